@@ -1,0 +1,93 @@
+# Works with GNU make 3.81 (macOS) and newer. Everything a target needs is set up in .venv on first use.
+
+PYTHONS  := python3.14 python3.13 python3.12 python3.11 python3
+VENV     := .venv
+BIN      := $(VENV)/bin
+RUNTIME  := $(VENV)/.runtime-stamp
+DEV      := $(VENV)/.dev-stamp
+ARGS     ?=
+WORKERS  ?= 2
+UV       := $(VENV)/lock-tools/bin/uv
+UV_PIN   := uv==0.13.8
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+export PIP_NO_INPUT := 1
+
+# Wheels only, each checked against the lock: nothing is built, nothing unlisted comes along.
+INSTALL := $(BIN)/python -m pip install -qq --no-deps --require-hashes --only-binary :all:
+
+# A stamp holds the directory it was made for: a moved or copied checkout sets itself up again, and so
+# does one whose Python has gone.
+ifneq ($(shell $(BIN)/python -c 'import pip' 2>/dev/null && echo works),works)
+.PHONY: $(VENV)/pyvenv.cfg $(RUNTIME)
+else ifneq ($(shell cat $(RUNTIME) 2>/dev/null),$(CURDIR))
+.PHONY: $(RUNTIME)
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help demo run test check bench format lock clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: $(RUNTIME) ## see it work: a made-up provider, a tracker, a dashboard (options in ARGS="…")
+	@$(BIN)/tracker demo $(ARGS)
+
+run: $(RUNTIME) ## run the daemon: tracker serve (options in ARGS="…")
+	@$(BIN)/tracker serve $(ARGS)
+
+test: $(DEV) ## run every test but the soak tests (pytest options in ARGS="…")
+	@$(BIN)/python -m pytest -q -n $(WORKERS) -m 'not soak' $(ARGS)
+
+check: $(DEV) ## formatting, lint, types and import rules
+	@$(BIN)/python -m ruff check .
+	@$(BIN)/python -m ruff format --check .
+	@$(BIN)/python -m mypy
+	@$(BIN)/python -m pytest -q tests/unit/test_rooms.py
+
+bench: $(DEV) ## measure the hot paths (options in ARGS="…")
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+format: $(DEV) ## rewrite the source in the house style
+	@$(BIN)/python -m ruff check --fix-only .
+	@$(BIN)/python -m ruff format .
+
+lock: $(VENV)/pyvenv.cfg ## resolve the dependencies anew and rewrite requirements*.txt
+	@test -x $(UV) || { $(BIN)/python -m venv $(VENV)/lock-tools && \
+	    $(VENV)/lock-tools/bin/python -m pip install -qq '$(UV_PIN)'; }
+	@$(call compile,requirements.txt,pyproject.toml)
+	@printf 'hatchling>=1.27\neditables>=0.5\n' | $(call compile,requirements-build.txt,- -c requirements.txt)
+	@$(call compile,requirements-dev.txt,pyproject.toml --extra dev -c requirements.txt -c requirements-build.txt)
+
+# compile,<lock file>,<what to resolve>: one lock for Python 3.11 and newer on every system, naming no index.
+compile = { echo "locking $(1)" >&2; UV_PYTHON_DOWNLOADS=never $(UV) pip compile --quiet --universal --upgrade \
+    --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
+    $(2) --output-file $(VENV)/lock.tmp && \
+    { echo '\# Written by `make lock`.'; cat $(VENV)/lock.tmp; } > $(1) && rm $(VENV)/lock.tmp; }
+
+clean: ## remove the virtual environment, caches and builds
+	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find tracker tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/pyvenv.cfg:
+	@old=; for python in $(PYTHONS); do \
+	    "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+	    "$$python" -c 'import ensurepip, venv' 2>/dev/null || { old=$$python; continue; }; \
+	    echo "setting up $(VENV) with $$("$$python" --version)"; \
+	    exec "$$python" -m venv --clear $(VENV); \
+	done; \
+	if test -n "$$old"; then echo "$$old cannot make virtual environments: install the package python3-venv" >&2; \
+	else echo "tracker needs Python 3.11 or newer, and none of these is: $(PYTHONS)" >&2; fi; exit 1
+
+$(RUNTIME): pyproject.toml requirements.txt requirements-build.txt | $(VENV)/pyvenv.cfg
+	@rm -f $(RUNTIME) $(DEV)
+	@echo "installing the locked runtime packages"
+	@$(INSTALL) -r requirements.txt -r requirements-build.txt
+	@$(BIN)/python -m pip install -qq --no-deps --no-build-isolation --editable .
+	@echo "$(CURDIR)" > $(RUNTIME)
+
+$(DEV): $(RUNTIME) requirements-dev.txt
+	@echo "installing the locked development packages"
+	@$(INSTALL) -r requirements-dev.txt
+	@touch $(DEV)

@@ -1,0 +1,1 @@
+"""Every provider and every hook, taken from the registries."""

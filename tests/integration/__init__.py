@@ -1,0 +1,1 @@
+"""Real SQLite, real sockets on loopback, one process."""

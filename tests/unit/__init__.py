@@ -1,0 +1,1 @@
+"""Rules and providers: no I/O, table-driven."""
