@@ -1,0 +1,55 @@
+"""What every test stands on: a network that ends at loopback, and repeatable Hypothesis runs."""
+
+import ipaddress
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import hypothesis
+import pytest
+
+hypothesis.settings.register_profile("dev", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+def is_loopback(address: object) -> bool:
+    """Tell whether a socket address stays on this machine.
+
+    Args:
+        address: What `socket.connect` was given: a path, or a tuple that starts with the host.
+    """
+    if not isinstance(address, tuple):
+        return True  # a Unix socket
+    host = str(address[0]).partition("%")[0]
+    if host == "localhost":
+        return True
+    try:
+        ip = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return (mapped or ip).is_loopback
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _loopback_only() -> Iterator[None]:
+    """Fail the test that connects anywhere but to this machine.
+
+    `pytest.fail` is no `Exception`, so code under test cannot take the refusal for a provider's outage.
+    uvloop opens its sockets in C and is not watched; in-process tests run on asyncio's own loop.
+    """
+
+    def guard(real: Any) -> Any:  # noqa: ANN401 - wraps two methods of different result
+        def connect(self: socket.socket, address: object) -> object:
+            if not is_loopback(address):
+                pytest.fail(f"this test tried to reach {address!r}: tests talk to loopback only")
+            return real(self, address)
+
+        return connect
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", guard(socket.socket.connect))
+        patch.setattr(socket.socket, "connect_ex", guard(socket.socket.connect_ex))
+        yield

@@ -1,0 +1,299 @@
+"""Keeps the house in order: which room of `tracker` may import which other, and which libraries.
+
+The imports are read from the source, wherever they stand: at the top, inside a function, or under
+`TYPE_CHECKING`. Code is never run, so a broken module does not hide its neighbours.
+"""
+
+import ast
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ANY = "*"
+REPOSITORY = Path(__file__).parents[2]
+
+
+class Room(NamedTuple):
+    """What the modules of one room may import, besides each other and the standard library."""
+
+    rooms: str
+    """Rooms of `tracker`. `store.protocol` is that one module; `store` is the room with all in it."""
+    libraries: str
+    """Third-party packages by import name."""
+
+
+# fmt: off
+ROOMS: Mapping[str, Room] = {
+    "errors":     Room("", ""),
+    "clock":      Room("", ""),
+    "domain":     Room("errors",                                     "orjson"),
+    "logs":       Room("errors",                                     "structlog orjson"),
+    "config":     Room("errors domain",                              "pydantic"),
+    "providers":  Room("errors domain",                              "pydantic jmespath orjson"),
+    "store":      Room("errors domain",                              "aiosqlite orjson structlog"),
+    "upstream":   Room("errors clock logs domain",                   "aiohttp structlog"),
+    "reconciler": Room("errors clock logs domain store.protocol",    "structlog"),
+    "hooks":      Room("errors clock logs domain store.protocol upstream",
+                       "orjson pydantic standardwebhooks structlog"),
+    "submitter":  Room("errors clock logs domain store.protocol upstream providers reconciler",
+                       "orjson structlog"),
+    "poller":     Room("errors clock logs domain store.protocol upstream providers reconciler",
+                       "apscheduler structlog"),
+    "server":     Room("errors clock logs domain store.protocol providers reconciler submitter poller",
+                       "aiohttp orjson pydantic structlog"),
+    "sandbox":    Room("",                                           "aiohttp orjson"),
+    "app":        Room("* -cli -sandbox",                            "*"),
+    "demo":       Room("*",                                          "*"),
+    "cli":        Room("*",                                          "*"),
+    "__main__":   Room("cli", ""),
+    "__init__":   Room("", ""),
+}
+# fmt: on
+
+# Only here may a driver be named, whatever the table above says.
+DRIVERS = {"sqlite3", "aiosqlite"}
+DRIVER_HOME = "store.sqlite"
+
+# Rooms that compute: what they need of the world arrives as an argument.
+PURE = {"domain", "providers"}
+IMPURE_MODULES = {"asyncio", "os", "random", "secrets", "socket", "time"}
+IMPURE_CALLS = {"now", "today", "utcnow", "uuid1", "uuid4"}
+
+# A name that says nothing collects everything.
+NAMELESS = {"common", "helpers", "types", "utils"}
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """One source file of the package.
+
+    Attributes:
+        name: Dotted, below `tracker`: `store.sqlite.writer`; `store` is `store/__init__.py`.
+        path: The file, for messages.
+        is_package: Whether relative imports start here rather than one level up.
+        tree: The parsed source.
+    """
+
+    name: str
+    path: Path
+    is_package: bool
+    tree: ast.Module
+
+    @property
+    def room(self) -> str:
+        """The room this module belongs to."""
+        return self.name.partition(".")[0]
+
+
+def read_modules(package: Path) -> list[Module]:
+    """Parse every module below the directory of `tracker`, in a stable order."""
+    modules = []
+    for path in sorted(package.rglob("*.py")):
+        parts = path.relative_to(package).with_suffix("").parts
+        is_package = parts[-1] == "__init__"
+        name = ".".join(parts[:-1] if is_package and len(parts) > 1 else parts)
+        tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+        modules.append(Module(name, path, is_package, tree))
+    return modules
+
+
+def find_violations(package: Path) -> list[str]:
+    """Return one line for each thing under `package` that the tables above do not allow.
+
+    Args:
+        package: The directory of the `tracker` package.
+    """
+    modules = read_modules(package)
+    known = {module.name for module in modules}
+    violations = []
+    for module in modules:
+        where = module.path.relative_to(package.parent)
+        problems = [*check_name(module), *check_imports(module, known), *check_purity(module)]
+        violations += [f"{where}:{line}: {problem}" for line, problem in sorted(problems)]
+    return violations
+
+
+def check_name(module: Module) -> Iterator[tuple[int, str]]:
+    """Every module belongs to a room of the table, and its name says what it is for."""
+    if module.room not in ROOMS:
+        yield 1, f"room {module.room!r} is not in the table of tests/unit/test_rooms.py"
+    for part in module.name.split("."):
+        if part in NAMELESS:
+            yield 1, f"a module named {part!r} says nothing: name its job"
+
+
+def check_imports(module: Module, known: set[str]) -> Iterator[tuple[int, str]]:
+    """Every import follows an arrow of the table."""
+    room = ROOMS.get(module.room, Room("", ""))
+    for line, target in list_imports(module, known):
+        package, _, inner = target.partition(".")
+        arrow = f"{module.name} -> {target}"
+        if package == "tracker":
+            if inner and not is_arrow(module.room, room.rooms.split(), inner):
+                yield line, f"{arrow}: room {module.room!r} may import {room.rooms or 'no other room'}"
+        elif package in DRIVERS and not is_inside(module.name, DRIVER_HOME):
+            yield line, f"{arrow}: only {DRIVER_HOME} may import {package}"
+        elif (
+            package not in sys.stdlib_module_names
+            and package not in room.libraries.split()
+            and room.libraries != ANY
+        ):
+            yield line, f"{arrow}: room {module.room!r} may use {room.libraries or 'no library'}"
+
+
+def check_purity(module: Module) -> Iterator[tuple[int, str]]:
+    """Rooms that compute neither wait, nor ask for the time, nor throw dice, nor touch the system."""
+    if module.room not in PURE:
+        return
+    for node in ast.walk(module.tree):
+        match node:
+            case ast.AsyncFunctionDef() | ast.Await():
+                yield node.lineno, f"{module.room!r} never waits: no async def, no await"
+            case ast.Call(func=ast.Attribute(attr=name) | ast.Name(id=name)) if name in IMPURE_CALLS:
+                yield node.lineno, f"{module.room!r} computes only: take {name}() as an argument"
+            case _:
+                pass
+    for line, target in list_imports(module, set()):
+        if target.partition(".")[0] in IMPURE_MODULES:
+            yield line, f"{module.room!r} computes only: no import of {target}"
+
+
+def list_imports(module: Module, known: set[str]) -> Iterator[tuple[int, str]]:
+    """Yield the line and the absolute dotted name of everything a module imports.
+
+    `from tracker.store import protocol` names the module `tracker.store.protocol` if there is one, and
+    else something that `tracker.store` holds; `known` decides.
+    """
+    for node in ast.walk(module.tree):
+        match node:
+            case ast.Import(names=names):
+                yield from ((node.lineno, alias.name) for alias in names)
+            case ast.ImportFrom(module=source, names=names, level=level):
+                base = absolute(module, source, level)
+                for alias in names:
+                    full = f"{base}.{alias.name}"
+                    is_module = full.removeprefix("tracker.") in known
+                    yield node.lineno, full if is_module else base
+            case ast.Call(
+                func=ast.Attribute(attr="import_module") | ast.Name(id="import_module" | "__import__"),
+                args=[ast.Constant(value=str(name)), *_],
+            ):
+                yield node.lineno, name
+            case _:
+                pass
+
+
+def absolute(module: Module, source: str | None, level: int) -> str:
+    """Resolve what a `from … import` names, relative to the module where it stands."""
+    if level == 0:
+        return source or ""
+    parts = ["tracker", *module.name.split(".")]
+    if module.name == "__init__":
+        parts = ["tracker", "__init__"]
+    elif module.is_package:
+        parts.append("__init__")
+    return ".".join([*parts[:-level], *([source] if source else [])])
+
+
+def is_arrow(room: str, allowed: list[str], target: str) -> bool:
+    """Tell whether a module of `room` may import `target`, both named below `tracker`."""
+    if is_inside(target, room):
+        return True
+    if any(is_inside(target, name[1:]) for name in allowed if name.startswith("-")):
+        return False
+    return any(name == ANY or is_inside(target, name) for name in allowed)
+
+
+def is_inside(name: str, home: str) -> bool:
+    """Tell whether a dotted name is `home` or lies below it."""
+    return name == home or name.startswith(f"{home}.")
+
+
+def test_every_import_follows_the_table() -> None:
+    """No module of tracker imports, waits or is named in a way the tables do not allow."""
+    violations = find_violations(REPOSITORY / "tracker")
+    assert not violations, "\n" + "\n".join(violations)
+
+
+def test_the_table_names_only_rooms_it_has() -> None:
+    """A misspelt room in the table would forbid what it means to allow."""
+    named = {name.lstrip("-").partition(".")[0] for room in ROOMS.values() for name in room.rooms.split()}
+    assert named <= {*ROOMS, ANY}
+
+
+@pytest.mark.parametrize(
+    ("file", "source", "expected"),
+    [
+        ("domain/task.py", "from tracker.store import Store", "room 'domain' may import errors"),
+        ("domain/task.py", "import tracker.store.protocol", "domain.task -> tracker.store.protocol"),
+        ("domain/task.py", "def f():\n    import tracker.clock", "tracker/domain/task.py:2: "),
+        ("domain/task.py", "if TYPE_CHECKING:\n    from ..clock import Clock", "-> tracker.clock"),
+        ("domain/__init__.py", "from ..clock import Clock", "domain -> tracker.clock"),
+        ("domain/task.py", "from .. import clock", "domain.task -> tracker.clock"),
+        ("domain/task.py", "importlib.import_module('tracker.clock')", "domain.task -> tracker.clock"),
+        ("domain/task.py", "import pydantic", "room 'domain' may use orjson"),
+        ("clock.py", "import tracker.errors", "room 'clock' may import no other room"),
+        ("clock.py", "import orjson", "room 'clock' may use no library"),
+        ("reconciler.py", "from tracker.store import Store", "reconciler -> tracker.store:"),
+        ("reconciler.py", "from tracker.store import sqlite", "reconciler -> tracker.store.sqlite"),
+        ("app.py", "from tracker import cli", "app -> tracker.cli"),
+        ("app.py", "from tracker.sandbox.server import x", "app -> tracker.sandbox.server"),
+        ("app.py", "import sqlite3", "only store.sqlite may import sqlite3"),
+        ("cli/main.py", "import aiosqlite", "only store.sqlite may import aiosqlite"),
+        ("store/protocol.py", "from sqlite3 import Row", "only store.sqlite may import sqlite3"),
+        ("store/sqlite_tools.py", "import sqlite3", "only store.sqlite may import sqlite3"),
+        ("domain/task.py", "async def f() -> None: ...", "never waits"),
+        ("providers/kling.py", "import time", "no import of time"),
+        ("providers/kling.py", "from os import environ", "no import of os"),
+        ("providers/kling.py", "import asyncio.tasks", "no import of asyncio.tasks"),
+        ("domain/task.py", "x = datetime.datetime.now(UTC)", "take now() as an argument"),
+        ("domain/task.py", "x = datetime.utcnow()", "take utcnow()"),
+        ("domain/task.py", "x = uuid4()", "take uuid4()"),
+        ("store/utils.py", "", "'utils' says nothing"),
+        ("helpers/__init__.py", "", "'helpers' says nothing"),
+        ("attic.py", "", "room 'attic' is not in the table"),
+    ],
+)
+def test_finds_what_the_table_forbids(tmp_path: Path, file: str, source: str, expected: str) -> None:
+    """The checker names file, line and arrow of each forbidden thing in a small made-up tree."""
+    package = make_package(tmp_path, {file: source})
+    violations = find_violations(package)
+    assert any(expected in violation for violation in violations), violations
+    assert all(violation.startswith(f"tracker/{file}:") for violation in violations)
+
+
+@pytest.mark.parametrize(
+    ("file", "source"),
+    [
+        ("domain/task.py", "import orjson\nfrom datetime import datetime\nfrom tracker.errors import X"),
+        ("domain/task.py", "from . import status\nfrom .status import Status\nfrom ..errors import X"),
+        ("domain/__init__.py", "from .task import Task\nfrom tracker import __version__"),
+        ("domain/task.py", "x = datetime.fromtimestamp(0, UTC)"),
+        ("reconciler.py", "import time\nfrom tracker.store import protocol"),
+        ("reconciler.py", "from tracker.store.protocol import Store"),
+        ("store/sqlite/writer.py", "import sqlite3, aiosqlite"),
+        ("store/sqlite.py", "import sqlite3"),
+        ("app.py", "import uvloop\nfrom tracker import config, store\nfrom tracker.store.sqlite import S"),
+        ("cli/main.py", "import rich\nimport tracker.app, tracker.sandbox"),
+        ("__main__.py", "from tracker.cli.main import main"),
+    ],
+)
+def test_accepts_what_the_table_allows(tmp_path: Path, file: str, source: str) -> None:
+    """The checker keeps quiet about allowed imports, however they are written."""
+    assert find_violations(make_package(tmp_path, {file: source})) == []
+
+
+def make_package(parent: Path, files: Mapping[str, str]) -> Path:
+    """Write a small `tracker` package that already has the rooms the cases import from."""
+    package = parent / "tracker"
+    rooms = ["__init__.py", "clock.py", "cli/__init__.py", "store/__init__.py", "store/protocol.py"]
+    rooms += ["store/sqlite/__init__.py"] if "store/sqlite.py" not in files else []
+    for name, source in {**dict.fromkeys(rooms, ""), **files}.items():
+        path = package / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(source, encoding="utf-8")
+    return package
