@@ -9,6 +9,7 @@ ARGS     ?=
 WORKERS  ?= 2
 UV       := $(VENV)/lock-tools/bin/uv
 UV_PIN   := uv==0.13.8
+BUILD    := 'hatchling>=1.27' 'editables>=0.5' # what an editable install builds with
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
@@ -57,7 +58,7 @@ lock: $(VENV)/pyvenv.cfg ## resolve the dependencies anew and rewrite requiremen
 	@test -x $(UV) || { $(BIN)/python -m venv $(VENV)/lock-tools && \
 	    $(VENV)/lock-tools/bin/python -m pip install -qq '$(UV_PIN)'; }
 	@$(call compile,requirements.txt,pyproject.toml)
-	@printf 'hatchling>=1.27\neditables>=0.5\n' | $(call compile,requirements-build.txt,- -c requirements.txt)
+	@printf '%s\n' $(BUILD) | $(call compile,requirements-build.txt,- -c requirements.txt)
 	@$(call compile,requirements-dev.txt,pyproject.toml --extra dev -c requirements.txt -c requirements-build.txt)
 
 # compile,<lock file>,<what to resolve>: one lock for Python 3.11 and newer on every system, naming no index.
