@@ -1,0 +1,62 @@
+"""The one source of time: a protocol, so that tests decide what time it is."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What the rest of the program may know about time."""
+
+    def now(self) -> datetime:
+        """The wall clock as an aware UTC datetime, cut to whole milliseconds (what the store keeps)."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never jumps; only differences mean anything."""
+        ...
+
+
+def whole_milliseconds(moment: datetime) -> datetime:
+    """Cut an aware datetime to whole milliseconds, so that it survives the store unchanged."""
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        """The current UTC time, whole milliseconds."""
+        return whole_milliseconds(datetime.now(UTC))
+
+    def monotonic(self) -> float:
+        """The machine's monotonic clock, seconds."""
+        return time.monotonic()
+
+
+class ManualClock:
+    """A clock that stands still until it is told to move; for tests and replays.
+
+    Args:
+        start: the first moment it shows, aware UTC.
+    """
+
+    def __init__(self, start: datetime) -> None:
+        self._start = whole_milliseconds(start)
+        self._elapsed_s = 0.0
+
+    def now(self) -> datetime:
+        """The moment it was moved to."""
+        return whole_milliseconds(self._start + timedelta(seconds=self._elapsed_s))
+
+    def monotonic(self) -> float:
+        """Seconds since it was made."""
+        return self._elapsed_s
+
+    def advance(self, seconds: float) -> None:
+        """Move forward by ``seconds`` (never back)."""
+        if seconds < 0:
+            raise ValueError(f"a clock does not go back: {seconds} s")
+        self._elapsed_s += seconds

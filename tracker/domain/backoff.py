@@ -1,0 +1,222 @@
+"""When the tracker acts on a task next: poll intervals, waits between attempts, deadlines and graces.
+
+Durations come from `PollPolicy`; jitter arrives as a number from 0 to 1, drawn by the caller.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from tracker.domain.observation import Observation, Reading, Source, Submission, Trouble
+from tracker.domain.task import Reason, Status, SubmitState, Task
+
+GROWTH = 1.4
+"""Each poll without news stretches the interval by this factor, up to the maximum."""
+HEALTHY_FACTOR = 2.0
+"""While callbacks prove healthy, polls are only the safety net and run this much slower."""
+SPREAD = 0.2
+"""Width of the jitter: an interval is multiplied by 0.9 to 1.1."""
+TROUBLE_MAX_S = 300.0
+"""A key that is refused is tried again this seldom."""
+
+
+@dataclass(frozen=True, slots=True)
+class PollPolicy:
+    """The numbers of ``[poll]`` and ``[poll.<provider>]``, seconds.
+
+    Attributes:
+        first_delay_s: from acceptance to the first poll.
+        min_interval_s, max_interval_s: bounds of the growing interval.
+        deadline_s: from the last progress to giving up (reason ``expired``).
+        missing_output_grace_s: from a success without outputs to ``missing_output``.
+        not_found_grace_s: from the first "unknown id" to ``not_found``.
+        submit_retry_s: how long a submit may stay undecided: put off again and again, or without an answer.
+    """
+
+    first_delay_s: float = 5.0
+    min_interval_s: float = 3.0
+    max_interval_s: float = 30.0
+    deadline_s: float = 86400.0
+    missing_output_grace_s: float = 300.0
+    not_found_grace_s: float = 600.0
+    submit_retry_s: float = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What scheduling needs to know besides the task.
+
+    Attributes:
+        policy: the configured numbers for the task's provider.
+        suggested_interval_s: the interval that the provider's contract suggests.
+        jitter: 0 to 1.
+        callbacks_healthy: whether callbacks of this provider and account have lately brought the news themselves.
+    """
+
+    policy: PollPolicy
+    suggested_interval_s: float
+    jitter: float = 0.5
+    callbacks_healthy: bool = False
+
+
+def jittered(interval_s: float, jitter: float) -> float:
+    """An interval multiplied by 0.9 to 1.1."""
+    return interval_s * (1 - SPREAD / 2 + SPREAD * jitter)
+
+
+def poll_interval_s(step: int, pace: Pace) -> float:
+    """Seconds until the next poll.
+
+    Args:
+        step: polls since the last news, 0 or more.
+        pace: policy, suggestion and jitter.
+
+    Returns:
+        Seconds, jittered, growing with ``step`` from the suggested interval to ``max_interval_s``; twice that
+        while callbacks are expected to bring the news.
+    """
+    policy = pace.policy
+    start_s = min(max(pace.suggested_interval_s, policy.min_interval_s), policy.max_interval_s)
+    # the exponent is capped: a float overflows at about 1.4 ** 2100, and a task may be polled more often
+    interval_s = min(start_s * GROWTH ** min(step, 40), policy.max_interval_s)
+    if pace.callbacks_healthy:
+        interval_s *= HEALTHY_FACTOR
+    return jittered(interval_s, pace.jitter)
+
+
+def submit_delay_s(attempt: int, retry_after_s: float | None, pace: Pace) -> float:
+    """Seconds until a submit that was surely not accepted is sent again.
+
+    Args:
+        attempt: attempts so far, 1 or more.
+        retry_after_s: what the upstream asked for; never undercut.
+        pace: policy and jitter.
+    """
+    if retry_after_s is not None:
+        return retry_after_s + pace.jitter * min(1.0, SPREAD * max(retry_after_s, 0.1))
+    return jittered(min(2.0 ** min(attempt, 6), pace.policy.max_interval_s), pace.jitter)
+
+
+def deadline_of(task: Task, policy: PollPolicy) -> datetime:
+    """When the tracker gives a task up, counted from its last progress."""
+    return task.progress_at + timedelta(seconds=policy.deadline_s)
+
+
+def verdict_due(task: Task, now: datetime, policy: PollPolicy) -> Observation | None:
+    """The clock's own observation about a task, when one of its times has run out.
+
+    The deadline alone never ends a task that the upstream could not be asked about: after an outage of ours or
+    theirs, a last poll must have been answered, or have failed for the whole not-found grace.
+
+    Args:
+        task: the task after its last observation.
+        now: the current time.
+        policy: the numbers for its provider.
+
+    Returns:
+        An observation of source ``clock`` that fails the task, or None.
+    """
+    if task.status.is_terminal:
+        return None
+
+    def passed(since: datetime | None, grace_s: float) -> bool:
+        return since is not None and (now - since).total_seconds() >= grace_s
+
+    undecided = task.submit_state in {SubmitState.QUEUED, SubmitState.SENDING, SubmitState.AMBIGUOUS}
+    if undecided:
+        if task.submit_state is SubmitState.AMBIGUOUS and passed(task.progress_at, policy.submit_retry_s):
+            return _verdict(task, now, Reason.SUBMIT_UNKNOWN, "no answer and no callback ever told what became of it")
+        return None
+    if passed(task.missing_output_since, policy.missing_output_grace_s):
+        return _verdict(task, now, Reason.MISSING_OUTPUT, f"no output {policy.missing_output_grace_s:g} s after success")
+    if passed(task.not_found_since, policy.not_found_grace_s):
+        return _verdict(task, now, Reason.NOT_FOUND, f"id unknown upstream for {policy.not_found_grace_s:g} s")
+    if now >= deadline_of(task, policy) and task.polls:
+        asked_in_vain = task.poll_trouble_since is not None
+        if not asked_in_vain or passed(task.poll_trouble_since, policy.not_found_grace_s):
+            return _verdict(task, now, Reason.EXPIRED, f"no progress for {policy.deadline_s:g} s")
+    return None
+
+
+def _verdict(task: Task, now: datetime, reason: Reason, detail: str) -> Observation:
+    return Observation(
+        task_id=task.id,
+        source=Source.CLOCK,
+        observed_at=now,
+        reading=Reading(status=Status.FAILED, reason=reason, error=task.error, detail=detail),
+    )
+
+
+def next_due(task: Task, observation: Observation, *, confirm: bool, moved: bool, pace: Pace) -> datetime | None:
+    """When the tracker acts on a task next, after an observation was taken in.
+
+    Args:
+        task: the task after the decision, its ``due_at`` still what it was before.
+        observation: what was heard.
+        confirm: the decision asks for a poll now.
+        moved: the decision changed the task.
+        pace: policy, suggestion and jitter.
+
+    Returns:
+        The moment, or None when nothing is left to do.
+    """
+    now = observation.observed_at
+    reading = observation.reading
+    if task.status.is_terminal:
+        return _due_after_end(task, observation, confirm=confirm, pace=pace)
+    if task.submit_state is SubmitState.QUEUED:
+        if reading.submission is Submission.DEFERRED:
+            return now + timedelta(seconds=submit_delay_s(task.submit_attempts, reading.retry_after_s, pace))
+        return task.due_at
+    if task.submit_state is SubmitState.AMBIGUOUS:
+        return task.progress_at + timedelta(seconds=pace.policy.submit_retry_s)
+    if task.external_id is None:
+        return task.due_at
+    if observation.source is not Source.POLL:
+        if reading.submission is Submission.ACCEPTED:
+            first_s = jittered(pace.policy.first_delay_s, pace.jitter)
+            due = now + timedelta(seconds=first_s)
+        elif confirm:
+            due = now
+        elif moved or task.due_at is None:
+            # news by callback: ask again a little later, from the start of the interval
+            due = now + timedelta(seconds=poll_interval_s(0, pace))
+        else:
+            return task.due_at
+        return min(due, deadline_of(task, pace.policy))
+    return _due_after_poll(task, reading, now, pace)
+
+
+def _due_after_poll(task: Task, reading: Reading, now: datetime, pace: Pace) -> datetime:
+    if task.due_at is not None and task.due_at <= now and reading.trouble is None:
+        return now  # somebody nudged while this poll was on its way: its answer may be older than the nudge
+    wait_s = poll_interval_s(task.poll_step, pace)
+    if reading.retry_after_s is not None:
+        wait_s = max(reading.retry_after_s, wait_s)
+    if reading.trouble is Trouble.UNAUTHORIZED:
+        wait_s = max(wait_s, min(TROUBLE_MAX_S, pace.policy.max_interval_s * 10))
+    due = now + timedelta(seconds=wait_s)
+    ends = [deadline_of(task, pace.policy)]
+    if task.missing_output_since is not None:
+        ends.append(task.missing_output_since + timedelta(seconds=pace.policy.missing_output_grace_s))
+    if task.not_found_since is not None:
+        ends.append(task.not_found_since + timedelta(seconds=pace.policy.not_found_grace_s))
+    # a last poll falls on the moment of the verdict, not an interval later; past it, the interval holds
+    return min([due, *(end for end in ends if end > now)])
+
+
+def _due_after_end(task: Task, observation: Observation, *, confirm: bool, pace: Pace) -> datetime | None:
+    """A task given up is still asked about when the upstream turns out to have it."""
+    if not task.is_given_up or task.external_id is None:
+        return None
+    now = observation.observed_at
+    if confirm:
+        return now
+    came_late = observation.source is Source.CALLBACK
+    pollable = observation.reading.status in {Status.PENDING, Status.RUNNING} and now < deadline_of(task, pace.policy)
+    if came_late and pollable:
+        return now + timedelta(seconds=pace.policy.min_interval_s)
+    if observation.source is Source.POLL and pollable:
+        return now + timedelta(seconds=poll_interval_s(task.poll_step, pace))
+    return None

@@ -1,0 +1,37 @@
+"""Task ids: ULIDs, so that they sort by the time they were made.
+
+Format: 48 bits of Unix milliseconds and 80 random bits in Crockford's base 32, 26 characters.
+Source: https://github.com/ulid/spec (read 2026-11).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tracker.domain.task import TaskId
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+def make_task_id(now: datetime, randomness: bytes) -> TaskId:
+    """Make a task id.
+
+    Args:
+        now: the moment that it sorts by, aware.
+        randomness: exactly 10 unguessable bytes.
+
+    Raises:
+        ValueError: ``randomness`` is not 10 bytes long.
+    """
+    if len(randomness) != 10:
+        raise ValueError(f"a task id takes 10 random bytes, not {len(randomness)}")
+    number = (int(now.timestamp() * 1000) << 80) | int.from_bytes(randomness, "big")
+    return TaskId("".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5)))
+
+
+def looks_like_task_id(text: str) -> bool:
+    """Whether a text has the form of a task id; for error messages and command lines."""
+    return len(text) == 26 and all(character in _ALPHABET for character in text)

@@ -1,0 +1,198 @@
+"""One observation, judged whole: is it new, what does it mean, what must be kept, and when to act next.
+
+`judge` is what the store runs inside its transaction for every observation, whichever door it came through. It
+joins `decide` (the state machine), the bookkeeping of polls and callbacks, the clock's verdicts and the schedule.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from tracker.domain.backoff import Pace, next_due, verdict_due
+from tracker.domain.observation import NOTHING, Observation, Reading, Source, Submission, Trouble, dedupe_key
+from tracker.domain.task import Reason, Status, SubmitState, Task
+from tracker.domain.transitions import Decision, HookEvent, Outcome, decide
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+_POLL_TROUBLES = frozenset(
+    {
+        Trouble.UNAVAILABLE,
+        Trouble.THROTTLED,
+        Trouble.UNAUTHORIZED,
+        Trouble.UNREADABLE,
+        Trouble.REJECTED,
+        Trouble.NOT_FOUND,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One observation taken in.
+
+    Attributes:
+        observation: what was heard (the clock's own verdicts appear as steps of their own).
+        key: its identity within the task; unique among the task's events.
+        before: the task as it stood.
+        task: the task afterwards, with its next ``due_at``.
+        outcome: what became of it.
+        detail: one plain sentence.
+        announces: hook events, in order.
+        keep: whether it leaves an event in the history; identical polls leave none.
+    """
+
+    observation: Observation
+    key: str
+    before: Task
+    task: Task
+    outcome: Outcome
+    detail: str
+    announces: tuple[HookEvent, ...]
+    keep: bool
+
+
+def judge(task: Task, observation: Observation, seen: Callable[[str], bool], pace: Pace) -> tuple[Step, ...]:
+    """Judge one observation and whatever the clock adds to it.
+
+    Args:
+        task: the task as it stands.
+        observation: what was heard; its ``observed_at`` is taken as now.
+        seen: whether the task's history holds an event with this key already.
+        pace: the numbers for scheduling.
+
+    Returns:
+        At least one step; a second one when a deadline or grace of the task has run out.
+    """
+    now = observation.observed_at
+    steps: list[Step] = []
+    if observation.source is not Source.CLOCK or observation.reading is not NOTHING:
+        steps.append(_take_in(task, observation, seen, pace))
+        task = steps[-1].task
+    verdict = _submit_verdict(task, observation, pace) or verdict_due(task, now, pace.policy)
+    if verdict is not None:
+        steps.append(_take_in(task, verdict, seen, pace))
+    elif not steps:
+        steps.append(_still_waiting(task, observation, pace))
+    return tuple(steps)
+
+
+def _take_in(task: Task, observation: Observation, seen: Callable[[str], bool], pace: Pace) -> Step:
+    now = observation.observed_at
+    key = dedupe_key(observation)
+    counted = _count(task, observation)
+    repeated = observation.source is Source.CALLBACK and seen(key)
+    if repeated:
+        unsettled = observation.reading.status in {Status.SUCCEEDED, Status.FAILED} and not task.status.is_terminal
+        decision = Decision(Outcome.DUPLICATE, counted, "the same news came before", confirm=unsettled)
+    else:
+        decision = decide(counted, observation, now)
+    after = decision.task
+    moved = _substance(after) != _substance(task)
+    after = replace(
+        after,
+        poll_step=0 if moved or decision.confirm and observation.source is not Source.POLL else after.poll_step,
+        due_at=next_due(after, observation, confirm=decision.confirm, moved=moved, pace=pace),
+    )
+    if repeated:
+        dup_key = f"dup:{key}"
+        return Step(observation, dup_key, task, after, decision.outcome, decision.detail, (), not seen(dup_key))
+    if moved and seen(key):
+        key = f"{key}:{task.version}"  # the same words, but now they do change something: a history of its own
+    keep = (
+        observation.source is not Source.POLL
+        or moved
+        or decision.outcome is Outcome.CONFLICT
+        or (observation.reading.trouble not in {None, Trouble.NOT_VISIBLE})
+    )
+    return Step(
+        observation,
+        key,
+        task,
+        after,
+        decision.outcome,
+        decision.detail,
+        decision.announces,
+        keep and (moved or not seen(key)),
+    )
+
+
+def _substance(task: Task) -> tuple[object, ...]:
+    """What makes a change worth an event."""
+    return (task.status, task.stage, task.progress, task.outputs, task.external_id, task.submit_state, task.reason)
+
+
+def _count(task: Task, observation: Observation) -> Task:
+    """Bookkeeping that happens whatever the decision is."""
+    reading = observation.reading
+    if reading.trouble is Trouble.UNKNOWN_STATUS:
+        task = replace(task, unknown_status=reading.upstream_status, unknown_statuses=task.unknown_statuses + 1)
+    if observation.source is Source.CALLBACK:
+        return replace(task, callbacks=task.callbacks + 1)
+    if observation.source is not Source.POLL:
+        return task
+    now = observation.observed_at
+    in_trouble = reading.trouble in _POLL_TROUBLES
+    not_found = reading.trouble is Trouble.NOT_FOUND
+    answered = not in_trouble and reading.trouble is not Trouble.NOT_VISIBLE
+    still_making = reading.status in {Status.PENDING, Status.RUNNING}
+    return replace(
+        task,
+        polls=task.polls + 1,
+        poll_step=task.poll_step + 1,
+        poll_trouble=_trouble_words(reading) if in_trouble else None,
+        poll_trouble_since=(task.poll_trouble_since or now) if in_trouble else None,
+        not_found_since=(task.not_found_since or now) if not_found else (None if answered else task.not_found_since),
+        missing_output_since=None if still_making else task.missing_output_since,
+    )
+
+
+def _trouble_words(reading: Reading) -> str:
+    error = reading.error
+    words = [str(reading.trouble).replace("_", " ")]
+    if error is not None:
+        words += [f"HTTP {error.http_status}"] if error.http_status else []
+        words += [part for part in (error.code, error.message) if part]
+    if reading.detail:
+        words.append(reading.detail)
+    return " ".join(words)[:500]
+
+
+def _submit_verdict(task: Task, observation: Observation, pace: Pace) -> Observation | None:
+    """Give a submit up that was put off for too long; it was surely never accepted."""
+    reading = observation.reading
+    if task.submit_state is not SubmitState.QUEUED or reading.submission is not Submission.DEFERRED:
+        return None
+    limit = task.created_at + timedelta(seconds=pace.policy.submit_retry_s)
+    if task.status.is_terminal or task.due_at is None or task.due_at <= limit:
+        return None
+    return Observation(
+        task_id=task.id,
+        source=Source.CLOCK,
+        observed_at=observation.observed_at,
+        reading=Reading(
+            status=Status.FAILED,
+            reason=reading.reason or Reason.UPSTREAM_UNAVAILABLE,
+            error=reading.error,
+            retryable=True,
+            detail=f"not accepted within {pace.policy.submit_retry_s:g} s; it was never started",
+        ),
+    )
+
+
+def _still_waiting(task: Task, observation: Observation, pace: Pace) -> Step:
+    """The clock looked and found nothing to decide: only the schedule moves."""
+    after = replace(task, due_at=_look_again(task, observation.observed_at, pace))
+    return Step(observation, "", task, after, Outcome.IGNORED, "nothing to decide yet", (), keep=False)
+
+
+def _look_again(task: Task, now: datetime, pace: Pace) -> datetime | None:
+    if task.status.is_terminal:
+        return None
+    if task.submit_state is SubmitState.AMBIGUOUS:
+        return max(task.progress_at + timedelta(seconds=pace.policy.submit_retry_s), now + timedelta(seconds=1))
+    return now + timedelta(seconds=pace.policy.max_interval_s)

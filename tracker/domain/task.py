@@ -1,0 +1,208 @@
+"""What a task is: its statuses, its reasons for failing, its outputs, and the record the rules work on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, NewType
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+TaskId = NewType("TaskId", str)
+ExternalId = NewType("ExternalId", str)
+
+
+class Status(StrEnum):
+    """Where a task stands. Statuses never move backwards."""
+
+    PENDING = "PENDING"
+    """Entered when the intent is on disk; left when the upstream says that work began, or how it ended."""
+    RUNNING = "RUNNING"
+    """Entered on the first word of work (also on a success that still lacks its outputs)."""
+    SUCCEEDED = "SUCCEEDED"
+    """Entered when a success with at least one output is learnt. Final, always."""
+    FAILED = "FAILED"
+    """Entered with a `Reason`. Final, but for the verdicts in `GIVEN_UP_REASONS`."""
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the task has ended."""
+        return self in _TERMINAL
+
+
+_TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED})
+
+
+class Stage(StrEnum):
+    """Sub-stages of a running task, in the order in which they may follow each other.
+
+    Source: the ``callbackType`` phases of the Suno-compatible API,
+    https://anyint.ai/docs/media-and-music/music-tasks-and-webhooks (read 2026-11).
+    """
+
+    TEXT = "text"
+    FIRST = "first"
+    COMPLETE = "complete"
+
+    @property
+    def rank(self) -> int:
+        """Order of the stage; a task's rank never falls."""
+        return _STAGE_RANK[self]
+
+
+_STAGE_RANK = {Stage.TEXT: 1, Stage.FIRST: 2, Stage.COMPLETE: 3}
+
+
+def stage_rank(stage: Stage | None) -> int:
+    """Order of a stage, 0 for none."""
+    return 0 if stage is None else _STAGE_RANK[stage]
+
+
+class Reason(StrEnum):
+    """Why a task is FAILED."""
+
+    INVALID_REQUEST = "invalid_request"
+    AUTH_FAILED = "auth_failed"
+    ENTITLEMENT = "entitlement"
+    QUOTA_EXHAUSTED = "quota_exhausted"
+    RATE_LIMITED = "rate_limited"
+    POLICY_REJECTED = "policy_rejected"
+    UPSTREAM_UNAVAILABLE = "upstream_unavailable"
+    GENERATION_FAILED = "generation_failed"
+    MISSING_OUTPUT = "missing_output"
+    EXPIRED = "expired"
+    SUBMIT_UNKNOWN = "submit_unknown"
+    CANCELED = "canceled"
+    NOT_FOUND = "not_found"
+
+
+GIVEN_UP_REASONS = frozenset({Reason.EXPIRED, Reason.SUBMIT_UNKNOWN, Reason.MISSING_OUTPUT})
+"""Verdicts of the tracker itself: weaker than a provider's later word that it succeeded, with outputs."""
+
+RETRYABLE_REASONS = frozenset(
+    {Reason.RATE_LIMITED, Reason.UPSTREAM_UNAVAILABLE, Reason.GENERATION_FAILED, Reason.MISSING_OUTPUT, Reason.EXPIRED}
+)
+"""Reasons after which the same request may well succeed as a new job, unless the provider said otherwise."""
+
+
+class SubmitState(StrEnum):
+    """How far the paid create call of a task has come."""
+
+    QUEUED = "queued"
+    """The intent is on disk, nothing is on the wire: it may be sent, also after a restart."""
+    SENDING = "sending"
+    """On disk before the first byte leaves. Found after a restart, it is ambiguous."""
+    ACCEPTED = "accepted"
+    """The upstream took it (its answer, or its callback, said so), or it was made elsewhere."""
+    REFUSED = "refused"
+    """The upstream said no, or it was given up before it was sent."""
+    AMBIGUOUS = "ambiguous"
+    """It may have been taken and charged; it is never sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A file or a text that a task produced.
+
+    Attributes:
+        kind: ``video``, ``image``, ``audio``, ``text`` or ``file``.
+        url: the upstream's temporary address; None for a text or inline data.
+        mime: media type where the provider or its contract states it.
+        title: a title from the provider.
+        duration_s: length in seconds, where stated.
+        text: the text itself, for kind ``text``.
+        inline: base64 data that came inside the answer, until it is written to a file.
+        authenticated: the URL needs the account's key (OpenAI-style ``/content``) and is never handed out.
+    """
+
+    kind: str
+    url: str | None = None
+    mime: str | None = None
+    title: str | None = None
+    duration_s: float | None = None
+    text: str | None = None
+    inline: str | None = None
+    authenticated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamError:
+    """The upstream's own word on a failure.
+
+    Attributes:
+        code: its code as a string, None when it gave none.
+        message: its message, None when it gave none.
+        http_status: the HTTP status it came with, None when it did not come as an HTTP answer.
+    """
+
+    code: str | None = None
+    message: str | None = None
+    http_status: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What the rules know of one task. Requests, results and labels are kept beside it, see `TaskRecord`.
+
+    Attributes:
+        asset: what is being made, in a user's word: ``song``, ``video``, ``image``, ``text``.
+        due_at: when the tracker acts on it next (sends, polls or decides); None: not by itself.
+        progress: percent, 0 to 100; None while nothing was said.
+        progress_at: when the task last came forward; deadlines count from here.
+        expects_callback: a callback URL of ours went out with the create.
+        polls, callbacks: how many were answered, and how many came.
+        poll_step: polls since the last news; the interval grows with it.
+        poll_trouble: what the last poll met instead of an answer; None after a good one.
+        poll_trouble_since: since when every poll met trouble.
+        not_found_since: since when the upstream says that it does not know the id.
+        missing_output_since: since when it says success without outputs.
+        unknown_status: the last upstream status that the tracker does not know.
+        unknown_statuses: how often one was seen.
+        version: grows by one with each change.
+    """
+
+    id: TaskId
+    route: str
+    provider: str
+    account: str
+    created_at: datetime
+    progress_at: datetime
+    asset: str = "file"
+    external_id: ExternalId | None = None
+    model: str | None = None
+    status: Status = Status.PENDING
+    stage: Stage | None = None
+    progress: int | None = None
+    reason: Reason | None = None
+    error: UpstreamError | None = None
+    retryable: bool | None = None
+    outputs: tuple[Output, ...] = ()
+    submitted_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    due_at: datetime | None = None
+    submit_state: SubmitState = SubmitState.QUEUED
+    submit_attempts: int = 0
+    expects_callback: bool = False
+    polls: int = 0
+    callbacks: int = 0
+    poll_step: int = 0
+    poll_trouble: str | None = None
+    poll_trouble_since: datetime | None = None
+    not_found_since: datetime | None = None
+    missing_output_since: datetime | None = None
+    unknown_status: str | None = None
+    unknown_statuses: int = 0
+    result_seq: int | None = None
+    version: int = 1
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether it FAILED by the tracker's own verdict, which a provider's success overrules."""
+        return self.status is Status.FAILED and self.reason in GIVEN_UP_REASONS
+
+    @property
+    def is_canceled(self) -> bool:
+        """Whether an operator ended it."""
+        return self.status is Status.FAILED and self.reason is Reason.CANCELED

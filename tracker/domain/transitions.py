@@ -1,0 +1,407 @@
+"""The state machine: one table, one pure function.
+
+`TABLE` says what each status that can be told means for each standing that a task can have; `decide` applies
+it, together with the rules that a status alone does not show: a success needs outputs, stages and progress
+never go back, an upstream id is learnt once. An observation that changes nothing is an ordinary decision, not
+an error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from tracker.domain.observation import Observation, Reading, Source, Submission, Trouble
+from tracker.domain.task import (
+    RETRYABLE_REASONS,
+    Reason,
+    Stage,
+    Status,
+    SubmitState,
+    Task,
+    UpstreamError,
+    stage_rank,
+)
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+class Standing(StrEnum):
+    """The rows of the table: a status, with FAILED told apart by whose verdict it was."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    """The provider's word."""
+    GIVEN_UP = "GIVEN_UP"
+    """FAILED by the tracker's own verdict (`GIVEN_UP_REASONS`)."""
+    CANCELED = "CANCELED"
+    """FAILED by an operator."""
+
+
+class Move(StrEnum):
+    """The cells of the table."""
+
+    ADVANCE = "advance"
+    """The status changes to what was said."""
+    STAY = "stay"
+    """The same status: stage, progress and outputs may still come forward."""
+    STALE = "stale"
+    """Older than what is known."""
+    SAME = "same"
+    """The end that is known already."""
+    REVIVE = "revive"
+    """FAILED becomes SUCCEEDED: no paid result is thrown away."""
+    CONFLICT = "conflict"
+    """Contradicts a final word; recorded, not applied."""
+
+
+TABLE: dict[tuple[Standing, Status], Move] = {
+    (Standing.PENDING, Status.PENDING): Move.STAY,
+    (Standing.PENDING, Status.RUNNING): Move.ADVANCE,
+    (Standing.PENDING, Status.SUCCEEDED): Move.ADVANCE,
+    (Standing.PENDING, Status.FAILED): Move.ADVANCE,
+    (Standing.RUNNING, Status.PENDING): Move.STALE,
+    (Standing.RUNNING, Status.RUNNING): Move.STAY,
+    (Standing.RUNNING, Status.SUCCEEDED): Move.ADVANCE,
+    (Standing.RUNNING, Status.FAILED): Move.ADVANCE,
+    (Standing.SUCCEEDED, Status.PENDING): Move.STALE,
+    (Standing.SUCCEEDED, Status.RUNNING): Move.STALE,
+    (Standing.SUCCEEDED, Status.SUCCEEDED): Move.SAME,
+    (Standing.SUCCEEDED, Status.FAILED): Move.CONFLICT,
+    (Standing.FAILED, Status.PENDING): Move.STALE,
+    (Standing.FAILED, Status.RUNNING): Move.STALE,
+    (Standing.FAILED, Status.SUCCEEDED): Move.CONFLICT,
+    (Standing.FAILED, Status.FAILED): Move.SAME,
+    (Standing.GIVEN_UP, Status.PENDING): Move.STALE,
+    (Standing.GIVEN_UP, Status.RUNNING): Move.STALE,
+    (Standing.GIVEN_UP, Status.SUCCEEDED): Move.REVIVE,
+    (Standing.GIVEN_UP, Status.FAILED): Move.SAME,
+    (Standing.CANCELED, Status.PENDING): Move.CONFLICT,
+    (Standing.CANCELED, Status.RUNNING): Move.CONFLICT,
+    (Standing.CANCELED, Status.SUCCEEDED): Move.CONFLICT,
+    (Standing.CANCELED, Status.FAILED): Move.CONFLICT,
+}
+"""(where the task stands, what a provider says) -> what follows. A verdict of the clock or of an operator on a
+task that has ended is STALE whatever the cell says: it came too late."""
+
+
+class Outcome(StrEnum):
+    """What became of an observation."""
+
+    APPLIED = "applied"
+    DUPLICATE = "duplicate"
+    STALE = "stale"
+    CONFLICT = "conflict"
+    IGNORED = "ignored"
+
+
+class HookEvent(StrEnum):
+    """What hooks can hear."""
+
+    SUBMITTED = "task.submitted"
+    RUNNING = "task.running"
+    PROGRESS = "task.progress"
+    SUCCEEDED = "task.succeeded"
+    FAILED = "task.failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What follows from one observation.
+
+    Attributes:
+        outcome: what became of it.
+        task: the task afterwards; the same values where nothing changed.
+        detail: one plain sentence for the history.
+        announces: the hook events that the change gives rise to, in order.
+        confirm: the tracker should ask the upstream now: news that only a poll can confirm.
+    """
+
+    outcome: Outcome
+    task: Task
+    detail: str
+    announces: tuple[HookEvent, ...] = ()
+    confirm: bool = False
+
+
+def standing_of(task: Task) -> Standing:
+    """The row of the table that a task stands in."""
+    if task.status is not Status.FAILED:
+        return Standing(task.status.value)
+    if task.is_canceled:
+        return Standing.CANCELED
+    return Standing.GIVEN_UP if task.is_given_up else Standing.FAILED
+
+
+def decide(task: Task, observation: Observation, now: datetime) -> Decision:
+    """Decide what an observation means for a task.
+
+    Args:
+        task: the task as it stands.
+        observation: what was heard; already known not to be a repetition of an earlier one.
+        now: the current time, aware UTC.
+
+    Returns:
+        The decision. The task in it never stands behind the one given: neither status, stage nor progress.
+    """
+    reading = observation.reading
+    if reading.submission is not None:
+        return _decide_submission(task, observation, now)
+    foreign = (
+        observation.source is Source.CALLBACK
+        and reading.external_id is not None
+        and task.external_id is not None
+        and reading.external_id != task.external_id
+    )
+    if foreign:
+        return Decision(
+            Outcome.CONFLICT, task, f"speaks of another upstream task ({reading.external_id}); not applied"
+        )
+    learnt, announces = _learn_acceptance(task, reading, now)
+    return _decide_status(learnt, observation, now, announces)
+
+
+def _learn_acceptance(task: Task, reading: Reading, now: datetime) -> tuple[Task, tuple[HookEvent, ...]]:
+    """Take in what any provider word implies: the upstream has the task, and under which id."""
+    if task.external_id is not None or reading.external_id is None:
+        return task, ()
+    learnt = replace(
+        task,
+        external_id=reading.external_id,
+        submit_state=SubmitState.ACCEPTED,
+        submitted_at=task.submitted_at or now,
+        progress_at=now,
+    )
+    return learnt, () if task.status.is_terminal else (HookEvent.SUBMITTED,)
+
+
+def _decide_submission(task: Task, observation: Observation, now: datetime) -> Decision:
+    reading = observation.reading
+    told = task.submit_state is SubmitState.ACCEPTED
+    match reading.submission:
+        case Submission.ACCEPTED:
+            accepted = replace(
+                task,
+                submit_state=SubmitState.ACCEPTED,
+                external_id=task.external_id or reading.external_id,
+                submitted_at=task.submitted_at or now,
+                progress_at=task.progress_at if told else now,
+            )
+            if told and task.external_id != reading.external_id and reading.external_id is not None:
+                return Decision(
+                    Outcome.CONFLICT,
+                    accepted,
+                    f"accepted as {reading.external_id}, but a callback had named {task.external_id}",
+                    confirm=not task.status.is_terminal,
+                )
+            announces = () if told or task.status.is_terminal else (HookEvent.SUBMITTED,)
+            return _decide_status(accepted, observation, now, announces)
+        case Submission.REFUSED:
+            if told:
+                return Decision(
+                    Outcome.CONFLICT,
+                    task,
+                    f"refused ({_error_words(reading.error)}), although a callback shows that it was accepted",
+                    confirm=True,
+                )
+            if task.status.is_terminal:
+                return Decision(Outcome.STALE, task, "refused, after the task had ended")
+            return _end(replace(task, submit_state=SubmitState.REFUSED), observation, now, ())
+        case Submission.DEFERRED:
+            if told or task.status.is_terminal:
+                return Decision(Outcome.STALE, task, "put off, after the task was known to be accepted or had ended")
+            wait = f", asked to wait {reading.retry_after_s:g} s" if reading.retry_after_s is not None else ""
+            return Decision(
+                Outcome.APPLIED,
+                replace(task, submit_state=SubmitState.QUEUED),
+                f"not accepted ({reading.detail or _error_words(reading.error)}{wait}); it is sent again later",
+            )
+        case Submission.AMBIGUOUS | None:
+            if told or task.status.is_terminal:
+                return Decision(Outcome.STALE, task, f"no clear answer to the submit ({reading.detail})")
+            unknown = replace(task, submit_state=SubmitState.AMBIGUOUS)
+            if task.expects_callback:
+                return Decision(
+                    Outcome.APPLIED,
+                    unknown,
+                    f"no clear answer to the submit ({reading.detail}); it may have been accepted and charged, "
+                    "so it is not sent again; its callback may still tell",
+                )
+            verdict = replace(
+                observation,
+                reading=replace(reading, status=Status.FAILED, reason=Reason.SUBMIT_UNKNOWN, retryable=False),
+            )
+            return _end(unknown, verdict, now, ())
+
+
+def _decide_status(
+    task: Task, observation: Observation, now: datetime, announces: tuple[HookEvent, ...]
+) -> Decision:
+    reading = observation.reading
+    status = reading.status
+    if status is None and reading.expired_after_s is not None:
+        age_s = (now - (task.submitted_at or task.created_at)).total_seconds()
+        if age_s > reading.expired_after_s and not task.status.is_terminal:
+            expired = replace(reading, status=Status.FAILED, reason=Reason.EXPIRED)
+            return _end(task, replace(observation, reading=expired), now, announces)
+    if status is None:
+        return _decide_nothing_said(task, reading, announces)
+    if status is Status.SUCCEEDED and not reading.outputs:
+        return _decide_missing_output(task, observation, now, announces)
+    if status.is_terminal and not observation.believed and not task.status.is_terminal:
+        return Decision(
+            _heard(announces), task, f"says {status}; a poll must confirm it", announces, confirm=True
+        )
+    move = TABLE[standing_of(task), status]
+    if task.status.is_terminal and observation.source in {Source.CLOCK, Source.OPERATOR}:
+        move = Move.STALE
+    match move:
+        case Move.ADVANCE | Move.REVIVE:
+            if status.is_terminal:
+                return _end(task, observation, now, announces)
+            return _come_forward(task, reading, now, announces)
+        case Move.STAY:
+            return _come_forward(task, reading, now, announces)
+        case Move.STALE:
+            return Decision(Outcome.STALE, task, f"says {status}, but the task is {task.status}", announces)
+        case Move.SAME:
+            return Decision(Outcome.DUPLICATE, task, f"says {status}, as known", announces)
+        case Move.CONFLICT:
+            words = f": {_error_words(reading.error)}" if reading.error else ""
+            return Decision(
+                Outcome.CONFLICT, task, f"says {status}{words}, but the task is {_final_words(task)}", announces
+            )
+
+
+def _decide_nothing_said(task: Task, reading: Reading, announces: tuple[HookEvent, ...]) -> Decision:
+    """An accepted create without a status, an unknown status, or trouble."""
+    if reading.submission is Submission.ACCEPTED:
+        return Decision(Outcome.APPLIED, task, f"accepted as {task.external_id}", announces)
+    match reading.trouble:
+        case Trouble.UNKNOWN_STATUS:
+            detail = f"unknown upstream status {reading.upstream_status!r}; taken as still running"
+        case None:
+            detail = reading.detail or "says nothing about the state"
+        case trouble:
+            words = reading.detail or _error_words(reading.error)
+            detail = f"{trouble.replace('_', ' ')}: {words}"
+    return Decision(_heard(announces), task, detail, announces, confirm=not task.status.is_terminal)
+
+
+def _decide_missing_output(
+    task: Task, observation: Observation, now: datetime, announces: tuple[HookEvent, ...]
+) -> Decision:
+    """A success without an output is not a success yet."""
+    if task.status.is_terminal:
+        standing = standing_of(task)
+        if standing is Standing.GIVEN_UP:
+            return Decision(
+                Outcome.IGNORED, task, "says SUCCEEDED without an output; asking once more", announces, confirm=True
+            )
+        if standing is Standing.SUCCEEDED:
+            return Decision(Outcome.DUPLICATE, task, "says SUCCEEDED, as known", announces)
+        return Decision(Outcome.CONFLICT, task, f"says SUCCEEDED, but the task is {_final_words(task)}", announces)
+    waiting = replace(task, missing_output_since=task.missing_output_since or now)
+    decision = _come_forward(
+        waiting, replace(observation.reading, status=Status.RUNNING, stage=None, progress=None), now, announces
+    )
+    return replace(decision, detail="says SUCCEEDED without an output yet; waiting for it", confirm=True)
+
+
+def _come_forward(task: Task, reading: Reading, now: datetime, announces: tuple[HookEvent, ...]) -> Decision:
+    """Not ended: take in what is newer of status, stage, progress and outputs; refuse what is older."""
+    status = Status.RUNNING if reading.status is Status.RUNNING else task.status
+    if stage_rank(reading.stage) < stage_rank(task.stage) and reading.stage is not None:
+        return Decision(
+            Outcome.STALE, task, f"says stage {reading.stage}, but {task.stage} is known already", announces
+        )
+    stage = reading.stage or task.stage
+    progress = max((p for p in (task.progress, reading.progress) if p is not None), default=None)
+    outputs = reading.outputs if len(reading.outputs) > len(task.outputs) else task.outputs
+    if (status, stage, progress, outputs) == (task.status, task.stage, task.progress, task.outputs):
+        return Decision(Outcome.APPLIED, task, f"says {reading.status}, as known", announces)
+    began = status is Status.RUNNING and task.status is Status.PENDING
+    forward = replace(
+        task,
+        status=status,
+        stage=stage,
+        progress=progress,
+        outputs=outputs,
+        started_at=now if began else task.started_at,
+        progress_at=now,
+    )
+    news = (HookEvent.RUNNING,) if began else (HookEvent.PROGRESS,)
+    return Decision(Outcome.APPLIED, forward, _forward_words(task, forward), announces + news)
+
+
+def _end(task: Task, observation: Observation, now: datetime, announces: tuple[HookEvent, ...]) -> Decision:
+    """SUCCEEDED with outputs, or FAILED with a reason."""
+    reading = observation.reading
+    if reading.status is Status.SUCCEEDED:
+        staged = task.stage is not None or reading.stage is not None
+        ended = replace(
+            task,
+            status=Status.SUCCEEDED,
+            stage=Stage.COMPLETE if staged else None,
+            progress=100,
+            outputs=reading.outputs,
+            reason=None,
+            error=None,
+            retryable=None,
+            missing_output_since=None,
+            finished_at=now,
+            progress_at=now,
+        )
+        revived = f", after it was given up as {task.reason}" if task.is_given_up else ""
+        return Decision(
+            Outcome.APPLIED, ended, f"succeeded with {_outputs_words(ended)}{revived}", (*announces, HookEvent.SUCCEEDED)
+        )
+    reason = reading.reason or Reason.GENERATION_FAILED
+    retryable = reading.retryable if reading.retryable is not None else reason in RETRYABLE_REASONS
+    ended = replace(
+        task,
+        status=Status.FAILED,
+        reason=reason,
+        error=reading.error,
+        retryable=retryable,
+        finished_at=now,
+        progress_at=now,
+    )
+    words = reading.detail or _error_words(reading.error)
+    return Decision(Outcome.APPLIED, ended, f"failed: {reason} ({words})", (*announces, HookEvent.FAILED))
+
+
+def _heard(announces: tuple[HookEvent, ...]) -> Outcome:
+    """Something that changes no status is applied all the same when it taught us that the task was accepted."""
+    return Outcome.APPLIED if announces else Outcome.IGNORED
+
+
+def _forward_words(before: Task, after: Task) -> str:
+    parts = [after.status if after.status is not before.status else "further"]
+    if after.stage is not before.stage:
+        parts.append(f"stage {after.stage}")
+    if after.progress != before.progress:
+        parts.append(f"{after.progress} %")
+    if after.outputs != before.outputs:
+        parts.append(f"{_outputs_words(after)} so far")
+    return ", ".join(parts)
+
+
+def _outputs_words(task: Task) -> str:
+    count = len(task.outputs)
+    return f"{count} output{'' if count == 1 else 's'}"
+
+
+def _final_words(task: Task) -> str:
+    return f"{task.status} ({task.reason})" if task.reason else task.status
+
+
+def _error_words(error: UpstreamError | None) -> str:
+    if error is None:
+        return "no words given"
+    words = " ".join(part for part in (error.code, error.message) if part)
+    return words or (f"HTTP {error.http_status}" if error.http_status else "no words given")

@@ -1,0 +1,62 @@
+"""Requests to an upstream and its answers, as plain data: what providers write and read, and the client carries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+
+class AuthStyle(StrEnum):
+    """Which header carries the account's key.
+
+    Source: https://anyint.ai/docs/api-reference/anthropic-compatible (``x-api-key``); every other family takes
+    ``Authorization: Bearer``.
+    """
+
+    BEARER = "bearer"
+    X_API_KEY = "x-api-key"
+
+
+@dataclass(frozen=True, slots=True)
+class WireRequest:
+    """One HTTP request to an account's upstream, without its key.
+
+    Attributes:
+        method: ``GET`` or ``POST``.
+        path: absolute path below the account's base URL, already percent-encoded, without a query.
+        query: query parameters, not yet encoded.
+        headers: further headers; never a key.
+        body: JSON body as bytes, None for none.
+        auth: how the client adds the account's key.
+        answer_within_s: seconds until the whole answer must have been read.
+    """
+
+    method: str
+    path: str
+    query: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes | None = None
+    auth: AuthStyle = AuthStyle.BEARER
+    answer_within_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class WireReply:
+    """A complete HTTP answer.
+
+    Attributes:
+        status: HTTP status code.
+        headers: header names in lower case.
+        body: the decoded body, whole.
+        received_at: when it had arrived.
+    """
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    received_at: datetime | None = None

@@ -1,0 +1,113 @@
+"""Every error of the tracker, arranged by what its catcher does.
+
+::
+
+    TrackerError
+      ConfigError               refuse to start; one line per mistake
+      StoreError
+        StoreUnavailable        answer 503; the sender tries again, nothing was written
+        StoreUnusable           refuse to start: locked, newer, foreign or unwritable file
+        TaskNotFound            answer 404
+        DeliveryNotFound        answer 404
+        IdempotencyConflict     answer 422: same key, other payload
+        SubmitInFlight          answer 409: same key, first attempt not decided yet
+      PayloadInvalid            callback: 400; poll: a failed attempt; names the field path
+      RequestInvalid            answer 422 with the list of wrong fields
+      SignatureInvalid          callback: 401; never states the expected value
+      UpstreamFailure
+        NotSent                 the request surely never left; it may be sent again
+        Unanswered              it may have arrived; a paid create is never sent again
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class TrackerError(Exception):
+    """Base of every error that the tracker raises on purpose."""
+
+
+class ConfigError(TrackerError):
+    """The configuration cannot be used.
+
+    Attributes:
+        problems: one line per mistake: file, key, what is wrong, how to mend it.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class StoreError(TrackerError):
+    """Something about the database."""
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot take a write now (disk full, I/O error, busy, closing); nothing was written."""
+
+
+class StoreUnusable(StoreError):
+    """The database file cannot be opened by this program; the message says why and how to mend it."""
+
+
+class TaskNotFound(StoreError):
+    """No task has this id."""
+
+
+class DeliveryNotFound(StoreError):
+    """No delivery has this id."""
+
+
+class IdempotencyConflict(StoreError):
+    """The idempotency key was used before with another payload."""
+
+
+class SubmitInFlight(StoreError):
+    """The idempotency key belongs to a submit whose first attempt is not decided yet."""
+
+
+class PayloadInvalid(TrackerError):
+    """A provider's payload cannot be read; the message names the field path."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldProblem:
+    """One wrong field of a request.
+
+    Attributes:
+        loc: path of the field from the outside in, for example ``("request", "prompt")``.
+        msg: what is wrong and what is expected, one sentence.
+    """
+
+    loc: tuple[str | int, ...]
+    msg: str
+
+
+class RequestInvalid(TrackerError):
+    """A request is well formed but wrong.
+
+    Attributes:
+        problems: every wrong field found, not only the first.
+    """
+
+    def __init__(self, problems: list[FieldProblem]) -> None:
+        super().__init__("; ".join(f"{'.'.join(map(str, p.loc))}: {p.msg}" for p in problems))
+        self.problems = problems
+
+
+class SignatureInvalid(TrackerError):
+    """A callback's signature does not hold; the message never states the expected value."""
+
+
+class UpstreamFailure(TrackerError):
+    """A request to an upstream ended without an answer that can be read."""
+
+
+class NotSent(UpstreamFailure):
+    """The request surely never reached the upstream (no connection, circuit open, no slot)."""
+
+
+class Unanswered(UpstreamFailure):
+    """The request may have reached the upstream: no answer, a cut connection, an answer cut short."""

@@ -1,0 +1,360 @@
+"""The one face of the store: all that the rest of the program knows of it.
+
+A second engine (PostgreSQL, several processes on several machines) satisfies this protocol and nothing else
+changes. For that, the protocol speaks in whole transactions, never in statements: a change of a task is an
+observation plus a pure function that judges it, run by the engine inside its own transaction; work is handed out
+by lease, so that two processes never hold the same poll or delivery; and committed changes are told to listeners,
+whichever process made them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from tracker.domain.judge import Step
+    from tracker.domain.observation import Observation
+    from tracker.domain.records import DeliveryRecord, DeliveryStatus, EventRecord, TaskRecord
+    from tracker.domain.task import ExternalId, SubmitState, Task, TaskId
+    from tracker.domain.transitions import Outcome
+
+Json = Any
+
+Judge = Callable[["Task", "Observation", Callable[[str], bool]], tuple["Step", ...]]
+"""Pure: (task, observation, has the history this key) -> what follows. May be called more than once."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewTask:
+    """A task about to be recorded.
+
+    Attributes:
+        request: the provider body as JSON text; None for a task that was created elsewhere.
+        external_id: set for a task that was created elsewhere.
+        idempotency_key: chosen by the user; unique among all tasks.
+        fingerprint: digest of everything that makes the payload; compared when the key comes again.
+        due_at: when it is first acted upon.
+    """
+
+    id: TaskId
+    route: str
+    provider: str
+    account: str
+    asset: str
+    created_at: datetime
+    due_at: datetime
+    submit_state: SubmitState
+    request: str | None = None
+    external_id: ExternalId | None = None
+    model: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    idempotency_key: str | None = None
+    fingerprint: str | None = None
+    expects_callback: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """What became of a `NewTask`: the record, and whether it is new or was there already."""
+
+    record: TaskRecord
+    is_new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of an observation.
+
+    Attributes:
+        task: the task after the commit.
+        outcome: of the observation itself, not of what the clock added.
+        confirm: whether the task was left waiting for a poll that was asked for now.
+        announced: whether hooks have something to hear.
+    """
+
+    task: Task
+    outcome: Outcome
+    confirm: bool
+    announced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Nudged:
+    """What became of a callback without a token.
+
+    Attributes:
+        task_ids: the unfinished tasks that are polled now because of it.
+        known: whether any task has the id at all; when not, the callback was parked.
+    """
+
+    task_ids: tuple[TaskId, ...]
+    known: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Tasks that share an account and a provider: they are polled fairly beside other lanes.
+
+    Attributes:
+        oldest_due_at: when the task that has waited longest fell due.
+    """
+
+    account: str
+    provider: str
+    oldest_due_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """Something for hooks to hear: one hook event of one committed change.
+
+    Attributes:
+        seq: the event that it follows from.
+        index: position among the hook events of that change.
+        event: ``task.running`` and so on.
+        labels: of the task, for filters.
+    """
+
+    seq: int
+    index: int
+    event: str
+    task_id: TaskId
+    provider: str
+    route: str
+    account: str
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryJob:
+    """A delivery that was claimed, with all its hook needs.
+
+    Attributes:
+        attempt: number of this attempt, 1 or more.
+        previous_status: the task's status before the event.
+        record: the task as it stood right after the event.
+        at: when the event was recorded.
+    """
+
+    id: str
+    hook: str
+    event: str
+    seq: int
+    attempt: int
+    at: datetime
+    previous_status: str
+    record: TaskRecord
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptResult:
+    """How one attempt of a delivery ended.
+
+    Attributes:
+        status: succeeded, failed, dead, or pending to try again.
+        next_attempt_at: when to try again, for pending.
+        error: one line on what went wrong.
+        output: the last 8 KiB of what the hook printed.
+    """
+
+    status: DeliveryStatus
+    at: datetime
+    next_attempt_at: datetime | None = None
+    error: str | None = None
+    output: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFilter:
+    """Which tasks to list; None and empty mean any.
+
+    Attributes:
+        q: text looked for in ids, model, error and request.
+        since, until: bounds of ``created_at``; since inclusive, until exclusive.
+        active: only unfinished ones.
+        limit: 1 to 500.
+        cursor: ``next_cursor`` of the page before.
+    """
+
+    status: str | None = None
+    provider: str | None = None
+    route: str | None = None
+    account: str | None = None
+    reason: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    q: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    limit: int = 50
+    cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of tasks, newest first."""
+
+    items: Sequence[TaskRecord]
+    next_cursor: str | None
+
+
+class Reader(Protocol):
+    """Reading the store; never waits for writes. Also served by a file that no daemon has open."""
+
+    async def get_task(self, task_id: TaskId) -> TaskRecord:
+        """One task.
+
+        Raises:
+            TaskNotFound: no task has this id.
+        """
+        ...
+
+    async def list_tasks(self, wanted: TaskFilter) -> Page:
+        """Tasks, newest first."""
+        ...
+
+    async def list_events(self, task_id: TaskId) -> list[EventRecord]:
+        """The history of a task, oldest first.
+
+        Raises:
+            TaskNotFound: no task has this id.
+        """
+        ...
+
+    async def list_deliveries(self, task_id: TaskId) -> list[DeliveryRecord]:
+        """The hook runs of a task, oldest first.
+
+        Raises:
+            TaskNotFound: no task has this id.
+        """
+        ...
+
+    async def stats(self, now: datetime) -> dict[str, Json]:
+        """Counts by status, provider and reason; queue depths; the oldest due poll."""
+        ...
+
+
+class Store(Reader, Protocol):
+    """Everything the daemon does with the store.
+
+    Every writing method raises `StoreUnavailable` when the write could not be made durable; then nothing of it
+    was written. When it returns, the change is on disk.
+    """
+
+    async def open(self) -> None:
+        """Open, migrate forward, and give back what a previous process held by lease.
+
+        Raises:
+            StoreUnusable: locked by another tracker, newer than this program, foreign, or not writable.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Write what waits, then close."""
+        ...
+
+    async def check_writable(self) -> None:
+        """Prove that a write can be committed now.
+
+        Raises:
+            StoreUnavailable: it cannot.
+        """
+        ...
+
+    def subscribe(self, listener: Callable[[Sequence[Applied]], None]) -> None:
+        """Have ``listener`` called on the event loop after each commit that changed tasks."""
+        ...
+
+    # -- tasks ---------------------------------------------------------------------------------------------
+
+    async def create_task(self, new: NewTask) -> Created:
+        """Record a task, or find the one that it repeats.
+
+        A known idempotency key with the same fingerprint finds its task. A task created elsewhere is found by
+        its (route, account, external id), however it came to be there; callbacks parked for it make it due now.
+
+        Raises:
+            IdempotencyConflict: the key is known with another fingerprint.
+            SubmitInFlight: the key is known and its first attempt is not decided yet.
+        """
+        ...
+
+    async def mark_sending(self, task_id: TaskId, now: datetime, lease_until: datetime) -> Task | None:
+        """Put on disk that the create goes out now; None when it must not (canceled, or already under way)."""
+        ...
+
+    async def apply(self, observation: Observation, judge: Judge) -> Applied:
+        """Judge an observation against its task and keep what follows: events, the task, the outbox.
+
+        Raises:
+            TaskNotFound: no task has this id.
+        """
+        ...
+
+    async def nudge(
+        self, provider: str, external_ids: Sequence[ExternalId], payload: str | None, now: datetime
+    ) -> Nudged:
+        """Make the unfinished tasks with one of these ids due now, or park the callback when none is known."""
+        ...
+
+    async def poll_now(self, task_id: TaskId, now: datetime) -> Task:
+        """Make one task due now, unless it has ended.
+
+        Raises:
+            TaskNotFound: no task has this id.
+        """
+        ...
+
+    async def list_lanes(self, now: datetime) -> list[Lane]:
+        """Lanes with something due, oldest first."""
+        ...
+
+    async def claim_due(self, lane: Lane, limit: int, now: datetime, lease_until: datetime) -> list[Task]:
+        """Take up to ``limit`` due tasks of a lane, longest waiting first; they fall due again at the lease's end."""
+        ...
+
+    # -- callbacks that belong to nobody ---------------------------------------------------------------------
+
+    async def keep_rejected(self, provider: str, http_status: int, why: str, body: str, now: datetime) -> None:
+        """Keep a rejected callback for inspection, bounded in number and size."""
+        ...
+
+    async def forget_parked(self, before: datetime) -> int:
+        """Drop callbacks that were parked before a moment; the number dropped."""
+        ...
+
+    # -- the outbox ----------------------------------------------------------------------------------------
+
+    async def fan_out(self, match: Callable[[Announcement], Sequence[str]], limit: int, now: datetime) -> int:
+        """Turn committed changes that were not fanned out yet into deliveries, one per hook that ``match`` names.
+
+        Returns:
+            Events looked at; fewer than ``limit`` means that nothing more waits.
+        """
+        ...
+
+    async def claim_deliveries(
+        self, hook: str, limit: int, now: datetime, lease_until: datetime
+    ) -> list[DeliveryJob]:
+        """Take up to ``limit`` due deliveries of a hook; of each task only the oldest unfinished one."""
+        ...
+
+    async def record_attempt(self, delivery_id: str, result: AttemptResult) -> None:
+        """Keep how an attempt ended."""
+        ...
+
+    async def retry_delivery(self, delivery_id: str, now: datetime) -> DeliveryRecord:
+        """Make a failed or dead delivery pending again, with its attempts counted anew.
+
+        Raises:
+            DeliveryNotFound: no delivery has this id.
+        """
+        ...
+
+    async def next_delivery_at(self, hooks: Sequence[str]) -> datetime | None:
+        """When the next delivery of one of these hooks falls due; None when none waits."""
+        ...
