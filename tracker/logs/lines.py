@@ -1,0 +1,124 @@
+"""How log lines look (JSON, or a rendering for people on a terminal) and where they go (stderr).
+
+Owns the set-up of structlog and of the standard library's logging. Must not decide what is secret.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json as stdlib_json
+import logging
+import sys
+from collections.abc import Iterable, MutableMapping
+from typing import TYPE_CHECKING, Any, cast
+
+import orjson
+import structlog
+
+from tracker.logs.redactor import Redactor
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger, Processor
+
+
+def get_logger(name: str) -> FilteringBoundLogger:
+    """A logger whose lines carry ``logger: name``; bound context variables are merged in.
+
+    May be called before `configure_logging`: what that says holds for every logger, from then on.
+    """
+    return cast("FilteringBoundLogger", structlog.get_logger(name))
+
+
+def configure_logging(
+    level: str | int = "info", *, json: bool | None = None, secrets: Iterable[str] = ()
+) -> Redactor:
+    """Set logging up for the whole process, that of libraries included; may be called again to change it.
+
+    Args:
+        level: the least severity that is shown: ``debug``, ``info``, ``warning``, ``error`` or ``critical``.
+        json: JSON lines, or a rendering for people; None: people when stderr is a terminal.
+        secrets: values that never appear in a line.
+
+    Returns:
+        The redactor, for everything else that is kept or shown.
+    """
+    number = level if isinstance(level, int) else logging.getLevelNamesMapping()[level.upper()]
+    as_json = not sys.stderr.isatty() if json is None else json
+    redactor = Redactor(secrets)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            _add_logger_name,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+            structlog.processors.StackInfoRenderer(),
+            structlog.processors.format_exc_info,
+            redactor.event,
+            _renderer(as_json=as_json),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=_StderrLogger,
+        cache_logger_on_first_use=False,  # a reload may change level and secrets under loggers already bound
+    )
+    root = logging.getLogger()
+    root.handlers = [_LibraryHandler()]
+    root.setLevel(number)
+    logging.getLogger("apscheduler").setLevel(max(number, logging.WARNING))
+    logging.getLogger("aiosqlite").setLevel(max(number, logging.WARNING))
+    logging.getLogger("asyncio").setLevel(max(number, logging.INFO))
+    access = logging.getLogger("aiohttp.access")  # it halves the throughput and shows tokens in paths
+    access.disabled = True
+    access.propagate = False
+    return redactor
+
+
+def _renderer(*, as_json: bool) -> Processor:
+    if not as_json:
+        return structlog.dev.ConsoleRenderer(
+            timestamp_key="at",
+            colors=sys.stderr.isatty(),
+            exception_formatter=structlog.dev.plain_traceback,
+        )
+
+    def render(_logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
+        try:
+            return orjson.dumps(event).decode()
+        except (TypeError, orjson.JSONEncodeError):  # a lone surrogate, or an integer beyond 64 bits
+            return stdlib_json.dumps(event, default=str)
+
+    return render
+
+
+def _add_logger_name(
+    logger: _StderrLogger, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    event["logger"] = logger.name
+    return event
+
+
+class _StderrLogger:
+    """Writes each line in one piece to whatever stderr is at that moment."""
+
+    def __init__(self, name: str = "tracker") -> None:
+        self.name = name
+
+    def msg(self, line: str) -> None:
+        # nobody reads any more: no reason to stop following tasks
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()
+
+    log = debug = info = warn = warning = msg
+    error = exception = critical = fatal = failure = err = msg
+
+
+class _LibraryHandler(logging.Handler):
+    """Hands what libraries log to the same processors."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass one record on; its severity is rounded down to one that has a name."""
+        severity = min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL)
+        try:
+            get_logger(record.name).log(severity, record.getMessage(), exc_info=record.exc_info)
+        except Exception:  # noqa: BLE001 - a log line must never take down what it is about
+            self.handleError(record)
