@@ -1,0 +1,594 @@
+"""The outbound client against real local servers: what left, what came back, what a failure proves."""
+
+import asyncio
+import gzip
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import pytest
+from aiohttp import web
+
+from tracker import __version__
+from tracker.clock import ManualClock
+from tracker.domain.wire import AuthStyle, WireReply, WireRequest
+from tracker.errors import NotSent, Unanswered
+from tracker.upstream.breaker import Breakers, Circuit
+from tracker.upstream.client import Account, UpstreamClient
+from tracker.upstream.limits import RateLimits
+
+KEY = "sk-very-secret-0123456789"
+SECRET_QUERY = ("taskId", "private-id-77")
+START = datetime(2026, 11, 20, 20, 42, tzinfo=UTC)
+
+Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class Rig(NamedTuple):
+    """A client for one account, with what stands behind it."""
+
+    client: UpstreamClient
+    clock: ManualClock
+    limits: RateLimits
+    breakers: Breakers
+
+    async def get(self, path: str = "/status", **kwargs: object) -> WireReply:
+        """Ask for a status."""
+        request = WireRequest("GET", path, query=(SECRET_QUERY,), answer_within_s=5.0)
+        return await self.client.fetch("default", request, paid=bool(kwargs.get("paid")))
+
+    async def create(self, *, answer_within_s: float = 5.0, paid: bool = True) -> WireReply:
+        """Send a paid create."""
+        request = WireRequest("POST", "/create", body=b'{"prompt":"x"}', answer_within_s=answer_within_s)
+        return await self.client.fetch("default", request, paid=paid)
+
+
+@asynccontextmanager
+async def rig_for(
+    base_url: str, key: str | None = KEY, rate: float = 1000.0, max_body_bytes: int = 1 << 20
+) -> AsyncIterator[Rig]:
+    """A client whose account points at ``base_url``."""
+    clock = ManualClock(START)
+    limits = RateLimits({"default": rate}, clock)
+    breakers = Breakers(clock)
+    accounts = {"default": Account("default", base_url, lambda: key, rate)}
+    client = UpstreamClient(accounts, clock, limits, breakers, max_body_bytes=max_body_bytes)
+    try:
+        yield Rig(client, clock, limits, breakers)
+    finally:
+        await client.close()
+
+
+@asynccontextmanager
+async def http_server(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[str]:
+    """An aiohttp server that answers everything with ``handler``; its base URL."""
+    app = web.Application()
+    app.router.add_route("*", "/{rest:.*}", handler)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    host, port = runner.addresses[0][:2]
+    try:
+        yield f"http://{host}:{port}"
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def raw_server(peer: Peer) -> AsyncIterator[str]:
+    """A server that speaks bytes, for answers that no HTTP server would give; its base URL."""
+    conversations: set[asyncio.Task[None]] = set()
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        conversations.add(task)
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            await peer(reader, writer)
+        except (asyncio.CancelledError, ConnectionError):
+            pass
+        finally:
+            conversations.discard(task)
+            writer.close()
+
+    server = await asyncio.start_server(converse, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.close()
+        for task in list(conversations):
+            task.cancel()
+        await asyncio.gather(*conversations, return_exceptions=True)
+        await server.wait_closed()
+
+
+def saying(*pieces: bytes) -> Peer:
+    """A peer that writes these bytes and closes."""
+
+    async def peer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+
+    return peer
+
+
+async def hang(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+    """Never answer."""
+    await asyncio.Event().wait()
+
+
+def assert_keeps_secrets(failure: BaseException) -> None:
+    """Nothing that prints the failure shows the key or the query, however deep it looks."""
+    told = "".join(traceback.format_exception(failure))
+    seen: BaseException | None = failure
+    while seen is not None:
+        told += f"{seen!r} {seen} {vars(seen)!r}"
+        seen = seen.__cause__ or seen.__context__
+    assert KEY not in told
+    assert SECRET_QUERY[1] not in told
+
+
+# -- surely not sent ---------------------------------------------------------------------------------------
+
+
+async def refused_url() -> str:
+    """The address of a port where nobody listens."""
+    server = await asyncio.start_server(lambda _r, _w: None, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    server.close()
+    await server.wait_closed()
+    return f"http://127.0.0.1:{port}"
+
+
+@pytest.mark.parametrize("paid", [True, False])
+async def test_a_refused_connection_was_not_sent(paid: bool) -> None:
+    """Nobody listens: the request surely never left."""
+    async with rig_for(await refused_url()) as rig:
+        with pytest.raises(NotSent, match="no connection") as caught:
+            await rig.get(paid=paid)
+    assert_keeps_secrets(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+
+
+async def test_an_unknown_host_was_not_sent() -> None:
+    """A name that does not resolve."""
+    async with rig_for("http://no-such-host.invalid") as rig:
+        with pytest.raises(NotSent, match="cannot be resolved") as caught:
+            await rig.get()
+    assert_keeps_secrets(caught.value)
+
+
+async def test_a_failed_tls_handshake_was_not_sent() -> None:
+    """The port speaks no TLS: the key and the body never left."""
+    heard = bytearray()
+
+    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.extend(await reader.read(4096))
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(peer, "127.0.0.1", 0)
+    async with server, rig_for(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}") as rig:
+        with pytest.raises(NotSent, match=r"TLS|no connection"):
+            await rig.create()
+    assert KEY.encode() not in heard
+
+
+async def test_a_connection_that_is_never_made_ends_as_not_sent() -> None:
+    """TLS that never comes about runs into the connect limit, which is shorter than the answer's."""
+
+    async def silent(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await asyncio.Event().wait()
+
+    async with raw_server(silent) as url, rig_for(url.replace("http:", "https:")) as rig:
+        with pytest.raises(NotSent, match="no connection in time"):
+            await rig.create(answer_within_s=0.2)
+
+
+@pytest.mark.parametrize("key", [None, "", "   ", "sk-\nX-Evil: 1", "sk-schlüssel"])
+async def test_without_a_usable_key_nothing_is_sent(key: str | None) -> None:
+    """A missing key, or one that no header can carry, is found before the wire."""
+    async with rig_for("http://127.0.0.1:9", key=key) as rig:
+        with pytest.raises(NotSent, match=r"API key") as caught:
+            await rig.create()
+    assert (key or "").strip() == "" or str(key) not in str(caught.value)
+
+
+async def test_an_unknown_account_and_a_closed_client_send_nothing() -> None:
+    """Both are told apart from an upstream that does not answer."""
+    async with rig_for("http://127.0.0.1:9") as rig:
+        with pytest.raises(NotSent, match="no account is named 'other'"):
+            await rig.client.fetch("other", WireRequest("GET", "/"))
+        await rig.client.close()
+        with pytest.raises(NotSent, match="stopping"):
+            await rig.get()
+
+
+@pytest.mark.parametrize("base_url", ["", "ftp://x.example", "http://", "http://user:pw@127.0.0.1", "::"])
+async def test_a_base_url_that_is_no_address_sends_nothing(base_url: str) -> None:
+    """A mistake in the configuration is named, without its text (it may hold a password)."""
+    async with rig_for(base_url) as rig:
+        with pytest.raises(NotSent, match="base_url of account 'default'") as caught:
+            await rig.create()
+    assert "pw" not in str(caught.value)
+
+
+async def test_no_slot_in_time_sends_nothing() -> None:
+    """The rate limit of the account bounds the wait."""
+    async with rig_for("http://127.0.0.1:9", rate=0.01) as rig:
+        assert await rig.limits.take("default", 0.0)
+        with pytest.raises(NotSent, match="left no slot"):
+            await rig.create()
+
+
+# -- perhaps sent ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("paid", [True, False])
+async def test_silence_is_unanswered(paid: bool) -> None:
+    """The request arrived and no answer came: nobody can say what became of it."""
+    async with raw_server(hang) as url, rig_for(url) as rig:
+        with pytest.raises(Unanswered, match="in time"):
+            await rig.create(answer_within_s=0.2, paid=paid)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "words"),
+    [
+        ((), "closed before an answer"),
+        ((b"HTTP/1.1 200 OK\r\nContent-Le",), "closed before an answer"),
+        ((b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n",), "cut short"),
+        ((b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n", b'{"taskId":'), "cut short"),
+        ((b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello",), "cut short"),
+        ((b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",), "not HTTP"),
+        ((b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\nhello",), "decompressed"),
+        ((b"SSH-2.0-OpenSSH_9.2\r\n\r\n",), "not HTTP"),
+        ((b"HTTP/1.1 200 OK\r\nX: " + b"x" * 99_999 + b"\r\n\r\n",), "not HTTP"),
+    ],
+    ids=[
+        "nothing",
+        "in-headers",
+        "after-headers",
+        "in-body",
+        "in-chunk",
+        "bad-chunk",
+        "no-gzip",
+        "ssh",
+        "long",
+    ],
+)
+@pytest.mark.parametrize("paid", [True, False])
+async def test_an_answer_cut_short_is_unanswered(pieces: tuple[bytes, ...], words: str, paid: bool) -> None:
+    """Whatever is wrong with the answer, the request had left: it is never taken for not sent."""
+    async with raw_server(saying(*pieces)) as url, rig_for(url) as rig:
+        with pytest.raises(Unanswered, match=words) as caught:
+            await rig.create(paid=paid)
+    assert_keeps_secrets(caught.value)
+    assert caught.value.__context__ is None
+
+
+async def test_a_body_that_is_too_large_is_not_read_to_its_end() -> None:
+    """The cap holds while reading, whatever Content-Length says."""
+    written = 0
+
+    async def endless(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal written
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        while True:
+            writer.write(b"x" * 65536)
+            await writer.drain()
+            written += 65536
+
+    async with raw_server(endless) as url, rig_for(url, max_body_bytes=1 << 20) as rig:
+        with pytest.raises(Unanswered, match="larger than 1048576 bytes"):
+            await rig.get()
+    assert written < 64 << 20
+
+
+async def test_a_gzip_bomb_is_stopped_while_it_unfolds() -> None:
+    """A hundred MiB in a hundred KiB: reading stops at the cap of the decompressed size."""
+    import tracemalloc
+
+    bomb = gzip.compress(b"\0" * (100 << 20), compresslevel=9)
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb)
+    async with raw_server(saying(head, bomb)) as url, rig_for(url, max_body_bytes=1 << 20) as rig:
+        tracemalloc.start()
+        try:
+            with pytest.raises(Unanswered, match="larger than"):
+                await rig.get()
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert peak < 16 << 20
+
+
+async def test_closing_the_client_ends_what_is_under_way() -> None:
+    """At shutdown a request under way is told to be unanswered, not left hanging."""
+    arrived = asyncio.Event()
+
+    async def peer(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        arrived.set()
+        await asyncio.Event().wait()
+
+    async with raw_server(peer) as url, rig_for(url) as rig:
+        under_way = asyncio.create_task(rig.create(answer_within_s=30.0))
+        await arrived.wait()
+        await rig.client.close()
+        with pytest.raises(Unanswered):
+            await under_way
+
+
+# -- what goes out -----------------------------------------------------------------------------------------
+
+
+async def echo(request: web.Request) -> web.Response:
+    """Answer with what was asked."""
+    return web.json_response(
+        {
+            "method": request.method,
+            "raw_path": request.raw_path,
+            "headers": {name.lower(): value for name, value in request.headers.items()},
+            "body": (await request.read()).decode(),
+        }
+    )
+
+
+async def asked(rig: Rig, request: WireRequest) -> dict[str, str]:
+    """What a server saw of a request, with its headers folded in."""
+    import json
+
+    reply = await rig.client.fetch("default", request)
+    seen = json.loads(reply.body)
+    return {**seen.pop("headers"), **seen}
+
+
+async def test_bearer_is_the_usual_key_header() -> None:
+    """Authorization, the program's name, JSON in and out, no cookies."""
+    async with http_server(echo) as url, rig_for(url) as rig:
+        seen = await asked(rig, WireRequest("POST", "/suno/generate", body=b'{"a":1}'))
+    assert seen["authorization"] == f"Bearer {KEY}"
+    assert seen["user-agent"] == f"tracker/{__version__}"
+    assert seen["content-type"] == "application/json"
+    assert seen["accept"] == "application/json"
+    assert seen["accept-encoding"] == "gzip, deflate"
+    assert seen["body"] == '{"a":1}'
+    assert "x-api-key" not in seen
+    assert "cookie" not in seen
+
+
+async def test_anthropic_style_has_its_own_headers() -> None:
+    """x-api-key and the API's version, and no Authorization."""
+    async with http_server(echo) as url, rig_for(url) as rig:
+        request = WireRequest("POST", "/v1/messages", body=b"{}", auth=AuthStyle.X_API_KEY)
+        seen = await asked(rig, request)
+    assert seen["x-api-key"] == KEY
+    assert seen["anthropic-version"] == "2023-06-01"
+    assert "authorization" not in seen
+
+
+async def test_a_request_brings_its_own_headers() -> None:
+    """What the provider says is sent; the content type it names wins; the key it cannot touch."""
+    headers = (("X-DashScope-Async", "enable"), ("Content-Type", "application/json; charset=utf-8"))
+    async with http_server(echo) as url, rig_for(url) as rig:
+        seen = await asked(rig, WireRequest("POST", "/x", headers=headers, body=b"{}"))
+    assert seen["x-dashscope-async"] == "enable"
+    assert seen["content-type"] == "application/json; charset=utf-8"
+
+
+@pytest.mark.parametrize(
+    ("prefix", "path", "query", "expected"),
+    [
+        ("", "/a/b", (), "/a/b"),
+        ("/", "/a/b", (), "/a/b"),
+        ("/gw/", "/a/b", (), "/gw/a/b"),
+        ("/gw", "a/b", (), "/gw/a/b"),
+        ("", "/tasks/a%2Fb%20c%3F", (), "/tasks/a%2Fb%20c%3F"),
+        ("", "/tasks/%2E%2E/x", (), "/tasks/%2E%2E/x"),
+        ("", "/models/m:generateContent", (), "/models/m:generateContent"),
+        ("", "/q", (("taskId", "a b&c=d/ü+"),), "/q?taskId=a+b%26c%3Dd/%C3%BC%2B"),
+        ("", "/q", (("a", "1"), ("a", "2")), "/q?a=1&a=2"),
+        ("/gw?x=1#f", "/q", (), "/gw/q"),
+    ],
+)
+async def test_joins_addresses_without_touching_what_was_escaped(
+    prefix: str, path: str, query: tuple[tuple[str, str], ...], expected: str
+) -> None:
+    """One slash between base and path; escapes of the provider arrive as it wrote them."""
+    async with http_server(echo) as url, rig_for(url + prefix) as rig:
+        seen = await asked(rig, WireRequest("GET", path, query=query))
+    assert seen["raw_path"] == expected
+
+
+# -- what comes back ---------------------------------------------------------------------------------------
+
+
+async def test_an_answer_comes_back_whole() -> None:
+    """Status, lower-case header names, the decompressed body, and when it arrived."""
+
+    async def handler(_request: web.Request) -> web.Response:
+        body = gzip.compress(b'{"ok": true}')
+        headers = {"X-Request-ID": "r1", "Content-Encoding": "gzip", "RETRY-After": "7"}
+        return web.Response(status=503, body=body, headers=headers)
+
+    async with http_server(handler) as url, rig_for(url) as rig:
+        reply = await rig.get()
+    assert (reply.status, reply.body, reply.received_at) == (503, b'{"ok": true}', START)
+    assert (reply.headers["x-request-id"], reply.headers["retry-after"]) == ("r1", "7")
+
+
+async def test_a_redirect_is_an_answer_like_any_other() -> None:
+    """Following one would hand the key to whoever it points at."""
+    asked_paths = []
+
+    async def handler(request: web.Request) -> web.Response:
+        asked_paths.append(request.path)
+        raise web.HTTPFound("/elsewhere")
+
+    async with http_server(handler) as url, rig_for(url) as rig:
+        reply = await rig.create()
+    assert reply.status == 302
+    assert asked_paths == ["/create"]
+
+
+async def test_cookies_are_not_kept() -> None:
+    """One account's cookie must not show up in another's request."""
+    cookies = []
+
+    async def handler(request: web.Request) -> web.Response:
+        cookies.append(request.headers.get("Cookie"))
+        return web.Response(headers={"Set-Cookie": "session=1"})
+
+    async with http_server(handler) as url, rig_for(url) as rig:
+        await rig.get()
+        await rig.get()
+    assert cookies == [None, None]
+
+
+async def test_paid_requests_never_share_a_connection() -> None:
+    """Polls keep their connection alive; each create gets a fresh one and says so."""
+    ports: list[object] = []
+    said: list[str | None] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        ports.append(request.transport.get_extra_info("peername")[1])
+        said.append(request.headers.get("Connection"))
+        return web.Response()
+
+    async with http_server(handler) as url, rig_for(url) as rig:
+        await rig.get()
+        await rig.get()
+        await rig.create()
+        await rig.create()
+    assert ports[0] == ports[1]
+    assert len(set(ports)) == 3
+    assert said[2:] == ["close", "close"]
+
+
+async def test_a_create_goes_out_once_whatever_happens() -> None:
+    """A cut connection is not tried again by the library either."""
+    connections = 0
+
+    async def peer(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+
+    async with raw_server(peer) as url, rig_for(url) as rig:
+        for paid in (True, False):
+            with pytest.raises(Unanswered):
+                await rig.create(paid=paid)
+    assert connections == 2
+
+
+# -- pace and circuit --------------------------------------------------------------------------------------
+
+
+def answering(status: int, **headers: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """A handler that always answers the same."""
+
+    async def handler(_request: web.Request) -> web.Response:
+        return web.Response(status=status, headers={k.replace("_", "-"): v for k, v in headers.items()})
+
+    return handler
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "pause_s"),
+    [
+        ("7", 7.0),
+        ("0", None),
+        ("99999", 300.0),
+        ("Fri, 20 Nov 2026 20:42:30 GMT", 30.0),
+        ("soon", 1.0),
+        ("Fri, 20 Nov 2026 20:42:30", 1.0),
+    ],
+)
+async def test_a_throttled_poll_pauses_its_account(retry_after: str, pause_s: float | None) -> None:
+    """429 holds the account back as long as it was asked to, within reason."""
+    async with http_server(answering(429, Retry_After=retry_after)) as url, rig_for(url) as rig:
+        await rig.get()
+        assert rig.limits.paused_until("default") == pause_s
+
+
+async def test_a_throttled_create_does_not_stop_the_polls() -> None:
+    """Its own task is sent again later; the polls that see other jobs end go on."""
+    async with http_server(answering(429, Retry_After="60")) as url, rig_for(url) as rig:
+        assert (await rig.create()).status == 429
+        assert rig.limits.paused_until("default") is None
+
+
+@pytest.mark.parametrize("status", [500, 503, 599])
+async def test_server_errors_open_the_circuit(status: int) -> None:
+    """Five in a row, and the host is left alone: what comes next surely does not leave."""
+    async with http_server(answering(status)) as url, rig_for(url) as rig:
+        for _ in range(5):
+            await rig.get()
+        host = rig.client.host_of("default")
+        assert rig.breakers.state(host).circuit is Circuit.OPEN
+        with pytest.raises(NotSent, match="left alone"):
+            await rig.create()
+
+
+@pytest.mark.parametrize("status", [200, 302, 400, 401, 404, 429])
+async def test_who_refuses_is_alive(status: int) -> None:
+    """4xx says that somebody is there."""
+    async with http_server(answering(status)) as url, rig_for(url) as rig:
+        for _ in range(8):
+            await rig.create()
+        assert rig.breakers.state(rig.client.host_of("default")).circuit is Circuit.CLOSED
+
+
+async def test_a_host_that_comes_back_is_asked_again() -> None:
+    """After the wait one request probes, and its answer closes the circuit."""
+    healthy = False
+
+    async def handler(_request: web.Request) -> web.Response:
+        return web.Response(status=200 if healthy else 502)
+
+    async with http_server(handler) as url, rig_for(url) as rig:
+        for _ in range(5):
+            await rig.get()
+        with pytest.raises(NotSent):
+            await rig.get()
+        healthy = True
+        rig.clock.advance(5.0)
+        assert (await rig.get()).status == 200
+        assert (await rig.get()).status == 200
+
+
+async def test_a_canceled_probe_does_not_lock_the_host_out() -> None:
+    """Shutdown in the middle of a probe teaches nothing."""
+    arrived = asyncio.Event()
+
+    async def peer(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        arrived.set()
+        await asyncio.Event().wait()
+
+    async with raw_server(peer) as url, rig_for(url) as rig:
+        for _ in range(5):
+            with pytest.raises(Unanswered):
+                await rig.create(answer_within_s=0.05)
+        rig.clock.advance(5.0)
+        arrived.clear()
+        probe = asyncio.create_task(rig.create(answer_within_s=30.0))
+        await arrived.wait()
+        host = rig.client.host_of("default")
+        assert rig.breakers.admit(host) is None
+        probe.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await probe
+        assert rig.breakers.admit(host) is not None
+
+
+def test_no_representation_shows_the_key() -> None:
+    """Accounts end up in logs and error reports."""
+    account = Account("default", "https://gateway.example", lambda: KEY, 20.0)
+    assert KEY not in repr(account)
+    assert "api_key" not in repr(account)

@@ -1,0 +1,240 @@
+"""The pace of outgoing requests, and the circuit breakers, on a clock that stands still until it is moved."""
+
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+
+from tracker.clock import ManualClock
+from tracker.upstream.breaker import Admission, Breakers, Circuit
+from tracker.upstream.limits import RateLimits
+
+START = datetime(2026, 11, 20, tzinfo=UTC)
+HOST = "gateway.example"
+
+
+class Pace:
+    """Limits whose waiting moves the clock instead of taking time."""
+
+    def __init__(self, **rates: float) -> None:
+        self.clock = ManualClock(START)
+        self.waited: list[float] = []
+        self.limits = RateLimits(rates, self.clock, sleep=self._sleep)
+
+    async def _sleep(self, seconds: float) -> None:
+        self.waited.append(round(seconds, 6))
+        self.clock.advance(seconds)
+
+
+async def test_spaces_requests_at_the_rate() -> None:
+    """At two a second, requests go out half a second apart."""
+    pace = Pace(a=2.0)
+    assert [await pace.limits.take("a", 10.0) for _ in range(4)] == [True] * 4
+    assert pace.waited == [0.5, 0.5, 0.5]
+
+
+async def test_lets_a_small_burst_out_at_once() -> None:
+    """A tenth of a second's worth may go at once; what follows keeps the rate."""
+    pace = Pace(a=50.0)
+    for _ in range(7):
+        await pace.limits.take("a", 10.0)
+    assert pace.waited == [0.02, 0.02]
+
+
+async def test_no_second_sees_much_more_than_the_rate() -> None:
+    """Whoever asks all the time gets the rate, and the burst once."""
+    pace = Pace(a=20.0)
+    sent = []
+    for _ in range(100):
+        await pace.limits.take("a", 10.0)
+        sent.append(pace.clock.monotonic())
+    busiest = max(sum(start <= at < start + 1 for at in sent) for start in sent)
+    assert busiest <= 22
+
+
+async def test_refuses_at_once_when_no_slot_comes_in_time() -> None:
+    """A slot beyond the bound is refused without waiting, and costs nobody anything."""
+    pace = Pace(a=0.1)
+    assert await pace.limits.take("a", 1.0)
+    assert not await pace.limits.take("a", 1.0)
+    assert pace.waited == []
+    pace.clock.advance(10.0)
+    assert await pace.limits.take("a", 0.0)
+
+
+async def test_accounts_do_not_slow_each_other() -> None:
+    """Each account has a bucket of its own."""
+    pace = Pace(a=1.0, b=1.0)
+    assert await pace.limits.take("a", 0.0)
+    assert await pace.limits.take("b", 0.0)
+    assert not await pace.limits.take("a", 0.0)
+
+
+async def test_nothing_goes_out_during_a_pause() -> None:
+    """Retry-After holds the whole account; afterwards it goes on at its rate."""
+    pace = Pace(a=10.0)
+    pace.limits.pause("a", pace.clock.monotonic() + 5.0)
+    assert pace.limits.free_now("a") == 0
+    assert pace.limits.paused_until("a") == 5.0
+    assert not await pace.limits.take("a", 4.0)
+    assert await pace.limits.take("a", 6.0)
+    assert await pace.limits.take("a", 6.0)
+    assert pace.waited == [5.0, 0.1]
+    assert pace.limits.paused_until("a") is None
+
+
+def test_a_shorter_pause_does_not_cut_a_longer_one() -> None:
+    """Of two pauses, the later end holds."""
+    pace = Pace(a=1.0)
+    pace.limits.pause("a", 9.0)
+    pace.limits.pause("a", 3.0)
+    assert pace.limits.paused_until("a") == 9.0
+
+
+async def test_a_pause_that_begins_while_waiting_is_heard() -> None:
+    """Who waits for a slot when the upstream says "slower" waits on, or gives up when that takes too long."""
+    clock = ManualClock(START)
+    naps: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        naps.append(round(seconds, 6))
+        clock.advance(seconds)
+        if len(naps) == 1:
+            limits.pause("a", clock.monotonic() + 2.0)
+
+    limits = RateLimits({"a": 2.0}, clock, sleep=sleep)
+    assert await limits.take("a", 5.0)
+    assert await limits.take("a", 5.0)
+    assert naps == [0.5, 2.0]
+    naps.clear()
+    clock.advance(10.0)
+    assert await limits.take("a", 1.0)
+    assert not await limits.take("a", 1.0), "the pause ends too late for this one"
+
+
+@pytest.mark.parametrize("rate", [0.5, 1.0, 7.0, 20.0, 50.0, 333.0])
+@pytest.mark.parametrize("taken", [0, 1, 3, 40])
+@pytest.mark.parametrize("seconds", [0.0, 0.3, 1.0])
+async def test_free_is_what_can_be_taken(rate: float, taken: int, seconds: float) -> None:
+    """The number that is promised free is exactly the number that gets through."""
+    pace = Pace(a=rate)
+    for _ in range(taken):
+        await pace.limits.take("a", 0.2)
+    promised = pace.limits.free_within("a", seconds)
+    end = pace.clock.monotonic() + seconds
+    got = 0
+    while await pace.limits.take("a", end - pace.clock.monotonic()):
+        got += 1
+    assert got == promised
+
+
+async def test_a_new_rate_is_heard() -> None:
+    """The rates are read at each call: a reload changes the mapping."""
+    rates = {"a": 1.0}
+    limits = RateLimits(rates, ManualClock(START))
+    assert limits.free_within("a", 1.0) == 2
+    rates["a"] = 5.0
+    assert limits.free_within("a", 1.0) == 6
+
+
+async def test_waits_by_the_event_loop_by_default() -> None:
+    """Without a sleep of its own, a wait yields to the event loop."""
+    from tracker.clock import SystemClock
+
+    limits = RateLimits({"a": 500.0}, SystemClock())
+    async with asyncio.timeout(5):
+        assert all([await limits.take("a", 1.0) for _ in range(60)])
+
+
+# -- circuit breakers ----------------------------------------------------------------------------------------
+
+
+def fail(breakers: Breakers, times: int) -> None:
+    """Let requests in and fail them."""
+    for _ in range(times):
+        breakers.failed(admitted(breakers))
+
+
+def admitted(breakers: Breakers) -> Admission:
+    """An admission that is expected to be granted."""
+    admission = breakers.admit(HOST)
+    assert admission is not None
+    return admission
+
+
+def test_opens_after_five_failures_in_a_row() -> None:
+    """Four failures are bad luck; the fifth leaves the host alone for five seconds."""
+    clock = ManualClock(START)
+    breakers = Breakers(clock)
+    fail(breakers, 4)
+    assert breakers.state(HOST).circuit is Circuit.CLOSED
+    fail(breakers, 1)
+    state = breakers.state(HOST)
+    assert (state.circuit, state.failures, state.retry_in_s) == (Circuit.OPEN, 5, 5.0)
+    assert breakers.admit(HOST) is None
+    assert breakers.admit("elsewhere.example") is not None
+
+
+def test_an_answer_starts_the_count_anew() -> None:
+    """Failures must come in a row."""
+    breakers = Breakers(ManualClock(START))
+    fail(breakers, 4)
+    breakers.succeeded(admitted(breakers))
+    fail(breakers, 4)
+    assert breakers.state(HOST).circuit is Circuit.CLOSED
+
+
+def test_half_open_lets_one_probe_through() -> None:
+    """After the wait one request tries; the others wait for its fate; an answer closes the circuit."""
+    clock = ManualClock(START)
+    breakers = Breakers(clock)
+    fail(breakers, 5)
+    clock.advance(5.0)
+    assert breakers.state(HOST).circuit is Circuit.HALF_OPEN
+    probe = admitted(breakers)
+    assert breakers.admit(HOST) is None
+    breakers.succeeded(probe)
+    assert breakers.state(HOST).circuit is Circuit.CLOSED
+    assert breakers.admit(HOST) is not None
+
+
+def test_failed_probes_double_the_wait_up_to_a_minute() -> None:
+    """5, 10, 20, 40, 60, 60 seconds."""
+    clock = ManualClock(START)
+    breakers = Breakers(clock)
+    fail(breakers, 5)
+    waits = []
+    for _ in range(6):
+        wait_s = breakers.state(HOST).retry_in_s
+        assert wait_s is not None
+        waits.append(wait_s)
+        clock.advance(wait_s)
+        fail(breakers, 1)
+    assert waits == [5.0, 10.0, 20.0, 40.0, 60.0, 60.0]
+
+
+def test_a_late_failure_of_an_older_request_changes_nothing() -> None:
+    """Requests that left before the circuit opened do not lengthen its wait, nor end a probe."""
+    clock = ManualClock(START)
+    breakers = Breakers(clock)
+    older = admitted(breakers)
+    fail(breakers, 5)
+    breakers.failed(older)
+    assert breakers.state(HOST).retry_in_s == 5.0
+    clock.advance(5.0)
+    probe = admitted(breakers)
+    breakers.failed(older)
+    breakers.abandoned(older)
+    assert breakers.admit(HOST) is None, "the probe is still under way"
+    breakers.failed(probe)
+    assert breakers.state(HOST).retry_in_s == 10.0
+
+
+def test_an_abandoned_probe_makes_room_for_the_next() -> None:
+    """A canceled probe taught nothing; it must not lock the host out for ever."""
+    clock = ManualClock(START)
+    breakers = Breakers(clock)
+    fail(breakers, 5)
+    clock.advance(5.0)
+    breakers.abandoned(admitted(breakers))
+    assert breakers.admit(HOST) is not None

@@ -1,0 +1,270 @@
+"""The one outbound client: carries a `WireRequest` to an account's upstream and brings the whole answer back.
+
+Owns connections, keys on the wire, time limits and size limits. Every failure says the one thing that money
+hangs on: the request surely never left (`NotSent`), or it may have arrived (`Unanswered`). Must not interpret
+answers, retry, follow redirects, or tell anybody a key or a query string.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+import aiohttp
+from aiohttp.client import URL  # type: ignore[attr-defined]  # yarl's, by way of the library we depend on
+
+from tracker import __version__
+from tracker.domain.wire import AuthStyle, WireReply, WireRequest
+from tracker.errors import NotSent, Unanswered, UpstreamFailure
+from tracker.upstream.breaker import Circuit
+from tracker.upstream.failures import LIBRARY_ERRORS, failure_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from tracker.clock import Clock
+    from tracker.upstream.breaker import Admission, Breakers
+    from tracker.upstream.limits import RateLimits
+
+MAX_BODY_BYTES: Final = 64 * 1024 * 1024
+"""The largest answer that is read, decompressed; inline images come as base64 inside JSON."""
+CONNECT_WITHIN_S: Final = 10.0
+"""From asking for a connection to the end of its TLS handshake."""
+SLOT_WITHIN_S: Final = 10.0
+"""The longest wait for the account's rate limit."""
+PAUSE_S: Final = 1.0
+MAX_PAUSE_S: Final = 300.0
+"""After 429: the account's pause when no time was named, and the longest that is granted."""
+_HEADERS: Final = {
+    "User-Agent": f"tracker/{__version__}",
+    "Accept": "application/json",
+    "Accept-Encoding": "gzip, deflate",
+}
+ANTHROPIC_VERSION: Final = "2023-06-01"
+"""Source: https://anyint.ai/docs/api-reference/anthropic-compatible (read 2026-11)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Where and as whom an upstream is asked.
+
+    Attributes:
+        name: its name in the configuration.
+        base_url: scheme, host, optional port and path prefix.
+        api_key: gives the key when it is needed, None when there is none.
+        max_requests_per_s: above 0.
+    """
+
+    name: str
+    base_url: str
+    api_key: Callable[[], str | None] = field(repr=False)
+    max_requests_per_s: float = 20.0
+
+
+class UpstreamClient:
+    """Sends requests.
+
+    Args:
+        accounts: by name; read at each request, so that a reload is heard.
+        clock: when answers arrived.
+        limits: the pace of each account.
+        breakers: which hosts are left alone.
+        max_body_bytes: the largest answer that is read.
+    """
+
+    def __init__(
+        self,
+        accounts: Mapping[str, Account],
+        clock: Clock,
+        limits: RateLimits,
+        breakers: Breakers,
+        *,
+        max_body_bytes: int = MAX_BODY_BYTES,
+    ) -> None:
+        self._accounts = accounts
+        self._clock = clock
+        self._limits = limits
+        self._breakers = breakers
+        self._max_body_bytes = max_body_bytes
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        self._closed = False
+
+    async def fetch(self, account_name: str, request: WireRequest, *, paid: bool = False) -> WireReply:
+        """Send one request, once, and read the whole answer.
+
+        Args:
+            account_name: whose base URL and key are used.
+            request: what to send.
+            paid: it may cost money. Then it gets a connection of its own: one that was kept alive may die
+                just as it is used again, and nobody could tell whether the request arrived.
+
+        Returns:
+            The answer, whatever its status.
+
+        Raises:
+            NotSent: it surely never left; it may be sent again.
+            Unanswered: it may have arrived.
+        """
+        if self._closed:
+            raise NotSent("the tracker is stopping")
+        account = self._accounts.get(account_name)
+        if account is None:
+            raise NotSent(f"no account is named {account_name!r}")
+        url = _url(account, request)
+        headers = _headers(account, request)
+        host = _host_of(url)
+        left_alone = NotSent(f"{host} did not answer lately and is left alone for a while")
+        if self._breakers.state(host).circuit is Circuit.OPEN:
+            raise left_alone  # at once: it is not worth a slot, nor waiting for one
+        if not await self._limits.take(account_name, SLOT_WITHIN_S):
+            raise NotSent(
+                f"the rate limit of account {account_name!r} left no slot within {SLOT_WITHIN_S:g} s"
+            )
+        admission = self._breakers.admit(host)
+        if admission is None:
+            raise left_alone
+        reply = await self._exchange(admission, request, url, headers, paid=paid)
+        if reply.status == HTTPStatus.TOO_MANY_REQUESTS and not paid:
+            # A refused create says when that task is sent again. It must not stop the polls as well: with
+            # many creates refused in turn, the jobs that would make room could not be seen to end.
+            self._limits.pause(account_name, self._clock.monotonic() + self._pause_s(reply))
+        return reply
+
+    def host_of(self, account_name: str) -> str:
+        """The host (and port, unless usual) of an account: what its circuit breaker is known by.
+
+        Raises:
+            KeyError: no account has this name.
+        """
+        return _host_of(URL(self._accounts[account_name].base_url))
+
+    async def close(self) -> None:
+        """Close all connections; requests under way end as `Unanswered`."""
+        self._closed = True
+        for session in self._sessions.values():
+            await session.close()
+
+    def _pause_s(self, reply: WireReply) -> float:
+        """How long to leave an account alone after a 429, seconds."""
+        asked = reply.headers.get("retry-after", "").strip()
+        try:
+            if asked.isascii() and asked.isdigit():
+                asked_s = float(asked)
+            else:
+                asked_s = (parsedate_to_datetime(asked) - self._clock.now()).total_seconds()
+        except (ValueError, TypeError):  # no date, or one without a time zone
+            return PAUSE_S
+        return min(max(asked_s, 0.0), MAX_PAUSE_S)
+
+    async def _exchange(
+        self, admission: Admission, request: WireRequest, url: URL, headers: dict[str, str], *, paid: bool
+    ) -> WireReply:
+        """Send and read, and tell the breaker how it went."""
+        try:
+            outcome = await self._send(request, url, headers, paid=paid)
+        except BaseException:  # canceled, as at shutdown: nothing was learnt
+            self._breakers.abandoned(admission)
+            raise
+        if isinstance(outcome, WireReply) and outcome.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            self._breakers.succeeded(admission)
+        else:
+            self._breakers.failed(admission)
+        if isinstance(outcome, UpstreamFailure):
+            raise outcome
+        return outcome
+
+    async def _send(
+        self, request: WireRequest, url: URL, headers: dict[str, str], *, paid: bool
+    ) -> WireReply | UpstreamFailure:
+        """The answer or the failure; returned, since raising it here would chain aiohttp's error to it."""
+        try:
+            async with self._session(paid=paid).request(
+                request.method,
+                url,
+                data=request.body,
+                headers=headers,
+                allow_redirects=False,
+                timeout=_limits_of(request),
+            ) as response:
+                body = await self._read(response)
+                if body is None:
+                    return Unanswered(f"the answer is larger than {self._max_body_bytes} bytes")
+                return WireReply(
+                    status=response.status,
+                    headers={name.lower(): value for name, value in response.headers.items()},
+                    body=body,
+                    received_at=self._clock.now(),
+                )
+        except LIBRARY_ERRORS as error:
+            return failure_of(error)
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes | None:
+        """The whole body, decompressed piece by piece; None when it is too large."""
+        pieces = bytearray()
+        async for piece in response.content.iter_any():
+            pieces += piece
+            if len(pieces) > self._max_body_bytes:
+                response.close()  # the rest is not read, so the connection cannot be used again
+                return None
+        return bytes(pieces)
+
+    def _session(self, *, paid: bool) -> aiohttp.ClientSession:
+        session = self._sessions.get(paid)
+        if session is None:
+            # limit=0: how many go at once is for the callers to decide. A queue here would be invisible, and
+            # waiting in it would look like an upstream that does not answer.
+            connector = (
+                aiohttp.TCPConnector(limit=0, force_close=True)
+                if paid
+                else aiohttp.TCPConnector(limit=0, keepalive_timeout=30.0)
+            )
+            session = aiohttp.ClientSession(
+                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), headers=_HEADERS, trust_env=False
+            )
+            self._sessions[paid] = session
+        return session
+
+
+def _url(account: Account, request: WireRequest) -> URL:
+    """Base URL and path joined as they are: what the provider escaped stays escaped."""
+    try:
+        base = URL(account.base_url)
+        path = request.path if request.path.startswith("/") else f"/{request.path}"
+        query = URL().with_query(list(request.query)).raw_query_string
+        url = URL(str(base.with_query(None).with_fragment(None)).rstrip("/") + path, encoded=True)
+    except ValueError:
+        url, query = URL(), ""
+    if url.scheme not in {"http", "https"} or not url.raw_host or url.raw_user is not None:
+        raise NotSent(f"the base_url of account {account.name!r} is no http(s) address")
+    return URL(f"{url}?{query}", encoded=True) if query else url
+
+
+def _host_of(url: URL) -> str:
+    return url.host_port_subcomponent or ""
+
+
+def _headers(account: Account, request: WireRequest) -> dict[str, str]:
+    key = (account.api_key() or "").strip()
+    if not key:
+        raise NotSent(f"account {account.name!r} has no API key")
+    if not (key.isascii() and key.isprintable()):
+        raise NotSent(f"the API key of account {account.name!r} has characters that no header can carry")
+    headers = dict(request.headers)
+    if request.body is not None:
+        headers.setdefault("Content-Type", "application/json")
+    match request.auth:
+        case AuthStyle.BEARER:
+            headers["Authorization"] = f"Bearer {key}"
+        case AuthStyle.X_API_KEY:
+            headers["x-api-key"] = key
+            headers.setdefault("anthropic-version", ANTHROPIC_VERSION)
+    return headers
+
+
+def _limits_of(request: WireRequest) -> aiohttp.ClientTimeout:
+    """The connect limit always ends first: who runs into the other one may have sent something."""
+    return aiohttp.ClientTimeout(
+        total=request.answer_within_s, connect=min(CONNECT_WITHIN_S, request.answer_within_s * 0.8)
+    )
