@@ -1,0 +1,125 @@
+"""Every recorded payload is read as its ``expect`` says: by its provider, and by the rules after it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import orjson
+import pytest
+
+from tests.contract.payloads import NOW, PAYLOADS, STAND_INS, Payload, list_payloads, route_of
+from tracker.domain.backoff import Pace, PollPolicy
+from tracker.domain.judge import judge
+from tracker.domain.observation import Observation, Reading, Source
+from tracker.domain.task import ExternalId, Status, SubmitState, Task, TaskId
+from tracker.errors import PayloadInvalid
+from tracker.providers.base import Route
+from tracker.providers.registry import Registry
+
+REGISTRY = Registry()
+GATEWAY = "gateway_errors"
+UNREADABLE_CALLBACKS = frozenset({"callback_malformed_truncated", "callback_not_an_object"})
+FAMILIES = list_payloads(*STAND_INS)
+READABLE = [payload for payload in FAMILIES if payload.case not in UNREADABLE_CALLBACKS]
+CALLBACKS = [payload for payload in FAMILIES if payload.door == "callback"]
+SOURCES = {"create": Source.SUBMIT, "poll": Source.POLL, "callback": Source.CALLBACK}
+
+
+def make_task(route: Route, door: str, external_id: str | None) -> Task:
+    """A task as it stands when the payload comes: accepted, or its create on the way."""
+    sending = door == "create"
+    return Task(
+        id=TaskId("01KE5QW1E0TESTTESTTESTTEST"),
+        route=route.name,
+        provider=route.provider,
+        account="default",
+        created_at=NOW - timedelta(minutes=1),
+        progress_at=NOW - timedelta(minutes=1),
+        external_id=None if sending else ExternalId(external_id or "known-before"),
+        submit_state=SubmitState.SENDING if sending else SubmitState.ACCEPTED,
+        submit_attempts=1,
+    )
+
+
+def read(payload: Payload, route: Route) -> Reading:
+    """Read a payload through its door."""
+    provider = REGISTRY.provider_of(route)
+    match payload.door:
+        case "create":
+            return provider.read_create(route, payload.reply)
+        case "poll":
+            return provider.read_poll(route, payload.reply)
+        case _:
+            return provider.read_callback(route, orjson.loads(payload.raw))
+
+
+def check(payload: Payload, route: Route) -> None:
+    """Read a payload, judge it, and compare both with what it must be."""
+    expect = payload.content["expect"]
+    reading = read(payload, route)
+    task = make_task(route, payload.door, expect["task_id"])
+    source = SOURCES[payload.door]
+    attempt = 1 if payload.door == "create" else 0
+    observation = Observation(task.id, source, NOW, reading, attempt=attempt)
+    step = judge(task, observation, lambda _key: False, Pace(PollPolicy(), route.poll_interval_s))[-1]
+
+    unchanged = step.task.status is task.status
+    assert payload.allows("status", step.task.status.value) or (unchanged and payload.allows("status", None))
+    assert payload.allows("task_id", reading.external_id)
+    urls = [output.url for output in reading.outputs]
+    if expect.get("urls_any_order"):
+        urls = sorted(urls, key=expect["output_urls"].index)
+    assert payload.allows("output_urls", urls)
+    error = reading.error
+    assert payload.allows("error_code", error.code if error else None)
+    assert payload.allows("error_message", error.message if error else None)
+    if "retryable" in expect:
+        assert reading.retryable is expect["retryable"]
+    assert reading.retry_after_s == expect.get("retry_after_s")
+    if step.task.status is Status.SUCCEEDED:
+        assert step.task.outputs == reading.outputs
+
+
+@pytest.mark.parametrize("payload", READABLE, ids=lambda p: f"{p.family}/{p.case}")
+def test_payload_is_read_as_expected(payload: Payload) -> None:
+    """A family's payload leads a task to the expected status, id, outputs and error."""
+    check(payload, route_of(payload, REGISTRY))
+
+
+@pytest.mark.parametrize("route", REGISTRY.routes(), ids=lambda route: route.name)
+@pytest.mark.parametrize("payload", list_payloads(GATEWAY), ids=lambda p: p.case)
+def test_gateway_errors_mean_the_same_on_every_route(payload: Payload, route: Route) -> None:
+    """The gateway's own errors are read alike whichever route they come on."""
+    check(payload, route)
+
+
+@pytest.mark.parametrize("payload", CALLBACKS, ids=lambda p: f"{p.family}/{p.case}")
+def test_callback_names_its_task(payload: Payload) -> None:
+    """The id of a callback is found without knowing its route; one without an id is refused."""
+    provider = REGISTRY.provider_of(route_of(payload, REGISTRY))
+    expected = payload.content["expect"]["task_id"]
+    if expected is None:
+        with pytest.raises((PayloadInvalid, orjson.JSONDecodeError)):
+            provider.callback_ids(orjson.loads(payload.raw))
+    else:
+        assert provider.callback_ids(orjson.loads(payload.raw))[0] == expected
+
+
+@pytest.mark.parametrize("case", sorted(UNREADABLE_CALLBACKS))
+def test_unreadable_callbacks_are_refused(case: str) -> None:
+    """A callback that is cut short or no object is invalid, and reads as nothing."""
+    (payload,) = [payload for payload in list_payloads("suno_song") if payload.case == case]
+    with pytest.raises((PayloadInvalid, orjson.JSONDecodeError)):
+        read(payload, route_of(payload, REGISTRY))
+
+
+def test_every_family_of_payloads_is_read() -> None:
+    """A new directory of payloads needs a route that reads it."""
+    assert {path.name for path in PAYLOADS.iterdir() if path.is_dir()} == {*STAND_INS, GATEWAY}
+
+
+@pytest.mark.parametrize("provider", REGISTRY.providers(), ids=lambda provider: provider.name)
+def test_every_provider_has_recorded_payloads(provider: object) -> None:
+    """A provider without payloads would be registered untested."""
+    names = {name.partition(".")[0] for name in STAND_INS.values()}
+    assert getattr(provider, "name", None) in names

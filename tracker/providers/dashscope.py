@@ -1,0 +1,236 @@
+"""DashScope: asynchronous video synthesis, followed by polling; EventBridge events where somebody sends them.
+
+Owns DashScope's field names, statuses and error codes. It must not know how answers travel or what a task is.
+
+**Source**: https://anyint.ai/docs/api-reference/media for the routes, the create answer and
+``output.video_url``; https://www.alibabacloud.com/help/en/model-studio/manage-asynchronous-tasks for statuses
+and results; https://help.aliyun.com/en/model-studio/error-code-start for error codes;
+https://help.aliyun.com/en/model-studio/async-task-api for events (all read 2026-11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from tracker.domain.observation import Reading, Trouble
+from tracker.domain.task import ExternalId, Output, Status, UpstreamError
+from tracker.errors import FieldProblem, PayloadInvalid
+from tracker.providers.answers import find_error, read_creation, read_status
+from tracker.providers.base import Route
+from tracker.providers.family import Entry, Family
+from tracker.providers.fields import (
+    distinct,
+    find_code,
+    find_id,
+    find_object,
+    find_seconds,
+    find_text,
+    find_url,
+    kind_of,
+    list_objects,
+    mime_of,
+    require_object,
+    require_status,
+)
+from tracker.providers.meanings import (
+    AUTH,
+    BROKEN,
+    ENTITLEMENT,
+    INVALID,
+    NOT_FOUND,
+    POLICY,
+    QUOTA,
+    RATE,
+    TIMEOUT,
+    Meaning,
+    failed,
+)
+from tracker.providers.requests import create_call, find_field, optional_text_problem, text_problem
+
+if TYPE_CHECKING:
+    from tracker.domain.wire import WireReply
+    from tracker.providers.base import Json
+
+RETENTION_S = 86400.0
+"""Task data is kept this long; afterwards its status reads UNKNOWN."""
+
+STATUSES = {
+    "PENDING": Status.PENDING,
+    "SUSPENDED": Status.PENDING,
+    "RUNNING": Status.RUNNING,
+    "SUCCEEDED": Status.SUCCEEDED,
+    "FAILED": Status.FAILED,
+    "CANCELED": Status.FAILED,
+    "CANCELLED": Status.FAILED,
+}
+"""``output.task_status``; SUSPENDED is not in current documents and never an end."""
+_CANCELED = frozenset({"CANCELED", "CANCELLED"})
+_UNKNOWN = "UNKNOWN"
+
+CODES: dict[str, Meaning] = {
+    "invalidparameter": INVALID,
+    "datainspectionfailed": POLICY,
+    "ipinfringementsuspect": POLICY,
+    "arrearage": QUOTA,  # comes with HTTP 400
+    "invalidapikey": AUTH,
+    "accessdenied": ENTITLEMENT,  # also for a call without the asynchronous header
+    "modelnotfound": NOT_FOUND,
+    "throttling": RATE,
+    "internalerror": BROKEN,
+    "internalerror.timeout": TIMEOUT,
+}
+"""By code in lower case without underscores (one mode writes ``data_inspection_failed``); what follows a dot
+narrows a code down and is given up step by step."""
+
+
+def find_meaning(error: UpstreamError) -> Meaning | None:
+    """The meaning of a DashScope code, known suffix or not; None for one that is not in the contract."""
+    code = (error.code or "").lower().replace("_", "")
+    while code:
+        if code in CODES:
+            return CODES[code]
+        code = code.rpartition(".")[0]
+    return None
+
+
+def check_video(request: Mapping[str, Json]) -> list[FieldProblem]:
+    """Find what a video request lacks.
+
+    ``input.prompt`` is documented as required, but models that animate a picture take ``input.img_url``
+    alone, so either will do; the upstream has the last word.
+    """
+    problems = text_problem(request, "model")
+    given = request.get("input")
+    if not isinstance(given, Mapping):
+        words = "required: an object" if given is None else f"an object is expected, not {kind_of(given)}"
+        return [*problems, FieldProblem(("request", "input"), words)]
+    if find_field(given, ("prompt",)) is None and find_text(given.get("img_url")) is not None:
+        problems += optional_text_problem(request, "input", "img_url")
+    else:
+        problems += text_problem(request, "input", "prompt")
+        problems += optional_text_problem(request, "input", "img_url")
+    problems += optional_text_problem(request, "input", "audio_url")
+    parameters = request.get("parameters")
+    if parameters is not None and not isinstance(parameters, Mapping):
+        words = f"an object is expected, not {kind_of(parameters)}"
+        problems.append(FieldProblem(("request", "parameters"), words))
+    return problems
+
+
+def read_create(reply: WireReply) -> Reading:
+    """Read the answer to a create: the id is ``output.task_id``; ``request_id`` is something else."""
+    return read_creation(reply, partial(_read_body, asset="video"), find_meaning)
+
+
+def read_poll(reply: WireReply) -> Reading:
+    """Read the answer to a poll."""
+    return read_status(reply, partial(_read_body, asset="video"), find_meaning)
+
+
+def read_event(body: Json) -> Reading:
+    """Read an EventBridge event: state and id; a result only where the product puts one into it."""
+    data = require_object(require_object(body, "body").get("data"), "data")
+    result = find_object(find_object(data, "output_result") or {}, "output")
+    return _read_task(data, result or {}, path="data.", asset="video")
+
+
+def event_ids(body: Json) -> tuple[ExternalId, ...]:
+    """The task id of an event, ``data.task_id``; its own ``id`` names the event."""
+    data = require_object(require_object(body, "body").get("data"), "data")
+    found = find_id(data, "task_id", path="data.")
+    if found is None:
+        raise PayloadInvalid("data.task_id: missing")
+    return (found,)
+
+
+def _read_body(body: Mapping[str, Json], *, asset: str) -> Reading | None:
+    output = body.get("output")
+    if output is None or (find_error(body) is not None and not find_object(body, "output")):
+        return None
+    task = require_object(output, "output")
+    reading = _read_task(task, task, path="output.", asset=asset)
+    seconds = find_seconds((find_object(body, "usage") or {}).get("duration"))
+    if len(reading.outputs) == 1 and seconds:
+        return replace(reading, outputs=(replace(reading.outputs[0], duration_s=seconds),))
+    return reading
+
+
+def _read_task(task: Mapping[str, Json], result: Mapping[str, Json], *, path: str, asset: str) -> Reading:
+    """Read the object that names status and id, and the one with outputs or error; in a poll both are one."""
+    said = require_status(task, "task_status", path=path)
+    reading = Reading(external_id=find_id(task, "task_id", path=path), upstream_status=said)
+    if said is None:
+        return replace(reading, trouble=Trouble.UNREADABLE, detail=f"no {path}task_status")
+    value = said.upper()
+    if value == _UNKNOWN:
+        return replace(
+            reading,
+            expired_after_s=RETENTION_S,
+            detail="the upstream says UNKNOWN: it has no such task, or dropped it after 24 hours",
+        )
+    status = STATUSES.get(value)
+    match status:
+        case None:
+            return replace(reading, trouble=Trouble.UNKNOWN_STATUS)
+        case Status.SUCCEEDED:
+            outputs, detail = _read_outputs(result, asset)
+            return replace(reading, status=status, outputs=outputs, detail=detail)
+        case Status.FAILED:
+            detail = "canceled upstream" if value in _CANCELED else None
+            error = UpstreamError(find_code(result.get("code")), find_text(result.get("message")))
+            return failed(replace(reading, detail=detail), error, find_meaning)
+        case _:
+            return replace(reading, status=status)
+
+
+def _read_outputs(result: Mapping[str, Json], asset: str) -> tuple[tuple[Output, ...], str | None]:
+    """The outputs, and a word on the items of a multi-result task that failed.
+
+    **Source**: ``video_url``; ``results.video_url`` of some models; ``results[].url`` of multi-result tasks,
+    where a failed item carries ``code`` and ``message`` instead.
+    """
+    urls = [find_url(result.get("video_url"))]
+    results = result.get("results")
+    failures: list[str] = []
+    count = 0
+    if isinstance(results, Mapping):
+        urls.append(find_url(results.get("video_url")))
+    else:
+        items = list_objects(results, "output.results")
+        count = len(items)
+        for item in items:
+            urls.append(find_url(item.get("url")))
+            if urls[-1] is None:
+                words = (find_code(item.get("code")), find_text(item.get("message"), 200))
+                failures.append(" ".join(word for word in words if word) or "no file")
+    mime = "video/mp4" if asset == "video" else None
+    outputs = distinct(Output(kind=asset, url=url, mime=mime_of(url, mime)) for url in urls if url)
+    detail = f"{len(failures)} of {count} results failed: {'; '.join(failures[:3])}" if failures else None
+    return outputs, detail
+
+
+PROVIDER = Family(
+    "dashscope",
+    (
+        Entry(
+            route=Route(
+                name="dashscope.video",
+                provider="dashscope",
+                create="POST /dashscope/v1/services/aigc/video-generation/video-synthesis",
+                query="GET /dashscope/v1/tasks/{task_id}",
+                asset="video",
+                source="https://anyint.ai/docs/api-reference/media",
+                poll_interval_s=15.0,
+            ),
+            check=check_video,
+            create_request=partial(create_call, headers=(("X-DashScope-Async", "enable"),)),
+            read_create=read_create,
+            read_poll=read_poll,
+            read_callback=read_event,
+        ),
+    ),
+    callback_ids=event_ids,
+)

@@ -1,0 +1,208 @@
+"""Typed access to decoded JSON that nobody has checked yet.
+
+Owns what counts as an id, a code, a message, a URL and a duration, the same for every family. It must not
+know any family's field names. A value that may be missing is looked for with ``find_*`` and is None when it
+is absent or null; one whose wrong type would make the whole payload meaningless raises `PayloadInvalid`,
+naming its path.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from tracker.domain.task import ExternalId, Output
+from tracker.errors import PayloadInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tracker.providers.base import Json
+
+MAX_ID_LENGTH = 512
+"""Ids that encode provider and model are long; nothing longer was ever seen, and it goes into a URL."""
+_MAX_CODE_LENGTH = 200
+_MAX_MESSAGE_LENGTH = 2000
+_MAX_URL_LENGTH = 8192
+_MAX_INT_BITS = 256
+_URL = re.compile(r"https?://[^\s/?#]+\S*", re.IGNORECASE)
+_SUFFIX = re.compile(r"\.([a-z0-9]{2,5})$", re.IGNORECASE)
+_MIMES = {
+    "mp4": "video/mp4",
+    "mov": "video/quicktime",
+    "webm": "video/webm",
+    "mp3": "audio/mpeg",
+    "wav": "audio/wav",
+    "m4a": "audio/mp4",
+    "flac": "audio/flac",
+    "ogg": "audio/ogg",
+    "png": "image/png",
+    "jpg": "image/jpeg",
+    "jpeg": "image/jpeg",
+    "webp": "image/webp",
+    "gif": "image/gif",
+}
+
+
+def require_object(value: Json, path: str) -> Mapping[str, Json]:
+    """Take a value for a JSON object.
+
+    Args:
+        value: any decoded JSON value.
+        path: where it stands, for the message.
+
+    Raises:
+        PayloadInvalid: it is something else.
+    """
+    if not isinstance(value, Mapping):
+        raise PayloadInvalid(f"{path}: an object is expected, not {kind_of(value)}")
+    return value
+
+
+def find_object(holder: Mapping[str, Json], key: str) -> Mapping[str, Json] | None:
+    """The object under a key; None when there is none, or something else in its place."""
+    value = holder.get(key)
+    return value if isinstance(value, Mapping) else None
+
+
+def list_objects(value: Json, path: str) -> tuple[Mapping[str, Json], ...]:
+    """The objects in a list; none when it is null. Items of another type are passed over.
+
+    Raises:
+        PayloadInvalid: it is neither a list nor null.
+    """
+    if value is None:
+        return ()
+    if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
+        raise PayloadInvalid(f"{path}: a list is expected, not {kind_of(value)}")
+    return tuple(item for item in value if isinstance(item, Mapping))
+
+
+def require_status(holder: Mapping[str, Json], *keys: str, path: str) -> str | None:
+    """The first status text under the keys, trimmed; None when there is none.
+
+    Raises:
+        PayloadInvalid: a status is there, but not as text.
+    """
+    for key in keys:
+        value = holder.get(key)
+        if value is None:
+            continue
+        if not isinstance(value, str):
+            raise PayloadInvalid(f"{path}{key}: text is expected, not {kind_of(value)}")
+        if value.strip():
+            return value.strip()[:_MAX_CODE_LENGTH]
+    return None
+
+
+def find_id(holder: Mapping[str, Json], *keys: str, path: str) -> ExternalId | None:
+    """The first task id under the keys; None when there is none.
+
+    Args:
+        holder: the object to look in.
+        keys: field names, most likely first.
+        path: path of the object with its trailing dot, for the message.
+
+    Raises:
+        PayloadInvalid: one is there, but cannot be an id.
+    """
+    for key in keys:
+        found = parse_id(holder.get(key), f"{path}{key}")
+        if found is not None:
+            return found
+    return None
+
+
+def parse_id(value: Json, path: str) -> ExternalId | None:
+    """Normalise a task id: a number becomes text, blanks around it go, an empty one is none.
+
+    Raises:
+        PayloadInvalid: not text and not a whole number, too long, unprintable, or a dot segment of a path.
+    """
+    if value is None:
+        return None
+    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() <= _MAX_INT_BITS:
+        return ExternalId(str(value))
+    if not isinstance(value, str):
+        raise PayloadInvalid(f"{path}: a task id is expected, not {kind_of(value)}")
+    text = value.strip()
+    if len(text) > MAX_ID_LENGTH:
+        raise PayloadInvalid(f"{path}: a task id of {len(text)} characters is too long")
+    if not text.isprintable() or text in {".", ".."}:
+        raise PayloadInvalid(f"{path}: this cannot be a task id")
+    return ExternalId(text) if text else None
+
+
+def find_code(value: Json) -> str | None:
+    """An error code as text, whether it comes as a number or as a string; None for anything else."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, float) and value.is_integer() and abs(value) < 10**15:
+        value = int(value)
+    if isinstance(value, int) and value.bit_length() <= _MAX_INT_BITS:
+        return str(value)
+    return find_text(value, _MAX_CODE_LENGTH)
+
+
+def find_text(value: Json, limit: int = _MAX_MESSAGE_LENGTH) -> str | None:
+    """A text, trimmed and cut to a limit; None when it is empty or no text."""
+    if not isinstance(value, str):
+        return None
+    return value.strip()[:limit] or None
+
+
+def find_url(value: Json) -> str | None:
+    """An absolute http(s) URL; None for anything else, an empty string above all.
+
+    **Source**: empty URLs stand for files that are not there yet,
+    https://docs.sunoapi.org/suno-api/get-music-generation-details (read 2026-11).
+    """
+    if not isinstance(value, str):
+        return None
+    text = value.strip()
+    usable = len(text) <= _MAX_URL_LENGTH and text.isprintable() and _URL.fullmatch(text)
+    return text if usable else None
+
+
+def find_seconds(value: Json) -> float | None:
+    """A duration in seconds from a number or a numeric text; None for anything else, or below zero."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        seconds = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None
+
+
+def mime_of(url: str, otherwise: str | None = None) -> str | None:
+    """The media type that a URL's suffix tells, else what the family usually delivers."""
+    suffix = _SUFFIX.search(url.partition("?")[0].partition("#")[0])
+    return _MIMES.get(suffix[1].lower(), otherwise) if suffix else otherwise
+
+
+def distinct(outputs: Iterable[Output]) -> tuple[Output, ...]:
+    """Outputs in order, each URL once."""
+    first: dict[str | None, Output] = {}
+    for output in outputs:
+        first.setdefault(output.url, output)
+    return tuple(first.values())
+
+
+def kind_of(value: Json) -> str:
+    """What a JSON value is, in a word, for messages; never the value itself."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case str():
+            return "text"
+        case Mapping():
+            return "an object"
+        case _:
+            return "a list"

@@ -1,0 +1,253 @@
+"""Kling's native API: videos and images as asynchronous tasks, with a callback on every change of status.
+
+Owns Kling's field names in both dialects, its statuses and error codes. The sibling routes differ by their
+`Route` alone. It must not know how answers travel or what a task is.
+
+**Source**: https://anyint.ai/docs/api-reference/kling-video and https://anyint.ai/docs/api-reference/media
+for the routes and their required fields; https://kling.ai/document-api/api/video/3-0-omni for answers,
+statuses and callbacks; https://kling.ai/document-api/api/get-started/callbacks for the newer dialect;
+https://kling.ai/document-api/api/get-started/error-codes for error codes (all read 2026-11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tracker.domain.observation import Reading, Trouble
+from tracker.domain.task import ExternalId, Output, Status, UpstreamError
+from tracker.errors import FieldProblem, PayloadInvalid
+from tracker.providers.answers import SUCCESS_CODES, find_error, read_creation, read_status
+from tracker.providers.base import Route
+from tracker.providers.family import Entry, Family
+from tracker.providers.fields import (
+    distinct,
+    find_code,
+    find_id,
+    find_object,
+    find_seconds,
+    find_text,
+    find_url,
+    kind_of,
+    list_objects,
+    mime_of,
+    require_object,
+    require_status,
+)
+from tracker.providers.meanings import (
+    AUTH,
+    BROKEN,
+    ENTITLEMENT,
+    INVALID,
+    MAINTENANCE,
+    NOT_FOUND,
+    POLICY,
+    QUOTA,
+    RATE,
+    TIMEOUT,
+    Meaning,
+    failed,
+)
+from tracker.providers.requests import optional_text_problem, text_problem
+
+if TYPE_CHECKING:
+    from tracker.domain.wire import WireReply
+    from tracker.providers.base import Json
+
+STATUSES = {
+    "submitted": Status.PENDING,
+    "processing": Status.RUNNING,
+    "succeed": Status.SUCCEEDED,
+    "succeeded": Status.SUCCEEDED,  # the newer dialect
+    "failed": Status.FAILED,
+}
+"""``task_status``, in the newer dialect ``status``."""
+
+CODES: dict[str, Meaning] = {
+    **dict.fromkeys(("1000", "1001", "1002", "1003", "1004"), AUTH),
+    **dict.fromkeys(("1100", "1101", "1102"), QUOTA),  # HTTP 429, and no rate limit
+    "1103": ENTITLEMENT,
+    "1200": INVALID,
+    "1201": INVALID,
+    "1202": NOT_FOUND,
+    "1203": NOT_FOUND,  # also for an id that is asked for on a sibling's route
+    "1300": POLICY,
+    "1301": POLICY,
+    "1302": RATE,
+    "1303": RATE,
+    "1304": AUTH,  # the key's list of allowed addresses, with HTTP 429
+    "5000": BROKEN,
+    "5001": MAINTENANCE,
+    "5002": TIMEOUT,
+}
+"""By body code. **Source**: https://kling.ai/document-api/api/get-started/error-codes (read 2026-11)."""
+
+_NO_MESSAGES = frozenset({"succeed", "succeeded", "success", "ok"})
+"""What stands in a message field although nothing went well.
+
+**Source**: https://github.com/QuantumNous/new-api/pull/2532 (read 2026-11).
+"""
+_OUTPUT_LISTS = (("videos", "video"), ("images", "image"), ("series_images", "image"))
+
+
+def find_meaning(error: UpstreamError) -> Meaning | None:
+    """The meaning of a Kling code; None for one that is not in the contract."""
+    return CODES.get(error.code or "")
+
+
+def check(request: Mapping[str, Json]) -> list[FieldProblem]:
+    """Find what a request lacks: ``model_name`` (or ``model``, to be kept aligned with it) and ``prompt``."""
+    named = (
+        "model" if request.get("model_name") is None and request.get("model") is not None else "model_name"
+    )
+    problems = text_problem(request, named)
+    if named == "model_name":
+        problems += optional_text_problem(request, "model")
+    return [*problems, *text_problem(request, "prompt"), *optional_text_problem(request, "callback_url")]
+
+
+def read_create(reply: WireReply) -> Reading:
+    """Read the answer to a create."""
+    return read_creation(reply, _read_body, find_meaning)
+
+
+def read_poll(reply: WireReply) -> Reading:
+    """Read the answer to a poll."""
+    return read_status(reply, _read_body, find_meaning)
+
+
+def read_callback(body: Json) -> Reading:
+    """Read a callback: a task without a wrapper. Should one name several tasks, the first is read."""
+    return _read_task(_callback_tasks(body)[0])
+
+
+def callback_ids(body: Json) -> tuple[ExternalId, ...]:
+    """The ids of the tasks in a callback; ``external_task_id`` is the caller's own word and none of them."""
+    found = [task_id for task in _callback_tasks(body) if (task_id := _find_task_id(task)) is not None]
+    if not found:
+        raise PayloadInvalid("task_id: missing")
+    return tuple(dict.fromkeys(found))
+
+
+def _callback_tasks(body: Json) -> tuple[Mapping[str, Json], ...]:
+    """The tasks in a callback, at least one; a wrapper as in answers is looked through."""
+    callback = require_object(body, "body")
+    wrapped = callback.get("data")
+    if wrapped is None or "task_status" in callback or "status" in callback:
+        return (callback,)
+    tasks = _tasks_in(wrapped)
+    if not tasks:
+        raise PayloadInvalid("data: no task in it")
+    return tasks
+
+
+def _tasks_in(data: Json) -> tuple[Mapping[str, Json], ...]:
+    if isinstance(data, Mapping):
+        return (data,)
+    if isinstance(data, str):
+        raise PayloadInvalid(f"data: an object is expected, not {kind_of(data)}")
+    return list_objects(data, "data")
+
+
+def _read_body(body: Mapping[str, Json]) -> Reading | None:
+    """Read ``{code, message, request_id, data}``; None when it states an error instead of a task."""
+    code = find_code(body.get("code"))
+    if code is not None and code not in SUCCESS_CODES:
+        return None
+    if "data" not in body or (find_error(body) is not None and not body["data"]):
+        return None
+    tasks = _tasks_in(body["data"])
+    match len(tasks):
+        case 0:
+            return Reading(trouble=Trouble.NOT_VISIBLE, detail="the upstream shows no record yet")
+        case 1:
+            return _read_task(tasks[0])
+        case count:
+            raise PayloadInvalid(f"data: {count} tasks, but one was asked for")
+
+
+def _find_task_id(task: Mapping[str, Json]) -> ExternalId | None:
+    return find_id(task, "task_id", "id", path="")
+
+
+def _read_task(task: Mapping[str, Json]) -> Reading:
+    said = require_status(task, "task_status", "status", path="")
+    reading = Reading(external_id=_find_task_id(task), upstream_status=said)
+    if said is None:
+        return replace(reading, trouble=Trouble.UNREADABLE, detail="no task_status")
+    status = STATUSES.get(said.lower())
+    match status:
+        case None:
+            return replace(reading, trouble=Trouble.UNKNOWN_STATUS)
+        case Status.SUCCEEDED:
+            return replace(reading, status=status, outputs=_read_outputs(task))
+        case Status.FAILED:
+            return failed(reading, _read_reason(task), find_meaning)
+        case _:
+            return replace(reading, status=status)
+
+
+def _read_outputs(task: Mapping[str, Json]) -> tuple[Output, ...]:
+    """The files of a task; ``watermark_url`` and the parent video are none of them.
+
+    **Source**: ``task_result.videos[]``, ``.images[]`` and, for ``result_type`` ``series``,
+    ``.series_images[]``; in the newer dialect ``outputs[]``, each with its ``type``.
+    """
+    result = find_object(task, "task_result") or {}
+    found = [
+        (item, kind)
+        for field, kind in _OUTPUT_LISTS
+        for item in list_objects(result.get(field), f"task_result.{field}")
+    ]
+    found += [
+        (item, "image" if find_text(item.get("type")) == "image" else "video")
+        for item in list_objects(task.get("outputs"), "outputs")
+    ]
+    return distinct(
+        Output(
+            kind=kind,
+            url=url,
+            mime=mime_of(url, "video/mp4" if kind == "video" else None),
+            duration_s=find_seconds(item.get("duration")),
+        )
+        for item, kind in found
+        if (url := find_url(item.get("url"))) is not None
+    )
+
+
+def _read_reason(task: Mapping[str, Json]) -> UpstreamError | None:
+    """Why a task failed: ``task_status_msg``, without a code; the newer dialect names no field for it."""
+    for field in ("task_status_msg", "status_msg", "message"):
+        words = find_text(task.get(field))
+        if words is not None and words.lower() not in _NO_MESSAGES:
+            return UpstreamError(message=words)
+    return find_error({"error": task.get("error")})
+
+
+def _entry(name: str, path: str, asset: str, source: str) -> Entry:
+    return Entry(
+        route=Route(
+            name=f"kling.{name}",
+            provider="kling",
+            create=f"POST /transtreams/kling/v1/{path}",
+            query=f"GET /transtreams/kling/v1/{path}/{{task_id}}",
+            asset=asset,
+            source=source,
+            callback=True,
+            callback_field="callback_url",
+            poll_interval_s=10.0,
+            signature="standard-webhooks",
+        ),
+        check=check,
+        read_create=read_create,
+        read_poll=read_poll,
+        read_callback=read_callback,
+    )
+
+
+PROVIDER = Family(
+    "kling",
+    (_entry("omni-video", "videos/omni-video", "video", "https://anyint.ai/docs/api-reference/kling-video"),),
+    callback_ids=callback_ids,
+)

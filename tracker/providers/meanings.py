@@ -1,0 +1,198 @@
+"""What errors mean to us: for a create, for a poll, and for a task that failed with them.
+
+Owns the meanings and those that HTTP statuses and the gateway's own codes have for every family. A family's
+codes stay in the family's module, which hands its lookup in; it comes first, because an upstream's code says
+more than the HTTP status (Kling's 1102 is a used-up account although it comes with 429).
+
+**Source**: https://anyint.ai/docs/api-reference/errors-and-limits (read 2026-11) for 400, 401, 403, 429 and
+503.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+
+from tracker.domain.observation import Reading, Submission, Trouble
+from tracker.domain.task import Reason, Status, UpstreamError
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """One kind of error.
+
+    Attributes:
+        reason: why, when a create is refused or put off with it.
+        task_reason: why, when a task ends with it.
+        retryable: whether the same request may succeed later.
+        on_create: what became of a create that is answered with it.
+        on_poll: what it says when a poll is answered with it.
+    """
+
+    reason: Reason
+    task_reason: Reason
+    retryable: bool
+    on_create: Submission
+    on_poll: Trouble
+
+
+def _refusal(reason: Reason, on_poll: Trouble = Trouble.REJECTED) -> Meaning:
+    return Meaning(reason, reason, retryable=False, on_create=Submission.REFUSED, on_poll=on_poll)
+
+
+INVALID = _refusal(Reason.INVALID_REQUEST)
+NOT_FOUND = _refusal(Reason.INVALID_REQUEST, Trouble.NOT_FOUND)
+"""A create that names something unknown; a poll whose task the upstream does not know on this route."""
+AUTH = _refusal(Reason.AUTH_FAILED, Trouble.UNAUTHORIZED)
+ENTITLEMENT = _refusal(Reason.ENTITLEMENT, Trouble.UNAUTHORIZED)
+QUOTA = _refusal(Reason.QUOTA_EXHAUSTED)
+POLICY = _refusal(Reason.POLICY_REJECTED)
+RATE = Meaning(
+    Reason.RATE_LIMITED,
+    Reason.RATE_LIMITED,
+    retryable=True,
+    on_create=Submission.DEFERRED,
+    on_poll=Trouble.THROTTLED,
+)
+MAINTENANCE = Meaning(
+    Reason.UPSTREAM_UNAVAILABLE,
+    Reason.UPSTREAM_UNAVAILABLE,
+    retryable=True,
+    on_create=Submission.DEFERRED,
+    on_poll=Trouble.UNAVAILABLE,
+)
+BROKEN = Meaning(
+    Reason.UPSTREAM_UNAVAILABLE,
+    Reason.GENERATION_FAILED,
+    retryable=True,
+    on_create=Submission.REFUSED,
+    on_poll=Trouble.UNAVAILABLE,
+)
+"""An internal error that the upstream states in its own words: it did not take the job."""
+TIMEOUT = Meaning(
+    Reason.UPSTREAM_UNAVAILABLE,
+    Reason.GENERATION_FAILED,
+    retryable=True,
+    on_create=Submission.AMBIGUOUS,
+    on_poll=Trouble.UNAVAILABLE,
+)
+"""Somebody on the way stopped waiting: the job may have been taken all the same."""
+NOT_MADE = Meaning(
+    Reason.GENERATION_FAILED,
+    Reason.GENERATION_FAILED,
+    retryable=True,
+    on_create=Submission.REFUSED,
+    on_poll=Trouble.REJECTED,
+)
+
+FindMeaning = Callable[[UpstreamError], Meaning | None]
+"""A family's lookup of one of its errors; None for those it does not know."""
+
+_TIMEOUTS = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.GATEWAY_TIMEOUT, 524})
+"""408 is what some gateways answer when their upstream is slow, 524 is Cloudflare's 504."""
+_OVERLOADED = 529
+"""**Source**: https://docs.anthropic.com/en/api/errors (``overloaded_error``)."""
+_BY_HTTP: dict[int, Meaning] = {
+    401: AUTH,
+    402: QUOTA,
+    403: ENTITLEMENT,
+    404: NOT_FOUND,
+    410: NOT_FOUND,
+    429: RATE,
+    503: MAINTENANCE,
+    _OVERLOADED: MAINTENANCE,
+}
+_BY_GATEWAY_CODE: dict[str, Meaning] = {
+    "invalid_api_key": AUTH,
+    "authentication_error": AUTH,
+    "permission_error": ENTITLEMENT,
+    "invalid_request_error": INVALID,
+    "model_not_found": NOT_FOUND,
+    "rate_limit_exceeded": RATE,
+    "rate_limit_error": RATE,
+    "overloaded_error": MAINTENANCE,
+    "moderation_blocked": POLICY,
+    "content_policy_violation": POLICY,
+}
+_POLICY_WORDS = re.compile(
+    r"copyright|sensitive|polic(y|ies)|moderat|inappropriate|risk control|safety|prohibited|nsfw|infring"
+    r"|(matches|matching) existing",
+    re.IGNORECASE,
+)
+_TIMEOUT_WORDS = re.compile(r"time[ds]?[\s_-]?out|deadline exceeded", re.IGNORECASE)
+_ERROR, _SERVER_ERROR = 400, 500
+
+
+def meaning_of(http_status: int, error: UpstreamError | None, find: FindMeaning) -> Meaning | None:
+    """What an answer that is not a success means.
+
+    Args:
+        http_status: its HTTP status, 200 or more.
+        error: the error that it states in a known shape; None when it states none.
+        find: the family's own lookup, asked first.
+
+    Returns:
+        The meaning, or None when the answer leaves open what happened: a success status or a server error
+        without an error of the upstream's own.
+    """
+    if http_status in _TIMEOUTS:
+        return TIMEOUT
+    if error is None:
+        return _by_http(http_status) if http_status >= _ERROR else None
+    meaning = find(error) or _BY_GATEWAY_CODE.get(error.code or "")
+    if meaning is None:
+        meaning = (_by_http(http_status) or BROKEN) if http_status >= _ERROR else INVALID
+    if meaning is BROKEN and http_status in {HTTPStatus.SERVICE_UNAVAILABLE, _OVERLOADED}:
+        return MAINTENANCE
+    if meaning is BROKEN and _TIMEOUT_WORDS.search(f"{error.code} {error.message}"):
+        return TIMEOUT
+    return meaning
+
+
+def by_number(code: str | None) -> Meaning | None:
+    """The meaning of a body code that follows the HTTP numbers; None for one that does not."""
+    if code is None or len(code) != len("404") or not code.isascii() or not code.isdigit():
+        return None
+    number = int(code)
+    if number in _TIMEOUTS:
+        return TIMEOUT
+    return (_by_http(number) or BROKEN) if number >= _ERROR else None
+
+
+def _by_http(http_status: int) -> Meaning | None:
+    return _BY_HTTP.get(http_status, INVALID if http_status < _SERVER_ERROR else None)
+
+
+def reads_like_policy(message: str | None) -> bool:
+    """Whether a message speaks of content rules; asked only where no code says so more clearly."""
+    return message is not None and _POLICY_WORDS.search(message) is not None
+
+
+def failed(reading: Reading, error: UpstreamError | None, find: FindMeaning) -> Reading:
+    """Complete the reading of a task that ended without success.
+
+    Args:
+        reading: what else is known of the task.
+        error: the upstream's words; None when it gave none.
+        find: the family's lookup for the codes of failed tasks.
+
+    Returns:
+        The reading with status FAILED and its reason; ``generation_failed`` where nothing tells more.
+    """
+    error = error if error is not None and (error.code or error.message) else None
+    meaning = None
+    if error is not None:
+        meaning = find(error) or _BY_GATEWAY_CODE.get(error.code or "")
+        if meaning is None and reads_like_policy(error.message):
+            meaning = POLICY
+    return replace(
+        reading,
+        status=Status.FAILED,
+        error=error,
+        reason=meaning.task_reason if meaning else Reason.GENERATION_FAILED,
+        retryable=meaning.retryable if meaning else None,
+        detail=reading.detail
+        or (None if error else f"upstream status {reading.upstream_status}, without a word why"),
+    )

@@ -1,0 +1,134 @@
+"""Every provider the tracker knows: a plain list, and the lookups over it.
+
+Owns the list and the checks that make a wrong provider fail at start, not at its first task. It must not know
+any wire format.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable
+
+from tracker.errors import ConfigError
+from tracker.providers import dashscope, kling
+from tracker.providers.base import Provider, Route
+from tracker.providers.suno import family as suno
+
+PROVIDERS: tuple[Provider, ...] = (
+    dashscope.PROVIDER,
+    kling.PROVIDER,
+    suno.PROVIDER,
+)
+
+_NAME = re.compile(r"[a-z][a-z0-9-]*")
+_CREATE = re.compile(r"POST /\S+")
+_QUERY = re.compile(r"GET /\S+")
+_METHODS = (
+    "check_request",
+    "create_request",
+    "read_create",
+    "poll_request",
+    "read_poll",
+    "read_callback",
+    "callback_ids",
+)
+
+
+class Registry:
+    """The providers and their routes, by name.
+
+    Args:
+        extra: providers besides the built-in ones, as users define them.
+        builtin: the built-in ones; another choice is for tests.
+
+    Raises:
+        ConfigError: a provider does not fit; one line per mistake.
+    """
+
+    def __init__(self, extra: Iterable[Provider] = (), *, builtin: Iterable[Provider] = PROVIDERS) -> None:
+        self._providers: dict[str, Provider] = {}
+        self._routes: dict[str, Route] = {}
+        problems: list[str] = []
+        for provider in (*builtin, *extra):
+            wrong = [*_wrong_shape(provider)]
+            if not wrong:
+                wrong = [*self._wrong_names(provider), *_wrong_routes(provider)]
+            if wrong:
+                problems += wrong
+                continue
+            self._providers[provider.name] = provider
+            self._routes |= {route.name: route for route in provider.routes}
+        if problems:
+            raise ConfigError(problems)
+
+    def providers(self) -> tuple[Provider, ...]:
+        """Every provider, in the order in which they were registered."""
+        return tuple(self._providers.values())
+
+    def routes(self) -> tuple[Route, ...]:
+        """Every route of every provider, in order."""
+        return tuple(self._routes.values())
+
+    def find_route(self, name: str) -> Route | None:
+        """The route with this name; None when there is none."""
+        return self._routes.get(name)
+
+    def provider_of(self, route: Route) -> Provider:
+        """The provider that a route of this registry belongs to."""
+        return self._providers[route.provider]
+
+    def provider_named(self, name: str) -> Provider | None:
+        """The provider with this name; None when there is none."""
+        return self._providers.get(name)
+
+    def _wrong_names(self, provider: Provider) -> Iterable[str]:
+        if not _NAME.fullmatch(provider.name):
+            yield f"provider {provider.name!r}: a name is lower-case letters, digits and hyphens"
+        if provider.name in self._providers:
+            yield f"provider {provider.name!r}: the name is taken already; choose another"
+        names = [route.name for route in provider.routes]
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            yield f"provider {provider.name!r}: route {name!r} is listed more than once"
+
+
+def _wrong_shape(provider: Provider) -> Iterable[str]:
+    """What keeps an object from being a provider: missing members, methods with other parameters."""
+    name = getattr(provider, "name", None)
+    if not isinstance(name, str):
+        yield f"{type(provider).__name__}: a provider has a name, a text"
+        return
+    routes = getattr(provider, "routes", None)
+    if not isinstance(routes, tuple) or not all(isinstance(route, Route) for route in routes):
+        yield f"provider {name!r}: routes is a tuple of Route"
+    elif not routes:
+        yield f"provider {name!r}: it has no routes"
+    for method_name in _METHODS:
+        method = getattr(provider, method_name, None)
+        if not callable(method):
+            yield f"provider {name!r}: it lacks the method {method_name}"
+            continue
+        wanted = list(inspect.signature(getattr(Provider, method_name)).parameters)[1:]
+        found = list(inspect.signature(method).parameters)
+        if found != wanted:
+            yield f"provider {name!r}: {method_name} takes ({', '.join(wanted)}), not ({', '.join(found)})"
+
+
+def _wrong_routes(provider: Provider) -> Iterable[str]:
+    for route in provider.routes:
+        where = f"route {route.name!r}"
+        family, _, rest = route.name.partition(".")
+        if family != provider.name or route.provider != provider.name or not _NAME.fullmatch(rest):
+            yield f"{where}: a route of provider {provider.name!r} is named {provider.name}.something"
+        if not _CREATE.fullmatch(route.create):
+            yield f"{where}: create is 'POST /path', not {route.create!r}"
+        if route.mode == "task" and (route.query is None or not _QUERY.fullmatch(route.query)):
+            yield f"{where}: query is 'GET /path' for a route with tasks, not {route.query!r}"
+        if route.mode == "sync" and route.query is not None:
+            yield f"{where}: a synchronous route has no query"
+        if route.callback_required and not route.callback_field:
+            yield f"{where}: callback_required needs a callback_field"
+        if not route.asset or not route.source:
+            yield f"{where}: asset and source say what it makes and where it is documented"
+        if route.poll_interval_s <= 0:
+            yield f"{where}: poll_interval_s is more than 0, not {route.poll_interval_s:g}"

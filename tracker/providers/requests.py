@@ -1,0 +1,129 @@
+"""How requests to an upstream are built and checked, the same for every family.
+
+Owns paths, bodies and the callback field of a create, and the small checks that families put together. It
+must not know any family's field names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import orjson
+
+from tracker.domain.wire import WireRequest
+from tracker.errors import FieldProblem
+from tracker.providers.fields import kind_of
+
+if TYPE_CHECKING:
+    from tracker.domain.task import ExternalId
+    from tracker.providers.base import Json, Route
+
+CREATE_WITHIN_S = 60.0
+"""A create may upload references and wait for moderation; cutting it short makes it ambiguous."""
+POLL_WITHIN_S = 20.0
+_TASK_ID = "{task_id}"
+
+
+def create_call(
+    route: Route,
+    request: Mapping[str, Json],
+    callback_url: str | None,
+    *,
+    headers: tuple[tuple[str, str], ...] = (),
+) -> WireRequest:
+    """Build a create call from the user's body.
+
+    Args:
+        route: where it goes; its ``callback_field`` takes the callback URL.
+        request: the user's body, not changed.
+        callback_url: None leaves the field as the user gave it.
+        headers: what the family wants besides.
+
+    Returns:
+        The request; its body is canonical JSON (sorted keys), so that the same request is the same bytes.
+    """
+    method, path = route.create.split(" ", 1)
+    body: Mapping[str, Json] = request
+    if callback_url is not None and route.callback_field is not None:
+        body = _with_field(request, route.callback_field.split("."), callback_url)
+    return WireRequest(
+        method=method,
+        path=path,
+        headers=headers,
+        body=orjson.dumps(body, option=orjson.OPT_SORT_KEYS),
+        answer_within_s=CREATE_WITHIN_S,
+    )
+
+
+def poll_by_path(route: Route, external_id: ExternalId) -> WireRequest:
+    """Build a status call that carries the id in its path."""
+    method, path = _query_of(route)
+    return WireRequest(
+        method=method,
+        path=path.replace(_TASK_ID, quote(external_id, safe="")),
+        answer_within_s=POLL_WITHIN_S,
+    )
+
+
+def poll_by_parameter(route: Route, external_id: ExternalId, *, parameter: str) -> WireRequest:
+    """Build a status call that carries the id as a query parameter."""
+    method, path = _query_of(route)
+    return WireRequest(
+        method=method, path=path, query=((parameter, external_id),), answer_within_s=POLL_WITHIN_S
+    )
+
+
+def text_problem(request: Mapping[str, Json], *path: str) -> list[FieldProblem]:
+    """A problem unless the field under the path is a text with something in it."""
+    value = find_field(request, path)
+    if value is None:
+        return [FieldProblem(("request", *path), "required: a text")]
+    if not isinstance(value, str):
+        return [FieldProblem(("request", *path), f"a text is expected, not {kind_of(value)}")]
+    return [] if value.strip() else [FieldProblem(("request", *path), "must not be empty")]
+
+
+def optional_text_problem(request: Mapping[str, Json], *path: str) -> list[FieldProblem]:
+    """A problem when the field is there and is no text."""
+    value = find_field(request, path)
+    if value is None or isinstance(value, str):
+        return []
+    return [FieldProblem(("request", *path), f"a text is expected, not {kind_of(value)}")]
+
+
+def flag_problem(request: Mapping[str, Json], *path: str) -> list[FieldProblem]:
+    """A problem unless the field is true or false."""
+    value = find_field(request, path)
+    if value is None:
+        return [FieldProblem(("request", *path), "required: true or false")]
+    if not isinstance(value, bool):
+        return [FieldProblem(("request", *path), f"true or false is expected, not {kind_of(value)}")]
+    return []
+
+
+def find_field(request: Mapping[str, Json], path: tuple[str, ...]) -> Json:
+    """The value under a path of keys; None when there is none."""
+    value: Json = request
+    for key in path:
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(key)
+    return value
+
+
+def _query_of(route: Route) -> tuple[str, str]:
+    if route.query is None:
+        raise ValueError(f"{route.name} has no status call")
+    method, path = route.query.split(" ", 1)
+    return method, path
+
+
+def _with_field(holder: Mapping[str, Json], path: list[str], value: str) -> dict[str, Json]:
+    """A copy of an object with one field set; only what lies on the path is copied."""
+    copy = dict(holder)
+    key, *rest = path
+    inner = copy.get(key)
+    copy[key] = _with_field(inner if isinstance(inner, Mapping) else {}, rest, value) if rest else value
+    return copy

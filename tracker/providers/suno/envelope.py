@@ -1,0 +1,160 @@
+"""What all Suno-compatible routes share: the envelope of answers, and the two wrappings of callbacks.
+
+Owns ``{code, msg, data}``, where task ids stand, and that an outer error code beats everything inside. It
+must not know what a result looks like: each shape's reader is handed in.
+
+**Source**: https://anyint.ai/docs/media-and-music/music-tasks-and-webhooks (the bare callback),
+https://docs.sunoapi.org/suno-api/generate-music and
+https://docs.sunoapi.org/suno-api/generate-music-callbacks (the envelope; read 2026-11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tracker.domain.observation import Reading, Trouble
+from tracker.domain.task import ExternalId, Status, UpstreamError
+from tracker.errors import PayloadInvalid
+from tracker.providers.answers import SUCCESS_CODES, find_error, read_creation, read_status
+from tracker.providers.fields import (
+    find_code,
+    find_id,
+    find_object,
+    find_text,
+    kind_of,
+    require_object,
+    require_status,
+)
+from tracker.providers.meanings import failed
+from tracker.providers.suno.codes import find_request_meaning, find_task_meaning
+
+if TYPE_CHECKING:
+    from tracker.domain.wire import WireReply
+    from tracker.providers.base import Json
+
+ReadTask = Callable[[Mapping[str, "Json"]], Reading]
+"""Reads the ``data`` of a query's answer; the id is added by the caller."""
+ReadNews = Callable[[str | None, Mapping[str, "Json"], UpstreamError | None], Reading]
+"""Reads a callback that carries no outer error: its phase in lower case, the object with the result, and the
+error that it would fail with."""
+
+_IDS = ("task_id", "taskId")
+_NO_ERROR_WORDS = frozenset({"success", "ok"})
+
+
+def read_create(reply: WireReply, *, existing: frozenset[str] = frozenset()) -> Reading:
+    """Read the answer to a create.
+
+    Args:
+        reply: the answer.
+        existing: body codes with which a route refuses a repeated request but names the task made before.
+    """
+
+    def read_accepted(body: Mapping[str, Json]) -> Reading | None:
+        code = _require_code(body)
+        if code is not None and code not in SUCCESS_CODES and code not in existing:
+            return None
+        return Reading(status=Status.PENDING, external_id=_find_task_id(body))
+
+    return read_creation(reply, read_accepted, find_request_meaning)
+
+
+def read_poll(reply: WireReply, read_task: ReadTask) -> Reading:
+    """Read the answer to a query, its ``data`` with the shape's reader.
+
+    Args:
+        reply: the answer.
+        read_task: the shape's reader.
+    """
+
+    def read_body(body: Mapping[str, Json]) -> Reading | None:
+        code = _require_code(body)
+        if code is not None and code not in SUCCESS_CODES:
+            return None
+        if "data" not in body and any(name in body for name in _IDS):
+            return replace(read_task(body), external_id=_find_task_id(body))
+        data = body.get("data")
+        if data is None:
+            if code is None or find_error(body) is not None:
+                return None
+            return Reading(trouble=Trouble.NOT_VISIBLE, detail="the upstream shows no record yet")
+        return replace(read_task(require_object(data, "data")), external_id=_find_task_id(body))
+
+    return read_status(reply, read_body, find_request_meaning)
+
+
+def read_callback(body: Json, read_news: ReadNews) -> Reading:
+    """Read a callback in either wrapping.
+
+    Args:
+        body: the decoded body, of any type.
+        read_news: the shape's reader.
+
+    Raises:
+        PayloadInvalid: it is not what the contract says.
+    """
+    callback = require_object(body, "body")
+    inner = find_object(callback, "data") or callback
+    external_id = _find_task_id(callback)
+    code = _require_code(callback)
+    phase = require_status(inner, "callbackType", path="data." if inner is not callback else "")
+    error = _callback_error(callback, inner, code)
+    if code is not None and code not in SUCCESS_CODES:
+        # the outer code wins: moderation comes as code 400 with the phase "complete"
+        reading = failed(Reading(upstream_status=phase), error, find_task_meaning)
+    else:
+        reading = read_news(None if phase is None else phase.lower(), inner, error)
+        reading = replace(reading, upstream_status=reading.upstream_status or phase)
+    return replace(reading, external_id=external_id)
+
+
+def callback_ids(body: Json) -> tuple[ExternalId, ...]:
+    """The id in ``data.task_id``, ``data.taskId``, ``task_id`` or ``taskId``: the first of them."""
+    found = _find_task_id(require_object(body, "body"))
+    if found is None:
+        raise PayloadInvalid("task_id: missing")
+    return (found,)
+
+
+def task_error(data: Mapping[str, Json]) -> UpstreamError:
+    """The error fields of a query's ``data``; a code of success in them is no error.
+
+    **Source**: ``errorCode`` is 200 on success in
+    https://docs.sunoapi.org/cn/suno-api/get-cover-suno-details; one client saw ``errorMsg`` (read 2026-11).
+    """
+    code = find_code(data.get("errorCode"))
+    message = find_text(data.get("errorMessage")) or find_text(data.get("errorMsg"))
+    return UpstreamError(None if code in SUCCESS_CODES else code, message)
+
+
+def _callback_error(
+    callback: Mapping[str, Json], inner: Mapping[str, Json], code: str | None
+) -> UpstreamError | None:
+    """What a callback that turns out to be a failure fails with: ``msg``, or ``data.error``, a plain text."""
+    refused = code is not None and code not in SUCCESS_CODES
+    own = (
+        find_text(inner.get("error"))
+        or find_text(inner.get("errorMessage"))
+        or find_text(inner.get("error_message"))
+    )
+    outer = find_text(callback.get("msg")) or find_text(callback.get("message"))
+    if outer is not None and outer.lower() in _NO_ERROR_WORDS:
+        outer = None
+    message = (outer or own) if refused else (own or outer)
+    return UpstreamError(code if refused else None, message) if refused or message else None
+
+
+def _require_code(body: Mapping[str, Json]) -> str | None:
+    value = body.get("code")
+    code = find_code(value)
+    if code is None and value is not None and value != "":
+        raise PayloadInvalid(f"code: a number is expected, not {kind_of(value)}")
+    return code
+
+
+def _find_task_id(body: Mapping[str, Json]) -> ExternalId | None:
+    data = find_object(body, "data")
+    found = find_id(data, *_IDS, path="data.") if data is not None else None
+    return found or find_id(body, *_IDS, path="")
