@@ -129,7 +129,9 @@ def verdict_due(task: Task, now: datetime, policy: PollPolicy) -> Observation | 
             return _verdict(task, now, Reason.SUBMIT_UNKNOWN, "no answer and no callback ever told what became of it")
         return None
     if passed(task.missing_output_since, policy.missing_output_grace_s):
-        return _verdict(task, now, Reason.MISSING_OUTPUT, f"no output {policy.missing_output_grace_s:g} s after success")
+        return _verdict(
+            task, now, Reason.MISSING_OUTPUT, f"no output {policy.missing_output_grace_s:g} s after success"
+        )
     if passed(task.not_found_since, policy.not_found_grace_s):
         return _verdict(task, now, Reason.NOT_FOUND, f"id unknown upstream for {policy.not_found_grace_s:g} s")
     if now >= deadline_of(task, policy) and task.polls:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+RANDOM_BYTES = 10
+_LENGTH = 26
 
 
 def make_task_id(now: datetime, randomness: bytes) -> TaskId:
@@ -26,12 +28,12 @@ def make_task_id(now: datetime, randomness: bytes) -> TaskId:
     Raises:
         ValueError: ``randomness`` is not 10 bytes long.
     """
-    if len(randomness) != 10:
-        raise ValueError(f"a task id takes 10 random bytes, not {len(randomness)}")
+    if len(randomness) != RANDOM_BYTES:
+        raise ValueError(f"a task id takes {RANDOM_BYTES} random bytes, not {len(randomness)}")
     number = (int(now.timestamp() * 1000) << 80) | int.from_bytes(randomness, "big")
     return TaskId("".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5)))
 
 
 def looks_like_task_id(text: str) -> bool:
     """Whether a text has the form of a task id; for error messages and command lines."""
-    return len(text) == 26 and all(character in _ALPHABET for character in text)
+    return len(text) == _LENGTH and all(character in _ALPHABET for character in text)

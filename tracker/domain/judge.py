@@ -95,7 +95,7 @@ def _take_in(task: Task, observation: Observation, seen: Callable[[str], bool], 
     moved = _substance(after) != _substance(task)
     after = replace(
         after,
-        poll_step=0 if moved or decision.confirm and observation.source is not Source.POLL else after.poll_step,
+        poll_step=0 if moved or (decision.confirm and observation.source is not Source.POLL) else after.poll_step,
         due_at=next_due(after, observation, confirm=decision.confirm, moved=moved, pace=pace),
     )
     if repeated:
@@ -123,7 +123,15 @@ def _take_in(task: Task, observation: Observation, seen: Callable[[str], bool], 
 
 def _substance(task: Task) -> tuple[object, ...]:
     """What makes a change worth an event."""
-    return (task.status, task.stage, task.progress, task.outputs, task.external_id, task.submit_state, task.reason)
+    return (
+        task.status,
+        task.stage,
+        task.progress,
+        task.outputs,
+        task.external_id,
+        task.submit_state,
+        task.reason,
+    )
 
 
 def _count(task: Task, observation: Observation) -> Task:

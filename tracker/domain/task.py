@@ -81,7 +81,13 @@ GIVEN_UP_REASONS = frozenset({Reason.EXPIRED, Reason.SUBMIT_UNKNOWN, Reason.MISS
 """Verdicts of the tracker itself: weaker than a provider's later word that it succeeded, with outputs."""
 
 RETRYABLE_REASONS = frozenset(
-    {Reason.RATE_LIMITED, Reason.UPSTREAM_UNAVAILABLE, Reason.GENERATION_FAILED, Reason.MISSING_OUTPUT, Reason.EXPIRED}
+    {
+        Reason.RATE_LIMITED,
+        Reason.UPSTREAM_UNAVAILABLE,
+        Reason.GENERATION_FAILED,
+        Reason.MISSING_OUTPUT,
+        Reason.EXPIRED,
+    }
 )
 """Reasons after which the same request may well succeed as a new job, unless the provider said otherwise."""
 

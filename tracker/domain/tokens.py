@@ -14,6 +14,8 @@ from typing import NamedTuple
 from tracker.domain.task import TaskId
 
 _MAC_HEX = 32
+_PARTS = 3
+SHORTEST_SECRET = 16
 
 
 class TokenBearer(NamedTuple):
@@ -34,8 +36,8 @@ class CallbackTokens:
     """
 
     def __init__(self, secret: bytes) -> None:
-        if len(secret) < 16:
-            raise ValueError(f"a callback secret needs at least 16 bytes, not {len(secret)}")
+        if len(secret) < SHORTEST_SECRET:
+            raise ValueError(f"a callback secret needs at least {SHORTEST_SECRET} bytes, not {len(secret)}")
         self._secret = secret
 
     def make(self, route: str, task_id: TaskId) -> str:
@@ -45,7 +47,7 @@ class CallbackTokens:
     def verify(self, provider: str, token: str) -> TokenBearer | None:
         """Whom a token belongs to, None when it is not one of ours for this provider."""
         parts = token.split(".")
-        if len(parts) != 3 or not token.isascii():
+        if len(parts) != _PARTS or not token.isascii():
             return None
         route = f"{provider}.{parts[0]}"
         task_id = TaskId(parts[1])

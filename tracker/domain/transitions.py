@@ -158,9 +158,7 @@ def decide(task: Task, observation: Observation, now: datetime) -> Decision:
         and reading.external_id != task.external_id
     )
     if foreign:
-        return Decision(
-            Outcome.CONFLICT, task, f"speaks of another upstream task ({reading.external_id}); not applied"
-        )
+        return Decision(Outcome.CONFLICT, task, f"speaks of another upstream task ({reading.external_id}); not applied")
     learnt, announces = _learn_acceptance(task, reading, now)
     return _decide_status(learnt, observation, now, announces)
 
@@ -199,7 +197,10 @@ def _decide_submission(task: Task, observation: Observation, now: datetime) -> D
                     confirm=not task.status.is_terminal,
                 )
             announces = () if told or task.status.is_terminal else (HookEvent.SUBMITTED,)
-            return _decide_status(accepted, observation, now, announces)
+            decision = _decide_status(accepted, observation, now, announces)
+            if decision.task.status is task.status and not task.status.is_terminal:
+                return replace(decision, detail=f"accepted as {accepted.external_id}")
+            return decision
         case Submission.REFUSED:
             if told:
                 return Decision(
@@ -238,9 +239,7 @@ def _decide_submission(task: Task, observation: Observation, now: datetime) -> D
             return _end(unknown, verdict, now, ())
 
 
-def _decide_status(
-    task: Task, observation: Observation, now: datetime, announces: tuple[HookEvent, ...]
-) -> Decision:
+def _decide_status(task: Task, observation: Observation, now: datetime, announces: tuple[HookEvent, ...]) -> Decision:
     reading = observation.reading
     status = reading.status
     if status is None and reading.expired_after_s is not None:
@@ -253,9 +252,7 @@ def _decide_status(
     if status is Status.SUCCEEDED and not reading.outputs:
         return _decide_missing_output(task, observation, now, announces)
     if status.is_terminal and not observation.believed and not task.status.is_terminal:
-        return Decision(
-            _heard(announces), task, f"says {status}; a poll must confirm it", announces, confirm=True
-        )
+        return Decision(_heard(announces), task, f"says {status}; a poll must confirm it", announces, confirm=True)
     move = TABLE[standing_of(task), status]
     if task.status.is_terminal and observation.source in {Source.CLOCK, Source.OPERATOR}:
         move = Move.STALE
@@ -273,14 +270,17 @@ def _decide_status(
         case Move.CONFLICT:
             words = f": {_error_words(reading.error)}" if reading.error else ""
             return Decision(
-                Outcome.CONFLICT, task, f"says {status}{words}, but the task is {_final_words(task)}", announces
+                Outcome.CONFLICT,
+                task,
+                f"says {status}{words}, but the task is {_final_words(task)}",
+                announces,
             )
 
 
 def _decide_nothing_said(task: Task, reading: Reading, announces: tuple[HookEvent, ...]) -> Decision:
     """An accepted create without a status, an unknown status, or trouble."""
     if reading.submission is Submission.ACCEPTED:
-        return Decision(Outcome.APPLIED, task, f"accepted as {task.external_id}", announces)
+        return Decision(Outcome.APPLIED, task, "accepted", announces)
     match reading.trouble:
         case Trouble.UNKNOWN_STATUS:
             detail = f"unknown upstream status {reading.upstream_status!r}; taken as still running"
@@ -300,14 +300,21 @@ def _decide_missing_output(
         standing = standing_of(task)
         if standing is Standing.GIVEN_UP:
             return Decision(
-                Outcome.IGNORED, task, "says SUCCEEDED without an output; asking once more", announces, confirm=True
+                Outcome.IGNORED,
+                task,
+                "says SUCCEEDED without an output; asking once more",
+                announces,
+                confirm=True,
             )
         if standing is Standing.SUCCEEDED:
             return Decision(Outcome.DUPLICATE, task, "says SUCCEEDED, as known", announces)
         return Decision(Outcome.CONFLICT, task, f"says SUCCEEDED, but the task is {_final_words(task)}", announces)
     waiting = replace(task, missing_output_since=task.missing_output_since or now)
     decision = _come_forward(
-        waiting, replace(observation.reading, status=Status.RUNNING, stage=None, progress=None), now, announces
+        waiting,
+        replace(observation.reading, status=Status.RUNNING, stage=None, progress=None),
+        now,
+        announces,
     )
     return replace(decision, detail="says SUCCEEDED without an output yet; waiting for it", confirm=True)
 
@@ -358,7 +365,10 @@ def _end(task: Task, observation: Observation, now: datetime, announces: tuple[H
         )
         revived = f", after it was given up as {task.reason}" if task.is_given_up else ""
         return Decision(
-            Outcome.APPLIED, ended, f"succeeded with {_outputs_words(ended)}{revived}", (*announces, HookEvent.SUCCEEDED)
+            Outcome.APPLIED,
+            ended,
+            f"succeeded with {_outputs_words(ended)}{revived}",
+            (*announces, HookEvent.SUCCEEDED),
         )
     reason = reading.reason or Reason.GENERATION_FAILED
     retryable = reading.retryable if reading.retryable is not None else reason in RETRYABLE_REASONS

@@ -6,9 +6,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+import orjson
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
+
+UNREADABLE_KEPT_BYTES = 2048
+"""So much of a body that is not JSON is kept for inspection."""
 
 
 class AuthStyle(StrEnum):
@@ -60,3 +65,23 @@ class WireReply:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     received_at: datetime | None = None
+
+
+def payload_text(body: bytes, redact: Callable[[bytes], str]) -> str | None:
+    """An upstream body as the JSON text that is kept with an event.
+
+    Args:
+        body: as it came.
+        redact: masks secrets in a JSON text.
+
+    Returns:
+        JSON text; the beginning of the body as a JSON string when it is not JSON; None when it is empty.
+    """
+    if not body.strip():
+        return None
+    try:
+        orjson.loads(body)
+    except orjson.JSONDecodeError:
+        head = redact(body[:UNREADABLE_KEPT_BYTES])
+        return orjson.dumps({"not_json": head}).decode()
+    return redact(body)

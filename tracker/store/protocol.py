@@ -319,7 +319,7 @@ class Store(Reader, Protocol):
 
     # -- callbacks that belong to nobody ---------------------------------------------------------------------
 
-    async def keep_rejected(self, provider: str, http_status: int, why: str, body: str, now: datetime) -> None:
+    async def keep_rejected(self, *, provider: str, http_status: int, why: str, body: str, now: datetime) -> None:
         """Keep a rejected callback for inspection, bounded in number and size."""
         ...
 
@@ -337,9 +337,7 @@ class Store(Reader, Protocol):
         """
         ...
 
-    async def claim_deliveries(
-        self, hook: str, limit: int, now: datetime, lease_until: datetime
-    ) -> list[DeliveryJob]:
+    async def claim_deliveries(self, hook: str, limit: int, now: datetime, lease_until: datetime) -> list[DeliveryJob]:
         """Take up to ``limit`` due deliveries of a hook; of each task only the oldest unfinished one."""
         ...
 

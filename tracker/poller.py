@@ -1,0 +1,331 @@
+"""The polling loop: one sweep over what is due, fair across accounts and providers, bounded in everything.
+
+One APScheduler job ticks; there is never a job per task. A tick asks the store which lanes (account and provider)
+have something due, gives each lane a fair share of the free places, claims that many tasks by lease, and starts
+their polls; it waits for none of them, so a slow upstream delays nobody else and a tick is always short. What a
+poll learns goes through the reconciler like everything else.
+
+A claimed task is one of three: a create that was put off and goes out again, a send that was lost with its
+process, or a task to be asked about.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from tracker.domain.observation import NOTHING, Observation, Reading, Source, Trouble
+from tracker.domain.task import SubmitState, UpstreamError
+from tracker.domain.wire import payload_text
+from tracker.errors import NotSent, StoreError, Unanswered
+from tracker.logs import get_logger
+from tracker.upstream.breaker import Circuit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from tracker.clock import Clock
+    from tracker.domain.task import Task, TaskId
+    from tracker.domain.wire import WireReply, WireRequest
+    from tracker.providers.registry import Registry
+    from tracker.reconciler import Reconciler
+    from tracker.store.protocol import Lane, Store
+    from tracker.submitter import Submitter
+    from tracker.upstream.breaker import Breakers
+    from tracker.upstream.client import UpstreamClient
+    from tracker.upstream.limits import RateLimits
+
+log = get_logger(__name__)
+
+MAX_POLLS = 64
+"""Polls under way at once, over all lanes."""
+MAX_LANE_POLLS = 24
+"""Polls under way at once of one account and provider."""
+LEASE_MARGIN_S = 30.0
+TICK_WITHIN_S = 10.0
+"""A tick that takes longer is cut off; its claims fall due again by themselves."""
+STALL_TICKS = 5
+"""So many ticks missed, and at least `STALL_AT_LEAST_S`, and the loop counts as stalled."""
+STALL_AT_LEAST_S = 15.0
+HOUSEKEEPING_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class AccountAlarm:
+    """An account whose key the upstream refuses.
+
+    Attributes:
+        since: when it was refused first.
+        words: what the upstream said.
+    """
+
+    since: datetime
+    words: str
+
+
+class Poller:
+    """Runs the sweep.
+
+    Args:
+        store: where tasks are kept.
+        reconciler: the door for what polls learn.
+        client: the way to the upstreams.
+        limits: the pace of each account.
+        breakers: which hosts are left alone.
+        registry: the known routes.
+        submitter: sends what was put off.
+        clock: what time it is.
+        redact: masks secrets in a payload before it is kept.
+        tick_s: seconds between sweeps.
+        park_s: how long callbacks of unknown tasks are kept, seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        reconciler: Reconciler,
+        client: UpstreamClient,
+        limits: RateLimits,
+        breakers: Breakers,
+        registry: Registry,
+        submitter: Submitter,
+        clock: Clock,
+        redact: Callable[[bytes], str],
+        tick_s: float,
+        park_s: float,
+    ) -> None:
+        self._store = store
+        self._reconciler = reconciler
+        self._client = client
+        self._limits = limits
+        self._breakers = breakers
+        self._registry = registry
+        self._submitter = submitter
+        self._clock = clock
+        self._redact = redact
+        self._tick_s = tick_s
+        self._park_s = park_s
+        self._scheduler = AsyncIOScheduler(timezone="UTC")
+        self._polls: dict[TaskId, asyncio.Task[None]] = {}
+        self._lane_polls: Counter[tuple[str, str]] = Counter()
+        self._alarms: dict[str, AccountAlarm] = {}
+        self._last_housekeeping = float("-inf")
+        self.last_tick = clock.monotonic()
+        """When a sweep last completed, on the monotonic clock."""
+
+    def start(self) -> None:
+        """Begin to tick, the first time at once."""
+        self.last_tick = self._clock.monotonic()
+        self._scheduler.add_job(
+            self.tick,
+            "interval",
+            seconds=self._tick_s,
+            next_run_time=self._clock.now(),
+            max_instances=1,
+            coalesce=True,
+            misfire_grace_time=None,  # a late tick runs late; the default would drop it
+            id="sweep",
+        )
+        self._scheduler.start()
+
+    async def stop(self, drain_s: float) -> None:
+        """Stop ticking and let polls under way end; those that do not are polled again after their lease."""
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=False)
+        polls = set(self._polls.values())
+        if polls:
+            await asyncio.wait(polls, timeout=drain_s)
+        for poll in polls:
+            poll.cancel()
+        await asyncio.gather(*polls, return_exceptions=True)
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether ticks stopped completing."""
+        allowed_s = max(STALL_AT_LEAST_S, STALL_TICKS * self._tick_s)
+        return self._clock.monotonic() - self.last_tick > allowed_s
+
+    async def tick(self) -> None:
+        """One sweep; never raises, never takes longer than `TICK_WITHIN_S`."""
+        try:
+            async with asyncio.timeout(TICK_WITHIN_S):
+                await self._sweep()
+        except StoreError as error:
+            log.warning("sweep.failed", why=str(error))
+        except TimeoutError:
+            log.warning("sweep.timed_out", within_s=TICK_WITHIN_S)
+        except Exception:
+            log.exception("sweep.failed")
+        else:
+            self.last_tick = self._clock.monotonic()
+
+    async def poll(self, task_id: TaskId) -> None:
+        """Ask about one task now and apply what is learnt, whatever its schedule says.
+
+        Raises:
+            TaskNotFound: no task has this id.
+            StoreUnavailable: the answer could not be kept.
+        """
+        under_way = self._polls.get(task_id)
+        if under_way is not None:
+            await asyncio.wait({under_way})
+            return
+        record = await self._store.get_task(task_id)
+        task = record.task
+        if task.external_id is not None and (not task.status.is_terminal or task.is_given_up):
+            await self._ask(task)
+
+    def notes(self, task: Task) -> list[str]:
+        """What besides the task itself explains why it is where it is; one sentence each."""
+        notes = []
+        alarm = self._alarms.get(task.account)
+        if alarm is not None:
+            notes.append(
+                f"The upstream refuses the key of account {task.account!r} since {alarm.since:%Y-%m-%d %H:%M:%S} UTC: "
+                f"{alarm.words}. Polls go on slowly; check the key."
+            )
+        notes += self._upstream_notes(task.account)
+        if task.id in self._polls:
+            notes.append("It is being polled right now.")
+        return notes
+
+    def _upstream_notes(self, account: str) -> list[str]:
+        notes = []
+        pause_ends = self._limits.paused_until(account)
+        if pause_ends is not None:
+            left_s = pause_ends - self._clock.monotonic()
+            notes.append(f"The upstream asked account {account!r} to slow down; it is asked again in {left_s:.0f} s.")
+        state = self._breakers.state(self._client.host_of(account))
+        if state.circuit is not Circuit.CLOSED:
+            when = "now" if state.retry_in_s is None else f"in {state.retry_in_s:.0f} s"
+            notes.append(f"{state.host} failed {state.failures} times in a row; it is tried again {when}.")
+        return notes
+
+    # -- the sweep -----------------------------------------------------------------------------------------
+
+    async def _sweep(self) -> None:
+        now = self._clock.now()
+        await self._housekeep(now)
+        lanes = await self._store.list_lanes(now)
+        free = MAX_POLLS - len(self._polls)
+        # longest waiting lane first, each an equal share of what is free; what one leaves, the next may take
+        for position, lane in enumerate(lanes):
+            if free <= 0:
+                break
+            share = max(1, free // (len(lanes) - position))
+            free -= await self._start_lane(lane, share, now)
+
+    async def _start_lane(self, lane: Lane, share: int, now: datetime) -> int:
+        places = min(
+            share,
+            MAX_LANE_POLLS - self._lane_polls[lane.account, lane.provider],
+            self._limits.free_within(lane.account, self._tick_s),
+        )
+        if places <= 0:
+            return 0
+        lease_until = now + timedelta(seconds=TICK_WITHIN_S + LEASE_MARGIN_S)
+        started = 0
+        for task in await self._store.claim_due(lane, places, now, lease_until):
+            if task.id not in self._polls:
+                self._start(task)
+                started += 1
+        return started
+
+    def _start(self, task: Task) -> None:
+        lane = (task.account, task.provider)
+        self._lane_polls[lane] += 1
+        poll = asyncio.create_task(self._act(task))
+        self._polls[task.id] = poll
+
+        def ended(_: asyncio.Task[None]) -> None:
+            del self._polls[task.id]
+            self._lane_polls[lane] -= 1
+
+        poll.add_done_callback(ended)
+
+    async def _act(self, task: Task) -> None:
+        """Do what a due task needs; what goes wrong is logged and comes again with the lease's end."""
+        try:
+            match task.submit_state:
+                case SubmitState.QUEUED:
+                    await self._submitter.send(task.id)
+                case SubmitState.SENDING:
+                    await self._submitter.lost(task)
+                case _ if task.external_id is None:
+                    await self._look_at_the_clock(task)
+                case _:
+                    await self._ask(task)
+        except StoreError as error:
+            log.warning("poll.not_kept", task=task.id, provider=task.provider, why=str(error))
+        except Exception:
+            log.exception("poll.failed", task=task.id, provider=task.provider)
+
+    async def _look_at_the_clock(self, task: Task) -> None:
+        await self._reconciler.apply(Observation(task.id, Source.CLOCK, self._clock.now(), NOTHING))
+
+    async def _ask(self, task: Task) -> None:
+        """Poll a task and apply what the answer says."""
+        route = self._registry.find_route(task.route)
+        if route is None or route.query is None or task.external_id is None:
+            reading = Reading(
+                trouble=Trouble.REJECTED,
+                detail=f"route {task.route} is not known any more; its provider file may be missing",
+            )
+            reply = None
+        else:
+            provider = self._registry.provider_of(route)
+            request = provider.poll_request(route, task.external_id)
+            reading, reply = await self._fetch(task, lambda answer: provider.read_poll(route, answer), request)
+        self._watch_account(task, reading)
+        applied = await self._reconciler.apply(
+            Observation(
+                task_id=task.id,
+                source=Source.POLL,
+                observed_at=self._clock.now(),
+                reading=reading,
+                payload=payload_text(reply.body, self._redact) if reply is not None else None,
+            )
+        )
+        if reading.trouble is Trouble.UNKNOWN_STATUS:
+            log.warning(
+                "upstream.spoke_unknown_status",
+                task=task.id,
+                provider=task.provider,
+                status=reading.upstream_status,
+                times=applied.task.unknown_statuses,
+            )
+
+    async def _fetch(
+        self, task: Task, read: Callable[[WireReply], Reading], request: WireRequest
+    ) -> tuple[Reading, WireReply | None]:
+        try:
+            reply = await self._client.fetch(task.account, request)
+        except (NotSent, Unanswered) as error:
+            return Reading(trouble=Trouble.UNAVAILABLE, error=UpstreamError(message=str(error))), None
+        return read(reply), reply
+
+    def _watch_account(self, task: Task, reading: Reading) -> None:
+        """Raise an alarm when the upstream refuses an account's key, and take it back when it does not."""
+        if reading.trouble is Trouble.UNAUTHORIZED:
+            if task.account not in self._alarms:
+                error = reading.error
+                words = (error and (error.message or error.code)) or "no words given"
+                self._alarms[task.account] = AccountAlarm(self._clock.now(), words)
+                log.error("account.was_refused", account=task.account, provider=task.provider, words=words)
+        elif reading.trouble is None and self._alarms.pop(task.account, None) is not None:
+            log.info("account.was_accepted_again", account=task.account)
+
+    async def _housekeep(self, now: datetime) -> None:
+        if self._clock.monotonic() - self._last_housekeeping < HOUSEKEEPING_S:
+            return
+        self._last_housekeeping = self._clock.monotonic()
+        forgotten = await self._store.forget_parked(now - timedelta(seconds=self._park_s))
+        if forgotten:
+            log.info("callbacks.parked_were_forgotten", count=forgotten)

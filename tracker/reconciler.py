@@ -1,0 +1,147 @@
+"""The one door: every observation, whoever made it, enters here and nowhere else.
+
+Who is authoritative: the store's row of the task, changed only inside `Store.apply`, in one transaction that also
+writes the event and so the outbox. A callback handler, a poll, the submitter, an operator's command and the clock
+all hand in an `Observation`; what it means is decided by `tracker.domain.judge`, a pure function, while the
+transaction holds the row. Nobody else decides, and nobody decides from a copy read earlier.
+
+After a commit, `Changes` wakes those who wait for a task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import defaultdict
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from tracker.domain.backoff import Pace, PollPolicy
+from tracker.domain.judge import judge
+from tracker.domain.observation import Source
+from tracker.logs import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from tracker.domain.judge import Step
+    from tracker.domain.observation import Observation
+    from tracker.domain.task import Task, TaskId
+    from tracker.store.protocol import Applied, Store
+
+log = get_logger(__name__)
+
+HEALTHY_AFTER = 3
+"""So many ends in a row told by callbacks, and the callbacks of a lane count as healthy."""
+
+
+class Changes:
+    """Wakes those who wait for a change of a task, after it is on disk."""
+
+    def __init__(self) -> None:
+        self._waiting: defaultdict[TaskId, set[asyncio.Event]] = defaultdict(set)
+
+    @contextmanager
+    def watch(self, task_id: TaskId) -> Iterator[asyncio.Event]:
+        """An event that is set at each change of the task from now on; the waiter clears it."""
+        changed = asyncio.Event()
+        self._waiting[task_id].add(changed)
+        try:
+            yield changed
+        finally:
+            waiters = self._waiting[task_id]
+            waiters.discard(changed)
+            if not waiters:
+                del self._waiting[task_id]
+
+    def tell(self, applied: Sequence[Applied]) -> None:
+        """Wake the waiters of these tasks; a listener of the store."""
+        for change in applied:
+            for changed in self._waiting.get(change.task.id, ()):
+                changed.set()
+
+
+class CallbackHealth:
+    """Whether callbacks of a lane bring the news themselves, or polls have to find it.
+
+    Kept in memory: after a restart callbacks must prove themselves again, and until then polls run at full pace.
+    """
+
+    def __init__(self) -> None:
+        self._streak: dict[tuple[str, str], int] = {}
+
+    def is_healthy(self, account: str, provider: str) -> bool:
+        """Whether the last `HEALTHY_AFTER` ends were all told by callbacks."""
+        return self._streak.get((account, provider), 0) >= HEALTHY_AFTER
+
+    def note_end(self, task: Task, source: Source) -> None:
+        """Take in who told the end of a task that expected a callback."""
+        if not task.expects_callback:
+            return
+        lane = (task.account, task.provider)
+        if source is Source.CALLBACK:
+            self._streak[lane] = min(self._streak.get(lane, 0) + 1, HEALTHY_AFTER)
+        elif source is Source.POLL:
+            if self.is_healthy(*lane):
+                log.warning("callbacks.fell_silent", account=task.account, provider=task.provider, task=task.id)
+            self._streak[lane] = 0
+
+
+class Reconciler:
+    """Applies observations.
+
+    Args:
+        store: where tasks are kept.
+        policy_of: the poll policy of a provider.
+        interval_of: the poll interval that a route's contract suggests, seconds.
+        draw: numbers from 0 to 1 for jitter.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        policy_of: Callable[[str], PollPolicy],
+        interval_of: Mapping[str, float],
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._store = store
+        self.policy_of = policy_of
+        self._interval_of = interval_of
+        self._draw = draw
+        self._health = CallbackHealth()
+        self.changes = Changes()
+        store.subscribe(self.changes.tell)
+
+    async def apply(self, observation: Observation) -> Applied:
+        """Take in one observation; when this returns, what follows from it is on disk.
+
+        Raises:
+            TaskNotFound: the task does not exist.
+            StoreUnavailable: nothing was written; the sender should try again.
+        """
+        jitter = self._draw()
+
+        def judge_task(task: Task, heard: Observation, seen: Callable[[str], bool]) -> tuple[Step, ...]:
+            return judge(task, heard, seen, self._pace(task, jitter))
+
+        applied = await self._store.apply(observation, judge_task)
+        if applied.announced and applied.task.status.is_terminal:
+            self._health.note_end(applied.task, observation.source)
+            log.info(
+                "task.ended",
+                task=applied.task.id,
+                provider=applied.task.provider,
+                status=applied.task.status,
+                reason=applied.task.reason,
+                source=observation.source,
+            )
+        return applied
+
+    def _pace(self, task: Task, jitter: float) -> Pace:
+        return Pace(
+            policy=self.policy_of(task.provider),
+            suggested_interval_s=self._interval_of.get(task.route, 0.0),
+            jitter=jitter,
+            callbacks_healthy=task.expects_callback and self._health.is_healthy(task.account, task.provider),
+        )

@@ -1,0 +1,24 @@
+"""The SQLite engine of the store: the only room that speaks SQL."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tracker.store.sqlite.engine import SqliteStore
+from tracker.store.sqlite.reads import SqliteReader
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["SqliteReader", "SqliteStore", "open_reader"]
+
+
+async def open_reader(path: Path) -> SqliteReader:
+    """Open a database for reading alone, whether or not a daemon has it.
+
+    Raises:
+        StoreUnusable: the file is missing, foreign, newer, or was never set up.
+    """
+    reader = SqliteReader(path)
+    await reader.open(connections=1)
+    return reader

@@ -1,0 +1,384 @@
+"""What changes tasks: plain functions of the write connection, each run inside one of the writer's transactions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tracker.domain.messages import user_message
+from tracker.domain.records import TaskRecord
+from tracker.domain.task import SubmitState, Task, TaskId
+from tracker.errors import IdempotencyConflict, StoreError, SubmitInFlight, TaskNotFound
+from tracker.store.protocol import Applied, Created, Judge, Lane, NewTask, Nudged
+from tracker.store.sqlite.rows import (
+    RECORD_COLUMNS,
+    TASK_COLUMNS,
+    UPDATE_TASK,
+    placeholders,
+    reading_text,
+    record_from,
+    snapshot_text,
+    task_from,
+    task_update,
+    to_ms,
+)
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from tracker.domain.judge import Step
+    from tracker.domain.observation import Observation
+    from tracker.domain.task import ExternalId
+
+MAX_PARKED = 10_000
+MAX_REJECTED = 1_000
+MAX_REJECTED_CHARS = 16_384
+MAX_PAYLOAD_CHARS = 65_536
+"""A longer payload of a step on the way is not kept; the one that ends a task is kept whole."""
+
+_SELECT_TASK = f"SELECT {TASK_COLUMNS} FROM tasks WHERE id = ?"
+_SELECT_RECORD = f"SELECT {RECORD_COLUMNS} FROM tasks WHERE id = ?"
+_SEEN = "SELECT 1 FROM events WHERE task_id = ? AND dedupe_key = ?"
+_INSERT_EVENT = """
+    INSERT INTO events (task_id, at, source, stage, outcome, from_status, to_status, detail, dedupe_key, reading,
+        announces, snapshot, payload)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_TOUCH_TASK = """
+    UPDATE tasks SET due_at = ?, polls = ?, callbacks = ?, poll_step = ?, poll_trouble = ?, poll_trouble_since = ?,
+        not_found_since = ?, missing_output_since = ?, unknown_status = ?, unknown_statuses = ?, version = ?,
+        leased = 0
+    WHERE id = ? AND version = ?
+"""
+_BOOKKEEPING = frozenset(
+    {
+        "due_at",
+        "polls",
+        "callbacks",
+        "poll_step",
+        "poll_trouble",
+        "poll_trouble_since",
+        "not_found_since",
+        "missing_output_since",
+        "unknown_status",
+        "unknown_statuses",
+    }
+)
+
+
+def get_task(db: sqlite3.Connection, task_id: TaskId) -> Task:
+    """The task as this transaction sees it.
+
+    Raises:
+        TaskNotFound: no task has this id.
+    """
+    row = db.execute(_SELECT_TASK, (task_id,)).fetchone()
+    if row is None:
+        raise TaskNotFound(f"no task has the id {task_id}")
+    return task_from(row)
+
+
+def apply(db: sqlite3.Connection, observation: Observation, judge: Judge) -> Applied:
+    """Judge an observation and write what follows from it.
+
+    Raises:
+        TaskNotFound: no task has this id.
+    """
+    task_id = observation.task_id
+    task = get_task(db, task_id)
+
+    def seen(key: str) -> bool:
+        return db.execute(_SEEN, (task_id, key)).fetchone() is not None
+
+    steps = judge(task, observation, seen)
+    after = task
+    for step in steps:
+        after = _write_step(db, step, after)
+    _write_task(db, task, after)
+    if after.external_id is not None and task.external_id is None:
+        after = _unpark(db, after, observation.observed_at)
+    return Applied(
+        task=after,
+        outcome=steps[0].outcome,
+        confirm=after.due_at is not None and after.due_at <= observation.observed_at,
+        announced=any(step.announces for step in steps),
+    )
+
+
+def _write_step(db: sqlite3.Connection, step: Step, before: Task) -> Task:
+    """Write the event of a step; the task as it is then to be written, its version and result in place."""
+    after = replace(step.task, version=before.version + 1, result_seq=before.result_seq)
+    if not step.keep:
+        return after
+    heard = step.observation
+    ended = after.status.is_terminal and after.status is not before.status
+    payload = heard.payload
+    if payload is not None and not ended and len(payload) > MAX_PAYLOAD_CHARS:
+        payload = None
+    cursor = db.execute(
+        _INSERT_EVENT,
+        (
+            heard.task_id,
+            to_ms(heard.observed_at),
+            heard.source.value,
+            heard.reading.stage,
+            step.outcome.value,
+            before.status.value,
+            after.status.value,
+            step.detail,
+            step.key,
+            reading_text(heard.reading),
+            " ".join(step.announces) or None,
+            snapshot_text(after) if step.announces else None,
+            payload,
+        ),
+    )
+    if ended and payload is not None:
+        after = replace(after, result_seq=cursor.lastrowid)
+    return after
+
+
+def _write_task(db: sqlite3.Connection, before: Task, after: Task) -> None:
+    """Write the row, narrowly where only bookkeeping changed: identical polls touch as little as can be."""
+    narrow = replace(
+        after,
+        version=before.version,
+        **{name: getattr(before, name) for name in _BOOKKEEPING},
+    )
+    if narrow == before:
+        parameters = (
+            to_ms(after.due_at),
+            after.polls,
+            after.callbacks,
+            after.poll_step,
+            after.poll_trouble,
+            to_ms(after.poll_trouble_since),
+            to_ms(after.not_found_since),
+            to_ms(after.missing_output_since),
+            after.unknown_status,
+            after.unknown_statuses,
+            after.version,
+            after.id,
+            before.version,
+        )
+        written = db.execute(_TOUCH_TASK, parameters).rowcount
+    else:
+        written = db.execute(UPDATE_TASK, task_update(after, before.version)).rowcount
+    if written != 1:
+        raise StoreError(f"task {after.id} moved while its transaction held it")
+
+
+def _unpark(db: sqlite3.Connection, task: Task, now: datetime) -> Task:
+    """A callback came before the id was known: it makes the tracker poll now."""
+    parked = db.execute(
+        "DELETE FROM parked WHERE provider = ? AND external_id = ?", (task.provider, task.external_id)
+    ).rowcount
+    if not parked or task.status.is_terminal:
+        return task
+    db.execute("UPDATE tasks SET due_at = ?, leased = 0 WHERE id = ?", (to_ms(now), task.id))
+    return replace(task, due_at=now)
+
+
+def create_task(db: sqlite3.Connection, new: NewTask) -> Created:
+    """Record a task, or find the one that it repeats.
+
+    Raises:
+        IdempotencyConflict: the key is known with another fingerprint.
+        SubmitInFlight: the key is known and its first attempt is not decided yet.
+    """
+    known = _find_repeated(db, new)
+    if known is not None:
+        return Created(known, is_new=False)
+    task = Task(
+        id=new.id,
+        route=new.route,
+        provider=new.provider,
+        account=new.account,
+        asset=new.asset,
+        external_id=new.external_id,
+        model=new.model,
+        created_at=new.created_at,
+        progress_at=new.created_at,
+        due_at=new.due_at,
+        submit_state=new.submit_state,
+        expects_callback=new.expects_callback,
+    )
+    _insert_task(db, task, new)
+    if task.external_id is not None:
+        task = _unpark(db, task, new.created_at)
+    row = db.execute(_SELECT_RECORD, (task.id,)).fetchone()
+    return Created(record_from(row), is_new=True)
+
+
+def _find_repeated(db: sqlite3.Connection, new: NewTask) -> TaskRecord | None:
+    if new.idempotency_key is not None:
+        row = db.execute(
+            f"SELECT {RECORD_COLUMNS}, fingerprint FROM tasks WHERE idempotency_key = ?",
+            (new.idempotency_key,),
+        ).fetchone()
+        if row is None:
+            return None
+        record = record_from(row)
+        if row[-1] != new.fingerprint:
+            raise IdempotencyConflict(
+                f"the idempotency key {new.idempotency_key!r} was used with another payload, for task {record.task.id}"
+            )
+        first = record.task.submit_state is SubmitState.QUEUED and record.task.submit_attempts == 0
+        if (first or record.task.submit_state is SubmitState.SENDING) and not record.task.status.is_terminal:
+            raise SubmitInFlight(f"task {record.task.id} with this idempotency key is being submitted right now")
+        return record
+    if new.external_id is not None:
+        row = db.execute(
+            f"SELECT {RECORD_COLUMNS} FROM tasks WHERE external_id = ? AND route = ? AND account = ?"
+            " ORDER BY id LIMIT 1",
+            (new.external_id, new.route, new.account),
+        ).fetchone()
+        return None if row is None else record_from(row)
+    return None
+
+
+def _insert_task(db: sqlite3.Connection, task: Task, new: NewTask) -> None:
+    db.execute(
+        """
+        INSERT INTO tasks (id, route, provider, account, asset, external_id, model, status, user_message, created_at,
+            due_at, leased, progress_at, submit_state, expects_callback, idempotency_key, fingerprint)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        """,
+        (
+            task.id,
+            task.route,
+            task.provider,
+            task.account,
+            task.asset,
+            task.external_id,
+            task.model,
+            task.status.value,
+            user_message(task),
+            to_ms(task.created_at),
+            to_ms(task.due_at),
+            task.submit_state is SubmitState.QUEUED,
+            to_ms(task.progress_at),
+            task.submit_state.value,
+            task.expects_callback,
+            new.idempotency_key,
+            new.fingerprint,
+        ),
+    )
+    if new.request is not None:
+        db.execute("INSERT INTO requests (task_id, body) VALUES (?, ?)", (task.id, new.request))
+    db.executemany(
+        "INSERT INTO labels (task_id, name, value) VALUES (?, ?, ?)",
+        [(task.id, name, value) for name, value in new.labels.items()],
+    )
+
+
+def mark_sending(db: sqlite3.Connection, task_id: TaskId, lease_until: datetime) -> Task | None:
+    """Put on disk that the create goes out now."""
+    row = db.execute(
+        f"""
+        UPDATE tasks SET submit_state = 'sending', submit_attempts = submit_attempts + 1, due_at = ?,
+            leased = 1, version = version + 1
+        WHERE id = ? AND submit_state = 'queued' AND status = 'PENDING' RETURNING {TASK_COLUMNS}
+        """,
+        (to_ms(lease_until), task_id),
+    ).fetchall()
+    return task_from(row[0]) if row else None
+
+
+def nudge(
+    db: sqlite3.Connection,
+    provider: str,
+    external_ids: Sequence[ExternalId],
+    payload: str | None,
+    now: datetime,
+) -> Nudged:
+    """Make the unfinished tasks with one of these ids due now, or park the callback."""
+    rows = db.execute(
+        f"""
+        SELECT id, status, reason, due_at FROM tasks
+        WHERE external_id IN ({placeholders(external_ids)}) AND provider = ?
+        """,
+        (*external_ids, provider),
+    ).fetchall()
+    if not rows:
+        _park(db, provider, external_ids[0], payload, now)
+        return Nudged((), known=False)
+    wanted = tuple(TaskId(row[0]) for row in rows if row[1] in {"PENDING", "RUNNING"} or _given_up(row[2]))
+    db.executemany(
+        "UPDATE tasks SET due_at = ?, leased = 0, poll_step = 0 WHERE id = ?",
+        [(to_ms(now), task_id) for task_id in wanted],
+    )
+    return Nudged(wanted, known=True)
+
+
+def _given_up(reason: str | None) -> bool:
+    return reason in {"expired", "submit_unknown", "missing_output"}
+
+
+def _park(db: sqlite3.Connection, provider: str, external_id: ExternalId, payload: str | None, now: datetime) -> None:
+    db.execute(
+        """
+        INSERT INTO parked (provider, external_id, received_at, payload) VALUES (?, ?, ?, ?)
+        ON CONFLICT (provider, external_id) DO UPDATE SET received_at = excluded.received_at,
+            payload = excluded.payload
+        """,
+        (provider, external_id, to_ms(now), None if payload is None else payload[:MAX_REJECTED_CHARS]),
+    )
+    db.execute("DELETE FROM parked WHERE id <= (SELECT max(id) FROM parked) - ?", (MAX_PARKED,))
+
+
+def forget_parked(db: sqlite3.Connection, before: datetime) -> int:
+    """Drop callbacks that were parked before a moment."""
+    return db.execute("DELETE FROM parked WHERE received_at < ?", (to_ms(before),)).rowcount
+
+
+def keep_rejected(
+    db: sqlite3.Connection, *, provider: str, http_status: int, why: str, body: str, now: datetime
+) -> None:
+    """Keep a rejected callback; the oldest make room."""
+    db.execute(
+        "INSERT INTO rejected (provider, received_at, http_status, why, body) VALUES (?, ?, ?, ?, ?)",
+        (provider, to_ms(now), http_status, why[:500], body[:MAX_REJECTED_CHARS]),
+    )
+    db.execute("DELETE FROM rejected WHERE id <= (SELECT max(id) FROM rejected) - ?", (MAX_REJECTED,))
+
+
+def poll_now(db: sqlite3.Connection, task_id: TaskId, now: datetime) -> Task:
+    """Make one task due now, unless it has ended.
+
+    Raises:
+        TaskNotFound: no task has this id.
+    """
+    task = get_task(db, task_id)
+    if task.status.is_terminal or task.external_id is None:
+        return task
+    db.execute("UPDATE tasks SET due_at = ?, leased = 0 WHERE id = ?", (to_ms(now), task_id))
+    return replace(task, due_at=now)
+
+
+def claim_due(db: sqlite3.Connection, lane: Lane, limit: int, now: datetime, lease_until: datetime) -> list[Task]:
+    """Take due tasks of a lane, longest waiting first, until the lease's end."""
+    due = db.execute(
+        f"""
+        SELECT {TASK_COLUMNS} FROM tasks
+        WHERE account = ? AND provider = ? AND due_at <= ? ORDER BY due_at LIMIT ?
+        """,
+        (lane.account, lane.provider, to_ms(now), limit),
+    ).fetchall()
+    lease = to_ms(lease_until)
+    db.executemany("UPDATE tasks SET due_at = ?, leased = 1 WHERE id = ?", [(lease, row[0]) for row in due])
+    return [task_from(row) for row in due]
+
+
+def give_back_leases(db: sqlite3.Connection, now: datetime) -> None:
+    """What a previous process held falls due now: its sends, its polls and its deliveries.
+
+    Only for an engine that knows that no other process has the file.
+    """
+    db.execute("UPDATE tasks SET due_at = ?, leased = 0 WHERE due_at IS NOT NULL AND leased = 1", (to_ms(now),))
+    db.execute(
+        "UPDATE deliveries SET status = 'pending', due_at = ? WHERE status = 'running'",
+        (to_ms(now),),
+    )

@@ -1,0 +1,173 @@
+"""The SQLite engine: the store's protocol over one writer and a few readers.
+
+Write-ahead log, full sync, strict tables, one process per file. What an acknowledged call wrote survives a power
+cut. Reads run beside the writer and never wait for it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tracker.errors import StoreUnusable
+from tracker.store.protocol import Applied
+from tracker.store.sqlite import changes, outbox
+from tracker.store.sqlite.reads import SqliteReader
+from tracker.store.sqlite.schema import FileLock, connect_writer
+from tracker.store.sqlite.writer import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from tracker.domain.observation import Observation
+    from tracker.domain.records import DeliveryRecord
+    from tracker.domain.task import ExternalId, Task, TaskId
+    from tracker.store.protocol import (
+        Announcement,
+        AttemptResult,
+        Created,
+        DeliveryJob,
+        Judge,
+        Lane,
+        NewTask,
+        Nudged,
+    )
+
+T = TypeVar("T")
+
+
+class SqliteStore(SqliteReader):
+    """A `tracker.store.protocol.Store` in one SQLite file.
+
+    Args:
+        path: the database file; its directory is made if it is missing.
+        now: the wall clock.
+    """
+
+    def __init__(self, path: Path, now: Callable[[], datetime]) -> None:
+        super().__init__(path)
+        self._file = path
+        self._now = now
+        self._lock = FileLock(path)
+        self._listeners: list[Callable[[Sequence[Applied]], None]] = []
+        self._writer = Writer(lambda: connect_writer(path), self._tell)
+
+    # -- life ----------------------------------------------------------------------------------------------
+
+    async def open(self, connections: int = 3) -> None:
+        """Lock, migrate, give back what a previous process held, open the readers.
+
+        Raises:
+            StoreUnusable: locked, newer, foreign, or not writable.
+        """
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise StoreUnusable(
+                f"{self._file.parent}: cannot be made ({error.strerror}); make it yourself or set store.path"
+            ) from error
+        self._lock.take()
+        try:
+            await self._writer.start()
+            await self._write(lambda db: changes.give_back_leases(db, self._now()))
+            await super().open(connections)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Write what waits, then close."""
+        await super().close()
+        await self._writer.stop()
+        self._lock.release()
+
+    async def check_writable(self) -> None:
+        """Prove that a write can be committed now.
+
+        Raises:
+            StoreUnavailable: it cannot.
+        """
+
+        def touch(db: sqlite3.Connection) -> None:
+            db.execute("UPDATE cursors SET seq = seq WHERE name = 'deliveries'")
+
+        await self._write(touch)
+
+    def subscribe(self, listener: Callable[[Sequence[Applied]], None]) -> None:
+        """Have ``listener`` called on the event loop after each commit that changed tasks."""
+        self._listeners.append(listener)
+
+    @property
+    def writer_progress(self) -> tuple[float, int]:
+        """When the writer last answered (monotonic seconds) and how many writes wait; for the process's health."""
+        return self._writer.last_commit, self._writer.waiting
+
+    def _tell(self, answers: Sequence[Any]) -> None:
+        applied = [answer for answer in answers if isinstance(answer, Applied)]
+        if applied:
+            for listener in self._listeners:
+                listener(applied)
+
+    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._writer.run(work)
+
+    # -- tasks ---------------------------------------------------------------------------------------------
+
+    async def create_task(self, new: NewTask) -> Created:
+        """See the protocol."""
+        return await self._write(lambda db: changes.create_task(db, new))
+
+    async def mark_sending(self, task_id: TaskId, now: datetime, lease_until: datetime) -> Task | None:
+        """See the protocol."""
+        del now  # the lease says it all here; an engine with several processes compares it
+        return await self._write(lambda db: changes.mark_sending(db, task_id, lease_until))
+
+    async def apply(self, observation: Observation, judge: Judge) -> Applied:
+        """See the protocol."""
+        return await self._writer.run(lambda db: changes.apply(db, observation, judge))
+
+    async def nudge(
+        self, provider: str, external_ids: Sequence[ExternalId], payload: str | None, now: datetime
+    ) -> Nudged:
+        """See the protocol."""
+        return await self._write(lambda db: changes.nudge(db, provider, external_ids, payload, now))
+
+    async def poll_now(self, task_id: TaskId, now: datetime) -> Task:
+        """See the protocol."""
+        return await self._write(lambda db: changes.poll_now(db, task_id, now))
+
+    async def claim_due(self, lane: Lane, limit: int, now: datetime, lease_until: datetime) -> list[Task]:
+        """See the protocol."""
+        return await self._write(lambda db: changes.claim_due(db, lane, limit, now, lease_until))
+
+    async def keep_rejected(self, *, provider: str, http_status: int, why: str, body: str, now: datetime) -> None:
+        """See the protocol."""
+        await self._write(
+            lambda db: changes.keep_rejected(
+                db, provider=provider, http_status=http_status, why=why, body=body, now=now
+            )
+        )
+
+    async def forget_parked(self, before: datetime) -> int:
+        """See the protocol."""
+        return await self._write(lambda db: changes.forget_parked(db, before))
+
+    # -- the outbox ----------------------------------------------------------------------------------------
+
+    async def fan_out(self, match: Callable[[Announcement], Sequence[str]], limit: int, now: datetime) -> int:
+        """See the protocol."""
+        return await self._write(lambda db: outbox.fan_out(db, match, limit, now))
+
+    async def claim_deliveries(self, hook: str, limit: int, now: datetime, lease_until: datetime) -> list[DeliveryJob]:
+        """See the protocol."""
+        return await self._write(lambda db: outbox.claim_deliveries(db, hook, limit, now, lease_until))
+
+    async def record_attempt(self, delivery_id: str, result: AttemptResult) -> None:
+        """See the protocol."""
+        await self._write(lambda db: outbox.record_attempt(db, delivery_id, result))
+
+    async def retry_delivery(self, delivery_id: str, now: datetime) -> DeliveryRecord:
+        """See the protocol."""
+        return await self._write(lambda db: outbox.retry_delivery(db, delivery_id, now))

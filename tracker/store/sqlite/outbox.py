@@ -1,0 +1,142 @@
+"""The outbox: committed changes become deliveries, deliveries are handed out by lease and end.
+
+The events table is the outbox; a cursor tells how far it was turned into deliveries. Functions of the write
+connection, each run inside one of the writer's transactions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import orjson
+
+from tracker.domain.records import DeliveryRecord, DeliveryStatus, TaskRecord
+from tracker.domain.task import TaskId
+from tracker.errors import DeliveryNotFound
+from tracker.store.protocol import Announcement, AttemptResult, DeliveryJob
+from tracker.store.sqlite.rows import (
+    DELIVERY_COLUMNS,
+    RECORD_COLUMNS,
+    delivery_from,
+    moment_of,
+    record_from,
+    task_at_snapshot,
+    to_ms,
+)
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+
+def fan_out(db: sqlite3.Connection, match: Callable[[Announcement], Sequence[str]], limit: int, now: datetime) -> int:
+    """Turn the next events of the outbox into deliveries and move the cursor past them."""
+    (cursor,) = db.execute("SELECT seq FROM cursors WHERE name = 'deliveries'").fetchone()
+    rows = db.execute(
+        """
+        SELECT events.seq, announces, tasks.id, provider, route, account,
+               (SELECT json_group_object(name, value) FROM labels WHERE task_id = tasks.id)
+        FROM events JOIN tasks ON tasks.id = events.task_id WHERE events.seq > ? ORDER BY events.seq LIMIT ?
+        """,
+        (cursor, limit),
+    ).fetchall()
+    if not rows:
+        return 0
+    new = []
+    for seq, announces, task_id, provider, route, account, labels in rows:
+        if announces is None:
+            continue
+        for index, event in enumerate(announces.split()):
+            announcement = Announcement(
+                seq, index, event, TaskId(task_id), provider, route, account, orjson.loads(labels)
+            )
+            new += [
+                (f"dlv_{seq}_{index}_{hook}", task_id, seq, hook, event, to_ms(now), to_ms(now))
+                for hook in match(announcement)
+            ]
+    db.executemany(
+        """
+        INSERT INTO deliveries (id, task_id, seq, hook, event, status, due_at, created_at)
+        VALUES (?, ?, ?, ?, ?, 'pending', ?, ?) ON CONFLICT DO NOTHING
+        """,
+        new,
+    )
+    db.execute("UPDATE cursors SET seq = ? WHERE name = 'deliveries'", (rows[-1][0],))
+    return len(rows)
+
+
+def claim_deliveries(
+    db: sqlite3.Connection, hook: str, limit: int, now: datetime, lease_until: datetime
+) -> list[DeliveryJob]:
+    """Take due deliveries of a hook, of each task only the oldest unfinished one."""
+    rows = db.execute(
+        """
+        SELECT id, event, seq, attempts, task_id FROM deliveries AS mine
+        WHERE hook = ? AND due_at <= ? AND NOT EXISTS (
+            SELECT 1 FROM deliveries AS earlier
+            WHERE earlier.task_id = mine.task_id AND earlier.hook = mine.hook AND earlier.due_at IS NOT NULL
+              AND (earlier.seq < mine.seq OR (earlier.seq = mine.seq AND earlier.rowid < mine.rowid)))
+        ORDER BY due_at, seq LIMIT ?
+        """,
+        (hook, to_ms(now), limit),
+    ).fetchall()
+    jobs = []
+    for delivery_id, event, seq, attempts, task_id in rows:
+        db.execute(
+            "UPDATE deliveries SET status = 'running', attempts = attempts + 1, due_at = ? WHERE id = ?",
+            (to_ms(lease_until), delivery_id),
+        )
+        record, at, previous = _told(db, seq, task_id)
+        jobs.append(DeliveryJob(delivery_id, hook, event, seq, attempts + 1, at, previous, record))
+    return jobs
+
+
+def _told(db: sqlite3.Connection, seq: int, task_id: str) -> tuple[TaskRecord, datetime, str]:
+    """The task as it stood right after an event, when that was, and its status before."""
+    record = record_from(db.execute(f"SELECT {RECORD_COLUMNS} FROM tasks WHERE id = ?", (task_id,)).fetchone())
+    told = db.execute("SELECT at, from_status, snapshot FROM events WHERE seq = ?", (seq,)).fetchone()
+    if told is None:
+        return record, record.task.created_at, record.task.status.value
+    at, previous, snapshot = told
+    if snapshot is not None:
+        known_by_then = record.task.result_seq is not None and record.task.result_seq <= seq
+        result = record.result if known_by_then else None
+        task = task_at_snapshot(record.task, snapshot)
+        record = TaskRecord(task, record.request, result, record.labels, record.idempotency_key)
+    return record, moment_of(at), previous
+
+
+def record_attempt(db: sqlite3.Connection, delivery_id: str, result: AttemptResult) -> None:
+    """Keep how an attempt ended."""
+    again = result.status is DeliveryStatus.PENDING
+    db.execute(
+        "UPDATE deliveries SET status = ?, due_at = ?, error = ?, output = ?, finished_at = ? WHERE id = ?",
+        (
+            result.status.value,
+            to_ms(result.next_attempt_at or result.at) if again else None,
+            result.error,
+            result.output,
+            None if again else to_ms(result.at),
+            delivery_id,
+        ),
+    )
+
+
+def retry_delivery(db: sqlite3.Connection, delivery_id: str, now: datetime) -> DeliveryRecord:
+    """Make a failed or dead delivery pending again; one that is still on its way is left alone.
+
+    Raises:
+        DeliveryNotFound: no delivery has this id.
+    """
+    db.execute(
+        """
+        UPDATE deliveries SET status = 'pending', attempts = 0, due_at = ?, finished_at = NULL
+        WHERE id = ? AND status IN ('failed', 'dead')
+        """,
+        (to_ms(now), delivery_id),
+    )
+    row = db.execute(f"SELECT {DELIVERY_COLUMNS} FROM deliveries WHERE id = ?", (delivery_id,)).fetchone()
+    if row is None:
+        raise DeliveryNotFound(f"no delivery has the id {delivery_id}")
+    return delivery_from(row)

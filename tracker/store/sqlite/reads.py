@@ -1,0 +1,219 @@
+"""Reading, through aiosqlite on read-only connections: never waits for the writer, never disturbs it."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import aiosqlite
+
+from tracker.domain.records import iso
+from tracker.errors import StoreUnavailable, TaskNotFound
+from tracker.store.protocol import Lane, Page, TaskFilter
+from tracker.store.sqlite.rows import (
+    DELIVERY_COLUMNS,
+    EVENT_COLUMNS,
+    RECORD_COLUMNS,
+    delivery_from,
+    event_from,
+    from_ms,
+    moment_of,
+    placeholders,
+    record_from,
+    to_ms,
+)
+from tracker.store.sqlite.schema import check_readable, reader_uri
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from tracker.domain.records import DeliveryRecord, EventRecord, TaskRecord
+    from tracker.domain.task import TaskId
+
+CONNECTIONS = 3
+"""Reads that run side by side; further ones wait for a free connection."""
+
+_LANES = """
+    WITH RECURSIVE lanes (account, provider) AS (
+        SELECT * FROM (SELECT account, provider FROM tasks WHERE due_at IS NOT NULL ORDER BY account, provider LIMIT 1)
+        UNION ALL
+        SELECT next.account, next.provider FROM lanes JOIN tasks AS next ON next.rowid = (
+            SELECT rowid FROM tasks
+            WHERE due_at IS NOT NULL AND (account, provider) > (lanes.account, lanes.provider)
+            ORDER BY account, provider LIMIT 1)
+    )
+    SELECT account, provider, (SELECT min(due_at) FROM tasks WHERE tasks.account = lanes.account
+                               AND tasks.provider = lanes.provider AND due_at IS NOT NULL) AS oldest
+    FROM lanes WHERE oldest <= ? ORDER BY oldest
+"""
+
+
+class SqliteReader:
+    """Reads a tracker database.
+
+    Args:
+        path: the database file; it must exist and have been set up.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._free: asyncio.LifoQueue[aiosqlite.Connection] = asyncio.LifoQueue()
+        self._all: list[aiosqlite.Connection] = []
+
+    async def open(self, connections: int = CONNECTIONS) -> None:
+        """Open the connections.
+
+        Raises:
+            StoreUnusable: the file is missing, foreign or newer.
+        """
+        check_readable(self._path)
+        for _ in range(connections):
+            connection = await aiosqlite.connect(reader_uri(self._path), uri=True, isolation_level=None)
+            self._all.append(connection)
+            await connection.execute("PRAGMA query_only = 1")
+            self._free.put_nowait(connection)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        while self._all:
+            await self._all.pop().close()
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[aiosqlite.Connection]:
+        connection = await self._free.get()
+        try:
+            yield connection
+        except sqlite3.OperationalError as error:
+            raise StoreUnavailable(f"the database cannot be read now: {error}") from error
+        finally:
+            self._free.put_nowait(connection)
+
+    async def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        async with self._connection() as connection:
+            return list(await connection.execute_fetchall(sql, parameters))  # type: ignore[arg-type]  # rows are tuples
+
+    async def get_task(self, task_id: TaskId) -> TaskRecord:
+        """One task with everything around it.
+
+        Raises:
+            TaskNotFound: no task has this id.
+        """
+        rows = await self._rows(f"SELECT {RECORD_COLUMNS} FROM tasks WHERE id = ?", (task_id,))
+        if not rows:
+            raise TaskNotFound(f"no task has the id {task_id}")
+        return record_from(rows[0])
+
+    async def list_tasks(self, wanted: TaskFilter) -> Page:
+        """Tasks, newest first."""
+        where, parameters = _conditions(wanted)
+        clause = f"WHERE {' AND '.join(where)}" if where else ""
+        rows = await self._rows(
+            f"SELECT {RECORD_COLUMNS} FROM tasks {clause} ORDER BY id DESC LIMIT ?",
+            (*parameters, wanted.limit + 1),
+        )
+        items = [record_from(row) for row in rows[: wanted.limit]]
+        return Page(items, items[-1].task.id if len(rows) > wanted.limit else None)
+
+    async def list_events(self, task_id: TaskId) -> list[EventRecord]:
+        """The history of a task, oldest first.
+
+        Raises:
+            TaskNotFound: no task has this id.
+        """
+        rows = await self._rows(f"SELECT {EVENT_COLUMNS} FROM events WHERE task_id = ? ORDER BY seq", (task_id,))
+        if not rows:
+            await self.get_task(task_id)
+        return [event_from(row) for row in rows]
+
+    async def list_deliveries(self, task_id: TaskId) -> list[DeliveryRecord]:
+        """The hook runs of a task, oldest first.
+
+        Raises:
+            TaskNotFound: no task has this id.
+        """
+        rows = await self._rows(
+            f"SELECT {DELIVERY_COLUMNS} FROM deliveries WHERE task_id = ? ORDER BY seq, rowid", (task_id,)
+        )
+        if not rows:
+            await self.get_task(task_id)
+        return [delivery_from(row) for row in rows]
+
+    async def list_lanes(self, now: datetime) -> list[Lane]:
+        """Lanes with something due, oldest first: one step in the due index per lane."""
+        rows = await self._rows(_LANES, (to_ms(now),))
+        return [Lane(account, provider, moment_of(oldest)) for account, provider, oldest in rows]
+
+    async def next_delivery_at(self, hooks: Sequence[str]) -> datetime | None:
+        """When the next delivery of one of these hooks falls due."""
+        if not hooks:
+            return None
+        rows = await self._rows(
+            f"SELECT min(due_at) FROM deliveries WHERE due_at IS NOT NULL AND hook IN ({placeholders(hooks)})",
+            hooks,
+        )
+        return from_ms(rows[0][0])
+
+    async def stats(self, now: datetime) -> dict[str, Any]:
+        """Counts by status, provider and reason; queue depths; the oldest due poll."""
+        by_status = await self._rows("SELECT status, count(*) FROM tasks GROUP BY status")
+        by_provider = await self._rows("SELECT provider, status, count(*) FROM tasks GROUP BY provider, status")
+        by_reason = await self._rows("SELECT reason, count(*) FROM tasks WHERE status = 'FAILED' GROUP BY reason")
+        deliveries = await self._rows("SELECT status, count(*) FROM deliveries GROUP BY status")
+        ((due, oldest),) = await self._rows("SELECT count(*), min(due_at) FROM tasks WHERE due_at <= ?", (to_ms(now),))
+        ((parked, rejected),) = await self._rows(
+            "SELECT (SELECT count(*) FROM parked), (SELECT count(*) FROM rejected)"
+        )
+        providers: dict[str, dict[str, int]] = {}
+        for provider, status, count in by_provider:
+            providers.setdefault(provider, {})[status] = count
+        return {
+            "tasks": {"PENDING": 0, "RUNNING": 0, "SUCCEEDED": 0, "FAILED": 0, **dict(by_status)},
+            "providers": providers,
+            "reasons": dict(by_reason),
+            "deliveries": {
+                "pending": 0,
+                "running": 0,
+                "succeeded": 0,
+                "failed": 0,
+                "dead": 0,
+                **dict(deliveries),
+            },
+            "due_polls": due,
+            "oldest_due_poll_at": iso(from_ms(oldest)),
+            "parked_callbacks": parked,
+            "rejected_callbacks": rejected,
+        }
+
+
+def _conditions(wanted: TaskFilter) -> tuple[list[str], list[Any]]:
+    where: list[str] = []
+    parameters: list[Any] = []
+    for column in ("status", "provider", "route", "account", "reason"):
+        value = getattr(wanted, column)
+        if value is not None:
+            where.append(f"{column} = ?")
+            parameters.append(value)
+    for name, value in wanted.labels.items():
+        where.append("id IN (SELECT task_id FROM labels WHERE name = ? AND value = ?)")
+        parameters += [name, value]
+    if wanted.q:
+        where.append(
+            "(instr(lower(id || ' ' || coalesce(external_id, '') || ' ' || coalesce(model, '') || ' '"
+            " || coalesce(error_code, '') || ' ' || coalesce(error_message, '')), ?) > 0"
+            " OR instr(lower((SELECT body FROM requests WHERE task_id = tasks.id)), ?) > 0)"
+        )
+        parameters += [wanted.q.lower()] * 2
+    if wanted.since is not None:
+        where.append("created_at >= ?")
+        parameters.append(to_ms(wanted.since))
+    if wanted.until is not None:
+        where.append("created_at < ?")
+        parameters.append(to_ms(wanted.until))
+    if wanted.cursor is not None:
+        where.append("id < ?")
+        parameters.append(wanted.cursor)
+    return where, parameters

@@ -1,0 +1,284 @@
+"""Rows to records and back: the one place that knows the order of columns and how values are stored."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from tracker.domain.messages import user_message
+from tracker.domain.observation import Reading
+from tracker.domain.records import DeliveryRecord, DeliveryStatus, EventRecord, TaskRecord
+from tracker.domain.task import (
+    ExternalId,
+    Output,
+    Reason,
+    Stage,
+    Status,
+    SubmitState,
+    Task,
+    TaskId,
+    UpstreamError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Row = tuple[Any, ...]
+
+TASK_COLUMNS = (
+    "id, route, provider, account, asset, external_id, model, status, stage, progress, reason, error_code, "
+    "error_message, error_http_status, retryable, outputs, created_at, submitted_at, started_at, finished_at, "
+    "due_at, progress_at, submit_state, submit_attempts, expects_callback, polls, callbacks, poll_step, "
+    "poll_trouble, poll_trouble_since, not_found_since, missing_output_since, unknown_status, unknown_statuses, "
+    "result_seq, version"
+)
+TASK_WIDTH = TASK_COLUMNS.count(",") + 1
+
+RECORD_COLUMNS = (
+    ", ".join(f"tasks.{column.strip()}" for column in TASK_COLUMNS.split(","))
+    + ", (SELECT body FROM requests WHERE task_id = tasks.id)"
+    + ", (SELECT payload FROM events WHERE seq = tasks.result_seq)"
+    + ", (SELECT json_group_object(name, value) FROM labels WHERE task_id = tasks.id)"
+    + ", idempotency_key"
+)
+
+EVENT_COLUMNS = "seq, task_id, at, source, stage, outcome, from_status, to_status, detail, payload"
+
+DELIVERY_COLUMNS = "id, task_id, seq, hook, event, status, attempts, due_at, error, output, created_at, finished_at"
+
+_STATUSES = {status.value: status for status in Status}
+_SUBMIT_STATES = {state.value: state for state in SubmitState}
+
+
+def to_ms(moment: datetime | None) -> int | None:
+    """A moment as stored: whole milliseconds since 1970 UTC."""
+    return None if moment is None else round(moment.timestamp() * 1000)
+
+
+def from_ms(stored: int | None) -> datetime | None:
+    """A stored moment, None for NULL."""
+    return None if stored is None else datetime.fromtimestamp(stored / 1000, UTC)
+
+
+def moment_of(stored: int) -> datetime:
+    """A stored moment that is never NULL."""
+    return datetime.fromtimestamp(stored / 1000, UTC)
+
+
+def outputs_text(outputs: tuple[Output, ...]) -> str:
+    """Outputs as the JSON text of their column, without empty fields."""
+    return orjson.dumps([_lean(output) for output in outputs]).decode() if outputs else "[]"
+
+
+def _lean(output: Output) -> dict[str, Any]:
+    fields = {
+        "kind": output.kind,
+        "url": output.url,
+        "mime": output.mime,
+        "title": output.title,
+        "duration_s": output.duration_s,
+        "text": output.text,
+        "inline": output.inline,
+        "authenticated": output.authenticated or None,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def outputs_from(text: str) -> tuple[Output, ...]:
+    """Outputs from the JSON text of their column."""
+    return () if text == "[]" else tuple(Output(**fields) for fields in orjson.loads(text))
+
+
+def reading_text(reading: Reading) -> str:
+    """A reading as the JSON text kept with its event, without empty fields."""
+    fields: dict[str, Any] = {
+        "status": reading.status,
+        "external_id": reading.external_id,
+        "upstream_status": reading.upstream_status,
+        "stage": reading.stage,
+        "progress": reading.progress,
+        "outputs": [_lean(output) for output in reading.outputs] or None,
+        "reason": reading.reason,
+        "retryable": reading.retryable,
+        "trouble": reading.trouble,
+        "retry_after_s": reading.retry_after_s,
+        "expired_after_s": reading.expired_after_s,
+        "submission": reading.submission,
+        "detail": reading.detail,
+    }
+    if reading.error is not None:
+        fields["error"] = {
+            "code": reading.error.code,
+            "message": reading.error.message,
+            "http_status": reading.error.http_status,
+        }
+    return orjson.dumps({name: value for name, value in fields.items() if value is not None}).decode()
+
+
+def task_from(row: Row) -> Task:
+    """A task from a row that begins with `TASK_COLUMNS`."""
+    error = None
+    if row[11] is not None or row[12] is not None or row[13] is not None:
+        error = UpstreamError(row[11], row[12], row[13])
+    return Task(
+        id=TaskId(row[0]),
+        route=row[1],
+        provider=row[2],
+        account=row[3],
+        asset=row[4],
+        external_id=None if row[5] is None else ExternalId(row[5]),
+        model=row[6],
+        status=_STATUSES[row[7]],
+        stage=None if row[8] is None else Stage(row[8]),
+        progress=row[9],
+        reason=None if row[10] is None else Reason(row[10]),
+        error=error,
+        retryable=None if row[14] is None else bool(row[14]),
+        outputs=outputs_from(row[15]),
+        created_at=moment_of(row[16]),
+        submitted_at=from_ms(row[17]),
+        started_at=from_ms(row[18]),
+        finished_at=from_ms(row[19]),
+        due_at=from_ms(row[20]),
+        progress_at=moment_of(row[21]),
+        submit_state=_SUBMIT_STATES[row[22]],
+        submit_attempts=row[23],
+        expects_callback=bool(row[24]),
+        polls=row[25],
+        callbacks=row[26],
+        poll_step=row[27],
+        poll_trouble=row[28],
+        poll_trouble_since=from_ms(row[29]),
+        not_found_since=from_ms(row[30]),
+        missing_output_since=from_ms(row[31]),
+        unknown_status=row[32],
+        unknown_statuses=row[33],
+        result_seq=row[34],
+        version=row[35],
+    )
+
+
+UPDATE_TASK = """
+    UPDATE tasks SET external_id = ?, status = ?, stage = ?, progress = ?, reason = ?, error_code = ?,
+        error_message = ?, error_http_status = ?, retryable = ?, user_message = ?, outputs = ?, submitted_at = ?,
+        started_at = ?, finished_at = ?, due_at = ?, progress_at = ?, submit_state = ?, submit_attempts = ?,
+        polls = ?, callbacks = ?, poll_step = ?, poll_trouble = ?, poll_trouble_since = ?, not_found_since = ?,
+        missing_output_since = ?, unknown_status = ?, unknown_statuses = ?, result_seq = ?, version = ?,
+        leased = 0
+    WHERE id = ? AND version = ?
+"""
+
+
+def task_update(task: Task, old_version: int) -> Row:
+    """The parameters of `UPDATE_TASK`."""
+    error = task.error
+    return (
+        task.external_id,
+        task.status.value,
+        task.stage,
+        task.progress,
+        task.reason,
+        error and error.code,
+        error and error.message,
+        error and error.http_status,
+        task.retryable,
+        user_message(task),
+        outputs_text(task.outputs),
+        to_ms(task.submitted_at),
+        to_ms(task.started_at),
+        to_ms(task.finished_at),
+        to_ms(task.due_at),
+        to_ms(task.progress_at),
+        task.submit_state.value,
+        task.submit_attempts,
+        task.polls,
+        task.callbacks,
+        task.poll_step,
+        task.poll_trouble,
+        to_ms(task.poll_trouble_since),
+        to_ms(task.not_found_since),
+        to_ms(task.missing_output_since),
+        task.unknown_status,
+        task.unknown_statuses,
+        task.result_seq,
+        task.version,
+        task.id,
+        old_version,
+    )
+
+
+def snapshot_text(task: Task) -> str:
+    """The changing part of a task as JSON text, kept with an event that hooks hear of."""
+    return orjson.dumps(task_update(task, 0)[:-1]).decode()
+
+
+def task_at_snapshot(task: Task, snapshot: str) -> Task:
+    """The task as it stood when the snapshot was taken; ``task`` gives what never changes."""
+    s = orjson.loads(snapshot)
+    fixed = (task.id, task.route, task.provider, task.account, task.asset)
+    row: Row = (
+        *fixed,
+        s[0],
+        task.model,
+        *s[1:9],
+        s[10],
+        to_ms(task.created_at),
+        *s[11:18],
+        task.expects_callback,
+        *s[18:29],
+    )
+    return task_from(row)
+
+
+def record_from(row: Row) -> TaskRecord:
+    """A task with everything around it from a row of `RECORD_COLUMNS`."""
+    request, result, labels, key = row[TASK_WIDTH : TASK_WIDTH + 4]
+    return TaskRecord(
+        task=task_from(row),
+        request=None if request is None else orjson.loads(request),
+        result=None if result is None else orjson.loads(result),
+        labels=orjson.loads(labels),
+        idempotency_key=key,
+    )
+
+
+def event_from(row: Row) -> EventRecord:
+    """An event from a row of `EVENT_COLUMNS`."""
+    return EventRecord(
+        seq=row[0],
+        task_id=TaskId(row[1]),
+        at=moment_of(row[2]),
+        source=row[3],
+        stage=row[4],
+        outcome=row[5],
+        from_status=row[6],
+        to_status=row[7],
+        detail=row[8],
+        payload=None if row[9] is None else orjson.loads(row[9]),
+    )
+
+
+def delivery_from(row: Row) -> DeliveryRecord:
+    """A delivery from a row of `DELIVERY_COLUMNS`."""
+    status = DeliveryStatus(row[5])
+    return DeliveryRecord(
+        id=row[0],
+        task_id=TaskId(row[1]),
+        seq=row[2],
+        hook=row[3],
+        event=row[4],
+        status=status,
+        attempts=row[6],
+        next_attempt_at=from_ms(row[7]) if status is DeliveryStatus.PENDING else None,
+        error=row[8],
+        output=row[9],
+        created_at=moment_of(row[10]),
+        finished_at=from_ms(row[11]),
+    )
+
+
+def placeholders(values: Sequence[object]) -> str:
+    """As many question marks as there are values, for an IN list."""
+    return ", ".join("?" * len(values))

@@ -1,0 +1,164 @@
+"""The file: locking it, recognising it, migrating it forward.
+
+A migration is a numbered SQL script in ``migrations/``; the number is kept in ``user_version``. A file that is
+newer than this program, or that is not ours, is refused before anything is written to it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from importlib import resources
+from pathlib import Path
+
+from tracker.errors import StoreUnusable
+
+APPLICATION_ID = 0x54524B31
+"""``TRK1``: tells our files from other SQLite files."""
+BUSY_TIMEOUT_MS = 5000
+
+
+def migrations() -> list[tuple[int, str]]:
+    """Every migration as (number, SQL), in order."""
+    folder = resources.files(__package__) / "migrations"
+    scripts = sorted((item for item in folder.iterdir() if item.name.endswith(".sql")), key=lambda item: item.name)
+    return [(int(script.name.partition("_")[0]), script.read_text(encoding="utf-8")) for script in scripts]
+
+
+class FileLock:
+    """Keeps a second tracker off the same database; the kernel gives it back when the process dies.
+
+    The lock is on a file of its own beside the database: closing any other handle of the database itself would
+    drop SQLite's own locks.
+    """
+
+    def __init__(self, database: Path) -> None:
+        self._path = database.with_name(database.name + ".lock")
+        self._handle: int | None = None
+
+    def take(self) -> None:
+        """Take the lock.
+
+        Raises:
+            StoreUnusable: another tracker has it, or the directory cannot be written.
+        """
+        try:
+            handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreUnusable(
+                f"{self._path.parent}: cannot write here ({error.strerror}); make the directory writable for this user "
+                "or set store.path"
+            ) from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.read(handle, 32).decode(errors="replace").strip()
+            os.close(handle)
+            raise StoreUnusable(
+                f"{self._path}: another tracker{f' (pid {holder})' if holder else ''} already serves this database; "
+                "stop it or set another store.path"
+            ) from error
+        os.ftruncate(handle, 0)
+        os.write(handle, f"{os.getpid()}\n".encode())
+        self._handle = handle
+
+    def release(self) -> None:
+        """Give the lock back; taking it again is allowed."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+
+def connect_writer(path: Path) -> sqlite3.Connection:
+    """Open the write connection and migrate the file forward.
+
+    Raises:
+        StoreUnusable: newer, foreign, damaged, or not writable; the file is left as it was.
+    """
+    try:
+        connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000, cached_statements=256)
+    except sqlite3.Error as error:
+        raise StoreUnusable(f"{path}: cannot be opened ({error}); check the path and its permissions") from error
+    try:
+        _recognise(connection, path)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute("PRAGMA cache_size = -16384")
+        connection.execute("PRAGMA journal_size_limit = 67108864")
+        _migrate(connection)
+    except StoreUnusable:
+        connection.close()
+        raise
+    except sqlite3.Error as error:
+        connection.close()
+        raise StoreUnusable(
+            f"{path}: cannot be used ({error}); check free space, permissions and the file itself"
+        ) from error
+    return connection
+
+
+def check_readable(path: Path) -> None:
+    """Refuse a file that reading connections would misread.
+
+    Raises:
+        StoreUnusable: it is missing, foreign, newer, or was never set up.
+    """
+    if not path.is_file():
+        raise StoreUnusable(f"{path}: no such file; has the daemon ever run? Set store.path if it is elsewhere")
+    try:
+        connection = sqlite3.connect(f"file:{_quoted(path)}?mode=ro", uri=True)
+        try:
+            _recognise(connection, path)
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise StoreUnusable(f"{path}: cannot be read ({error})") from error
+    latest = migrations()[-1][0]
+    if version < latest:
+        raise StoreUnusable(
+            f"{path}: has schema {version}, this program reads {latest}; start the daemon once to migrate it"
+        )
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+def reader_uri(path: Path) -> str:
+    """The URI of a read-only connection."""
+    return f"file:{_quoted(path)}?mode=ro"
+
+
+def _recognise(connection: sqlite3.Connection, path: Path) -> None:
+    try:
+        (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (objects,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):
+            raise
+        raise StoreUnusable(f"{path}: is not a tracker database ({error}); set store.path to another file") from error
+    if application_id != APPLICATION_ID and (application_id or objects):
+        raise StoreUnusable(f"{path}: is another program's SQLite file; set store.path to another file")
+    latest = migrations()[-1][0]
+    if version > latest:
+        raise StoreUnusable(
+            f"{path}: was written by a newer tracker (schema {version}, this program knows {latest}); "
+            "install that version again; the file was not touched"
+        )
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    for number, script in migrations():
+        if number <= version:
+            continue
+        # one transaction per migration: a crash in between leaves the version before, whole
+        connection.executescript(
+            f"BEGIN IMMEDIATE;\n{script}\nPRAGMA application_id = {APPLICATION_ID};\n"
+            f"PRAGMA user_version = {number};\nCOMMIT;"
+        )
