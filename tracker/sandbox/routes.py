@@ -1,0 +1,171 @@
+"""The seam between the gateway and its families: what a route must say, in abstract classes.
+
+Owns the contract of a family file. A family is a module in ``families`` with a tuple of route objects and
+one line in ``families.registry``. ``creates`` and ``polls`` do what is the same for all: keys, JSON,
+counting, chaos, job records, timers, callbacks. A route only knows its own fields and words.
+
+    PaidRoute            a POST that costs money; counted among the creates
+      JobRoute           … that makes a job: has a query route, stages, perhaps callbacks
+      SyncRoute          … that answers with the result at once
+    ReadRoute            anything else: model lists, file contents
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tracker.sandbox.dice import Dice
+from tracker.sandbox.fate import JobFate
+from tracker.sandbox.files import FileShelf
+from tracker.sandbox.jobs import JobBook, Snapshot, Stage
+from tracker.sandbox.wire import Answer, Call, Json
+
+
+class Refusal(StrEnum):
+    """A refusal that every family spells in its own error shape."""
+
+    POLICY = "policy"
+    QUOTA = "quota"
+    THROTTLED = "throttled"
+    MAINTENANCE = "maintenance"
+    SERVER_ERROR = "500"
+    ERROR_BODY = "error_body"
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What routes may look at besides the request.
+
+    Attributes:
+        jobs: Every job of this run.
+        files: Where outputs get their temporary URLs.
+        dice: The seeded dice, for ids and content.
+        suno_callbacks: ``bare`` (AnyInt's documented shape) or ``wrapped`` (the upstream's).
+    """
+
+    jobs: JobBook
+    files: FileShelf
+    dice: Dice
+    suno_callbacks: str = "bare"
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One callback: what it announces, and the JSON to post."""
+
+    phase: str
+    payload: Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaidRoute(ABC):
+    """A POST that costs money.
+
+    Attributes:
+        name: ``provider.name``, unique, such as ``suno.generate``.
+        path: aiohttp path template of the POST.
+    """
+
+    name: str
+    path: str
+
+    def authorised(self, headers: Mapping[str, str], key: str) -> bool:
+        """Tell whether the request carries the key. Bearer unless a family says otherwise."""
+        return headers.get("authorization") == f"Bearer {key}"
+
+    def prompt_of(self, body: Json) -> str:
+        """Return the prompt that may hold directives; empty if there is none."""
+        prompt = body.get("prompt")
+        return prompt if isinstance(prompt, str) else ""
+
+    @abstractmethod
+    def reject(self, call: Call, context: Context) -> Answer | None:
+        """Return the family's refusal of an invalid request, or None if the request is valid."""
+
+    @abstractmethod
+    def refuse(self, refusal: Refusal, call: Call) -> Answer:
+        """Spell a refusal in the family's own error shape."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRoute(PaidRoute):
+    """A POST that makes a job, and the GET that follows it.
+
+    Several job routes may share one query path; an id is known there if one of them made it.
+
+    Attributes:
+        query_path: aiohttp path template of the GET.
+        stages: The job's stages before the final one, the first at 0.
+    """
+
+    query_path: str
+    stages: tuple[Stage, ...]
+
+    @abstractmethod
+    def make_id(self, context: Context, nth: str) -> str:
+        """Make a task id that looks like the family's; ``nth`` is unique per create of this route."""
+
+    @abstractmethod
+    def accepted(self, snapshot: Snapshot, call: Call, context: Context) -> Answer:
+        """Answer the create."""
+
+    def task_id_of(self, call: Call) -> str:
+        """Return the id that a query asks for."""
+        return call.params.get("task_id", "")
+
+    @abstractmethod
+    def shown(self, snapshot: Snapshot, call: Call, context: Context) -> Answer:
+        """Answer a query for a job that this route made."""
+
+    @abstractmethod
+    def unknown(self, call: Call) -> Answer:
+        """Answer a query for an id that is not known at this query path."""
+
+    def callback_url_of(self, body: Json) -> str | None:
+        """Return where callbacks of this request go; None for families without callbacks."""
+        del body
+        return None
+
+    def notice(self, snapshot: Snapshot, context: Context) -> Notice | None:
+        """Return the callback that announces this stage; None if the stage has none."""
+        del snapshot, context
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncRoute(PaidRoute):
+    """A POST that answers with the result itself."""
+
+    @abstractmethod
+    def result(self, call: Call, fate: JobFate, context: Context) -> Answer:
+        """Answer with the result, or with the failure that ``fate.fault`` asks for.
+
+        Outputs are named after ``call.request_id``.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadRoute(ABC):
+    """A request that costs nothing and belongs to no job's polling.
+
+    Attributes:
+        method: The HTTP method.
+        path: aiohttp path template.
+    """
+
+    method: str
+    path: str
+
+    def authorised(self, headers: Mapping[str, str], key: str) -> bool:
+        """Tell whether the request carries the key. Bearer unless a family says otherwise."""
+        return headers.get("authorization") == f"Bearer {key}"
+
+    @abstractmethod
+    def read(self, call: Call, context: Context) -> Answer:
+        """Answer the request."""
+
+
+Route = PaidRoute | ReadRoute
