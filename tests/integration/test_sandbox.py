@@ -510,6 +510,40 @@ async def test_every_poll_rate_makes_its_fault(rate: str, status: int, raw: byte
         assert (reply.status, reply.raw[: len(raw) or None]) == (status, raw)
 
 
+@pytest.mark.parametrize("rate", ["poll_cut", "poll_hang"])
+async def test_polls_can_go_unanswered(rate: str) -> None:
+    """A poll's connection can be cut, or never answered."""
+    async with running(chaos=Chaos.from_json({rate: 1.0})) as client:
+        task_id = (await client.post(SUNO, suno_body())).body["data"]["taskId"]
+        timeout = aiohttp.ClientTimeout(total=0.1 if rate == "poll_hang" else DEADLINE_S)
+        with pytest.raises((aiohttp.ClientConnectionError, TimeoutError)):
+            await client.get(f"/suno/query/task?taskId={task_id}", timeout=timeout)
+
+
+@pytest.mark.parametrize("kind", ["policy", "error", "invalid", "silent", "canceled"])
+async def test_every_failure_rate_fails_jobs(kind: str) -> None:
+    """Accepted jobs can fail at random, in each way."""
+    async with running(chaos=Chaos.from_json({f"fail_{kind}": 1.0}), duration_s=0) as client:
+        made = (await client.post(KLING, kling_body())).body["data"]["task_id"]
+        assert (await client.get(f"{KLING}/{made}")).body["data"]["task_status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("rates", "expected"),
+    [
+        ({"callback_duplicate": 1}, ["text", "text", "first", "first", "complete", "complete"]),
+        ({"callback_reordered": 1}, ["complete", "first", "text"]),
+        ({"callback_early": 1}, ["text", "first", "complete"]),
+        ({"callback_late": 1, "callback_late_s": 0.1}, ["text", "first", "complete"]),
+    ],
+)
+async def test_callback_rates(receiver: Receiver, rates: Body, expected: list[str]) -> None:
+    """Callbacks can be duplicated, reordered, early and late at random."""
+    async with running(chaos=Chaos.from_json(rates)) as client:
+        await client.post(SUNO, suno_body(callback_url=receiver.url))
+        assert phases(await receiver.wait(len(expected))) == expected
+
+
 async def test_flaky_polls_fail_every_second_time(client: Client) -> None:
     """`poll=flaky` spoils polls 1, 3, 5 … in changing ways and answers 2, 4, 6 …."""
     body = kling_body("[sandbox: poll=flaky; duration=0]")
