@@ -21,6 +21,7 @@ from tracker.domain.task import (
     SubmitState,
     Task,
     UpstreamError,
+    evolve,
     stage_rank,
 )
 
@@ -167,7 +168,7 @@ def _learn_acceptance(task: Task, reading: Reading, now: datetime) -> tuple[Task
     """Take in what any provider word implies: the upstream has the task, and under which id."""
     if task.external_id is not None or reading.external_id is None:
         return task, ()
-    learnt = replace(
+    learnt = evolve(
         task,
         external_id=reading.external_id,
         submit_state=SubmitState.ACCEPTED,
@@ -182,7 +183,7 @@ def _decide_submission(task: Task, observation: Observation, now: datetime) -> D
     told = task.submit_state is SubmitState.ACCEPTED
     match reading.submission:
         case Submission.ACCEPTED:
-            accepted = replace(
+            accepted = evolve(
                 task,
                 submit_state=SubmitState.ACCEPTED,
                 external_id=task.external_id or reading.external_id,
@@ -211,20 +212,20 @@ def _decide_submission(task: Task, observation: Observation, now: datetime) -> D
                 )
             if task.status.is_terminal:
                 return Decision(Outcome.STALE, task, "refused, after the task had ended")
-            return _end(replace(task, submit_state=SubmitState.REFUSED), observation, now, ())
+            return _end(evolve(task, submit_state=SubmitState.REFUSED), observation, now, ())
         case Submission.DEFERRED:
             if told or task.status.is_terminal:
                 return Decision(Outcome.STALE, task, "put off, after the task was known to be accepted or had ended")
             wait = f", asked to wait {reading.retry_after_s:g} s" if reading.retry_after_s is not None else ""
             return Decision(
                 Outcome.APPLIED,
-                replace(task, submit_state=SubmitState.QUEUED),
+                evolve(task, submit_state=SubmitState.QUEUED),
                 f"not accepted ({reading.detail or _error_words(reading.error)}{wait}); it is sent again later",
             )
         case Submission.AMBIGUOUS | None:
             if told or task.status.is_terminal:
                 return Decision(Outcome.STALE, task, f"no clear answer to the submit ({reading.detail})")
-            unknown = replace(task, submit_state=SubmitState.AMBIGUOUS)
+            unknown = evolve(task, submit_state=SubmitState.AMBIGUOUS)
             if task.expects_callback:
                 return Decision(
                     Outcome.APPLIED,
@@ -309,7 +310,7 @@ def _decide_missing_output(
         if standing is Standing.SUCCEEDED:
             return Decision(Outcome.DUPLICATE, task, "says SUCCEEDED, as known", announces)
         return Decision(Outcome.CONFLICT, task, f"says SUCCEEDED, but the task is {_final_words(task)}", announces)
-    waiting = replace(task, missing_output_since=task.missing_output_since or now)
+    waiting = evolve(task, missing_output_since=task.missing_output_since or now)
     decision = _come_forward(
         waiting,
         replace(observation.reading, status=Status.RUNNING, stage=None, progress=None),
@@ -332,7 +333,7 @@ def _come_forward(task: Task, reading: Reading, now: datetime, announces: tuple[
     if (status, stage, progress, outputs) == (task.status, task.stage, task.progress, task.outputs):
         return Decision(Outcome.APPLIED, task, f"says {reading.status}, as known", announces)
     began = status is Status.RUNNING and task.status is Status.PENDING
-    forward = replace(
+    forward = evolve(
         task,
         status=status,
         stage=stage,
@@ -350,7 +351,7 @@ def _end(task: Task, observation: Observation, now: datetime, announces: tuple[H
     reading = observation.reading
     if reading.status is Status.SUCCEEDED:
         staged = task.stage is not None or reading.stage is not None
-        ended = replace(
+        ended = evolve(
             task,
             status=Status.SUCCEEDED,
             stage=Stage.COMPLETE if staged else None,
@@ -372,7 +373,7 @@ def _end(task: Task, observation: Observation, now: datetime, announces: tuple[H
         )
     reason = reading.reason or Reason.GENERATION_FAILED
     retryable = reading.retryable if reading.retryable is not None else reason in RETRYABLE_REASONS
-    ended = replace(
+    ended = evolve(
         task,
         status=Status.FAILED,
         reason=reason,

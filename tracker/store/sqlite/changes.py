@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tracker.domain.messages import user_message
 from tracker.domain.records import TaskRecord
-from tracker.domain.task import SubmitState, Task, TaskId
+from tracker.domain.task import SubmitState, Task, TaskId, evolve
 from tracker.errors import IdempotencyConflict, StoreError, SubmitInFlight, TaskNotFound
 from tracker.store.protocol import Applied, Created, Judge, Lane, NewTask, Nudged
 from tracker.store.sqlite.rows import (
     RECORD_COLUMNS,
     TASK_COLUMNS,
-    UPDATE_TASK,
     placeholders,
     reading_text,
     record_from,
@@ -46,26 +44,6 @@ _INSERT_EVENT = """
         announces, snapshot, payload)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-_TOUCH_TASK = """
-    UPDATE tasks SET due_at = ?, polls = ?, callbacks = ?, poll_step = ?, poll_trouble = ?, poll_trouble_since = ?,
-        not_found_since = ?, missing_output_since = ?, unknown_status = ?, unknown_statuses = ?, version = ?,
-        leased = 0
-    WHERE id = ? AND version = ?
-"""
-_BOOKKEEPING = frozenset(
-    {
-        "due_at",
-        "polls",
-        "callbacks",
-        "poll_step",
-        "poll_trouble",
-        "poll_trouble_since",
-        "not_found_since",
-        "missing_output_since",
-        "unknown_status",
-        "unknown_statuses",
-    }
-)
 
 
 def get_task(db: sqlite3.Connection, task_id: TaskId) -> Task:
@@ -109,7 +87,7 @@ def apply(db: sqlite3.Connection, observation: Observation, judge: Judge) -> App
 
 def _write_step(db: sqlite3.Connection, step: Step, before: Task) -> Task:
     """Write the event of a step; the task as it is then to be written, its version and result in place."""
-    after = replace(step.task, version=before.version + 1, result_seq=before.result_seq)
+    after = evolve(step.task, version=before.version + 1, result_seq=before.result_seq)
     if not step.keep:
         return after
     heard = step.observation
@@ -131,42 +109,22 @@ def _write_step(db: sqlite3.Connection, step: Step, before: Task) -> Task:
             step.key,
             reading_text(heard.reading),
             " ".join(step.announces) or None,
-            snapshot_text(after) if step.announces else None,
+            snapshot_text(after) if step.announces and not _is_final(after) else None,
             payload,
         ),
     )
     if ended and payload is not None:
-        after = replace(after, result_seq=cursor.lastrowid)
+        after = evolve(after, result_seq=cursor.lastrowid)
     return after
 
 
+def _is_final(task: Task) -> bool:
+    """Whether the row itself will always show this moment; then hooks need no snapshot of it."""
+    return task.status.is_terminal and not task.is_given_up
+
+
 def _write_task(db: sqlite3.Connection, before: Task, after: Task) -> None:
-    """Write the row, narrowly where only bookkeeping changed: identical polls touch as little as can be."""
-    narrow = replace(
-        after,
-        version=before.version,
-        **{name: getattr(before, name) for name in _BOOKKEEPING},
-    )
-    if narrow == before:
-        parameters = (
-            to_ms(after.due_at),
-            after.polls,
-            after.callbacks,
-            after.poll_step,
-            after.poll_trouble,
-            to_ms(after.poll_trouble_since),
-            to_ms(after.not_found_since),
-            to_ms(after.missing_output_since),
-            after.unknown_status,
-            after.unknown_statuses,
-            after.version,
-            after.id,
-            before.version,
-        )
-        written = db.execute(_TOUCH_TASK, parameters).rowcount
-    else:
-        written = db.execute(UPDATE_TASK, task_update(after, before.version)).rowcount
-    if written != 1:
+    if db.execute(*task_update(before, after)).rowcount != 1:
         raise StoreError(f"task {after.id} moved while its transaction held it")
 
 
@@ -178,7 +136,7 @@ def _unpark(db: sqlite3.Connection, task: Task, now: datetime) -> Task:
     if not parked or task.status.is_terminal:
         return task
     db.execute("UPDATE tasks SET due_at = ?, leased = 0 WHERE id = ?", (to_ms(now), task.id))
-    return replace(task, due_at=now)
+    return evolve(task, due_at=now)
 
 
 def create_task(db: sqlite3.Connection, new: NewTask) -> Created:
@@ -355,7 +313,7 @@ def poll_now(db: sqlite3.Connection, task_id: TaskId, now: datetime) -> Task:
     if task.status.is_terminal or task.external_id is None:
         return task
     db.execute("UPDATE tasks SET due_at = ?, leased = 0 WHERE id = ?", (to_ms(now), task_id))
-    return replace(task, due_at=now)
+    return evolve(task, due_at=now)
 
 
 def claim_due(db: sqlite3.Connection, lane: Lane, limit: int, now: datetime, lease_until: datetime) -> list[Task]:

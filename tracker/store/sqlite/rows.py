@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
@@ -25,6 +28,7 @@ from tracker.domain.task import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+T = TypeVar("T")
 Row = tuple[Any, ...]
 
 TASK_COLUMNS = (
@@ -160,74 +164,123 @@ def task_from(row: Row) -> Task:
     )
 
 
-UPDATE_TASK = """
-    UPDATE tasks SET external_id = ?, status = ?, stage = ?, progress = ?, reason = ?, error_code = ?,
-        error_message = ?, error_http_status = ?, retryable = ?, user_message = ?, outputs = ?, submitted_at = ?,
-        started_at = ?, finished_at = ?, due_at = ?, progress_at = ?, submit_state = ?, submit_attempts = ?,
-        polls = ?, callbacks = ?, poll_step = ?, poll_trouble = ?, poll_trouble_since = ?, not_found_since = ?,
-        missing_output_since = ?, unknown_status = ?, unknown_statuses = ?, result_seq = ?, version = ?,
-        leased = 0
-    WHERE id = ? AND version = ?
-"""
+def _word(value: Status | Stage | Reason | SubmitState | None) -> str | None:
+    return None if value is None else value.value
 
 
-def task_update(task: Task, old_version: int) -> Row:
-    """The parameters of `UPDATE_TASK`."""
-    error = task.error
-    return (
-        task.external_id,
-        task.status.value,
-        task.stage,
-        task.progress,
-        task.reason,
-        error and error.code,
-        error and error.message,
-        error and error.http_status,
-        task.retryable,
-        user_message(task),
-        outputs_text(task.outputs),
-        to_ms(task.submitted_at),
-        to_ms(task.started_at),
-        to_ms(task.finished_at),
-        to_ms(task.due_at),
-        to_ms(task.progress_at),
-        task.submit_state.value,
-        task.submit_attempts,
-        task.polls,
-        task.callbacks,
-        task.poll_step,
-        task.poll_trouble,
-        to_ms(task.poll_trouble_since),
-        to_ms(task.not_found_since),
-        to_ms(task.missing_output_since),
-        task.unknown_status,
-        task.unknown_statuses,
-        task.result_seq,
-        task.version,
-        task.id,
-        old_version,
+def _as_it_is(value: T) -> T:
+    return value
+
+
+# How each changing attribute of a task is stored; an error takes three columns, see `_encoded`.
+_STORED: dict[str, Callable[[Any], Any]] = {
+    "external_id": _as_it_is,
+    "status": _word,
+    "stage": _word,
+    "progress": _as_it_is,
+    "reason": _word,
+    "retryable": _as_it_is,
+    "outputs": outputs_text,
+    "submitted_at": to_ms,
+    "started_at": to_ms,
+    "finished_at": to_ms,
+    "due_at": to_ms,
+    "progress_at": to_ms,
+    "submit_state": _word,
+    "submit_attempts": _as_it_is,
+    "polls": _as_it_is,
+    "callbacks": _as_it_is,
+    "poll_step": _as_it_is,
+    "poll_trouble": _as_it_is,
+    "poll_trouble_since": to_ms,
+    "not_found_since": to_ms,
+    "missing_output_since": to_ms,
+    "unknown_status": _as_it_is,
+    "unknown_statuses": _as_it_is,
+    "result_seq": _as_it_is,
+    "version": _as_it_is,
+    "error": _as_it_is,
+}
+_CHANGING = tuple(_STORED)
+_changing_values = attrgetter(*_CHANGING)
+
+
+def task_update(before: Task, after: Task) -> tuple[str, list[Any]]:
+    """A guarded update of just the columns that changed: indexes and triggers of the others rest.
+
+    Args:
+        before: the task as the row holds it.
+        after: the same task, changed.
+
+    Returns:
+        The statement and its parameters. Whatever lease the row was under ends with it.
+    """
+    names = tuple(
+        name
+        for name, old, new in zip(_CHANGING, _changing_values(before), _changing_values(after), strict=True)
+        if old is not new and old != new
     )
+    parameters: list[Any] = []
+    for name in names:
+        value = getattr(after, name)
+        if name == "error":
+            parameters += (value.code, value.message, value.http_status) if value else (None, None, None)
+        else:
+            parameters.append(_STORED[name](value))
+    if "status" in names:
+        parameters.append(user_message(after))
+    parameters += (after.id, before.version)
+    return _update_statement(names), parameters
+
+
+@cache
+def _update_statement(names: tuple[str, ...]) -> str:
+    columns: list[str] = []
+    for name in names:
+        columns += ("error_code", "error_message", "error_http_status") if name == "error" else (name,)
+    if "status" in names:
+        columns.append("user_message")
+    assignments = "".join(f"{column} = ?, " for column in columns)
+    return f"UPDATE tasks SET {assignments}leased = 0 WHERE id = ? AND version = ?"
 
 
 def snapshot_text(task: Task) -> str:
     """The changing part of a task as JSON text, kept with an event that hooks hear of."""
-    return orjson.dumps(task_update(task, 0)[:-1]).decode()
+    kept = {
+        name: _STORED[name](value)
+        for name, value in zip(_CHANGING, _changing_values(task), strict=True)
+        if value is not None and name != "error"
+    }
+    error = task.error
+    if error is not None:
+        kept["error"] = (error.code, error.message, error.http_status)
+    return orjson.dumps(kept).decode()
 
 
 def task_at_snapshot(task: Task, snapshot: str) -> Task:
     """The task as it stood when the snapshot was taken; ``task`` gives what never changes."""
-    s = orjson.loads(snapshot)
-    fixed = (task.id, task.route, task.provider, task.account, task.asset)
+    kept = orjson.loads(snapshot).get
     row: Row = (
-        *fixed,
-        s[0],
+        task.id,
+        task.route,
+        task.provider,
+        task.account,
+        task.asset,
+        kept("external_id"),
         task.model,
-        *s[1:9],
-        s[10],
+        kept("status"),
+        kept("stage"),
+        kept("progress"),
+        kept("reason"),
+        *kept("error", (None, None, None)),
+        kept("retryable"),
+        kept("outputs"),
         to_ms(task.created_at),
-        *s[11:18],
+        *map(kept, ("submitted_at", "started_at", "finished_at", "due_at", "progress_at")),
+        *map(kept, ("submit_state", "submit_attempts")),
         task.expects_callback,
-        *s[18:29],
+        *map(kept, ("polls", "callbacks", "poll_step", "poll_trouble", "poll_trouble_since", "not_found_since")),
+        *map(kept, ("missing_output_since", "unknown_status", "unknown_statuses", "result_seq", "version")),
     )
     return task_from(row)
 
