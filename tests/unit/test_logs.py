@@ -169,9 +169,7 @@ def test_valid_json_stays_valid_and_secretless(value: object, hidden: str) -> No
 
 def test_is_fast_enough_for_the_callback_path() -> None:
     """A harmless callback of 2 KB costs little (the bound is generous, for slow machines)."""
-    payload = orjson.dumps(
-        {"data": [{"prompt": "city lights " * 10, "tags": "rock", "n": i} for i in range(12)]}
-    )
+    payload = orjson.dumps({"data": [{"prompt": "city lights " * 10, "tags": "rock", "n": i} for i in range(12)]})
     redactor = Redactor([KEY, "another-fake-secret"])
     started = time.perf_counter()
     for _ in range(200):

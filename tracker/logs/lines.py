@@ -29,9 +29,7 @@ def get_logger(name: str) -> FilteringBoundLogger:
     return cast("FilteringBoundLogger", structlog.get_logger(name))
 
 
-def configure_logging(
-    level: str | int = "info", *, json: bool | None = None, secrets: Iterable[str] = ()
-) -> Redactor:
+def configure_logging(level: str | int = "info", *, json: bool | None = None, secrets: Iterable[str] = ()) -> Redactor:
     """Set logging up for the whole process, that of libraries included; may be called again to change it.
 
     Args:
@@ -89,9 +87,7 @@ def _renderer(*, as_json: bool) -> Processor:
     return render
 
 
-def _add_logger_name(
-    logger: _StderrLogger, _method: str, event: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
+def _add_logger_name(logger: _StderrLogger, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     event["logger"] = logger.name
     return event
 

@@ -29,9 +29,7 @@ _SECRET_KEY = re.compile(rf"(?i).*{_NAMES}", re.DOTALL)
 _TOKEN_KEY = re.compile(r"(?i).*token", re.DOTALL)
 
 _SLASH = r"(?:\\*/|%2[fF])"
-_CALLBACK = re.compile(
-    rf"({_SLASH}callbacks{_SLASH}[\w.-]+?{_SLASH})(?!\[redacted\])[^\s/?#\"'\\&<>%,;)\]}}]+"
-)
+_CALLBACK = re.compile(rf"({_SLASH}callbacks{_SLASH}[\w.-]+?{_SLASH})(?!\[redacted\])[^\s/?#\"'\\&<>%,;)\]}}]+")
 _PAIR = re.compile(
     rf"(?i)(?P<key>{_NAMES}\\*[\"']?\s*[:=]\s*(?:b(?=[\"']))?)"
     r"(?!\\*[\"']?(?:(?:bearer |basic )?\[redacted\]|null\b|none\b|true\b|false\b))"

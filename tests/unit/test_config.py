@@ -1,0 +1,486 @@
+"""The configuration: defaults, overrides, secrets, and one clear line for every mistake."""
+
+import re
+import stat
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+import tracker.config.load
+from tracker.config import Config, HookSpec, Listen, is_loopback, load_config, parse_listen
+from tracker.config.sections import Account, ModelAlias, PollOverride, ProviderCallbacks
+from tracker.domain.backoff import PollPolicy
+from tracker.errors import ConfigError
+
+REPOSITORY = Path(__file__).parents[2]
+DOCUMENTED = REPOSITORY / "config" / "tracker.toml"
+PROVIDERS = ["dashscope", "kling", "suno", "openai-video"]
+
+
+@pytest.fixture(autouse=True)
+def _no_system_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A configuration installed on this machine does not matter here."""
+    monkeypatch.setattr(tracker.config.load, "SYSTEM_FILE", tmp_path / "etc" / "tracker.toml")
+
+
+def load(tmp_path: Path, text: str, env: Mapping[str, str] | None = None, **options: Any) -> Config:  # noqa: ANN401 - handed on
+    """Write a file and load it."""
+    file = tmp_path / "tracker.toml"
+    file.write_text(text, encoding="utf-8")
+    return load_config(file, env or {}, **options)
+
+
+def problems_of(tmp_path: Path, text: str, env: Mapping[str, str] | None = None, **options: Any) -> list[str]:  # noqa: ANN401 - handed on
+    """The mistakes in a file, without the directory's name."""
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text, env, **options)
+    return [line.replace(f"{tmp_path}/", "") for line in caught.value.problems]
+
+
+# -- the documented file -------------------------------------------------------------------------------------
+
+
+def test_the_documented_file_equals_the_defaults() -> None:
+    """What config/tracker.toml sets is what holds without it."""
+    assert load_config(DOCUMENTED, {}).model_dump() == load_config(None, {}).model_dump()
+    assert load_config(DOCUMENTED, {}).not_acted_on() == []
+
+
+def test_the_documented_file_travels_with_the_package() -> None:
+    """`tracker config init` writes the same file."""
+    assert (REPOSITORY / "tracker" / "config" / "tracker.toml").read_bytes() == DOCUMENTED.read_bytes()
+
+
+def test_the_documented_file_names_every_key() -> None:
+    """No key is left to be discovered in the source."""
+    text = DOCUMENTED.read_text(encoding="utf-8")
+
+    def keys(model: type[BaseModel]) -> set[str]:
+        return set(model.model_fields) - {"providers", "names", "environments"}
+
+    models: list[Any] = [Config, HookSpec, Account, PollOverride, ProviderCallbacks, ModelAlias]
+    models += [type(value) for _name, value in Config() if isinstance(value, BaseModel)]
+    # as a key, as a table, or named in a comment
+    missing = {
+        key
+        for model in models
+        for key in keys(model)
+        if not re.search(rf"(?m)(^#? ?|[{{,] ){key} = |\[{key}[\].]|\"{key}\"", text)
+    }
+    assert missing == set()
+
+
+def test_the_commented_examples_hold_when_they_are_uncommented(tmp_path: Path) -> None:
+    """Every commented key is valid TOML with a valid value."""
+    text = DOCUMENTED.read_text(encoding="utf-8")
+    text = re.sub(r"(?m)^# (?=\[|[a-z_]+ = )", "", text)
+    text = re.sub(r"(?m)^(api_token_file|api_key_file|secret_file|api_key_env|secret_env) = .*$", r"", text)
+    text = text.replace("[accounts.default]", '[accounts.default]\napi_key_env = "FAKE"')
+    config = load(tmp_path, text)
+    assert config.hooks[0].name == "publish"
+    assert config.models.environments["staging"]["video"].fallback == ("wan2.5-i2v-preview",)
+    assert "archive.enabled" in config.not_acted_on()
+
+
+# -- where it is looked for ----------------------------------------------------------------------------------
+
+
+def test_search_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--config, $TRACKER_CONFIG, $CONFIGURATION_DIRECTORY, the system's file, the defaults."""
+    files = {}
+    for name in ("option", "variable", "directory", "system"):
+        files[name] = tmp_path / name / "tracker.toml"
+        files[name].parent.mkdir()
+        files[name].write_text(f'public_url = "https://{name}"', encoding="utf-8")
+    env = {"TRACKER_CONFIG": str(files["variable"]), "CONFIGURATION_DIRECTORY": str(files["directory"].parent)}
+    monkeypatch.setattr(tracker.config.load, "SYSTEM_FILE", files["system"])
+    assert load_config(files["option"], env).public_url == "https://option"
+    assert load_config(None, env).public_url == "https://variable"
+    del env["TRACKER_CONFIG"]
+    assert load_config(None, env).public_url == "https://directory"
+    assert load_config(None, {}).file == files["system"]
+    files["system"].unlink()
+    assert load_config(None, {}).file is None
+
+
+def test_a_named_file_must_exist(tmp_path: Path) -> None:
+    """A misspelt --config is not the defaults."""
+    with pytest.raises(ConfigError, match=r"absent.toml: file: cannot be read .*; name another with --config"):
+        load_config(tmp_path / "absent.toml", {})
+
+
+# -- overrides -----------------------------------------------------------------------------------------------
+
+
+def test_the_environment_overrides_every_kind_of_key(tmp_path: Path) -> None:
+    """Sections, accounts, providers with hyphens, top-level keys, numbers, booleans and tables."""
+    env = {
+        "TRACKER_PUBLIC_URL": "https://env.example",
+        "TRACKER_ACCOUNTS__DEFAULT__BASE_URL": "http://127.0.0.1:9/",
+        "TRACKER_ACCOUNTS__TEAM_TWO__MAX_REQUESTS_PER_S": "5",
+        "TRACKER_POLL__MIN_INTERVAL_S": "1.5",
+        "TRACKER_POLL__SUNO__MIN_INTERVAL_S": "2",
+        "TRACKER_POLL__OPENAI_VIDEO__MIN_INTERVAL_S": "4",
+        "TRACKER_ARCHIVE__ENABLED": "false",
+        "TRACKER_MODELS__VIDEO": '{ id = "m1", fallback = ["m2"] }',
+    }
+    text = '[accounts.Team-Two]\napi_key_env = "TEAM_KEY"\n[poll]\nmin_interval_s = 9\nmax_interval_s = 10'
+    config = load(tmp_path, text, env, providers=PROVIDERS)
+    assert config.public_url == "https://env.example"
+    assert config.accounts["default"].base_url == "http://127.0.0.1:9"
+    assert config.accounts["default"].api_key_env == "ANYINT_API_KEY"
+    assert config.accounts["Team-Two"].max_requests_per_s == 5
+    assert config.poll_policy("kling") == PollPolicy(min_interval_s=1.5, max_interval_s=10)
+    assert config.poll_policy("suno").min_interval_s == 2
+    assert config.poll_policy("openai-video").min_interval_s == 4
+    assert config.archive.enabled is False
+    assert config.models.names["video"].fallback == ("m2",)
+
+
+def test_other_variables_of_ours_override_nothing(tmp_path: Path) -> None:
+    """Reserved names and what hooks are given are not keys."""
+    env = {
+        "TRACKER_URL": "http://127.0.0.1:1",
+        "TRACKER_API_TOKEN": "fake-token-for-tests",
+        "TRACKER_CALLBACK_SECRET": "fake-secret-for-tests",
+        "TRACKER_TASK_ID": "01JD",
+        "TRACKER_LABEL_A__B": "c",
+    }
+    assert load(tmp_path, "", env).model_dump() == Config().model_dump()
+
+
+def test_a_wrong_override_names_the_variable(tmp_path: Path) -> None:
+    """The mistake is mended where it was made."""
+    env = {
+        "TRACKER_POLL__MIN_INTERVAL_S": "soon",
+        "TRACKER_SERVR__LISTEN": "127.0.0.1:1",
+        "TRACKER_POLL__TICKS_S": "1",
+        "TRACKER_HOOKS__A": "b",
+        "TRACKER_ACCOUNTS__DEFAULT__API_KEY": "sk-fake-key-never-shown",
+    }
+    lines = problems_of(tmp_path, "", env)
+    assert [line.split(": ")[:2] for line in lines] == [
+        ["TRACKER_HOOKS__A", "hooks"],
+        ["TRACKER_SERVR__LISTEN", "servr.listen"],
+        ["TRACKER_ACCOUNTS__DEFAULT__API_KEY", "accounts.default.api_key"],
+        ["TRACKER_POLL__MIN_INTERVAL_S", "poll.min_interval_s"],
+        ["TRACKER_POLL__TICKS_S", "poll.ticks_s"],
+    ]
+    assert "did you mean TRACKER_SERVER__…?" in lines[1]
+    assert "sk-fake" not in "\n".join(lines)
+
+
+# -- mistakes ------------------------------------------------------------------------------------------------
+
+HOOK = '[[hooks]]\nname = "a"\non = ["task.finished"]\nrun = ["x"]\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[pol]\n", "tracker.toml: pol: unknown key; did you mean poll?"),
+        (
+            "[poll]\nmin_intervall_s = 1",
+            "tracker.toml: poll.min_intervall_s: unknown key; did you mean min_interval_s?",
+        ),
+        (
+            "[poll.suno]\nmax_intervals = 1",
+            "tracker.toml: poll.suno.max_intervals: unknown key; did you mean max_interval_s?",
+        ),
+        ("[poll.sunno]\ntick_s = 1", "tracker.toml: poll.sunno: there is no such provider; the known ones are dash"),
+        ("[poll]\ntick_s = 0", "tracker.toml: poll.tick_s: should be greater than 0; write for example tick_s = 1"),
+        ("[poll]\ntick_s = true", "tracker.toml: poll.tick_s: should be a number, not true or false"),
+        ("[poll]\ntick_s = 'soon'", "tracker.toml: poll.tick_s: should be a valid number"),
+        ("[poll]\ndeadline_s = inf", "tracker.toml: poll.deadline_s: "),
+        ("poll = 3", "tracker.toml: poll: should be a table; write [poll]"),
+        ("[poll]\nmin_interval_s = 60", "tracker.toml: poll.min_interval_s: max_interval_s (30) is less than min"),
+        ("[poll.suno]\nmax_interval_s = 1", "tracker.toml: poll.suno.max_interval_s: max_interval_s (1) is less"),
+        ("[server]\nlisten = '8780'", "tracker.toml: server.listen: is not an address to listen on; write host:port"),
+        (
+            "[server]\napi_token = 'x'",
+            "tracker.toml: server.api_token: a secret never stands here; put it into the environment",
+        ),
+        ("[accounts.default]\napi_key = 'sk-x'", "tracker.toml: accounts.default.api_key: a secret never stands here"),
+        (
+            "[accounts.default]\napi_key_env = 'sk-x'",
+            "tracker.toml: accounts.default.api_key_env: is not the name of an",
+        ),
+        ("[accounts.two]\nbase_url = 'https://x'", "tracker.toml: accounts.two: names no key; set api_key_env or"),
+        ("[accounts.default]\nbase_url = 'https://u:p@x'", "tracker.toml: accounts.default.base_url: carries a user"),
+        ("[accounts]\n", "tracker.toml: accounts: "),
+        ("public_url = 'tracker.example.com'", "tracker.toml: public_url: is not an http(s) URL; write for example"),
+        ("[callbacks]\ntrust = 'always'", "tracker.toml: callbacks.trust: should be 'token' or 'confirm'; write for"),
+        ("[callbacks]\nsecret = 'x'", "tracker.toml: callbacks.secret: a secret never stands here"),
+        (
+            "[callbacks.kling]\nscheme = 'suno-hmac'\nsecret_env='A'",
+            "tracker.toml: callbacks.kling.scheme: signatures of the scheme",
+        ),
+        ("[callbacks.kling]\nscheme = 'hmac'", "tracker.toml: callbacks.kling.scheme: should be 'none', 'standard-we"),
+        ("[models]\nvideo = 3", "tracker.toml: models.video: should be a table"),
+        (
+            "[models.staging.video]\nid = 'x'\nfallbck = []",
+            "tracker.toml: models.staging.video.fallbck: unknown key; did",
+        ),
+        ("[retention]\nevents_days = -1", "tracker.toml: retention.events_days: should be greater than or equal to 0"),
+        ("environment = ''", "tracker.toml: environment: is not a usable name; use up to 64"),
+        (HOOK + HOOK, "tracker.toml: hooks: two hooks are named 'a'"),
+        (
+            HOOK.replace("finished", "finishd"),
+            "tracker.toml: hooks[a].on: there is no event 'task.finishd'; did you mean 'task.finished'?",
+        ),
+        (
+            HOOK.replace('run = ["x"]', "url = 'https://x'"),
+            "tracker.toml: hooks[a].url: this release runs scripts only",
+        ),
+        (HOOK.replace('run = ["x"]', ""), "tracker.toml: hooks[a].run: says not what to run; add run = "),
+        (HOOK.replace('name = "a"', ""), "tracker.toml: hooks[1].name: is missing; add it"),
+        (
+            HOOK + "retry_max_s = 1",
+            "tracker.toml: hooks[a].retry_max_s: retry_max_s (1) is less than retry_first_s (2)",
+        ),
+        (
+            HOOK + "account = 'other'",
+            "tracker.toml: hooks[a].account: there is no account 'other'; add [accounts.other]",
+        ),
+        ("a = \n", "tracker.toml: line 1, column 5: is not TOML: invalid value; correct that line"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(tmp_path: Path, text: str, expected: str) -> None:
+    """File, key, what is wrong, how to mend it; the wrong value is not repeated."""
+    lines = problems_of(tmp_path, text, providers=PROVIDERS)
+    assert [line[: len(expected)] for line in lines] == [expected]
+    assert "\n" not in lines[0]
+    assert ";" in lines[0]
+    assert "sk-x" not in lines[0]
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    """Syntax of values, unknown keys, bounds, hooks and the open door: one run shows them all."""
+    text = (
+        'nonsense = 1\n[server]\nlisten = "0.0.0.0:1"\n[poll]\ntick_s = -1\n[poll.suno]\nmin_interval_s = 99\n'
+        "[callbacks]\ntrust = 1\n" + HOOK.replace("task.finished", "x")
+    )
+    keys = [line.split(": ")[1] for line in problems_of(tmp_path, text)]
+    assert sorted(keys) == ["callbacks.trust", "hooks[a].on", "nonsense", "poll.tick_s", "server.listen"]
+
+
+def test_an_open_door_is_refused(tmp_path: Path) -> None:
+    """Without an API token only this machine may reach the daemon; clients may read the file all the same."""
+    text = '[server]\nlisten = "0.0.0.0:8780"'
+    (line,) = problems_of(tmp_path, text)
+    assert line.startswith("tracker.toml: server.listen: 0.0.0.0:8780 can be reached from other machines")
+    assert load(tmp_path, text, {"TRACKER_API_TOKEN": "fake-token"}).api_token() == "fake-token"
+    assert load(tmp_path, text, serving=False).listen.port == 8780
+
+
+def test_signature_schemes_are_accepted_where_they_are_supported(tmp_path: Path) -> None:
+    """A scheme the program can check needs its secret."""
+    text = '[callbacks.kling]\nscheme = "standard-webhooks"\n'
+    (line,) = problems_of(tmp_path, text, supported_schemes=["standard-webhooks"])
+    assert "callbacks.kling.secret_env: a signature needs a secret" in line
+    config = load(tmp_path, text + 'secret_env = "K"', {"K": "fake-secret"}, supported_schemes=["standard-webhooks"])
+    assert config.provider_secret("kling") == "fake-secret"
+    assert config.callback_rules("suno").scheme == "none"
+
+
+# -- secrets -------------------------------------------------------------------------------------------------
+
+
+def test_secrets_are_looked_up_when_asked_for_and_never_shown(tmp_path: Path) -> None:
+    """Environment, then credentials directory, then nothing; a named file comes first."""
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    (credentials / "TEAM_KEY").write_text("fake-team-key\n", encoding="utf-8")
+    (tmp_path / "third").write_text("fake-third-key\n", encoding="utf-8")
+    text = '[accounts.default]\n[accounts.team]\napi_key_env = "TEAM_KEY"\n[accounts.third]\napi_key_file = "third"'
+    env = {"ANYINT_API_KEY": "fake-default-key", "CREDENTIALS_DIRECTORY": str(credentials), "HOME": str(tmp_path)}
+    config = load(tmp_path, text, env)
+    assert config.account_key("default") == "fake-default-key"
+    assert config.account_key("team") == "fake-team-key"
+    assert config.account_key("third") == "fake-third-key"
+    assert sorted(config.secrets()) == ["fake-default-key", "fake-team-key", "fake-third-key"]
+    assert load(tmp_path, text).account_key("team") is None
+    for shown in (repr(config), str(config), config.model_dump_json()):
+        assert "fake-" not in shown
+
+
+def test_a_secret_file_that_cannot_be_read_is_a_mistake(tmp_path: Path) -> None:
+    """The daemon says so at start, not at the first request."""
+    text = '[accounts.default]\napi_key_file = "absent"\n[server]\napi_token_file = "empty"'
+    (tmp_path / "empty").write_text("\n", encoding="utf-8")
+    mend = "make it readable, or name another file"
+    assert problems_of(tmp_path, text) == [
+        "empty: server.api_token_file: the file is empty; write the secret into it",
+        f"absent: accounts.default.api_key_file: cannot be read (No such file or directory); {mend}",
+    ]
+    assert load(tmp_path, text, serving=False).file is not None
+
+
+def test_the_callback_secret_is_made_once_and_kept(tmp_path: Path) -> None:
+    """Unset, it is made beside the store for this user alone; set, it is taken."""
+    text = f'[store]\npath = "{tmp_path}/state/tracker.db"'
+    config = load(tmp_path, text)
+    assert config.secrets() == []
+    secret = config.callback_secret()
+    made = tmp_path / "state" / "callback.secret"
+    assert len(secret) >= 32
+    assert stat.S_IMODE(made.stat().st_mode) == 0o600
+    assert load(tmp_path, text).callback_secret() == secret
+    assert config.secrets() == [secret.decode()]
+    assert [path.name for path in made.parent.iterdir()] == ["callback.secret"]
+    given = load(tmp_path, text, {"TRACKER_CALLBACK_SECRET": "a-fake-callback-secret"})
+    assert given.callback_secret() == b"a-fake-callback-secret"
+
+
+def test_an_unsafe_callback_secret_is_refused(tmp_path: Path) -> None:
+    """Readable by others, or too short to be a secret."""
+    config = load(tmp_path, "", {"STATE_DIRECTORY": str(tmp_path)})
+    config.callback_secret()
+    (tmp_path / "callback.secret").chmod(0o644)
+    with pytest.raises(ConfigError, match="others can read this secret; run chmod 600"):
+        config.callback_secret()
+    with pytest.raises(ConfigError, match=r"TRACKER_CALLBACK_SECRET: .*shorter than 16 bytes"):
+        load(tmp_path, "", {"TRACKER_CALLBACK_SECRET": "short"}).callback_secret()
+
+
+def test_missing_secrets_are_listed(tmp_path: Path) -> None:
+    """For a warning at start-up; the defaults serve without them."""
+    (line,) = load(tmp_path, "").missing_secrets()
+    assert line == "accounts.default.api_key_env: ANYINT_API_KEY is not set; requests will be refused"
+    lines = load(tmp_path, '[callbacks]\nsecret_env = "CB"', {"ANYINT_API_KEY": "fake"}).missing_secrets()
+    assert lines == ["callbacks.secret_env: CB is not set; a secret of its own is made"]
+
+
+# -- answers -------------------------------------------------------------------------------------------------
+
+
+def test_paths_start_from_the_file(tmp_path: Path) -> None:
+    """Relative paths do not depend on where the daemon was started."""
+    config = load(
+        tmp_path,
+        'hooks_dir = "h"\n[store]\npath = "~/t.db"\n' + HOOK.replace('["x"]', '["./x.sh", "./y"]'),
+        {"HOME": "/home/u"},
+    )
+    assert config.hooks_path == tmp_path / "h"
+    assert config.store_path == Path("/home/u/t.db")
+    assert config.hooks[0].run == (str(tmp_path / "x.sh"), "./y")
+    assert load(tmp_path, HOOK).hooks[0].run == ("x",)
+    assert load(tmp_path, "").hooks_path == tmp_path / "hooks.d"
+    assert Config().hooks_path is None
+
+
+@pytest.mark.parametrize(
+    ("env", "expected"),
+    [
+        ({"STATE_DIRECTORY": "/var/lib/tracker:/var/lib/other"}, "/var/lib/tracker/tracker.db"),
+        ({"XDG_STATE_HOME": "/x", "HOME": "/home/u"}, "/x/tracker/tracker.db"),
+        ({"HOME": "/home/u"}, "/home/u/.local/state/tracker/tracker.db"),
+    ],
+)
+def test_default_store_path(env: dict[str, str], expected: str) -> None:
+    """The state directory that systemd gives, else that of the user."""
+    assert load_config(None, env).store_path == Path(expected)
+
+
+def test_hooks_take_one_name_or_several(tmp_path: Path) -> None:
+    """Filters and events may be written without brackets."""
+    hook = load(tmp_path, HOOK + 'provider = "suno"\nroute = ["a.b", "c.d"]\nlabels = { user = "4" }').hooks[0]
+    assert (hook.provider, hook.route, hook.account) == (("suno",), ("a.b", "c.d"), ())
+    assert hook.labels == {"user": "4"}
+    assert load(tmp_path, HOOK.replace('["task.finished"]', '"task.*"')).hooks[0].on == ("task.*",)
+
+
+def test_what_is_not_acted_on_yet_is_listed(tmp_path: Path) -> None:
+    """Sections of a later release are valid, and start-up can warn of them."""
+    text = (
+        'environment = "staging"\n[archive]\nenabled = true\n[models]\nvideo = "m"\n[poll.suno]\ntick_s = 2\n'
+        + HOOK.replace("finished", "archived")
+    )
+    assert load(tmp_path, text).not_acted_on() == [
+        "environment",
+        "archive.enabled",
+        "models.video",
+        "poll.suno.tick_s",
+        "hooks[a].on: task.archived",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("accounts", "expected"),
+    [
+        ("", "default"),
+        ('[accounts.a]\napi_key_env="A"', "a"),
+        ('[accounts.a]\napi_key_env="A"\n[accounts.b]\napi_key_env="B"', None),
+    ],
+)
+def test_the_account_of_a_task_that_names_none(tmp_path: Path, accounts: str, expected: str | None) -> None:
+    """`default`, or the only one; several without a default must be named."""
+    assert load(tmp_path, accounts).default_account == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "url"),
+    [
+        ("127.0.0.1:8780", Listen("127.0.0.1", 8780), "http://127.0.0.1:8780"),
+        ("localhost:0", Listen("localhost", 0), "http://localhost:0"),
+        ("[::1]:8780", Listen("::1", 8780), "http://[::1]:8780"),
+        ("0.0.0.0:80", Listen("0.0.0.0", 80), "http://127.0.0.1:80"),
+        ("[::]:80", Listen("::", 80), "http://[::1]:80"),
+        ("unix:/run/t.sock", Listen(path=Path("/run/t.sock")), "unix:/run/t.sock"),
+    ],
+)
+def test_listen_addresses(text: str, expected: Listen, url: str) -> None:
+    """Each form is read, written the same again, and gives clients a URL."""
+    assert parse_listen(text) == expected
+    assert str(expected) == text
+    assert expected.url == url
+
+
+@pytest.mark.parametrize(
+    "text", ["", "8780", ":8780", "h:", "h:x", "h:65536", "::1:80", "[h]:80", "unix:t", "http://h:1", "a b:1"]
+)
+def test_refuses_what_is_no_listen_address(text: str) -> None:
+    """The message says what one looks like."""
+    with pytest.raises(ValueError, match="; write"):
+        parse_listen(text)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("localhost", True),
+        ("127.3.2.1", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.168.1.1", False),
+        ("localhost.example.com", False),
+        ("", False),
+    ],
+)
+def test_is_loopback(host: str, expected: bool) -> None:
+    """Only addresses of this machine; names are not looked up."""
+    assert is_loopback(host) is expected
+
+
+def test_the_configuration_does_not_change() -> None:
+    """It is read once and passed down."""
+    with pytest.raises(ValueError, match="frozen"):
+        Config().environment = "x"  # type: ignore[misc]
+
+
+def test_every_documented_section_is_in_the_interface_order() -> None:
+    """The file parses with the standard library alone, as other people's tools will do it."""
+    assert list(tomllib.loads(DOCUMENTED.read_text(encoding="utf-8"))) == [
+        "server",
+        "store",
+        "accounts",
+        "poll",
+        "callbacks",
+        "log",
+    ]

@@ -1,0 +1,28 @@
+"""The configuration: what may be set, where it is looked for, and what is wrong with it.
+
+Read once by `load_config` and passed down; nothing else in the program reads the environment. Secrets are named in
+it, never held: they are looked up when asked for and appear in no repr and no error.
+"""
+
+from tracker.config.hooks import EVENTS, HookSpec
+from tracker.config.listen import Listen, is_loopback, parse_listen
+from tracker.config.load import RESERVED, find_file, load_config
+from tracker.config.sections import Account, Callbacks, Poll, ProviderCallbacks, Server
+from tracker.config.settings import Config
+
+__all__ = [
+    "EVENTS",
+    "RESERVED",
+    "Account",
+    "Callbacks",
+    "Config",
+    "HookSpec",
+    "Listen",
+    "Poll",
+    "ProviderCallbacks",
+    "Server",
+    "find_file",
+    "is_loopback",
+    "load_config",
+    "parse_listen",
+]

@@ -1,0 +1,113 @@
+"""Where secrets come from: the environment, systemd's credentials directory, or a file.
+
+Owns reading them and making the callback secret. A secret's value never appears in an error.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from tracker.errors import ConfigError
+
+CALLBACK_SECRET_FILE = "callback.secret"  # noqa: S105 - a file name
+SHORTEST_CALLBACK_SECRET = 16
+"""Bytes; see `tracker.domain.tokens`."""
+
+
+def find_secret(where: str, name: str | None, file: Path | None, env: Mapping[str, str]) -> str | None:
+    """Read one secret.
+
+    Args:
+        where: the key's path, for the error message.
+        name: the environment variable; also the file looked for in ``$CREDENTIALS_DIRECTORY``.
+        file: a file that holds it; comes before ``name``.
+        env: the environment.
+
+    Returns:
+        The secret without surrounding white space, None when there is none.
+
+    Raises:
+        ConfigError: a file that holds it cannot be read, or is empty although it was named.
+    """
+    if file is not None:
+        value = _read(where, file)
+        if not value:
+            raise ConfigError([f"{file}: {where}: the file is empty; write the secret into it"])
+        return value
+    if name is None:
+        return None
+    if value := env.get(name, "").strip():
+        return value
+    directory = env.get("CREDENTIALS_DIRECTORY")
+    if directory and (credential := Path(directory) / name).exists():
+        return _read(where, credential) or None
+    return None
+
+
+def find_or_make_callback_secret(directory: Path) -> bytes:
+    """Read the callback secret beside the store, or make one that only this user can read.
+
+    Two processes that start at once end up with the same secret.
+
+    Raises:
+        ConfigError: it cannot be read or made, others can read it, or it is too short.
+    """
+    path = directory / CALLBACK_SECRET_FILE
+    try:
+        if not path.exists():
+            _make(path)
+        mode = path.stat().st_mode
+        value = path.read_text(encoding="utf-8").strip().encode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            [f"{path}: callbacks.secret_env: {_words(error)}; make it readable, or set the variable"]
+        ) from error
+    if stat.S_IMODE(mode) & 0o077:
+        raise ConfigError([f"{path}: callbacks.secret_env: others can read this secret; run chmod 600 on it"])
+    return check_callback_secret(value, str(path))
+
+
+def check_callback_secret(value: bytes, source: str) -> bytes:
+    """Return a callback secret that is long enough.
+
+    Raises:
+        ConfigError: it is too short to be safe.
+    """
+    if len(value) < SHORTEST_CALLBACK_SECRET:
+        least = f"the secret is shorter than {SHORTEST_CALLBACK_SECRET} bytes"
+        mend = "use a long random one, for example from openssl rand -hex 32"
+        raise ConfigError([f"{source}: callbacks.secret_env: {least}; {mend}"])
+    return value
+
+
+def _make(path: Path) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    try:
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(f"{secrets.token_hex(32)}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):  # another process was first: its secret is the one
+            os.link(draft, path)
+    finally:
+        draft.unlink()
+
+
+def _read(where: str, file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{file}: {where}: {_words(error)}; make it readable, or name another file"]) from error
+
+
+def _words(error: OSError | UnicodeDecodeError) -> str:
+    if isinstance(error, OSError):
+        return f"cannot be read ({error.strerror or type(error).__name__})"
+    return "is not UTF-8 text"

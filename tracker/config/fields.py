@@ -1,0 +1,126 @@
+"""The kinds of values that configuration keys take, each with the check and the mend that belong to it.
+
+Owns value syntax only; which key takes which kind is in `sections`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+
+from tracker.config.listen import parse_listen
+
+_TEN_YEARS_S = 10 * 365 * 86400
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the checks need to know besides the file.
+
+    Attributes:
+        base: directory that relative paths start from.
+        home: the user's home directory, for ``~``.
+        schemes: callback signature schemes that this release can check.
+        providers: names of all providers; None when that is not known here.
+    """
+
+    base: Path = field(default_factory=Path)
+    home: Path | None = None
+    schemes: frozenset[str] = frozenset({"none"})
+    providers: frozenset[str] | None = None
+
+
+def surroundings(info: ValidationInfo) -> Surroundings:
+    """The surroundings that a validation runs in."""
+    return info.context if isinstance(info.context, Surroundings) else Surroundings()
+
+
+class Section(BaseModel):
+    """One table of the file: unknown keys are mistakes, values do not change, errors show no values."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=False)
+
+
+def resolve_path(path: Path, info: ValidationInfo) -> Path:
+    """Make a path absolute: ``~`` is the home directory, relative ones start beside the file."""
+    around = surroundings(info)
+    if around.home is not None and path.parts[:1] == ("~",):
+        path = around.home.joinpath(*path.parts[1:])
+    return around.base / path
+
+
+def _no_bool(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("should be a number, not true or false")  # noqa: TRY004 - pydantic reports ValueErrors
+    return value
+
+
+def _http_url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        host, _port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError("is not a URL; write for example https://tracker.example.com") from error
+    if parts.scheme not in {"http", "https"} or not host:
+        raise ValueError("is not an http(s) URL; write for example https://tracker.example.com")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("carries a user name or password; leave that part out")
+    if parts.query or parts.fragment:
+        raise ValueError("carries a query or fragment; leave out everything from ? or #")
+    return text.rstrip("/")
+
+
+def _verbatim_url(text: str) -> str:
+    _http_url(text)
+    return text
+
+
+def _env_name(name: str) -> str:
+    # the value is not shown: a key pasted here by mistake must not end in a log
+    if not _ENV_NAME.fullmatch(name):
+        raise ValueError("is not the name of an environment variable; write the variable's name here, never its value")
+    return name
+
+
+def _name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError("is not a usable name; use up to 64 letters, digits, dots, hyphens and underscores")
+    return name
+
+
+def _listen(text: str) -> str:
+    return str(parse_listen(text))
+
+
+def _one_or_many(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+_number = BeforeValidator(_no_bool)
+Duration = Annotated[float, _number, Field(ge=0, le=_TEN_YEARS_S, allow_inf_nan=False)]
+"""Seconds, 0 or more."""
+PositiveDuration = Annotated[float, _number, Field(gt=0, le=_TEN_YEARS_S, allow_inf_nan=False)]
+"""Seconds, more than 0."""
+Rate = Annotated[float, _number, Field(gt=0, le=1_000_000, allow_inf_nan=False)]
+"""Per second, more than 0."""
+Count = Annotated[int, _number, Field(ge=1, le=2**53)]
+"""A whole number, 1 or more."""
+Days = Annotated[int, _number, Field(ge=0, le=36500)]
+"""Whole days; 0 keeps for ever."""
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+"""Without a slash at its end: paths are appended."""
+VerbatimUrl = Annotated[str, AfterValidator(_verbatim_url)]
+"""Used exactly as written."""
+EnvName = Annotated[str, AfterValidator(_env_name)]
+Name = Annotated[str, AfterValidator(_name)]
+ListenAddress = Annotated[str, AfterValidator(_listen)]
+ResolvedPath = Annotated[Path, AfterValidator(resolve_path)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_one_or_many)]
+"""One name or several."""

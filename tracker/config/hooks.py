@@ -1,0 +1,111 @@
+"""``[[hooks]]``: what runs when a task changes.
+
+Owns the keys of a hook and which of them this release can act on. Must not run anything.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from tracker.config.fields import (
+    Count,
+    EnvName,
+    HttpUrl,
+    Name,
+    Names,
+    PositiveDuration,
+    ResolvedPath,
+    Section,
+    resolve_path,
+)
+from tracker.config.sections import Mistake
+
+EVENTS = (
+    "task.submitted",
+    "task.running",
+    "task.progress",
+    "task.succeeded",
+    "task.failed",
+    "task.archived",
+    "task.finished",
+    "task.*",
+)
+"""What ``on`` may name; ``task.finished`` is either end, ``task.*`` everything."""
+NOT_YET_ANNOUNCED = frozenset({"task.archived"})
+KINDS = ("run", "url", "plugin", "notify")
+KINDS_SERVED = frozenset({"run"})
+"""What this release can run; another kind is refused rather than passed over in silence."""
+
+
+class HookSpec(Section):
+    """One hook.
+
+    Attributes:
+        name: its name in deliveries; unique.
+        on: the events that it hears.
+        run: program and arguments; no shell. A relative path with a slash starts beside the file.
+        provider, route, account: hear only tasks of one of these; empty: of any.
+        labels: hear only tasks that carry all of these.
+        timeout_s: how long one attempt may take.
+        retry_first_s, retry_max_s: bounds of the growing delay between attempts.
+        concurrency: attempts of this hook that may run side by side.
+    """
+
+    name: Name
+    on: Annotated[Names, Field(min_length=1)]
+    run: Annotated[Names, Field(min_length=1)] | None = None
+    url: HttpUrl | None = None
+    secret_env: EnvName | None = None
+    secret_file: ResolvedPath | None = None
+    plugin: str | None = None
+    notify: str | None = None
+    provider: Names = ()
+    route: Names = ()
+    account: Names = ()
+    labels: Mapping[str, str] = Field(default_factory=dict)
+    timeout_s: PositiveDuration = 60.0
+    max_attempts: Count = 12
+    retry_first_s: PositiveDuration = 2.0
+    retry_max_s: PositiveDuration = 3600.0
+    concurrency: Count = 4
+    allow_private_addresses: bool = False
+
+    @field_validator("on")
+    @classmethod
+    def _known_events(cls, events: tuple[str, ...]) -> tuple[str, ...]:
+        for event in events:
+            if event not in EVENTS:
+                near = difflib.get_close_matches(event, EVENTS, 1)
+                hint = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(EVENTS)}"
+                raise ValueError(f"there is no event {event!r}; {hint}")
+        return events
+
+    @field_validator("run")
+    @classmethod
+    def _command_path(cls, run: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...] | None:
+        if not run:
+            return run
+        if not run[0].strip():
+            raise ValueError('names no program; write for example run = ["/usr/local/bin/publish.sh"]')
+        program = str(resolve_path(Path(run[0]), info)) if "/" in run[0] else run[0]
+        return (program, *run[1:])
+
+    @model_validator(mode="after")
+    def _runs_one_thing(self) -> Self:
+        kinds = [kind for kind in KINDS if getattr(self, kind) is not None]
+        for kind in kinds:
+            if kind not in KINDS_SERVED:
+                raise Mistake('this release runs scripts only; use run = ["/path/to/script"]', kind)
+        if len(kinds) != 1:
+            raise Mistake('says not what to run; add run = ["/path/to/script"]', "run")
+        if self.retry_max_s < self.retry_first_s:
+            raise Mistake(
+                f"retry_max_s ({self.retry_max_s:g}) is less than retry_first_s ({self.retry_first_s:g}); raise it",
+                "retry_max_s",
+            )
+        return self

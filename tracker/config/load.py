@@ -1,0 +1,196 @@
+"""Finds the configuration, reads it once, lays the environment over it, and checks all of it.
+
+Owns the search order and the names of overriding variables. Every mistake found is reported at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from tracker.config.fields import Surroundings
+from tracker.config.problems import list_problems, problem_line
+from tracker.config.sections import Server
+from tracker.config.settings import Config, check_secrets, check_whole, is_exposed
+from tracker.errors import ConfigError
+
+SYSTEM_FILE = Path("/etc/tracker/tracker.toml")
+RESERVED = frozenset({"TRACKER_CONFIG", "TRACKER_URL", "TRACKER_API_TOKEN", "TRACKER_CALLBACK_SECRET"})
+"""Variables with a meaning of their own; they override no key."""
+
+_TABLES = tuple(
+    name for name in Config.model_fields if name not in {"environment", "public_url", "hooks_dir", "providers_dir"}
+)
+_TOP_KEYS = tuple(name for name in Config.model_fields if name not in _TABLES)
+_BY_PROVIDER = {"poll", "callbacks"}
+_POSITION = re.compile(r"(.*) \(at (.*)\)", re.DOTALL)
+
+_Overrides = dict[tuple[str, ...], str]
+
+
+def load_config(
+    path: Path | None,
+    env: Mapping[str, str],
+    *,
+    supported_schemes: Iterable[str] = ("none",),
+    providers: Iterable[str] | None = None,
+    serving: bool = True,
+) -> Config:
+    """Read and check the whole configuration.
+
+    Args:
+        path: the file that ``--config`` names; None: look for one.
+        env: the environment: overrides, secrets, and where to look.
+        supported_schemes: callback signature schemes that this program can check.
+        providers: names of all providers, to find misspelt tables; None when they are not known.
+        serving: check also what only the daemon needs: its secrets can be read, and strangers cannot reach
+            the API without a token.
+
+    Returns:
+        The configuration; the defaults when there is no file.
+
+    Raises:
+        ConfigError: with one line for each mistake.
+    """
+    file = path or find_file(env)
+    name = str(file) if file is not None else "configuration"
+    data = {} if file is None else _read(file)
+    names = frozenset(providers) if providers is not None else None
+    overrides, problems = _lay_over(data, env, names or frozenset())
+    around = Surroundings(
+        base=file.absolute().parent if file is not None else Path.cwd(),
+        home=Path(env["HOME"]) if env.get("HOME") else None,
+        schemes=frozenset({"none", *supported_schemes}),
+        providers=names,
+    )
+    try:
+        config = Config.model_validate(data, context=around).bind(file, env)
+    except ValidationError as error:
+        problems += list_problems(error, data, name, overrides)
+        if serving:
+            problems += _exposure_of_part(data, around, env, name, overrides)
+        raise ConfigError(problems) from None
+    problems += [problem_line(where, words, name, overrides) for where, words in check_whole(config)]
+    if serving:
+        problems += check_secrets(config)
+        problems += _exposure(config, name, overrides)
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def find_file(env: Mapping[str, str]) -> Path | None:
+    """The file to read when ``--config`` names none: interface order; None when there is none."""
+    if named := env.get("TRACKER_CONFIG"):
+        return Path(named)
+    for directory in filter(None, env.get("CONFIGURATION_DIRECTORY", "").split(":")):
+        if (file := Path(directory) / "tracker.toml").is_file():
+            return file
+    try:
+        return SYSTEM_FILE if SYSTEM_FILE.is_file() else None
+    except OSError as error:
+        raise ConfigError([f"{SYSTEM_FILE}: file: {_why(error)}; name another with --config"]) from error
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError([f"{file}: file: cannot be read ({_why(error)}); name another with --config"]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{file}: byte {error.start}: is not UTF-8 text; save the file as UTF-8"]) from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        found = _POSITION.fullmatch(str(error))
+        what, where = found.groups() if found else (str(error), "file")
+        what = what[:1].lower() + what[1:]
+        raise ConfigError([f"{file}: {where}: is not TOML: {what}; correct that line"]) from None
+
+
+def _why(error: OSError) -> str:
+    return error.strerror or type(error).__name__
+
+
+def _lay_over(data: dict[str, Any], env: Mapping[str, str], providers: frozenset[str]) -> tuple[_Overrides, list[str]]:
+    """Put the values of ``TRACKER_…`` variables into ``data``; returns what came from where, and mistakes."""
+    overrides: _Overrides = {}
+    problems: list[str] = []
+    for variable, parts in _list_overrides(env):
+        if parts[0] not in (*_TABLES, *_TOP_KEYS):
+            near = difflib.get_close_matches(parts[0], _TABLES, 1)
+            hint = f"did you mean TRACKER_{near[0].upper()}__…?" if near else f"sections are {', '.join(_TABLES)}"
+            problems.append(f"{variable}: {'.'.join(parts)}: unknown section; {hint}")
+            continue
+        if parts[0] == "hooks":
+            problems.append(f"{variable}: hooks: hooks stand in the file only; write [[hooks]] there")
+            continue
+        table = data
+        path: list[str] = []
+        for depth, part in enumerate(parts):
+            by_provider = depth == 1 and path[0] in _BY_PROVIDER and len(parts) > 2  # noqa: PLR2004
+            key = _known_spelling(part, [*table, *(providers if by_provider else ())])
+            path.append(key)
+            if depth == len(parts) - 1:
+                table[key] = _value(env[variable])
+                overrides[tuple(path)] = variable
+            elif not isinstance(table.setdefault(key, {}), dict):
+                problems.append(f"{variable}: {'.'.join(path)}: is a value, not a table; remove the variable")
+                break
+            else:
+                table = table[key]
+    return overrides, problems
+
+
+def _list_overrides(env: Mapping[str, str]) -> Iterator[tuple[str, list[str]]]:
+    for variable in sorted(env):
+        name = variable.removeprefix("TRACKER_")
+        # hooks are run with TRACKER_LABEL_<NAME> and others, and may well call the tracker
+        if name == variable or variable in RESERVED or name.startswith("LABEL_"):
+            continue
+        parts = name.lower().split("__")
+        if (len(parts) > 1 and all(parts)) or parts[0] in _TOP_KEYS:
+            yield variable, parts
+
+
+def _known_spelling(part: str, known: Iterable[str]) -> str:
+    """Variables are upper case and have no hyphens; the key they mean may be spelt otherwise."""
+    for key in known:
+        if key.lower().replace("-", "_").replace(".", "_") == part:
+            return key
+    return part
+
+
+def _value(text: str) -> object:
+    """Lists and tables are written as in TOML; everything else is taken as it is."""
+    if text[:1] in {"[", "{"}:
+        try:
+            return tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            return text
+    return text
+
+
+def _exposure(config: Config, name: str, overrides: _Overrides) -> list[str]:
+    if not is_exposed(config):
+        return []
+    words = (
+        f"{config.listen} can be reached from other machines and no API token is set; "
+        f"set {config.server.api_token_env}, name an api_token_file, or listen on 127.0.0.1"
+    )
+    return [problem_line(("server", "listen"), words, name, overrides)]
+
+
+def _exposure_of_part(
+    data: Mapping[str, Any], around: Surroundings, env: Mapping[str, str], name: str, overrides: _Overrides
+) -> list[str]:
+    """The same check when other tables are wrong: all mistakes are told at once."""
+    try:
+        server = Server.model_validate(data.get("server", {}), context=around)
+    except ValidationError:
+        return []
+    return _exposure(Config(server=server).bind(None, env), name, overrides)

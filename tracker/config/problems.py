@@ -1,0 +1,140 @@
+"""Turns what pydantic finds into one line per mistake: ``FILE: key.path: what is wrong; how to mend it``.
+
+Owns the wording. Values of the file are never repeated: one of them may be a secret in the wrong place.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import types
+from collections.abc import Mapping, Sequence
+from typing import Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from tracker.config.sections import Mistake
+from tracker.config.settings import Config
+
+Loc = tuple[str | int, ...]
+
+_GATHERED = {("poll", "providers"), ("callbacks", "providers"), ("models", "names"), ("models", "environments")}
+"""Fields that the file does not show: their entries stand directly in the table."""
+_SECRET_KEYS = re.compile(r"(?i)(?:.*_)?(?:key|token|secret|password|passwd)")
+
+
+def list_problems(
+    error: ValidationError, data: Mapping[str, Any], file: str, overrides: Mapping[tuple[str, ...], str]
+) -> list[str]:
+    """One line per mistake.
+
+    Args:
+        error: what pydantic found in ``data``.
+        data: the merged configuration, for the names of hooks.
+        file: the file's name as the user knows it.
+        overrides: key path -> environment variable, for values that did not come from the file.
+    """
+    lines = []
+    for found in error.errors(include_url=False, include_input=False):
+        cause = found.get("ctx", {}).get("error")
+        loc: Loc = (*found["loc"], *(cause.key if isinstance(cause, Mistake) else ()))
+        lines.append(problem_line(_shown(loc, data), _words(found, loc), file, overrides))
+    return list(dict.fromkeys(lines))
+
+
+def problem_line(path: Sequence[str], words: str, file: str, overrides: Mapping[tuple[str, ...], str]) -> str:
+    """One line, naming the variable instead of the file where that is what the user wrote."""
+    shown = tuple(path)
+    for variable_path, variable in overrides.items():
+        if shown[: len(variable_path)] == variable_path or variable_path[: len(shown)] == shown:
+            file = variable
+            break
+    return f"{file}: {dotted(shown)}: {words}"
+
+
+def dotted(path: Sequence[str]) -> str:
+    """A key path as people write it: ``hooks[publish].on``."""
+    return ".".join(path).replace(".[", "[")
+
+
+def _shown(loc: Loc, data: Mapping[str, Any]) -> list[str]:
+    path: list[str] = []
+    value: Any = data
+    for n, part in enumerate(loc):
+        if tuple(loc[:2]) in _GATHERED and n == 1:
+            continue
+        if isinstance(part, int):
+            value = value[part] if isinstance(value, Sequence) and part < len(value) else None
+            name = value.get("name") if isinstance(value, Mapping) and loc[:1] == ("hooks",) else None
+            path.append(f"[{name if isinstance(name, str) else part + 1}]")
+        elif part != "[key]":
+            value = value.get(part) if isinstance(value, Mapping) else None
+            path.append(part)
+    return path
+
+
+def _words(found: Any, loc: Loc) -> str:  # noqa: ANN401 - pydantic's error record, a TypedDict of its core
+    last = str(loc[-1]) if loc else ""
+    match found["type"]:
+        case "extra_forbidden":
+            return _unknown_key(last, loc)
+        case "missing":
+            return "is missing; add it"
+        case "too_short" | "string_too_short":
+            return "is empty; give at least one entry"
+        case "model_type" | "model_attributes_type" | "dict_type" | "mapping_type":
+            return f"should be a table; write [{dotted([str(part) for part in loc])}] and its keys below"
+        case _:
+            pass
+    message = str(found["msg"]).removeprefix("Value error, ").replace("Input should", "should")
+    message = message[:1].lower() + message[1:]
+    return message if ";" in message else f"{message}; {_example(last, loc)}"
+
+
+def _unknown_key(key: str, loc: Loc) -> str:
+    known = known_keys(loc[:-1])
+    if _SECRET_KEYS.fullmatch(key):
+        named = next((name for name in known if name in {f"{key}_env", "api_key_env", "secret_env"}), None)
+        if named is not None:
+            return f'a secret never stands here; put it into the environment and name the variable: {named} = "NAME"'
+    near = difflib.get_close_matches(key, known, 1, 0.5)
+    if near:
+        return f"unknown key; did you mean {near[0]}?"
+    return f"unknown key; remove it, known here are {', '.join(known)}"
+
+
+def _example(key: str, loc: Loc) -> str:
+    model = _model_at(loc[:-1])
+    field = model.model_fields.get(key) if model is not None else None
+    default = None if field is None else field.get_default()
+    if isinstance(default, bool):
+        return f"write for example {key} = {str(default).lower()}"
+    if isinstance(default, str):
+        return f'write for example {key} = "{default}"'
+    if isinstance(default, int | float):
+        return f"write for example {key} = {default:g}"
+    return "see config/tracker.toml for an example"
+
+
+def known_keys(loc: Loc) -> list[str]:
+    """The keys that the table at ``loc`` may hold, in the order of the documentation."""
+    model = _model_at(loc)
+    if model is None:
+        return []
+    return [key for key in model.model_fields if (*loc, key) not in _GATHERED]
+
+
+def _model_at(loc: Loc) -> type[BaseModel] | None:
+    kind: Any = Config
+    for part in loc:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            field = kind.model_fields.get(str(part))
+            if field is None:
+                return None
+            kind = field.annotation
+        else:  # a mapping by name, or a list
+            arguments = [each for each in get_args(kind) if each is not Ellipsis]
+            kind = arguments[-1] if arguments else None
+        if get_origin(kind) in {Union, types.UnionType}:
+            kind = next(each for each in get_args(kind) if each is not type(None))
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None

@@ -1,0 +1,281 @@
+"""The whole configuration, read once and passed down.
+
+Owns the top level of the file and every answer that needs more than one table: policies, paths, secrets. Must not
+look for files; `load` does that.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, PrivateAttr, field_validator, model_validator
+
+from tracker.config.credentials import (
+    CALLBACK_SECRET_FILE,
+    check_callback_secret,
+    find_or_make_callback_secret,
+    find_secret,
+)
+from tracker.config.fields import HttpUrl, Name, ResolvedPath, Section
+from tracker.config.hooks import NOT_YET_ANNOUNCED, HookSpec
+from tracker.config.listen import Listen, parse_listen
+from tracker.config.sections import (
+    DEFAULT_KEY_ENV,
+    Account,
+    Archive,
+    Callbacks,
+    Log,
+    Mistake,
+    Models,
+    Poll,
+    ProviderCallbacks,
+    Retention,
+    Server,
+    StoreSection,
+)
+from tracker.domain.backoff import PollPolicy
+from tracker.errors import ConfigError
+
+_LATER = ("environment", "providers_dir", "archive", "retention", "models")
+"""Top-level keys that are checked now and acted on by a later release."""
+
+
+class Config(Section):
+    """Every key of the file. Sections hold the values; the methods answer what follows from them."""
+
+    environment: Name = "production"
+    public_url: HttpUrl | None = None
+    hooks_dir: ResolvedPath | None = None
+    providers_dir: ResolvedPath | None = None
+    server: Server = Field(default_factory=Server)
+    store: StoreSection = Field(default_factory=StoreSection)
+    accounts: Mapping[Name, Account] = Field(
+        default_factory=lambda: {"default": Account(api_key_env=DEFAULT_KEY_ENV)}, min_length=1
+    )
+    poll: Poll = Field(default_factory=Poll)
+    callbacks: Callbacks = Field(default_factory=Callbacks)
+    archive: Archive = Field(default_factory=Archive)
+    retention: Retention = Field(default_factory=Retention)
+    models: Models = Field(default_factory=Models)
+    log: Log = Field(default_factory=Log)
+    hooks: tuple[HookSpec, ...] = ()
+
+    _file: Path | None = PrivateAttr(default=None)
+    _env: Mapping[str, str] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_key(cls, data: object) -> object:
+        """The account ``default`` pays with the usual variable unless it names another; others must name theirs."""
+        if not isinstance(data, Mapping) or not isinstance(data.get("accounts"), Mapping):
+            return data
+        account = data["accounts"].get("default")
+        if not isinstance(account, Mapping) or account.keys() & {"api_key_env", "api_key_file"}:
+            return data
+        return {**data, "accounts": {**data["accounts"], "default": {**account, "api_key_env": DEFAULT_KEY_ENV}}}
+
+    @field_validator("hooks")
+    @classmethod
+    def _hook_names_differ(cls, hooks: tuple[HookSpec, ...]) -> tuple[HookSpec, ...]:
+        seen: set[str] = set()
+        for hook in hooks:
+            if hook.name in seen:
+                raise Mistake(f"two hooks are named {hook.name!r}; deliveries tell hooks apart by name: rename one")
+            seen.add(hook.name)
+        return hooks
+
+    def bind(self, file: Path | None, env: Mapping[str, str]) -> Config:
+        """Remember where it came from; secrets are looked up in ``env`` when they are asked for."""
+        self._file, self._env = file, env
+        return self
+
+    # -- places --------------------------------------------------------------------------------------------
+
+    @property
+    def file(self) -> Path | None:
+        """The file it was read from, None for the defaults."""
+        return self._file
+
+    @property
+    def listen(self) -> Listen:
+        """Where the daemon listens."""
+        return parse_listen(self.server.listen)
+
+    @property
+    def state_dir(self) -> Path:
+        """``$STATE_DIRECTORY`` (set by systemd), else the XDG state directory of this user."""
+        if given := self._env.get("STATE_DIRECTORY"):
+            return Path(given.split(":")[0])
+        if given := self._env.get("XDG_STATE_HOME"):
+            return Path(given) / "tracker"
+        home = self._env.get("HOME") or os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises without one
+        return Path(home) / ".local" / "state" / "tracker"
+
+    @property
+    def store_path(self) -> Path:
+        """The SQLite file."""
+        return self.store.path or self.state_dir / "tracker.db"
+
+    @property
+    def hooks_path(self) -> Path | None:
+        """The directory of executable hooks: ``hooks_dir``, else ``hooks.d`` beside the file."""
+        if self.hooks_dir is not None:
+            return self.hooks_dir
+        return None if self._file is None else self._file.absolute().parent / "hooks.d"
+
+    # -- answers -------------------------------------------------------------------------------------------
+
+    @property
+    def default_account(self) -> str | None:
+        """The account of a task that names none: ``default``, or the only one; None when it must be named."""
+        if "default" in self.accounts:
+            return "default"
+        return next(iter(self.accounts)) if len(self.accounts) == 1 else None
+
+    def poll_policy(self, provider: str) -> PollPolicy:
+        """The numbers of ``[poll]`` with those of ``[poll.<provider>]`` in their place."""
+        return PollPolicy(**{key: self.poll.of(provider, key) for key in PollPolicy.__dataclass_fields__})
+
+    def callback_rules(self, provider: str) -> ProviderCallbacks:
+        """``[callbacks.<provider>]``, or its defaults."""
+        return self.callbacks.providers.get(provider, ProviderCallbacks())
+
+    def not_acted_on(self) -> list[str]:
+        """Paths of keys that were set and that only a later release acts on; for a warning at start-up."""
+        found: list[str] = []
+        for key in _LATER:
+            if key in self.model_fields_set:
+                value = getattr(self, key)
+                found += [f"{key}.{part}" for part in _set_keys(value)] if isinstance(value, Section) else [key]
+        found += [f"poll.{name}.tick_s" for name, table in self.poll.providers.items() if table.tick_s is not None]
+        for hook in self.hooks:
+            found += [f"hooks[{hook.name}].on: {event}" for event in hook.on if event in NOT_YET_ANNOUNCED]
+        return found
+
+    # -- secrets -------------------------------------------------------------------------------------------
+
+    def secret_of(self, where: str, name: str | None, file: Path | None) -> str | None:
+        """Look a secret up now: in its file, in the environment, in the credentials directory.
+
+        Args:
+            where: the key's path, for messages.
+            name: the variable that the configuration names.
+            file: the file that the configuration names; comes first.
+
+        Returns:
+            The secret, or None when it is not there.
+
+        Raises:
+            ConfigError: the file cannot be read or is empty.
+        """
+        return find_secret(where, name, file, self._env)
+
+    def api_token(self) -> str | None:
+        """The bearer token of the API; None: whoever can connect may ask."""
+        return self.secret_of("server.api_token_file", self.server.api_token_env, self.server.api_token_file)
+
+    def account_key(self, name: str) -> str | None:
+        """The API key of an account; None when it is not set.
+
+        Raises:
+            KeyError: there is no such account.
+        """
+        account = self.accounts[name]
+        return self.secret_of(f"accounts.{name}.api_key_file", account.api_key_env, account.api_key_file)
+
+    def provider_secret(self, provider: str) -> str | None:
+        """The secret that a provider signs its callbacks with; None when none is named or set."""
+        rules = self.callback_rules(provider)
+        return self.secret_of(f"callbacks.{provider}.secret_file", rules.secret_env, rules.secret_file)
+
+    def hook_secret(self, hook: HookSpec) -> str | None:
+        """The secret that requests to an HTTP hook are signed with; None when none is named or set."""
+        return self.secret_of(f"hooks[{hook.name}].secret_file", hook.secret_env, hook.secret_file)
+
+    def callback_secret(self) -> bytes:
+        """The secret behind callback tokens, made beside the store (mode 0600) when none is set.
+
+        Raises:
+            ConfigError: it cannot be read or made, or is too short.
+        """
+        given = self._given_callback_secret()
+        if given is not None:
+            source = str(self.callbacks.secret_file or self.callbacks.secret_env)
+            return check_callback_secret(given.encode(), source)
+        return find_or_make_callback_secret(self.store_path.parent)
+
+    def secrets(self) -> list[str]:
+        """The values of all secrets that are set, for the redactor; makes none."""
+        made = self.store_path.parent / CALLBACK_SECRET_FILE
+        found = [
+            self.api_token(),
+            self._given_callback_secret(),
+            self.secret_of("callbacks.secret_env", None, made) if made.is_file() else None,
+            *(self.account_key(name) for name in self.accounts),
+            *(self.provider_secret(name) for name in self.callbacks.providers),
+            *(self.hook_secret(hook) for hook in self.hooks),
+        ]
+        return [secret for secret in found if secret]
+
+    def missing_secrets(self) -> list[str]:
+        """One line for each secret that is named and not there; for warnings and `doctor`."""
+        lines = []
+        for name, account in self.accounts.items():
+            if not self.account_key(name):
+                lines.append(f"accounts.{name}.api_key_env: {account.api_key_env} is not set; requests will be refused")
+        if "secret_env" in self.callbacks.model_fields_set and self._given_callback_secret() is None:
+            lines.append(f"callbacks.secret_env: {self.callbacks.secret_env} is not set; a secret of its own is made")
+        return lines
+
+    def _given_callback_secret(self) -> str | None:
+        return self.secret_of("callbacks.secret_file", self.callbacks.secret_env, self.callbacks.secret_file)
+
+
+def check_whole(config: Config) -> list[tuple[tuple[str, ...], str]]:
+    """Find the mistakes that only show when several tables are seen together, and secrets that cannot be read.
+
+    Returns:
+        (key path, what is wrong and how to mend it) for each.
+    """
+    found: list[tuple[tuple[str, ...], str]] = []
+    for hook in config.hooks:
+        unknown = [name for name in hook.account if name not in config.accounts]
+        found += [
+            (
+                ("hooks", f"[{hook.name}]", "account"),
+                f"there is no account {name!r}; add [accounts.{name}] or correct the name",
+            )
+            for name in unknown
+        ]
+    return found
+
+
+def check_secrets(config: Config) -> list[str]:
+    """Finished lines for secret files that cannot be read."""
+    lines: list[str] = []
+    lookups: list[Any] = [config.api_token, config._given_callback_secret]  # noqa: SLF001 - one room
+    lookups += [lambda name=name: config.account_key(name) for name in config.accounts]
+    lookups += [lambda name=name: config.provider_secret(name) for name in config.callbacks.providers]
+    for look_up in lookups:
+        try:
+            look_up()
+        except ConfigError as error:
+            lines += error.problems
+    return lines
+
+
+def is_exposed(config: Config) -> bool:
+    """Whether strangers could reach the API without a token."""
+    try:
+        return not config.listen.is_loopback and not config.api_token()
+    except ConfigError:
+        return False  # an unreadable token file is a mistake of its own
+
+
+def _set_keys(section: Section) -> list[str]:
+    if isinstance(section, Models):
+        return [*section.names, *section.environments]
+    return sorted(section.model_fields_set)
