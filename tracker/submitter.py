@@ -98,6 +98,7 @@ class Submitter:
         tokens: makes the secret part of callback URLs.
         urls: how callback URLs are made.
         accounts: the names of the configured accounts.
+        default_account: the account of a task that names none; None when it must be named.
         redact: masks secrets in a payload before it is kept.
     """
 
@@ -112,6 +113,7 @@ class Submitter:
         tokens: CallbackTokens,
         urls: CallbackUrls,
         accounts: Collection[str],
+        default_account: str | None,
         redact: Callable[[bytes], str],
     ) -> None:
         self._store = store
@@ -122,6 +124,7 @@ class Submitter:
         self._tokens = tokens
         self._urls = urls
         self._accounts = accounts
+        self._default_account = default_account
         self._redact = redact
         self._sends: set[asyncio.Task[None]] = set()
 
@@ -223,9 +226,11 @@ class Submitter:
         return route, self._registry.provider_of(route)
 
     def _account(self, name: str | None) -> str:
-        account = name or "default"
+        account = name or self._default_account
+        known = ", ".join(sorted(self._accounts)) or "none"
+        if account is None:
+            raise RequestInvalid([FieldProblem(("account",), f"must be named; configured accounts: {known}")])
         if account not in self._accounts:
-            known = ", ".join(sorted(self._accounts)) or "none"
             raise RequestInvalid(
                 [FieldProblem(("account",), f"unknown account {account!r}; configured accounts: {known}")]
             )
