@@ -1,0 +1,204 @@
+"""What tests of hooks are made with: deliveries, scripts, bells that scripts ring, and a store that tells."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tracker.domain.backoff import Pace, PollPolicy
+from tracker.domain.judge import Step, judge
+from tracker.domain.observation import Observation, Reading, Source
+from tracker.domain.records import DeliveryRecord, Json, TaskRecord
+from tracker.domain.task import ExternalId, Output, Status, SubmitState, Task, TaskId
+from tracker.errors import StoreUnavailable
+from tracker.store.protocol import Announcement, AttemptResult, DeliveryJob, NewTask
+from tracker.store.sqlite import SqliteStore
+
+NOW = datetime(2026, 11, 20, 20, 42, tzinfo=UTC)
+WITHIN_S = 20.0
+"""How long a test waits for what must happen; only a failing test waits that long."""
+
+
+def make_job(
+    *,
+    delivery_id: str = "dlv_812_0_publish",
+    event: str = "task.succeeded",
+    attempt: int = 1,
+    labels: Mapping[str, str] | None = None,
+    request: Json = None,
+    **changes: Json,
+) -> DeliveryJob:
+    """A claimed delivery of a task that succeeded, but for ``changes`` of the task."""
+    task = Task(
+        id=TaskId("01JDTASK"),
+        route="suno.generate",
+        provider="suno",
+        account="default",
+        created_at=NOW,
+        progress_at=NOW,
+        external_id=ExternalId("5c79"),
+        status=Status.SUCCEEDED,
+        outputs=(Output("audio", "https://cdn.example/a.mp3?sig=1"), Output("audio", "https://cdn.example/b.mp3")),
+    )
+    record = TaskRecord(replace(task, **changes), request=request, labels=labels or {})
+    return DeliveryJob(delivery_id, "publish", event, 812, attempt, NOW, "RUNNING", record)
+
+
+def write_script(path: Path, body: str, interpreter: str = "/bin/sh") -> Path:
+    """An executable script."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!{interpreter}\n{body}\n", encoding="utf-8")
+    path.chmod(0o755)
+    return path
+
+
+def write_python(path: Path, body: str) -> Path:
+    """An executable Python script that starts fast."""
+    return write_script(path, body, f"{sys.executable} -SE")
+
+
+class Bell:
+    """A named pipe that scripts write lines into, so that tests need not guess when something happened.
+
+    Args:
+        path: where to make it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        os.mkfifo(path)
+        self.path = path
+        self._rest = b""
+        self._lines: asyncio.Queue[str] = asyncio.Queue()
+        # opened for both, so that it never ends and nobody blocks on opening it
+        self._handle = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+        asyncio.get_running_loop().add_reader(self._handle, self._read)
+
+    def _read(self) -> None:
+        *lines, self._rest = (self._rest + os.read(self._handle, 65536)).split(b"\n")
+        for line in lines:
+            self._lines.put_nowait(line.decode())
+
+    async def heard(self) -> str:
+        """The next line."""
+        async with asyncio.timeout(WITHIN_S):
+            return await self._lines.get()
+
+    @property
+    def unheard(self) -> int:
+        """Lines that nobody has asked for yet."""
+        return self._lines.qsize()
+
+    def close(self) -> None:
+        """Take it down."""
+        asyncio.get_running_loop().remove_reader(self._handle)
+        os.close(self._handle)
+
+
+def open_descriptors() -> list[str]:
+    """What this process has open, but for the directory that is read to find out."""
+    found = []
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            found.append(str(entry.readlink()))
+        except FileNotFoundError:
+            continue
+    return sorted(found)
+
+
+async def is_gone(pid: int) -> bool:
+    """Whether a process ends within the time a test waits."""
+    deadline = asyncio.get_running_loop().time() + WITHIN_S
+    while asyncio.get_running_loop().time() < deadline:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        if state in {"Z", "X"}:  # dead; whoever inherited it has not buried it yet
+            return True
+        await asyncio.sleep(0.005)
+    return False
+
+
+class TellingStore(SqliteStore):
+    """The real store, telling tests when an attempt was kept, and failing on request."""
+
+    def __init__(self, path: Path, now: Callable[[], datetime]) -> None:
+        super().__init__(path, now)
+        self.kept: list[tuple[str, AttemptResult]] = []
+        self.claims = 0
+        self.failing: set[str] = set()
+        self._news = asyncio.Condition()
+
+    async def fan_out(self, match: Callable[[Announcement], Sequence[str]], limit: int, now: datetime) -> int:
+        """As the store does, unless told to fail."""
+        self._fail("fan_out")
+        return await super().fan_out(match, limit, now)
+
+    async def claim_deliveries(self, hook: str, limit: int, now: datetime, lease_until: datetime) -> list[DeliveryJob]:
+        """As the store does, counted."""
+        self.claims += 1
+        self._fail("claim_deliveries")
+        return await super().claim_deliveries(hook, limit, now, lease_until)
+
+    async def record_attempt(self, delivery_id: str, result: AttemptResult) -> None:
+        """As the store does, and tell."""
+        self._fail("record_attempt")
+        await super().record_attempt(delivery_id, result)
+        self.kept.append((delivery_id, result))
+        async with self._news:
+            self._news.notify_all()
+
+    def _fail(self, method: str) -> None:
+        if method in self.failing:
+            self.failing.discard(method)
+            raise StoreUnavailable("the disk is full")
+
+    async def until_kept(self, count: int) -> list[AttemptResult]:
+        """Wait until so many attempts were kept in all."""
+        async with asyncio.timeout(WITHIN_S), self._news:
+            await self._news.wait_for(lambda: len(self.kept) >= count)
+        return [result for _, result in self.kept]
+
+    async def add_task(self, n: int = 0, labels: Mapping[str, str] | None = None) -> TaskId:
+        """A task that runs elsewhere already."""
+        task_id = TaskId(f"{n:026d}")
+        await self.create_task(
+            NewTask(
+                id=task_id,
+                route="suno.generate",
+                provider="suno",
+                account="default",
+                asset="song",
+                created_at=NOW,
+                due_at=NOW,
+                submit_state=SubmitState.ACCEPTED,
+                external_id=ExternalId(f"up-{n}"),
+                labels=labels or {},
+            )
+        )
+        return task_id
+
+    async def say(self, task_id: TaskId, status: Status, progress: int | None = None) -> None:
+        """Have the upstream say something about a task."""
+        outputs = (Output("audio", "https://cdn.example/a.mp3"),) if status is Status.SUCCEEDED else ()
+        reading = Reading(status=status, progress=progress, outputs=outputs)
+        await self.apply(Observation(task_id, Source.POLL, self._now(), reading), _judge)
+
+    async def add_finished(self, n: int = 0) -> TaskId:
+        """A task that has succeeded."""
+        task_id = await self.add_task(n)
+        await self.say(task_id, Status.SUCCEEDED)
+        return task_id
+
+    async def deliveries(self, n: int = 0) -> list[DeliveryRecord]:
+        """The deliveries of a task, oldest first."""
+        return await self.list_deliveries(TaskId(f"{n:026d}"))
+
+
+def _judge(task: Task, observation: Observation, seen: Callable[[str], bool]) -> tuple[Step, ...]:
+    return judge(task, observation, seen, Pace(PollPolicy(), 5.0))

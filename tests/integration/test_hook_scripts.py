@@ -1,0 +1,327 @@
+"""Scripts as hooks: real programs that behave badly in every way we know of."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import json
+import os
+import resource
+import signal
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from tests.hook_kit import Bell, is_gone, make_job, open_descriptors, write_python, write_script
+from tracker.hooks import process
+from tracker.hooks.base import HookSpec, RunOutcome, RunResult, encode_event
+from tracker.hooks.script import ScriptAction, ScriptRunner
+from tracker.store.protocol import DeliveryJob
+
+RUNNER = ScriptRunner(os.environ, start_patience_s=0.1)
+
+
+async def run(
+    script: Path, *, job: DeliveryJob | None = None, payload: bytes | None = None, timeout_s: float = 30.0
+) -> RunResult:
+    """Run a script once, for a made-up delivery."""
+    job = job or make_job()
+    spec = HookSpec("publish", ("task.*",), ScriptAction.of([str(script)]), timeout_s=timeout_s)
+    return await RUNNER.run(job, encode_event(job) if payload is None else payload, spec)
+
+
+@pytest.fixture
+async def bell(tmp_path: Path) -> AsyncIterator[Bell]:
+    """A bell for scripts to ring."""
+    made = Bell(tmp_path / "bell")
+    yield made
+    made.close()
+
+
+async def test_a_script_gets_the_event(tmp_path: Path) -> None:
+    """Standard input is the JSON, to its end; the environment says the same in short."""
+    script = write_script(tmp_path / "hook", 'cat; echo; echo "$TRACKER_DELIVERY_ID $TRACKER_LABEL_USER"')
+    job = make_job(labels={"user": "42"})
+    result = await run(script, job=job)
+    body, words = (result.output or "").splitlines()
+    assert json.loads(body) == json.loads(encode_event(job))
+    assert words == "dlv_812_0_publish 42"
+
+
+@pytest.mark.parametrize("reader", ["cat /dev/stdin", "cat < /proc/self/fd/0"])
+async def test_standard_input_can_be_opened_by_name(tmp_path: Path, reader: str) -> None:
+    """``/dev/stdin`` works, which it does not when standard input is a socket."""
+    result = await run(write_script(tmp_path / "hook", reader), payload=b'{"a": 1}')
+    assert result == RunResult(RunOutcome.SUCCEEDED, output='{"a": 1}')
+
+
+async def test_a_script_sees_nothing_of_the_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Secrets in the daemon's environment are not in the script's, nor are the daemon's open files."""
+    monkeypatch.setenv("ANYINT_API_KEY", "sk-very-secret")
+    monkeypatch.setenv("TRACKER_API_TOKEN", "also-secret")
+    script = write_python(
+        tmp_path / "hook",
+        "import json, os\nprint(json.dumps([dict(os.environ), sorted(int(n) for n in os.listdir('/proc/self/fd'))]))",
+    )
+    with (tmp_path / "open").open("w") as inheritable:
+        os.set_inheritable(inheritable.fileno(), True)
+        spec = HookSpec("publish", ("task.*",), ScriptAction.of([str(script)]))
+        result = await ScriptRunner(os.environ).run(make_job(), b"{}", spec)
+    seen, descriptors = json.loads(result.output or "")
+    assert "secret" not in json.dumps(seen)
+    listed = {"PATH", "HOME", "LANG", "TMPDIR", "TZ", "USER"}
+    assert all(name in listed or name.startswith(("LC_", "TRACKER_")) for name in seen)
+    assert descriptors[:3] == [0, 1, 2]
+    assert len(descriptors) == 4  # the fourth is the listing itself
+
+
+async def test_the_last_8_kib_are_kept(tmp_path: Path) -> None:
+    """Of a chatty script the end of what it printed is kept, both streams together, in whole characters."""
+    script = write_python(
+        tmp_path / "hook",
+        "import os\nfor n in range(20000): os.write(1 + n % 2, ('é' * 40 + str(n) + '\\n').encode())\nos._exit(3)",
+    )
+    result = await run(script)
+    assert result.error == "exit 3"
+    output = result.output or ""
+    assert output.endswith("é19999\n")
+    assert "19998\n" in output
+    assert 8 * 1024 - 4 < len(output.encode()) <= 8 * 1024
+    assert "\N{REPLACEMENT CHARACTER}" not in output
+
+
+async def test_output_that_is_no_text_is_kept_as_text(tmp_path: Path) -> None:
+    """Bytes that are no UTF-8 and NUL are replaced, so that every store takes them."""
+    result = await run(write_script(tmp_path / "hook", r"printf 'a\000b\377c'"))
+    assert result.output == "a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}c"
+
+
+async def test_a_silent_script_leaves_no_output(tmp_path: Path) -> None:
+    """Nothing printed is nothing kept."""
+    assert await run(write_script(tmp_path / "hook", "true")) == RunResult(RunOutcome.SUCCEEDED)
+
+
+async def test_a_script_need_not_read(tmp_path: Path) -> None:
+    """A megabyte that nobody reads neither blocks nor fails."""
+    script = write_script(tmp_path / "hook", "exit 0")
+    assert (await run(script, payload=b"x" * 2**20)).outcome is RunOutcome.SUCCEEDED
+
+
+async def test_a_script_may_read_slowly_and_all(tmp_path: Path) -> None:
+    """A large event arrives whole."""
+    result = await run(write_script(tmp_path / "hook", "wc -c"), payload=b"x" * 3_000_000)
+    assert (result.output or "").strip() == "3000000"
+
+
+async def test_a_timeout_ends_the_whole_group(tmp_path: Path, bell: Bell) -> None:
+    """Children and grandchildren go with the script, also those that ignore SIGTERM."""
+    script = write_script(
+        tmp_path / "hook",
+        f"(trap '' TERM; sleep 1000 & echo $! > {bell.path}; wait) &\n"
+        f"sh -c 'sleep 1001 & echo $! > {bell.path}; wait' &\n"
+        f"echo $$ > {bell.path}; echo working; wait",
+    )
+    hook = asyncio.create_task(run(script, timeout_s=0.5))
+    pids = [int(await bell.heard()) for _ in range(3)]
+    result = await hook
+    assert result == RunResult(RunOutcome.RETRY, "no end within 0.5 s; it was ended", "working\n")
+    assert [await is_gone(pid) for pid in pids] == [True, True, True]
+
+
+async def test_a_script_may_tidy_up_after_sigterm(tmp_path: Path, bell: Bell) -> None:
+    """Between SIGTERM and SIGKILL there is time for a last word."""
+    script = write_python(
+        tmp_path / "hook",
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (print('tidied up', flush=True), sys.exit(0)))\n"
+        f"open('{bell.path}', 'w').write('ready\\n')\ntime.sleep(1000)",
+    )
+    hook = asyncio.create_task(run(script, timeout_s=1.0))
+    await bell.heard()
+    result = await hook
+    assert result.outcome is RunOutcome.RETRY
+    assert result.output == "tidied up\n"
+
+
+async def test_closing_the_output_does_not_look_like_the_end(tmp_path: Path, bell: Bell) -> None:
+    """A script that closes its output and goes on is waited for, and ended in time."""
+    script = write_script(tmp_path / "hook", f"exec >&- 2>&-\necho $$ > {bell.path}\nexec sleep 1000")
+    hook = asyncio.create_task(run(script, timeout_s=0.3))
+    pid = int(await bell.heard())
+    assert (await hook).error == "no end within 0.3 s; it was ended"
+    assert await is_gone(pid)
+
+
+async def test_a_child_left_in_the_background_does_not_hold_us_up(tmp_path: Path, bell: Bell) -> None:
+    """The end of the script counts, whoever still holds its output; the child lives on."""
+    script = write_script(tmp_path / "hook", f"sleep 1000 & echo $! > {bell.path}; echo done")
+    assert await run(script, timeout_s=30) == RunResult(RunOutcome.SUCCEEDED, output="done\n")
+    pid = int(await bell.heard())
+    os.kill(pid, signal.SIGKILL)  # it was alive, or this raises
+    assert await is_gone(pid)
+
+
+async def test_a_signal_is_told(tmp_path: Path) -> None:
+    """A script that was killed is tried again, and the signal is named."""
+    result = await run(write_script(tmp_path / "hook", "kill -KILL $$"))
+    assert result == RunResult(RunOutcome.RETRY, "ended by SIGKILL")
+
+
+async def test_what_cannot_be_started_is_tried_again(tmp_path: Path) -> None:
+    """Missing, not executable, without an interpreter: an error that says what to mend."""
+    (tmp_path / "plain").write_text("#!/bin/sh\n")
+    (tmp_path / "no-line").write_text("exit 0\n")
+    (tmp_path / "no-line").chmod(0o755)
+    expected = {
+        tmp_path / "missing": "No such file or directory",
+        write_script(tmp_path / "gone", "", "/no/such/interpreter"): "interpreter in its #! line",
+        tmp_path / "plain": "is it executable?",
+        tmp_path / "no-line": "it needs a #! line",
+        tmp_path: "Permission denied",
+    }
+    before = open_descriptors()
+    for script, words in expected.items():
+        result = await run(script)
+        assert result.outcome is RunOutcome.RETRY
+        assert result.error is not None
+        assert result.error.startswith("cannot be started: ")
+        assert words in result.error
+        assert not result.blameless
+    assert open_descriptors() == before
+
+
+async def test_an_argument_that_cannot_be_passed_is_tried_again() -> None:
+    """A NUL character or too long an argument is a failed attempt, not a crash."""
+    for argument in ("a\0b", "x" * 200_000):
+        spec = HookSpec("publish", ("task.*",), ScriptAction.of(["/bin/echo", argument]))
+        result = await RUNNER.run(make_job(), b"{}", spec)
+        assert result.outcome is RunOutcome.RETRY
+        assert "cannot be started" in (result.error or "")
+        assert not result.blameless
+
+
+async def test_no_script_for_the_event_any_more() -> None:
+    """A dropped script that was taken out of one event directory leaves a plain error."""
+    spec = HookSpec("publish", ("task.*",), ScriptAction((("task.failed", ("/bin/true",)),)))
+    result = await RUNNER.run(make_job(event="task.running"), b"{}", spec)
+    assert result == RunResult(RunOutcome.RETRY, "no script is there for task.running any more")
+
+
+async def test_the_largest_task_can_be_started(tmp_path: Path) -> None:
+    """Labels and texts beyond every limit still start the script."""
+    job = make_job(labels={f"l{n}": "é" * 100_000 for n in range(100)})
+    assert (await run(write_script(tmp_path / "hook", "exit 0"), job=job)).outcome is RunOutcome.SUCCEEDED
+
+
+async def test_a_shortage_of_descriptors_is_waited_out(tmp_path: Path) -> None:
+    """No free file descriptor: the start waits for one, and only then is the attempt given back, blameless."""
+    script = write_script(tmp_path / "hook", "exit 0")
+    patient = ScriptRunner(os.environ, start_patience_s=20)
+    spec = HookSpec("publish", ("task.*",), ScriptAction.of([str(script)]))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    first_free = os.dup(0)
+    os.close(first_free)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (first_free, hard))
+        result = await RUNNER.run(make_job(), b"{}", spec)
+        assert result.blameless
+        assert result.outcome is RunOutcome.RETRY
+        assert os.strerror(errno.EMFILE) in (result.error or "")
+        waiting = asyncio.create_task(patient.run(make_job(), b"{}", spec))
+        await asyncio.wait({waiting}, timeout=0.05)
+        assert not waiting.done()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert (await waiting).outcome is RunOutcome.SUCCEEDED
+
+
+async def test_a_script_that_is_being_written_is_waited_for(tmp_path: Path) -> None:
+    """A program whose file is still open for writing (ETXTBSY) is started as soon as it is whole."""
+    program = tmp_path / "hook"
+    program.write_bytes(Path("/bin/true").read_bytes())
+    program.chmod(0o755)
+    patient = ScriptRunner(os.environ, start_patience_s=20)
+    with program.open("r+b"):
+        hook = asyncio.create_task(
+            patient.run(make_job(), b"{}", HookSpec("publish", ("task.*",), ScriptAction.of([str(program)])))
+        )
+        await asyncio.wait({hook}, timeout=0.05)
+        assert not hook.done()
+    assert (await hook).outcome is RunOutcome.SUCCEEDED
+
+
+async def test_cancellation_ends_the_group_even_when_repeated(tmp_path: Path, bell: Bell) -> None:
+    """A second cancellation cuts the grace short; nothing stays alive, open or undead."""
+    script = write_script(
+        tmp_path / "hook", f"trap '' TERM; sleep 1000 & echo $! > {bell.path}; echo $$ > {bell.path}; wait"
+    )
+    before = open_descriptors()
+    hook = asyncio.create_task(run(script))
+    pids = [int(await bell.heard()) for _ in range(2)]
+    hook.cancel()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    hook.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await hook
+    assert [await is_gone(pid) for pid in pids] == [True, True]
+    assert open_descriptors() == before
+    await run(write_script(tmp_path / "next", "exit 0"))
+    assert not process._late
+
+
+async def test_exits_are_seen_without_a_pidfd(tmp_path: Path, bell: Bell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the kernel offers no pidfd, the same ends are told."""
+    monkeypatch.delattr(os, "pidfd_open", raising=False)
+    assert (await run(write_script(tmp_path / "good", "exit 0"))).outcome is RunOutcome.SUCCEEDED
+    assert (await run(write_script(tmp_path / "bad", "exit 9"))).error == "exit 9"
+    hangs = write_script(tmp_path / "hangs", f"echo $$ > {bell.path}; exec sleep 1000")
+    hook = asyncio.create_task(run(hangs, timeout_s=0.2))
+    pid = int(await bell.heard())
+    assert (await hook).error == "no end within 0.2 s; it was ended"
+    assert await is_gone(pid)
+    monkeypatch.delattr(os, "waitid", raising=False)
+    assert (await run(write_script(tmp_path / "good", "exit 0"))).outcome is RunOutcome.SUCCEEDED
+
+
+def test_a_lost_exit_status_is_no_success(tmp_path: Path) -> None:
+    """With SIGCHLD ignored the kernel throws exit statuses away; a failing script must not look delivered."""
+    script = write_script(tmp_path / "hook", "exit 9")
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        result = asyncio.run(run(script))
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert result.outcome is RunOutcome.RETRY
+    assert "its exit status was lost" in (result.error or "")
+
+
+def test_the_same_under_uvloop(tmp_path: Path) -> None:
+    """The daemon's event loop sees output, exits and timeouts as asyncio's own does."""
+
+    async def scenario() -> list[RunResult]:
+        chatty = write_script(tmp_path / "chatty", "seq 1 20000; exit 4")
+        hangs = write_script(tmp_path / "hangs", "exec sleep 1000")
+        return [await run(chatty), await run(hangs, timeout_s=0.1), await run(tmp_path / "missing")]
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        chatty, hangs, missing = runner.run(scenario())
+    assert chatty.error == "exit 4"
+    assert (chatty.output or "").endswith("19999\n20000\n")
+    assert hangs.error == "no end within 0.1 s; it was ended"
+    assert "cannot be started" in (missing.error or "")
+
+
+async def test_no_zombie_is_left(tmp_path: Path) -> None:
+    """Every program that was started was reaped."""
+    script = write_script(tmp_path / "hook", "exit 0")
+    await asyncio.gather(*(run(script) for _ in range(20)))
+    undead = None
+    with contextlib.suppress(ChildProcessError):
+        undead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)  # noqa: ASYNC222 - does not block
+    assert undead is None
+    assert not subprocess._active  # type: ignore[attr-defined] # where Popen keeps what was never waited for

@@ -1,0 +1,350 @@
+"""Hooks without running any: who hears what, what they are told, and when they are tried again."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.hook_kit import NOW, make_job
+from tracker.domain.records import DeliveryStatus, Json
+from tracker.domain.task import Output, Reason, Status, TaskId, UpstreamError
+from tracker.domain.transitions import HookEvent
+from tracker.errors import ConfigError
+from tracker.hooks.base import (
+    EVENTS,
+    PATTERNS,
+    HookSpec,
+    RunOutcome,
+    RunResult,
+    covers,
+    encode_event,
+    is_for,
+    make_match,
+    retry_delay_s,
+)
+from tracker.hooks.delivery import judge_run
+from tracker.hooks.environment import (
+    LABELS_MAX_BYTES,
+    VALUE_MAX_BYTES,
+    label_variable,
+    script_environment,
+)
+from tracker.hooks.registry import KINDS, HookKind, make_runners
+from tracker.hooks.script import ScriptAction, read_exit
+from tracker.store.protocol import Announcement
+
+RUN = ScriptAction.of(["/bin/true"])
+RETRY = RunResult(RunOutcome.RETRY, "exit 1")
+
+
+def make_spec(**changes: Json) -> HookSpec:
+    """A hook on everything, but for ``changes``."""
+    return HookSpec(**{"name": "publish", "on": ("task.*",), "action": RUN, **changes})
+
+
+def announce(event: str = "task.succeeded", **changes: Json) -> Announcement:
+    """An announcement of a Suno task."""
+    facts: dict[str, Any] = {"provider": "suno", "route": "suno.generate", "account": "default", "labels": {}}
+    return Announcement(seq=1, index=0, event=event, task_id=TaskId("t"), **{**facts, **changes})
+
+
+@pytest.mark.parametrize(
+    ("pattern", "heard"),
+    [
+        ("task.*", set(EVENTS)),
+        ("task.finished", {"task.succeeded", "task.failed"}),
+        ("task.succeeded", {"task.succeeded"}),
+        ("task.archived", {"task.archived"}),
+        ("task.nonsense", set()),
+    ],
+)
+def test_a_pattern_covers_its_events(pattern: str, heard: set[str]) -> None:
+    """Exact names cover themselves, task.finished both ends, task.* everything."""
+    assert {event for event in EVENTS if covers(pattern, event)} == heard
+
+
+def test_every_event_of_the_rules_can_be_heard() -> None:
+    """The events that transitions announce are all known here, and archived as well."""
+    assert {*HookEvent, "task.archived"} == set(EVENTS)
+
+
+@pytest.mark.parametrize(
+    ("filters", "hears"),
+    [
+        ({}, True),
+        ({"providers": ("kling", "suno")}, True),
+        ({"providers": ("kling",)}, False),
+        ({"routes": ("suno.generate",)}, True),
+        ({"routes": ("suno.extend",)}, False),
+        ({"accounts": ("default",)}, True),
+        ({"accounts": ("other",)}, False),
+        ({"labels": {"user": "42"}}, True),
+        ({"labels": {"user": "43"}}, False),
+        ({"labels": {"user": "42", "team": "a"}}, False),
+        ({"providers": ("suno",), "accounts": ("other",)}, False),
+        ({"on": ("task.failed",)}, False),
+        ({"on": ("task.failed", "task.finished")}, True),
+    ],
+)
+def test_filters(filters: dict[str, Any], hears: bool) -> None:
+    """A hook hears what all of its filters let through."""
+    assert is_for(make_spec(**filters), announce(labels={"user": "42"})) is hears
+
+
+def test_match_names_each_hook_once_and_reports_it() -> None:
+    """Overlapping patterns of one hook name it once: one delivery per task, hook and event."""
+    named: list[str] = []
+    specs = [make_spec(on=("task.*", "task.finished")), make_spec(name="other", on=("task.failed",))]
+    assert make_match(specs, named.append)(announce()) == ["publish"]
+    assert named == ["publish"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"on": ("task.suceeded",)}, "did you mean 'task.succeeded'? Known: task.submitted, task.running"),
+        ({"on": ("zzz",)}, "unknown event 'zzz' Known: task.submitted"),
+        ({"on": ()}, "names no event"),
+        ({"name": "a/b"}, "ASCII letters"),
+        ({"name": ""}, "ASCII letters"),
+        ({"timeout_s": 0}, "timeout_s: 0 is too small"),
+        ({"max_attempts": 0}, "max_attempts: 0 is too small; 1 or more"),
+        ({"concurrency": 0}, "concurrency: 0 is too small; 1 or more"),
+        ({"retry_first_s": 5, "retry_max_s": 4}, "retry_max_s: 4 is below retry_first_s (5)"),
+    ],
+)
+def test_a_wrong_hook_is_refused_with_a_plain_line(changes: dict[str, Any], words: str) -> None:
+    """Mistakes are named with the hook, the key and what would be right."""
+    with pytest.raises(ConfigError) as caught:
+        make_spec(**changes)
+    assert len(caught.value.problems) == 1
+    assert words in caught.value.problems[0]
+    assert caught.value.problems[0].startswith("hook ")
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    """Two mistakes are two lines."""
+    with pytest.raises(ConfigError) as caught:
+        make_spec(on=("task.done",), concurrency=0)
+    assert len(caught.value.problems) == 2
+
+
+def test_the_event_is_the_contract() -> None:
+    """A hook is told type, seq, delivery id, time, the task in its public form, and the status before."""
+    told = json.loads(encode_event(make_job(labels={"user": "42"}, request={"prompt": "rain"})))
+    assert list(told) == ["type", "seq", "delivery_id", "at", "task", "previous_status"]
+    assert told["type"] == "task.succeeded"
+    assert told["seq"] == 812
+    assert told["delivery_id"] == "dlv_812_0_publish"
+    assert told["at"] == "2026-11-20T20:42:00.000Z"
+    assert told["previous_status"] == "RUNNING"
+    assert told["task"]["labels"] == {"user": "42"}
+    assert told["task"]["request"] == {"prompt": "rain"}
+    assert told["task"]["outputs"][0]["url"] == "https://cdn.example/a.mp3?sig=1"
+
+
+@pytest.mark.parametrize("odd", ["\ud800", 2**70, {"deep": ["\udfff"]}])
+def test_odd_but_legal_json_is_still_told(odd: Json) -> None:
+    """A lone surrogate or a huge integer in a request loses no delivery."""
+    assert json.loads(encode_event(make_job(request={"odd": odd})))["task"]["request"] == {"odd": odd}
+
+
+def test_environment_is_the_contract_and_nothing_else() -> None:
+    """A script sees the listed variables; the daemon's own, keys among them, stay with the daemon."""
+    environ = {
+        "PATH": "/bin",
+        "HOME": "/home/t",
+        "LC_ALL": "C.UTF-8",
+        "TZ": "UTC",
+        "ANYINT_API_KEY": "sk-secret",
+        "TRACKER_API_TOKEN": "token",
+        "LD_PRELOAD": "/evil.so",
+    }
+    job = make_job(attempt=3, labels={"user": "42", "Order-No.": "é7"})
+    assert script_environment(job, environ) == {
+        "PATH": "/bin",
+        "HOME": "/home/t",
+        "LC_ALL": "C.UTF-8",
+        "TZ": "UTC",
+        "TRACKER_EVENT": "task.succeeded",
+        "TRACKER_DELIVERY_ID": "dlv_812_0_publish",
+        "TRACKER_ATTEMPT": "3",
+        "TRACKER_TASK_ID": "01JDTASK",
+        "TRACKER_EXTERNAL_ID": "5c79",
+        "TRACKER_PROVIDER": "suno",
+        "TRACKER_ROUTE": "suno.generate",
+        "TRACKER_STATUS": "SUCCEEDED",
+        "TRACKER_REASON": "",
+        "TRACKER_ERROR_MESSAGE": "",
+        "TRACKER_OUTPUT_URL": "https://cdn.example/a.mp3?sig=1",
+        "TRACKER_OUTPUT_PATH": "",
+        "TRACKER_LABEL_USER": "42",
+        "TRACKER_LABEL_ORDER_NO_": "é7",
+    }
+
+
+def test_environment_of_a_failure() -> None:
+    """A failed task tells its reason and the upstream's message, NUL bytes taken out."""
+    error = UpstreamError(code="500", message="out\0 of\ud800 luck")
+    env = script_environment(
+        make_job(status=Status.FAILED, reason=Reason.GENERATION_FAILED, error=error, outputs=()), {}
+    )
+    assert env["TRACKER_REASON"] == "generation_failed"
+    assert env["TRACKER_ERROR_MESSAGE"] == "out of? luck"
+    assert env["TRACKER_OUTPUT_URL"] == ""
+
+
+def test_no_url_that_needs_a_key_is_handed_out() -> None:
+    """An output whose URL wants the account's key shows no URL."""
+    env = script_environment(make_job(outputs=(Output("video", "https://up/v1/1", authenticated=True),)), {})
+    assert env["TRACKER_OUTPUT_URL"] == ""
+
+
+def test_the_environment_always_fits() -> None:
+    """Texts are cut between characters, ids and URLs are whole or empty, and labels have a common limit."""
+    error = UpstreamError(message="é" * VALUE_MAX_BYTES)
+    job = make_job(
+        error=error,
+        external_id="x" * (VALUE_MAX_BYTES + 1),
+        outputs=(Output("audio", "https://cdn/" + "a" * VALUE_MAX_BYTES),),
+        labels={f"label{n:03}": "v" * 10_000 for n in range(50)},
+    )
+    env = script_environment(job, {"PATH": "p" * 500_000})
+    assert env["TRACKER_ERROR_MESSAGE"] == "é" * (VALUE_MAX_BYTES // 2)
+    assert env["TRACKER_EXTERNAL_ID"] == ""
+    assert env["TRACKER_OUTPUT_URL"] == ""
+    labels = {name: value for name, value in env.items() if name.startswith("TRACKER_LABEL_")}
+    assert 1 < len(labels) < 50
+    assert sum(len(name) + len(value) for name, value in labels.items()) <= LABELS_MAX_BYTES
+    assert all(len(value.encode()) <= VALUE_MAX_BYTES for value in env.values())
+
+
+@pytest.mark.parametrize(
+    ("label", "variable"),
+    [
+        ("user", "TRACKER_LABEL_USER"),
+        ("order-no.", "TRACKER_LABEL_ORDER_NO_"),
+        ("größe=\0", "TRACKER_LABEL_GR_SSE__"),
+        ("", "TRACKER_LABEL_"),
+    ],
+)
+def test_label_variables(label: str, variable: str) -> None:
+    """Upper case, and anything but ASCII letters and digits becomes an underscore."""
+    assert label_variable(label) == variable
+
+
+def test_of_two_labels_with_one_variable_the_first_wins() -> None:
+    """What a script sees does not depend on the order in which labels were given."""
+    for labels in ({"a-b": "1", "a_b": "2"}, {"a_b": "2", "a-b": "1"}):
+        assert script_environment(make_job(labels=labels), {})["TRACKER_LABEL_A_B"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("attempt", "draw", "delay_s"),
+    [
+        (1, 0.5, 2),
+        (2, 0.5, 4),
+        (5, 0.5, 32),
+        (1, 0.0, 1.8),
+        (1, 1.0, 2.2),
+        (11, 0.5, 2048),
+        (12, 0.5, 3600),
+        (5000, 0.5, 3600),
+    ],
+)
+def test_delays_double_up_to_the_longest(attempt: int, draw: float, delay_s: float) -> None:
+    """Delays grow from retry_first_s to retry_max_s, spread by ten percent."""
+    assert retry_delay_s(make_spec(), attempt, RETRY, draw) == pytest.approx(delay_s)
+
+
+@pytest.mark.parametrize(("asked_s", "delay_s"), [(90.0, 90.0), (0.5, 2.0), (1e12, 7 * 86400.0)])
+def test_an_asked_wait_is_never_undercut(asked_s: float, delay_s: float) -> None:
+    """A hook that asks for a longer wait gets it, up to a week."""
+    assert retry_delay_s(make_spec(), 1, RunResult(RunOutcome.RETRY, retry_after_s=asked_s), 0.5) == delay_s
+
+
+@pytest.mark.parametrize(
+    ("result", "attempt", "status", "next_s"),
+    [
+        (RunResult(RunOutcome.SUCCEEDED), 1, DeliveryStatus.SUCCEEDED, None),
+        (RunResult(RunOutcome.FAILED_FOR_GOOD, "exit 100"), 1, DeliveryStatus.FAILED, None),
+        (RETRY, 1, DeliveryStatus.PENDING, 2),
+        (RETRY, 11, DeliveryStatus.PENDING, 2048),
+        (RETRY, 12, DeliveryStatus.DEAD, None),
+        (RETRY, 13, DeliveryStatus.DEAD, None),
+        (RunResult(RunOutcome.RETRY, "too many open files", blameless=True), 12, DeliveryStatus.PENDING, 60),
+    ],
+)
+def test_what_follows_from_a_run(result: RunResult, attempt: int, status: DeliveryStatus, next_s: float | None) -> None:
+    """Retries end in dead when the attempts are used up, except where the machine was to blame."""
+    verdict = judge_run(make_spec(), attempt, result, NOW, 0.5)
+    assert verdict.status is status
+    assert verdict.next_attempt_at == (None if next_s is None else NOW + timedelta(seconds=next_s))
+
+
+def test_an_error_is_one_line_that_can_be_kept() -> None:
+    """Line breaks and lone surrogates of an error do not reach the store."""
+    verdict = judge_run(make_spec(), 1, RunResult(RunOutcome.RETRY, "a\n b\udcff" + "c" * 1000), NOW, 0.5)
+    assert verdict.error is not None
+    assert verdict.error.startswith("a b?ccc")
+    assert len(verdict.error) == 500
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome", "words"),
+    [
+        (0, RunOutcome.SUCCEEDED, None),
+        (100, RunOutcome.FAILED_FOR_GOOD, "exit 100: failed for good"),
+        (1, RunOutcome.RETRY, "exit 1"),
+        (-9, RunOutcome.RETRY, "ended by SIGKILL"),
+        (-35, RunOutcome.RETRY, "ended by signal 35"),
+        (None, RunOutcome.RETRY, "its exit status was lost: the daemon was started with SIGCHLD ignored"),
+    ],
+)
+def test_what_an_exit_means(status: int | None, outcome: RunOutcome, words: str | None) -> None:
+    """Only 0 is done and only 100 is final; a lost status is never taken for a success."""
+    assert read_exit(status, "said") == RunResult(outcome, words, "said")
+
+
+def test_the_narrowest_pattern_names_the_program() -> None:
+    """Where several patterns cover an event, the narrowest decides what runs."""
+    action = ScriptAction((("task.*", ("all",)), ("task.finished", ("end",)), ("task.failed", ("bad",))))
+    found = {event: action.find_argv(event) for event in EVENTS}
+    assert found["task.failed"] == ("bad",)
+    assert found["task.succeeded"] == ("end",)
+    assert found["task.running"] == ("all",)
+    assert ScriptAction((("task.failed", ("bad",)),)).find_argv("task.running") is None
+    with pytest.raises(ValueError, match="needs a program"):
+        ScriptAction.of([])
+
+
+def test_patterns_go_from_narrow_to_wide() -> None:
+    """The order of the table is what makes one pattern narrower than another."""
+    sizes = [len(events) for events in PATTERNS.values()]
+    assert sizes == sorted(sizes)
+
+
+class NoRun:
+    """A runner without its method."""
+
+
+class WrongRun:
+    """A runner whose method takes something else."""
+
+    async def run(self, job: object, body: object) -> None:
+        """Not what is called."""
+
+
+@pytest.mark.parametrize(
+    ("kinds", "words"),
+    [
+        ([*KINDS, *KINDS], "share the name 'script'"),
+        ([HookKind("odd", "odd", ScriptAction, lambda _: NoRun())], "no async method 'run'"),  # type: ignore[arg-type,return-value] # the mistake under test
+        ([HookKind("odd", "odd", ScriptAction, lambda _: WrongRun())], r"run takes \(job, body\)"),  # type: ignore[arg-type,return-value] # the mistake under test
+    ],
+)
+def test_a_wrong_kind_is_refused_at_the_start(kinds: list[HookKind], words: str) -> None:
+    """The registry names the kind that does not fit."""
+    with pytest.raises(TypeError, match=words):
+        make_runners(None, kinds)  # type: ignore[arg-type] # these kinds need no tools

@@ -1,0 +1,192 @@
+"""One claimed delivery, carried out: run once, its end judged, and the verdict kept.
+
+Owns what follows from the end of a run: done, again and when, failed, or dead. Must not claim anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Protocol, assert_never
+
+from tracker.domain.records import DeliveryStatus
+from tracker.errors import StoreUnavailable
+from tracker.hooks.base import HookSpec, Runner, RunOutcome, RunResult, encode_event, retry_delay_s
+from tracker.logs import get_logger
+from tracker.store.protocol import AttemptResult
+
+if TYPE_CHECKING:
+    from tracker.clock import Clock
+    from tracker.store.protocol import Announcement, DeliveryJob
+
+log = get_logger(__name__)
+
+RUN_MARGIN_S = 30.0
+"""A runner keeps its time itself; past ``timeout_s`` and this, it is cancelled."""
+LEASE_MARGIN_S = 90.0
+"""A lease outlives ``timeout_s`` by this much: the margin above, and time to keep the result."""
+RECORD_PAUSE_MIN_S, RECORD_PAUSE_MAX_S = 0.1, 5.0
+"""Between attempts to keep a result; grows from one to the other."""
+ERROR_MAX = 500
+"""Characters kept of an error line."""
+
+
+class Outbox(Protocol):
+    """The part of `tracker.store.protocol.Store` that this room uses; see there."""
+
+    async def fan_out(self, match: Callable[[Announcement], Sequence[str]], limit: int, now: datetime) -> int:
+        """Turn committed changes into deliveries."""
+        ...
+
+    async def claim_deliveries(self, hook: str, limit: int, now: datetime, lease_until: datetime) -> list[DeliveryJob]:
+        """Take due deliveries of a hook."""
+        ...
+
+    async def record_attempt(self, delivery_id: str, result: AttemptResult) -> None:
+        """Keep how an attempt ended."""
+        ...
+
+    async def next_delivery_at(self, hooks: Sequence[str]) -> datetime | None:
+        """When the next delivery of these hooks falls due."""
+        ...
+
+
+class Delivery:
+    """A delivery under way.
+
+    Args:
+        job: what was claimed.
+        spec: its hook.
+        runner: runs hooks of this kind.
+        store: where the result is kept.
+        clock: the source of time.
+        draw: numbers from 0 to 1 for the jitter.
+    """
+
+    def __init__(
+        self,
+        job: DeliveryJob,
+        spec: HookSpec,
+        runner: Runner,
+        *,
+        store: Outbox,
+        clock: Clock,
+        draw: Callable[[], float],
+    ) -> None:
+        self.job = job
+        self._spec = spec
+        self._runner = runner
+        self._store = store
+        self._clock = clock
+        self._draw = draw
+        self._cut_short = False
+        self._work: asyncio.Task[RunResult] | None = None
+
+    def cut_short(self) -> None:
+        """End the run; its delivery becomes pending at once. Without effect on a run that has ended."""
+        self._cut_short = True
+        if self._work is not None:
+            self._work.cancel()
+
+    async def carry_out(self) -> None:
+        """Run the hook and keep how it ended; returns when that is on disk, and raises nothing."""
+        result = None if self._cut_short else await self._run()
+        if result is None:
+            now = self._clock.now()
+            verdict = AttemptResult(DeliveryStatus.PENDING, now, now, error="cut short: the tracker stopped")
+        else:
+            verdict = judge_run(self._spec, self.job.attempt, result, self._clock.now(), self._draw())
+        if await self._record(verdict):
+            self._tell(verdict)
+
+    async def _run(self) -> RunResult | None:
+        """How the run ended, None when it was cut short."""
+        work = self._work = asyncio.create_task(self._work_safely(), name=f"run of hook {self._spec.name}")
+        try:
+            await asyncio.wait({work})
+        except asyncio.CancelledError:
+            work.cancel()
+            await asyncio.wait({work})
+            raise
+        if not work.cancelled():
+            return work.result()
+        return None if self._cut_short else RunResult(RunOutcome.RETRY, "the run was cancelled from within")
+
+    async def _work_safely(self) -> RunResult:
+        """Run the hook; whatever goes wrong in the runner itself is one more failed attempt."""
+        try:
+            async with asyncio.timeout(self._spec.timeout_s + RUN_MARGIN_S):
+                return await self._runner.run(self.job, encode_event(self.job), self._spec)
+        except TimeoutError:
+            return RunResult(RunOutcome.RETRY, f"no end within {self._spec.timeout_s:g} s")
+        except Exception as error:
+            log.exception("hook.runner_failed", **self._names())
+            return RunResult(RunOutcome.RETRY, f"the runner failed: {type(error).__name__}: {error}")
+
+    async def _record(self, verdict: AttemptResult) -> bool:
+        """Keep the verdict, however long the store takes; whether it was kept."""
+        pause_s = RECORD_PAUSE_MIN_S
+        while True:
+            try:
+                await self._store.record_attempt(self.job.id, verdict)
+            except StoreUnavailable as error:
+                log.warning("hook.result_delayed", error=str(error), **self._names())
+            except Exception:
+                # nobody can say what is on disk now: at the end of its lease the delivery runs again
+                log.exception("hook.result_lost", **self._names())
+                return False
+            else:
+                return True
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, RECORD_PAUSE_MAX_S)
+
+    def _tell(self, verdict: AttemptResult) -> None:
+        match verdict.status:
+            case DeliveryStatus.SUCCEEDED:
+                log.info("hook.delivered", **self._names())
+            case DeliveryStatus.FAILED:
+                log.warning("hook.failed", error=verdict.error, **self._names())
+            case DeliveryStatus.DEAD:
+                log.error("hook.died", error=verdict.error, **self._names())
+            case _:
+                at = verdict.next_attempt_at or verdict.at
+                retry_in_s = round((at - verdict.at).total_seconds(), 3)
+                log.warning("hook.retried", error=verdict.error, retry_in_s=retry_in_s, **self._names())
+
+    def _names(self) -> dict[str, str | int]:
+        job = self.job
+        return {
+            "hook": job.hook,
+            "delivery": job.id,
+            "task": job.record.task.id,
+            "provider": job.record.task.provider,
+            "hook_event": job.event,
+            "attempt": job.attempt,
+        }
+
+
+def judge_run(spec: HookSpec, attempt: int, result: RunResult, now: datetime, draw: float) -> AttemptResult:
+    """What follows from the end of a run.
+
+    Args:
+        spec: the hook, for its limits.
+        attempt: number of the attempt, 1 or more.
+        result: how the run ended.
+        now: the current time.
+        draw: 0 to 1, for the jitter.
+    """
+    # one line, and without the lone surrogates that an undecodable path brings along: no database takes them
+    error = " ".join(result.error.encode("utf-8", "replace").decode().split())[:ERROR_MAX] if result.error else None
+    match result.outcome:
+        case RunOutcome.SUCCEEDED:
+            return AttemptResult(DeliveryStatus.SUCCEEDED, now, output=result.output)
+        case RunOutcome.FAILED_FOR_GOOD:
+            return AttemptResult(DeliveryStatus.FAILED, now, error=error, output=result.output)
+        case RunOutcome.RETRY:
+            if attempt >= spec.max_attempts and not result.blameless:
+                return AttemptResult(DeliveryStatus.DEAD, now, error=error, output=result.output)
+            next_at = now + timedelta(seconds=retry_delay_s(spec, attempt, result, draw))
+            return AttemptResult(DeliveryStatus.PENDING, now, next_at, error=error, output=result.output)
+        case other:
+            assert_never(other)

@@ -1,0 +1,333 @@
+"""Drains the outbox into hooks: fans committed changes out, claims deliveries, and has them carried out.
+
+Who is authoritative: the store. A delivery exists because its event was committed; it is claimed by lease and run
+at least once. What is kept here in memory (which runs are under way, which hooks are worth a look) may be lost at
+any time. Must not know any kind of hook.
+
+One loop looks for work; one task per claimed delivery does it (`tracker.hooks.delivery`). A hook has its own slots
+(``concurrency``), so one that hangs delays neither another nor the fan-out. All runs together stay within
+``max_running``, but for this: a hook with nothing running may always run one, so that hooks which hang cannot take
+all there is.
+
+Between two looks the loop sleeps until it is woken (a commit announced something, a run ended) or the next delivery
+falls due. Nothing is polled per delivery.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tracker.errors import ConfigError
+from tracker.hooks.base import HookSpec, Runner, make_match
+from tracker.hooks.delivery import LEASE_MARGIN_S, Delivery, Outbox
+from tracker.hooks.dropins import DropIns
+from tracker.logs import get_logger
+
+if TYPE_CHECKING:
+    from tracker.clock import Clock
+
+log = get_logger(__name__)
+
+FAN_OUT_LIMIT = 500
+"""Events looked at in one transaction."""
+MAX_SLEEP_S = 30.0
+"""A look at least this often, whatever was promised: commits of other processes, clocks that were set."""
+FRUITLESS_MIN_S, FRUITLESS_MAX_S = 0.25, 5.0
+"""Wait after a look that failed, or when something is due but nobody gets it; grows from one to the other."""
+END_S = 15.0
+"""How long runs that were told to end, and the keeping of their results, may take at the stop."""
+
+
+class Dispatcher:
+    """Runs hooks.
+
+    Args:
+        store: where deliveries are kept.
+        specs: the configured hooks.
+        runners: one per kind of hook, see `tracker.hooks.registry.make_runners`.
+        clock: the source of time.
+        hooks_dir: directory of dropped scripts, read anew before each fan-out; None for none.
+        draw: numbers from 0 to 1 for the jitter.
+        max_running: runs side by side over all hooks (see the module's text for the one exception).
+
+    Raises:
+        ConfigError: two hooks share a name, or a hook's kind has no runner.
+    """
+
+    def __init__(
+        self,
+        store: Outbox,
+        specs: Sequence[HookSpec],
+        runners: Mapping[str, Runner],
+        clock: Clock,
+        *,
+        hooks_dir: Path | None = None,
+        draw: Callable[[], float] = random.random,
+        max_running: int = 32,
+    ) -> None:
+        self._store = store
+        self._runners = dict(runners)
+        self._clock = clock
+        self._dropins = DropIns(hooks_dir) if hooks_dir is not None else None
+        self._draw = draw
+        self._max_running = max_running
+        self._configured = self._check(specs)
+        self._dropped: dict[str, HookSpec] = {}
+        self._dropins_trouble = ""
+        self._under_way: dict[str, tuple[Delivery, asyncio.Task[None]]] = {}
+        self._busy: Counter[str] = Counter()
+        self._worth_a_look: set[str] = set()
+        self._fan_out_waits = True
+        self._fruitless = 0
+        self._woken = asyncio.Event()
+        self._stopping = False
+        self._loop_task: asyncio.Task[None] | None = None
+        self._last_progress = clock.monotonic()
+
+    @property
+    def last_progress(self) -> float:
+        """When the loop last came round, on the clock's monotonic scale; more than a minute ago means trouble."""
+        return self._last_progress
+
+    @property
+    def specs(self) -> tuple[HookSpec, ...]:
+        """All hooks as of the last look: the configured ones, then those dropped in."""
+        return (*self._configured.values(), *self._dropped.values())
+
+    @property
+    def running(self) -> int:
+        """Deliveries under way now."""
+        return len(self._under_way)
+
+    def start(self) -> None:
+        """Begin to look for work. Called once, on the event loop."""
+        if self._loop_task is not None:
+            raise RuntimeError("the dispatcher was started before")
+        self._last_progress = self._clock.monotonic()
+        self._loop_task = asyncio.create_task(self._loop(), name="hook dispatcher")
+
+    def wake(self) -> None:
+        """Look at once: a commit announced something, or a delivery was made pending by hand. Never blocks."""
+        self._fan_out_waits = True
+        self._woken.set()
+
+    def set_specs(self, specs: Sequence[HookSpec]) -> None:
+        """Replace the configured hooks. Runs under way end under the description that they began with.
+
+        Raises:
+            ConfigError: as for the constructor; the old hooks stay.
+        """
+        self._configured = self._check(specs)
+        self._dropped = {name: spec for name, spec in self._dropped.items() if name not in self._configured}
+        self._worth_a_look.update(self._configured)
+        self.wake()
+
+    async def stop(self, drain_s: float) -> None:
+        """Claim nothing more, let runs end, cut the rest short.
+
+        A run that is cut short keeps its delivery id, and its delivery is pending again at once, whatever the
+        number of its attempts.
+
+        Args:
+            drain_s: how long runs may go on, seconds.
+        """
+        self._stopping = True
+        self._woken.set()
+        await self._wait_for_all(drain_s)
+        for delivery, _ in self._under_way.values():
+            delivery.cut_short()
+        await self._wait_for_all(END_S)
+        left = self._list_tasks()
+        if left:
+            log.error("hook.abandoned", deliveries=list(self._under_way))
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+    async def _wait_for_all(self, within_s: float) -> None:
+        """Wait until the loop and all deliveries have ended, but not longer."""
+        if tasks := self._list_tasks():
+            await asyncio.wait(tasks, timeout=within_s)
+
+    def _list_tasks(self) -> list[asyncio.Task[None]]:
+        tasks = [task for _, task in self._under_way.values()]
+        if self._loop_task is not None:
+            tasks.append(self._loop_task)
+        return [task for task in tasks if not task.done()]
+
+    def _check(self, specs: Sequence[HookSpec]) -> dict[str, HookSpec]:
+        problems = [f"hook {name!r} is there twice" for name, n in Counter(s.name for s in specs).items() if n > 1]
+        problems += [
+            f"hook {spec.name!r}: there is no kind {spec.action.kind!r}; known: {', '.join(self._runners)}"
+            for spec in specs
+            if spec.action.kind not in self._runners
+        ]
+        if problems:
+            raise ConfigError(problems)
+        return {spec.name: spec for spec in specs}
+
+    # -- the loop ------------------------------------------------------------------------------------------
+
+    async def _loop(self) -> None:
+        while not self._stopping:
+            self._woken.clear()
+            try:
+                wait_s = await self._look()
+            except Exception:
+                # whatever it was, the next look starts from what is on disk
+                log.exception("hook.look_failed")
+                self._fan_out_waits = True
+                self._worth_a_look.update(self._all())
+                wait_s = self._fruitless_s()
+            self._last_progress = self._clock.monotonic()
+            await self._sleep(wait_s)
+
+    async def _sleep(self, wait_s: float) -> None:
+        """Sleep until woken; on waking by time alone, everything is looked at again."""
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._woken.wait()
+        except TimeoutError:
+            self._fan_out_waits = True
+            self._worth_a_look.update(self._all())
+
+    async def _look(self) -> float:
+        """Fan out, then claim.
+
+        Returns:
+            Seconds until the next look, unless woken.
+        """
+        trouble: Exception | None = None
+        try:
+            await self._fan_out()
+        except Exception as error:  # noqa: BLE001 - raised again below: what is there already goes on meanwhile
+            trouble = error
+        looked_at, claimed = await self._claim()
+        if trouble is not None:
+            raise trouble
+        if self._woken.is_set():
+            return 0.0
+        idle = [name for name, spec in self._all().items() if self._free_slots(spec) > 0]
+        due_at = await self._store.next_delivery_at(idle) if idle else None
+        if due_at is None:
+            self._fruitless = 0
+            return MAX_SLEEP_S
+        wait_s = (due_at - self._clock.now()).total_seconds()
+        if wait_s > 0:
+            self._fruitless = 0
+            return min(wait_s, MAX_SLEEP_S)
+        self._worth_a_look.update(idle)
+        if claimed or not looked_at.issuperset(idle):
+            return 0.0
+        return self._fruitless_s()
+
+    def _fruitless_s(self) -> float:
+        wait_s = min(FRUITLESS_MIN_S * 2.0 ** min(self._fruitless, 10), FRUITLESS_MAX_S)
+        self._fruitless += 1
+        return wait_s
+
+    async def _fan_out(self) -> None:
+        """Turn a batch of what was announced into deliveries; when more waits, the next look follows at once."""
+        if not self._fan_out_waits:
+            return
+        self._fan_out_waits = False
+        if self._dropins is not None:
+            await self._rescan(self._dropins)
+        named: set[str] = set()
+        try:
+            match = make_match(self.specs, named.add)
+            looked_at = await self._store.fan_out(match, FAN_OUT_LIMIT, self._clock.now())
+        except BaseException:
+            self._fan_out_waits = True
+            raise
+        self._worth_a_look |= named
+        if looked_at >= FAN_OUT_LIMIT:
+            self.wake()
+
+    async def _rescan(self, dropins: DropIns) -> None:
+        """Read the directory of dropped scripts.
+
+        Raises:
+            OSError: it cannot be read for want of something that will come back; nothing is fanned out until
+                then, for a hook that is not seen would miss its events for ever.
+        """
+        try:
+            found = await asyncio.to_thread(dropins.scan, self._configured.keys())
+        except PermissionError as error:
+            # lasting: an operator must act, and the configured hooks must not wait for that
+            if str(error) != self._dropins_trouble:
+                self._dropins_trouble = str(error)
+                log.warning("hook.dropins_unreadable", error=str(error))
+            return
+        self._dropins_trouble = ""
+        found = {name: spec for name, spec in found.items() if name not in self._configured}
+        if found != self._dropped:
+            log.info("hook.dropins_changed", hooks=list(found))
+            self._worth_a_look.update(found)
+            self._dropped = found
+
+    # -- claims --------------------------------------------------------------------------------------------
+
+    async def _claim(self) -> tuple[set[str], int]:
+        """Fill the free slots of the hooks that are worth a look.
+
+        Returns:
+            The hooks that were looked at, and how many deliveries were claimed.
+        """
+        looked_at: set[str] = set()
+        claimed = 0
+        # those with the fewest runs first: when the slots of all are scarce, everybody gets one
+        for name in sorted(self._worth_a_look, key=lambda name: (self._busy[name], self._draw())):
+            if self._stopping:
+                break
+            spec = self._all().get(name)
+            if spec is None:
+                self._worth_a_look.discard(name)
+                continue
+            free = self._free_slots(spec)
+            if free <= 0:
+                continue  # the end of a run will bring it back here
+            now = self._clock.now()
+            lease_until = now + timedelta(seconds=spec.timeout_s + LEASE_MARGIN_S)
+            jobs = await self._store.claim_deliveries(name, free, now, lease_until)
+            if len(jobs) < free:
+                self._worth_a_look.discard(name)
+            looked_at.add(name)
+            claimed += len(jobs)
+            for job in jobs:
+                if job.id in self._under_way:
+                    continue  # its lease ran out while its result could not be kept; that is still being tried
+                runner = self._runners[spec.action.kind]
+                self._begin(Delivery(job, spec, runner, store=self._store, clock=self._clock, draw=self._draw))
+        return looked_at, claimed
+
+    def _begin(self, delivery: Delivery) -> None:
+        job, hook = delivery.job, delivery.job.hook
+        if self._stopping:
+            delivery.cut_short()
+        task = asyncio.create_task(delivery.carry_out(), name=f"hook {hook} {job.id}")
+        self._under_way[job.id] = delivery, task
+        self._busy[hook] += 1
+
+        def finish(_: asyncio.Task[None]) -> None:
+            del self._under_way[job.id]
+            self._busy[hook] -= 1
+            self._worth_a_look.add(hook)
+            self._woken.set()
+
+        task.add_done_callback(finish)
+
+    def _free_slots(self, spec: HookSpec) -> int:
+        """How many runs of a hook may begin now."""
+        busy = self._busy[spec.name]
+        left_of_all = max(self._max_running - len(self._under_way), 0 if busy else 1)
+        return min(spec.concurrency - busy, left_of_all)
+
+    def _all(self) -> dict[str, HookSpec]:
+        return self._configured | self._dropped

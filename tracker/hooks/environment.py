@@ -1,0 +1,98 @@
+"""The environment that a script gets: a short list, built from nothing.
+
+Owns the names of the contract and the limits that keep the environment startable. Must not copy the daemon's own
+environment: it holds API keys.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from tracker.domain.records import task_json
+
+if TYPE_CHECKING:
+    from tracker.store.protocol import DeliveryJob
+
+INHERITED = frozenset({"PATH", "HOME", "LANG", "TMPDIR", "TZ", "USER"})
+"""What a script keeps of the daemon's environment, besides ``LC_*``."""
+
+VALUE_MAX_BYTES = 16 * 1024
+"""Linux refuses to start a program with one variable of 128 KiB (``MAX_ARG_STRLEN``, see execve(2))."""
+LABELS_MAX_BYTES = 48 * 1024
+"""All labels together. The floor for the whole environment with the arguments is 128 KiB (``ARG_MAX``)."""
+
+_NOT_IN_NAMES = re.compile(r"[^A-Z0-9]")
+
+
+def script_environment(job: DeliveryJob, environ: Mapping[str, str]) -> dict[str, str]:
+    """Build the environment of one run.
+
+    Every variable of the contract is always there, empty when there is nothing to say, so that scripts can run
+    under ``set -u``. A text that is too long is cut; an id, a path or a URL that is too long is left empty, for
+    half a URL is worse than none. The whole truth is in the JSON on standard input.
+
+    Args:
+        job: the delivery.
+        environ: the daemon's environment, of which only `INHERITED` is looked at.
+
+    Returns:
+        Names and values without NUL characters, small enough for any execve.
+    """
+    kept = {name: _cut(value) for name, value in environ.items() if name in INHERITED or name.startswith("LC_")}
+    task = task_json(job.record)
+    first = task["outputs"][0] if task["outputs"] else {}
+    return {
+        **kept,
+        **_labels(job.record.labels),
+        "TRACKER_EVENT": job.event,
+        "TRACKER_DELIVERY_ID": job.id,
+        "TRACKER_ATTEMPT": str(job.attempt),
+        "TRACKER_TASK_ID": task["id"],
+        "TRACKER_EXTERNAL_ID": _whole(task["external_id"]),
+        "TRACKER_PROVIDER": task["provider"],
+        "TRACKER_ROUTE": task["route"],
+        "TRACKER_STATUS": task["status"],
+        "TRACKER_REASON": task["reason"] or "",
+        "TRACKER_ERROR_MESSAGE": _cut(_clean((task["error"] or {}).get("message") or "")),
+        "TRACKER_OUTPUT_URL": _whole(first.get("url")),
+        "TRACKER_OUTPUT_PATH": _whole(first.get("path")),
+    }
+
+
+def label_variable(name: str) -> str:
+    """The variable that carries a label: upper case, anything but ASCII letters and digits as ``_``."""
+    return "TRACKER_LABEL_" + _NOT_IN_NAMES.sub("_", name.upper())
+
+
+def _labels(labels: Mapping[str, str]) -> dict[str, str]:
+    """Labels as variables; of two that share one the first by name wins, and what is too much stays out."""
+    shown: dict[str, str] = {}
+    left = LABELS_MAX_BYTES
+    for name in sorted(labels):
+        variable, value = label_variable(name), _cut(_clean(labels[name]))
+        left -= len(variable) + len(value.encode()) + 2
+        if left < 0:
+            break
+        shown.setdefault(variable, value)
+    return shown
+
+
+def _clean(text: str) -> str:
+    """Without NUL, which ends a value, and without lone surrogates, which no encoding takes."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()
+
+
+def _cut(text: str) -> str:
+    """At most `VALUE_MAX_BYTES`, cut between characters."""
+    data = text.encode("utf-8", "surrogateescape")
+    if len(data) <= VALUE_MAX_BYTES:
+        return text
+    return data[:VALUE_MAX_BYTES].decode("utf-8", "ignore")
+
+
+def _whole(text: str | None) -> str:
+    """The text when it fits whole, else nothing."""
+    clean = _clean(text or "")
+    return clean if len(clean.encode()) <= VALUE_MAX_BYTES else ""
