@@ -25,7 +25,7 @@ STAND_INS = {
     "kling": "kling.omni-video",
     "suno_song": "suno.generate",
 }
-"""By family: the route that reads payloads of routes that share its wire format and are not listed themselves."""
+"""By family: the route that reads the payloads of its siblings as long as they are not known themselves."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,6 @@ def read_creation(reply: WireReply, read_accepted: ReadBody, find: FindMeaning) 
         A reading whose ``submission`` is set; ambiguous for whatever cannot be understood.
     """
     answer = decode_answer(reply)
-    fault = answer.fault
     if answer.is_success and answer.body is not None:
         try:
             accepted = read_accepted(answer.body)
@@ -105,8 +104,9 @@ def read_creation(reply: WireReply, read_accepted: ReadBody, find: FindMeaning) 
     meaning = meaning_of(answer.http_status, answer.error, find)
     if meaning is None or meaning.on_create is Submission.AMBIGUOUS:
         if answer.is_success and meaning is None:
-            return _ambiguous(answer, f"HTTP {answer.http_status} with {fault or 'no task id in it'}")
-        return _ambiguous(answer, f"HTTP {answer.http_status}, which leaves open whether the job was taken")
+            return _ambiguous(answer, f"HTTP {answer.http_status} with {answer.fault or 'no task id in it'}")
+        words = " ".join(filter(None, (answer.words.code, answer.words.message)))[:300] or "no error of its own"
+        return _ambiguous(answer, f"HTTP {answer.http_status} with {words}: it leaves open whether the job was taken")
     return Reading(
         submission=meaning.on_create,
         reason=meaning.reason,
@@ -229,9 +229,7 @@ def _ambiguous(answer: Answer, detail: str) -> Reading:
     return Reading(submission=Submission.AMBIGUOUS, error=answer.words, detail=detail)
 
 
-def _trouble(
-    answer: Answer, trouble: Trouble, *, retryable: bool = True, detail: str | None = None
-) -> Reading:
+def _trouble(answer: Answer, trouble: Trouble, *, retryable: bool = True, detail: str | None = None) -> Reading:
     return Reading(
         trouble=trouble,
         error=answer.words,

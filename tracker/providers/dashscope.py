@@ -48,7 +48,7 @@ from tracker.providers.meanings import (
     Meaning,
     failed,
 )
-from tracker.providers.requests import create_call, find_field, optional_text_problem, text_problem
+from tracker.providers.requests import create_call, optional_text_problem, text_problem
 
 if TYPE_CHECKING:
     from tracker.domain.wire import WireReply
@@ -67,6 +67,8 @@ STATUSES = {
     "CANCELLED": Status.FAILED,
 }
 """``output.task_status``; SUSPENDED is not in current documents and never an end."""
+_MATERIAL = ("_url", "_urls", "media")
+"""How the fields of ``input`` end that bring pictures, sounds or videos."""
 _CANCELED = frozenset({"CANCELED", "CANCELLED"})
 _UNKNOWN = "UNKNOWN"
 
@@ -99,25 +101,27 @@ def find_meaning(error: UpstreamError) -> Meaning | None:
 def check_video(request: Mapping[str, Json]) -> list[FieldProblem]:
     """Find what a video request lacks.
 
-    ``input.prompt`` is documented as required, but models that animate a picture take ``input.img_url``
-    alone, so either will do; the upstream has the last word.
+    ``input.prompt`` is documented as required, but models that animate or dub what they are given
+    (``img_url``, ``audio_url`` and further material) also work without words. So a prompt is only missed
+    where there is no material either; the upstream has the last word.
     """
     problems = text_problem(request, "model")
     given = request.get("input")
     if not isinstance(given, Mapping):
-        words = "required: an object" if given is None else f"an object is expected, not {kind_of(given)}"
-        return [*problems, FieldProblem(("request", "input"), words)]
-    if find_field(given, ("prompt",)) is None and find_text(given.get("img_url")) is not None:
-        problems += optional_text_problem(request, "input", "img_url")
-    else:
-        problems += text_problem(request, "input", "prompt")
-        problems += optional_text_problem(request, "input", "img_url")
-    problems += optional_text_problem(request, "input", "audio_url")
+        return [*problems, _object_problem(given, "input", "required: an object")]
+    has_material = any(value for key, value in given.items() if key.endswith(_MATERIAL))
+    problems += (optional_text_problem if has_material else text_problem)(request, "input", "prompt")
+    for field in ("img_url", "audio_url"):
+        problems += optional_text_problem(request, "input", field)
     parameters = request.get("parameters")
     if parameters is not None and not isinstance(parameters, Mapping):
-        words = f"an object is expected, not {kind_of(parameters)}"
-        problems.append(FieldProblem(("request", "parameters"), words))
+        problems.append(_object_problem(parameters, "parameters"))
     return problems
+
+
+def _object_problem(value: Json, field: str, missing: str = "") -> FieldProblem:
+    words = missing if value is None else f"an object is expected, not {kind_of(value)}"
+    return FieldProblem(("request", field), words)
 
 
 def read_create(reply: WireReply) -> Reading:

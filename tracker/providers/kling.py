@@ -98,9 +98,7 @@ def find_meaning(error: UpstreamError) -> Meaning | None:
 
 def check(request: Mapping[str, Json]) -> list[FieldProblem]:
     """Find what a request lacks: ``model_name`` (or ``model``, to be kept aligned with it) and ``prompt``."""
-    named = (
-        "model" if request.get("model_name") is None and request.get("model") is not None else "model_name"
-    )
+    named = "model" if request.get("model_name") is None and request.get("model") is not None else "model_name"
     problems = text_problem(request, named)
     if named == "model_name":
         problems += optional_text_problem(request, "model")
@@ -225,7 +223,8 @@ def _read_reason(task: Mapping[str, Json]) -> UpstreamError | None:
     return find_error({"error": task.get("error")})
 
 
-def _entry(name: str, path: str, asset: str, source: str) -> Entry:
+def entry(name: str, path: str, asset: str, source: str) -> Entry:
+    """One of the sibling routes, which differ by name, path and what they make."""
     return Entry(
         route=Route(
             name=f"kling.{name}",
@@ -248,6 +247,6 @@ def _entry(name: str, path: str, asset: str, source: str) -> Entry:
 
 PROVIDER = Family(
     "kling",
-    (_entry("omni-video", "videos/omni-video", "video", "https://anyint.ai/docs/api-reference/kling-video"),),
+    (entry("omni-video", "videos/omni-video", "video", "https://anyint.ai/docs/api-reference/kling-video"),),
     callback_ids=callback_ids,
 )

@@ -108,7 +108,6 @@ _BY_GATEWAY_CODE: dict[str, Meaning] = {
     "invalid_api_key": AUTH,
     "authentication_error": AUTH,
     "permission_error": ENTITLEMENT,
-    "invalid_request_error": INVALID,
     "model_not_found": NOT_FOUND,
     "rate_limit_exceeded": RATE,
     "rate_limit_error": RATE,
@@ -122,6 +121,8 @@ _POLICY_WORDS = re.compile(
     re.IGNORECASE,
 )
 _TIMEOUT_WORDS = re.compile(r"time[ds]?[\s_-]?out|deadline exceeded", re.IGNORECASE)
+_POLICY_ALSO = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
+"""Statuses under which content rules are reported as well."""
 _ERROR, _SERVER_ERROR = 400, 500
 
 
@@ -144,6 +145,8 @@ def meaning_of(http_status: int, error: UpstreamError | None, find: FindMeaning)
     meaning = find(error) or _BY_GATEWAY_CODE.get(error.code or "")
     if meaning is None:
         meaning = (_by_http(http_status) or BROKEN) if http_status >= _ERROR else INVALID
+        if http_status in _POLICY_ALSO and reads_like_policy(error.message):
+            meaning = POLICY
     if meaning is BROKEN and http_status in {HTTPStatus.SERVICE_UNAVAILABLE, _OVERLOADED}:
         return MAINTENANCE
     if meaning is BROKEN and _TIMEOUT_WORDS.search(f"{error.code} {error.message}"):
@@ -193,6 +196,5 @@ def failed(reading: Reading, error: UpstreamError | None, find: FindMeaning) -> 
         error=error,
         reason=meaning.task_reason if meaning else Reason.GENERATION_FAILED,
         retryable=meaning.retryable if meaning else None,
-        detail=reading.detail
-        or (None if error else f"upstream status {reading.upstream_status}, without a word why"),
+        detail=reading.detail or (None if error else f"upstream status {reading.upstream_status}, without a word why"),
     )

@@ -70,9 +70,7 @@ def poll_by_path(route: Route, external_id: ExternalId) -> WireRequest:
 def poll_by_parameter(route: Route, external_id: ExternalId, *, parameter: str) -> WireRequest:
     """Build a status call that carries the id as a query parameter."""
     method, path = _query_of(route)
-    return WireRequest(
-        method=method, path=path, query=((parameter, external_id),), answer_within_s=POLL_WITHIN_S
-    )
+    return WireRequest(method=method, path=path, query=((parameter, external_id),), answer_within_s=POLL_WITHIN_S)
 
 
 def text_problem(request: Mapping[str, Json], *path: str) -> list[FieldProblem]:

@@ -99,7 +99,7 @@ def read_callback(body: Json, read_news: ReadNews) -> Reading:
     inner = find_object(callback, "data") or callback
     external_id = _find_task_id(callback)
     code = _require_code(callback)
-    phase = require_status(inner, "callbackType", path="data." if inner is not callback else "")
+    phase = require_status(inner, "callbackType", path="data.") or require_status(callback, "callbackType", path="")
     error = _callback_error(callback, inner, code)
     if code is not None and code not in SUCCESS_CODES:
         # the outer code wins: moderation comes as code 400 with the phase "complete"
@@ -129,16 +129,10 @@ def task_error(data: Mapping[str, Json]) -> UpstreamError:
     return UpstreamError(None if code in SUCCESS_CODES else code, message)
 
 
-def _callback_error(
-    callback: Mapping[str, Json], inner: Mapping[str, Json], code: str | None
-) -> UpstreamError | None:
+def _callback_error(callback: Mapping[str, Json], inner: Mapping[str, Json], code: str | None) -> UpstreamError | None:
     """What a callback that turns out to be a failure fails with: ``msg``, or ``data.error``, a plain text."""
     refused = code is not None and code not in SUCCESS_CODES
-    own = (
-        find_text(inner.get("error"))
-        or find_text(inner.get("errorMessage"))
-        or find_text(inner.get("error_message"))
-    )
+    own = find_text(inner.get("error")) or find_text(inner.get("errorMessage")) or find_text(inner.get("error_message"))
     outer = find_text(callback.get("msg")) or find_text(callback.get("message"))
     if outer is not None and outer.lower() in _NO_ERROR_WORDS:
         outer = None

@@ -1,0 +1,81 @@
+"""The three doors of a provider, opened by hand, and payloads with defaults that show only what matters."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from tracker.domain.observation import Reading, Submission
+from tracker.domain.wire import WireReply
+from tracker.providers.base import Provider, Route
+from tracker.providers.registry import Registry
+
+REGISTRY = Registry()
+NOW = datetime(2026, 1, 5, 10, 0, tzinfo=UTC)
+URL = "https://cdn.example.com/1.mp4"
+DASHSCOPE, KLING, SUNO = "dashscope.video", "kling.omni-video", "suno.generate"
+ROUTES = (DASHSCOPE, KLING, SUNO)
+REFUSED, DEFERRED, AMBIGUOUS = Submission.REFUSED, Submission.DEFERRED, Submission.AMBIGUOUS
+
+
+def known(name: str) -> tuple[Route, Provider]:
+    """A route and its provider."""
+    route = REGISTRY.find_route(name)
+    assert route is not None
+    return route, REGISTRY.provider_of(route)
+
+
+def reply(body: object, status: int = 200, **headers: str) -> WireReply:
+    """An HTTP answer; bytes stay as they are, anything else becomes JSON."""
+    raw = body if isinstance(body, bytes) else orjson.dumps(body)
+    return WireReply(status, {key.replace("_", "-"): value for key, value in headers.items()}, raw, NOW)
+
+
+def create(name: str, body: object, status: int = 200, **headers: str) -> Reading:
+    """Read the answer to a create."""
+    route, provider = known(name)
+    return provider.read_create(route, reply(body, status, **headers))
+
+
+def poll(name: str, body: object, status: int = 200, **headers: str) -> Reading:
+    """Read the answer to a poll."""
+    route, provider = known(name)
+    return provider.read_poll(route, reply(body, status, **headers))
+
+
+def callback(name: str, body: object) -> Reading:
+    """Read a callback."""
+    route, provider = known(name)
+    return provider.read_callback(route, body)
+
+
+def urls(reading: Reading) -> list[str | None]:
+    """The URLs of a reading's outputs."""
+    return [output.url for output in reading.outputs]
+
+
+def dashscope_task(status: object, **output: object) -> dict[str, Any]:
+    """A DashScope answer about a task."""
+    return {"request_id": "r", "output": {"task_id": "d-1", "task_status": status, **output}}
+
+
+def kling_task(status: object, **data: object) -> dict[str, Any]:
+    """A Kling answer about a task; its message says SUCCEED whatever happened."""
+    return {"code": 0, "message": "SUCCEED", "data": {"task_id": "k-1", "task_status": status, **data}}
+
+
+def suno_task(status: object, tracks: object = None, **data: object) -> dict[str, Any]:
+    """A Suno answer about a song."""
+    response = None if tracks is None else {"sunoData": tracks}
+    return {
+        "code": 200,
+        "msg": "success",
+        "data": {"taskId": "s-1", "status": status, "response": response, **data},
+    }
+
+
+def suno_news(phase: object, tracks: object = None, **body: object) -> dict[str, Any]:
+    """A wrapped Suno callback."""
+    return {"code": 200, "data": {"callbackType": phase, "task_id": "s-1", "data": tracks}, **body}

@@ -1,0 +1,217 @@
+"""Requests to send, ids in callbacks, and how long an upstream asks to wait."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import orjson
+import pytest
+
+from tests.unit.provider_doors import (
+    DASHSCOPE,
+    KLING,
+    NOW,
+    REGISTRY,
+    ROUTES,
+    SUNO,
+    callback,
+    known,
+    suno_news,
+)
+from tracker.domain.task import ExternalId
+from tracker.domain.wire import WireReply
+from tracker.errors import PayloadInvalid
+from tracker.providers import answers, fields
+
+VALID: dict[str, dict[str, Any]] = {
+    DASHSCOPE: {"model": "wan2.5-t2v-preview", "input": {"prompt": "a sea"}},
+    KLING: {"model_name": "kling-v3-omni", "prompt": "a sea"},
+    SUNO: {"customMode": False, "instrumental": False, "model": "V5", "prompt": "a sea"},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "wrong"),
+    [
+        (DASHSCOPE, {}, []),
+        (DASHSCOPE, {"unheard": {"of": 1}, "parameters": {"size": 1}}, []),
+        (DASHSCOPE, {"model": None}, ["model"]),
+        (DASHSCOPE, {"model": " "}, ["model"]),
+        (DASHSCOPE, {"model": 7, "input": None}, ["model", "input"]),
+        (DASHSCOPE, {"input": "a sea"}, ["input"]),
+        (DASHSCOPE, {"input": {}}, ["input.prompt"]),
+        (DASHSCOPE, {"input": {"prompt": ["a"]}}, ["input.prompt"]),
+        (DASHSCOPE, {"input": {"img_url": "https://cdn.example.com/1.png"}}, []),
+        (DASHSCOPE, {"input": {"img_url": ""}}, ["input.prompt"]),
+        (DASHSCOPE, {"input": {"img_url": 7}}, ["input.img_url"]),
+        (DASHSCOPE, {"parameters": []}, ["parameters"]),
+        (KLING, {}, []),
+        (KLING, {"model_name": None, "model": "kling-v3"}, []),
+        (KLING, {"model_name": None}, ["model_name"]),
+        (KLING, {"model": 7}, ["model"]),
+        (KLING, {"model_name": True, "prompt": None}, ["model_name", "prompt"]),
+        (KLING, {"callback_url": 7}, ["callback_url"]),
+        (SUNO, {}, []),
+        (SUNO, {"model": "V99_TURBO"}, []),
+        (SUNO, {"customMode": None, "instrumental": "no"}, ["customMode", "instrumental"]),
+        (SUNO, {"model": None}, ["model"]),
+        (SUNO, {"prompt": None}, ["prompt"]),
+        (SUNO, {"prompt": None, "instrumental": True}, ["prompt"]),
+        (SUNO, {"customMode": True}, ["style", "title"]),
+        (SUNO, {"customMode": True, "style": "pop", "title": "t", "prompt": None}, ["prompt"]),
+        (SUNO, {"customMode": True, "style": "pop", "title": "t", "prompt": None, "instrumental": True}, []),
+        (SUNO, {"title": 7, "callBackUrl": 8}, ["title", "callBackUrl"]),
+    ],
+)
+def test_requests_are_checked(name: str, change: dict[str, Any], wrong: list[str]) -> None:
+    """Every field that the upstream would surely refuse is named; new models and unknown fields are not."""
+    route, provider = known(name)
+    problems = provider.check_request(route, VALID[name] | change)
+    assert [".".join(map(str, problem.loc)) for problem in problems] == [f"request.{path}" for path in wrong]
+    assert all(problem.msg for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "field"),
+    [
+        (DASHSCOPE, "/dashscope/v1/services/aigc/video-generation/video-synthesis", None),
+        (KLING, "/transtreams/kling/v1/videos/omni-video", "callback_url"),
+        (SUNO, "/suno/generate", "callBackUrl"),
+    ],
+)
+def test_create_calls(name: str, path: str, field: str | None) -> None:
+    """A create is the user's body in canonical order with the callback URL where the family takes one."""
+    route, provider = known(name)
+    request = {**VALID[name], "z": 1, "a": {"y": 1, "x": 2}}
+    before = orjson.dumps(request)
+    call = provider.create_request(route, request, "https://tracker.example.com/callbacks/x/t")
+    assert (call.method, call.path, call.query) == ("POST", path, ())
+    added = {} if field is None else {field: "https://tracker.example.com/callbacks/x/t"}
+    assert call.body == orjson.dumps({**request, **added}, option=orjson.OPT_SORT_KEYS)
+    assert orjson.dumps(request) == before
+    assert provider.create_request(route, request, None).body == orjson.dumps(request, option=orjson.OPT_SORT_KEYS)
+    assert call.headers == ((("X-DashScope-Async", "enable"),) if name == DASHSCOPE else ())
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "query"),
+    [
+        (DASHSCOPE, "/dashscope/v1/tasks/a%2Fb%3F%20c", ()),
+        (KLING, "/transtreams/kling/v1/videos/omni-video/a%2Fb%3F%20c", ()),
+        (SUNO, "/suno/query/task", (("taskId", "a/b? c"),)),
+    ],
+)
+def test_poll_calls(name: str, path: str, query: tuple[tuple[str, str], ...]) -> None:
+    """The id is escaped in a path and left to the client in a query."""
+    route, provider = known(name)
+    call = provider.poll_request(route, ExternalId("a/b? c"))
+    assert (call.method, call.path, call.query, call.body) == ("GET", path, query, None)
+
+
+def test_routes_carry_what_the_contract_says() -> None:
+    """Intervals, callback fields and sources are those of the documents."""
+    found = {route.name: route for route in REGISTRY.routes()}
+    assert {name: found[name].poll_interval_s for name in ROUTES} == {DASHSCOPE: 15, KLING: 10, SUNO: 30}
+    assert {name: found[name].asset for name in ROUTES} == {DASHSCOPE: "video", KLING: "video", SUNO: "song"}
+    assert [name for name in ROUTES if found[name].callback_required] == [SUNO]
+    assert all(route.source.startswith("https://") for route in found.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "ids"),
+    [
+        ("dashscope", {"id": "event", "data": {"task_id": "d"}}, ("d",)),
+        ("kling", {"task_id": "a", "id": "b", "external_task_id": "mine"}, ("a",)),
+        ("kling", {"id": 860260753860210752, "status": "failed"}, ("860260753860210752",)),
+        ("kling", {"code": 0, "data": [{"id": "a"}, {"id": "b"}, {"id": "a"}]}, ("a", "b")),
+        ("suno", {"task_id": "c", "data": {"task_id": "a", "taskId": "b"}}, ("a",)),
+        ("suno", {"task_id": "c", "data": {"taskId": "b"}}, ("b",)),
+        ("suno", {"task_id": "c", "taskId": "d", "data": []}, ("c",)),
+        ("suno", {"taskId": " d "}, ("d",)),
+    ],
+)
+def test_callback_ids(name: str, body: object, ids: tuple[str, ...]) -> None:
+    """The task id is found where the family puts it, normalised, before ids of other things."""
+    provider = REGISTRY.provider_named(name)
+    assert provider is not None
+    assert provider.callback_ids(body) == ids
+
+
+@pytest.mark.parametrize("name", ["dashscope", "kling", "suno"])
+@pytest.mark.parametrize(
+    "body",
+    [None, [], "x", 7, True, {}, {"data": []}, {"data": {}}, {"data": {"task_id": ""}}, {"data": {"task_id": []}}],
+)
+def test_callbacks_without_an_id(name: str, body: object) -> None:
+    """A callback that names no task is invalid."""
+    provider = REGISTRY.provider_named(name)
+    assert provider is not None
+    with pytest.raises(PayloadInvalid):
+        provider.callback_ids(body)
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "path"),
+    [
+        (SUNO, ["complete"], "body"),
+        (SUNO, suno_news("complete", "x"), "data.data"),
+        (SUNO, suno_news("complete", {"a": 1}), "data.data"),
+        (SUNO, suno_news(["complete"]), "data.callbackType"),
+        (SUNO, suno_news("complete", code=True), "code"),
+        (SUNO, {"callbackType": "text", "task_id": False}, "task_id"),
+        (KLING, {"task_id": "k", "task_status": 7}, "task_status"),
+        (KLING, {"task_id": "k", "task_status": "succeed", "task_result": {"videos": "x"}}, "task_result.videos"),
+        (KLING, {"data": "x"}, "data"),
+        (DASHSCOPE, {"data": None}, "data"),
+        (DASHSCOPE, {"data": {"task_id": {}, "task_status": "FAILED"}}, "data.task_id"),
+    ],
+)
+def test_invalid_callbacks_name_the_field(name: str, body: object, path: str) -> None:
+    """What is not as the contract says is refused with the path of the field, not with its value."""
+    with pytest.raises(PayloadInvalid) as caught:
+        callback(name, body)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_ids_are_normalised() -> None:
+    """Whole numbers become text, blanks go, an empty id is none, anything else is invalid."""
+    assert fields.parse_id(123, "id") == "123"
+    assert fields.parse_id(" a ", "id") == "a"
+    assert fields.parse_id("", "id") is None
+    assert fields.parse_id("x" * 512, "id") == "x" * 512
+    junks: tuple[object, ...] = (True, 1.0, [], {}, "x" * 513, "a\tb", "a\x00", ".", "..", 10**5000)
+    for junk in junks:
+        with pytest.raises(PayloadInvalid):
+            fields.parse_id(junk, "id")
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "7"}, 7),
+        ({"retry-after": " 0 "}, 0),
+        ({"retry-after": "99999999999999999999"}, answers.LONGEST_WAIT_S),
+        ({"retry-after": "Mon, 05 Jan 2026 10:00:30 GMT"}, 30),
+        ({"retry-after": "Mon, 05 Jan 2026 10:00:30 GMT", "date": "Mon, 05 Jan 2026 10:00:10 GMT"}, 20),
+        ({"retry-after": "Mon, 05 Jan 2026 09:00:00 GMT"}, 0),
+        ({"retry-after": "Fri, 31 Dec 9999 23:59:59 GMT"}, answers.LONGEST_WAIT_S),
+        ({"retry-after": "Mon, 05 Jan 2026 10:00:30 GMT", "date": "junk"}, 30),
+        ({"retry-after": "-5"}, None),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "²"}, None),
+        ({"retry-after": ""}, None),
+        ({}, None),
+    ],
+)
+def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
+    """Seconds and dates both count; a date from the answer's own clock, else from its arrival."""
+    assert answers.find_retry_after_s(WireReply(429, headers, b"", NOW)) == seconds
+
+
+def test_retry_after_date_without_any_clock() -> None:
+    """A date cannot be counted from nowhere."""
+    headers = {"retry-after": "Mon, 05 Jan 2026 10:00:30 GMT"}
+    assert answers.find_retry_after_s(WireReply(429, headers, b"", None)) is None
+    late = NOW + timedelta(seconds=25)
+    assert answers.find_retry_after_s(WireReply(429, headers, b"", late)) == 5
