@@ -30,7 +30,7 @@ def make_task_id(now: datetime, randomness: bytes) -> TaskId:
     """
     if len(randomness) != RANDOM_BYTES:
         raise ValueError(f"a task id takes {RANDOM_BYTES} random bytes, not {len(randomness)}")
-    number = (int(now.timestamp() * 1000) << 80) | int.from_bytes(randomness, "big")
+    number = (round(now.timestamp() * 1000) << 80) | int.from_bytes(randomness, "big")
     return TaskId("".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5)))
 
 
