@@ -103,15 +103,16 @@ def deadline_of(task: Task, policy: PollPolicy) -> datetime:
     return task.progress_at + timedelta(seconds=policy.deadline_s)
 
 
-def verdict_due(task: Task, now: datetime, policy: PollPolicy) -> Observation | None:
+def verdict_due(task: Task, heard: Observation, policy: PollPolicy) -> Observation | None:
     """The clock's own observation about a task, when one of its times has run out.
 
-    The deadline alone never ends a task that the upstream could not be asked about: after an outage of ours or
-    theirs, a last poll must have been answered, or have failed for the whole not-found grace.
+    Time alone never ends a task that the upstream could not be asked about: after an outage of ours or theirs, a
+    last poll must have been answered now, or polls must have failed for the whole not-found grace. A task whose
+    upstream id was never learnt cannot be asked about; for it, time alone decides.
 
     Args:
         task: the task after its last observation.
-        now: the current time.
+        heard: that observation; its ``observed_at`` is taken as now.
         policy: the numbers for its provider.
 
     Returns:
@@ -119,6 +120,7 @@ def verdict_due(task: Task, now: datetime, policy: PollPolicy) -> Observation | 
     """
     if task.status.is_terminal:
         return None
+    now = heard.observed_at
 
     def passed(since: datetime | None, grace_s: float) -> bool:
         return since is not None and (now - since).total_seconds() >= grace_s
@@ -128,16 +130,20 @@ def verdict_due(task: Task, now: datetime, policy: PollPolicy) -> Observation | 
         if task.submit_state is SubmitState.AMBIGUOUS and passed(task.progress_at, policy.submit_retry_s):
             return _verdict(task, now, Reason.SUBMIT_UNKNOWN, "no answer and no callback ever told what became of it")
         return None
-    if passed(task.missing_output_since, policy.missing_output_grace_s):
+    if heard.source is not Source.POLL and task.external_id is not None:
+        return None  # a poll is due anyway, and may know better
+    not_found = heard.reading.trouble is Trouble.NOT_FOUND
+    asked_in_vain = task.poll_trouble_since is not None and not passed(
+        task.poll_trouble_since, policy.not_found_grace_s
+    )
+    if passed(task.missing_output_since, policy.missing_output_grace_s) and (not_found or not asked_in_vain):
         return _verdict(
             task, now, Reason.MISSING_OUTPUT, f"no output {policy.missing_output_grace_s:g} s after success"
         )
-    if passed(task.not_found_since, policy.not_found_grace_s):
+    if not_found and passed(task.not_found_since, policy.not_found_grace_s):
         return _verdict(task, now, Reason.NOT_FOUND, f"id unknown upstream for {policy.not_found_grace_s:g} s")
-    if now >= deadline_of(task, policy) and task.polls:
-        asked_in_vain = task.poll_trouble_since is not None
-        if not asked_in_vain or passed(task.poll_trouble_since, policy.not_found_grace_s):
-            return _verdict(task, now, Reason.EXPIRED, f"no progress for {policy.deadline_s:g} s")
+    if now >= deadline_of(task, policy) and not asked_in_vain:
+        return _verdict(task, now, Reason.EXPIRED, f"no progress for {policy.deadline_s:g} s")
     return None
 
 
@@ -181,6 +187,8 @@ def next_due(task: Task, observation: Observation, *, confirm: bool, moved: bool
             due = now + timedelta(seconds=first_s)
         elif confirm:
             due = now
+        elif task.due_at is not None and task.due_at <= now:
+            return task.due_at  # it waits for its poll already; a stream of news must not put that off for ever
         elif moved or task.due_at is None:
             # news by callback: ask again a little later, from the start of the interval
             due = now + timedelta(seconds=poll_interval_s(0, pace))
@@ -215,10 +223,20 @@ def _due_after_end(task: Task, observation: Observation, *, confirm: bool, pace:
     now = observation.observed_at
     if confirm:
         return now
-    came_late = observation.source is Source.CALLBACK
-    pollable = observation.reading.status in {Status.PENDING, Status.RUNNING} and now < deadline_of(task, pace.policy)
-    if came_late and pollable:
-        return now + timedelta(seconds=pace.policy.min_interval_s)
-    if observation.source is Source.POLL and pollable:
+    if not _is_worth_asking(task, observation, pace.policy):
+        return None
+    if observation.source is Source.POLL:
         return now + timedelta(seconds=poll_interval_s(task.poll_step, pace))
-    return None
+    return now + timedelta(seconds=pace.policy.min_interval_s)
+
+
+def _is_worth_asking(task: Task, observation: Observation, policy: PollPolicy) -> bool:
+    """Whether a task given up may still bring its result: the upstream is at work on it, or could not be asked."""
+    reading = observation.reading
+    if observation.source in {Source.CLOCK, Source.OPERATOR} or observation.observed_at >= deadline_of(task, policy):
+        return False
+    if reading.status is Status.SUCCEEDED:  # still without an output
+        return (observation.observed_at - task.progress_at).total_seconds() < policy.missing_output_grace_s
+    at_work = reading.status in {Status.PENDING, Status.RUNNING} or reading.submission is Submission.ACCEPTED
+    not_asked = observation.source is Source.POLL and reading.trouble not in {None, Trouble.NOT_FOUND}
+    return at_work or not_asked

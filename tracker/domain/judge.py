@@ -68,12 +68,11 @@ def judge(task: Task, observation: Observation, seen: Callable[[str], bool], pac
     Returns:
         At least one step; a second one when a deadline or grace of the task has run out.
     """
-    now = observation.observed_at
     steps: list[Step] = []
-    if observation.source is not Source.CLOCK or observation.reading is not NOTHING:
+    if observation.source is not Source.CLOCK or observation.reading != NOTHING:
         steps.append(_take_in(task, observation, seen, pace))
         task = steps[-1].task
-    verdict = _submit_verdict(task, observation, pace) or verdict_due(task, now, pace.policy)
+    verdict = _submit_verdict(task, observation, pace) or verdict_due(task, observation, pace.policy)
     if verdict is not None:
         steps.append(_take_in(task, verdict, seen, pace))
     elif not steps:

@@ -160,13 +160,17 @@ def decide(task: Task, observation: Observation, now: datetime) -> Decision:
     )
     if foreign:
         return Decision(Outcome.CONFLICT, task, f"speaks of another upstream task ({reading.external_id}); not applied")
-    learnt, announces = _learn_acceptance(task, reading, now)
+    learnt, announces = _learn_acceptance(task, observation, now)
     return _decide_status(learnt, observation, now, announces)
 
 
-def _learn_acceptance(task: Task, reading: Reading, now: datetime) -> tuple[Task, tuple[HookEvent, ...]]:
+def _learn_acceptance(task: Task, observation: Observation, now: datetime) -> tuple[Task, tuple[HookEvent, ...]]:
     """Take in what any provider word implies: the upstream has the task, and under which id."""
-    if task.external_id is not None or reading.external_id is None:
+    reading = observation.reading
+    told = task.submit_state is SubmitState.ACCEPTED
+    # a callback came to an address that only the upstream knows: it has the task, even where it names no id
+    called = observation.source is Source.CALLBACK and reading.status is not None and not told
+    if task.external_id is not None or not (called or reading.external_id is not None):
         return task, ()
     learnt = evolve(
         task,
@@ -175,7 +179,7 @@ def _learn_acceptance(task: Task, reading: Reading, now: datetime) -> tuple[Task
         submitted_at=task.submitted_at or now,
         progress_at=now,
     )
-    return learnt, () if task.status.is_terminal else (HookEvent.SUBMITTED,)
+    return learnt, () if told or task.status.is_terminal else (HookEvent.SUBMITTED,)
 
 
 def _decide_submission(task: Task, observation: Observation, now: datetime) -> Decision:
@@ -190,7 +194,7 @@ def _decide_submission(task: Task, observation: Observation, now: datetime) -> D
                 submitted_at=task.submitted_at or now,
                 progress_at=task.progress_at if told else now,
             )
-            if told and task.external_id != reading.external_id and reading.external_id is not None:
+            if told and reading.external_id is not None and task.external_id not in {None, reading.external_id}:
                 return Decision(
                     Outcome.CONFLICT,
                     accepted,
@@ -252,7 +256,8 @@ def _decide_status(task: Task, observation: Observation, now: datetime, announce
         return _decide_nothing_said(task, reading, announces)
     if status is Status.SUCCEEDED and not reading.outputs:
         return _decide_missing_output(task, observation, now, announces)
-    if status.is_terminal and not observation.believed and not task.status.is_terminal:
+    open_to_news = not task.status.is_terminal or (task.is_given_up and status is Status.SUCCEEDED)
+    if status.is_terminal and not observation.believed and open_to_news:
         return Decision(_heard(announces), task, f"says {status}; a poll must confirm it", announces, confirm=True)
     move = TABLE[standing_of(task), status]
     if task.status.is_terminal and observation.source in {Source.CLOCK, Source.OPERATOR}:
@@ -303,9 +308,9 @@ def _decide_missing_output(
             return Decision(
                 Outcome.IGNORED,
                 task,
-                "says SUCCEEDED without an output; asking once more",
+                "says SUCCEEDED without an output; given up all the same",
                 announces,
-                confirm=True,
+                confirm=observation.source is not Source.POLL,  # a poll that asked for a poll would never end
             )
         if standing is Standing.SUCCEEDED:
             return Decision(Outcome.DUPLICATE, task, "says SUCCEEDED, as known", announces)
@@ -328,7 +333,7 @@ def _come_forward(task: Task, reading: Reading, now: datetime, announces: tuple[
             Outcome.STALE, task, f"says stage {reading.stage}, but {task.stage} is known already", announces
         )
     stage = reading.stage or task.stage
-    progress = max((p for p in (task.progress, reading.progress) if p is not None), default=None)
+    progress = max((min(max(p, 0), 100) for p in (task.progress, reading.progress) if p is not None), default=None)
     outputs = reading.outputs if len(reading.outputs) > len(task.outputs) else task.outputs
     if (status, stage, progress, outputs) == (task.status, task.stage, task.progress, task.outputs):
         return Decision(Outcome.APPLIED, task, f"says {reading.status}, as known", announces)
@@ -379,6 +384,7 @@ def _end(task: Task, observation: Observation, now: datetime, announces: tuple[H
         reason=reason,
         error=reading.error,
         retryable=retryable,
+        submit_state=SubmitState.REFUSED if task.submit_state is SubmitState.QUEUED else task.submit_state,
         finished_at=now,
         progress_at=now,
     )
