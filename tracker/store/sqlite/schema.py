@@ -34,6 +34,8 @@ class FileLock:
     """
 
     def __init__(self, database: Path) -> None:
+        # the real name: a symbolic link or another spelling of the path leads to the same lock
+        database = database.resolve()
         self._path = database.with_name(database.name + ".lock")
         self._handle: int | None = None
 
@@ -77,6 +79,7 @@ def connect_writer(path: Path) -> sqlite3.Connection:
         StoreUnusable: newer, foreign, damaged, or not writable; the file is left as it was.
     """
     try:
+        _look_first(path)
         connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000, cached_statements=256)
     except sqlite3.Error as error:
         raise StoreUnusable(f"{path}: cannot be opened ({error}); check the path and its permissions") from error
@@ -98,6 +101,27 @@ def connect_writer(path: Path) -> sqlite3.Connection:
             f"{path}: cannot be used ({error}); check free space, permissions and the file itself"
         ) from error
     return connection
+
+
+def _look_first(path: Path) -> None:
+    """Refuse a file that is not for us through a connection that cannot write.
+
+    One that can would bring a left-over write-ahead log into the file as it closes. Without such a log the file is
+    read as it lies there, so that not even a side file appears next to it.
+
+    Raises:
+        StoreUnusable: newer, foreign or damaged.
+    """
+    if not path.exists():
+        return
+    path = path.resolve()  # SQLite puts its log beside the real file
+    log = path.with_name(path.name + "-wal")
+    has_log = log.exists() and log.stat().st_size > 0
+    connection = sqlite3.connect(reader_uri(path) + ("" if has_log else "&immutable=1"), uri=True)
+    try:
+        _recognise(connection, path)
+    finally:
+        connection.close()
 
 
 def check_readable(path: Path) -> None:

@@ -143,6 +143,12 @@ BEGIN
     SELECT RAISE(ABORT, 'a task begins PENDING');
 END;
 
+CREATE TRIGGER tasks_are_not_replaced BEFORE INSERT ON tasks
+WHEN EXISTS (SELECT 1 FROM tasks WHERE id = NEW.id OR idempotency_key = NEW.idempotency_key)
+BEGIN
+    SELECT RAISE(ABORT, 'a task is never replaced');
+END;
+
 CREATE TRIGGER tasks_succeeded_is_final BEFORE UPDATE OF status, outputs, reason, finished_at ON tasks
 WHEN OLD.status = 'SUCCEEDED'
  AND (NEW.status <> 'SUCCEEDED' OR NEW.outputs = '[]' OR NEW.finished_at IS NOT OLD.finished_at)
@@ -185,6 +191,13 @@ CREATE TRIGGER events_are_append_only BEFORE UPDATE OF
     seq, task_id, at, source, stage, outcome, from_status, to_status, detail, dedupe_key, reading, announces ON events
 BEGIN
     SELECT RAISE(ABORT, 'events are append-only');
+END;
+
+CREATE TRIGGER events_are_not_replaced BEFORE INSERT ON events
+WHEN EXISTS (SELECT 1 FROM events WHERE seq = NEW.seq)
+  OR EXISTS (SELECT 1 FROM events WHERE task_id = NEW.task_id AND dedupe_key = NEW.dedupe_key)
+BEGIN
+    SELECT RAISE(ABORT, 'events are append-only: none is replaced');
 END;
 
 CREATE TRIGGER events_of_unfinished_tasks_stay BEFORE DELETE ON events
