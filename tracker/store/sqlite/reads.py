@@ -20,7 +20,6 @@ from tracker.store.sqlite.rows import (
     event_from,
     from_ms,
     moment_of,
-    placeholders,
     record_from,
     to_ms,
 )
@@ -49,6 +48,15 @@ _LANES = """
     SELECT account, provider, (SELECT min(due_at) FROM tasks WHERE tasks.account = lanes.account
                                AND tasks.provider = lanes.provider AND due_at IS NOT NULL) AS oldest
     FROM lanes WHERE oldest <= ? ORDER BY oldest
+"""
+
+_NEXT_DELIVERY = """
+    SELECT due_at FROM deliveries AS mine
+    WHERE hook = ? AND due_at IS NOT NULL AND NOT EXISTS (
+        SELECT 1 FROM deliveries AS earlier
+        WHERE earlier.task_id = mine.task_id AND earlier.hook = mine.hook AND earlier.due_at IS NOT NULL
+          AND (earlier.seq < mine.seq OR (earlier.seq = mine.seq AND earlier.rowid < mine.rowid)))
+    ORDER BY due_at LIMIT 1
 """
 
 
@@ -148,14 +156,9 @@ class SqliteReader:
         return [Lane(account, provider, moment_of(oldest)) for account, provider, oldest in rows]
 
     async def next_delivery_at(self, hooks: Sequence[str]) -> datetime | None:
-        """When the next delivery of one of these hooks falls due."""
-        if not hooks:
-            return None
-        rows = await self._rows(
-            f"SELECT min(due_at) FROM deliveries WHERE due_at IS NOT NULL AND hook IN ({placeholders(hooks)})",
-            hooks,
-        )
-        return from_ms(rows[0][0])
+        """When the next delivery of one of these hooks falls due; one that waits for an earlier one does not count."""
+        moments = [await self._rows(_NEXT_DELIVERY, (hook,)) for hook in hooks]
+        return from_ms(min((rows[0][0] for rows in moments if rows), default=None))
 
     async def stats(self, now: datetime) -> dict[str, Any]:
         """Counts by status, provider and reason; queue depths; the oldest due poll."""
@@ -203,10 +206,10 @@ def _conditions(wanted: TaskFilter) -> tuple[list[str], list[Any]]:
     if wanted.q:
         where.append(
             "(instr(lower(id || ' ' || coalesce(external_id, '') || ' ' || coalesce(model, '') || ' '"
-            " || coalesce(error_code, '') || ' ' || coalesce(error_message, '')), ?) > 0"
-            " OR instr(lower((SELECT body FROM requests WHERE task_id = tasks.id)), ?) > 0)"
+            " || coalesce(error_code, '') || ' ' || coalesce(error_message, '')), lower(?)) > 0"
+            " OR instr(lower((SELECT body FROM requests WHERE task_id = tasks.id)), lower(?)) > 0)"
         )
-        parameters += [wanted.q.lower()] * 2
+        parameters += [wanted.q] * 2
     if wanted.since is not None:
         where.append("created_at >= ?")
         parameters.append(to_ms(wanted.since))
