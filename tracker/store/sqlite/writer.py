@@ -137,14 +137,16 @@ class Writer:
 
     def _answer(self, batch: list[_Item]) -> None:
         self.last_commit = time.monotonic()
-        self._on_commit([item.answer for item in batch if item.error is None])
-        for item in batch:
-            if item.future.done():  # its caller went away; the change is on disk all the same
-                continue
-            if item.error is None:
-                item.future.set_result(item.answer)
-            else:
-                item.future.set_exception(item.error)
+        try:
+            self._on_commit([item.answer for item in batch if item.error is None])
+        finally:  # a listener that fails is the loop's to report; nobody waits for ever because of it
+            for item in batch:
+                if item.future.done():  # its caller went away; the change is on disk all the same
+                    continue
+                if item.error is None:
+                    item.future.set_result(item.answer)
+                else:
+                    item.future.set_exception(item.error)
 
 
 def _commit(connection: sqlite3.Connection, batch: list[_Item]) -> None:
@@ -155,7 +157,7 @@ def _commit(connection: sqlite3.Connection, batch: list[_Item]) -> None:
             batch[0].error = _translated(error)
             return
         for item in batch:
-            item.answer = None
+            item.answer = item.error = None
             _commit(connection, [item])
 
 
@@ -163,7 +165,13 @@ def _transact(connection: sqlite3.Connection, batch: list[_Item]) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         for item in batch:
-            item.answer = item.work(connection)
+            written = connection.total_changes
+            try:
+                item.answer = item.work(connection)
+            except StoreError as error:
+                if connection.total_changes != written:
+                    raise
+                item.error = error  # an ordinary refusal, such as an unknown task: the others need not run again
         connection.execute("COMMIT")
     except BaseException:
         # a full disk may have rolled the transaction back by itself
@@ -175,7 +183,8 @@ def _transact(connection: sqlite3.Connection, batch: list[_Item]) -> None:
 def _translated(error: Exception) -> Exception:
     if isinstance(error, StoreError):
         return error
-    if isinstance(error, sqlite3.OperationalError):
+    # besides the operational ones, a damaged file is told by the plain class
+    if isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError:
         unavailable = StoreUnavailable(f"the database cannot take a write now: {error}")
         unavailable.__cause__ = error
         return unavailable
