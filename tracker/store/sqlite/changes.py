@@ -183,8 +183,9 @@ def _find_repeated(db: sqlite3.Connection, new: NewTask) -> TaskRecord | None:
             raise IdempotencyConflict(
                 f"the idempotency key {new.idempotency_key!r} was used with another payload, for task {record.task.id}"
             )
-        first = record.task.submit_state is SubmitState.QUEUED and record.task.submit_attempts == 0
-        if (first or record.task.submit_state is SubmitState.SENDING) and not record.task.status.is_terminal:
+        decided = record.task.submit_attempts - (record.task.submit_state is SubmitState.SENDING)
+        unsent = record.task.submit_state in {SubmitState.QUEUED, SubmitState.SENDING}
+        if unsent and not decided and not record.task.status.is_terminal:
             raise SubmitInFlight(f"task {record.task.id} with this idempotency key is being submitted right now")
         return record
     if new.external_id is not None:
@@ -261,7 +262,8 @@ def nudge(
         (*external_ids, provider),
     ).fetchall()
     if not rows:
-        _park(db, provider, external_ids[0], payload, now)
+        for external_id in external_ids:
+            _park(db, provider, external_id, payload, now)
         return Nudged((), known=False)
     wanted = tuple(TaskId(row[0]) for row in rows if row[1] in {"PENDING", "RUNNING"} or _given_up(row[2]))
     db.executemany(

@@ -108,10 +108,11 @@ def _told(db: sqlite3.Connection, seq: int, task_id: str) -> tuple[TaskRecord, d
 
 
 def record_attempt(db: sqlite3.Connection, delivery_id: str, result: AttemptResult) -> None:
-    """Keep how an attempt ended."""
+    """Keep how an attempt ended; a word from an attempt that outlived its lease undoes no end."""
     again = result.status is DeliveryStatus.PENDING
     db.execute(
-        "UPDATE deliveries SET status = ?, due_at = ?, error = ?, output = ?, finished_at = ? WHERE id = ?",
+        "UPDATE deliveries SET status = ?, due_at = ?, error = ?, output = ?, finished_at = ?"
+        " WHERE id = ? AND status = 'running'",
         (
             result.status.value,
             to_ms(result.next_attempt_at or result.at) if again else None,
