@@ -1,0 +1,347 @@
+"""Callbacks over HTTP: what each is answered, what is on disk by then, and what garbage costs."""
+
+import asyncio
+import gzip
+import json
+import tracemalloc
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.integration.server_rig import EXTERNAL_ID, Rig, problem_of, running
+from tracker.domain.ids import RANDOM_BYTES, make_task_id
+from tracker.domain.records import Json
+from tracker.domain.task import Status
+from tracker.errors import SignatureInvalid
+
+SONG = {"id": "clip-1", "audio_url": "https://cdn.example.com/song/1.mp3", "title": "Summer Breeze"}
+JSON = {"Content-Type": "application/json"}
+
+
+def song(phase: str = "complete", task_id: str = EXTERNAL_ID, **track: Json) -> bytes:
+    """A callback body as the gateway documents it."""
+    return json.dumps({"callbackType": phase, "task_id": task_id, "data": [{**SONG, **track}]}).encode()
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    """The surface, believing tokens."""
+    async with running(tmp_path, max_callback_bytes=4096) as rig:
+        yield rig
+
+
+async def post(rig: Rig, path: str, body: bytes, headers: Mapping[str, str] = JSON) -> tuple[int, str]:
+    """Send a callback; the status and the outcome."""
+    async with rig.client.post(path, data=body, headers=headers) as response:
+        return response.status, (await response.json())["outcome"]
+
+
+# -- with a token ------------------------------------------------------------------------------------------
+
+
+async def test_a_callback_is_on_disk_when_it_is_answered(rig: Rig) -> None:
+    """200 applied, and a reader sees the task ended, its event and its payload."""
+    task_id = await rig.make_task()
+    assert await post(rig, rig.address(task_id), song()) == (200, "applied")
+    record = await rig.store.get_task(task_id)
+    assert record.task.status is Status.SUCCEEDED
+    assert record.result["task_id"] == EXTERNAL_ID
+    events = await rig.store.list_events(task_id)
+    assert [(event.source, event.outcome) for event in events] == [("callback", "applied")]
+
+
+async def test_the_same_news_again_is_a_duplicate(rig: Rig) -> None:
+    """Retries of a provider are answered, and change nothing."""
+    task_id = await rig.make_task()
+    await post(rig, rig.address(task_id), song())
+    assert await post(rig, rig.address(task_id), song()) == (200, "duplicate")
+
+
+async def test_older_news_is_stale(rig: Rig) -> None:
+    """A first stage after the end."""
+    task_id = await rig.make_task()
+    await post(rig, rig.address(task_id), song())
+    assert await post(rig, rig.address(task_id), song("text", audio_url="")) == (200, "stale")
+
+
+async def test_news_of_another_upstream_task_is_a_conflict(rig: Rig) -> None:
+    """The token says whose callback it is; a body that names another is not applied."""
+    task_id = await rig.make_task()
+    assert await post(rig, rig.address(task_id), song(task_id="someone-else")) == (200, "conflict")
+    assert (await rig.store.get_task(task_id)).task.status is Status.PENDING
+
+
+async def test_a_callback_before_the_submit_answer_teaches_the_id(rig: Rig) -> None:
+    """The create is still on its way; the callback is applied all the same."""
+    task_id = await rig.make_task(external_id=None)
+    assert await post(rig, rig.address(task_id), song("first")) == (200, "applied")
+    assert (await rig.store.get_task(task_id)).task.external_id == EXTERNAL_ID
+
+
+async def test_a_callback_that_says_nothing_makes_the_tracker_poll(rig: Rig) -> None:
+    """An unknown phase is no news, but a reason to ask."""
+    task_id = await rig.make_task()
+    assert await post(rig, rig.address(task_id), song("mastering")) == (202, "polling")
+    assert await rig.is_due(task_id)
+
+
+async def test_a_callback_that_says_nothing_of_an_ended_task_is_stale(rig: Rig) -> None:
+    """There is nothing left to ask."""
+    task_id = await rig.make_task()
+    await rig.end_task(task_id)
+    assert await post(rig, rig.address(task_id), song("mastering")) == (200, "stale")
+
+
+async def test_with_trust_confirm_only_a_poll_ends_a_task(tmp_path: Path) -> None:
+    """The end is heard, not believed; progress still is."""
+    async with running(tmp_path, trust="confirm") as rig:
+        task_id = await rig.make_task()
+        assert await post(rig, rig.address(task_id), song("first")) == (200, "applied")
+        assert await post(rig, rig.address(task_id), song()) == (202, "polling")
+        assert (await rig.store.get_task(task_id)).task.status is Status.RUNNING
+        assert await rig.is_due(task_id)
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "", "nonsense"])
+async def test_a_wrong_content_type_is_accepted(rig: Rig, content_type: str) -> None:
+    """What counts is that it is JSON."""
+    task_id = await rig.make_task()
+    answer = await post(rig, rig.address(task_id), song(), {"Content-Type": content_type})
+    assert answer == (200, "applied")
+
+
+async def test_a_compressed_callback_is_read(rig: Rig) -> None:
+    """Content-Encoding: gzip."""
+    task_id = await rig.make_task()
+    headers = {**JSON, "Content-Encoding": "gzip"}
+    assert await post(rig, rig.address(task_id), gzip.compress(song()), headers) == (200, "applied")
+
+
+async def test_a_callback_in_pieces_is_read_whole(rig: Rig) -> None:
+    """A slow sender's body arrives in several chunks."""
+    task_id = await rig.make_task()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        body = song()
+        for start in range(0, len(body), 50):
+            yield body[start : start + 50]
+            await asyncio.sleep(0)
+
+    async with rig.client.post(rig.address(task_id), data=pieces()) as response:
+        assert (response.status, await response.json()) == (200, {"outcome": "applied"})
+
+
+async def test_secrets_in_a_callback_are_not_kept(rig: Rig) -> None:
+    """The payload in the history has passed the redactor."""
+    task_id = await rig.make_task()
+    await post(rig, rig.address(task_id), song(prompt="sk-known-secret"))
+    (event,) = await rig.store.list_events(task_id)
+    assert "sk-known-secret" not in json.dumps(event.payload)
+
+
+async def test_a_callback_of_a_task_that_is_gone_is_stale_and_kept(rig: Rig) -> None:
+    """Retention removes only what has ended: its address stays good, and nobody is told to disable it."""
+    task_id = make_task_id(rig.clock.now(), bytes(RANDOM_BYTES))
+    assert await post(rig, rig.address(task_id), song()) == (200, "stale")
+    ((provider, status, why, body),) = await rig.rejected()
+    assert (provider, status) == ("suno", 200)
+    assert task_id in why
+    assert EXTERNAL_ID in body
+
+
+async def test_when_the_store_cannot_take_it_the_sender_is_told_to_come_again(rig: Rig) -> None:
+    """503 with Retry-After: nothing was acknowledged, so nothing is lost."""
+    task_id = await rig.make_task()
+    rig.store.broken = True
+    for path in (rig.address(task_id), "/callbacks/suno"):
+        async with rig.client.post(path, data=song()) as response:
+            assert int(response.headers["Retry-After"]) > 0
+            await problem_of(response, 503)
+    rig.store.broken = False
+    assert await post(rig, rig.address(task_id), song()) == (200, "applied")
+
+
+# -- without a token ---------------------------------------------------------------------------------------
+
+
+async def test_without_a_token_nothing_is_believed(rig: Rig) -> None:
+    """The task is polled now, and that is all."""
+    task_id = await rig.make_task()
+    assert await post(rig, "/callbacks/suno", song()) == (202, "polling")
+    assert (await rig.store.get_task(task_id)).task.status is Status.PENDING
+    assert await rig.is_due(task_id)
+
+
+async def test_without_a_token_an_unknown_task_is_parked(rig: Rig) -> None:
+    """When it is registered later, it is polled at once."""
+    assert await post(rig, "/callbacks/suno", song()) == (202, "parked")
+    task_id = await rig.make_task()
+    assert await rig.is_due(task_id)
+
+
+async def test_floods_without_a_token_are_slowed_down(rig: Rig) -> None:
+    """Anybody can send them; beyond a burst they are told to come again."""
+    statuses = []
+    for _ in range(1001):
+        async with rig.client.post("/callbacks/suno", data=b"?") as response:
+            statuses.append(response.status)
+    assert statuses == [400] * 1000 + [429]
+    rig.clock.advance(1.0)
+    assert await post(rig, "/callbacks/suno", song()) == (202, "parked")
+
+
+# -- rejected ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"not json",
+        b"\xff\xfe{}",
+        b'{"task_id": "\\ud800"}',
+        b"[" * 3000,
+        b"NaN",
+        b"null",
+        b"[]",
+        b'"complete"',
+        b'{"callbackType": 7, "task_id": ["x"], "data": "?"}',
+    ],
+)
+@pytest.mark.parametrize("with_token", [True, False])
+async def test_malformed_bodies_are_refused_and_kept(rig: Rig, body: bytes, with_token: bool) -> None:
+    """400, kept for inspection; who holds the token makes the tracker ask instead."""
+    task_id = await rig.make_task()
+    path = rig.address(task_id) if with_token else "/callbacks/suno"
+    async with rig.client.post(path, data=body, headers=JSON) as response:
+        problem = await problem_of(response, 400)
+    assert "Traceback" not in problem["detail"]
+    ((provider, status, _why, _kept),) = await rig.rejected()
+    assert (provider, status) == ("suno", 400)
+    assert await rig.is_due(task_id) is with_token
+
+
+async def test_failing_to_keep_does_not_hide_the_answer(rig: Rig) -> None:
+    """The store is down and the body is garbage: the sender learns about the garbage."""
+    task_id = await rig.make_task()
+    rig.store.broken = True
+    async with rig.client.post(rig.address(task_id), data=b"{") as response:
+        await problem_of(response, 400)
+
+
+async def test_garbage_in_masses_is_kept_in_moderation(rig: Rig) -> None:
+    """Every one is answered; what is written and logged of them is bounded."""
+    task_id = await rig.make_task()
+    for _ in range(80):
+        async with rig.client.post(rig.address(task_id), data=b"{") as response:
+            assert response.status == 400
+    assert len(await rig.rejected()) == 50
+
+
+async def test_bad_tokens_are_not_found(rig: Rig) -> None:
+    """Wrong, cut, foreign, odd: 404, without a look into the store for the task."""
+    task_id = await rig.make_task()
+    good = rig.address(task_id)
+    mac = good.rpartition(".")[2]
+    bad = [
+        good[:-1],
+        good.replace("/suno/", "/kling/"),
+        good.replace(mac, "0" * 32),
+        good.replace("generate", "extend"),
+        "/callbacks/suno/x",
+        "/callbacks/suno/..",
+        "/callbacks/suno/%00%ff.a.b",
+        "/callbacks/suno/" + "x" * 4000,
+        "/callbacks/suno/ü.b.c",
+        "/callbacks/nobody/x",
+        "/callbacks/nobody",
+    ]
+    for path in bad:
+        async with rig.client.post(path, data=song()) as response:
+            await problem_of(response, 404)
+    assert (await rig.store.get_task(task_id)).task.callbacks == 0
+    assert {(provider, status) for provider, status, _, _ in await rig.rejected()} == {("suno", 404), ("kling", 404)}
+
+
+@pytest.mark.parametrize("declared", [True, False])
+async def test_a_body_that_is_too_large_is_refused_and_the_task_polled(rig: Rig, declared: bool) -> None:
+    """413 whether or not the size was said beforehand; the news is fetched instead."""
+    task_id = await rig.make_task()
+    body = song(padding="x" * 5000)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield body
+
+    async with rig.client.post(rig.address(task_id), data=body if declared else pieces()) as response:
+        problem = await problem_of(response, 413)
+    assert "4096" in problem["detail"]
+    assert await rig.is_due(task_id)
+    ((_, status, _, _),) = await rig.rejected()
+    assert status == 413
+
+
+async def test_a_bomb_is_refused_without_unfolding_it(rig: Rig) -> None:
+    """Fifty MiB in fifty KiB: 413, and memory stays small."""
+    task_id = await rig.make_task()
+    bomb = gzip.compress(b" " * (50 << 20))
+    headers = {**JSON, "Content-Encoding": "gzip"}
+
+    async def undeclared() -> AsyncIterator[bytes]:
+        yield bomb  # without Content-Length, only what it unfolds to betrays it
+
+    tracemalloc.start()
+    try:
+        async with rig.client.post(rig.address(task_id), data=undeclared(), headers=headers) as response:
+            await problem_of(response, 413)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 << 20
+
+
+@pytest.mark.parametrize(("encoding", "body"), [("gzip", b"no gzip"), ("deflate", b"\xff\xff\xff"), ("gzip", b"")])
+async def test_a_body_that_does_not_decompress_is_malformed(rig: Rig, encoding: str, body: bytes) -> None:
+    """400, not 500."""
+    task_id = await rig.make_task()
+    headers = {**JSON, "Content-Encoding": encoding}
+    async with rig.client.post(rig.address(task_id), data=body, headers=headers) as response:
+        await problem_of(response, 400)
+
+
+async def test_a_bad_signature_is_refused(tmp_path: Path) -> None:
+    """Where a scheme is configured, the raw body is checked before it is read; the answer tells nothing."""
+    checked = []
+
+    def check(provider: str, headers: Mapping[str, str], body: bytes) -> None:
+        checked.append((provider, headers.get("webhook-id"), body))
+        if headers.get("webhook-signature") != "right":
+            raise SignatureInvalid("the signature is another one")
+
+    async with running(tmp_path, check_signature=check) as rig:
+        task_id = await rig.make_task()
+        async with rig.client.post(rig.address(task_id), data=b"{", headers={"webhook-id": "1"}) as response:
+            problem = await problem_of(response, 401)
+        assert "another" not in problem["detail"]
+        assert (await rig.store.get_task(task_id)).task.callbacks == 0
+        assert await post(rig, rig.address(task_id), song(), {"webhook-signature": "right"}) == (200, "applied")
+    assert checked[0] == ("suno", "1", b"{")
+
+
+async def test_every_other_method_is_refused(rig: Rig) -> None:
+    """405 with Allow."""
+    task_id = await rig.make_task()
+    for path in (rig.address(task_id), "/callbacks/suno"):
+        for method in ("GET", "PUT", "DELETE", "PATCH"):
+            async with rig.client.request(method, path, data=song()) as response:
+                assert response.headers["Allow"] == "POST"
+                await problem_of(response, 405)
+
+
+async def test_callbacks_want_no_api_token(tmp_path: Path) -> None:
+    """Providers do not have it."""
+    async with running(tmp_path, api_token="t0ken") as rig:
+        task_id = await rig.make_task()
+        assert await post(rig, rig.address(task_id), song()) == (200, "applied")
+        assert await post(rig, "/callbacks/suno", song()) == (202, "polling")

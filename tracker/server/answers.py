@@ -1,0 +1,100 @@
+"""What every answer looks like: JSON, or RFC 9457 problem details, with the same few headers.
+
+Owns response construction. Must not know tasks or the store.
+
+Source: https://www.rfc-editor.org/rfc/rfc9457 (read 2026-11).
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+from aiohttp import web
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from tracker.domain.records import Json
+    from tracker.errors import FieldProblem
+
+HEADERS: Final[Mapping[str, str]] = {
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+    "Server": "tracker",
+}
+"""On every answer. ``Server`` names the program instead of its libraries and their versions."""
+_JSON_HEADERS: Final = {**HEADERS, "Content-Type": "application/json"}
+_PROBLEM_HEADERS: Final = {**HEADERS, "Content-Type": "application/problem+json"}
+RETRY_AFTER_S: Final = 2
+"""What a sender is told when the store cannot take a write: short, since writes mostly fail for a moment."""
+
+
+class Problem(Exception):
+    """An error answer, raised by whoever finds it.
+
+    Args:
+        status: HTTP status.
+        slug: what kind of problem, the last part of its ``type``.
+        detail: what is wrong and how to mend it, one or two sentences.
+        errors: wrong fields, for bad input.
+        headers: further response headers.
+    """
+
+    def __init__(
+        self,
+        status: HTTPStatus,
+        slug: str,
+        detail: str,
+        *,
+        errors: Iterable[FieldProblem] = (),
+        headers: Mapping[str, str] | None = None,
+        **members: Json,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.headers = headers or {}
+        self.body: dict[str, Any] = {
+            "type": f"urn:tracker:problem:{slug}",
+            "title": status.phrase,
+            "status": status.value,
+            "detail": detail,
+            **members,
+        }
+        listed = [{"loc": list(error.loc), "msg": error.msg} for error in errors]
+        if listed:
+            self.body["errors"] = listed
+
+    def response(self) -> web.Response:
+        """The answer."""
+        return web.Response(
+            status=self.status.value,
+            body=orjson.dumps(self.body),
+            headers={**_PROBLEM_HEADERS, **self.headers},
+        )
+
+
+def json_answer(
+    value: Json, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """A JSON answer."""
+    return web.Response(status=status.value, body=orjson.dumps(value), headers={**_JSON_HEADERS, **(headers or {})})
+
+
+def bad_input(errors: Iterable[FieldProblem]) -> Problem:
+    """422: understood, but wrong; every wrong field at once."""
+    listed = list(errors)
+    detail = "; ".join(f"{'.'.join(map(str, error.loc))}: {error.msg}" for error in listed[:3])
+    more = f"; and {len(listed) - 3} more" if len(listed) > 3 else ""  # noqa: PLR2004
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-input", detail + more, errors=listed)
+
+
+def store_unavailable() -> Problem:
+    """503: nothing was written; the same request may simply come again."""
+    return Problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "store-unavailable",
+        "The store cannot take this now; nothing was written. Send it again a little later.",
+        headers={"Retry-After": str(RETRY_AFTER_S)},
+    )

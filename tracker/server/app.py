@@ -1,0 +1,152 @@
+"""Puts the HTTP surface together: a router over the table of operations, and one guard around every handler.
+
+Owns which error becomes which answer. There is no middleware, and nothing stands around the callback doors but
+their own `try`: what every request would pay for is paid by those who need it.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import orjson
+from aiohttp import web
+from aiohttp.typedefs import Handler as WebHandler
+
+from tracker.errors import (
+    DeliveryNotFound,
+    IdempotencyConflict,
+    RequestInvalid,
+    StoreUnavailable,
+    SubmitInFlight,
+    TaskNotFound,
+)
+from tracker.logs import get_logger
+from tracker.server.access import check_access
+from tracker.server.answers import HEADERS, RETRY_AFTER_S, Problem, bad_input, store_unavailable
+from tracker.server.bodies import MAX_API_BYTES
+from tracker.server.callbacks import CallbackDoors
+from tracker.server.openapi import describe
+from tracker.server.operations import OPERATIONS, Operation
+
+if TYPE_CHECKING:
+    from tracker.server.services import Services
+
+log = get_logger(__name__)
+
+OPENAPI_PATH = "/openapi.json"
+
+
+def make_app(services: Services) -> web.Application:
+    """The web application.
+
+    Run it without aiohttp's access log, with ``handler_cancellation`` off (a client that goes away must not stop
+    a submit) and with a short ``lingering_time`` (what an oversized body still sends is only thrown away).
+
+    Args:
+        services: what the handlers call.
+    """
+    # bodies are read by `bodies.read_body` with limits of their own; this one only backs them up
+    app = web.Application(client_max_size=MAX_API_BYTES)
+    doors = CallbackDoors(services)
+    door_of = {"receive_callback": doors.with_token, "receive_hint": doors.without_token}
+    for operation in OPERATIONS:
+        handler = _guarded(services, operation) if operation.handler else _caught(door_of[operation.name])
+        if operation.method == "GET":
+            app.router.add_get(operation.path, handler)
+        else:
+            app.router.add_route(operation.method, operation.path, handler)
+    app.router.add_get(OPENAPI_PATH, _fixed(orjson.dumps(describe(OPERATIONS))))
+    app.router.add_route("*", "/{rest:.*}", _caught(_nowhere(services)))
+    return app
+
+
+def _guarded(services: Services, operation: Operation) -> WebHandler:
+    """An API handler: let in, called, its errors told."""
+    handler = operation.handler
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        if not operation.is_open:
+            check_access(request, services.api_token())
+        assert handler is not None  # noqa: S101  callbacks come in by their own doors
+        return await handler(services, request)
+
+    return _caught(handle)
+
+
+def _caught(handler: WebHandler) -> WebHandler:
+    """Every error as problem details."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except Problem as problem:
+            return problem.response()
+        except ConnectionError:
+            raise  # nobody is there any more to be told anything
+        except Exception as error:  # noqa: BLE001  the request boundary: logged, or an expected one
+            return _problem_of(error, request).response()
+
+    return handle
+
+
+def _problem_of(error: Exception, request: web.Request) -> Problem:
+    match error:
+        case RequestInvalid():
+            return bad_input(error.problems)
+        case TaskNotFound():
+            return Problem(HTTPStatus.NOT_FOUND, "unknown-task", "No task has this id.")
+        case DeliveryNotFound():
+            return Problem(HTTPStatus.NOT_FOUND, "unknown-delivery", "No delivery has this id.")
+        case IdempotencyConflict():
+            return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "idempotency-conflict", f"{error}.")
+        case SubmitInFlight():
+            headers = {"Retry-After": str(RETRY_AFTER_S)}
+            return Problem(HTTPStatus.CONFLICT, "submit-in-flight", f"{error}.", headers=headers)
+        case StoreUnavailable():
+            log.warning("request.not_taken", method=request.method, route=_route_of(request), why=str(error))
+            return store_unavailable()
+        case _:
+            log.error("request.failed", method=request.method, route=_route_of(request), exc_info=error)
+            return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "The tracker failed; its log says why.")
+
+
+def _route_of(request: web.Request) -> str:
+    """The pattern of the path: the path itself may hold a callback token."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else ""
+
+
+def _nowhere(services: Services) -> WebHandler:
+    """What no operation answers: 404, or 405 where another method would be."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        if request.path.startswith("/v1/"):
+            check_access(request, services.api_token())
+        allowed: set[str] = set()
+        catch_all = request.match_info.route.resource
+        for resource in request.app.router.resources():
+            if resource is not catch_all:
+                allowed |= (await resource.resolve(request))[1]
+        if allowed:
+            listed = ", ".join(sorted(allowed))
+            raise Problem(
+                HTTPStatus.METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                f"{request.method} is not for this path; it takes {listed}.",
+                headers={"Allow": listed},
+            )
+        raise Problem(
+            HTTPStatus.NOT_FOUND, "unknown-path", f"There is nothing here; {OPENAPI_PATH} lists what there is."
+        )
+
+    return handle
+
+
+def _fixed(body: bytes) -> WebHandler:
+    headers = {**HEADERS, "Content-Type": "application/json"}
+
+    async def handle(_request: web.Request) -> web.StreamResponse:
+        return web.Response(body=body, headers=headers)
+
+    return handle

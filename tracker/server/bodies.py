@@ -1,0 +1,123 @@
+"""Request bodies: read within bounds, decoded once, told apart when they are wrong.
+
+Owns size and depth limits. Must not know what a body means.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+import orjson
+
+from tracker.server.answers import Problem
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from tracker.domain.records import Json
+
+MAX_API_BYTES: Final = 32 * 1024 * 1024
+"""Requests may carry images inline, as base64."""
+MAX_DEPTH: Final = 100
+"""Deeper JSON is no request: it would only run some later walk out of stack."""
+
+
+class BodyTooLarge(Exception):
+    """The body is larger than allowed, as sent or once decompressed.
+
+    Attributes:
+        head: what was read of it.
+    """
+
+    def __init__(self, head: bytes) -> None:
+        super().__init__("the body is too large")
+        self.head = head
+
+
+class BodyUnreadable(Exception):
+    """The body was cut off, or cannot be decompressed."""
+
+
+async def read_body(request: web.Request, max_bytes: int) -> bytes:
+    """The whole body, decompressed as it streams in; never more than a little over ``max_bytes`` in memory.
+
+    Raises:
+        BodyTooLarge: it goes beyond ``max_bytes``.
+        BodyUnreadable: it cannot be read to its end.
+    """
+    length = request.content_length
+    if length is not None and length > max_bytes:
+        raise BodyTooLarge(b"")
+    content = request.content
+    try:
+        body = await content.readany()
+        if content.at_eof() and len(body) <= max_bytes:
+            return body  # nearly always: a callback arrives in one piece
+        pieces = bytearray(body)
+        while len(pieces) <= max_bytes:
+            body = await content.readany()
+            if not body:
+                return bytes(pieces)
+            pieces += body
+    except ConnectionError:
+        raise
+    except Exception as error:  # whatever the server's parser put into the stream: bad chunks, bad gzip
+        raise BodyUnreadable("the body cannot be read to its end") from error
+    raise BodyTooLarge(bytes(pieces))
+
+
+async def read_json(request: web.Request) -> Json:
+    """The decoded body of an API request.
+
+    Raises:
+        Problem: 413 too large, 400 unreadable or no JSON.
+    """
+    try:
+        body = await read_body(request, MAX_API_BYTES)
+    except BodyTooLarge:
+        raise too_large(MAX_API_BYTES) from None
+    except BodyUnreadable as error:
+        raise malformed(str(error)) from None
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise malformed(json_words(error)) from None
+    if _is_deeper(value, MAX_DEPTH):
+        raise malformed(f"the JSON is nested more than {MAX_DEPTH} levels deep")
+    return value
+
+
+def json_words(error: orjson.JSONDecodeError) -> str:
+    """What is wrong with a JSON text and where, without a piece of the text."""
+    return f"the body is not JSON: {error.msg.partition(': line ')[0]} (line {error.lineno}, column {error.colno})"
+
+
+def malformed(why: str) -> Problem:
+    """400: no JSON."""
+    return Problem(HTTPStatus.BAD_REQUEST, "malformed", f"{why[:1].upper()}{why[1:]}.")
+
+
+def too_large(max_bytes: int) -> Problem:
+    """413, whatever the size was as sent: what counts is the size once decompressed."""
+    return Problem(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "too-large",
+        f"The body is larger than {max_bytes} bytes (decompressed).",
+    )
+
+
+def _is_deeper(value: Json, levels: int) -> bool:
+    """Whether lists and objects are nested deeper than ``levels``; walks level by level, without recursion."""
+    level = [value]
+    for _ in range(levels + 1):
+        deeper: list[Json] = []
+        for item in level:
+            if isinstance(item, dict):
+                deeper += item.values()
+            elif isinstance(item, list):
+                deeper += item
+        if not deeper:
+            return False
+        level = deeper
+    return True

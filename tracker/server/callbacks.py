@@ -1,0 +1,202 @@
+"""The callback doors: the hot path of the daemon.
+
+Owns what a provider is answered, and when: 2xx only once what follows from its callback is on disk. Must not
+decide what a callback means (the provider reads, the reconciler applies), nor believe one without a token.
+
+A good token whose task is gone (retention removed it; only ended tasks are removed) is answered ``200 stale``.
+404 would say that the address is wrong, and providers disable addresses for that; 202 would promise that something
+follows, and nothing will. The body is kept for inspection and the log says so, since the other way to get here is
+a database that was restored from a backup older than the task.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+import orjson
+from aiohttp import web
+
+from tracker.domain.observation import Observation, Source
+from tracker.domain.transitions import Outcome
+from tracker.errors import PayloadInvalid, SignatureInvalid, StoreUnavailable, TaskNotFound
+from tracker.logs import get_logger
+from tracker.server.answers import HEADERS, RETRY_AFTER_S, Problem, store_unavailable
+from tracker.server.bodies import BodyTooLarge, BodyUnreadable, json_words, malformed, read_body, too_large
+from tracker.server.rejections import Rejections
+from tracker.server.throttle import Throttle
+
+if TYPE_CHECKING:
+    from tracker.domain.records import Json
+    from tracker.domain.tokens import TokenBearer
+    from tracker.providers.base import Provider
+    from tracker.server.services import Services
+    from tracker.store.protocol import Applied
+
+log = get_logger(__name__)
+
+NUDGES_PER_S: Final = 500.0
+NUDGE_BURST: Final = 1000.0
+"""Callbacks without a token cost writes and polls, and anybody can send them: so many are taken, of all senders."""
+
+_HEADERS: Final = {**HEADERS, "Content-Type": "application/json"}
+_OUTCOMES: Final = {
+    outcome: orjson.dumps({"outcome": outcome.value})
+    for outcome in (Outcome.APPLIED, Outcome.DUPLICATE, Outcome.STALE, Outcome.CONFLICT)
+}
+_PARKED: Final = orjson.dumps({"outcome": "parked"})
+_POLLING: Final = orjson.dumps({"outcome": "polling"})
+_UNKNOWN: Final = "No callback of this tracker has this address."
+
+
+class CallbackDoors:
+    """The handlers; errors leave them as `Problem`.
+
+    Args:
+        services: what they call.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._believed = services.trust == "token"
+        self._rejections = Rejections(services)
+        self._nudges = Throttle(services.clock, NUDGES_PER_S, NUDGE_BURST)
+
+    async def with_token(self, request: web.Request) -> web.Response:
+        """A callback to the address that was handed out for one task.
+
+        Raises:
+            Problem: see the interface of callbacks.
+        """
+        services = self._services
+        provider_name = request.match_info["provider"]
+        bearer = services.tokens.verify(provider_name, request.match_info["token"])
+        if bearer is None:
+            raise await self._unknown(request, provider_name)
+        route = services.registry.find_route(bearer.route)
+        if route is None:  # its provider's file was removed: the token is ours all the same
+            await self._nudge_bearer(bearer)
+            return _heard(_POLLING)
+        try:
+            body, value = await self._read(request, provider_name)
+            try:
+                reading = services.registry.provider_of(route).read_callback(route, value)
+            except PayloadInvalid as error:
+                raise await self._rejections.malformed(provider_name, str(error), body) from None
+        except Problem:
+            await self._nudge_bearer(bearer)  # who holds the token had something to say: ask instead
+            raise
+        observation = Observation(
+            bearer.task_id,
+            Source.CALLBACK,
+            services.clock.now(),
+            reading,
+            services.redact(body),
+            self._believed,
+        )
+        try:
+            applied = await services.reconciler.apply(observation)
+        except StoreUnavailable as error:
+            raise self._not_taken(provider_name, error) from None
+        except TaskNotFound:
+            await self._rejections.keep(provider_name, HTTPStatus.OK, f"task {bearer.task_id} is gone", body)
+            return _done(Outcome.STALE)
+        return self._answer(applied)
+
+    async def without_token(self, request: web.Request) -> web.Response:
+        """A callback that anybody may have sent: it only makes the tracker ask.
+
+        Raises:
+            Problem: see the interface of callbacks.
+        """
+        services = self._services
+        provider_name = request.match_info["provider"]
+        provider = services.registry.provider_named(provider_name)
+        if provider is None:
+            raise await self._unknown(request, provider_name)
+        if not self._nudges.admits():
+            raise Problem(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                "too-many-callbacks",
+                "Too many callbacks without a token. Send it again a little later.",
+                headers={"Retry-After": str(RETRY_AFTER_S)},
+            )
+        body, value = await self._read(request, provider_name)
+        return await self._nudge(provider, body, value)
+
+    async def _read(self, request: web.Request, provider_name: str) -> tuple[bytes, Json]:
+        """The body, raw and decoded; whatever the Content-Type says."""
+        max_bytes = self._services.max_callback_bytes
+        try:
+            body = await read_body(request, max_bytes)
+        except BodyTooLarge as error:
+            status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+            await self._rejections.keep(provider_name, status, f"larger than {max_bytes} bytes", error.head)
+            raise too_large(max_bytes) from None
+        except BodyUnreadable as error:
+            raise malformed(str(error)) from None
+        check = self._services.check_signature
+        if check is not None:
+            try:
+                check(provider_name, request.headers, body)
+            except SignatureInvalid as error:
+                status = HTTPStatus.UNAUTHORIZED
+                await self._rejections.keep(provider_name, status, str(error), body)
+                raise Problem(status, "bad-signature", "The signature of this callback does not hold.") from None
+        try:
+            return body, orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            raise await self._rejections.malformed(provider_name, json_words(error), body) from None
+
+    async def _nudge(self, provider: Provider, body: bytes, value: Json) -> web.Response:
+        services = self._services
+        try:
+            ids = provider.callback_ids(value)
+        except PayloadInvalid as error:
+            raise await self._rejections.malformed(provider.name, str(error), body) from None
+        try:
+            nudged = await services.store.nudge(provider.name, ids, services.redact(body), services.clock.now())
+        except StoreUnavailable as error:
+            raise self._not_taken(provider.name, error) from None
+        return _heard(_POLLING if nudged.known else _PARKED)
+
+    async def _nudge_bearer(self, bearer: TokenBearer) -> None:
+        """Have the task polled, since its callback could not be read; what prevents that must not hide the answer."""
+        try:
+            await self._services.store.poll_now(bearer.task_id, self._services.clock.now())
+        except (StoreUnavailable, TaskNotFound) as error:
+            log.warning("callback.not_nudged", task=bearer.task_id, why=str(error))
+
+    async def _unknown(self, request: web.Request, provider_name: str) -> Problem:
+        """404; the body is kept as far as it was small, the token never."""
+        if self._services.registry.provider_named(provider_name) is not None:
+            try:
+                body = await read_body(request, self._services.max_callback_bytes)
+            except BodyTooLarge as error:
+                body = error.head
+            except BodyUnreadable:
+                body = b""
+            await self._rejections.keep(provider_name, HTTPStatus.NOT_FOUND, "the token is not ours", body)
+        return Problem(HTTPStatus.NOT_FOUND, "unknown-callback", _UNKNOWN)
+
+    def _not_taken(self, provider_name: str, error: StoreUnavailable) -> Problem:
+        log.warning("callback.not_taken", provider=provider_name, why=str(error))
+        return store_unavailable()
+
+    def _answer(self, applied: Applied) -> web.Response:
+        outcome = applied.outcome
+        if outcome is Outcome.IGNORED:
+            # it said nothing: of a task that goes on, a poll will; of one that has ended, it is old news
+            ended = applied.task.status.is_terminal and not applied.confirm
+            return _done(Outcome.STALE) if ended else _heard(_POLLING)
+        if outcome is Outcome.APPLIED and applied.confirm and not self._believed:
+            return _heard(_POLLING)
+        return _done(outcome)
+
+
+def _done(outcome: Outcome) -> web.Response:
+    return web.Response(body=_OUTCOMES[outcome], headers=_HEADERS)
+
+
+def _heard(body: bytes) -> web.Response:
+    return web.Response(status=202, body=body, headers=_HEADERS)

@@ -1,0 +1,115 @@
+"""``/openapi.json``: the table of operations in the words of OpenAPI 3.1.
+
+Owns the translation. Must not describe anything that the table does not hold.
+
+Source: https://spec.openapis.org/oas/v3.1.0 (read 2026-11).
+"""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from tracker import __version__
+from tracker.server import models
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tracker.server.operations import Operation, Parameter
+
+_REF: Final = "#/components/schemas/{model}"
+_PATH_PARAMETER: Final = re.compile(r"{(\w+)}")
+
+
+def describe(operations: Iterable[Operation]) -> dict[str, Any]:
+    """The OpenAPI document of these operations."""
+    listed = list(operations)
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in listed:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "tracker",
+            "version": __version__,
+            "description": "Follows paid asynchronous media jobs to their end.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": _schemas(listed),
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _operation(operation: Operation) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "operationId": operation.name,
+        "summary": operation.summary,
+        "tags": [operation.tag],
+        "responses": _responses(operation),
+        # both: without a configured token, programs on the same machine need none
+        "security": [] if operation.is_open else [{"token": []}, {}],
+    }
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in _PATH_PARAMETER.findall(operation.path)
+    ] + [_parameter(parameter) for parameter in operation.parameters]
+    if parameters:
+        described["parameters"] = parameters
+    if operation.bodies:
+        schema = {"oneOf": [_ref(model) for model in operation.bodies]}
+        described["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+    elif operation.any_body:
+        described["requestBody"] = {"required": True, "content": {"application/json": {"schema": {}}}}
+    return described
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "name": parameter.name,
+        "in": parameter.place,
+        "description": parameter.description,
+        "schema": dict(parameter.schema),
+    }
+    if parameter.schema.get("type") == "object":
+        described |= {"style": "form", "explode": True}
+    return described
+
+
+def _responses(operation: Operation) -> dict[str, Any]:
+    responses = {
+        str(status.value): {
+            "description": status.phrase,
+            "content": {"application/json": {"schema": _ref(model)}},
+        }
+        for status, model in operation.answers.items()
+    }
+    problems = {*operation.problems, HTTPStatus.INTERNAL_SERVER_ERROR}
+    if not operation.is_open:
+        problems |= {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
+    for status in sorted(problems):
+        responses[str(status.value)] = {
+            "description": status.phrase,
+            "content": {"application/problem+json": {"schema": _ref(models.ProblemView)}},
+        }
+    return responses
+
+
+def _ref(model: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": _REF.format(model=model.__name__)}
+
+
+def _schemas(operations: list[Operation]) -> dict[str, Any]:
+    """The schema of every model that is named, and of those inside them."""
+    named: list[type[BaseModel]] = [models.ProblemView]
+    for operation in operations:
+        named += [*operation.bodies, *operation.answers.values()]
+    _, document = models_json_schema([(model, "validation") for model in named], ref_template=_REF)
+    schemas: dict[str, Any] = document["$defs"]
+    return schemas

@@ -1,0 +1,261 @@
+"""Every route of the API, once: the router and ``/openapi.json`` are both made from this table.
+
+Owns what is called by which method and path, and what it may answer. Must not handle anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp import web
+from pydantic import BaseModel
+
+from tracker.domain.task import Reason, Status
+from tracker.server import models, submitting, system, tasks
+from tracker.server.queries import DEFAULT_LIMIT, LABEL_PREFIX, MAX_LIMIT, MAX_WAIT_S
+
+if TYPE_CHECKING:
+    from tracker.server.services import Services
+
+Handler = Callable[["Services", web.Request], Awaitable[web.Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A query parameter or a request header.
+
+    Attributes:
+        schema: its JSON schema.
+        place: ``query`` or ``header``.
+    """
+
+    name: str
+    schema: Mapping[str, Any]
+    description: str
+    place: str = "query"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method of one path.
+
+    Attributes:
+        handler: None for callbacks, which have a door of their own.
+        answers: status -> model of the answer.
+        problems: statuses that are answered with problem details, besides those of every call.
+        bodies: the forms of the request body.
+        is_open: it wants no token.
+    """
+
+    method: str
+    path: str
+    name: str
+    summary: str
+    handler: Handler | None
+    answers: Mapping[HTTPStatus, type[BaseModel]]
+    problems: tuple[HTTPStatus, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+    bodies: tuple[type[BaseModel], ...] = ()
+    any_body: bool = False
+    is_open: bool = False
+    tag: str = field(default="tasks")
+
+
+_OK = HTTPStatus.OK
+_CREATED = HTTPStatus.CREATED
+_ACCEPTED = HTTPStatus.ACCEPTED
+_MALFORMED = HTTPStatus.BAD_REQUEST
+_UNAUTHORIZED = HTTPStatus.UNAUTHORIZED
+_MISSING = HTTPStatus.NOT_FOUND
+_CONFLICT = HTTPStatus.CONFLICT
+_TOO_LARGE = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+_WRONG = HTTPStatus.UNPROCESSABLE_ENTITY
+_TOO_MANY = HTTPStatus.TOO_MANY_REQUESTS
+_UNAVAILABLE = HTTPStatus.SERVICE_UNAVAILABLE
+
+_TEXT: Final = {"type": "string", "minLength": 1}
+_MOMENT: Final = {"type": "string", "format": "date-time"}
+_FILTERS: Final = (
+    Parameter("status", {"type": "string", "enum": [status.value for status in Status]}, "Where it stands."),
+    Parameter("provider", _TEXT, "Family of routes."),
+    Parameter("route", _TEXT, "Full route name."),
+    Parameter("account", _TEXT, "Configured account."),
+    Parameter("reason", {"type": "string", "enum": [reason.value for reason in Reason]}, "Why it FAILED."),
+    Parameter(
+        "labels",
+        {"type": "object", "additionalProperties": {"type": "string"}},
+        f"Each label as a parameter of its own: {LABEL_PREFIX}NAME=VALUE.",
+    ),
+    Parameter("q", _TEXT, "Text looked for in ids, model, error and request."),
+    Parameter("since", _MOMENT, "Created at or after."),
+    Parameter("until", _MOMENT, "Created before."),
+    Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}, "Page size."),
+    Parameter("cursor", _TEXT, "next_cursor of the page before."),
+)
+_WAIT: Final = Parameter(
+    "wait",
+    {"type": "number", "minimum": 0, "maximum": MAX_WAIT_S},
+    "Seconds: answer when the task has ended, or when they are over.",
+)
+_SUBMIT_HEADERS: Final = (
+    Parameter("Idempotency-Key", _TEXT, "The same key never makes a second upstream job.", "header"),
+    Parameter("Prefer", _TEXT, "respond-async: 202 as soon as the intent is on disk.", "header"),
+)
+
+OPERATIONS: Final[tuple[Operation, ...]] = (
+    Operation(
+        "POST",
+        "/v1/tasks",
+        "create_task",
+        "Create a job upstream and follow it, or follow one that was created elsewhere",
+        submitting.create_task,
+        {_CREATED: models.TaskView, _ACCEPTED: models.TaskView, _OK: models.TaskView},
+        (_MALFORMED, _CONFLICT, _TOO_LARGE, _WRONG, _UNAVAILABLE),
+        _SUBMIT_HEADERS,
+        (models.SubmitBody, models.RegisterBody),
+    ),
+    Operation(
+        "GET",
+        "/v1/tasks",
+        "list_tasks",
+        "List tasks, newest first",
+        tasks.list_tasks,
+        {_OK: models.TaskPage},
+        (_WRONG, _UNAVAILABLE),
+        _FILTERS,
+    ),
+    Operation(
+        "GET",
+        "/v1/tasks/{id}",
+        "get_task",
+        "One task, at once or when it has ended",
+        tasks.get_task,
+        {_OK: models.TaskView},
+        (_MISSING, _WRONG, _UNAVAILABLE),
+        (_WAIT,),
+    ),
+    Operation(
+        "GET",
+        "/v1/tasks/{id}/events",
+        "list_events",
+        "The history of a task, oldest first",
+        tasks.list_events,
+        {_OK: models.EventList},
+        (_MISSING, _WRONG, _UNAVAILABLE),
+    ),
+    Operation(
+        "GET",
+        "/v1/tasks/{id}/deliveries",
+        "list_deliveries",
+        "The hook runs of a task, oldest first",
+        tasks.list_deliveries,
+        {_OK: models.DeliveryList},
+        (_MISSING, _WRONG, _UNAVAILABLE),
+        tag="hooks",
+    ),
+    Operation(
+        "GET",
+        "/v1/tasks/{id}/why",
+        "explain_task",
+        "Why a task is where it is, and what happens next",
+        tasks.explain_task,
+        {_OK: models.WhyView},
+        (_MISSING, _WRONG, _UNAVAILABLE),
+    ),
+    Operation(
+        "POST",
+        "/v1/tasks/{id}/poll",
+        "poll_task",
+        "Ask the upstream now",
+        tasks.poll_task,
+        {_OK: models.TaskView},
+        (_MISSING, _WRONG, _UNAVAILABLE),
+    ),
+    Operation(
+        "POST",
+        "/v1/tasks/{id}/cancel",
+        "cancel_task",
+        "Stop following a task: it becomes FAILED with reason canceled",
+        tasks.cancel_task,
+        {_OK: models.TaskView},
+        (_MISSING, _CONFLICT, _WRONG, _UNAVAILABLE),
+    ),
+    Operation(
+        "POST",
+        "/v1/deliveries/{id}/retry",
+        "retry_delivery",
+        "Run a failed or dead delivery again",
+        tasks.retry_delivery,
+        {_OK: models.DeliveryView},
+        (_MISSING, _WRONG, _UNAVAILABLE),
+        tag="hooks",
+    ),
+    Operation(
+        "GET",
+        "/v1/stats",
+        "get_stats",
+        "Counts by status, provider and reason; queue depths",
+        system.get_stats,
+        {_OK: models.StatsView},
+        (_WRONG, _UNAVAILABLE),
+        tag="system",
+    ),
+    Operation(
+        "GET",
+        "/v1/routes",
+        "list_routes",
+        "Every known route",
+        system.list_routes,
+        {_OK: models.RouteList},
+        (_WRONG,),
+        tag="system",
+    ),
+    Operation(
+        "POST",
+        "/callbacks/{provider}/{token}",
+        "receive_callback",
+        "The callback target of one task, handed to its provider at submit",
+        None,
+        {_OK: models.Applied, _ACCEPTED: models.Heard},
+        (_MALFORMED, _UNAUTHORIZED, _MISSING, _TOO_LARGE, _UNAVAILABLE),
+        any_body=True,
+        is_open=True,
+        tag="callbacks",
+    ),
+    Operation(
+        "POST",
+        "/callbacks/{provider}",
+        "receive_hint",
+        "A callback without a token: never believed, it only makes the tracker poll",
+        None,
+        {_ACCEPTED: models.Heard},
+        (_MALFORMED, _UNAUTHORIZED, _MISSING, _TOO_LARGE, _TOO_MANY, _UNAVAILABLE),
+        any_body=True,
+        is_open=True,
+        tag="callbacks",
+    ),
+    Operation(
+        "GET",
+        "/healthz",
+        "get_alive",
+        "The process answers",
+        system.get_alive,
+        {_OK: models.AliveView},
+        is_open=True,
+        tag="system",
+    ),
+    Operation(
+        "GET",
+        "/readyz",
+        "get_ready",
+        "The store is writable and the scheduler runs",
+        system.get_ready,
+        {_OK: models.ReadyView},
+        (_UNAVAILABLE,),
+        is_open=True,
+        tag="system",
+    ),
+)

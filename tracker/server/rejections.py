@@ -1,0 +1,66 @@
+"""Keeps rejected callbacks for inspection, so that no garbage costs more than a little.
+
+Owns how much of that is kept and logged. Must not hide the answer that the sender is due.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from tracker.domain.wire import payload_text
+from tracker.errors import StoreError
+from tracker.logs import get_logger
+from tracker.server.bodies import malformed
+from tracker.server.throttle import Throttle
+
+if TYPE_CHECKING:
+    from tracker.server.answers import Problem
+    from tracker.server.services import Services
+
+log = get_logger(__name__)
+
+PER_S: Final = 10.0
+BURST: Final = 50.0
+"""Each one kept is a write to disk and a log line, and anybody can send garbage."""
+
+
+class Rejections:
+    """Remembers rejected callbacks.
+
+    Args:
+        services: the store, the clock and the redactor.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._throttle = Throttle(services.clock, PER_S, BURST)
+        self._passed_over = 0
+
+    async def malformed(self, provider: str, why: str, body: bytes) -> Problem:
+        """Keep a body that cannot be read; the 400 for its sender."""
+        await self.keep(provider, HTTPStatus.BAD_REQUEST, why, body)
+        return malformed(why)
+
+    async def keep(self, provider: str, status: HTTPStatus, why: str, body: bytes) -> None:
+        """Keep the beginning of a body, unless too many came lately; never raises because it could not."""
+        if not self._throttle.admits():
+            self._passed_over += 1
+            return
+        services = self._services
+        log.warning(
+            "callback.rejected",
+            provider=provider,
+            status=status.value,
+            why=why,
+            bytes=len(body),
+            passed_over=self._passed_over,
+        )
+        self._passed_over = 0
+        text = payload_text(body, services.redact) or ""
+        try:
+            await services.store.keep_rejected(
+                provider=provider, http_status=status.value, why=why, body=text, now=services.clock.now()
+            )
+        except StoreError as error:
+            log.warning("callback.not_kept", provider=provider, why=str(error))

@@ -1,0 +1,116 @@
+"""What the HTTP handlers need of the rest of the program, as one value.
+
+Owns the protocols that name those needs. Must not hold state or build anything: the composition root does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from tracker.submitter import SubmitRequest, Submitted
+
+if TYPE_CHECKING:
+    from tracker.clock import Clock
+    from tracker.domain.backoff import PollPolicy
+    from tracker.domain.task import Task, TaskId
+    from tracker.domain.tokens import CallbackTokens
+    from tracker.providers.base import Provider, Route
+    from tracker.reconciler import Reconciler
+    from tracker.store.protocol import Store
+
+SignatureCheck = Callable[[str, Mapping[str, str], bytes], None]
+"""(provider, request headers, raw body); raises `SignatureInvalid`."""
+
+
+class Submits(Protocol):
+    """Creates tasks; see `tracker.submitter.Submitter`."""
+
+    async def submit(self, wanted: SubmitRequest) -> Submitted:
+        """Record a new paid job and send it, or find the one that it repeats."""
+        ...
+
+    async def register(
+        self, route_name: str, external_id: str, labels: Mapping[str, str], account: str | None
+    ) -> Submitted:
+        """Follow a task that was created elsewhere."""
+        ...
+
+
+class Polls(Protocol):
+    """Asks upstreams; see `tracker.poller.Poller`."""
+
+    async def poll(self, task_id: TaskId) -> None:
+        """Ask about one task now and apply what is learnt."""
+        ...
+
+    def notes(self, task: Task) -> Sequence[str]:
+        """What besides the task itself explains why it is where it is."""
+        ...
+
+
+class RouteBook(Protocol):
+    """The known providers; see `tracker.providers.registry.Registry`."""
+
+    def find_route(self, name: str) -> Route | None:
+        """The route with this name."""
+        ...
+
+    def provider_named(self, name: str) -> Provider | None:
+        """The provider with this name."""
+        ...
+
+    def provider_of(self, route: Route) -> Provider:
+        """The provider that a route belongs to."""
+        ...
+
+    def routes(self) -> Sequence[Route]:
+        """Every route of every provider."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether the daemon can do its work.
+
+    Attributes:
+        ready: it takes callbacks and polls.
+        reasons: why not, one sentence each.
+    """
+
+    ready: bool
+    reasons: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything the handlers call.
+
+    Attributes:
+        redact: masks secrets in a JSON body before it is kept.
+        api_token: the token that the API wants; None leaves it open to this machine.
+        health: for ``/readyz``.
+        policy_of: the poll policy of a provider, for ``/why``.
+        stopping: set at shutdown: whoever waits for a task answers at once.
+        max_callback_bytes: the largest callback body, decompressed.
+        trust: ``confirm`` has every callback confirmed by a poll before it may end a task.
+        check_signature: checks a provider's signature over the raw body; None where none is configured.
+    """
+
+    store: Store
+    reconciler: Reconciler
+    submitter: Submits
+    poller: Polls
+    registry: RouteBook
+    tokens: CallbackTokens
+    clock: Clock
+    redact: Callable[[bytes], str]
+    api_token: Callable[[], str | None]
+    health: Callable[[], Health]
+    policy_of: Callable[[str], PollPolicy]
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    max_callback_bytes: int = 1048576
+    trust: Literal["token", "confirm"] = "token"
+    check_signature: SignatureCheck | None = None
