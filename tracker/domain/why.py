@@ -1,0 +1,318 @@
+"""The plain account of a task: who said what, what was refused and why, what happens next, when it is decided.
+
+Owns the words for operators; end users read `messages`. Must not decide anything: it tells what the rules in
+`transitions` and `backoff` have done and are going to do.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from tracker.domain.backoff import deadline_of
+from tracker.domain.records import DeliveryStatus, iso
+from tracker.domain.task import Reason, Status, SubmitState
+from tracker.domain.transitions import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from tracker.domain.backoff import PollPolicy
+    from tracker.domain.records import DeliveryRecord, EventRecord, TaskRecord
+    from tracker.domain.task import Task
+
+Json = Any
+
+_REFUSED = {
+    Outcome.DUPLICATE: "the same news came before",
+    Outcome.STALE: "it came too late: newer news is known already",
+    Outcome.CONFLICT: "it contradicts what is final or known; recorded, not applied",
+    Outcome.IGNORED: "it cannot change the task by itself; a poll is asked to confirm it",
+}
+_ENDED = {
+    Reason.INVALID_REQUEST: "The upstream refused the request as invalid ({words}).",
+    Reason.AUTH_FAILED: "The upstream did not accept the account's key ({words}).",
+    Reason.ENTITLEMENT: "The account may not use this model or feature ({words}).",
+    Reason.QUOTA_EXHAUSTED: "The account's balance or quota is used up ({words}).",
+    Reason.RATE_LIMITED: "The upstream refused it for too many requests ({words}).",
+    Reason.POLICY_REJECTED: "The upstream's content rules refused the request or its result ({words}).",
+    Reason.UPSTREAM_UNAVAILABLE: "The upstream was not available ({words}).",
+    Reason.GENERATION_FAILED: "The upstream accepted it and could not make it ({words}).",
+    Reason.MISSING_OUTPUT: "The upstream said that it succeeded but named no output, so the tracker gave it up "
+    "({words}); a success with outputs would still be taken.",
+    Reason.EXPIRED: "It came to no end in time and was given up ({words}); a success with outputs would still be "
+    "taken.",
+    Reason.SUBMIT_UNKNOWN: "Nothing ever told whether the upstream accepted it ({words}); it may have been charged, "
+    "so it was not sent again; a callback that says it succeeded would still be taken.",
+    Reason.CANCELED: "An operator canceled it; the upstream may go on, but nothing it says is applied any more.",
+    Reason.NOT_FOUND: "The upstream does not know the task ({words}).",
+}
+
+
+def explain(  # noqa: PLR0917 - what it tells from, in the order in which it is gathered
+    record: TaskRecord,
+    events: Sequence[EventRecord],
+    deliveries: Sequence[DeliveryRecord],
+    policy: PollPolicy,
+    now: datetime,
+    notes: Iterable[str] = (),
+) -> dict[str, Json]:
+    """Tell why a task is where it is.
+
+    Args:
+        record: the task.
+        events: its history, oldest first.
+        deliveries: its hook runs, oldest first.
+        policy: the numbers for its provider.
+        now: the current time.
+        notes: what only the running daemon knows, one sentence each.
+
+    Returns:
+        The JSON of ``GET /v1/tasks/{id}/why``: ``id``, ``status``, ``summary`` (one sentence or two), ``heard``
+        (``at``, ``source``, ``said``, ``outcome``), ``refused`` (``at``, ``what``, ``why``), ``next`` (``at``,
+        ``what``; soonest first, without a time last), ``ends_by`` and ``notes``.
+    """
+    task = record.task
+    steps = [*_next_of_task(task, policy), *_next_of_hooks(deliveries)]
+    return {
+        "id": task.id,
+        "status": task.status.value,
+        "summary": _summary(task, events),
+        "heard": [
+            {"at": iso(event.at), "source": event.source, "said": event.detail, "outcome": event.outcome}
+            for event in events
+        ],
+        "refused": [
+            {"at": iso(event.at), "what": f"{event.source}: {event.detail}", "why": why}
+            for event in events
+            if (why := _refusal(event)) is not None
+        ],
+        "next": [
+            {"at": iso(at), "what": what}
+            for at, what in sorted(steps, key=lambda step: (step[0] is None, step[0] or now))
+        ],
+        "ends_by": iso(_ends_by(task, policy, now)),
+        "notes": [*_own_notes(task, deliveries, policy), *notes],
+    }
+
+
+def _refusal(event: EventRecord) -> str | None:
+    """Why an event changed nothing, None when it did, or when there was nothing to refuse."""
+    outcome = Outcome(event.outcome)
+    if outcome is Outcome.IGNORED and event.source != "callback":
+        return None  # trouble with a poll, or a status that says nothing: heard, not refused
+    return _REFUSED.get(outcome)
+
+
+# -- where it stands -----------------------------------------------------------------------------------------
+
+
+def _summary(task: Task, events: Sequence[EventRecord]) -> str:
+    if task.status is Status.SUCCEEDED:
+        teller = next((event.source for event in events if event.to_status == task.status), None)
+        by = {
+            "callback": " A callback said so.",
+            "poll": " A poll said so.",
+            "submit": " The answer to the submit said so.",
+        }
+        return f"It succeeded with {_count(len(task.outputs), 'output')}.{by.get(teller or '', '')}"
+    if task.status is Status.FAILED:
+        ended = _ENDED[task.reason or Reason.GENERATION_FAILED].format(words=_ending_words(task, events))
+        return f"{ended} The same request may succeed as a new job." if task.retryable else ended
+    match task.submit_state:
+        case SubmitState.QUEUED if task.submit_attempts:
+            words = next((event.detail for event in reversed(events) if event.source == "submit"), "put off")
+            return (
+                f"The upstream has not accepted it after {_count(task.submit_attempts, 'attempt')}: {words}. "
+                "Surely nothing was started or charged."
+            )
+        case SubmitState.QUEUED:
+            return "It waits to be sent; nothing has gone out to the upstream yet."
+        case SubmitState.SENDING:
+            return "It is being sent to the upstream now; the answer is awaited."
+        case SubmitState.AMBIGUOUS:
+            return (
+                "The submit got no clear answer: it may have been accepted and charged, so it is never sent again. "
+                "Its callback may still tell."
+            )
+        case SubmitState.ACCEPTED | SubmitState.REFUSED:
+            return _summary_of_work(task)
+
+
+def _summary_of_work(task: Task) -> str:
+    known_as = f"as {task.external_id}" if task.external_id else "without naming an id"
+    if task.not_found_since is not None:
+        return (
+            f"The upstream accepted it {known_as}, but says since {iso(task.not_found_since)} that it does not know it."
+        )
+    if task.missing_output_since is not None:
+        return (
+            f"The upstream says since {iso(task.missing_output_since)} that it succeeded, but has named no output yet."
+        )
+    if task.poll_trouble is not None:
+        return (
+            f"The upstream accepted it {known_as}, but cannot be asked since {iso(task.poll_trouble_since)}: "
+            f"{task.poll_trouble}."
+        )
+    if task.status is Status.PENDING:
+        return f"The upstream accepted it {known_as} and has not said yet that work began."
+    reached = [f"stage {task.stage}"] if task.stage is not None else []
+    reached += [f"{task.progress} %"] if task.progress is not None else []
+    return f"The upstream is working on it{': ' if reached else ''}{', '.join(reached)}."
+
+
+def _ending_words(task: Task, events: Sequence[EventRecord]) -> str:
+    error = task.error
+    if error is not None and (error.code or error.message):
+        return ": ".join(part for part in (error.code, error.message) if part)
+    for event in reversed(events):
+        if event.to_status == Status.FAILED and event.from_status != Status.FAILED:
+            return event.detail.removeprefix(f"failed: {task.reason} (").removesuffix(")")
+    if error is not None and error.http_status:
+        return f"HTTP {error.http_status}"
+    return "no words given"
+
+
+# -- what comes next -----------------------------------------------------------------------------------------
+
+_Step = tuple["datetime | None", str]
+
+
+def _next_of_task(task: Task, policy: PollPolicy) -> list[_Step]:
+    if task.status.is_terminal:
+        if task.due_at is None:
+            return []
+        return [(task.due_at, "asks the upstream once more; a success with outputs would still be taken")]
+    match task.submit_state:
+        case SubmitState.QUEUED:
+            again = "sends it again" if task.submit_attempts else "sends it to the upstream"
+            return [(task.due_at, again)]
+        case SubmitState.SENDING:
+            return [(task.due_at, "counts the submit as ambiguous, unless the answer has come by then")]
+        case SubmitState.AMBIGUOUS:
+            return [
+                (None, "a callback may tell the task's id and how it went"),
+                (_submit_end(task, policy), "gives it up (submit_unknown), unless a callback has told by then"),
+            ]
+        case SubmitState.ACCEPTED | SubmitState.REFUSED:
+            pass
+    steps: list[_Step] = []
+    if task.external_id is not None:
+        steps.append((task.due_at, f"asks the upstream (poll {task.polls + 1})"))
+    if task.expects_callback:
+        steps.append((None, "a callback may bring the news at any time"))
+    steps += [(end, f"gives it up ({reason}), unless {unless}") for end, reason, unless in _verdicts(task, policy)]
+    return steps
+
+
+def _verdicts(task: Task, policy: PollPolicy) -> list[tuple[datetime, Reason, str]]:
+    """When each verdict of the clock falls on an accepted task: (when, reason, what would prevent it)."""
+    deadline = deadline_of(task, policy)
+    if task.poll_trouble_since is None:
+        asked_enough = deadline
+    else:  # time alone never ends what could not be asked about
+        asked_enough = task.poll_trouble_since + timedelta(seconds=policy.not_found_grace_s)
+    found: list[tuple[datetime, Reason, str]] = []
+    if task.missing_output_since is not None:
+        end = task.missing_output_since + timedelta(seconds=policy.missing_output_grace_s)
+        if task.poll_trouble_since is not None and task.not_found_since is None:
+            end = max(end, asked_enough)
+        found.append((end, Reason.MISSING_OUTPUT, "an output is named by then"))
+    if task.not_found_since is not None:
+        end = task.not_found_since + timedelta(seconds=policy.not_found_grace_s)
+        found.append((end, Reason.NOT_FOUND, "the upstream knows it by then"))
+    found.append((max(deadline, asked_enough), Reason.EXPIRED, "there is progress by then"))
+    return found
+
+
+def _next_of_hooks(deliveries: Sequence[DeliveryRecord]) -> list[_Step]:
+    steps: list[_Step] = []
+    for delivery in deliveries:
+        what = f"runs hook {delivery.hook!r} for {delivery.event}"
+        if delivery.status is DeliveryStatus.RUNNING:
+            steps.append((None, f"{what}: under way, attempt {max(delivery.attempts, 1)}"))
+        elif delivery.status is DeliveryStatus.PENDING:
+            after = (
+                f" again, after {_count(delivery.attempts, 'attempt')} ({delivery.error})" if delivery.attempts else ""
+            )
+            steps.append((delivery.next_attempt_at, f"{what}{after}"))
+    return steps
+
+
+# -- when it is decided --------------------------------------------------------------------------------------
+
+
+def _ends_by(task: Task, policy: PollPolicy, now: datetime) -> datetime | None:
+    """By when the task has surely ended, as things stand; None when it has, or when no clock runs yet."""
+    if task.status.is_terminal:
+        return None
+    match task.submit_state:
+        case SubmitState.QUEUED:
+            return task.created_at + timedelta(seconds=policy.submit_retry_s) if task.submit_attempts else None
+        case SubmitState.SENDING:
+            if task.due_at is None or not task.expects_callback:
+                return task.due_at
+            return max(task.due_at, _submit_end(task, policy))
+        case SubmitState.AMBIGUOUS:
+            return _not_before(now, _submit_end(task, policy), task.due_at)
+        case SubmitState.ACCEPTED | SubmitState.REFUSED:
+            first = min(when for when, _reason, _unless in _verdicts(task, policy))
+            return _not_before(now, first, task.due_at)
+
+
+def _not_before(now: datetime, end: datetime, due_at: datetime | None) -> datetime:
+    """An end that is overdue falls on the next look at the task."""
+    return end if end > now or due_at is None else max(due_at, now)
+
+
+def _submit_end(task: Task, policy: PollPolicy) -> datetime:
+    return task.progress_at + timedelta(seconds=policy.submit_retry_s)
+
+
+# -- what else explains it -----------------------------------------------------------------------------------
+
+
+def _own_notes(task: Task, deliveries: Sequence[DeliveryRecord], policy: PollPolicy) -> list[str]:
+    notes: list[str] = []
+    if task.polls or task.callbacks:
+        notes.append(
+            f"{_count(task.polls, 'poll')} and {_count(task.callbacks, 'callback')} so far; "
+            "polls that brought nothing new leave no entry."
+        )
+    if task.unknown_statuses:
+        notes.append(
+            f"The upstream status {task.unknown_status!r} is not in its contract; it was seen "
+            f"{_count(task.unknown_statuses, 'time')} and is taken as still running."
+        )
+    if not task.status.is_terminal:
+        if task.submit_state is SubmitState.ACCEPTED:
+            if task.external_id is None:
+                notes.append("Its upstream id is not known yet, so it cannot be polled: callbacks alone can tell.")
+            elif not task.expects_callback:
+                notes.append("No callback is expected: polls alone find the end.")
+            notes.append(f"The deadline of {_duration(policy.deadline_s)} counts from the last progress.")
+        if task.missing_output_since is not None and task.poll_trouble is not None:
+            notes.append(f"The last poll got no usable answer: {task.poll_trouble}.")
+    elif task.is_canceled and task.submit_state in {SubmitState.SENDING, SubmitState.AMBIGUOUS, SubmitState.ACCEPTED}:
+        notes.append("The upstream was not told of the cancellation and may charge for the job.")
+    for delivery in deliveries:
+        if delivery.status in {DeliveryStatus.DEAD, DeliveryStatus.FAILED}:
+            said = "said that it failed for good" if delivery.status is DeliveryStatus.FAILED else "was given up"
+            notes.append(
+                f"Hook {delivery.hook!r} {said} for {delivery.event} after "
+                f"{_count(delivery.attempts, 'attempt')} ({delivery.error or 'no words given'}); "
+                f"POST /v1/deliveries/{delivery.id}/retry runs it again."
+            )
+    return notes
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size and seconds % size == 0:
+            return f"{seconds / size:g} {unit}"
+    return f"{seconds:g} s"
