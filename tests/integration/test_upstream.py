@@ -204,6 +204,7 @@ async def test_without_a_usable_key_nothing_is_sent(key: str | None) -> None:
 async def test_an_unknown_account_and_a_closed_client_send_nothing() -> None:
     """Both are told apart from an upstream that does not answer."""
     async with rig_for("http://127.0.0.1:9") as rig:
+        assert rig.client.host_of("other") == ""
         with pytest.raises(NotSent, match="no account is named 'other'"):
             await rig.client.fetch("other", WireRequest("GET", "/"))
         await rig.client.close()

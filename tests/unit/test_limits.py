@@ -137,6 +137,14 @@ async def test_a_new_rate_is_heard() -> None:
     assert limits.free_within("a", 1.0) == 6
 
 
+async def test_an_account_that_is_gone_gets_a_slow_rate() -> None:
+    """Tasks outlive the account's entry in the configuration; a sweep over them must not stumble."""
+    limits = RateLimits({}, ManualClock(START))
+    assert limits.free_now("gone") == 1
+    assert await limits.take("gone", 0.0)
+    assert limits.free_now("gone") == 0
+
+
 async def test_waits_by_the_event_loop_by_default() -> None:
     """Without a sleep of its own, a wait yields to the event loop."""
     from tracker.clock import SystemClock

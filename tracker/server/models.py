@@ -188,8 +188,41 @@ class OpenAnswer(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
 
-class WhyView(OpenAnswer):
+class HeardView(Answer):
+    """What one source said, and what became of it."""
+
+    at: str
+    source: Source
+    said: str
+    outcome: Outcome
+
+
+class RefusedView(Answer):
+    """What was heard and changed nothing."""
+
+    at: str
+    what: str
+    why: str
+
+
+class NextView(Answer):
+    """What happens next, and when."""
+
+    at: str | None
+    what: str
+
+
+class WhyView(Answer):
     """Why a task is where it is."""
+
+    id: str
+    status: Status
+    summary: str
+    heard: list[HeardView]
+    refused: list[RefusedView]
+    next: list[NextView]
+    ends_by: str | None
+    notes: list[str]
 
 
 class StatsView(OpenAnswer):

@@ -119,9 +119,7 @@ class UpstreamClient:
         if self._breakers.state(host).circuit is Circuit.OPEN:
             raise left_alone  # at once: it is not worth a slot, nor waiting for one
         if not await self._limits.take(account_name, SLOT_WITHIN_S):
-            raise NotSent(
-                f"the rate limit of account {account_name!r} left no slot within {SLOT_WITHIN_S:g} s"
-            )
+            raise NotSent(f"the rate limit of account {account_name!r} left no slot within {SLOT_WITHIN_S:g} s")
         admission = self._breakers.admit(host)
         if admission is None:
             raise left_alone
@@ -133,12 +131,9 @@ class UpstreamClient:
         return reply
 
     def host_of(self, account_name: str) -> str:
-        """The host (and port, unless usual) of an account: what its circuit breaker is known by.
-
-        Raises:
-            KeyError: no account has this name.
-        """
-        return _host_of(URL(self._accounts[account_name].base_url))
+        """The host (and port, unless usual) of an account, by which its circuit breaker goes; "" for none."""
+        account = self._accounts.get(account_name)
+        return "" if account is None else _host_of(URL(account.base_url))
 
     async def close(self) -> None:
         """Close all connections; requests under way end as `Unanswered`."""

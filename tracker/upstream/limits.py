@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 BURST_S = 0.1
 """A bucket holds so many seconds of requests, and at least one: no second sees much more than its rate."""
+UNKNOWN_RATE = 1.0
+"""Requests per second of an account that is not configured: none of them gets past the client."""
 _ROUNDING = 1e-9
 """Sums of floats may miss their mark by so little; half a slot is a million times more."""
 
@@ -75,7 +77,7 @@ class RateLimits:
         start = self._next_start(account, bucket, asked_at)
         if start - asked_at > within_s + _ROUNDING:
             return False
-        bucket.empty_until = max(bucket.empty_until, start) + 1 / self._rates[account]
+        bucket.empty_until = max(bucket.empty_until, start) + 1 / self._rate(account)
         while (wait_s := max(start, bucket.paused_until) - self._clock.monotonic()) > _ROUNDING:
             if bucket.paused_until - asked_at > within_s + _ROUNDING:
                 return False  # its slot is lost, which only errs on the slow side
@@ -104,7 +106,7 @@ class RateLimits:
         start = self._next_start(account, bucket, now)
         if start > end + _ROUNDING:
             return 0
-        rate = self._rates[account]
+        rate = self._rate(account)
         paid_off = max(bucket.empty_until, start)
         return 1 + max(0, math.floor((end + self._tolerance_s(account) - paid_off) * rate + _ROUNDING))
 
@@ -113,4 +115,8 @@ class RateLimits:
 
     def _tolerance_s(self, account: str) -> float:
         """How far ahead of its rate an account may run."""
-        return max(0.0, BURST_S - 1 / self._rates[account])
+        return max(0.0, BURST_S - 1 / self._rate(account))
+
+    def _rate(self, account: str) -> float:
+        """The account's rate; one that a reload removed keeps a slow one, for its tasks to be told about it."""
+        return self._rates.get(account, UNKNOWN_RATE)
