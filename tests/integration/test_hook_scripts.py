@@ -7,7 +7,6 @@ import contextlib
 import errno
 import json
 import os
-import resource
 import signal
 import subprocess
 from collections.abc import AsyncIterator
@@ -16,7 +15,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from tests.hook_kit import Bell, is_gone, make_job, open_descriptors, write_python, write_script
+from tests.hook_kit import Bell, is_gone, make_job, no_descriptors_left, open_descriptors, write_python, write_script
 from tracker.hooks import process
 from tracker.hooks.base import HookSpec, RunOutcome, RunResult, encode_event
 from tracker.hooks.script import ScriptAction, ScriptRunner
@@ -222,11 +221,7 @@ async def test_a_shortage_of_descriptors_is_waited_out(tmp_path: Path) -> None:
     script = write_script(tmp_path / "hook", "exit 0")
     patient = ScriptRunner(os.environ, start_patience_s=20)
     spec = HookSpec("publish", ("task.*",), ScriptAction.of([str(script)]))
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    first_free = os.dup(0)
-    os.close(first_free)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (first_free, hard))
+    with no_descriptors_left():
         result = await RUNNER.run(make_job(), b"{}", spec)
         assert result.blameless
         assert result.outcome is RunOutcome.RETRY
@@ -234,8 +229,6 @@ async def test_a_shortage_of_descriptors_is_waited_out(tmp_path: Path) -> None:
         waiting = asyncio.create_task(patient.run(make_job(), b"{}", spec))
         await asyncio.wait({waiting}, timeout=0.05)
         assert not waiting.done()
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert (await waiting).outcome is RunOutcome.SUCCEEDED
 
 

@@ -23,7 +23,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tracker.errors import ConfigError
+from tracker.errors import ConfigError, StoreUnavailable
 from tracker.hooks.base import HookSpec, Runner, make_match
 from tracker.hooks.delivery import LEASE_MARGIN_S, Delivery, Outbox
 from tracker.hooks.dropins import DropIns
@@ -79,14 +79,13 @@ class Dispatcher:
         self._max_running = max_running
         self._configured = self._check(specs)
         self._dropped: dict[str, HookSpec] = {}
-        self._dropins_trouble = ""
         self._under_way: dict[str, tuple[Delivery, asyncio.Task[None]]] = {}
         self._busy: Counter[str] = Counter()
         self._worth_a_look: set[str] = set()
         self._fan_out_waits = True
         self._fruitless = 0
         self._woken = asyncio.Event()
-        self._stopping = False
+        self._stop_asked = asyncio.Event()
         self._loop_task: asyncio.Task[None] | None = None
         self._last_progress = clock.monotonic()
 
@@ -137,7 +136,7 @@ class Dispatcher:
         Args:
             drain_s: how long runs may go on, seconds.
         """
-        self._stopping = True
+        self._stop_asked.set()
         self._woken.set()
         await self._wait_for_all(drain_s)
         for delivery, _ in self._under_way.values():
@@ -175,24 +174,27 @@ class Dispatcher:
     # -- the loop ------------------------------------------------------------------------------------------
 
     async def _loop(self) -> None:
-        while not self._stopping:
+        while not self._stop_asked.is_set():
             self._woken.clear()
+            wakes, wait_s = self._woken, 0.0
             try:
                 wait_s = await self._look()
-            except Exception:
-                # whatever it was, the next look starts from what is on disk
-                log.exception("hook.look_failed")
-                self._fan_out_waits = True
+            except Exception as error:
+                if isinstance(error, StoreUnavailable):
+                    log.warning("hook.look_failed", error=str(error))
+                else:
+                    log.exception("hook.look_failed")
+                # the next look starts from what is on disk; a storm of commits does not hurry it
                 self._worth_a_look.update(self._all())
-                wait_s = self._fruitless_s()
+                wakes, wait_s = self._stop_asked, self._fruitless_s()
             self._last_progress = self._clock.monotonic()
-            await self._sleep(wait_s)
+            await self._sleep(wait_s, wakes)
 
-    async def _sleep(self, wait_s: float) -> None:
+    async def _sleep(self, wait_s: float, wakes: asyncio.Event) -> None:
         """Sleep until woken; on waking by time alone, everything is looked at again."""
         try:
             async with asyncio.timeout(wait_s):
-                await self._woken.wait()
+                await wakes.wait()
         except TimeoutError:
             self._fan_out_waits = True
             self._worth_a_look.update(self._all())
@@ -209,6 +211,8 @@ class Dispatcher:
         except Exception as error:  # noqa: BLE001 - raised again below: what is there already goes on meanwhile
             trouble = error
         looked_at, claimed = await self._claim()
+        if claimed:
+            self._fruitless = 0
         if trouble is not None:
             raise trouble
         if self._woken.is_set():
@@ -236,11 +240,11 @@ class Dispatcher:
         """Turn a batch of what was announced into deliveries; when more waits, the next look follows at once."""
         if not self._fan_out_waits:
             return
-        self._fan_out_waits = False
-        if self._dropins is not None:
-            await self._rescan(self._dropins)
+        self._fan_out_waits = False  # before the first await: what is announced from here on sets it again
         named: set[str] = set()
         try:
+            if self._dropins is not None:
+                await self._rescan(self._dropins)
             match = make_match(self.specs, named.add)
             looked_at = await self._store.fan_out(match, FAN_OUT_LIMIT, self._clock.now())
         except BaseException:
@@ -257,15 +261,7 @@ class Dispatcher:
             OSError: it cannot be read for want of something that will come back; nothing is fanned out until
                 then, for a hook that is not seen would miss its events for ever.
         """
-        try:
-            found = await asyncio.to_thread(dropins.scan, self._configured.keys())
-        except PermissionError as error:
-            # lasting: an operator must act, and the configured hooks must not wait for that
-            if str(error) != self._dropins_trouble:
-                self._dropins_trouble = str(error)
-                log.warning("hook.dropins_unreadable", error=str(error))
-            return
-        self._dropins_trouble = ""
+        found = await asyncio.to_thread(dropins.scan, self._configured.keys())
         found = {name: spec for name, spec in found.items() if name not in self._configured}
         if found != self._dropped:
             log.info("hook.dropins_changed", hooks=list(found))
@@ -284,7 +280,7 @@ class Dispatcher:
         claimed = 0
         # those with the fewest runs first: when the slots of all are scarce, everybody gets one
         for name in sorted(self._worth_a_look, key=lambda name: (self._busy[name], self._draw())):
-            if self._stopping:
+            if self._stop_asked.is_set():
                 break
             spec = self._all().get(name)
             if spec is None:
@@ -309,7 +305,7 @@ class Dispatcher:
 
     def _begin(self, delivery: Delivery) -> None:
         job, hook = delivery.job, delivery.job.hook
-        if self._stopping:
+        if self._stop_asked.is_set():
             delivery.cut_short()
         task = asyncio.create_task(delivery.carry_out(), name=f"hook {hook} {job.id}")
         self._under_way[job.id] = delivery, task

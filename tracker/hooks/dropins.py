@@ -14,6 +14,7 @@ go on when a file of its name comes back.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Collection, Iterator
@@ -24,6 +25,9 @@ from tracker.hooks.script import ScriptAction
 from tracker.logs import get_logger
 
 log = get_logger(__name__)
+
+PASSING = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT})
+"""Errors that say nothing about the files: the machine is short of something, or a file server is away."""
 
 
 class DropIns:
@@ -47,7 +51,7 @@ class DropIns:
             Hooks by name, with the default limits.
 
         Raises:
-            OSError: the directory is there, but cannot be read now; what is in it is unknown.
+            OSError: the directory cannot be read just now (`PASSING`); what is in it is unknown.
         """
         commands: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
         told: set[tuple[str, str]] = set()
@@ -64,14 +68,14 @@ class DropIns:
         }
 
     def _list_patterns(self, told: set[tuple[str, str]]) -> Iterator[str]:
-        for entry in _list_dir(self._hooks_dir):
-            if entry in PATTERNS:
-                yield entry
-            elif not entry.startswith("."):
-                self._tell(entry, f"not an event; known: {', '.join(PATTERNS)}", told)
+        for name in self._list_dir(self._hooks_dir, told):
+            if name in PATTERNS:
+                yield name
+            elif not name.startswith("."):
+                self._tell(str(self._hooks_dir / name), f"not an event; known: {', '.join(PATTERNS)}", told)
 
     def _list_scripts(self, directory: Path, told: set[tuple[str, str]]) -> Iterator[Path]:
-        for name in _list_dir(directory):
+        for name in self._list_dir(directory, told):
             path = directory / name
             why = _find_objection(path)
             if why is None:
@@ -79,19 +83,21 @@ class DropIns:
             else:
                 self._tell(str(path), why, told)
 
+    def _list_dir(self, directory: Path, told: set[tuple[str, str]]) -> list[str]:
+        """Names in a directory, sorted; none when it is not there, or when an operator must mend it first."""
+        try:
+            return sorted(path.name for path in directory.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            self._tell(str(directory), _lasting(error), told)
+            return []
+
     def _tell(self, what: str, why: str, told: set[tuple[str, str]]) -> None:
         """Log once; again only after the reason had gone away."""
         if (what, why) not in self._told:
             log.warning("hook.dropin_ignored", file=what, reason=why)
         told.add((what, why))
-
-
-def _list_dir(directory: Path) -> list[str]:
-    """Names in a directory, sorted; none when it is not there."""
-    try:
-        return sorted(path.name for path in directory.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return []
 
 
 def _find_objection(path: Path) -> str | None:
@@ -103,10 +109,17 @@ def _find_objection(path: Path) -> str | None:
         return NAME_RULE
     try:
         mode = path.stat().st_mode
-    except FileNotFoundError:
-        return "a link to nowhere"
+    except OSError as error:
+        return _lasting(error)
     if not stat.S_ISREG(mode):
         return "not a file"
     if not os.access(path, os.X_OK):
         return "not executable"
     return None
+
+
+def _lasting(error: OSError) -> str:
+    """What is wrong, unless it passes by itself: then the error is raised again."""
+    if error.errno in PASSING:
+        raise error
+    return f"cannot be read: {error.strerror}"

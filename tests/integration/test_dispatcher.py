@@ -1,0 +1,565 @@
+"""The dispatcher on the real store, with real scripts: nothing lost, in order, side by side, and stopped cleanly."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.hook_kit import NOW, WITHIN_S, Bell, TellingStore, is_gone, no_descriptors_left, write_python, write_script
+from tracker.clock import ManualClock
+from tracker.domain.records import DeliveryStatus, Json
+from tracker.domain.task import Status
+from tracker.errors import ConfigError
+from tracker.hooks.base import HookSpec, Runner, RunOutcome, RunResult
+from tracker.hooks.dispatcher import Dispatcher
+from tracker.hooks.script import ScriptAction, ScriptRunner
+from tracker.store.protocol import AttemptResult, DeliveryJob
+
+ENDED = ("task.finished",)
+MakeDispatcher = Callable[..., Dispatcher]
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """Time stands still unless a test moves it."""
+    return ManualClock(NOW)
+
+
+@pytest.fixture
+async def store(tmp_path: Path, clock: ManualClock) -> AsyncIterator[TellingStore]:
+    """An open store."""
+    made = TellingStore(tmp_path / "tracker.db", clock.now)
+    await made.open()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def bell(tmp_path: Path) -> AsyncIterator[Bell]:
+    """A bell for scripts to ring."""
+    made = Bell(tmp_path / "bell")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+async def run(store: TellingStore, clock: ManualClock) -> AsyncIterator[MakeDispatcher]:
+    """Starts a dispatcher that wakes at commits; stopped at the end of the test."""
+    made: list[Dispatcher] = []
+
+    def make(*specs: HookSpec, runner: Runner | None = None, **settings: Json) -> Dispatcher:
+        runners = {"script": runner or ScriptRunner(os.environ)}
+        dispatcher = Dispatcher(store, specs, runners, clock, draw=lambda: 0.5, **settings)
+        store.subscribe(lambda _: dispatcher.wake())
+        dispatcher.start()
+        made.append(dispatcher)
+        return dispatcher
+
+    yield make
+    for dispatcher in made:
+        await dispatcher.stop(0)
+
+
+def make_spec(script: Path | str, name: str = "publish", on: tuple[str, ...] = ENDED, **limits: Json) -> HookSpec:
+    """A hook that runs a script."""
+    return HookSpec(name, on, ScriptAction.of([str(script)]), **limits)
+
+
+class Gate:
+    """A runner that tests open: each run waits until it is told how to end."""
+
+    def __init__(self) -> None:
+        self.jobs: asyncio.Queue[DeliveryJob] = asyncio.Queue()
+        self.running: dict[str, asyncio.Future[RunResult]] = {}
+        self._stands_open = False
+
+    async def run(self, job: DeliveryJob, payload: bytes, spec: HookSpec) -> RunResult:
+        """Wait for the word."""
+        word: asyncio.Future[RunResult] = asyncio.get_running_loop().create_future()
+        self.running[job.id] = word
+        if self._stands_open:
+            word.set_result(RunResult(RunOutcome.SUCCEEDED))
+        self.jobs.put_nowait(job)
+        try:
+            return await word
+        finally:
+            del self.running[job.id]
+
+    async def begun(self) -> DeliveryJob:
+        """The next run that began."""
+        async with asyncio.timeout(WITHIN_S):
+            return await self.jobs.get()
+
+    def open(self) -> None:
+        """Have every run succeed, those to come as well."""
+        self._stands_open = True
+        for word in self.running.values():
+            word.set_result(RunResult(RunOutcome.SUCCEEDED))
+
+    def end(self, job: DeliveryJob, outcome: RunOutcome = RunOutcome.SUCCEEDED, **more: Json) -> None:
+        """Have a run end."""
+        self.running[job.id].set_result(RunResult(outcome, **more))
+
+
+@pytest.fixture
+def gate() -> Gate:
+    """A runner under the test's control."""
+    return Gate()
+
+
+async def test_a_finished_task_is_delivered(
+    store: TellingStore, run: MakeDispatcher, tmp_path: Path, clock: ManualClock
+) -> None:
+    """A commit wakes the dispatcher, the script runs, and what it printed is kept."""
+    run(make_spec(write_script(tmp_path / "hook", 'echo "$TRACKER_EVENT $TRACKER_ATTEMPT"')))
+    await store.add_finished()
+    await store.until_kept(1)
+    (delivery,) = await store.deliveries()
+    assert delivery.status is DeliveryStatus.SUCCEEDED
+    assert delivery.output == "task.succeeded 1\n"
+    assert delivery.attempts == 1
+    assert delivery.error is None
+    assert delivery.finished_at == clock.now()
+
+
+async def test_what_waited_before_the_start_is_delivered(store: TellingStore, run: MakeDispatcher) -> None:
+    """Events that were committed while no dispatcher ran are fanned out at the start."""
+    await store.add_finished()
+    run(make_spec("/bin/true"))
+    assert (await store.until_kept(1))[0].status is DeliveryStatus.SUCCEEDED
+
+
+async def test_one_task_is_told_in_order(store: TellingStore, run: MakeDispatcher, gate: Gate) -> None:
+    """A retry of the first holds back what followed, of this task alone."""
+    clock = run(make_spec("-", on=("task.*",), concurrency=8), runner=gate)
+    first, other = await store.add_task(1), await store.add_task(2)
+    await store.say(first, Status.RUNNING, 10)
+    await store.say(first, Status.RUNNING, 20)
+    await store.say(first, Status.SUCCEEDED)
+    running = await gate.begun()
+    assert running.event == "task.running"
+    await store.say(other, Status.SUCCEEDED)
+    unrelated = await gate.begun()
+    assert unrelated.record.task.id == other
+    gate.end(unrelated)
+    gate.end(running, RunOutcome.RETRY, error="not yet")
+    await store.until_kept(2)
+    assert not gate.running
+    store_clock = clock._clock
+    assert isinstance(store_clock, ManualClock)
+    store_clock.advance(2.0)
+    clock.wake()
+    for event, attempt, status in (
+        ("task.running", 2, "PENDING"),
+        ("task.progress", 1, "RUNNING"),
+        ("task.succeeded", 1, "RUNNING"),
+    ):
+        job = await gate.begun()
+        assert (job.event, job.attempt, job.previous_status) == (event, attempt, status)
+        assert len(gate.running) == 1
+        gate.end(job)
+
+
+async def test_each_run_sees_the_task_as_it_was(store: TellingStore, run: MakeDispatcher, gate: Gate) -> None:
+    """A late run for an early event is told the task right after that event."""
+    await store.say(task := await store.add_task(), Status.RUNNING, 10)
+    await store.say(task, Status.SUCCEEDED)
+    run(make_spec("-", on=("task.*",)), runner=gate)
+    early = await gate.begun()
+    assert (early.record.task.status, early.record.task.progress) == (Status.RUNNING, 10)
+
+
+async def test_retries_grow_until_it_succeeds(
+    store: TellingStore, run: MakeDispatcher, tmp_path: Path, clock: ManualClock
+) -> None:
+    """A failing script is tried after 2 s, 4 s, … with one and the same delivery id."""
+    script = write_script(
+        tmp_path / "hook",
+        f'echo "$TRACKER_DELIVERY_ID" >> {tmp_path}/ids\necho "try $TRACKER_ATTEMPT"\n[ "$TRACKER_ATTEMPT" = 4 ]',
+    )
+    dispatcher = run(make_spec(script))
+    await store.add_finished()
+    for n, wait_s in enumerate((2, 4, 8), start=1):
+        verdict = (await store.until_kept(n))[-1]
+        assert verdict.status is DeliveryStatus.PENDING
+        assert verdict.error == "exit 1"
+        assert verdict.output == f"try {n}\n"
+        assert verdict.next_attempt_at == clock.now() + timedelta(seconds=wait_s)
+        clock.advance(wait_s)
+        dispatcher.wake()
+    assert (await store.until_kept(4))[-1].status is DeliveryStatus.SUCCEEDED
+    (delivery,) = await store.deliveries()
+    assert delivery.attempts == 4
+    assert (tmp_path / "ids").read_text().split() == [delivery.id] * 4
+
+
+async def test_attempts_run_out(store: TellingStore, run: MakeDispatcher, clock: ManualClock) -> None:
+    """After the last attempt the delivery is dead; by hand it can be tried again."""
+    dispatcher = run(make_spec("/bin/false", max_attempts=2))
+    await store.add_finished()
+    await store.until_kept(1)
+    clock.advance(2)
+    dispatcher.wake()
+    assert (await store.until_kept(2))[-1].status is DeliveryStatus.DEAD
+    (delivery,) = await store.deliveries()
+    assert (delivery.status, delivery.attempts, delivery.error) == (DeliveryStatus.DEAD, 2, "exit 1")
+    dispatcher.set_specs([make_spec("/bin/true")])
+    await store.retry_delivery(delivery.id, clock.now())
+    dispatcher.wake()
+    assert (await store.until_kept(3))[-1].status is DeliveryStatus.SUCCEEDED
+
+
+async def test_exit_100_is_final(store: TellingStore, run: MakeDispatcher, tmp_path: Path) -> None:
+    """The hook's own word: no second attempt, and the next event of the task may come."""
+    run(make_spec(write_script(tmp_path / "hook", "echo never; exit 100"), on=("task.*",)))
+    await store.say(task := await store.add_task(), Status.RUNNING)
+    await store.say(task, Status.SUCCEEDED)
+    verdicts = await store.until_kept(2)
+    assert [verdict.status for verdict in verdicts] == [DeliveryStatus.FAILED] * 2
+    assert verdicts[0].output == "never\n"
+
+
+async def test_a_hook_that_hangs_delays_no_other(
+    store: TellingStore, run: MakeDispatcher, tmp_path: Path, bell: Bell
+) -> None:
+    """Hung runs take their own hook's slots, even when the slots of all are few."""
+    hung = write_script(tmp_path / "hung", f"echo hung > {bell.path}; exec sleep 1000")
+    run(make_spec(hung, name="hung", concurrency=8), make_spec("/bin/true", name="quick"), max_running=2)
+    await store.add_finished(0)
+    await bell.heard()
+    for n in range(1, 20):
+        await store.add_finished(n)
+    await store.until_kept(20)
+    assert {delivery_id.rpartition("_")[2] for delivery_id, _ in store.kept} == {"quick"}
+
+
+async def test_side_by_side_up_to_the_limits(store: TellingStore, run: MakeDispatcher, gate: Gate) -> None:
+    """A hook runs up to its concurrency, and all hooks together up to max_running."""
+    for n in range(12):
+        await store.add_finished(n)
+    wide, narrow = make_spec("-", name="wide", concurrency=5), make_spec("-", name="narrow", concurrency=2)
+    dispatcher = run(wide, narrow, runner=gate, max_running=6)
+    begun = [(await gate.begun()).hook for _ in range(6)]
+    assert sorted(begun) in (["narrow"] + ["wide"] * 5, ["narrow"] * 2 + ["wide"] * 4)
+    assert dispatcher.running == 6
+    gate.open()
+    await store.until_kept(24)
+
+
+async def test_a_timeout_leaves_no_grandchild(
+    store: TellingStore, run: MakeDispatcher, tmp_path: Path, bell: Bell
+) -> None:
+    """What a hung script started goes with it, and the delivery is tried again."""
+    script = write_script(tmp_path / "hook", f"sleep 1000 & echo $! > {bell.path}; wait")
+    run(make_spec(script, timeout_s=0.3))
+    await store.add_finished()
+    pid = int(await bell.heard())
+    verdict = (await store.until_kept(1))[0]
+    assert verdict.status is DeliveryStatus.PENDING
+    assert verdict.error == "no end within 0.3 s; it was ended"
+    assert await is_gone(pid)
+
+
+async def test_what_cannot_be_started_stays(
+    store: TellingStore, run: MakeDispatcher, tmp_path: Path, clock: ManualClock
+) -> None:
+    """A script that is missing is tried again, and delivered once it is there."""
+    dispatcher = run(make_spec(tmp_path / "hook"))
+    await store.add_finished()
+    assert "No such file" in str((await store.until_kept(1))[0].error)
+    write_script(tmp_path / "hook", "exit 0")
+    clock.advance(2)
+    dispatcher.wake()
+    assert (await store.until_kept(2))[1].status is DeliveryStatus.SUCCEEDED
+
+
+async def test_a_shortage_never_kills_a_delivery(
+    store: TellingStore, run: MakeDispatcher, gate: Gate, clock: ManualClock
+) -> None:
+    """Attempts that the machine prevented go on past the last one, every minute at most."""
+    dispatcher = run(make_spec("-", max_attempts=1, retry_first_s=3600), runner=gate)
+    await store.add_finished()
+    for n in range(1, 4):
+        gate.end(await gate.begun(), RunOutcome.RETRY, error="too many open files", blameless=True)
+        verdict = (await store.until_kept(n))[-1]
+        assert verdict.status is DeliveryStatus.PENDING
+        assert verdict.next_attempt_at == clock.now() + timedelta(seconds=60)
+        clock.advance(60)
+        dispatcher.wake()
+
+
+async def test_a_result_outlives_a_full_disk(store: TellingStore, run: MakeDispatcher, tmp_path: Path) -> None:
+    """A result that could not be kept is kept as soon as the store takes it; the script runs once."""
+    store.failing.add("record_attempt")
+    run(make_spec(write_script(tmp_path / "hook", f"echo ran >> {tmp_path}/runs")))
+    await store.add_finished()
+    assert (await store.until_kept(1))[0].status is DeliveryStatus.SUCCEEDED
+    assert (tmp_path / "runs").read_text() == "ran\n"
+
+
+@pytest.mark.parametrize("method", ["fan_out", "claim_deliveries"])
+async def test_the_loop_outlives_a_failing_store(store: TellingStore, run: MakeDispatcher, method: str) -> None:
+    """A store that takes no write for a while delays deliveries and loses none."""
+    store.failing.add(method)
+    run(make_spec("/bin/true"))
+    await store.add_finished()
+    await store.until_kept(1)
+    assert method not in store.failing
+
+
+async def test_a_broken_runner_is_a_failed_attempt(store: TellingStore, run: MakeDispatcher) -> None:
+    """An exception of a runner, and a cancellation from within, are retried like any failure."""
+
+    class Broken:
+        async def run(self, job: DeliveryJob, payload: bytes, spec: HookSpec) -> RunResult:
+            if job.record.task.external_id == "up-0":
+                raise KeyError("oops")
+            raise asyncio.CancelledError
+
+    run(make_spec("-"), runner=Broken())
+    await store.add_finished(0)
+    await store.until_kept(1)
+    await store.add_finished(1)
+    errors = [verdict.error for verdict in await store.until_kept(2)]
+    assert errors == ["the runner failed: KeyError: 'oops'", "the run was cancelled from within"]
+
+
+async def test_a_crash_runs_it_again_with_the_same_id(
+    store: TellingStore, run: MakeDispatcher, gate: Gate, clock: ManualClock
+) -> None:
+    """A delivery that was claimed by a process which died is claimed again when its lease is over."""
+    await store.add_finished()
+    await store.fan_out(lambda _: ["publish"], 10, clock.now())
+    (lost,) = await store.claim_deliveries("publish", 1, clock.now(), clock.now() + timedelta(seconds=150))
+    dispatcher = run(make_spec("-"), runner=gate)
+    await store.add_finished(1)  # a later one comes through meanwhile
+    gate.end(await gate.begun())
+    await store.until_kept(1)
+    clock.advance(151)
+    dispatcher.wake()
+    again = await gate.begun()
+    assert (again.id, again.attempt) == (lost.id, 2)
+    gate.end(again)
+
+
+async def test_a_lease_that_ran_out_here_starts_no_second_run(
+    store: TellingStore, run: MakeDispatcher, gate: Gate, clock: ManualClock
+) -> None:
+    """A run that outlives its lease in this process is not begun a second time beside itself."""
+    dispatcher = run(make_spec("-"), runner=gate)
+    await store.add_finished()
+    job = await gate.begun()
+    clock.advance(10_000)
+    before = store.claims
+    dispatcher.wake()
+    await store.add_finished(1)
+    other = await gate.begun()
+    assert other.id != job.id
+    assert store.claims > before
+    gate.end(job)
+    gate.end(other)
+    await store.until_kept(2)
+    assert gate.jobs.empty()
+
+
+async def test_stop_lets_runs_end(store: TellingStore, run: MakeDispatcher, gate: Gate) -> None:
+    """Within the drain a run ends by itself and its result is kept; nothing new is claimed."""
+    dispatcher = run(make_spec("-", concurrency=1), runner=gate)
+    await store.add_finished(0)
+    await store.add_finished(1)
+    job = await gate.begun()
+    stopping = asyncio.create_task(dispatcher.stop(WITHIN_S))
+    await asyncio.sleep(0)
+    gate.end(job)
+    await stopping
+    assert [verdict.status for _, verdict in [*store.kept]] == [DeliveryStatus.SUCCEEDED]
+    assert gate.jobs.empty()
+    assert (await store.deliveries(1))[0].status is DeliveryStatus.PENDING
+    assert (await store.deliveries(1))[0].attempts == 0
+
+
+async def test_stop_ends_what_does_not(
+    store: TellingStore, run: MakeDispatcher, tmp_path: Path, bell: Bell, clock: ManualClock
+) -> None:
+    """Past the drain a script is ended; its delivery waits for the next start, under the same id."""
+    script = write_script(tmp_path / "hook", f"sleep 1000 & echo $! > {bell.path}; wait")
+    dispatcher = run(make_spec(script, max_attempts=1))
+    await store.add_finished()
+    pid = int(await bell.heard())
+    await dispatcher.stop(0)
+    assert await is_gone(pid)
+    (delivery,) = await store.deliveries()
+    assert delivery.status is DeliveryStatus.PENDING
+    assert delivery.attempts == 1
+    assert delivery.next_attempt_at == clock.now()
+    assert delivery.error == "cut short: the tracker stopped"
+    assert dispatcher.running == 0
+    run(make_spec("/bin/true", max_attempts=1))
+    assert (await store.until_kept(2))[-1].status is DeliveryStatus.SUCCEEDED
+    assert (await store.deliveries())[0].id == delivery.id
+
+
+async def test_stop_without_start_is_fine(store: TellingStore, clock: ManualClock) -> None:
+    """A daemon that fails half-way through its start can stop everything."""
+    await Dispatcher(store, [], {}, clock).stop(1)
+
+
+async def test_an_idle_dispatcher_rests(store: TellingStore, clock: ManualClock) -> None:
+    """It sleeps until something is due, and half a minute at most."""
+    dispatcher = Dispatcher(store, [make_spec("-", retry_first_s=20)], {"script": Gate()}, clock, draw=lambda: 0.5)
+    assert await dispatcher._look() == 30
+    await store.add_finished()
+    await store.fan_out(lambda _: ["publish"], 10, clock.now())
+    (job,) = await store.claim_deliveries("publish", 1, clock.now(), clock.now() + timedelta(seconds=7200))
+    assert await dispatcher._look() == 30
+    result = AttemptResult(DeliveryStatus.PENDING, clock.now(), clock.now() + timedelta(seconds=20))
+    await store.record_attempt(job.id, result)
+    assert await dispatcher._look() == 20
+
+
+async def test_what_nobody_gets_is_not_asked_for_in_a_rush(clock: ManualClock) -> None:
+    """Something due that cannot be claimed (another process is about to) makes the looks rarer, not busier."""
+
+    class Elsewhere(TellingStore):
+        async def fan_out(self, *_: Json) -> int:
+            return 0
+
+        async def claim_deliveries(self, *_: Json) -> list[DeliveryJob]:
+            return []
+
+        async def next_delivery_at(self, hooks: Sequence[str]) -> datetime | None:
+            return clock.now()
+
+    dispatcher = Dispatcher(Elsewhere(Path("-"), clock.now), [make_spec("-")], {"script": Gate()}, clock)
+    assert await dispatcher._look() == 0
+    assert [await dispatcher._look() for _ in range(7)] == [0.25, 0.5, 1, 2, 4, 5, 5]
+
+
+async def test_progress_is_told(store: TellingStore, run: MakeDispatcher, clock: ManualClock) -> None:
+    """Each look moves the mark that health goes by."""
+    clock.advance(100)
+    dispatcher = run(make_spec("/bin/true"))
+    assert dispatcher.last_progress == 100
+    clock.advance(50)
+    await store.add_finished()
+    await store.until_kept(1)
+    assert dispatcher.last_progress == 150
+
+
+async def test_new_hooks_while_running(store: TellingStore, run: MakeDispatcher, gate: Gate) -> None:
+    """A reload replaces the hooks; a bad one is refused and the old ones stay."""
+    dispatcher = run(make_spec("-", name="old"), runner=gate)
+    await store.add_finished(0)
+    gate.end(await gate.begun())
+    with pytest.raises(ConfigError, match="'twice' is there twice"):
+        dispatcher.set_specs([make_spec("-", name="twice"), make_spec("-", name="twice")])
+    assert [spec.name for spec in dispatcher.specs] == ["old"]
+    dispatcher.set_specs([make_spec("-", name="new")])
+    await store.add_finished(1)
+    job = await gate.begun()
+    assert job.hook == "new"
+    gate.end(job)
+
+
+def test_a_hook_of_a_kind_without_runner_is_refused(clock: ManualClock, tmp_path: Path) -> None:
+    """A hook that nothing could ever run is a mistake of the configuration."""
+    store = TellingStore(tmp_path / "tracker.db", clock.now)
+    with pytest.raises(ConfigError, match="there is no kind 'script'; known: http"):
+        Dispatcher(store, [make_spec("-")], {"http": Gate()}, clock)
+
+
+async def test_a_dropped_file_is_a_hook_at_once(
+    store: TellingStore, run: MakeDispatcher, tmp_path: Path, bell: Bell
+) -> None:
+    """A script dropped in while the daemon runs hears the next event; taken away, it hears no more."""
+    hooks_dir = tmp_path / "hooks.d"
+    dispatcher = run(hooks_dir=hooks_dir)
+    script = write_script(hooks_dir / "task.finished" / "publish.sh", f'echo "$TRACKER_TASK_ID" > {bell.path}')
+    task = await store.add_finished(1)
+    assert await bell.heard() == task
+    assert [spec.name for spec in dispatcher.specs] == ["publish.sh"]
+    await store.until_kept(1)
+    script.rename(script.with_name("publish.sh.disabled"))
+    dispatcher.set_specs([make_spec("/bin/true", name="other")])
+    await store.add_finished(2)
+    await store.until_kept(2)
+    assert [delivery.hook for delivery in await store.deliveries(2)] == ["other"]
+
+
+async def test_nothing_is_fanned_out_past_hooks_that_cannot_be_seen(
+    store: TellingStore, run: MakeDispatcher, tmp_path: Path
+) -> None:
+    """While the machine cannot list the dropped scripts, events wait; then every hook hears them."""
+    write_script(tmp_path / "hooks.d" / "task.finished" / "publish", "exit 0")
+    await store.add_finished()
+    dispatcher = Dispatcher(
+        store, [], {"script": ScriptRunner(os.environ)}, ManualClock(NOW), hooks_dir=tmp_path / "hooks.d"
+    )
+    await asyncio.to_thread(int)  # the pool's thread exists before descriptors run out
+    with no_descriptors_left(), pytest.raises(OSError, match="Too many open files"):
+        await dispatcher._look()
+    assert await store.deliveries() == []
+    await dispatcher._look()
+    assert [delivery.hook for delivery in await store.deliveries()] == ["publish"]
+    await dispatcher.stop(WITHIN_S)
+
+
+FEW_DESCRIPTORS = """
+import asyncio, os, resource, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from tests.hook_kit import TellingStore
+from tracker.clock import SystemClock
+from tracker.hooks.base import HookSpec
+from tracker.hooks.dispatcher import Dispatcher
+from tracker.hooks.script import ScriptAction, ScriptRunner
+
+async def main(directory):
+    store = TellingStore(directory / "tracker.db", SystemClock().now)
+    await store.open()
+    for n in range(100):
+        await store.add_finished(n)
+    count = 'echo "$TRACKER_DELIVERY_ID" >> ' + str(directory / "ran")
+    specs = [
+        HookSpec(f"hook{n}", ("task.finished",), ScriptAction.of(["/bin/sh", "-c", count]), concurrency=20,
+                 max_attempts=1, retry_first_s=0.05)
+        for n in range(4)
+    ]
+    # an idle daemon has about twenty open: room for a handful of scripts, not for eighty
+    resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
+    runner = ScriptRunner(os.environ, start_patience_s=0.05)
+    dispatcher = Dispatcher(store, specs, {"script": runner}, SystemClock(), max_running=80)
+    dispatcher.start()
+    while sum(verdict.status.value == "succeeded" for _, verdict in store.kept) < 400:
+        await store.until_kept(len(store.kept) + 1)
+    await dispatcher.stop(5)
+    await store.close()
+    short = [verdict for _, verdict in store.kept if "Too many open files" in (verdict.error or "")]
+    print(len(store.kept) - len(short), len(short) > 0, {verdict.status.value for verdict in short})
+
+asyncio.run(main(Path(sys.argv[2])))
+"""
+
+
+async def test_too_many_open_files_loses_nothing(tmp_path: Path) -> None:
+    """Four hundred deliveries, eighty at a time, in a process that may open 32 files: each runs, once.
+
+    Some starts wait in place, some are given back; although the hooks allow a single attempt, none is lost.
+    """
+    program = write_python(tmp_path / "few.py", FEW_DESCRIPTORS)
+    root = Path(__file__).parents[2]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-W", "error", program, root, tmp_path,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    told, complaints = await process.communicate()
+    assert told.decode().endswith("\n400 True {'pending'}\n"), told.decode()[-2000:] + complaints.decode()[-2000:]
+    assert "Traceback" not in told.decode() + complaints.decode()
+    ran = (tmp_path / "ran").read_text().split()
+    assert len(ran) == len(set(ran)) == 400

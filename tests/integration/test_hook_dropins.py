@@ -1,0 +1,111 @@
+"""Scripts dropped into a directory: which files are hooks, which are not, and what is said about those."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import structlog
+
+from tests.hook_kit import no_descriptors_left, write_script
+from tracker.hooks.base import NAME_RULE, HookSpec
+from tracker.hooks.dropins import DropIns
+from tracker.hooks.script import ScriptAction
+
+
+def drop(directory: Path, *names: str) -> None:
+    """Executable files below the directory of hooks."""
+    for name in names:
+        write_script(directory / name, "exit 0")
+
+
+def reasons(logged: list[structlog.typing.EventDict]) -> dict[str, str]:
+    """What was said about which file."""
+    return {Path(line["file"]).name: line["reason"] for line in logged if line["event"] == "hook.dropin_ignored"}
+
+
+def test_a_file_is_a_hook(tmp_path: Path) -> None:
+    """The directory names the event, the file the hook; the limits are the usual ones."""
+    drop(tmp_path, "task.succeeded/publish.sh", "task.*/audit")
+    assert DropIns(tmp_path).scan(()) == {
+        "audit": HookSpec("audit", ("task.*",), ScriptAction((("task.*", (str(tmp_path / "task.*/audit"),)),))),
+        "publish.sh": HookSpec(
+            "publish.sh",
+            ("task.succeeded",),
+            ScriptAction((("task.succeeded", (str(tmp_path / "task.succeeded/publish.sh"),)),)),
+        ),
+    }
+
+
+def test_one_name_in_several_directories_is_one_hook(tmp_path: Path) -> None:
+    """Each event runs the file of its own directory; the narrowest directory decides."""
+    drop(tmp_path, "task.*/publish", "task.finished/publish", "task.failed/publish")
+    found = DropIns(tmp_path).scan(())
+    assert list(found) == ["publish"]
+    action = found["publish"].action
+    assert isinstance(action, ScriptAction)
+    ran = {event: action.find_argv(f"task.{event}") for event in ("running", "succeeded", "failed")}
+    assert ran == {
+        "running": (str(tmp_path / "task.*/publish"),),
+        "succeeded": (str(tmp_path / "task.finished/publish"),),
+        "failed": (str(tmp_path / "task.failed/publish"),),
+    }
+
+
+@pytest.mark.parametrize("missing", ["no-such", "plain-file"])
+def test_no_directory_is_no_hooks(tmp_path: Path, missing: str) -> None:
+    """The directory need not exist."""
+    (tmp_path / "plain-file").touch()
+    assert DropIns(tmp_path / missing).scan(()) == {}
+
+
+def test_what_is_no_hook_is_told_once(tmp_path: Path) -> None:
+    """Each file that is passed over leaves one line, however often the directory is read."""
+    directory = tmp_path / "task.failed"
+    drop(directory, "good", ".hidden", "old~", "off.disabled", "odd name", "taken")
+    drop(tmp_path, "task.done/lost", ".git/config")
+    (directory / "README").write_text("how to use this directory")
+    (directory / "sub").mkdir()
+    (directory / "dangling").symlink_to("nowhere")
+    (directory / "circle").symlink_to("circle")
+    dropins = DropIns(tmp_path)
+    with structlog.testing.capture_logs() as logged:
+        assert list(dropins.scan({"taken"})) == ["good"]
+    told = reasons(logged)
+    assert told.pop("task.done").startswith("not an event; known: task.submitted")
+    assert told == {
+        ".hidden": "switched off by its name",
+        "old~": "switched off by its name",
+        "off.disabled": "switched off by its name",
+        "odd name": NAME_RULE,
+        "taken": "a configured hook has its name",
+        "README": "not executable",
+        "sub": "not a file",
+        "dangling": "cannot be read: No such file or directory",
+        "circle": "cannot be read: Too many levels of symbolic links",
+    }
+    with structlog.testing.capture_logs() as again:
+        dropins.scan({"taken"})
+    assert again == []
+
+
+def test_a_mended_file_that_breaks_again_is_told_again(tmp_path: Path) -> None:
+    """The one line is per time that it goes wrong."""
+    drop(tmp_path, "task.failed/publish")
+    script = tmp_path / "task.failed" / "publish"
+    dropins = DropIns(tmp_path)
+    told = 0
+    for mode in (0o644, 0o644, 0o755, 0o644):
+        script.chmod(mode)
+        with structlog.testing.capture_logs() as logged:
+            found = dropins.scan(())
+        assert bool(found) == (mode == 0o755)
+        told += len(logged)
+    assert told == 2
+
+
+def test_a_shortage_is_no_empty_directory(tmp_path: Path) -> None:
+    """Out of file descriptors, what is in the directory is unknown, which is not the same as nothing."""
+    drop(tmp_path, "task.failed/publish")
+    with no_descriptors_left(), pytest.raises(OSError, match="Too many open files"):
+        DropIns(tmp_path).scan(())
