@@ -1,0 +1,132 @@
+"""The API description is true: every route is in it, and every answer is what it says."""
+
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from tests.integration.server_rig import Rig, running
+from tracker.domain.records import Json
+from tracker.server import models
+from tracker.server.app import OPENAPI_PATH
+from tracker.server.operations import OPERATIONS, Operation
+from tracker.server.queries import LIST_PARSERS, WAIT_PARSERS
+
+UNDESCRIBED = {OPENAPI_PATH, "/{rest}"}
+"""The description itself, and what is nowhere."""
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    """The surface without an API token."""
+    async with running(tmp_path) as rig:
+        yield rig
+
+
+async def described(rig: Rig) -> Json:
+    """The document as it is served."""
+    async with rig.client.get(OPENAPI_PATH) as response:
+        assert response.status == 200
+        return await response.json()
+
+
+async def test_the_router_and_the_description_agree(rig: Rig) -> None:
+    """Every method of every path is in both."""
+    document = await described(rig)
+    routed = {
+        (resource.canonical, route.method.lower())
+        for resource in rig.client.app.router.resources()
+        for route in resource
+        if resource.canonical not in UNDESCRIBED and route.method != "HEAD"
+    }
+    listed = {(path, method) for path, methods in document["paths"].items() for method in methods}
+    assert routed == listed
+    assert document["openapi"] == "3.1.0"
+
+
+async def test_every_reference_leads_somewhere(rig: Rig) -> None:
+    """No schema is missing, none is left over."""
+    document = await described(rig)
+    wanted = {ref.rpartition("/")[2] for ref in _refs(document)}
+    assert wanted == set(document["components"]["schemas"])
+
+
+def _refs(value: Json) -> list[str]:
+    if isinstance(value, dict):
+        own = [value["$ref"]] if isinstance(value.get("$ref"), str) else []
+        return own + [ref for item in value.values() for ref in _refs(item)]
+    if isinstance(value, list):
+        return [ref for item in value for ref in _refs(item)]
+    return []
+
+
+async def test_every_operation_is_whole(rig: Rig) -> None:
+    """Path parameters are declared, ids are unique, open and closed is as it is."""
+    document = await described(rig)
+    operations = [(path, operation) for path, methods in document["paths"].items() for operation in methods.values()]
+    assert len({operation["operationId"] for _, operation in operations}) == len(operations)
+    for path, operation in operations:
+        named = {p["name"] for p in operation.get("parameters", []) if p["in"] == "path"}
+        assert named == {part.strip("{}") for part in path.split("/") if part.startswith("{")}
+        assert (operation["security"] == []) is not path.startswith("/v1/")
+        assert ("401" in operation["responses"]) or not path.startswith("/v1/")
+
+
+def test_the_query_parameters_are_those_that_are_read() -> None:
+    """The table and the parsers name the same ones."""
+    by_name = {operation.name: operation for operation in OPERATIONS}
+    listed = {p.name for p in by_name["list_tasks"].parameters if p.place == "query"}
+    assert listed == {*LIST_PARSERS, "labels"}
+    assert {p.name for p in by_name["get_task"].parameters} == set(WAIT_PARSERS)
+
+
+async def test_the_answers_are_what_the_description_says(rig: Rig) -> None:
+    """Every answer of every operation, as it comes over the wire, fits the model that describes it."""
+    task_id = await rig.make_task()
+    await rig.end_task(task_id)
+    pending = await rig.make_task(external_id="x-2")
+    submit = {"route": "suno.generate", "request": {"prompt": "x"}}
+    body = {"callbackType": "first", "task_id": "x-2", "data": [{"id": "c", "audio_url": "https://c.example/1"}]}
+    calls: list[tuple[str, str, Json]] = [
+        ("create_task", "/v1/tasks", submit),
+        ("create_task", "/v1/tasks", {"route": "suno.generate", "external_id": "x-3"}),
+        ("create_task", "/v1/tasks", {}),
+        ("list_tasks", "/v1/tasks", None),
+        ("list_tasks", "/v1/tasks?limit=0", None),
+        ("get_task", f"/v1/tasks/{task_id}", None),
+        ("get_task", "/v1/tasks/nope", None),
+        ("list_events", f"/v1/tasks/{task_id}/events", None),
+        ("list_deliveries", f"/v1/tasks/{task_id}/deliveries", None),
+        ("explain_task", f"/v1/tasks/{task_id}/why", None),
+        ("explain_task", f"/v1/tasks/{pending}/why", None),
+        ("poll_task", f"/v1/tasks/{task_id}/poll", None),
+        ("cancel_task", f"/v1/tasks/{task_id}/cancel", None),
+        ("retry_delivery", "/v1/deliveries/nope/retry", None),
+        ("get_stats", "/v1/stats", None),
+        ("list_routes", "/v1/routes", None),
+        ("receive_callback", rig.address(pending), body),
+        ("receive_callback", "/callbacks/suno/nope", body),
+        ("receive_hint", "/callbacks/suno", body),
+        ("receive_hint", "/callbacks/suno", []),
+        ("get_alive", "/healthz", None),
+        ("get_ready", "/readyz", None),
+    ]
+    by_name = {operation.name: operation for operation in OPERATIONS}
+    for name, path, sent in calls:
+        operation = by_name[name]
+        async with rig.client.request(operation.method, path, json=sent) as response:
+            _check(operation, HTTPStatus(response.status), await response.json(content_type=None))
+    assert {name for name, _, _ in calls} == set(by_name), "every operation is called"
+
+
+def _check(operation: Operation, status: HTTPStatus, answer: Json) -> None:
+    model = operation.answers.get(status)
+    if model is None:
+        assert status in operation.problems, f"{operation.name} answered {status}, which is not described"
+        model = models.ProblemView
+    try:
+        model.model_validate(answer)
+    except ValidationError as error:
+        pytest.fail(f"{operation.name} {status}: {error}")

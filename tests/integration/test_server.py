@@ -1,0 +1,616 @@
+"""The API over HTTP: every answer that is promised, and every bad input told plainly."""
+
+import asyncio
+import gzip
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from tests.integration.server_rig import Rig, locs, problem_of, running
+from tracker.domain.observation import Source
+from tracker.domain.records import DeliveryStatus, Json
+from tracker.domain.task import Status, TaskId
+from tracker.errors import FieldProblem, IdempotencyConflict, RequestInvalid, SubmitInFlight
+from tracker.server.services import Health
+from tracker.store.protocol import Announcement, AttemptResult
+
+SUBMIT = {"route": "suno.generate", "request": {"prompt": "a summer breeze"}, "labels": {"user": "42"}}
+NO_TASK = "01JD0000000000000000000000"
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    """The surface without an API token."""
+    async with running(tmp_path) as rig:
+        yield rig
+
+
+async def get(rig: Rig, path: str, status: int = 200) -> Json:
+    """The JSON behind a path."""
+    async with rig.client.get(path) as response:
+        assert response.status == status, await response.text()
+        assert response.headers["Content-Type"] == "application/json"
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert response.headers["Cache-Control"] == "no-store"
+        return await response.json()
+
+
+# -- submit and register -----------------------------------------------------------------------------------
+
+
+async def test_a_submit_is_created(rig: Rig) -> None:
+    """201, Location, and the task as it stands."""
+    async with rig.client.post("/v1/tasks", json=SUBMIT) as response:
+        task = await response.json()
+        assert response.status == 201
+        assert response.headers["Location"] == f"/v1/tasks/{task['id']}"
+    assert (task["route"], task["provider"], task["labels"]) == ("suno.generate", "suno", {"user": "42"})
+    assert await get(rig, f"/v1/tasks/{task['id']}") == task
+    (asked,) = rig.submitter.asked
+    assert (asked.account, asked.idempotency_key, asked.respond_async) == (None, None, False)
+
+
+@pytest.mark.parametrize(
+    ("prefer", "is_async"),
+    [
+        ("respond-async", True),
+        ("Respond-Async, wait=10", True),
+        ("wait=10, respond-async; x=y", True),
+        ("wait=10", False),
+        ("", False),
+    ],
+)
+async def test_prefer_respond_async_answers_at_once(rig: Rig, prefer: str, is_async: bool) -> None:
+    """202 and Preference-Applied, or the ordinary 201."""
+    async with rig.client.post("/v1/tasks", json=SUBMIT, headers={"Prefer": prefer}) as response:
+        assert response.status == (202 if is_async else 201)
+        assert response.headers.get("Preference-Applied") == ("respond-async" if is_async else None)
+        assert "Location" in response.headers
+    assert rig.submitter.asked[0].respond_async is is_async
+
+
+async def test_the_same_key_finds_the_same_task(rig: Rig) -> None:
+    """200, whether the key came in the header, in the body, or in both."""
+    headers = {"Idempotency-Key": "k1"}
+    async with rig.client.post("/v1/tasks", json=SUBMIT, headers=headers) as response:
+        first = await response.json()
+        assert response.status == 201
+    bodies = [SUBMIT, {**SUBMIT, "idempotency_key": "k1"}]
+    for body, sent in ((bodies[0], headers), (bodies[1], {}), (bodies[1], headers)):
+        async with rig.client.post("/v1/tasks", json=body, headers=sent) as response:
+            assert (response.status, (await response.json())["id"]) == (200, first["id"])
+
+
+async def test_two_different_keys_are_refused(rig: Rig) -> None:
+    """Header and body must agree."""
+    body = {**SUBMIT, "idempotency_key": "k1"}
+    async with rig.client.post("/v1/tasks", json=body, headers={"Idempotency-Key": "k2"}) as response:
+        assert locs(await problem_of(response, 422)) == [["idempotency_key"]]
+    assert rig.submitter.asked == []
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256])
+async def test_a_key_that_cannot_be_used_is_refused(rig: Rig, key: str) -> None:
+    """An empty key would make strangers' requests the same one."""
+    async with rig.client.post("/v1/tasks", json=SUBMIT, headers={"Idempotency-Key": key}) as response:
+        assert locs(await problem_of(response, 422)) == [["header", "Idempotency-Key"]]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (IdempotencyConflict("the key was used with another payload"), 422),
+        (SubmitInFlight("the task is being submitted right now"), 409),
+        (RequestInvalid([FieldProblem(("request", "model"), "is required")]), 422),
+    ],
+)
+async def test_what_the_submitter_refuses(rig: Rig, error: Exception, status: int) -> None:
+    """Each refusal has its status and says why."""
+    rig.submitter.fails_with = error
+    async with rig.client.post("/v1/tasks", json=SUBMIT) as response:
+        problem = await problem_of(response, status)
+    if isinstance(error, RequestInvalid):
+        assert problem["errors"] == [{"loc": ["request", "model"], "msg": "is required"}]
+    else:
+        assert str(error) in problem["detail"]
+
+
+async def test_a_failure_of_ours_tells_nothing(rig: Rig) -> None:
+    """500 without a word of the exception."""
+    rig.submitter.fails_with = RuntimeError("secret detail")
+    async with rig.client.post("/v1/tasks", json=SUBMIT) as response:
+        problem = await problem_of(response, 500)
+    assert "secret detail" not in json.dumps(problem)
+
+
+async def test_registering_twice_finds_the_same_task(rig: Rig) -> None:
+    """201, then 200."""
+    body = {"route": "kling.omni-video", "external_id": "k-1", "labels": {"a": "b"}, "account": "default"}
+    async with rig.client.post("/v1/tasks", json=body) as response:
+        first = await response.json()
+        assert response.status == 201
+        assert response.headers["Location"] == f"/v1/tasks/{first['id']}"
+    async with rig.client.post("/v1/tasks", json=body) as response:
+        assert (response.status, (await response.json())["id"]) == (200, first["id"])
+    assert first["external_id"] == "k-1"
+
+
+DEEP = b'{"route":"suno.generate","request":' + b'{"a":' * 200 + b"1" + b"}" * 200 + b"}"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"\xff", b"\xef\xbb\xbf{}", b'{"a":"\\ud800"}', b"[" * 5000, b"NaN", b"{'a': 1}", DEEP],
+)
+async def test_malformed_json_is_400(rig: Rig, body: bytes) -> None:
+    """No JSON, no UTF-8, or nested so deep that it is no request."""
+    async with rig.client.post("/v1/tasks", data=body) as response:
+        await problem_of(response, 400)
+    assert rig.submitter.asked == []
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ([], [["body"]]),
+        ("text", [["body"]]),
+        (None, [["body"]]),
+        ({}, [["route"], ["request"]]),
+        ({"route": "suno.generate"}, [["request"]]),
+        ({"request": {}}, [["route"]]),
+        ({**SUBMIT, "route": 7}, [["route"]]),
+        ({**SUBMIT, "route": ""}, [["route"]]),
+        ({**SUBMIT, "request": []}, [["request"]]),
+        ({**SUBMIT, "request": None}, [["request"]]),
+        ({**SUBMIT, "labels": []}, [["labels"]]),
+        ({**SUBMIT, "labels": {"user": 42}}, [["labels", "user"]]),
+        ({**SUBMIT, "labels": {"a b": "x"}}, [["labels", "a b"]]),
+        ({**SUBMIT, "labels": {"a": "\x00"}}, [["labels", "a"]]),
+        ({**SUBMIT, "labels": {f"l{n}": "" for n in range(65)}}, [["labels"]]),
+        ({**SUBMIT, "account": ""}, [["account"]]),
+        ({**SUBMIT, "idempotency_key": 1}, [["idempotency_key"]]),
+        ({**SUBMIT, "lables": {}}, [["lables"]]),
+        ({**SUBMIT, "external_id": "x"}, [["external_id"]]),
+        ({"route": "suno.generate", "external_id": 5}, [["external_id"]]),
+        ({"route": "suno.generate", "external_id": ""}, [["external_id"]]),
+        ({"route": "suno.generate", "external_id": "a\nb"}, [["external_id"]]),
+        ({"route": "suno.generate", "external_id": "x", "idempotency_key": "k"}, [["idempotency_key"]]),
+        ({"route": "nobody.knows", "request": {}}, [["route"]]),
+    ],
+)
+async def test_wrong_fields_are_listed(rig: Rig, body: Json, expected: list[list[str]]) -> None:
+    """422 with every wrong field and where it is."""
+    async with rig.client.post("/v1/tasks", data=json.dumps(body)) as response:
+        problem = await problem_of(response, 422)
+    assert locs(problem) == expected
+
+
+async def test_wrong_values_are_not_repeated(rig: Rig) -> None:
+    """They may be secret, and they may be huge."""
+    async with rig.client.post("/v1/tasks", json={**SUBMIT, "account": ["sk-secret" * 100]}) as response:
+        assert "sk-secret" not in json.dumps(await problem_of(response, 422))
+
+
+async def test_a_body_that_is_too_large_is_413(rig: Rig) -> None:
+    """As sent, and once decompressed."""
+
+    async def undeclared() -> AsyncIterator[bytes]:
+        for _ in range(33):
+            yield b" " * (1 << 20)
+
+    bomb = gzip.compress(b" " * (33 << 20))
+    for data, headers in ((undeclared(), {}), (bomb, {"Content-Encoding": "gzip"})):
+        async with rig.client.post("/v1/tasks", data=data, headers=headers) as response:
+            await problem_of(response, 413)
+
+
+async def test_a_compressed_submit_is_read(rig: Rig) -> None:
+    """Content-Encoding: gzip, for inline images."""
+    data = gzip.compress(json.dumps(SUBMIT).encode())
+    async with rig.client.post("/v1/tasks", data=data, headers={"Content-Encoding": "gzip"}) as response:
+        assert response.status == 201
+
+
+# -- list --------------------------------------------------------------------------------------------------
+
+
+async def test_lists_newest_first_page_by_page(rig: Rig) -> None:
+    """Every task once, in order, the last page without a cursor."""
+    made = []
+    for n in range(5):
+        rig.clock.advance(1.0)
+        made.append(await rig.make_task(external_id=f"x-{n}"))
+    seen: list[str] = []
+    cursor = ""
+    while True:
+        page = await get(rig, f"/v1/tasks?limit=2{cursor}")
+        seen += [task["id"] for task in page["items"]]
+        if page["next_cursor"] is None:
+            break
+        cursor = f"&cursor={page['next_cursor']}"
+    assert seen == made[::-1]
+
+
+async def test_filters(rig: Rig) -> None:
+    """Each filter narrows the list."""
+    async with rig.client.post("/v1/tasks", json=SUBMIT) as response:
+        song = (await response.json())["id"]
+    rig.clock.advance(10.0)
+    video = await rig.make_task(external_id="k-1", route="kling.omni-video")
+    await rig.end_task(video)
+    expected = {
+        "status=PENDING": song,
+        "status=SUCCEEDED": video,
+        "provider=kling": video,
+        "route=suno.generate": song,
+        "label.user=42": song,
+        "q=K-1": video,
+        "since=2026-11-20T20:42:05Z": video,
+        "since=2026-11-20T21:42:05%2B01:00": video,
+        "since=2026-11-20T21:42:05+01:00": video,
+        "until=2026-11-20T20:42:05": song,
+    }
+    for query, task_id in expected.items():
+        page = await get(rig, f"/v1/tasks?{query}")
+        assert [task["id"] for task in page["items"]] == [task_id], query
+    for query in ("account=other", "reason=expired", "label.user=43", "until=2026-11-20", "provider=none"):
+        assert (await get(rig, f"/v1/tasks?{query}"))["items"] == [], query
+    assert len((await get(rig, "/v1/tasks?account=default&limit=500"))["items"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("limit=0", ["limit"]),
+        ("limit=501", ["limit"]),
+        ("limit=ten", ["limit"]),
+        ("limit=", ["limit"]),
+        ("limit=-1", ["limit"]),
+        ("limit=%D9%A3", ["limit"]),
+        ("limit=" + "9" * 6000, ["limit"]),
+        ("cursor=x", ["cursor"]),
+        ("cursor=", ["cursor"]),
+        ("since=yesterday", ["since"]),
+        ("until=2026-13-01", ["until"]),
+        ("since=0001-01-01T00:00:00%2B14:00", ["since"]),
+        ("status=running", ["status"]),
+        ("reason=because", ["reason"]),
+        ("provider=", ["provider"]),
+        ("q=%00", ["q"]),
+        ("state=PENDING", ["state"]),
+        ("label.=x", ["label."]),
+        ("status=FAILED&status=RUNNING", ["status"]),
+        ("label.a=1&label.a=2", ["label.a"]),
+        ("limit=0&cursor=x&bogus", ["limit", "cursor", "bogus"]),
+    ],
+)
+async def test_wrong_queries_are_listed(rig: Rig, query: str, names: list[str]) -> None:
+    """422 with every wrong parameter."""
+    async with rig.client.get(f"/v1/tasks?{query}") as response:
+        problem = await problem_of(response, 422)
+    assert locs(problem) == [["query", name] for name in names]
+
+
+async def test_an_unknown_parameter_is_answered_with_the_known_ones(rig: Rig) -> None:
+    """And with the nearest of them."""
+    async with rig.client.get("/v1/tasks?statsu=FAILED") as response:
+        (error,) = (await problem_of(response, 422))["errors"]
+    assert "did you mean status?" in error["msg"]
+    assert "label.NAME" in error["msg"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/tasks"),
+        ("GET", f"/v1/tasks/{NO_TASK}"),
+        ("GET", f"/v1/tasks/{NO_TASK}/events"),
+        ("GET", f"/v1/tasks/{NO_TASK}/deliveries"),
+        ("GET", f"/v1/tasks/{NO_TASK}/why"),
+        ("POST", f"/v1/tasks/{NO_TASK}/poll"),
+        ("POST", f"/v1/tasks/{NO_TASK}/cancel"),
+        ("POST", "/v1/deliveries/x/retry"),
+        ("GET", "/v1/stats"),
+        ("GET", "/v1/routes"),
+    ],
+)
+async def test_no_call_ignores_an_unknown_parameter(rig: Rig, method: str, path: str) -> None:
+    """A misspelt parameter that did nothing would be found out too late."""
+    async with rig.client.request(method, f"{path}?bogus=1") as response:
+        assert locs(await problem_of(response, 422)) == [["query", "bogus"]]
+
+
+# -- one task ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task_id", [NO_TASK, "x", "%00", "..%2F..%2Fetc", "ü", "x" * 3000])
+async def test_an_unknown_task_is_404_everywhere(rig: Rig, task_id: str) -> None:
+    """Whatever is asked about it."""
+    calls = [("GET", ""), ("GET", "?wait=1"), ("GET", "/events"), ("GET", "/deliveries"), ("GET", "/why")]
+    for method, rest in [*calls, ("POST", "/cancel")]:
+        async with rig.client.request(method, f"/v1/tasks/{task_id}{rest}") as response:
+            await problem_of(response, 404)
+
+
+async def test_the_history_of_a_task(rig: Rig) -> None:
+    """Events, oldest first, with what each changed."""
+    task_id = await rig.make_task()
+    await rig.end_task(task_id)
+    items = (await get(rig, f"/v1/tasks/{task_id}/events"))["items"]
+    assert [(event["source"], event["outcome"], event["from"], event["to"]) for event in items] == [
+        ("poll", "applied", "PENDING", "SUCCEEDED")
+    ]
+    assert items[0]["payload"] == {"ok": True}
+
+
+async def test_why(rig: Rig) -> None:
+    """The plain account, with what only the daemon knows."""
+    task_id = await rig.make_task()
+    account = await get(rig, f"/v1/tasks/{task_id}/why")
+    assert (account["id"], account["status"]) == (task_id, "PENDING")
+    assert f"a note on {task_id}" in account["notes"]
+
+
+async def make_delivery(rig: Rig, task_id: TaskId, status: DeliveryStatus) -> str:
+    """A delivery of the task's end that came to an end itself."""
+
+    def match(announcement: Announcement) -> tuple[str, ...]:
+        return ("publish",) if announcement.task_id == task_id else ()
+
+    await rig.store.fan_out(match, 100, rig.clock.now())
+    (job,) = await rig.store.claim_deliveries("publish", 1, rig.clock.now(), rig.clock.now())
+    result = AttemptResult(status, rig.clock.now(), error="exit 1", output="no space left")
+    await rig.store.record_attempt(job.id, result)
+    return job.id
+
+
+async def test_a_dead_delivery_is_run_again(rig: Rig) -> None:
+    """It is pending again, with its attempts counted anew."""
+    task_id = await rig.make_task()
+    await rig.end_task(task_id)
+    delivery_id = await make_delivery(rig, task_id, DeliveryStatus.DEAD)
+    (shown,) = (await get(rig, f"/v1/tasks/{task_id}/deliveries"))["items"]
+    assert (shown["id"], shown["status"], shown["output"]) == (delivery_id, "dead", "no space left")
+    async with rig.client.post(f"/v1/deliveries/{delivery_id}/retry") as response:
+        assert response.status == 200
+        assert (await response.json())["status"] == "pending"
+
+
+async def test_an_unknown_delivery_is_404(rig: Rig) -> None:
+    """There is nothing to run."""
+    async with rig.client.post("/v1/deliveries/nope/retry") as response:
+        await problem_of(response, 404)
+
+
+async def test_poll_asks_now_and_shows_the_task_afterwards(rig: Rig) -> None:
+    """The answer has what the poll brought."""
+    task_id = await rig.make_task()
+    rig.poller.brings = rig.end_task
+    async with rig.client.post(f"/v1/tasks/{task_id}/poll") as response:
+        assert (response.status, (await response.json())["status"]) == (200, "SUCCEEDED")
+    assert rig.poller.polled == [task_id]
+
+
+async def test_cancel_ends_a_task_once(rig: Rig) -> None:
+    """FAILED canceled, told as an operator's word; a second time 409."""
+    task_id = await rig.make_task()
+    async with rig.client.post(f"/v1/tasks/{task_id}/cancel") as response:
+        task = await response.json()
+        assert response.status == 200
+    assert (task["status"], task["reason"], task["retryable"]) == ("FAILED", "canceled", False)
+    (event,) = await rig.store.list_events(task_id)
+    assert (event.source, "canceled by an operator" in event.detail) == ("operator", True)
+    async with rig.client.post(f"/v1/tasks/{task_id}/cancel") as response:
+        assert "canceled" in (await problem_of(response, 409))["detail"]
+
+
+async def test_cancel_of_a_finished_task_is_a_conflict(rig: Rig) -> None:
+    """A result stays a result."""
+    task_id = await rig.make_task()
+    await rig.end_task(task_id)
+    async with rig.client.post(f"/v1/tasks/{task_id}/cancel") as response:
+        assert "SUCCEEDED" in (await problem_of(response, 409))["detail"]
+    assert (await rig.store.get_task(task_id)).task.status is Status.SUCCEEDED
+
+
+# -- waiting -----------------------------------------------------------------------------------------------
+
+
+async def test_wait_answers_when_the_task_ends(rig: Rig) -> None:
+    """It does not wait for the time to be up; changes on the way do not wake the client."""
+    task_id = await rig.make_task()
+    waiting = asyncio.create_task(get(rig, f"/v1/tasks/{task_id}?wait=60"))
+    changes = rig.services.reconciler.changes
+    async with asyncio.timeout(10):
+        while task_id not in changes._waiting:  # noqa: ASYNC110  the handler tells nobody that it began to wait
+            await asyncio.sleep(0)
+        await rig.end_task(task_id, Source.CALLBACK)
+        assert (await waiting)["status"] == "SUCCEEDED"
+    assert task_id not in changes._waiting
+
+
+async def test_wait_of_an_ended_task_answers_at_once(rig: Rig) -> None:
+    """There is nothing to wait for."""
+    task_id = await rig.make_task()
+    await rig.end_task(task_id)
+    async with asyncio.timeout(10):
+        assert (await get(rig, f"/v1/tasks/{task_id}?wait=60"))["status"] == "SUCCEEDED"
+
+
+async def test_wait_answers_when_the_time_is_up(rig: Rig) -> None:
+    """With the task as it stands."""
+    task_id = await rig.make_task()
+    for wait in ("0", "0.05"):
+        assert (await get(rig, f"/v1/tasks/{task_id}?wait={wait}"))["status"] == "PENDING"
+    assert task_id not in rig.services.reconciler.changes._waiting
+
+
+async def test_wait_answers_when_the_daemon_stops(rig: Rig) -> None:
+    """A shutdown is not held up by those who wait."""
+    task_id = await rig.make_task()
+    waiting = asyncio.create_task(get(rig, f"/v1/tasks/{task_id}?wait=60"))
+    async with asyncio.timeout(10):
+        while task_id not in rig.services.reconciler.changes._waiting:  # noqa: ASYNC110  as above
+            await asyncio.sleep(0)
+        rig.services.stopping.set()
+        assert (await waiting)["status"] == "PENDING"
+
+
+@pytest.mark.parametrize("wait", ["-1", "60.1", "soon", "", "nan", "inf", "1e9"])
+async def test_a_wait_that_is_no_wait_is_refused(rig: Rig, wait: str) -> None:
+    """0 to 60 seconds."""
+    async with rig.client.get(f"/v1/tasks/{await rig.make_task()}?wait={wait}") as response:
+        assert locs(await problem_of(response, 422)) == [["query", "wait"]]
+
+
+# -- the daemon itself -------------------------------------------------------------------------------------
+
+
+async def test_stats(rig: Rig) -> None:
+    """Counts by status, provider and reason."""
+    await rig.make_task()
+    assert (await get(rig, "/v1/stats"))["tasks"]["PENDING"] == 1
+
+
+async def test_routes(rig: Rig) -> None:
+    """Every route of the registry with its paths."""
+    items = {item["route"]: item for item in (await get(rig, "/v1/routes"))["items"]}
+    assert set(items) == {route.name for route in rig.services.registry.routes()}
+    song = items["suno.generate"]
+    assert (song["provider"], song["mode"], song["callback"]) == ("suno", "task", True)
+    assert song["create"] == "POST /suno/generate"
+
+
+async def test_health(rig: Rig) -> None:
+    """Alive while the process answers; ready while nothing stands in the way."""
+    assert await get(rig, "/healthz") == {"status": "alive"}
+    assert await get(rig, "/readyz") == {"status": "ready"}
+    rig.health[0] = Health(ready=False, reasons=("The disk is full.", "No sweep for 20 s."))
+    async with rig.client.get("/readyz") as response:
+        problem = await problem_of(response, 503)
+    assert problem["reasons"] == ["The disk is full.", "No sweep for 20 s."]
+
+
+async def test_a_store_that_cannot_answer_is_503(rig: Rig) -> None:
+    """With Retry-After, whatever was asked."""
+    task_id = await rig.make_task()
+    rig.store.broken = True
+    for method, path in (
+        ("GET", "/v1/tasks"),
+        ("GET", f"/v1/tasks/{task_id}"),
+        ("POST", f"/v1/tasks/{task_id}/cancel"),
+    ):
+        async with rig.client.request(method, path) as response:
+            assert int(response.headers["Retry-After"]) > 0
+            await problem_of(response, 503)
+
+
+async def test_what_is_not_there_is_404(rig: Rig) -> None:
+    """As problem details, below and beside the API."""
+    for path in ("/nothing", "/v1/nothing", "/v1/tasks/", "/callbacks", "/v2/tasks", "/%00"):
+        async with rig.client.get(path) as response:
+            await problem_of(response, 404)
+
+
+async def test_another_method_is_405(rig: Rig) -> None:
+    """With the methods that there are."""
+    for method, path, allowed in (
+        ("DELETE", "/v1/tasks", {"GET", "HEAD", "POST"}),
+        ("POST", f"/v1/tasks/{NO_TASK}", {"GET", "HEAD"}),
+        ("GET", f"/v1/tasks/{NO_TASK}/cancel", {"POST"}),
+        ("POST", "/openapi.json", {"GET", "HEAD"}),
+    ):
+        async with rig.client.request(method, path) as response:
+            assert set(response.headers["Allow"].split(", ")) == allowed
+            await problem_of(response, 405)
+
+
+async def test_head_is_answered_like_get(rig: Rig) -> None:
+    """Without a body."""
+    async with rig.client.head("/v1/tasks") as response:
+        assert (response.status, await response.read()) == (200, b"")
+
+
+async def test_answers_do_not_name_the_libraries(rig: Rig) -> None:
+    """A version in a header is an invitation."""
+    for path in ("/healthz", "/v1/tasks", "/nothing", "/openapi.json"):
+        async with rig.client.get(path) as response:
+            assert response.headers["Server"] == "tracker"
+
+
+# -- who may ask -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "header",
+    [None, "", "Bearer", "Bearer ", "Bearer wrong", "Bearer t0ken2", "Basic t0ken", "t0ken", "Bearer t0ke\xff"],
+)
+async def test_without_the_token_nothing_is_answered(tmp_path: Path, header: str | None) -> None:
+    """401 with WWW-Authenticate on every path below /v1, known or not."""
+    headers = {} if header is None else {"Authorization": header}
+    async with running(tmp_path, api_token="t0ken") as rig:
+        for method, path in (("GET", "/v1/tasks"), ("POST", "/v1/tasks"), ("GET", "/v1/nothing"), ("PUT", "/v1/tasks")):
+            async with rig.client.request(method, path, headers=headers) as response:
+                assert response.headers["WWW-Authenticate"].startswith("Bearer")
+                assert "t0ken" not in json.dumps(await problem_of(response, 401))
+        for path in ("/healthz", "/readyz", "/openapi.json"):
+            async with rig.client.get(path) as response:
+                assert response.status == 200
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+async def test_the_token_opens_the_api(tmp_path: Path, scheme: str) -> None:
+    """The scheme's case does not matter, the token's does."""
+    async with running(tmp_path, api_token="t0ken") as rig:
+        headers = {"Authorization": f"{scheme} t0ken"}
+        async with rig.client.get("/v1/tasks", headers=headers) as response:
+            assert response.status == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Host": "localhost:8780"}, 200),
+        ({"Host": "[::1]:8780"}, 200),
+        ({"Host": "127.0.0.1"}, 200),
+        ({"Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Sec-Fetch-Site": "none"}, 200),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Host": "evil.example"}, 403),
+        ({"Host": "evil.example:8780"}, 403),
+        ({"Host": "127.0.0.1.evil.example"}, 403),
+        ({"Host": ""}, 403),
+    ],
+)
+async def test_without_a_token_web_pages_are_kept_out(rig: Rig, headers: dict[str, str], status: int) -> None:
+    """A page in a browser on this machine could otherwise order paid jobs."""
+    async with rig.client.get("/v1/tasks", headers=headers) as response:
+        if status == 200:
+            assert response.status == 200
+        else:
+            await problem_of(response, status)
+
+
+async def test_over_a_unix_socket_any_host_is_local(tmp_path: Path) -> None:
+    """Who can open the socket was let in by its permissions."""
+    from aiohttp import ClientSession, UnixConnector
+
+    from tracker.server.app import make_app
+
+    async with running(tmp_path) as rig:
+        runner = web.AppRunner(make_app(rig.services))
+        await runner.setup()
+        try:
+            await web.UnixSite(runner, tmp_path / "s").start()
+            async with (
+                ClientSession(connector=UnixConnector(str(tmp_path / "s"))) as session,
+                session.get("http://tracker/v1/tasks") as response,
+            ):
+                assert response.status == 200
+        finally:
+            await runner.cleanup()
