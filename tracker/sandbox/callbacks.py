@@ -27,6 +27,7 @@ from tracker.sandbox.fate import CallbackFate
 from tracker.sandbox.jobs import Job, Stage
 from tracker.sandbox.journal import CallbackRecord, Journal, readable, redact_path
 from tracker.sandbox.routes import Notice
+from tracker.sandbox.signatures import forge
 
 MAX_RETRIES = 3
 EARLY_WAIT_S = 2.0
@@ -163,30 +164,33 @@ class Messenger:
             return
         body = orjson.dumps(notice.payload)
         for _ in range(item.copies):
-            if not await self._post(job, notice.phase, url, body, 1):
-                self._spawn(self._retry(job, notice.phase, url, body))
+            if not await self._post(job, notice, url, body, 1):
+                self._spawn(self._retry(job, notice, url, body))
 
-    async def _retry(self, job: Job, phase: str, url: str, body: bytes) -> None:
+    async def _retry(self, job: Job, notice: Notice, url: str, body: bytes) -> None:
         for attempt in range(2, MAX_RETRIES + 2):
             await asyncio.sleep(self._retry_s)
-            if await self._post(job, phase, url, body, attempt):
+            if await self._post(job, notice, url, body, attempt):
                 return
 
-    async def _post(self, job: Job, phase: str, url: str, body: bytes, attempt: int) -> bool:
+    async def _post(self, job: Job, notice: Notice, url: str, body: bytes, attempt: int) -> bool:
         if self._session is None:
             return False
+        headers = {} if notice.sign is None else dict(notice.sign(body, time.time()))
+        if "forged" in job.script.callback:
+            headers = forge(headers)
         status: int | None = None
         answer: object
         try:
             # Redirects are not followed: they could lead off this machine.
             async with self._session.post(
-                url, data=body, headers={"Content-Type": "application/json"}, allow_redirects=False
+                url, data=body, headers={"Content-Type": "application/json", **headers}, allow_redirects=False
             ) as response:
                 status = response.status
                 answer = readable(await response.read())
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             answer = type(error).__name__
-        self._record(job, phase, attempt, status, answer)
+        self._record(job, notice.phase, attempt, status, answer)
         return status in _OK
 
     def _record(self, job: Job, phase: str, attempt: int, status: int | None, answer: object) -> None:

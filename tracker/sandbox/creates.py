@@ -14,10 +14,9 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
-import orjson
 from aiohttp import web
 
 from tracker.sandbox import wire
@@ -29,8 +28,8 @@ from tracker.sandbox.gateway import Gateway
 from tracker.sandbox.jobs import Job, Stage, snapshot_at, snapshot_in
 from tracker.sandbox.journal import CreateRecord
 from tracker.sandbox.routes import JobRoute, Notice, PaidRoute, Refusal, SyncRoute
-from tracker.sandbox.transport import cut, hang, pause, read_call, send
-from tracker.sandbox.wire import Answer, Call, Json
+from tracker.sandbox.transport import cut, hang, pause, read_call, read_object, send
+from tracker.sandbox.wire import Answer, Call
 
 _UNREAD = frozenset({CreateFault.REFUSED, CreateFault.HANG})
 _AFTER_THE_WORK = frozenset({CreateFault.CUT, CreateFault.GARBLED})
@@ -43,7 +42,7 @@ class _Create:
     Attributes:
         record: Its entry in the journal.
         call: The request as routes see it.
-        readable: Whether its body is a JSON object.
+        readable: Whether its body is a JSON object, or a form where the route takes forms.
         script: The directives of its prompt.
         script_error: What is wrong with them, or None.
         luck: What decides about it.
@@ -94,11 +93,8 @@ class Creates:
 
     async def _read(self, route: PaidRoute, request: web.Request, record: CreateRecord) -> _Create:
         raw = await request.read()
-        try:
-            payload = orjson.loads(raw)
-        except orjson.JSONDecodeError:
-            payload = None
-        body: Json = payload if isinstance(payload, dict) else {}
+        payload = read_object(request, raw, takes_forms=route.takes_forms)
+        body = payload or {}
         prompt = route.prompt_of(body)
         self._gateway.journal.note_body(record, raw, prompt)
         script, script_error = Script(), None
@@ -111,7 +107,7 @@ class Creates:
         return _Create(
             record=record,
             call=read_call(request, body, request_id),
-            readable=isinstance(payload, dict),
+            readable=payload is not None,
             script=script,
             script_error=script_error,
             luck=self._gateway.luck(script, route.name, record.nth),
@@ -120,7 +116,7 @@ class Creates:
     def _check(self, route: PaidRoute, create: _Create) -> tuple[str, Answer] | None:
         """Return outcome and answer for a request that is wrong by itself."""
         if not route.authorised(create.call.headers, self._gateway.key):
-            return "unauthorized", wire.unauthorised()
+            return "unauthorized", route.refuse_key()
         if not create.readable:
             return "malformed", wire.bad_request("The request body is not a JSON object")
         if create.script_error is not None:
@@ -149,7 +145,11 @@ class Creates:
         if isinstance(route, JobRoute):
             job = self._make_job(route, create)
             self._gateway.journal.close_create(create.record, outcome, job.id)
-            answer = route.accepted(snapshot_at(job, 0.0), create.call, self._gateway.context)
+            after_s = 0.0
+            if route.answers_when_done(job.request):
+                after_s = job.fate.duration_s
+                await pause(after_s, self._gateway.closing)
+            answer = route.accepted(snapshot_at(job, after_s), create.call, self._gateway.context)
             tell = partial(self._answer, request, answer, fault)
             if not job.callback_url:
                 return await tell()
@@ -171,6 +171,9 @@ class Creates:
     ) -> web.StreamResponse:
         gateway = self._gateway
         early, reordered = luck.decide_order()
+        if early and not any(stage.announced for stage in job.stages):
+            # Its end is all that is announced, so an early callback means an instant job.
+            job.fate = replace(job.fate, duration_s=0.0)
         plan = plan_callbacks(job, luck.decide_callback, early=early, reordered=reordered)
 
         def write(stage: Stage) -> Notice | None:
@@ -191,6 +194,8 @@ class Creates:
 
     def _make_job(self, route: JobRoute, create: _Create) -> Job:
         body = create.call.body
+        # Who waits for the answer is not made to wait unless a directive says so.
+        usual_s = 0.0 if route.answers_when_done(body) else self._gateway.duration_s
         job = Job(
             id=route.make_id(self._gateway.context, f"{self._gateway.run}/{create.record.nth}"),
             route=route.name,
@@ -199,11 +204,11 @@ class Creates:
             request=body,
             prompt=route.prompt_of(body),
             script=create.script,
-            fate=create.luck.decide_job(self._gateway.duration_s),
+            fate=create.luck.decide_job(usual_s),
             stages=route.stages,
             born_s=time.monotonic(),
             created_at_s=time.time(),
-            callback_url=route.callback_url_of(body),
+            callback_url=route.callback_url_of(body, self._gateway.context),
         )
         self._gateway.context.jobs.add(job)
         return job

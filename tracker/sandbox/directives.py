@@ -2,7 +2,8 @@
 
 Owns the grammar and the list of directives. Must not carry any of them out.
 
-A prompt may hold, anywhere, one or more of ``[sandbox: name=value; name=value,value]``. A prompt with a
+A prompt may hold, anywhere, one or more of ``[sandbox: name=value; name=value,value]``. Where a request has
+no prompt, any string in its body may. A prompt with a
 directive is exempt from every rate of ``Chaos`` (latency excepted): its whole life is what it says. A
 directive that is not in this list is answered with HTTP 400 and ``error.code`` = ``sandbox_directive``,
 because a test with a misspelt directive would otherwise prove nothing.
@@ -13,13 +14,14 @@ create: what happens to the create request
     ``refused``: the connection is cut before the request is processed; ``hang``: never answered
     ``cut``: the job is made, then the connection is cut; ``garbled``: the job is made, the answer unreadable
 fail: the job fails, with ``policy``, ``error``, ``invalid``, ``silent`` or ``canceled``
-callback: one or several of ``duplicate``, ``lost``, ``late``, ``early``, ``reordered``
+callback: one or several of ``duplicate``, ``lost``, ``late``, ``early``, ``reordered``; ``forged``: signed
+    wrongly, where callbacks are signed
 poll: ``flaky``: every second poll fails, each time in another way; ``gone``: the id is never found
 url: ``missing``: success without an output, for ever; ``late``: the output is shown one duration later
 stage: ``hold``: never finishes; ``strange``: while it runs, a status that no document names;
     ``callback_exception``: Suno's CALLBACK_EXCEPTION instead of SUCCESS, outputs present
 dialect: ``wrapped``: Suno callbacks in their upstream wrapper; ``bare``: without it;
-    ``new``: Kling's newer field names
+    ``kie``: Suno as kie.ai spells it; ``new``: Kling's newer field names
 file: ``cut``: the first download of each output ends half-way
 duration: seconds until the job finishes, such as ``duration=2.5``
 calm: no value; nothing special happens, and no chaos touches this request
@@ -67,7 +69,7 @@ DIRECTIVES: tuple[Directive, ...] = (
     ),
     Directive(
         "callback",
-        ("duplicate", "lost", "late", "early", "reordered"),
+        ("duplicate", "lost", "late", "early", "reordered", "forged"),
         "How the callbacks arrive.",
         "callback=duplicate,early",
         many=True,
@@ -80,13 +82,16 @@ DIRECTIVES: tuple[Directive, ...] = (
         "Never finishes, shows an undocumented status, or ends in Suno's CALLBACK_EXCEPTION.",
         "stage=hold",
     ),
-    Directive("dialect", ("wrapped", "bare", "new"), "Which spelling of the answers to use.", "dialect=wrapped"),
+    Directive("dialect", ("wrapped", "bare", "kie", "new"), "Which spelling of the answers to use.", "dialect=wrapped"),
     Directive("file", ("cut",), "The first download of each output ends half-way.", "file=cut"),
     Directive("duration", (), "Seconds until the job finishes.", "duration=2.5"),
     Directive("calm", (), "No chaos touches this request.", "calm"),
 )
 
 _BY_NAME = {directive.name: directive for directive in DIRECTIVES}
+MARK = "[sandbox:"
+"""What every block of directives starts with."""
+
 _BLOCK = re.compile(r"\[sandbox:([^\]]*)\]")
 _MAX_DURATION_S = 86_400.0
 

@@ -20,6 +20,8 @@ from aiohttp import hdrs, web
 from tracker.sandbox.dice import Dice
 from tracker.sandbox.journal import Journal
 from tracker.sandbox.media import Media, make_media
+from tracker.sandbox.transport import send
+from tracker.sandbox.wire import Answer
 
 PATH = "/files/{token}/{name}"
 
@@ -121,20 +123,30 @@ class FileShelf:
             status = 206
             headers[hdrs.CONTENT_RANGE] = f"bytes {start}-{stop - 1}/{len(body)}"
         part = body[start:stop]
-        if grant.cut and request.method == hdrs.METH_GET and path not in self._cut_once:
-            self._cut_once.add(path)
-            return await _send_half(request, part, status, {**headers, "Content-Type": grant.media.content_type})
+        if grant.cut and request.method == hdrs.METH_GET and self._is_first(path):
+            return await send(request, Answer(status, part, grant.media.content_type, headers, broken=True))
         return web.Response(status=status, body=part, content_type=grant.media.content_type, headers=headers)
 
+    def hand_over(self, subject: str, media: Media, n: int, *, label: str = "output", cut: bool = False) -> Answer:
+        """Answer a download that needs no URL of its own, because it needs the key.
 
-async def _send_half(request: web.Request, part: bytes, status: int, headers: dict[str, str]) -> web.StreamResponse:
-    """Promise the whole part, send half of it, cut the connection."""
-    response = web.StreamResponse(status=status, headers={**headers, "Content-Length": str(len(part))})
-    await response.prepare(request)
-    await response.write(part[: len(part) // 2])
-    if request.transport is not None:
-        request.transport.close()
-    return response
+        Args:
+            subject: What the content is derived from, a job id.
+            media: What kind of file.
+            n: Which file of the subject.
+            label: First part of the name under which it is counted.
+            cut: Whether the first download is to end half-way.
+        """
+        name = f"{subject}/{label}-{n}.{media.value}"
+        self.journal.downloads[name] += 1
+        body = make_media(media, subject, n)
+        return Answer(200, body, media.content_type, broken=cut and self._is_first(name))
+
+    def _is_first(self, name: str) -> bool:
+        """Tell whether this download was not cut before; the next time it was."""
+        first = name not in self._cut_once
+        self._cut_once.add(name)
+        return first
 
 
 def _denied(reason: str) -> web.Response:

@@ -92,12 +92,14 @@ class Snapshot:
         stage: The stage it is in.
         updated_at_s: When that stage began, seconds since the epoch.
         shows_outputs: Whether finished outputs have URLs by now.
+        progress: How much of the job's time has passed, percent; 100 does not mean that it has finished.
     """
 
     job: Job
     stage: Stage
     updated_at_s: float
     shows_outputs: bool
+    progress: int = 0
 
     @property
     def strange(self) -> bool:
@@ -119,11 +121,13 @@ def snapshot_in(job: Job, stage: Stage, elapsed_s: float) -> Snapshot:
     fate = job.fate
     late = fate.url_late and elapsed_s < 2 * fate.duration_s
     shows = stage is SUCCEEDED or stage.needs_output
+    passed = elapsed_s / fate.duration_s if fate.duration_s else 1.0
     return Snapshot(
         job,
         stage,
         job.created_at_s + job.begins_after_s(stage),
         shows_outputs=shows and not (fate.url_missing or late),
+        progress=round(100 * min(max(passed, stage.at), 1.0)),
     )
 
 
@@ -140,6 +144,10 @@ class JobBook:
     def find(self, job_id: str) -> Job | None:
         """Return the job with this id, whatever its route."""
         return self._jobs.get(job_id)
+
+    def remove(self, job_id: str) -> None:
+        """Forget one job."""
+        self._jobs.pop(job_id, None)
 
     def list_jobs(self) -> Iterator[Job]:
         """Return all jobs, oldest first."""

@@ -36,7 +36,7 @@ class Polls:
         """Serve a read: a model list, a file's contents."""
         call = self._call(request, route.path)
         if not route.authorised(call.headers, self._gateway.key):
-            return await send(request, wire.unauthorised())
+            return await send(request, route.refuse_key())
         return await send(request, route.read(call, self._gateway.context))
 
     async def poll(self, query_path: str, routes: Mapping[str, JobRoute], request: web.Request) -> web.StreamResponse:
@@ -52,7 +52,7 @@ class Polls:
         route = next(iter(routes.values()))
         await self._gateway.wait_latency(query_path, self._counts[query_path])
         if not route.authorised(call.headers, self._gateway.key):
-            return await send(request, wire.unauthorised())
+            return await send(request, route.refuse_key())
         job = self._gateway.context.jobs.find(route.task_id_of(call))
         if job is None or job.query_path != query_path or job.script.poll == "gone":
             return await send(request, route.unknown(call))

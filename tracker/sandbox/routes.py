@@ -13,15 +13,16 @@ counting, chaos, job records, timers, callbacks. A route only knows its own fiel
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from tracker.sandbox.dice import Dice
 from tracker.sandbox.fate import JobFate
 from tracker.sandbox.files import FileShelf
 from tracker.sandbox.jobs import JobBook, Snapshot, Stage
-from tracker.sandbox.wire import Answer, Call, Json
+from tracker.sandbox.signatures import Secrets
+from tracker.sandbox.wire import Answer, Call, Json, unauthorised
 
 
 class Refusal(StrEnum):
@@ -44,20 +45,33 @@ class Context:
         files: Where outputs get their temporary URLs.
         dice: The seeded dice, for ids and content.
         suno_callbacks: ``bare`` (AnyInt's documented shape) or ``wrapped`` (the upstream's).
+        secrets: What callbacks are signed with.
+        openai_webhook_url: Where the events of OpenAI-style video go, or None. They are set up once for
+            an account; a request cannot name an address.
     """
 
     jobs: JobBook
     files: FileShelf
     dice: Dice
     suno_callbacks: str = "bare"
+    secrets: Secrets = field(default_factory=Secrets)
+    openai_webhook_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One callback: what it announces, and the JSON to post."""
+    """One callback.
+
+    Attributes:
+        phase: What it announces.
+        payload: The JSON to post.
+        sign: Makes the headers of its signature from the bytes that are sent and the time of the attempt
+            in seconds since the epoch; None leaves it unsigned.
+    """
 
     phase: str
     payload: Json
+    sign: Callable[[bytes, float], Mapping[str, str]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,10 +81,12 @@ class PaidRoute(ABC):
     Attributes:
         name: ``provider.name``, unique, such as ``suno.generate``.
         path: aiohttp path template of the POST.
+        takes_forms: Whether a multipart form is as good as JSON.
     """
 
     name: str
     path: str
+    takes_forms: bool = False
 
     def authorised(self, headers: Mapping[str, str], key: str) -> bool:
         """Tell whether the request carries the key. Bearer unless a family says otherwise."""
@@ -80,6 +96,10 @@ class PaidRoute(ABC):
         """Return the prompt that may hold directives; empty if there is none."""
         prompt = body.get("prompt")
         return prompt if isinstance(prompt, str) else ""
+
+    def refuse_key(self) -> Answer:
+        """Answer a request without the right key."""
+        return unauthorised()
 
     @abstractmethod
     def reject(self, call: Call, context: Context) -> Answer | None:
@@ -112,6 +132,11 @@ class JobRoute(PaidRoute):
     def accepted(self, snapshot: Snapshot, call: Call, context: Context) -> Answer:
         """Answer the create."""
 
+    def answers_when_done(self, body: Json) -> bool:
+        """Tell whether this create is answered only once its job has finished."""
+        del body
+        return False
+
     def task_id_of(self, call: Call) -> str:
         """Return the id that a query asks for."""
         return call.params.get("task_id", "")
@@ -124,9 +149,9 @@ class JobRoute(PaidRoute):
     def unknown(self, call: Call) -> Answer:
         """Answer a query for an id that is not known at this query path."""
 
-    def callback_url_of(self, body: Json) -> str | None:
+    def callback_url_of(self, body: Json, context: Context) -> str | None:
         """Return where callbacks of this request go; None for families without callbacks."""
-        del body
+        del body, context
         return None
 
     def notice(self, snapshot: Snapshot, context: Context) -> Notice | None:
@@ -162,6 +187,10 @@ class ReadRoute(ABC):
     def authorised(self, headers: Mapping[str, str], key: str) -> bool:
         """Tell whether the request carries the key. Bearer unless a family says otherwise."""
         return headers.get("authorization") == f"Bearer {key}"
+
+    def refuse_key(self) -> Answer:
+        """Answer a request without the right key."""
+        return unauthorised()
 
     @abstractmethod
     def read(self, call: Call, context: Context) -> Answer:

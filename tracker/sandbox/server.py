@@ -27,6 +27,7 @@ from tracker.sandbox.jobs import JobBook
 from tracker.sandbox.journal import Journal, OnEvent
 from tracker.sandbox.polls import Polls
 from tracker.sandbox.routes import Context, JobRoute, PaidRoute, ReadRoute, Route
+from tracker.sandbox.signatures import Secrets
 from tracker.sandbox.wire import Json, gateway_error
 
 DEFAULT_KEY = "sk-sandbox-not-a-real-key"
@@ -50,13 +51,17 @@ class Sandbox:
         url_ttl_s: How long an output URL is valid, seconds.
         chaos: What goes wrong, and how often; nothing by default.
         suno_callbacks: ``bare``, the shape AnyInt documents, or ``wrapped``, the upstream's.
+        suno_secret: Signs Suno callbacks as kie.ai does; unsigned by default.
+        kling_secret: Signs Kling callbacks as Standard Webhooks, ``whsec_`` and base64; unsigned by default.
+        openai_webhook_url: Where the events of OpenAI-style video go; nowhere by default.
+        openai_webhook_secret: Signs these events as Standard Webhooks; unsigned by default.
         callback_retry_s: Pause before a failed callback is tried again, seconds.
         callback_timeout_s: How long a receiver of callbacks may take, seconds.
         on_event: Called with a dotted past fact and its fields, for printing; must not raise.
         routes: What it serves; the routes of all registered families by default.
 
     Raises:
-        ValueError: A duration below 0, or routes that cannot be served together.
+        ValueError: A duration below 0, a secret that is no base64, or routes that cannot be served together.
     """
 
     def __init__(
@@ -68,6 +73,10 @@ class Sandbox:
         url_ttl_s: float = 3600.0,
         chaos: Chaos | None = None,
         suno_callbacks: Literal["bare", "wrapped"] = "bare",
+        suno_secret: str | None = None,
+        kling_secret: str | None = None,
+        openai_webhook_url: str | None = None,
+        openai_webhook_secret: str | None = None,
         callback_retry_s: float = 0.5,
         callback_timeout_s: float = 15.0,
         on_event: OnEvent | None = None,
@@ -84,7 +93,14 @@ class Sandbox:
             key=key,
             duration_s=duration_s,
             chaos=self._first_chaos,
-            context=Context(JobBook(), FileShelf(dice, url_ttl_s, journal), dice, suno_callbacks),
+            context=Context(
+                jobs=JobBook(),
+                files=FileShelf(dice, url_ttl_s, journal),
+                dice=dice,
+                suno_callbacks=suno_callbacks,
+                secrets=Secrets(kling=kling_secret, openai=openai_webhook_secret, suno=suno_secret),
+                openai_webhook_url=openai_webhook_url,
+            ),
             journal=journal,
             messenger=Messenger(journal, retry_s=callback_retry_s, timeout_s=callback_timeout_s),
         )

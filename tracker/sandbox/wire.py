@@ -24,12 +24,12 @@ class Call:
     """One request, as a route sees it.
 
     Attributes:
-        method: ``GET`` or ``POST``.
+        method: ``GET``, ``POST`` or ``DELETE``.
         path: The path, without the query.
         params: The variable parts of the path.
         query: The query parameters.
         headers: The headers, names in lower case.
-        body: The JSON object of a POST; empty otherwise.
+        body: The JSON object of a POST, or the fields of its form; empty otherwise.
         request_id: What this request is called in answers, a UUID.
     """
 
@@ -51,12 +51,14 @@ class Answer:
         body: The bytes.
         content_type: The media type.
         headers: Further headers.
+        broken: Whether the connection is cut when half of the body is sent.
     """
 
     status: int = 200
     body: bytes = b""
     content_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
+    broken: bool = False
 
 
 def json_answer(payload: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 
 from tracker.sandbox.chaos import GenerationFault
 from tracker.sandbox.jobs import Snapshot
 from tracker.sandbox.routes import Context, JobRoute, Notice, Refusal
+from tracker.sandbox.signatures import sign_webhook
 from tracker.sandbox.wire import Answer, Call, Json, json_answer
 
 _STATUSES = {
@@ -55,8 +57,13 @@ def _epoch_ms(epoch_s: float) -> int:
     return round(epoch_s * 1000)
 
 
-def _error(status: int, code: int, message: str, call: Call) -> Answer:
+def kling_error(status: int, code: int, message: str, call: Call) -> Answer:
+    """Build an error: the code decides, ``data`` is absent."""
     return json_answer({"code": code, "message": message, "request_id": call.request_id}, status)
+
+
+def _sign(secrets: str, message_id: str, body: bytes, at_s: float) -> dict[str, str]:
+    return sign_webhook(secrets, message_id, at_s, body)
 
 
 def _success(data: Json, call: Call) -> Answer:
@@ -69,7 +76,8 @@ class KlingRoute(JobRoute, ABC):
     """A Kling route: everything but what it makes.
 
     Attributes:
-        result_key: Where ``task_result`` lists the outputs, such as ``videos``.
+        result_key: Where ``task_result`` lists the outputs, such as ``videos``; without its s, what the newer
+            dialect calls each of them.
         required: String fields that must not be empty.
     """
 
@@ -80,21 +88,26 @@ class KlingRoute(JobRoute, ABC):
     def outputs(self, snapshot: Snapshot, context: Context) -> list[Json]:
         """Return the finished outputs, each with its ``url``."""
 
+    def arrange(self, request: Json, outputs: list[Json]) -> Json:
+        """Return the ``task_result`` that lists these outputs."""
+        del request
+        return {self.result_key: outputs}
+
     def reject(self, call: Call, context: Context) -> Answer | None:
         """Refuse missing or mistyped fields with HTTP 400, code 1201."""
         del context
         for name in self.required:
             value = call.body.get(name)
             if not (isinstance(value, str) and value.strip()):
-                return _error(400, 1201, f"{name} is required", call)
+                return kling_error(400, 1201, f"{name} is required", call)
         for name in ("callback_url", "external_task_id"):
             if not isinstance(call.body.get(name, ""), str):
-                return _error(400, 1201, f"{name} must be a string", call)
+                return kling_error(400, 1201, f"{name} must be a string", call)
         return None
 
     def refuse(self, refusal: Refusal, call: Call) -> Answer:
         """Spell a refusal: ``code``, ``message``, ``request_id``."""
-        return _error(*_REFUSALS[refusal], call)
+        return kling_error(*_REFUSALS[refusal], call)
 
     def make_id(self, context: Context, nth: str) -> str:
         """Task ids are decimal numbers of 18 digits, in a string."""
@@ -137,18 +150,23 @@ class KlingRoute(JobRoute, ABC):
 
     def unknown(self, call: Call) -> Answer:
         """HTTP 404, code 1203: unknown, or the id of a sibling route."""
-        return _error(404, 1203, "resource not found", call)
+        return kling_error(404, 1203, "resource not found", call)
 
-    def callback_url_of(self, body: Json) -> str | None:
+    def callback_url_of(self, body: Json, context: Context) -> str | None:
         """Return ``callback_url``."""
+        del context
         url = body.get("callback_url")
         return url if isinstance(url, str) and url else None
 
     def notice(self, snapshot: Snapshot, context: Context) -> Notice | None:
-        """A flat object without wrapper, on every change of status."""
+        """A flat object without wrapper, on every change of status; signed if there is a secret."""
         job = snapshot.job
+        sign = None
+        if context.secrets.kling is not None:
+            message_id = "msg_" + context.dice.draw_bytes(12, "message", job.id, snapshot.stage.name).hex()
+            sign = partial(_sign, context.secrets.kling, message_id)
         if job.script.dialect == "new":
-            return Notice(snapshot.stage.name, self._new_dialect(snapshot, context))
+            return Notice(snapshot.stage.name, self._new_dialect(snapshot, context), sign)
         payload: Json = {
             "task_id": job.id,
             "task_status": self._status(snapshot),
@@ -160,7 +178,7 @@ class KlingRoute(JobRoute, ABC):
         }
         if snapshot.stage.name == "succeeded":
             payload["task_result"] = self._result(snapshot, context)
-        return Notice(self._status(snapshot), payload)
+        return Notice(self._status(snapshot), payload, sign)
 
     def _status(self, snapshot: Snapshot) -> str:
         return _STRANGE if snapshot.strange else _STATUSES[snapshot.stage.name]
@@ -172,7 +190,8 @@ class KlingRoute(JobRoute, ABC):
     def _result(self, snapshot: Snapshot, context: Context) -> Json:
         if snapshot.stage.name != "succeeded":
             return {}
-        return {self.result_key: self.outputs(snapshot, context) if snapshot.shows_outputs else []}
+        outputs = self.outputs(snapshot, context) if snapshot.shows_outputs else []
+        return self.arrange(snapshot.job.request, outputs)
 
     def _new_dialect(self, snapshot: Snapshot, context: Context) -> Json:
         """The field names of Kling 3.x: ``id``, ``status``, ``outputs``."""

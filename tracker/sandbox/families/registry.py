@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from tracker.sandbox.families import dashscope, kling_videos, suno_songs
+from tracker.sandbox.families import dashscope, kling_images, kling_videos, suno_songs
 from tracker.sandbox.routes import JobRoute, PaidRoute, Route, SyncRoute
 
 FAMILIES: tuple[tuple[Route, ...], ...] = (
     dashscope.ROUTES,
     kling_videos.ROUTES,
+    kling_images.ROUTES,
     suno_songs.ROUTES,
 )
 

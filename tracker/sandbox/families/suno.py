@@ -71,6 +71,7 @@ class SunoRoute(JobRoute, ABC):
             return envelope(400, "Please enter taskId.")
         return envelope(404, "task not found")
 
-    def callback_url_of(self, body: Json) -> str | None:
+    def callback_url_of(self, body: Json, context: Context) -> str | None:
         """Return ``callBackUrl``."""
+        del context
         return text_of(body, "callBackUrl") or None
