@@ -1,0 +1,140 @@
+"""Tasks, observations and their neighbours with defaults, so that a test names only what matters to it."""
+
+# ruff: noqa: ANN401 - a factory takes whatever fields its record has
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tracker.domain.backoff import Pace, PollPolicy
+from tracker.domain.observation import Observation, Reading, Source, Submission
+from tracker.domain.task import ExternalId, Output, Reason, Status, SubmitState, Task, TaskId
+from tracker.store.protocol import NewTask
+
+START = datetime(2026, 11, 20, 20, 42, tzinfo=UTC)
+TASK_ID = TaskId("01KAHTC1R00000000000000001")
+EXTERNAL_ID = ExternalId("up-1")
+
+POLICY = PollPolicy()
+PACE = Pace(policy=POLICY, suggested_interval_s=5.0)
+
+
+def after(seconds: float) -> datetime:
+    """A moment so many seconds after `START`."""
+    return START + timedelta(seconds=seconds)
+
+
+def make_task_name(n: int) -> TaskId:
+    """The n-th of a row of well-formed task ids that sort by n."""
+    return TaskId(f"01KAHTC1R0{n:016d}")
+
+
+def make_output(n: int = 0, **fields: Any) -> Output:
+    """A song; ``n`` tells it from others."""
+    return Output(**{"kind": "audio", "url": f"https://cdn.example/song-{n}.mp3", "mime": "audio/mpeg", **fields})
+
+
+def make_task(**fields: Any) -> Task:
+    """An accepted song that nothing was heard of yet; a status given brings along what belongs to it."""
+    status = fields.get("status", Status.PENDING)
+    defaults: dict[str, Any] = {
+        "id": TASK_ID,
+        "route": "suno.generate",
+        "provider": "suno",
+        "account": "default",
+        "asset": "song",
+        "created_at": START,
+        "progress_at": START,
+        "external_id": EXTERNAL_ID,
+        "submit_state": SubmitState.ACCEPTED,
+        "submitted_at": START,
+        "due_at": after(5) if not status.is_terminal else None,
+    }
+    if status is not Status.PENDING:
+        defaults["started_at"] = START
+    if status.is_terminal:
+        defaults["finished_at"] = START
+    if status is Status.FAILED:
+        defaults |= {"reason": Reason.GENERATION_FAILED, "retryable": True}
+    if status is Status.SUCCEEDED:
+        defaults |= {"outputs": (make_output(),), "progress": 100}
+    return Task(**{**defaults, **fields})
+
+
+def make_sent_task(**fields: Any) -> Task:
+    """A song whose create is on the wire, its callback address with it."""
+    defaults: dict[str, Any] = {
+        "external_id": None,
+        "submitted_at": None,
+        "submit_state": SubmitState.SENDING,
+        "submit_attempts": 1,
+        "expects_callback": True,
+    }
+    return make_task(**{**defaults, **fields})
+
+
+def make_reading(status: Status | None = None, **fields: Any) -> Reading:
+    """What a provider says; a success comes with an output unless told otherwise."""
+    if status is Status.SUCCEEDED:
+        fields.setdefault("outputs", (make_output(),))
+    if status is Status.FAILED:
+        fields.setdefault("reason", Reason.GENERATION_FAILED)
+    return Reading(status=status, **fields)
+
+
+_OF_OBSERVATION = frozenset({"task_id", "payload", "believed", "attempt"})
+
+
+def make_observation(
+    status: Status | None = None, *, source: Source = Source.POLL, at: float = 10.0, **fields: Any
+) -> Observation:
+    """An observation ``at`` seconds after `START`; further fields are those of the reading or the observation."""
+    own = {name: fields.pop(name) for name in _OF_OBSERVATION & fields.keys()}
+    own.setdefault("task_id", TASK_ID)
+    return Observation(source=source, observed_at=after(at), reading=make_reading(status, **fields), **own)
+
+
+def make_answer(submission: Submission, *, at: float = 1.0, attempt: int = 1, **fields: Any) -> Observation:
+    """The answer to a create; an accepted one names an upstream id unless told otherwise."""
+    if submission is Submission.ACCEPTED:
+        fields.setdefault("external_id", EXTERNAL_ID)
+    return make_observation(
+        fields.pop("status", None), source=Source.SUBMIT, at=at, attempt=attempt, submission=submission, **fields
+    )
+
+
+def make_cancel(at: float = 10.0, task_id: TaskId = TASK_ID) -> Observation:
+    """An operator's word to stop following."""
+    return make_observation(
+        Status.FAILED, source=Source.OPERATOR, at=at, task_id=task_id, reason=Reason.CANCELED, retryable=False
+    )
+
+
+def make_new_task(n: int = 1, **fields: Any) -> NewTask:
+    """A song about to be recorded and sent; ``n`` makes its id."""
+    defaults: dict[str, Any] = {
+        "id": make_task_name(n),
+        "route": "suno.generate",
+        "provider": "suno",
+        "account": "default",
+        "asset": "song",
+        "created_at": START,
+        "due_at": after(60),
+        "submit_state": SubmitState.QUEUED,
+        "request": '{"prompt":"a song about rain"}',
+        "model": "V5",
+        "expects_callback": True,
+    }
+    return NewTask(**{**defaults, **fields})
+
+
+def make_registration(n: int = 1, external_id: str = EXTERNAL_ID, **fields: Any) -> NewTask:
+    """A song that was created elsewhere, about to be followed."""
+    defaults: dict[str, Any] = {
+        "external_id": ExternalId(external_id),
+        "submit_state": SubmitState.ACCEPTED,
+        "request": None,
+        "model": None,
+        "expects_callback": False,
+        "due_at": START,
+    }
+    return make_new_task(n, **{**defaults, **fields})

@@ -1,0 +1,57 @@
+"""How long the tracker waits: between polls, between attempts, and until it gives up."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.factories import PACE, POLICY, START, after, make_task
+from tracker.domain.backoff import Pace, PollPolicy, deadline_of, jittered, poll_interval_s, submit_delay_s
+
+
+@pytest.mark.parametrize(("jitter", "expected"), [(0.0, 9.0), (0.5, 10.0), (1.0, 11.0)])
+def test_jitter_is_a_tenth_either_way(jitter: float, expected: float) -> None:
+    """0.9 to 1.1 of the interval."""
+    assert jittered(10.0, jitter) == pytest.approx(expected)
+
+
+def test_poll_intervals_grow_to_their_bound() -> None:
+    """From the suggested interval to the longest allowed, never shrinking, however often it is asked."""
+    intervals = [poll_interval_s(step, PACE) for step in (*range(12), 100, 10_000)]
+    assert intervals[0] == 5.0
+    assert intervals[1] == pytest.approx(7.0)
+    assert intervals == sorted(intervals)
+    assert intervals[-1] == POLICY.max_interval_s
+
+
+@pytest.mark.parametrize(
+    ("suggested_s", "expected_s"),
+    [(0.0, 3.0), (2.0, 3.0), (8.0, 8.0), (90.0, 30.0)],
+)
+def test_the_suggestion_is_kept_within_the_policy(suggested_s: float, expected_s: float) -> None:
+    """A contract's suggestion never leaves the configured bounds."""
+    assert poll_interval_s(0, Pace(POLICY, suggested_s)) == expected_s
+
+
+def test_polls_are_rarer_while_callbacks_prove_healthy() -> None:
+    """Twice the interval, even beyond the bound: polls are the safety net then."""
+    healthy = replace(PACE, callbacks_healthy=True)
+    assert poll_interval_s(0, healthy) == 10.0
+    assert poll_interval_s(50, healthy) == 60.0
+
+
+@pytest.mark.parametrize("jitter", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("asked_s", [0.0, 0.5, 7.0, 3600.0])
+def test_a_wait_asked_for_is_never_undercut(asked_s: float, jitter: float) -> None:
+    """The upstream's Retry-After holds, a second at most on top."""
+    assert asked_s <= submit_delay_s(1, asked_s, replace(PACE, jitter=jitter)) <= asked_s + 1
+
+
+def test_submit_delays_double_to_their_bound() -> None:
+    """2, 4, 8, 16, then the longest interval."""
+    assert [submit_delay_s(attempt, None, PACE) for attempt in (1, 2, 3, 4, 5, 6, 99)] == [2, 4, 8, 16, 30, 30, 30]
+
+
+def test_the_deadline_counts_from_the_last_progress() -> None:
+    """Not from the start: a task that comes forward lives on."""
+    assert deadline_of(make_task(progress_at=after(50)), PollPolicy(deadline_s=100)) == after(150)
+    assert deadline_of(make_task(), PollPolicy(deadline_s=100)) > START

@@ -1,0 +1,435 @@
+"""The state machine: every pair of standing and word, every answer to a create, and nothing ever goes back."""
+
+import itertools
+from typing import Any
+
+import pytest
+
+from tests.factories import (
+    EXTERNAL_ID,
+    TASK_ID,
+    after,
+    make_answer,
+    make_cancel,
+    make_observation,
+    make_output,
+    make_sent_task,
+    make_task,
+)
+from tracker.domain.observation import Observation, Source, Submission, Trouble
+from tracker.domain.task import (
+    GIVEN_UP_REASONS,
+    ExternalId,
+    Reason,
+    Stage,
+    Status,
+    SubmitState,
+    Task,
+    UpstreamError,
+    stage_rank,
+)
+from tracker.domain.transitions import TABLE, Decision, HookEvent, Outcome, Standing, decide, standing_of
+
+TASKS = {
+    "PENDING": make_task(),
+    "RUNNING": make_task(status=Status.RUNNING),
+    "SUCCEEDED": make_task(status=Status.SUCCEEDED),
+    "FAILED": make_task(status=Status.FAILED),
+    "GIVEN_UP": make_task(status=Status.FAILED, reason=Reason.EXPIRED),
+    "CANCELED": make_task(status=Status.FAILED, reason=Reason.CANCELED),
+}
+
+# (the task stands, the provider says) -> (outcome, status afterwards, what hooks hear)
+EXPECTED = {
+    ("PENDING", "PENDING"): ("applied", "PENDING", ""),
+    ("PENDING", "RUNNING"): ("applied", "RUNNING", "task.running"),
+    ("PENDING", "SUCCEEDED"): ("applied", "SUCCEEDED", "task.succeeded"),
+    ("PENDING", "FAILED"): ("applied", "FAILED", "task.failed"),
+    ("RUNNING", "PENDING"): ("stale", "RUNNING", ""),
+    ("RUNNING", "RUNNING"): ("applied", "RUNNING", ""),
+    ("RUNNING", "SUCCEEDED"): ("applied", "SUCCEEDED", "task.succeeded"),
+    ("RUNNING", "FAILED"): ("applied", "FAILED", "task.failed"),
+    ("SUCCEEDED", "PENDING"): ("stale", "SUCCEEDED", ""),
+    ("SUCCEEDED", "RUNNING"): ("stale", "SUCCEEDED", ""),
+    ("SUCCEEDED", "SUCCEEDED"): ("duplicate", "SUCCEEDED", ""),
+    ("SUCCEEDED", "FAILED"): ("conflict", "SUCCEEDED", ""),
+    ("FAILED", "PENDING"): ("stale", "FAILED", ""),
+    ("FAILED", "RUNNING"): ("stale", "FAILED", ""),
+    ("FAILED", "SUCCEEDED"): ("conflict", "FAILED", ""),
+    ("FAILED", "FAILED"): ("duplicate", "FAILED", ""),
+    ("GIVEN_UP", "PENDING"): ("stale", "FAILED", ""),
+    ("GIVEN_UP", "RUNNING"): ("stale", "FAILED", ""),
+    ("GIVEN_UP", "SUCCEEDED"): ("applied", "SUCCEEDED", "task.succeeded"),
+    ("GIVEN_UP", "FAILED"): ("duplicate", "FAILED", ""),
+    ("CANCELED", "PENDING"): ("conflict", "FAILED", ""),
+    ("CANCELED", "RUNNING"): ("conflict", "FAILED", ""),
+    ("CANCELED", "SUCCEEDED"): ("conflict", "FAILED", ""),
+    ("CANCELED", "FAILED"): ("conflict", "FAILED", ""),
+}
+
+
+def hear(task: Task, observation: Observation) -> Decision:
+    """Decide at the moment of the observation."""
+    return decide(task, observation, observation.observed_at)
+
+
+def announced(decision: Decision) -> str:
+    """What hooks hear, space separated."""
+    return " ".join(decision.announces)
+
+
+# -- the table ---------------------------------------------------------------------------------------------
+
+
+def test_the_table_is_whole() -> None:
+    """Every pair of standing and status has a cell."""
+    assert set(TABLE) == set(itertools.product(Standing, Status))
+    assert len(EXPECTED) == len(TABLE)
+
+
+@pytest.mark.parametrize("source", [Source.POLL, Source.CALLBACK])
+@pytest.mark.parametrize(("standing", "said"), [*EXPECTED])
+def test_every_pair(standing: str, said: str, source: Source) -> None:
+    """What a provider says of a task means the same through both doors, and is what the literal table says."""
+    task = TASKS[standing]
+    assert standing_of(task) == standing
+    decision = hear(task, make_observation(Status(said), source=source))
+    assert (decision.outcome, decision.task.status, announced(decision)) == EXPECTED[standing, said]
+    if decision.task.status is task.status:
+        assert decision.task == task
+    assert decision.detail
+
+
+@pytest.mark.parametrize("standing", ["SUCCEEDED", "FAILED", "GIVEN_UP", "CANCELED"])
+@pytest.mark.parametrize("source", [Source.CLOCK, Source.OPERATOR])
+def test_our_own_verdict_on_an_ended_task_came_too_late(standing: str, source: Source) -> None:
+    """Neither the clock nor an operator changes an end."""
+    decision = hear(TASKS[standing], make_observation(Status.FAILED, source=source, reason=Reason.CANCELED))
+    assert (decision.outcome, decision.task, decision.announces) == (Outcome.STALE, TASKS[standing], ())
+
+
+@pytest.mark.parametrize("status", [Status.PENDING, Status.RUNNING])
+def test_an_operator_cancels(status: Status) -> None:
+    """An unfinished task ends FAILED ``canceled``, not retryable."""
+    decision = hear(make_task(status=status), make_cancel())
+    assert (decision.outcome, announced(decision)) == ("applied", "task.failed")
+    assert (decision.task.status, decision.task.reason) == (Status.FAILED, Reason.CANCELED)
+    assert decision.task.retryable is False
+    assert decision.task.finished_at == after(10)
+
+
+@pytest.mark.parametrize("reason", sorted(GIVEN_UP_REASONS))
+def test_a_given_up_task_is_revived(reason: Reason) -> None:
+    """A success with outputs overrules each of the tracker's own verdicts and takes their traces away."""
+    task = make_task(status=Status.FAILED, reason=reason, error=UpstreamError("x"), missing_output_since=after(1))
+    ended = hear(task, make_observation(Status.SUCCEEDED, at=99)).task
+    assert (ended.status, ended.reason, ended.error, ended.retryable) == (Status.SUCCEEDED, None, None, None)
+    assert (ended.finished_at, ended.outputs, ended.missing_output_since) == (after(99), (make_output(),), None)
+
+
+@pytest.mark.parametrize("reason", sorted(set(Reason) - GIVEN_UP_REASONS))
+def test_no_other_failure_is_revived(reason: Reason) -> None:
+    """A provider's or an operator's word stands; the later success is recorded as a conflict."""
+    task = make_task(status=Status.FAILED, reason=reason)
+    decision = hear(task, make_observation(Status.SUCCEEDED, source=Source.CALLBACK))
+    assert (decision.outcome, decision.task) == (Outcome.CONFLICT, task)
+
+
+# -- success without outputs -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", [Source.POLL, Source.CALLBACK])
+@pytest.mark.parametrize("status", [Status.PENDING, Status.RUNNING])
+def test_a_success_without_outputs_is_not_one_yet(status: Status, source: Source) -> None:
+    """The task runs on, remembers since when, and asks for a poll."""
+    decision = hear(make_task(status=status), make_observation(Status.SUCCEEDED, outputs=(), source=source))
+    assert decision.task.status is Status.RUNNING
+    assert decision.task.missing_output_since == after(10)
+    assert decision.confirm
+    again = hear(decision.task, make_observation(Status.SUCCEEDED, outputs=(), source=source, at=20))
+    assert again.task.missing_output_since == after(10)
+    assert hear(again.task, make_observation(Status.SUCCEEDED)).task.status is Status.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("standing", "outcome"),
+    [("SUCCEEDED", "duplicate"), ("FAILED", "conflict"), ("CANCELED", "conflict"), ("GIVEN_UP", "ignored")],
+)
+def test_a_success_without_outputs_after_the_end(standing: str, outcome: str) -> None:
+    """It changes nothing, whatever the end was."""
+    decision = hear(TASKS[standing], make_observation(Status.SUCCEEDED, outputs=(), source=Source.CALLBACK))
+    assert (decision.outcome, decision.task) == (outcome, TASKS[standing])
+    assert decision.confirm is (standing == "GIVEN_UP")
+
+
+def test_a_poll_without_outputs_does_not_ask_for_another_poll_of_a_given_up_task() -> None:
+    """Else the tracker would poll it for ever, without a pause."""
+    assert not hear(TASKS["GIVEN_UP"], make_observation(Status.SUCCEEDED, outputs=(), source=Source.POLL)).confirm
+
+
+# -- coming forward ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("known", "said"), [*itertools.product([None, *Stage], repeat=2)])
+def test_stages_never_go_back(known: Stage | None, said: Stage | None) -> None:
+    """Every pair of stages: a later one is taken, an earlier one is stale, none says nothing."""
+    task = make_task(status=Status.RUNNING, stage=known)
+    decision = hear(task, make_observation(Status.RUNNING, stage=said, source=Source.CALLBACK))
+    assert stage_rank(decision.task.stage) == max(stage_rank(known), stage_rank(said))
+    older = said is not None and stage_rank(said) < stage_rank(known)
+    assert decision.outcome is (Outcome.STALE if older else Outcome.APPLIED)
+    assert announced(decision) == ("task.progress" if stage_rank(said) > stage_rank(known) else "")
+
+
+@pytest.mark.parametrize(
+    ("known", "said", "expected"),
+    [(None, None, None), (None, 0, 0), (50, None, 50), (50, 20, 50), (50, 50, 50), (50, 70, 70), (50, 999, 100),
+     (None, -5, 0)],
+)  # fmt: skip
+def test_progress_never_goes_back(known: int | None, said: int | None, expected: int | None) -> None:
+    """The highest percentage heard stands, within 0 to 100."""
+    task = make_task(status=Status.RUNNING, progress=known)
+    decision = hear(task, make_observation(Status.RUNNING, progress=said))
+    assert decision.task.progress == expected
+    assert announced(decision) == ("task.progress" if expected != known else "")
+    assert decision.task.progress_at == (after(10) if expected != known else task.progress_at)
+
+
+def test_finished_parts_are_kept() -> None:
+    """Outputs of a stage stay when a later word brings fewer, and when the task fails."""
+    task = make_task()
+    first = hear(task, make_observation(Status.RUNNING, stage=Stage.FIRST, outputs=(make_output(),))).task
+    assert first.outputs == (make_output(),)
+    assert hear(first, make_observation(Status.RUNNING)).task.outputs == (make_output(),)
+    assert hear(first, make_observation(Status.FAILED)).task.outputs == (make_output(),)
+
+
+def test_the_first_word_of_work_begins_it() -> None:
+    """RUNNING sets when it started and is announced as such, with its stage in the same breath."""
+    decision = hear(make_task(), make_observation(Status.RUNNING, stage=Stage.TEXT, progress=30))
+    assert (decision.task.started_at, decision.task.progress_at) == (after(10), after(10))
+    assert announced(decision) == "task.running"
+
+
+@pytest.mark.parametrize(
+    ("reading", "reason", "retryable"),
+    [
+        ({"reason": Reason.POLICY_REJECTED}, Reason.POLICY_REJECTED, False),
+        ({"reason": Reason.RATE_LIMITED}, Reason.RATE_LIMITED, True),
+        ({"reason": Reason.POLICY_REJECTED, "retryable": True}, Reason.POLICY_REJECTED, True),
+        ({"reason": None}, Reason.GENERATION_FAILED, True),
+    ],
+)
+def test_a_failure_has_a_reason(reading: dict[str, Any], reason: Reason, retryable: bool) -> None:
+    """The provider's reason and its word on retrying stand; without one there is a general reason."""
+    error = UpstreamError("531", "refunded", 200)
+    ended = hear(make_task(), make_observation(Status.FAILED, error=error, **reading)).task
+    assert (ended.reason, ended.retryable, ended.error) == (reason, retryable, error)
+
+
+@pytest.mark.parametrize(
+    ("known", "said", "expected"),
+    [(None, None, None), (None, Stage.COMPLETE, Stage.COMPLETE), (Stage.TEXT, None, Stage.COMPLETE)],
+)
+def test_a_success_completes_the_stages(known: Stage | None, said: Stage | None, expected: Stage | None) -> None:
+    """Where there are stages, the end is the last of them; progress is 100."""
+    ended = hear(make_task(stage=known), make_observation(Status.SUCCEEDED, stage=said)).task
+    assert (ended.stage, ended.progress) == (expected, 100)
+
+
+# -- nothing said ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trouble", Trouble)
+@pytest.mark.parametrize("standing", [*TASKS])
+def test_trouble_changes_nothing(standing: str, trouble: Trouble) -> None:
+    """Whatever an upstream answers instead of a state, the task stays as it is."""
+    task = TASKS[standing]
+    decision = hear(task, make_observation(trouble=trouble, upstream_status="DREAMING"))
+    assert (decision.outcome, decision.task, decision.announces) == (Outcome.IGNORED, task, ())
+
+
+def test_an_unknown_status_is_named() -> None:
+    """The history shows the value that nobody knows."""
+    decision = hear(make_task(), make_observation(trouble=Trouble.UNKNOWN_STATUS, upstream_status="DREAMING"))
+    assert "'DREAMING'" in decision.detail
+    assert decision.confirm
+
+
+@pytest.mark.parametrize(("age_s", "status"), [(86400.0, Status.PENDING), (86401.0, Status.FAILED)])
+def test_an_unknown_id_of_an_old_task_means_expired(age_s: float, status: Status) -> None:
+    """Where the contract says so: before that age it is trouble, after it the end."""
+    observation = make_observation(trouble=Trouble.NOT_FOUND, expired_after_s=86400.0, at=age_s)
+    ended = hear(make_task(), observation).task
+    assert ended.status is status
+    assert ended.reason is (Reason.EXPIRED if status is Status.FAILED else None)
+
+
+# -- what is believed --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("said", [Status.SUCCEEDED, Status.FAILED])
+@pytest.mark.parametrize("standing", ["PENDING", "RUNNING"])
+def test_an_unbelieved_callback_ends_nothing(standing: str, said: Status) -> None:
+    """It asks for a poll instead."""
+    decision = hear(TASKS[standing], make_observation(said, source=Source.CALLBACK, believed=False))
+    assert (decision.outcome, decision.task, decision.confirm) == (Outcome.IGNORED, TASKS[standing], True)
+
+
+def test_an_unbelieved_callback_revives_nothing() -> None:
+    """A given-up task becomes SUCCEEDED by an authoritative word alone; this one makes the tracker ask."""
+    decision = hear(TASKS["GIVEN_UP"], make_observation(Status.SUCCEEDED, source=Source.CALLBACK, believed=False))
+    assert (decision.outcome, decision.task, decision.confirm) == (Outcome.IGNORED, TASKS["GIVEN_UP"], True)
+
+
+def test_an_unbelieved_callback_may_bring_progress() -> None:
+    """Only ends are in doubt."""
+    decision = hear(make_task(), make_observation(Status.RUNNING, source=Source.CALLBACK, believed=False))
+    assert decision.task.status is Status.RUNNING
+
+
+@pytest.mark.parametrize("said", Status)
+def test_a_callback_about_another_upstream_task_is_not_applied(said: Status) -> None:
+    """The token is right, the id in the body is not: recorded, not applied."""
+    task = make_task()
+    decision = hear(task, make_observation(said, source=Source.CALLBACK, external_id="somebody-elses"))
+    assert (decision.outcome, decision.task, decision.announces) == (Outcome.CONFLICT, task, ())
+    assert "somebody-elses" in decision.detail
+
+
+# -- answers to a create -----------------------------------------------------------------------------------
+
+SENT = make_sent_task()
+QUEUED = make_sent_task(submit_state=SubmitState.QUEUED)
+AMBIGUOUS = make_sent_task(submit_state=SubmitState.AMBIGUOUS)
+TOLD = hear(SENT, make_observation(Status.RUNNING, source=Source.CALLBACK, external_id=EXTERNAL_ID, at=0.5)).task
+CANCELED = hear(SENT, make_cancel(at=0.5)).task
+REFUSED = make_sent_task(status=Status.FAILED, submit_state=SubmitState.REFUSED, reason=Reason.POLICY_REJECTED)
+
+# (submit state before, answer) -> (outcome, status, reason, submit state afterwards, what hooks hear, asks for a poll)
+ANSWERS = {
+    ("queued", "accepted"): ("applied", "PENDING", None, "accepted", "task.submitted", False),
+    ("queued", "refused"): ("applied", "FAILED", "policy_rejected", "refused", "task.failed", False),
+    ("queued", "deferred"): ("applied", "PENDING", None, "queued", "", False),
+    ("queued", "ambiguous"): ("applied", "PENDING", None, "ambiguous", "", False),
+    ("sending", "accepted"): ("applied", "PENDING", None, "accepted", "task.submitted", False),
+    ("sending", "refused"): ("applied", "FAILED", "policy_rejected", "refused", "task.failed", False),
+    ("sending", "deferred"): ("applied", "PENDING", None, "queued", "", False),
+    ("sending", "ambiguous"): ("applied", "PENDING", None, "ambiguous", "", False),
+    ("ambiguous", "accepted"): ("applied", "PENDING", None, "accepted", "task.submitted", False),
+    ("ambiguous", "refused"): ("applied", "FAILED", "policy_rejected", "refused", "task.failed", False),
+    ("ambiguous", "deferred"): ("applied", "PENDING", None, "queued", "", False),
+    ("ambiguous", "ambiguous"): ("applied", "PENDING", None, "ambiguous", "", False),
+    ("accepted", "accepted"): ("applied", "RUNNING", None, "accepted", "", False),
+    ("accepted", "refused"): ("conflict", "RUNNING", None, "accepted", "", True),
+    ("accepted", "deferred"): ("stale", "RUNNING", None, "accepted", "", False),
+    ("accepted", "ambiguous"): ("stale", "RUNNING", None, "accepted", "", False),
+    ("refused", "accepted"): ("applied", "FAILED", "policy_rejected", "accepted", "", False),
+    ("refused", "refused"): ("stale", "FAILED", "policy_rejected", "refused", "", False),
+    ("refused", "deferred"): ("stale", "FAILED", "policy_rejected", "refused", "", False),
+    ("refused", "ambiguous"): ("stale", "FAILED", "policy_rejected", "refused", "", False),
+}
+STATES = {"queued": QUEUED, "sending": SENT, "ambiguous": AMBIGUOUS, "accepted": TOLD, "refused": REFUSED}
+
+
+@pytest.mark.parametrize(("state", "answer"), [*ANSWERS])
+def test_every_answer_from_every_submit_state(state: str, answer: str) -> None:
+    """The literal table of what an answer to a create means, early callbacks included (``accepted``)."""
+    reason = Reason.POLICY_REJECTED if answer == "refused" else None
+    said = hear(STATES[state], make_answer(Submission(answer), reason=reason, detail="…"))
+    outcome, status, expected_reason, after_state, hooks, confirm = ANSWERS[state, answer]
+    assert (said.outcome, said.task.status, said.task.reason) == (outcome, status, expected_reason)
+    assert (said.task.submit_state, announced(said), said.confirm) == (after_state, hooks, confirm)
+
+
+def test_the_literal_table_of_answers_is_whole() -> None:
+    """No submit state and no answer is left out."""
+    assert set(ANSWERS) == set(itertools.product(SubmitState, Submission))
+
+
+def test_accepted_learns_the_id_and_when() -> None:
+    """The upstream's id, the moment, and the deadline's beginning."""
+    task = hear(SENT, make_answer(Submission.ACCEPTED, at=3)).task
+    assert (task.external_id, task.submitted_at, task.progress_at) == (EXTERNAL_ID, after(3), after(3))
+
+
+@pytest.mark.parametrize("status", [Status.SUCCEEDED, Status.FAILED])
+def test_accepted_and_ended_at_once(status: Status) -> None:
+    """A synchronous route is accepted and ended by one answer; hooks hear both, in order."""
+    decision = hear(SENT, make_answer(Submission.ACCEPTED, status=status, external_id=None))
+    assert decision.task.status is status
+    assert announced(decision) == f"task.submitted task.{status.value.lower()}"
+
+
+@pytest.mark.parametrize("answer", Submission)
+def test_no_answer_undoes_a_cancel(answer: Submission) -> None:
+    """The task stays canceled, whatever becomes of the send; an id is kept for the record."""
+    decision = hear(CANCELED, make_answer(answer, status=Status.PENDING if answer == "accepted" else None))
+    assert (decision.task.status, decision.task.reason) == (Status.FAILED, Reason.CANCELED)
+    assert decision.announces == ()
+    assert decision.task.external_id == (EXTERNAL_ID if answer is Submission.ACCEPTED else None)
+
+
+def test_ambiguous_without_a_callback_to_come_is_given_up() -> None:
+    """Nobody would ever tell: FAILED ``submit_unknown``, never to be sent again by itself."""
+    decision = hear(make_sent_task(expects_callback=False), make_answer(Submission.AMBIGUOUS, detail="cut"))
+    assert (decision.task.status, decision.task.reason) == (Status.FAILED, Reason.SUBMIT_UNKNOWN)
+    assert decision.task.submit_state is SubmitState.AMBIGUOUS
+    assert decision.task.retryable is False
+    revived = hear(
+        decision.task, make_observation(Status.SUCCEEDED, source=Source.CALLBACK, external_id=EXTERNAL_ID)
+    ).task
+    assert (revived.status, revived.external_id) == (Status.SUCCEEDED, EXTERNAL_ID)
+
+
+def test_given_up_before_it_was_sent_is_refused() -> None:
+    """A queued create that ends is not queued any more."""
+    assert hear(QUEUED, make_cancel()).task.submit_state is SubmitState.REFUSED
+    assert hear(SENT, make_cancel()).task.submit_state is SubmitState.SENDING
+
+
+# -- early callbacks ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", ["queued", "sending", "ambiguous"])
+@pytest.mark.parametrize("external_id", [EXTERNAL_ID, None])
+@pytest.mark.parametrize("said", Status)
+def test_an_early_callback_is_applied(state: str, external_id: ExternalId | None, said: Status) -> None:
+    """It proves acceptance (even where it names no id), teaches the id, and brings its own news."""
+    decision = hear(STATES[state], make_observation(said, source=Source.CALLBACK, external_id=external_id))
+    assert decision.outcome is Outcome.APPLIED
+    assert decision.task.submit_state is SubmitState.ACCEPTED
+    assert (decision.task.external_id, decision.task.submitted_at) == (external_id, after(10))
+    assert decision.task.status is said
+    assert decision.announces[0] is HookEvent.SUBMITTED
+    assert len(decision.announces) == (1 if said is Status.PENDING else 2)
+
+
+def test_the_answer_after_a_callback_without_an_id_teaches_it() -> None:
+    """No conflict, and no second word to hooks."""
+    told = hear(SENT, make_observation(Status.RUNNING, source=Source.CALLBACK)).task
+    decision = hear(told, make_answer(Submission.ACCEPTED, at=20))
+    assert (decision.outcome, decision.task.external_id, decision.announces) == (Outcome.APPLIED, EXTERNAL_ID, ())
+
+
+def test_an_answer_with_another_id_than_the_callback_is_a_conflict() -> None:
+    """The id learnt first stays; the contradiction is recorded and looked into."""
+    decision = hear(TOLD, make_answer(Submission.ACCEPTED, external_id="up-2"))
+    assert (decision.outcome, decision.confirm, decision.task.external_id) == (Outcome.CONFLICT, True, EXTERNAL_ID)
+
+
+def test_an_unknown_status_in_an_early_callback_still_teaches_the_id() -> None:
+    """What it says of the state is not understood; that the upstream has the task is."""
+    decision = hear(
+        SENT,
+        make_observation(
+            source=Source.CALLBACK, trouble=Trouble.UNKNOWN_STATUS, upstream_status="?", external_id=EXTERNAL_ID
+        ),
+    )
+    assert (decision.outcome, decision.task.external_id) == (Outcome.APPLIED, EXTERNAL_ID)
+    assert announced(decision) == "task.submitted"
+
+
+def test_decisions_name_their_task() -> None:
+    """A decision is always about the task that was given."""
+    assert all(hear(task, make_observation(Status.RUNNING)).task.id == TASK_ID for task in TASKS.values())
