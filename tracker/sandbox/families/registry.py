@@ -8,7 +8,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from tracker.sandbox.families import dashscope, kling_images, kling_videos, suno_songs
+from tracker.sandbox.families import (
+    dashscope,
+    kling_images,
+    kling_videos,
+    suno_cover_art,
+    suno_files,
+    suno_lyrics,
+    suno_songs,
+    suno_stems,
+    suno_sync,
+)
 from tracker.sandbox.routes import JobRoute, PaidRoute, Route, SyncRoute
 
 FAMILIES: tuple[tuple[Route, ...], ...] = (
@@ -16,6 +26,11 @@ FAMILIES: tuple[tuple[Route, ...], ...] = (
     kling_videos.ROUTES,
     kling_images.ROUTES,
     suno_songs.ROUTES,
+    suno_lyrics.ROUTES,
+    suno_stems.ROUTES,
+    suno_files.ROUTES,
+    suno_cover_art.ROUTES,
+    suno_sync.ROUTES,
 )
 
 

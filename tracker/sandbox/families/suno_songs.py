@@ -1,13 +1,14 @@
-"""Suno songs: ``POST /suno/generate``, ``GET /suno/query/task``.
+"""Suno songs: every route that makes one, and ``GET /suno/query/task``.
 
-Owns the fields, words and errors of songs as the gateway passes them on.
+Owns the shape, words and errors of songs as the gateway passes them on; ``suno_song_requests`` checks requests.
 
 Source: https://anyint.ai/docs/media-and-music/music-generation (required fields);
 https://anyint.ai/docs/api-reference/ai-music (routes, states, body codes);
 https://anyint.ai/docs/media-and-music/music-tasks-and-webhooks (the bare callback and its phases);
 https://docs.sunoapi.org/suno-api/generate-music-callbacks (the wrapped callback, its failures);
-https://docs.sunoapi.org/suno-api/get-music-generation-details (query answer);
-https://docs.sunoapi.org/suno-api/generate-music (length limits).
+https://docs.sunoapi.org/suno-api/get-music-generation-details (query answer, ``type``);
+https://docs.sunoapi.org/suno-api/replace-section-callbacks (two phases only, ``data.error``), and the sibling
+pages for the ``source_…`` fields of songs made from others. That ``parentMusicId`` is the source is inferred.
 """
 
 from __future__ import annotations
@@ -19,13 +20,21 @@ from types import MappingProxyType
 import orjson
 
 from tracker.sandbox.chaos import GenerationFault
-from tracker.sandbox.families.suno import SunoRoute, envelope, text_of
+from tracker.sandbox.families.suno import STRANGE, TIME_FORMAT, Failure, SunoRoute, envelope, text_of, write_notice
+from tracker.sandbox.families.suno_song_requests import (
+    Check,
+    check_add_instrumental,
+    check_add_vocals,
+    check_extend,
+    check_generate,
+    check_replace_section,
+    check_upload_cover,
+    check_upload_extend,
+)
 from tracker.sandbox.jobs import Snapshot, Stage
 from tracker.sandbox.media import Media
 from tracker.sandbox.routes import Context, Notice
 from tracker.sandbox.wire import Answer, Call, Json
-
-MODELS = ("V4", "V4_5", "V4_5PLUS", "V4_5ALL", "V5")
 
 _STATUSES = {
     "pending": "PENDING",
@@ -33,38 +42,23 @@ _STATUSES = {
     "first": "FIRST_SUCCESS",
     "succeeded": "SUCCESS",
 }
-_STRANGE = "QUEUED_V2"
-_TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
 _TRACKS = 2
 _DURATION_S = 3.0
-_PLAIN_PROMPT_MAX = 500
-_TITLE_MAX = 80
-
-
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    """How a failed song shows: status, error code and message of the query; code and msg of the callback."""
-
-    status: str
-    code: int | None
-    message: str | None
-    callback_code: int
-    callback_msg: str
 
 
 _LYRICS = "Lyrics contained copyrighted material"
-_NO_REASON = _Failure("GENERATE_AUDIO_FAILED", None, None, 531, "Generation failed, credits refunded")
+_NO_REASON = Failure("GENERATE_AUDIO_FAILED", None, None, 531, "Generation failed, credits refunded")
 _FAILURES = MappingProxyType(
     {
-        GenerationFault.POLICY: _Failure("SENSITIVE_WORD_ERROR", 400, _LYRICS, 400, _LYRICS),
-        GenerationFault.ERROR: _Failure(
+        GenerationFault.POLICY: Failure("SENSITIVE_WORD_ERROR", 400, _LYRICS, 400, _LYRICS),
+        GenerationFault.ERROR: Failure(
             "GENERATE_AUDIO_FAILED",
             500,
             "Internal Error, Please try again later.",
             501,
             "Audio generation failed",
         ),
-        GenerationFault.INVALID: _Failure("CREATE_TASK_FAILED", 400, "Invalid parameters", 400, "Invalid parameters"),
+        GenerationFault.INVALID: Failure("CREATE_TASK_FAILED", 400, "Invalid parameters", 400, "Invalid parameters"),
         GenerationFault.SILENT: _NO_REASON,
         GenerationFault.CANCELED: _NO_REASON,
     }
@@ -77,47 +71,26 @@ _CALLBACK_MESSAGES = {
 }
 
 
-def find_mistake(body: Json) -> tuple[int, str] | None:
-    """Return body code and message for an invalid song request, or None.
-
-    The order is the upstream's: the callback address first, even for clients that only poll.
-    """
-    custom, instrumental, model = body.get("customMode"), body.get("instrumental"), body.get("model")
-    prompt, style, title = (text_of(body, name) for name in ("prompt", "style", "title"))
-    long_model = model != "V4"
-    # fmt: off
-    checks = (
-        (400, "Please enter callBackUrl.", not text_of(body, "callBackUrl")),
-        (400, "customMode must be true or false.", not isinstance(custom, bool)),
-        (400, "instrumental must be true or false.", not isinstance(instrumental, bool)),
-        (400, f"model must be one of {', '.join(MODELS)}.", model not in MODELS),
-        (400, "Please enter prompt.", not prompt and not (custom and instrumental)),
-        (400, "Please enter style.", bool(custom) and not style),
-        (400, "Please enter title.", bool(custom) and not title),
-        (413, f"The prompt must not exceed {_PLAIN_PROMPT_MAX} characters.",
-         not custom and len(prompt) > _PLAIN_PROMPT_MAX),
-        (413, "The prompt is too long.", bool(custom) and len(prompt) > (5000 if long_model else 3000)),
-        (413, "The style is too long.", bool(custom) and len(style) > (1000 if long_model else 200)),
-        (413, "The title is too long.", bool(custom) and len(title) > _TITLE_MAX),
-    )
-    # fmt: on
-    return next(((code, message) for code, message, wrong in checks if wrong), None)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SunoSong(SunoRoute):
     """A route that makes songs.
 
     Attributes:
         kind: What the query answer calls it in ``type``.
+        check: Finds what is wrong with a request.
+        from_source: Whether the song is made from another, which its callbacks then name.
+        error_as_text: Whether a failed callback tells the reason in ``data.error``.
     """
 
-    kind: str = "GENERATE"
+    kind: str
+    check: Check
+    from_source: bool = False
+    error_as_text: bool = False
 
     def reject(self, call: Call, context: Context) -> Answer | None:
         """Refuse missing, mistyped and overlong fields with body code 400 or 413."""
         del context
-        mistake = find_mistake(call.body)
+        mistake = self.check(call.body)
         return None if mistake is None else envelope(*mistake)
 
     def shown(self, snapshot: Snapshot, call: Call, context: Context) -> Answer:
@@ -128,10 +101,10 @@ class SunoSong(SunoRoute):
             return envelope(200, "success", None)
         data: Json = {
             "taskId": job.id,
-            "parentMusicId": "",
+            "parentMusicId": text_of(job.request, "audioId"),
             "param": orjson.dumps(job.request).decode(),
             "response": None,
-            "status": _STRANGE if snapshot.strange else _STATUSES.get(stage),
+            "status": STRANGE if snapshot.strange else _STATUSES.get(stage),
             "type": self.kind,
             "errorCode": None,
             "errorMessage": None,
@@ -157,25 +130,29 @@ class SunoSong(SunoRoute):
         """
         job, stage = snapshot.job, snapshot.stage.name
         dialect = job.script.dialect or context.suno_callbacks
+        wrapped = dialect in {"wrapped", "kie"}
         if stage == "failed":
-            if dialect != "wrapped" or job.fate.fault is None:
+            if not wrapped or job.fate.fault is None:
                 return None
             failure = _FAILURES[job.fate.fault]
-            data = {"callbackType": "error", "task_id": job.id, "data": None}
-            return Notice("error", {"code": failure.callback_code, "msg": failure.callback_msg, "data": data})
+            reason = {"error": "technical issue"} if self.error_as_text else {"data": None}
+            data = {"callbackType": "error", "task_id": job.id} | reason
+            failed = {"code": failure.callback_code, "msg": failure.callback_msg, "data": data}
+            return write_notice("error", failed, job, context)
         phase = "complete" if stage == "succeeded" else stage
-        tracks = [] if phase == "text" else [_snake_case(track) for track in self._tracks(snapshot, context)]
+        shown = [] if phase == "text" else self._tracks(snapshot, context)
+        tracks = [_snake_case(track, from_source=self.from_source) for track in shown]
         payload: Json = {"callbackType": phase, "task_id": job.id, "data": tracks}
-        if dialect == "wrapped":
+        if wrapped:
             payload["data"] = tracks or None
             payload = {"code": 200, "msg": _CALLBACK_MESSAGES[phase], "data": payload}
-        return Notice(phase, payload)
+        return write_notice(phase, payload, job, context)
 
     def _tracks(self, snapshot: Snapshot, context: Context) -> list[Json]:
         """Both tracks; those that are not ready have an empty ``audioUrl``."""
         job = snapshot.job
         ready = {"first": 1, "succeeded": _TRACKS}.get(snapshot.stage.name, 0)
-        created = datetime.fromtimestamp(job.created_at_s, UTC).strftime(_TIME_FORMAT)
+        created = datetime.fromtimestamp(job.created_at_s, UTC).strftime(TIME_FORMAT)
         tracks = []
         for n in range(_TRACKS):
             url = ""
@@ -191,7 +168,7 @@ class SunoSong(SunoRoute):
                     "prompt": job.prompt,
                     "modelName": "chirp-v5" if job.request.get("model") == "V5" else "chirp-v4",
                     "title": text_of(job.request, "title") or "Untitled",
-                    "tags": text_of(job.request, "style") or "pop",
+                    "tags": text_of(job.request, "style") or text_of(job.request, "tags") or "pop",
                     "createTime": created,
                     "duration": _DURATION_S if url else None,
                 }
@@ -199,9 +176,9 @@ class SunoSong(SunoRoute):
         return tracks
 
 
-def _snake_case(track: Json) -> Json:
+def _snake_case(track: Json, *, from_source: bool) -> Json:
     """Spell a track as callbacks do: snake case but for ``createTime``, which is epoch milliseconds there."""
-    created = datetime.strptime(track["createTime"], _TIME_FORMAT).replace(tzinfo=UTC)
+    created = datetime.strptime(track["createTime"], TIME_FORMAT).replace(tzinfo=UTC)
     shown = {
         "id": track["id"],
         "audio_url": track["audioUrl"],
@@ -214,19 +191,53 @@ def _snake_case(track: Json) -> Json:
         "tags": track["tags"],
         "createTime": round(created.timestamp() * 1000),
     }
+    if from_source:
+        shown |= {"source_stream_audio_url": track["streamAudioUrl"], "source_image_url": track["imageUrl"]}
     return shown if track["duration"] is None else shown | {"duration": track["duration"]}
 
 
-ROUTES = (
-    SunoSong(
-        name="suno.generate",
-        path="/suno/generate",
+_STAGES = (
+    Stage("accepted", 0.0),
+    Stage("pending", 0.05),
+    Stage("text", 0.35, announced=True),
+    Stage("first", 0.7, announced=True, needs_output=True),
+)
+_STAGES_OF_A_SECTION = (Stage("accepted", 0.0), Stage("pending", 0.05))
+
+
+def _route(
+    tail: str,
+    kind: str,
+    check: Check,
+    *,
+    stages: tuple[Stage, ...] = _STAGES,
+    from_source: bool = True,
+    error_as_text: bool = False,
+) -> SunoSong:
+    return SunoSong(
+        name=f"suno.{tail}",
+        path=f"/suno/{tail}",
         query_path="/suno/query/task",
-        stages=(
-            Stage("accepted", 0.0),
-            Stage("pending", 0.05),
-            Stage("text", 0.35, announced=True),
-            Stage("first", 0.7, announced=True, needs_output=True),
-        ),
+        stages=stages,
+        kind=kind,
+        check=check,
+        from_source=from_source,
+        error_as_text=error_as_text,
+    )
+
+
+ROUTES = (
+    _route("generate", "GENERATE", check_generate, from_source=False),
+    _route("extend", "extend", check_extend),
+    _route("upload-cover", "upload_cover", check_upload_cover),
+    _route("upload-extend", "upload_extend", check_upload_extend),
+    _route("add-vocals", "add_vocals", check_add_vocals),
+    _route("add-instrumental", "add_instrumental", check_add_instrumental),
+    _route(
+        "replace-section",
+        "replace_section",
+        check_replace_section,
+        stages=_STAGES_OF_A_SECTION,
+        error_as_text=True,
     ),
 )
