@@ -155,7 +155,7 @@ def test_accepted() -> None:
     assert [step["what"] for step in told["next"]] == [
         "asks the upstream (poll 1)",
         "gives it up (expired), unless there is progress by then",
-        "a callback may bring the news at any time",
+        "a callback may bring the news before that",
     ]
     assert told["ends_by"] == told["next"][1]["at"] == iso(at(86401))
     assert told["heard"] == [
@@ -257,7 +257,7 @@ def test_accepted_without_an_id() -> None:
     assert "Its upstream id is not known yet, so it cannot be polled: callbacks alone can tell." in told["notes"]
     assert [step["what"] for step in told["next"]] == [
         "gives it up (expired), unless there is progress by then",
-        "a callback may bring the news at any time",
+        "a callback may bring the news before that",
     ]
 
 

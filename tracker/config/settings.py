@@ -226,7 +226,8 @@ class Config(Section):
         for name, account in self.accounts.items():
             if not self.account_key(name):
                 lines.append(f"accounts.{name}.api_key_env: {account.api_key_env} is not set; requests will be refused")
-        if "secret_env" in self.callbacks.model_fields_set and self._given_callback_secret() is None:
+        is_default = self.callbacks.secret_env == Callbacks.model_fields["secret_env"].default
+        if not is_default and self._given_callback_secret() is None:
             lines.append(f"callbacks.secret_env: {self.callbacks.secret_env} is not set; a secret of its own is made")
         return lines
 

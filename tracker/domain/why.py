@@ -201,7 +201,7 @@ def _next_of_task(task: Task, policy: PollPolicy) -> list[_Step]:
     if task.external_id is not None:
         steps.append((task.due_at, f"asks the upstream (poll {task.polls + 1})"))
     if task.expects_callback:
-        steps.append((None, "a callback may bring the news at any time"))
+        steps.append((None, "a callback may bring the news before that"))
     steps += [(end, f"gives it up ({reason}), unless {unless}") for end, reason, unless in _verdicts(task, policy)]
     return steps
 

@@ -1,0 +1,671 @@
+"""The command line against a small real server that speaks the interface, against its file, and against nothing."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+from aiohttp import web
+from click.testing import CliRunner, Result
+
+import tracker.config.load
+from tracker import __version__
+from tracker.cli.main import COMMANDS, cli, run
+from tracker.domain.backoff import Pace, PollPolicy
+from tracker.domain.judge import judge
+from tracker.domain.observation import Observation, Reading, Source, Submission
+from tracker.domain.task import ExternalId, SubmitState, TaskId
+from tracker.store.protocol import NewTask
+from tracker.store.sqlite import SqliteStore
+
+ID = "01JD0000000000000000000000"
+TASK: dict[str, Any] = {
+    "id": ID,
+    "route": "suno.generate",
+    "provider": "suno",
+    "account": "default",
+    "external_id": "x-1",
+    "status": "RUNNING",
+    "stage": "first",
+    "progress": 50,
+    "reason": None,
+    "error": None,
+    "retryable": None,
+    "user_message": "Your song is being made.",
+    "outputs": [],
+    "labels": {"user": "42"},
+    "model": "V5",
+    "created_at": "2026-11-20T20:42:00.123Z",
+    "submitted_at": None,
+    "started_at": None,
+    "finished_at": None,
+    "next_poll_at": None,
+    "polls": 3,
+    "callbacks": 1,
+}
+DONE = TASK | {
+    "status": "SUCCEEDED",
+    "progress": 100,
+    "outputs": [
+        {"n": 0, "kind": "audio", "url": "https://files.example/a.mp3"},
+        {"n": 1, "kind": "text", "url": None, "text": "la la"},
+        {"n": 2, "kind": "file", "url": None},
+    ],
+}
+FAILED = TASK | {
+    "status": "FAILED",
+    "reason": "policy_rejected",
+    "error": {"code": "E\x1b[31m7", "message": "not that", "http_status": 200},
+}
+NOT_FOUND = {"type": "urn:x", "title": "Not Found", "status": 404, "detail": "no task has this id"}
+
+
+class Daemon:
+    """A server with prepared answers, on a thread of its own.
+
+    Attributes:
+        answers: ``METHOD path`` -> (status, JSON) in order; the last one repeats.
+        requests: what came: (method, path with query, headers, JSON body).
+    """
+
+    def __init__(self, socket_path: Path | None = None) -> None:
+        self.answers: dict[str, list[tuple[int, Any]]] = {}
+        self.requests: list[tuple[str, str, dict[str, str], Any]] = []
+        self.url = ""
+        self._socket_path = socket_path
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._ready.wait(10)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    def on(self, call: str, *answers: tuple[int, Any]) -> "Daemon":
+        """Prepare answers to a call."""
+        self.answers[call] = list(answers)
+        return self
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        runner = self._loop.run_until_complete(self._start())
+        self._ready.set()
+        self._loop.run_forever()
+        self._loop.run_until_complete(runner.cleanup())
+        self._loop.close()
+
+    async def _start(self) -> web.AppRunner:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._answer)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        if self._socket_path is not None:
+            await web.UnixSite(runner, str(self._socket_path)).start()
+            self.url = f"unix:{self._socket_path}"
+        else:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        return runner
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        body = await request.json() if request.can_read_body else None
+        self.requests.append((request.method, request.path_qs, dict(request.headers), body))
+        answers = self.answers.get(f"{request.method} {request.path}", [(404, NOT_FOUND)])
+        status, value = answers.pop(0) if len(answers) > 1 else answers[0]
+        if value is None:
+            assert request.transport is not None
+            request.transport.close()
+        headers = {"Location": "http://127.0.0.1:9/elsewhere"} if status == 302 else {}
+        return web.Response(status=status, text=json.dumps(value), headers=headers, content_type="application/json")
+
+
+@pytest.fixture(autouse=True)
+def _own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No configuration, token or state of this machine reaches a command."""
+    for name in list(os.environ):
+        if name.startswith("TRACKER_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("TRACKER_SERVER__LISTEN", f"127.0.0.1:{free_port()}")
+    monkeypatch.setattr(tracker.config.load, "SYSTEM_FILE", tmp_path / "etc" / "tracker.toml")
+
+
+@pytest.fixture
+def daemon(monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
+    """A server that commands find by TRACKER_URL."""
+    with Daemon() as running:
+        monkeypatch.setenv("TRACKER_URL", running.url)
+        yield running
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def tracker_(*arguments: str, stdin: str | None = None) -> Result:
+    """Run a command in this process."""
+    result = CliRunner().invoke(cli, list(arguments), input=stdin)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    assert "\x1b" not in result.output
+    return result
+
+
+def process(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as users do."""
+    return subprocess.run(
+        [sys.executable, "-m", "tracker", *arguments],
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+# -- the command itself --------------------------------------------------------------------------------------
+
+
+def test_every_command_has_its_help() -> None:
+    """Each command can be imported, and the overview names it."""
+    overview = tracker_("--help").output
+    for name, (_module, _attribute, text) in COMMANDS.items():
+        assert f"{name} " in overview
+        assert text in overview
+        assert tracker_(name, "--help").exit_code == 0
+
+
+def test_help_starts_fast() -> None:
+    """The overview imports neither the server nor the configuration."""
+    code = (
+        "import sys; from tracker.cli.main import run; run(['--help']);"
+        "assert not {'aiohttp', 'pydantic', 'rich', 'structlog'} & sys.modules.keys(), 'heavy import'"
+    )
+    started = time.monotonic()
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+    assert time.monotonic() - started < 3
+
+
+def test_version_and_misspelt_commands() -> None:
+    """The version is printed; a misspelt command names the nearest one."""
+    assert tracker_("--version").stdout == f"tracker, version {__version__}\n"
+    result = tracker_("lst")
+    assert result.exit_code == 2
+    assert "Did you mean list?" in result.stderr
+
+
+# -- submit and track ----------------------------------------------------------------------------------------
+
+
+def test_submit_prints_the_id(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Route, request, labels, account, key and token go out; the id comes back, alone on standard output."""
+    monkeypatch.setenv("TRACKER_API_TOKEN", "fake-token")
+    daemon.on("POST /v1/tasks", (201, TASK))
+    result = tracker_(
+        *("submit", "suno.generate", "-d", '{"prompt": "é"}', "--label", "user=42", "--label", "a=b=c"),
+        *("--account", "team", "--idempotency-key", "k1"),
+    )
+    assert (result.exit_code, result.stdout) == (0, f"{ID}\n")
+    ((_method, _path, headers, body),) = daemon.requests
+    assert body == {
+        "route": "suno.generate",
+        "request": {"prompt": "é"},
+        "labels": {"user": "42", "a": "b=c"},
+        "account": "team",
+    }
+    assert headers["Idempotency-Key"] == "k1"
+    assert headers["Authorization"] == "Bearer fake-token"
+
+
+def test_submit_reads_files_and_standard_input(daemon: Daemon, tmp_path: Path) -> None:
+    """``-d @file`` and ``-d -``; every submit has a key of its own."""
+    daemon.on("POST /v1/tasks", (201, TASK))
+    (tmp_path / "r.json").write_text('{"a": 1}', encoding="utf-8")
+    assert tracker_("submit", "r.r", "-d", f"@{tmp_path}/r.json").exit_code == 0
+    assert tracker_("submit", "r.r", "-d", "-", stdin='{"a": 2}').exit_code == 0
+    assert [body["request"] for _m, _p, _h, body in daemon.requests] == [{"a": 1}, {"a": 2}]
+    keys = {headers["Idempotency-Key"] for _m, _p, headers, _b in daemon.requests}
+    assert len(keys) == 2
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ("{", "--data: is not JSON"),
+        ("[1]", "--data: should be a JSON object"),
+        ("@/absent", "/absent: cannot be read (No such file or directory)"),
+    ],
+)
+def test_submit_refuses_a_bad_request_before_it_is_sent(daemon: Daemon, data: str, words: str) -> None:
+    """Usage errors exit 2 and reach nobody."""
+    result = tracker_("submit", "r.r", "-d", data)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(words)
+    assert daemon.requests == []
+
+
+def test_submit_that_failed_at_once(daemon: Daemon) -> None:
+    """The id is printed all the same, and why it failed, without the provider's control characters."""
+    daemon.on("POST /v1/tasks", (201, FAILED))
+    result = tracker_("submit", "suno.generate")
+    assert (result.exit_code, result.stdout) == (1, f"{ID}\n")
+    assert result.stderr == f"{ID} failed: policy_rejected (E [31m7 not that)\n"
+
+
+def test_submit_whose_answer_is_lost(daemon: Daemon) -> None:
+    """The key that makes it safe to ask again is told."""
+    daemon.on("POST /v1/tasks", (200, None))
+    result = tracker_("submit", "suno.generate")
+    assert result.exit_code == 69
+    key = daemon.requests[0][2]["Idempotency-Key"]
+    assert f"run the same command again with --idempotency-key {key}" in result.stderr
+
+
+def test_submit_and_wait(daemon: Daemon) -> None:
+    """Standard output holds the outputs alone; news go to standard error."""
+    daemon.on("POST /v1/tasks", (201, TASK)).on(f"GET /v1/tasks/{ID}", (200, TASK), (200, DONE))
+    result = tracker_("submit", "suno.generate", "--wait")
+    assert (result.exit_code, result.stdout) == (0, "https://files.example/a.mp3\nla la\n")
+    assert result.stderr == (
+        f"{ID} RUNNING first 50 %\n{ID} SUCCEEDED first 100 %\noutput 2 has no public address: tracker show {ID}\n"
+    )
+
+
+def test_submit_and_wait_for_a_failure_or_too_long(daemon: Daemon) -> None:
+    """Exit 1 when it failed, 124 when the time is up."""
+    daemon.on("POST /v1/tasks", (201, TASK)).on(f"GET /v1/tasks/{ID}", (200, FAILED))
+    failed = tracker_("submit", "suno.generate", "--wait")
+    assert (failed.exit_code, failed.stdout) == (1, "")
+    daemon.on(f"GET /v1/tasks/{ID}", (200, TASK))
+    late = tracker_("submit", "suno.generate", "--wait", "--timeout", "0")
+    assert late.exit_code == 124
+    assert f"the task goes on: tracker wait {ID}" in late.stderr
+
+
+def test_track(daemon: Daemon) -> None:
+    """A task created elsewhere is registered."""
+    daemon.on("POST /v1/tasks", (200, TASK))
+    assert tracker_("track", "suno.generate", "x-1", "--label", "a=b").stdout == f"{ID}\n"
+    assert daemon.requests[0][3] == {"route": "suno.generate", "external_id": "x-1", "labels": {"a": "b"}}
+
+
+# -- looking -------------------------------------------------------------------------------------------------
+
+
+def test_list(daemon: Daemon) -> None:
+    """Filters become the query; rows are aligned plain text; JSON is what the daemon said."""
+    page = {"items": [TASK, FAILED], "next_cursor": "c1"}
+    daemon.on("GET /v1/tasks", (200, page))
+    result = tracker_("list", "--status", "running", "--label", "user=42", "--since", "2026-11-20", "--limit", "2")
+    assert result.exit_code == 0
+    header, first, second = result.stdout.splitlines()
+    assert header.split()[:4] == ["ID", "STATUS", "ROUTE", "PROGRESS"]
+    assert first.startswith(f"{ID}  RUNNING  suno.generate  first 50 %")
+    assert "policy_rejected" in second
+    assert result.stderr == "more: tracker list --cursor c1\n"
+    assert daemon.requests[0][1] == (
+        "/v1/tasks?status=RUNNING&since=2026-11-20T00%3A00%3A00%2B00%3A00&limit=2&label.user=42"
+    )
+    assert json.loads(tracker_("list", "--json").stdout) == page
+
+
+def test_show_events_why(daemon: Daemon) -> None:
+    """One task in full, its history, and the plain account; each also as JSON."""
+    event = {
+        "seq": 8, "task_id": ID, "at": "2026-11-20T20:42:01.000Z", "source": "callback", "stage": "first",
+        "outcome": "applied", "from": "PENDING", "to": "RUNNING", "detail": "RUNNING, stage first", "payload": {},
+    }  # fmt: skip
+    told = {
+        "id": ID,
+        "status": "RUNNING",
+        "summary": "The upstream is working on it.",
+        "heard": [{"at": "2026-11-20T20:42:01.000Z", "source": "callback", "said": "so", "outcome": "applied"}],
+        "refused": [{"at": "2026-11-20T20:42:02.000Z", "what": "callback: late", "why": "it came too late"}],
+        "next": [
+            {"at": "2026-11-20T20:43:00.000Z", "what": "asks again"},
+            {"at": None, "what": "news"},
+        ],
+        "ends_by": "2026-11-21T20:42:00.000Z",
+        "notes": ["a note"],
+    }
+    daemon.on(f"GET /v1/tasks/{ID}", (200, FAILED)).on(f"GET /v1/tasks/{ID}/events", (200, {"items": [event]}))
+    daemon.on(f"GET /v1/tasks/{ID}/why", (200, told))
+    shown = tracker_("show", ID).stdout
+    assert "reason        policy_rejected" in shown
+    assert "error         E [31m7 not that 200" in shown
+    assert "label user    42" in shown
+    assert "RUNNING, stage first" in tracker_("events", ID).stdout
+    account = tracker_("why", ID).stdout
+    for words in ("The upstream is working on it.", "Heard", "Refused", "(it came too late)", "Next", "any time  news"):
+        assert words in account
+    assert "Decided by 2026-11-21T20:42:00.000Z" in account
+    assert json.loads(tracker_("show", ID, "--json").stdout) == FAILED
+    assert json.loads(tracker_("events", ID, "--json").stdout) == {"items": [event]}
+    assert json.loads(tracker_("why", ID, "--json").stdout) == told
+
+
+def test_routes_with_and_without_a_daemon(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The daemon's routes, or those that this program knows."""
+    item = {"route": "x.y", "mode": "task", "callback": True, "create": "POST /x", "query": None}
+    daemon.on("GET /v1/routes", (200, {"items": [item]}))
+    assert tracker_("routes").stdout.splitlines()[1].split() == ["x.y", "task", "yes", "POST", "/x", "-"]
+    monkeypatch.delenv("TRACKER_URL")
+    own = tracker_("routes", "--json")
+    assert "suno.generate" in [item["route"] for item in json.loads(own.stdout)["items"]]
+    assert own.stderr.startswith("no daemon answers at http://127.0.0.1:")
+
+
+# -- acting --------------------------------------------------------------------------------------------------
+
+
+def test_wait_for_several(daemon: Daemon) -> None:
+    """All must end; one failure is a failure."""
+    other = "01JD0000000000000000000001"
+    daemon.on(f"GET /v1/tasks/{ID}", (200, TASK), (200, DONE))
+    daemon.on(f"GET /v1/tasks/{other}", (200, FAILED | {"id": other}))
+    result = tracker_("wait", ID, other)
+    assert result.exit_code == 1
+    assert result.stdout == f"{ID} SUCCEEDED first 100 %\n{other} FAILED policy_rejected\n"
+    assert tracker_("wait", ID).exit_code == 0
+    assert tracker_("wait", "absent").stderr == "Not Found: no task has this id\n"
+    daemon.on(f"GET /v1/tasks/{ID}", (200, TASK))
+    late = tracker_("wait", ID, "--timeout", "0.05", "--json")
+    assert (late.exit_code, json.loads(late.stdout)["status"]) == (124, "RUNNING")
+
+
+def test_wait_survives_a_restart_of_the_daemon(daemon: Daemon) -> None:
+    """A daemon that goes away for a moment is waited for."""
+    daemon.on(f"GET /v1/tasks/{ID}", (200, TASK), (200, None), (200, DONE))
+    result = tracker_("wait", ID)
+    assert result.exit_code == 0
+    assert "is away; waiting for it" in result.stderr
+
+
+def test_poll_and_cancel(daemon: Daemon) -> None:
+    """Each prints where the task stands afterwards; what cannot be done is one line and exit 1."""
+    daemon.on(f"POST /v1/tasks/{ID}/poll", (200, TASK))
+    conflict = {"title": "Conflict", "status": 409, "detail": "The task has ended already."}
+    daemon.on(f"POST /v1/tasks/{ID}/cancel", (409, conflict))
+    assert tracker_("poll", ID).stdout == f"{ID} RUNNING first 50 %\n"
+    assert json.loads(tracker_("poll", ID, "--json").stdout) == TASK
+    refused = tracker_("cancel", ID)
+    assert (refused.exit_code, refused.stderr) == (1, "Conflict: The task has ended already.\n")
+
+
+@pytest.mark.parametrize(
+    ("status", "problem", "code", "lines"),
+    [
+        (
+            422,
+            {
+                "title": "Unprocessable Entity",
+                "detail": "x",
+                "errors": [{"loc": ["request", "model"], "msg": "required"}, {"loc": ["route"], "msg": "unknown"}],
+            },
+            2,
+            ["Unprocessable Entity: request.model: required", "Unprocessable Entity: route: unknown"],
+        ),
+        (401, {"title": "Unauthorized", "detail": "token"}, 78, ["Unauthorized: token"]),
+        (409, {"title": "Conflict"}, 1, ["Conflict"]),
+        (503, {"title": "Service Unavailable", "detail": "disk"}, 69, ["Service Unavailable: disk"]),
+        (302, {}, 1, ["answered 302, which is not an answer of a tracker; check the address"]),
+    ],
+)
+def test_refusals_are_one_line_each(
+    daemon: Daemon, status: int, problem: dict[str, object], code: int, lines: list[str]
+) -> None:
+    """Problem details become lines; redirects are not followed."""
+    daemon.on("POST /v1/tasks", (status, problem))
+    result = tracker_("submit", "suno.generate")
+    assert (result.exit_code, result.stdout) == (code, "")
+    for line, expected in zip(result.stderr.splitlines(), lines, strict=True):
+        assert line.endswith(expected)
+    assert len(daemon.requests) == 1
+
+
+def test_a_unix_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The configured socket is found without a URL."""
+    path = tmp_path / "t.sock"
+    monkeypatch.setenv("TRACKER_SERVER__LISTEN", f"unix:{path}")
+    with Daemon(path) as running:
+        running.on(f"GET /v1/tasks/{ID}", (200, TASK))
+        assert json.loads(tracker_("show", ID, "--json").stdout) == TASK
+
+
+# -- without a daemon ----------------------------------------------------------------------------------------
+
+
+def test_nothing_answers() -> None:
+    """Neither a daemon nor a file: one line and exit 69."""
+    for arguments in (("list",), ("wait", ID), ("cancel", ID)):
+        result = tracker_(*arguments)
+        assert result.exit_code == 69
+        assert "(connection refused); start one with: tracker serve" in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+
+
+def test_reading_commands_read_the_file(tmp_path: Path) -> None:
+    """list, show, events and why work on the file, and say so once on standard error."""
+    path = tmp_path / "state" / "tracker" / "tracker.db"
+    asyncio.run(fill(path))
+    for arguments, words in [
+        (("list", "--label", "user=42"), "suno.generate"),
+        (("show", ID), "external_id   x-1"),
+        (("events", ID), "accepted as x-1"),
+        (("why", ID), "No daemon runs"),
+    ]:
+        result = tracker_(*arguments)
+        assert result.exit_code == 0, result.output
+        assert words in result.stdout
+        assert result.stderr.endswith(f"; reading {path}\n")
+    assert json.loads(tracker_("list", "--label", "user=7", "--json").stdout) == {"items": [], "next_cursor": None}
+    assert json.loads(tracker_("list", "--since", "2099-01-01", "--json").stdout)["items"] == []
+    missing = tracker_("show", "01JD0000000000000000000009")
+    assert missing.exit_code == 1
+    assert "no task has the id" in missing.stderr
+    assert tracker_("wait", ID).exit_code == 69
+    assert tracker_("list", "--url", "http://192.0.2.1:1:1").exit_code == 2
+
+
+def test_a_file_that_is_none(tmp_path: Path) -> None:
+    """A foreign file is one line and exit 78."""
+    path = tmp_path / "state" / "tracker" / "tracker.db"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"x" * 5000)
+    result = tracker_("list")
+    assert result.exit_code == 78
+    assert len(result.stderr.splitlines()) == 2
+
+
+async def fill(path: Path) -> None:
+    """Make a store with one accepted task."""
+    path.parent.mkdir(parents=True)
+    now = datetime(2026, 11, 20, 20, 42, tzinfo=UTC)
+    store = SqliteStore(path, lambda: now)
+    await store.open()
+    try:
+        await store.create_task(
+            NewTask(
+                id=TaskId(ID),
+                route="suno.generate",
+                provider="suno",
+                account="default",
+                asset="song",
+                created_at=now,
+                due_at=now,
+                submit_state=SubmitState.QUEUED,
+                request='{"prompt": "x"}',
+                labels={"user": "42"},
+            )
+        )
+        accepted = Reading(submission=Submission.ACCEPTED, external_id=ExternalId("x-1"))
+        await store.apply(
+            Observation(TaskId(ID), Source.SUBMIT, now, accepted, attempt=1),
+            lambda task, heard, seen: judge(task, heard, seen, Pace(PollPolicy(), 5.0)),
+        )
+    finally:
+        await store.close()
+
+
+# -- configuration -------------------------------------------------------------------------------------------
+
+
+def test_config_init_check_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A documented file is written once, is fine, and is shown with what holds but no secret."""
+    monkeypatch.delenv("TRACKER_SERVER__LISTEN")
+    monkeypatch.setenv("ANYINT_API_KEY", "fake-key-never-shown")
+    file = tmp_path / "t.toml"
+    assert tracker_("config", "init", str(file)).exit_code == 0
+    again = tracker_("config", "init", str(file))
+    assert (again.exit_code, "is there already" in again.stderr) == (1, True)
+    assert tracker_("config", "init", "-").stdout == file.read_text(encoding="utf-8")
+    checked = tracker_("config", "check", "--config", str(file))
+    assert (checked.exit_code, checked.output) == (0, f"{file}: fine\n")
+    shown = tracker_("config", "show", "--config", str(file))
+    assert "# secret accounts.default.api_key: set" in shown.stdout
+    assert "# secret server.api_token: not set" in shown.stdout
+    assert "fake-key" not in shown.output
+    again_file = tmp_path / "again.toml"
+    again_file.write_text(shown.stdout, encoding="utf-8")
+    assert tracker_("config", "check", "--config", str(again_file)).exit_code == 0
+
+
+def test_config_show_is_toml_that_means_the_same(tmp_path: Path) -> None:
+    """Hooks, providers, models and odd names survive."""
+    file = tmp_path / "t.toml"
+    file.write_text(
+        '[models]\nvideo = "m"\n[models.staging]\nvideo = { id = "n", fallback = ["m"] }\n[poll.suno]\n'
+        'first_delay_s = 1\n[accounts."a.b"]\napi_key_env = "K"\n[[hooks]]\nname = "h"\non = "task.*"\n'
+        'run = ["x", "a\\"b"]\nlabels = { "x.y" = "1" }\n[[hooks]]\nname = "i"\non = "task.failed"\nrun = "y"\n',
+        encoding="utf-8",
+    )
+    first = tracker_("config", "show", "--config", str(file), "--json")
+    again = tmp_path / "again.toml"
+    again.write_text(tracker_("config", "show", "--config", str(file)).stdout, encoding="utf-8")
+    second = tracker_("config", "show", "--config", str(again), "--json")
+    assert json.loads(second.stdout)["config"] == json.loads(first.stdout)["config"]
+
+
+def test_config_check_lists_mistakes(tmp_path: Path) -> None:
+    """One line per mistake and exit 78; as JSON too. Commands that only read are stopped by it as well."""
+    file = tmp_path / "t.toml"
+    file.write_text("[poll]\ntik_s = 1\n[sever]\n", encoding="utf-8")
+    result = tracker_("config", "check", "--config", str(file))
+    assert result.exit_code == 78
+    assert [line.split(": ")[1] for line in result.stderr.splitlines()] == ["poll.tik_s", "sever"]
+    as_json = tracker_("config", "check", "--config", str(file), "--json")
+    assert (as_json.exit_code, len(json.loads(as_json.stdout)["problems"])) == (78, 2)
+    assert tracker_("list", "--config", str(file)).exit_code == 78
+
+
+# -- as processes --------------------------------------------------------------------------------------------
+
+
+def test_exit_codes_of_the_process(daemon: Daemon, tmp_path: Path) -> None:
+    """What scripts see: 0, 1, 2, 69, 78 and 124, and no traceback ever."""
+    daemon.on("GET /v1/tasks", (200, {"items": [TASK], "next_cursor": None}))
+    daemon.on(f"GET /v1/tasks/{ID}", (200, TASK))
+    bad = tmp_path / "bad.toml"
+    bad.write_text("a = ", encoding="utf-8")
+    found = {
+        0: process("list"),
+        1: process("show", "absent"),
+        2: process("show"),
+        69: process("cancel", ID, TRACKER_URL=f"http://127.0.0.1:{free_port()}"),
+        78: process("serve", "--config", str(bad)),
+        124: process("wait", ID, "--timeout", "0.01"),
+    }
+    assert {code: result.returncode for code, result in found.items()} == {code: code for code in found}
+    for result in found.values():
+        assert "Traceback" not in result.stderr
+    assert found[0].stdout.splitlines()[1].startswith(ID)
+
+
+def test_serve_refuses_an_open_door() -> None:
+    """--listen is named in the line that says what is wrong with it."""
+    result = process("serve", "--listen", "0.0.0.0:0")
+    assert result.returncode == 78
+    assert result.stderr.startswith("--listen: server.listen: 0.0.0.0:0 can be reached from other machines")
+
+
+def test_a_closed_pipe_is_no_error(daemon: Daemon) -> None:
+    """`tracker list | head` ends quietly."""
+    daemon.on("GET /v1/tasks", (200, {"items": [TASK] * 2000, "next_cursor": None}))
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as pipe:
+        found = subprocess.run(
+            [sys.executable, "-m", "tracker", "list"], stdout=pipe, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (found.returncode, found.stderr) == (0, "")
+
+
+def interrupt_when(ready: Callable[[], bool], *arguments: str) -> tuple[int, str, str]:
+    """Run a command, press Ctrl-C once it is ready, and return its exit code and what it wrote."""
+    running = subprocess.Popen(
+        [sys.executable, "-m", "tracker", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while not ready() and running.poll() is None:
+        time.sleep(0.02)
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=20)
+    return running.returncode, out, err
+
+
+def test_ctrl_c_while_waiting_is_clean(daemon: Daemon) -> None:
+    """The task goes on, and the way back to it is told."""
+    daemon.on("POST /v1/tasks", (201, TASK)).on(f"GET /v1/tasks/{ID}", (200, TASK))
+    code, out, err = interrupt_when(lambda: len(daemon.requests) > 2, "submit", "suno.generate", "--wait")
+    assert (code, out) == (130, "")
+    assert err.endswith(f"no longer waiting; the task goes on: tracker wait {ID}\n")
+    daemon.requests.clear()
+    code, out, err = interrupt_when(lambda: len(daemon.requests) > 2, "wait", ID)
+    assert (code, out) == (130, "")
+    assert "Traceback" not in err
+
+
+def test_sandbox_serves_until_it_is_stopped(tmp_path: Path) -> None:
+    """It prints where it is and how to use it, and ends with exit 0."""
+    port = free_port()
+
+    def is_up() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    code, out, err = interrupt_when(is_up, "sandbox", "--listen", f"127.0.0.1:{port}", "--create-policy", "0.5")
+    assert code == 0, err
+    assert f"TRACKER_ACCOUNTS__DEFAULT__BASE_URL=http://127.0.0.1:{port} " in out
+    assert "ANYINT_API_KEY=" in out
+
+
+@pytest.mark.parametrize("options", [("--listen", "0.0.0.0:0"), ("--create-policy", "2"), ("--listen", "x")])
+def test_sandbox_refuses_what_it_cannot_do(options: tuple[str, ...]) -> None:
+    """Loopback only, rates from 0 to 1."""
+    result = tracker_("sandbox", *options)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("sandbox: ")
+
+
+def test_run_returns_the_code_of_click_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    """Usage errors are lines, also without click's own exit."""
+    assert run(["list", "--limit", "0"]) == 2
+    assert "Usage:" in capsys.readouterr().err

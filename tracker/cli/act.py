@@ -1,0 +1,202 @@
+"""Commands that act through the daemon: ``submit``, ``track``, ``wait``, ``poll``, ``cancel``."""
+
+from __future__ import annotations
+
+import json
+import sys
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import click
+
+from tracker.cli.client import Json, task_path
+from tracker.cli.exits import FAILED, INTERRUPTED, USAGE, Failure, Unreachable
+from tracker.cli.follow import failure_words, follow, has_ended, verdict
+from tracker.cli.look import parse_labels
+from tracker.cli.render import clean, echo_json, progress_words
+from tracker.cli.session import Session, json_option, with_session
+
+_SUBMIT_ANSWER_S = 300.0
+"""The daemon answers after the first attempt, and a synchronous route takes as long as it takes."""
+
+_label_option = click.option(
+    "--label", "labels", multiple=True, metavar="K=V", callback=parse_labels, help="A label; may be repeated."
+)
+_account_option = click.option("--account", help="The account that pays; the default one when left out.")
+_timeout_option = click.option(
+    "--timeout", "timeout_s", type=click.FloatRange(min=0), metavar="SECONDS", help="Give up waiting after so long."
+)
+
+
+@click.command()
+@click.argument("route")
+@click.option("-d", "--data", default="{}", metavar="JSON|@FILE|-", help="The request: JSON, a file, or stdin.")
+@_label_option
+@_account_option
+@click.option("--idempotency-key", metavar="KEY", help="Submitting the same key again finds the same task.")
+@click.option("--wait", is_flag=True, help="Wait for the end; print the outputs' URLs.")
+@_timeout_option
+@json_option
+@with_session
+def submit(
+    session: Session,
+    *,
+    route: str,
+    data: str,
+    labels: dict[str, str],
+    account: str | None,
+    idempotency_key: str | None,
+    wait: bool,
+    timeout_s: float | None,
+    as_json: bool,
+) -> None:
+    """Create a paid task on ROUTE and print its id, or with --wait the URLs of its outputs."""
+    # a key of our own makes it safe to ask again when the answer is lost: nothing is paid twice
+    key = idempotency_key or f"cli-{uuid.uuid4()}"
+    body = {"route": route, "request": read_data(data), "labels": labels, "account": account}
+    try:
+        task = session.client.post(
+            "/v1/tasks",
+            {name: value for name, value in body.items() if value is not None},
+            {"Idempotency-Key": key},
+            answer_s=_SUBMIT_ANSWER_S,
+        )
+    except Unreachable as error:
+        hint = f"to learn what became of it, run the same command again with --idempotency-key {key}"
+        raise Failure(
+            [*error.lines, hint] if "gave no answer" in error.lines[0] else error.lines, error.exit_code
+        ) from error
+    _finish(session, task, wait=wait, timeout_s=timeout_s, as_json=as_json)
+
+
+@click.command()
+@click.argument("route")
+@click.argument("external_id")
+@_label_option
+@_account_option
+@click.option("--wait", is_flag=True, help="Wait for the end; print the outputs' URLs.")
+@_timeout_option
+@json_option
+@with_session
+def track(
+    session: Session,
+    *,
+    route: str,
+    external_id: str,
+    labels: dict[str, str],
+    account: str | None,
+    wait: bool,
+    timeout_s: float | None,
+    as_json: bool,
+) -> None:
+    """Follow a task that was created elsewhere, known upstream as EXTERNAL_ID; print its id."""
+    body = {"route": route, "external_id": external_id, "labels": labels, "account": account}
+    task = session.client.post("/v1/tasks", {name: value for name, value in body.items() if value is not None})
+    _finish(session, task, wait=wait, timeout_s=timeout_s, as_json=as_json)
+
+
+@click.command("wait")
+@click.argument("task_ids", metavar="ID...", nargs=-1, required=True)
+@_timeout_option
+@json_option
+@with_session
+def wait_for(session: Session, task_ids: tuple[str, ...], *, timeout_s: float | None, as_json: bool) -> None:
+    """Wait until tasks have ended: exit 0 all succeeded, 1 one failed, 124 timed out."""
+    tasks = list(follow(session.client, task_ids, timeout_s).values())
+    if as_json:
+        echo_json(tasks[0] if len(tasks) == 1 else {"items": tasks})
+    else:
+        for task in tasks:
+            click.echo(f"{task['id']} {task['status']} {progress_words(task)}".rstrip())
+    raise click.exceptions.Exit(verdict(tasks))
+
+
+@click.command()
+@click.argument("task_id", metavar="ID")
+@json_option
+@with_session
+def poll(session: Session, task_id: str, *, as_json: bool) -> None:
+    """Ask the upstream about a task now."""
+    _echo_state(session.client.post(task_path(task_id, "poll"), answer_s=_SUBMIT_ANSWER_S), as_json=as_json)
+
+
+@click.command()
+@click.argument("task_id", metavar="ID")
+@json_option
+@with_session
+def cancel(session: Session, task_id: str, *, as_json: bool) -> None:
+    """Stop following a task; the upstream is not told and may charge for it."""
+    _echo_state(session.client.post(task_path(task_id, "cancel")), as_json=as_json)
+
+
+def read_data(data: str) -> Json:
+    """Read the request of ``submit``.
+
+    Args:
+        data: JSON, ``@`` and a file's name, or ``-`` for standard input.
+
+    Raises:
+        Failure: it cannot be read, or is no JSON object.
+    """
+    try:
+        if data == "-":
+            text, where = sys.stdin.read(), "standard input"
+        elif data.startswith("@"):
+            text, where = Path(data[1:]).read_text(encoding="utf-8"), data[1:]
+        else:
+            text, where = data, "--data"
+    except OSError as error:
+        raise Failure([f"{data[1:]}: cannot be read ({error.strerror})"], USAGE) from error
+    except UnicodeDecodeError as error:
+        raise Failure([f"{data}: is not UTF-8 text"], USAGE) from error
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise Failure([f"{where}: is not JSON: {error}"], USAGE) from error
+    if not isinstance(value, dict):
+        raise Failure([f'{where}: should be a JSON object, for example {{"prompt": "…"}}'], USAGE)
+    return value
+
+
+def _finish(session: Session, task: Json, *, wait: bool, timeout_s: float | None, as_json: bool) -> None:
+    """Print what ``submit`` and ``track`` print, and exit as the task stands."""
+    task_id = str(task["id"])
+    if not wait:
+        if as_json:
+            echo_json(task)
+        else:
+            click.echo(task_id)
+        if task["status"] == "FAILED":
+            raise Failure([failure_words(task)], FAILED)
+        return
+    try:
+        task = follow(session.client, [task_id], timeout_s)[task_id]
+    except KeyboardInterrupt:
+        click.echo(f"\nno longer waiting; the task goes on: tracker wait {task_id}", err=True)
+        raise click.exceptions.Exit(INTERRUPTED) from None
+    if as_json:
+        echo_json(task)
+    elif task["status"] == "SUCCEEDED":
+        _echo_outputs(task_id, task["outputs"])
+    if task["status"] == "FAILED":
+        raise Failure([failure_words(task)], FAILED)
+    if not has_ended(task):
+        click.echo(f"not finished yet; the task goes on: tracker wait {task_id}", err=True)
+    raise click.exceptions.Exit(verdict([task]))
+
+
+def _echo_outputs(task_id: str, outputs: Sequence[Mapping[str, Json]]) -> None:
+    for output in outputs:
+        shown = output.get("url") or output.get("path") or output.get("text")
+        if shown:
+            click.echo(clean(shown))
+        else:
+            click.echo(f"output {output['n']} has no public address: tracker show {task_id}", err=True)
+
+
+def _echo_state(task: Json, *, as_json: bool) -> None:
+    if as_json:
+        echo_json(task)
+    else:
+        click.echo(f"{task['id']} {task['status']} {progress_words(task)}".rstrip())

@@ -1,0 +1,147 @@
+"""The daemon's HTTP API as the command line sees it, over TCP or a Unix socket.
+
+Owns transport and the wording of refusals. Built on the standard library for a fast start. Redirects are never
+followed: the token must not travel to another place.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from tracker.cli.exits import BAD_CONFIG, FAILED, UNAVAILABLE, USAGE, Failure, Unreachable
+
+CONNECT_S = 5.0
+ANSWER_S = 30.0
+
+Json = Any
+
+_CODES = {400: USAGE, 401: BAD_CONFIG, 403: BAD_CONFIG, 413: USAGE, 422: USAGE}
+
+
+class Client:
+    """Talks to one daemon.
+
+    Args:
+        url: ``http://host:port``, ``https://…`` or ``unix:/path``; a path is kept as a prefix.
+        token: the API token, None for none.
+
+    Raises:
+        Failure: the URL is none.
+    """
+
+    def __init__(self, url: str, token: str | None) -> None:
+        self.url = url.rstrip("/")
+        self._token = token
+        self._socket_path = url.removeprefix("unix:") if url.startswith("unix:") else None
+        parts = urlsplit("" if self._socket_path else self.url)
+        try:
+            self._host, self._port = parts.hostname or "", parts.port
+        except ValueError:
+            self._host, self._port = "", None
+        if self._socket_path is None and (parts.scheme not in {"http", "https"} or not self._host):
+            raise Failure([f"--url: {url!r} is not a daemon's address; write http://host:port or unix:/path"], USAGE)
+        self._is_tls = parts.scheme == "https"
+        self._prefix = parts.path
+
+    def get(self, path: str, query: Mapping[str, str] | None = None, *, answer_s: float = ANSWER_S) -> Json:
+        """The JSON of a GET."""
+        return self._call("GET", f"{path}?{urlencode(query)}" if query else path, None, {}, answer_s)
+
+    def post(
+        self,
+        path: str,
+        body: Json = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        answer_s: float = ANSWER_S,
+    ) -> Json:
+        """The JSON that a POST is answered with."""
+        return self._call("POST", path, body, headers or {}, answer_s)
+
+    def _call(self, method: str, path: str, body: Json, headers: Mapping[str, str], answer_s: float) -> Json:
+        payload = None if body is None else json.dumps(body).encode()
+        sent = {"Accept": "application/json", "User-Agent": "tracker", **headers}
+        if payload is not None:
+            sent["Content-Type"] = "application/json"
+        if self._token:
+            sent["Authorization"] = f"Bearer {self._token}"
+        connection = self._connect()
+        try:
+            connection.sock.settimeout(answer_s)
+            connection.request(method, self._prefix + path, payload, sent)
+            answer = connection.getresponse()
+            status, text = answer.status, answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise Unreachable(f"the daemon at {self.url} gave no answer ({_why(error)})") from error
+        finally:
+            connection.close()
+        return self._read(status, text)
+
+    def _connect(self) -> http.client.HTTPConnection:
+        if self._socket_path is not None:
+            connection: http.client.HTTPConnection = _UnixConnection(self._socket_path)
+        elif self._is_tls:
+            connection = http.client.HTTPSConnection(self._host, self._port, timeout=CONNECT_S)
+        else:
+            connection = http.client.HTTPConnection(self._host, self._port, timeout=CONNECT_S)
+        try:
+            connection.connect()
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            raise Unreachable(
+                f"no daemon answers at {self.url} ({_why(error)}); start one with: tracker serve"
+            ) from error
+        return connection
+
+    def _read(self, status: int, text: bytes) -> Json:
+        try:
+            value = json.loads(text) if text else None
+        except ValueError:
+            value = None
+        if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES and value is not None:
+            return value
+        code = UNAVAILABLE if status >= HTTPStatus.INTERNAL_SERVER_ERROR else _CODES.get(status, FAILED)
+        raise Failure(problem_lines(status, value, self.url), code)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=CONNECT_S)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the socket's path instead of to a host."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(CONNECT_S)
+        self.sock.connect(self._path)
+
+
+def task_path(task_id: str, *rest: str) -> str:
+    """The path of a task, or of something below it."""
+    return "/".join(["/v1/tasks", quote(task_id, safe=""), *rest])
+
+
+def problem_lines(status: int, problem: Json, url: str) -> list[str]:
+    """One line per error of an RFC 9457 answer."""
+    if not isinstance(problem, dict) or "title" not in problem:
+        return [f"{url} answered {status}, which is not an answer of a tracker; check the address"]
+    errors = problem.get("errors") or []
+    if not errors:
+        return [": ".join(str(part) for part in (problem["title"], problem.get("detail")) if part)]
+    return [
+        f"{problem['title']}: {'.'.join(map(str, error.get('loc', [])))}: {error.get('msg', '')}" for error in errors
+    ]
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error) or type(error).__name__

@@ -1,0 +1,51 @@
+"""Exit codes, and the one way for a command to fail: clear lines on standard error and a code.
+
+0    fine
+1    the thing asked about failed, does not exist, or cannot be done as it stands
+2    wrong usage, or a request that the daemon calls wrong
+69   the daemon cannot be reached or cannot do its work (sysexits: EX_UNAVAILABLE)
+78   bad configuration, refused token, or a database that cannot be used (EX_CONFIG)
+124  timed out
+130  interrupted
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import IO, Any
+
+import click
+
+FINE = 0
+FAILED = 1
+USAGE = 2
+UNAVAILABLE = 69
+BAD_CONFIG = 78
+TIMED_OUT = 124
+INTERRUPTED = 130
+
+
+class Failure(click.ClickException):
+    """Ends a command.
+
+    Args:
+        lines: what standard error says, one line per mistake.
+        code: the exit code.
+    """
+
+    def __init__(self, lines: Iterable[str], code: int) -> None:
+        self.lines = list(lines)
+        super().__init__("\n".join(self.lines))
+        self.exit_code = code  # type: ignore[misc]  # of each failure, not of the class
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Write the lines to standard error."""
+        for line in self.lines:
+            click.echo(line, file=file, err=file is None)
+
+
+class Unreachable(Failure):
+    """No daemon answers."""
+
+    def __init__(self, line: str) -> None:
+        super().__init__([line], UNAVAILABLE)

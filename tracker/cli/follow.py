@@ -1,0 +1,165 @@
+"""Waiting for tasks to end, with live progress on a terminal.
+
+Owns the waiting and how it looks; everything goes to standard error, standard output belongs to results.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import click
+
+from tracker.cli.client import Client, Json, task_path
+from tracker.cli.exits import FAILED, FINE, TIMED_OUT, Unreachable
+from tracker.cli.render import clean, progress_words
+
+RESTART_S = 30.0
+"""A daemon that was there and is gone may be restarting; it is waited for this long."""
+_LIVE_STEP_S = 1.0
+_STEP_S = 20.0
+_SHARED_STEP_S = 2.0
+_ANSWER_MARGIN_S = 15.0
+
+
+class Watcher(Protocol):
+    """Shows tasks while they are waited for."""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it wants news every second."""
+        ...
+
+    def show(self, task: Mapping[str, Json]) -> None:
+        """Take in the latest state of a task."""
+        ...
+
+
+def follow(client: Client, task_ids: Sequence[str], timeout_s: float | None) -> dict[str, Json]:
+    """Wait until every task has ended, or the time is up.
+
+    Args:
+        client: the daemon.
+        task_ids: whom to wait for.
+        timeout_s: how long at most, None for as long as it takes.
+
+    Returns:
+        The latest state of each task, ended or not.
+
+    Raises:
+        Failure: a task does not exist, or the daemon is away for longer than a restart takes.
+    """
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    tasks: dict[str, Json] = {task_id: client.get(task_path(task_id)) for task_id in dict.fromkeys(task_ids)}
+    with watching(len(tasks)) as watcher:
+        for task in tasks.values():
+            watcher.show(task)
+        while pending := [task_id for task_id, task in tasks.items() if not has_ended(task)]:
+            left_s = float("inf") if deadline is None else deadline - time.monotonic()
+            if left_s <= 0:
+                break
+            shared = len(pending) > 1
+            step_s = _LIVE_STEP_S if watcher.is_live else _SHARED_STEP_S if shared else _STEP_S
+            for n, task_id in enumerate(pending):
+                wait_s = min(step_s, left_s) if n == 0 else 0.0
+                tasks[task_id] = _ask(client, task_id, wait_s)
+                watcher.show(tasks[task_id])
+    return tasks
+
+
+def verdict(tasks: Sequence[Mapping[str, Json]]) -> int:
+    """The exit code that a set of tasks stands for."""
+    if any(task["status"] == "FAILED" for task in tasks):
+        return FAILED
+    return FINE if all(has_ended(task) for task in tasks) else TIMED_OUT
+
+
+def has_ended(task: Mapping[str, Json]) -> bool:
+    """Whether a task is at one of its ends."""
+    return task["status"] in {"SUCCEEDED", "FAILED"}
+
+
+def failure_words(task: Mapping[str, Json]) -> str:
+    """One line on why a task failed."""
+    error = task.get("error") or {}
+    words = " ".join(clean(error[name]) for name in ("code", "message") if error.get(name))
+    return f"{task['id']} failed: {task['reason']}{f' ({words})' if words else ''}"
+
+
+def _ask(client: Client, task_id: str, wait_s: float) -> Json:
+    gone_at: float | None = None
+    while True:
+        try:
+            query = {"wait": f"{wait_s:.3f}"} if wait_s else None
+            return client.get(task_path(task_id), query, answer_s=wait_s + _ANSWER_MARGIN_S)
+        except Unreachable:
+            now = time.monotonic()
+            if gone_at is None:
+                click.echo(f"the daemon at {client.url} is away; waiting for it", err=True)
+                gone_at = now
+            if now - gone_at > RESTART_S:
+                raise
+            time.sleep(0.5)
+
+
+@contextmanager
+def watching(number: int) -> Iterator[Watcher]:
+    """Show tasks on standard error: bars on a terminal, a line for each change elsewhere."""
+    if not sys.stderr.isatty():
+        yield _Lines()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns: list[Any] = [
+        SpinnerColumn(),
+        TextColumn("{task.fields[id]} {task.fields[route]}", markup=False),
+        BarColumn(24),
+        TextColumn("{task.description}", markup=False),
+        TimeElapsedColumn(),
+    ]
+    with Progress(*columns, console=Console(stderr=True), transient=number == 1) as progress:
+        yield _Bars(progress)
+
+
+class _Lines:
+    """A line for each change."""
+
+    is_live = False
+
+    def __init__(self) -> None:
+        self._shown: dict[str, str] = {}
+
+    def show(self, task: Mapping[str, Json]) -> None:
+        line = f"{task['id']} {task['status']} {progress_words(task)}".rstrip()
+        if self._shown.get(task["id"]) != line:
+            self._shown[task["id"]] = line
+            click.echo(line, err=True)
+
+
+class _Bars:
+    """A bar for each task."""
+
+    is_live = True
+
+    def __init__(self, progress: Any) -> None:  # noqa: ANN401 - rich is imported only on a terminal
+        self._progress = progress
+        self._bars: dict[str, Any] = {}
+
+    def show(self, task: Mapping[str, Json]) -> None:
+        bar = self._bars.get(task["id"])
+        if bar is None:
+            bar = self._progress.add_task("", total=None, id=clean(task["id"]), route=clean(task["route"]))
+            self._bars[task["id"]] = bar
+        done = 100 if task["status"] == "SUCCEEDED" else task.get("progress")
+        self._progress.update(
+            bar,
+            description=f"{task['status']} {progress_words(task)}".rstrip(),
+            total=None if done is None and not has_ended(task) else 100,
+            completed=done or 0,
+        )
+        if has_ended(task):
+            self._progress.stop_task(bar)

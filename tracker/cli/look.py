@@ -1,0 +1,143 @@
+"""Commands that look: ``list``, ``show``, ``events``, ``why``, ``routes``.
+
+They ask the daemon, or read its file when none answers.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import click
+
+from tracker.cli.client import Json, task_path
+from tracker.cli.render import echo_events, echo_json, echo_table, echo_task, echo_tasks, echo_why
+from tracker.cli.session import Session, json_option, with_session
+
+_STATUSES = ("PENDING", "RUNNING", "SUCCEEDED", "FAILED")
+_REASONS = (
+    *("invalid_request", "auth_failed", "entitlement", "quota_exhausted", "rate_limited", "policy_rejected"),
+    *("upstream_unavailable", "generation_failed", "missing_output", "expired", "submit_unknown", "canceled"),
+    "not_found",
+)
+
+
+def parse_labels(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """Read ``k=v`` options."""
+    labels: dict[str, str] = {}
+    for value in values:
+        name, equals, text = value.partition("=")
+        if not equals or not name:
+            raise click.BadParameter(f"{value!r} is no label; write name=value")
+        labels[name] = text
+    return labels
+
+
+def parse_moment(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """Read an ISO moment; without an offset it is UTC."""
+    if value is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is no ISO 8601 moment; write for example 2026-11-20T20:42:00Z") from error
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
+
+
+@click.command("list")
+@click.option("--status", type=click.Choice(_STATUSES, case_sensitive=False), help="Only tasks with this status.")
+@click.option("--provider", help="Only tasks of this provider.")
+@click.option("--route", help="Only tasks of this route.")
+@click.option("--account", help="Only tasks of this account.")
+@click.option("--reason", type=click.Choice(_REASONS), help="Only tasks that failed for this reason.")
+@click.option("--label", "labels", multiple=True, metavar="K=V", callback=parse_labels, help="Only with this label.")
+@click.option("--q", metavar="TEXT", help="Text in ids, model, error or request.")
+@click.option("--since", metavar="TIME", callback=parse_moment, help="Created then or later (ISO 8601).")
+@click.option("--until", metavar="TIME", callback=parse_moment, help="Created before (ISO 8601).")
+@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True, help="How many at most.")
+@click.option("--cursor", metavar="CURSOR", help="next_cursor of the page before.")
+@json_option
+@with_session
+def list_tasks(session: Session, labels: dict[str, str], *, as_json: bool, **options: object) -> None:
+    """List tasks, newest first."""
+    query = {name: str(value) for name, value in options.items() if value is not None}
+    query |= {f"label.{name}": value for name, value in labels.items()}
+    page = session.read(lambda client: client.get("/v1/tasks", query), lambda file: file.tasks(query))
+    if as_json:
+        echo_json(page)
+        return
+    if not page["items"]:
+        click.echo("no tasks", err=True)
+        return
+    echo_tasks(page["items"], datetime.now(UTC))
+    if page["next_cursor"]:
+        click.echo(f"more: tracker list --cursor {page['next_cursor']}", err=True)
+
+
+@click.command()
+@click.argument("task_id", metavar="ID")
+@json_option
+@with_session
+def show(session: Session, task_id: str, *, as_json: bool) -> None:
+    """Show all that is known of a task."""
+    task = session.read(lambda client: client.get(task_path(task_id)), lambda file: file.task(task_id))
+    if as_json:
+        echo_json(task)
+    else:
+        echo_task(task)
+
+
+@click.command()
+@click.argument("task_id", metavar="ID")
+@json_option
+@with_session
+def events(session: Session, task_id: str, *, as_json: bool) -> None:
+    """Show the history of a task, oldest first."""
+    found = session.read(lambda client: client.get(task_path(task_id, "events")), lambda file: file.events(task_id))
+    if as_json:
+        echo_json(found)
+    else:
+        echo_events(found["items"])
+
+
+@click.command()
+@click.argument("task_id", metavar="ID")
+@json_option
+@with_session
+def why(session: Session, task_id: str, *, as_json: bool) -> None:
+    """Explain why a task is where it is: who said what, what was refused, what comes next."""
+    told = session.read(lambda client: client.get(task_path(task_id, "why")), lambda file: file.why(task_id))
+    if as_json:
+        echo_json(told)
+    else:
+        echo_why(told)
+
+
+@click.command()
+@json_option
+@with_session
+def routes(session: Session, *, as_json: bool) -> None:
+    """List the routes that tasks can be created on."""
+    from tracker.cli.exits import Unreachable
+
+    try:
+        found = session.client.get("/v1/routes")
+    except Unreachable:
+        click.echo(f"no daemon answers at {session.client.url}; listing the routes of this program", err=True)
+        found = {"items": _own_routes()}
+    if as_json:
+        echo_json(found)
+        return
+    echo_table(
+        ("route", "mode", "callback", "create", "query"),
+        [
+            (item["route"], item["mode"], "yes" if item["callback"] else "no", item["create"], item["query"] or "-")
+            for item in found["items"]
+        ],
+    )
+
+
+def _own_routes() -> list[Json]:
+    from tracker.providers.registry import Registry
+
+    names = ("provider", "create", "query", "mode", "callback", "signature", "source")
+    return [{"route": route.name} | {name: getattr(route, name) for name in names} for route in Registry().routes()]

@@ -1,0 +1,114 @@
+"""Reading commands on the SQLite file, while no daemon runs: the same JSON as the daemon would answer.
+
+Must not write: the file is opened for reading alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from tracker.cli.exits import BAD_CONFIG, FAILED, UNAVAILABLE, Failure
+from tracker.domain.records import event_json, task_json
+from tracker.domain.task import TaskId
+from tracker.domain.why import explain
+from tracker.errors import StoreUnavailable, StoreUnusable, TaskNotFound
+from tracker.store.protocol import TaskFilter
+from tracker.store.sqlite import open_reader
+
+if TYPE_CHECKING:
+    from tracker.config import Config
+    from tracker.store.protocol import Reader
+
+Json = Any
+
+
+class Offline:
+    """The file of one configuration.
+
+    Args:
+        config: names the file, and the policies that `why` explains.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    def task(self, task_id: str) -> Json:
+        """One task."""
+        return self._run(self._task(TaskId(task_id)))
+
+    def events(self, task_id: str) -> Json:
+        """The history of a task."""
+        return self._run(self._events(TaskId(task_id)))
+
+    def why(self, task_id: str) -> Json:
+        """The plain account of a task, without what only a running daemon knows."""
+        return self._run(self._why(TaskId(task_id)))
+
+    def tasks(self, query: Mapping[str, str]) -> Json:
+        """A page of tasks; ``query`` as in ``GET /v1/tasks``."""
+        labels = {key.removeprefix("label."): value for key, value in query.items() if key.startswith("label.")}
+        plain: dict[str, Any] = {key: value for key, value in query.items() if not key.startswith("label.")}
+        for key in ("since", "until"):
+            if key in plain:
+                plain[key] = datetime.fromisoformat(plain[key])
+        if "limit" in plain:
+            plain["limit"] = int(plain["limit"])
+        return self._run(self._tasks(TaskFilter(**plain, labels=labels)))
+
+    def _run(self, read: Callable[[Reader], Awaitable[Json]]) -> Json:
+        async def with_reader() -> Json:
+            reader = await open_reader(self._config.store_path)
+            try:
+                return await read(reader)
+            finally:
+                await reader.close()
+
+        try:
+            return asyncio.run(with_reader())
+        except TaskNotFound as error:
+            raise Failure([f"Not Found: {error}"], FAILED) from error
+        except StoreUnusable as error:
+            raise Failure([str(error)], BAD_CONFIG) from error
+        except StoreUnavailable as error:
+            raise Failure([str(error)], UNAVAILABLE) from error
+
+    @staticmethod
+    def _task(task_id: TaskId) -> Callable[[Reader], Awaitable[Json]]:
+        async def read(reader: Reader) -> Json:
+            return task_json(await reader.get_task(task_id))
+
+        return read
+
+    @staticmethod
+    def _events(task_id: TaskId) -> Callable[[Reader], Awaitable[Json]]:
+        async def read(reader: Reader) -> Json:
+            return {"items": [event_json(event) for event in await reader.list_events(task_id)]}
+
+        return read
+
+    def _why(self, task_id: TaskId) -> Callable[[Reader], Awaitable[Json]]:
+        async def read(reader: Reader) -> Json:
+            record = await reader.get_task(task_id)
+            told = explain(
+                record,
+                await reader.list_events(task_id),
+                await reader.list_deliveries(task_id),
+                self._config.poll_policy(record.task.provider),
+                datetime.now(UTC),
+            )
+            if told["next"]:
+                told["notes"].append("No daemon runs: nothing happens until one is started with tracker serve.")
+            return told
+
+        return read
+
+    @staticmethod
+    def _tasks(wanted: TaskFilter) -> Callable[[Reader], Awaitable[Json]]:
+        async def read(reader: Reader) -> Json:
+            page = await reader.list_tasks(wanted)
+            return {"items": [task_json(record) for record in page.items], "next_cursor": page.next_cursor}
+
+        return read

@@ -1,0 +1,178 @@
+"""How answers look to people: tables on a terminal, aligned plain text anywhere else, JSON on request.
+
+Owns layout and colours. What came from a provider is shown without control characters: a terminal obeys them.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+Json = Any
+
+STATUS_STYLES = {"SUCCEEDED": "green", "FAILED": "red", "RUNNING": "cyan", "PENDING": "yellow"}
+_MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
+
+
+def clean(value: object) -> str:
+    """A value as one line of text that a terminal takes as text."""
+    text = "" if value is None else str(value)
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def echo_json(value: Json) -> None:
+    """Write JSON to standard output."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def echo_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, status_column: int | None = None) -> None:
+    """Write rows: a table on a terminal, aligned columns elsewhere.
+
+    Args:
+        columns: headings.
+        rows: one value per column.
+        status_column: which column holds a task status, to colour it.
+    """
+    lines = [[clean(value) for value in row] for row in rows]
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+        for line in lines:
+            styles = [STATUS_STYLES.get(text, "") if n == status_column else "" for n, text in enumerate(line)]
+            table.add_row(*(Text(text, style) for text, style in zip(line, styles, strict=True)))
+        Console().print(table)
+        return
+    table_lines = [[column.upper() for column in columns], *lines]
+    widths = [max(len(line[n]) for line in table_lines) for n in range(len(columns))]
+    for line in table_lines:
+        click.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+
+
+def echo_fields(fields: Iterable[tuple[str, object]]) -> None:
+    """Write names and values, one pair per line, leaving out what is None or empty."""
+    kept = [(name, clean(value)) for name, value in fields if value not in {None, ""}]
+    width = max((len(name) for name, _value in kept), default=0)
+    for name, value in kept:
+        shown = click.style(value, fg=STATUS_STYLES[value]) if value in STATUS_STYLES else value
+        click.echo(f"{name.ljust(width)}  {shown}")
+
+
+def echo_heading(text: str) -> None:
+    """Write a heading after an empty line; bold on a terminal (click leaves colours out elsewhere)."""
+    click.echo()
+    click.echo(click.style(text, bold=True))
+
+
+def when(moment: str | None, now: datetime) -> str:
+    """An ISO moment as people say it: ``in 12 s``, ``3 min ago``."""
+    if moment is None:
+        return ""
+    seconds = (datetime.fromisoformat(moment) - now).total_seconds()
+    return f"in {duration(seconds)}" if seconds >= 0 else f"{duration(-seconds)} ago"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that fits, rounded: ``12 s``, ``3 min``, ``5 h``, ``2 d``."""
+    for size, unit in ((_DAY_S, "d"), (_HOUR_S, "h"), (_MINUTE_S, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def progress_words(task: Mapping[str, Json]) -> str:
+    """Stage and progress of a task: ``first 50 %``; the reason of a failed one."""
+    if task.get("reason"):
+        return clean(task["reason"])
+    parts = [clean(task["stage"])] if task.get("stage") else []
+    parts += [f"{task['progress']} %"] if task.get("progress") is not None else []
+    return " ".join(parts)
+
+
+def echo_tasks(tasks: Sequence[Mapping[str, Json]], now: datetime) -> None:
+    """Write a list of tasks, newest first as they come."""
+    echo_table(
+        ("id", "status", "route", "progress", "created", "external id"),
+        [
+            (
+                task["id"],
+                task["status"],
+                task["route"],
+                progress_words(task),
+                when(task["created_at"], now),
+                task["external_id"],
+            )
+            for task in tasks
+        ],
+        status_column=1,
+    )
+
+
+def echo_task(task: Mapping[str, Json]) -> None:
+    """Write all that is known of one task."""
+    error = task.get("error") or {}
+    fields: list[tuple[str, object]] = [
+        (name, task.get(name))
+        for name in ("id", "status", "stage", "progress", "reason", "user_message", "route", "account", "model")
+    ]
+    fields += [("error", " ".join(clean(part) for part in error.values() if part is not None))]
+    fields += [("retryable", {True: "yes", False: "no"}.get(task.get("retryable")))]  # type: ignore[arg-type]  # or None
+    fields += [("external_id", task.get("external_id"))]
+    fields += [(f"label {name}", value) for name, value in (task.get("labels") or {}).items()]
+    fields += [
+        (name, task.get(name))
+        for name in ("created_at", "submitted_at", "started_at", "finished_at", "next_poll_at", "polls", "callbacks")
+    ]
+    echo_fields(fields)
+    for output in task.get("outputs") or []:
+        where = output.get("url") or output.get("path") or output.get("text") or "(no address)"
+        click.echo(f"output {output['n']}  {clean(output['kind'])}  {clean(where)}")
+
+
+def echo_events(events: Sequence[Mapping[str, Json]]) -> None:
+    """Write a task's history, oldest first."""
+    echo_table(
+        ("seq", "at", "source", "outcome", "from", "to", "detail"),
+        [tuple(event[name] for name in ("seq", "at", "source", "outcome", "from", "to", "detail")) for event in events],
+    )
+
+
+def echo_why(told: Mapping[str, Json], now: datetime | None = None) -> None:
+    """Write the plain account of a task as one screen."""
+    now = now or datetime.now(UTC)
+    status = str(told["status"])
+    click.echo(f"{clean(told['id'])}  {click.style(status, fg=STATUS_STYLES.get(status))}")
+    click.echo(clean(told["summary"]))
+    if told["heard"]:
+        echo_heading("Heard")
+        echo_rows((entry["at"], entry["source"], entry["outcome"], entry["said"]) for entry in told["heard"])
+    if told["refused"]:
+        echo_heading("Refused")
+        echo_rows((entry["at"], entry["what"], f"({entry['why']})") for entry in told["refused"])
+    if told["next"]:
+        echo_heading("Next")
+        echo_rows((when(entry["at"], now) or "at any time", entry["what"]) for entry in told["next"])
+    if told["ends_by"]:
+        echo_heading(f"Decided by {told['ends_by']} ({when(told['ends_by'], now)})")
+    if told["notes"]:
+        echo_heading("Notes")
+        for note in told["notes"]:
+            click.echo(f"  {clean(note)}")
+
+
+def echo_rows(rows: Iterable[Sequence[object]]) -> None:
+    """Write indented rows, every column but the last aligned."""
+    lines = [[clean(value) for value in row] for row in rows]
+    if not lines:
+        return
+    widths = [max(len(line[n]) for line in lines) for n in range(len(lines[0]) - 1)]
+    for line in lines:
+        aligned = [text.ljust(width) for text, width in zip(line, widths, strict=False)]
+        click.echo(f"  {'  '.join([*aligned, line[-1]])}")

@@ -1,0 +1,47 @@
+"""Commands that stay: ``serve``, ``demo``, ``sandbox``."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+
+import click
+
+from tracker.cli.exits import BAD_CONFIG, Failure
+from tracker.cli.session import read_config
+
+
+@click.command()
+@click.option("--config", "config_path", type=click.Path(path_type=Path), help="Configuration file.")
+@click.option("--listen", metavar="ADDRESS", help="host:port, [::1]:port or unix:/path, over the configured one.")
+def serve(config_path: Path | None, listen: str | None) -> None:
+    """Run the daemon until SIGTERM or Ctrl-C."""
+    variable = "TRACKER_SERVER__LISTEN"
+    env = dict(os.environ) if listen is None else {**os.environ, variable: listen}
+    try:
+        config = read_config(config_path, env, serving=True)
+    except Failure as failure:
+        if listen is None:
+            raise
+        lines = [line.replace(f"{variable}:", "--listen:", 1) for line in failure.lines]
+        raise Failure(lines, failure.exit_code) from failure
+    from tracker.app import serve as run
+    from tracker.errors import ConfigError, StoreUnusable
+
+    try:
+        code = run(config, os.environ)
+    except ConfigError as error:
+        raise Failure(error.problems, BAD_CONFIG) from error
+    except StoreUnusable as error:
+        raise Failure([f"{config.store_path}: store.path: {error}"], BAD_CONFIG) from error
+    raise click.exceptions.Exit(code)
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="End with exit 0 when every task is done.")
+@click.option("--dir", "directory", type=click.Path(path_type=Path, file_okay=False), help="Keep its files here.")
+def demo(directory: Path | None, *, once: bool) -> None:
+    """See it work: a made-up provider, a tracker, a handful of tasks. No key, no network."""
+    run = importlib.import_module("tracker.demo").run
+    raise click.exceptions.Exit(run(once=once, directory=directory))

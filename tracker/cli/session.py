@@ -1,0 +1,117 @@
+"""Which daemon, which token, which file: what most commands need before they can do anything.
+
+Owns the options ``--config`` and ``--url`` and the fall-back from a silent daemon to its file.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import click
+
+from tracker.cli.client import Client, Json
+from tracker.cli.exits import BAD_CONFIG, Failure, Unreachable
+
+if TYPE_CHECKING:
+    from tracker.cli.offline import Offline
+    from tracker.config import Config
+
+
+def read_config(path: Path | None, env: Mapping[str, str], *, serving: bool) -> Config:
+    """Read the configuration.
+
+    Raises:
+        Failure: with one line per mistake.
+    """
+    from tracker.config import load_config
+    from tracker.errors import ConfigError
+
+    names = None
+    try:
+        if serving:  # clients are spared the import: misspelt tables are the daemon's to find
+            from tracker.providers.registry import Registry
+
+            names = {route.provider for route in Registry().routes()}
+        return load_config(path, env, providers=names, serving=serving)
+    except ConfigError as error:
+        raise Failure(error.problems, BAD_CONFIG) from error
+
+
+class Session:
+    """One run of a command that asks a daemon.
+
+    Args:
+        config_path: ``--config``.
+        url: ``--url`` or ``TRACKER_URL``.
+    """
+
+    def __init__(self, config_path: Path | None, url: str | None) -> None:
+        self._config_path = config_path
+        self._url = url
+
+    @functools.cached_property
+    def config(self) -> Config:
+        """The configuration, as far as a client needs it."""
+        return read_config(self._config_path, os.environ, serving=False)
+
+    @functools.cached_property
+    def client(self) -> Client:
+        """The daemon that commands talk to."""
+        from tracker.errors import ConfigError
+
+        token = os.environ.get("TRACKER_API_TOKEN", "").strip() or None
+        try:
+            if self._url is not None and self._config_path is None and token is not None:
+                return Client(self._url, token)  # nothing is left to ask the configuration
+            return Client(self._url or self.config.listen.url, self.config.api_token())
+        except ConfigError as error:
+            raise Failure(error.problems, BAD_CONFIG) from error
+
+    def read(self, ask: Callable[[Client], Json], look_up: Callable[[Offline], Json]) -> Json:
+        """Ask the daemon, or look into its file when no daemon of this machine answers.
+
+        Raises:
+            Failure: refused, or neither a daemon nor its file is there.
+        """
+        try:
+            return ask(self.client)
+        except Unreachable as silence:
+            if not is_local(self.client.url):
+                raise
+            from tracker.cli.offline import Offline
+
+            path = self.config.store_path
+            if not path.is_file():
+                raise
+            click.echo(f"no daemon answers at {self.client.url}; reading {path}", err=True)
+            try:
+                return look_up(Offline(self.config))
+            except Unreachable:
+                raise silence from None
+
+
+def is_local(url: str) -> bool:
+    """Whether a daemon's URL is of this machine, so that its file is here too."""
+    from tracker.config import is_loopback
+
+    return url.startswith("unix:") or is_loopback(urlsplit(url).hostname or "")
+
+
+def with_session(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--config`` and ``--url`` to a command, and pass it a `Session` first."""
+
+    @click.option("--config", "config_path", type=click.Path(path_type=Path), help="Configuration file.")
+    @click.option("--url", envvar="TRACKER_URL", metavar="URL", help="The daemon: http://host:port or unix:/path.")
+    @functools.wraps(command)
+    def run(*args: object, config_path: Path | None, url: str | None, **options: object) -> object:
+        return command(Session(config_path, url), *args, **options)
+
+    return run
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="JSON, as the HTTP API gives it.")
