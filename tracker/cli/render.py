@@ -44,7 +44,17 @@ def echo_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, stat
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for n, column in enumerate(columns):
+            # an id is there to be copied and is never cut; the last column takes the lines that it needs
+            whole = n in {0, status_column}
+            width = max((len(line[n]) for line in lines), default=0) if whole else None
+            table.add_column(
+                column,
+                min_width=width,
+                no_wrap=n < len(columns) - 1,
+                overflow="ellipsis" if n < len(columns) - 1 else "fold",
+            )
         for line in lines:
             styles = [STATUS_STYLES.get(text, "") if n == status_column else "" for n, text in enumerate(line)]
             table.add_row(*(Text(text, style) for text, style in zip(line, styles, strict=True)))

@@ -34,7 +34,7 @@ def serve(config_path: Path | None, listen: str | None) -> None:
     except ConfigError as error:
         raise Failure(error.problems, BAD_CONFIG) from error
     except StoreUnusable as error:
-        raise Failure([f"{config.store_path}: store.path: {error}"], BAD_CONFIG) from error
+        raise Failure([f"store.path: {error}"], BAD_CONFIG) from error
     raise click.exceptions.Exit(code)
 
 
