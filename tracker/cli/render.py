@@ -47,14 +47,9 @@ def echo_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, stat
         table = Table(box=None, pad_edge=False, header_style="bold")
         for n, column in enumerate(columns):
             # an id is there to be copied and is never cut; the last column takes the lines that it needs
-            whole = n in {0, status_column}
-            width = max((len(line[n]) for line in lines), default=0) if whole else None
-            table.add_column(
-                column,
-                min_width=width,
-                no_wrap=n < len(columns) - 1,
-                overflow="ellipsis" if n < len(columns) - 1 else "fold",
-            )
+            width = max((len(line[n]) for line in lines), default=0) if n in {0, status_column} else None
+            is_last = n == len(columns) - 1
+            table.add_column(column, min_width=width, no_wrap=not is_last, overflow="fold" if is_last else "ellipsis")
         for line in lines:
             styles = [STATUS_STYLES.get(text, "") if n == status_column else "" for n, text in enumerate(line)]
             table.add_row(*(Text(text, style) for text, style in zip(line, styles, strict=True)))
@@ -109,14 +104,14 @@ def progress_words(task: Mapping[str, Json]) -> str:
 def echo_tasks(tasks: Sequence[Mapping[str, Json]], now: datetime) -> None:
     """Write a list of tasks, newest first as they come."""
     echo_table(
-        ("id", "status", "route", "progress", "created", "external id"),
+        ("id", "status", "route", "progress", "age", "external id"),
         [
             (
                 task["id"],
                 task["status"],
                 task["route"],
                 progress_words(task),
-                when(task["created_at"], now),
+                when(task["created_at"], now).removesuffix(" ago"),
                 task["external_id"],
             )
             for task in tasks
