@@ -46,10 +46,10 @@ def echo_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, stat
 
         table = Table(box=None, pad_edge=False, header_style="bold")
         for n, column in enumerate(columns):
-            # an id is there to be copied and is never cut; the last column takes the lines that it needs
+            # an id is there to be copied and is never cut; a sentence takes the lines that it needs
             width = max((len(line[n]) for line in lines), default=0) if n in {0, status_column} else None
-            is_last = n == len(columns) - 1
-            table.add_column(column, min_width=width, no_wrap=not is_last, overflow="fold" if is_last else "ellipsis")
+            wraps = column == "detail"
+            table.add_column(column, min_width=width, no_wrap=not wraps, overflow="fold" if wraps else "ellipsis")
         for line in lines:
             styles = [STATUS_STYLES.get(text, "") if n == status_column else "" for n, text in enumerate(line)]
             table.add_row(*(Text(text, style) for text, style in zip(line, styles, strict=True)))
