@@ -6,6 +6,7 @@ Owns layout and colours. What came from a provider is shown without control char
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ import click
 Json = Any
 
 STATUS_STYLES = {"SUCCEEDED": "green", "FAILED": "red", "RUNNING": "cyan", "PENDING": "yellow"}
+_WIDE = 120
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
 
 
@@ -102,22 +104,22 @@ def progress_words(task: Mapping[str, Json]) -> str:
 
 
 def echo_tasks(tasks: Sequence[Mapping[str, Json]], now: datetime) -> None:
-    """Write a list of tasks, newest first as they come."""
-    echo_table(
-        ("id", "status", "route", "progress", "age", "external id"),
-        [
-            (
-                task["id"],
-                task["status"],
-                task["route"],
-                progress_words(task),
-                when(task["created_at"], now).removesuffix(" ago"),
-                task["external_id"],
-            )
-            for task in tasks
-        ],
-        status_column=1,
-    )
+    """Write a list of tasks, newest first as they come; a narrow terminal is spared the external ids."""
+    rows = [
+        (
+            task["id"],
+            task["status"],
+            task["route"],
+            progress_words(task),
+            when(task["created_at"], now).removesuffix(" ago"),
+            task["external_id"],
+        )
+        for task in tasks
+    ]
+    columns = ("id", "status", "route", "progress", "age", "external id")
+    is_narrow = sys.stdout.isatty() and shutil.get_terminal_size().columns < _WIDE
+    shown = len(columns) - 1 if is_narrow else len(columns)
+    echo_table(columns[:shown], [row[:shown] for row in rows], status_column=1)
 
 
 def echo_task(task: Mapping[str, Json]) -> None:
