@@ -14,6 +14,7 @@ import asyncio
 import random
 from collections import defaultdict
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING
 
 from tracker.domain.backoff import Pace, PollPolicy
@@ -106,7 +107,7 @@ class Reconciler:
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._store = store
-        self.policy_of = policy_of
+        self.policy_of = cache(policy_of)
         self._interval_of = interval_of
         self._draw = draw
         self._health = CallbackHealth()

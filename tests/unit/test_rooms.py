@@ -41,7 +41,7 @@ ROOMS: Mapping[str, Room] = {
                        "orjson pydantic standardwebhooks structlog"),
     "submitter":  Room("errors clock logs domain store.protocol upstream providers reconciler",
                        "orjson structlog"),
-    "poller":     Room("errors clock logs domain store.protocol upstream providers reconciler",
+    "poller":     Room("errors clock logs domain store.protocol upstream providers reconciler submitter",
                        "apscheduler structlog"),
     "server":     Room("errors clock logs domain store.protocol providers reconciler submitter poller",
                        "aiohttp orjson pydantic structlog"),

@@ -5,9 +5,9 @@ Durations come from `PollPolicy`; jitter arrives as a number from 0 to 1, drawn 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from tracker.domain.frozen import dataclass
 from tracker.domain.observation import Observation, Reading, Source, Submission, Trouble
 from tracker.domain.task import Reason, Status, SubmitState, Task
 

@@ -6,13 +6,13 @@ joins `decide` (the state machine), the bookkeeping of polls and callbacks, the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from tracker.domain.backoff import Pace, next_due, verdict_due
+from tracker.domain.frozen import dataclass, replace
 from tracker.domain.observation import NOTHING, Observation, Reading, Source, Submission, Trouble, dedupe_key
-from tracker.domain.task import Reason, Status, SubmitState, Task, evolve
+from tracker.domain.task import Reason, Status, SubmitState, Task
 from tracker.domain.transitions import Decision, HookEvent, Outcome, decide
 
 if TYPE_CHECKING:
@@ -92,11 +92,9 @@ def _take_in(task: Task, observation: Observation, seen: Callable[[str], bool], 
         decision = decide(counted, observation, now)
     after = decision.task
     moved = _substance(after) != _substance(task)
-    after = evolve(
-        after,
-        poll_step=0 if moved or (decision.confirm and observation.source is not Source.POLL) else after.poll_step,
-        due_at=next_due(after, observation, confirm=decision.confirm, moved=moved, pace=pace),
-    )
+    if after.poll_step and (moved or (decision.confirm and observation.source is not Source.POLL)):
+        after = replace(after, poll_step=0)  # before the schedule is made: news brings the next poll near
+    after = replace(after, due_at=next_due(after, observation, confirm=decision.confirm, moved=moved, pace=pace))
     if repeated:
         dup_key = f"dup:{key}"
         return Step(observation, dup_key, task, after, decision.outcome, decision.detail, (), not seen(dup_key))
@@ -138,9 +136,9 @@ def _count(task: Task, observation: Observation) -> Task:
     """Bookkeeping that happens whatever the decision is."""
     reading = observation.reading
     if reading.trouble is Trouble.UNKNOWN_STATUS:
-        task = evolve(task, unknown_status=reading.upstream_status, unknown_statuses=task.unknown_statuses + 1)
+        task = replace(task, unknown_status=reading.upstream_status, unknown_statuses=task.unknown_statuses + 1)
     if observation.source is Source.CALLBACK:
-        return evolve(task, callbacks=task.callbacks + 1)
+        return replace(task, callbacks=task.callbacks + 1)
     if observation.source is not Source.POLL:
         return task
     now = observation.observed_at
@@ -148,7 +146,7 @@ def _count(task: Task, observation: Observation) -> Task:
     not_found = reading.trouble is Trouble.NOT_FOUND
     answered = not in_trouble and reading.trouble is not Trouble.NOT_VISIBLE
     still_making = reading.status in {Status.PENDING, Status.RUNNING}
-    return evolve(
+    return replace(
         task,
         polls=task.polls + 1,
         poll_step=task.poll_step + 1,
@@ -194,7 +192,7 @@ def _submit_verdict(task: Task, observation: Observation, pace: Pace) -> Observa
 
 def _still_waiting(task: Task, observation: Observation, pace: Pace) -> Step:
     """The clock looked and found nothing to decide: only the schedule moves."""
-    after = evolve(task, due_at=_look_again(task, observation.observed_at, pace))
+    after = replace(task, due_at=_look_again(task, observation.observed_at, pace))
     return Step(observation, "", task, after, Outcome.IGNORED, "nothing to decide yet", (), keep=False)
 
 

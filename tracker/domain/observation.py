@@ -7,10 +7,10 @@ it: the same reading, plus which task, from where, and when. Everything after th
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from tracker.domain.frozen import dataclass
 from tracker.domain.task import ExternalId, Output, Reason, Stage, Status, TaskId, UpstreamError
 
 if TYPE_CHECKING:

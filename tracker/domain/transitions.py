@@ -8,10 +8,10 @@ an error.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from tracker.domain.frozen import dataclass, replace
 from tracker.domain.observation import Observation, Reading, Source, Submission, Trouble
 from tracker.domain.task import (
     RETRYABLE_REASONS,
@@ -21,7 +21,6 @@ from tracker.domain.task import (
     SubmitState,
     Task,
     UpstreamError,
-    evolve,
     stage_rank,
 )
 
@@ -172,7 +171,7 @@ def _learn_acceptance(task: Task, observation: Observation, now: datetime) -> tu
     called = observation.source is Source.CALLBACK and reading.status is not None and not told
     if task.external_id is not None or not (called or reading.external_id is not None):
         return task, ()
-    learnt = evolve(
+    learnt = replace(
         task,
         external_id=reading.external_id,
         submit_state=SubmitState.ACCEPTED,
@@ -187,7 +186,7 @@ def _decide_submission(task: Task, observation: Observation, now: datetime) -> D
     told = task.submit_state is SubmitState.ACCEPTED
     match reading.submission:
         case Submission.ACCEPTED:
-            accepted = evolve(
+            accepted = replace(
                 task,
                 submit_state=SubmitState.ACCEPTED,
                 external_id=task.external_id or reading.external_id,
@@ -216,20 +215,20 @@ def _decide_submission(task: Task, observation: Observation, now: datetime) -> D
                 )
             if task.status.is_terminal:
                 return Decision(Outcome.STALE, task, "refused, after the task had ended")
-            return _end(evolve(task, submit_state=SubmitState.REFUSED), observation, now, ())
+            return _end(replace(task, submit_state=SubmitState.REFUSED), observation, now, ())
         case Submission.DEFERRED:
             if told or task.status.is_terminal:
                 return Decision(Outcome.STALE, task, "put off, after the task was known to be accepted or had ended")
             wait = f", asked to wait {reading.retry_after_s:g} s" if reading.retry_after_s is not None else ""
             return Decision(
                 Outcome.APPLIED,
-                evolve(task, submit_state=SubmitState.QUEUED),
+                replace(task, submit_state=SubmitState.QUEUED),
                 f"not accepted ({reading.detail or _error_words(reading.error)}{wait}); it is sent again later",
             )
         case Submission.AMBIGUOUS | None:
             if told or task.status.is_terminal:
                 return Decision(Outcome.STALE, task, f"no clear answer to the submit ({reading.detail})")
-            unknown = evolve(task, submit_state=SubmitState.AMBIGUOUS)
+            unknown = replace(task, submit_state=SubmitState.AMBIGUOUS)
             if task.expects_callback:
                 return Decision(
                     Outcome.APPLIED,
@@ -315,7 +314,7 @@ def _decide_missing_output(
         if standing is Standing.SUCCEEDED:
             return Decision(Outcome.DUPLICATE, task, "says SUCCEEDED, as known", announces)
         return Decision(Outcome.CONFLICT, task, f"says SUCCEEDED, but the task is {_final_words(task)}", announces)
-    waiting = evolve(task, missing_output_since=task.missing_output_since or now)
+    waiting = replace(task, missing_output_since=task.missing_output_since or now)
     decision = _come_forward(
         waiting,
         replace(observation.reading, status=Status.RUNNING, stage=None, progress=None),
@@ -338,7 +337,7 @@ def _come_forward(task: Task, reading: Reading, now: datetime, announces: tuple[
     if (status, stage, progress, outputs) == (task.status, task.stage, task.progress, task.outputs):
         return Decision(Outcome.APPLIED, task, f"says {reading.status}, as known", announces)
     began = status is Status.RUNNING and task.status is Status.PENDING
-    forward = evolve(
+    forward = replace(
         task,
         status=status,
         stage=stage,
@@ -356,7 +355,7 @@ def _end(task: Task, observation: Observation, now: datetime, announces: tuple[H
     reading = observation.reading
     if reading.status is Status.SUCCEEDED:
         staged = task.stage is not None or reading.stage is not None
-        ended = evolve(
+        ended = replace(
             task,
             status=Status.SUCCEEDED,
             stage=Stage.COMPLETE if staged else None,
@@ -378,7 +377,7 @@ def _end(task: Task, observation: Observation, now: datetime, announces: tuple[H
         )
     reason = reading.reason or Reason.GENERATION_FAILED
     retryable = reading.retryable if reading.retryable is not None else reason in RETRYABLE_REASONS
-    ended = evolve(
+    ended = replace(
         task,
         status=Status.FAILED,
         reason=reason,
@@ -398,7 +397,7 @@ def _heard(announces: tuple[HookEvent, ...]) -> Outcome:
 
 
 def _forward_words(before: Task, after: Task) -> str:
-    parts = [after.status if after.status is not before.status else "further"]
+    parts = [after.status if after.status is not before.status else "came forward"]
     if after.stage is not before.stage:
         parts.append(f"stage {after.stage}")
     if after.progress != before.progress:

@@ -47,6 +47,9 @@ _HINTS = ("callbacks", "authorization", "secret", "passw", "passphrase", "creden
 _KEY_HINT = re.compile(r"(?:api|access|private|signing)[-_ ]?key")
 
 
+_PLAIN = frozenset({str, bool, int, float})
+
+
 class Redactor:
     """Masks secrets in texts, JSON and log events.
 
@@ -98,6 +101,8 @@ class Redactor:
 
     def event(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
         """Mask secrets in a log event (a structlog processor); unknown objects become their masked text."""
+        if all(map(_is_plain, event.values())) and not self._is_suspicious(_line_of(event)):
+            return event  # one look at the whole line instead of one at each of its words
         return cast("Mapping[str, Any]", self._value(dict(event), 0))
 
     def _is_suspicious(self, text: str) -> bool:
@@ -187,6 +192,15 @@ class Redactor:
         if value is None or isinstance(value, bool) or not self._literals:
             return value
         return MASK if self._any_literal.search(str(value)) else value
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value is shown as it is, and holds nothing that is not in its text."""
+    return value is None or value.__class__ in _PLAIN
+
+
+def _line_of(event: Mapping[str, Any]) -> str:
+    return " ".join([f"{key} {value}" for key, value in event.items()])
 
 
 def _is(one: object, other: object) -> bool:

@@ -1,23 +1,25 @@
-"""What changes tasks: plain functions of the write connection, each run inside one of the writer's transactions."""
+"""What changes tasks besides observations: creation, leases, nudges, and the callbacks that belong to nobody.
+
+Plain functions of the write connection, each run inside one of the writer's transactions.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tracker.domain.frozen import replace
 from tracker.domain.messages import user_message
 from tracker.domain.records import TaskRecord
-from tracker.domain.task import SubmitState, Task, TaskId, evolve
-from tracker.errors import IdempotencyConflict, StoreError, SubmitInFlight, TaskNotFound
-from tracker.store.protocol import Applied, Created, Judge, Lane, NewTask, Nudged
+from tracker.domain.task import SubmitState, Task, TaskId
+from tracker.errors import IdempotencyConflict, SubmitInFlight, TaskNotFound
+from tracker.store.protocol import Created, Lane, NewTask, Nudged
+from tracker.store.sqlite.observations import unpark
 from tracker.store.sqlite.rows import (
     RECORD_COLUMNS,
     TASK_COLUMNS,
     placeholders,
-    reading_text,
     record_from,
-    snapshot_text,
     task_from,
-    task_update,
     to_ms,
 )
 
@@ -26,24 +28,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from tracker.domain.judge import Step
-    from tracker.domain.observation import Observation
     from tracker.domain.task import ExternalId
 
 MAX_PARKED = 10_000
 MAX_REJECTED = 1_000
 MAX_REJECTED_CHARS = 16_384
-MAX_PAYLOAD_CHARS = 65_536
-"""A longer payload of a step on the way is not kept; the one that ends a task is kept whole."""
 
 _SELECT_TASK = f"SELECT {TASK_COLUMNS} FROM tasks WHERE id = ?"
 _SELECT_RECORD = f"SELECT {RECORD_COLUMNS} FROM tasks WHERE id = ?"
-_SEEN = "SELECT 1 FROM events WHERE task_id = ? AND dedupe_key = ?"
-_INSERT_EVENT = """
-    INSERT INTO events (task_id, at, source, stage, outcome, from_status, to_status, detail, dedupe_key, reading,
-        announces, snapshot, payload)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-"""
 
 
 def get_task(db: sqlite3.Connection, task_id: TaskId) -> Task:
@@ -56,87 +48,6 @@ def get_task(db: sqlite3.Connection, task_id: TaskId) -> Task:
     if row is None:
         raise TaskNotFound(f"no task has the id {task_id}")
     return task_from(row)
-
-
-def apply(db: sqlite3.Connection, observation: Observation, judge: Judge) -> Applied:
-    """Judge an observation and write what follows from it.
-
-    Raises:
-        TaskNotFound: no task has this id.
-    """
-    task_id = observation.task_id
-    task = get_task(db, task_id)
-
-    def seen(key: str) -> bool:
-        return db.execute(_SEEN, (task_id, key)).fetchone() is not None
-
-    steps = judge(task, observation, seen)
-    after = task
-    for step in steps:
-        after = _write_step(db, step, after)
-    _write_task(db, task, after)
-    if after.external_id is not None and task.external_id is None:
-        after = _unpark(db, after, observation.observed_at)
-    return Applied(
-        task=after,
-        outcome=steps[0].outcome,
-        confirm=after.due_at is not None and after.due_at <= observation.observed_at,
-        announced=any(step.announces for step in steps),
-    )
-
-
-def _write_step(db: sqlite3.Connection, step: Step, before: Task) -> Task:
-    """Write the event of a step; the task as it is then to be written, its version and result in place."""
-    after = evolve(step.task, version=before.version + 1, result_seq=before.result_seq)
-    if not step.keep:
-        return after
-    heard = step.observation
-    ended = after.status.is_terminal and after.status is not before.status
-    payload = heard.payload
-    if payload is not None and not ended and len(payload) > MAX_PAYLOAD_CHARS:
-        payload = None
-    cursor = db.execute(
-        _INSERT_EVENT,
-        (
-            heard.task_id,
-            to_ms(heard.observed_at),
-            heard.source.value,
-            heard.reading.stage,
-            step.outcome.value,
-            before.status.value,
-            after.status.value,
-            step.detail,
-            step.key,
-            reading_text(heard.reading),
-            " ".join(step.announces) or None,
-            snapshot_text(after) if step.announces and not _is_final(after) else None,
-            payload,
-        ),
-    )
-    if ended and payload is not None:
-        after = evolve(after, result_seq=cursor.lastrowid)
-    return after
-
-
-def _is_final(task: Task) -> bool:
-    """Whether the row itself will always show this moment; then hooks need no snapshot of it."""
-    return task.status.is_terminal and not task.is_given_up
-
-
-def _write_task(db: sqlite3.Connection, before: Task, after: Task) -> None:
-    if db.execute(*task_update(before, after)).rowcount != 1:
-        raise StoreError(f"task {after.id} moved while its transaction held it")
-
-
-def _unpark(db: sqlite3.Connection, task: Task, now: datetime) -> Task:
-    """A callback came before the id was known: it makes the tracker poll now."""
-    parked = db.execute(
-        "DELETE FROM parked WHERE provider = ? AND external_id = ?", (task.provider, task.external_id)
-    ).rowcount
-    if not parked or task.status.is_terminal:
-        return task
-    db.execute("UPDATE tasks SET due_at = ?, leased = 0 WHERE id = ?", (to_ms(now), task.id))
-    return evolve(task, due_at=now)
 
 
 def create_task(db: sqlite3.Connection, new: NewTask) -> Created:
@@ -163,9 +74,9 @@ def create_task(db: sqlite3.Connection, new: NewTask) -> Created:
         submit_state=new.submit_state,
         expects_callback=new.expects_callback,
     )
-    _insert_task(db, task, new)
     if task.external_id is not None:
-        task = _unpark(db, task, new.created_at)
+        task = unpark(db, task, new.created_at)
+    _insert_task(db, task, new)
     row = db.execute(_SELECT_RECORD, (task.id,)).fetchone()
     return Created(record_from(row), is_new=True)
 
@@ -315,7 +226,7 @@ def poll_now(db: sqlite3.Connection, task_id: TaskId, now: datetime) -> Task:
     if task.status.is_terminal or task.external_id is None:
         return task
     db.execute("UPDATE tasks SET due_at = ?, leased = 0 WHERE id = ?", (to_ms(now), task_id))
-    return evolve(task, due_at=now)
+    return replace(task, due_at=now)
 
 
 def claim_due(db: sqlite3.Connection, lane: Lane, limit: int, now: datetime, lease_until: datetime) -> list[Task]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tracker.errors import StoreUnusable
 from tracker.store.protocol import Applied
 from tracker.store.sqlite import changes, outbox
+from tracker.store.sqlite.observations import apply_all
 from tracker.store.sqlite.reads import SqliteReader
 from tracker.store.sqlite.schema import FileLock, connect_writer
 from tracker.store.sqlite.writer import Writer
@@ -126,7 +127,7 @@ class SqliteStore(SqliteReader):
 
     async def apply(self, observation: Observation, judge: Judge) -> Applied:
         """See the protocol."""
-        return await self._writer.run(lambda db: changes.apply(db, observation, judge))
+        return await self._writer.run_grouped(apply_all, (observation, judge))
 
     async def nudge(
         self, provider: str, external_ids: Sequence[ExternalId], payload: str | None, now: datetime

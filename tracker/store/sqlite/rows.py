@@ -205,43 +205,38 @@ _CHANGING = tuple(_STORED)
 _changing_values = attrgetter(*_CHANGING)
 
 
-def task_update(before: Task, after: Task) -> tuple[str, list[Any]]:
-    """A guarded update of just the columns that changed: indexes and triggers of the others rest.
+def task_update(before: Task, after: Task) -> tuple[tuple[str, ...], list[Any]]:
+    """What it takes to update just the columns that changed: indexes and triggers of the others rest.
 
     Args:
         before: the task as the row holds it.
         after: the same task, changed.
 
     Returns:
-        The statement and its parameters. Whatever lease the row was under ends with it.
+        The columns; and the id, the version that the row must have, and the new values in the same order.
     """
-    names = tuple(
-        name
-        for name, old, new in zip(_CHANGING, _changing_values(before), _changing_values(after), strict=True)
-        if old is not new and old != new
-    )
-    parameters: list[Any] = []
-    for name in names:
-        value = getattr(after, name)
+    names: list[str] = []
+    values: list[Any] = [after.id, before.version]
+    for name, old, new in zip(_CHANGING, _changing_values(before), _changing_values(after), strict=True):
+        if old is new or old == new:
+            continue
+        names.append(name)
         if name == "error":
-            parameters += (value.code, value.message, value.http_status) if value else (None, None, None)
+            values += (new.code, new.message, new.http_status) if new else (None, None, None)
         else:
-            parameters.append(_STORED[name](value))
+            store = _STORED[name]
+            values.append(new if store is _as_it_is else store(new))
     if "status" in names:
-        parameters.append(user_message(after))
-    parameters += (after.id, before.version)
-    return _update_statement(names), parameters
+        values.append(user_message(after))
+    return _columns_of(tuple(names)), values
 
 
 @cache
-def _update_statement(names: tuple[str, ...]) -> str:
+def _columns_of(names: tuple[str, ...]) -> tuple[str, ...]:
     columns: list[str] = []
     for name in names:
         columns += ("error_code", "error_message", "error_http_status") if name == "error" else (name,)
-    if "status" in names:
-        columns.append("user_message")
-    assignments = "".join(f"{column} = ?, " for column in columns)
-    return f"UPDATE tasks SET {assignments}leased = 0 WHERE id = ? AND version = ?"
+    return (*columns, "user_message") if "status" in names else tuple(columns)
 
 
 def snapshot_text(task: Task) -> str:

@@ -17,6 +17,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tracker.errors import StoreError, StoreUnavailable
@@ -24,8 +25,12 @@ from tracker.errors import StoreError, StoreUnavailable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+A = TypeVar("A")
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], Any]
+Group = Callable[[sqlite3.Connection, "Sequence[Any]"], "Sequence[Any]"]
+"""Does the work for many arguments at once; answers each with a value, or with a `StoreError` that it is refused
+with. A refused one must have written nothing."""
 
 MAX_BATCH = 512
 """Functions in one transaction: bounds how long the first of them waits for the last."""
@@ -34,11 +39,19 @@ MAX_WAITING = 20_000
 
 
 class _Item:
-    __slots__ = ("answer", "error", "future", "work")
+    __slots__ = ("answer", "argument", "error", "future", "group", "work")
 
-    def __init__(self, work: Work, future: asyncio.Future[Any]) -> None:
-        self.work = work
+    def __init__(
+        self,
+        future: asyncio.Future[Any],
+        work: Work | None,
+        group: Group | None,
+        argument: Any,  # noqa: ANN401  whatever the group takes
+    ) -> None:
         self.future = future
+        self.work = work
+        self.group = group
+        self.argument = argument
         self.answer: Any = None
         self.error: BaseException | None = None
 
@@ -54,7 +67,9 @@ class Writer:
     def __init__(self, connect: Callable[[], sqlite3.Connection], on_commit: Callable[[Sequence[Any]], None]) -> None:
         self._connect = connect
         self._on_commit = on_commit
-        self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[_Item] | None] = queue.SimpleQueue()
+        self._gathered: list[_Item] = []
+        self._waiting = 0
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = False
@@ -78,13 +93,14 @@ class Writer:
         if self._thread is None or self._closing:
             return
         self._closing = True
+        self._hand_over()
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
 
     @property
     def waiting(self) -> int:
-        """How many functions wait for a transaction."""
-        return self._queue.qsize()
+        """How many changes wait for their commit."""
+        return self._waiting
 
     def run(self, work: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
         """Have ``work`` run in the next transaction; the future is done once it is on disk.
@@ -92,13 +108,35 @@ class Writer:
         Raises:
             StoreUnavailable: the writer is closing or cannot follow; ``work`` will not run.
         """
+        return self._put(work, None, None)
+
+    def run_grouped(
+        self, group: Callable[[sqlite3.Connection, Sequence[A]], Sequence[T | StoreError]], argument: A
+    ) -> asyncio.Future[T]:
+        """The same for work that is cheaper done together: neighbours with the same ``group`` are one call of it.
+
+        Raises:
+            StoreUnavailable: the writer is closing or cannot follow; ``group`` will not see ``argument``.
+        """
+        return self._put(None, group, argument)
+
+    def _put(self, work: Work | None, group: Group | None, argument: Any) -> asyncio.Future[Any]:  # noqa: ANN401
         if self._loop is None or self._closing:
             raise StoreUnavailable("the store is closed")
-        if self._queue.qsize() > MAX_WAITING:
+        if self._waiting > MAX_WAITING:
             raise StoreUnavailable("the disk cannot follow: too many writes are waiting")
-        future: asyncio.Future[T] = self._loop.create_future()
-        self._queue.put(_Item(work, future))
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._waiting += 1
+        if not self._gathered:
+            self._loop.call_soon(self._hand_over)
+        self._gathered.append(_Item(future, work, group, argument))
         return future
+
+    def _hand_over(self) -> None:
+        """Give the thread at once what one round of the event loop gathered: one wake-up instead of many."""
+        if self._gathered:
+            self._queue.put(self._gathered)
+            self._gathered = []
 
     # -- on the writer's thread ----------------------------------------------------------------------------
 
@@ -120,15 +158,15 @@ class Writer:
             connection.close()
 
     def _gather(self) -> tuple[list[_Item], bool]:
-        """Wait for one function, take along what else is there; False when the writer is to end."""
-        item = self._queue.get()
+        """Wait for work, take along what else is there; False when the writer is to end."""
+        items = self._queue.get()
         batch: list[_Item] = []
-        while item is not None:
-            batch.append(item)
+        while items is not None:
+            batch += items
             if len(batch) >= MAX_BATCH:
                 return batch, True
             try:
-                item = self._queue.get_nowait()
+                items = self._queue.get_nowait()
             except queue.Empty:
                 return batch, True
         return batch, False
@@ -137,6 +175,7 @@ class Writer:
 
     def _answer(self, batch: list[_Item]) -> None:
         self.last_commit = time.monotonic()
+        self._waiting -= len(batch)
         try:
             self._on_commit([item.answer for item in batch if item.error is None])
         finally:  # a listener that fails is the loop's to report; nobody waits for ever because of it
@@ -164,20 +203,39 @@ def _commit(connection: sqlite3.Connection, batch: list[_Item]) -> None:
 def _transact(connection: sqlite3.Connection, batch: list[_Item]) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for item in batch:
-            written = connection.total_changes
-            try:
-                item.answer = item.work(connection)
-            except StoreError as error:
-                if connection.total_changes != written:
-                    raise
-                item.error = error  # an ordinary refusal, such as an unknown task: the others need not run again
+        for group, items in groupby(batch, key=_group_of):
+            if group is None:
+                for item in items:
+                    _run_alone(connection, item)
+            else:
+                together = list(items)
+                answers = group(connection, [item.argument for item in together])
+                for item, answer in zip(together, answers, strict=True):
+                    if isinstance(answer, StoreError):
+                        item.error = answer
+                    else:
+                        item.answer = answer
         connection.execute("COMMIT")
     except BaseException:
         # a full disk may have rolled the transaction back by itself
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def _group_of(item: _Item) -> Group | None:
+    return item.group
+
+
+def _run_alone(connection: sqlite3.Connection, item: _Item) -> None:
+    assert item.work is not None  # noqa: S101  an item has a group or work of its own
+    written = connection.total_changes
+    try:
+        item.answer = item.work(connection)
+    except StoreError as error:
+        if connection.total_changes != written:
+            raise
+        item.error = error  # an ordinary refusal, such as an unknown task: the others need not run again
 
 
 def _translated(error: Exception) -> Exception:

@@ -208,13 +208,25 @@ END;
 
 -- The public read surface. Its names are those of the JSON and are stable across releases.
 
+CREATE VIEW v_outputs AS
+SELECT tasks.id AS task_id, item.key AS n,
+       item.value ->> 'kind' AS kind,
+       CASE WHEN item.value ->> 'authenticated' THEN NULL ELSE item.value ->> 'url' END AS url,
+       item.value ->> 'mime' AS mime, item.value ->> 'title' AS title, item.value ->> 'duration_s' AS duration_s,
+       item.value ->> 'text' AS text,
+       0 AS archived, NULL AS path, NULL AS bytes, NULL AS sha256
+FROM tasks, json_each(tasks.outputs) AS item;
+
 CREATE VIEW v_tasks AS
 SELECT id, route, provider, account, external_id, status, stage, progress, reason,
        CASE WHEN error_code IS NULL AND error_message IS NULL AND error_http_status IS NULL THEN NULL
             ELSE json_object('code', error_code, 'message', error_message, 'http_status', error_http_status) END
            AS error,
        retryable, user_message,
-       json_array_length(outputs) AS outputs,
+       (SELECT json_group_array(json_object(
+                   'n', n, 'kind', kind, 'url', url, 'mime', mime, 'title', title, 'duration_s', duration_s,
+                   'text', text, 'archived', json(iif(archived, 'true', 'false')), 'path', path, 'bytes', bytes,
+                   'sha256', sha256)) FROM v_outputs WHERE task_id = tasks.id) AS outputs,
        (SELECT body FROM requests WHERE task_id = tasks.id) AS request,
        (SELECT payload FROM events WHERE seq = tasks.result_seq) AS result,
        (SELECT json_group_object(name, value) FROM labels WHERE task_id = tasks.id) AS labels,
@@ -246,12 +258,3 @@ SELECT id, task_id, seq, hook, event, status, attempts,
        strftime('%Y-%m-%dT%H:%M:%fZ', created_at / 1000.0, 'unixepoch') AS created_at,
        strftime('%Y-%m-%dT%H:%M:%fZ', finished_at / 1000.0, 'unixepoch') AS finished_at
 FROM deliveries;
-
-CREATE VIEW v_outputs AS
-SELECT tasks.id AS task_id, item.key AS n,
-       item.value ->> 'kind' AS kind,
-       CASE WHEN item.value ->> 'authenticated' THEN NULL ELSE item.value ->> 'url' END AS url,
-       item.value ->> 'mime' AS mime, item.value ->> 'title' AS title, item.value ->> 'duration_s' AS duration_s,
-       item.value ->> 'text' AS text,
-       0 AS archived, NULL AS path, NULL AS bytes, NULL AS sha256
-FROM tasks, json_each(tasks.outputs) AS item;

@@ -1,0 +1,81 @@
+"""The two baselines, as processes of their own: ``python -m tests.bench.servers bare|naive FILE``.
+
+``bare``: an aiohttp handler that reads the body and answers, nothing more: the ceiling.
+``naive``: what one would write first: a transaction of its own for every callback, through aiosqlite.
+Both print their port and run until their standard input closes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from hashlib import sha256
+
+import aiosqlite
+import uvloop
+from aiohttp import web
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_NAIVE_SCHEMA = """
+    PRAGMA journal_mode = WAL;
+    CREATE TABLE tasks (id TEXT PRIMARY KEY, status TEXT, outputs TEXT, version INTEGER);
+    CREATE TABLE events (seq INTEGER PRIMARY KEY, task_id TEXT, key TEXT, payload TEXT, UNIQUE (task_id, key));
+    CREATE TABLE outbox (id INTEGER PRIMARY KEY, task_id TEXT, event TEXT);
+"""
+
+
+async def bare(request: web.Request) -> web.Response:
+    """Read and answer."""
+    await request.read()
+    return web.json_response({"outcome": "applied"})
+
+
+def naive(connection: aiosqlite.Connection) -> Handler:
+    """Dedupe, update, event and outbox in a transaction per callback, full sync."""
+    lock = asyncio.Lock()  # transactions on one connection must not interleave
+
+    async def handle(request: web.Request) -> web.Response:
+        body = await request.read()
+        task_id = request.path.rsplit("/", 1)[1]
+        outputs = json.dumps(json.loads(body).get("data"))
+        async with lock:
+            await connection.execute("BEGIN IMMEDIATE")
+            cursor = await connection.execute(
+                "INSERT INTO events (task_id, key, payload) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                (task_id, sha256(body).hexdigest(), body.decode()),
+            )
+            if cursor.rowcount:
+                await connection.execute(
+                    "INSERT INTO tasks VALUES (?, 'RUNNING', ?, 1) ON CONFLICT (id) DO UPDATE "
+                    "SET status = 'SUCCEEDED', outputs = excluded.outputs, version = version + 1",
+                    (task_id, outputs),
+                )
+                await connection.execute("INSERT INTO outbox (task_id, event) VALUES (?, 'changed')", (task_id,))
+            await connection.execute("COMMIT")
+        return web.json_response({"outcome": "applied" if cursor.rowcount else "duplicate"})
+
+    return handle
+
+
+async def main(kind: str, path: str) -> None:
+    """Serve until standard input closes."""
+    connection = await aiosqlite.connect(path, isolation_level=None)
+    await connection.executescript(_NAIVE_SCHEMA)
+    await connection.execute("PRAGMA synchronous = FULL")
+    app = web.Application()
+    app.router.add_post("/callbacks/{provider}/{token}", bare if kind == "bare" else naive(connection))
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    print(runner.addresses[0][1], flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+    await runner.cleanup()
+    await connection.close()
+
+
+if __name__ == "__main__":
+    uvloop.run(main(sys.argv[1], sys.argv[2]))

@@ -1,0 +1,196 @@
+"""Observations become history: judged together, written together, inside one of the writer's transactions."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from functools import cache
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from tracker.domain.frozen import replace
+from tracker.errors import StoreError, TaskNotFound
+from tracker.store.protocol import Applied, Judge
+from tracker.store.sqlite.rows import TASK_COLUMNS, reading_text, snapshot_text, task_from, task_update, to_ms
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from tracker.domain.judge import Step
+    from tracker.domain.observation import Observation
+    from tracker.domain.task import Task, TaskId
+
+MAX_ROWS = 32
+"""Rows that one statement writes."""
+MAX_PAYLOAD_CHARS = 65_536
+"""A longer payload of a step on the way is not kept; the one that ends a task is kept whole."""
+
+# One answer for everything that a batch needs: each row that is fetched, and each statement, is a hand-over of the
+# interpreter's lock between this thread and the event loop, and under load those cost more than the work itself.
+_LOAD = f"""
+    SELECT
+        (SELECT json_group_array(json_array({TASK_COLUMNS})) FROM tasks
+         WHERE id IN (SELECT value FROM json_each(:ids))),
+        (SELECT json_group_array(json_array(task_id, dedupe_key)) FROM events
+         WHERE task_id IN (SELECT value FROM json_each(:ids))),
+        (SELECT seq FROM sqlite_sequence WHERE name = 'events')
+"""
+_EVENT_COLUMNS = (
+    "seq, task_id, at, source, stage, outcome, from_status, to_status, detail, dedupe_key, reading, announces, "
+    "snapshot, payload"
+)
+_EVENT_WIDTH = _EVENT_COLUMNS.count(",") + 1
+
+
+def apply_all(db: sqlite3.Connection, heard: Sequence[tuple[Observation, Judge]]) -> list[Applied | StoreError]:
+    """Judge observations in their order and write what follows from them.
+
+    Everything that is needed is read at once, everything that follows is written at once: statement by statement
+    the same would cost several times as much. Observations of one task see each other's effect.
+
+    Returns:
+        For each what became of it, or `TaskNotFound`.
+    """
+    ids = orjson.dumps(list({observation.task_id for observation, _ in heard})).decode()
+    rows, keys, last_seq = db.execute(_LOAD, {"ids": ids}).fetchone()
+    loaded = {row[0]: task_from(row) for row in orjson.loads(rows)}
+    history = _History(last_seq or 0, {(task_id, key) for task_id, key in orjson.loads(keys)})
+    tasks = dict(loaded)
+    answers: list[Applied | StoreError] = []
+    for observation, judge in heard:
+        task = tasks.get(observation.task_id)
+        if task is None:
+            answers.append(TaskNotFound(f"no task has the id {observation.task_id}"))
+            continue
+        steps = judge(task, observation, history.knows(task.id))
+        after = task
+        for step in steps:
+            after = history.take(step, after)
+        if after.external_id is not None and task.external_id is None:
+            after = unpark(db, after, observation.observed_at)
+        tasks[task.id] = after
+        answers.append(
+            Applied(
+                task=after,
+                outcome=steps[0].outcome,
+                confirm=after.due_at is not None and after.due_at <= observation.observed_at,
+                announced=any(step.announces for step in steps),
+            )
+        )
+    _insert_events(db, history.rows)
+    _write_tasks(db, loaded, tasks)
+    return answers
+
+
+class _History:
+    """The events of a transaction, gathered before they are written."""
+
+    def __init__(self, last_seq: int, seen: set[tuple[str, str]]) -> None:
+        self._seq = last_seq
+        self._seen = seen
+        self.rows: list[tuple[Any, ...]] = []
+
+    def knows(self, task_id: TaskId) -> Callable[[str], bool]:
+        """Whether the history of a task holds an event with a key."""
+        seen = self._seen
+        return lambda key: (task_id, key) in seen
+
+    def take(self, step: Step, before: Task) -> Task:
+        """Add the event of a step; the task as it is then to be written, its version and result in place."""
+        version = before.version + 1
+        if not step.keep:
+            return replace(step.task, version=version, result_seq=before.result_seq)
+        self._seq += 1
+        task = step.task
+        heard = step.observation
+        ended = task.status.is_terminal and task.status is not before.status
+        payload = heard.payload
+        if payload is not None and not ended and len(payload) > MAX_PAYLOAD_CHARS:
+            payload = None
+        result_seq = self._seq if ended and payload is not None else before.result_seq
+        after = replace(task, version=version, result_seq=result_seq)
+        self._seen.add((heard.task_id, step.key))
+        self.rows.append(
+            (
+                self._seq,
+                heard.task_id,
+                to_ms(heard.observed_at),
+                heard.source.value,
+                heard.reading.stage,
+                step.outcome.value,
+                before.status.value,
+                after.status.value,
+                step.detail,
+                step.key,
+                reading_text(heard.reading),
+                " ".join(step.announces) or None,
+                snapshot_text(after) if step.announces and not _is_final(after) else None,
+                payload,
+            )
+        )
+        return after
+
+
+def _is_final(task: Task) -> bool:
+    """Whether the row itself will always show this moment; then hooks need no snapshot of it."""
+    return task.status.is_terminal and not task.is_given_up
+
+
+def _insert_events(db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    start = 0
+    for count in chunks(len(rows)):
+        db.execute(_insert_statement(count), list(chain.from_iterable(rows[start : start + count])))
+        start += count
+
+
+@cache
+def _insert_statement(count: int) -> str:
+    row = f"({', '.join('?' * _EVENT_WIDTH)})"
+    return f"INSERT INTO events ({_EVENT_COLUMNS}) VALUES {', '.join([row] * count)}"
+
+
+def _write_tasks(db: sqlite3.Connection, loaded: Mapping[str, Task], tasks: Mapping[str, Task]) -> None:
+    """Write the tasks that changed, those with the same changed columns together."""
+    updates: defaultdict[tuple[str, ...], list[list[Any]]] = defaultdict(list)
+    for task_id, after in tasks.items():
+        before = loaded[task_id]
+        if after is not before:
+            columns, values = task_update(before, after)
+            updates[columns].append(values)
+    for columns, rows in updates.items():
+        start = 0
+        for count in chunks(len(rows)):
+            values = list(chain.from_iterable(rows[start : start + count]))
+            if db.execute(_update_statement(columns, count), values).rowcount != count:
+                raise StoreError("a task moved while its transaction held it")
+            start += count
+
+
+@cache
+def _update_statement(columns: tuple[str, ...], count: int) -> str:
+    """Update so many rows, each given as id, version as loaded, and the new values; their lease ends with it."""
+    assignments = "".join(f"{column} = new.column{position}, " for position, column in enumerate(columns, 3))
+    row = f"({', '.join('?' * (len(columns) + 2))})"
+    return (
+        f"UPDATE tasks SET {assignments}leased = 0 FROM (VALUES {', '.join([row] * count)}) AS new "
+        "WHERE tasks.id = new.column1 AND tasks.version = new.column2"
+    )
+
+
+def chunks(count: int) -> Iterator[int]:
+    """Split a number of rows into powers of two, at most 32: few statements, and few different ones to prepare."""
+    while count:
+        size = min(1 << (count.bit_length() - 1), MAX_ROWS)
+        yield size
+        count -= size
+
+
+def unpark(db: sqlite3.Connection, task: Task, now: datetime) -> Task:
+    """A callback came before the id was known: it makes the tracker poll now. The task is not written here."""
+    parked = db.execute(
+        "DELETE FROM parked WHERE provider = ? AND external_id = ?", (task.provider, task.external_id)
+    ).rowcount
+    return replace(task, due_at=now) if parked and not task.status.is_terminal else task
