@@ -30,6 +30,11 @@ ReadBody = Callable[[Mapping[str, "Json"]], Reading | None]
 
 SUCCESS_CODES = frozenset({"0", "200"})
 """Body codes that state no error. **Source**: Kling answers 0, Suno 200, one of its references 0."""
+_TELLING_TYPES = frozenset({"insufficient_quota"})
+"""Error types that say more than the HTTP status does, beside a code that is null.
+
+**Source**: https://platform.openai.com/docs/guides/error-codes (read 2026-11): 429 is a rate limit, or used-up credit.
+"""
 LONGEST_WAIT_S = 30 * 86400.0
 """A longer ``Retry-After`` means no more than this one."""
 
@@ -92,28 +97,35 @@ def read_creation(reply: WireReply, read_accepted: ReadBody, find: FindMeaning) 
             return _with_http_status(
                 replace(accepted, status=status, trouble=None, submission=Submission.ACCEPTED), answer
             )
-    if answer.is_redirect:
-        words = f"the base URL answers with a redirect (HTTP {answer.http_status})"
-        return Reading(
-            submission=Submission.REFUSED,
-            reason=Reason.INVALID_REQUEST,
-            retryable=False,
-            error=UpstreamError(message=words, http_status=answer.http_status),
-            detail=words,
-        )
-    meaning = meaning_of(answer.http_status, answer.error, find)
-    if meaning is None or meaning.on_create is Submission.AMBIGUOUS:
-        if answer.is_success and meaning is None:
-            return _ambiguous(answer, f"HTTP {answer.http_status} with {answer.fault or 'no task id in it'}")
-        words = " ".join(filter(None, (answer.words.code, answer.words.message)))[:300] or "no error of its own"
-        return _ambiguous(answer, f"HTTP {answer.http_status} with {words}: it leaves open whether the job was taken")
-    return Reading(
-        submission=meaning.on_create,
-        reason=meaning.reason,
-        retryable=meaning.retryable,
-        error=answer.words,
-        retry_after_s=answer.retry_after_s,
-    )
+    return _not_accepted(answer, find, "no task id in it")
+
+
+def read_result(reply: WireReply, read_answer: ReadBody, find: FindMeaning) -> Reading:
+    """Read the answer to a synchronous create: the result itself.
+
+    Nothing can be asked later, so there are only three ways: the job has ended here (a success with outputs, or a
+    failure that the content states), it was refused or put off, or nobody knows what became of it.
+
+    Args:
+        reply: the answer.
+        read_answer: reads a result; None when the body is none.
+        find: the family's meaning of its error codes.
+
+    Returns:
+        A reading whose ``submission`` is set; accepted only together with the end of the task.
+    """
+    answer = decode_answer(reply)
+    if answer.is_success and answer.body is not None:
+        try:
+            result = read_answer(answer.body)
+        except PayloadInvalid as invalid:
+            return _ambiguous(answer, f"HTTP {answer.http_status} with an unexpected answer: {invalid}")
+        if result is not None:
+            has_ended = result.status is Status.FAILED or (result.status is Status.SUCCEEDED and result.outputs)
+            if has_ended:
+                return _with_http_status(replace(result, trouble=None, submission=Submission.ACCEPTED), answer)
+            return _ambiguous(answer, f"HTTP {answer.http_status} with {result.detail or 'no result in it'}")
+    return _not_accepted(answer, find, "no result in it")
 
 
 def read_status(reply: WireReply, read_task: ReadBody, find: FindMeaning) -> Reading:
@@ -182,8 +194,9 @@ def find_error(body: Mapping[str, Json], http_status: int | None = None) -> Upst
     """
     inner = body.get("error")
     if isinstance(inner, Mapping):
-        # a null code says that there is none; only where the field is missing does the type stand in
-        code = find_code(inner.get("code") if "code" in inner else inner.get("type"))
+        # a null code says that there is none; where the field is missing the type stands in
+        stands_in = "code" not in inner or inner.get("type") in _TELLING_TYPES
+        code = find_code(inner.get("code")) or (find_code(inner.get("type")) if stands_in else None)
         message = find_text(inner.get("message"))
         if code or message or http_status is None or http_status >= 400:  # noqa: PLR2004 - HTTP's own number
             return UpstreamError(code, message, http_status)
@@ -227,6 +240,32 @@ def _loose_message(body: Mapping[str, Json]) -> str | None:
 
 def _ambiguous(answer: Answer, detail: str) -> Reading:
     return Reading(submission=Submission.AMBIGUOUS, error=answer.words, detail=detail)
+
+
+def _not_accepted(answer: Answer, find: FindMeaning, lack: str) -> Reading:
+    """A create that was answered without what its route answers: refused, put off, or nobody knows."""
+    if answer.is_redirect:
+        words = f"the base URL answers with a redirect (HTTP {answer.http_status})"
+        return Reading(
+            submission=Submission.REFUSED,
+            reason=Reason.INVALID_REQUEST,
+            retryable=False,
+            error=UpstreamError(message=words, http_status=answer.http_status),
+            detail=words,
+        )
+    meaning = meaning_of(answer.http_status, answer.error, find)
+    if meaning is None or meaning.on_create is Submission.AMBIGUOUS:
+        if answer.is_success and meaning is None:
+            return _ambiguous(answer, f"HTTP {answer.http_status} with {answer.fault or lack}")
+        words = " ".join(filter(None, (answer.words.code, answer.words.message)))[:300] or "no error of its own"
+        return _ambiguous(answer, f"HTTP {answer.http_status} with {words}: it leaves open whether the job was taken")
+    return Reading(
+        submission=meaning.on_create,
+        reason=meaning.reason,
+        retryable=meaning.retryable,
+        error=answer.words,
+        retry_after_s=answer.retry_after_s,
+    )
 
 
 def _trouble(answer: Answer, trouble: Trouble, *, retryable: bool = True, detail: str | None = None) -> Reading:

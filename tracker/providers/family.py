@@ -32,6 +32,11 @@ def _no_callback(body: Json) -> Reading:
     raise PayloadInvalid("this route has no callbacks")
 
 
+def _no_callback_ids(body: Json) -> tuple[ExternalId, ...]:
+    del body
+    raise PayloadInvalid("this family has no callbacks")
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One route and the functions that speak its wire format; each as the method of `Provider` it stands for.
@@ -61,14 +66,14 @@ class Family:
     Args:
         name: the family's name.
         entries: one per route, in the order in which they are listed.
-        callback_ids: finds the task ids in any callback of the family.
+        callback_ids: finds the task ids in any callback of the family; left out where there are none.
     """
 
     def __init__(
         self,
         name: str,
         entries: tuple[Entry, ...],
-        callback_ids: Callable[[Json], tuple[ExternalId, ...]],
+        callback_ids: Callable[[Json], tuple[ExternalId, ...]] = _no_callback_ids,
     ) -> None:
         self._name = name
         self._entries = {entry.route.name: entry for entry in entries}

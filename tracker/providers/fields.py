@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from tracker.domain.task import ExternalId, Output
@@ -27,7 +27,8 @@ _MAX_CODE_LENGTH = 200
 _MAX_MESSAGE_LENGTH = 2000
 _MAX_URL_LENGTH = 8192
 _MAX_INT_BITS = 256
-_URL = re.compile(r"https?://[^\s/?#]+\S*", re.IGNORECASE)
+_SCHEMES = frozenset({"https", "http"})
+_NO_HOST = frozenset({"", "/", "?", "#"})
 _SUFFIX = re.compile(r"\.([a-z0-9]{2,5})$", re.IGNORECASE)
 _MIMES = {
     "mp4": "video/mp4",
@@ -56,7 +57,7 @@ def require_object(value: Json, path: str) -> Mapping[str, Json]:
     Raises:
         PayloadInvalid: it is something else.
     """
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         raise PayloadInvalid(f"{path}: an object is expected, not {kind_of(value)}")
     return value
 
@@ -64,7 +65,7 @@ def require_object(value: Json, path: str) -> Mapping[str, Json]:
 def find_object(holder: Mapping[str, Json], key: str) -> Mapping[str, Json] | None:
     """The object under a key; None when there is none, or something else in its place."""
     value = holder.get(key)
-    return value if isinstance(value, Mapping) else None
+    return value if isinstance(value, dict) else None
 
 
 def list_objects(value: Json, path: str) -> tuple[Mapping[str, Json], ...]:
@@ -75,9 +76,9 @@ def list_objects(value: Json, path: str) -> tuple[Mapping[str, Json], ...]:
     """
     if value is None:
         return ()
-    if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
+    if not isinstance(value, list):
         raise PayloadInvalid(f"{path}: a list is expected, not {kind_of(value)}")
-    return tuple(item for item in value if isinstance(item, Mapping))
+    return tuple(item for item in value if isinstance(item, dict))
 
 
 def require_status(holder: Mapping[str, Json], *keys: str, path: str) -> str | None:
@@ -162,7 +163,14 @@ def find_url(value: Json) -> str | None:
     if not isinstance(value, str):
         return None
     text = value.strip()
-    usable = len(text) <= _MAX_URL_LENGTH and text.isprintable() and _URL.fullmatch(text)
+    scheme, _, rest = text.partition("://")
+    usable = (
+        scheme.lower() in _SCHEMES
+        and rest[:1] not in _NO_HOST
+        and len(text) <= _MAX_URL_LENGTH
+        and " " not in text
+        and text.isprintable()
+    )
     return text if usable else None
 
 
@@ -184,10 +192,10 @@ def mime_of(url: str, otherwise: str | None = None) -> str | None:
 
 
 def distinct(outputs: Iterable[Output]) -> tuple[Output, ...]:
-    """Outputs in order, each URL once."""
-    first: dict[str | None, Output] = {}
+    """Outputs in order, each URL, text and file once."""
+    first: dict[tuple[str | None, ...], Output] = {}
     for output in outputs:
-        first.setdefault(output.url, output)
+        first.setdefault((output.url, output.text, output.inline), output)
     return tuple(first.values())
 
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import orjson
 
-from tracker.domain.wire import WireRequest
+from tracker.domain.wire import AuthStyle, WireRequest
 from tracker.errors import FieldProblem
 from tracker.providers.fields import kind_of
 
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 
 CREATE_WITHIN_S = 60.0
 """A create may upload references and wait for moderation; cutting it short makes it ambiguous."""
+RESULT_WITHIN_S = 300.0
+"""A synchronous create answers with the result itself, and may think for minutes before."""
 POLL_WITHIN_S = 20.0
 _TASK_ID = "{task_id}"
+_MODEL = "{model}"
 
 
 def create_call(
@@ -32,28 +35,38 @@ def create_call(
     callback_url: str | None,
     *,
     headers: tuple[tuple[str, str], ...] = (),
+    auth: AuthStyle = AuthStyle.BEARER,
+    within_s: float = CREATE_WITHIN_S,
 ) -> WireRequest:
     """Build a create call from the user's body.
+
+    Where the path has a ``{model}``, ``request.model`` fills it and is not sent in the body.
 
     Args:
         route: where it goes; its ``callback_field`` takes the callback URL.
         request: the user's body, not changed.
         callback_url: None leaves the field as the user gave it.
         headers: what the family wants besides.
+        auth: how the account's key travels.
+        within_s: until when the whole answer must have come, seconds.
 
     Returns:
         The request; its body is canonical JSON (sorted keys), so that the same request is the same bytes.
     """
     method, path = route.create.split(" ", 1)
     body: Mapping[str, Json] = request
+    if _MODEL in path:
+        path = path.replace(_MODEL, quote(str(request.get("model", "")).removeprefix("models/"), safe=""))
+        body = {key: value for key, value in request.items() if key != "model"}
     if callback_url is not None and route.callback_field is not None:
-        body = _with_field(request, route.callback_field.split("."), callback_url)
+        body = _with_field(body, route.callback_field.split("."), callback_url)
     return WireRequest(
         method=method,
         path=path,
         headers=headers,
         body=orjson.dumps(body, option=orjson.OPT_SORT_KEYS),
-        answer_within_s=CREATE_WITHIN_S,
+        auth=auth,
+        answer_within_s=within_s,
     )
 
 
@@ -99,6 +112,49 @@ def flag_problem(request: Mapping[str, Json], *path: str) -> list[FieldProblem]:
     if not isinstance(value, bool):
         return [FieldProblem(("request", *path), f"true or false is expected, not {kind_of(value)}")]
     return []
+
+
+def number_problem(request: Mapping[str, Json], *path: str) -> list[FieldProblem]:
+    """A problem unless the field is a number."""
+    value = find_field(request, path)
+    if value is None:
+        return [FieldProblem(("request", *path), "required: a number")]
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return [FieldProblem(("request", *path), f"a number is expected, not {kind_of(value)}")]
+    return []
+
+
+def object_problem(request: Mapping[str, Json], *path: str) -> list[FieldProblem]:
+    """A problem unless the field is an object."""
+    value = find_field(request, path)
+    if value is None:
+        return [FieldProblem(("request", *path), "required: an object")]
+    if not isinstance(value, Mapping):
+        return [FieldProblem(("request", *path), f"an object is expected, not {kind_of(value)}")]
+    return []
+
+
+def list_problem(request: Mapping[str, Json], *path: str) -> list[FieldProblem]:
+    """A problem unless the field is a list with something in it."""
+    value = find_field(request, path)
+    if value is None:
+        return [FieldProblem(("request", *path), "required: a list")]
+    if not isinstance(value, list):
+        return [FieldProblem(("request", *path), f"a list is expected, not {kind_of(value)}")]
+    return [] if value else [FieldProblem(("request", *path), "must not be empty")]
+
+
+def optional_flag_problem(request: Mapping[str, Json], *path: str) -> list[FieldProblem]:
+    """A problem when the field is there and is neither true nor false."""
+    return [] if find_field(request, path) is None else flag_problem(request, *path)
+
+
+def stream_problem(request: Mapping[str, Json], *path: str) -> list[FieldProblem]:
+    """A problem when a streamed answer is asked for: there is one result to keep, and a stream has no end to trust."""
+    path = path or ("stream",)
+    if not find_field(request, path):
+        return []
+    return [FieldProblem(("request", *path), "the tracker keeps one final result and reads no streams; ask without it")]
 
 
 def find_field(request: Mapping[str, Json], path: tuple[str, ...]) -> Json:
