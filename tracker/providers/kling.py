@@ -11,10 +11,10 @@ https://kling.ai/document-api/api/get-started/error-codes for error codes (all r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from tracker.domain.frozen import replace
 from tracker.domain.observation import Reading, Trouble
 from tracker.domain.task import ExternalId, Output, Status, UpstreamError
 from tracker.errors import FieldProblem, PayloadInvalid
@@ -88,6 +88,7 @@ _NO_MESSAGES = frozenset({"succeed", "succeeded", "success", "ok"})
 
 **Source**: https://github.com/QuantumNous/new-api/pull/2532 (read 2026-11).
 """
+_PICTURES = ("image", "image_tail")
 _OUTPUT_LISTS = (("videos", "video"), ("images", "image"), ("series_images", "image"))
 
 
@@ -97,12 +98,25 @@ def find_meaning(error: UpstreamError) -> Meaning | None:
 
 
 def check(request: Mapping[str, Json]) -> list[FieldProblem]:
-    """Find what a request lacks: ``model_name`` (or ``model``, to be kept aligned with it) and ``prompt``."""
+    """Find what a request lacks: ``model_name`` (or ``model``, to be kept aligned with it) and ``prompt``.
+
+    A prompt is not missed where ``multi_prompt`` tells the shots one by one.
+    """
+    return _check(request, needs_prompt=not request.get("multi_prompt"))
+
+
+def check_animation(request: Mapping[str, Json]) -> list[FieldProblem]:
+    """The same for a picture that is animated, which may go without words."""
+    return _check(request, needs_prompt=not any(request.get(field) for field in (*_PICTURES, "multi_prompt")))
+
+
+def _check(request: Mapping[str, Json], *, needs_prompt: bool) -> list[FieldProblem]:
     named = "model" if request.get("model_name") is None and request.get("model") is not None else "model_name"
     problems = text_problem(request, named)
     if named == "model_name":
         problems += optional_text_problem(request, "model")
-    return [*problems, *text_problem(request, "prompt"), *optional_text_problem(request, "callback_url")]
+    problems += (text_problem if needs_prompt else optional_text_problem)(request, "prompt")
+    return [*problems, *optional_text_problem(request, "callback_url")]
 
 
 def read_create(reply: WireReply) -> Reading:
@@ -223,8 +237,15 @@ def _read_reason(task: Mapping[str, Json]) -> UpstreamError | None:
     return find_error({"error": task.get("error")})
 
 
-def entry(name: str, path: str, asset: str, source: str) -> Entry:
-    """One of the sibling routes, which differ by name, path and what they make."""
+def entry(
+    name: str,
+    path: str,
+    asset: str,
+    source: str,
+    *,
+    check: Callable[[Mapping[str, Json]], list[FieldProblem]] = check,
+) -> Entry:
+    """One of the sibling routes, which differ by name, path, what they make and what they need."""
     return Entry(
         route=Route(
             name=f"kling.{name}",
@@ -245,8 +266,17 @@ def entry(name: str, path: str, asset: str, source: str) -> Entry:
     )
 
 
+_VIDEO_PAGE = "https://anyint.ai/docs/api-reference/kling-video"
+_MEDIA_PAGE = "https://anyint.ai/docs/api-reference/media"
+
 PROVIDER = Family(
     "kling",
-    (entry("omni-video", "videos/omni-video", "video", "https://anyint.ai/docs/api-reference/kling-video"),),
+    (
+        entry("omni-video", "videos/omni-video", "video", _VIDEO_PAGE),
+        entry("text2video", "videos/text2video", "video", _VIDEO_PAGE),
+        entry("image2video", "videos/image2video", "video", _VIDEO_PAGE, check=check_animation),
+        entry("image", "images/generations", "image", _MEDIA_PAGE),
+        entry("omni-image", "images/omni-image", "image", _MEDIA_PAGE),
+    ),
     callback_ids=callback_ids,
 )
