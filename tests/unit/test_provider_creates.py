@@ -21,7 +21,7 @@ from tests.unit.provider_doors import (
 )
 from tracker.domain.observation import Reading, Submission, Trouble
 from tracker.domain.task import Reason, Status
-from tracker.providers import dashscope, kling
+from tracker.providers import dashscope_codes, kling
 from tracker.providers.suno import codes as suno_codes
 from tracker.providers.suno import envelope
 
@@ -139,7 +139,7 @@ def test_every_code_of_the_tables_is_covered() -> None:
     assert set(kling.CODES) <= {str(code) for _, code, _, _ in KLING_CREATES}
     assert set(suno_codes.REQUEST_CODES) <= {str(code) for code, _, _ in SUNO_CREATES}
     tested = {code.lower().replace("_", "") for _, code, _, _ in DASHSCOPE_CREATES}
-    assert set(dashscope.CODES) <= tested
+    assert set(dashscope_codes.CODES) <= tested
 
 
 GATEWAY_CREATES = [

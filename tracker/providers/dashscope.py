@@ -1,6 +1,8 @@
 """DashScope: asynchronous video synthesis, followed by polling; EventBridge events where somebody sends them.
 
-Owns DashScope's field names, statuses and error codes. It must not know how answers travel or what a task is.
+Owns DashScope's field names and statuses, and the list of its routes; the synchronous one reads its answers in
+``dashscope_image``, the error codes of both are in ``dashscope_codes``. It must not know how answers travel or what
+a task is.
 
 **Source**: https://anyint.ai/docs/api-reference/media for the routes, the create answer and
 ``output.video_url``; https://www.alibabacloud.com/help/en/model-studio/manage-asynchronous-tasks for statuses
@@ -11,15 +13,17 @@ https://help.aliyun.com/en/model-studio/async-task-api for events (all read 2026
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from tracker.domain.frozen import replace
 from tracker.domain.observation import Reading, Trouble
 from tracker.domain.task import ExternalId, Output, Status, UpstreamError
 from tracker.errors import FieldProblem, PayloadInvalid
+from tracker.providers import dashscope_image
 from tracker.providers.answers import find_error, read_creation, read_status
 from tracker.providers.base import Route
+from tracker.providers.dashscope_codes import find_meaning
 from tracker.providers.family import Entry, Family
 from tracker.providers.fields import (
     distinct,
@@ -29,26 +33,13 @@ from tracker.providers.fields import (
     find_seconds,
     find_text,
     find_url,
-    kind_of,
     list_objects,
     mime_of,
     require_object,
     require_status,
 )
-from tracker.providers.meanings import (
-    AUTH,
-    BROKEN,
-    ENTITLEMENT,
-    INVALID,
-    NOT_FOUND,
-    POLICY,
-    QUOTA,
-    RATE,
-    TIMEOUT,
-    Meaning,
-    failed,
-)
-from tracker.providers.requests import create_call, optional_text_problem, text_problem
+from tracker.providers.meanings import failed
+from tracker.providers.requests import create_call, object_problem, optional_text_problem, text_problem
 
 if TYPE_CHECKING:
     from tracker.domain.wire import WireReply
@@ -72,31 +63,6 @@ _MATERIAL = ("_url", "_urls", "media")
 _CANCELED = frozenset({"CANCELED", "CANCELLED"})
 _UNKNOWN = "UNKNOWN"
 
-CODES: dict[str, Meaning] = {
-    "invalidparameter": INVALID,
-    "datainspectionfailed": POLICY,
-    "ipinfringementsuspect": POLICY,
-    "arrearage": QUOTA,  # comes with HTTP 400
-    "invalidapikey": AUTH,
-    "accessdenied": ENTITLEMENT,  # also for a call without the asynchronous header
-    "modelnotfound": NOT_FOUND,
-    "throttling": RATE,
-    "internalerror": BROKEN,
-    "internalerror.timeout": TIMEOUT,
-}
-"""By code in lower case without underscores (one mode writes ``data_inspection_failed``); what follows a dot
-narrows a code down and is given up step by step."""
-
-
-def find_meaning(error: UpstreamError) -> Meaning | None:
-    """The meaning of a DashScope code, known suffix or not; None for one that is not in the contract."""
-    code = (error.code or "").lower().replace("_", "")
-    while code:
-        if code in CODES:
-            return CODES[code]
-        code = code.rpartition(".")[0]
-    return None
-
 
 def check_video(request: Mapping[str, Json]) -> list[FieldProblem]:
     """Find what a video request lacks.
@@ -108,20 +74,12 @@ def check_video(request: Mapping[str, Json]) -> list[FieldProblem]:
     problems = text_problem(request, "model")
     given = request.get("input")
     if not isinstance(given, Mapping):
-        return [*problems, _object_problem(given, "input", "required: an object")]
+        return [*problems, *object_problem(request, "input")]
     has_material = any(value for key, value in given.items() if key.endswith(_MATERIAL))
     problems += (optional_text_problem if has_material else text_problem)(request, "input", "prompt")
     for field in ("img_url", "audio_url"):
         problems += optional_text_problem(request, "input", field)
-    parameters = request.get("parameters")
-    if parameters is not None and not isinstance(parameters, Mapping):
-        problems.append(_object_problem(parameters, "parameters"))
-    return problems
-
-
-def _object_problem(value: Json, field: str, missing: str = "") -> FieldProblem:
-    words = missing if value is None else f"an object is expected, not {kind_of(value)}"
-    return FieldProblem(("request", field), words)
+    return problems + ([] if request.get("parameters") is None else object_problem(request, "parameters"))
 
 
 def read_create(reply: WireReply) -> Reading:
@@ -235,6 +193,7 @@ PROVIDER = Family(
             read_poll=read_poll,
             read_callback=read_event,
         ),
+        dashscope_image.ENTRY,
     ),
     callback_ids=event_ids,
 )
