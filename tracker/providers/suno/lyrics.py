@@ -1,0 +1,103 @@
+"""Lyrics: tasks whose result is text.
+
+Owns the lyrics statuses, the phases of their callbacks and where the texts stand. Success is at least one text; no
+URL is expected. It must not know envelopes.
+
+**Source**: https://docs.sunoapi.org/suno-api/get-lyrics-generation-details for statuses and ``lyricsData``;
+https://docs.kie.ai/suno-api/get-lyrics-task-details for ``data`` in its place, and the sibling callback pages (read
+2026-11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from tracker.domain.frozen import replace
+from tracker.domain.observation import Reading, Trouble
+from tracker.domain.task import Output, Reason, Status, UpstreamError
+from tracker.providers.fields import distinct, find_object, find_text, list_objects, require_status
+from tracker.providers.meanings import failed
+from tracker.providers.results import find_text_output
+from tracker.providers.suno.codes import find_task_meaning
+from tracker.providers.suno.envelope import task_error
+
+if TYPE_CHECKING:
+    from tracker.providers.base import Json
+
+_SENSITIVE = "SENSITIVE_WORD_ERROR"
+_FAILURES = frozenset({"CREATE_TASK_FAILED", "GENERATE_LYRICS_FAILED", _SENSITIVE})
+
+
+def read_task(data: Mapping[str, Json]) -> Reading:
+    """Read the ``data`` of lyrics from the answer to a query."""
+    said = require_status(data, "status", path="data.")
+    reading = Reading(upstream_status=said)
+    if said is None:
+        return replace(reading, trouble=Trouble.UNREADABLE, detail="no data.status")
+    value = said.upper()
+    if value in _FAILURES:
+        ended = failed(reading, task_error(data), find_task_meaning)
+        policy = replace(ended, reason=Reason.POLICY_REJECTED, retryable=False)
+        return policy if value == _SENSITIVE else ended
+    match value:
+        case "PENDING":
+            return replace(reading, status=Status.PENDING)
+        case "SUCCESS":
+            return _complete(reading, _query_items(data))
+        case "CALLBACK_EXCEPTION":
+            items = _query_items(data)
+            if _outputs(items):
+                return _complete(reading, items)
+            return replace(reading, status=Status.RUNNING, detail="the upstream could not deliver its callback")
+        case _:
+            return replace(reading, trouble=Trouble.UNKNOWN_STATUS)
+
+
+def read_news(phase: str | None, inner: Mapping[str, Json], error: UpstreamError | None) -> Reading:
+    """Read a lyrics callback that carries no outer error."""
+    match phase:
+        case None:
+            return Reading(trouble=Trouble.UNREADABLE, detail="no callbackType")
+        case "complete":
+            return _complete(Reading(), list_objects(inner.get("data"), "data.data"))
+        case "text" | "first":
+            return Reading(status=Status.RUNNING)
+        case "error" | "failed":
+            return failed(Reading(upstream_status=phase), error, find_task_meaning)
+        case _:
+            return Reading(trouble=Trouble.UNKNOWN_STATUS)
+
+
+def _complete(reading: Reading, items: tuple[Mapping[str, Json], ...]) -> Reading:
+    """A finished task: its texts; failed, when every item says so of itself."""
+    outputs = _outputs(items)
+    failures = [item for item in items if _says_failed(item)]
+    if failures and len(failures) == len(items):
+        words = next((words for item in failures if (words := _words(item))), None)
+        return failed(reading, UpstreamError(message=words), find_task_meaning)
+    detail = f"{len(failures)} of {len(items)} texts failed" if failures else None
+    return replace(reading, status=Status.SUCCEEDED, outputs=outputs, detail=detail)
+
+
+def _outputs(items: tuple[Mapping[str, Json], ...]) -> tuple[Output, ...]:
+    found = (
+        find_text_output(item.get("text"), find_text(item.get("title"), 300))
+        for item in items
+        if not _says_failed(item)
+    )
+    return distinct(output for output in found if output is not None)
+
+
+def _query_items(data: Mapping[str, Json]) -> tuple[Mapping[str, Json], ...]:
+    response = find_object(data, "response") or {}
+    own = list_objects(response.get("lyricsData"), "data.response.lyricsData")
+    return own or list_objects(response.get("data"), "data.response.data")
+
+
+def _says_failed(item: Mapping[str, Json]) -> bool:
+    return (find_text(item.get("status"), 40) or "").lower() == "failed"
+
+
+def _words(item: Mapping[str, Json]) -> str | None:
+    return find_text(item.get("errorMessage")) or find_text(item.get("error_message"))
