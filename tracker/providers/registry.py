@@ -11,14 +11,19 @@ import re
 from collections.abc import Iterable
 
 from tracker.errors import ConfigError
-from tracker.providers import dashscope, kling
+from tracker.providers import anthropic, dashscope, gemini, kling, seedance
 from tracker.providers.base import Provider, Route
+from tracker.providers.openai import family as openai
 from tracker.providers.suno import family as suno
 
 PROVIDERS: tuple[Provider, ...] = (
     dashscope.PROVIDER,
     kling.PROVIDER,
     suno.PROVIDER,
+    openai.PROVIDER,
+    anthropic.PROVIDER,
+    gemini.PROVIDER,
+    seedance.PROVIDER,
 )
 
 _NAME = re.compile(r"[a-z][a-z0-9-]*")
