@@ -6,6 +6,7 @@ A payload is ``tests/payloads/<family>/<case>.json``: what came over the wire, a
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,10 +23,27 @@ NOW = datetime(2026, 1, 5, 10, 0, tzinfo=UTC)
 
 STAND_INS = {
     "dashscope_video": "dashscope.video",
+    "doubao_video": "seedance.video",
     "kling": "kling.omni-video",
+    "models": "openai.responses",
+    "openai_video": "openai.video",
+    "signatures": "kling.omni-video",
+    "suno_cover_art": "suno.generate-cover",
+    "suno_lyrics": "suno.generate-lyrics",
+    "suno_mp4": "suno.mp4-generate",
     "suno_song": "suno.generate",
+    "suno_stems": "suno.vocal-removal",
+    "suno_sync": "suno.style-generate",
+    "suno_wav": "suno.wav-generate",
+    "sync_anthropic": "anthropic.messages",
+    "sync_dashscope_image": "dashscope.image",
+    "sync_gemini": "gemini.generate",
+    "sync_openai": "openai.chat",
 }
-"""By family: the route that reads the payloads of its siblings as long as they are not known themselves."""
+"""By family: the route that reads its payloads where they do not name theirs (a callback is sent to our address)."""
+_CALLBACK = re.compile(r"POST \(callBackUrl\) suno (\S+)")
+_SONGS = re.compile(r"song|cover|lyrics|wav|mp4|vocal-removal")
+_PLACE = re.compile(r"\\{[^/:]+\\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +100,22 @@ def list_payloads(*families: str) -> list[Payload]:
     ]
 
 
-def route_of(payload: Payload, registry: Registry) -> Route:
-    """The route that reads a payload: the one that it names, else its family's stand-in."""
+def routes_of(payload: Payload, registry: Registry) -> list[Route]:
+    """Every route that reads a payload: siblings share a status call. Its family's stand-in where it names none."""
     named = payload.content["route"]
-    for route in registry.routes():
-        callback_name = route.name.replace(".", " ")
-        if named in {route.create, route.query} or named == f"POST (callBackUrl) {callback_name}":
-            return route
-    found = registry.find_route(STAND_INS[payload.family])
-    assert found is not None
-    return found
+    callback = _CALLBACK.fullmatch(named)
+    if callback is not None and not _SONGS.fullmatch(callback[1]):
+        return [route for route in registry.routes() if route.name == f"suno.{callback[1]}"]
+    found = [route for route in registry.routes() if _is_same(route.create, named) or _is_same(route.query, named)]
+    if found:
+        return found
+    stand_in = "suno.generate" if callback is not None and callback[1] == "song" else STAND_INS[payload.family]
+    return [route for route in registry.routes() if route.name == stand_in]
+
+
+def _is_same(template: str | None, named: str) -> bool:
+    """Whether a method and path fit a template, however either names its placeholders."""
+    if template is None:
+        return False
+    pattern = _PLACE.sub("[^/]+", re.escape(template))
+    return re.fullmatch(pattern, named) is not None
