@@ -7,9 +7,10 @@ that open, and faults on demand. It shares no code with the tracker: shared code
                  polls     queries and reads
                  files     temporary output URLs             media, mp4: what is behind them
                  admin     /sandbox/state, /sandbox/chaos, /sandbox/reset
-    shared       gateway (state), jobs (life cycle), callbacks (posting), journal (what happened)
+    shared       gateway (state), jobs (life cycle), callbacks (posting), signatures, journal (what happened)
     decisions    chaos (rates), directives (scripts in prompts), dice (seed), fate (the three together)
-    families     one file per wire format, each a tuple of routes; the seam is ``routes``
+    text         prompts (where it stands in a request), speech (what language models answer)
+    families     one file or a few per wire format, each a tuple of routes; the seam is ``routes``
 
 A new family is a new file in ``families`` and one line in ``families.registry``.
 """

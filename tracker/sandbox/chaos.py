@@ -21,11 +21,11 @@ class CreateFault(StrEnum):
     RATE_LIMITED = "rate_limited"
     """HTTP 429 from the gateway, with Retry-After."""
     THROTTLED = "throttled"
-    """Rate limit in the family's own shape (Suno body code 430, Kling 1303, DashScope Throttling)."""
+    """Rate limit in the family's own shape (Suno body code 430, Kling 1303, others HTTP 429)."""
     UNAVAILABLE = "503"
     """HTTP 503 from the gateway, with Retry-After."""
     MAINTENANCE = "maintenance"
-    """Maintenance in the family's own shape (Suno body code 455, Kling 5001)."""
+    """Maintenance in the family's own shape (Suno body code 455, Kling 5001, Anthropic HTTP 529)."""
     SERVER_ERROR = "500"
     """HTTP 500 in the family's own error shape."""
     BAD_GATEWAY = "502"
@@ -54,7 +54,7 @@ class GenerationFault(StrEnum):
     SILENT = "silent"
     """Failed without code or message."""
     CANCELED = "canceled"
-    """DashScope CANCELED; other families fail silently."""
+    """DashScope CANCELED, OpenAI-style ``cancelled``; other families fail silently."""
 
 
 class PollFault(StrEnum):

@@ -21,7 +21,8 @@ url: ``missing``: success without an output, for ever; ``late``: the output is s
 stage: ``hold``: never finishes; ``strange``: while it runs, a status that no document names;
     ``callback_exception``: Suno's CALLBACK_EXCEPTION instead of SUCCESS, outputs present
 dialect: ``wrapped``: Suno callbacks in their upstream wrapper; ``bare``: without it;
-    ``kie``: Suno as kie.ai spells it; ``new``: Kling's newer field names
+    ``kie``: Suno as kie.ai spells it; ``new``: Kling's newer field names, and ``metadata.url`` in
+    OpenAI-style videos
 file: ``cut``: the first download of each output ends half-way
 duration: seconds until the job finishes, such as ``duration=2.5``
 calm: no value; nothing special happens, and no chaos touches this request

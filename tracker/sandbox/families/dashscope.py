@@ -1,4 +1,4 @@
-"""DashScope video: ``/dashscope/v1/…``.
+"""DashScope video: ``/dashscope/v1/…``, and the errors that its images share.
 
 Owns the fields, words and errors of DashScope as the gateway passes them on. Callbacks: none on a request.
 
@@ -65,12 +65,23 @@ def _local_time(epoch_s: float) -> str:
     return moment.strftime("%Y-%m-%d %H:%M:%S.") + f"{moment.microsecond // 1000:03d}"
 
 
-def _error(status: int, code: str, message: str, call: Call) -> Answer:
+def dashscope_error(status: int, code: str, message: str, call: Call) -> Answer:
+    """Build an error: ``code``, ``message``, ``request_id`` at the top level."""
     return json_answer({"code": code, "message": message, "request_id": call.request_id}, status)
 
 
+class DashScopeWords:
+    """The refusals, for routes with and without jobs."""
+
+    __slots__ = ()
+
+    def refuse(self, refusal: Refusal, call: Call) -> Answer:
+        """Spell a refusal."""
+        return dashscope_error(*_REFUSALS[refusal], call)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DashScopeVideo(JobRoute):
+class DashScopeVideo(DashScopeWords, JobRoute):
     """Video synthesis. ``X-DashScope-Async`` may be sent or left out: AnyInt's samples leave it out."""
 
     def prompt_of(self, body: Json) -> str:
@@ -92,11 +103,7 @@ class DashScopeVideo(JobRoute):
             message = "Required parameter input.prompt missing or invalid, please check the request parameters."
         elif not isinstance(call.body.get("parameters", {}), dict):
             message = "parameters must be an object."
-        return None if message is None else _error(400, "InvalidParameter", message, call)
-
-    def refuse(self, refusal: Refusal, call: Call) -> Answer:
-        """Spell a refusal: ``code``, ``message``, ``request_id`` at the top level."""
-        return _error(*_REFUSALS[refusal], call)
+        return None if message is None else dashscope_error(400, "InvalidParameter", message, call)
 
     def make_id(self, context: Context, nth: str) -> str:
         """Task ids are UUIDs."""

@@ -9,9 +9,18 @@ from collections import Counter
 from collections.abc import Sequence
 
 from tracker.sandbox.families import (
+    anthropic,
     dashscope,
+    dashscope_image,
+    gemini,
     kling_images,
     kling_videos,
+    models,
+    openai_chat,
+    openai_images,
+    openai_responses,
+    openai_video,
+    seedance,
     suno_cover_art,
     suno_files,
     suno_lyrics,
@@ -23,6 +32,7 @@ from tracker.sandbox.routes import JobRoute, PaidRoute, Route, SyncRoute
 
 FAMILIES: tuple[tuple[Route, ...], ...] = (
     dashscope.ROUTES,
+    dashscope_image.ROUTES,
     kling_videos.ROUTES,
     kling_images.ROUTES,
     suno_songs.ROUTES,
@@ -31,6 +41,14 @@ FAMILIES: tuple[tuple[Route, ...], ...] = (
     suno_files.ROUTES,
     suno_cover_art.ROUTES,
     suno_sync.ROUTES,
+    openai_video.ROUTES,
+    openai_chat.ROUTES,
+    openai_responses.ROUTES,
+    openai_images.ROUTES,
+    seedance.ROUTES,
+    gemini.ROUTES,
+    anthropic.ROUTES,
+    models.ROUTES,
 )
 
 

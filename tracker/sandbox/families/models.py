@@ -1,0 +1,99 @@
+"""The lists of models: ``/openai/v1/models`` and ``/anthropic/v1/models``.
+
+Owns the catalogue and its pages. Both routes answer in the same envelope, Anthropic-like even on the
+OpenAI-style route, which AnyInt documents so; ``GET /v1/models`` is no route of the gateway.
+
+Source: https://anyint.ai/docs/api-reference/models-api (fields, envelope);
+https://docs.anthropic.com/en/api/models-list (``limit`` 1 to 1000, 20 by default, ``after_id``, ``before_id``).
+That an unknown cursor is HTTP 400, and that the OpenAI-style route pages alike, is inferred.
+"""
+
+from __future__ import annotations
+
+from tracker.sandbox.families.anthropic import AnthropicKey, anthropic_error
+from tracker.sandbox.routes import Context, ReadRoute
+from tracker.sandbox.wire import Answer, Call, Json, bad_request, json_answer
+
+# Id, name, date of release (made up).
+_CATALOGUE = (
+    ("claude-sonnet-4-6", "Claude Sonnet 4.6", "2026-01-01"),
+    ("gpt-image-1", "GPT Image 1", "2025-04-23"),
+    ("gpt-5.1", "GPT-5.1", "2025-11-13"),
+    ("gemini-3.1-flash-image-preview", "Gemini 3.1 Flash Image", "2026-02-10"),
+    ("gemini-3-flash-preview", "Gemini 3 Flash", "2025-12-17"),
+    ("kling-3.0", "Kling 3.0", "2026-02-05"),
+    ("kling-v3", "Kling V3", "2026-02-05"),
+    ("kling-v3-omni", "Kling V3 Omni", "2026-02-05"),
+    ("kling-v2-1", "Kling V2.1", "2025-05-29"),
+    ("wan2.5-i2v-preview", "Wan 2.5 image to video", "2025-09-24"),
+    ("happyhorse-1.0-t2v", "HappyHorse 1.0 text to video", "2026-04-01"),
+    ("qwen-image", "Qwen Image", "2025-08-04"),
+    ("doubao-seedance-2-0-260128", "Seedance 2.0", "2026-01-28"),
+    ("V5", "Suno V5", "2025-09-23"),
+)
+_USUAL_LIMIT = 20
+_MOST = 1000
+
+
+def _list_models() -> list[Json]:
+    return [
+        {"id": name, "display_name": title, "type": "model", "created_at": f"{day}T00:00:00Z"}
+        for name, title, day in _CATALOGUE
+    ]
+
+
+def _read_page(call: Call) -> Json | str:
+    """Return a page of the catalogue, or what is wrong with the request."""
+    models = _list_models()
+    ids = [model["id"] for model in models]
+    limit = call.query.get("limit", str(_USUAL_LIMIT))
+    if not (limit.isascii() and limit.isdigit() and 1 <= int(limit) <= _MOST):
+        return f"limit must be an integer from 1 to {_MOST}"
+    after, before = call.query.get("after_id"), call.query.get("before_id")
+    for cursor in (after, before):
+        if cursor is not None and cursor not in ids:
+            return f"unknown model id in the cursor: {cursor}"
+    start = 0 if after is None else ids.index(after) + 1
+    stop = len(ids) if before is None else ids.index(before)
+    if before is not None:
+        start = max(start, stop - int(limit))
+    shown = models[start:stop][: int(limit)]
+    more = start > 0 if before is not None else start + len(shown) < stop
+    return {
+        "data": shown,
+        "has_more": more,
+        "first_id": shown[0]["id"] if shown else None,
+        "last_id": shown[-1]["id"] if shown else None,
+    }
+
+
+class OpenAIModels(ReadRoute):
+    """The list with a Bearer key."""
+
+    __slots__ = ()
+
+    def read(self, call: Call, context: Context) -> Answer:
+        """Answer with a page."""
+        del context
+        page = _read_page(call)
+        return bad_request(page) if isinstance(page, str) else json_answer(page)
+
+
+class AnthropicModels(AnthropicKey, ReadRoute):
+    """The list with Anthropic's headers."""
+
+    __slots__ = ()
+
+    def read(self, call: Call, context: Context) -> Answer:
+        """Answer with a page."""
+        del context
+        page = _read_page(call)
+        if isinstance(page, str):
+            return anthropic_error(400, "invalid_request_error", page, call.request_id)
+        return self.refuse_version(call) or json_answer(page)
+
+
+ROUTES = (
+    OpenAIModels(method="GET", path="/openai/v1/models"),
+    AnthropicModels(method="GET", path="/anthropic/v1/models"),
+)
