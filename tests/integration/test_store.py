@@ -1,0 +1,781 @@
+"""The SQLite store: what it promises of tasks, observations, idempotency, callbacks, leases and reading."""
+
+import asyncio
+import json
+import re
+import sqlite3
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from tests.factories import (
+    EXTERNAL_ID,
+    after,
+    make_answer,
+    make_cancel,
+    make_new_task,
+    make_observation,
+    make_output,
+    make_registration,
+    make_task_name,
+)
+from tests.store_kit import LANE, Rig, begun, opened
+from tracker.domain.judge import Step
+from tracker.domain.observation import Observation, Source, Submission, Trouble
+from tracker.domain.records import task_json
+from tracker.domain.task import ExternalId, Reason, Stage, Status, SubmitState, Task, TaskId, UpstreamError
+from tracker.errors import IdempotencyConflict, StoreUnavailable, SubmitInFlight, TaskNotFound
+from tracker.store.protocol import Applied, Lane, TaskFilter
+from tracker.store.sqlite import open_reader
+from tracker.store.sqlite.reads import _LANES
+
+
+def broken_judge(*_: object) -> NoReturn:
+    """A bug in the rules."""
+    raise ValueError("a bug")
+
+
+# -- observations ------------------------------------------------------------------------------------------
+
+
+async def test_a_life_is_kept_whole(tmp_path: Path) -> None:
+    """Created, sent, accepted, running, succeeded: each step and the final record are read back as they were."""
+    async with opened(tmp_path / "t.db") as rig:
+        await rig.submit(labels={"user": "42", "näme": "wért"})
+        sending = await rig.store.mark_sending(make_task_name(1), after(0), after(60))
+        assert sending is not None
+        assert (sending.submit_state, sending.submit_attempts, sending.due_at) == ("sending", 1, after(60))
+        await rig.hear(make_answer(Submission.ACCEPTED, task_id=make_task_name(1), payload='{"data":1}'))
+        await rig.call(1, Status.RUNNING, stage=Stage.FIRST, progress=50, outputs=(make_output(),))
+        applied = await rig.poll(
+            1,
+            Status.SUCCEEDED,
+            outputs=(make_output(0, duration_s=91.2), make_output(1)),
+            payload='{"done":true}',
+            at=20,
+        )
+        record = await rig.get()
+        assert record.task == applied.task
+        assert record.request == {"prompt": "a song about rain"}
+        assert record.result == {"done": True}
+        assert record.labels == {"user": "42", "näme": "wért"}
+        events = await rig.store.list_events(record.task.id)
+        assert [(event.source, event.from_status, event.to_status) for event in events] == [
+            ("submit", "PENDING", "PENDING"),
+            ("callback", "PENDING", "RUNNING"),
+            ("poll", "RUNNING", "SUCCEEDED"),
+        ]
+        assert events[0].payload == {"data": 1}
+        assert [event.seq for event in events] == sorted({event.seq for event in events})
+
+
+async def test_every_field_survives(tmp_path: Path) -> None:
+    """What an observation changed is read back exactly, bookkeeping and errors included."""
+    async with opened(tmp_path / "t.db") as rig:
+        await rig.follow()
+        words = UpstreamError("E\u00e9", "it's “down”\n", 503)
+        for observation in (
+            make_observation(trouble=Trouble.NOT_FOUND, error=words, task_id=make_task_name(1), at=11.001),
+            make_observation(
+                trouble=Trouble.UNKNOWN_STATUS, upstream_status="DREAMING", task_id=make_task_name(1), at=12.002
+            ),
+            make_observation(Status.SUCCEEDED, outputs=(), task_id=make_task_name(1), at=13.003),
+            make_observation(Status.FAILED, error=words, retryable=False, task_id=make_task_name(1), at=14.004),
+        ):
+            applied = await rig.hear(observation)
+            assert (await rig.get()).task == applied.task
+        task = (await rig.get()).task
+        assert (task.unknown_status, task.error, task.polls) == ("DREAMING", words, 4)
+
+
+async def test_group_commit(tmp_path: Path) -> None:
+    """A hundred observations that wait together are one transaction, in the order in which they came."""
+    async with opened(tmp_path / "t.db") as rig:
+        for n in range(1, 6):
+            await rig.follow(n)
+        statements = await rig.trace()
+        async with rig.halted_writer():
+            answers = await begun(*(rig.call(1 + n % 5, Status.RUNNING, progress=n, at=10.0 + n) for n in range(100)))
+            statements.clear()
+        assert [type(answer) for answer in await answers] == [Applied] * 100
+        assert statements.count("COMMIT") == 2  # of the transaction that was halted, and of all that waited
+        for n in range(1, 6):
+            task = (await rig.get(n)).task
+            assert task.progress == 94 + n
+            assert (task.callbacks, task.version) == (20, 21)
+            assert len(await rig.store.list_events(task.id)) == 20
+
+
+async def test_a_bad_one_spoils_nothing_for_the_others(tmp_path: Path) -> None:
+    """In one batch an unknown task, a bug and a broken rule fail alone; everything else is committed."""
+
+    def illegal(db: sqlite3.Connection) -> None:
+        db.execute("UPDATE tasks SET progress = 7 WHERE id = ?", (make_task_name(3),))
+        db.execute("UPDATE tasks SET progress = 700 WHERE id = ?", (make_task_name(3),))
+
+    async with opened(tmp_path / "t.db") as rig:
+        for n in range(1, 4):
+            await rig.follow(n)
+        async with rig.halted_writer():
+            answers = await begun(
+                rig.call(1, Status.RUNNING),
+                rig.call(99, Status.RUNNING),
+                rig.store.apply(make_observation(Status.RUNNING, task_id=make_task_name(3)), broken_judge),
+                rig.store._write(illegal),
+                rig.call(2, Status.RUNNING),
+            )
+        kinds = [type(answer) for answer in await answers]
+        assert kinds == [Applied, TaskNotFound, ValueError, sqlite3.IntegrityError, Applied]
+        assert [(await rig.get(n)).task.status for n in (1, 2, 3)] == ["RUNNING", "RUNNING", "PENDING"]
+        assert (await rig.get(3)).task.progress is None
+        assert [len(await rig.store.list_events(make_task_name(n))) for n in (1, 2, 3)] == [1, 1, 0]
+
+
+async def test_an_ordinary_refusal_costs_no_transaction_of_its_own(tmp_path: Path) -> None:
+    """An unknown task among fifty known ones does not make fifty-one transactions."""
+    async with opened(tmp_path / "t.db") as rig:
+        await rig.follow()
+        statements = await rig.trace()
+        async with rig.halted_writer():
+            answers = await begun(
+                *(rig.call(n if n == 1 else 99, Status.RUNNING, progress=n) for n in range(1, 26)),
+                *(rig.store.poll_now(make_task_name(99), after(1)) for _ in range(25)),
+            )
+            statements.clear()
+        assert sum(isinstance(answer, TaskNotFound) for answer in await answers) == 49
+        assert statements.count("COMMIT") == 2
+        assert "ROLLBACK" not in statements
+
+
+async def test_repetitions_in_one_batch_are_seen(tmp_path: Path) -> None:
+    """The same callback five times in one transaction is applied once and four times a duplicate."""
+    async with opened(tmp_path / "t.db") as rig:
+        await rig.follow()
+        async with rig.halted_writer():
+            answers = await begun(*(rig.call(1, Status.SUCCEEDED, at=10.0 + n) for n in range(5)))
+        outcomes = [answer.outcome for answer in await answers if isinstance(answer, Applied)]
+        assert outcomes == ["applied", *["duplicate"] * 4]
+        events = await rig.store.list_events(make_task_name(1))
+        assert [event.outcome for event in events] == ["applied", "duplicate"]
+        assert (await rig.get()).task.callbacks == 5
+
+
+async def test_a_caller_that_goes_away_loses_nothing(tmp_path: Path) -> None:
+    """Cancelling the one who waits does not cancel the change."""
+    async with opened(tmp_path / "t.db") as rig:
+        await rig.follow()
+        async with rig.halted_writer():
+            waiter = asyncio.ensure_future(rig.call(1, Status.RUNNING))
+            await asyncio.sleep(0)
+            waiter.cancel()
+        await rig.store.check_writable()
+        assert waiter.cancelled()
+        assert (await rig.get()).task.status is Status.RUNNING
+
+
+async def test_closing_writes_what_waits(tmp_path: Path) -> None:
+    """A change handed in before the close is committed; one after it is refused."""
+    async with opened(tmp_path / "t.db") as rig:
+        await rig.follow()
+        async with rig.halted_writer():
+            waiting = await begun(rig.call(1, Status.RUNNING))
+            closing = asyncio.ensure_future(rig.store.close())
+            await asyncio.sleep(0)
+        await closing
+        assert [type(answer) for answer in await waiting] == [Applied]
+        with pytest.raises(StoreUnavailable, match="closed"):
+            await rig.call(1, Status.SUCCEEDED)
+    async with opened(tmp_path / "t.db") as rig:
+        assert (await rig.get()).task.status is Status.RUNNING
+
+
+async def test_a_listener_that_fails_hangs_nobody(tmp_path: Path) -> None:
+    """The caller gets its answer; the failure is reported to the event loop."""
+    reports: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(str(context["exception"])))
+    async with opened(tmp_path / "t.db") as rig:
+        await rig.follow()
+        rig.store.subscribe(broken_judge)
+        assert (await rig.call(1, Status.RUNNING)).task.status is Status.RUNNING
+    assert reports == ["a bug"]
+
+
+async def test_a_task_that_nobody_knows(tmp_path: Path) -> None:
+    """Every way of asking says so."""
+    async with opened(tmp_path / "t.db") as rig:
+        nobody = TaskId("nobody")
+        for call in (
+            rig.hear(make_observation(Status.RUNNING, task_id=nobody)),
+            rig.store.get_task(nobody),
+            rig.store.list_events(nobody),
+            rig.store.list_deliveries(nobody),
+            rig.store.poll_now(nobody, after(1)),
+        ):
+            with pytest.raises(TaskNotFound):
+                await call
+        assert await rig.store.mark_sending(nobody, after(0), after(60)) is None
+
+
+async def test_a_large_payload_is_kept_for_the_end_alone(tmp_path: Path) -> None:
+    """On the way it is dropped; the one that ends the task is the result, whole."""
+    large = json.dumps({"data": "x" * 100_000})
+    async with opened(tmp_path / "t.db") as rig:
+        await rig.follow()
+        await rig.call(1, Status.RUNNING, payload=large)
+        await rig.call(1, Status.SUCCEEDED, payload=large)
+        events = await rig.store.list_events(make_task_name(1))
+        assert [event.payload is not None for event in events] == [False, True]
+        assert (await rig.get()).result == json.loads(large)
+
+
+# -- creating ----------------------------------------------------------------------------------------------
+
+
+async def test_an_idempotency_key(tmp_path: Path) -> None:
+    """In flight: refused. Decided: the same task. Another payload: a conflict, also after the end."""
+    async with opened(tmp_path / "t.db") as rig:
+        first = make_new_task(1, idempotency_key="k", fingerprint="f")
+        again = make_new_task(2, idempotency_key="k", fingerprint="f")
+        other = make_new_task(3, idempotency_key="k", fingerprint="g")
+        assert (await rig.store.create_task(first)).is_new
+        with pytest.raises(SubmitInFlight):
+            await rig.store.create_task(again)
+        with pytest.raises(IdempotencyConflict):
+            await rig.store.create_task(other)
+        await rig.store.mark_sending(first.id, after(0), after(60))
+        with pytest.raises(SubmitInFlight):
+            await rig.store.create_task(again)
+        await rig.hear(make_answer(Submission.ACCEPTED, task_id=first.id))
+        for _ in range(2):
+            created = await rig.store.create_task(again)
+            assert (created.is_new, created.record.task.id) == (False, first.id)
+            assert created.record.idempotency_key == "k"
+            await rig.poll(1, Status.SUCCEEDED)
+        with pytest.raises(IdempotencyConflict):
+            await rig.store.create_task(other)
+        assert (await rig.store.create_task(make_new_task(4, idempotency_key="K", fingerprint="g"))).is_new
+
+
+async def test_a_first_attempt_that_was_put_off_is_decided(tmp_path: Path) -> None:
+    """From then on the key finds its task, also while a later attempt is on its way."""
+    async with opened(tmp_path / "t.db") as rig:
+        first = make_new_task(1, idempotency_key="k", fingerprint="f")
+        again = make_new_task(2, idempotency_key="k", fingerprint="f")
+        await rig.store.create_task(first)
+        await rig.store.mark_sending(first.id, after(0), after(60))
+        await rig.hear(make_answer(Submission.DEFERRED, task_id=first.id, retry_after_s=1.0))
+        assert not (await rig.store.create_task(again)).is_new
+        await rig.store.mark_sending(first.id, after(3), after(60))
+        assert not (await rig.store.create_task(again)).is_new
+
+
+async def test_the_same_key_at_the_same_time(tmp_path: Path) -> None:
+    """Ten at once record one task."""
+    async with opened(tmp_path / "t.db") as rig:
+        new = [make_new_task(n, idempotency_key="k", fingerprint="f") for n in range(10)]
+        answers = await asyncio.gather(*map(rig.store.create_task, new), return_exceptions=True)
+        assert [type(answer) for answer in answers[1:]] == [SubmitInFlight] * 9
+        assert len((await rig.store.list_tasks(TaskFilter())).items) == 1
+
+
+async def test_registering_twice(tmp_path: Path) -> None:
+    """The same route, account and upstream id are the same task, also one that was submitted here."""
+    async with opened(tmp_path / "t.db") as rig:
+        first = await rig.store.create_task(make_registration(1))
+        again = await rig.store.create_task(make_registration(2))
+        assert (first.is_new, again.is_new, again.record.task.id) == (True, False, make_task_name(1))
+        assert (await rig.store.create_task(make_registration(3, account="other"))).is_new
+        assert (await rig.store.create_task(make_registration(4, route="suno.extend"))).is_new
+        await rig.submit(5)
+        await rig.hear(make_answer(Submission.ACCEPTED, task_id=make_task_name(5), external_id="up-5"))
+        found = await rig.store.create_task(make_registration(6, "up-5"))
+        assert (found.is_new, found.record.task.id) == (False, make_task_name(5))
+
+
+async def test_a_send_is_marked_once(tmp_path: Path) -> None:
+    """Nobody sends what is on its way, canceled or decided."""
+    async with opened(tmp_path / "t.db") as rig:
+        await rig.submit(1)
+        marks = await asyncio.gather(
+            *(rig.store.mark_sending(make_task_name(1), after(0), after(60)) for _ in range(5))
+        )
+        assert [mark is not None for mark in marks] == [True, False, False, False, False]
+        await rig.submit(2)
+        await rig.hear(make_cancel(task_id=make_task_name(2)))
+        assert await rig.store.mark_sending(make_task_name(2), after(0), after(60)) is None
+        await rig.follow(3)
+        assert await rig.store.mark_sending(make_task_name(3), after(0), after(60)) is None
+
+
+# -- callbacks that belong to nobody -----------------------------------------------------------------------
+
+
+async def test_a_nudge(tmp_path: Path) -> None:
+    """Unfinished and given-up tasks with the id are due now; ended ones are known and left alone."""
+    async with opened(tmp_path / "t.db") as rig:
+        for n, account in enumerate(("a", "b", "c", "d"), start=1):
+            await rig.follow(n, account=account, external_id="up-x", due_at=after(500))
+        await rig.poll(2, Status.SUCCEEDED)
+        await rig.hear(
+            make_observation(Status.FAILED, source=Source.CLOCK, reason=Reason.EXPIRED, task_id=make_task_name(3))
+        )
+        await rig.hear(make_cancel(task_id=make_task_name(4)))
+        nudged = await rig.store.nudge("suno", [ExternalId("?"), ExternalId("up-x")], "{}", after(20))
+        assert nudged.known
+        assert set(nudged.task_ids) == {make_task_name(1), make_task_name(3)}
+        assert [(await rig.get(n)).task.due_at for n in (1, 2, 3, 4)] == [after(20), None, after(20), None]
+        elsewhere = await rig.store.nudge("kling", [ExternalId("up-x")], "{}", after(20))
+        assert (elsewhere.known, elsewhere.task_ids) == (False, ())
+
+
+async def test_a_nudge_during_a_poll_outlives_its_answer(tmp_path: Path) -> None:
+    """The poll on its way ends, and the task is due at once again."""
+    async with opened(tmp_path / "t.db") as rig:
+        await rig.follow()
+        await rig.store.claim_due(LANE, 1, after(1), after(41))
+        await rig.store.nudge("suno", [EXTERNAL_ID], None, after(2))
+        assert (await rig.poll(1, Status.RUNNING, at=3)).task.due_at == after(3)
+
+
+async def test_a_parked_callback_meets_a_registration(tmp_path: Path) -> None:
+    """Parked under each of its ids; the task that appears is polled at once, and once."""
+    async with opened(tmp_path / "t.db") as rig:
+        for _ in range(2):
+            parked = await rig.store.nudge("suno", [ExternalId("up-1"), ExternalId("alias")], "{}", after(1))
+            assert not parked.known
+        assert (await rig.store.stats(after(1)))["parked_callbacks"] == 2
+        await rig.follow(1, external_id="alias", created_at=after(5), due_at=after(500))
+        assert (await rig.get()).task.due_at == after(5)
+        await rig.follow(2, external_id="alias", account="other", created_at=after(5), due_at=after(500))
+        assert (await rig.get(2)).task.due_at == after(500)
+
+
+async def test_a_parked_callback_meets_an_accepted_submit(tmp_path: Path) -> None:
+    """It came before the answer to the create; the answer makes it be polled now."""
+    async with opened(tmp_path / "t.db") as rig:
+        await rig.submit()
+        await rig.store.mark_sending(make_task_name(1), after(0), after(60))
+        await rig.store.nudge("suno", [EXTERNAL_ID], "{}", after(0.5))
+        applied = await rig.hear(make_answer(Submission.ACCEPTED, task_id=make_task_name(1), at=1))
+        assert (applied.task.due_at, applied.confirm) == (after(1), True)
+        assert (await rig.get()).task == applied.task
+
+
+async def test_parked_callbacks_are_forgotten(tmp_path: Path) -> None:
+    """Those that came before the moment, counted."""
+    async with opened(tmp_path / "t.db") as rig:
+        for n in range(4):
+            await rig.store.nudge("suno", [ExternalId(f"x-{n}")], None, after(n))
+        assert await rig.store.forget_parked(after(2)) == 2
+        assert (await rig.store.stats(after(9)))["parked_callbacks"] == 2
+
+
+async def test_rejected_callbacks_are_kept_within_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest stay, cut to a bounded size."""
+    monkeypatch.setattr("tracker.store.sqlite.changes.MAX_REJECTED", 3)
+    async with opened(tmp_path / "t.db") as rig:
+        for n in range(5):
+            await rig.store.keep_rejected(
+                provider="suno", http_status=400, why=f"why {n}", body="x" * 50_000, now=after(n)
+            )
+        kept = rig.edit("SELECT why, length(body) FROM rejected ORDER BY id")
+        assert [why for why, _ in kept] == ["why 2", "why 3", "why 4"]
+        assert {length for _, length in kept} == {16_384}
+
+
+# -- what is due -------------------------------------------------------------------------------------------
+
+
+async def test_lanes_and_claims(tmp_path: Path) -> None:
+    """Lanes with something due, the longest waiting first; claims in the order in which tasks fell due."""
+    async with opened(tmp_path / "t.db") as rig:
+        for n, (account, provider, due_s) in enumerate(
+            [("a", "suno", 30), ("a", "suno", 10), ("a", "kling", 5), ("b", "suno", 40), ("c", "suno", 900)], start=1
+        ):
+            await rig.follow(n, account=account, provider=provider, due_at=after(due_s))
+        lanes = await rig.store.list_lanes(after(40))
+        assert lanes == [
+            Lane("a", "kling", after(5)),
+            Lane("a", "suno", after(10)),
+            Lane("b", "suno", after(40)),
+        ]
+        claimed = await rig.store.claim_due(lanes[1], 10, after(40), after(80))
+        assert [task.id for task in claimed] == [make_task_name(2), make_task_name(1)]
+        assert await rig.store.list_lanes(after(4)) == []
+
+
+async def test_two_claims_never_hand_out_the_same_task(tmp_path: Path) -> None:
+    """Each task once until its lease ends, whoever asks at the same time."""
+    async with opened(tmp_path / "t.db") as rig:
+        for n in range(1, 21):
+            await rig.follow(n, due_at=after(n))
+        claims = await asyncio.gather(*(rig.store.claim_due(LANE, 7, after(50), after(90)) for _ in range(4)))
+        ids = [task.id for claim in claims for task in claim]
+        assert ids == [make_task_name(n) for n in range(1, 21)]
+        assert await rig.store.claim_due(LANE, 7, after(89), after(129)) == []
+        assert len(await rig.store.claim_due(LANE, 50, after(90), after(130))) == 20
+
+
+async def test_leases_are_given_back_at_open(tmp_path: Path) -> None:
+    """What a previous process held is due now: its polls and its sends; what was put off stays put off."""
+    async with opened(tmp_path / "t.db") as rig:
+        await rig.follow(1)
+        await rig.store.claim_due(LANE, 1, after(1), after(500))
+        await rig.submit(2)
+        await rig.submit(3)
+        await rig.store.mark_sending(make_task_name(3), after(0), after(500))
+        await rig.submit(4)
+        await rig.store.mark_sending(make_task_name(4), after(0), after(500))
+        await rig.hear(make_answer(Submission.DEFERRED, task_id=make_task_name(4), retry_after_s=300.0, at=1))
+        await rig.follow(5, due_at=after(700))
+        rig.clock.advance(10)
+    async with opened(tmp_path / "t.db", rig.clock) as rig:
+        due = [(await rig.get(n)).task.due_at for n in range(1, 6)]
+        assert due[:3] == [after(10)] * 3
+        assert due[3] is not None
+        assert due[3] > after(300)
+        assert due[4] == after(700)
+        states = [(await rig.get(n)).task.submit_state for n in range(1, 6)]
+        assert states == ["accepted", "queued", "sending", "queued", "accepted"]
+
+
+async def test_poll_now(tmp_path: Path) -> None:
+    """An unfinished task with an upstream id is due now; others are left alone."""
+    async with opened(tmp_path / "t.db") as rig:
+        await rig.follow(1, due_at=after(500))
+        assert (await rig.store.poll_now(make_task_name(1), after(3))).due_at == after(3)
+        assert (await rig.get(1)).task.due_at == after(3)
+        await rig.submit(2)
+        assert (await rig.store.poll_now(make_task_name(2), after(3))).due_at == after(60)
+        await rig.poll(1, Status.FAILED)
+        assert (await rig.store.poll_now(make_task_name(1), after(3))).due_at is None
+
+
+async def test_the_sweep_touches_only_what_is_due(tmp_path: Path) -> None:
+    """Lanes and claims walk the index of due tasks and never the table."""
+    async with opened(tmp_path / "t.db") as rig:
+        for n in range(1, 4):
+            await rig.follow(n)
+        statements = await rig.trace()
+        await rig.store.claim_due(LANE, 10, after(50), after(90))
+        (select,) = [sql for sql in statements if "SELECT" in sql]
+        plans = [
+            [row[3] for row in rig.edit(f"EXPLAIN QUERY PLAN {sql}", *parameters)]
+            for sql, parameters in ((_LANES, (0,)), (select, ()))
+        ]
+        for plan in plans:
+            steps_on_tasks = [step for step in plan if re.search(r"(SCAN|SEARCH) (tasks|next)", step)]
+            assert steps_on_tasks
+            assert all(re.search(r"INDEX tasks_due|INTEGER PRIMARY KEY", step) for step in steps_on_tasks), plan
+        assert not [step for step in plans[1] if "SCAN" in step or "TEMP B-TREE" in step]
+
+
+# -- reading -----------------------------------------------------------------------------------------------
+
+
+async def test_readers_never_wait_for_the_writer(tmp_path: Path) -> None:
+    """While a transaction is open, reads answer with what was committed before."""
+    async with opened(tmp_path / "t.db") as rig:
+        await rig.follow()
+        async with rig.halted_writer():
+            waiting = await begun(rig.call(1, Status.RUNNING))
+            assert (await rig.get()).task.status is Status.PENDING
+            assert (await rig.store.stats(after(1)))["tasks"]["PENDING"] == 1
+        await waiting
+        assert (await rig.get()).task.status is Status.RUNNING
+
+
+async def test_a_reader_never_disturbs_the_writer(tmp_path: Path) -> None:
+    """A transaction that somebody keeps open for reading stops no commit."""
+    async with opened(tmp_path / "t.db") as rig:
+        await rig.follow()
+        reader = sqlite3.connect(f"file:{rig.path}?mode=ro", uri=True, isolation_level=None)
+        try:
+            reader.execute("BEGIN")
+            assert reader.execute("SELECT status FROM v_tasks").fetchall() == [("PENDING",)]
+            await rig.call(1, Status.RUNNING)
+            assert reader.execute("SELECT status FROM v_tasks").fetchall() == [("PENDING",)]
+            reader.execute("COMMIT")
+            assert reader.execute("SELECT status FROM v_tasks").fetchall() == [("RUNNING",)]
+            with pytest.raises(sqlite3.OperationalError, match="readonly"):
+                reader.execute("DELETE FROM tasks")
+        finally:
+            reader.close()
+
+
+async def test_reading_without_a_daemon(tmp_path: Path) -> None:
+    """The file alone is enough, also beside a daemon."""
+    async with opened(tmp_path / "t.db") as rig:
+        await rig.follow()
+        for _ in range(2):
+            reader = await open_reader(rig.path)
+            try:
+                assert (await reader.get_task(make_task_name(1))).task.external_id == EXTERNAL_ID
+            finally:
+                await reader.close()
+            await rig.store.close()
+
+
+async def fill(rig: Rig) -> None:
+    """Thirty tasks of two providers, every third failed, with labels."""
+    for n in range(30):
+        await rig.follow(
+            n,
+            provider="suno" if n % 2 else "kling",
+            created_at=after(n),
+            labels={"user": str(n % 5), "kind": "x"},
+        )
+        if n % 3 == 0:
+            await rig.poll(n, Status.FAILED, reason=Reason.POLICY_REJECTED, error=UpstreamError("430", "Größe"))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ({}, range(30)),
+        ({"status": "FAILED"}, range(0, 30, 3)),
+        ({"reason": "policy_rejected", "provider": "kling"}, range(0, 30, 6)),
+        ({"provider": "suno"}, range(1, 30, 2)),
+        ({"labels": {"user": "2"}}, range(2, 30, 5)),
+        ({"labels": {"user": "2", "kind": "x"}, "status": "PENDING"}, [2, 7, 17, 22]),
+        ({"labels": {"user": "9"}}, []),
+        ({"since": after(3), "until": after(6)}, [3, 4, 5]),
+        ({"q": "UP-17"}, [17]),
+        ({"q": "größe"}, range(0, 30, 3)),
+        ({"q": "Größe"}, range(0, 30, 3)),
+        ({"q": "GRÖßE"}, []),
+        ({"q": "%"}, []),
+        ({"account": "nobody"}, []),
+        ({"route": "suno.generate", "q": "430"}, range(0, 30, 3)),
+    ],
+    ids=str,
+)
+async def test_paging_with_filters(tmp_path: Path, wanted: dict[str, Any], expected: range | list[int]) -> None:
+    """Newest first, every match once over all pages, whatever arrives meanwhile."""
+    async with opened(tmp_path / "t.db") as rig:
+        await fill(rig)
+        found: list[str] = []
+        cursor = None
+        for page_number in range(20):
+            page = await rig.store.list_tasks(TaskFilter(**wanted, limit=4, cursor=cursor))
+            assert len(page.items) <= 4
+            found += [record.task.id for record in page.items]
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+            await rig.follow(100 + page_number, labels={"user": "2", "kind": "x"}, created_at=after(4))
+        assert found == [make_task_name(n) for n in sorted(expected, reverse=True)]
+
+
+async def test_text_is_found_in_requests_and_beyond_ascii(tmp_path: Path) -> None:
+    """Capital letters that only Unicode knows are found as they are written."""
+    async with opened(tmp_path / "t.db") as rig:
+        await rig.submit(1, request='{"prompt":"Über den Ähren"}', model="V5")
+        for text, hits in (("Ähren", 1), ("Über den", 1), ("prompt", 1), ("v5", 1), ("über", 0), ("rain", 0)):
+            assert len((await rig.store.list_tasks(TaskFilter(q=text))).items) == hits, text
+
+
+async def test_stats(tmp_path: Path) -> None:
+    """Counts by status, provider and reason; queue depths; the oldest due poll."""
+    async with opened(tmp_path / "t.db") as rig:
+        await fill(rig)
+        stats = await rig.store.stats(after(60))
+        assert stats["tasks"] == {"PENDING": 20, "RUNNING": 0, "SUCCEEDED": 0, "FAILED": 10}
+        assert stats["providers"]["kling"] == {"FAILED": 5, "PENDING": 10}
+        assert stats["reasons"] == {"policy_rejected": 10}
+        assert (stats["due_polls"], stats["oldest_due_poll_at"]) == (20, "2026-11-20T20:42:00.000Z")
+
+
+# -- the views ---------------------------------------------------------------------------------------------
+
+ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+
+
+async def test_the_views_read_like_the_json(tmp_path: Path) -> None:
+    """`v_tasks` has the names and the values of a task's public JSON."""
+    async with opened(tmp_path / "t.db") as rig:
+        await rig.submit(1, labels={"user": "42"})
+        await rig.store.mark_sending(make_task_name(1), after(0), after(60))
+        await rig.hear(make_answer(Submission.ACCEPTED, task_id=make_task_name(1), at=0.123))
+        await rig.call(1, Status.RUNNING, stage=Stage.FIRST, at=1.999)
+        await rig.call(
+            1, Status.SUCCEEDED, outputs=(make_output(title="R"), make_output(1)), payload='{"a":1}', at=9.001
+        )
+        await rig.follow(2)
+        await rig.poll(2, Status.FAILED, error=UpstreamError("430", "no", 200), at=9.5)
+        for n in (1, 2):
+            shown = task_json(await rig.get(n))
+            connection = sqlite3.connect(rig.path)
+            connection.row_factory = sqlite3.Row
+            try:
+                row = dict(connection.execute("SELECT * FROM v_tasks WHERE id = ?", (shown["id"],)).fetchone())
+            finally:
+                connection.close()
+            assert list(row) == list(shown)
+            for name in ("error", "request", "result", "labels"):
+                assert (row.pop(name) or "null") == json.dumps(shown[name], separators=(",", ":"))
+                del shown[name]
+            outputs = shown.pop("outputs")
+            viewed = json.loads(row.pop("outputs"))
+            assert [output["url"] for output in viewed] == [output["url"] for output in outputs]
+            shown["retryable"] = None if shown["retryable"] is None else int(shown["retryable"])
+            assert row == shown
+
+
+async def test_every_view(tmp_path: Path) -> None:
+    """Events, deliveries, outputs, and the slices of tasks: one row per thing, times as ISO 8601."""
+    async with opened(tmp_path / "t.db") as rig:
+        for n in range(1, 4):
+            await rig.follow(n)
+        await rig.call(2, Status.SUCCEEDED, outputs=(make_output(), make_output(1, authenticated=True)))
+        await rig.call(3, Status.FAILED)
+        await rig.store.fan_out(lambda _: ["publish"], 100, after(20))
+        ids = {
+            view: [row[0] for row in rig.edit(f"SELECT id FROM {view} ORDER BY id")]
+            for view in ("v_tasks", "v_active", "v_finished", "v_failures")
+        }
+        one, two, three = (make_task_name(n) for n in (1, 2, 3))
+        assert ids == {
+            "v_tasks": [one, two, three],
+            "v_active": [one],
+            "v_finished": [two, three],
+            "v_failures": [three],
+        }
+        ((at, source, old, new),) = rig.edit(
+            'SELECT at, source, "from", "to" FROM v_events WHERE task_id = ? AND seq > 0', two
+        )
+        assert ISO.fullmatch(at)
+        assert (source, old, new) == ("callback", "PENDING", "SUCCEEDED")
+        ((event, status, next_at, created, finished),) = rig.edit(
+            "SELECT event, status, next_attempt_at, created_at, finished_at FROM v_deliveries WHERE task_id = ?", two
+        )
+        assert (event, status, finished) == ("task.succeeded", "pending", None)
+        assert ISO.fullmatch(next_at)
+        assert created == next_at
+        assert rig.edit("SELECT n, kind, url FROM v_outputs WHERE task_id = ? ORDER BY n", two) == [
+            (0, "audio", "https://cdn.example/song-0.mp3"),
+            (1, "audio", None),
+        ]
+
+
+# -- hand edits --------------------------------------------------------------------------------------------
+
+# REPLACE deletes without asking the triggers of DELETE
+REPLACE_EVENT = """
+    REPLACE INTO events (seq, task_id, at, source, outcome, from_status, to_status, detail, dedupe_key, reading)
+    SELECT seq, task_id, at, source, 'ignored', from_status, to_status, detail, dedupe_key, reading FROM events
+"""
+REPLACE_TASK = """
+    REPLACE INTO tasks (id, route, provider, account, asset, status, user_message, created_at, progress_at,
+        submit_state)
+    SELECT id, route, provider, account, asset, 'PENDING', '', 1, 1, 'queued' FROM tasks
+"""
+BORN_SUCCEEDED = """
+    INSERT INTO tasks (id, route, provider, account, asset, status, user_message, created_at, progress_at, submit_state,
+        outputs, finished_at)
+    VALUES ('x', 'x', 'x', 'x', 'x', 'SUCCEEDED', '', 1, 1, 'accepted', '[{"kind":"x"}]', 1)
+"""
+EDITS = {
+    "SUCCEEDED again PENDING": ("succeeded", "UPDATE tasks SET status = 'PENDING', finished_at = NULL"),
+    "SUCCEEDED again RUNNING": ("succeeded", "UPDATE tasks SET status = 'RUNNING', finished_at = NULL"),
+    "SUCCEEDED to FAILED": ("succeeded", "UPDATE tasks SET status = 'FAILED', reason = 'expired'"),
+    "SUCCEEDED without outputs": ("succeeded", "UPDATE tasks SET outputs = '[]'"),
+    "SUCCEEDED at another time": ("succeeded", "UPDATE tasks SET finished_at = 1"),
+    "SUCCEEDED with a reason": ("succeeded", "UPDATE tasks SET reason = 'expired'"),
+    "RUNNING to SUCCEEDED without outputs": ("running", "UPDATE tasks SET status = 'SUCCEEDED', finished_at = 1"),
+    "RUNNING to FAILED without a reason": ("running", "UPDATE tasks SET status = 'FAILED', finished_at = 1"),
+    "RUNNING to FAILED without a time": ("running", "UPDATE tasks SET status = 'FAILED', reason = 'expired'"),
+    "RUNNING to PENDING": ("running", "UPDATE tasks SET status = 'PENDING'"),
+    "RUNNING to nonsense": ("running", "UPDATE tasks SET status = 'DONE'"),
+    "RUNNING with a reason": ("running", "UPDATE tasks SET reason = 'expired'"),
+    "progress back": ("running", "UPDATE tasks SET progress = 49"),
+    "progress gone": ("running", "UPDATE tasks SET progress = NULL"),
+    "progress too far": ("running", "UPDATE tasks SET progress = 101"),
+    "stage back": ("running", "UPDATE tasks SET stage = 'text'"),
+    "stage gone": ("running", "UPDATE tasks SET stage = NULL"),
+    "FAILED again RUNNING": ("failed", "UPDATE tasks SET status = 'RUNNING', reason = NULL, finished_at = NULL"),
+    "FAILED with another reason": ("failed", "UPDATE tasks SET reason = 'canceled'"),
+    "FAILED at another time": ("failed", "UPDATE tasks SET finished_at = 1"),
+    "FAILED by the provider to SUCCEEDED": (
+        "failed", """UPDATE tasks SET status = 'SUCCEEDED', reason = NULL, outputs = '[{"kind":"x"}]'"""
+    ),
+    "given up to SUCCEEDED without outputs": ("expired", "UPDATE tasks SET status = 'SUCCEEDED', reason = NULL"),
+    "given up for another reason": ("expired", "UPDATE tasks SET reason = 'canceled'"),
+    "another upstream id": ("running", "UPDATE tasks SET external_id = 'other'"),
+    "no upstream id": ("running", "UPDATE tasks SET external_id = NULL"),
+    "another route": ("running", "UPDATE tasks SET route = 'suno.extend'"),
+    "another account": ("running", "UPDATE tasks SET account = 'other'"),
+    "another id": ("running", "UPDATE tasks SET id = 'other'"),
+    "another birthday": ("running", "UPDATE tasks SET created_at = 1"),
+    "text for a number": ("running", "UPDATE tasks SET polls = 'many'"),
+    "an unfinished task deleted": ("running", "DELETE FROM tasks"),
+    "its history deleted": ("running", "DELETE FROM events"),
+    "an event's outcome": ("succeeded", "UPDATE events SET outcome = 'ignored'"),
+    "an event's detail": ("succeeded", "UPDATE events SET detail = ''"),
+    "an event's key": ("succeeded", "UPDATE events SET dedupe_key = ''"),
+    "an event's reading": ("succeeded", "UPDATE events SET reading = '{}'"),
+    "an event's announcement": ("succeeded", "UPDATE events SET announces = NULL"),
+    "an event replaced": ("succeeded", REPLACE_EVENT),
+    "a task replaced": ("succeeded", REPLACE_TASK),
+    "born SUCCEEDED": ("none", BORN_SUCCEEDED),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*EDITS])
+async def test_illegal_hand_edits_are_refused(tmp_path: Path, name: str) -> None:
+    """The file itself keeps the rules, against any program that opens it."""
+    standing, sql = EDITS[name]
+    async with opened(tmp_path / "t.db") as rig:
+        if standing != "none":
+            await rig.follow()
+            await rig.call(1, Status.RUNNING, stage=Stage.FIRST, progress=50)
+        if standing == "succeeded":
+            await rig.call(1, Status.SUCCEEDED)
+        if standing in {"failed", "expired"}:
+            reason = Reason.EXPIRED if standing == "expired" else Reason.POLICY_REJECTED
+            await rig.call(1, Status.FAILED, reason=reason)
+        before = (rig.edit("SELECT * FROM tasks"), rig.edit("SELECT * FROM events"))
+        with pytest.raises(sqlite3.IntegrityError):
+            rig.edit(sql)
+        assert (rig.edit("SELECT * FROM tasks"), rig.edit("SELECT * FROM events")) == before
+
+
+async def test_legal_edits_are_allowed(tmp_path: Path) -> None:
+    """Retention may drop payloads and finished tasks; a given-up task may be revived."""
+    async with opened(tmp_path / "t.db") as rig:
+        await rig.follow(1)
+        await rig.call(1, Status.FAILED, reason=Reason.EXPIRED, payload="{}")
+        rig.edit("UPDATE events SET payload = NULL, snapshot = NULL")
+        rig.edit(
+            """UPDATE tasks SET status = 'SUCCEEDED', reason = NULL, outputs = '[{"kind":"x"}]', finished_at = 5"""
+        )
+        assert (await rig.get()).task.status is Status.SUCCEEDED
+        rig.edit("DELETE FROM events")
+        rig.edit("DELETE FROM tasks")
+        assert rig.edit("SELECT * FROM v_tasks") == []
+
+
+async def test_a_rule_of_the_file_stops_a_bug_of_the_program(tmp_path: Path) -> None:
+    """A judge that would take an end back is stopped by the trigger; nothing of it is written."""
+
+    def forget(task: Task, heard: Observation, _: object) -> tuple[Step, ...]:
+        back = {"status": Status.RUNNING, "outputs": (), "finished_at": None}
+        fields = {name: getattr(task, name) for name in Task.__dataclass_fields__}
+        changed = Task(**{**fields, **back})
+        return (Step(heard, "k", task, changed, applied.outcome, "", (), keep=True),)
+
+    async with opened(tmp_path / "t.db") as rig:
+        await rig.follow()
+        applied = await rig.call(1, Status.SUCCEEDED)
+        with pytest.raises(sqlite3.IntegrityError, match="final"):
+            await rig.store.apply(make_observation(task_id=make_task_name(1)), forget)
+        assert (await rig.get()).task == applied.task
+        assert len(await rig.store.list_events(make_task_name(1))) == 1
+
+
+def test_submit_states_match_the_schema() -> None:
+    """Every word that the rules know is one that the file accepts."""
+    schema = (Path(__file__).parents[2] / "tracker/store/sqlite/migrations/0001_initial.sql").read_text("utf-8")
+    for word in (*SubmitState, *Reason, *Status, *Stage, *Source):
+        assert f"'{word.value}'" in schema
