@@ -7,7 +7,7 @@ joins `decide` (the state machine), the bookkeeping of polls and callbacks, the 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tracker.domain.backoff import Pace, next_due, verdict_due
 from tracker.domain.frozen import dataclass, replace
@@ -39,7 +39,7 @@ class Step:
         observation: what was heard (the clock's own verdicts appear as steps of their own).
         key: its identity within the task; unique among the task's events.
         before: the task as it stood.
-        task: the task afterwards, with its next ``due_at``.
+        task: the task afterwards, with its next ``due_at`` and version.
         outcome: what became of it.
         detail: one plain sentence.
         announces: hook events, in order.
@@ -83,18 +83,21 @@ def judge(task: Task, observation: Observation, seen: Callable[[str], bool], pac
 def _take_in(task: Task, observation: Observation, seen: Callable[[str], bool], pace: Pace) -> Step:
     now = observation.observed_at
     key = dedupe_key(observation)
-    counted = _count(task, observation)
     repeated = observation.source is Source.CALLBACK and seen(key)
     if repeated:
         unsettled = observation.reading.status in {Status.SUCCEEDED, Status.FAILED} and not task.status.is_terminal
-        decision = Decision(Outcome.DUPLICATE, counted, "the same news came before", confirm=unsettled)
+        decision = Decision(Outcome.DUPLICATE, task, "the same news came before", confirm=unsettled)
     else:
-        decision = decide(counted, observation, now)
+        decision = decide(task, observation, now)
+    moved = _substance(decision.task) != _substance(task)
+    counted = _counts(task, observation)
+    if moved or (decision.confirm and observation.source is not Source.POLL):
+        counted["poll_step"] = 0  # before the schedule is made: news brings the next poll near
     after = decision.task
-    moved = _substance(after) != _substance(task)
-    if after.poll_step and (moved or (decision.confirm and observation.source is not Source.POLL)):
-        after = replace(after, poll_step=0)  # before the schedule is made: news brings the next poll near
-    after = replace(after, due_at=next_due(after, observation, confirm=decision.confirm, moved=moved, pace=pace))
+    if observation.source is Source.POLL:  # the schedule after a poll depends on what was counted
+        after = replace(after, **counted)
+    due_at = next_due(after, observation, confirm=decision.confirm, moved=moved, pace=pace)
+    after = replace(after, **counted, due_at=due_at, version=task.version + 1)
     if repeated:
         dup_key = f"dup:{key}"
         return Step(observation, dup_key, task, after, decision.outcome, decision.detail, (), not seen(dup_key))
@@ -132,29 +135,30 @@ def _substance(task: Task) -> tuple[object, ...]:
     )
 
 
-def _count(task: Task, observation: Observation) -> Task:
-    """Bookkeeping that happens whatever the decision is."""
+def _counts(task: Task, observation: Observation) -> dict[str, Any]:
+    """Bookkeeping that happens whatever the decision is: the fields that it changes."""
     reading = observation.reading
+    counted: dict[str, Any] = {}
     if reading.trouble is Trouble.UNKNOWN_STATUS:
-        task = replace(task, unknown_status=reading.upstream_status, unknown_statuses=task.unknown_statuses + 1)
+        counted["unknown_status"] = reading.upstream_status
+        counted["unknown_statuses"] = task.unknown_statuses + 1
     if observation.source is Source.CALLBACK:
-        return replace(task, callbacks=task.callbacks + 1)
+        counted["callbacks"] = task.callbacks + 1
     if observation.source is not Source.POLL:
-        return task
+        return counted
     now = observation.observed_at
     in_trouble = reading.trouble in _POLL_TROUBLES
-    not_found = reading.trouble is Trouble.NOT_FOUND
-    answered = not in_trouble and reading.trouble is not Trouble.NOT_VISIBLE
-    still_making = reading.status in {Status.PENDING, Status.RUNNING}
-    return replace(
-        task,
-        polls=task.polls + 1,
-        poll_step=task.poll_step + 1,
-        poll_trouble=_trouble_words(reading) if in_trouble else None,
-        poll_trouble_since=(task.poll_trouble_since or now) if in_trouble else None,
-        not_found_since=(task.not_found_since or now) if not_found else (None if answered else task.not_found_since),
-        missing_output_since=None if still_making else task.missing_output_since,
-    )
+    counted["polls"] = task.polls + 1
+    counted["poll_step"] = task.poll_step + 1
+    counted["poll_trouble"] = _trouble_words(reading) if in_trouble else None
+    counted["poll_trouble_since"] = (task.poll_trouble_since or now) if in_trouble else None
+    if reading.trouble is Trouble.NOT_FOUND:
+        counted["not_found_since"] = task.not_found_since or now
+    elif not in_trouble and reading.trouble is not Trouble.NOT_VISIBLE:
+        counted["not_found_since"] = None
+    if reading.status in {Status.PENDING, Status.RUNNING}:
+        counted["missing_output_since"] = None
+    return counted
 
 
 def _trouble_words(reading: Reading) -> str:
@@ -192,7 +196,7 @@ def _submit_verdict(task: Task, observation: Observation, pace: Pace) -> Observa
 
 def _still_waiting(task: Task, observation: Observation, pace: Pace) -> Step:
     """The clock looked and found nothing to decide: only the schedule moves."""
-    after = replace(task, due_at=_look_again(task, observation.observed_at, pace))
+    after = replace(task, due_at=_look_again(task, observation.observed_at, pace), version=task.version + 1)
     return Step(observation, "", task, after, Outcome.IGNORED, "nothing to decide yet", (), keep=False)
 
 

@@ -38,6 +38,8 @@ FAN_OUT_LIMIT = 500
 """Events looked at in one transaction."""
 MAX_SLEEP_S = 30.0
 """A look at least this often, whatever was promised: commits of other processes, clocks that were set."""
+GATHER_S = 0.02
+"""What a storm of commits announces is fanned out so often at the most: each time is a write of its own."""
 FRUITLESS_MIN_S, FRUITLESS_MAX_S = 0.25, 5.0
 """Wait after a look that failed, or when something is due but nobody gets it; grows from one to the other."""
 END_S = 15.0
@@ -84,6 +86,7 @@ class Dispatcher:
         self._worth_a_look: set[str] = set()
         self._fan_out_waits = True
         self._fruitless = 0
+        self._fanned_out_at = float("-inf")
         self._woken = asyncio.Event()
         self._stop_asked = asyncio.Event()
         self._loop_task: asyncio.Task[None] | None = None
@@ -240,6 +243,11 @@ class Dispatcher:
         """Turn a batch of what was announced into deliveries; when more waits, the next look follows at once."""
         if not self._fan_out_waits:
             return
+        early_s = self._fanned_out_at + GATHER_S - asyncio.get_running_loop().time()
+        if early_s > 0:
+            asyncio.get_running_loop().call_later(early_s, self._woken.set)
+            return
+        self._fanned_out_at = asyncio.get_running_loop().time()
         self._fan_out_waits = False  # before the first await: what is announced from here on sets it again
         named: set[str] = set()
         try:
@@ -249,6 +257,7 @@ class Dispatcher:
             looked_at = await self._store.fan_out(match, FAN_OUT_LIMIT, self._clock.now())
         except BaseException:
             self._fan_out_waits = True
+            self._fanned_out_at = float("-inf")
             raise
         self._worth_a_look |= named
         if looked_at >= FAN_OUT_LIMIT:

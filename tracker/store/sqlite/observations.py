@@ -99,19 +99,18 @@ class _History:
         return lambda key: (task_id, key) in seen
 
     def take(self, step: Step, before: Task) -> Task:
-        """Add the event of a step; the task as it is then to be written, its version and result in place."""
-        version = before.version + 1
+        """Add the event of a step; the task as it is then to be written, its result in place."""
+        after = step.task
         if not step.keep:
-            return replace(step.task, version=version, result_seq=before.result_seq)
+            return after
         self._seq += 1
-        task = step.task
         heard = step.observation
-        ended = task.status.is_terminal and task.status is not before.status
+        ended = after.status.is_terminal and after.status is not before.status
         payload = heard.payload
         if payload is not None and not ended and len(payload) > MAX_PAYLOAD_CHARS:
             payload = None
-        result_seq = self._seq if ended and payload is not None else before.result_seq
-        after = replace(task, version=version, result_seq=result_seq)
+        if ended and payload is not None:
+            after = replace(after, result_seq=self._seq)
         self._seen.add((heard.task_id, step.key))
         self.rows.append(
             (
