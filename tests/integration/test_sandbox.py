@@ -6,18 +6,26 @@ import re
 import struct
 import wave
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from io import BytesIO
 from itertools import pairwise
-from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp import web
 
+from tests.sandbox_kit import (
+    DEADLINE_S,
+    Body,
+    Client,
+    Receiver,
+    pass_time,
+    receiving,
+    running,
+    until,
+    until_async,
+)
 from tracker.sandbox import DEFAULT_KEY, DIRECTIVES, Chaos, CreateFault, Sandbox, directives
 from tracker.sandbox.callbacks import is_loopback
 from tracker.sandbox.fate import JobFate
@@ -30,10 +38,6 @@ DASHSCOPE = "/dashscope/v1/services/aigc/video-generation/video-synthesis"
 KLING = "/transtreams/kling/v1/videos/omni-video"
 SUNO = "/suno/generate"
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
-DEADLINE_S = 5.0
-SHORT_S = 0.2
-
-Body = dict[str, Any]
 
 
 def dashscope_body(prompt: str = "a cat") -> Body:
@@ -58,90 +62,6 @@ def suno_body(prompt: str = "a song", callback_url: str = "https://callback.inva
     }
 
 
-@dataclass
-class Reply:
-    """An HTTP answer, read to its end."""
-
-    status: int
-    headers: Any
-    raw: bytes
-
-    @property
-    def body(self) -> Any:  # noqa: ANN401 - JSON of any shape
-        """The JSON of it."""
-        return json.loads(self.raw)
-
-
-@dataclass
-class Client:
-    """Speaks to one sandbox with the right key."""
-
-    session: aiohttp.ClientSession
-    sandbox: Sandbox
-
-    async def call(self, method: str, path: str, **options: Any) -> Reply:  # noqa: ANN401 - aiohttp's own
-        """Send a request with the key and read the whole answer."""
-        url = path if path.startswith("http") else self.sandbox.base_url + path
-        headers = {"Authorization": f"Bearer {DEFAULT_KEY}"} | options.pop("headers", {})
-        async with self.session.request(method, url, headers=headers, **options) as response:
-            return Reply(response.status, response.headers, await response.read())
-
-    async def post(self, path: str, body: object, **options: Any) -> Reply:  # noqa: ANN401 - aiohttp's own
-        """POST JSON."""
-        return await self.call("POST", path, json=body, **options)
-
-    async def get(self, path: str, **options: Any) -> Reply:  # noqa: ANN401 - aiohttp's own
-        """GET."""
-        return await self.call("GET", path, **options)
-
-    async def see(self, path: str, pick: Callable[[Any], object], last: object) -> list[object]:
-        """Poll until `pick` gives `last`; return what it gave, repetitions left out."""
-        seen: list[object] = []
-        async with asyncio.timeout(DEADLINE_S):
-            while not seen or seen[-1] != last:
-                value = pick((await self.get(path)).body)
-                if not seen or value != seen[-1]:
-                    seen.append(value)
-                await asyncio.sleep(0.005)
-        return seen
-
-    def creates(self) -> list[Body]:
-        """What the sandbox wrote down about creates."""
-        return list(self.sandbox.state()["creates"])
-
-
-@dataclass
-class Receiver:
-    """A callback target that keeps what it gets and answers as told."""
-
-    url: str = ""
-    bodies: list[Body] = field(default_factory=list)
-    statuses: list[int] = field(default_factory=list)
-    arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
-
-    async def take(self, request: web.Request) -> web.Response:
-        """Keep a callback and answer it."""
-        body = await request.json()
-        async with self.arrived:
-            self.bodies.append(body)
-            self.arrived.notify_all()
-        return web.json_response({"outcome": "applied"}, status=self.statuses.pop(0) if self.statuses else 200)
-
-    async def wait(self, count: int) -> list[Body]:
-        """Wait until so many callbacks have arrived."""
-        async with asyncio.timeout(DEADLINE_S), self.arrived:
-            await self.arrived.wait_for(lambda: len(self.bodies) >= count)
-        return self.bodies
-
-
-@asynccontextmanager
-async def running(**options: Any) -> AsyncIterator[Client]:  # noqa: ANN401 - the sandbox's own
-    """A sandbox with short jobs, and a client."""
-    options = {"duration_s": SHORT_S, "callback_retry_s": 0.01} | options
-    async with Sandbox(**options) as sandbox, aiohttp.ClientSession() as session:
-        yield Client(session, sandbox)
-
-
 @pytest.fixture
 async def client() -> AsyncIterator[Client]:
     """A sandbox without faults."""
@@ -152,40 +72,8 @@ async def client() -> AsyncIterator[Client]:
 @pytest.fixture
 async def receiver() -> AsyncIterator[Receiver]:
     """A callback target on loopback."""
-    target = Receiver()
-    app = web.Application()
-    app.router.add_post("/callbacks/{tail:.*}", target.take)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    target.url = f"http://127.0.0.1:{runner.addresses[0][1]}/callbacks/suno/s3cr3t-t0k3n"
-    yield target
-    await runner.cleanup()
-
-
-async def until(check: Callable[[], object]) -> None:
-    """Wait until `check` holds."""
-
-    async def ask() -> object:
-        return check()
-
-    await until_async(ask)
-
-
-async def until_async(ask: Callable[[], Awaitable[object]]) -> None:
-    """Wait until `ask` answers with something true."""
-    async with asyncio.timeout(DEADLINE_S):
-        while True:
-            if await ask():
-                return
-            await asyncio.sleep(0.005)
-
-
-def pass_time(client: Client, job_id: str, seconds: float) -> None:
-    """Let a job be older by so much, instead of waiting for it."""
-    job = client.sandbox._gateway.context.jobs.find(job_id)
-    assert job is not None
-    job.born_s -= seconds
+    async with receiving() as target:
+        yield target
 
 
 # Life cycles
