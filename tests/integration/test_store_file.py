@@ -1,0 +1,377 @@
+"""The database file: its schema, its lock, what is refused untouched, and what survives a kill or a full disk."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.factories import make_task_name
+from tests.store_kit import Rig, opened
+from tracker.domain.task import Status
+from tracker.errors import StoreUnavailable, StoreUnusable
+from tracker.store.sqlite import SqliteStore, open_reader
+from tracker.store.sqlite.schema import APPLICATION_ID, migrations
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a script in a process of its own, with the tests' factories at hand."""
+    return subprocess.run(
+        [sys.executable, "-c", script, *map(str, arguments)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+
+
+def schema_of(path: Path) -> list[tuple[str, str, str | None]]:
+    """Everything that a file defines."""
+    connection = sqlite3.connect(path)
+    try:
+        return connection.execute("SELECT type, name, sql FROM sqlite_schema ORDER BY type, name").fetchall()
+    finally:
+        connection.close()
+
+
+def image_of(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder but lock files."""
+    return {item.name: item.read_bytes() for item in folder.iterdir() if item.suffix != ".lock"}
+
+
+# -- schema and settings -----------------------------------------------------------------------------------
+
+
+async def test_a_fresh_schema_is_that_of_all_migrations(tmp_path: Path) -> None:
+    """Applied one by one by hand, the migrations make what the store makes of an empty file."""
+    async with opened(tmp_path / "fresh.db"):
+        pass
+    by_hand = sqlite3.connect(tmp_path / "hand.db")
+    for _, script in migrations():
+        by_hand.executescript(script)
+    by_hand.close()
+    assert schema_of(tmp_path / "fresh.db") == schema_of(tmp_path / "hand.db")
+    assert [number for number, _ in migrations()] == list(range(1, len(migrations()) + 1))
+
+
+async def test_opening_again_changes_no_schema(tmp_path: Path) -> None:
+    """Neither a second open nor a third migrates anything."""
+    path = tmp_path / "t.db"
+    async with opened(path):
+        first = schema_of(path)
+    async with opened(path) as rig:
+        assert schema_of(path) == first
+        assert rig.edit("PRAGMA user_version") == [(migrations()[-1][0],)]
+        assert rig.edit("PRAGMA application_id") == [(APPLICATION_ID,)]
+        assert rig.edit("PRAGMA integrity_check") == [("ok",)]
+
+
+async def test_a_migration_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that fails half-way leaves the version before, and the next start carries it out."""
+    path = tmp_path / "t.db"
+    async with opened(path) as rig:
+        await rig.follow()
+    before = schema_of(path)
+    latest = migrations()[-1][0]
+    good = [
+        *migrations(),
+        (latest + 1, "CREATE TABLE extra (id INTEGER) STRICT;\nCREATE INDEX extra_id ON extra (id);"),
+    ]
+    bad = [*migrations(), (latest + 1, "CREATE TABLE extra (id INTEGER) STRICT;\nSELECT no_such_thing();")]
+    monkeypatch.setattr("tracker.store.sqlite.schema.migrations", lambda: bad)
+    with pytest.raises(StoreUnusable, match="no_such_thing"):
+        await Rig(path).store.open()
+    assert schema_of(path) == before
+    monkeypatch.setattr("tracker.store.sqlite.schema.migrations", lambda: good)
+    with pytest.raises(StoreUnusable, match="start the daemon once"):
+        await open_reader(path)
+    async with opened(path) as rig:
+        assert len(schema_of(path)) == len(before) + 2
+        assert (await rig.get()).task.status is Status.PENDING
+
+
+async def test_settings_of_the_connections(tmp_path: Path) -> None:
+    """WAL, full sync, foreign keys; readers cannot write."""
+    async with opened(tmp_path / "t.db") as rig:
+        names = ("journal_mode", "synchronous", "foreign_keys")
+        settings = await rig.store._write(lambda db: [db.execute(f"PRAGMA {name}").fetchone()[0] for name in names])
+        assert settings == ["wal", 2, 1]
+        with pytest.raises(StoreUnavailable):
+            await rig.store._rows("UPDATE tasks SET polls = 1")
+
+
+async def test_every_table_is_strict(tmp_path: Path) -> None:
+    """No column takes a value of another type."""
+    async with opened(tmp_path / "t.db") as rig:
+        tables = rig.edit(
+            "SELECT name, strict FROM pragma_table_list WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+        )
+        assert len(tables) > 5
+        assert {strict for _, strict in tables} == {1}
+
+
+# -- the lock ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spelling", ["the same", "relative", "dotted", "symlink", "linked folder"])
+async def test_a_second_tracker_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spelling: str) -> None:
+    """However the path is spelled, with one clear line that names the holder; the first goes on."""
+    folder = tmp_path / "data"
+    path = folder / "t.db"
+    folder.mkdir()
+    (tmp_path / "link.db").symlink_to(path)
+    (tmp_path / "linked").symlink_to(folder)
+    monkeypatch.chdir(folder)
+    other = {
+        "the same": path,
+        "relative": Path("t.db"),
+        "dotted": folder / ".." / "data" / "t.db",
+        "symlink": tmp_path / "link.db",
+        "linked folder": tmp_path / "linked" / "t.db",
+    }[spelling]
+    async with opened(path) as rig:
+        with pytest.raises(StoreUnusable, match=rf"another tracker \(pid {os.getpid()}\) already serves") as refusal:
+            await Rig(other).store.open()
+        assert "\n" not in str(refusal.value)
+        await rig.follow()
+    async with opened(other) as rig:
+        assert (await rig.get()).task.status is Status.PENDING
+
+
+SERVE_AND_DIE = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from tests.store_kit import Rig
+from tracker.domain.task import Status
+
+async def main():
+    rig = Rig(Path(sys.argv[1]))
+    await rig.store.open()
+    for n in range(1, 30):
+        await rig.follow(n)
+    await asyncio.gather(*(rig.call(n, Status.SUCCEEDED) for n in range(1, 30)))
+    await rig.store.fan_out(lambda _: ["publish"], 100, rig.clock.now())
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+
+
+async def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
+    """Killed right after the answers: every change, event and delivery is there, and the lock is free."""
+    path = tmp_path / "t.db"
+    ended = run(SERVE_AND_DIE, path)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    async with opened(path) as rig:
+        for n in range(1, 30):
+            assert (await rig.get(n)).task.status is Status.SUCCEEDED
+            assert len(await rig.store.list_deliveries(make_task_name(n))) == 1
+        assert rig.edit("PRAGMA integrity_check") == [("ok",)]
+
+
+# -- what is refused, and left as it was -------------------------------------------------------------------
+
+
+async def make_newer(folder: Path, *, with_log: bool) -> Path:
+    """A database of a newer tracker; ``with_log`` as a crash leaves it, its last commit still in the log."""
+    origin = folder.parent / "origin.db"
+    async with opened(origin):
+        pass
+    connection = sqlite3.connect(origin, isolation_level=None)
+    connection.execute("PRAGMA user_version = 99")
+    if not with_log:
+        connection.close()
+    for item in folder.parent.glob("origin.db*"):
+        if item.suffix in {".db", ".db-wal"}:
+            (folder / item.name).write_bytes(item.read_bytes())
+    if with_log:
+        connection.close()
+    return folder / "origin.db"
+
+
+@pytest.mark.parametrize("with_log", [False, True])
+async def test_a_newer_file_is_refused_untouched(tmp_path: Path, with_log: bool) -> None:
+    """Not a byte changes, not even by bringing in what a crash left in the log."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    path = await make_newer(folder, with_log=with_log)
+    before = image_of(folder)
+    assert ("origin.db-wal" in before) is with_log
+    with pytest.raises(StoreUnusable, match="newer tracker"):
+        await Rig(path).store.open()
+    after = image_of(folder)
+    after.pop("origin.db-shm", None)  # no data: an index that every reader of a log makes anew
+    assert after == before
+    with pytest.raises(StoreUnusable, match="newer tracker"):
+        await open_reader(path)
+
+
+@pytest.mark.parametrize("journal", ["delete", "wal"])
+async def test_another_programs_database_is_refused_untouched(tmp_path: Path, journal: str) -> None:
+    """Whatever its journal mode."""
+    path = tmp_path / "other.db"
+    connection = sqlite3.connect(path)
+    connection.execute(f"PRAGMA journal_mode = {journal}")
+    connection.execute("CREATE TABLE songs (id INTEGER)")
+    connection.close()
+    before = image_of(tmp_path)
+    with pytest.raises(StoreUnusable, match="another program's"):
+        await Rig(path).store.open()
+    assert image_of(tmp_path) == before
+
+
+@pytest.mark.parametrize("content", [b"not a database at all, but long enough to be looked at" * 40, b"short"])
+async def test_a_file_that_is_no_database_is_refused_untouched(tmp_path: Path, content: bytes) -> None:
+    """A text file given by mistake stays what it was."""
+    path = tmp_path / "notes.txt"
+    path.write_bytes(content)
+    with pytest.raises(StoreUnusable, match="not a tracker database"):
+        await Rig(path).store.open()
+    assert image_of(tmp_path) == {"notes.txt": content}
+    with pytest.raises(StoreUnusable):
+        await open_reader(path)
+
+
+async def test_an_empty_file_is_set_up(tmp_path: Path) -> None:
+    """What `touch` made becomes a database."""
+    (tmp_path / "t.db").touch()
+    async with opened(tmp_path / "t.db") as rig:
+        await rig.follow()
+
+
+async def test_directories_are_made(tmp_path: Path) -> None:
+    """With all their parents, for the owner alone."""
+    async with opened(tmp_path / "a" / "b" / "t.db") as rig:
+        assert rig.path.parent.stat().st_mode & 0o777 == 0o700
+
+
+async def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
+    """A file in the way: refused with one line that says what to do."""
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreUnusable, match=r"cannot be made \(.*set store.path"):
+        await Rig(tmp_path / "file" / "sub" / "t.db").store.open()
+
+
+async def test_a_path_that_is_a_directory(tmp_path: Path) -> None:
+    """Refused with one line, and it stays a directory."""
+    (tmp_path / "t.db").mkdir()
+    with pytest.raises(StoreUnusable, match=r"t\.db") as refusal:
+        await Rig(tmp_path / "t.db").store.open()
+    assert "\n" not in str(refusal.value)
+    assert (tmp_path / "t.db").is_dir()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unwritable for root")
+async def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:
+    """Refused before anything is tried."""
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(StoreUnusable, match="cannot write here"):
+            await Rig(tmp_path / "t.db").store.open()
+    finally:
+        tmp_path.chmod(0o700)
+
+
+async def test_reading_a_file_that_is_not_there(tmp_path: Path) -> None:
+    """Refused, and not made by the attempt."""
+    with pytest.raises(StoreUnusable, match="no such file"):
+        await open_reader(tmp_path / "t.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_refused_store_gives_its_lock_back(tmp_path: Path) -> None:
+    """After the cause is gone, the same process can open it."""
+    path = tmp_path / "t.db"
+    path.write_bytes(b"nonsense" * 100)
+    with pytest.raises(StoreUnusable):
+        await Rig(path).store.open()
+    path.unlink()
+    async with opened(path):
+        pass
+
+
+async def test_a_closed_store_writes_nothing(tmp_path: Path) -> None:
+    """Closing twice is allowed; writing after it is refused as unavailable."""
+    store = SqliteStore(tmp_path / "t.db", Rig(tmp_path / "t.db").clock.now)
+    await store.open()
+    await store.close()
+    await store.close()
+    with pytest.raises(StoreUnavailable):
+        await store.check_writable()
+
+
+# -- a full disk -------------------------------------------------------------------------------------------
+
+
+async def test_a_full_disk(tmp_path: Path) -> None:
+    """Writes are refused as unavailable, nothing half-written stays, small ones and later ones succeed."""
+    async with opened(tmp_path / "t.db") as rig:
+        for n in range(1, 4):
+            await rig.follow(n)
+        (pages,) = await rig.store._write(lambda db: db.execute("PRAGMA page_count").fetchone())
+        await rig.store._write(lambda db: db.execute(f"PRAGMA max_page_count = {pages}").fetchone())
+        large = '"' + "x" * 60_000 + '"'
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable, match="cannot take a write now"):
+                await rig.call(1, Status.RUNNING, payload=large)
+        assert (await rig.get(1)).task.status is Status.PENDING
+        assert await rig.store.list_events(make_task_name(1)) == []
+        await rig.call(2, Status.RUNNING)
+        await rig.store._write(lambda db: db.execute("PRAGMA max_page_count = 1000000").fetchone())
+        await rig.call(1, Status.RUNNING, payload=large)
+        assert [(await rig.get(n)).task.status for n in (1, 2)] == ["RUNNING", "RUNNING"]
+        assert rig.edit("PRAGMA integrity_check") == [("ok",)]
+
+
+FILL_THE_DISK = """
+import asyncio, os, resource, sys
+from pathlib import Path
+from tests.store_kit import Rig
+from tracker.domain.task import Status
+from tracker.errors import StoreUnavailable
+
+async def main():
+    rig = Rig(Path(sys.argv[1]))
+    await rig.store.open()
+    await rig.follow(1)
+    room = os.path.getsize(sys.argv[1] + "-wal") + 50_000
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+    applied, refused = 0, 0
+    while refused < 3:
+        try:
+            await rig.call(1, Status.RUNNING, progress=applied + refused, payload='"' + "x" * 9000 + '"')
+            applied += 1
+        except StoreUnavailable:
+            refused += 1
+    try:
+        for _ in range(100):
+            await rig.store.check_writable()
+    except StoreUnavailable:
+        refused += 1
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    await rig.store.check_writable()
+    await rig.call(1, Status.SUCCEEDED)
+    print("COUNTED", applied, refused)
+    await rig.store.close()
+
+asyncio.run(main())
+"""
+
+
+async def test_a_log_that_cannot_grow(tmp_path: Path) -> None:
+    """The real thing: the file system takes no more. What was acknowledged is there, and work goes on later."""
+    path = tmp_path / "t.db"
+    ended = run(FILL_THE_DISK, path)
+    assert ended.returncode == 0, ended.stderr
+    applied, refused = map(int, ended.stdout.partition("COUNTED")[2].split())
+    assert applied > 0
+    assert refused == 4  # the last one by the readiness check, once there is no room for a single page
+    async with opened(path) as rig:
+        assert (await rig.get()).task.status is Status.SUCCEEDED
+        assert len(await rig.store.list_events(make_task_name(1))) == applied + 1

@@ -1,0 +1,270 @@
+"""The outbox: exactly one delivery per hook and event, in order, and none lost."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.factories import after, make_output, make_task_name
+from tests.store_kit import Rig, opened
+from tracker.domain.records import DeliveryRecord, DeliveryStatus
+from tracker.domain.task import Reason, Stage, Status
+from tracker.errors import DeliveryNotFound
+from tracker.store.protocol import Announcement, AttemptResult, DeliveryJob
+
+
+async def fan_out(rig: Rig, *hooks: str, at: float = 20.0) -> int:
+    """Fan everything out to these hooks."""
+    return await rig.store.fan_out(lambda _: hooks, 1000, after(at))
+
+
+async def claim(
+    rig: Rig, hook: str = "publish", *, at: float = 30.0, limit: int = 10, lease_s: float = 90.0
+) -> list[DeliveryJob]:
+    """Claim due deliveries."""
+    return await rig.store.claim_deliveries(hook, limit, after(at), after(at + lease_s))
+
+
+async def find(rig: Rig, delivery_id: str) -> DeliveryRecord:
+    """A delivery of the first task."""
+    (delivery,) = [found for found in await rig.store.list_deliveries(make_task_name(1)) if found.id == delivery_id]
+    return delivery
+
+
+def result(status: DeliveryStatus, at: float = 31.0, again: float | None = None) -> AttemptResult:
+    """How an attempt ended."""
+    return AttemptResult(status, after(at), None if again is None else after(again), error="exit 1", output="…")
+
+
+async def live(rig: Rig, n: int = 1) -> None:
+    """A task that is followed, runs, comes forward and succeeds."""
+    await rig.follow(n)
+    await rig.call(n, Status.RUNNING, stage=Stage.TEXT, at=11)
+    await rig.call(n, Status.RUNNING, stage=Stage.FIRST, outputs=(make_output(),), at=12)
+    await rig.call(n, Status.SUCCEEDED, payload='{"end":true}', at=13)
+
+
+async def test_one_delivery_per_hook_and_event(tmp_path: Path) -> None:
+    """Whatever is repeated: observations, fan-outs, or a fan-out whose cursor was lost."""
+    async with opened(tmp_path / "t.db") as rig:
+        await live(rig)
+        await rig.call(1, Status.SUCCEEDED, at=14)
+        await fan_out(rig, "publish", "notify", "publish")
+        await fan_out(rig, "publish")
+        before = await rig.store.list_deliveries(make_task_name(1))
+        events = [(delivery.hook, delivery.event) for delivery in before]
+        assert events == [
+            ("publish", "task.running"),
+            ("notify", "task.running"),
+            ("publish", "task.progress"),
+            ("notify", "task.progress"),
+            ("publish", "task.succeeded"),
+            ("notify", "task.succeeded"),
+        ]
+        rig.edit("UPDATE cursors SET seq = 0 WHERE name = 'deliveries'")
+        await fan_out(rig, "publish", "notify", at=99)
+        assert await rig.store.list_deliveries(make_task_name(1)) == before
+
+
+async def test_a_fan_out_that_fails_half_way_leaves_no_gap(tmp_path: Path) -> None:
+    """Deliveries and the cursor are one transaction: after a crash everything is fanned out, once."""
+
+    def crash_at_the_third(announcement: Announcement) -> list[str]:
+        if announcement.event == "task.succeeded":
+            raise RuntimeError("crash")
+        return ["publish"]
+
+    async with opened(tmp_path / "t.db") as rig:
+        await live(rig)
+        with pytest.raises(RuntimeError):
+            await rig.store.fan_out(crash_at_the_third, 1000, after(20))
+        assert await rig.store.list_deliveries(make_task_name(1)) == []
+        assert await rig.store.fan_out(lambda _: ["publish"], 2, after(20)) == 2
+    async with opened(tmp_path / "t.db") as rig:
+        assert await rig.store.fan_out(lambda _: ["publish"], 2, after(20)) == 1
+        assert await rig.store.fan_out(lambda _: ["publish"], 2, after(20)) == 0
+        events = [delivery.event for delivery in await rig.store.list_deliveries(make_task_name(1))]
+        assert events == ["task.running", "task.progress", "task.succeeded"]
+
+
+async def test_announcements_carry_what_filters_need(tmp_path: Path) -> None:
+    """Provider, route, account and labels; events of one change are numbered."""
+    heard: list[Announcement] = []
+
+    def match(announcement: Announcement) -> list[str]:
+        heard.append(announcement)
+        return []
+
+    async with opened(tmp_path / "t.db") as rig:
+        await rig.submit(1, labels={"user": "42"}, account="acme")
+        await rig.store.mark_sending(make_task_name(1), after(0), after(60))
+        await rig.call(1, Status.SUCCEEDED, external_id="up-1")
+        await rig.store.fan_out(match, 10, after(20))
+    assert [(a.index, a.event) for a in heard] == [(0, "task.submitted"), (1, "task.succeeded")]
+    assert {(a.provider, a.route, a.account, a.labels["user"]) for a in heard} == {
+        ("suno", "suno.generate", "acme", "42")
+    }
+
+
+async def test_deliveries_of_a_task_to_a_hook_run_in_order(tmp_path: Path) -> None:
+    """One at a time; tasks and hooks run side by side; one put off holds back those behind it."""
+    async with opened(tmp_path / "t.db") as rig:
+        await live(rig, 1)
+        await live(rig, 2)
+        await fan_out(rig, "publish", "notify")
+        first = await claim(rig)
+        assert [(job.record.task.id, job.event) for job in first] == [
+            (make_task_name(1), "task.running"),
+            (make_task_name(2), "task.running"),
+        ]
+        assert await claim(rig) == []
+        assert len(await claim(rig, "notify")) == 2
+        await rig.store.record_attempt(first[0].id, result(DeliveryStatus.PENDING, again=500))
+        await rig.store.record_attempt(first[1].id, result(DeliveryStatus.SUCCEEDED))
+        assert [(job.record.task.id, job.event) for job in await claim(rig, at=40)] == [
+            (make_task_name(2), "task.progress")
+        ]
+        late = {job.id: job.attempt for job in await claim(rig, at=500)}
+        assert late[first[0].id] == 2
+
+
+async def test_two_claims_never_hand_out_the_same_delivery(tmp_path: Path) -> None:
+    """Each once until its lease ends; then again, with the same id and the next attempt."""
+    async with opened(tmp_path / "t.db") as rig:
+        for n in range(1, 11):
+            await live(rig, n)
+        await fan_out(rig, "publish")
+        claims = await asyncio.gather(*(claim(rig, limit=4) for _ in range(4)))
+        ids = [job.id for jobs in claims for job in jobs]
+        assert len(ids) == len(set(ids)) == 10
+        again = await claim(rig, at=120, limit=50)
+        assert {job.id for job in again} == set(ids)
+        assert {job.attempt for job in again} == {2}
+
+
+async def test_deliveries_are_given_back_at_open(tmp_path: Path) -> None:
+    """A run that a crash cut off is due now, and runs again with the same id."""
+    async with opened(tmp_path / "t.db") as rig:
+        await live(rig)
+        await fan_out(rig, "publish")
+        (job,) = await claim(rig)
+        rig.clock.advance(31)
+    async with opened(tmp_path / "t.db", rig.clock) as rig:
+        delivery = (await rig.store.list_deliveries(make_task_name(1)))[0]
+        assert (delivery.status, delivery.next_attempt_at) == ("pending", after(31))
+        (again,) = await claim(rig, at=31)
+        assert (again.id, again.attempt) == (job.id, 2)
+
+
+async def test_attempts_and_ends(tmp_path: Path) -> None:
+    """Pending with its next attempt, failed and dead for good, each with what was printed; the next may go on."""
+    async with opened(tmp_path / "t.db") as rig:
+        await live(rig)
+        await fan_out(rig, "publish")
+        for status in (DeliveryStatus.FAILED, DeliveryStatus.DEAD, DeliveryStatus.SUCCEEDED):
+            (job,) = await claim(rig)
+            await rig.store.record_attempt(job.id, result(DeliveryStatus.PENDING, again=32))
+            pending = await find(rig, job.id)
+            assert (pending.status, pending.attempts, pending.next_attempt_at) == ("pending", 1, after(32))
+            assert (pending.error, pending.output, pending.finished_at) == ("exit 1", "…", None)
+            (job,) = await claim(rig, at=32)
+            await rig.store.record_attempt(job.id, result(status, at=33))
+            ended = await find(rig, job.id)
+            assert (ended.status, ended.attempts, ended.next_attempt_at, ended.finished_at) == (
+                status,
+                2,
+                None,
+                after(33),
+            )
+        assert (await rig.store.stats(after(40)))["deliveries"] == {
+            "pending": 0, "running": 0, "succeeded": 1, "failed": 1, "dead": 1,
+        }  # fmt: skip
+
+
+async def test_a_word_from_an_attempt_that_outlived_its_lease(tmp_path: Path) -> None:
+    """It does not undo the end that a later attempt brought."""
+    async with opened(tmp_path / "t.db") as rig:
+        await live(rig)
+        await fan_out(rig, "publish")
+        (slow,) = await claim(rig, at=30, lease_s=5)
+        (again,) = await claim(rig, at=40)
+        await rig.store.record_attempt(again.id, result(DeliveryStatus.SUCCEEDED, at=41))
+        await rig.store.record_attempt(slow.id, result(DeliveryStatus.PENDING, at=50, again=60))
+        assert (await rig.store.list_deliveries(make_task_name(1)))[0].status is DeliveryStatus.SUCCEEDED
+
+
+async def test_retrying_by_hand(tmp_path: Path) -> None:
+    """A failed or dead delivery begins anew; one on its way or succeeded is left alone; an unknown one is named."""
+    async with opened(tmp_path / "t.db") as rig:
+        await live(rig)
+        await fan_out(rig, "publish")
+        (job,) = await claim(rig)
+        assert (await rig.store.retry_delivery(job.id, after(50))).status is DeliveryStatus.RUNNING
+        await rig.store.record_attempt(job.id, result(DeliveryStatus.DEAD))
+        retried = await rig.store.retry_delivery(job.id, after(50))
+        assert (retried.status, retried.attempts, retried.next_attempt_at) == ("pending", 0, after(50))
+        assert retried.finished_at is None
+        (again,) = [found for found in await claim(rig, at=50) if found.id == job.id]
+        assert again.attempt == 1
+        await rig.store.record_attempt(job.id, result(DeliveryStatus.SUCCEEDED))
+        assert (await rig.store.retry_delivery(job.id, after(60))).status is DeliveryStatus.SUCCEEDED
+        with pytest.raises(DeliveryNotFound):
+            await rig.store.retry_delivery("nobody", after(60))
+
+
+async def test_a_hook_sees_the_task_of_its_moment(tmp_path: Path) -> None:
+    """`task.running` shows RUNNING although the task has SUCCEEDED since."""
+    async with opened(tmp_path / "t.db") as rig:
+        await rig.follow(labels={"user": "42"})
+        running = await rig.call(1, Status.RUNNING, stage=Stage.TEXT, progress=30, at=11)
+        first = await rig.call(1, Status.RUNNING, stage=Stage.FIRST, outputs=(make_output(),), at=12)
+        ended = await rig.poll(1, Status.SUCCEEDED, payload='{"end":true}', at=13)
+        await rig.poll(1, Status.FAILED, at=14)
+        await fan_out(rig, "publish")
+        jobs = []
+        for _ in range(3):
+            (job,) = await claim(rig)
+            await rig.store.record_attempt(job.id, result(DeliveryStatus.SUCCEEDED))
+            jobs.append(job)
+        assert [(job.event, job.previous_status, job.at) for job in jobs] == [
+            ("task.running", "PENDING", after(11)),
+            ("task.progress", "RUNNING", after(12)),
+            ("task.succeeded", "RUNNING", after(13)),
+        ]
+        assert [job.record.task for job in jobs[:2]] == [running.task, first.task]
+        shown = jobs[2].record.task
+        assert (shown.status, shown.outputs, shown.finished_at) == ("SUCCEEDED", ended.task.outputs, after(13))
+        assert [job.record.result for job in jobs] == [None, None, {"end": True}]
+        assert {job.record.labels["user"] for job in jobs} == {"42"}
+
+
+async def test_a_hook_sees_the_verdict_that_was_revived_since(tmp_path: Path) -> None:
+    """`task.failed` of a given-up task shows FAILED although it SUCCEEDED later; both are delivered."""
+    async with opened(tmp_path / "t.db") as rig:
+        await rig.follow()
+        failed = await rig.call(1, Status.FAILED, reason=Reason.EXPIRED, at=11)
+        await rig.call(1, Status.SUCCEEDED, at=12)
+        await fan_out(rig, "publish")
+        (job,) = await claim(rig)
+        assert (job.event, job.record.task) == (
+            "task.failed",
+            replace(failed.task, result_seq=job.record.task.result_seq),
+        )
+        await rig.store.record_attempt(job.id, result(DeliveryStatus.SUCCEEDED))
+        (job,) = await claim(rig)
+        assert (job.event, job.previous_status, job.record.task.status) == ("task.succeeded", "FAILED", "SUCCEEDED")
+
+
+async def test_when_the_next_delivery_falls_due(tmp_path: Path) -> None:
+    """The earliest that could be claimed: those that wait for an earlier one of their task do not count."""
+    async with opened(tmp_path / "t.db") as rig:
+        assert await rig.store.next_delivery_at(["publish"]) is None
+        await live(rig)
+        await fan_out(rig, "publish", at=20)
+        assert await rig.store.next_delivery_at([]) is None
+        assert await rig.store.next_delivery_at(["nobody"]) is None
+        assert await rig.store.next_delivery_at(["nobody", "publish"]) == after(20)
+        (job,) = await claim(rig)
+        await rig.store.record_attempt(job.id, result(DeliveryStatus.PENDING, again=3600))
+        assert await rig.store.next_delivery_at(["publish"]) == after(3600)
