@@ -92,7 +92,10 @@ class SqliteStore(SqliteReader):
         """
 
         def touch(db: sqlite3.Connection) -> None:
-            db.execute("UPDATE cursors SET seq = seq WHERE name = 'deliveries'")
+            # a value that changes: SQLite writes nothing at all where a row stays the same
+            db.execute(
+                "INSERT INTO cursors (name, seq) VALUES ('writable', 1) ON CONFLICT (name) DO UPDATE SET seq = seq + 1"
+            )
 
         await self._write(touch)
 
