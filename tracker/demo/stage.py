@@ -1,0 +1,128 @@
+"""The demo's stage: a sandbox gateway, a daemon, and a hook, on loopback, with everything in one directory.
+
+The configuration and the hook are ordinary files that a visitor may read, change and copy.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tracker.app import Tracker
+from tracker.config import load_config
+from tracker.demo.stories import DURATION_S
+from tracker.sandbox import DEFAULT_KEY, Sandbox
+
+USUAL_PORT = 8780
+KEY_ENV = "TRACKER_DEMO_KEY"
+
+_CONFIG = """\
+# The demo's configuration. Every key is documented in config/tracker.toml.
+public_url = "{url}"
+
+[server]
+listen = "{listen}"
+
+[store]
+path = "{directory}/tracker.db"
+
+[accounts.default]
+base_url = "{gateway}"
+api_key_env = "{key_env}"
+
+[poll]                      # the sandbox finishes in seconds, a gateway in minutes
+tick_s = 0.25
+first_delay_s = 2.0
+min_interval_s = 1.0
+max_interval_s = 2.0
+
+[log]
+level = "error"
+"""
+
+_HOOK = """\
+#!/bin/sh
+# Runs once for every task that ends. The event is JSON on standard input; the gist is in the environment.
+echo "$TRACKER_TASK_ID $TRACKER_STATUS $TRACKER_DELIVERY_ID $TRACKER_OUTPUT_URL$TRACKER_REASON" >> "{log}"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What is running.
+
+    Attributes:
+        directory: where all its files are.
+        url: the daemon's base URL.
+        sandbox: the gateway.
+        hook_log: the file that the hook writes a line to.
+    """
+
+    directory: Path
+    url: str
+    sandbox: Sandbox
+    hook_log: Path
+
+    def hook_runs(self) -> Counter[str]:
+        """How often the hook ran, by task id."""
+        if not self.hook_log.exists():
+            return Counter()
+        return Counter(line.split(" ", 1)[0] for line in self.hook_log.read_text(encoding="utf-8").splitlines())
+
+
+@asynccontextmanager
+async def set_stage(directory: Path) -> AsyncIterator[Stage]:
+    """Start the gateway and the daemon; stop both at the end.
+
+    Args:
+        directory: kept as it is found, so that the demo can go on with an earlier database.
+    """
+    # a fresh seed: with an earlier database, ids must not come again
+    sandbox = Sandbox(seed=int.from_bytes(os.urandom(6), "big"), duration_s=DURATION_S, suno_callbacks="bare")
+    await sandbox.start()
+    try:
+        hook_log = directory / "hooks.log"
+        port = _free_port()
+        config_file = directory / "tracker.toml"
+        config_file.write_text(
+            _CONFIG.format(
+                url=f"http://127.0.0.1:{port}",
+                listen=f"127.0.0.1:{port}",
+                directory=directory,
+                gateway=sandbox.base_url,
+                key_env=KEY_ENV,
+            ),
+            encoding="utf-8",
+        )
+        hook = directory / "hooks.d" / "task.finished" / "write-a-line"
+        hook.parent.mkdir(parents=True, exist_ok=True)
+        hook.write_text(_HOOK.format(log=hook_log), encoding="utf-8")
+        hook.chmod(0o755)
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("TRACKER_")}
+        environ[KEY_ENV] = DEFAULT_KEY
+        tracker = Tracker(load_config(config_file, environ), environ)
+        await tracker.start()
+        try:
+            yield Stage(directory, tracker.url, sandbox, hook_log)
+        finally:
+            await tracker.stop()
+    finally:
+        await sandbox.stop()
+
+
+def _free_port() -> int:
+    """The usual port when nobody has it, else any: callbacks need to know it before the daemon listens."""
+    for port in (USUAL_PORT, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise OSError("no free port on 127.0.0.1")
