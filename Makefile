@@ -32,7 +32,7 @@ endif
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: $(RUNTIME) ## see it work: a made-up provider, a tracker, a dashboard (options in ARGS="…")
+demo: $(RUNTIME) ## see it work: a sandbox gateway, a daemon, tasks that end in every way (options in ARGS="…")
 	@$(BIN)/tracker demo $(ARGS)
 
 run: $(RUNTIME) ## run the daemon: tracker serve (options in ARGS="…")

@@ -24,7 +24,7 @@ Json = Any
 WITHIN_S = 50.0
 """The stories take about 10 s; a machine that needs longer than this has failed."""
 LOOK_S = 0.2
-HOOK_WITHIN_S = 10.0
+_QUERY = "select id, route, status, reason from v_tasks"
 
 
 def run(*, once: bool, directory: Path | None) -> int:
@@ -157,12 +157,12 @@ def _report(screen: Screen, stage: Stage, problems: list[str]) -> None:
 
 def _look_around(stage: Stage, tasks: Mapping[str, Json]) -> str:
     some_id = tasks["clip-lost"]["id"]
-    return (  # noqa: S608  shown, not run
+    return (
         "\nIt stays up until Ctrl-C. In another terminal:\n"
         f"  export TRACKER_URL={stage.url}\n"
         "  tracker list\n"
         f"  tracker why {some_id}\n"
         '  tracker submit kling.omni-video -d \'{"model_name": "kling-v3-omni", "prompt": "a kite"}\' --wait\n'
-        f"  sqlite3 {stage.directory}/tracker.db 'select id, route, status, reason from v_tasks'\n"
+        f"  sqlite3 {stage.directory}/tracker.db '{_QUERY}'\n"
         f"  cat {stage.directory}/hooks.log"
     )
