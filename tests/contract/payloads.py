@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from tracker.domain.task import ExternalId, SubmitState, Task, TaskId
 from tracker.domain.wire import WireReply
 from tracker.providers.base import Route
 from tracker.providers.registry import Registry
@@ -119,3 +120,19 @@ def _is_same(template: str | None, named: str) -> bool:
         return False
     pattern = _PLACE.sub("[^/]+", re.escape(template))
     return re.fullmatch(pattern, named) is not None
+
+
+def make_task(route: Route, door: str, external_id: str | None) -> Task:
+    """A task as it stands when the payload comes: accepted, or its create on the way."""
+    sending = door == "create"
+    return Task(
+        id=TaskId("01KE5QW1E0TESTTESTTESTTEST"),
+        route=route.name,
+        provider=route.provider,
+        account="default",
+        created_at=NOW - timedelta(minutes=1),
+        progress_at=NOW - timedelta(minutes=1),
+        external_id=None if sending else ExternalId(external_id or "known-before"),
+        submit_state=SubmitState.SENDING if sending else SubmitState.ACCEPTED,
+        submit_attempts=1,
+    )

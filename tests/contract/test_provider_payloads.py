@@ -8,11 +8,11 @@ from datetime import timedelta
 import orjson
 import pytest
 
-from tests.contract.payloads import NOW, PAYLOADS, STAND_INS, Payload, list_payloads, routes_of
+from tests.contract.payloads import NOW, PAYLOADS, STAND_INS, Payload, list_payloads, make_task, routes_of
 from tracker.domain.backoff import Pace, PollPolicy
 from tracker.domain.judge import judge
 from tracker.domain.observation import Observation, Reading, Source
-from tracker.domain.task import ExternalId, Status, SubmitState, Task, TaskId
+from tracker.domain.task import Status
 from tracker.errors import PayloadInvalid, SignatureInvalid
 from tracker.providers.base import Route
 from tracker.providers.registry import Registry
@@ -27,22 +27,6 @@ READABLE = [payload for payload in FAMILIES if payload.case not in UNREADABLE_CA
 READINGS = [(payload, route) for payload in READABLE for route in routes_of(payload, REGISTRY)]
 CALLBACKS = [payload for payload in FAMILIES if payload.door == "callback" and payload not in FORGED]
 SOURCES = {"create": Source.SUBMIT, "poll": Source.POLL, "callback": Source.CALLBACK}
-
-
-def make_task(route: Route, door: str, external_id: str | None) -> Task:
-    """A task as it stands when the payload comes: accepted, or its create on the way."""
-    sending = door == "create"
-    return Task(
-        id=TaskId("01KE5QW1E0TESTTESTTESTTEST"),
-        route=route.name,
-        provider=route.provider,
-        account="default",
-        created_at=NOW - timedelta(minutes=1),
-        progress_at=NOW - timedelta(minutes=1),
-        external_id=None if sending else ExternalId(external_id or "known-before"),
-        submit_state=SubmitState.SENDING if sending else SubmitState.ACCEPTED,
-        submit_attempts=1,
-    )
 
 
 def read(payload: Payload, route: Route) -> Reading:

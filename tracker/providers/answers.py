@@ -195,8 +195,9 @@ def find_error(body: Mapping[str, Json], http_status: int | None = None) -> Upst
     inner = body.get("error")
     if isinstance(inner, Mapping):
         # a null code says that there is none; where the field is missing the type stands in
-        stands_in = "code" not in inner or inner.get("type") in _TELLING_TYPES
-        code = find_code(inner.get("code")) or (find_code(inner.get("type")) if stands_in else None)
+        code, kind = find_code(inner.get("code")), find_code(inner.get("type"))
+        if code is None and ("code" not in inner or kind in _TELLING_TYPES):
+            code = kind
         message = find_text(inner.get("message"))
         if code or message or http_status is None or http_status >= 400:  # noqa: PLR2004 - HTTP's own number
             return UpstreamError(code, message, http_status)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from tracker.domain.task import Output
+from tracker.errors import PayloadInvalid
 
 if TYPE_CHECKING:
     from tracker.providers.base import Json
@@ -28,9 +29,17 @@ def find_text_output(value: Json, title: str | None = None) -> Output | None:
     return Output(kind="text", mime="text/plain", text=value[:_MAX_TEXT_LENGTH], title=title)
 
 
-def json_output(value: Json, title: str | None = None) -> Output:
-    """A structured result (tool calls, timestamps) as an output: its JSON as text."""
-    return Output(kind="text", mime="application/json", text=orjson.dumps(value).decode(), title=title)
+def json_output(value: Json, title: str) -> Output:
+    """A structured result (tool calls, timestamps) as an output: its JSON as text.
+
+    Raises:
+        PayloadInvalid: it is nested too deeply to be written.
+    """
+    try:
+        text = orjson.dumps(value).decode()
+    except orjson.JSONEncodeError as error:
+        raise PayloadInvalid(f"{title}: nested too deeply") from error
+    return Output(kind="text", mime="application/json", text=text, title=title)
 
 
 def find_inline_output(data: Json, mime: Json = None, *, kind: str = "file") -> Output | None:

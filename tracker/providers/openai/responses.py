@@ -121,7 +121,7 @@ def _failed(reading: Reading, body: Mapping[str, Json], value: str) -> Reading:
 
 def _read_item(item: Mapping[str, Json]) -> list[Output]:
     """The outputs in one item: a message's text, a generated image, or a function call; reasoning is none."""
-    kind = item.get("type")
+    kind = find_text(item.get("type"), 60)
     if kind == "message":
         parts = [part.get("text") for part in list_objects(item.get("content"), "output.content")]
         found = find_text_output("".join(part for part in parts if isinstance(part, str)))
