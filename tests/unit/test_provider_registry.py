@@ -51,7 +51,7 @@ def test_extra_providers_join() -> None:
         ({"create": "GET /x"}, "create is 'POST /path'"),
         ({"create": "POST x"}, "create is 'POST /path'"),
         ({"query": None}, "query is 'GET /path'"),
-        ({"query": "POST /x"}, "query is 'GET /path'"),
+        ({"query": "PUT /x"}, "query is 'GET /path' (or POST)"),
         ({"mode": "sync"}, "a synchronous route has no query"),
         ({"callback_field": None, "callback_required": True}, "callback_required needs a callback_field"),
         ({"asset": ""}, "asset and source say"),

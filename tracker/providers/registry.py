@@ -28,7 +28,7 @@ PROVIDERS: tuple[Provider, ...] = (
 
 _NAME = re.compile(r"[a-z][a-z0-9-]*")
 _CREATE = re.compile(r"POST /\S+")
-_QUERY = re.compile(r"GET /\S+")
+_QUERY = re.compile(r"(GET|POST) /\S+")
 _METHODS = (
     "check_request",
     "create_request",
@@ -128,7 +128,7 @@ def _wrong_routes(provider: Provider) -> Iterable[str]:
         if not _CREATE.fullmatch(route.create):
             yield f"{where}: create is 'POST /path', not {route.create!r}"
         if route.mode == "task" and (route.query is None or not _QUERY.fullmatch(route.query)):
-            yield f"{where}: query is 'GET /path' for a route with tasks, not {route.query!r}"
+            yield f"{where}: query is 'GET /path' (or POST) for a route with tasks, not {route.query!r}"
         if route.mode == "sync" and route.query is not None:
             yield f"{where}: a synchronous route has no query"
         if route.callback_required and not route.callback_field:

@@ -1,0 +1,145 @@
+"""From the texts of provider files to providers, or to one line per mistake.
+
+Owns the wording ``FILE:LINE: key: what is wrong; how to mend it``. It must not open files, nor repeat a value: one
+may be a secret in the wrong place.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from tracker.errors import ConfigError
+from tracker.providers.base import Provider
+from tracker.providers.declared.lines import Path, find_lines, line_of, line_of_fault
+from tracker.providers.declared.reader import make_provider
+from tracker.providers.declared.tables import (
+    TASK_ID,
+    CallbackTable,
+    OutputTable,
+    ProviderTable,
+    RouteTable,
+    Table,
+    TaskTable,
+)
+
+SUFFIX = ".toml"
+"""Only files with this ending are read; an example is switched on by renaming it."""
+_EXAMPLES = "see the examples in config/providers.d"
+_NAME_LENGTH = 2
+
+
+def load_declared(files: Mapping[str, str]) -> tuple[Provider, ...]:
+    """Make the providers that TOML files define.
+
+    Args:
+        files: name of each file, as it is shown in messages, and its text. Names that do not end in ``.toml`` are
+            passed over.
+
+    Returns:
+        One provider per file, in the order of their names.
+
+    Raises:
+        ConfigError: one line per mistake of all files.
+    """
+    problems: list[str] = []
+    providers: list[Provider] = []
+    named: dict[str, str] = {}
+    for file in sorted(name for name in files if name.endswith(SUFFIX)):
+        text = files[file]
+        try:
+            data = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            words = str(error)
+            problems.append(f"{file}:{line_of_fault(words, text)}: this is no TOML: {words}; mend the line")
+            continue
+        lines = find_lines(text)
+        try:
+            table = ProviderTable.model_validate(data)
+        except ValidationError as error:
+            problems += _list_problems(error, file, lines)
+            continue
+        wrong = [*_list_rules(table)]
+        if table.name in named:
+            wrong.append((("name",), f"the name is taken by {named[table.name]}; choose another"))
+        named.setdefault(table.name, file)
+        if wrong:
+            problems += [_line(file, lines, path, words) for path, words in wrong]
+            continue
+        providers.append(make_provider(table))
+    if problems:
+        raise ConfigError(problems)
+    return tuple(providers)
+
+
+def _list_rules(table: ProviderTable) -> Iterable[tuple[Path, str]]:
+    """The mistakes that only show between several keys."""
+    for name, route in table.routes.items():
+        if TASK_ID not in f"{route.query}{route.query_parameters}{route.query_body}":
+            yield (
+                ("routes", name, "query"),
+                f"the task's id is nowhere in the query; write {TASK_ID} into it, or into query_parameters",
+            )
+    for index, output in enumerate(table.outputs):
+        if (output.url is None) == (output.text is None):
+            yield ("outputs", index), "an output stands at a url or is a text; set one of the two"
+    seen: set[str] = set()
+    for status in table.statuses:
+        if status.lower() in seen:
+            yield ("statuses", status), "is listed twice, and case makes no difference; remove one"
+        seen.add(status.lower())
+
+
+def _list_problems(error: ValidationError, file: str, lines: dict[Path, int]) -> list[str]:
+    found = []
+    for each in error.errors(include_url=False, include_input=False):
+        path = tuple(part for part in each["loc"] if part != "[key]")
+        found.append(_line(file, lines, path, _words(each["type"], each["msg"], path)))
+    return list(dict.fromkeys(found))
+
+
+def _line(file: str, lines: dict[Path, int], path: Path, words: str) -> str:
+    shown = ".".join(f"[{part + 1}]" if isinstance(part, int) else part for part in path).replace(".[", "[")
+    return f"{file}:{line_of(path, lines)}: {shown}: {words}"
+
+
+def _words(kind: str, message: str, path: Path) -> str:
+    match kind:
+        case "extra_forbidden":
+            return _unknown_key(path)
+        case "missing":
+            return f"is missing; add it, {_EXAMPLES}"
+        case "too_short" | "string_too_short":
+            return "is empty; give at least one entry"
+        case "string_pattern_mismatch":
+            return "is no address; write https://…"
+        case "model_type" | "dict_type":
+            return f"should be a table; {_EXAMPLES}"
+        case "list_type":
+            return 'should be a list; write ["…"]'
+        case "string_type":
+            return 'should be text; write it as "…"'
+        case _:
+            pass
+    words = message.removeprefix("Value error, ").replace("Input should", "should")
+    return words if ";" in words else f"{words[:1].lower()}{words[1:]}; {_EXAMPLES}"
+
+
+def _unknown_key(path: Path) -> str:
+    known = list(_table_at(path[:-1]).model_fields)
+    near = difflib.get_close_matches(str(path[-1]), known, 1, 0.5)
+    if near:
+        return f"unknown key; did you mean {near[0]}?"
+    return f"unknown key; remove it, known here are {', '.join(known)}"
+
+
+def _table_at(path: Path) -> type[Table]:
+    tables: dict[str | int, Any] = {"task": TaskTable, "callback": CallbackTable, "outputs": OutputTable}
+    if path[:1] == ("routes",) and len(path) == _NAME_LENGTH:
+        return RouteTable
+    table: type[Table] = tables.get(path[0], ProviderTable) if path else ProviderTable
+    return table
