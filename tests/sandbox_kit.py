@@ -124,6 +124,11 @@ async def receiving() -> AsyncIterator[Receiver]:
         await runner.cleanup()
 
 
+def lower(headers: Any) -> dict[str, str]:  # noqa: ANN401 - aiohttp's own
+    """Headers as a dict, names in lower case."""
+    return {name.lower(): value for name, value in headers.items()}
+
+
 async def until(check: Callable[[], object]) -> None:
     """Wait until `check` holds."""
 
