@@ -215,7 +215,8 @@ def _decide_submission(task: Task, observation: Observation, now: datetime) -> D
                 )
             if task.status.is_terminal:
                 return Decision(Outcome.STALE, task, "refused, after the task had ended")
-            return _end(replace(task, submit_state=SubmitState.REFUSED), observation, now, ())
+            refusal = replace(observation, reading=replace(reading, status=Status.FAILED))
+            return _end(replace(task, submit_state=SubmitState.REFUSED), refusal, now, ())
         case Submission.DEFERRED:
             if told or task.status.is_terminal:
                 return Decision(Outcome.STALE, task, "put off, after the task was known to be accepted or had ended")
