@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from tracker import __version__
+from tracker.catalogue import Catalogue
 from tracker.clock import Clock, SystemClock
 from tracker.domain.tokens import CallbackTokens
 from tracker.errors import ConfigError
@@ -91,6 +92,17 @@ class Tracker:
             self._clock,
             hooks_dir=config.hooks_path,
         )
+        self.catalogue = Catalogue(
+            store=self.store,
+            client=self._client,
+            clock=self._clock,
+            accounts=config.accounts.keys(),
+            configured={
+                f"models.{name}": model
+                for name, target in config.model_aliases().items()
+                for model in (target.id, *target.fallback)
+            },
+        )
         self._runner: web.AppRunner | None = None
         self.submitter: Submitter
         self.poller: Poller
@@ -122,6 +134,7 @@ class Tracker:
             urls=CallbackUrls(config.public_url, config.callbacks.placeholder_url),
             accounts=config.accounts.keys(),
             default_account=config.default_account,
+            aliases=config.model_aliases(),
             redact=self.redactor.json_text,
         )
         self.poller = Poller(
@@ -138,17 +151,19 @@ class Tracker:
             park_s=config.callbacks.park_s,
         )
         self.store.subscribe(self._wake_dispatcher)
-        self.poller.start()
-        self.dispatcher.start()
-        self._runner = web.AppRunner(
+        runner = web.AppRunner(
             make_app(self._services(tokens)),
             access_log=None,  # halves the callback rate; what matters is logged by the handlers
             keepalive_timeout=KEEP_ALIVE_S,
             shutdown_timeout=DRAIN_SENDS_S,
             handler_cancellation=False,
         )
-        await self._runner.setup()
-        await self._listen(self._runner)
+        await runner.setup()
+        self._runner = runner  # from here on there is something to stop
+        self.poller.start()
+        self.dispatcher.start()
+        self.catalogue.start()
+        await self._listen(runner)
         for line in config.missing_secrets():
             log.warning("config.secret_is_missing", what=line)
         for key in config.not_acted_on():
@@ -161,8 +176,10 @@ class Tracker:
         if self._runner is not None:
             for site in list(self._runner.sites):
                 await site.stop()
+            self.poller.halt()
             await self.submitter.drain(DRAIN_SENDS_S)
             await self._runner.cleanup()
+            await self.catalogue.stop()
             await self.poller.stop(DRAIN_POLLS_S)
             await self.dispatcher.stop(DRAIN_HOOKS_S)
         await self._client.close()
@@ -216,6 +233,8 @@ class Tracker:
             reconciler=self.reconciler,
             submitter=self.submitter,
             poller=self.poller,
+            catalogue=self.catalogue,
+            accounts=config.accounts.keys(),
             registry=self.registry,
             tokens=tokens,
             clock=self._clock,

@@ -11,13 +11,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from tracker.domain.ids import RANDOM_BYTES, make_task_id
+from tracker.domain.models import UnknownAliasError, fall_back, model_of, resolve_models, with_model
 from tracker.domain.observation import Observation, Reading, Source, Submission
 from tracker.domain.task import ExternalId, Reason, SubmitState, UpstreamError
 from tracker.domain.wire import payload_text
@@ -26,9 +27,10 @@ from tracker.logs import get_logger
 from tracker.store.protocol import NewTask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from tracker.clock import Clock
+    from tracker.domain.models import ModelTarget
     from tracker.domain.records import TaskRecord
     from tracker.domain.task import Task, TaskId
     from tracker.domain.tokens import CallbackTokens
@@ -99,6 +101,7 @@ class Submitter:
         urls: how callback URLs are made.
         accounts: the names of the configured accounts.
         default_account: the account of a task that names none; None when it must be named.
+        aliases: what ``@alias`` models stand for in this environment.
         redact: masks secrets in a payload before it is kept.
     """
 
@@ -114,6 +117,7 @@ class Submitter:
         urls: CallbackUrls,
         accounts: Collection[str],
         default_account: str | None,
+        aliases: Mapping[str, ModelTarget],
         redact: Callable[[bytes], str],
     ) -> None:
         self._store = store
@@ -125,8 +129,10 @@ class Submitter:
         self._urls = urls
         self._accounts = accounts
         self._default_account = default_account
+        self._aliases = aliases
         self._redact = redact
         self._sends: set[asyncio.Task[None]] = set()
+        self._draining = False
 
     async def submit(self, wanted: SubmitRequest) -> Submitted:
         """Record a new paid job, and send it unless its idempotency key is known.
@@ -140,16 +146,20 @@ class Submitter:
             SubmitInFlight: the key is known and its first attempt is not decided yet.
             StoreUnavailable: nothing was recorded, nothing was sent.
         """
+        if self._draining:
+            raise StoreUnavailable("the tracker is stopping")
         route, provider = self._route(wanted.route)
         account = self._account(wanted.account)
-        problems = provider.check_request(route, wanted.request)
+        request, fallbacks = self._resolve(wanted.request)
+        problems = provider.check_request(route, request)
         if problems:
             raise RequestInvalid(problems)
-        new = self._new_task(wanted, route, account)
+        digest = fingerprint(wanted, account)  # of what the user sent: an alias may come to mean another model
+        new = self._new_task(replace(wanted, request=request), route, account, fallbacks, digest)
         created = await self._store.create_task(new)
         if not created.is_new:
             return Submitted(created.record, is_new=False)
-        send = self._start(self.send(new.id))
+        send = self._start(new.id)
         if wanted.respond_async:
             return Submitted(created.record, is_new=True)
         await asyncio.shield(send)  # a client that goes away does not stop a send half-way
@@ -187,20 +197,36 @@ class Submitter:
         return Submitted(created.record, created.is_new)
 
     async def send(self, task_id: TaskId) -> None:
-        """Make one attempt to send a queued create; what comes of it is an observation.
+        """Make one attempt to send a create that was put off, or that a restart found queued.
 
-        Called for new tasks and, by the sweep, for those that were put off or that a restart found queued.
+        Returns when what came of it is on disk. Like the first attempt it may cost money, so whoever waits for it
+        cannot cut it off.
         """
-        record = await self._store.get_task(task_id)
-        route, provider = self._route(record.task.route)
-        request = self._wire_request(route, provider, record)
-        now = self._clock.now()
-        lease_s = request.answer_within_s + SEND_MARGIN_S
-        task = await self._store.mark_sending(task_id, now, now + timedelta(seconds=lease_s))
+        await asyncio.shield(self._start(task_id))
+
+    async def _attempt(self, task_id: TaskId) -> None:
+        """One attempt; what comes of it is an observation."""
+        if self._draining:
+            return  # it stays queued: surely not sent, and sent after the restart
+        try:
+            record = await self._store.get_task(task_id)
+            route, provider = self._route(record.task.route)
+            request = self._wire_request(route, provider, record)
+            now = self._clock.now()
+            lease_s = request.answer_within_s + SEND_MARGIN_S
+            task = await self._store.mark_sending(task_id, now, now + timedelta(seconds=lease_s))
+        except StoreUnavailable as error:
+            # It is recorded and surely not sent: whoever asked must not be told to send it anew. The sweep sends it.
+            log.warning("submit.not_begun", task=task_id, why=str(error))
+            return
         if task is None:
             return  # canceled, or another attempt has it
         reading, reply = await self._exchange(task, route, provider, request)
+        if reply is not None:
+            reading = fall_back(reading, task.model, record.fallbacks)
         await self._record(task, reading, reply)
+        if reading.next_model is not None:
+            await self._attempt(task_id)
 
     async def lost(self, task: Task) -> None:
         """Tell the state machine of a send whose process died: nobody knows whether it left."""
@@ -210,11 +236,14 @@ class Submitter:
         await self._record(task, reading, None)
 
     async def drain(self, within_s: float) -> None:
-        """Let sends that are under way come to their end; those that do not are ambiguous after a restart."""
-        if self._sends:
-            await asyncio.wait(self._sends, timeout=within_s)
-        for send in self._sends:
+        """Begin no send any more, and let those under way end; one that does not is ambiguous after a restart."""
+        self._draining = True
+        sends = set(self._sends)
+        if sends:
+            await asyncio.wait(sends, timeout=within_s)
+        for send in sends:
             send.cancel()
+        await asyncio.gather(*sends, return_exceptions=True)
 
     # -- parts ---------------------------------------------------------------------------------------------
 
@@ -236,9 +265,16 @@ class Submitter:
             )
         return account
 
-    def _new_task(self, wanted: SubmitRequest, route: Route, account: str) -> NewTask:
+    def _resolve(self, request: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+        try:
+            return resolve_models(request, self._aliases)
+        except UnknownAliasError as error:
+            raise RequestInvalid([FieldProblem(("request", "model"), str(error))]) from None
+
+    def _new_task(
+        self, wanted: SubmitRequest, route: Route, account: str, fallbacks: tuple[str, ...], digest: str
+    ) -> NewTask:
         now = self._clock.now()
-        model = wanted.request.get("model") or wanted.request.get("model_name")
         return NewTask(
             id=make_task_id(now, secrets.token_bytes(RANDOM_BYTES)),
             route=route.name,
@@ -249,10 +285,11 @@ class Submitter:
             due_at=now + timedelta(seconds=SEND_MARGIN_S),
             submit_state=SubmitState.QUEUED,
             request=orjson.dumps(wanted.request).decode(),
-            model=model if isinstance(model, str) else None,
+            model=model_of(wanted.request),
+            fallbacks=fallbacks,
             labels=wanted.labels,
             idempotency_key=wanted.idempotency_key,
-            fingerprint=fingerprint(wanted, account),
+            fingerprint=digest,
             expects_callback=self._urls.public_url is not None and _takes_callback(route, wanted.request),
         )
 
@@ -263,7 +300,7 @@ class Submitter:
             callback_url = f"{self._urls.public_url.rstrip('/')}/callbacks/{route.provider}/{token}"
         elif route.callback_required and _takes_callback(route, record.request):
             callback_url = self._urls.placeholder_url
-        return provider.create_request(route, record.request, callback_url)
+        return provider.create_request(route, with_model(record.request, record.task.model), callback_url)
 
     async def _exchange(
         self, task: Task, route: Route, provider: Provider, request: WireRequest
@@ -318,8 +355,8 @@ class Submitter:
             detail=reading.detail,
         )
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        send: asyncio.Task[None] = asyncio.create_task(work)
+    def _start(self, task_id: TaskId) -> asyncio.Task[None]:
+        send: asyncio.Task[None] = asyncio.create_task(self._attempt(task_id))
         self._sends.add(send)
         send.add_done_callback(self._sends.discard)
         return send

@@ -184,6 +184,14 @@ class Rig:
         return [(str(p), int(s), str(w), str(b)) for p, s, w, b in rows]
 
 
+class StandInCatalogue:
+    """Fetches nothing, and says so."""
+
+    async def sync(self, account: str) -> tuple[int, list[str]]:
+        """See `tracker.server.services.Syncs`."""
+        return 0, [f"openai: account {account} has no upstream here"]
+
+
 @asynccontextmanager
 async def running(path: Path, *, api_token: str | None = None, **overrides: Json) -> AsyncIterator[Rig]:
     """The surface behind a test client."""
@@ -198,6 +206,8 @@ async def running(path: Path, *, api_token: str | None = None, **overrides: Json
         reconciler=Reconciler(store, policy_of=lambda _provider: PollPolicy(), interval_of={}, draw=lambda: 0.5),
         submitter=submitter,
         poller=poller,
+        catalogue=StandInCatalogue(),
+        accounts=("default",),
         registry=Registry(),
         tokens=CallbackTokens(b"0123456789abcdef"),
         clock=clock,

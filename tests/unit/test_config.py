@@ -396,14 +396,11 @@ def test_hooks_take_one_name_or_several(tmp_path: Path) -> None:
 
 def test_what_is_not_acted_on_yet_is_listed(tmp_path: Path) -> None:
     """Sections of a later release are valid, and start-up can warn of them."""
-    text = (
-        'environment = "staging"\n[archive]\nenabled = true\n[models]\nvideo = "m"\n[poll.suno]\ntick_s = 2\n'
-        + HOOK.replace("finished", "archived")
+    text = '[archive]\nenabled = true\n[models]\nvideo = "m"\n[poll.suno]\ntick_s = 2\n' + HOOK.replace(
+        "finished", "archived"
     )
     assert load(tmp_path, text).not_acted_on() == [
-        "environment",
         "archive.enabled",
-        "models.video",
         "poll.suno.tick_s",
         "hooks[a].on: task.archived",
     ]

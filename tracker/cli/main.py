@@ -29,6 +29,7 @@ COMMANDS = {
     "poll": ("act", "poll", "Ask the upstream about a task now."),
     "cancel": ("act", "cancel", "Stop following a task."),
     "routes": ("look", "routes", "List the routes that tasks can be created on."),
+    "models": ("models", "models", "See which models an account can use."),
     "config": ("settings", "config", "Check, show or start the configuration."),
 }
 """Command -> module below `tracker.cli`, attribute, one-line help."""

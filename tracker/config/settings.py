@@ -37,9 +37,10 @@ from tracker.config.sections import (
     StoreSection,
 )
 from tracker.domain.backoff import PollPolicy
+from tracker.domain.models import ModelTarget
 from tracker.errors import ConfigError
 
-_LATER = ("environment", "providers_dir", "archive", "retention", "models")
+_LATER = ("providers_dir", "archive", "retention")
 """Top-level keys that are checked now and acted on by a later release."""
 
 
@@ -138,6 +139,11 @@ class Config(Section):
     def poll_policy(self, provider: str) -> PollPolicy:
         """The numbers of ``[poll]`` with those of ``[poll.<provider>]`` in their place."""
         return PollPolicy(**{key: self.poll.of(provider, key) for key in PollPolicy.__dataclass_fields__})
+
+    def model_aliases(self) -> dict[str, ModelTarget]:
+        """What ``@alias`` stands for in this environment: ``[models]`` with ``[models.<environment>]`` in its place."""
+        chosen = {**self.models.names, **self.models.environments.get(self.environment, {})}
+        return {name: ModelTarget(alias.id, alias.fallback) for name, alias in chosen.items()}
 
     def callback_rules(self, provider: str) -> ProviderCallbacks:
         """``[callbacks.<provider>]``, or its defaults."""

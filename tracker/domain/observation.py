@@ -75,6 +75,7 @@ class Reading:
         retry_after_s: seconds the upstream asked us to wait.
         expired_after_s: "unknown id" that means expired once the task is older than this many seconds.
         submission: for the answer to a create: what became of it.
+        next_model: for a create that was put off: send it for this model instead, see `tracker.domain.models`.
         detail: a short plain addition for the history, without secrets.
     """
 
@@ -91,6 +92,7 @@ class Reading:
     retry_after_s: float | None = None
     expired_after_s: float | None = None
     submission: Submission | None = None
+    next_model: str | None = None
     detail: str | None = None
 
 

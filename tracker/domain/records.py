@@ -37,13 +37,14 @@ class DeliveryStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TaskRecord:
-    """A task with what the rules do not need: its request, result and labels."""
+    """A task with what the rules do not need: its request, result and labels, and the models it may fall back on."""
 
     task: Task
     request: Json = None
     result: Json = None
     labels: Mapping[str, str] = field(default_factory=dict)
     idempotency_key: str | None = None
+    fallbacks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -221,10 +221,12 @@ def _decide_submission(task: Task, observation: Observation, now: datetime) -> D
             if told or task.status.is_terminal:
                 return Decision(Outcome.STALE, task, "put off, after the task was known to be accepted or had ended")
             wait = f", asked to wait {reading.retry_after_s:g} s" if reading.retry_after_s is not None else ""
+            if reading.next_model is not None:
+                wait = ""
             return Decision(
                 Outcome.APPLIED,
-                replace(task, submit_state=SubmitState.QUEUED),
-                f"not accepted ({reading.detail or _error_words(reading.error)}{wait}); it is sent again later",
+                replace(task, submit_state=SubmitState.QUEUED, model=reading.next_model or task.model),
+                f"not accepted ({reading.detail or _error_words(reading.error)}{wait}); it is sent again",
             )
         case Submission.AMBIGUOUS | None:
             if told or task.status.is_terminal:

@@ -182,6 +182,26 @@ class RouteList(Answer):
     items: list[RouteView]
 
 
+class ModelView(Answer):
+    """One model."""
+
+    id: str
+    family: str
+    display_name: str | None
+    type: str | None
+    created_at: str | None
+
+
+class ModelCatalogue(Answer):
+    """The models of an account, and how old the list is."""
+
+    account: str
+    synced_at: str | None
+    age_s: float | None
+    items: list[ModelView]
+    problems: list[str]
+
+
 class OpenAnswer(BaseModel):
     """An answer that may gain members."""
 

@@ -14,7 +14,7 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from tracker.domain.task import Reason, Status
-from tracker.server import models, submitting, system, tasks
+from tracker.server import catalogue, models, submitting, system, tasks
 from tracker.server.queries import DEFAULT_LIMIT, LABEL_PREFIX, MAX_LIMIT, MAX_WAIT_S
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ _TOO_MANY = HTTPStatus.TOO_MANY_REQUESTS
 _UNAVAILABLE = HTTPStatus.SERVICE_UNAVAILABLE
 
 _TEXT: Final = {"type": "string", "minLength": 1}
+_ACCOUNT: Final = Parameter("account", {"type": "string", "minLength": 1}, "An account; needed when there are several.")
 _MOMENT: Final = {"type": "string", "format": "date-time"}
 _FILTERS: Final = (
     Parameter("status", {"type": "string", "enum": [status.value for status in Status]}, "Where it stands."),
@@ -211,6 +212,28 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         system.list_routes,
         {_OK: models.RouteList},
         (_WRONG,),
+        tag="system",
+    ),
+    Operation(
+        "GET",
+        "/v1/models",
+        "list_models",
+        "The models that an account can use, as they were last fetched",
+        catalogue.list_models,
+        {_OK: models.ModelCatalogue},
+        (_WRONG,),
+        parameters=(_ACCOUNT,),
+        tag="system",
+    ),
+    Operation(
+        "POST",
+        "/v1/models/sync",
+        "sync_models",
+        "Fetch an account's lists of models now",
+        catalogue.sync_models,
+        {_OK: models.ModelCatalogue},
+        (_WRONG, _UNAVAILABLE),
+        parameters=(_ACCOUNT,),
         tag="system",
     ),
     Operation(

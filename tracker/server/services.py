@@ -6,7 +6,7 @@ Owns the protocols that name those needs. Must not hold state or build anything:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -51,6 +51,14 @@ class Polls(Protocol):
         ...
 
 
+class Syncs(Protocol):
+    """Fetches lists of models; see `tracker.catalogue.Catalogue`."""
+
+    async def sync(self, account: str) -> tuple[int, list[str]]:
+        """Fetch an account's lists now: how many models there are, and what could not be fetched."""
+        ...
+
+
 class RouteBook(Protocol):
     """The known providers; see `tracker.providers.registry.Registry`."""
 
@@ -89,6 +97,7 @@ class Services:
     """Everything the handlers call.
 
     Attributes:
+        accounts: the names of the configured accounts.
         redact: masks secrets in a JSON body before it is kept.
         api_token: the token that the API wants; None leaves it open to this machine.
         health: for ``/readyz``.
@@ -103,6 +112,8 @@ class Services:
     reconciler: Reconciler
     submitter: Submits
     poller: Polls
+    catalogue: Syncs
+    accounts: Collection[str]
     registry: RouteBook
     tokens: CallbackTokens
     clock: Clock

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tracker.domain.judge import Step
+    from tracker.domain.models import Model, ModelList
     from tracker.domain.observation import Observation
     from tracker.domain.records import DeliveryRecord, DeliveryStatus, EventRecord, TaskRecord
     from tracker.domain.task import ExternalId, SubmitState, Task, TaskId
@@ -39,6 +40,7 @@ class NewTask:
         idempotency_key: chosen by the user; unique among all tasks.
         fingerprint: digest of everything that makes the payload; compared when the key comes again.
         due_at: when it is first acted upon.
+        fallbacks: models to try when the first is surely not accepted.
     """
 
     id: TaskId
@@ -56,6 +58,7 @@ class NewTask:
     idempotency_key: str | None = None
     fingerprint: str | None = None
     expects_callback: bool = False
+    fallbacks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +236,10 @@ class Reader(Protocol):
         """
         ...
 
+    async def list_models(self, account: str) -> ModelList:
+        """The models of an account as they were last fetched."""
+        ...
+
     async def stats(self, now: datetime) -> dict[str, Json]:
         """Counts by status, provider and reason; queue depths; the oldest due poll."""
         ...
@@ -315,6 +322,10 @@ class Store(Reader, Protocol):
 
     async def claim_due(self, lane: Lane, limit: int, now: datetime, lease_until: datetime) -> list[Task]:
         """Take up to ``limit`` due tasks of a lane, longest waiting first; they fall due again at the lease's end."""
+        ...
+
+    async def replace_models(self, account: str, family: str, models: Sequence[Model], now: datetime) -> None:
+        """Keep a family's list of an account's models in place of the one before."""
         ...
 
     # -- callbacks that belong to nobody ---------------------------------------------------------------------

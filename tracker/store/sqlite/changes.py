@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import orjson
+
 from tracker.domain.frozen import replace
 from tracker.domain.messages import user_message
 from tracker.domain.records import TaskRecord
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from tracker.domain.models import Model
     from tracker.domain.task import ExternalId
 
 MAX_PARKED = 10_000
@@ -137,7 +140,10 @@ def _insert_task(db: sqlite3.Connection, task: Task, new: NewTask) -> None:
         ),
     )
     if new.request is not None:
-        db.execute("INSERT INTO requests (task_id, body) VALUES (?, ?)", (task.id, new.request))
+        fallbacks = orjson.dumps(new.fallbacks).decode() if new.fallbacks else None
+        db.execute(
+            "INSERT INTO requests (task_id, body, fallbacks) VALUES (?, ?, ?)", (task.id, new.request, fallbacks)
+        )
     db.executemany(
         "INSERT INTO labels (task_id, name, value) VALUES (?, ?, ?)",
         [(task.id, name, value) for name, value in new.labels.items()],
@@ -198,6 +204,21 @@ def _park(db: sqlite3.Connection, provider: str, external_id: ExternalId, payloa
         (provider, external_id, to_ms(now), None if payload is None else payload[:MAX_REJECTED_CHARS]),
     )
     db.execute("DELETE FROM parked WHERE id <= (SELECT max(id) FROM parked) - ?", (MAX_PARKED,))
+
+
+def replace_models(db: sqlite3.Connection, account: str, family: str, models: Sequence[Model], now: datetime) -> None:
+    """Keep a family's list of an account's models in place of the one before."""
+    db.execute("DELETE FROM models WHERE account = ? AND family = ?", (account, family))
+    db.executemany(
+        "INSERT INTO models (account, family, id, display_name, type, created_at) VALUES (?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT DO NOTHING",
+        [(account, family, model.id, model.display_name, model.type, model.created_at) for model in models],
+    )
+    db.execute(
+        "INSERT INTO model_lists (account, family, synced_at) VALUES (?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET synced_at = excluded.synced_at",
+        (account, family, to_ms(now)),
+    )
 
 
 def forget_parked(db: sqlite3.Connection, before: datetime) -> int:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from tracker.domain.models import Model
     from tracker.domain.observation import Observation
     from tracker.domain.records import DeliveryRecord
     from tracker.domain.task import ExternalId, Task, TaskId
@@ -145,6 +146,10 @@ class SqliteStore(SqliteReader):
     async def claim_due(self, lane: Lane, limit: int, now: datetime, lease_until: datetime) -> list[Task]:
         """See the protocol."""
         return await self._write(lambda db: changes.claim_due(db, lane, limit, now, lease_until))
+
+    async def replace_models(self, account: str, family: str, models: Sequence[Model], now: datetime) -> None:
+        """See the protocol."""
+        await self._write(lambda db: changes.replace_models(db, account, family, models, now))
 
     async def keep_rejected(self, *, provider: str, http_status: int, why: str, body: str, now: datetime) -> None:
         """See the protocol."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiosqlite
 
+from tracker.domain.models import Model, ModelList
 from tracker.domain.records import iso
 from tracker.errors import StoreUnavailable, TaskNotFound
 from tracker.store.protocol import Lane, Page, TaskFilter
@@ -159,6 +160,15 @@ class SqliteReader:
         """When the next delivery of one of these hooks falls due; one that waits for an earlier one does not count."""
         moments = [await self._rows(_NEXT_DELIVERY, (hook,)) for hook in hooks]
         return from_ms(min((rows[0][0] for rows in moments if rows), default=None))
+
+    async def list_models(self, account: str) -> ModelList:
+        """The models of an account as they were last fetched."""
+        rows = await self._rows(
+            "SELECT id, family, display_name, type, created_at FROM models WHERE account = ? ORDER BY family, id",
+            (account,),
+        )
+        ((synced_at,),) = await self._rows("SELECT min(synced_at) FROM model_lists WHERE account = ?", (account,))
+        return ModelList(tuple(Model(*row) for row in rows), from_ms(synced_at))
 
     async def stats(self, now: datetime) -> dict[str, Any]:
         """Counts by status, provider and reason; queue depths; the oldest due poll."""

@@ -45,7 +45,7 @@ RECORD_COLUMNS = (
     + ", (SELECT body FROM requests WHERE task_id = tasks.id)"
     + ", (SELECT payload FROM events WHERE seq = tasks.result_seq)"
     + ", (SELECT json_group_object(name, value) FROM labels WHERE task_id = tasks.id)"
-    + ", idempotency_key"
+    + ", idempotency_key, (SELECT fallbacks FROM requests WHERE task_id = tasks.id)"
 )
 
 EVENT_COLUMNS = "seq, task_id, at, source, stage, outcome, from_status, to_status, detail, payload"
@@ -110,6 +110,7 @@ def reading_text(reading: Reading) -> str:
         "retry_after_s": reading.retry_after_s,
         "expired_after_s": reading.expired_after_s,
         "submission": reading.submission,
+        "next_model": reading.next_model,
         "detail": reading.detail,
     }
     if reading.error is not None:
@@ -175,6 +176,7 @@ def _as_it_is(value: T) -> T:
 # How each changing attribute of a task is stored; an error takes three columns, see `_encoded`.
 _STORED: dict[str, Callable[[Any], Any]] = {
     "external_id": _as_it_is,
+    "model": _as_it_is,
     "status": _word,
     "stage": _word,
     "progress": _as_it_is,
@@ -262,7 +264,7 @@ def task_at_snapshot(task: Task, snapshot: str) -> Task:
         task.account,
         task.asset,
         kept("external_id"),
-        task.model,
+        kept("model"),
         kept("status"),
         kept("stage"),
         kept("progress"),
@@ -282,13 +284,14 @@ def task_at_snapshot(task: Task, snapshot: str) -> Task:
 
 def record_from(row: Row) -> TaskRecord:
     """A task with everything around it from a row of `RECORD_COLUMNS`."""
-    request, result, labels, key = row[TASK_WIDTH : TASK_WIDTH + 4]
+    request, result, labels, key, fallbacks = row[TASK_WIDTH : TASK_WIDTH + 5]
     return TaskRecord(
         task=task_from(row),
         request=None if request is None else orjson.loads(request),
         result=None if result is None else orjson.loads(result),
         labels=orjson.loads(labels),
         idempotency_key=key,
+        fallbacks=() if fallbacks is None else tuple(orjson.loads(fallbacks)),
     )
 
 

@@ -57,8 +57,9 @@ CREATE INDEX tasks_status ON tasks (status, id);
 
 -- Requests are kept apart: they may be large, and a task's row is rewritten often.
 CREATE TABLE requests (
-    task_id TEXT NOT NULL PRIMARY KEY REFERENCES tasks (id) ON DELETE CASCADE,
-    body    TEXT NOT NULL
+    task_id   TEXT NOT NULL PRIMARY KEY REFERENCES tasks (id) ON DELETE CASCADE,
+    body      TEXT NOT NULL,
+    fallbacks TEXT                            -- models to try when the first is refused, a JSON array
 ) STRICT;
 
 CREATE TABLE labels (
@@ -115,6 +116,24 @@ CREATE TABLE cursors (
     seq  INTEGER NOT NULL
 ) STRICT;
 INSERT INTO cursors (name, seq) VALUES ('deliveries', 0);
+
+-- The models that each account can use, as the upstream last listed them.
+CREATE TABLE models (
+    account      TEXT    NOT NULL,
+    family       TEXT    NOT NULL,
+    id           TEXT    NOT NULL,
+    display_name TEXT,
+    type         TEXT,
+    created_at   TEXT,                        -- as the upstream writes it
+    PRIMARY KEY (account, family, id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE model_lists (
+    account   TEXT    NOT NULL,
+    family    TEXT    NOT NULL,
+    synced_at INTEGER NOT NULL,
+    PRIMARY KEY (account, family)
+) STRICT, WITHOUT ROWID;
 
 -- Callbacks without a token for tasks that are not known yet.
 CREATE TABLE parked (

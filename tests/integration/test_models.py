@@ -1,0 +1,146 @@
+"""Models end to end: aliases, fallbacks, and the cached catalogue, against the sandbox."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from tracker.app import Tracker
+from tracker.config import load_config
+from tracker.sandbox import DEFAULT_KEY, Sandbox
+
+CONFIG = """
+environment = "staging"
+[server]
+listen = "127.0.0.1:0"
+[store]
+path = "{directory}/tracker.db"
+[accounts.default]
+base_url = "{gateway}"
+api_key_env = "KEY"
+[log]
+level = "error"
+[models]
+video = "nobody-has-this-model"
+[models.staging]
+video = {{ id = "wan-first", fallback = ["wan-second", "wan-third"] }}
+"""
+
+
+@asynccontextmanager
+async def running(directory: Path, gateway: str) -> AsyncIterator[aiohttp.ClientSession]:
+    """A daemon on a gateway, and a client for it."""
+    file = directory / "tracker.toml"
+    file.write_text(CONFIG.format(directory=directory, gateway=gateway))
+    tracker = Tracker(load_config(file, {"KEY": DEFAULT_KEY}), {})
+    await tracker.start()
+    try:
+        async with aiohttp.ClientSession(tracker.url) as client:
+            yield client
+    finally:
+        await tracker.stop()
+
+
+@asynccontextmanager
+async def gateway_answering(answers: list[tuple[int, Any]]) -> AsyncIterator[tuple[str, list[Any]]]:
+    """An upstream that answers creates in turn; its base URL and the bodies that it got."""
+    bodies: list[Any] = []
+
+    async def create(request: web.Request) -> web.Response:
+        bodies.append(await request.json())
+        status, body = answers[len(bodies) - 1]
+        return web.json_response(body, status=status)
+
+    app = web.Application()
+    app.router.add_post("/dashscope/v1/services/aigc/video-generation/video-synthesis", create)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}", bodies
+    finally:
+        await runner.cleanup()
+
+
+def order(model: str) -> dict[str, Any]:
+    """A submit for a video."""
+    return {"route": "dashscope.video", "request": {"model": model, "input": {"prompt": "a kite"}}}
+
+
+async def test_a_fallback_is_tried_when_the_first_model_was_surely_not_accepted(tmp_path: Path) -> None:
+    """Two refused models, the third accepted: one task, and its history says so."""
+    answers = [
+        (404, {"code": "ModelNotFound", "message": "no such model", "request_id": "r"}),
+        (403, {"code": "AccessDenied", "message": "not in your plan", "request_id": "r"}),
+        (200, {"output": {"task_id": "t-1", "task_status": "PENDING"}, "request_id": "r"}),
+    ]
+    async with gateway_answering(answers) as (gateway, bodies), running(tmp_path, gateway) as client:
+        async with client.post("/v1/tasks", json=order("@video")) as answer:
+            task = await answer.json()
+            assert answer.status == 201
+        async with client.get(f"/v1/tasks/{task['id']}/events") as answer:
+            details = [event["detail"] for event in (await answer.json())["items"]]
+    assert [body["model"] for body in bodies] == ["wan-first", "wan-second", "wan-third"]
+    assert (task["status"], task["external_id"], task["model"]) == ("PENDING", "t-1", "wan-third")
+    assert "wan-first was refused (invalid_request ModelNotFound); trying wan-second instead" in details[0]
+    assert "wan-second was refused (entitlement AccessDenied); trying wan-third instead" in details[1]
+
+
+async def test_no_fallback_after_an_answer_that_may_have_been_paid(tmp_path: Path) -> None:
+    """An unreadable answer is ambiguous: no second model, whatever the configuration offers."""
+    async with (
+        gateway_answering([(200, "hello")]) as (gateway, bodies),
+        running(tmp_path, gateway) as client,
+        client.post("/v1/tasks", json=order("@video")) as answer,
+    ):
+        task = await answer.json()
+    assert len(bodies) == 1
+    assert (task["status"], task["reason"]) == ("FAILED", "submit_unknown")
+
+
+async def test_no_fallback_for_a_request_that_breaks_the_rules(tmp_path: Path) -> None:
+    """What the content rules refuse is not tried with another model."""
+    refusal = (400, {"code": "DataInspectionFailed", "message": "inappropriate", "request_id": "r"})
+    async with (
+        gateway_answering([refusal]) as (gateway, bodies),
+        running(tmp_path, gateway) as client,
+        client.post("/v1/tasks", json=order("@video")) as answer,
+    ):
+        task = await answer.json()
+    assert len(bodies) == 1
+    assert (task["status"], task["reason"]) == ("FAILED", "policy_rejected")
+
+
+async def test_an_unknown_alias_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    """422 before anything is recorded or sent."""
+    async with (
+        gateway_answering([]) as (gateway, bodies),
+        running(tmp_path, gateway) as client,
+        client.post("/v1/tasks", json=order("@film")) as answer,
+    ):
+        problem = await answer.json()
+        assert answer.status == 422
+    assert bodies == []
+    assert problem["errors"] == [
+        {"loc": ["request", "model"], "msg": "no alias '@film' in this environment; known: @video"}
+    ]
+
+
+async def test_the_catalogue_is_fetched_cached_and_shown_with_its_age(tmp_path: Path) -> None:
+    """Both lists of the sandbox are kept; a configured model that is in none is named."""
+    async with Sandbox() as sandbox, running(tmp_path, sandbox.base_url) as client:
+        async with client.post("/v1/models/sync") as answer:
+            synced = await answer.json()
+        assert synced["problems"] == []
+        async with client.get("/v1/models?account=default") as answer:
+            kept = await answer.json()
+        assert kept["items"] == synced["items"] != []
+        assert {item["family"] for item in kept["items"]} == {"openai", "anthropic"}
+        assert 0 <= kept["age_s"] < 60
+        async with client.get("/v1/models?account=nobody") as answer:
+            assert answer.status == 422

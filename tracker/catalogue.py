@@ -1,0 +1,137 @@
+"""The models that each account can use: fetched from the upstream, cached with their age, refreshed on a schedule.
+
+Owns the refreshing. Must not keep anything itself (the store does), nor refuse a task: a model that is not in the
+list is a warning, for lists are often behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from tracker.errors import NotSent, PayloadInvalid, StoreUnavailable, Unanswered
+from tracker.logs import get_logger
+from tracker.providers.catalogue import LISTS, models_request, read_models
+
+if TYPE_CHECKING:
+    from tracker.clock import Clock
+    from tracker.domain.models import Model
+    from tracker.store.protocol import Store
+    from tracker.upstream.client import UpstreamClient
+
+log = get_logger(__name__)
+
+REFRESH_S = 86_400.0
+RETRY_S = 600.0
+MAX_PAGES = 50
+
+
+class Catalogue:
+    """Keeps the lists of models fresh.
+
+    Args:
+        store: where the lists are kept.
+        client: the way to the upstreams.
+        clock: what time it is.
+        accounts: names of the accounts.
+        configured: the models that the configuration names, each with the key that names it.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        client: UpstreamClient,
+        clock: Clock,
+        accounts: Collection[str],
+        configured: Mapping[str, str],
+    ) -> None:
+        self._store = store
+        self._client = client
+        self._clock = clock
+        self._accounts = accounts
+        self._configured = configured
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to refresh, at once where a list is old or missing."""
+        self._task = asyncio.create_task(self._run(), name="model catalogue")
+
+    async def stop(self) -> None:
+        """Stop; a list that is being fetched is left as it was."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def sync(self, account: str) -> tuple[int, list[str]]:
+        """Fetch an account's lists now.
+
+        Args:
+            account: its name.
+
+        Returns:
+            How many models there are, and one line for each list that could not be fetched; the models of that
+            list stay as they were.
+
+        Raises:
+            StoreUnavailable: the lists could not be kept.
+        """
+        problems: list[str] = []
+        for family in LISTS:
+            try:
+                models = await self._fetch(account, family)
+            except (NotSent, Unanswered, PayloadInvalid) as error:
+                problems.append(f"{family}: {error}")
+                continue
+            await self._store.replace_models(account, family, models, self._clock.now())
+        kept = await self._store.list_models(account)
+        log.info("models.synced", account=account, count=len(kept.models), problems=problems)
+        return len(kept.models), problems
+
+    async def missing(self) -> list[str]:
+        """Configured models that are in no account's list; one line each. Nothing while no list was fetched yet."""
+        known: set[str] = set()
+        for account in self._accounts:
+            known |= {model.id for model in (await self._store.list_models(account)).models}
+        if not known:
+            return []
+        return [
+            f"{key}: model {model!r} is not in the catalogue of any account; check its name with `tracker models list`"
+            for key, model in self._configured.items()
+            if model not in known
+        ]
+
+    async def _fetch(self, account: str, family: str) -> list[Model]:
+        models: list[Model] = []
+        after: str | None = None
+        for _ in range(MAX_PAGES):
+            page = read_models(family, await self._client.fetch(account, models_request(family, after)))
+            models += page.models
+            if page.next_after is None or page.next_after == after:
+                break
+            after = page.next_after
+        return models
+
+    async def _run(self) -> None:
+        while True:
+            wait_s = REFRESH_S
+            for account in self._accounts:
+                wait_s = min(wait_s, await self._refresh(account))
+            await asyncio.sleep(wait_s)
+
+    async def _refresh(self, account: str) -> float:
+        """Refresh one account's lists when they are old; seconds until they should be looked at again."""
+        try:
+            kept = await self._store.list_models(account)
+            now = self._clock.now()
+            if kept.synced_at is not None and (now - kept.synced_at) < timedelta(seconds=REFRESH_S):
+                return max(RETRY_S, REFRESH_S - (now - kept.synced_at).total_seconds())
+            _, problems = await self.sync(account)
+            for line in await self.missing():
+                log.warning("models.configured_one_is_missing", what=line)
+        except StoreUnavailable as error:
+            log.warning("models.not_kept", account=account, why=str(error))
+            return RETRY_S
+        return RETRY_S if len(problems) == len(LISTS) else REFRESH_S

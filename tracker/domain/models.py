@@ -1,0 +1,143 @@
+"""Which model a request asks for: aliases such as ``@video``, and others to try when the first is not to be had.
+
+A fallback is tried only when the model before it was surely not accepted, so that no job is ever paid twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from tracker.domain.observation import Reading, Submission
+from tracker.domain.task import Reason
+
+MODEL_FIELDS = ("model", "model_name")
+"""Where requests name their model. Source: contracts of the families; Kling wants ``model_name`` and recommends
+``model`` beside it, https://anyint.ai/docs/api-reference/kling-video (read 2026-11)."""
+
+_ELSEWHERE = frozenset({Reason.ENTITLEMENT, Reason.QUOTA_EXHAUSTED, Reason.RATE_LIMITED, Reason.UPSTREAM_UNAVAILABLE})
+"""Refusals that another model may not meet."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelTarget:
+    """What an alias stands for.
+
+    Attributes:
+        id: the model.
+        fallback: models to try after it, in order.
+    """
+
+    id: str
+    fallback: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One model that an account can use.
+
+    Attributes:
+        family: which list it stands in.
+        created_at: as the upstream writes it.
+    """
+
+    id: str
+    family: str
+    display_name: str | None = None
+    type: str | None = None
+    created_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelList:
+    """The models of an account as they were last fetched.
+
+    Attributes:
+        synced_at: when the oldest of its lists was fetched; None when none was.
+    """
+
+    models: tuple[Model, ...]
+    synced_at: datetime | None
+
+
+class UnknownAliasError(Exception):
+    """A request names an alias that the environment does not have."""
+
+
+def resolve_models(
+    request: Mapping[str, Any], aliases: Mapping[str, ModelTarget]
+) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """Put models in the place of aliases.
+
+    Args:
+        request: the provider body; not changed.
+        aliases: what each alias of the environment stands for, without its ``@``.
+
+    Returns:
+        The body with models, and the fallbacks of the alias that it named, if any.
+
+    Raises:
+        UnknownAliasError: an alias is not among them; the message names it and those there are.
+    """
+    resolved = dict(request)
+    fallbacks: tuple[str, ...] = ()
+    for name in MODEL_FIELDS:
+        value = request.get(name)
+        if not isinstance(value, str) or not value.startswith("@"):
+            continue
+        target = aliases.get(value[1:])
+        if target is None:
+            known = ", ".join(f"@{alias}" for alias in sorted(aliases)) or "none"
+            raise UnknownAliasError(f"no alias {value!r} in this environment; known: {known}")
+        resolved[name] = target.id
+        fallbacks = target.fallback
+    return resolved, fallbacks
+
+
+def model_of(request: Mapping[str, Any]) -> str | None:
+    """The model that a request names, None when it names none."""
+    return next((value for name in MODEL_FIELDS if isinstance(value := request.get(name), str)), None)
+
+
+def with_model(request: Mapping[str, Any], model: str | None) -> Mapping[str, Any]:
+    """The same request for another model."""
+    if model is None or model == model_of(request):
+        return request
+    return {**request, **{name: model for name in MODEL_FIELDS if isinstance(request.get(name), str)}}
+
+
+def fall_back(reading: Reading, model: str | None, fallbacks: tuple[str, ...]) -> Reading:
+    """Turn the refusal of one model into another attempt with the next.
+
+    Args:
+        reading: what the upstream answered to the create.
+        model: the model that was asked for.
+        fallbacks: the models to try after the first, in order.
+
+    Returns:
+        The reading as it was, or one that has the create sent again at once with the next model.
+    """
+    tried = fallbacks.index(model) + 1 if model in fallbacks else 0
+    if tried >= len(fallbacks) or not _may_help(reading):
+        return reading
+    code = reading.error.code if reading.error else None
+    words = " ".join(part for part in (reading.reason or "not accepted", code) if part)
+    return Reading(
+        submission=Submission.DEFERRED,
+        reason=reading.reason,
+        error=reading.error,
+        retry_after_s=0.0,
+        next_model=fallbacks[tried],
+        detail=f"model {model} was refused ({words}); trying {fallbacks[tried]} instead",
+    )
+
+
+def _may_help(reading: Reading) -> bool:
+    if reading.submission not in {Submission.REFUSED, Submission.DEFERRED}:
+        return False
+    code = (reading.error.code or "") if reading.error else ""
+    # a model that is not there is told as a wrong request: ModelNotFound, model_not_found, Kling 1203
+    unknown_model = "model" in code.lower() or code == "1203"
+    return reading.reason in _ELSEWHERE or (reading.reason is Reason.INVALID_REQUEST and unknown_model)
