@@ -1,0 +1,297 @@
+"""The real store under random life: repeated, interleaved, cut off and restarted, and checked at each step."""
+
+import asyncio
+import shutil
+import tempfile
+from collections import defaultdict
+from collections.abc import Coroutine
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from tests.factories import make_cancel, make_new_task, make_observation, make_output, make_registration, make_task_name
+from tests.property.invariants import check_change, check_history
+from tests.store_kit import Rig
+from tracker.domain.backoff import PollPolicy
+from tracker.domain.observation import Observation, Source, Submission, Trouble
+from tracker.domain.records import DeliveryStatus
+from tracker.domain.task import ExternalId, Stage, Status, Task, TaskId
+from tracker.domain.transitions import Outcome
+from tracker.store.protocol import Announcement, AttemptResult, DeliveryJob
+
+T = TypeVar("T")
+
+POLICY = PollPolicy(deadline_s=300, missing_output_grace_s=30, not_found_grace_s=60, submit_retry_s=90)
+HOOKS = ("publish", "notify")
+TASKS = st.integers(1, 4)
+FINAL = {DeliveryStatus.SUCCEEDED, DeliveryStatus.FAILED, DeliveryStatus.DEAD}
+
+
+def say(status: Status | None = None, *, source: Source = Source.CALLBACK, **fields: Any) -> Observation:  # noqa: ANN401
+    """An observation whose task and time are filled in when it is heard."""
+    return make_observation(status, source=source, **fields)
+
+
+WORDS = (
+    say(Status.RUNNING, stage=Stage.TEXT, progress=30),
+    say(Status.RUNNING, stage=Stage.FIRST, progress=60, outputs=(make_output(),)),
+    say(Status.SUCCEEDED, stage=Stage.COMPLETE, outputs=(make_output(), make_output(1))),
+    say(Status.SUCCEEDED, outputs=()),
+    say(Status.FAILED),
+    say(Status.SUCCEEDED, believed=False),
+    say(Status.SUCCEEDED, external_id="somebody-elses"),
+    say(trouble=Trouble.UNKNOWN_STATUS, upstream_status="DREAMING"),
+    say(Status.PENDING, source=Source.POLL),
+    say(Status.RUNNING, source=Source.POLL, progress=40),
+    say(Status.SUCCEEDED, source=Source.POLL),
+    say(Status.FAILED, source=Source.POLL),
+    say(source=Source.POLL, trouble=Trouble.UNAVAILABLE),
+    say(source=Source.POLL, trouble=Trouble.NOT_FOUND),
+    *(say(source=Source.SUBMIT, submission=submission, attempt=1) for submission in Submission),
+    say(source=Source.SUBMIT, submission=Submission.DEFERRED, attempt=2, retry_after_s=1.0),
+    say(source=Source.CLOCK),
+    make_cancel(),
+)
+
+
+class TrackerLife(RuleBasedStateMachine):
+    """Four tasks, two hooks, one store."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.Runner()
+        self.folder = Path(tempfile.mkdtemp(prefix="tracker-life-"))
+        self.rig = Rig(self.folder / "0" / "t.db", policy=POLICY)
+        self.known: dict[TaskId, Task] = {}
+        self.claimed: list[DeliveryJob] = []
+        self.final: dict[str, DeliveryStatus] = {}
+        self.lives = 1
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a call of the store to its end."""
+        return self.loop.run(work)
+
+    @initialize()
+    def begin(self) -> None:
+        """Two songs to be sent, one of them without a callback, and two that were created elsewhere."""
+        self.run(self.rig.store.open())
+        for new in (
+            make_new_task(1),
+            make_new_task(2, expects_callback=False),
+            make_registration(3, "up-3"),
+            make_registration(4, "up-4", expects_callback=True),
+        ):
+            self.known[new.id] = self.run(self.rig.store.create_task(new)).record.task
+
+    def addressed(self, n: int, word: Observation) -> Observation:
+        """The same words about the n-th task, now, with the id that the upstream gave it."""
+        reading = word.reading
+        if word.source is Source.CALLBACK and reading.external_id is None and n != 2:
+            reading = replace(reading, external_id=ExternalId(f"up-{n}"))
+        if reading.submission is Submission.ACCEPTED:
+            reading = replace(reading, external_id=ExternalId(f"up-{n}"))
+        return replace(word, task_id=make_task_name(n), observed_at=self.rig.clock.now(), reading=reading)
+
+    # -- what may be heard ---------------------------------------------------------------------------------
+
+    @rule(n=TASKS, word=st.sampled_from(WORDS))
+    def hear(self, n: int, word: Observation) -> None:
+        """Anything, once."""
+        applied = self.run(self.rig.hear(self.addressed(n, word)))
+        assert applied.task.version > self.known[make_task_name(n)].version
+
+    @rule(n=TASKS, word=st.sampled_from(WORDS))
+    def hear_twice(self, n: int, word: Observation) -> None:
+        """A callback repeated is a duplicate, or what was a success is one already."""
+        first = self.run(self.rig.hear(self.addressed(n, word)))
+        again = self.run(self.rig.hear(self.addressed(n, word)))
+        if word.source is Source.CALLBACK:
+            assert again.outcome is Outcome.DUPLICATE
+            assert not again.announced or not first.task.status.is_terminal
+
+    @rule(heard=st.lists(st.tuples(TASKS, st.sampled_from(WORDS)), min_size=2, max_size=8))
+    def hear_at_once(self, heard: list[tuple[int, Observation]]) -> None:
+        """Many in one transaction."""
+
+        async def all_at_once() -> None:
+            await asyncio.gather(*(self.rig.hear(self.addressed(n, word)) for n, word in heard))
+
+        self.run(all_at_once())
+
+    @rule(n=TASKS)
+    def send(self, n: int) -> None:
+        """Mark that the create goes out; it does so only from the queue."""
+        now = self.rig.clock.now()
+        before = self.known[make_task_name(n)]
+        marked = self.run(self.rig.store.mark_sending(before.id, now, now + timedelta(seconds=60)))
+        assert (marked is not None) == (before.submit_state == "queued" and before.status is Status.PENDING)
+
+    @rule(n=TASKS, known=st.booleans())
+    def nudge(self, n: int, known: bool) -> None:
+        """A callback without a token, for a task or for nobody yet."""
+        name = ExternalId(f"up-{n}" if known else "up-unknown")
+        nudged = self.run(self.rig.store.nudge("suno", [name], "{}", self.rig.clock.now()))
+        assert nudged.known == any(task.external_id == name for task in self.known.values())
+
+    @rule(seconds=st.sampled_from([0.001, 2.0, 35.0, 100.0, 400.0]))
+    def wait(self, seconds: float) -> None:
+        """Time passes."""
+        self.rig.clock.advance(seconds)
+
+    @rule(limit=st.integers(1, 3))
+    def sweep(self, limit: int) -> None:
+        """Claim what is due and never answer: the lease brings it back."""
+        now = self.rig.clock.now()
+        for lane in self.run(self.rig.store.list_lanes(now)):
+            claimed = self.run(self.rig.store.claim_due(lane, limit, now, now + timedelta(seconds=40)))
+            assert claimed
+            assert all(task.due_at is not None and task.due_at <= now for task in claimed)
+            again = self.run(self.rig.store.claim_due(lane, 9, now, now + timedelta(seconds=40)))
+            assert not {task.id for task in claimed} & {task.id for task in again}
+
+    # -- hooks ---------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def match(announcement: Announcement) -> list[str]:
+        """One hook hears all, one the ends."""
+        ended = announcement.event in {"task.succeeded", "task.failed"}
+        return list(HOOKS) if ended else ["publish"]
+
+    @rule(limit=st.integers(1, 5))
+    def fan_out(self, limit: int) -> None:
+        """A few events at a time."""
+        self.run(self.rig.store.fan_out(self.match, limit, self.rig.clock.now()))
+
+    @rule(hook=st.sampled_from(HOOKS), limit=st.integers(1, 3))
+    def claim(self, hook: str, limit: int) -> None:
+        """Claim deliveries; at most one of each task is under way."""
+        now = self.rig.clock.now()
+        jobs = self.run(self.rig.store.claim_deliveries(hook, limit, now, now + timedelta(seconds=90)))
+        assert len({job.record.task.id for job in jobs}) == len(jobs)
+        for job in jobs:
+            assert job.id not in self.final
+            if job.event in {"task.succeeded", "task.failed"}:
+                assert f"task.{job.record.task.status.lower()}" == job.event
+            if job.event == "task.running":
+                assert not job.record.task.status.is_terminal
+        self.claimed += jobs
+
+    @precondition(lambda self: self.claimed)
+    @rule(data=st.data(), status=st.sampled_from(sorted(set(DeliveryStatus) - {DeliveryStatus.RUNNING})))
+    def end_attempt(self, data: st.DataObject, status: DeliveryStatus) -> None:
+        """An attempt ends, maybe long after its lease, maybe of a process that is gone."""
+        job = self.claimed.pop(data.draw(st.integers(0, len(self.claimed) - 1)))
+        now = self.rig.clock.now()
+        again = now + timedelta(seconds=5) if status is DeliveryStatus.PENDING else None
+        self.run(self.rig.store.record_attempt(job.id, AttemptResult(status, now, again)))
+
+    # -- the process ---------------------------------------------------------------------------------------
+
+    @rule()
+    def restart(self) -> None:
+        """Close and open again, whatever is held by lease."""
+        self.run(self.rig.store.close())
+        self.begin_again(self.rig.path)
+
+    @rule()
+    def crash(self) -> None:
+        """Go on from what is on disk at this moment: the file and its log as a kill would leave them."""
+        self.lives += 1
+        copy = self.folder / str(self.lives) / "t.db"
+        copy.parent.mkdir()
+        for suffix in ("", "-wal"):
+            shutil.copy(f"{self.rig.path}{suffix}", f"{copy}{suffix}")
+        self.run(self.rig.store.close())
+        self.begin_again(copy)
+
+    def begin_again(self, path: Path) -> None:
+        """Open; every acknowledged change is there, and nothing is held any more."""
+        self.rig = Rig(path, self.rig.clock, POLICY)
+        self.run(self.rig.store.open())
+        for task_id, before in self.known.items():
+            now = self.run(self.rig.store.get_task(task_id)).task
+            assert replace(now, due_at=None) == replace(before, due_at=None)
+            for delivery in self.run(self.rig.store.list_deliveries(task_id)):
+                assert delivery.status is not DeliveryStatus.RUNNING
+
+    # -- what always holds ---------------------------------------------------------------------------------
+
+    @invariant()
+    def tasks_only_come_forward(self) -> None:
+        """Every task, compared with what it was a step before."""
+        for task_id, before in self.known.items():
+            now = self.run(self.rig.store.get_task(task_id)).task
+            # a schedule is not news: claims and nudges move it without a new version
+            same_but_for_the_schedule = replace(now, due_at=before.due_at, poll_step=before.poll_step)
+            if same_but_for_the_schedule != before:
+                assert now.version > before.version
+            # a nudge makes a given-up task due without a change
+            check_change(replace(before, due_at=now.due_at), now)
+            self.known[task_id] = now
+            check_history(now, self.run(self.rig.store.list_events(task_id)))
+
+    @invariant()
+    def deliveries_are_exact_and_in_order(self) -> None:
+        """One per hook and event; of a task and hook none begins before the one ahead of it has ended; ends stay."""
+        for task_id in self.known:
+            lines: defaultdict[str, list[tuple[DeliveryStatus, int]]] = defaultdict(list)
+            deliveries = self.run(self.rig.store.list_deliveries(task_id))
+            identities = {(delivery.hook, delivery.seq, delivery.event) for delivery in deliveries}
+            assert len(identities) == len({delivery.id for delivery in deliveries}) == len(deliveries)
+            for delivery in deliveries:
+                lines[delivery.hook].append((delivery.status, delivery.attempts))
+                assert self.final.get(delivery.id, delivery.status) is delivery.status
+                if delivery.status in FINAL:
+                    self.final[delivery.id] = delivery.status
+            for line in lines.values():
+                first_open = next((n for n, (status, _) in enumerate(line) if status not in FINAL), len(line))
+                assert all(attempts == 0 for _, attempts in line[first_open + 1 :])
+
+    def teardown(self) -> None:
+        """Drain the outbox: in the end there is a delivery for every announcement, and each has run."""
+        try:
+            if self.known:
+                self.run(self.drain())
+        finally:
+            self.run(self.rig.store.close())
+            self.loop.close()
+            shutil.rmtree(self.folder)
+
+    async def drain(self) -> None:
+        """Fan out and deliver all there is."""
+        store, clock = self.rig.store, self.rig.clock
+        while await store.fan_out(self.match, 100, clock.now()) == 100:
+            pass
+        clock.advance(1000)
+        while await store.next_delivery_at(HOOKS) is not None:
+            for hook in HOOKS:
+                now = clock.now()
+                for job in await store.claim_deliveries(hook, 100, now, now + timedelta(seconds=90)):
+                    await store.record_attempt(job.id, AttemptResult(DeliveryStatus.SUCCEEDED, now))
+        delivered = [
+            (delivery.seq, delivery.event, delivery.hook)
+            for task_id in self.known
+            for delivery in await store.list_deliveries(task_id)
+        ]
+        wanted = [
+            (seq, event, hook)
+            for seq, announces in self.rig.edit("SELECT seq, announces FROM events WHERE announces IS NOT NULL")
+            for event in announces.split()
+            for hook in self.match(Announcement(seq, 0, event, TaskId(""), "", "", "", {}))
+        ]
+        assert sorted(delivered) == sorted(wanted)
+        ends = [event for _, event, hook in delivered if hook == "notify"]
+        assert len(ends) <= 2 * len(self.known)
+
+
+TestTrackerLife = TrackerLife.TestCase
+TestTrackerLife.settings = settings(
+    max_examples=25,
+    stateful_step_count=40,
+    suppress_health_check=[HealthCheck.too_slow],
+)
