@@ -117,6 +117,7 @@ class Poller:
         self._lane_polls: Counter[tuple[str, str]] = Counter()
         self._alarms: dict[str, AccountAlarm] = {}
         self._last_housekeeping = float("-inf")
+        self._halted = False
         self.last_tick = clock.monotonic()
         """When a sweep last completed, on the monotonic clock."""
 
@@ -135,10 +136,15 @@ class Poller:
         )
         self._scheduler.start()
 
-    async def stop(self, drain_s: float) -> None:
-        """Stop ticking and let polls under way end; those that do not are polled again after their lease."""
+    def halt(self) -> None:
+        """Stop ticking: nothing more is claimed. Polls under way go on, and so do those that are asked for."""
+        self._halted = True
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
+
+    async def stop(self, drain_s: float) -> None:
+        """Stop ticking and let polls under way end; those that do not are polled again after their lease."""
+        self.halt()
         polls = set(self._polls.values())
         if polls:
             await asyncio.wait(polls, timeout=drain_s)
@@ -154,6 +160,8 @@ class Poller:
 
     async def tick(self) -> None:
         """One sweep; never raises, never takes longer than `TICK_WITHIN_S`."""
+        if self._halted:
+            return
         try:
             async with asyncio.timeout(TICK_WITHIN_S):
                 await self._sweep()
