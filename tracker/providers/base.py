@@ -30,7 +30,8 @@ class Route:
         name: ``provider.route``, for example ``suno.generate``; fixed, users write it.
         provider: the part before the dot.
         create: method and path of the create call, ``POST /…``; ``{model}`` is filled from the request.
-        query: method and path of the status call, ``GET /…``; None for a synchronous route.
+        query: method and path of the status call, ``GET /…`` (``POST /…`` where a user's file says so); None for a
+            synchronous route.
         mode: ``task``: an id is answered and followed; ``sync``: the answer is the result.
         asset: what it makes, in a user's word, as in "Your song is being made."
         callback: whether the upstream calls back.
