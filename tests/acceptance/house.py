@@ -1,0 +1,474 @@
+"""What acceptance tests live in: the daemon as a process of its own, and a sandbox gateway in the test's process.
+
+Nothing here knows the daemon's insides: it is started by its command line, told to stop by signals, asked over HTTP,
+listened to by its log, and its file is read through a connection of our own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import socket
+import sqlite3
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import aiohttp
+import orjson
+
+from tracker.sandbox import DEFAULT_KEY, Sandbox
+
+T = TypeVar("T")
+Json = Any
+
+PATIENCE_S = 40.0
+"""How long a test waits for something that takes a moment on an idle machine."""
+SERVE = (sys.executable, "-m", "tracker", "serve", "--config")
+"""How the daemon is started; the configuration's path follows."""
+LISTENING = "tracker.started"
+KEY = DEFAULT_KEY
+"""The key that the sandbox accepts and the daemon has."""
+KEY_ENV = "ANYINT_API_KEY"
+_PORTS = range(15_000, 30_000)
+"""Below the ports that outgoing connections are given: one of them could sit on the daemon's while it is down."""
+
+
+def find_free_port() -> int:
+    """A port that nobody listens on, for a daemon that keeps it over its restarts."""
+    while True:
+        port = random.SystemRandom().choice(_PORTS)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return port
+
+
+class News:
+    """Wakes those who wait for a condition whenever something happened."""
+
+    def __init__(self) -> None:
+        self._happened = asyncio.Event()
+
+    def tell(self) -> None:
+        """Something happened."""
+        self._happened.set()
+
+    async def until(self, check: Callable[[], T | None], within_s: float = PATIENCE_S) -> T:
+        """The first true answer of ``check``, asked whenever something happened."""
+        async with asyncio.timeout(within_s):
+            while not (found := check()):
+                self._happened.clear()
+                await self._happened.wait()
+            return found
+
+
+class Ear(News):
+    """Hears what the sandbox tells.
+
+    Attributes:
+        told: (monotonic seconds, event, facts), oldest first.
+        listeners: called with each event as it happens, in the middle of the sandbox's work.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[tuple[float, str, Mapping[str, Json]]] = []
+        self.listeners: list[Callable[[str, Mapping[str, Json]], None]] = []
+
+    def __call__(self, event: str, facts: Mapping[str, Json]) -> None:
+        """Take an event in."""
+        self.told.append((time.monotonic(), event, facts))
+        for listener in self.listeners:
+            listener(event, facts)
+        self.tell()
+
+    def times_of(self, event: str, **facts: Json) -> list[float]:
+        """When an event with these facts was told."""
+        return [
+            at for at, name, known in self.told if name == event and all(known.get(k) == v for k, v in facts.items())
+        ]
+
+    async def heard(self, event: str, count: int = 1, **facts: Json) -> None:
+        """Wait until an event was told so many times."""
+        await self.until(lambda: len(self.times_of(event, **facts)) >= count)
+
+
+class Daemon:
+    """The daemon's process; started, killed and started again.
+
+    Args:
+        config: its configuration file.
+        env: its environment besides ours.
+
+    Attributes:
+        lines: what all its runs wrote to standard error.
+    """
+
+    def __init__(self, config: Path, env: Mapping[str, str]) -> None:
+        self._config = config
+        self._env = {**os.environ, **env}
+        self._process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._news = News()
+        self.lines: list[str] = []
+
+    @property
+    def pid(self) -> int:
+        """The process id of the run under way."""
+        assert self._process is not None
+        return self._process.pid
+
+    async def start(self) -> Self:
+        """Start it, and wait until it answers requests."""
+        starts = len(self.logged(LISTENING))
+        process = await self._spawn()
+        await self._news.until(lambda: len(self.logged(LISTENING)) > starts or process.returncode is not None)
+        assert process.returncode is None, "\n".join(self.lines)
+        return self
+
+    async def run_to_end(self) -> None:
+        """Start it and wait for its end, for a start that is to fail."""
+        await self._spawn()
+        await self.ended()
+
+    @property
+    def code(self) -> int | None:
+        """The exit code of the last run; None while it runs."""
+        assert self._process is not None
+        return self._process.returncode
+
+    async def _spawn(self) -> asyncio.subprocess.Process:
+        process = await asyncio.create_subprocess_exec(
+            *SERVE,
+            str(self._config),
+            env=self._env,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        self._process = process
+        self._reader = asyncio.create_task(self._read(process))
+        return process
+
+    async def _read(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stderr is not None
+        async for line in process.stderr:
+            self.lines.append(line.decode(errors="replace").rstrip())
+            self._news.tell()
+        await process.wait()
+        self._news.tell()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal at once."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    async def ended(self, within_s: float = PATIENCE_S) -> int:
+        """Wait for the end of the process; its exit code, negative for a signal."""
+        assert self._process is not None
+        assert self._reader is not None
+        async with asyncio.timeout(within_s):
+            await asyncio.shield(self._reader)
+        code = self._process.returncode
+        assert code is not None
+        return code
+
+    def kill_now(self) -> None:
+        """``kill -9``, without waiting for anything."""
+        self.signal(signal.SIGKILL)
+
+    async def kill(self) -> None:
+        """``kill -9``, and the end of the process."""
+        self.kill_now()
+        await self.ended()
+
+    async def stop(self, within_s: float = PATIENCE_S) -> None:
+        """SIGTERM, and the orderly end that follows."""
+        self.signal(signal.SIGTERM)
+        code = await self.ended(within_s)
+        assert code == 0, "\n".join(self.lines[-30:])
+
+    async def close(self) -> None:
+        """Leave no process behind, whatever became of the test."""
+        if self._reader is not None and not self._reader.done():
+            await self.kill()
+
+    def logged(self, event: str, **facts: Json) -> list[Mapping[str, Json]]:
+        """The log entries of an event with these facts."""
+        found = []
+        for line in self.lines:
+            if event in line and line.startswith("{"):
+                entry = orjson.loads(line)
+                if entry.get("event") == event and all(entry.get(k) == v for k, v in facts.items()):
+                    found.append(entry)
+        return found
+
+    async def heard(self, event: str, count: int = 1, **facts: Json) -> list[Mapping[str, Json]]:
+        """Wait until an event was logged so many times."""
+        await self._news.until(lambda: len(self.logged(event, **facts)) >= count)
+        return self.logged(event, **facts)
+
+    def assert_no_traceback(self) -> None:
+        """Nothing went wrong that nobody had thought of."""
+        bad = [line for line in self.lines if "Traceback" in line or '"level":"critical"' in line]
+        assert not bad, "\n".join(bad)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer.
+
+    Attributes:
+        body: decoded JSON; None for an empty one.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: Json
+
+
+REQUESTS: Mapping[str, Callable[[str], dict[str, Json]]] = {
+    "suno.generate": lambda prompt: {"prompt": prompt, "customMode": False, "instrumental": True, "model": "V5"},
+    "kling.omni-video": lambda prompt: {"model_name": "kling-v3-omni", "prompt": prompt},
+    "dashscope.video": lambda prompt: {"model": "wan2.5-t2v-preview", "input": {"prompt": prompt}},
+}
+"""By route: a request with a prompt. One route of each of three families; DashScope knows no callbacks."""
+SUNO, KLING, DASHSCOPE = REQUESTS
+
+
+@dataclass
+class House:
+    """A daemon, the sandbox that it talks to, and a client of both.
+
+    Attributes:
+        url: where the daemon listens.
+        database: its file.
+        ran: what the hook script wrote, one line per run.
+    """
+
+    directory: Path
+    sandbox: Sandbox
+    ear: Ear
+    daemon: Daemon
+    client: aiohttp.ClientSession
+    url: str
+    database: Path
+
+    # -- asking --------------------------------------------------------------------------------------------
+
+    async def call(self, method: str, path: str, body: Json = None, headers: Mapping[str, str] | None = None) -> Answer:
+        """One request to the daemon; ``body`` is sent as it is when it is bytes, else as JSON."""
+        data = body if isinstance(body, bytes) or body is None else orjson.dumps(body)
+        async with self.client.request(
+            method, self.url + path, data=data, headers={"Content-Type": "application/json", **(headers or {})}
+        ) as response:
+            raw = await response.read()
+            return Answer(response.status, response.headers, orjson.loads(raw) if raw else None)
+
+    async def get(self, path: str) -> Json:
+        """The JSON of a GET that must succeed."""
+        answer = await self.call("GET", path)
+        assert answer.status == 200, answer
+        return answer.body
+
+    async def submit(
+        self, route: str, prompt: str, *, headers: Mapping[str, str] | None = None, status: int = 201
+    ) -> Json:
+        """Create a task that must be taken."""
+        answer = await self.call("POST", "/v1/tasks", submission(route, prompt), headers)
+        assert answer.status == status, answer
+        return answer.body
+
+    async def end_of(self, task_id: str) -> Json:
+        """Wait for the end of a task; it survives the daemon's restarts."""
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                with suppress(aiohttp.ClientConnectionError):
+                    task = await self.get(f"/v1/tasks/{task_id}?wait=30")
+                    if task["status"] in {"SUCCEEDED", "FAILED"}:
+                        return task
+                await asyncio.sleep(0.05)
+
+    async def becomes(self, task_id: str, **fields: Json) -> Json:
+        """Wait until fields of a task have these values."""
+
+        async def look() -> Json:
+            task = await self.get(f"/v1/tasks/{task_id}")
+            return task if all(task[name] == value for name, value in fields.items()) else None
+
+        return await eventually(look)
+
+    async def heard_callbacks(self, task_id: str, count: int) -> None:
+        """Wait until a task has had so many callbacks."""
+
+        async def look() -> bool:
+            return int((await self.get(f"/v1/tasks/{task_id}"))["callbacks"]) >= count
+
+        await eventually(look)
+
+    async def events(self, task_id: str, **fields: Json) -> list[Json]:
+        """The events of a task with these values."""
+        items = (await self.get(f"/v1/tasks/{task_id}/events"))["items"]
+        return [event for event in items if all(event[name] == value for name, value in fields.items())]
+
+    async def deliveries_settle(self) -> None:
+        """Wait until every hook run that follows from what has happened is over."""
+
+        async def look() -> bool:
+            with suppress(aiohttp.ClientConnectionError):
+                return self.rows(
+                    "SELECT (SELECT count(*) FROM deliveries WHERE status IN ('pending', 'running')),"
+                    " (SELECT count(*) FROM events WHERE announces IS NOT NULL"
+                    "  AND seq > (SELECT seq FROM cursors WHERE name = 'deliveries'))"
+                ) == [(0, 0)]
+            return False
+
+        await eventually(look)
+
+    async def run_second(self) -> Daemon:
+        """Start another daemon on the same file and another port, and wait for its end."""
+        config = self.directory / "second.toml"
+        first = (self.directory / "tracker.toml").read_text()
+        config.write_text(first.replace(f'listen = "{self.url.removeprefix("http://")}"', 'listen = "127.0.0.1:0"'))
+        second = Daemon(config, {KEY_ENV: KEY})
+        try:
+            await second.run_to_end()
+        finally:
+            await second.close()
+        return second
+
+    # -- looking -------------------------------------------------------------------------------------------
+
+    def rows(self, sql: str, *parameters: Json) -> list[tuple[Any, ...]]:
+        """Read the database beside the daemon."""
+        connection = sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)
+        try:
+            return connection.execute(sql, parameters).fetchall()
+        finally:
+            connection.close()
+
+    @property
+    def ran(self) -> list[Ran]:
+        """What the hook script wrote, oldest first."""
+        path = self.directory / "ran"
+        return [Ran(*line.split("|")) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def creates(self, marker: str) -> list[Json]:
+        """The create requests that the sandbox has seen with this word in their prompt."""
+        return [record for record in self.sandbox.state()["creates"] if marker in (record["prompt"] or "").split()]
+
+    def job(self, external_id: str) -> Any:  # noqa: ANN401 - the sandbox's own record
+        """The sandbox's job with this id."""
+        return self.sandbox._gateway.context.jobs.find(external_id)
+
+    def callback_path(self, external_id: str) -> str:
+        """Where the sandbox sends the callbacks of a job."""
+        url = str(self.job(external_id).callback_url)
+        assert url.startswith(self.url)
+        return url.removeprefix(self.url)
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """One line that the hook script wrote."""
+
+    delivery: str
+    event: str
+    status: str
+    reason: str
+    task: str
+    attempt: str
+
+
+HOOK = """#!/bin/sh
+{before}
+printf '%s|%s|%s|%s|%s|%s\\n' "$TRACKER_DELIVERY_ID" "$TRACKER_EVENT" "$TRACKER_STATUS" "$TRACKER_REASON" \\
+    "$TRACKER_TASK_ID" "$TRACKER_ATTEMPT" >> '{file}'
+"""
+FAST = {
+    "tick_s": 0.1,
+    "first_delay_s": 0.3,
+    "min_interval_s": 0.3,
+    "max_interval_s": 0.6,
+    "submit_retry_s": 4.0,
+}
+"""Polls that come soon, for tests that wait for them."""
+NEVER = {**FAST, "first_delay_s": 600.0, "min_interval_s": 600.0, "max_interval_s": 600.0}
+"""Polls that do not come within a test."""
+
+
+def submission(route: str, prompt: str) -> dict[str, Json]:
+    """The body that creates a task."""
+    return {"route": route, "request": REQUESTS[route](prompt)}
+
+
+async def eventually(look: Callable[[], Any], within_s: float = PATIENCE_S) -> Json:
+    """The first true answer of a coroutine function, for what tells nobody that it changed."""
+    async with asyncio.timeout(within_s):
+        while not (found := await look()):  # noqa: ASYNC110 - a file or another process, which signals nothing
+            await asyncio.sleep(0.03)
+        return found
+
+
+@asynccontextmanager
+async def open_house(
+    directory: Path,
+    *,
+    poll: Mapping[str, float] | None = None,
+    called_back: bool = True,
+    hook_before: str | None = "",
+    hook_on: str = "task.*",
+    top: str = "",
+    sandbox: Mapping[str, Json] | None = None,
+) -> AsyncIterator[House]:
+    """A house with its daemon running.
+
+    Args:
+        directory: where all files go.
+        poll: the ``[poll]`` table; `FAST` by default.
+        called_back: whether the daemon tells the sandbox where to call back.
+        hook_before: what the hook script does before it writes its line; None for no hook.
+        hook_on: what the hook hears.
+        top: further lines at the top of the configuration.
+        sandbox: options of the sandbox.
+    """
+    port = find_free_port()
+    url = f"http://127.0.0.1:{port}"
+    ear = Ear()
+    async with Sandbox(**{"duration_s": 1.0, "on_event": ear, **(sandbox or {})}) as gateway:
+        config = directory / "tracker.toml"
+        script = directory / "hook"
+        lines = [
+            top,
+            f'public_url = "{url}"' if called_back else "",
+            f'[server]\nlisten = "127.0.0.1:{port}"',
+            f'[store]\npath = "{directory}/db/tracker.db"',
+            f'[accounts.default]\nbase_url = "{gateway.base_url}"\nmax_requests_per_s = 500',
+            "[poll]",
+            *(f"{key} = {value}" for key, value in (poll or FAST).items()),
+            '[log]\nformat = "json"',
+        ]
+        if hook_before is not None:
+            script.write_text(HOOK.format(before=hook_before, file=directory / "ran"))
+            script.chmod(0o755)
+            lines.append(
+                f'[[hooks]]\nname = "note"\non = ["{hook_on}"]\nrun = ["{script}"]\nretry_first_s = 0.2\n'
+                "retry_max_s = 1\nconcurrency = 4"
+            )
+        config.write_text("\n".join(lines))
+        daemon = Daemon(config, {KEY_ENV: KEY})
+        timeout = aiohttp.ClientTimeout(total=PATIENCE_S + 30)
+        try:
+            async with aiohttp.ClientSession(timeout=timeout) as client:
+                await daemon.start()
+                yield House(directory, gateway, ear, daemon, client, url, directory / "db" / "tracker.db")
+        finally:
+            await daemon.close()

@@ -1,0 +1,237 @@
+"""A run of many tasks through chaos, with the daemon killed again and again, and the check of what came of it.
+
+What must have come of each task is derived from what the sandbox saw and did, never from what the daemon says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+import aiohttp
+
+from tests.acceptance.house import DASHSCOPE, KLING, SUNO, House, Json, eventually, submission
+from tracker.sandbox import Chaos
+
+CHAOS = Chaos(
+    latency_max_s=0.1,
+    create_rate_limited=0.04,
+    create_throttled=0.03,
+    create_unavailable=0.03,
+    create_policy=0.03,
+    create_quota=0.02,
+    create_cut=0.04,
+    create_garbled=0.04,
+    create_refused=0.03,
+    fail_policy=0.05,
+    fail_error=0.05,
+    poll_rate_limited=0.02,
+    poll_throttled=0.02,
+    poll_server_error=0.02,
+    poll_bad_gateway=0.02,
+    poll_html=0.02,
+    poll_empty=0.02,
+    poll_null=0.02,
+    poll_cut=0.02,
+    callback_duplicate=0.25,
+    callback_lost=0.2,
+    callback_late=0.2,
+    callback_late_s=0.6,
+    callback_early=0.2,
+    callback_reordered=0.2,
+)
+SCRIPTS = (
+    "create=cut",
+    "create=garbled",
+    "create=refused",
+    "create=policy",
+    "create=quota",
+    "create=rate_limited",
+    "fail=policy",
+    "fail=error",
+    "callback=lost",
+    "callback=early,duplicate",
+    "callback=late,reordered",
+)
+SURELY_REFUSED = {"rate_limited", "throttled", "503", "maintenance"}
+"""Refusals after which the daemon may send again."""
+REFUSED_FOR_GOOD = {"policy": "policy_rejected", "quota": "quota_exhausted"}
+FAILED_BY = {"policy": "policy_rejected", "error": "generation_failed"}
+CUT_OFF = "the tracker stopped while the request was on its way"
+MOMENTS = ("create.closed", "callback.sent", "poll.answered", "poll.spoilt")
+"""Events of the sandbox in whose midst the daemon is killed: nothing after them has reached it yet."""
+
+
+@dataclass
+class KillRun:
+    """One run.
+
+    Args:
+        house: where it happens.
+        count: how many tasks.
+        kills: how often the daemon is killed.
+        seed: decides which tasks and when.
+
+    Attributes:
+        tasks: marker -> the id of the daemon's task.
+        killed_at: in the midst of which event each kill happened.
+    """
+
+    house: House
+    count: int
+    kills: int
+    seed: int
+    at_once: int = 4
+    tasks: dict[str, str] = field(default_factory=dict)
+    killed_at: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._rng = random.Random(self.seed)
+        self._plan = [self._make(n) for n in range(self.count)]
+
+    def _make(self, n: int) -> tuple[str, str, str]:
+        route = (SUNO, KLING, DASHSCOPE)[n % 3]
+        # one of each script first, for the routes in turn; then what chaos brings
+        script = f" [sandbox: {SCRIPTS[n // 3]}]" if n // 3 < len(SCRIPTS) and n % 2 == 0 else ""
+        return f"n{n}", route, f"n{n} a calm sea{script}"
+
+    async def go(self) -> dict[str, Json]:
+        """Submit everything while the daemon is killed; wait for every end and every hook. Marker -> task."""
+        killer = asyncio.create_task(self._kill_again_and_again())
+        slots = asyncio.Semaphore(self.at_once)
+        async with asyncio.TaskGroup() as group:
+            for marker, route, prompt in self._plan:
+                group.create_task(self._submit(slots, marker, route, prompt))
+        await killer
+        ended = {marker: await self.house.end_of(task_id) for marker, task_id in self.tasks.items()}
+        await self.house.deliveries_settle()
+        return ended
+
+    async def _submit(self, slots: asyncio.Semaphore, marker: str, route: str, prompt: str) -> None:
+        """Submit as a careful client does: the same key again until there is an answer."""
+        async with slots:
+
+            async def attempt() -> bool:
+                with suppress(aiohttp.ClientConnectionError):
+                    answer = await self.house.call(
+                        "POST", "/v1/tasks", submission(route, prompt), {"Idempotency-Key": marker}
+                    )
+                    if answer.status in {200, 201}:
+                        self.tasks[marker] = answer.body["id"]
+                        return True
+                    assert answer.status in {409, 503}, answer
+                return False
+
+            await eventually(attempt)
+
+    async def _kill_again_and_again(self) -> None:
+        house = self.house
+        for _ in range(self.kills):
+            await self._kill_in_the_midst_of(self._rng.choice(MOMENTS), self._rng.randint(5, 40))
+            await house.daemon.ended()
+            await house.daemon.start()
+
+    async def _kill_in_the_midst_of(self, moment: str, events: int) -> None:
+        """Kill the daemon at this event, once so many events of any kind have passed; at any event when it is late."""
+        struck = asyncio.Event()
+        seen = 0
+
+        def strike(event: str, _facts: Mapping[str, Json]) -> None:
+            nonlocal seen
+            seen += 1
+            if not struck.is_set() and seen >= events and (event == moment or seen >= events + 10):
+                self.killed_at.append(event)
+                self.house.daemon.kill_now()
+                struck.set()
+
+        self.house.ear.listeners.append(strike)
+        try:
+            # when all is done there are no events any more: then it is killed at rest
+            with suppress(TimeoutError):
+                async with asyncio.timeout(3):
+                    await struck.wait()
+            if not struck.is_set():
+                struck.set()
+                self.killed_at.append("rest")
+                self.house.daemon.kill_now()
+        finally:
+            self.house.ear.listeners.remove(strike)
+
+    # -- what must have come of it -------------------------------------------------------------------------
+
+    def check(self, ended: Mapping[str, Json]) -> Counter[str]:
+        """Compare every task with what the sandbox saw and did; how often each end came."""
+        ends: Counter[str] = Counter()
+        wrong = []
+        for marker, route, _prompt in self._plan:
+            task = ended[marker]
+            end = task["reason"] or task["status"]
+            ends[end] += 1
+            creates = self.house.creates(marker)
+            self._check_never_twice(marker, creates)
+            allowed = self._allowed_ends(task, creates)
+            if end not in allowed:
+                wrong.append(f"{marker} {route} {task['id']}: {end}, not {allowed}; creates {creates}")
+        assert not wrong, "\n".join(wrong)
+        return ends
+
+    def _check_never_twice(self, marker: str, creates: Sequence[Json]) -> None:
+        """Only what was surely refused goes out again, and no second job is ever made."""
+        assert all(create["outcome"] in SURELY_REFUSED for create in creates[:-1]), (marker, creates)
+        assert sum(create["id"] is not None for create in creates) <= 1
+
+    def _allowed_ends(self, task: Json, creates: Sequence[Json]) -> set[str]:
+        """What a task may have ended as; one answer but where the daemon cannot know it."""
+        last = creates[-1] if creates else None
+        was_cut_off = self.house.rows(
+            "SELECT 1 FROM events WHERE task_id = ? AND source = 'submit' AND detail LIKE ?", task["id"], f"%{CUT_OFF}%"
+        )
+        if last is not None and last["id"] is not None:
+            fault = self.house.job(last["id"]).fate.fault
+            rightly = {"SUCCEEDED" if fault is None else FAILED_BY[fault.value]}
+            no_answer = bool(was_cut_off) or last["outcome"] in {"cut", "garbled"}
+            if not no_answer:
+                return rightly
+            calls = [call for call in self.house.sandbox.state()["callbacks"] if call["job_id"] == last["id"]]
+            if any(call["http_status"] == HTTPStatus.OK for call in calls):
+                return rightly
+            # nobody ever told the daemon of this job, unless it was killed after it took a call and before it said so
+            return {"submit_unknown"} | (rightly if any(call["attempt"] for call in calls) else set())
+        if was_cut_off:
+            return {"submit_unknown"}
+        if last is None or last["outcome"] in SURELY_REFUSED:
+            return {"rate_limited", "upstream_unavailable"}  # put off for too long, surely never started
+        return {REFUSED_FOR_GOOD.get(last["outcome"], "submit_unknown")}
+
+    def resolved_by_callback(self) -> int:
+        """How many creates without a clear answer came to the right end because a callback told of them."""
+        ((count,),) = self.house.rows(
+            "SELECT count(DISTINCT tasks.id) FROM tasks JOIN events ON events.task_id = tasks.id"
+            " WHERE tasks.status = 'SUCCEEDED' AND events.detail LIKE '%its callback may still tell%'"
+        )
+        return int(count)
+
+    def check_hooks(self, ended: Mapping[str, Json]) -> None:
+        """Every change was told, each under one delivery id, in order, until it succeeded."""
+        house = self.house
+        deliveries = house.rows("SELECT id, task_id, seq, event, status, attempts FROM deliveries ORDER BY seq, rowid")
+        ran = house.ran
+        assert {row[4] for row in deliveries} == {"succeeded"}
+        assert {line.delivery for line in ran} == {row[0] for row in deliveries}
+        runs = Counter(line.delivery for line in ran)
+        assert all(runs[row[0]] <= row[5] for row in deliveries), "a run that no attempt was counted for"
+        assert len({(row[1], row[2], row[3]) for row in deliveries}) == len(deliveries)
+        for marker, task in ended.items():
+            event = "task.succeeded" if task["status"] == "SUCCEEDED" else "task.failed"
+            told = [line for line in ran if line.task == task["id"] and line.event in {"task.succeeded", "task.failed"}]
+            final = [line for line in told if line.event == event]
+            assert final, (marker, told)
+            assert len({line.delivery for line in final}) == 1, (marker, told)
+            assert {(line.status, line.reason) for line in final} == {(task["status"], task["reason"] or "")}
+            first_runs = list(dict.fromkeys(line.delivery for line in ran if line.task == task["id"]))
+            assert first_runs == [row[0] for row in deliveries if row[1] == task["id"]], (marker, first_runs)
