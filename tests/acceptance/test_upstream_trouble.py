@@ -1,0 +1,112 @@
+"""Trouble upstream: asked to slow down, storms of errors, a key that is refused. No task is failed for any of it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from tests.acceptance.house import DASHSCOPE, FAST, KEY, KLING, SUNO, House, Json, eventually, open_house
+from tracker.sandbox import Chaos
+
+SLACK_S = 0.02
+"""Clocks of two processes, and a time that travels as whole seconds, may differ by so little."""
+
+
+async def arrivals(house: House, marker: str, count: int) -> list[float]:
+    """When the sandbox got the creates with this word, once there are so many."""
+
+    async def look() -> list[Json]:
+        found = house.creates(marker)
+        return found if len(found) >= count else []
+
+    return [create["at"] for create in await eventually(look)]
+
+
+async def notes_of(house: House, task: Json, word: str) -> str:
+    """The sentence of ``why`` with this word, once it is said."""
+
+    async def look() -> str:
+        why = await house.get(f"/v1/tasks/{task['id']}/why")
+        return next((note for note in why["notes"] if word in note), "")
+
+    return str(await eventually(look))
+
+
+async def test_creates_wait_as_long_as_they_are_asked_to(tmp_path: Path) -> None:
+    """A create refused with 429 or 503 and Retry-After goes out again, after that time and not before."""
+    chaos = Chaos(retry_after_s=2)
+    async with open_house(tmp_path, hook_before=None, sandbox={"chaos": chaos, "duration_s": 0.2}) as house:
+        scripts = {"wait429": "create=rate_limited", "wait503": "create=503"}
+        tasks = [await house.submit(KLING, f"{word} [sandbox: {script}]") for word, script in scripts.items()]
+        for task, word in zip(tasks, scripts, strict=True):
+            assert (task["status"], task["external_id"]) == ("PENDING", None)
+            first, second = await arrivals(house, word, 2)
+            assert second - first >= 2 - SLACK_S
+            assert (await house.end_of(task["id"]))["status"] == "SUCCEEDED"
+            assert len(house.creates(word)) == 2
+
+
+async def test_a_create_put_off_for_too_long_fails(tmp_path: Path) -> None:
+    """A create that would have to wait longer than submit_retry_s fails at once, retryable: it was never started."""
+    async with open_house(tmp_path, hook_before=None, sandbox={"chaos": Chaos(retry_after_s=60)}) as house:
+        task = await house.submit(KLING, "never [sandbox: create=rate_limited]")
+        assert (task["status"], task["reason"], task["retryable"]) == ("FAILED", "rate_limited", True)
+        assert len(house.creates("never")) == 1
+
+
+async def test_polls_wait_as_long_as_they_are_asked_to(tmp_path: Path) -> None:
+    """After a poll answered 429 with Retry-After the account's polls pause for that time, and then go on."""
+    async with open_house(tmp_path, hook_before=None, called_back=False, sandbox={"duration_s": 0.2}) as house:
+        house.sandbox.chaos = Chaos(poll_rate_limited=1.0, retry_after_s=2)
+        task = await house.submit(DASHSCOPE, "a sea")
+        await house.ear.heard("poll.spoilt", id=task["external_id"])
+        house.sandbox.chaos = Chaos()
+        await notes_of(house, task, "slow down")
+        assert (await house.end_of(task["id"]))["status"] == "SUCCEEDED"
+        (refused,) = house.ear.times_of("poll.spoilt")
+        answered = house.ear.times_of("poll.answered")
+        assert min(answered) - refused >= 2 - SLACK_S
+
+
+async def test_a_storm_of_errors_is_left_alone(tmp_path: Path) -> None:
+    """When every poll fails the upstream is left alone for a while; when it is well again every task succeeds."""
+    patient = {**FAST, "submit_retry_s": 60.0}
+    async with open_house(
+        tmp_path, hook_before=None, poll=patient, called_back=False, sandbox={"duration_s": 0.2}
+    ) as house:
+        tasks = [await house.submit(route, "a sea") for route in (SUNO, KLING, DASHSCOPE) * 2]
+        house.sandbox.chaos = Chaos(poll_server_error=0.5, poll_bad_gateway=1.0, retry_after_s=0)
+        note = await notes_of(house, tasks[0], "times in a row")
+        stormy_until = time.monotonic()
+        house.sandbox.chaos = Chaos()
+        assert "tried again" in note
+        (opened,) = await house.daemon.heard("upstream.left_alone")
+        late = await house.submit(KLING, "meanwhile")
+        assert (late["status"], late["external_id"]) == ("PENDING", None), "not sent into the storm, and not failed"
+        for task in [*tasks, late]:
+            assert (await house.end_of(task["id"]))["status"] == "SUCCEEDED"
+        quiet = min(at for at in house.ear.times_of("poll.answered") if at > stormy_until) - stormy_until
+        assert quiet >= opened["wait_s"] / 2
+        assert len(await house.daemon.heard("upstream.recovered")) == 1
+        assert len(house.creates("meanwhile")) == 1
+
+
+async def test_a_refused_key_fails_no_task(tmp_path: Path) -> None:
+    """While the key is refused tasks go on waiting and ``why`` raises the alarm; accepted again, they all finish."""
+    slowly = {**FAST, "max_interval_s": 0.3}
+    async with open_house(tmp_path, poll=slowly, called_back=False, sandbox={"duration_s": 0.2}) as house:
+        tasks = [await house.submit(route, "a sea") for route in (SUNO, KLING, DASHSCOPE)]
+        house.sandbox._gateway.key = "another"
+        for task in tasks:
+            note = await notes_of(house, task, "refuses the key")
+            assert KEY not in note
+        await house.daemon.heard("account.was_refused")
+        refused = await house.submit(KLING, "no entry")
+        assert (refused["status"], refused["reason"]) == ("FAILED", "auth_failed")
+        house.sandbox._gateway.key = KEY
+        for task in tasks:
+            assert (await house.end_of(task["id"]))["status"] == "SUCCEEDED"
+        await house.daemon.heard("account.was_accepted_again")
+        why = await house.get(f"/v1/tasks/{tasks[0]['id']}/why")
+        assert not any("refuses the key" in note for note in why["notes"])
+        assert not any(KEY in line for line in house.daemon.lines)
