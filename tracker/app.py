@@ -27,10 +27,11 @@ from tracker.hooks.registry import make_runners
 from tracker.hooks.script import ScriptAction
 from tracker.logs import configure_logging, get_logger
 from tracker.poller import Poller
-from tracker.providers.registry import Registry
+from tracker.provider_files import read_registry
+from tracker.providers.signatures import find_secret_problem, verify
 from tracker.reconciler import Reconciler
 from tracker.server.app import make_app
-from tracker.server.services import Health, Services
+from tracker.server.services import Health, Services, SignatureCheck
 from tracker.store.sqlite import SqliteStore
 from tracker.submitter import CallbackUrls, Submitter
 from tracker.upstream.breaker import Breakers
@@ -74,7 +75,8 @@ class Tracker:
             secrets=config.secrets(),
         )
         self.store = SqliteStore(config.store_path, self._clock.now)
-        self.registry = Registry()
+        self.registry = read_registry(config.providers_path)
+        self._check_signature = _signature_check(config, self._clock)
         self._limits = RateLimits(
             {name: account.max_requests_per_s for name, account in config.accounts.items()}, self._clock
         )
@@ -245,6 +247,7 @@ class Tracker:
             stopping=self._stopping,
             max_callback_bytes=config.server.max_callback_bytes,
             trust=config.callbacks.trust,
+            check_signature=self._check_signature,
         )
 
     def _wake_dispatcher(self, applied: Sequence[Applied]) -> None:
@@ -281,6 +284,37 @@ def _hook(hook: HookConfig) -> HookSpec:
         retry_max_s=hook.retry_max_s,
         concurrency=hook.concurrency,
     )
+
+
+def _signature_check(config: Config, clock: Clock) -> SignatureCheck | None:
+    """How callbacks are checked; None when no provider's are signed.
+
+    Raises:
+        ConfigError: a scheme is configured whose secret is missing or cannot serve: it would let nothing in, or all.
+    """
+    schemes = {name: rules.scheme for name, rules in config.callbacks.providers.items() if rules.scheme != "none"}
+    problems = []
+    for name, scheme in schemes.items():
+        secrets = (config.provider_secret(name) or "").split()
+        if not secrets:
+            problems.append(f"callbacks.{name}: scheme {scheme!r} needs its secret; set what secret_env names")
+        problems += [
+            f"callbacks.{name}: {problem}" for secret in secrets if (problem := find_secret_problem(scheme, secret))
+        ]
+    if problems:
+        raise ConfigError(problems)
+    if not schemes:
+        return None
+
+    def check(provider: str, headers: Mapping[str, str], body: bytes, task_ids: Sequence[str]) -> bool:
+        scheme = schemes.get(provider)
+        if scheme is None:
+            return False
+        secrets = (config.provider_secret(provider) or "").split()  # read anew: a rotated one counts at once
+        lower = {name.lower(): value for name, value in headers.items()}
+        return verify(scheme, secrets, lower, body, task_ids, clock.now()).confirm
+
+    return check
 
 
 async def run(config: Config, environ: Mapping[str, str], on_ready: Callable[[Tracker], None] | None = None) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import gzip
 import json
 import tracemalloc
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -314,10 +314,11 @@ async def test_a_bad_signature_is_refused(tmp_path: Path) -> None:
     """Where a scheme is configured, the raw body is checked before it is read; the answer tells nothing."""
     checked = []
 
-    def check(provider: str, headers: Mapping[str, str], body: bytes) -> None:
-        checked.append((provider, headers.get("webhook-id"), body))
-        if headers.get("webhook-signature") != "right":
+    def check(provider: str, headers: Mapping[str, str], body: bytes, task_ids: Sequence[str]) -> bool:
+        checked.append((provider, headers.get("webhook-id"), body, tuple(task_ids)))
+        if headers.get("webhook-signature") not in {"right", "of the id alone"}:
             raise SignatureInvalid("the signature is another one")
+        return headers["webhook-signature"] == "of the id alone"
 
     async with running(tmp_path, check_signature=check) as rig:
         task_id = await rig.make_task()
@@ -325,8 +326,13 @@ async def test_a_bad_signature_is_refused(tmp_path: Path) -> None:
             problem = await problem_of(response, 401)
         assert "another" not in problem["detail"]
         assert (await rig.store.get_task(task_id)).task.callbacks == 0
+        of_the_id = {"webhook-signature": "of the id alone"}
+        assert await post(rig, rig.address(task_id), song(), of_the_id) == (202, "polling")
+        assert not (await rig.store.get_task(task_id)).task.status.is_terminal
         assert await post(rig, rig.address(task_id), song(), {"webhook-signature": "right"}) == (200, "applied")
-    assert checked[0] == ("suno", "1", b"{")
+        assert (await rig.store.get_task(task_id)).task.status.is_terminal
+    assert checked[0] == ("suno", "1", b"{", ())
+    assert checked[1][3] == (EXTERNAL_ID,)
 
 
 async def test_every_other_method_is_refused(rig: Rig) -> None:

@@ -43,6 +43,7 @@ ROOMS: Mapping[str, Room] = {
                        "orjson structlog"),
     "poller":     Room("errors clock logs domain store.protocol upstream providers reconciler submitter",
                        "apscheduler structlog"),
+    "provider_files": Room("errors providers", ""),
     "catalogue":  Room("errors clock logs domain store.protocol upstream providers", ""),
     "server":     Room("errors clock logs domain store.protocol providers reconciler submitter poller",
                        "aiohttp orjson pydantic structlog"),

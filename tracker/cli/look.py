@@ -123,7 +123,7 @@ def routes(session: Session, *, as_json: bool) -> None:
         found = session.client.get("/v1/routes")
     except Unreachable:
         click.echo(f"no daemon answers at {session.client.url}; listing the routes of this program", err=True)
-        found = {"items": _own_routes()}
+        found = {"items": _own_routes(session)}
     if as_json:
         echo_json(found)
         return
@@ -136,8 +136,9 @@ def routes(session: Session, *, as_json: bool) -> None:
     )
 
 
-def _own_routes() -> list[Json]:
-    from tracker.providers.registry import Registry
+def _own_routes(session: Session) -> list[Json]:
+    from tracker.provider_files import read_registry
 
+    registry = read_registry(session.config.providers_path)
     names = ("provider", "create", "query", "mode", "callback", "signature", "source")
-    return [{"route": route.name} | {name: getattr(route, name) for name in names} for route in Registry().routes()]
+    return [{"route": route.name} | {name: getattr(route, name) for name in names} for route in registry.routes()]

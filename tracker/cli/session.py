@@ -34,9 +34,10 @@ def read_config(path: Path | None, env: Mapping[str, str], *, serving: bool) -> 
     names = None
     try:
         if serving:  # clients are spared the import: misspelt tables are the daemon's to find
-            from tracker.providers.registry import Registry
+            from tracker.provider_files import read_registry
 
-            names = {route.provider for route in Registry().routes()}
+            known = load_config(path, env, serving=False).providers_path
+            names = {provider.name for provider in read_registry(known).providers()}
         return load_config(path, env, providers=names, serving=serving)
     except ConfigError as error:
         raise Failure(error.problems, BAD_CONFIG) from error

@@ -27,13 +27,11 @@ class Surroundings:
     Attributes:
         base: directory that relative paths start from.
         home: the user's home directory, for ``~``.
-        schemes: callback signature schemes that this release can check.
         providers: names of all providers; None when that is not known here.
     """
 
     base: Path = field(default_factory=Path)
     home: Path | None = None
-    schemes: frozenset[str] = frozenset({"none"})
     providers: frozenset[str] | None = None
 
 

@@ -38,7 +38,6 @@ def load_config(
     path: Path | None,
     env: Mapping[str, str],
     *,
-    supported_schemes: Iterable[str] = ("none",),
     providers: Iterable[str] | None = None,
     serving: bool = True,
 ) -> Config:
@@ -47,7 +46,6 @@ def load_config(
     Args:
         path: the file that ``--config`` names; None: look for one.
         env: the environment: overrides, secrets, and where to look.
-        supported_schemes: callback signature schemes that this program can check.
         providers: names of all providers, to find misspelt tables; None when they are not known.
         serving: check also what only the daemon needs: its secrets can be read, and strangers cannot reach
             the API without a token.
@@ -66,7 +64,6 @@ def load_config(
     around = Surroundings(
         base=file.absolute().parent if file is not None else Path.cwd(),
         home=Path(env["HOME"]) if env.get("HOME") else None,
-        schemes=frozenset({"none", *supported_schemes}),
         providers=names,
     )
     try:

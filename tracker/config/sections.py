@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
 from tracker.config.fields import (
     Count,
@@ -130,18 +130,6 @@ class ProviderCallbacks(Section):
     scheme: Literal["none", "standard-webhooks", "suno-hmac"] = "none"
     secret_env: EnvName | None = None
     secret_file: ResolvedPath | None = None
-
-    @field_validator("scheme")
-    @classmethod
-    def _can_be_checked(cls, scheme: str, info: ValidationInfo) -> str:
-        known = surroundings(info).schemes
-        if scheme not in known:
-            # failing closed: taking callbacks unchecked is not what was asked for
-            raise ValueError(
-                f"signatures of the scheme {scheme!r} cannot be checked by this release; remove the key, or set "
-                'callbacks.trust = "confirm" so that a poll confirms every end'
-            )
-        return scheme
 
     @model_validator(mode="after")
     def _names_its_secret(self) -> Self:

@@ -40,7 +40,7 @@ from tracker.domain.backoff import PollPolicy
 from tracker.domain.models import ModelTarget
 from tracker.errors import ConfigError
 
-_LATER = ("providers_dir", "archive", "retention")
+_LATER = ("archive", "retention")
 """Top-level keys that are checked now and acted on by a later release."""
 
 
@@ -126,6 +126,13 @@ class Config(Section):
         if self.hooks_dir is not None:
             return self.hooks_dir
         return None if self._file is None else self._file.absolute().parent / "hooks.d"
+
+    @property
+    def providers_path(self) -> Path | None:
+        """The directory of user-defined providers: ``providers_dir``, else ``providers.d`` beside the file."""
+        if self.providers_dir is not None:
+            return self.providers_dir
+        return None if self._file is None else self._file.absolute().parent / "providers.d"
 
     # -- answers -------------------------------------------------------------------------------------------
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tracker.domain.records import Json
     from tracker.domain.tokens import TokenBearer
     from tracker.providers.base import Provider
-    from tracker.server.services import Services
+    from tracker.server.services import Services, SignatureCheck
     from tracker.store.protocol import Applied
 
 log = get_logger(__name__)
@@ -38,6 +38,9 @@ log = get_logger(__name__)
 NUDGES_PER_S: Final = 500.0
 NUDGE_BURST: Final = 1000.0
 """Callbacks without a token cost writes and polls, and anybody can send them: so many are taken, of all senders."""
+
+Told = tuple[bytes, "Json"]
+"""A callback's body, raw and decoded."""
 
 _HEADERS: Final = {**HEADERS, "Content-Type": "application/json"}
 _OUTCOMES: Final = {
@@ -77,10 +80,15 @@ class CallbackDoors:
         if route is None:  # its provider's file was removed: the token is ours all the same
             await self._nudge_bearer(bearer)
             return _heard(_POLLING)
+        provider = services.registry.provider_of(route)
+        believed = self._believed
         try:
-            body, value = await self._read(request, provider_name)
+            body, value = await self._read(request, provider)
+            if services.check_signature is not None:
+                confirm = await self._verify(services.check_signature, request, provider, (body, value))
+                believed = believed and not confirm
             try:
-                reading = services.registry.provider_of(route).read_callback(route, value)
+                reading = provider.read_callback(route, value)
             except PayloadInvalid as error:
                 raise await self._rejections.malformed(provider_name, str(error), body) from None
         except Problem:
@@ -92,7 +100,7 @@ class CallbackDoors:
             services.clock.now(),
             reading,
             services.redact(body),
-            self._believed,
+            believed,
         )
         try:
             applied = await services.reconciler.apply(observation)
@@ -101,7 +109,7 @@ class CallbackDoors:
         except TaskNotFound:
             await self._rejections.keep(provider_name, HTTPStatus.OK, f"task {bearer.task_id} is gone", body)
             return _done(Outcome.STALE)
-        return self._answer(applied)
+        return self._answer(applied, believed=believed)
 
     async def without_token(self, request: web.Request) -> web.Response:
         """A callback that anybody may have sent: it only makes the tracker ask.
@@ -121,32 +129,46 @@ class CallbackDoors:
                 "Too many callbacks without a token. Send it again a little later.",
                 headers={"Retry-After": str(RETRY_AFTER_S)},
             )
-        body, value = await self._read(request, provider_name)
+        body, value = await self._read(request, provider)
+        if services.check_signature is not None:
+            await self._verify(services.check_signature, request, provider, (body, value))
         return await self._nudge(provider, body, value)
 
-    async def _read(self, request: web.Request, provider_name: str) -> tuple[bytes, Json]:
+    async def _read(self, request: web.Request, provider: Provider) -> tuple[bytes, Json]:
         """The body, raw and decoded; whatever the Content-Type says."""
         max_bytes = self._services.max_callback_bytes
         try:
             body = await read_body(request, max_bytes)
         except BodyTooLarge as error:
             status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-            await self._rejections.keep(provider_name, status, f"larger than {max_bytes} bytes", error.head)
+            await self._rejections.keep(provider.name, status, f"larger than {max_bytes} bytes", error.head)
             raise too_large(max_bytes) from None
         except BodyUnreadable as error:
             raise malformed(str(error)) from None
-        check = self._services.check_signature
-        if check is not None:
-            try:
-                check(provider_name, request.headers, body)
-            except SignatureInvalid as error:
-                status = HTTPStatus.UNAUTHORIZED
-                await self._rejections.keep(provider_name, status, str(error), body)
-                raise Problem(status, "bad-signature", "The signature of this callback does not hold.") from None
         try:
             return body, orjson.loads(body)
         except orjson.JSONDecodeError as error:
-            raise await self._rejections.malformed(provider_name, json_words(error), body) from None
+            if self._services.check_signature is not None:  # a stranger's junk is refused as a stranger's
+                await self._verify(self._services.check_signature, request, provider, (body, None))
+            raise await self._rejections.malformed(provider.name, json_words(error), body) from None
+
+    async def _verify(self, check: SignatureCheck, request: web.Request, provider: Provider, told: Told) -> bool:
+        """Check a signature over the raw bytes; whether a poll must confirm what it does not cover.
+
+        Raises:
+            Problem: 401.
+        """
+        body, value = told
+        try:
+            ids = provider.callback_ids(value)
+        except PayloadInvalid:
+            ids = ()  # what is wrong with it is told once it is known to come from the provider
+        try:
+            return check(provider.name, request.headers, body, ids)
+        except SignatureInvalid as error:
+            status = HTTPStatus.UNAUTHORIZED
+            await self._rejections.keep(provider.name, status, str(error), body)
+            raise Problem(status, "bad-signature", "The signature of this callback does not hold.") from None
 
     async def _nudge(self, provider: Provider, body: bytes, value: Json) -> web.Response:
         services = self._services
@@ -183,13 +205,13 @@ class CallbackDoors:
         log.warning("callback.not_taken", provider=provider_name, why=str(error))
         return store_unavailable()
 
-    def _answer(self, applied: Applied) -> web.Response:
+    def _answer(self, applied: Applied, *, believed: bool) -> web.Response:
         outcome = applied.outcome
         if outcome is Outcome.IGNORED:
             # it said nothing: of a task that goes on, a poll will; of one that has ended, it is old news
             ended = applied.task.status.is_terminal and not applied.confirm
             return _done(Outcome.STALE) if ended else _heard(_POLLING)
-        if outcome is Outcome.APPLIED and applied.confirm and not self._believed:
+        if outcome is Outcome.APPLIED and applied.confirm and not believed:
             return _heard(_POLLING)
         return _done(outcome)
 

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from tracker.reconciler import Reconciler
     from tracker.store.protocol import Store
 
-SignatureCheck = Callable[[str, Mapping[str, str], bytes], None]
-"""(provider, request headers, raw body); raises `SignatureInvalid`."""
+SignatureCheck = Callable[[str, Mapping[str, str], bytes, Sequence[str]], bool]
+"""(provider, request headers, raw body, task ids in it) -> whether a poll must confirm it, because the signature does
+not cover the body; raises `SignatureInvalid`."""
 
 
 class Submits(Protocol):

@@ -1,0 +1,36 @@
+"""User-defined providers: reads the files of ``providers.d/`` and adds what they define to the built-in ones.
+
+Owns the reading. Must not know what a file may say: `tracker.providers.declared` does.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tracker.errors import ConfigError
+from tracker.providers.declared import load_declared
+from tracker.providers.registry import Registry
+
+
+def read_registry(directory: Path | None) -> Registry:
+    """All providers: the built-in ones and those that the TOML files of a directory define.
+
+    Args:
+        directory: where the files are; None, or one that is not there, for none.
+
+    Raises:
+        ConfigError: a file cannot be read or is wrong; one line per mistake, with file and line.
+    """
+    if directory is None or not directory.is_dir():
+        return Registry()
+    files: dict[str, str] = {}
+    problems: list[str] = []
+    for path in sorted(directory.glob("*.toml")):
+        try:
+            files[str(path)] = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            words = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            problems.append(f"{path}: cannot be read ({words}); mend it or move it away")
+    if problems:
+        raise ConfigError(problems)
+    return Registry(load_declared(files))
