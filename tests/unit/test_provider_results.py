@@ -262,6 +262,7 @@ OPENAI_ERRORS = [
     (400, "invalid_request_error", "context_length_exceeded", "m", REFUSED, Reason.INVALID_REQUEST),
     (401, "invalid_request_error", "invalid_api_key", "m", REFUSED, Reason.AUTH_FAILED),
     (403, "request_forbidden", "unsupported_country_region_territory", "m", REFUSED, Reason.ENTITLEMENT),
+    (400, "invalid_request_error", "invalid_value", "m", REFUSED, Reason.INVALID_REQUEST),
     (404, "invalid_request_error", "model_not_found", "m", REFUSED, Reason.INVALID_REQUEST),
     (429, "insufficient_quota", "insufficient_quota", "m", REFUSED, Reason.QUOTA_EXHAUSTED),
     (429, "insufficient_quota", None, "m", REFUSED, Reason.QUOTA_EXHAUSTED),
@@ -277,6 +278,8 @@ GEMINI_ERRORS = [
     (403, "PERMISSION_DENIED", "m", REFUSED, Reason.ENTITLEMENT),
     (404, "NOT_FOUND", "m", REFUSED, Reason.INVALID_REQUEST),
     (429, "RESOURCE_EXHAUSTED", "m", DEFERRED, Reason.RATE_LIMITED),
+    (429, "RESOURCE_EXHAUSTED", "You exceeded your current quota, please check", REFUSED, Reason.QUOTA_EXHAUSTED),
+    (429, "RESOURCE_EXHAUSTED", "You exceeded your current quota. Please retry in 3s.", DEFERRED, Reason.RATE_LIMITED),
     (500, "INTERNAL", "m", REFUSED, Reason.UPSTREAM_UNAVAILABLE),
     (503, "UNAVAILABLE", "The model is overloaded", DEFERRED, Reason.UPSTREAM_UNAVAILABLE),
     (504, "DEADLINE_EXCEEDED", "m", AMBIGUOUS, None),
@@ -316,6 +319,23 @@ def test_openai_errors(
     body = {"error": {"message": words, "type": kind, "param": None, "code": code}}
     shown_code = code or (kind if kind == "insufficient_quota" else None)
     check_error(create(name, body, status), submission, reason, shown_code, words)
+
+
+@pytest.mark.parametrize("name", ["seedance.video", "dashscope.video", "kling.image", "gemini.generate"])
+@pytest.mark.parametrize(
+    ("status", "code", "submission", "reason"),
+    [
+        (429, "insufficient_quota", REFUSED, Reason.QUOTA_EXHAUSTED),
+        (503, "server_is_overloaded", DEFERRED, Reason.UPSTREAM_UNAVAILABLE),
+        (200, "server_error", REFUSED, Reason.UPSTREAM_UNAVAILABLE),
+    ],
+)
+def test_openai_errors_of_the_gateway_itself(
+    *, name: str, status: int, code: str, submission: Submission, reason: Reason
+) -> None:
+    """The gateway is OpenAI-style, so its own words may come on any route."""
+    body = {"error": {"message": "m", "type": "t", "code": code}}
+    check_error(create(name, body, status), submission, reason, code, "m")
 
 
 @pytest.mark.parametrize(("status", "name", "words", "submission", "reason"), GEMINI_ERRORS)

@@ -23,7 +23,7 @@ from tracker.providers.answers import read_result
 from tracker.providers.base import Route
 from tracker.providers.family import Entry, Family
 from tracker.providers.fields import distinct, find_code, find_object, find_text, find_url, list_objects, mime_of
-from tracker.providers.meanings import AUTH, INVALID, POLICY, Meaning, by_number, failed
+from tracker.providers.meanings import AUTH, INVALID, POLICY, QUOTA, Meaning, by_number, failed
 from tracker.providers.requests import RESULT_WITHIN_S, create_call, list_problem, stream_problem, text_problem
 from tracker.providers.results import find_inline_output, find_text_output, json_output
 
@@ -48,15 +48,19 @@ REFUSALS = frozenset(
 _UNMADE = frozenset({"NO_IMAGE", "IMAGE_OTHER", "OTHER", "LANGUAGE", "MALFORMED_FUNCTION_CALL"})
 """``finishReason`` of an answer that broke off; words that come with one are no result."""
 _CUT = "MAX_TOKENS"
+_QUOTA_WORDS = re.compile(r"exceeded your current quota(?!.*retry in)", re.IGNORECASE | re.DOTALL)
+"""A used-up quota. The same words with a time to retry after are the limit of a minute."""
 _KEY_WORDS = re.compile(r"api[ _]key (not valid|not found|expired|invalid)|API_KEY_INVALID", re.IGNORECASE)
 
 
 def find_meaning(error: UpstreamError) -> Meaning | None:
-    """The meaning of ``error.code``, an HTTP number; a refused key comes as 400 and shows in the message only."""
+    """The meaning of ``error.code``, an HTTP number; a refused key and a used-up quota show in the message only."""
     if error.code in REFUSALS:
         return POLICY
     if error.message and _KEY_WORDS.search(error.message):
         return AUTH
+    if error.message and _QUOTA_WORDS.search(error.message):
+        return QUOTA
     meaning = by_number(error.code)
     return None if meaning is INVALID else meaning
 

@@ -112,6 +112,9 @@ _BY_GATEWAY_CODE: dict[str, Meaning] = {
     "rate_limit_exceeded": RATE,
     "rate_limit_error": RATE,
     "overloaded_error": MAINTENANCE,
+    "server_is_overloaded": MAINTENANCE,
+    "server_error": BROKEN,
+    "insufficient_quota": QUOTA,  # HTTP 429, and no rate limit
     "moderation_blocked": POLICY,
     "content_policy_violation": POLICY,
 }

@@ -1,7 +1,8 @@
 """The error codes of OpenAI-style routes.
 
-Owns what each code means, on an answer and for a job that failed with it. What the gateway itself says
-(``invalid_api_key``, ``rate_limit_exceeded``, ``moderation_blocked``) is known to every family already.
+Owns what each code means, on an answer and for a job that failed with it. What the gateway may say on any route
+(``invalid_api_key``, ``insufficient_quota``, ``server_error``, ``moderation_blocked`` and the like) is known to every
+family already.
 
 **Source**: https://platform.openai.com/docs/guides/error-codes for request errors;
 https://platform.openai.com/docs/api-reference/responses/object for ``error.code`` of a response (read 2026-11).
@@ -15,7 +16,6 @@ from tracker.providers.meanings import (
     BROKEN,
     ENTITLEMENT,
     INVALID,
-    MAINTENANCE,
     POLICY,
     QUOTA,
     RATE,
@@ -27,7 +27,6 @@ CODES: dict[str, Meaning] = {
     "incorrect_api_key": AUTH,
     **dict.fromkeys(
         (
-            "insufficient_quota",
             "billing_hard_limit_reached",
             "billing_not_active",
             "credit_balance_exhausted",
@@ -38,15 +37,13 @@ CODES: dict[str, Meaning] = {
         QUOTA,  # with HTTP 429, and no rate limit
     ),
     "slow_down": RATE,
-    "server_is_overloaded": MAINTENANCE,
-    "server_error": BROKEN,
     "internal_error": BROKEN,
     "vector_store_timeout": TIMEOUT,
     "unsupported_country_region_territory": ENTITLEMENT,
     "content_filter": POLICY,
     "image_content_policy_violation": POLICY,
     "refusal": POLICY,
-    **dict.fromkeys(("invalid_prompt", "invalid_image", "context_length_exceeded", "invalid_request_error"), INVALID),
+    **dict.fromkeys(("invalid_prompt", "invalid_value", "invalid_image", "context_length_exceeded"), INVALID),
 }
 
 
