@@ -11,6 +11,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from tracker.domain.archives import renew
 from tracker.domain.frozen import dataclass, replace
 from tracker.domain.observation import Observation, Reading, Source, Submission, Trouble
 from tracker.domain.task import (
@@ -107,6 +108,8 @@ class HookEvent(StrEnum):
     PROGRESS = "task.progress"
     SUCCEEDED = "task.succeeded"
     FAILED = "task.failed"
+    ARCHIVED = "task.archived"
+    """All files of a task that SUCCEEDED are safe in the archive; it changes no status."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +154,8 @@ def decide(task: Task, observation: Observation, now: datetime) -> Decision:
     reading = observation.reading
     if reading.submission is not None:
         return _decide_submission(task, observation, now)
+    if reading.renews and task.status is Status.SUCCEEDED:
+        return _decide_renewal(task, reading)
     foreign = (
         observation.source is Source.CALLBACK
         and reading.external_id is not None
@@ -221,12 +226,13 @@ def _decide_submission(task: Task, observation: Observation, now: datetime) -> D
             if told or task.status.is_terminal:
                 return Decision(Outcome.STALE, task, "put off, after the task was known to be accepted or had ended")
             wait = f", asked to wait {reading.retry_after_s:g} s" if reading.retry_after_s is not None else ""
+            later = "it is sent again later"
             if reading.next_model is not None:
-                wait = ""
+                wait, later = "", "it is sent again"
             return Decision(
                 Outcome.APPLIED,
                 replace(task, submit_state=SubmitState.QUEUED, model=reading.next_model or task.model),
-                f"not accepted ({reading.detail or _error_words(reading.error)}{wait}); it is sent again",
+                f"not accepted ({reading.detail or _error_words(reading.error)}{wait}); {later}",
             )
         case Submission.AMBIGUOUS | None:
             if told or task.status.is_terminal:
@@ -298,6 +304,17 @@ def _decide_nothing_said(task: Task, reading: Reading, announces: tuple[HookEven
             words = reading.detail or _error_words(reading.error)
             detail = f"{trouble.replace('_', ' ')}: {words}"
     return Decision(_heard(announces), task, detail, announces, confirm=not task.status.is_terminal)
+
+
+def _decide_renewal(task: Task, reading: Reading) -> Decision:
+    """A poll after the success, for the sake of the URLs alone: it may renew them and changes nothing else."""
+    if reading.status is not Status.SUCCEEDED or not reading.outputs:
+        words = reading.detail or _error_words(reading.error)
+        return Decision(Outcome.IGNORED, task, f"asked for fresh URLs, gave none: {reading.trouble or words}")
+    outputs = renew(task.outputs, reading.outputs)
+    if outputs == task.outputs:
+        return Decision(Outcome.DUPLICATE, task, "asked for fresh URLs, gave those known already")
+    return Decision(Outcome.APPLIED, replace(task, outputs=outputs), "gave fresh URLs of the same outputs")
 
 
 def _decide_missing_output(
