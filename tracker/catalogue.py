@@ -93,7 +93,7 @@ class Catalogue:
     async def missing(self) -> list[str]:
         """Configured models that are in no account's list; one line each. Nothing while no list was fetched yet."""
         known: set[str] = set()
-        for account in self._accounts:
+        for account in tuple(self._accounts):  # a reload may change them meanwhile
             known |= {model.id for model in (await self._store.list_models(account)).models}
         if not known:
             return []
@@ -117,7 +117,7 @@ class Catalogue:
     async def _run(self) -> None:
         while True:
             wait_s = REFRESH_S
-            for account in self._accounts:
+            for account in tuple(self._accounts):  # a reload may change them meanwhile
                 wait_s = min(wait_s, await self._refresh(account))
             await asyncio.sleep(wait_s)
 

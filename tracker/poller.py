@@ -120,10 +120,13 @@ class Poller:
         self._halted = False
         self.last_tick = clock.monotonic()
         """When a sweep last completed, on the monotonic clock."""
+        self._last_round = self.last_tick
+        self.first_tick = asyncio.Event()
+        """Set once a sweep has completed."""
 
     def start(self) -> None:
         """Begin to tick, the first time at once."""
-        self.last_tick = self._clock.monotonic()
+        self.last_tick = self._last_round = self._clock.monotonic()
         self._scheduler.add_job(
             self.tick,
             "interval",
@@ -135,6 +138,13 @@ class Poller:
             id="sweep",
         )
         self._scheduler.start()
+
+    def set_pace(self, tick_s: float, park_s: float) -> None:
+        """Replace the seconds between sweeps, and how long callbacks of unknown tasks are kept."""
+        self._park_s = park_s
+        if tick_s != self._tick_s:
+            self._tick_s = tick_s
+            self._scheduler.reschedule_job("sweep", trigger="interval", seconds=tick_s)
 
     def halt(self) -> None:
         """Stop ticking: nothing more is claimed. Polls under way go on, and so do those that are asked for."""
@@ -158,6 +168,11 @@ class Poller:
         allowed_s = max(STALL_AT_LEAST_S, STALL_TICKS * self._tick_s)
         return self._clock.monotonic() - self.last_tick > allowed_s
 
+    @property
+    def is_wedged(self) -> bool:
+        """Whether ticks do not even come round. One that the store refuses (a full disk) has come round."""
+        return self._clock.monotonic() - self._last_round > max(STALL_AT_LEAST_S, STALL_TICKS * self._tick_s)
+
     async def tick(self) -> None:
         """One sweep; never raises, never takes longer than `TICK_WITHIN_S`."""
         if self._halted:
@@ -167,12 +182,14 @@ class Poller:
                 await self._sweep()
         except StoreError as error:
             log.warning("sweep.failed", why=str(error))
+            self._last_round = self._clock.monotonic()
         except TimeoutError:
             log.warning("sweep.timed_out", within_s=TICK_WITHIN_S)
         except Exception:
             log.exception("sweep.failed")
         else:
-            self.last_tick = self._clock.monotonic()
+            self.last_tick = self._last_round = self._clock.monotonic()
+            self.first_tick.set()
 
     async def poll(self, task_id: TaskId) -> None:
         """Ask about one task now and apply what is learnt, whatever its schedule says.

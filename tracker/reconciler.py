@@ -114,6 +114,10 @@ class Reconciler:
         self.changes = Changes()
         store.subscribe(self.changes.tell)
 
+    def set_policies(self, policy_of: Callable[[str], PollPolicy]) -> None:
+        """Replace the poll policies: they hold from the next decision on each task."""
+        self.policy_of = cache(policy_of)
+
     async def apply(self, observation: Observation) -> Applied:
         """Take in one observation; when this returns, what follows from it is on disk.
 

@@ -134,6 +134,11 @@ class Submitter:
         self._sends: set[asyncio.Task[None]] = set()
         self._draining = False
 
+    def set_defaults(self, urls: CallbackUrls, default_account: str | None) -> None:
+        """Replace what holds for tasks that are sent from now on; see the constructor."""
+        self._urls = urls
+        self._default_account = default_account
+
     async def submit(self, wanted: SubmitRequest) -> Submitted:
         """Record a new paid job, and send it unless its idempotency key is known.
 

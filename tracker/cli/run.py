@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 
 from tracker.cli.exits import BAD_CONFIG, Failure
-from tracker.cli.session import read_config
+from tracker.cli.session import load_served, read_config
+from tracker.errors import ConfigError, StoreUnusable
 
 
 @click.command()
@@ -17,8 +18,15 @@ from tracker.cli.session import read_config
 @click.option("--listen", metavar="ADDRESS", help="host:port, [::1]:port or unix:/path, over the configured one.")
 def serve(config_path: Path | None, listen: str | None) -> None:
     """Run the daemon until SIGTERM or Ctrl-C."""
+    from tracker.service import with_credentials
+
     variable = "TRACKER_SERVER__LISTEN"
-    env = dict(os.environ) if listen is None else {**os.environ, variable: listen}
+    try:
+        env = with_credentials(os.environ)
+    except ConfigError as error:
+        raise Failure(error.problems, BAD_CONFIG) from error
+    if listen is not None:
+        env[variable] = listen
     try:
         config = read_config(config_path, env, serving=True)
     except Failure as failure:
@@ -26,11 +34,10 @@ def serve(config_path: Path | None, listen: str | None) -> None:
             raise
         lines = [line.replace(f"{variable}:", "--listen:", 1) for line in failure.lines]
         raise Failure(lines, failure.exit_code) from failure
-    from tracker.app import serve as run
-    from tracker.errors import ConfigError, StoreUnusable
+    from tracker.daemon import serve as run
 
     try:
-        code = run(config, os.environ)
+        code = run(config, os.environ, lambda: load_served(config_path or config.file, env))
     except ConfigError as error:
         raise Failure(error.problems, BAD_CONFIG) from error
     except StoreUnusable as error:

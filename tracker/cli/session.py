@@ -31,16 +31,26 @@ def read_config(path: Path | None, env: Mapping[str, str], *, serving: bool) -> 
     from tracker.config import load_config
     from tracker.errors import ConfigError
 
-    names = None
     try:
-        if serving:  # clients are spared the import: misspelt tables are the daemon's to find
-            from tracker.provider_files import read_registry
-
-            known = load_config(path, env, serving=False).providers_path
-            names = {provider.name for provider in read_registry(known).providers()}
-        return load_config(path, env, providers=names, serving=serving)
+        if serving:
+            return load_served(path, env)
+        return load_config(path, env, serving=False)
     except ConfigError as error:
         raise Failure(error.problems, BAD_CONFIG) from error
+
+
+def load_served(path: Path | None, env: Mapping[str, str]) -> Config:
+    """Read the configuration as the daemon needs it.
+
+    Raises:
+        ConfigError: with one line per mistake.
+    """
+    from tracker.config import load_config
+    from tracker.provider_files import read_registry  # clients are spared it: misspelt tables are the daemon's to find
+
+    known = load_config(path, env, serving=False).providers_path
+    names = {provider.name for provider in read_registry(known).providers()}
+    return load_config(path, env, providers=names, serving=True)
 
 
 class Session:

@@ -3,7 +3,7 @@
 Must not know tasks, routes or configuration: level and secrets arrive as arguments.
 """
 
-from tracker.logs.lines import configure_logging, get_logger
+from tracker.logs.lines import Sink, configure_logging, get_logger
 from tracker.logs.redactor import MASK, Redactor
 
-__all__ = ["MASK", "Redactor", "configure_logging", "get_logger"]
+__all__ = ["MASK", "Redactor", "Sink", "configure_logging", "get_logger"]

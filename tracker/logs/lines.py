@@ -1,4 +1,4 @@
-"""How log lines look (JSON, or a rendering for people on a terminal) and where they go (stderr).
+"""How log lines look (JSON, or a rendering for people on a terminal) and where they go (stderr, or a sink).
 
 Owns the set-up of structlog and of the standard library's logging. Must not decide what is secret.
 """
@@ -9,7 +9,7 @@ import contextlib
 import json as stdlib_json
 import logging
 import sys
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, cast
 
 import orjson
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger, Processor
 
 
+Sink = Callable[[Mapping[str, Any]], None]
+"""Takes whole events in the place of lines, redacted and without a time of ours, for a log that keeps its own."""
+
+
 def get_logger(name: str) -> FilteringBoundLogger:
     """A logger whose lines carry ``logger: name``; bound context variables are merged in.
 
@@ -29,33 +33,49 @@ def get_logger(name: str) -> FilteringBoundLogger:
     return cast("FilteringBoundLogger", structlog.get_logger(name))
 
 
-def configure_logging(level: str | int = "info", *, json: bool | None = None, secrets: Iterable[str] = ()) -> Redactor:
+def configure_logging(
+    level: str | int = "info",
+    *,
+    json: bool | None = None,
+    secrets: Iterable[str] = (),
+    sink: Sink | None = None,
+    redactor: Redactor | None = None,
+) -> Redactor:
     """Set logging up for the whole process, that of libraries included; may be called again to change it.
 
     Args:
         level: the least severity that is shown: ``debug``, ``info``, ``warning``, ``error`` or ``critical``.
         json: JSON lines, or a rendering for people; None: people when stderr is a terminal.
         secrets: values that never appear in a line.
+        sink: takes the events in the place of standard error.
+        redactor: the one of an earlier call, when logging is set up again: it learns the new secrets and keeps
+            masking the old ones, which answers under way may still hold.
 
     Returns:
         The redactor, for everything else that is kept or shown.
     """
     number = level if isinstance(level, int) else logging.getLevelNamesMapping()[level.upper()]
     as_json = not sys.stderr.isatty() if json is None else json
-    redactor = Redactor(secrets)
+    if redactor is None:
+        redactor = Redactor(secrets)
+    else:
+        redactor.learn(secrets)
+    stamp: list[Processor] = []
+    if sink is None:
+        stamp = [structlog.processors.TimeStamper(fmt="iso", utc=True, key="at")]
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             _add_logger_name,
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+            *stamp,
             structlog.processors.StackInfoRenderer(),
             structlog.processors.format_exc_info,
             redactor.event,
-            _renderer(as_json=as_json),
+            _renderer(as_json=as_json) if sink is None else _as_it_is,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=_StderrLogger,
+        logger_factory=_StderrLogger if sink is None else _sink_loggers(sink),
         cache_logger_on_first_use=False,  # a reload may change level and secrets under loggers already bound
     )
     root = logging.getLogger()
@@ -87,7 +107,14 @@ def _renderer(*, as_json: bool) -> Processor:
     return render
 
 
-def _add_logger_name(logger: _StderrLogger, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def _as_it_is(_logger: object, _method: str, event: MutableMapping[str, Any]) -> tuple[tuple[Any], dict[str, Any]]:
+    """Hand the whole event to the logger."""
+    return (event,), {}
+
+
+def _add_logger_name(
+    logger: _StderrLogger | _SinkLogger, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
     event["logger"] = logger.name
     return event
 
@@ -106,6 +133,27 @@ class _StderrLogger:
 
     log = debug = info = warn = warning = msg
     error = exception = critical = fatal = failure = err = msg
+
+
+class _SinkLogger:
+    """Hands each event to the sink."""
+
+    def __init__(self, name: str, sink: Sink) -> None:
+        self.name = name
+        self._sink = sink
+
+    def msg(self, event: Mapping[str, Any]) -> None:
+        self._sink(event)
+
+    log = debug = info = warn = warning = msg
+    error = exception = critical = fatal = failure = err = msg
+
+
+def _sink_loggers(sink: Sink) -> Callable[..., _SinkLogger]:
+    def make(name: str = "tracker") -> _SinkLogger:
+        return _SinkLogger(name, sink)
+
+    return make
 
 
 class _LibraryHandler(logging.Handler):

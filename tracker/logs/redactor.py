@@ -61,7 +61,12 @@ class Redactor:
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        literals: set[str] = set()
+        self._literals: tuple[str, ...] = ()
+        self.learn(secrets)
+
+    def learn(self, secrets: Iterable[str]) -> None:
+        """Mask these secrets too, from now on; those known before stay masked."""
+        literals = set(self._literals)
         for secret in secrets:
             if len(secret) >= _SHORTEST_SECRET:
                 literals |= _spellings(secret)

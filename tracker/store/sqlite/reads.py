@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import aiosqlite
@@ -36,6 +37,22 @@ if TYPE_CHECKING:
 
 CONNECTIONS = 3
 """Reads that run side by side; further ones wait for a free connection."""
+
+@dataclass(frozen=True, slots=True)
+class OpenCounts:
+    """How much is open now.
+
+    Attributes:
+        pending, running: tasks by status.
+        due: tasks whose time to be acted on has come.
+        deliveries: hook runs that wait or are under way.
+    """
+
+    pending: int
+    running: int
+    due: int
+    deliveries: int
+
 
 _LANES = """
     WITH RECURSIVE lanes (account, provider) AS (
@@ -169,6 +186,17 @@ class SqliteReader:
         )
         ((synced_at,),) = await self._rows("SELECT min(synced_at) FROM model_lists WHERE account = ?", (account,))
         return ModelList(tuple(Model(*row) for row in rows), from_ms(synced_at))
+
+    async def count_open(self, now: datetime) -> OpenCounts:
+        """What is open now. Unlike `stats` it looks at no finished task, so it costs little however large the file."""
+        ((pending, running, due, deliveries),) = await self._rows(
+            "SELECT (SELECT count(*) FROM tasks WHERE status = 'PENDING'),"
+            " (SELECT count(*) FROM tasks WHERE status = 'RUNNING'),"
+            " (SELECT count(*) FROM tasks INDEXED BY tasks_due WHERE due_at <= ?),"
+            " (SELECT count(*) FROM deliveries INDEXED BY deliveries_due WHERE due_at IS NOT NULL)",
+            (to_ms(now),),
+        )
+        return OpenCounts(pending, running, due, deliveries)
 
     async def stats(self, now: datetime) -> dict[str, Any]:
         """Counts by status, provider and reason; queue depths; the oldest due poll."""

@@ -74,7 +74,8 @@ class Writer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = False
         self.last_commit = time.monotonic()
-        """When a batch was last answered, on the monotonic clock; for the health of the process."""
+        """When a batch was last answered, or work came after a rest, on the monotonic clock; for the health of the
+        process: while work waits, it tells for how long."""
 
     async def start(self) -> None:
         """Open the connection.
@@ -126,6 +127,8 @@ class Writer:
         if self._waiting > MAX_WAITING:
             raise StoreUnavailable("the disk cannot follow: too many writes are waiting")
         future: asyncio.Future[Any] = self._loop.create_future()
+        if not self._waiting:
+            self.last_commit = time.monotonic()
         self._waiting += 1
         if not self._gathered:
             self._loop.call_soon(self._hand_over)

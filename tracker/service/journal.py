@@ -1,0 +1,164 @@
+"""Log events as journal entries with searchable fields, by the journal's native protocol.
+
+Used when standard error is connected to the journal. One event is one entry whatever its text holds: no line is cut
+in two, the journal's own time and priority are used, and ``TRACKER_EVENT``, ``TRACKER_TASK_ID``, ``TRACKER_PROVIDER``
+and the other facts of the event are fields that ``journalctl`` searches.
+
+Source: https://systemd.io/JOURNAL_NATIVE_PROTOCOL/ (read 2026-11).
+"""
+
+from __future__ import annotations
+
+import array
+import errno
+import os
+import re
+import socket
+import struct
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+SOCKET: Final = "/run/systemd/journal/socket"
+PRIORITIES: Final = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+"""Severity -> syslog priority."""
+NAMES: Final = {"task": "TASK_ID", "event": "EVENT"}
+"""Keys of log events whose fields are called otherwise, as hooks call them."""
+_MAX_NAME: Final = 64
+_NOT_IN_NAMES: Final = re.compile(r"[^A-Z0-9]+")
+_SHOWN_APART: Final = frozenset({"event", "level", "logger", "exception", "stack"})
+
+
+class Journal:
+    """A sink for log events.
+
+    Args:
+        path: the journal's socket.
+
+    Raises:
+        OSError: it cannot be reached.
+    """
+
+    def __init__(self, path: str = SOCKET) -> None:
+        self._path = path
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        try:
+            self._socket.connect(path)
+        except OSError:
+            self._socket.close()
+            raise
+
+    def __call__(self, event: Mapping[str, Any]) -> None:
+        """Write one event. A journal that restarts is found again; while it is away, lines go to standard error."""
+        entry = make_entry(event)
+        try:
+            self._send(entry)
+        except OSError:
+            try:
+                self._socket.connect(self._path)
+                self._send(entry)
+            except OSError:
+                print(message_of(event), file=sys.stderr)  # noqa: T201 - the last resort
+
+    def close(self) -> None:
+        """Give the socket back."""
+        self._socket.close()
+
+    def _send(self, entry: bytes) -> None:
+        try:
+            self._socket.send(entry)
+        except OSError as error:
+            if not _is_too_large(error):
+                raise
+            self._send_as_file(entry)
+
+    def _send_as_file(self, entry: bytes) -> None:
+        """An entry that no datagram holds goes as a sealed file in memory."""
+        import fcntl  # noqa: PLC0415 - not on every platform, and rarely needed
+
+        handle = os.memfd_create("tracker-log", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            left = memoryview(entry)
+            while left:
+                left = left[os.write(handle, left) :]
+            fcntl.fcntl(
+                handle,
+                fcntl.F_ADD_SEALS,
+                fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL,
+            )
+            rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [handle]))
+            self._socket.sendmsg([b""], [rights])
+        finally:
+            os.close(handle)
+
+
+def find_journal(environ: Mapping[str, str], stderr_fd: int = 2, path: str = SOCKET) -> Journal | None:
+    """The journal, when standard error is connected to it; else None.
+
+    Args:
+        environ: the process environment; ``JOURNAL_STREAM`` names device and inode of the journal's stream.
+        stderr_fd: where standard error goes.
+        path: the journal's socket.
+    """
+    device, _, inode = environ.get("JOURNAL_STREAM", "").partition(":")
+    try:
+        status = os.fstat(stderr_fd)
+        if (device, inode) != (str(status.st_dev), str(status.st_ino)):
+            return None  # a child that redirected it, or a terminal
+        return Journal(path)
+    except OSError:
+        return None
+
+
+def make_entry(event: Mapping[str, Any]) -> bytes:
+    """An event in the journal's own format."""
+    fields = {
+        "MESSAGE": message_of(event),
+        "PRIORITY": str(PRIORITIES.get(str(event.get("level")), PRIORITIES["info"])),
+        "SYSLOG_IDENTIFIER": "tracker",
+    }
+    for key, value in event.items():
+        if key != "level" and value is not None:
+            fields.setdefault(field_name(key), _text(value))
+    return b"".join(_field(name, value.encode("utf-8", "replace")) for name, value in fields.items())
+
+
+def message_of(event: Mapping[str, Any]) -> str:
+    """What ``journalctl`` shows: the event, its facts, and a traceback below."""
+    facts = [f"{key}={_shown(value)}" for key, value in event.items() if key not in _SHOWN_APART and value is not None]
+    below = [str(event[key]) for key in ("exception", "stack") if event.get(key)]
+    return "\n".join([" ".join([str(event.get("event", "")), *facts]), *below])
+
+
+def field_name(key: str) -> str:
+    """A field's name: upper case letters, digits and underscores, no more than 64."""
+    name = NAMES.get(key) or _NOT_IN_NAMES.sub("_", key.upper()).strip("_") or "UNNAMED"
+    return f"TRACKER_{name}"[:_MAX_NAME]
+
+
+def _field(name: str, value: bytes) -> bytes:
+    if b"\n" in value:
+        return name.encode() + b"\n" + struct.pack("<Q", len(value)) + value + b"\n"
+    return name.encode() + b"=" + value + b"\n"
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, bool | int | float):
+        return str(value).lower() if isinstance(value, bool) else str(value)
+    try:
+        return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    except (TypeError, orjson.JSONEncodeError):
+        return str(value)
+
+
+def _shown(value: object) -> str:
+    text = _text(value)
+    return orjson.dumps(text).decode() if not text or any(c in ' "' or not c.isprintable() for c in text) else text
+
+
+def _is_too_large(error: OSError) -> bool:
+    return error.errno in {errno.EMSGSIZE, errno.ENOBUFS}

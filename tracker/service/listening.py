@@ -1,0 +1,86 @@
+"""Where the daemon listens: on sockets that were handed over, else on its configured address.
+
+Owns opening the sites of the HTTP server. Must not know what they serve.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from tracker.config import is_loopback
+from tracker.errors import ConfigError
+from tracker.logs import get_logger
+from tracker.service.sockets import UnixSocketSite
+
+if TYPE_CHECKING:
+    from tracker.config import Config, Listen
+
+log = get_logger(__name__)
+
+BACKLOG: Final = 1024
+"""Connections that wait to be accepted."""
+
+
+async def open_sites(runner: web.AppRunner, listen: Listen, sockets: Sequence[socket.socket]) -> None:
+    """Begin to accept connections.
+
+    Args:
+        runner: what is served.
+        listen: the configured address.
+        sockets: listening sockets that were handed over; when there are any, they win.
+
+    Raises:
+        ConfigError: the address cannot be listened on.
+    """
+    if not sockets:
+        await _open_configured(runner, listen)
+        return
+    for listener in sockets:
+        if listener.family == socket.AF_UNIX:
+            await UnixSocketSite(runner, listener, backlog=BACKLOG).start()
+        else:
+            await web.SockSite(runner, listener, backlog=BACKLOG).start()
+    where = base_url(runner)
+    if where != listen.url:
+        log.warning("server.listen_is_overruled", listen=str(listen), by=where)
+
+
+def base_url(runner: web.AppRunner) -> str | None:
+    """The base URL of the first site, ``unix:/path`` for a Unix socket; None before there is one."""
+    for address in runner.addresses:
+        if isinstance(address, tuple):
+            host, port = address[:2]
+            return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        return f"unix:{address}"
+    return None
+
+
+def check_exposure(sockets: Sequence[socket.socket], config: Config) -> None:
+    """The configuration has checked its own address; sockets that were handed over are none of its business.
+
+    Raises:
+        ConfigError: strangers can reach the API, and there is no token.
+    """
+    for listener in sockets:
+        address = listener.getsockname()
+        if isinstance(address, tuple) and not is_loopback(address[0]) and not config.api_token():
+            where = f"systemd: the socket {address[0]}:{address[1]}"
+            mend = f"set {config.server.api_token_env}, or ListenStream=127.0.0.1:{address[1]}"
+            raise ConfigError([f"{where} can be reached from other machines and no API token is set; {mend}"])
+
+
+async def _open_configured(runner: web.AppRunner, listen: Listen) -> None:
+    try:
+        if listen.path is not None:
+            listen.path.unlink(missing_ok=True)  # left by a killed process; the store's lock says it is dead
+            await web.UnixSite(runner, str(listen.path), backlog=BACKLOG).start()
+        else:
+            await web.TCPSite(runner, listen.host, listen.port, backlog=BACKLOG).start()
+    except (OSError, socket.gaierror) as error:
+        raise ConfigError(
+            [f"server.listen: cannot listen on {listen} ({error.strerror or error}); free it or choose another"]
+        ) from error

@@ -1,0 +1,72 @@
+"""Whether the daemon can do its work, whether it still comes round at all, and a line of live counts.
+
+Owns those three judgements and their limits. Must not change anything.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tracker.server.services import Health
+
+if TYPE_CHECKING:
+    from tracker.clock import Clock
+    from tracker.hooks.dispatcher import Dispatcher
+    from tracker.poller import Poller
+    from tracker.store.sqlite import SqliteStore
+
+STUCK_AFTER_S: Final = 60.0
+"""A writer with work waiting, or a dispatcher, that made no progress for so long is stuck."""
+
+
+class Vitals:
+    """Looks at the parts that must make progress.
+
+    Args:
+        store: its writer, and the counts.
+        poller: its sweeps.
+        dispatcher: its rounds.
+        clock: only its monotonic time is compared.
+    """
+
+    def __init__(self, store: SqliteStore, poller: Poller, dispatcher: Dispatcher, clock: Clock) -> None:
+        self._store = store
+        self._poller = poller
+        self._dispatcher = dispatcher
+        self._clock = clock
+
+    def health(self) -> Health:
+        """Whether the daemon can do its work, and why not."""
+        stalled = ["The polling loop has stopped completing its sweeps."] if self._poller.is_stalled else []
+        reasons = [*stalled, *self._stuck()]
+        return Health(not reasons, reasons)
+
+    def wedged(self) -> list[str]:
+        """What does not even come round any more, one sentence each: only a new process helps.
+
+        A full disk is not among it: then sweeps fail, callbacks are answered 503, and a restart would mend nothing.
+        """
+        wedged = ["The polling loop does not come round any more."] if self._poller.is_wedged else []
+        return [*wedged, *self._stuck()]
+
+    async def status_line(self) -> str:
+        """One line of live counts for people.
+
+        Raises:
+            StoreUnavailable: they cannot be read now.
+        """
+        counts = await self._store.count_open(self._clock.now())
+        return (
+            f"{counts.running} running, {counts.pending} pending, {counts.due} due for a poll; "
+            f"{counts.deliveries} hook deliveries open, {self._dispatcher.running} under way"
+        )
+
+    def _stuck(self) -> list[str]:
+        now = self._clock.monotonic()
+        reasons = []
+        last_commit, waiting = self._store.writer_progress
+        if waiting and now - last_commit > STUCK_AFTER_S:
+            reasons.append(f"The store has not completed a write for {STUCK_AFTER_S:g} s.")
+        if now - self._dispatcher.last_progress > STUCK_AFTER_S:
+            reasons.append("The hook dispatcher has stopped.")
+        return reasons
