@@ -441,7 +441,7 @@ async def test_leases_are_given_back_at_open(tmp_path: Path) -> None:
 
 
 async def test_poll_now(tmp_path: Path) -> None:
-    """An unfinished task with an upstream id is due now; others are left alone."""
+    """An unfinished or given-up task with an upstream id is due now; others are left alone."""
     async with opened(tmp_path / "t.db") as rig:
         await rig.follow(1, due_at=after(500))
         assert (await rig.store.poll_now(make_task_name(1), after(3))).due_at == after(3)
@@ -450,6 +450,9 @@ async def test_poll_now(tmp_path: Path) -> None:
         assert (await rig.store.poll_now(make_task_name(2), after(3))).due_at == after(60)
         await rig.poll(1, Status.FAILED)
         assert (await rig.store.poll_now(make_task_name(1), after(3))).due_at is None
+        await rig.follow(3)
+        await rig.call(3, Status.FAILED, reason=Reason.EXPIRED)
+        assert (await rig.store.poll_now(make_task_name(3), after(30))).due_at == after(30)
 
 
 async def test_the_sweep_touches_only_what_is_due(tmp_path: Path) -> None:

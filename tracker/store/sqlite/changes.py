@@ -238,13 +238,14 @@ def keep_rejected(
 
 
 def poll_now(db: sqlite3.Connection, task_id: TaskId, now: datetime) -> Task:
-    """Make one task due now, unless it has ended.
+    """Make one task due now, unless it has ended for good; one that was given up may still bring its result.
 
     Raises:
         TaskNotFound: no task has this id.
     """
     task = get_task(db, task_id)
-    if task.status.is_terminal or task.external_id is None:
+    ended = task.status.is_terminal and not task.is_given_up
+    if ended or task.external_id is None:
         return task
     db.execute("UPDATE tasks SET due_at = ?, leased = 0 WHERE id = ?", (to_ms(now), task_id))
     return replace(task, due_at=now)
