@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from tracker.domain.backoff import Pace, PollPolicy
 from tracker.domain.judge import judge
 from tracker.domain.observation import Source
+from tracker.domain.task import Reason
 from tracker.logs import get_logger
 
 if TYPE_CHECKING:
@@ -77,8 +78,8 @@ class CallbackHealth:
 
     def note_end(self, task: Task, source: Source) -> None:
         """Take in who told the end of a task that expected a callback."""
-        if not task.expects_callback:
-            return
+        if not task.expects_callback or task.is_given_up or task.reason is Reason.NOT_FOUND:
+            return  # the tracker's own verdicts say nothing about who brings news
         lane = (task.account, task.provider)
         if source is Source.CALLBACK:
             self._streak[lane] = min(self._streak.get(lane, 0) + 1, HEALTHY_AFTER)

@@ -46,6 +46,7 @@ log = get_logger(__name__)
 SEND_MARGIN_S = 60.0
 """A send that is not decided so long after its answer was due has been lost with its process."""
 RECORD_RETRY_S = 1.0
+GONE_RETRY_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +216,11 @@ class Submitter:
             return  # it stays queued: surely not sent, and sent after the restart
         try:
             record = await self._store.get_task(task_id)
-            route, provider = self._route(record.task.route)
+            route = self._registry.find_route(record.task.route)
+            if route is None:
+                await self._record(record.task, _gone(record.task.route), None)
+                return
+            provider = self._registry.provider_of(route)
             request = self._wire_request(route, provider, record)
             now = self._clock.now()
             lease_s = request.answer_within_s + SEND_MARGIN_S
@@ -365,6 +370,16 @@ class Submitter:
         self._sends.add(send)
         send.add_done_callback(self._sends.discard)
         return send
+
+
+def _gone(route: str) -> Reading:
+    """A task was recorded for a route that this process does not know: it waits, as long as any that is put off."""
+    return Reading(
+        submission=Submission.DEFERRED,
+        reason=Reason.INVALID_REQUEST,
+        retry_after_s=GONE_RETRY_S,
+        detail=f"route {route} is not known any more; its file in providers.d may be missing",
+    )
 
 
 def _takes_callback(route: Route, request: Mapping[str, Any]) -> bool:
