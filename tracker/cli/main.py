@@ -30,6 +30,7 @@ COMMANDS = {
     "cancel": ("act", "cancel", "Stop following a task."),
     "routes": ("look", "routes", "List the routes that tasks can be created on."),
     "models": ("models", "models", "See which models an account can use."),
+    "db": ("db", "db", "Look after the SQLite file."),
     "config": ("settings", "config", "Check, show or start the configuration."),
 }
 """Command -> module below `tracker.cli`, attribute, one-line help."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tracker.store.sqlite.copies import copy_database
 from tracker.store.sqlite.engine import SqliteStore
 from tracker.store.sqlite.reads import SqliteReader
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["SqliteReader", "SqliteStore", "open_reader"]
+__all__ = ["SqliteReader", "SqliteStore", "copy_database", "open_reader"]
 
 
 async def open_reader(path: Path) -> SqliteReader:

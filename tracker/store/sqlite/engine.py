@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tracker.errors import StoreUnusable
 from tracker.store.protocol import Applied
 from tracker.store.sqlite import changes, outbox
+from tracker.store.sqlite.copies import write_copy
 from tracker.store.sqlite.observations import apply_all
 from tracker.store.sqlite.reads import SqliteReader
 from tracker.store.sqlite.schema import FileLock, connect_writer
@@ -54,7 +55,7 @@ class SqliteStore(SqliteReader):
         self._now = now
         self._lock = FileLock(path)
         self._listeners: list[Callable[[Sequence[Applied]], None]] = []
-        self._writer = Writer(lambda: connect_writer(path), self._tell)
+        self._writer = Writer(lambda: connect_writer(path, write_copy), self._tell)
 
     # -- life ----------------------------------------------------------------------------------------------
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
-from tracker.errors import StoreUnusable
+from tracker.errors import StoreUnavailable, StoreUnusable
 
 APPLICATION_ID = 0x54524B31
 """``TRK1``: tells our files from other SQLite files."""
@@ -72,8 +73,16 @@ class FileLock:
             self._handle = None
 
 
-def connect_writer(path: Path) -> sqlite3.Connection:
+KeepCopy = Callable[[sqlite3.Connection, Path], object]
+"""Copies what a connection sees to a file; raises `StoreUnavailable`."""
+
+
+def connect_writer(path: Path, keep_copy: KeepCopy) -> sqlite3.Connection:
     """Open the write connection and migrate the file forward.
+
+    Args:
+        path: the database.
+        keep_copy: called before a file that is in use already is migrated: the way back, should there be need of it.
 
     Raises:
         StoreUnusable: newer, foreign, damaged, or not writable; the file is left as it was.
@@ -84,17 +93,21 @@ def connect_writer(path: Path) -> sqlite3.Connection:
     except sqlite3.Error as error:
         raise StoreUnusable(f"{path}: cannot be opened ({error}); check the path and its permissions") from error
     try:
-        _recognise(connection, path)
+        recognise(connection, path)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA temp_store = MEMORY")
         connection.execute("PRAGMA cache_size = -16384")
         connection.execute("PRAGMA journal_size_limit = 67108864")
+        _keep_old(connection, path, keep_copy)
         _migrate(connection)
     except StoreUnusable:
         connection.close()
         raise
+    except StoreUnavailable as error:
+        connection.close()
+        raise StoreUnusable(f"{path}: was not migrated, for no copy of it could be kept: {error}") from error
     except sqlite3.Error as error:
         connection.close()
         raise StoreUnusable(
@@ -119,7 +132,7 @@ def _look_first(path: Path) -> None:
     has_log = log.exists() and log.stat().st_size > 0
     connection = sqlite3.connect(reader_uri(path) + ("" if has_log else "&immutable=1"), uri=True)
     try:
-        _recognise(connection, path)
+        recognise(connection, path)
     finally:
         connection.close()
 
@@ -135,7 +148,7 @@ def check_readable(path: Path) -> None:
     try:
         connection = sqlite3.connect(f"file:{_quoted(path)}?mode=ro", uri=True)
         try:
-            _recognise(connection, path)
+            recognise(connection, path)
             (version,) = connection.execute("PRAGMA user_version").fetchone()
         finally:
             connection.close()
@@ -157,7 +170,12 @@ def reader_uri(path: Path) -> str:
     return f"file:{_quoted(path)}?mode=ro"
 
 
-def _recognise(connection: sqlite3.Connection, path: Path) -> None:
+def recognise(connection: sqlite3.Connection, path: Path) -> None:
+    """Refuse a file that is not for us.
+
+    Raises:
+        StoreUnusable: newer, foreign or damaged.
+    """
     try:
         (application_id,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -170,10 +188,23 @@ def _recognise(connection: sqlite3.Connection, path: Path) -> None:
         raise StoreUnusable(f"{path}: is another program's SQLite file; set store.path to another file")
     latest = migrations()[-1][0]
     if version > latest:
+        kept = copy_name(path, latest)
+        way_back = f", or stop everything and put {kept} in its place" if kept.exists() else ""
         raise StoreUnusable(
             f"{path}: was written by a newer tracker (schema {version}, this program knows {latest}); "
-            "install that version again; the file was not touched"
+            f"install that version again{way_back}; the file was not touched"
         )
+
+
+def copy_name(path: Path, version: int) -> Path:
+    """Where the copy from before a migration is kept: the schema that it has is its ending."""
+    return path.with_name(f"{path.name}.bak-{version}")
+
+
+def _keep_old(connection: sqlite3.Connection, path: Path, keep_copy: KeepCopy) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if 0 < version < migrations()[-1][0]:
+        keep_copy(connection, copy_name(path, version))
 
 
 def _migrate(connection: sqlite3.Connection) -> None:

@@ -1,0 +1,93 @@
+"""Copies of the whole file: for backups while the daemon works, and before a migration.
+
+Owns that a copy is whole: made by SQLite's online backup, checked by opening it, synced, and only then given its
+name. Nothing half-written ever stands under that name. Must not change what is copied.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+from tracker.errors import StoreUnavailable, StoreUnusable
+from tracker.store.sqlite.schema import reader_uri, recognise
+
+
+def copy_database(source: Path, target: Path) -> int:
+    """Copy a database, whether or not a daemon is writing to it.
+
+    Args:
+        source: the database.
+        target: the copy; one that is there is replaced. Only this user can read it.
+
+    Returns:
+        The size of the copy in bytes.
+
+    Raises:
+        StoreUnusable: the source is missing, foreign, newer or damaged.
+        StoreUnavailable: the copy cannot be written; what stood under its name still does.
+    """
+    if not source.is_file():
+        raise StoreUnusable(f"{source}: no such file; has the daemon ever run? Set store.path if it is elsewhere")
+    if target.exists() and target.samefile(source):
+        raise StoreUnavailable(f"{target}: is the database itself; name another file")
+    try:
+        connection = sqlite3.connect(reader_uri(source), uri=True)
+    except sqlite3.Error as error:
+        raise StoreUnusable(f"{source}: cannot be read ({error})") from error
+    try:
+        recognise(connection, source)
+        return write_copy(connection, target)
+    except sqlite3.Error as error:
+        raise StoreUnusable(f"{source}: cannot be read ({error})") from error
+    finally:
+        connection.close()
+
+
+def write_copy(connection: sqlite3.Connection, target: Path) -> int:
+    """Copy what a connection sees now; see `copy_database`.
+
+    Raises:
+        StoreUnavailable: the copy cannot be written.
+    """
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        os.close(os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600))
+        try:
+            _fill(connection, draft)
+            _sync(draft)
+            size = draft.stat().st_size
+            draft.replace(target)
+        finally:
+            draft.unlink(missing_ok=True)
+        _sync(target.parent)
+    except (OSError, sqlite3.Error) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise StoreUnavailable(f"{target}: the copy cannot be written ({why}); free space or name another") from error
+    return size
+
+
+def _fill(connection: sqlite3.Connection, draft: Path) -> None:
+    copy = sqlite3.connect(draft, isolation_level=None)
+    try:
+        connection.backup(copy)  # in one step: one moment of the database, and no writer waits for it
+        copy.execute("PRAGMA journal_mode = DELETE")  # one file, with nothing beside it that could be forgotten
+    finally:
+        copy.close()
+    copy = sqlite3.connect(reader_uri(draft), uri=True)
+    try:
+        recognise(copy, draft)
+        ((verdict,), *_) = copy.execute("PRAGMA quick_check(1)").fetchall()
+    finally:
+        copy.close()
+    if verdict != "ok":
+        raise sqlite3.DatabaseError(f"the copy is damaged: {verdict}")
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
