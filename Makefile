@@ -27,7 +27,7 @@ else ifneq ($(shell cat $(RUNTIME) 2>/dev/null),$(CURDIR))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check bench format lock clean
+.PHONY: help demo run test soak check bench format lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -40,6 +40,9 @@ run: $(RUNTIME) ## run the daemon: tracker serve (options in ARGS="…")
 
 test: $(DEV) ## run every test but the soak tests (pytest options in ARGS="…")
 	@$(BIN)/python -m pytest -q -n $(WORKERS) -m 'not soak' $(ARGS)
+
+soak: $(DEV) ## run the soak tests: minutes of faults and kills (pytest options in ARGS="…")
+	@$(BIN)/python -m pytest -q -m soak tests/soak $(ARGS)
 
 check: $(DEV) ## formatting, lint, types and import rules
 	@$(BIN)/python -m ruff check .

@@ -287,9 +287,9 @@ class House:
         assert answer.status == status, answer
         return answer.body
 
-    async def end_of(self, task_id: str) -> Json:
+    async def end_of(self, task_id: str, within_s: float = PATIENCE_S) -> Json:
         """Wait for the end of a task; it survives the daemon's restarts."""
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(within_s):
             while True:
                 with suppress(aiohttp.ClientConnectionError):
                     task = await self.get(f"/v1/tasks/{task_id}?wait=30")
@@ -319,7 +319,7 @@ class House:
         items = (await self.get(f"/v1/tasks/{task_id}/events"))["items"]
         return [event for event in items if all(event[name] == value for name, value in fields.items())]
 
-    async def deliveries_settle(self) -> None:
+    async def deliveries_settle(self, within_s: float = PATIENCE_S) -> None:
         """Wait until every hook run that follows from what has happened is over."""
 
         async def look() -> bool:
@@ -331,7 +331,7 @@ class House:
                 ) == [(0, 0)]
             return False
 
-        await eventually(look)
+        await eventually(look, within_s)
 
     async def run_second(self) -> Daemon:
         """Start another daemon on the same file and another port, and wait for its end."""

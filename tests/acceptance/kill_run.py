@@ -15,7 +15,7 @@ from http import HTTPStatus
 
 import aiohttp
 
-from tests.acceptance.house import DASHSCOPE, KLING, SUNO, House, Json, eventually, submission
+from tests.acceptance.house import DASHSCOPE, KLING, PATIENCE_S, SUNO, House, Json, eventually, submission
 from tracker.sandbox import Chaos
 
 CHAOS = Chaos(
@@ -60,8 +60,19 @@ SCRIPTS = (
 )
 SURELY_REFUSED = {"rate_limited", "throttled", "503", "maintenance"}
 """Refusals after which the daemon may send again."""
-REFUSED_FOR_GOOD = {"policy": "policy_rejected", "quota": "quota_exhausted"}
-FAILED_BY = {"policy": "policy_rejected", "error": "generation_failed"}
+REFUSED_FOR_GOOD = {
+    "policy": "policy_rejected",
+    "quota": "quota_exhausted",
+    "500": "upstream_unavailable",
+    "error_body": "upstream_unavailable",
+}
+FAILED_BY = {
+    "policy": {"policy_rejected"},
+    "error": {"generation_failed"},
+    "invalid": {"invalid_request", "generation_failed"},  # Kling has no code for it, only words
+    "silent": {"generation_failed"},
+    "canceled": {"generation_failed"},
+}
 CUT_OFF = "the tracker stopped while the request was on its way"
 MOMENTS = ("create.closed", "callback.sent", "poll.answered", "poll.spoilt")
 """Events of the sandbox in whose midst the daemon is killed: nothing after them has reached it yet."""
@@ -76,6 +87,8 @@ class KillRun:
         count: how many tasks.
         kills: how often the daemon is killed.
         seed: decides which tasks and when.
+        at_once: how many submits are under way at once.
+        patience_s: how long all may take to end once everything was submitted.
 
     Attributes:
         tasks: marker -> the id of the daemon's task.
@@ -87,6 +100,7 @@ class KillRun:
     kills: int
     seed: int
     at_once: int = 4
+    patience_s: float = PATIENCE_S
     tasks: dict[str, str] = field(default_factory=dict)
     killed_at: list[str] = field(default_factory=list)
 
@@ -108,8 +122,11 @@ class KillRun:
             for marker, route, prompt in self._plan:
                 group.create_task(self._submit(slots, marker, route, prompt))
         await killer
-        ended = {marker: await self.house.end_of(task_id) for marker, task_id in self.tasks.items()}
-        await self.house.deliveries_settle()
+        async with asyncio.timeout(self.patience_s):
+            ended = {
+                marker: await self.house.end_of(task_id, self.patience_s) for marker, task_id in self.tasks.items()
+            }
+        await self.house.deliveries_settle(self.patience_s)
         return ended
 
     async def _submit(self, slots: asyncio.Semaphore, marker: str, route: str, prompt: str) -> None:
@@ -127,7 +144,7 @@ class KillRun:
                     assert answer.status in {409, 503}, answer
                 return False
 
-            await eventually(attempt)
+            await eventually(attempt, self.patience_s)
 
     async def _kill_again_and_again(self) -> None:
         house = self.house
@@ -192,8 +209,9 @@ class KillRun:
             "SELECT 1 FROM events WHERE task_id = ? AND source = 'submit' AND detail LIKE ?", task["id"], f"%{CUT_OFF}%"
         )
         if last is not None and last["id"] is not None:
-            fault = self.house.job(last["id"]).fate.fault
-            rightly = {"SUCCEEDED" if fault is None else FAILED_BY[fault.value]}
+            fate = self.house.job(last["id"]).fate
+            made = "missing_output" if fate.url_missing else "SUCCEEDED"
+            rightly = {made} if fate.fault is None else FAILED_BY[fate.fault.value]
             no_answer = bool(was_cut_off) or last["outcome"] in {"cut", "garbled"}
             if not no_answer:
                 return rightly

@@ -1,0 +1,1 @@
+"""Long runs through everything that can go wrong; left out of `make test`."""
