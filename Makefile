@@ -27,7 +27,7 @@ else ifneq ($(shell cat $(RUNTIME) 2>/dev/null),$(CURDIR))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test soak check bench format lock clean
+.PHONY: help demo run test soak check bench format lock clean install uninstall
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -44,11 +44,21 @@ test: $(DEV) ## run every test but the soak tests (pytest options in ARGS="…")
 soak: $(DEV) ## run the soak tests: minutes of faults and kills (pytest options in ARGS="…")
 	@$(BIN)/python -m pytest -q -m soak tests/soak $(ARGS)
 
-check: $(DEV) ## formatting, lint, types and import rules
+check: $(DEV) ## formatting, lint, types, import rules and systemd units
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m ruff format --check .
 	@$(BIN)/python -m mypy
-	@$(BIN)/python -m pytest -q tests/unit/test_rooms.py
+	@$(BIN)/python -m pytest -q tests/unit/test_rooms.py tests/unit/test_units.py
+
+# What these take from the environment or the command line is told at the top of the script.
+SETUP = PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' UNITDIR='$(UNITDIR)' CONFDIR='$(CONFDIR)' \
+    PYTHON='$(PYTHON)' WHEEL='$(WHEEL)' WHEELS='$(WHEELS)' sh systemd/install.sh
+
+install: ## install as a systemd service (PREFIX, DESTDIR, WHEEL, WHEELS: see systemd/install.sh)
+	@$(SETUP) install
+
+uninstall: ## take the service away; configuration and data stay
+	@$(SETUP) uninstall
 
 bench: $(DEV) ## measure the hot paths (options in ARGS="…")
 	@$(BIN)/python -m tests.bench $(ARGS)

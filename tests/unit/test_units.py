@@ -1,0 +1,135 @@
+"""The systemd units: correct to the letter, shut in tightly, and the instances like the service itself."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tracker import app
+from tracker.hooks import dispatcher
+
+REPOSITORY = Path(__file__).parents[2]
+SYSTEMD = REPOSITORY / "systemd"
+SERVICES = ["tracker.service", "tracker@.service", "tracker-backup.service", "tracker-backup@.service"]
+MOST_EXPOSED = 1.2
+
+needs_systemd = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None,
+    reason="NOT CHECKED: systemd-analyze is not installed here, so nobody has looked at the units",
+)
+
+
+def read_unit(name: str) -> list[tuple[str, str]]:
+    """The directives of a unit, without its comments."""
+    lines = (SYSTEMD / name).read_text(encoding="utf-8").splitlines()
+    pairs = [line.partition("=") for line in lines if "=" in line and not line.startswith("#")]
+    return [(key, value) for key, _, value in pairs]
+
+
+def seconds(unit: Mapping[str, str], key: str) -> float:
+    """A directive that is a plain number of seconds."""
+    return float(unit[key])
+
+
+@pytest.fixture
+def staged(tmp_path: Path) -> Path:
+    """The units as they are when installed: with a program that exists, and instances with a name."""
+    for path in SYSTEMD.iterdir():
+        if path.suffix in {".service", ".socket", ".timer"}:
+            text = path.read_text(encoding="utf-8").replace("/usr/local/bin/tracker", "/bin/true")
+            (tmp_path / path.name.replace("@", "@example")).write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+@needs_systemd
+def test_every_unit_verifies(staged: Path) -> None:
+    """No unknown key, no misspelt value, no missing program: `verify` has nothing to say."""
+    units = sorted(str(path) for path in staged.iterdir())
+    found = subprocess.run(
+        ["systemd-analyze", "verify", "--recursive-errors=no", "--man=no", *units],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    ours = [line for line in found.stderr.splitlines() if "tracker" in line]
+    assert (found.returncode, ours) == (0, [])
+
+
+@needs_systemd
+def test_verify_would_have_found_a_mistake(staged: Path) -> None:
+    """The check above is one: it fails for a key that systemd does not know."""
+    unit = staged / "tracker.service"
+    unit.write_text(unit.read_text(encoding="utf-8").replace("ProtectHome=yes", "ProtectHoem=yes"), encoding="utf-8")
+    found = subprocess.run(
+        ["systemd-analyze", "verify", "--recursive-errors=no", "--man=no", str(unit)], capture_output=True, check=False
+    )
+    assert b"ProtectHoem" in found.stderr
+
+
+@needs_systemd
+@pytest.mark.parametrize("name", SERVICES)
+def test_services_are_shut_in(name: str) -> None:
+    """The measure that systemd takes of what a service could do if it were taken over."""
+    found = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", str(SYSTEMD / name)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    level = re.search(r"Overall exposure level for \S+: ([0-9.]+)", found.stdout)
+    assert level is not None, found.stderr
+    assert float(level[1]) <= MOST_EXPOSED, found.stdout
+
+
+def test_the_stop_timeout_covers_every_drain() -> None:
+    """It kills only a daemon that hangs, never one that still drains."""
+    unit = dict(read_unit("tracker.service"))
+    connections_s = app.DRAIN_SENDS_S  # aiohttp's shutdown timeout is the same
+    drains_s = app.LINGER_S + app.DRAIN_SENDS_S + connections_s + app.DRAIN_POLLS_S + app.DRAIN_HOOKS_S
+    assert seconds(unit, "TimeoutStopSec") > drains_s + dispatcher.END_S + 5
+
+
+@pytest.mark.parametrize(
+    ("one", "many"),
+    [
+        ("tracker.service", "tracker@.service"),
+        ("tracker-backup.service", "tracker-backup@.service"),
+        ("tracker-backup.timer", "tracker-backup@.timer"),
+    ],
+)
+def test_instances_are_like_the_service(one: str, many: str) -> None:
+    """A template differs in its names alone; what protects one protects all."""
+
+    def plain(value: str) -> str:
+        return (
+            re.sub(r"tracker(-backup)?@%i\.", r"tracker\1.", value)
+            .replace("tracker.%i.", "tracker.")
+            .replace("tracker-%i", "tracker")
+            .replace("tracker/%i", "tracker")
+            .replace(" %i", "")
+        )
+
+    own = {("AssertPathExists", "%E/tracker/tracker.toml"), ("Environment", "TRACKER_CONFIG=%E/tracker/tracker.toml")}
+    instances = [(key, plain(value)) for key, value in read_unit(many)]
+    assert [pair for pair in instances if pair not in own] == read_unit(one)
+
+
+def test_the_socket_listens_where_the_configuration_says() -> None:
+    """The commands find the daemon that systemd listens for, without a word of configuration."""
+    text = (REPOSITORY / "config" / "tracker.toml").read_text(encoding="utf-8")
+    (listen,) = re.findall(r'^listen = "(.+)"', text, re.MULTILINE)
+    assert dict(read_unit("tracker.socket"))["ListenStream"] == listen
+
+
+def test_the_proxies_let_callbacks_through_whole() -> None:
+    """A proxy that refuses what the tracker would take, or would answer 413 itself, hides it from the tracker."""
+    text = (REPOSITORY / "config" / "tracker.toml").read_text(encoding="utf-8")
+    (limit,) = re.findall(r"^max_callback_bytes = (\d+)", text, re.MULTILINE)
+    for name in ("nginx.conf", "Caddyfile"):
+        proxy = (REPOSITORY / "config" / name).read_text(encoding="utf-8")
+        size = re.search(r"(?:client_max_body_size|max_size) (\d+)m", proxy, re.IGNORECASE)
+        assert size is not None
+        assert int(size[1]) * 1_000_000 > int(limit)
