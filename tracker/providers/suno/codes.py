@@ -10,6 +10,8 @@ are not: 429 is a used-up quota, 405 and 430 are rate limits, whatever the HTTP 
 
 from __future__ import annotations
 
+import re
+
 from tracker.domain.task import UpstreamError
 from tracker.providers.meanings import (
     AUTH,
@@ -50,6 +52,9 @@ TASK_CODES: dict[str, Meaning] = {**REQUEST_CODES, "413": POLICY}
 
 _POLICY_ALSO = frozenset({"400", "422"})
 """Codes under which content rules are reported as well; only the message tells."""
+_NOT_MADE_WORDS = re.compile(r"generation failed", re.IGNORECASE)
+"""What a callback about lyrics says with code 400 although nothing was wrong with the request: a poll about the same
+task says 500. **Source**: https://docs.sunoapi.org/suno-api/generate-lyrics-callbacks."""
 
 
 def find_request_meaning(error: UpstreamError) -> Meaning | None:
@@ -59,6 +64,8 @@ def find_request_meaning(error: UpstreamError) -> Meaning | None:
 
 def find_task_meaning(error: UpstreamError) -> Meaning | None:
     """What the code of a failed task means; None for one outside the contract."""
+    if error.code in _POLICY_ALSO and _NOT_MADE_WORDS.search(error.message or "") is not None:
+        return NOT_MADE
     return _look_up(error, TASK_CODES)
 
 
