@@ -9,6 +9,8 @@ from typing import Any
 import hypothesis
 import pytest
 
+from tests.contract import way_table
+
 hypothesis.settings.register_profile("dev", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
@@ -53,3 +55,8 @@ def _loopback_only() -> Iterator[None]:
         patch.setattr(socket.socket, "connect", guard(socket.socket.connect))
         patch.setattr(socket.socket, "connect_ex", guard(socket.socket.connect_ex))
         yield
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show the table of routes and ways; here, for the process that sums up the workers reads no other conftest."""
+    way_table.show(terminalreporter)

@@ -1,0 +1,127 @@
+"""What tests of the whole daemon are made with: it runs in the test's process, on a real file and a real port."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from tests.acceptance.house import find_free_port
+from tracker.app import Tracker
+from tracker.config import load_config
+from tracker.provider_files import read_registry
+from tracker.sandbox import DEFAULT_KEY
+
+Json = Any
+
+NEVER_POLLS = {"tick_s": 0.05, "first_delay_s": 600, "min_interval_s": 600, "max_interval_s": 600}
+"""No poll comes within a test unless something asks for it."""
+POLLS_AT_ONCE = {"tick_s": 0.05, "first_delay_s": 0.05, "min_interval_s": 0.05, "max_interval_s": 0.1}
+KEY_ENV = "GATEWAY_KEY"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a daemon is configured with.
+
+    Attributes:
+        gateway: base URL of the account ``default``; empty for none.
+        poll: the table ``[poll]``.
+        is_called_back: whether providers are told where to call back.
+        tables: further tables, as TOML.
+        env: secrets; the account's key is there already.
+        port: where it listens, for who has to know before it starts; 0 for any.
+    """
+
+    gateway: str = ""
+    poll: Mapping[str, float] = field(default_factory=lambda: POLLS_AT_ONCE)
+    is_called_back: bool = True
+    tables: str = ""
+    env: Mapping[str, str] = field(default_factory=dict)
+    port: int = field(default_factory=find_free_port)
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def write(self, directory: Path) -> Path:
+        """Write the configuration file."""
+        lines = [
+            f'public_url = "{self.url}"' if self.is_called_back else "",
+            f'[server]\nlisten = "127.0.0.1:{self.port}"',
+            f'[store]\npath = "{directory / "tracker.db"}"',
+            "[poll]",
+            *(f"{key} = {value}" for key, value in self.poll.items()),
+            '[log]\nlevel = "error"',
+            self.tables,
+        ]
+        if self.gateway:
+            lines.append(account("default", self.gateway))
+        path = directory / "tracker.toml"
+        path.write_text("\n".join(lines))
+        return path
+
+
+def account(name: str, base_url: str, key_env: str = KEY_ENV) -> str:
+    """The table of an account."""
+    return f'[accounts.{name}]\nbase_url = "{base_url}"\napi_key_env = "{key_env}"\nmax_requests_per_s = 2000'
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """A client of a running daemon."""
+
+    session: aiohttp.ClientSession
+    tracker: Tracker
+
+    async def call(self, method: str, path: str, body: Json = None) -> tuple[int, Json]:
+        """Status and JSON of a request."""
+        async with self.session.request(method, path, json=body) as response:
+            return response.status, await response.json(content_type=None)
+
+    async def get(self, path: str) -> Json:
+        """The JSON of a GET that must succeed."""
+        status, body = await self.call("GET", path)
+        assert status == 200, (path, status, body)
+        return body
+
+    async def submit(self, route: str, request: Mapping[str, Json], **more: Json) -> Json:
+        """Create a task that must be taken."""
+        status, task = await self.call("POST", "/v1/tasks", {"route": route, "request": request, **more})
+        assert status == 201, (route, task)
+        return task
+
+    async def end_of(self, task: Json, within_s: int = 20) -> Json:
+        """Wait for the end of a task; whatever it is by then."""
+        return await self.get(f"/v1/tasks/{task['id']}?wait={within_s}")
+
+    async def events(self, task: Json) -> list[Json]:
+        """The history of a task."""
+        return list((await self.get(f"/v1/tasks/{task['id']}/events"))["items"])
+
+
+@asynccontextmanager
+async def running_daemon(directory: Path, setting: Setting) -> AsyncIterator[Asker]:
+    """Run the daemon as ``serve`` builds it."""
+    file = setting.write(directory)
+    names = {provider.name for provider in read_registry(directory / "providers.d").providers()}
+    config = load_config(file, {KEY_ENV: DEFAULT_KEY, **setting.env}, providers=names)
+    tracker = Tracker(config, {})
+    await tracker.start()
+    connector = aiohttp.TCPConnector(limit=0)
+    try:
+        async with aiohttp.ClientSession(tracker.url, connector=connector) as session:
+            yield Asker(session, tracker)
+    finally:
+        await tracker.stop()
+
+
+def ends_of(events: list[Json]) -> list[Json]:
+    """The events that ended a task."""
+    ends = {"SUCCEEDED", "FAILED"}
+    return [event for event in events if event["to"] in ends and event["from"] not in ends]
