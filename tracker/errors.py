@@ -17,6 +17,11 @@
       UpstreamFailure
         NotSent                 the request surely never left; it may be sent again
         Unanswered              it may have arrived; a paid create is never sent again
+      ArchiveFailure
+        OutputRefused           ask for a fresh URL, then try again
+        OutputUnavailable       try again later
+        OutputHopeless          no further attempt can help; an operator may redrive it
+        PlaceUnavailable        the archive takes nothing now (disk full): try again, for as long as it takes
 """
 
 from __future__ import annotations
@@ -111,3 +116,31 @@ class NotSent(UpstreamFailure):
 
 class Unanswered(UpstreamFailure):
     """The request may have reached the upstream: no answer, a cut connection, an answer cut short."""
+
+
+class ArchiveFailure(TrackerError):
+    """An output could not be archived; the message is one line for people, without query strings or keys."""
+
+
+class OutputRefused(ArchiveFailure):
+    """The URL is not honoured (any more); a fresh one may be."""
+
+
+class OutputUnavailable(ArchiveFailure):
+    """No whole file came: no connection, a cut body, a server error, a wrong length, a page instead of a file.
+
+    Attributes:
+        retry_after_s: seconds that the server asked to be left alone; None when it did not.
+    """
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class OutputHopeless(ArchiveFailure):
+    """Too large, an address that is not allowed, data that is no base64: trying again changes nothing."""
+
+
+class PlaceUnavailable(ArchiveFailure):
+    """The archive's own place cannot be written now; no fault of the output."""

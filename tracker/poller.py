@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
+from tracker.domain.frozen import replace
 from tracker.domain.observation import NOTHING, Observation, Reading, Source, Trouble
-from tracker.domain.task import SubmitState, UpstreamError
+from tracker.domain.task import Status, SubmitState, UpstreamError
 from tracker.domain.wire import payload_text
 from tracker.errors import NotSent, StoreError, Unanswered
 from tracker.logs import get_logger
@@ -207,6 +208,21 @@ class Poller:
         if task.external_id is not None and (not task.status.is_terminal or task.is_given_up):
             await self._ask(task)
 
+    async def renew(self, task_id: TaskId) -> None:
+        """Ask about a task once for fresh URLs of its outputs, although it has ended.
+
+        Raises:
+            TaskNotFound: no task has this id.
+            StoreUnavailable: the answer could not be kept.
+        """
+        task = (await self._store.get_task(task_id)).task
+        if task.status is not Status.SUCCEEDED:
+            await self.poll(task_id)
+            return
+        route = self._registry.find_route(task.route)
+        if route is not None and route.query is not None and task.external_id is not None:
+            await self._ask(task, renews=True)
+
     def notes(self, task: Task) -> list[str]:
         """What besides the task itself explains why it is where it is; one sentence each."""
         notes = []
@@ -295,7 +311,7 @@ class Poller:
     async def _look_at_the_clock(self, task: Task) -> None:
         await self._reconciler.apply(Observation(task.id, Source.CLOCK, self._clock.now(), NOTHING))
 
-    async def _ask(self, task: Task) -> None:
+    async def _ask(self, task: Task, *, renews: bool = False) -> None:
         """Poll a task and apply what the answer says."""
         route = self._registry.find_route(task.route)
         if route is None or route.query is None or task.external_id is None:
@@ -314,7 +330,7 @@ class Poller:
                 task_id=task.id,
                 source=Source.POLL,
                 observed_at=self._clock.now(),
-                reading=reading,
+                reading=replace(reading, renews=True) if renews else reading,
                 payload=payload_text(reply.body, self._redact) if reply is not None else None,
             )
         )

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from tracker.domain.frozen import dataclass
+from tracker.domain.inline import reference_of
 from tracker.domain.task import ExternalId, Output, Reason, Stage, Status, TaskId, UpstreamError
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class Reading:
         submission: for the answer to a create: what became of it.
         next_model: for a create that was put off: send it for this model instead, see `tracker.domain.models`.
         detail: a short plain addition for the history, without secrets.
+        renews: it was asked for the sake of the outputs' URLs alone, after the end of its task.
     """
 
     status: Status | None = None
@@ -94,6 +96,7 @@ class Reading:
     submission: Submission | None = None
     next_model: str | None = None
     detail: str | None = None
+    renews: bool = False
 
 
 NOTHING = Reading()
@@ -153,6 +156,8 @@ def dedupe_key(observation: Observation) -> str:
 
 def output_identity(output: Output) -> str:
     """What makes an output the same one when its temporary URL was signed anew: the URL without its query."""
+    if output.known_as is not None:
+        return output.known_as
     if output.url is not None:
         return output.url.partition("?")[0]
-    return output.text or output.inline or ""
+    return output.text or (reference_of(output.inline) if output.inline else "")

@@ -10,11 +10,13 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from tracker.domain.archives import file_of
 from tracker.domain.messages import user_message
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tracker.domain.archives import ArchivedFile
     from tracker.domain.task import Output, Task, TaskId, UpstreamError
 
 Json = Any
@@ -37,7 +39,11 @@ class DeliveryStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TaskRecord:
-    """A task with what the rules do not need: its request, result and labels, and the models it may fall back on."""
+    """A task with what the rules do not need: its request, result and labels, and the models it may fall back on.
+
+    Attributes:
+        files: the archived copies of its outputs, by the identity of the output.
+    """
 
     task: Task
     request: Json = None
@@ -45,6 +51,7 @@ class TaskRecord:
     labels: Mapping[str, str] = field(default_factory=dict)
     idempotency_key: str | None = None
     fallbacks: tuple[str, ...] = ()
+    files: Mapping[str, ArchivedFile] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,19 +102,19 @@ def iso(moment: datetime | None) -> str | None:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
-def output_json(n: int, output: Output) -> dict[str, Json]:
-    """The public form of one output. A URL that needs the account's key is not handed out."""
+def output_json(n: int, output: Output, file: ArchivedFile | None = None) -> dict[str, Json]:
+    """The public form of one output and of its archived copy. A URL that needs the account's key is not handed out."""
     shown: dict[str, Json] = {
         "n": n,
         "kind": output.kind,
         "url": None if output.authenticated else output.url,
-        "mime": output.mime,
+        "mime": output.mime if file is None else file.mime,
         "title": output.title,
         "duration_s": output.duration_s,
-        "archived": False,
-        "path": None,
-        "bytes": None,
-        "sha256": None,
+        "archived": file is not None,
+        "path": None if file is None else file.path,
+        "bytes": None if file is None else file.bytes,
+        "sha256": None if file is None else file.sha256,
     }
     if output.text is not None:
         shown["text"] = output.text
@@ -137,7 +144,9 @@ def task_json(record: TaskRecord) -> dict[str, Json]:
         "error": error_json(task.error),
         "retryable": task.retryable,
         "user_message": user_message(task),
-        "outputs": [output_json(n, output) for n, output in enumerate(task.outputs)],
+        "outputs": [
+            output_json(n, output, file_of(output, record.files)) for n, output in enumerate(task.outputs)
+        ],
         "request": record.request,
         "result": record.result,
         "labels": dict(record.labels),

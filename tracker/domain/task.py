@@ -119,8 +119,10 @@ class Output:
         title: a title from the provider.
         duration_s: length in seconds, where stated.
         text: the text itself, for kind ``text``.
-        inline: base64 data that came inside the answer, until it is written to a file.
+        inline: base64 data that came inside the answer; once that is safe in a file, its reference stands in its
+            place, see `tracker.domain.inline`.
         authenticated: the URL needs the account's key (OpenAI-style ``/content``) and is never handed out.
+        known_as: the identity that it had before a fresh URL took the place of the first; None: that of its URL.
     """
 
     kind: str
@@ -131,6 +133,7 @@ class Output:
     text: str | None = None
     inline: str | None = None
     authenticated: bool = False
+    known_as: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

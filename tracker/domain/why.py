@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from tracker.domain.archives import archive_notes, archive_steps
 from tracker.domain.backoff import deadline_of
 from tracker.domain.records import DeliveryStatus, iso
 from tracker.domain.task import Reason, Status, SubmitState
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
+    from tracker.domain.archives import ArchiveRecord
     from tracker.domain.backoff import PollPolicy
     from tracker.domain.records import DeliveryRecord, EventRecord, TaskRecord
     from tracker.domain.task import Task
@@ -57,6 +59,7 @@ def explain(  # noqa: PLR0917 - what it tells from, in the order in which it is 
     policy: PollPolicy,
     now: datetime,
     notes: Iterable[str] = (),
+    archives: Sequence[ArchiveRecord] = (),
 ) -> dict[str, Json]:
     """Tell why a task is where it is.
 
@@ -67,6 +70,7 @@ def explain(  # noqa: PLR0917 - what it tells from, in the order in which it is 
         policy: the numbers for its provider.
         now: the current time.
         notes: what only the running daemon knows, one sentence each.
+        archives: its outputs on their way into the archive.
 
     Returns:
         The JSON of ``GET /v1/tasks/{id}/why``: ``id``, ``status``, ``summary`` (one sentence or two), ``heard``
@@ -74,7 +78,7 @@ def explain(  # noqa: PLR0917 - what it tells from, in the order in which it is 
         ``what``; soonest first, without a time last), ``ends_by`` and ``notes``.
     """
     task = record.task
-    steps = [*_next_of_task(task, policy), *_next_of_hooks(deliveries)]
+    steps = [*_next_of_task(task, policy), *_next_of_hooks(deliveries), *archive_steps(archives)]
     return {
         "id": task.id,
         "status": task.status.value,
@@ -93,7 +97,7 @@ def explain(  # noqa: PLR0917 - what it tells from, in the order in which it is 
             for at, what in sorted(steps, key=lambda step: (step[0] is None, step[0] or now))
         ],
         "ends_by": iso(_ends_by(task, policy, now)),
-        "notes": [*_own_notes(task, deliveries, policy), *notes],
+        "notes": [*_own_notes(task, deliveries, policy), *archive_notes(archives), *notes],
     }
 
 
