@@ -17,14 +17,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
-
 from tracker.domain.frozen import replace
 from tracker.domain.observation import NOTHING, Observation, Reading, Source, Trouble
 from tracker.domain.task import Status, SubmitState, UpstreamError
 from tracker.domain.wire import payload_text
 from tracker.errors import NotSent, StoreError, Unanswered
 from tracker.logs import get_logger
+from tracker.ticks import Ticks
 from tracker.upstream.breaker import Circuit
 
 if TYPE_CHECKING:
@@ -113,7 +112,7 @@ class Poller:
         self._redact = redact
         self._tick_s = tick_s
         self._park_s = park_s
-        self._scheduler = AsyncIOScheduler(timezone="UTC")
+        self._ticks = Ticks(self.tick, tick_s)
         self._polls: dict[TaskId, asyncio.Task[None]] = {}
         self._lane_polls: Counter[tuple[str, str]] = Counter()
         self._alarms: dict[str, AccountAlarm] = {}
@@ -128,30 +127,18 @@ class Poller:
     def start(self) -> None:
         """Begin to tick, the first time at once."""
         self.last_tick = self._last_round = self._clock.monotonic()
-        self._scheduler.add_job(
-            self.tick,
-            "interval",
-            seconds=self._tick_s,
-            next_run_time=self._clock.now(),
-            max_instances=1,
-            coalesce=True,
-            misfire_grace_time=None,  # a late tick runs late; the default would drop it
-            id="sweep",
-        )
-        self._scheduler.start()
+        self._ticks.start()
 
     def set_pace(self, tick_s: float, park_s: float) -> None:
         """Replace the seconds between sweeps, and how long callbacks of unknown tasks are kept."""
         self._park_s = park_s
-        if tick_s != self._tick_s:
-            self._tick_s = tick_s
-            self._scheduler.reschedule_job("sweep", trigger="interval", seconds=tick_s)
+        self._tick_s = tick_s
+        self._ticks.set_interval(tick_s)
 
     def halt(self) -> None:
         """Stop ticking: nothing more is claimed. Polls under way go on, and so do those that are asked for."""
         self._halted = True
-        if self._scheduler.running:
-            self._scheduler.shutdown(wait=False)
+        self._ticks.stop()
 
     async def stop(self, drain_s: float) -> None:
         """Stop ticking and let polls under way end; those that do not are polled again after their lease."""

@@ -1,0 +1,53 @@
+"""The beat of the sweep, whatever the wall clock does."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+from tracker.ticks import JOB_ID, Ticks, _OneAhead
+
+
+async def test_the_first_tick_comes_at_once_and_others_follow() -> None:
+    """No interval has to pass before the first."""
+    beats = asyncio.Semaphore(0)
+
+    async def tick() -> None:
+        beats.release()
+
+    ticks = Ticks(tick, 0.01)
+    ticks.start()
+    try:
+        async with asyncio.timeout(10):
+            for _ in range(5):
+                await beats.acquire()
+    finally:
+        ticks.stop()
+
+
+async def test_a_clock_set_back_delays_no_tick() -> None:
+    """A next run that lies an hour ahead, as after a step back, is brought forward."""
+    beats = asyncio.Semaphore(0)
+
+    async def tick() -> None:
+        beats.release()
+
+    ticks = Ticks(tick, 0.01)
+    ticks.start()
+    try:
+        async with asyncio.timeout(20):
+            await beats.acquire()
+            ticks._scheduler.modify_job(JOB_ID, next_run_time=datetime.now(UTC) + timedelta(hours=1))
+            while beats.locked() is False:
+                await beats.acquire()
+            await beats.acquire()
+    finally:
+        ticks.stop()
+
+
+def test_a_clock_set_forward_makes_one_tick_not_thousands() -> None:
+    """The trigger only ever looks one interval ahead of now."""
+    trigger = _OneAhead(1.0)
+    now = datetime(2026, 11, 20, tzinfo=UTC)
+    assert trigger.get_next_fire_time(now - timedelta(days=30), now) == now + timedelta(seconds=1)
+    assert trigger.get_next_fire_time(None, now) == now + timedelta(seconds=1)
