@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tracker.errors import ConfigError
 from tracker.providers.declared import load_declared
-from tracker.providers.registry import Registry
+from tracker.providers.registry import PROVIDERS, Registry
 
 
 def read_registry(directory: Path | None) -> Registry:
@@ -33,4 +33,4 @@ def read_registry(directory: Path | None) -> Registry:
             problems.append(f"{path}: cannot be read ({words}); mend it or move it away")
     if problems:
         raise ConfigError(problems)
-    return Registry(load_declared(files))
+    return Registry(load_declared(files, (provider.name for provider in PROVIDERS)))

@@ -33,12 +33,13 @@ _EXAMPLES = "see the examples in config/providers.d"
 _NAME_LENGTH = 2
 
 
-def load_declared(files: Mapping[str, str]) -> tuple[Provider, ...]:
+def load_declared(files: Mapping[str, str], builtin: Iterable[str] = ()) -> tuple[Provider, ...]:
     """Make the providers that TOML files define.
 
     Args:
         files: name of each file, as it is shown in messages, and its text. Names that do not end in ``.toml`` are
             passed over.
+        builtin: names of the built-in providers, which are taken.
 
     Returns:
         One provider per file, in the order of their names.
@@ -48,7 +49,7 @@ def load_declared(files: Mapping[str, str]) -> tuple[Provider, ...]:
     """
     problems: list[str] = []
     providers: list[Provider] = []
-    named: dict[str, str] = {}
+    named = dict.fromkeys(builtin, "a built-in provider")
     for file in sorted(name for name in files if name.endswith(SUFFIX)):
         text = files[file]
         try:
