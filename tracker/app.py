@@ -26,11 +26,11 @@ from tracker.live import Live, hook_specs, list_changes
 from tracker.logs import Redactor, Sink, configure_logging, get_logger
 from tracker.poller import Poller
 from tracker.provider_files import read_registry
-from tracker.providers.signatures import find_secret_problem, verify
 from tracker.reconciler import Reconciler
 from tracker.server.app import make_app
-from tracker.server.services import Health, Services, SignatureCheck
+from tracker.server.services import Health, Services
 from tracker.service.listening import base_url, check_exposure, open_sites
+from tracker.signature_checks import list_signature_problems, make_signature_check
 from tracker.store.sqlite import SqliteStore
 from tracker.submitter import CallbackUrls, Submitter
 from tracker.upstream.breaker import Breakers
@@ -82,7 +82,9 @@ class Tracker:
         self.redactor = self._set_up_logging(config, config.secrets(), None)
         self.store = SqliteStore(config.store_path, self._clock.now)
         self.registry = read_registry(config.providers_path)
-        self._check_signature = _signature_check(config, self._clock)
+        if problems := list_signature_problems(config):
+            raise ConfigError(problems)
+        self._check_signature = make_signature_check(config, self._clock)
         self._limits = RateLimits(self._live.rates, self._clock)
         self._breakers = Breakers(self._clock)
         self._client = UpstreamClient(self._live.accounts, self._clock, self._limits, self._breakers)
@@ -264,37 +266,6 @@ class Tracker:
     def _wake_dispatcher(self, applied: Sequence[Applied]) -> None:
         if any(change.announced for change in applied):
             self.dispatcher.wake()
-
-
-def _signature_check(config: Config, clock: Clock) -> SignatureCheck | None:
-    """How callbacks are checked; None when no provider's are signed.
-
-    Raises:
-        ConfigError: a scheme is configured whose secret is missing or cannot serve: it would let nothing in, or all.
-    """
-    schemes = {name: rules.scheme for name, rules in config.callbacks.providers.items() if rules.scheme != "none"}
-    problems = []
-    for name, scheme in schemes.items():
-        secrets = (config.provider_secret(name) or "").split()
-        if not secrets:
-            problems.append(f"callbacks.{name}: scheme {scheme!r} needs its secret; set what secret_env names")
-        problems += [
-            f"callbacks.{name}: {problem}" for secret in secrets if (problem := find_secret_problem(scheme, secret))
-        ]
-    if problems:
-        raise ConfigError(problems)
-    if not schemes:
-        return None
-
-    def check(provider: str, headers: Mapping[str, str], body: bytes, task_ids: Sequence[str]) -> bool:
-        scheme = schemes.get(provider)
-        if scheme is None:
-            return False
-        secrets = (config.provider_secret(provider) or "").split()  # read anew: a rotated one counts at once
-        lower = {name.lower(): value for name, value in headers.items()}
-        return verify(scheme, secrets, lower, body, task_ids, clock.now()).confirm
-
-    return check
 
 
 def _warn_about(config: Config) -> None:

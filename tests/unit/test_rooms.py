@@ -46,6 +46,7 @@ ROOMS: Mapping[str, Room] = {
     "poller":     Room("errors clock logs domain store.protocol upstream providers reconciler submitter ticks",
                        "structlog"),
     "provider_files": Room("errors providers", ""),
+    "signature_checks": Room("clock config providers", ""),
     "catalogue":  Room("errors clock logs domain store.protocol upstream providers", ""),
     "retention":  Room("errors clock logs domain store.protocol", ""),
     "server":     Room("errors clock logs domain store.protocol providers reconciler submitter poller",

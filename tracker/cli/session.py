@@ -46,11 +46,16 @@ def load_served(path: Path | None, env: Mapping[str, str]) -> Config:
         ConfigError: with one line per mistake.
     """
     from tracker.config import load_config
+    from tracker.errors import ConfigError
     from tracker.provider_files import read_registry  # clients are spared it: misspelt tables are the daemon's to find
+    from tracker.signature_checks import list_signature_problems
 
     known = load_config(path, env, serving=False).providers_path
     names = {provider.name for provider in read_registry(known).providers()}
-    return load_config(path, env, providers=names, serving=True)
+    config = load_config(path, env, providers=names, serving=True)
+    if problems := list_signature_problems(config):
+        raise ConfigError(problems)
+    return config
 
 
 class Session:
