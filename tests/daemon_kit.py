@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -9,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import orjson
 
-from tests.acceptance.house import find_free_port
+from tests.acceptance.house import PATIENCE_S, find_free_port
 from tracker.app import Tracker
 from tracker.config import load_config
 from tracker.provider_files import read_registry
 from tracker.sandbox import DEFAULT_KEY
 
 Json = Any
+
+REPOSITORY = Path(__file__).parents[1]
 
 NEVER_POLLS = {"tick_s": 0.05, "first_delay_s": 600, "min_interval_s": 600, "max_interval_s": 600}
 """No poll comes within a test unless something asks for it."""
@@ -34,6 +40,7 @@ class Setting:
         is_called_back: whether providers are told where to call back.
         tables: further tables, as TOML.
         env: secrets; the account's key is there already.
+        log: the table ``[log]``.
         port: where it listens, for who has to know before it starts; 0 for any.
     """
 
@@ -42,6 +49,7 @@ class Setting:
     is_called_back: bool = True
     tables: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
+    log: str = 'level = "error"'
     port: int = field(default_factory=find_free_port)
 
     @property
@@ -57,7 +65,7 @@ class Setting:
             f'[store]\npath = "{directory / "tracker.db"}"',
             "[poll]",
             *(f"{key} = {value}" for key, value in self.poll.items()),
-            '[log]\nlevel = "error"',
+            f"[log]\n{self.log}",
             self.tables,
         ]
         if self.gateway:
@@ -119,6 +127,38 @@ async def running_daemon(directory: Path, setting: Setting) -> AsyncIterator[Ask
             yield Asker(session, tracker)
     finally:
         await tracker.stop()
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What a command wrote, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Json:
+        """Standard output as JSON."""
+        return orjson.loads(self.out)
+
+
+async def run_tracker(*arguments: str, directory: Path, env: Mapping[str, str] | None = None) -> Ran:
+    """Run the command line as a user does: in a process, in a directory, with nothing of ours in its environment."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tracker",
+        *arguments,
+        cwd=directory,
+        env={"PATH": os.defpath, "HOME": str(directory), "PYTHONPATH": str(REPOSITORY), **(env or {})},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(PATIENCE_S):
+        out, err = await process.communicate()
+    assert process.returncode is not None
+    return Ran(process.returncode, out.decode(), err.decode())
 
 
 def ends_of(events: list[Json]) -> list[Json]:

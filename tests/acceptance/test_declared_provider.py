@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import sys
 import textwrap
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -21,7 +20,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.acceptance.house import FAST, NEVER, PATIENCE_S, Daemon, find_free_port
+from tests.acceptance.house import FAST, NEVER, Daemon, find_free_port
+from tests.daemon_kit import run_tracker
 
 Json = Any
 
@@ -128,21 +128,8 @@ def follow_the_readme(directory: Path, lumen: str, port: int, poll: Mapping[str,
 async def command(directory: Path, words: str, *more: str) -> tuple[int, str, str]:
     """Run one of the README's commands beside the configuration; exit code and both outputs."""
     arguments = [*words.removeprefix("tracker ").split(), *more]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "tracker",
-        *arguments,
-        cwd=directory,
-        env={"PATH": "/usr/bin:/bin", "HOME": str(directory), "PYTHONPATH": str(Path(__file__).parents[2])}
-        | {"LUMEN_API_KEY": LUMEN_KEY},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    async with asyncio.timeout(PATIENCE_S):
-        out, err = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
+    ran = await run_tracker(*arguments, directory=directory, env={"LUMEN_API_KEY": LUMEN_KEY})
+    return ran.code, ran.out, ran.err
 
 
 @asynccontextmanager

@@ -1,0 +1,174 @@
+"""Signatures end to end: a sandbox that signs its callbacks, and a daemon that is configured to check them.
+
+Polls are years away, so a task ends by what its callbacks are worth: believed, confirmed by one poll, or refused, which
+makes the tracker ask instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.house import Ear
+from tests.contract.route_requests import REQUESTS, Json, Song
+from tests.daemon_kit import NEVER_POLLS, Asker, Setting, ends_of, run_tracker, running_daemon
+from tracker.sandbox import Sandbox
+
+KLING, SUNO = "kling.omni-video", "suno.generate"
+OLD, NEW, OTHER = (f"whsec_{base64.b64encode(word * 4).decode()}" for word in (b"the old", b"the new", b"another"))
+SUNO_SECRET = "as-kie.ai-shows-it"
+SIGNED = """
+[callbacks.kling]
+scheme = "standard-webhooks"
+secret_env = "KLING_WEBHOOK_SECRET"
+[callbacks.suno]
+scheme = "suno-hmac"
+secret_env = "SUNO_WEBHOOK_SECRET"
+"""
+LAST_WORDS = ("succeed", "complete")
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """A daemon and the sandbox that calls it back."""
+
+    asker: Asker
+    sandbox: Sandbox
+    ear: Ear
+
+    async def bring_to_end(self, route: str, words: str = "a kite") -> Json:
+        """Submit, and wait for the end and for the last callback."""
+        task = await self.asker.submit(route, REQUESTS[route](words, Song("", "")))
+        await self.asker.end_of(task)
+        await self.ear.until(lambda: any(self.answers(task, word) for word in LAST_WORDS))
+        return await self.asker.get(f"/v1/tasks/{task['id']}")
+
+    def answers(self, task: Json, phase: str | None = None) -> list[tuple[int, Json]]:
+        """What the callbacks of a task were answered."""
+        return [
+            (record["http_status"], record["answer"])
+            for record in self.sandbox.state()["callbacks"]
+            if record["job_id"] == task["external_id"] and phase in {None, record["phase"]}
+        ]
+
+
+@asynccontextmanager
+async def wired(
+    directory: Path, kling: str | None = NEW, suno: str | None = SUNO_SECRET, known: str = NEW
+) -> AsyncIterator[Wire]:
+    """A sandbox that signs with these secrets, and a daemon that knows ``known`` and Suno's."""
+    ear = Ear()
+    async with Sandbox(
+        duration_s=0.2, callback_retry_s=60, kling_secret=kling, suno_secret=suno, on_event=ear
+    ) as sandbox:
+        setting = Setting(
+            gateway=sandbox.base_url,
+            poll=NEVER_POLLS,
+            tables=SIGNED,
+            env={"KLING_WEBHOOK_SECRET": known, "SUNO_WEBHOOK_SECRET": SUNO_SECRET},
+        )
+        async with running_daemon(directory, setting) as asker:
+            yield Wire(asker, sandbox, ear)
+
+
+async def test_a_signature_over_the_body_is_believed(tmp_path: Path) -> None:
+    """Standard Webhooks: the callbacks alone end the task."""
+    async with wired(tmp_path) as wire:
+        task = await wire.bring_to_end(KLING)
+        assert (task["status"], task["polls"], task["callbacks"]) == ("SUCCEEDED", 0, 3)
+        assert wire.answers(task) == [(200, {"outcome": "applied"})] * 3
+        (end,) = ends_of(await wire.asker.events(task))
+        assert end["source"] == "callback"
+
+
+async def test_a_signature_that_does_not_cover_the_body_is_confirmed_by_a_poll(tmp_path: Path) -> None:
+    """Suno's proves only that there is news of this task: the stages count, the end is asked for."""
+    async with wired(tmp_path) as wire:
+        task = await wire.bring_to_end(SUNO)
+        assert task["status"] == "SUCCEEDED"
+        assert wire.answers(task, "complete") == [(202, {"outcome": "polling"})]
+        (end,) = ends_of(await wire.asker.events(task))
+        assert (end["source"], task["polls"] >= 1) == ("poll", True)
+
+
+@pytest.mark.parametrize("route", [KLING, SUNO])
+@pytest.mark.parametrize("how", ["forged", "unsigned", "another secret"])
+async def test_what_is_not_signed_rightly_is_401_and_the_task_ends_by_polling(
+    tmp_path: Path, route: str, how: str
+) -> None:
+    """Refused and not believed, but heard: who holds the token had something to say, so the upstream is asked."""
+    signs: dict[str, dict[str, str | None]] = {
+        "forged": {},
+        "unsigned": {"kling": None, "suno": None},
+        "another secret": {"kling": OTHER, "suno": "a guess"},
+    }
+    words = "a kite [sandbox: callback=forged]" if how == "forged" else "a kite"
+    async with wired(tmp_path, **signs[how]) as wire:
+        task = await wire.bring_to_end(route, words)
+        answers = wire.answers(task)
+        events = await wire.asker.events(task)
+    assert (task["status"], task["callbacks"]) == ("SUCCEEDED", 0)
+    assert len(answers) == 3
+    for status, problem in answers:
+        assert (status, problem["title"]) == (401, "Unauthorized"), problem
+        assert all(secret not in str(problem) for secret in (NEW, OTHER, SUNO_SECRET))
+    assert {event["source"] for event in events} == {"submit", "poll"}
+    assert len(ends_of(events)) == 1
+
+
+@pytest.mark.parametrize("signs", [OLD, NEW, f"{OLD} {NEW}"])
+async def test_a_secret_is_replaced_without_losing_a_callback(tmp_path: Path, signs: str) -> None:
+    """While both are configured it does not matter which one signs, nor that both do."""
+    async with wired(tmp_path, kling=signs, known=f"{NEW} {OLD}") as wire:
+        task = await wire.bring_to_end(KLING)
+    assert (task["status"], task["polls"], task["callbacks"]) == ("SUCCEEDED", 0, 3)
+
+
+async def test_a_callback_without_token_wants_a_signature_too(tmp_path: Path) -> None:
+    """It would only cost a poll, and not even that is a stranger's to spend."""
+    async with wired(tmp_path) as wire:
+        news = {"task_id": "k-1", "task_status": "succeed"}
+        refused = await wire.asker.call("POST", "/callbacks/kling", news)
+        assert refused[0] == 401
+        other = await wire.asker.call("POST", "/callbacks/openai", {"id": "evt_1", "data": {"id": "video_1"}})
+        assert other == (202, {"outcome": "parked"}), "no scheme is configured for this family"
+
+
+@pytest.mark.parametrize(
+    ("secret", "words"),
+    [
+        ({}, "scheme 'standard-webhooks' needs its secret; set KLING_WEBHOOK_SECRET"),
+        ({"KLING_WEBHOOK_SECRET": "  "}, "scheme 'standard-webhooks' needs its secret; set KLING_WEBHOOK_SECRET"),
+        ({"KLING_WEBHOOK_SECRET": "not base64!"}, "the secret is no base64; copy it whole"),
+    ],
+)
+async def test_a_scheme_without_its_secret_is_refused_at_start(
+    tmp_path: Path, secret: dict[str, str], words: str
+) -> None:
+    """``serve`` and ``config check`` end 78 with one line that names the key, and not the secret."""
+    setting = Setting(gateway="http://127.0.0.1:9", tables=SIGNED)
+    file = setting.write(tmp_path)
+    env = {"SUNO_WEBHOOK_SECRET": SUNO_SECRET, "GATEWAY_KEY": "k", **secret}
+    for command in (("serve",), ("config", "check")):
+        ran = await run_tracker(*command, "--config", str(file), directory=tmp_path, env=env)
+        assert (ran.code, ran.out) == (78, ""), ran
+        lines = ran.err.splitlines()
+        assert {line.partition(": callbacks.kling: ")[0] for line in lines} == {str(file)}
+        assert all(line.partition(": callbacks.kling: ")[2].startswith(words) for line in lines), ran.err
+        assert "base64!" not in ran.err
+
+
+async def test_the_signed_tables_are_fine_with_their_secrets(tmp_path: Path) -> None:
+    """The check does not complain where there is nothing to complain about."""
+    file = replace(Setting(gateway="http://127.0.0.1:9"), tables=SIGNED).write(tmp_path)
+    env = {"SUNO_WEBHOOK_SECRET": SUNO_SECRET, "KLING_WEBHOOK_SECRET": f"{OLD} {NEW}", "GATEWAY_KEY": "k"}
+    ran = await asyncio.wait_for(
+        run_tracker("config", "check", "--config", str(file), directory=tmp_path, env=env), timeout=20
+    )
+    assert (ran.code, ran.err) == (0, ""), ran
