@@ -25,8 +25,9 @@ async def run(rounds: int) -> None:
             await make_tasks(path, size)
             costs[size] = await _measure(path, rounds)
     (few_idle, few_due), (many_idle, many_due) = costs[SIZES[0]], costs[SIZES[1]]
-    print(f"  nothing due, {SIZES[1]:,} / {SIZES[0]:,} tasks        {many_idle / few_idle:6.2f}   ({many_idle * 1e6:.0f} us)")
-    print(f"  claim 100,   {SIZES[1]:,} / {SIZES[0]:,} tasks        {many_due / few_due:6.2f}   ({many_due * 1e6:.0f} us)")
+    sizes = f"{SIZES[1]:,} / {SIZES[0]:,} tasks"
+    print(f"  nothing due, {sizes}        {many_idle / few_idle:6.2f}   ({many_idle * 1e6:.0f} us)")
+    print(f"  claim 100,   {sizes}        {many_due / few_due:6.2f}   ({many_due * 1e6:.0f} us)")
 
 
 async def _measure(path: Path, rounds: int) -> tuple[float, float]:
