@@ -7,14 +7,19 @@ Source: https://www.rfc-editor.org/rfc/rfc9457 (read 2026-11).
 
 from __future__ import annotations
 
+import time
+from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from aiohttp.abc import AbstractStreamWriter
 
     from tracker.domain.records import Json
     from tracker.errors import FieldProblem
@@ -80,6 +85,48 @@ def json_answer(
 ) -> web.Response:
     """A JSON answer."""
     return web.Response(status=status.value, body=orjson.dumps(value), headers={**_JSON_HEADERS, **(headers or {})})
+
+
+class FixedAnswer(web.Response):
+    """A small JSON answer that is always the same, laid out beforehand: only the date is filled in.
+
+    It has no state of its own, so that one object answers every request. An ordinary `web.Response` builds and
+    writes its headers anew each time: 12 us of a callback's 118, measured without the store.
+    """
+
+    def __init__(self, status: HTTPStatus, value: Json) -> None:
+        body = orjson.dumps(value)
+        super().__init__(status=status.value, body=body, headers=_JSON_HEADERS)
+        lines = [f"HTTP/1.1 {status.value} {status.phrase}", f"Content-Length: {len(body)}"]
+        lines += [f"{name}: {text}" for name, text in _JSON_HEADERS.items()]
+        self._before_date = ("\r\n".join(lines) + "\r\nDate: ").encode()
+        self._after_date = b"\r\n\r\n" + body
+
+    def to(self, request: web.Request) -> web.Response:
+        """The answer to a request: itself, or an ordinary one where HTTP/1.0 or a last request wants other headers."""
+        if request.keep_alive and request.version == HttpVersion11:
+            return self
+        return web.Response(status=self.status, body=self.body, headers=_JSON_HEADERS)
+
+    @property
+    def keep_alive(self) -> bool:
+        """Always: see `to`."""
+        return True
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
+        """Send all of it."""
+        writer = request.writer
+        await writer.write(self._before_date + _http_date(int(time.time())) + self._after_date)
+        await writer.write_eof()
+        return writer
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Nothing is left to send."""
+
+
+@lru_cache(maxsize=1)
+def _http_date(second: int) -> bytes:
+    return formatdate(second, usegmt=True).encode()
 
 
 def bad_input(errors: Iterable[FieldProblem]) -> Problem:

@@ -21,7 +21,7 @@ from tracker.domain.observation import Observation, Source
 from tracker.domain.transitions import Outcome
 from tracker.errors import PayloadInvalid, SignatureInvalid, StoreUnavailable, TaskNotFound
 from tracker.logs import get_logger
-from tracker.server.answers import HEADERS, RETRY_AFTER_S, Problem, store_unavailable
+from tracker.server.answers import RETRY_AFTER_S, FixedAnswer, Problem, store_unavailable
 from tracker.server.bodies import BodyTooLarge, BodyUnreadable, json_words, malformed, read_body, too_large
 from tracker.server.rejections import Rejections
 from tracker.server.throttle import Throttle
@@ -42,13 +42,12 @@ NUDGE_BURST: Final = 1000.0
 Told = tuple[bytes, "Json"]
 """A callback's body, raw and decoded."""
 
-_HEADERS: Final = {**HEADERS, "Content-Type": "application/json"}
-_OUTCOMES: Final = {
-    outcome: orjson.dumps({"outcome": outcome.value})
+_DONE: Final = {
+    outcome: FixedAnswer(HTTPStatus.OK, {"outcome": outcome.value})
     for outcome in (Outcome.APPLIED, Outcome.DUPLICATE, Outcome.STALE, Outcome.CONFLICT)
 }
-_PARKED: Final = orjson.dumps({"outcome": "parked"})
-_POLLING: Final = orjson.dumps({"outcome": "polling"})
+_PARKED: Final = FixedAnswer(HTTPStatus.ACCEPTED, {"outcome": "parked"})
+_POLLING: Final = FixedAnswer(HTTPStatus.ACCEPTED, {"outcome": "polling"})
 _UNKNOWN: Final = "No callback of this tracker has this address."
 
 
@@ -79,7 +78,7 @@ class CallbackDoors:
         route = services.registry.find_route(bearer.route)
         if route is None:  # its provider's file was removed: the token is ours all the same
             await self._nudge_bearer(bearer)
-            return _heard(_POLLING)
+            return _POLLING.to(request)
         provider = services.registry.provider_of(route)
         believed = self._believed
         try:
@@ -108,8 +107,8 @@ class CallbackDoors:
             raise self._not_taken(provider_name, error) from None
         except TaskNotFound:
             await self._rejections.keep(provider_name, HTTPStatus.OK, f"task {bearer.task_id} is gone", body)
-            return _done(Outcome.STALE)
-        return self._answer(applied, believed=believed)
+            return _DONE[Outcome.STALE].to(request)
+        return self._answer_to(applied, believed=believed).to(request)
 
     async def without_token(self, request: web.Request) -> web.Response:
         """A callback that anybody may have sent: it only makes the tracker ask.
@@ -132,7 +131,7 @@ class CallbackDoors:
         body, value = await self._read(request, provider)
         if services.check_signature is not None:
             await self._verify(services.check_signature, request, provider, (body, value))
-        return await self._nudge(provider, body, value)
+        return (await self._nudge(provider, body, value)).to(request)
 
     async def _read(self, request: web.Request, provider: Provider) -> tuple[bytes, Json]:
         """The body, raw and decoded; whatever the Content-Type says."""
@@ -170,7 +169,7 @@ class CallbackDoors:
             await self._rejections.keep(provider.name, status, str(error), body)
             raise Problem(status, "bad-signature", "The signature of this callback does not hold.") from None
 
-    async def _nudge(self, provider: Provider, body: bytes, value: Json) -> web.Response:
+    async def _nudge(self, provider: Provider, body: bytes, value: Json) -> FixedAnswer:
         services = self._services
         try:
             ids = provider.callback_ids(value)
@@ -180,7 +179,7 @@ class CallbackDoors:
             nudged = await services.store.nudge(provider.name, ids, services.redact(body), services.clock.now())
         except StoreUnavailable as error:
             raise self._not_taken(provider.name, error) from None
-        return _heard(_POLLING if nudged.known else _PARKED)
+        return _POLLING if nudged.known else _PARKED
 
     async def _nudge_bearer(self, bearer: TokenBearer) -> None:
         """Have the task polled, since its callback could not be read; what prevents that must not hide the answer."""
@@ -205,20 +204,12 @@ class CallbackDoors:
         log.warning("callback.not_taken", provider=provider_name, why=str(error))
         return store_unavailable()
 
-    def _answer(self, applied: Applied, *, believed: bool) -> web.Response:
+    def _answer_to(self, applied: Applied, *, believed: bool) -> FixedAnswer:
         outcome = applied.outcome
         if outcome is Outcome.IGNORED:
             # it said nothing: of a task that goes on, a poll will; of one that has ended, it is old news
             ended = applied.task.status.is_terminal and not applied.confirm
-            return _done(Outcome.STALE) if ended else _heard(_POLLING)
+            return _DONE[Outcome.STALE] if ended else _POLLING
         if outcome is Outcome.APPLIED and applied.confirm and not believed:
-            return _heard(_POLLING)
-        return _done(outcome)
-
-
-def _done(outcome: Outcome) -> web.Response:
-    return web.Response(body=_OUTCOMES[outcome], headers=_HEADERS)
-
-
-def _heard(body: bytes) -> web.Response:
-    return web.Response(status=202, body=body, headers=_HEADERS)
+            return _POLLING
+        return _DONE[outcome]
