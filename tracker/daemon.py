@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
@@ -75,6 +76,9 @@ async def run(config: Config, environ: MutableMapping[str, str], read_config: Re
     tracker = Tracker(config, environ, sockets=sockets, journal=find_journal(environ))
     async with _meanwhile(_ask_for_time(notifier)):
         await tracker.start()
+    # what was made until now stays: full collections need not look at it again (7 % less CPU per callback)
+    gc.collect()
+    gc.freeze()
     stop = asyncio.create_task(asked_to_stop.wait())
     first_tick = asyncio.create_task(tracker.poller.first_tick.wait())
     async with _meanwhile(_feed(tracker, notifier, asked_to_stop)):
