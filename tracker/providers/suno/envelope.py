@@ -11,9 +11,9 @@ https://docs.sunoapi.org/suno-api/generate-music-callbacks (the envelope; read 2
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tracker.domain.frozen import replace
 from tracker.domain.observation import Reading, Trouble
 from tracker.domain.task import ExternalId, Status, UpstreamError
 from tracker.errors import PayloadInvalid
@@ -106,8 +106,7 @@ def read_callback(body: Json, read_news: ReadNews) -> Reading:
         reading = failed(Reading(upstream_status=phase), error, find_task_meaning)
     else:
         reading = read_news(None if phase is None else phase.lower(), inner, error)
-        reading = replace(reading, upstream_status=reading.upstream_status or phase)
-    return replace(reading, external_id=external_id)
+    return replace(reading, upstream_status=reading.upstream_status or phase, external_id=external_id)
 
 
 def callback_ids(body: Json) -> tuple[ExternalId, ...]:

@@ -10,9 +10,9 @@ https://docs.sunoapi.org/suno-api/generate-music-callbacks for ``error`` (read 2
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tracker.domain.frozen import replace
 from tracker.domain.observation import Reading, Trouble
 from tracker.domain.task import Output, Reason, Stage, Status, UpstreamError
 from tracker.providers.fields import (
@@ -88,13 +88,14 @@ def _first(reading: Reading, tracks: tuple[Mapping[str, Json], ...]) -> Reading:
         status=Status.RUNNING,
         stage=Stage.FIRST,
         progress=FIRST_PROGRESS,
-        outputs=_outputs(tracks),
+        outputs=_outputs(tracks, [_track_url(track) for track in tracks]),
     )
 
 
 def _complete(reading: Reading, tracks: tuple[Mapping[str, Json], ...]) -> Reading:
-    outputs = _outputs(tracks)
-    missing = sum(_track_url(track) is None for track in tracks)
+    urls = [_track_url(track) for track in tracks]
+    outputs = _outputs(tracks, urls)
+    missing = urls.count(None)
     detail = f"{missing} of {len(tracks)} tracks came without a file" if missing else None
     return replace(reading, status=Status.SUCCEEDED, stage=Stage.COMPLETE, outputs=outputs, detail=detail)
 
@@ -116,7 +117,7 @@ def _track_url(track: Mapping[str, Json]) -> str | None:
     return find_url(track.get("audioUrl")) or find_url(track.get("audio_url"))
 
 
-def _outputs(tracks: tuple[Mapping[str, Json], ...]) -> tuple[Output, ...]:
+def _outputs(tracks: tuple[Mapping[str, Json], ...], urls: list[str | None]) -> tuple[Output, ...]:
     return distinct(
         Output(
             kind="audio",
@@ -125,6 +126,6 @@ def _outputs(tracks: tuple[Mapping[str, Json], ...]) -> tuple[Output, ...]:
             title=find_text(track.get("title"), 300),
             duration_s=find_seconds(track.get("duration")),
         )
-        for track in tracks
-        if (url := _track_url(track)) is not None
+        for track, url in zip(tracks, urls, strict=True)
+        if url is not None
     )
