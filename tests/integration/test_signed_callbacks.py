@@ -103,13 +103,9 @@ async def test_what_is_not_signed_rightly_is_401_and_the_task_ends_by_polling(
     tmp_path: Path, route: str, how: str
 ) -> None:
     """Refused and not believed, but heard: who holds the token had something to say, so the upstream is asked."""
-    signs: dict[str, dict[str, str | None]] = {
-        "forged": {},
-        "unsigned": {"kling": None, "suno": None},
-        "another secret": {"kling": OTHER, "suno": "a guess"},
-    }
+    signs = {"forged": (NEW, SUNO_SECRET), "unsigned": (None, None), "another secret": (OTHER, "a guess")}
     words = "a kite [sandbox: callback=forged]" if how == "forged" else "a kite"
-    async with wired(tmp_path, **signs[how]) as wire:
+    async with wired(tmp_path, *signs[how]) as wire:
         task = await wire.bring_to_end(route, words)
         answers = wire.answers(task)
         events = await wire.asker.events(task)

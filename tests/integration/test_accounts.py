@@ -1,0 +1,129 @@
+"""Accounts on the wire: each family's own header, each task with the key and the address of its own account."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from tests.contract.route_requests import REQUESTS, Song
+from tests.daemon_kit import NEVER_POLLS, Setting, account, running_daemon
+from tracker.providers.registry import Registry
+from tracker.sandbox import DEFAULT_KEY, Sandbox
+
+ROUTES = {route.name: route for route in Registry().routes()}
+SONG = Song("song-1", "clip-1")
+BY_X_API_KEY = {"anthropic.messages", "anthropic.count-tokens"}
+NAMES = ("red", "blue")
+
+
+@dataclass
+class Ear:
+    """An upstream that only listens: it never says what became of a request.
+
+    Attributes:
+        heard: method and path -> headers, of each request but those for lists of models.
+    """
+
+    url: str = ""
+    heard: dict[str, Mapping[str, str]] = field(default_factory=dict)
+
+    async def hear(self, request: web.Request) -> web.Response:
+        """Answer as a proxy in trouble does."""
+        if not request.path.endswith("/v1/models"):
+            self.heard[f"{request.method} {request.path}"] = request.headers.copy()
+        return web.Response(status=502, text="<html>bad gateway</html>")
+
+
+@asynccontextmanager
+async def listening() -> AsyncIterator[Ear]:
+    """The listener on loopback."""
+    ear = Ear()
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", ear.hear)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    ear.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        yield ear
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize("name", ROUTES)
+async def test_every_route_sends_the_key_in_its_familys_header(tmp_path: Path, name: str) -> None:
+    """Bearer, but ``x-api-key`` and a version for Anthropic; never both, in creates and in polls."""
+    route = ROUTES[name]
+    async with listening() as ear, running_daemon(tmp_path, Setting(gateway=ear.url, poll=NEVER_POLLS)) as asker:
+        await asker.submit(name, REQUESTS[name]("a kite", SONG))
+        if route.query is not None:
+            status, task = await asker.call("POST", "/v1/tasks", {"route": name, "external_id": "up-1"})
+            assert status == 201
+            assert (await asker.call("POST", f"/v1/tasks/{task['id']}/poll"))[0] == 200
+    assert len(ear.heard) == (1 if route.query is None else 2), ear.heard
+    for headers in ear.heard.values():
+        if name in BY_X_API_KEY:
+            assert headers["x-api-key"] == DEFAULT_KEY
+            assert headers["anthropic-version"]
+            assert "Authorization" not in headers
+        else:
+            assert headers["Authorization"] == f"Bearer {DEFAULT_KEY}"
+            assert "x-api-key" not in headers
+
+
+async def test_a_task_is_polled_with_the_account_that_made_it(tmp_path: Path) -> None:
+    """Two gateways with a key each: every task ends, and no request came to the other one or with the other key."""
+    async with AsyncExitStack() as stack:
+        gateways = {
+            name: await stack.enter_async_context(Sandbox(key=f"key-of-{name}", duration_s=0.2, seed=seed))
+            for seed, name in enumerate(NAMES)
+        }
+        tables = [account(name, gateway.base_url, f"{name.upper()}_KEY") for name, gateway in gateways.items()]
+        setting = Setting(
+            tables="\n".join(tables),
+            is_called_back=False,
+            env={f"{name.upper()}_KEY": f"key-of-{name}" for name in NAMES},
+        )
+        asker = await stack.enter_async_context(running_daemon(tmp_path, setting))
+        status, problem = await asker.call(
+            "POST", "/v1/tasks", {"route": "kling.image", "request": REQUESTS["kling.image"]("a", SONG)}
+        )
+        assert (status, problem["errors"][0]["loc"]) == (422, ["account"]), "which one is for the user to say"
+        routes = ["kling.omni-video", "dashscope.video", "suno.generate", "openai.responses", "anthropic.messages"]
+        cases = [(name, route) for name in NAMES for route in routes]
+        tasks = await asyncio.gather(
+            *(asker.submit(route, REQUESTS[route](f"for {name}", SONG), account=name) for name, route in cases)
+        )
+        ended = await asyncio.gather(*(asker.end_of(task) for task in tasks))
+        assert [(task["account"], task["route"], task["status"]) for task in ended] == [
+            (name, route, "SUCCEEDED") for name, route in cases
+        ]
+        for name, gateway in gateways.items():
+            creates = gateway.state()["creates"]
+            assert sorted(create["route"] for create in creates) == sorted(routes)
+            assert {create["outcome"] for create in creates} == {"accepted"}
+            mine = {task["external_id"] for task in ended if task["account"] == name and ROUTES[task["route"]].query}
+            jobs = gateway.state()["jobs"]
+            assert {job["id"] for job in jobs} == mine
+            assert all(job["polls"] >= 1 for job in jobs)
+            assert sum(gateway.state()["polls"].values()) == sum(job["polls"] for job in jobs), "nobody else's id"
+
+
+async def test_an_account_whose_key_is_refused_says_so(tmp_path: Path) -> None:
+    """The create fails for the right reason; a poll changes nothing, and ``why`` names the account."""
+    async with Sandbox(key="another key") as sandbox:
+        setting = Setting(gateway=sandbox.base_url, poll=NEVER_POLLS)
+        async with running_daemon(tmp_path, setting) as asker:
+            task = await asker.submit("kling.image", REQUESTS["kling.image"]("a kite", SONG))
+            assert (task["status"], task["reason"], task["retryable"]) == ("FAILED", "auth_failed", False)
+            _, task = await asker.call("POST", "/v1/tasks", {"route": "kling.image", "external_id": "up-1"})
+            await asker.call("POST", f"/v1/tasks/{task['id']}/poll")
+            why = await asker.get(f"/v1/tasks/{task['id']}/why")
+    assert why["status"] == "PENDING"
+    assert any("refuses the key of account 'default'" in note for note in why["notes"]), why["notes"]

@@ -1,0 +1,61 @@
+"""Streaming is out of scope, and asking for it is refused in a clear line before anything is sent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+import pytest
+
+from tests.contract.route_requests import REQUESTS, Json, Song
+from tests.daemon_kit import KEY_ENV, NEVER_POLLS, Setting, run_tracker, running_daemon
+from tracker.sandbox import DEFAULT_KEY, Sandbox
+
+ASKED = {
+    "openai.chat": {"stream": True},
+    "openai.responses": {"stream": True},
+    "openai.images": {"stream": True},
+    "openai.video": {"stream": True},
+    "anthropic.messages": {"stream": True},
+    "gemini.generate": {"stream": True},
+    "dashscope.image": {"stream": True},
+}
+WORDS = "the tracker keeps one final result and reads no streams; ask without it"
+
+
+def request(route: str, **more: Json) -> dict[str, Json]:
+    """A request that asks for a stream."""
+    return REQUESTS[route]("a kite", Song("song-1", "clip-1")) | more
+
+
+@pytest.mark.parametrize("route", ASKED)
+async def test_a_stream_is_refused_before_it_is_sent(tmp_path: Path, route: str) -> None:
+    """422 with the field and the mend; nothing recorded, nothing sent. Not asking for one is no reason to refuse."""
+    async with Sandbox() as sandbox:
+        async with running_daemon(tmp_path, Setting(gateway=sandbox.base_url, poll=NEVER_POLLS)) as asker:
+            status, problem = await asker.call(
+                "POST", "/v1/tasks", {"route": route, "request": request(route, **ASKED[route])}
+            )
+            assert (status, problem["errors"]) == (422, [{"loc": ["request", "stream"], "msg": WORDS}])
+            assert (await asker.get("/v1/tasks"))["items"] == []
+            assert sandbox.state()["creates"] == []
+            await asker.submit(route, request(route, stream=False))
+        assert len(sandbox.state()["creates"]) == 1
+
+
+async def test_the_command_line_says_it_in_one_line(tmp_path: Path) -> None:
+    """Exit 2, one line on standard error."""
+    async with Sandbox() as sandbox, running_daemon(tmp_path, Setting(gateway=sandbox.base_url)) as asker:
+        ran = await run_tracker(
+            "submit",
+            "openai.chat",
+            "--url",
+            asker.tracker.url,
+            "-d",
+            orjson.dumps(request("openai.chat", stream=True)).decode(),
+            directory=tmp_path,
+            env={KEY_ENV: DEFAULT_KEY},
+        )
+    assert (ran.code, ran.out) == (2, "")
+    (line,) = ran.err.splitlines()
+    assert line.endswith(f": request.stream: {WORDS}"), line
