@@ -1,0 +1,81 @@
+"""When an output's URL stops being honoured, as far as the URL itself or the provider's contract shows.
+
+Owns the ways in which signed URLs name their end, and the lifetimes that contracts promise. Must not fetch.
+
+Source: Amazon S3 and Google Cloud Storage (``X-Amz-Date`` + ``X-Amz-Expires``, ``X-Goog-…``), Alibaba OSS, CloudFront
+and S3 v2 (``Expires``, epoch seconds), Azure (``se``, ISO 8601); lifetimes as below (read 2026-11).
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qsl, urlsplit
+
+if TYPE_CHECKING:
+    from tracker.domain.task import Output, Task
+
+LIFETIMES_S: Final = {
+    "dashscope": 24 * 3600.0,  # URL and task data: alibabacloud.com/help/en/model-studio/manage-asynchronous-tasks
+    "kling": 30 * 86400.0,  # kling.ai/document-api: generated files are cleared after 30 days
+    "suno": 14 * 86400.0,  # docs.kie.ai/suno-api and docs.sunoapi.org: 14 to 15 days
+    "openai": 3600.0,  # platform.openai.com/docs/guides/video-generation: about an hour for /content
+}
+"""By provider: how long an output can be fetched after the task's end, where its URL does not say."""
+_EPOCH_NAMES: Final = frozenset({"expires", "expire", "exp", "x-expires", "e"})
+_ISO_NAMES: Final = frozenset({"se", "expiry", "expires_at"})
+_EPOCH: Final = re.compile(r"\d{10}(\d{3})?")
+
+
+def expiry_of(task: Task, output: Output, now: datetime) -> datetime | None:
+    """When an output's URL expires; None when nothing shows it.
+
+    Args:
+        task: its contract counts from the end, else from now.
+        output: its URL.
+        now: when the output was named.
+    """
+    if output.url is None:
+        return None
+    shown = shown_expiry(output.url)
+    if shown is not None:
+        return shown
+    lifetime_s = LIFETIMES_S.get(task.provider)
+    return None if lifetime_s is None else (task.finished_at or now) + timedelta(seconds=lifetime_s)
+
+
+def shown_expiry(url: str) -> datetime | None:
+    """The end that a signed URL names itself; the earliest, should it name several."""
+    try:
+        query = {name.lower(): value for name, value in parse_qsl(urlsplit(url).query)}
+    except ValueError:
+        return None
+    found = [_epoch(query[name]) for name in _EPOCH_NAMES & query.keys()]
+    found += [_iso(query[name]) for name in _ISO_NAMES & query.keys()]
+    for vendor in ("amz", "goog"):
+        found.append(_signed(query.get(f"x-{vendor}-date"), query.get(f"x-{vendor}-expires")))
+    return min((moment for moment in found if moment is not None), default=None)
+
+
+def _epoch(text: str) -> datetime | None:
+    if not _EPOCH.fullmatch(text):
+        return None
+    return datetime.fromtimestamp(int(text[:10]), UTC)
+
+
+def _iso(text: str) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _signed(since: str | None, lasts_s: str | None) -> datetime | None:
+    if since is None or lasts_s is None or not lasts_s.isascii() or not lasts_s.isdigit() or len(lasts_s) > 9:  # noqa: PLR2004
+        return None
+    try:
+        return datetime.strptime(since, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) + timedelta(seconds=int(lasts_s))
+    except ValueError:
+        return None

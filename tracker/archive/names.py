@@ -1,0 +1,56 @@
+"""Names of archived files: ``<task id>/<n>-<slug>.<ext>``, whatever titles providers come up with.
+
+Owns what a name may hold. A title is data from outside: nothing of it reaches the path but letters, marks and
+digits, so it can neither leave its directory nor hide in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from tracker.domain.task import Output, TaskId
+
+SLUG_MAX_BYTES: Final = 100
+"""Of UTF-8. File systems allow 255 for a whole name."""
+_PLAIN_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def slug_of(text: str) -> str:
+    """A text as lower-case letters and digits joined by hyphens, at most `SLUG_MAX_BYTES`; may be empty.
+
+    Letters of every script are kept, in one spelling (NFKC), so that titles stay readable.
+    """
+    kept = "".join(
+        character if unicodedata.category(character)[0] in "LMN" else "-"
+        for character in unicodedata.normalize("NFKC", text).lower()
+    )
+    slug = re.sub("-+", "-", kept).strip("-").encode()[:SLUG_MAX_BYTES]
+    return slug.decode(errors="ignore").strip("-")
+
+
+def directory_of(task_id: TaskId) -> str:
+    """The directory of a task: its id, or the digest of an id that makes no plain name."""
+    return task_id if _PLAIN_ID.fullmatch(task_id) else hashlib.sha256(task_id.encode()).hexdigest()[:32]
+
+
+def file_name(n: int, output: Output, extension: str, *, again: int = 0) -> str:
+    """The name of an output's file within its task's directory.
+
+    Args:
+        n: the output's position.
+        output: its title makes the name, else its kind.
+        extension: without a dot.
+        again: above 0 for another file of the same name.
+    """
+    slug = slug_of(output.title or "") or slug_of(output.kind) or "file"
+    suffix = f"-{again + 1}" if again else ""
+    return f"{n}-{slug}{suffix}.{extension}"
+
+
+def partial_key(task_id: TaskId, identity: str) -> str:
+    """The beginning of the name of an output's unfinished file: the same after a restart."""
+    return hashlib.sha256(f"{task_id}\0{identity}".encode(errors="replace")).hexdigest()[:32]

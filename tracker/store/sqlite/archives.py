@@ -1,0 +1,234 @@
+"""The archive's rows: planned from the outbox, handed out by lease, ended; and the event when all files are safe.
+
+Functions of the write connection, each run inside one of the writer's transactions. The events table is the outbox
+here, too: a cursor tells up to which event the outputs of tasks are known to the archive.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tracker.domain.archives import ArchiveRecord, ArchiveState, all_safe, is_file
+from tracker.domain.frozen import replace
+from tracker.domain.inline import has_data, reference_of
+from tracker.domain.observation import Source, output_identity
+from tracker.domain.task import Status, TaskId
+from tracker.domain.transitions import HookEvent, Outcome
+from tracker.store.protocol import Applied, ArchiveJob
+from tracker.store.sqlite.changes import get_task
+from tracker.store.sqlite.rows import (
+    ARCHIVE_COLUMNS,
+    TASK_COLUMNS,
+    archive_from,
+    outputs_text,
+    task_from,
+    to_ms,
+)
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Collection
+    from datetime import datetime
+
+    from tracker.domain.task import Output, Task
+    from tracker.store.protocol import ArchiveChoice, ArchiveResult
+
+_ARCHIVED_KEY = f"{Source.CLOCK}:-:archived"
+"""The dedupe key of the one event that says that all files of a task are safe."""
+
+
+def plan(db: sqlite3.Connection, choose: ArchiveChoice, limit: int, now: datetime) -> tuple[int, list[Applied]]:
+    """Take in the outputs that the next events of the outbox brought, and move the cursor past them.
+
+    Returns:
+        Events looked at, and the tasks whose files turned out to be safe already.
+    """
+    (cursor,) = db.execute("SELECT seq FROM cursors WHERE name = 'archives'").fetchone()
+    looked_at, last = db.execute(
+        "SELECT count(*), max(seq) FROM (SELECT seq FROM events WHERE seq > ? ORDER BY seq LIMIT ?)", (cursor, limit)
+    ).fetchone()
+    if not looked_at:
+        return 0, []
+    rows = db.execute(
+        f"""
+        SELECT {TASK_COLUMNS} FROM tasks WHERE outputs <> '[]' AND id IN (
+            SELECT task_id FROM events WHERE seq > ? AND seq <= ? AND announces IS NOT NULL)
+        """,
+        (cursor, last),
+    ).fetchall()
+    told = []
+    for row in rows:
+        task = task_from(row)
+        _insert_missing(db, task, choose, now)
+        if _announce_if_safe(db, task, now):
+            told.append(Applied(task=task, outcome=Outcome.APPLIED, confirm=False, announced=True))
+    db.execute("UPDATE cursors SET seq = ? WHERE name = 'archives'", (last,))
+    return looked_at, told
+
+
+def _insert_missing(db: sqlite3.Connection, task: Task, choose: ArchiveChoice, now: datetime) -> None:
+    for n, output in enumerate(task.outputs):
+        choice = choose(task, output) if is_file(output) else None
+        if choice is not None:
+            db.execute(
+                """
+                INSERT INTO archives (task_id, identity, n, state, due_at, expires_at, created_at)
+                VALUES (?, ?, ?, 'pending', ?, ?, ?) ON CONFLICT DO NOTHING
+                """,
+                (task.id, output_identity(output), n, to_ms(now), to_ms(choice.expires_at), to_ms(now)),
+            )
+
+
+def claim(db: sqlite3.Connection, limit: int, now: datetime, lease_until: datetime) -> list[ArchiveJob]:
+    """Take due items, those whose URL expires first before the others; drop those whose output is named no more."""
+    due = db.execute(
+        f"""
+        SELECT {ARCHIVE_COLUMNS} FROM archives WHERE due_at <= ?
+        ORDER BY expires_at IS NULL, expires_at, due_at LIMIT ?
+        """,
+        (to_ms(now), limit),
+    ).fetchall()
+    jobs = []
+    for row in due:
+        record = archive_from(row)
+        task = get_task(db, record.task_id)
+        output = find_output(task, record.identity)
+        if output is None:
+            db.execute("DELETE FROM archives WHERE task_id = ? AND identity = ?", (record.task_id, record.identity))
+            continue
+        db.execute(
+            "UPDATE archives SET state = 'running', attempts = attempts + 1, due_at = ?"
+            " WHERE task_id = ? AND identity = ?",
+            (to_ms(lease_until), record.task_id, record.identity),
+        )
+        jobs.append(ArchiveJob(task, output, record.identity, record.n, record.attempts + 1, record.expires_at))
+    return jobs
+
+
+def find_output(task: Task, identity: str) -> Output | None:
+    """The file among a task's outputs that has an identity."""
+    return next((output for output in task.outputs if is_file(output) and output_identity(output) == identity), None)
+
+
+def record_result(db: sqlite3.Connection, job: ArchiveJob, result: ArchiveResult) -> Applied | None:
+    """Keep how an attempt ended; None when the item was claimed anew since, or is not there any more."""
+    file = result.file
+    again = result.state is ArchiveState.PENDING
+    changed = db.execute(
+        """
+        UPDATE archives SET state = ?, attempts = attempts - ?, due_at = ?, expires_at = ?, error = ?,
+            path = ?, bytes = ?, sha256 = ?, mime = ?, finished_at = ?
+        WHERE task_id = ? AND identity = ? AND state = 'running' AND attempts = ?
+        """,
+        (
+            result.state.value,
+            0 if result.counts else 1,
+            to_ms(result.next_attempt_at or result.at) if again else None,
+            to_ms(result.expires_at),
+            result.error,
+            *((file.path, file.bytes, file.sha256, file.mime) if file is not None else (None,) * 4),
+            None if again else to_ms(result.at),
+            job.task.id,
+            job.identity,
+            job.attempt,
+        ),
+    ).rowcount
+    if not changed:
+        return None
+    task = get_task(db, job.task.id)
+    if result.state is not ArchiveState.STORED:
+        return Applied(task=task, outcome=Outcome.APPLIED, confirm=False, announced=False)
+    task = _now_shows_file(db, task, job.identity)
+    announced = _announce_if_safe(db, task, result.at)
+    return Applied(task=task, outcome=Outcome.APPLIED, confirm=False, announced=announced)
+
+
+def _now_shows_file(db: sqlite3.Connection, task: Task, identity: str) -> Task:
+    """The public form of the task changes with the copy: a new version. Inline data gives way to its reference."""
+    outputs = tuple(
+        replace(output, inline=reference_of(output.inline))
+        if output.inline is not None and has_data(output) and output_identity(output) == identity
+        else output
+        for output in task.outputs
+    )
+    if outputs != task.outputs:
+        db.execute("UPDATE tasks SET outputs = ? WHERE id = ?", (outputs_text(outputs), task.id))
+    db.execute("UPDATE tasks SET version = version + 1 WHERE id = ?", (task.id,))
+    return replace(task, outputs=outputs, version=task.version + 1)
+
+
+def _announce_if_safe(db: sqlite3.Connection, task: Task, now: datetime) -> bool:
+    """Tell once that every file of a task that SUCCEEDED is safe; its status is not touched."""
+    if task.status is not Status.SUCCEEDED:
+        return False
+    stored = [
+        identity
+        for (identity,) in db.execute(
+            "SELECT identity FROM archives WHERE task_id = ? AND state = 'stored'", (task.id,)
+        )
+    ]
+    if not all_safe(task.outputs, stored):
+        return False
+    known = db.execute("SELECT 1 FROM events WHERE task_id = ? AND dedupe_key = ?", (task.id, _ARCHIVED_KEY)).fetchone()
+    if known is not None:
+        return False
+    count = len(stored)
+    db.execute(
+        """
+        INSERT INTO events (task_id, at, source, outcome, from_status, to_status, detail, dedupe_key, reading,
+            announces)
+        VALUES (?, ?, 'clock', 'applied', ?, ?, ?, ?, '{}', ?)
+        """,
+        (
+            task.id,
+            to_ms(now),
+            task.status.value,
+            task.status.value,
+            f"archived: {count} file{'' if count == 1 else 's'} safe",
+            _ARCHIVED_KEY,
+            HookEvent.ARCHIVED.value,
+        ),
+    )
+    return True
+
+
+def redrive(
+    db: sqlite3.Connection, task_id: TaskId, choose: ArchiveChoice, lost: Collection[str], now: datetime
+) -> list[ArchiveRecord]:
+    """Have everything of a task archived that is not safe, now, with its attempts counted anew.
+
+    Args:
+        db: the write connection.
+        task_id: the task.
+        choose: what is to be archived.
+        lost: identities of stored files that are not there any more.
+        now: the current time.
+
+    Raises:
+        TaskNotFound: no task has this id.
+    """
+    task = get_task(db, task_id)
+    _insert_missing(db, task, choose, now)
+    again = "state = 'pending', attempts = 0, due_at = ?, finished_at = NULL"
+    db.execute(f"UPDATE archives SET {again} WHERE task_id = ? AND state IN ('pending', 'dead')", (to_ms(now), task_id))
+    db.executemany(
+        f"UPDATE archives SET {again}, path = NULL, bytes = NULL, sha256 = NULL, mime = NULL"
+        " WHERE task_id = ? AND identity = ? AND state = 'stored'",
+        [(to_ms(now), task_id, identity) for identity in lost if _can_be_had_again(task, identity)],
+    )
+    rows = db.execute(f"SELECT {ARCHIVE_COLUMNS} FROM archives WHERE task_id = ? ORDER BY n", (task_id,)).fetchall()
+    return [archive_from(row) for row in rows]
+
+
+def _can_be_had_again(task: Task, identity: str) -> bool:
+    """A file that came inline is nowhere else: its data left the task when the file was safe."""
+    output = find_output(task, identity)
+    return output is not None and (output.url is not None or has_data(output))
+
+
+def give_back(db: sqlite3.Connection, now: datetime) -> None:
+    """What a previous process held falls due now; an attempt that its end cut short does not count."""
+    db.execute(
+        "UPDATE archives SET state = 'pending', attempts = max(attempts - 1, 0), due_at = ? WHERE state = 'running'",
+        (to_ms(now),),
+    )
