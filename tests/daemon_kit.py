@@ -17,6 +17,7 @@ import orjson
 from tests.acceptance.house import PATIENCE_S, find_free_port
 from tracker.app import Tracker
 from tracker.config import load_config
+from tracker.logs import Sink
 from tracker.provider_files import read_registry
 from tracker.sandbox import DEFAULT_KEY
 
@@ -114,12 +115,12 @@ class Asker:
 
 
 @asynccontextmanager
-async def running_daemon(directory: Path, setting: Setting) -> AsyncIterator[Asker]:
-    """Run the daemon as ``serve`` builds it."""
+async def running_daemon(directory: Path, setting: Setting, journal: Sink | None = None) -> AsyncIterator[Asker]:
+    """Run the daemon as ``serve`` builds it; ``journal`` hears what it logs."""
     file = setting.write(directory)
     names = {provider.name for provider in read_registry(directory / "providers.d").providers()}
     config = load_config(file, {KEY_ENV: DEFAULT_KEY, **setting.env}, providers=names)
-    tracker = Tracker(config, {})
+    tracker = Tracker(config, {}, journal=journal)
     await tracker.start()
     connector = aiohttp.TCPConnector(limit=0)
     try:

@@ -115,11 +115,25 @@ class Catalogue:
         return models
 
     async def _run(self) -> None:
+        told: frozenset[str] = frozenset()
         while True:
             wait_s = REFRESH_S
             for account in tuple(self._accounts):  # a reload may change them meanwhile
                 wait_s = min(wait_s, await self._refresh(account))
+            told = await self._warn(told)  # only now: the model may be the last account's
             await asyncio.sleep(wait_s)
+
+    async def _warn(self, told: frozenset[str]) -> frozenset[str]:
+        """Log which configured models are missing, and were not a round ago; all that are missing now."""
+        try:
+            lines = await self.missing()
+        except StoreUnavailable as error:
+            log.warning("models.not_looked_up", why=str(error))
+            return told
+        for line in lines:
+            if line not in told:
+                log.warning("models.configured_one_is_missing", what=line)
+        return frozenset(lines)
 
     async def _refresh(self, account: str) -> float:
         """Refresh one account's lists when they are old; seconds until they should be looked at again."""
@@ -129,8 +143,6 @@ class Catalogue:
             if kept.synced_at is not None and (now - kept.synced_at) < timedelta(seconds=REFRESH_S):
                 return max(RETRY_S, REFRESH_S - (now - kept.synced_at).total_seconds())
             _, problems = await self.sync(account)
-            for line in await self.missing():
-                log.warning("models.configured_one_is_missing", what=line)
         except StoreUnavailable as error:
             log.warning("models.not_kept", account=account, why=str(error))
             return RETRY_S

@@ -1,0 +1,114 @@
+"""Lists of models: the commands against the sandbox, and the warning at start about one that nobody has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.acceptance.house import News
+from tests.daemon_kit import Asker, Ran, Setting, account, run_tracker, running_daemon
+from tracker.sandbox import Sandbox
+
+MISSING = "models.configured_one_is_missing"
+
+
+class Journal(News):
+    """Keeps what the daemon logs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[Mapping[str, Any]] = []
+
+    def __call__(self, event: Mapping[str, Any]) -> None:
+        """Take an event in."""
+        self.events.append(event)
+        self.tell()
+
+    def whats(self, event: str) -> list[str]:
+        """What was said with an event."""
+        return [entry["what"] for entry in self.events if entry["event"] == event]
+
+    def named(self, event: str) -> list[Mapping[str, Any]]:
+        """The entries of an event."""
+        return [entry for entry in self.events if entry["event"] == event]
+
+
+async def models(asker: Asker, directory: Path, *arguments: str) -> Ran:
+    """``tracker models …`` for a running daemon."""
+    return await run_tracker("models", *arguments, "--url", asker.tracker.url, directory=directory)
+
+
+async def test_the_commands_show_and_fetch_the_lists(tmp_path: Path) -> None:
+    """``sync`` fetches both lists; ``list`` shows what was fetched, with its age; JSON is what the API gives."""
+    async with Sandbox() as sandbox, running_daemon(tmp_path, Setting(gateway=sandbox.base_url)) as asker:
+        synced = await models(asker, tmp_path, "sync")
+        assert synced.code == 0, synced.err
+        listed = await models(asker, tmp_path, "list", "--json")
+        items = listed.json["items"]
+        assert {item["family"] for item in items} == {"openai", "anthropic"}
+        heading, *lines = (await models(asker, tmp_path, "list")).out.splitlines()
+    assert heading.split() == ["ID", "FAMILY", "NAME", "CREATED"]
+    assert [line.split()[0] for line in lines] == [item["id"] for item in items]
+    assert f"{len(items)} models of account default, fetched 0 s ago" in synced.err
+
+
+async def test_a_list_that_cannot_be_fetched_is_told_and_the_old_one_stays(tmp_path: Path) -> None:
+    """Exit 1 with the reason; what was known before is still listed. An unknown account is a wrong use."""
+    async with Sandbox() as sandbox, running_daemon(tmp_path, Setting(gateway=sandbox.base_url)) as asker:
+        before = (await models(asker, tmp_path, "sync", "--json")).json
+        await sandbox.stop()
+        failed = await models(asker, tmp_path, "sync", "--json")
+        assert (failed.code, failed.json["items"]) == (1, before["items"])
+        assert [problem.partition(":")[0] for problem in failed.json["problems"]] == ["openai", "anthropic"]
+        wrong = await models(asker, tmp_path, "list", "--account", "nobody")
+        assert (wrong.code, wrong.out) == (2, "")
+        assert "configured accounts: default" in wrong.err
+
+
+async def test_a_configured_model_that_nobody_has_is_a_warning_at_start(tmp_path: Path) -> None:
+    """One line with the key and the model, at every start, also while the lists are fresh; a model in one is none."""
+    async with Sandbox() as red, Sandbox(key="another", seed=2) as blue:
+        known = (await model_ids(red, tmp_path))[0]
+        setting = Setting(
+            gateway=red.base_url,
+            tables="\n".join(
+                [
+                    account("blue", blue.base_url, "BLUE_KEY"),
+                    "[models]",
+                    f'good = "{known}"',
+                    f'bad = {{ id = "{known}", fallback = ["no-such-model"] }}',
+                ]
+            ),
+            env={"BLUE_KEY": "another"},
+            log='level = "info"',
+        )
+        for start in range(2):
+            journal = Journal()
+            async with running_daemon(tmp_path, setting, journal):
+                await journal.until(lambda heard=journal: heard.whats(MISSING))  # type: ignore[misc]  # bound now
+            (line,) = journal.whats(MISSING)
+            assert line.startswith("models.bad: model 'no-such-model' is not in the catalogue of any account; ")
+            assert len(journal.named("models.synced")) == (2 if start == 0 else 0)
+
+
+async def test_nothing_is_said_where_all_are_there(tmp_path: Path) -> None:
+    """No warning once the lists were looked at."""
+    async with Sandbox() as sandbox:
+        known = await model_ids(sandbox, tmp_path)
+        setting = Setting(gateway=sandbox.base_url, log='level = "info"', tables=f'[models]\ngood = "{known[0]}"')
+        journal = Journal()
+        async with running_daemon(tmp_path, setting, journal) as asker:
+            await journal.until(lambda: journal.named("models.synced"))
+            await asker.tracker.catalogue.stop()
+            assert await asker.tracker.catalogue.missing() == []
+        assert journal.whats(MISSING) == []
+
+
+async def model_ids(sandbox: Sandbox, directory: Path) -> list[str]:
+    """The models of a sandbox, as a daemon of its own learns them."""
+    own = directory / "own"
+    own.mkdir()
+    async with running_daemon(own, Setting(gateway=sandbox.base_url)) as asker:
+        _, synced = await asker.call("POST", "/v1/models/sync")
+    return [item["id"] for item in synced["items"]]
