@@ -160,10 +160,10 @@ class TellingStore(SqliteStore):
         self._fail("claim_deliveries")
         return await super().claim_deliveries(hook, limit, now, lease_until)
 
-    async def record_attempt(self, delivery_id: str, result: AttemptResult) -> None:
+    async def record_attempt(self, delivery_id: str, result: AttemptResult, attempt: int | None = None) -> None:
         """As the store does, and tell."""
         self._fail("record_attempt")
-        await super().record_attempt(delivery_id, result)
+        await super().record_attempt(delivery_id, result, attempt)
         self.kept.append((delivery_id, result))
         async with self._news:
             self._news.notify_all()

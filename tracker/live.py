@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from tracker.hooks.base import HookSpec
-from tracker.hooks.script import ScriptAction
+from tracker.errors import ConfigError
+from tracker.hooks.base import Action, HookSpec
+from tracker.hooks.registry import make_action
 from tracker.upstream.client import Account
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ CHANGEABLE: Final = (
     "poll",
     "callbacks.park_s",
     "callbacks.placeholder_url",
+    "retention",
     "models",
     "log",
     "hooks",
@@ -94,8 +96,21 @@ class Live:
 
 
 def hook_specs(config: Config) -> list[HookSpec]:
-    """The configured hooks as the dispatcher knows them."""
-    return [_hook_spec(hook) for hook in config.hooks]
+    """The configured hooks as the dispatcher knows them.
+
+    Raises:
+        ConfigError: what one of them names cannot work; with the mistakes of all of them.
+    """
+    specs: list[HookSpec] = []
+    problems: list[str] = []
+    for hook in config.hooks:
+        try:
+            specs.append(_hook_spec(hook, make_action(hook, config.hook_secret(hook))))
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return specs
 
 
 def list_changes(old: Config, new: Config) -> tuple[list[str], list[str]]:
@@ -109,12 +124,11 @@ def list_changes(old: Config, new: Config) -> tuple[list[str], list[str]]:
     return live, [key for key in changed if key not in live]
 
 
-def _hook_spec(hook: HookConfig) -> HookSpec:
-    """A configured hook as the dispatcher knows it; the configuration has checked that it runs a script."""
+def _hook_spec(hook: HookConfig, action: Action) -> HookSpec:
     return HookSpec(
         name=hook.name,
         on=hook.on,
-        action=ScriptAction.of(hook.run or ()),
+        action=action,
         providers=hook.provider,
         routes=hook.route,
         accounts=hook.account,

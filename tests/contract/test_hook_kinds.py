@@ -7,19 +7,30 @@ are written.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Protocol
 
+import apprise.decorators
 import pytest
 
-from tests.hook_kit import NOW, Bell, make_job, open_descriptors, write_script
+from tests.hook_endpoint import SECRET, Endpoint
+from tests.hook_kit import NOW, WITHIN_S, Bell, make_job, open_descriptors, write_script
 from tracker.clock import ManualClock
-from tracker.hooks.base import HookSpec, Runner, RunOutcome, Tools, encode_event
+from tracker.domain.records import Json
+from tracker.hooks import PermanentFailure
+from tracker.hooks.base import Closes, HookSpec, Runner, RunOutcome, Tools, encode_event
+from tracker.hooks.http import HttpAction
+from tracker.hooks.notify import NotifyAction
+from tracker.hooks.plugins import PluginAction
 from tracker.hooks.registry import KINDS, HookKind, make_runners
 from tracker.hooks.script import ScriptAction
+from tracker.hooks.worker import WorkerAction
 
+_numbers = itertools.count()
 JOB = make_job()
 PAYLOAD = encode_event(JOB)
 
@@ -35,13 +46,18 @@ class Stand(Protocol):
         """Wait until the hook that hangs was begun."""
         ...
 
+    async def close(self) -> None:
+        """Leave nothing behind."""
+        ...
+
 
 class ScriptStand:
     """Scripts that behave as asked."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._bell = Bell(directory / "bell")
+        self._bell: Bell | None = Bell(directory / "bell")
+        self._path = directory / "bell"
 
     def spec(self, behaviour: str) -> HookSpec:
         """See `Stand`."""
@@ -49,7 +65,7 @@ class ScriptStand:
             "done": "exit 0",
             "never": "echo no use; exit 100",
             "again": "echo later; exit 7",
-            "hangs": f"echo begun > {self._bell.path}; exec sleep 1000",
+            "hangs": f"echo begun > {self._path}; exec sleep 1000",
         }.get(behaviour)
         path = self._directory / behaviour
         if body is not None:
@@ -58,14 +74,115 @@ class ScriptStand:
 
     async def begun(self) -> None:
         """See `Stand`."""
+        assert self._bell is not None
         await self._bell.heard()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Take the bell down."""
-        self._bell.close()
+        if self._bell is not None:
+            self._bell.close()
+            self._bell = None
 
 
-STANDS = {"script": ScriptStand}
+class WorkerStand(ScriptStand):
+    """Workers that behave as asked."""
+
+    def spec(self, behaviour: str) -> HookSpec:
+        """See `Stand`."""
+        path = self._directory / behaviour
+        answer = {"done": '{"ok": true}', "never": '{"ok": false, "final": true}', "again": '{"ok": false}'}
+        if behaviour == "hangs":
+            write_script(path, f"read line; echo begun > {self._path}; exec sleep 1000")
+        elif behaviour in answer:
+            write_script(path, f"while read line; do echo '{answer[behaviour]}'; done")
+        return HookSpec("stand", ("task.*",), WorkerAction((str(path),)), timeout_s=30)
+
+
+class HttpStand:
+    """An endpoint on this machine that answers as asked."""
+
+    def __init__(self, _directory: Path) -> None:
+        self._endpoint = Endpoint()
+
+    async def start(self) -> None:
+        """Listen."""
+        await self._endpoint.start()
+
+    def spec(self, behaviour: str) -> HookSpec:
+        """See `Stand`."""
+        self._endpoint.status = {"done": 204, "never": 400, "again": 500}.get(behaviour, 200)
+        self._endpoint.hangs = behaviour == "hangs"
+        url = "http://127.0.0.1:1/" if behaviour == "unreached" else self._endpoint.url
+        return HookSpec("stand", ("task.*",), HttpAction(url, (SECRET,), True), timeout_s=30)
+
+    async def begun(self) -> None:
+        """See `Stand`."""
+        await self._endpoint.called()
+
+    async def close(self) -> None:
+        """Stop it."""
+        await self._endpoint.close()
+
+
+class PluginStand:
+    """A plug-in on a thread that behaves as asked."""
+
+    def __init__(self, _directory: Path) -> None:
+        self._begun = threading.Event()
+        self._over = threading.Event()
+
+    def spec(self, behaviour: str) -> HookSpec:
+        """See `Stand`."""
+
+        def hear(event: Json) -> str:
+            assert event["type"] == JOB.event
+            if behaviour == "never":
+                raise PermanentFailure("no use")
+            if behaviour in {"again", "unreached"}:
+                raise ConnectionError("later")
+            if behaviour == "hangs":
+                self._begun.set()
+                self._over.wait()
+            return "heard"
+
+        return HookSpec("stand", ("task.*",), PluginAction("stand", hear, ("event",)), timeout_s=30)
+
+    async def begun(self) -> None:
+        """See `Stand`."""
+        await asyncio.to_thread(self._begun.wait, WITHIN_S)
+
+    async def close(self) -> None:
+        """Let what hangs end."""
+        self._over.set()
+
+
+class NotifyStand(PluginStand):
+    """A service of our own that apprise sends to; it has no way to say never."""
+
+    def spec(self, behaviour: str) -> HookSpec:
+        """See `Stand`."""
+
+        def take(body: str, title: str, notify_type: str, *_: object, **__: object) -> bool:
+            assert body.startswith("Your ")
+            assert (title, notify_type) == ("suno.generate succeeded", "success")
+            if behaviour == "hangs":
+                self._begun.set()
+                self._over.wait()
+            return behaviour == "done"
+
+        # the library forgets no service: each gets a name of its own
+        name = f"standin{next(_numbers)}"
+        apprise.decorators.notify(on=name)(take)  # type: ignore[no-untyped-call] # the library annotates it not
+        return HookSpec("stand", ("task.*",), NotifyAction(f"{name}://"), timeout_s=30)
+
+
+STANDS: dict[str, Callable[[Path], Stand]] = {
+    "script": ScriptStand,
+    "worker": WorkerStand,
+    "http": HttpStand,
+    "plugin": PluginStand,
+    "notify": NotifyStand,
+}
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.name)
@@ -76,17 +193,22 @@ def kind(request: pytest.FixtureRequest) -> HookKind:
 
 
 @pytest.fixture
-async def stand(kind: HookKind, tmp_path: Path) -> Iterator[Stand]:  # type: ignore[misc] # an async fixture is a generator to pytest
+async def stand(kind: HookKind, tmp_path: Path) -> AsyncIterator[Stand]:
     """The stand of the kind."""
     made = STANDS[kind.name](tmp_path)
+    if isinstance(made, HttpStand):
+        await made.start()
     yield made
-    made.close()
+    await made.close()
 
 
 @pytest.fixture
-def runner(kind: HookKind) -> Runner:
+async def runner(kind: HookKind) -> AsyncIterator[Runner]:
     """The runner of the kind, as the daemon builds it."""
-    return make_runners(Tools(environ=os.environ, clock=ManualClock(NOW)))[kind.name]
+    made = make_runners(Tools(environ=os.environ, clock=ManualClock(NOW)))[kind.name]
+    yield made
+    if isinstance(made, Closes):
+        await made.close()
 
 
 def test_every_kind_has_a_stand() -> None:
@@ -110,8 +232,12 @@ def test_an_action_knows_its_kind(kind: HookKind, stand: Stand) -> None:
         ("unreached", RunOutcome.RETRY),
     ],
 )
-async def test_how_a_run_may_end(runner: Runner, stand: Stand, behaviour: str, outcome: RunOutcome) -> None:
+async def test_how_a_run_may_end(
+    kind: HookKind, runner: Runner, stand: Stand, behaviour: str, outcome: RunOutcome
+) -> None:
     """Each end is told as what it is, with an error line for all but the good one."""
+    if (kind.name, behaviour) == ("notify", "never"):
+        outcome = RunOutcome.RETRY  # apprise tells no more than that it failed
     result = await runner.run(JOB, PAYLOAD, stand.spec(behaviour))
     assert result.outcome is outcome
     assert (result.error is None) == (outcome is RunOutcome.SUCCEEDED)
@@ -137,8 +263,13 @@ async def test_a_cancelled_run_lets_the_cancellation_through(runner: Runner, sta
 
 
 async def test_runs_leave_nothing_open(runner: Runner, stand: Stand) -> None:
-    """Whatever the end, no file descriptor stays behind."""
+    """Whatever the end, no file descriptor stays behind once the runner is closed."""
+    await asyncio.to_thread(int)
     before = open_descriptors()
     for behaviour in ("done", "never", "again", "unreached"):
         await runner.run(JOB, PAYLOAD, stand.spec(behaviour))
-    assert open_descriptors() == before
+    if isinstance(runner, Closes):
+        await runner.close()
+    await stand.close()
+    after = open_descriptors()
+    assert [name for name in after if name not in before] == []

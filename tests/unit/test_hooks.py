@@ -31,7 +31,7 @@ from tracker.hooks.environment import (
     script_environment,
 )
 from tracker.hooks.registry import KINDS, HookKind, make_runners
-from tracker.hooks.script import ScriptAction, read_exit
+from tracker.hooks.script import ScriptAction, make_action, read_exit
 from tracker.store.protocol import Announcement
 
 RUN = ScriptAction.of(["/bin/true"])
@@ -339,9 +339,9 @@ class WrongRun:
 @pytest.mark.parametrize(
     ("kinds", "words"),
     [
-        ([*KINDS, *KINDS], "share the name 'script'"),
-        ([HookKind("odd", "odd", ScriptAction, lambda _: NoRun())], "no async method 'run'"),  # type: ignore[arg-type,return-value] # the mistake under test
-        ([HookKind("odd", "odd", ScriptAction, lambda _: WrongRun())], r"run takes \(job, body\)"),  # type: ignore[arg-type,return-value] # the mistake under test
+        ([*KINDS, *KINDS], "share the name 'worker'"),
+        ([HookKind("odd", "odd", ScriptAction, make_action, lambda _: NoRun())], "no async method 'run'"),  # type: ignore[arg-type,return-value] # the mistake under test
+        ([HookKind("odd", "odd", ScriptAction, make_action, lambda _: WrongRun())], r"run takes \(job, body\)"),  # type: ignore[arg-type,return-value] # the mistake under test
     ],
 )
 def test_a_wrong_kind_is_refused_at_the_start(kinds: list[HookKind], words: str) -> None:

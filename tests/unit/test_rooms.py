@@ -39,7 +39,7 @@ ROOMS: Mapping[str, Room] = {
     "upstream":   Room("errors clock logs domain",                   "aiohttp structlog"),
     "reconciler": Room("errors clock logs domain store.protocol",    "structlog"),
     "hooks":      Room("errors clock logs domain store.protocol upstream",
-                       "orjson pydantic standardwebhooks structlog"),
+                       "aiohttp apprise orjson pluggy standardwebhooks structlog"),
     "submitter":  Room("errors clock logs domain store.protocol upstream providers reconciler",
                        "orjson structlog"),
     "ticks":      Room("",                                           "apscheduler"),
@@ -47,12 +47,13 @@ ROOMS: Mapping[str, Room] = {
                        "structlog"),
     "provider_files": Room("errors providers", ""),
     "signature_checks": Room("clock config providers", ""),
+    "archive":    Room("errors clock logs domain store.protocol upstream", "aiohttp obstore structlog"),
     "catalogue":  Room("errors clock logs domain store.protocol upstream providers", ""),
     "retention":  Room("errors clock logs domain store.protocol", ""),
     "server":     Room("errors clock logs domain store.protocol providers reconciler submitter poller",
                        "aiohttp orjson pydantic structlog"),
     "sandbox":    Room("",                                           "aiohttp orjson"),
-    "live":       Room("config upstream domain hooks",               ""),
+    "live":       Room("config errors upstream domain hooks",               ""),
     "vitals":     Room("clock store poller hooks server",            ""),
     "app":        Room("* -cli -sandbox",                            "*"),
     "daemon":     Room("* -cli -sandbox",                            "*"),
@@ -146,11 +147,7 @@ def check_imports(module: Module, known: set[str]) -> Iterator[tuple[int, str]]:
                 yield line, f"{arrow}: room {module.room!r} may import {room.rooms or 'no other room'}"
         elif package in DRIVERS and not is_inside(module.name, DRIVER_HOME):
             yield line, f"{arrow}: only {DRIVER_HOME} may import {package}"
-        elif (
-            package not in sys.stdlib_module_names
-            and package not in room.libraries.split()
-            and room.libraries != ANY
-        ):
+        elif package not in sys.stdlib_module_names and package not in room.libraries.split() and room.libraries != ANY:
             yield line, f"{arrow}: room {module.room!r} may use {room.libraries or 'no library'}"
 
 

@@ -29,6 +29,8 @@ COMMANDS = {
     "poll": ("act", "poll", "Ask the upstream about a task now."),
     "cancel": ("act", "cancel", "Stop following a task."),
     "routes": ("look", "routes", "List the routes that tasks can be created on."),
+    "hooks": ("hooks", "hooks", "See how hooks are doing; try one."),
+    "deliveries": ("deliveries", "deliveries", "See the runs of hooks; run failed ones again."),
     "models": ("models", "models", "See which models an account can use."),
     "db": ("db", "db", "Look after the SQLite file."),
     "config": ("settings", "config", "Check, show or start the configuration."),

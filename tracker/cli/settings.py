@@ -132,8 +132,14 @@ def _values(found: Config) -> dict[str, Any]:
     values["models"] = models["names"] | models["environments"]
     values["store"]["path"] = str(found.store_path)
     values["hooks_dir"] = _path(found.hooks_path)
-    values["hooks"] = [_given(hook) for hook in values["hooks"]]
+    values["hooks"] = [_given(_without_address(hook)) for hook in values["hooks"]]
     return values
+
+
+def _without_address(hook: Mapping[str, Any]) -> dict[str, Any]:
+    """A hook without what may hold a token: of the address of a notification only its service is shown."""
+    service, is_address, _rest = (hook["notify"] or "").partition("://")
+    return {**hook, "notify": f"{service}://…" if is_address else hook["notify"]}
 
 
 def _given(table: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,6 +151,8 @@ def _secrets(found: Config) -> dict[str, bool]:
 
     try:
         secrets = {f"accounts.{name}.api_key": bool(found.account_key(name)) for name in found.accounts}
+        named = [hook for hook in found.hooks if hook.secret_env or hook.secret_file]
+        secrets |= {f"hooks[{hook.name}].secret": bool(found.hook_secret(hook)) for hook in named}
         return {"server.api_token": bool(found.api_token()), **secrets}
     except ConfigError as error:
         raise Failure(error.problems, BAD_CONFIG) from error

@@ -15,7 +15,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from tracker.config.fields import (
     Count,
     EnvName,
-    HttpUrl,
+    HookUrl,
     Name,
     Names,
     PositiveDuration,
@@ -36,10 +36,8 @@ EVENTS = (
     "task.*",
 )
 """What ``on`` may name; ``task.finished`` is either end, ``task.*`` everything."""
-NOT_YET_ANNOUNCED = frozenset({"task.archived"})
 KINDS = ("run", "url", "plugin", "notify")
-KINDS_SERVED = frozenset({"run"})
-"""What this release can run; another kind is refused rather than passed over in silence."""
+"""What a hook may be; each names one of them."""
 
 
 class HookSpec(Section):
@@ -49,6 +47,13 @@ class HookSpec(Section):
         name: its name in deliveries; unique.
         on: the events that it hears.
         run: program and arguments; no shell. A relative path with a slash starts beside the file.
+        worker: that program stays, and is told one event per line.
+        url: an HTTP endpoint, which gets events signed with the secret.
+        secret_env, secret_file: what to sign with, one or several ``whsec_…`` separated by blanks; for ``notify``
+            what ``{secret}`` in it stands for.
+        plugin: a Python plug-in, by the name of its entry point.
+        notify: an apprise address.
+        allow_private_addresses: the endpoint may be in a private network or on this machine.
         provider, route, account: hear only tasks of one of these; empty: of any.
         labels: hear only tasks that carry all of these.
         timeout_s: how long one attempt may take.
@@ -59,11 +64,12 @@ class HookSpec(Section):
     name: Name
     on: Annotated[Names, Field(min_length=1)]
     run: Annotated[Names, Field(min_length=1)] | None = None
-    url: HttpUrl | None = None
+    worker: bool = False
+    url: HookUrl | None = None
     secret_env: EnvName | None = None
     secret_file: ResolvedPath | None = None
-    plugin: str | None = None
-    notify: str | None = None
+    plugin: Annotated[str, Field(min_length=1)] | None = None
+    notify: Annotated[str, Field(min_length=1)] | None = None
     provider: Names = ()
     route: Names = ()
     account: Names = ()
@@ -98,11 +104,18 @@ class HookSpec(Section):
     @model_validator(mode="after")
     def _runs_one_thing(self) -> Self:
         kinds = [kind for kind in KINDS if getattr(self, kind) is not None]
-        for kind in kinds:
-            if kind not in KINDS_SERVED:
-                raise Mistake('this release runs scripts only; use run = ["/path/to/script"]', kind)
-        if len(kinds) != 1:
-            raise Mistake('says not what to run; add run = ["/path/to/script"]', "run")
+        if not kinds:
+            raise Mistake(
+                f'says not what to run; add run = ["/path/to/script"], or one of {", ".join(KINDS[1:])}', "run"
+            )
+        if len(kinds) > 1:
+            raise Mistake(f"a hook is one thing, and this names {' and '.join(kinds)}; make it several hooks", kinds[1])
+        if self.worker and self.run is None:
+            raise Mistake("only a program can stay; remove it, or use run", "worker")
+        if self.secret_env is not None and self.secret_file is not None:
+            raise Mistake("two secrets are named; keep secret_env or secret_file", "secret_file")
+        if self.url is not None and self.secret_env is None and self.secret_file is None:
+            raise Mistake("requests are signed, which needs a secret; set secret_env or secret_file", "secret_env")
         if self.retry_max_s < self.retry_first_s:
             raise Mistake(
                 f"retry_max_s ({self.retry_max_s:g}) is less than retry_first_s ({self.retry_first_s:g}); raise it",

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import orjson
 
@@ -42,6 +42,45 @@ RETRY_AFTER_MAX_S = 7 * 86400.0
 """A wait that a hook asks for is taken to be a week at most: one absurd header must not bury a delivery."""
 BLAMELESS_MAX_S = 60.0
 """The longest wait after an attempt that the machine, not the hook, prevented."""
+
+
+class Configured(Protocol):
+    """The table ``[[hooks]]`` of one hook, as read; see `tracker.config.hooks.HookSpec`."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def run(self) -> tuple[str, ...] | None:
+        """Program and arguments."""
+        ...
+
+    @property
+    def worker(self) -> bool:
+        """Whether that program stays."""
+        ...
+
+    @property
+    def url(self) -> str | None:
+        """An HTTP endpoint."""
+        ...
+
+    @property
+    def allow_private_addresses(self) -> bool:
+        """Whether that endpoint may be in a private network."""
+        ...
+
+    @property
+    def plugin(self) -> str | None:
+        """Name of a plug-in."""
+        ...
+
+    @property
+    def notify(self) -> str | None:
+        """Address of a notification."""
+        ...
 
 
 class Action(Protocol):
@@ -118,6 +157,8 @@ class RunOutcome(Enum):
     """The hook itself says that trying again is no use."""
     RETRY = "retry"
     """Anything else: tried again until its attempts run out."""
+    GONE = "gone"
+    """The hook says that it hears no more events at all: failed for good, and so is all that waits for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +168,13 @@ class RunResult:
     Attributes:
         error: one line on what went wrong; None when nothing did.
         output: the tail of what it printed or answered; None when that was nothing.
-        retry_after_s: how long the hook asks to be left alone, seconds.
+        retry_after_s: how long it asks to wait, seconds; the hook as a whole when it is ``unreachable``, too.
         blameless: the machine was short of something (file descriptors, processes, memory), so that the hook
             never ran. Such an attempt is repeated soon and never makes a delivery dead: a machine short of file
             descriptors for two hours must not cost the deliveries of these two hours.
+        unreachable: it says nothing about this event, but that the hook as a whole takes none now (no connection,
+            no answer in time, a server error, a program that is not there). Some of them in a row and the hook is
+            left alone for a while, see `tracker.hooks.health`.
     """
 
     outcome: RunOutcome
@@ -138,6 +182,7 @@ class RunResult:
     output: str | None = None
     retry_after_s: float | None = None
     blameless: bool = False
+    unreachable: bool = False
 
 
 class Runner(Protocol):
@@ -159,6 +204,15 @@ class Runner(Protocol):
         ...
 
 
+@runtime_checkable
+class Closes(Protocol):
+    """What a runner is, too, that keeps something open between runs."""
+
+    async def close(self) -> None:
+        """End and close all of it; called once no run is under way any more."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Tools:
     """What runners are built with.
@@ -166,10 +220,12 @@ class Tools:
     Attributes:
         environ: the daemon's environment; a runner hands on only what the contract lists.
         clock: the source of time.
+        locate: where programs find an archived file, by its path in the archive: an absolute path, or a URL.
     """
 
     environ: Mapping[str, str]
     clock: Clock
+    locate: Callable[[str], str] = str
 
 
 def is_hook_name(name: str) -> bool:

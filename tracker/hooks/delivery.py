@@ -24,8 +24,8 @@ log = get_logger(__name__)
 
 RUN_MARGIN_S = 30.0
 """A runner keeps its time itself; past ``timeout_s`` and this, it is cancelled."""
-LEASE_MARGIN_S = 90.0
-"""A lease outlives ``timeout_s`` by this much: the margin above, and time to keep the result."""
+KEEP_MARGIN_S = 60.0
+"""A lease outlives the run by this much: time to keep the result."""
 RECORD_PAUSE_MIN_S, RECORD_PAUSE_MAX_S = 0.1, 5.0
 """Between attempts to keep a result; grows from one to the other."""
 ERROR_MAX = 500
@@ -43,13 +43,26 @@ class Outbox(Protocol):
         """Take due deliveries of a hook."""
         ...
 
-    async def record_attempt(self, delivery_id: str, result: AttemptResult) -> None:
+    async def record_attempt(self, delivery_id: str, result: AttemptResult, attempt: int | None = None) -> None:
         """Keep how an attempt ended."""
+        ...
+
+    async def hand_back(self, claims: Sequence[tuple[str, int]], now: datetime) -> None:
+        """Undo claims that were not begun."""
+        ...
+
+    async def fail_deliveries(self, hook: str, error: str, now: datetime) -> int:
+        """End all pending deliveries of a hook as failed."""
         ...
 
     async def next_delivery_at(self, hooks: Sequence[str]) -> datetime | None:
         """When the next delivery of these hooks falls due."""
         ...
+
+
+def lease_s(spec: HookSpec) -> float:
+    """How long a claimed delivery is held: it may wait for one run of its hook to end, then runs itself."""
+    return 2 * (spec.timeout_s + RUN_MARGIN_S) + KEEP_MARGIN_S
 
 
 class Delivery:
@@ -62,6 +75,7 @@ class Delivery:
         store: where the result is kept.
         clock: the source of time.
         draw: numbers from 0 to 1 for the jitter.
+        on_ran: told how the run ended, before that is kept; None when it was cut short.
     """
 
     def __init__(
@@ -73,6 +87,7 @@ class Delivery:
         store: Outbox,
         clock: Clock,
         draw: Callable[[], float],
+        on_ran: Callable[[RunResult | None], None],
     ) -> None:
         self.job = job
         self._spec = spec
@@ -80,46 +95,62 @@ class Delivery:
         self._store = store
         self._clock = clock
         self._draw = draw
+        self._on_ran = on_ran
         self._cut_short = False
-        self._work: asyncio.Task[RunResult] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._has_begun = self._has_run = False
+        self.was_delayed = False
+        """Whether the store did not take the result at once."""
+        self._claimed_as = job.attempt
+
+    def begin(self) -> asyncio.Task[None]:
+        """Start to carry it out; the task ends when the result is on disk, and raises nothing."""
+        self._task = asyncio.create_task(self._carry_out(), name=f"hook {self.job.hook} {self.job.id}")
+        return self._task
 
     def cut_short(self) -> None:
         """End the run; its delivery becomes pending at once. Without effect on a run that has ended."""
         self._cut_short = True
-        if self._work is not None:
-            self._work.cancel()
+        if self._task is not None and self._has_begun and not self._has_run:
+            self._task.cancel()
 
-    async def carry_out(self) -> None:
-        """Run the hook and keep how it ended; returns when that is on disk, and raises nothing."""
-        result = None if self._cut_short else await self._run()
+    def claimed_again(self, attempt: int) -> None:
+        """Its lease ran out and it was claimed once more while the run goes on: this run speaks for that claim."""
+        self._claimed_as = attempt
+
+    async def _carry_out(self) -> None:
+        self._has_begun = True
+        try:
+            result = None if self._cut_short else await self._run()
+        finally:
+            self._has_run = True
+        self._on_ran(result)
         if result is None:
             now = self._clock.now()
-            verdict = AttemptResult(DeliveryStatus.PENDING, now, now, error="cut short: the tracker stopped")
+            # the run was ours to end: it costs the delivery none of its attempts
+            verdict = AttemptResult(
+                DeliveryStatus.PENDING, now, now, error="cut short: the tracker stopped", counts=False
+            )
         else:
             verdict = judge_run(self._spec, self.job.attempt, result, self._clock.now(), self._draw())
         if await self._record(verdict):
             self._tell(verdict)
 
     async def _run(self) -> RunResult | None:
-        """How the run ended, None when it was cut short."""
-        work = self._work = asyncio.create_task(self._work_safely(), name=f"run of hook {self._spec.name}")
-        try:
-            await asyncio.wait({work})
-        except asyncio.CancelledError:
-            work.cancel()
-            await asyncio.wait({work})
-            raise
-        if not work.cancelled():
-            return work.result()
-        return None if self._cut_short else RunResult(RunOutcome.RETRY, "the run was cancelled from within")
-
-    async def _work_safely(self) -> RunResult:
-        """Run the hook; whatever goes wrong in the runner itself is one more failed attempt."""
+        """Run the hook; None when it was cut short. Whatever goes wrong in the runner is one more failed attempt."""
         try:
             async with asyncio.timeout(self._spec.timeout_s + RUN_MARGIN_S):
                 return await self._runner.run(self.job, encode_event(self.job), self._spec)
         except TimeoutError:
             return RunResult(RunOutcome.RETRY, f"no end within {self._spec.timeout_s:g} s")
+        except asyncio.CancelledError:
+            asked = self._task is not None and self._task.cancelling() > 0
+            if asked and self._task is not None and self._cut_short:
+                self._task.uncancel()
+                return None
+            if asked:
+                raise
+            return RunResult(RunOutcome.RETRY, "the run was cancelled from within")
         except Exception as error:
             log.exception("hook.runner_failed", **self._names())
             return RunResult(RunOutcome.RETRY, f"the runner failed: {type(error).__name__}: {error}")
@@ -129,7 +160,7 @@ class Delivery:
         pause_s = RECORD_PAUSE_MIN_S
         while True:
             try:
-                await self._store.record_attempt(self.job.id, verdict)
+                await self._store.record_attempt(self.job.id, verdict, self._claimed_as)
             except StoreUnavailable as error:
                 log.warning("hook.result_delayed", error=str(error), **self._names())
             except Exception:
@@ -138,6 +169,7 @@ class Delivery:
                 return False
             else:
                 return True
+            self.was_delayed = True
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, RECORD_PAUSE_MAX_S)
 
@@ -181,12 +213,14 @@ def judge_run(spec: HookSpec, attempt: int, result: RunResult, now: datetime, dr
     match result.outcome:
         case RunOutcome.SUCCEEDED:
             return AttemptResult(DeliveryStatus.SUCCEEDED, now, output=result.output)
-        case RunOutcome.FAILED_FOR_GOOD:
+        case RunOutcome.FAILED_FOR_GOOD | RunOutcome.GONE:
             return AttemptResult(DeliveryStatus.FAILED, now, error=error, output=result.output)
         case RunOutcome.RETRY:
             if attempt >= spec.max_attempts and not result.blameless:
                 return AttemptResult(DeliveryStatus.DEAD, now, error=error, output=result.output)
             next_at = now + timedelta(seconds=retry_delay_s(spec, attempt, result, draw))
-            return AttemptResult(DeliveryStatus.PENDING, now, next_at, error=error, output=result.output)
+            return AttemptResult(
+                DeliveryStatus.PENDING, now, next_at, error=error, output=result.output, counts=not result.blameless
+            )
         case other:
             assert_never(other)

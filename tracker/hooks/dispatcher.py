@@ -4,10 +4,9 @@ Who is authoritative: the store. A delivery exists because its event was committ
 at least once. What is kept here in memory (which runs are under way, which hooks are worth a look) may be lost at
 any time. Must not know any kind of hook.
 
-One loop looks for work; one task per claimed delivery does it (`tracker.hooks.delivery`). A hook has its own slots
-(``concurrency``), so one that hangs delays neither another nor the fan-out. All runs together stay within
-``max_running``, but for this: a hook with nothing running may always run one, so that hooks which hang cannot take
-all there is.
+One loop looks for work; what it claims is carried out by `tracker.hooks.runs`. How many may run is for
+`tracker.hooks.slots` to say, and who is left alone for `tracker.hooks.health`; a hook that hangs or is down delays
+neither another nor the fan-out.
 
 Between two looks the loop sleeps until it is woken (a commit announced something, a run ended) or the next delivery
 falls due. Nothing is polled per delivery.
@@ -21,12 +20,17 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tracker.errors import ConfigError, StoreUnavailable
-from tracker.hooks.base import HookSpec, Runner, make_match
-from tracker.hooks.delivery import LEASE_MARGIN_S, Delivery, Outbox
+from tracker.hooks.base import Closes, HookSpec, Runner, make_match
+from tracker.hooks.delivery import Outbox, lease_s
+from tracker.hooks.describe import describe_hooks
 from tracker.hooks.dropins import DropIns
+from tracker.hooks.health import HealthBook, HookHealth
+from tracker.hooks.runs import Runs
+from tracker.hooks.slots import Slots
+from tracker.hooks.threads import in_thread
 from tracker.logs import get_logger
 
 if TYPE_CHECKING:
@@ -56,7 +60,7 @@ class Dispatcher:
         clock: the source of time.
         hooks_dir: directory of dropped scripts, read anew before each fan-out; None for none.
         draw: numbers from 0 to 1 for the jitter.
-        max_running: runs side by side over all hooks (see the module's text for the one exception).
+        max_running: runs side by side over all hooks, see `tracker.hooks.slots`.
 
     Raises:
         ConfigError: two hooks share a name, or a hook's kind has no runner.
@@ -78,11 +82,15 @@ class Dispatcher:
         self._clock = clock
         self._dropins = DropIns(hooks_dir) if hooks_dir is not None else None
         self._draw = draw
-        self._max_running = max_running
+        self._health = HealthBook(clock)
+        self._slots = Slots(self._health, max_running)
         self._configured = self._check(specs)
         self._dropped: dict[str, HookSpec] = {}
-        self._under_way: dict[str, tuple[Delivery, asyncio.Task[None]]] = {}
-        self._busy: Counter[str] = Counter()
+        self._hooks = dict(self._configured)
+        self._runs = Runs(
+            store, self._runners, clock, draw=draw, health=self._health, slots=self._slots, on_room=self._note_room
+        )
+        self._runs.set_hooks(self._hooks)
         self._worth_a_look: set[str] = set()
         self._fan_out_waits = True
         self._fruitless = 0
@@ -100,12 +108,20 @@ class Dispatcher:
     @property
     def specs(self) -> tuple[HookSpec, ...]:
         """All hooks as of the last look: the configured ones, then those dropped in."""
-        return (*self._configured.values(), *self._dropped.values())
+        return tuple(self._hooks.values())
 
     @property
     def running(self) -> int:
         """Deliveries under way now."""
-        return len(self._under_way)
+        return len(self._runs)
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Every hook with its health, as JSON."""
+        return describe_hooks(self.specs, self.health)
+
+    def health(self, hook: str) -> tuple[HookHealth, int]:
+        """How a hook is doing, and how many of its runs are under way."""
+        return self._health.of(hook), self._slots.busy(hook)
 
     def start(self) -> None:
         """Begin to look for work. Called once, on the event loop."""
@@ -120,14 +136,17 @@ class Dispatcher:
         self._woken.set()
 
     def set_specs(self, specs: Sequence[HookSpec]) -> None:
-        """Replace the configured hooks. Runs under way end under the description that they began with.
+        """Replace the configured hooks, and give every hook a new start, disabled ones included.
+
+        Runs under way end under the description that they began with.
 
         Raises:
             ConfigError: as for the constructor; the old hooks stay.
         """
         self._configured = self._check(specs)
-        self._dropped = {name: spec for name, spec in self._dropped.items() if name not in self._configured}
-        self._worth_a_look.update(self._configured)
+        self._health.forget()
+        self._set_dropped({name: spec for name, spec in self._dropped.items() if name not in self._configured})
+        self._worth_a_look.update(self._hooks)
         self.wake()
 
     async def stop(self, drain_s: float) -> None:
@@ -141,16 +160,20 @@ class Dispatcher:
         """
         self._stop_asked.set()
         self._woken.set()
+        self._runs.stop()
+        handing_back = asyncio.create_task(self._runs.hand_back(), name="hook jobs handed back")
         await self._wait_for_all(drain_s)
-        for delivery, _ in self._under_way.values():
-            delivery.cut_short()
+        self._runs.cut_short()
         await self._wait_for_all(END_S)
         left = self._list_tasks()
         if left:
-            log.error("hook.abandoned", deliveries=list(self._under_way))
+            log.error("hook.abandoned", deliveries=self._runs.ids)
         for task in left:
             task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+        await asyncio.gather(*left, handing_back, return_exceptions=True)
+        for runner in self._runners.values():
+            if isinstance(runner, Closes):
+                await runner.close()
 
     async def _wait_for_all(self, within_s: float) -> None:
         """Wait until the loop and all deliveries have ended, but not longer."""
@@ -158,10 +181,19 @@ class Dispatcher:
             await asyncio.wait(tasks, timeout=within_s)
 
     def _list_tasks(self) -> list[asyncio.Task[None]]:
-        tasks = [task for _, task in self._under_way.values()]
+        tasks = self._runs.tasks
         if self._loop_task is not None:
             tasks.append(self._loop_task)
         return [task for task in tasks if not task.done()]
+
+    def _set_dropped(self, dropped: dict[str, HookSpec]) -> None:
+        self._dropped = dropped
+        self._hooks = self._configured | dropped
+        self._runs.set_hooks(self._hooks)
+
+    def _note_room(self, hook: str) -> None:
+        self._worth_a_look.add(hook)
+        self._woken.set()
 
     def _check(self, specs: Sequence[HookSpec]) -> dict[str, HookSpec]:
         problems = [f"hook {name!r} is there twice" for name, n in Counter(s.name for s in specs).items() if n > 1]
@@ -188,7 +220,7 @@ class Dispatcher:
                 else:
                     log.exception("hook.look_failed")
                 # the next look starts from what is on disk; a storm of commits does not hurry it
-                self._worth_a_look.update(self._all())
+                self._worth_a_look.update(self._hooks)
                 wakes, wait_s = self._stop_asked, self._fruitless_s()
             self._last_progress = self._clock.monotonic()
             await self._sleep(wait_s, wakes)
@@ -200,7 +232,7 @@ class Dispatcher:
                 await wakes.wait()
         except TimeoutError:
             self._fan_out_waits = True
-            self._worth_a_look.update(self._all())
+            self._worth_a_look.update(self._hooks)
 
     async def _look(self) -> float:
         """Fan out, then claim.
@@ -220,15 +252,14 @@ class Dispatcher:
             raise trouble
         if self._woken.is_set():
             return 0.0
-        idle = [name for name, spec in self._all().items() if self._free_slots(spec) > 0]
+        idle = [name for name, spec in self._hooks.items() if self._slots.free(spec) > 0]
         due_at = await self._store.next_delivery_at(idle) if idle else None
-        if due_at is None:
-            self._fruitless = 0
-            return MAX_SLEEP_S
-        wait_s = (due_at - self._clock.now()).total_seconds()
+        left_alone_s = self._health.opens_in_s(self._hooks)
+        longest_s = MAX_SLEEP_S if left_alone_s is None else min(left_alone_s, MAX_SLEEP_S)
+        wait_s = longest_s if due_at is None else (due_at - self._clock.now()).total_seconds()
         if wait_s > 0:
             self._fruitless = 0
-            return min(wait_s, MAX_SLEEP_S)
+            return min(wait_s, longest_s)
         self._worth_a_look.update(idle)
         if claimed or not looked_at.issuperset(idle):
             return 0.0
@@ -270,12 +301,13 @@ class Dispatcher:
             OSError: it cannot be read for want of something that will come back; nothing is fanned out until
                 then, for a hook that is not seen would miss its events for ever.
         """
-        found = await asyncio.to_thread(dropins.scan, self._configured.keys())
+        configured = self._configured
+        found = await in_thread(lambda: dropins.scan(configured), name="hook drop-ins")
         found = {name: spec for name, spec in found.items() if name not in self._configured}
         if found != self._dropped:
             log.info("hook.dropins_changed", hooks=list(found))
             self._worth_a_look.update(found)
-            self._dropped = found
+            self._set_dropped(found)
 
     # -- claims --------------------------------------------------------------------------------------------
 
@@ -287,52 +319,29 @@ class Dispatcher:
         """
         looked_at: set[str] = set()
         claimed = 0
+        await self._runs.hand_back()
         # those with the fewest runs first: when the slots of all are scarce, everybody gets one
-        for name in sorted(self._worth_a_look, key=lambda name: (self._busy[name], self._draw())):
+        for name in sorted(self._worth_a_look, key=lambda name: (self._slots.busy(name), self._draw())):
             if self._stop_asked.is_set():
                 break
-            spec = self._all().get(name)
+            spec = self._hooks.get(name)
             if spec is None:
                 self._worth_a_look.discard(name)
                 continue
-            free = self._free_slots(spec)
-            if free <= 0:
-                continue  # the end of a run will bring it back here
             now = self._clock.now()
-            lease_until = now + timedelta(seconds=spec.timeout_s + LEASE_MARGIN_S)
-            jobs = await self._store.claim_deliveries(name, free, now, lease_until)
-            if len(jobs) < free:
+            gone = self._health.why_gone(name)
+            if gone is not None:
+                self._worth_a_look.discard(name)
+                looked_at.add(name)
+                claimed += await self._store.fail_deliveries(name, gone, now)
+                continue
+            wanted = self._slots.wanted(spec)
+            if wanted <= 0:
+                continue  # the end of a run, or of a wait, will bring it back here
+            jobs = await self._store.claim_deliveries(name, wanted, now, now + timedelta(seconds=lease_s(spec)))
+            if len(jobs) < wanted:
                 self._worth_a_look.discard(name)
             looked_at.add(name)
             claimed += len(jobs)
-            for job in jobs:
-                if job.id in self._under_way:
-                    continue  # its lease ran out while its result could not be kept; that is still being tried
-                runner = self._runners[spec.action.kind]
-                self._begin(Delivery(job, spec, runner, store=self._store, clock=self._clock, draw=self._draw))
+            self._runs.take(spec, jobs)
         return looked_at, claimed
-
-    def _begin(self, delivery: Delivery) -> None:
-        job, hook = delivery.job, delivery.job.hook
-        if self._stop_asked.is_set():
-            delivery.cut_short()
-        task = asyncio.create_task(delivery.carry_out(), name=f"hook {hook} {job.id}")
-        self._under_way[job.id] = delivery, task
-        self._busy[hook] += 1
-
-        def finish(_: asyncio.Task[None]) -> None:
-            del self._under_way[job.id]
-            self._busy[hook] -= 1
-            self._worth_a_look.add(hook)
-            self._woken.set()
-
-        task.add_done_callback(finish)
-
-    def _free_slots(self, spec: HookSpec) -> int:
-        """How many runs of a hook may begin now."""
-        busy = self._busy[spec.name]
-        left_of_all = max(self._max_running - len(self._under_way), 0 if busy else 1)
-        return min(spec.concurrency - busy, left_of_all)
-
-    def _all(self) -> dict[str, HookSpec]:
-        return self._configured | self._dropped

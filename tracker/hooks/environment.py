@@ -7,8 +7,8 @@ environment: it holds API keys.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from tracker.domain.records import task_json
 
@@ -26,7 +26,9 @@ LABELS_MAX_BYTES = 48 * 1024
 _NOT_IN_NAMES = re.compile(r"[^A-Z0-9]")
 
 
-def script_environment(job: DeliveryJob, environ: Mapping[str, str]) -> dict[str, str]:
+def script_environment(
+    job: DeliveryJob, environ: Mapping[str, str], locate: Callable[[str], str] = str
+) -> dict[str, str]:
     """Build the environment of one run.
 
     Every variable of the contract is always there, empty when there is nothing to say, so that scripts can run
@@ -36,15 +38,15 @@ def script_environment(job: DeliveryJob, environ: Mapping[str, str]) -> dict[str
     Args:
         job: the delivery.
         environ: the daemon's environment, of which only `INHERITED` is looked at.
+        locate: where an archived file is found, by its path in the archive.
 
     Returns:
         Names and values without NUL characters, small enough for any execve.
     """
-    kept = {name: _cut(value) for name, value in environ.items() if name in INHERITED or name.startswith("LC_")}
     task = task_json(job.record)
     first = task["outputs"][0] if task["outputs"] else {}
     return {
-        **kept,
+        **inherited_environment(environ),
         **_labels(job.record.labels),
         "TRACKER_EVENT": job.event,
         "TRACKER_DELIVERY_ID": job.id,
@@ -57,8 +59,19 @@ def script_environment(job: DeliveryJob, environ: Mapping[str, str]) -> dict[str
         "TRACKER_REASON": task["reason"] or "",
         "TRACKER_ERROR_MESSAGE": _cut(_clean((task["error"] or {}).get("message") or "")),
         "TRACKER_OUTPUT_URL": _whole(first.get("url")),
-        "TRACKER_OUTPUT_PATH": _whole(first.get("path")),
+        "TRACKER_OUTPUT_PATH": _whole(_first_path(task["outputs"], locate)),
     }
+
+
+def inherited_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a program keeps of the daemon's environment, see `INHERITED`."""
+    return {name: _cut(value) for name, value in environ.items() if name in INHERITED or name.startswith("LC_")}
+
+
+def _first_path(outputs: Sequence[Mapping[str, Any]], locate: Callable[[str], str]) -> str | None:
+    """Where the first output that is a file is found; None while that one is not archived."""
+    path = next((output["path"] for output in outputs if output["kind"] != "text"), None)
+    return None if path is None else locate(path)
 
 
 def label_variable(name: str) -> str:

@@ -1,11 +1,13 @@
 """One program, run once: started in its own session, listened to, waited for, and ended with all its children.
 
-Owns the file descriptors, the process group and the zombie. Must not know what the program is for.
+Owns the file descriptors, the process group and the zombie. Must not know what the program is for; how it is
+started is for `tracker.hooks.spawn`.
 
 Three choices, each against a trap:
 
-- Standard input is a small anonymous file, not a pipe. There is no writer to block on a program that never reads,
-  no broken pipe, and ``/dev/stdin`` can be opened by name (asyncio's own pipes are sockets, which refuse that).
+- Standard input is whole before the program starts (a pipe that holds it all, else an anonymous file). There is no
+  writer to block on a program that never reads, no broken pipe, and ``/dev/stdin`` can be opened by name (asyncio's
+  own pipes are sockets, which refuse that).
 - The end is the end of the program itself, not the end of its output: a child left in the background may hold the
   pipe open for days.
 - The program is reaped only after its group was signalled: until then its process id, which is also the group's,
@@ -18,13 +20,11 @@ import asyncio
 import contextlib
 import os
 import signal
-import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
-from typing import IO
 
-TAIL_BYTES = 8 * 1024
-"""What is kept of the output."""
+from tracker.hooks.spawn import Child, Spawned, spawn
+from tracker.hooks.tail import Tail
+
 GRACE_S = 2.0
 """Between SIGTERM and SIGKILL."""
 KILL_WAIT_S = 5.0
@@ -33,7 +33,7 @@ _READ_BYTES = 64 * 1024
 _DRAIN_READS = 32
 """Reads after the program's end: no more than a pipe can hold, for a child in the background may go on printing."""
 
-_late: list[subprocess.Popen[bytes]] = []
+_late: list[Child] = []
 
 
 class Process:
@@ -51,30 +51,15 @@ class Process:
 
     def __init__(self, argv: Sequence[str], env: Mapping[str, str], stdin: bytes) -> None:
         self._loop = asyncio.get_running_loop()
-        self._tail = bytearray()
+        self._tail = Tail()
         self._output_ended = asyncio.Event()
         self._exited = asyncio.Event()
         self._pidfd: int | None = None
         self._output: int | None = None
-        encoded = {os.fsencode(key): value.encode("utf-8", "surrogateescape") for key, value in env.items()}
-        with _anonymous_file(stdin) as source:
-            output, their_output = os.pipe()
-            try:
-                # On the loop, not on a thread: the fork holds the interpreter's lock either way, and a start
-                # that nobody can cancel half-way leaves no orphan.
-                self._popen = subprocess.Popen(  # noqa: S603 - running what the operator configured is the point
-                    list(argv),
-                    stdin=source,
-                    stdout=their_output,
-                    stderr=their_output,
-                    env=encoded,
-                    start_new_session=True,
-                )
-            except BaseException:
-                os.close(output)
-                raise
-            finally:
-                os.close(their_output)
+        # On the loop, not on a thread: the start holds the interpreter's lock either way, and one that nobody can
+        # cancel half-way leaves no orphan.
+        started: Spawned = spawn(argv, env, stdin)
+        self._child, output = started.child, started.output
         self._output = output
         try:
             os.set_blocking(output, False)
@@ -86,12 +71,7 @@ class Process:
 
     def tail(self) -> str | None:
         """The last 8 KiB of what it printed so far, None when that is nothing."""
-        kept = bytes(self._tail[-TAIL_BYTES:])
-        if len(self._tail) > TAIL_BYTES:
-            # the cut may have split a character: at most three bytes of its rest stand at the beginning
-            rest = next((n for n, byte in enumerate(kept[:4]) if byte & 0xC0 != 0x80), 0)  # noqa: PLR2004
-            kept = kept[rest:]
-        return kept.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}") or None
+        return self._tail.text()
 
     async def wait(self) -> int | None:
         """Wait for the end of the program itself; children that it left in the background live on.
@@ -130,9 +110,9 @@ class Process:
             self._loop.remove_reader(self._pidfd)
             os.close(self._pidfd)
             self._pidfd = None
-        if self._popen.returncode is None:
+        if self._child.returncode is None:
             self._signal_group(signal.SIGKILL)
-            _late.append(self._popen)
+            _late.append(self._child)
             reap_late()
 
     def _watch_exit(self) -> None:
@@ -140,7 +120,7 @@ class Process:
         if not hasattr(os, "pidfd_open"):
             return
         with contextlib.suppress(OSError):
-            pidfd = os.pidfd_open(self._popen.pid)
+            pidfd = os.pidfd_open(self._child.pid)
             try:
                 self._loop.add_reader(pidfd, self._note_exit)
             except OSError:
@@ -163,30 +143,30 @@ class Process:
             pause_s = min(pause_s * 2, 0.1)
 
     def _has_exited(self) -> bool:
-        if self._popen.returncode is not None:
+        if self._child.returncode is not None:
             return True
         if not hasattr(os, "waitid"):
-            return self._popen.poll() is not None
+            return self._child.poll() is not None
         try:
-            return os.waitid(os.P_PID, self._popen.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+            return os.waitid(os.P_PID, self._child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
         except ChildProcessError:
             return True
 
     def _reap(self) -> int | None:
-        if self._popen.returncode is None:
+        if self._child.returncode is None:
             try:
-                pid, status = os.waitpid(self._popen.pid, os.WNOHANG)
+                pid, status = os.waitpid(self._child.pid, os.WNOHANG)
             except ChildProcessError:
-                self._popen.returncode = 0  # only so that Popen rests: nobody knows
+                self._child.returncode = 0  # only so that it is left alone: nobody knows
                 return None
             if pid:
-                self._popen.returncode = os.waitstatus_to_exitcode(status)
-        return self._popen.returncode
+                self._child.returncode = os.waitstatus_to_exitcode(status)
+        return self._child.returncode
 
     def _signal_group(self, number: signal.Signals) -> None:
-        if self._popen.returncode is None:
+        if self._child.returncode is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._popen.pid, number)
+                os.killpg(self._child.pid, number)
 
     def _read_output(self) -> bool:
         """Take in what was printed; whether there may be more at once."""
@@ -201,9 +181,7 @@ class Process:
         if not data:
             self._stop_reading()
             return False
-        self._tail += data
-        # one byte more than is kept tells `tail` that something was cut
-        del self._tail[: -TAIL_BYTES - 1]
+        self._tail.add(data)
         return True
 
     def _stop_reading(self) -> None:
@@ -216,30 +194,4 @@ class Process:
 
 def reap_late() -> None:
     """Reap programs that had not ended when they were closed."""
-    _late[:] = [popen for popen in _late if popen.poll() is None]
-
-
-def _anonymous_file(content: bytes) -> IO[bytes]:
-    """A file without a name that holds ``content``, at its beginning.
-
-    Raises:
-        OSError: no descriptor, no memory or no space is left.
-    """
-    file = _open_anonymous()
-    try:
-        left = memoryview(content)
-        while left:
-            left = left[file.write(left) :]
-        file.seek(0)
-    except BaseException:
-        file.close()
-        raise
-    return file
-
-
-def _open_anonymous() -> IO[bytes]:
-    if hasattr(os, "memfd_create"):
-        # refused by some sandboxes; then a file in TMPDIR serves
-        with contextlib.suppress(PermissionError):
-            return os.fdopen(os.memfd_create("tracker-event"), "w+b", buffering=0)
-    return tempfile.TemporaryFile(buffering=0)
+    _late[:] = [child for child in _late if child.poll() is None]

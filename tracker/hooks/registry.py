@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tracker.hooks import script
-from tracker.hooks.base import Action, Runner, Tools
+from tracker.errors import ConfigError
+from tracker.hooks import http, notify, plugins, script, worker
+from tracker.hooks.base import Action, Configured, Runner, Tools
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,18 +21,43 @@ class HookKind:
 
     Attributes:
         name: what the actions of this kind call themselves.
-        key: the key of ``[[hooks]]`` whose presence picks this kind.
+        key: the key of ``[[hooks]]`` that picks this kind; the first kind whose key is set is meant.
         action: the class of its actions.
+        make_action: the action of a table and its secret; raises `ConfigError` where they cannot work.
         make_runner: builds the one runner that runs them all.
     """
 
     name: str
     key: str
     action: type[Action]
+    make_action: Callable[[Configured, str | None], Action]
     make_runner: Callable[[Tools], Runner]
 
 
-KINDS: tuple[HookKind, ...] = (HookKind(script.KIND, "run", script.ScriptAction, script.make_runner),)
+KINDS: tuple[HookKind, ...] = (
+    HookKind(worker.KIND, "worker", worker.WorkerAction, worker.make_action, worker.make_runner),
+    HookKind(script.KIND, "run", script.ScriptAction, script.make_action, script.make_runner),
+    HookKind(http.KIND, "url", http.HttpAction, http.make_action, http.make_runner),
+    HookKind(plugins.KIND, "plugin", plugins.PluginAction, plugins.make_action, plugins.make_runner),
+    HookKind(notify.KIND, "notify", notify.NotifyAction, notify.make_action, notify.make_runner),
+)
+
+
+def make_action(hook: Configured, secret: str | None, kinds: Sequence[HookKind] = KINDS) -> Action:
+    """The action that a ``[[hooks]]`` table asks for.
+
+    Args:
+        hook: the table.
+        secret: what its ``secret_env`` or ``secret_file`` holds, None for nothing.
+        kinds: the kinds, all of them by default.
+
+    Raises:
+        ConfigError: it names no kind, or what it names cannot work.
+    """
+    for kind in kinds:
+        if getattr(hook, kind.key):
+            return kind.make_action(hook, secret)
+    raise ConfigError([f"hooks[{hook.name}]: says not what to run; set one of {', '.join(k.key for k in kinds)}"])
 
 
 def make_runners(tools: Tools, kinds: Sequence[HookKind] = KINDS) -> dict[str, Runner]:

@@ -15,13 +15,14 @@ import asyncio
 import contextlib
 import errno
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tracker.hooks.base import PATTERNS, RunOutcome, RunResult, Tools, covers
+from tracker.hooks.base import PATTERNS, Configured, RunOutcome, RunResult, Tools, covers
 from tracker.hooks.environment import script_environment
 from tracker.hooks.process import Process, reap_late
+from tracker.hooks.spawn import keep_descriptors
 
 if TYPE_CHECKING:
     from tracker.hooks.base import HookSpec
@@ -78,11 +79,20 @@ class ScriptRunner:
     Args:
         environ: the daemon's environment, of which scripts see a short list.
         start_patience_s: how long a start is tried again in place while the machine is short of something.
+        locate: where scripts find an archived file, see `Tools`.
     """
 
-    def __init__(self, environ: Mapping[str, str], start_patience_s: float = START_PATIENCE_S) -> None:
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        start_patience_s: float = START_PATIENCE_S,
+        *,
+        locate: Callable[[str], str] = str,
+    ) -> None:
+        keep_descriptors()
         self._environ = dict(environ)
         self._start_patience_s = start_patience_s
+        self._locate = locate
 
     async def run(self, job: DeliveryJob, payload: bytes, spec: HookSpec) -> RunResult:
         """Run the script once; see `Runner.run`."""
@@ -93,10 +103,10 @@ class ScriptRunner:
         if argv is None:
             return _again(f"no script is there for {job.event} any more")
         try:
-            process = await self._start(argv, script_environment(job, self._environ), payload)
+            process = await self._start(argv, script_environment(job, self._environ, self._locate), payload)
         except (OSError, ValueError) as error:
             short = isinstance(error, OSError) and error.errno in SHORTAGES
-            return _again(f"cannot be started: {_start_words(argv[0], error)}", blameless=short)
+            return _again(f"cannot be started: {start_words(argv[0], error)}", blameless=short, unreachable=not short)
         with contextlib.closing(process):
             try:
                 async with asyncio.timeout(spec.timeout_s):
@@ -125,7 +135,12 @@ class ScriptRunner:
 
 def make_runner(tools: Tools) -> ScriptRunner:
     """The runner of script hooks; see `tracker.hooks.registry`."""
-    return ScriptRunner(tools.environ)
+    return ScriptRunner(tools.environ, locate=tools.locate)
+
+
+def make_action(hook: Configured, _secret: str | None) -> ScriptAction:
+    """The action of a configured hook."""
+    return ScriptAction.of(hook.run or ())
 
 
 def read_exit(status: int | None, output: str | None) -> RunResult:
@@ -148,8 +163,8 @@ def read_exit(status: int | None, output: str | None) -> RunResult:
             return _again(f"exit {status}", output)
 
 
-def _again(error: str, output: str | None = None, *, blameless: bool = False) -> RunResult:
-    return RunResult(RunOutcome.RETRY, error, output, blameless=blameless)
+def _again(error: str, output: str | None = None, *, blameless: bool = False, unreachable: bool = False) -> RunResult:
+    return RunResult(RunOutcome.RETRY, error, output, blameless=blameless, unreachable=unreachable)
 
 
 def _signal_name(number: int) -> str:
@@ -159,7 +174,8 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _start_words(program: str, error: OSError | ValueError) -> str:
+def start_words(program: str, error: OSError | ValueError) -> str:
+    """Why a program cannot be started, with a hint."""
     if not isinstance(error, OSError):
         return f"{program!r}: {error}"
     match error.errno:

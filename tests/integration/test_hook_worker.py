@@ -1,0 +1,154 @@
+"""Hooks that are one program which stays: one line in, one line out."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+import tracker.hooks.worker_process
+from tests.hook_kit import Bell, is_gone, make_job, write_python, write_script
+from tracker.hooks.base import HookSpec, RunOutcome, RunResult, encode_event
+from tracker.hooks.worker import WorkerAction, WorkerRunner
+from tracker.hooks.worker_process import read_answer
+
+COUNTING = """
+import json, os, sys
+for n, line in enumerate(sys.stdin, 1):
+    event = json.loads(line)
+    print(json.dumps({"delivery_id": event["delivery_id"], "ok": True, "output": f"{os.getpid()} {n}"}), flush=True)
+"""
+
+
+@pytest.fixture
+async def runner() -> AsyncIterator[WorkerRunner]:
+    """A runner; its workers end with the test."""
+    made = WorkerRunner({**os.environ, "ANYINT_API_KEY": "sk-very-secret"})
+    yield made
+    await made.close()
+
+
+def spec_of(path: Path, timeout_s: float = 10) -> HookSpec:
+    """A worker hook."""
+    return HookSpec("w", ("task.*",), WorkerAction((str(path),)), timeout_s=timeout_s)
+
+
+async def ask(runner: WorkerRunner, spec: HookSpec, delivery_id: str = "dlv_1") -> RunResult:
+    """Run the hook for a delivery."""
+    job = make_job(delivery_id=delivery_id)
+    return await runner.run(job, encode_event(job), spec)
+
+
+async def test_one_process_serves_many_events(runner: WorkerRunner, tmp_path: Path) -> None:
+    """A hundred events, sixteen at a time, each answered by the same process; at the end it is gone."""
+    spec = spec_of(write_python(tmp_path / "worker", COUNTING))
+    results = await asyncio.gather(*(ask(runner, spec, f"dlv_{n}") for n in range(100)))
+    assert {result.outcome for result in results} == {RunOutcome.SUCCEEDED}
+    pids, numbers = zip(*((result.output or "").split() for result in results), strict=True)
+    assert len(set(pids)) == 1
+    assert sorted(map(int, numbers)) == list(range(1, 101))
+    await runner.close()
+    assert await is_gone(int(pids[0]))
+
+
+async def test_answers_may_come_in_any_order(runner: WorkerRunner, tmp_path: Path) -> None:
+    """An answer is matched by its delivery id."""
+    spec = spec_of(
+        write_python(
+            tmp_path / "worker",
+            "import json, sys\n"
+            "first, second = (json.loads(sys.stdin.readline()) for _ in range(2))\n"
+            "for event, ok in ((second, True), (first, False)):\n"
+            '    print(json.dumps({"delivery_id": event["delivery_id"], "ok": ok}), flush=True)\n'
+            "sys.stdin.read()",
+        )
+    )
+    one, two = await asyncio.gather(ask(runner, spec, "dlv_1"), ask(runner, spec, "dlv_2"))
+    assert (one.outcome, two.outcome) == (RunOutcome.RETRY, RunOutcome.SUCCEEDED)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ({"ok": True, "output": "o"}, RunResult(RunOutcome.SUCCEEDED, output="o")),
+        ({"ok": False}, RunResult(RunOutcome.RETRY, "the worker said no")),
+        ({"ok": False, "error": "why", "retry_after_s": 3}, RunResult(RunOutcome.RETRY, "why", retry_after_s=3)),
+        ({"ok": False, "retry_after_s": True, "final": 1}, RunResult(RunOutcome.RETRY, "the worker said no")),
+        ({"ok": False, "final": True, "error": "never"}, RunResult(RunOutcome.FAILED_FOR_GOOD, "never")),
+    ],
+)
+def test_what_an_answer_means(answer: dict[str, object], expected: RunResult) -> None:
+    """Done, never, or again with a wait; members of a wrong type are passed over."""
+    assert read_answer(answer) == expected
+
+
+async def test_a_worker_that_ends_is_started_again(runner: WorkerRunner, tmp_path: Path) -> None:
+    """What it did not answer is tried again, with what it said last; the next event finds a new one."""
+    script = write_script(tmp_path / "worker", "read line; echo sorry >&2; exit 3")
+    result = await ask(runner, spec_of(script))
+    assert (result.outcome, result.error, result.output, result.unreachable) == (
+        RunOutcome.RETRY,
+        "the worker ended (exit 3)",
+        "sorry\n",
+        True,
+    )
+    write_python(script, COUNTING)
+    assert (await ask(runner, spec_of(script))).outcome is RunOutcome.SUCCEEDED
+
+
+@pytest.mark.parametrize("line", ["hello", "[1]", '{"delivery_id": "dlv_1"}', '{"ok": "yes"}'])
+async def test_a_worker_that_talks_nonsense_is_ended(runner: WorkerRunner, tmp_path: Path, line: str) -> None:
+    """A line that is no answer ends it: nobody could tell which event the next one is for."""
+    script = write_script(tmp_path / "worker", f"read x; echo '{line}'; exec sleep 1000")
+    result = await ask(runner, spec_of(script))
+    assert result.error == 'the worker answered with a line that is no {"ok": …}'
+    assert line in (result.output or "")
+
+
+async def test_a_line_without_end_is_cut(runner: WorkerRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker cannot fill the memory."""
+    monkeypatch.setattr(tracker.hooks.worker_process, "LINE_MAX_BYTES", 10_000)
+    script = write_script(tmp_path / "worker", "read x; cat /dev/zero")
+    result = await ask(runner, spec_of(script))
+    assert result.error == "the worker answered with a line of more than 10000 bytes"
+
+
+async def test_a_hung_worker_goes_with_its_children(runner: WorkerRunner, tmp_path: Path) -> None:
+    """When the time of one event is up, the worker is ended; other events that it held are not to blame."""
+    bell = Bell(tmp_path / "bell")
+    script = write_script(tmp_path / "worker", f"sleep 1000 & echo $! > {bell.path}; wait")
+    hung = asyncio.create_task(ask(runner, spec_of(script, timeout_s=0.2), "dlv_1"))
+    pid = int(await bell.heard())
+    other = asyncio.create_task(ask(runner, spec_of(script), "dlv_2"))
+    assert (await hung).error == "no answer within 0.2 s; the worker was ended"
+    innocent = await other
+    assert (innocent.outcome, innocent.blameless, innocent.unreachable) == (RunOutcome.RETRY, True, False)
+    assert await is_gone(pid)
+    bell.close()
+
+
+async def test_a_worker_sees_nothing_of_the_daemon(runner: WorkerRunner, tmp_path: Path) -> None:
+    """Its environment is the short list, and says that it is a worker."""
+    script = write_python(
+        tmp_path / "worker",
+        "import json, os, sys\nsys.stdin.readline()\n"
+        'print(json.dumps({"ok": True, "output": json.dumps(dict(os.environ))}), flush=True)',
+    )
+    output = (await ask(runner, spec_of(script))).output or ""
+    assert "secret" not in output
+    assert '"TRACKER_WORKER": "1"' in output
+
+
+async def test_an_idle_worker_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without events it is not kept for ever; the next event starts one."""
+    monkeypatch.setattr(tracker.hooks.worker_process, "IDLE_S", 0.05)
+    runner = WorkerRunner(os.environ)
+    spec = spec_of(write_python(tmp_path / "worker", COUNTING))
+    first = (await ask(runner, spec)).output or ""
+    assert await is_gone(int(first.split()[0]))
+    second = (await ask(runner, spec)).output or ""
+    assert first != second
+    await runner.close()

@@ -1,0 +1,102 @@
+"""Commands about the runs of hooks: ``deliveries list`` and ``deliveries retry``."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from urllib.parse import quote, urlencode
+
+import click
+
+from tracker.cli.exits import USAGE, Failure
+from tracker.cli.look import parse_moment
+from tracker.cli.render import echo_json, echo_table, when
+from tracker.cli.session import Session, json_option, with_session
+
+_hook_option = click.option("--hook", metavar="NAME", help="Only those of this hook.")
+_since_option = click.option(
+    "--since", metavar="TIME", callback=parse_moment, help="Only those made then or later (ISO 8601)."
+)
+
+
+@click.group()
+def deliveries() -> None:
+    """See the runs of hooks; run failed ones again."""
+
+
+@deliveries.command("list")
+@_hook_option
+@click.option(
+    "--status",
+    type=click.Choice(("pending", "running", "succeeded", "failed", "dead")),
+    help="Only those that stand there.",
+)
+@_since_option
+@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True, help="How many at most.")
+@click.option("--cursor", metavar="CURSOR", help="next_cursor of the page before.")
+@json_option
+@with_session
+def list_deliveries(session: Session, *, as_json: bool, **options: object) -> None:
+    """List deliveries of all tasks, newest first."""
+    query = {name: str(value) for name, value in options.items() if value is not None}
+    page = session.read(lambda client: client.get("/v1/deliveries", query), lambda file: file.deliveries(query))
+    if as_json:
+        echo_json(page)
+        return
+    if not page["items"]:
+        click.echo("no deliveries", err=True)
+        return
+    now = datetime.now(UTC)
+    echo_table(
+        ("id", "status", "event", "task", "attempts", "age", "next", "detail"),
+        [
+            (
+                item["id"],
+                item["status"],
+                item["event"],
+                item["task_id"],
+                item["attempts"],
+                when(item["created_at"], now).removesuffix(" ago"),
+                when(item["next_attempt_at"], now) or "-",
+                item["error"] or "",
+            )
+            for item in page["items"]
+        ],
+    )
+    if page["next_cursor"]:
+        click.echo(f"more: tracker deliveries list --cursor {page['next_cursor']}", err=True)
+
+
+@deliveries.command("retry")
+@click.argument("delivery_ids", metavar="[ID...]", nargs=-1)
+@_hook_option
+@click.option("--status", type=click.Choice(("failed", "dead")), help="Only failed ones, or only dead.")
+@_since_option
+@json_option
+@with_session
+def retry_deliveries(
+    session: Session,
+    delivery_ids: tuple[str, ...],
+    *,
+    hook: str | None,
+    status: str | None,
+    since: str | None,
+    as_json: bool,
+) -> None:
+    """Run failed and dead deliveries again: some by ID, or all that match the options."""
+    given = {"hook": hook, "status": status, "since": since}
+    query = {name: value for name, value in given.items() if value is not None}
+    if bool(delivery_ids) == bool(query):
+        raise Failure(["name deliveries by id, or choose them by --hook, --status or --since"], USAGE)
+    if delivery_ids:
+        items = [session.client.post(f"/v1/deliveries/{quote(one, safe='')}/retry") for one in delivery_ids]
+        if as_json:
+            echo_json({"items": items})
+            return
+        for item in items:
+            click.echo(f"{item['id']} {item['status']}")
+        return
+    answer = session.client.post(f"/v1/deliveries/retry?{urlencode(query)}")
+    if as_json:
+        echo_json(answer)
+    else:
+        click.echo(f"{answer['retried']} deliveries run again")

@@ -1,0 +1,157 @@
+"""Commands about hooks: ``hooks list`` and ``hooks test``.
+
+A test runs here, in this process and with this environment, whether or not a daemon runs; nothing is recorded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from tracker.cli.client import Json
+from tracker.cli.exits import BAD_CONFIG, FAILED, USAGE, Failure
+from tracker.cli.render import clean, echo_json, echo_table, when
+from tracker.cli.session import Session, json_option, with_session
+
+if TYPE_CHECKING:
+    from tracker.config import Config
+    from tracker.hooks.base import HookSpec
+    from tracker.hooks.trial import Trial
+
+
+@click.group()
+def hooks() -> None:
+    """See how hooks are doing; try one."""
+
+
+@hooks.command("list")
+@json_option
+@with_session
+def list_hooks(session: Session, *, as_json: bool) -> None:
+    """List hooks with their health and what waits for them."""
+    found = session.read(
+        lambda client: client.get("/v1/hooks"),
+        lambda file: {"items": _merged(session.config, file.count_deliveries())},
+    )
+    if as_json:
+        echo_json(found)
+        return
+    if not found["items"]:
+        click.echo("no hooks", err=True)
+        return
+    now = datetime.now(UTC)
+    echo_table(
+        ("name", "kind", "on", "state", "running", "pending", "failed", "dead", "last success", "detail"),
+        [
+            (
+                item["name"],
+                item["kind"] or "-",
+                ",".join(item["on"]) or "-",
+                item["state"],
+                item["running"],
+                *(item["deliveries"][status] for status in ("pending", "failed", "dead")),
+                when(item["last_success_at"], now) or "-",
+                _detail(item),
+            )
+            for item in found["items"]
+        ],
+    )
+
+
+@hooks.command("test")
+@click.argument("name", metavar="NAME")
+@click.option("--event", metavar="EVENT", help="Which event; the likeliest of those it hears when left out.")
+@json_option
+@with_session
+def test_hook(session: Session, name: str, *, event: str | None, as_json: bool) -> None:
+    """Run the hook NAME with a made-up event, twice: exit 0 when both runs succeed.
+
+    Deliveries are at least once, so a hook must bear to hear an event again: whether the second run changed the
+    answer is told.
+    """
+    from tracker.errors import ConfigError
+    from tracker.hooks.base import RunOutcome
+    from tracker.hooks.trial import choose_event, is_same_answer
+
+    spec = _find_spec(session.config, name)
+    try:
+        event = choose_event(spec, event)
+    except ConfigError as error:
+        raise Failure(error.problems, USAGE) from error
+    first, second = asyncio.run(_try(spec, event))
+    same = is_same_answer(first, second)
+    if as_json:
+        runs = [first.as_json(), second.as_json()]
+        echo_json({"hook": name, "kind": spec.action.kind, "event": event, "runs": runs, "same_answer": same})
+    else:
+        for n, trial in enumerate((first, second), 1):
+            _echo_trial(n, event, trial)
+        said = "The second run gave the same answer." if same else "The second run CHANGED the answer."
+        click.echo(said)
+    if any(trial.result.outcome is not RunOutcome.SUCCEEDED for trial in (first, second)):
+        raise click.exceptions.Exit(FAILED)
+
+
+async def _try(spec: HookSpec, event: str) -> tuple[Trial, Trial]:
+    from tracker.clock import SystemClock
+    from tracker.hooks.base import Closes, Tools
+    from tracker.hooks.registry import make_runners
+    from tracker.hooks.trial import try_twice
+
+    clock = SystemClock()
+    runner = make_runners(Tools(environ=os.environ, clock=clock))[spec.action.kind]
+    try:
+        return await try_twice(spec, runner, event, clock)
+    finally:
+        if isinstance(runner, Closes):
+            await runner.close()
+
+
+def _all_specs(config: Config) -> list[HookSpec]:
+    """The configured hooks and those dropped in."""
+    from tracker.errors import ConfigError
+    from tracker.hooks.dropins import DropIns
+    from tracker.live import hook_specs
+
+    try:
+        specs = hook_specs(config)
+    except ConfigError as error:
+        raise Failure(error.problems, BAD_CONFIG) from error
+    if config.hooks_path is not None:
+        specs += DropIns(config.hooks_path).scan({spec.name for spec in specs}).values()
+    return specs
+
+
+def _find_spec(config: Config, name: str) -> HookSpec:
+    import difflib
+
+    specs = {spec.name: spec for spec in _all_specs(config)}
+    if name not in specs:
+        near = difflib.get_close_matches(name, specs, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(specs) or 'none'}"
+        raise Failure([f"no hook is named {name!r}; {hint}"], USAGE)
+    return specs[name]
+
+
+def _merged(config: Config, counts: dict[str, dict[str, int]]) -> Json:
+    from tracker.hooks.describe import describe_hook
+    from tracker.server.hooks import merge_counts
+
+    return merge_counts([describe_hook(spec, None, 0) for spec in _all_specs(config)], counts)
+
+
+def _detail(item: Json) -> str:
+    wait = f"tried again in {item['retry_in_s']:.0f} s: " if item["retry_in_s"] is not None else ""
+    return f"{wait}{item['last_error'] or ''}"
+
+
+def _echo_trial(number: int, event: str, trial: Trial) -> None:
+    result = trial.result
+    error = f": {clean(result.error)}" if result.error else ""
+    click.echo(f"run {number} with {event}: {result.outcome.value} after {trial.took_s:.2f} s{error}")
+    for line in (result.output or "").splitlines():
+        click.echo(f"  {clean(line)}")

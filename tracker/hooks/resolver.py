@@ -1,0 +1,74 @@
+"""Names of hook endpoints resolved to addresses that may be connected to, each lookup on a thread of its own.
+
+Owns the refusal of what is not public (`tracker.upstream.addresses`): every address of a name must be, and the
+connection is made to exactly those that were looked at. Must not connect. A name server that hangs holds up its own
+hook alone, for no pool of threads is shared.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from tracker.hooks.threads import in_thread
+from tracker.upstream.addresses import AddressForbidden, is_literal, is_public
+
+REFUSED = "is no public address; allow_private_addresses = true lets the hook reach it"
+
+
+def check_literal(host: str) -> None:
+    """Refuse an IP address that is not public; connectors ask no resolver about those.
+
+    Args:
+        host: of a URL; a name passes, it is for the resolver.
+
+    Raises:
+        AddressForbidden: it is not public.
+    """
+    if is_literal(host) and not is_public(host):
+        raise AddressForbidden(f"{host} {REFUSED}")
+
+
+class VettedResolver(AbstractResolver):
+    """Resolves names for one hook.
+
+    Args:
+        allow_private: let every address pass.
+    """
+
+    def __init__(self, *, allow_private: bool) -> None:
+        self._allow_private = allow_private
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """All addresses of a name.
+
+        Raises:
+            AddressForbidden: one of them is not public.
+            OSError: it cannot be resolved.
+        """
+        found = await in_thread(
+            lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, family=family), name="hook resolver"
+        )
+        results: list[ResolveResult] = []
+        for kind, _, protocol, _, address in found:
+            if not self._allow_private and not is_public(str(address[0])):
+                raise AddressForbidden(f"{host}: what it resolves to {REFUSED}")
+            results.append(
+                ResolveResult(
+                    hostname=host,
+                    host=str(address[0]),
+                    port=int(address[1]),
+                    family=kind,
+                    proto=protocol,
+                    flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+                )
+            )
+        if not results:
+            raise OSError(f"{host} has no address")
+        return results
+
+    async def close(self) -> None:
+        """Nothing is kept open."""

@@ -1,0 +1,140 @@
+"""A hook tried out with a made-up event, twice: does it work, and is it the same to it when an event comes again?
+
+Deliveries are at least once, so a hook must bear to hear the same event a second time. Owns the made-up event and
+the comparison. Must not touch the store.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from tracker.domain.records import TaskRecord
+from tracker.domain.task import ExternalId, Output, Reason, Status, SubmitState, Task, TaskId, UpstreamError
+from tracker.errors import ConfigError
+from tracker.hooks.base import EVENTS, HookSpec, Runner, RunResult, covers, encode_event
+from tracker.store.protocol import DeliveryJob
+
+if TYPE_CHECKING:
+    from tracker.clock import Clock
+
+PREFERRED = ("task.succeeded", "task.failed", "task.archived", "task.progress", "task.running", "task.submitted")
+"""Which event a hook is tried with unless one is named: the first of these that it hears."""
+_STATUSES = {
+    "task.submitted": (Status.PENDING, Status.PENDING),
+    "task.running": (Status.PENDING, Status.RUNNING),
+    "task.progress": (Status.RUNNING, Status.RUNNING),
+    "task.failed": (Status.RUNNING, Status.FAILED),
+    "task.archived": (Status.SUCCEEDED, Status.SUCCEEDED),
+}
+"""Event -> the task's status before and after; any other is a success."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One of the two runs.
+
+    Attributes:
+        took_s: how long it took, seconds.
+    """
+
+    result: RunResult
+    took_s: float
+
+    def as_json(self) -> dict[str, Any]:
+        """For ``--json``."""
+        result = self.result
+        return {
+            "outcome": result.outcome.value,
+            "error": result.error,
+            "output": result.output,
+            "took_s": round(self.took_s, 3),
+        }
+
+
+async def try_twice(spec: HookSpec, runner: Runner, event: str, clock: Clock) -> tuple[Trial, Trial]:
+    """Run a hook with a made-up event, and again with the same.
+
+    Args:
+        spec: the hook.
+        runner: of its kind.
+        event: which event.
+        clock: the source of time.
+    """
+    job = sample_job(spec, event, clock.now())
+    payload = encode_event(job)
+    trials = []
+    for _ in range(2):
+        began = time.monotonic()
+        result = await runner.run(job, payload, spec)
+        trials.append(Trial(result, time.monotonic() - began))
+    return trials[0], trials[1]
+
+
+def is_same_answer(first: Trial, second: Trial) -> bool:
+    """Whether the second run answered as the first: same outcome, same error, same output."""
+    one, other = first.result, second.result
+    return (one.outcome, one.error, one.output) == (other.outcome, other.error, other.output)
+
+
+def choose_event(spec: HookSpec, wanted: str | None) -> str:
+    """The event that a hook is tried with.
+
+    Args:
+        spec: the hook.
+        wanted: named by the user, also one that the hook does not hear; None for the likeliest of those that it does.
+
+    Raises:
+        ConfigError: there is no such event.
+    """
+    if wanted is not None and wanted not in EVENTS:
+        raise ConfigError([f"--event: there is no event {wanted!r}; known: {', '.join(EVENTS)}"])
+    heard = (event for event in PREFERRED if any(covers(pattern, event) for pattern in spec.on))
+    return wanted or next(heard, PREFERRED[0])
+
+
+def sample_job(spec: HookSpec, event: str, now: datetime) -> DeliveryJob:
+    """A made-up delivery that passes the hook's filters.
+
+    Args:
+        spec: the hook.
+        event: ``task.succeeded`` and so on.
+        now: when it is said to have happened.
+    """
+    before, after = _STATUSES.get(event, (Status.RUNNING, Status.SUCCEEDED))
+    route = spec.routes[0] if spec.routes else f"{spec.providers[0] if spec.providers else 'suno'}.generate"
+    has_failed, has_succeeded = after is Status.FAILED, after is Status.SUCCEEDED
+    task = Task(
+        id=TaskId("00000000000000000000SAMPLE"),
+        route=route,
+        provider=spec.providers[0] if spec.providers else route.partition(".")[0],
+        account=spec.accounts[0] if spec.accounts else "default",
+        created_at=now,
+        progress_at=now,
+        submitted_at=now,
+        external_id=ExternalId("sample-external-id"),
+        submit_state=SubmitState.ACCEPTED,
+        status=after,
+        progress=50 if after is Status.RUNNING else None,
+        reason=Reason.GENERATION_FAILED if has_failed else None,
+        error=UpstreamError("SAMPLE", "made up by tracker hooks test", 200) if has_failed else None,
+        retryable=True if has_failed else None,
+        outputs=(Output("audio", "https://files.example.com/sample.mp3", mime="audio/mpeg", title="Sample"),)
+        if has_succeeded
+        else (),
+        finished_at=now if after.is_terminal else None,
+    )
+    labels: Mapping[str, str] = {"sample": "true", **spec.labels}
+    return DeliveryJob(
+        id=f"dlv_0_{event.removeprefix('task.')}_{spec.name}",
+        hook=spec.name,
+        event=event,
+        seq=0,
+        attempt=1,
+        at=now,
+        previous_status=before.value,
+        record=TaskRecord(task, request={"prompt": "a sample"}, labels=labels),
+    )
