@@ -132,6 +132,8 @@ class Downloader:
             raise OutputUnavailable(f"{url.host}: no answer, or no further bytes, in time") from error
         except aiohttp.ClientPayloadError as error:
             raise OutputUnavailable(f"{url.host}: cut off after {partial.size} bytes") from error
+        except aiohttp.InvalidURL as error:
+            raise OutputHopeless(_NO_URL) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             forbidden = _forbidden(error)
             if forbidden is not None:
@@ -159,7 +161,7 @@ class Downloader:
     def _check(self, url: URL, *, is_home: bool) -> None:
         """Whether this address may be reached. Names are checked as they are resolved, see `PublicResolver`."""
         if url.scheme not in {"http", "https"} or not url.host:
-            raise OutputHopeless("its address is no http(s) URL")
+            raise OutputHopeless(_NO_URL)
         # the account's own host was chosen by the operator, and is reached with its polls anyway
         if self._allow_private or is_home or not is_literal(url.host):
             return
@@ -249,6 +251,7 @@ class Downloader:
 
 
 _STALE: Final = "\0stale"
+_NO_URL: Final = "its address is no http(s) URL"
 _PRIVATE: Final = "{host} is not a public address; archive.allow_private_addresses would allow it"
 
 
@@ -258,9 +261,9 @@ def _parsed(url: str, *, relative: bool = False) -> URL:
         plain = url.isascii() and url.isprintable() and " " not in url
         parsed = URL(url, encoded=plain)
     except ValueError as error:
-        raise OutputHopeless("its address is no URL") from error
+        raise OutputHopeless(_NO_URL) from error
     if parsed.raw_user is not None or (not relative and not parsed.absolute):
-        raise OutputHopeless("its address is no http(s) URL")
+        raise OutputHopeless(_NO_URL)
     return parsed
 
 

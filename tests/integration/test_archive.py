@@ -1,0 +1,411 @@
+"""The archive against servers that lie, on a real store and a real disk: each trouble ends as it is described."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import resource
+import sqlite3
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.archive_kit import (
+    BOUNDS,
+    PATIENCE,
+    PNG,
+    Asked,
+    RawServer,
+    archiving,
+    film,
+    head_of,
+    refuses,
+    serves,
+    sha256,
+)
+from tests.factories import make_output, make_registration
+from tracker.domain.archives import ArchiveState
+from tracker.domain.task import Output, Stage, Status, TaskId
+from tracker.domain.transitions import HookEvent
+from tracker.store.protocol import Announcement
+
+VIDEO = Output("video", mime="video/mp4", title="Summer Breeze")
+
+
+def video(url: str, **fields: object) -> Output:
+    """A film at an address."""
+    return replace(VIDEO, url=url, **fields)
+
+
+PATIENT = 5
+"""More attempts than a counted failure has."""
+
+
+async def test_outputs_are_kept_whole_and_shown(tmp_path: Path) -> None:
+    """A file lies under its name with the hash of what was served; JSON, views, history and hooks say so."""
+    data = film()
+    async with RawServer(serves(data)) as server, archiving(tmp_path) as rig:
+        task_id = await rig.succeed(video(server.url("/a.mp4?sig=1")), make_output(1, kind="text", url=None, text="la"))
+        (record,) = await rig.settle(task_id)
+        path = f"{task_id}/0-summer-breeze.mp4"
+        assert rig.files() == {path: data}
+        assert record.state is ArchiveState.STORED
+        shown = await rig.show(task_id)
+        first = shown["outputs"][0]
+        assert (first["archived"], first["path"], first["bytes"], first["sha256"]) == (
+            True,
+            path,
+            len(data),
+            sha256(data),
+        )
+        assert (shown["status"], shown["outputs"][1]["archived"]) == ("SUCCEEDED", False)
+        last = (await rig.store.list_events(task_id))[-1]
+        assert (last.source, last.outcome, last.from_status, last.to_status) == (
+            "clock",
+            "applied",
+            "SUCCEEDED",
+            "SUCCEEDED",
+        )
+        heard: list[Announcement] = []
+
+        def note(announcement: Announcement) -> list[str]:
+            heard.append(announcement)
+            return []
+
+        await rig.store.fan_out(note, 100, datetime.now(UTC))
+        assert heard[-1].event == HookEvent.ARCHIVED
+        db = sqlite3.connect(tmp_path / "tracker.db")
+        row = db.execute("SELECT n, archived, path, bytes, sha256 FROM v_outputs WHERE n = 0").fetchone()
+        assert row == (0, 1, path, len(data), sha256(data))
+        (outputs,) = db.execute("SELECT outputs FROM v_tasks").fetchone()
+        assert json.loads(outputs)[0]["archived"] is True
+        db.close()
+        assert "Authorization" not in server.asked[0].headers
+        assert rig.partials() == []
+
+
+async def test_a_cut_body_goes_on_where_it_ended(tmp_path: Path) -> None:
+    """A download that is cut off is resumed by range; nothing is visible before the end, and the hash is right."""
+    data = film()
+    async with RawServer(serves(data, cut_after=1_200_000)) as server, archiving(tmp_path) as rig:
+        task_id = await rig.succeed(video(server.url()))
+        (record,) = await rig.settle(task_id)
+        assert (record.state, record.file and record.file.sha256) == (ArchiveState.STORED, sha256(data))
+        first, *further = [asked.headers.get("range") for asked in server.asked]
+        starts = [int(asked.removeprefix("bytes=").rstrip("-")) for asked in further if asked]
+        # the library may keep the last piece before a cut to itself
+        assert (first, len(starts), sorted(starts)) == (None, 2, starts)
+        assert 1_000_000 < starts[0] <= 1_200_000
+
+
+async def test_what_never_comes_whole_ends_dead_and_can_be_redriven(tmp_path: Path) -> None:
+    """A server that always cuts at the same place: the item dies, the task stands, and a redrive saves it later."""
+    data = film()
+
+    async def stingy(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        writer.write(head_of("200 OK", len(data)) + data[:1000])
+
+    async with RawServer(stingy) as server, archiving(tmp_path) as rig:
+        task_id = await rig.succeed(video(server.url()))
+        (record,) = await rig.settle(task_id)
+        assert (record.state, record.attempts) == (ArchiveState.DEAD, 3)
+        assert record.error is not None
+        assert "cut off after" in record.error
+        shown = await rig.show(task_id)
+        assert (shown["status"], shown["outputs"][0]["archived"], rig.files()) == ("SUCCEEDED", False, {})
+        assert [event.to_status for event in await rig.store.list_events(task_id)] == ["SUCCEEDED"]
+        server.answer = serves(data)
+        assert [record.state for record in await rig.archiver.redrive(task_id)] == [ArchiveState.PENDING]
+        (record,) = await rig.settle(task_id)
+        assert record.state is ArchiveState.STORED
+        assert list(rig.files().values()) == [data]
+        # a file that somebody removed is fetched again
+        next(iter(rig.outputs.glob("*/0-*.mp4"))).unlink()
+        await rig.archiver.redrive(task_id)
+        await rig.settle(task_id)
+        assert list(rig.files().values()) == [data]
+
+
+async def test_another_file_in_the_middle_is_noticed(tmp_path: Path) -> None:
+    """When the remote file changes between two attempts it starts anew: no file is ever made of two."""
+    old, new = film(2_000_000), PNG + film(2_500_000)
+    async with RawServer(serves(old, cut_after=900_000)) as server, archiving(tmp_path) as rig:
+
+        async def change(asked: Asked, writer: asyncio.StreamWriter) -> None:
+            await serves(old, cut_after=900_000)(asked, writer)
+            server.answer = serves(new, tag='"v2"')
+
+        server.answer = change
+        task_id = await rig.succeed(video(server.url()))
+        (record,) = await rig.settle(task_id)
+        assert record.file is not None
+        assert (record.file.bytes, record.file.sha256) == (len(new), sha256(new))
+
+
+async def test_a_wrong_length_is_no_file(tmp_path: Path) -> None:
+    """A partial answer that does not fit what it is the rest of is thrown away; so is an empty file."""
+    data = film(1_000_000)
+
+    async def wrong(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        if "range" not in asked.headers:
+            await serves(data, cut_after=400_000)(asked, writer)
+            return
+        wrong_total = {"Content_Range": f"bytes 400000-{len(data) - 1}/{len(data) + 5}", "ETag": '"v1"'}
+        writer.write(head_of("206 Partial Content", 600_000, **wrong_total) + data[400_000:])
+
+    async def empty(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        writer.write(head_of("200 OK", 0))
+
+    async with RawServer(wrong) as server, RawServer(empty) as nothing, archiving(tmp_path) as rig:
+        task_id = await rig.succeed(video(server.url()), video(nothing.url("/b.mp4")))
+        records = await rig.settle(task_id)
+        assert [record.state for record in records] == [ArchiveState.DEAD] * 2
+        assert records[1].error == "an empty file"
+        assert rig.files() == {}
+
+
+@pytest.mark.parametrize(("old", "new"), [("/a.mp4?sig=1", "/a.mp4?sig=2"), ("/t1/a.mp4", "/t2/a.mp4")])
+async def test_a_refused_url_is_renewed_by_a_poll(tmp_path: Path, old: str, new: str) -> None:
+    """403 has the task polled although it has ended; the fresh URL is used, whether its query or its path is new."""
+    data = film(200_000)
+    async with RawServer(refuses("403 Forbidden")) as server, archiving(tmp_path) as rig:
+
+        async def poll(task_id: TaskId) -> None:
+            server.answer = serves(data)
+            await rig.hear(task_id, Status.SUCCEEDED, outputs=(video(server.url(new)),), renews=True)
+
+        rig.renewer.brings = poll
+        task_id = await rig.succeed(video(server.url(old)))
+        (record,) = await rig.settle(task_id)
+        assert (record.state, len(rig.renewer.asked)) == (ArchiveState.STORED, 1)
+        task = (await rig.store.get_task(task_id)).task
+        assert (task.status, task.outputs[0].url) == (Status.SUCCEEDED, server.url(new))
+        assert (await rig.show(task_id))["outputs"][0]["archived"] is True
+        db = sqlite3.connect(tmp_path / "tracker.db")
+        assert db.execute("SELECT archived FROM v_outputs").fetchall() == [(1,)]
+        db.close()
+
+
+async def test_an_expired_url_without_a_fresh_one_ends_dead(tmp_path: Path) -> None:
+    """A URL that stays refused although the task was polled each time is given up; the task is not affected."""
+    async with RawServer(refuses("410 Gone")) as server, archiving(tmp_path) as rig:
+        task_id = await rig.succeed(video(server.url("/a.mp4?secret=1")))
+        (record,) = await rig.settle(task_id)
+        assert (record.state, record.attempts, len(rig.renewer.asked)) == (ArchiveState.DEAD, 2, 2)
+        assert record.error == "127.0.0.1 refused it: HTTP 410"
+        assert (await rig.show(task_id))["status"] == "SUCCEEDED"
+
+
+async def test_private_addresses_are_refused(tmp_path: Path) -> None:
+    """Addresses, names that resolve to them, and other schemes: dead at once, and nobody was asked."""
+    async with RawServer(serves(film(1000))) as server, archiving(tmp_path, allow_private=False) as rig:
+        urls = [
+            server.url(),
+            f"http://localhost:{server.port}/b",
+            f"http://2130706433:{server.port}/c",
+            f"http://[::ffff:127.0.0.1]:{server.port}/d",
+            "http://169.254.169.254/latest/meta-data",
+            "file:///etc/passwd",
+            "http://user:word@example.org/",
+        ]
+        task_id = await rig.succeed(*(video(url) for url in urls))
+        records = await rig.settle(task_id)
+        assert [(record.state, record.attempts) for record in records] == [(ArchiveState.DEAD, 1)] * len(urls)
+        assert server.asked == []
+
+
+async def test_a_redirect_to_a_private_address_is_refused_and_never_shown_the_key(tmp_path: Path) -> None:
+    """The account's own host may be private, as its polls are; where it redirects to may not."""
+    async with RawServer(serves(film(1000))) as inner:
+
+        async def lead_astray(asked: Asked, writer: asyncio.StreamWriter) -> None:
+            writer.write(head_of("302 Found", 0, Location=inner.url("/admin")))
+
+        async with (
+            RawServer(lead_astray) as home,
+            archiving(tmp_path, allow_private=False, home=home.url("")) as rig,
+        ):
+            task_id = await rig.succeed(video("/openai/v1/videos/v1/content", authenticated=True), route="openai.video")
+            (record,) = await rig.settle(task_id)
+            assert record.state is ArchiveState.DEAD
+            assert "not a public address" in str(record.error)
+            assert home.asked[0].headers["authorization"] == "Bearer sk-test-key"
+            assert inner.asked == []
+
+
+async def test_the_key_goes_to_its_own_host_alone(tmp_path: Path) -> None:
+    """``/content`` is fetched with the account's key; a redirect elsewhere is followed without it."""
+    data = film(100_000)
+    async with RawServer(serves(data)) as cdn:
+
+        async def redirect(asked: Asked, writer: asyncio.StreamWriter) -> None:
+            writer.write(head_of("307 Temporary Redirect", 0, Location=cdn.url("/signed.mp4?x=1")))
+
+        async with RawServer(redirect) as home, archiving(tmp_path, home=home.url("/prefix")) as rig:
+            content = video("/openai/v1/videos/v%3D/content", authenticated=True)
+            task_id = await rig.succeed(content, video(cdn.url("/open.mp4")), route="openai.video")
+            records = await rig.settle(task_id)
+            assert [record.state for record in records] == [ArchiveState.STORED] * 2
+            assert home.asked[0].path == "/prefix/openai/v1/videos/v%3D/content"
+            assert home.asked[0].headers["authorization"] == "Bearer sk-test-key"
+            assert len(cdn.asked) == 2
+            assert all("authorization" not in asked.headers for asked in cdn.asked)
+            assert (await rig.show(task_id))["outputs"][0]["url"] is None
+
+
+async def test_redirects_end(tmp_path: Path) -> None:
+    """A circle of redirects is left after a few."""
+
+    async def circle(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        writer.write(head_of("302 Found", 0, Location="/again"))
+
+    async with RawServer(circle) as server, archiving(tmp_path) as rig:
+        (record,) = await rig.settle(await rig.succeed(video(server.url())))
+        assert (record.state, record.error) == (ArchiveState.DEAD, "more than 5 redirects")
+
+
+async def test_too_much_is_refused(tmp_path: Path) -> None:
+    """3 GB announced: dead before a byte is read. More than allowed without a word: cut off, nothing is left."""
+
+    async def announce(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        writer.write(head_of("200 OK", 3_000_000_000) + film(10_000))
+
+    async def pour(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        writer.write(head_of("200 OK"))
+        while True:
+            writer.write(film(1 << 20))
+            await writer.drain()
+
+    bounds = replace(BOUNDS, max_bytes=2_500_000)
+    async with RawServer(announce) as large, RawServer(pour) as endless, archiving(tmp_path, bounds=bounds) as rig:
+        task_id = await rig.succeed(video(large.url("/a.mp4")), video(endless.url("/b.mp4")))
+        records = await rig.settle(task_id)
+        assert [(record.state, record.attempts) for record in records] == [(ArchiveState.DEAD, 1)] * 2
+        assert records[0].error == "announces 3000000000 bytes; archive.max_bytes allows 2500000"
+        assert (rig.files(), rig.partials()) == ({}, [])
+
+
+async def test_the_type_is_what_the_file_shows(tmp_path: Path) -> None:
+    """A picture that is served as a film is kept as a picture; a page that is served as a film is no film."""
+    page = b"<!DOCTYPE html><title>expired</title>"
+    async with (
+        RawServer(serves(PNG, mime="video/mp4")) as picture,
+        RawServer(serves(page)) as error_page,
+        archiving(tmp_path) as rig,
+    ):
+        task_id = await rig.succeed(video(picture.url("/a.mp4")), video(error_page.url("/b.mp4")))
+        records = await rig.settle(task_id)
+        assert list(rig.files()) == [f"{task_id}/0-summer-breeze.png"]
+        assert (await rig.show(task_id))["outputs"][0]["mime"] == "image/png"
+        assert records[1].state is ArchiveState.DEAD
+        assert records[1].error == "a body of type text/html in the place of a file of kind video"
+
+
+async def test_a_full_disk_costs_nothing_but_time(tmp_path: Path) -> None:
+    """While nothing can be written the item waits, uncounted, and leaves nothing behind; then it is stored."""
+    data = film(12_000_000)
+    async with RawServer(serves(data)) as server, archiving(tmp_path) as rig:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5_000_000, hard))
+        try:
+            task_id = await rig.succeed(video(server.url()))
+            await server.heard(PATIENT)
+            (record,) = await rig.store.list_archives(task_id)
+            assert (record.state in {ArchiveState.PENDING, ArchiveState.RUNNING}, rig.files()) == (True, {})
+            assert record.attempts <= 1
+            assert record.error == "the archive cannot be written: File too large"
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        (record,) = await rig.settle(task_id)
+        assert (record.state, record.attempts) == (ArchiveState.STORED, 1)
+        assert list(rig.files().values()) == [data]
+
+
+async def test_what_will_not_fit_is_not_begun(tmp_path: Path) -> None:
+    """The space that is announced must be free, and the reserve of the database with it."""
+    async with RawServer(serves(film(1000))) as server, archiving(tmp_path, reserve_bytes=1 << 60) as rig:
+        task_id = await rig.succeed(video(server.url()))
+        await server.heard(PATIENT)
+        (record,) = await rig.store.list_archives(task_id)
+        assert "the disk is full" in str(record.error)
+        assert rig.partials() == []
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+async def test_inline_data_becomes_a_file_and_leaves_the_database(tmp_path: Path, enabled: bool) -> None:
+    """Base64 in an answer is written as a file, archive or not; the database keeps its digest, payloads a note."""
+    data = PNG + bytes(range(256)) * 2000
+    text = base64.b64encode(data).decode()
+    answer = {"candidates": [{"content": {"parts": [{"inlineData": {"mimeType": "image/png", "data": text}}]}}]}
+    async with archiving(tmp_path, enabled=enabled) as rig:
+        task_id = await rig.succeed(
+            Output("image", mime="image/png", inline=text), payload=json.dumps(answer), route="gemini.generate"
+        )
+        await rig.settle(task_id)
+        assert rig.files() == {f"{task_id}/0-image.png": data}
+        shown = await rig.show(task_id)
+        assert (shown["outputs"][0]["url"], shown["outputs"][0]["sha256"]) == (None, sha256(data))
+        part = shown["result"]["candidates"][0]["content"]["parts"][0]["inlineData"]
+        assert part["data"].startswith("(output 0: ")
+        db = sqlite3.connect(tmp_path / "tracker.db")
+        kept = db.execute("SELECT outputs FROM tasks").fetchall()
+        kept += db.execute("SELECT coalesce(payload, '') || reading || coalesce(snapshot, '') FROM events").fetchall()
+        assert all(len(row[0]) < 1000 for row in kept)
+        assert db.execute("SELECT archived FROM v_outputs").fetchone() == (1,)
+        db.close()
+        assert (await rig.store.list_events(task_id))[-1].detail == "archived: 1 file safe"
+
+
+async def test_with_the_archive_off_urls_are_left_alone_until_asked_for(tmp_path: Path) -> None:
+    """Nothing is downloaded by itself; an operator's word has it done."""
+    data = film(1000)
+    async with RawServer(serves(data)) as server, archiving(tmp_path, enabled=False) as rig:
+        task_id = await rig.succeed(video(server.url()))
+        marker = await rig.succeed(Output("image", inline=base64.b64encode(PNG).decode()))
+        await rig.settle(marker)  # by now the other one was looked at as well
+        assert await rig.store.list_archives(task_id) == []
+        await rig.archiver.redrive(task_id)
+        await rig.settle(task_id)
+        assert server.asked
+        assert data in rig.files().values()
+
+
+async def test_partial_outputs_are_kept_at_once_and_not_fetched_twice(tmp_path: Path) -> None:
+    """The first song is safe while the second is made; at the end only the second is downloaded."""
+    one, two = film(5000), film(6000)
+    async with RawServer(serves(one)) as first, RawServer(serves(two)) as second, archiving(tmp_path) as rig:
+        rig.made += 1
+        task_id = (await rig.store.create_task(make_registration(1))).record.task.id
+        song = video(first.url("/one.mp3?sig=1"))
+        await rig.hear(task_id, Status.RUNNING, stage=Stage.FIRST, outputs=(song,))
+        await rig.settle(task_id)
+        shown = await rig.show(task_id)
+        assert (shown["status"], shown["outputs"][0]["archived"]) == ("RUNNING", True)
+        signed_anew = video(first.url("/one.mp3?sig=2"))
+        await rig.hear(
+            task_id, Status.SUCCEEDED, stage=Stage.COMPLETE, outputs=(video(second.url("/two.mp3")), signed_anew)
+        )
+        await rig.settle(task_id, 2)
+        assert (len(first.asked), len(second.asked)) == (1, 1)
+        shown = await rig.show(task_id)
+        assert [output["sha256"] for output in shown["outputs"]] == [sha256(two), sha256(one)]
+        assert sorted(rig.files().values(), key=len) == [one, two]
+
+
+async def test_retry_after_is_heeded_and_the_url_shows_when_it_expires(tmp_path: Path) -> None:
+    """An item waits as long as the server asks; when its URL expires is kept and told."""
+
+    async def busy(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        writer.write(head_of("503 Service Unavailable", 0, Retry_After="3000"))
+
+    expires = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
+    patience = replace(PATIENCE, max_attempts=5, max_s=3600.0)
+    async with RawServer(busy) as server, archiving(tmp_path, patience=patience) as rig:
+        task_id = await rig.succeed(video(server.url(f"/a.mp4?Expires={int(expires.timestamp())}")))
+        (record,) = await rig.wait_for(task_id, lambda records: any(record.error for record in records))
+        assert record.expires_at == expires
+        assert record.next_attempt_at is not None
+        assert (record.next_attempt_at - datetime.now(UTC)).total_seconds() > 2900
