@@ -10,6 +10,7 @@ import click
 from tracker.cli.exits import FAILED, Failure
 from tracker.cli.render import echo_json
 from tracker.cli.session import json_option, read_config
+from tracker.cli.upkeep import check, export, prune, shell
 from tracker.errors import StoreUnavailable, StoreUnusable
 
 config_option = click.option("--config", "config_path", type=click.Path(path_type=Path), help="Configuration file.")
@@ -52,3 +53,7 @@ def backup(config_path: Path | None, file: Path, *, as_json: bool) -> None:
         echo_json({"source": str(source), "file": str(file), "bytes": size})
     else:
         click.echo(f"{file}: {size} bytes, checked")
+
+
+for command in (check, export, prune, shell):
+    db.add_command(command)

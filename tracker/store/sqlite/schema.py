@@ -94,6 +94,8 @@ def connect_writer(path: Path, keep_copy: KeepCopy) -> sqlite3.Connection:
         raise StoreUnusable(f"{path}: cannot be opened ({error}); check the path and its permissions") from error
     try:
         recognise(connection, path)
+        if connection.execute("PRAGMA page_count").fetchone() == (0,):  # later it would take a rebuild of the file
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")

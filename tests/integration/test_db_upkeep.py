@@ -1,0 +1,266 @@
+"""``tracker db``: what its commands find, write and refuse, on real files and beside a writer at work."""
+
+import asyncio
+import json
+import os
+import sqlite3
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tests.factories import make_answer, make_cancel, make_output, make_task_name
+from tests.store_kit import Rig, opened
+from tracker.cli.exits import BAD_CONFIG, FAILED, FINE
+from tracker.cli.main import cli, run
+from tracker.domain.observation import Submission
+from tracker.domain.task import Stage, Status
+from tracker.store.sqlite import copy_database
+from tracker.store.sqlite.audit import audit
+
+T = TypeVar("T")
+SECOND = make_task_name(2)
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the store is, as the environment says; no daemon is anywhere."""
+    for name in [name for name in os.environ if name.startswith("TRACKER_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("TRACKER_STORE__PATH", str(tmp_path / "t.db"))
+    monkeypatch.setenv("TRACKER_SERVER__LISTEN", f"unix:{tmp_path}/nobody")
+    return tmp_path / "t.db"
+
+
+def call(*arguments: object) -> Result:
+    """Run a command in this process."""
+    return CliRunner().invoke(cli, ["db", *map(str, arguments)], catch_exceptions=False)
+
+
+def answered(*arguments: object) -> Any:  # noqa: ANN401 - whatever JSON
+    """The JSON that a command writes."""
+    return json.loads(call(*arguments, "--json").stdout)
+
+
+def in_file(path: Path, work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end."""
+    del path
+    return asyncio.run(work)
+
+
+async def fill(path: Path) -> None:
+    """A song that was sent and succeeded, one that was canceled, one that runs, one that waits."""
+    async with opened(path) as rig:
+        await rig.submit(1, labels={"user": "42"})
+        await rig.store.mark_sending(make_task_name(1), rig.clock.now(), rig.clock.now())
+        await rig.hear(make_answer(Submission.ACCEPTED, task_id=make_task_name(1), payload='{"id":1}'))
+        await rig.call(1, Status.RUNNING, stage=Stage.FIRST, progress=40, outputs=(make_output(),), at=11)
+        await rig.call(1, Status.SUCCEEDED, believed=False, at=12)
+        await rig.call(1, Status.RUNNING, stage=Stage.TEXT, at=13)
+        await rig.poll(1, Status.SUCCEEDED, outputs=(make_output(), make_output(1)), at=14, payload='{"end":true}')
+        await rig.call(1, Status.SUCCEEDED, outputs=(make_output(), make_output(1)), at=15)
+        await rig.follow(2)
+        await rig.hear(make_cancel(task_id=SECOND))
+        await rig.call(2, Status.SUCCEEDED, at=20)
+        await rig.follow(3)
+        await rig.call(3, Status.RUNNING, progress=10, at=11)
+        await rig.submit(4)
+        await rig.store.fan_out(lambda _: ["publish"], 1000, rig.clock.now())
+
+
+def edit(path: Path, sql: str) -> None:
+    """Change the file by hand."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.executescript(sql)
+    connection.close()
+
+
+# -- check -------------------------------------------------------------------------------------------------
+
+
+def test_a_sound_file(path: Path) -> None:
+    """Every task follows from its events, whatever door they came through."""
+    in_file(path, fill(path))
+    result = call("check")
+    assert (result.exit_code, "sound; 4 of 4 tasks" in result.stdout) == (FINE, True), result.output
+    found = answered("check")
+    assert (found["ok"], found["tasks"], found["judged"], found["differences"]) == (True, 4, 4, [])
+
+
+@pytest.mark.parametrize(
+    ("sql", "field", "kept", "derived"),
+    [
+        ("UPDATE tasks SET progress = 90 WHERE id = '{3}'", "progress", "90", "10"),
+        ("UPDATE tasks SET stage = 'complete' WHERE id = '{3}'", "stage", "complete", "none"),
+        (
+            "DROP TRIGGER tasks_failed_is_final; UPDATE tasks SET reason = 'expired' WHERE id = '{2}'",
+            "reason",
+            "expired",
+            "canceled",
+        ),
+        (
+            "DROP TRIGGER tasks_never_go_back; UPDATE tasks SET status = 'PENDING' WHERE id = '{3}'",
+            "status",
+            "PENDING",
+            "RUNNING",
+        ),
+    ],
+)
+def test_a_task_that_is_not_what_it_was_told_to_be(path: Path, sql: str, field: str, kept: str, derived: str) -> None:
+    """An edit by hand is reported, and the exit code says so."""
+    in_file(path, fill(path))
+    ids = {str(n): make_task_name(n) for n in range(5)}
+    for n, name in ids.items():
+        sql = sql.replace(f"{{{n}}}", name)
+    edit(path, sql)
+    result = call("check")
+    assert result.exit_code == FAILED
+    assert "not sound" in result.stdout
+    (found,) = answered("check")["differences"]
+    assert (found["field"], found["kept"], found["derived"]) == (field, kept, derived)
+
+
+def test_lost_outputs_and_lost_rows_are_found(path: Path) -> None:
+    """An output that a task no longer has, and rows that point at nothing."""
+    in_file(path, fill(path))
+    edit(path, f'UPDATE tasks SET outputs = \'[{{"kind":"text","text":""}}]\' WHERE id = \'{make_task_name(1)}\'')
+    edit(path, "PRAGMA foreign_keys = OFF; INSERT INTO labels VALUES ('nobody', 'a', 'b')")
+    found = audit(path)
+    assert [difference.field for difference in found.differences] == ["outputs"]
+    assert [line.split(" points")[0].split()[0] for line in found.dangling] == ["labels"]
+
+
+def test_damage_is_found(path: Path) -> None:
+    """An index that lacks an entry."""
+    in_file(path, fill(path))
+    edit(
+        path,
+        "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = replace(sql, 'WHERE external_id IS NOT NULL', '')"
+        " WHERE name = 'tasks_external'",
+    )
+    found = audit(path)
+    assert found.damage
+    assert not found.is_sound
+
+
+@pytest.mark.parametrize("command", ["check", "export", "prune"])
+def test_a_file_that_is_not_there(path: Path, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line; nothing is made."""
+    assert run(["db", command]) != FINE
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert not path.exists()
+
+
+# -- export ------------------------------------------------------------------------------------------------
+
+
+def test_an_export_holds_everything(path: Path, tmp_path: Path) -> None:
+    """A line per task with its events and deliveries, to a file or to standard output."""
+    in_file(path, fill(path))
+    target = tmp_path / "all.jsonl"
+    assert call("export", "-o", target).exit_code == FINE
+    lines = [json.loads(line) for line in target.read_text().splitlines()]
+    assert [line["task"]["id"] for line in lines] == [make_task_name(n) for n in (1, 2, 3, 4)]
+    first = lines[0]
+    assert first["task"]["labels"] == {"user": "42"}
+    assert first["task"]["result"] == {"end": True}
+    assert [event["seq"] for event in first["events"]] == [1, 2, 3, 4, 5, 6]
+    assert {delivery["event"] for delivery in first["deliveries"]} >= {"task.submitted", "task.succeeded"}
+    assert target.stat().st_mode & 0o077 == 0
+    assert call("export").stdout_bytes == target.read_bytes()
+    assert sorted(item.name for item in tmp_path.iterdir() if item.name.startswith(".")) == []
+
+
+def test_an_export_that_cannot_be_written(path: Path, tmp_path: Path) -> None:
+    """One line, and nothing half-written under the name."""
+    in_file(path, fill(path))
+    result = call("export", "-o", tmp_path / "nowhere" / "all.jsonl")
+    assert result.exit_code != FINE
+    assert "nowhere" in result.stderr
+
+
+# -- prune -------------------------------------------------------------------------------------------------
+
+
+def test_pruning_without_a_daemon(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Done on the file itself, after a dry run that said as much."""
+    monkeypatch.setenv("TRACKER_RETENTION__PAYLOAD_DAYS", "1")
+    in_file(path, fill(path))
+    edit(path, "UPDATE deliveries SET status = 'succeeded', due_at = NULL, finished_at = 1")
+    edit(path, "DROP TRIGGER tasks_succeeded_is_final; UPDATE tasks SET finished_at = 0 WHERE status = 'SUCCEEDED'")
+    foreseen = answered("prune", "--dry-run")
+    assert (foreseen["dry_run"], foreseen["tasks"], foreseen["requests"]) == (True, 1, 1)
+    done = answered("prune")
+    assert {**foreseen, "dry_run": False, "freed_bytes": done["freed_bytes"]} == done
+    assert call("prune").stdout.startswith("dropped:")
+    assert answered("check")["ok"]
+
+
+async def test_a_file_that_a_daemon_has_is_left_to_it(path: Path) -> None:
+    """The lock says so, with the holder's number."""
+    async with opened(path):
+        result = await asyncio.to_thread(call, "prune")
+        assert result.exit_code == BAD_CONFIG
+        assert str(os.getpid()) in result.stderr
+
+
+# -- shell -------------------------------------------------------------------------------------------------
+
+
+def test_the_shell_reads_only(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program is started on the file, read-only."""
+    in_file(path, fill(path))
+    program = tmp_path / "bin" / "sqlite3"
+    program.parent.mkdir()
+    program.write_text("")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent))
+    started: list[object] = []
+    monkeypatch.setattr(os, "execv", lambda *what: started.append(what))
+    call("shell")
+    assert started == [(str(program), [str(program), "-readonly", str(path)])]
+
+
+def test_no_shell_without_the_program(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One clear line."""
+    in_file(path, fill(path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    result = call("shell")
+    assert (result.exit_code, result.stderr.startswith("sqlite3: no such program")) == (FAILED, True)
+
+
+# -- backup ------------------------------------------------------------------------------------------------
+
+
+async def test_a_backup_under_load_is_whole(path: Path, tmp_path: Path) -> None:
+    """Copies made while callbacks come in open, pass every check, and hold what was there when they began."""
+    async with opened(path) as rig:
+        stop = asyncio.Event()
+        ended = 0
+
+        async def load(rig: Rig) -> None:
+            nonlocal ended
+            for n in range(1, 100_000, 20):
+                if stop.is_set():
+                    return
+                await asyncio.gather(*(rig.follow(k) for k in range(n, n + 20)))
+                await asyncio.gather(*(rig.call(k, Status.SUCCEEDED, at=11) for k in range(n, n + 20)))
+                ended += 20
+
+        working = asyncio.create_task(load(rig))
+        try:
+            for n in range(4):
+                before = ended
+                copy = tmp_path / f"copy-{n}.db"
+                await asyncio.to_thread(copy_database, path, copy)
+                found = await asyncio.to_thread(audit, copy)
+                assert found.is_sound
+                assert found.tasks >= before
+                assert found.judged == found.tasks
+        finally:
+            stop.set()
+            await working
+        assert ended > 20
+        assert audit(path).is_sound  # the file itself, with the daemon at work

@@ -1,0 +1,131 @@
+"""Whatever has happened: retention touches nothing unfinished or undelivered, and histories judge to their tasks."""
+
+import asyncio
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.factories import START, after, make_answer, make_cancel, make_observation, make_output, make_task_name
+from tests.store_kit import Rig, opened
+from tracker.config.sections import Retention as Days
+from tracker.domain.observation import Source, Submission, Trouble
+from tracker.domain.records import DeliveryStatus
+from tracker.domain.task import Stage, Status
+from tracker.retention import Retention
+from tracker.store.protocol import AttemptResult
+from tracker.store.sqlite.audit import audit
+
+DAY_S = 86_400.0
+TASKS = (1, 2, 3, 4)
+WORDS: tuple[dict[str, Any], ...] = (
+    {"status": Status.RUNNING, "stage": Stage.FIRST, "outputs": (make_output(),)},
+    {"status": Status.RUNNING, "progress": 40, "source": Source.POLL},
+    {"status": Status.SUCCEEDED},
+    {"status": Status.SUCCEEDED, "source": Source.POLL, "outputs": (make_output(), make_output(1))},
+    {"status": Status.SUCCEEDED, "believed": False},
+    {"status": Status.SUCCEEDED, "outputs": ()},
+    {"status": Status.FAILED},
+    {"trouble": Trouble.UNKNOWN_STATUS, "upstream_status": "DREAMING"},
+    {"trouble": Trouble.NOT_FOUND, "source": Source.POLL, "expired_after_s": 5.0},
+    {"source": Source.CLOCK},
+)
+ACTS = st.one_of(
+    st.tuples(st.just("say"), st.sampled_from(TASKS), st.sampled_from(range(len(WORDS)))),
+    st.tuples(st.just("cancel"), st.sampled_from(TASKS), st.just(0)),
+    st.tuples(st.just("answer"), st.sampled_from((1, 2)), st.sampled_from(range(len(Submission)))),
+    st.tuples(st.just("fan out"), st.just(0), st.just(0)),
+    st.tuples(st.just("deliver"), st.just(0), st.sampled_from((0, 1, 2, 3))),
+    st.tuples(st.just("wait"), st.just(0), st.sampled_from((1, 100_000))),
+)
+_ENDS = (DeliveryStatus.SUCCEEDED, DeliveryStatus.FAILED, DeliveryStatus.DEAD, None)
+
+
+async def live(rig: Rig, acts: list[tuple[str, int, int]]) -> None:
+    """Four songs, two of them sent, and what happens to them."""
+    for n in (1, 2):
+        await rig.submit(n, expects_callback=n == 1)
+        await rig.store.mark_sending(make_task_name(n), START, after(60))
+    for n in (3, 4):
+        await rig.follow(n)
+    for act, n, which in acts:
+        at = rig.clock.now().timestamp() - START.timestamp()
+        match act:
+            case "say":
+                word = {"source": Source.CALLBACK, **WORDS[which]}
+                await rig.hear(make_observation(at=at, task_id=make_task_name(n), payload='{"x":1}', **word))
+            case "cancel":
+                await rig.hear(make_cancel(at, make_task_name(n)))
+            case "answer":
+                answer = list(Submission)[which]
+                accepted = {"external_id": f"up-{n}"} if answer is Submission.ACCEPTED else {}
+                await rig.hear(make_answer(answer, at=at, task_id=make_task_name(n), **accepted))
+            case "fan out":
+                await rig.store.fan_out(lambda _: ["publish"], 3, rig.clock.now())
+            case "deliver":
+                now = rig.clock.now()
+                for job in await rig.store.claim_deliveries("publish", 2, now, now):
+                    if (status := _ENDS[which]) is not None:
+                        await rig.store.record_attempt(job.id, AttemptResult(status, now))
+        rig.clock.advance(1.0 if act != "wait" else which)
+
+
+async def kept_of(rig: Rig) -> dict[int, tuple[Any, ...]]:
+    """All that is known of each task."""
+    return {
+        n: (
+            await rig.get(n),
+            await rig.store.list_events(make_task_name(n)),
+            await rig.store.list_deliveries(make_task_name(n)),
+        )
+        for n in TASKS
+    }
+
+
+async def check(acts: list[tuple[str, int, int]], days: Days, aged_days: float) -> None:
+    """Live, age, prune, and compare everything before with everything after."""
+    with tempfile.TemporaryDirectory() as name:
+        async with opened(Path(name) / "t.db") as rig:
+            await live(rig, acts)
+            found = audit(rig.path)
+            assert (found.is_sound, found.judged) == (True, len(TASKS)), found
+            ((cursor,),) = rig.edit("SELECT seq FROM cursors WHERE name = 'deliveries'")
+            unheard = {
+                task
+                for (task,) in rig.edit("SELECT task_id FROM events WHERE announces IS NOT NULL AND seq > ?", cursor)
+            }
+            rig.clock.advance(aged_days * DAY_S)
+            before = await kept_of(rig)
+            keeper = Retention(rig.store, rig.clock, lambda: days)
+            foreseen = await keeper.run(dry_run=True)
+            pruned = await keeper.run()
+            assert (foreseen.rows, foreseen.tasks) == (pruned.rows, pruned.tasks)
+            for n, (record, events, deliveries) in (await kept_of(rig)).items():
+                old, old_events, old_deliveries = before[n]
+                waits = any(one.status in {DeliveryStatus.PENDING, DeliveryStatus.RUNNING} for one in old_deliveries)
+                if not old.task.status.is_terminal or waits or old.task.id in unheard:
+                    assert (record, events, deliveries) == before[n]
+                assert (record.task.status, record.task.outputs) == (old.task.status, old.task.outputs)
+                assert [event.seq for event in events] in ([event.seq for event in old_events], [])
+                dead = [one for one in old_deliveries if one.status is DeliveryStatus.DEAD]
+                assert [one for one in deliveries if one.status is DeliveryStatus.DEAD] == dead
+                has_result = any(event.seq == record.task.result_seq and event.payload for event in events)
+                assert has_result is (record.result is not None) is (record.task.result_seq is not None)
+            assert audit(rig.path).is_sound
+            assert (await keeper.run()).rows == 0
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    acts=st.lists(ACTS, min_size=4, max_size=30),
+    events_days=st.sampled_from((0, 1, 90)),
+    payload_days=st.sampled_from((0, 1, 30)),
+    aged_days=st.sampled_from((0, 2, 60, 200)),
+)
+def test_only_what_is_over_and_told_goes(
+    acts: list[tuple[str, int, int]], events_days: int, payload_days: int, aged_days: float
+) -> None:
+    """Unfinished tasks and undelivered events stay whole, dry runs count right, and the file stays sound."""
+    asyncio.run(check(acts, Days(events_days=events_days, payload_days=payload_days), aged_days))

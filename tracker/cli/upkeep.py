@@ -1,0 +1,194 @@
+"""``db prune``, ``check``, ``export`` and ``shell``: what keeps the SQLite file small and sound, and open to tools."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import click
+
+from tracker.cli.exits import BAD_CONFIG, FAILED, UNAVAILABLE, Failure, Unreachable
+from tracker.cli.render import echo_fields, echo_json, echo_table
+from tracker.cli.session import Session, is_local, json_option, read_config, with_session
+from tracker.errors import ConfigError, StoreUnavailable, StoreUnusable
+
+if TYPE_CHECKING:
+    from tracker.config import Config
+    from tracker.store.sqlite.dump import Dumped
+
+Json = Any
+
+PRUNE_S = 86_400.0
+"""A prune goes slowly on purpose; its answer comes when it is done."""
+_SHOWN = ("tasks", "events", "deliveries", "payloads", "requests", "files", "file_bytes", "freed_bytes")
+
+_config_option = click.option("--config", "config_path", type=click.Path(path_type=Path), help="Configuration file.")
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Count what would go, drop nothing.")
+@json_option
+@with_session
+def prune(session: Session, *, dry_run: bool, as_json: bool) -> None:
+    """Drop what [retention] no longer keeps: histories, bodies and files of finished tasks.
+
+    The daemon does it when one runs, slowly beside its work; otherwise it is done on the file itself.
+    """
+    try:
+        found = session.client.post("/v1/prune", {"dry_run": dry_run}, answer_s=PRUNE_S)
+    except Unreachable:
+        if not is_local(session.client.url) or not session.config.store_path.is_file():
+            raise
+        click.echo(f"no daemon answers at {session.client.url}; pruning {session.config.store_path}", err=True)
+        found = {"dry_run": dry_run, **_prune_file(session.config, dry_run=dry_run)}
+    if as_json:
+        echo_json(found)
+        return
+    click.echo("would be dropped:" if dry_run else "dropped:")
+    echo_fields((name.replace("_", " "), str(found[name])) for name in _SHOWN)
+
+
+def _prune_file(config: Config, *, dry_run: bool) -> Json:
+    """Prune a file that no daemon has; the store's lock keeps it so."""
+    from tracker.archive.shelf import make_shelf
+    from tracker.clock import SystemClock
+    from tracker.logs import configure_logging
+    from tracker.retention import Retention
+    from tracker.store.sqlite import SqliteStore
+
+    async def run() -> Json:
+        clock = SystemClock()
+        store = SqliteStore(config.store_path, clock.now)
+        await store.open()
+        try:
+            keeper = Retention(store, clock, lambda: config.retention, shelf.remove)
+            return asdict(await keeper.run(dry_run=dry_run))
+        finally:
+            await store.close()
+
+    configure_logging("warning")
+    with _store_errors():
+        shelf = make_shelf(config.archive_path, config.archive.url)
+        return asyncio.run(run())
+
+
+@click.command()
+@_config_option
+@json_option
+def check(config_path: Path | None, *, as_json: bool) -> None:
+    """Check the file, and judge every task's history again: exit 1 when anything is not as it should be."""
+    from tracker.store.sqlite.audit import audit
+
+    path = read_config(config_path, os.environ, serving=False).store_path
+    with _store_errors():
+        found = audit(path)
+    if as_json:
+        echo_json({"path": str(path), "ok": found.is_sound, **asdict(found)})
+    else:
+        for line in (*found.damage, *found.dangling):
+            click.echo(line)
+        if found.differences:
+            rows = [(one.task_id, one.field, one.kept, one.derived) for one in found.differences]
+            echo_table(("task", "field", "is", "by its history"), rows)
+        verdict = "sound" if found.is_sound else "not sound"
+        click.echo(
+            f"{path}: {verdict}; {found.judged} of {found.tasks} tasks judged again, "
+            f"the history of {found.tasks - found.judged} was dropped by retention"
+        )
+    if not found.is_sound:
+        raise click.exceptions.Exit(FAILED)
+
+
+@click.command()
+@_config_option
+@click.option("-o", "target", type=click.Path(path_type=Path, dir_okay=False), default=Path("-"), help="- for stdout.")
+def export(config_path: Path | None, target: Path) -> None:
+    """Write every task as a line of JSON: {"task": …, "events": […], "deliveries": […]}, as of one moment.
+
+    Secrets are masked as they are in the file. A temporary copy of the database is made beside FILE.
+    """
+    import orjson
+
+    from tracker.domain.records import delivery_json, event_json, task_json
+    from tracker.store.sqlite.dump import dumping
+
+    path = read_config(config_path, os.environ, serving=False).store_path
+
+    def line(dumped: Dumped) -> bytes:
+        return orjson.dumps(
+            {
+                "task": task_json(dumped.record),
+                "events": [event_json(event) for event in dumped.events],
+                "deliveries": [delivery_json(delivery) for delivery in dumped.deliveries],
+            },
+            option=orjson.OPT_APPEND_NEWLINE,
+        )
+
+    to_stdout = str(target) == "-"
+    count = 0
+    try:
+        with (
+            _store_errors(),
+            dumping(path, None if to_stdout else target.absolute().parent) as everything,
+            _opened(target, to_stdout=to_stdout) as out,
+        ):
+            for dumped in everything:
+                out.write(line(dumped))
+                count += 1
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise Failure([f"{error.filename or target}: cannot be written ({error.strerror})"], FAILED) from error
+    click.echo(f"{count} tasks written", err=True)
+
+
+@contextlib.contextmanager
+def _opened(target: Path, *, to_stdout: bool) -> Iterator[BinaryIO]:
+    """Standard output, or a file that has its name only once it is whole; only this user can read it."""
+    if to_stdout:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with os.fdopen(os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+@click.command()
+@_config_option
+def shell(config_path: Path | None) -> None:
+    """Open the file in sqlite3, for reading alone. The views v_tasks, v_events and so on are made for it."""
+    path = read_config(config_path, os.environ, serving=False).store_path
+    if not path.is_file():
+        raise Failure([f"{path}: no such file; has the daemon ever run? Set store.path if it is elsewhere"], FAILED)
+    program = shutil.which("sqlite3")
+    if program is None:
+        raise Failure(["sqlite3: no such program; install the package sqlite3, or open the file otherwise"], FAILED)
+    sys.stdout.flush()
+    os.execv(program, [program, "-readonly", str(path)])  # noqa: S606  the user's own shell, without another between
+
+
+@contextlib.contextmanager
+def _store_errors() -> Iterator[None]:
+    """What is wrong with the file or the configuration, as lines and an exit code."""
+    try:
+        yield
+    except ConfigError as error:
+        raise Failure(error.problems, BAD_CONFIG) from error
+    except StoreUnusable as error:
+        raise Failure([str(error)], BAD_CONFIG) from error
+    except StoreUnavailable as error:
+        raise Failure([str(error)], UNAVAILABLE) from error

@@ -1,0 +1,150 @@
+"""Is the file sound, and is every task what its history says? For ``db check``.
+
+Owns reading histories with their readings. Must not write or mend anything: each page of tasks is one short read of
+its own, so that a daemon at work is not held up.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from tracker.domain.observation import Reading, Source, Submission, Trouble
+from tracker.domain.replay import Heard, differences, rederive
+from tracker.domain.task import ExternalId, Output, Reason, Stage, Status, UpstreamError
+from tracker.errors import StoreUnavailable
+from tracker.store.sqlite.rows import TASK_COLUMNS, moment_of, task_from
+from tracker.store.sqlite.schema import check_readable, reader_uri
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tracker.domain.task import Task
+
+PAGE = 500
+"""Tasks read at a time."""
+MAX_DAMAGE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A task that is not what its history makes it.
+
+    Attributes:
+        field: in what.
+        kept: the value in its row.
+        derived: the value that follows from its events.
+    """
+
+    task_id: str
+    field: str
+    kept: str
+    derived: str
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What a check found.
+
+    Attributes:
+        damage: lines of SQLite's own integrity check, none for a sound file.
+        dangling: rows that point at something that is not there, one line each.
+        tasks: how many there are.
+        judged: how many of them have a whole history, which was judged again.
+        differences: in what they differ from it.
+    """
+
+    damage: tuple[str, ...]
+    dangling: tuple[str, ...]
+    tasks: int
+    judged: int
+    differences: tuple[Difference, ...]
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing was found."""
+        return not (self.damage or self.dangling or self.differences)
+
+
+def audit(path: Path) -> Audit:
+    """Check a database, whether or not a daemon is writing to it.
+
+    Raises:
+        StoreUnusable: missing, foreign, newer, or never set up.
+        StoreUnavailable: it cannot be read to its end.
+    """
+    check_readable(path)
+    tasks = judged = 0
+    found: list[Difference] = []
+    try:
+        with closing(sqlite3.connect(reader_uri(path), uri=True, isolation_level=None)) as db:
+            damage = [line for (line,) in db.execute(f"PRAGMA integrity_check({MAX_DAMAGE})") if line != "ok"]
+            dangling = [
+                f"{table} row {row} points at a row of {parent} that is not there"
+                for table, row, parent, _ in db.execute("PRAGMA foreign_key_check")
+            ]
+            for kept, history in _histories(db):
+                tasks += 1
+                derived = rederive(kept, history)
+                if derived is not None:
+                    judged += 1
+                    found += [Difference(kept.id, *difference) for difference in differences(kept, derived)]
+    except sqlite3.Error as error:
+        raise StoreUnavailable(f"{path}: cannot be read to its end ({error})") from error
+    return Audit(tuple(damage), tuple(dangling), tasks, judged, tuple(found))
+
+
+def _histories(db: sqlite3.Connection) -> Iterator[tuple[Task, list[Heard]]]:
+    cursor = ""
+    while True:
+        db.execute("BEGIN")  # a task and its events as of one moment
+        try:
+            rows = db.execute(
+                f"SELECT {TASK_COLUMNS} FROM tasks WHERE id > ? ORDER BY id LIMIT ?", (cursor, PAGE)
+            ).fetchall()
+            events = db.execute(
+                """
+                SELECT task_id, at, source, dedupe_key, from_status, reading FROM events
+                WHERE task_id > ? AND task_id <= ? ORDER BY seq
+                """,
+                (cursor, rows[-1][0] if rows else cursor),
+            ).fetchall()
+        finally:
+            db.execute("COMMIT")
+        if not rows:
+            return
+        history: dict[str, list[Heard]] = {row[0]: [] for row in rows}
+        for task_id, at, source, key, from_status, reading in events:
+            heard = Heard(moment_of(at), Source(source), key, Status(from_status), reading_from(reading))
+            history[task_id].append(heard)
+        for row in rows:
+            yield task_from(row), history[row[0]]
+        cursor = rows[-1][0]
+
+
+_DECODED: dict[str, Callable[[Any], Any]] = {
+    "status": Status,
+    "external_id": ExternalId,
+    "stage": Stage,
+    "outputs": lambda outputs: tuple(Output(**fields) for fields in outputs),
+    "error": lambda fields: UpstreamError(**fields),
+    "reason": Reason,
+    "trouble": Trouble,
+    "submission": Submission,
+}
+
+
+def reading_from(text: str) -> Reading:
+    """A reading from the JSON text kept with its event; the way back from `rows.reading_text`."""
+    fields = orjson.loads(text)
+    return Reading(**{name: _DECODED.get(name, _as_it_is)(value) for name, value in fields.items()})
+
+
+def _as_it_is(value: Any) -> Any:  # noqa: ANN401  whatever JSON holds
+    return value
