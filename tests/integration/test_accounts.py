@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from tests.contract.route_requests import REQUESTS, Song
+from tests.contract.route_requests import REQUESTS, Json, Song
 from tests.daemon_kit import NEVER_POLLS, Setting, account, running_daemon
 from tracker.providers.registry import Registry
 from tracker.sandbox import DEFAULT_KEY, Sandbox
@@ -24,19 +24,24 @@ NAMES = ("red", "blue")
 
 @dataclass
 class Ear:
-    """An upstream that only listens: it never says what became of a request.
+    """An upstream that only listens: it never says what became of a request, unless it was told what to answer.
 
     Attributes:
         heard: method and path -> headers, of each request but those for lists of models.
+        answers: path with or without a place for the id -> HTTP status and JSON.
     """
 
     url: str = ""
+    answers: dict[str, tuple[int, Json]] = field(default_factory=dict)
     heard: dict[str, Mapping[str, str]] = field(default_factory=dict)
 
     async def hear(self, request: web.Request) -> web.Response:
         """Answer as a proxy in trouble does."""
         if not request.path.endswith("/v1/models"):
             self.heard[f"{request.method} {request.path}"] = request.headers.copy()
+        for path, (status, body) in self.answers.items():
+            if request.path.startswith(path.partition("{")[0]):
+                return web.json_response(body, status=status)
         return web.Response(status=502, text="<html>bad gateway</html>")
 
 
