@@ -15,6 +15,10 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from tracker import __version__
+from tracker.archive.archiver import Archiver
+from tracker.archive.download import Bounds
+from tracker.archive.partial import DIRECTORY as PARTIAL_DIRECTORY
+from tracker.archive.shelf import make_shelf
 from tracker.catalogue import Catalogue
 from tracker.clock import Clock, SystemClock
 from tracker.domain.tokens import CallbackTokens
@@ -27,6 +31,7 @@ from tracker.logs import Redactor, Sink, configure_logging, get_logger
 from tracker.poller import Poller
 from tracker.provider_files import read_registry
 from tracker.reconciler import Reconciler
+from tracker.retention import Retention
 from tracker.server.app import make_app
 from tracker.server.services import Health, Services
 from tracker.service.listening import base_url, check_exposure, open_sites
@@ -93,10 +98,11 @@ class Tracker:
             policy_of=config.poll_policy,
             interval_of={route.name: route.poll_interval_s for route in self.registry.routes()},
         )
+        self._shelf = make_shelf(config.archive_path, config.archive.url)
         self.dispatcher = Dispatcher(
             self.store,
             hook_specs(config),
-            make_runners(Tools(environ=environ, clock=self._clock)),
+            make_runners(Tools(environ=environ, clock=self._clock, locate=self._shelf.locate)),
             self._clock,
             hooks_dir=config.hooks_path,
         )
@@ -107,10 +113,14 @@ class Tracker:
             accounts=self._live.accounts.keys(),
             configured=self._live.named_models,
         )
+        self.retention = Retention(
+            self.store, self._clock, lambda: self._live.config.retention, self._shelf.remove
+        )
         self._runner: web.AppRunner | None = None
         self._callback_secret = b""
         self.submitter: Submitter
         self.poller: Poller
+        self.archiver: Archiver
         self.vitals: Vitals
 
     async def start(self) -> None:
@@ -158,6 +168,17 @@ class Tracker:
             tick_s=config.poll.tick_s,
             park_s=config.callbacks.park_s,
         )
+        self.archiver = Archiver(
+            self.store,
+            self._clock,
+            self._live.accounts,
+            self.poller,
+            shelf=self._shelf,
+            spool=config.archive_path / PARTIAL_DIRECTORY,
+            enabled=config.archive.enabled,
+            bounds=Bounds(config.archive.max_bytes),
+            allow_private=config.archive.allow_private_addresses,
+        )
         self.vitals = Vitals(self.store, self.poller, self.dispatcher, self._clock)
         self.store.subscribe(self._wake_dispatcher)
         runner = web.AppRunner(
@@ -171,7 +192,9 @@ class Tracker:
         self._runner = runner  # from here on there is something to stop
         self.poller.start()
         self.dispatcher.start()
+        self.archiver.start()
         self.catalogue.start()
+        self.retention.start()
         await open_sites(runner, config.listen, self._sockets)
         _warn_about(config)
         log.info("tracker.started", version=__version__, listen=self.url, store=str(config.store_path))
@@ -183,9 +206,12 @@ class Tracker:
             for site in list(self._runner.sites):
                 await site.stop()
             self.poller.halt()
+            self.retention.halt()
             await asyncio.gather(self.submitter.drain(DRAIN_SENDS_S), asyncio.sleep(LINGER_S))
             await self._runner.cleanup()
             await self.catalogue.stop()
+            await self.retention.stop()
+            await self.archiver.stop()
             await self.poller.stop(DRAIN_POLLS_S)
             await self.dispatcher.stop(DRAIN_HOOKS_S)
         await self._client.close()
@@ -248,7 +274,10 @@ class Tracker:
             reconciler=self.reconciler,
             submitter=self.submitter,
             poller=self.poller,
+            archive=self.archiver,
             catalogue=self.catalogue,
+            retention=self.retention,
+            hooks=self.dispatcher,
             accounts=self._live.accounts.keys(),
             registry=self.registry,
             tokens=tokens,

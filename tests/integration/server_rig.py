@@ -16,6 +16,7 @@ from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from tracker.clock import ManualClock
+from tracker.config.sections import Retention as Days
 from tracker.domain.backoff import PollPolicy
 from tracker.domain.ids import RANDOM_BYTES, make_task_id
 from tracker.domain.observation import Observation, Reading, Source
@@ -23,9 +24,14 @@ from tracker.domain.records import Json
 from tracker.domain.task import ExternalId, Output, Status, SubmitState, Task, TaskId
 from tracker.domain.tokens import CallbackTokens
 from tracker.errors import FieldProblem, RequestInvalid, StoreUnavailable
+from tracker.hooks.base import HookSpec
+from tracker.hooks.describe import describe_hooks
+from tracker.hooks.health import HookHealth, HookState
+from tracker.hooks.script import ScriptAction
 from tracker.logs import Redactor
 from tracker.providers.registry import Registry
 from tracker.reconciler import Reconciler
+from tracker.retention import Retention
 from tracker.server.app import make_app
 from tracker.server.services import Health, Services
 from tracker.store.protocol import Applied, Created, Judge, NewTask
@@ -130,6 +136,22 @@ class StandInPoller:
         return [f"a note on {task.id}"]
 
 
+class StandInHooks:
+    """One healthy hook; counts how often it was woken."""
+
+    def __init__(self) -> None:
+        self.woken = 0
+
+    def describe(self) -> list[dict[str, Json]]:
+        """The hook."""
+        spec = HookSpec("publish", ("task.finished",), ScriptAction.of(["/bin/true"]))
+        return describe_hooks([spec], lambda _: (HookHealth(HookState.HEALTHY), 0))
+
+    def wake(self) -> None:
+        """Count."""
+        self.woken += 1
+
+
 @dataclass
 class Rig:
     """The surface under test and what stands behind it."""
@@ -207,6 +229,8 @@ async def running(path: Path, *, api_token: str | None = None, **overrides: Json
         submitter=submitter,
         poller=poller,
         catalogue=StandInCatalogue(),
+        retention=Retention(store, clock, Days),
+        hooks=StandInHooks(),
         accounts=("default",),
         registry=Registry(),
         tokens=CallbackTokens(b"0123456789abcdef"),

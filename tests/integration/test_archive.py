@@ -35,9 +35,9 @@ from tracker.store.protocol import Announcement
 VIDEO = Output("video", mime="video/mp4", title="Summer Breeze")
 
 
-def video(url: str, **fields: object) -> Output:
+def video(url: str, *, authenticated: bool = False) -> Output:
     """A film at an address."""
-    return replace(VIDEO, url=url, **fields)
+    return replace(VIDEO, url=url, authenticated=authenticated)
 
 
 PATIENT = 5

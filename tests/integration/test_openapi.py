@@ -101,14 +101,26 @@ async def test_the_answers_are_what_the_description_says(rig: Rig) -> None:
         ("list_deliveries", f"/v1/tasks/{task_id}/deliveries", None),
         ("explain_task", f"/v1/tasks/{task_id}/why", None),
         ("explain_task", f"/v1/tasks/{pending}/why", None),
+        ("get_output", f"/v1/tasks/{task_id}/outputs/0", None),
+        ("get_output", f"/v1/tasks/{task_id}/outputs/7", None),
+        ("list_archive", f"/v1/tasks/{task_id}/archive", None),
+        ("redrive_archive", f"/v1/tasks/{task_id}/archive", None),
         ("poll_task", f"/v1/tasks/{task_id}/poll", None),
         ("cancel_task", f"/v1/tasks/{task_id}/cancel", None),
         ("retry_delivery", "/v1/deliveries/nope/retry", None),
+        ("list_hooks", "/v1/hooks", None),
+        ("list_all_deliveries", "/v1/deliveries?status=dead&since=2026-11-20", None),
+        ("list_all_deliveries", "/v1/deliveries?status=lost", None),
+        ("retry_deliveries", "/v1/deliveries/retry?hook=publish&status=dead&since=2026-11-20", None),
+        ("retry_deliveries", "/v1/deliveries/retry", None),
         ("get_stats", "/v1/stats", None),
         ("list_routes", "/v1/routes", None),
         ("list_models", "/v1/models", None),
         ("list_models", "/v1/models?account=nobody", None),
         ("sync_models", "/v1/models/sync", None),
+        ("prune", "/v1/prune", {"dry_run": True}),
+        ("prune", "/v1/prune", {"dry_run": "yes"}),
+        ("prune", "/v1/prune", []),
         ("receive_callback", rig.address(pending), body),
         ("receive_callback", "/callbacks/suno/nope", body),
         ("receive_hint", "/callbacks/suno", body),
@@ -119,12 +131,14 @@ async def test_the_answers_are_what_the_description_says(rig: Rig) -> None:
     by_name = {operation.name: operation for operation in OPERATIONS}
     for name, path, sent in calls:
         operation = by_name[name]
-        async with rig.client.request(operation.method, path, json=sent) as response:
+        async with rig.client.request(operation.method, path, json=sent, allow_redirects=False) as response:
             _check(operation, HTTPStatus(response.status), await response.json(content_type=None))
     assert {name for name, _, _ in calls} == set(by_name), "every operation is called"
 
 
 def _check(operation: Operation, status: HTTPStatus, answer: Json) -> None:
+    if status in operation.plain:
+        return
     model = operation.answers.get(status)
     if model is None:
         assert status in operation.problems, f"{operation.name} answered {status}, which is not described"

@@ -142,6 +142,7 @@ def write_config(directory: Path, cases: list[Case]) -> Path:
         '[server]\nlisten = "127.0.0.1:0"',
         f'[store]\npath = "{directory / "tracker.db"}"',
         f"[poll]\ntick_s = 0.05\nmin_interval_s = {INTERVAL_S}\nmax_interval_s = {INTERVAL_S}",
+        '[archive]\nenabled = false',
         '[log]\nlevel = "error"',
     ]
     for n, case in enumerate(cases):

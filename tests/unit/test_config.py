@@ -80,10 +80,11 @@ def test_the_commented_examples_hold_when_they_are_uncommented(tmp_path: Path) -
     text = re.sub(r"(?m)^# (?=\[|[a-z_]+ = )", "", text)
     text = re.sub(r"(?m)^(api_token_file|api_key_file|secret_file|api_key_env|secret_env) = .*$", r"", text)
     text = text.replace("[accounts.default]", '[accounts.default]\napi_key_env = "FAKE"')
+    text = text.replace('url = "https://example.com/hook"', 'url = "https://example.com/hook"\nsecret_env = "FAKE"')
     config = load(tmp_path, text)
-    assert config.hooks[0].name == "publish"
+    assert [hook.name for hook in config.hooks] == ["publish", "endpoint", "plug-in", "tell-me"]
     assert config.models.environments["staging"]["video"].fallback == ("wan2.5-i2v-preview",)
-    assert "archive.enabled" in config.not_acted_on()
+    assert config.archive.url == "s3://bucket/prefix"
 
 
 # -- where it is looked for ----------------------------------------------------------------------------------
@@ -230,7 +231,7 @@ HOOK = '[[hooks]]\nname = "a"\non = ["task.finished"]\nrun = ["x"]\n'
         ),
         (
             HOOK.replace('run = ["x"]', "url = 'https://x'"),
-            "tracker.toml: hooks[a].url: this release runs scripts only",
+            "tracker.toml: hooks[a].secret_env: requests are signed, which needs a secret; set secret_env or",
         ),
         (HOOK.replace('run = ["x"]', ""), "tracker.toml: hooks[a].run: says not what to run; add run = "),
         (HOOK.replace('name = "a"', ""), "tracker.toml: hooks[1].name: is missing; add it"),
@@ -391,15 +392,28 @@ def test_hooks_take_one_name_or_several(tmp_path: Path) -> None:
 
 
 def test_what_is_not_acted_on_yet_is_listed(tmp_path: Path) -> None:
-    """Sections of a later release are valid, and start-up can warn of them."""
-    text = '[archive]\nenabled = true\n[models]\nvideo = "m"\n[poll.suno]\ntick_s = 2\n' + HOOK.replace(
-        "finished", "archived"
-    )
-    assert load(tmp_path, text).not_acted_on() == [
-        "archive.enabled",
-        "poll.suno.tick_s",
-        "hooks[a].on: task.archived",
-    ]
+    """Keys of a later release are valid, and start-up can warn of them."""
+    assert load(tmp_path, "[archive]\nenabled = true\n[poll.suno]\ntick_s = 2").not_acted_on() == ["poll.suno.tick_s"]
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("s3://bucket/prefix", False),
+        ("gs://bucket", False),
+        ("https://bucket.example", True),
+        ("s3://key:secret@bucket", True),
+        ("s3://bucket?key=1", True),
+        ("s3://", True),
+    ],
+)
+def test_an_archive_elsewhere_is_a_bucket(tmp_path: Path, text: str, wrong: bool) -> None:
+    """Object stores are told by their scheme; credentials stand elsewhere."""
+    if wrong:
+        with pytest.raises(ConfigError, match="archive.url"):
+            load(tmp_path, f'[archive]\nurl = "{text}"')
+    else:
+        assert load(tmp_path, f'[archive]\nurl = "{text}/"').archive.url == text
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from tracker.config.listen import parse_listen
 
 _TEN_YEARS_S = 10 * 365 * 86400
+STORE_SCHEMES = ("s3", "gs", "az")
+"""Object stores that the archive can keep outputs in."""
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
@@ -75,9 +77,27 @@ def _http_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _hook_url(text: str) -> str:
+    """A query is part of an endpoint's address."""
+    _http_url(text.partition("?")[0])
+    if "#" in text:
+        raise ValueError("carries a fragment; leave out everything from #")
+    return text
+
+
 def _verbatim_url(text: str) -> str:
     _http_url(text)
     return text
+
+
+def _store_url(text: str) -> str:
+    scheme, colon, rest = text.partition("://")
+    if scheme not in STORE_SCHEMES or not colon or not rest.strip("/"):
+        known = ", ".join(f"{known}://" for known in STORE_SCHEMES)
+        raise ValueError(f"is no object store; write for example s3://bucket/prefix (known: {known})")
+    if "@" in rest.partition("/")[0] or "?" in rest or "#" in rest:
+        raise ValueError("carries credentials, a query or a fragment; credentials come from the environment")
+    return text.rstrip("/")
 
 
 def _env_name(name: str) -> str:
@@ -114,8 +134,12 @@ Days = Annotated[int, _number, Field(ge=0, le=36500)]
 """Whole days; 0 keeps for ever."""
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 """Without a slash at its end: paths are appended."""
+HookUrl = Annotated[str, AfterValidator(_hook_url)]
+"""An endpoint, used exactly as written; may carry a query."""
 VerbatimUrl = Annotated[str, AfterValidator(_verbatim_url)]
 """Used exactly as written."""
+StoreUrl = Annotated[str, AfterValidator(_store_url)]
+"""A bucket, and a prefix in it; without a slash at its end."""
 EnvName = Annotated[str, AfterValidator(_env_name)]
 Name = Annotated[str, AfterValidator(_name)]
 ListenAddress = Annotated[str, AfterValidator(_listen)]

@@ -22,6 +22,7 @@ from tracker.config.fields import (
     Rate,
     ResolvedPath,
     Section,
+    StoreUrl,
     VerbatimUrl,
     surroundings,
 )
@@ -157,10 +158,11 @@ class Callbacks(Section):
 
 
 class Archive(Section):
-    """``[archive]``: keeping copies of outputs."""
+    """``[archive]``: keeping copies of outputs, in a directory or in an object store."""
 
     enabled: bool = True
     dir: ResolvedPath | None = None
+    url: StoreUrl | None = None
     max_bytes: Count = 2147483648
     allow_private_addresses: bool = False
 

@@ -20,7 +20,7 @@ from tracker.config.credentials import (
     find_secret,
 )
 from tracker.config.fields import HttpUrl, Name, ResolvedPath, Section
-from tracker.config.hooks import NOT_YET_ANNOUNCED, HookSpec
+from tracker.config.hooks import HookSpec
 from tracker.config.listen import Listen, parse_listen
 from tracker.config.sections import (
     DEFAULT_KEY_ENV,
@@ -39,9 +39,6 @@ from tracker.config.sections import (
 from tracker.domain.backoff import PollPolicy
 from tracker.domain.models import ModelTarget
 from tracker.errors import ConfigError
-
-_LATER = ("archive", "retention")
-"""Top-level keys that are checked now and acted on by a later release."""
 
 
 class Config(Section):
@@ -134,6 +131,11 @@ class Config(Section):
             return self.providers_dir
         return None if self._file is None else self._file.absolute().parent / "providers.d"
 
+    @property
+    def archive_path(self) -> Path:
+        """Where copies of outputs are kept: ``archive.dir``, else ``outputs`` beside the store."""
+        return self.archive.dir or self.store_path.parent / "outputs"
+
     # -- answers -------------------------------------------------------------------------------------------
 
     @property
@@ -158,15 +160,7 @@ class Config(Section):
 
     def not_acted_on(self) -> list[str]:
         """Paths of keys that were set and that only a later release acts on; for a warning at start-up."""
-        found: list[str] = []
-        for key in _LATER:
-            if key in self.model_fields_set:
-                value = getattr(self, key)
-                found += [f"{key}.{part}" for part in _set_keys(value)] if isinstance(value, Section) else [key]
-        found += [f"poll.{name}.tick_s" for name, table in self.poll.providers.items() if table.tick_s is not None]
-        for hook in self.hooks:
-            found += [f"hooks[{hook.name}].on: {event}" for event in hook.on if event in NOT_YET_ANNOUNCED]
-        return found
+        return [f"poll.{name}.tick_s" for name, table in self.poll.providers.items() if table.tick_s is not None]
 
     # -- secrets -------------------------------------------------------------------------------------------
 
@@ -231,7 +225,9 @@ class Config(Section):
             *(self.provider_secret(name) for name in self.callbacks.providers),
             *(self.hook_secret(hook) for hook in self.hooks),
         ]
-        return [secret for secret in found if secret]
+        notified = [hook.notify for hook in self.hooks]  # such an address may hold a token
+        parts = [part for hook in self.hooks for part in (self.hook_secret(hook) or "").split()]
+        return [secret for secret in [*found, *notified, *parts] if secret]
 
     def missing_secrets(self) -> list[str]:
         """One line for each secret that is named and not there; for warnings and `doctor`."""
@@ -273,6 +269,7 @@ def check_secrets(config: Config) -> list[str]:
     lookups: list[Any] = [config.api_token, config._given_callback_secret]  # noqa: SLF001 - one room
     lookups += [lambda name=name: config.account_key(name) for name in config.accounts]
     lookups += [lambda name=name: config.provider_secret(name) for name in config.callbacks.providers]
+    lookups += [lambda hook=hook: config.hook_secret(hook) for hook in config.hooks]
     for look_up in lookups:
         try:
             look_up()

@@ -54,14 +54,14 @@ async def _play(directory: Path, *, once: bool) -> int:
         screen = Screen(STORIES)
         screen.console.print(
             f"The sandbox gateway plays the upstream at {stage.sandbox.base_url}; the daemon listens on {stage.url}.\n"
-            f"Its files are in {directory}: tracker.toml, tracker.db, hooks.d/ and hooks.log.\n",
+            f"Its files are in {directory}: tracker.toml, tracker.db, outputs/, hooks.d/ and hooks.log.\n",
             soft_wrap=True,
         )
         with screen:
             ids = await _submit_all(client)
             tasks = await _watch(client, stage, screen, ids, asked_to_stop)
         problems = await _check(client, stage, tasks)
-        _report(screen, stage, problems)
+        _report(screen, stage, tasks, problems)
         if not once and not asked_to_stop.is_set():
             screen.console.print(_look_around(stage, tasks), soft_wrap=True)
             await asked_to_stop.wait()
@@ -91,11 +91,16 @@ async def _watch(
                 tasks = {name: await _get(client, f"/v1/tasks/{task_id}") for name, task_id in ids.items()}
                 runs = stage.hook_runs()
                 screen.show(tasks, runs)
-                if all(task["finished_at"] and runs[task["id"]] for task in tasks.values()):
+                if all(task["finished_at"] and runs[task["id"]] and _is_safe(task) for task in tasks.values()):
                     break
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(asked_to_stop.wait(), LOOK_S)
     return tasks
+
+
+def _is_safe(task: Json) -> bool:
+    """Whether every file that a task made is archived."""
+    return all(output["archived"] for output in task["outputs"])
 
 
 async def _check(client: aiohttp.ClientSession, stage: Stage, tasks: Mapping[str, Json]) -> list[str]:
@@ -112,9 +117,10 @@ async def _check(client: aiohttp.ClientSession, stage: Stage, tasks: Mapping[str
             "status": (task["status"], story.status),
             "reason": (task["reason"], story.reason),
             "hook runs": (runs[task["id"]], 1),
+            "files archived": (sum(output["archived"] for output in task["outputs"]), len(task["outputs"])),
             "creates at the gateway": (creates.get(_prompt_of(story), 0), story.creates),
         }
-        ends = [event["source"] for event in events if event["outcome"] == "applied" and event["to"] == task["status"]]
+        ends = [event["source"] for event in events if event["from"] != event["to"] == task["status"]]
         if story.told_by is not None:
             found["told by"] = (ends[-1] if ends else None, story.told_by)
         repeated = sum(event["outcome"] == "duplicate" for event in events)
@@ -142,7 +148,7 @@ async def _get(client: aiohttp.ClientSession, path: str) -> Json:
         return await answer.json()
 
 
-def _report(screen: Screen, stage: Stage, problems: list[str]) -> None:
+def _report(screen: Screen, stage: Stage, tasks: Mapping[str, Json], problems: list[str]) -> None:
     screen.console.print()
     for problem in problems:
         screen.console.print(problem, soft_wrap=True)
@@ -153,6 +159,11 @@ def _report(screen: Screen, stage: Stage, problems: list[str]) -> None:
             "again), each hook run once.",
             soft_wrap=True,
         )
+    screen.console.print(f"Their files are safe in {stage.directory}/outputs:", soft_wrap=True)
+    for name, task in tasks.items():
+        for output in task["outputs"]:
+            if output["archived"]:
+                screen.console.print(f"  {name:13} {output['path']} ({output['bytes']} bytes)", soft_wrap=True)
 
 
 def _look_around(stage: Stage, tasks: Mapping[str, Json]) -> str:

@@ -41,6 +41,10 @@ first_delay_s = 2.0
 min_interval_s = 1.0
 max_interval_s = 2.0
 
+[archive]                   # the sandbox serves its files from this machine
+dir = "{directory}/outputs"
+allow_private_addresses = true
+
 [log]
 level = "error"
 """

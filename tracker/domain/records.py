@@ -16,7 +16,7 @@ from tracker.domain.messages import user_message
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tracker.domain.archives import ArchivedFile
+    from tracker.domain.archives import ArchivedFile, ArchiveRecord
     from tracker.domain.task import Output, Task, TaskId, UpstreamError
 
 Json = Any
@@ -144,9 +144,7 @@ def task_json(record: TaskRecord) -> dict[str, Json]:
         "error": error_json(task.error),
         "retryable": task.retryable,
         "user_message": user_message(task),
-        "outputs": [
-            output_json(n, output, file_of(output, record.files)) for n, output in enumerate(task.outputs)
-        ],
+        "outputs": [output_json(n, output, file_of(output, record.files)) for n, output in enumerate(task.outputs)],
         "request": record.request,
         "result": record.result,
         "labels": dict(record.labels),
@@ -193,4 +191,20 @@ def delivery_json(delivery: DeliveryRecord) -> dict[str, Json]:
         "output": delivery.output,
         "created_at": iso(delivery.created_at),
         "finished_at": iso(delivery.finished_at),
+    }
+
+
+def archive_json(record: ArchiveRecord) -> dict[str, Json]:
+    """The public form of an output on its way into the archive."""
+    file = record.file
+    return {
+        "n": record.n,
+        "state": record.state.value,
+        "attempts": record.attempts,
+        "next_attempt_at": iso(record.next_attempt_at),
+        "expires_at": iso(record.expires_at),
+        "error": record.error,
+        "path": None if file is None else file.path,
+        "bytes": None if file is None else file.bytes,
+        "sha256": None if file is None else file.sha256,
     }

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from tracker.domain.archives import ArchiveState
 from tracker.domain.observation import Source
 from tracker.domain.records import DeliveryStatus, Json
 from tracker.domain.task import Reason, Stage, Status
@@ -50,6 +51,12 @@ class RegisterBody(Body):
     external_id: Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=PLAIN)]
     labels: Labels = Field(default_factory=dict)
     account: Name | None = None
+
+
+class PruneBody(Body):
+    """Drops what retention no longer keeps."""
+
+    dry_run: bool = Field(default=False, description="Only count.")
 
 
 class Answer(BaseModel):
@@ -202,6 +209,20 @@ class ModelCatalogue(Answer):
     problems: list[str]
 
 
+class PrunedView(Answer):
+    """What was dropped, or would be; the rows of tasks stay."""
+
+    dry_run: bool
+    tasks: int = Field(description="Whose history or bodies it was.")
+    events: int
+    deliveries: int
+    payloads: int = Field(description="Upstream bodies of events that stay.")
+    requests: int
+    files: int
+    file_bytes: int
+    freed_bytes: int = Field(description="What the database file gave back.")
+
+
 class OpenAnswer(BaseModel):
     """An answer that may gain members."""
 
@@ -243,6 +264,26 @@ class WhyView(Answer):
     next: list[NextView]
     ends_by: str | None
     notes: list[str]
+
+
+class ArchiveView(Answer):
+    """An output on its way into the archive."""
+
+    n: int
+    state: ArchiveState
+    attempts: int
+    next_attempt_at: str | None
+    expires_at: str | None
+    error: str | None
+    path: str | None
+    bytes: int | None
+    sha256: str | None
+
+
+class ArchiveList(Answer):
+    """The files of a task, in the order of its outputs."""
+
+    items: list[ArchiveView]
 
 
 class StatsView(OpenAnswer):
@@ -307,6 +348,20 @@ def parse_new_task(value: Json) -> SubmitBody | RegisterBody:
         return form.model_validate(value)
     except ValidationError as error:
         raise bad_input(_field_problems(error, form)) from None
+
+
+def parse_prune(value: Json) -> PruneBody:
+    """The body of ``POST /v1/prune``.
+
+    Raises:
+        Problem: 422 with every wrong field.
+    """
+    if not isinstance(value, dict):
+        raise bad_input([FieldProblem(("body",), "is a JSON object")])
+    try:
+        return PruneBody.model_validate(value)
+    except ValidationError as error:
+        raise bad_input(_field_problems(error, PruneBody)) from None
 
 
 def _field_problems(error: ValidationError, form: type[Body]) -> list[FieldProblem]:

@@ -83,13 +83,17 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
 
 
 def _responses(operation: Operation) -> dict[str, Any]:
-    responses = {
+    responses: dict[str, Any] = {
         str(status.value): {
             "description": status.phrase,
             "content": {"application/json": {"schema": _ref(model)}},
         }
         for status, model in operation.answers.items()
     }
+    for status, media_type in operation.plain.items():
+        responses[str(status.value)] = {"description": status.phrase}
+        if media_type:
+            responses[str(status.value)]["content"] = {media_type: {}}
     problems = {*operation.problems, HTTPStatus.INTERNAL_SERVER_ERROR}
     if not operation.is_open:
         problems |= {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 from pydantic import BaseModel
 
+from tracker.domain.records import DeliveryStatus
 from tracker.domain.task import Reason, Status
-from tracker.server import catalogue, models, submitting, system, tasks
+from tracker.server import catalogue, hook_models, hooks, models, outputs, submitting, system, tasks, upkeep
 from tracker.server.queries import DEFAULT_LIMIT, LABEL_PREFIX, MAX_LIMIT, MAX_WAIT_S
 
 if TYPE_CHECKING:
     from tracker.server.services import Services
 
-Handler = Callable[["Services", web.Request], Awaitable[web.Response]]
+Handler = Callable[["Services", web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class Operation:
         problems: statuses that are answered with problem details, besides those of every call.
         bodies: the forms of the request body.
         is_open: it wants no token.
+        plain: statuses that are answered with something other than JSON -> its media type, "" for no body.
     """
 
     method: str
@@ -61,6 +63,7 @@ class Operation:
     bodies: tuple[type[BaseModel], ...] = ()
     any_body: bool = False
     is_open: bool = False
+    plain: Mapping[HTTPStatus, str] = field(default_factory=dict)
     tag: str = field(default="tasks")
 
 
@@ -71,6 +74,7 @@ _MALFORMED = HTTPStatus.BAD_REQUEST
 _UNAUTHORIZED = HTTPStatus.UNAUTHORIZED
 _MISSING = HTTPStatus.NOT_FOUND
 _CONFLICT = HTTPStatus.CONFLICT
+_GONE = HTTPStatus.GONE
 _TOO_LARGE = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 _WRONG = HTTPStatus.UNPROCESSABLE_ENTITY
 _TOO_MANY = HTTPStatus.TOO_MANY_REQUESTS
@@ -79,6 +83,14 @@ _UNAVAILABLE = HTTPStatus.SERVICE_UNAVAILABLE
 _TEXT: Final = {"type": "string", "minLength": 1}
 _ACCOUNT: Final = Parameter("account", {"type": "string", "minLength": 1}, "An account; needed when there are several.")
 _MOMENT: Final = {"type": "string", "format": "date-time"}
+_LIMIT: Final = Parameter(
+    "limit", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}, "Page size."
+)
+_SINCE: Final = Parameter("since", _MOMENT, "Created at or after.")
+_HOOK: Final = Parameter("hook", _TEXT, "Name of a hook.")
+_DELIVERY_STATUS: Final = Parameter(
+    "status", {"type": "string", "enum": [status.value for status in DeliveryStatus]}, "Where the delivery stands."
+)
 _FILTERS: Final = (
     Parameter("status", {"type": "string", "enum": [status.value for status in Status]}, "Where it stands."),
     Parameter("provider", _TEXT, "Family of routes."),
@@ -91,9 +103,9 @@ _FILTERS: Final = (
         f"Each label as a parameter of its own: {LABEL_PREFIX}NAME=VALUE.",
     ),
     Parameter("q", _TEXT, "Text looked for in ids, model, error and request."),
-    Parameter("since", _MOMENT, "Created at or after."),
+    _SINCE,
     Parameter("until", _MOMENT, "Created before."),
-    Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}, "Page size."),
+    _LIMIT,
     Parameter("cursor", _TEXT, "next_cursor of the page before."),
 )
 _WAIT: Final = Parameter(
@@ -105,6 +117,9 @@ _SUBMIT_HEADERS: Final = (
     Parameter("Idempotency-Key", _TEXT, "The same key never makes a second upstream job.", "header"),
     Parameter("Prefer", _TEXT, "respond-async: 202 as soon as the intent is on disk.", "header"),
 )
+
+_RANGE: Final = Parameter("Range", _TEXT, "bytes=FIRST-LAST, one range.", "header")
+_IF_NONE_MATCH: Final = Parameter("If-None-Match", _TEXT, "304 when the file has this entity tag.", "header")
 
 OPERATIONS: Final[tuple[Operation, ...]] = (
     Operation(
@@ -167,6 +182,41 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         (_MISSING, _WRONG, _UNAVAILABLE),
     ),
     Operation(
+        "GET",
+        "/v1/tasks/{id}/outputs/{n}",
+        "get_output",
+        "The archived file, or the way to the upstream's while it is not archived",
+        outputs.get_output,
+        {},
+        (_MISSING, _CONFLICT, _GONE, _WRONG, _UNAVAILABLE),
+        (_RANGE, _IF_NONE_MATCH),
+        plain={
+            _OK: "application/octet-stream",
+            HTTPStatus.PARTIAL_CONTENT: "application/octet-stream",
+            HTTPStatus.FOUND: "",
+            HTTPStatus.NOT_MODIFIED: "",
+            HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE: "",
+        },
+    ),
+    Operation(
+        "GET",
+        "/v1/tasks/{id}/archive",
+        "list_archive",
+        "How far the archive has come with a task's files",
+        outputs.list_archive,
+        {_OK: models.ArchiveList},
+        (_MISSING, _WRONG, _UNAVAILABLE),
+    ),
+    Operation(
+        "POST",
+        "/v1/tasks/{id}/archive",
+        "redrive_archive",
+        "Archive now what is not safe: what was given up, what waits, what the archive has lost",
+        outputs.redrive_archive,
+        {_OK: models.ArchiveList},
+        (_MISSING, _WRONG, _UNAVAILABLE),
+    ),
+    Operation(
         "POST",
         "/v1/tasks/{id}/poll",
         "poll_task",
@@ -185,11 +235,47 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         (_MISSING, _CONFLICT, _WRONG, _UNAVAILABLE),
     ),
     Operation(
+        "GET",
+        "/v1/hooks",
+        "list_hooks",
+        "Every hook with its health and its deliveries by status",
+        hooks.list_hooks,
+        {_OK: hook_models.HookList},
+        (_WRONG, _UNAVAILABLE),
+        tag="hooks",
+    ),
+    Operation(
+        "GET",
+        "/v1/deliveries",
+        "list_all_deliveries",
+        "The hook runs of all tasks, newest first",
+        hooks.list_all_deliveries,
+        {_OK: hook_models.DeliveryPage},
+        (_WRONG, _UNAVAILABLE),
+        (_HOOK, _DELIVERY_STATUS, _SINCE, _LIMIT, Parameter("cursor", _TEXT, "next_cursor of the page before.")),
+        tag="hooks",
+    ),
+    Operation(
+        "POST",
+        "/v1/deliveries/retry",
+        "retry_deliveries",
+        "Run all failed and dead deliveries that match again; wants at least one filter",
+        hooks.retry_deliveries,
+        {_OK: hook_models.RetriedView},
+        (_WRONG, _UNAVAILABLE),
+        (
+            _HOOK,
+            Parameter("status", {"type": "string", "enum": list(hooks.RETRIED)}, "Only failed ones, or only dead."),
+            _SINCE,
+        ),
+        tag="hooks",
+    ),
+    Operation(
         "POST",
         "/v1/deliveries/{id}/retry",
         "retry_delivery",
         "Run a failed or dead delivery again",
-        tasks.retry_delivery,
+        hooks.retry_delivery,
         {_OK: models.DeliveryView},
         (_MISSING, _WRONG, _UNAVAILABLE),
         tag="hooks",
@@ -234,6 +320,17 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         {_OK: models.ModelCatalogue},
         (_WRONG, _UNAVAILABLE),
         parameters=(_ACCOUNT,),
+        tag="system",
+    ),
+    Operation(
+        "POST",
+        "/v1/prune",
+        "prune",
+        "Drop what retention no longer keeps, or count it",
+        upkeep.prune,
+        {_OK: models.PrunedView},
+        (_MALFORMED, _TOO_LARGE, _WRONG, _UNAVAILABLE),
+        bodies=(models.PruneBody,),
         tag="system",
     ),
     Operation(

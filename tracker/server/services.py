@@ -6,15 +6,17 @@ Owns the protocols that name those needs. Must not hold state or build anything:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from tracker.submitter import SubmitRequest, Submitted
 
 if TYPE_CHECKING:
     from tracker.clock import Clock
+    from tracker.domain.archives import ArchiveRecord
     from tracker.domain.backoff import PollPolicy
+    from tracker.domain.retention import Pruned
     from tracker.domain.task import Task, TaskId
     from tracker.domain.tokens import CallbackTokens
     from tracker.providers.base import Provider, Route
@@ -52,11 +54,47 @@ class Polls(Protocol):
         ...
 
 
+class Archives(Protocol):
+    """Keeps copies of outputs; see `tracker.archive.archiver.Archiver`."""
+
+    async def redrive(self, task_id: TaskId) -> list[ArchiveRecord]:
+        """Have all of a task's files archived that are not safe."""
+        ...
+
+    async def size_of(self, path: str) -> int | None:
+        """The size of an archived file, bytes; None when it is not there any more."""
+        ...
+
+    def read(self, path: str, start: int, stop: int) -> AsyncIterator[bytes]:
+        """The bytes of an archived file."""
+        ...
+
+
 class Syncs(Protocol):
     """Fetches lists of models; see `tracker.catalogue.Catalogue`."""
 
     async def sync(self, account: str) -> tuple[int, list[str]]:
         """Fetch an account's lists now: how many models there are, and what could not be fetched."""
+        ...
+
+
+class Prunes(Protocol):
+    """Drops what has had its time; see `tracker.retention.Retention`."""
+
+    async def run(self, *, dry_run: bool = False) -> Pruned:
+        """Prune once, or only count."""
+        ...
+
+
+class HookDesk(Protocol):
+    """The hooks; see `tracker.hooks.dispatcher.Dispatcher`."""
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Every hook with its health, as JSON."""
+        ...
+
+    def wake(self) -> None:
+        """Look for deliveries at once."""
         ...
 
 
@@ -106,6 +144,7 @@ class Services:
         stopping: set at shutdown: whoever waits for a task answers at once.
         max_callback_bytes: the largest callback body, decompressed.
         trust: ``confirm`` has every callback confirmed by a poll before it may end a task.
+        archive: copies of outputs; None: there are none.
         check_signature: checks a provider's signature over the raw body; None where none is configured.
     """
 
@@ -114,6 +153,8 @@ class Services:
     submitter: Submits
     poller: Polls
     catalogue: Syncs
+    retention: Prunes
+    hooks: HookDesk
     accounts: Collection[str]
     registry: RouteBook
     tokens: CallbackTokens
@@ -126,3 +167,4 @@ class Services:
     max_callback_bytes: int = 1048576
     trust: Literal["token", "confirm"] = "token"
     check_signature: SignatureCheck | None = None
+    archive: Archives | None = None

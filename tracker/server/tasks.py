@@ -1,6 +1,6 @@
 """What can be asked about a task, and done to one.
 
-Owns the answers below ``/v1/tasks/{id}``, the list, and ``/v1/deliveries``. Must not change a task but through
+Owns the answers below ``/v1/tasks/{id}``, and the list. Must not change a task but through
 the reconciler.
 """
 
@@ -90,6 +90,7 @@ async def explain_task(services: Services, request: web.Request) -> web.Response
             services.policy_of(record.task.provider),
             services.clock.now(),
             services.poller.notes(record.task),
+            await services.store.list_archives(task_id),
         )
     )
 
@@ -131,13 +132,6 @@ async def cancel_task(services: Services, request: web.Request) -> web.Response:
             + (f" ({applied.task.reason})." if applied.task.reason else "."),
         )
     return json_answer(task_json(await services.store.get_task(task_id)))
-
-
-async def retry_delivery(services: Services, request: web.Request) -> web.Response:
-    """Run a failed or dead delivery again."""
-    parse_query(request, {})
-    delivery = await services.store.retry_delivery(request.match_info["id"], services.clock.now())
-    return json_answer(delivery_json(delivery), HTTPStatus.OK)
 
 
 def _task_id(request: web.Request) -> TaskId:

@@ -9,7 +9,7 @@ whichever process made them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from tracker.domain.archives import ArchivedFile, ArchiveRecord, ArchiveState
     from tracker.domain.judge import Step
     from tracker.domain.models import Model, ModelList
     from tracker.domain.observation import Observation
     from tracker.domain.records import DeliveryRecord, DeliveryStatus, EventRecord, TaskRecord
-    from tracker.domain.task import ExternalId, SubmitState, Task, TaskId
+    from tracker.domain.retention import Cutoffs, PrunablePage, Pruned, StoredFile
+    from tracker.domain.task import ExternalId, Output, SubmitState, Task, TaskId
     from tracker.domain.transitions import Outcome
 
 Json = Any
@@ -163,6 +165,7 @@ class AttemptResult:
         next_attempt_at: when to try again, for pending.
         error: one line on what went wrong.
         output: the last 8 KiB of what the hook printed.
+        counts: whether it counts among the attempts; the number of one that does not is given out again.
     """
 
     status: DeliveryStatus
@@ -170,6 +173,90 @@ class AttemptResult:
     next_attempt_at: datetime | None = None
     error: str | None = None
     output: str | None = None
+    counts: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryFilter:
+    """Which deliveries are meant; None means any.
+
+    Attributes:
+        since: lower bound of ``created_at``, inclusive.
+        limit: 1 to 500; only for lists.
+        cursor: ``next_cursor`` of the page before; only for lists.
+    """
+
+    hook: str | None = None
+    status: str | None = None
+    since: datetime | None = None
+    limit: int = 50
+    cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryPage:
+    """One page of deliveries, newest first."""
+
+    items: Sequence[DeliveryRecord]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveWish:
+    """An output that is to be archived.
+
+    Attributes:
+        expires_at: when its URL is refused, as far as the URL or the contract shows.
+    """
+
+    expires_at: datetime | None = None
+
+
+ArchiveChoice = Callable[["Task", "Output"], ArchiveWish | None]
+"""Pure: which outputs are to be archived; None leaves one alone. May be called more than once."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveJob:
+    """An output that was claimed for archiving.
+
+    Attributes:
+        task: as it stands.
+        output: with the URL or the data that it has now.
+        identity: which output it is; what the item is known by.
+        n: its position among the task's outputs, for the file's name.
+        attempt: number of this attempt, 1 or more.
+        expires_at: when its URL is refused, as far as is known.
+    """
+
+    task: Task
+    output: Output
+    identity: str
+    n: int
+    attempt: int
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveResult:
+    """How one attempt to archive an output ended.
+
+    Attributes:
+        state: stored, dead, or pending to try again.
+        file: the copy, for stored.
+        next_attempt_at: when to try again, for pending.
+        error: one line on what went wrong.
+        expires_at: of the URL that the output has now.
+        counts: whether it counts among the attempts.
+    """
+
+    state: ArchiveState
+    at: datetime
+    file: ArchivedFile | None = None
+    next_attempt_at: datetime | None = None
+    error: str | None = None
+    expires_at: datetime | None = None
+    counts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,8 +323,31 @@ class Reader(Protocol):
         """
         ...
 
+    async def list_all_deliveries(self, wanted: DeliveryFilter) -> DeliveryPage:
+        """The hook runs of all tasks, newest first."""
+        ...
+
+    async def count_deliveries(self) -> dict[str, dict[str, int]]:
+        """How many deliveries there are: hook -> status -> count."""
+        ...
+
     async def list_models(self, account: str) -> ModelList:
         """The models of an account as they were last fetched."""
+        ...
+
+    async def list_archives(self, task_id: TaskId) -> list[ArchiveRecord]:
+        """Where the copies of a task's outputs stand, in the order of the outputs; empty for an unknown task."""
+        ...
+
+    async def find_prunable(self, cutoffs: Cutoffs, cursor: str, limit: int) -> PrunablePage:
+        """Look at the next ``limit`` tasks after a cursor (the first ones: "") for what retention drops.
+
+        Never among them: unfinished tasks, and tasks of which a hook has yet to hear something.
+        """
+        ...
+
+    async def find_stored_files(self, before: datetime, after: tuple[str, str], limit: int) -> list[StoredFile]:
+        """Archived files of such tasks that finished before a moment, by task and identity after the ones given."""
         ...
 
     async def stats(self, now: datetime) -> dict[str, Json]:
@@ -352,8 +462,28 @@ class Store(Reader, Protocol):
         """Take up to ``limit`` due deliveries of a hook; of each task only the oldest unfinished one."""
         ...
 
-    async def record_attempt(self, delivery_id: str, result: AttemptResult) -> None:
-        """Keep how an attempt ended."""
+    async def record_attempt(self, delivery_id: str, result: AttemptResult, attempt: int | None = None) -> None:
+        """Keep how an attempt ended.
+
+        Args:
+            delivery_id: the delivery.
+            result: how it ended.
+            attempt: the number that it was claimed with. When the delivery was claimed anew since, nothing is
+                kept: that attempt speaks for itself. None: whichever is under way.
+        """
+        ...
+
+    async def hand_back(self, claims: Sequence[tuple[str, int]], now: datetime) -> None:
+        """Make deliveries that were claimed and not begun pending again, as if they had not been claimed.
+
+        Args:
+            claims: the id of each, and the number of the attempt that it was claimed for.
+            now: when they fall due.
+        """
+        ...
+
+    async def fail_deliveries(self, hook: str, error: str, now: datetime) -> int:
+        """End all pending deliveries of a hook as failed, without an attempt; the number of them."""
         ...
 
     async def retry_delivery(self, delivery_id: str, now: datetime) -> DeliveryRecord:
@@ -364,6 +494,70 @@ class Store(Reader, Protocol):
         """
         ...
 
+    async def retry_deliveries(self, wanted: DeliveryFilter, now: datetime) -> int:
+        """Make all failed and dead deliveries that match pending again, attempts counted anew; the number of them."""
+        ...
+
     async def next_delivery_at(self, hooks: Sequence[str]) -> datetime | None:
         """When the next delivery of one of these hooks falls due; None when none waits."""
+        ...
+
+    # -- the archive ---------------------------------------------------------------------------------------
+
+    async def plan_archives(self, choose: ArchiveChoice, limit: int, now: datetime) -> int:
+        """Take in the outputs of committed changes that the archive has not looked at yet.
+
+        Returns:
+            Events looked at; fewer than ``limit`` means that nothing more waits.
+        """
+        ...
+
+    async def claim_archives(self, limit: int, now: datetime, lease_until: datetime) -> list[ArchiveJob]:
+        """Take up to ``limit`` due outputs, those whose URL expires first before the others."""
+        ...
+
+    async def record_archive(self, job: ArchiveJob, result: ArchiveResult) -> None:
+        """Keep how an attempt ended; nothing when the output was claimed anew since.
+
+        The file that completes a task that SUCCEEDED brings the event ``task.archived`` in the same transaction.
+        Inline data leaves the task once its file is stored.
+        """
+        ...
+
+    async def redrive_archives(
+        self, task_id: TaskId, choose: ArchiveChoice, lost: Collection[str], now: datetime
+    ) -> list[ArchiveRecord]:
+        """Have all of a task's files archived that are not safe: dead ones, waiting ones, and those ``lost``.
+
+        Args:
+            task_id: the task.
+            choose: what is to be archived.
+            lost: identities whose stored file is not there any more.
+            now: the current time.
+
+        Raises:
+            TaskNotFound: no task has this id.
+        """
+        ...
+
+    async def next_archive_at(self) -> datetime | None:
+        """When the next output falls due for archiving; None when none waits."""
+        ...
+
+    # -- retention -----------------------------------------------------------------------------------------
+
+    async def prune(self, task_ids: Sequence[TaskId], cutoffs: Cutoffs) -> tuple[Pruned, int]:
+        """Drop what may go of some tasks, in one small step that holds nobody up for long.
+
+        Returns:
+            What was dropped, and how many of the tasks, from the first on, were seen to.
+        """
+        ...
+
+    async def forget_files(self, files: Sequence[StoredFile]) -> int:
+        """Take note that archived files are gone; the number of them."""
+        ...
+
+    async def shrink(self) -> tuple[int, int]:
+        """Give back some of the space that was freed, in one small step: bytes, and gaps left to close."""
         ...

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tracker.errors import StoreUnusable
 from tracker.store.protocol import Applied
-from tracker.store.sqlite import changes, outbox
+from tracker.store.sqlite import archives, changes, outbox, retention
 from tracker.store.sqlite.copies import write_copy
 from tracker.store.sqlite.observations import apply_all
 from tracker.store.sqlite.reads import SqliteReader
@@ -19,18 +19,24 @@ from tracker.store.sqlite.schema import FileLock, connect_writer
 from tracker.store.sqlite.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from datetime import datetime
     from pathlib import Path
 
+    from tracker.domain.archives import ArchiveRecord
     from tracker.domain.models import Model
     from tracker.domain.observation import Observation
     from tracker.domain.records import DeliveryRecord
+    from tracker.domain.retention import Cutoffs, Pruned, StoredFile
     from tracker.domain.task import ExternalId, Task, TaskId
     from tracker.store.protocol import (
         Announcement,
+        ArchiveChoice,
+        ArchiveJob,
+        ArchiveResult,
         AttemptResult,
         Created,
+        DeliveryFilter,
         DeliveryJob,
         Judge,
         Lane,
@@ -75,6 +81,7 @@ class SqliteStore(SqliteReader):
         try:
             await self._writer.start()
             await self._write(lambda db: changes.give_back_leases(db, self._now()))
+            await self._write(lambda db: archives.give_back(db, self._now()))
             await super().open(connections)
         except BaseException:
             await self.close()
@@ -174,10 +181,58 @@ class SqliteStore(SqliteReader):
         """See the protocol."""
         return await self._write(lambda db: outbox.claim_deliveries(db, hook, limit, now, lease_until))
 
-    async def record_attempt(self, delivery_id: str, result: AttemptResult) -> None:
+    async def record_attempt(self, delivery_id: str, result: AttemptResult, attempt: int | None = None) -> None:
         """See the protocol."""
-        await self._write(lambda db: outbox.record_attempt(db, delivery_id, result))
+        await self._write(lambda db: outbox.record_attempt(db, delivery_id, result, attempt))
+
+    async def hand_back(self, claims: Sequence[tuple[str, int]], now: datetime) -> None:
+        """See the protocol."""
+        await self._write(lambda db: outbox.hand_back(db, claims, now))
+
+    async def fail_deliveries(self, hook: str, error: str, now: datetime) -> int:
+        """See the protocol."""
+        return await self._write(lambda db: outbox.fail_deliveries(db, hook, error, now))
 
     async def retry_delivery(self, delivery_id: str, now: datetime) -> DeliveryRecord:
         """See the protocol."""
         return await self._write(lambda db: outbox.retry_delivery(db, delivery_id, now))
+
+    async def retry_deliveries(self, wanted: DeliveryFilter, now: datetime) -> int:
+        """See the protocol."""
+        return await self._write(lambda db: outbox.retry_deliveries(db, wanted, now))
+
+    # -- the archive ---------------------------------------------------------------------------------------
+
+    async def plan_archives(self, choose: ArchiveChoice, limit: int, now: datetime) -> int:
+        """See the protocol."""
+        looked_at, told = await self._write(lambda db: archives.plan(db, choose, limit, now))
+        self._tell(told)
+        return looked_at
+
+    async def claim_archives(self, limit: int, now: datetime, lease_until: datetime) -> list[ArchiveJob]:
+        """See the protocol."""
+        return await self._write(lambda db: archives.claim(db, limit, now, lease_until))
+
+    async def record_archive(self, job: ArchiveJob, result: ArchiveResult) -> None:
+        """See the protocol."""
+        await self._write(lambda db: archives.record_result(db, job, result))
+
+    async def redrive_archives(
+        self, task_id: TaskId, choose: ArchiveChoice, lost: Collection[str], now: datetime
+    ) -> list[ArchiveRecord]:
+        """See the protocol."""
+        return await self._write(lambda db: archives.redrive(db, task_id, choose, lost, now))
+
+    # -- retention -----------------------------------------------------------------------------------------
+
+    async def prune(self, task_ids: Sequence[TaskId], cutoffs: Cutoffs) -> tuple[Pruned, int]:
+        """See the protocol."""
+        return await self._write(lambda db: retention.prune(db, task_ids, cutoffs))
+
+    async def forget_files(self, files: Sequence[StoredFile]) -> int:
+        """See the protocol."""
+        return await self._write(lambda db: retention.forget_files(db, files))
+
+    async def shrink(self) -> tuple[int, int]:
+        """See the protocol."""
+        return await self._write(retention.shrink)

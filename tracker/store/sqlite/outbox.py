@@ -6,17 +6,19 @@ connection, each run inside one of the writer's transactions.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import orjson
 
-from tracker.domain.records import DeliveryRecord, DeliveryStatus, TaskRecord
+from tracker.domain.records import DeliveryRecord, DeliveryStatus
 from tracker.domain.task import TaskId
 from tracker.errors import DeliveryNotFound
-from tracker.store.protocol import Announcement, AttemptResult, DeliveryJob
+from tracker.store.protocol import Announcement, AttemptResult, DeliveryFilter, DeliveryJob
 from tracker.store.sqlite.rows import (
     DELIVERY_COLUMNS,
     RECORD_COLUMNS,
+    delivery_conditions,
     delivery_from,
     moment_of,
     record_from,
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Sequence
     from datetime import datetime
+
+    from tracker.domain.records import TaskRecord
 
 
 def fan_out(db: sqlite3.Connection, match: Callable[[Announcement], Sequence[str]], limit: int, now: datetime) -> int:
@@ -77,7 +81,7 @@ def claim_deliveries(
             SELECT 1 FROM deliveries AS earlier
             WHERE earlier.task_id = mine.task_id AND earlier.hook = mine.hook AND earlier.due_at IS NOT NULL
               AND (earlier.seq < mine.seq OR (earlier.seq = mine.seq AND earlier.rowid < mine.rowid)))
-        ORDER BY due_at, seq LIMIT ?
+        ORDER BY due_at, mine.rowid LIMIT ?
         """,
         (hook, to_ms(now), limit),
     ).fetchall()
@@ -103,25 +107,57 @@ def _told(db: sqlite3.Connection, seq: int, task_id: str) -> tuple[TaskRecord, d
         known_by_then = record.task.result_seq is not None and record.task.result_seq <= seq
         result = record.result if known_by_then else None
         task = task_at_snapshot(record.task, snapshot)
-        record = TaskRecord(task, record.request, result, record.labels, record.idempotency_key)
+        record = replace(record, task=task, result=result)
     return record, moment_of(at), previous
 
 
-def record_attempt(db: sqlite3.Connection, delivery_id: str, result: AttemptResult) -> None:
-    """Keep how an attempt ended; a word from an attempt that outlived its lease undoes no end."""
+def record_attempt(
+    db: sqlite3.Connection, delivery_id: str, result: AttemptResult, attempt: int | None = None
+) -> None:
+    """Keep how an attempt ended; a word from an attempt that outlived its lease undoes neither an end nor a claim."""
     again = result.status is DeliveryStatus.PENDING
     db.execute(
-        "UPDATE deliveries SET status = ?, due_at = ?, error = ?, output = ?, finished_at = ?"
-        " WHERE id = ? AND status = 'running'",
+        "UPDATE deliveries SET attempts = attempts - ?, status = ?, due_at = ?, error = ?, output = ?, finished_at = ?"
+        " WHERE id = ? AND status = 'running' AND attempts = coalesce(?, attempts)",
         (
+            0 if result.counts else 1,
             result.status.value,
             to_ms(result.next_attempt_at or result.at) if again else None,
             result.error,
             result.output,
             None if again else to_ms(result.at),
             delivery_id,
+            attempt,
         ),
     )
+
+
+def hand_back(db: sqlite3.Connection, claims: Sequence[tuple[str, int]], now: datetime) -> None:
+    """Undo claims that were not begun; what an earlier attempt left stays."""
+    db.executemany(
+        "UPDATE deliveries SET status = 'pending', attempts = attempts - 1, due_at = ?"
+        " WHERE id = ? AND attempts = ? AND status = 'running'",
+        [(to_ms(now), *claim) for claim in claims],
+    )
+
+
+def fail_deliveries(db: sqlite3.Connection, hook: str, error: str, now: datetime) -> int:
+    """End all pending deliveries of a hook as failed."""
+    return db.execute(
+        "UPDATE deliveries SET status = 'failed', due_at = NULL, error = ?, finished_at = ?"
+        " WHERE hook = ? AND due_at IS NOT NULL AND status = 'pending'",
+        (error, to_ms(now), hook),
+    ).rowcount
+
+
+def retry_deliveries(db: sqlite3.Connection, wanted: DeliveryFilter, now: datetime) -> int:
+    """Make the failed and dead deliveries that match pending again."""
+    where, parameters = delivery_conditions(wanted)
+    clause = " AND ".join(["status IN ('failed', 'dead')", *where])
+    return db.execute(
+        f"UPDATE deliveries SET status = 'pending', attempts = 0, due_at = ?, finished_at = NULL WHERE {clause}",
+        (to_ms(now), *parameters),
+    ).rowcount
 
 
 def retry_delivery(db: sqlite3.Connection, delivery_id: str, now: datetime) -> DeliveryRecord:

@@ -13,11 +13,15 @@ import aiosqlite
 from tracker.domain.models import Model, ModelList
 from tracker.domain.records import iso
 from tracker.errors import StoreUnavailable, TaskNotFound
-from tracker.store.protocol import Lane, Page, TaskFilter
+from tracker.store.protocol import DeliveryPage, Lane, Page, TaskFilter
+from tracker.store.sqlite import retention
 from tracker.store.sqlite.rows import (
+    ARCHIVE_COLUMNS,
     DELIVERY_COLUMNS,
     EVENT_COLUMNS,
     RECORD_COLUMNS,
+    archive_from,
+    delivery_conditions,
     delivery_from,
     event_from,
     from_ms,
@@ -32,11 +36,15 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from tracker.domain.archives import ArchiveRecord
     from tracker.domain.records import DeliveryRecord, EventRecord, TaskRecord
+    from tracker.domain.retention import Cutoffs, PrunablePage, StoredFile
     from tracker.domain.task import TaskId
+    from tracker.store.protocol import DeliveryFilter
 
 CONNECTIONS = 3
 """Reads that run side by side; further ones wait for a free connection."""
+
 
 @dataclass(frozen=True, slots=True)
 class OpenCounts:
@@ -74,7 +82,7 @@ _NEXT_DELIVERY = """
         SELECT 1 FROM deliveries AS earlier
         WHERE earlier.task_id = mine.task_id AND earlier.hook = mine.hook AND earlier.due_at IS NOT NULL
           AND (earlier.seq < mine.seq OR (earlier.seq = mine.seq AND earlier.rowid < mine.rowid)))
-    ORDER BY due_at LIMIT 1
+    ORDER BY due_at, mine.rowid LIMIT 1
 """
 
 
@@ -168,6 +176,37 @@ class SqliteReader:
             await self.get_task(task_id)
         return [delivery_from(row) for row in rows]
 
+    async def list_all_deliveries(self, wanted: DeliveryFilter) -> DeliveryPage:
+        """The hook runs of all tasks, newest first."""
+        where, parameters = delivery_conditions(wanted)
+        if wanted.cursor is not None:
+            where.append("rowid < (SELECT rowid FROM deliveries WHERE id = ?)")
+            parameters.append(wanted.cursor)
+        clause = f"WHERE {' AND '.join(where)}" if where else ""
+        rows = await self._rows(
+            f"SELECT {DELIVERY_COLUMNS} FROM deliveries {clause} ORDER BY rowid DESC LIMIT ?",
+            (*parameters, wanted.limit + 1),
+        )
+        items = [delivery_from(row) for row in rows[: wanted.limit]]
+        return DeliveryPage(items, items[-1].id if len(rows) > wanted.limit else None)
+
+    async def count_deliveries(self) -> dict[str, dict[str, int]]:
+        """How many deliveries there are: hook -> status -> count."""
+        counts: dict[str, dict[str, int]] = {}
+        for hook, status, count in await self._rows("SELECT hook, status, count(*) FROM deliveries GROUP BY 1, 2"):
+            counts.setdefault(hook, {})[status] = count
+        return counts
+
+    async def list_archives(self, task_id: TaskId) -> list[ArchiveRecord]:
+        """Where the copies of a task's outputs stand, in the order of the outputs."""
+        rows = await self._rows(f"SELECT {ARCHIVE_COLUMNS} FROM archives WHERE task_id = ? ORDER BY n", (task_id,))
+        return [archive_from(row) for row in rows]
+
+    async def next_archive_at(self) -> datetime | None:
+        """When the next output falls due for archiving."""
+        ((due_at,),) = await self._rows("SELECT min(due_at) FROM archives WHERE due_at IS NOT NULL")
+        return from_ms(due_at)
+
     async def list_lanes(self, now: datetime) -> list[Lane]:
         """Lanes with something due, oldest first: one step in the due index per lane."""
         rows = await self._rows(_LANES, (to_ms(now),))
@@ -198,12 +237,21 @@ class SqliteReader:
         )
         return OpenCounts(pending, running, due, deliveries)
 
+    async def find_prunable(self, cutoffs: Cutoffs, cursor: str, limit: int) -> PrunablePage:
+        """Look at the next tasks after a cursor for what retention drops."""
+        return await retention.find_prunable(self._rows, cutoffs, cursor, limit)
+
+    async def find_stored_files(self, before: datetime, after: tuple[str, str], limit: int) -> list[StoredFile]:
+        """Archived files of settled tasks that finished before a moment."""
+        return await retention.find_stored_files(self._rows, before, after, limit)
+
     async def stats(self, now: datetime) -> dict[str, Any]:
         """Counts by status, provider and reason; queue depths; the oldest due poll."""
         by_status = await self._rows("SELECT status, count(*) FROM tasks GROUP BY status")
         by_provider = await self._rows("SELECT provider, status, count(*) FROM tasks GROUP BY provider, status")
         by_reason = await self._rows("SELECT reason, count(*) FROM tasks WHERE status = 'FAILED' GROUP BY reason")
         deliveries = await self._rows("SELECT status, count(*) FROM deliveries GROUP BY status")
+        archives = await self._rows("SELECT state, count(*) FROM archives GROUP BY state")
         ((due, oldest),) = await self._rows("SELECT count(*), min(due_at) FROM tasks WHERE due_at <= ?", (to_ms(now),))
         ((parked, rejected),) = await self._rows(
             "SELECT (SELECT count(*) FROM parked), (SELECT count(*) FROM rejected)"
@@ -223,6 +271,7 @@ class SqliteReader:
                 "dead": 0,
                 **dict(deliveries),
             },
+            "archives": {"pending": 0, "running": 0, "stored": 0, "dead": 0, **dict(archives)},
             "due_polls": due,
             "oldest_due_poll_at": iso(from_ms(oldest)),
             "parked_callbacks": parked,

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
-from operator import attrgetter
+from itertools import compress
+from operator import attrgetter, is_not
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
+from tracker.domain.archives import ArchivedFile, ArchiveRecord, ArchiveState
+from tracker.domain.frozen import replace
+from tracker.domain.inline import without_data
 from tracker.domain.messages import user_message
 from tracker.domain.observation import Reading
 from tracker.domain.records import DeliveryRecord, DeliveryStatus, EventRecord, TaskRecord
@@ -27,6 +31,8 @@ from tracker.domain.task import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from tracker.store.protocol import DeliveryFilter
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
@@ -46,13 +52,18 @@ RECORD_COLUMNS = (
     + ", (SELECT payload FROM events WHERE seq = tasks.result_seq)"
     + ", (SELECT json_group_object(name, value) FROM labels WHERE task_id = tasks.id)"
     + ", idempotency_key, (SELECT fallbacks FROM requests WHERE task_id = tasks.id)"
+    + ", (SELECT json_group_array(json_array(identity, path, bytes, sha256, mime)) FROM archives"
+    " WHERE task_id = tasks.id AND state = 'stored')"
 )
 
 EVENT_COLUMNS = "seq, task_id, at, source, stage, outcome, from_status, to_status, detail, payload"
 
+ARCHIVE_COLUMNS = "task_id, identity, n, state, attempts, due_at, expires_at, error, path, bytes, sha256, mime"
+
 DELIVERY_COLUMNS = "id, task_id, seq, hook, event, status, attempts, due_at, error, output, created_at, finished_at"
 
 _STATUSES = {status.value: status for status in Status}
+_STAGES = {stage.value: stage for stage in Stage}
 _SUBMIT_STATES = {state.value: state for state in SubmitState}
 
 
@@ -86,6 +97,7 @@ def _lean(output: Output) -> dict[str, Any]:
         "text": output.text,
         "inline": output.inline,
         "authenticated": output.authenticated or None,
+        "known_as": output.known_as,
     }
     return {name: value for name, value in fields.items() if value is not None}
 
@@ -96,14 +108,14 @@ def outputs_from(text: str) -> tuple[Output, ...]:
 
 
 def reading_text(reading: Reading) -> str:
-    """A reading as the JSON text kept with its event, without empty fields."""
+    """A reading as the JSON text kept with its event, without empty fields and without inline data."""
     fields: dict[str, Any] = {
         "status": reading.status,
         "external_id": reading.external_id,
         "upstream_status": reading.upstream_status,
         "stage": reading.stage,
         "progress": reading.progress,
-        "outputs": [_lean(output) for output in reading.outputs] or None,
+        "outputs": [_lean(output) for output in without_data(reading.outputs)] or None,
         "reason": reading.reason,
         "retryable": reading.retryable,
         "trouble": reading.trouble,
@@ -112,6 +124,7 @@ def reading_text(reading: Reading) -> str:
         "submission": reading.submission,
         "next_model": reading.next_model,
         "detail": reading.detail,
+        "renews": reading.renews or None,
     }
     if reading.error is not None:
         fields["error"] = {
@@ -136,7 +149,7 @@ def task_from(row: Row) -> Task:
         external_id=None if row[5] is None else ExternalId(row[5]),
         model=row[6],
         status=_STATUSES[row[7]],
-        stage=None if row[8] is None else Stage(row[8]),
+        stage=None if row[8] is None else _STAGES[row[8]],
         progress=row[9],
         reason=None if row[10] is None else Reason(row[10]),
         error=error,
@@ -166,7 +179,7 @@ def task_from(row: Row) -> Task:
 
 
 def _word(value: Status | Stage | Reason | SubmitState | None) -> str | None:
-    return None if value is None else value.value
+    return None if value is None else value._value_  # `value` is a slow property until Python 3.12
 
 
 def _as_it_is(value: T) -> T:
@@ -204,6 +217,7 @@ _STORED: dict[str, Callable[[Any], Any]] = {
     "error": _as_it_is,
 }
 _CHANGING = tuple(_STORED)
+_POSITIONS = range(len(_CHANGING))
 _changing_values = attrgetter(*_CHANGING)
 
 
@@ -217,11 +231,14 @@ def task_update(before: Task, after: Task) -> tuple[tuple[str, ...], list[Any]]:
     Returns:
         The columns; and the id, the version that the row must have, and the new values in the same order.
     """
+    olds, news = _changing_values(before), _changing_values(after)
     names: list[str] = []
     values: list[Any] = [after.id, before.version]
-    for name, old, new in zip(_CHANGING, _changing_values(before), _changing_values(after), strict=True):
-        if old is new or old == new:
+    for position in compress(_POSITIONS, map(is_not, olds, news)):  # in C: most attributes are the same object
+        new = news[position]
+        if olds[position] == new:
             continue
+        name = _CHANGING[position]
         names.append(name)
         if name == "error":
             values += (new.code, new.message, new.http_status) if new else (None, None, None)
@@ -242,7 +259,10 @@ def _columns_of(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def snapshot_text(task: Task) -> str:
-    """The changing part of a task as JSON text, kept with an event that hooks hear of."""
+    """The changing part of a task as JSON text, kept with an event that hooks hear of; without inline data."""
+    outputs = without_data(task.outputs)
+    if outputs is not task.outputs:
+        task = replace(task, outputs=outputs)
     kept = {
         name: _STORED[name](value)
         for name, value in zip(_CHANGING, _changing_values(task), strict=True)
@@ -284,7 +304,7 @@ def task_at_snapshot(task: Task, snapshot: str) -> Task:
 
 def record_from(row: Row) -> TaskRecord:
     """A task with everything around it from a row of `RECORD_COLUMNS`."""
-    request, result, labels, key, fallbacks = row[TASK_WIDTH : TASK_WIDTH + 5]
+    request, result, labels, key, fallbacks, files = row[TASK_WIDTH : TASK_WIDTH + 6]
     return TaskRecord(
         task=task_from(row),
         request=None if request is None else orjson.loads(request),
@@ -292,6 +312,7 @@ def record_from(row: Row) -> TaskRecord:
         labels=orjson.loads(labels),
         idempotency_key=key,
         fallbacks=() if fallbacks is None else tuple(orjson.loads(fallbacks)),
+        files={} if files == "[]" else {name: ArchivedFile(*file) for name, *file in orjson.loads(files)},
     )
 
 
@@ -327,6 +348,36 @@ def delivery_from(row: Row) -> DeliveryRecord:
         output=row[9],
         created_at=moment_of(row[10]),
         finished_at=from_ms(row[11]),
+    )
+
+
+def delivery_conditions(wanted: DeliveryFilter) -> tuple[list[str], list[Any]]:
+    """What a filter of deliveries asks for, as SQL conditions and their values; limit and cursor stay out."""
+    where: list[str] = []
+    parameters: list[Any] = []
+    for column, value in (("hook", wanted.hook), ("status", wanted.status)):
+        if value is not None:
+            where.append(f"{column} = ?")
+            parameters.append(value)
+    if wanted.since is not None:
+        where.append("created_at >= ?")
+        parameters.append(to_ms(wanted.since))
+    return where, parameters
+
+
+def archive_from(row: Row) -> ArchiveRecord:
+    """An item of the archive from a row of `ARCHIVE_COLUMNS`."""
+    state = ArchiveState(row[3])
+    return ArchiveRecord(
+        task_id=TaskId(row[0]),
+        identity=row[1],
+        n=row[2],
+        state=state,
+        attempts=row[4],
+        next_attempt_at=from_ms(row[5]) if state is ArchiveState.PENDING else None,
+        expires_at=from_ms(row[6]),
+        error=row[7],
+        file=None if row[8] is None else ArchivedFile(row[8], row[9], row[10], row[11]),
     )
 
 
