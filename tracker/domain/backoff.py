@@ -20,6 +20,8 @@ SPREAD = 0.2
 TROUBLE_MAX_S = 300.0
 """A key that is refused is tried again this seldom."""
 
+_UNDECIDED = frozenset({SubmitState.QUEUED, SubmitState.SENDING, SubmitState.AMBIGUOUS})
+
 
 @dataclass(frozen=True, slots=True)
 class PollPolicy:
@@ -125,7 +127,7 @@ def verdict_due(task: Task, heard: Observation, policy: PollPolicy) -> Observati
     def passed(since: datetime | None, grace_s: float) -> bool:
         return since is not None and (now - since).total_seconds() >= grace_s
 
-    undecided = task.submit_state in {SubmitState.QUEUED, SubmitState.SENDING, SubmitState.AMBIGUOUS}
+    undecided = task.submit_state in _UNDECIDED
     if undecided:
         if task.submit_state is SubmitState.AMBIGUOUS and passed(task.progress_at, policy.submit_retry_s):
             return _verdict(task, now, Reason.SUBMIT_UNKNOWN, "no answer and no callback ever told what became of it")

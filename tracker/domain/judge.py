@@ -89,7 +89,7 @@ def _take_in(task: Task, observation: Observation, seen: Callable[[str], bool], 
         decision = Decision(Outcome.DUPLICATE, task, "the same news came before", confirm=unsettled)
     else:
         decision = decide(task, observation, now)
-    moved = _substance(decision.task) != _substance(task)
+    moved = decision.task is not task and _substance(decision.task) != _substance(task)
     counted = _counts(task, observation)
     if moved or (decision.confirm and observation.source is not Source.POLL):
         counted["poll_step"] = 0  # before the schedule is made: news brings the next poll near

@@ -131,10 +131,14 @@ class Decision:
     confirm: bool = False
 
 
+_OURS = frozenset({Source.CLOCK, Source.OPERATOR})
+_STANDINGS = {status: Standing(status.value) for status in Status if status is not Status.FAILED}
+
+
 def standing_of(task: Task) -> Standing:
     """The row of the table that a task stands in."""
     if task.status is not Status.FAILED:
-        return Standing(task.status.value)
+        return _STANDINGS[task.status]
     if task.is_canceled:
         return Standing.CANCELED
     return Standing.GIVEN_UP if task.is_given_up else Standing.FAILED
@@ -268,7 +272,7 @@ def _decide_status(task: Task, observation: Observation, now: datetime, announce
     if status.is_terminal and not observation.believed and open_to_news:
         return Decision(_heard(announces), task, f"says {status}; a poll must confirm it", announces, confirm=True)
     move = TABLE[standing_of(task), status]
-    if task.status.is_terminal and observation.source in {Source.CLOCK, Source.OPERATOR}:
+    if task.status.is_terminal and observation.source in _OURS:
         move = Move.STALE
     match move:
         case Move.ADVANCE | Move.REVIVE:
@@ -352,7 +356,9 @@ def _come_forward(task: Task, reading: Reading, now: datetime, announces: tuple[
             Outcome.STALE, task, f"says stage {reading.stage}, but {task.stage} is known already", announces
         )
     stage = reading.stage or task.stage
-    progress = max((min(max(p, 0), 100) for p in (task.progress, reading.progress) if p is not None), default=None)
+    progress = task.progress
+    if reading.progress is not None:
+        progress = max(min(max(reading.progress, 0), 100), progress or 0)
     outputs = reading.outputs if len(reading.outputs) > len(task.outputs) else task.outputs
     if (status, stage, progress, outputs) == (task.status, task.stage, task.progress, task.outputs):
         return Decision(Outcome.APPLIED, task, f"says {reading.status}, as known", announces)
