@@ -17,6 +17,7 @@ from tests.hook_endpoint import OTHER_SECRET, SECRET, Endpoint
 from tests.hook_kit import NOW, make_job, open_descriptors
 from tracker.clock import ManualClock, SystemClock
 from tracker.config.hooks import HookSpec as HookConfig
+from tracker.domain.records import Json
 from tracker.errors import ConfigError
 from tracker.hooks.base import HookSpec, RunOutcome, RunResult, encode_event
 from tracker.hooks.http import HttpAction, HttpRunner, make_action, read_answer, read_retry_after
@@ -178,7 +179,7 @@ async def test_the_vetted_address_is_the_one_connected_to(
     asked = []
     real = socket.getaddrinfo
 
-    def resolve(host: str, port: int, **options: Any) -> list[tuple[Any, ...]]:
+    def resolve(host: str, port: int, **options: Json) -> list[tuple[Any, ...]]:
         asked.append(host)
         return list(real("127.0.0.1", port, **options))
 
@@ -258,7 +259,7 @@ async def test_connections_are_kept_and_closed(endpoint: Endpoint, runner: HttpR
     assert [name for name in open_descriptors() if name not in before] == []
 
 
-def config_of(**keys: Any) -> HookConfig:
+def config_of(**keys: Json) -> HookConfig:
     """A table of the configuration."""
     return HookConfig.model_validate(
         {"name": "h", "on": "task.*", "url": "https://x.example/y", "secret_env": "S"} | keys

@@ -31,7 +31,7 @@ PAYLOAD = encode_event(JOB)
 class Point(EntryPoint):
     """An entry point that leads to an object."""
 
-    def load(self) -> Any:
+    def load(self) -> Any:  # noqa: ANN401 - as the original
         """The object, which its value stands for."""
         return PLUGINS[self.value]
 
@@ -176,7 +176,7 @@ async def test_calls_that_hang_keep_their_places() -> None:
     ]
     over.set()
     async with asyncio.timeout(WITHIN_S):
-        while (await runner.run(jobs[2], PAYLOAD, spec)).outcome is not RunOutcome.SUCCEEDED:
+        while (await runner.run(jobs[2], PAYLOAD, spec)).outcome is not RunOutcome.SUCCEEDED:  # noqa: ASYNC110 - a thread
             await asyncio.sleep(0.005)
 
 

@@ -1,0 +1,229 @@
+"""Hooks over the API and from the command line: health, lists, redrive, and the trial of a hook."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tests.hook_endpoint import SECRET, Endpoint
+from tests.hook_kit import TellingStore, write_script
+from tests.integration.server_rig import Rig, StandInHooks, problem_of, running
+from tracker.app import Tracker
+from tracker.cli.main import cli
+from tracker.clock import SystemClock
+from tracker.config import load_config
+from tracker.domain.records import DeliveryStatus
+from tracker.domain.task import Status
+from tracker.store.protocol import AttemptResult
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    """The surface with six deliveries of two hooks: two dead, one failed, three pending."""
+    async with running(tmp_path) as made:
+        for n in range(3):
+            task_id = await made.make_task(external_id=f"x-{n}")
+            await made.end_task(task_id)
+        now = made.clock.now()
+        await made.store.fan_out(lambda a: ["publish", "other"] if a.event == "task.succeeded" else [], 100, now)
+        jobs = await made.store.claim_deliveries("publish", 3, now, now + timedelta(seconds=9))
+        for job, status in zip(jobs, ("dead", "dead", "failed"), strict=True):
+            await made.store.record_attempt(job.id, AttemptResult(DeliveryStatus(status), now, error="no"), job.attempt)
+        yield made
+
+
+async def get(rig: Rig, path: str) -> dict[str, object]:
+    """The JSON of a GET."""
+    async with rig.client.get(path) as response:
+        assert response.status == 200, await response.text()
+        found: dict[str, object] = await response.json()
+        return found
+
+
+def woken(rig: Rig) -> int:
+    """How often the dispatcher was woken."""
+    assert isinstance(rig.services.hooks, StandInHooks)
+    return rig.services.hooks.woken
+
+
+async def test_hooks_are_listed_with_what_waits(rig: Rig) -> None:
+    """Configured ones with their health, and those that only deliveries remember."""
+    items = (await get(rig, "/v1/hooks"))["items"]
+    assert isinstance(items, list)
+    assert [(item["name"], item["state"], item["deliveries"]["dead"]) for item in items] == [
+        ("publish", "healthy", 2),
+        ("other", "absent", 0),
+    ]
+    assert items[1]["deliveries"] == {"pending": 3, "running": 0, "succeeded": 0, "failed": 0, "dead": 0}
+
+
+async def test_deliveries_are_listed_across_tasks(rig: Rig) -> None:
+    """Newest first, filtered, page by page."""
+    first = await get(rig, "/v1/deliveries?limit=4")
+    rest = await get(rig, f"/v1/deliveries?limit=4&cursor={first['next_cursor']}")
+    items = [*first["items"], *rest["items"]]  # type: ignore[misc] # lists
+    assert (len(items), rest["next_cursor"]) == (6, None)
+    assert [item["seq"] for item in items] == sorted((item["seq"] for item in items), reverse=True)
+    dead = await get(rig, "/v1/deliveries?hook=publish&status=dead&since=2026-01-01")
+    assert len(dead["items"]) == 2  # type: ignore[arg-type] # a list
+    assert (await get(rig, "/v1/deliveries?since=2030-01-01"))["items"] == []
+    async with rig.client.get("/v1/deliveries?status=lost&hok=x") as response:
+        problem = await problem_of(response, 422)
+    assert [error["loc"] for error in problem["errors"]] == [["query", "status"], ["query", "hok"]]
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ("hook=publish", 3),
+        ("hook=publish&status=dead", 2),
+        ("status=failed", 1),
+        ("hook=other", 0),
+        ("since=2030-01-01", 0),
+    ],
+)
+async def test_a_redrive_takes_what_matches(rig: Rig, query: str, count: int) -> None:
+    """Failed and dead deliveries become pending with their attempts counted anew, and the dispatcher looks at once."""
+    async with rig.client.post(f"/v1/deliveries/retry?{query}") as response:
+        assert (response.status, await response.json()) == (200, {"retried": count})
+    assert woken(rig) == 1
+    assert (await rig.store.count_deliveries())["publish"].get("pending", 0) == count
+
+
+async def test_a_redrive_of_everything_is_asked_for_by_name(rig: Rig) -> None:
+    """Without any filter nothing is run again."""
+    async with rig.client.post("/v1/deliveries/retry") as response:
+        problem = await problem_of(response, 422)
+    assert "name at least one of hook, status, since" in problem["errors"][0]["msg"]
+    assert woken(rig) == 0
+
+
+async def test_one_delivery_wakes_the_dispatcher(rig: Rig) -> None:
+    """What was made pending by hand does not wait for the next look."""
+    page = await get(rig, "/v1/deliveries?status=dead")
+    delivery_id = page["items"][0]["id"]  # type: ignore[index] # a list of objects
+    async with rig.client.post(f"/v1/deliveries/{delivery_id}/retry") as response:
+        assert (await response.json())["status"] == "pending"
+    assert woken(rig) == 1
+
+
+# -- the command line ----------------------------------------------------------------------------------------
+
+
+def invoke(*arguments: str) -> Result:
+    """Run a command."""
+    return CliRunner().invoke(cli, arguments, env={"TRACKER_URL": None, "TRACKER_CONFIG": None})
+
+
+def config_file(tmp_path: Path, hooks: str, listen: str = "127.0.0.1:9") -> Path:
+    """A configuration with hooks, whose daemon does not run."""
+    path = tmp_path / "tracker.toml"
+    path.write_text(f'[server]\nlisten = "{listen}"\n[store]\npath = "tracker.db"\n{hooks}', encoding="utf-8")
+    return path
+
+
+def test_a_trial_runs_twice_and_compares(tmp_path: Path) -> None:
+    """The same event comes twice; a hook that answers it differently is told of."""
+    same = write_script(tmp_path / "same", 'echo "$TRACKER_EVENT $TRACKER_LABEL_USER $TRACKER_DELIVERY_ID"')
+    other = write_script(tmp_path / "other", f"echo x >> {tmp_path}/runs; wc -l < {tmp_path}/runs")
+    path = config_file(
+        tmp_path,
+        f'[[hooks]]\nname = "same"\non = "task.failed"\nlabels = {{ user = "7" }}\nrun = "{same}"\n'
+        f'[[hooks]]\nname = "other"\non = "task.*"\nrun = "{other}"\n',
+    )
+    first = invoke("hooks", "test", "same", "--config", str(path))
+    assert first.exit_code == 0, first.output
+    assert first.output.count("  task.failed 7 dlv_0_failed_same\n") == 2
+    assert first.output.endswith("The second run gave the same answer.\n")
+    second = invoke("hooks", "test", "other", "--config", str(path), "--event", "task.running", "--json")
+    told = json.loads(second.output)
+    assert (told["event"], told["same_answer"], [run["output"] for run in told["runs"]]) == (
+        "task.running",
+        False,
+        ["1\n", "2\n"],
+    )
+
+
+def test_a_trial_that_fails_exits_1(tmp_path: Path) -> None:
+    """Either run decides; a name or an event that there is not is wrong usage."""
+    path = config_file(tmp_path, '[[hooks]]\nname = "bad"\non = "task.*"\nrun = ["/bin/sh", "-c", "exit 100"]\n')
+    assert invoke("hooks", "test", "bad", "--config", str(path)).exit_code == 1
+    assert invoke("hooks", "test", "bat", "--config", str(path)).exit_code == 2
+    assert invoke("hooks", "test", "bad", "--event", "task.lost", "--config", str(path)).exit_code == 2
+
+
+def test_a_secret_that_is_not_set_is_told(tmp_path: Path) -> None:
+    """Exit 78, one line, with the mend."""
+    path = config_file(
+        tmp_path, '[[hooks]]\nname = "h"\non = "task.*"\nurl = "https://x.example/"\nsecret_env = "NO"\n'
+    )
+    result = invoke("hooks", "test", "h", "--config", str(path))
+    assert result.exit_code == 78
+    assert "hooks[h].secret_env: the secret is not set" in result.output
+
+
+async def test_lists_are_read_from_the_file(tmp_path: Path) -> None:
+    """While no daemon runs, deliveries and what waits for hooks are still there to see."""
+    path = config_file(tmp_path, '[[hooks]]\nname = "publish"\non = "task.*"\nrun = "/bin/true"\n')
+    store = TellingStore(tmp_path / "tracker.db", SystemClock().now)
+    await store.open()
+    await store.add_finished()
+    await store.fan_out(lambda _: ["publish"], 10, SystemClock().now())
+    await store.close()
+    hooks = await asyncio.to_thread(invoke, "hooks", "list", "--config", str(path))
+    assert hooks.exit_code == 0, hooks.output
+    assert "publish  script  task.*  unknown" in hooks.output
+    shown = await asyncio.to_thread(
+        invoke, "deliveries", "list", "--config", str(path), "--status", "pending", "--hook", "publish"
+    )
+    assert "dlv_1_0_publish" in shown.output
+
+
+def test_a_redrive_wants_ids_or_filters() -> None:
+    """Not neither, and not both."""
+    assert invoke("deliveries", "retry").exit_code == 2
+    assert invoke("deliveries", "retry", "dlv_1", "--hook", "h").exit_code == 2
+
+
+# -- the whole daemon ----------------------------------------------------------------------------------------
+
+
+async def test_a_daemon_signs_lists_and_redrives(tmp_path: Path) -> None:
+    """Configured by file: an endpoint gets the end of a task, refuses it, and gets it again by command."""
+    endpoint = Endpoint(status=400, body=b"not like this")
+    await endpoint.start()
+    path = config_file(
+        tmp_path,
+        f'[[hooks]]\nname = "h"\non = "task.finished"\nurl = "{endpoint.url}"\nsecret_env = "S"\n'
+        "allow_private_addresses = true\n",
+        "127.0.0.1:0",
+    )
+    env = {"S": SECRET, "HOME": str(tmp_path), "ANYINT_API_KEY": "sk-not-a-real-key"}
+    tracker = Tracker(load_config(path, env), env)
+    await tracker.start()
+    try:
+        store = tracker.store
+        task_id = await TellingStore.add_task(store)  # type: ignore[arg-type] # needs what every store has
+        await TellingStore.say(store, task_id, Status.SUCCEEDED)  # type: ignore[arg-type] # the same
+        tracker.dispatcher.wake()
+        await endpoint.called()
+        async with asyncio.timeout(10):
+            while "failed" not in (await store.count_deliveries()).get("h", {}):  # noqa: ASYNC110 - rows
+                await asyncio.sleep(0.005)
+        listed = await asyncio.to_thread(invoke, "hooks", "list", "--url", tracker.url)
+        assert "answered 400" in listed.output
+        endpoint.status = 200
+        retried = await asyncio.to_thread(invoke, "deliveries", "retry", "--hook", "h", "--url", tracker.url)
+        assert retried.output == "1 deliveries run again\n"
+        first, second = await endpoint.called(2)
+        assert first.headers["webhook-id"] == second.headers["webhook-id"]
+        assert first.body == second.body
+    finally:
+        await tracker.stop()
+        await endpoint.close()

@@ -1,0 +1,298 @@
+"""Hooks that are down, gone or hanging: who waits, who goes on, and what comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.hook_endpoint import SECRET, Endpoint
+from tests.hook_kit import NOW, WITHIN_S, TellingStore
+from tracker.clock import ManualClock, SystemClock
+from tracker.domain.records import DeliveryStatus
+from tracker.hooks.base import HookSpec, Runner, RunOutcome, RunResult
+from tracker.hooks.dispatcher import Dispatcher
+from tracker.hooks.health import OPENS_AFTER, HealthBook, HookState
+from tracker.hooks.http import HttpAction, HttpRunner
+from tracker.hooks.script import ScriptAction
+from tracker.store.protocol import DeliveryFilter, DeliveryJob
+
+DOWN = RunResult(RunOutcome.RETRY, "no connection", unreachable=True)
+FINE = RunResult(RunOutcome.SUCCEEDED)
+MakeDispatcher = Callable[..., Dispatcher]
+
+
+def spec_of(name: str = "h", **changes: object) -> HookSpec:
+    """A hook; what it does is for the runner of the test."""
+    return HookSpec(name, ("task.finished",), ScriptAction.of(["-"]), **changes)  # type: ignore[arg-type] # a table
+
+
+class Answers:
+    """A runner that answers as told, hook by hook."""
+
+    def __init__(self) -> None:
+        self.says: dict[str, RunResult] = {}
+        self.runs: Counter[str] = Counter()
+        self.hanging: set[str] = set()
+        self.over = asyncio.Event()
+
+    async def run(self, job: DeliveryJob, payload: bytes, spec: HookSpec) -> RunResult:
+        """Answer, or hang."""
+        self.runs[spec.name] += 1
+        if spec.name == "slow":
+            await asyncio.sleep(0.004)
+        if spec.name in self.hanging:
+            await self.over.wait()
+        return self.says.get(spec.name, FINE)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock that stands still."""
+    return ManualClock(NOW)
+
+
+@pytest.fixture
+async def store(tmp_path: Path, clock: ManualClock) -> AsyncIterator[TellingStore]:
+    """An empty store."""
+    made = TellingStore(tmp_path / "tracker.db", clock.now)
+    await made.open()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def run(store: TellingStore, clock: ManualClock) -> AsyncIterator[MakeDispatcher]:
+    """Starts dispatchers, and stops them at the end."""
+    made: list[Dispatcher] = []
+
+    def start(*specs: HookSpec, runner: Runner) -> Dispatcher:
+        dispatcher = Dispatcher(store, specs, {"script": runner, "http": runner}, clock, draw=lambda: 0.5)
+        dispatcher.start()
+        made.append(dispatcher)
+        return dispatcher
+
+    yield start
+    for dispatcher in made:
+        await dispatcher.stop(0)
+
+
+def test_the_circuit_opens_probes_and_closes(clock: ManualClock) -> None:
+    """Five in a row open it; the wait doubles with each probe that fails; one answer closes it."""
+    book, spec = HealthBook(clock), spec_of(retry_first_s=2)
+    for n in range(1, OPENS_AFTER + 1):
+        assert book.admits("h", 3) is None
+        book.note(spec, DOWN)
+        assert book.of("h").failures == n
+    for wait_s in (2, 4, 8, 16, 32, 60, 60):
+        assert (book.of("h").state, book.of("h").retry_in_s) == (HookState.OPEN, wait_s)
+        assert (book.admits("h", 0), book.opens_in_s(["h"])) == (0, wait_s)
+        book.note(spec, DOWN)  # one that began before: it changes nothing
+        clock.advance(wait_s)
+        assert book.of("h").state is HookState.PROBING
+        assert (book.admits("h", 0), book.admits("h", 1)) == (1, 0)
+        book.note(spec, DOWN)
+    book.note(spec, FINE)
+    assert (book.of("h").state, book.admits("h", 9)) == (HookState.HEALTHY, None)
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        FINE,
+        RunResult(RunOutcome.FAILED_FOR_GOOD, "never"),
+        RunResult(RunOutcome.RETRY, "exit 1"),
+        RunResult(RunOutcome.RETRY, "later", retry_after_s=60),
+    ],
+)
+def test_who_answers_is_reached(clock: ManualClock, result: RunResult) -> None:
+    """Any word about the event itself ends the count of failures."""
+    book, spec = HealthBook(clock), spec_of()
+    for _ in range(OPENS_AFTER - 1):
+        book.note(spec, DOWN)
+    assert book.of("h").state is HookState.FAILING
+    book.note(spec, result)
+    assert (book.of("h").state, book.of("h").failures) == (HookState.HEALTHY, 0)
+
+
+def test_what_the_machine_prevented_says_nothing(clock: ManualClock) -> None:
+    """Nine attempts without file descriptors are no sign that the hook is down."""
+    book = HealthBook(clock)
+    for _ in range(9):
+        book.note(spec_of(), RunResult(RunOutcome.RETRY, "too many open files", blameless=True, unreachable=True))
+    assert book.of("h").state is HookState.HEALTHY
+
+
+def test_a_wait_that_is_asked_for_is_kept(clock: ManualClock) -> None:
+    """One 429 with Retry-After leaves the whole hook alone for that long, an hour at most; then one run asks."""
+    book, spec = HealthBook(clock), spec_of()
+    book.note(spec, RunResult(RunOutcome.RETRY, "429", retry_after_s=30, unreachable=True))
+    assert book.of("h").retry_in_s == 30
+    book.note(spec, RunResult(RunOutcome.RETRY, "429", retry_after_s=40, unreachable=True))
+    assert book.of("h").retry_in_s == 40
+    clock.advance(40)
+    book.note(spec, RunResult(RunOutcome.RETRY, "429", retry_after_s=1e9, unreachable=True))
+    assert book.of("h").retry_in_s == 3600
+
+
+async def test_a_backlog_waits_while_its_hook_is_down(
+    store: TellingStore, run: MakeDispatcher, clock: ManualClock
+) -> None:
+    """An endpoint that is down costs five deliveries an attempt; the others wait, and all arrive once it is back."""
+    answers = Answers()
+    answers.says["down"] = DOWN
+    for n in range(40):
+        await store.add_finished(n)
+    dispatcher = run(spec_of("down", retry_first_s=2, concurrency=1), spec_of("up"), runner=answers)
+    await store.until_kept(40 + OPENS_AFTER)
+    assert (answers.runs["down"], answers.runs["up"]) == (OPENS_AFTER, 40)
+    health, _ = dispatcher.health("down")
+    assert (health.state, health.last_error) == (HookState.OPEN, "no connection")
+    waiting = await store.list_all_deliveries(DeliveryFilter(hook="down", limit=500))
+    assert sorted(item.attempts for item in waiting.items) == [0] * 35 + [1] * 5
+    clock.advance(2)
+    dispatcher.wake()
+    await store.until_kept(41 + OPENS_AFTER)
+    assert answers.runs["down"] == OPENS_AFTER + 1, "one probe, no more"
+    answers.says["down"] = FINE
+    while (await store.count_deliveries())["down"].get("succeeded", 0) < 40:
+        clock.advance(4)
+        dispatcher.wake()
+        await store.until_kept(len(store.kept) + 1)
+    assert dispatcher.health("down")[0].state is HookState.HEALTHY
+
+
+async def test_a_hook_that_is_gone_is_disabled_until_the_next_reload(
+    store: TellingStore, run: MakeDispatcher, clock: ManualClock
+) -> None:
+    """410 fails the delivery, all that wait and all that come, without another request; redrive after a reload."""
+    endpoint = Endpoint(status=410)
+    await endpoint.start()
+    runner = HttpRunner(SystemClock())
+    spec = HookSpec("h", ("task.finished",), HttpAction(endpoint.url, (SECRET,), True), concurrency=1)
+    for n in range(5):
+        await store.add_finished(n)
+    dispatcher = run(spec, runner=runner)
+
+    async def until(status: str, count: int) -> None:
+        async with asyncio.timeout(WITHIN_S):
+            while (await store.count_deliveries()).get("h", {}).get(status, 0) < count:  # noqa: ASYNC110 - rows
+                await asyncio.sleep(0.005)
+
+    await until("failed", 5)
+    assert len(endpoint.calls) == 1
+    assert dispatcher.describe()[0]["state"] == "disabled"
+    page = await store.list_all_deliveries(DeliveryFilter(hook="h"))
+    assert {(item.error, item.status) for item in page.items} == {("410 gone", DeliveryStatus.FAILED)}
+    assert sorted(item.attempts for item in page.items) == [0, 0, 0, 0, 1]
+    await store.add_finished(5)
+    dispatcher.wake()
+    await until("failed", 6)
+    assert len(endpoint.calls) == 1
+    endpoint.status = 200
+    dispatcher.set_specs([spec])
+    assert await store.retry_deliveries(DeliveryFilter(hook="h"), clock.now()) == 6
+    dispatcher.wake()
+    await until("succeeded", 6)
+    assert len({call.headers["webhook-id"] for call in endpoint.calls}) == 6
+    await dispatcher.stop(0)
+    await endpoint.close()
+
+
+async def test_an_endpoint_that_comes_back_gets_all(tmp_path: Path) -> None:
+    """On the machine's clock: nobody listens, then somebody does; every delivery arrives once its probe got through."""
+    clock = SystemClock()
+    store = TellingStore(tmp_path / "tracker.db", clock.now)
+    await store.open()
+    endpoint = Endpoint()
+    await endpoint.start()
+    port = int(endpoint.url.split(":")[2].partition("/")[0])
+    await endpoint.close()
+    action = HttpAction(endpoint.url, (SECRET,), True)
+    spec = HookSpec("h", ("task.finished",), action, retry_first_s=0.05, retry_max_s=0.2)
+    dispatcher = Dispatcher(store, [spec], {"http": HttpRunner(clock)}, clock)
+    for n in range(30):
+        await store.add_finished(n)
+    dispatcher.start()
+    await store.until_kept(OPENS_AFTER)
+    back = Endpoint()
+    await back.start(port)
+    await back.called(30)
+    await dispatcher.stop(5)
+    await back.close()
+    assert (await store.count_deliveries())["h"] == {"succeeded": 30}
+    await store.close()
+
+
+async def test_a_hung_hook_delays_nobody(tmp_path: Path) -> None:
+    """A thousand events beside a hook that hangs in every slot it has take as long as without it, within 10 %."""
+    clock = SystemClock()
+
+    async def deliver(directory: Path, *, hanging: bool) -> float:
+        store = TellingStore(directory / "tracker.db", clock.now)
+        await store.open()
+        await asyncio.gather(*(store.add_finished(n) for n in range(1000)))
+        answers = Answers()
+        answers.hanging.add("hung")
+        specs = [spec_of("slow", concurrency=4), *([spec_of("hung", concurrency=32)] if hanging else [])]
+        dispatcher = Dispatcher(store, specs, {"script": answers}, clock)
+        began = time.monotonic()
+        dispatcher.start()
+        async with asyncio.timeout(WITHIN_S):
+            while sum(result.status is DeliveryStatus.SUCCEEDED for _, result in store.kept) < 1000:
+                await store.until_kept(len(store.kept) + 1)
+        took_s = time.monotonic() - began
+        if hanging:
+            assert answers.runs["hung"] >= 16
+        await dispatcher.stop(0)
+        await store.close()
+        return took_s
+
+    ratios: list[float] = []
+    for n in range(4):
+        for name in ("alone", "beside"):
+            (tmp_path / f"{name}{n}").mkdir()
+        alone_s = await deliver(tmp_path / f"alone{n}", hanging=False)
+        ratios.append(await deliver(tmp_path / f"beside{n}", hanging=True) / alone_s)
+        if min(ratios) < 1.1:
+            return
+    pytest.fail(f"the hung hook slowed the others down: {ratios}")
+
+
+async def test_what_was_claimed_ahead_is_handed_back(
+    store: TellingStore, run: MakeDispatcher, clock: ManualClock
+) -> None:
+    """At the stop, jobs that were claimed and not begun are pending as if nobody had claimed them."""
+    answers = Answers()
+    await store.add_finished(0)
+    dispatcher = run(spec_of(concurrency=2), runner=answers)
+    await store.until_kept(1)  # from here on the hook counts as quick
+    answers.hanging.add("h")
+    await asyncio.gather(*(store.add_finished(n) for n in range(1, 9)))
+    dispatcher.wake()
+    async with asyncio.timeout(WITHIN_S):
+        while answers.runs["h"] < 3 or (await store.count_deliveries())["h"].get("running", 0) < 4:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+    await dispatcher.stop(0)
+    page = await store.list_all_deliveries(DeliveryFilter(hook="h", status="pending"))
+    assert [(item.attempts, item.error) for item in page.items].count((0, None)) == 6
+    assert (await store.count_deliveries())["h"] == {"pending": 8, "succeeded": 1}
+
+
+async def test_a_late_word_of_a_lost_lease_undoes_nothing(store: TellingStore, clock: ManualClock) -> None:
+    """An attempt speaks for its own claim alone."""
+    await store.add_finished()
+    await store.fan_out(lambda _: ["h"], 10, clock.now())
+    (first,) = await store.claim_deliveries("h", 1, clock.now(), clock.now() + timedelta(seconds=1))
+    clock.advance(2)
+    (second,) = await store.claim_deliveries("h", 1, clock.now(), clock.now() + timedelta(seconds=60))
+    assert (first.attempt, second.attempt) == (1, 2)
+    await store.hand_back([(first.id, first.attempt)], clock.now())
+    assert (await store.deliveries())[0].status is DeliveryStatus.RUNNING
+    await store.hand_back([(second.id, second.attempt)], clock.now())
+    assert [(item.status, item.attempts) for item in await store.deliveries()] == [(DeliveryStatus.PENDING, 1)]
