@@ -9,9 +9,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 
-from tests.bench import callbacks, memory, sweep
+from tests.bench import callbacks, hooks, memory, prune, sweep
 
-BENCHES = {"callbacks": callbacks.run, "sweep": sweep.run, "memory": memory.run}
+BENCHES = {"callbacks": callbacks.run, "hooks": hooks.run, "sweep": sweep.run, "memory": memory.run, "prune": prune.run}
 
 
 def main() -> None:

@@ -123,6 +123,7 @@ async def daemon(directory: Path) -> AsyncIterator[tuple[int, subprocess.Popen[b
     config = directory / "tracker.toml"
     config.write_text(
         f'[server]\nlisten = "127.0.0.1:0"\n[store]\npath = "{directory / "tracker.db"}"\n[log]\nformat = "json"\n'
+        "[archive]\nenabled = false\n"  # the outputs are invented
     )
     environ = {**os.environ, "TRACKER_CALLBACK_SECRET": SECRET, "ANYINT_API_KEY": "sk-bench-not-a-real-key"}
     journal = directory / "daemon.log"

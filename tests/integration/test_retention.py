@@ -3,6 +3,7 @@
 import asyncio
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ DAY_S = 86_400.0
 PAYLOAD = '{"prompt":"' + "la " * 2000 + '"}'
 
 
-def retention(rig: Rig, files: Path | None = None, **days: int) -> Retention:
+def retention(rig: Rig, *, files: Path | None = None, **days: int) -> Retention:
     """Retention with these days; the others keep for ever."""
     kept = Days(**{"events_days": 0, "payload_days": 0, "outputs_days": 0, **days})
     return Retention(rig.store, rig.clock, lambda: kept, Directory(files).remove if files else None)
@@ -112,7 +113,7 @@ async def test_histories_may_go_before_bodies(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("days", [{"events_days": 1}, {"payload_days": 1}, {"events_days": 1, "payload_days": 1}])
-async def test_a_dry_run_counts_what_is_then_pruned(tmp_path: Path, days: dict[str, int]) -> None:
+async def test_a_dry_run_counts_what_is_then_pruned(tmp_path: Path, days: dict[str, Any]) -> None:
     """The same numbers, and nothing dropped before."""
     async with opened(tmp_path / "t.db") as rig:
         await make_lives(rig)
@@ -307,8 +308,8 @@ async def test_archived_files_go_with_their_rows(tmp_path: Path) -> None:
         await make_lives(rig)
         done, running = await archived(rig, 1, root), await archived(rig, 3, root)
         rig.clock.advance(10 * DAY_S)
-        assert (await retention(rig, root).run()).files == 0
-        keeper = retention(rig, root, outputs_days=7)
+        assert (await retention(rig, files=root).run()).files == 0
+        keeper = retention(rig, files=root, outputs_days=7)
         assert await keeper.run(dry_run=True) == Pruned(files=1, file_bytes=4)
         assert done.exists()
         assert await keeper.run() == Pruned(files=1, file_bytes=4)
@@ -323,7 +324,7 @@ async def test_a_file_that_is_gone_already_ends_its_row(tmp_path: Path) -> None:
         await make_lives(rig)
         (await archived(rig, 1, root)).unlink()
         rig.clock.advance(10 * DAY_S)
-        assert (await retention(rig, root, outputs_days=7).run()).files == 1
+        assert (await retention(rig, files=root, outputs_days=7).run()).files == 1
         assert rig.edit("SELECT * FROM archives") == []
 
 
@@ -335,5 +336,5 @@ async def test_nothing_outside_the_archive_is_removed(tmp_path: Path) -> None:
         precious = await archived(rig, 1, root, "../precious")
         await archived(rig, 2, root)
         rig.clock.advance(10 * DAY_S)
-        assert (await retention(rig, root, outputs_days=7).run()).files == 1
+        assert (await retention(rig, files=root, outputs_days=7).run()).files == 1
         assert precious.read_bytes() == b"song"

@@ -13,7 +13,7 @@ from tests.store_kit import Rig, opened
 from tracker.config.sections import Retention as Days
 from tracker.domain.observation import Source, Submission, Trouble
 from tracker.domain.records import DeliveryStatus
-from tracker.domain.task import Stage, Status
+from tracker.domain.task import ExternalId, Stage, Status
 from tracker.retention import Retention
 from tracker.store.protocol import AttemptResult
 from tracker.store.sqlite.audit import audit
@@ -60,8 +60,8 @@ async def live(rig: Rig, acts: list[tuple[str, int, int]]) -> None:
                 await rig.hear(make_cancel(at, make_task_name(n)))
             case "answer":
                 answer = list(Submission)[which]
-                accepted = {"external_id": f"up-{n}"} if answer is Submission.ACCEPTED else {}
-                await rig.hear(make_answer(answer, at=at, task_id=make_task_name(n), **accepted))
+                name = ExternalId(f"up-{n}") if answer is Submission.ACCEPTED else None
+                await rig.hear(make_answer(answer, at=at, task_id=make_task_name(n), external_id=name))
             case "fan out":
                 await rig.store.fan_out(lambda _: ["publish"], 3, rig.clock.now())
             case "deliver":
@@ -69,6 +69,8 @@ async def live(rig: Rig, acts: list[tuple[str, int, int]]) -> None:
                 for job in await rig.store.claim_deliveries("publish", 2, now, now):
                     if (status := _ENDS[which]) is not None:
                         await rig.store.record_attempt(job.id, AttemptResult(status, now))
+            case _:
+                assert act == "wait"
         rig.clock.advance(1.0 if act != "wait" else which)
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Rows = Callable[[str, Sequence[Any]], Awaitable[list[tuple[Any, ...]]]]
 
-BUDGET_S = 0.003
+BUDGET_S = 0.002
 """A step that has taken so long ends, with what it has done."""
 AT_ONCE = 4
 """Tasks per statement; between statements the budget is looked at."""
