@@ -47,6 +47,8 @@ def expiry_of(task: Task, output: Output, now: datetime) -> datetime | None:
 
 def shown_expiry(url: str) -> datetime | None:
     """The end that a signed URL names itself; the earliest, should it name several."""
+    if "?" not in url:  # nothing is signed: the usual case, and parsing costs as much as judging a callback
+        return None
     try:
         query = {name.lower(): value for name, value in parse_qsl(urlsplit(url).query)}
     except ValueError:

@@ -6,6 +6,7 @@ here, too: a cursor tells up to which event the outputs of tasks are known to th
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from tracker.domain.archives import ArchiveRecord, ArchiveState, all_safe, is_file
@@ -16,6 +17,7 @@ from tracker.domain.task import Status, TaskId
 from tracker.domain.transitions import HookEvent, Outcome
 from tracker.store.protocol import Applied, ArchiveJob
 from tracker.store.sqlite.changes import get_task
+from tracker.store.sqlite.observations import chunks
 from tracker.store.sqlite.rows import (
     ARCHIVE_COLUMNS,
     TASK_COLUMNS,
@@ -27,7 +29,7 @@ from tracker.store.sqlite.rows import (
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
     from datetime import datetime
 
     from tracker.domain.task import Output, Task
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
 _ARCHIVED_KEY = f"{Source.CLOCK}:-:archived"
 """The dedupe key of the one event that says that all files of a task are safe."""
+_ITEM_WIDTH = 6
+"""Values of a new item."""
 
 
 def plan(db: sqlite3.Connection, choose: ArchiveChoice, limit: int, now: datetime) -> tuple[int, list[Applied]]:
@@ -56,27 +60,38 @@ def plan(db: sqlite3.Connection, choose: ArchiveChoice, limit: int, now: datetim
         """,
         (cursor, last),
     ).fetchall()
-    told = []
-    for row in rows:
-        task = task_from(row)
-        _insert_missing(db, task, choose, now)
-        if _announce_if_safe(db, task, now):
-            told.append(Applied(task=task, outcome=Outcome.APPLIED, confirm=False, announced=True))
+    tasks = [task_from(row) for row in rows]
+    _insert_missing(db, tasks, choose, now)
+    told = [
+        Applied(task=task, outcome=Outcome.APPLIED, confirm=False, announced=True)
+        for task in tasks
+        if _announce_if_safe(db, task, now)
+    ]
     db.execute("UPDATE cursors SET seq = ? WHERE name = 'archives'", (last,))
     return looked_at, told
 
 
-def _insert_missing(db: sqlite3.Connection, task: Task, choose: ArchiveChoice, now: datetime) -> None:
-    for n, output in enumerate(task.outputs):
-        choice = choose(task, output) if is_file(output) else None
-        if choice is not None:
-            db.execute(
-                """
-                INSERT INTO archives (task_id, identity, n, state, due_at, expires_at, created_at)
-                VALUES (?, ?, ?, 'pending', ?, ?, ?) ON CONFLICT DO NOTHING
-                """,
-                (task.id, output_identity(output), n, to_ms(now), to_ms(choice.expires_at), to_ms(now)),
-            )
+def _insert_missing(db: sqlite3.Connection, tasks: Iterable[Task], choose: ArchiveChoice, now: datetime) -> None:
+    values: list[object] = []
+    for task in tasks:
+        for n, output in enumerate(task.outputs):
+            choice = choose(task, output) if is_file(output) else None
+            if choice is not None:
+                values += (task.id, output_identity(output), n, to_ms(now), to_ms(choice.expires_at), to_ms(now))
+    start = 0
+    for count in chunks(len(values) // _ITEM_WIDTH):
+        end = start + count * _ITEM_WIDTH
+        db.execute(_insert_statement(count), values[start:end])
+        start = end
+
+
+@cache
+def _insert_statement(count: int) -> str:
+    """Many rows in a statement: while callbacks stream in, each statement has to get the interpreter's lock back."""
+    return f"""
+        INSERT INTO archives (task_id, identity, n, state, due_at, expires_at, created_at)
+        VALUES {", ".join(["(?, ?, ?, 'pending', ?, ?, ?)"] * count)} ON CONFLICT DO NOTHING
+    """
 
 
 def claim(db: sqlite3.Connection, limit: int, now: datetime, lease_until: datetime) -> list[ArchiveJob]:
@@ -208,7 +223,7 @@ def redrive(
         TaskNotFound: no task has this id.
     """
     task = get_task(db, task_id)
-    _insert_missing(db, task, choose, now)
+    _insert_missing(db, [task], choose, now)
     again = "state = 'pending', attempts = 0, due_at = ?, finished_at = NULL"
     db.execute(f"UPDATE archives SET {again} WHERE task_id = ? AND state IN ('pending', 'dead')", (to_ms(now), task_id))
     db.executemany(
