@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.factories import make_answer, make_cancel, make_output, make_task_name
+from tests.integration.server_rig import running
 from tests.store_kit import Rig, opened
 from tracker.cli.exits import BAD_CONFIG, FAILED, FINE
 from tracker.cli.main import cli, run
@@ -204,6 +205,18 @@ async def test_a_file_that_a_daemon_has_is_left_to_it(path: Path) -> None:
         result = await asyncio.to_thread(call, "prune")
         assert result.exit_code == BAD_CONFIG
         assert str(os.getpid()) in result.stderr
+
+
+async def test_pruning_over_http(tmp_path: Path) -> None:
+    """The daemon does it beside its work, and tells what it was."""
+    async with running(tmp_path) as rig:
+        await rig.end_task(await rig.make_task())
+        await rig.store.fan_out(lambda _: (), 100, rig.clock.now())
+        rig.clock.advance(40 * 86_400)
+        for sent, requests in (({"dry_run": True}, 1), ({}, 1), ({}, 0)):
+            async with rig.client.post("/v1/prune", json=sent) as response:
+                told = await response.json()
+            assert (response.status, told["dry_run"], told["requests"]) == (200, "dry_run" in sent, requests)
 
 
 # -- shell -------------------------------------------------------------------------------------------------

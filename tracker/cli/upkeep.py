@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import click
 
@@ -56,17 +56,20 @@ def prune(session: Session, *, dry_run: bool, as_json: bool) -> None:
 
 
 def _prune_file(config: Config, *, dry_run: bool) -> Json:
-    """Prune a file that no daemon has; the store's lock keeps it so."""
+    """Prune a file that no daemon has, which the store's lock makes sure of; a dry run only reads it."""
     from tracker.archive.shelf import make_shelf
     from tracker.clock import SystemClock
     from tracker.logs import configure_logging
     from tracker.retention import Retention
-    from tracker.store.sqlite import SqliteStore
+    from tracker.store.sqlite import SqliteStore, open_reader
 
     async def run() -> Json:
         clock = SystemClock()
-        store = SqliteStore(config.store_path, clock.now)
-        await store.open()
+        if dry_run:
+            store = cast("SqliteStore", await open_reader(config.store_path))  # nothing is asked of it but reading
+        else:
+            store = SqliteStore(config.store_path, clock.now)
+            await store.open()
         try:
             keeper = Retention(store, clock, lambda: config.retention, shelf.remove)
             return asdict(await keeper.run(dry_run=dry_run))
