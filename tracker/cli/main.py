@@ -33,6 +33,7 @@ COMMANDS = {
     "deliveries": ("deliveries", "deliveries", "See the runs of hooks; run failed ones again."),
     "models": ("models", "models", "See which models an account can use."),
     "db": ("db", "db", "Look after the SQLite file."),
+    "doctor": ("doctor", "doctor", "Check that everything is there that a daemon needs."),
     "config": ("settings", "config", "Check, show or start the configuration."),
 }
 """Command -> module below `tracker.cli`, attribute, one-line help."""

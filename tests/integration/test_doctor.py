@@ -1,0 +1,224 @@
+"""``tracker doctor``: a well place is called well, and each fault has its line and its mend."""
+
+from __future__ import annotations
+
+import base64
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import orjson
+import pytest
+from aiohttp import web
+
+from tests.contract.route_requests import Json
+from tests.daemon_kit import KEY_ENV, Ran, Setting, run_tracker, running_daemon
+from tracker.cli import checkup
+from tracker.sandbox import DEFAULT_KEY, Sandbox
+
+WELL = {KEY_ENV: DEFAULT_KEY}
+NOWHERE = "http://127.0.0.1:9"
+
+
+async def examine(directory: Path, *more: str, **env: str) -> Ran:
+    """Run it beside the configuration."""
+    return await run_tracker(
+        "doctor", "--config", str(directory / "tracker.toml"), *more, directory=directory, env=WELL | env
+    )
+
+
+async def line_of(directory: Path, check: str, **env: str) -> Json:
+    """One line of the checklist, as JSON."""
+    ran = await examine(directory, "--json", **env)
+    found = [line for line in ran.json["checks"] if line["check"] == check]
+    assert found, ran.json
+    assert ran.json["ok"] is (ran.code == 0)
+    assert all((line["state"] == "failed") is bool(line["mend"]) for line in ran.json["checks"])
+    return found[0]
+
+
+@asynccontextmanager
+async def answering(
+    status: int, body: Json, date: str | None = None, content_type: str = "application/json"
+) -> AsyncIterator[str]:
+    """An upstream that answers everything alike; its base URL."""
+
+    async def answer(_: web.Request) -> web.Response:
+        headers = {"Date": date} if date else {}
+        return web.Response(status=status, body=orjson.dumps(body), content_type=content_type, headers=headers)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+async def test_a_well_place_is_called_well(tmp_path: Path) -> None:
+    """With the gateway and the daemon up, nothing fails, and nothing is said that is secret."""
+    async with Sandbox() as sandbox:
+        known = "kling-3.0"
+        script = tmp_path / "hook.sh"
+        script.write_text("#!/bin/sh\n")
+        script.chmod(0o755)
+        tables = f'[models]\nvideo = "{known}"\n[[hooks]]\nname = "note"\non = ["task.*"]\nrun = ["./hook.sh"]'
+        setting = Setting(gateway=sandbox.base_url, tables=tables)
+        async with running_daemon(tmp_path, setting) as asker:
+            await asker.call("POST", "/v1/models/sync")
+            ran = await examine(tmp_path)
+            states = {line["check"]: line["state"] for line in (await examine(tmp_path, "--json")).json["checks"]}
+    assert (ran.code, ran.err) == (0, ""), ran.out
+    assert DEFAULT_KEY not in ran.out
+    assert set(states.values()) == {"ok"}
+    assert list(states) == [
+        *("configuration", "key of default", "gateway of default", "clock", "models", "public_url", "hook scripts"),
+        *("disk", "store", "daemon"),
+    ]
+
+
+async def test_a_new_place_has_things_to_skip(tmp_path: Path) -> None:
+    """Before the first start: no store, no daemon, no public address; what can be told is told."""
+    async with Sandbox() as sandbox:
+        Setting(gateway=sandbox.base_url, is_called_back=False).write(tmp_path)
+        ran = await examine(tmp_path, "--json")
+    states = {line["check"]: line["state"] for line in ran.json["checks"]}
+    assert ran.code == 0
+    assert {check for check, state in states.items() if state == "skipped"} == {
+        *("models", "public_url", "hook scripts", "daemon")
+    }
+    assert not (tmp_path / "tracker.db").exists(), "it makes nothing"
+
+
+async def test_a_bad_configuration_is_told_line_by_line(tmp_path: Path) -> None:
+    """Each mistake is a failing line with its mend, and the rest is not looked at."""
+    (tmp_path / "tracker.toml").write_text('[server]\nlissen = "127.0.0.1:1"\n[poll]\ntick_s = -1\n')
+    ran = await examine(tmp_path)
+    assert ran.code == 1
+    assert ran.out.count("failed") == ran.out.count("->") == 2
+    assert "server.lissen" in ran.out
+    assert "poll.tick_s" in ran.out
+
+
+async def test_a_missing_key_and_a_gateway_that_is_away(tmp_path: Path) -> None:
+    """Both are named with the variable and the address."""
+    Setting(gateway=NOWHERE, is_called_back=False).write(tmp_path)
+    key = await line_of(tmp_path, "key of default", GATEWAY_KEY="")
+    assert (key["state"], KEY_ENV in key["mend"]) == ("failed", True)
+    gateway = await line_of(tmp_path, "gateway of default")
+    assert (gateway["state"], NOWHERE in gateway["detail"]) == ("failed", True)
+    assert (await line_of(tmp_path, "clock"))["state"] == "skipped"
+
+
+async def test_a_refused_key_and_a_wrong_clock(tmp_path: Path) -> None:
+    """The gateway's own word about the key, and the time of its answer."""
+    refusal = {"error": {"message": "no", "type": "authentication_error", "code": "invalid_api_key"}}
+    async with answering(401, refusal, date="Fri, 20 Nov 2020 20:42:00 GMT") as url:
+        Setting(gateway=url, is_called_back=False).write(tmp_path)
+        gateway = await line_of(tmp_path, "gateway of default")
+        clock = await line_of(tmp_path, "clock")
+    assert (gateway["state"], KEY_ENV in gateway["mend"]) == ("failed", True)
+    assert (clock["state"], "ahead of" in clock["detail"]) == ("failed", True)
+    async with answering(401, {"error": "not here"}) as url:
+        Setting(gateway=url, is_called_back=False).write(tmp_path)
+        assert (await line_of(tmp_path, "gateway of default"))["state"] == "ok", "another API's 401 tells nothing"
+
+
+async def test_a_model_that_nobody_has(tmp_path: Path) -> None:
+    """It is named with its key, once the lists were fetched."""
+    async with Sandbox() as sandbox:
+        setting = Setting(gateway=sandbox.base_url, tables='[models]\nvideo = "no-such-model"', is_called_back=False)
+        async with running_daemon(tmp_path, setting) as asker:
+            await asker.call("POST", "/v1/models/sync")
+            line = await line_of(tmp_path, "models")
+    assert (line["state"], line["detail"]) == ("failed", "in no account's list: models.video (no-such-model)")
+
+
+async def test_a_public_url_that_leads_elsewhere(tmp_path: Path) -> None:
+    """Something else answers there; a proxy that lets only callbacks through is fine."""
+    async with Sandbox() as sandbox, answering(200, {"hello": "world"}) as elsewhere:
+        setting = Setting(gateway=sandbox.base_url, is_called_back=False)
+        text = setting.write(tmp_path).read_text()
+        (tmp_path / "tracker.toml").write_text(f'public_url = "{elsewhere}"\n{text}')
+        line = await line_of(tmp_path, "public_url")
+        assert (line["state"], elsewhere in line["mend"]) == ("failed", True)
+        async with answering(404, {}, content_type="application/problem+json") as proxy:
+            (tmp_path / "tracker.toml").write_text(f'public_url = "{proxy}"\n{text}')
+            assert (await line_of(tmp_path, "public_url"))["state"] == "ok"
+
+
+async def test_scripts_that_cannot_run(tmp_path: Path) -> None:
+    """Missing, not executable, no such program, and a directory that is no event: a mend for each."""
+    hooks = [("gone", "./gone.sh"), ("plain", "./plain.sh"), ("unheard", "no-such-program-at-all")]
+    tables = "\n".join(f'[[hooks]]\nname = "{name}"\non = ["task.*"]\nrun = ["{run}"]' for name, run in hooks)
+    (tmp_path / "plain.sh").write_text("#!/bin/sh\n")
+    for event, name in (("task.failed", "drop"), ("task.exploded", "odd")):
+        (tmp_path / "hooks.d" / event).mkdir(parents=True)
+        (tmp_path / "hooks.d" / event / name).write_text("#!/bin/sh\n")
+    Setting(tables=tables, is_called_back=False).write(tmp_path)
+    ran = await examine(tmp_path, "--json")
+    failed = {line["check"]: line for line in ran.json["checks"] if line["state"] == "failed"}
+    assert ran.code == 1
+    assert {check for check in failed if check.startswith("hook")} == {
+        *("hook gone", "hook plain", "hook unheard", "hook drop", "hook odd")
+    }
+    assert failed["hook plain"]["mend"] == f"chmod +x {tmp_path}/plain.sh"
+    assert "task.failed" in failed["hook odd"]["mend"]
+
+
+@pytest.mark.parametrize(("version", "application_id"), [(9999, None), (1, 77)])
+async def test_a_store_that_is_not_ours_or_newer(tmp_path: Path, version: int, application_id: int | None) -> None:
+    """It is told apart from a good one, and not touched."""
+    async with Sandbox() as sandbox:
+        setting = Setting(gateway=sandbox.base_url, is_called_back=False)
+        async with running_daemon(tmp_path, setting):
+            pass
+        store = tmp_path / "tracker.db"
+        connection = sqlite3.connect(store)
+        connection.execute(f"PRAGMA user_version = {version}")
+        if application_id is not None:
+            connection.execute(f"PRAGMA application_id = {application_id}")
+        connection.close()
+        before = store.read_bytes()
+        line = await line_of(tmp_path, "store")
+    assert line["state"] == "failed"
+    assert line["mend"].startswith("install that version again" if application_id is None else "set store.path")
+    assert store.read_bytes() == before
+
+
+async def test_a_daemon_that_gives_no_answer(tmp_path: Path) -> None:
+    """Somebody has the store, and nobody answers where it should listen."""
+    async with Sandbox() as sandbox:
+        setting = Setting(gateway=sandbox.base_url, is_called_back=False)
+        async with running_daemon(tmp_path, setting):
+            moved = replace(setting, port=1)
+            moved.write(tmp_path)
+            line = await line_of(tmp_path, "daemon")
+    assert (line["state"], "127.0.0.1:1 gives no answer" in line["detail"]) == ("failed", True)
+
+
+async def test_a_signature_scheme_without_its_secret(tmp_path: Path) -> None:
+    """What ``serve`` would refuse fails here, too."""
+    tables = '[callbacks.kling]\nscheme = "standard-webhooks"\nsecret_env = "KLING_SECRET"'
+    Setting(gateway=NOWHERE, tables=tables, is_called_back=False).write(tmp_path)
+    line = await line_of(tmp_path, "configuration")
+    assert (line["state"], line["mend"]) == ("failed", "set KLING_SECRET")
+    secret = base64.b64encode(b"0123456789").decode()
+    assert (await line_of(tmp_path, "configuration", KLING_SECRET=secret))["state"] == "ok"
+
+
+def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too little room fails with how much is needed."""
+    from tracker.config import load_config
+
+    path = Setting(gateway=NOWHERE).write(tmp_path)
+    config = load_config(path, WELL)
+    assert checkup.check_disk(config).state == "ok"
+    monkeypatch.setattr(checkup, "LEAST_FREE_BYTES", 2**62)
+    line = checkup.check_disk(config)
+    assert (line.state, line.mend is not None) == ("failed", True)

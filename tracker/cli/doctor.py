@@ -1,0 +1,96 @@
+"""``doctor``: is everything there that a daemon needs? A checklist, with a mend for each failing line."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tracker.cli.exits import FAILED, Failure
+from tracker.cli.render import clean, echo_json
+from tracker.cli.session import json_option, read_config
+
+if TYPE_CHECKING:
+    from tracker.cli.checkup import Line
+    from tracker.config import Config
+    from tracker.domain.models import Model
+
+_STYLES = {"ok": "green", "failed": "red", "skipped": "yellow"}
+_WIDTH = max(map(len, _STYLES))
+
+
+@click.command()
+@click.option("--config", "config_path", type=click.Path(path_type=Path), help="Configuration file.")
+@json_option
+def doctor(config_path: Path | None, *, as_json: bool) -> None:
+    """Check configuration, keys, gateways, models, callbacks, hooks, disk, clock and store: exit 0, or 1."""
+    lines = []
+    for line in _examine(config_path):
+        lines.append(line)
+        if not as_json:
+            _echo(line)
+    is_well = all(line.state != "failed" for line in lines)
+    if as_json:
+        echo_json({"ok": is_well, "checks": [asdict(line) for line in lines]})
+    if not is_well:
+        raise click.exceptions.Exit(FAILED)
+
+
+def _examine(config_path: Path | None) -> Iterator[Line]:
+    """The checklist, each line as soon as it is known."""
+    from tracker.cli import checkup
+
+    try:
+        config = read_config(config_path, os.environ, serving=True)
+    except Failure as failure:
+        for problem in failure.lines:
+            what, _, mend = problem.partition("; ")
+            yield checkup.Line("configuration", "failed", what, mend or "correct that line")
+        return
+    yield checkup.Line("configuration", "ok", str(config.file or "no file: the defaults hold"))
+    yield from checkup.check_keys(config)
+    yield from checkup.check_gateways(config)
+    store, models = _look_into_store(config)
+    yield checkup.check_models(config, models)
+    yield checkup.check_public_url(config)
+    yield from checkup.check_hooks(config)
+    yield checkup.check_disk(config)
+    yield store
+    yield checkup.check_lock(config)
+
+
+def _look_into_store(config: Config) -> tuple[Line, list[Model] | None]:
+    """How the file is, and the models that it keeps; None when it keeps none."""
+    from tracker.cli import checkup
+    from tracker.errors import StoreUnavailable, StoreUnusable
+    from tracker.store.sqlite import open_reader
+
+    path = config.store_path
+
+    async def read() -> list[Model]:
+        reader = await open_reader(path)
+        try:
+            return [model for name in config.accounts for model in (await reader.list_models(name)).models]
+        finally:
+            await reader.close()
+
+    if not path.is_file():
+        return checkup.check_place_of_store(config), None
+    try:
+        models = asyncio.run(read())
+    except (StoreUnusable, StoreUnavailable) as error:
+        what, _, mend = str(error).partition("; ")
+        return checkup.Line("store", "failed", what, mend or "look at the file and its permissions"), None
+    return checkup.Line("store", "ok", f"{path} can be read"), models or None
+
+
+def _echo(line: Line) -> None:
+    state = click.style(line.state.ljust(_WIDTH), fg=_STYLES[line.state])
+    click.echo(f"{state}  {clean(line.check)}: {clean(line.detail)}")
+    if line.mend:
+        click.echo(f"{' ' * _WIDTH}  -> {clean(line.mend)}")
