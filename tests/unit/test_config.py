@@ -489,5 +489,6 @@ def test_every_documented_section_is_in_the_interface_order() -> None:
         "accounts",
         "poll",
         "callbacks",
+        "retention",
         "log",
     ]

@@ -27,6 +27,7 @@ COMMANDS = {
     "why": ("look", "why", "Explain why a task is where it is."),
     "wait": ("act", "wait_for", "Wait until tasks have ended."),
     "poll": ("act", "poll", "Ask the upstream about a task now."),
+    "download": ("download", "download", "Copy a task's files; fetch again what is missing."),
     "cancel": ("act", "cancel", "Stop following a task."),
     "routes": ("look", "routes", "List the routes that tasks can be created on."),
     "hooks": ("hooks", "hooks", "See how hooks are doing; try one."),

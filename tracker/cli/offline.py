@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from tracker.cli.exits import BAD_CONFIG, FAILED, UNAVAILABLE, Failure
-from tracker.domain.records import event_json, task_json
+from tracker.domain.records import delivery_json, event_json, task_json
 from tracker.domain.task import TaskId
 from tracker.domain.why import explain
 from tracker.errors import StoreUnavailable, StoreUnusable, TaskNotFound
-from tracker.store.protocol import TaskFilter
+from tracker.store.protocol import DeliveryFilter, TaskFilter
 from tracker.store.sqlite import open_reader
 
 if TYPE_CHECKING:
@@ -58,6 +58,23 @@ class Offline:
             plain["limit"] = int(plain["limit"])
         return self._run(self._tasks(TaskFilter(**plain, labels=labels)))
 
+    def deliveries(self, query: Mapping[str, str]) -> Json:
+        """A page of deliveries; ``query`` as in ``GET /v1/deliveries``."""
+        plain: dict[str, Any] = dict(query)
+        if "since" in plain:
+            plain["since"] = datetime.fromisoformat(plain["since"])
+        plain["limit"] = int(plain.get("limit", 50))
+
+        async def read(reader: Reader) -> Json:
+            page = await reader.list_all_deliveries(DeliveryFilter(**plain))
+            return {"items": [delivery_json(item) for item in page.items], "next_cursor": page.next_cursor}
+
+        return self._run(read)
+
+    def count_deliveries(self) -> Json:
+        """How many deliveries there are: hook -> status -> count."""
+        return self._run(lambda reader: reader.count_deliveries())
+
     def _run(self, read: Callable[[Reader], Awaitable[Json]]) -> Json:
         async def with_reader() -> Json:
             reader = await open_reader(self._config.store_path)
@@ -98,6 +115,7 @@ class Offline:
                 await reader.list_deliveries(task_id),
                 self._config.poll_policy(record.task.provider),
                 datetime.now(UTC),
+                archives=await reader.list_archives(task_id),
             )
             if told["next"]:
                 told["notes"].append("No daemon runs: nothing happens until one is started with tracker serve.")

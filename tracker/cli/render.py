@@ -139,8 +139,10 @@ def echo_task(task: Mapping[str, Json]) -> None:
     ]
     echo_fields(fields)
     for output in task.get("outputs") or []:
-        where = output.get("url") or output.get("path") or output.get("text") or "(no address)"
-        click.echo(f"output {output['n']}  {clean(output['kind'])}  {clean(where)}")
+        where = output.get("url") or output.get("text") or ""
+        file = f"{output['path']} ({output['bytes']} bytes)" if output.get("archived") else ""
+        shown = "  ".join(clean(part) for part in (file, where) if part) or "(no address)"
+        click.echo(f"output {output['n']}  {clean(output['kind'])}  {shown}")
 
 
 def echo_events(events: Sequence[Mapping[str, Json]]) -> None:

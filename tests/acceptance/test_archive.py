@@ -1,0 +1,242 @@
+"""The archive of the real daemon: killed in mid-download, short of memory, and served to people and hooks."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import sqlite3
+import sys
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+
+from tests.acceptance.house import KEY, KEY_ENV, Daemon, eventually, find_free_port
+from tests.archive_kit import Asked, RawServer, film, head_of, serves, sha256
+from tests.daemon_kit import REPOSITORY, Setting, run_tracker, running_daemon
+from tests.hook_kit import write_script
+from tracker.sandbox import Sandbox
+from tracker.sandbox.media import Media, make_media
+
+Json = Any
+
+
+def songs(*urls: str) -> bytes:
+    """What a poll answers when the songs are ready."""
+    tracks = [{"id": f"a{n}", "audioUrl": url, "title": "Autumn Rain", "duration": 9.5} for n, url in enumerate(urls)]
+    body = {
+        "code": 200,
+        "msg": "success",
+        "data": {"taskId": "x", "status": "SUCCESS", "response": {"sunoData": tracks}},
+    }
+    text = orjson.dumps(body)
+    return head_of("200 OK", len(text), "application/json") + text
+
+
+def finals(outputs: Path) -> list[Path]:
+    """Everything under a final name."""
+    return [path for path in outputs.rglob("*") if path.is_file() and ".partial" not in path.parts]
+
+
+async def test_killed_in_mid_download_it_goes_on_where_it_was(tmp_path: Path) -> None:
+    """Kill -9 half-way: nothing is visible; after the restart the rest is fetched by range, and the hash is right."""
+    data = film(6_000_000)
+    half_sent, is_killed = asyncio.Event(), asyncio.Event()
+    is_whole = False
+
+    async def upstream(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        if not asked.path.startswith("/file"):
+            writer.write(songs(server.url("/file.mp3?sig=1")))
+        elif is_whole:
+            await serves(data)(asked, writer)
+        else:
+            writer.write(head_of("200 OK", len(data), ETag='"v1"') + data[:3_500_000])
+            await writer.drain()
+            half_sent.set()
+            await is_killed.wait()
+
+    async with RawServer(upstream) as server:
+        port = find_free_port()
+        config = tmp_path / "tracker.toml"
+        config.write_text(
+            f'[server]\nlisten = "127.0.0.1:{port}"\n[store]\npath = "{tmp_path}/tracker.db"\n'
+            f'[accounts.default]\nbase_url = "{server.url("")}"\n[poll]\ntick_s = 0.05\nfirst_delay_s = 0.05\n'
+            "[archive]\nallow_private_addresses = true\n"
+        )
+        daemon = await Daemon(config, {KEY_ENV: KEY}).start()
+        try:
+            async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
+                order = {"route": "suno.generate", "external_id": "x"}
+                async with session.post("/v1/tasks", json=order) as response:
+                    task_id = (await response.json())["id"]
+                await asyncio.wait_for(half_sent.wait(), 20)
+                outputs = tmp_path / "outputs"
+                (partial,) = await eventually(lambda: _grown(outputs, 2_000_000))
+                await daemon.kill()
+                assert finals(outputs) == []
+                left = partial.stat().st_size
+                is_whole = True
+                is_killed.set()
+                await daemon.start()
+
+                async def is_archived() -> Json:
+                    async with session.get(f"/v1/tasks/{task_id}") as response:
+                        (output,) = (await response.json())["outputs"]
+                        return output if output["archived"] else None
+
+                output = await eventually(is_archived)
+            (file,) = finals(outputs)
+            assert (file.read_bytes(), output["sha256"]) == (data, sha256(data))
+            assert str(file) == str(outputs / output["path"])
+            assert server.asked[-1].headers["range"] == f"bytes={left}-"
+            db = sqlite3.connect(tmp_path / "tracker.db")
+            archived = db.execute("SELECT count(*) FROM events WHERE announces = 'task.archived'").fetchone()
+            db.close()
+            assert archived == (1,)
+        finally:
+            is_killed.set()
+            await daemon.close()
+
+
+async def _grown(outputs: Path, size: int) -> list[Path]:
+    """The unfinished files, once they have so many bytes."""
+    return [path for path in (outputs / ".partial").glob("*.part") if path.stat().st_size >= size]
+
+
+MEMORY = """
+import asyncio, sys
+from pathlib import Path
+from dataclasses import replace
+from tests.archive_kit import archiving
+from tracker.domain.task import Output
+
+def status(name):
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+    return int(line.split()[1])
+
+async def main(small, large, directory):
+    async with archiving(Path(directory)) as rig:
+        await rig.settle(await rig.succeed(Output("video", small)))  # whatever is loaded late is loaded now
+        before = status("VmRSS")
+        Path("/proc/self/clear_refs").write_text("5")
+        (record,) = await rig.settle(await rig.succeed(Output("video", large)))
+        print(status("VmHWM") - before, record.file.bytes, record.file.sha256)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def test_a_large_file_takes_no_memory(tmp_path: Path) -> None:
+    """200 MB come through a process that grows by no more than a few MB."""
+    block, blocks = film(1 << 20), 200
+
+    async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        count = blocks if asked.path == "/large" else 4
+        writer.write(head_of("200 OK", count * len(block)))
+        for _ in range(count):
+            writer.write(block)
+            await writer.drain()
+
+    async with RawServer(answer) as server:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", MEMORY, server.url("/small"), server.url("/large"), str(tmp_path)),
+            cwd=REPOSITORY,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        out, _ = await process.communicate()
+    grown_kib, size, digest = out.decode().splitlines()[-1].split()
+    whole = hashlib.sha256()
+    for _ in range(blocks):
+        whole.update(block)
+    assert (int(size), digest) == (blocks << 20, whole.hexdigest())
+    assert int(grown_kib) < 12 * 1024
+
+
+async def test_every_output_of_the_sandbox_is_kept_as_it_was_served(tmp_path: Path) -> None:
+    """Songs, films, pictures, ``/content`` with the key, cut downloads: each file is what the gateway made."""
+    hooks = tmp_path / "hooks.d"
+    log = tmp_path / "hook.log"
+    write_script(
+        hooks / "task.archived" / "note",
+        f'echo "$TRACKER_EVENT $TRACKER_TASK_ID $TRACKER_STATUS $(sha256sum < "$TRACKER_OUTPUT_PATH")" >> {log}',
+    )
+    cut = "[sandbox: file=cut]"
+    orders = [
+        ("suno.generate", {"model": "V5", "customMode": False, "instrumental": True, "prompt": f"a {cut}"}),
+        ("kling.omni-video", {"model_name": "kling-v3-omni", "prompt": f"b {cut}"}),
+        ("openai.video", {"model": "kling-3.0", "prompt": f"c {cut}"}),
+        ("openai.images", {"model": "kling-v2-1", "prompt": "d", "response_format": "b64_json"}),
+        ("gemini.generate", {"model": "gemini-3-image", "contents": [{"parts": [{"text": "e"}]}]}),
+    ]
+    async with Sandbox(duration_s=0.3) as sandbox:
+        setting = Setting(sandbox.base_url, tables="[archive]\nallow_private_addresses = true")
+        async with running_daemon(tmp_path, setting) as asker:
+            tasks = [await asker.submit(route, request) for route, request in orders]
+
+            async def are_archived() -> list[Json] | None:
+                shown = [await asker.get(f"/v1/tasks/{task['id']}") for task in tasks]
+                ended = [task["status"] == "SUCCEEDED" for task in shown]
+                safe = [output["archived"] for task in shown for output in task["outputs"] if output["kind"] != "text"]
+                return shown if all(ended) and all(safe) else None
+
+            shown = await eventually(are_archived)
+            await eventually(lambda: _lines(log, len(tasks)))
+            told = dict(line.split()[1:4:2] for line in log.read_text().splitlines())
+            for task, (route, _) in zip(shown, orders, strict=True):
+                files = [output for output in task["outputs"] if output["kind"] != "text"]
+                assert files, route
+                assert told[task["id"]] == files[0]["sha256"]
+                for output in files:
+                    served = await _served(asker.session, task["id"], output["n"])
+                    assert sha256(served) == output["sha256"]
+                    assert (tmp_path / "outputs" / output["path"]).read_bytes() == served
+                    media = Media(output["path"].rpartition(".")[2])
+                    if task["external_id"] is not None:
+                        assert served == make_media(media, task["external_id"], output["n"]), route
+            song = shown[0]["id"]
+            where = tmp_path / "here"
+            ran = await run_tracker("download", song, "here", "--url", asker.tracker.url, directory=tmp_path)
+            assert (ran.code, len(list(where.iterdir()))) == (0, 2), ran
+            assert {sha256(path.read_bytes()) for path in where.iterdir()} == {o["sha256"] for o in shown[0]["outputs"]}
+            shown_by = await run_tracker("show", song, "--url", asker.tracker.url, directory=tmp_path)
+            assert shown[0]["outputs"][0]["path"] in shown_by.out
+            why = await asker.get(f"/v1/tasks/{song}/why")
+            assert "2 of 2 files are archived." in why["notes"]
+            creates = sandbox.state()["creates"]
+            assert len(creates) == len(orders), "nothing was paid twice"
+
+
+async def _lines(log: Path, count: int) -> bool:
+    """Whether the hook has written so many lines."""
+    return log.exists() and len(log.read_text().splitlines()) == count
+
+
+async def _served(session: aiohttp.ClientSession, task_id: str, n: int) -> bytes:
+    async with session.get(f"/v1/tasks/{task_id}/outputs/{n}") as response:
+        assert response.status == 200
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        return await response.read()
+
+
+async def test_an_expired_url_is_renewed_from_the_gateway(tmp_path: Path) -> None:
+    """The URL of the success is dead on arrival; a poll brings a fresh one, and the file is kept."""
+    async with Sandbox(duration_s=0.2, url_ttl_s=0.5) as sandbox:
+        setting = Setting(sandbox.base_url, tables="[archive]\nenabled = false\nallow_private_addresses = true")
+        async with running_daemon(tmp_path, setting) as asker:
+            order = {"model_name": "kling-v3-omni", "prompt": "late"}
+            task = await asker.end_of(await asker.submit("kling.omni-video", order))
+            assert (task["status"], task["outputs"][0]["archived"]) == ("SUCCEEDED", False)
+            await asyncio.sleep(0.6)  # the sandbox's own clock decides
+            status, _ = await asker.call("POST", f"/v1/tasks/{task['id']}/archive")
+            assert status == 200
+
+            async def is_archived() -> Json:
+                shown = await asker.get(f"/v1/tasks/{task['id']}")
+                return shown if shown["outputs"][0]["archived"] else None
+
+            shown = await eventually(is_archived)
+            assert shown["outputs"][0]["url"] != task["outputs"][0]["url"]
+            assert shown["outputs"][0]["sha256"] == sha256(make_media(Media.MP4, task["external_id"], 0))
+            details = [event["detail"] for event in await asker.events(task)]
+            assert details[-2:] == ["gave fresh URLs of the same outputs", "archived: 1 file safe"]

@@ -1,0 +1,83 @@
+"""``download``: have a task's files archived where they are not, wait for that, and copy them.
+
+Owns the waiting and the copying; a copy appears under its name only when it is whole and its hash is right. Goes
+through the daemon, so it works the same for one on another machine.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+import click
+
+from tracker.cli.client import Json, task_path
+from tracker.cli.exits import FAILED, TIMED_OUT, Failure
+from tracker.cli.render import clean, echo_json
+from tracker.cli.session import Session, json_option, with_session
+
+_STEP_S = 0.3
+_ENDED = {"stored", "dead"}
+
+
+@click.command()
+@click.argument("task_id", metavar="ID")
+@click.argument("directory", metavar="[DIR]", default=".", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait no longer.")
+@json_option
+@with_session
+def download(session: Session, task_id: str, directory: Path, *, timeout_s: float | None, as_json: bool) -> None:
+    """Copy a task's files into DIR; what the archive had given up or lost is fetched again first."""
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    session.client.post(task_path(task_id, "archive"))
+    items = _wait(session, task_id, deadline)
+    task = session.client.get(task_path(task_id))
+    copied = [_copy(session, task_id, output, directory) for output in task["outputs"] if output["archived"]]
+    if as_json:
+        echo_json({"items": items, "files": copied})
+    else:
+        for path in copied:
+            click.echo(path)
+    missing = [item for item in items if item["state"] != "stored"]
+    if missing:
+        lines = [f"output {item['n']} is not archived: {clean(item['error'] or item['state'])}" for item in missing]
+        raise Failure(lines, FAILED if all(item["state"] == "dead" for item in missing) else TIMED_OUT)
+    if not items:
+        raise Failure([f"{task_id} has no files{'' if task['finished_at'] else ' yet'}"], FAILED)
+
+
+def _wait(session: Session, task_id: str, deadline: float | None) -> list[Json]:
+    """Every item, stored or dead, or as it is when the time is up; news goes to standard error."""
+    told: dict[int, str] = {}
+    while True:
+        items: list[Json] = session.client.get(task_path(task_id, "archive"))["items"]
+        for item in items:
+            if item["error"] and item["state"] != "dead" and told.get(item["n"]) != item["error"]:
+                told[item["n"]] = item["error"]
+                click.echo(f"output {item['n']}: {clean(item['error'])}; trying again", err=True)
+        if all(item["state"] in _ENDED for item in items) or (deadline is not None and time.monotonic() >= deadline):
+            return items
+        time.sleep(_STEP_S)
+
+
+def _copy(session: Session, task_id: str, output: Mapping[str, Json], directory: Path) -> str:
+    """Bring one file into the directory; its path there."""
+    target = directory / PurePosixPath(output["path"]).name
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".tracker-", dir=directory)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                digest = session.client.save(task_path(task_id, "outputs", str(output["n"])), file)
+            if digest != output["sha256"]:
+                raise Failure([f"output {output['n']}: came damaged; run the command again"], FAILED)
+            Path(name).chmod(0o644)
+            Path(name).replace(target)
+        finally:
+            Path(name).unlink(missing_ok=True)
+    except OSError as error:
+        raise Failure([f"{target}: cannot be written ({error.strerror})"], FAILED) from error
+    return str(target)
