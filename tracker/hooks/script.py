@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tracker.hooks.base import PATTERNS, Configured, RunOutcome, RunResult, Tools, covers
-from tracker.hooks.environment import script_environment
+from tracker.hooks.environment import inherited_environment, script_environment
 from tracker.hooks.process import Process, reap_late
 from tracker.hooks.spawn import keep_descriptors
 
@@ -90,7 +90,7 @@ class ScriptRunner:
         locate: Callable[[str], str] = str,
     ) -> None:
         keep_descriptors()
-        self._environ = dict(environ)
+        self._environ = inherited_environment(environ)
         self._start_patience_s = start_patience_s
         self._locate = locate
 

@@ -15,6 +15,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ PIPED_BYTES = 32 * 1024
 """Input up to this goes through a pipe, which holds it whole; a pipe holds 64 KiB unless a user has very many."""
 _RESTORED = (signal.SIGPIPE, signal.SIGXFSZ)
 """Signals that Python ignores and programs expect to end them."""
+_IS_UTF_8 = sys.getfilesystemencoding() == "utf-8"
 _can_spawn = hasattr(os, "posix_spawn") and Path("/proc/self/fd").exists()
 
 
@@ -101,7 +103,9 @@ def spawn(argv: Sequence[str], env: Mapping[str, str], stdin: bytes) -> Spawned:
 
 
 def _start(argv: Sequence[str], env: Mapping[str, str], source: int, output: int) -> Child:
-    encoded = {os.fsencode(key): value.encode("utf-8", "surrogateescape") for key, value in env.items()}
+    encoded: Mapping[str, str] | Mapping[bytes, bytes] = env
+    if not _IS_UTF_8:
+        encoded = {os.fsencode(key): value.encode("utf-8", "surrogateescape") for key, value in env.items()}
     global _can_spawn  # noqa: PLW0603 - learnt once per process
     if _can_spawn and min(source, output) > 2:  # noqa: PLR2004 - a daemon may have been started with 0, 1, 2 closed
         program = argv[0] if "/" in argv[0] else shutil.which(argv[0], path=env.get("PATH"))

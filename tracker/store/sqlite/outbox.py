@@ -78,7 +78,8 @@ def claim_deliveries(
         """
         SELECT id, event, seq, attempts, task_id FROM deliveries AS mine
         WHERE hook = ? AND due_at <= ? AND NOT EXISTS (
-            SELECT 1 FROM deliveries AS earlier
+            -- left to itself, the planner walks through all that is due, once for each row
+            SELECT 1 FROM deliveries AS earlier INDEXED BY deliveries_open
             WHERE earlier.task_id = mine.task_id AND earlier.hook = mine.hook AND earlier.due_at IS NOT NULL
               AND (earlier.seq < mine.seq OR (earlier.seq = mine.seq AND earlier.rowid < mine.rowid)))
         ORDER BY due_at, mine.rowid LIMIT ?

@@ -79,7 +79,8 @@ _LANES = """
 _NEXT_DELIVERY = """
     SELECT due_at FROM deliveries AS mine
     WHERE hook = ? AND due_at IS NOT NULL AND NOT EXISTS (
-        SELECT 1 FROM deliveries AS earlier
+        -- left to itself, the planner walks through all that is due, once for each row
+        SELECT 1 FROM deliveries AS earlier INDEXED BY deliveries_open
         WHERE earlier.task_id = mine.task_id AND earlier.hook = mine.hook AND earlier.due_at IS NOT NULL
           AND (earlier.seq < mine.seq OR (earlier.seq = mine.seq AND earlier.rowid < mine.rowid)))
     ORDER BY due_at, mine.rowid LIMIT 1
