@@ -116,8 +116,7 @@ class FixedAnswer(web.Response):
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
         """Send all of it."""
         writer = request.writer
-        await writer.write(self._before_date + _http_date(int(time.time())) + self._after_date)
-        await writer.write_eof()
+        await writer.write_eof(self._before_date + _http_date(int(time.time())) + self._after_date)
         return writer
 
     async def write_eof(self, data: bytes = b"") -> None:
