@@ -162,7 +162,7 @@ async def test_every_output_of_the_sandbox_is_kept_as_it_was_served(tmp_path: Pa
         f'echo "$TRACKER_EVENT $TRACKER_TASK_ID $TRACKER_STATUS $(sha256sum < "$TRACKER_OUTPUT_PATH")" >> {log}',
     )
     cut = "[sandbox: file=cut]"
-    orders = [
+    orders: list[tuple[str, Json]] = [
         ("suno.generate", {"model": "V5", "customMode": False, "instrumental": True, "prompt": f"a {cut}"}),
         ("kling.omni-video", {"model_name": "kling-v3-omni", "prompt": f"b {cut}"}),
         ("openai.video", {"model": "kling-3.0", "prompt": f"c {cut}"}),

@@ -104,6 +104,8 @@ async def _serve(archive: Archives, request: web.Request, file: ArchivedFile) ->
         try:
             async for block in archive.read(file.path, start, stop):
                 await response.write(block)
+        except ConnectionError:
+            return response  # nobody is there any more
         except PlaceUnavailable as error:
             # the head has gone out: all that is left is to end the connection before the promised length
             log.warning("output.cut_off", path=file.path, error=str(error))

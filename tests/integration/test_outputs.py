@@ -1,0 +1,237 @@
+"""The outputs route: ranges, entity tags, names and refusals; and the shelf in an object store."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from tests.archive_kit import ArchiveRig, RawServer, archiving, film, refuses, serves, sha256
+from tests.integration.server_rig import Rig, problem_of, running
+from tracker.archive.partial import Partial, Whole
+from tracker.archive.shelf import Directory, make_shelf
+from tracker.domain.archives import ArchivedFile
+from tracker.domain.task import Output
+from tracker.errors import ConfigError, PlaceUnavailable
+from tracker.server.app import make_app
+from tracker.server.outputs import disposition_of
+
+obstore = pytest.importorskip("obstore.store", reason="the extra object-store is not installed")
+from tracker.archive.bucket import Bucket  # noqa: E402 - the extra may be missing
+
+DATA = film(300_000)
+
+
+@dataclass
+class Served:
+    """An archive with the HTTP surface over it."""
+
+    rig: ArchiveRig
+    surface: Rig
+    client: TestClient[web.Request, web.Application]
+
+
+@asynccontextmanager
+async def serving(directory: Path) -> AsyncIterator[Served]:
+    """Run both on one store."""
+    (directory / "other").mkdir()
+    async with archiving(directory) as rig, running(directory / "other") as surface:
+        services = replace(surface.services, store=rig.store, reconciler=rig.reconciler, archive=rig.archiver)
+        async with TestClient(TestServer(make_app(services))) as client:
+            yield Served(rig, surface, client)
+
+
+@pytest.fixture
+async def served(tmp_path: Path) -> AsyncIterator[Served]:
+    """An empty archive behind the API."""
+    async with serving(tmp_path) as both:
+        yield both
+
+
+async def archived(served: Served, **fields: str) -> str:
+    """The path of the first output of a task whose file is safe."""
+    async with RawServer(serves(DATA)) as server:
+        task_id = await served.rig.succeed(Output("video", server.url(), **{"title": 'a "b" ü', **fields}))  # type: ignore[arg-type]  # texts
+        await served.rig.settle(task_id)
+        return f"/v1/tasks/{task_id}/outputs/0"
+
+
+async def test_the_whole_file(served: Served) -> None:
+    """Content, type, length, tag and name; a browser may show it but runs nothing of it."""
+    path = await archived(served)
+    async with served.client.get(path) as response:
+        assert (response.status, await response.read()) == (200, DATA)
+        headers = response.headers
+    assert headers["Content-Type"] == "video/mp4"
+    assert headers["Content-Length"] == str(len(DATA))
+    assert headers["ETag"] == f'"{sha256(DATA)}"'
+    assert headers["Accept-Ranges"] == "bytes"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
+    assert headers["Content-Disposition"] == "inline; filename=\"0-a-b-_.mp4\"; filename*=UTF-8''0-a-b-%C3%BC.mp4"
+    async with served.client.head(path) as response:
+        assert (response.status, response.headers["Content-Length"]) == (200, str(len(DATA)))
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "first", "stop"),
+    [
+        ("bytes=0-9", 206, 0, 10),
+        ("bytes=299990-", 206, 299_990, 300_000),
+        ("bytes=-10", 206, 299_990, 300_000),
+        ("bytes=100-999999", 206, 100, 300_000),
+        ("bytes=0-1,5-6", 200, 0, 300_000),
+        ("lines=1-2", 200, 0, 300_000),
+        ("bytes=300000-", 416, 0, 0),
+        ("bytes=9-3", 200, 0, 300_000),
+    ],
+)
+async def test_ranges(served: Served, asked: str, status: int, first: int, stop: int) -> None:
+    """One range is served as such; several, or another unit, get the whole; what is not there gets 416."""
+    path = await archived(served)
+    async with served.client.get(path, headers={"Range": asked}) as response:
+        assert response.status == status
+        body = await response.read()
+        if status == 416:
+            assert response.headers["Content-Range"] == "bytes */300000"
+            return
+        assert body == DATA[first:stop]
+        if status == 206:
+            assert response.headers["Content-Range"] == f"bytes {first}-{stop - 1}/300000"
+
+
+async def test_conditions(served: Served) -> None:
+    """If-None-Match answers 304; If-Range with another tag gets the whole file."""
+    path = await archived(served)
+    tag = f'"{sha256(DATA)}"'
+    for condition in (tag, f'"x", W/{tag}', "*"):
+        async with served.client.get(path, headers={"If-None-Match": condition}) as response:
+            assert (response.status, await response.read()) == (304, b"")
+    for given, status in ((tag, 206), ('"old"', 200)):
+        async with served.client.get(path, headers={"Range": "bytes=0-4", "If-Range": given}) as response:
+            assert response.status == status
+
+
+async def test_until_it_is_archived(served: Served) -> None:
+    """A public address is redirected to; one that needs the key, and inline data, are not handed out."""
+    async with RawServer(refuses("503 Busy")) as server:
+        url = server.url("/a.mp4?sig=%2F")
+        outputs = [Output("video", url), Output("video", "/v1/videos/1/content", authenticated=True)]
+        task_id = await served.rig.succeed(*outputs, Output("text", text="la <b>"), Output("video", "ftp://x/y"))
+        base = f"/v1/tasks/{task_id}/outputs"
+        async with served.client.get(f"{base}/0", allow_redirects=False) as response:
+            assert (response.status, response.headers["Location"]) == (302, url)
+        for n in (1, 3):
+            async with served.client.get(f"{base}/{n}", allow_redirects=False) as response:
+                assert (await problem_of(response, 409))["type"] == "urn:tracker:problem:not-archived-yet"
+        async with served.client.get(f"{base}/2") as response:
+            assert (response.headers["Content-Type"], await response.text()) == ("text/plain; charset=utf-8", "la <b>")
+        for name in ("4", "-1", "x", "99999999999999999999"):
+            async with served.client.get(f"{base}/{name}") as response:
+                await problem_of(response, 404)
+    async with served.client.get("/v1/tasks/nope/outputs/0") as response:
+        await problem_of(response, 404)
+
+
+async def test_a_file_that_is_gone_or_changed(served: Served) -> None:
+    """What the archive no longer holds as it was stored is not served as if it were; a redrive is the mend."""
+    path = await archived(served)
+    (file,) = served.rig.outputs.glob("*/0-*.mp4")
+    file.write_bytes(b"tampered")
+    async with served.client.get(path) as response:
+        assert "archive" in (await problem_of(response, 410))["detail"]
+    file.unlink()
+    task_path = path.partition("/outputs")[0]
+    async with served.client.post(f"{task_path}/archive") as response:
+        (item,) = (await response.json())["items"]
+        assert (item["state"], item["path"], item["attempts"]) == ("pending", None, 0)
+    async with served.client.get("/v1/tasks/nope/archive") as response:
+        await problem_of(response, 404)
+    async with served.client.post("/v1/tasks/nope/archive") as response:
+        await problem_of(response, 404)
+
+
+@pytest.mark.parametrize(
+    ("mime", "path", "shown"),
+    [
+        ("text/html", "T/0-x.html", "attachment; filename=\"0-x.html\"; filename*=UTF-8''0-x.html"),
+        ("image/svg+xml", "T/0-x.svg", "attachment; filename=\"0-x.svg\"; filename*=UTF-8''0-x.svg"),
+        ("image/png", 'T/0-"\r\n.png', "inline; filename=\"0-___.png\"; filename*=UTF-8''0-%22%0D%0A.png"),
+    ],
+)
+def test_dispositions(mime: str, path: str, shown: str) -> None:
+    """What could run is downloaded, never shown; no name breaks out of its header."""
+    assert disposition_of(ArchivedFile(path, 1, "0", mime)) == shown
+
+
+async def make_whole(directory: Path, data: bytes) -> Whole:
+    """A finished download."""
+    partial = Partial(directory / "spool", hashlib.sha256(data).hexdigest()[:32])
+    partial.begin(None)
+    partial.write(data)
+    return partial.finish()
+
+
+@pytest.mark.parametrize("place", ["directory", "bucket"])
+async def test_shelves_keep_the_same_promises(tmp_path: Path, place: str) -> None:
+    """Same file, same path; other file, next name; ranges, sizes and removal; paths that lead out lead nowhere."""
+    memory = obstore.MemoryStore()
+    shelf = Directory(tmp_path / "shelf") if place == "directory" else Bucket("memory:///pre", memory)
+
+    def name_of(again: int) -> str:
+        return f"0-song-{again}.mp3"
+
+    data = film(3_000_000)
+    path = await shelf.keep(await make_whole(tmp_path, data), "T1", name_of, "audio/mpeg")
+    assert path == "T1/0-song-0.mp3"
+    assert await shelf.keep(await make_whole(tmp_path, data), "T1", name_of, "audio/mpeg") == path
+    other = await shelf.keep(await make_whole(tmp_path, b"other"), "T1", name_of, "audio/mpeg")
+    assert other == "T1/0-song-1.mp3"
+    assert list((tmp_path / "spool").iterdir()) == []
+    assert (await shelf.size_of(path), await shelf.size_of("T1/none")) == (len(data), None)
+    assert b"".join([piece async for piece in shelf.read(path, 10, 2_900_000)]) == data[10:2_900_000]
+    with pytest.raises(PlaceUnavailable):
+        _ = [piece async for piece in shelf.read("T1/none", 0, 5)]
+    await shelf.remove(path)
+    await shelf.remove(path)
+    assert await shelf.size_of(path) is None
+    assert shelf.locate(other).endswith(f"/{other}")
+
+
+async def test_a_directory_is_not_left(tmp_path: Path) -> None:
+    """A path from a database that was edited by hand reads and removes nothing outside."""
+    (tmp_path / "secret").write_text("x")
+    shelf = Directory(tmp_path / "shelf")
+    assert await shelf.size_of("../secret") is None
+    with pytest.raises(OSError, match="leads out"):
+        await shelf.remove("../secret")
+    assert (tmp_path / "secret").exists()
+
+
+def test_a_bucket_that_cannot_be_is_a_mistake_of_the_configuration(tmp_path: Path) -> None:
+    """One line that names the key."""
+    assert isinstance(make_shelf(tmp_path, None), Directory)
+    assert isinstance(make_shelf(tmp_path, "s3://bucket/prefix"), Bucket)
+    with pytest.raises(ConfigError, match=r"archive\.url"):
+        make_shelf(tmp_path, "nowhere://x")
+
+
+async def test_the_archiver_on_a_bucket(tmp_path: Path) -> None:
+    """The same way into an object store: whole, hashed, and nothing left behind here."""
+    memory = obstore.MemoryStore()
+    async with RawServer(serves(DATA)) as server, archiving(tmp_path) as rig:
+        bucket = Bucket("memory:///", memory)
+        rig.archiver.shelf = bucket
+        rig.archiver._shop = replace(rig.archiver._shop, shelf=bucket)
+        task_id = await rig.succeed(Output("video", server.url()))
+        (record,) = await rig.settle(task_id)
+        assert record.file is not None
+        kept = b"".join([piece async for piece in bucket.read(record.file.path, 0, record.file.bytes)])
+        assert (kept, record.file.sha256) == (DATA, sha256(DATA))
+        assert (rig.partials(), rig.files()) == ([], {})
