@@ -19,6 +19,10 @@ SHORTEST_CALLBACK_SECRET = 16
 """Bytes; see `tracker.domain.tokens`."""
 
 
+class OutOfReach(ConfigError):
+    """There are credentials, but this process may not look at them: systemd hands none to commands of a reload."""
+
+
 def find_secret(where: str, name: str | None, file: Path | None, env: Mapping[str, str]) -> str | None:
     """Read one secret.
 
@@ -32,6 +36,7 @@ def find_secret(where: str, name: str | None, file: Path | None, env: Mapping[st
         The secret without surrounding white space, None when there is none.
 
     Raises:
+        OutOfReach: whether there is one cannot be told.
         ConfigError: a file that holds it cannot be read, or is empty although it was named.
     """
     if file is not None:
@@ -44,9 +49,16 @@ def find_secret(where: str, name: str | None, file: Path | None, env: Mapping[st
     if value := env.get(name, "").strip():
         return value
     directory = env.get("CREDENTIALS_DIRECTORY")
-    if directory and (credential := Path(directory) / name).exists():
-        return _read(where, credential) or None
-    return None
+    if not directory:
+        return None
+    credential = Path(directory) / name
+    try:
+        credential.stat()
+    except PermissionError as error:
+        raise OutOfReach([f"{directory}: {where}: this process may not look there; it is the daemon's"]) from error
+    except OSError:
+        return None
+    return _read(where, credential) or None
 
 
 def find_or_make_callback_secret(directory: Path) -> bytes:

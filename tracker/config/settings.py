@@ -15,6 +15,7 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from tracker.config.credentials import (
     CALLBACK_SECRET_FILE,
+    OutOfReach,
     check_callback_secret,
     find_or_make_callback_secret,
     find_secret,
@@ -232,11 +233,16 @@ class Config(Section):
     def missing_secrets(self) -> list[str]:
         """One line for each secret that is named and not there; for warnings and `doctor`."""
         lines = []
+        try:
+            missing = [name for name in self.accounts if not self.account_key(name)]
+            has_callback_secret = self._given_callback_secret() is not None
+        except OutOfReach:
+            return []  # the daemon has seen them
         for name, account in self.accounts.items():
-            if not self.account_key(name):
+            if name in missing:
                 lines.append(f"accounts.{name}.api_key_env: {account.api_key_env} is not set; requests will be refused")
         is_default = self.callbacks.secret_env == Callbacks.model_fields["secret_env"].default
-        if not is_default and self._given_callback_secret() is None:
+        if not is_default and not has_callback_secret:
             lines.append(f"callbacks.secret_env: {self.callbacks.secret_env} is not set; a secret of its own is made")
         return lines
 
@@ -273,6 +279,8 @@ def check_secrets(config: Config) -> list[str]:
     for look_up in lookups:
         try:
             look_up()
+        except OutOfReach:
+            continue  # nothing that the file could mend
         except ConfigError as error:
             lines += error.problems
     return lines
@@ -283,7 +291,7 @@ def is_exposed(config: Config) -> bool:
     try:
         return not config.listen.is_loopback and not config.api_token()
     except ConfigError:
-        return False  # an unreadable token file is a mistake of its own
+        return False  # an unreadable token file is a mistake of its own, and one out of reach is none
 
 
 def _set_keys(section: Section) -> list[str]:

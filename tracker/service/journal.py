@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import array
 import errno
+import json
 import os
 import re
 import socket
@@ -156,8 +157,11 @@ def _text(value: object) -> str:
 
 
 def _shown(value: object) -> str:
+    """A fact in the text of an entry: quoted where it would be mistaken for two, and never a control character."""
     text = _text(value)
-    return orjson.dumps(text).decode() if not text or any(c in ' "' or not c.isprintable() for c in text) else text
+    if not text.isprintable():
+        return json.dumps(text).replace("\x7f", "\\u007f")
+    return json.dumps(text, ensure_ascii=False) if not text or " " in text or '"' in text else text
 
 
 def _is_too_large(error: OSError) -> bool:

@@ -1,0 +1,125 @@
+"""What lives beside the service in its machine: a gateway that it pays, clients that call back, and people who look.
+
+Owns talking to the service from outside. Everything opens its sockets in the machine's network.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+
+from tests.systemd.machine import Machine
+from tracker.sandbox import Sandbox
+
+URL = "http://127.0.0.1:8780"
+ROUTE = "kling.omni-video"
+PATIENCE_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A task that runs upstream, and where its end is to be told."""
+
+    task_id: str
+    external_id: str
+    callback_url: str
+
+    def success(self) -> dict[str, Any]:
+        """The callback that ends it."""
+        videos = [{"id": "v-1", "url": f"https://cdn.example.com/{self.external_id}.mp4", "duration": "5"}]
+        return {"task_id": self.external_id, "task_status": "succeed", "task_result": {"videos": videos}}
+
+
+@dataclass(slots=True)
+class Answers:
+    """What became of a number of requests.
+
+    Attributes:
+        counts: by status and outcome, or by the error that stood in the place of an answer.
+        longest_s: how long the slowest took.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    longest_s: float = 0.0
+
+
+class Household:
+    """Talks to the service.
+
+    Args:
+        machine: where it runs.
+        gateway: its upstream; its jobs take longer than any test, so ends come by callbacks alone.
+        client: sends requests, each on a connection of its own.
+    """
+
+    def __init__(self, machine: Machine, gateway: Sandbox, client: aiohttp.ClientSession) -> None:
+        self.machine = machine
+        self.gateway = gateway
+        self._client = client
+
+    async def call(self, method: str, path: str, body: object = None, **headers: str) -> tuple[int, Any]:
+        """One request; status and decoded answer."""
+        async with self._client.request(method, URL + path, json=body, headers=headers) as answer:
+            return answer.status, json.loads(await answer.read() or b"null")
+
+    async def submit(self, count: int, name: str) -> list[Job]:
+        """Create paid jobs, and find out where the upstream would call back."""
+        return await asyncio.gather(*(self._submit(f"{name}-{n}") for n in range(count)))
+
+    async def _submit(self, name: str) -> Job:
+        wanted = {"route": ROUTE, "request": {"model_name": "kling-v3-omni", "prompt": name}, "idempotency_key": name}
+        status, task = await self.call("POST", "/v1/tasks", wanted)
+        assert status == 201, task
+        assert task["external_id"], task
+        upstream = self.gateway._gateway.context.jobs.find(task["external_id"])
+        assert upstream is not None
+        return Job(task["id"], task["external_id"], str(upstream.callback_url))
+
+    async def call_back(self, jobs: Sequence[Job], per_s: float) -> Answers:
+        """Tell the end of each job, once, at a steady pace, whatever the service is doing meanwhile."""
+        answers = Answers()
+
+        async def tell(job: Job, after_s: float) -> None:
+            await asyncio.sleep(after_s)
+            began = time.monotonic()
+            try:
+                async with self._client.post(job.callback_url, json=job.success()) as answer:
+                    outcome = json.loads(await answer.read() or b"{}").get("outcome", "")
+                    answers.counts[f"{answer.status} {outcome}"] += 1
+            except (aiohttp.ClientError, TimeoutError) as error:
+                answers.counts[repr(error)] += 1
+            answers.longest_s = max(answers.longest_s, time.monotonic() - began)
+
+        await asyncio.gather(*(tell(job, n / per_s) for n, job in enumerate(jobs)))
+        return answers
+
+    async def statuses(self, jobs: Sequence[Job]) -> Counter[str]:
+        """How the service sees these jobs."""
+        tasks = await asyncio.gather(*(self.call("GET", f"/v1/tasks/{job.task_id}") for job in jobs))
+        return Counter(str(task.get("status", task)) for _, task in tasks)
+
+    async def run(self, *command: str, check: bool = True) -> tuple[int, str]:
+        """A command inside, while everything else goes on; its exit code and what it said."""
+        done = await asyncio.to_thread(self.machine.run, *command, check=check)
+        return done.returncode, done.stdout + done.stderr
+
+    async def entries(self, *matches: str) -> list[Mapping[str, Any]]:
+        """Entries of the journal."""
+        _, text = await self.run("journalctl", "-o", "json", "--no-pager", *matches)
+        return [json.loads(line) for line in text.splitlines()]
+
+    async def until(self, look: Callable[[], Awaitable[Any]], what: str) -> Any:  # noqa: ANN401 - whatever is looked for
+        """The first true answer of ``look``."""
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            if found := await look():
+                return found
+            await asyncio.sleep(0.1)
+        raise AssertionError(f"waited in vain for {what}{self.machine.log()}")

@@ -1,0 +1,25 @@
+"""The README's section on the service as a script: the commands of its console blocks, word for word."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+README: Final = Path(__file__).parents[2] / "README.md"
+HEADING: Final = "## Run it as a service"
+
+
+def read_blocks() -> list[str]:
+    """The commands of each console block, as one script; root's prompt is ``#``."""
+    text = README.read_text(encoding="utf-8")
+    section = text.partition(f"{HEADING}\n")[2].partition("\n## ")[0]
+    blocks = re.findall(r"^```console\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    return ["\n".join(_commands(block)) for block in blocks]
+
+
+def _commands(block: str) -> list[str]:
+    lines = block.splitlines()
+    strange = [line for line in lines if not line.startswith("# ")]
+    assert not strange, f"neither a command nor its output can be told: {strange}"
+    return [line.removeprefix("# ") for line in lines]

@@ -1,0 +1,355 @@
+"""The service in a real systemd: installed, run, restarted, reloaded, wedged and taken away as the README says.
+
+One machine is booted and one program installed for all of it, so this is one test with many named parts. It needs
+root and namespaces; where they are not to be had it is skipped, says so, and proves nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.systemd.household import Household, Job
+from tests.systemd.machine import Machine, find_obstacle
+from tests.systemd.readme import read_blocks
+from tests.systemd.wheels import pack_wheels
+from tracker.sandbox import DEFAULT_KEY as KEY
+from tracker.sandbox import Sandbox
+
+REPOSITORY = Path(__file__).parents[2]
+UNIT = "tracker.service"
+CONFIG = "/etc/tracker/tracker.toml"
+STATE = "/var/lib/tracker"
+
+# Not for people: what only this test wants of the service.
+DROP_IN = """[Service]
+WatchdogSec=4
+Environment=TRACKER_ACCOUNTS__DEFAULT__BASE_URL={gateway} TRACKER_ACCOUNTS__DEFAULT__MAX_REQUESTS_PER_S=5000
+Environment=TRACKER_ARCHIVE__ENABLED=false TRACKER_POLL__FIRST_DELAY_S=600
+"""
+# What the README leaves to an editor.
+EDITOR = """#!/bin/sh
+sed -i 's|^# public_url = .*|public_url = "http://127.0.0.1:8780"|' "$1"
+"""
+# A signal that wedges the event loop. Python reads such a file at its start; the program knows nothing of it.
+WEDGE = "import signal; signal.signal(signal.SIGUSR2, lambda *_: __import__('time').sleep(600))\n"
+# A hook that does its work, and one that looks where it should not.
+COUNTING_HOOK = f"""#!/bin/sh
+echo "$TRACKER_DELIVERY_ID $TRACKER_TASK_ID" >> {STATE}/ends
+"""
+PRYING_HOOK = f"""#!/bin/sh
+exec > {STATE}/pried 2>&1
+env
+cat /run/credentials/{UNIT}/ANYINT_API_KEY
+tr '\\0' '\\n' < /proc/$PPID/environ
+dd if=/proc/$PPID/mem bs=1 count=1
+touch /etc/tracker/mine
+touch /srv/media/mine && echo media is mine
+echo the end
+"""
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    """A booted machine with wheels for an installation without a network."""
+    obstacle = find_obstacle()
+    if obstacle is not None:
+        if os.environ.get("CI") and not obstacle.is_beyond_us:
+            pytest.fail(f"the systemd tests have to run here: {obstacle.words}")
+        pytest.skip(f"NOT TESTED: no systemd can be booted here, so nobody has seen the service work: {obstacle.words}")
+    wheels, work = tmp_path / "wheels", tmp_path / "machine"
+    wheels.mkdir()
+    work.mkdir()
+    pack_wheels([REPOSITORY / "requirements.txt", REPOSITORY / "requirements-build.txt"], wheels)
+    with Machine(work, {wheels: "/wheels", REPOSITORY: "/checkout"}) as machine:
+        yield machine
+
+
+@pytest.mark.timeout(240)
+def test_the_service(machine: Machine, subtests: pytest.Subtests) -> None:
+    """From `make install` to `make uninstall`, nothing that was acknowledged is lost and no key gets out."""
+    with machine.network():
+        asyncio.run(_story(machine, subtests))
+
+
+async def _story(machine: Machine, subtests: pytest.Subtests) -> None:
+    timeout = aiohttp.ClientTimeout(total=60)
+    connector = aiohttp.TCPConnector(limit=0, force_close=True)
+    async with (
+        Sandbox(duration_s=3600) as gateway,
+        aiohttp.ClientSession(timeout=timeout, connector=connector) as client,
+    ):
+        home = Household(machine, gateway, client)
+        first, *middle, last = read_blocks()
+        machine.write("/usr/local/bin/editor", EDITOR, "0755")
+        machine.write(f"/etc/systemd/system/{UNIT}.d/test.conf", DROP_IN.format(gateway=gateway.base_url))
+        machine.write("/etc/tracker/hooks.d/task.finished/count", COUNTING_HOOK, "0755")
+        machine.write("/etc/tracker/hooks.d/task.submitted/pry", PRYING_HOOK, "0755")
+        machine.run("mkdir", "-p", "/srv/media")
+
+        # the key is what people paste where the README says so
+        follow(machine, first, stdin=KEY)
+        jobs = await home.submit(60, "first")
+        with subtests.test("started: ready, with a status line, on systemd's socket"):
+            await check_started(home)
+        with subtests.test("the state directory is the daemon's alone"):
+            check_modes(machine)
+        with subtests.test("credentials reach the daemon and no other process"):
+            await check_credentials(home)
+        with subtests.test("the journal's fields"):
+            await check_journal(home, jobs[0])
+        with subtests.test("restarts under load refuse and lose no callback"):
+            jobs += await check_restart(home)
+        with subtests.test("reloads under load refuse and lose no callback"):
+            jobs += await check_reload(home)
+        with subtests.test("a reload that cannot be is refused, and says why"):
+            await check_refused_reload(home)
+        with subtests.test("the watchdog ends a wedged daemon, and the next one has lost nothing"):
+            jobs += await check_watchdog(home)
+        with subtests.test("a drop-in gives a hook what it needs"):
+            await check_loosened(home)
+        for n, block in enumerate(middle):
+            with subtests.test("the README, word for word", block=block.splitlines()[0], n=n):
+                await asyncio.to_thread(follow, machine, block)
+        with subtests.test("the restored backup has every task"):
+            await check_restored(home, jobs)
+        with subtests.test("uninstalled: the program is gone, what is the user's stays"):
+            follow(machine, last)
+            check_uninstalled(machine)
+
+
+def follow(machine: Machine, block: str, stdin: str = "") -> None:
+    """Do what a block of the README says, in the checkout."""
+    machine.run("bash", "-euc", f"cd /checkout\n{block}", stdin=stdin, env={"WHEELS": "/wheels"})
+
+
+async def check_started(home: Household) -> None:
+    """`systemctl start` returned when the daemon answered, and says how it is."""
+    machine = home.machine
+    assert machine.show(UNIT, "ActiveState") == "active"
+    assert (await home.call("GET", "/readyz"))[0] == 200
+    status = re.compile(r"0 running, 60 pending, \d+ due for a poll; \d+ hook deliveries open, \d+ under way")
+
+    async def counts_are_live() -> bool:
+        return status.fullmatch(machine.show(UNIT, "StatusText")) is not None
+
+    await home.until(counts_are_live, "live counts in the status line")
+    assert "tracker.socket" in machine.show(UNIT, "TriggeredBy")
+    assert machine.show("tracker-backup.timer", "NextElapseUSecRealtime")
+
+
+def check_modes(machine: Machine) -> None:
+    """Nobody but the daemon's user can look at the data or at the secret."""
+    user = machine.show(UNIT, "UID")
+    shown = machine.out(
+        "stat", "-c", "%n %a %u", "/var/lib/private", f"{STATE}/.", f"{STATE}/tracker.db", f"{STATE}/callback.secret"
+    )
+    assert shown.splitlines() == [
+        "/var/lib/private 700 0",
+        f"{STATE}/. 700 {user}",
+        f"{STATE}/tracker.db 600 {user}",
+        f"{STATE}/callback.secret 600 {user}",
+    ]
+    assert user != "0"
+
+
+async def check_credentials(home: Household) -> None:
+    """The upstream took the key; no environment, hook, journal, database or other user has it."""
+    machine = home.machine
+
+    async def pried() -> str:
+        text = machine.run("cat", f"{STATE}/pried", check=False).stdout
+        return text if "the end" in text else ""
+
+    seen = await home.until(pried, "the prying hook")
+    assert KEY not in seen, seen
+    assert "CREDENTIALS_DIRECTORY" not in seen
+    assert re.search(r"ANYINT_API_KEY: Permission denied", seen), seen
+    # the daemon's environment and memory are not even to be seen
+    assert re.search(r"/proc/\d+/environ: No such file", seen), seen
+    assert re.search(r"/proc/\d+/mem': No such file", seen), seen
+    assert "Read-only file system" in seen, seen  # nor does a hook write where the sandbox does not let it
+    assert "media is mine" not in seen
+    pattern = f"[{KEY[0]}]{KEY[1:]}"  # which does not match the command that looks for it
+    everywhere = f"grep -lsa -e '{pattern}' /proc/[0-9]*/environ /proc/[0-9]*/cmdline {STATE}/* || true"
+    assert machine.out("bash", "-c", everywhere) == ""
+    assert (
+        machine.run("bash", "-c", f"journalctl --no-pager -o json | grep -e '{pattern}'", check=False).returncode == 1
+    )
+    stranger = ["systemd-run", "-q", "--pipe", "--wait", "-p", "DynamicUser=yes"]
+    looked = machine.run(*stranger, "cat", f"/run/credentials/{UNIT}/ANYINT_API_KEY", check=False)
+    assert (looked.returncode, looked.stdout) != (0, KEY)
+    assert KEY not in looked.stdout
+    assert machine.out("cat", f"/run/credentials/{UNIT}/ANYINT_API_KEY") == KEY  # it was there to be looked for
+
+
+async def check_journal(home: Household, job: Job) -> None:
+    """An event is found by its task, with its priority, without a time or colours in its text."""
+    answers = await home.call_back([job], per_s=1)
+    assert answers.counts == {"200 applied": 1}
+
+    async def ended() -> object:
+        return await home.entries(f"TRACKER_TASK_ID={job.task_id}", "TRACKER_EVENT=task.ended")
+
+    (entry,) = await home.until(ended, "the entry of the end")
+    assert entry["TRACKER_PROVIDER"] == "kling"
+    assert (entry["PRIORITY"], entry["_SYSTEMD_UNIT"], entry["SYSLOG_IDENTIFIER"]) == ("6", UNIT, "tracker")
+    assert entry["MESSAGE"].startswith("task.ended ")
+    ours = await home.entries("-u", UNIT, "_TRANSPORT=journal")
+    text = "\n".join(str(entry["MESSAGE"]) for entry in ours)
+    assert "\x1b" not in text
+    assert not re.search(r"\d{4}-\d\d-\d\dT\d\d:\d\d", text), "journald keeps the time already"
+
+
+async def check_restart(home: Household) -> list[Job]:
+    """Two restarts while callbacks keep coming: each is answered 200 after it is on disk, and each is there."""
+    jobs = await home.submit(400, "restart")
+    load = asyncio.create_task(home.call_back(jobs, per_s=100))
+    await asyncio.sleep(0.5)
+    for _ in range(2):
+        before = home.machine.show(UNIT, "MainPID")
+        await home.run("systemctl", "restart", UNIT)
+        assert home.machine.show(UNIT, "MainPID") != before
+    answers = await load
+    assert answers.counts == {"200 applied": len(jobs)}
+    assert await home.statuses(jobs) == {"SUCCEEDED": len(jobs)}
+    await check_hooks_ran(home, jobs)
+    return jobs
+
+
+async def check_hooks_ran(home: Household, jobs: list[Job]) -> None:
+    """The counting hook has run for each of these; a delivery that ran twice kept its id."""
+    wanted = {job.task_id for job in jobs}
+
+    async def all_ran() -> bool:
+        lines = home.machine.run("cat", f"{STATE}/ends", check=False).stdout.splitlines()
+        deliveries = dict(line.split() for line in lines)
+        return {task for task in deliveries.values() if task in wanted} == wanted
+
+    await home.until(all_ran, "the hooks")
+
+
+async def check_reload(home: Household) -> list[Job]:
+    """Three reloads while callbacks keep coming: what can change does, what cannot says so, nothing is lost."""
+    machine = home.machine
+    jobs = await home.submit(300, "reload")
+    before = machine.show(UNIT, "MainPID")
+    load = asyncio.create_task(home.call_back(jobs, per_s=100))
+    edits = [
+        r's|^level = "info"|level = "debug"|',
+        r"s|^deadline_s = .*|deadline_s = 90000|",
+        r"s|^max_callback_bytes = .*|max_callback_bytes = 2097152|",
+    ]
+    for number, edit in enumerate(edits, 1):
+        machine.run("sed", "-i", edit, CONFIG)
+        await home.run("systemctl", "reload", UNIT)
+
+        async def reloaded(number: int = number) -> bool:
+            return len(await home.entries("-u", UNIT, "TRACKER_EVENT=config.reloaded")) == number
+
+        await home.until(reloaded, "the reload")
+    answers = await load
+    assert answers.counts == {"200 applied": len(jobs)}
+    assert machine.show(UNIT, "MainPID") == before
+    entries = await home.entries("-u", UNIT, "TRACKER_EVENT=config.reloaded")
+    assert [entry["TRACKER_CHANGED"] for entry in entries] == ['["log.level"]', '["poll.deadline_s"]', "[]"]
+    (kept,) = await home.entries("-u", UNIT, "TRACKER_EVENT=config.key_takes_a_restart")
+    assert (kept["TRACKER_KEY"], kept["PRIORITY"]) == ("server.max_callback_bytes", "4")
+    return jobs
+
+
+async def check_refused_reload(home: Household) -> None:
+    """A file with a mistake: `systemctl reload` fails, SIGHUP is refused in the log, and the old file holds."""
+    machine = home.machine
+    machine.run("cp", CONFIG, "/tmp/good.toml")
+    machine.run("sed", "-i", "s|^deadline_s = .*|deadlin_s = 1|", CONFIG)
+    code, _ = await home.run("systemctl", "reload", UNIT, check=False)
+    assert code != 0
+    assert machine.show(UNIT, "ActiveState") == "active"
+    machine.run("kill", "-HUP", machine.show(UNIT, "MainPID"))
+
+    async def refused() -> object:
+        return await home.entries("-u", UNIT, "TRACKER_EVENT=config.reload_refused")
+
+    (entry, *_) = await home.until(refused, "the refusal")
+    assert entry["PRIORITY"] == "3"
+    assert "did you mean deadline_s" in entry["MESSAGE"]
+    assert machine.show(UNIT, "StatusText").startswith("Reload refused")
+    assert (await home.call("GET", "/readyz"))[0] == 200
+    machine.run("cp", "/tmp/good.toml", CONFIG)
+    await home.run("systemctl", "reload", UNIT)
+
+
+async def check_watchdog(home: Household) -> list[Job]:
+    """The loop is wedged; callbacks wait in systemd's queue; the new process answers them and knows all tasks."""
+    machine = home.machine
+    packages = machine.out("bash", "-c", "echo /usr/local/lib/tracker/current/lib/python3*/site-packages")
+    machine.write(f"{packages}/wedge.pth", WEDGE)
+    await home.run("systemctl", "restart", UNIT)
+    jobs = await home.submit(40, "wedged")
+    early, late = jobs[:20], jobs[20:]
+    assert (await home.call_back(early, per_s=1000)).counts == {"200 applied": 20}
+    restarts = int(machine.show(UNIT, "NRestarts"))
+    machine.run("kill", "-USR2", machine.show(UNIT, "MainPID"))
+    answers = await home.call_back(late, per_s=100)
+    assert answers.counts == {"200 applied": 20}, machine.log()
+    assert answers.longest_s > 1, "the loop was not wedged"
+    assert int(machine.show(UNIT, "NRestarts")) == restarts + 1
+    assert await home.statuses(jobs) == {"SUCCEEDED": len(jobs)}
+    await check_hooks_ran(home, jobs)
+    log = "\n".join(str(entry["MESSAGE"]) for entry in await home.entries("-u", UNIT, "-n", "400"))
+    assert "Watchdog timeout" in log
+    assert "most recent call first" in log, "where the loop was stuck is not told"
+    return jobs
+
+
+async def check_loosened(home: Household) -> None:
+    """The documented drop-in lets the hook write where it could not before."""
+    machine = home.machine
+    example = (REPOSITORY / "systemd" / "examples" / "hooks.conf").read_text(encoding="utf-8")
+    machine.run("groupadd", "-f", "media")
+    machine.run("chgrp", "media", "/srv/media")
+    machine.run("chmod", "2770", "/srv/media")
+    machine.write(f"/etc/systemd/system/{UNIT}.d/hooks.conf", example)
+    await home.run("systemctl", "daemon-reload")
+    await home.run("systemctl", "restart", UNIT)
+    await home.submit(1, "loosened")
+
+    async def wrote() -> bool:
+        return "media is mine" in machine.run("cat", f"{STATE}/pried", check=False).stdout
+
+    await home.until(wrote, "the hook's file outside of the state directory")
+
+
+async def check_restored(home: Household, jobs: list[Job]) -> None:
+    """What runs now runs on the copy, made while the daemon worked; it has all that was acknowledged before."""
+    machine = home.machine
+    (copy,) = machine.out("bash", "-c", f"stat -c %a {STATE}/backups/*").split()
+    assert copy == "600"
+    assert await home.statuses([jobs[0], *jobs[60:]]) == {"SUCCEEDED": len(jobs) - 59}
+    assert await home.statuses(jobs[1:60]) == {"PENDING": 59}
+    (more,) = await home.submit(1, "restored")
+    assert (await home.call_back([more], per_s=1)).counts == {"200 applied": 1}
+
+
+def check_uninstalled(machine: Machine) -> None:
+    """No program and no unit is left; configuration, keys and data are."""
+    left = machine.out(
+        "bash", "-c", "ls -d /usr/local/*/tracker* /usr/local/lib/systemd/system/tracker* 2>/dev/null || true"
+    )
+    assert left == ""
+    assert (
+        machine.run(
+            "systemctl", "is-active", UNIT, "tracker.socket", "tracker@studio.service", check=False
+        ).stdout.split()
+        == ["inactive"] * 3
+    )
+    kept = [CONFIG, "/etc/credstore/tracker.ANYINT_API_KEY", f"{STATE}/tracker.db", f"{STATE}/callback.secret"]
+    machine.run("ls", *kept, "/etc/tracker/hooks.d/task.finished/count", "/var/lib/tracker-studio/tracker.db")
+    assert machine.out("bash", "-c", f"ls {STATE}/backups/*.db")

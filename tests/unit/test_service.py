@@ -1,0 +1,240 @@
+"""The protocols of systemd: what is told, what is taken over, and what an entry of the journal looks like."""
+
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tracker.config.credentials import OutOfReach, find_secret
+from tracker.errors import ConfigError
+from tracker.service import Notifier, find_journal, take_sockets, with_credentials
+from tracker.service.journal import Journal, field_name, make_entry, message_of
+
+
+@pytest.fixture
+def receiver(tmp_path: Path) -> Iterator[socket.socket]:
+    """A datagram socket with a path, as the service manager and the journal have."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        listener.settimeout(5)
+        yield listener
+
+
+def fields_of(entry: bytes) -> dict[str, str]:
+    """Read an entry as the journal does."""
+    fields = {}
+    while entry:
+        name, mark, rest = entry.partition(b"\n")
+        if b"=" in name:
+            key, _, value = name.partition(b"=")
+            entry = rest
+        else:
+            key, length = name, struct.unpack("<Q", rest[:8])[0]
+            value, entry = rest[8 : 8 + length], rest[8 + length + 1 :]
+        assert mark
+        fields[key.decode()] = value.decode()
+    return fields
+
+
+def test_tells_the_service_manager(receiver: socket.socket) -> None:
+    """Each message is one datagram of lines; a status never breaks out of its line."""
+    notifier = Notifier({"NOTIFY_SOCKET": receiver.getsockname()})
+    notifier.ready("3 running\nREADY=0")
+    assert receiver.recv(4096) == b"READY=1\nSTATUS=3 running READY=0"
+    notifier.reloading()
+    assert receiver.recv(4096).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
+    notifier.stopping("bye")
+    assert receiver.recv(4096) == b"STOPPING=1\nSTATUS=bye"
+    notifier.alive()
+    assert receiver.recv(4096) == b"WATCHDOG=1"
+    notifier.starting("migrating", 30)
+    assert receiver.recv(4096) == b"STATUS=migrating\nEXTEND_TIMEOUT_USEC=30000000"
+
+
+def test_tells_by_an_abstract_socket() -> None:
+    """The name that begins with @ is one that no file has."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(f"\0tracker-test-{os.getpid()}")
+        listener.settimeout(5)
+        Notifier({"NOTIFY_SOCKET": f"@tracker-test-{os.getpid()}"}).status("well")
+        assert listener.recv(4096) == b"STATUS=well"
+
+
+def test_a_service_manager_that_is_away_disturbs_nobody(tmp_path: Path) -> None:
+    """Nothing is raised: neither without one, nor with one that does not listen."""
+    Notifier({}).ready("alone")
+    Notifier({"NOTIFY_SOCKET": str(tmp_path / "nowhere")}).ready("alone")
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({"WATCHDOG_USEC": "30000000"}, 30.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid())}, 30.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}, None),
+        ({"WATCHDOG_USEC": "0"}, None),
+        ({"WATCHDOG_USEC": "soon"}, None),
+        ({}, None),
+    ],
+)
+def test_the_watchdog_of_this_process(environ: dict[str, str], expected: float | None) -> None:
+    """Only a watchdog that means this process is fed."""
+    assert Notifier({"NOTIFY_SOCKET": "/x", **environ}).watchdog_s == expected
+    assert Notifier(environ).watchdog_s is None
+
+
+def handed_over(*sockets: socket.socket, first: int = 200) -> dict[str, str]:
+    """The environment of a process that was handed these sockets."""
+    for number, each in enumerate(sockets):
+        os.dup2(each.fileno(), first + number)
+    return {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(sockets)), "LISTEN_FDNAMES": "http"}
+
+
+def test_takes_listening_sockets_over() -> None:
+    """They listen on, no child inherits them or the variables, and closing ours leaves the other one open."""
+    with socket.create_server(("127.0.0.1", 0)) as theirs:
+        environ = {**handed_over(theirs), "PATH": "/bin"}
+        (ours,) = take_sockets(environ, 200)
+        assert ours.getsockname() == theirs.getsockname()
+        assert not ours.get_inheritable()
+        assert environ == {"PATH": "/bin"}
+        ours.close()
+        with socket.create_connection(theirs.getsockname(), timeout=5):
+            pass
+
+
+def test_leaves_sockets_of_another_process_alone() -> None:
+    """The variables of a parent are not ours; they go all the same."""
+    environ = {"LISTEN_PID": "1", "LISTEN_FDS": "3", "LISTEN_FDNAMES": "a:b:c"}
+    assert take_sockets(environ, 200) == []
+    assert environ == {}
+    assert take_sockets({}) == []
+
+
+def test_refuses_what_does_not_listen() -> None:
+    """A datagram socket, or one that was accepted already, is a mistake in the socket unit."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+        environ = handed_over(datagrams)
+        with pytest.raises(ConfigError, match="socket http: does not listen"):
+            take_sockets(environ, 200)
+
+
+def test_an_entry_has_searchable_fields() -> None:
+    """Task, provider and event are fields of their own, and so is every other fact."""
+    entry = make_entry(
+        {
+            "event": "task.ended",
+            "task": "01JD",
+            "provider": "suno",
+            "level": "warning",
+            "logger": "tracker.x",
+            "polls": 3,
+            "ok": True,
+            "none": None,
+            "list": ["a", 1],
+        }
+    )
+    assert fields_of(entry) == {
+        "MESSAGE": 'task.ended task=01JD provider=suno polls=3 ok=true list="[\\"a\\",1]"',
+        "PRIORITY": "4",
+        "SYSLOG_IDENTIFIER": "tracker",
+        "TRACKER_EVENT": "task.ended",
+        "TRACKER_TASK_ID": "01JD",
+        "TRACKER_PROVIDER": "suno",
+        "TRACKER_LOGGER": "tracker.x",
+        "TRACKER_POLLS": "3",
+        "TRACKER_OK": "true",
+        "TRACKER_LIST": '["a",1]',
+    }
+
+
+def test_no_text_breaks_an_entry() -> None:
+    """Line breaks, equals signs, control characters and lone surrogates stay within their field."""
+    nasty = "a=b\nPRIORITY=0\n\n\x1b[31mred\ud800"
+    fields = fields_of(make_entry({"event": "e", "level": "info", "text": nasty, "exception": "Traceback\n  line"}))
+    assert fields["TRACKER_TEXT"] == nasty.encode("utf-8", "replace").decode()
+    assert fields["PRIORITY"] == "6"
+    assert fields["MESSAGE"].endswith("\nTraceback\n  line")
+    assert "\x1b" not in fields["MESSAGE"]
+    assert message_of({"event": "e", "empty": ""}) == 'e empty=""'
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("task", "TRACKER_TASK_ID"),
+        ("http status", "TRACKER_HTTP_STATUS"),
+        ("_x", "TRACKER_X"),
+        ("ä", "TRACKER_UNNAMED"),
+    ],
+)
+def test_field_names_are_what_the_journal_takes(key: str, name: str) -> None:
+    """Upper case letters, digits and underscores, none of them first, at most 64."""
+    assert field_name(key) == name
+    assert len(field_name("x" * 200)) == 64
+
+
+def test_writes_to_the_journal_when_standard_error_goes_there(receiver: socket.socket, tmp_path: Path) -> None:
+    """Only a stream that is the journal's own, and not one that was redirected since, is replaced by the socket."""
+    path = receiver.getsockname()
+    stream = (tmp_path / "stream").open("w")
+    status = os.fstat(stream.fileno())
+    journal = find_journal({"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}, stream.fileno(), path)
+    assert journal is not None
+    journal({"event": "hello", "level": "info"})
+    assert fields_of(receiver.recv(65536))["TRACKER_EVENT"] == "hello"
+    journal.close()
+    assert find_journal({"JOURNAL_STREAM": "1:2"}, stream.fileno(), path) is None
+    assert find_journal({}, stream.fileno(), path) is None
+    stream.close()
+
+
+def test_an_entry_beyond_any_datagram_goes_as_a_file(receiver: socket.socket) -> None:
+    """The journal is handed a sealed file in memory that holds it."""
+    journal = Journal(receiver.getsockname())
+    journal({"event": "large", "level": "info", "text": "x" * 5_000_000})
+    _, handles, _, _ = socket.recv_fds(receiver, 10, 1)
+    with os.fdopen(handles[0], "rb") as file:
+        file.seek(0)
+        assert len(fields_of(file.read())["TRACKER_TEXT"]) == 5_000_000
+    journal.close()
+
+
+def test_a_journal_that_is_away_loses_no_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """While it is away lines go to standard error; when it is back it is found again."""
+    path = str(tmp_path / "journal")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as first:
+        first.bind(path)
+        journal = Journal(path)
+    Path(path).unlink()
+    journal({"event": "lost?", "level": "info"})
+    assert "lost?" in capsys.readouterr().err
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as second:
+        second.bind(path)
+        second.settimeout(5)
+        journal({"event": "back", "level": "info"})
+        assert fields_of(second.recv(65536))["TRACKER_EVENT"] == "back"
+    journal.close()
+
+
+def test_credentials_come_after_the_environment_and_override_nothing(tmp_path: Path) -> None:
+    """Files of the credentials directory stand in for variables, but for those that would be configuration."""
+    for name in ("ANYINT_API_KEY", "TRACKER_API_TOKEN", "TRACKER_POLL__TICK_S", "not-a-name"):
+        (tmp_path / name).write_text(f"from {name}\n")
+    environ = {"CREDENTIALS_DIRECTORY": str(tmp_path), "TRACKER_API_TOKEN": "from the environment"}
+    found = with_credentials(environ)
+    assert found == {**environ, "ANYINT_API_KEY": "from ANYINT_API_KEY\n"}
+    assert find_secret("x", "ANYINT_API_KEY", None, found) == "from ANYINT_API_KEY"
+    assert with_credentials({"CREDENTIALS_DIRECTORY": str(tmp_path / "gone")}).keys() == {"CREDENTIALS_DIRECTORY"}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is out of root's reach; the systemd tests look at it")
+def test_credentials_out_of_reach_are_not_missing(tmp_path: Path) -> None:
+    """A process that may not look cannot say that there is no secret."""
+    shut = tmp_path / "shut"
+    shut.mkdir(mode=0)
+    with pytest.raises(OutOfReach):
+        find_secret("x", "ANYINT_API_KEY", None, {"CREDENTIALS_DIRECTORY": str(shut)})
