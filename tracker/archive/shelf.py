@@ -195,6 +195,6 @@ def make_shelf(root: Path, url: str | None) -> Shelf:
         from tracker.archive.bucket import Bucket  # noqa: PLC0415 - an extra, not installed with everything
     except ModuleNotFoundError as error:
         raise ConfigError(
-            [f"archive.url: {error.name} is not installed; install tracker[object-store], or remove the key"]
+            [f"archive.url: {error.name} is not installed; install task-tracker[object-store], or remove the key"]
         ) from error
     return Bucket(url)
