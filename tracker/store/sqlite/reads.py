@@ -62,14 +62,16 @@ class OpenCounts:
     deliveries: int
 
 
+# Two steps to the next lane, each a single search: for (account, provider) > (?, ?) SQLite walks the whole account.
 _LANES = """
     WITH RECURSIVE lanes (account, provider) AS (
         SELECT * FROM (SELECT account, provider FROM tasks WHERE due_at IS NOT NULL ORDER BY account, provider LIMIT 1)
         UNION ALL
-        SELECT next.account, next.provider FROM lanes JOIN tasks AS next ON next.rowid = (
-            SELECT rowid FROM tasks
-            WHERE due_at IS NOT NULL AND (account, provider) > (lanes.account, lanes.provider)
-            ORDER BY account, provider LIMIT 1)
+        SELECT next.account, next.provider FROM lanes JOIN tasks AS next ON next.rowid = coalesce(
+            (SELECT rowid FROM tasks WHERE due_at IS NOT NULL
+             AND account = lanes.account AND provider > lanes.provider ORDER BY provider LIMIT 1),
+            (SELECT rowid FROM tasks WHERE due_at IS NOT NULL
+             AND account > lanes.account ORDER BY account, provider LIMIT 1))
     )
     SELECT account, provider, (SELECT min(due_at) FROM tasks WHERE tasks.account = lanes.account
                                AND tasks.provider = lanes.provider AND due_at IS NOT NULL) AS oldest
