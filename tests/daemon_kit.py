@@ -16,6 +16,7 @@ import orjson
 
 from tests.acceptance.house import PATIENCE_S, find_free_port
 from tracker.app import Tracker
+from tracker.clock import Clock
 from tracker.config import load_config
 from tracker.logs import Sink
 from tracker.provider_files import read_registry
@@ -115,12 +116,14 @@ class Asker:
 
 
 @asynccontextmanager
-async def running_daemon(directory: Path, setting: Setting, journal: Sink | None = None) -> AsyncIterator[Asker]:
-    """Run the daemon as ``serve`` builds it; ``journal`` hears what it logs."""
+async def running_daemon(
+    directory: Path, setting: Setting, journal: Sink | None = None, clock: Clock | None = None
+) -> AsyncIterator[Asker]:
+    """Run the daemon as ``serve`` builds it; ``journal`` hears what it logs, ``clock`` stands for the machine's."""
     file = setting.write(directory)
     names = {provider.name for provider in read_registry(directory / "providers.d").providers()}
     config = load_config(file, {KEY_ENV: DEFAULT_KEY, **setting.env}, providers=names)
-    tracker = Tracker(config, {}, journal=journal)
+    tracker = Tracker(config, {}, clock, journal=journal)
     await tracker.start()
     connector = aiohttp.TCPConnector(limit=0)
     try:

@@ -23,7 +23,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from tests.contract.payloads import STAND_INS, Payload, list_payloads, routes_of
+from tests.contract.payloads import PAYLOADS, STAND_INS, Payload, list_payloads, routes_of
 from tests.unit.test_provider_requests import MINIMAL
 from tracker.app import Tracker
 from tracker.clock import whole_milliseconds
@@ -142,7 +142,7 @@ def write_config(directory: Path, cases: list[Case]) -> Path:
         '[server]\nlisten = "127.0.0.1:0"',
         f'[store]\npath = "{directory / "tracker.db"}"',
         f"[poll]\ntick_s = 0.05\nmin_interval_s = {INTERVAL_S}\nmax_interval_s = {INTERVAL_S}",
-        '[archive]\nenabled = false',
+        "[archive]\nenabled = false",
         '[log]\nlevel = "error"',
     ]
     for n, case in enumerate(cases):
@@ -361,3 +361,9 @@ def test_every_callback_route_hands_out_its_address(done: Done) -> None:
     assert told == {
         case.route.name for case in done.cases.values() if case.route.callback_field and case.payload.door == "callback"
     }
+
+
+def test_every_route_and_family_comes_in() -> None:
+    """A route of ``tracker routes``, or a family of payloads, without a case here would be read by nobody's door."""
+    assert {case.route.name for case in CASES} == {route.name for route in REGISTRY.routes()}
+    assert {case.payload.family for case in CASES} == {path.name for path in PAYLOADS.iterdir() if path.is_dir()}

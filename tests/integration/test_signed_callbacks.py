@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from tests.acceptance.house import Ear
+from tests.contract.payloads import Payload, list_payloads, routes_of
 from tests.contract.route_requests import REQUESTS, Json, Song
 from tests.daemon_kit import NEVER_POLLS, Asker, Setting, ends_of, run_tracker, running_daemon
+from tracker.providers.registry import Registry
 from tracker.sandbox import Sandbox
 
 KLING, SUNO = "kling.omni-video", "suno.generate"
@@ -31,6 +35,7 @@ secret_env = "KLING_WEBHOOK_SECRET"
 scheme = "suno-hmac"
 secret_env = "SUNO_WEBHOOK_SECRET"
 """
+RECORDED = [payload for payload in list_payloads("openai_video", "signatures") if "signature" in payload.content]
 LAST_WORDS = ("succeed", "complete")
 
 
@@ -134,6 +139,36 @@ async def test_a_callback_without_token_wants_a_signature_too(tmp_path: Path) ->
         assert refused[0] == 401
         other = await wire.asker.call("POST", "/callbacks/openai", {"id": "evt_1", "data": {"id": "video_1"}})
         assert other == (202, {"outcome": "parked"}), "no scheme is configured for this family"
+
+
+class ThenClock:
+    """A wall clock that stands where the recorded callbacks were sent."""
+
+    def now(self) -> datetime:
+        """A few seconds after the newest of them."""
+        return datetime.fromtimestamp(1767607310, UTC)
+
+    def monotonic(self) -> float:
+        """The machine's."""
+        return time.monotonic()
+
+
+@pytest.mark.parametrize("payload", RECORDED, ids=lambda payload: f"{payload.family}/{payload.case}")
+async def test_recorded_signatures_at_the_door(tmp_path: Path, payload: Payload) -> None:
+    """Byte by byte as they came: a good one has its task polled, a forged one is 401 and changes nothing."""
+    (route,) = routes_of(payload, Registry())
+    signature = payload.content["signature"]
+    tables = f'[callbacks.{route.provider}]\nscheme = "{route.signature}"\nsecret_env = "SECRET"'
+    setting = Setting(gateway="http://127.0.0.1:9", poll=NEVER_POLLS, tables=tables)
+    setting = replace(setting, env={"SECRET": signature["test_secret"]})
+    async with running_daemon(tmp_path, setting, clock=ThenClock()) as asker:
+        known = payload.content["expect"]["task_id"] or "known-before"
+        registered, task = await asker.call("POST", "/v1/tasks", {"route": route.name, "external_id": known})
+        assert registered == 201
+        headers = {"Content-Type": "application/json", **payload.content["headers"]}
+        async with asker.session.post(f"/callbacks/{route.provider}", data=payload.raw, headers=headers) as response:
+            assert response.status == (202 if signature["valid"] else 401), await response.text()
+        assert (await asker.get(f"/v1/tasks/{task['id']}"))["callbacks"] == 0, "without a token nothing is believed"
 
 
 @pytest.mark.parametrize(
