@@ -201,7 +201,8 @@ async def test_a_daemon_signs_lists_and_redrives(tmp_path: Path) -> None:
     path = config_file(
         tmp_path,
         f'[[hooks]]\nname = "h"\non = "task.finished"\nurl = "{endpoint.url}"\nsecret_env = "S"\n'
-        "allow_private_addresses = true\n",
+        "allow_private_addresses = true\n[archive]\nenabled = false\n[accounts.default]\n"
+        'base_url = "http://127.0.0.1:9"\n',
         "127.0.0.1:0",
     )
     env = {"S": SECRET, "HOME": str(tmp_path), "ANYINT_API_KEY": "sk-not-a-real-key"}

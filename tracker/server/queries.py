@@ -79,7 +79,8 @@ def _unknown(name: str, known: Iterable[str], *, labels: bool) -> str:
     return f"is unknown; known are {', '.join(names)}{hint}"
 
 
-def _one_of(choices: Iterable[str]) -> Parser:
+def parse_one_of(choices: Iterable[str]) -> Parser:
+    """A parser of one of these texts."""
     allowed = tuple(choices)
 
     def parse(text: str) -> str:
@@ -90,13 +91,15 @@ def _one_of(choices: Iterable[str]) -> Parser:
     return parse
 
 
-def _text(text: str) -> str:
+def parse_text(text: str) -> str:
+    """Any text but an empty one."""
     if not text or "\0" in text:
         raise ValueError("is a text that is not empty")
     return text
 
 
-def _limit(text: str) -> int:
+def parse_limit(text: str) -> int:
+    """The size of a page."""
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_LIMIT):
         raise ValueError(f"is a whole number from 1 to {MAX_LIMIT}")
     return int(text)
@@ -108,7 +111,7 @@ def _cursor(text: str) -> str:
     return text
 
 
-def _moment(text: str) -> datetime:
+def parse_moment(text: str) -> datetime:
     """ISO 8601; without an offset it is UTC. A ``+`` that nobody escaped arrives as a blank."""
     try:
         moment = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
@@ -128,15 +131,15 @@ def _wait(text: str) -> float:
 
 
 LIST_PARSERS: Final[Mapping[str, Parser]] = {
-    "status": _one_of(Status),
-    "provider": _text,
-    "route": _text,
-    "account": _text,
-    "reason": _one_of(Reason),
-    "q": _text,
-    "since": _moment,
-    "until": _moment,
-    "limit": _limit,
+    "status": parse_one_of(Status),
+    "provider": parse_text,
+    "route": parse_text,
+    "account": parse_text,
+    "reason": parse_one_of(Reason),
+    "q": parse_text,
+    "since": parse_moment,
+    "until": parse_moment,
+    "limit": parse_limit,
     "cursor": _cursor,
 }
 WAIT_PARSERS: Final[Mapping[str, Parser]] = {"wait": _wait}

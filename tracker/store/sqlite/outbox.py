@@ -112,9 +112,7 @@ def _told(db: sqlite3.Connection, seq: int, task_id: str) -> tuple[TaskRecord, d
     return record, moment_of(at), previous
 
 
-def record_attempt(
-    db: sqlite3.Connection, delivery_id: str, result: AttemptResult, attempt: int | None = None
-) -> None:
+def record_attempt(db: sqlite3.Connection, delivery_id: str, result: AttemptResult, attempt: int | None = None) -> None:
     """Keep how an attempt ended; a word from an attempt that outlived its lease undoes neither an end nor a claim."""
     again = result.status is DeliveryStatus.PENDING
     db.execute(
