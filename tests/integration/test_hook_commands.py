@@ -166,6 +166,9 @@ def test_a_secret_that_is_not_set_is_told(tmp_path: Path) -> None:
     result = invoke("hooks", "test", "h", "--config", str(path))
     assert result.exit_code == 78
     assert "hooks[h].secret_env: the secret is not set" in result.output
+    checked = invoke("config", "check", "--config", str(path))
+    assert checked.exit_code == 0, "it may be set where the daemon runs"
+    assert "warning: hooks[h].secret_env: the secret is not set" in checked.output
 
 
 async def test_lists_are_read_from_the_file(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def check(config_path: Path | None, *, as_json: bool) -> None:
     try:
         found = read_config(config_path, os.environ, serving=True)
         warnings = [f"{key}: not acted on by this release" for key in found.not_acted_on()]
-        warnings += found.missing_secrets()
+        warnings += found.missing_secrets() + _hook_problems(found)
     except Failure as failure:
         if as_json:
             echo_json({"ok": False, "problems": failure.lines})
@@ -134,6 +134,18 @@ def _values(found: Config) -> dict[str, Any]:
     values["hooks_dir"] = _path(found.hooks_path)
     values["hooks"] = [_given(_without_address(hook)) for hook in values["hooks"]]
     return values
+
+
+def _hook_problems(found: Config) -> list[str]:
+    """What would keep the daemon from starting here, and may be otherwise where it runs: secrets, installed plug-ins."""
+    from tracker.errors import ConfigError
+    from tracker.live import hook_specs
+
+    try:
+        hook_specs(found)
+    except ConfigError as error:
+        return error.problems
+    return []
 
 
 def _without_address(hook: Mapping[str, Any]) -> dict[str, Any]:
