@@ -143,6 +143,7 @@ class Poller:
     async def stop(self, drain_s: float) -> None:
         """Stop ticking and let polls under way end; those that do not are polled again after their lease."""
         self.halt()
+        await self._ticks.ended(drain_s)  # it may be starting the last polls
         polls = set(self._polls.values())
         if polls:
             await asyncio.wait(polls, timeout=drain_s)
@@ -245,7 +246,7 @@ class Poller:
         free = MAX_POLLS - len(self._polls)
         # longest waiting lane first, each an equal share of what is free; what one leaves, the next may take
         for position, lane in enumerate(lanes):
-            if free <= 0:
+            if free <= 0 or self._halted:
                 break
             share = max(1, free // (len(lanes) - position))
             free -= await self._start_lane(lane, share, now)

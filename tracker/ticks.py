@@ -9,7 +9,7 @@ monotonic clock wakes a job whose tick is overdue.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -40,12 +40,14 @@ class Ticks:
         interval_s: seconds from one call to the next.
     """
 
-    def __init__(self, tick: Callable[[], Awaitable[None]], interval_s: float) -> None:
+    def __init__(self, tick: Callable[[], Coroutine[None, None, None]], interval_s: float) -> None:
         self._tick = tick
         self._interval_s = interval_s
         self._scheduler = AsyncIOScheduler(timezone="UTC")
         self._guard: asyncio.TimerHandle | None = None
         self._beat_at = 0.0
+        self._call: asyncio.Task[None] | None = None
+        self._stopped = False
 
     def start(self) -> None:
         """Begin, the first call at once."""
@@ -68,16 +70,27 @@ class Ticks:
             self._scheduler.reschedule_job(JOB_ID, trigger=_OneAhead(interval_s))
 
     def stop(self) -> None:
-        """Call no more; a call under way goes on. May be called again."""
+        """Call no more; a call under way goes on, see `ended`. May be called again."""
+        self._stopped = True
         if self._guard is not None:
             self._guard.cancel()
             self._guard = None
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
 
+    async def ended(self, within_s: float) -> None:
+        """Wait for the call under way."""
+        if self._call is not None:
+            await asyncio.wait({self._call}, timeout=within_s)
+
     async def _run(self) -> None:
         self._beat_at = asyncio.get_running_loop().time()
-        await self._tick()
+        self._call = asyncio.create_task(self._tick())
+        try:
+            await asyncio.shield(self._call)
+        except asyncio.CancelledError:
+            if not self._stopped:  # APScheduler cancels its job when it shuts down, and would call that an error
+                raise
 
     def _watch(self) -> None:
         """Look whether the beat goes on, by a clock that nobody sets."""

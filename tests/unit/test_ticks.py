@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from datetime import UTC, datetime, timedelta
+
+import pytest
 
 from tracker.ticks import JOB_ID, Ticks, _OneAhead
 
@@ -43,6 +46,29 @@ async def test_a_clock_set_back_delays_no_tick() -> None:
             await beats.acquire()
     finally:
         ticks.stop()
+
+
+async def test_a_call_under_way_at_the_stop_goes_on_and_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    """It comes to its own end, which can be waited for; APScheduler has nothing to complain about."""
+    begun, may_end = asyncio.Event(), asyncio.Event()
+    ends: list[str] = []
+
+    async def tick() -> None:
+        begun.set()
+        await may_end.wait()
+        ends.append("by itself")
+
+    ticks = Ticks(tick, 0.01)
+    ticks.start()
+    async with asyncio.timeout(10):
+        await begun.wait()
+        ticks.stop()
+        await ticks.ended(0.01)
+        assert ends == []
+        may_end.set()
+        await ticks.ended(10)
+    assert ends == ["by itself"]
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 def test_a_clock_set_forward_makes_one_tick_not_thousands() -> None:
