@@ -11,14 +11,15 @@ import contextlib
 import json
 import os
 import secrets
-import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from statistics import median
 
 from tests.bench.load import Measured, post, run_load
 from tracker.clock import SystemClock
@@ -46,9 +47,9 @@ def song(task: int, phase: str, tracks: int) -> bytes:
             "data": [
                 {
                     "id": f"clip-{task}-{n}",
-                    "audio_url": f"https://cdn.example.com/song/{task}-{n}.mp3",
-                    "stream_audio_url": f"https://cdn.example.com/stream/{task}-{n}",
-                    "image_url": f"https://cdn.example.com/img/{task}-{n}.jpeg",
+                    "audio_url": f"https://cdn.invalid/song/{task}-{n}.mp3",
+                    "stream_audio_url": f"https://cdn.invalid/stream/{task}-{n}",
+                    "image_url": f"https://cdn.invalid/img/{task}-{n}.jpeg",
                     "prompt": "[Verse] invented for the bench",
                     "model_name": "chirp-v5",
                     "title": "Summer Breeze",
@@ -104,9 +105,22 @@ def callback_requests(ids: list[TaskId], start: int, count: int) -> list[bytes]:
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server under load: where it listens, and as which process it runs."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+
+    def cpu_s(self) -> float:
+        """Seconds of processor time that it took so far, its own and the kernel's for it."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @asynccontextmanager
-async def baseline(kind: str, path: Path) -> AsyncIterator[int]:
-    """A baseline server as a process; its port."""
+async def baseline(kind: str, path: Path) -> AsyncIterator[Server]:
+    """A baseline server as a process."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.bench.servers", kind, str(path)],
         stdin=subprocess.PIPE,
@@ -114,16 +128,22 @@ async def baseline(kind: str, path: Path) -> AsyncIterator[int]:
     )
     with ended(process):
         assert process.stdout is not None
-        yield int(await asyncio.to_thread(process.stdout.readline))
+        yield Server(int(await asyncio.to_thread(process.stdout.readline)), process)
 
 
 @asynccontextmanager
-async def daemon(directory: Path) -> AsyncIterator[tuple[int, subprocess.Popen[bytes]]]:
-    """The tracker as a process on the database in ``directory``; its port and process."""
+async def daemon(directory: Path, *, archive: bool = True) -> AsyncIterator[Server]:
+    """The tracker as a process on the database in ``directory``, with default settings.
+
+    Args:
+        directory: for its files; the log goes there, too.
+        archive: False: outputs stay where they are. The hosts of invented outputs exist nowhere, but looking for them
+            is work.
+    """
     config = directory / "tracker.toml"
     config.write_text(
         f'[server]\nlisten = "127.0.0.1:0"\n[store]\npath = "{directory / "tracker.db"}"\n[log]\nformat = "json"\n'
-        "[archive]\nenabled = false\n"  # the outputs are invented
+        + ("" if archive else "[archive]\nenabled = false\n")
     )
     environ = {**os.environ, "TRACKER_CALLBACK_SECRET": SECRET, "ANYINT_API_KEY": "sk-bench-not-a-real-key"}
     journal = directory / "daemon.log"
@@ -132,7 +152,7 @@ async def daemon(directory: Path) -> AsyncIterator[tuple[int, subprocess.Popen[b
             [sys.executable, "-m", "tracker", "serve", "--config", str(config)], stderr=stderr, env=environ
         )
     with ended(process):
-        yield await _read_port(journal, process), process
+        yield Server(await _read_port(journal, process), process)
 
 
 async def _read_port(journal: Path, process: subprocess.Popen[bytes]) -> int:
@@ -158,44 +178,71 @@ def ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
         process.wait()
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One server's turn."""
+
+    load: Measured
+    cpu_us: float
+
+
+async def _take_turn(server: Server, requests: list[bytes]) -> Run:
+    before_s = server.cpu_s()
+    load = await run_load(server.port, requests, CONNECTIONS)
+    if set(load.statuses) != {200}:
+        raise SystemExit(f"not every callback was applied: {load.statuses}")
+    return Run(load, (server.cpu_s() - before_s) / len(requests) * 1e6)
+
+
 async def run(rounds: int) -> None:
     """Print the ratios."""
     with tempfile.TemporaryDirectory(prefix="tracker-bench-", dir=".") as name:
         directory = Path(name).absolute()
+        plain = directory / "plain"
+        plain.mkdir()
         ids = await make_tasks(directory / "tracker.db", TASKS * (rounds + 1))
+        plain_ids = await make_tasks(plain / "tracker.db", TASKS * (rounds + 1))
         async with (
-            baseline("bare", directory / "bare.db") as bare_port,
-            baseline("naive", directory / "naive.db") as naive_port,
-            daemon(directory) as (port, _),
+            baseline("bare", directory / "bare.db") as bare,
+            baseline("naive", directory / "naive.db") as naive,
+            daemon(directory) as full,
+            daemon(plain, archive=False) as without,
         ):
-            results: list[tuple[Measured, Measured, Measured]] = []
+            turns: list[tuple[Run, Run, Run, Run]] = []
             for n in range(rounds + 1):
                 requests = callback_requests(ids, n * TASKS, TASKS)
-                bare = await run_load(bare_port, requests, CONNECTIONS)
-                full = await run_load(port, requests, CONNECTIONS)
-                naive = await run_load(naive_port, requests[:NAIVE_REQUESTS], CONNECTIONS)
-                if full.statuses != {200: len(requests)}:
-                    raise SystemExit(f"not every callback was applied: {full.statuses}")
+                turn = (
+                    await _take_turn(bare, requests),
+                    await _take_turn(full, requests),
+                    await _take_turn(naive, requests[:NAIVE_REQUESTS]),
+                    await _take_turn(without, callback_requests(plain_ids, n * TASKS, TASKS)),
+                )
                 if n:  # the first round warms up
-                    results.append((bare, full, naive))
-    _report(results)
+                    turns.append(turn)
+    _report(turns)
 
 
-def _report(results: list[tuple[Measured, Measured, Measured]]) -> None:
-    def median(values: Iterator[float]) -> float:
-        return statistics.median(values)
+def _report(turns: list[tuple[Run, Run, Run, Run]]) -> None:
+    """Medians over the rounds; a ratio is taken within a round, where both met the same machine."""
 
-    def show(what: str, values: Iterator[float], unit: str, target: str = "") -> None:
-        print(f"  {what:32s} {median(values):9{unit}}   {target}".rstrip())
+    def show(what: str, figure: Callable[[Run, Run, Run, Run], float], unit: str, target: str = "") -> None:
+        print(f"  {what:36s} {median(figure(*turn) for turn in turns):9{unit}}   {target}".rstrip())
 
-    show("bare handler, /s", (bare.per_second for bare, _, _ in results), ".0f")
-    show("full path, /s", (full.per_second for _, full, _ in results), ".0f")
-    show("one transaction per callback, /s", (naive.per_second for _, _, naive in results), ".0f")
-    show("full / bare", (full.per_second / bare.per_second for bare, full, _ in results), ".2f", "(>= 0.40)")
+    def p99(run: Run, bare: Run) -> float:
+        return run.load.percentile_ms(99) / bare.load.percentile_ms(50)
+
+    show("bare handler, /s", lambda bare, *_: bare.load.per_second, ".0f")
+    show("full path, /s", lambda _, full, *__: full.load.per_second, ".0f")
+    show("one transaction per callback, /s", lambda _, __, naive, ___: naive.load.per_second, ".0f")
+    show("bare handler, CPU us each", lambda bare, *_: bare.cpu_us, ".0f")
+    show("full path, CPU us each", lambda _, full, *__: full.cpu_us, ".0f")
+    show("full / bare", lambda bare, full, *_: full.load.per_second / bare.load.per_second, ".2f", "(>= 0.40)")
     show(
         "full / one transaction each",
-        (full.per_second / naive.per_second for _, full, naive in results),
+        lambda _, full, naive, __: full.load.per_second / naive.load.per_second,
         ".2f",
         "(>= 5)",
     )
-    show("p99 full / p50 bare", (f.percentile_ms(99) / b.percentile_ms(50) for b, f, _ in results), ".2f", "(<= 8)")
+    show("p99 full / p50 bare", lambda bare, full, *_: p99(full, bare), ".2f", "(<= 8)")
+    show("full / bare, archive off", lambda bare, _, __, without: without.load.per_second / bare.load.per_second, ".2f")
+    show("p99 full / p50 bare, archive off", lambda bare, _, __, without: p99(without, bare), ".2f")

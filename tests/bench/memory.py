@@ -31,8 +31,8 @@ async def _resident_mib(tasks: int) -> float:
         directory = Path(name).absolute()
         if tasks:
             await make_tasks(directory / "tracker.db", tasks)
-        async with daemon(directory) as (port, process):
-            await run_load(port, SETTLE, 8)
+        async with daemon(directory) as server:
+            await run_load(server.port, SETTLE, 8)
             await asyncio.sleep(TICKS_S)
-            pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
+            pages = int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

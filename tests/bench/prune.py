@@ -43,8 +43,8 @@ async def run(rounds: int) -> None:
         await _make_old_tasks(path)
         ids = await make_tasks(path, TASKS * (rounds + 1 + MOST_ROUNDS))
         full = path.stat().st_size
-        async with daemon(directory) as (port, _):
-            slices = iter(range(0, len(ids), TASKS))
+        async with daemon(directory, archive=False) as server:
+            port, slices = server.port, iter(range(0, len(ids), TASKS))
             await run_load(port, callback_requests(ids, next(slices), TASKS), CONNECTIONS)  # warms up
             idle = [await _measure(port, callback_requests(ids, next(slices), TASKS)) for _ in range(rounds)]
             start = time.perf_counter()
