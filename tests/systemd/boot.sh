@@ -1,7 +1,7 @@
 #!/bin/bash
 # Becomes PID 1 of fresh namespaces: builds a throw-away copy of this machine and starts its systemd there.
 #
-#   boot.sh WORK [SOURCE:TARGET...]      SOURCE (a directory) is seen at TARGET inside, writable
+#   boot.sh WORK [SOURCE:TARGET...]      SOURCE (a directory) is seen at TARGET inside, read-only
 #
 # Run by machine.py under unshare. The whole file system is an overlay of /, so nothing done inside is done outside.
 set -eu
@@ -37,6 +37,7 @@ mount --bind "$work/console.log" "$root/dev/console"
 for pair in "$@"; do
     mkdir -p "$root${pair#*:}"
     mount --bind "${pair%%:*}" "$root${pair#*:}"
+    mount -o remount,bind,ro "$root${pair#*:}"
 done
 ip link set lo up
 

@@ -59,7 +59,7 @@ class Machine:
 
     Args:
         directory: an empty directory for its console log.
-        binds: directories of this machine -> where they are inside, writable.
+        binds: directories of this machine -> where they are inside, read-only.
     """
 
     def __init__(self, directory: Path, binds: Mapping[Path, str]) -> None:

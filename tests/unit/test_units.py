@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tracker import app
+from tracker.archive import archiver
 from tracker.hooks import dispatcher
 
 REPOSITORY = Path(__file__).parents[2]
@@ -88,8 +89,10 @@ def test_the_stop_timeout_covers_every_drain() -> None:
     """It kills only a daemon that hangs, never one that still drains."""
     unit = dict(read_unit("tracker.service"))
     connections_s = app.DRAIN_SENDS_S  # aiohttp's shutdown timeout is the same
-    drains_s = app.LINGER_S + app.DRAIN_SENDS_S + connections_s + app.DRAIN_POLLS_S + app.DRAIN_HOOKS_S
-    assert seconds(unit, "TimeoutStopSec") > drains_s + dispatcher.END_S + 5
+    downloads_s = 2 * archiver._END_S
+    hooks_s = app.DRAIN_HOOKS_S + dispatcher.END_S
+    drains_s = app.LINGER_S + app.DRAIN_SENDS_S + connections_s + downloads_s + app.DRAIN_POLLS_S + hooks_s
+    assert seconds(unit, "TimeoutStopSec") > drains_s + 10
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,148 @@
+"""The daemon under a service manager that the test plays: handed a socket, heard, reloaded, watched."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+
+WITHIN_S = 40.0
+# The variables have to name the daemon's own process, and the socket has to be its descriptor 3.
+START = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1", "LISTEN_FDNAMES": "http"}
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+class Manager:
+    """Plays systemd: holds the socket, hears the notifications."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.path = str(directory / "http.sock")
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.listener.bind(self.path)
+        self.listener.listen(128)
+        self._ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._ear.bind(str(directory / "notify"))
+        self._ear.setblocking(False)
+        self.heard: list[dict[str, str]] = []
+        self.config = directory / "tracker.toml"
+        self.config.write_text(
+            f'[store]\npath = "{directory}/tracker.db"\n[poll]\ntick_s = 0.2\n[log]\nformat = "json"\n'
+        )
+
+    @asynccontextmanager
+    async def daemon(self) -> AsyncIterator[asyncio.subprocess.Process]:
+        """A daemon that was handed the socket."""
+        environ = {
+            **os.environ,
+            "NOTIFY_SOCKET": str(self.directory / "notify"),
+            "WATCHDOG_USEC": "600000",
+            "ANYINT_API_KEY": "sk-nobody-asks",
+        }
+        fd = self.listener.fileno()
+        command = [sys.executable, "-m", "tracker", "serve", "--config", str(self.config)]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", START, str(fd), *command, env=environ, pass_fds=[fd]
+        )
+        try:
+            yield process
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+    async def hears(self, **wanted: str) -> dict[str, str]:
+        """The next notification with these fields."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(WITHIN_S):
+            while True:
+                message = (await loop.sock_recv(self._ear, 4096)).decode()
+                self.heard.append(dict(line.split("=", 1) for line in message.splitlines()))
+                if wanted.items() <= self.heard[-1].items():
+                    return self.heard[-1]
+
+    async def get(self, path: str) -> int:
+        """Ask the daemon by the socket; the status."""
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.UnixConnector(self.path)) as client,
+            client.get(f"http://localhost{path}") as answer,
+        ):
+            return answer.status
+
+    def close(self) -> None:
+        """Close both sockets."""
+        self.listener.close()
+        self._ear.close()
+
+
+@asynccontextmanager
+async def managed(directory: Path) -> AsyncIterator[Manager]:
+    """A service manager."""
+    manager = Manager(directory)
+    try:
+        yield manager
+    finally:
+        manager.close()
+
+
+async def test_a_life_under_a_service_manager(tmp_path: Path) -> None:
+    """Time is asked for, READY comes with counts, the watchdog is fed, a reload is told, and STOPPING is the end."""
+    async with managed(tmp_path) as manager, manager.daemon() as process:
+        assert "EXTEND_TIMEOUT_USEC" in await manager.hears()
+        ready = await manager.hears(READY="1")
+        assert ready["STATUS"].startswith("0 running, 0 pending")
+        assert await manager.get("/readyz") == 200
+        await manager.hears(WATCHDOG="1")
+        manager.config.write_text(manager.config.read_text() + "[nonsense]\n")
+        process.send_signal(signal.SIGHUP)
+        assert "MONOTONIC_USEC" in await manager.hears(RELOADING="1")
+        assert (await manager.hears(READY="1"))["STATUS"].startswith("Reload refused")
+        assert await manager.get("/readyz") == 200
+        process.send_signal(signal.SIGTERM)
+        await manager.hears(STOPPING="1")
+        assert await process.wait() == 0
+        assert Path(manager.path).is_socket(), "the socket is the service manager's"
+
+
+async def test_connections_wait_for_the_next_daemon(tmp_path: Path) -> None:
+    """Who connects while no daemon runs is answered by the next one, on the very same socket."""
+    async with managed(tmp_path) as manager:
+        async with manager.daemon() as process:
+            await manager.hears(READY="1")
+            process.send_signal(signal.SIGTERM)
+            assert await process.wait() == 0
+        waiting = asyncio.create_task(manager.get("/healthz"))
+        await asyncio.sleep(0)
+        async with manager.daemon():
+            assert await asyncio.wait_for(waiting, WITHIN_S) == 200
+
+
+async def test_a_frozen_daemon_feeds_no_watchdog(tmp_path: Path) -> None:
+    """The feeding stands in the event loop itself: where that stands still, nothing is sent."""
+    async with managed(tmp_path) as manager, manager.daemon() as process:
+        await manager.hears(READY="1")
+        await manager.hears(WATCHDOG="1")
+        process.send_signal(signal.SIGSTOP)
+        loop = asyncio.get_running_loop()
+        count = 0
+        while True:
+            try:
+                async with asyncio.timeout(1.0):  # five times the pace of the feeding
+                    await loop.sock_recv(manager._ear, 4096)
+            except TimeoutError:
+                break
+            count += 1
+        assert count < 5, "what was on its way when it was stopped"
+        process.send_signal(signal.SIGCONT)
+        await manager.hears(WATCHDOG="1")

@@ -1,0 +1,172 @@
+"""SIGHUP from the inside: what a running daemon takes over of a new configuration, and what it says of the rest."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tracker.app import Tracker
+from tracker.config import Config, load_config
+from tracker.errors import ConfigError
+from tracker.live import list_changes
+from tracker.logs import MASK
+from tracker.sandbox import DEFAULT_KEY, Sandbox
+
+CONFIG = """
+[server]
+listen = "127.0.0.1:0"
+api_token_file = "token"
+[store]
+path = "tracker.db"
+[archive]
+enabled = false
+[log]
+level = "error"
+[accounts.default]
+base_url = "{gateway}"
+api_key_file = "key"
+[poll]
+tick_s = 0.2
+"""
+HOOK = '[[hooks]]\nname = "{name}"\non = ["task.finished"]\nrun = ["/bin/true"]\n'
+TOKEN, NEXT_TOKEN = "first-token-0123456789", "second-token-0123456789"
+SUBMIT = {"route": "kling.omni-video", "request": {"model_name": "kling-v3-omni", "prompt": "a kite"}}
+
+
+@dataclass
+class Rig:
+    """A running daemon and the file that it was configured with."""
+
+    directory: Path
+    tracker: Tracker
+    client: aiohttp.ClientSession
+    env: dict[str, str] = field(default_factory=dict)
+
+    def write(self, *edits: tuple[str, str], more: str = "") -> Config:
+        """Edit the file and read it."""
+        file = self.directory / "tracker.toml"
+        text = file.read_text()
+        for old, new in edits:
+            assert old in text
+            text = text.replace(old, new)
+        file.write_text(text + more)
+        return load_config(file, self.env)
+
+    async def submit(self, token: str, **more: str) -> tuple[int, dict[str, object]]:
+        """Create a task."""
+        headers = {"Authorization": f"Bearer {token}"}
+        async with self.client.post("/v1/tasks", json={**SUBMIT, **more}, headers=headers) as answer:
+            return answer.status, await answer.json()
+
+
+@asynccontextmanager
+async def running(directory: Path, gateway: str) -> AsyncIterator[Rig]:
+    """A daemon that pays a gateway."""
+    file = directory / "tracker.toml"
+    file.write_text(CONFIG.format(gateway=gateway))
+    (directory / "token").write_text(TOKEN)
+    (directory / "key").write_text(DEFAULT_KEY)
+    tracker = Tracker(load_config(file, {}), {})
+    await tracker.start()
+    try:
+        async with aiohttp.ClientSession(tracker.url) as client:
+            yield Rig(directory, tracker, client)
+    finally:
+        await tracker.stop()
+
+
+async def test_what_can_change_holds_at_once(tmp_path: Path) -> None:
+    """Accounts, keys, tokens, hooks, polls and the public address change under a daemon that goes on working."""
+    async with (
+        Sandbox() as first,
+        Sandbox(key="sk-another-key-0123456789") as second,
+        running(tmp_path, first.base_url) as rig,
+    ):
+        status, _ = await rig.submit(TOKEN)
+        assert status == 201
+        store, runner = rig.tracker.store, rig.tracker._runner
+        (tmp_path / "token").write_text(NEXT_TOKEN)
+        (tmp_path / "other-key").write_text("sk-another-key-0123456789")
+        account = f'[accounts.other]\nbase_url = "{second.base_url}"\napi_key_file = "other-key"\n'
+        changed, kept = rig.tracker.reload(
+            rig.write(
+                ("[server]", 'public_url = "http://127.0.0.1:1"\n[server]'),
+                ("tick_s = 0.2", "tick_s = 0.1\ndeadline_s = 77"),
+                more=account + HOOK.format(name="new"),
+            )
+        )
+        assert changed == ["public_url", "accounts.other", "poll.tick_s", "poll.deadline_s", "hooks"]
+        assert kept == []
+        assert (rig.tracker.store, rig.tracker._runner) == (store, runner)
+        assert [spec.name for spec in rig.tracker.dispatcher.specs] == ["new"]
+        assert rig.tracker.reconciler.policy_of("kling").deadline_s == 77
+        assert (await rig.submit(TOKEN))[0] == 401
+        status, task = await rig.submit(NEXT_TOKEN, account="other")
+        assert (status, task["account"], task["reason"]) == (201, "other", None)
+        upstream = second._gateway.context.jobs.find(str(task["external_id"]))
+        assert upstream is not None
+        assert str(upstream.callback_url).startswith("http://127.0.0.1:1/callbacks/kling/")
+        for secret in (TOKEN, NEXT_TOKEN, DEFAULT_KEY, "sk-another-key-0123456789"):
+            assert rig.tracker.redactor.text(f"x {secret} y") == f"x {MASK} y"
+        rig.tracker.poller.first_tick.clear()
+        await rig.tracker.poller.first_tick.wait()  # the sweep goes on at its new pace
+
+
+async def test_an_account_that_is_gone_fails_its_tasks_alone(tmp_path: Path) -> None:
+    """Removed accounts are not asked any more; nothing else is disturbed."""
+    async with Sandbox() as gateway, running(tmp_path, gateway.base_url) as rig:
+        extra = f'[accounts.extra]\nbase_url = "{gateway.base_url}"\napi_key_file = "key"\n'
+        rig.tracker.reload(rig.write(more=extra))
+        assert (await rig.submit(TOKEN, account="extra"))[0] == 201
+        changed, _ = rig.tracker.reload(rig.write((extra, "")))
+        assert changed == ["accounts.extra"]
+        assert (await rig.submit(TOKEN, account="extra"))[0] == 422
+        assert (await rig.submit(TOKEN))[0] == 201
+
+
+async def test_what_cannot_change_is_said(tmp_path: Path) -> None:
+    """The address, the file and the callback secret stay as they are, and are named."""
+    async with Sandbox() as gateway, running(tmp_path, gateway.base_url) as rig:
+        url = rig.tracker.url
+        (tmp_path / "secret").write_text("another secret of some length")
+        edits = [
+            ('listen = "127.0.0.1:0"', 'listen = "127.0.0.1:1"'),
+            ('path = "tracker.db"', 'path = "other.db"'),
+            ("[log]", '[callbacks]\nsecret_file = "secret"\n[log]'),
+        ]
+        changed, kept = rig.tracker.reload(rig.write(*edits))
+        assert changed == []
+        assert kept == ["server.listen", "store.path", "callbacks.secret_file", "callbacks.secret"]
+        assert rig.tracker.url == url
+        assert (await rig.submit(TOKEN))[0] == 201
+        assert not (tmp_path / "other.db").exists()
+
+
+async def test_a_refused_reload_changes_nothing(tmp_path: Path) -> None:
+    """Whatever is wrong is found before the first part is touched."""
+    async with Sandbox() as gateway, running(tmp_path, gateway.base_url) as rig:
+        rig.tracker.reload(rig.write(more=HOOK.format(name="old")))
+        new = rig.write(('name = "old"', 'name = "new"'), ("tick_s = 0.2", "tick_s = 0.3"))
+        (tmp_path / "key").unlink()
+        with pytest.raises(ConfigError, match="key"):
+            rig.tracker.reload(new)
+        assert [spec.name for spec in rig.tracker.dispatcher.specs] == ["old"]
+        assert rig.tracker._live.config.poll.tick_s == 0.2
+
+
+def test_changes_are_named_as_the_file_names_them(tmp_path: Path) -> None:
+    """Providers' tables and accounts are named by their path; what a later release adds takes a restart."""
+    file = tmp_path / "tracker.toml"
+    file.write_text("")
+    old = load_config(file, {})
+    file.write_text('[poll.suno]\ndeadline_s = 5\n[callbacks]\ntrust = "confirm"\npark_s = 1\n[log]\nlevel = "debug"\n')
+    assert list_changes(old, load_config(file, {})) == (
+        ["poll.suno", "callbacks.park_s", "log.level"],
+        ["callbacks.trust"],
+    )
+    assert list_changes(old, old) == ([], [])
