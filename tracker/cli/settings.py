@@ -137,7 +137,7 @@ def _values(found: Config) -> dict[str, Any]:
 
 
 def _hook_problems(found: Config) -> list[str]:
-    """What would keep the daemon from starting here, and may be otherwise where it runs: secrets, installed plug-ins."""
+    """What would keep the daemon from starting here; secrets and plug-ins may be there where it runs."""
     from tracker.errors import ConfigError
     from tracker.live import hook_specs
 
