@@ -410,7 +410,7 @@ def test_what_is_not_acted_on_yet_is_listed(tmp_path: Path) -> None:
 def test_an_archive_elsewhere_is_a_bucket(tmp_path: Path, text: str, wrong: bool) -> None:
     """Object stores are told by their scheme; credentials stand elsewhere."""
     if wrong:
-        with pytest.raises(ConfigError, match="archive.url"):
+        with pytest.raises(ConfigError, match=r"archive\.url"):
             load(tmp_path, f'[archive]\nurl = "{text}"')
     else:
         assert load(tmp_path, f'[archive]\nurl = "{text}/"').archive.url == text
