@@ -113,9 +113,7 @@ class Tracker:
             accounts=self._live.accounts.keys(),
             configured=self._live.named_models,
         )
-        self.retention = Retention(
-            self.store, self._clock, lambda: self._live.config.retention, self._shelf.remove
-        )
+        self.retention = Retention(self.store, self._clock, lambda: self._live.config.retention, self._shelf.remove)
         self._runner: web.AppRunner | None = None
         self._callback_secret = b""
         self.submitter: Submitter

@@ -31,9 +31,7 @@ def test_the_wheel_holds_every_file_of_the_package(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     packed = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("tracker/")}
     files = {path for path in (REPOSITORY / "tracker").rglob("*") if path.is_file()}
-    assert packed == {
-        path.relative_to(REPOSITORY).as_posix() for path in files if path.parent.name != "__pycache__"
-    }
+    assert packed == {path.relative_to(REPOSITORY).as_posix() for path in files if path.parent.name != "__pycache__"}
 
 
 @pytest.mark.parametrize("lock", LOCKS)
