@@ -1,0 +1,236 @@
+"""The examples for reverse proxies, started for real: what they let through, what they keep out, and what they hold."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+CONFIG = Path(__file__).parents[2] / "config"
+WITHIN_S = 20.0
+MOST = 2_000_000
+"""A body that is larger is never taken, whoever refuses it."""
+NGINX_AROUND = """
+daemon off;
+pid {directory}/nginx.pid;
+error_log stderr warn;
+events {{}}
+http {{
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    include {directory}/tracker.conf;
+}}
+"""
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def edited(name: str, edits: Mapping[str, str]) -> str:
+    """An example, changed as its comments ask for; what is changed has to be there."""
+    text = (CONFIG / name).read_text(encoding="utf-8")
+    for pattern, replacement in edits.items():
+        text, count = re.subn(pattern, replacement, text)
+        assert count, pattern
+    return text
+
+
+def nginx(directory: Path, backend: int, public: int, internal: int) -> list[str]:
+    """Prepare nginx; its command line."""
+    conf = edited(
+        "nginx.conf",
+        {
+            "/etc/ssl/tracker/fullchain.pem": str(directory / "cert.pem"),
+            "/etc/ssl/tracker/privkey.pem": str(directory / "key.pem"),
+            "/var/log/nginx/tracker.error.log": "stderr",
+            r"127\.0\.0\.1:8780": f"127.0.0.1:{backend}",
+            "listen 443 ssl": f"listen 127.0.0.1:{public} ssl",
+            r"listen 127\.0\.0\.1:8443": f"listen 127.0.0.1:{internal}",
+        },
+    )
+    (directory / "tracker.conf").write_text(conf, encoding="utf-8")
+    around = directory / "nginx.conf"
+    user = "user root;\n" if os.geteuid() == 0 else ""  # pytest's directory is its owner's alone
+    around.write_text(user + NGINX_AROUND.format(directory=directory), encoding="utf-8")
+    return ["nginx", "-p", str(directory), "-c", str(around), "-e", "stderr"]
+
+
+def caddy(directory: Path, backend: int, public: int, internal: int) -> list[str]:
+    """Prepare Caddy; its command line."""
+    certificate = f"tls {directory}/cert.pem {directory}/key.pem"
+    conf = edited(
+        "Caddyfile",
+        {
+            r"127\.0\.0\.1:8780": f"127.0.0.1:{backend}",
+            r"(?m)^tracker\.example\.com \{": f"https://tracker.example.com:{public} {{\n\t{certificate}",
+            "tracker.internal:8443": f"tracker.internal:{internal}",
+            "tls internal": certificate,
+        },
+    )
+    file = directory / "Caddyfile"
+    file.write_text("{\n\tadmin off\n\tauto_https off\n}\n" + conf, encoding="utf-8")
+    return ["caddy", "run", "--adapter", "caddyfile", "--config", str(file)]
+
+
+Prepare = Callable[[Path, int, int, int], list[str]]
+
+
+class Proxied:
+    """A proxy in front of a stand-in for the tracker.
+
+    Attributes:
+        seen: paths that reached the stand-in.
+        hold: the stand-in's stream waits for it before it ends.
+    """
+
+    def __init__(self, client: aiohttp.ClientSession, public: int, internal: int) -> None:
+        self.client = client
+        self.public = f"https://tracker.example.com:{public}"
+        self.internal = f"https://tracker.internal:{internal}"
+        self.seen: list[tuple[str, str, int]] = []
+        self.hold = asyncio.Event()
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """Take what the tracker might take, refuse the rest unread as it does; stream on the stream's path."""
+        if (request.content_length or 0) > MOST:
+            return web.Response(status=413, headers={"Connection": "close"})
+        self.seen.append((request.path, request.headers["Host"], len(await request.read())))
+        if request.path != "/v1/stream":
+            return web.json_response({"outcome": "applied"})
+        stream = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await stream.prepare(request)
+        await stream.write(b"id: 1\ndata: {}\n\n")
+        await self.hold.wait()
+        await stream.write_eof()
+        return stream
+
+
+def make_certificate(directory: Path) -> None:
+    """A certificate for both names that the client trusts."""
+    names = "subjectAltName=DNS:tracker.example.com,DNS:tracker.internal"
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test"]
+    files = ["-keyout", str(directory / "key.pem"), "-out", str(directory / "cert.pem")]
+    subprocess.run([*made, "-addext", names, *files], check=True, capture_output=True)
+
+
+class Resolver(aiohttp.abc.AbstractResolver):
+    """Both names are this machine."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[aiohttp.abc.ResolveResult]:
+        """Any name."""
+        return [{"hostname": host, "host": "127.0.0.1", "port": port, "family": socket.AF_INET, "proto": 0, "flags": 0}]
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+@asynccontextmanager
+async def proxied(directory: Path, prepare: Prepare) -> AsyncIterator[Proxied]:
+    """Start a proxy by its example."""
+    make_certificate(directory)
+    public, internal = free_port(), free_port()
+    trust = ssl.create_default_context(cafile=str(directory / "cert.pem"))
+    connector = aiohttp.TCPConnector(ssl=trust, resolver=Resolver())
+    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=WITHIN_S)) as client:
+        house = Proxied(client, public, internal)
+        app = web.Application(client_max_size=100_000_000)
+        app.router.add_route("*", "/{path:.*}", house.answer)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        command = prepare(directory, runner.addresses[0][1], public, internal)
+        environ = {
+            **os.environ,
+            "HOME": str(directory),
+            "XDG_DATA_HOME": str(directory),
+            "XDG_CONFIG_HOME": str(directory),
+        }
+        with (directory / "log").open("wb") as log:
+            process = await asyncio.create_subprocess_exec(
+                *command, env=environ, stdout=asyncio.subprocess.DEVNULL, stderr=log
+            )
+        try:
+            await until_listening(process, directory / "log", public, internal)
+            yield house
+        finally:
+            house.hold.set()
+            if process.returncode is None:
+                process.terminate()
+            await process.wait()
+            await runner.cleanup()
+
+
+async def until_listening(process: asyncio.subprocess.Process, log: Path, *ports: int) -> None:
+    """Wait until the proxy accepts connections."""
+    async with asyncio.timeout(WITHIN_S):
+        for port in ports:
+            while True:
+                assert process.returncode is None, log.read_text()
+                try:
+                    _, writer = await asyncio.open_connection("127.0.0.1", port)
+                except OSError:
+                    await asyncio.sleep(0.05)
+                else:
+                    writer.close()
+                    break
+
+
+@pytest.fixture(params=[nginx, caddy], ids=["nginx", "caddy"])
+def prepare(request: pytest.FixtureRequest) -> Prepare:
+    """One of the proxies that is installed here."""
+    chosen: Prepare = request.param
+    for program in (chosen.__name__, "openssl"):
+        if shutil.which(program) is None:
+            pytest.skip(f"NOT TESTED: {program} is not installed, so nobody has started its example")
+    return chosen
+
+
+async def test_the_example_starts_and_does_what_it_says(tmp_path: Path, prepare: Prepare) -> None:
+    """Callbacks alone are public; bodies that the tracker would take pass; events come through at once."""
+    async with proxied(tmp_path, prepare) as house:
+        client = house.client
+        async with client.post(f"{house.public}/callbacks/kling/token", data=io.BytesIO(b"x" * 1_500_000)) as answer:
+            assert (answer.status, await answer.json()) == (200, {"outcome": "applied"})
+        assert [(path, size) for path, _, size in house.seen] == [("/callbacks/kling/token", 1_500_000)]
+        for path in ("/", "/v1/tasks", "/v1/stream", "/healthz", "/metrics", "/callbacks", "/callbacks/../v1/tasks"):
+            async with client.get(f"{house.public}{path}", allow_redirects=False) as answer:
+                assert answer.status in {404, 301, 400}, path
+        assert len(house.seen) == 1, "more than the callbacks is public"
+        async with client.post(f"{house.public}/callbacks/kling/token", data=io.BytesIO(b"x" * 3_000_000)) as answer:
+            assert answer.status == 413
+        async with client.get(f"{house.internal}/v1/tasks") as answer:
+            assert answer.status == 200
+        assert house.seen[-1][1].startswith("tracker.internal"), "the tracker must see that it came by the proxy"
+        async with client.get(f"{house.internal}/v1/stream") as stream:
+            # the stand-in has not ended its answer: what comes has come through unbuffered
+            assert await stream.content.readuntil(b"\n\n") == b"id: 1\ndata: {}\n\n"
+
+
+async def test_no_token_of_a_callback_gets_into_a_log(tmp_path: Path, prepare: Prepare) -> None:
+    """Neither for a callback that passes nor for one that the backend cannot be asked about."""
+    async with proxied(tmp_path, prepare) as house:
+        async with house.client.post(f"{house.public}/callbacks/suno/secret-in-the-path", data=b"{}") as answer:
+            assert answer.status == 200
+        files = [path for path in tmp_path.rglob("*") if path.is_file()]
+        assert not [path for path in files if b"secret-in-the-path" in path.read_bytes()]
