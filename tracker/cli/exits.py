@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import IO, Any
 
@@ -23,6 +24,20 @@ UNAVAILABLE = 69
 BAD_CONFIG = 78
 TIMED_OUT = 124
 INTERRUPTED = 130
+
+
+ERROR = 3
+WARNING = 4
+"""Priorities of the journal, see `severity_mark`."""
+
+
+def severity_mark(priority: int) -> str:
+    """What has to stand before a line on standard error for the journal to give it this priority; else nothing."""
+    if "JOURNAL_STREAM" not in os.environ:
+        return ""
+    from tracker.service.journal import is_journal
+
+    return f"<{priority}>" if is_journal(os.environ) else ""
 
 
 class Failure(click.ClickException):
@@ -40,8 +55,9 @@ class Failure(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Write the lines to standard error."""
+        mark = severity_mark(ERROR) if file is None else ""
         for line in self.lines:
-            click.echo(line, file=file, err=file is None)
+            click.echo(f"{mark}{line}", file=file, err=file is None)
 
 
 class Unreachable(Failure):

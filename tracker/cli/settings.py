@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tracker.cli.exits import BAD_CONFIG, FAILED, Failure
+from tracker.cli.exits import BAD_CONFIG, FAILED, WARNING, Failure, severity_mark
 from tracker.cli.render import echo_json
 from tracker.cli.session import json_option, read_config
 
@@ -44,7 +44,7 @@ def check(config_path: Path | None, *, as_json: bool) -> None:
         echo_json({"ok": True, "file": _path(found.file), "warnings": warnings})
         return
     for warning in warnings:
-        click.echo(f"warning: {warning}", err=True)
+        click.echo(f"{severity_mark(WARNING)}warning: {warning}", err=True)
     click.echo(f"{found.file or 'defaults'}: fine")
 
 

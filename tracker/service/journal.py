@@ -103,14 +103,22 @@ def find_journal(environ: Mapping[str, str], stderr_fd: int = 2, path: str = SOC
         stderr_fd: where standard error goes.
         path: the journal's socket.
     """
-    device, _, inode = environ.get("JOURNAL_STREAM", "").partition(":")
+    if not is_journal(environ, stderr_fd):
+        return None
     try:
-        status = os.fstat(stderr_fd)
-        if (device, inode) != (str(status.st_dev), str(status.st_ino)):
-            return None  # a child that redirected it, or a terminal
         return Journal(path)
     except OSError:
         return None
+
+
+def is_journal(environ: Mapping[str, str], stderr_fd: int = 2) -> bool:
+    """Whether standard error is the journal's stream, and neither a terminal nor redirected since."""
+    device, _, inode = environ.get("JOURNAL_STREAM", "").partition(":")
+    try:
+        status = os.fstat(stderr_fd)
+    except OSError:
+        return False
+    return (device, inode) == (str(status.st_dev), str(status.st_ino))
 
 
 def make_entry(event: Mapping[str, Any]) -> bytes:
