@@ -278,6 +278,8 @@ async def check_refused_reload(home: Household) -> None:
     code, _ = await home.run("systemctl", "reload", UNIT, check=False)
     assert code != 0
     assert machine.show(UNIT, "ActiveState") == "active"
+    refusals = [e for e in await home.entries("-u", UNIT, "_TRANSPORT=stdout") if "deadlin_s" in e["MESSAGE"]]
+    assert [entry["PRIORITY"] for entry in refusals] == ["3"]
     machine.run("kill", "-HUP", machine.show(UNIT, "MainPID"))
 
     async def refused() -> object:
