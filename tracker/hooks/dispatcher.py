@@ -171,6 +171,8 @@ class Dispatcher:
         for task in left:
             task.cancel()
         await asyncio.gather(*left, handing_back, return_exceptions=True)
+        # what a claim that was under way when the stop came has brought after all
+        await asyncio.gather(self._runs.hand_back(), return_exceptions=True)
         for runner in self._runners.values():
             if isinstance(runner, Closes):
                 await runner.close()
