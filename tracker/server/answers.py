@@ -91,7 +91,7 @@ class FixedAnswer(web.Response):
     """A small JSON answer that is always the same, laid out beforehand: only the date is filled in.
 
     It has no state of its own, so that one object answers every request. An ordinary `web.Response` builds and
-    writes its headers anew each time: 12 us of a callback's 118, measured without the store.
+    writes its headers anew each time: without the store, a callback costs 92 us of CPU this way and 115 us that way.
     """
 
     def __init__(self, status: HTTPStatus, value: Json) -> None:
