@@ -29,7 +29,7 @@ class SystemClock:
 
     def now(self) -> datetime:
         """The current UTC time, whole milliseconds."""
-        return datetime.fromtimestamp(time.time_ns() // 1_000_000 / 1000, UTC)  # a third of the price of cutting one down
+        return datetime.fromtimestamp(time.time_ns() // 1_000_000 / 1000, UTC)  # a third of what cutting one down costs
 
     def monotonic(self) -> float:
         """The machine's monotonic clock, seconds."""
