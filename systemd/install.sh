@@ -81,8 +81,12 @@ install_program() {
     fi
     "$new/bin/python" -m pip install -qq --no-deps --no-index --no-compile "$WHEEL"
     # the paths inside are those that it will have when it is unpacked
-    [ -z "$DESTDIR" ] || find "$new/bin" "$new/pyvenv.cfg" -type f -exec sed -i "s|$DESTDIR||g" {} +
-    "$new/bin/python" -m compileall -q ${DESTDIR:+-f -s "$DESTDIR"} "$new/lib"
+    if [ -n "$DESTDIR" ]; then
+        find "$new/bin" "$new/pyvenv.cfg" -type f -exec sed -i "s|$DESTDIR||g" {} +
+        find "$new/lib" -name '*.pyc' -delete
+    fi
+    # the service cannot write there, so nothing would be compiled later
+    "$new/bin/python" -m compileall -q -x '/(pip|setuptools)/' ${DESTDIR:+-s "$DESTDIR"} "$new/lib"
     version=$("$new/bin/python" -c 'import tracker; print(tracker.__version__)')
 
     previous=$(readlink "$DESTDIR$LIB/current" || true)

@@ -249,3 +249,24 @@ def test_the_console_rendering_is_for_people(capsys: pytest.CaptureFixture[str])
     assert "task.lost" in text
     assert "RuntimeError: [redacted]" in text
     assert KEY not in text
+
+
+def test_a_sink_takes_whole_events_without_a_time() -> None:
+    """A log that keeps time and fields itself is handed the facts, redacted, those of libraries too."""
+    events: list[dict[str, object]] = []
+    configure_logging("info", secrets=[KEY], sink=lambda event: events.append(dict(event)))
+    get_logger("tracker.x").warning("task.advanced", task="01JD", key=KEY)
+    get_logger("tracker.x").debug("too.small")
+    logging.getLogger("some.library").error("it broke\nbadly")
+    assert events == [
+        {"event": "task.advanced", "level": "warning", "logger": "tracker.x", "task": "01JD", "key": MASK},
+        {"event": "it broke\nbadly", "level": "error", "logger": "some.library"},
+    ]
+
+
+def test_setting_up_again_forgets_no_secret() -> None:
+    """After a reload the old key may still come back in an answer: both stay masked, for all who hold the redactor."""
+    redactor = configure_logging("info", json=True, secrets=[KEY])
+    same = configure_logging("debug", json=True, secrets=["another-key-0123456789"], redactor=redactor)
+    assert same is redactor
+    assert redactor.text(f"{KEY} another-key-0123456789") == f"{MASK} {MASK}"

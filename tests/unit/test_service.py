@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from tracker.config import load_config
 from tracker.config.credentials import OutOfReach, find_secret
 from tracker.errors import ConfigError
 from tracker.service import Notifier, find_journal, take_sockets, with_credentials
 from tracker.service.journal import Journal, field_name, make_entry, message_of
+from tracker.service.listening import check_exposure
 
 
 @pytest.fixture
@@ -122,6 +124,17 @@ def test_refuses_what_does_not_listen() -> None:
         environ = handed_over(datagrams)
         with pytest.raises(ConfigError, match="socket http: does not listen"):
             take_sockets(environ, 200)
+
+
+def test_a_socket_that_strangers_reach_needs_a_token() -> None:
+    """Whatever the configuration says of its own address: the socket unit's is the one that is listened on."""
+    open_to_all = load_config(None, {})
+    with_token = load_config(None, {"TRACKER_API_TOKEN": "a-token-0123456789"})
+    with socket.create_server(("0.0.0.0", 0)) as anywhere, socket.create_server(("127.0.0.1", 0)) as here:
+        check_exposure([here], open_to_all)
+        check_exposure([anywhere, here], with_token)
+        with pytest.raises(ConfigError, match="can be reached from other machines"):
+            check_exposure([here, anywhere], open_to_all)
 
 
 def test_an_entry_has_searchable_fields() -> None:
