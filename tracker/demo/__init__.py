@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import signal
 import tempfile
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import aiohttp
 
 from tracker.demo.screen import Screen
 from tracker.demo.stage import Stage, set_stage
-from tracker.demo.stories import STORIES, Story
+from tracker.demo.stories import STORIES, Story, prompt_of
 
 Json = Any
 WITHIN_S = 50.0
@@ -100,16 +101,19 @@ async def _watch(
 
 def _is_safe(task: Json) -> bool:
     """Whether every file that a task made is archived."""
-    return all(output["archived"] for output in task["outputs"])
+    return all(output["archived"] for output in _files(task))
+
+
+def _files(task: Json) -> list[Json]:
+    """The outputs that are files; a text needs no archive."""
+    return [output for output in task["outputs"] if output["kind"] != "text"]
 
 
 async def _check(client: aiohttp.ClientSession, stage: Stage, tasks: Mapping[str, Json]) -> list[str]:
     """Compare every ending with what its story says; one line per difference."""
     problems: list[str] = []
     runs = stage.hook_runs()
-    creates: dict[str, int] = {}
-    for create in stage.sandbox.state()["creates"]:
-        creates[create["prompt"]] = creates.get(create["prompt"], 0) + 1
+    creates = Counter(create["prompt"] for create in stage.sandbox.state()["creates"])
     for story in STORIES:
         task = tasks[story.name]
         events = (await _get(client, f"/v1/tasks/{task['id']}/events"))["items"]
@@ -117,8 +121,8 @@ async def _check(client: aiohttp.ClientSession, stage: Stage, tasks: Mapping[str
             "status": (task["status"], story.status),
             "reason": (task["reason"], story.reason),
             "hook runs": (runs[task["id"]], 1),
-            "files archived": (sum(output["archived"] for output in task["outputs"]), len(task["outputs"])),
-            "creates at the gateway": (creates.get(_prompt_of(story), 0), story.creates),
+            "files archived": (sum(output["archived"] for output in _files(task)), len(_files(task))),
+            "creates at the gateway": (creates[prompt_of(story)], story.creates),
         }
         ends = [event["source"] for event in events if event["from"] != event["to"] == task["status"]]
         if story.told_by is not None:
@@ -135,11 +139,6 @@ async def _check(client: aiohttp.ClientSession, stage: Stage, tasks: Mapping[str
             if seen != wanted
         ]
     return problems
-
-
-def _prompt_of(story: Story) -> str:
-    prompt = story.request.get("prompt") or story.request["input"]["prompt"]
-    return str(prompt)
 
 
 async def _get(client: aiohttp.ClientSession, path: str) -> Json:

@@ -6,7 +6,7 @@ The faults are directives to the sandbox gateway, written in the prompt as anybo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +53,10 @@ def _kling(prompt: str) -> dict[str, Any]:
 
 def _wan(prompt: str) -> dict[str, Any]:
     return {"model": "wan2.5-t2v-preview", "input": {"prompt": prompt}}
+
+
+def _said(words: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": words}]
 
 
 STORIES: tuple[Story, ...] = (
@@ -109,4 +113,58 @@ STORIES: tuple[Story, ...] = (
         "every second poll fails in another way",
         told_by="poll",
     ),
+    Story(
+        "clip-behind",
+        "openai.video",
+        {"model": "kling-3.0", "prompt": "a lighthouse at night"},
+        "its file is behind the key: only the archive hands it out",
+        told_by="poll",
+    ),
+    Story(
+        "clip-seed",
+        "seedance.video",
+        {"model": "seedance", "prompt": "a seed that grows"},
+        "polled on a route of its own",
+        told_by="poll",
+    ),
+    Story(
+        "picture",
+        "gemini.generate",
+        {"model": "gemini-image", "contents": [{"role": "user", "parts": [{"text": "a picture of a fox"}]}]},
+        "the answer is the result, its picture inline",
+        told_by="submit",
+    ),
+    Story(
+        "chat",
+        "openai.chat",
+        {"model": "gpt-5", "messages": _said("name a colour")},
+        "the answer is the result: a text",
+        told_by="submit",
+    ),
+    Story(
+        "message",
+        "anthropic.messages",
+        {"model": "claude", "messages": _said("name a tree"), "max_tokens": 100},
+        "the same, with the other header for the key",
+        told_by="submit",
+    ),
 )
+
+
+def prompt_of(story: Story) -> str:
+    """The words by which the gateway's record tells a story's creates."""
+    found = next(_texts(story.request.get("prompt") or story.request.get("input") or story.request), "")
+    return str(found)
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Texts under the names that families use for what is asked for."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for name in ("prompt", "messages", "content", "contents", "parts", "text"):
+            if name in value:
+                yield from _texts(value[name])
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
