@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import socket
 
-from aiohttp.abc import AbstractResolver, ResolveResult
-
 from tracker.hooks.threads import in_thread
-from tracker.upstream.addresses import AddressForbidden, is_literal, is_public
+from tracker.upstream.addresses import AddressForbidden, AddressInfo, PublicResolver, is_literal, is_public
 
 REFUSED = "is no public address; allow_private_addresses = true lets the hook reach it"
 
@@ -30,7 +28,7 @@ def check_literal(host: str) -> None:
         raise AddressForbidden(f"{host} {REFUSED}")
 
 
-class VettedResolver(AbstractResolver):
+class VettedResolver(PublicResolver):
     """Resolves names for one hook.
 
     Args:
@@ -38,37 +36,9 @@ class VettedResolver(AbstractResolver):
     """
 
     def __init__(self, *, allow_private: bool) -> None:
-        self._allow_private = allow_private
+        super().__init__(allow_private=allow_private, refused=REFUSED)
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        """All addresses of a name.
-
-        Raises:
-            AddressForbidden: one of them is not public.
-            OSError: it cannot be resolved.
-        """
-        found = await in_thread(
+    async def _look_up(self, host: str, port: int, family: socket.AddressFamily) -> AddressInfo:
+        return await in_thread(
             lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, family=family), name="hook resolver"
         )
-        results: list[ResolveResult] = []
-        for kind, _, protocol, _, address in found:
-            if not self._allow_private and not is_public(str(address[0])):
-                raise AddressForbidden(f"{host}: what it resolves to {REFUSED}")
-            results.append(
-                ResolveResult(
-                    hostname=host,
-                    host=str(address[0]),
-                    port=int(address[1]),
-                    family=kind,
-                    proto=protocol,
-                    flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-                )
-            )
-        if not results:
-            raise OSError(f"{host} has no address")
-        return results
-
-    async def close(self) -> None:
-        """Nothing is kept open."""

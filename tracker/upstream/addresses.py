@@ -14,7 +14,8 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
@@ -56,15 +57,21 @@ def is_literal(host: str) -> bool:
     return True
 
 
+AddressInfo = Sequence[tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]]
+"""What ``getaddrinfo`` answers."""
+
+
 class PublicResolver(AbstractResolver):
     """Resolves names to public addresses alone. Connectors ask no resolver about literal addresses: check these.
 
     Args:
         allow_private: let every address pass.
+        refused: what is said of an address that does not, after its name.
     """
 
-    def __init__(self, *, allow_private: bool = False) -> None:
+    def __init__(self, *, allow_private: bool = False, refused: str = "is no public address") -> None:
         self._allow_private = allow_private
+        self._refused = refused
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
@@ -75,11 +82,11 @@ class PublicResolver(AbstractResolver):
             AddressForbidden: one of them is not public.
             OSError: it cannot be resolved.
         """
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM, family=family)
+        found = await self._look_up(host, port, family)
         results: list[ResolveResult] = []
         for kind, _, protocol, _, address in found:
             if not self._allow_private and not is_public(str(address[0])):
-                raise AddressForbidden(f"{host} resolves to an address that is not public")
+                raise AddressForbidden(f"{host}: what it resolves to {self._refused}")
             results.append(
                 ResolveResult(
                     hostname=host,
@@ -96,3 +103,7 @@ class PublicResolver(AbstractResolver):
 
     async def close(self) -> None:
         """Nothing is kept open."""
+
+    async def _look_up(self, host: str, port: int, family: socket.AddressFamily) -> AddressInfo:
+        """Ask the system; where names must not share a pool of threads, this is replaced."""
+        return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM, family=family)
