@@ -1,0 +1,283 @@
+"""What goes into the store and comes out of it, as plain values; re-exported by `tracker.store.protocol`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from tracker.domain.archives import ArchivedFile, ArchiveState
+    from tracker.domain.judge import Step
+    from tracker.domain.observation import Observation
+    from tracker.domain.records import DeliveryRecord, DeliveryStatus, TaskRecord
+    from tracker.domain.task import ExternalId, Output, SubmitState, Task, TaskId
+    from tracker.domain.transitions import Outcome
+
+Json = Any
+
+Judge = Callable[["Task", "Observation", Callable[[str], bool]], tuple["Step", ...]]
+"""Pure: (task, observation, has the history this key) -> what follows. May be called more than once."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewTask:
+    """A task about to be recorded.
+
+    Attributes:
+        request: the provider body as JSON text; None for a task that was created elsewhere.
+        external_id: set for a task that was created elsewhere.
+        idempotency_key: chosen by the user; unique among all tasks.
+        fingerprint: digest of everything that makes the payload; compared when the key comes again.
+        due_at: when it is first acted upon.
+        fallbacks: models to try when the first is surely not accepted.
+    """
+
+    id: TaskId
+    route: str
+    provider: str
+    account: str
+    asset: str
+    created_at: datetime
+    due_at: datetime
+    submit_state: SubmitState
+    request: str | None = None
+    external_id: ExternalId | None = None
+    model: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    idempotency_key: str | None = None
+    fingerprint: str | None = None
+    expects_callback: bool = False
+    fallbacks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """What became of a `NewTask`: the record, and whether it is new or was there already."""
+
+    record: TaskRecord
+    is_new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of an observation.
+
+    Attributes:
+        task: the task after the commit.
+        outcome: of the observation itself, not of what the clock added.
+        confirm: whether the task was left waiting for a poll that was asked for now.
+        announced: whether hooks have something to hear.
+    """
+
+    task: Task
+    outcome: Outcome
+    confirm: bool
+    announced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Nudged:
+    """What became of a callback without a token.
+
+    Attributes:
+        task_ids: the unfinished tasks that are polled now because of it.
+        known: whether any task has the id at all; when not, the callback was parked.
+    """
+
+    task_ids: tuple[TaskId, ...]
+    known: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Tasks that share an account and a provider: they are polled fairly beside other lanes.
+
+    Attributes:
+        oldest_due_at: when the task that has waited longest fell due.
+    """
+
+    account: str
+    provider: str
+    oldest_due_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """Something for hooks to hear: one hook event of one committed change.
+
+    Attributes:
+        seq: the event that it follows from.
+        index: position among the hook events of that change.
+        event: ``task.running`` and so on.
+        labels: of the task, for filters.
+    """
+
+    seq: int
+    index: int
+    event: str
+    task_id: TaskId
+    provider: str
+    route: str
+    account: str
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryJob:
+    """A delivery that was claimed, with all its hook needs.
+
+    Attributes:
+        attempt: number of this attempt, 1 or more.
+        previous_status: the task's status before the event.
+        record: the task as it stood right after the event.
+        at: when the event was recorded.
+    """
+
+    id: str
+    hook: str
+    event: str
+    seq: int
+    attempt: int
+    at: datetime
+    previous_status: str
+    record: TaskRecord
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptResult:
+    """How one attempt of a delivery ended.
+
+    Attributes:
+        status: succeeded, failed, dead, or pending to try again.
+        next_attempt_at: when to try again, for pending.
+        error: one line on what went wrong.
+        output: the last 8 KiB of what the hook printed.
+        counts: whether it counts among the attempts; the number of one that does not is given out again.
+    """
+
+    status: DeliveryStatus
+    at: datetime
+    next_attempt_at: datetime | None = None
+    error: str | None = None
+    output: str | None = None
+    counts: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryFilter:
+    """Which deliveries are meant; None means any.
+
+    Attributes:
+        since: lower bound of ``created_at``, inclusive.
+        limit: 1 to 500; only for lists.
+        cursor: ``next_cursor`` of the page before; only for lists.
+    """
+
+    hook: str | None = None
+    status: str | None = None
+    since: datetime | None = None
+    limit: int = 50
+    cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryPage:
+    """One page of deliveries, newest first."""
+
+    items: Sequence[DeliveryRecord]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveWish:
+    """An output that is to be archived.
+
+    Attributes:
+        expires_at: when its URL is refused, as far as the URL or the contract shows.
+    """
+
+    expires_at: datetime | None = None
+
+
+ArchiveChoice = Callable[["Task", "Output"], ArchiveWish | None]
+"""Pure: which outputs are to be archived; None leaves one alone. May be called more than once."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveJob:
+    """An output that was claimed for archiving.
+
+    Attributes:
+        task: as it stands.
+        output: with the URL or the data that it has now.
+        identity: which output it is; what the item is known by.
+        n: its position among the task's outputs, for the file's name.
+        attempt: number of this attempt, 1 or more.
+        expires_at: when its URL is refused, as far as is known.
+    """
+
+    task: Task
+    output: Output
+    identity: str
+    n: int
+    attempt: int
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveResult:
+    """How one attempt to archive an output ended.
+
+    Attributes:
+        state: stored, dead, or pending to try again.
+        file: the copy, for stored.
+        next_attempt_at: when to try again, for pending.
+        error: one line on what went wrong.
+        expires_at: of the URL that the output has now.
+        counts: whether it counts among the attempts.
+    """
+
+    state: ArchiveState
+    at: datetime
+    file: ArchivedFile | None = None
+    next_attempt_at: datetime | None = None
+    error: str | None = None
+    expires_at: datetime | None = None
+    counts: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFilter:
+    """Which tasks to list; None and empty mean any.
+
+    Attributes:
+        q: text looked for in ids, model, error and request.
+        since, until: bounds of ``created_at``; since inclusive, until exclusive.
+        active: only unfinished ones.
+        limit: 1 to 500.
+        cursor: ``next_cursor`` of the page before.
+    """
+
+    status: str | None = None
+    provider: str | None = None
+    route: str | None = None
+    account: str | None = None
+    reason: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    q: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    limit: int = 50
+    cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of tasks, newest first."""
+
+    items: Sequence[TaskRecord]
+    next_cursor: str | None
