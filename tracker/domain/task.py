@@ -46,11 +46,6 @@ class Stage(StrEnum):
     FIRST = "first"
     COMPLETE = "complete"
 
-    @property
-    def rank(self) -> int:
-        """Order of the stage; a task's rank never falls."""
-        return _STAGE_RANK[self]
-
 
 _STAGE_RANK = {Stage.TEXT: 1, Stage.FIRST: 2, Stage.COMPLETE: 3}
 
