@@ -8,9 +8,10 @@ import os
 import resource
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from tracker.domain.backoff import Pace, PollPolicy
 from tracker.domain.judge import Step, judge

@@ -32,7 +32,7 @@ from tracker.poller import Poller
 from tracker.provider_files import read_registry
 from tracker.reconciler import Reconciler
 from tracker.retention import Retention
-from tracker.server.app import make_app
+from tracker.server.app import make_app, open_short_way
 from tracker.server.services import Health, Services
 from tracker.service.listening import base_url, check_exposure, open_sites
 from tracker.signature_checks import list_signature_problems, make_signature_check
@@ -187,6 +187,7 @@ class Tracker:
             handler_cancellation=False,
         )
         await runner.setup()
+        open_short_way(runner)
         self._runner = runner  # from here on there is something to stop
         self.poller.start()
         self.dispatcher.start()

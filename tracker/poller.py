@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from tracker.domain.frozen import replace
+from msgspec.structs import replace
+
 from tracker.domain.observation import NOTHING, Observation, Reading, Source, Trouble
 from tracker.domain.task import Status, SubmitState, UpstreamError
 from tracker.domain.wire import payload_text

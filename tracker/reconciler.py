@@ -17,8 +17,9 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from tracker.domain.backoff import Pace, PollPolicy
-from tracker.domain.frozen import replace
 from tracker.domain.inline import has_data, lighten
 from tracker.domain.judge import judge
 from tracker.domain.observation import Source

@@ -32,7 +32,7 @@ from tracker.logs import Redactor
 from tracker.providers.registry import Registry
 from tracker.reconciler import Reconciler
 from tracker.retention import Retention
-from tracker.server.app import make_app
+from tracker.server.app import make_app, open_short_way
 from tracker.server.services import Health, Services
 from tracker.store.protocol import Applied, Created, Judge, NewTask
 from tracker.store.sqlite import SqliteStore
@@ -244,6 +244,8 @@ async def running(path: Path, *, api_token: str | None = None, **overrides: Json
     server = TestServer(make_app(services))
     try:
         async with TestClient(server) as client:
+            assert isinstance(server.runner, web.AppRunner)
+            open_short_way(server.runner)
             yield Rig(client, services, store, submitter, poller, clock, health)
     finally:
         await store.close()

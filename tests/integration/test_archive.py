@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.archive_kit import (
@@ -37,7 +38,7 @@ VIDEO = Output("video", mime="video/mp4", title="Summer Breeze")
 
 def video(url: str, *, authenticated: bool = False) -> Output:
     """A film at an address."""
-    return replace(VIDEO, url=url, authenticated=authenticated)
+    return msgspec.structs.replace(VIDEO, url=url, authenticated=authenticated)
 
 
 PATIENT = 5

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import Any
 
 import orjson
 import pytest
+from msgspec.structs import replace
 
 from tests.contract.payloads import NOW
 from tests.sandbox_kit import DEADLINE_S, Client, Receiver, lower, receiving, running

@@ -764,7 +764,7 @@ async def test_a_rule_of_the_file_stops_a_bug_of_the_program(tmp_path: Path) -> 
 
     def forget(task: Task, heard: Observation, _: object) -> tuple[Step, ...]:
         back = {"status": Status.RUNNING, "outputs": (), "finished_at": None}
-        fields = {name: getattr(task, name) for name in Task.__dataclass_fields__}
+        fields = {name: getattr(task, name) for name in Task.__struct_fields__}
         changed = Task(**{**fields, **back})
         return (Step(heard, "k", task, changed, applied.outcome, "", (), keep=True),)
 

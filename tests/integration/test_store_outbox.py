@@ -1,10 +1,10 @@
 """The outbox: exactly one delivery per hook and event, in order, and none lost."""
 
 import asyncio
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from tests.factories import after, make_output, make_task_name
 from tests.store_kit import Rig, opened

@@ -1,12 +1,12 @@
 """The rules under random histories, without a store: whatever is said, in whatever order, nothing breaks."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tests.factories import START, make_observation, make_output, make_sent_task, make_task
 from tests.property.invariants import check_change, check_task

@@ -5,7 +5,6 @@ import shutil
 import tempfile
 from collections import defaultdict
 from collections.abc import Coroutine
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +12,7 @@ from typing import Any, TypeVar
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from msgspec.structs import replace
 
 from tests.factories import make_cancel, make_new_task, make_observation, make_output, make_registration, make_task_name
 from tests.property.invariants import check_change, check_history

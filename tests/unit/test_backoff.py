@@ -1,8 +1,7 @@
 """How long the tracker waits: between polls, between attempts, and until it gives up."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from tests.factories import PACE, POLICY, START, after, make_task
 from tracker.domain.backoff import Pace, PollPolicy, deadline_of, jittered, poll_interval_s, submit_delay_s

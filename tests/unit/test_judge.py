@@ -1,11 +1,11 @@
 """One observation, judged whole: what is new, what is kept, what the clock adds, and when to act next."""
 
 import itertools
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.factories import (
     EXTERNAL_ID,

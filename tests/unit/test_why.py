@@ -1,12 +1,12 @@
 """The plain account of a task, for every place that a task can be in; histories come from the real rules."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
 import pytest
+from msgspec.structs import replace
 
 from tracker.domain.backoff import Pace, PollPolicy
 from tracker.domain.judge import judge

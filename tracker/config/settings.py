@@ -148,7 +148,7 @@ class Config(Section):
 
     def poll_policy(self, provider: str) -> PollPolicy:
         """The numbers of ``[poll]`` with those of ``[poll.<provider>]`` in their place."""
-        return PollPolicy(**{key: self.poll.of(provider, key) for key in PollPolicy.__dataclass_fields__})
+        return PollPolicy(**{key: self.poll.of(provider, key) for key in PollPolicy.__struct_fields__})
 
     def model_aliases(self) -> dict[str, ModelTarget]:
         """What ``@alias`` stands for in this environment: ``[models]`` with ``[models.<environment>]`` in its place."""

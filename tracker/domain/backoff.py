@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from tracker.domain.frozen import dataclass
+from msgspec import Struct
+
 from tracker.domain.observation import Observation, Reading, Source, Submission, Trouble
 from tracker.domain.task import Reason, Status, SubmitState, Task
 
@@ -23,8 +24,7 @@ TROUBLE_MAX_S = 300.0
 _UNDECIDED = frozenset({SubmitState.QUEUED, SubmitState.SENDING, SubmitState.AMBIGUOUS})
 
 
-@dataclass(frozen=True, slots=True)
-class PollPolicy:
+class PollPolicy(Struct, frozen=True, gc=False):
     """The numbers of ``[poll]`` and ``[poll.<provider>]``, seconds.
 
     Attributes:
@@ -45,8 +45,7 @@ class PollPolicy:
     submit_retry_s: float = 900.0
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
+class Pace(Struct, frozen=True, gc=False):
     """What scheduling needs to know besides the task.
 
     Attributes:

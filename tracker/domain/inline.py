@@ -10,8 +10,7 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 import orjson
-
-from tracker.domain.frozen import replace
+from msgspec.structs import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -9,8 +9,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from tracker.domain.backoff import Pace, next_due, verdict_due
-from tracker.domain.frozen import dataclass, replace
 from tracker.domain.observation import NOTHING, Observation, Reading, Source, Submission, Trouble, dedupe_key
 from tracker.domain.task import Reason, Status, SubmitState, Task
 from tracker.domain.transitions import Decision, HookEvent, Outcome, decide
@@ -31,8 +33,7 @@ _POLL_TROUBLES = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True, gc=False):
     """One observation taken in.
 
     Attributes:

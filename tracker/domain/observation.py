@@ -10,7 +10,8 @@ import hashlib
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from tracker.domain.frozen import dataclass
+from msgspec import Struct
+
 from tracker.domain.inline import reference_of
 from tracker.domain.task import ExternalId, Output, Reason, Stage, Status, TaskId, UpstreamError
 
@@ -60,8 +61,7 @@ class Submission(StrEnum):
     """May have been accepted and charged: never sent again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True, gc=False, omit_defaults=True):
     """What one payload of a provider says, in our words.
 
     Attributes:
@@ -102,8 +102,7 @@ class Reading:
 NOTHING = Reading()
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
+class Observation(Struct, frozen=True, gc=False):
     """A reading, heard.
 
     Attributes:

@@ -5,10 +5,11 @@ The field names of the JSON are the project's public surface (HTTP, hooks, ``--j
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from tracker.domain.archives import file_of
 from tracker.domain.messages import user_message
@@ -37,8 +38,7 @@ class DeliveryStatus(StrEnum):
     """Final because its attempts ran out; can be retried by hand."""
 
 
-@dataclass(frozen=True, slots=True)
-class TaskRecord:
+class TaskRecord(Struct, frozen=True):
     """A task with what the rules do not need: its request, result and labels, and the models it may fall back on.
 
     Attributes:
@@ -54,8 +54,7 @@ class TaskRecord:
     files: Mapping[str, ArchivedFile] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class EventRecord:
+class EventRecord(Struct, frozen=True):
     """One entry of a task's append-only history.
 
     Attributes:
@@ -77,8 +76,7 @@ class EventRecord:
     payload: Json = None
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryRecord:
+class DeliveryRecord(Struct, frozen=True):
     """One run of one hook for one event, with its attempts."""
 
     id: str

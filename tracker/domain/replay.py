@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tracker.domain.frozen import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
+
 from tracker.domain.observation import Observation, Reading, Source, dedupe_key, output_identity
 from tracker.domain.task import Status, SubmitState, Task
 from tracker.domain.transitions import decide
@@ -21,8 +23,7 @@ _REPEATED = "dup:"
 _ATTEMPT = "try"
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(Struct, frozen=True, gc=False):
     """One event of a history, as far as judging it again needs.
 
     Attributes:

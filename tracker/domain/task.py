@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, NewType
+from typing import NewType
 
-from tracker.domain.frozen import dataclass
-
-if TYPE_CHECKING:
-    from datetime import datetime
+from msgspec import Struct
 
 TaskId = NewType("TaskId", str)
 ExternalId = NewType("ExternalId", str)
@@ -103,8 +101,7 @@ class SubmitState(StrEnum):
     """It may have been taken and charged; it is never sent again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(Struct, frozen=True, gc=False, omit_defaults=True):
     """A file or a text that a task produced.
 
     Attributes:
@@ -131,8 +128,7 @@ class Output:
     known_as: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamError:
+class UpstreamError(Struct, frozen=True, gc=False, omit_defaults=True):
     """The upstream's own word on a failure.
 
     Attributes:
@@ -146,8 +142,7 @@ class UpstreamError:
     http_status: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(Struct, frozen=True, gc=False, omit_defaults=True):
     """What the rules know of one task. Requests, results and labels are kept beside it, see `TaskRecord`.
 
     Attributes:

@@ -38,7 +38,7 @@ class CallbackTokens:
     def __init__(self, secret: bytes) -> None:
         if len(secret) < SHORTEST_SECRET:
             raise ValueError(f"a callback secret needs at least {SHORTEST_SECRET} bytes, not {len(secret)}")
-        self._secret = secret
+        self._keyed = hmac.new(secret, digestmod=hashlib.sha256)
 
     def make(self, route: str, task_id: TaskId) -> str:
         """The token of a task; ``route`` is its full name, ``provider.name``."""
@@ -56,4 +56,7 @@ class CallbackTokens:
         return TokenBearer(route, task_id)
 
     def _mac(self, route: str, task_id: TaskId) -> str:
-        return hmac.digest(self._secret, f"{route}:{task_id}".encode(), hashlib.sha256).hex()[:_MAC_HEX]
+        # a copy of the keyed state: `hmac.digest` would derive it anew, and give the interpreter's lock away meanwhile
+        mac = self._keyed.copy()
+        mac.update(f"{route}:{task_id}".encode())
+        return mac.hexdigest()[:_MAC_HEX]

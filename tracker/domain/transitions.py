@@ -11,8 +11,10 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from tracker.domain.archives import renew
-from tracker.domain.frozen import dataclass, replace
 from tracker.domain.observation import Observation, Reading, Source, Submission, Trouble
 from tracker.domain.task import (
     RETRYABLE_REASONS,
@@ -112,8 +114,7 @@ class HookEvent(StrEnum):
     """All files of a task that SUCCEEDED are safe in the archive; it changes no status."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True, gc=False):
     """What follows from one observation.
 
     Attributes:

@@ -8,12 +8,13 @@ raises.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 import orjson
+from msgspec.structs import replace
 
 from tracker.domain.observation import Reading, Submission, Trouble
 from tracker.domain.task import Reason, Status, UpstreamError

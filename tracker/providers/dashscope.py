@@ -16,7 +16,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tracker.domain.frozen import replace
+from msgspec.structs import replace
+
 from tracker.domain.observation import Reading, Trouble
 from tracker.domain.task import ExternalId, Output, Status, UpstreamError
 from tracker.errors import FieldProblem, PayloadInvalid

@@ -15,7 +15,8 @@ from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from tracker.domain.frozen import replace
+from msgspec.structs import replace
+
 from tracker.domain.observation import Reading
 from tracker.domain.task import Output, Status, UpstreamError
 from tracker.errors import FieldProblem

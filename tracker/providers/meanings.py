@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from http import HTTPStatus
+
+from msgspec.structs import replace
 
 from tracker.domain.observation import Reading, Submission, Trouble
 from tracker.domain.task import Reason, Status, UpstreamError

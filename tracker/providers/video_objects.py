@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tracker.domain.frozen import replace
+from msgspec.structs import replace
+
 from tracker.domain.observation import Reading, Trouble
 from tracker.domain.task import ExternalId, Output, Status, UpstreamError
 from tracker.providers.answers import find_error, read_creation, read_status

@@ -6,11 +6,14 @@ their own `try`: what every request would pay for is paid by those who need it.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Concatenate, ParamSpec
 
 import orjson
 from aiohttp import web
+from aiohttp.hdrs import EXPECT
 from aiohttp.typedefs import Handler as WebHandler
 
 from tracker.errors import (
@@ -34,7 +37,12 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+P = ParamSpec("P")
+
 OPENAPI_PATH = "/openapi.json"
+
+_DOORS = web.AppKey("doors", CallbackDoors)
+_PLAIN_CALLBACK = re.compile(r"/callbacks/([A-Za-z0-9-]+)/([A-Za-z0-9._-]+)")
 
 
 def make_app(services: Services) -> web.Application:
@@ -48,17 +56,50 @@ def make_app(services: Services) -> web.Application:
     """
     # bodies are read by `bodies.read_body` with limits of their own; this one only backs them up
     app = web.Application(client_max_size=MAX_API_BYTES)
-    doors = CallbackDoors(services)
-    door_of = {"receive_callback": doors.with_token, "receive_hint": doors.without_token}
+    doors = app[_DOORS] = CallbackDoors(services)
+    door_of = {"receive_callback": _with_token(doors), "receive_hint": doors.without_token}
     for operation in OPERATIONS:
-        handler = _guarded(services, operation) if operation.handler else _caught(door_of[operation.name])
+        handler = (
+            _guarded(services, operation) if operation.handler else _caught(door_of[operation.name], operation.path)
+        )
         if operation.method == "GET":
             app.router.add_get(operation.path, handler)
         else:
             app.router.add_route(operation.method, operation.path, handler)
     app.router.add_get(OPENAPI_PATH, _fixed(orjson.dumps(describe(OPERATIONS))))
-    app.router.add_route("*", "/{rest:.*}", _caught(_nowhere(services)))
+    app.router.add_route("*", "/{rest:.*}", _caught(_nowhere(services), ""))
     return app
+
+
+def open_short_way(runner: web.AppRunner) -> None:
+    """Lead plain callbacks past the router, straight to their door: routing one costs a tenth of its whole CPU time.
+
+    Whatever is not quite plain (a query, an escaped character, ``Expect``) takes the ordinary way, to the same door.
+
+    Args:
+        runner: of an application of `make_app`, set up.
+    """
+    server = runner.server
+    assert server is not None  # noqa: S101  it is set up
+    route = next(operation.path for operation in OPERATIONS if operation.name == "receive_callback")
+    door = _caught(runner.app[_DOORS].with_token, route)
+    ordinary = server.request_handler
+
+    def handle(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+        plain = _PLAIN_CALLBACK.fullmatch(request.raw_path)
+        if plain is None or request.method != "POST" or EXPECT in request.headers:
+            return ordinary(request)
+        assert isinstance(request, web.Request)  # noqa: S101  the application makes no others
+        return door(request, *plain.groups())
+
+    server.request_handler = handle
+
+
+def _with_token(doors: CallbackDoors) -> WebHandler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return await doors.with_token(request, request.match_info["provider"], request.match_info["token"])
+
+    return handle
 
 
 def _guarded(services: Services, operation: Operation) -> WebHandler:
@@ -71,26 +112,28 @@ def _guarded(services: Services, operation: Operation) -> WebHandler:
         assert handler is not None  # noqa: S101  callbacks come in by their own doors
         return await handler(services, request)
 
-    return _caught(handle)
+    return _caught(handle, operation.path)
 
 
-def _caught(handler: WebHandler) -> WebHandler:
-    """Every error as problem details."""
+def _caught(
+    handler: Callable[Concatenate[web.Request, P], Awaitable[web.StreamResponse]], route: str
+) -> Callable[Concatenate[web.Request, P], Awaitable[web.StreamResponse]]:
+    """Every error as problem details; the log names the pattern of the path, which itself may hold a callback token."""
 
-    async def handle(request: web.Request) -> web.StreamResponse:
+    async def handle(request: web.Request, /, *args: P.args, **kwargs: P.kwargs) -> web.StreamResponse:
         try:
-            return await handler(request)
+            return await handler(request, *args, **kwargs)
         except Problem as problem:
             return problem.response()
         except ConnectionError:
             raise  # nobody is there any more to be told anything
         except Exception as error:  # noqa: BLE001  the request boundary: logged, or an expected one
-            return _problem_of(error, request).response()
+            return _problem_of(error, request.method, route).response()
 
     return handle
 
 
-def _problem_of(error: Exception, request: web.Request) -> Problem:
+def _problem_of(error: Exception, method: str, route: str) -> Problem:
     match error:
         case RequestInvalid():
             return bad_input(error.problems)
@@ -104,17 +147,11 @@ def _problem_of(error: Exception, request: web.Request) -> Problem:
             headers = {"Retry-After": str(RETRY_AFTER_S)}
             return Problem(HTTPStatus.CONFLICT, "submit-in-flight", f"{error}.", headers=headers)
         case StoreUnavailable():
-            log.warning("request.not_taken", method=request.method, route=_route_of(request), why=str(error))
+            log.warning("request.not_taken", method=method, route=route, why=str(error))
             return store_unavailable()
         case _:
-            log.error("request.failed", method=request.method, route=_route_of(request), exc_info=error)
+            log.error("request.failed", method=method, route=route, exc_info=error)
             return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "The tracker failed; its log says why.")
-
-
-def _route_of(request: web.Request) -> str:
-    """The pattern of the path: the path itself may hold a callback token."""
-    resource = request.match_info.route.resource
-    return resource.canonical if resource is not None else ""
 
 
 def _nowhere(services: Services) -> WebHandler:

@@ -64,15 +64,19 @@ class CallbackDoors:
         self._rejections = Rejections(services)
         self._nudges = Throttle(services.clock, NUDGES_PER_S, NUDGE_BURST)
 
-    async def with_token(self, request: web.Request) -> web.Response:
+    async def with_token(self, request: web.Request, provider_name: str, token: str) -> web.Response:
         """A callback to the address that was handed out for one task.
+
+        Args:
+            request: the callback.
+            provider_name: of its path.
+            token: of its path.
 
         Raises:
             Problem: see the interface of callbacks.
         """
         services = self._services
-        provider_name = request.match_info["provider"]
-        bearer = services.tokens.verify(provider_name, request.match_info["token"])
+        bearer = services.tokens.verify(provider_name, token)
         if bearer is None:
             raise await self._unknown(request, provider_name)
         route = services.registry.find_route(bearer.route)

@@ -14,8 +14,8 @@ from urllib.parse import quote
 import jmespath
 import orjson
 from jmespath.exceptions import JMESPathError
+from msgspec.structs import replace
 
-from tracker.domain.frozen import replace
 from tracker.domain.observation import Reading, Trouble
 from tracker.domain.task import ExternalId, Output, Reason, Status, UpstreamError
 from tracker.domain.wire import AuthStyle, WireReply, WireRequest

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tracker.domain.frozen import replace
+from msgspec.structs import replace
+
 from tracker.domain.observation import Reading
 from tracker.domain.task import Output, Status
 from tracker.errors import FieldProblem

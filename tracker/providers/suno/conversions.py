@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tracker.domain.frozen import replace
+from msgspec.structs import replace
+
 from tracker.domain.observation import Reading, Trouble
 from tracker.domain.task import Output, Reason, Status, UpstreamError
 from tracker.providers.fields import (

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from tracker.domain.frozen import replace
+from msgspec.structs import replace
+
 from tracker.domain.observation import Reading
 from tracker.domain.task import Status
 from tracker.providers.answers import SUCCESS_CODES, read_result

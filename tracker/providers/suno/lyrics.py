@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from tracker.domain.frozen import replace
+from msgspec.structs import replace
+
 from tracker.domain.observation import Reading, Trouble
 from tracker.domain.task import Output, Reason, Status, UpstreamError
 from tracker.providers.fields import distinct, find_object, find_text, list_objects, require_status

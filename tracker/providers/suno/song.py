@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from tracker.domain.frozen import replace
+from msgspec.structs import replace
+
 from tracker.domain.observation import Reading, Trouble
 from tracker.domain.task import Output, Reason, Stage, Status, UpstreamError
 from tracker.providers.fields import (

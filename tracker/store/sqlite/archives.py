@@ -9,8 +9,9 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from tracker.domain.archives import ArchiveRecord, ArchiveState, all_safe, is_file
-from tracker.domain.frozen import replace
 from tracker.domain.inline import has_data, reference_of
 from tracker.domain.observation import Source, output_identity
 from tracker.domain.task import Status, TaskId
@@ -20,10 +21,10 @@ from tracker.store.sqlite.changes import get_task
 from tracker.store.sqlite.observations import chunks
 from tracker.store.sqlite.rows import (
     ARCHIVE_COLUMNS,
-    TASK_COLUMNS,
+    TASK,
     archive_from,
     outputs_text,
-    task_from,
+    tasks_from,
     to_ms,
 )
 
@@ -53,14 +54,14 @@ def plan(db: sqlite3.Connection, choose: ArchiveChoice, limit: int, now: datetim
     ).fetchone()
     if not looked_at:
         return 0, []
-    rows = db.execute(
+    (found,) = db.execute(
         f"""
-        SELECT {TASK_COLUMNS} FROM tasks WHERE outputs <> '[]' AND id IN (
+        SELECT json_group_array({TASK}) FROM tasks WHERE outputs <> '[]' AND id IN (
             SELECT task_id FROM events WHERE seq > ? AND seq <= ? AND announces IS NOT NULL)
         """,
         (cursor, last),
-    ).fetchall()
-    tasks = [task_from(row) for row in rows]
+    ).fetchone()
+    tasks = tasks_from(found)
     _insert_missing(db, tasks, choose, now)
     told = [
         Applied(task=task, outcome=Outcome.APPLIED, confirm=False, announced=True)

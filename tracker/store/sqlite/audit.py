@@ -11,20 +11,16 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import orjson
-
-from tracker.domain.observation import Reading, Source, Submission, Trouble
+from tracker.domain.observation import Source
 from tracker.domain.replay import Heard, differences, rederive
-from tracker.domain.task import ExternalId, Output, Reason, Stage, Status, UpstreamError
+from tracker.domain.task import Status
 from tracker.errors import StoreUnavailable
-from tracker.store.sqlite.rows import TASK_COLUMNS, moment_of, task_from
+from tracker.store.sqlite.rows import TASK, moment_of, reading_from, task_from
 from tracker.store.sqlite.schema import check_readable, reader_uri
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tracker.domain.task import Task
 
 PAGE = 500
@@ -105,46 +101,23 @@ def _histories(db: sqlite3.Connection) -> Iterator[tuple[Task, list[Heard]]]:
     while True:
         db.execute("BEGIN")  # a task and its events as of one moment
         try:
-            rows = db.execute(
-                f"SELECT {TASK_COLUMNS} FROM tasks WHERE id > ? ORDER BY id LIMIT ?", (cursor, PAGE)
-            ).fetchall()
+            rows = db.execute(f"SELECT {TASK} FROM tasks WHERE id > ? ORDER BY id LIMIT ?", (cursor, PAGE)).fetchall()
+            tasks = [task_from(text) for (text,) in rows]
             events = db.execute(
                 """
                 SELECT task_id, at, source, dedupe_key, from_status, reading FROM events
                 WHERE task_id > ? AND task_id <= ? ORDER BY seq
                 """,
-                (cursor, rows[-1][0] if rows else cursor),
+                (cursor, tasks[-1].id if tasks else cursor),
             ).fetchall()
         finally:
             db.execute("COMMIT")
-        if not rows:
+        if not tasks:
             return
-        history: dict[str, list[Heard]] = {row[0]: [] for row in rows}
+        history: dict[str, list[Heard]] = {task.id: [] for task in tasks}
         for task_id, at, source, key, from_status, reading in events:
             heard = Heard(moment_of(at), Source(source), key, Status(from_status), reading_from(reading))
             history[task_id].append(heard)
-        for row in rows:
-            yield task_from(row), history[row[0]]
-        cursor = rows[-1][0]
-
-
-_DECODED: dict[str, Callable[[Any], Any]] = {
-    "status": Status,
-    "external_id": ExternalId,
-    "stage": Stage,
-    "outputs": lambda outputs: tuple(Output(**fields) for fields in outputs),
-    "error": lambda fields: UpstreamError(**fields),
-    "reason": Reason,
-    "trouble": Trouble,
-    "submission": Submission,
-}
-
-
-def reading_from(text: str) -> Reading:
-    """A reading from the JSON text kept with its event; the way back from `rows.reading_text`."""
-    fields = orjson.loads(text)
-    return Reading(**{name: _DECODED.get(name, _as_it_is)(value) for name, value in fields.items()})
-
-
-def _as_it_is(value: Any) -> Any:  # noqa: ANN401  whatever JSON holds
-    return value
+        for task in tasks:
+            yield task, history[task.id]
+        cursor = tasks[-1].id

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import orjson
+from msgspec.structs import replace
 
-from tracker.domain.frozen import replace
 from tracker.domain.messages import user_message
 from tracker.domain.records import TaskRecord
 from tracker.domain.task import SubmitState, Task, TaskId
@@ -18,7 +18,7 @@ from tracker.store.protocol import Created, Lane, NewTask, Nudged
 from tracker.store.sqlite.observations import unpark
 from tracker.store.sqlite.rows import (
     RECORD_COLUMNS,
-    TASK_COLUMNS,
+    TASK,
     placeholders,
     record_from,
     task_from,
@@ -37,7 +37,7 @@ MAX_PARKED = 10_000
 MAX_REJECTED = 1_000
 MAX_REJECTED_CHARS = 16_384
 
-_SELECT_TASK = f"SELECT {TASK_COLUMNS} FROM tasks WHERE id = ?"
+_SELECT_TASK = f"SELECT {TASK} FROM tasks WHERE id = ?"
 _SELECT_RECORD = f"SELECT {RECORD_COLUMNS} FROM tasks WHERE id = ?"
 
 
@@ -50,7 +50,7 @@ def get_task(db: sqlite3.Connection, task_id: TaskId) -> Task:
     row = db.execute(_SELECT_TASK, (task_id,)).fetchone()
     if row is None:
         raise TaskNotFound(f"no task has the id {task_id}")
-    return task_from(row)
+    return task_from(row[0])
 
 
 def create_task(db: sqlite3.Connection, new: NewTask) -> Created:
@@ -156,11 +156,11 @@ def mark_sending(db: sqlite3.Connection, task_id: TaskId, lease_until: datetime)
         f"""
         UPDATE tasks SET submit_state = 'sending', submit_attempts = submit_attempts + 1, due_at = ?,
             leased = 1, version = version + 1
-        WHERE id = ? AND submit_state = 'queued' AND status = 'PENDING' RETURNING {TASK_COLUMNS}
+        WHERE id = ? AND submit_state = 'queued' AND status = 'PENDING' RETURNING {TASK}
         """,
         (to_ms(lease_until), task_id),
     ).fetchall()
-    return task_from(row[0]) if row else None
+    return task_from(row[0][0]) if row else None
 
 
 def nudge(
@@ -255,14 +255,15 @@ def claim_due(db: sqlite3.Connection, lane: Lane, limit: int, now: datetime, lea
     """Take due tasks of a lane, longest waiting first, until the lease's end."""
     due = db.execute(
         f"""
-        SELECT {TASK_COLUMNS} FROM tasks
+        SELECT {TASK} FROM tasks
         WHERE account = ? AND provider = ? AND due_at <= ? ORDER BY due_at LIMIT ?
         """,
         (lane.account, lane.provider, to_ms(now), limit),
     ).fetchall()
+    tasks = [task_from(row[0]) for row in due]
     lease = to_ms(lease_until)
-    db.executemany("UPDATE tasks SET due_at = ?, leased = 1 WHERE id = ?", [(lease, row[0]) for row in due])
-    return [task_from(row) for row in due]
+    db.executemany("UPDATE tasks SET due_at = ?, leased = 1 WHERE id = ?", [(lease, task.id) for task in tasks])
+    return tasks
 
 
 def give_back_leases(db: sqlite3.Connection, now: datetime) -> None:

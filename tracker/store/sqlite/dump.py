@@ -75,8 +75,9 @@ def _read(db: sqlite3.Connection) -> Iterator[Dumped]:
         ).fetchall()
         if not rows:
             return
-        page = {row[0]: Dumped(record_from(row)) for row in rows}
-        span = (cursor, rows[-1][0])
+        records = [record_from(row) for row in rows]
+        page = {record.task.id: Dumped(record) for record in records}
+        span = (cursor, records[-1].task.id)
         for row in db.execute(
             f"SELECT {EVENT_COLUMNS} FROM events WHERE task_id > ? AND task_id <= ? ORDER BY seq", span
         ):
@@ -88,4 +89,4 @@ def _read(db: sqlite3.Connection) -> Iterator[Dumped]:
             delivery = delivery_from(row)
             page[delivery.task_id].deliveries.append(delivery)
         yield from page.values()
-        cursor = rows[-1][0]
+        cursor = records[-1].task.id

@@ -8,11 +8,11 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from msgspec.structs import replace
 
-from tracker.domain.frozen import replace
 from tracker.errors import StoreError, TaskNotFound
 from tracker.store.protocol import Applied, Judge
-from tracker.store.sqlite.rows import TASK_COLUMNS, reading_text, snapshot_text, task_from, task_update, to_ms
+from tracker.store.sqlite.rows import TASK, reading_text, snapshot_text, task_update, tasks_from, to_ms
 
 if TYPE_CHECKING:
     import sqlite3
@@ -32,7 +32,7 @@ MAX_PAYLOAD_CHARS = 65_536
 # interpreter's lock between this thread and the event loop, and under load those cost more than the work itself.
 _LOAD = f"""
     SELECT
-        (SELECT json_group_array(json_array({TASK_COLUMNS})) FROM tasks
+        (SELECT json_group_array({TASK}) FROM tasks
          WHERE id IN (SELECT value FROM json_each(:ids))),
         (SELECT json_group_array(json_array(task_id, dedupe_key)) FROM events
          WHERE task_id IN (SELECT value FROM json_each(:ids))),
@@ -56,7 +56,7 @@ def apply_all(db: sqlite3.Connection, heard: Sequence[tuple[Observation, Judge]]
     """
     ids = orjson.dumps(list({observation.task_id for observation, _ in heard})).decode()
     rows, keys, last_seq = db.execute(_LOAD, {"ids": ids}).fetchone()
-    loaded = {row[0]: task_from(row) for row in orjson.loads(rows)}
+    loaded = {task.id: task for task in tasks_from(rows)}
     history = _History(last_seq or 0, {(task_id, key) for task_id, key in orjson.loads(keys)})
     tasks = dict(loaded)
     answers: list[Applied | StoreError] = []
@@ -151,7 +151,7 @@ def _insert_statement(count: int) -> str:
     return f"INSERT INTO events ({_EVENT_COLUMNS}) VALUES {', '.join([row] * count)}"
 
 
-def _write_tasks(db: sqlite3.Connection, loaded: Mapping[str, Task], tasks: Mapping[str, Task]) -> None:
+def _write_tasks(db: sqlite3.Connection, loaded: Mapping[TaskId, Task], tasks: Mapping[TaskId, Task]) -> None:
     """Write the tasks that changed, those with the same changed columns together."""
     updates: defaultdict[tuple[str, ...], list[list[Any]]] = defaultdict(list)
     for task_id, after in tasks.items():

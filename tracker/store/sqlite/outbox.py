@@ -6,10 +6,10 @@ connection, each run inside one of the writer's transactions.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import orjson
+from msgspec.structs import replace
 
 from tracker.domain.records import DeliveryRecord, DeliveryStatus
 from tracker.domain.task import TaskId
@@ -107,7 +107,7 @@ def _told(db: sqlite3.Connection, seq: int, task_id: str) -> tuple[TaskRecord, d
     if snapshot is not None:
         known_by_then = record.task.result_seq is not None and record.task.result_seq <= seq
         result = record.result if known_by_then else None
-        task = task_at_snapshot(record.task, snapshot)
+        task = task_at_snapshot(snapshot)
         record = replace(record, task=task, result=result)
     return record, moment_of(at), previous
 
