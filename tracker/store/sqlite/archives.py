@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
+import orjson
 from msgspec.structs import replace
 
 from tracker.domain.archives import ArchiveRecord, ArchiveState, all_safe, is_file
@@ -65,11 +66,22 @@ def plan(db: sqlite3.Connection, choose: ArchiveChoice, limit: int, now: datetim
     _insert_missing(db, tasks, choose, now)
     told = [
         Applied(task=task, outcome=Outcome.APPLIED, confirm=False, announced=True)
-        for task in tasks
+        for task in _with_copies(db, tasks)
         if _announce_if_safe(db, task, now)
     ]
     db.execute("UPDATE cursors SET seq = ? WHERE name = 'archives'", (last,))
     return looked_at, told
+
+
+def _with_copies(db: sqlite3.Connection, tasks: Iterable[Task]) -> list[Task]:
+    """Those of which a file is stored already: hardly ever one, so they are not asked about one by one."""
+    ended = {task.id: task for task in tasks if task.status is Status.SUCCEEDED}
+    (found,) = db.execute(
+        "SELECT json_group_array(DISTINCT task_id) FROM archives"
+        " WHERE task_id IN (SELECT value FROM json_each(?)) AND state = 'stored'",
+        (orjson.dumps(list(ended)).decode(),),
+    ).fetchone()
+    return [ended[task_id] for task_id in orjson.loads(found)]
 
 
 def _insert_missing(db: sqlite3.Connection, tasks: Iterable[Task], choose: ArchiveChoice, now: datetime) -> None:

@@ -37,37 +37,36 @@ if TYPE_CHECKING:
 def fan_out(db: sqlite3.Connection, match: Callable[[Announcement], Sequence[str]], limit: int, now: datetime) -> int:
     """Turn the next events of the outbox into deliveries and move the cursor past them."""
     (cursor,) = db.execute("SELECT seq FROM cursors WHERE name = 'deliveries'").fetchone()
-    rows = db.execute(
+    # all rows as one JSON text: each row that is fetched, or written by itself, would have to get the interpreter's
+    # lock back from the event loop
+    looked_at, last, announced = db.execute(
         """
-        SELECT events.seq, announces, tasks.id, provider, route, account,
-               (SELECT json_group_object(name, value) FROM labels WHERE task_id = tasks.id)
-        FROM events JOIN tasks ON tasks.id = events.task_id WHERE events.seq > ? ORDER BY events.seq LIMIT ?
+        SELECT count(*), max(seq), json_group_array(json_array(seq, announces, task_id, provider, route, account,
+                (SELECT json_group_object(name, value) FROM labels WHERE task_id = page.task_id)))
+            FILTER (WHERE announces IS NOT NULL)
+        FROM (SELECT seq, announces, task_id, provider, route, account
+              FROM events JOIN tasks ON tasks.id = events.task_id WHERE seq > ? ORDER BY seq LIMIT ?) AS page
         """,
         (cursor, limit),
-    ).fetchall()
-    if not rows:
+    ).fetchone()
+    if not looked_at:
         return 0
     new = []
-    for seq, announces, task_id, provider, route, account, labels in rows:
-        if announces is None:
-            continue
+    for seq, announces, task_id, provider, route, account, labels in orjson.loads(announced):
         for index, event in enumerate(announces.split()):
-            announcement = Announcement(
-                seq, index, event, TaskId(task_id), provider, route, account, orjson.loads(labels)
-            )
-            new += [
-                (f"dlv_{seq}_{index}_{hook}", task_id, seq, hook, event, to_ms(now), to_ms(now))
-                for hook in match(announcement)
-            ]
-    db.executemany(
-        """
-        INSERT INTO deliveries (id, task_id, seq, hook, event, status, due_at, created_at)
-        VALUES (?, ?, ?, ?, ?, 'pending', ?, ?) ON CONFLICT DO NOTHING
-        """,
-        new,
-    )
-    db.execute("UPDATE cursors SET seq = ? WHERE name = 'deliveries'", (rows[-1][0],))
-    return len(rows)
+            announcement = Announcement(seq, index, event, TaskId(task_id), provider, route, account, labels)
+            new += [(f"dlv_{seq}_{index}_{hook}", task_id, seq, hook, event) for hook in match(announcement)]
+    if new:
+        db.execute(
+            """
+            INSERT INTO deliveries (id, task_id, seq, hook, event, status, due_at, created_at)
+            SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, 'pending', :now, :now
+            FROM json_each(:new) WHERE true ORDER BY key ON CONFLICT DO NOTHING
+            """,
+            {"new": orjson.dumps(new).decode(), "now": to_ms(now)},
+        )
+    db.execute("UPDATE cursors SET seq = ? WHERE name = 'deliveries'", (last,))
+    return looked_at
 
 
 def claim_deliveries(
