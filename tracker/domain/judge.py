@@ -90,7 +90,7 @@ def _take_in(task: Task, observation: Observation, seen: Callable[[str], bool], 
         decision = Decision(Outcome.DUPLICATE, task, "the same news came before", confirm=unsettled)
     else:
         decision = decide(task, observation, now)
-    moved = decision.task is not task and _substance(decision.task) != _substance(task)
+    moved = decision.task is not task and _is_news(task, decision.task)
     counted = _counts(task, observation)
     if moved or (decision.confirm and observation.source is not Source.POLL):
         counted["poll_step"] = 0  # before the schedule is made: news brings the next poll near
@@ -123,16 +123,16 @@ def _take_in(task: Task, observation: Observation, seen: Callable[[str], bool], 
     )
 
 
-def _substance(task: Task) -> tuple[object, ...]:
-    """What makes a change worth an event."""
+def _is_news(before: Task, after: Task) -> bool:
+    """Whether a change is worth an event."""
     return (
-        task.status,
-        task.stage,
-        task.progress,
-        task.outputs,
-        task.external_id,
-        task.submit_state,
-        task.reason,
+        after.status is not before.status
+        or after.stage is not before.stage
+        or after.progress != before.progress
+        or after.outputs != before.outputs
+        or after.external_id != before.external_id
+        or after.submit_state is not before.submit_state
+        or after.reason is not before.reason
     )
 
 

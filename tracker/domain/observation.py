@@ -141,14 +141,14 @@ def dedupe_key(observation: Observation) -> str:
     meaning = (
         reading.status or reading.upstream_status or reading.trouble or "",
         reading.submission or "",
-        "" if reading.progress is None else reading.progress,
+        "" if reading.progress is None else str(reading.progress),
         reading.external_id or "",
         reading.reason or "",
-        "" if error is None else (error.code or error.message or error.http_status or ""),
+        "" if error is None else (error.code or error.message or str(error.http_status or "")),
         "" if observation.believed else "unbelieved",
         *(output_identity(output) for output in reading.outputs),
     )
-    digest = hashlib.blake2b("\x1f".join(map(str, meaning)).encode(errors="replace"), digest_size=9).hexdigest()
+    digest = hashlib.blake2b("\x1f".join(meaning).encode(errors="replace"), digest_size=9).hexdigest()
     stage = reading.stage or (f"try{observation.attempt}" if observation.attempt else "-")
     return f"{observation.source}:{stage}:{digest}"
 

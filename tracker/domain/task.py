@@ -24,13 +24,11 @@ class Status(StrEnum):
     FAILED = "FAILED"
     """Entered with a `Reason`. Final, but for the verdicts in `GIVEN_UP_REASONS`."""
 
-    @property
-    def is_terminal(self) -> bool:
-        """Whether the task has ended."""
-        return self in _TERMINAL
+    is_terminal: bool
+    """Whether the task has ended."""
 
-
-_TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED})
+    def __init__(self, value: str) -> None:
+        self.is_terminal = value in {"SUCCEEDED", "FAILED"}
 
 
 class Stage(StrEnum):
