@@ -39,6 +39,7 @@ def fan_out(db: sqlite3.Connection, match: Callable[[Announcement], Sequence[str
     (cursor,) = db.execute("SELECT seq FROM cursors WHERE name = 'deliveries'").fetchone()
     # all rows as one JSON text: each row that is fetched, or written by itself, would have to get the interpreter's
     # lock back from the event loop
+    looked_at: int
     looked_at, last, announced = db.execute(
         """
         SELECT count(*), max(seq), json_group_array(json_array(seq, announces, task_id, provider, route, account,

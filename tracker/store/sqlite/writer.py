@@ -5,6 +5,10 @@ one immediate transaction, commits it with a full sync, and only then answers ea
 one commit waits for the disk, the next batch gathers. A function that fails spoils nothing but itself: the batch is
 rolled back and its functions run again one by one, each in a transaction of its own, so only the bad one fails.
 
+The event loop and the writer's thread share one interpreter lock. While both want it they hand it to and fro at every
+statement, which costs more than the statements (measured: 156 us of CPU per callback against 136 us). So a batch is
+handed over when the loop has nothing more to add to it, and one at a time.
+
 A function must therefore be repeatable: it may change nothing but the database and must return its answer.
 Nobody cancels a transaction half-way: a caller that goes away leaves its function to be committed all the same.
 """
@@ -34,6 +38,10 @@ with. A refused one must have written nothing."""
 
 MAX_BATCH = 512
 """Functions in one transaction: bounds how long the first of them waits for the last."""
+QUIET_ROUNDS = 4
+"""So many rounds of the event loop in a row that add nothing, and the batch is handed over."""
+GATHER_S = 0.01
+"""A batch is handed over after so long in any case."""
 MAX_WAITING = 20_000
 """More than this waiting means that the disk cannot follow; further callers are turned away at once."""
 
@@ -69,6 +77,8 @@ class Writer:
         self._on_commit = on_commit
         self._queue: queue.SimpleQueue[list[_Item] | None] = queue.SimpleQueue()
         self._gathered: list[_Item] = []
+        self._gathering_since: float | None = None
+        self._is_under_way = False
         self._waiting = 0
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -94,7 +104,8 @@ class Writer:
         if self._thread is None or self._closing:
             return
         self._closing = True
-        self._hand_over()
+        while self._gathered:
+            self._hand_over()
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
 
@@ -130,16 +141,32 @@ class Writer:
         if not self._waiting:
             self.last_commit = time.monotonic()
         self._waiting += 1
-        if not self._gathered:
-            self._loop.call_soon(self._hand_over)
         self._gathered.append(_Item(future, work, group, argument))
+        if self._gathering_since is None and not self._is_under_way:
+            self._gather(self._loop)
         return future
 
+    def _gather(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._gathering_since = loop.time()
+        loop.call_soon(self._look_around, loop, 0, 0)
+
+    def _look_around(self, loop: asyncio.AbstractEventLoop, known: int, quiet: int) -> None:
+        """Once each round of the event loop: see whether the batch still grows, else hand it over."""
+        gathered = len(self._gathered)
+        quiet = quiet + 1 if gathered == known else 0
+        assert self._gathering_since is not None  # noqa: S101  it was set when this began
+        enough = quiet >= QUIET_ROUNDS or gathered >= MAX_BATCH
+        if enough or loop.time() - self._gathering_since > GATHER_S:
+            self._gathering_since = None
+            self._hand_over()
+        else:
+            loop.call_soon(self._look_around, loop, gathered, quiet)
+
     def _hand_over(self) -> None:
-        """Give the thread at once what one round of the event loop gathered: one wake-up instead of many."""
         if self._gathered:
-            self._queue.put(self._gathered)
-            self._gathered = []
+            self._is_under_way = True
+            self._queue.put(self._gathered[:MAX_BATCH])
+            del self._gathered[:MAX_BATCH]
 
     # -- on the writer's thread ----------------------------------------------------------------------------
 
@@ -151,34 +178,20 @@ class Writer:
             return
         loop.call_soon_threadsafe(_succeed, opened)
         try:
-            more = True
-            while more:
-                batch, more = self._gather()
-                if batch:
-                    _commit(connection, batch)
-                    loop.call_soon_threadsafe(self._answer, batch)
+            while (batch := self._queue.get()) is not None:
+                _commit(connection, batch)
+                loop.call_soon_threadsafe(self._answer, loop, batch)
         finally:
             connection.close()
 
-    def _gather(self) -> tuple[list[_Item], bool]:
-        """Wait for work, take along what else is there; False when the writer is to end."""
-        items = self._queue.get()
-        batch: list[_Item] = []
-        while items is not None:
-            batch += items
-            if len(batch) >= MAX_BATCH:
-                return batch, True
-            try:
-                items = self._queue.get_nowait()
-            except queue.Empty:
-                return batch, True
-        return batch, False
-
     # -- on the event loop ---------------------------------------------------------------------------------
 
-    def _answer(self, batch: list[_Item]) -> None:
+    def _answer(self, loop: asyncio.AbstractEventLoop, batch: list[_Item]) -> None:
         self.last_commit = time.monotonic()
         self._waiting -= len(batch)
+        self._is_under_way = False
+        if self._gathered:
+            self._gather(loop)
         try:
             self._on_commit([item.answer for item in batch if item.error is None])
         finally:  # a listener that fails is the loop's to report; nobody waits for ever because of it
