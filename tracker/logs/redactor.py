@@ -42,9 +42,6 @@ _PAIR = re.compile(
 _BEARER = re.compile(r"(?i)\b(bearer\s+)[A-Za-z0-9._~+/=-]{8,}")
 _KEY_LIKE = re.compile(r"(?<![A-Za-z0-9])(?:sk-[A-Za-z0-9_-]{8,}|whsec_[A-Za-z0-9+/=_-]+)")
 
-# Words, in lower case, without which none of the patterns above can match. Looking for words one by one is
-# four times as fast as one search with a pattern of alternatives: this runs on every callback.
-_HINTS = ("callbacks", "authorization", "secret", "passw", "passphrase", "credential", "bearer", "whsec_")
 _KEY_HINT = re.compile(r"(?:api|access|private|signing)[-_ ]?key")
 
 
@@ -77,7 +74,7 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """Mask secrets in a text of any kind; the very same text comes back when there are none."""
-        if not self._is_suspicious(text):
+        if not self.is_suspicious(text):
             return text
         text = self._any_literal.sub(MASK, text)
         text = _CALLBACK.sub(rf"\1{MASK}", text)
@@ -96,7 +93,7 @@ class Redactor:
             The same text when nothing had to be masked.
         """
         text = payload if isinstance(payload, str) else payload.decode("utf-8", errors="replace")
-        if not self._is_suspicious(text):
+        if not self.is_suspicious(text):
             return text
         try:
             value = orjson.loads(text)
@@ -107,22 +104,29 @@ class Redactor:
 
     def event(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
         """Mask secrets in a log event (a structlog processor); unknown objects become their masked text."""
-        if all(map(_is_plain, event.values())) and not self._is_suspicious(_line_of(event)):
+        if all(map(_is_plain, event.values())) and not self.is_suspicious(_line_of(event)):
             return event  # one look at the whole line instead of one at each of its words
         return cast("Mapping[str, Any]", self._value(dict(event), 0))
 
-    def _is_suspicious(self, text: str) -> bool:
-        """The fast path: whether any pattern could match. A wrong yes costs time, a wrong no a secret."""
+    def is_suspicious(self, text: str) -> bool:
+        """Whether any pattern could match: the fast path. A wrong yes costs time, a wrong no a secret."""
         for literal in self._literals:
             if literal in text:
                 return True
         lower = text.lower()
-        for hint in _HINTS:
-            if hint in lower:
-                return True
         return (
+            # words without which none of the patterns above can match; looking for them one by one is four times as
+            # fast as one search with a pattern of alternatives, and this runs on every callback
+            "callbacks" in lower
+            or "authorization" in lower
+            or "secret" in lower
+            or "passw" in lower
+            or "passphrase" in lower
+            or "credential" in lower
+            or "bearer" in lower
+            or "whsec_" in lower
             # usage counters (`max_tokens`) are in many payloads and make none suspicious
-            ("token" in lower and lower.count("token") > lower.count("tokens"))
+            or ("token" in lower and lower.count("token") > lower.count("tokens"))
             or ("key" in lower and _KEY_HINT.search(lower) is not None)
             or ("sk-" in lower and _KEY_LIKE.search(text) is not None)
         )
@@ -187,7 +191,7 @@ class Redactor:
                 return MASK
 
     def _string(self, text: str, depth: int) -> str:
-        if not self._is_suspicious(text):
+        if not self.is_suspicious(text):
             return text
         if text[:1] in {"{", "["} and depth < _DEEPEST:
             return self.json_text(text)
