@@ -7,7 +7,7 @@ import contextlib
 import os
 import resource
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from tracker.domain.observation import Observation, Reading, Source
 from tracker.domain.records import DeliveryRecord, Json, TaskRecord
 from tracker.domain.task import ExternalId, Output, Status, SubmitState, Task, TaskId
 from tracker.errors import StoreUnavailable
-from tracker.store.protocol import Announcement, AttemptResult, DeliveryJob, NewTask
+from tracker.store.protocol import AttemptResult, DeliveryJob, Match, NewTask
 from tracker.store.sqlite import SqliteStore
 
 NOW = datetime(2026, 11, 20, 20, 42, tzinfo=UTC)
@@ -150,7 +150,7 @@ class TellingStore(SqliteStore):
         self.failing: set[str] = set()
         self._news = asyncio.Condition()
 
-    async def fan_out(self, match: Callable[[Announcement], Sequence[str]], limit: int, now: datetime) -> int:
+    async def fan_out(self, match: Match | None, limit: int, now: datetime) -> int:
         """As the store does, unless told to fail."""
         self._fail("fan_out")
         return await super().fan_out(match, limit, now)

@@ -1,4 +1,4 @@
-"""The archive's loop: takes in the outputs of committed changes, claims what is due, and has it carried out.
+"""The archive's loop: says which outputs are to be kept, claims what is due, and has it carried out.
 
 Works like the dispatcher of hooks: the store is authoritative, a look follows each commit that may have brought an
 output, and between two looks the loop sleeps until it is woken or the next item falls due. Attempts run side by side
@@ -8,6 +8,7 @@ up to a bound; at the stop they are cut short, for a download goes on where it e
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime, timedelta
@@ -36,10 +37,8 @@ log = get_logger(__name__)
 
 MAX_DOWNLOADS: Final = 6
 """Side by side."""
-PLAN_LIMIT: Final = 500
-"""Events looked at in one transaction."""
-GATHER_S: Final = 0.05
-"""A storm of commits is taken in so often at the most: each time is a write of its own."""
+GATHER_S: Final = 0.1
+"""A storm of commits is looked at so often at the most."""
 MAX_SLEEP_S: Final = 30.0
 FRUITLESS_S: Final = 2.0
 """Wait after a look that failed."""
@@ -58,8 +57,8 @@ class ArchiveStore(Tasks, Protocol):
         """Have a listener called after each commit that changed tasks."""
         ...
 
-    async def plan_archives(self, choose: ArchiveChoice, limit: int, now: datetime) -> int:
-        """Take in the outputs of committed changes."""
+    def choose_archives(self, choose: ArchiveChoice) -> None:
+        """Say what is to be archived of the outputs to come."""
         ...
 
     async def claim_archives(self, limit: int, now: datetime, lease_until: datetime) -> list[ArchiveJob]:
@@ -138,11 +137,12 @@ class Archiver:
             draw=draw,
         )
         self._under_way: dict[tuple[TaskId, str], asyncio.Task[None]] = {}
-        self._plan_waits = True
-        self._planned_at = float("-inf")
+        self._looked_at = 0.0
+        self._wakes_soon = False
         self._woken = asyncio.Event()
         self._stopping = False
         self._loop_task: asyncio.Task[None] | None = None
+        store.choose_archives(self._choose)
         self.last_progress = clock.monotonic()
         """When the loop last came round, on the clock's monotonic scale."""
 
@@ -171,9 +171,13 @@ class Archiver:
         await self._downloader.close()
 
     def _hear(self, applied: Sequence[Applied]) -> None:
-        if any(change.task.outputs for change in applied):
-            self._plan_waits = True
-            self._woken.set()
+        if not self._wakes_soon and any(change.task.outputs for change in applied):
+            self._wakes_soon = True
+            asyncio.get_running_loop().call_at(self._looked_at + GATHER_S, self._wake)
+
+    def _wake(self) -> None:
+        self._wakes_soon = False
+        self._woken.set()
 
     # -- for the API ---------------------------------------------------------------------------------------
 
@@ -225,29 +229,13 @@ class Archiver:
                 log.exception("archive.look_failed")
                 wait_s = FRUITLESS_S
             self.last_progress = self._clock.monotonic()
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await self._woken.wait()
-            except TimeoutError:
-                self._plan_waits = self._plan_waits or wait_s >= MAX_SLEEP_S
 
     async def _look(self) -> float:
-        """Take in what was announced, then claim; seconds until the next look, unless woken."""
-        loop = asyncio.get_running_loop()
-        if self._plan_waits:
-            early_s = self._planned_at + GATHER_S - loop.time()
-            if early_s > 0:
-                await asyncio.sleep(early_s)
-            self._planned_at = loop.time()
-            self._plan_waits = False  # before the await: what is announced from here on sets it again
-            try:
-                looked_at = await self._store.plan_archives(self._choose, PLAN_LIMIT, self._clock.now())
-            except BaseException:
-                self._plan_waits = True
-                raise
-            if looked_at >= PLAN_LIMIT:
-                self._plan_waits = True
-                self._woken.set()
+        """Claim what is due; seconds until the next look, unless woken."""
+        self._looked_at = asyncio.get_running_loop().time()
         free = MAX_DOWNLOADS - len(self._under_way)
         if free <= 0:
             return MAX_SLEEP_S  # the end of an attempt wakes

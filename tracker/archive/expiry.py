@@ -79,5 +79,5 @@ def _signed(since: str | None, lasts_s: str | None) -> datetime | None:
         return None
     try:
         return datetime.strptime(since, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) + timedelta(seconds=int(lasts_s))
-    except ValueError:
+    except (ValueError, OverflowError):
         return None

@@ -14,11 +14,11 @@ from tracker.domain.records import DeliveryStatus
 from tracker.errors import StoreUnavailable
 from tracker.hooks.base import HookSpec, Runner, RunOutcome, RunResult, encode_event, retry_delay_s
 from tracker.logs import get_logger
-from tracker.store.protocol import AttemptResult
+from tracker.store.protocol import AttemptResult, Match
 
 if TYPE_CHECKING:
     from tracker.clock import Clock
-    from tracker.store.protocol import Announcement, DeliveryJob
+    from tracker.store.protocol import DeliveryJob
 
 log = get_logger(__name__)
 
@@ -35,7 +35,7 @@ ERROR_MAX = 500
 class Outbox(Protocol):
     """The part of `tracker.store.protocol.Store` that this room uses; see there."""
 
-    async def fan_out(self, match: Callable[[Announcement], Sequence[str]], limit: int, now: datetime) -> int:
+    async def fan_out(self, match: Match | None, limit: int, now: datetime) -> int:
         """Turn committed changes into deliveries."""
         ...
 

@@ -42,7 +42,7 @@ FAN_OUT_LIMIT = 500
 """Events looked at in one transaction."""
 MAX_SLEEP_S = 30.0
 """A look at least this often, whatever was promised: commits of other processes, clocks that were set."""
-GATHER_S = 0.02
+GATHER_S = 0.1
 """What a storm of commits announces is fanned out so often at the most: each time is a write of its own."""
 FRUITLESS_MIN_S, FRUITLESS_MAX_S = 0.25, 5.0
 """Wait after a look that failed, or when something is due but nobody gets it; grows from one to the other."""
@@ -286,7 +286,7 @@ class Dispatcher:
         try:
             if self._dropins is not None:
                 await self._rescan(self._dropins)
-            match = make_match(self.specs, named.add)
+            match = make_match(self.specs, named.add) if self._hooks else None
             looked_at = await self._store.fan_out(match, FAN_OUT_LIMIT, self._clock.now())
         except BaseException:
             self._fan_out_waits = True

@@ -26,6 +26,7 @@ from tracker.store.values import (
     DeliveryPage,
     Judge,
     Lane,
+    Match,
     NewTask,
     Nudged,
     Page,
@@ -58,6 +59,7 @@ __all__ = [
     "DeliveryPage",
     "Judge",
     "Lane",
+    "Match",
     "NewTask",
     "Nudged",
     "Page",
@@ -225,8 +227,13 @@ class Store(Reader, Protocol):
 
     # -- the outbox ----------------------------------------------------------------------------------------
 
-    async def fan_out(self, match: Callable[[Announcement], Sequence[str]], limit: int, now: datetime) -> int:
+    async def fan_out(self, match: Match | None, limit: int, now: datetime) -> int:
         """Turn committed changes that were not fanned out yet into deliveries, one per hook that ``match`` names.
+
+        Args:
+            match: None: there are no hooks, and what was committed until now concerns none that will come.
+            limit: events to look at.
+            now: the current time.
 
         Returns:
             Events looked at; fewer than ``limit`` means that nothing more waits.
@@ -279,11 +286,10 @@ class Store(Reader, Protocol):
 
     # -- the archive ---------------------------------------------------------------------------------------
 
-    async def plan_archives(self, choose: ArchiveChoice, limit: int, now: datetime) -> int:
-        """Take in the outputs of committed changes that the archive has not looked at yet.
+    def choose_archives(self, choose: ArchiveChoice) -> None:
+        """From now on, have the outputs that observations bring archived as ``choose`` says.
 
-        Returns:
-            Events looked at; fewer than ``limit`` means that nothing more waits.
+        What is to be archived is on disk with the output itself, in the same transaction.
         """
         ...
 

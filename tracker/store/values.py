@@ -127,6 +127,10 @@ class Announcement:
     labels: Mapping[str, str]
 
 
+Match = Callable[[Announcement], "Sequence[str]"]
+"""Pure: names the hooks that hear of an announcement. May be called more than once."""
+
+
 @dataclass(frozen=True, slots=True)
 class DeliveryJob:
     """A delivery that was claimed, with all its hook needs.

@@ -1,7 +1,6 @@
-"""The archive's rows: planned from the outbox, handed out by lease, ended; and the event when all files are safe.
+"""The archive's rows: planned with the outputs, handed out by lease, ended; and the event when all files are safe.
 
-Functions of the write connection, each run inside one of the writer's transactions. The events table is the outbox
-here, too: a cursor tells up to which event the outputs of tasks are known to the archive.
+Functions of the write connection, each run inside one of the writer's transactions.
 """
 
 from __future__ import annotations
@@ -18,20 +17,18 @@ from tracker.domain.observation import Source, output_identity
 from tracker.domain.task import Status, TaskId
 from tracker.domain.transitions import HookEvent, Outcome
 from tracker.store.protocol import Applied, ArchiveJob
-from tracker.store.sqlite.changes import get_task
-from tracker.store.sqlite.observations import chunks
 from tracker.store.sqlite.rows import (
     ARCHIVE_COLUMNS,
-    TASK,
     archive_from,
+    chunks,
     outputs_text,
-    tasks_from,
     to_ms,
 )
+from tracker.store.sqlite.tasks import get_task
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Sequence
     from datetime import datetime
 
     from tracker.domain.task import Output, Task
@@ -43,39 +40,18 @@ _ITEM_WIDTH = 6
 """Values of a new item."""
 
 
-def plan(db: sqlite3.Connection, choose: ArchiveChoice, limit: int, now: datetime) -> tuple[int, list[Applied]]:
-    """Take in the outputs that the next events of the outbox brought, and move the cursor past them.
-
-    Returns:
-        Events looked at, and the tasks whose files turned out to be safe already.
-    """
-    (cursor,) = db.execute("SELECT seq FROM cursors WHERE name = 'archives'").fetchone()
-    looked_at, last = db.execute(
-        "SELECT count(*), max(seq) FROM (SELECT seq FROM events WHERE seq > ? ORDER BY seq LIMIT ?)", (cursor, limit)
-    ).fetchone()
-    if not looked_at:
-        return 0, []
-    (found,) = db.execute(
-        f"""
-        SELECT json_group_array({TASK}) FROM tasks WHERE outputs <> '[]' AND id IN (
-            SELECT task_id FROM events WHERE seq > ? AND seq <= ? AND announces IS NOT NULL)
-        """,
-        (cursor, last),
-    ).fetchone()
-    tasks = tasks_from(found)
+def plan(db: sqlite3.Connection, tasks: Sequence[Task], choose: ArchiveChoice, now: datetime) -> None:
+    """Take in the outputs of tasks, in the transaction that brought them."""
     _insert_missing(db, tasks, choose, now)
-    told = [
-        Applied(task=task, outcome=Outcome.APPLIED, confirm=False, announced=True)
-        for task in _with_copies(db, tasks)
-        if _announce_if_safe(db, task, now)
-    ]
-    db.execute("UPDATE cursors SET seq = ? WHERE name = 'archives'", (last,))
-    return looked_at, told
+    for task in _with_copies(db, tasks):
+        _announce_if_safe(db, task, now)
 
 
 def _with_copies(db: sqlite3.Connection, tasks: Iterable[Task]) -> list[Task]:
     """Those of which a file is stored already: hardly ever one, so they are not asked about one by one."""
     ended = {task.id: task for task in tasks if task.status is Status.SUCCEEDED}
+    if not ended:
+        return []
     (found,) = db.execute(
         "SELECT json_group_array(DISTINCT task_id) FROM archives"
         " WHERE task_id IN (SELECT value FROM json_each(?)) AND state = 'stored'",

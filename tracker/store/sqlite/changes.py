@@ -13,9 +13,8 @@ from msgspec.structs import replace
 from tracker.domain.messages import user_message
 from tracker.domain.records import TaskRecord
 from tracker.domain.task import SubmitState, Task, TaskId
-from tracker.errors import IdempotencyConflict, SubmitInFlight, TaskNotFound
+from tracker.errors import IdempotencyConflict, SubmitInFlight
 from tracker.store.protocol import Created, Lane, NewTask, Nudged
-from tracker.store.sqlite.observations import unpark
 from tracker.store.sqlite.rows import (
     RECORD_COLUMNS,
     TASK,
@@ -24,6 +23,7 @@ from tracker.store.sqlite.rows import (
     task_from,
     to_ms,
 )
+from tracker.store.sqlite.tasks import get_task, unpark
 
 if TYPE_CHECKING:
     import sqlite3
@@ -37,20 +37,7 @@ MAX_PARKED = 10_000
 MAX_REJECTED = 1_000
 MAX_REJECTED_CHARS = 16_384
 
-_SELECT_TASK = f"SELECT {TASK} FROM tasks WHERE id = ?"
 _SELECT_RECORD = f"SELECT {RECORD_COLUMNS} FROM tasks WHERE id = ?"
-
-
-def get_task(db: sqlite3.Connection, task_id: TaskId) -> Task:
-    """The task as this transaction sees it.
-
-    Raises:
-        TaskNotFound: no task has this id.
-    """
-    row = db.execute(_SELECT_TASK, (task_id,)).fetchone()
-    if row is None:
-        raise TaskNotFound(f"no task has the id {task_id}")
-    return task_from(row[0])
 
 
 def create_task(db: sqlite3.Connection, new: NewTask) -> Created:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tracker.errors import StoreUnusable
+from tracker.errors import StoreError, StoreUnusable
 from tracker.store.protocol import Applied
 from tracker.store.sqlite import archives, changes, outbox, retention
 from tracker.store.sqlite.copies import write_copy
@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     from tracker.domain.observation import Observation
     from tracker.domain.records import DeliveryRecord
     from tracker.domain.retention import Cutoffs, Pruned, StoredFile
-    from tracker.domain.task import ExternalId, Task, TaskId
+    from tracker.domain.task import ExternalId, Output, Task, TaskId
     from tracker.store.protocol import (
-        Announcement,
         ArchiveChoice,
         ArchiveJob,
         ArchiveResult,
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
         DeliveryJob,
         Judge,
         Lane,
+        Match,
         NewTask,
         Nudged,
     )
@@ -61,6 +61,7 @@ class SqliteStore(SqliteReader):
         self._now = now
         self._lock = FileLock(path)
         self._listeners: list[Callable[[Sequence[Applied]], None]] = []
+        self._choose: ArchiveChoice = _choose_none
         self._writer = Writer(lambda: connect_writer(path, write_copy), self._tell)
 
     # -- life ----------------------------------------------------------------------------------------------
@@ -139,7 +140,12 @@ class SqliteStore(SqliteReader):
 
     async def apply(self, observation: Observation, judge: Judge) -> Applied:
         """See the protocol."""
-        return await self._writer.run_grouped(apply_all, (observation, judge))
+        return await self._writer.run_grouped(self._apply_all, (observation, judge))
+
+    def _apply_all(
+        self, db: sqlite3.Connection, heard: Sequence[tuple[Observation, Judge]]
+    ) -> Sequence[Applied | StoreError]:
+        return apply_all(db, heard, self._choose)
 
     async def nudge(
         self, provider: str, external_ids: Sequence[ExternalId], payload: str | None, now: datetime
@@ -173,7 +179,7 @@ class SqliteStore(SqliteReader):
 
     # -- the outbox ----------------------------------------------------------------------------------------
 
-    async def fan_out(self, match: Callable[[Announcement], Sequence[str]], limit: int, now: datetime) -> int:
+    async def fan_out(self, match: Match | None, limit: int, now: datetime) -> int:
         """See the protocol."""
         return await self._write(lambda db: outbox.fan_out(db, match, limit, now))
 
@@ -203,11 +209,9 @@ class SqliteStore(SqliteReader):
 
     # -- the archive ---------------------------------------------------------------------------------------
 
-    async def plan_archives(self, choose: ArchiveChoice, limit: int, now: datetime) -> int:
+    def choose_archives(self, choose: ArchiveChoice) -> None:
         """See the protocol."""
-        looked_at, told = await self._write(lambda db: archives.plan(db, choose, limit, now))
-        self._tell(told)
-        return looked_at
+        self._choose = choose
 
     async def claim_archives(self, limit: int, now: datetime, lease_until: datetime) -> list[ArchiveJob]:
         """See the protocol."""
@@ -236,3 +240,7 @@ class SqliteStore(SqliteReader):
     async def shrink(self) -> tuple[int, int]:
         """See the protocol."""
         return await self._write(retention.shrink)
+
+
+def _choose_none(_task: Task, _output: Output) -> None:
+    """Nobody archives anything."""

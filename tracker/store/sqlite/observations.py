@@ -12,19 +12,19 @@ from msgspec.structs import replace
 
 from tracker.errors import StoreError, TaskNotFound
 from tracker.store.protocol import Applied, Judge
-from tracker.store.sqlite.rows import TASK, reading_text, snapshot_text, task_update, tasks_from, to_ms
+from tracker.store.sqlite.archives import plan
+from tracker.store.sqlite.rows import TASK, chunks, reading_text, snapshot_text, task_update, tasks_from, to_ms
+from tracker.store.sqlite.tasks import unpark
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import Callable, Mapping, Sequence
 
     from tracker.domain.judge import Step
     from tracker.domain.observation import Observation
     from tracker.domain.task import Task, TaskId
+    from tracker.store.protocol import ArchiveChoice
 
-MAX_ROWS = 32
-"""Rows that one statement writes."""
 MAX_PAYLOAD_CHARS = 65_536
 """A longer payload of a step on the way is not kept; the one that ends a task is kept whole."""
 
@@ -45,8 +45,10 @@ _EVENT_COLUMNS = (
 _EVENT_WIDTH = _EVENT_COLUMNS.count(",") + 1
 
 
-def apply_all(db: sqlite3.Connection, heard: Sequence[tuple[Observation, Judge]]) -> list[Applied | StoreError]:
-    """Judge observations in their order and write what follows from them.
+def apply_all(
+    db: sqlite3.Connection, heard: Sequence[tuple[Observation, Judge]], choose: ArchiveChoice
+) -> list[Applied | StoreError]:
+    """Judge observations in their order and write what follows from them, the archive's work on new outputs included.
 
     Everything that is needed is read at once, everything that follows is written at once: statement by statement
     the same would cost several times as much. Observations of one task see each other's effect.
@@ -82,6 +84,9 @@ def apply_all(db: sqlite3.Connection, heard: Sequence[tuple[Observation, Judge]]
         )
     _insert_events(db, history.rows)
     _write_tasks(db, loaded, tasks)
+    brought = [task for task in tasks.values() if task.outputs and task.outputs is not loaded[task.id].outputs]
+    if brought:
+        plan(db, brought, choose, heard[-1][0].observed_at)
     return answers
 
 
@@ -177,19 +182,3 @@ def _update_statement(columns: tuple[str, ...], count: int) -> str:
         f"UPDATE tasks SET {assignments}leased = 0 FROM (VALUES {', '.join([row] * count)}) AS new "
         "WHERE tasks.id = new.column1 AND tasks.version = new.column2"
     )
-
-
-def chunks(count: int) -> Iterator[int]:
-    """Split a number of rows into powers of two, at most 32: few statements, and few different ones to prepare."""
-    while count:
-        size = min(1 << (count.bit_length() - 1), MAX_ROWS)
-        yield size
-        count -= size
-
-
-def unpark(db: sqlite3.Connection, task: Task, now: datetime) -> Task:
-    """A callback came before the id was known: it makes the tracker poll now. The task is not written here."""
-    parked = db.execute(
-        "DELETE FROM parked WHERE provider = ? AND external_id = ?", (task.provider, task.external_id)
-    ).rowcount
-    return replace(task, due_at=now) if parked and not task.status.is_terminal else task

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from tracker.domain.records import DeliveryRecord, DeliveryStatus
 from tracker.domain.task import TaskId
 from tracker.errors import DeliveryNotFound
-from tracker.store.protocol import Announcement, AttemptResult, DeliveryFilter, DeliveryJob
+from tracker.store.protocol import Announcement, AttemptResult, DeliveryFilter, DeliveryJob, Match
 from tracker.store.sqlite.rows import (
     DELIVERY_COLUMNS,
     RECORD_COLUMNS,
@@ -28,14 +28,17 @@ from tracker.store.sqlite.rows import (
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
     from tracker.domain.records import TaskRecord
 
 
-def fan_out(db: sqlite3.Connection, match: Callable[[Announcement], Sequence[str]], limit: int, now: datetime) -> int:
+def fan_out(db: sqlite3.Connection, match: Match | None, limit: int, now: datetime) -> int:
     """Turn the next events of the outbox into deliveries and move the cursor past them."""
+    if match is None:
+        db.execute("UPDATE cursors SET seq = (SELECT coalesce(max(seq), 0) FROM events) WHERE name = 'deliveries'")
+        return 0
     (cursor,) = db.execute("SELECT seq FROM cursors WHERE name = 'deliveries'").fetchone()
     # all rows as one JSON text: each row that is fetched, or written by itself, would have to get the interpreter's
     # lock back from the event loop

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import cache
 from itertools import compress
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tracker.store.protocol import DeliveryFilter
+
+MAX_ROWS = 32
+"""Rows that one statement writes."""
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
@@ -296,3 +299,11 @@ def archive_from(row: Row) -> ArchiveRecord:
 def placeholders(values: Sequence[object]) -> str:
     """As many question marks as there are values, for an IN list."""
     return ", ".join("?" * len(values))
+
+
+def chunks(count: int) -> Iterator[int]:
+    """Split a number of rows into powers of two, at most 32: few statements, and few different ones to prepare."""
+    while count:
+        size = min(1 << (count.bit_length() - 1), MAX_ROWS)
+        yield size
+        count -= size
