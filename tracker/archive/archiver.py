@@ -210,7 +210,7 @@ class Archiver:
         return self._choose_any(task, output) if self._enabled or output.inline is not None else None
 
     def _choose_any(self, task: Task, output: Output) -> ArchiveWish:
-        return ArchiveWish(expiry_of(task, output, self._clock.now()))
+        return ArchiveWish(expiry_of(task, output, task.progress_at))  # when it was named, at the latest
 
     # -- the loop ------------------------------------------------------------------------------------------
 

@@ -27,9 +27,7 @@ _MAX_CODE_LENGTH = 200
 _MAX_MESSAGE_LENGTH = 2000
 _MAX_URL_LENGTH = 8192
 _MAX_INT_BITS = 256
-_SCHEMES = frozenset({"https", "http"})
-_NO_HOST = frozenset({"", "/", "?", "#"})
-_SUFFIX = re.compile(r"\.([a-z0-9]{2,5})$", re.IGNORECASE)
+_URL = re.compile(r"https?://[^/?#\s]\S*", re.IGNORECASE)
 _MIMES = {
     "mp4": "video/mp4",
     "mov": "video/quicktime",
@@ -163,14 +161,7 @@ def find_url(value: Json) -> str | None:
     if not isinstance(value, str):
         return None
     text = value.strip()
-    scheme, _, rest = text.partition("://")
-    usable = (
-        scheme.lower() in _SCHEMES
-        and rest[:1] not in _NO_HOST
-        and len(text) <= _MAX_URL_LENGTH
-        and " " not in text
-        and text.isprintable()
-    )
+    usable = _URL.fullmatch(text) is not None and len(text) <= _MAX_URL_LENGTH and text.isprintable()
     return text if usable else None
 
 
@@ -187,8 +178,8 @@ def find_seconds(value: Json) -> float | None:
 
 def mime_of(url: str, otherwise: str | None = None) -> str | None:
     """The media type that a URL's suffix tells, else what the family usually delivers."""
-    suffix = _SUFFIX.search(url.partition("?")[0].partition("#")[0])
-    return _MIMES.get(suffix[1].lower(), otherwise) if suffix else otherwise
+    path = url.partition("?")[0].partition("#")[0]
+    return _MIMES.get(path.rpartition(".")[2].lower(), otherwise)
 
 
 def distinct(outputs: Iterable[Output]) -> tuple[Output, ...]:

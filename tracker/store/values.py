@@ -197,8 +197,7 @@ class DeliveryPage:
     next_cursor: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class ArchiveWish:
+class ArchiveWish(Struct, frozen=True, gc=False):
     """An output that is to be archived.
 
     Attributes:

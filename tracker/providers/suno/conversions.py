@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from tracker.domain.observation import Reading, Trouble
-from tracker.domain.task import Output, Reason, Status, UpstreamError
+from tracker.domain.task import Output, Reason, Status
 from tracker.providers.fields import (
     distinct,
     find_code,
@@ -108,14 +108,13 @@ class Conversion:
             case _:
                 return replace(reading, trouble=Trouble.UNKNOWN_STATUS)
 
-    def read_news(self, phase: str | None, inner: Mapping[str, Json], error: UpstreamError | None) -> Reading:
-        """Read a callback that carries no outer error: these have no phases, so a file is the success.
+    def read_news(self, phase: str | None, inner: Mapping[str, Json]) -> Reading:
+        """Read a callback that tells of no failure: these have no phases, so a file is the success.
 
         Raises:
             PayloadInvalid: the files do not stand as the contract says.
         """
-        if phase in {"error", "failed"}:
-            return failed(Reading(upstream_status=phase), error, find_task_meaning)
+        del phase
         outputs = self.find_outputs(inner)
         if outputs:
             return Reading(status=Status.SUCCEEDED, outputs=outputs)

@@ -37,12 +37,12 @@ if TYPE_CHECKING:
 
 ReadTask = Callable[[Mapping[str, "Json"]], Reading]
 """Reads the ``data`` of a query's answer; the id is added by the caller."""
-ReadNews = Callable[[str | None, Mapping[str, "Json"], UpstreamError | None], Reading]
-"""Reads a callback that carries no outer error: its phase in lower case, the object with the result, and the
-error that it would fail with."""
+ReadNews = Callable[[str | None, Mapping[str, "Json"]], Reading]
+"""Reads a callback that tells of no failure: its phase in lower case, and the object with the result."""
 
 _IDS = ("task_id", "taskId")
 _NO_ERROR_WORDS = frozenset({"success", "ok"})
+_FAILED_PHASES = frozenset({"error", "failed"})
 
 
 def read_create(reply: WireReply, *, existing: frozenset[str] = frozenset()) -> Reading:
@@ -101,12 +101,12 @@ def read_callback(body: Json, read_news: ReadNews) -> Reading:
     external_id = _find_task_id(callback)
     code = _require_code(callback)
     phase = require_status(inner, "callbackType", path="data.") or require_status(callback, "callbackType", path="")
-    error = _callback_error(callback, inner, code)
-    if code is not None and code not in SUCCESS_CODES:
+    lower = None if phase is None else phase.lower()
+    if (code is not None and code not in SUCCESS_CODES) or lower in _FAILED_PHASES:
         # the outer code wins: moderation comes as code 400 with the phase "complete"
-        reading = failed(Reading(upstream_status=phase), error, find_task_meaning)
+        reading = failed(Reading(upstream_status=phase), _callback_error(callback, inner, code), find_task_meaning)
     else:
-        reading = read_news(None if phase is None else phase.lower(), inner, error)
+        reading = read_news(lower, inner)
     return replace(reading, upstream_status=reading.upstream_status or phase, external_id=external_id)
 
 
@@ -130,7 +130,7 @@ def task_error(data: Mapping[str, Json]) -> UpstreamError:
 
 
 def _callback_error(callback: Mapping[str, Json], inner: Mapping[str, Json], code: str | None) -> UpstreamError | None:
-    """What a callback that turns out to be a failure fails with: ``msg``, or ``data.error``, a plain text."""
+    """What a callback that tells of a failure fails with: ``msg``, or ``data.error``, a plain text."""
     refused = code is not None and code not in SUCCESS_CODES
     own = find_text(inner.get("error")) or find_text(inner.get("errorMessage")) or find_text(inner.get("error_message"))
     outer = find_text(callback.get("msg")) or find_text(callback.get("message"))

@@ -55,8 +55,8 @@ def read_task(data: Mapping[str, Json]) -> Reading:
             return replace(reading, trouble=Trouble.UNKNOWN_STATUS)
 
 
-def read_news(phase: str | None, inner: Mapping[str, Json], error: UpstreamError | None) -> Reading:
-    """Read a lyrics callback that carries no outer error."""
+def read_news(phase: str | None, inner: Mapping[str, Json]) -> Reading:
+    """Read a lyrics callback that tells of no failure."""
     match phase:
         case None:
             return Reading(trouble=Trouble.UNREADABLE, detail="no callbackType")
@@ -64,8 +64,6 @@ def read_news(phase: str | None, inner: Mapping[str, Json], error: UpstreamError
             return _complete(Reading(), list_objects(inner.get("data"), "data.data"))
         case "text" | "first":
             return Reading(status=Status.RUNNING)
-        case "error" | "failed":
-            return failed(Reading(upstream_status=phase), error, find_task_meaning)
         case _:
             return Reading(trouble=Trouble.UNKNOWN_STATUS)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from tracker.domain.observation import Reading, Trouble
-from tracker.domain.task import Output, Reason, Stage, Status, UpstreamError
+from tracker.domain.task import Output, Reason, Stage, Status
 from tracker.providers.fields import (
     distinct,
     find_object,
@@ -66,8 +66,8 @@ def read_task(data: Mapping[str, Json]) -> Reading:
             return replace(reading, trouble=Trouble.UNKNOWN_STATUS)
 
 
-def read_news(phase: str | None, inner: Mapping[str, Json], error: UpstreamError | None) -> Reading:
-    """Read a song callback that carries no outer error."""
+def read_news(phase: str | None, inner: Mapping[str, Json]) -> Reading:
+    """Read a song callback that tells of no failure."""
     match phase:
         case None:
             return Reading(trouble=Trouble.UNREADABLE, detail="no callbackType")
@@ -77,8 +77,6 @@ def read_news(phase: str | None, inner: Mapping[str, Json], error: UpstreamError
             return _first(Reading(), list_objects(inner.get("data"), "data.data"))
         case "complete":
             return _complete(Reading(), list_objects(inner.get("data"), "data.data"))
-        case "error" | "failed":
-            return failed(Reading(upstream_status=phase), error, find_task_meaning)
         case _:
             return Reading(trouble=Trouble.UNKNOWN_STATUS)
 
