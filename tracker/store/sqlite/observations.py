@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from tracker.errors import StoreError, TaskNotFound
 from tracker.store.protocol import Applied, Judge
 from tracker.store.sqlite.archives import plan
-from tracker.store.sqlite.rows import TASK, chunks, reading_text, snapshot_text, task_update, tasks_from, to_ms
+from tracker.store.sqlite.rows import TASK, chunks, reading_text, snapshot_text, task_update, tasks_from, to_ms, word
 from tracker.store.sqlite.tasks import unpark
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class _History:
                 heard.task_id,
                 to_ms(heard.observed_at),
                 heard.source._value_,
-                heard.reading.stage,
+                word(heard.reading.stage),
                 step.outcome._value_,
                 before.status._value_,
                 after.status._value_,

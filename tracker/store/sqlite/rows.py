@@ -42,6 +42,10 @@ Row = tuple[Any, ...]
 _HINTS = get_type_hints(Task)
 
 
+def _types_of(name: str) -> set[Any]:
+    return {_HINTS[name], *get_args(_HINTS[name])}
+
+
 def _column_of(name: str) -> str:
     """How a field of a task is selected, as JSON: moments in seconds, what is JSON already as it is."""
     if name == "outputs":
@@ -49,7 +53,7 @@ def _column_of(name: str) -> str:
     if name == "error":
         fields = "'code', error_code, 'message', error_message, 'http_status', error_http_status"
         return f"iif(coalesce(error_code, error_message, error_http_status) IS NULL, NULL, json_object({fields}))"
-    return f"{name} / 1000.0" if datetime in {_HINTS[name], *get_args(_HINTS[name])} else name
+    return f"{name} / 1000.0" if datetime in _types_of(name) else name
 
 
 TASK = f"json_array({', '.join(map(_column_of, Task.__struct_fields__))})"
@@ -125,45 +129,22 @@ def tasks_from(texts: str) -> list[Task]:
     return [Task(*row) for row in _task_rows.decode(texts)]
 
 
-def _word(value: Status | Stage | Reason | SubmitState | None) -> str | None:
+def word(value: Status | Stage | Reason | SubmitState | None) -> str | None:
+    """A word of ours as stored: a plain text."""
     return None if value is None else value._value_  # `value` is a slow property until Python 3.12
 
 
-def _as_it_is(value: T) -> T:
-    return value
+def _store_of(name: str) -> Callable[[Any], Any] | None:
+    """How a field of a task is stored; None: as it is. (An error takes three columns, see `_columns_of`.)"""
+    if name == "outputs":
+        return outputs_text
+    types = _types_of(name)
+    if datetime in types:
+        return to_ms
+    return word if types & {Status, Stage, Reason, SubmitState} else None
 
 
-# How the fields of a task that may change are stored; an error takes three columns, see `_columns_of`.
-_STORED: dict[str, Callable[[Any], Any]] = {
-    "external_id": _as_it_is,
-    "model": _as_it_is,
-    "status": _word,
-    "stage": _word,
-    "progress": _as_it_is,
-    "reason": _word,
-    "error": _as_it_is,
-    "retryable": _as_it_is,
-    "outputs": outputs_text,
-    "submitted_at": to_ms,
-    "started_at": to_ms,
-    "finished_at": to_ms,
-    "due_at": to_ms,
-    "progress_at": to_ms,
-    "submit_state": _word,
-    "submit_attempts": _as_it_is,
-    "polls": _as_it_is,
-    "callbacks": _as_it_is,
-    "poll_step": _as_it_is,
-    "poll_trouble": _as_it_is,
-    "poll_trouble_since": to_ms,
-    "not_found_since": to_ms,
-    "missing_output_since": to_ms,
-    "unknown_status": _as_it_is,
-    "unknown_statuses": _as_it_is,
-    "result_seq": _as_it_is,
-    "version": _as_it_is,
-}
-_FIELDS = Task.__struct_fields__
+_FIELDS = tuple((name, _store_of(name)) for name in Task.__struct_fields__)
 _POSITIONS = range(len(_FIELDS))
 
 
@@ -184,13 +165,12 @@ def task_update(before: Task, after: Task) -> tuple[tuple[str, ...], list[Any]]:
         new = news[position]
         if olds[position] == new:
             continue
-        name = _FIELDS[position]
+        name, store = _FIELDS[position]
         names.append(name)
         if name == "error":
             values += (new.code, new.message, new.http_status) if new else (None, None, None)
         else:
-            store = _STORED[name]
-            values.append(new if store is _as_it_is else store(new))
+            values.append(new if store is None else store(new))
     if "status" in names:
         values.append(user_message(after))
     return _columns_of(tuple(names)), values
