@@ -340,7 +340,7 @@ async def main():
     rig = Rig(Path(sys.argv[1]))
     await rig.store.open()
     await rig.follow(1)
-    room = os.path.getsize(sys.argv[1] + "-wal") + 50_000
+    room = os.path.getsize(sys.argv[1] + "-wal") + 150_000
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
     applied, refused = 0, 0
     while refused < 3:

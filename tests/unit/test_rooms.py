@@ -35,7 +35,7 @@ ROOMS: Mapping[str, Room] = {
     "service":    Room("errors logs config",                         "aiohttp orjson"),
     "config":     Room("errors domain",                              "pydantic"),
     "providers":  Room("errors domain",                              "pydantic jmespath msgspec orjson"),
-    "store":      Room("errors domain",                              "aiosqlite msgspec orjson structlog"),
+    "store":      Room("errors logs domain",                         "aiosqlite msgspec orjson structlog"),
     "upstream":   Room("errors clock logs domain",                   "aiohttp structlog"),
     "reconciler": Room("errors clock logs domain store.protocol",    "msgspec structlog"),
     "hooks":      Room("errors clock logs domain store.protocol upstream",

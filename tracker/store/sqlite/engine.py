@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tracker.errors import StoreError, StoreUnusable
 from tracker.store.protocol import Applied
 from tracker.store.sqlite import archives, changes, outbox, retention
+from tracker.store.sqlite.checkpoints import Checkpointer
 from tracker.store.sqlite.copies import write_copy
 from tracker.store.sqlite.observations import apply_all
 from tracker.store.sqlite.reads import SqliteReader
@@ -62,7 +63,9 @@ class SqliteStore(SqliteReader):
         self._lock = FileLock(path)
         self._listeners: list[Callable[[Sequence[Applied]], None]] = []
         self._choose: ArchiveChoice = _choose_none
-        self._writer = Writer(lambda: connect_writer(path, write_copy), self._tell)
+        self._writer = Writer(
+            lambda: connect_writer(path, write_copy), self._tell, Checkpointer(lambda: sqlite3.connect(path))
+        )
 
     # -- life ----------------------------------------------------------------------------------------------
 

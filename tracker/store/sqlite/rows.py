@@ -135,7 +135,7 @@ def word(value: Status | Stage | Reason | SubmitState | None) -> str | None:
 
 
 def _store_of(name: str) -> Callable[[Any], Any] | None:
-    """How a field of a task is stored; None: as it is. (An error takes three columns, see `_columns_of`.)"""
+    """How a field of a task is stored; None: as it is. An error takes three columns, see `_columns_of`."""
     if name == "outputs":
         return outputs_text
     types = _types_of(name)

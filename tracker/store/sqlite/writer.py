@@ -29,6 +29,8 @@ from tracker.errors import StoreError, StoreUnavailable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tracker.store.sqlite.checkpoints import Checkpointer
+
 A = TypeVar("A")
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], Any]
@@ -70,10 +72,17 @@ class Writer:
     Args:
         connect: makes the connection; called on the writer's own thread.
         on_commit: called on the event loop with the answers of each committed batch, before they are given out.
+        checkpointer: told of each commit.
     """
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection], on_commit: Callable[[Sequence[Any]], None]) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], sqlite3.Connection],
+        on_commit: Callable[[Sequence[Any]], None],
+        checkpointer: Checkpointer,
+    ) -> None:
         self._connect = connect
+        self._checkpointer = checkpointer
         self._on_commit = on_commit
         self._queue: queue.SimpleQueue[list[_Item] | None] = queue.SimpleQueue()
         self._gathered: list[_Item] = []
@@ -177,11 +186,14 @@ class Writer:
             loop.call_soon_threadsafe(_fail, opened, error)
             return
         loop.call_soon_threadsafe(_succeed, opened)
+        self._checkpointer.start()
         try:
             while (batch := self._queue.get()) is not None:
                 _commit(connection, batch)
+                self._checkpointer.note_commit()
                 loop.call_soon_threadsafe(self._answer, loop, batch)
         finally:
+            self._checkpointer.stop()
             connection.close()
 
     # -- on the event loop ---------------------------------------------------------------------------------

@@ -1,0 +1,68 @@
+"""Checkpoints beside the writer: what the write-ahead log holds is copied into the file on a thread of its own.
+
+SQLite's automatic checkpoint runs inside the commit that makes the log long enough, and everybody in that commit waits
+for it (measured: 8 ms in every seventeenth commit of 64 callbacks). A passive one on another connection keeps nobody
+waiting. The automatic one stays as the backstop, further off: it finds most of its work done, and after it the log
+begins anew.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import closing
+
+from tracker.logs import get_logger
+
+log = get_logger(__name__)
+
+COMMITS = 16
+"""A checkpoint is begun after so many commits: some hundred pages when callbacks stream in."""
+BACKSTOP_PAGES = 8000
+"""Pages in the log at which the writer's own commit makes sure of a checkpoint."""
+
+
+class Checkpointer:
+    """Checkpoints a database while its writer goes on.
+
+    Args:
+        connect: makes a connection to the database; called on the thread.
+    """
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
+        self._connect = connect
+        self._commits = 0
+        self._due = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="tracker-checkpoints", daemon=True)
+
+    def start(self) -> None:
+        """Begin to wait for commits."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; blocks while a checkpoint is under way."""
+        if self._thread.is_alive():
+            self._stopping = True
+            self._due.set()
+            self._thread.join()
+
+    def note_commit(self) -> None:
+        """The writer has committed."""
+        self._commits += 1
+        if self._commits % COMMITS == 0:
+            self._due.set()
+
+    def _run(self) -> None:
+        try:
+            with closing(self._connect()) as connection:
+                while self._wait():
+                    connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except sqlite3.Error as error:  # the backstop goes on without it
+            log.warning("store.checkpoints_ended", error=str(error))
+
+    def _wait(self) -> bool:
+        self._due.wait()
+        self._due.clear()
+        return not self._stopping
