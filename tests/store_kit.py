@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -101,7 +101,7 @@ async def opened(path: Path, clock: ManualClock | None = None, policy: PollPolic
         await rig.store.close()
 
 
-async def begun(*work: Coroutine[Any, Any, T]) -> asyncio.Future[list[T | BaseException]]:
+async def begun(*work: Awaitable[T]) -> asyncio.Future[list[T | BaseException]]:
     """Start calls of the store until each waits for the writer; the future has their answers and errors."""
     answers = asyncio.gather(*work, return_exceptions=True)
     await asyncio.sleep(0)

@@ -16,11 +16,13 @@ from urllib.parse import parse_qsl, urlsplit
 if TYPE_CHECKING:
     from tracker.domain.task import Output, Task
 
-LIFETIMES_S: Final = {
-    "dashscope": 24 * 3600.0,  # URL and task data: alibabacloud.com/help/en/model-studio/manage-asynchronous-tasks
-    "kling": 30 * 86400.0,  # kling.ai/document-api: generated files are cleared after 30 days
-    "suno": 14 * 86400.0,  # docs.kie.ai/suno-api and docs.sunoapi.org: 14 to 15 days
-    "openai": 3600.0,  # platform.openai.com/docs/guides/video-generation: about an hour for /content
+LIFETIMES: Final = {
+    "dashscope": timedelta(
+        days=1
+    ),  # URL and task data: alibabacloud.com/help/en/model-studio/manage-asynchronous-tasks
+    "kling": timedelta(days=30),  # kling.ai/document-api: generated files are cleared after 30 days
+    "suno": timedelta(days=14),  # docs.kie.ai/suno-api and docs.sunoapi.org: 14 to 15 days
+    "openai": timedelta(hours=1),  # platform.openai.com/docs/guides/video-generation: about an hour for /content
 }
 """By provider: how long an output can be fetched after the task's end, where its URL does not say."""
 _EPOCH_NAMES: Final = frozenset({"expires", "expire", "exp", "x-expires", "e"})
@@ -41,8 +43,8 @@ def expiry_of(task: Task, output: Output, now: datetime) -> datetime | None:
     shown = shown_expiry(output.url)
     if shown is not None:
         return shown
-    lifetime_s = LIFETIMES_S.get(task.provider)
-    return None if lifetime_s is None else (task.finished_at or now) + timedelta(seconds=lifetime_s)
+    lifetime = LIFETIMES.get(task.provider)
+    return None if lifetime is None else (task.finished_at or now) + lifetime
 
 
 def shown_expiry(url: str) -> datetime | None:

@@ -9,7 +9,7 @@ whichever process made them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tracker.store.values import (
@@ -181,7 +181,7 @@ class Store(Reader, Protocol):
         """Put on disk that the create goes out now; None when it must not (canceled, or already under way)."""
         ...
 
-    async def apply(self, observation: Observation, judge: Judge) -> Applied:
+    def apply(self, observation: Observation, judge: Judge) -> Awaitable[Applied]:
         """Judge an observation against its task and keep what follows: events, the task, the outbox.
 
         Raises:

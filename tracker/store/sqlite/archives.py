@@ -62,11 +62,12 @@ def _with_copies(db: sqlite3.Connection, tasks: Iterable[Task]) -> list[Task]:
 
 def _insert_missing(db: sqlite3.Connection, tasks: Iterable[Task], choose: ArchiveChoice, now: datetime) -> None:
     values: list[object] = []
+    now_ms = to_ms(now)
     for task in tasks:
         for n, output in enumerate(task.outputs):
             choice = choose(task, output) if is_file(output) else None
             if choice is not None:
-                values += (task.id, output_identity(output), n, to_ms(now), to_ms(choice.expires_at), to_ms(now))
+                values += (task.id, output_identity(output), n, now_ms, to_ms(choice.expires_at), now_ms)
     start = 0
     for count in chunks(len(values) // _ITEM_WIDTH):
         end = start + count * _ITEM_WIDTH

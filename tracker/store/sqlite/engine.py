@@ -20,7 +20,7 @@ from tracker.store.sqlite.schema import FileLock, connect_writer
 from tracker.store.sqlite.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -141,9 +141,9 @@ class SqliteStore(SqliteReader):
         del now  # the lease says it all here; an engine with several processes compares it
         return await self._write(lambda db: changes.mark_sending(db, task_id, lease_until))
 
-    async def apply(self, observation: Observation, judge: Judge) -> Applied:
+    def apply(self, observation: Observation, judge: Judge) -> Awaitable[Applied]:
         """See the protocol."""
-        return await self._writer.run_grouped(self._apply_all, (observation, judge))
+        return self._writer.run_grouped(self._apply_all, (observation, judge))
 
     def _apply_all(
         self, db: sqlite3.Connection, heard: Sequence[tuple[Observation, Judge]]

@@ -34,7 +34,7 @@ _LOAD = f"""
     SELECT
         (SELECT json_group_array({TASK}) FROM tasks
          WHERE id IN (SELECT value FROM json_each(:ids))),
-        (SELECT json_group_array(json_array(task_id, dedupe_key)) FROM events
+        (SELECT json_group_array(task_id || ' ' || dedupe_key) FROM events
          WHERE task_id IN (SELECT value FROM json_each(:ids))),
         (SELECT seq FROM sqlite_sequence WHERE name = 'events')
 """
@@ -59,7 +59,7 @@ def apply_all(
     ids = orjson.dumps(list({observation.task_id for observation, _ in heard})).decode()
     rows, keys, last_seq = db.execute(_LOAD, {"ids": ids}).fetchone()
     loaded = {task.id: task for task in tasks_from(rows)}
-    history = _History(last_seq or 0, {(task_id, key) for task_id, key in orjson.loads(keys)})
+    history = _History(last_seq or 0, set(orjson.loads(keys)))
     tasks = dict(loaded)
     answers: list[Applied | StoreError] = []
     for observation, judge in heard:
@@ -93,15 +93,16 @@ def apply_all(
 class _History:
     """The events of a transaction, gathered before they are written."""
 
-    def __init__(self, last_seq: int, seen: set[tuple[str, str]]) -> None:
+    def __init__(self, last_seq: int, seen: set[str]) -> None:
         self._seq = last_seq
         self._seen = seen
+        """Each event as task id and key with a space between."""
         self.rows: list[tuple[Any, ...]] = []
 
     def knows(self, task_id: TaskId) -> Callable[[str], bool]:
         """Whether the history of a task holds an event with a key."""
         seen = self._seen
-        return lambda key: (task_id, key) in seen
+        return lambda key: f"{task_id} {key}" in seen
 
     def take(self, step: Step, before: Task) -> Task:
         """Add the event of a step; the task as it is then to be written, its result in place."""
@@ -116,7 +117,7 @@ class _History:
             payload = None
         if ended and payload is not None:
             after = replace(after, result_seq=self._seq)
-        self._seen.add((heard.task_id, step.key))
+        self._seen.add(f"{heard.task_id} {step.key}")
         self.rows.append(
             (
                 self._seq,

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from tracker.store.protocol import DeliveryFilter
 
-MAX_ROWS = 32
+MAX_ROWS = 64
 """Rows that one statement writes."""
 
 T = TypeVar("T")
@@ -282,7 +282,7 @@ def placeholders(values: Sequence[object]) -> str:
 
 
 def chunks(count: int) -> Iterator[int]:
-    """Split a number of rows into powers of two, at most 32: few statements, and few different ones to prepare."""
+    """Split a number of rows into powers of two, at most 64: few statements, and few different ones to prepare."""
     while count:
         size = min(1 << (count.bit_length() - 1), MAX_ROWS)
         yield size

@@ -24,6 +24,8 @@ from collections.abc import Callable
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from msgspec import Struct
+
 from tracker.errors import StoreError, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -48,22 +50,13 @@ MAX_WAITING = 20_000
 """More than this waiting means that the disk cannot follow; further callers are turned away at once."""
 
 
-class _Item:
-    __slots__ = ("answer", "argument", "error", "future", "group", "work")
-
-    def __init__(
-        self,
-        future: asyncio.Future[Any],
-        work: Work | None,
-        group: Group | None,
-        argument: Any,  # noqa: ANN401  whatever the group takes
-    ) -> None:
-        self.future = future
-        self.work = work
-        self.group = group
-        self.argument = argument
-        self.answer: Any = None
-        self.error: BaseException | None = None
+class _Item(Struct):
+    future: asyncio.Future[Any]
+    work: Work | None
+    group: Group | None
+    argument: Any
+    answer: Any = None
+    error: BaseException | None = None
 
 
 class Writer:
