@@ -117,6 +117,7 @@ class Reconciler:
         self._health = CallbackHealth()
         self.changes = Changes()
         store.subscribe(self.changes.tell)
+        store.subscribe(self._note_ends)
 
     def set_policies(self, policy_of: Callable[[str], PollPolicy]) -> None:
         """Replace the poll policies: they hold from the next decision on each task."""
@@ -138,18 +139,21 @@ class Reconciler:
         def judge_task(task: Task, heard: Observation, seen: Callable[[str], bool]) -> tuple[Step, ...]:
             return judge(task, heard, seen, self._pace(task, jitter))
 
-        applied = await self._store.apply(observation, judge_task)
-        if applied.announced and applied.task.status.is_terminal:
-            self._health.note_end(applied.task, observation.source)
-            log.info(
-                "task.ended",
-                task=applied.task.id,
-                provider=applied.task.provider,
-                status=applied.task.status,
-                reason=applied.task.reason,
-                source=observation.source,
-            )
-        return applied
+        return await self._store.apply(observation, judge_task)
+
+    def _note_ends(self, applied: Sequence[Applied]) -> None:
+        for change in applied:
+            if change.ended_by is not None:
+                task = change.task
+                self._health.note_end(task, change.ended_by)
+                log.info(
+                    "task.ended",
+                    task=task.id,
+                    provider=task.provider,
+                    status=task.status,
+                    reason=task.reason,
+                    source=change.ended_by,
+                )
 
     def _pace(self, task: Task, jitter: float) -> Pace:
         return Pace(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tracker.domain.archives import ArchivedFile, ArchiveState
     from tracker.domain.judge import Step
-    from tracker.domain.observation import Observation
+    from tracker.domain.observation import Observation, Source
     from tracker.domain.records import DeliveryRecord, DeliveryStatus, TaskRecord
     from tracker.domain.task import ExternalId, Output, SubmitState, Task, TaskId
     from tracker.domain.transitions import Outcome
@@ -72,12 +72,14 @@ class Applied(Struct, frozen=True, gc=False):
         outcome: of the observation itself, not of what the clock added.
         confirm: whether the task was left waiting for a poll that was asked for now.
         announced: whether hooks have something to hear.
+        ended_by: who told the end, when this is the change that ended the task.
     """
 
     task: Task
     outcome: Outcome
     confirm: bool
     announced: bool
+    ended_by: Source | None = None
 
 
 @dataclass(frozen=True, slots=True)

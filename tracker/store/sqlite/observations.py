@@ -74,12 +74,14 @@ def apply_all(
         if after.external_id is not None and task.external_id is None:
             after = unpark(db, after, observation.observed_at)
         tasks[task.id] = after
+        announced = any(step.announces for step in steps)
         answers.append(
             Applied(
                 task=after,
                 outcome=steps[0].outcome,
                 confirm=after.due_at is not None and after.due_at <= observation.observed_at,
-                announced=any(step.announces for step in steps),
+                announced=announced,
+                ended_by=observation.source if announced and after.status.is_terminal else None,
             )
         )
     _insert_events(db, history.rows)
