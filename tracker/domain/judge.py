@@ -73,6 +73,8 @@ def judge(task: Task, observation: Observation, seen: Callable[[str], bool], pac
     if observation.source is not Source.CLOCK or observation.reading != NOTHING:
         steps.append(_take_in(task, observation, seen, pace))
         task = steps[-1].task
+        if task.status.is_terminal:
+            return tuple(steps)  # the clock has nothing to add
     verdict = _submit_verdict(task, observation, pace) or verdict_due(task, observation, pace.policy)
     if verdict is not None:
         steps.append(_take_in(task, verdict, seen, pace))
