@@ -76,7 +76,7 @@ def list_objects(value: Json, path: str) -> tuple[Mapping[str, Json], ...]:
         return ()
     if not isinstance(value, list):
         raise PayloadInvalid(f"{path}: a list is expected, not {kind_of(value)}")
-    return tuple(item for item in value if isinstance(item, dict))
+    return tuple([item for item in value if isinstance(item, dict)])
 
 
 def require_status(holder: Mapping[str, Json], *keys: str, path: str) -> str | None:
@@ -91,8 +91,9 @@ def require_status(holder: Mapping[str, Json], *keys: str, path: str) -> str | N
             continue
         if not isinstance(value, str):
             raise PayloadInvalid(f"{path}{key}: text is expected, not {kind_of(value)}")
-        if value.strip():
-            return value.strip()[:_MAX_CODE_LENGTH]
+        text = value.strip()
+        if text:
+            return text[:_MAX_CODE_LENGTH]
     return None
 
 
@@ -108,9 +109,11 @@ def find_id(holder: Mapping[str, Json], *keys: str, path: str) -> ExternalId | N
         PayloadInvalid: one is there, but cannot be an id.
     """
     for key in keys:
-        found = parse_id(holder.get(key), f"{path}{key}")
-        if found is not None:
-            return found
+        value = holder.get(key)
+        if value is not None:
+            found = parse_id(value, f"{path}{key}")
+            if found is not None:
+                return found
     return None
 
 
@@ -122,9 +125,9 @@ def parse_id(value: Json, path: str) -> ExternalId | None:
     """
     if value is None:
         return None
-    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() <= _MAX_INT_BITS:
-        return ExternalId(str(value))
     if not isinstance(value, str):
+        if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() <= _MAX_INT_BITS:
+            return ExternalId(str(value))
         raise PayloadInvalid(f"{path}: a task id is expected, not {kind_of(value)}")
     text = value.strip()
     if len(text) > MAX_ID_LENGTH:

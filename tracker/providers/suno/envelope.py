@@ -22,7 +22,6 @@ from tracker.providers.answers import SUCCESS_CODES, find_error, read_creation, 
 from tracker.providers.fields import (
     find_code,
     find_id,
-    find_object,
     find_text,
     kind_of,
     require_object,
@@ -97,10 +96,12 @@ def read_callback(body: Json, read_news: ReadNews) -> Reading:
         PayloadInvalid: it is not what the contract says.
     """
     callback = require_object(body, "body")
-    inner = find_object(callback, "data") or callback
+    data = callback.get("data")
+    inner = data if isinstance(data, dict) and data else callback
     external_id = _find_task_id(callback)
     code = _require_code(callback)
-    phase = require_status(inner, "callbackType", path="data.") or require_status(callback, "callbackType", path="")
+    phase = require_status(inner, "callbackType", path="data.") if inner is not callback else None
+    phase = phase or require_status(callback, "callbackType", path="")
     lower = None if phase is None else phase.lower()
     if (code is not None and code not in SUCCESS_CODES) or lower in _FAILED_PHASES:
         # the outer code wins: moderation comes as code 400 with the phase "complete"
@@ -142,13 +143,15 @@ def _callback_error(callback: Mapping[str, Json], inner: Mapping[str, Json], cod
 
 def _require_code(body: Mapping[str, Json]) -> str | None:
     value = body.get("code")
+    if value is None:
+        return None
     code = find_code(value)
-    if code is None and value is not None and value != "":
+    if code is None and value != "":
         raise PayloadInvalid(f"code: a number is expected, not {kind_of(value)}")
     return code
 
 
 def _find_task_id(body: Mapping[str, Json]) -> ExternalId | None:
-    data = find_object(body, "data")
-    found = find_id(data, *_IDS, path="data.") if data is not None else None
+    data = body.get("data")
+    found = find_id(data, *_IDS, path="data.") if isinstance(data, dict) else None
     return found or find_id(body, *_IDS, path="")

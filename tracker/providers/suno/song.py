@@ -9,7 +9,7 @@ https://docs.sunoapi.org/suno-api/generate-music-callbacks for ``error`` (read 2
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -17,7 +17,6 @@ from msgspec.structs import replace
 from tracker.domain.observation import Reading, Trouble
 from tracker.domain.task import Output, Reason, Stage, Status
 from tracker.providers.fields import (
-    distinct,
     find_object,
     find_seconds,
     find_text,
@@ -81,50 +80,44 @@ def read_news(phase: str | None, inner: Mapping[str, Json]) -> Reading:
             return Reading(trouble=Trouble.UNKNOWN_STATUS)
 
 
-def _first(reading: Reading, tracks: tuple[Mapping[str, Json], ...]) -> Reading:
-    return replace(
-        reading,
-        status=Status.RUNNING,
-        stage=Stage.FIRST,
-        progress=FIRST_PROGRESS,
-        outputs=_outputs(tracks, [_track_url(track) for track in tracks]),
-    )
+def _first(reading: Reading, tracks: Sequence[Mapping[str, Json]]) -> Reading:
+    outputs, _ = _outputs(tracks)
+    return replace(reading, status=Status.RUNNING, stage=Stage.FIRST, progress=FIRST_PROGRESS, outputs=outputs)
 
 
-def _complete(reading: Reading, tracks: tuple[Mapping[str, Json], ...]) -> Reading:
-    urls = [_track_url(track) for track in tracks]
-    outputs = _outputs(tracks, urls)
-    missing = urls.count(None)
+def _complete(reading: Reading, tracks: Sequence[Mapping[str, Json]]) -> Reading:
+    outputs, missing = _outputs(tracks)
     detail = f"{missing} of {len(tracks)} tracks came without a file" if missing else None
     return replace(reading, status=Status.SUCCEEDED, stage=Stage.COMPLETE, outputs=outputs, detail=detail)
 
 
-def _undelivered(reading: Reading, tracks: tuple[Mapping[str, Json], ...]) -> Reading:
+def _undelivered(reading: Reading, tracks: Sequence[Mapping[str, Json]]) -> Reading:
     """The upstream could not deliver its callback; the song may be finished all the same."""
     if any(_track_url(track) for track in tracks):
         return _complete(reading, tracks)
     return replace(reading, status=Status.RUNNING, detail="the upstream could not deliver its callback")
 
 
-def _query_tracks(data: Mapping[str, Json]) -> tuple[Mapping[str, Json], ...]:
+def _query_tracks(data: Mapping[str, Json]) -> Sequence[Mapping[str, Json]]:
     response = find_object(data, "response") or {}
     return list_objects(response.get("sunoData"), "data.response.sunoData")
 
 
 def _track_url(track: Mapping[str, Json]) -> str | None:
     """A track's file: camel case in queries, snake case in callbacks; stream and image URLs are none."""
-    return find_url(track.get("audioUrl")) or find_url(track.get("audio_url"))
+    in_query, in_callback = track.get("audioUrl"), track.get("audio_url")
+    return (find_url(in_query) if in_query else None) or (find_url(in_callback) if in_callback else None)
 
 
-def _outputs(tracks: tuple[Mapping[str, Json], ...], urls: list[str | None]) -> tuple[Output, ...]:
-    return distinct(
-        Output(
-            kind="audio",
-            url=url,
-            mime=mime_of(url, "audio/mpeg"),
-            title=find_text(track.get("title"), 300),
-            duration_s=find_seconds(track.get("duration")),
-        )
-        for track, url in zip(tracks, urls, strict=True)
-        if url is not None
-    )
+def _outputs(tracks: Sequence[Mapping[str, Json]]) -> tuple[tuple[Output, ...], int]:
+    """The files of the tracks, each once, and how many tracks came without one."""
+    by_url: dict[str, Output] = {}
+    missing = 0
+    for track in tracks:
+        url = _track_url(track)
+        if url is None:
+            missing += 1
+        elif url not in by_url:
+            title, duration_s = find_text(track.get("title"), 300), find_seconds(track.get("duration"))
+            by_url[url] = Output("audio", url, mime_of(url, "audio/mpeg"), title, duration_s)
+    return tuple(by_url.values()), missing
