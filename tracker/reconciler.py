@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from tracker.domain.backoff import Pace, PollPolicy
-from tracker.domain.inline import has_data, lighten
+from tracker.domain.inline import any_data, lighten
 from tracker.domain.judge import judge
 from tracker.domain.observation import Source
 from tracker.domain.task import Reason
@@ -130,7 +130,7 @@ class Reconciler:
             TaskNotFound: the task does not exist.
             StoreUnavailable: nothing was written; the sender should try again.
         """
-        if observation.payload is not None and any(map(has_data, observation.reading.outputs)):
+        if observation.payload is not None and any_data(observation.reading.outputs):
             # inline data goes to disk once, with the task's outputs; it may be large, and the loop must not wait
             payload = await asyncio.to_thread(lighten, observation.payload, observation.reading.outputs)
             observation = replace(observation, payload=payload)

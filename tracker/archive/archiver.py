@@ -207,10 +207,12 @@ class Archiver:
         return self.shelf.read(path, start, stop)
 
     def _choose(self, task: Task, output: Output) -> ArchiveWish | None:
-        return self._choose_any(task, output) if self._enabled or output.inline is not None else None
+        if self._enabled or output.inline is not None:
+            return ArchiveWish(expiry_of(task, output, task.progress_at))  # when it was named, at the latest
+        return None
 
     def _choose_any(self, task: Task, output: Output) -> ArchiveWish:
-        return ArchiveWish(expiry_of(task, output, task.progress_at))  # when it was named, at the latest
+        return ArchiveWish(expiry_of(task, output, task.progress_at))
 
     # -- the loop ------------------------------------------------------------------------------------------
 

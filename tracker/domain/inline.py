@@ -36,9 +36,14 @@ def has_data(output: Output) -> bool:
     return output.inline is not None and not output.inline.startswith(_PREFIX)
 
 
+def any_data(outputs: Iterable[Output]) -> bool:
+    """Whether one of the outputs carries its data itself; asked for every callback, and hardly ever so."""
+    return any(output.inline is not None and has_data(output) for output in outputs)
+
+
 def without_data(outputs: tuple[Output, ...]) -> tuple[Output, ...]:
     """The same outputs, each with a reference in the place of its data."""
-    if not any(map(has_data, outputs)):
+    if not any_data(outputs):
         return outputs
     return tuple(
         replace(output, inline=reference_of(output.inline)) if output.inline is not None else output
