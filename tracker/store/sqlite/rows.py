@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from functools import cache
 from itertools import compress
 from operator import is_not
-from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_args, get_type_hints
 
 import msgspec
 import orjson
@@ -26,6 +26,7 @@ from tracker.domain.task import (
     SubmitState,
     Task,
     TaskId,
+    UpstreamError,
 )
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def word(value: Status | Stage | Reason | SubmitState | None) -> str | None:
 
 
 def _store_of(name: str) -> Callable[[Any], Any] | None:
-    """How a field of a task is stored; None: as it is. An error takes three columns, see `_columns_of`."""
+    """How a field of a task is stored; None: as it is. An error takes three columns, see `_update_of`."""
     if name == "outputs":
         return outputs_text
     types = _types_of(name)
@@ -144,8 +145,7 @@ def _store_of(name: str) -> Callable[[Any], Any] | None:
     return word if types & {Status, Stage, Reason, SubmitState} else None
 
 
-_FIELDS = tuple((name, _store_of(name)) for name in Task.__struct_fields__)
-_POSITIONS = range(len(_FIELDS))
+_POSITIONS = range(len(Task.__struct_fields__))
 
 
 def task_update(before: Task, after: Task) -> tuple[tuple[str, ...], list[Any]]:
@@ -158,30 +158,39 @@ def task_update(before: Task, after: Task) -> tuple[tuple[str, ...], list[Any]]:
     Returns:
         The columns; and the id, the version that the row must have, and the new values in the same order.
     """
-    olds, news = astuple(before), astuple(after)
-    names: list[str] = []
+    news = astuple(after)
+    update = _update_of(
+        tuple(compress(_POSITIONS, map(is_not, astuple(before), news)))
+    )  # in C: most are the same object
     values: list[Any] = [after.id, before.version]
-    for position in compress(_POSITIONS, map(is_not, olds, news)):  # in C: most fields hold the same object
-        new = news[position]
-        if olds[position] == new:
-            continue
-        name, store = _FIELDS[position]
-        names.append(name)
-        if name == "error":
-            values += (new.code, new.message, new.http_status) if new else (None, None, None)
-        else:
-            values.append(new if store is None else store(new))
-    if "status" in names:
+    for n, store in update.stores:
+        values.append(news[n] if store is None else store(news[n]))
+    if update.has_error:
+        error = after.error or UpstreamError()
+        values += (error.code, error.message, error.http_status)
+    if update.has_status:
         values.append(user_message(after))
-    return _columns_of(tuple(names)), values
+    return update.columns, values
+
+
+class _Update(NamedTuple):
+    """What a set of changed fields means for the columns."""
+
+    stores: tuple[tuple[int, Callable[[Any], Any] | None], ...]
+    has_error: bool
+    has_status: bool
+    columns: tuple[str, ...]
 
 
 @cache
-def _columns_of(names: tuple[str, ...]) -> tuple[str, ...]:
-    columns: list[str] = []
-    for name in names:
-        columns += ("error_code", "error_message", "error_http_status") if name == "error" else (name,)
-    return (*columns, "user_message") if "status" in names else tuple(columns)
+def _update_of(positions: tuple[int, ...]) -> _Update:
+    names = [Task.__struct_fields__[n] for n in positions]
+    has_error, has_status = "error" in names, "status" in names
+    columns = [name for name in names if name != "error"]
+    columns += ("error_code", "error_message", "error_http_status") if has_error else ()
+    columns += ("user_message",) if has_status else ()
+    stores = tuple((n, _store_of(name)) for n, name in zip(positions, names, strict=True) if name != "error")
+    return _Update(stores, has_error, has_status, tuple(columns))
 
 
 def snapshot_text(task: Task) -> str:
