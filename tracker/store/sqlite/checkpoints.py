@@ -19,8 +19,9 @@ log = get_logger(__name__)
 
 COMMITS = 16
 """A checkpoint is begun after so many commits: some hundred pages when callbacks stream in."""
-BACKSTOP_PAGES = 8000
-"""Pages in the log at which the writer's own commit makes sure of a checkpoint."""
+BACKSTOP_PAGES = 2000
+"""Pages in the log at which the writer's own commit makes sure of a checkpoint: a log of 16 MB stays in the caches, one
+of 64 MB cost 12 us more for each callback."""
 
 
 class Checkpointer:
