@@ -146,7 +146,7 @@ def dedupe_key(observation: Observation) -> str:
         reading.reason or "",
         "" if error is None else (error.code or error.message or str(error.http_status or "")),
         "" if observation.believed else "unbelieved",
-        *(output_identity(output) for output in reading.outputs),
+        *map(output_identity, reading.outputs),
     )
     digest = hashlib.blake2b("\x1f".join(meaning).encode(errors="replace"), digest_size=9).hexdigest()
     stage = reading.stage or (f"try{observation.attempt}" if observation.attempt else "-")

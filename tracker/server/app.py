@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, TypeVarTuple
 
 import orjson
 from aiohttp import web
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-P = ParamSpec("P")
+Ts = TypeVarTuple("Ts")
 
 OPENAPI_PATH = "/openapi.json"
 
@@ -116,13 +116,13 @@ def _guarded(services: Services, operation: Operation) -> WebHandler:
 
 
 def _caught(
-    handler: Callable[Concatenate[web.Request, P], Awaitable[web.StreamResponse]], route: str
-) -> Callable[Concatenate[web.Request, P], Awaitable[web.StreamResponse]]:
+    handler: Callable[[web.Request, *Ts], Awaitable[web.StreamResponse]], route: str
+) -> Callable[[web.Request, *Ts], Awaitable[web.StreamResponse]]:
     """Every error as problem details; the log names the pattern of the path, which itself may hold a callback token."""
 
-    async def handle(request: web.Request, /, *args: P.args, **kwargs: P.kwargs) -> web.StreamResponse:
+    async def handle(request: web.Request, *args: *Ts) -> web.StreamResponse:
         try:
-            return await handler(request, *args, **kwargs)
+            return await handler(request, *args)
         except Problem as problem:
             return problem.response()
         except ConnectionError:

@@ -68,13 +68,13 @@ def apply_all(
             answers.append(TaskNotFound(f"no task has the id {observation.task_id}"))
             continue
         steps = judge(task, observation, history.knows(task.id))
-        after = task
+        after, announced = task, False
         for step in steps:
             after = history.take(step, after)
+            announced = announced or bool(step.announces)
         if after.external_id is not None and task.external_id is None:
             after = unpark(db, after, observation.observed_at)
         tasks[task.id] = after
-        announced = any(step.announces for step in steps)
         answers.append(
             Applied(
                 task=after,
