@@ -1,5 +1,7 @@
 -- Times are integers: milliseconds since 1970-01-01 UTC. The views show them as ISO 8601.
 
+-- Checks on the callback path name their words with OR: for each row, IN looks them up in a table of its own.
+
 CREATE TABLE tasks (
     id                   TEXT    NOT NULL PRIMARY KEY,
     route                TEXT    NOT NULL,
@@ -8,8 +10,10 @@ CREATE TABLE tasks (
     asset                TEXT    NOT NULL,
     external_id          TEXT,
     model                TEXT,
-    status               TEXT    NOT NULL CHECK (status IN ('PENDING', 'RUNNING', 'SUCCEEDED', 'FAILED')),
-    stage                TEXT    CHECK (stage IN ('text', 'first', 'complete')),
+    status               TEXT    NOT NULL CHECK (
+                             status = 'PENDING' OR status = 'RUNNING' OR status = 'SUCCEEDED' OR status = 'FAILED'),
+    stage                TEXT    CHECK (
+                             stage = 'text' OR stage = 'first' OR stage = 'complete'),
     progress             INTEGER CHECK (progress BETWEEN 0 AND 100),
     reason               TEXT    CHECK (reason IN (
                              'invalid_request', 'auth_failed', 'entitlement', 'quota_exhausted', 'rate_limited',
@@ -28,8 +32,9 @@ CREATE TABLE tasks (
     due_at               INTEGER,             -- when the tracker acts next; a claim moves it to the lease's end
     leased               INTEGER NOT NULL DEFAULT 0 CHECK (leased IN (0, 1)),  -- due_at is a lease's end
     progress_at          INTEGER NOT NULL,
-    submit_state         TEXT    NOT NULL CHECK (submit_state IN (
-                             'queued', 'sending', 'accepted', 'refused', 'ambiguous')),
+    submit_state         TEXT    NOT NULL CHECK (
+                             submit_state = 'queued' OR submit_state = 'sending' OR submit_state = 'accepted'
+                             OR submit_state = 'refused' OR submit_state = 'ambiguous'),
     submit_attempts      INTEGER NOT NULL DEFAULT 0,
     expects_callback     INTEGER NOT NULL DEFAULT 0 CHECK (expects_callback IN (0, 1)),
     polls                INTEGER NOT NULL DEFAULT 0,
@@ -46,7 +51,7 @@ CREATE TABLE tasks (
     idempotency_key      TEXT    UNIQUE,
     fingerprint          TEXT,
     CHECK ((status = 'FAILED') = (reason IS NOT NULL)),
-    CHECK ((status IN ('SUCCEEDED', 'FAILED')) = (finished_at IS NOT NULL)),
+    CHECK ((status = 'SUCCEEDED' OR status = 'FAILED') = (finished_at IS NOT NULL)),
     CHECK (status <> 'SUCCEEDED' OR outputs <> '[]')
 ) STRICT;
 
@@ -75,9 +80,13 @@ CREATE TABLE events (
     seq         INTEGER PRIMARY KEY AUTOINCREMENT,
     task_id     TEXT    NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
     at          INTEGER NOT NULL,
-    source      TEXT    NOT NULL CHECK (source IN ('submit', 'callback', 'poll', 'operator', 'clock')),
+    source      TEXT    NOT NULL CHECK (
+                             source = 'submit' OR source = 'callback' OR source = 'poll' OR source = 'operator'
+                             OR source = 'clock'),
     stage       TEXT,
-    outcome     TEXT    NOT NULL CHECK (outcome IN ('applied', 'duplicate', 'stale', 'conflict', 'ignored')),
+    outcome     TEXT    NOT NULL CHECK (
+                             outcome = 'applied' OR outcome = 'duplicate' OR outcome = 'stale'
+                             OR outcome = 'conflict' OR outcome = 'ignored'),
     from_status TEXT    NOT NULL,
     to_status   TEXT    NOT NULL,
     detail      TEXT    NOT NULL,

@@ -5,7 +5,8 @@ CREATE TABLE archives (
     task_id     TEXT    NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
     identity    TEXT    NOT NULL,
     n           INTEGER NOT NULL,         -- position among the outputs; makes the file's name
-    state       TEXT    NOT NULL CHECK (state IN ('pending', 'running', 'stored', 'dead')),
+    state       TEXT    NOT NULL CHECK (
+                    state = 'pending' OR state = 'running' OR state = 'stored' OR state = 'dead'),
     attempts    INTEGER NOT NULL DEFAULT 0,
     due_at      INTEGER,                  -- next attempt, or the lease's end while running; NULL when finished
     expires_at  INTEGER,                  -- of the upstream URL, as far as it or the contract shows
@@ -17,8 +18,8 @@ CREATE TABLE archives (
     created_at  INTEGER NOT NULL,
     finished_at INTEGER,
     PRIMARY KEY (task_id, identity),
-    CHECK ((state IN ('pending', 'running')) = (due_at IS NOT NULL)),
-    CHECK ((state IN ('pending', 'running')) = (finished_at IS NULL)),
+    CHECK ((state = 'pending' OR state = 'running') = (due_at IS NOT NULL)),
+    CHECK ((state = 'pending' OR state = 'running') = (finished_at IS NULL)),
     CHECK ((state = 'stored') = (path IS NOT NULL AND bytes IS NOT NULL AND sha256 IS NOT NULL AND mime IS NOT NULL))
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX archives_due ON archives (due_at) WHERE due_at IS NOT NULL;
