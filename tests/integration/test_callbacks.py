@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from yarl import URL
 
 from tests.integration.server_rig import EXTERNAL_ID, Rig, problem_of, running
 from tracker.domain.ids import RANDOM_BYTES, make_task_id
@@ -38,6 +39,31 @@ async def post(rig: Rig, path: str, body: bytes, headers: Mapping[str, str] = JS
 
 
 # -- with a token ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("suffix", "headers"),
+    [
+        pytest.param("", {}, id="plain"),
+        pytest.param("?attempt=2", {}, id="query"),
+        pytest.param("", {"Expect": "100-continue"}, id="expect"),
+        pytest.param("%65", {}, id="escaped"),
+    ],
+)
+async def test_both_ways_to_the_door_are_one(rig: Rig, suffix: str, headers: dict[str, str]) -> None:
+    """Plain callbacks go past the router, others through it: what they are answered is the same."""
+    address = rig.address(await rig.make_task())
+    if suffix == "%65":
+        address = f"{address[:-1]}%{ord(address[-1]):02x}"
+    elif suffix:
+        address += suffix
+    url = URL(str(rig.client.make_url("/")).rstrip("/") + address, encoded=True)
+    for outcome in ("applied", "duplicate"):
+        async with rig.client.session.post(url, data=song(), headers=headers) as response:
+            assert (response.status, (await response.json())["outcome"]) == (200, outcome)
+    wrong = URL(str(url).replace("/callbacks/suno/generate.", "/callbacks/suno/generate.0"), encoded=True)
+    async with rig.client.session.post(wrong, data=song(), headers=headers) as response:
+        await problem_of(response, 404)
 
 
 async def test_a_callback_is_on_disk_when_it_is_answered(rig: Rig) -> None:

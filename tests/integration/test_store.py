@@ -21,12 +21,13 @@ from tests.factories import (
     make_task_name,
 )
 from tests.store_kit import LANE, Rig, begun, opened
+from tracker.domain.archives import ArchiveState
 from tracker.domain.judge import Step
 from tracker.domain.observation import Observation, Source, Submission, Trouble
 from tracker.domain.records import task_json
-from tracker.domain.task import ExternalId, Reason, Stage, Status, SubmitState, Task, TaskId, UpstreamError
+from tracker.domain.task import ExternalId, Output, Reason, Stage, Status, SubmitState, Task, TaskId, UpstreamError
 from tracker.errors import IdempotencyConflict, StoreUnavailable, SubmitInFlight, TaskNotFound
-from tracker.store.protocol import Applied, Lane, TaskFilter
+from tracker.store.protocol import Applied, ArchiveWish, Lane, TaskFilter
 from tracker.store.sqlite import open_reader
 from tracker.store.sqlite.reads import _LANES
 
@@ -757,6 +758,35 @@ async def test_legal_edits_are_allowed(tmp_path: Path) -> None:
         rig.edit("DELETE FROM events")
         rig.edit("DELETE FROM tasks")
         assert rig.edit("SELECT * FROM v_tasks") == []
+
+
+async def test_what_is_to_be_archived_is_on_disk_with_the_output(tmp_path: Path) -> None:
+    """Planned in the transaction that brings an output, each once, as the archive chooses."""
+
+    def choose(_: Task, output: Output) -> ArchiveWish | None:
+        return ArchiveWish(after(99)) if output.kind == "audio" else None
+
+    first, second, cover = (
+        Output(kind, f"https://a.example/{n}") for n, kind in enumerate(["audio", "audio", "image"])
+    )
+    async with opened(tmp_path / "t.db") as rig:
+        await rig.follow()
+        await rig.call(1, Status.RUNNING, stage=Stage.TEXT, outputs=(cover,), at=11)  # nobody archives anything yet
+        assert await rig.store.list_archives(make_task_name(1)) == []
+        rig.store.choose_archives(choose)
+        await rig.call(1, Status.RUNNING, stage=Stage.FIRST, outputs=(cover, first), at=12)
+        trace = await rig.trace()
+        await rig.call(1, Status.SUCCEEDED, outputs=(first, second, cover), at=13)
+        assert [statement.split()[0] for statement in trace if statement.split()[0] in {"BEGIN", "COMMIT"}] == [
+            "BEGIN",
+            "COMMIT",
+        ]
+        planned = await rig.store.list_archives(make_task_name(1))
+        assert [(item.identity, item.expires_at) for item in planned] == [
+            (first.url, after(99)),
+            (second.url, after(99)),
+        ]
+        assert {item.state for item in planned} == {ArchiveState.PENDING}
 
 
 async def test_a_rule_of_the_file_stops_a_bug_of_the_program(tmp_path: Path) -> None:

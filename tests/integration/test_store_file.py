@@ -1,18 +1,23 @@
 """The database file: its schema, its lock, what is refused untouched, and what survives a kill or a full disk."""
 
+import asyncio
+import json
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from tests.factories import make_task_name
 from tests.store_kit import Rig, opened
-from tracker.domain.task import Status
+from tracker.domain.records import DeliveryStatus
+from tracker.domain.task import ExternalId, Output, Stage, Status, SubmitState, Task, UpstreamError
 from tracker.errors import StoreUnavailable, StoreUnusable
+from tracker.store.protocol import AttemptResult
 from tracker.store.sqlite import SqliteStore, open_reader
 from tracker.store.sqlite.schema import APPLICATION_ID, migrations
 
@@ -94,6 +99,107 @@ async def test_a_migration_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: p
     async with opened(path) as rig:
         assert len(schema_of(path)) == len(before) + 2
         assert (await rig.get()).task.status is Status.PENDING
+
+
+# The snapshot of an event as schema 2 kept it: what may change, moments as milliseconds, outputs as a text.
+OLD_SNAPSHOT = {
+    "external_id": "up-1",
+    "status": "RUNNING",
+    "stage": "first",
+    "progress": 50,
+    "outputs": '[{"kind":"audio","url":"https://a.example/1.mp3","duration_s":91.5}]',
+    "started_at": 1767607203123,
+    "due_at": 1767607209000,
+    "progress_at": 1767607203123,
+    "submit_state": "accepted",
+    "submit_attempts": 1,
+    "polls": 2,
+    "callbacks": 1,
+    "poll_step": 0,
+    "poll_trouble": "unavailable",
+    "poll_trouble_since": 1767607202000,
+    "unknown_statuses": 0,
+    "version": 4,
+    "error": ["500", None, 502],
+}
+
+
+FIRST_SNAPSHOT = {"status": "PENDING", "outputs": "[]", "progress_at": 1767607200000, "submit_state": "queued"}
+
+
+async def test_snapshots_of_schema_2_become_whole_tasks(tmp_path: Path) -> None:
+    """A delivery that waits over the migration tells of the same task as before it."""
+    path = tmp_path / "t.db"
+    db = sqlite3.connect(path, isolation_level=None)
+    for _, script in migrations()[:2]:
+        db.executescript(script)
+    db.executescript(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 2; PRAGMA journal_mode = WAL")
+    db.execute(
+        "INSERT INTO tasks (id, route, provider, account, asset, external_id, status, user_message, created_at,"
+        " progress_at, submit_state, expects_callback) VALUES (?, 'suno.generate', 'suno', 'default', 'song', 'up-1',"
+        " 'PENDING', '-', 1767607200000, 1767607200000, 'accepted', 1)",
+        (make_task_name(1),),
+    )
+    kept = [json.dumps(OLD_SNAPSHOT), json.dumps(FIRST_SNAPSHOT), None]
+    for n, snapshot in enumerate(kept):
+        db.execute(
+            "INSERT INTO events (task_id, at, source, outcome, from_status, to_status, detail, dedupe_key, reading,"
+            " announces, snapshot) VALUES (?, 0, 'poll', 'applied', '-', '-', '-', ?, '{}', 'task.progress', ?)",
+            (make_task_name(1), str(n), snapshot),
+        )
+    db.close()
+    async with opened(path) as rig:
+        await rig.store.fan_out(lambda _: ["publish"], 10, rig.clock.now())
+        told = []
+        for _ in kept:  # of one task, one after the other
+            (job,) = await rig.store.claim_deliveries("publish", 10, rig.clock.now(), rig.clock.now())
+            told.append(job.record.task)
+            result = AttemptResult(DeliveryStatus.SUCCEEDED, rig.clock.now())
+            await rig.store.record_attempt(job.id, result)
+    began = datetime(2026, 1, 5, 10, 0, 0, tzinfo=UTC)
+    song = Task(
+        id=make_task_name(1),
+        route="suno.generate",
+        provider="suno",
+        account="default",
+        asset="song",
+        created_at=began,
+        progress_at=began + timedelta(seconds=3.123),
+        external_id=ExternalId("up-1"),
+        status=Status.RUNNING,
+        stage=Stage.FIRST,
+        progress=50,
+        error=UpstreamError("500", None, 502),
+        outputs=(Output("audio", "https://a.example/1.mp3", duration_s=91.5),),
+        started_at=began + timedelta(seconds=3.123),
+        due_at=began + timedelta(seconds=9),
+        submit_state=SubmitState.ACCEPTED,
+        submit_attempts=1,
+        expects_callback=True,
+        polls=2,
+        callbacks=1,
+        poll_trouble="unavailable",
+        poll_trouble_since=began + timedelta(seconds=2),
+        version=4,
+    )
+    assert told[0] == song
+    assert (told[1].status, told[1].outputs, told[1].expects_callback) == (Status.PENDING, (), True)
+    assert told[2].progress is None  # without a snapshot the row itself is told
+
+
+async def test_a_log_that_is_written_without_a_pause_stays_short(tmp_path: Path) -> None:
+    """What the log holds is brought into the file beside the writer, and the log begins anew."""
+    path = tmp_path / "t.db"
+    log = path.with_name("t.db-wal")
+    longest = 0
+    async with opened(path) as rig:
+        for batch in range(0, 900, 20):
+            names = range(batch, batch + 20)
+            await asyncio.gather(*map(rig.follow, names))
+            await asyncio.gather(*(rig.call(n, Status.SUCCEEDED, payload=f'"{"x" * 50_000}"') for n in names))
+            longest = max(longest, log.stat().st_size)
+        assert path.stat().st_size > 25_000_000  # while the store is open
+    assert longest < 40_000_000
 
 
 async def test_settings_of_the_connections(tmp_path: Path) -> None:

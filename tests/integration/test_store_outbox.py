@@ -268,3 +268,17 @@ async def test_when_the_next_delivery_falls_due(tmp_path: Path) -> None:
         (job,) = await claim(rig)
         await rig.store.record_attempt(job.id, result(DeliveryStatus.PENDING, again=3600))
         assert await rig.store.next_delivery_at(["publish"]) == after(3600)
+
+
+async def test_without_hooks_what_was_committed_concerns_no_later_one(tmp_path: Path) -> None:
+    """Nothing is looked at, and a hook that comes later hears of what follows, not of the past."""
+    async with opened(tmp_path / "t.db") as rig:
+        assert await rig.store.fan_out(None, 1000, after(5)) == 0  # not a single event yet
+        await live(rig)
+        assert await rig.store.fan_out(None, 1000, after(20)) == 0
+        assert await fan_out(rig, "publish") == 0
+        await live(rig, 2)
+        assert await fan_out(rig, "publish") == 3
+        heard = await rig.store.list_deliveries(make_task_name(2))
+        assert [delivery.event for delivery in heard] == ["task.running", "task.progress", "task.succeeded"]
+        assert await rig.store.list_deliveries(make_task_name(1)) == []
