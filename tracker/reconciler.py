@@ -27,7 +27,7 @@ from tracker.domain.task import Reason
 from tracker.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
     from tracker.domain.judge import Step
     from tracker.domain.observation import Observation
@@ -123,23 +123,24 @@ class Reconciler:
         """Replace the poll policies: they hold from the next decision on each task."""
         self.policy_of = cache(policy_of)
 
-    async def apply(self, observation: Observation) -> Applied:
-        """Take in one observation; when this returns, what follows from it is on disk.
+    def apply(self, observation: Observation) -> Awaitable[Applied]:
+        """Take in one observation; once this was awaited, what follows from it is on disk.
 
         Raises:
             TaskNotFound: the task does not exist.
             StoreUnavailable: nothing was written; the sender should try again.
         """
         if observation.payload is not None and any_data(observation.reading.outputs):
-            # inline data goes to disk once, with the task's outputs; it may be large, and the loop must not wait
-            payload = await asyncio.to_thread(lighten, observation.payload, observation.reading.outputs)
-            observation = replace(observation, payload=payload)
-        jitter = self._draw()
+            return self._apply_lightened(observation, observation.payload)
+        return self._store.apply(observation, self._judge)
 
-        def judge_task(task: Task, heard: Observation, seen: Callable[[str], bool]) -> tuple[Step, ...]:
-            return judge(task, heard, seen, self._pace(task, jitter))
+    async def _apply_lightened(self, observation: Observation, payload: str) -> Applied:
+        """Inline data goes to disk once, with the task's outputs; it may be large, and the loop must not wait."""
+        payload = await asyncio.to_thread(lighten, payload, observation.reading.outputs)
+        return await self._store.apply(replace(observation, payload=payload), self._judge)
 
-        return await self._store.apply(observation, judge_task)
+    def _judge(self, task: Task, heard: Observation, seen: Callable[[str], bool]) -> tuple[Step, ...]:
+        return judge(task, heard, seen, self._pace(task))
 
     def _note_ends(self, applied: Sequence[Applied]) -> None:
         for change in applied:
@@ -155,10 +156,10 @@ class Reconciler:
                     source=change.ended_by,
                 )
 
-    def _pace(self, task: Task, jitter: float) -> Pace:
+    def _pace(self, task: Task) -> Pace:
         return Pace(
             policy=self.policy_of(task.provider),
             suggested_interval_s=self._interval_of.get(task.route, 0.0),
-            jitter=jitter,
+            jitter=self._draw(),
             callbacks_healthy=task.expects_callback and self._health.is_healthy(task.account, task.provider),
         )
