@@ -13,7 +13,7 @@ import orjson
 from tracker.server.answers import Problem
 
 if TYPE_CHECKING:
-    from aiohttp import web
+    from aiohttp import StreamReader, web
 
     from tracker.domain.records import Json
 
@@ -46,25 +46,31 @@ async def read_body(request: web.Request, max_bytes: int) -> bytes:
         BodyTooLarge: it goes beyond ``max_bytes``.
         BodyUnreadable: it cannot be read to its end.
     """
-    length = request.content_length
+    content = request.content
+    is_there = content.is_eof()  # nearly always: a callback arrives in one piece
+    length = None if is_there else request.content_length
     if length is not None and length > max_bytes:
         raise BodyTooLarge(b"")
-    content = request.content
     try:
-        body = await content.readany()
-        if content.at_eof() and len(body) <= max_bytes:
-            return body  # nearly always: a callback arrives in one piece
-        pieces = bytearray(body)
-        while len(pieces) <= max_bytes:
-            body = await content.readany()
-            if not body:
-                return bytes(pieces)
-            pieces += body
+        body = content.read_nowait() if is_there else await _read_pieces(content, max_bytes)
     except ConnectionError:
         raise
     except Exception as error:  # whatever the server's parser put into the stream: bad chunks, bad gzip
         raise BodyUnreadable("the body cannot be read to its end") from error
-    raise BodyTooLarge(bytes(pieces))
+    if len(body) > max_bytes:
+        raise BodyTooLarge(body)
+    return body
+
+
+async def _read_pieces(content: StreamReader, max_bytes: int) -> bytes:
+    """The body piece by piece, until its end or until it is too large."""
+    pieces = bytearray()
+    while len(pieces) <= max_bytes:
+        piece = await content.readany()
+        if not piece:
+            break
+        pieces += piece
+    return bytes(pieces)
 
 
 async def read_json(request: web.Request) -> Json:
