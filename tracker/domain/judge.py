@@ -85,8 +85,9 @@ def judge(task: Task, observation: Observation, seen: Callable[[str], bool], pac
 
 def _take_in(task: Task, observation: Observation, seen: Callable[[str], bool], pace: Pace) -> Step:
     now = observation.observed_at
+    is_callback, is_poll = observation.source is Source.CALLBACK, observation.source is Source.POLL
     key = dedupe_key(observation)
-    repeated = observation.source is Source.CALLBACK and seen(key)
+    repeated = is_callback and seen(key)
     if repeated:
         unsettled = observation.reading.status in {Status.SUCCEEDED, Status.FAILED} and not task.status.is_terminal
         decision = Decision(Outcome.DUPLICATE, task, "the same news came before", confirm=unsettled)
@@ -94,21 +95,21 @@ def _take_in(task: Task, observation: Observation, seen: Callable[[str], bool], 
         decision = decide(task, observation, now)
     moved = decision.task is not task and _is_news(task, decision.task)
     counted = _counts(task, observation)
-    if moved or (decision.confirm and observation.source is not Source.POLL):
+    if moved or (decision.confirm and not is_poll):
         counted["poll_step"] = 0  # before the schedule is made: news brings the next poll near
     after = decision.task
-    if observation.source is Source.POLL:  # the schedule after a poll depends on what was counted
+    if is_poll:  # the schedule after a poll depends on what was counted
         after = replace(after, **counted)
     due_at = next_due(after, observation, confirm=decision.confirm, moved=moved, pace=pace)
     after = replace(after, **counted, due_at=due_at, version=task.version + 1)
     if repeated:
         dup_key = f"dup:{key}"
         return Step(observation, dup_key, task, after, decision.outcome, decision.detail, (), not seen(dup_key))
-    known = seen(key) if observation.source is not Source.CALLBACK else False  # asked above for callbacks
+    known = not is_callback and seen(key)  # asked above for callbacks
     if moved and known:
         key = f"{key}:{task.version}"  # the same words, but now they do change something: a history of its own
     keep = (
-        observation.source is not Source.POLL
+        not is_poll
         or moved
         or decision.outcome is Outcome.CONFLICT
         or (observation.reading.trouble not in {None, Trouble.NOT_VISIBLE})

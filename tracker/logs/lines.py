@@ -5,7 +5,6 @@ Owns the set-up of structlog and of the standard library's logging. Must not dec
 
 from __future__ import annotations
 
-import contextlib
 import json as stdlib_json
 import logging
 import sys
@@ -127,10 +126,12 @@ def _json_renderer(redactor: Redactor) -> Processor:
     """Lines of JSON. One look at the finished line tells nearly always that there is nothing to mask in the event."""
 
     def render(logger: object, method: str, event: MutableMapping[str, Any]) -> str:
-        with contextlib.suppress(TypeError):  # it holds something that is no JSON: masked, it is text
+        try:
             line = orjson.dumps(event).decode()
-            if not redactor.is_suspicious(line):
-                return line
+        except TypeError:  # it holds something that is no JSON: masked, it is text
+            line = None
+        if line is not None and not redactor.is_suspicious(line):
+            return line
         masked = redactor.event(logger, method, event)
         try:
             return orjson.dumps(masked).decode()
@@ -154,7 +155,7 @@ def _add_origin(
 
 def _add_time(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """The same as structlog's own, in a third of the time."""
-    event["at"] = f"{datetime.now(UTC).replace(tzinfo=None).isoformat()}Z"
+    event["at"] = datetime.now(UTC).isoformat().removesuffix("+00:00") + "Z"
     return event
 
 
@@ -175,10 +176,11 @@ class _StderrLogger:
         self.name = name
 
     def msg(self, line: str) -> None:
-        # nobody reads any more: no reason to stop following tasks
-        with contextlib.suppress(OSError, ValueError):
+        try:
             sys.stderr.write(f"{line}\n")
             sys.stderr.flush()
+        except (OSError, ValueError):
+            pass  # nobody reads any more: no reason to stop following tasks
 
     log = debug = info = warn = warning = msg
     error = exception = critical = fatal = failure = err = msg
