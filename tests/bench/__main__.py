@@ -18,7 +18,7 @@ def main() -> None:
     """Run the benchmarks named on the command line, or all of them."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("names", nargs="*", choices=[*BENCHES, []], help="which to run; all without a name")
-    parser.add_argument("--rounds", type=int, default=5, help="how often baseline and candidate take turns")
+    parser.add_argument("--rounds", type=int, default=8, help="how often baseline and candidate take turns")
     arguments = parser.parse_args()
     for name in arguments.names or BENCHES:
         print(f"\n{name}", flush=True)
