@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from tracker.errors import StoreError, TaskNotFound
 from tracker.store.protocol import Applied, Judge
 from tracker.store.sqlite.archives import plan
-from tracker.store.sqlite.rows import TASK, chunks, reading_text, snapshot_text, task_update, tasks_from, to_ms, word
+from tracker.store.sqlite.rows import TASK, chunks, kept_text, task_update, tasks_from, to_ms, word
 from tracker.store.sqlite.tasks import unpark
 
 if TYPE_CHECKING:
@@ -132,9 +132,9 @@ class _History:
                 after.status._value_,
                 step.detail,
                 step.key,
-                reading_text(heard.reading),
+                kept_text(heard.reading),
                 " ".join(step.announces) or None,
-                snapshot_text(after) if step.announces and not _is_final(after) else None,
+                kept_text(after) if step.announces and not _is_final(after) else None,
                 payload,
             )
         )

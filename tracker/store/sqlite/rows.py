@@ -107,12 +107,12 @@ def outputs_text(outputs: tuple[Output, ...]) -> str:
     return _encode(outputs).decode()
 
 
-def reading_text(reading: Reading) -> str:
-    """A reading as the JSON text kept with its event, without empty fields and without inline data."""
-    outputs = without_data(reading.outputs)
-    if outputs is not reading.outputs:
-        reading = replace(reading, outputs=outputs)
-    return _encode(reading).decode()
+def kept_text(record: Reading | Task) -> str:
+    """A reading or a task as the JSON text kept with an event, without empty fields and without inline data."""
+    outputs = without_data(record.outputs)
+    if outputs is not record.outputs:
+        record = replace(record, outputs=outputs)
+    return _encode(record).decode()
 
 
 def reading_from(text: str) -> Reading:
@@ -191,14 +191,6 @@ def _update_of(positions: tuple[int, ...]) -> _Update:
     columns += ("user_message",) if has_status else ()
     stores = tuple((n, _store_of(name)) for n, name in zip(positions, names, strict=True) if name != "error")
     return _Update(stores, has_error, has_status, tuple(columns))
-
-
-def snapshot_text(task: Task) -> str:
-    """A task as JSON text, kept with an event that hooks hear of; without inline data."""
-    outputs = without_data(task.outputs)
-    if outputs is not task.outputs:
-        task = replace(task, outputs=outputs)
-    return _encode(task).decode()
 
 
 def task_at_snapshot(snapshot: str) -> Task:
