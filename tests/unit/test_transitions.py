@@ -17,6 +17,7 @@ from tests.factories import (
     make_task,
 )
 from tracker.domain.observation import Observation, Source, Submission, Trouble
+from tracker.domain.table import TABLE, Standing, standing_of
 from tracker.domain.task import (
     GIVEN_UP_REASONS,
     ExternalId,
@@ -28,7 +29,7 @@ from tracker.domain.task import (
     UpstreamError,
     stage_rank,
 )
-from tracker.domain.transitions import TABLE, Decision, HookEvent, Outcome, Standing, decide, standing_of
+from tracker.domain.transitions import Decision, HookEvent, Outcome, decide
 
 TASKS = {
     "PENDING": make_task(),

@@ -1,9 +1,8 @@
-"""The state machine: one table, one pure function.
+"""The state machine: one pure function.
 
-`TABLE` says what each status that can be told means for each standing that a task can have; `decide` applies
-it, together with the rules that a status alone does not show: a success needs outputs, stages and progress
-never go back, an upstream id is learnt once. An observation that changes nothing is an ordinary decision, not
-an error.
+`decide` applies the table of `tracker.domain.table` together with the rules that a status alone does not show: a success
+needs outputs, stages and progress never go back, an upstream id is learnt once. An observation that changes nothing is
+an ordinary decision, not an error.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from msgspec.structs import replace
 
 from tracker.domain.archives import renew
 from tracker.domain.observation import Observation, Reading, Source, Submission, Trouble
+from tracker.domain.table import TABLE, Move, Standing, standing_of
 from tracker.domain.task import (
     RETRYABLE_REASONS,
     Reason,
@@ -29,67 +29,6 @@ from tracker.domain.task import (
 
 if TYPE_CHECKING:
     from datetime import datetime
-
-
-class Standing(StrEnum):
-    """The rows of the table: a status, with FAILED told apart by whose verdict it was."""
-
-    PENDING = "PENDING"
-    RUNNING = "RUNNING"
-    SUCCEEDED = "SUCCEEDED"
-    FAILED = "FAILED"
-    """The provider's word."""
-    GIVEN_UP = "GIVEN_UP"
-    """FAILED by the tracker's own verdict (`GIVEN_UP_REASONS`)."""
-    CANCELED = "CANCELED"
-    """FAILED by an operator."""
-
-
-class Move(StrEnum):
-    """The cells of the table."""
-
-    ADVANCE = "advance"
-    """The status changes to what was said."""
-    STAY = "stay"
-    """The same status: stage, progress and outputs may still come forward."""
-    STALE = "stale"
-    """Older than what is known."""
-    SAME = "same"
-    """The end that is known already."""
-    REVIVE = "revive"
-    """FAILED becomes SUCCEEDED: no paid result is thrown away."""
-    CONFLICT = "conflict"
-    """Contradicts a final word; recorded, not applied."""
-
-
-TABLE: dict[tuple[Standing, Status], Move] = {
-    (Standing.PENDING, Status.PENDING): Move.STAY,
-    (Standing.PENDING, Status.RUNNING): Move.ADVANCE,
-    (Standing.PENDING, Status.SUCCEEDED): Move.ADVANCE,
-    (Standing.PENDING, Status.FAILED): Move.ADVANCE,
-    (Standing.RUNNING, Status.PENDING): Move.STALE,
-    (Standing.RUNNING, Status.RUNNING): Move.STAY,
-    (Standing.RUNNING, Status.SUCCEEDED): Move.ADVANCE,
-    (Standing.RUNNING, Status.FAILED): Move.ADVANCE,
-    (Standing.SUCCEEDED, Status.PENDING): Move.STALE,
-    (Standing.SUCCEEDED, Status.RUNNING): Move.STALE,
-    (Standing.SUCCEEDED, Status.SUCCEEDED): Move.SAME,
-    (Standing.SUCCEEDED, Status.FAILED): Move.CONFLICT,
-    (Standing.FAILED, Status.PENDING): Move.STALE,
-    (Standing.FAILED, Status.RUNNING): Move.STALE,
-    (Standing.FAILED, Status.SUCCEEDED): Move.CONFLICT,
-    (Standing.FAILED, Status.FAILED): Move.SAME,
-    (Standing.GIVEN_UP, Status.PENDING): Move.STALE,
-    (Standing.GIVEN_UP, Status.RUNNING): Move.STALE,
-    (Standing.GIVEN_UP, Status.SUCCEEDED): Move.REVIVE,
-    (Standing.GIVEN_UP, Status.FAILED): Move.SAME,
-    (Standing.CANCELED, Status.PENDING): Move.CONFLICT,
-    (Standing.CANCELED, Status.RUNNING): Move.CONFLICT,
-    (Standing.CANCELED, Status.SUCCEEDED): Move.CONFLICT,
-    (Standing.CANCELED, Status.FAILED): Move.CONFLICT,
-}
-"""(where the task stands, what a provider says) -> what follows. A verdict of the clock or of an operator on a
-task that has ended is STALE whatever the cell says: it came too late."""
 
 
 class Outcome(StrEnum):
@@ -133,16 +72,6 @@ class Decision(Struct, frozen=True, gc=False):
 
 
 _OURS = frozenset({Source.CLOCK, Source.OPERATOR})
-_STANDINGS = {status: Standing(status.value) for status in Status if status is not Status.FAILED}
-
-
-def standing_of(task: Task) -> Standing:
-    """The row of the table that a task stands in."""
-    if task.status is not Status.FAILED:
-        return _STANDINGS[task.status]
-    if task.is_canceled:
-        return Standing.CANCELED
-    return Standing.GIVEN_UP if task.is_given_up else Standing.FAILED
 
 
 def decide(task: Task, observation: Observation, now: datetime) -> Decision:
