@@ -1,6 +1,6 @@
 """The state machine: one pure function.
 
-`decide` applies the table of `tracker.domain.table` together with the rules that a status alone does not show: a success
+`decide` applies the table of `tracker.domain.table` together with the rules that a status alone does not show: success
 needs outputs, stages and progress never go back, an upstream id is learnt once. An observation that changes nothing is
 an ordinary decision, not an error.
 """
