@@ -207,12 +207,10 @@ class Archiver:
         return self.shelf.read(path, start, stop)
 
     def _choose(self, task: Task, output: Output) -> ArchiveWish | None:
-        if self._enabled or output.inline is not None:
-            return ArchiveWish(expiry_of(task, output, task.progress_at))  # when it was named, at the latest
-        return None
+        return self._choose_any(task, output) if self._enabled or output.inline is not None else None
 
     def _choose_any(self, task: Task, output: Output) -> ArchiveWish:
-        return ArchiveWish(expiry_of(task, output, task.progress_at))
+        return ArchiveWish(expiry_of(task, output, task.progress_at))  # it was named then, or earlier
 
     # -- the loop ------------------------------------------------------------------------------------------
 

@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from tracker.domain.task import Output, Task
 
 LIFETIMES: Final = {
-    "dashscope": timedelta(
-        days=1
-    ),  # URL and task data: alibabacloud.com/help/en/model-studio/manage-asynchronous-tasks
+    # URL and task data: alibabacloud.com/help/en/model-studio/manage-asynchronous-tasks
+    "dashscope": timedelta(days=1),
     "kling": timedelta(days=30),  # kling.ai/document-api: generated files are cleared after 30 days
     "suno": timedelta(days=14),  # docs.kie.ai/suno-api and docs.sunoapi.org: 14 to 15 days
     "openai": timedelta(hours=1),  # platform.openai.com/docs/guides/video-generation: about an hour for /content

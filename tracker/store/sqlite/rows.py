@@ -58,7 +58,7 @@ def _column_of(name: str) -> str:
 
 
 TASK = f"json_array({', '.join(map(_column_of, Task.__struct_fields__))})"
-"""Selects a task as one JSON text, for `task_from`: decoding that, types and all, costs a tenth of what it costs to
+"""Selects a task as one JSON text, for `task_from`: decoding that, types and all, costs a sixth of what it costs to
 convert a row's columns one by one."""
 
 RECORD_COLUMNS = (
