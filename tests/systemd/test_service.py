@@ -38,8 +38,13 @@ Environment=TRACKER_ARCHIVE__ENABLED=false TRACKER_POLL__FIRST_DELAY_S=600
 EDITOR = """#!/bin/sh
 sed -i 's|^# public_url = .*|public_url = "http://127.0.0.1:8780"|' "$1"
 """
-# A signal that wedges the event loop. Python reads such a file at its start; the program knows nothing of it.
-WEDGE = "import signal; signal.signal(signal.SIGUSR2, lambda *_: __import__('time').sleep(600))\n"
+# A signal that wedges the event loop, and leaves a file when it has: what the process accepted before dies with it.
+# Python reads such a file at its start; the program knows nothing of it.
+WEDGED = f"{STATE}/wedged"
+WEDGE = (
+    "import signal; signal.signal(signal.SIGUSR2, "
+    f"lambda *_: (open('{WEDGED}', 'x').close(), __import__('time').sleep(600)))\n"
+)
 # A hook that does its work, and one that looks where it should not.
 COUNTING_HOOK = f"""#!/bin/sh
 echo "$TRACKER_DELIVERY_ID $TRACKER_TASK_ID" >> {STATE}/ends
@@ -305,6 +310,7 @@ async def check_watchdog(home: Household) -> list[Job]:
     assert (await home.call_back(early, per_s=1000)).counts == {"200 applied": 20}
     restarts = int(machine.show(UNIT, "NRestarts"))
     machine.run("kill", "-USR2", machine.show(UNIT, "MainPID"))
+    await home.run("bash", "-c", f"until test -e {WEDGED}; do sleep 0.01; done")
     answers = await home.call_back(late, per_s=100)
     assert answers.counts == {"200 applied": 20}, machine.log()
     assert answers.longest_s > 1, "the loop was not wedged"
