@@ -1,16 +1,20 @@
 """The database file: its schema, its lock, what is refused untouched, and what survives a kill or a full disk."""
 
 import asyncio
+import itertools
 import json
 import os
+import queue
 import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import structlog
 
 from tests.factories import make_task_name
 from tests.store_kit import Rig, opened
@@ -19,6 +23,7 @@ from tracker.domain.task import ExternalId, Output, Stage, Status, SubmitState, 
 from tracker.errors import StoreUnavailable, StoreUnusable
 from tracker.store.protocol import AttemptResult
 from tracker.store.sqlite import SqliteStore, open_reader
+from tracker.store.sqlite.checkpoints import COMMITS, Checkpointer
 from tracker.store.sqlite.schema import APPLICATION_ID, migrations
 
 REPOSITORY = Path(__file__).parents[2]
@@ -200,6 +205,35 @@ async def test_a_log_that_is_written_without_a_pause_stays_short(tmp_path: Path)
             longest = max(longest, log.stat().st_size)
         assert path.stat().st_size > 25_000_000  # while the store is open
     assert longest < 40_000_000
+
+
+def test_checkpoints_go_on_after_some_that_failed(tmp_path: Path) -> None:
+    """A disk that was full for a while does not end them; it is said once, and once that it is over."""
+    path = tmp_path / "t.db"
+    tried = queue.SimpleQueue[int]()
+    attempts = itertools.count(1)
+
+    def connect() -> sqlite3.Connection:
+        attempt = next(attempts)
+        tried.put(attempt)
+        if attempt < 3:
+            raise sqlite3.OperationalError("disk I/O error")
+        return sqlite3.connect(path)
+
+    checkpointer = Checkpointer(connect)
+    with closing(sqlite3.connect(path, isolation_level=None)) as db, structlog.testing.capture_logs() as logged:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("CREATE TABLE kept (content BLOB)")
+        db.execute("INSERT INTO kept VALUES (zeroblob(100000))")
+        checkpointer.start()
+        for attempt in (1, 2, 3):
+            assert path.stat().st_size < 100_000
+            for _ in range(COMMITS):
+                checkpointer.note_commit()
+            assert tried.get(timeout=10) == attempt
+        checkpointer.stop()
+        assert path.stat().st_size > 100_000
+    assert [entry["event"] for entry in logged] == ["store.checkpoint_failed", "store.checkpoint_recovered"]
 
 
 async def test_settings_of_the_connections(tmp_path: Path) -> None:

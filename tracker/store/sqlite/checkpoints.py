@@ -28,7 +28,7 @@ class Checkpointer:
     """Checkpoints a database while its writer goes on.
 
     Args:
-        connect: makes a connection to the database; called on the thread.
+        connect: makes a connection to the database; called on the thread, once for each checkpoint.
     """
 
     def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
@@ -56,12 +56,20 @@ class Checkpointer:
             self._due.set()
 
     def _run(self) -> None:
-        try:
-            with closing(self._connect()) as connection:
-                while self._wait():
+        is_failing = False
+        while self._wait():
+            # A connection for each: one that met an error may be of no use again, and a new one costs 0.3 ms.
+            try:
+                with closing(self._connect()) as connection:
                     connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        except sqlite3.Error as error:  # the backstop goes on without it
-            log.warning("store.checkpoints_ended", error=str(error))
+            except sqlite3.Error as error:  # a full disk, say: the backstop goes on without it, and this tries again
+                if not is_failing:
+                    log.warning("store.checkpoint_failed", error=str(error))
+                is_failing = True
+            else:
+                if is_failing:
+                    log.info("store.checkpoint_recovered")
+                is_failing = False
 
     def _wait(self) -> bool:
         self._due.wait()
