@@ -621,13 +621,22 @@ def test_a_closed_pipe_is_no_error(daemon: Daemon) -> None:
 
 def interrupt_when(ready: Callable[[], bool], *arguments: str) -> tuple[int, str, str]:
     """Run a command, press Ctrl-C once it is ready, and return its exit code and what it wrote."""
-    running = subprocess.Popen(
-        [sys.executable, "-m", "tracker", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    while not ready() and running.poll() is None:
-        time.sleep(0.02)
-    running.send_signal(signal.SIGINT)
-    out, err = running.communicate(timeout=20)
+    # What runs in the background of a script ignores Ctrl-C, and so do its children: as do these tests, perhaps.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        running = subprocess.Popen(
+            [sys.executable, "-m", "tracker", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with running:
+        try:
+            while not ready() and running.poll() is None:
+                time.sleep(0.02)
+            running.send_signal(signal.SIGINT)
+            out, err = running.communicate(timeout=20)
+        finally:
+            running.kill()
     return running.returncode, out, err
 
 
