@@ -33,7 +33,7 @@ from tracker.provider_files import read_registry
 from tracker.reconciler import Reconciler
 from tracker.retention import Retention
 from tracker.server.app import make_app, open_short_way
-from tracker.server.services import Health, Services
+from tracker.server.services import Services
 from tracker.service.listening import base_url, check_exposure, open_sites
 from tracker.signature_checks import list_signature_problems, make_signature_check
 from tracker.store.sqlite import SqliteStore
@@ -41,7 +41,7 @@ from tracker.submitter import CallbackUrls, Submitter
 from tracker.upstream.breaker import Breakers
 from tracker.upstream.client import UpstreamClient
 from tracker.upstream.limits import RateLimits
-from tracker.vitals import Vitals
+from tracker.vitals import Health, Vitals
 
 if TYPE_CHECKING:
     from tracker.config import Config
@@ -223,11 +223,11 @@ class Tracker:
         where = base_url(self._runner) if self._runner is not None else None
         return where or self._config.listen.url
 
-    def health(self) -> Health:
+    async def health(self) -> Health:
         """Whether the daemon can do its work, and why not."""
         if self._stopping.is_set():
             return Health(ready=False, reasons=["The tracker is stopping."])
-        return self.vitals.health()
+        return await self.vitals.health()
 
     def reload(self, config: Config) -> tuple[list[str], list[str]]:
         """Have another configuration hold, without losing anything: nothing is stopped, closed or forgotten.

@@ -5,11 +5,15 @@ Owns those three judgements and their limits. Must not change anything.
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from tracker.server.services import Health
+from tracker.errors import StoreUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tracker.clock import Clock
     from tracker.hooks.dispatcher import Dispatcher
     from tracker.poller import Poller
@@ -17,6 +21,23 @@ if TYPE_CHECKING:
 
 STUCK_AFTER_S: Final = 60.0
 """A writer with work waiting, or a dispatcher, that made no progress for so long is stuck."""
+WRITE_WITHIN_S: Final = 5.0
+"""A store in which a write takes longer is not writable: providers give up on a callback after 10 to 15 s."""
+WRITTEN_LATELY_S: Final = 2.0
+"""A write proves the store writable for so long: whoever asks about the health all the time causes no more of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether the daemon can do its work.
+
+    Attributes:
+        ready: it takes callbacks and polls.
+        reasons: why not, one sentence each.
+    """
+
+    ready: bool
+    reasons: Sequence[str] = ()
 
 
 class Vitals:
@@ -27,18 +48,29 @@ class Vitals:
         poller: its sweeps.
         dispatcher: its rounds.
         clock: only its monotonic time is compared.
+        write_within_s: how long a write may take.
     """
 
-    def __init__(self, store: SqliteStore, poller: Poller, dispatcher: Dispatcher, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: SqliteStore,
+        poller: Poller,
+        dispatcher: Dispatcher,
+        clock: Clock,
+        *,
+        write_within_s: float = WRITE_WITHIN_S,
+    ) -> None:
         self._store = store
         self._poller = poller
         self._dispatcher = dispatcher
         self._clock = clock
+        self._write_within_s = write_within_s
+        self._written_at: float | None = None
 
-    def health(self) -> Health:
-        """Whether the daemon can do its work, and why not."""
+    async def health(self) -> Health:
+        """Whether the daemon can do its work, and why not: the sweeps are made, and a write has just been committed."""
         stalled = ["The polling loop has stopped completing its sweeps."] if self._poller.is_stalled else []
-        reasons = [*stalled, *self._stuck()]
+        reasons = [*stalled, *(self._stuck() or await self._unwritable())]
         return Health(not reasons, reasons)
 
     def wedged(self) -> list[str]:
@@ -60,6 +92,20 @@ class Vitals:
             f"{counts.running} running, {counts.pending} pending, {counts.due} due for a poll; "
             f"{counts.deliveries} hook deliveries open, {self._dispatcher.running} under way"
         )
+
+    async def _unwritable(self) -> list[str]:
+        now = self._clock.monotonic()
+        if self._written_at is not None and now - self._written_at < WRITTEN_LATELY_S:
+            return []
+        try:
+            async with asyncio.timeout(self._write_within_s):
+                await self._store.check_writable()
+        except StoreUnavailable as error:
+            return [f"The store takes no writes: {error}."]
+        except TimeoutError:
+            return [f"The store has not completed a write within {self._write_within_s:g} s."]
+        self._written_at = now
+        return []
 
     def _stuck(self) -> list[str]:
         now = self._clock.monotonic()

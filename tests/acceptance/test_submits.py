@@ -21,6 +21,15 @@ async def arrived(house: House, marker: str) -> None:
     await eventually(look)
 
 
+async def becomes_ready(house: House, status: int) -> None:
+    """Wait until ``/readyz`` answers so."""
+
+    async def look() -> bool:
+        return (await house.call("GET", "/readyz")).status == status
+
+    await eventually(look)
+
+
 async def test_one_key_makes_one_job(tmp_path: Path) -> None:
     """Twenty submits with one key at once make one create; later ones find the task, another payload is refused."""
     chaos = Chaos(latency_min_s=0.5, latency_max_s=0.5)
@@ -88,6 +97,7 @@ async def test_a_full_disk_is_survived(tmp_path: Path) -> None:
             answer = await house.call("POST", path, body)
             assert (answer.status, answer.headers.get("Retry-After")) == (503, "2"), answer
         assert (await house.get(f"/v1/tasks/{task['id']}"))["status"] in {"PENDING", "RUNNING"}, "it reads on"
+        await becomes_ready(house, 503)
         (waiting,) = await house.daemon.heard("submit.not_recorded_yet")
         assert waiting["external_id"] == house.creates("underway")[0]["id"], "the paid id is not lost with the log"
 
@@ -97,7 +107,7 @@ async def test_a_full_disk_is_survived(tmp_path: Path) -> None:
         assert (await house.end_of(answered["id"]))["status"] == "SUCCEEDED"
         again = await house.call("POST", callback, news)
         assert (again.status, again.body) == (200, {"outcome": "applied"})
-        assert (await house.call("GET", "/readyz")).status == 200
+        await becomes_ready(house, 200)
         assert not house.creates("refused")
         await house.daemon.stop()
         house.daemon.assert_no_traceback()

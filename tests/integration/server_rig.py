@@ -33,10 +33,11 @@ from tracker.providers.registry import Registry
 from tracker.reconciler import Reconciler
 from tracker.retention import Retention
 from tracker.server.app import make_app, open_short_way
-from tracker.server.services import Health, Services
+from tracker.server.services import Services
 from tracker.store.protocol import Applied, Created, Judge, NewTask
 from tracker.store.sqlite import SqliteStore
 from tracker.submitter import SubmitRequest, Submitted
+from tracker.vitals import Health
 
 T = TypeVar("T")
 
@@ -223,6 +224,10 @@ async def running(path: Path, *, api_token: str | None = None, **overrides: Json
     submitter = StandInSubmitter(store, clock)
     poller = StandInPoller()
     health = [Health(ready=True)]
+
+    async def tell_health() -> Health:
+        return health[0]
+
     services = Services(
         store=store,
         reconciler=Reconciler(store, policy_of=lambda _provider: PollPolicy(), interval_of={}, draw=lambda: 0.5),
@@ -237,7 +242,7 @@ async def running(path: Path, *, api_token: str | None = None, **overrides: Json
         clock=clock,
         redact=Redactor(["sk-known-secret"]).json_text,
         api_token=lambda: api_token,
-        health=lambda: health[0],
+        health=tell_health,
         policy_of=lambda _provider: PollPolicy(),
         **overrides,
     )

@@ -14,8 +14,8 @@ from tracker.domain.observation import Source
 from tracker.domain.records import DeliveryStatus, Json
 from tracker.domain.task import Status, TaskId
 from tracker.errors import FieldProblem, IdempotencyConflict, RequestInvalid, SubmitInFlight
-from tracker.server.services import Health
 from tracker.store.protocol import Announcement, AttemptResult
+from tracker.vitals import Health
 
 SUBMIT = {"route": "suno.generate", "request": {"prompt": "a summer breeze"}, "labels": {"user": "42"}}
 NO_TASK = "01JD0000000000000000000000"

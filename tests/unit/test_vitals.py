@@ -1,34 +1,53 @@
 """When the daemon counts as unwell, and when as wedged: what a restart would mend, and what it would not."""
 
+import asyncio
 from typing import Any, cast
 
 import pytest
 
 from tests.factories import START
 from tracker.clock import ManualClock
-from tracker.vitals import STUCK_AFTER_S, Vitals
+from tracker.errors import StoreUnavailable
+from tracker.vitals import STUCK_AFTER_S, WRITTEN_LATELY_S, Health, Vitals
 
 
 class Parts:
-    """The parts that are looked at, as they stand."""
+    """The parts that are looked at, as they stand.
+
+    Attributes:
+        refusal: what the store refuses writes with.
+        taking: cleared while writes hang.
+        writes: how many writes were asked for.
+    """
 
     def __init__(self) -> None:
         self.clock = ManualClock(START)
         self.is_stalled = self.is_wedged = False
         self.writer_progress = (self.clock.monotonic(), 0)
         self.last_progress = self.clock.monotonic()
+        self.refusal: StoreUnavailable | None = None
+        self.taking = asyncio.Event()
+        self.taking.set()
+        self.writes = 0
+
+    async def check_writable(self) -> None:
+        """The store's write."""
+        self.writes += 1
+        await self.taking.wait()
+        if self.refusal is not None:
+            raise self.refusal
 
     def vitals(self) -> Vitals:
         """The judge of these parts; each looks at its own attributes."""
         part = cast("Any", self)
-        return Vitals(part, part, part, self.clock)
+        return Vitals(part, part, part, self.clock, write_within_s=0.01)
 
 
-def test_all_is_well() -> None:
+async def test_all_is_well() -> None:
     """A daemon with nothing to do is neither unwell nor wedged."""
     parts = Parts()
     parts.clock.advance(STUCK_AFTER_S / 2)
-    assert (parts.vitals().health().ready, parts.vitals().wedged()) == (True, [])
+    assert ((await parts.vitals().health()).ready, parts.vitals().wedged()) == (True, [])
 
 
 def test_an_idle_writer_is_no_stuck_writer() -> None:
@@ -41,12 +60,41 @@ def test_an_idle_writer_is_no_stuck_writer() -> None:
     assert "store" in parts.vitals().wedged()[0]
 
 
-def test_a_store_that_refuses_is_unwell_and_not_wedged() -> None:
+async def test_stalled_sweeps_are_unwell_and_not_wedged() -> None:
     """A full disk stalls the sweeps; killing the daemon would mend nothing, so the watchdog is fed on."""
     parts = Parts()
     parts.is_stalled = True
-    assert not parts.vitals().health().ready
+    assert not (await parts.vitals().health()).ready
     assert parts.vitals().wedged() == []
+
+
+async def test_a_store_that_takes_no_writes_is_unwell_at_once() -> None:
+    """Whether it refuses or hangs; and well again as soon as it takes them."""
+    parts = Parts()
+    vitals = parts.vitals()
+    parts.refusal = StoreUnavailable("database or disk is full")
+    assert await vitals.health() == Health(
+        ready=False, reasons=["The store takes no writes: database or disk is full."]
+    )
+    assert vitals.wedged() == []
+    parts.refusal = None
+    assert (await vitals.health()).ready
+    parts.clock.advance(WRITTEN_LATELY_S)
+    parts.taking.clear()
+    (reason,) = (await vitals.health()).reasons
+    assert "within 0.01 s" in reason
+
+
+async def test_asking_all_the_time_writes_now_and_then() -> None:
+    """Anybody may ask: one write in two seconds is what that may cost."""
+    parts = Parts()
+    vitals = parts.vitals()
+    for _ in range(10):
+        assert (await vitals.health()).ready
+    assert parts.writes == 1
+    parts.clock.advance(WRITTEN_LATELY_S)
+    assert (await vitals.health()).ready
+    assert parts.writes == 2
 
 
 @pytest.mark.parametrize("part", ["poller", "dispatcher"])

@@ -6,7 +6,7 @@ Owns the protocols that name those needs. Must not hold state or build anything:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tracker.providers.base import Provider, Route
     from tracker.reconciler import Reconciler
     from tracker.store.protocol import Store
+    from tracker.vitals import Health
 
 SignatureCheck = Callable[[str, Mapping[str, str], bytes, Sequence[str]], bool]
 """(provider, request headers, raw body, task ids in it) -> whether a poll must confirm it, because the signature does
@@ -119,19 +120,6 @@ class RouteBook(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
-    """Whether the daemon can do its work.
-
-    Attributes:
-        ready: it takes callbacks and polls.
-        reasons: why not, one sentence each.
-    """
-
-    ready: bool
-    reasons: Sequence[str] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Services:
     """Everything the handlers call.
 
@@ -161,7 +149,7 @@ class Services:
     clock: Clock
     redact: Callable[[bytes], str]
     api_token: Callable[[], str | None]
-    health: Callable[[], Health]
+    health: Callable[[], Awaitable[Health]]
     policy_of: Callable[[str], PollPolicy]
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     max_callback_bytes: int = 1048576

@@ -53,7 +53,7 @@ async def get_ready(services: Services, _request: web.Request) -> web.Response:
     Raises:
         Problem: 503 with the reasons.
     """
-    health = services.health()
+    health = await services.health()
     if not health.ready:
         raise Problem(
             HTTPStatus.SERVICE_UNAVAILABLE,
