@@ -19,7 +19,7 @@ from tracker.store.protocol import Applied, Lane
 from tracker.store.sqlite import SqliteStore
 
 T = TypeVar("T")
-LANE = Lane("default", "suno", START)
+LANE = Lane("default", "suno")
 INTERVALS: Mapping[str, float] = {"suno.generate": 5.0}
 
 

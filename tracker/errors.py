@@ -50,7 +50,7 @@ class StoreError(TrackerError):
 
 
 class StoreUnavailable(StoreError):
-    """The store cannot take a write now (disk full, I/O error, busy, closing); nothing was written."""
+    """The store cannot be written or read now (disk full, I/O error, busy, closing); nothing was written."""
 
 
 class StoreUnusable(StoreError):

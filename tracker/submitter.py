@@ -224,7 +224,7 @@ class Submitter:
             request = self._wire_request(route, provider, record)
             now = self._clock.now()
             lease_s = request.answer_within_s + SEND_MARGIN_S
-            task = await self._store.mark_sending(task_id, now, now + timedelta(seconds=lease_s))
+            task = await self._store.mark_sending(task_id, now + timedelta(seconds=lease_s))
         except StoreUnavailable as error:
             # It is recorded and surely not sent: whoever asked must not be told to send it anew. The sweep sends it.
             log.warning("submit.not_begun", task=task_id, why=str(error))

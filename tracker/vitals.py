@@ -110,8 +110,8 @@ class Vitals:
     def _stuck(self) -> list[str]:
         now = self._clock.monotonic()
         reasons = []
-        last_commit, waiting = self._store.writer_progress
-        if waiting and now - last_commit > STUCK_AFTER_S:
+        progress_at, waiting = self._store.writer_progress
+        if waiting and now - progress_at > STUCK_AFTER_S:
             reasons.append(f"The store has not completed a write for {STUCK_AFTER_S:g} s.")
         if now - self._dispatcher.last_progress > STUCK_AFTER_S:
             reasons.append("The hook dispatcher has stopped.")

@@ -55,7 +55,7 @@ async def fill(path: Path) -> None:
     """A song that was sent and succeeded, one that was canceled, one that runs, one that waits."""
     async with opened(path) as rig:
         await rig.submit(1, labels={"user": "42"})
-        await rig.store.mark_sending(make_task_name(1), rig.clock.now(), rig.clock.now())
+        await rig.store.mark_sending(make_task_name(1), rig.clock.now())
         await rig.hear(make_answer(Submission.ACCEPTED, task_id=make_task_name(1), payload='{"id":1}'))
         await rig.call(1, Status.RUNNING, stage=Stage.FIRST, progress=40, outputs=(make_output(),), at=11)
         await rig.call(1, Status.SUCCEEDED, believed=False, at=12)

@@ -94,7 +94,7 @@ async def test_healthy_callbacks_slow_polls_down(tmp_path: Path) -> None:
         waits = []
         for n in range(1, HEALTHY_AFTER + 2):
             await rig.submit(n)
-            await rig.store.mark_sending(make_task_name(n), after(0), after(60))
+            await rig.store.mark_sending(make_task_name(n), after(60))
             await rig.hear(make_answer(Submission.ACCEPTED, task_id=make_task_name(n), external_id=f"up-{n}", at=1))
             running = await rig.call(n, Status.RUNNING, at=3)
             waits.append(running.task.due_at)
@@ -127,9 +127,9 @@ async def test_the_events_of_a_whole_life(tmp_path: Path) -> None:
     task_id = make_task_name(1)
     async with opened(tmp_path / "t.db") as rig:
         await rig.submit()
-        await rig.store.mark_sending(task_id, after(0), after(60))
+        await rig.store.mark_sending(task_id, after(60))
         await rig.hear(make_answer(Submission.DEFERRED, task_id=task_id, retry_after_s=2.0, at=1))
-        await rig.store.mark_sending(task_id, after(4), after(64))
+        await rig.store.mark_sending(task_id, after(64))
         await rig.call(1, Status.RUNNING, stage=Stage.TEXT, external_id="up-1", at=5)
         await rig.hear(make_answer(Submission.ACCEPTED, task_id=task_id, attempt=2, at=6))
         await rig.poll(1, Status.PENDING, at=7)

@@ -38,7 +38,7 @@ async def hear_out(rig: Rig, *hooks: str) -> None:
 async def live(rig: Rig, n: int, end: Status = Status.SUCCEEDED) -> None:
     """A song that is sent, runs and ends, with payloads all along."""
     await rig.submit(n)
-    await rig.store.mark_sending(make_task_name(n), START, after(60))
+    await rig.store.mark_sending(make_task_name(n), after(60))
     await rig.hear(make_answer(Submission.ACCEPTED, external_id=f"up-{n}", task_id=make_task_name(n), payload=PAYLOAD))
     await rig.call(n, Status.RUNNING, at=11, payload=PAYLOAD)
     await rig.call(n, end, at=12, payload=PAYLOAD)

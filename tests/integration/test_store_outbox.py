@@ -98,7 +98,7 @@ async def test_announcements_carry_what_filters_need(tmp_path: Path) -> None:
 
     async with opened(tmp_path / "t.db") as rig:
         await rig.submit(1, labels={"user": "42"}, account="acme")
-        await rig.store.mark_sending(make_task_name(1), after(0), after(60))
+        await rig.store.mark_sending(make_task_name(1), after(60))
         await rig.call(1, Status.SUCCEEDED, external_id="up-1")
         await rig.store.fan_out(match, 10, after(20))
     assert [(a.index, a.event) for a in heard] == [(0, "task.submitted"), (1, "task.succeeded")]

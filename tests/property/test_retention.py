@@ -47,7 +47,7 @@ async def live(rig: Rig, acts: list[tuple[str, int, int]]) -> None:
     """Four songs, two of them sent, and what happens to them."""
     for n in (1, 2):
         await rig.submit(n, expects_callback=n == 1)
-        await rig.store.mark_sending(make_task_name(n), START, after(60))
+        await rig.store.mark_sending(make_task_name(n), after(60))
     for n in (3, 4):
         await rig.follow(n)
     for act, n, which in acts:

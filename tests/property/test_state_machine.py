@@ -128,7 +128,7 @@ class TrackerLife(RuleBasedStateMachine):
         """Mark that the create goes out; it does so only from the queue."""
         now = self.rig.clock.now()
         before = self.known[make_task_name(n)]
-        marked = self.run(self.rig.store.mark_sending(before.id, now, now + timedelta(seconds=60)))
+        marked = self.run(self.rig.store.mark_sending(before.id, now + timedelta(seconds=60)))
         assert (marked is not None) == (before.submit_state == "queued" and before.status is Status.PENDING)
 
     @rule(n=TASKS, known=st.booleans())

@@ -103,8 +103,8 @@ def test_match_names_each_hook_once_and_reports_it() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"on": ("task.suceeded",)}, "did you mean 'task.succeeded'? Known: task.submitted, task.running"),
-        ({"on": ("zzz",)}, "unknown event 'zzz' Known: task.submitted"),
+        ({"on": ("task.suceeded",)}, "did you mean 'task.succeeded'?; known: task.submitted, task.running"),
+        ({"on": ("zzz",)}, "unknown event 'zzz'; known: task.submitted"),
         ({"on": ()}, "names no event"),
         ({"name": "a/b"}, "ASCII letters"),
         ({"name": ""}, "ASCII letters"),

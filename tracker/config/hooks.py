@@ -1,6 +1,6 @@
 """``[[hooks]]``: what runs when a task changes.
 
-Owns the keys of a hook and which of them this release can act on. Must not run anything.
+Owns the keys of a hook and what they may hold. Must not run anything.
 """
 
 from __future__ import annotations

@@ -121,69 +121,87 @@ def _learn_acceptance(task: Task, observation: Observation, now: datetime) -> tu
 
 
 def _decide_submission(task: Task, observation: Observation, now: datetime) -> Decision:
+    match observation.reading.submission:
+        case Submission.ACCEPTED:
+            return _decide_accepted(task, observation, now)
+        case Submission.REFUSED:
+            return _decide_refused(task, observation, now)
+        case Submission.DEFERRED:
+            return _decide_deferred(task, observation.reading)
+        case Submission.AMBIGUOUS | None:
+            return _decide_ambiguous(task, observation, now)
+
+
+def _decide_accepted(task: Task, observation: Observation, now: datetime) -> Decision:
     reading = observation.reading
     told = task.submit_state is SubmitState.ACCEPTED
-    match reading.submission:
-        case Submission.ACCEPTED:
-            accepted = replace(
-                task,
-                submit_state=SubmitState.ACCEPTED,
-                external_id=task.external_id or reading.external_id,
-                submitted_at=task.submitted_at or now,
-                progress_at=task.progress_at if told else now,
-            )
-            if told and reading.external_id is not None and task.external_id not in {None, reading.external_id}:
-                return Decision(
-                    Outcome.CONFLICT,
-                    accepted,
-                    f"accepted as {reading.external_id}, but a callback had named {task.external_id}",
-                    confirm=not task.status.is_terminal,
-                )
-            announces = () if told or task.status.is_terminal else (HookEvent.SUBMITTED,)
-            decision = _decide_status(accepted, observation, now, announces)
-            if decision.task.status is task.status and not task.status.is_terminal:
-                return replace(decision, detail=f"accepted as {accepted.external_id}")
-            return decision
-        case Submission.REFUSED:
-            if told:
-                return Decision(
-                    Outcome.CONFLICT,
-                    task,
-                    f"refused ({_error_words(reading.error)}), although a callback shows that it was accepted",
-                    confirm=True,
-                )
-            if task.status.is_terminal:
-                return Decision(Outcome.STALE, task, "refused, after the task had ended")
-            refusal = replace(observation, reading=replace(reading, status=Status.FAILED))
-            return _end(replace(task, submit_state=SubmitState.REFUSED), refusal, now, ())
-        case Submission.DEFERRED:
-            if told or task.status.is_terminal:
-                return Decision(Outcome.STALE, task, "put off, after the task was known to be accepted or had ended")
-            wait = f", asked to wait {reading.retry_after_s:g} s" if reading.retry_after_s is not None else ""
-            later = "it is sent again later"
-            if reading.next_model is not None:
-                wait, later = "", "it is sent again"
-            return Decision(
-                Outcome.APPLIED,
-                replace(task, submit_state=SubmitState.QUEUED, model=reading.next_model or task.model),
-                f"not accepted ({reading.detail or _error_words(reading.error)}{wait}); {later}",
-            )
-        case Submission.AMBIGUOUS | None:
-            if told or task.status.is_terminal:
-                return Decision(Outcome.STALE, task, f"no clear answer to the submit ({reading.detail})")
-            unknown = replace(task, submit_state=SubmitState.AMBIGUOUS)
-            if task.expects_callback:
-                return Decision(
-                    Outcome.APPLIED,
-                    unknown,
-                    f"no clear answer to the submit ({reading.detail}); it may have been accepted and charged, "
-                    "so it is not sent again; its callback may still tell",
-                )
-            verdict = replace(
-                observation,
-                reading=replace(reading, status=Status.FAILED, reason=Reason.SUBMIT_UNKNOWN, retryable=False),
-            )
-            return _end(unknown, verdict, now, ())
+    accepted = replace(
+        task,
+        submit_state=SubmitState.ACCEPTED,
+        external_id=task.external_id or reading.external_id,
+        submitted_at=task.submitted_at or now,
+        progress_at=task.progress_at if told else now,
+    )
+    if told and reading.external_id is not None and task.external_id not in {None, reading.external_id}:
+        return Decision(
+            Outcome.CONFLICT,
+            accepted,
+            f"accepted as {reading.external_id}, but a callback had named {task.external_id}",
+            confirm=not task.status.is_terminal,
+        )
+    announces = () if told or task.status.is_terminal else (HookEvent.SUBMITTED,)
+    decision = _decide_status(accepted, observation, now, announces)
+    if decision.task.status is task.status and not task.status.is_terminal:
+        return replace(decision, detail=f"accepted as {accepted.external_id}")
+    return decision
+
+
+def _decide_refused(task: Task, observation: Observation, now: datetime) -> Decision:
+    reading = observation.reading
+    if task.submit_state is SubmitState.ACCEPTED:
+        return Decision(
+            Outcome.CONFLICT,
+            task,
+            f"refused ({_error_words(reading.error)}), although a callback shows that it was accepted",
+            confirm=True,
+        )
+    if task.status.is_terminal:
+        return Decision(Outcome.STALE, task, "refused, after the task had ended")
+    refusal = replace(observation, reading=replace(reading, status=Status.FAILED))
+    return _end(replace(task, submit_state=SubmitState.REFUSED), refusal, now, ())
+
+
+def _decide_deferred(task: Task, reading: Reading) -> Decision:
+    if task.submit_state is SubmitState.ACCEPTED or task.status.is_terminal:
+        return Decision(Outcome.STALE, task, "put off, after the task was known to be accepted or had ended")
+    wait = f", asked to wait {reading.retry_after_s:g} s" if reading.retry_after_s is not None else ""
+    later = "it is sent again later"
+    if reading.next_model is not None:
+        wait, later = "", "it is sent again"
+    return Decision(
+        Outcome.APPLIED,
+        replace(task, submit_state=SubmitState.QUEUED, model=reading.next_model or task.model),
+        f"not accepted ({reading.detail or _error_words(reading.error)}{wait}); {later}",
+    )
+
+
+def _decide_ambiguous(task: Task, observation: Observation, now: datetime) -> Decision:
+    reading = observation.reading
+    if task.submit_state is SubmitState.ACCEPTED or task.status.is_terminal:
+        return Decision(Outcome.STALE, task, f"no clear answer to the submit ({reading.detail})")
+    unknown = replace(task, submit_state=SubmitState.AMBIGUOUS)
+    if task.expects_callback:
+        return Decision(
+            Outcome.APPLIED,
+            unknown,
+            f"no clear answer to the submit ({reading.detail}); it may have been accepted and charged, "
+            "so it is not sent again; its callback may still tell",
+        )
+    verdict = replace(
+        observation,
+        reading=replace(reading, status=Status.FAILED, reason=Reason.SUBMIT_UNKNOWN, retryable=False),
+    )
+    return _end(unknown, verdict, now, ())
 
 
 def _decide_status(task: Task, observation: Observation, now: datetime, announces: tuple[HookEvent, ...]) -> Decision:

@@ -239,7 +239,7 @@ def find_pattern_problem(pattern: str) -> str | None:
         return None
     nearest = difflib.get_close_matches(pattern, PATTERNS, n=1)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-    return f"on: unknown event {pattern!r}{hint} Known: {', '.join(PATTERNS)}"
+    return f"on: unknown event {pattern!r}{hint}; known: {', '.join(PATTERNS)}"
 
 
 def covers(pattern: str, event: str) -> bool:

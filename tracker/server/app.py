@@ -1,7 +1,7 @@
 """Puts the HTTP surface together: a router over the table of operations, and one guard around every handler.
 
-Owns which error becomes which answer. There is no middleware, and nothing stands around the callback doors but
-their own `try`: what every request would pay for is paid by those who need it.
+Owns which error becomes which answer. There is no middleware, and around the callback doors stands one `try` and no
+more: what every request would pay for is paid by those who need it.
 """
 
 from __future__ import annotations

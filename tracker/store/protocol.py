@@ -177,7 +177,7 @@ class Store(Reader, Protocol):
         """
         ...
 
-    async def mark_sending(self, task_id: TaskId, now: datetime, lease_until: datetime) -> Task | None:
+    async def mark_sending(self, task_id: TaskId, lease_until: datetime) -> Task | None:
         """Put on disk that the create goes out now; None when it must not (canceled, or already under way)."""
         ...
 
@@ -192,11 +192,14 @@ class Store(Reader, Protocol):
     async def nudge(
         self, provider: str, external_ids: Sequence[ExternalId], payload: str | None, now: datetime
     ) -> Nudged:
-        """Make the unfinished tasks with one of these ids due now, or park the callback when none is known."""
+        """Make the tasks with one of these ids due now, or park the callback when no task has one.
+
+        Tasks that may still bring a result are meant: the unfinished ones, and those that were given up.
+        """
         ...
 
     async def poll_now(self, task_id: TaskId, now: datetime) -> Task:
-        """Make one task due now, unless it has ended.
+        """Make one task due now, unless it has ended for good or cannot be asked about, having no id upstream.
 
         Raises:
             TaskNotFound: no task has this id.

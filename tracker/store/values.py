@@ -97,15 +97,10 @@ class Nudged:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """Tasks that share an account and a provider: they are polled fairly beside other lanes.
-
-    Attributes:
-        oldest_due_at: when the task that has waited longest fell due.
-    """
+    """Tasks that share an account and a provider: they are polled fairly beside other lanes."""
 
     account: str
     provider: str
-    oldest_due_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +258,6 @@ class TaskFilter:
     Attributes:
         q: text looked for in ids, model, error and request.
         since, until: bounds of ``created_at``; since inclusive, until exclusive.
-        active: only unfinished ones.
         limit: 1 to 500.
         cursor: ``next_cursor`` of the page before.
     """

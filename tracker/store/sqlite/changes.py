@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from tracker.domain.messages import user_message
 from tracker.domain.records import TaskRecord
-from tracker.domain.task import SubmitState, Task, TaskId
+from tracker.domain.task import GIVEN_UP_REASONS, Status, SubmitState, Task, TaskId
 from tracker.errors import IdempotencyConflict, SubmitInFlight
 from tracker.store.protocol import Created, Lane, NewTask, Nudged
 from tracker.store.sqlite.rows import (
@@ -157,10 +157,10 @@ def nudge(
     payload: str | None,
     now: datetime,
 ) -> Nudged:
-    """Make the unfinished tasks with one of these ids due now, or park the callback."""
+    """Make the tasks with one of these ids due now that may still bring a result, or park the callback."""
     rows = db.execute(
         f"""
-        SELECT id, status, reason, due_at FROM tasks
+        SELECT id, status, reason FROM tasks
         WHERE external_id IN ({placeholders(external_ids)}) AND provider = ?
         """,
         (*external_ids, provider),
@@ -169,16 +169,12 @@ def nudge(
         for external_id in external_ids:
             _park(db, provider, external_id, payload, now)
         return Nudged((), known=False)
-    wanted = tuple(TaskId(row[0]) for row in rows if row[1] in {"PENDING", "RUNNING"} or _given_up(row[2]))
+    wanted = tuple(TaskId(row[0]) for row in rows if not Status(row[1]).is_terminal or row[2] in GIVEN_UP_REASONS)
     db.executemany(
         "UPDATE tasks SET due_at = ?, leased = 0, poll_step = 0 WHERE id = ?",
         [(to_ms(now), task_id) for task_id in wanted],
     )
     return Nudged(wanted, known=True)
-
-
-def _given_up(reason: str | None) -> bool:
-    return reason in {"expired", "submit_unknown", "missing_output"}
 
 
 def _park(db: sqlite3.Connection, provider: str, external_id: ExternalId, payload: str | None, now: datetime) -> None:

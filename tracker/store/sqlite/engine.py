@@ -119,7 +119,7 @@ class SqliteStore(SqliteReader):
     @property
     def writer_progress(self) -> tuple[float, int]:
         """When the writer last answered (monotonic seconds) and how many writes wait; for the process's health."""
-        return self._writer.last_commit, self._writer.waiting
+        return self._writer.progress_at, self._writer.waiting
 
     def _tell(self, answers: Sequence[Any]) -> None:
         applied = [answer for answer in answers if isinstance(answer, Applied)]
@@ -136,9 +136,8 @@ class SqliteStore(SqliteReader):
         """See the protocol."""
         return await self._write(lambda db: changes.create_task(db, new))
 
-    async def mark_sending(self, task_id: TaskId, now: datetime, lease_until: datetime) -> Task | None:
+    async def mark_sending(self, task_id: TaskId, lease_until: datetime) -> Task | None:
         """See the protocol."""
-        del now  # the lease says it all here; an engine with several processes compares it
         return await self._write(lambda db: changes.mark_sending(db, task_id, lease_until))
 
     def apply(self, observation: Observation, judge: Judge) -> Awaitable[Applied]:

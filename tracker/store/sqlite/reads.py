@@ -25,7 +25,6 @@ from tracker.store.sqlite.rows import (
     delivery_from,
     event_from,
     from_ms,
-    moment_of,
     record_from,
     to_ms,
 )
@@ -213,7 +212,7 @@ class SqliteReader:
     async def list_lanes(self, now: datetime) -> list[Lane]:
         """Lanes with something due, oldest first: one step in the due index per lane."""
         rows = await self._rows(_LANES, (to_ms(now),))
-        return [Lane(account, provider, moment_of(oldest)) for account, provider, oldest in rows]
+        return [Lane(account, provider) for account, provider, _oldest in rows]
 
     async def next_delivery_at(self, hooks: Sequence[str]) -> datetime | None:
         """When the next delivery of one of these hooks falls due; one that waits for an earlier one does not count."""

@@ -85,7 +85,7 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = False
-        self.last_commit = time.monotonic()
+        self.progress_at = time.monotonic()
         """When a batch was last answered, or work came after a rest, on the monotonic clock; for the health of the
         process: while work waits, it tells for how long."""
 
@@ -141,7 +141,7 @@ class Writer:
             raise StoreUnavailable("the disk cannot follow: too many writes are waiting")
         future: asyncio.Future[Any] = self._loop.create_future()
         if not self._waiting:
-            self.last_commit = time.monotonic()
+            self.progress_at = time.monotonic()
         self._waiting += 1
         self._gathered.append(_Item(future, work, group, argument))
         if self._gathering_since is None and not self._is_under_way:
@@ -192,7 +192,7 @@ class Writer:
     # -- on the event loop ---------------------------------------------------------------------------------
 
     def _answer(self, loop: asyncio.AbstractEventLoop, batch: list[_Item]) -> None:
-        self.last_commit = time.monotonic()
+        self.progress_at = time.monotonic()
         self._waiting -= len(batch)
         self._is_under_way = False
         if self._gathered:
