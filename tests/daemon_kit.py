@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import orjson
 
 from tests.acceptance.house import PATIENCE_S, find_free_port
 from tracker.app import Tracker
-from tracker.clock import Clock
+from tracker.clock import Clock, SystemClock, whole_milliseconds
 from tracker.config import load_config
 from tracker.logs import Sink
 from tracker.provider_files import read_registry
@@ -113,6 +115,26 @@ class Asker:
     async def events(self, task: Json) -> list[Json]:
         """The history of a task."""
         return list((await self.get(f"/v1/tasks/{task['id']}/events"))["items"])
+
+
+class ForwardClock:
+    """The machine's clock, with time that a test lets pass added to it."""
+
+    def __init__(self) -> None:
+        self._machine = SystemClock()
+        self._ahead_s = 0.0
+
+    def now(self) -> datetime:
+        """The machine's time, and what was added."""
+        return whole_milliseconds(self._machine.now() + timedelta(seconds=self._ahead_s))
+
+    def monotonic(self) -> float:
+        """The machine's, and what was added."""
+        return time.monotonic() + self._ahead_s
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self._ahead_s += seconds
 
 
 @asynccontextmanager

@@ -11,11 +11,13 @@ from typing import Any
 
 import aiohttp
 import orjson
+import pytest
 
 from tests.acceptance.house import KEY, KEY_ENV, Daemon, eventually, find_free_port
 from tests.archive_kit import Asked, RawServer, film, head_of, serves, sha256
 from tests.daemon_kit import REPOSITORY, Setting, run_tracker, running_daemon
 from tests.hook_kit import write_script
+from tests.sandbox_kit import UrlClock
 from tracker.sandbox import Sandbox
 from tracker.sandbox.media import Media, make_media
 
@@ -220,15 +222,16 @@ async def _served(session: aiohttp.ClientSession, task_id: str, n: int) -> bytes
         return await response.read()
 
 
-async def test_an_expired_url_is_renewed_from_the_gateway(tmp_path: Path) -> None:
+async def test_an_expired_url_is_renewed_from_the_gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The URL of the success is dead on arrival; a poll brings a fresh one, and the file is kept."""
-    async with Sandbox(duration_s=0.2, url_ttl_s=0.5) as sandbox:
+    clock = UrlClock(monkeypatch)
+    async with Sandbox(duration_s=0.2, url_ttl_s=2000.0) as sandbox:
         setting = Setting(sandbox.base_url, tables="[archive]\nenabled = false\nallow_private_addresses = true")
         async with running_daemon(tmp_path, setting) as asker:
             order = {"model_name": "kling-v3-omni", "prompt": "late"}
             task = await asker.end_of(await asker.submit("kling.omni-video", order))
             assert (task["status"], task["outputs"][0]["archived"]) == ("SUCCEEDED", False)
-            await asyncio.sleep(0.6)  # the sandbox's own clock decides
+            clock.advance(2000)
             status, _ = await asker.call("POST", f"/v1/tasks/{task['id']}/archive")
             assert status == 200
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.sandbox_kit import Body, Client, pass_time, running, until_async
+from tests.sandbox_kit import Body, Client, UrlClock, pass_time, running
 from tracker.sandbox import Chaos
 from tracker.sandbox.families.registry import list_routes
 from tracker.sandbox.routes import JobRoute
@@ -240,7 +240,7 @@ async def test_a_job_goes_from_its_first_word_to_its_outputs(client: Client, nam
     job_id, path = await make(client, name, "duration=100")
     early = (await client.get(path)).body
     assert (dig(early, family.status_at), family.outputs(early)) == (first, [])
-    pass_time(client, job_id, 150)
+    pass_time(client.sandbox, job_id, 150)
     late = (await client.get(path)).body
     assert dig(late, family.status_at) == last
     outputs = family.outputs(late)
@@ -274,7 +274,7 @@ async def test_undocumented_words_are_shown_on_request(client: Client, name: str
     """`stage=strange` shows a status, while it runs, that is none of the family's."""
     family = FAMILIES[name]
     job_id, path = await make(client, name, "stage=strange; duration=100")
-    pass_time(client, job_id, 50)
+    pass_time(client.sandbox, job_id, 50)
     status = dig((await client.get(path)).body, family.status_at)
     assert status is not None
     assert status not in family.words
@@ -312,20 +312,34 @@ async def test_polls_can_be_spoilt_and_ids_forgotten(client: Client, name: str) 
     assert (gone.status, gone.body.keys()) == (unknown.status, unknown.body.keys())
 
 
-async def test_every_url_expires_and_is_renewed_by_a_poll() -> None:
-    """403 after its time; the next poll gives another that works."""
-    async with running(url_ttl_s=0.4) as client:
+async def test_every_url_expires_and_is_renewed_by_a_poll(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same URL and 200 for all of its time, 403 after it; the next poll gives another that works."""
+    clock = UrlClock(monkeypatch)
+    async with running(url_ttl_s=2000.0) as client:
+        paths: dict[str, str] = {}
+        urls: dict[str, str] = {}
 
-        async def outlive(name: str) -> None:
-            _, path = await make(client, name, "duration=0")
-            url = FAMILIES[name].outputs((await client.get(path)).body)[0]
-            assert (await client.get(url)).status == 200
+        async def shown(name: str) -> str:
+            return FAMILIES[name].outputs((await client.get(paths[name])).body)[0]
 
-            async def expired() -> bool:
-                return (await client.get(url)).status == 403
+        async def begin(name: str) -> None:
+            _, paths[name] = await make(client, name, "duration=0")
+            urls[name] = await shown(name)
 
-            await until_async(expired)
-            fresh = FAMILIES[name].outputs((await client.get(path)).body)[0]
+        async def is_valid(name: str) -> None:
+            assert await shown(name) == urls[name]
+            assert (await client.get(urls[name])).status == 200
+
+        async def is_renewed(name: str) -> None:
+            old = await client.get(urls[name])
+            assert (old.status, b"Request has expired." in old.raw) == (403, True)
+            fresh = await shown(name)
+            assert fresh != urls[name]
             assert (await client.get(fresh)).status == 200
 
-        await asyncio.gather(*(outlive(name) for name, family in FAMILIES.items() if not family.texts))
+        files = [name for name, family in FAMILIES.items() if not family.texts]
+        await asyncio.gather(*map(begin, files))
+        clock.advance(1000)
+        await asyncio.gather(*map(is_valid, files))
+        clock.advance(1000)
+        await asyncio.gather(*map(is_renewed, files))

@@ -69,7 +69,7 @@ async def test_progress_is_no_sign_of_the_end(client: Client) -> None:
     seen = []
     for script in ("duration=100", "duration=100; stage=hold"):
         made = (await client.post(VIDEOS, video(f"[sandbox: {script}]"))).body["id"]
-        pass_time(client, made, 50 if "hold" not in script else 500)
+        pass_time(client.sandbox, made, 50 if "hold" not in script else 500)
         shown = (await client.get(f"{VIDEOS}/{made}")).body
         seen.append((shown["status"], shown["progress"]))
     assert seen == [("in_progress", 50), ("in_progress", 100)]
@@ -80,7 +80,7 @@ async def test_the_bytes_need_the_key_and_their_time(client: Client) -> None:
     made = (await client.post(VIDEOS, video("[sandbox: duration=100]"))).body["id"]
     content = f"{VIDEOS}/{made}/content"
     assert (await client.get(content)).status == 404
-    pass_time(client, made, 100)
+    pass_time(client.sandbox, made, 100)
     shown = (await client.get(f"{VIDEOS}/{made}")).body
     assert shown["expires_at"] - shown["completed_at"] == 3600
     reply = await client.get(content)
@@ -88,7 +88,7 @@ async def test_the_bytes_need_the_key_and_their_time(client: Client) -> None:
     assert (await client.get(f"{content}?variant=thumbnail")).headers["Content-Type"] == "image/png"
     assert (await client.get(f"{content}?variant=sound")).status == 400
     assert (await client.get(content, headers={"Authorization": ""})).status == 401
-    pass_time(client, made, 3600)
+    pass_time(client.sandbox, made, 3600)
     assert (await client.get(content)).status == 404
     assert (await client.call("DELETE", f"{VIDEOS}/{made}")).body["deleted"] is True
     for method in ("GET", "DELETE"):

@@ -156,7 +156,7 @@ async def test_cover_art_counts_where_others_have_words(client: Client) -> None:
         }
         made = (await client.post("/suno/generate-cover", body)).body["data"]["taskId"]
         for seconds in (0, 50, 50):
-            pass_time(client, made, seconds)
+            pass_time(client.sandbox, made, seconds)
             seen.append((await client.get(f"/suno/query/cover?taskId={made}")).body["data"]["successFlag"])
     assert seen == [0, 2, 1, "PENDING", "PENDING", "SUCCESS"]
 

@@ -9,12 +9,14 @@ import pytest
 
 from tests.acceptance.house import eventually
 from tests.contract.route_requests import REQUESTS, Json, Song
-from tests.daemon_kit import POLLS_AT_ONCE, Asker, Setting, ends_of, running_daemon
+from tests.daemon_kit import POLLS_AT_ONCE, Asker, ForwardClock, Setting, ends_of, running_daemon
 from tests.integration.test_accounts import ROUTES, listening
+from tests.sandbox_kit import find_job, pass_time
 from tracker.sandbox import Sandbox
 
 FOLLOWED = [name for name, route in ROUTES.items() if route.query is not None]
-BRIEFLY = {**POLLS_AT_ONCE, "deadline_s": 3.0, "not_found_grace_s": 1.0}
+DEADLINE_S = 3000.0
+BOUNDED = {**POLLS_AT_ONCE, "deadline_s": DEADLINE_S, "not_found_grace_s": 1000.0}
 PROBLEM = {"code": "E-9999", "message": "nobody knows", "request_id": "r"}
 CODES: dict[str, tuple[int, Json]] = {
     "dashscope": (400, PROBLEM),
@@ -38,7 +40,7 @@ async def told_of(asker: Asker, task: Json, words: str) -> str:
 
 
 async def expires(asker: Asker, task: Json) -> None:
-    """The deadline ends it, and says so in a user's words."""
+    """The deadline has ended it, and says so in a user's words."""
     ended = await asker.end_of(task)
     assert (ended["status"], ended["reason"], ended["retryable"]) == ("FAILED", "expired", True), ended
     assert "not finished in time" in ended["user_message"]
@@ -48,56 +50,59 @@ async def expires(asker: Asker, task: Json) -> None:
 
 async def test_an_unknown_status_is_still_running(tmp_path: Path) -> None:
     """On every route that is followed: named and counted in ``why``, then expired."""
-    async with Sandbox(duration_s=0.2) as sandbox:
-        setting = Setting(gateway=sandbox.base_url, poll=BRIEFLY, is_called_back=False)
-        async with running_daemon(tmp_path, setting) as asker:
+    clock = ForwardClock()
+    async with Sandbox() as sandbox:
+        setting = Setting(gateway=sandbox.base_url, poll=BOUNDED, is_called_back=False)
+        async with running_daemon(tmp_path, setting, clock=clock) as asker:
 
-            async def follow(name: str) -> None:
-                words = "a kite [sandbox: stage=strange; duration=6]"
+            async def follow(name: str) -> Json:
+                words = "a kite [sandbox: stage=strange; duration=10000]"
                 task = await asker.submit(name, REQUESTS[name](words, Song("song-1", f"clip-{name}")))
+                pass_time(sandbox, task["external_id"], 5000)  # half-way, where it is strange
                 told = await told_of(asker, task, "is not in its contract")
                 assert "it was seen" in told
                 assert "is taken as still running" in told
-                await expires(asker, task)
+                return task
 
-            async with asyncio.TaskGroup() as group:
-                for name in FOLLOWED:
-                    group.create_task(follow(name))
+            tasks = await asyncio.gather(*map(follow, FOLLOWED))
+            clock.advance(DEADLINE_S)
+            await asyncio.gather(*(expires(asker, task) for task in tasks))
 
 
 async def test_an_unknown_code_is_no_end(tmp_path: Path) -> None:
     """A poll that is answered with a code of no table changes nothing but what ``why`` says; the deadline holds."""
     assert {ROUTES[name].provider for name in FOLLOWED} == set(CODES)
+    clock = ForwardClock()
     async with listening() as ear:
-        setting = Setting(gateway=ear.url, poll=BRIEFLY, is_called_back=False)
+        setting = Setting(gateway=ear.url, poll=BOUNDED, is_called_back=False)
         ear.answers = {f"{ROUTES[name].query}".partition(" ")[2]: CODES[ROUTES[name].provider] for name in FOLLOWED}
-        async with running_daemon(tmp_path, setting) as asker:
+        async with running_daemon(tmp_path, setting, clock=clock) as asker:
 
-            async def follow(name: str) -> None:
+            async def follow(name: str) -> Json:
                 status, task = await asker.call("POST", "/v1/tasks", {"route": name, "external_id": f"of-{name}"})
                 assert status == 201
                 await told_of(asker, task, "nobody knows")
-                await expires(asker, task)
+                return task
 
-            async with asyncio.TaskGroup() as group:
-                for name in FOLLOWED:
-                    group.create_task(follow(name))
+            tasks = await asyncio.gather(*map(follow, FOLLOWED))
+            clock.advance(DEADLINE_S)
+            await asyncio.gather(*(expires(asker, task) for task in tasks))
 
 
 @pytest.mark.parametrize("name", ["kling.omni-video", "suno.generate"])
 async def test_an_unknown_status_in_a_callback_is_no_end(tmp_path: Path, name: str) -> None:
     """A callback with a status of no table is heard, and the task goes on to its end."""
-    async with Sandbox(duration_s=1.0, callback_retry_s=60) as sandbox:
+    async with Sandbox() as sandbox:
         setting = Setting(gateway=sandbox.base_url)
         async with running_daemon(tmp_path, setting) as asker:
-            task = await asker.submit(name, REQUESTS[name]("a kite [sandbox: callback=lost; duration=1]", Song("", "")))
-            job = sandbox._gateway.context.jobs.find(task["external_id"])
-            assert job is not None
-            path = str(job.callback_url).removeprefix(setting.url)
+            words = "a kite [sandbox: callback=lost; duration=1000]"
+            task = await asker.submit(name, REQUESTS[name](words, Song("", "")))
+            path = str(find_job(sandbox, task["external_id"]).callback_url).removeprefix(setting.url)
             known = {"task_id": task["external_id"]}
             kling = {"task_status": "transcoding", **known}
             suno = {"code": 200, "data": {"callbackType": "mastering", "data": [], **known}}
             status, answer = await asker.call("POST", path, kling if name.startswith("kling") else suno)
             assert status in {200, 202}, answer
             assert (await asker.get(f"/v1/tasks/{task['id']}"))["status"] in {"PENDING", "RUNNING"}
+            pass_time(sandbox, task["external_id"], 1000)
             assert (await asker.end_of(task))["status"] == "SUCCEEDED"
