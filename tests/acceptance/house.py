@@ -166,6 +166,17 @@ class Daemon:
         await process.wait()
         self._news.tell()
 
+    async def reload(self, *edits: tuple[str, str]) -> None:
+        """Edit the configuration, have it read again, and wait until it holds."""
+        text = self._config.read_text()
+        for old, new in edits:
+            assert old in text
+            text = text.replace(old, new)
+        self._config.write_text(text)
+        before = len(self.logged("config.reloaded"))
+        self.signal(signal.SIGHUP)
+        await self.heard("config.reloaded", before + 1)
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal at once."""
         with suppress(ProcessLookupError):

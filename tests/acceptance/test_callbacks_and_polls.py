@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 from tests.acceptance.house import FAST, KEY, KLING, NEVER, REQUESTS, SUNO, House, Json, eventually, open_house
+from tests.sandbox_kit import find_job, pass_time
 
 LOST = "[sandbox: callback=lost]"
 DONE = "[sandbox: callback=lost; duration=0]"
@@ -126,20 +128,24 @@ async def test_callbacks_without_a_token_are_asked_about(tmp_path: Path) -> None
 
 async def test_a_success_waits_for_its_output(tmp_path: Path) -> None:
     """A success without a URL stays RUNNING until the URL shows; where none ever shows it fails as missing_output."""
-    async with open_house(tmp_path, poll={**FAST, "missing_output_grace_s": 2.5}) as house:
-        late = [await house.submit(route, "a [sandbox: url=late; duration=0.8]") for route in (SUNO, KLING)]
-        never = await house.submit(KLING, "a [sandbox: url=missing; duration=0.2]")
-
-        async def waits() -> bool:
-            return any("without an output yet" in event["detail"] for event in await house.events(late[1]["id"]))
-
-        await eventually(waits)
-        assert (await house.get(f"/v1/tasks/{late[1]['id']}"))["status"] == "RUNNING"
+    async with open_house(tmp_path, poll={**FAST, "missing_output_grace_s": 600.0}) as house:
+        script = "[sandbox: url=missing; duration=0.2]"
+        *late, never = [await house.submit(route, f"a {script}") for route in (SUNO, KLING, KLING)]
         for task in late:
+
+            async def waits(task: Json = task) -> bool:
+                return any("without an output yet" in event["detail"] for event in await house.events(task["id"]))
+
+            await eventually(waits)
+            assert (await house.get(f"/v1/tasks/{task['id']}"))["status"] == "RUNNING"
+            job = find_job(house.sandbox, task["external_id"])
+            job.fate = replace(job.fate, url_missing=False)
             ended = await house.end_of(task["id"])
             assert ended["status"] == "SUCCEEDED"
             assert all(output["url"] for output in ended["outputs"])
             await told_once(house, task, "task.succeeded")
+        assert (await house.get(f"/v1/tasks/{never['id']}"))["status"] in {"PENDING", "RUNNING"}
+        await house.daemon.reload(("missing_output_grace_s = 600.0", "missing_output_grace_s = 0.5"))
         ended = await house.end_of(never["id"])
         assert (ended["status"], ended["reason"], ended["outputs"]) == ("FAILED", "missing_output", [])
         await told_once(house, never, "task.failed")
@@ -147,16 +153,20 @@ async def test_a_success_waits_for_its_output(tmp_path: Path) -> None:
 
 async def test_unknown_words_and_the_deadline(tmp_path: Path) -> None:
     """An unknown status is running and said to be unknown; a task that never ends expires after one last poll."""
-    async with open_house(tmp_path, poll={**FAST, "deadline_s": 2.5}) as house:
-        strange = await house.submit("dashscope.video", "a [sandbox: stage=strange; duration=1.6]")
+    async with open_house(tmp_path, poll={**FAST, "deadline_s": 600.0}) as house:
+        strange = await house.submit("dashscope.video", "a [sandbox: stage=strange; duration=1000]")
         endless = await house.submit(SUNO, "a [sandbox: stage=hold; callback=lost; duration=0.2]")
 
         async def is_said() -> bool:
             why = await house.get(f"/v1/tasks/{strange['id']}/why")
             return "TRANSCODING" in str(why) and why["status"] in {"PENDING", "RUNNING"}
 
+        pass_time(house.sandbox, strange["external_id"], 500)  # half-way, where it is strange
         await eventually(is_said)
+        pass_time(house.sandbox, strange["external_id"], 500)
         assert (await house.end_of(strange["id"]))["status"] == "SUCCEEDED"
+        assert (await house.get(f"/v1/tasks/{endless['id']}"))["status"] in {"PENDING", "RUNNING"}
+        await house.daemon.reload(("deadline_s = 600.0", "deadline_s = 0.5"))
         ended = await house.end_of(endless["id"])
         assert (ended["status"], ended["reason"], ended["retryable"]) == ("FAILED", "expired", True)
         # the last thing before the verdict was a poll, answered by the upstream
@@ -169,12 +179,14 @@ async def test_unknown_words_and_the_deadline(tmp_path: Path) -> None:
 async def test_a_canceled_task_stays_canceled(tmp_path: Path) -> None:
     """What the provider says after a cancel is recorded as a conflict, not applied; the hook hears of one end."""
     async with open_house(tmp_path) as house:
-        task = await house.submit(KLING, "a [sandbox: duration=2]")
+        task = await house.submit(KLING, "a [sandbox: stage=hold; duration=0.5]")
         await house.becomes(task["id"], status="RUNNING")
         answer = await house.call("POST", f"/v1/tasks/{task['id']}/cancel")
         assert (answer.status, answer.body["reason"]) == (200, "canceled")
         assert (await house.call("POST", f"/v1/tasks/{task['id']}/cancel")).status == 409
-        await house.ear.heard("callback.sent", job_id=task["external_id"], phase="succeed")
+        news = kling_news(task, "succeed", **VIDEO)
+        told = await house.call("POST", house.callback_path(task["external_id"]), news)
+        assert (told.status, told.body) == (200, {"outcome": "conflict"})
         (conflict,) = await house.events(task["id"], source="callback", outcome="conflict")
         assert (conflict["from"], conflict["to"]) == ("FAILED", "FAILED")
         ended = await house.get(f"/v1/tasks/{task['id']}")
@@ -185,10 +197,13 @@ async def test_a_canceled_task_stays_canceled(tmp_path: Path) -> None:
 async def test_two_waiters_hear_the_end(tmp_path: Path) -> None:
     """Whoever long-polls a task is answered as it ends, not when the time is up."""
     async with open_house(tmp_path, hook_before=None, poll=NEVER) as house:
-        task = await house.submit(KLING, "a [sandbox: duration=0.8]")
+        task = await house.submit(KLING, "a [sandbox: stage=hold; duration=0.2]")
         path = f"/v1/tasks/{task['id']}"
+        waiting = [asyncio.create_task(house.get(f"{path}?wait=60")) for _ in range(2)]
         short = await house.get(f"{path}?wait=0.05")
         assert short["status"] in {"PENDING", "RUNNING"}
-        async with asyncio.timeout(20):
-            ends = await asyncio.gather(*(house.get(f"{path}?wait=60") for _ in range(2)))
+        assert not any(waiter.done() for waiter in waiting)
+        await house.call("POST", house.callback_path(task["external_id"]), kling_news(task, "succeed", **VIDEO))
+        async with asyncio.timeout(40):
+            ends = await asyncio.gather(*waiting)
         assert [end["status"] for end in ends] == ["SUCCEEDED"] * 2
