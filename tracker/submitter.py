@@ -154,6 +154,9 @@ class Submitter:
         """
         if self._draining:
             raise StoreUnavailable("the tracker is stopping")
+        known = await self._find_known(wanted)
+        if known is not None:
+            return Submitted(known, is_new=False)
         route, provider = self._route(wanted.route)
         account = self._account(wanted.account)
         request, fallbacks = self._resolve(wanted.request)
@@ -256,6 +259,19 @@ class Submitter:
         await asyncio.gather(*sends, return_exceptions=True)
 
     # -- parts ---------------------------------------------------------------------------------------------
+
+    async def _find_known(self, wanted: SubmitRequest) -> TaskRecord | None:
+        """The task that was submitted with this key before.
+
+        Before anything else is looked at: an alias, an account or a rule that holds no longer makes no other payload
+        of it. What names no account leaves the choice to the tracker, so the one that was chosen then stands in,
+        whichever is the default one by now.
+        """
+        if wanted.idempotency_key is None:
+            return None
+        return await self._store.find_submit(
+            wanted.idempotency_key, lambda account: fingerprint(wanted, wanted.account or account)
+        )
 
     def _route(self, name: str) -> tuple[Route, Provider]:
         route = self._registry.find_route(name)

@@ -165,6 +165,19 @@ class Store(Reader, Protocol):
 
     # -- tasks ---------------------------------------------------------------------------------------------
 
+    async def find_submit(self, idempotency_key: str, fingerprint: Callable[[str], str]) -> TaskRecord | None:
+        """The task of the submit that a key was used for; None when the key is new.
+
+        Args:
+            idempotency_key: the key that has come.
+            fingerprint: of what came with it, were it for this account: the one of the task that has the key.
+
+        Raises:
+            IdempotencyConflict: the key is known with another fingerprint.
+            SubmitInFlight: the key is known and its first attempt is not decided yet.
+        """
+        ...
+
     async def create_task(self, new: NewTask) -> Created:
         """Record a task, or find the one that it repeats.
 

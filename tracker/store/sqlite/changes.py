@@ -13,8 +13,8 @@ from msgspec.structs import replace
 from tracker.domain.messages import user_message
 from tracker.domain.records import TaskRecord
 from tracker.domain.task import GIVEN_UP_REASONS, Status, SubmitState, Task, TaskId
-from tracker.errors import IdempotencyConflict, SubmitInFlight
 from tracker.store.protocol import Created, Lane, NewTask, Nudged
+from tracker.store.sqlite.keys import SELECT_BY_KEY, repeated_from
 from tracker.store.sqlite.rows import (
     RECORD_COLUMNS,
     TASK,
@@ -73,22 +73,8 @@ def create_task(db: sqlite3.Connection, new: NewTask) -> Created:
 
 def _find_repeated(db: sqlite3.Connection, new: NewTask) -> TaskRecord | None:
     if new.idempotency_key is not None:
-        row = db.execute(
-            f"SELECT {RECORD_COLUMNS}, fingerprint FROM tasks WHERE idempotency_key = ?",
-            (new.idempotency_key,),
-        ).fetchone()
-        if row is None:
-            return None
-        record = record_from(row)
-        if row[-1] != new.fingerprint:
-            raise IdempotencyConflict(
-                f"the idempotency key {new.idempotency_key!r} was used with another payload, for task {record.task.id}"
-            )
-        decided = record.task.submit_attempts - (record.task.submit_state is SubmitState.SENDING)
-        unsent = record.task.submit_state in {SubmitState.QUEUED, SubmitState.SENDING}
-        if unsent and not decided and not record.task.status.is_terminal:
-            raise SubmitInFlight(f"task {record.task.id} with this idempotency key is being submitted right now")
-        return record
+        row = db.execute(SELECT_BY_KEY, (new.idempotency_key,)).fetchone()
+        return None if row is None else repeated_from(row, lambda _: new.fingerprint)
     if new.external_id is not None:
         row = db.execute(
             f"SELECT {RECORD_COLUMNS} FROM tasks WHERE external_id = ? AND route = ? AND account = ?"

@@ -15,6 +15,7 @@ from tracker.domain.records import iso
 from tracker.errors import StoreUnavailable, TaskNotFound
 from tracker.store.protocol import DeliveryPage, Lane, Page, TaskFilter
 from tracker.store.sqlite import retention
+from tracker.store.sqlite.keys import SELECT_BY_KEY, repeated_from
 from tracker.store.sqlite.rows import (
     ARCHIVE_COLUMNS,
     DELIVERY_COLUMNS,
@@ -31,7 +32,7 @@ from tracker.store.sqlite.rows import (
 from tracker.store.sqlite.schema import check_readable, reader_uri
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -142,6 +143,16 @@ class SqliteReader:
         if not rows:
             raise TaskNotFound(f"no task has the id {task_id}")
         return record_from(rows[0])
+
+    async def find_submit(self, idempotency_key: str, fingerprint: Callable[[str], str]) -> TaskRecord | None:
+        """The task of the submit that a key was used for; None when the key is new.
+
+        Raises:
+            IdempotencyConflict: the key is known with another fingerprint.
+            SubmitInFlight: the key is known and its first attempt is not decided yet.
+        """
+        rows = await self._rows(SELECT_BY_KEY, (idempotency_key,))
+        return repeated_from(rows[0], fingerprint) if rows else None
 
     async def list_tasks(self, wanted: TaskFilter) -> Page:
         """Tasks, newest first."""
