@@ -20,6 +20,7 @@ from tracker.domain.archives import ArchiveRecord, ArchiveState
 from tracker.domain.backoff import PollPolicy
 from tracker.domain.records import Json, task_json
 from tracker.domain.task import Output, Status, TaskId
+from tracker.logs import Redactor
 from tracker.reconciler import Reconciler
 from tracker.store.sqlite import SqliteStore
 from tracker.upstream.client import Account
@@ -226,7 +227,7 @@ async def archiving(
     clock = SystemClock()
     store = SqliteStore(directory / "tracker.db", clock.now)
     await store.open()
-    reconciler = Reconciler(store, policy_of=lambda _provider: PollPolicy(), interval_of={}, draw=lambda: 0.5)
+    reconciler = Reconciler(store, policy_of=lambda _provider: PollPolicy(), interval_of={}, draw=lambda: 0.5, redactor=Redactor())
     renewer = StandInRenewer()
     outputs = directory / "outputs"
     archiver = Archiver(

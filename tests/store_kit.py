@@ -14,6 +14,7 @@ from tracker.domain.backoff import PollPolicy
 from tracker.domain.observation import Observation, Source
 from tracker.domain.records import TaskRecord
 from tracker.domain.task import Status, TaskId
+from tracker.logs import Redactor
 from tracker.reconciler import Reconciler
 from tracker.store.protocol import Applied, Lane
 from tracker.store.sqlite import SqliteStore
@@ -30,7 +31,7 @@ class Rig:
         self.path = path
         self.clock = clock or ManualClock(START)
         self.store = SqliteStore(path, self.clock.now)
-        self.reconciler = Reconciler(self.store, policy_of=lambda _: policy, interval_of=INTERVALS, draw=lambda: 0.5)
+        self.reconciler = Reconciler(self.store, policy_of=lambda _: policy, interval_of=INTERVALS, draw=lambda: 0.5, redactor=Redactor())
 
     async def submit(self, n: int = 1, **fields: Any) -> TaskId:  # noqa: ANN401 - as for the factory
         """Record a song that is to be sent."""

@@ -97,6 +97,7 @@ class Tracker:
             self.store,
             policy_of=config.poll_policy,
             interval_of={route.name: route.poll_interval_s for route in self.registry.routes()},
+            redactor=self.redactor,
         )
         self._shelf = make_shelf(config.archive_path, config.archive.url)
         self.dispatcher = Dispatcher(
@@ -105,6 +106,7 @@ class Tracker:
             make_runners(Tools(environ=environ, clock=self._clock, locate=self._shelf.locate)),
             self._clock,
             hooks_dir=config.hooks_path,
+            redact=self.redactor.text,
         )
         self.catalogue = Catalogue(
             store=self.store,

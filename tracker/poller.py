@@ -346,7 +346,7 @@ class Poller:
         if reading.trouble is Trouble.UNAUTHORIZED:
             if task.account not in self._alarms:
                 error = reading.error
-                words = (error and (error.message or error.code)) or "no words given"
+                words = self._redact(((error and (error.message or error.code)) or "no words given").encode())
                 self._alarms[task.account] = AccountAlarm(self._clock.now(), words)
                 log.error("account.was_refused", account=task.account, provider=task.provider, words=words)
         elif reading.trouble is None and self._alarms.pop(task.account, None) is not None:

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
     from tracker.domain.judge import Step
     from tracker.domain.observation import Observation
-    from tracker.domain.task import Task, TaskId
+    from tracker.domain.task import Output, Task, TaskId
+    from tracker.logs import Redactor
     from tracker.store.protocol import Applied, Store
 
 log = get_logger(__name__)
@@ -99,6 +100,7 @@ class Reconciler:
         store: where tasks are kept.
         policy_of: the poll policy of a provider.
         interval_of: the poll interval that a route's contract suggests, seconds.
+        redactor: masks secrets in what an upstream says; of a key that it refuses it may speak by quoting it.
         draw: numbers from 0 to 1 for jitter.
     """
 
@@ -108,11 +110,13 @@ class Reconciler:
         *,
         policy_of: Callable[[str], PollPolicy],
         interval_of: Mapping[str, float],
+        redactor: Redactor,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._store = store
         self.policy_of = cache(policy_of)
         self._interval_of = interval_of
+        self._redactor = redactor
         self._draw = draw
         self._health = CallbackHealth()
         self.changes = Changes()
@@ -130,9 +134,37 @@ class Reconciler:
             TaskNotFound: the task does not exist.
             StoreUnavailable: nothing was written; the sender should try again.
         """
+        observation = self._masked(observation)
         if observation.payload is not None and any_data(observation.reading.outputs):
             return self._apply_lightened(observation, observation.payload)
         return self._store.apply(observation, self._judge)
+
+    def _masked(self, observation: Observation) -> Observation:
+        """The observation without secrets in its words; they go to disk, to answers, and to hooks."""
+        reading = observation.reading
+        masked = reading
+        error = reading.error
+        if error is not None and (error.message or error.code):
+            masked = replace(
+                masked, error=replace(error, code=self._mask(error.code), message=self._mask(error.message))
+            )
+        if reading.detail is not None:
+            masked = replace(masked, detail=self._redactor.text(reading.detail))
+        if reading.status is None and reading.upstream_status is not None:  # a status that is known holds no secret
+            masked = replace(masked, upstream_status=self._redactor.text(reading.upstream_status))
+        for output in reading.outputs:
+            if output.title or output.text:
+                masked = replace(masked, outputs=tuple(map(self._masked_output, reading.outputs)))
+                break
+        return observation if masked is reading else replace(observation, reading=masked)
+
+    def _mask(self, words: str | None) -> str | None:
+        return words and self._redactor.text(words)
+
+    def _masked_output(self, output: Output) -> Output:
+        title = output.title and self._redactor.known_secrets(output.title)
+        text = output.text and self._redactor.known_secrets(output.text)
+        return output if (title, text) == (output.title, output.text) else replace(output, title=title, text=text)
 
     async def _apply_lightened(self, observation: Observation, payload: str) -> Applied:
         """Inline data goes to disk once, with the task's outputs; it may be large, and the loop must not wait."""

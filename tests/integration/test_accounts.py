@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
 from tests.contract.route_requests import REQUESTS, Json, Song
-from tests.daemon_kit import NEVER_POLLS, Setting, account, running_daemon
+from tests.daemon_kit import KEY_ENV, NEVER_POLLS, Setting, account, running_daemon
 from tracker.providers.registry import Registry
 from tracker.sandbox import DEFAULT_KEY, Sandbox
 
@@ -28,17 +28,21 @@ class Ear:
 
     Attributes:
         heard: method and path -> headers, of each request but those for lists of models.
+        bodies: JSON of the creates.
         answers: path with or without a place for the id -> HTTP status and JSON.
     """
 
     url: str = ""
     answers: dict[str, tuple[int, Json]] = field(default_factory=dict)
     heard: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    bodies: list[Json] = field(default_factory=list)
 
     async def hear(self, request: web.Request) -> web.Response:
         """Answer as a proxy in trouble does."""
         if not request.path.endswith("/v1/models"):
             self.heard[f"{request.method} {request.path}"] = request.headers.copy()
+        if request.method == "POST":
+            self.bodies.append(await request.json())
         for path, (status, body) in self.answers.items():
             if request.path.startswith(path.partition("{")[0]):
                 return web.json_response(body, status=status)
@@ -132,3 +136,42 @@ async def test_an_account_whose_key_is_refused_says_so(tmp_path: Path) -> None:
             why = await asker.get(f"/v1/tasks/{task['id']}/why")
     assert why["status"] == "PENDING"
     assert any("refuses the key of account 'default'" in note for note in why["notes"]), why["notes"]
+
+
+async def test_a_key_that_an_upstream_quotes_is_kept_nowhere(tmp_path: Path) -> None:
+    """Neither from a create, a poll nor a callback: not in our answers, not in the database, and no hook is told."""
+    key = "no-real-key-4711"
+    words = f"Incorrect API key provided: {key}"
+    heard_by_hook, script = tmp_path / "heard", tmp_path / "hook"
+    script.write_text(f'#!/bin/sh\ncat >> {heard_by_hook}\nenv >> {heard_by_hook}\necho "printed {key}"\n')
+    script.chmod(0o755)
+    setting = Setting(
+        poll=NEVER_POLLS,
+        tables=f'[[hooks]]\nname = "told"\non = ["task.finished"]\nrun = ["{script}"]\n',
+        env={KEY_ENV: key},
+    )
+    async with listening() as ear, running_daemon(tmp_path, replace(setting, gateway=ear.url)) as asker:
+        ear.answers["/"] = (401, {"code": 1004, "message": words})
+        refused = await asker.submit("kling.image", REQUESTS["kling.image"]("a kite", SONG))
+        assert refused["error"]["message"] == "Incorrect API key provided: [redacted]"
+        _, polled = await asker.call("POST", "/v1/tasks", {"route": "kling.omni-video", "external_id": "up-1"})
+        await asker.call("POST", f"/v1/tasks/{polled['id']}/poll")
+        ear.answers["/"] = (200, {"code": 0, "data": {"task_id": "up-2", "task_status": "submitted"}})
+        called = await asker.submit("kling.omni-video", REQUESTS["kling.omni-video"]("a kite", SONG))
+        callback = str(ear.bodies[-1]["callback_url"])
+        for status in (f"waiting for {key}", "failed"):
+            news = {"task_id": "up-2", "task_status": status, "task_status_msg": words}
+            assert (await asker.call("POST", callback.removeprefix(setting.url), news))[0] in {200, 202}
+        delivered = f"/v1/tasks/{called['id']}/deliveries"
+        async with asyncio.timeout(20):
+            while {item["status"] for item in (await asker.get(delivered))["items"]} != {"succeeded"}:
+                await asyncio.sleep(0.02)
+        told = [await asker.get(delivered)]
+        for task in (refused, polled, called):
+            told += [await asker.get(f"/v1/tasks/{task['id']}{what}") for what in ("", "/events", "/why")]
+        kept = b"".join(file.read_bytes() for file in tmp_path.glob("tracker.db*"))
+    assert called["id"] in heard_by_hook.read_text()
+    assert "printed [redacted]" in str(told)
+    for place in (str(told), kept.decode(errors="replace"), heard_by_hook.read_text()):
+        assert "[redacted]" in place
+        assert key not in place

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol, assert_never
 
@@ -75,6 +76,7 @@ class Delivery:
         store: where the result is kept.
         clock: the source of time.
         draw: numbers from 0 to 1 for the jitter.
+        redact: masks secrets in what the hook printed or answered.
         on_ran: told how the run ended, before that is kept; None when it was cut short.
     """
 
@@ -87,6 +89,7 @@ class Delivery:
         store: Outbox,
         clock: Clock,
         draw: Callable[[], float],
+        redact: Callable[[str], str],
         on_ran: Callable[[RunResult | None], None],
     ) -> None:
         self.job = job
@@ -95,6 +98,7 @@ class Delivery:
         self._store = store
         self._clock = clock
         self._draw = draw
+        self._redact = redact
         self._on_ran = on_ran
         self._cut_short = False
         self._task: asyncio.Task[None] | None = None
@@ -132,9 +136,13 @@ class Delivery:
                 DeliveryStatus.PENDING, now, now, error="cut short: the tracker stopped", counts=False
             )
         else:
-            verdict = judge_run(self._spec, self.job.attempt, result, self._clock.now(), self._draw())
+            verdict = judge_run(self._spec, self.job.attempt, self._masked(result), self._clock.now(), self._draw())
         if await self._record(verdict):
             self._tell(verdict)
+
+    def _masked(self, result: RunResult) -> RunResult:
+        error, output = result.error and self._redact(result.error), result.output and self._redact(result.output)
+        return replace(result, error=error, output=output)
 
     async def _run(self) -> RunResult | None:
         """Run the hook; None when it was cut short. Whatever goes wrong in the runner is one more failed attempt."""

@@ -60,6 +60,7 @@ class Dispatcher:
         clock: the source of time.
         hooks_dir: directory of dropped scripts, read anew before each fan-out; None for none.
         draw: numbers from 0 to 1 for the jitter.
+        redact: masks secrets in what hooks print or answer.
         max_running: runs side by side over all hooks, see `tracker.hooks.slots`.
 
     Raises:
@@ -75,6 +76,7 @@ class Dispatcher:
         *,
         hooks_dir: Path | None = None,
         draw: Callable[[], float] = random.random,
+        redact: Callable[[str], str] = str,
         max_running: int = 32,
     ) -> None:
         self._store = store
@@ -88,7 +90,14 @@ class Dispatcher:
         self._dropped: dict[str, HookSpec] = {}
         self._hooks = dict(self._configured)
         self._runs = Runs(
-            store, self._runners, clock, draw=draw, health=self._health, slots=self._slots, on_room=self._note_room
+            store,
+            self._runners,
+            clock,
+            draw=draw,
+            redact=redact,
+            health=self._health,
+            slots=self._slots,
+            on_room=self._note_room,
         )
         self._runs.set_hooks(self._hooks)
         self._worth_a_look: set[str] = set()

@@ -29,6 +29,7 @@ class Runs:
         runners: one per kind of hook.
         clock: the source of time.
         draw: numbers from 0 to 1 for the jitter.
+        redact: masks secrets in what hooks print or answer.
         health: is told how runs ended.
         slots: who may begin a run.
         on_room: told the name of a hook for which a look is worth it.
@@ -41,6 +42,7 @@ class Runs:
         clock: Clock,
         *,
         draw: Callable[[], float],
+        redact: Callable[[str], str],
         health: HealthBook,
         slots: Slots,
         on_room: Callable[[str], None],
@@ -49,6 +51,7 @@ class Runs:
         self._runners = runners
         self._clock = clock
         self._draw = draw
+        self._redact = redact
         self._health = health
         self._slots = slots
         self._on_room = on_room
@@ -151,7 +154,16 @@ class Runs:
                 self._on_room(spec.name)
 
         runner = self._runners[spec.action.kind]
-        delivery = Delivery(job, spec, runner, store=self._store, clock=self._clock, draw=self._draw, on_ran=ran)
+        delivery = Delivery(
+            job,
+            spec,
+            runner,
+            store=self._store,
+            clock=self._clock,
+            draw=self._draw,
+            redact=self._redact,
+            on_ran=ran,
+        )
         task = delivery.begin()
         self._under_way[job.id] = delivery, task
         task.add_done_callback(finish)
