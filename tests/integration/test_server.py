@@ -188,6 +188,37 @@ async def test_wrong_fields_are_listed(rig: Rig, body: Json, expected: list[list
     assert locs(problem) == expected
 
 
+@pytest.mark.parametrize(
+    ("request_body", "expected"),
+    [
+        ('{"seed": 999999999999999999999999999999}', [["request", "seed"]]),
+        ('{"seed": 18446744073709551616}', [["request", "seed"]]),
+        ('{"seed": -9223372036854775809}', [["request", "seed"]]),
+        ('{"a": {"b": [1, 2e30, 20000000000000000000]}}', [["request", "a", "b", 2]]),
+        ('{"a": 20000000000000000000, "b": 20000000000000000000}', [["request", "a"], ["request", "b"]]),
+        ('{"a": [' + ", ".join(["20000000000000000000"] * 500) + "]}", [["request", "a", n] for n in range(20)]),
+    ],
+)
+async def test_a_whole_number_that_would_be_changed_is_refused(rig: Rig, request_body: str, expected: Json) -> None:
+    """Beyond 64 bits it would be stored and paid for as another number; the answer names the field."""
+    body = f'{{"route": "suno.generate", "request": {request_body}}}'
+    async with rig.client.post("/v1/tasks", data=body) as response:
+        problem = await problem_of(response, 422)
+    assert locs(problem) == expected
+    assert "is a whole number beyond 64 bits" in problem["errors"][0]["msg"]
+    assert rig.submitter.asked == []
+
+
+async def test_numbers_that_can_be_passed_on_are_left_alone(rig: Rig) -> None:
+    """The largest whole numbers, floats that are as large, and digits in a text."""
+    numbers = "[18446744073709551615, -9223372036854775808, 1e30, -2.0e25, 0.1]"
+    body = f'{{"route": "suno.generate", "request": {{"n": {numbers}, "t": "99999999999999999999999"}}}}'
+    async with rig.client.post("/v1/tasks", data=body) as response:
+        assert response.status == 201
+    sent = rig.submitter.asked[0].request
+    assert sent == {"n": [2**64 - 1, -(2**63), 1e30, -2e25, 0.1], "t": "9" * 23}
+
+
 async def test_wrong_values_are_not_repeated(rig: Rig) -> None:
     """They may be secret, and they may be huge."""
     async with rig.client.post("/v1/tasks", json={**SUBMIT, "account": ["sk-secret" * 100]}) as response:

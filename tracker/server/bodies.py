@@ -5,14 +5,20 @@ Owns size and depth limits. Must not know what a body means.
 
 from __future__ import annotations
 
+import json
+from collections import deque
 from http import HTTPStatus
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from tracker.server.answers import Problem
+from tracker.errors import FieldProblem
+from tracker.server.answers import Problem, bad_input
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from aiohttp import StreamReader, web
 
     from tracker.domain.records import Json
@@ -21,6 +27,10 @@ MAX_API_BYTES: Final = 32 * 1024 * 1024
 """Requests may carry images inline, as base64."""
 MAX_DEPTH: Final = 100
 """Deeper JSON is no request: it would only run some later walk out of stack."""
+TURNED_FLOAT: Final = 2.0**63
+"""orjson makes a float of a whole number beyond 64 bits; this is the smallest, on the negative side."""
+MAX_CHANGED_TOLD: Final = 20
+"""Numbers that are named in an answer; a body may hold millions."""
 
 
 class BodyTooLarge(Exception):
@@ -77,7 +87,7 @@ async def read_json(request: web.Request) -> Json:
     """The decoded body of an API request.
 
     Raises:
-        Problem: 413 too large, 400 unreadable or no JSON.
+        Problem: 413 too large, 400 unreadable or no JSON, 422 for a number that would be sent on as another.
     """
     try:
         body = await read_body(request, MAX_API_BYTES)
@@ -89,8 +99,14 @@ async def read_json(request: web.Request) -> Json:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise malformed(json_words(error)) from None
-    if _is_deeper(value, MAX_DEPTH):
-        raise malformed(f"the JSON is nested more than {MAX_DEPTH} levels deep")
+    is_suspect = False
+    for depth, level in enumerate(_levels(value)):
+        if depth > MAX_DEPTH:
+            raise malformed(f"the JSON is nested more than {MAX_DEPTH} levels deep")
+        is_suspect |= any(isinstance(item, float) and abs(item) >= TURNED_FLOAT for item in level)
+    changed = list(islice(_find_changed(body), MAX_CHANGED_TOLD)) if is_suspect else []
+    if changed:
+        raise bad_input(changed)
     return value
 
 
@@ -113,17 +129,48 @@ def too_large(max_bytes: int) -> Problem:
     )
 
 
-def _is_deeper(value: Json, levels: int) -> bool:
-    """Whether lists and objects are nested deeper than ``levels``; walks level by level, without recursion."""
+def _find_changed(body: bytes) -> Iterator[FieldProblem]:
+    """Whole numbers that orjson has read as another number. A float of that size as such is nobody's mistake."""
+    for loc, item in _leaves(json.loads(body.decode(), parse_int=_WholeNumber)):
+        if isinstance(item, _WholeNumber) and item.is_changed():
+            yield FieldProblem(
+                loc or ("body",),
+                "is a whole number beyond 64 bits, which cannot be passed on as it is; make it smaller",
+            )
+
+
+class _WholeNumber(str):
+    """A whole number as it is written: a million digits are dear to read, and Python refuses to."""
+
+    __slots__ = ()
+
+    def is_changed(self) -> bool:
+        """Whether it is beyond what orjson reads exactly: -2^63 to 2^64 - 1."""
+        return len(self) >= 19 and (len(self) > 20 or not -(2**63) <= int(self) < 2**64)  # noqa: PLR2004  digits
+
+
+def _leaves(value: Json) -> Iterator[tuple[tuple[str | int, ...], Json]]:
+    """What is neither list nor object, each with its place; without recursion."""
+    waiting: deque[tuple[tuple[str | int, ...], Json]] = deque([((), value)])
+    while waiting:
+        loc, item = waiting.popleft()
+        if isinstance(item, dict):
+            waiting += [((*loc, name), inner) for name, inner in item.items()]
+        elif isinstance(item, list):
+            waiting += [((*loc, n), inner) for n, inner in enumerate(item)]
+        else:
+            yield loc, item
+
+
+def _levels(value: Json) -> Iterator[list[Json]]:
+    """What is nested equally deep, from the outside in; without recursion."""
     level = [value]
-    for _ in range(levels + 1):
+    while level:
+        yield level
         deeper: list[Json] = []
         for item in level:
             if isinstance(item, dict):
                 deeper += item.values()
             elif isinstance(item, list):
                 deeper += item
-        if not deeper:
-            return False
         level = deeper
-    return True
