@@ -227,7 +227,9 @@ async def archiving(
     clock = SystemClock()
     store = SqliteStore(directory / "tracker.db", clock.now)
     await store.open()
-    reconciler = Reconciler(store, policy_of=lambda _provider: PollPolicy(), interval_of={}, draw=lambda: 0.5, redactor=Redactor())
+    reconciler = Reconciler(
+        store, policy_of=lambda _provider: PollPolicy(), interval_of={}, draw=lambda: 0.5, redactor=Redactor()
+    )
     renewer = StandInRenewer()
     outputs = directory / "outputs"
     archiver = Archiver(

@@ -31,7 +31,9 @@ class Rig:
         self.path = path
         self.clock = clock or ManualClock(START)
         self.store = SqliteStore(path, self.clock.now)
-        self.reconciler = Reconciler(self.store, policy_of=lambda _: policy, interval_of=INTERVALS, draw=lambda: 0.5, redactor=Redactor())
+        self.reconciler = Reconciler(
+            self.store, policy_of=lambda _: policy, interval_of=INTERVALS, draw=lambda: 0.5, redactor=Redactor()
+        )
 
     async def submit(self, n: int = 1, **fields: Any) -> TaskId:  # noqa: ANN401 - as for the factory
         """Record a song that is to be sent."""

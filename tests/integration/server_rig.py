@@ -230,7 +230,9 @@ async def running(path: Path, *, api_token: str | None = None, **overrides: Json
 
     services = Services(
         store=store,
-        reconciler=Reconciler(store, policy_of=lambda _provider: PollPolicy(), interval_of={}, draw=lambda: 0.5, redactor=Redactor()),
+        reconciler=Reconciler(
+            store, policy_of=lambda _provider: PollPolicy(), interval_of={}, draw=lambda: 0.5, redactor=Redactor()
+        ),
         submitter=submitter,
         poller=poller,
         catalogue=StandInCatalogue(),

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from tests.acceptance.house import eventually
 from tests.contract.route_requests import REQUESTS, Json, Song
 from tests.daemon_kit import KEY_ENV, NEVER_POLLS, Setting, account, running_daemon
 from tracker.providers.registry import Registry
@@ -163,9 +164,11 @@ async def test_a_key_that_an_upstream_quotes_is_kept_nowhere(tmp_path: Path) -> 
             news = {"task_id": "up-2", "task_status": status, "task_status_msg": words}
             assert (await asker.call("POST", callback.removeprefix(setting.url), news))[0] in {200, 202}
         delivered = f"/v1/tasks/{called['id']}/deliveries"
-        async with asyncio.timeout(20):
-            while {item["status"] for item in (await asker.get(delivered))["items"]} != {"succeeded"}:
-                await asyncio.sleep(0.02)
+
+        async def has_run() -> bool:
+            return {item["status"] for item in (await asker.get(delivered))["items"]} == {"succeeded"}
+
+        await eventually(has_run)
         told = [await asker.get(delivered)]
         for task in (refused, polled, called):
             told += [await asker.get(f"/v1/tasks/{task['id']}{what}") for what in ("", "/events", "/why")]

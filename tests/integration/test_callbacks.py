@@ -15,6 +15,7 @@ from tracker.domain.ids import RANDOM_BYTES, make_task_id
 from tracker.domain.records import Json
 from tracker.domain.task import Status
 from tracker.errors import SignatureInvalid
+from tracker.server.callbacks import NUDGE_BURST, NUDGE_IDS_MAX
 
 SONG = {"id": "clip-1", "audio_url": "https://cdn.example.com/song/1.mp3", "title": "Summer Breeze"}
 JSON = {"Content-Type": "application/json"}
@@ -206,6 +207,48 @@ async def test_without_a_token_an_unknown_task_is_parked(rig: Rig) -> None:
     assert await rig.is_due(task_id)
 
 
+async def test_half_a_character_costs_no_result(rig: Rig) -> None:
+    """A title that was cut in the middle of an emoji, as JavaScript writes it: the song is read, and its history."""
+    task_id = await rig.make_task()
+    body = song(title="cut").replace(b'"cut"', rb'"cut \ud83d"')
+    assert await post(rig, rig.address(task_id), body) == (200, "applied")
+    assert (await rig.store.get_task(task_id)).task.outputs[0].title == "cut \ufffd"
+    (event,) = await rig.store.list_events(task_id)
+    assert event.payload["data"][0]["title"] == "cut \ufffd"
+
+
+async def test_one_callback_without_a_token_names_few_tasks(tmp_path: Path) -> None:
+    """Whoever names many is refused and kept for inspection; the tasks that are named count as callbacks do."""
+
+    def naming(count: int) -> bytes:
+        return json.dumps({"data": [{"task_id": f"k{n}", "task_status": "processing"} for n in range(count)]}).encode()
+
+    async with running(tmp_path) as rig:
+        async with rig.client.post("/callbacks/kling", data=naming(NUDGE_IDS_MAX + 1)) as response:
+            problem = await problem_of(response, 400)
+        assert problem["detail"] == "Names 21 tasks; without a token a callback may name 20."
+        ((_, status, _, _),) = await rig.rejected()
+        assert status == 400
+        for _ in range(int(NUDGE_BURST) // NUDGE_IDS_MAX - 1):
+            assert await post(rig, "/callbacks/kling", naming(NUDGE_IDS_MAX)) == (202, "parked")
+        async with rig.client.post("/callbacks/kling", data=naming(NUDGE_IDS_MAX)) as response:
+            await problem_of(response, 429)
+
+
+async def test_of_a_large_body_without_a_token_only_the_beginning_is_kept(tmp_path: Path) -> None:
+    """And no secret in it, wherever it was cut."""
+    secret = "sk-known-secret"
+    async with running(tmp_path) as rig:
+        body = json.dumps(
+            {"callbackType": "complete", "task_id": "x", "noise": f"{'n' * 16_000}{secret} {'n' * 50_000}"}
+        )
+        assert await post(rig, "/callbacks/suno", body.encode()) == (202, "parked")
+        ((kept,),) = await rig.store._rows("SELECT payload FROM parked")
+        assert len(kept) == 16_384
+        assert "[redacted]" in kept
+        assert secret not in kept
+
+
 async def test_floods_without_a_token_are_slowed_down(rig: Rig) -> None:
     """Anybody can send them; beyond a burst they are told to come again."""
     statuses = []
@@ -227,7 +270,6 @@ async def test_floods_without_a_token_are_slowed_down(rig: Rig) -> None:
         b"{",
         b"not json",
         b"\xff\xfe{}",
-        b'{"task_id": "\\ud800"}',
         b"[" * 3000,
         b"NaN",
         b"null",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
 
 UNREADABLE_KEPT_BYTES = 2048
 """So much of a body that is not JSON is kept for inspection."""
+
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
 
 
 class AuthStyle(StrEnum):
@@ -67,6 +73,21 @@ class WireReply:
     received_at: datetime | None = None
 
 
+def whole_characters(raw: bytes) -> bytes:
+    r"""JSON without half characters in its strings, for the decoder and for the store, which take none.
+
+    JavaScript writes a title that was cut in the middle of an emoji as ``"\ud83d"``. RFC 8259 (section 8.2) calls that
+    JSON, and a paid result must not be lost over it; no text of ours can hold it, so U+FFFD takes its place.
+
+    Args:
+        raw: JSON as it came, UTF-8; the very same bytes come back when there is nothing to mend.
+    """
+    if rb"\ud" not in raw and rb"\uD" not in raw:
+        return raw
+    whole = _ESCAPE.sub(lambda found: rb"\ufffd" if found["half"] else found[0], raw)
+    return raw if whole == raw else whole
+
+
 def payload_text(body: bytes, redact: Callable[[bytes], str]) -> str | None:
     """An upstream body as the JSON text that is kept with an event.
 
@@ -79,6 +100,7 @@ def payload_text(body: bytes, redact: Callable[[bytes], str]) -> str | None:
     """
     if not body.strip():
         return None
+    body = whole_characters(body)
     try:
         orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from tracker.domain.observation import Reading, Submission, Trouble
 from tracker.domain.task import Reason, Status, UpstreamError
+from tracker.domain.wire import whole_characters
 from tracker.errors import PayloadInvalid
 from tracker.providers.fields import find_code, find_text, kind_of
 from tracker.providers.meanings import FindMeaning, meaning_of
@@ -163,7 +164,7 @@ def decode_answer(reply: WireReply) -> Answer:
     body: Json = None
     fault: str | None = None
     try:
-        body = orjson.loads(reply.body)
+        body = orjson.loads(whole_characters(reply.body))
     except orjson.JSONDecodeError:
         fault = "a body that is no JSON" if reply.body.strip() else "an empty body"
     else:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import orjson
 
 from tracker.domain.models import Model
-from tracker.domain.wire import AuthStyle, WireReply, WireRequest
+from tracker.domain.wire import AuthStyle, WireReply, WireRequest, whole_characters
 from tracker.errors import PayloadInvalid
 from tracker.providers.fields import find_object, find_text, list_objects, require_object
 
@@ -46,7 +46,7 @@ def read_models(family: str, reply: WireReply) -> ModelPage:
         PayloadInvalid: it is not a list of models; says what was seen.
     """
     try:
-        body = orjson.loads(reply.body)
+        body = orjson.loads(whole_characters(reply.body))
     except orjson.JSONDecodeError:
         raise PayloadInvalid(f"HTTP {reply.status}: the list of models is not JSON") from None
     page = require_object(body, "body")

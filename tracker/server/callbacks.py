@@ -19,11 +19,12 @@ from aiohttp import web
 
 from tracker.domain.observation import Observation, Source
 from tracker.domain.transitions import Outcome
+from tracker.domain.wire import whole_characters
 from tracker.errors import PayloadInvalid, SignatureInvalid, StoreUnavailable, TaskNotFound
 from tracker.logs import get_logger
 from tracker.server.answers import RETRY_AFTER_S, FixedAnswer, Problem, store_unavailable
 from tracker.server.bodies import BodyTooLarge, BodyUnreadable, json_words, malformed, read_body, too_large
-from tracker.server.rejections import Rejections
+from tracker.server.rejections import Rejections, kept_text
 from tracker.server.throttle import Throttle
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ log = get_logger(__name__)
 NUDGES_PER_S: Final = 500.0
 NUDGE_BURST: Final = 1000.0
 """Callbacks without a token cost writes and polls, and anybody can send them: so many are taken, of all senders."""
+NUDGE_IDS_MAX: Final = 20
+"""So many tasks one of them may name, and each counts; providers send one for each task."""
 
 Told = tuple[bytes, "Json"]
 """A callback's body, raw and decoded."""
@@ -102,7 +105,7 @@ class CallbackDoors:
             Source.CALLBACK,
             services.clock.now(),
             reading,
-            services.redact(body),
+            services.redact(whole_characters(body)),
             believed,
         )
         try:
@@ -125,17 +128,20 @@ class CallbackDoors:
         provider = services.registry.provider_named(provider_name)
         if provider is None:
             raise await self._unknown(request, provider_name)
-        if not self._nudges.admits():
+        self._admit(1)
+        body, value = await self._read(request, provider)
+        if services.check_signature is not None:
+            await self._verify(services.check_signature, request, provider, (body, value))
+        return (await self._nudge(provider, body, value)).to(request)
+
+    def _admit(self, count: int) -> None:
+        if not self._nudges.admits(count):
             raise Problem(
                 HTTPStatus.TOO_MANY_REQUESTS,
                 "too-many-callbacks",
                 "Too many callbacks without a token. Send it again a little later.",
                 headers={"Retry-After": str(RETRY_AFTER_S)},
             )
-        body, value = await self._read(request, provider)
-        if services.check_signature is not None:
-            await self._verify(services.check_signature, request, provider, (body, value))
-        return (await self._nudge(provider, body, value)).to(request)
 
     async def _read(self, request: web.Request, provider: Provider) -> tuple[bytes, Json]:
         """The body, raw and decoded; whatever the Content-Type says."""
@@ -149,7 +155,7 @@ class CallbackDoors:
         except BodyUnreadable as error:
             raise malformed(str(error)) from None
         try:
-            return body, orjson.loads(body)
+            return body, orjson.loads(whole_characters(body))
         except orjson.JSONDecodeError as error:
             if self._services.check_signature is not None:  # a stranger's junk is refused as a stranger's
                 await self._verify(self._services.check_signature, request, provider, (body, None))
@@ -179,8 +185,13 @@ class CallbackDoors:
             ids = provider.callback_ids(value)
         except PayloadInvalid as error:
             raise await self._rejections.malformed(provider.name, str(error), body) from None
+        if len(ids) > NUDGE_IDS_MAX:
+            why = f"names {len(ids)} tasks; without a token a callback may name {NUDGE_IDS_MAX}"
+            raise await self._rejections.malformed(provider.name, why, body)
+        self._admit(len(ids) - 1)
+        payload = kept_text(body, services.redact)
         try:
-            nudged = await services.store.nudge(provider.name, ids, services.redact(body), services.clock.now())
+            nudged = await services.store.nudge(provider.name, ids, payload, services.clock.now())
         except StoreUnavailable as error:
             raise self._not_taken(provider.name, error) from None
         return _POLLING if nudged.known else _PARKED

@@ -24,12 +24,12 @@ class Throttle:
         self._left = burst
         self._at = clock.monotonic()
 
-    def admits(self) -> bool:
-        """Whether one more is admitted now; if so, it is counted."""
+    def admits(self, count: int = 1) -> bool:
+        """Whether so many more, no more than a burst, are admitted now; if so, they are counted."""
         now = self._clock.monotonic()
         self._left = min(self._burst, self._left + (now - self._at) * self._per_s)
         self._at = now
-        if self._left < 1:
+        if self._left < count:
             return False
-        self._left -= 1
+        self._left -= count
         return True
