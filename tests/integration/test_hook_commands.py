@@ -78,6 +78,14 @@ async def test_deliveries_are_listed_across_tasks(rig: Rig) -> None:
     assert [error["loc"] for error in problem["errors"]] == [["query", "status"], ["query", "hok"]]
 
 
+@pytest.mark.parametrize("cursor", ["zzz", "", "-1", "dlv_1_0_publish", "9" * 19])
+async def test_a_cursor_of_deliveries_that_nobody_gave_out_is_refused(rig: Rig, cursor: str) -> None:
+    """It would be answered with an empty page, as if there were no more."""
+    async with rig.client.get(f"/v1/deliveries?cursor={cursor}") as response:
+        problem = await problem_of(response, 422)
+    assert [error["loc"] for error in problem["errors"]] == [["query", "cursor"]]
+
+
 @pytest.mark.parametrize(
     ("query", "count"),
     [
@@ -186,6 +194,8 @@ async def test_lists_are_read_from_the_file(tmp_path: Path) -> None:
         invoke, "deliveries", "list", "--config", str(path), "--status", "pending", "--hook", "publish"
     )
     assert "dlv_1_0_publish" in shown.output
+    refused = await asyncio.to_thread(invoke, "deliveries", "list", "--config", str(path), "--cursor", "zzz")
+    assert refused.exit_code == 2
 
 
 def test_a_redrive_wants_ids_or_filters() -> None:

@@ -11,7 +11,7 @@ from tests.store_kit import Rig, opened
 from tracker.domain.records import DeliveryRecord, DeliveryStatus
 from tracker.domain.task import Reason, Stage, Status
 from tracker.errors import DeliveryNotFound
-from tracker.store.protocol import Announcement, AttemptResult, DeliveryJob
+from tracker.store.protocol import Announcement, AttemptResult, DeliveryFilter, DeliveryJob
 
 
 async def fan_out(rig: Rig, *hooks: str, at: float = 20.0) -> int:
@@ -65,6 +65,22 @@ async def test_one_delivery_per_hook_and_event(tmp_path: Path) -> None:
         rig.edit("UPDATE cursors SET seq = 0 WHERE name = 'deliveries'")
         await fan_out(rig, "publish", "notify", at=99)
         assert await rig.store.list_deliveries(make_task_name(1)) == before
+
+
+async def test_a_list_goes_on_where_its_page_ended(tmp_path: Path) -> None:
+    """Also when the deliveries of that page, or of the next, were pruned before the next one is asked for."""
+    async with opened(tmp_path / "t.db") as rig:
+        for n in (1, 2, 3):
+            await live(rig, n)
+        await fan_out(rig, "publish", "notify")
+        first = await rig.store.list_all_deliveries(DeliveryFilter(limit=7))
+        assert {item.task_id for item in first.items[:6]} == {make_task_name(3)}
+        rig.edit("DELETE FROM deliveries WHERE task_id = ?", make_task_name(3))
+        rig.edit("DELETE FROM deliveries WHERE id = ?", first.items[-1].id)
+        rest = await rig.store.list_all_deliveries(DeliveryFilter(limit=500, cursor=first.next_cursor))
+        ids = [item.id for n in (2, 1) for item in reversed(await rig.store.list_deliveries(make_task_name(n)))]
+        assert ([item.id for item in rest.items], rest.next_cursor) == (ids, None)
+        assert len(ids) == 11
 
 
 async def test_a_fan_out_that_fails_half_way_leaves_no_gap(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def deliveries() -> None:
 )
 @_since_option
 @click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True, help="How many at most.")
-@click.option("--cursor", metavar="CURSOR", help="next_cursor of the page before.")
+@click.option("--cursor", metavar="CURSOR", type=click.IntRange(0, 10**18 - 1), help="next_cursor of the page before.")
 @json_option
 @with_session
 def list_deliveries(session: Session, *, as_json: bool, **options: object) -> None:

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any, Final
 from tracker.domain.records import DeliveryStatus, delivery_json
 from tracker.errors import FieldProblem
 from tracker.server.answers import bad_input, json_answer
-from tracker.server.queries import Parser, parse_limit, parse_moment, parse_one_of, parse_query, parse_text
+from tracker.server.queries import (
+    Parser,
+    parse_limit,
+    parse_moment,
+    parse_one_of,
+    parse_position,
+    parse_query,
+    parse_text,
+)
 from tracker.store.protocol import DeliveryFilter
 
 if TYPE_CHECKING:
@@ -28,7 +36,7 @@ LIST_PARSERS: Final[Mapping[str, Parser]] = {
     "status": parse_one_of(DeliveryStatus),
     "since": parse_moment,
     "limit": parse_limit,
-    "cursor": parse_text,
+    "cursor": parse_position,
 }
 RETRY_PARSERS: Final[Mapping[str, Parser]] = {
     "hook": parse_text,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MAX_LIMIT: Final = 500
 DEFAULT_LIMIT: Final = 50
 MAX_WAIT_S: Final = 60.0
+POSITION_DIGITS: Final = 18
 LABEL_PREFIX: Final = "label."
 
 Parser = Callable[[str], Any]
@@ -107,6 +108,13 @@ def parse_limit(text: str) -> int:
 
 def _cursor(text: str) -> str:
     if not looks_like_task_id(text):
+        raise ValueError("is the next_cursor of the page before")
+    return text
+
+
+def parse_position(text: str) -> str:
+    """The cursor of a list that is paged by position: a whole number that fits into the store's 64 bits."""
+    if not (text.isascii() and text.isdigit() and len(text) <= POSITION_DIGITS):
         raise ValueError("is the next_cursor of the page before")
     return text
 

@@ -190,18 +190,23 @@ class SqliteReader:
         return [delivery_from(row) for row in rows]
 
     async def list_all_deliveries(self, wanted: DeliveryFilter) -> DeliveryPage:
-        """The hook runs of all tasks, newest first."""
+        """The hook runs of all tasks, newest first.
+
+        The cursor is a position, not a delivery: the one that ended the page before may have been pruned since.
+        """
         where, parameters = delivery_conditions(wanted)
         if wanted.cursor is not None:
-            where.append("rowid < (SELECT rowid FROM deliveries WHERE id = ?)")
-            parameters.append(wanted.cursor)
+            where.append("rowid < ?")
+            parameters.append(int(wanted.cursor))
         clause = f"WHERE {' AND '.join(where)}" if where else ""
         rows = await self._rows(
-            f"SELECT {DELIVERY_COLUMNS} FROM deliveries {clause} ORDER BY rowid DESC LIMIT ?",
+            f"SELECT {DELIVERY_COLUMNS}, rowid FROM deliveries {clause} ORDER BY rowid DESC LIMIT ?",
             (*parameters, wanted.limit + 1),
         )
-        items = [delivery_from(row) for row in rows[: wanted.limit]]
-        return DeliveryPage(items, items[-1].id if len(rows) > wanted.limit else None)
+        page = rows[: wanted.limit]
+        return DeliveryPage(
+            [delivery_from(row) for row in page], str(page[-1][-1]) if len(rows) > wanted.limit else None
+        )
 
     async def count_deliveries(self) -> dict[str, dict[str, int]]:
         """How many deliveries there are: hook -> status -> count."""
