@@ -3,8 +3,8 @@
 import asyncio
 import gzip
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -78,8 +78,8 @@ async def http_server(handler: Callable[[web.Request], Awaitable[web.StreamRespo
 
 
 @asynccontextmanager
-async def raw_server(peer: Peer) -> AsyncIterator[str]:
-    """A server that speaks bytes, for answers that no HTTP server would give; its base URL."""
+async def raw_server(peer: Peer, until: bytes = b"\r\n\r\n") -> AsyncIterator[str]:
+    """A server that reads ``until`` and speaks bytes, for answers that no HTTP server would give; its base URL."""
     conversations: set[asyncio.Task[None]] = set()
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -87,7 +87,7 @@ async def raw_server(peer: Peer) -> AsyncIterator[str]:
         assert task is not None
         conversations.add(task)
         try:
-            await reader.readuntil(b"\r\n\r\n")
+            await reader.readuntil(until)
             await peer(reader, writer)
         except (asyncio.CancelledError, ConnectionError):
             pass
@@ -121,6 +121,30 @@ def saying(*pieces: bytes) -> Peer:
 async def hang(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
     """Never answer."""
     await asyncio.Event().wait()
+
+
+def telling(arrived: asyncio.Event) -> Peer:
+    """A peer that tells when somebody came, and never answers."""
+
+    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        arrived.set()
+        await hang(reader, writer)
+
+    return peer
+
+
+@contextmanager
+def standing_loop() -> Iterator[Callable[[float], None]]:
+    """The loop's clock, by which every limit goes, stands still but for the seconds that are passed with this."""
+    now = asyncio.get_running_loop().time()
+
+    def advance(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asyncio.get_running_loop(), "time", lambda: now)
+        yield advance
 
 
 def assert_keeps_secrets(failure: BaseException) -> None:
@@ -181,15 +205,18 @@ async def test_a_failed_tls_handshake_was_not_sent() -> None:
     assert KEY.encode() not in heard
 
 
-async def test_a_connection_that_is_never_made_ends_as_not_sent() -> None:
+@pytest.mark.parametrize(("answer_within_s", "passed_s"), [(600.0, 11.0), (10.0, 9.0)])
+async def test_a_connection_that_is_never_made_ends_as_not_sent(answer_within_s: float, passed_s: float) -> None:
     """TLS that never comes about runs into the connect limit, which is shorter than the answer's."""
-
-    async def silent(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
-        await asyncio.Event().wait()
-
-    async with raw_server(silent) as url, rig_for(url.replace("http:", "https:")) as rig:
-        with pytest.raises(NotSent, match="no connection in time"):
-            await rig.create(answer_within_s=0.2)
+    arrived = asyncio.Event()
+    hello = b"\x16\x03"
+    async with raw_server(telling(arrived), until=hello) as url, rig_for(url.replace("http:", "https:")) as rig:
+        with standing_loop() as advance:
+            asking = asyncio.create_task(rig.create(answer_within_s=answer_within_s))
+            await arrived.wait()
+            advance(passed_s)
+            with pytest.raises(NotSent, match="no connection in time"):
+                await asking
 
 
 @pytest.mark.parametrize("key", [None, "", "   ", "sk-\nX-Evil: 1", "sk-schlüssel"])
@@ -235,9 +262,14 @@ async def test_no_slot_in_time_sends_nothing() -> None:
 @pytest.mark.parametrize("paid", [True, False])
 async def test_silence_is_unanswered(paid: bool) -> None:
     """The request arrived and no answer came: nobody can say what became of it."""
-    async with raw_server(hang) as url, rig_for(url) as rig:
-        with pytest.raises(Unanswered, match="in time"):
-            await rig.create(answer_within_s=0.2, paid=paid)
+    arrived = asyncio.Event()
+    async with raw_server(telling(arrived)) as url, rig_for(url) as rig:
+        with standing_loop() as advance:
+            asking = asyncio.create_task(rig.create(answer_within_s=5.0, paid=paid))
+            await arrived.wait()
+            advance(6.0)  # aiohttp rounds limits up to whole seconds
+            with pytest.raises(Unanswered, match="in time"):
+                await asking
 
 
 @pytest.mark.parametrize(
@@ -568,16 +600,20 @@ async def test_a_canceled_probe_does_not_lock_the_host_out() -> None:
     """Shutdown in the middle of a probe teaches nothing."""
     arrived = asyncio.Event()
 
-    async def peer(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+    is_well = False
+
+    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         arrived.set()
-        await asyncio.Event().wait()
+        if is_well:
+            await hang(reader, writer)
 
     async with raw_server(peer) as url, rig_for(url) as rig:
         for _ in range(5):
             with pytest.raises(Unanswered):
-                await rig.create(answer_within_s=0.05)
+                await rig.create()
         rig.clock.advance(5.0)
         arrived.clear()
+        is_well = True
         probe = asyncio.create_task(rig.create(answer_within_s=30.0))
         await arrived.wait()
         host = rig.client.host_of("default")
