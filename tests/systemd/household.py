@@ -21,6 +21,8 @@ from tracker.sandbox import Sandbox
 URL = "http://127.0.0.1:8780"
 ROUTE = "kling.omni-video"
 PATIENCE_S = 30.0
+WAITING_MAX = 400
+"""So many callbacks may wait for the service at a time: each has a file descriptor here, and a place in its queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +45,16 @@ class Answers:
 
     Attributes:
         counts: by status and outcome, or by the error that stood in the place of an answer.
-        longest_s: how long the slowest took.
+        times: when each was sent, and when it was answered, in monotonic seconds.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
-    longest_s: float = 0.0
+    times: list[tuple[float, float]] = field(default_factory=list)
+
+    @property
+    def longest_s(self) -> float:
+        """How long the slowest took."""
+        return max((ended - began for began, ended in self.times), default=0.0)
 
 
 class Household:
@@ -88,17 +95,34 @@ class Household:
 
         async def tell(job: Job, after_s: float) -> None:
             await asyncio.sleep(after_s)
-            began = time.monotonic()
-            try:
-                async with self._client.post(job.callback_url, json=job.success()) as answer:
-                    outcome = json.loads(await answer.read() or b"{}").get("outcome", "")
-                    answers.counts[f"{answer.status} {outcome}"] += 1
-            except (aiohttp.ClientError, TimeoutError) as error:
-                answers.counts[repr(error)] += 1
-            answers.longest_s = max(answers.longest_s, time.monotonic() - began)
+            await self._tell(job, answers)
 
         await asyncio.gather(*(tell(job, n / per_s) for n, job in enumerate(jobs)))
         return answers
+
+    async def go_on_calling_back(self, jobs: Sequence[Job], per_s: float, enough: asyncio.Event) -> Answers:
+        """Tell the end of each job at a steady pace, and all of them again, until there was enough of it."""
+        answers = Answers()
+        waiting: set[asyncio.Task[None]] = set()
+        n = 0
+        while n < len(jobs) or not enough.is_set():
+            if len(waiting) < WAITING_MAX:
+                waiting.add(task := asyncio.create_task(self._tell(jobs[n % len(jobs)], answers)))
+                task.add_done_callback(waiting.discard)
+                n += 1
+            await asyncio.sleep(1 / per_s)
+        await asyncio.gather(*waiting)
+        return answers
+
+    async def _tell(self, job: Job, answers: Answers) -> None:
+        began = time.monotonic()
+        try:
+            async with self._client.post(job.callback_url, json=job.success()) as answer:
+                outcome = json.loads(await answer.read() or b"{}").get("outcome", "")
+                answers.counts[f"{answer.status} {outcome}"] += 1
+        except (aiohttp.ClientError, TimeoutError) as error:
+            answers.counts[repr(error)] += 1
+        answers.times.append((began, time.monotonic()))
 
     async def statuses(self, jobs: Sequence[Job]) -> Counter[str]:
         """How the service sees these jobs."""

@@ -221,14 +221,27 @@ async def check_journal(home: Household, job: Job) -> None:
 async def check_restart(home: Household) -> list[Job]:
     """Two restarts while callbacks keep coming: each is answered 200 after it is on disk, and each is there."""
     jobs = await home.submit(300, "restart")
-    load = asyncio.create_task(home.call_back(jobs, per_s=100))
-    await asyncio.sleep(0.5)
-    for _ in range(2):
-        before = home.machine.show(UNIT, "MainPID")
-        await home.run("systemctl", "restart", UNIT)
-        assert home.machine.show(UNIT, "MainPID") != before
+    enough = asyncio.Event()
+    load = asyncio.create_task(home.go_on_calling_back(jobs, 100, enough))
+    starts: list[tuple[float, float]] = []
+    try:
+        for _ in range(2):
+            before = home.machine.show(UNIT, "MainPID")
+            await home.run("systemctl", "restart", UNIT)
+            assert home.machine.show(UNIT, "MainPID") != before
+            started, ready = (
+                int(home.machine.show(UNIT, f"{moment}TimestampMonotonic")) / 1e6
+                for moment in ("ExecMainStart", "ActiveEnter")
+            )
+            starts.append((started, ready))
+    finally:
+        enough.set()
     answers = await load
-    assert answers.counts == {"200 applied": len(jobs)}
+    assert answers.counts.keys() <= {"200 applied", "200 duplicate"}, answers.counts
+    assert answers.counts["200 applied"] == len(jobs)
+    for started, ready in starts:
+        waited = [None for began, ended in answers.times if began < ready and ended > started]
+        assert waited, "no callback came while nobody was there"
     assert await home.statuses(jobs) == {"SUCCEEDED": len(jobs)}
     await check_hooks_ran(home, jobs)
     return jobs
