@@ -128,11 +128,11 @@ class Catalogue:
         try:
             lines = await self.missing()
         except StoreUnavailable as error:
-            log.warning("models.not_looked_up", why=str(error))
+            log.warning("models.not_looked_up", error=str(error))
             return told
         for line in lines:
             if line not in told:
-                log.warning("models.configured_one_is_missing", what=line)
+                log.warning("models.configured_one_not_found", what=line)
         return frozenset(lines)
 
     async def _refresh(self, account: str) -> float:
@@ -144,6 +144,6 @@ class Catalogue:
                 return max(RETRY_S, REFRESH_S - (now - kept.synced_at).total_seconds())
             _, problems = await self.sync(account)
         except StoreUnavailable as error:
-            log.warning("models.not_kept", account=account, why=str(error))
+            log.warning("models.not_kept", account=account, error=str(error))
             return RETRY_S
         return RETRY_S if len(problems) == len(LISTS) else REFRESH_S

@@ -51,7 +51,7 @@ def serve(config: Config, environ: MutableMapping[str, str], read_config: ReadCo
         ConfigError: something that only shows at start is wrong with the configuration.
     """
     if _names_credential_file(config, environ):
-        log.warning("credentials.hooks_could_read_them", why="a …_file key names one of them; use …_env instead")
+        log.warning("credentials.hooks_could_read_them", error="a …_file key names one of them; use …_env instead")
     else:
         shut_credentials(environ)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner, contextlib.suppress(asyncio.CancelledError):
@@ -124,7 +124,7 @@ async def _feed(tracker: Tracker, notifier: Notifier, stopping: asyncio.Event) -
         if not reasons:
             notifier.alive()
         elif not told:
-            log.error("watchdog.is_not_fed", reasons=reasons)
+            log.error("watchdog.withheld", reasons=reasons)
         told = bool(reasons)
         await asyncio.sleep(notifier.watchdog_s / 3)
 
@@ -163,7 +163,7 @@ async def _reload(
             status = "Reload failed, the old configuration holds; the log says why"
         else:
             for key in kept:
-                log.warning("config.key_takes_a_restart", key=key)
+                log.warning("config.restart_needed", key=key)
             log.info("config.reloaded", changed=changed, takes_a_restart=kept)
         notifier.ready(status or await _status_of(tracker))
 

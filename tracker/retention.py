@@ -197,7 +197,7 @@ class Retention:
         try:
             await self._remove_file(path)
         except OSError as error:
-            log.warning("retention.file_not_removed", path=path, why=error.strerror or str(error))
+            log.warning("retention.file_not_removed", path=path, error=error.strerror or str(error))
             return False
         return True
 
@@ -211,7 +211,7 @@ class Retention:
             try:
                 await self.run()
             except StoreUnavailable as error:
-                log.warning("retention.not_done", why=str(error))
+                log.warning("retention.not_done", error=str(error))
                 wait_s = RETRY_S
             except Exception:
                 log.exception("retention.failed")

@@ -230,7 +230,7 @@ class Submitter:
             task = await self._store.mark_sending(task_id, now + timedelta(seconds=lease_s))
         except StoreUnavailable as error:
             # It is recorded and surely not sent: whoever asked must not be told to send it anew. The sweep sends it.
-            log.warning("submit.not_begun", task=task_id, why=str(error))
+            log.warning("submit.not_begun", task=task_id, error=str(error))
             return
         if task is None:
             return  # canceled, or another attempt has it
@@ -365,7 +365,7 @@ class Submitter:
                     provider=task.provider,
                     external_id=reading.external_id,
                     submission=reading.submission,
-                    why=str(error),
+                    error=str(error),
                 )
                 await asyncio.sleep(RECORD_RETRY_S)
             else:

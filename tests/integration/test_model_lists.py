@@ -10,7 +10,7 @@ from tests.acceptance.house import News
 from tests.daemon_kit import Asker, Ran, Setting, account, run_tracker, running_daemon
 from tracker.sandbox import Sandbox
 
-MISSING = "models.configured_one_is_missing"
+MISSING = "models.configured_one_not_found"
 
 
 class Journal(News):

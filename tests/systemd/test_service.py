@@ -283,7 +283,7 @@ async def check_reload(home: Household) -> list[Job]:
     assert machine.show(UNIT, "MainPID") == before
     entries = await home.entries("-u", UNIT, "TRACKER_EVENT=config.reloaded")
     assert [entry["TRACKER_CHANGED"] for entry in entries] == ['["log.level"]', '["poll.deadline_s"]', "[]"]
-    (kept,) = await home.entries("-u", UNIT, "TRACKER_EVENT=config.key_takes_a_restart")
+    (kept,) = await home.entries("-u", UNIT, "TRACKER_EVENT=config.restart_needed")
     assert (kept["TRACKER_KEY"], kept["PRIORITY"]) == ("server.max_callback_bytes", "4")
     return jobs
 

@@ -217,7 +217,7 @@ class Archiver:
     async def _loop(self) -> None:
         forgotten = await asyncio.to_thread(forget_abandoned, self._spool)
         if forgotten:
-            log.info("archive.partials_were_forgotten", count=forgotten)
+            log.info("archive.partials_forgotten", count=forgotten)
         while not self._stopping:
             self._woken.clear()
             try:

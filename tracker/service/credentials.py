@@ -78,7 +78,7 @@ def shut_credentials(environ: Mapping[str, str]) -> bool:
         _checked(libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0))
         _restrict(libc, Path(directory).resolve())
     except OSError as error:
-        log.warning("credentials.hooks_could_read_them", why=error.strerror or str(error))
+        log.warning("credentials.hooks_could_read_them", error=error.strerror or str(error))
         return False
     return True
 

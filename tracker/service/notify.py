@@ -74,7 +74,7 @@ class Notifier:
                 sender.send(message.encode())
         except OSError as error:
             if not self._complained:
-                log.warning("service.manager_is_not_reached", why=error.strerror or str(error))
+                log.warning("service.manager_not_reached", error=error.strerror or str(error))
             self._complained = True
         else:
             self._complained = False
