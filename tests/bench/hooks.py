@@ -34,6 +34,8 @@ RUNS = 1_000
 BACKLOG = 10_000
 DESCRIPTORS = 256
 PROGRAM = "/bin/true"
+HUNG = HookSpec("hung", ("task.finished",), ScriptAction.of(["/bin/sleep", "1000"]), timeout_s=1000, concurrency=32)
+"""A hook that never ends, in every slot that it may have."""
 
 
 async def run(rounds: int) -> None:
@@ -45,15 +47,18 @@ async def run(rounds: int) -> None:
 
 
 async def _compare(rounds: int) -> None:
-    bare, hooks = [], []
+    bare, hooks, beside = [], [], []
     for _ in range(rounds):
         bare.append(await _bare(RUNS))
         hooks.append(await _hooks(RUNS))
+        beside.append(await _hooks(RUNS, HUNG))
     ratio = statistics.median(there / here for there, here in zip(hooks, bare, strict=True))
     print(
         f"  script hooks / bare starts, {CONCURRENCY} at once  {ratio:6.2f}   "
         f"({statistics.median(hooks):.0f} / {statistics.median(bare):.0f} per s)"
     )
+    ratio = statistics.median(there / here for there, here in zip(beside, hooks, strict=True))
+    print(f"  script hooks beside a hung one / alone  {ratio:6.2f}   ({statistics.median(beside):.0f} per s)")
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, limits[1]))
     try:
@@ -77,8 +82,8 @@ async def _bare(count: int) -> float:
     return count / (time.perf_counter() - start)
 
 
-async def _hooks(count: int) -> float:
-    """Deliveries per second, from the start of the dispatcher to the last result on disk."""
+async def _hooks(count: int, *others: HookSpec) -> float:
+    """Deliveries per second, from the start of the dispatcher to the last result on disk, beside other hooks."""
     with tempfile.TemporaryDirectory(prefix="tracker-bench-", dir=".") as name:
         path = Path(name) / "tracker.db"
         clock = SystemClock()
@@ -90,7 +95,7 @@ async def _hooks(count: int) -> float:
             *(store.apply(Observation(task_id, Source.POLL, clock.now(), done), _judge) for task_id in ids)
         )
         spec = HookSpec("bench", ("task.finished",), ScriptAction.of([PROGRAM]), concurrency=CONCURRENCY)
-        dispatcher = Dispatcher(store, [spec], {"script": ScriptRunner(os.environ)}, clock)
+        dispatcher = Dispatcher(store, [spec, *others], {"script": ScriptRunner(os.environ)}, clock)
         start = time.perf_counter()
         dispatcher.start()
         while (delivered := (await store.stats(clock.now()))["deliveries"])["succeeded"] < count:
@@ -98,7 +103,7 @@ async def _hooks(count: int) -> float:
                 raise SystemExit(f"deliveries were lost: {delivered}")
             await asyncio.sleep(0.05)
         elapsed_s = time.perf_counter() - start
-        await dispatcher.stop(10)
+        await dispatcher.stop(0)
         await store.close()
     return count / elapsed_s
 
