@@ -20,7 +20,7 @@ from tests.unit.provider_doors import (
     suno_news,
 )
 from tracker.domain.observation import Reading, Submission, Trouble
-from tracker.domain.task import Reason, Status
+from tracker.domain.task import Reason, Status, UpstreamError
 from tracker.providers import dashscope_codes, kling
 from tracker.providers.suno import codes as suno_codes
 from tracker.providers.suno import envelope
@@ -43,6 +43,13 @@ KLING_CREATES = [
     (503, 5001, DEFERRED, Reason.UPSTREAM_UNAVAILABLE),
     (504, 5002, AMBIGUOUS, None),
     (500, 5002, AMBIGUOUS, None),
+    (502, 5000, AMBIGUOUS, None),
+    (502, 502, AMBIGUOUS, None),
+    (502, 1102, REFUSED, Reason.QUOTA_EXHAUSTED),
+    (502, 1302, AMBIGUOUS, None),
+    (522, 1102, AMBIGUOUS, None),
+    (500, 9999, AMBIGUOUS, None),
+    (200, 502, AMBIGUOUS, None),
     (400, 9999, REFUSED, Reason.INVALID_REQUEST),
     (200, 1302, DEFERRED, Reason.RATE_LIMITED),
     (200, 9999, REFUSED, Reason.INVALID_REQUEST),
@@ -64,9 +71,10 @@ SUNO_CREATES = [
     (500, REFUSED, Reason.UPSTREAM_UNAVAILABLE),
     (501, REFUSED, Reason.GENERATION_FAILED),
     (503, DEFERRED, Reason.UPSTREAM_UNAVAILABLE),
+    (502, AMBIGUOUS, None),
     (504, AMBIGUOUS, None),
     (531, REFUSED, Reason.GENERATION_FAILED),
-    (599, REFUSED, Reason.UPSTREAM_UNAVAILABLE),
+    (599, AMBIGUOUS, None),
     (7, REFUSED, Reason.INVALID_REQUEST),
 ]
 DASHSCOPE_CREATES = [
@@ -87,6 +95,9 @@ DASHSCOPE_CREATES = [
     (500, "InternalError", REFUSED, Reason.UPSTREAM_UNAVAILABLE),
     (500, "InternalError.Algo", REFUSED, Reason.UPSTREAM_UNAVAILABLE),
     (503, "InternalError", DEFERRED, Reason.UPSTREAM_UNAVAILABLE),
+    (502, "InternalError", AMBIGUOUS, None),
+    (502, "BadGateway", AMBIGUOUS, None),
+    (500, "NeverSeen", AMBIGUOUS, None),
     (500, "InternalError.Timeout", AMBIGUOUS, None),
     (500, "RequestTimeOut", AMBIGUOUS, None),
     (504, "InternalError", AMBIGUOUS, None),
@@ -152,11 +163,12 @@ GATEWAY_CREATES = [
     (413, REFUSED, Reason.INVALID_REQUEST, False),
     (422, REFUSED, Reason.INVALID_REQUEST, False),
     (429, DEFERRED, Reason.RATE_LIMITED, True),
-    (500, REFUSED, Reason.UPSTREAM_UNAVAILABLE, True),
-    (502, REFUSED, Reason.UPSTREAM_UNAVAILABLE, True),
+    (500, AMBIGUOUS, None, None),
+    (501, AMBIGUOUS, None, None),
+    (502, AMBIGUOUS, None, None),
     (503, DEFERRED, Reason.UPSTREAM_UNAVAILABLE, True),
     (504, AMBIGUOUS, None, None),
-    (524, AMBIGUOUS, None, None),
+    *((status, AMBIGUOUS, None, None) for status in range(520, 525)),
     (529, DEFERRED, Reason.UPSTREAM_UNAVAILABLE, True),
 ]
 
@@ -175,6 +187,81 @@ def test_gateway_error_on_a_create(
         assert reading.error.message == "m"
         if submission is DEFERRED:
             assert reading.retry_after_s == 9
+
+
+@pytest.mark.parametrize("name", [*ROUTES, "openai.video", "seedance.video"])
+@pytest.mark.parametrize("status", [500, 502, 520])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": "Bad Gateway"},
+        {"error": {"type": "upstream_error", "message": "m", "code": None}},
+        {"error": {"type": "upstream_error", "message": "m", "code": 502}},
+        {"error": {"type": "new_api_error", "message": "m", "code": "do_request_failed"}},
+        {"timestamp": "2026-01-05T10:00:00", "status": 500, "error": "Internal Server Error", "path": "/"},
+        {"code": 502, "message": "Bad Gateway"},
+        {"code": "BadGateway", "message": "m", "request_id": "r"},
+    ],
+)
+def test_words_of_a_proxy_refuse_nothing(name: str, status: int, body: object) -> None:
+    """A server error without a code that the upstream documents leaves open whether the job was taken."""
+    check_submission(create(name, body, status), AMBIGUOUS, None)
+
+
+@pytest.mark.parametrize("name", ROUTES)
+@pytest.mark.parametrize(
+    ("status", "kind", "code", "submission", "reason"),
+    [
+        (500, "authentication_error", None, REFUSED, Reason.AUTH_FAILED),
+        (500, "authentication_error", "invalid_api_key", REFUSED, Reason.AUTH_FAILED),
+        (502, "authentication_error", "invalid_api_key", REFUSED, Reason.AUTH_FAILED),
+        (500, "rate_limit_error", None, DEFERRED, Reason.RATE_LIMITED),
+        (502, "rate_limit_error", "rate_limit_exceeded", AMBIGUOUS, None),
+        (504, "authentication_error", "invalid_api_key", AMBIGUOUS, None),
+        (500, "server_error", "server_error", AMBIGUOUS, None),
+        (503, "server_error", "server_error", DEFERRED, Reason.UPSTREAM_UNAVAILABLE),
+        (503, "server_error", None, DEFERRED, Reason.UPSTREAM_UNAVAILABLE),
+    ],
+)
+def test_known_words_of_the_gateway_with_a_server_error(
+    *, name: str, status: int, kind: str, code: str | None, submission: Submission, reason: Reason | None
+) -> None:
+    """What the gateway documents is explicit; one that may be sent again is not believed of a bad gateway."""
+    error = {"message": "m", "type": kind, "code": code}
+    check_submission(create(name, {"error": error}, status), submission, reason)
+
+
+NUMBERED = [
+    (429, "rate_limit_error", 429, DEFERRED, Reason.RATE_LIMITED),
+    (429, None, 429, DEFERRED, Reason.RATE_LIMITED),
+    (429, "insufficient_quota", 429, REFUSED, Reason.QUOTA_EXHAUSTED),
+    (503, "service_unavailable", 503, DEFERRED, Reason.UPSTREAM_UNAVAILABLE),
+    (405, "invalid_request_error", 405, REFUSED, Reason.INVALID_REQUEST),
+    (413, "invalid_request_error", 413, REFUSED, Reason.INVALID_REQUEST),
+    (400, "invalid_request_error", 400, REFUSED, Reason.INVALID_REQUEST),
+    (401, "authentication_error", 401, REFUSED, Reason.AUTH_FAILED),
+    (404, None, 404, REFUSED, Reason.INVALID_REQUEST),
+    (500, None, 500, AMBIGUOUS, None),
+    (500, "api_error", 500, AMBIGUOUS, None),
+    (200, "rate_limit_error", 429, DEFERRED, Reason.RATE_LIMITED),
+    (200, None, 429, DEFERRED, Reason.RATE_LIMITED),
+    (200, None, 500, AMBIGUOUS, None),
+]
+"""HTTP status, type and number inside ``error``, and what they mean together."""
+
+
+@pytest.mark.parametrize("name", [*ROUTES, "suno.style-generate", "openai.video", "gemini.generate", "seedance.video"])
+@pytest.mark.parametrize(("status", "kind", "code", "submission", "reason"), NUMBERED)
+@pytest.mark.parametrize("as_text", [False, True])
+def test_numbers_inside_error_are_those_of_http(
+    *, name: str, status: int, kind: str | None, code: int, submission: Submission, reason: Reason | None, as_text: bool
+) -> None:
+    """A family's own numbers stand beside ``msg``; those inside the gateway's ``error`` repeat an HTTP status."""
+    error = {"message": "m", "type": kind, "code": str(code) if as_text else code}
+    reading = create(name, {"error": error}, status)
+    check_submission(reading, submission, reason)
+    assert reading.error is not None
+    assert (type(reading.error), reading.error.code) == (UpstreamError, str(code))
 
 
 @pytest.mark.parametrize("name", ROUTES)

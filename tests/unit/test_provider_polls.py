@@ -189,6 +189,27 @@ def test_suno_poll_codes(code: int, trouble: Trouble) -> None:
 
 @pytest.mark.parametrize("name", ROUTES)
 @pytest.mark.parametrize(
+    ("status", "kind", "code", "trouble"),
+    [
+        (429, "rate_limit_error", 429, Trouble.THROTTLED),
+        (429, "insufficient_quota", 429, Trouble.REJECTED),
+        (200, None, 429, Trouble.THROTTLED),
+        (405, None, 405, Trouble.REJECTED),
+        (404, None, 404, Trouble.NOT_FOUND),
+        (500, None, 500, Trouble.UNAVAILABLE),
+        (502, "upstream_error", 502, Trouble.UNAVAILABLE),
+    ],
+)
+def test_numbers_inside_error_on_a_poll(
+    *, name: str, status: int, kind: str | None, code: int, trouble: Trouble
+) -> None:
+    """They repeat an HTTP status, whatever the family's own numbers mean."""
+    reading = poll(name, {"error": {"message": "m", "type": kind, "code": code}}, status)
+    assert (reading.status, reading.trouble) == (None, trouble)
+
+
+@pytest.mark.parametrize("name", ROUTES)
+@pytest.mark.parametrize(
     ("status", "trouble"),
     [
         (200, Trouble.UNREADABLE),

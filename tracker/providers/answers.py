@@ -21,7 +21,7 @@ from tracker.domain.task import Reason, Status, UpstreamError
 from tracker.domain.wire import whole_characters
 from tracker.errors import PayloadInvalid
 from tracker.providers.fields import find_code, find_text, kind_of
-from tracker.providers.meanings import FindMeaning, meaning_of
+from tracker.providers.meanings import FindMeaning, NestedError, meaning_of
 
 if TYPE_CHECKING:
     from tracker.domain.wire import WireReply
@@ -49,7 +49,7 @@ class Answer:
         http_status: its HTTP status.
         body: the JSON object in it, None when it is anything else.
         fault: why ``body`` is None, in words.
-        error: the error that it states in a known shape, None when it states none.
+        stated: the error that it states in a known shape, None when it states none; to look up what it means.
         message: the upstream's words where no known shape holds them, for display only.
         retry_after_s: how long it asks to wait.
     """
@@ -57,7 +57,7 @@ class Answer:
     http_status: int
     body: Mapping[str, Json] | None
     fault: str | None
-    error: UpstreamError | None
+    stated: UpstreamError | None
     message: str | None
     retry_after_s: float | None
 
@@ -70,6 +70,11 @@ class Answer:
     def is_redirect(self) -> bool:
         """Whether it points elsewhere; the client follows no redirects, they would carry the key along."""
         return 300 <= self.http_status < 400  # noqa: PLR2004 - HTTP's own numbers
+
+    @property
+    def error(self) -> UpstreamError | None:
+        """The error that it states, to be kept."""
+        return _kept(self.stated)
 
     @property
     def words(self) -> UpstreamError:
@@ -153,7 +158,7 @@ def read_status(reply: WireReply, read_task: ReadBody, find: FindMeaning) -> Rea
         detail = "no task and no error in the answer"
     if answer.is_redirect:
         return _trouble(answer, Trouble.UNREADABLE, detail="the base URL answers with a redirect")
-    meaning = meaning_of(answer.http_status, answer.error, find)
+    meaning = meaning_of(answer.http_status, answer.stated, find)
     if meaning is not None:
         return _trouble(answer, meaning.on_poll, retryable=meaning.retryable)
     return _trouble(answer, Trouble.UNREADABLE if answer.is_success else Trouble.UNAVAILABLE, detail=detail)
@@ -175,7 +180,7 @@ def decode_answer(reply: WireReply) -> Answer:
         http_status=reply.status,
         body=found,
         fault=fault,
-        error=find_error(found, reply.status) if found is not None else None,
+        stated=_find_stated(found, reply.status) if found is not None else None,
         message=_loose_message(found) if found is not None and reply.status >= 400 else None,  # noqa: PLR2004
         retry_after_s=find_retry_after_s(reply),
     )
@@ -194,6 +199,11 @@ def find_error(body: Mapping[str, Json], http_status: int | None = None) -> Upst
         body: the decoded object.
         http_status: what it came with, kept in the result.
     """
+    return _kept(_find_stated(body, http_status))
+
+
+def _find_stated(body: Mapping[str, Json], http_status: int | None) -> UpstreamError | None:
+    """The same, where the place of the code still matters: inside ``error`` it is a `NestedError`."""
     inner = body.get("error")
     if isinstance(inner, Mapping):
         # a null code says that there is none; where the field is missing the type stands in
@@ -202,13 +212,18 @@ def find_error(body: Mapping[str, Json], http_status: int | None = None) -> Upst
             code = kind
         message = find_text(inner.get("message"))
         if code or message or http_status is None or http_status >= 400:  # noqa: PLR2004 - HTTP's own number
-            return UpstreamError(code, message, http_status)
+            return NestedError(code, message, http_status, kind=kind or find_code(inner.get("status")))
     code = find_code(body.get("code"))
     message = find_text(body.get("msg")) or find_text(body.get("message"))
     if code is not None and code not in SUCCESS_CODES:
         return UpstreamError(code, message or find_text(inner), http_status)
     words = find_text(inner)
     return None if words is None else UpstreamError(None, words, http_status)
+
+
+def _kept(stated: UpstreamError | None) -> UpstreamError | None:
+    """An error as it is kept: the upstream's words, whatever place they stood in."""
+    return stated and UpstreamError(stated.code, stated.message, stated.http_status)
 
 
 def find_retry_after_s(reply: WireReply) -> float | None:
@@ -256,7 +271,7 @@ def _not_accepted(answer: Answer, find: FindMeaning, lack: str) -> Reading:
             error=UpstreamError(message=words, http_status=answer.http_status),
             detail=words,
         )
-    meaning = meaning_of(answer.http_status, answer.error, find)
+    meaning = meaning_of(answer.http_status, answer.stated, find)
     if meaning is None or meaning.on_create is Submission.AMBIGUOUS:
         if answer.is_success and meaning is None:
             return _ambiguous(answer, f"HTTP {answer.http_status} with {answer.fault or lack}")

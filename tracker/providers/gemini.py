@@ -24,7 +24,19 @@ from tracker.providers.answers import read_result
 from tracker.providers.base import Route
 from tracker.providers.family import Entry, Family
 from tracker.providers.fields import distinct, find_code, find_object, find_text, find_url, list_objects, mime_of
-from tracker.providers.meanings import AUTH, INVALID, POLICY, QUOTA, Meaning, by_number, failed
+from tracker.providers.meanings import (
+    AUTH,
+    BROKEN,
+    ENTITLEMENT,
+    MAINTENANCE,
+    NOT_FOUND,
+    POLICY,
+    QUOTA,
+    RATE,
+    TIMEOUT,
+    Meaning,
+    failed,
+)
 from tracker.providers.requests import RESULT_WITHIN_S, create_call, list_problem, stream_problem, text_problem
 from tracker.providers.results import find_inline_output, find_text_output, json_output
 
@@ -49,21 +61,33 @@ REFUSALS = frozenset(
 _UNMADE = frozenset({"NO_IMAGE", "IMAGE_OTHER", "OTHER", "LANGUAGE", "MALFORMED_FUNCTION_CALL"})
 """``finishReason`` of an answer that broke off; words that come with one are no result."""
 _CUT = "MAX_TOKENS"
+STATUSES = {
+    "UNAUTHENTICATED": AUTH,
+    "PERMISSION_DENIED": ENTITLEMENT,
+    "NOT_FOUND": NOT_FOUND,
+    "RESOURCE_EXHAUSTED": RATE,
+    "INTERNAL": BROKEN,
+    "UNAVAILABLE": MAINTENANCE,
+    "DEADLINE_EXCEEDED": TIMEOUT,
+}
+"""``error.status``, without those of HTTP 400, where the message tells a wrong field from a breach of content rules."""
 _QUOTA_WORDS = re.compile(r"exceeded your current quota(?!.*retry in)", re.IGNORECASE | re.DOTALL)
 """A used-up quota. The same words with a time to retry after are the limit of a minute."""
 _KEY_WORDS = re.compile(r"api[ _]key (not valid|not found|expired|invalid)|API_KEY_INVALID", re.IGNORECASE)
 
 
 def find_meaning(error: UpstreamError) -> Meaning | None:
-    """The meaning of ``error.code``, an HTTP number; a refused key and a used-up quota show in the message only."""
+    """The meaning of ``error.status``; a refused key and a used-up quota show in the message only.
+
+    ``error.code`` is the HTTP status once more and means what that does, with anybody who writes ``error`` like this.
+    """
     if error.code in REFUSALS:
         return POLICY
     if error.message and _KEY_WORDS.search(error.message):
         return AUTH
     if error.message and _QUOTA_WORDS.search(error.message):
         return QUOTA
-    meaning = by_number(error.code)
-    return None if meaning is INVALID else meaning
+    return STATUSES.get(error.code or "")
 
 
 def check(request: Mapping[str, Json]) -> list[FieldProblem]:

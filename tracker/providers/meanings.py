@@ -21,6 +21,19 @@ from tracker.domain.observation import Reading, Submission, Trouble
 from tracker.domain.task import Reason, Status, UpstreamError
 
 
+class NestedError(UpstreamError, frozen=True, gc=False, omit_defaults=True):
+    """An error that stood inside ``error``, for looking up its meaning only; what is kept is an `UpstreamError`.
+
+    Its code may be the gateway's, the upstream's, or merely the HTTP status once more: who has numbers of its own
+    that mean something else must not look it up among them.
+
+    Attributes:
+        kind: the ``type`` beside the code, with Gemini the ``status``.
+    """
+
+    kind: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Meaning:
     """One kind of error.
@@ -81,6 +94,15 @@ TIMEOUT = Meaning(
     on_poll=Trouble.UNAVAILABLE,
 )
 """Somebody on the way stopped waiting: the job may have been taken all the same."""
+UNCLEAR = Meaning(
+    Reason.UPSTREAM_UNAVAILABLE,
+    Reason.GENERATION_FAILED,
+    retryable=True,
+    on_create=Submission.AMBIGUOUS,
+    on_poll=Trouble.UNAVAILABLE,
+)
+"""A server error in words that anybody on the way may have written. To call it refused would invite a second payment
+and throw away the result of the first; to leave it open only waits."""
 NOT_MADE = Meaning(
     Reason.GENERATION_FAILED,
     Reason.GENERATION_FAILED,
@@ -94,6 +116,12 @@ FindMeaning = Callable[[UpstreamError], Meaning | None]
 
 _TIMEOUTS = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.GATEWAY_TIMEOUT, 524})
 """408 is what some gateways answer when their upstream is slow, 524 is Cloudflare's 504."""
+_PROXYS_OWN = frozenset({520, 521, 522, 523})
+"""What Cloudflare answers in the place of a server that it could not reach or understand; the body is its own.
+
+**Source**: https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors (read
+2026-11).
+"""
 _OVERLOADED = 529
 """**Source**: https://docs.anthropic.com/en/api/errors (``overloaded_error``)."""
 _BY_HTTP: dict[int, Meaning] = {
@@ -115,7 +143,7 @@ _BY_GATEWAY_CODE: dict[str, Meaning] = {
     "rate_limit_error": RATE,
     "overloaded_error": MAINTENANCE,
     "server_is_overloaded": MAINTENANCE,
-    "server_error": BROKEN,
+    "server_error": UNCLEAR,  # in no document of the gateway; on its own routes OpenAI's word
     "insufficient_quota": QUOTA,  # HTTP 429, and no rate limit
     "moderation_blocked": POLICY,
     "content_policy_violation": POLICY,
@@ -147,26 +175,51 @@ def meaning_of(http_status: int, error: UpstreamError | None, find: FindMeaning)
         return TIMEOUT
     if error is None:
         return _by_http(http_status) if http_status >= _ERROR else None
-    meaning = find(error) or _BY_GATEWAY_CODE.get(error.code or "")
-    if meaning is None:
-        meaning = (_by_http(http_status) or BROKEN) if http_status >= _ERROR else INVALID
-        if http_status in _POLICY_ALSO and reads_like_policy(error.message):
-            meaning = POLICY
-    if meaning is BROKEN and http_status in {HTTPStatus.SERVICE_UNAVAILABLE, _OVERLOADED}:
+    if http_status in _PROXYS_OWN:
+        return UNCLEAR
+    meaning = _known(error, find)
+    if http_status == HTTPStatus.BAD_GATEWAY and (meaning is None or meaning.retryable):
+        # only a flat no, in a code that the upstream documents, surely comes from behind the gateway that failed
+        return UNCLEAR
+    meaning = meaning or _by_status(http_status, error)
+    if (meaning is BROKEN or meaning is UNCLEAR) and _BY_HTTP.get(http_status) is MAINTENANCE:
         return MAINTENANCE
     if meaning is BROKEN and _TIMEOUT_WORDS.search(f"{error.code} {error.message}"):
         return TIMEOUT
     return meaning
 
 
+def _known(error: UpstreamError, find: FindMeaning) -> Meaning | None:
+    """What the family or the gateway says that a code means; else what the type beside it does."""
+    meaning = find(error) or _BY_GATEWAY_CODE.get(error.code or "")
+    if meaning is None and isinstance(error, NestedError) and error.kind is not None:
+        typed = replace(error, code=error.kind)
+        return find(typed) or _BY_GATEWAY_CODE.get(error.kind)
+    return meaning
+
+
+def _by_status(http_status: int, error: UpstreamError) -> Meaning:
+    """What an error means whose code nobody knows: as the HTTP status says.
+
+    Inside a success the number that the error repeats counts in its place, should it be one of HTTP's.
+    """
+    meaning = by_number(str(http_status)) or by_number(error.code) or INVALID
+    if http_status in _POLICY_ALSO and reads_like_policy(error.message):
+        return POLICY
+    return meaning
+
+
 def by_number(code: str | None) -> Meaning | None:
-    """The meaning of a body code that follows the HTTP numbers; None for one that does not."""
+    """The meaning of a code that is an HTTP status; None for one that is not, or that is no error.
+
+    A server error among them that is in no table is `UNCLEAR`.
+    """
     if code is None or len(code) != len("404") or not code.isascii() or not code.isdigit():
         return None
     number = int(code)
     if number in _TIMEOUTS:
         return TIMEOUT
-    return (_by_http(number) or BROKEN) if number >= _ERROR else None
+    return (_by_http(number) or UNCLEAR) if number >= _ERROR else None
 
 
 def _by_http(http_status: int) -> Meaning | None:

@@ -1,7 +1,7 @@
 """The error codes of OpenAI-style routes.
 
 Owns what each code means, on an answer and for a job that failed with it. What the gateway may say on any route
-(``invalid_api_key``, ``insufficient_quota``, ``server_error``, ``moderation_blocked`` and the like) is known to every
+(``invalid_api_key``, ``insufficient_quota``, ``moderation_blocked`` and the like) is known to every
 family already.
 
 **Source**: https://platform.openai.com/docs/guides/error-codes for request errors;
@@ -37,6 +37,7 @@ CODES: dict[str, Meaning] = {
         QUOTA,  # with HTTP 429, and no rate limit
     ),
     "slow_down": RATE,
+    "server_error": BROKEN,
     "internal_error": BROKEN,
     "vector_store_timeout": TIMEOUT,
     "unsupported_country_region_territory": ENTITLEMENT,

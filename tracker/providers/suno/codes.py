@@ -24,6 +24,7 @@ from tracker.providers.meanings import (
     QUOTA,
     RATE,
     Meaning,
+    NestedError,
     by_number,
     reads_like_policy,
 )
@@ -58,7 +59,12 @@ task says 500. **Source**: https://docs.sunoapi.org/suno-api/generate-lyrics-cal
 
 
 def find_request_meaning(error: UpstreamError) -> Meaning | None:
-    """What a code on the answer to a request means; None for one outside the contract."""
+    """What a code on the answer to a request means; None for one outside the contract.
+
+    Only those of ``{code, msg}``: the numbers inside the gateway's ``error`` are HTTP's, where 429 is a rate limit.
+    """
+    if isinstance(error, NestedError):
+        return None
     return _look_up(error, REQUEST_CODES)
 
 
