@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 
 from tests.hook_kit import NOW, make_job
+from tracker.domain.hook_events import EVENTS, PATTERNS
 from tracker.domain.records import DeliveryStatus, Json
 from tracker.domain.task import Output, Reason, Status, TaskId, UpstreamError
 from tracker.domain.transitions import HookEvent
 from tracker.errors import ConfigError
 from tracker.hooks.base import (
-    EVENTS,
-    PATTERNS,
     HookSpec,
     RunOutcome,
     RunResult,
@@ -65,8 +64,9 @@ def test_a_pattern_covers_its_events(pattern: str, heard: set[str]) -> None:
 
 
 def test_every_event_of_the_rules_can_be_heard() -> None:
-    """The events that transitions announce are all known here, and archived as well."""
-    assert {*HookEvent, "task.archived"} == set(EVENTS)
+    """The events that transitions announce are all known here, by themselves and as part of ``task.*``."""
+    assert [*HookEvent] == [*EVENTS]
+    assert PATTERNS["task.*"] == set(EVENTS) == PATTERNS.keys() - {"task.*", "task.finished"}
 
 
 @pytest.mark.parametrize(

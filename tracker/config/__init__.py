@@ -4,14 +4,13 @@ Read once by `load_config` and passed down; nothing else in the program reads th
 it, never held: they are looked up when asked for and appear in no repr and no error.
 """
 
-from tracker.config.hooks import EVENTS, HookSpec
+from tracker.config.hooks import HookSpec
 from tracker.config.listen import Listen, is_loopback, parse_listen
 from tracker.config.load import RESERVED, find_file, load_config
 from tracker.config.sections import Account, Callbacks, Poll, ProviderCallbacks, Server
 from tracker.config.settings import Config
 
 __all__ = [
-    "EVENTS",
     "RESERVED",
     "Account",
     "Callbacks",

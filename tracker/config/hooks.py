@@ -24,18 +24,8 @@ from tracker.config.fields import (
     resolve_path,
 )
 from tracker.config.sections import Mistake
+from tracker.domain.hook_events import PATTERNS
 
-EVENTS = (
-    "task.submitted",
-    "task.running",
-    "task.progress",
-    "task.succeeded",
-    "task.failed",
-    "task.archived",
-    "task.finished",
-    "task.*",
-)
-"""What ``on`` may name; ``task.finished`` is either end, ``task.*`` everything."""
 KINDS = ("run", "url", "plugin", "notify")
 """What a hook may be; each names one of them."""
 
@@ -45,7 +35,7 @@ class HookSpec(Section):
 
     Attributes:
         name: its name in deliveries; unique.
-        on: the events that it hears.
+        on: the events that it hears, by patterns.
         run: program and arguments; no shell. A relative path with a slash starts beside the file.
         worker: that program stays, and is told one event per line.
         url: an HTTP endpoint, which gets events signed with the secret.
@@ -85,9 +75,9 @@ class HookSpec(Section):
     @classmethod
     def _known_events(cls, events: tuple[str, ...]) -> tuple[str, ...]:
         for event in events:
-            if event not in EVENTS:
-                near = difflib.get_close_matches(event, EVENTS, 1)
-                hint = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(EVENTS)}"
+            if event not in PATTERNS:
+                near = difflib.get_close_matches(event, PATTERNS, 1)
+                hint = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(PATTERNS)}"
                 raise ValueError(f"there is no event {event!r}; {hint}")
         return events
 

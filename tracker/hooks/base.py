@@ -1,6 +1,6 @@
 """What every hook is: its description, which events it hears, what it is told, and how a run of it may end.
 
-Owns the event patterns, the matching, the JSON that hooks are handed, and the delays between attempts. Must not
+Owns the matching, the JSON that hooks are handed, and the delays between attempts. Must not
 run anything and must not know any kind of hook.
 """
 
@@ -17,23 +17,13 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import orjson
 
 from tracker.domain.backoff import jittered
+from tracker.domain.hook_events import PATTERNS
 from tracker.domain.records import iso, task_json
-from tracker.domain.transitions import HookEvent
 from tracker.errors import ConfigError
 
 if TYPE_CHECKING:
     from tracker.clock import Clock
     from tracker.store.protocol import Announcement, DeliveryJob
-
-EVENTS: tuple[str, ...] = tuple(dict.fromkeys([*(event.value for event in HookEvent), "task.archived"]))
-"""Every event that hooks can hear, in the order of a task's life."""
-
-PATTERNS: Mapping[str, frozenset[str]] = {
-    **{event: frozenset({event}) for event in EVENTS},
-    "task.finished": frozenset({HookEvent.SUCCEEDED.value, HookEvent.FAILED.value}),
-    "task.*": frozenset(EVENTS),
-}
-"""What may stand in ``on``, each with the events that it covers; the narrower come before the wider."""
 
 NAME_RULE = "a hook's name is 1 to 100 ASCII letters, digits and ._@+- and begins with a letter or digit"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}")
@@ -99,7 +89,7 @@ class HookSpec:
     Attributes:
         name: unique among all hooks; deliveries are kept under it, and their ids (which go into URLs and HTTP
             headers) end in it: ASCII letters, digits and ``._@+-``, at most 100.
-        on: event patterns, see `PATTERNS`.
+        on: event patterns, see `tracker.domain.hook_events.PATTERNS`.
         action: what it does.
         providers, routes, accounts: which tasks it hears of, by exact name; empty for all.
         labels: labels that a task must have, with these values.

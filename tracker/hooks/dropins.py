@@ -20,7 +20,8 @@ import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from tracker.hooks.base import NAME_RULE, PATTERNS, HookSpec, is_hook_name
+from tracker.domain.hook_events import PATTERNS
+from tracker.hooks.base import NAME_RULE, HookSpec, is_hook_name
 from tracker.hooks.script import ScriptAction
 from tracker.logs import get_logger
 

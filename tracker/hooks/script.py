@@ -19,7 +19,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tracker.hooks.base import PATTERNS, Configured, RunOutcome, RunResult, Tools, covers
+from tracker.domain.hook_events import PATTERNS
+from tracker.hooks.base import Configured, RunOutcome, RunResult, Tools, covers
 from tracker.hooks.environment import inherited_environment, script_environment
 from tracker.hooks.process import Process, reap_late
 from tracker.hooks.spawn import keep_descriptors

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from tracker.domain.hook_events import EVENTS
 from tracker.domain.records import TaskRecord
 from tracker.domain.task import ExternalId, Output, Reason, Status, SubmitState, Task, TaskId, UpstreamError
 from tracker.errors import ConfigError
-from tracker.hooks.base import EVENTS, HookSpec, Runner, RunResult, covers, encode_event
+from tracker.hooks.base import HookSpec, Runner, RunResult, covers, encode_event
 from tracker.store.protocol import DeliveryJob
 
 if TYPE_CHECKING:
