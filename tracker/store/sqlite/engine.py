@@ -15,7 +15,7 @@ from tracker.store.sqlite import archives, changes, outbox, retention
 from tracker.store.sqlite.checkpoints import Checkpointer
 from tracker.store.sqlite.copies import write_copy
 from tracker.store.sqlite.observations import apply_all
-from tracker.store.sqlite.reads import SqliteReader
+from tracker.store.sqlite.reads import CONNECTIONS, SqliteReader
 from tracker.store.sqlite.schema import FileLock, connect_writer
 from tracker.store.sqlite.writer import Writer
 
@@ -69,7 +69,7 @@ class SqliteStore(SqliteReader):
 
     # -- life ----------------------------------------------------------------------------------------------
 
-    async def open(self, connections: int = 3) -> None:
+    async def open(self, connections: int = CONNECTIONS) -> None:
         """Lock, migrate, give back what a previous process held, open the readers.
 
         Raises:
