@@ -37,7 +37,7 @@ class SystemClock:
 
 
 class ManualClock:
-    """A clock that stands still until it is told to move; for tests and replays.
+    """A clock that stands still until it is told to move; for tests.
 
     Args:
         start: the first moment it shows, aware UTC.

@@ -74,7 +74,7 @@ async def test_nothing_goes_out_during_a_pause() -> None:
     """Retry-After holds the whole account; afterwards it goes on at its rate."""
     pace = Pace(a=10.0)
     pace.limits.pause("a", pace.clock.monotonic() + 5.0)
-    assert pace.limits.free_now("a") == 0
+    assert pace.limits.free_within("a", 0.0) == 0
     assert pace.limits.paused_until("a") == 5.0
     assert not await pace.limits.take("a", 4.0)
     assert await pace.limits.take("a", 6.0)
@@ -140,9 +140,9 @@ async def test_a_new_rate_is_heard() -> None:
 async def test_an_account_that_is_gone_gets_a_slow_rate() -> None:
     """Tasks outlive the account's entry in the configuration; a sweep over them must not stumble."""
     limits = RateLimits({}, ManualClock(START))
-    assert limits.free_now("gone") == 1
+    assert limits.free_within("gone", 0.0) == 1
     assert await limits.take("gone", 0.0)
-    assert limits.free_now("gone") == 0
+    assert limits.free_within("gone", 0.0) == 0
 
 
 async def test_waits_by_the_event_loop_by_default() -> None:

@@ -146,11 +146,6 @@ class Archiver:
         self.last_progress = clock.monotonic()
         """When the loop last came round, on the clock's monotonic scale."""
 
-    @property
-    def running(self) -> int:
-        """Attempts under way now."""
-        return len(self._under_way)
-
     def start(self) -> None:
         """Begin to work. Called once, on the event loop."""
         self._store.subscribe(self._hear)

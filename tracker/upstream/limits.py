@@ -94,10 +94,6 @@ class RateLimits:
         until = self._buckets[account].paused_until
         return until if until > self._clock.monotonic() else None
 
-    def free_now(self, account: str) -> int:
-        """How many requests may go out now without waiting."""
-        return self.free_within(account, 0.0)
-
     def free_within(self, account: str, seconds: float) -> int:
         """How many requests may go out from now until ``seconds`` later, were they asked for now."""
         bucket = self._buckets[account]
