@@ -20,6 +20,8 @@ from aiohttp import web
 
 CONFIG = Path(__file__).parents[2] / "config"
 WITHIN_S = 20.0
+BODY_S = 4
+"""So long the proxy waits for a body here, instead of 30 s and more."""
 MOST = 2_000_000
 """A body that is larger is never taken, whoever refuses it."""
 NGINX_AROUND = """
@@ -64,6 +66,7 @@ def nginx(directory: Path, backend: int, public: int, internal: int) -> list[str
             r"127\.0\.0\.1:8780": f"127.0.0.1:{backend}",
             "listen 443 ssl": f"listen 127.0.0.1:{public} ssl",
             r"listen 127\.0\.0\.1:8443": f"listen 127.0.0.1:{internal}",
+            "client_body_timeout 30s": f"client_body_timeout {BODY_S}s",
         },
     )
     (directory / "tracker.conf").write_text(conf, encoding="utf-8")
@@ -83,10 +86,13 @@ def caddy(directory: Path, backend: int, public: int, internal: int) -> list[str
             r"(?m)^tracker\.example\.com \{": f"https://tracker.example.com:{public} {{\n\t{certificate}",
             "tracker.internal:8443": f"tracker.internal:{internal}",
             "tls internal": certificate,
+            r"(?m)^\{$": "{\n\tadmin off\n\tauto_https off",
+            "servers :443": f"servers :{public}",
+            "read_body 60s": f"read_body {BODY_S}s",
         },
     )
     file = directory / "Caddyfile"
-    file.write_text("{\n\tadmin off\n\tauto_https off\n}\n" + conf, encoding="utf-8")
+    file.write_text(conf, encoding="utf-8")
     return ["caddy", "run", "--adapter", "caddyfile", "--config", str(file)]
 
 
@@ -98,11 +104,15 @@ class Proxied:
 
     Attributes:
         seen: paths that reached the stand-in.
+        trust: what makes a client believe its certificate.
+        port: of the public side.
         hold: the stand-in's stream waits for it before it ends.
     """
 
-    def __init__(self, client: aiohttp.ClientSession, public: int, internal: int) -> None:
+    def __init__(self, client: aiohttp.ClientSession, trust: ssl.SSLContext, public: int, internal: int) -> None:
         self.client = client
+        self.trust = trust
+        self.port = public
         self.public = f"https://tracker.example.com:{public}"
         self.internal = f"https://tracker.internal:{internal}"
         self.seen: list[tuple[str, str, int]] = []
@@ -112,7 +122,12 @@ class Proxied:
         """Take what the tracker might take, refuse the rest unread as it does; stream on the stream's path."""
         if (request.content_length or 0) > MOST:
             return web.Response(status=413, headers={"Connection": "close"})
-        self.seen.append((request.path, request.headers["Host"], len(await request.read())))
+        try:
+            async with asyncio.timeout(BODY_S / 2):
+                body = await request.read()
+        except TimeoutError:
+            return web.Response(status=408, headers={"Connection": "close"})
+        self.seen.append((request.path, request.headers["Host"], len(body)))
         if request.path != "/v1/stream":
             return web.json_response({"outcome": "applied"})
         stream = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
@@ -152,7 +167,7 @@ async def proxied(directory: Path, prepare: Prepare) -> AsyncIterator[Proxied]:
     trust = ssl.create_default_context(cafile=str(directory / "cert.pem"))
     connector = aiohttp.TCPConnector(ssl=trust, resolver=Resolver())
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=WITHIN_S)) as client:
-        house = Proxied(client, public, internal)
+        house = Proxied(client, trust, public, internal)
         app = web.Application(client_max_size=100_000_000)
         app.router.add_route("*", "/{path:.*}", house.answer)
         runner = web.AppRunner(app)
@@ -235,3 +250,18 @@ async def test_no_token_of_a_callback_gets_into_a_log(tmp_path: Path, prepare: P
             assert answer.status == 200
         files = [path for path in tmp_path.rglob("*") if path.is_file()]
         assert not [path for path in files if b"secret-in-the-path" in path.read_bytes()]
+
+
+async def test_a_sender_that_stops_halfway_is_let_go(tmp_path: Path, prepare: Prepare) -> None:
+    """A body that does not go on is answered 408 or nothing, never as if it had been taken; its connection ends."""
+    async with proxied(tmp_path, prepare) as house:
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", house.port, ssl=house.trust, server_hostname="tracker.example.com"
+        )
+        head = "POST /callbacks/kling/token HTTP/1.1\r\nHost: tracker.example.com\r\nContent-Length: 99\r\n\r\n{"
+        writer.write(head.encode())
+        async with asyncio.timeout(WITHIN_S):
+            answer = await reader.read()  # up to the end of the connection
+        writer.close()
+        assert answer.startswith(b"HTTP/1.1 408 ") or (prepare is nginx and not answer)
+        assert house.seen == []
