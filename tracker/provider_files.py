@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tracker.errors import ConfigError
+from tracker.places import is_directory
 from tracker.providers.declared import load_declared
 from tracker.providers.registry import PROVIDERS, Registry
 
@@ -19,9 +20,9 @@ def read_registry(directory: Path | None) -> Registry:
         directory: where the files are; None, or one that is not there, for none.
 
     Raises:
-        ConfigError: a file cannot be read or is wrong; one line per mistake, with file and line.
+        ConfigError: directory or file cannot be read, or is wrong; one line per mistake, with file and line.
     """
-    if directory is None or not directory.is_dir():
+    if directory is None or not is_directory(directory, "set providers_dir"):
         return Registry()
     files: dict[str, str] = {}
     problems: list[str] = []

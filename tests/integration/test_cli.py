@@ -1,6 +1,7 @@
 """The command line against a small real server that speaks the interface, against its file, and against nothing."""
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -239,7 +240,7 @@ def test_submit_prints_the_id(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -
 def test_submit_reads_files_and_standard_input(daemon: Daemon, tmp_path: Path) -> None:
     """``-d @file`` and ``-d -``; every submit has a key of its own."""
     daemon.on("POST /v1/tasks", (201, TASK))
-    (tmp_path / "r.json").write_text('{"a": 1}', encoding="utf-8")
+    (tmp_path / "r.json").write_text('{"a": 1}', encoding="utf-8-sig")  # as editors of Windows do
     assert tracker_("submit", "r.r", "-d", f"@{tmp_path}/r.json").exit_code == 0
     assert tracker_("submit", "r.r", "-d", "-", stdin='{"a": 2}').exit_code == 0
     assert [body["request"] for _m, _p, _h, body in daemon.requests] == [{"a": 1}, {"a": 2}]
@@ -672,6 +673,156 @@ def test_sandbox_refuses_what_it_cannot_do(options: tuple[str, ...]) -> None:
     result = tracker_("sandbox", *options)
     assert result.exit_code == 2
     assert result.stderr.startswith("sandbox: ")
+
+
+LATIN_1 = {"PYTHONIOENCODING": "latin-1"}
+C_LOCALE = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+
+
+@pytest.mark.parametrize("env", [LATIN_1, C_LOCALE])
+def test_no_character_is_too_much_for_standard_output(daemon: Daemon, env: dict[str, str]) -> None:
+    """JSON stays JSON and tables stay tables, whatever the terminal can show."""
+    task = TASK | {"user_message": "late ☂ 😀", "external_id": "☂"}
+    daemon.on("GET /v1/tasks", (200, {"items": [task], "next_cursor": None}))
+    daemon.on(f"GET /v1/tasks/{ID}", (200, task))
+    as_json = process("list", "--json", **env)
+    assert (as_json.returncode, json.loads(as_json.stdout)["items"]) == (0, [task]), as_json.stderr
+    for command in (("list",), ("show", ID)):
+        shown = process(*command, **env)
+        assert (shown.returncode, shown.stderr) == (0, "")
+        assert "☂" in shown.stdout.replace(r"\u2602", "☂")
+
+
+def test_requests_are_utf_8_in_every_locale(daemon: Daemon) -> None:
+    """What is typed, piped and read from a file arrives as it was written, in a real C locale too."""
+    daemon.on("POST /v1/tasks", (201, TASK))
+    request = '{"prompt": "späte ☂"}'
+    typed = process("submit", "suno.generate", "-d", request, "--label", "a=ä", **C_LOCALE)
+    piped = subprocess.run(
+        [sys.executable, "-m", "tracker", "submit", "suno.generate", "-d", "-"],
+        env={**os.environ, **C_LOCALE},
+        input=request.encode(),
+        capture_output=True,
+        check=False,
+    )
+    assert (typed.returncode, piped.returncode) == (0, 0), (typed.stderr, piped.stderr)
+    assert [body["request"]["prompt"] for *_, body in daemon.requests] == ["späte ☂"] * 2
+    assert daemon.requests[0][3]["labels"] == {"a": "ä"}
+
+
+def test_a_standard_output_that_is_closed_or_takes_nothing(daemon: Daemon) -> None:
+    """Nobody is to read: no error. Nothing can be written: one line, exit 1."""
+    daemon.on("GET /v1/tasks", (200, {"items": [TASK], "next_cursor": None}))
+    command = f"{sys.executable} -m tracker list"
+    closed = subprocess.run(["sh", "-c", f"{command} <&- >&-"], capture_output=True, text=True, check=False)
+    assert (closed.returncode, closed.stderr) == (0, "")
+    full = subprocess.run(["sh", "-c", f"{command} > /dev/full"], capture_output=True, text=True, check=False)
+    assert (full.returncode, full.stderr) == (1, "standard output, or a file: No space left on device\n")
+
+
+def test_what_no_command_foresaw_is_a_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """An error of the system that nothing catches is no traceback."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "/secret")
+
+    monkeypatch.setattr(cli, "main", fail)
+    assert run(["list"]) == 1
+    assert capsys.readouterr().err == "/secret: Permission denied\n"
+
+
+def test_logs_do_not_mix_with_results(tmp_path: Path) -> None:
+    """Commands that set no logging up log to standard error: standard output stays JSON."""
+    scripts = tmp_path / "hooks.d" / "task.finished"
+    scripts.mkdir(parents=True)
+    (scripts / "not-executable").touch()
+    hook = scripts / "publish"
+    hook.write_text("#!/bin/sh\necho done\n", encoding="utf-8")
+    hook.chmod(0o755)
+    found = process("hooks", "test", "publish", "--json", TRACKER_HOOKS_DIR=str(scripts.parent))
+    assert json.loads(found.stdout)["same_answer"], found.stdout
+    assert "hook.dropin_ignored" in found.stderr
+
+
+# -- places that cannot be looked at --------------------------------------------------------------------------
+
+BEYOND = "x" * 300
+"""No file system has a name of that length: looking at it fails, for root too, where a closed door would not."""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(("serve",), ("list",), ("hooks", "list"), ("deliveries", "list"), ("show", ID), ("why", ID)),
+        *(("db", "check"), ("db", "backup", "b.db"), ("db", "shell"), ("db", "export"), ("db", "prune", "--dry-run")),
+    ],
+)
+def test_a_store_that_cannot_be_looked_at(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line with path, reason and mend, exit 78: it is the place that is wrong."""
+    monkeypatch.setenv("TRACKER_STORE__PATH", str(tmp_path / BEYOND / "tracker.db"))
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) == 78
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{tmp_path / BEYOND}/")
+    assert line.endswith(": cannot be looked at (File name too long); run as its owner or set store.path")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "mend"),
+    [
+        ("CONFIGURATION_DIRECTORY", BEYOND, "name another with --config"),
+        ("TRACKER_PROVIDERS_DIR", BEYOND, "set providers_dir"),
+    ],
+)
+def test_a_configuration_that_cannot_be_looked_at(
+    variable: str, value: str, mend: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line with path, reason and mend, exit 78."""
+    monkeypatch.setenv(variable, f"/{value}")
+    assert run(["config", "check"]) == 78
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"/{value}")
+    assert line.endswith(f": cannot be looked at (File name too long); run as its owner or {mend}")
+
+
+def test_a_directory_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A providers_dir without the right to read it is not taken for an empty one."""
+    monkeypatch.setenv("TRACKER_PROVIDERS_DIR", str(tmp_path))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may read everything
+    result = tracker_("config", "check")
+    assert result.exit_code == 78
+    assert (
+        f"{tmp_path}: cannot be looked at (Permission denied); run as its owner or set providers_dir" in result.stderr
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(("serve",), ("list",), ("db", "path"), ("db", "check"), ("db", "export"), ("db", "backup", "b.db")),
+        *(("config", "check"), ("config", "show")),
+    ],
+)
+def test_a_configuration_that_cannot_be_read(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A bad configuration, exit 78, and not a wrong use of the command."""
+    file = tmp_path / "tracker.toml"
+    file.touch()
+    real_access, real_read = os.access, Path.read_text
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) != str(file) and real_access(path, mode))
+
+    def read(self: Path, encoding: str | None = None) -> str:
+        if self == file:
+            raise PermissionError(errno.EACCES, "Permission denied", str(file))
+        return real_read(self, encoding)
+
+    monkeypatch.setattr(Path, "read_text", read)
+    assert run([*arguments, "--config", str(file)]) == 78
+    said = f"{file}: file: cannot be read (Permission denied); name another with --config\n"
+    assert capsys.readouterr().err == said
 
 
 def test_run_returns_the_code_of_click_errors(capsys: pytest.CaptureFixture[str]) -> None:

@@ -175,11 +175,89 @@ def test_an_export_holds_everything(path: Path, tmp_path: Path) -> None:
 
 
 def test_an_export_that_cannot_be_written(path: Path, tmp_path: Path) -> None:
-    """One line, and nothing half-written under the name."""
+    """One line with the name that was given, and nothing half-written under it."""
     in_file(path, fill(path))
-    result = call("export", "-o", tmp_path / "nowhere" / "all.jsonl")
-    assert result.exit_code != FINE
-    assert "nowhere" in result.stderr
+    target = tmp_path / "nowhere" / "all.jsonl"
+    result = call("export", "-o", target)
+    assert (result.exit_code, result.stderr) == (FAILED, f"{target}: cannot be written (No such file or directory)\n")
+
+
+def test_an_export_goes_into_a_pipe_that_is_there(path: Path, tmp_path: Path) -> None:
+    """Whoever reads it gets everything, and the pipe is still one."""
+    in_file(path, fill(path))
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        result = call("export", "-o", pipe)
+        assert (result.exit_code, result.stderr) == (FINE, "4 tasks written\n")
+        assert pipe.is_fifo()
+        with os.fdopen(os.dup(reader), "rb") as read:
+            assert read.read() == call("export").stdout_bytes
+    finally:
+        os.close(reader)
+
+
+@pytest.mark.parametrize("command", [("export", "-o"), ("backup",)])
+@pytest.mark.parametrize("is_there", [True, False])
+def test_what_is_written_through_a_link_leaves_the_link(
+    path: Path, tmp_path: Path, command: tuple[str, ...], is_there: bool
+) -> None:
+    """The file that it leads to is replaced or made; the link stays."""
+    in_file(path, fill(path))
+    target, link = tmp_path / "far" / "target", tmp_path / "link"
+    target.parent.mkdir()
+    if is_there:
+        target.touch()
+    link.symlink_to(target)
+    assert call(*command, link).exit_code == FINE
+    assert link.is_symlink()
+    assert target.stat().st_size > 0
+    assert [file.name for file in target.parent.iterdir()] == ["target"]
+
+
+def test_a_backup_takes_the_place_of_files_alone(path: Path, tmp_path: Path) -> None:
+    """A pipe, or a link to one, is refused in one line and stays what it was."""
+    in_file(path, fill(path))
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for target in (pipe, link):
+        result = call("backup", target)
+        said = f"{target}: is there and is no regular file; name another\n"
+        assert (result.exit_code, result.stderr) == (FAILED, said)
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+
+
+@pytest.mark.parametrize("command", [("check",), ("export",), ("backup", "copy.db")])
+@pytest.mark.parametrize(
+    "spoil", ["PRAGMA user_version = 999", "PRAGMA application_id = 7", "foreign bytes"], ids=["newer", "other", "none"]
+)
+def test_a_file_that_is_not_for_us(
+    path: Path, tmp_path: Path, command: tuple[str, ...], spoil: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every command calls it a bad configuration: exit 78."""
+    monkeypatch.chdir(tmp_path)
+    if spoil.startswith("PRAGMA"):
+        in_file(path, fill(path))
+        edit(path, spoil)
+    else:
+        path.write_bytes(spoil.encode() * 500)
+    assert call(*command).exit_code == BAD_CONFIG
+    assert not (tmp_path / "copy.db").exists()
+
+
+def test_a_backup_of_a_damaged_file(path: Path, tmp_path: Path) -> None:
+    """It is the file that is named, not the copy, and no copy is left."""
+    in_file(path, fill(path))
+    edit(path, "PRAGMA wal_checkpoint(TRUNCATE)")
+    with path.open("r+b") as file:
+        file.seek(3 * 8192)
+        file.write(b"x" * 8192)
+    result = call("backup", tmp_path / "copy.db")
+    assert (result.exit_code, result.stderr.startswith(f"{path}: is damaged (")) == (BAD_CONFIG, True), result.stderr
+    assert not (tmp_path / "copy.db").exists()
 
 
 # -- prune -------------------------------------------------------------------------------------------------

@@ -171,6 +171,25 @@ async def test_scripts_that_cannot_run(tmp_path: Path) -> None:
     assert "task.failed" in failed["hook odd"]["mend"]
 
 
+async def test_places_that_cannot_be_looked_at(tmp_path: Path) -> None:
+    """A hooks_dir or a store behind a closed door is told, and not taken for one that is not there."""
+    Setting().write(tmp_path)
+    beyond = tmp_path / ("x" * 300)  # no file system has such a name: looking at it fails for root too
+    hooks = await line_of(tmp_path, "hooks_dir", TRACKER_HOOKS_DIR=str(beyond))
+    assert hooks["detail"] == f"{beyond} cannot be looked at (File name too long): hooks in it do not run"
+    store = await line_of(tmp_path, "store", TRACKER_STORE__PATH=str(beyond / "t.db"))
+    assert store["detail"] == f"{beyond / 't.db'}: cannot be looked at (File name too long)"
+    assert store["mend"] == "run as its owner or set store.path"
+    script = f"""
+        [[hooks]]
+        name = "h"
+        on = "task.*"
+        run = "{beyond}/h"
+    """
+    Setting(tables=script).write(tmp_path)
+    assert "cannot be looked at" in (await line_of(tmp_path, "hook h"))["detail"]
+
+
 @pytest.mark.parametrize(("version", "application_id"), [(9999, None), (1, 77)])
 async def test_a_store_that_is_not_ours_or_newer(tmp_path: Path, version: int, application_id: int | None) -> None:
     """It is told apart from a good one, and not touched."""

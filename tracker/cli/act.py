@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
@@ -139,19 +140,18 @@ def read_data(data: str) -> Json:
     Raises:
         Failure: it cannot be read, or is no JSON object.
     """
+    where = "standard input" if data == "-" else data[1:] if data.startswith("@") else "--data"
     try:
         if data == "-":
-            text, where = sys.stdin.read(), "standard input"
-        elif data.startswith("@"):
-            text, where = Path(data[1:]).read_text(encoding="utf-8"), data[1:]
+            text = sys.stdin.buffer.read()
         else:
-            text, where = data, "--data"
+            text = Path(where).read_bytes() if data.startswith("@") else os.fsencode(data)
     except OSError as error:
-        raise Failure([f"{data[1:]}: cannot be read ({error.strerror})"], USAGE) from error
-    except UnicodeDecodeError as error:
-        raise Failure([f"{data}: is not UTF-8 text"], USAGE) from error
+        raise Failure([f"{where}: cannot be read ({error.strerror})"], USAGE) from error
     try:
-        value = json.loads(text)
+        value = json.loads(text.decode("utf-8-sig"))  # UTF-8 whatever the locale, as editors of Windows mark it too
+    except UnicodeDecodeError as error:
+        raise Failure([f"{where}: is not UTF-8 text"], USAGE) from error
     except ValueError as error:
         raise Failure([f"{where}: is not JSON: {error}"], USAGE) from error
     if not isinstance(value, dict):

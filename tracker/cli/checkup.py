@@ -6,6 +6,7 @@ longer than a look, nothing is sent but questions that cost nothing. A key goes 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import http.client
 import json
@@ -20,7 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from tracker.hooks.base import PATTERNS
+from tracker.domain.hook_events import PATTERNS
+from tracker.errors import ConfigError
+from tracker.places import is_file
 
 if TYPE_CHECKING:
     from tracker.config import Config
@@ -175,30 +178,53 @@ def check_hooks(config: Config) -> Iterator[Line]:
             yield Line(f"hook {hook.name}", "failed", f"there is no program {program} on the path", mend)
         elif "/" in program and (line := _check_script(f"hook {hook.name}", Path(program))) is not None:
             yield line
-    for script in _list_dropins(config.hooks_path):
+    scripts, unread = _list_dropins(config.hooks_path)
+    for error in unread:
+        detail = f"{error.filename} cannot be looked at ({error.strerror}): hooks in it do not run"
+        yield Line("hooks_dir", "failed", detail, "let this user in, run as its owner, or set hooks_dir")
+    for script in scripts:
         count += 1
         if script.parent.name not in PATTERNS:
             mend = f"rename {script.parent} to one of {', '.join(PATTERNS)}"
             yield Line(f"hook {script.name}", "failed", f"{script} lies below no event", mend)
         elif (line := _check_script(f"hook {script.name}", script)) is not None:
             yield line
-    yield Line("hook scripts", "ok" if count else "skipped", f"{count} looked at" if count else "there are none")
+    if count or not unread:
+        yield Line("hook scripts", "ok" if count else "skipped", f"{count} looked at" if count else "there are none")
 
 
 def _check_script(check: str, path: Path) -> Line | None:
-    if not path.is_file():
-        return Line(check, "failed", f"{path} is not there", "put the script there, or correct its path")
+    try:
+        if not is_file(path, "correct its path"):
+            return Line(check, "failed", f"{path} is not there", "put the script there, or correct its path")
+    except ConfigError as error:
+        what, _, mend = str(error).partition("; ")
+        return Line(check, "failed", what, mend)
     if not os.access(path, os.X_OK):
         return Line(check, "failed", f"{path} is not executable", f"chmod +x {path}")
     return None
 
 
-def _list_dropins(directory: Path | None) -> list[Path]:
-    try:
-        found = [] if directory is None else sorted(directory.glob("*/*"))
-    except OSError:
-        return []
-    return [path for path in found if path.is_file() and not path.name.startswith(".") and path.suffix != ".disabled"]
+def _list_dropins(directory: Path | None) -> tuple[list[Path], list[OSError]]:
+    """The scripts in the directories of events, and why some of these could not be looked into."""
+    if directory is None:
+        return [], []
+    found: list[Path] = []
+    unread: list[OSError] = []
+    waiting = [directory]
+    while waiting:
+        looked_at = waiting.pop()
+        try:
+            for path in sorted(looked_at.iterdir()):
+                if path.is_dir():
+                    waiting += [path] if looked_at == directory else []
+                elif looked_at != directory and path.is_file():
+                    found.append(path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            unread.append(error)
+    return [path for path in sorted(found) if not path.name.startswith(".") and path.suffix != ".disabled"], unread
 
 
 def check_disk(config: Config) -> Line:
@@ -249,7 +275,10 @@ def _holder_of(lock: Path) -> str | None:
 
 def _nearest(directory: Path) -> Path:
     """The directory, or the nearest one above it that is there."""
-    while not directory.is_dir() and directory != directory.parent:
+    while directory != directory.parent:
+        with contextlib.suppress(OSError):  # what may not be looked at is passed over, too
+            if directory.is_dir():
+                break
         directory = directory.parent
     return directory
 

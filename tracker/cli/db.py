@@ -7,13 +7,11 @@ from pathlib import Path
 
 import click
 
-from tracker.cli.exits import FAILED, Failure
+from tracker.cli.exits import BAD_CONFIG, FAILED, Failure
 from tracker.cli.render import echo_json
-from tracker.cli.session import json_option, read_config
+from tracker.cli.session import config_option, json_option, read_config
 from tracker.cli.upkeep import check, export, prune, shell
 from tracker.errors import StoreUnavailable, StoreUnusable
-
-config_option = click.option("--config", "config_path", type=click.Path(path_type=Path), help="Configuration file.")
 
 
 @click.group()
@@ -36,7 +34,7 @@ def path(config_path: Path | None, *, as_json: bool) -> None:
 @db.command()
 @config_option
 @json_option
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, readable=False))
 def backup(config_path: Path | None, file: Path, *, as_json: bool) -> None:
     """Copy the database to FILE while the daemon works on, check the copy, and only then give it that name.
 
@@ -47,7 +45,9 @@ def backup(config_path: Path | None, file: Path, *, as_json: bool) -> None:
     source = read_config(config_path, os.environ, serving=False).store_path
     try:
         size = copy_database(source, file)
-    except (StoreUnusable, StoreUnavailable) as error:
+    except StoreUnusable as error:
+        raise Failure([str(error)], BAD_CONFIG) from error
+    except StoreUnavailable as error:
         raise Failure([str(error)], FAILED) from error
     if as_json:
         echo_json({"source": str(source), "file": str(file), "bytes": size})

@@ -13,7 +13,7 @@ import click
 
 from tracker.cli.exits import FAILED, Failure
 from tracker.cli.render import clean, echo_json
-from tracker.cli.session import json_option, read_config
+from tracker.cli.session import config_option, json_option, read_config
 
 if TYPE_CHECKING:
     from tracker.cli.checkup import Line
@@ -25,7 +25,7 @@ _WIDTH = max(map(len, _STYLES))
 
 
 @click.command()
-@click.option("--config", "config_path", type=click.Path(path_type=Path), help="Configuration file.")
+@config_option
 @json_option
 def doctor(config_path: Path | None, *, as_json: bool) -> None:
     """Check configuration, keys, gateways, models, callbacks, hooks, disk, clock and store: exit 0, or 1."""
@@ -68,6 +68,7 @@ def _look_into_store(config: Config) -> tuple[Line, list[Model] | None]:
     """How the file is, and the models that it keeps; None when it keeps none."""
     from tracker.cli import checkup
     from tracker.errors import StoreUnavailable, StoreUnusable
+    from tracker.places import is_store
     from tracker.store.sqlite import open_reader
 
     path = config.store_path
@@ -79,9 +80,9 @@ def _look_into_store(config: Config) -> tuple[Line, list[Model] | None]:
         finally:
             await reader.close()
 
-    if not path.is_file():
-        return checkup.check_place_of_store(config), None
     try:
+        if not is_store(path):
+            return checkup.check_place_of_store(config), None
         models = asyncio.run(read())
     except (StoreUnusable, StoreUnavailable) as error:
         what, _, mend = str(error).partition("; ")

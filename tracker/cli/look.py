@@ -5,6 +5,7 @@ They ask the daemon, or read its file when none answers.
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 
 import click
@@ -24,12 +25,20 @@ _REASONS = (
 def parse_labels(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
     """Read ``k=v`` options."""
     labels: dict[str, str] = {}
-    for value in values:
+    for value in map(as_text, values):
         name, equals, text = value.partition("=")
         if not equals or not name:
             raise click.BadParameter(f"{value!r} is no label; write name=value")
         labels[name] = text
     return labels
+
+
+def as_text(argument: str) -> str:
+    """An argument as the text that it is in UTF-8, whatever the locale takes its bytes for."""
+    try:
+        return os.fsencode(argument).decode()
+    except UnicodeError as error:
+        raise click.BadParameter("is not UTF-8 text") from error
 
 
 def parse_moment(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
@@ -43,6 +52,10 @@ def parse_moment(_context: click.Context, _parameter: click.Parameter, value: st
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
 
 
+def _parse_text(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    return None if value is None else as_text(value)
+
+
 @click.command("list")
 @click.option("--status", type=click.Choice(_STATUSES, case_sensitive=False), help="Only tasks with this status.")
 @click.option("--provider", help="Only tasks of this provider.")
@@ -50,7 +63,7 @@ def parse_moment(_context: click.Context, _parameter: click.Parameter, value: st
 @click.option("--account", help="Only tasks of this account.")
 @click.option("--reason", type=click.Choice(_REASONS), help="Only tasks that failed for this reason.")
 @click.option("--label", "labels", multiple=True, metavar="K=V", callback=parse_labels, help="Only with this label.")
-@click.option("--q", metavar="TEXT", help="Text in ids, model, error or request.")
+@click.option("--q", metavar="TEXT", callback=_parse_text, help="Text in ids, model, error or request.")
 @click.option("--since", metavar="TIME", callback=parse_moment, help="Created then or later (ISO 8601).")
 @click.option("--until", metavar="TIME", callback=parse_moment, help="Created before (ISO 8601).")
 @click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True, help="How many at most.")

@@ -5,15 +5,18 @@ Owns the list of commands. Each is imported only when it runs; the one-line help
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import TextIO
 
 import click
 
 from tracker import __version__
-from tracker.cli.exits import FINE, INTERRUPTED
+from tracker.cli.exits import FAILED, FINE, INTERRUPTED
 
 COMMANDS = {
     "serve": ("run", "serve", "Run the daemon."),
@@ -94,22 +97,61 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code. Errors become lines on standard error, never tracebacks."""
+    _prepare_streams()
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # whoever read our output has seen enough
+        _give_up(sys.stdout)
+        return FINE
+    except OSError as error:
+        # what no command foresaw: mostly a standard output that takes nothing, on a full disk for one
+        _give_up(sys.stdout)
+        where = f"{error.filename}: " if error.filename else "standard output, or a file: "
+        with contextlib.suppress(OSError):
+            click.echo(f"{where}{error.strerror or error}", err=True)
+        _give_up(sys.stderr)
+        return FAILED
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         code = cli.main(arguments, prog_name="tracker", standalone_mode=False)
-        sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return INTERRUPTED
-    except BrokenPipeError:
-        # whoever read our output has seen enough; the interpreter must not complain when it flushes at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FINE
     except SystemExit:
         # click ends the process itself in two cases: shell completion, and a closed pipe that it met first
         if "_TRACKER_COMPLETE" in os.environ:
             raise
         return FINE
     return code if isinstance(code, int) else FINE
+
+
+def _prepare_streams() -> None:
+    """Have all three streams take or give something, and no character be too much for them.
+
+    A stream that was closed before we started is None, and the next file that is opened would get its number.
+    """
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: PTH123, SIM115  for as long as the process lives
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115  the same
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _give_up(stream: TextIO) -> None:
+    """Have a stream that takes nothing lead nowhere: the interpreter must not complain when it flushes at exit."""
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

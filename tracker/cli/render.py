@@ -29,7 +29,9 @@ def clean(value: object) -> str:
 
 def echo_json(value: Json) -> None:
     """Write JSON to standard output."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    # what a stream cannot show it would escape in Python's way, which is not JSON's
+    is_utf_8 = sys.stdout.encoding.lower().replace("-", "").replace("_", "") == "utf8"
+    click.echo(json.dumps(value, indent=2, ensure_ascii=not is_utf_8))
 
 
 def echo_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, status_column: int | None = None) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 import click
 
 from tracker.cli.exits import BAD_CONFIG, Failure
-from tracker.cli.session import load_served, read_config
+from tracker.cli.session import config_option, load_served, read_config
 from tracker.errors import ConfigError, StoreUnusable
 
 
 @click.command()
-@click.option("--config", "config_path", type=click.Path(path_type=Path), help="Configuration file.")
+@config_option
 @click.option("--listen", metavar="ADDRESS", help="host:port, [::1]:port or unix:/path, over the configured one.")
 def serve(config_path: Path | None, listen: str | None) -> None:
     """Run the daemon until SIGTERM or Ctrl-C."""

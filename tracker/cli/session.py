@@ -5,9 +5,10 @@ Owns the options ``--config`` and ``--url`` and the fall-back from a silent daem
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -15,11 +16,17 @@ from urllib.parse import urlsplit
 import click
 
 from tracker.cli.client import Client, Json
-from tracker.cli.exits import BAD_CONFIG, Failure, Unreachable
+from tracker.cli.exits import BAD_CONFIG, UNAVAILABLE, Failure, Unreachable
 
 if TYPE_CHECKING:
     from tracker.cli.offline import Offline
     from tracker.config import Config
+
+
+config_option = click.option(
+    "--config", "config_path", type=click.Path(path_type=Path, readable=False), help="Configuration file."
+)
+"""Whether the file can be read is for `read_config` to find out: its answer is a line and exit code 78."""
 
 
 def read_config(path: Path | None, env: Mapping[str, str], *, serving: bool) -> Config:
@@ -102,13 +109,40 @@ class Session:
             from tracker.cli.offline import Offline
 
             path = self.config.store_path
-            if not path.is_file():
+            if not is_store_there(path):
                 raise
             click.echo(f"no daemon answers at {self.client.url}; reading {path}", err=True)
             try:
                 return look_up(Offline(self.config))
             except Unreachable:
                 raise silence from None
+
+
+@contextlib.contextmanager
+def store_errors() -> Iterator[None]:
+    """What is wrong with the file or the configuration, as lines and an exit code."""
+    from tracker.errors import ConfigError, StoreUnavailable, StoreUnusable
+
+    try:
+        yield
+    except ConfigError as error:
+        raise Failure(error.problems, BAD_CONFIG) from error
+    except StoreUnusable as error:
+        raise Failure([str(error)], BAD_CONFIG) from error
+    except StoreUnavailable as error:
+        raise Failure([str(error)], UNAVAILABLE) from error
+
+
+def is_store_there(path: Path) -> bool:
+    """Whether the database is there.
+
+    Raises:
+        Failure: that cannot be known.
+    """
+    from tracker.places import is_store
+
+    with store_errors():
+        return is_store(path)
 
 
 def is_local(url: str) -> bool:
@@ -121,7 +155,7 @@ def is_local(url: str) -> bool:
 def with_session(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--config`` and ``--url`` to a command, and pass it a `Session` first."""
 
-    @click.option("--config", "config_path", type=click.Path(path_type=Path), help="Configuration file.")
+    @config_option
     @click.option("--url", envvar="TRACKER_URL", metavar="URL", help="The daemon: http://host:port or unix:/path.")
     @functools.wraps(command)
     def run(*args: object, config_path: Path | None, url: str | None, **options: object) -> object:

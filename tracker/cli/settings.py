@@ -13,12 +13,10 @@ import click
 
 from tracker.cli.exits import BAD_CONFIG, FAILED, WARNING, Failure, severity_mark
 from tracker.cli.render import echo_json
-from tracker.cli.session import json_option, read_config
+from tracker.cli.session import config_option, json_option, read_config
 
 if TYPE_CHECKING:
     from tracker.config import Config
-
-_config_option = click.option("--config", "config_path", type=click.Path(path_type=Path), help="Configuration file.")
 
 
 @click.group()
@@ -27,7 +25,7 @@ def config() -> None:
 
 
 @config.command()
-@_config_option
+@config_option
 @json_option
 def check(config_path: Path | None, *, as_json: bool) -> None:
     """Check the configuration: exit 0, or 78 with one line per mistake."""
@@ -49,7 +47,7 @@ def check(config_path: Path | None, *, as_json: bool) -> None:
 
 
 @config.command()
-@_config_option
+@config_option
 @json_option
 def show(config_path: Path | None, *, as_json: bool) -> None:
     """Show what holds, defaults and overrides included, and which secrets are there."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -14,10 +15,18 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import click
 
-from tracker.cli.exits import BAD_CONFIG, FAILED, UNAVAILABLE, Failure, Unreachable
+from tracker.cli.exits import FAILED, Failure, Unreachable
 from tracker.cli.render import echo_fields, echo_json, echo_table
-from tracker.cli.session import Session, is_local, json_option, read_config, with_session
-from tracker.errors import ConfigError, StoreUnavailable, StoreUnusable
+from tracker.cli.session import (
+    Session,
+    config_option,
+    is_local,
+    is_store_there,
+    json_option,
+    read_config,
+    store_errors,
+    with_session,
+)
 
 if TYPE_CHECKING:
     from tracker.config import Config
@@ -28,8 +37,6 @@ Json = Any
 PRUNE_S = 86_400.0
 """A prune goes slowly on purpose; its answer comes when it is done."""
 _SHOWN = ("tasks", "events", "deliveries", "payloads", "requests", "files", "file_bytes", "freed_bytes")
-
-_config_option = click.option("--config", "config_path", type=click.Path(path_type=Path), help="Configuration file.")
 
 
 @click.command()
@@ -44,7 +51,7 @@ def prune(session: Session, *, dry_run: bool, as_json: bool) -> None:
     try:
         found = session.client.post("/v1/prune", {"dry_run": dry_run}, answer_s=PRUNE_S)
     except Unreachable:
-        if not is_local(session.client.url) or not session.config.store_path.is_file():
+        if not is_local(session.client.url) or not is_store_there(session.config.store_path):
             raise
         click.echo(f"no daemon answers at {session.client.url}; pruning {session.config.store_path}", err=True)
         found = {"dry_run": dry_run, **_prune_file(session.config, dry_run=dry_run)}
@@ -77,20 +84,20 @@ def _prune_file(config: Config, *, dry_run: bool) -> Json:
             await store.close()
 
     configure_logging("warning")
-    with _store_errors():
+    with store_errors():
         shelf = make_shelf(config.archive_path, config.archive.url)
         return asyncio.run(run())
 
 
 @click.command()
-@_config_option
+@config_option
 @json_option
 def check(config_path: Path | None, *, as_json: bool) -> None:
     """Check the file, and judge every task's history again: exit 1 when anything is not as it should be."""
     from tracker.store.sqlite.audit import audit
 
     path = read_config(config_path, os.environ, serving=False).store_path
-    with _store_errors():
+    with store_errors():
         found = audit(path)
     if as_json:
         echo_json({"path": str(path), "ok": found.is_sound, **asdict(found)})
@@ -110,12 +117,19 @@ def check(config_path: Path | None, *, as_json: bool) -> None:
 
 
 @click.command()
-@_config_option
-@click.option("-o", "target", type=click.Path(path_type=Path, dir_okay=False), default=Path("-"), help="- for stdout.")
+@config_option
+@click.option(
+    "-o",
+    "target",
+    type=click.Path(path_type=Path, dir_okay=False, readable=False),
+    default=Path("-"),
+    help="- for stdout.",
+)
 def export(config_path: Path | None, target: Path) -> None:
     """Write every task as a line of JSON: {"task": …, "events": […], "deliveries": […]}, as of one moment.
 
-    Secrets are masked as they are in the file. A temporary copy of the database is made beside FILE.
+    Secrets are masked as they are in the file. A temporary copy of the database is made beside FILE; a FILE that is
+    a pipe or a device is written into.
     """
     import orjson
 
@@ -137,28 +151,31 @@ def export(config_path: Path | None, target: Path) -> None:
     to_stdout = str(target) == "-"
     count = 0
     try:
+        makes_file = not to_stdout and _makes_file(target)
         with (
-            _store_errors(),
-            dumping(path, None if to_stdout else target.absolute().parent) as everything,
-            _opened(target, to_stdout=to_stdout) as out,
+            store_errors(),
+            dumping(path, target.resolve().parent if makes_file else None) as everything,
+            _standard_output() if to_stdout else _opened(target, is_file=makes_file) as out,
         ):
             for dumped in everything:
                 out.write(line(dumped))
                 count += 1
     except BrokenPipeError:
         raise
-    except OSError as error:
-        raise Failure([f"{error.filename or target}: cannot be written ({error.strerror})"], FAILED) from error
+    except OSError as error:  # its file name may be that of a draft, which nobody wrote
+        where = "standard output" if to_stdout else target
+        raise Failure([f"{where}: cannot be written ({error.strerror})"], FAILED) from error
     click.echo(f"{count} tasks written", err=True)
 
 
 @contextlib.contextmanager
-def _opened(target: Path, *, to_stdout: bool) -> Iterator[BinaryIO]:
-    """Standard output, or a file that has its name only once it is whole; only this user can read it."""
-    if to_stdout:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
+def _opened(target: Path, *, is_file: bool) -> Iterator[BinaryIO]:
+    """A file that has its name only once it is whole and that only this user can read; else whatever is there."""
+    if not is_file:
+        with os.fdopen(os.open(target, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC), "wb") as out:
+            yield out
         return
+    target = target.resolve()  # a link stays one
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         with os.fdopen(os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as out:
@@ -170,28 +187,29 @@ def _opened(target: Path, *, to_stdout: bool) -> Iterator[BinaryIO]:
         draft.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def _standard_output() -> Iterator[BinaryIO]:
+    yield sys.stdout.buffer
+    sys.stdout.buffer.flush()
+
+
+def _makes_file(target: Path) -> bool:
+    """Whether a file is to be made or replaced; a device, a pipe or a socket is written into."""
+    try:
+        return stat.S_ISREG(target.stat().st_mode)
+    except FileNotFoundError:
+        return True
+
+
 @click.command()
-@_config_option
+@config_option
 def shell(config_path: Path | None) -> None:
     """Open the file in sqlite3, for reading alone. The views v_tasks, v_events and so on are made for it."""
     path = read_config(config_path, os.environ, serving=False).store_path
-    if not path.is_file():
+    if not is_store_there(path):
         raise Failure([f"{path}: no such file; has the daemon ever run? Set store.path if it is elsewhere"], FAILED)
     program = shutil.which("sqlite3")
     if program is None:
         raise Failure(["sqlite3: no such program; install the package sqlite3, or open the file otherwise"], FAILED)
     sys.stdout.flush()
     os.execv(program, [program, "-readonly", str(path)])  # noqa: S606  the user's own shell, without another between
-
-
-@contextlib.contextmanager
-def _store_errors() -> Iterator[None]:
-    """What is wrong with the file or the configuration, as lines and an exit code."""
-    try:
-        yield
-    except ConfigError as error:
-        raise Failure(error.problems, BAD_CONFIG) from error
-    except StoreUnusable as error:
-        raise Failure([str(error)], BAD_CONFIG) from error
-    except StoreUnavailable as error:
-        raise Failure([str(error)], UNAVAILABLE) from error

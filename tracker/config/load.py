@@ -19,6 +19,7 @@ from tracker.config.problems import list_problems, problem_line
 from tracker.config.sections import Server
 from tracker.config.settings import Config, check_secrets, check_whole, is_exposed
 from tracker.errors import ConfigError
+from tracker.places import is_file
 
 SYSTEM_FILE = Path("/etc/tracker/tracker.toml")
 RESERVED = frozenset({"TRACKER_CONFIG", "TRACKER_URL", "TRACKER_API_TOKEN", "TRACKER_CALLBACK_SECRET"})
@@ -29,6 +30,7 @@ _TABLES = tuple(
 )
 _TOP_KEYS = tuple(name for name in Config.model_fields if name not in _TABLES)
 _BY_PROVIDER = {"poll", "callbacks"}
+_NAME_ANOTHER = "name another with --config"
 _POSITION = re.compile(r"(.*) \(at (.*)\)", re.DOTALL)
 
 _Overrides = dict[tuple[str, ...], str]
@@ -83,23 +85,24 @@ def load_config(
 
 
 def find_file(env: Mapping[str, str]) -> Path | None:
-    """The file to read when ``--config`` names none: interface order; None when there is none."""
+    """The file to read when ``--config`` names none: interface order; None when there is none.
+
+    Raises:
+        ConfigError: whether one is there cannot be known.
+    """
     if named := env.get("TRACKER_CONFIG"):
         return Path(named)
     for directory in filter(None, env.get("CONFIGURATION_DIRECTORY", "").split(":")):
-        if (file := Path(directory) / "tracker.toml").is_file():
+        if is_file(file := Path(directory) / "tracker.toml", _NAME_ANOTHER):
             return file
-    try:
-        return SYSTEM_FILE if SYSTEM_FILE.is_file() else None
-    except OSError as error:
-        raise ConfigError([f"{SYSTEM_FILE}: file: {_why(error)}; name another with --config"]) from error
+    return SYSTEM_FILE if is_file(SYSTEM_FILE, _NAME_ANOTHER) else None
 
 
 def _read(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError([f"{file}: file: cannot be read ({_why(error)}); name another with --config"]) from error
+        raise ConfigError([f"{file}: file: cannot be read ({_why(error)}); {_NAME_ANOTHER}"]) from error
     except UnicodeDecodeError as error:
         raise ConfigError([f"{file}: byte {error.start}: is not UTF-8 text; save the file as UTF-8"]) from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:

@@ -40,6 +40,7 @@ from tracker.config.sections import (
 from tracker.domain.backoff import PollPolicy
 from tracker.domain.models import ModelTarget
 from tracker.errors import ConfigError
+from tracker.places import is_file
 
 
 class Config(Section):
@@ -221,7 +222,7 @@ class Config(Section):
         found = [
             self.api_token(),
             self._given_callback_secret(),
-            self.secret_of("callbacks.secret_env", None, made) if made.is_file() else None,
+            self.secret_of("callbacks.secret_env", None, made) if is_file(made, "set store.path") else None,
             *(self.account_key(name) for name in self.accounts),
             *(self.provider_secret(name) for name in self.callbacks.providers),
             *(self.hook_secret(hook) for hook in self.hooks),

@@ -28,7 +28,8 @@ Sink = Callable[[Mapping[str, Any]], None]
 def get_logger(name: str) -> FilteringBoundLogger:
     """A logger whose lines carry ``logger: name``.
 
-    May be called before `configure_logging`: what that says holds for every logger, from then on.
+    May be called before `configure_logging`: what that says holds for every logger, from then on. Until then
+    warnings and worse go to standard error.
     """
     return cast("FilteringBoundLogger", _loggers.setdefault(name, _Logger(name)))
 
@@ -43,6 +44,9 @@ class _Logger:
         self._name = name
 
     def __getattr__(self, method: str) -> Any:  # noqa: ANN401  whatever a bound logger has
+        if not structlog.is_configured():
+            # a command that sets nothing up: structlog would write to standard output, which is for results
+            _configure(logging.WARNING, Redactor(()), as_json=not sys.stderr.isatty(), sink=None)
         found = self.__dict__[method] = getattr(structlog.get_logger(self._name).bind(), method)
         return found
 
@@ -81,6 +85,22 @@ def configure_logging(
         redactor = Redactor(secrets)
     else:
         redactor.learn(secrets)
+    _configure(number, redactor, as_json=as_json, sink=sink)
+    for logger in _loggers.values():  # a reload may change level and secrets under loggers already bound
+        logger.forget()
+    root = logging.getLogger()
+    root.handlers = [_LibraryHandler()]
+    root.setLevel(number)
+    logging.getLogger("apscheduler").setLevel(max(number, logging.WARNING))
+    logging.getLogger("aiosqlite").setLevel(max(number, logging.WARNING))
+    logging.getLogger("asyncio").setLevel(max(number, logging.INFO))
+    access = logging.getLogger("aiohttp.access")  # it halves the throughput and shows tokens in paths
+    access.disabled = True
+    access.propagate = False
+    return redactor
+
+
+def _configure(number: int, redactor: Redactor, *, as_json: bool, sink: Sink | None) -> None:
     stamp: list[Processor] = []
     if sink is None:
         stamp = [_add_time]
@@ -94,18 +114,6 @@ def configure_logging(
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=_StderrLogger if sink is None else _sink_loggers(sink),
     )
-    for logger in _loggers.values():  # a reload may change level and secrets under loggers already bound
-        logger.forget()
-    root = logging.getLogger()
-    root.handlers = [_LibraryHandler()]
-    root.setLevel(number)
-    logging.getLogger("apscheduler").setLevel(max(number, logging.WARNING))
-    logging.getLogger("aiosqlite").setLevel(max(number, logging.WARNING))
-    logging.getLogger("asyncio").setLevel(max(number, logging.INFO))
-    access = logging.getLogger("aiohttp.access")  # it halves the throughput and shows tokens in paths
-    access.disabled = True
-    access.propagate = False
-    return redactor
 
 
 def _last_steps(redactor: Redactor, *, as_json: bool, sink: Sink | None) -> list[Processor]:

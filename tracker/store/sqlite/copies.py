@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 from pathlib import Path
 
 from tracker.errors import StoreUnavailable, StoreUnusable
+from tracker.places import is_store
 from tracker.store.sqlite.schema import reader_uri, recognise
 
 
@@ -19,7 +21,7 @@ def copy_database(source: Path, target: Path) -> int:
 
     Args:
         source: the database.
-        target: the copy; one that is there is replaced. Only this user can read it.
+        target: the copy; one that is there is replaced, a link's end for a link. Only this user can read it.
 
     Returns:
         The size of the copy in bytes.
@@ -28,16 +30,17 @@ def copy_database(source: Path, target: Path) -> int:
         StoreUnusable: the source is missing, foreign, newer or damaged.
         StoreUnavailable: the copy cannot be written; what stood under its name still does.
     """
-    if not source.is_file():
+    if not is_store(source):
         raise StoreUnusable(f"{source}: no such file; has the daemon ever run? Set store.path if it is elsewhere")
-    if target.exists() and target.samefile(source):
-        raise StoreUnavailable(f"{target}: is the database itself; name another file")
     try:
         connection = sqlite3.connect(reader_uri(source), uri=True)
     except sqlite3.Error as error:
         raise StoreUnusable(f"{source}: cannot be read ({error})") from error
     try:
         recognise(connection, source)
+        found = _find_real_file(target)
+        if found.exists() and found.samefile(source):
+            raise StoreUnavailable(f"{target}: is the database itself; name another file")
         return write_copy(connection, target)
     except sqlite3.Error as error:
         raise StoreUnusable(f"{source}: cannot be read ({error})") from error
@@ -50,7 +53,9 @@ def write_copy(connection: sqlite3.Connection, target: Path) -> int:
 
     Raises:
         StoreUnavailable: the copy cannot be written.
+        StoreUnusable: the database is damaged.
     """
+    target = _find_real_file(target)
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         os.close(os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600))
@@ -62,10 +67,34 @@ def write_copy(connection: sqlite3.Connection, target: Path) -> int:
         finally:
             draft.unlink(missing_ok=True)
         _sync(target.parent)
-    except (OSError, sqlite3.Error) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise StoreUnavailable(f"{target}: the copy cannot be written ({why}); free space or name another") from error
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):  # of the disk, not of what is in the file
+            raise _unwritten(target, str(error)) from error
+        _seq, _name, source = connection.execute("PRAGMA database_list").fetchone()
+        raise StoreUnusable(f"{source}: is damaged ({error}); look at it with tracker db check") from error
+    except OSError as error:
+        raise _unwritten(target, error.strerror or str(error)) from error
     return size
+
+
+def _unwritten(target: Path, why: str) -> StoreUnavailable:
+    return StoreUnavailable(f"{target}: the copy cannot be written ({why}); free space or name another")
+
+
+def _find_real_file(target: Path) -> Path:
+    """Where a name leads: a link is kept, and the file that it leads to is the one that is replaced.
+
+    Raises:
+        StoreUnavailable: it leads to a device, a pipe or a directory, which a copy must not take the place of.
+    """
+    try:
+        if not stat.S_ISREG(target.stat().st_mode):
+            raise StoreUnavailable(f"{target}: is there and is no regular file; name another")
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise _unwritten(target, error.strerror or str(error)) from error
+    return target.resolve()
 
 
 def _fill(connection: sqlite3.Connection, draft: Path) -> None:
@@ -82,7 +111,7 @@ def _fill(connection: sqlite3.Connection, draft: Path) -> None:
     finally:
         copy.close()
     if verdict != "ok":
-        raise sqlite3.DatabaseError(f"the copy is damaged: {verdict}")
+        raise sqlite3.DatabaseError(verdict)
 
 
 def _sync(path: Path) -> None:

@@ -14,6 +14,7 @@ from importlib import resources
 from pathlib import Path
 
 from tracker.errors import StoreUnavailable, StoreUnusable
+from tracker.places import is_store
 from tracker.store.sqlite.checkpoints import BACKSTOP_PAGES
 
 APPLICATION_ID = 0x54524B31
@@ -130,7 +131,7 @@ def _look_first(path: Path) -> None:
     Raises:
         StoreUnusable: newer, foreign or damaged.
     """
-    if not path.exists():
+    if not is_store(path):
         return
     path = path.resolve()  # SQLite puts its log beside the real file
     log = path.with_name(path.name + "-wal")
@@ -148,7 +149,7 @@ def check_readable(path: Path) -> None:
     Raises:
         StoreUnusable: it is missing, foreign, newer, or was never set up.
     """
-    if not path.is_file():
+    if not is_store(path):
         raise StoreUnusable(f"{path}: no such file; has the daemon ever run? Set store.path if it is elsewhere")
     try:
         connection = sqlite3.connect(f"file:{_quoted(path)}?mode=ro", uri=True)
