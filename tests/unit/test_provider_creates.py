@@ -321,6 +321,42 @@ def test_acceptances(name: str, body: object) -> None:
     assert (reading.external_id, reading.trouble) == ("x", None)
 
 
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        (DASHSCOPE, {"output": {"task_id": "x", "task_status": 1}}),
+        (DASHSCOPE, {"output": {"task_id": "x", "task_status": "SUCCEEDED", "results": "?"}}),
+        (KLING, {"code": 0, "data": {"task_id": "x", "task_status": 3}}),
+        (KLING, {"code": 0, "data": {"task_id": "x", "task_status": "succeed", "task_result": {"videos": {}}}}),
+        (KLING, {"data": [{"id": "x", "status": {}}]}),
+        (SUNO, {"code": {}, "data": {"taskId": "x"}}),
+        ("openai.video", {"id": "x", "status": 1}),
+        ("seedance.video", {"task_id": "x", "status": ["queued"]}),
+        ("seedance.video", {"data": {"id": "x", "status": 1}}),
+        ("openai.responses", {"id": "x", "status": "completed", "output": "?"}),
+    ],
+)
+def test_an_odd_field_does_not_cost_the_id(name: str, body: object) -> None:
+    """The first success is an acceptance: the id is stored, and what the rest means a poll will tell."""
+    reading = create(name, body)
+    assert (reading.submission, reading.status, reading.external_id) == (Submission.ACCEPTED, Status.PENDING, "x")
+    assert "is expected" in (reading.detail or "")
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        (KLING, {"code": 0, "data": [{"task_id": "x"}, {"task_id": "y"}]}),
+        (DASHSCOPE, {"output": {"task_id": ["x"], "task_status": 1}}),
+        (DASHSCOPE, {"output": "x"}),
+        ("openai.video", {"id": "x", "status": 1, "error": {"message": "m"}}),
+    ],
+)
+def test_an_odd_answer_without_one_sure_id_is_ambiguous(name: str, body: object) -> None:
+    """Of two ids nobody knows which it is, and one beside an error may be of anything."""
+    check_submission(create(name, body), AMBIGUOUS, None)
+
+
 @pytest.mark.parametrize("bad_id", [None, "", "  ", True, 1.5, {}, ["x"], "x" * 513, "a\nb", ".."])
 def test_success_without_a_usable_id_is_ambiguous(bad_id: object) -> None:
     """Nobody can ask about a task whose id is missing or no id; it may have been charged all the same."""

@@ -17,7 +17,7 @@ import orjson
 from msgspec.structs import replace
 
 from tracker.domain.observation import Reading, Submission, Trouble
-from tracker.domain.task import Reason, Status, UpstreamError
+from tracker.domain.task import ExternalId, Reason, Status, UpstreamError
 from tracker.domain.wire import whole_characters
 from tracker.errors import PayloadInvalid
 from tracker.providers.fields import find_code, find_text, kind_of
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 ReadBody = Callable[[Mapping[str, "Json"]], Reading | None]
 """A family's reader of a success: None when the body is not one. May raise `PayloadInvalid`."""
+FindId = Callable[[Mapping[str, "Json"]], ExternalId | None]
+"""Finds the task id in a family's acceptance, whatever else is in it. May raise `PayloadInvalid`."""
 
 SUCCESS_CODES = frozenset({"0", "200"})
 """Body codes that state no error. **Source**: Kling answers 0, Suno 200, one of its references 0."""
@@ -82,13 +84,14 @@ class Answer:
         return self.error or UpstreamError(message=self.message, http_status=self.http_status)
 
 
-def read_creation(reply: WireReply, read_accepted: ReadBody, find: FindMeaning) -> Reading:
+def read_creation(reply: WireReply, read_accepted: ReadBody, find: FindMeaning, find_id: FindId) -> Reading:
     """Read the answer to a create.
 
     Args:
         reply: the answer.
         read_accepted: reads an acceptance; None or a reading without an id when the body is none.
         find: the family's meaning of its error codes.
+        find_id: finds the id where ``read_accepted`` stumbles over something else.
 
     Returns:
         A reading whose ``submission`` is set; ambiguous for whatever cannot be understood.
@@ -98,7 +101,11 @@ def read_creation(reply: WireReply, read_accepted: ReadBody, find: FindMeaning) 
         try:
             accepted = read_accepted(answer.body)
         except PayloadInvalid as invalid:
-            return _ambiguous(answer, f"HTTP {answer.http_status} with an unexpected answer: {invalid}")
+            odd = f"HTTP {answer.http_status} with an unexpected answer: {invalid}"
+            # the first success is an acceptance: a paid job that can be asked about is not given up for an odd field
+            accepted = Reading(external_id=_find_despite(answer, find_id), detail=odd)
+            if accepted.external_id is None:
+                return _ambiguous(answer, odd)
         if accepted is not None and accepted.external_id is not None:
             status = accepted.status or Status.PENDING
             return _with_http_status(
@@ -254,6 +261,16 @@ def _parse_http_date(value: str) -> datetime | None:
 def _loose_message(body: Mapping[str, Json]) -> str | None:
     """Words of an answer that has no error in a known shape, as web servers in between give them."""
     return find_text(body.get("message")) or find_text(body.get("msg")) or find_text(body.get("detail"))
+
+
+def _find_despite(answer: Answer, find_id: FindId) -> ExternalId | None:
+    """The id in an acceptance that is odd elsewhere; None where it states an error too, or the id itself is odd."""
+    if answer.body is None or answer.stated is not None:
+        return None
+    try:
+        return find_id(answer.body)
+    except PayloadInvalid:
+        return None
 
 
 def _ambiguous(answer: Answer, detail: str) -> Reading:

@@ -85,7 +85,7 @@ def check_video(request: Mapping[str, Json]) -> list[FieldProblem]:
 
 def read_create(reply: WireReply) -> Reading:
     """Read the answer to a create: the id is ``output.task_id``; ``request_id`` is something else."""
-    return read_creation(reply, partial(_read_body, asset="video"), find_meaning)
+    return read_creation(reply, partial(_read_body, asset="video"), find_meaning, _find_task_id)
 
 
 def read_poll(reply: WireReply) -> Reading:
@@ -107,6 +107,10 @@ def event_ids(body: Json) -> tuple[ExternalId, ...]:
     if found is None:
         raise PayloadInvalid("data.task_id: missing")
     return (found,)
+
+
+def _find_task_id(body: Mapping[str, Json]) -> ExternalId | None:
+    return find_id(find_object(body, "output") or {}, "task_id", path="output.")
 
 
 def _read_body(body: Mapping[str, Json], *, asset: str) -> Reading | None:

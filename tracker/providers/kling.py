@@ -122,7 +122,7 @@ def _check(request: Mapping[str, Json], *, needs_prompt: bool) -> list[FieldProb
 
 def read_create(reply: WireReply) -> Reading:
     """Read the answer to a create."""
-    return read_creation(reply, _read_body, find_meaning)
+    return read_creation(reply, _read_body, find_meaning, _find_created_id)
 
 
 def read_poll(reply: WireReply) -> Reading:
@@ -178,6 +178,12 @@ def _read_body(body: Mapping[str, Json]) -> Reading | None:
             return _read_task(tasks[0])
         case count:
             raise PayloadInvalid(f"data: {count} tasks, but one was asked for")
+
+
+def _find_created_id(body: Mapping[str, Json]) -> ExternalId | None:
+    """The id in the answer to a create; None also when it names several tasks."""
+    tasks = _tasks_in(body.get("data"))
+    return _find_task_id(tasks[0]) if len(tasks) == 1 else None
 
 
 def _find_task_id(task: Mapping[str, Json]) -> ExternalId | None:

@@ -117,11 +117,7 @@ FindMeaning = Callable[[UpstreamError], Meaning | None]
 _TIMEOUTS = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.GATEWAY_TIMEOUT, 524})
 """408 is what some gateways answer when their upstream is slow, 524 is Cloudflare's 504."""
 _PROXYS_OWN = frozenset({520, 521, 522, 523})
-"""What Cloudflare answers in the place of a server that it could not reach or understand; the body is its own.
-
-**Source**: https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors (read
-2026-11).
-"""
+"""What Cloudflare answers in the place of a server that it could not reach or understand; the body is its own."""
 _OVERLOADED = 529
 """**Source**: https://docs.anthropic.com/en/api/errors (``overloaded_error``)."""
 _BY_HTTP: dict[int, Meaning] = {

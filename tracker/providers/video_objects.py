@@ -53,7 +53,7 @@ FallBack = Callable[[ExternalId], Output]
 
 def read_create(reply: WireReply, *, find: FindMeaning, fall_back: FallBack | None = None) -> Reading:
     """Read the answer to a create."""
-    return read_creation(reply, partial(_read_body, find=find, fall_back=fall_back), find)
+    return read_creation(reply, partial(_read_body, find=find, fall_back=fall_back), find, _find_video_id)
 
 
 def read_poll(reply: WireReply, *, find: FindMeaning, fall_back: FallBack | None = None) -> Reading:
@@ -89,6 +89,11 @@ def _read_body(body: Mapping[str, Json], *, find: FindMeaning, fall_back: FallBa
             return replace(reading, status=status, progress=_find_progress(video))
         case _:
             return replace(reading, status=status)
+
+
+def _find_video_id(body: Mapping[str, Json]) -> ExternalId | None:
+    inner = find_object(body, "data") or {}
+    return find_id(body, "id", "task_id", path="") or find_id(inner, "id", "task_id", path="data.")
 
 
 def _find_output(body: Mapping[str, Json]) -> Output | None:

@@ -160,7 +160,7 @@ class _Reader:
 
     def read_create(self, reply: WireReply) -> Reading:
         """Read the answer to a create."""
-        return read_creation(reply, self._read_task, self._find_meaning)
+        return read_creation(reply, self._read_task, self._find_meaning, self._find_id)
 
     def read_poll(self, reply: WireReply) -> Reading:
         """Read the answer to a poll."""
@@ -198,7 +198,7 @@ class _Reader:
         task = self._task
         found = _search(task.status, body, "task.status")
         said = str(found).lower() if isinstance(found, bool) else find_code(found)
-        external_id = parse_id(_search(task.id, body, "task.id"), task.id)
+        external_id = self._find_id(body)
         if said is None and (external_id is None or find_error(body) is not None):
             return None
         reading = Reading(external_id=external_id, upstream_status=said)
@@ -216,6 +216,9 @@ class _Reader:
                 return failed(reading, UpstreamError(code, message), self._find_meaning)
             case _:
                 return replace(reading, status=status, progress=self._find_progress(body))
+
+    def _find_id(self, body: Mapping[str, Json]) -> ExternalId | None:
+        return parse_id(_search(self._task.id, body, "task.id"), self._task.id)
 
     def _find_progress(self, body: Mapping[str, Json]) -> int | None:
         done = find_seconds(_search(self._task.progress, body, "task.progress"))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from tracker.domain.observation import Reading, Trouble
-from tracker.domain.task import Output, Reason, Status, UpstreamError
+from tracker.domain.task import ExternalId, Output, Reason, Status, UpstreamError
 from tracker.errors import FieldProblem
 from tracker.providers.answers import find_error, read_creation, read_status
 from tracker.providers.base import Route
@@ -67,7 +67,7 @@ def check(request: Mapping[str, Json]) -> list[FieldProblem]:
 
 def read_create(reply: WireReply) -> Reading:
     """Read the answer to a create: ended already, or queued with ``background``."""
-    return read_creation(reply, _read_body, find_meaning)
+    return read_creation(reply, _read_body, find_meaning, _find_response_id)
 
 
 def read_poll(reply: WireReply) -> Reading:
@@ -75,10 +75,14 @@ def read_poll(reply: WireReply) -> Reading:
     return read_status(reply, _read_body, find_meaning)
 
 
+def _find_response_id(body: Mapping[str, Json]) -> ExternalId | None:
+    return find_id(body, "id", path="")
+
+
 def _read_body(body: Mapping[str, Json]) -> Reading | None:
     """Read a response object; None when the body states an error instead."""
     said = require_status(body, "status", path="")
-    external_id = find_id(body, "id", path="")
+    external_id = _find_response_id(body)
     if said is None and (external_id is None or find_error(body) is not None):
         return None
     reading = Reading(external_id=external_id, upstream_status=said)

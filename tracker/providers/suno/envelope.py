@@ -58,7 +58,7 @@ def read_create(reply: WireReply, *, existing: frozenset[str] = frozenset()) -> 
             return None
         return Reading(status=Status.PENDING, external_id=_find_task_id(body))
 
-    return read_creation(reply, read_accepted, find_request_meaning)
+    return read_creation(reply, read_accepted, find_request_meaning, _find_task_id)
 
 
 def read_poll(reply: WireReply, read_task: ReadTask) -> Reading:
