@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import hashlib
 import json
 import os
 import signal
@@ -576,6 +577,55 @@ def test_config_check_lists_mistakes(tmp_path: Path) -> None:
     as_json = tracker_("config", "check", "--config", str(file), "--json")
     assert (as_json.exit_code, len(json.loads(as_json.stdout)["problems"])) == (78, 2)
     assert tracker_("list", "--config", str(file)).exit_code == 78
+
+
+# -- download ------------------------------------------------------------------------------------------------
+
+OTHER_ID = "01JD0000000000000000000001"
+
+
+@pytest.fixture
+def shelf(daemon: Daemon) -> Daemon:
+    """A daemon with two tasks that have a file of the same name each; the file's content is its task's id."""
+    for task_id in (ID, OTHER_ID):
+        content = json.dumps(task_id).encode()
+        file = {"archived": True, "path": f"{task_id}/0-audio.mp3", "bytes": len(content)}
+        file["sha256"] = hashlib.sha256(content).hexdigest()
+        task = DONE | {"id": task_id, "outputs": [{"n": 0, "kind": "audio", "url": None, **file}]}
+        item = {"n": 0, "state": "stored", "error": None}
+        daemon.on(f"POST /v1/tasks/{task_id}/archive", (202, {"items": [item]}))
+        daemon.on(f"GET /v1/tasks/{task_id}/archive", (200, {"items": [item]}))
+        daemon.on(f"GET /v1/tasks/{task_id}", (200, task))
+        daemon.on(f"GET /v1/tasks/{task_id}/outputs/0", (200, task_id))
+    return daemon
+
+
+def test_downloads_of_several_tasks_lie_side_by_side(shelf: Daemon, tmp_path: Path) -> None:
+    """Files of the same name are kept apart by the ids of their tasks; a second run fetches nothing again."""
+    for task_id in (ID, OTHER_ID):
+        path = tmp_path / "here" / f"{task_id}-0-audio.mp3"
+        result = tracker_("download", task_id, str(tmp_path / "here"))
+        assert (result.exit_code, result.stdout) == (0, f"{path}\n")
+        assert json.loads(path.read_text(encoding="utf-8")) == task_id
+    shelf.requests.clear()
+    assert tracker_("download", ID, str(tmp_path / "here")).exit_code == 0
+    assert not [path for _, path, *_ in shelf.requests if path.endswith("/outputs/0")]
+    assert len(list((tmp_path / "here").iterdir())) == 2
+
+
+def test_a_download_leaves_other_files_alone(shelf: Daemon, tmp_path: Path) -> None:
+    """What has the name and another content is written over with --force alone, and never what is no file."""
+    mine = tmp_path / f"{ID}-0-audio.mp3"
+    mine.write_text("mine", encoding="utf-8")
+    refused = tracker_("download", ID, str(tmp_path))
+    said = f"{mine}: is there with another content; move it away, or write over it with --force\n"
+    assert (refused.exit_code, refused.stderr, mine.read_text(encoding="utf-8")) == (1, said, "mine")
+    assert tracker_("download", ID, str(tmp_path), "--force").exit_code == 0
+    assert json.loads(mine.read_text(encoding="utf-8")) == ID
+    pipe = tmp_path / f"{OTHER_ID}-0-audio.mp3"
+    os.mkfifo(pipe)
+    assert tracker_("download", OTHER_ID, str(tmp_path), "--force").exit_code == 1
+    assert pipe.is_fifo()
 
 
 # -- as processes --------------------------------------------------------------------------------------------

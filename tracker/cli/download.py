@@ -1,11 +1,13 @@
 """``download``: have a task's files archived where they are not, wait for that, and copy them.
 
-Owns the waiting and the copying; a copy appears under its name only when it is whole and its hash is right. Goes
-through the daemon, so it works the same for one on another machine.
+Owns the waiting and the copying; a copy appears under its name only when it is whole and its hash is right. Its name
+starts with the task's id: the files of several tasks lie side by side in one directory. Must not write over what it
+did not bring, unless it is told to. Goes through the daemon, so it works the same for one on another machine.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 import time
@@ -25,17 +27,28 @@ _ENDED = {"stored", "dead"}
 
 @click.command()
 @click.argument("task_id", metavar="ID")
-@click.argument("directory", metavar="[DIR]", default=".", type=click.Path(path_type=Path, file_okay=False))
+@click.argument(
+    "directory", metavar="[DIR]", default=".", type=click.Path(path_type=Path, file_okay=False, readable=False)
+)
 @click.option("--timeout", "timeout_s", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait no longer.")
+@click.option("--force", is_flag=True, help="Write over other files of the same names.")
 @json_option
 @with_session
-def download(session: Session, task_id: str, directory: Path, *, timeout_s: float | None, as_json: bool) -> None:
-    """Copy a task's files into DIR; what the archive had given up or lost is fetched again first."""
+def download(
+    session: Session, task_id: str, directory: Path, *, timeout_s: float | None, force: bool, as_json: bool
+) -> None:
+    """Copy a task's files into DIR; what the archive had given up or lost is fetched again first.
+
+    They are named ID-N-TITLE.EXT. A file that is there already and is the same is left as it is.
+    """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     session.client.post(task_path(task_id, "archive"))
     items = _wait(session, task_id, deadline)
     task = session.client.get(task_path(task_id))
-    copied = [_copy(session, task_id, output, directory) for output in task["outputs"] if output["archived"]]
+    wanted = {_target(output, directory): output for output in task["outputs"] if output["archived"]}
+    if refused := [line for target, output in wanted.items() if (line := _objection(target, output, force=force))]:
+        raise Failure(refused, FAILED)
+    copied = [_copy(session, task_id, output, target) for target, output in wanted.items()]
     if as_json:
         echo_json({"items": items, "files": copied})
     else:
@@ -63,19 +76,47 @@ def _wait(session: Session, task_id: str, deadline: float | None) -> list[Json]:
         time.sleep(_STEP_S)
 
 
-def _copy(session: Session, task_id: str, output: Mapping[str, Json], directory: Path) -> str:
-    """Bring one file into the directory; its path there."""
-    target = directory / PurePosixPath(output["path"]).name
+def _target(output: Mapping[str, Json], directory: Path) -> Path:
+    """Where a file goes: the archive's ``<task id>/<n>-<title>.<ext>`` as one name."""
+    return directory / "-".join(PurePosixPath(output["path"]).parts[-2:])
+
+
+def _objection(target: Path, output: Mapping[str, Json], *, force: bool) -> str | None:
+    """Why a file must not be put there; None when it may."""
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".tracker-", dir=directory)
+        if not target.exists():
+            return None
+        if not target.is_file():
+            return f"{target}: is there and is no regular file; choose another directory"
+        if force or _holds(target, output):
+            return None
+    except OSError as error:
+        return f"{target}: cannot be looked at ({error.strerror}); choose another directory"
+    return f"{target}: is there with another content; move it away, or write over it with --force"
+
+
+def _holds(target: Path, output: Mapping[str, Json]) -> bool:
+    """Whether a file is the output already."""
+    if not target.is_file() or target.stat().st_size != output["bytes"]:
+        return False
+    with target.open("rb") as file:
+        return bool(hashlib.file_digest(file, "sha256").hexdigest() == output["sha256"])
+
+
+def _copy(session: Session, task_id: str, output: Mapping[str, Json], target: Path) -> str:
+    """Bring one file under its name, unless it is there; its path."""
+    try:
+        if _holds(target, output):
+            return str(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".tracker-", dir=target.parent)
         try:
             with os.fdopen(handle, "wb") as file:
                 digest = session.client.save(task_path(task_id, "outputs", str(output["n"])), file)
             if digest != output["sha256"]:
                 raise Failure([f"output {output['n']}: came damaged; run the command again"], FAILED)
             Path(name).chmod(0o644)
-            Path(name).replace(target)
+            Path(name).replace(target.resolve())  # a link stays one
         finally:
             Path(name).unlink(missing_ok=True)
     except OSError as error:
