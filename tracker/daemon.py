@@ -189,7 +189,7 @@ def _holds_path_in(value: object, directory: Path) -> bool:
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     """Uvloop polls about 1.2 times as fast; where it is not to be had, the standard loop serves."""
     try:
-        import uvloop  # noqa: PLC0415  not available on every platform
+        import uvloop  # noqa: PLC0415 - not available on every platform
     except ImportError:
         return None
     return uvloop.new_event_loop

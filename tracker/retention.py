@@ -193,7 +193,7 @@ class Retention:
         return total
 
     async def _removed(self, path: str) -> bool:
-        assert self._remove_file is not None  # noqa: S101  asked above
+        assert self._remove_file is not None  # noqa: S101 - asked above
         try:
             await self._remove_file(path)
         except OSError as error:

@@ -359,7 +359,7 @@ class Submitter:
             try:
                 await self._reconciler.apply(observation)
             except StoreUnavailable as error:
-                log.error(  # noqa: TRY400  not a bug: the traceback says nothing, the id must be seen
+                log.error(  # noqa: TRY400 - not a bug: the traceback says nothing, the id must be seen
                     "submit.not_recorded_yet",
                     task=task.id,
                     provider=task.provider,

@@ -14,6 +14,7 @@ import resource
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.bench.callbacks import make_tasks
@@ -108,5 +109,5 @@ async def _hooks(count: int, *others: HookSpec) -> float:
     return count / elapsed_s
 
 
-def _judge(task: Task, observation: Observation, seen: object) -> tuple[Step, ...]:
-    return judge(task, observation, seen, Pace(PollPolicy(), 5.0))  # type: ignore[arg-type]
+def _judge(task: Task, observation: Observation, seen: Callable[[str], bool]) -> tuple[Step, ...]:
+    return judge(task, observation, seen, Pace(PollPolicy(), 5.0))

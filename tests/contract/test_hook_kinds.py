@@ -172,7 +172,7 @@ class NotifyStand(PluginStand):
 
         # the library forgets no service: each gets a name of its own
         name = f"standin{next(_numbers)}"
-        apprise.decorators.notify(on=name)(take)  # type: ignore[no-untyped-call] # the library annotates it not
+        apprise.decorators.notify(on=name)(take)  # type: ignore[no-untyped-call]  # the library annotates it not
         return HookSpec("stand", ("task.*",), NotifyAction(f"{name}://"), timeout_s=30)
 
 

@@ -67,11 +67,11 @@ async def test_deliveries_are_listed_across_tasks(rig: Rig) -> None:
     """Newest first, filtered, page by page."""
     first = await get(rig, "/v1/deliveries?limit=4")
     rest = await get(rig, f"/v1/deliveries?limit=4&cursor={first['next_cursor']}")
-    items = [*first["items"], *rest["items"]]  # type: ignore[misc] # lists
+    items = [*first["items"], *rest["items"]]  # type: ignore[misc]  # lists
     assert (len(items), rest["next_cursor"]) == (6, None)
     assert [item["seq"] for item in items] == sorted((item["seq"] for item in items), reverse=True)
     dead = await get(rig, "/v1/deliveries?hook=publish&status=dead&since=2026-01-01")
-    assert len(dead["items"]) == 2  # type: ignore[arg-type] # a list
+    assert len(dead["items"]) == 2  # type: ignore[arg-type]  # a list
     assert (await get(rig, "/v1/deliveries?since=2030-01-01"))["items"] == []
     async with rig.client.get("/v1/deliveries?status=lost&hok=x") as response:
         problem = await problem_of(response, 422)
@@ -115,7 +115,7 @@ async def test_a_redrive_of_everything_is_asked_for_by_name(rig: Rig) -> None:
 async def test_one_delivery_wakes_the_dispatcher(rig: Rig) -> None:
     """What was made pending by hand does not wait for the next look."""
     page = await get(rig, "/v1/deliveries?status=dead")
-    delivery_id = page["items"][0]["id"]  # type: ignore[index] # a list of objects
+    delivery_id = page["items"][0]["id"]  # type: ignore[index]  # a list of objects
     async with rig.client.post(f"/v1/deliveries/{delivery_id}/retry") as response:
         assert (await response.json())["status"] == "pending"
     assert woken(rig) == 1
@@ -223,8 +223,8 @@ async def test_a_daemon_signs_lists_and_redrives(tmp_path: Path) -> None:
     await tracker.start()
     try:
         store = tracker.store
-        task_id = await TellingStore.add_task(store)  # type: ignore[arg-type] # needs what every store has
-        await TellingStore.say(store, task_id, Status.SUCCEEDED)  # type: ignore[arg-type] # the same
+        task_id = await TellingStore.add_task(store)  # type: ignore[arg-type]  # needs what every store has
+        await TellingStore.say(store, task_id, Status.SUCCEEDED)  # type: ignore[arg-type]  # the same
         tracker.dispatcher.wake()
         await endpoint.called()
         async with asyncio.timeout(10):

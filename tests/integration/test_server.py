@@ -456,7 +456,7 @@ async def test_wait_answers_when_the_task_ends(rig: Rig) -> None:
     waiting = asyncio.create_task(get(rig, f"/v1/tasks/{task_id}?wait=60"))
     changes = rig.services.reconciler.changes
     async with asyncio.timeout(10):
-        while task_id not in changes._waiting:  # noqa: ASYNC110  the handler tells nobody that it began to wait
+        while task_id not in changes._waiting:  # noqa: ASYNC110 - the handler tells nobody that it began to wait
             await asyncio.sleep(0)
         await rig.end_task(task_id, Source.CALLBACK)
         assert (await waiting)["status"] == "SUCCEEDED"
@@ -484,7 +484,7 @@ async def test_wait_answers_when_the_daemon_stops(rig: Rig) -> None:
     task_id = await rig.make_task()
     waiting = asyncio.create_task(get(rig, f"/v1/tasks/{task_id}?wait=60"))
     async with asyncio.timeout(10):
-        while task_id not in rig.services.reconciler.changes._waiting:  # noqa: ASYNC110  as above
+        while task_id not in rig.services.reconciler.changes._waiting:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0)
         rig.services.stopping.set()
         assert (await waiting)["status"] == "PENDING"

@@ -32,7 +32,7 @@ TASKS = st.integers(1, 4)
 FINAL = {DeliveryStatus.SUCCEEDED, DeliveryStatus.FAILED, DeliveryStatus.DEAD}
 
 
-def say(status: Status | None = None, *, source: Source = Source.CALLBACK, **fields: Any) -> Observation:  # noqa: ANN401
+def say(status: Status | None = None, *, source: Source = Source.CALLBACK, **fields: Any) -> Observation:  # noqa: ANN401 - as for the factory
     """An observation whose task and time are filled in when it is heard."""
     return make_observation(status, source=source, **fields)
 

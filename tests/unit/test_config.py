@@ -478,7 +478,7 @@ def test_is_loopback(host: str, expected: bool) -> None:
 def test_the_configuration_does_not_change() -> None:
     """It is read once and passed down."""
     with pytest.raises(ValueError, match="frozen"):
-        Config().environment = "x"  # type: ignore[misc]
+        Config().environment = "x"  # type: ignore[misc]  # the mistake under test
 
 
 def test_every_documented_section_is_in_the_interface_order() -> None:

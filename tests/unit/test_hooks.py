@@ -340,11 +340,11 @@ class WrongRun:
     ("kinds", "words"),
     [
         ([*KINDS, *KINDS], "share the name 'worker'"),
-        ([HookKind("odd", "odd", ScriptAction, make_action, lambda _: NoRun())], "no async method 'run'"),  # type: ignore[arg-type,return-value] # the mistake under test
-        ([HookKind("odd", "odd", ScriptAction, make_action, lambda _: WrongRun())], r"run takes \(job, body\)"),  # type: ignore[arg-type,return-value] # the mistake under test
+        ([HookKind("odd", "odd", ScriptAction, make_action, lambda _: NoRun())], "no async method 'run'"),  # type: ignore[arg-type,return-value]  # the mistake under test
+        ([HookKind("odd", "odd", ScriptAction, make_action, lambda _: WrongRun())], r"run takes \(job, body\)"),  # type: ignore[arg-type,return-value]  # the mistake under test
     ],
 )
 def test_a_wrong_kind_is_refused_at_the_start(kinds: list[HookKind], words: str) -> None:
     """The registry names the kind that does not fit."""
     with pytest.raises(TypeError, match=words):
-        make_runners(None, kinds)  # type: ignore[arg-type] # these kinds need no tools
+        make_runners(None, kinds)  # type: ignore[arg-type]  # these kinds need no tools

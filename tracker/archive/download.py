@@ -36,6 +36,8 @@ _CONNECT_S: Final = 15.0
 _HEADERS: Final = {"User-Agent": f"tracker/{__version__}", "Accept": "*/*", "Accept-Encoding": "identity"}
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _LATER: Final = frozenset({408, 425, 429})
+_RETRY_AFTER_DIGITS: Final = 7
+"""Months; more is no wait that anybody means."""
 _RANGE: Final = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 
 
@@ -231,7 +233,7 @@ class Downloader:
 
     def _retry_after_s(self, response: aiohttp.ClientResponse) -> float | None:
         asked = response.headers.get("Retry-After", "").strip()
-        if asked.isascii() and asked.isdigit() and len(asked) < 8:  # noqa: PLR2004
+        if asked.isascii() and asked.isdigit() and len(asked) <= _RETRY_AFTER_DIGITS:
             return float(asked)
         try:
             return max(0.0, (parsedate_to_datetime(asked) - self._clock.now()).total_seconds())

@@ -26,6 +26,7 @@ LIFETIMES: Final = {
 """By provider: how long an output can be fetched after the task's end, where its URL does not say."""
 _EPOCH_NAMES: Final = frozenset({"expires", "expire", "exp", "x-expires", "e"})
 _ISO_NAMES: Final = frozenset({"se", "expiry", "expires_at"})
+_LASTS_S: Final = re.compile(r"[0-9]{1,9}")
 _EPOCH: Final = re.compile(r"\d{10}(\d{3})?")
 
 
@@ -75,7 +76,7 @@ def _iso(text: str) -> datetime | None:
 
 
 def _signed(since: str | None, lasts_s: str | None) -> datetime | None:
-    if since is None or lasts_s is None or not lasts_s.isascii() or not lasts_s.isdigit() or len(lasts_s) > 9:  # noqa: PLR2004
+    if since is None or lasts_s is None or not _LASTS_S.fullmatch(lasts_s):
         return None
     try:
         return datetime.strptime(since, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) + timedelta(seconds=int(lasts_s))

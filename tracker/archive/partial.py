@@ -140,7 +140,7 @@ class Partial:
         Raises:
             PlaceUnavailable: the disk refused.
         """
-        assert self._file is not None  # noqa: S101  begun or resumed
+        assert self._file is not None  # noqa: S101 - begun or resumed
         try:
             with _translated():
                 os.fsync(self._file.fileno())

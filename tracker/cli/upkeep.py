@@ -212,4 +212,4 @@ def shell(config_path: Path | None) -> None:
     if program is None:
         raise Failure(["sqlite3: no such program; install the package sqlite3, or open the file otherwise"], FAILED)
     sys.stdout.flush()
-    os.execv(program, [program, "-readonly", str(path)])  # noqa: S606  the user's own shell, without another between
+    os.execv(program, [program, "-readonly", str(path)])  # noqa: S606 - the user's own shell, without another between

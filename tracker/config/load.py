@@ -132,7 +132,7 @@ def _lay_over(data: dict[str, Any], env: Mapping[str, str], providers: frozenset
         table = data
         path: list[str] = []
         for depth, part in enumerate(parts):
-            by_provider = depth == 1 and path[0] in _BY_PROVIDER and len(parts) > 2  # noqa: PLR2004
+            by_provider = depth == 1 and path[0] in _BY_PROVIDER and depth < len(parts) - 1
             key = _known_spelling(part, [*table, *(providers if by_provider else ())])
             path.append(key)
             if depth == len(parts) - 1:

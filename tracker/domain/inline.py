@@ -38,7 +38,7 @@ def has_data(output: Output) -> bool:
 
 def any_data(outputs: Iterable[Output]) -> bool:
     """Whether one of the outputs carries its data itself; asked for every callback, and hardly ever so."""
-    for output in outputs:  # noqa: SIM110  a generator costs three times as much
+    for output in outputs:  # noqa: SIM110 - a generator costs three times as much
         if output.inline is not None and has_data(output):
             return True
     return False

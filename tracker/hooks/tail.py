@@ -23,7 +23,7 @@ class Tail:
         kept = bytes(self._kept[-TAIL_BYTES:])
         if len(self._kept) > TAIL_BYTES:
             # the cut may have split a character: at most three bytes of its rest stand at the beginning
-            rest = next((n for n, byte in enumerate(kept[:4]) if byte & 0xC0 != 0x80), 0)  # noqa: PLR2004
+            rest = next((n for n, byte in enumerate(kept[:4]) if byte & 0xC0 != 0x80), 0)  # noqa: PLR2004 - how UTF-8 marks the rest of a character
             kept = kept[rest:]
         return kept.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}") or None
 

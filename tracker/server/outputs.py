@@ -37,6 +37,8 @@ _FILE_HEADERS: Final = {
     "Cache-Control": "private, no-cache",
     "Content-Security-Policy": "default-src 'none'; sandbox",
 }
+_NUMBER_DIGITS: Final = 5
+"""A longer number is no output's, and is not even read."""
 _NOT_PLAIN: Final = re.compile(r"[^A-Za-z0-9._-]")
 
 
@@ -51,7 +53,7 @@ async def get_output(services: Services, request: web.Request) -> web.StreamResp
     record = await services.store.get_task(TaskId(request.match_info["id"]))
     number = request.match_info["n"]
     outputs = record.task.outputs
-    n = int(number) if number.isascii() and number.isdigit() and len(number) < 6 else len(outputs)  # noqa: PLR2004
+    n = int(number) if number.isascii() and number.isdigit() and len(number) <= _NUMBER_DIGITS else len(outputs)
     if n >= len(outputs):
         raise Problem(HTTPStatus.NOT_FOUND, "unknown-output", "The task has no output with this number.")
     output = outputs[n]

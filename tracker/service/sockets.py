@@ -81,7 +81,7 @@ class UnixSocketSite(web.BaseSite):
         """Begin to accept."""
         await super().start()
         server = self._runner.server
-        assert server is not None  # noqa: S101  the base class has checked
+        assert server is not None  # noqa: S101 - the base class has checked
         # from 3.13 on the path would be unlinked at the end unless told otherwise
         keep: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
         loop = asyncio.get_running_loop()

@@ -134,7 +134,7 @@ class Writer:
         """
         return self._put(None, group, argument)
 
-    def _put(self, work: Work | None, group: Group | None, argument: Any) -> asyncio.Future[Any]:  # noqa: ANN401
+    def _put(self, work: Work | None, group: Group | None, argument: Any) -> asyncio.Future[Any]:  # noqa: ANN401 - the work's own
         if self._loop is None or self._closing:
             raise StoreUnavailable("the store is closed")
         if self._waiting > MAX_WAITING:
@@ -156,7 +156,7 @@ class Writer:
         """Once each round of the event loop: see whether the batch still grows, else hand it over."""
         gathered = len(self._gathered)
         quiet = quiet + 1 if gathered == known else 0
-        assert self._gathering_since is not None  # noqa: S101  it was set when this began
+        assert self._gathering_since is not None  # noqa: S101 - it was set when this began
         enough = quiet >= QUIET_ROUNDS or gathered >= MAX_BATCH
         if enough or loop.time() - self._gathering_since > GATHER_S:
             self._gathering_since = None
@@ -175,7 +175,7 @@ class Writer:
     def _run(self, loop: asyncio.AbstractEventLoop, opened: asyncio.Future[None]) -> None:
         try:
             connection = self._connect()
-        except BaseException as error:  # noqa: BLE001  handed to the caller of start()
+        except BaseException as error:  # noqa: BLE001 - handed to the caller of start()
             loop.call_soon_threadsafe(_fail, opened, error)
             return
         loop.call_soon_threadsafe(_succeed, opened)
@@ -212,7 +212,7 @@ class Writer:
 def _commit(connection: sqlite3.Connection, batch: list[_Item]) -> None:
     try:
         _transact(connection, batch)
-    except Exception as error:  # noqa: BLE001  every kind of failure belongs to the one function that caused it
+    except Exception as error:  # noqa: BLE001 - every kind of failure belongs to the one function that caused it
         if len(batch) == 1:
             batch[0].error = _translated(error)
             return
@@ -249,7 +249,7 @@ def _group_of(item: _Item) -> Group | None:
 
 
 def _run_alone(connection: sqlite3.Connection, item: _Item) -> None:
-    assert item.work is not None  # noqa: S101  an item has a group or work of its own
+    assert item.work is not None  # noqa: S101 - an item has a group or work of its own
     written = connection.total_changes
     try:
         item.answer = item.work(connection)
