@@ -17,6 +17,7 @@ from tests.unit.provider_doors import (
     suno_task,
     urls,
 )
+from tracker.domain.observation import Trouble
 from tracker.domain.task import Reason, Status
 
 
@@ -218,6 +219,28 @@ def test_dashscope_multi_result_with_failed_items() -> None:
     reading = poll(DASHSCOPE, dashscope_task("SUCCEEDED", results=results))
     assert (reading.status, urls(reading)) == (Status.SUCCEEDED, [URL])
     assert reading.detail == "2 of 3 results failed: DataInspectionFailed no; no file"
+
+
+def test_a_malformed_list_does_not_hide_an_output_elsewhere() -> None:
+    """One good file is a success, whatever stands beside it; with none at all the answer is unreadable."""
+    video, image = {"url": URL}, {"url": f"{URL}?i"}
+    for reading in (
+        poll(DASHSCOPE, dashscope_task("SUCCEEDED", video_url=URL, results="")),
+        poll(DASHSCOPE, dashscope_task("SUCCEEDED", video_url=URL, results=7)),
+        poll(KLING, kling_task("succeed", task_result={"videos": [video], "images": ""})),
+        poll(KLING, kling_task("succeed", task_result={"videos": "", "images": [video]})),
+        poll(KLING, kling_task("succeed", task_result={"videos": {}, "series_images": [video]}, outputs=7)),
+        poll(KLING, kling_task("succeed", task_result={"images": {}}, outputs=[video])),
+        callback(KLING, {"task_id": "k", "task_status": "succeed", "task_result": {"videos": [video], "images": ""}}),
+    ):
+        assert (reading.status, reading.trouble, urls(reading)) == (Status.SUCCEEDED, None, [URL])
+    both = poll(KLING, kling_task("succeed", task_result={"videos": [video], "images": [image]}, outputs=""))
+    assert urls(both) == [URL, f"{URL}?i"]
+    for reading in (
+        poll(DASHSCOPE, dashscope_task("SUCCEEDED", video_url="", results="")),
+        poll(KLING, kling_task("succeed", task_result={"videos": [], "images": ""})),
+    ):
+        assert (reading.status, reading.trouble) == (None, Trouble.UNREADABLE)
 
 
 def test_dashscope_output_places() -> None:

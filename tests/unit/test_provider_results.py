@@ -240,6 +240,39 @@ def test_results_of_another_shape_are_ambiguous(name: str, body: object) -> None
     assert create(name, body).submission is AMBIGUOUS
 
 
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        (
+            "openai.responses",
+            {
+                "id": "r",
+                "status": "completed",
+                "output": [
+                    {"type": "message", "content": 7},
+                    {"type": "message", "content": [{"type": "output_text", "text": "OK"}]},
+                ],
+            },
+        ),
+        (
+            "gemini.generate",
+            {"candidates": [{"content": {"parts": ""}}, {"content": {"parts": [{"text": "OK"}]}}]},
+        ),
+    ],
+)
+def test_a_malformed_part_does_not_hide_a_good_one(name: str, body: object) -> None:
+    """What was paid for and can be read is the result."""
+    assert [output.text for output in create(name, body).outputs] == ["OK"]
+
+
+def test_a_malformed_choice_does_not_hide_an_image() -> None:
+    """The same for images that come in choices."""
+    choices = [{"message": {"content": 7}}, {"message": {"content": [{"image": "https://cdn.example.com/1.png"}]}}]
+    reading = create("dashscope.image", {"output": {"choices": choices}})
+    assert [output.url for output in reading.outputs] == ["https://cdn.example.com/1.png"]
+    assert create("dashscope.image", {"output": {"choices": choices[:1]}}).submission is AMBIGUOUS
+
+
 ANTHROPIC_ERRORS = [
     (400, "invalid_request_error", "max_tokens: Field required", REFUSED, Reason.INVALID_REQUEST),
     (400, "invalid_request_error", "Your credit balance is too low", REFUSED, Reason.QUOTA_EXHAUSTED),

@@ -187,6 +187,15 @@ def test_lyrics_of_which_some_failed() -> None:
     assert none.error.message == "model error"
 
 
+def test_a_malformed_list_beside_the_texts_hides_none_of_them() -> None:
+    """Either list of a query may be odd, as long as the other has a text."""
+    for response in ({"lyricsData": "", "data": [{"text": "la"}]}, {"lyricsData": [{"text": "la"}], "data": 7}):
+        data = {"taskId": "t-1", "status": "SUCCESS", "response": response}
+        reading = poll(LYRICS, {"code": 200, "data": data})
+        assert (reading.status, [output.text for output in reading.outputs]) == (Status.SUCCEEDED, ["la"])
+    assert lyrics("SUCCESS", "").trouble is Trouble.UNREADABLE
+
+
 @pytest.mark.parametrize(
     ("phase", "status", "trouble"),
     [

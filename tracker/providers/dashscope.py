@@ -27,6 +27,7 @@ from tracker.providers.base import Route
 from tracker.providers.dashscope_codes import find_meaning
 from tracker.providers.family import Entry, Family
 from tracker.providers.fields import (
+    Lists,
     distinct,
     find_code,
     find_id,
@@ -34,7 +35,6 @@ from tracker.providers.fields import (
     find_seconds,
     find_text,
     find_url,
-    list_objects,
     mime_of,
     require_object,
     require_status,
@@ -162,11 +162,12 @@ def _read_outputs(result: Mapping[str, Json], asset: str) -> tuple[tuple[Output,
     urls = [find_url(result.get("video_url"))]
     results = result.get("results")
     failures: list[str] = []
+    lists = Lists()
     count = 0
     if isinstance(results, Mapping):
         urls.append(find_url(results.get("video_url")))
     else:
-        items = list_objects(results, "output.results")
+        items = lists.objects(results, "output.results")
         count = len(items)
         for item in items:
             urls.append(find_url(item.get("url")))
@@ -175,6 +176,7 @@ def _read_outputs(result: Mapping[str, Json], asset: str) -> tuple[tuple[Output,
                 failures.append(" ".join(word for word in words if word) or "no file")
     mime = "video/mp4" if asset == "video" else None
     outputs = distinct(Output(kind=asset, url=url, mime=mime_of(url, mime)) for url in urls if url)
+    lists.check(outputs)
     detail = f"{len(failures)} of {count} results failed: {'; '.join(failures[:3])}" if failures else None
     return outputs, detail
 

@@ -21,7 +21,7 @@ from tracker.providers.answers import read_result
 from tracker.providers.base import Route
 from tracker.providers.dashscope_codes import find_meaning
 from tracker.providers.family import Entry
-from tracker.providers.fields import distinct, find_code, find_object, find_text, find_url, list_objects, mime_of
+from tracker.providers.fields import Lists, distinct, find_code, find_object, find_text, find_url, list_objects, mime_of
 from tracker.providers.meanings import failed
 from tracker.providers.requests import (
     RESULT_WITHIN_S,
@@ -58,15 +58,16 @@ def _read_body(body: Mapping[str, Json]) -> Reading | None:
     output = find_object(body, "output") or {}
     if "choices" not in output:
         return None
-    choices = list_objects(output["choices"], "output.choices")
+    choices, lists = list_objects(output["choices"], "output.choices"), Lists()
     items = [
         item
         for choice in choices
-        for item in list_objects((find_object(choice, "message") or {}).get("content"), "message.content")
+        for item in lists.objects((find_object(choice, "message") or {}).get("content"), "message.content")
     ]
     finish = next((code for choice in choices if (code := find_code(choice.get("finish_reason")))), None)
     reading = Reading(upstream_status=finish)
     outputs = distinct(image for item in items if (image := _find_image(item)) is not None)
+    lists.check(outputs)
     if not outputs:
         words = next((text for item in items if (text := find_text(item.get("text"), 300))), "and without words")
         return failed(replace(reading, detail=f"an answer without an image: {words}"), None, find_meaning)

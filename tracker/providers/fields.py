@@ -17,7 +17,7 @@ from tracker.domain.task import ExternalId, Output
 from tracker.errors import PayloadInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from tracker.providers.base import Json
 
@@ -77,6 +77,33 @@ def list_objects(value: Json, path: str) -> tuple[Mapping[str, Json], ...]:
     if not isinstance(value, list):
         raise PayloadInvalid(f"{path}: a list is expected, not {kind_of(value)}")
     return tuple([item for item in value if isinstance(item, dict)])
+
+
+class Lists:
+    """Lists that stand side by side: one of them may be malformed as long as something was found elsewhere.
+
+    A result that was paid for and can be read is not lost for what stands beside it.
+    """
+
+    def __init__(self) -> None:
+        self._fault: PayloadInvalid | None = None
+
+    def objects(self, value: Json, path: str) -> tuple[Mapping[str, Json], ...]:
+        """As `list_objects`, but what is no list is remembered, and none for now."""
+        try:
+            return list_objects(value, path)
+        except PayloadInvalid as fault:
+            self._fault = self._fault or fault
+            return ()
+
+    def check(self, found: Sequence[object]) -> None:
+        """Say what was found in them, or beside them.
+
+        Raises:
+            PayloadInvalid: nothing was, and one of them was no list.
+        """
+        if self._fault is not None and not found:
+            raise self._fault
 
 
 def require_status(holder: Mapping[str, Json], *keys: str, path: str) -> str | None:

@@ -23,7 +23,7 @@ from tracker.errors import FieldProblem
 from tracker.providers.answers import read_result
 from tracker.providers.base import Route
 from tracker.providers.family import Entry, Family
-from tracker.providers.fields import distinct, find_code, find_object, find_text, find_url, list_objects, mime_of
+from tracker.providers.fields import Lists, distinct, find_code, find_object, find_text, find_url, list_objects, mime_of
 from tracker.providers.meanings import (
     AUTH,
     BROKEN,
@@ -110,8 +110,10 @@ def _read_body(body: Mapping[str, Json]) -> Reading | None:
             return None
         error = UpstreamError(blocked, find_text(feedback.get("blockReasonMessage")))
         return failed(Reading(upstream_status=blocked), error, lambda _: POLICY)
-    parts = [part for candidate in candidates for part in _shown_parts(candidate)]
+    lists = Lists()
+    parts = [part for candidate in candidates for part in _shown_parts(candidate, lists)]
     outputs = _outputs(parts)
+    lists.check(outputs)
     finishes = [code for candidate in candidates if (code := _finish_of(candidate)) is not None]
     reading = Reading(upstream_status=finishes[0] if finishes else None)
     has_file = any(output.kind != "text" for output in outputs)
@@ -132,10 +134,10 @@ def _finish_of(candidate: Mapping[str, Json]) -> str | None:
     return find_code(candidate.get("finishReason")) or find_code(candidate.get("finish_reason"))
 
 
-def _shown_parts(candidate: Mapping[str, Json]) -> tuple[Mapping[str, Json], ...]:
+def _shown_parts(candidate: Mapping[str, Json], lists: Lists) -> tuple[Mapping[str, Json], ...]:
     """The parts of a candidate without its thoughts."""
     content = find_object(candidate, "content") or {}
-    return tuple(part for part in list_objects(content.get("parts"), "parts") if part.get("thought") is not True)
+    return tuple(part for part in lists.objects(content.get("parts"), "parts") if part.get("thought") is not True)
 
 
 def _outputs(parts: list[Mapping[str, Json]]) -> tuple[Output, ...]:

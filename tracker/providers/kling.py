@@ -23,6 +23,7 @@ from tracker.providers.answers import SUCCESS_CODES, find_error, read_creation, 
 from tracker.providers.base import Route
 from tracker.providers.family import Entry, Family
 from tracker.providers.fields import (
+    Lists,
     distinct,
     find_code,
     find_id,
@@ -213,17 +214,17 @@ def _read_outputs(task: Mapping[str, Json]) -> tuple[Output, ...]:
     **Source**: ``task_result.videos[]``, ``.images[]`` and, for ``result_type`` ``series``,
     ``.series_images[]``; in the newer dialect ``outputs[]``, each with its ``type``.
     """
-    result = find_object(task, "task_result") or {}
+    result, lists = find_object(task, "task_result") or {}, Lists()
     found = [
         (item, kind)
         for field, kind in _OUTPUT_LISTS
-        for item in list_objects(result.get(field), f"task_result.{field}")
+        for item in lists.objects(result.get(field), f"task_result.{field}")
     ]
     found += [
         (item, "image" if find_text(item.get("type")) == "image" else "video")
-        for item in list_objects(task.get("outputs"), "outputs")
+        for item in lists.objects(task.get("outputs"), "outputs")
     ]
-    return distinct(
+    outputs = distinct(
         Output(
             kind=kind,
             url=url,
@@ -233,6 +234,8 @@ def _read_outputs(task: Mapping[str, Json]) -> tuple[Output, ...]:
         for item, kind in found
         if (url := find_url(item.get("url"))) is not None
     )
+    lists.check(outputs)
+    return outputs
 
 
 def _read_reason(task: Mapping[str, Json]) -> UpstreamError | None:

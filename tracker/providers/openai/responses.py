@@ -21,7 +21,16 @@ from tracker.errors import FieldProblem
 from tracker.providers.answers import find_error, read_creation, read_status
 from tracker.providers.base import Route
 from tracker.providers.family import Entry
-from tracker.providers.fields import distinct, find_code, find_id, find_object, find_text, list_objects, require_status
+from tracker.providers.fields import (
+    Lists,
+    distinct,
+    find_code,
+    find_id,
+    find_object,
+    find_text,
+    list_objects,
+    require_status,
+)
 from tracker.providers.meanings import failed
 from tracker.providers.openai.codes import find_meaning
 from tracker.providers.requests import (
@@ -103,8 +112,9 @@ def _read_body(body: Mapping[str, Json]) -> Reading | None:
 
 def _completed(reading: Reading, body: Mapping[str, Json]) -> Reading:
     """A completed response: its outputs, or the refusal in their place."""
-    items = list_objects(body.get("output"), "output")
-    outputs = distinct(output for item in items for output in _read_item(item))
+    items, lists = list_objects(body.get("output"), "output"), Lists()
+    outputs = distinct(output for item in items for output in _read_item(item, lists))
+    lists.check(outputs)
     if outputs:
         return replace(reading, status=Status.SUCCEEDED, outputs=outputs)
     refusal = _find_refusal(items)
@@ -124,11 +134,11 @@ def _failed(reading: Reading, body: Mapping[str, Json], value: str) -> Reading:
     return ended
 
 
-def _read_item(item: Mapping[str, Json]) -> list[Output]:
+def _read_item(item: Mapping[str, Json], lists: Lists) -> list[Output]:
     """The outputs in one item: a message's text, a generated image, or a function call; reasoning is none."""
     kind = find_text(item.get("type"), 60)
     if kind == "message":
-        parts = [part.get("text") for part in list_objects(item.get("content"), "output.content")]
+        parts = [part.get("text") for part in lists.objects(item.get("content"), "output.content")]
         found = find_text_output("".join(part for part in parts if isinstance(part, str)))
     elif kind == "image_generation_call":
         written = find_text(item.get("output_format"), 20)

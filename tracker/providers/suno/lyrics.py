@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from tracker.domain.observation import Reading, Trouble
 from tracker.domain.task import Output, Reason, Status, UpstreamError
-from tracker.providers.fields import distinct, find_object, find_text, list_objects, require_status
+from tracker.providers.fields import Lists, distinct, find_object, find_text, list_objects, require_status
 from tracker.providers.meanings import failed
 from tracker.providers.results import find_text_output
 from tracker.providers.suno.codes import find_task_meaning
@@ -89,9 +89,11 @@ def _outputs(items: tuple[Mapping[str, Json], ...]) -> tuple[Output, ...]:
 
 
 def _query_items(data: Mapping[str, Json]) -> tuple[Mapping[str, Json], ...]:
-    response = find_object(data, "response") or {}
-    own = list_objects(response.get("lyricsData"), "data.response.lyricsData")
-    return own or list_objects(response.get("data"), "data.response.data")
+    response, lists = find_object(data, "response") or {}, Lists()
+    own = lists.objects(response.get("lyricsData"), "data.response.lyricsData")
+    items = own or lists.objects(response.get("data"), "data.response.data")
+    lists.check(items)
+    return items
 
 
 def _says_failed(item: Mapping[str, Json]) -> bool:
