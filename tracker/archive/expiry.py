@@ -2,8 +2,10 @@
 
 Owns the ways in which signed URLs name their end, and the lifetimes that contracts promise. Must not fetch.
 
-Source: Amazon S3 and Google Cloud Storage (``X-Amz-Date`` + ``X-Amz-Expires``, ``X-Goog-…``), Alibaba OSS, CloudFront
-and S3 v2 (``Expires``, epoch seconds), Azure (``se``, ISO 8601); lifetimes as below (read 2026-11).
+Source: Amazon S3 and Google Cloud Storage (``X-Amz-Date`` + ``X-Amz-Expires``, ``X-Goog-…``), Alibaba OSS V4
+(``x-oss-…``, alibabacloud.com/help/en/oss/developer-reference/add-signatures-to-urls) and Volcengine TOS (``X-Tos-…``,
+volcengine.com/docs/6349/196410) likewise; Alibaba OSS V1, CloudFront and S3 v2 (``Expires``, epoch seconds), Azure
+(``se``, ISO 8601); lifetimes as below (read 2026-11).
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ LIFETIMES: Final = {
 _EPOCH_NAMES: Final = frozenset({"expires", "expire", "exp", "x-expires", "e"})
 _ISO_NAMES: Final = frozenset({"se", "expiry", "expires_at"})
 _LASTS_S: Final = re.compile(r"[0-9]{1,9}")
+_VENDORS: Final = ("amz", "goog", "oss", "tos")
+"""Whose URLs say when they were signed, ``X-…-Date``, and for how many seconds, ``X-…-Expires``."""
 _EPOCH: Final = re.compile(r"\d{10}(\d{3})?")
 
 
@@ -56,7 +60,7 @@ def shown_expiry(url: str) -> datetime | None:
         return None
     found = [_epoch(query[name]) for name in _EPOCH_NAMES & query.keys()]
     found += [_iso(query[name]) for name in _ISO_NAMES & query.keys()]
-    for vendor in ("amz", "goog"):
+    for vendor in _VENDORS:
         found.append(_signed(query.get(f"x-{vendor}-date"), query.get(f"x-{vendor}-expires")))
     return min((moment for moment in found if moment is not None), default=None)
 
