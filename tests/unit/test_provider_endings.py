@@ -88,6 +88,44 @@ def test_kling_failures_have_words_only(message: object, words: bool, reason: Re
 
 
 @pytest.mark.parametrize(
+    ("code", "message", "own", "reason", "words"),
+    [
+        (1301, "content policy", None, Reason.POLICY_REJECTED, "content policy"),
+        ("1301", "SUCCEED", None, Reason.POLICY_REJECTED, None),
+        (1301, "content policy", "Image pixel is invalid", Reason.POLICY_REJECTED, "Image pixel is invalid"),
+        (1102, "Account balance not enough", None, Reason.QUOTA_EXHAUSTED, "Account balance not enough"),
+        (9999, "m", None, Reason.GENERATION_FAILED, "m"),
+    ],
+)
+def test_kling_failures_in_a_wrapper_keep_its_code(
+    code: object, message: str, own: str | None, reason: Reason, words: str | None
+) -> None:
+    """The wrapper around a failed task says why, where a callback has one; the task's own words are closer."""
+    task = {"task_id": "k-1", "task_status": "failed", "task_status_msg": own}
+    for body in (
+        {"code": code, "message": message, "request_id": "r", "data": task},
+        {"code": code, "message": message, "data": [task]},
+        {"code": code, "message": message} | task,
+    ):
+        reading = callback(KLING, body)
+        assert (reading.status, reading.reason, reading.external_id) == (Status.FAILED, reason, "k-1")
+        assert reading.error is not None
+        assert (reading.error.code, reading.error.message) == (str(code), words)
+
+
+def test_a_kling_wrapper_changes_nothing_but_failures() -> None:
+    """Success and progress are the task's own word; a code of success is no reason."""
+    video = {"task_id": "k-1", "task_status": "succeed", "task_result": {"videos": [{"url": URL}]}}
+    assert urls(callback(KLING, {"code": 1301, "message": "m", "data": video})) == [URL]
+    running = {"task_id": "k-1", "task_status": "processing"}
+    assert callback(KLING, {"code": 1301, "message": "m", "data": running}).status is Status.RUNNING
+    failure = {"task_id": "k-1", "task_status": "failed", "task_status_msg": "m"}
+    reading = callback(KLING, {"code": 0, "message": "SUCCEED", "data": failure})
+    assert reading.error is not None
+    assert (reading.error.code, reading.error.message) == (None, "m")
+
+
+@pytest.mark.parametrize(
     ("code", "reason"),
     [
         ("DataInspectionFailed", Reason.POLICY_REJECTED),
@@ -128,6 +166,12 @@ def test_dashscope_failures(code: str | None, reason: Reason) -> None:
         ("https://", False),
         ("https:///x", False),
         ("https://a b", False),
+        ("https://a b/1.mp4", False),
+        ("https://cdn.example.com/a b.mp4?sig=a b", True),
+        ("https://cdn.example.com/a\tb.mp4", False),
+        ("https://cdn.example.com/a\nb.mp4", False),
+        ("https://cdn.example.com/a\u00a0b.mp4", False),
+        ("https://cdn.example.com/" + "x " * 3000, False),
         ("https://a\n.example.com", False),
         ("https://cdn.example.com/" + "x" * 9000, False),
         (None, False),
@@ -147,6 +191,24 @@ def test_only_http_urls_are_outputs(text: object, usable: bool) -> None:
     ):
         assert reading.status is Status.SUCCEEDED
         assert len(reading.outputs) == usable
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        (
+            "https://cdn.example.com/a b.mp4?Expires=1&name=a b",
+            "https://cdn.example.com/a%20b.mp4?Expires=1&name=a%20b",
+        ),
+        (" https://cdn.example.com/a  b.mp4 ", "https://cdn.example.com/a%20%20b.mp4"),
+        ("https://cdn.example.com?a b", "https://cdn.example.com?a%20b"),
+        ("https://cdn.example.com/a%20b c.mp4", "https://cdn.example.com/a%20b%20c.mp4"),
+    ],
+)
+def test_blanks_inside_a_url_are_escaped(text: str, url: str) -> None:
+    """A file whose name was not escaped is there and paid; blanks are all that is mended."""
+    assert urls(poll(DASHSCOPE, dashscope_task("SUCCEEDED", video_url=text))) == [url]
+    assert urls(callback(SUNO, suno_news("complete", [{"audio_url": text}]))) == [url]
 
 
 def test_inputs_and_previews_are_never_outputs() -> None:

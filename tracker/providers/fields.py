@@ -27,7 +27,7 @@ _MAX_CODE_LENGTH = 200
 _MAX_MESSAGE_LENGTH = 2000
 _MAX_URL_LENGTH = 8192
 _MAX_INT_BITS = 256
-_URL = re.compile(r"https?://[^/?#\s]\S*", re.IGNORECASE)
+_URL = re.compile(r"https?://[^/?#\s]+([/?#].*)?", re.IGNORECASE)
 _MIMES = {
     "mp4": "video/mp4",
     "mov": "video/quicktime",
@@ -185,14 +185,18 @@ def find_text(value: Json, limit: int = _MAX_MESSAGE_LENGTH) -> str | None:
 def find_url(value: Json) -> str | None:
     """An absolute http(s) URL; None for anything else, an empty string above all.
 
+    Blanks inside it, as in a file's name that nobody escaped, are escaped here; no other character is mended.
+
     **Source**: empty URLs stand for files that are not there yet,
     https://docs.sunoapi.org/suno-api/get-music-generation-details (read 2026-11).
     """
     if not isinstance(value, str):
         return None
     text = value.strip()
-    usable = _URL.fullmatch(text) is not None and len(text) <= _MAX_URL_LENGTH and text.isprintable()
-    return text if usable else None
+    if not text.isprintable() or _URL.fullmatch(text) is None:
+        return None
+    url = text.replace(" ", "%20")
+    return url if len(url) <= _MAX_URL_LENGTH else None
 
 
 def find_seconds(value: Json) -> float | None:

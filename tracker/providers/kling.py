@@ -132,8 +132,12 @@ def read_poll(reply: WireReply) -> Reading:
 
 
 def read_callback(body: Json) -> Reading:
-    """Read a callback: a task without a wrapper. Should one name several tasks, the first is read."""
-    return _read_task(_callback_tasks(body)[0])
+    """Read a callback: a task without a wrapper. Should one name several tasks, the first is read.
+
+    Where there is a wrapper all the same, or a code beside the status, it tells why a task failed, and nothing else.
+    """
+    task = _callback_tasks(body)[0]
+    return _read_task(task, find_error(require_object(body, "body")))
 
 
 def callback_ids(body: Json) -> tuple[ExternalId, ...]:
@@ -191,7 +195,8 @@ def _find_task_id(task: Mapping[str, Json]) -> ExternalId | None:
     return find_id(task, "task_id", "id", path="")
 
 
-def _read_task(task: Mapping[str, Json]) -> Reading:
+def _read_task(task: Mapping[str, Json], around: UpstreamError | None = None) -> Reading:
+    """Read a task; ``around`` is the error that a callback states about it."""
     said = require_status(task, "task_status", "status", path="")
     reading = Reading(external_id=_find_task_id(task), upstream_status=said)
     if said is None:
@@ -203,7 +208,7 @@ def _read_task(task: Mapping[str, Json]) -> Reading:
         case Status.SUCCEEDED:
             return replace(reading, status=status, outputs=_read_outputs(task))
         case Status.FAILED:
-            return failed(reading, _read_reason(task), find_meaning)
+            return failed(reading, _read_reason(task, around), find_meaning)
         case _:
             return replace(reading, status=status)
 
@@ -238,12 +243,17 @@ def _read_outputs(task: Mapping[str, Json]) -> tuple[Output, ...]:
     return outputs
 
 
-def _read_reason(task: Mapping[str, Json]) -> UpstreamError | None:
-    """Why a task failed: ``task_status_msg``, without a code; the newer dialect names no field for it."""
-    for field in ("task_status_msg", "status_msg", "message"):
-        words = find_text(task.get(field))
-        if words is not None and words.lower() not in _NO_MESSAGES:
-            return UpstreamError(message=words)
+def _read_reason(task: Mapping[str, Json], around: UpstreamError | None) -> UpstreamError | None:
+    """Why a task failed: ``task_status_msg``, without a code; the newer dialect names no field for it.
+
+    A code comes only around it. The words there are taken where the task has none of its own.
+    """
+    code = around.code if around is not None else None
+    own = [find_text(task.get(field)) for field in ("task_status_msg", "status_msg", "message")]
+    around_it = around.message if around is not None and code is not None else None
+    words = next((text for text in (*own, around_it) if text is not None and text.lower() not in _NO_MESSAGES), None)
+    if words is not None or code is not None:
+        return UpstreamError(code, words)
     return find_error({"error": task.get("error")})
 
 

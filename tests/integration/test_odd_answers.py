@@ -1,0 +1,98 @@
+"""Answers of proxies, gateways and careless upstreams, over HTTP into the running daemon: no paid job is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.contract.route_requests import REQUESTS, Json, Song
+from tests.daemon_kit import NEVER_POLLS, Setting, running_daemon
+from tests.integration.test_accounts import listening
+
+SONG = Song("song-1", "clip-1")
+VIDEO_URL, SONG_URL = "https://cdn.example.com/1.mp4", "https://cdn.example.com/1.mp3"
+KLING_DONE = {"task_id": "k-1", "task_status": "succeed", "task_result": {"videos": [{"url": VIDEO_URL}]}}
+SUNO_DONE = {
+    "code": 200,
+    "msg": "ok",
+    "data": {"callbackType": "complete", "task_id": "s-1", "data": [{"audio_url": SONG_URL}]},
+}
+NO_ARCHIVE = "[archive]\nenabled = false"
+PROXYS = [
+    (502, {"error": "Bad Gateway"}),
+    (502, {"error": {"type": "upstream_error", "message": "m", "code": None}}),
+    (500, {"timestamp": "2026-01-05T10:00:00", "status": 500, "error": "Internal Server Error"}),
+    (502, {"code": 502, "message": "Bad Gateway"}),
+]
+
+
+@pytest.mark.parametrize(("status", "body"), PROXYS)
+@pytest.mark.parametrize(
+    ("name", "field", "done", "url"),
+    [
+        ("kling.text2video", "callback_url", KLING_DONE, VIDEO_URL),
+        ("suno.generate", "callBackUrl", SUNO_DONE, SONG_URL),
+    ],
+)
+async def test_a_success_after_a_bad_gateway_counts(
+    *, tmp_path: Path, name: str, field: str, done: Json, url: str, status: int, body: Json
+) -> None:
+    """Nobody knew what became of the create; it is not sent again, and its callback brings the result."""
+    async with listening() as ear:
+        ear.answers["/"] = (status, body)
+        async with running_daemon(tmp_path, Setting(ear.url, NEVER_POLLS, tables=NO_ARCHIVE)) as asker:
+            task = await asker.submit(name, REQUESTS[name]("a kite", SONG))
+            assert (task["status"], task["reason"]) == ("PENDING", None), task
+            (sent,) = ear.bodies
+            path = str(sent[field])[str(sent[field]).index("/callbacks/") :]
+            assert (await asker.call("POST", path, done))[1] == {"outcome": "applied"}
+            ended = await asker.end_of(task)
+            assert (ended["status"], [output["url"] for output in ended["outputs"]]) == ("SUCCEEDED", [url])
+            assert len(ear.bodies) == 1
+
+
+async def test_a_rate_limit_that_repeats_its_number_is_waited_for(tmp_path: Path) -> None:
+    """429 inside the gateway's ``error`` is HTTP's, not the number with which Suno says that a quota is used up."""
+    async with listening() as ear:
+        ear.answers["/"] = (429, {"error": {"message": "m", "type": "rate_limit_error", "code": 429}})
+        async with running_daemon(tmp_path, Setting(ear.url, NEVER_POLLS)) as asker:
+            task = await asker.submit("suno.generate", REQUESTS["suno.generate"]("a kite", SONG))
+            assert (task["status"], task["reason"]) == ("PENDING", None), task
+            why = await asker.get(f"/v1/tasks/{task['id']}/why")
+            assert "sent again" in str(why)
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "external_id"),
+    [
+        ("dashscope.video", {"output": {"task_id": "y3", "task_status": 1}}, "y3"),
+        ("kling.text2video", {"code": 0, "data": {"task_id": "k-1", "task_status": 3}}, "k-1"),
+    ],
+)
+async def test_an_id_among_odd_fields_is_followed(tmp_path: Path, name: str, body: Json, external_id: str) -> None:
+    """The first 200 is an acceptance: what else it says may be odd, the job is there and paid."""
+    async with listening() as ear:
+        ear.answers["/"] = (200, body)
+        async with running_daemon(tmp_path, Setting(ear.url, NEVER_POLLS)) as asker:
+            task = await asker.submit(name, REQUESTS[name]("a kite", SONG))
+            assert (task["status"], task["external_id"]) == ("PENDING", external_id)
+            assert task["next_poll_at"] is not None
+
+
+async def test_a_wrapped_failure_keeps_its_code(tmp_path: Path) -> None:
+    """A callback in the wrapper of answers says there why the task failed."""
+    async with listening() as ear:
+        ear.answers["/"] = (200, {"code": 0, "data": {"task_id": "k-1", "task_status": "submitted"}})
+        async with running_daemon(tmp_path, Setting(ear.url, NEVER_POLLS)) as asker:
+            task = await asker.submit("kling.text2video", REQUESTS["kling.text2video"]("a kite", SONG))
+            address = str(ear.bodies[0]["callback_url"])
+            news = {
+                "code": 1301,
+                "message": "content policy",
+                "data": {"task_id": "k-1", "task_status": "failed"},
+            }
+            await asker.call("POST", address[address.index("/callbacks/") :], news)
+            ended = await asker.end_of(task)
+            assert (ended["status"], ended["reason"], ended["retryable"]) == ("FAILED", "policy_rejected", False)
+            assert (ended["error"]["code"], ended["error"]["message"]) == ("1301", "content policy")
