@@ -231,13 +231,12 @@ async def test_a_signature_scheme_without_its_secret(tmp_path: Path) -> None:
     assert (await line_of(tmp_path, "configuration", KLING_SECRET=secret))["state"] == "ok"
 
 
-def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk(tmp_path: Path) -> None:
     """Too little room fails with how much is needed."""
     from tracker.config import load_config
 
     path = Setting(gateway=NOWHERE).write(tmp_path)
     config = load_config(path, WELL)
     assert checkup.check_disk(config).state == "ok"
-    monkeypatch.setattr(checkup, "LEAST_FREE_BYTES", 2**62)
-    line = checkup.check_disk(config)
+    line = checkup.check_disk(config, least_free_bytes=2**62)
     assert (line.state, line.mend is not None) == ("failed", True)

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-import tracker.hooks.http
 from tests.hook_endpoint import OTHER_SECRET, SECRET, Endpoint
 from tests.hook_kit import NOW, make_job, open_descriptors
 from tracker.clock import ManualClock, SystemClock
@@ -20,7 +19,7 @@ from tracker.config.hooks import HookSpec as HookConfig
 from tracker.domain.records import Json
 from tracker.errors import ConfigError
 from tracker.hooks.base import HookSpec, RunOutcome, RunResult, encode_event
-from tracker.hooks.http import HttpAction, HttpRunner, make_action, read_answer, read_retry_after
+from tracker.hooks.http import HttpAction, HttpRunner, make_action, read_answer, read_retry_after, sign
 
 JOB = make_job(labels={"umlaut": "ü"})
 PAYLOAD = encode_event(JOB)
@@ -189,17 +188,16 @@ async def test_the_vetted_address_is_the_one_connected_to(
     assert asked == ["hook.example"]
 
 
-async def test_a_large_answer_is_not_swallowed(
-    endpoint: Endpoint, runner: HttpRunner, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_large_answer_is_not_swallowed(endpoint: Endpoint, runner: HttpRunner) -> None:
     """Of a body the last 8 KiB are kept, and no more than the limit is read."""
     endpoint.body = b"x" * 20_000 + b"the end"
     result = await runner.run(JOB, PAYLOAD, spec_of(endpoint.url))
     assert result.output == ("x" * 20_000 + "the end")[-8192:]
-    monkeypatch.setattr(tracker.hooks.http, "READ_MAX_BYTES", 100_000)
     endpoint.body = b"y" * 5_000_000 + b"the end"
-    result = await runner.run(JOB, PAYLOAD, spec_of(endpoint.url))
+    sparing = HttpRunner(SystemClock(), read_max_bytes=100_000)
+    result = await sparing.run(JOB, PAYLOAD, spec_of(endpoint.url))
     assert result == RunResult(RunOutcome.SUCCEEDED, output="y" * 8192)
+    await sparing.close()
 
 
 async def raw_answer(answer: bytes, runner: HttpRunner, timeout_s: float = 10, *, hold: bool = False) -> RunResult:
@@ -225,14 +223,14 @@ async def raw_answer(answer: bytes, runner: HttpRunner, timeout_s: float = 10, *
         await server.wait_closed()
 
 
-async def test_endpoints_that_lie(runner: HttpRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_endpoints_that_lie(runner: HttpRunner) -> None:
     """Nonsense is a failed attempt; a body that is cut short or never comes does not undo the status."""
     assert (await raw_answer(b"220 smtp.example ESMTP\r\n", runner)).error == "the answer is not HTTP"
     assert (await raw_answer(b"", runner)).error == "the connection was closed before an answer came"
     cut = await raw_answer(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf", runner)
     assert cut == RunResult(RunOutcome.SUCCEEDED, output="half")
-    monkeypatch.setattr(tracker.hooks.http, "READ_WITHIN_S", 0.05)
-    held = await raw_answer(b"HTTP/1.1 500 Oops\r\nContent-Length: 100\r\n\r\nhalf", runner, hold=True)
+    hasty = HttpRunner(SystemClock(), read_within_s=0.05)
+    held = await raw_answer(b"HTTP/1.1 500 Oops\r\nContent-Length: 100\r\n\r\nhalf", hasty, hold=True)
     assert (held.outcome, held.error, held.output) == (RunOutcome.RETRY, "answered 500", "half")
 
 
@@ -285,5 +283,5 @@ def test_time_is_the_clocks(runner: HttpRunner) -> None:
     """The timestamp is that of the attempt, in whole seconds."""
     clock = ManualClock(NOW)
     clock.advance(0.9)
-    headers = tracker.hooks.http.sign((SECRET,), "dlv", clock.now(), b"{}")
+    headers = sign((SECRET,), "dlv", clock.now(), b"{}")
     assert headers["webhook-timestamp"] == str(int(NOW.timestamp()))

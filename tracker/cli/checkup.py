@@ -227,13 +227,13 @@ def _list_dropins(directory: Path | None) -> tuple[list[Path], list[OSError]]:
     return [path for path in sorted(found) if not path.name.startswith(".") and path.suffix != ".disabled"], unread
 
 
-def check_disk(config: Config) -> Line:
+def check_disk(config: Config, *, least_free_bytes: int = LEAST_FREE_BYTES) -> Line:
     """There is room beside the store."""
     directory = _nearest(config.store_path.parent)
     free = shutil.disk_usage(directory).free
     detail = f"{free // _MIB} MiB free in {directory}"
-    if free < LEAST_FREE_BYTES:
-        return Line("disk", "failed", detail, f"make room: the store needs {LEAST_FREE_BYTES // _MIB} MiB to be safe")
+    if free < least_free_bytes:
+        return Line("disk", "failed", detail, f"make room: the store needs {least_free_bytes // _MIB} MiB to be safe")
     return Line("disk", "ok", detail)
 
 

@@ -88,10 +88,16 @@ class HttpRunner:
 
     Args:
         clock: the source of time.
+        read_max_bytes: how much of an answer's body is read.
+        read_within_s: how long a body is waited for.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(
+        self, clock: Clock, *, read_max_bytes: int = READ_MAX_BYTES, read_within_s: float = READ_WITHIN_S
+    ) -> None:
         self._clock = clock
+        self._read_max_bytes = read_max_bytes
+        self._read_within_s = read_within_s
         self._sessions: dict[str, tuple[HttpAction, aiohttp.ClientSession]] = {}
 
     async def run(self, job: DeliveryJob, payload: bytes, spec: HookSpec) -> RunResult:
@@ -121,7 +127,8 @@ class HttpRunner:
             async with (await self._session(spec.name, action)).post(
                 url, data=payload, headers=signature, allow_redirects=False
             ) as response:
-                return read_answer(response.status, response.headers, await _read_tail(response), self._clock.now())
+                tail = await self._read_tail(response)
+                return read_answer(response.status, response.headers, tail, self._clock.now())
         except TimeoutError:
             raise
         except LIBRARY_ERRORS as error:
@@ -129,6 +136,21 @@ class HttpRunner:
                 if isinstance(cause, AddressForbidden):
                     return _again(str(cause), unreachable=True)
             return _again(str(failure_of(error)), unreachable=True)
+
+    async def _read_tail(self, response: aiohttp.ClientResponse) -> str | None:
+        """The last 8 KiB of a body, or of its beginning when it is large, slow or cut short."""
+        tail, left = Tail(), self._read_max_bytes
+        with contextlib.suppress(TimeoutError, aiohttp.ClientError, OSError):
+            async with asyncio.timeout(self._read_within_s):
+                async for piece in response.content.iter_any():
+                    tail.add(piece)
+                    left -= len(piece)
+                    if left <= 0:
+                        break
+                else:
+                    return tail.text()
+        response.close()  # the rest is not read, so the connection cannot be used again
+        return tail.text()
 
     async def _session(self, hook: str, action: HttpAction) -> aiohttp.ClientSession:
         known = self._sessions.get(hook)
@@ -247,22 +269,6 @@ def _is_secret(text: str) -> bool:
         return bool(base64.b64decode(text.removeprefix("whsec_"), validate=True))
     except ValueError:
         return False
-
-
-async def _read_tail(response: aiohttp.ClientResponse) -> str | None:
-    """The last 8 KiB of a body, or of its beginning when it is large, slow or cut short."""
-    tail, left = Tail(), READ_MAX_BYTES
-    with contextlib.suppress(TimeoutError, aiohttp.ClientError, OSError):
-        async with asyncio.timeout(READ_WITHIN_S):
-            async for piece in response.content.iter_any():
-                tail.add(piece)
-                left -= len(piece)
-                if left <= 0:
-                    break
-            else:
-                return tail.text()
-    response.close()  # the rest is not read, so the connection cannot be used again
-    return tail.text()
 
 
 def _again(
