@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from tracker.cli.exits import BAD_CONFIG, Failure
+from tracker.cli.exits import BAD_CONFIG, FAILED, Failure
 from tracker.cli.session import config_option, load_served, read_config
 from tracker.errors import ConfigError, StoreUnusable
 
@@ -47,8 +47,23 @@ def serve(config_path: Path | None, listen: str | None) -> None:
 
 @click.command()
 @click.option("--once", is_flag=True, help="End with exit 0 when every task is done.")
-@click.option("--dir", "directory", type=click.Path(path_type=Path, file_okay=False), help="Keep its files here.")
+@click.option(
+    "--dir", "directory", type=click.Path(path_type=Path, file_okay=False, readable=False), help="Keep its files here."
+)
 def demo(directory: Path | None, *, once: bool) -> None:
     """See it work: a made-up provider, a tracker, a handful of tasks. No key, no network."""
     run = importlib.import_module("tracker.demo").run
-    raise click.exceptions.Exit(run(once=once, directory=directory))
+    try:
+        code = run(once=once, directory=directory)
+    except ConfigError as error:
+        raise Failure(error.problems, BAD_CONFIG) from error
+    except StoreUnusable as error:
+        raise Failure([f"--dir: {error}"], BAD_CONFIG) from error
+    except OSError as error:
+        if directory is None or error.filename is None:
+            raise
+        why = f"{error.filename}: {error.strerror}"
+        raise Failure(
+            [f"--dir: the demo cannot keep its files there ({why}); name another directory"], FAILED
+        ) from error
+    raise click.exceptions.Exit(code)

@@ -17,6 +17,7 @@ from typing import Any
 
 import aiohttp
 
+from tracker.cli.exits import INTERRUPTED
 from tracker.demo.screen import Screen
 from tracker.demo.stage import Stage, set_stage
 from tracker.demo.stories import STORIES, Story, prompt_of
@@ -36,17 +37,23 @@ def run(*, once: bool, directory: Path | None) -> int:
         directory: where its files are kept; None: a temporary one that is removed.
 
     Returns:
-        The exit code: 0 when every task ended as it must.
+        The exit code: 0 when every task ended as it must, 130 when it was stopped before that.
+
+    Raises:
+        ConfigError: the directory is no place for its files.
+        StoreUnusable: the same, or another demo is at work there.
+        OSError: the same.
     """
+    is_kept = directory is not None
     with contextlib.ExitStack() as stack:
         if directory is None:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tracker-demo-")))
         directory = directory.absolute()
         directory.mkdir(parents=True, exist_ok=True)
-        return asyncio.run(_play(directory, once=once))
+        return asyncio.run(_play(directory, once=once, is_kept=is_kept))
 
 
-async def _play(directory: Path, *, once: bool) -> int:
+async def _play(directory: Path, *, once: bool, is_kept: bool) -> int:
     asked_to_stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -61,8 +68,11 @@ async def _play(directory: Path, *, once: bool) -> int:
         with screen:
             ids = await _submit_all(client)
             tasks = await _watch(client, stage, screen, ids, asked_to_stop)
+        if asked_to_stop.is_set():
+            screen.console.print("\nstopped; nothing was checked, for not all tasks had ended")
+            return INTERRUPTED
         problems = await _check(client, stage, tasks)
-        _report(screen, stage, tasks, problems)
+        _report(screen, stage, tasks, problems, is_kept=is_kept)
         if not once and not asked_to_stop.is_set():
             screen.console.print(_look_around(stage, tasks), soft_wrap=True)
             await asked_to_stop.wait()
@@ -147,7 +157,7 @@ async def _get(client: aiohttp.ClientSession, path: str) -> Json:
         return await answer.json()
 
 
-def _report(screen: Screen, stage: Stage, tasks: Mapping[str, Json], problems: list[str]) -> None:
+def _report(screen: Screen, stage: Stage, tasks: Mapping[str, Json], problems: list[str], *, is_kept: bool) -> None:
     screen.console.print()
     for problem in problems:
         screen.console.print(problem, soft_wrap=True)
@@ -158,7 +168,13 @@ def _report(screen: Screen, stage: Stage, tasks: Mapping[str, Json], problems: l
             "again), each hook run once.",
             soft_wrap=True,
         )
-    screen.console.print(f"Their files are safe in {stage.directory}/outputs:", soft_wrap=True)
+    where = f"{stage.directory}/outputs"
+    screen.console.print(
+        f"Their files are safe in {where}:"
+        if is_kept
+        else f"Their files are in {where}. They go with the demo; --dir DIRECTORY keeps them:",
+        soft_wrap=True,
+    )
     for name, task in tasks.items():
         for output in task["outputs"]:
             if output["archived"]:

@@ -1,0 +1,110 @@
+"""``tracker demo``: what it shows on each kind of output, and how it ends when it is stopped or has no place."""
+
+from __future__ import annotations
+
+import io
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from tracker.cli.main import cli
+from tracker.demo.screen import Screen
+from tracker.demo.stories import STORIES
+
+DEMO = [sys.executable, "-m", "tracker", "demo"]
+
+
+def make_tasks(**more: object) -> dict[str, dict[str, Any]]:
+    """A finished task for each story."""
+    task = {"status": "SUCCEEDED", "reason": None, "stage": "complete", "progress": 100, "polls": 12, "callbacks": 34}
+    return {story.name: {**task, "id": f"id-{story.name}", **more} for story in STORIES}
+
+
+def shown(width: int, *, is_terminal: bool) -> str:
+    """What two looks at the same tasks write."""
+    written = io.StringIO()
+    console = Console(file=written, width=width, height=60, force_terminal=is_terminal, color_system=None)
+    tasks = make_tasks()
+    with Screen(STORIES, console) as screen:
+        for _ in range(2):
+            screen.show(tasks, {task["id"]: 1 for task in tasks.values()})
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written.getvalue())
+
+
+def test_without_a_terminal_each_plot_is_told_once() -> None:
+    """Whoever reads a log learns which task is called back twice, early, or never."""
+    lines = shown(80, is_terminal=False).splitlines()
+    for story in STORIES:
+        assert [line for line in lines if line.startswith(f"{story.name} ") and line.endswith(story.plot)]
+        assert sum(story.plot in line for line in lines) == 1
+        assert sum(line.startswith(f"{story.name} ") and "SUCCEEDED" in line for line in lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("width", "also"),
+    [(80, "12         34"), (106, "12 polls, 34 callbacks  hook ran 1x"), (126, "gemini.generate")],
+)
+def test_plots_and_endings_fit_every_terminal(width: int, also: str) -> None:
+    """A narrow one is spared other columns; nothing is cut."""
+    table = shown(width, is_terminal=True)
+    assert "…" not in table
+    assert max(map(len, table.splitlines())) <= width
+    words = " ".join(table.split())
+    for story in STORIES:
+        for word in story.plot.split():
+            assert word in words
+        assert story.name in table
+    assert table.count("SUCCEEDED") >= len(STORIES)
+    assert also in table
+
+
+def test_it_is_stopped_and_it_plays_to_the_end(tmp_path: Path) -> None:
+    """Ctrl-C while tasks run says so and calls none of them wrong; left alone, all end as they must.
+
+    One after the other: two demos that start at one moment may both find the usual port free.
+    """
+    # what runs in the background of a script ignores Ctrl-C, and so do its children: as do these tests, perhaps
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        command = [*DEMO, "--once", "--dir", str(tmp_path)]
+        running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert running.stdout is not None
+    with running:
+        for line in running.stdout:
+            if "PENDING" in line or "RUNNING" in line:
+                break
+        running.send_signal(signal.SIGINT)
+        rest = running.stdout.read()
+    assert running.returncode == 130, rest
+    assert rest.endswith("\nstopped; nothing was checked, for not all tasks had ended\n")
+    assert "must be" not in rest
+    ran = subprocess.run([*DEMO, "--once"], capture_output=True, text=True, check=False, timeout=58)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert f"{len(STORIES)} tasks ended as they must" in ran.stdout
+    found = re.search(
+        r"Their files are in (.*)/outputs\. They go with the demo; --dir DIRECTORY keeps them:", ran.stdout
+    )
+    assert found is not None, ran.stdout
+    assert not Path(found[1]).exists()
+
+
+def test_a_directory_that_cannot_be_used(tmp_path: Path) -> None:
+    """One line with the place, and a mend."""
+    (tmp_path / "file").touch()
+    (tmp_path / "taken" / "tracker.toml").mkdir(parents=True)
+    for directory, what in ((tmp_path / "file" / "x", "Not a directory"), (tmp_path / "taken", "Is a directory")):
+        result = CliRunner().invoke(cli, ["demo", "--once", "--dir", str(directory)], catch_exceptions=False)
+        assert result.exit_code == 1
+        (line,) = result.stderr.splitlines()
+        assert line.startswith(f"--dir: the demo cannot keep its files there ({directory}")
+        assert line.endswith(f": {what}); name another directory")
+    assert [path.name for path in (tmp_path / "taken").iterdir()] == ["tracker.toml"]
