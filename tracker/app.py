@@ -12,8 +12,6 @@ import socket
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from aiohttp import web
-
 from tracker import __version__
 from tracker.archive.archiver import Archiver
 from tracker.archive.download import Bounds
@@ -34,6 +32,7 @@ from tracker.reconciler import Reconciler
 from tracker.retention import Retention
 from tracker.server.app import make_app, open_short_way
 from tracker.server.services import Services
+from tracker.server.wire import Runner
 from tracker.service.listening import base_url, check_exposure, open_sites
 from tracker.signature_checks import list_signature_problems, make_signature_check
 from tracker.store.sqlite import SqliteStore
@@ -55,6 +54,8 @@ DRAIN_POLLS_S = 2.0
 DRAIN_HOOKS_S = 10.0
 LINGER_S = 0.2
 """From the last accepted connection to the closing of idle ones: its request may still be on its way."""
+ARRIVE_S = 3.0
+"""So long a body that is on its way may still take when the daemon stops; then its sender is told to come again."""
 KEEP_ALIVE_S = 75.0
 
 
@@ -116,7 +117,7 @@ class Tracker:
             configured=self._live.named_models,
         )
         self.retention = Retention(self.store, self._clock, lambda: self._live.config.retention, self._shelf.remove)
-        self._runner: web.AppRunner | None = None
+        self._runner: Runner | None = None
         self._callback_secret = b""
         self.submitter: Submitter
         self.poller: Poller
@@ -181,8 +182,9 @@ class Tracker:
         )
         self.vitals = Vitals(self.store, self.poller, self.dispatcher, self._clock)
         self.store.subscribe(self._wake_dispatcher)
-        runner = web.AppRunner(
+        runner = Runner(
             make_app(self._services(tokens)),
+            self._clock,
             access_log=None,  # halves the callback rate; what matters is logged by the handlers
             keepalive_timeout=KEEP_ALIVE_S,
             shutdown_timeout=DRAIN_SENDS_S,
@@ -208,7 +210,7 @@ class Tracker:
                 await site.stop()
             self.poller.halt()
             self.retention.halt()
-            await asyncio.gather(self.submitter.drain(DRAIN_SENDS_S), asyncio.sleep(LINGER_S))
+            await asyncio.gather(self.submitter.drain(DRAIN_SENDS_S), self._let_requests_arrive(self._runner))
             await self._runner.cleanup()
             await self.catalogue.stop()
             await self.retention.stop()
@@ -257,6 +259,11 @@ class Tracker:
         return changed, kept
 
     # -- parts ---------------------------------------------------------------------------------------------
+
+    async def _let_requests_arrive(self, runner: Runner) -> None:
+        """Until every request that has come in part is there or answered: aiohttp, closing, drops what still comes."""
+        await asyncio.sleep(LINGER_S)
+        await runner.arrivals.settle(ARRIVE_S)
 
     def _set_up_logging(self, config: Config, secrets: Sequence[str], redactor: Redactor | None) -> Redactor:
         return configure_logging(

@@ -15,7 +15,7 @@ import orjson
 from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 
-from tracker.clock import ManualClock
+from tracker.clock import Clock, ManualClock
 from tracker.config.sections import Retention as Days
 from tracker.domain.backoff import PollPolicy
 from tracker.domain.ids import RANDOM_BYTES, make_task_id
@@ -34,6 +34,7 @@ from tracker.reconciler import Reconciler
 from tracker.retention import Retention
 from tracker.server.app import make_app, open_short_way
 from tracker.server.services import Services
+from tracker.server.wire import BODY_S, Arrivals, Runner
 from tracker.store.protocol import Applied, Created, Judge, NewTask
 from tracker.store.sqlite import SqliteStore
 from tracker.submitter import SubmitRequest, Submitted
@@ -163,6 +164,7 @@ class Rig:
     submitter: StandInSubmitter
     poller: StandInPoller
     clock: ManualClock
+    arrivals: Arrivals
     health: list[Health] = field(default_factory=lambda: [Health(ready=True)])
 
     async def make_task(self, *, external_id: str | None = EXTERNAL_ID, route: str = "suno.generate") -> TaskId:
@@ -215,9 +217,23 @@ class StandInCatalogue:
         return 0, [f"openai: account {account} has no upstream here"]
 
 
+class Server(TestServer):
+    """Serves on connections as the daemon's."""
+
+    def __init__(self, app: web.Application, clock: Clock, body_s: float) -> None:
+        super().__init__(app)
+        self._clock = clock
+        self._body_s = body_s
+
+    async def _make_runner(self, **kwargs: Json) -> Runner:
+        return Runner(self.app, self._clock, body_s=self._body_s, **kwargs)
+
+
 @asynccontextmanager
-async def running(path: Path, *, api_token: str | None = None, **overrides: Json) -> AsyncIterator[Rig]:
-    """The surface behind a test client."""
+async def running(
+    path: Path, *, api_token: str | None = None, body_s: float = BODY_S, **overrides: Json
+) -> AsyncIterator[Rig]:
+    """The surface behind a test client; a body may take ``body_s``."""
     clock = ManualClock(START)
     store = FragileStore(path / "tracker.db", clock.now)
     await store.open()
@@ -248,12 +264,12 @@ async def running(path: Path, *, api_token: str | None = None, **overrides: Json
         policy_of=lambda _provider: PollPolicy(),
         **overrides,
     )
-    server = TestServer(make_app(services))
+    server = Server(make_app(services), clock, body_s)
     try:
         async with TestClient(server) as client:
-            assert isinstance(server.runner, web.AppRunner)
+            assert isinstance(server.runner, Runner)
             open_short_way(server.runner)
-            yield Rig(client, services, store, submitter, poller, clock, health)
+            yield Rig(client, services, store, submitter, poller, clock, server.runner.arrivals, health)
     finally:
         await store.close()
 

@@ -45,6 +45,7 @@ class Problem(Exception):
         detail: what is wrong and how to mend it, one or two sentences.
         errors: wrong fields, for bad input.
         headers: further response headers.
+        closes: the connection takes no further request.
     """
 
     def __init__(
@@ -55,11 +56,13 @@ class Problem(Exception):
         *,
         errors: Iterable[FieldProblem] = (),
         headers: Mapping[str, str] | None = None,
+        closes: bool = False,
         **members: Json,
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.headers = headers or {}
+        self._closes = closes
         self.body: dict[str, Any] = {
             "type": f"urn:tracker:problem:{slug}",
             "title": status.phrase,
@@ -73,11 +76,14 @@ class Problem(Exception):
 
     def response(self) -> web.Response:
         """The answer."""
-        return web.Response(
+        response = web.Response(
             status=self.status.value,
             body=orjson.dumps(self.body),
             headers={**_PROBLEM_HEADERS, **self.headers},
         )
+        if self._closes:
+            response.force_close()
+        return response
 
 
 def json_answer(
@@ -144,3 +150,29 @@ def store_unavailable() -> Problem:
         "The store cannot take this now; nothing was written. Send it again a little later.",
         headers={"Retry-After": str(RETRY_AFTER_S)},
     )
+
+
+def too_slow() -> Problem:
+    """408: the body did not come; who sends it anew needs a connection of its own."""
+    return Problem(
+        HTTPStatus.REQUEST_TIMEOUT,
+        "too-slow",
+        "The body of this request did not arrive in time. Send it again, without a pause.",
+        closes=True,
+    )
+
+
+def stopping() -> Problem:
+    """503: a stop does not wait for the rest of the body."""
+    return Problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "stopping",
+        "The tracker is stopping, and this request had not arrived whole. Send it again a little later.",
+        headers={"Retry-After": str(RETRY_AFTER_S)},
+        closes=True,
+    )
+
+
+def failed() -> Problem:
+    """500: a mistake of ours, of which a sender is told nothing."""
+    return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "The tracker failed; its log says why.")

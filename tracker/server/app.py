@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeVarTuple
 
 import orjson
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.hdrs import EXPECT
 from aiohttp.typedefs import Handler as WebHandler
 
@@ -26,7 +26,7 @@ from tracker.errors import (
 )
 from tracker.logs import get_logger
 from tracker.server.access import check_access
-from tracker.server.answers import HEADERS, RETRY_AFTER_S, Problem, bad_input, store_unavailable
+from tracker.server.answers import HEADERS, RETRY_AFTER_S, Problem, bad_input, failed, store_unavailable
 from tracker.server.bodies import MAX_API_BYTES
 from tracker.server.callbacks import CallbackDoors
 from tracker.server.openapi import describe
@@ -48,8 +48,7 @@ _PLAIN_CALLBACK = re.compile(r"/callbacks/([A-Za-z0-9-]+)/([A-Za-z0-9._-]+)")
 def make_app(services: Services) -> web.Application:
     """The web application.
 
-    Run it without aiohttp's access log, with ``handler_cancellation`` off (a client that goes away must not stop
-    a submit) and with a short ``lingering_time`` (what an oversized body still sends is only thrown away).
+    Run it on a `tracker.server.wire.Runner`, which answers what goes wrong below the handlers.
 
     Args:
         services: what the handlers call.
@@ -88,11 +87,25 @@ def open_short_way(runner: web.AppRunner) -> None:
     def handle(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         plain = _PLAIN_CALLBACK.fullmatch(request.raw_path)
         if plain is None or request.method != "POST" or EXPECT in request.headers:
-            return ordinary(request)
+            return _routed(ordinary, request)
         assert isinstance(request, web.Request)  # noqa: S101  the application makes no others
         return door(request, *plain.groups())
 
     server.request_handler = handle
+
+
+async def _routed(
+    ordinary: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], request: web.BaseRequest
+) -> web.StreamResponse:
+    """The ordinary way; what aiohttp would refuse on it by itself, and with words of the request, is refused here."""
+    expected = request.headers.get(EXPECT)
+    if expected and request.version == HttpVersion11 and expected.lower() != "100-continue":
+        detail = "Of what Expect can ask for, only 100-continue is known."
+        return Problem(HTTPStatus.EXPECTATION_FAILED, "unknown-expectation", detail).response()
+    try:
+        return await ordinary(request)
+    except web.HTTPNotFound:  # no pattern takes ``*`` or the address of a CONNECT
+        return _unknown_path().response()
 
 
 def _with_token(doors: CallbackDoors) -> WebHandler:
@@ -125,12 +138,17 @@ def _caught(
             return await handler(request, *args)
         except Problem as problem:
             return problem.response()
-        except ConnectionError:
-            raise  # nobody is there any more to be told anything
-        except Exception as error:  # noqa: BLE001  the request boundary: logged, or an expected one
+        except Exception as error:
+            if isinstance(error, ConnectionError) and _is_gone(request):
+                raise  # nobody is there any more to be told anything
             return _problem_of(error, request.method, route).response()
 
     return handle
+
+
+def _is_gone(request: web.Request) -> bool:
+    transport = request.transport
+    return transport is None or transport.is_closing()
 
 
 def _problem_of(error: Exception, method: str, route: str) -> Problem:
@@ -151,7 +169,7 @@ def _problem_of(error: Exception, method: str, route: str) -> Problem:
             return store_unavailable()
         case _:
             log.error("request.failed", method=method, route=route, exc_info=error)
-            return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "The tracker failed; its log says why.")
+            return failed()
 
 
 def _nowhere(services: Services) -> WebHandler:
@@ -173,11 +191,13 @@ def _nowhere(services: Services) -> WebHandler:
                 f"{request.method} is not for this path; it takes {listed}.",
                 headers={"Allow": listed},
             )
-        raise Problem(
-            HTTPStatus.NOT_FOUND, "unknown-path", f"There is nothing here; {OPENAPI_PATH} lists what there is."
-        )
+        raise _unknown_path()
 
     return handle
+
+
+def _unknown_path() -> Problem:
+    return Problem(HTTPStatus.NOT_FOUND, "unknown-path", f"There is nothing here; {OPENAPI_PATH} lists what there is.")
 
 
 def _fixed(body: bytes) -> WebHandler:

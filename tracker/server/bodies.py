@@ -15,6 +15,7 @@ import orjson
 
 from tracker.errors import FieldProblem
 from tracker.server.answers import Problem, bad_input
+from tracker.server.wire import arrival
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,6 +56,7 @@ async def read_body(request: web.Request, max_bytes: int) -> bytes:
     Raises:
         BodyTooLarge: it goes beyond ``max_bytes``.
         BodyUnreadable: it cannot be read to its end.
+        Problem: 408 or 503, its end did not come in the time that it has.
     """
     content = request.content
     is_there = content.is_eof()  # nearly always: a callback arrives in one piece
@@ -62,8 +64,12 @@ async def read_body(request: web.Request, max_bytes: int) -> bytes:
     if length is not None and length > max_bytes:
         raise BodyTooLarge(b"")
     try:
-        body = content.read_nowait() if is_there else await _read_pieces(content, max_bytes)
-    except ConnectionError:
+        if is_there:
+            body = content.read_nowait()
+        else:
+            async with arrival(request, max_bytes if length is None else length):
+                body = await _read_pieces(content, max_bytes)
+    except (ConnectionError, Problem):
         raise
     except Exception as error:  # whatever the server's parser put into the stream: bad chunks, bad gzip
         raise BodyUnreadable("the body cannot be read to its end") from error

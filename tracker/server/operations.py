@@ -73,6 +73,7 @@ _ACCEPTED = HTTPStatus.ACCEPTED
 _MALFORMED = HTTPStatus.BAD_REQUEST
 _UNAUTHORIZED = HTTPStatus.UNAUTHORIZED
 _MISSING = HTTPStatus.NOT_FOUND
+_TOO_SLOW = HTTPStatus.REQUEST_TIMEOUT
 _CONFLICT = HTTPStatus.CONFLICT
 _GONE = HTTPStatus.GONE
 _TOO_LARGE = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
@@ -129,7 +130,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         "Create a job upstream and follow it, or follow one that was created elsewhere",
         submitting.create_task,
         {_CREATED: models.TaskView, _ACCEPTED: models.TaskView, _OK: models.TaskView},
-        (_MALFORMED, _CONFLICT, _TOO_LARGE, _WRONG, _UNAVAILABLE),
+        (_MALFORMED, _TOO_SLOW, _CONFLICT, _TOO_LARGE, _WRONG, _UNAVAILABLE),
         _SUBMIT_HEADERS,
         (models.SubmitBody, models.RegisterBody),
     ),
@@ -329,7 +330,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         "Drop what retention no longer keeps, or count it",
         upkeep.prune,
         {_OK: models.PrunedView},
-        (_MALFORMED, _TOO_LARGE, _WRONG, _UNAVAILABLE),
+        (_MALFORMED, _TOO_SLOW, _TOO_LARGE, _WRONG, _UNAVAILABLE),
         bodies=(models.PruneBody,),
         tag="system",
     ),
@@ -340,7 +341,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         "The callback target of one task, handed to its provider at submit",
         None,
         {_OK: models.Applied, _ACCEPTED: models.Heard},
-        (_MALFORMED, _UNAUTHORIZED, _MISSING, _TOO_LARGE, _UNAVAILABLE),
+        (_MALFORMED, _UNAUTHORIZED, _MISSING, _TOO_SLOW, _TOO_LARGE, _UNAVAILABLE),
         any_body=True,
         is_open=True,
         tag="callbacks",
@@ -352,7 +353,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         "A callback without a token: never believed, it only makes the tracker poll",
         None,
         {_ACCEPTED: models.Heard},
-        (_MALFORMED, _UNAUTHORIZED, _MISSING, _TOO_LARGE, _TOO_MANY, _UNAVAILABLE),
+        (_MALFORMED, _UNAUTHORIZED, _MISSING, _TOO_SLOW, _TOO_LARGE, _TOO_MANY, _UNAVAILABLE),
         any_body=True,
         is_open=True,
         tag="callbacks",

@@ -1,0 +1,471 @@
+"""Below the requests: what is no HTTP, bodies that do not come, connections that end, on sockets of every kind."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from aiohttp import web
+
+from tests.daemon_kit import NEVER_POLLS, Setting, running_daemon
+from tests.integration.server_rig import START, Rig, running
+from tests.integration.test_callbacks import song
+from tracker.app import ARRIVE_S
+from tracker.clock import ManualClock
+from tracker.config.listen import Listen
+from tracker.domain.tokens import CallbackTokens
+from tracker.logs import configure_logging
+from tracker.server.wire import BODY_S, LINES_BURST, SLOWEST_BYTES_PER_S, Arrivals, Runner
+from tracker.service.listening import open_sites
+
+WITHIN_S = 20.0
+HOST = b" HTTP/1.1\r\nHost: tracker.example\r\n"
+CALLBACK = b"POST /callbacks/suno/TOKEN" + HOST
+SHORT = 0.05
+"""A limit for bodies that is over at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back on a connection until its end.
+
+    Attributes:
+        raw: all of it.
+    """
+
+    raw: bytes
+
+    @property
+    def status(self) -> int:
+        """Of the first answer."""
+        return int(self.raw.split(b" ", 2)[1])
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Of the first answer, names in lower case."""
+        lines = self.raw.partition(b"\r\n\r\n")[0].decode().split("\r\n")[1:]
+        return {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+
+    @property
+    def body(self) -> Any:  # noqa: ANN401  decoded JSON
+        """Of the first answer, decoded."""
+        return orjson.loads(self.raw.partition(b"\r\n\r\n")[2])
+
+    def is_problem(self, status: int, slug: str) -> bool:
+        """Check the form that every error has."""
+        assert self.status == status, self.raw
+        assert self.headers["content-type"] == "application/problem+json"
+        assert self.headers["server"] == "tracker"
+        assert self.headers["x-content-type-options"] == "nosniff"
+        assert self.body["status"] == status
+        assert self.body["detail"]
+        return bool(self.body["type"] == f"urn:tracker:problem:{slug}")
+
+
+class Sender:
+    """A connection on which bytes are sent as a test likes."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def to(cls, rig: Rig) -> Sender:
+        """Connect."""
+        return cls(*await asyncio.open_connection("127.0.0.1", rig.client.port))
+
+    async def send(self, *pieces: bytes) -> None:
+        """Send bytes."""
+        self._writer.write(b"".join(pieces))
+        await self._writer.drain()
+
+    async def answer(self) -> Answer:
+        """All that comes until the other side closes."""
+        async with asyncio.timeout(WITHIN_S):
+            answer = Answer(await self._reader.read())
+        self._writer.close()
+        return answer
+
+    def cut(self) -> None:
+        """End the connection, without a word."""
+        self._writer.transport.abort()
+
+
+async def ask(rig: Rig, *pieces: bytes) -> Answer:
+    """Send something and take what comes until the connection ends."""
+    sender = await Sender.to(rig)
+    await sender.send(*pieces)
+    return await sender.answer()
+
+
+async def until(check: Callable[[], bool]) -> None:
+    """Wait for something that takes a few turns of the loop."""
+    async with asyncio.timeout(WITHIN_S):
+        while not check():  # noqa: ASYNC110 - what is waited for tells nobody
+            await asyncio.sleep(0.001)
+
+
+def begin(path: str, length: int = 99, *, host: str = "x", connection: str = "close") -> bytes:
+    """The head of a POST, and the first byte of its body."""
+    head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: {connection}\r\nContent-Length: {length}\r\n\r\n"
+    return head.encode() + b"{"
+
+
+def is_awaited(rig: Rig) -> bool:
+    """Whether a body is waited for."""
+    return bool(rig.arrivals._limits)
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    """The surface; a body may take as long as it may."""
+    async with running(tmp_path) as rig:
+        yield rig
+
+
+@pytest.fixture
+async def hasty(tmp_path: Path) -> AsyncIterator[Rig]:
+    """The surface; a body has to be there at once."""
+    async with running(tmp_path, body_s=SHORT) as rig:
+        yield rig
+
+
+@pytest.fixture
+def logged() -> Iterator[list[Mapping[str, Any]]]:
+    """What is logged from debug on."""
+    events: list[Mapping[str, Any]] = []
+    configure_logging("debug", sink=events.append)
+    yield events
+    configure_logging("warning")
+
+
+def is_quiet(logged: list[Mapping[str, Any]]) -> bool:
+    """Whether nothing was logged that wakes somebody, and no traceback."""
+    return not [e for e in logged if e["level"] in {"warning", "error", "critical"} or "exception" in e]
+
+
+# -- what is no HTTP, or none that is understood -----------------------------------------------------------
+
+NO_HTTP = {
+    "brotli": CALLBACK + b"Content-Encoding: br\r\nContent-Length: 6\r\n\r\nSECRET",
+    "zstd": CALLBACK + b"Content-Encoding: zstd\r\nContent-Length: 6\r\n\r\nSECRET",
+    "UTF-8 in the path": "GET /SECRET/ü HTTP/1.1\r\nHost: x\r\n\r\n".encode(),
+    "a long request line": b"GET /" + b"SECRET" * 2000 + HOST + b"\r\n",
+    "a long header": b"GET /healthz" + HOST + b"X: " + b"SECRET" * 2000 + b"\r\n\r\n",
+    "many headers": b"GET /healthz" + HOST + b"X: SECRET\r\n" * 200 + b"\r\n",
+    "no method of HTTP": b"SECRET /healthz" + HOST + b"\r\n",
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03SECRET",
+    "a bad chunk": CALLBACK + b"Transfer-Encoding: chunked\r\n\r\nSECRET\r\n",
+    "two lengths": CALLBACK + b"Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nSECRET\r\n0\r\n\r\n",
+    "a length that is none": CALLBACK + b"Content-Length: SECRET\r\n\r\n{}",
+    "no host": b"GET /SECRET HTTP/1.1\r\n\r\n",
+    "two hosts": b"GET /healthz" + HOST + b"Host: SECRET\r\n\r\n",
+    "an address that is none": b"GET http://[::1/SECRET" + HOST + b"\r\n",
+    "a version that is none": b"GET /SECRET HTTP/3.7\r\nHost: x\r\n\r\n",
+    "a zero byte": b"GET /healthz" + HOST + b"X: \0SECRET\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("sent", NO_HTTP.values(), ids=NO_HTTP.keys())
+async def test_what_is_no_http_is_told_like_every_error(rig: Rig, sent: bytes, logged: list[Mapping[str, Any]]) -> None:
+    """400 as problem details, with nothing of the request in it, and a quiet line in the log."""
+    token = rig.address(await rig.make_task()).rpartition("/")[2].encode()
+    answer = await ask(rig, sent.replace(b"TOKEN", token))
+    assert answer.is_problem(400, "malformed")
+    assert b"SECRET" not in answer.raw
+    assert token not in answer.raw
+    assert [event["event"] for event in logged if event["level"] == "info"] == ["request.unreadable"]
+    assert is_quiet(logged)
+    assert "SECRET" not in repr(logged)
+
+
+REFUSED = {
+    "an expectation, before a token": (CALLBACK + b"Expect: SECRET\r\nContent-Length: 2\r\n", 417),
+    "an expectation, elsewhere": (b"GET /healthz" + HOST + b"Expect: SECRET\r\n", 417),
+    "an expectation, nowhere": (b"OPTIONS *" + HOST + b"Expect: SECRET\xff\r\n", 417),
+    "every address": (b"OPTIONS *" + HOST, 404),
+    "a tunnel": (b"CONNECT SECRET.example:443" + HOST, 404),
+}
+
+
+@pytest.mark.parametrize(("head", "status"), REFUSED.values(), ids=REFUSED.keys())
+async def test_what_the_router_would_refuse_is_told_like_every_error(
+    rig: Rig, head: bytes, status: int, logged: list[Mapping[str, Any]]
+) -> None:
+    """Problem details, with nothing of the request in it; not worth a line in the log."""
+    answer = await ask(rig, head, b"Connection: close\r\n\r\n", b"{}" if b"Content-Length" in head else b"")
+    assert answer.is_problem(status, {417: "unknown-expectation", 404: "unknown-path"}[status])
+    assert b"SECRET" not in answer.raw
+    assert is_quiet(logged)
+
+
+async def test_an_expectation_of_old_http_is_passed_over(rig: Rig) -> None:
+    """HTTP/1.0 does not know the header: it is as if it had not come."""
+    answer = await ask(rig, b"GET /healthz HTTP/1.0\r\nExpect: anything\r\n\r\n")
+    assert (answer.status, answer.body) == (200, {"status": "alive"})
+
+
+async def test_the_log_hears_of_some_of_many(rig: Rig, logged: list[Mapping[str, Any]]) -> None:
+    """Anybody can send what is no HTTP: everyone is answered, the log bounded."""
+    answers = [await ask(rig, NO_HTTP["no method of HTTP"]) for _ in range(2 * int(LINES_BURST))]
+    assert all(answer.is_problem(400, "malformed") for answer in answers)
+    assert len(logged) == LINES_BURST
+
+
+@pytest.mark.parametrize("path", ["/callbacks/suno/TOKEN", "/callbacks/nobody/x", "/nowhere"])
+async def test_a_body_that_cannot_be_unpacked_makes_no_noise(
+    rig: Rig, path: str, logged: list[Mapping[str, Any]]
+) -> None:
+    """Neither where it is read nor where aiohttp only throws it away."""
+    path = path.replace("/callbacks/suno/TOKEN", rig.address(await rig.make_task()))
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: 6\r\n\r\n"
+    answer = await ask(rig, head.encode(), b"SECRET")
+    assert answer.is_problem(*((400, "malformed") if "suno" in path else (404, answer.body["type"].split(":")[-1])))
+    assert is_quiet(logged)
+
+
+async def test_a_chunk_that_is_bad_later_on_is_told_at_once(rig: Rig) -> None:
+    """The parser tells nobody who waits for the body; the sender is answered all the same, and the task polled."""
+    task_id = await rig.make_task()
+    sender = await Sender.to(rig)
+    head = f"POST {rig.address(task_id)} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{{\r\n"
+    await sender.send(head.encode())
+    await until(lambda: is_awaited(rig))
+    await sender.send(b"SECRET\r\n")
+    answer = await sender.answer()
+    assert answer.is_problem(400, "malformed")
+    assert await rig.is_due(task_id)
+
+
+async def test_a_connection_that_is_cut_is_no_error(rig: Rig, logged: list[Mapping[str, Any]]) -> None:
+    """Nobody is there any more to be told anything, and nobody has to read of it."""
+    sender = await Sender.to(rig)
+    await sender.send(begin(rig.address(await rig.make_task())))
+    await until(lambda: is_awaited(rig))
+    sender.cut()
+    runner = rig.client.server.runner
+    assert isinstance(runner, Runner)
+    assert runner.server is not None
+    server = runner.server
+    await until(lambda: not server.connections)
+    assert not is_awaited(rig)
+    assert is_quiet(logged)
+
+
+# -- bodies that do not come -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["", "?ordinary=1"])
+async def test_a_body_that_does_not_come_is_not_waited_for(hasty: Rig, way: str) -> None:
+    """408, whatever the token and by whichever way, and the connection is free again."""
+    good = hasty.address(await hasty.make_task())
+    paths = [path + way for path in (good, "/callbacks/suno/bad.token", "/callbacks/suno")] + ["/v1/tasks"]
+    heads = [begin(path, host="127.0.0.1", connection="keep-alive") for path in paths]
+    for answer in await asyncio.gather(*(ask(hasty, head) for head in heads)):
+        assert answer.is_problem(408, "too-slow")
+        assert answer.headers["connection"] == "close"
+    assert not is_awaited(hasty)
+
+
+async def test_who_holds_a_token_and_does_not_go_on_is_asked(hasty: Rig) -> None:
+    """The provider had something to say: the task is polled."""
+    task_id = await hasty.make_task()
+    assert not await hasty.is_due(task_id)
+    assert (await ask(hasty, begin(hasty.address(task_id)))).status == 408
+    assert await hasty.is_due(task_id)
+
+
+async def test_a_body_in_pieces_is_read(rig: Rig) -> None:
+    """As long as it comes, it may come byte by byte."""
+    sender = await Sender.to(rig)
+    body = song()
+    await sender.send(begin(rig.address(await rig.make_task()), len(body)))
+    for byte in body[1:]:
+        await sender.send(bytes([byte]))
+        await asyncio.sleep(0)
+    answer = await sender.answer()
+    assert (answer.status, answer.body) == (200, {"outcome": "applied"})
+
+
+async def test_a_large_body_may_take_longer() -> None:
+    """Its bytes count; a small one has the time that everyone has."""
+    arrivals = Arrivals()
+    now = asyncio.get_running_loop().time()
+    for size, limit_s in ((0, BODY_S), (1_000_000, BODY_S), (100 * SLOWEST_BYTES_PER_S, 100)):
+        async with arrivals.one(size):
+            (limit,) = arrivals._limits
+            when = limit.when()
+            assert when is not None
+            assert limit_s <= when - now < limit_s + WITHIN_S
+
+
+async def test_a_timeout_of_the_connection_is_not_the_senders() -> None:
+    """What the network reports passes through as it is."""
+    with pytest.raises(TimeoutError):
+        async with Arrivals().one(1):
+            raise TimeoutError
+
+
+# -- the stop ----------------------------------------------------------------------------------------------
+
+
+async def test_a_stop_waits_for_bodies_under_way(rig: Rig) -> None:
+    """What comes in time is taken and answered as ever."""
+    body = song()
+    sender = await Sender.to(rig)
+    await sender.send(begin(rig.address(await rig.make_task()), len(body)))
+    await until(lambda: is_awaited(rig))
+    settling = asyncio.create_task(rig.arrivals.settle(WITHIN_S))
+    await asyncio.sleep(0)
+    assert not settling.done()
+    await sender.send(body[1:])
+    answer = await sender.answer()
+    assert (answer.status, answer.body) == (200, {"outcome": "applied"})
+    await settling
+
+
+async def test_a_stop_tells_those_for_whom_it_does_not_wait(rig: Rig) -> None:
+    """503 with Retry-After, at once, also to who begins now; whole requests are taken as ever."""
+    task_id = await rig.make_task()
+    sender = await Sender.to(rig)
+    await sender.send(begin(rig.address(task_id)))
+    await until(lambda: is_awaited(rig))
+    await rig.arrivals.settle(0)
+    for answer in (await sender.answer(), await ask(rig, begin(rig.address(task_id)))):
+        assert answer.is_problem(503, "stopping")
+        assert int(answer.headers["retry-after"]) > 0
+        assert answer.headers["connection"] == "close"
+    body = song()
+    answer = await ask(rig, begin(rig.address(task_id), len(body)), body[1:])
+    assert (answer.status, answer.body) == (200, {"outcome": "applied"})
+
+
+async def test_a_stop_with_nothing_under_way_waits_for_nothing(rig: Rig) -> None:
+    """An idle connection is no reason to wait."""
+    idle = await Sender.to(rig)
+    async with asyncio.timeout(WITHIN_S):
+        await rig.arrivals.settle(10 * WITHIN_S)
+    idle.cut()
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+async def test_the_daemon_answers_what_was_under_way_when_it_stops(tmp_path: Path, goes_on: bool) -> None:
+    """A callback whose end comes during the stop is on disk and answered; one without an end is told to come again."""
+    async with running_daemon(tmp_path, Setting("http://127.0.0.1:9", poll=NEVER_POLLS)) as asker:
+        tracker = asker.tracker
+        _, task = await asker.call("POST", "/v1/tasks", {"route": "kling.omni-video", "external_id": "k-1"})
+        token = CallbackTokens(tracker._callback_secret).make("kling.omni-video", task["id"])
+        sender = Sender(*await asyncio.open_connection("127.0.0.1", int(tracker.url.rpartition(":")[2])))
+        body = orjson.dumps({"task_id": "k-1", "task_status": "processing"})
+        await sender.send(begin(f"/callbacks/kling/{token}", len(body)))
+        runner = tracker._runner
+        assert runner is not None
+        await until(lambda: bool(runner.arrivals._limits))
+        stopping = asyncio.create_task(tracker.stop())
+        for byte in body[1:] if goes_on else b"":
+            await sender.send(bytes([byte]))
+            await asyncio.sleep(ARRIVE_S / 4 / len(body))  # a sender's pace: still sending when closing would begin
+        answer = await sender.answer()
+        if goes_on:
+            assert (answer.status, answer.body) == (200, {"outcome": "applied"})
+        else:
+            assert answer.is_problem(503, "stopping")
+        await stopping
+
+
+# -- all kinds of sockets ----------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def serving(
+    handler: Callable[[web.Request], Awaitable[web.StreamResponse]], listen: Listen, handed: socket.socket | None
+) -> AsyncIterator[Runner]:
+    """A bare application on connections of ours."""
+    app = web.Application()
+    app.router.add_get("/", handler)
+    runner = Runner(app, ManualClock(START), access_log=None)
+    await runner.setup()
+    await open_sites(runner, listen, [handed] if handed else [])
+    try:
+        yield runner
+    finally:
+        await runner.cleanup()
+
+
+async def say(where: Any, text: bytes) -> Answer:  # noqa: ANN401  an address of any family
+    """Send something to an address and take what comes until the connection ends."""
+    if isinstance(where, str):
+        sender = Sender(*await asyncio.open_unix_connection(where))
+    else:
+        sender = Sender(*await asyncio.open_connection(*where[:2]))
+    await sender.send(text)
+    return await sender.answer()
+
+
+async def fine(_request: web.Request) -> web.StreamResponse:
+    """An answer."""
+    return web.Response(text="fine")
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_UNIX])
+@pytest.mark.parametrize("is_handed", [False, True])
+async def test_it_holds_on_every_socket(tmp_path: Path, family: socket.AddressFamily, is_handed: bool) -> None:
+    """TCP and Unix, opened here or handed over."""
+    path = tmp_path / "http.sock"
+    handed = socket.socket(family) if is_handed else None
+    if handed is not None:
+        handed.bind(str(path) if family == socket.AF_UNIX else ("127.0.0.1", 0))
+    listen = Listen(path=path) if family == socket.AF_UNIX else Listen("127.0.0.1")
+    async with serving(fine, listen, handed) as runner:
+        answer = await say(runner.addresses[0], NO_HTTP["no host"])
+    assert answer.is_problem(400, "malformed")
+
+
+async def test_what_nobody_caught_is_told_and_logged(logged: list[Mapping[str, Any]]) -> None:
+    """A mistake of ours beside the handlers' own guard: 500 without a word of it, and a traceback for us."""
+
+    async def fails(_request: web.Request) -> web.StreamResponse:
+        raise RuntimeError("SECRET")
+
+    async with serving(fails, Listen("127.0.0.1"), None) as runner:
+        answer = await say(runner.addresses[0], b"GET /" + HOST + b"Connection: close\r\n\r\n")
+    assert answer.is_problem(500, "internal")
+    assert b"SECRET" not in answer.raw
+    (event,) = [event for event in logged if event["level"] == "error"]
+    assert event["event"] == "request.failed"
+    assert "RuntimeError" in event["exception"]
+
+
+async def test_half_an_answer_is_not_followed_by_another() -> None:
+    """Whoever has read its beginning would take the other for a part of it."""
+
+    async def breaks_off(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": "9"})
+        await response.prepare(request)
+        await response.write(b"half")
+        raise RuntimeError
+
+    async with serving(breaks_off, Listen("127.0.0.1"), None) as runner:
+        answer = await say(runner.addresses[0], b"GET /" + HOST + b"\r\n")
+    assert answer.raw.endswith(b"\r\n\r\nhalf")
+    assert answer.raw.count(b"HTTP/1.1") == 1
+
+
+async def test_a_packed_body_in_pieces_is_read(rig: Rig) -> None:
+    """Unpacking goes on as the rest comes."""
+    packed = gzip.compress(song())
+    head = f"POST {rig.address(await rig.make_task())} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    sender = await Sender.to(rig)
+    await sender.send(f"{head}Content-Encoding: gzip\r\nContent-Length: {len(packed)}\r\n\r\n".encode(), packed[:20])
+    await until(lambda: is_awaited(rig))
+    await sender.send(packed[20:])
+    answer = await sender.answer()
+    assert (answer.status, answer.body) == (200, {"outcome": "applied"})

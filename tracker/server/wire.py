@@ -1,0 +1,245 @@
+"""Below the requests: connections, bodies that are still on their way, and what aiohttp itself finds wrong.
+
+Owns how long a body may take, how a stop ends those that still come, and that errors which no handler sees look like
+all others, to who is answered and in the log. Must not know paths, tasks or the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from functools import partial
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+from aiohttp.http_exceptions import (
+    BadHttpMethod,
+    ContentEncodingError,
+    HttpProcessingError,
+    InvalidURLError,
+    LineTooLong,
+)
+
+from tracker.logs import get_logger
+from tracker.server.answers import Problem, failed, stopping, too_slow
+from tracker.server.throttle import Throttle
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from aiohttp import StreamReader
+
+    from tracker.clock import Clock
+    from tracker.domain.records import Json
+
+log = get_logger(__name__)
+
+BODY_S: Final = 30.0
+"""How long a body may take to arrive: as long as the proxies that we show give it."""
+SLOWEST_BYTES_PER_S: Final = 100_000
+"""A large one may take longer: an API request with images in it, from a place with a thin line."""
+LINGERING_S: Final = 2.0
+"""How long the rest of a body that nobody wants is read and thrown away, so that its sender gets to see the answer."""
+LINES_PER_S: Final = 1.0
+LINES_BURST: Final = 10.0
+"""What is no HTTP is told to who sent it; the log hears of some, since anybody can send it."""
+
+_NO_HTTP: Final = "This is not an HTTP/1.1 request as RFC 9112 has it."
+_DETAILS: Final = (
+    (ContentEncodingError, "The Content-Encoding is not understood here; send gzip, deflate, or the body as it is."),
+    (LineTooLong, "The request line or a header is longer than 8190 bytes."),
+    (BadHttpMethod, "This does not begin with a method of HTTP; HTTPS is not spoken on this port."),
+    (InvalidURLError, "The address in the request line cannot be read; escape what is not ASCII."),
+)
+"""Words of ours: those of the parser hold pieces of the request, and a request holds tokens."""
+
+
+class Arrivals:
+    """Bodies that are still on their way, of all connections.
+
+    Args:
+        limit_s: how long one may take.
+    """
+
+    def __init__(self, limit_s: float = BODY_S) -> None:
+        self._limit_s = limit_s
+        self._limits: set[asyncio.Timeout] = set()
+        self._is_quiet = asyncio.Event()
+        self._is_quiet.set()
+        self._is_over = False
+
+    @asynccontextmanager
+    async def one(self, size: int) -> AsyncIterator[None]:
+        """Within it a body is waited for, no longer than is right.
+
+        Args:
+            size: its bytes, or how many it can have at most.
+
+        Raises:
+            Problem: 408 when it took too long, 503 when a stop did not wait for it.
+        """
+        limit = asyncio.timeout(0 if self._is_over else max(self._limit_s, size / SLOWEST_BYTES_PER_S))
+        try:
+            async with limit:
+                self._limits.add(limit)
+                self._is_quiet.clear()
+                yield
+        except TimeoutError:
+            if not limit.expired():
+                raise  # the connection's own
+            raise (stopping() if self._is_over else too_slow()) from None
+        finally:
+            self._limits.discard(limit)
+            if not self._limits:
+                self._is_quiet.set()
+
+    async def settle(self, within_s: float) -> None:
+        """Wait for those under way; from then on none is waited for: what has not come is answered 503 at once."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._is_quiet.wait()
+        self._is_over = True
+        now = asyncio.get_running_loop().time()
+        for limit in self._limits:
+            if not limit.expired():
+                limit.reschedule(now)
+
+
+class Connection(web.RequestHandler):
+    """A connection of aiohttp whose errors are problem details, without a piece of the request and without noise.
+
+    Args:
+        manager: the server.
+        arrivals: the bodies under way, of all its connections.
+        throttle: of log lines, of all its connections.
+        settings: see `web.RequestHandler`.
+    """
+
+    __slots__ = ("_arrivals", "_arriving", "_throttle")
+
+    def __init__(self, manager: web.Server, *, arrivals: Arrivals, throttle: Throttle, **settings: Json) -> None:
+        super().__init__(manager, loop=asyncio.get_running_loop(), **settings)
+        self._arrivals = arrivals
+        self._throttle = throttle
+        self._arriving: StreamReader | None = None
+
+    @asynccontextmanager
+    async def arrival(self, content: StreamReader, size: int) -> AsyncIterator[None]:
+        """Within it a body that has not come to its end is waited for; see `Arrivals.one`."""
+        self._arriving = content
+        self._notice_broken()
+        try:
+            async with self._arrivals.one(size):
+                yield
+        finally:
+            self._arriving = None
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes in."""
+        super().data_received(data)
+        if self._arriving is not None:
+            self._notice_broken()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = HTTPStatus.INTERNAL_SERVER_ERROR,  # noqa: ARG002  the exception says more
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002  it may hold what was sent
+    ) -> web.StreamResponse:
+        """The answer to what cannot be read as a request, or to what no handler has caught.
+
+        Raises:
+            ConnectionError: nobody is there any more to be told anything, or half an answer is out already.
+        """
+        if isinstance(exc, ConnectionError):
+            raise exc
+        problem = self._unreadable(exc) if isinstance(exc, HttpProcessingError) else self._failed(exc)
+        if request.writer.output_size > 0:
+            raise ConnectionError("a part of another answer is out already")
+        return problem.response()
+
+    def log_exception(self, *args: Json, **kw: Json) -> None:
+        """Keep out of the log what a sender's broken body makes aiohttp say when it throws the rest away."""
+        if not isinstance(kw.get("exc_info"), web.RequestPayloadError | ConnectionError):
+            super().log_exception(*args, **kw)
+
+    def _notice_broken(self) -> None:
+        """Wake who waits for a body of which the parser can make nothing more: it tells nobody.
+
+        Something that comes after a body which has not ended can only be the parser's complaint about it.
+        """
+        if self._messages and self._arriving is not None and not self._arriving.is_eof():
+            self._arriving.set_exception(web.RequestPayloadError("the body cannot be parsed"))
+
+    def _unreadable(self, error: HttpProcessingError) -> Problem:
+        detail = next((words for kind, words in _DETAILS if isinstance(error, kind)), _NO_HTTP)
+        if self._throttle.admits():
+            log.info("request.unreadable", why=detail)
+        return Problem(HTTPStatus.BAD_REQUEST, "malformed", detail, closes=True)
+
+    def _failed(self, error: BaseException | None) -> Problem:
+        log.error("request.failed", exc_info=error)
+        return failed()
+
+
+class Runner(web.AppRunner):
+    """Runs an application on connections of ours; any site can be on it.
+
+    It is to be run without aiohttp's access log and with ``handler_cancellation`` off: a client that goes away must
+    not stop a submit.
+
+    Args:
+        app: what is served.
+        clock: only its monotonic time is used.
+        body_s: how long a body may take to arrive.
+        settings: see `web.AppRunner`.
+
+    Attributes:
+        arrivals: the bodies under way.
+    """
+
+    def __init__(self, app: web.Application, clock: Clock, *, body_s: float = BODY_S, **settings: Json) -> None:
+        super().__init__(app, **{"lingering_time": LINGERING_S, **settings})
+        self.arrivals = Arrivals(body_s)
+        self._make_connection = partial(
+            Connection,
+            arrivals=self.arrivals,
+            throttle=Throttle(clock, LINES_PER_S, LINES_BURST),
+        )
+
+    async def _make_server(self) -> web.Server:
+        settings = {name: value for name, value in self._kwargs.items() if name != "handler_cancellation"}
+        return _Server(await super()._make_server(), partial(self._make_connection, **settings))
+
+
+def arrival(request: web.Request, size: int) -> AbstractAsyncContextManager[None]:
+    """Within it the body of a request, which has not come to its end, is waited for; see `Arrivals.one`.
+
+    Args:
+        request: whose body it is.
+        size: its bytes, or how many it can have at most.
+    """
+    connection = request.protocol
+    return connection.arrival(request.content, size) if isinstance(connection, Connection) else nullcontext()
+
+
+class _Server(web.Server):
+    """Aiohttp's server; only what it makes of a new connection is ours.
+
+    Args:
+        plain: as the application makes it.
+        make_connection: makes a connection of a server.
+    """
+
+    def __init__(self, plain: web.Server, make_connection: Callable[[web.Server], Connection]) -> None:
+        super().__init__(
+            plain.request_handler,
+            request_factory=plain.request_factory,
+            handler_cancellation=plain.handler_cancellation,
+        )
+        self._make_connection = make_connection
+
+    def __call__(self) -> Connection:
+        return self._make_connection(self)
