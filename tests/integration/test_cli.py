@@ -1,10 +1,12 @@
 """The command line against a small real server that speaks the interface, against its file, and against nothing."""
 
 import asyncio
+import contextlib
 import errno
 import hashlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -183,6 +185,22 @@ def process(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def on_terminal(*arguments: str) -> str:
+    """What a command shows on a terminal, without colours; COLUMNS says how wide that is."""
+    ours, its = os.openpty()
+    try:
+        running = subprocess.Popen([sys.executable, "-m", "tracker", *arguments], stdout=its, stderr=subprocess.DEVNULL)
+    finally:
+        os.close(its)
+    shown = b""
+    with running, contextlib.suppress(OSError):  # the end of a terminal is an error on Linux
+        while piece := os.read(ours, 65536):
+            shown += piece
+    os.close(ours)
+    assert running.returncode == 0
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode()).replace("\r\n", "\n")
+
+
 # -- the command itself --------------------------------------------------------------------------------------
 
 
@@ -328,6 +346,32 @@ def test_list(daemon: Daemon) -> None:
         "/v1/tasks?status=RUNNING&since=2026-11-20T00%3A00%3A00%2B00%3A00&limit=2&label.user=42"
     )
     assert json.loads(tracker_("list", "--json").stdout) == page
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_tables_fit_the_terminal(daemon: Daemon, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    """On a narrow terminal nothing is cut off: ids can be copied, and every column is there."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    moment = "2026-11-20T20:42:00.123Z"
+    delivery: dict[str, Any] = {
+        "id": f"dlv_123_0_{'h' * 20}",
+        "status": "dead",
+        "event": "task.succeeded",
+        "task_id": ID,
+    }
+    delivery |= {"attempts": 12, "created_at": moment, "next_attempt_at": moment, "error": "HTTP 500 " * 10}
+    route = {"route": "kling.omni-video", "mode": "task", "callback": True, "create": f"POST /{'c' * 60}"}
+    daemon.on("GET /v1/deliveries", (200, {"items": [delivery], "next_cursor": None}))
+    daemon.on("GET /v1/routes", (200, {"items": [route | {"query": f"GET /{'q' * 60}"}]}))
+    daemon.on("GET /v1/tasks", (200, {"items": [TASK | {"route": "r" * 22}], "next_cursor": None}))
+    listed, routes, deliveries = (on_terminal(*line.split()) for line in ("list", "routes", "deliveries list"))
+    for shown in (listed, routes, deliveries):
+        assert max(map(len, shown.splitlines())) <= width
+        assert "…" not in shown
+    assert " h\n" in listed or " d\n" in listed, "the age's unit"
+    assert all(word in routes for word in ("MODE", "task", "CALLBACK", "yes", "c" * 60, "q" * 60))
+    assert all(word in deliveries for word in (ID, delivery["id"], "ATTEMPTS", "12", "NEXT", "DETAIL"))
+    assert deliveries.count("HTTP") == 10
 
 
 def test_show_events_why(daemon: Daemon) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 
 import click
 
+from tracker.cli.tables import table_lines
+
 Json = Any
 
 STATUS_STYLES = {"SUCCEEDED": "green", "FAILED": "red", "RUNNING": "cyan", "PENDING": "yellow"}
@@ -35,7 +37,7 @@ def echo_json(value: Json) -> None:
 
 
 def echo_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, status_column: int | None = None) -> None:
-    """Write rows: a table on a terminal, aligned columns elsewhere.
+    """Write rows in aligned columns, on a terminal so that they fit into it; see `tracker.cli.tables`.
 
     Args:
         columns: headings.
@@ -43,26 +45,18 @@ def echo_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, stat
         status_column: which column holds a task status, to colour it.
     """
     lines = [[clean(value) for value in row] for row in rows]
-    if sys.stdout.isatty():
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for n, column in enumerate(columns):
-            # an id is there to be copied and is never cut; a sentence takes the lines that it needs
-            width = max((len(line[n]) for line in lines), default=0) if n in {0, status_column} else None
-            wraps = column == "detail"
-            table.add_column(column, min_width=width, no_wrap=not wraps, overflow="fold" if wraps else "ellipsis")
-        for line in lines:
-            styles = [STATUS_STYLES.get(text, "") if n == status_column else "" for n, text in enumerate(line)]
-            table.add_row(*(Text(text, style) for text, style in zip(line, styles, strict=True)))
-        Console().print(table)
-        return
-    table_lines = [[column.upper() for column in columns], *lines]
-    widths = [max(len(line[n]) for line in table_lines) for n in range(len(columns))]
-    for line in table_lines:
-        click.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+    def heading(_column: int, text: str) -> str:
+        return click.style(text, bold=True)
+
+    def cell(column: int, text: str) -> str:
+        style = STATUS_STYLES.get(text) if column == status_column else None
+        return click.style(text, fg=style) if style else text
+
+    headings = [column.upper() for column in columns]
+    for line in table_lines(headings, lines, width, heading=heading, cell=cell):
+        click.echo(line)
 
 
 def echo_fields(fields: Iterable[tuple[str, object]]) -> None:
