@@ -195,7 +195,7 @@ HOOK = '[[hooks]]\nname = "a"\non = ["task.finished"]\nrun = ["x"]\n'
         ("[poll.sunno]\ntick_s = 1", "tracker.toml: poll.sunno: there is no such provider; the known ones are dash"),
         ("[poll]\ntick_s = 0", "tracker.toml: poll.tick_s: should be greater than 0; write for example tick_s = 1"),
         ("[poll]\ntick_s = true", "tracker.toml: poll.tick_s: should be a number, not true or false"),
-        ("[poll]\ntick_s = 'soon'", "tracker.toml: poll.tick_s: should be a valid number"),
+        ("[poll]\ntick_s = 'soon'", "tracker.toml: poll.tick_s: should be a number; write for example tick_s = 1"),
         ("[poll]\ndeadline_s = inf", "tracker.toml: poll.deadline_s: "),
         ("poll = 3", "tracker.toml: poll: should be a table; write [poll]"),
         ("[poll]\nmin_interval_s = 60", "tracker.toml: poll.min_interval_s: max_interval_s (30) is less than min"),
@@ -217,7 +217,43 @@ HOOK = '[[hooks]]\nname = "a"\non = ["task.finished"]\nrun = ["x"]\n'
         ("[callbacks]\ntrust = 'always'", "tracker.toml: callbacks.trust: should be 'token' or 'confirm'; write for"),
         ("[callbacks]\nsecret = 'x'", "tracker.toml: callbacks.secret: a secret never stands here"),
         ("[callbacks.kling]\nscheme = 'hmac'", "tracker.toml: callbacks.kling.scheme: should be 'none', 'standard-we"),
-        ("[models]\nvideo = 3", "tracker.toml: models.video: should be a table"),
+        (
+            "[models]\nvideo = 3",
+            'tracker.toml: models.video: should be the id of a model, or a table; write for example video = "kling',
+        ),
+        (
+            "[models.staging]\nvideo = 3",
+            'tracker.toml: models.staging.video: should be the id of a model, or a table; write for example video = "',
+        ),
+        ("models = 3", "tracker.toml: models: should be a table; write [models] and its keys below"),
+        (
+            "hooks = 'x'",
+            "tracker.toml: hooks: should be a list of tables; write [[hooks]] and the keys of one hook below",
+        ),
+        ("hooks = [1]", "tracker.toml: hooks[1]: should be a table; write [[hooks]] and its keys below"),
+        (HOOK + "labels = 5", "tracker.toml: hooks[a].labels: should be a table; write [hooks.labels] and its keys"),
+        (
+            HOOK.replace('"x"', "7").replace("[7]", "7"),
+            'tracker.toml: hooks[a].run: should be a list in [ ]; write for example run = ["/usr/local/bin/publish.s',
+        ),
+        (
+            "store.path = 5",
+            'tracker.toml: store.path: should be a path in quotes; write for example path = "/var/lib/tracker/track',
+        ),
+        (
+            "server.max_callback_bytes = -1",
+            "tracker.toml: server.max_callback_bytes: should be greater than or equal to 1; write for example max_"
+            + "callback_bytes = 1048576",
+        ),
+        (
+            "archive.max_bytes = 1.5",
+            "tracker.toml: archive.max_bytes: should be a whole number; write for example max_bytes = 2147483648",
+        ),
+        (
+            "archive.enabled = 'maybe'",
+            "tracker.toml: archive.enabled: should be true or false; write for example enabled = true",
+        ),
+        ("environment = 3", "tracker.toml: environment: should be a text in quotes; write for example environment"),
         (
             "[models.staging.video]\nid = 'x'\nfallbck = []",
             "tracker.toml: models.staging.video.fallbck: unknown key; did",

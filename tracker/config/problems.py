@@ -20,6 +20,17 @@ Loc = tuple[str | int, ...]
 
 _GATHERED = {("poll", "providers"), ("callbacks", "providers"), ("models", "names"), ("models", "environments")}
 """Fields that the file does not show: their entries stand directly in the table."""
+_EXAMPLES = {
+    "path": '"/var/lib/tracker/tracker.db"',
+    "dir": '"/var/lib/tracker/outputs"',
+    "hooks_dir": '"/etc/tracker/hooks.d"',
+    "providers_dir": '"/etc/tracker/providers.d"',
+    "public_url": '"https://tracker.example.com"',
+    "on": '"task.finished"',
+    "run": '["/usr/local/bin/publish.sh"]',
+    "fallback": '["kling-v3-omni"]',
+}
+"""For keys without a default that could stand as an example."""
 _SECRET_KEYS = re.compile(r"(?i)(?:.*_)?(?:key|token|secret|password|passwd)")
 
 
@@ -38,7 +49,8 @@ def list_problems(
     for found in error.errors(include_url=False, include_input=False):
         cause = found.get("ctx", {}).get("error")
         loc: Loc = (*found["loc"], *(cause.key if isinstance(cause, Mistake) else ()))
-        lines.append(problem_line(_shown(loc, data), _words(found, loc), file, overrides))
+        shown = _shown(loc, data)
+        lines.append(problem_line(shown, _words(found, loc, shown), file, overrides))
     return list(dict.fromkeys(lines))
 
 
@@ -73,7 +85,22 @@ def _shown(loc: Loc, data: Mapping[str, Any]) -> list[str]:
     return path
 
 
-def _words(found: Any, loc: Loc) -> str:  # noqa: ANN401 - pydantic's error record, a TypedDict of its core
+_PLAIN = {
+    "bool_parsing": "should be true or false",
+    "bool_type": "should be true or false",
+    "float_parsing": "should be a number",
+    "float_type": "should be a number",
+    "int_from_float": "should be a whole number",
+    "int_parsing": "should be a whole number",
+    "int_type": "should be a whole number",
+    "path_type": "should be a path in quotes",
+    "string_type": "should be a text in quotes",
+    "tuple_type": "should be a list in [ ]",
+}
+"""What pydantic says in the words of its own types, by the name of its error."""
+
+
+def _words(found: Any, loc: Loc, shown: Sequence[str]) -> str:  # noqa: ANN401 - pydantic's error record, a TypedDict of its core
     last = str(loc[-1]) if loc else ""
     match found["type"]:
         case "extra_forbidden":
@@ -83,12 +110,25 @@ def _words(found: Any, loc: Loc) -> str:  # noqa: ANN401 - pydantic's error reco
         case "too_short" | "string_too_short":
             return "is empty; give at least one entry"
         case "model_type" | "model_attributes_type" | "dict_type" | "mapping_type":
-            return f"should be a table; write [{dotted([str(part) for part in loc])}] and its keys below"
+            return _table_words(shown)
+        case "tuple_type" if loc == ("hooks",):
+            return "should be a list of tables; write [[hooks]] and the keys of one hook below, for each hook"
+        case kind if kind in _PLAIN:
+            return f"{_PLAIN[kind]}; {_example(last, loc)}"
         case _:
             pass
     message = str(found["msg"]).removeprefix("Value error, ").replace("Input should", "should")
     message = message[:1].lower() + message[1:]
     return message if ";" in message else f"{message}; {_example(last, loc)}"
+
+
+def _table_words(shown: Sequence[str]) -> str:
+    named = [part for part in shown if not part.startswith("[")]  # of which hook: the one above, in TOML
+    if shown[:1] == ["models"] and len(named) > 1:
+        key = named[-1]
+        return f'should be the id of a model, or a table; write for example {key} = "kling-v3-omni"'
+    header = "[[hooks]]" if named == ["hooks"] else f"[{dotted(named)}]"
+    return f"should be a table; write {header} and its keys below"
 
 
 def _unknown_key(key: str, loc: Loc) -> str:
@@ -111,8 +151,12 @@ def _example(key: str, loc: Loc) -> str:
         return f"write for example {key} = {str(default).lower()}"
     if isinstance(default, str):
         return f'write for example {key} = "{default}"'
-    if isinstance(default, int | float):
+    if isinstance(default, int):
+        return f"write for example {key} = {default}"
+    if isinstance(default, float):
         return f"write for example {key} = {default:g}"
+    if key in _EXAMPLES:
+        return f"write for example {key} = {_EXAMPLES[key]}"
     return "see config/tracker.toml for an example"
 
 
