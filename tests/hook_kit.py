@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from msgspec.structs import replace
 
 from tracker.domain.backoff import Pace, PollPolicy
@@ -19,6 +20,7 @@ from tracker.domain.observation import Observation, Reading, Source
 from tracker.domain.records import DeliveryRecord, Json, TaskRecord
 from tracker.domain.task import ExternalId, Output, Status, SubmitState, Task, TaskId
 from tracker.errors import StoreUnavailable
+from tracker.hooks.process import Process
 from tracker.store.protocol import AttemptResult, DeliveryJob, Match, NewTask
 from tracker.store.sqlite import SqliteStore
 
@@ -100,6 +102,37 @@ class Bell:
         """Take it down."""
         asyncio.get_running_loop().remove_reader(self._handle)
         os.close(self._handle)
+
+
+class Expiry:
+    """Ends the time of a run when the test says so: however long its program takes to start, it is not cut off.
+
+    Args:
+        patch: tells when the time of a run counts, until the end of the test.
+    """
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self._counts = asyncio.Event()
+        wait = Process.wait
+
+        async def wait_in_time(process: Process) -> int | None:
+            self._counts.set()
+            return await wait(process)
+
+        patch.setattr(Process, "wait", wait_in_time)
+
+    async def comes(self, limit_s: float) -> None:
+        """The run under way has taken this long."""
+        async with asyncio.timeout(WITHIN_S):
+            await self._counts.wait()
+        pass_time(limit_s)
+
+
+def pass_time(seconds: float) -> None:
+    """Let so much time pass on the loop's clock, by which limits go; the loop ends with the test."""
+    loop = asyncio.get_running_loop()
+    real = loop.time
+    vars(loop)["time"] = lambda: real() + seconds
 
 
 def open_descriptors() -> list[str]:
