@@ -226,7 +226,8 @@ class Server(TestServer):
         self._body_s = body_s
 
     async def _make_runner(self, **kwargs: Json) -> Runner:
-        return Runner(self.app, self._clock, body_s=self._body_s, **kwargs)
+        settings = {**kwargs, "handler_cancellation": False}  # as the daemon: who goes away stops nothing
+        return Runner(self.app, self._clock, body_s=self._body_s, **settings)
 
 
 @asynccontextmanager
