@@ -30,7 +30,7 @@ endif
 .PHONY: help demo run test soak check bench format lock clean install uninstall
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(RUNTIME) ## see it work: a sandbox gateway, a daemon, tasks that end in every way (options in ARGS="…")
 	@$(BIN)/tracker demo $(ARGS)

@@ -242,8 +242,10 @@ HOOK = '[[hooks]]\nname = "a"\non = ["task.finished"]\nrun = ["x"]\n'
         ),
         (
             "server.max_callback_bytes = -1",
-            "tracker.toml: server.max_callback_bytes: should be greater than or equal to 1; write for example max_"
-            + "callback_bytes = 1048576",
+            (
+                "tracker.toml: server.max_callback_bytes: should be greater than or equal to 1; "
+                "write for example max_callback_bytes = 1048576"
+            ),
         ),
         (
             "archive.max_bytes = 1.5",

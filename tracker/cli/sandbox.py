@@ -17,6 +17,69 @@ from tracker.cli.exits import UNAVAILABLE, USAGE, Failure
 from tracker.cli.render import clean
 from tracker.config import parse_listen
 from tracker.sandbox import DEFAULT_KEY, Chaos, Sandbox
+from tracker.sandbox.directives import DIRECTIVES
+
+MEANINGS = {
+    "latency_min_s": "The least delay before a create or a poll is looked at",
+    "latency_max_s": "The greatest such delay",
+    "retry_after_s": "What Retry-After asks for, a whole number",
+    "retry_after_date": "Retry-After is spelt as a date",
+    "create_refused": "The connection is cut before a create is read",
+    "create_hang": "A create is never answered, and no job is made",
+    "create_rate_limited": "A create is answered 429 with Retry-After",
+    "create_throttled": "A create meets the rate limit of its family",
+    "create_unavailable": "A create is answered 503 with Retry-After",
+    "create_maintenance": "A create meets the family's maintenance",
+    "create_server_error": "A create is answered 500",
+    "create_bad_gateway": "A create is answered 502 with a web page, and no job is made",
+    "create_error_body": "A create is answered 200 with an error in it",
+    "create_policy": "A create is refused by the content rules",
+    "create_quota": "A create is refused for lack of credit",
+    "create_cut": "The job is made, then the connection is cut",
+    "create_garbled": "The job is made, and the answer cannot be read",
+    "fail_policy": "A job fails on the content rules",
+    "fail_error": "A job breaks",
+    "fail_invalid": "A job fails late on wrong parameters",
+    "fail_silent": "A job fails without a code or a message",
+    "fail_canceled": "A job is canceled upstream",
+    "missing_url": "A job succeeds and never shows an output",
+    "poll_rate_limited": "A poll is answered 429 with Retry-After",
+    "poll_throttled": "A poll meets the rate limit of its family",
+    "poll_server_error": "A poll is answered 503",
+    "poll_bad_gateway": "A poll is answered 502 with a web page",
+    "poll_html": "A poll is answered 200 with a web page",
+    "poll_empty": "A poll is answered 200 with nothing",
+    "poll_null": "A poll is answered with the JSON value null",
+    "poll_hang": "A poll is never answered",
+    "poll_cut": "A poll's connection is cut",
+    "callback_duplicate": "A callback is sent twice",
+    "callback_lost": "A callback is never sent",
+    "callback_late": "A callback comes late",
+    "callback_late_s": "How late a late callback is",
+    "callback_early": "A first callback comes before the create is answered",
+    "callback_reordered": "A job's callbacks come in reverse order",
+}
+"""What each field of `Chaos` does, one plain sentence without its full stop."""
+
+
+def _directives() -> str:
+    """The list of directives, as it stands below the options."""
+    lines = [
+        "A prompt may script its own fate instead, and is then exempt from every RATE above:",
+        "",
+        "\b",
+        '  tracker submit suno.generate -d \'{…, "prompt": "a song [sandbox: callback=lost]"}\'',
+        "",
+        "Several stand in one bracket, separated by semicolons. There are:",
+        "",
+        "\b",
+    ]
+    for directive in DIRECTIVES:
+        values = (
+            f"={'|'.join(directive.values)}" if directive.values else directive.example.removeprefix(directive.name)
+        )
+        lines += [f"  {directive.name}{values}", f"      {directive.meaning}"]
+    return "\n".join(lines)
 
 
 def _knobs() -> list[click.Option]:
@@ -30,13 +93,14 @@ def _knobs() -> list[click.Option]:
                 type=int if isinstance(field.default, int) else float,
                 default=field.default,
                 metavar="SECONDS" if is_value else "RATE",
-                help="Seconds." if is_value else "How often, from 0 to 1.",
+                help=f"{MEANINGS[field.name]}.",
+                show_default=bool(field.default),
             )
         )
     return options
 
 
-@click.command(params=_knobs())
+@click.command(params=_knobs(), epilog=_directives())
 @click.option("--listen", default="127.0.0.1:8790", show_default=True, help="Loopback only; port 0: any free one.")
 @click.option("--key", default=DEFAULT_KEY, show_default=True, help="The API key that it accepts.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Decides all that is random.")
@@ -59,7 +123,10 @@ def _knobs() -> list[click.Option]:
     help="How long an output URL is valid.",
 )
 def sandbox(listen: str, key: str, seed: int, duration_s: float, url_ttl_s: float, **knobs: float) -> None:
-    """Run a gateway that behaves as the real one, with faults on demand."""
+    """Run a gateway that behaves as the real one, with faults on demand.
+
+    A RATE says how often that happens, from 0 (never) to 1 (always).
+    """
     try:
         address = parse_listen(listen)
         if address.path is not None:
@@ -96,6 +163,7 @@ async def _run(gateway: Sandbox, host: str, port: int) -> None:
         click.echo(f"  TRACKER_ACCOUNTS__DEFAULT__BASE_URL={gateway.base_url} \\")
         click.echo(f"  ANYINT_API_KEY={shlex.quote(gateway.key)} \\")
         click.echo("  TRACKER_PUBLIC_URL=http://127.0.0.1:8780 \\")
+        click.echo("  TRACKER_ARCHIVE__ALLOW_PRIVATE_ADDRESSES=true \\")  # its files are on this machine
         click.echo("  tracker serve\n")
         await stopped.wait()
     finally:

@@ -96,6 +96,6 @@ class Screen:
 
 def _words(task: Json, hook_runs: Mapping[str, int]) -> tuple[str, str, str]:
     parts = [task["reason"] or task["stage"] or "", f"{task['progress']} %" if task["progress"] is not None else ""]
-    parts.append(f"{task['polls']} polls, {task['callbacks']} callbacks")
+    parts += [f"{task[what]} {what if task[what] != 1 else what[:-1]}" for what in ("polls", "callbacks")]
     runs = hook_runs.get(task["id"], 0)
     return task["status"], ", ".join(part for part in parts if part), f"hook ran {runs}x" if runs else ""
