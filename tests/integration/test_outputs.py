@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from obstore import store as obstore
 
 from tests.archive_kit import ArchiveRig, RawServer, archiving, film, refuses, serves, sha256
 from tests.integration.server_rig import Rig, problem_of, running
+from tracker.archive.bucket import Bucket
 from tracker.archive.partial import Partial, Whole
 from tracker.archive.shelf import Directory, make_shelf
 from tracker.domain.archives import ArchivedFile
@@ -21,9 +23,6 @@ from tracker.domain.task import Output
 from tracker.errors import ConfigError, PlaceUnavailable
 from tracker.server.app import make_app
 from tracker.server.outputs import disposition_of
-
-obstore = pytest.importorskip("obstore.store", reason="the extra object-store is not installed")
-from tracker.archive.bucket import Bucket  # noqa: E402 - the extra may be missing
 
 DATA = film(300_000)
 

@@ -18,6 +18,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from tests.acceptance.house import find_free_port
+
 CONFIG = Path(__file__).parents[2] / "config"
 WITHIN_S = 20.0
 BODY_S = 4
@@ -38,12 +40,6 @@ http {{
     include {directory}/tracker.conf;
 }}
 """
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def edited(name: str, edits: Mapping[str, str]) -> str:
@@ -163,7 +159,7 @@ class Resolver(aiohttp.abc.AbstractResolver):
 async def proxied(directory: Path, prepare: Prepare) -> AsyncIterator[Proxied]:
     """Start a proxy by its example."""
     make_certificate(directory)
-    public, internal = free_port(), free_port()
+    public, internal = find_free_port(), find_free_port()
     trust = ssl.create_default_context(cafile=str(directory / "cert.pem"))
     connector = aiohttp.TCPConnector(ssl=trust, resolver=Resolver())
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=WITHIN_S)) as client:

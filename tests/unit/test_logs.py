@@ -170,10 +170,10 @@ def test_is_fast_enough_for_the_callback_path() -> None:
     """A harmless callback of 2 KB costs little (the bound is generous, for slow machines)."""
     payload = orjson.dumps({"data": [{"prompt": "city lights " * 10, "tags": "rock", "n": i} for i in range(12)]})
     redactor = Redactor([KEY, "another-fake-secret"])
-    started = time.perf_counter()
+    started = time.thread_time()  # what others take of the processor does not count
     for _ in range(200):
         redactor.json_text(payload)
-    assert (time.perf_counter() - started) / 200 < 0.0005
+    assert (time.thread_time() - started) / 200 < 0.0005
 
 
 def fail(words: str) -> None:
