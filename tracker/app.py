@@ -37,6 +37,7 @@ from tracker.service.listening import base_url, check_exposure, open_sites
 from tracker.signature_checks import list_signature_problems, make_signature_check
 from tracker.store.sqlite import SqliteStore
 from tracker.submitter import CallbackUrls, Submitter
+from tracker.timekeeper import Timekeeper
 from tracker.upstream.breaker import Breakers
 from tracker.upstream.client import UpstreamClient
 from tracker.upstream.limits import RateLimits
@@ -180,7 +181,8 @@ class Tracker:
             bounds=Bounds(config.archive.max_bytes),
             allow_private=config.archive.allow_private_addresses,
         )
-        self.vitals = Vitals(self.store, self.poller, self.dispatcher, self._clock)
+        self.timekeeper = Timekeeper(self.store, self._clock)
+        self.vitals = Vitals(self.store, self.poller, self.dispatcher, self.archiver, self._clock)
         self.store.subscribe(self._wake_dispatcher)
         runner = Runner(
             make_app(self._services(tokens)),
@@ -198,6 +200,7 @@ class Tracker:
         self.archiver.start()
         self.catalogue.start()
         self.retention.start()
+        self.timekeeper.start()
         await open_sites(runner, config.listen, self._sockets)
         _warn_about(config)
         log.info("tracker.started", version=__version__, listen=self.url, store=str(config.store_path))
@@ -214,6 +217,7 @@ class Tracker:
             await self._runner.cleanup()
             await self.catalogue.stop()
             await self.retention.stop()
+            await self.timekeeper.stop()
             await self.archiver.stop()
             await self.poller.stop(DRAIN_POLLS_S)
             await self.dispatcher.stop(DRAIN_HOOKS_S)

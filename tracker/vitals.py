@@ -14,13 +14,14 @@ from tracker.errors import StoreUnavailable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tracker.archive.archiver import Archiver
     from tracker.clock import Clock
     from tracker.hooks.dispatcher import Dispatcher
     from tracker.poller import Poller
     from tracker.store.sqlite import SqliteStore
 
 STUCK_AFTER_S: Final = 60.0
-"""A writer with work waiting, or a dispatcher, that made no progress for so long is stuck."""
+"""A writer with work waiting, a dispatcher or an archiver that made no progress for so long is stuck."""
 WRITE_WITHIN_S: Final = 5.0
 """A store in which a write takes longer is not writable: providers give up on a callback after 10 to 15 s."""
 WRITTEN_LATELY_S: Final = 2.0
@@ -47,6 +48,7 @@ class Vitals:
         store: its writer, and the counts.
         poller: its sweeps.
         dispatcher: its rounds.
+        archiver: its rounds.
         clock: only its monotonic time is compared.
         write_within_s: how long a write may take.
     """
@@ -56,6 +58,7 @@ class Vitals:
         store: SqliteStore,
         poller: Poller,
         dispatcher: Dispatcher,
+        archiver: Archiver,
         clock: Clock,
         *,
         write_within_s: float = WRITE_WITHIN_S,
@@ -63,6 +66,7 @@ class Vitals:
         self._store = store
         self._poller = poller
         self._dispatcher = dispatcher
+        self._archiver = archiver
         self._clock = clock
         self._write_within_s = write_within_s
         self._written_at: float | None = None
@@ -115,4 +119,6 @@ class Vitals:
             reasons.append(f"The store has not completed a write for {STUCK_AFTER_S:g} s.")
         if now - self._dispatcher.last_progress > STUCK_AFTER_S:
             reasons.append("The hook dispatcher has stopped.")
+        if now - self._archiver.last_progress > STUCK_AFTER_S:
+            reasons.append("The archiver has stopped.")
         return reasons

@@ -16,12 +16,13 @@ from pathlib import Path
 import pytest
 import structlog
 
-from tests.factories import make_task_name
+from tests.factories import START, after, make_task_name
 from tests.store_kit import Rig, opened
+from tracker.clock import ManualClock
 from tracker.domain.records import DeliveryStatus
 from tracker.domain.task import ExternalId, Output, Stage, Status, SubmitState, Task, UpstreamError
 from tracker.errors import StoreUnavailable, StoreUnusable
-from tracker.store.protocol import AttemptResult
+from tracker.store.protocol import ArchiveWish, AttemptResult
 from tracker.store.sqlite import SqliteStore, open_reader
 from tracker.store.sqlite.checkpoints import COMMITS, Checkpointer
 from tracker.store.sqlite.schema import APPLICATION_ID, migrations
@@ -208,7 +209,7 @@ async def test_a_log_that_is_written_without_a_pause_stays_short(tmp_path: Path)
 
 
 def test_checkpoints_go_on_after_some_that_failed(tmp_path: Path) -> None:
-    """A disk that was full for a while does not end them; it is said once, and once that it is over."""
+    """A disk that was full for a while does not end them; it is said once."""
     path = tmp_path / "t.db"
     tried = queue.SimpleQueue[int]()
     attempts = itertools.count(1)
@@ -233,7 +234,7 @@ def test_checkpoints_go_on_after_some_that_failed(tmp_path: Path) -> None:
             assert tried.get(timeout=10) == attempt
         checkpointer.stop()
         assert path.stat().st_size > 100_000
-    assert [entry["event"] for entry in logged] == ["store.checkpoint_failed", "store.checkpoint_recovered"]
+    assert [entry["event"] for entry in logged if entry["log_level"] == "warning"] == ["store.checkpoint_failed"]
 
 
 async def test_settings_of_the_connections(tmp_path: Path) -> None:
@@ -418,6 +419,16 @@ async def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:
         tmp_path.chmod(0o700)
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unwritable for root")
+async def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
+    """Refused with a line that names it, and as it was."""
+    async with opened(tmp_path / "t.db") as rig:
+        await rig.follow()
+    (tmp_path / "t.db").chmod(0o400)
+    with pytest.raises(StoreUnusable, match=r"t\.db.*its owner is to run this"):
+        await Rig(tmp_path / "t.db").store.open()
+
+
 async def test_reading_a_file_that_is_not_there(tmp_path: Path) -> None:
     """Refused, and not made by the attempt."""
     with pytest.raises(StoreUnusable, match="no such file"):
@@ -515,3 +526,61 @@ async def test_a_log_that_cannot_grow(tmp_path: Path) -> None:
     async with opened(path) as rig:
         assert (await rig.get()).task.status is Status.SUCCEEDED
         assert len(await rig.store.list_events(make_task_name(1))) == applied + 1
+
+
+# -- a clock that is set back ------------------------------------------------------------------------------
+
+
+async def test_a_step_back_while_nothing_ran_does_not_make_tasks_wait(tmp_path: Path) -> None:
+    """What was due some seconds after the last event is due some seconds from now."""
+    path = tmp_path / "t.db"
+    async with opened(path, ManualClock(after(7200))) as rig:
+        await rig.follow()
+        await rig.call(1, Status.RUNNING, at=7200)
+        rig.edit(f"UPDATE tasks SET due_at = {int(after(7230).timestamp() * 1000)}")
+    async with opened(path, ManualClock(START)) as rig:
+        assert (await rig.get(1)).task.due_at == after(30)
+    async with opened(path, ManualClock(after(7300))) as rig:
+        assert (await rig.get(1)).task.due_at == after(30), "a clock that went on leaves everything as it is"
+
+
+async def test_due_times_are_brought_back_together(tmp_path: Path) -> None:
+    """Of tasks, of deliveries and of files, by the same time; what is not due stays so."""
+    async with opened(tmp_path / "t.db") as rig:
+        rig.store.choose_archives(lambda _task, _output: ArchiveWish(None))
+        for n in (1, 2):
+            await rig.follow(n)
+        await rig.call(1, Status.SUCCEEDED)
+        await rig.store.fan_out(lambda _: ("publish",), 100, after(30))
+        asked = "SELECT due_at FROM tasks UNION ALL SELECT due_at FROM deliveries UNION ALL SELECT due_at FROM archives"
+        before = [due_at for (due_at,) in rig.edit(asked)]
+        assert len(before) >= 4
+        assert None in before
+        await rig.store.bring_back_due_times(timedelta(seconds=100))
+        moved = [due_at for (due_at,) in rig.edit(asked)]
+        assert moved == [None if due_at is None else due_at - 100_000 for due_at in before]
+
+
+# -- somebody else who writes ------------------------------------------------------------------------------
+
+
+async def test_who_holds_the_file_holds_up_a_batch_once(tmp_path: Path) -> None:
+    """Nobody in the batch is to blame, so its members are not tried one by one; all are told to come again."""
+    async with opened(tmp_path / "t.db") as rig:
+        for n in range(1, 21):
+            await rig.follow(n)
+        statements: list[str] = []
+
+        def listen(db: sqlite3.Connection) -> None:
+            db.execute("PRAGMA busy_timeout = 20")
+            db.set_trace_callback(statements.append)
+
+        await rig.store._write(listen)
+        with closing(sqlite3.connect(rig.path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            statements.clear()
+            answers = await asyncio.gather(*(rig.call(n, Status.RUNNING) for n in range(1, 21)), return_exceptions=True)
+            assert {type(answer) for answer in answers} == {StoreUnavailable}
+            assert statements == ["BEGIN IMMEDIATE"]
+            other.execute("ROLLBACK")
+        assert (await rig.call(1, Status.RUNNING)).task.status is Status.RUNNING

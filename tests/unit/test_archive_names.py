@@ -19,7 +19,7 @@ from tracker.archive.names import SLUG_MAX_BYTES, directory_of, file_name, parti
 from tracker.archive.partial import Partial, forget_abandoned, version_of
 from tracker.domain.archives import all_safe, is_file, is_harmless, renew
 from tracker.domain.inline import has_data, lighten, reference_of, without_data
-from tracker.domain.observation import output_identity
+from tracker.domain.outputs import output_identity
 from tracker.domain.task import Output, Status, TaskId
 from tracker.errors import PlaceUnavailable
 from tracker.sandbox.media import Media, make_media

@@ -322,6 +322,67 @@ def test_missing_output_needs_an_upstream_that_answers() -> None:
     assert ends(history) == (Status.SUCCEEDED, None)
 
 
+def test_outputs_named_on_the_way_are_a_success_without_outputs() -> None:
+    """A song whose first track was delivered: the user has a file, and is not told to pay for it again."""
+    history = History(make_task())
+    history.call(Status.RUNNING, stage=Stage.FIRST, outputs=(make_output(),), at=5)
+    history.poll(Status.SUCCEEDED, outputs=(), at=10)
+    assert ends(history) == (Status.RUNNING, None)
+    history.poll(Status.SUCCEEDED, outputs=(), at=10 + POLICY.missing_output_grace_s)
+    assert ends(history) == (Status.SUCCEEDED, None)
+    assert history.task.outputs == (make_output(),)
+    assert history.events[-1].observation.source is Source.CLOCK
+    assert "those named before stand" in history.events[-1].detail
+
+
+def test_the_deadline_leaves_an_announced_success_its_grace() -> None:
+    """However long the work took: once the upstream says that it succeeded, the file has its time to appear."""
+    history = History(make_task(status=Status.RUNNING))
+    history.poll(Status.SUCCEEDED, outputs=(), at=POLICY.deadline_s - 1)
+    history.poll(Status.SUCCEEDED, outputs=(), at=POLICY.deadline_s + 1)
+    assert ends(history) == (Status.RUNNING, None)
+    history.poll(Status.SUCCEEDED, at=POLICY.deadline_s + 2)
+    assert ends(history) == (Status.SUCCEEDED, None)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"status": Status.SUCCEEDED, "outputs": ()},
+        {"trouble": Trouble.NOT_VISIBLE, "detail": "no record yet"},
+        {"upstream_status": "UNKNOWN", "detail": "says that it does not know the task"},
+    ],
+)
+def test_what_a_poll_says_for_the_first_time_is_in_the_history(said: dict[str, Any]) -> None:
+    """Also where it changes nothing; said again it leaves nothing."""
+    history = History(make_task(status=Status.RUNNING))
+    for at in (10, 20, 30):
+        history.poll(**said, at=at)
+    assert len(history.events) == 1
+
+
+def test_request_ids_make_no_news() -> None:
+    """An upstream that refuses polls in other words each time fills no history; another kind of refusal is news."""
+    history = History(make_task(status=Status.RUNNING))
+    for n in range(5):
+        error = UpstreamError(message=f"no access (request id: {n})", http_status=403)
+        history.poll(trouble=Trouble.REJECTED, error=error, at=10 + n)
+    assert len(history.events) == 1
+    history.poll(trouble=Trouble.REJECTED, error=UpstreamError(message="gone", http_status=410), at=20)
+    assert len(history.events) == 2
+
+
+def test_the_wait_for_an_ambiguous_submits_callback_begins_with_its_answer() -> None:
+    """Not with the task, which may have waited long to be sent."""
+    history = History(make_sent_task())
+    late = POLICY.submit_retry_s - 1
+    history.hear(make_answer(Submission.AMBIGUOUS, at=late))
+    history.look(late + POLICY.submit_retry_s - 1)
+    assert ends(history) == (Status.PENDING, None)
+    history.look(late + POLICY.submit_retry_s)
+    assert ends(history) == (Status.FAILED, Reason.SUBMIT_UNKNOWN)
+
+
 def test_missing_output_of_a_task_that_cannot_be_asked_about() -> None:
     """A synchronous answer without its outputs: the clock alone decides."""
     history = History(make_sent_task(expects_callback=False))
@@ -347,10 +408,10 @@ def test_an_ambiguous_submit_is_given_up_after_its_time() -> None:
     """Until then its callback may tell; after it too, for the verdict is the tracker's own."""
     history = History(make_sent_task())
     history.hear(make_answer(Submission.AMBIGUOUS, at=1))
-    assert history.due_s == POLICY.submit_retry_s
-    history.look(POLICY.submit_retry_s - 1)
-    assert ends(history) == (Status.PENDING, None)
+    assert history.due_s == 1 + POLICY.submit_retry_s
     history.look(POLICY.submit_retry_s)
+    assert ends(history) == (Status.PENDING, None)
+    history.look(1 + POLICY.submit_retry_s)
     assert ends(history) == (Status.FAILED, Reason.SUBMIT_UNKNOWN)
     history.call(Status.SUCCEEDED, external_id=EXTERNAL_ID, at=POLICY.submit_retry_s + 100)
     assert ends(history) == (Status.SUCCEEDED, None)

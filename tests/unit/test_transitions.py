@@ -4,6 +4,7 @@ import itertools
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.factories import (
     EXTERNAL_ID,
@@ -17,6 +18,7 @@ from tests.factories import (
     make_task,
 )
 from tracker.domain.observation import Observation, Source, Submission, Trouble
+from tracker.domain.outputs import output_identity
 from tracker.domain.table import TABLE, Standing, standing_of
 from tracker.domain.task import (
     GIVEN_UP_REASONS,
@@ -203,6 +205,67 @@ def test_finished_parts_are_kept() -> None:
     assert first.outputs == (make_output(),)
     assert hear(first, make_observation(Status.RUNNING)).task.outputs == (make_output(),)
     assert hear(first, make_observation(Status.FAILED)).task.outputs == (make_output(),)
+
+
+def test_a_success_that_names_fewer_outputs_loses_none() -> None:
+    """What was told on the way and is missing at the end stays, behind what the end names."""
+    both = hear(make_task(), make_observation(Status.RUNNING, outputs=(make_output(0), make_output(1)))).task
+    assert hear(both, make_observation(Status.SUCCEEDED, outputs=(make_output(1),))).task.outputs == (
+        make_output(1),
+        make_output(0),
+    )
+    moved = (make_output(2), make_output(3))
+    assert hear(both, make_observation(Status.SUCCEEDED, outputs=moved)).task.outputs == moved
+
+
+def test_a_second_word_of_a_success_may_bring_more() -> None:
+    """It is applied without an announcement; what is known keeps its place, and fewer or the same change nothing."""
+    done = hear(make_task(), make_observation(Status.SUCCEEDED, outputs=(make_output(0),))).task
+    more = make_observation(Status.SUCCEEDED, at=20, outputs=(make_output(1), make_output(0)))
+    decision = hear(done, more)
+    assert (decision.outcome, announced(decision)) == (Outcome.APPLIED, "")
+    assert decision.task == replace(done, outputs=(make_output(0), make_output(1)))
+    signed_in_the_path = (make_output(8), make_output(9))
+    assert hear(done, make_observation(Status.SUCCEEDED, outputs=signed_in_the_path)).task.outputs == (
+        make_output(0),
+        make_output(9),
+    )
+    for again in (done.outputs, (make_output(7),)):
+        assert hear(done, make_observation(Status.SUCCEEDED, outputs=again)).outcome is Outcome.DUPLICATE
+    assert hear(done, replace(more, believed=False)).outcome is Outcome.DUPLICATE
+
+
+def test_outputs_that_differ_in_the_query_alone_are_two() -> None:
+    """Neither their order nor a fresh signature makes them others."""
+    told = [make_output(url=f"https://c.example/get?item={n}&Expires=1&Signature=s{n}") for n in (1, 2)]
+    done = hear(make_task(), make_observation(Status.SUCCEEDED, outputs=tuple(told))).task
+    names = ["https://c.example/get?item=1", "https://c.example/get?item=2"]
+    assert [output_identity(output) for output in done.outputs] == names
+    fresh = tuple(replace(output, url=f"{output.url}&x-oss-date=2") for output in reversed(told))
+    renewed = hear(done, make_observation(Status.SUCCEEDED, outputs=fresh, renews=True)).task
+    assert [output.url for output in renewed.outputs] == [output.url for output in reversed(fresh)]
+    assert [output_identity(output) for output in renewed.outputs] == names
+
+
+def test_outputs_that_differ_in_nothing_but_what_looks_like_a_signature_are_two() -> None:
+    """A parameter that tells files apart may be called anything."""
+    told = tuple(make_output(url=f"https://c.example/get?token={n}") for n in (1, 2))
+    done = hear(make_task(), make_observation(Status.SUCCEEDED, outputs=told)).task
+    assert len({output_identity(output) for output in done.outputs}) == 2
+
+
+def test_why_a_success_is_partial_is_told() -> None:
+    """The reader's remark stands behind the count."""
+    remark = "1 of 2 results failed: DataInspectionFailed"
+    decision = hear(make_task(), make_observation(Status.SUCCEEDED, detail=remark))
+    assert decision.detail == f"succeeded with 1 output; {remark}"
+
+
+def test_news_of_another_upstream_task_makes_the_tracker_ask() -> None:
+    """They are not applied; whoever has the address meant this task all the same."""
+    other = make_observation(Status.SUCCEEDED, source=Source.CALLBACK, external_id="up-9")
+    decision = hear(make_task(), other)
+    assert (decision.outcome, decision.task, decision.confirm) == (Outcome.CONFLICT, make_task(), True)
 
 
 def test_the_first_word_of_work_begins_it() -> None:
@@ -414,9 +477,16 @@ def test_the_answer_after_a_callback_without_an_id_teaches_it() -> None:
 
 
 def test_an_answer_with_another_id_than_the_callback_is_a_conflict() -> None:
-    """The id learnt first stays; the contradiction is recorded and looked into."""
+    """The create's own answer tells whom to ask for; the contradiction is recorded and looked into."""
     decision = hear(TOLD, make_answer(Submission.ACCEPTED, external_id="up-2"))
-    assert (decision.outcome, decision.confirm, decision.task.external_id) == (Outcome.CONFLICT, True, EXTERNAL_ID)
+    assert (decision.outcome, decision.confirm, decision.task.external_id) == (Outcome.CONFLICT, True, "up-2")
+
+
+def test_the_id_of_a_finished_task_stays() -> None:
+    """The callback that brought the result knew whose it was."""
+    done = hear(TOLD, make_observation(Status.SUCCEEDED, source=Source.CALLBACK, outputs=(make_output(),))).task
+    decision = hear(done, make_answer(Submission.ACCEPTED, external_id="up-2"))
+    assert (decision.outcome, decision.confirm, decision.task.external_id) == (Outcome.CONFLICT, False, EXTERNAL_ID)
 
 
 def test_an_unknown_status_in_an_early_callback_still_teaches_the_id() -> None:

@@ -21,7 +21,7 @@ from tracker.archive.partial import Partial
 from tracker.domain.archives import ArchivedFile, ArchiveState, is_file
 from tracker.domain.backoff import jittered
 from tracker.domain.inline import has_data
-from tracker.domain.observation import output_identity
+from tracker.domain.outputs import output_identity
 from tracker.errors import (
     ArchiveFailure,
     OutputHopeless,

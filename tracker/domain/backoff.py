@@ -138,14 +138,22 @@ def verdict_due(task: Task, heard: Observation, policy: PollPolicy) -> Observati
         task.poll_trouble_since, policy.not_found_grace_s
     )
     if passed(task.missing_output_since, policy.missing_output_grace_s) and (not_found or not asked_in_vain):
-        return _verdict(
-            task, now, Reason.MISSING_OUTPUT, f"no output {policy.missing_output_grace_s:g} s after success"
-        )
+        return _verdict_without_outputs(task, now, policy)
     if not_found and passed(task.not_found_since, policy.not_found_grace_s):
         return _verdict(task, now, Reason.NOT_FOUND, f"id unknown upstream for {policy.not_found_grace_s:g} s")
-    if now >= deadline_of(task, policy) and not asked_in_vain:
+    # a success that was announced has its own grace, which ends it one way or the other
+    if now >= deadline_of(task, policy) and not asked_in_vain and task.missing_output_since is None:
         return _verdict(task, now, Reason.EXPIRED, f"no progress for {policy.deadline_s:g} s")
     return None
+
+
+def _verdict_without_outputs(task: Task, now: datetime, policy: PollPolicy) -> Observation:
+    """The upstream says success and names no output: with those that it named on the way, it is one."""
+    detail = f"no output {policy.missing_output_grace_s:g} s after success"
+    if not task.outputs:
+        return _verdict(task, now, Reason.MISSING_OUTPUT, detail)
+    told = Reading(status=Status.SUCCEEDED, outputs=task.outputs, detail=f"{detail}: those named before stand")
+    return Observation(task_id=task.id, source=Source.CLOCK, observed_at=now, reading=told)
 
 
 def _verdict(task: Task, now: datetime, reason: Reason, detail: str) -> Observation:

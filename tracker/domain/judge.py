@@ -108,12 +108,7 @@ def _take_in(task: Task, observation: Observation, seen: Callable[[str], bool], 
     known = not is_callback and seen(key)  # asked above for callbacks
     if moved and known:
         key = f"{key}:{task.version}"  # the same words, but now they do change something: a history of its own
-    keep = (
-        not is_poll
-        or moved
-        or decision.outcome is Outcome.CONFLICT
-        or (observation.reading.trouble not in {None, Trouble.NOT_VISIBLE})
-    )
+    keep = not is_poll or moved or decision.outcome is Outcome.CONFLICT or _tells_something(observation.reading)
     return Step(
         observation,
         key,
@@ -137,6 +132,11 @@ def _is_news(before: Task, after: Task) -> bool:
         or after.submit_state is not before.submit_state
         or after.reason is not before.reason
     )
+
+
+def _tells_something(reading: Reading) -> bool:
+    """Whether a poll that changed nothing belongs into the history, once: the first word of a trouble, and of none."""
+    return reading.status is None or (reading.status is Status.SUCCEEDED and not reading.outputs)
 
 
 def _counts(task: Task, observation: Observation) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from tracker.domain.inline import reference_of
+from tracker.domain.outputs import output_identity
 from tracker.domain.task import ExternalId, Output, Reason, Stage, Status, TaskId, UpstreamError
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def dedupe_key(observation: Observation) -> str:
         "" if reading.progress is None else str(reading.progress),
         reading.external_id or "",
         reading.reason or "",
-        "" if error is None else (error.code or error.message or str(error.http_status or "")),
+        "" if error is None else _canonical(error, in_trouble=reading.trouble is not None),
         "" if observation.believed else "unbelieved",
         *map(output_identity, reading.outputs),
     )
@@ -153,10 +153,7 @@ def dedupe_key(observation: Observation) -> str:
     return f"{observation.source}:{stage}:{digest}"
 
 
-def output_identity(output: Output) -> str:
-    """What makes an output the same one when its temporary URL was signed anew: the URL without its query."""
-    if output.known_as is not None:
-        return output.known_as
-    if output.url is not None:
-        return output.url.partition("?")[0]
-    return output.text or (reference_of(output.inline) if output.inline else "")
+def _canonical(error: UpstreamError, *, in_trouble: bool) -> str:
+    """What makes an error the same one: messages of refused polls hold request ids, and would each be news."""
+    status = str(error.http_status or "")
+    return error.code or (in_trouble and status) or error.message or status

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tracker.domain.observation import Observation, Reading, Source, dedupe_key, output_identity
+from tracker.domain.observation import Observation, Reading, Source, dedupe_key
+from tracker.domain.outputs import output_identity
 from tracker.domain.task import Status, SubmitState, Task
 from tracker.domain.transitions import decide
 

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from tracker.domain.archives import renew
 from tracker.domain.observation import Observation, Reading, Source, Submission, Trouble
+from tracker.domain.outputs import more_of, told_apart, with_known
 from tracker.domain.table import TABLE, Move, Standing, standing_of
 from tracker.domain.task import (
     RETRYABLE_REASONS,
@@ -97,7 +98,8 @@ def decide(task: Task, observation: Observation, now: datetime) -> Decision:
         and reading.external_id != task.external_id
     )
     if foreign:
-        return Decision(Outcome.CONFLICT, task, f"speaks of another upstream task ({reading.external_id}); not applied")
+        words = f"speaks of another upstream task ({reading.external_id}); not applied"
+        return Decision(Outcome.CONFLICT, task, words, confirm=not task.status.is_terminal)
     learnt, announces = _learn_acceptance(task, observation, now)
     return _decide_status(learnt, observation, now, announces)
 
@@ -135,23 +137,21 @@ def _decide_submission(task: Task, observation: Observation, now: datetime) -> D
 def _decide_accepted(task: Task, observation: Observation, now: datetime) -> Decision:
     reading = observation.reading
     told = task.submit_state is SubmitState.ACCEPTED
+    is_over = task.status.is_terminal
     accepted = replace(
         task,
         submit_state=SubmitState.ACCEPTED,
-        external_id=task.external_id or reading.external_id,
+        # the id that the create is answered with is the one to ask for, whatever an early callback named
+        external_id=task.external_id if is_over and task.external_id else reading.external_id or task.external_id,
         submitted_at=task.submitted_at or now,
         progress_at=task.progress_at if told else now,
     )
-    if told and reading.external_id is not None and task.external_id not in {None, reading.external_id}:
-        return Decision(
-            Outcome.CONFLICT,
-            accepted,
-            f"accepted as {reading.external_id}, but a callback had named {task.external_id}",
-            confirm=not task.status.is_terminal,
-        )
-    announces = () if told or task.status.is_terminal else (HookEvent.SUBMITTED,)
+    announces = () if told or is_over else (HookEvent.SUBMITTED,)
     decision = _decide_status(accepted, observation, now, announces)
-    if decision.task.status is task.status and not task.status.is_terminal:
+    if told and reading.external_id is not None and task.external_id not in {None, reading.external_id}:
+        words = f"accepted as {reading.external_id}, but a callback had named {task.external_id}"
+        return replace(decision, outcome=Outcome.CONFLICT, detail=words, confirm=not decision.task.status.is_terminal)
+    if decision.task.status is task.status and not is_over:
         return replace(decision, detail=f"accepted as {accepted.external_id}")
     return decision
 
@@ -189,7 +189,8 @@ def _decide_ambiguous(task: Task, observation: Observation, now: datetime) -> De
     reading = observation.reading
     if task.submit_state is SubmitState.ACCEPTED or task.status.is_terminal:
         return Decision(Outcome.STALE, task, f"no clear answer to the submit ({reading.detail})")
-    unknown = replace(task, submit_state=SubmitState.AMBIGUOUS)
+    # its callback is waited for from now on, however long the task had been waiting to be sent
+    unknown = replace(task, submit_state=SubmitState.AMBIGUOUS, progress_at=now)
     if task.expects_callback:
         return Decision(
             Outcome.APPLIED,
@@ -232,7 +233,7 @@ def _decide_status(task: Task, observation: Observation, now: datetime, announce
         case Move.STALE:
             return Decision(Outcome.STALE, task, f"says {status}, but the task is {task.status}", announces)
         case Move.SAME:
-            return Decision(Outcome.DUPLICATE, task, f"says {status}, as known", announces)
+            return _decide_same(task, observation, announces)
         case Move.CONFLICT:
             words = f": {_error_words(reading.error)}" if reading.error else ""
             return Decision(
@@ -241,6 +242,18 @@ def _decide_status(task: Task, observation: Observation, now: datetime, announce
                 f"says {status}{words}, but the task is {_final_words(task)}",
                 announces,
             )
+
+
+def _decide_same(task: Task, observation: Observation, announces: tuple[HookEvent, ...]) -> Decision:
+    """An end that is known. A success may still bring outputs that the first word of it did not name."""
+    reading = observation.reading
+    if reading.status is Status.SUCCEEDED and observation.believed:
+        more = more_of(task.outputs, told_apart(reading.outputs))
+        if more:
+            grown = replace(task, outputs=task.outputs + more)
+            words = f"brought {_count_words(len(more))} more after the success, {_count_words(len(grown.outputs))} now"
+            return Decision(Outcome.APPLIED, grown, words, announces)
+    return Decision(Outcome.DUPLICATE, task, f"says {reading.status}, as known", announces)
 
 
 def _decide_nothing_said(task: Task, reading: Reading, announces: tuple[HookEvent, ...]) -> Decision:
@@ -307,7 +320,7 @@ def _come_forward(task: Task, reading: Reading, now: datetime, announces: tuple[
     progress = task.progress
     if reading.progress is not None:
         progress = max(min(max(reading.progress, 0), 100), progress or 0)
-    outputs = reading.outputs if len(reading.outputs) > len(task.outputs) else task.outputs
+    outputs = told_apart(reading.outputs) if len(reading.outputs) > len(task.outputs) else task.outputs
     if (status, stage, progress, outputs) == (task.status, task.stage, task.progress, task.outputs):
         return Decision(Outcome.APPLIED, task, f"says {reading.status}, as known", announces)
     began = status is Status.RUNNING and task.status is Status.PENDING
@@ -334,7 +347,7 @@ def _end(task: Task, observation: Observation, now: datetime, announces: tuple[H
             status=Status.SUCCEEDED,
             stage=Stage.COMPLETE if staged else None,
             progress=100,
-            outputs=reading.outputs,
+            outputs=with_known(told_apart(reading.outputs), task.outputs),
             reason=None,
             error=None,
             retryable=None,
@@ -343,10 +356,11 @@ def _end(task: Task, observation: Observation, now: datetime, announces: tuple[H
             progress_at=now,
         )
         revived = f", after it was given up as {task.reason}" if task.is_given_up else ""
+        remark = f"; {reading.detail}" if reading.detail else ""
         return Decision(
             Outcome.APPLIED,
             ended,
-            f"succeeded with {_outputs_words(ended)}{revived}",
+            f"succeeded with {_count_words(len(ended.outputs))}{revived}{remark}",
             (*announces, HookEvent.SUCCEEDED),
         )
     reason = reading.reason or Reason.GENERATION_FAILED
@@ -377,12 +391,11 @@ def _forward_words(before: Task, after: Task) -> str:
     if after.progress != before.progress:
         parts.append(f"{after.progress} %")
     if after.outputs != before.outputs:
-        parts.append(f"{_outputs_words(after)} so far")
+        parts.append(f"{_count_words(len(after.outputs))} so far")
     return ", ".join(parts)
 
 
-def _outputs_words(task: Task) -> str:
-    count = len(task.outputs)
+def _count_words(count: int) -> str:
     return f"{count} output{'' if count == 1 else 's'}"
 
 

@@ -34,7 +34,7 @@ from tracker.store.values import (
 )
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from tracker.domain.archives import ArchiveRecord
     from tracker.domain.models import Model, ModelList
@@ -151,6 +151,10 @@ class Store(Reader, Protocol):
         """Write what waits, then close."""
         ...
 
+    async def bring_back_due_times(self, by: timedelta) -> None:
+        """Have everything that is due some time fall due so much earlier: the wall clock was set back by that."""
+        ...
+
     async def check_writable(self) -> None:
         """Prove that a write can be committed now.
 
@@ -225,6 +229,13 @@ class Store(Reader, Protocol):
 
     async def claim_due(self, lane: Lane, limit: int, now: datetime, lease_until: datetime) -> list[Task]:
         """Take up to ``limit`` due tasks of a lane, longest waiting first; they fall due again at the lease's end."""
+        ...
+
+    async def put_off(self, task_id: TaskId, until: datetime) -> None:
+        """Give a claimed task back, due at ``until``, as if nothing had been done about it: nothing had.
+
+        Whoever made it due since, by a nudge or by news, is right: then nothing changes.
+        """
         ...
 
     async def replace_models(self, account: str, family: str, models: Sequence[Model], now: datetime) -> None:

@@ -13,7 +13,8 @@ from msgspec.structs import replace
 
 from tracker.domain.archives import ArchiveRecord, ArchiveState, all_safe, is_file
 from tracker.domain.inline import has_data, reference_of
-from tracker.domain.observation import Source, output_identity
+from tracker.domain.observation import Source
+from tracker.domain.outputs import output_identity
 from tracker.domain.task import Status, TaskId
 from tracker.domain.transitions import HookEvent, Outcome
 from tracker.store.protocol import Applied, ArchiveJob

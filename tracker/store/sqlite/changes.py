@@ -5,6 +5,7 @@ Plain functions of the write connection, each run inside one of the writer's tra
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import orjson
@@ -129,7 +130,7 @@ def mark_sending(db: sqlite3.Connection, task_id: TaskId, lease_until: datetime)
         f"""
         UPDATE tasks SET submit_state = 'sending', submit_attempts = submit_attempts + 1, due_at = ?,
             leased = 1, version = version + 1
-        WHERE id = ? AND submit_state = 'queued' AND status = 'PENDING' RETURNING {TASK}
+        WHERE id = ? AND submit_state = 'queued' AND status = 'PENDING' AND external_id IS NULL RETURNING {TASK}
         """,
         (to_ms(lease_until), task_id),
     ).fetchall()
@@ -220,6 +221,20 @@ def poll_now(db: sqlite3.Connection, task_id: TaskId, now: datetime) -> Task:
     return replace(task, due_at=now)
 
 
+def bring_back_due_times(db: sqlite3.Connection, by: timedelta) -> None:
+    """Have everything that is due some time fall due so much earlier: polls, submits, hooks, files, and leases."""
+    by_ms = by // timedelta(milliseconds=1)
+    for table in ("tasks", "deliveries", "archives"):
+        db.execute(f"UPDATE {table} SET due_at = due_at - ? WHERE due_at IS NOT NULL", (by_ms,))
+
+
+def bring_back_after(db: sqlite3.Connection, now: datetime) -> None:
+    """The same where the clock was set back while no process ran: the last event is then told to be still to come."""
+    last = db.execute("SELECT at FROM events ORDER BY seq DESC LIMIT 1").fetchone()
+    if last is not None and last[0] > to_ms(now):
+        bring_back_due_times(db, timedelta(milliseconds=last[0] - to_ms(now)))
+
+
 def claim_due(db: sqlite3.Connection, lane: Lane, limit: int, now: datetime, lease_until: datetime) -> list[Task]:
     """Take due tasks of a lane, longest waiting first, until the lease's end."""
     due = db.execute(
@@ -233,6 +248,14 @@ def claim_due(db: sqlite3.Connection, lane: Lane, limit: int, now: datetime, lea
     lease = to_ms(lease_until)
     db.executemany("UPDATE tasks SET due_at = ?, leased = 1 WHERE id = ?", [(lease, task.id) for task in tasks])
     return tasks
+
+
+def put_off(db: sqlite3.Connection, task_id: TaskId, until: datetime) -> None:
+    """Give a claimed task back, due later; not when it was made due since, which ended the claim."""
+    db.execute(
+        "UPDATE tasks SET due_at = ?, leased = 0 WHERE id = ? AND leased = 1 AND due_at IS NOT NULL",
+        (to_ms(until), task_id),
+    )
 
 
 def give_back_leases(db: sqlite3.Connection, now: datetime) -> None:

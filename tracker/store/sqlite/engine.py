@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tracker.errors import StoreError, StoreUnusable
+from tracker.errors import StoreError, StoreUnavailable, StoreUnusable
 from tracker.store.protocol import Applied
 from tracker.store.sqlite import archives, changes, outbox, retention
 from tracker.store.sqlite.checkpoints import Checkpointer
@@ -21,7 +21,7 @@ from tracker.store.sqlite.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
     from pathlib import Path
 
     from tracker.domain.archives import ArchiveRecord
@@ -84,9 +84,13 @@ class SqliteStore(SqliteReader):
         self._lock.take()
         try:
             await self._writer.start()
+            await self._write(lambda db: changes.bring_back_after(db, self._now()))
             await self._write(lambda db: changes.give_back_leases(db, self._now()))
             await self._write(lambda db: archives.give_back(db, self._now()))
             await super().open(connections)
+        except StoreUnavailable as error:
+            await self.close()
+            raise StoreUnusable(f"{self._file}: {error}; its owner is to run this, or set store.path") from error
         except BaseException:
             await self.close()
             raise
@@ -111,6 +115,10 @@ class SqliteStore(SqliteReader):
             )
 
         await self._write(touch)
+
+    async def bring_back_due_times(self, by: timedelta) -> None:
+        """See the protocol."""
+        await self._write(lambda db: changes.bring_back_due_times(db, by))
 
     def subscribe(self, listener: Callable[[Sequence[Applied]], None]) -> None:
         """Have ``listener`` called on the event loop after each commit that changed tasks."""
@@ -162,6 +170,10 @@ class SqliteStore(SqliteReader):
     async def claim_due(self, lane: Lane, limit: int, now: datetime, lease_until: datetime) -> list[Task]:
         """See the protocol."""
         return await self._write(lambda db: changes.claim_due(db, lane, limit, now, lease_until))
+
+    async def put_off(self, task_id: TaskId, until: datetime) -> None:
+        """See the protocol."""
+        await self._write(lambda db: changes.put_off(db, task_id, until))
 
     async def replace_models(self, account: str, family: str, models: Sequence[Model], now: datetime) -> None:
         """See the protocol."""

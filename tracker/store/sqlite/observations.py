@@ -72,7 +72,7 @@ def apply_all(
         for step in steps:
             after = history.take(step, after)
             announced = announced or bool(step.announces)
-        if after.external_id is not None and task.external_id is None:
+        if after.external_id is not None and after.external_id != task.external_id:
             after = unpark(db, after, observation.observed_at)
         tasks[task.id] = after
         answers.append(

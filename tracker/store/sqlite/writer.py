@@ -210,6 +210,8 @@ class Writer:
 
 
 def _commit(connection: sqlite3.Connection, batch: list[_Item]) -> None:
+    if not _begin(connection, batch):
+        return
     try:
         _transact(connection, batch)
     except Exception as error:  # noqa: BLE001 - every kind of failure belongs to the one function that caused it
@@ -218,11 +220,27 @@ def _commit(connection: sqlite3.Connection, batch: list[_Item]) -> None:
             return
         for item in batch:
             item.answer = item.error = None
-            _commit(connection, [item])
+        for n, item in enumerate(batch):
+            if not _begin(connection, batch[n:]):
+                return
+            try:
+                _transact(connection, [item])
+            except Exception as cause:  # noqa: BLE001 - as above
+                item.error = _translated(cause)
+
+
+def _begin(connection: sqlite3.Connection, batch: list[_Item]) -> bool:
+    """Begin a transaction; where that fails none of the batch is to blame, and waiting for each would take minutes."""
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.Error as error:
+        for item in batch:
+            item.error = _translated(error)
+        return False
+    return True
 
 
 def _transact(connection: sqlite3.Connection, batch: list[_Item]) -> None:
-    connection.execute("BEGIN IMMEDIATE")
     try:
         for group, items in groupby(batch, key=_group_of):
             if group is None:

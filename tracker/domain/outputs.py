@@ -1,0 +1,71 @@
+"""Outputs from one word of the upstream to the next: which are the same, which are new, and which must not be lost.
+
+Owns their identity. Must not know statuses, nor where files are kept.
+"""
+
+from __future__ import annotations
+
+import re
+
+from msgspec.structs import replace
+
+from tracker.domain.inline import reference_of
+from tracker.domain.task import Output
+
+# Names of query parameters that sign a URL or date its signature: S3 and those like it, Google, OSS, TOS, COS,
+# CloudFront, Azure, and what CDNs use.
+_SIGNING = re.compile(
+    r"(?i)x-(?:amz|goog|oss|tos|cos)-.*|q-.*|expires?|exp|signature|sign?|policy|key-pair-id|token|security-token"
+    r"|ossaccesskeyid|awsaccesskeyid|googleaccessid|auth_key|s[eprtv]|spr|sk[a-z]{1,3}|ts|timestamp|t"
+)
+
+
+def output_identity(output: Output) -> str:
+    """What makes an output the same one when its temporary URL was signed anew: the URL without its query."""
+    if output.known_as is not None:
+        return output.known_as
+    if output.url is not None:
+        return output.url.partition("?")[0]
+    return output.text or (reference_of(output.inline) if output.inline else "")
+
+
+def told_apart(outputs: tuple[Output, ...]) -> tuple[Output, ...]:
+    """The outputs of one answer, each with an identity of its own.
+
+    Some upstreams hand every file out at one address and name it in the query (``…/download?item=2``). Where that
+    happens, the query counts for these outputs, but for what signs it and is different each time.
+    """
+    identities = [output_identity(output) for output in outputs]
+    if len(set(identities)) == len(identities):
+        return outputs
+    unsigned = [_unsigned(output.url or "") for output in outputs]
+    return tuple(
+        replace(output, known_as=output.url if unsigned.count(name) > 1 else name)
+        if output.url is not None and output.known_as is None and identities.count(identity) > 1
+        else output
+        for output, identity, name in zip(outputs, identities, unsigned, strict=True)
+    )
+
+
+def _unsigned(url: str) -> str:
+    base, _, query = url.partition("?")
+    kept = [part for part in query.split("&") if part and not _SIGNING.fullmatch(part.partition("=")[0])]
+    return f"{base}?{'&'.join(kept)}" if kept else base
+
+
+def more_of(known: tuple[Output, ...], told: tuple[Output, ...]) -> tuple[Output, ...]:
+    """What a longer list of outputs has beyond the known ones, which keep their places."""
+    if len(told) <= len(known):
+        return ()
+    names = set(map(output_identity, known))
+    more = tuple(output for output in told if output_identity(output) not in names)
+    # none is known by its name where the upstream signs in the path: then the places tell
+    return told[len(known) :] if len(more) == len(told) else more
+
+
+def with_known(told: tuple[Output, ...], known: tuple[Output, ...]) -> tuple[Output, ...]:
+    """The outputs that an end names; where it names fewer than were told on the way, with those: none is lost."""
+    if len(told) >= len(known):
+        return told
+    names = set(map(output_identity, told))
+    return told + tuple(output for output in known if output_identity(output) not in names)
