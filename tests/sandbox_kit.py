@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 
 from tracker.sandbox import DEFAULT_KEY, Sandbox, files
+from tracker.sandbox.gateway import Gateway
 from tracker.sandbox.jobs import Job
 
 DEADLINE_S = 20.0
@@ -148,6 +149,17 @@ async def until_async(ask: Callable[[], Awaitable[object]]) -> None:
             if await ask():
                 return
             await asyncio.sleep(0.005)
+
+
+def hold_requests(patch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Hold every create and poll of sandboxes, before it is looked at, until the event is set."""
+    opened = asyncio.Event()
+
+    async def wait(_gateway: Gateway, _route: str, _count: int) -> None:
+        await opened.wait()
+
+    patch.setattr(Gateway, "wait_latency", wait)
+    return opened
 
 
 def pass_time(sandbox: Sandbox, job_id: str, seconds: float) -> None:

@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 from tests.acceptance.house import FAST, KLING, SUNO, House, Json, eventually, open_house, submission
+from tests.sandbox_kit import release
 from tracker.sandbox import Chaos
 
 SLOW = Chaos(latency_min_s=1.0, latency_max_s=1.0)
@@ -30,8 +31,8 @@ def undecided(house: House) -> list[Json]:
 
 async def test_sigterm_lets_sends_polls_and_hooks_end(tmp_path: Path) -> None:
     """What is on its way when SIGTERM comes is brought to its end: exit 0, nothing ambiguous, no hook cut off."""
-    async with open_house(tmp_path, hook_before="sleep 0.3", sandbox={"duration_s": 4.0}) as house:
-        running = await house.submit(SUNO, "early bird")
+    async with open_house(tmp_path, hook_before="sleep 0.3") as house:
+        running = await house.submit(SUNO, "early bird [sandbox: stage=hold]")
         await house.becomes(running["id"], status="RUNNING")
         house.sandbox.chaos = SLOW
         sends = [asyncio.create_task(house.submit(route, "on its way")) for route in (SUNO, KLING) * 3]
@@ -45,6 +46,7 @@ async def test_sigterm_lets_sends_polls_and_hooks_end(tmp_path: Path) -> None:
         assert {line.attempt for line in house.ran} <= {"1"}
 
         house.sandbox.chaos = Chaos()
+        release(house.sandbox, running["external_id"])
         await house.daemon.start()
         for task in [running, *answered]:
             assert (await house.end_of(task["id"]))["status"] == "SUCCEEDED"

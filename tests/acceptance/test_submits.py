@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.house import FAST, KLING, NEVER, SUNO, House, eventually, open_house, submission
+from tests.sandbox_kit import hold_requests
 from tracker.sandbox import Chaos
 
 
@@ -48,14 +49,16 @@ async def test_one_key_makes_one_job(tmp_path: Path) -> None:
         assert not house.creates("else")
 
 
-async def test_respond_async_answers_before_the_upstream(tmp_path: Path) -> None:
+async def test_respond_async_answers_before_the_upstream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With ``Prefer: respond-async`` the intent is on disk and answered while the create is still on its way."""
-    chaos = Chaos(latency_min_s=1.5, latency_max_s=1.5)
-    async with open_house(tmp_path, hook_before=None, sandbox={"chaos": chaos, "duration_s": 0.2}) as house:
+    may_go_on = hold_requests(monkeypatch)
+    async with open_house(tmp_path, hook_before=None, sandbox={"duration_s": 0.2}) as house:
         task = await house.submit(KLING, "later", headers={"Prefer": "respond-async"}, status=202)
         assert (task["status"], task["submitted_at"], task["external_id"]) == ("PENDING", None, None)
         assert house.rows("SELECT status FROM tasks WHERE id = ?", task["id"]) == [("PENDING",)]
+        await arrived(house, "later")
         assert not house.ear.times_of("create.closed")
+        may_go_on.set()
         assert (await house.end_of(task["id"]))["status"] == "SUCCEEDED"
         assert len(house.creates("later")) == 1
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import struct
+import time
 import wave
 import zlib
 from collections.abc import AsyncIterator
@@ -21,6 +22,7 @@ from tests.sandbox_kit import (
     Client,
     Receiver,
     UrlClock,
+    find_job,
     pass_time,
     receiving,
     running,
@@ -598,13 +600,20 @@ async def test_lost_and_undeliverable_callbacks_are_recorded_and_not_sent(client
 
 
 async def test_late_callbacks_come_after_the_poll_knows(receiver: Receiver) -> None:
-    """`callback=late` holds each callback back by the knob."""
-    async with running(chaos=Chaos(callback_late_s=0.6), duration_s=0.1) as client:
+    """`callback=late` holds each callback back by the knob, beyond the end of a job that is shorter."""
+    sent: list[float] = []
+
+    def hear(event: str, _facts: object) -> None:
+        if event == "callback.sent":
+            sent.append(time.monotonic())
+
+    async with running(chaos=Chaos(callback_late_s=0.6), duration_s=0.1, on_event=hear) as client:
         made = await client.post(SUNO, suno_body("[sandbox: callback=late]", receiver.url))
-        path = f"/suno/query/task?taskId={made.body['data']['taskId']}"
-        await client.see(path, lambda body: body["data"] and body["data"]["status"], "SUCCESS")
-        assert receiver.bodies == []
         assert phases(await receiver.wait(3)) == ["text", "first", "complete"]
+        await until(lambda: len(sent) == 3)
+        job = find_job(client.sandbox, made.body["data"]["taskId"])
+        for at, begins_s in zip(sent, (0.035, 0.07, 0.1), strict=True):
+            assert at - job.born_s >= 0.6 + begins_s
 
 
 async def test_failed_callbacks_are_retried_until_received(client: Client, receiver: Receiver) -> None:
