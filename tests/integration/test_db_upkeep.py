@@ -146,6 +146,16 @@ def test_damage_is_found(path: Path) -> None:
     assert not found.is_sound
 
 
+def test_a_task_that_cannot_be_read_is_told_and_hides_no_other(path: Path) -> None:
+    """Somebody took the triggers away and wrote what no tracker writes."""
+    in_file(path, fill(path))
+    task_id = make_task_name(1)
+    edit(path, f"DROP TRIGGER tasks_outputs_are_a_list; UPDATE tasks SET outputs = '[7]' WHERE id = '{task_id}'")
+    found = audit(path)
+    assert [line.partition(":")[0] for line in found.damage] == [f"task {task_id} cannot be read"]
+    assert found.tasks > 0
+
+
 @pytest.mark.parametrize("command", ["check", "export", "prune"])
 def test_a_file_that_is_not_there(path: Path, command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """One line; nothing is made."""

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from tracker.domain.observation import Source
 from tracker.domain.replay import Heard, differences, rederive
 from tracker.domain.task import Status
@@ -85,7 +87,7 @@ def audit(path: Path) -> Audit:
                 f"{table} row {row} points at a row of {parent} that is not there"
                 for table, row, parent, _ in db.execute("PRAGMA foreign_key_check")
             ]
-            for kept, history in _histories(db):
+            for kept, history in _histories(db, damage):
                 tasks += 1
                 derived = rederive(kept, history)
                 if derived is not None:
@@ -96,28 +98,35 @@ def audit(path: Path) -> Audit:
     return Audit(tuple(damage), tuple(dangling), tasks, judged, tuple(found))
 
 
-def _histories(db: sqlite3.Connection) -> Iterator[tuple[Task, list[Heard]]]:
+def _histories(db: sqlite3.Connection, damage: list[str]) -> Iterator[tuple[Task, list[Heard]]]:
+    """Each task with its history; one that cannot be read is a line of the damage."""
     cursor = ""
     while True:
         db.execute("BEGIN")  # a task and its events as of one moment
         try:
-            rows = db.execute(f"SELECT {TASK} FROM tasks WHERE id > ? ORDER BY id LIMIT ?", (cursor, PAGE)).fetchall()
-            tasks = [task_from(text) for (text,) in rows]
+            rows = db.execute(
+                f"SELECT id, {TASK} FROM tasks WHERE id > ? ORDER BY id LIMIT ?", (cursor, PAGE)
+            ).fetchall()
             events = db.execute(
                 """
                 SELECT task_id, at, source, dedupe_key, from_status, reading FROM events
                 WHERE task_id > ? AND task_id <= ? ORDER BY seq
                 """,
-                (cursor, tasks[-1].id if tasks else cursor),
+                (cursor, rows[-1][0] if rows else cursor),
             ).fetchall()
         finally:
             db.execute("COMMIT")
-        if not tasks:
+        if not rows:
             return
-        history: dict[str, list[Heard]] = {task.id: [] for task in tasks}
+        history: dict[str, list[Heard]] = {task_id: [] for task_id, _ in rows}
         for task_id, at, source, key, from_status, reading in events:
             heard = Heard(moment_of(at), Source(source), key, Status(from_status), reading_from(reading))
             history[task_id].append(heard)
-        for task in tasks:
-            yield task, history[task.id]
-        cursor = tasks[-1].id
+        for task_id, text in rows:
+            try:
+                task = task_from(text)
+            except msgspec.MsgspecError as error:
+                damage.append(f"task {task_id} cannot be read: {error}")
+            else:
+                yield task, history[task_id]
+        cursor = rows[-1][0]
