@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -328,6 +329,23 @@ def test_submit_and_wait_for_a_failure_or_too_long(daemon: Daemon) -> None:
     assert f"the task goes on: tracker wait {ID}" in late.stderr
 
 
+def test_waiting_looks_often_enough_to_see_what_happens(daemon: Daemon) -> None:
+    """A question that waits is answered at the end alone: a long one would miss the stages."""
+    daemon.on("POST /v1/tasks", (201, TASK | {"progress": None, "stage": None, "status": "PENDING"}))
+    daemon.on(f"GET /v1/tasks/{ID}", (200, TASK | {"stage": "text"}), (200, TASK), (200, DONE))
+    assert tracker_("submit", "suno.generate", "--wait").stderr.count(ID) == 4
+    asked = [path for _, path, *_ in daemon.requests if "wait=" in path]
+    assert asked == [f"/v1/tasks/{ID}?wait=2.000"] * 2
+
+
+def test_a_text_keeps_its_lines(daemon: Daemon) -> None:
+    """Lyrics are printed as they are; what else a terminal would obey is not."""
+    text = {"n": 0, "kind": "text", "url": None, "text": "[Verse]\r\nla\tla\n\n\x1b[31mla\rla"}
+    daemon.on("POST /v1/tasks", (201, TASK))
+    daemon.on(f"GET /v1/tasks/{ID}", (200, DONE | {"outputs": [text]}))
+    assert tracker_("submit", "suno.generate-lyrics", "--wait").stdout == "[Verse]\nla\tla\n\n [31mla la\n"
+
+
 def test_track(daemon: Daemon) -> None:
     """A task created elsewhere is registered."""
     daemon.on("POST /v1/tasks", (200, TASK))
@@ -348,7 +366,9 @@ def test_list(daemon: Daemon) -> None:
     assert header.split()[:4] == ["ID", "STATUS", "ROUTE", "PROGRESS"]
     assert first.startswith(f"{ID}  RUNNING  suno.generate  first 50 %")
     assert "policy_rejected" in second
-    assert result.stderr == "more: tracker list --cursor c1\n"
+    assert result.stderr == (
+        "more: tracker list --cursor c1 --status RUNNING --label user=42 --since 2026-11-20T00:00:00+00:00 --limit 2\n"
+    )
     assert daemon.requests[0][1] == (
         "/v1/tasks?status=RUNNING&since=2026-11-20T00%3A00%3A00%2B00%3A00&limit=2&label.user=42"
     )
@@ -451,6 +471,36 @@ def test_wait_survives_a_restart_of_the_daemon(daemon: Daemon) -> None:
     result = tracker_("wait", ID)
     assert result.exit_code == 0
     assert "is away; waiting for it" in result.stderr
+
+
+def test_the_next_page_of_deliveries_is_asked_for_alike(daemon: Daemon, tmp_path: Path) -> None:
+    """The command that is offered repeats filters, limit and configuration, quoted for the shell."""
+    file = tmp_path / "my tracker.toml"
+    file.touch()
+    moment = "2026-11-20T20:42:00.123Z"
+    item = {"id": "dlv_1", "status": "dead", "event": "task.failed", "task_id": ID, "attempts": 1, "error": None}
+    item |= {"created_at": moment, "next_attempt_at": None}
+    daemon.on("GET /v1/deliveries", (200, {"items": [item], "next_cursor": "c 1"}))
+    result = tracker_("deliveries", "list", "--status", "dead", "--limit", "1", "--hook", "h", "--config", str(file))
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("more: tracker deliveries list ")
+    offered = shlex.split(line.removeprefix("more: tracker deliveries list "))
+    assert sorted(zip(offered[::2], offered[1::2], strict=True)) == [
+        ("--config", str(file)),
+        *(("--cursor", "c 1"), ("--hook", "h"), ("--limit", "1"), ("--status", "dead")),
+    ]
+
+
+def test_a_redrive_of_a_misspelt_hook(daemon: Daemon) -> None:
+    """The nearest name is told; a hook with nothing to run again is no mistake."""
+    daemon.on("POST /v1/deliveries/retry", (200, {"retried": 0}))
+    daemon.on("GET /v1/hooks", (200, {"items": [{"name": "publish"}]}))
+    misspelt = tracker_("deliveries", "retry", "--hook", "publsh")
+    assert (misspelt.exit_code, misspelt.stderr) == (2, "no hook is named 'publsh'; did you mean publish?\n")
+    nothing = tracker_("deliveries", "retry", "--hook", "publish")
+    assert (nothing.exit_code, nothing.stdout) == (0, "0 deliveries run again\n")
+    daemon.on("POST /v1/deliveries/retry", (200, {"retried": 1}))
+    assert tracker_("deliveries", "retry", "--hook", "publish").stdout == "1 delivery run again\n"
 
 
 def test_poll_and_cancel(daemon: Daemon) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -166,6 +167,16 @@ def test_a_trial_that_fails_exits_1(tmp_path: Path) -> None:
     assert invoke("hooks", "test", "bad", "--event", "task.lost", "--config", str(path)).exit_code == 2
 
 
+def test_a_trial_that_would_be_tried_again_says_so(tmp_path: Path) -> None:
+    """How long it took is not taken for a delay."""
+    path = config_file(tmp_path, '[[hooks]]\nname = "bad"\non = "task.*"\nrun = ["/bin/sh", "-c", "exit 1"]\n')
+    failed = invoke("hooks", "test", "bad", "--config", str(path))
+    assert failed.exit_code == 1
+    pattern = r"(?m)^run \d with task\.\w+: would be tried again \(took \d+\.\d\d s\): .+"
+    runs = re.findall(pattern, failed.output)
+    assert len(runs) == 2, failed.output
+
+
 def test_a_secret_that_is_not_set_is_told(tmp_path: Path) -> None:
     """Exit 78, one line, with the mend."""
     path = config_file(
@@ -234,7 +245,7 @@ async def test_a_daemon_signs_lists_and_redrives(tmp_path: Path) -> None:
         assert "answered 400" in listed.output
         endpoint.status = 200
         retried = await asyncio.to_thread(invoke, "deliveries", "retry", "--hook", "h", "--url", tracker.url)
-        assert retried.output == "1 deliveries run again\n"
+        assert retried.output == "1 delivery run again\n"
         first, second = await endpoint.called(2)
         assert first.headers["webhook-id"] == second.headers["webhook-id"]
         assert first.body == second.body

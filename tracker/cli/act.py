@@ -15,7 +15,7 @@ from tracker.cli.client import Json, task_path
 from tracker.cli.exits import FAILED, INTERRUPTED, USAGE, Failure, Unreachable
 from tracker.cli.follow import failure_words, follow, has_ended, verdict
 from tracker.cli.look import parse_labels
-from tracker.cli.render import clean, echo_json, progress_words
+from tracker.cli.render import clean, clean_text, echo_json, progress_words
 from tracker.cli.session import Session, json_option, with_session
 
 _SUBMIT_ANSWER_S = 300.0
@@ -188,9 +188,10 @@ def _finish(session: Session, task: Json, *, wait: bool, timeout_s: float | None
 
 def _echo_outputs(task_id: str, outputs: Sequence[Mapping[str, Json]]) -> None:
     for output in outputs:
-        shown = output.get("url") or output.get("path") or output.get("text")
-        if shown:
+        if shown := output.get("url") or output.get("path"):
             click.echo(clean(shown))
+        elif text := output.get("text"):
+            click.echo(clean_text(text))
         else:
             click.echo(f"output {output['n']} has no public address: tracker show {task_id}", err=True)
 

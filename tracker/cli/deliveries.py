@@ -8,9 +8,10 @@ from urllib.parse import quote, urlencode
 import click
 
 from tracker.cli.exits import USAGE, Failure
+from tracker.cli.hooks import no_such_hook
 from tracker.cli.look import parse_moment
 from tracker.cli.render import echo_json, echo_table, when
-from tracker.cli.session import Session, json_option, with_session
+from tracker.cli.session import Session, json_option, next_page_command, with_session
 
 _hook_option = click.option("--hook", metavar="NAME", help="Only those of this hook.")
 _since_option = click.option(
@@ -63,7 +64,7 @@ def list_deliveries(session: Session, *, as_json: bool, **options: object) -> No
         ],
     )
     if page["next_cursor"]:
-        click.echo(f"more: tracker deliveries list --cursor {page['next_cursor']}", err=True)
+        click.echo(f"more: {next_page_command(page['next_cursor'])}", err=True)
 
 
 @deliveries.command("retry")
@@ -96,7 +97,13 @@ def retry_deliveries(
             click.echo(f"{item['id']} {item['status']}")
         return
     answer = session.client.post(f"/v1/deliveries/retry?{urlencode(query)}")
+    if hook is not None and not answer["retried"]:
+        # those of a hook that was taken out of the configuration are still listed
+        names = [item["name"] for item in session.client.get("/v1/hooks")["items"]]
+        if hook not in names:
+            raise no_such_hook(hook, names)
     if as_json:
         echo_json(answer)
     else:
-        click.echo(f"{answer['retried']} deliveries run again")
+        count = answer["retried"]
+        click.echo(f"{count} {'delivery' if count == 1 else 'deliveries'} run again")

@@ -20,8 +20,8 @@ from tracker.cli.render import clean, progress_words
 RESTART_S = 30.0
 """A daemon that was there and is gone may be restarting; it is waited for this long."""
 _LIVE_STEP_S = 1.0
-_STEP_S = 20.0
-_SHARED_STEP_S = 2.0
+_STEP_S = 2.0
+"""A question that waits is answered at the task's end alone: a longer one would miss what happens before it."""
 _ANSWER_MARGIN_S = 15.0
 
 
@@ -61,8 +61,7 @@ def follow(client: Client, task_ids: Sequence[str], timeout_s: float | None) -> 
             left_s = float("inf") if deadline is None else deadline - time.monotonic()
             if left_s <= 0:
                 break
-            shared = len(pending) > 1
-            step_s = _LIVE_STEP_S if watcher.is_live else _SHARED_STEP_S if shared else _STEP_S
+            step_s = _LIVE_STEP_S if watcher.is_live else _STEP_S
             for n, task_id in enumerate(pending):
                 wait_s = min(step_s, left_s) if n == 0 else 0.0
                 tasks[task_id] = _ask(client, task_id, wait_s)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,15 @@ if TYPE_CHECKING:
     from tracker.config import Config
     from tracker.hooks.base import HookSpec
     from tracker.hooks.trial import Trial
+
+
+_OUTCOMES = {
+    "succeeded": "succeeded",
+    "retry": "would be tried again",
+    "failed_for_good": "failed",
+    "gone": "wants no more events",
+}
+"""What a run's end means for a delivery, in words."""
 
 
 @click.group()
@@ -127,14 +137,19 @@ def _all_specs(config: Config) -> list[HookSpec]:
 
 
 def _find_spec(config: Config, name: str) -> HookSpec:
-    import difflib
-
     specs = {spec.name: spec for spec in _all_specs(config)}
     if name not in specs:
-        near = difflib.get_close_matches(name, specs, 1)
-        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(specs) or 'none'}"
-        raise Failure([f"no hook is named {name!r}; {hint}"], USAGE)
+        raise no_such_hook(name, specs)
     return specs[name]
+
+
+def no_such_hook(name: str, known: Collection[str]) -> Failure:
+    """The answer to a misspelt name."""
+    import difflib
+
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known) or 'none'}"
+    return Failure([f"no hook is named {name!r}; {hint}"], USAGE)
 
 
 def _merged(config: Config, counts: dict[str, dict[str, int]]) -> Json:
@@ -152,6 +167,6 @@ def _detail(item: Json) -> str:
 def _echo_trial(number: int, event: str, trial: Trial) -> None:
     result = trial.result
     error = f": {clean(result.error)}" if result.error else ""
-    click.echo(f"run {number} with {event}: {result.outcome.value} after {trial.took_s:.2f} s{error}")
+    click.echo(f"run {number} with {event}: {_OUTCOMES[result.outcome.value]} (took {trial.took_s:.2f} s){error}")
     for line in (result.output or "").splitlines():
         click.echo(f"  {clean(line)}")

@@ -12,7 +12,7 @@ import click
 
 from tracker.cli.client import Json, task_path
 from tracker.cli.render import echo_events, echo_json, echo_table, echo_task, echo_tasks, echo_why
-from tracker.cli.session import Session, json_option, with_session
+from tracker.cli.session import Session, json_option, next_page_command, with_session
 
 _STATUSES = ("PENDING", "RUNNING", "SUCCEEDED", "FAILED")
 _REASONS = (
@@ -83,7 +83,7 @@ def list_tasks(session: Session, labels: dict[str, str], *, as_json: bool, **opt
         return
     echo_tasks(page["items"], datetime.now(UTC))
     if page["next_cursor"]:
-        click.echo(f"more: tracker list --cursor {page['next_cursor']}", err=True)
+        click.echo(f"more: {next_page_command(page['next_cursor'])}", err=True)
 
 
 @click.command()

@@ -29,6 +29,12 @@ def clean(value: object) -> str:
     return "".join(character if character.isprintable() else " " for character in text)
 
 
+def clean_text(value: object) -> str:
+    """A text with its lines and tabs, and nothing else that a terminal obeys."""
+    lines = str(value).replace("\r\n", "\n").split("\n")
+    return "\n".join("\t".join(map(clean, line.split("\t"))) for line in lines)
+
+
 def echo_json(value: Json) -> None:
     """Write JSON to standard output."""
     # what a stream cannot show it would escape in Python's way, which is not JSON's

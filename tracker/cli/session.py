@@ -8,12 +8,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import click
+from click.core import ParameterSource
 
 from tracker.cli.client import Client, Json
 from tracker.cli.exits import BAD_CONFIG, UNAVAILABLE, Failure, Unreachable
@@ -162,6 +164,28 @@ def with_session(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(Session(config_path, url), *args, **options)
 
     return run
+
+
+def next_page_command(cursor: str) -> str:
+    """The command that shows the next page of what the present one shows: with all that was given to it.
+
+    Args:
+        cursor: where the next page starts.
+    """
+    context = click.get_current_context()
+    parts = [f"--cursor {shlex.quote(cursor)}"]
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        if name == "cursor" or context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
+            continue
+        value = context.params[name]
+        values = [f"{key}={text}" for key, text in value.items()] if isinstance(value, dict) else [str(value)]
+        parts += [f"{parameter.opts[0]} {shlex.quote(one)}" for one in values]
+    names: list[str] = []
+    while context.parent is not None:
+        names.insert(0, context.info_name or "")
+        context = context.parent
+    return " ".join(["tracker", *names, *parts])
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON, as the HTTP API gives it.")
