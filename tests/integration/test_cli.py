@@ -950,6 +950,16 @@ def test_a_configuration_that_cannot_be_looked_at(
     assert line.endswith(f": cannot be looked at (File name too long); run as its owner or {mend}")
 
 
+def test_routes_of_a_directory_that_cannot_be_looked_at(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a daemon the command reads it itself: one line too, exit 78."""
+    monkeypatch.setenv("TRACKER_PROVIDERS_DIR", f"/{BEYOND}")
+    assert run(["routes"]) == 78
+    _no_daemon, line = capsys.readouterr().err.splitlines()
+    assert line.endswith(": cannot be looked at (File name too long); run as its owner or set providers_dir")
+
+
 def test_a_directory_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A providers_dir without the right to read it is not taken for an empty one."""
     monkeypatch.setenv("TRACKER_PROVIDERS_DIR", str(tmp_path))

@@ -12,7 +12,7 @@ import click
 
 from tracker.cli.client import Json, task_path
 from tracker.cli.render import echo_events, echo_json, echo_table, echo_task, echo_tasks, echo_why
-from tracker.cli.session import Session, json_option, next_page_command, with_session
+from tracker.cli.session import Session, json_option, next_page_command, store_errors, with_session
 
 _STATUSES = ("PENDING", "RUNNING", "SUCCEEDED", "FAILED")
 _REASONS = (
@@ -152,6 +152,7 @@ def routes(session: Session, *, as_json: bool) -> None:
 def _own_routes(session: Session) -> list[Json]:
     from tracker.provider_files import read_registry
 
-    registry = read_registry(session.config.providers_path)
+    with store_errors():
+        registry = read_registry(session.config.providers_path)
     names = ("provider", "create", "query", "mode", "callback", "signature", "source")
     return [{"route": route.name} | {name: getattr(route, name) for name in names} for route in registry.routes()]
