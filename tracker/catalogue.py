@@ -26,6 +26,8 @@ log = get_logger(__name__)
 REFRESH_S = 86_400.0
 RETRY_S = 600.0
 MAX_PAGES = 50
+MODEL_LISTS = "model lists"
+"""What these routes are called where families are left alone: a list that cannot be had stops nothing else."""
 
 
 class Catalogue:
@@ -107,7 +109,8 @@ class Catalogue:
         models: list[Model] = []
         after: str | None = None
         for _ in range(MAX_PAGES):
-            page = read_models(family, await self._client.fetch(account, models_request(family, after)))
+            reply = await self._client.fetch(account, models_request(family, after), family=MODEL_LISTS)
+            page = read_models(family, reply)
             models += page.models
             if page.next_after is None or page.next_after == after:
                 break

@@ -16,6 +16,7 @@
       SignatureInvalid          callback: 401; never states the expected value
       UpstreamFailure
         NotSent                 the request surely never left; it may be sent again
+          HeldBack              the tracker itself did not send it; says nothing about the upstream
         Unanswered              it may have arrived; a paid create is never sent again
       ArchiveFailure
         OutputRefused           ask for a fresh URL, then try again
@@ -111,7 +112,21 @@ class UpstreamFailure(TrackerError):
 
 
 class NotSent(UpstreamFailure):
-    """The request surely never reached the upstream (no connection, circuit open, no slot)."""
+    """The request surely never reached the upstream (no connection, or the tracker held it back)."""
+
+
+class HeldBack(NotSent):
+    """The tracker itself did not send the request (circuit open, no slot, no key): nobody was asked.
+
+    Attributes:
+        retry_in_s: seconds after which it is worth another try.
+        left_alone: the upstream did not answer lately; else something of ours is missing or used up.
+    """
+
+    def __init__(self, message: str, retry_in_s: float, *, left_alone: bool = False) -> None:
+        super().__init__(message)
+        self.retry_in_s = retry_in_s
+        self.left_alone = left_alone
 
 
 class Unanswered(UpstreamFailure):

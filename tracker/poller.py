@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from tracker.domain.observation import NOTHING, Observation, Reading, Source, Trouble
 from tracker.domain.task import Status, SubmitState, UpstreamError
 from tracker.domain.wire import payload_text
-from tracker.errors import NotSent, StoreError, Unanswered
+from tracker.errors import HeldBack, NotSent, StoreError, Unanswered
 from tracker.logs import get_logger
 from tracker.ticks import Ticks
 from tracker.upstream.breaker import Circuit
@@ -64,6 +64,19 @@ class AccountAlarm:
     Attributes:
         since: when it was refused first.
         words: what the upstream said.
+    """
+
+    since: datetime
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hindrance:
+    """What keeps the tracker itself from asking about the tasks of a lane.
+
+    Attributes:
+        since: when it did so first.
+        words: what it is.
     """
 
     since: datetime
@@ -117,6 +130,7 @@ class Poller:
         self._polls: dict[TaskId, asyncio.Task[None]] = {}
         self._lane_polls: Counter[tuple[str, str]] = Counter()
         self._alarms: dict[str, AccountAlarm] = {}
+        self._hindrances: dict[tuple[str, str], Hindrance] = {}
         self._last_housekeeping = float("-inf")
         self._halted = False
         self.last_tick = clock.monotonic()
@@ -218,24 +232,32 @@ class Poller:
         alarm = self._alarms.get(task.account)
         if alarm is not None:
             notes.append(
-                f"The upstream refuses the key of account {task.account!r} since {alarm.since:%Y-%m-%d %H:%M:%S} UTC: "
+                f"The upstream refuses the key of account {task.account!r} since {_seconds(alarm.since)}: "
                 f"{alarm.words}. Polls go on slowly; check the key."
             )
-        notes += self._upstream_notes(task.account)
+        notes += self._upstream_notes(task)
         if task.id in self._polls:
             notes.append("It is being polled right now.")
         return notes
 
-    def _upstream_notes(self, account: str) -> list[str]:
+    def _upstream_notes(self, task: Task) -> list[str]:
         notes = []
+        account = task.account
         pause_ends = self._limits.paused_until(account)
         if pause_ends is not None:
             left_s = pause_ends - self._clock.monotonic()
             notes.append(f"The upstream asked account {account!r} to slow down; it is asked again in {left_s:.0f} s.")
-        state = self._breakers.state(self._client.host_of(account))
-        if state.circuit is not Circuit.CLOSED:
+        state = self._breakers.state(self._client.host_of(account), task.provider)
+        if state.circuit is not Circuit.CLOSED and state.since is not None:
+            who = f"{state.host} failed for {state.family}" if state.family else f"{state.host} did not answer"
             when = "now" if state.retry_in_s is None else f"in {state.retry_in_s:.0f} s"
-            notes.append(f"{state.host} failed {state.failures} times in a row; it is tried again {when}.")
+            notes.append(
+                f"{who} {state.failures} times in a row and is left alone since {_seconds(state.since)}; "
+                f"it is tried again {when}."
+            )
+        hindrance = self._hindrances.get((account, task.provider))
+        if hindrance is not None:
+            notes.append(f"The upstream has not been asked since {_seconds(hindrance.since)}: {hindrance.words}.")
         return notes
 
     # -- the sweep -----------------------------------------------------------------------------------------
@@ -312,7 +334,11 @@ class Poller:
         else:
             provider = self._registry.provider_of(route)
             request = provider.poll_request(route, task.external_id)
-            reading, reply = await self._fetch(task, lambda answer: provider.read_poll(route, answer), request)
+            try:
+                reading, reply = await self._fetch(task, lambda answer: provider.read_poll(route, answer), request)
+            except HeldBack as refusal:
+                await self._put_off(task, refusal)
+                return
         self._watch_account(task, reading)
         applied = await self._reconciler.apply(
             Observation(
@@ -335,11 +361,31 @@ class Poller:
     async def _fetch(
         self, task: Task, read: Callable[[WireReply], Reading], request: WireRequest
     ) -> tuple[Reading, WireReply | None]:
+        """Ask the upstream.
+
+        Raises:
+            HeldBack: it was not asked.
+        """
+        lane = (task.account, task.provider)
         try:
-            reply = await self._client.fetch(task.account, request)
+            reply = await self._client.fetch(task.account, request, family=task.provider)
+        except HeldBack:
+            raise
         except (NotSent, Unanswered) as error:
+            self._hindrances.pop(lane, None)
             return Reading(trouble=Trouble.UNAVAILABLE, error=UpstreamError(message=str(error))), None
+        self._hindrances.pop(lane, None)
         return read(reply), reply
+
+    async def _put_off(self, task: Task, refusal: HeldBack) -> None:
+        """Look at a task again later: nobody was asked, so nothing was learnt about it, and nothing counts.
+
+        Were it taken for a poll in vain, one that never left could be the last before a deadline's verdict.
+        """
+        if not refusal.left_alone:  # who is left alone, and since when, the breakers tell
+            hindrance = Hindrance(self._clock.now(), str(refusal))
+            self._hindrances.setdefault((task.account, task.provider), hindrance)
+        await self._store.put_off(task.id, self._clock.now() + timedelta(seconds=refusal.retry_in_s))
 
     def _watch_account(self, task: Task, reading: Reading) -> None:
         """Raise an alarm when the upstream refuses an account's key, and take it back when it does not."""
@@ -359,3 +405,7 @@ class Poller:
         forgotten = await self._store.forget_parked(now - timedelta(seconds=self._park_s))
         if forgotten:
             log.info("callbacks.parked_were_forgotten", count=forgotten)
+
+
+def _seconds(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

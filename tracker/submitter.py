@@ -332,7 +332,7 @@ class Submitter:
         self, task: Task, route: Route, provider: Provider, request: WireRequest
     ) -> tuple[Reading, WireReply | None]:
         try:
-            reply = await self._client.fetch(task.account, request, paid=True)
+            reply = await self._client.fetch(task.account, request, family=route.provider, paid=True)
         except NotSent as error:
             reading = Reading(
                 submission=Submission.DEFERRED,

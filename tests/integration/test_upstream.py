@@ -1,6 +1,7 @@
 """The outbound client against real local servers: what left, what came back, what a failure proves."""
 
 import asyncio
+import contextlib
 import gzip
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -14,7 +15,7 @@ from aiohttp import web
 from tracker import __version__
 from tracker.clock import ManualClock
 from tracker.domain.wire import AuthStyle, WireReply, WireRequest
-from tracker.errors import NotSent, Unanswered
+from tracker.errors import HeldBack, NotSent, Unanswered
 from tracker.upstream.breaker import Breakers, Circuit
 from tracker.upstream.client import Account, UpstreamClient
 from tracker.upstream.limits import RateLimits
@@ -37,7 +38,8 @@ class Rig(NamedTuple):
     async def get(self, path: str = "/status", **kwargs: object) -> WireReply:
         """Ask for a status."""
         request = WireRequest("GET", path, query=(SECRET_QUERY,), answer_within_s=5.0)
-        return await self.client.fetch("default", request, paid=bool(kwargs.get("paid")))
+        family = str(kwargs.get("family", ""))
+        return await self.client.fetch("default", request, family=family, paid=bool(kwargs.get("paid")))
 
     async def create(self, *, answer_within_s: float = 5.0, paid: bool = True) -> WireReply:
         """Send a paid create."""
@@ -223,7 +225,7 @@ async def test_a_connection_that_is_never_made_ends_as_not_sent(answer_within_s:
 async def test_without_a_usable_key_nothing_is_sent(key: str | None) -> None:
     """A missing key, or one that no header can carry, is found before the wire."""
     async with rig_for("http://127.0.0.1:9", key=key) as rig:
-        with pytest.raises(NotSent, match=r"API key") as caught:
+        with pytest.raises(HeldBack, match=r"API key") as caught:
             await rig.create()
     assert (key or "").strip() == "" or str(key) not in str(caught.value)
 
@@ -232,10 +234,10 @@ async def test_an_unknown_account_and_a_closed_client_send_nothing() -> None:
     """Both are told apart from an upstream that does not answer."""
     async with rig_for("http://127.0.0.1:9") as rig:
         assert rig.client.host_of("other") == ""
-        with pytest.raises(NotSent, match="no account is named 'other'"):
+        with pytest.raises(HeldBack, match="no account is named 'other'"):
             await rig.client.fetch("other", WireRequest("GET", "/"))
         await rig.client.close()
-        with pytest.raises(NotSent, match="stopping"):
+        with pytest.raises(HeldBack, match="stopping"):
             await rig.get()
 
 
@@ -243,7 +245,7 @@ async def test_an_unknown_account_and_a_closed_client_send_nothing() -> None:
 async def test_a_base_url_that_is_no_address_sends_nothing(base_url: str) -> None:
     """A mistake in the configuration is named, without its text (it may hold a password)."""
     async with rig_for(base_url) as rig:
-        with pytest.raises(NotSent, match="base_url of account 'default'") as caught:
+        with pytest.raises(HeldBack, match="base_url of account 'default'") as caught:
             await rig.create()
     assert "pw" not in str(caught.value)
 
@@ -252,7 +254,7 @@ async def test_no_slot_in_time_sends_nothing() -> None:
     """The rate limit of the account bounds the wait."""
     async with rig_for("http://127.0.0.1:9", rate=0.01) as rig:
         assert await rig.limits.take("default", 0.0)
-        with pytest.raises(NotSent, match="left no slot"):
+        with pytest.raises(HeldBack, match="left no slot"):
             await rig.create()
 
 
@@ -565,8 +567,24 @@ async def test_server_errors_open_the_circuit(status: int) -> None:
             await rig.get()
         host = rig.client.host_of("default")
         assert rig.breakers.state(host).circuit is Circuit.OPEN
-        with pytest.raises(NotSent, match="left alone"):
+        with pytest.raises(HeldBack, match="left alone") as caught:
             await rig.create()
+        assert (caught.value.left_alone, caught.value.retry_in_s) == (True, 5.0)
+
+
+async def test_server_errors_of_one_family_stop_no_other() -> None:
+    """One provider's maintenance behind a gateway: the others are asked as before, while it is left alone."""
+
+    async def handler(request: web.Request) -> web.Response:
+        return web.Response(status=503 if "kling" in request.path else 200)
+
+    async with http_server(handler) as url, rig_for(url) as rig:
+        for _ in range(8):
+            with contextlib.suppress(HeldBack):
+                await rig.get("/kling/1", family="kling")
+            assert (await rig.get("/suno/1", family="suno")).status == 200
+        with pytest.raises(HeldBack, match="for kling"):
+            await rig.get("/kling/1", family="kling")
 
 
 @pytest.mark.parametrize("status", [200, 302, 400, 401, 404, 429])
@@ -614,7 +632,7 @@ async def test_a_canceled_probe_does_not_lock_the_host_out() -> None:
         rig.clock.advance(5.0)
         arrived.clear()
         is_well = True
-        probe = asyncio.create_task(rig.create(answer_within_s=30.0))
+        probe = asyncio.create_task(rig.get())
         await arrived.wait()
         host = rig.client.host_of("default")
         assert rig.breakers.admit(host) is None

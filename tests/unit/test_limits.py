@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tracker.clock import ManualClock
-from tracker.upstream.breaker import Admission, Breakers, Circuit
+from tracker.upstream.breaker import PROBE_WITHIN_S, TURN_S, Admission, Breakers, Circuit
 from tracker.upstream.limits import RateLimits
 
 START = datetime(2026, 11, 20, tzinfo=UTC)
@@ -157,15 +157,15 @@ async def test_waits_by_the_event_loop_by_default() -> None:
 # -- circuit breakers ----------------------------------------------------------------------------------------
 
 
-def fail(breakers: Breakers, times: int) -> None:
-    """Let requests in and fail them."""
+def fail(breakers: Breakers, times: int, family: str = "") -> None:
+    """Let requests in and leave them unanswered."""
     for _ in range(times):
-        breakers.failed(admitted(breakers))
+        breakers.failed(admitted(breakers, family))
 
 
-def admitted(breakers: Breakers) -> Admission:
+def admitted(breakers: Breakers, family: str = "", *, paid: bool = False) -> Admission:
     """An admission that is expected to be granted."""
-    admission = breakers.admit(HOST)
+    admission = breakers.admit(HOST, family, paid=paid)
     assert admission is not None
     return admission
 
@@ -176,11 +176,17 @@ def test_opens_after_five_failures_in_a_row() -> None:
     breakers = Breakers(clock)
     fail(breakers, 4)
     assert breakers.state(HOST).circuit is Circuit.CLOSED
+    clock.advance(1.0)
     fail(breakers, 1)
     state = breakers.state(HOST)
     assert (state.circuit, state.failures, state.retry_in_s) == (Circuit.OPEN, 5, 5.0)
+    assert state.since == clock.now()
     assert breakers.admit(HOST) is None
+    assert breakers.refuses(HOST)
     assert breakers.admit("elsewhere.example") is not None
+    clock.advance(5.0)
+    fail(breakers, 1)
+    assert breakers.state(HOST).since == state.since, "since it was left alone first"
 
 
 def test_an_answer_starts_the_count_anew() -> None:
@@ -190,6 +196,57 @@ def test_an_answer_starts_the_count_anew() -> None:
     breakers.succeeded(admitted(breakers))
     fail(breakers, 4)
     assert breakers.state(HOST).circuit is Circuit.CLOSED
+
+
+def test_server_errors_of_one_family_leave_the_others_alone() -> None:
+    """A 5xx is an answer: the host is there, and what else is behind it is asked as before."""
+    breakers = Breakers(ManualClock(START))
+    for _ in range(5):
+        breakers.erred(admitted(breakers, "kling"))
+    assert breakers.admit(HOST, "kling") is None
+    state = breakers.state(HOST, "kling")
+    assert (state.circuit, state.family, state.failures) == (Circuit.OPEN, "kling", 5)
+    assert breakers.state(HOST).circuit is Circuit.CLOSED
+    assert breakers.state(HOST, "suno").circuit is Circuit.CLOSED
+    assert breakers.admit(HOST, "suno") is not None
+
+
+def test_a_server_error_is_no_silence_of_the_host() -> None:
+    """It starts the host's count anew, as any answer does."""
+    breakers = Breakers(ManualClock(START))
+    fail(breakers, 4, "suno")
+    breakers.erred(admitted(breakers, "kling"))
+    fail(breakers, 1, "kling")
+    assert breakers.state(HOST).circuit is Circuit.CLOSED
+
+
+def test_silence_of_a_host_stops_every_family() -> None:
+    """Whichever of them met it."""
+    breakers = Breakers(ManualClock(START))
+    for family in ("suno", "kling", "suno", "kling", "suno"):
+        fail(breakers, 1, family)
+    assert breakers.admit(HOST, "dashscope") is None
+    state = breakers.state(HOST, "dashscope")
+    assert (state.circuit, state.family) == (Circuit.OPEN, "")
+
+
+def test_a_family_that_hangs_is_left_alone_when_its_host_is_back() -> None:
+    """A neighbour's answer opens the way to the host again, not to the one that never answered."""
+    clock = ManualClock(START)
+    breakers = Breakers(clock)
+    fail(breakers, 5, "kling")
+    clock.advance(5.0)
+    fail(breakers, 1, "kling")
+    assert breakers.admit(HOST, "suno") is None
+    clock.advance(5.0)
+    assert breakers.admit(HOST, "suno") is None
+    clock.advance(5.0)
+    breakers.succeeded(admitted(breakers, "suno"))
+    assert breakers.state(HOST, "suno").circuit is Circuit.CLOSED
+    assert breakers.state(HOST, "kling").circuit is Circuit.HALF_OPEN
+    fail(breakers, 1, "kling")
+    assert breakers.admit(HOST, "kling") is None
+    assert breakers.admit(HOST, "suno") is not None
 
 
 def test_half_open_lets_one_probe_through() -> None:
@@ -206,6 +263,70 @@ def test_half_open_lets_one_probe_through() -> None:
     assert breakers.admit(HOST) is not None
 
 
+@pytest.mark.parametrize("asks_while_open", [True, False])
+def test_families_take_turns_to_probe(asks_while_open: bool) -> None:
+    """The one that probed last lets those go first that were turned away since, however early it comes."""
+    clock = ManualClock(START)
+    breakers = Breakers(clock)
+    fail(breakers, 5, "kling")
+    clock.advance(5.0)
+    probe = admitted(breakers, "kling")
+    if asks_while_open:
+        breakers.failed(probe)
+        assert breakers.refuses(HOST, "suno")
+    else:
+        assert breakers.admit(HOST, "suno") is None
+        breakers.failed(probe)
+    clock.advance(10.0)
+    assert breakers.admit(HOST, "kling") is None
+    breakers.succeeded(admitted(breakers, "suno"))
+
+
+def test_a_turn_that_is_not_taken_passes() -> None:
+    """Who waits for leave no longer keeps nobody else waiting for long."""
+    clock = ManualClock(START)
+    breakers = Breakers(clock)
+    fail(breakers, 5, "kling")
+    assert breakers.refuses(HOST, "suno")
+    clock.advance(5.0)
+    fail(breakers, 1, "kling")
+    assert breakers.refuses(HOST, "suno")
+    clock.advance(10.0)
+    assert breakers.admit(HOST, "kling") is None
+    clock.advance(TURN_S)
+    assert breakers.admit(HOST, "kling") is not None
+
+
+def test_a_paid_create_probes_only_where_no_poll_does() -> None:
+    """Silence would leave it unclear for ever whether it was charged; where nothing else asks it has to."""
+    clock = ManualClock(START)
+    breakers = Breakers(clock)
+    fail(breakers, 5, "kling")
+    clock.advance(5.0)
+    assert breakers.admit(HOST, "kling", paid=True) is None
+    assert breakers.wait_s(HOST, "kling") > 0
+    clock.advance(TURN_S)
+    assert breakers.admit(HOST, "kling", paid=True) is not None
+
+
+def test_a_slow_probe_does_not_keep_the_host_shut() -> None:
+    """A create may take minutes: after a while the next request probes too, and what it finds counts."""
+    clock = ManualClock(START)
+    breakers = Breakers(clock)
+    fail(breakers, 5)
+    clock.advance(5.0 + TURN_S)
+    slow = admitted(breakers, paid=True)
+    clock.advance(PROBE_WITHIN_S - 1)
+    assert breakers.admit(HOST) is None
+    clock.advance(1.0)
+    probe = admitted(breakers)
+    assert breakers.admit(HOST) is None
+    breakers.failed(slow)
+    assert breakers.state(HOST).circuit is Circuit.HALF_OPEN, "it is not waited for any more, so it says nothing new"
+    breakers.succeeded(probe)
+    assert breakers.state(HOST).circuit is Circuit.CLOSED
+
+
 def test_failed_probes_double_the_wait_up_to_a_minute() -> None:
     """5, 10, 20, 40, 60, 60 seconds."""
     clock = ManualClock(START)
@@ -215,6 +336,7 @@ def test_failed_probes_double_the_wait_up_to_a_minute() -> None:
     for _ in range(6):
         wait_s = breakers.state(HOST).retry_in_s
         assert wait_s is not None
+        assert wait_s == breakers.wait_s(HOST)
         waits.append(wait_s)
         clock.advance(wait_s)
         fail(breakers, 1)

@@ -1,8 +1,8 @@
 """The one outbound client: carries a `WireRequest` to an account's upstream and brings the whole answer back.
 
 Owns connections, keys on the wire, time limits and size limits. Every failure says the one thing that money
-hangs on: the request surely never left (`NotSent`), or it may have arrived (`Unanswered`). Must not interpret
-answers, retry, follow redirects, or tell anybody a key or a query string.
+hangs on: the request surely never left (`NotSent`; `HeldBack` when the tracker itself kept it), or it may have
+arrived (`Unanswered`). Must not interpret answers, retry, follow redirects, or tell anybody a key or a query string.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from aiohttp.client import URL  # type: ignore[attr-defined]  # yarl's, by way o
 
 from tracker import __version__
 from tracker.domain.wire import AuthStyle, WireReply, WireRequest
-from tracker.errors import NotSent, Unanswered, UpstreamFailure
-from tracker.upstream.breaker import Circuit
+from tracker.errors import HeldBack, Unanswered, UpstreamFailure
 from tracker.upstream.failures import LIBRARY_ERRORS, failure_of
 
 if TYPE_CHECKING:
@@ -34,6 +33,8 @@ CONNECT_WITHIN_S: Final = 10.0
 """From asking for a connection to the end of its TLS handshake."""
 SLOT_WITHIN_S: Final = 10.0
 """The longest wait for the account's rate limit."""
+MISSING_S: Final = 10.0
+"""When to try again what lacks an account, an address or a key: a reload may bring it."""
 PAUSE_S: Final = 1.0
 MAX_PAUSE_S: Final = 300.0
 """After 429: the account's pause when no time was named, and the longest that is granted."""
@@ -91,12 +92,15 @@ class UpstreamClient:
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
         self._closed = False
 
-    async def fetch(self, account_name: str, request: WireRequest, *, paid: bool = False) -> WireReply:
+    async def fetch(
+        self, account_name: str, request: WireRequest, *, family: str = "", paid: bool = False
+    ) -> WireReply:
         """Send one request, once, and read the whole answer.
 
         Args:
             account_name: whose base URL and key are used.
             request: what to send.
+            family: of routes that it belongs to: behind one host each may be in trouble by itself.
             paid: it may cost money. Then it gets a connection of its own: one that was kept alive may die
                 just as it is used again, and nobody could tell whether the request arrived.
 
@@ -104,25 +108,25 @@ class UpstreamClient:
             The answer, whatever its status.
 
         Raises:
+            HeldBack: the tracker did not send it, see its message.
             NotSent: it surely never left; it may be sent again.
             Unanswered: it may have arrived.
         """
         if self._closed:
-            raise NotSent("the tracker is stopping")
+            raise HeldBack("the tracker is stopping", 0.0)
         account = self._accounts.get(account_name)
         if account is None:
-            raise NotSent(f"no account is named {account_name!r}")
+            raise HeldBack(f"no account is named {account_name!r}", MISSING_S)
         url = _url(account, request)
         headers = _headers(account, request)
         host = _host_of(url)
-        left_alone = NotSent(f"{host} did not answer lately and is left alone for a while")
-        if self._breakers.state(host).circuit is Circuit.OPEN:
-            raise left_alone  # at once: it is not worth a slot, nor waiting for one
+        if self._breakers.refuses(host, family, paid=paid):
+            raise self._left_alone(host, family)  # at once: it is not worth a slot, nor waiting for one
         if not await self._limits.take(account_name, SLOT_WITHIN_S):
-            raise NotSent(f"the rate limit of account {account_name!r} left no slot within {SLOT_WITHIN_S:g} s")
-        admission = self._breakers.admit(host)
+            raise self._no_slot(account_name)
+        admission = self._breakers.admit(host, family, paid=paid)
         if admission is None:
-            raise left_alone
+            raise self._left_alone(host, family)
         reply = await self._exchange(admission, request, url, headers, paid=paid)
         if reply.status == HTTPStatus.TOO_MANY_REQUESTS and not paid:
             # A refused create says when that task is sent again. It must not stop the polls as well: with
@@ -140,6 +144,21 @@ class UpstreamClient:
         self._closed = True
         for session in self._sessions.values():
             await session.close()
+
+    def _left_alone(self, host: str, family: str) -> HeldBack:
+        who = f"{host} did not answer"
+        if self._breakers.state(host, family).family:
+            who = f"{host} did not answer for {family}, or with server errors,"
+        return HeldBack(
+            f"{who} lately and is left alone for a while", self._breakers.wait_s(host, family), left_alone=True
+        )
+
+    def _no_slot(self, account_name: str) -> HeldBack:
+        pause_ends = self._limits.paused_until(account_name)
+        return HeldBack(
+            f"the rate limit of account {account_name!r} left no slot within {SLOT_WITHIN_S:g} s",
+            SLOT_WITHIN_S if pause_ends is None else pause_ends - self._clock.monotonic(),
+        )
 
     def _pause_s(self, reply: WireReply) -> float:
         """How long to leave an account alone after a 429, seconds."""
@@ -162,12 +181,13 @@ class UpstreamClient:
         except BaseException:  # canceled, as at shutdown: nothing was learnt
             self._breakers.abandoned(admission)
             raise
-        if isinstance(outcome, WireReply) and outcome.status < HTTPStatus.INTERNAL_SERVER_ERROR:
-            self._breakers.succeeded(admission)
-        else:
-            self._breakers.failed(admission)
         if isinstance(outcome, UpstreamFailure):
+            self._breakers.failed(admission)
             raise outcome
+        if outcome.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            self._breakers.erred(admission)
+        else:
+            self._breakers.succeeded(admission)
         return outcome
 
     async def _send(
@@ -232,7 +252,7 @@ def _url(account: Account, request: WireRequest) -> URL:
     except ValueError:
         url, query = URL(), ""
     if url.scheme not in {"http", "https"} or not url.raw_host or url.raw_user is not None:
-        raise NotSent(f"the base_url of account {account.name!r} is no http(s) address")
+        raise HeldBack(f"the base_url of account {account.name!r} is no http(s) address", MISSING_S)
     return URL(f"{url}?{query}", encoded=True) if query else url
 
 
@@ -243,9 +263,9 @@ def _host_of(url: URL) -> str:
 def _headers(account: Account, request: WireRequest) -> dict[str, str]:
     key = (account.api_key() or "").strip()
     if not key:
-        raise NotSent(f"account {account.name!r} has no API key")
+        raise HeldBack(f"account {account.name!r} has no API key", MISSING_S)
     if not (key.isascii() and key.isprintable()):
-        raise NotSent(f"the API key of account {account.name!r} has characters that no header can carry")
+        raise HeldBack(f"the API key of account {account.name!r} has characters that no header can carry", MISSING_S)
     headers = dict(request.headers)
     if request.body is not None:
         headers.setdefault("Content-Type", "application/json")

@@ -1,0 +1,197 @@
+"""A poller and a submitter on a real store and a real gateway of the test's making, swept by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from tests.factories import START
+from tracker.clock import ManualClock
+from tracker.domain.backoff import PollPolicy
+from tracker.domain.records import TaskRecord
+from tracker.domain.task import TaskId
+from tracker.domain.tokens import CallbackTokens
+from tracker.errors import StoreUnavailable
+from tracker.logs import Redactor
+from tracker.poller import Poller
+from tracker.providers.registry import Registry
+from tracker.reconciler import Reconciler
+from tracker.store.sqlite import SqliteStore
+from tracker.submitter import CallbackUrls, SubmitRequest, Submitter
+from tracker.upstream.breaker import Breakers
+from tracker.upstream.client import Account, UpstreamClient
+from tracker.upstream.limits import RateLimits
+
+Json = Any
+Answer = tuple[int, Json]
+
+KLING = SubmitRequest("kling.omni-video", {"model_name": "kling-v3", "prompt": "a kite"})
+SUNO = SubmitRequest(
+    "suno.generate", {"customMode": False, "instrumental": False, "model": "V5", "prompt": "a summer breeze"}
+)
+RATE_LIMITED = (429, {"error": {"message": "slow", "type": "rate_limit_error", "code": "rate_limit_exceeded"}})
+IN_MAINTENANCE = (503, {"code": 5001, "message": "maintenance", "request_id": "r"})
+
+
+def kling(status: str = "processing", task_id: str = "up-1") -> Answer:
+    """What Kling says of a task, or of a create."""
+    return 200, {"code": 0, "data": {"task_id": task_id, "task_status": status}}
+
+
+def suno(status: str = "PENDING") -> Answer:
+    """What Suno says of a song."""
+    return 200, {"code": 200, "msg": "success", "data": {"taskId": "up-1", "status": status}}
+
+
+@dataclass
+class Gateway:
+    """An upstream that answers by the family that is asked, and notes who asked.
+
+    Attributes:
+        answers: family -> what its routes say.
+        held: families whose answers wait until they are let go.
+        asked: method and family of each request, in the order in which they came.
+    """
+
+    answers: dict[str, Answer] = field(default_factory=lambda: {"kling": kling(), "suno": suno()})
+    held: dict[str, asyncio.Event] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """Answer when it is let go."""
+        family = next(family for family in self.answers if family in request.path)
+        async with self.changed:
+            self.asked.append(f"{request.method} {family}")
+            self.changed.notify_all()
+        answer = self.answers[family]  # what it says when it is asked, not when it is let go
+        if family in self.held:
+            await self.held[family].wait()
+        status, body = answer
+        return web.json_response(body, status=status)
+
+    async def was_asked(self, what: str, times: int = 1) -> None:
+        """Wait until so many such requests have come."""
+        async with asyncio.timeout(20), self.changed:
+            await self.changed.wait_for(lambda: self.asked.count(what) >= times)
+
+    def hold(self, family: str) -> asyncio.Event:
+        """Have a family's answers wait for the event that is returned."""
+        self.held[family] = asyncio.Event()
+        return self.held[family]
+
+
+class UnreadableStore(SqliteStore):
+    """The real store; on demand it reads nothing."""
+
+    unreadable = False
+
+    async def get_task(self, task_id: TaskId) -> TaskRecord:
+        """See the store."""
+        if self.unreadable:
+            raise StoreUnavailable("the disk does not answer")
+        return await super().get_task(task_id)
+
+
+@dataclass(frozen=True, slots=True)
+class SweepRig:
+    """What is under test and what stands behind it; time stands still unless it is moved."""
+
+    gateway: Gateway
+    clock: ManualClock
+    store: UnreadableStore
+    breakers: Breakers
+    submitter: Submitter
+    poller: Poller
+    keys: dict[str, str]
+
+    async def follow(self, route: str = "kling.omni-video", external_id: str = "up-1") -> TaskId:
+        """Follow a task that was created elsewhere; it is due now."""
+        return (await self.submitter.register(route, external_id, {}, None)).record.task.id
+
+    async def sweep(self, after_s: float = 0.0) -> None:
+        """Let time pass, sweep, and wait for what the sweep began."""
+        self.clock.advance(after_s)
+        await self.poller.tick()
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Wait until no poll is under way."""
+        async with asyncio.timeout(20):
+            while polls := list(self.poller._polls.values()):
+                await asyncio.wait(polls)
+                await asyncio.sleep(0)  # what follows from an end is done right after it
+
+    async def get(self, task_id: TaskId) -> TaskRecord:
+        """A task as it stands."""
+        return await self.store.get_task(task_id)
+
+    async def notes(self, task_id: TaskId) -> str:
+        """What the poller has to say to ``why``."""
+        return "\n".join(self.poller.notes((await self.get(task_id)).task))
+
+
+@asynccontextmanager
+async def sweeping(path: Path, base_url: str | None = None, **policy: float) -> AsyncIterator[SweepRig]:
+    """Everything that sends and polls, with a key, and a gateway unless ``base_url`` names another."""
+    gateway = Gateway()
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", gateway.answer)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = base_url or f"http://127.0.0.1:{runner.addresses[0][1]}"
+    clock = ManualClock(START)
+    keys = {"default": "sk-test-key-0123456789"}
+    accounts = {"default": Account("default", url, lambda: keys.get("default"), 1000.0)}
+    store = UnreadableStore(path / "tracker.db", clock.now)
+    await store.open()
+    limits, breakers, registry = RateLimits({"default": 1000.0}, clock), Breakers(clock), Registry()
+    client = UpstreamClient(accounts, clock, limits, breakers)
+    numbers = {"first_delay_s": 1.0, "min_interval_s": 1.0, "max_interval_s": 2.0, **policy}
+    reconciler = Reconciler(
+        store, policy_of=lambda _: PollPolicy(**numbers), interval_of={}, draw=lambda: 0.5, redactor=Redactor()
+    )
+    redact = Redactor().json_text
+    submitter = Submitter(
+        store=store,
+        reconciler=reconciler,
+        client=client,
+        registry=registry,
+        clock=clock,
+        tokens=CallbackTokens(b"0123456789abcdef"),
+        urls=CallbackUrls(None, "https://callback.invalid/"),
+        accounts=accounts.keys(),
+        default_account="default",
+        aliases={},
+        redact=redact,
+    )
+    poller = Poller(
+        store=store,
+        reconciler=reconciler,
+        client=client,
+        limits=limits,
+        breakers=breakers,
+        registry=registry,
+        submitter=submitter,
+        clock=clock,
+        redact=redact,
+        tick_s=1.0,
+        park_s=60.0,
+    )
+    try:
+        yield SweepRig(gateway, clock, store, breakers, submitter, poller, keys)
+    finally:
+        for held in gateway.held.values():
+            held.set()
+        await submitter.drain(20)
+        await poller.stop(20)
+        await client.close()
+        await store.close()
+        await runner.cleanup()
