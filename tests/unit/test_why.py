@@ -130,7 +130,7 @@ def test_sending() -> None:
     told = Story().sending().why(5)
     assert told["summary"] == "It is being sent to the upstream now; the answer is awaited."
     assert told["next"][0]["at"] == iso(at(60))
-    assert told["ends_by"] == iso(at(900))
+    assert told["ends_by"] == iso(at(960))
     alone = Story(make_task(expects_callback=False)).sending().why(5)
     assert alone["ends_by"] == iso(at(60))
 
@@ -141,10 +141,10 @@ def test_ambiguous() -> None:
     told = Story().sending().hear(2, Source.SUBMIT, cut, attempt=1).why(3)
     assert "may have been accepted and charged, so it is never sent again" in told["summary"]
     assert told["next"] == [
-        {"at": iso(at(900)), "what": "gives it up (submit_unknown), unless a callback has told by then"},
+        {"at": iso(at(902)), "what": "gives it up (submit_unknown), unless a callback has told by then"},
         {"at": None, "what": "a callback may tell the task's id and how it went"},
     ]
-    assert told["ends_by"] == iso(at(900))
+    assert told["ends_by"] == iso(at(902))
     assert told["heard"][0]["source"] == "submit"
 
 
@@ -217,9 +217,24 @@ def test_missing_output() -> None:
     """A success without an output has a time of its own."""
     told = accepted().hear(30, Source.CALLBACK, NO_OUTPUT).why(31)
     assert told["status"] == "RUNNING"
-    assert told["summary"] == (f"The upstream says since {iso(at(30))} that it succeeded, but has named no output yet.")
+    assert (
+        told["summary"]
+        == f"The upstream says since {iso(at(30))} that it succeeded, but does not name its outputs yet."
+    )
     assert told["ends_by"] == iso(at(330))
-    assert "gives it up (missing_output), unless an output is named by then" in [s["what"] for s in told["next"]]
+    assert [step["what"] for step in told["next"]] == [
+        "asks the upstream (poll 1)",
+        "gives it up (missing_output), unless the upstream names its outputs by then",
+        "a callback may bring the news before that",
+    ]
+
+
+def test_outputs_named_on_the_way() -> None:
+    """A success that names none is one with them, once its time is up."""
+    first = Reading(status=Status.RUNNING, stage=Stage.FIRST, outputs=SONG)
+    told = accepted().hear(20, Source.CALLBACK, first).hear(30, Source.CALLBACK, NO_OUTPUT).why(31)
+    what = "takes the 1 output named before as the result, unless the upstream names its outputs by then"
+    assert {"at": iso(at(330)), "what": what} in told["next"]
 
 
 def test_not_found_within_its_grace() -> None:
@@ -311,8 +326,8 @@ def test_every_reason_has_its_words(reason: Reason) -> None:
          "given up (no progress for 86400 s)"),
         (accepted().hear(5, Source.CALLBACK, NO_OUTPUT).hear(400, Source.POLL, NO_OUTPUT), 401,
          "named no output, so the tracker gave it up (no output 300 s after success)"),
-        (Story().sending().hear(2, Source.SUBMIT, Reading(submission=Submission.AMBIGUOUS)).hear(901, Source.CLOCK),
-         902, "(no answer and no callback ever told what became of it)"),
+        (Story().sending().hear(2, Source.SUBMIT, Reading(submission=Submission.AMBIGUOUS)).hear(902, Source.CLOCK),
+         903, "(no answer and no callback ever told what became of it)"),
     ],
 )  # fmt: skip
 def test_given_up(story: Story, seconds: float, expected: str) -> None:

@@ -147,10 +147,11 @@ def archive_notes(records: Sequence[ArchiveRecord]) -> list[str]:
     """What else explains the archive of a task, one sentence each."""
     stored = [record for record in records if record.state is ArchiveState.STORED]
     notes = [f"{len(stored)} of {len(records)} files are archived."] if records else []
-    notes += [
-        f"Output {record.n} was not archived after {record.attempts} attempts ({record.error or 'no words given'}); "
-        f"the task is not affected; tracker download {record.task_id} tries again."
-        for record in records
-        if record.state is ArchiveState.DEAD
-    ]
+    for record in records:
+        if record.state is ArchiveState.DEAD:
+            attempts = f"{record.attempts} attempt{'' if record.attempts == 1 else 's'}"
+            notes.append(
+                f"Output {record.n} was not archived after {attempts} ({record.error or 'no words given'}); "
+                f"the task is not affected; tracker download {record.task_id} tries again."
+            )
     return notes

@@ -151,9 +151,8 @@ def _summary_of_work(task: Task) -> str:
             f"The upstream accepted it {known_as}, but says since {iso(task.not_found_since)} that it does not know it."
         )
     if task.missing_output_since is not None:
-        return (
-            f"The upstream says since {iso(task.missing_output_since)} that it succeeded, but has named no output yet."
-        )
+        since = iso(task.missing_output_since)
+        return f"The upstream says since {since} that it succeeded, but does not name its outputs yet."
     if task.poll_trouble is not None:
         return (
             f"The upstream accepted it {known_as}, but cannot be asked since {iso(task.poll_trouble_since)}: "
@@ -206,27 +205,31 @@ def _next_of_task(task: Task, policy: PollPolicy) -> list[_Step]:
         steps.append((task.due_at, f"asks the upstream (poll {task.polls + 1})"))
     if task.expects_callback:
         steps.append((None, "a callback may bring the news before that"))
-    steps += [(end, f"gives it up ({reason}), unless {unless}") for end, reason, unless in _verdicts(task, policy)]
+    steps += _verdicts(task, policy)
     return steps
 
 
-def _verdicts(task: Task, policy: PollPolicy) -> list[tuple[datetime, Reason, str]]:
-    """When each verdict of the clock falls on an accepted task: (when, reason, what would prevent it)."""
+def _verdicts(task: Task, policy: PollPolicy) -> list[tuple[datetime, str]]:
+    """When each verdict of the clock falls on an accepted task: (when, what it is and what would prevent it)."""
     deadline = deadline_of(task, policy)
     if task.poll_trouble_since is None:
         asked_enough = deadline
     else:  # time alone never ends what could not be asked about
         asked_enough = task.poll_trouble_since + timedelta(seconds=policy.not_found_grace_s)
-    found: list[tuple[datetime, Reason, str]] = []
-    if task.missing_output_since is not None:
+    found: list[tuple[datetime, str]] = []
+    if task.not_found_since is not None:
+        end = task.not_found_since + timedelta(seconds=policy.not_found_grace_s)
+        found.append((end, "gives it up (not_found), unless the upstream knows it by then"))
+    if task.missing_output_since is None:
+        end = max(deadline, asked_enough)
+        found.append((end, "gives it up (expired), unless there is progress by then"))
+    else:  # the announced success has a grace in the place of the deadline
         end = task.missing_output_since + timedelta(seconds=policy.missing_output_grace_s)
         if task.poll_trouble_since is not None and task.not_found_since is None:
             end = max(end, asked_enough)
-        found.append((end, Reason.MISSING_OUTPUT, "an output is named by then"))
-    if task.not_found_since is not None:
-        end = task.not_found_since + timedelta(seconds=policy.not_found_grace_s)
-        found.append((end, Reason.NOT_FOUND, "the upstream knows it by then"))
-    found.append((max(deadline, asked_enough), Reason.EXPIRED, "there is progress by then"))
+        named = _count(len(task.outputs), "output")
+        what = f"takes the {named} named before as the result" if task.outputs else "gives it up (missing_output)"
+        found.append((end, f"{what}, unless the upstream names its outputs by then"))
     return found
 
 
@@ -257,11 +260,11 @@ def _ends_by(task: Task, policy: PollPolicy, now: datetime) -> datetime | None:
         case SubmitState.SENDING:
             if task.due_at is None or not task.expects_callback:
                 return task.due_at
-            return max(task.due_at, _submit_end(task, policy))
+            return task.due_at + timedelta(seconds=policy.submit_retry_s)
         case SubmitState.AMBIGUOUS:
             return _not_before(now, _submit_end(task, policy), task.due_at)
         case SubmitState.ACCEPTED | SubmitState.REFUSED:
-            first = min(when for when, _reason, _unless in _verdicts(task, policy))
+            first = min(when for when, _what in _verdicts(task, policy))
             return _not_before(now, first, task.due_at)
 
 
