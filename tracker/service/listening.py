@@ -5,7 +5,9 @@ Owns opening the sites of the HTTP server. Must not know what they serve.
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import stat
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -17,12 +19,16 @@ from tracker.logs import get_logger
 from tracker.service.sockets import UnixSocketSite
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tracker.config import Config, Listen
 
 log = get_logger(__name__)
 
 BACKLOG: Final = 1024
 """Connections that wait to be accepted."""
+PROBE_S: Final = 1.0
+"""How long a process that may have a socket is waited for."""
 
 
 async def open_sites(runner: web.AppRunner, listen: Listen, sockets: Sequence[socket.socket]) -> None:
@@ -73,10 +79,35 @@ def check_exposure(sockets: Sequence[socket.socket], config: Config) -> None:
             raise ConfigError([f"{where} can be reached from other machines and no API token is set; {mend}"])
 
 
+def _clear(path: Path) -> None:
+    """Take away the socket that a killed process left, and nothing else.
+
+    Raises:
+        ConfigError: it is no socket, or somebody answers on it.
+        OSError: it cannot be looked at or taken away.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise ConfigError([f"server.listen: {path} is there already and is no socket; choose another path"])
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(PROBE_S)
+        try:
+            probe.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            path.unlink(missing_ok=True)
+            return
+        except TimeoutError:
+            pass  # somebody has it, and has no time
+    raise ConfigError([f"server.listen: {path} is in use by another process; stop that one or choose another path"])
+
+
 async def _open_configured(runner: web.AppRunner, listen: Listen) -> None:
     try:
         if listen.path is not None:
-            listen.path.unlink(missing_ok=True)  # left by a killed process; the store's lock says it is dead
+            await asyncio.to_thread(_clear, listen.path)
             await web.UnixSite(runner, str(listen.path), backlog=BACKLOG).start()
         else:
             await web.TCPSite(runner, listen.host, listen.port, backlog=BACKLOG).start()

@@ -1,0 +1,86 @@
+"""A Unix socket to listen on: what may stand at its path, and what is left alone."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from tracker.config import Listen
+from tracker.errors import ConfigError
+from tracker.service.listening import open_sites
+
+
+@asynccontextmanager
+async def listening(path: Path) -> AsyncIterator[None]:
+    """A server on a Unix socket."""
+    runner = web.AppRunner(web.Application())
+    await runner.setup()
+    try:
+        await open_sites(runner, Listen(path=path), [])
+        yield
+    finally:
+        await runner.cleanup()
+
+
+async def answers(path: Path) -> bool:
+    """Whether a server answers there."""
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as client,
+        client.get("http://localhost/") as answer,
+    ):
+        return answer.status == 404
+
+
+async def test_a_socket_that_nobody_listens_on_makes_room(tmp_path: Path) -> None:
+    """As a killed process leaves it."""
+    path = tmp_path / "s.sock"
+    with closing(socket.socket(socket.AF_UNIX)) as left:
+        left.bind(str(path))
+    async with listening(path):
+        assert await answers(path)
+
+
+async def test_a_socket_that_somebody_listens_on_stays(tmp_path: Path) -> None:
+    """Two daemons with stores of their own and one path: the second is refused, the first goes on."""
+    path = tmp_path / "s.sock"
+    async with listening(path):
+        with pytest.raises(ConfigError, match=r"s\.sock is in use by another process"):
+            async with listening(path):
+                pass
+        assert await answers(path)
+
+
+async def test_a_socket_whose_owner_has_no_time_stays(tmp_path: Path) -> None:
+    """It accepts nobody now, and its queue is full."""
+    path = tmp_path / "s.sock"
+    with closing(socket.socket(socket.AF_UNIX)) as busy, closing(socket.socket(socket.AF_UNIX)) as waiting:
+        busy.bind(str(path))
+        busy.listen(0)
+        waiting.connect(str(path))
+        with pytest.raises(ConfigError, match=r"s\.sock"):
+            async with listening(path):
+                pass
+        assert path.is_socket()
+
+
+@pytest.mark.parametrize("kind", ["file", "directory", "link"])
+async def test_what_is_no_socket_stays(tmp_path: Path, kind: str) -> None:
+    """A file of the user's, at a path that was mistyped."""
+    path = tmp_path / "ok.sh"
+    if kind == "directory":
+        path.mkdir()
+    else:
+        target = tmp_path / "kept.sh" if kind == "link" else path
+        target.write_text("true\n")
+        if kind == "link":
+            path.symlink_to(target)
+    with pytest.raises(ConfigError, match=r"ok\.sh is there already and is no socket; choose another path"):
+        async with listening(path):
+            pass
+    assert path.is_dir() if kind == "directory" else path.read_text() == "true\n"
