@@ -311,6 +311,6 @@ class Tracker:
 
 def _warn_about(config: Config) -> None:
     for line in config.missing_secrets():
-        log.warning("config.secret_is_missing", what=line)
+        log.warning("config.secret_not_found", what=line)
     for key in config.not_acted_on():
-        log.warning("config.key_is_not_acted_on_yet", key=key)
+        log.warning("config.key_ignored", key=key)

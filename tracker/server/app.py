@@ -165,7 +165,7 @@ def _problem_of(error: Exception, method: str, route: str) -> Problem:
             headers = {"Retry-After": str(RETRY_AFTER_S)}
             return Problem(HTTPStatus.CONFLICT, "submit-in-flight", f"{error}.", headers=headers)
         case StoreUnavailable():
-            log.warning("request.not_taken", method=method, route=route, why=str(error))
+            log.warning("request.not_taken", method=method, route=route, error=str(error))
             return store_unavailable()
         case _:
             log.error("request.failed", method=method, route=route, exc_info=error)

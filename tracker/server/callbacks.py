@@ -201,7 +201,7 @@ class CallbackDoors:
         try:
             await self._services.store.poll_now(bearer.task_id, self._services.clock.now())
         except (StoreUnavailable, TaskNotFound) as error:
-            log.warning("callback.not_nudged", task=bearer.task_id, why=str(error))
+            log.warning("callback.not_nudged", task=bearer.task_id, error=str(error))
 
     async def _unknown(self, request: web.Request, provider_name: str) -> Problem:
         """404; the body is kept as far as it was small, the token never."""
@@ -216,7 +216,7 @@ class CallbackDoors:
         return Problem(HTTPStatus.NOT_FOUND, "unknown-callback", _UNKNOWN)
 
     def _not_taken(self, provider_name: str, error: StoreUnavailable) -> Problem:
-        log.warning("callback.not_taken", provider=provider_name, why=str(error))
+        log.warning("callback.not_taken", provider=provider_name, error=str(error))
         return store_unavailable()
 
     def _answer_to(self, applied: Applied, *, believed: bool) -> FixedAnswer:

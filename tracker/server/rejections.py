@@ -78,4 +78,4 @@ class Rejections:
                 provider=provider, http_status=status.value, why=why, body=text, now=services.clock.now()
             )
         except StoreError as error:
-            log.warning("callback.not_kept", provider=provider, why=str(error))
+            log.warning("callback.not_kept", provider=provider, error=str(error))

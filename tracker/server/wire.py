@@ -176,7 +176,7 @@ class Connection(web.RequestHandler):
     def _unreadable(self, error: HttpProcessingError) -> Problem:
         detail = next((words for kind, words in _DETAILS if isinstance(error, kind)), _NO_HTTP)
         if self._throttle.admits():
-            log.info("request.unreadable", why=detail)
+            log.info("request.unreadable", error=detail)
         return Problem(HTTPStatus.BAD_REQUEST, "malformed", detail, closes=True)
 
     def _failed(self, error: BaseException | None) -> Problem:
