@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from aiohttp import web
 from tests.factories import START
 from tracker.clock import ManualClock
 from tracker.domain.backoff import PollPolicy
+from tracker.domain.observation import Observation, Submission
 from tracker.domain.records import TaskRecord
 from tracker.domain.task import TaskId
 from tracker.domain.tokens import CallbackTokens
@@ -22,6 +24,7 @@ from tracker.logs import Redactor
 from tracker.poller import Poller
 from tracker.providers.registry import Registry
 from tracker.reconciler import Reconciler
+from tracker.store.protocol import Applied, Judge
 from tracker.store.sqlite import SqliteStore
 from tracker.submitter import CallbackUrls, SubmitRequest, Submitter
 from tracker.upstream.breaker import Breakers
@@ -87,10 +90,23 @@ class Gateway:
         return self.held[family]
 
 
-class UnreadableStore(SqliteStore):
-    """The real store; on demand it reads nothing."""
+class FrailStore(SqliteStore):
+    """The real store; on demand it reads no task, or takes no news of these kinds."""
 
     unreadable = False
+    deaf_to: frozenset[Submission] = frozenset()
+
+    def __init__(self, path: Path, now: Callable[[], datetime]) -> None:
+        super().__init__(path, now)
+        self.refused = asyncio.Event()
+        """Set once it took some news not."""
+
+    async def apply(self, observation: Observation, judge: Judge) -> Applied:
+        """See the store."""
+        if observation.reading.submission in self.deaf_to:
+            self.refused.set()
+            raise StoreUnavailable("the disk is full")
+        return await super().apply(observation, judge)
 
     async def get_task(self, task_id: TaskId) -> TaskRecord:
         """See the store."""
@@ -105,7 +121,7 @@ class SweepRig:
 
     gateway: Gateway
     clock: ManualClock
-    store: UnreadableStore
+    store: FrailStore
     breakers: Breakers
     submitter: Submitter
     poller: Poller
@@ -150,7 +166,7 @@ async def sweeping(path: Path, base_url: str | None = None, **policy: float) -> 
     clock = ManualClock(START)
     keys = {"default": "sk-test-key-0123456789"}
     accounts = {"default": Account("default", url, lambda: keys.get("default"), 1000.0)}
-    store = UnreadableStore(path / "tracker.db", clock.now)
+    store = FrailStore(path / "tracker.db", clock.now)
     await store.open()
     limits, breakers, registry = RateLimits({"default": 1000.0}, clock), Breakers(clock), Registry()
     client = UpstreamClient(accounts, clock, limits, breakers)

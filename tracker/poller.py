@@ -308,6 +308,8 @@ class Poller:
             match task.submit_state:
                 case SubmitState.QUEUED:
                     await self._submitter.send(task.id)
+                case SubmitState.SENDING if self._submitter.holds(task.id):
+                    pass  # the clock was set, or the disk takes nothing: it goes on, and the claim renewed its lease
                 case SubmitState.SENDING:
                     await self._submitter.lost(task)
                 case _ if task.external_id is None:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from tracker.providers.base import Provider, Route
     from tracker.providers.registry import Registry
     from tracker.reconciler import Reconciler
-    from tracker.store.protocol import Created, Store
+    from tracker.store.protocol import Applied, Created, Store
     from tracker.upstream.client import UpstreamClient
 
 log = get_logger(__name__)
@@ -132,7 +132,7 @@ class Submitter:
         self._default_account = default_account
         self._aliases = aliases
         self._redact = redact
-        self._sends: set[asyncio.Task[None]] = set()
+        self._sends: dict[TaskId, asyncio.Task[Task | None]] = {}
         self._draining = False
 
     def set_defaults(self, urls: CallbackUrls, default_account: str | None) -> None:
@@ -211,18 +211,21 @@ class Submitter:
         Returns when what came of it is on disk. Like the first attempt it may cost money, so whoever waits for it
         cannot cut it off.
         """
-        await asyncio.shield(self._start(task_id))
+        await asyncio.shield(self._sends.get(task_id) or self._start(task_id))
 
-    async def _attempt(self, task_id: TaskId) -> None:
-        """One attempt; what comes of it is an observation."""
+    def holds(self, task_id: TaskId) -> bool:
+        """Whether a send of this task is under way in this process, or what came of it on its way to disk."""
+        return task_id in self._sends
+
+    async def _attempt(self, task_id: TaskId) -> Task | None:
+        """One attempt; what comes of it is an observation. The task after it, None when there was none."""
         if self._draining:
-            return  # it stays queued: surely not sent, and sent after the restart
+            return None  # it stays queued: surely not sent, and sent after the restart
         try:
             record = await self._store.get_task(task_id)
             route = self._registry.find_route(record.task.route)
             if route is None:
-                await self._record(record.task, _gone(record.task.route), None)
-                return
+                return await self._record(record.task, _gone(record.task.route), None)
             provider = self._registry.provider_of(route)
             request = self._wire_request(route, provider, record)
             now = self._clock.now()
@@ -231,18 +234,23 @@ class Submitter:
         except StoreUnavailable as error:
             # It is recorded and surely not sent: whoever asked must not be told to send it anew. The sweep sends it.
             log.warning("submit.not_begun", task=task_id, error=str(error))
-            return
+            return None
         if task is None:
-            return  # canceled, or another attempt has it
+            return None  # canceled, or another attempt has it
         reading, reply = await self._exchange(task, route, provider, request)
         if reply is not None:
             reading = fall_back(reading, task.model, record.fallbacks)
-        await self._record(task, reading, reply)
+        known = await self._record(task, reading, reply)
         if reading.next_model is not None:
-            await self._attempt(task_id)
+            return await self._attempt(task_id) or known
+        return known
 
     async def lost(self, task: Task) -> None:
-        """Tell the state machine of a send whose process died: nobody knows whether it left."""
+        """Tell the state machine of a send whose process died: nobody knows whether it left.
+
+        Never of one that this process `holds`: a lease that ran out while it goes on tells of a clock that was set, or
+        of a disk that takes nothing, and its answer is still to come.
+        """
         reading = Reading(
             submission=Submission.AMBIGUOUS, detail="the tracker stopped while the request was on its way"
         )
@@ -251,7 +259,7 @@ class Submitter:
     async def drain(self, within_s: float) -> None:
         """Begin no send any more, and let those under way end; one that does not is ambiguous after a restart."""
         self._draining = True
-        sends = set(self._sends)
+        sends = set(self._sends.values())
         if sends:
             await asyncio.wait(sends, timeout=within_s)
         for send in sends:
@@ -345,8 +353,12 @@ class Submitter:
             return Reading(submission=Submission.AMBIGUOUS, detail=str(error)), None
         return provider.read_create(route, reply), reply
 
-    async def _record(self, task: Task, reading: Reading, reply: WireReply | None) -> None:
-        """Bring what was learnt to disk, however long the disk refuses: a paid job's id must not be lost."""
+    async def _record(self, task: Task, reading: Reading, reply: WireReply | None) -> Task:
+        """Bring what was learnt to disk, however long the disk refuses: a paid job's id must not be lost.
+
+        Returns:
+            The task after it.
+        """
         observation = Observation(
             task_id=task.id,
             source=Source.SUBMIT,
@@ -355,9 +367,10 @@ class Submitter:
             payload=payload_text(reply.body, self._redact) if reply is not None else None,
             attempt=task.submit_attempts,
         )
-        while True:
+        applied: Applied | None = None
+        while applied is None:
             try:
-                await self._reconciler.apply(observation)
+                applied = await self._reconciler.apply(observation)
             except StoreUnavailable as error:
                 log.error(  # noqa: TRY400 - not a bug: the traceback says nothing, the id must be seen
                     "submit.not_recorded_yet",
@@ -368,8 +381,6 @@ class Submitter:
                     error=str(error),
                 )
                 await asyncio.sleep(RECORD_RETRY_S)
-            else:
-                break
         log.info(
             "submit.answered",
             task=task.id,
@@ -380,11 +391,12 @@ class Submitter:
             external_id=reading.external_id,
             detail=reading.detail,
         )
+        return applied.task
 
-    def _start(self, task_id: TaskId) -> asyncio.Task[None]:
-        send: asyncio.Task[None] = asyncio.create_task(self._attempt(task_id))
-        self._sends.add(send)
-        send.add_done_callback(self._sends.discard)
+    def _start(self, task_id: TaskId) -> asyncio.Task[Task | None]:
+        send: asyncio.Task[Task | None] = asyncio.create_task(self._attempt(task_id))
+        self._sends[task_id] = send
+        send.add_done_callback(lambda _: self._sends.pop(task_id))
         return send
 
 

@@ -1,0 +1,66 @@
+"""Sends on a real store and a gateway of its own: what is under way is never given up, nor paid for twice."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.factories import after, make_new_task
+from tests.sweep_kit import KLING, RATE_LIMITED, Answer, kling, sweeping
+from tracker.domain.observation import Submission
+from tracker.domain.task import Status, SubmitState
+
+REFUSED: Answer = (400, {"code": 1201, "message": "bad", "request_id": "r"})
+
+
+@pytest.mark.parametrize(
+    ("answer", "ends_as"),
+    [
+        (kling("submitted"), (SubmitState.ACCEPTED, "up-1")),
+        (RATE_LIMITED, (SubmitState.QUEUED, None)),
+        (REFUSED, (SubmitState.REFUSED, None)),
+    ],
+    ids=["accepted", "rate-limited", "refused"],
+)
+async def test_a_send_under_way_is_not_lost_to_the_clock(
+    tmp_path: Path, answer: Answer, ends_as: tuple[SubmitState, str | None]
+) -> None:
+    """The wall clock jumps an hour ahead while a create is on the wire: its answer is waited for, and counts."""
+    async with sweeping(tmp_path, submit_retry_s=7200.0) as rig:
+        rig.gateway.answers["kling"] = answer
+        answered = rig.gateway.hold("kling")
+        sending = asyncio.create_task(rig.submitter.submit(KLING))
+        await rig.gateway.was_asked("POST kling")
+        await rig.sweep(3600.0)
+        answered.set()
+        task = (await sending).record.task
+        assert (task.submit_state, task.external_id) == ends_as
+        assert task.reason in {None, "invalid_request"}
+        assert rig.gateway.asked.count("POST kling") == 1
+
+
+async def test_a_send_under_way_is_not_lost_to_a_disk(tmp_path: Path) -> None:
+    """The answer has come, and the disk takes nothing for longer than the lease: the send is not given up meanwhile."""
+    async with sweeping(tmp_path, submit_retry_s=7200.0) as rig:
+        rig.gateway.answers["kling"] = RATE_LIMITED
+        rig.store.deaf_to = frozenset({Submission.DEFERRED})
+        sending = asyncio.create_task(rig.submitter.submit(KLING))
+        await rig.store.refused.wait()
+        await rig.sweep(3600.0)
+        rig.store.deaf_to = frozenset()
+        task = (await sending).record.task
+        assert (task.status, task.submit_state) == (Status.PENDING, SubmitState.QUEUED), "it is sent again"
+
+
+async def test_a_send_of_a_dead_process_is_lost(tmp_path: Path) -> None:
+    """Nobody holds it: once its lease is over it is told as ambiguous, and never sent again."""
+    async with sweeping(tmp_path, submit_retry_s=7200.0) as rig:
+        task_id = (await rig.store.create_task(make_new_task(expects_callback=False))).record.task.id
+        assert await rig.store.mark_sending(task_id, after(60)) is not None
+        await rig.sweep(59.0)
+        assert (await rig.get(task_id)).task.submit_state is SubmitState.SENDING
+        await rig.sweep(1.0)
+        assert (await rig.get(task_id)).task.submit_state is SubmitState.AMBIGUOUS
+        assert rig.gateway.asked == []
