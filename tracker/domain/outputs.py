@@ -35,6 +35,8 @@ def told_apart(outputs: tuple[Output, ...]) -> tuple[Output, ...]:
     Some upstreams hand every file out at one address and name it in the query (``…/download?item=2``). Where that
     happens, the query counts for these outputs, but for what signs it and is different each time.
     """
+    if len(outputs) < 2:  # noqa: PLR2004 - nearly always: one has nobody to be told apart from
+        return outputs
     identities = [output_identity(output) for output in outputs]
     if len(set(identities)) == len(identities):
         return outputs
