@@ -20,6 +20,7 @@ import orjson
 from tracker.domain.ids import RANDOM_BYTES, make_task_id
 from tracker.domain.models import UnknownAliasError, fall_back, model_of, resolve_models, with_model
 from tracker.domain.observation import Observation, Reading, Source, Submission
+from tracker.domain.records import TaskRecord
 from tracker.domain.task import ExternalId, Reason, SubmitState, UpstreamError
 from tracker.domain.wire import payload_text
 from tracker.errors import FieldProblem, NotSent, RequestInvalid, StoreUnavailable, Unanswered
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
     from tracker.clock import Clock
     from tracker.domain.models import ModelTarget
-    from tracker.domain.records import TaskRecord
     from tracker.domain.task import Task, TaskId
     from tracker.domain.tokens import CallbackTokens
     from tracker.domain.wire import WireReply, WireRequest
@@ -70,10 +70,18 @@ class SubmitRequest:
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """The task of a submit or registration, and whether it is new or was known."""
+    """The task of a submit or registration.
+
+    Attributes:
+        is_new: whether it was recorded just now, or was known.
+        is_decided: whether the record tells what came of the first attempt. False: the tracker is stopping and the
+            send goes on without the one who asked, or the store could not be read again: to be answered like a
+            submit that nobody waits for.
+    """
 
     record: TaskRecord
     is_new: bool
+    is_decided: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +152,8 @@ class Submitter:
         """Record a new paid job, and send it unless its idempotency key is known.
 
         Returns:
-            The task as it stands after the first attempt (before it, for ``respond_async``).
+            The task as it stands after the first attempt (before it, for ``respond_async``). Once it is recorded
+            this never fails: who is told that it did sends it anew, and pays twice.
 
         Raises:
             RequestInvalid: unknown route or account, or a body that the upstream would surely refuse.
@@ -172,7 +181,22 @@ class Submitter:
         if wanted.respond_async:
             return Submitted(created.record, is_new=True)
         await asyncio.shield(send)  # a client that goes away does not stop a send half-way
-        return Submitted(await self._store.get_task(new.id), is_new=True)
+        return await self._after(created.record, send.result())
+
+    async def _after(self, created: TaskRecord, task: Task | None) -> Submitted:
+        """What a new task has become; from what the writer told where the store cannot be read."""
+        try:
+            return Submitted(await self._store.get_task(created.task.id), is_new=True)
+        except StoreUnavailable as error:
+            log.warning("submit.not_read_again", task=created.task.id, error=str(error))
+        known = TaskRecord(
+            created.task if task is None else task,
+            request=created.request,
+            labels=created.labels,
+            idempotency_key=created.idempotency_key,
+            fallbacks=created.fallbacks,
+        )
+        return Submitted(known, is_new=True, is_decided=False)
 
     async def register(
         self, route_name: str, external_id: str, labels: Mapping[str, str], account: str | None

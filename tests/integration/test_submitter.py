@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,33 @@ async def test_a_send_of_a_dead_process_is_lost(tmp_path: Path) -> None:
         await rig.sweep(1.0)
         assert (await rig.get(task_id)).task.submit_state is SubmitState.AMBIGUOUS
         assert rig.gateway.asked == []
+
+
+@pytest.mark.parametrize("answer", [kling("submitted"), RATE_LIMITED], ids=["accepted", "put-off"])
+async def test_a_submit_that_cannot_be_read_again_is_no_failed_one(tmp_path: Path, answer: Answer) -> None:
+    """The job is paid and recorded, and the store cannot be read: who is told to send it again would pay twice."""
+    async with sweeping(tmp_path) as rig:
+        rig.gateway.answers["kling"] = answer
+        answered = rig.gateway.hold("kling")
+        sending = asyncio.create_task(rig.submitter.submit(replace(KLING, labels={"user": "42"})))
+        await rig.gateway.was_asked("POST kling")
+        rig.store.unreadable = True
+        answered.set()
+        submitted = await sending
+        rig.store.unreadable = False
+        kept = await rig.get(submitted.record.task.id)
+        assert (submitted.is_new, submitted.is_decided) == (True, False)
+        assert submitted.record.task == kept.task, "as the writer told it"
+        assert (submitted.record.request, submitted.record.labels) == (kept.request, {"user": "42"})
+
+
+async def test_a_submit_that_was_not_begun_for_want_of_the_store_is_no_failed_one(tmp_path: Path) -> None:
+    """It is recorded and waits to be sent: the sweep sends it, so it must not come a second time."""
+    async with sweeping(tmp_path) as rig:
+        rig.store.unreadable = True
+        submitted = await rig.submitter.submit(KLING)
+        rig.store.unreadable = False
+        assert (submitted.record.task.submit_state, submitted.is_decided) == (SubmitState.QUEUED, False)
+        await rig.sweep(60.0)
+        assert (await rig.get(submitted.record.task.id)).task.external_id == "up-1"
+        assert rig.gateway.asked.count("POST kling") == 1
