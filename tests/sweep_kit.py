@@ -20,6 +20,7 @@ from tracker.domain.records import TaskRecord
 from tracker.domain.task import TaskId
 from tracker.domain.tokens import CallbackTokens
 from tracker.errors import StoreUnavailable
+from tracker.lanes import Places
 from tracker.logs import Redactor
 from tracker.poller import Poller
 from tracker.providers.registry import Registry
@@ -58,7 +59,7 @@ class Gateway:
 
     Attributes:
         answers: family -> what its routes say.
-        held: families whose answers wait until they are let go.
+        held: method and family of the requests whose answers wait until they are let go.
         asked: method and family of each request, in the order in which they came.
     """
 
@@ -70,12 +71,13 @@ class Gateway:
     async def answer(self, request: web.Request) -> web.Response:
         """Answer when it is let go."""
         family = next(family for family in self.answers if family in request.path)
+        what = f"{request.method} {family}"
         async with self.changed:
-            self.asked.append(f"{request.method} {family}")
+            self.asked.append(what)
             self.changed.notify_all()
         answer = self.answers[family]  # what it says when it is asked, not when it is let go
-        if family in self.held:
-            await self.held[family].wait()
+        if what in self.held:
+            await self.held[what].wait()
         status, body = answer
         return web.json_response(body, status=status)
 
@@ -84,10 +86,10 @@ class Gateway:
         async with asyncio.timeout(20), self.changed:
             await self.changed.wait_for(lambda: self.asked.count(what) >= times)
 
-    def hold(self, family: str) -> asyncio.Event:
-        """Have a family's answers wait for the event that is returned."""
-        self.held[family] = asyncio.Event()
-        return self.held[family]
+    def hold(self, what: str) -> asyncio.Event:
+        """Have the answers to such requests wait for the event that is returned."""
+        self.held[what] = asyncio.Event()
+        return self.held[what]
 
 
 class FrailStore(SqliteStore):
@@ -132,21 +134,29 @@ class SweepRig:
         return (await self.submitter.register(route, external_id, {}, None)).record.task.id
 
     async def sweep(self, after_s: float = 0.0) -> None:
-        """Let time pass, sweep, and wait for what the sweep began."""
+        """Let time pass, sweep, and wait for the polls that the sweep began."""
+        await self.tick(after_s)
+        await self.settle(self.poller._polls)
+
+    async def tick(self, after_s: float = 0.0) -> None:
+        """Let time pass, sweep, and wait for nothing."""
         self.clock.advance(after_s)
         await self.poller.tick()
-        await self.settle()
 
-    async def settle(self) -> None:
-        """Wait until no poll is under way."""
+    async def settle(self, places: Places) -> None:
+        """Wait until nothing is under way in places of the poller."""
         async with asyncio.timeout(20):
-            while polls := list(self.poller._polls.values()):
-                await asyncio.wait(polls)
+            while works := list(places._works.values()):
+                await asyncio.wait(works)
                 await asyncio.sleep(0)  # what follows from an end is done right after it
 
     async def get(self, task_id: TaskId) -> TaskRecord:
         """A task as it stands."""
         return await self.store.get_task(task_id)
+
+    async def sent(self) -> None:
+        """Wait until no create that was put off is under way."""
+        await self.settle(self.poller._sends)
 
     async def notes(self, task_id: TaskId) -> str:
         """What the poller has to say to ``why``."""

@@ -6,15 +6,15 @@ their polls; it waits for none of them, so a slow upstream delays nobody else an
 poll learns goes through the reconciler like everything else.
 
 A claimed task is one of three: a create that was put off and goes out again, a send that was lost with its
-process, or a task to be asked about.
+process, or a task to be asked about. A create may take minutes, so those have places of their own.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -23,12 +23,13 @@ from tracker.domain.observation import NOTHING, Observation, Reading, Source, Tr
 from tracker.domain.task import Status, SubmitState, UpstreamError
 from tracker.domain.wire import payload_text
 from tracker.errors import HeldBack, NotSent, StoreError, Unanswered
+from tracker.lanes import Places
 from tracker.logs import get_logger
 from tracker.ticks import Ticks
 from tracker.upstream.breaker import Circuit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from datetime import datetime
 
     from tracker.clock import Clock
@@ -48,6 +49,11 @@ MAX_POLLS = 64
 """Polls under way at once, over all lanes."""
 MAX_LANE_POLLS = 24
 """Polls under way at once of one account and provider."""
+MAX_SENDS = 64
+"""Creates that were put off and are under way again, over all lanes."""
+MAX_LANE_SENDS = 24
+CLAIMS = 8
+"""So often a tick claims for one lane: creates for which there is no place must not hide the polls behind them."""
 LEASE_MARGIN_S = 30.0
 TICK_WITHIN_S = 10.0
 """A tick that takes longer is cut off; its claims fall due again by themselves."""
@@ -127,8 +133,12 @@ class Poller:
         self._tick_s = tick_s
         self._park_s = park_s
         self._ticks = Ticks(self.tick, tick_s)
-        self._polls: dict[TaskId, asyncio.Task[None]] = {}
-        self._lane_polls: Counter[tuple[str, str]] = Counter()
+        self._polls = Places(MAX_POLLS, MAX_LANE_POLLS)
+        self._sends = Places(MAX_SENDS, MAX_LANE_SENDS)
+        self._leases: dict[TaskId, datetime] = {}
+        """Until when the tasks of the polls under way were claimed."""
+        self._again: set[TaskId] = set()
+        """Tasks that somebody nudged while their poll was under way: its answer may be older than the nudge."""
         self._alarms: dict[str, AccountAlarm] = {}
         self._hindrances: dict[tuple[str, str], Hindrance] = {}
         self._last_housekeeping = float("-inf")
@@ -159,12 +169,7 @@ class Poller:
         """Stop ticking and let polls under way end; those that do not are polled again after their lease."""
         self.halt()
         await self._ticks.ended(drain_s)  # it may be starting the last polls
-        polls = set(self._polls.values())
-        if polls:
-            await asyncio.wait(polls, timeout=drain_s)
-        for poll in polls:
-            poll.cancel()
-        await asyncio.gather(*polls, return_exceptions=True)
+        await asyncio.gather(self._polls.end(drain_s), self._sends.end(drain_s))
 
     @property
     def is_stalled(self) -> bool:
@@ -202,14 +207,8 @@ class Poller:
             TaskNotFound: no task has this id.
             StoreUnavailable: the answer could not be kept.
         """
-        under_way = self._polls.get(task_id)
-        if under_way is not None:
-            await asyncio.wait({under_way})
-            return
-        record = await self._store.get_task(task_id)
-        task = record.task
-        if task.external_id is not None and (not task.status.is_terminal or task.is_given_up):
-            await self._ask(task)
+        if not await self._polls.join(task_id):
+            await self._ask_afresh(task_id)
 
     async def renew(self, task_id: TaskId) -> None:
         """Ask about a task once for fresh URLs of its outputs, although it has ended.
@@ -266,60 +265,85 @@ class Poller:
         now = self._clock.now()
         await self._housekeep(now)
         lanes = await self._store.list_lanes(now)
-        free = MAX_POLLS - len(self._polls)
         # longest waiting lane first, each an equal share of what is free; what one leaves, the next may take
         for position, lane in enumerate(lanes):
-            if free <= 0 or self._halted:
+            if self._halted:
                 break
-            share = max(1, free // (len(lanes) - position))
-            free -= await self._start_lane(lane, share, now)
+            share = self._polls.free((lane.account, lane.provider), len(lanes) - position)
+            await self._start_lane(lane, share, now)
 
-    async def _start_lane(self, lane: Lane, share: int, now: datetime) -> int:
-        places = min(
-            share,
-            MAX_LANE_POLLS - self._lane_polls[lane.account, lane.provider],
-            self._limits.free_within(lane.account, self._tick_s),
-        )
-        if places <= 0:
-            return 0
+    async def _start_lane(self, lane: Lane, places: int, now: datetime) -> None:
+        """Claim for a lane until its places are taken, its rate is used up, or nothing more is due."""
+        slots = self._limits.free_within(lane.account, self._tick_s)
         lease_until = now + timedelta(seconds=TICK_WITHIN_S + LEASE_MARGIN_S)
-        started = 0
-        for task in await self._store.claim_due(lane, places, now, lease_until):
-            if task.id not in self._polls:
-                self._start(task)
-                started += 1
-        return started
+        for _ in range(CLAIMS):
+            wanted = min(places, slots)
+            if wanted <= 0:
+                return
+            claimed = await self._store.claim_due(lane, wanted, now, lease_until)
+            for task in claimed:
+                if task.submit_state is SubmitState.QUEUED:
+                    slots -= self._start_send(task)
+                elif self._start_poll(task, lease_until):
+                    places, slots = places - 1, slots - 1
+            if len(claimed) < wanted:
+                return
 
-    def _start(self, task: Task) -> None:
+    def _start_send(self, task: Task) -> bool:
+        """Send a create that was put off; whether it was begun. With no place for it, it comes with its lease's end."""
         lane = (task.account, task.provider)
-        self._lane_polls[lane] += 1
-        poll = asyncio.create_task(self._act(task))
-        self._polls[task.id] = poll
+        if self._submitter.holds(task.id) or task.id in self._sends or self._sends.free(lane) <= 0:
+            return False
+        self._sends.start(lane, task.id, self._carefully(task, partial(self._submitter.send, task.id)))
+        return True
 
-        def ended(_: asyncio.Task[None]) -> None:
-            del self._polls[task.id]
-            self._lane_polls[lane] -= 1
+    def _start_poll(self, task: Task, lease_until: datetime) -> bool:
+        """Do what else a due task needs; whether it was begun."""
+        if task.id in self._polls:
+            if task.due_at != self._leases[task.id]:  # a claim that ran out fell due at its end, a nudged one before
+                self._again.add(task.id)
+            self._leases[task.id] = lease_until
+            return False
+        self._leases[task.id] = lease_until
+        self._begin_poll(task, partial(self._act, task))
+        return True
 
-        poll.add_done_callback(ended)
+    def _begin_poll(self, task: Task, work: Callable[[], Awaitable[None]]) -> None:
+        def ended() -> None:
+            if task.id in self._again and not self._halted:
+                self._again.discard(task.id)
+                self._begin_poll(task, partial(self._ask_afresh, task.id))
+            else:
+                self._again.discard(task.id)
+                del self._leases[task.id]
 
-    async def _act(self, task: Task) -> None:
-        """Do what a due task needs; what goes wrong is logged and comes again with the lease's end."""
+        self._polls.start((task.account, task.provider), task.id, self._carefully(task, work), ended)
+
+    async def _carefully(self, task: Task, work: Callable[[], Awaitable[None]]) -> None:
+        """Work for a claimed task; what goes wrong is logged and comes again with the lease's end."""
         try:
-            match task.submit_state:
-                case SubmitState.QUEUED:
-                    await self._submitter.send(task.id)
-                case SubmitState.SENDING if self._submitter.holds(task.id):
-                    pass  # the clock was set, or the disk takes nothing: it goes on, and the claim renewed its lease
-                case SubmitState.SENDING:
-                    await self._submitter.lost(task)
-                case _ if task.external_id is None:
-                    await self._look_at_the_clock(task)
-                case _:
-                    await self._ask(task)
+            await work()
         except StoreError as error:
             log.warning("poll.not_kept", task=task.id, provider=task.provider, why=str(error))
         except Exception:
             log.exception("poll.failed", task=task.id, provider=task.provider)
+
+    async def _act(self, task: Task) -> None:
+        match task.submit_state:
+            case SubmitState.SENDING if self._submitter.holds(task.id):
+                pass  # the clock was set, or the disk takes nothing: it goes on, and the claim renewed its lease
+            case SubmitState.SENDING:
+                await self._submitter.lost(task)
+            case _ if task.external_id is None:
+                await self._look_at_the_clock(task)
+            case _:
+                await self._ask(task)
+
+    async def _ask_afresh(self, task_id: TaskId) -> None:
+        """Poll a task as it stands by now, if there is anything to ask about."""
+        task = (await self._store.get_task(task_id)).task
+        if task.external_id is not None and (not task.status.is_terminal or task.is_given_up):
+            await self._ask(task)
 
     async def _look_at_the_clock(self, task: Task) -> None:
         await self._reconciler.apply(Observation(task.id, Source.CLOCK, self._clock.now(), NOTHING))

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from itertools import count
 from pathlib import Path
 
+import pytest
+
 from tests.factories import START, after
-from tests.sweep_kit import IN_MAINTENANCE, kling, sweeping
-from tracker.domain.task import Status
+from tests.sweep_kit import IN_MAINTENANCE, RATE_LIMITED, SUNO, kling, suno, sweeping
+from tracker.domain.task import ExternalId, Status, TaskId
+from tracker.lanes import Places
+from tracker.poller import MAX_LANE_POLLS, MAX_LANE_SENDS, MAX_POLLS, MAX_SENDS
 
 
 async def test_a_family_in_maintenance_stops_no_other(tmp_path: Path) -> None:
@@ -77,3 +83,104 @@ async def test_a_nudge_outlives_a_poll_that_is_put_off(tmp_path: Path) -> None:
         await rig.store.poll_now(task_id, after(3))
         await rig.store.put_off(task_id, after(9))
         assert (await rig.get(task_id)).task.due_at == after(3)
+
+
+# -- places --------------------------------------------------------------------------------------------------
+
+
+async def test_creates_under_way_stop_no_poll(tmp_path: Path) -> None:
+    """More slow creates than there are places for sends go out again: tasks of every family are polled as before."""
+    async with sweeping(tmp_path, submit_retry_s=7200.0) as rig:
+        rig.gateway.answers["suno"] = RATE_LIMITED
+        songs = [await rig.submitter.submit(SUNO) for _ in range(MAX_SENDS + 8)]
+        video, song = await rig.follow(), await rig.follow("suno.generate")
+        rig.gateway.answers["suno"] = suno()
+        answered = rig.gateway.hold("POST suno")
+        for _ in range(10):
+            await rig.sweep(2.0)
+        await rig.gateway.was_asked("POST suno", len(songs) + MAX_LANE_SENDS)
+        assert rig.gateway.asked.count("POST suno") == len(songs) + MAX_LANE_SENDS
+        assert rig.gateway.asked.count("GET kling") == 10
+        assert rig.gateway.asked.count("GET suno") == 10, "not even those of their own family"
+        assert [(await rig.get(task_id)).task.polls for task_id in (video, song)] == [10, 10]
+        answered.set()
+        for _ in range(12):
+            await rig.sent()
+            await rig.sweep(45.0)
+        await rig.sent()
+        assert rig.gateway.asked.count("POST suno") == 2 * len(songs), "each went out once again, in its turn"
+
+
+async def test_slow_polls_of_others_leave_a_lane_its_place(tmp_path: Path) -> None:
+    """All places are taken by lanes whose upstream does not answer: another lane is polled at every sweep."""
+    async with sweeping(tmp_path) as rig:
+        slow = ["suno", "dashscope", "seedance"]
+        for family, route in zip(slow, ("suno.generate", "dashscope.video", "seedance.video"), strict=True):
+            rig.gateway.answers.setdefault(family, suno())
+            rig.gateway.hold(f"GET {family}")
+            for n in range(MAX_LANE_POLLS + 6):
+                await rig.follow(route, f"{family}-{n}")
+        for _ in range(4):
+            await rig.tick(1.0)
+        assert len(rig.poller._polls) == MAX_POLLS
+        video = await rig.follow()
+        for polls in range(1, 4):
+            await rig.tick(2.0)
+            await rig.gateway.was_asked("GET kling", polls)
+            await rig.poller._polls.join(video)
+        assert rig.gateway.asked.count("GET kling") == 3
+
+
+@pytest.mark.parametrize(("total", "of_lane"), [(3, 2), (1, 1)])
+async def test_places_are_shared_and_bounded(total: int, of_lane: int) -> None:
+    """No lane has more than its own bound, all together no more than theirs, and each at least one."""
+    places, go_on = Places(total, of_lane), asyncio.Event()
+
+    async def work() -> None:
+        await go_on.wait()
+
+    names = count()
+    for lane in ("a", "b", "c", "d"):
+        for _ in range(places.free(("default", lane))):
+            places.start(("default", lane), TaskId(str(next(names))), work())
+    assert len(places) == {3: 5, 1: 4}[total], "two of a, one of b, and the one that nobody can take of c and d"
+    assert [places.free(("default", lane)) for lane in "abcde"] == [0, 0, 0, 0, 1]
+    go_on.set()
+    await places.end(20)
+    assert len(places) == 0
+    assert places.free(("default", "a"), 4) == 1, "a lane's share may be none, its own place it has"
+
+
+# -- nudges --------------------------------------------------------------------------------------------------
+
+
+async def test_a_nudge_during_a_poll_is_followed_by_another(tmp_path: Path) -> None:
+    """The answer under way may be older than the nudge: the task is asked about again as soon as it has come."""
+    async with sweeping(tmp_path, min_interval_s=600.0, max_interval_s=600.0) as rig:
+        task_id = await rig.follow()
+        answered = rig.gateway.hold("GET kling")
+        await rig.tick()
+        await rig.gateway.was_asked("GET kling")
+        rig.clock.advance(2.0)
+        rig.gateway.answers["kling"] = kling("failed")
+        assert (await rig.store.nudge("kling", [ExternalId("up-1")], None, rig.clock.now())).known
+        await rig.tick(0.5)
+        assert (await rig.get(task_id)).task.due_at != rig.clock.now(), "the sweep has claimed it"
+        answered.set()
+        await rig.settle(rig.poller._polls)
+        assert (await rig.get(task_id)).task.status is Status.FAILED
+        assert rig.gateway.asked.count("GET kling") == 2
+
+
+async def test_a_poll_that_outlasts_its_lease_is_not_repeated(tmp_path: Path) -> None:
+    """The claim fell due by itself: nobody has asked for more."""
+    async with sweeping(tmp_path) as rig:
+        await rig.follow()
+        answered = rig.gateway.hold("GET kling")
+        await rig.tick()
+        await rig.gateway.was_asked("GET kling")
+        await rig.tick(60.0)
+        await rig.tick(60.0)
+        answered.set()
+        await rig.settle(rig.poller._polls)
+        assert rig.gateway.asked.count("GET kling") == 1

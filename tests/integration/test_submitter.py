@@ -31,7 +31,7 @@ async def test_a_send_under_way_is_not_lost_to_the_clock(
     """The wall clock jumps an hour ahead while a create is on the wire: its answer is waited for, and counts."""
     async with sweeping(tmp_path, submit_retry_s=7200.0) as rig:
         rig.gateway.answers["kling"] = answer
-        answered = rig.gateway.hold("kling")
+        answered = rig.gateway.hold("POST kling")
         sending = asyncio.create_task(rig.submitter.submit(KLING))
         await rig.gateway.was_asked("POST kling")
         await rig.sweep(3600.0)
@@ -72,7 +72,7 @@ async def test_a_submit_that_cannot_be_read_again_is_no_failed_one(tmp_path: Pat
     """The job is paid and recorded, and the store cannot be read: who is told to send it again would pay twice."""
     async with sweeping(tmp_path) as rig:
         rig.gateway.answers["kling"] = answer
-        answered = rig.gateway.hold("kling")
+        answered = rig.gateway.hold("POST kling")
         sending = asyncio.create_task(rig.submitter.submit(replace(KLING, labels={"user": "42"})))
         await rig.gateway.was_asked("POST kling")
         rig.store.unreadable = True
@@ -93,5 +93,6 @@ async def test_a_submit_that_was_not_begun_for_want_of_the_store_is_no_failed_on
         rig.store.unreadable = False
         assert (submitted.record.task.submit_state, submitted.is_decided) == (SubmitState.QUEUED, False)
         await rig.sweep(60.0)
+        await rig.sent()
         assert (await rig.get(submitted.record.task.id)).task.external_id == "up-1"
         assert rig.gateway.asked.count("POST kling") == 1
