@@ -122,7 +122,11 @@ class Catalogue:
         while True:
             wait_s = REFRESH_S
             for account in tuple(self._accounts):  # a reload may change them meanwhile
-                wait_s = min(wait_s, await self._refresh(account))
+                try:
+                    wait_s = min(wait_s, await self._refresh(account))
+                except Exception:  # one account's oddity must not end the refreshing of all, for good and in silence
+                    log.exception("models.failed", account=account)
+                    wait_s = RETRY_S
             told = await self._warn(told)  # only now: the model may be the last account's
             await asyncio.sleep(wait_s)
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tests.acceptance.house import News
 from tests.daemon_kit import Asker, Ran, Setting, account, run_tracker, running_daemon
+from tests.store_kit import opened
+from tracker.catalogue import Catalogue
+from tracker.clock import Clock
+from tracker.domain.wire import WireReply, WireRequest
+from tracker.errors import Unanswered
 from tracker.sandbox import Sandbox
+from tracker.upstream.breaker import Breakers
+from tracker.upstream.client import UpstreamClient
+from tracker.upstream.limits import RateLimits
 
 MISSING = "models.configured_one_not_found"
 
@@ -112,3 +121,34 @@ async def model_ids(sandbox: Sandbox, directory: Path) -> list[str]:
     async with running_daemon(own, Setting(gateway=sandbox.base_url)) as asker:
         _, synced = await asker.call("POST", "/v1/models/sync")
     return [item["id"] for item in synced["items"]]
+
+
+class OddClient(UpstreamClient):
+    """Fails for the account ``odd`` in a way that nobody thought of, and finds no lists for others."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__({}, clock, RateLimits({}, clock), Breakers(clock))
+        self.asked: list[str] = []
+        self.had_both = asyncio.Event()
+
+    async def fetch(
+        self, account_name: str, request: WireRequest, *, family: str = "", paid: bool = False
+    ) -> WireReply:
+        """See the client."""
+        self.asked.append(account_name)
+        if account_name == "odd":
+            raise OverflowError("year 99999 is out of range")
+        self.had_both.set()
+        raise Unanswered("no whole answer in time")
+
+
+async def test_an_oddity_of_one_account_does_not_end_the_refreshing(tmp_path: Path) -> None:
+    """What nobody thought of is logged, and the lists of the other accounts are fetched all the same."""
+    async with opened(tmp_path / "t.db") as rig:
+        client = OddClient(rig.clock)
+        catalogue = Catalogue(store=rig.store, client=client, clock=rig.clock, accounts=["odd", "even"], configured={})
+        catalogue.start()
+        async with asyncio.timeout(20):
+            await client.had_both.wait()
+        await catalogue.stop()
+    assert client.asked[:2] == ["odd", "even"]

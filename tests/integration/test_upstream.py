@@ -543,6 +543,9 @@ def answering(status: int, **headers: str) -> Callable[[web.Request], Awaitable[
         ("Fri, 20 Nov 2026 20:42:30 GMT", 30.0),
         ("soon", 1.0),
         ("Fri, 20 Nov 2026 20:42:30", 1.0),
+        ("Fri, 20 Nov 99999999999999999999 20:42:30 GMT", 1.0),
+        ("Fri, 20 Nov 2026 20:42:30 +99999999999999999999", 1.0),
+        ("9" * 5000, 300.0),
     ],
 )
 async def test_a_throttled_poll_pauses_its_account(retry_after: str, pause_s: float | None) -> None:

@@ -168,7 +168,7 @@ class UpstreamClient:
                 asked_s = float(asked)
             else:
                 asked_s = (parsedate_to_datetime(asked) - self._clock.now()).total_seconds()
-        except (ValueError, TypeError):  # no date, or one without a time zone
+        except (ValueError, TypeError, IndexError, OverflowError):  # no date, one without a time zone, an absurd one
             return PAUSE_S
         return min(max(asked_s, 0.0), MAX_PAUSE_S)
 
