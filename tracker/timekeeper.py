@@ -23,7 +23,7 @@ log = get_logger(__name__)
 
 LOOK_EVERY_S: Final = 1.0
 TOLERANCE_S: Final = 2.0
-"""A clock that is slewed falls behind by less in any time that matters; what falls behind by more was set."""
+"""A clock that shows so much less than at the last look was set; a smaller step makes nobody wait for long."""
 
 
 class Timekeeper:
@@ -39,12 +39,14 @@ class Timekeeper:
         self._store = store
         self._clock = clock
         self._look_every_s = look_every_s
-        self._ahead_s = self._difference_s()
+        self._seen = self._clocks()
+        self._owed_s = 0.0
+        """Steps that the store could not follow yet."""
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to look. Called once, on the event loop."""
-        self._ahead_s = self._difference_s()
+        self._seen = self._clocks()
         self._task = asyncio.create_task(self._run(), name="timekeeper")
 
     async def stop(self) -> None:
@@ -55,19 +57,20 @@ class Timekeeper:
                 await self._task
 
     async def look(self) -> None:
-        """Compare the clocks once.
+        """Compare the clocks with what they showed at the last look.
 
         Raises:
-            StoreUnavailable: nothing was brought back; the next look sees the step again.
+            StoreUnavailable: nothing was brought back; the next look tries again.
         """
-        ahead_s = self._difference_s()
-        back_s = self._ahead_s - ahead_s
-        if back_s > TOLERANCE_S:
-            await self._store.bring_back_due_times(timedelta(seconds=back_s))
+        (wall_before_s, steady_before_s), (wall_s, steady_s) = self._seen, self._clocks()
+        self._seen = wall_s, steady_s
+        if wall_before_s - wall_s > TOLERANCE_S:
+            back_s = wall_before_s - wall_s + (steady_s - steady_before_s)
             log.warning("clock.stepped_back", seconds=round(back_s, 3))
-            self._ahead_s = ahead_s
-        elif back_s < 0:
-            self._ahead_s = ahead_s
+            self._owed_s += back_s
+        if self._owed_s:
+            await self._store.bring_back_due_times(timedelta(seconds=self._owed_s))
+            self._owed_s = 0.0
 
     async def _run(self) -> None:
         while True:
@@ -77,5 +80,5 @@ class Timekeeper:
             except StoreUnavailable as error:
                 log.warning("clock.step_not_followed", error=str(error))
 
-    def _difference_s(self) -> float:
-        return self._clock.now().timestamp() - self._clock.monotonic()
+    def _clocks(self) -> tuple[float, float]:
+        return self._clock.now().timestamp(), self._clock.monotonic()

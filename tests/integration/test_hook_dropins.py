@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
-import structlog
 
 from tests.hook_kit import no_descriptors_left, write_script
+from tests.log_kit import what_is_logged
 from tracker.hooks.base import NAME_RULE, HookSpec
 from tracker.hooks.dropins import DropIns
 from tracker.hooks.script import ScriptAction
@@ -19,7 +21,7 @@ def drop(directory: Path, *names: str) -> None:
         write_script(directory / name, "exit 0")
 
 
-def reasons(logged: list[structlog.typing.EventDict]) -> dict[str, str]:
+def reasons(logged: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """What was said about which file."""
     return {Path(line["file"]).name: line["reason"] for line in logged if line["event"] == "hook.dropin_ignored"}
 
@@ -69,7 +71,7 @@ def test_what_is_no_hook_is_told_once(tmp_path: Path) -> None:
     (directory / "dangling").symlink_to("nowhere")
     (directory / "circle").symlink_to("circle")
     dropins = DropIns(tmp_path)
-    with structlog.testing.capture_logs() as logged:
+    with what_is_logged() as logged:
         assert list(dropins.scan({"taken"})) == ["good"]
     told = reasons(logged)
     assert told.pop("task.done").startswith("not an event; known: task.submitted")
@@ -84,7 +86,7 @@ def test_what_is_no_hook_is_told_once(tmp_path: Path) -> None:
         "dangling": "cannot be read: No such file or directory",
         "circle": "cannot be read: Too many levels of symbolic links",
     }
-    with structlog.testing.capture_logs() as again:
+    with what_is_logged() as again:
         dropins.scan({"taken"})
     assert again == []
 
@@ -97,7 +99,7 @@ def test_a_mended_file_that_breaks_again_is_told_again(tmp_path: Path) -> None:
     told = 0
     for mode in (0o644, 0o644, 0o755, 0o644):
         script.chmod(mode)
-        with structlog.testing.capture_logs() as logged:
+        with what_is_logged() as logged:
             found = dropins.scan(())
         assert bool(found) == (mode == 0o755)
         told += len(logged)

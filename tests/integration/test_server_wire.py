@@ -18,11 +18,11 @@ from aiohttp import web
 from tests.daemon_kit import NEVER_POLLS, Setting, running_daemon
 from tests.integration.server_rig import START, Rig, running
 from tests.integration.test_callbacks import song
+from tests.log_kit import what_is_logged
 from tracker.app import ARRIVE_S
 from tracker.clock import ManualClock
 from tracker.config.listen import Listen
 from tracker.domain.tokens import CallbackTokens
-from tracker.logs import configure_logging
 from tracker.server.wire import BODY_S, LINES_BURST, SLOWEST_BYTES_PER_S, Arrivals, Runner
 from tracker.service.listening import open_sites
 
@@ -141,10 +141,8 @@ async def hasty(tmp_path: Path) -> AsyncIterator[Rig]:
 @pytest.fixture
 def logged() -> Iterator[list[Mapping[str, Any]]]:
     """What is logged from debug on."""
-    events: list[Mapping[str, Any]] = []
-    configure_logging("debug", sink=events.append)
-    yield events
-    configure_logging("warning")
+    with what_is_logged() as events:
+        yield events
 
 
 def is_quiet(logged: list[Mapping[str, Any]]) -> bool:

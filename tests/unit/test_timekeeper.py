@@ -4,8 +4,6 @@ import asyncio
 from datetime import datetime, timedelta
 from typing import cast
 
-import pytest
-
 from tests.factories import START
 from tracker.errors import StoreUnavailable
 from tracker.store.protocol import Store
@@ -71,26 +69,16 @@ async def test_a_step_back_is_followed_once() -> None:
 
 
 async def test_what_is_no_step_back_changes_nothing() -> None:
-    """A clock that goes on, is slewed, or is set forward: after that a step back to where it was is one again."""
+    """A clock that goes on, is slewed, stands, or is set forward: after that a step back to where it was is one."""
     clocks, due = Clocks(), Due()
     look = keeper(clocks, due).look
-    for wall_s in (1.0, 1.0 - TOLERANCE_S, 7200.0):
+    for wall_s in (1.0, 0.5, 0.0, -TOLERANCE_S, 7200.0):
         clocks.advance(wall_s, 1)
         await look()
     assert due.brought_back == []
     clocks.advance(-7000, 1)
     await look()
     assert due.brought_back == [7001.0]
-
-
-async def test_a_clock_that_falls_behind_slowly_is_followed_in_the_end() -> None:
-    """Many small steps make a large one."""
-    clocks, due = Clocks(), Due()
-    look = keeper(clocks, due).look
-    for _ in range(10):
-        clocks.advance(0.5, 1)
-        await look()
-    assert sum(due.brought_back) == pytest.approx(5.0, abs=TOLERANCE_S)
 
 
 async def test_a_step_that_could_not_be_followed_is_followed_later() -> None:

@@ -1,0 +1,20 @@
+"""What our own loggers say, whatever another test has set logging up for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from tracker.logs import configure_logging
+
+
+@contextmanager
+def what_is_logged() -> Iterator[list[Mapping[str, Any]]]:
+    """The events from debug on, while it is open."""
+    events: list[Mapping[str, Any]] = []
+    configure_logging("debug", sink=events.append)
+    try:
+        yield events
+    finally:
+        configure_logging("warning")
