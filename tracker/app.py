@@ -28,6 +28,7 @@ from tracker.live import Live, hook_specs, list_changes
 from tracker.logs import Redactor, Sink, configure_logging, get_logger
 from tracker.poller import Poller
 from tracker.provider_files import read_registry
+from tracker.providers.requests import RESULT_WITHIN_S
 from tracker.reconciler import Reconciler
 from tracker.retention import Retention
 from tracker.server.app import make_app, open_short_way
@@ -49,8 +50,10 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-DRAIN_SENDS_S = 10.0
-"""Sends get the longest: one that is cut off is ambiguous for ever."""
+DRAIN_SENDS_S = RESULT_WITHIN_S + 10.0
+"""Sends get as long as any may take, with the wait for its slot: one that is cut off is ambiguous for ever, and what it
+was to bring is paid and lost. Nobody waits for them meanwhile but the stop itself, which takes no time without one."""
+DRAIN_CONNECTIONS_S = 10.0
 DRAIN_POLLS_S = 2.0
 DRAIN_HOOKS_S = 10.0
 LINGER_S = 0.2
@@ -189,7 +192,7 @@ class Tracker:
             self._clock,
             access_log=None,  # halves the callback rate; what matters is logged by the handlers
             keepalive_timeout=KEEP_ALIVE_S,
-            shutdown_timeout=DRAIN_SENDS_S,
+            shutdown_timeout=DRAIN_CONNECTIONS_S,
             handler_cancellation=False,
         )
         await runner.setup()

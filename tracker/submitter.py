@@ -46,6 +46,8 @@ log = get_logger(__name__)
 SEND_MARGIN_S = 60.0
 """A send that is not decided so long after its answer was due has been lost with its process."""
 RECORD_RETRY_S = 1.0
+ANSWER_WITHIN_S = 3.0
+"""At a stop: so long those who wait for a send are kept waiting for its end; most sends take no longer."""
 GONE_RETRY_S = 30.0
 
 
@@ -142,6 +144,8 @@ class Submitter:
         self._redact = redact
         self._sends: dict[TaskId, asyncio.Task[Task | None]] = {}
         self._draining = False
+        self._stopping = asyncio.Event()
+        """Set at a stop, once nobody is to wait for a send any more."""
 
     def set_defaults(self, urls: CallbackUrls, default_account: str | None) -> None:
         """Replace what holds for tasks that are sent from now on; see the constructor."""
@@ -180,8 +184,18 @@ class Submitter:
         send = self._start(new.id)
         if wanted.respond_async:
             return Submitted(created.record, is_new=True)
-        await asyncio.shield(send)  # a client that goes away does not stop a send half-way
+        if not await self._has_ended(send):
+            return Submitted(created.record, is_new=True, is_decided=False)
         return await self._after(created.record, send.result())
+
+    async def _has_ended(self, send: asyncio.Task[Task | None]) -> bool:
+        """Wait for a send, which goes on when the client goes away; False when the tracker stops before its end."""
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait({send, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+        return send.done()
 
     async def _after(self, created: TaskRecord, task: Task | None) -> Submitted:
         """What a new task has become; from what the writer told where the store cannot be read."""
@@ -280,12 +294,22 @@ class Submitter:
         )
         await self._record(task, reading, None)
 
-    async def drain(self, within_s: float) -> None:
-        """Begin no send any more, and let those under way end; one that does not is ambiguous after a restart."""
+    async def drain(self, within_s: float, answer_within_s: float = ANSWER_WITHIN_S) -> None:
+        """Begin no send any more, and let those under way end; one that does not is ambiguous after a restart.
+
+        Args:
+            within_s: the longest that any of them may take.
+            answer_within_s: after that, who still waits for one is told that it is on its way.
+        """
         self._draining = True
         sends = set(self._sends.values())
         if sends:
-            await asyncio.wait(sends, timeout=within_s)
+            _, slow = await asyncio.wait(sends, timeout=answer_within_s)
+            self._stopping.set()
+            if slow:
+                log.info("submit.stop_waits", sends=len(slow), at_most_s=within_s - answer_within_s)
+                await asyncio.wait(slow, timeout=within_s - answer_within_s)
+        self._stopping.set()
         for send in sends:
             send.cancel()
         await asyncio.gather(*sends, return_exceptions=True)

@@ -12,6 +12,7 @@ from tests.factories import after, make_new_task
 from tests.sweep_kit import KLING, RATE_LIMITED, Answer, kling, sweeping
 from tracker.domain.observation import Submission
 from tracker.domain.task import Status, SubmitState
+from tracker.errors import StoreUnavailable
 
 REFUSED: Answer = (400, {"code": 1201, "message": "bad", "request_id": "r"})
 
@@ -96,3 +97,41 @@ async def test_a_submit_that_was_not_begun_for_want_of_the_store_is_no_failed_on
         await rig.sent()
         assert (await rig.get(submitted.record.task.id)).task.external_id == "up-1"
         assert rig.gateway.asked.count("POST kling") == 1
+
+
+async def test_a_stop_waits_for_a_send_and_its_client_does_not(tmp_path: Path) -> None:
+    """Who waits for a slow create is told at the stop that it is on its way; the create goes on to its end."""
+    async with sweeping(tmp_path) as rig:
+        answered = rig.gateway.hold("POST kling")
+        sending = asyncio.create_task(rig.submitter.submit(KLING))
+        await rig.gateway.was_asked("POST kling")
+        stopping = asyncio.create_task(rig.submitter.drain(60, answer_within_s=0))
+        submitted = await sending
+        assert (submitted.record.task.status, submitted.is_new, submitted.is_decided) == (Status.PENDING, True, False)
+        assert not stopping.done()
+        answered.set()
+        await stopping
+        assert (await rig.get(submitted.record.task.id)).task.external_id == "up-1"
+
+
+async def test_a_stop_lets_quick_sends_be_answered(tmp_path: Path) -> None:
+    """A send that ends soon after the stop began is told as any other."""
+    async with sweeping(tmp_path) as rig:
+        answered = rig.gateway.hold("POST kling")
+        sending = asyncio.create_task(rig.submitter.submit(KLING))
+        await rig.gateway.was_asked("POST kling")
+        stopping = asyncio.create_task(rig.submitter.drain(60, answer_within_s=60))
+        await asyncio.sleep(0)
+        answered.set()
+        submitted = await sending
+        assert (submitted.record.task.external_id, submitted.is_decided) == ("up-1", True)
+        await stopping
+
+
+async def test_a_stop_with_nothing_under_way_is_over_at_once(tmp_path: Path) -> None:
+    """No send, nothing to wait for; and none begins any more."""
+    async with sweeping(tmp_path) as rig:
+        async with asyncio.timeout(20):
+            await rig.submitter.drain(600, answer_within_s=600)
+        with pytest.raises(StoreUnavailable, match="stopping"):
+            await rig.submitter.submit(KLING)

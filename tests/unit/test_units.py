@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tracker import app
+from tracker import app, submitter
 from tracker.archive import archiver
 from tracker.hooks import dispatcher
+from tracker.providers.requests import CREATE_WITHIN_S, RESULT_WITHIN_S
+from tracker.upstream import client
 
 REPOSITORY = Path(__file__).parents[2]
 SYSTEMD = REPOSITORY / "systemd"
@@ -88,11 +90,17 @@ def test_services_are_shut_in(name: str) -> None:
 def test_the_stop_timeout_covers_every_drain() -> None:
     """It kills only a daemon that hangs, never one that still drains."""
     unit = dict(read_unit("tracker.service"))
-    connections_s = app.DRAIN_SENDS_S  # aiohttp's shutdown timeout is the same
     downloads_s = 2 * archiver._END_S
     hooks_s = app.DRAIN_HOOKS_S + dispatcher.END_S
-    drains_s = app.LINGER_S + app.DRAIN_SENDS_S + connections_s + downloads_s + app.DRAIN_POLLS_S + hooks_s
+    requests_s = app.LINGER_S + app.DRAIN_SENDS_S + app.DRAIN_CONNECTIONS_S
+    drains_s = requests_s + downloads_s + app.DRAIN_POLLS_S + hooks_s
     assert seconds(unit, "TimeoutStopSec") > drains_s + 10
+
+
+def test_a_stop_outlasts_every_paid_create() -> None:
+    """None is cut off for being slow: what it was to bring is paid."""
+    assert max(RESULT_WITHIN_S, CREATE_WITHIN_S) + client.SLOT_WITHIN_S <= app.DRAIN_SENDS_S
+    assert app.DRAIN_SENDS_S > submitter.ANSWER_WITHIN_S
 
 
 @pytest.mark.parametrize(
