@@ -228,6 +228,11 @@ class Tracker:
         await self.store.close()
         log.info("tracker.stopped")
 
+    def hurry(self) -> None:
+        """Have a stop that is under way wait for no paid create any more."""
+        log.warning("tracker.stop_hurried")
+        self.submitter.hurry()
+
     @property
     def url(self) -> str:
         """Where it listens, as a base URL; ``unix:/path`` for a Unix socket."""

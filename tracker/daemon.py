@@ -3,9 +3,10 @@
 Owns what happens around a `Tracker`: it is started, watched, told of a new configuration, and stopped. Must not know
 what a tracker does.
 
-SIGTERM and SIGINT stop it, SIGHUP reloads. READY is said once store, sockets and the first sweep are good. The
-watchdog is fed while sweep, writer and dispatcher come round, and not by the mere passing of time: a process that
-lives and does nothing is killed and started anew, which loses nothing.
+SIGTERM and SIGINT stop it; asked a second time, it waits for no paid create any more. SIGHUP reloads. READY is said
+once store, sockets and the first sweep are good. The watchdog is fed while sweep, writer, archiver and dispatcher come
+round, and not by the mere passing of time: a process that lives and does nothing is killed and started anew, which
+loses nothing.
 """
 
 from __future__ import annotations
@@ -68,12 +69,18 @@ async def run(config: Config, environ: MutableMapping[str, str], read_config: Re
     """
     loop = asyncio.get_running_loop()
     asked_to_stop, asked_to_reload = asyncio.Event(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, asked_to_stop.set)
-    loop.add_signal_handler(signal.SIGHUP, asked_to_reload.set)
     notifier = Notifier(environ)
     sockets = take_sockets(environ)
     tracker = Tracker(config, environ, sockets=sockets, journal=find_journal(environ))
+
+    def stop_or_hurry() -> None:
+        if asked_to_stop.is_set():
+            tracker.hurry()
+        asked_to_stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop_or_hurry)
+    loop.add_signal_handler(signal.SIGHUP, asked_to_reload.set)
     async with _meanwhile(_ask_for_time(notifier)):
         await tracker.start()
     # what was made until now stays: full collections need not look at it again (6 to 7 % less CPU per callback)

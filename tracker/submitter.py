@@ -314,6 +314,11 @@ class Submitter:
             send.cancel()
         await asyncio.gather(*sends, return_exceptions=True)
 
+    def hurry(self) -> None:
+        """Wait for no send any more: whoever stops the tracker has asked twice. Those cut off become ambiguous."""
+        for send in self._sends.values():
+            send.cancel()
+
     # -- parts ---------------------------------------------------------------------------------------------
 
     async def _find_known(self, wanted: SubmitRequest) -> TaskRecord | None:

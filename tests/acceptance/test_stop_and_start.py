@@ -71,6 +71,24 @@ async def test_sigterm_lets_a_put_off_send_end(tmp_path: Path) -> None:
         assert [create["outcome"] for create in house.creates("again")] == ["rate_limited", "accepted"]
 
 
+async def test_who_asks_twice_does_not_wait_for_a_send(tmp_path: Path) -> None:
+    """Ctrl-C while a create of minutes is waited for: it is cut off, and told as what it is after the restart."""
+    async with open_house(tmp_path, hook_before=None, called_back=False) as house:
+        house.sandbox.chaos = Chaos(latency_min_s=600.0, latency_max_s=600.0)
+        sending = asyncio.create_task(house.submit(KLING, "slow", status=202))
+        await arrived(house, 1)
+        house.daemon.signal(signal.SIGTERM)
+        assert (await sending)["status"] == "PENDING", "its client need not wait"
+        house.daemon.signal(signal.SIGINT)
+        assert await house.daemon.ended(25) == 0
+        house.daemon.assert_no_traceback()
+        assert await house.daemon.heard("tracker.stop_hurried")
+        house.sandbox.chaos = Chaos()
+        await house.daemon.start()
+        assert (await house.end_of((await sending)["id"]))["reason"] == "submit_unknown"
+        assert len(house.creates("slow")) == 1
+
+
 async def test_requests_during_the_stop_are_whole_or_refused(tmp_path: Path) -> None:
     """A submit on an open connection while the daemon drains is sent to its end, or turned away unsent; never cut."""
     async with open_house(tmp_path, hook_before=None, sandbox={"chaos": SLOW}) as house:

@@ -54,7 +54,8 @@ async def create_task(services: Services, request: web.Request) -> web.Response:
             )
             if respond_async:
                 return _answer(submitted, HTTPStatus.ACCEPTED, {"Preference-Applied": "respond-async"})
-            return _answer(submitted, HTTPStatus.CREATED, {})
+            # not decided yet: it is on its way, as with respond-async, but nobody asked for that
+            return _answer(submitted, HTTPStatus.CREATED if submitted.is_decided else HTTPStatus.ACCEPTED, {})
 
 
 def _answer(submitted: Submitted, when_new: HTTPStatus, headers: dict[str, str]) -> web.Response:
