@@ -190,7 +190,7 @@ class Poller:
             async with asyncio.timeout(TICK_WITHIN_S):
                 await self._sweep()
         except StoreError as error:
-            log.warning("sweep.failed", why=str(error))
+            log.warning("sweep.failed", error=str(error))
             self._last_round = self._clock.monotonic()
         except TimeoutError:
             log.warning("sweep.timed_out", within_s=TICK_WITHIN_S)
@@ -324,7 +324,7 @@ class Poller:
         try:
             await work()
         except StoreError as error:
-            log.warning("poll.not_kept", task=task.id, provider=task.provider, why=str(error))
+            log.warning("poll.not_kept", task=task.id, provider=task.provider, error=str(error))
         except Exception:
             log.exception("poll.failed", task=task.id, provider=task.provider)
 
@@ -420,9 +420,9 @@ class Poller:
                 error = reading.error
                 words = self._redact(((error and (error.message or error.code)) or "no words given").encode())
                 self._alarms[task.account] = AccountAlarm(self._clock.now(), words)
-                log.error("account.was_refused", account=task.account, provider=task.provider, words=words)
+                log.error("account.refused", account=task.account, provider=task.provider, words=words)
         elif reading.trouble is None and self._alarms.pop(task.account, None) is not None:
-            log.info("account.was_accepted_again", account=task.account)
+            log.info("account.accepted_again", account=task.account)
 
     async def _housekeep(self, now: datetime) -> None:
         if self._clock.monotonic() - self._last_housekeeping < HOUSEKEEPING_S:
@@ -430,7 +430,7 @@ class Poller:
         self._last_housekeeping = self._clock.monotonic()
         forgotten = await self._store.forget_parked(now - timedelta(seconds=self._park_s))
         if forgotten:
-            log.info("callbacks.parked_were_forgotten", count=forgotten)
+            log.info("callbacks.parked_forgotten", count=forgotten)
 
 
 def _seconds(moment: datetime) -> str:
