@@ -20,6 +20,7 @@ from tracker.domain.records import TaskRecord
 from tracker.domain.task import TaskId
 from tracker.domain.tokens import CallbackTokens
 from tracker.errors import StoreUnavailable
+from tracker.intake import CallbackUrls, Intake, SubmitRequest
 from tracker.lanes import Places
 from tracker.logs import Redactor
 from tracker.poller import Poller
@@ -27,7 +28,7 @@ from tracker.providers.registry import Registry
 from tracker.reconciler import Reconciler
 from tracker.store.protocol import Applied, Judge
 from tracker.store.sqlite import SqliteStore
-from tracker.submitter import CallbackUrls, SubmitRequest, Submitter
+from tracker.submitter import Submitter
 from tracker.upstream.breaker import Breakers
 from tracker.upstream.client import Account, UpstreamClient
 from tracker.upstream.limits import RateLimits
@@ -185,10 +186,7 @@ async def sweeping(path: Path, base_url: str | None = None, **policy: float) -> 
         store, policy_of=lambda _: PollPolicy(**numbers), interval_of={}, draw=lambda: 0.5, redactor=Redactor()
     )
     redact = Redactor().json_text
-    submitter = Submitter(
-        store=store,
-        reconciler=reconciler,
-        client=client,
+    intake = Intake(
         registry=registry,
         clock=clock,
         tokens=CallbackTokens(b"0123456789abcdef"),
@@ -196,8 +194,8 @@ async def sweeping(path: Path, base_url: str | None = None, **policy: float) -> 
         accounts=accounts.keys(),
         default_account="default",
         aliases={},
-        redact=redact,
     )
+    submitter = Submitter(store=store, reconciler=reconciler, client=client, intake=intake, clock=clock, redact=redact)
     poller = Poller(
         store=store,
         reconciler=reconciler,

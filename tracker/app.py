@@ -24,6 +24,7 @@ from tracker.errors import ConfigError
 from tracker.hooks.base import Tools
 from tracker.hooks.dispatcher import Dispatcher
 from tracker.hooks.registry import make_runners
+from tracker.intake import CallbackUrls, Intake
 from tracker.live import Live, hook_specs, list_changes
 from tracker.logs import Redactor, Sink, configure_logging, get_logger
 from tracker.poller import Poller
@@ -37,7 +38,7 @@ from tracker.server.wire import Runner
 from tracker.service.listening import base_url, check_exposure, open_sites
 from tracker.signature_checks import list_signature_problems, make_signature_check
 from tracker.store.sqlite import SqliteStore
-from tracker.submitter import CallbackUrls, Submitter
+from tracker.submitter import Submitter
 from tracker.timekeeper import Timekeeper
 from tracker.upstream.breaker import Breakers
 from tracker.upstream.client import UpstreamClient
@@ -147,10 +148,7 @@ class Tracker:
         check_exposure(self._sockets, config)
         self._callback_secret = config.callback_secret()
         tokens = CallbackTokens(self._callback_secret)
-        self.submitter = Submitter(
-            store=self.store,
-            reconciler=self.reconciler,
-            client=self._client,
+        self.intake = Intake(
             registry=self.registry,
             clock=self._clock,
             tokens=tokens,
@@ -158,6 +156,13 @@ class Tracker:
             accounts=self._live.accounts.keys(),
             default_account=config.default_account,
             aliases=self._live.aliases,
+        )
+        self.submitter = Submitter(
+            store=self.store,
+            reconciler=self.reconciler,
+            client=self._client,
+            intake=self.intake,
+            clock=self._clock,
             redact=self.redactor.json_text,
         )
         self.poller = Poller(
@@ -264,7 +269,7 @@ class Tracker:
         self._live.adopt(config)
         self.reconciler.set_policies(config.poll_policy)
         self.poller.set_pace(config.poll.tick_s, config.callbacks.park_s)
-        self.submitter.set_defaults(
+        self.intake.set_defaults(
             CallbackUrls(config.public_url, config.callbacks.placeholder_url), config.default_account
         )
         _warn_about(config)

@@ -9,65 +9,37 @@ place that sends a create.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import secrets
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import orjson
-
-from tracker.domain.ids import RANDOM_BYTES, make_task_id
-from tracker.domain.models import UnknownAliasError, fall_back, model_of, resolve_models, with_model
+from tracker.domain.models import fall_back
 from tracker.domain.observation import Observation, Reading, Source, Submission
 from tracker.domain.records import TaskRecord
-from tracker.domain.task import ExternalId, Reason, SubmitState, UpstreamError
+from tracker.domain.task import Reason, UpstreamError
 from tracker.domain.wire import payload_text
-from tracker.errors import FieldProblem, NotSent, RequestInvalid, StoreUnavailable, Unanswered
+from tracker.errors import NotSent, StoreUnavailable, Unanswered
+from tracker.intake import SEND_MARGIN_S, fingerprint
 from tracker.logs import get_logger
-from tracker.store.protocol import NewTask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Mapping
 
     from tracker.clock import Clock
-    from tracker.domain.models import ModelTarget
     from tracker.domain.task import Task, TaskId
-    from tracker.domain.tokens import CallbackTokens
     from tracker.domain.wire import WireReply, WireRequest
+    from tracker.intake import Intake, SubmitRequest
     from tracker.providers.base import Provider, Route
-    from tracker.providers.registry import Registry
     from tracker.reconciler import Reconciler
-    from tracker.store.protocol import Applied, Created, Store
+    from tracker.store.protocol import Applied, Store
     from tracker.upstream.client import UpstreamClient
 
 log = get_logger(__name__)
 
-SEND_MARGIN_S = 60.0
-"""A send that is not decided so long after its answer was due has been lost with its process."""
 RECORD_RETRY_S = 1.0
 ANSWER_WITHIN_S = 3.0
 """At a stop: so long those who wait for a send are kept waiting for its end; most sends take no longer."""
 GONE_RETRY_S = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class SubmitRequest:
-    """What a user asks for.
-
-    Attributes:
-        route: full route name.
-        request: the provider body.
-        account: name of an account, None for the default one.
-        respond_async: answer as soon as the intent is on disk, before the upstream is asked.
-    """
-
-    route: str
-    request: Mapping[str, Any]
-    labels: Mapping[str, str] = field(default_factory=dict)
-    account: str | None = None
-    idempotency_key: str | None = None
-    respond_async: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,19 +58,6 @@ class Submitted:
     is_decided: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class CallbackUrls:
-    """How callback URLs are made.
-
-    Attributes:
-        public_url: where providers reach this daemon; None: it cannot be reached.
-        placeholder_url: what is sent where an upstream insists on a URL and there is none to give.
-    """
-
-    public_url: str | None
-    placeholder_url: str
-
-
 class Submitter:
     """Records and sends new tasks.
 
@@ -106,13 +65,8 @@ class Submitter:
         store: where tasks are kept.
         reconciler: the door for what comes of a send.
         client: the way to the upstreams.
-        registry: the known routes.
+        intake: what is recorded and sent.
         clock: what time it is.
-        tokens: makes the secret part of callback URLs.
-        urls: how callback URLs are made.
-        accounts: the names of the configured accounts.
-        default_account: the account of a task that names none; None when it must be named.
-        aliases: what ``@alias`` models stand for in this environment.
         redact: masks secrets in a payload before it is kept.
     """
 
@@ -122,35 +76,20 @@ class Submitter:
         store: Store,
         reconciler: Reconciler,
         client: UpstreamClient,
-        registry: Registry,
+        intake: Intake,
         clock: Clock,
-        tokens: CallbackTokens,
-        urls: CallbackUrls,
-        accounts: Collection[str],
-        default_account: str | None,
-        aliases: Mapping[str, ModelTarget],
         redact: Callable[[bytes], str],
     ) -> None:
         self._store = store
         self._reconciler = reconciler
         self._client = client
-        self._registry = registry
+        self._intake = intake
         self._clock = clock
-        self._tokens = tokens
-        self._urls = urls
-        self._accounts = accounts
-        self._default_account = default_account
-        self._aliases = aliases
         self._redact = redact
         self._sends: dict[TaskId, asyncio.Task[Task | None]] = {}
         self._draining = False
         self._stopping = asyncio.Event()
         """Set at a stop, once nobody is to wait for a send any more."""
-
-    def set_defaults(self, urls: CallbackUrls, default_account: str | None) -> None:
-        """Replace what holds for tasks that are sent from now on; see the constructor."""
-        self._urls = urls
-        self._default_account = default_account
 
     async def submit(self, wanted: SubmitRequest) -> Submitted:
         """Record a new paid job, and send it unless its idempotency key is known.
@@ -170,14 +109,7 @@ class Submitter:
         known = await self._find_known(wanted)
         if known is not None:
             return Submitted(known, is_new=False)
-        route, provider = self._route(wanted.route)
-        account = self._account(wanted.account)
-        request, fallbacks = self._resolve(wanted.request)
-        problems = provider.check_request(route, request)
-        if problems:
-            raise RequestInvalid(problems)
-        digest = fingerprint(wanted, account)  # of what the user sent: an alias may come to mean another model
-        new = self._new_task(replace(wanted, request=request), route, account, fallbacks, digest)
+        new = self._intake.draft(wanted)
         created = await self._store.create_task(new)
         if not created.is_new:
             return Submitted(created.record, is_new=False)
@@ -221,26 +153,7 @@ class Submitter:
             RequestInvalid: unknown route or account, or a route whose tasks cannot be followed.
             StoreUnavailable: nothing was recorded.
         """
-        route, _ = self._route(route_name)
-        if route.query is None:
-            raise RequestInvalid(
-                [FieldProblem(("route",), f"{route.name} answers at once: there is nothing to follow")]
-            )
-        now = self._clock.now()
-        created: Created = await self._store.create_task(
-            NewTask(
-                id=make_task_id(now, secrets.token_bytes(RANDOM_BYTES)),
-                route=route.name,
-                provider=route.provider,
-                account=self._account(account),
-                asset=route.asset,
-                created_at=now,
-                due_at=now,
-                submit_state=SubmitState.ACCEPTED,
-                external_id=ExternalId(external_id),
-                labels=labels,
-            )
-        )
+        created = await self._store.create_task(self._intake.draft_of_known(route_name, external_id, labels, account))
         return Submitted(created.record, created.is_new)
 
     async def send(self, task_id: TaskId) -> None:
@@ -261,11 +174,11 @@ class Submitter:
             return None  # it stays queued: surely not sent, and sent after the restart
         try:
             record = await self._store.get_task(task_id)
-            route = self._registry.find_route(record.task.route)
-            if route is None:
+            found = self._intake.find_route(record.task.route)
+            if found is None:
                 return await self._record(record.task, _gone(record.task.route), None)
-            provider = self._registry.provider_of(route)
-            request = self._wire_request(route, provider, record)
+            route, provider = found
+            request = self._intake.wire_request(route, provider, record)
             now = self._clock.now()
             lease_s = request.answer_within_s + SEND_MARGIN_S
             task = await self._store.mark_sending(task_id, now + timedelta(seconds=lease_s))
@@ -333,61 +246,6 @@ class Submitter:
         return await self._store.find_submit(
             wanted.idempotency_key, lambda account: fingerprint(wanted, wanted.account or account)
         )
-
-    def _route(self, name: str) -> tuple[Route, Provider]:
-        route = self._registry.find_route(name)
-        if route is None:
-            known = ", ".join(sorted(known.name for known in self._registry.routes()))
-            raise RequestInvalid([FieldProblem(("route",), f"unknown route {name!r}; known routes: {known}")])
-        return route, self._registry.provider_of(route)
-
-    def _account(self, name: str | None) -> str:
-        account = name or self._default_account
-        known = ", ".join(sorted(self._accounts)) or "none"
-        if account is None:
-            raise RequestInvalid([FieldProblem(("account",), f"must be named; configured accounts: {known}")])
-        if account not in self._accounts:
-            raise RequestInvalid(
-                [FieldProblem(("account",), f"unknown account {account!r}; configured accounts: {known}")]
-            )
-        return account
-
-    def _resolve(self, request: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[str, ...]]:
-        try:
-            return resolve_models(request, self._aliases)
-        except UnknownAliasError as error:
-            raise RequestInvalid([FieldProblem(("request", "model"), str(error))]) from None
-
-    def _new_task(
-        self, wanted: SubmitRequest, route: Route, account: str, fallbacks: tuple[str, ...], digest: str
-    ) -> NewTask:
-        now = self._clock.now()
-        return NewTask(
-            id=make_task_id(now, secrets.token_bytes(RANDOM_BYTES)),
-            route=route.name,
-            provider=route.provider,
-            account=account,
-            asset=route.asset,
-            created_at=now,
-            due_at=now + timedelta(seconds=SEND_MARGIN_S),
-            submit_state=SubmitState.QUEUED,
-            request=orjson.dumps(wanted.request).decode(),
-            model=model_of(wanted.request),
-            fallbacks=fallbacks,
-            labels=wanted.labels,
-            idempotency_key=wanted.idempotency_key,
-            fingerprint=digest,
-            expects_callback=self._urls.public_url is not None and _takes_callback(route, wanted.request),
-        )
-
-    def _wire_request(self, route: Route, provider: Provider, record: TaskRecord) -> WireRequest:
-        callback_url = None
-        if record.task.expects_callback and self._urls.public_url is not None:
-            token = self._tokens.make(route.name, record.task.id)
-            callback_url = f"{self._urls.public_url.rstrip('/')}/callbacks/{route.provider}/{token}"
-        elif route.callback_required and _takes_callback(route, record.request):
-            callback_url = self._urls.placeholder_url
-        return provider.create_request(route, with_model(record.request, record.task.model), callback_url)
 
     async def _exchange(
         self, task: Task, route: Route, provider: Provider, request: WireRequest
@@ -461,14 +319,3 @@ def _gone(route: str) -> Reading:
         retry_after_s=GONE_RETRY_S,
         detail=f"route {route} is not known any more; its file in providers.d may be missing",
     )
-
-
-def _takes_callback(route: Route, request: Mapping[str, Any]) -> bool:
-    """Whether the callback field is ours to fill: a URL that the user gave stays theirs."""
-    return route.callback and route.callback_field is not None and not request.get(route.callback_field)
-
-
-def fingerprint(wanted: SubmitRequest, account: str) -> str:
-    """A digest of everything that makes a submit's payload, the same for any order of keys."""
-    canonical = orjson.dumps([wanted.route, account, wanted.request, dict(wanted.labels)], option=orjson.OPT_SORT_KEYS)
-    return hashlib.sha256(canonical).hexdigest()

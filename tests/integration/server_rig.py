@@ -28,6 +28,7 @@ from tracker.hooks.base import HookSpec
 from tracker.hooks.describe import describe_hooks
 from tracker.hooks.health import HookHealth, HookState
 from tracker.hooks.script import ScriptAction
+from tracker.intake import SubmitRequest
 from tracker.logs import Redactor
 from tracker.providers.registry import Registry
 from tracker.reconciler import Reconciler
@@ -37,7 +38,7 @@ from tracker.server.services import Services
 from tracker.server.wire import BODY_S, Arrivals, Runner
 from tracker.store.protocol import Applied, Created, Judge, NewTask
 from tracker.store.sqlite import SqliteStore
-from tracker.submitter import SubmitRequest, Submitted
+from tracker.submitter import Submitted
 from tracker.vitals import Health
 
 T = TypeVar("T")

@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from tracker.submitter import SubmitRequest, Submitted
+from tracker.intake import SubmitRequest
+from tracker.submitter import Submitted
 
 if TYPE_CHECKING:
     from tracker.clock import Clock
