@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 STATUS_EVERY_S = 10.0
+SAME_REQUEST_S = 1.0
+"""A shell and a wrapper each pass one Ctrl-C on: what comes so soon after the first is no second request to stop."""
 START_STEP_S = 10.0
 """While a start takes its time (a large file is copied and migrated), more is asked for this often …"""
 START_MORE_S = 30.0
@@ -73,10 +75,15 @@ async def run(config: Config, environ: MutableMapping[str, str], read_config: Re
     sockets = take_sockets(environ)
     tracker = Tracker(config, environ, sockets=sockets, journal=find_journal(environ))
 
+    asked_at = 0.0
+
     def stop_or_hurry() -> None:
-        if asked_to_stop.is_set():
+        nonlocal asked_at
+        if not asked_to_stop.is_set():
+            asked_at = loop.time()
+            asked_to_stop.set()
+        elif loop.time() - asked_at > SAME_REQUEST_S:
             tracker.hurry()
-        asked_to_stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop_or_hurry)
