@@ -235,8 +235,9 @@ class Tracker:
 
     def hurry(self) -> None:
         """Have a stop that is under way wait for no paid create any more."""
-        log.warning("tracker.stop_hurried")
-        self.submitter.hurry()
+        if self._runner is not None:  # else nothing has been begun
+            log.warning("tracker.stop_hurried")
+            self.submitter.hurry()
 
     @property
     def url(self) -> str:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from tracker.domain.backoff import deadline_of
 from tracker.domain.observation import NOTHING, Observation, Reading, Source, Trouble
 from tracker.domain.task import Status, SubmitState, UpstreamError
 from tracker.domain.wire import payload_text
@@ -206,9 +207,12 @@ class Poller:
         Raises:
             TaskNotFound: no task has this id.
             StoreUnavailable: the answer could not be kept.
+            HeldBack: nobody was asked; says why, and when it is worth another try.
         """
         if not await self._polls.join(task_id):
-            await self._ask_afresh(task_id)
+            refusal = await self._ask_afresh(task_id)
+            if refusal is not None:
+                raise refusal
 
     async def renew(self, task_id: TaskId) -> None:
         """Ask about a task once for fresh URLs of its outputs, although it has ended.
@@ -256,7 +260,10 @@ class Poller:
             )
         hindrance = self._hindrances.get((account, task.provider))
         if hindrance is not None:
-            notes.append(f"The upstream has not been asked since {_seconds(hindrance.since)}: {hindrance.words}.")
+            notes.append(
+                f"The upstream has not been asked since {_seconds(hindrance.since)}: {hindrance.words}. "
+                "Tasks wait for that, past their deadlines too."
+            )
         return notes
 
     # -- the sweep -----------------------------------------------------------------------------------------
@@ -308,7 +315,7 @@ class Poller:
         self._begin_poll(task, partial(self._act, task))
         return True
 
-    def _begin_poll(self, task: Task, work: Callable[[], Awaitable[None]]) -> None:
+    def _begin_poll(self, task: Task, work: Callable[[], Awaitable[object]]) -> None:
         def ended() -> None:
             if task.id in self._again and not self._halted:
                 self._again.discard(task.id)
@@ -319,7 +326,7 @@ class Poller:
 
         self._polls.start((task.account, task.provider), task.id, self._carefully(task, work), ended)
 
-    async def _carefully(self, task: Task, work: Callable[[], Awaitable[None]]) -> None:
+    async def _carefully(self, task: Task, work: Callable[[], Awaitable[object]]) -> None:
         """Work for a claimed task; what goes wrong is logged and comes again with the lease's end."""
         try:
             await work()
@@ -339,17 +346,18 @@ class Poller:
             case _:
                 await self._ask(task)
 
-    async def _ask_afresh(self, task_id: TaskId) -> None:
-        """Poll a task as it stands by now, if there is anything to ask about."""
+    async def _ask_afresh(self, task_id: TaskId) -> HeldBack | None:
+        """Poll a task as it stands by now, if there is anything to ask about; why nobody was asked, None if not so."""
         task = (await self._store.get_task(task_id)).task
         if task.external_id is not None and (not task.status.is_terminal or task.is_given_up):
-            await self._ask(task)
+            return await self._ask(task)
+        return None
 
     async def _look_at_the_clock(self, task: Task) -> None:
         await self._reconciler.apply(Observation(task.id, Source.CLOCK, self._clock.now(), NOTHING))
 
-    async def _ask(self, task: Task, *, renews: bool = False) -> None:
-        """Poll a task and apply what the answer says."""
+    async def _ask(self, task: Task, *, renews: bool = False) -> HeldBack | None:
+        """Poll a task and apply what the answer says; why nobody was asked, None when the upstream was."""
         route = self._registry.find_route(task.route)
         if route is None or route.query is None or task.external_id is None:
             reading = Reading(
@@ -364,7 +372,7 @@ class Poller:
                 reading, reply = await self._fetch(task, lambda answer: provider.read_poll(route, answer), request)
             except HeldBack as refusal:
                 await self._put_off(task, refusal)
-                return
+                return refusal
         self._watch_account(task, reading)
         applied = await self._reconciler.apply(
             Observation(
@@ -383,6 +391,7 @@ class Poller:
                 status=reading.upstream_status,
                 times=applied.task.unknown_statuses,
             )
+        return None
 
     async def _fetch(
         self, task: Task, read: Callable[[WireReply], Reading], request: WireRequest
@@ -406,12 +415,23 @@ class Poller:
     async def _put_off(self, task: Task, refusal: HeldBack) -> None:
         """Look at a task again later: nobody was asked, so nothing was learnt about it, and nothing counts.
 
-        Were it taken for a poll in vain, one that never left could be the last before a deadline's verdict.
+        Were it taken for a poll in vain, one that never left could be the last before a deadline's verdict. Past its
+        deadline a task of an upstream that is left alone is in trouble as one whose polls fail, and ends after the same
+        grace: probes are too few to tell each. What is missing here, a key say, tasks wait for, however long.
         """
+        now = self._clock.now()
         if not refusal.left_alone:  # who is left alone, and since when, the breakers tell
-            hindrance = Hindrance(self._clock.now(), str(refusal))
+            hindrance = Hindrance(now, str(refusal))
             self._hindrances.setdefault((task.account, task.provider), hindrance)
-        await self._store.put_off(task.id, self._clock.now() + timedelta(seconds=refusal.retry_in_s))
+        if (
+            refusal.left_alone
+            and not task.status.is_terminal
+            and now >= deadline_of(task, self._reconciler.policy_of(task.provider))
+        ):
+            held = Reading(trouble=Trouble.UNAVAILABLE, error=UpstreamError(message=f"not asked: {refusal}"))
+            await self._reconciler.apply(Observation(task.id, Source.POLL, now, held))
+        else:
+            await self._store.put_off(task.id, now + timedelta(seconds=refusal.retry_in_s))
 
     def _watch_account(self, task: Task, reading: Reading) -> None:
         """Raise an alarm when the upstream refuses an account's key, and take it back when it does not."""

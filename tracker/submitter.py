@@ -90,6 +90,8 @@ class Submitter:
         self._draining = False
         self._stopping = asyncio.Event()
         """Set at a stop, once nobody is to wait for a send any more."""
+        self._on_the_wire: set[TaskId] = set()
+        """Those whose answer is waited for."""
 
     async def submit(self, wanted: SubmitRequest) -> Submitted:
         """Record a new paid job, and send it unless its idempotency key is known.
@@ -127,12 +129,13 @@ class Submitter:
             await asyncio.wait({send, stopping}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopping.cancel()
-        return send.done()
+        return send.done() and not send.cancelled()
 
     async def _after(self, created: TaskRecord, task: Task | None) -> Submitted:
         """What a new task has become; from what the writer told where the store cannot be read."""
         try:
-            return Submitted(await self._store.get_task(created.task.id), is_new=True)
+            record = await self._store.get_task(created.task.id)
+            return Submitted(record, is_new=True, is_decided=task is not None)
         except StoreUnavailable as error:
             log.warning("submit.not_read_again", task=created.task.id, error=str(error))
         known = TaskRecord(
@@ -188,7 +191,11 @@ class Submitter:
             return None
         if task is None:
             return None  # canceled, or another attempt has it
-        reading, reply = await self._exchange(task, route, provider, request)
+        self._on_the_wire.add(task_id)
+        try:
+            reading, reply = await self._exchange(task, route, provider, request)
+        finally:
+            self._on_the_wire.discard(task_id)
         if reply is not None:
             reading = fall_back(reading, task.model, record.fallbacks)
         known = await self._record(task, reading, reply)
@@ -228,9 +235,13 @@ class Submitter:
         await asyncio.gather(*sends, return_exceptions=True)
 
     def hurry(self) -> None:
-        """Wait for no send any more: whoever stops the tracker has asked twice. Those cut off become ambiguous."""
-        for send in self._sends.values():
-            send.cancel()
+        """Wait for no answer any more: whoever stops the tracker has asked twice. Creates cut off become ambiguous.
+
+        One that has been answered still brings its answer to disk.
+        """
+        self._stopping.set()
+        for task_id in self._on_the_wire:
+            self._sends[task_id].cancel()
 
     # -- parts ---------------------------------------------------------------------------------------------
 

@@ -79,6 +79,8 @@ class Timekeeper:
                 await self.look()
             except StoreUnavailable as error:
                 log.warning("clock.step_not_followed", error=str(error))
+            except Exception:
+                log.exception("clock.look_failed")
 
     def _clocks(self) -> tuple[float, float]:
         return self._clock.now().timestamp(), self._clock.monotonic()

@@ -184,3 +184,17 @@ async def test_a_poll_that_outlasts_its_lease_is_not_repeated(tmp_path: Path) ->
         answered.set()
         await rig.settle(rig.poller._polls)
         assert rig.gateway.asked.count("GET kling") == 1
+
+
+async def test_an_upstream_that_is_left_alone_keeps_no_task_for_ever(tmp_path: Path) -> None:
+    """Probes are too few to ask about each: past its deadline a task ends after the grace of one whose polls fail."""
+    async with sweeping(tmp_path, deadline_s=100.0, not_found_grace_s=50.0) as rig:
+        rig.gateway.answers["kling"] = (503, {"code": 5001, "message": "busy"})
+        tasks = [await rig.follow(external_id=f"up-{n}") for n in range(20)]
+        for _ in range(8):
+            await rig.sweep(10.0)
+        assert {(await rig.get(task_id)).task.status for task_id in tasks} == {Status.PENDING}
+        for _ in range(30):
+            await rig.sweep(10.0)
+        ended = [(await rig.get(task_id)).task for task_id in tasks]
+        assert {(task.status, task.reason) for task in ended} == {(Status.FAILED, "expired")}

@@ -540,6 +540,8 @@ async def test_a_step_back_while_nothing_ran_does_not_make_tasks_wait(tmp_path: 
         rig.edit(f"UPDATE tasks SET due_at = {int(after(7230).timestamp() * 1000)}")
     async with opened(path, ManualClock(START)) as rig:
         assert (await rig.get(1)).task.due_at == after(30)
+    async with opened(path, ManualClock(START)) as rig:
+        assert (await rig.get(1)).task.due_at == after(30), "the same step is followed once"
     async with opened(path, ManualClock(after(7300))) as rig:
         assert (await rig.get(1)).task.due_at == after(30), "a clock that went on leaves everything as it is"
 
@@ -559,6 +561,9 @@ async def test_due_times_are_brought_back_together(tmp_path: Path) -> None:
         await rig.store.bring_back_due_times(timedelta(seconds=100))
         moved = [due_at for (due_at,) in rig.edit(asked)]
         assert moved == [None if due_at is None else due_at - 100_000 for due_at in before]
+    async with opened(tmp_path / "t.db") as rig:
+        leased = [due_at for (due_at,) in rig.edit(asked)]
+        assert leased == moved, "what was followed while it ran is not followed again at the next start"
 
 
 # -- somebody else who writes ------------------------------------------------------------------------------

@@ -135,3 +135,32 @@ async def test_a_stop_with_nothing_under_way_is_over_at_once(tmp_path: Path) -> 
             await rig.submitter.drain(600, answer_within_s=600)
         with pytest.raises(StoreUnavailable, match="stopping"):
             await rig.submitter.submit(KLING)
+
+
+async def test_who_asks_twice_to_stop_cuts_off_creates_and_no_client(tmp_path: Path) -> None:
+    """Who waits for the create is told that it is on its way: told that it failed, it would be sent anew."""
+    async with sweeping(tmp_path) as rig:
+        rig.gateway.hold("POST kling")
+        sending = asyncio.create_task(rig.submitter.submit(KLING))
+        await rig.gateway.was_asked("POST kling")
+        stopping = asyncio.create_task(rig.submitter.drain(600.0, 600.0))
+        await asyncio.sleep(0)
+        rig.submitter.hurry()
+        submitted = await sending
+        assert (submitted.is_new, submitted.is_decided) == (True, False)
+        await stopping
+        assert (await rig.get(submitted.record.task.id)).task.submit_state is SubmitState.SENDING
+
+
+async def test_who_asks_twice_to_stop_loses_no_answer(tmp_path: Path) -> None:
+    """The answer has come, and the disk takes it late."""
+    async with sweeping(tmp_path) as rig:
+        rig.gateway.answers["kling"] = kling("submitted")
+        rig.store.deaf_to = frozenset({Submission.ACCEPTED})
+        sending = asyncio.create_task(rig.submitter.submit(KLING))
+        await rig.store.refused.wait()
+        rig.submitter.hurry()
+        rig.store.deaf_to = frozenset()
+        submitted = await sending
+        await rig.submitter.drain(600.0)
+        assert (await rig.get(submitted.record.task.id)).task.external_id == "up-1"

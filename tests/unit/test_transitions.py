@@ -216,14 +216,16 @@ def test_a_success_that_names_fewer_outputs_loses_none() -> None:
     )
     moved = (make_output(2), make_output(3))
     assert hear(both, make_observation(Status.SUCCEEDED, outputs=moved)).task.outputs == moved
+    signed_in_the_path = hear(both, make_observation(Status.SUCCEEDED, outputs=(make_output(2),))).task.outputs
+    assert signed_in_the_path == (make_output(2), make_output(1)), "no song is there twice"
 
 
 def test_a_second_word_of_a_success_may_bring_more() -> None:
-    """It is applied without an announcement; what is known keeps its place, and fewer or the same change nothing."""
+    """It is applied and told as progress; what is known keeps its place, and fewer or the same change nothing."""
     done = hear(make_task(), make_observation(Status.SUCCEEDED, outputs=(make_output(0),))).task
     more = make_observation(Status.SUCCEEDED, at=20, outputs=(make_output(1), make_output(0)))
     decision = hear(done, more)
-    assert (decision.outcome, announced(decision)) == (Outcome.APPLIED, "")
+    assert (decision.outcome, announced(decision)) == (Outcome.APPLIED, "task.progress")
     assert decision.task == replace(done, outputs=(make_output(0), make_output(1)))
     signed_in_the_path = (make_output(8), make_output(9))
     assert hear(done, make_observation(Status.SUCCEEDED, outputs=signed_in_the_path)).task.outputs == (
@@ -480,6 +482,20 @@ def test_an_answer_with_another_id_than_the_callback_is_a_conflict() -> None:
     """The create's own answer tells whom to ask for; the contradiction is recorded and looked into."""
     decision = hear(TOLD, make_answer(Submission.ACCEPTED, external_id="up-2"))
     assert (decision.outcome, decision.confirm, decision.task.external_id) == (Outcome.CONFLICT, True, "up-2")
+
+
+def test_an_answer_that_ends_the_task_is_no_conflict() -> None:
+    """What is applied is called so, whatever an early callback had named."""
+    answer = make_answer(Submission.ACCEPTED, external_id="up-2", status=Status.SUCCEEDED, outputs=(make_output(),))
+    decision = hear(TOLD, answer)
+    assert (decision.outcome, decision.task.status) == (Outcome.APPLIED, Status.SUCCEEDED)
+    assert "a callback had named up-1" in decision.detail
+
+
+def test_a_doubted_success_without_an_output_only_makes_the_tracker_ask() -> None:
+    """Who must be confirmed by a poll does not begin the grace at whose end a task may succeed."""
+    decision = hear(TOLD, make_observation(Status.SUCCEEDED, source=Source.CALLBACK, outputs=(), believed=False))
+    assert (decision.outcome, decision.confirm, decision.task) == (Outcome.IGNORED, True, TOLD)
 
 
 def test_the_id_of_a_finished_task_stays() -> None:

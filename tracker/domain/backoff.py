@@ -31,7 +31,8 @@ class PollPolicy(Struct, frozen=True, gc=False):
         first_delay_s: from acceptance to the first poll.
         min_interval_s, max_interval_s: bounds of the growing interval.
         deadline_s: from the last progress to giving up (reason ``expired``).
-        missing_output_grace_s: from a success without outputs to ``missing_output``.
+        missing_output_grace_s: from a success without outputs to ``missing_output``, or to a success with those that
+            were named before it.
         not_found_grace_s: from the first "unknown id" to ``not_found``.
         submit_retry_s: how long a submit may stay undecided: put off again and again, or without an answer.
     """
@@ -117,7 +118,7 @@ def verdict_due(task: Task, heard: Observation, policy: PollPolicy) -> Observati
         policy: the numbers for its provider.
 
     Returns:
-        An observation of source ``clock`` that fails the task, or None.
+        An observation of source ``clock`` that ends the task, or None.
     """
     if task.status.is_terminal:
         return None

@@ -57,17 +57,18 @@ def _unsigned(url: str) -> str:
 
 def more_of(known: tuple[Output, ...], told: tuple[Output, ...]) -> tuple[Output, ...]:
     """What a longer list of outputs has beyond the known ones, which keep their places."""
-    if len(told) <= len(known):
-        return ()
-    names = set(map(output_identity, known))
-    more = tuple(output for output in told if output_identity(output) not in names)
-    # none is known by its name where the upstream signs in the path: then the places tell
-    return told[len(known) :] if len(more) == len(told) else more
+    return _beyond(known, told)
 
 
 def with_known(told: tuple[Output, ...], known: tuple[Output, ...]) -> tuple[Output, ...]:
     """The outputs that an end names; where it names fewer than were told on the way, with those: none is lost."""
-    if len(told) >= len(known):
-        return told
-    names = set(map(output_identity, told))
-    return told + tuple(output for output in known if output_identity(output) not in names)
+    return told + _beyond(told, known)
+
+
+def _beyond(shorter: tuple[Output, ...], longer: tuple[Output, ...]) -> tuple[Output, ...]:
+    if len(longer) <= len(shorter):
+        return ()
+    names = set(map(output_identity, shorter))
+    more = tuple(output for output in longer if output_identity(output) not in names)
+    # none has a name of the others where the upstream signs in the path: then the places tell
+    return longer[len(shorter) :] if len(more) == len(longer) else more

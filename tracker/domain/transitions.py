@@ -150,6 +150,8 @@ def _decide_accepted(task: Task, observation: Observation, now: datetime) -> Dec
     decision = _decide_status(accepted, observation, now, announces)
     if told and reading.external_id is not None and task.external_id not in {None, reading.external_id}:
         words = f"accepted as {reading.external_id}, but a callback had named {task.external_id}"
+        if decision.task.status is not task.status and decision.task.status.is_terminal:
+            return replace(decision, detail=f"{decision.detail}; {words}")
         return replace(decision, outcome=Outcome.CONFLICT, detail=words, confirm=not decision.task.status.is_terminal)
     if decision.task.status is task.status and not is_over:
         return replace(decision, detail=f"accepted as {accepted.external_id}")
@@ -252,7 +254,7 @@ def _decide_same(task: Task, observation: Observation, announces: tuple[HookEven
         if more:
             grown = replace(task, outputs=task.outputs + more)
             words = f"brought {_count_words(len(more))} more after the success, {_count_words(len(grown.outputs))} now"
-            return Decision(Outcome.APPLIED, grown, words, announces)
+            return Decision(Outcome.APPLIED, grown, words, (*announces, HookEvent.PROGRESS))
     return Decision(Outcome.DUPLICATE, task, f"says {reading.status}, as known", announces)
 
 
@@ -299,6 +301,9 @@ def _decide_missing_output(
         if standing is Standing.SUCCEEDED:
             return Decision(Outcome.DUPLICATE, task, "says SUCCEEDED, as known", announces)
         return Decision(Outcome.CONFLICT, task, f"says SUCCEEDED, but the task is {_final_words(task)}", announces)
+    if not observation.believed:
+        words = "says SUCCEEDED without an output; a poll must confirm it"
+        return Decision(_heard(announces), task, words, announces, confirm=True)
     waiting = replace(task, missing_output_since=task.missing_output_since or now)
     decision = _come_forward(
         waiting,

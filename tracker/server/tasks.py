@@ -7,6 +7,7 @@ the reconciler.
 from __future__ import annotations
 
 import asyncio
+import math
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from tracker.domain.records import delivery_json, event_json, task_json
 from tracker.domain.task import Reason, Status, TaskId
 from tracker.domain.transitions import Outcome
 from tracker.domain.why import explain
+from tracker.errors import HeldBack
 from tracker.server.answers import Problem, json_answer
 from tracker.server.queries import WAIT_PARSERS, parse_query, parse_task_filter
 
@@ -96,10 +98,19 @@ async def explain_task(services: Services, request: web.Request) -> web.Response
 
 
 async def poll_task(services: Services, request: web.Request) -> web.Response:
-    """Ask the upstream now; the task as it stands afterwards."""
+    """Ask the upstream now; the task as it stands afterwards.
+
+    Raises:
+        Problem: 503, nobody was asked.
+    """
     parse_query(request, {})
     task_id = _task_id(request)
-    await services.poller.poll(task_id)
+    try:
+        await services.poller.poll(task_id)
+    except HeldBack as refusal:
+        headers = {"Retry-After": str(math.ceil(refusal.retry_in_s))}
+        detail = f"The upstream was not asked: {refusal}."
+        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "not-asked", detail, headers=headers) from None
     return json_answer(task_json(await services.store.get_task(task_id)))
 
 

@@ -54,7 +54,8 @@ class Audit:
         damage: lines of SQLite's own integrity check, none for a sound file.
         dangling: rows that point at something that is not there, one line each.
         tasks: how many there are.
-        judged: how many of them have a whole history, which was judged again.
+        judged: how many of them have a whole history, which was judged again; not counted are those whose history
+            begins under older rules, and is not what the present ones would make of it.
         differences: in what they differ from it.
     """
 
@@ -87,19 +88,24 @@ def audit(path: Path) -> Audit:
                 f"{table} row {row} points at a row of {parent} that is not there"
                 for table, row, parent, _ in db.execute("PRAGMA foreign_key_check")
             ]
-            for kept, history in _histories(db, damage):
+            ((older,),) = db.execute("SELECT coalesce(max(seq), 0) FROM cursors WHERE name = 'older rules'").fetchall()
+            for kept, first_seq, history in _histories(db, damage):
                 tasks += 1
                 derived = rederive(kept, history)
-                if derived is not None:
-                    judged += 1
-                    found += [Difference(kept.id, *difference) for difference in differences(kept, derived)]
+                if derived is None:
+                    continue
+                differs = differences(kept, derived)
+                if differs and first_seq <= older:
+                    continue  # rules that have changed since made it so
+                judged += 1
+                found += [Difference(kept.id, *difference) for difference in differs]
     except sqlite3.Error as error:
         raise StoreUnavailable(f"{path}: cannot be read to its end ({error})") from error
     return Audit(tuple(damage), tuple(dangling), tasks, judged, tuple(found))
 
 
-def _histories(db: sqlite3.Connection, damage: list[str]) -> Iterator[tuple[Task, list[Heard]]]:
-    """Each task with its history; one that cannot be read is a line of the damage."""
+def _histories(db: sqlite3.Connection, damage: list[str]) -> Iterator[tuple[Task, int, list[Heard]]]:
+    """Each task with the number of its first event and its history; one that cannot be read is a line of the damage."""
     cursor = ""
     while True:
         db.execute("BEGIN")  # a task and its events as of one moment
@@ -109,7 +115,7 @@ def _histories(db: sqlite3.Connection, damage: list[str]) -> Iterator[tuple[Task
             ).fetchall()
             events = db.execute(
                 """
-                SELECT task_id, at, source, dedupe_key, from_status, reading FROM events
+                SELECT task_id, seq, at, source, dedupe_key, from_status, reading FROM events
                 WHERE task_id > ? AND task_id <= ? ORDER BY seq
                 """,
                 (cursor, rows[-1][0] if rows else cursor),
@@ -119,7 +125,9 @@ def _histories(db: sqlite3.Connection, damage: list[str]) -> Iterator[tuple[Task
         if not rows:
             return
         history: dict[str, list[Heard]] = {task_id: [] for task_id, _ in rows}
-        for task_id, at, source, key, from_status, reading in events:
+        first: dict[str, int] = {}
+        for task_id, seq, at, source, key, from_status, reading in events:
+            first.setdefault(task_id, seq)
             heard = Heard(moment_of(at), Source(source), key, Status(from_status), reading_from(reading))
             history[task_id].append(heard)
         for task_id, text in rows:
@@ -128,5 +136,5 @@ def _histories(db: sqlite3.Connection, damage: list[str]) -> Iterator[tuple[Task
             except msgspec.MsgspecError as error:
                 damage.append(f"task {task_id} cannot be read: {error}")
             else:
-                yield task, history[task_id]
+                yield task, first.get(task_id, 0), history[task_id]
         cursor = rows[-1][0]

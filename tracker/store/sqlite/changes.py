@@ -19,6 +19,7 @@ from tracker.store.sqlite.keys import SELECT_BY_KEY, repeated_from
 from tracker.store.sqlite.rows import (
     RECORD_COLUMNS,
     TASK,
+    moment_of,
     placeholders,
     record_from,
     task_from,
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from tracker.domain.models import Model
     from tracker.domain.task import ExternalId
 
+_CLOCK_SEEN, _CLOCK_AT = "clock seen", "clock at"
+"""Cursors: the last event when due times were brought back, and what the clock showed then."""
 MAX_PARKED = 10_000
 MAX_REJECTED = 1_000
 MAX_REJECTED_CHARS = 16_384
@@ -221,18 +224,30 @@ def poll_now(db: sqlite3.Connection, task_id: TaskId, now: datetime) -> Task:
     return replace(task, due_at=now)
 
 
-def bring_back_due_times(db: sqlite3.Connection, by: timedelta) -> None:
+def bring_back_due_times(db: sqlite3.Connection, by: timedelta, now: datetime) -> None:
     """Have everything that is due some time fall due so much earlier: polls, submits, hooks, files, and leases."""
     by_ms = by // timedelta(milliseconds=1)
     for table in ("tasks", "deliveries", "archives"):
         db.execute(f"UPDATE {table} SET due_at = due_at - ? WHERE due_at IS NOT NULL", (by_ms,))
+    # events from before the step are no sign of another one
+    db.execute(
+        "INSERT INTO cursors (name, seq) VALUES (?, (SELECT coalesce(max(seq), 0) FROM events)), (?, ?)"
+        " ON CONFLICT (name) DO UPDATE SET seq = excluded.seq",
+        (_CLOCK_SEEN, _CLOCK_AT, to_ms(now)),
+    )
 
 
 def bring_back_after(db: sqlite3.Connection, now: datetime) -> None:
     """The same where the clock was set back while no process ran: the last event is then told to be still to come."""
-    last = db.execute("SELECT at FROM events ORDER BY seq DESC LIMIT 1").fetchone()
-    if last is not None and last[0] > to_ms(now):
-        bring_back_due_times(db, timedelta(milliseconds=last[0] - to_ms(now)))
+    last: tuple[int, int] = db.execute("SELECT seq, at FROM events ORDER BY seq DESC LIMIT 1").fetchone() or (0, 0)
+    known: dict[str, int] = dict(
+        db.execute("SELECT name, seq FROM cursors WHERE name IN (?, ?)", (_CLOCK_SEEN, _CLOCK_AT)).fetchall()
+    )
+    last_seq, last_at = last
+    at = known[_CLOCK_AT] if last_seq <= known.get(_CLOCK_SEEN, -1) else last_at
+    seen = moment_of(at)
+    if seen > now:
+        bring_back_due_times(db, seen - now, now)
 
 
 def claim_due(db: sqlite3.Connection, lane: Lane, limit: int, now: datetime, lease_until: datetime) -> list[Task]:

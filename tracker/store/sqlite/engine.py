@@ -118,7 +118,7 @@ class SqliteStore(SqliteReader):
 
     async def bring_back_due_times(self, by: timedelta) -> None:
         """See the protocol."""
-        await self._write(lambda db: changes.bring_back_due_times(db, by))
+        await self._write(lambda db: changes.bring_back_due_times(db, by, self._now()))
 
     def subscribe(self, listener: Callable[[Sequence[Applied]], None]) -> None:
         """Have ``listener`` called on the event loop after each commit that changed tasks."""

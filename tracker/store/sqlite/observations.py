@@ -81,7 +81,7 @@ def apply_all(
                 outcome=steps[0].outcome,
                 confirm=after.due_at is not None and after.due_at <= observation.observed_at,
                 announced=announced,
-                ended_by=observation.source if announced and after.status.is_terminal else None,
+                ended_by=observation.source if after.status.is_terminal and after.status is not task.status else None,
             )
         )
     _insert_events(db, history.rows)
