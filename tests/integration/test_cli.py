@@ -759,6 +759,16 @@ def test_serve_refuses_an_open_door() -> None:
     assert result.stderr.startswith("--listen: server.listen: 0.0.0.0:0 can be reached from other machines")
 
 
+def test_a_failure_that_nobody_reads_is_one(tmp_path: Path) -> None:
+    """``2>&1 | head -1`` may close standard error first: the exit code is for who asks it."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "tracker", "config", "check", "--config", str(tmp_path / "none.toml")]
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=writer, timeout=20, check=False)
+    os.close(writer)
+    assert done.returncode == 78
+
+
 def test_a_closed_pipe_is_no_error(daemon: Daemon) -> None:
     """`tracker list | head` ends quietly."""
     daemon.on("GET /v1/tasks", (200, {"items": [TASK] * 2000, "next_cursor": None}))

@@ -13,7 +13,7 @@ from tests.integration.server_rig import Rig, locs, problem_of, running
 from tracker.domain.observation import Source
 from tracker.domain.records import DeliveryStatus, Json
 from tracker.domain.task import Status, TaskId
-from tracker.errors import FieldProblem, IdempotencyConflict, RequestInvalid, SubmitInFlight
+from tracker.errors import FieldProblem, HeldBack, IdempotencyConflict, RequestInvalid, SubmitInFlight
 from tracker.store.protocol import Announcement, AttemptResult
 from tracker.vitals import Health
 
@@ -414,6 +414,20 @@ async def test_an_unknown_delivery_is_404(rig: Rig) -> None:
     """There is nothing to run."""
     async with rig.client.post("/v1/deliveries/nope/retry") as response:
         await problem_of(response, 404)
+
+
+async def test_a_poll_by_hand_that_reaches_nobody_says_so(rig: Rig) -> None:
+    """With the time after which it is worth another try; the task is as it was."""
+    task_id = await rig.make_task()
+
+    async def refuse(_: TaskId) -> None:
+        raise HeldBack("account 'default' has no API key", 9.2)
+
+    rig.poller.brings = refuse
+    async with rig.client.post(f"/v1/tasks/{task_id}/poll") as response:
+        problem = await problem_of(response, 503)
+        assert response.headers["Retry-After"] == "10"
+    assert problem["detail"] == "The upstream was not asked: account 'default' has no API key."
 
 
 async def test_poll_asks_now_and_shows_the_task_afterwards(rig: Rig) -> None:

@@ -108,15 +108,16 @@ def _copy(session: Session, task_id: str, output: Mapping[str, Json], target: Pa
     try:
         if _holds(target, output):
             return str(target)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".tracker-", dir=target.parent)
+        place = target.resolve()  # a link stays one
+        place.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".tracker-", dir=place.parent)
         try:
             with os.fdopen(handle, "wb") as file:
                 digest = session.client.save(task_path(task_id, "outputs", str(output["n"])), file)
             if digest != output["sha256"]:
                 raise Failure([f"output {output['n']}: came damaged; run the command again"], FAILED)
             Path(name).chmod(0o644)
-            Path(name).replace(target.resolve())  # a link stays one
+            Path(name).replace(place)
         finally:
             Path(name).unlink(missing_ok=True)
     except OSError as error:

@@ -10,7 +10,7 @@ import importlib
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TextIO
 
 import click
@@ -120,10 +120,10 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         code = cli.main(arguments, prog_name="tracker", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        _complain(error.show)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
+        _complain(lambda: click.echo("interrupted", err=True))
         return INTERRUPTED
     except SystemExit:
         # click ends the process itself in two cases: shell completion, and a closed pipe that it met first
@@ -131,6 +131,15 @@ def _run(arguments: Sequence[str] | None) -> int:
             raise
         return FINE
     return code if isinstance(code, int) else FINE
+
+
+def _complain(say: Callable[[], None]) -> None:
+    """Say what is wrong; that nobody listens makes no failure a success."""
+    try:
+        say()
+        sys.stderr.flush()
+    except OSError:
+        _give_up(sys.stderr)
 
 
 def _prepare_streams() -> None:

@@ -32,8 +32,8 @@ _TOKEN_KEY = re.compile(r"(?i).*token", re.DOTALL)
 # Every pattern is linear in hostile texts, too: one that could begin at each backslash of a long row of them would read
 # the row to its end from each.
 _SLASH = r"(?:(?<!\\)\\*/|%2[fF])"
-# JSON in JSON in JSON doubles the backslashes and adds one: 0, 1, 3, 7, 15, 31.
-_QUOTE = r"\\{0,31}[\"']"
+# JSON in JSON in JSON doubles the backslashes and adds one: 0, 1, 3, 7, 15, 31, 63, 127.
+_QUOTE = r"\\{0,127}[\"']"
 _CALLBACK = re.compile(rf"({_SLASH}callbacks{_SLASH}[\w.-]+?{_SLASH})(?!\[redacted\])[^\s/?#\"'\\&<>%,;)\]}}]+")
 _PAIR = re.compile(
     rf"(?i)(?P<key>{_NAMES}\\*[\"']?\s*[:=]\s*(?:b(?=[\"']))?)"

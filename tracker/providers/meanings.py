@@ -111,6 +111,9 @@ NOT_MADE = Meaning(
     on_poll=Trouble.REJECTED,
 )
 
+_FAILURES = frozenset({BROKEN, TIMEOUT, UNCLEAR, NOT_MADE})
+"""Something went wrong, after the job was taken perhaps."""
+
 FindMeaning = Callable[[UpstreamError], Meaning | None]
 """A family's lookup of one of its errors; None for those it does not know."""
 
@@ -152,6 +155,7 @@ _POLICY_WORDS = re.compile(
 _TIMEOUT_WORDS = re.compile(r"time[ds]?[\s_-]?out|deadline exceeded", re.IGNORECASE)
 _POLICY_ALSO = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
 """Statuses under which content rules are reported as well."""
+_POLICY_ALSO_CODES = frozenset(str(status.value) for status in _POLICY_ALSO)
 _ERROR, _SERVER_ERROR = 400, 500
 
 
@@ -174,8 +178,8 @@ def meaning_of(http_status: int, error: UpstreamError | None, find: FindMeaning)
     if http_status in _PROXYS_OWN:
         return UNCLEAR
     meaning = _known(error, find)
-    if http_status == HTTPStatus.BAD_GATEWAY and (meaning is None or meaning.retryable):
-        # only a flat no, in a code that the upstream documents, surely comes from behind the gateway that failed
+    if http_status == HTTPStatus.BAD_GATEWAY and (meaning is None or meaning in _FAILURES):
+        # only a flat no, or "later", in a code that the upstream documents, comes from behind the gateway that failed
         return UNCLEAR
     meaning = meaning or _by_status(http_status, error)
     if (meaning is BROKEN or meaning is UNCLEAR) and _BY_HTTP.get(http_status) is MAINTENANCE:
@@ -199,10 +203,11 @@ def _by_status(http_status: int, error: UpstreamError) -> Meaning:
 
     Inside a success the number that the error repeats counts in its place, should it be one of HTTP's.
     """
-    meaning = by_number(str(http_status)) or by_number(error.code) or INVALID
-    if http_status in _POLICY_ALSO and reads_like_policy(error.message):
+    by_http = by_number(str(http_status))
+    number = str(http_status) if by_http is not None or http_status >= _ERROR else error.code
+    if number in _POLICY_ALSO_CODES and reads_like_policy(error.message):
         return POLICY
-    return meaning
+    return by_http or by_number(error.code) or INVALID
 
 
 def by_number(code: str | None) -> Meaning | None:

@@ -5,8 +5,8 @@ Owns size and depth limits. Must not know what a body means.
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections import deque
 from http import HTTPStatus
 from itertools import islice
 from typing import TYPE_CHECKING, Final
@@ -110,7 +110,7 @@ async def read_json(request: web.Request) -> Json:
         if depth > MAX_DEPTH:
             raise malformed(f"the JSON is nested more than {MAX_DEPTH} levels deep")
         is_suspect |= any(isinstance(item, float) and abs(item) >= TURNED_FLOAT for item in level)
-    changed = list(islice(_find_changed(body), MAX_CHANGED_TOLD)) if is_suspect else []
+    changed = await asyncio.to_thread(_list_changed, body) if is_suspect else []
     if changed:
         raise bad_input(changed)
     return value
@@ -122,8 +122,9 @@ def json_words(error: orjson.JSONDecodeError) -> str:
 
 
 def malformed(why: str) -> Problem:
-    """400: no JSON."""
-    return Problem(HTTPStatus.BAD_REQUEST, "malformed", f"{why[:1].upper()}{why[1:]}.")
+    """400: no JSON, or not what it should hold. The name of a field at the beginning stays as it is."""
+    names_field = why.partition(" ")[0].endswith(":")
+    return Problem(HTTPStatus.BAD_REQUEST, "malformed", f"{why if names_field else why[:1].upper() + why[1:]}.")
 
 
 def too_large(max_bytes: int) -> Problem:
@@ -135,14 +136,11 @@ def too_large(max_bytes: int) -> Problem:
     )
 
 
-def _find_changed(body: bytes) -> Iterator[FieldProblem]:
+def _list_changed(body: bytes) -> list[FieldProblem]:
     """Whole numbers that orjson has read as another number. A float of that size as such is nobody's mistake."""
-    for loc, item in _leaves(json.loads(body.decode(), parse_int=_WholeNumber)):
-        if isinstance(item, _WholeNumber) and item.is_changed():
-            yield FieldProblem(
-                loc or ("body",),
-                "is a whole number beyond 64 bits, which cannot be passed on as it is; make it smaller",
-            )
+    numbers = islice(_find_changed(json.loads(body.decode(), parse_int=_WholeNumber)), MAX_CHANGED_TOLD)
+    words = "is a whole number beyond 64 bits, which cannot be passed on as it is; make it smaller"
+    return [FieldProblem(loc or ("body",), words) for loc in numbers]
 
 
 class _WholeNumber(str):
@@ -155,17 +153,29 @@ class _WholeNumber(str):
         return len(self) >= 19 and (len(self) > 20 or not -(2**63) <= int(self) < 2**64)  # noqa: PLR2004  digits
 
 
-def _leaves(value: Json) -> Iterator[tuple[tuple[str | int, ...], Json]]:
-    """What is neither list nor object, each with its place; without recursion."""
-    waiting: deque[tuple[tuple[str | int, ...], Json]] = deque([((), value)])
-    while waiting:
-        loc, item = waiting.popleft()
-        if isinstance(item, dict):
-            waiting += [((*loc, name), inner) for name, inner in item.items()]
-        elif isinstance(item, list):
-            waiting += [((*loc, n), inner) for n, inner in enumerate(item)]
+def _find_changed(value: Json) -> Iterator[tuple[str | int, ...]]:
+    """The places of numbers that are changed; without recursion, and with no more in hand than the way to one."""
+    if isinstance(value, _WholeNumber) and value.is_changed():
+        yield ()
+    loc: list[str | int] = []
+    ways = [_members(value)]
+    while ways:
+        for name, item in ways[-1]:
+            if isinstance(item, dict | list):
+                loc.append(name)
+                ways.append(_members(item))
+                break
+            if isinstance(item, _WholeNumber) and item.is_changed():
+                yield (*loc, name)
         else:
-            yield loc, item
+            ways.pop()
+            del loc[-1:]
+
+
+def _members(value: Json) -> Iterator[tuple[str | int, Json]]:
+    if isinstance(value, dict):
+        return iter(value.items())
+    return enumerate(value) if isinstance(value, list) else iter(())
 
 
 def _levels(value: Json) -> Iterator[list[Json]]:

@@ -189,7 +189,7 @@ class CallbackDoors:
             why = f"names {len(ids)} tasks; without a token a callback may name {NUDGE_IDS_MAX}"
             raise await self._rejections.malformed(provider.name, why, body)
         self._admit(len(ids) - 1)
-        payload = kept_text(body, services.redact)
+        payload = await kept_text(body, services.redact)
         try:
             nudged = await services.store.nudge(provider.name, ids, payload, services.clock.now())
         except StoreUnavailable as error:

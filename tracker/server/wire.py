@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 BODY_S: Final = 30.0
-"""How long a body may take to arrive: as long as the proxies that we show give it."""
+"""How long a body may take to arrive: as long as nginx's example gives it; Caddy's must give more, see there."""
 SLOWEST_BYTES_PER_S: Final = 100_000
 """A large one may take longer: an API request with images in it, from a place with a thin line."""
 LINGERING_S: Final = 2.0

@@ -142,7 +142,10 @@ class _History:
 
 
 def _is_final(task: Task) -> bool:
-    """Whether the row itself will always show this moment; then hooks need no snapshot of it."""
+    """Whether the row itself will always show this moment; then hooks need no snapshot of it.
+
+    A success may grow by outputs: a hook that hears of it late hears of them, too.
+    """
     return task.status.is_terminal and not task.is_given_up
 
 
