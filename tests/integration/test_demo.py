@@ -65,11 +65,8 @@ def test_plots_and_endings_fit_every_terminal(width: int, also: str) -> None:
     assert also in table
 
 
-def test_it_is_stopped_and_it_plays_to_the_end(tmp_path: Path) -> None:
-    """Ctrl-C while tasks run says so and calls none of them wrong; left alone, all end as they must.
-
-    One after the other: two demos that start at one moment may both find the usual port free.
-    """
+def test_it_is_stopped(tmp_path: Path) -> None:
+    """Ctrl-C while tasks run says so and calls none of them wrong."""
     # what runs in the background of a script ignores Ctrl-C, and so do its children: as do these tests, perhaps
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -87,6 +84,10 @@ def test_it_is_stopped_and_it_plays_to_the_end(tmp_path: Path) -> None:
     assert running.returncode == 130, rest
     assert rest.endswith("\nstopped; nothing was checked, for not all tasks had ended\n")
     assert "must be" not in rest
+
+
+def test_it_plays_to_the_end() -> None:
+    """All tasks end as they must, whatever else has the usual port."""
     ran = subprocess.run([*DEMO, "--once"], capture_output=True, text=True, check=False, timeout=58)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert f"{len(STORIES)} tasks ended as they must" in ran.stdout

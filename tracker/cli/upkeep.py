@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import click
 
-from tracker.cli.exits import FAILED, Failure, Unreachable
+from tracker.cli.exits import BAD_CONFIG, FAILED, Failure, Unreachable
 from tracker.cli.render import echo_fields, echo_json, echo_table
 from tracker.cli.session import (
     Session,
@@ -207,7 +207,7 @@ def shell(config_path: Path | None) -> None:
     """Open the file in sqlite3, for reading alone. The views v_tasks, v_events and so on are made for it."""
     path = read_config(config_path, os.environ, serving=False).store_path
     if not is_store_there(path):
-        raise Failure([f"{path}: no such file; has the daemon ever run? Set store.path if it is elsewhere"], FAILED)
+        raise Failure([f"{path}: no such file; has the daemon ever run? Set store.path if it is elsewhere"], BAD_CONFIG)
     program = shutil.which("sqlite3")
     if program is None:
         raise Failure(["sqlite3: no such program; install the package sqlite3, or open the file otherwise"], FAILED)

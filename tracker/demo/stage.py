@@ -91,42 +91,52 @@ async def set_stage(directory: Path) -> AsyncIterator[Stage]:
     await sandbox.start()
     try:
         hook_log = directory / "hooks.log"
-        port = _free_port()
-        config_file = directory / "tracker.toml"
-        config_file.write_text(
-            _CONFIG.format(
-                url=f"http://127.0.0.1:{port}",
-                listen=f"127.0.0.1:{port}",
-                directory=directory,
-                gateway=sandbox.base_url,
-                key_env=KEY_ENV,
-            ),
-            encoding="utf-8",
-        )
-        hook = directory / "hooks.d" / "task.finished" / "write-a-line"
-        hook.parent.mkdir(parents=True, exist_ok=True)
-        hook.write_text(_HOOK.format(log=hook_log), encoding="utf-8")
-        hook.chmod(0o755)
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("TRACKER_")}
-        environ[KEY_ENV] = DEFAULT_KEY
-        tracker = Tracker(load_config(config_file, environ), environ)
-        await tracker.start()
-        try:
-            yield Stage(directory, tracker.url, sandbox, hook_log)
-        finally:
-            await tracker.stop()
+        with _take_port() as listener:
+            tracker = _build(directory, sandbox, hook_log, listener)
+            await tracker.start()
+            try:
+                yield Stage(directory, tracker.url, sandbox, hook_log)
+            finally:
+                await tracker.stop()
     finally:
         await sandbox.stop()
 
 
-def _free_port() -> int:
-    """The usual port when nobody has it, else any: callbacks need to know it before the daemon listens."""
-    for port in (USUAL_PORT, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise OSError("no free port on 127.0.0.1")
+def _build(directory: Path, sandbox: Sandbox, hook_log: Path, listener: socket.socket) -> Tracker:
+    """The daemon, with its configuration and its hook written where people can look at them."""
+    port = listener.getsockname()[1]
+    config_file = directory / "tracker.toml"
+    config_file.write_text(
+        _CONFIG.format(
+            url=f"http://127.0.0.1:{port}",
+            listen=f"127.0.0.1:{port}",
+            directory=directory,
+            gateway=sandbox.base_url,
+            key_env=KEY_ENV,
+        ),
+        encoding="utf-8",
+    )
+    hook = directory / "hooks.d" / "task.finished" / "write-a-line"
+    hook.parent.mkdir(parents=True, exist_ok=True)
+    hook.write_text(_HOOK.format(log=hook_log), encoding="utf-8")
+    hook.chmod(0o755)
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("TRACKER_")}
+    environ[KEY_ENV] = DEFAULT_KEY
+    return Tracker(load_config(config_file, environ), environ, sockets=[listener])
+
+
+def _take_port() -> socket.socket:
+    """The usual port when nobody has it, else any; held from now on, for two demos may begin at one moment.
+
+    Callbacks need to know it before the daemon listens.
+    """
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", USUAL_PORT))
+        listener.listen()  # where two have bound it, one of them may
+    except OSError:
+        listener.close()
+        listener = socket.socket()
+        listener.bind(("127.0.0.1", 0))
+    return listener
