@@ -255,6 +255,20 @@ async def test_no_secret_of_a_large_body_is_kept(tmp_path: Path, secret: Json) -
         assert "sk-known-secret" not in kept
 
 
+async def test_large_bodies_without_a_token_count_for_many(tmp_path: Path) -> None:
+    """Looking through a megabyte takes as long as hundreds of callbacks do."""
+    body = json.dumps({"callbackType": "complete", "task_id": "x", "pad": "n" * 1_000_000}).encode()
+    async with running(tmp_path) as rig:
+        for _ in range(2):
+            assert await post(rig, "/callbacks/suno", body) == (202, "parked")
+        async with rig.client.post("/callbacks/suno", data=body) as response:
+            await problem_of(response, 429)
+        for _ in range(4):
+            async with rig.client.post("/callbacks/suno", data=body[:-1]) as response:
+                await problem_of(response, 400)
+        assert len(await rig.rejected()) == 2, "each of them is answered, and few are kept"
+
+
 async def test_floods_without_a_token_are_slowed_down(rig: Rig) -> None:
     """Anybody can send them; beyond a burst they are told to come again."""
     statuses = []

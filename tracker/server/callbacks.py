@@ -24,7 +24,7 @@ from tracker.errors import PayloadInvalid, SignatureInvalid, StoreUnavailable, T
 from tracker.logs import get_logger
 from tracker.server.answers import RETRY_AFTER_S, FixedAnswer, Problem, store_unavailable
 from tracker.server.bodies import BodyTooLarge, BodyUnreadable, json_words, malformed, read_body, too_large
-from tracker.server.rejections import Rejections, kept_text
+from tracker.server.rejections import Rejections, extra_weight, kept_text
 from tracker.server.throttle import Throttle
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ class CallbackDoors:
         if len(ids) > NUDGE_IDS_MAX:
             why = f"names {len(ids)} tasks; without a token a callback may name {NUDGE_IDS_MAX}"
             raise await self._rejections.malformed(provider.name, why, body)
-        self._admit(len(ids) - 1)
+        self._admit(len(ids) - 1 + extra_weight(body))
         payload = await kept_text(body, services.redact)
         try:
             nudged = await services.store.nudge(provider.name, ids, payload, services.clock.now())

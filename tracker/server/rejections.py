@@ -27,7 +27,16 @@ PER_S: Final = 10.0
 BURST: Final = 50.0
 """Each one kept is a write to disk and a log line, and anybody can send garbage."""
 LARGE_BYTES: Final = 20_000
-"""Looking for secrets costs 0.2 us a byte: a larger body is looked through beside the event loop."""
+"""Looking for secrets costs 0.2 us a byte: a larger body is looked through beside the event loop, and counts for
+more than one."""
+_BYTES_OF_ONE: Final = 2_000
+_SHARE_OF_KEPT: Final = 20
+"""Callbacks without a token are let in so many times as fast as rejected ones are kept."""
+
+
+def extra_weight(body: bytes) -> int:
+    """For how many callbacks a large body counts, besides its own: megabytes from strangers must not fill the day."""
+    return max(0, len(body) - LARGE_BYTES) // _BYTES_OF_ONE
 
 
 async def kept_text(body: bytes, redact: Callable[[bytes], str]) -> str | None:
@@ -61,7 +70,7 @@ class Rejections:
 
     async def keep(self, provider: str, status: HTTPStatus, why: str, body: bytes) -> None:
         """Keep the beginning of a body, unless too many came lately; never raises because it could not."""
-        if not self._throttle.admits():
+        if not self._throttle.admits(1 + extra_weight(body) // _SHARE_OF_KEPT):
             self._passed_over += 1
             return
         services = self._services
