@@ -108,10 +108,9 @@ def check(config_path: Path | None, *, as_json: bool) -> None:
             rows = [(one.task_id, one.field, one.kept, one.derived) for one in found.differences]
             echo_table(("task", "field", "is", "by its history"), rows)
         verdict = "sound" if found.is_sound else "not sound"
-        click.echo(
-            f"{path}: {verdict}; {found.judged} of {found.tasks} tasks judged again, "
-            f"the history of {found.tasks - found.judged} was dropped by retention"
-        )
+        left = found.tasks - found.judged
+        why_not = f"; the histories of {left} were dropped by retention, or begin under older rules" if left else ""
+        click.echo(f"{path}: {verdict}; {found.judged} of {found.tasks} tasks judged again{why_not}")
     if not found.is_sound:
         raise click.exceptions.Exit(FAILED)
 
