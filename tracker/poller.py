@@ -12,7 +12,6 @@ process, or a task to be asked about. A create may take minutes, so those have p
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -26,8 +25,8 @@ from tracker.domain.wire import payload_text
 from tracker.errors import HeldBack, NotSent, StoreError, Unanswered
 from tracker.lanes import Places
 from tracker.logs import get_logger
+from tracker.obstacles import Obstacles
 from tracker.ticks import Ticks
-from tracker.upstream.breaker import Circuit
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -62,32 +61,6 @@ STALL_TICKS = 5
 """So many ticks missed, and at least `STALL_AT_LEAST_S`, and the loop counts as stalled."""
 STALL_AT_LEAST_S = 15.0
 HOUSEKEEPING_S = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class AccountAlarm:
-    """An account whose key the upstream refuses.
-
-    Attributes:
-        since: when it was refused first.
-        words: what the upstream said.
-    """
-
-    since: datetime
-    words: str
-
-
-@dataclass(frozen=True, slots=True)
-class Hindrance:
-    """What keeps the tracker itself from asking about the tasks of a lane.
-
-    Attributes:
-        since: when it did so first.
-        words: what it is.
-    """
-
-    since: datetime
-    words: str
 
 
 class Poller:
@@ -126,7 +99,6 @@ class Poller:
         self._reconciler = reconciler
         self._client = client
         self._limits = limits
-        self._breakers = breakers
         self._registry = registry
         self._submitter = submitter
         self._clock = clock
@@ -140,8 +112,7 @@ class Poller:
         """Until when the tasks of the polls under way were claimed."""
         self._again: set[TaskId] = set()
         """Tasks that somebody nudged while their poll was under way: its answer may be older than the nudge."""
-        self._alarms: dict[str, AccountAlarm] = {}
-        self._hindrances: dict[tuple[str, str], Hindrance] = {}
+        self._obstacles = Obstacles(client, limits, breakers, clock, redact)
         self._last_housekeeping = float("-inf")
         self._halted = False
         self.last_tick = clock.monotonic()
@@ -231,39 +202,9 @@ class Poller:
 
     def notes(self, task: Task) -> list[str]:
         """What besides the task itself explains why it is where it is; one sentence each."""
-        notes = []
-        alarm = self._alarms.get(task.account)
-        if alarm is not None:
-            notes.append(
-                f"The upstream refuses the key of account {task.account!r} since {_seconds(alarm.since)}: "
-                f"{alarm.words}. Polls go on slowly; check the key."
-            )
-        notes += self._upstream_notes(task)
+        notes = self._obstacles.words(task)
         if task.id in self._polls:
             notes.append("It is being polled right now.")
-        return notes
-
-    def _upstream_notes(self, task: Task) -> list[str]:
-        notes = []
-        account = task.account
-        pause_ends = self._limits.paused_until(account)
-        if pause_ends is not None:
-            left_s = pause_ends - self._clock.monotonic()
-            notes.append(f"The upstream asked account {account!r} to slow down; it is asked again in {left_s:.0f} s.")
-        state = self._breakers.state(self._client.host_of(account), task.provider)
-        if state.circuit is not Circuit.CLOSED and state.since is not None:
-            who = f"{state.host} failed for {state.family}" if state.family else f"{state.host} did not answer"
-            when = "now" if state.retry_in_s is None else f"in {state.retry_in_s:.0f} s"
-            notes.append(
-                f"{who} {state.failures} times in a row and is left alone since {_seconds(state.since)}; "
-                f"it is tried again {when}."
-            )
-        hindrance = self._hindrances.get((account, task.provider))
-        if hindrance is not None:
-            notes.append(
-                f"The upstream has not been asked since {_seconds(hindrance.since)}: {hindrance.words}. "
-                "Tasks wait for that, past their deadlines too."
-            )
         return notes
 
     # -- the sweep -----------------------------------------------------------------------------------------
@@ -373,7 +314,7 @@ class Poller:
             except HeldBack as refusal:
                 await self._put_off(task, refusal)
                 return refusal
-        self._watch_account(task, reading)
+        self._obstacles.note_reading(task, reading)
         applied = await self._reconciler.apply(
             Observation(
                 task_id=task.id,
@@ -401,15 +342,14 @@ class Poller:
         Raises:
             HeldBack: it was not asked.
         """
-        lane = (task.account, task.provider)
         try:
             reply = await self._client.fetch(task.account, request, family=task.provider)
         except HeldBack:
             raise
         except (NotSent, Unanswered) as error:
-            self._hindrances.pop(lane, None)
+            self._obstacles.note_asked(task)
             return Reading(trouble=Trouble.UNAVAILABLE, error=UpstreamError(message=str(error))), None
-        self._hindrances.pop(lane, None)
+        self._obstacles.note_asked(task)
         return read(reply), reply
 
     async def _put_off(self, task: Task, refusal: HeldBack) -> None:
@@ -420,9 +360,7 @@ class Poller:
         grace: probes are too few to tell each. What is missing here, a key say, tasks wait for, however long.
         """
         now = self._clock.now()
-        if not refusal.left_alone:  # who is left alone, and since when, the breakers tell
-            hindrance = Hindrance(now, str(refusal))
-            self._hindrances.setdefault((task.account, task.provider), hindrance)
+        self._obstacles.note_held_back(task, refusal)
         if (
             refusal.left_alone
             and not task.status.is_terminal
@@ -433,17 +371,6 @@ class Poller:
         else:
             await self._store.put_off(task.id, now + timedelta(seconds=refusal.retry_in_s))
 
-    def _watch_account(self, task: Task, reading: Reading) -> None:
-        """Raise an alarm when the upstream refuses an account's key, and take it back when it does not."""
-        if reading.trouble is Trouble.UNAUTHORIZED:
-            if task.account not in self._alarms:
-                error = reading.error
-                words = self._redact(((error and (error.message or error.code)) or "no words given").encode())
-                self._alarms[task.account] = AccountAlarm(self._clock.now(), words)
-                log.error("account.refused", account=task.account, provider=task.provider, words=words)
-        elif reading.trouble is None and self._alarms.pop(task.account, None) is not None:
-            log.info("account.accepted_again", account=task.account)
-
     async def _housekeep(self, now: datetime) -> None:
         if self._clock.monotonic() - self._last_housekeeping < HOUSEKEEPING_S:
             return
@@ -451,7 +378,3 @@ class Poller:
         forgotten = await self._store.forget_parked(now - timedelta(seconds=self._park_s))
         if forgotten:
             log.info("callbacks.parked_forgotten", count=forgotten)
-
-
-def _seconds(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

@@ -46,7 +46,9 @@ ROOMS: Mapping[str, Room] = {
                        "structlog"),
     "ticks":      Room("",                                           "apscheduler"),
     "lanes":      Room("domain",                                     ""),
-    "poller":     Room("errors clock logs domain store.protocol upstream providers reconciler submitter ticks lanes",
+    "obstacles":  Room("errors clock logs domain upstream",          ""),
+    "poller":     Room("errors clock logs domain store.protocol upstream providers reconciler submitter obstacles ticks"
+                       " lanes",
                        "msgspec structlog"),
     "provider_files": Room("errors places providers", ""),
     "signature_checks": Room("clock config providers", ""),
