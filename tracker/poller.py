@@ -12,6 +12,7 @@ process, or a task to be asked about. A create may take minutes, so those have p
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -194,7 +195,8 @@ class Poller:
         """
         task = (await self._store.get_task(task_id)).task
         if task.status is not Status.SUCCEEDED:
-            await self.poll(task_id)
+            with suppress(HeldBack):  # who wants a file then finds its URL as it was
+                await self.poll(task_id)
             return
         route = self._registry.find_route(task.route)
         if route is not None and route.query is not None and task.external_id is not None:

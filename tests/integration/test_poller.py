@@ -11,6 +11,7 @@ import pytest
 from tests.factories import START, after
 from tests.sweep_kit import IN_MAINTENANCE, RATE_LIMITED, SUNO, kling, suno, sweeping
 from tracker.domain.task import ExternalId, Status, TaskId
+from tracker.errors import HeldBack
 from tracker.lanes import Places
 from tracker.poller import MAX_LANE_POLLS, MAX_LANE_SENDS, MAX_POLLS, MAX_SENDS
 
@@ -198,3 +199,14 @@ async def test_an_upstream_that_is_left_alone_keeps_no_task_for_ever(tmp_path: P
             await rig.sweep(10.0)
         ended = [(await rig.get(task_id)).task for task_id in tasks]
         assert {(task.status, task.reason) for task in ended} == {(Status.FAILED, "expired")}
+
+
+async def test_fresh_urls_that_cannot_be_asked_for_are_none(tmp_path: Path) -> None:
+    """A poll by hand says that nobody was asked; who only wants a fresh URL finds the one that it has."""
+    async with sweeping(tmp_path) as rig:
+        rig.keys.pop("default")
+        task_id = await rig.follow()
+        with pytest.raises(HeldBack, match="has no API key"):
+            await rig.poller.poll(task_id)
+        await rig.poller.renew(task_id)
+        assert rig.gateway.asked == []
