@@ -104,13 +104,13 @@ class Obstacles:
     def words(self, task: Task) -> list[str]:
         """What stands in the way of a task now; one sentence each."""
         notes = []
-        alarm = self._alarms.get(task.account)
+        account = task.account
+        alarm = self._alarms.get(account)
         if alarm is not None:
             notes.append(
-                f"The upstream refuses the key of account {task.account!r} since {_seconds(alarm.since)}: "
+                f"The upstream refuses the key of account {account!r} since {_seconds(alarm.since)}: "
                 f"{alarm.words}. Polls go on slowly; check the key."
             )
-        account = task.account
         pause_ends = self._limits.paused_until(account)
         if pause_ends is not None:
             left_s = pause_ends - self._clock.monotonic()

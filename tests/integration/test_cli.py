@@ -9,7 +9,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
@@ -213,7 +212,6 @@ def test_every_command_has_its_help() -> None:
         assert tracker_(name, "--help").exit_code == 0
 
 
-@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 def test_the_targets_of_make_are_aligned() -> None:
     """Every explanation starts at the same place, that of the longest name too."""
     root = Path(__file__).parents[2]

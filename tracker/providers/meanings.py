@@ -57,6 +57,16 @@ def _refusal(reason: Reason, on_poll: Trouble = Trouble.REJECTED) -> Meaning:
     return Meaning(reason, reason, retryable=False, on_create=Submission.REFUSED, on_poll=on_poll)
 
 
+def _failure(on_create: Submission) -> Meaning:
+    return Meaning(
+        Reason.UPSTREAM_UNAVAILABLE,
+        Reason.GENERATION_FAILED,
+        retryable=True,
+        on_create=on_create,
+        on_poll=Trouble.UNAVAILABLE,
+    )
+
+
 INVALID = _refusal(Reason.INVALID_REQUEST)
 NOT_FOUND = _refusal(Reason.INVALID_REQUEST, Trouble.NOT_FOUND)
 """A create that names something unknown; a poll whose task the upstream does not know on this route."""
@@ -78,29 +88,11 @@ MAINTENANCE = Meaning(
     on_create=Submission.DEFERRED,
     on_poll=Trouble.UNAVAILABLE,
 )
-BROKEN = Meaning(
-    Reason.UPSTREAM_UNAVAILABLE,
-    Reason.GENERATION_FAILED,
-    retryable=True,
-    on_create=Submission.REFUSED,
-    on_poll=Trouble.UNAVAILABLE,
-)
+BROKEN = _failure(Submission.REFUSED)
 """An internal error that the upstream states in its own words: it did not take the job."""
-TIMEOUT = Meaning(
-    Reason.UPSTREAM_UNAVAILABLE,
-    Reason.GENERATION_FAILED,
-    retryable=True,
-    on_create=Submission.AMBIGUOUS,
-    on_poll=Trouble.UNAVAILABLE,
-)
+TIMEOUT = _failure(Submission.AMBIGUOUS)
 """Somebody on the way stopped waiting: the job may have been taken all the same."""
-UNCLEAR = Meaning(
-    Reason.UPSTREAM_UNAVAILABLE,
-    Reason.GENERATION_FAILED,
-    retryable=True,
-    on_create=Submission.AMBIGUOUS,
-    on_poll=Trouble.UNAVAILABLE,
-)
+UNCLEAR = _failure(Submission.AMBIGUOUS)
 """A server error in words that anybody on the way may have written. To call it refused would invite a second payment
 and throw away the result of the first; to leave it open only waits."""
 NOT_MADE = Meaning(
