@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tracker.errors import ConfigError
-from tracker.places import is_directory
+from tracker.paths import is_directory
 from tracker.providers.declared import load_declared
 from tracker.providers.registry import PROVIDERS, Registry
 

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from tracker.domain.hook_events import PATTERNS
 from tracker.errors import ConfigError
-from tracker.places import is_file
+from tracker.paths import is_file
 
 if TYPE_CHECKING:
     from tracker.config import Config

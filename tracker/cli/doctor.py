@@ -68,7 +68,7 @@ def _look_into_store(config: Config) -> tuple[Line, list[Model] | None]:
     """How the file is, and the models that it keeps; None when it keeps none."""
     from tracker.cli import checkup
     from tracker.errors import StoreUnavailable, StoreUnusable
-    from tracker.places import is_store
+    from tracker.paths import is_store
     from tracker.store.sqlite import open_reader
 
     path = config.store_path

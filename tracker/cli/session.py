@@ -141,7 +141,7 @@ def is_store_there(path: Path) -> bool:
     Raises:
         Failure: that cannot be known.
     """
-    from tracker.places import is_store
+    from tracker.paths import is_store
 
     with store_errors():
         return is_store(path)

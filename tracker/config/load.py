@@ -19,7 +19,7 @@ from tracker.config.problems import list_problems, problem_line
 from tracker.config.sections import Server
 from tracker.config.settings import Config, check_secrets, check_whole, is_exposed
 from tracker.errors import ConfigError
-from tracker.places import is_file
+from tracker.paths import is_file
 
 SYSTEM_FILE = Path("/etc/tracker/tracker.toml")
 RESERVED = frozenset({"TRACKER_CONFIG", "TRACKER_URL", "TRACKER_API_TOKEN", "TRACKER_CALLBACK_SECRET"})

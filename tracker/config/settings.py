@@ -40,7 +40,7 @@ from tracker.config.sections import (
 from tracker.domain.backoff import PollPolicy
 from tracker.domain.models import ModelTarget
 from tracker.errors import ConfigError
-from tracker.places import is_file
+from tracker.paths import is_file
 
 
 class Config(Section):

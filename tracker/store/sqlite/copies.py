@@ -12,7 +12,7 @@ import stat
 from pathlib import Path
 
 from tracker.errors import StoreUnavailable, StoreUnusable
-from tracker.places import is_store
+from tracker.paths import is_store
 from tracker.store.sqlite.schema import reader_uri, recognise
 
 

@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 
 from tracker.errors import StoreUnavailable, StoreUnusable
-from tracker.places import is_store
+from tracker.paths import is_store
 from tracker.store.sqlite.checkpoints import BACKSTOP_PAGES
 
 APPLICATION_ID = 0x54524B31
