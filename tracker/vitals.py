@@ -35,10 +35,12 @@ class Health:
     Attributes:
         ready: it takes callbacks and polls.
         reasons: why not, one sentence each.
+        alarms: how many alarms are raised.
     """
 
     ready: bool
     reasons: Sequence[str] = ()
+    alarms: int = 0
 
 
 class Vitals:

@@ -532,11 +532,12 @@ async def test_routes(rig: Rig) -> None:
 async def test_health(rig: Rig) -> None:
     """Alive while the process answers; ready while nothing stands in the way."""
     assert await get(rig, "/healthz") == {"status": "alive"}
-    assert await get(rig, "/readyz") == {"status": "ready"}
+    known = {"instance": rig.store.instance, "alarms": 0}
+    assert await get(rig, "/readyz") == {"ready": True, "reasons": [], **known}
     rig.health[0] = Health(ready=False, reasons=("The disk is full.", "No sweep for 20 s."))
     async with rig.client.get("/readyz") as response:
         problem = await problem_of(response, 503)
-    assert problem["reasons"] == ["The disk is full.", "No sweep for 20 s."]
+    assert problem.items() >= {"ready": False, "reasons": ["The disk is full.", "No sweep for 20 s."], **known}.items()
 
 
 async def test_a_store_that_cannot_answer_is_503(rig: Rig) -> None:

@@ -13,7 +13,7 @@ from tests.store_kit import opened
 from tracker.cli.exits import Failure
 from tracker.cli.main import cli
 from tracker.errors import StoreUnavailable, StoreUnusable
-from tracker.store.sqlite import copy_database, open_reader, schema
+from tracker.store.sqlite import copy_database, open_reader, read_instance, schema
 
 KNOWN = schema.migrations()
 
@@ -43,6 +43,40 @@ async def test_a_copy_is_whole_private_and_opens(tmp_path: Path) -> None:
         await reader.close()
     async with opened(target) as restored:
         await restored.submit(3)
+
+
+async def test_the_instance_id_is_made_once_and_kept_by_copies(tmp_path: Path) -> None:
+    """Each store has its own; restarts, migrations, copies and hands do not change it; the file alone tells it."""
+    path, copy, other = tmp_path / "tracker.db", tmp_path / "copy.db", tmp_path / "other.db"
+    assert read_instance(path) is None
+    async with opened(path) as rig:
+        instance = rig.store.instance
+        assert read_instance(path) == instance
+        for statement in (
+            "UPDATE meta SET value = 'x'",
+            "DELETE FROM meta",
+            "REPLACE INTO meta VALUES ('instance', 'x')",
+        ):
+            with pytest.raises(sqlite3.IntegrityError, match="never changes"):
+                rig.edit(statement)
+        copy_database(path, copy)
+    async with opened(path) as again, opened(copy) as restored, opened(other) as fresh:
+        assert again.store.instance == restored.store.instance == instance
+        assert fresh.store.instance != instance
+    assert len(instance) == 32
+
+
+async def test_a_store_from_before_instance_ids_has_none_until_it_is_migrated(tmp_path: Path) -> None:
+    """Read by its file it has no id; the migration gives it one."""
+    path = tmp_path / "t.db"
+    db = sqlite3.connect(path, isolation_level=None)
+    for _, script in KNOWN[:5]:
+        db.executescript(script)
+    db.executescript(f"PRAGMA application_id = {schema.APPLICATION_ID}; PRAGMA user_version = 5")
+    db.close()
+    assert read_instance(path) is None
+    async with opened(path) as rig:
+        assert read_instance(path) == rig.store.instance
 
 
 async def test_a_copy_holds_one_moment_of_a_store_that_writes(tmp_path: Path) -> None:

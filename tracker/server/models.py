@@ -309,9 +309,12 @@ class AliveView(Answer):
 
 
 class ReadyView(Answer):
-    """The daemon takes callbacks and polls."""
+    """Whether the daemon takes callbacks and polls, and for which store."""
 
-    status: Literal["ready"]
+    ready: bool
+    reasons: list[str] = Field(description="Why it is not ready, one sentence each.")
+    instance: str = Field(description="An id of the store; it never changes, and a restored backup keeps it.")
+    alarms: int = Field(description="How many alarms are raised.")
 
 
 class FieldProblemView(Answer):
@@ -329,6 +332,15 @@ class ProblemView(OpenAnswer):
     status: int
     detail: str
     errors: list[FieldProblemView] = Field(default_factory=list, description="Wrong fields, for bad input.")
+
+
+class NotReadyView(ProblemView):
+    """Why the daemon takes no callbacks and polls now, and for which store."""
+
+    ready: bool
+    reasons: list[str] = Field(description="Why it is not ready, one sentence each.")
+    instance: str = Field(description="An id of the store; it never changes, and a restored backup keeps it.")
+    alarms: int = Field(description="How many alarms are raised.")
 
 
 def parse_new_task(value: Json) -> SubmitBody | RegisterBody:

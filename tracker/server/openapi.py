@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tracker.server.operations import Operation, Parameter
 
 _REF: Final = "#/components/schemas/{model}"
+_JSON, _PROBLEM = "application/json", "application/problem+json"
 _PATH_PARAMETER: Final = re.compile(r"{(\w+)}")
 
 
@@ -86,7 +87,7 @@ def _responses(operation: Operation) -> dict[str, Any]:
     responses: dict[str, Any] = {
         str(status.value): {
             "description": status.phrase,
-            "content": {"application/json": {"schema": _ref(model)}},
+            "content": {_PROBLEM if issubclass(model, models.ProblemView) else _JSON: {"schema": _ref(model)}},
         }
         for status, model in operation.answers.items()
     }
@@ -97,10 +98,10 @@ def _responses(operation: Operation) -> dict[str, Any]:
     problems = {*operation.problems, HTTPStatus.INTERNAL_SERVER_ERROR}
     if not operation.is_open:
         problems |= {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
-    for status in sorted(problems):
+    for status in sorted(problems - set(operation.answers)):
         responses[str(status.value)] = {
             "description": status.phrase,
-            "content": {"application/problem+json": {"schema": _ref(models.ProblemView)}},
+            "content": {_PROBLEM: {"schema": _ref(models.ProblemView)}},
         }
     return responses
 

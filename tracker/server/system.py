@@ -6,7 +6,7 @@ Owns those answers. Must not compute them: they are asked for.
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tracker.server.answers import Problem, json_answer
 from tracker.server.queries import parse_query
@@ -54,11 +54,17 @@ async def get_ready(services: Services, _request: web.Request) -> web.Response:
         Problem: 503 with the reasons.
     """
     health = await services.health()
+    view: dict[str, Any] = {
+        "ready": health.ready,
+        "reasons": list(health.reasons),
+        "instance": services.store.instance,
+        "alarms": health.alarms,
+    }
     if not health.ready:
         raise Problem(
             HTTPStatus.SERVICE_UNAVAILABLE,
             "not-ready",
             " ".join(health.reasons) or "The daemon is not ready.",
-            reasons=list(health.reasons),
+            **view,
         )
-    return json_answer({"status": "ready"})
+    return json_answer(view)

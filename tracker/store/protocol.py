@@ -72,6 +72,11 @@ __all__ = [
 class Reader(Protocol):
     """Reading the store; never waits for writes. Also served by a file that no daemon has open."""
 
+    @property
+    def instance(self) -> str:
+        """An id of the store, made with it; it never changes, and a restored backup keeps it."""
+        ...
+
     async def get_task(self, task_id: TaskId) -> TaskRecord:
         """One task.
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from tracker.store.sqlite.copies import copy_database
 from tracker.store.sqlite.engine import SqliteStore
 from tracker.store.sqlite.reads import SqliteReader
+from tracker.store.sqlite.schema import read_instance
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["SqliteReader", "SqliteStore", "copy_database", "open_reader"]
+__all__ = ["SqliteReader", "SqliteStore", "copy_database", "open_reader", "read_instance"]
 
 
 async def open_reader(path: Path) -> SqliteReader:

@@ -29,7 +29,7 @@ from tracker.store.sqlite.rows import (
     record_from,
     to_ms,
 )
-from tracker.store.sqlite.schema import check_readable, reader_uri
+from tracker.store.sqlite.schema import SELECT_INSTANCE, check_readable, reader_uri
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -100,6 +100,7 @@ class SqliteReader:
         self._path = path
         self._free: asyncio.LifoQueue[aiosqlite.Connection] = asyncio.LifoQueue()
         self._all: list[aiosqlite.Connection] = []
+        self._instance = ""
 
     async def open(self, connections: int = CONNECTIONS) -> None:
         """Open the connections.
@@ -113,6 +114,12 @@ class SqliteReader:
             self._all.append(connection)
             await connection.execute("PRAGMA query_only = 1")
             self._free.put_nowait(connection)
+        ((self._instance,),) = await self._rows(SELECT_INSTANCE)
+
+    @property
+    def instance(self) -> str:
+        """See the protocol; empty until the store is open."""
+        return self._instance
 
     async def close(self) -> None:
         """Close every connection."""

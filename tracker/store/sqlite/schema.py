@@ -10,6 +10,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from importlib import resources
 from pathlib import Path
 
@@ -165,6 +166,34 @@ def check_readable(path: Path) -> None:
         raise StoreUnusable(
             f"{path}: has schema {version}, this program reads {latest}; start the daemon once to migrate it"
         )
+
+
+SELECT_INSTANCE = "SELECT value FROM meta WHERE name = 'instance'"
+
+
+def read_instance(path: Path) -> str | None:
+    """Read the instance id of a store from its file, whether or not a daemon has it open.
+
+    Args:
+        path: the database.
+
+    Returns:
+        The id; None where there is no database, or one from before stores had ids.
+
+    Raises:
+        StoreUnusable: foreign, newer, damaged, or not readable.
+    """
+    if not is_store(path):
+        return None
+    try:
+        with closing(sqlite3.connect(reader_uri(path), uri=True)) as connection:
+            recognise(connection, path)
+            if connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'meta'").fetchone() is None:
+                return None
+            row = connection.execute(SELECT_INSTANCE).fetchone()
+    except sqlite3.Error as error:
+        raise StoreUnusable(f"{path}: cannot be read ({error})") from error
+    return None if row is None else str(row[0])
 
 
 def _quoted(path: Path) -> str:
