@@ -316,6 +316,7 @@ class Tracker:
             max_callback_bytes=config.server.max_callback_bytes,
             trust=config.callbacks.trust,
             check_signature=self._check_signature,
+            public_url=lambda: self._live.config.public_url,
         )
 
     def _wake_dispatcher(self, applied: Sequence[Applied]) -> None:

@@ -18,6 +18,7 @@ from tracker.store.protocol import Announcement, AttemptResult
 from tracker.vitals import Health
 
 SUBMIT = {"route": "suno.generate", "request": {"prompt": "a summer breeze"}, "labels": {"user": "42"}}
+JSON = {"Content-Type": "application/json"}
 NO_TASK = "01JD0000000000000000000000"
 
 
@@ -147,7 +148,7 @@ DEEP = b'{"route":"suno.generate","request":' + b'{"a":' * 200 + b"1" + b"}" * 2
 )
 async def test_malformed_json_is_400(rig: Rig, body: bytes) -> None:
     """No JSON, no UTF-8, or nested so deep that it is no request."""
-    async with rig.client.post("/v1/tasks", data=body) as response:
+    async with rig.client.post("/v1/tasks", data=body, headers=JSON) as response:
         await problem_of(response, 400)
     assert rig.submitter.asked == []
 
@@ -183,7 +184,7 @@ async def test_malformed_json_is_400(rig: Rig, body: bytes) -> None:
 )
 async def test_wrong_fields_are_listed(rig: Rig, body: Json, expected: list[list[str]]) -> None:
     """422 with every wrong field and where it is."""
-    async with rig.client.post("/v1/tasks", data=json.dumps(body)) as response:
+    async with rig.client.post("/v1/tasks", data=json.dumps(body), headers=JSON) as response:
         problem = await problem_of(response, 422)
     assert locs(problem) == expected
 
@@ -202,7 +203,7 @@ async def test_wrong_fields_are_listed(rig: Rig, body: Json, expected: list[list
 async def test_a_whole_number_that_would_be_changed_is_refused(rig: Rig, request_body: str, expected: Json) -> None:
     """Beyond 64 bits it would be stored and paid for as another number; the answer names the field."""
     body = f'{{"route": "suno.generate", "request": {request_body}}}'
-    async with rig.client.post("/v1/tasks", data=body) as response:
+    async with rig.client.post("/v1/tasks", data=body, headers=JSON) as response:
         problem = await problem_of(response, 422)
     assert locs(problem) == expected
     assert "is a whole number beyond 64 bits" in problem["errors"][0]["msg"]
@@ -213,7 +214,7 @@ async def test_numbers_that_can_be_passed_on_are_left_alone(rig: Rig) -> None:
     """The largest whole numbers, floats that are as large, and digits in a text."""
     numbers = "[18446744073709551615, -9223372036854775808, 1e30, -2.0e25, 0.1]"
     body = f'{{"route": "suno.generate", "request": {{"n": {numbers}, "t": "99999999999999999999999"}}}}'
-    async with rig.client.post("/v1/tasks", data=body) as response:
+    async with rig.client.post("/v1/tasks", data=body, headers=JSON) as response:
         assert response.status == 201
     sent = rig.submitter.asked[0].request
     assert sent == {"n": [2**64 - 1, -(2**63), 1e30, -2e25, 0.1], "t": "9" * 23}

@@ -1,33 +1,70 @@
-"""Who may use the API: the bearer token, and without one only this machine's own programs.
+"""Who may use the API: the bearer token, and without one only this machine's own programs; never another site's page.
 
-Owns authentication of ``/v1``. Callbacks, health and the API description are open. Must not log what was presented.
+Owns authentication of ``/v1`` and the defence against web pages. Callbacks, health and the API description are open.
+Must not log what was presented.
+
+A page in a browser reaches the daemon with the rights of the machine that it runs on. Each check below refuses when its
+evidence is wrong, and none relies on another:
+
+- ``Host`` (without a token): a page whose name was rebound to this machine sends its own name.
+- ``Sec-Fetch-Site``: what the browser says; WebKit before 16.4 and older webviews do not send it.
+- ``Origin``: sent with every write by all of these. ``null`` is never the daemon's own.
+- ``Referer`` of a write: for what sends neither.
+- ``Content-Type`` of a write: a page can send JSON to another site only after a preflight, and none is ever granted.
+
+Source: https://fetch.spec.whatwg.org/#cors-safelisted-request-header and https://www.w3.org/TR/fetch-metadata/
+(read 2026-11).
 """
 
 from __future__ import annotations
 
 import hmac
 import ipaddress
+import re
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from tracker.server.answers import Problem
 
 if TYPE_CHECKING:
     from aiohttp import web
 
+READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that change nothing here."""
 
-def check_access(request: web.Request, token: str | None) -> None:
+_OWN_SITE: Final = frozenset({"same-origin", "none"})
+_PORTS: Final = {"http": 80, "https": 443}
+_JSON: Final = re.compile(r"application/(?:[!#$&^_.+a-z0-9-]+\+)?json")
+_UNNAMED: Final = frozenset({"", "application/octet-stream"})
+"""No type, and what RFC 9110, section 8.3, makes of none; a page can send the second only after a preflight."""
+_FORM: Final = "application/x-www-form-urlencoded"
+_FORM_BY_DEFAULT: Final = "Python-urllib/"
+"""Adds the type of a form to any body whose type its caller leaves out; no page can send this ``User-Agent``."""
+
+
+def check_access(request: web.Request, token: str | None, public_url: str | None = None) -> None:
     """Let a request to the API in, or say why not.
 
     Args:
         request: what came.
         token: the configured token; None when there is none, and then the daemon listens on loopback only.
+        public_url: the configured public URL: its pages are the daemon's own where a token is configured.
 
     Raises:
-        Problem: 401 without the right token; 403 for a web page that reaches for an API without a token.
+        Problem: 401 without the right token; 403 for a web page that is not the daemon's own.
     """
+    is_local = _is_local_name(request.headers.get("Host", ""))
+    if token is None and not (is_local or _is_unix_socket(request)):
+        raise Problem(
+            HTTPStatus.FORBIDDEN,
+            "not-local",
+            "Without an API token only programs on this machine are answered, by a loopback address. "
+            "Configure server.api_token_env or server.api_token_file to use it otherwise.",
+        )
+    has_token = token is not None
+    _check_site(request, trusts_host=has_token or is_local, public_url=public_url if has_token else None)
     if token is None:
-        _check_local(request)
         return
     scheme, _, presented = request.headers.get("Authorization", "").partition(" ")
     right = hmac.compare_digest(presented.strip().encode(errors="surrogateescape"), token.encode())
@@ -40,20 +77,79 @@ def check_access(request: web.Request, token: str | None) -> None:
         )
 
 
-def _check_local(request: web.Request) -> None:
-    """Keep web pages out of an API that has no token.
+def check_media_type(request: web.Request) -> None:
+    """Check that a write is sent as JSON; one without a ``Content-Type`` passes where no browser can have sent it.
 
-    A page in a browser on this machine reaches loopback too: directly (then the browser says that it is another
-    site), or through a name of its own that it lets point here (then the Host header is that name).
+    Raises:
+        Problem: 415.
     """
-    foreign = request.headers.get("Sec-Fetch-Site", "none") in {"cross-site", "same-site"}
-    if foreign or not (_is_local_name(request.headers.get("Host", "")) or _is_unix_socket(request)):
+    kinds = [text.partition(";")[0].strip().lower() for text in request.headers.getall("Content-Type", [""])]
+    if all(_JSON.fullmatch(kind) for kind in kinds):
+        return
+    unnamed = _UNNAMED
+    if request.headers.get("User-Agent", "").startswith(_FORM_BY_DEFAULT):
+        unnamed |= {_FORM}
+    if unnamed.issuperset(kinds) and not _is_from_browser(request):
+        return
+    raise Problem(
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        "not-json",
+        "Send this as JSON: curl --json '{…}', or curl -H 'Content-Type: application/json' -d '{…}'.",
+        headers={"Accept-Post": "application/json"},
+    )
+
+
+def _check_site(request: web.Request, *, trusts_host: bool, public_url: str | None) -> None:
+    """Keep pages of other sites out.
+
+    Args:
+        request: what came.
+        trusts_host: whether the page that the ``Host`` header names is the daemon's own.
+        public_url: a base URL whose pages are the daemon's own.
+    """
+    headers = request.headers
+    sites = headers.getall("Sec-Fetch-Site", [])
+    pages = headers.getall("Origin", [])
+    if not sites and request.method not in READS:
+        pages = pages + [page for page in headers.getall("Referer", []) if page]
+    host = headers.get("Host") if trusts_host else None
+    if not _OWN_SITE.issuperset(sites) or not all(_is_own(page, host, public_url) for page in pages):
         raise Problem(
             HTTPStatus.FORBIDDEN,
-            "not-local",
-            "Without an API token only programs on this machine are answered, by a loopback address. "
-            "Configure server.api_token_env or server.api_token_file to use it otherwise.",
+            "cross-site",
+            "The request comes from a web page of another site. A page of the daemon's own behind a proxy needs the "
+            "Host header passed on, or its address as public_url.",
         )
+
+
+def _is_own(page: str, host: str | None, public_url: str | None) -> bool:
+    """Whether a page, or its origin, is the one that the ``Host`` header names, or one below the public URL."""
+    origin = _origin_of(page)
+    if origin is None:
+        return False
+    scheme, *place = origin
+    here = _origin_of(f"{scheme}://{host}") if host else None
+    public = _origin_of(public_url) if public_url else None
+    return (here is not None and place == list(here[1:])) or origin == public
+
+
+def _origin_of(url: str) -> tuple[str, str, int] | None:
+    """Scheme, host and port of an HTTP URL; None when it is not one."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return None
+    default = _PORTS.get(parts.scheme)
+    if default is None or not parts.hostname:
+        return None
+    return parts.scheme, parts.hostname, default if port is None else port
+
+
+def _is_from_browser(request: web.Request) -> bool:
+    return any(
+        name in ("Origin", "Referer") or name.startswith("Sec-Fetch-") for name in map(str.title, request.headers)
+    )
 
 
 def _is_local_name(host: str) -> bool:

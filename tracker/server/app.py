@@ -25,7 +25,7 @@ from tracker.errors import (
     TaskNotFound,
 )
 from tracker.logs import get_logger
-from tracker.server.access import check_access
+from tracker.server.access import READS, check_access, check_media_type
 from tracker.server.answers import HEADERS, RETRY_AFTER_S, Problem, bad_input, failed, store_unavailable
 from tracker.server.bodies import MAX_API_BYTES
 from tracker.server.callbacks import CallbackDoors
@@ -121,7 +121,9 @@ def _guarded(services: Services, operation: Operation) -> WebHandler:
 
     async def handle(request: web.Request) -> web.StreamResponse:
         if not operation.is_open:
-            check_access(request, services.api_token())
+            check_access(request, services.api_token(), services.public_url())
+            if operation.method not in READS:
+                check_media_type(request)
         assert handler is not None  # noqa: S101  callbacks come in by their own doors
         return await handler(services, request)
 
@@ -177,7 +179,7 @@ def _nowhere(services: Services) -> WebHandler:
 
     async def handle(request: web.Request) -> web.StreamResponse:
         if request.path.startswith("/v1/"):
-            check_access(request, services.api_token())
+            check_access(request, services.api_token(), services.public_url())
         allowed: set[str] = set()
         catch_all = request.match_info.route.resource
         for resource in request.app.router.resources():

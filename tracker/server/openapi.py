@@ -16,6 +16,7 @@ from pydantic.json_schema import models_json_schema
 
 from tracker import __version__
 from tracker.server import models
+from tracker.server.access import READS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -98,6 +99,8 @@ def _responses(operation: Operation) -> dict[str, Any]:
     problems = {*operation.problems, HTTPStatus.INTERNAL_SERVER_ERROR}
     if not operation.is_open:
         problems |= {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
+        if operation.method not in READS:
+            problems.add(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
     for status in sorted(problems - set(operation.answers)):
         responses[str(status.value)] = {
             "description": status.phrase,

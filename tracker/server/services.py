@@ -135,6 +135,7 @@ class Services:
         trust: ``confirm`` has every callback confirmed by a poll before it may end a task.
         archive: copies of outputs; None: there are none.
         check_signature: checks a provider's signature over the raw body; None where none is configured.
+        public_url: where the daemon can be reached from outside; None: nowhere.
     """
 
     store: Store
@@ -157,3 +158,4 @@ class Services:
     trust: Literal["token", "confirm"] = "token"
     check_signature: SignatureCheck | None = None
     archive: Archives | None = None
+    public_url: Callable[[], str | None] = lambda: None

@@ -1,0 +1,174 @@
+"""Web pages of other sites cannot use the API; programs can, however they were written."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+from aiohttp import ClientSession
+
+from tests.integration.server_rig import Rig, problem_of, running
+
+JSON: Final = {"Content-Type": "application/json"}
+FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
+HERE: Final = "127.0.0.1:8780"
+"""The Host that each request names."""
+OWN: Final = f"http://{HERE}"
+SUBMIT: Final = b'{"route": "suno.generate", "request": {"prompt": "a summer breeze"}}'
+PUBLIC_URL: Final = "https://tracker.example.com/base"
+TOKEN: Final = "t0ken"
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    """The surface without an API token."""
+    async with running(tmp_path, public_url=lambda: PUBLIC_URL) as rig:
+        yield rig
+
+
+async def check(
+    rig: Rig,
+    status: int,
+    headers: dict[str, str],
+    *,
+    method: str = "POST",
+    path: str = "/v1/tasks",
+    body: bytes = SUBMIT,
+) -> None:
+    """Send a request with these headers and no others; what is refused reaches nobody."""
+    skipped = {"Content-Type", "User-Agent", "Accept", "Accept-Encoding"}
+    async with (
+        ClientSession(skip_auto_headers=skipped) as session,
+        session.request(
+            method, str(rig.client.make_url(path)), data=body or None, headers={"Host": HERE, **headers}
+        ) as response,
+    ):
+        if status in {403, 415}:
+            problem = await problem_of(response, status)
+            assert ("curl --json" in problem["detail"]) is (status == 415)
+            assert not rig.submitter.asked
+        else:
+            assert response.status == status, await response.text()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": ""},
+        {"Origin": "file://"},
+        {"Origin": "http://127.0.0.1:9999"},
+        {"Origin": "http://127.0.0.1"},
+        {"Origin": "http://localhost:8780"},
+        {"Origin": f"{OWN}.evil.example"},
+        {"Origin": f"{OWN}@evil.example"},
+        {"Origin": "http://[::1"},
+        {"Origin": PUBLIC_URL.removesuffix("/base")},
+        {"Origin": "https://evil.example", "X-Forwarded-Host": "evil.example"},
+        {"Origin": "https://evil.example", "Sec-Fetch-Site": "same-origin"},
+        {"Origin": OWN, "Sec-Fetch-Site": "cross-site"},
+        {"Origin": OWN, "Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": "something-new"},
+        {"Host": "evil.example", "Origin": "http://evil.example"},
+    ],
+)
+@pytest.mark.parametrize("method", ["POST", "GET"])
+async def test_a_page_of_another_site_is_refused(rig: Rig, headers: dict[str, str], method: str) -> None:
+    """Whatever the browser says that names another site, or names none, is 403."""
+    await check(rig, 403, {**JSON, **headers}, method=method, body=SUBMIT if method == "POST" else b"")
+
+
+@pytest.mark.parametrize("referer", ["https://evil.example/x", "about:blank", f"{OWN}@evil.example/", "null"])
+async def test_a_referer_of_another_site_is_refused_for_writes(rig: Rig, referer: str) -> None:
+    """It counts where the browser does not send Sec-Fetch-Site; a link to a page that is only read may be followed."""
+    await check(rig, 403, {**JSON, "Referer": referer})
+    await check(rig, 200, {"Referer": referer}, method="GET", body=b"")
+    await check(rig, 201, {**JSON, "Referer": referer, "Sec-Fetch-Site": "none"})
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Origin": OWN},
+        {"Origin": OWN.upper().replace("HTTP", "http"), "Referer": f"{OWN}/page", "Sec-Fetch-Site": "same-origin"},
+        {"Referer": f"{OWN}/page"},
+        {"Referer": ""},
+        {"Host": "localhost", "Origin": "http://localhost:80"},
+        {"Host": "[::1]:8780", "Origin": "http://[::1]:8780"},
+        {"Content-Type": "application/json; charset=utf-8", "Origin": OWN},
+        {"Content-Type": "Application/JSON"},
+        {"Content-Type": "application/vnd.tracker+json"},
+    ],
+)
+async def test_the_daemons_own_pages_and_programs_may_write(rig: Rig, headers: dict[str, str]) -> None:
+    """A page is the daemon's own when its origin is the one that the request was sent to."""
+    await check(rig, 201, {**JSON, **headers})
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Origin": PUBLIC_URL.removesuffix("/base")}, 201),
+        ({"Host": "ops.example", "Origin": "https://ops.example"}, 201),
+        ({"Origin": "http://tracker.example.com"}, 403),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Referer": "https://evil.example/"}, 403),
+    ],
+)
+async def test_with_a_token_a_proxy_may_stand_in_front(tmp_path: Path, headers: dict[str, str], status: int) -> None:
+    """The public URL, and the name that the request was sent to, are the daemon's own; other sites are refused."""
+    async with running(tmp_path, api_token=TOKEN, public_url=lambda: PUBLIC_URL) as rig:
+        await check(rig, status, {**JSON, "Authorization": f"Bearer {TOKEN}", **headers})
+
+
+@pytest.mark.parametrize("body", [SUBMIT, b""])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        FORM,
+        {"Content-Type": "text/plain"},
+        {"Content-Type": "text/plain; charset=application/json"},
+        {"Content-Type": "text/plain;application/json"},
+        {"Content-Type": "multipart/form-data; boundary=x"},
+        {"Content-Type": "application/jsonp"},
+        {**FORM, "User-Agent": "curl/8.5.0"},
+        {**FORM, "User-Agent": "Python-urllib/3.11", "Origin": OWN},
+        # a page can send a body without a type: a Blob that was made without one
+        {"Origin": OWN},
+        {"Referer": f"{OWN}/page"},
+        {"sec-fetch-mode": "no-cors"},
+        {"Content-Type": "application/octet-stream", "Sec-Fetch-Site": "same-origin"},
+    ],
+)
+async def test_a_write_is_json(rig: Rig, headers: dict[str, str], body: bytes) -> None:
+    """What a page can send without a preflight is 415, with a body or without; the answer shows how to send it."""
+    await check(rig, 415, headers, body=body)
+
+
+@pytest.mark.parametrize("headers", [{}, {**FORM, "User-Agent": "Python-urllib/3.11"}])
+async def test_a_program_may_leave_the_type_out(rig: Rig, headers: dict[str, str]) -> None:
+    """Scripts on http.client send none, and urllib sends a form's for them: no browser sends either."""
+    await check(rig, 201, headers)
+    task_id = await rig.make_task()
+    await check(rig, 200, headers, path=f"/v1/tasks/{task_id}/cancel", body=b"")
+
+
+async def test_no_preflight_is_granted(rig: Rig) -> None:
+    """OPTIONS of another site is refused, and no answer allows another site anything."""
+    asked = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
+    for method, path in (("OPTIONS", "/v1/tasks"), ("GET", "/healthz"), ("OPTIONS", "/callbacks/suno")):
+        async with rig.client.request(method, path, headers=asked) as response:
+            assert not [name for name in response.headers if name.lower().startswith("access-control")]
+
+
+async def test_callbacks_take_any_type_from_anywhere(rig: Rig) -> None:
+    """A provider is believed by its token, whatever its client says about itself."""
+    task_id = await rig.make_task()
+    body = b'{"code": 200, "data": {"callbackType": "text", "task_id": "5c79aa10be8e4d0f9b1c2d3e4f5a6b7c", "data": []}}'
+    await check(rig, 200, {**FORM, "Origin": "https://provider.example"}, path=rig.address(task_id), body=body)
