@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from tracker.app import Tracker
 from tracker.errors import ConfigError, StoreUnavailable
 from tracker.logs import get_logger
-from tracker.service import Notifier, find_journal, shut_credentials, take_sockets
+from tracker.service import Notifier, find_journal, protect_memory, shut_credentials, take_sockets
 
 if TYPE_CHECKING:
     from tracker.config import Config
@@ -53,8 +53,9 @@ def serve(config: Config, environ: MutableMapping[str, str], read_config: ReadCo
         StoreUnusable: the database cannot be used.
         ConfigError: something that only shows at start is wrong with the configuration.
     """
+    protect_memory()
     if _names_credential_file(config, environ):
-        log.warning("credentials.hooks_could_read_them", error="a …_file key names one of them; use …_env instead")
+        log.warning("credentials.not_protected", error="a …_file key names one of them; use …_env instead")
     else:
         shut_credentials(environ)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner, contextlib.suppress(asyncio.CancelledError):

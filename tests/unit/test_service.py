@@ -1,6 +1,7 @@
 """The protocols of systemd: what is told, what is taken over, and what an entry of the journal looks like."""
 
 import os
+import shutil
 import socket
 import struct
 import subprocess
@@ -270,9 +271,32 @@ def test_children_cannot_read_credentials(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", SEALED, str(tmp_path), repository], capture_output=True, text=True, check=True
     )
-    if "could_read" in done.stdout + done.stderr:
+    if "not_protected" in done.stdout + done.stderr:
         pytest.skip(f"NOT TESTED: this kernel has no Landlock: {done.stderr or done.stdout}")
     assert done.stdout.splitlines() == ["the key", "True", "ANYINT_API_KEY", "otherother"]
+
+
+PROTECTED = """
+import subprocess, sys
+sys.path.insert(0, sys.argv[1])
+from tracker.service import protect_memory
+print(protect_memory())
+look = "cat /proc/$PPID/environ; cat /proc/$PPID/maps; readlink /proc/$PPID/fd/1; dd if=/proc/$PPID/mem count=1"
+done = subprocess.run(["sh", "-c", look], capture_output=True)
+print(done.returncode, len(done.stdout))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
+def test_children_cannot_read_the_memory_of_their_parent() -> None:
+    """A key in the environment is out of reach for hooks, without any credentials directory."""
+    prefix = ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all"] if os.geteuid() == 0 else []
+    if prefix and shutil.which("setpriv") is None:
+        pytest.skip("NOT TESTED: root without setpriv reads everything")
+    repository = str(Path(__file__).parents[2])
+    command = [*prefix, sys.executable, "-c", PROTECTED, repository]
+    done = subprocess.run(command, env={"ANYINT_API_KEY": "k", "PATH": os.defpath}, capture_output=True, check=True)
+    assert done.stdout.split() == [b"True", b"1", b"0"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is out of root's reach; the systemd tests look at it")

@@ -86,12 +86,14 @@ def test_hook(session: Session, name: str, *, event: str | None, as_json: bool) 
     from tracker.errors import ConfigError
     from tracker.hooks.base import RunOutcome
     from tracker.hooks.trial import choose_event, is_same_answer
+    from tracker.service import protect_memory
 
     spec = _find_spec(session.config, name)
     try:
         event = choose_event(spec, event)
     except ConfigError as error:
         raise Failure(error.problems, USAGE) from error
+    protect_memory()  # the keys of the environment are not the hook's to read
     first, second = asyncio.run(_try(spec, event))
     same = is_same_answer(first, second)
     if as_json:

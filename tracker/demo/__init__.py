@@ -21,6 +21,7 @@ from tracker.cli.exits import INTERRUPTED
 from tracker.demo.screen import Screen
 from tracker.demo.stage import Stage, set_stage
 from tracker.demo.stories import STORIES, Story, prompt_of
+from tracker.service import protect_memory
 
 Json = Any
 WITHIN_S = 50.0
@@ -45,6 +46,7 @@ def run(*, once: bool, directory: Path | None) -> int:
         OSError: the same.
     """
     is_kept = directory is not None
+    protect_memory()
     with contextlib.ExitStack() as stack:
         if directory is None:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tracker-demo-")))

@@ -4,7 +4,7 @@ Speaks systemd's protocols in the standard library alone. Where there is no syst
 empty, so nobody has to ask. Must not know tasks, stores or routes.
 """
 
-from tracker.service.credentials import shut_credentials, with_credentials
+from tracker.service.credentials import protect_memory, shut_credentials, with_credentials
 from tracker.service.journal import find_journal
 from tracker.service.notify import Notifier
 from tracker.service.sockets import UnixSocketSite, take_sockets
@@ -13,6 +13,7 @@ __all__ = [
     "Notifier",
     "UnixSocketSite",
     "find_journal",
+    "protect_memory",
     "shut_credentials",
     "take_sockets",
     "with_credentials",

@@ -1,11 +1,13 @@
-"""Keeps the credentials that systemd hands over to the daemon itself: read once, then shut away from its children.
+"""Protects the daemon's secrets from hook scripts, which run as the same user and in the same sandbox.
 
-Hook scripts run as the same user and in the same sandbox as the daemon, so the files of ``LoadCredential=`` would be
-theirs to read. After the daemon has read them, it gives up the right to read that directory, for itself and for
-every process that it will ever start (Landlock, see landlock(7)), and makes its memory unreadable to processes of
-its own user. systemd does not renew credentials while a service runs, so nothing is missed later.
+- `protect_memory` makes the memory and the environment of this process unreadable to other processes of its user, so
+  that a script cannot read a key out of ``/proc/$PPID/environ``. It also disables core dumps, which would contain the
+  keys.
+- `with_credentials` reads the files of ``LoadCredential=`` once. `shut_credentials` then gives up the right to read
+  that directory, for this process and for every process that it starts (Landlock, see landlock(7)). A credential that
+  changes later takes a restart.
 
-Owns those three steps. Must not know what a credential is for.
+Must not know what a credential is for.
 """
 
 from __future__ import annotations
@@ -60,6 +62,27 @@ def with_credentials(environ: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
+def protect_memory() -> bool:
+    """Make this process's memory and environment unreadable to other processes of its user, and disable core dumps.
+
+    Called before the first child is started, wherever the secrets come from. Does not reach children: `execve` gives
+    each of them the default back.
+
+    **Source**: prctl(2), ``PR_SET_DUMPABLE``; proc(5): the files below ``/proc/PID`` then belong to root.
+
+    Returns:
+        Whether the process is protected; always false where there is no Linux.
+    """
+    if sys.platform != "linux":
+        return False
+    try:
+        _checked(ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0))
+    except OSError as error:
+        log.warning("credentials.memory_not_protected", error=error.strerror or str(error))
+        return False
+    return True
+
+
 def shut_credentials(environ: Mapping[str, str]) -> bool:
     """Give up reading ``$CREDENTIALS_DIRECTORY``, for this process and all that it will start.
 
@@ -73,12 +96,9 @@ def shut_credentials(environ: Mapping[str, str]) -> bool:
     if not directory or sys.platform != "linux" or not Path(directory).is_dir():
         return False
     try:
-        libc = ctypes.CDLL(None, use_errno=True)
-        # without this a script could read the keys out of the daemon's memory, or a crash write them to a core
-        _checked(libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0))
-        _restrict(libc, Path(directory).resolve())
+        _restrict(ctypes.CDLL(None, use_errno=True), Path(directory).resolve())
     except OSError as error:
-        log.warning("credentials.hooks_could_read_them", error=error.strerror or str(error))
+        log.warning("credentials.not_protected", error=error.strerror or str(error))
         return False
     return True
 
