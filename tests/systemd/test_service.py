@@ -120,11 +120,14 @@ async def _story(machine: Machine, subtests: pytest.Subtests) -> None:
             jobs += await check_watchdog(home)
         with subtests.test("a drop-in gives a hook what it needs"):
             await check_loosened(home)
+        with subtests.test("backups are named by date, and private"):
+            older = await check_backups(home)
+        mistake = await home.submit(1, "mistake")
         for n, block in enumerate(middle):
             with subtests.test("the README, word for word", block=block.splitlines()[0], n=n):
                 await asyncio.to_thread(follow, machine, block)
         with subtests.test("the restored backup has every task"):
-            await check_restored(home, jobs)
+            await check_restored(home, jobs, mistake, older)
         with subtests.test("uninstalled: the program is gone, what is the user's stays"):
             follow(machine, last)
             check_uninstalled(machine)
@@ -354,13 +357,27 @@ async def check_loosened(home: Household) -> None:
     await home.until(wrote, "the hook's file outside of the state directory")
 
 
-async def check_restored(home: Household, jobs: list[Job]) -> None:
-    """What runs now runs on the copy, made while the daemon worked; it has all that was acknowledged before."""
+async def check_backups(home: Household) -> list[str]:
+    """The daily backup, made twice while the daemon works: two files that only its user reads."""
     machine = home.machine
-    (copy,) = machine.out("bash", "-c", f"stat -c %a {STATE}/backups/*").split()
-    assert copy == "600"
+    for _ in range(2):
+        await home.run("systemctl", "start", "tracker-backup.service")
+        await home.run("sleep", "1.1")  # their names differ by the second
+    modes = machine.out("bash", "-c", f"stat -c '%a %U' {STATE}/backups/*").splitlines()
+    assert len(modes) == 2
+    assert {mode.split()[0] for mode in modes} == {"600"}
+    return machine.out("bash", "-c", f"cd {STATE}/backups && sha256sum *").splitlines()
+
+
+async def check_restored(home: Household, jobs: list[Job], mistake: list[Job], older: list[str]) -> None:
+    """What runs now runs on the copy: the mistake is gone, all from before it is there, and so is every backup."""
+    machine = home.machine
     assert await home.statuses([jobs[0], *jobs[60:]]) == {"SUCCEEDED": len(jobs) - 59}
     assert await home.statuses(jobs[1:60]) == {"PENDING": 59}
+    assert (await home.call("GET", f"/v1/tasks/{mistake[0].task_id}"))[0] == 404
+    assert set(older) <= set(machine.out("bash", "-c", f"cd {STATE}/backups && sha256sum *").splitlines())
+    user = machine.show(UNIT, "UID")
+    assert machine.out("bash", "-c", f"stat -c '%a %u' {STATE}/tracker.db").strip() == f"600 {user}"
     (more,) = await home.submit(1, "restored")
     assert (await home.call_back([more], per_s=1)).counts == {"200 applied": 1}
 

@@ -121,8 +121,12 @@ class Session:
 
 
 @contextlib.contextmanager
-def store_errors() -> Iterator[None]:
-    """What is wrong with the file or the configuration, as lines and an exit code."""
+def store_errors(*, unavailable: int = UNAVAILABLE) -> Iterator[None]:
+    """What is wrong with the file or the configuration, as lines and an exit code.
+
+    Args:
+        unavailable: the exit code when the store or a copy of it cannot be read or written now.
+    """
     from tracker.errors import ConfigError, StoreUnavailable, StoreUnusable
 
     try:
@@ -132,7 +136,7 @@ def store_errors() -> Iterator[None]:
     except StoreUnusable as error:
         raise Failure([str(error)], BAD_CONFIG) from error
     except StoreUnavailable as error:
-        raise Failure([str(error)], UNAVAILABLE) from error
+        raise Failure([str(error)], unavailable) from error
 
 
 def is_store_there(path: Path) -> bool:

@@ -111,6 +111,11 @@ def check(config_path: Path | None, *, as_json: bool) -> None:
         left = found.tasks - found.judged
         why_not = f"; the histories of {left} were dropped by retention, or begin under older rules" if left else ""
         click.echo(f"{path}: {verdict}; {found.judged} of {found.tasks} tasks judged again{why_not}")
+    if found.damage:
+        from tracker.store.sqlite.backups import restore_advice
+
+        with store_errors():
+            click.echo(restore_advice(path), err=True)
     if not found.is_sound:
         raise click.exceptions.Exit(FAILED)
 

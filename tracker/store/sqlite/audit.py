@@ -19,8 +19,9 @@ from tracker.domain.observation import Source
 from tracker.domain.replay import Heard, differences, rederive
 from tracker.domain.task import Status
 from tracker.errors import StoreUnavailable
+from tracker.store.sqlite.identity import means_damage, reader_uri
 from tracker.store.sqlite.rows import TASK, moment_of, reading_from, task_from
-from tracker.store.sqlite.schema import check_readable, reader_uri
+from tracker.store.sqlite.schema import check_readable
 
 if TYPE_CHECKING:
     from tracker.domain.task import Task
@@ -80,11 +81,13 @@ def audit(path: Path) -> Audit:
     """
     check_readable(path)
     tasks = judged = 0
+    damage: list[str] = []
+    dangling: list[str] = []
     found: list[Difference] = []
     try:
         with closing(sqlite3.connect(reader_uri(path), uri=True, isolation_level=None)) as db:
-            damage = [line for (line,) in db.execute(f"PRAGMA integrity_check({MAX_DAMAGE})") if line != "ok"]
-            dangling = [
+            damage += [line for (line,) in db.execute(f"PRAGMA integrity_check({MAX_DAMAGE})") if line != "ok"]
+            dangling += [
                 f"{table} row {row} points at a row of {parent} that is not there"
                 for table, row, parent, _ in db.execute("PRAGMA foreign_key_check")
             ]
@@ -100,7 +103,9 @@ def audit(path: Path) -> Audit:
                 judged += 1
                 found += [Difference(kept.id, *difference) for difference in differs]
     except sqlite3.Error as error:
-        raise StoreUnavailable(f"{path}: cannot be read to its end ({error})") from error
+        if not means_damage(error):
+            raise StoreUnavailable(f"{path}: cannot be read to its end ({error})") from error
+        damage.append(f"cannot be read to its end ({error})")
     return Audit(tuple(damage), tuple(dangling), tasks, judged, tuple(found))
 
 

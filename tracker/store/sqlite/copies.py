@@ -13,7 +13,9 @@ from pathlib import Path
 
 from tracker.errors import StoreUnavailable, StoreUnusable
 from tracker.paths import is_store
-from tracker.store.sqlite.schema import reader_uri, recognise
+from tracker.store.sqlite.backups import damaged
+from tracker.store.sqlite.identity import reader_uri
+from tracker.store.sqlite.schema import recognise
 
 
 def copy_database(source: Path, target: Path) -> int:
@@ -35,7 +37,7 @@ def copy_database(source: Path, target: Path) -> int:
     try:
         connection = sqlite3.connect(reader_uri(source), uri=True)
     except sqlite3.Error as error:
-        raise StoreUnusable(f"{source}: cannot be read ({error})") from error
+        raise StoreUnusable(f"{source}: cannot be read ({error})") from error  # a directory that cannot be entered
     try:
         recognise(connection, source)
         found = _find_real_file(target)
@@ -71,7 +73,7 @@ def write_copy(connection: sqlite3.Connection, target: Path) -> int:
         if isinstance(error, sqlite3.OperationalError):  # of the disk, not of what is in the file
             raise _unwritten(target, str(error)) from error
         _seq, _name, source = connection.execute("PRAGMA database_list").fetchone()
-        raise StoreUnusable(f"{source}: is damaged ({error}); look at it with tracker db check") from error
+        raise damaged(Path(source), error) from error
     except OSError as error:
         raise _unwritten(target, error.strerror or str(error)) from error
     return size

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from tracker.errors import StoreUnavailable
 from tracker.store.sqlite.copies import copy_database
+from tracker.store.sqlite.identity import reader_uri
 from tracker.store.sqlite.rows import (
     DELIVERY_COLUMNS,
     EVENT_COLUMNS,
@@ -26,7 +27,7 @@ from tracker.store.sqlite.rows import (
     event_from,
     record_from,
 )
-from tracker.store.sqlite.schema import check_readable, reader_uri
+from tracker.store.sqlite.schema import check_readable
 
 if TYPE_CHECKING:
     from tracker.domain.records import DeliveryRecord, EventRecord, TaskRecord

@@ -15,6 +15,7 @@ from tracker.domain.records import iso
 from tracker.errors import StoreUnavailable, TaskNotFound
 from tracker.store.protocol import DeliveryPage, Lane, Page, TaskFilter
 from tracker.store.sqlite import retention
+from tracker.store.sqlite.identity import reader_uri
 from tracker.store.sqlite.keys import SELECT_BY_KEY, repeated_from
 from tracker.store.sqlite.rows import (
     ARCHIVE_COLUMNS,
@@ -29,7 +30,7 @@ from tracker.store.sqlite.rows import (
     record_from,
     to_ms,
 )
-from tracker.store.sqlite.schema import SELECT_INSTANCE, check_readable, reader_uri
+from tracker.store.sqlite.schema import SELECT_INSTANCE, check_readable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence

@@ -16,10 +16,10 @@ from pathlib import Path
 
 from tracker.errors import StoreUnavailable, StoreUnusable
 from tracker.paths import is_store
+from tracker.store.sqlite.backups import damaged, emptied
 from tracker.store.sqlite.checkpoints import BACKSTOP_PAGES
+from tracker.store.sqlite.identity import APPLICATION_ID, means_damage, reader_uri, unused_uri
 
-APPLICATION_ID = 0x54524B31
-"""``TRK1``: tells our files from other SQLite files."""
 BUSY_TIMEOUT_MS = 5000
 
 
@@ -94,7 +94,7 @@ def connect_writer(path: Path, keep_copy: KeepCopy) -> sqlite3.Connection:
         _look_first(path)
         connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000, cached_statements=256)
     except sqlite3.Error as error:
-        raise StoreUnusable(f"{path}: cannot be opened ({error}); check the path and its permissions") from error
+        raise _unusable(path, error, "opened", "check the path and its permissions") from error
     try:
         recognise(connection, path)
         if connection.execute("PRAGMA page_count").fetchone() == (0,):  # later it would take a rebuild of the file
@@ -117,9 +117,7 @@ def connect_writer(path: Path, keep_copy: KeepCopy) -> sqlite3.Connection:
         raise StoreUnusable(f"{path}: was not migrated, for no copy of it could be kept: {error}") from error
     except sqlite3.Error as error:
         connection.close()
-        raise StoreUnusable(
-            f"{path}: cannot be used ({error}); check free space, permissions and the file itself"
-        ) from error
+        raise _unusable(path, error, "used", "check free space and permissions") from error
     return connection
 
 
@@ -135,9 +133,9 @@ def _look_first(path: Path) -> None:
     if not is_store(path):
         return
     path = path.resolve()  # SQLite puts its log beside the real file
-    log = path.with_name(path.name + "-wal")
-    has_log = log.exists() and log.stat().st_size > 0
-    connection = sqlite3.connect(reader_uri(path) + ("" if has_log else "&immutable=1"), uri=True)
+    if (problem := emptied(path)) is not None:
+        raise problem
+    connection = sqlite3.connect(unused_uri(path), uri=True)
     try:
         recognise(connection, path)
     finally:
@@ -153,14 +151,14 @@ def check_readable(path: Path) -> None:
     if not is_store(path):
         raise StoreUnusable(f"{path}: no such file; has the daemon ever run? Set store.path if it is elsewhere")
     try:
-        connection = sqlite3.connect(f"file:{_quoted(path)}?mode=ro", uri=True)
+        connection = sqlite3.connect(reader_uri(path), uri=True)
         try:
             recognise(connection, path)
             (version,) = connection.execute("PRAGMA user_version").fetchone()
         finally:
             connection.close()
     except sqlite3.Error as error:
-        raise StoreUnusable(f"{path}: cannot be read ({error})") from error
+        raise _unusable(path, error, "read") from error
     latest = migrations()[-1][0]
     if version < latest:
         raise StoreUnusable(
@@ -192,17 +190,8 @@ def read_instance(path: Path) -> str | None:
                 return None
             row = connection.execute(SELECT_INSTANCE).fetchone()
     except sqlite3.Error as error:
-        raise StoreUnusable(f"{path}: cannot be read ({error})") from error
+        raise _unusable(path, error, "read") from error
     return None if row is None else str(row[0])
-
-
-def _quoted(path: Path) -> str:
-    return str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
-
-
-def reader_uri(path: Path) -> str:
-    """The URI of a read-only connection."""
-    return f"file:{_quoted(path)}?mode=ro"
 
 
 def recognise(connection: sqlite3.Connection, path: Path) -> None:
@@ -216,9 +205,9 @@ def recognise(connection: sqlite3.Connection, path: Path) -> None:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         (objects,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.OperationalError):
+        if not means_damage(error):
             raise
-        raise StoreUnusable(f"{path}: is not a tracker database ({error}); set store.path to another file") from error
+        raise damaged(path, error) from error
     if application_id != APPLICATION_ID and (application_id or objects):
         raise StoreUnusable(f"{path}: is another program's SQLite file; set store.path to another file")
     latest = migrations()[-1][0]
@@ -229,6 +218,12 @@ def recognise(connection: sqlite3.Connection, path: Path) -> None:
             f"{path}: was written by a newer tracker (schema {version}, this program knows {latest}); "
             f"install that version again{way_back}; the file was not touched"
         )
+
+
+def _unusable(path: Path, error: sqlite3.Error, verb: str, fix: str = "") -> StoreUnusable:
+    if means_damage(error):
+        return damaged(path, error)
+    return StoreUnusable(f"{path}: cannot be {verb} ({error})" + (f"; {fix}" if fix else ""))
 
 
 def copy_name(path: Path, version: int) -> Path:

@@ -1,0 +1,389 @@
+"""``tracker db restore`` and the names of backups, on real files: the way back to a copy after a mistake or damage."""
+
+import asyncio
+import json
+import os
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tests.factories import make_answer, make_task_name
+from tests.store_kit import opened
+from tests.systemd.readme import read_blocks
+from tracker.cli.exits import BAD_CONFIG, FAILED, FINE
+from tracker.cli.main import cli, run
+from tracker.domain.observation import Submission
+from tracker.domain.task import SubmitState
+from tracker.errors import StoreUnusable
+from tracker.store.sqlite import copy_database
+from tracker.store.sqlite.audit import audit
+from tracker.store.sqlite.backups import find_good_copy, name_backup, remove_old_backups
+
+NIGHT = datetime(2026, 11, 20, 0, 30, tzinfo=UTC)
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the store is, as the environment says; no daemon runs."""
+    for name in [name for name in os.environ if name.startswith("TRACKER_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("TRACKER_STORE__PATH", str(tmp_path / "tracker.db"))
+    (tmp_path / "backups").mkdir()
+    return tmp_path / "tracker.db"
+
+
+def call(*arguments: object) -> Result:
+    """Run a command of ``tracker db`` in this process."""
+    return CliRunner().invoke(cli, ["db", *map(str, arguments)], catch_exceptions=False)
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = BAD_CONFIG) -> str:
+    """The one line with which a command of ``tracker db`` refuses."""
+    assert run(["db", *map(str, arguments)]) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def backup(path: Path, night: int = 0) -> Path:
+    """A copy, named as that of a night."""
+    target = path.parent / "backups" / name_backup(NIGHT + timedelta(days=night))
+    copy_database(path, target)
+    return target
+
+
+def change(path: Path, *numbers: int) -> None:
+    """Record songs that are to be sent."""
+
+    async def submit() -> None:
+        async with opened(path) as rig:
+            for n in numbers:
+                await rig.submit(n)
+
+    asyncio.run(submit())
+
+
+def tasks_in(path: Path) -> list[str]:
+    """The ids of the tasks in a file."""
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+        return [task_id for (task_id,) in db.execute("SELECT id FROM tasks ORDER BY id")]
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    """Every file below a directory but the store's lock."""
+    return {
+        str(found.relative_to(directory)): found.read_bytes()
+        for found in directory.rglob("*")
+        if found.is_file() and found.suffix != ".lock"
+    }
+
+
+def damage(path: Path, offset: int, count: int) -> None:
+    """Overwrite a part of a file with noise."""
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(b"\xa5" * count)
+
+
+def test_the_readme_leads_back_to_before_a_mistake(path: Path, tmp_path: Path) -> None:
+    """Word for word: the mistake is gone, what was there is kept, and every older backup is still there."""
+    change(path, 1)
+    before = {night: backup(path, night).read_bytes() for night in range(3)}
+    change(path, 2)  # the mistake
+    (block,) = [block for block in read_blocks() if "tracker db restore" in block]
+    assert block.splitlines()[0] == "tracker db restore --list"
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name, text in {"systemctl": "exit 0", "tracker": f'exec "{sys.executable}" -m tracker "$@"'}.items():
+        (tools / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tools / name).chmod(0o755)
+    script = block.replace("/var/lib/tracker", str(tmp_path))
+    done = subprocess.run(
+        ["bash", "-euc", script],
+        env={**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert tasks_in(path) == [make_task_name(1)]
+    assert {
+        night: (tmp_path / "backups" / name_backup(NIGHT + timedelta(days=night))).read_bytes() for night in before
+    } == before
+    (kept,) = tmp_path.glob("tracker.db.replaced-*")
+    assert tasks_in(kept) == [make_task_name(1), make_task_name(2)]
+    assert audit(path).is_sound
+    change(path, 3)
+    assert tasks_in(path) == [make_task_name(1), make_task_name(3)]
+
+
+def test_owner_mode_and_leftovers(path: Path) -> None:
+    """The new file has the owner and the mode of the one that it replaces, and nothing else is left behind."""
+    change(path, 1)
+    copy = backup(path)
+    path.chmod(0o640)
+    if os.geteuid() == 0:
+        os.chown(path, 12345, 12346)
+    old = path.stat()
+    assert call("restore", copy).exit_code == FINE
+    new = path.stat()
+    assert (new.st_uid, new.st_gid, stat.S_IMODE(new.st_mode)) == (old.st_uid, old.st_gid, 0o640)
+    assert new.st_ino != old.st_ino
+    lock = path.with_name("tracker.db.lock").stat()
+    assert (lock.st_uid, lock.st_gid) == (old.st_uid, old.st_gid)
+    assert not list(path.parent.glob(".restore-*"))
+    assert [found.stat().st_nlink for found in path.parent.glob("tracker.db*") if found.is_file()] == [1] * 3
+
+
+def test_the_log_of_the_present_file_is_kept_with_it(path: Path) -> None:
+    """What was committed and still lies in the log only is in the file that is put aside."""
+    change(path, 1)
+    copy = backup(path)
+    with closing(sqlite3.connect(path)) as db:  # a process that dies leaves its log
+        db.execute("PRAGMA wal_autocheckpoint = 0")
+        db.execute("UPDATE tasks SET version = version + 7")
+        db.commit()
+        left = {name: path.with_name(path.name + name).read_bytes() for name in ("-wal", "-shm")}
+        main = path.read_bytes()
+    path.write_bytes(main)
+    for name, content in left.items():
+        path.with_name(path.name + name).write_bytes(content)
+    assert call("restore", copy).exit_code == FINE
+    (kept,) = path.parent.glob("tracker.db.replaced-*")
+    with closing(sqlite3.connect(f"file:{kept}?mode=ro", uri=True)) as db:
+        (version,) = db.execute("SELECT version FROM tasks").fetchone()
+    with closing(sqlite3.connect(f"file:{copy}?mode=ro", uri=True)) as db:
+        assert db.execute("SELECT version FROM tasks").fetchone() == (version - 7,)
+
+
+def test_it_is_refused_while_a_tracker_serves_the_file(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line that says what to stop; nothing changes."""
+    change(path, 1)
+    copy = backup(path)
+
+    async def beside() -> str:
+        async with opened(path) as rig:
+            await rig.submit(2)
+            return await asyncio.to_thread(refusal, capsys, "restore", copy)
+
+    line = asyncio.run(beside())
+    assert "another tracker" in line
+    assert "systemctl stop tracker.socket tracker.service" in line
+    assert tasks_in(path) == [make_task_name(1), make_task_name(2)]
+    assert not list(path.parent.glob("tracker.db.replaced-*"))
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda copy: damage(copy, 20_000, 60_000), "is damaged"),
+        (lambda copy: copy.write_text("not a database at all " * 50), "cannot be read"),
+        (lambda copy: copy.write_bytes(b""), "is not a tracker database"),
+        (lambda copy: copy.unlink(), "No such file"),
+        (lambda copy: (copy.unlink(), copy.symlink_to(copy.parent.parent / "tracker.db")), "is the database itself"),
+        (lambda copy: (copy.unlink(), copy.mkdir()), "cannot be read"),
+    ],
+    ids=["damaged", "text", "empty", "missing", "itself", "directory"],
+)
+def test_a_copy_that_will_not_do(
+    path: Path, make: Callable[[Path], object], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is refused before anything changes, in one line that leads to the list of copies."""
+    change(path, 1)
+    copy = backup(path)
+    make(copy)
+    before = contents(path.parent)
+    line = refusal(capsys, "restore", copy)
+    assert words in line
+    assert "tracker db restore --list" in line
+    assert contents(path.parent) == before
+
+
+def test_a_copy_of_a_newer_tracker_is_refused(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """This program could not open what it restores."""
+    change(path, 1)
+    copy = backup(path)
+    with closing(sqlite3.connect(copy)) as db:
+        db.execute("PRAGMA user_version = 999")
+    assert "newer tracker" in refusal(capsys, "restore", copy)
+    assert tasks_in(path) == [make_task_name(1)]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: damage(path, 0, 4096),
+        lambda path: damage(path, 100, 8092),
+        lambda path: os.truncate(path, path.stat().st_size // 2),
+        lambda path: path.write_bytes(b""),
+    ],
+    ids=["no header", "no schema", "cut", "empty"],
+)
+def test_a_damaged_database_is_called_damaged(
+    path: Path, spoil: Callable[[Path], object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The error names the newest good copy and the command, which works; nobody is sent to another file."""
+    change(path, 1)
+    good = backup(path, 1)
+    damage(backup(path, 2), 20_000, 60_000)
+    spoil(path)
+    spoilt = path.read_bytes()
+    with pytest.raises(StoreUnusable) as caught:
+        change(path)
+    said = str(caught.value)
+    assert f"tracker db restore {good}" in said
+    assert "is damaged" in said or "is empty" in said
+    assert "set store.path" not in said
+    assert path.read_bytes() == spoilt
+    if spoilt:
+        assert str(good) in refusal(capsys, "check")
+    assert call("restore", good).exit_code == FINE
+    assert tasks_in(path) == [make_task_name(1)]
+    (kept,) = path.parent.glob("tracker.db.replaced-*")
+    assert kept.read_bytes() == spoilt
+
+
+def test_a_damaged_database_without_a_copy(path: Path) -> None:
+    """It is still called damaged, and what can be read of it can be saved."""
+    change(path, 1)
+    damage(path, 100, 8092)
+    with pytest.raises(StoreUnusable, match=r"is damaged .* No good copy .*\.recover"):
+        change(path)
+
+
+def test_damage_behind_the_header_is_found_by_check(path: Path) -> None:
+    """A file that still opens: the check names the way back, too."""
+    change(path, *range(1, 40))
+    good = backup(path)
+    with closing(sqlite3.connect(path)) as db:
+        (page,) = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'events'").fetchone()
+        (size,) = db.execute("PRAGMA page_size").fetchone()
+    damage(path, (page - 1) * size, size)
+    result = call("check")
+    assert result.exit_code == FAILED
+    assert f"tracker db restore {good}" in result.stderr
+
+
+def test_what_a_copy_does_not_know_is_not_paid_twice(path: Path) -> None:
+    """Creates that waited in the copy: one left since, one got its id, one surely waits still."""
+
+    async def before() -> None:
+        async with opened(path) as rig:
+            for n in (1, 2, 3):
+                await rig.submit(n)
+
+    async def after() -> None:
+        async with opened(path) as rig:
+            for n in (1, 2):
+                await rig.store.mark_sending(make_task_name(n), rig.clock.now())
+            await rig.hear(make_answer(Submission.ACCEPTED, task_id=make_task_name(2), external_id="up-2"))
+            await rig.submit(4)
+            await rig.store.mark_sending(make_task_name(4), rig.clock.now())
+            await rig.hear(make_answer(Submission.ACCEPTED, task_id=make_task_name(4), external_id="up-4"))
+
+    async def look() -> dict[int, tuple[SubmitState, str | None]]:
+        async with opened(path) as rig:
+            found = {n: (await rig.get(n)).task for n in (1, 2, 3)}
+            return {n: (task.submit_state, task.external_id) for n, task in found.items()}
+
+    asyncio.run(before())
+    copy = backup(path)
+    asyncio.run(after())
+    result = call("restore", copy)
+    assert result.exit_code == FINE
+    assert asyncio.run(look()) == {
+        1: (SubmitState.AMBIGUOUS, None),
+        2: (SubmitState.ACCEPTED, "up-2"),
+        3: (SubmitState.QUEUED, None),
+    }
+    assert "1 of its tasks are not in the copy, 1 of them had not ended" in result.stdout
+    assert "tracker track suno.generate up-4" in result.stdout
+    assert audit(path).is_sound
+
+
+@pytest.mark.parametrize("gone", [True, False], ids=["missing", "damaged"])
+def test_without_the_present_file_no_create_that_waits_is_sent(path: Path, *, gone: bool) -> None:
+    """Nobody knows what was sent since the copy was made: what waits in it may have been."""
+    change(path, 1)
+    copy = backup(path)
+    if gone:
+        path.unlink()
+    else:
+        damage(path, 0, 4096)
+    done = json.loads(call("restore", copy, "--json").stdout)
+    assert done["creates_not_sent_again"] == [make_task_name(1)]
+    assert (done["kept"] is None) is gone
+    assert done["missing_tasks"] is None
+
+    async def look() -> SubmitState:
+        async with opened(path) as rig:
+            return (await rig.get(1)).task.submit_state
+
+    assert asyncio.run(look()) is SubmitState.AMBIGUOUS
+
+
+def test_the_list_shows_which_copies_are_good(path: Path) -> None:
+    """Newest first, with what each holds; damaged ones are named as such."""
+    assert "no copies" in call("restore", "--list").stdout
+    change(path, 1)
+    backup(path, 1)
+    change(path, 2)
+    damage(backup(path, 2), 20_000, 60_000)
+    items = json.loads(call("restore", "--list", "--json").stdout)["items"]
+    assert [(Path(item["file"]).name, item["tasks"], item["problem"] is None) for item in items] == [
+        (name_backup(NIGHT + timedelta(days=2)), 0, False),
+        (name_backup(NIGHT + timedelta(days=1)), 1, True),
+    ]
+    shown = call("restore", "--list").stdout.splitlines()
+    assert ["damaged" in line for line in shown] == [False, True, False]
+
+
+def test_what_a_restore_put_aside_is_not_offered_as_the_newest_good_copy(path: Path) -> None:
+    """It holds the very mistake; the list shows it all the same."""
+    change(path, 1)
+    good = backup(path)
+    change(path, 2)
+    assert call("restore", good).exit_code == FINE
+    found = find_good_copy(path)
+    assert found is not None
+    assert found.path == good
+    assert len(json.loads(call("restore", "--list", "--json").stdout)["items"]) == 2
+
+
+def test_backups_are_named_by_date_and_old_ones_go(path: Path) -> None:
+    """In a directory a backup replaces none; those of the newest days that have any are kept, foreign names always."""
+    change(path, 1)
+    backups = path.parent / "backups"
+    for night, hours in ((-90, 0), (-60, 0), (-60, 5), (-30, 0), (-30, 1), (-30, 2)):
+        shutil.copy(path, backups / name_backup(NIGHT + timedelta(days=night, hours=hours)))
+    (backups / "tracker-7.db").write_bytes(b"")
+    (backups / "mine.db").write_bytes(b"")
+    first = backups / name_backup(NIGHT - timedelta(days=90))
+    assert remove_old_backups(backups / name_backup(NIGHT - timedelta(days=30)), 2) == [first]
+    shutil.copy(path, first)
+    assert remove_old_backups(first, 2) == []  # it was just made, by a clock that was set back
+    first.unlink()
+    made = json.loads(call("backup", "--keep", 2, "--json", backups).stdout)
+    assert Path(made["file"]).parent == backups
+    assert len(made["removed"]) == 2
+    assert len(list(backups.iterdir())) == 6
+    again = json.loads(call("backup", "--json", path.parent / "one.db").stdout)
+    assert (again["file"], again["removed"]) == (str(path.parent / "one.db"), [])
+
+
+def test_old_backups_stay_where_the_new_one_cannot_be_made(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A damaged database costs no copy."""
+    change(path, 1)
+    for night in range(4):
+        backup(path, night)
+    damage(path, 100, 8092)
+    assert "is damaged" in refusal(capsys, "backup", "--keep", 1, path.parent / "backups")
+    assert len(list((path.parent / "backups").iterdir())) == 4

@@ -1,0 +1,210 @@
+"""``db backup`` and ``db restore``: copies of the database, and the way back to one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tracker.cli.exits import FAILED, USAGE, Failure
+from tracker.cli.render import echo_json, echo_table
+from tracker.cli.session import config_option, json_option, read_config, store_errors
+
+if TYPE_CHECKING:
+    from tracker.config import Config
+    from tracker.store.sqlite.backups import Copy
+    from tracker.store.sqlite.restore import Create, Restored
+
+_SHOWN_MAX = 20
+
+
+@click.command()
+@config_option
+@json_option
+@click.option(
+    "--keep",
+    "keep_days",
+    type=click.IntRange(min=1),
+    metavar="DAYS",
+    help="FILE is a directory: remove its dated copies, but for those of the newest DAYS days that have any.",
+)
+@click.argument("file", type=click.Path(path_type=Path, readable=False))
+def backup(config_path: Path | None, file: Path, keep_days: int | None, *, as_json: bool) -> None:
+    """Copy the database to FILE while the daemon works on, check the copy, and only then give it that name.
+
+    In a directory the copy is named by date and time, so that it replaces none. To go back: tracker db restore FILE.
+    """
+    from tracker.store.sqlite import copy_database
+    from tracker.store.sqlite.backups import name_backup, remove_old_backups
+
+    source = read_config(config_path, os.environ, serving=False).store_path
+    directory = file if file.is_dir() else None
+    if keep_days is not None and directory is None:
+        raise Failure([f"--keep: {file} is not a directory; name the directory of the backups"], USAGE)
+    target = file if directory is None else directory / name_backup(datetime.now(UTC))
+    with store_errors(unavailable=FAILED):
+        size = copy_database(source, target)
+    removed = []
+    if directory is not None and keep_days is not None:
+        try:
+            removed = remove_old_backups(target, keep_days)
+        except OSError as error:
+            raise Failure(
+                [f"{target}: made; but {error.filename} cannot be removed ({error.strerror})"], FAILED
+            ) from error
+    if as_json:
+        echo_json(
+            {"source": str(source), "file": str(target), "bytes": size, "removed": [str(path) for path in removed]}
+        )
+        return
+    click.echo(f"{target}: {size} bytes, checked")
+    for path in removed:
+        click.echo(f"{path}: removed")
+
+
+@click.command()
+@config_option
+@json_option
+@click.option("--list", "only_list", is_flag=True, help="List the copies and which of them are good; change nothing.")
+@click.argument("file", required=False, type=click.Path(path_type=Path, readable=False))
+def restore(config_path: Path | None, file: Path | None, *, only_list: bool, as_json: bool) -> None:
+    """Put the copy FILE in the place of the database, while no daemon runs.
+
+    The copy is checked first and stays where it is. The present file is kept beside the database under a dated name.
+    A create that waits in the copy and may have been sent since is not sent again.
+    """
+    from tracker.store.sqlite.backups import list_copies
+    from tracker.store.sqlite.restore import restore_database
+
+    config = read_config(config_path, os.environ, serving=False)
+    if only_list:
+        copies = list_copies(config.store_path)
+        echo_json({"items": [_copy_json(copy) for copy in copies]}) if as_json else _echo_copies(config, copies)
+        return
+    if file is None:
+        raise click.UsageError("Missing argument 'FILE'; tracker db restore --list shows the copies.")
+    with store_errors(unavailable=FAILED):
+        done = restore_database(
+            file, config.store_path, lambda draft, creates: _settle(config, draft, creates), datetime.now(UTC)
+        )
+    if as_json:
+        echo_json(_restored_json(config, done))
+    else:
+        _echo_restored(config, done)
+
+
+def _settle(config: Config, draft: Path, creates: Sequence[Create]) -> None:
+    """Record what is known of creates that were undecided in the copy: the reconciler decides, as for any answer."""
+    from tracker.clock import SystemClock
+    from tracker.domain.observation import Observation, Reading, Source, Submission
+    from tracker.domain.task import Status
+    from tracker.logs import Redactor, configure_logging
+    from tracker.reconciler import Reconciler
+    from tracker.store.sqlite import SqliteStore
+
+    async def run() -> None:
+        clock = SystemClock()
+        store = SqliteStore(draft, clock.now)
+        await store.open()
+        try:
+            reconciler = Reconciler(store, policy_of=config.poll_policy, interval_of={}, redactor=Redactor())
+            for create in creates:
+                await store.mark_sending(create.task_id, clock.now())  # it left, or may have left
+                task = (await store.get_task(create.task_id)).task
+                if create.external_id is None:
+                    detail = "the database was restored from a copy: the create may have been sent after it was made"
+                    reading = Reading(submission=Submission.AMBIGUOUS, detail=detail)
+                else:
+                    reading = Reading(
+                        submission=Submission.ACCEPTED,
+                        status=Status.PENDING,
+                        external_id=create.external_id,
+                        detail="the database was restored from a copy; the replaced file knew the upstream's id",
+                    )
+                seen = Observation(task.id, Source.SUBMIT, clock.now(), reading, attempt=task.submit_attempts)
+                await reconciler.apply(seen)
+        finally:
+            await store.close()
+
+    configure_logging("warning")
+    asyncio.run(run())
+
+
+def _echo_copies(config: Config, copies: Sequence[Copy]) -> None:
+    if not copies:
+        from tracker.store.sqlite.backups import backup_directory
+
+        click.echo(f"no copies in {backup_directory(config.store_path)} nor beside {config.store_path}")
+        return
+    rows = [
+        (
+            str(copy.path),
+            f"{copy.made_at:%Y-%m-%d %H:%M}",
+            str(copy.tasks),
+            _day(copy.newest_task_at),
+            copy.problem or "good",
+        )
+        for copy in copies
+    ]
+    echo_table(("file", "made (UTC)", "tasks", "newest task", "state"), rows)
+
+
+def _echo_restored(config: Config, done: Restored) -> None:
+    copy = done.copy
+    holds = f"{copy.tasks} tasks, the newest of {_day(copy.newest_task_at)}"
+    click.echo(f"{config.store_path}: restored from {copy.path} ({holds})")
+    if done.kept is not None:
+        click.echo(f"The file that was there is kept as {done.kept}.")
+    unknown = [create.task_id for create in done.creates if create.external_id is None]
+    if unknown:
+        click.echo(
+            f"{len(unknown)} creates that waited in the copy may have been sent since and are not sent again; "
+            f"tracker why tells how each is decided: {_some(unknown)}"
+        )
+    if done.missing is None and done.kept is not None:
+        click.echo("That file cannot be read: which tasks it had beyond the copy is not known.")
+    elif done.missing:
+        click.echo(f"{done.missing} of its tasks are not in the copy, {len(done.not_followed)} of them had not ended.")
+    named = [f"tracker track {one.route} {one.external_id}" for one in done.not_followed if one.external_id]
+    if named:
+        click.echo("To follow them again, once the daemon runs:")
+        for line in named[:_SHOWN_MAX]:
+            click.echo(f"  {line}")
+        if len(named) > _SHOWN_MAX:
+            click.echo(f"  and {len(named) - _SHOWN_MAX} more; tracker db restore --json lists all")
+
+
+def _restored_json(config: Config, done: Restored) -> dict[str, object]:
+    return {
+        "path": str(config.store_path),
+        "restored_from": str(done.copy.path),
+        "tasks": done.copy.tasks,
+        "kept": done.kept and str(done.kept),
+        "creates_not_sent_again": [create.task_id for create in done.creates],
+        "missing_tasks": done.missing,
+        "not_followed": [{"route": one.route, "external_id": one.external_id} for one in done.not_followed],
+    }
+
+
+def _copy_json(copy: Copy) -> dict[str, object]:
+    return {
+        "file": str(copy.path),
+        "made_at": copy.made_at.isoformat(),
+        "bytes": copy.size,
+        "tasks": copy.tasks,
+        "newest_task_at": copy.newest_task_at and copy.newest_task_at.isoformat(),
+        "problem": copy.problem,
+    }
+
+
+def _day(moment: datetime | None) -> str:
+    return "none" if moment is None else f"{moment:%Y-%m-%d %H:%M}"
+
+
+def _some(items: Sequence[str]) -> str:
+    return ", ".join(items[:_SHOWN_MAX]) + (" …" if len(items) > _SHOWN_MAX else "")

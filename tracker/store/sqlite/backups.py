@@ -1,0 +1,208 @@
+"""Copies of a database that lie beside it: how they are named, which are good, and what to do about a damaged file.
+
+Owns the names of backups and the advice to restore one. Must not write anything but the removal of old backups.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tracker.errors import StoreUnusable
+from tracker.store.sqlite.identity import APPLICATION_ID, unused_uri
+
+_STAMP = "%Y%m%dT%H%M%SZ"
+_STAMPED = re.compile(r"\d{8}T\d{6}Z")
+_DATED = re.compile(r"tracker-(\d{8})T\d{6}Z\.db")
+_APPLICATION_ID_AT = 68
+"""Offset of the application id in the file. **Source**: https://www.sqlite.org/fileformat.html#the_database_header."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A copy of a database.
+
+    Attributes:
+        path: the file.
+        made_at: when it was last written.
+        size: bytes.
+        tasks: how many tasks it holds; 0 when it cannot be read.
+        newest_task_at: when the newest of them was created.
+        problem: why it cannot be restored; None for a good copy.
+    """
+
+    path: Path
+    made_at: datetime
+    size: int
+    tasks: int = 0
+    newest_task_at: datetime | None = None
+    problem: str | None = None
+
+
+def name_backup(now: datetime) -> str:
+    """Name a backup by the time at which it was made, so that no backup ever replaces an older one."""
+    return f"tracker-{now.astimezone(UTC):{_STAMP}}.db"
+
+
+def name_replaced(database: Path, now: datetime) -> Path:
+    """Name the file that a restore puts aside."""
+    return database.with_name(f"{database.name}.replaced-{now.astimezone(UTC):{_STAMP}}")
+
+
+def list_copies(database: Path) -> list[Copy]:
+    """List the copies of a database: backups, copies from before a migration, files that a restore put aside.
+
+    Args:
+        database: the database; it need not be there.
+
+    Returns:
+        The newest first; each was read from its first to its last page.
+    """
+    replaced = _matching(database.parent, f"{database.name}.replaced-*")
+    return list(_inspected(_sorted([*_backups_of(database), *replaced])))
+
+
+def find_good_copy(database: Path) -> Copy | None:
+    """Find the newest copy that can be restored and holds a task; a file that a restore put aside is none."""
+    backups = _sorted(_backups_of(database))
+    return next((copy for copy in _inspected(backups) if copy.problem is None and copy.tasks), None)
+
+
+def remove_old_backups(made: Path, keep_days: int) -> list[Path]:
+    """Remove backups that `name_backup` named, but for those of the newest days.
+
+    Days without a backup do not count, so neither a long pause nor many backups in one day cost an older one.
+
+    Args:
+        made: the backup that was just made; it and its directory stay, whatever the clock says.
+        keep_days: how many days keep their backups.
+
+    Returns:
+        What was removed.
+
+    Raises:
+        OSError: one cannot be removed.
+    """
+    by_day: dict[str, list[Path]] = {}
+    for path in made.parent.iterdir():
+        if found := _DATED.fullmatch(path.name):
+            by_day.setdefault(found[1], []).append(path)
+    old = [path for day in sorted(by_day, reverse=True)[keep_days:] for path in by_day[day] if path != made]
+    for path in old:
+        path.unlink()
+    return old
+
+
+def damaged(path: Path, error: sqlite3.Error) -> StoreUnusable:
+    """Say that a database is damaged, and how to go back to its newest good copy.
+
+    Args:
+        path: the file.
+        error: what SQLite says about it.
+    """
+    copy = find_good_copy(path)
+    if copy is None and not _has_mark(path):
+        return StoreUnusable(
+            f"{path}: is not a tracker database, or is one that is damaged ({error}); nothing was changed. If it was "
+            "one, do not delete it: put back a copy with tracker db restore FILE. Else set store.path to another file"
+        )
+    return StoreUnusable(f"{path}: is damaged ({error}); nothing was changed, do not delete it. {restore_advice(path)}")
+
+
+def emptied(path: Path) -> StoreUnusable | None:
+    """Refuse an empty file that has copies with tasks in them: to start with it would forget them."""
+    copy = find_good_copy(path) if path.stat().st_size == 0 else None
+    if copy is None:
+        return None
+    return StoreUnusable(
+        f"{path}: is empty (0 bytes), but was not always. {restore_advice(path)}. To start anew, delete the empty file"
+    )
+
+
+def restore_advice(database: Path) -> str:
+    """One sentence: how to go back to the newest good copy of a database."""
+    copy = find_good_copy(database)
+    if copy is None:
+        return (
+            f"No good copy is in {backup_directory(database)}: restore one from elsewhere with tracker db restore "
+            f"FILE, or save what can be read with sqlite3 {database} .recover"
+        )
+    return (
+        f"Newest good copy: {copy.path} of {copy.made_at:%Y-%m-%d %H:%M} UTC ({copy.tasks} tasks); stop the tracker "
+        f"and put it back with: tracker db restore {copy.path}"
+    )
+
+
+def backup_directory(database: Path) -> Path:
+    """The directory where the daily backups of a database are made."""
+    return database.parent / "backups"
+
+
+def inspect_copy(path: Path) -> Copy:
+    """Read a copy from its first to its last page.
+
+    Args:
+        path: the file.
+
+    Raises:
+        OSError: it is not there, or cannot be looked at.
+    """
+    made_at, size = _made_at(path), path.stat().st_size
+    try:
+        with closing(sqlite3.connect(unused_uri(path), uri=True)) as db:
+            if db.execute("PRAGMA application_id").fetchone() != (APPLICATION_ID,):
+                return Copy(path, made_at, size, problem="is not a tracker database")
+            if db.execute("PRAGMA user_version").fetchone() == (0,):
+                return Copy(path, made_at, size, problem="is empty")
+            ((verdict,), *_) = db.execute("PRAGMA quick_check(1)").fetchall()
+            if verdict != "ok":
+                return Copy(path, made_at, size, problem=f"is damaged ({' '.join(verdict.split())})")
+            tasks, newest = db.execute("SELECT count(*), max(created_at) FROM tasks").fetchone()
+    except sqlite3.Error as error:
+        return Copy(path, made_at, size, problem=f"cannot be read ({error})")
+    newest_at = None if newest is None else datetime.fromtimestamp(newest / 1000, UTC)
+    return Copy(path, made_at, size, tasks, newest_at)
+
+
+def _backups_of(database: Path) -> list[Path]:
+    """Backups, and copies from before a migration."""
+    daily = _matching(backup_directory(database), "*.db")
+    return [*daily, *_matching(database.parent, f"{database.name}.bak-*")]
+
+
+def _matching(directory: Path, pattern: str) -> list[Path]:
+    return [path for path in directory.glob(pattern) if path.is_file() and not path.name.endswith(("-wal", "-shm"))]
+
+
+def _sorted(paths: list[Path]) -> list[Path]:
+    return sorted(paths, key=_made_at, reverse=True)
+
+
+def _inspected(paths: list[Path]) -> Iterator[Copy]:
+    for path in paths:
+        with suppress(OSError):  # removed meanwhile
+            yield inspect_copy(path)
+
+
+def _made_at(path: Path) -> datetime:
+    """When a copy was made: by its name, which survives being copied; else when it was last written."""
+    if found := _STAMPED.search(path.name):
+        return datetime.strptime(found[0], _STAMP).replace(tzinfo=UTC)
+    try:
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    except OSError:
+        return datetime.fromtimestamp(0, UTC)
+
+
+def _has_mark(path: Path) -> bool:
+    """Whether the file's header still says that a tracker made it."""
+    try:
+        with path.open("rb") as file:
+            return file.read(_APPLICATION_ID_AT + 4)[_APPLICATION_ID_AT:] == APPLICATION_ID.to_bytes(4, "big")
+    except OSError:
+        return False

@@ -1,0 +1,236 @@
+"""Puts a copy in the place of the database, for ``db restore``.
+
+Owns the exchange of the files: the copy is checked before anything changes, the file that was there is kept under
+another name, and a crash at any moment leaves either the old database or the new one, whole. Must not run while a
+tracker serves the database; the store's lock makes sure of that.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import stat
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from tracker.domain.task import ExternalId, TaskId
+from tracker.errors import StoreUnavailable, StoreUnusable
+from tracker.store.sqlite.backups import Copy, inspect_copy, name_replaced
+from tracker.store.sqlite.copies import copy_database
+from tracker.store.sqlite.identity import unused_uri
+from tracker.store.sqlite.schema import FileLock
+
+_SIDE_FILES = ("-wal", "-shm")
+_UNDECIDED = """
+SELECT id, submit_state, submit_attempts FROM tasks
+WHERE status = 'PENDING' AND external_id IS NULL AND (submit_state = 'queued' OR submit_state = 'sending')
+"""
+_MODE_MAX = 0o640
+"""An administrator may let a group read the file; nobody else reads it."""
+
+Settle = Callable[[Path, Sequence["Create"]], None]
+"""Records in a database what became of these creates."""
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """A create that was undecided in the copy and that may have been sent since.
+
+    Attributes:
+        task_id: its task.
+        external_id: the upstream's id, where the replaced file knows it; None: nobody knows whether it was taken.
+    """
+
+    task_id: TaskId
+    external_id: ExternalId | None
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A task that had not ended and that the copy does not know."""
+
+    route: str
+    external_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a restore did.
+
+    Attributes:
+        copy: the copy.
+        kept: where the file that was there is now; None where there was none.
+        creates: those that were undecided in the copy and may have been sent since.
+        missing: how many tasks of the file that was there are not in the copy; None when that file cannot be read.
+        not_followed: those of them that had not ended: the restored database does not follow them.
+    """
+
+    copy: Copy
+    kept: Path | None
+    creates: tuple[Create, ...]
+    missing: int | None
+    not_followed: tuple[Followed, ...]
+
+
+def restore_database(source: Path, database: Path, settle: Settle, now: datetime) -> Restored:
+    """Put a copy in the place of the database.
+
+    Args:
+        source: the copy; it stays where it is.
+        database: the database; it may be damaged or missing.
+        settle: called with a draft of the new database when creates in it may have been sent since the copy was made.
+        now: the time, for the name of the file that is put aside.
+
+    Raises:
+        StoreUnusable: the copy cannot be restored, or a tracker serves the database. Nothing was changed.
+        StoreUnavailable: a file cannot be written. Nothing was changed.
+    """
+    copy = _check_source(source, database)
+    database = database.resolve()
+    try:
+        owner = (database if database.exists() else database.parent).stat()
+    except OSError as error:
+        raise StoreUnavailable(f"{database.parent}: {error.strerror}; make the directory, or set store.path") from error
+    lock = FileLock(database)
+    try:
+        lock.take()
+    except StoreUnusable as error:
+        raise StoreUnusable(
+            f"{error}. For a restore, stop it: systemctl stop tracker.socket tracker.service, or end tracker serve"
+        ) from error
+    try:
+        with tempfile.TemporaryDirectory(prefix=".restore-", dir=database.parent) as scratch:
+            draft = Path(scratch) / database.name
+            copy_database(source, draft)
+            creates, missing, not_followed = _compare(database, draft)
+            if creates:
+                settle(draft, creates)
+            _hand_over(draft, owner)
+            kept = _exchange(draft, database, now)
+    except OSError as error:
+        where = error.filename or database.parent
+        raise StoreUnavailable(
+            f"{where}: {error.strerror}; nothing was changed. Run this as root, or as the owner of {database}"
+        ) from error
+    finally:
+        _give_to(database.with_name(database.name + ".lock"), owner)
+        lock.release()
+    return Restored(copy, kept, tuple(creates), missing, tuple(not_followed))
+
+
+def _check_source(source: Path, database: Path) -> Copy:
+    try:
+        copy = inspect_copy(source)
+        is_itself = database.exists() and source.samefile(database)
+    except OSError as error:
+        raise StoreUnusable(f"{source}: {error.strerror}; tracker db restore --list shows the copies") from error
+    if is_itself:
+        raise StoreUnusable(f"{source}: is the database itself; tracker db restore --list shows the copies")
+    if copy.problem is not None:
+        raise StoreUnusable(f"{source}: {copy.problem}; nothing was changed. Choose another: tracker db restore --list")
+    return copy
+
+
+def _compare(database: Path, draft: Path) -> tuple[list[Create], int | None, list[Followed]]:
+    """What the file that is to be replaced knows better than the copy; nothing where it cannot be read.
+
+    A create that waits in the copy may have left since: to send it again could pay twice. It surely has not where the
+    replaced file has it waiting too, after as many attempts.
+    """
+    with closing(sqlite3.connect(unused_uri(draft), uri=True)) as new:
+        undecided = {task_id: state for task_id, *state in new.execute(_UNDECIDED)}
+    try:
+        with closing(sqlite3.connect(unused_uri(database), uri=True)) as old:
+            unchanged = {task_id for task_id, *state in old.execute(_UNDECIDED) if undecided.get(task_id) == state}
+            old.execute("ATTACH ? AS copy", (unused_uri(draft),))
+            known = dict(
+                old.execute(
+                    "SELECT id, external_id FROM main.tasks WHERE external_id IS NOT NULL "
+                    "AND id IN (SELECT id FROM copy.tasks WHERE external_id IS NULL)"
+                )
+            )
+            beyond = "FROM main.tasks WHERE id NOT IN (SELECT id FROM copy.tasks)"
+            (missing,) = old.execute(f"SELECT count(*) {beyond}").fetchone()
+            running = [
+                Followed(*row)
+                for row in old.execute(
+                    f"SELECT route, external_id {beyond} AND (status = 'PENDING' OR status = 'RUNNING') ORDER BY id"
+                )
+            ]
+    except sqlite3.Error:  # damaged or missing
+        unchanged, known, missing, running = set(), {}, None, []
+    creates = [Create(TaskId(one), known.get(one)) for one in undecided if one in known or one not in unchanged]
+    return creates, missing, running
+
+
+def _hand_over(draft: Path, owner: os.stat_result) -> None:
+    """Sync the draft, and give it the owner and the mode of the file that it replaces."""
+    for suffix in _SIDE_FILES:
+        if (left := draft.with_name(draft.name + suffix)).exists() and left.stat().st_size:
+            raise StoreUnavailable(f"{left}: the new database was not closed cleanly; try again")
+    handle = os.open(draft, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if (os.fstat(handle).st_uid, os.fstat(handle).st_gid) != (owner.st_uid, owner.st_gid):
+            os.fchown(handle, owner.st_uid, owner.st_gid)
+        is_file = stat.S_ISREG(owner.st_mode)
+        os.fchmod(handle, 0o600 | (stat.S_IMODE(owner.st_mode) & _MODE_MAX if is_file else 0))
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _exchange(draft: Path, database: Path, now: datetime) -> Path | None:
+    """Keep what is there under another name, then give its name to the draft."""
+    kept = None
+    if database.exists():
+        kept = name_replaced(database, now)
+        _bring_in_log(database)
+        _link(database, kept)
+        log = database.with_name(database.name + "-wal")
+        if log.exists() and log.stat().st_size:
+            _link(log, kept.with_name(kept.name + "-wal"))
+        _sync_directory(database.parent)  # from here on the old file has its second name whatever happens
+    for suffix in _SIDE_FILES:
+        database.with_name(database.name + suffix).unlink(missing_ok=True)
+    draft.replace(database)
+    _sync_directory(database.parent)
+    return kept
+
+
+def _bring_in_log(database: Path) -> None:
+    """Have a sound database hold all in one file: without its log it would be older, and nobody would notice."""
+    with closing(sqlite3.connect(database)) as db:
+        try:
+            if db.execute("PRAGMA quick_check(1)").fetchone() == ("ok",):
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.Error:
+            pass  # damaged: it is kept as it is, with its log
+
+
+def _link(path: Path, name: Path) -> None:
+    """Give a file a second name; a copy where the file system has no links."""
+    try:
+        os.link(path, name)
+    except FileExistsError:
+        raise
+    except OSError:
+        shutil.copy2(path, name)
+
+
+def _give_to(path: Path, owner: os.stat_result) -> None:
+    """A lock that root made must not keep the tracker's own user out."""
+    if os.geteuid() == 0 and path.exists():
+        os.chown(path, owner.st_uid, owner.st_gid)
+
+
+def _sync_directory(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
