@@ -14,6 +14,7 @@ from tracker.cli.exits import Failure
 from tracker.cli.main import cli
 from tracker.errors import StoreUnavailable, StoreUnusable
 from tracker.store.sqlite import copy_database, open_reader, read_instance, schema
+from tracker.store.sqlite.identity import APPLICATION_ID
 
 KNOWN = schema.migrations()
 
@@ -72,7 +73,7 @@ async def test_a_store_from_before_instance_ids_has_none_until_it_is_migrated(tm
     db = sqlite3.connect(path, isolation_level=None)
     for _, script in KNOWN[:5]:
         db.executescript(script)
-    db.executescript(f"PRAGMA application_id = {schema.APPLICATION_ID}; PRAGMA user_version = 5")
+    db.executescript(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 5")
     db.close()
     assert read_instance(path) is None
     async with opened(path) as rig:

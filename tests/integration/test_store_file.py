@@ -25,7 +25,8 @@ from tracker.errors import StoreUnavailable, StoreUnusable
 from tracker.store.protocol import ArchiveWish, AttemptResult
 from tracker.store.sqlite import SqliteStore, open_reader
 from tracker.store.sqlite.checkpoints import COMMITS, Checkpointer
-from tracker.store.sqlite.schema import APPLICATION_ID, migrations
+from tracker.store.sqlite.identity import APPLICATION_ID
+from tracker.store.sqlite.schema import migrations
 
 REPOSITORY = Path(__file__).parents[2]
 
