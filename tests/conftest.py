@@ -11,6 +11,7 @@ import pytest
 
 from tests.contract import way_table
 
+os.umask(0o022)  # hook scripts that others can write are refused: under 002 those of the tests would be
 hypothesis.settings.register_profile("dev", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")

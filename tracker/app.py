@@ -24,6 +24,7 @@ from tracker.errors import ConfigError
 from tracker.hooks.base import Tools
 from tracker.hooks.dispatcher import Dispatcher
 from tracker.hooks.registry import make_runners
+from tracker.hooks.trust import distrusted_programs
 from tracker.intake import CallbackUrls, Intake
 from tracker.live import Live, hook_specs, list_changes
 from tracker.logs import Redactor, Sink, configure_logging, get_logger
@@ -327,5 +328,8 @@ class Tracker:
 def _warn_about(config: Config) -> None:
     for line in config.missing_secrets():
         log.warning("config.secret_not_found", what=line)
+    for hook in config.hooks:
+        for objection in distrusted_programs(hook.run or ()):
+            log.warning("hook.program_not_protected", hook=hook.name, reason=objection.reason, fix=objection.fix)
     for key in config.not_acted_on():
         log.warning("config.key_ignored", key=key)

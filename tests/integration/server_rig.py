@@ -150,6 +150,10 @@ class StandInHooks:
         spec = HookSpec("publish", ("task.finished",), ScriptAction.of(["/bin/true"]))
         return describe_hooks([spec], lambda _: (HookHealth(HookState.HEALTHY), 0))
 
+    def ignored(self) -> list[dict[str, str | None]]:
+        """One file."""
+        return [{"file": "hooks.d/task.failed/old.bak", "reason": "a leftover", "fix": None}]
+
     def wake(self) -> None:
         """Count."""
         self.woken += 1

@@ -23,6 +23,8 @@ from urllib.parse import urlsplit
 
 from tracker.domain.hook_events import PATTERNS
 from tracker.errors import ConfigError
+from tracker.hooks.dropins import find_objection
+from tracker.hooks.trust import distrusted_programs, find_distrust, trusted_owners
 from tracker.paths import is_file
 
 if TYPE_CHECKING:
@@ -166,8 +168,9 @@ def check_public_url(config: Config) -> Line:
 
 
 def check_hooks(config: Config) -> Iterator[Line]:
-    """Every script can be run."""
+    """Every script can be run, and nobody else can change it."""
     count = 0
+    owners = _trusted_owners(config)
     for hook in config.hooks:
         if not hook.run:
             continue
@@ -178,6 +181,8 @@ def check_hooks(config: Config) -> Iterator[Line]:
             yield Line(f"hook {hook.name}", "failed", f"there is no program {program} on the path", mend)
         elif "/" in program and (line := _check_script(f"hook {hook.name}", Path(program))) is not None:
             yield line
+        for why in distrusted_programs(hook.run, owners):
+            yield Line(f"hook {hook.name}", "failed", why.reason, why.fix)
     scripts, unread = _list_dropins(config.hooks_path)
     for error in unread:
         detail = f"{error.filename} cannot be looked at ({error.strerror}): hooks in it do not run"
@@ -187,10 +192,23 @@ def check_hooks(config: Config) -> Iterator[Line]:
         if script.parent.name not in PATTERNS:
             mend = f"rename {script.parent} to one of {', '.join(PATTERNS)}"
             yield Line(f"hook {script.name}", "failed", f"{script} lies below no event", mend)
-        elif (line := _check_script(f"hook {script.name}", script)) is not None:
-            yield line
+        elif (objection := find_objection(script, owners)) is not None:
+            state: Literal["failed", "skipped"] = "failed" if objection.fix else "skipped"
+            yield Line(f"hook {script.name}", state, f"{script} is not run: {objection.reason}", objection.fix)
+    for directory in sorted({*([config.hooks_path] if config.hooks_path else []), *(s.parent for s in scripts)}):
+        with contextlib.suppress(OSError):  # it is not there, or told above
+            if (objection := find_distrust(directory, owners)) is not None:
+                yield Line("hooks_dir", "failed", f"no hook in {directory} runs: {objection.reason}", objection.fix)
+                break
     if count or not unread:
         yield Line("hook scripts", "ok" if count else "skipped", f"{count} looked at" if count else "there are none")
+
+
+def _trusted_owners(config: Config) -> frozenset[int]:
+    """Who may own hook scripts: root, whoever runs this, and the daemon's user, to whom the store belongs."""
+    with contextlib.suppress(OSError):
+        return trusted_owners() | {config.store_path.stat().st_uid}
+    return trusted_owners()
 
 
 def _check_script(check: str, path: Path) -> Line | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tracker.config import Config
     from tracker.hooks.base import HookSpec
     from tracker.hooks.trial import Trial
+    from tracker.hooks.trust import Objection
 
 
 _OUTCOMES = {
@@ -45,11 +46,14 @@ def list_hooks(session: Session, *, as_json: bool) -> None:
     """List hooks with their health and what waits for them."""
     found = session.read(
         lambda client: client.get("/v1/hooks"),
-        lambda file: {"items": _merged(session.config, file.count_deliveries())},
+        lambda file: _offline(session.config, file.count_deliveries()),
     )
     if as_json:
         echo_json(found)
         return
+    for item in found.get("ignored", ()):  # a daemon of an older version names none
+        fix = f"; {clean(item['fix'])}" if item["fix"] else ""
+        click.echo(f"not run: {clean(item['file'])}: {clean(item['reason'])}{fix}", err=True)
     if not found["items"]:
         click.echo("no hooks", err=True)
         return
@@ -123,8 +127,8 @@ async def _try(spec: HookSpec, event: str) -> tuple[Trial, Trial]:
             await runner.close()
 
 
-def _all_specs(config: Config) -> list[HookSpec]:
-    """The configured hooks and those dropped in."""
+def _all_specs(config: Config) -> tuple[list[HookSpec], Mapping[str, Objection]]:
+    """The configured hooks and those dropped in; and the dropped files that are not run."""
     from tracker.errors import ConfigError
     from tracker.hooks.dropins import DropIns
     from tracker.live import hook_specs
@@ -133,13 +137,15 @@ def _all_specs(config: Config) -> list[HookSpec]:
         specs = hook_specs(config)
     except ConfigError as error:
         raise Failure(error.problems, BAD_CONFIG) from error
-    if config.hooks_path is not None:
-        specs += DropIns(config.hooks_path).scan({spec.name for spec in specs}).values()
-    return specs
+    if config.hooks_path is None:
+        return specs, {}
+    dropins = DropIns(config.hooks_path)
+    specs += dropins.scan({spec.name for spec in specs}).values()
+    return specs, dropins.ignored
 
 
 def _find_spec(config: Config, name: str) -> HookSpec:
-    specs = {spec.name: spec for spec in _all_specs(config)}
+    specs = {spec.name: spec for spec in _all_specs(config)[0]}
     if name not in specs:
         raise no_such_hook(name, specs)
     return specs[name]
@@ -154,11 +160,13 @@ def no_such_hook(name: str, known: Collection[str]) -> Failure:
     return Failure([f"no hook is named {name!r}; {hint}"], USAGE)
 
 
-def _merged(config: Config, counts: dict[str, dict[str, int]]) -> Json:
-    from tracker.hooks.describe import describe_hook
+def _offline(config: Config, counts: dict[str, dict[str, int]]) -> Json:
+    from tracker.hooks.describe import describe_hook, describe_ignored
     from tracker.server.hooks import merge_counts
 
-    return merge_counts([describe_hook(spec, None, 0) for spec in _all_specs(config)], counts)
+    specs, ignored = _all_specs(config)
+    items = merge_counts([describe_hook(spec, None, 0) for spec in specs], counts)
+    return {"items": items, "ignored": describe_ignored(ignored)}
 
 
 def _detail(item: Json) -> str:

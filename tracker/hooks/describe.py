@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from tracker.domain.records import iso
 from tracker.hooks.base import HookSpec
 from tracker.hooks.health import HookHealth, HookState
+from tracker.hooks.trust import Objection
 
 
 def describe_hook(spec: HookSpec, health: HookHealth | None, running: int) -> dict[str, Any]:
@@ -31,6 +32,11 @@ def describe_hook(spec: HookSpec, health: HookHealth | None, running: int) -> di
         "last_success_at": iso(known.last_success_at),
         "last_failure_at": iso(known.last_failure_at),
     }
+
+
+def describe_ignored(ignored: Mapping[str, Objection]) -> list[dict[str, str | None]]:
+    """The dropped files that are not run, as JSON; see `tracker.hooks.dropins.DropIns.ignored`."""
+    return [{"file": file, "reason": why.reason, "fix": why.fix} for file, why in ignored.items()]
 
 
 def describe_hooks(

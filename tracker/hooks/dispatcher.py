@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from tracker.errors import ConfigError, StoreUnavailable
 from tracker.hooks.base import Closes, HookSpec, Runner, make_match
 from tracker.hooks.delivery import Outbox, lease_s
-from tracker.hooks.describe import describe_hooks
+from tracker.hooks.describe import describe_hooks, describe_ignored
 from tracker.hooks.dropins import DropIns
 from tracker.hooks.health import HealthBook, HookHealth
 from tracker.hooks.runs import Runs
@@ -127,6 +127,10 @@ class Dispatcher:
     def describe(self) -> list[dict[str, Any]]:
         """Every hook with its health, as JSON."""
         return describe_hooks(self.specs, self.health)
+
+    def ignored(self) -> list[dict[str, str | None]]:
+        """The dropped files that are not run, and why, as JSON."""
+        return [] if self._dropins is None else describe_ignored(self._dropins.ignored)
 
     def health(self, hook: str) -> tuple[HookHealth, int]:
         """How a hook is doing, and how many of its runs are under way."""

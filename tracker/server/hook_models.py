@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from tracker.server.models import Answer, DeliveryView
 
 
@@ -33,10 +35,19 @@ class HookView(Answer):
     deliveries: DeliveryCounts
 
 
+class IgnoredFileView(Answer):
+    """A file below the directory of hooks that is not run."""
+
+    file: str
+    reason: str
+    fix: str | None = Field(description="The command that corrects it; null where nothing has to be corrected.")
+
+
 class HookList(Answer):
-    """Every hook: the configured, the dropped in, and those that only deliveries remember."""
+    """Every hook: the configured, the dropped in, and those that only deliveries remember; and what is not run."""
 
     items: list[HookView]
+    ignored: list[IgnoredFileView]
 
 
 class DeliveryPage(Answer):

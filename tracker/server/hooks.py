@@ -48,7 +48,8 @@ RETRY_PARSERS: Final[Mapping[str, Parser]] = {
 async def list_hooks(services: Services, request: web.Request) -> web.Response:
     """Every hook with its health and its deliveries, those of hooks that are configured no more included."""
     parse_query(request, {})
-    return json_answer({"items": merge_counts(services.hooks.describe(), await services.store.count_deliveries())})
+    items = merge_counts(services.hooks.describe(), await services.store.count_deliveries())
+    return json_answer({"items": items, "ignored": services.hooks.ignored()})
 
 
 async def list_all_deliveries(services: Services, request: web.Request) -> web.Response:

@@ -95,6 +95,10 @@ class HookDesk(Protocol):
         """Every hook with its health, as JSON."""
         ...
 
+    def ignored(self) -> list[dict[str, str | None]]:
+        """The dropped files that are not run, as JSON."""
+        ...
+
     def wake(self) -> None:
         """Look for deliveries at once."""
         ...
