@@ -133,13 +133,14 @@ def test_owner_mode_and_leftovers(path: Path) -> None:
     if os.geteuid() == 0:
         os.chown(path, 12345, 12346)
     old = path.stat()
+    (path.parent / ".tracker.db.restore-killed").mkdir()
     assert call("restore", copy).exit_code == FINE
     new = path.stat()
     assert (new.st_uid, new.st_gid, stat.S_IMODE(new.st_mode)) == (old.st_uid, old.st_gid, 0o640)
     assert new.st_ino != old.st_ino
     lock = path.with_name("tracker.db.lock").stat()
     assert (lock.st_uid, lock.st_gid) == (old.st_uid, old.st_gid)
-    assert not list(path.parent.glob(".restore-*"))
+    assert not list(path.parent.glob(".tracker.db.restore-*"))
     assert [found.stat().st_nlink for found in path.parent.glob("tracker.db*") if found.is_file()] == [1] * 3
 
 

@@ -104,7 +104,10 @@ def restore_database(source: Path, database: Path, settle: Settle, now: datetime
             f"{error}. For a restore, stop it: systemctl stop tracker.socket tracker.service, or end tracker serve"
         ) from error
     try:
-        with tempfile.TemporaryDirectory(prefix=".restore-", dir=database.parent) as scratch:
+        drafts = f".{database.name}.restore-"
+        for left in database.parent.glob(f"{drafts}*"):  # of a restore that was killed: the lock is ours
+            shutil.rmtree(left)
+        with tempfile.TemporaryDirectory(prefix=drafts, dir=database.parent) as scratch:
             draft = Path(scratch) / database.name
             copy_database(source, draft)
             creates, missing, not_followed = _compare(database, draft)
