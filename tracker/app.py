@@ -27,7 +27,7 @@ from tracker.hooks.registry import make_runners
 from tracker.hooks.trust import distrusted_programs
 from tracker.intake import CallbackUrls, Intake
 from tracker.live import Live, hook_specs, list_changes
-from tracker.logs import Redactor, Sink, configure_logging, get_logger
+from tracker.logs import OwnText, Redactor, Sink, configure_logging, get_logger
 from tracker.poller import Poller
 from tracker.provider_files import read_registry
 from tracker.providers.requests import RESULT_WITHIN_S
@@ -327,9 +327,9 @@ class Tracker:
 
 def _warn_about(config: Config) -> None:
     for line in config.missing_secrets():
-        log.warning("config.secret_not_found", what=line)
+        log.warning("config.secret_not_found", what=OwnText(line))
     for hook in config.hooks:
         for objection in distrusted_programs(hook.run or ()):
             log.warning("hook.program_not_protected", hook=hook.name, reason=objection.reason, fix=objection.fix)
     for key in config.not_acted_on():
-        log.warning("config.key_ignored", key=key)
+        log.warning("config.key_ignored", key=OwnText(key))

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from tracker.errors import NotSent, PayloadInvalid, StoreUnavailable, Unanswered
-from tracker.logs import get_logger
+from tracker.logs import OwnText, get_logger
 from tracker.providers.catalogue import LISTS, models_request, read_models
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class Catalogue:
             return told
         for line in lines:
             if line not in told:
-                log.warning("models.configured_one_not_found", what=line)
+                log.warning("models.configured_one_not_found", what=OwnText(line))
         return frozenset(lines)
 
     async def _refresh(self, account: str) -> float:

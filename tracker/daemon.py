@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from tracker.app import Tracker
 from tracker.errors import ConfigError, StoreUnavailable
-from tracker.logs import get_logger
+from tracker.logs import OwnText, get_logger
 from tracker.service import Notifier, find_journal, protect_memory, shut_credentials, take_sockets
 
 if TYPE_CHECKING:
@@ -171,14 +171,14 @@ async def _reload(
             changed, kept = tracker.reload(await asyncio.to_thread(read_config))
         except ConfigError as error:
             for problem in error.problems:
-                log.error("config.reload_refused", problem=problem)  # noqa: TRY400 - the line says it all
+                log.error("config.reload_refused", problem=OwnText(problem))  # noqa: TRY400 - the line says it all
             status = f"Reload refused, the old configuration holds: {error.problems[0]}"
         except Exception:
             log.exception("config.reload_failed")
             status = "Reload failed, the old configuration holds; the log says why"
         else:
             for key in kept:
-                log.warning("config.restart_needed", key=key)
+                log.warning("config.restart_needed", key=OwnText(key))
             log.info("config.reloaded", changed=changed, takes_a_restart=kept)
         notifier.ready(status or await _status_of(tracker))
 

@@ -4,6 +4,6 @@ Must not know tasks, routes or configuration: level and secrets arrive as argume
 """
 
 from tracker.logs.lines import Sink, configure_logging, get_logger
-from tracker.logs.redactor import MASK, Redactor
+from tracker.logs.redactor import MASK, OwnText, Redactor
 
-__all__ = ["MASK", "Redactor", "Sink", "configure_logging", "get_logger"]
+__all__ = ["MASK", "OwnText", "Redactor", "Sink", "configure_logging", "get_logger"]

@@ -1,55 +1,66 @@
-"""The one redactor for everything that leaves the program's memory: log lines, errors, kept payloads.
+"""The one redactor for everything that leaves the program's memory: log lines, errors, stored payloads.
 
-Owns what a secret looks like. Must not know tasks, routes or configuration: the secrets arrive as arguments.
+Owns which parts of a value are masked; what a secret looks like in plain text is the scanner's. Must not know tasks,
+routes or configuration: the secrets arrive as arguments.
+
+It fails towards masking: a text that costs too much, or that makes the redactor fail, is replaced as a whole by its
+length and digest.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json as stdlib_json
 import re
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from enum import StrEnum
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from urllib.parse import quote
 
 import orjson
 
+from tracker.logs.scanner import CONTEXT, Budget, Span, find_secrets, has_key_word, windows
+
 MASK = "[redacted]"
 
 _SHORTEST_SECRET = 4
-"""Shorter configured values are not looked for: masking every "a" would hide the news and no secret."""
+"""Shorter configured values are not looked for: masking every "a" would hide the text and no secret."""
 _DEEPEST = 64
-"""JSON nested deeper than this is replaced whole: it is hostile, and a walk would run out of stack."""
+"""JSON nested deeper than this, JSON in strings included, is replaced whole: it is hostile, and a walk would run out of
+stack."""
+_STEPS = 1_000_000
+"""The budget of one text, see `Budget`: values of JSON, key words, quotes."""
+_LARGEST_INNER_JSON = 1 << 20
+"""JSON in a string that is longer is masked as plain text: decoding it would hold the interpreter lock for long."""
+_ONE_LOOK = 2 * 65_536
+"""Characters; a longer text is looked through window by window."""
+_MARGIN = 1024
+"""Characters beyond the end of a head that are looked at: a secret that begins before the end is recognized by them."""
 
-# Alternatives of what a key that carries a secret may end with. `max_tokens` and `secret_env` do not.
+# What the name of a member that carries a secret may end with. `max_tokens` and `secret_env` do not.
 _NAMES = (
     r"(?:authorization|(?:api|access|secret|private|signing)[-_ ]?key"
     r"|token|secret|passw(?:or)?d|passphrase|credentials?)"
 )
 _SECRET_KEY = re.compile(rf"(?i).*{_NAMES}", re.DOTALL)
 _TOKEN_KEY = re.compile(r"(?i).*token", re.DOTALL)
-
-# Every pattern is linear in hostile texts, too: one that could begin at each backslash of a long row of them would read
-# the row to its end from each.
-_SLASH = r"(?:(?<!\\)\\*/|%2[fF])"
-# JSON in JSON in JSON doubles the backslashes and adds one: 0, 1, 3, 7, 15, 31, 63, 127.
-_QUOTE = r"\\{0,127}[\"']"
-_CALLBACK = re.compile(rf"({_SLASH}callbacks{_SLASH}[\w.-]+?{_SLASH})(?!\[redacted\])[^\s/?#\"'\\&<>%,;)\]}}]+")
-_PAIR = re.compile(
-    rf"(?i)(?P<key>{_NAMES}\\*[\"']?\s*[:=]\s*(?:b(?=[\"']))?)"
-    r"(?!\\*[\"']?(?:(?:bearer |basic )?\[redacted\]|null\b|none\b|true\b|false\b))"
-    # bounded: an unclosed quote must not make every key scan to the end of a hostile body
-    rf"(?:(?P<quote>{_QUOTE})(?P<quoted>.{{0,65536}}?)(?<!\\)(?P=quote)"
-    r"|(?:(?:bearer|basic)\s+)?[^\s\"'\\&,;)\]}]+)",
-    re.DOTALL,
-)
-_BEARER = re.compile(r"(?i)\b(bearer\s+)[A-Za-z0-9._~+/=-]{8,}")
-_KEY_LIKE = re.compile(r"(?<![A-Za-z0-9])(?:sk-[A-Za-z0-9_-]{8,}|whsec_[A-Za-z0-9+/=_-]+)")
-
-_KEY_HINT = re.compile(r"(?:api|access|private|signing)[-_ ]?key")
-
+_ASCII_ESCAPE = re.compile(r"\\u00[2-7][0-9a-fA-F]")
+_WORD_ESCAPE = re.compile(r"\\u00(2[dDfF]|3[0-9]|4[1-9a-fA-F]|5[0-9aAfF]|6[1-9a-fA-F]|7[0-9aA])")
+"""Of letters, digits and ``-_/``: undoing it changes no structure of JSON."""
 
 _PLAIN = frozenset({str, bool, int, float})
+
+T = TypeVar("T")
+
+
+class OwnText(str):
+    """A text of the program itself, which names configuration keys, variables and files.
+
+    In it ``…/API_KEY: accounts.default.api_key_env cannot be read`` is a name and a sentence, not a name and its value.
+    Known secrets and what has the shape of one are masked in it all the same.
+    """
+
+    __slots__ = ()
 
 
 class Redactor:
@@ -72,23 +83,28 @@ class Redactor:
         for secret in secrets:
             if len(secret) >= _SHORTEST_SECRET:
                 literals |= _spellings(secret)
-        longest_first = sorted(literals, key=len, reverse=True)
-        self._literals = tuple(longest_first)
-        self._any_literal = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+        self._context = max([CONTEXT, *map(len, literals)])
+        self._literals = tuple(sorted(literals, key=len, reverse=True))
 
     def text(self, text: str) -> str:
         """Mask secrets in a text of any kind; the very same text comes back when there are none."""
-        if not self.is_suspicious(text):
+        if len(text) <= _ONE_LOOK and not self._is_window_suspicious(text):
             return text
-        text = self._any_literal.sub(MASK, text)
-        text = _CALLBACK.sub(rf"\1{MASK}", text)
-        text = _PAIR.sub(_mask_pair, text)
-        text = _BEARER.sub(rf"\1{MASK}", text)
-        return _KEY_LIKE.sub(MASK, text)
+        return _or_digest(lambda: self._text(text, Budget(_STEPS)), lambda: digest_of(text))
+
+    def head(self, text: str, length: int) -> str:
+        """The first so many characters of a text, masked: a secret that the cut goes through does not show.
+
+        Args:
+            text: any text; no more of it is looked at than that takes.
+            length: characters.
+        """
+        cut = 2 * length + _MARGIN  # masks are shorter than what they stand for
+        return _or_digest(lambda: self._head(text[: cut + self._context], cut)[:length], lambda: digest_of(text[:cut]))
 
     def known_secrets(self, text: str) -> str:
         """Mask the configured secrets alone, for texts that a user paid for: whatever else looks like one is theirs."""
-        return self._any_literal.sub(MASK, text) if any(literal in text for literal in self._literals) else text
+        return _or_digest(lambda: self._without_literals(text, Budget(_STEPS)), lambda: digest_of(text))
 
     def json_text(self, payload: bytes | str) -> str:
         """Mask secrets in a JSON text, also in JSON inside its strings; valid JSON stays valid.
@@ -101,115 +117,214 @@ class Redactor:
             The same text when nothing had to be masked.
         """
         text = payload if isinstance(payload, str) else payload.decode("utf-8", errors="replace")
-        if not self.is_suspicious(text):
-            return text
-        try:
-            value = orjson.loads(text)
-        except orjson.JSONDecodeError:
-            return self._odd_json_text(text)
-        masked = self._value(value, 0)
-        return text if masked is value else orjson.dumps(masked).decode()
+        if len(text) <= _ONE_LOOK and not self._is_window_suspicious(text) and "\\u00" not in text:
+            return text  # nearly always, and asked for every callback
+        return _or_digest(
+            lambda: self._json_text(text, 0, Budget(_STEPS)), lambda: orjson.dumps(digest_of(text)).decode()
+        )
+
+    def value(self, value: T) -> T | object:
+        """Mask secrets in decoded JSON; the very same object comes back when there are none."""
+        return _or_digest(lambda: self._value(value, 0, Budget(_STEPS)), lambda: MASK)
 
     def event(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
         """Mask secrets in a log event (a structlog processor); unknown objects become their masked text."""
         if all(map(_is_plain, event.values())) and not self.is_suspicious(_line_of(event)):
             return event  # one look at the whole line instead of one at each of its words
-        return cast("Mapping[str, Any]", self._value(dict(event), 0))
+        return _or_digest(
+            lambda: cast("Mapping[str, Any]", self._value(dict(event), 0, Budget(_STEPS))), lambda: {"event": MASK}
+        )
 
     def is_suspicious(self, text: str) -> bool:
         """Whether any pattern could match: the fast path. A wrong yes costs time, a wrong no a secret."""
+        return self._some_window(text, self._is_window_suspicious)
+
+    # -- texts ---------------------------------------------------------------------------------------------
+
+    def _text(self, text: str, budget: Budget, *, assigned: bool = True) -> str:
+        if not self.is_suspicious(text):
+            return text
+        text = self._without_literals(text, budget)
+        return _masked(text, find_secrets(text, budget, assigned=assigned))
+
+    def _head(self, text: str, cut: int) -> str:
+        """All but the last `_MARGIN` characters before a cut: of those it is not known what they belong to."""
+        budget = Budget(_STEPS)
+        text = _undo_escapes(text)
+        was_cut = len(text) > cut
+        text = _masked(text, self._find_literals(text, budget), min(cut, len(text)))
+        end = max(len(text) - _MARGIN, 0) if was_cut else len(text)
+        return _masked(text, find_secrets(text, budget), end)
+
+    def _without_literals(self, text: str, budget: Budget) -> str:
+        if not self._some_window(text, self._has_literal):
+            return text
+        return _masked(text, self._find_literals(text, budget))
+
+    def _find_literals(self, text: str, budget: Budget) -> Iterator[Span]:
+        """Where the configured secrets are, in order; those that overlap are one."""
+        spans: list[Span] = []
+        for literal in self._literals:
+            for start in range(0, len(text), 1 << 20):
+                end = start + (1 << 20) + len(literal) - 1
+                at = text.find(literal, start, end)
+                while at >= 0:
+                    budget.spend()
+                    spans.append((at, at + len(literal)))
+                    at = text.find(literal, at + 1, end)
+        first = last = 0
+        for start, end in sorted(spans):
+            if start >= last:
+                if last:
+                    yield first, last
+                first = start
+            last = max(last, end)
+        if last:
+            yield first, last
+
+    def _some_window(self, text: str, holds: Callable[[str], bool]) -> bool:
+        return holds(text) if len(text) <= _ONE_LOOK else any(map(holds, windows(text, self._context)))
+
+    def _is_window_suspicious(self, text: str) -> bool:
         for literal in self._literals:
             if literal in text:
                 return True
-        lower = text.lower()
-        return (
-            # words without which none of the patterns above can match; looking for them one by one is four times as
-            # fast as one search with a pattern of alternatives, and this runs on every callback
-            "callbacks" in lower
-            or "authorization" in lower
-            or "secret" in lower
-            or "passw" in lower
-            or "passphrase" in lower
-            or "credential" in lower
-            or "bearer" in lower
-            or "whsec_" in lower
-            # usage counters (`max_tokens`) are in many payloads and make none suspicious
-            or ("token" in lower and lower.count("token") > lower.count("tokens"))
-            or ("key" in lower and _KEY_HINT.search(lower) is not None)
-            or ("sk-" in lower and _KEY_LIKE.search(text) is not None)
-        )
+        return has_key_word(text)
 
-    def _odd_json_text(self, text: str) -> str:
-        """What orjson refuses: lone surrogates and NaN, which the standard library keeps; or no JSON."""
+    def _has_literal(self, text: str) -> bool:
+        return any(literal in text for literal in self._literals)
+
+    def _may_hide_secrets(self, text: str) -> bool:
+        """The same for JSON that is not decoded yet: letters of a key may be escaped in it."""
+        return self.is_suspicious(text) or self._some_window(text, _has_ascii_escape)
+
+    # -- JSON ----------------------------------------------------------------------------------------------
+
+    def _json_text(self, text: str, depth: int, budget: Budget) -> str:
+        if not self._may_hide_secrets(text):
+            return text
+        try:
+            value = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            return self._odd_json_text(text, depth, budget)
+        masked = self._value(value, depth, budget)
+        return text if masked is value else orjson.dumps(masked).decode()
+
+    def _odd_json_text(self, text: str, depth: int, budget: Budget) -> str:
+        """What orjson refuses: lone surrogates and NaN, which the standard library takes; or text that is not JSON."""
         try:
             value = stdlib_json.loads(text)
-            masked = self._value(value, 0)
-            return text if masked is value else stdlib_json.dumps(masked)
         except (ValueError, RecursionError):
-            return self.text(text)
+            plain = _undo_escapes(text)
+            masked = self._text(plain, budget)
+            return text if masked == plain else masked
+        masked_value = self._value(value, depth, budget)
+        return text if masked_value is value else stdlib_json.dumps(masked_value)
 
-    def _value(self, value: object, depth: int) -> object:
+    def _value(self, value: object, depth: int, budget: Budget) -> object:
         """Mask within a value; the very same object comes back when nothing was masked."""
+        budget.spend()
         match value:
+            case OwnText():
+                return self._text(str(value), budget, assigned=False)
             case str():
-                return self._string(value, depth)
+                return self._string(value, depth, budget)
             case bool() | int() | float() | None:
                 return self._number(value)
             case dict():
                 if depth > _DEEPEST:
                     return MASK
-                pairs = {self._key(key): self._member(key, item, depth) for key, item in value.items()}
+                pairs = {self._key(key, budget): self._member(key, item, depth, budget) for key, item in value.items()}
                 same = all(pairs.get(key, pairs) is item for key, item in value.items())
                 return value if same else pairs
             case list() | tuple() | set() | frozenset():
                 if depth > _DEEPEST:
                     return MASK
-                items = [self._value(item, depth + 1) for item in value]
+                items = [self._value(item, depth + 1, budget) for item in value]
                 same = isinstance(value, list) and all(map(_is, items, value))
                 return value if same else items
             case bytes() | bytearray():
-                return self.text(bytes(value).decode("utf-8", errors="replace"))
+                return self._text(bytes(value).decode("utf-8", errors="replace"), budget)
             case _:
-                return self.text(str(value))
+                return self._text(str(value), budget)
 
-    def _key(self, key: object) -> str:
-        return self.text(key) if isinstance(key, str) else self.text(str(key))
+    def _key(self, key: object, budget: Budget) -> str:
+        return self._text(key if isinstance(key, str) else str(key), budget)
 
-    def _member(self, key: object, item: object, depth: int) -> object:
-        if not isinstance(key, str) or not _SECRET_KEY.fullmatch(key):
-            return self._value(item, depth + 1)
+    def _member(self, key: object, item: object, depth: int, budget: Budget) -> object:
+        if not isinstance(key, str) or not _SECRET_KEY.fullmatch(key[-CONTEXT:]):
+            return self._value(item, depth + 1, budget)
         if isinstance(item, str | bytes) or item is None or isinstance(item, bool):
             return MASK if item and not isinstance(item, bool) else item
         if isinstance(item, int | float):
-            return item if _TOKEN_KEY.fullmatch(key) else MASK  # a number of tokens is a counter
-        return self._masked_leaves(item, depth + 1)
+            return item if _TOKEN_KEY.fullmatch(key[-CONTEXT:]) else MASK  # a number of tokens is a counter
+        return self._masked_leaves(item, depth + 1, budget)
 
-    def _masked_leaves(self, value: object, depth: int) -> object:
+    def _masked_leaves(self, value: object, depth: int, budget: Budget) -> object:
         """A container under a secret's name: its texts are masked, its numbers are not."""
+        budget.spend()
         if depth > _DEEPEST:
             return MASK
         match value:
             case dict():
-                return {self._key(key): self._masked_leaves(item, depth + 1) for key, item in value.items()}
+                return {
+                    self._key(key, budget): self._masked_leaves(item, depth + 1, budget) for key, item in value.items()
+                }
             case list() | tuple():
-                return [self._masked_leaves(item, depth + 1) for item in value]
+                return [self._masked_leaves(item, depth + 1, budget) for item in value]
             case bool() | int() | float() | None:
                 return value
             case _:
                 return MASK
 
-    def _string(self, text: str, depth: int) -> str:
-        if not self.is_suspicious(text):
-            return text
-        if text[:1] in {"{", "["} and depth < _DEEPEST:
-            return self.json_text(text)
-        return self.text(text)
+    def _string(self, text: str, depth: int, budget: Budget) -> str:
+        if text[:1] in {"{", "["} and depth < _DEEPEST and len(text) <= _LARGEST_INNER_JSON:
+            return self._json_text(text, depth + 1, budget)
+        return self._text(text, budget)
 
     def _number(self, value: object) -> object:
         """A secret made of digits may come as a number."""
         if value is None or isinstance(value, bool) or not self._literals:
             return value
-        return MASK if self._any_literal.search(str(value)) else value
+        return MASK if self._has_literal(str(value)) else value
+
+
+def digest_of(text: str) -> str:
+    """What is shown in the place of a text that must not be shown at all."""
+    digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+    return f"{MASK} {len(text)} characters, sha256 {digest}"
+
+
+def _or_digest(mask: Callable[[], T], digest: Callable[[], T]) -> T:
+    """What masking gives; where it fails, or takes too much work, the digest: nothing gets past a failing redactor."""
+    try:
+        return mask()
+    except Exception:  # noqa: BLE001 - TooMuchWork, RecursionError, MemoryError, and whatever nobody thought of
+        return digest()
+
+
+def _masked(text: str, spans: Iterable[Span], length: int | None = None) -> str:
+    """A text, or so much of it, with the mask in the place of each span; the very same text without any."""
+    end = len(text) if length is None else length
+    pieces: list[str] = []
+    done = 0
+    for first, last in spans:
+        if first >= end:
+            break
+        pieces += (text[done:first], MASK)
+        done = last
+    if not pieces and end >= len(text):
+        return text
+    pieces.append(text[done:end])
+    return "".join(pieces)
+
+
+def _undo_escapes(text: str) -> str:
+    return _WORD_ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)
+
+
+def _has_ascii_escape(text: str) -> bool:
+    return "\\u00" in text and _ASCII_ESCAPE.search(text) is not None
 
 
 def _is_plain(value: object) -> bool:
@@ -234,8 +349,3 @@ def _spellings(secret: str) -> set[str]:
     json_text = stdlib_json.dumps(secret, ensure_ascii=False)[1:-1]
     in_url = quote(secret, "", errors="replace")
     return {secret, json_text, ascii_json, ascii_json.replace("/", "\\/"), in_url}
-
-
-def _mask_pair(found: re.Match[str]) -> str:
-    mark = found["quote"] or ""
-    return f"{found['key']}{mark}{MASK}{mark}" if found["quoted"] != "" else found[0]
