@@ -305,7 +305,7 @@ def test_what_a_copy_does_not_know_is_not_paid_twice(path: Path) -> None:
         2: (SubmitState.ACCEPTED, "up-2"),
         3: (SubmitState.QUEUED, None),
     }
-    assert "1 of its tasks are not in the copy, 1 of them had not ended" in result.stdout
+    assert "Of its tasks 1 are not in the copy; 1 of these had not ended" in result.stdout
     assert "tracker track suno.generate up-4" in result.stdout
     assert audit(path).is_sound
 

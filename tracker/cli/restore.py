@@ -156,20 +156,20 @@ def _echo_copies(config: Config, copies: Sequence[Copy]) -> None:
 
 def _echo_restored(config: Config, done: Restored) -> None:
     copy = done.copy
-    holds = f"{copy.tasks} tasks, the newest of {_day(copy.newest_task_at)}"
+    holds = f"{copy.holds}, the newest of {_day(copy.newest_task_at)}"
     click.echo(f"{config.store_path}: restored from {copy.path} ({holds})")
     if done.kept is not None:
         click.echo(f"The file that was there is kept as {done.kept}.")
     unknown = [create.task_id for create in done.creates if create.external_id is None]
     if unknown:
         click.echo(
-            f"{len(unknown)} creates that waited in the copy may have been sent since and are not sent again; "
-            f"tracker why tells how each is decided: {_some(unknown)}"
+            f"These creates waited in the copy and may have been sent since, so they are not sent again: {_some(unknown)}. "
+            "tracker why ID shows how each is decided."
         )
     if done.missing is None and done.kept is not None:
         click.echo("That file cannot be read: which tasks it had beyond the copy is not known.")
     elif done.missing:
-        click.echo(f"{done.missing} of its tasks are not in the copy, {len(done.not_followed)} of them had not ended.")
+        click.echo(f"Of its tasks {done.missing} are not in the copy; {len(done.not_followed)} of these had not ended.")
     named = [f"tracker track {one.route} {one.external_id}" for one in done.not_followed if one.external_id]
     if named:
         click.echo("To follow them again, once the daemon runs:")

@@ -43,6 +43,11 @@ class Copy:
     newest_task_at: datetime | None = None
     problem: str | None = None
 
+    @property
+    def holds(self) -> str:
+        """How many tasks it holds, in words."""
+        return "1 task" if self.tasks == 1 else f"{self.tasks} tasks"
+
 
 def name_backup(now: datetime) -> str:
     """Name a backup by the time at which it was made, so that no backup ever replaces an older one."""
@@ -133,7 +138,7 @@ def restore_advice(database: Path) -> str:
             f"FILE, or save what can be read with sqlite3 {database} .recover"
         )
     return (
-        f"Newest good copy: {copy.path} of {copy.made_at:%Y-%m-%d %H:%M} UTC ({copy.tasks} tasks); stop the tracker "
+        f"Newest good copy: {copy.path} of {copy.made_at:%Y-%m-%d %H:%M} UTC ({copy.holds}); stop the tracker "
         f"and put it back with: tracker db restore {copy.path}"
     )
 

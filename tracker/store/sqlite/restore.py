@@ -30,8 +30,6 @@ _UNDECIDED = """
 SELECT id, submit_state, submit_attempts FROM tasks
 WHERE status = 'PENDING' AND external_id IS NULL AND (submit_state = 'queued' OR submit_state = 'sending')
 """
-_MODE_MAX = 0o640
-"""An administrator may let a group read the file; nobody else reads it."""
 
 Settle = Callable[[Path, Sequence["Create"]], None]
 """Records in a database what became of these creates."""
@@ -100,8 +98,9 @@ def restore_database(source: Path, database: Path, settle: Settle, now: datetime
     try:
         lock.take()
     except StoreUnusable as error:
+        what, _, _ = str(error).partition("; ")
         raise StoreUnusable(
-            f"{error}. For a restore, stop it: systemctl stop tracker.socket tracker.service, or end tracker serve"
+            f"{what}; stop it first: systemctl stop tracker.socket tracker.service, or end tracker serve"
         ) from error
     try:
         drafts = f".{database.name}.restore-"
@@ -180,11 +179,16 @@ def _hand_over(draft: Path, owner: os.stat_result) -> None:
     try:
         if (os.fstat(handle).st_uid, os.fstat(handle).st_gid) != (owner.st_uid, owner.st_gid):
             os.fchown(handle, owner.st_uid, owner.st_gid)
-        is_file = stat.S_ISREG(owner.st_mode)
-        os.fchmod(handle, 0o600 | (stat.S_IMODE(owner.st_mode) & _MODE_MAX if is_file else 0))
+        os.fchmod(handle, _mode_like(owner))
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _mode_like(found: os.stat_result) -> int:
+    """That of the file; its user alone where it was made without a thought, so that everybody may read it."""
+    mode = stat.S_IMODE(found.st_mode)
+    return mode if stat.S_ISREG(found.st_mode) and not mode & stat.S_IRWXO else stat.S_IRUSR | stat.S_IWUSR
 
 
 def _exchange(draft: Path, database: Path, now: datetime) -> Path | None:
