@@ -163,8 +163,8 @@ def _echo_restored(config: Config, done: Restored) -> None:
     unknown = [create.task_id for create in done.creates if create.external_id is None]
     if unknown:
         click.echo(
-            f"These creates waited in the copy and may have been sent since, so they are not sent again: {_some(unknown)}. "
-            "tracker why ID shows how each is decided."
+            f"These creates waited in the copy and may have been sent since, so they are not sent again: "
+            f"{_some(unknown)}. tracker why ID shows how each is decided."
         )
     if done.missing is None and done.kept is not None:
         click.echo("That file cannot be read: which tasks it had beyond the copy is not known.")
