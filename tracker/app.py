@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tracker import __version__
+from tracker.accounts import AccountRules
 from tracker.archive.archiver import Archiver
 from tracker.archive.download import Bounds
 from tracker.archive.partial import DIRECTORY as PARTIAL_DIRECTORY
@@ -115,12 +116,14 @@ class Tracker:
             hooks_dir=config.hooks_path,
             redact=self.redactor.text,
         )
+        self._account_rules = AccountRules(self.registry.routes(), self._live.accounts.keys())
         self.catalogue = Catalogue(
             store=self.store,
             client=self._client,
             clock=self._clock,
             accounts=self._live.accounts.keys(),
             configured=self._live.named_models,
+            has_lists=self._account_rules.serves_builtin,
         )
         self.retention = Retention(self.store, self._clock, lambda: self._live.config.retention, self._shelf.remove)
         self._runner: Runner | None = None
@@ -211,7 +214,7 @@ class Tracker:
         self.retention.start()
         self.timekeeper.start()
         await open_sites(runner, config.listen, self._sockets)
-        _warn_about(config)
+        _warn_about(config, self._account_rules)
         log.info("tracker.started", version=__version__, listen=self.url, store=str(config.store_path))
 
     async def stop(self) -> None:
@@ -274,7 +277,7 @@ class Tracker:
         self.intake.set_defaults(
             CallbackUrls(config.public_url, config.callbacks.placeholder_url), config.default_account
         )
-        _warn_about(config)
+        _warn_about(config, self._account_rules)
         return changed, kept
 
     # -- parts ---------------------------------------------------------------------------------------------
@@ -325,11 +328,13 @@ class Tracker:
             self.dispatcher.wake()
 
 
-def _warn_about(config: Config) -> None:
+def _warn_about(config: Config, accounts: AccountRules) -> None:
     for line in config.missing_secrets():
         log.warning("config.secret_not_found", what=OwnText(line))
     for hook in config.hooks:
         for objection in distrusted_programs(hook.run or ()):
             log.warning("hook.program_not_protected", hook=hook.name, reason=objection.reason, fix=objection.fix)
+    for line in accounts.list_missing():
+        log.warning("config.account_not_found", what=line)
     for key in config.not_acted_on():
         log.warning("config.key_ignored", key=OwnText(key))

@@ -7,7 +7,7 @@ list is a warning, for lists are often behind.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -39,6 +39,7 @@ class Catalogue:
         clock: what time it is.
         accounts: names of the accounts.
         configured: the models that the configuration names, each with the key that names it.
+        has_lists: whether an account's API has these lists; no other API is asked for them with its key.
     """
 
     def __init__(
@@ -49,12 +50,14 @@ class Catalogue:
         clock: Clock,
         accounts: Collection[str],
         configured: Mapping[str, str],
+        has_lists: Callable[[str], bool] = lambda _account: True,
     ) -> None:
         self._store = store
         self._client = client
         self._clock = clock
         self._accounts = accounts
         self._configured = configured
+        self._has_lists = has_lists
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -80,6 +83,8 @@ class Catalogue:
         Raises:
             StoreUnavailable: the lists could not be kept.
         """
+        if not self._has_lists(account):
+            return 0, [f"account {account} belongs to a declared provider, whose API has no lists of models"]
         problems: list[str] = []
         for family in LISTS:
             try:
@@ -121,7 +126,7 @@ class Catalogue:
         told: frozenset[str] = frozenset()
         while True:
             wait_s = REFRESH_S
-            for account in tuple(self._accounts):  # a reload may change them meanwhile
+            for account in filter(self._has_lists, tuple(self._accounts)):  # a reload may change them meanwhile
                 try:
                     wait_s = min(wait_s, await self._refresh(account))
                 except Exception:  # one account's oddity must not end the refreshing of all, for good and in silence

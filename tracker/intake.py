@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from tracker.accounts import AccountRules
 from tracker.domain.ids import RANDOM_BYTES, make_task_id
 from tracker.domain.models import UnknownAliasError, model_of, resolve_models, with_model
 from tracker.domain.task import ExternalId, SubmitState
 from tracker.errors import FieldProblem, RequestInvalid
+from tracker.providers.requests import find_field, with_model_in_query
 from tracker.store.protocol import NewTask
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from tracker.clock import Clock
     from tracker.domain.models import ModelTarget
     from tracker.domain.records import TaskRecord
+    from tracker.domain.task import Task
     from tracker.domain.tokens import CallbackTokens
     from tracker.domain.wire import WireRequest
     from tracker.providers.base import Provider, Route
@@ -76,7 +79,7 @@ class Intake:
         tokens: makes the secret part of callback URLs.
         urls: how callback URLs are made.
         accounts: the names of the configured accounts.
-        default_account: the account of a task that names none; None when it must be named.
+        default_account: the account of a task of a built-in route that names none; None when it must be named.
         aliases: what ``@alias`` models stand for in this environment.
     """
 
@@ -95,7 +98,7 @@ class Intake:
         self._clock = clock
         self._tokens = tokens
         self._urls = urls
-        self._accounts = accounts
+        self._accounts = AccountRules(registry.routes(), accounts)
         self._default_account = default_account
         self._aliases = aliases
 
@@ -111,7 +114,7 @@ class Intake:
             RequestInvalid: unknown route, account or alias, or a body that the upstream would surely refuse.
         """
         route, provider = self._route(wanted.route)
-        account = self._account(wanted.account)
+        account = self._accounts.choose(route, wanted.account, self._default_account)
         try:
             request, fallbacks = resolve_models(wanted.request, self._aliases)
         except UnknownAliasError as error:
@@ -152,12 +155,16 @@ class Intake:
             raise RequestInvalid(
                 [FieldProblem(("route",), f"{route.name} answers at once: there is nothing to follow")]
             )
+        if with_model_in_query(route, None) is None:
+            raise RequestInvalid(
+                [FieldProblem(("route",), f"{route.name} needs a model to ask about a task; it can only be submitted")]
+            )
         now = self._clock.now()
         return NewTask(
             id=make_task_id(now, secrets.token_bytes(RANDOM_BYTES)),
             route=route.name,
             provider=route.provider,
-            account=self._account(account),
+            account=self._accounts.choose(route, account, self._default_account),
             asset=route.asset,
             created_at=now,
             due_at=now,
@@ -170,6 +177,18 @@ class Intake:
         """A route that is known to this process, with who speaks it."""
         route = self._registry.find_route(name)
         return None if route is None else (route, self._registry.provider_of(route))
+
+    def objection(self, task: Task, *, is_named: bool) -> str | None:
+        """Why a recorded create must not be sent with its account, None when it may be.
+
+        Args:
+            task: the task.
+            is_named: its submit is known to have named the account.
+        """
+        route = self._registry.find_route(task.route)
+        if route is None:
+            return None
+        return self._accounts.objection(route, task.account, self._default_account, is_named=is_named)
 
     def wire_request(self, route: Route, provider: Provider, record: TaskRecord) -> WireRequest:
         """The create of a recorded task, with the address for its callbacks."""
@@ -188,21 +207,11 @@ class Intake:
             raise RequestInvalid([FieldProblem(("route",), f"unknown route {name!r}; known routes: {known}")])
         return found
 
-    def _account(self, name: str | None) -> str:
-        account = name or self._default_account
-        known = ", ".join(sorted(self._accounts)) or "none"
-        if account is None:
-            raise RequestInvalid([FieldProblem(("account",), f"must be named; configured accounts: {known}")])
-        if account not in self._accounts:
-            raise RequestInvalid(
-                [FieldProblem(("account",), f"unknown account {account!r}; configured accounts: {known}")]
-            )
-        return account
-
 
 def _takes_callback(route: Route, request: Mapping[str, Any]) -> bool:
     """Whether the callback field is ours to fill: a URL that the user gave stays theirs."""
-    return route.callback and route.callback_field is not None and not request.get(route.callback_field)
+    field = route.callback_field
+    return route.callback and field is not None and not find_field(request, tuple(field.split(".")))
 
 
 def fingerprint(wanted: SubmitRequest, account: str) -> str:

@@ -27,6 +27,7 @@ from tracker.errors import HeldBack, NotSent, StoreError, Unanswered
 from tracker.lanes import Places
 from tracker.logs import get_logger
 from tracker.obstacles import Obstacles
+from tracker.providers.requests import with_model_in_query
 from tracker.ticks import Ticks
 
 if TYPE_CHECKING:
@@ -301,12 +302,12 @@ class Poller:
 
     async def _ask(self, task: Task, *, renews: bool = False) -> HeldBack | None:
         """Poll a task and apply what the answer says; why nobody was asked, None when the upstream was."""
-        route = self._registry.find_route(task.route)
+        known = self._registry.find_route(task.route)
+        route = None if known is None else with_model_in_query(known, task.model)
         if route is None or route.query is None or task.external_id is None:
-            reading = Reading(
-                trouble=Trouble.REJECTED,
-                detail=f"route {task.route} is not known any more; its provider file may be missing",
-            )
+            gone = f"route {task.route} is not known any more; its provider file may be missing"
+            no_model = f"the status call of route {task.route} needs a model, and this task has none"
+            reading = Reading(trouble=Trouble.REJECTED, detail=gone if known is None else no_model)
             reply = None
         else:
             provider = self._registry.provider_of(route)

@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tracker.domain.models import fall_back
 from tracker.domain.observation import Observation, Reading, Source, Submission
 from tracker.domain.records import TaskRecord
-from tracker.domain.task import Reason, UpstreamError
+from tracker.domain.task import Reason, SubmitState, UpstreamError
 from tracker.domain.wire import payload_text
 from tracker.errors import NotSent, StoreUnavailable, Unanswered
 from tracker.intake import SEND_MARGIN_S, fingerprint
@@ -92,6 +93,8 @@ class Submitter:
         """Set at a stop, once nobody is to wait for a send any more."""
         self._on_the_wire: set[TaskId] = set()
         """Those whose answer is waited for."""
+        self._named: set[TaskId] = set()
+        """Unsent creates whose submit named the account."""
 
     async def submit(self, wanted: SubmitRequest) -> Submitted:
         """Record a new paid job, and send it unless its idempotency key is known.
@@ -115,6 +118,8 @@ class Submitter:
         created = await self._store.create_task(new)
         if not created.is_new:
             return Submitted(created.record, is_new=False)
+        if wanted.account is not None:
+            self._named.add(new.id)
         send = self._start(new.id)
         if wanted.respond_async:
             return Submitted(created.record, is_new=True)
@@ -181,6 +186,9 @@ class Submitter:
             if found is None:
                 return await self._record(record.task, _gone(record.task.route), None)
             route, provider = found
+            objection = self._intake.objection(record.task, is_named=task_id in self._named)
+            if objection is not None:
+                return await self._record(record.task, _held(objection), None)
             request = self._intake.wire_request(route, provider, record)
             now = self._clock.now()
             lease_s = request.answer_within_s + SEND_MARGIN_S
@@ -318,8 +326,24 @@ class Submitter:
     def _start(self, task_id: TaskId) -> asyncio.Task[Task | None]:
         send: asyncio.Task[Task | None] = asyncio.create_task(self._attempt(task_id))
         self._sends[task_id] = send
-        send.add_done_callback(lambda _: self._sends.pop(task_id))
+        send.add_done_callback(partial(self._ended, task_id))
         return send
+
+    def _ended(self, task_id: TaskId, send: asyncio.Task[Task | None]) -> None:
+        del self._sends[task_id]
+        task = None if send.cancelled() or send.exception() else send.result()
+        if task is not None and task.submit_state is not SubmitState.QUEUED:
+            self._named.discard(task_id)
+
+
+def _held(why: str) -> Reading:
+    """A recorded create whose account may be another company's: it waits for a reload or restart with other files."""
+    return Reading(
+        submission=Submission.DEFERRED,
+        reason=Reason.INVALID_REQUEST,
+        retry_after_s=GONE_RETRY_S,
+        detail=f"not sent: {why}",
+    )
 
 
 def _gone(route: str) -> Reading:

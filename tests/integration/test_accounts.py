@@ -31,16 +31,20 @@ class Ear:
         heard: method and path -> headers, of each request but those for lists of models.
         bodies: JSON of the creates.
         answers: path with or without a place for the id -> HTTP status and JSON.
+        lists: how often it was asked for a list of models.
     """
 
     url: str = ""
     answers: dict[str, tuple[int, Json]] = field(default_factory=dict)
     heard: dict[str, Mapping[str, str]] = field(default_factory=dict)
     bodies: list[Json] = field(default_factory=list)
+    lists: int = 0
 
     async def hear(self, request: web.Request) -> web.Response:
         """Answer as a proxy in trouble does."""
-        if not request.path.endswith("/v1/models"):
+        if request.path.endswith("/v1/models"):
+            self.lists += 1
+        else:
             self.heard[f"{request.method} {request.path}"] = request.headers.copy()
         if request.method == "POST":
             self.bodies.append(await request.json())

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -86,13 +86,20 @@ def check_keys(config: Config) -> Iterator[Line]:
             yield Line(f"key of {name}", "failed", f"{source} is not set: every request would be refused", mend)
 
 
-def check_gateways(config: Config) -> Iterator[Line]:
-    """Each account's upstream answers, takes the key, and agrees on what time it is."""
+def check_gateways(config: Config, has_lists: Callable[[str], bool] = lambda _account: True) -> Iterator[Line]:
+    """Each account's upstream answers, takes the key, and agrees on what time it is.
+
+    Args:
+        config: the configuration.
+        has_lists: whether an account's API has lists of models; another one is asked without the key, and only whether
+            it answers.
+    """
     offsets: dict[str, float] = {}
     for name, account in config.accounts.items():
         check = f"gateway of {name}"
         key = config.account_key(name)
-        answer = ask(f"{account.base_url.rstrip('/')}/openai/v1/models", key)
+        url = account.base_url.rstrip("/")
+        answer = ask(f"{url}/openai/v1/models", key) if has_lists(name) else ask(f"{url}/")
         if isinstance(answer, str):
             mend = f"check accounts.{name}.base_url, the name service and the firewall"
             yield Line(check, "failed", f"{account.base_url} gave no answer ({answer})", mend)
@@ -104,7 +111,8 @@ def check_gateways(config: Config) -> Iterator[Line]:
             mend = f"put the key of account {name} into {account.api_key_file or account.api_key_env}"
             yield Line(check, "failed", f"{account.base_url} refuses the key", mend)
         else:
-            yield Line(check, "ok", f"{account.base_url} answers (HTTP {answer.status})")
+            untried = "" if has_lists(name) else "; its key was not tried"
+            yield Line(check, "ok", f"{account.base_url} answers (HTTP {answer.status}){untried}")
     yield _check_clock(offsets)
 
 

@@ -13,7 +13,7 @@ import click
 
 from tracker.cli.exits import FAILED, Failure
 from tracker.cli.render import clean, echo_json
-from tracker.cli.session import config_option, json_option, read_config
+from tracker.cli.session import account_rules, config_option, json_option, read_config
 
 if TYPE_CHECKING:
     from tracker.cli.checkup import Line
@@ -54,7 +54,9 @@ def _examine(config_path: Path | None) -> Iterator[Line]:
         return
     yield checkup.Line("configuration", "ok", str(config.file or "no file: the defaults hold"))
     yield from checkup.check_keys(config)
-    yield from checkup.check_gateways(config)
+    rules = account_rules(config)
+    yield from (checkup.Line("provider", "skipped", line) for line in rules.list_missing())
+    yield from checkup.check_gateways(config, rules.serves_builtin)
     store, models = _look_into_store(config)
     yield checkup.check_models(config, models)
     yield checkup.check_public_url(config)

@@ -21,6 +21,7 @@ from tracker.cli.client import Client, Json
 from tracker.cli.exits import BAD_CONFIG, UNAVAILABLE, Failure, Unreachable
 
 if TYPE_CHECKING:
+    from tracker.accounts import AccountRules
     from tracker.cli.offline import Offline
     from tracker.config import Config
 
@@ -54,17 +55,35 @@ def load_served(path: Path | None, env: Mapping[str, str]) -> Config:
     Raises:
         ConfigError: with one line per mistake.
     """
+    from tracker.accounts import list_account_problems
     from tracker.config import load_config
     from tracker.errors import ConfigError
     from tracker.provider_files import read_registry  # clients are spared it: misspelt tables are the daemon's to find
     from tracker.signature_checks import list_signature_problems
 
     known = load_config(path, env, serving=False).providers_path
-    names = {provider.name for provider in read_registry(known).providers()}
+    registry = read_registry(known)
+    names = {provider.name for provider in registry.providers()}
     config = load_config(path, env, providers=names, serving=True)
-    if problems := list_signature_problems(config):
+    if problems := [*list_account_problems(config, registry.routes()), *list_signature_problems(config)]:
         raise ConfigError(problems)
     return config
+
+
+def account_rules(config: Config) -> AccountRules:
+    """Which account may be used for what, by a configuration and its provider files.
+
+    Raises:
+        Failure: a provider file cannot be used.
+    """
+    from tracker.accounts import AccountRules
+    from tracker.errors import ConfigError
+    from tracker.provider_files import read_registry
+
+    try:
+        return AccountRules(read_registry(config.providers_path).routes(), config.accounts)
+    except ConfigError as error:
+        raise Failure(error.problems, BAD_CONFIG) from error
 
 
 class Session:

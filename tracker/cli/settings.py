@@ -13,7 +13,7 @@ import click
 
 from tracker.cli.exits import BAD_CONFIG, FAILED, WARNING, Failure, severity_mark
 from tracker.cli.render import echo_json
-from tracker.cli.session import config_option, json_option, read_config
+from tracker.cli.session import account_rules, config_option, json_option, read_config
 
 if TYPE_CHECKING:
     from tracker.config import Config
@@ -32,7 +32,7 @@ def check(config_path: Path | None, *, as_json: bool) -> None:
     try:
         found = read_config(config_path, os.environ, serving=True)
         warnings = [f"{key}: not acted on by this release" for key in found.not_acted_on()]
-        warnings += found.missing_secrets() + _hook_problems(found)
+        warnings += found.missing_secrets() + account_rules(found).list_missing() + _hook_problems(found)
     except Failure as failure:
         if as_json:
             echo_json({"ok": False, "problems": failure.lines})

@@ -29,7 +29,7 @@ _TABLES = tuple(
     name for name in Config.model_fields if name not in {"environment", "public_url", "hooks_dir", "providers_dir"}
 )
 _TOP_KEYS = tuple(name for name in Config.model_fields if name not in _TABLES)
-_BY_PROVIDER = {"poll", "callbacks"}
+_BY_PROVIDER = {"poll", "callbacks", "accounts"}
 _NAME_ANOTHER = "name another with --config"
 _POSITION = re.compile(r"(.*) \(at (.*)\)", re.DOTALL)
 

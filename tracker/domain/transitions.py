@@ -311,7 +311,8 @@ def _decide_missing_output(
         now,
         announces,
     )
-    return replace(decision, detail="says SUCCEEDED without an output yet; waiting for it", confirm=True)
+    why = f" ({observation.reading.detail})" if observation.reading.detail else ""
+    return replace(decision, detail=f"says SUCCEEDED without an output yet{why}; waiting for it", confirm=True)
 
 
 def _come_forward(task: Task, reading: Reading, now: datetime, announces: tuple[HookEvent, ...]) -> Decision:

@@ -39,6 +39,7 @@ class Route:
         callback_required: whether the upstream refuses a create without that field, even from those who only poll.
         poll_interval_s: the interval that the contract suggests between polls, seconds.
         signature: name of the signature scheme that the provider offers, None for none.
+        account: of a route that a user's file declares: the account of tasks whose submit names none.
         source: where the route is documented.
     """
 
@@ -54,6 +55,7 @@ class Route:
     callback_required: bool = False
     poll_interval_s: float = 5.0
     signature: str | None = None
+    account: str | None = None
 
 
 class Provider(Protocol):

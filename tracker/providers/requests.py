@@ -7,6 +7,7 @@ must not know any family's field names.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -25,8 +26,9 @@ CREATE_WITHIN_S = 60.0
 RESULT_WITHIN_S = 300.0
 """A synchronous create answers with the result itself, and may think for minutes before."""
 POLL_WITHIN_S = 20.0
-_TASK_ID = "{task_id}"
-_MODEL = "{model}"
+TASK_ID, RESERVED_TASK_ID = "{task_id}", "{+task_id}"
+MODEL, RESERVED_MODEL = "{model}", "{+model}"
+"""Placeholders of paths. Those with a plus keep slashes, as RFC 6570 has it (reserved expansion)."""
 
 
 def create_call(
@@ -40,7 +42,7 @@ def create_call(
 ) -> WireRequest:
     """Build a create call from the user's body.
 
-    Where the path has a ``{model}``, ``request.model`` fills it and is not sent in the body.
+    Where the path has a ``{model}`` or ``{+model}``, ``request.model`` fills it and is not sent in the body.
 
     Args:
         route: where it goes; its ``callback_field`` takes the callback URL.
@@ -55,8 +57,8 @@ def create_call(
     """
     method, path = route.create.split(" ", 1)
     body: Mapping[str, Json] = request
-    if _MODEL in path:
-        path = path.replace(_MODEL, quote(str(request.get("model", "")).removeprefix("models/"), safe=""))
+    if has_model(path):
+        path = fill_model(path, str(request.get("model", "")))
         body = {key: value for key, value in request.items() if key != "model"}
     if callback_url is not None and route.callback_field is not None:
         body = _with_field(body, route.callback_field.split("."), callback_url)
@@ -70,12 +72,42 @@ def create_call(
     )
 
 
+def has_model(path: str) -> bool:
+    """Whether a path has a place for the model."""
+    return MODEL in path or RESERVED_MODEL in path
+
+
+def fill_model(path: str, model: str) -> str:
+    """Put a model into its places in a path."""
+    path = path.replace(MODEL, quote(model.removeprefix("models/"), safe=""))
+    return path.replace(RESERVED_MODEL, quote_reserved(model))
+
+
+def with_model_in_query(route: Route, model: str | None) -> Route | None:
+    """The route with the model in its status call; None when it needs one and there is none."""
+    if route.query is None or not has_model(route.query):
+        return route
+    return None if model is None else replace(route, query=fill_model(route.query, model))
+
+
+def quote_reserved(text: str) -> str:
+    """Escape an id or model for a path, but keep its slashes: such names are paths themselves.
+
+    What would lead to another path (``.`` or ``..`` between slashes) has its slashes escaped as well.
+
+    **Source**: https://google.aip.dev/122 (resource names); RFC 6570, section 3.2.3.
+    """
+    name = text.lstrip("/")
+    leads_elsewhere = not name or any(part in {".", ".."} for part in name.split("/"))
+    return quote(text, safe="") if leads_elsewhere else quote(name, safe="/:@")
+
+
 def poll_by_path(route: Route, external_id: ExternalId) -> WireRequest:
     """Build a status call that carries the id in its path."""
     method, path = _query_of(route)
     return WireRequest(
         method=method,
-        path=path.replace(_TASK_ID, quote(external_id, safe="")),
+        path=path.replace(TASK_ID, quote(external_id, safe="")),
         answer_within_s=POLL_WITHIN_S,
     )
 

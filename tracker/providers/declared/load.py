@@ -17,8 +17,8 @@ from tracker.errors import ConfigError
 from tracker.providers.base import Provider
 from tracker.providers.declared.lines import Path, find_lines, line_of, line_of_fault
 from tracker.providers.declared.reader import make_provider
+from tracker.providers.declared.rules import list_mistakes
 from tracker.providers.declared.tables import (
-    TASK_ID,
     CallbackTable,
     OutputTable,
     ProviderTable,
@@ -64,7 +64,7 @@ def load_declared(files: Mapping[str, str], builtin: Iterable[str] = ()) -> tupl
         except ValidationError as error:
             problems += _list_problems(error, file, lines)
             continue
-        wrong = [*_list_rules(table)]
+        wrong = [*list_mistakes(table)]
         if table.name in named:
             wrong.append((("name",), f"the name is taken by {named[table.name]}; choose another"))
         named.setdefault(table.name, file)
@@ -75,24 +75,6 @@ def load_declared(files: Mapping[str, str], builtin: Iterable[str] = ()) -> tupl
     if problems:
         raise ConfigError(problems)
     return tuple(providers)
-
-
-def _list_rules(table: ProviderTable) -> Iterable[tuple[Path, str]]:
-    """The mistakes that only show between several keys."""
-    for name, route in table.routes.items():
-        if TASK_ID not in f"{route.query}{route.query_parameters}{route.query_body}":
-            yield (
-                ("routes", name, "query"),
-                f"the task's id is nowhere in the query; write {TASK_ID} into it, or into query_parameters",
-            )
-    for index, output in enumerate(table.outputs):
-        if (output.url is None) == (output.text is None):
-            yield ("outputs", index), "an output stands at a url or is a text; set one of the two"
-    seen: set[str] = set()
-    for status in table.statuses:
-        if status.lower() in seen:
-            yield ("statuses", status), "is listed twice, and case makes no difference; remove one"
-        seen.add(status.lower())
 
 
 def _list_problems(error: ValidationError, file: str, lines: dict[Path, int]) -> list[str]:

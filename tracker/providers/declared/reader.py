@@ -5,24 +5,24 @@ Owns what follows from the tables of one file. It must not know any real provide
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace as with_changes
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-import jmespath
 import orjson
-from jmespath.exceptions import JMESPathError
 from msgspec.structs import replace
 
-from tracker.domain.observation import Reading, Trouble
+from tracker.domain.observation import Reading, Submission, Trouble
 from tracker.domain.task import ExternalId, Output, Reason, Status, UpstreamError
 from tracker.domain.wire import AuthStyle, WireReply, WireRequest
 from tracker.errors import FieldProblem, PayloadInvalid
-from tracker.providers.answers import find_error, read_creation, read_status
+from tracker.providers.answers import Answer, decode_answer, find_error, read_creation, read_status
 from tracker.providers.base import Provider, Route
-from tracker.providers.declared.tables import TASK_ID, OutputTable, ProviderTable, RouteTable
+from tracker.providers.declared.expressions import search
+from tracker.providers.declared.tables import OK_CODES, OutputTable, ProviderTable, RouteTable, fold
 from tracker.providers.family import Entry, Family
 from tracker.providers.fields import (
     distinct,
@@ -30,12 +30,14 @@ from tracker.providers.fields import (
     find_seconds,
     find_text,
     find_url,
+    kind_of,
     mime_of,
     parse_id,
     require_object,
 )
 from tracker.providers.meanings import (
     AUTH,
+    BROKEN,
     ENTITLEMENT,
     INVALID,
     MAINTENANCE,
@@ -44,10 +46,22 @@ from tracker.providers.meanings import (
     POLICY,
     QUOTA,
     RATE,
+    UNCLEAR,
     Meaning,
     failed,
+    meaning_of,
 )
-from tracker.providers.requests import POLL_WITHIN_S, create_call, find_field, optional_text_problem, text_problem
+from tracker.providers.requests import (
+    POLL_WITHIN_S,
+    RESERVED_TASK_ID,
+    TASK_ID,
+    create_call,
+    find_field,
+    has_model,
+    optional_text_problem,
+    quote_reserved,
+    text_problem,
+)
 from tracker.providers.results import find_data_url_output, find_text_output
 
 if TYPE_CHECKING:
@@ -63,11 +77,13 @@ _MEANINGS = {
     Reason.UPSTREAM_UNAVAILABLE: MAINTENANCE,
     Reason.NOT_FOUND: NOT_FOUND,
 }
-_MODEL = "{model}"
 _TOLD = frozenset({"image", "audio", "video"})
 """What a URL's suffix can tell where a file declares no more than ``file``."""
-_DEPTH = 3
+_DEPTH = 8
+"""Lists in lists are taken for one list, so far down."""
 _FULL = 100
+_SEPARATORS = ",;| \t\r\n"
+_BEFORE_URL = re.compile(rf"(?<=[{_SEPARATORS}])(?=https?://)", re.IGNORECASE)
 
 
 def make_provider(table: ProviderTable) -> Provider:
@@ -96,6 +112,7 @@ def make_provider(table: ProviderTable) -> Provider:
                     callback_required=callback.required if callback else False,
                     poll_interval_s=route.poll_interval_s,
                     signature=callback.signature if callback else None,
+                    account=table.account or table.name,
                 ),
                 check=partial(_check, route=route, callback_field=callback.field if callback else None),
                 read_create=reader.read_create,
@@ -109,7 +126,7 @@ def make_provider(table: ProviderTable) -> Provider:
 
 
 def _check(request: Mapping[str, Json], *, route: RouteTable, callback_field: str | None) -> list[FieldProblem]:
-    problems = text_problem(request, "model") if _MODEL in route.create else []
+    problems = text_problem(request, "model") if has_model(route.create) or has_model(route.query) else []
     for dotted in route.required:
         path = tuple(dotted.split("."))
         if find_field(request, path) in (None, "", [], {}):
@@ -118,11 +135,11 @@ def _check(request: Mapping[str, Json], *, route: RouteTable, callback_field: st
 
 
 def _poll_request(route: Route, external_id: ExternalId, *, table: RouteTable, auth: AuthStyle) -> WireRequest:
-    del route
-    method, path = table.query.split(" ", 1)
+    method, path = (route.query or table.query).split(" ", 1)  # of the route: a model in it has been filled in there
+    path = path.replace(TASK_ID, quote(external_id, safe="")).replace(RESERVED_TASK_ID, quote_reserved(external_id))
     return WireRequest(
         method=method,
-        path=path.replace(TASK_ID, quote(external_id, safe="")),
+        path=path,
         query=tuple((key, value.replace(TASK_ID, external_id)) for key, value in table.query_parameters.items()),
         headers=tuple(table.headers.items()),
         body=None if table.query_body is None else orjson.dumps(_filled(table.query_body, external_id)),
@@ -155,16 +172,43 @@ class _Reader:
         self._task = table.task
         self._outputs = table.outputs
         self._callback = table.callback
-        self._statuses = {said.lower(): Status(meant) for said, meant in table.statuses.items()}
-        self._reasons = {code.lower(): Reason(meant) for code, meant in table.reasons.items()}
+        self._statuses = {fold(said): Status(meant) for said, meant in table.statuses.items()}
+        self._reasons = {fold(code): Reason(meant) for code, meant in table.reasons.items()}
+        self._ok_codes = {fold(str(code)) for code in table.task.ok_codes or OK_CODES}
 
     def read_create(self, reply: WireReply) -> Reading:
-        """Read the answer to a create."""
-        return read_creation(reply, self._read_task, self._find_meaning, self._find_id)
+        """Read the answer to a create: an id is an acceptance, an error code without one a refusal."""
+        reading = read_creation(reply, self._read_accepted, self._find_meaning, self._find_id)
+        if reading.submission is Submission.ACCEPTED:
+            return reading
+        answer = decode_answer(reply)
+        found = self._find_stated(answer)
+        if found is None:
+            return reading
+        meaning, error = found
+        if meaning.on_create is Submission.AMBIGUOUS:
+            return replace(reading, error=error)
+        return Reading(
+            submission=meaning.on_create,
+            reason=meaning.reason,
+            retryable=meaning.retryable,
+            error=error,
+            retry_after_s=answer.retry_after_s,
+        )
 
     def read_poll(self, reply: WireReply) -> Reading:
         """Read the answer to a poll."""
-        return read_status(reply, self._read_task, self._find_meaning)
+        reading = read_status(reply, self._read_task, self._find_meaning)
+        if reading.status is not None or reading.upstream_status is not None:
+            return reading
+        answer = decode_answer(reply)
+        found = self._find_stated(answer)
+        if found is None:
+            return reading
+        meaning, error = found
+        return Reading(
+            trouble=meaning.on_poll, error=error, retryable=meaning.retryable, retry_after_s=answer.retry_after_s
+        )
 
     def read_callback(self, body: Json) -> Reading:
         """Read a callback: the task in it, or only which task it is about.
@@ -177,7 +221,7 @@ class _Reader:
         callback = require_object(body, "body")
         if self._callback.task is None:
             return Reading(external_id=self.callback_ids(body)[0], detail="news of the task; a poll will tell")
-        task = require_object(_search(self._callback.task, callback, "callback.task"), self._callback.task)
+        task = require_object(search(self._callback.task, callback, "callback.task"), self._callback.task)
         return self._read_task(task) or Reading(trouble=Trouble.UNREADABLE, detail="no task in the callback")
 
     def callback_ids(self, body: Json) -> tuple[ExternalId, ...]:
@@ -188,15 +232,55 @@ class _Reader:
         """
         callback = require_object(body, "body")
         for path in self._callback.ids if self._callback else ():
-            found = parse_id(_search(path, callback, "callback.ids"), path)
+            found = parse_id(search(path, callback, "callback.ids"), path)
             if found is not None:
                 return (found,)
         raise PayloadInvalid(f"{self._callback.ids[0] if self._callback else 'body'}: no task id")
 
+    def _read_accepted(self, body: Mapping[str, Json]) -> Reading | None:
+        """Read an answer to a create: the id decides, whatever stands beside it."""
+        try:
+            reading = self._read_task(body)
+        except PayloadInvalid:
+            reading = None
+        if reading is not None and reading.external_id is not None:
+            return reading
+        external_id = self._find_id(body)
+        return None if external_id is None else Reading(external_id=external_id)
+
+    def _find_stated(self, answer: Answer) -> tuple[Meaning, UpstreamError] | None:
+        """The error that an answer without a task states as the file declares it, and what it means."""
+        if answer.body is None or answer.is_redirect:
+            return None
+        try:
+            error = self._find_error(answer.body)
+            found = search(self._task.status, answer.body, "task.status")
+        except PayloadInvalid:
+            return None
+        error = UpstreamError(error.code, error.message, answer.http_status)
+        if error.code is None:
+            said = find_code(found)
+            if not answer.is_success or said is None or self._statuses.get(fold(said)) is not Status.FAILED:
+                return None
+            words = error.message or f"upstream status {said}, without a task id"
+            return NOT_MADE, UpstreamError(None, words, answer.http_status)
+        meaning = meaning_of(answer.http_status, error, self._find_meaning)
+        if meaning is None:
+            return None
+        if meaning is UNCLEAR and answer.is_success:
+            meaning = BROKEN  # a code of the upstream's own, in an answer of its own: it did not take the job
+        return meaning, error
+
+    def _find_error(self, body: Mapping[str, Json]) -> UpstreamError:
+        """The error code, unless it means success, and the message at the declared places."""
+        code = find_code(search(self._task.error_code, body, "task.error_code"))
+        message = find_text(search(self._task.error_message, body, "task.error_message"))
+        return UpstreamError(None if code is None or fold(code) in self._ok_codes else code, message)
+
     def _read_task(self, body: Mapping[str, Json]) -> Reading | None:
         """Read an answer; None when it states an error instead of a task, or nothing at all."""
         task = self._task
-        found = _search(task.status, body, "task.status")
+        found = search(task.status, body, "task.status")
         said = str(found).lower() if isinstance(found, bool) else find_code(found)
         external_id = self._find_id(body)
         if said is None and (external_id is None or find_error(body) is not None):
@@ -204,32 +288,33 @@ class _Reader:
         reading = Reading(external_id=external_id, upstream_status=said)
         if said is None:
             return replace(reading, trouble=Trouble.UNREADABLE, detail=f"nothing at task.status ({task.status})")
-        status = self._statuses.get(said.lower())
+        status = self._statuses.get(fold(said))
         match status:
             case None:
                 return replace(reading, trouble=Trouble.UNKNOWN_STATUS)
             case Status.SUCCEEDED:
-                return replace(reading, status=status, outputs=self._find_outputs(body))
+                outputs, detail = self._find_outputs(body)
+                return replace(reading, status=status, outputs=outputs, detail=detail)
             case Status.FAILED:
-                code = find_code(_search(task.error_code, body, "task.error_code"))
-                message = find_text(_search(task.error_message, body, "task.error_message"))
-                return failed(reading, UpstreamError(code, message), self._find_meaning)
+                return failed(reading, self._find_error(body), self._find_meaning)
             case _:
                 return replace(reading, status=status, progress=self._find_progress(body))
 
     def _find_id(self, body: Mapping[str, Json]) -> ExternalId | None:
-        return parse_id(_search(self._task.id, body, "task.id"), self._task.id)
+        return parse_id(search(self._task.id, body, "task.id"), self._task.id)
 
     def _find_progress(self, body: Mapping[str, Json]) -> int | None:
-        done = find_seconds(_search(self._task.progress, body, "task.progress"))
+        done = find_seconds(search(self._task.progress, body, "task.progress"))
         return None if not done else min(int(done * _FULL / self._task.progress_full), _FULL)
 
-    def _find_outputs(self, body: Mapping[str, Json]) -> tuple[Output, ...]:
-        return distinct(output for rule in self._outputs for output in _outputs_of(rule, body))
+    def _find_outputs(self, body: Mapping[str, Json]) -> tuple[tuple[Output, ...], str | None]:
+        """The outputs; where there is none, what the expressions found instead of one."""
+        found = distinct(output for rule in self._outputs for output in _outputs_of(rule, body))
+        return found, None if found else "; ".join(_words_of_nothing(rule, body) for rule in self._outputs)
 
     def _find_meaning(self, error: UpstreamError) -> Meaning | None:
         """The meaning of a code that ``[reasons]`` names, whole or by its beginning; the longest one counts."""
-        code = (error.code or "").lower()
+        code = fold(error.code or "")
         fitting = [
             rule
             for rule in self._reasons
@@ -245,10 +330,37 @@ class _Reader:
 def _outputs_of(rule: OutputTable, body: Mapping[str, Json]) -> Iterable[Output]:
     """The outputs that one rule finds: each URL by itself, the pieces of a text joined."""
     if rule.text is not None:
-        pieces = [piece for piece in _flat(_search(rule.text, body, "outputs.text")) if isinstance(piece, str)]
+        pieces = [piece for piece in _flat(search(rule.text, body, "outputs.text")) if isinstance(piece, str)]
         text = find_text_output("".join(pieces))
         return () if text is None else (replace(text, kind=rule.kind, mime=rule.mime or text.mime),)
-    return [output for value in _flat(_search(rule.url, body, "outputs.url")) if (output := _file_of(rule, value))]
+    found = _flat(search(rule.url, body, "outputs.url"))
+    return [output for value in found for one in _apart(value) if (output := _file_of(rule, one))]
+
+
+def _apart(value: Json) -> Iterable[Json]:
+    """The URLs that stand in one text, with commas or blanks between them; any other value as it is."""
+    if not isinstance(value, str) or value.lstrip()[:4].lower() != "http":
+        return (value,)
+    *pieces, last = _BEFORE_URL.split(value)
+    return [*(piece.strip(_SEPARATORS) for piece in pieces), last]
+
+
+def _words_of_nothing(rule: OutputTable, body: Mapping[str, Json]) -> str:
+    """Why a rule found no output, for those who wrote it; never the value itself."""
+    key, path = ("outputs.text", rule.text) if rule.url is None else ("outputs.url", rule.url)
+    where = f"{key} ({(path or '')[:200]})"
+    values = [value for value in _flat(search(path, body, key)) if value not in (None, "")]
+    if not values:
+        return f"{where} found nothing"
+    value = values[0]
+    if rule.url is None or not isinstance(value, str):
+        return f"{where} found {kind_of(value)}, not {'a text' if rule.url is None else 'a URL'}"
+    text = value.strip()
+    if text[:1] in {"{", "["}:
+        return f"{where} found JSON in a text, not a URL; read it with from_json(…)"
+    if text.startswith("/"):
+        return f"{where} found a path, not a URL; join it with the host: join('', ['https://…', …])"
+    return f"{where} found a text that is not a URL"
 
 
 def _file_of(rule: OutputTable, value: Json) -> Output | None:
@@ -264,17 +376,3 @@ def _flat(value: Json, depth: int = _DEPTH) -> Iterable[Json]:
     if not isinstance(value, list):
         return (value,)
     return [inner for item in value for inner in _flat(item, depth - 1)] if depth else ()
-
-
-def _search(path: str | None, value: Json, key: str) -> Json:
-    """What stands at a path; None when nothing does, or when there is no path.
-
-    Raises:
-        PayloadInvalid: the path works on other types than came.
-    """
-    if path is None:
-        return None
-    try:
-        return jmespath.search(path, value)
-    except (JMESPathError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
-        raise PayloadInvalid(f"{key}: the JMESPath does not fit this answer ({type(error).__name__})") from error

@@ -9,50 +9,26 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-import jmespath
-from jmespath.exceptions import EmptyExpressionError, JMESPathError, ParseError
-from jmespath.functions import Functions
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
 
 from tracker.domain.task import Reason
+from tracker.providers.declared.expressions import check_expression
+from tracker.providers.requests import TASK_ID
 from tracker.providers.signatures import SCHEMES
 
-TASK_ID = "{task_id}"
+OK_CODES = ("0", "200", "success", "ok")
+"""Codes that state no error unless a file says otherwise; neither does a null or an empty one."""
 NAME = re.compile(r"[a-z][a-z0-9-]*")
 _CREATE = re.compile(r"POST /\S*")
 _QUERY = re.compile(r"(GET|POST) /\S*")
 _FIELD = re.compile(r"[^\s.]+(\.[^\s.]+)*")
 _HEADER = re.compile(r"[A-Za-z0-9-]+")
+_MIME = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+(; ?[^\s{}]+)?")
+_ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+"""As `tracker.config.fields` has it."""
+_OURS = frozenset({Reason.SUBMIT_UNKNOWN, Reason.MISSING_OUTPUT})
+"""What no error code of an upstream can mean: that the tracker itself did not learn something."""
 _KEY_HEADERS = frozenset({"authorization", "proxy-authorization", "x-api-key", "cookie"})
-
-
-def _check_expression(text: str) -> str:
-    """Compile a JMESPath; a function that does not exist, or takes another number of arguments, shows here."""
-    try:
-        parsed = jmespath.compile(text).parsed
-    except EmptyExpressionError:
-        raise ValueError("the JMESPath is empty; write where the value stands") from None
-    except ParseError as error:
-        words = getattr(error, "message", None) or error.msg
-        raise ValueError(
-            f"this is no JMESPath (at character {error.lex_position + 1}: {words}); see https://jmespath.org"
-        ) from None
-    except JMESPathError as error:
-        raise ValueError(f"this is no JMESPath ({error}); see https://jmespath.org") from None
-    for name, given in _calls(parsed):
-        known = Functions.FUNCTION_TABLE.get(name)
-        if known is None:
-            raise ValueError(f"JMESPath has no function {name}(); known are {', '.join(Functions.FUNCTION_TABLE)}")
-        signature = known["signature"]
-        variadic = any(argument.get("variadic") for argument in signature)
-        if given < len(signature) or (given > len(signature) and not variadic):
-            raise ValueError(f"{name}() takes {len(signature)} arguments, not {given}; see https://jmespath.org")
-    return text
-
-
-def _calls(node: Any) -> list[tuple[str, int]]:  # noqa: ANN401 - a node of JMESPath's own syntax tree
-    found = [(node["value"], len(node["children"]))] if node.get("type") == "function_expression" else []
-    return found + [call for child in node["children"] if isinstance(child, dict) for call in _calls(child)]
 
 
 def _check_name(text: str) -> str:
@@ -67,7 +43,24 @@ def _check_field(text: str) -> str:
     return text
 
 
-Expression = Annotated[str, AfterValidator(_check_expression)]
+def _check_mime(text: str) -> str:
+    if not _MIME.fullmatch(text):
+        raise ValueError("this is no media type; write for example video/mp4")
+    return text
+
+
+def _check_account(text: str) -> str:
+    if not _ACCOUNT.fullmatch(text):
+        raise ValueError("this is no name of an account; write the NAME of [accounts.NAME]")
+    return text
+
+
+def fold(text: str) -> str:
+    """A status or code as it is compared: case makes no difference."""
+    return text.casefold()
+
+
+Expression = Annotated[str, AfterValidator(check_expression)]
 FieldPath = Annotated[str, AfterValidator(_check_field)]
 Name = Annotated[str, AfterValidator(_check_name)]
 Words = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
@@ -132,6 +125,7 @@ class TaskTable(Table):
     progress_full: Annotated[float, Field(gt=0)] = 100.0
     error_code: Expression | None = None
     error_message: Expression | None = None
+    ok_codes: Annotated[list[str | int], Field(min_length=1)] | None = None
 
 
 class OutputTable(Table):
@@ -140,7 +134,7 @@ class OutputTable(Table):
     url: Expression | None = None
     text: Expression | None = None
     kind: Literal["video", "image", "audio", "text", "file"]
-    mime: Words | None = None
+    mime: Annotated[str, AfterValidator(_check_mime)] | None = None
 
 
 class CallbackTable(Table):
@@ -173,10 +167,11 @@ class ProviderTable(Table):
     name: Name
     source: Annotated[str, StringConstraints(pattern=r"^https?://\S+$")]
     auth: Literal["bearer", "x-api-key"] = "bearer"
+    account: Annotated[str, AfterValidator(_check_account)] | None = None
     routes: Annotated[dict[Name, RouteTable], Field(min_length=1)]
     task: TaskTable
     statuses: dict[str, Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED"]]
-    reasons: dict[str, Literal[tuple(reason.value for reason in Reason)]] = {}  # type: ignore[valid-type]  # an enumeration's values, as TOML writes them
+    reasons: dict[str, Literal[tuple(reason.value for reason in Reason if reason not in _OURS)]] = {}  # type: ignore[valid-type]  # an enumeration's values, as TOML writes them
     outputs: Annotated[list[OutputTable], Field(min_length=1)]
     callback: CallbackTable | None = None
 

@@ -1,0 +1,108 @@
+"""Provider files: what is never filled or never read is refused, with file, line, key and what may stand there."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.test_declared import ACME, mistakes
+from tracker.errors import ConfigError
+from tracker.providers.declared import load_declared
+
+SENT = "would be sent as it stands"
+QUERY = "what may stand here: {task_id}, {+task_id}, {model}, {+model}"
+CREATE = "what may stand here: {model}, {+model}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("/v1/{model}/videos", "/v1/{task_id}", (f"7: routes.video.create: {{task_id}} is not filled here and would be "
+         f"sent as it stands; {CREATE}")),
+        ("/v1/{model}/videos", "/v1?hook={callback_url}", ("7: routes.video.create: {callback_url} is not filled here; "
+         "name the field of the request that takes our URL in callback.field")),
+        ("/v1/{model}/videos", "/v1/{modle}", "7: routes.video.create: {modle} is not filled here"),
+        ("/v1/{model}/videos", "/v1/{request.engine}", "7: routes.video.create: {request.engine} is not filled here"),
+        ("/v1/{model}/videos", "/v1/{{model}}", "7: routes.video.create: a brace or placeholder is not filled here"),
+        ("/v1/{model}/videos", "/v1/{model/videos", "7: routes.video.create: a brace or placeholder is not filled"),
+        ("POST /v1/lookup", "POST /v1/{id}", f"8: routes.video.query: {{id}} is not filled here and {SENT}; {QUERY}"),
+        ("POST /v1/lookup", "POST /v1/{callback_url}", "8: routes.video.query: {callback_url} is not filled here"),
+        ("POST /v1/lookup", "POST /v1/{TASK_ID}", "8: routes.video.query: a brace or placeholder is not filled here"),
+        ("POST /v1/lookup", "POST /v1/x?a=b", "8: routes.video.query: has parameters of its own beside query_param"),
+        ("POST /v1/lookup", "POST /v1/x#y", "8: routes.video.query: holds a character that no path can hold"),
+        ("/v1/{model}/videos", "/v1/vidéos", "7: routes.video.create: holds a character that no path can hold"),
+        ("/v1/{model}/videos", "/v1/../videos", "7: routes.video.create: has a part . or .., which leads elsewhere"),
+        ('q = "{task_id}"', 'q = "{id}"', ("9: routes.video.query_parameters.q: {id} is not filled here and would be "
+         "sent as it stands; what may stand here: {task_id}")),
+        ('q = "{task_id}"', 'q = "{model}"', "9: routes.video.query_parameters.q: {model} is not filled here"),
+        ('q = "{task_id}"', '"{task_id}" = "q"', "9: routes.video.query_parameters.{task_id}: {task_id} is not fill"),
+        ('ids = ["{task_id}"]', 'ids = ["{ids}"]', "10: routes.video.query_body.ids[1]: {ids} is not filled here"),
+        ("deep = { n = 1 }", 'deep = { n = "{model}" }', "10: routes.video.query_body.deep.n: {model} is not filled"),
+        ('X-Version = "2"', 'X-Version = "{model}"', ("14: routes.video.headers.X-Version: {model} is not filled here "
+         "and would be sent as it stands; remove it, no placeholder may stand here")),
+        ('asset = "film"', 'asset = "{model}"', "11: routes.video.asset: {model} is not filled here"),
+        ('["input.prompt"]', '["input.{x}"]', "12: routes.video.required[1]: {x} is not filled here"),
+        ('["input.prompt"]', '["hooks.url"]', "12: routes.video.required[1]: the tracker fills this field with its c"),
+        ('field = "hooks.url"', 'field = "{callback_url}"', "45: callback.field: {callback_url} is not filled here"),
+        ('field = "hooks.url"\nrequired = true', 'task = "@"', ("45: callback.task: is never read, because no request "
+         "carries our URL and such callbacks only cause a poll; set field, or remove task")),
+        ('error_code = "job.error.code"\n', "", ("reasons: no error code is read that could be looked up here; set "
+         "task.error_code")),
+        ('progress = "job.done"\n', "", "task.progress_full: is never used without progress; set progress, or remove"),
+        ('Working = "RUNNING"', '" Working" = "RUNNING"', "26: statuses. Working: is empty or has blanks around it"),
+        ('Working = "RUNNING"', '"" = "RUNNING"', "26: statuses.: is empty or has blanks around it and matches nothi"),
+        ('"GPU" =', '"safe.rate" =', "33: reasons.safe.rate: is listed twice, and case makes no difference; remove"),
+        ('"GPU" =', '"0" =', "33: reasons.0: this code means success, see task.ok_codes; remove it here, or set"),
+        ('"GPU" =', '"GPU*X" =', "33: reasons.GPU*X: a * stands for the rest of a code, at its end only"),
+        ('"GPU" =', '"GPU " =', "33: reasons.GPU : is empty or has blanks around it and matches nothing"),
+        ('"generation_failed"', '"submit_unknown"', "33: reasons.GPU: should be 'invalid_request'"),
+        ('text = "job.words"', 'url = "job.files[].url"', "40: outputs[2]: finds the same as one above and adds"),
+        ('kind = "text"', 'kind = "video"', '42: outputs[2].kind: a text is no media file; write kind = "text"'),
+        ('mime = "video/webm"', 'mime = "webm"', "38: outputs[1].mime: this is no media type; write for example"),
+        ('name = "acme"', 'name = "default"', "2: name: the account of this name serves the built-in routes; choose"),
+        ('auth = "x-api-key"', 'account = "a b"', "4: account: this is no name of an account; write the NAME of [acc"),
+        ('error_message = "job.error.text"', "ok_codes = []", "task.ok_codes: is empty; give at least one entry"),
+    ],
+)  # fmt: skip
+def test_what_is_never_filled_or_read(old: str, new: str, expected: str) -> None:
+    """Each is one line; nothing of it is sent to a paid API."""
+    assert old in ACME
+    found = mistakes(ACME.replace(old, new, 1))
+    assert any(expected in line for line in found), found
+    assert all(";" in line for line in found)
+
+
+def test_ok_codes_need_an_error_code() -> None:
+    """Codes of success of what is not read are never used."""
+    text = ACME.replace('error_code = "job.error.code"', "ok_codes = [0]").partition("[reasons]")[0]
+    text += '[[outputs]]\nurl = "x"\nkind = "video"\n'
+    assert any("task.ok_codes: is never used without error_code" in line for line in mistakes(text))
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["'job.id'", "`1`", '`{\\"a\\": 1}`.a', "'x' | length(@)", "length('x')", "[`1`, 'a']", "!`true`", "{a: 'b'}",
+     "`[1]`[*]", "`[1]`[0]", "`[1]`[?@ == job]"],
+)  # fmt: skip
+def test_an_expression_that_is_the_same_for_every_answer(expression: str) -> None:
+    """It reads nothing, mostly for quotes too many."""
+    (line,) = mistakes(ACME.replace('id = "job.id"', f'id = "{expression}"'))
+    assert line.startswith("acme.toml:17: task.id: the JMESPath gives the same for every answer; name fields without")
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["@", "job", "*.id", "job[0]", "job[*]", "job | [0]", "done && 'ok' || 'running'", "length(@)", "[job, 'a']",
+     "job[?x == 'a'] | [0].id", "max_by(job, &x)", "!job", "from_json(job).id", "split(job, ',')[0]", "job[]"],
+)  # fmt: skip
+def test_an_expression_that_reads_something(expression: str) -> None:
+    """Literals beside what is read are fine."""
+    load_declared({"acme.toml": ACME.replace('id = "job.id"', f'id = "{expression}"')})
+
+
+def test_a_value_is_not_repeated() -> None:
+    """A key pasted between braces, or as a name, reaches no terminal."""
+    for old, new in (("{model}", "{sk-very-secret-1234}"), ("q = ", "sk-very-secret-1234 = ")):
+        text = ACME.replace(old, new).replace('"{task_id}"', '"{x}"')
+        with pytest.raises(ConfigError) as caught:
+            load_declared({"a.toml": text})
+        assert "{sk-very-secret-1234}" not in str(caught.value)

@@ -1,0 +1,134 @@
+"""The JMESPath expressions of provider files: their functions, their checks, and their use.
+
+Owns what an expression may be. It must not know which key an expression belongs to. Messages of checks are written
+``what is wrong; how to fix it``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jmespath
+import orjson
+from jmespath.exceptions import EmptyExpressionError, JMESPathError, ParseError
+from jmespath.functions import Functions, signature
+
+from tracker.errors import PayloadInvalid
+
+if TYPE_CHECKING:
+    from tracker.providers.base import Json
+
+MAX_DEPTH = 100
+"""JSON in a string that is nested deeper is not read: later walks over it would run out of stack."""
+
+
+class _Functions(Functions):
+    """JMESPath's own functions, and those for values that hide in strings."""
+
+    @signature({"types": []})
+    def _func_from_json(self, value: Json) -> Json:
+        """The value of a JSON text; null for what is no JSON text; what is no string is the value already."""
+        if not isinstance(value, str):
+            return value
+        try:
+            found = orjson.loads(value.strip().removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}"))
+        except (orjson.JSONDecodeError, UnicodeEncodeError):
+            return None
+        return found if _is_shallow(found) else None
+
+    @signature({"types": []}, {"types": ["string"]})
+    def _func_split(self, value: Json, separator: str) -> Json:
+        """The pieces of a string without blanks around them; null for what is no string."""
+        if not isinstance(value, str) or not separator:
+            return None
+        return [piece.strip() for piece in value.split(separator)]
+
+
+_FUNCTIONS = _Functions()
+_OPTIONS = jmespath.Options(custom_functions=_FUNCTIONS)
+_TABLE = _FUNCTIONS.FUNCTION_TABLE
+_CHAINS = frozenset({"subexpression", "pipe", "index_expression"})
+_INPUTS = frozenset({"field", "current", "identity", "index", "slice"})
+_PROJECTIONS = frozenset({"projection", "value_projection", "filter_projection"})
+
+
+def check_expression(text: str) -> str:
+    """Compile a JMESPath; a function that does not exist, or takes another number of arguments, shows here.
+
+    Raises:
+        ValueError: it is none, or it gives the same for every answer.
+    """
+    try:
+        parsed = jmespath.compile(text).parsed
+    except EmptyExpressionError:
+        raise ValueError("the JMESPath is empty; write where the value stands") from None
+    except ParseError as error:
+        words = getattr(error, "message", None) or error.msg
+        raise ValueError(
+            f"this is no JMESPath (at character {error.lex_position + 1}: {words}); see https://jmespath.org"
+        ) from None
+    except JMESPathError as error:
+        raise ValueError(f"this is no JMESPath ({error}); see https://jmespath.org") from None
+    for name, given in _calls(parsed):
+        known = _TABLE.get(name)
+        if known is None:
+            raise ValueError(f"JMESPath has no function {name}(); known are {', '.join(_TABLE)}")
+        arguments = known["signature"]
+        variadic = any(argument.get("variadic") for argument in arguments)
+        if given < len(arguments) or (given > len(arguments) and not variadic):
+            raise ValueError(f"{name}() takes {len(arguments)} arguments, not {given}; see https://jmespath.org")
+    if not _reads_input(parsed, has_input=True):
+        raise ValueError("the JMESPath gives the same for every answer; name fields without quotes, as in data.status")
+    return text
+
+
+def search(expression: str | None, value: Json, key: str) -> Json:
+    """What stands at a path; None when nothing does, or when there is no path.
+
+    Raises:
+        PayloadInvalid: the path works on other types than came.
+    """
+    if expression is None:
+        return None
+    try:
+        return jmespath.search(expression, value, options=_OPTIONS)
+    except (JMESPathError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
+        raise PayloadInvalid(f"{key}: the JMESPath does not fit this answer ({type(error).__name__})") from error
+
+
+def _calls(node: Any) -> list[tuple[str, int]]:  # noqa: ANN401 - a node of JMESPath's own syntax tree
+    found = [(node["value"], len(node["children"]))] if node.get("type") == "function_expression" else []
+    return found + [call for child in node["children"] if isinstance(child, dict) for call in _calls(child)]
+
+
+def _reads_input(node: Any, *, has_input: bool) -> bool:  # noqa: ANN401 - a node of JMESPath's own syntax tree
+    """Whether what an expression gives can depend on the answer.
+
+    Args:
+        node: the expression.
+        has_input: whether what it is applied to can.
+    """
+    kind, children = node["type"], node["children"]
+    if kind in _INPUTS:
+        return has_input
+    if kind in _CHAINS or kind in _PROJECTIONS:  # each part is applied to what the one before gives
+        for child in children:
+            has_input = _reads_input(child, has_input=has_input)
+            if kind in _PROJECTIONS:
+                break  # a projection keeps the length of its list, whatever it makes of the items
+        return has_input
+    return any(_reads_input(child, has_input=has_input) for child in children if isinstance(child, dict))
+
+
+def _is_shallow(value: Json) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for item in level
+            if isinstance(item, (dict, list))
+            for inner in (item.values() if isinstance(item, dict) else item)
+        ]
+        if not level:
+            return True
+    return False

@@ -1,0 +1,191 @@
+"""The mistakes of a provider file that show only between several of its keys: what is never filled, never read.
+
+Owns those rules. Whatever passes them is sent to a paid API or read from its answers. It must not know line numbers.
+Messages are written ``what is wrong; how to fix it``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tracker.providers.declared.tables import (
+    OK_CODES,
+    CallbackTable,
+    OutputTable,
+    ProviderTable,
+    RouteTable,
+    fold,
+)
+from tracker.providers.requests import MODEL, RESERVED_MODEL, RESERVED_TASK_ID, TASK_ID
+
+Path = tuple[str | int, ...]
+Mistake = tuple[Path, str]
+
+_PLACEHOLDER = re.compile(r"\{\+?[A-Za-z_][\w.:-]*\}")
+_ANY_BRACE = re.compile(r"\{[^{}]*\}|[{}]")
+_PLAIN_NAME = re.compile(r"\{\+?[a-z_.]{1,40}\}")
+"""What may be repeated in a message: it looks like a placeholder, and not like a key."""
+_PATH = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/?\[\]-]*")
+_DOT_SEGMENT = re.compile(r"/\.\.?(?=[/?]|$)")
+_LONGEST_CODE = 200
+"""Characters; longer statuses and codes are cut before they are looked up."""
+_RESERVED_NAMES = frozenset({"default"})
+
+
+def list_mistakes(table: ProviderTable) -> Iterable[Mistake]:
+    """Every mistake between the keys of a file.
+
+    Args:
+        table: a file whose keys are right one by one.
+
+    Returns:
+        The path of each key, and what is wrong with it.
+    """
+    if table.name in _RESERVED_NAMES:
+        yield ("name",), "the account of this name serves the built-in routes; choose another name"
+    for name, route in table.routes.items():
+        for path, words in _list_of_route(route, table.callback):
+            yield ("routes", name, *path), words
+    yield from _list_of_statuses(table.statuses)
+    yield from _list_of_codes(table)
+    yield from _list_of_outputs(table.outputs)
+    if table.callback is not None:
+        yield from _list_of_callback(table.callback)
+
+
+def _list_of_route(route: RouteTable, callback: CallbackTable | None) -> Iterable[Mistake]:
+    yield from _list_of_path("create", route.create, (MODEL, RESERVED_MODEL))
+    yield from _list_of_path("query", route.query, (TASK_ID, RESERVED_TASK_ID, MODEL, RESERVED_MODEL))
+    values = [("query_parameters", route.query_parameters), ("query_body", route.query_body)]
+    for key, value in values:
+        yield from (((key, *path), words) for path, words in _list_unfilled(value, (TASK_ID,)))
+    yield from ((("headers", *path), words) for path, words in _list_unfilled(route.headers, ()))
+    yield from ((("asset",), words) for _, words in _list_unfilled(route.asset, ()))
+    for index, field in enumerate(route.required):
+        yield from ((("required", index), words) for _, words in _list_unfilled(field, ()))
+        if callback is not None and field == callback.field:
+            yield ("required", index), "the tracker fills this field with its callback URL; remove it here"
+    holders = [text for _, value in values for text in _texts(value)]
+    if not any(TASK_ID in text for text in holders) and not {TASK_ID, RESERVED_TASK_ID} & set(
+        _PLACEHOLDER.findall(route.query)
+    ):
+        yield (
+            ("query",),
+            f"the task's id is nowhere in the query; write {TASK_ID} into it, or into query_parameters",
+        )
+    if "?" in route.query and route.query_parameters:
+        yield ("query",), "has parameters of its own beside query_parameters; move them there"
+
+
+def _list_of_path(key: str, value: str, allowed: tuple[str, ...]) -> Iterable[Mistake]:
+    unfilled = [found for found in _ANY_BRACE.findall(value) if found not in allowed]
+    yield from (((key,), _unfilled_words(found, allowed)) for found in unfilled)
+    path = _ANY_BRACE.sub("", value.partition(" ")[2])
+    if not _PATH.fullmatch(path):
+        yield (key,), "holds a character that no path can hold as it is; percent-encode it"
+    if _DOT_SEGMENT.search(path):
+        yield (key,), "has a part . or .., which leads elsewhere; write the path that is meant"
+
+
+def _list_unfilled(value: Any, allowed: tuple[str, ...]) -> Iterable[Mistake]:  # noqa: ANN401 - any TOML value
+    """Placeholders that nothing fills: they would be sent as they stand."""
+    match value:
+        case str():
+            for found in _PLACEHOLDER.findall(value):
+                if found not in allowed:
+                    yield (), _unfilled_words(found, allowed)
+        case Mapping():
+            for key, inner in value.items():
+                yield from (((key,), words) for _, words in _list_unfilled(key, ()))
+                yield from (((key, *path), words) for path, words in _list_unfilled(inner, allowed))
+        case list():
+            for index, inner in enumerate(value):
+                yield from (((index, *path), words) for path, words in _list_unfilled(inner, allowed))
+        case _:
+            pass
+
+
+def _texts(value: Any) -> Iterable[str]:  # noqa: ANN401 - any TOML value
+    match value:
+        case str():
+            yield value
+        case Mapping():
+            for inner in value.values():
+                yield from _texts(inner)
+        case list():
+            for inner in value:
+                yield from _texts(inner)
+        case _:
+            pass
+
+
+def _unfilled_words(found: str, allowed: tuple[str, ...]) -> str:
+    shown = found if _PLAIN_NAME.fullmatch(found) else "a brace or placeholder"
+    if found.strip("{+}") in {"callback_url", "webhook_url", "callback", "webhook"}:
+        return f"{shown} is not filled here; name the field of the request that takes our URL in callback.field"
+    if allowed:
+        return f"{shown} is not filled here and would be sent as it stands; what may stand here: {', '.join(allowed)}"
+    return f"{shown} is not filled here and would be sent as it stands; remove it, no placeholder may stand here"
+
+
+def _list_of_statuses(statuses: Mapping[str, str]) -> Iterable[Mistake]:
+    seen: set[str] = set()
+    for status in statuses:
+        if fold(status) in seen:
+            yield ("statuses", status), "is listed twice, and case makes no difference; remove one"
+        seen.add(fold(status))
+        if (words := _never_comes(status)) is not None:
+            yield ("statuses", status), words
+
+
+def _list_of_codes(table: ProviderTable) -> Iterable[Mistake]:
+    task = table.task
+    if task.progress is None and "progress_full" in task.model_fields_set:
+        yield ("task", "progress_full"), "is never used without progress; set progress, or remove it"
+    if task.error_code is None:
+        if task.ok_codes is not None:
+            yield ("task", "ok_codes"), "is never used without error_code; set error_code, or remove it"
+        if table.reasons:
+            yield ("reasons",), "no error code is read that could be looked up here; set task.error_code"
+    successes = {fold(str(code)) for code in (task.ok_codes or OK_CODES)}
+    seen: set[str] = set()
+    for code in table.reasons:
+        where = ("reasons", code)
+        if fold(code) in seen:
+            yield where, "is listed twice, and case makes no difference; remove one"
+        seen.add(fold(code))
+        if fold(code) in successes:
+            yield where, "this code means success, see task.ok_codes; remove it here, or set ok_codes"
+        elif "*" in code.removesuffix("*"):
+            yield where, "a * stands for the rest of a code, at its end only; write a beginning of the code and one *"
+        elif (words := _never_comes(code)) is not None:
+            yield where, words
+
+
+def _never_comes(text: str) -> str | None:
+    """Why no answer can hold a status or code that is listed: they are compared without blanks around them, and cut."""
+    if text.strip() != text or not text:
+        return "is empty or has blanks around it and matches nothing; write it without"
+    return "is longer than any that is compared; shorten it" if len(text) > _LONGEST_CODE else None
+
+
+def _list_of_outputs(outputs: list[OutputTable]) -> Iterable[Mistake]:
+    seen: set[tuple[str | None, str | None]] = set()
+    for index, output in enumerate(outputs):
+        where = ("outputs", index)
+        if (output.url is None) == (output.text is None):
+            yield where, "an output stands at a url or is a text; set one of the two"
+        if (output.url, output.text) in seen:
+            yield where, "finds the same as one above and adds nothing; remove one"
+        seen.add((output.url, output.text))
+        if output.text is not None and output.kind not in {"text", "file"}:
+            yield (*where, "kind"), 'a text is no media file; write kind = "text", or name its URL in url'
+
+
+def _list_of_callback(callback: CallbackTable) -> Iterable[Mistake]:
+    if callback.field is None and callback.task is not None:
+        words = "is never read, because no request carries our URL and such callbacks only cause a poll"
+        yield ("callback", "task"), f"{words}; set field, or remove task"
+    yield from ((("callback", "field"), words) for _, words in _list_unfilled(callback.field, ()))
