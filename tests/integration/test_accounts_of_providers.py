@@ -123,7 +123,7 @@ async def test_a_repeated_submit_finds_its_task_whatever_would_be_chosen_now(
         setting = Setting(poll=NEVER_POLLS, tables=account("lumen", lumen.url, "LUMEN_KEY"), env=ENV)
         order = {"route": "lumen.video", "request": {"a": 1}, "idempotency_key": "order-1"}
         async with running_daemon(tmp_path, setting) as asker:
-            first = (await asker.call("POST", "/v1/tasks", order | more))[1]
+            first = (await asker.call("POST", "/v1/tasks", {**order, **more}))[1]
             assert first["external_id"] == "r-1"
             for again in (order, order | {"account": "lumen"}):
                 status, task = await asker.call("POST", "/v1/tasks", again)
