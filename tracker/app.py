@@ -8,9 +8,10 @@ connections close; the store writes what waits.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tracker import __version__
 from tracker.accounts import AccountRules
@@ -127,6 +128,7 @@ class Tracker:
         )
         self.retention = Retention(self.store, self._clock, lambda: self._live.config.retention, self._shelf.remove)
         self._runner: Runner | None = None
+        self._is_started = False
         self._callback_secret = b""
         self.submitter: Submitter
         self.poller: Poller
@@ -207,14 +209,15 @@ class Tracker:
         await runner.setup()
         open_short_way(runner)
         self._runner = runner  # from here on there is something to stop
+        await open_sites(runner, config.listen, self._sockets)  # before anything asks a gateway: the port may be taken
         self.poller.start()
         self.dispatcher.start()
         self.archiver.start()
         self.catalogue.start()
         self.retention.start()
         self.timekeeper.start()
-        await open_sites(runner, config.listen, self._sockets)
         _warn_about(config, self._account_rules)
+        self._is_started = True
         log.info("tracker.started", version=__version__, listen=self.url, store=str(config.store_path))
 
     async def stop(self) -> None:
@@ -235,7 +238,8 @@ class Tracker:
             await self.dispatcher.stop(DRAIN_HOOKS_S)
         await self._client.close()
         await self.store.close()
-        log.info("tracker.stopped")
+        if self._is_started:
+            log.info("tracker.stopped")
 
     def hurry(self) -> None:
         """Have a stop that is under way wait for no paid create any more."""
@@ -254,6 +258,15 @@ class Tracker:
         if self._stopping.is_set():
             return Health(ready=False, reasons=["The tracker is stopping."])
         return await self.vitals.health()
+
+    def facts(self) -> dict[str, Any]:
+        """What only this process knows, see `tracker.server.models.DoctorView`."""
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "store": str(self._config.store_path.absolute()),
+            "accounts": [{"name": name, "has_key": self._live.has_key(name)} for name in self._live.accounts],
+        }
 
     def reload(self, config: Config) -> tuple[list[str], list[str]]:
         """Have another configuration hold, without losing anything: nothing is stopped, closed or forgotten.
@@ -315,6 +328,7 @@ class Tracker:
             redact=self.redactor.json_text,
             api_token=self._live.api_token,
             health=self.health,
+            facts=self.facts,
             policy_of=self._live.poll_policy,
             stopping=self._stopping,
             max_callback_bytes=config.server.max_callback_bytes,

@@ -82,6 +82,17 @@ class Live:
         """The poll policy of a provider as it is now."""
         return self.config.poll_policy(provider)
 
+    def has_key(self, name: str) -> bool:
+        """Whether there is a key of an account now."""
+        try:
+            return bool(self.accounts[name].api_key())
+        except ConfigError:
+            return False
+
+    def keyless_accounts(self) -> list[str]:
+        """The accounts without a key: every request of theirs would be refused."""
+        return [name for name in self.accounts if not self.has_key(name)]
+
     def _account(self, name: str) -> Account:
         account = self.config.accounts[name]
         return Account(

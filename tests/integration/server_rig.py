@@ -267,6 +267,7 @@ async def running(
         redact=Redactor(["sk-known-secret"]).json_text,
         api_token=lambda: api_token,
         health=tell_health,
+        facts=lambda: {"version": "1", "pid": 7, "store": "/tracker.db", "accounts": []},
         policy_of=lambda _provider: PollPolicy(),
         **overrides,
     )

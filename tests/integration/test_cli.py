@@ -36,7 +36,7 @@ from tracker.domain.task import ExternalId, SubmitState, TaskId
 from tracker.sandbox import Chaos
 from tracker.sandbox.directives import DIRECTIVES
 from tracker.store.protocol import NewTask
-from tracker.store.sqlite import SqliteStore
+from tracker.store.sqlite import SqliteStore, read_instance
 
 ID = "01JD0000000000000000000000"
 TASK: dict[str, Any] = {
@@ -525,7 +525,12 @@ def test_poll_and_cancel(daemon: Daemon) -> None:
             2,
             ["Unprocessable Entity: request.model: required", "Unprocessable Entity: route: unknown"],
         ),
-        (401, {"title": "Unauthorized", "detail": "token"}, 78, ["Unauthorized: token"]),
+        (
+            401,
+            {"title": "Unauthorized", "detail": "token"},
+            78,
+            ["wants an API token: set TRACKER_API_TOKEN, or run as root"],
+        ),
         (409, {"title": "Conflict"}, 1, ["Conflict"]),
         (503, {"title": "Service Unavailable", "detail": "disk"}, 69, ["Service Unavailable: disk"]),
         (302, {}, 1, ["answered 302, which is not an answer of a tracker; check the address"]),
@@ -548,8 +553,17 @@ def test_a_unix_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "t.sock"
     monkeypatch.setenv("TRACKER_SERVER__LISTEN", f"unix:{path}")
     with Daemon(path) as running:
-        running.on(f"GET /v1/tasks/{ID}", (200, TASK))
+        store = tmp_path / "state" / "tracker" / "tracker.db"
+        asyncio.run(_make_store(store))
+        ready = {"ready": True, "reasons": [], "instance": read_instance(store), "alarms": 0}
+        running.on("GET /readyz", (200, ready)).on(f"GET /v1/tasks/{ID}", (200, TASK))
         assert json.loads(tracker_("show", ID, "--json").stdout) == TASK
+
+
+async def _make_store(path: Path) -> None:
+    store = SqliteStore(path, lambda: datetime.now(UTC))
+    await store.open()
+    await store.close()
 
 
 # -- without a daemon ----------------------------------------------------------------------------------------

@@ -87,10 +87,12 @@ def test_it_is_stopped(tmp_path: Path) -> None:
 
 
 def test_it_plays_to_the_end() -> None:
-    """All tasks end as they must, whatever else has the usual port."""
+    """All tasks end as they must, on a port that is not the default one."""
     ran = subprocess.run([*DEMO, "--once"], capture_output=True, text=True, check=False, timeout=58)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert f"{len(STORIES)} tasks ended as they must" in ran.stdout
+    assert "the daemon listens on http://127.0.0.1:" in ran.stdout
+    assert "127.0.0.1:8780" not in ran.stdout, "the default port is for the user's own daemon"
     found = re.search(
         r"Their files are in (.*)/outputs\. They go with the demo; --dir DIRECTORY keeps them:", ran.stdout
     )

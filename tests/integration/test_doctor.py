@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import sqlite3
 from collections.abc import AsyncIterator
@@ -14,8 +15,10 @@ import pytest
 from aiohttp import web
 
 from tests.contract.route_requests import Json
-from tests.daemon_kit import KEY_ENV, Ran, Setting, run_tracker, running_daemon
-from tracker.cli import checkup
+from tests.daemon_kit import KEY_ENV, REPOSITORY, Ran, Setting, account, run_tracker, running_daemon
+from tracker.cli import checkup, reach
+from tracker.cli.session import account_rules
+from tracker.config import load_config
 from tracker.sandbox import DEFAULT_KEY, Sandbox
 
 WELL = {KEY_ENV: DEFAULT_KEY}
@@ -47,7 +50,8 @@ async def answering(
 
     async def answer(_: web.Request) -> web.Response:
         headers = {"Date": date} if date else {}
-        return web.Response(status=status, body=orjson.dumps(body), content_type=content_type, headers=headers)
+        text = b"<html>" if body is None else orjson.dumps(body)
+        return web.Response(status=status, body=text, content_type=content_type, headers=headers)
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", answer)
@@ -233,10 +237,88 @@ async def test_a_signature_scheme_without_its_secret(tmp_path: Path) -> None:
 
 def test_a_full_disk(tmp_path: Path) -> None:
     """Too little room fails with how much is needed."""
-    from tracker.config import load_config
-
     path = Setting(gateway=NOWHERE).write(tmp_path)
     config = load_config(path, WELL)
     assert checkup.check_disk(config).state == "ok"
     line = checkup.check_disk(config, least_free_bytes=2**62)
     assert (line.state, line.mend is not None) == ("failed", True)
+
+
+async def test_who_has_the_address(tmp_path: Path) -> None:
+    """A free port, our own daemon, another tracker and another program are told apart."""
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    setting = Setting(is_called_back=False)
+    setting.write(tmp_path)
+    free = await line_of(tmp_path, "daemon")
+    assert (free["state"], free["detail"]) == ("skipped", f"not running; 127.0.0.1:{setting.port} is free")
+    async with running_daemon(tmp_path, setting):
+        ours = await line_of(tmp_path, "daemon")
+        assert (ours["state"], "serves the store" in ours["detail"]) == ("ok", True)
+    async with running_daemon(theirs, setting):
+        setting.write(tmp_path)
+        other = await line_of(tmp_path, "daemon")
+    assert other["state"] == "failed"
+    assert other["detail"] == f"another tracker (store {theirs}/tracker.db) answers at {setting.url}"
+    async with answering(200, {"ready": True}) as url:
+        Setting(port=int(url.rpartition(":")[2]), is_called_back=False).write(tmp_path)
+        program = await line_of(tmp_path, "daemon")
+    assert (program["state"], program["detail"]) == ("failed", f"another program answers at {url} (HTTP 200)")
+
+
+async def test_before_the_first_start_the_public_url_is_skipped(tmp_path: Path) -> None:
+    """Nobody answers there, and nobody should yet; an address that no provider reaches fails at once."""
+    async with Sandbox() as sandbox:
+        Setting(gateway=sandbox.base_url).write(tmp_path)
+        line = await line_of(tmp_path, "public_url")
+        assert (line["state"], "does not run yet" in line["detail"]) == ("skipped", True)
+        for host in ("tracker.example.com", "callback.invalid"):
+            line = await line_of(tmp_path, "public_url", TRACKER_PUBLIC_URL=f"https://{host}")
+            assert (line["state"], host in line["detail"]) == ("failed", True)
+
+
+async def test_the_daemon_has_the_key(tmp_path: Path) -> None:
+    """A key that only the daemon was started with is no failure of this shell; one that it lacks is."""
+    async with Sandbox() as sandbox:
+        setting = Setting(gateway=sandbox.base_url, is_called_back=False)
+        async with running_daemon(tmp_path, setting):
+            key = await line_of(tmp_path, "key of default", GATEWAY_KEY="")
+            assert (key["state"], key["detail"]) == ("ok", f"the daemon has it; {KEY_ENV} is not set here")
+        async with running_daemon(tmp_path, replace(setting, env={KEY_ENV: ""})):
+            assert (await line_of(tmp_path, "key of default", GATEWAY_KEY=""))["state"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("status", "content_type", "state", "words"),
+    [
+        (404, "application/json", "failed", "it is no such gateway (404 for /openai/v1/models)"),
+        (200, "text/html", "failed", "200 with text/html in the place of JSON"),
+        (302, "text/html", "failed", "302, a redirect"),
+        (503, "application/json", "failed", "is not available (HTTP 503)"),
+        (403, "application/json", "ok", "answers (HTTP 403)"),
+    ],
+)
+async def test_something_that_is_no_gateway(
+    tmp_path: Path, status: int, content_type: str, state: str, words: str
+) -> None:
+    """A website, or a base_url with a path too much, is not called well."""
+    body: Json = {"error": {"message": "no"}} if content_type == "application/json" else None
+    async with answering(status, body, content_type=content_type) as url:
+        config = load_config(Setting(gateway=url, is_called_back=False).write(tmp_path), WELL)
+        line, _clock = await asyncio.to_thread(lambda: list(reach.check_gateways(config)))
+    assert (line.state, words in line.detail) == (state, True), line
+    assert line.state == "ok" or status == 503 or "base_url" in str(line.mend)
+
+
+async def test_a_gateway_of_a_declared_provider_has_no_list_of_models(tmp_path: Path) -> None:
+    """What it should answer is not known: a 404 is no failure."""
+    example = REPOSITORY / "config" / "providers.d" / "replicate.toml.example"
+    (tmp_path / "providers.d").mkdir()
+    (tmp_path / "providers.d" / "replicate.toml").write_bytes(example.read_bytes())
+    async with answering(404, {}) as url:
+        path = Setting(tables=account("replicate", url), is_called_back=False).write(tmp_path)
+        config = load_config(path, WELL)
+        rules = account_rules(config)
+        line, _clock = await asyncio.to_thread(lambda: list(reach.check_gateways(config, rules.serves_builtin)))
+    assert (line.check, line.state) == ("gateway of replicate", "ok")
+    assert "its key was not tried" in line.detail

@@ -114,6 +114,7 @@ async def test_the_answers_are_what_the_description_says(rig: Rig) -> None:
         ("retry_deliveries", "/v1/deliveries/retry?hook=publish&status=dead&since=2026-11-20", None),
         ("retry_deliveries", "/v1/deliveries/retry", None),
         ("get_stats", "/v1/stats", None),
+        ("get_doctor", "/v1/doctor", None),
         ("list_routes", "/v1/routes", None),
         ("list_models", "/v1/models", None),
         ("list_models", "/v1/models?account=nobody", None),

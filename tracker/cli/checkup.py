@@ -1,26 +1,22 @@
-"""What `doctor` looks at, one function per line of its checklist.
+"""What `doctor` looks at on this machine, one function per line of its checklist; `reach` looks at the network.
 
-Owns what counts as well and how each fault is mended. Must not change anything: no file is made, no lock is taken for
-longer than a look, nothing is sent but questions that cost nothing. A key goes to its own account's address alone.
+Owns what counts as well and how each fault is fixed. Must not change anything: no file is made, no lock is taken for
+longer than a look.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import http.client
-import json
 import os
 import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
-from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
+from tracker.cli.advice import is_private_address
 from tracker.domain.hook_events import PATTERNS
 from tracker.errors import ConfigError
 from tracker.hooks.dropins import find_objection
@@ -31,12 +27,8 @@ if TYPE_CHECKING:
     from tracker.config import Config
     from tracker.domain.models import Model
 
-ANSWER_S = 5.0
-"""How long an upstream or a proxy may take to answer."""
 LEAST_FREE_BYTES = 512 * 2**20
 """With less room beside the store the next growth of its log may fail, and callbacks are answered 503."""
-CLOCK_TOLERANCE_S = 30.0
-"""A tenth of what signatures allow, and far more than an answer takes."""
 _MIB = 2**20
 
 
@@ -55,84 +47,6 @@ class Line:
     state: Literal["ok", "failed", "skipped"]
     detail: str
     mend: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An HTTP answer, and when it came."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    at_s: float
-
-    @property
-    def json(self) -> Any:  # noqa: ANN401 - JSON of any shape
-        """The body as JSON; None when it is none."""
-        try:
-            return json.loads(self.body)
-        except ValueError:
-            return None
-
-
-def check_keys(config: Config) -> Iterator[Line]:
-    """Each account has a key."""
-    for name, account in config.accounts.items():
-        source = str(account.api_key_file or account.api_key_env)
-        if config.account_key(name):
-            yield Line(f"key of {name}", "ok", f"{source} is set")
-        else:
-            mend = f"export {source}=…, or LoadCredential={source}:/path in the unit"
-            yield Line(f"key of {name}", "failed", f"{source} is not set: every request would be refused", mend)
-
-
-def check_gateways(config: Config, has_lists: Callable[[str], bool] = lambda _account: True) -> Iterator[Line]:
-    """Each account's upstream answers, takes the key, and agrees on what time it is.
-
-    Args:
-        config: the configuration.
-        has_lists: whether an account's API has lists of models; another one is asked without the key, and only whether
-            it answers.
-    """
-    offsets: dict[str, float] = {}
-    for name, account in config.accounts.items():
-        check = f"gateway of {name}"
-        key = config.account_key(name)
-        url = account.base_url.rstrip("/")
-        answer = ask(f"{url}/openai/v1/models", key) if has_lists(name) else ask(f"{url}/")
-        if isinstance(answer, str):
-            mend = f"check accounts.{name}.base_url, the name service and the firewall"
-            yield Line(check, "failed", f"{account.base_url} gave no answer ({answer})", mend)
-            continue
-        offset_s = _offset_of(answer)
-        if offset_s is not None:
-            offsets[account.base_url] = offset_s
-        if key and answer.status == HTTPStatus.UNAUTHORIZED and "invalid_api_key" in str(answer.json):
-            mend = f"put the key of account {name} into {account.api_key_file or account.api_key_env}"
-            yield Line(check, "failed", f"{account.base_url} refuses the key", mend)
-        else:
-            untried = "" if has_lists(name) else "; its key was not tried"
-            yield Line(check, "ok", f"{account.base_url} answers (HTTP {answer.status}){untried}")
-    yield _check_clock(offsets)
-
-
-def _check_clock(offsets: Mapping[str, float]) -> Line:
-    if not offsets:
-        return Line("clock", "skipped", "no upstream said what time it is")
-    url, offset_s = max(offsets.items(), key=lambda item: abs(item[1]))
-    if abs(offset_s) <= CLOCK_TOLERANCE_S:
-        return Line("clock", "ok", f"within {CLOCK_TOLERANCE_S:g} s of {url}")
-    side = "ahead of" if offset_s > 0 else "behind"
-    mend = "switch time synchronisation on, with systemd: timedatectl set-ntp true"
-    return Line("clock", "failed", f"{abs(offset_s):.0f} s {side} {url}: signed callbacks may be refused", mend)
-
-
-def _offset_of(answer: Answer) -> float | None:
-    """By how much our clock is ahead of the sender's, seconds."""
-    try:
-        return answer.at_s - parsedate_to_datetime(answer.headers["date"]).timestamp()
-    except (KeyError, ValueError, TypeError):
-        return None
 
 
 def check_models(config: Config, known: list[Model] | None) -> Line:
@@ -159,24 +73,9 @@ def check_models(config: Config, known: list[Model] | None) -> Line:
     return Line("models", "ok", f"{len(set(named.values()))} configured, all in the list")
 
 
-def check_public_url(config: Config) -> Line:
-    """Callbacks would reach a daemon; a proxy may let nothing in but ``/callbacks/``."""
-    if config.public_url is None:
-        return Line("public_url", "skipped", "it is unset: nothing is called back, polls find every end")
-    base = config.public_url.rstrip("/")
-    health = ask(f"{base}/healthz")
-    if not isinstance(health, str) and health.status == HTTPStatus.OK and health.json == {"status": "alive"}:
-        return Line("public_url", "ok", f"{base} leads to a tracker")
-    door = ask(f"{base}/callbacks/doctor")
-    if not isinstance(door, str) and "application/problem+json" in door.headers.get("content-type", ""):
-        return Line("public_url", "ok", f"{base}/callbacks/ leads to a tracker")
-    found = health if isinstance(health, str) else f"HTTP {health.status}"
-    mend = f"start the daemon, and have the proxy pass {base}/callbacks/ on to {config.listen.url}"
-    return Line("public_url", "failed", f"{base} does not lead to a tracker ({found})", mend)
-
-
 def check_hooks(config: Config) -> Iterator[Line]:
-    """Every script can be run, and nobody else can change it."""
+    """Every script can be run, and only trusted users can change it; no endpoint is at an address out of bounds."""
+    yield from _check_endpoints(config)
     count = 0
     owners = _trusted_owners(config)
     for hook in config.hooks:
@@ -210,6 +109,14 @@ def check_hooks(config: Config) -> Iterator[Line]:
                 break
     if count or not unread:
         yield Line("hook scripts", "ok" if count else "skipped", f"{count} looked at" if count else "there are none")
+
+
+def _check_endpoints(config: Config) -> Iterator[Line]:
+    for hook in config.hooks:
+        host = urlsplit(hook.url).hostname or "" if hook.url else ""
+        if host and not hook.allow_private_addresses and is_private_address(host):
+            fix = f"set allow_private_addresses = true in hook {hook.name}, or use a public address"
+            yield Line(f"hook {hook.name}", "failed", f"{host} is not a public address", fix)
 
 
 def _trusted_owners(config: Config) -> frozenset[int]:
@@ -272,24 +179,11 @@ def check_place_of_store(config: Config) -> Line:
     return Line("store", "failed", f"{config.store_path} is not there, and {directory} cannot be written", mend)
 
 
-def check_lock(config: Config) -> Line:
-    """Whoever has the store serves it, and answers."""
-    url = config.listen.url
-    path = config.store_path.resolve()
-    holder = _holder_of(path.with_name(f"{path.name}.lock"))
-    if holder is None:
-        return Line("daemon", "skipped", "none has the store")
-    health = None if url.startswith("unix:") else ask(f"{url}/healthz")
-    if isinstance(health, str):
-        mend = f"look at its log; if it hangs: kill {holder}, which loses nothing"
-        return Line("daemon", "failed", f"process {holder} has the store, and {url} gives no answer ({health})", mend)
-    return Line("daemon", "ok", f"process {holder} has the store, listening on {url}")
-
-
-def _holder_of(lock: Path) -> str | None:
-    """The process that has the lock; None when nobody has it."""
+def holder_of(store: Path) -> str | None:
+    """The process that has the lock of a store; None when nobody has it."""
+    path = store.resolve()
     try:
-        with lock.open() as handle:
+        with path.with_name(f"{path.name}.lock").open() as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except OSError:
@@ -307,24 +201,3 @@ def _nearest(directory: Path) -> Path:
                 break
         directory = directory.parent
     return directory
-
-
-def ask(url: str, key: str | None = None) -> Answer | str:
-    """A GET without redirects or proxies; why there is no answer when there is none."""
-    parts = urlsplit(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    headers = {"User-Agent": "tracker", "Accept": "application/json"}
-    if key:
-        headers["Authorization"] = f"Bearer {key}"
-    try:
-        connection = kind(parts.hostname or "", parts.port, timeout=ANSWER_S)
-        try:
-            connection.request("GET", parts.path or "/", headers=headers)
-            response = connection.getresponse()
-            body = response.read(_MIB)
-            named = {name.lower(): value for name, value in response.getheaders()}
-            return Answer(response.status, named, body, time.time())
-        finally:
-            connection.close()
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
-import socket
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import IO, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from tracker.cli.exits import BAD_CONFIG, FAILED, UNAVAILABLE, USAGE, Failure, Unreachable
+from tracker.peers import UnixConnection
 
 CONNECT_S = 5.0
 ANSWER_S = 30.0
@@ -30,7 +31,7 @@ class Client:
     """Talks to one daemon.
 
     Args:
-        url: ``http://host:port``, ``https://…`` or ``unix:/path``; a path is kept as a prefix.
+        url: ``http://host:port``, ``host:port``, ``https://…`` or ``unix:/path``; a path is kept as a prefix.
         token: the API token, None for none.
 
     Raises:
@@ -38,6 +39,8 @@ class Client:
     """
 
     def __init__(self, url: str, token: str | None) -> None:
+        if re.fullmatch(r"[^/:@]+:\d+|\[[^/@]+\]:\d+", url):  # host:port, as server.listen has it
+            url = f"http://{url}"
         self.url = url.rstrip("/")
         self._token = token
         self._socket_path = url.removeprefix("unix:") if url.startswith("unix:") else None
@@ -108,7 +111,7 @@ class Client:
 
     def _connect(self) -> http.client.HTTPConnection:
         if self._socket_path is not None:
-            connection: http.client.HTTPConnection = _UnixConnection(self._socket_path)
+            connection: http.client.HTTPConnection = UnixConnection(self._socket_path, CONNECT_S)
         elif self._is_tls:
             connection = http.client.HTTPSConnection(self._host, self._port, timeout=CONNECT_S)
         else:
@@ -130,19 +133,9 @@ class Client:
         if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES and value is not None:
             return value
         code = UNAVAILABLE if status >= HTTPStatus.INTERNAL_SERVER_ERROR else _CODES.get(status, FAILED)
+        if status == HTTPStatus.UNAUTHORIZED:
+            raise Failure([_token_line(self.url, is_sent=self._token is not None)], code)
         raise Failure(problem_lines(status, value, self.url), code)
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=CONNECT_S)
-        self._path = path
-
-    def connect(self) -> None:
-        """Connect to the socket's path instead of to a host."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(CONNECT_S)
-        self.sock.connect(self._path)
 
 
 def task_path(task_id: str, *rest: str) -> str:
@@ -160,6 +153,12 @@ def problem_lines(status: int, problem: Json, url: str) -> list[str]:
     return [
         f"{problem['title']}: {'.'.join(map(str, error.get('loc', [])))}: {error.get('msg', '')}" for error in errors
     ]
+
+
+def _token_line(url: str, *, is_sent: bool) -> str:
+    if is_sent:
+        return f"the daemon at {url} refuses this API token: set TRACKER_API_TOKEN to the one that it was started with"
+    return f"the daemon at {url} wants an API token: set TRACKER_API_TOKEN, or run as root"
 
 
 def _why(error: Exception) -> str:

@@ -43,7 +43,8 @@ def doctor(config_path: Path | None, *, as_json: bool) -> None:
 
 def _examine(config_path: Path | None) -> Iterator[Line]:
     """The checklist, each line as soon as it is known."""
-    from tracker.cli import checkup
+    from tracker.cli import checkup, reach
+    from tracker.cli.advice import unknown_variables
 
     try:
         config = read_config(config_path, os.environ, serving=True)
@@ -53,17 +54,21 @@ def _examine(config_path: Path | None) -> Iterator[Line]:
             yield checkup.Line("configuration", "failed", what, mend or "correct that line")
         return
     yield checkup.Line("configuration", "ok", str(config.file or "no file: the defaults hold"))
-    yield from checkup.check_keys(config)
+    for variable in unknown_variables(config, os.environ):
+        what, _, fix = variable.partition("; ")
+        yield checkup.Line("environment", "failed", what, fix)
+    daemon = reach.find_daemon(config)
+    yield from reach.check_keys(config, daemon.facts)
     rules = account_rules(config)
     yield from (checkup.Line("provider", "skipped", line) for line in rules.list_missing())
-    yield from checkup.check_gateways(config, rules.serves_builtin)
+    yield from reach.check_gateways(config, rules.serves_builtin)
     store, models = _look_into_store(config)
     yield checkup.check_models(config, models)
-    yield checkup.check_public_url(config)
+    yield reach.check_public_url(config, daemon)
     yield from checkup.check_hooks(config)
     yield checkup.check_disk(config)
     yield store
-    yield checkup.check_lock(config)
+    yield reach.check_daemon(config, daemon)
 
 
 def _look_into_store(config: Config) -> tuple[Line, list[Model] | None]:

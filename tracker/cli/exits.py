@@ -61,7 +61,21 @@ class Failure(click.ClickException):
 
 
 class Unreachable(Failure):
-    """No daemon answers."""
+    """No daemon answers.
+
+    Attributes:
+        brief: the same in few words, without what to do; None where the usual ones serve.
+    """
+
+    brief: str | None = None
 
     def __init__(self, line: str) -> None:
         super().__init__([line], UNAVAILABLE)
+
+
+class OtherStore(Unreachable):
+    """The daemon that answers serves another store than the configured one: for this store, no daemon answers."""
+
+    def __init__(self, brief: str, fix: str) -> None:
+        super().__init__(f"{brief}; {fix}")
+        self.brief = brief

@@ -134,8 +134,8 @@ def routes(session: Session, *, as_json: bool) -> None:
 
     try:
         found = session.client.get("/v1/routes")
-    except Unreachable:
-        click.echo(f"no daemon answers at {session.client.url}; listing the routes of this program", err=True)
+    except Unreachable as silence:
+        click.echo(f"{session.absence(silence)}; listing the routes of this program", err=True)
         found = {"items": _own_routes(session)}
     if as_json:
         echo_json(found)

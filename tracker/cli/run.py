@@ -39,7 +39,10 @@ def serve(config_path: Path | None, listen: str | None) -> None:
     try:
         code = run(config, os.environ, lambda: load_served(config_path or config.file, env))
     except ConfigError as error:
-        raise Failure(error.problems, BAD_CONFIG) from error
+        lines = error.problems
+        if listen is not None:
+            lines = [line.replace("server.listen:", "--listen:", 1) for line in lines]
+        raise Failure(lines, BAD_CONFIG) from error
     except StoreUnusable as error:
         raise Failure([f"store.path: {error}"], BAD_CONFIG) from error
     raise click.exceptions.Exit(code)

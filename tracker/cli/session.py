@@ -19,6 +19,7 @@ from click.core import ParameterSource
 
 from tracker.cli.client import Client, Json
 from tracker.cli.exits import BAD_CONFIG, UNAVAILABLE, Failure, Unreachable
+from tracker.cli.unit import with_unit
 
 if TYPE_CHECKING:
     from tracker.accounts import AccountRules
@@ -33,15 +34,16 @@ config_option = click.option(
 
 
 def read_config(path: Path | None, env: Mapping[str, str], *, serving: bool) -> Config:
-    """Read the configuration.
+    """Read the configuration; root sees the secrets of the service that it belongs to.
 
     Raises:
         Failure: with one line per mistake.
     """
-    from tracker.config import load_config
+    from tracker.config import find_file, load_config
     from tracker.errors import ConfigError
 
     try:
+        env = with_unit(env, path or find_file(env))
         if serving:
             return load_served(path, env)
         return load_config(path, env, serving=False)
@@ -104,20 +106,39 @@ class Session:
         return read_config(self._config_path, os.environ, serving=False)
 
     @functools.cached_property
+    def url(self) -> str:
+        """Where the daemon is looked for."""
+        return self._url or self.config.listen.url
+
+    @functools.cached_property
     def client(self) -> Client:
-        """The daemon that commands talk to."""
+        """The daemon that commands talk to.
+
+        Raises:
+            OtherStore: it was found by the configuration and does not serve the store of the configuration. The daemon
+                that ``--url`` or ``TRACKER_URL`` names is the user's own choice and is not checked.
+        """
         from tracker.errors import ConfigError
 
         token = os.environ.get("TRACKER_API_TOKEN", "").strip() or None
         try:
             if self._url is not None and self._config_path is None and token is not None:
                 return Client(self._url, token)  # nothing is left to ask the configuration
-            return Client(self._url or self.config.listen.url, self.config.api_token())
+            client = Client(self.url, self.config.api_token())
         except ConfigError as error:
             raise Failure(error.problems, BAD_CONFIG) from error
+        if self._url is None:
+            from tracker.cli.identity import check_store
+
+            check_store(self.config)
+        return client
+
+    def absence(self, silence: Unreachable) -> str:
+        """In few words, why a command does without the daemon."""
+        return silence.brief or f"no daemon answers at {self.url}"
 
     def read(self, ask: Callable[[Client], Json], look_up: Callable[[Offline], Json]) -> Json:
-        """Ask the daemon, or look into its file when no daemon of this machine answers.
+        """Ask the daemon, or look into the file when no daemon of this store answers on this machine.
 
         Raises:
             Failure: refused, or neither a daemon nor its file is there.
@@ -125,14 +146,14 @@ class Session:
         try:
             return ask(self.client)
         except Unreachable as silence:
-            if not is_local(self.client.url):
+            if not is_local(self.url):
                 raise
             from tracker.cli.offline import Offline
 
             path = self.config.store_path
             if not is_store_there(path):
                 raise
-            click.echo(f"no daemon answers at {self.client.url}; reading {path}", err=True)
+            click.echo(f"{self.absence(silence)}; reading {path}", err=True)
             try:
                 return look_up(Offline(self.config))
             except Unreachable:

@@ -29,10 +29,13 @@ def config() -> None:
 @json_option
 def check(config_path: Path | None, *, as_json: bool) -> None:
     """Check the configuration: exit 0, or 78 with one line per mistake."""
+    from tracker.cli.advice import list_advice
+
     try:
         found = read_config(config_path, os.environ, serving=True)
         warnings = [f"{key}: not acted on by this release" for key in found.not_acted_on()]
         warnings += found.missing_secrets() + account_rules(found).list_missing() + _hook_problems(found)
+        warnings += list_advice(found, os.environ) + _scripts(found)
     except Failure as failure:
         if as_json:
             echo_json({"ok": False, "problems": failure.lines})
@@ -144,6 +147,13 @@ def _hook_problems(found: Config) -> list[str]:
     except ConfigError as error:
         return error.problems
     return []
+
+
+def _scripts(found: Config) -> list[str]:
+    """What would keep a hook from running here."""
+    from tracker.cli.checkup import check_hooks
+
+    return [f"{line.check}: {line.detail}; {line.mend}" for line in check_hooks(found) if line.state == "failed"]
 
 
 def _without_address(hook: Mapping[str, Any]) -> dict[str, Any]:

@@ -50,10 +50,10 @@ def prune(session: Session, *, dry_run: bool, as_json: bool) -> None:
     """
     try:
         found = session.client.post("/v1/prune", {"dry_run": dry_run}, answer_s=PRUNE_S)
-    except Unreachable:
-        if not is_local(session.client.url) or not is_store_there(session.config.store_path):
+    except Unreachable as silence:
+        if not is_local(session.url) or not is_store_there(session.config.store_path):
             raise
-        click.echo(f"no daemon answers at {session.client.url}; pruning {session.config.store_path}", err=True)
+        click.echo(f"{session.absence(silence)}; pruning {session.config.store_path}", err=True)
         found = {"dry_run": dry_run, **_prune_file(session.config, dry_run=dry_run)}
     if as_json:
         echo_json(found)

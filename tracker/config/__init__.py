@@ -6,12 +6,14 @@ it, never held: they are looked up when asked for and appear in no repr and no e
 
 from tracker.config.hooks import HookSpec
 from tracker.config.listen import Listen, is_loopback, parse_listen
-from tracker.config.load import RESERVED, find_file, load_config
+from tracker.config.load import RESERVED, TOP_KEYS, find_file, load_config
+from tracker.config.problems import known_keys
 from tracker.config.sections import Account, Callbacks, Poll, ProviderCallbacks, Server
 from tracker.config.settings import Config
 
 __all__ = [
     "RESERVED",
+    "TOP_KEYS",
     "Account",
     "Callbacks",
     "Config",
@@ -22,6 +24,7 @@ __all__ = [
     "Server",
     "find_file",
     "is_loopback",
+    "known_keys",
     "load_config",
     "parse_listen",
 ]

@@ -28,7 +28,8 @@ RESERVED = frozenset({"TRACKER_CONFIG", "TRACKER_URL", "TRACKER_API_TOKEN", "TRA
 _TABLES = tuple(
     name for name in Config.model_fields if name not in {"environment", "public_url", "hooks_dir", "providers_dir"}
 )
-_TOP_KEYS = tuple(name for name in Config.model_fields if name not in _TABLES)
+TOP_KEYS = tuple(name for name in Config.model_fields if name not in _TABLES)
+"""Keys outside of any table."""
 _BY_PROVIDER = {"poll", "callbacks", "accounts"}
 _NAME_ANOTHER = "name another with --config"
 _POSITION = re.compile(r"(.*) \(at (.*)\)", re.DOTALL)
@@ -121,7 +122,7 @@ def _lay_over(data: dict[str, Any], env: Mapping[str, str], providers: frozenset
     overrides: _Overrides = {}
     problems: list[str] = []
     for variable, parts in _list_overrides(env):
-        if parts[0] not in (*_TABLES, *_TOP_KEYS):
+        if parts[0] not in (*_TABLES, *TOP_KEYS):
             near = difflib.get_close_matches(parts[0], _TABLES, 1)
             hint = f"did you mean TRACKER_{near[0].upper()}__…?" if near else f"sections are {', '.join(_TABLES)}"
             problems.append(f"{variable}: {'.'.join(parts)}: unknown section; {hint}")
@@ -153,7 +154,7 @@ def _list_overrides(env: Mapping[str, str]) -> Iterator[tuple[str, list[str]]]:
         if name == variable or variable in RESERVED or name.startswith("LABEL_"):
             continue
         parts = name.lower().split("__")
-        if (len(parts) > 1 and all(parts)) or parts[0] in _TOP_KEYS:
+        if (len(parts) > 1 and all(parts)) or parts[0] in TOP_KEYS:
             yield variable, parts
 
 

@@ -19,6 +19,7 @@ from tracker.demo.stories import DURATION_S
 from tracker.sandbox import DEFAULT_KEY, Sandbox
 
 USUAL_PORT = 8780
+"""Where daemons listen by default: commands without `TRACKER_URL` look for the user's own daemon there."""
 KEY_ENV = "TRACKER_DEMO_KEY"
 
 _CONFIG = """\
@@ -126,17 +127,13 @@ def _build(directory: Path, sandbox: Sandbox, hook_log: Path, listener: socket.s
 
 
 def _take_port() -> socket.socket:
-    """The usual port when nobody has it, else any; held from now on, for two demos may begin at one moment.
+    """Any free port but the default one, which belongs to the user's own daemon; held from now on.
 
     Callbacks need to know it before the daemon listens.
     """
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(("127.0.0.1", USUAL_PORT))
-        listener.listen()  # where two have bound it, one of them may
-    except OSError:
-        listener.close()
+    while True:
         listener = socket.socket()
         listener.bind(("127.0.0.1", 0))
-    return listener
+        if listener.getsockname()[1] != USUAL_PORT:
+            return listener
+        listener.close()

@@ -317,6 +317,23 @@ class ReadyView(Answer):
     alarms: int = Field(description="How many alarms are raised.")
 
 
+class AccountKeyView(Answer):
+    """An account, as far as a checklist asks."""
+
+    name: str
+    has_key: bool = Field(description="Whether the daemon has its API key.")
+
+
+class DoctorView(Answer):
+    """What only the daemon knows of itself; `tracker doctor` asks for it."""
+
+    version: str
+    pid: int
+    store: str = Field(description="The path of the database, as the daemon sees it.")
+    instance: str = Field(description="The id of the store, as in /readyz.")
+    accounts: list[AccountKeyView]
+
+
 class FieldProblemView(Answer):
     """One wrong field."""
 

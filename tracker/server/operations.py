@@ -293,6 +293,16 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     ),
     Operation(
         "GET",
+        "/v1/doctor",
+        "get_doctor",
+        "Which store the daemon serves, and which accounts have a key",
+        system.get_doctor,
+        {_OK: models.DoctorView},
+        (_WRONG,),
+        tag="system",
+    ),
+    Operation(
+        "GET",
         "/v1/routes",
         "list_routes",
         "Every known route",

@@ -133,6 +133,7 @@ class Services:
         redact: masks secrets in a JSON body before it is kept.
         api_token: the token that the API wants; None leaves it open to this machine.
         health: for ``/readyz``.
+        facts: what the daemon knows of itself, for ``/v1/doctor``; see `tracker.server.models.DoctorView`.
         policy_of: the poll policy of a provider, for ``/why``.
         stopping: set at shutdown: whoever waits for a task answers at once.
         max_callback_bytes: the largest callback body, decompressed.
@@ -156,6 +157,7 @@ class Services:
     redact: Callable[[bytes], str]
     api_token: Callable[[], str | None]
     health: Callable[[], Awaitable[Health]]
+    facts: Callable[[], Mapping[str, Any]]
     policy_of: Callable[[str], PollPolicy]
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     max_callback_bytes: int = 1048576

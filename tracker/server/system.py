@@ -23,6 +23,12 @@ async def get_stats(services: Services, request: web.Request) -> web.Response:
     return json_answer(await services.store.stats(services.clock.now()))
 
 
+async def get_doctor(services: Services, request: web.Request) -> web.Response:
+    """What only the daemon knows of itself, for ``tracker doctor`` and for who finds it on a port."""
+    parse_query(request, {})
+    return json_answer({"instance": services.store.instance, **services.facts()})
+
+
 async def list_routes(services: Services, request: web.Request) -> web.Response:
     """Every known route with its create and query paths."""
     parse_query(request, {})

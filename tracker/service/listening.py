@@ -6,6 +6,7 @@ Owns opening the sites of the HTTP server. Must not know what they serve.
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import stat
 from collections.abc import Sequence
@@ -13,15 +14,16 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from tracker.config import is_loopback
+from tracker.config import Listen, is_loopback
 from tracker.errors import ConfigError
 from tracker.logs import get_logger
+from tracker.peers import look_at, with_store
 from tracker.service.sockets import UnixSocketSite
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tracker.config import Config, Listen
+    from tracker.config import Config
 
 log = get_logger(__name__)
 
@@ -92,16 +94,14 @@ def _clear(path: Path) -> None:
         return
     if not stat.S_ISSOCK(mode):
         raise ConfigError([f"server.listen: {path} is there already and is no socket; choose another path"])
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(PROBE_S)
-        try:
-            probe.connect(str(path))
-        except (ConnectionRefusedError, FileNotFoundError):
-            path.unlink(missing_ok=True)
-            return
-        except TimeoutError:
-            pass  # somebody has it, and has no time
-    raise ConfigError([f"server.listen: {path} is in use by another process; stop that one or choose another path"])
+    if look_at(f"unix:{path}", PROBE_S).kind != "nobody":
+        raise _taken(Listen(path=path))
+    path.unlink(missing_ok=True)
+
+
+def _taken(listen: Listen) -> ConfigError:
+    who = with_store(look_at(listen.url, PROBE_S), listen.url).name
+    return ConfigError([f"server.listen: {who} has {listen}; choose another address with --listen or server.listen"])
 
 
 async def _open_configured(runner: web.AppRunner, listen: Listen) -> None:
@@ -112,6 +112,8 @@ async def _open_configured(runner: web.AppRunner, listen: Listen) -> None:
         else:
             await web.TCPSite(runner, listen.host, listen.port, backlog=BACKLOG).start()
     except (OSError, socket.gaierror) as error:
+        if error.errno == errno.EADDRINUSE:
+            raise await asyncio.to_thread(_taken, listen) from error
         raise ConfigError(
             [f"server.listen: cannot listen on {listen} ({error.strerror or error}); free it or choose another"]
         ) from error

@@ -1,0 +1,122 @@
+"""Commands and the store that the daemon on the configured port serves: paid calls go to no other tracker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import orjson
+import pytest
+from aiohttp import web
+from click.testing import CliRunner
+
+from tests.daemon_kit import NEVER_POLLS, Asker, Ran, Setting, run_tracker, running_daemon
+from tracker.cli.main import cli
+from tracker.sandbox import Sandbox
+
+TASK = "01JD0000000000000000000000"
+SUNO = '{"customMode": false, "instrumental": false, "model": "V5", "prompt": "x"}'
+ACTS = (
+    ("submit", "suno.generate", "-d", SUNO),
+    ("track", "suno.generate", "x-1"),
+    ("poll", TASK),
+    ("cancel", TASK),
+    ("wait", TASK),
+    ("download", TASK),
+    ("deliveries", "retry", "d-1"),
+    ("deliveries", "retry", "--status", "dead"),
+    ("models", "sync"),
+    ("db", "prune"),
+)
+
+
+@asynccontextmanager
+async def two_places(tmp_path: Path) -> AsyncIterator[tuple[Asker, Path, Path]]:
+    """A daemon, its directory, and another directory whose configuration names the same port and a store of its own."""
+    theirs, mine = tmp_path / "theirs", tmp_path / "mine"
+    theirs.mkdir()
+    mine.mkdir()
+    async with Sandbox() as sandbox:
+        setting = Setting(gateway=sandbox.base_url, poll=NEVER_POLLS, is_called_back=False)
+        setting.write(mine)
+        async with running_daemon(theirs, setting) as asker:
+            yield asker, theirs, mine
+
+
+async def ask(directory: Path, *arguments: str, **env: str | None) -> Ran:
+    """Run a command on the configuration of a directory, in this process and beside the daemon."""
+    environ: dict[str, str | None] = {"TRACKER_URL": None, "HOME": str(directory), **env}
+    command = [*arguments, "--config", str(directory / "tracker.toml")]
+    result = await asyncio.to_thread(lambda: CliRunner().invoke(cli, command, env=environ))
+    return Ran(result.exit_code, result.stdout, result.stderr)
+
+
+async def test_what_acts_goes_to_no_other_store(tmp_path: Path) -> None:
+    """Each command that acts is refused with one line that names both stores; nothing arrives at the other tracker."""
+    async with two_places(tmp_path) as (asker, theirs, mine):
+        for arguments in ACTS:
+            ran = await ask(mine, *arguments)
+            assert (ran.code, ran.out) == (69, ""), (arguments, ran)
+            (line,) = ran.err.splitlines()
+            assert f"another tracker (store {theirs}/tracker.db) answers at {asker.tracker.url}" in line, line
+            assert f"{mine}/tracker.db" in line
+            assert "--url" in line
+        assert not (mine / "tracker.db").exists()
+        assert (await asker.get("/v1/tasks"))["items"] == []
+        # who names the daemon has chosen it; so has who configures its store
+        assert (await ask(mine, "submit", "suno.generate", "-d", SUNO, "--url", asker.tracker.url)).code == 0
+        assert (await ask(mine, "submit", "suno.generate", "-d", SUNO, TRACKER_URL=asker.tracker.url)).code == 0
+        assert (await ask(theirs, "submit", "suno.generate", "-d", SUNO)).code == 0
+        assert len((await asker.get("/v1/tasks"))["items"]) == 3
+
+
+async def test_what_looks_reads_its_own_file(tmp_path: Path) -> None:
+    """A command that looks says whose daemon answers, and reads the configured file; without a file it refuses."""
+    async with two_places(tmp_path) as (asker, theirs, mine):
+        await asker.submit("suno.generate", orjson.loads(SUNO))
+        before = await ask(mine, "list")
+        assert (before.code, before.out) == (69, "")
+        async with running_daemon(mine, Setting(is_called_back=False)) as own:
+            task = await own.submit("suno.generate", orjson.loads(SUNO))
+        (mine / "tracker.toml").write_text((theirs / "tracker.toml").read_text().replace(str(theirs), str(mine)))
+        found = await ask(mine, "list", "--json")
+        assert [item["id"] for item in found.json["items"]] == [task["id"]]
+        theirs_answers = f"another tracker (store {theirs}/tracker.db) answers at {asker.tracker.url}"
+        told = f"{theirs_answers}, not one that serves {mine}/tracker.db; reading {mine}/tracker.db\n"
+        assert found.err == told
+        routes = await ask(mine, "routes")
+        assert (routes.code, "listing the routes of this program" in routes.err) == (0, True)
+
+
+async def test_serve_says_who_has_the_port(tmp_path: Path) -> None:
+    """It is found out before a gateway is asked, and is the only line."""
+    async with two_places(tmp_path) as (asker, theirs, mine):
+        ran = await run_tracker("serve", "--config", str(mine / "tracker.toml"), directory=mine)
+        has_it = f"another tracker (store {theirs}/tracker.db) has {asker.tracker.url.removeprefix('http://')}"
+        choose = "choose another address with --listen or server.listen"
+        assert (ran.code, ran.err) == (78, f"server.listen: {has_it}; {choose}\n")
+
+
+@pytest.mark.parametrize("answer", [{"status": "ready"}, {"ready": True, "instance": None}])
+async def test_a_tracker_that_does_not_say_is_not_trusted(tmp_path: Path, answer: dict[str, object]) -> None:
+    """An older daemon says no instance; a program that is no tracker says something else."""
+
+    async def answer_all(request: web.Request) -> web.Response:
+        assert request.method == "GET"
+        assert "Authorization" not in request.headers, "the token is for our own daemon"
+        return web.json_response(answer, headers={"Server": "tracker"})
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer_all)
+    setting = Setting(is_called_back=False)
+    setting.write(tmp_path)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", setting.port).start()
+    try:
+        ran = await ask(tmp_path, "submit", "suno.generate", TRACKER_API_TOKEN="token-of-mine")
+    finally:
+        await runner.cleanup()
+    assert (ran.code, "older version; restart it" in ran.err) == (69, True), ran

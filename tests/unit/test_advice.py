@@ -1,0 +1,66 @@
+"""What is allowed in a configuration and still likely a mistake."""
+
+from pathlib import Path
+
+import pytest
+
+from tracker.cli.advice import list_advice, unknown_variables, unreachable_public_url
+from tracker.config import load_config
+
+
+def written(directory: Path, text: str) -> Path:
+    """A configuration file with this text."""
+    path = directory / "tracker.toml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("localhost", "127.0.0.1", "[::1]", "192.168.1.5", "10.0.0.1", "169.254.1.1", "[fe80::1]", "[fc00::1]"),
+        *("100.64.0.1", "tracker", "tracker.local", "tracker.internal", "a.localhost", "LOCALHOST."),
+    ],
+)
+def test_an_address_that_no_provider_reaches(tmp_path: Path, host: str) -> None:
+    """It is named, unless the gateway is in the same network, as a sandbox is."""
+    public = f'public_url = "http://{host}:8780"\n'
+    assert "no provider can reach" in str(unreachable_public_url(load_config(written(tmp_path, public), {})))
+    near = f'{public}[accounts.default]\nbase_url = "http://127.0.0.1:8790"'
+    assert unreachable_public_url(load_config(written(tmp_path, near), {})) is None
+
+
+@pytest.mark.parametrize("host", ["tracker.example.com", "example.org", "callback.invalid", "a.example"])
+def test_a_name_that_is_reserved(tmp_path: Path, host: str) -> None:
+    """It leads nowhere from anywhere."""
+    near = f'public_url = "https://{host}"\n[accounts.default]\nbase_url = "http://127.0.0.1:8790"'
+    assert "reserved for examples" in str(unreachable_public_url(load_config(written(tmp_path, near), {})))
+
+
+@pytest.mark.parametrize("host", ["tracker.studio.dev", "8.8.8.8", "[2606:4700::1111]", "notexample.com"])
+def test_an_address_that_may_be_reached(tmp_path: Path, host: str) -> None:
+    """Nothing is said about a public name or address."""
+    config = load_config(written(tmp_path, f'public_url = "https://{host}"'), {})
+    assert list_advice(config, {}) == []
+
+
+def test_unknown_variables_are_named_with_the_nearest_known(tmp_path: Path) -> None:
+    """A misspelt variable has no effect; what hooks get and what the configuration names is known."""
+    hook = '[[hooks]]\nname = "h"\non = "task.*"\nurl = "https://hooks.dev"\nsecret_env = "TRACKER_HOOK_SECRET"'
+    text = f'[accounts.default]\napi_key_env = "TRACKER_KEY"\n{hook}'
+    config = load_config(written(tmp_path, text), {})
+    known = ["TRACKER_KEY", "TRACKER_HOOK_SECRET", "TRACKER_API_TOKEN", "TRACKER_URL", "TRACKER_PUBLIC_URL"]
+    known += ["TRACKER_LABEL_USER", "TRACKER_EVENT", "TRACKER_WORKER", "TRACKER_POLL__TICK_S", "PATH"]
+    assert unknown_variables(config, known) == []
+    lines = unknown_variables(config, ["TRACKER_PUBLC_URL", "TRACKER_LISTEN", "TRACKER_QZX"])
+    assert [line.partition("; ")[2] for line in lines] == [
+        *("did you mean TRACKER_SERVER__LISTEN?", "did you mean TRACKER_PUBLIC_URL?"),
+        "remove it, or write TRACKER_<SECTION>__<KEY>",
+    ]
+
+
+def test_a_key_that_travels_unencrypted(tmp_path: Path) -> None:
+    """An http:// gateway in the internet is warned about, one on this machine is not."""
+    for url, count in (("http://gateway.studio.dev", 1), ("http://127.0.0.1:8790", 0), ("http://gateway:80", 0)):
+        config = load_config(written(tmp_path, f'[accounts.default]\nbase_url = "{url}"'), {})
+        assert len(list_advice(config, {})) == count

@@ -1,0 +1,114 @@
+"""The surroundings of a systemd unit, for commands that root runs by hand on the unit's configuration.
+
+systemd gives a service its keys, its state directory and its socket; a command of root's sees none of them. It finds
+them by the configuration file: ``/etc/tracker/tracker.toml`` belongs to ``tracker.service``, and
+``/etc/tracker/NAME/tracker.toml`` to ``tracker@NAME.service``. Must not write anything. Only root looks: the places are
+out of reach for other users.
+
+**Source**: systemd.exec(5), LoadCredential= (the credential stores) and systemd-creds(1); read for systemd 252.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+CONFIGURATION = Path("/etc/tracker")
+"""Where ``ConfigurationDirectory=`` of both units lies."""
+ROOT = Path("/")
+_STORES = ("etc/credstore", "run/credstore", "usr/local/lib/credstore", "usr/lib/credstore")
+_DECRYPT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A service.
+
+    Attributes:
+        name: of the unit.
+        label: of its directories below ``/var/lib`` and ``/run``.
+        prefix: what the names of its files in the credential stores begin with.
+    """
+
+    name: str
+    label: str
+    prefix: str
+
+
+def unit_of(file: Path | None) -> Unit | None:
+    """The service that a configuration file belongs to; None where it belongs to none."""
+    if file is None or file.name != "tracker.toml":
+        return None
+    directory = file.absolute().parent
+    if directory == CONFIGURATION:
+        return Unit("tracker.service", "tracker", "tracker.")
+    if directory.parent == CONFIGURATION:
+        name = directory.name
+        return Unit(f"tracker@{name}.service", f"tracker-{name}", f"tracker.{name}.")
+    return None
+
+
+def with_unit(environ: Mapping[str, str], file: Path | None, root: Path = ROOT) -> dict[str, str]:
+    """The environment of a command with what systemd gives the service of this configuration file added.
+
+    What the environment holds comes first.
+
+    Args:
+        environ: the command's environment.
+        file: the configuration file.
+        root: where the file system begins.
+    """
+    found = dict(environ)
+    unit = unit_of(file)
+    if unit is None or os.geteuid() != 0 or "CREDENTIALS_DIRECTORY" in environ:
+        return found
+    state, socket = Path("/var/lib", unit.label), Path("/run", f"{unit.label}.sock")
+    if (root / state.relative_to("/")).is_dir():
+        found.setdefault("STATE_DIRECTORY", str(state))
+    if (root / socket.relative_to("/")).is_socket():  # the socket unit of an instance; it overrules server.listen
+        found.setdefault("TRACKER_SERVER__LISTEN", f"unix:{socket}")
+    for name, value in _credentials(unit, root):
+        if name.isidentifier() and "__" not in name:  # no credential overrides a key of the configuration
+            found.setdefault(name, value)
+    return found
+
+
+def credentials_directory(unit: Unit, root: Path = ROOT) -> Path:
+    """Where systemd puts the credentials of a service while it runs."""
+    return root / "run/credentials" / unit.name
+
+
+def _credentials(unit: Unit, root: Path) -> Iterator[tuple[str, str]]:
+    """Names and values: those that the service has while it runs, else those that it would be given."""
+    handed_over = credentials_directory(unit, root)
+    if handed_over.is_dir():
+        yield from ((file.name, text) for file in sorted(handed_over.iterdir()) if (text := _read(file)) is not None)
+        return
+    for store in _STORES:
+        for file in sorted((root / store).glob(f"{unit.prefix}*")):
+            if (text := _read(file)) is not None:
+                yield file.name.removeprefix(unit.prefix), text
+        for file in sorted((root / f"{store}.encrypted").glob(f"{unit.prefix}*")):
+            name = file.name.removeprefix(unit.prefix)
+            if (text := _decrypt(name, file)) is not None:
+                yield name, text
+
+
+def _read(file: Path) -> str | None:
+    try:
+        return file.read_text(encoding="utf-8").strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _decrypt(name: str, file: Path) -> str | None:
+    """The value of a credential that was encrypted for this machine; None where systemd cannot decrypt it."""
+    command = ["systemd-creds", "decrypt", f"--name={name}", str(file), "-"]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=_DECRYPT_S, check=True)  # noqa: S603 - root's files
+        return done.stdout.decode().strip() or None
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return None

@@ -1,0 +1,175 @@
+"""Who answers at an address: nobody, a tracker (and for which store), or another program.
+
+Owns the question. Sends no token and no key unless it is given one. Built on the standard library, as commands need it
+before anything else.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+ANSWER_S = 5.0
+"""How long an answer may take."""
+READY_S = 10.0
+"""The same for ``/readyz``, which waits for a write of the store."""
+_MIB = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer, and when it came."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    at_s: float
+
+    @property
+    def json(self) -> Any:  # noqa: ANN401 - JSON of any shape
+        """The body as JSON; None when it is not JSON."""
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError):
+            return None
+
+
+class NoAnswer(Exception):
+    """There is no answer; the text says why.
+
+    Attributes:
+        is_refused: nothing listens there.
+    """
+
+    def __init__(self, why: str, *, is_refused: bool) -> None:
+        super().__init__(why)
+        self.is_refused = is_refused
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who answers.
+
+    Attributes:
+        kind: ``nobody`` listens; ``silent``: it listens and gives no answer; a ``tracker``; an ``other`` program.
+        instance: the instance id of the tracker's store; None where the tracker does not say, as old ones do not.
+        store: the path of its store; None where it does not say, as with an API token of its own.
+        detail: why there is no answer, or what was answered.
+        reasons: why the tracker is not ready.
+    """
+
+    kind: Literal["nobody", "silent", "tracker", "other"]
+    instance: str | None = None
+    store: str | None = None
+    detail: str = ""
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """How to name it in a message."""
+        if self.kind != "tracker":
+            return "another program"
+        named = self.store or (f"instance {self.instance}" if self.instance else None)
+        return f"another tracker (store {named})" if named else "another tracker"
+
+
+def look_at(url: str, within_s: float = READY_S) -> Peer:
+    """Find out who answers at an address.
+
+    Args:
+        url: ``http://host:port``, ``https://…`` or ``unix:/path``.
+        within_s: how long it may take.
+    """
+    try:
+        answer = ask(url, "/readyz", within_s=within_s)
+    except NoAnswer as error:
+        return Peer("nobody" if error.is_refused else "silent", detail=str(error))
+    body = answer.json
+    # the header is on every answer of a tracker; the field is not in those of old ones
+    if not isinstance(body, dict) or not (answer.headers.get("server") == "tracker" or "instance" in body):
+        return Peer("other", detail=f"HTTP {answer.status}")
+    instance, reasons = body.get("instance"), body.get("reasons")
+    return Peer(
+        "tracker",
+        instance if isinstance(instance, str) else None,
+        detail=f"HTTP {answer.status}",
+        reasons=tuple(map(str, reasons)) if isinstance(reasons, list) and body.get("ready") is False else (),
+    )
+
+
+def with_store(peer: Peer, url: str, token: str | None = None) -> Peer:
+    """The same tracker with the path of its store, if it says where that is."""
+    facts = read_facts(url, token) if peer.kind == "tracker" else None
+    store = facts.get("store") if facts else None
+    return replace(peer, store=store) if isinstance(store, str) else peer
+
+
+def read_facts(url: str, token: str | None = None) -> dict[str, Any] | None:
+    """What the daemon says of itself, see ``GET /v1/doctor``; None where it does not."""
+    try:
+        answer = ask(url, "/v1/doctor", token)
+    except NoAnswer:
+        return None
+    body = answer.json
+    return body if answer.status == HTTPStatus.OK and isinstance(body, dict) else None
+
+
+def ask(base: str, path: str, key: str | None = None, *, within_s: float = ANSWER_S) -> Answer:
+    """A GET without redirects or proxies.
+
+    Args:
+        base: ``http://host:port``, ``https://…`` or ``unix:/path``; a path is kept as a prefix.
+        path: what to ask for.
+        key: sent as a bearer token; None for none.
+        within_s: how long it may take.
+
+    Raises:
+        NoAnswer: there is none.
+    """
+    headers = {"User-Agent": "tracker", "Accept": "application/json"}
+    if key:
+        headers["Authorization"] = f"Bearer {key}"
+    try:
+        connection, prefix = _connection(base.rstrip("/"), within_s)
+        try:
+            connection.request("GET", prefix + path, headers=headers)
+            response = connection.getresponse()
+            body = response.read(_MIB)
+            named = {name.lower(): value for name, value in response.getheaders()}
+            return Answer(response.status, named, body, time.time())
+        finally:
+            connection.close()
+    except (ConnectionRefusedError, FileNotFoundError) as error:
+        raise NoAnswer(error.strerror or "Connection refused", is_refused=True) from error
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise NoAnswer(why, is_refused=False) from error
+
+
+def _connection(base: str, within_s: float) -> tuple[http.client.HTTPConnection, str]:
+    if base.startswith("unix:"):
+        return UnixConnection(base.removeprefix("unix:"), within_s), ""
+    parts = urlsplit(base)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    return kind(parts.hostname or "", parts.port, timeout=within_s), parts.path
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: str, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the socket's path instead of to a host."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
