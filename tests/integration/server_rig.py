@@ -140,15 +140,16 @@ class StandInPoller:
 
 
 class StandInHooks:
-    """One healthy hook; counts how often it was woken."""
+    """One hook; counts how often it was woken."""
 
     def __init__(self) -> None:
         self.woken = 0
+        self.health = HookHealth(HookState.HEALTHY)
 
     def describe(self) -> list[dict[str, Json]]:
         """The hook."""
         spec = HookSpec("publish", ("task.finished",), ScriptAction.of(["/bin/true"]))
-        return describe_hooks([spec], lambda _: (HookHealth(HookState.HEALTHY), 0))
+        return describe_hooks([spec], lambda _: (self.health, 0))
 
     def ignored(self) -> list[dict[str, str | None]]:
         """One file."""

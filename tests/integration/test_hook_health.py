@@ -12,8 +12,10 @@ import pytest
 
 from tests.hook_endpoint import SECRET, Endpoint
 from tests.hook_kit import NOW, WITHIN_S, TellingStore
+from tests.log_kit import what_is_logged
 from tracker.clock import ManualClock, SystemClock
-from tracker.domain.records import DeliveryStatus
+from tracker.domain.records import DeliveryRecord, DeliveryStatus
+from tracker.domain.task import TaskId
 from tracker.hooks.base import HookSpec, Runner, RunOutcome, RunResult
 from tracker.hooks.dispatcher import Dispatcher
 from tracker.hooks.health import OPENS_AFTER, HealthBook, HookState
@@ -280,3 +282,98 @@ async def test_a_late_word_of_a_lost_lease_undoes_nothing(store: TellingStore, c
     assert (await store.deliveries())[0].status is DeliveryStatus.RUNNING
     await store.hand_back([(second.id, second.attempt)], clock.now())
     assert [(item.status, item.attempts) for item in await store.deliveries()] == [(DeliveryStatus.PENDING, 1)]
+
+
+@pytest.mark.parametrize("outcome", [RunOutcome.FAILED_FOR_GOOD, RunOutcome.RETRY])
+def test_runs_that_go_wrong_make_a_hook_failing(clock: ManualClock, outcome: RunOutcome) -> None:
+    """It is reached and refuses: tried as before, failing from the second time in a row until the first success."""
+    book, spec, wrong = HealthBook(clock), spec_of(), RunResult(outcome, "refused")
+    book.note(spec, wrong)
+    assert (book.of("h").state, book.of("h").failing_since) == (HookState.HEALTHY, None)
+    clock.advance(5)
+    with what_is_logged() as logged:
+        book.note(spec, wrong)
+        book.note(spec, wrong)
+    health = book.of("h")
+    assert (health.state, health.failing_since, health.last_error) == (HookState.FAILING, NOW, "refused")
+    assert (health.failures, book.admits("h", 9)) == (0, None), "its circuit stays closed"
+    assert [line["event"] for line in logged] == ["hook.failing"]
+    book.note(spec, DOWN)
+    assert book.of("h").state is HookState.FAILING
+    with what_is_logged() as logged:
+        book.note(spec, FINE)
+    assert (book.of("h").state, book.of("h").failing_since) == (HookState.HEALTHY, None)
+    assert [line["event"] for line in logged] == ["hook.recovered"]
+
+
+@pytest.mark.parametrize(
+    ("latest", "state"),
+    [
+        ([("failed", 2), ("dead", 1)], HookState.FAILING),
+        ([("failed", 3), ("pending", 2), ("succeeded", 1)], HookState.FAILING),
+        ([("succeeded", 3), ("failed", 2), ("failed", 1)], HookState.HEALTHY),
+        ([("failed", 1), ("failed", 2), ("succeeded", 3)], HookState.HEALTHY),
+        ([("failed", 2), ("succeeded", 1)], HookState.HEALTHY),
+        ([("new", 3), ("new", 2), ("running", 1)], HookState.HEALTHY),
+        ([], HookState.HEALTHY),
+    ],
+)
+def test_how_a_hook_did_is_read_from_its_deliveries(
+    clock: ManualClock, latest: list[tuple[str, int]], state: HookState
+) -> None:
+    """What went wrong since the last success counts, deliveries that are still tried included."""
+    items = []
+    for status, second in latest:
+        at = NOW + timedelta(seconds=second)
+        is_new = status in {"new", "running"}
+        items.append(
+            DeliveryRecord(
+                id=f"dlv_{second}",
+                task_id=TaskId("t"),
+                seq=second,
+                hook="h",
+                event="task.failed",
+                status=DeliveryStatus("pending" if status == "new" else status),
+                attempts=0 if is_new else 1,
+                next_attempt_at=None,
+                error=None if is_new or status == "succeeded" else "refused",
+                output=None,
+                created_at=at,
+                finished_at=None if is_new or status == "pending" else at,
+            )
+        )
+    book = HealthBook(clock)
+    book.recall("h", items)
+    assert book.of("h").state is state
+    assert state is HookState.HEALTHY or book.of("h").last_error == "refused"
+    book.note(spec_of(), FINE)
+    book.recall("h", items)
+    assert book.of("h").state is HookState.HEALTHY
+
+
+async def test_a_failing_hook_is_failing_after_a_restart_and_a_reload(
+    store: TellingStore, run: MakeDispatcher, clock: ManualClock
+) -> None:
+    """Its state is in its deliveries; the first success ends it."""
+    answers, spec = Answers(), spec_of(concurrency=1)
+    answers.says["h"] = RunResult(RunOutcome.FAILED_FOR_GOOD, "exit 100")
+    for n in range(2):
+        await store.add_finished(n)
+    first = run(spec, runner=answers)
+    await store.until_kept(2)
+    await first.stop(0)
+    dispatcher = run(spec, runner=answers)
+
+    async def until(state: str) -> None:
+        async with asyncio.timeout(WITHIN_S):
+            while dispatcher.describe()[0]["state"] != state:  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.005)
+
+    await until("failing")
+    assert dispatcher.describe()[0]["last_error"] == "exit 100"
+    dispatcher.set_specs([spec])
+    await until("failing")
+    answers.says["h"] = FINE
+    await store.retry_deliveries(DeliveryFilter(hook="h"), clock.now())
+    dispatcher.wake()
+    await until("healthy")

@@ -89,8 +89,8 @@ async def test_a_secret_can_be_changed(endpoint: Endpoint, runner: HttpRunner) -
     [
         *[(status, RunOutcome.SUCCEEDED, False) for status in (200, 202, 204, 299)],
         *[(status, RunOutcome.RETRY, True) for status in (301, 302, 307, 308)],
-        *[(status, RunOutcome.FAILED_FOR_GOOD, False) for status in (400, 405, 413, 415, 422, 451)],
-        *[(status, RunOutcome.RETRY, True) for status in (401, 403, 404, 407)],
+        *[(status, RunOutcome.FAILED_FOR_GOOD, False) for status in (413, 422, 451)],
+        *[(status, RunOutcome.RETRY, True) for status in (400, 401, 403, 404, 405, 407, 411, 415, 418, 421, 431)],
         *[(status, RunOutcome.RETRY, False) for status in (408, 409, 423, 425, 429, 499)],
         (410, RunOutcome.GONE, False),
         *[(status, RunOutcome.RETRY, True) for status in (500, 502, 503, 504, 599)],

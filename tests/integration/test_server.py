@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from tests.integration.server_rig import Rig, locs, problem_of, running
+from tests.integration.server_rig import START, Rig, StandInHooks, locs, problem_of, running
 from tracker.domain.observation import Source
 from tracker.domain.records import DeliveryStatus, Json
 from tracker.domain.task import Status, TaskId
 from tracker.errors import FieldProblem, HeldBack, IdempotencyConflict, RequestInvalid, SubmitInFlight
+from tracker.hooks.health import HookHealth, HookState
 from tracker.store.protocol import Announcement, AttemptResult
 from tracker.vitals import Health
 
@@ -397,6 +398,21 @@ async def make_delivery(rig: Rig, task_id: TaskId, status: DeliveryStatus) -> st
     result = AttemptResult(status, rig.clock.now(), error="exit 1", output="no space left")
     await rig.store.record_attempt(job.id, result)
     return job.id
+
+
+async def test_why_names_a_hook_that_is_failing(rig: Rig) -> None:
+    """With since when, and what it said last; only where the task has to do with it."""
+    hooks = rig.services.hooks
+    assert isinstance(hooks, StandInHooks)
+    hooks.health = HookHealth(HookState.FAILING, last_error="exit 100: failed for good", failing_since=START)
+    task_id, other = await rig.make_task(), await rig.make_task(external_id="other")
+    await rig.end_task(task_id)
+    await make_delivery(rig, task_id, DeliveryStatus.FAILED)
+    note = "Hook 'publish' is failing since 2026-11-20T20:42:00.000Z (exit 100: failed for good)."
+    assert note in (await get(rig, f"/v1/tasks/{task_id}/why"))["notes"]
+    assert note not in (await get(rig, f"/v1/tasks/{other}/why"))["notes"]
+    ((hook,),) = [(await get(rig, "/v1/hooks"))["items"]]
+    assert (hook["state"], hook["failing_since"]) == ("failing", "2026-11-20T20:42:00.000Z")
 
 
 async def test_a_dead_delivery_is_run_again(rig: Rig) -> None:

@@ -69,7 +69,7 @@ def list_hooks(session: Session, *, as_json: bool) -> None:
                 item["running"],
                 *(item["deliveries"][status] for status in ("pending", "failed", "dead")),
                 when(item["last_success_at"], now) or "-",
-                _detail(item),
+                _detail(item, now),
             )
             for item in found["items"]
         ],
@@ -169,9 +169,10 @@ def _offline(config: Config, counts: dict[str, dict[str, int]]) -> Json:
     return {"items": items, "ignored": describe_ignored(ignored)}
 
 
-def _detail(item: Json) -> str:
+def _detail(item: Json, now: datetime) -> str:
+    since = f"since {when(item['failing_since'], now)}: " if item.get("failing_since") else ""
     wait = f"tried again in {item['retry_in_s']:.0f} s: " if item["retry_in_s"] is not None else ""
-    return f"{wait}{item['last_error'] or ''}"
+    return f"{since}{wait}{item['last_error'] or ''}"
 
 
 def _echo_trial(number: int, event: str, trial: Trial) -> None:

@@ -19,7 +19,7 @@ from tracker.store.protocol import AttemptResult, Match
 
 if TYPE_CHECKING:
     from tracker.clock import Clock
-    from tracker.store.protocol import DeliveryJob
+    from tracker.store.protocol import DeliveryFilter, DeliveryJob, DeliveryPage
 
 log = get_logger(__name__)
 
@@ -54,6 +54,10 @@ class Outbox(Protocol):
 
     async def fail_deliveries(self, hook: str, error: str, now: datetime) -> int:
         """End all pending deliveries of a hook as failed."""
+        ...
+
+    async def list_all_deliveries(self, wanted: DeliveryFilter) -> DeliveryPage:
+        """The latest deliveries of a hook."""
         ...
 
     async def next_delivery_at(self, hooks: Sequence[str]) -> datetime | None:

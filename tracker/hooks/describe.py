@@ -28,6 +28,7 @@ def describe_hook(spec: HookSpec, health: HookHealth | None, running: int) -> di
         "running": running,
         "failures": known.failures,
         "retry_in_s": None if known.retry_in_s is None else round(known.retry_in_s, 3),
+        "failing_since": iso(known.failing_since),
         "last_error": known.last_error,
         "last_success_at": iso(known.last_success_at),
         "last_failure_at": iso(known.last_failure_at),

@@ -15,6 +15,7 @@ falls due. Nothing is polled per delivery.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +33,7 @@ from tracker.hooks.runs import Runs
 from tracker.hooks.slots import Slots
 from tracker.hooks.threads import in_thread
 from tracker.logs import get_logger
+from tracker.store.protocol import DeliveryFilter
 
 if TYPE_CHECKING:
     from tracker.clock import Clock
@@ -40,6 +42,8 @@ log = get_logger(__name__)
 
 FAN_OUT_LIMIT = 500
 """Events looked at in one transaction."""
+RECALLED = 20
+"""Deliveries of a hook that are looked at for how it did before the start."""
 MAX_SLEEP_S = 30.0
 """A look at least this often, whatever was promised: commits of other processes, clocks that were set."""
 GATHER_S = 0.1
@@ -101,6 +105,7 @@ class Dispatcher:
         )
         self._runs.set_hooks(self._hooks)
         self._worth_a_look: set[str] = set()
+        self._recalled: set[str] = set()
         self._fan_out_waits = True
         self._fruitless = 0
         self._fanned_out_at = float("-inf")
@@ -158,6 +163,7 @@ class Dispatcher:
         """
         self._configured = self._check(specs)
         self._health.forget()
+        self._recalled.clear()
         self._set_dropped({name: spec for name, spec in self._dropped.items() if name not in self._configured})
         self._worth_a_look.update(self._hooks)
         self.wake()
@@ -229,6 +235,7 @@ class Dispatcher:
             wakes, wait_s = self._woken, 0.0
             try:
                 wait_s = await self._look()
+                await self._recall()
             except Exception as error:
                 if isinstance(error, StoreUnavailable):
                     log.warning("hook.look_failed", error=str(error))
@@ -308,6 +315,14 @@ class Dispatcher:
         self._worth_a_look |= named
         if looked_at >= FAN_OUT_LIMIT:
             self.wake()
+
+    async def _recall(self) -> None:
+        """Read how hooks did before the start, or the reload: their state survives both."""
+        for name in self._hooks.keys() - self._recalled:
+            with contextlib.suppress(StoreUnavailable):  # the next look asks again
+                latest = await self._store.list_all_deliveries(DeliveryFilter(hook=name, limit=RECALLED))
+                self._health.recall(name, latest.items)
+                self._recalled.add(name)
 
     async def _rescan(self, dropins: DropIns) -> None:
         """Read the directory of dropped scripts.

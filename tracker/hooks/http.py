@@ -6,8 +6,9 @@ Owns what an answer means, and who may be connected to. Must not decide when to 
 |---|---|
 | 2xx | done |
 | 410 | gone: this delivery and all that wait for the hook are failed, until the next reload or start |
-| 400, 402, 405, 406, 411-418, 422, 428, 431, 451 | never: what is wrong is this event; failed for good |
-| other 4xx | again: 401, 403, 404 and 407 are a deployment or a secret to mend, 408, 409, 425 and 429 pass |
+| 413, 422, 451 | never: what is wrong is the content of this event; failed for good |
+| 400-407, 411, 412, 414-418, 421, 426, 428, 431 | again: a secret, an address or a deployment to correct |
+| other 4xx | again: 408, 409, 423, 425 and 429 pass by themselves |
 | 3xx | again: redirects are not followed, the URL is to be mended |
 | 5xx, no connection, no answer in time | again: the endpoint is down |
 
@@ -51,10 +52,11 @@ if TYPE_CHECKING:
     from tracker.store.protocol import DeliveryJob
 
 KIND = "http"
-NEVER: Final = frozenset({400, 402, 405, 406, *range(411, 419), 422, 428, 431, 451})
-"""Answers that are about the event itself: sending it again cannot help."""
-SHUT: Final = frozenset({401, 403, 404, 407})
-"""Answers that are about the endpoint: no event gets through until somebody mends it."""
+NEVER: Final = frozenset({413, 422, 451})
+"""Answers that are about the content of an event: it is the same when it is sent again."""
+SHUT: Final = frozenset({*range(400, 408), 411, 412, *range(414, 419), 421, 426, 428, 431})
+"""Answers that are about the endpoint: no event gets through until somebody corrects it. What receivers answer to a
+signature that does not hold is among them: the examples of Standard Webhooks answer 400."""
 READ_MAX_BYTES: Final = 1024 * 1024
 """Of an answer's body no more is read; the rest is cut off with the connection."""
 READ_WITHIN_S: Final = 5.0

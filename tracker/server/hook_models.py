@@ -29,6 +29,7 @@ class HookView(Answer):
     running: int
     failures: int
     retry_in_s: float | None
+    failing_since: str | None = Field(description="Since when runs went wrong without a success; null while healthy.")
     last_error: str | None
     last_success_at: str | None
     last_failure_at: str | None

@@ -24,10 +24,11 @@ from tracker.server.queries import (
 from tracker.store.protocol import DeliveryFilter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from aiohttp import web
 
+    from tracker.domain.records import DeliveryRecord
     from tracker.server.services import Services
 
 RETRIED: Final = (DeliveryStatus.FAILED, DeliveryStatus.DEAD)
@@ -80,6 +81,21 @@ async def retry_delivery(services: Services, request: web.Request) -> web.Respon
     return json_answer(delivery_json(delivery), HTTPStatus.OK)
 
 
+def trouble_notes(hooks: Iterable[Mapping[str, Any]], deliveries: Iterable[DeliveryRecord]) -> list[str]:
+    """What is wrong with the hooks that a task's deliveries wait for, or failed at.
+
+    Args:
+        hooks: see `tracker.hooks.describe`.
+        deliveries: the hook runs of the task.
+    """
+    concerned = {item.hook for item in deliveries if item.status is not DeliveryStatus.SUCCEEDED}
+    return [
+        f"Hook {hook['name']!r} is {hook['state']} since {hook['failing_since']} ({hook['last_error']})."
+        for hook in hooks
+        if hook["name"] in concerned and hook["failing_since"]
+    ]
+
+
 def merge_counts(hooks: list[dict[str, Any]], counts: Mapping[str, Mapping[str, int]]) -> list[dict[str, Any]]:
     """Hooks as described, each with its deliveries by status; then hooks that only the store remembers.
 
@@ -90,7 +106,7 @@ def merge_counts(hooks: list[dict[str, Any]], counts: Mapping[str, Mapping[str, 
     known = {hook["name"] for hook in hooks}
     absent = [
         {"name": name, "kind": None, "on": [], "state": "absent", "running": 0, "failures": 0}
-        | dict.fromkeys(("retry_in_s", "last_error", "last_success_at", "last_failure_at"))
+        | dict.fromkeys(("retry_in_s", "failing_since", "last_error", "last_success_at", "last_failure_at"))
         for name in sorted(counts.keys() - known)
     ]
     statuses = {status.value: 0 for status in DeliveryStatus}

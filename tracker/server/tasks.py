@@ -18,6 +18,7 @@ from tracker.domain.transitions import Outcome
 from tracker.domain.why import explain
 from tracker.errors import HeldBack
 from tracker.server.answers import Problem, json_answer
+from tracker.server.hooks import trouble_notes
 from tracker.server.queries import WAIT_PARSERS, parse_query, parse_task_filter
 
 if TYPE_CHECKING:
@@ -84,14 +85,15 @@ async def explain_task(services: Services, request: web.Request) -> web.Response
     parse_query(request, {})
     task_id = _task_id(request)
     record = await services.store.get_task(task_id)
+    deliveries = await services.store.list_deliveries(task_id)
     return json_answer(
         explain(
             record,
             await services.store.list_events(task_id),
-            await services.store.list_deliveries(task_id),
+            deliveries,
             services.policy_of(record.task.provider),
             services.clock.now(),
-            services.poller.notes(record.task),
+            [*services.poller.notes(record.task), *trouble_notes(services.hooks.describe(), deliveries)],
             await services.store.list_archives(task_id),
         )
     )
