@@ -220,7 +220,7 @@ def test_a_redrive_wants_ids_or_filters() -> None:
 
 async def test_a_daemon_signs_lists_and_redrives(tmp_path: Path) -> None:
     """Configured by file: an endpoint gets the end of a task, refuses it, and gets it again by command."""
-    endpoint = Endpoint(status=400, body=b"not like this")
+    endpoint = Endpoint(status=422, body=b"not like this")
     await endpoint.start()
     path = config_file(
         tmp_path,
@@ -242,7 +242,7 @@ async def test_a_daemon_signs_lists_and_redrives(tmp_path: Path) -> None:
             while "failed" not in (await store.count_deliveries()).get("h", {}):  # noqa: ASYNC110 - rows
                 await asyncio.sleep(0.005)
         listed = await asyncio.to_thread(invoke, "hooks", "list", "--url", tracker.url)
-        assert "answered 400" in listed.output
+        assert "answered 422" in listed.output
         endpoint.status = 200
         retried = await asyncio.to_thread(invoke, "deliveries", "retry", "--hook", "h", "--url", tracker.url)
         assert retried.output == "1 delivery run again\n"
