@@ -110,7 +110,7 @@ class HttpStand:
 
     def spec(self, behaviour: str) -> HookSpec:
         """See `Stand`."""
-        self._endpoint.status = {"done": 204, "never": 400, "again": 500}.get(behaviour, 200)
+        self._endpoint.status = {"done": 204, "never": 422, "again": 500}.get(behaviour, 200)
         self._endpoint.hangs = behaviour == "hangs"
         url = "http://127.0.0.1:1/" if behaviour == "unreached" else self._endpoint.url
         return HookSpec("stand", ("task.*",), HttpAction(url, (SECRET,), True), timeout_s=30)
