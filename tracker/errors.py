@@ -6,6 +6,7 @@
       ConfigError               refuse to start; one line per mistake
       StoreError
         StoreUnavailable        answer 503; the sender tries again, nothing was written
+          WriteUnknown          answer 500 where a repetition may cost money: look before sending it again
         StoreUnusable           refuse to start: locked, newer, foreign or unwritable file
         TaskNotFound            answer 404
         DeliveryNotFound        answer 404
@@ -52,6 +53,13 @@ class StoreError(TrackerError):
 
 class StoreUnavailable(StoreError):
     """The store cannot be written or read now (disk full, I/O error, busy, closing); nothing was written."""
+
+
+class WriteUnknown(StoreUnavailable):
+    """A commit failed, and it is not known whether it will be found after a restart.
+
+    What may be repeated is repeated, as after `StoreUnavailable`.
+    """
 
 
 class StoreUnusable(StoreError):

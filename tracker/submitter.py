@@ -108,6 +108,7 @@ class Submitter:
             IdempotencyConflict: the key is known with another payload.
             SubmitInFlight: the key is known and its first attempt is not decided yet.
             StoreUnavailable: nothing was recorded, nothing was sent.
+            WriteUnknown: nothing was sent; a restart may find it recorded, and sends it then.
         """
         if self._draining:
             raise StoreUnavailable("the tracker is stopping")

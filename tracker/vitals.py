@@ -88,11 +88,14 @@ class Vitals:
         return [*wedged, *self._stuck()]
 
     async def status_line(self) -> str:
-        """One line of live counts for people.
+        """One line for people: why the daemon is not ready, else live counts.
 
         Raises:
             StoreUnavailable: they cannot be read now.
         """
+        health = await self.health()
+        if not health.ready:
+            return f"Not ready: {' '.join(health.reasons)}"
         counts = await self._store.count_open(self._clock.now())
         return (
             f"{counts.running} running, {counts.pending} pending, {counts.due} due for a poll; "
@@ -100,6 +103,10 @@ class Vitals:
         )
 
     async def _unwritable(self) -> list[str]:
+        try:
+            self._store.check_files()  # even when a write was committed a moment ago
+        except StoreUnavailable as error:
+            return [f"The store takes no writes: {error}."]
         now = self._clock.monotonic()
         if self._written_at is not None and now - self._written_at < WRITTEN_LATELY_S:
             return []
@@ -119,6 +126,9 @@ class Vitals:
         progress_at, waiting = self._store.writer_progress
         if waiting and now - progress_at > STUCK_AFTER_S:
             reasons.append(f"The store has not completed a write for {STUCK_AFTER_S:g} s.")
+        lost_since = self._store.writer_lost_since
+        if lost_since is not None and now - lost_since > STUCK_AFTER_S:
+            reasons.append(f"The store has had no usable connection for {STUCK_AFTER_S:g} s.")
         if now - self._dispatcher.last_progress > STUCK_AFTER_S:
             reasons.append("The hook dispatcher has stopped.")
         if now - self._archiver.last_progress > STUCK_AFTER_S:

@@ -14,6 +14,7 @@ class Parts:
 
     Attributes:
         refusal: what the store refuses writes with.
+        misplaced: what a look at its files finds.
         taking: cleared while writes hang.
         writes: how many writes were asked for.
     """
@@ -22,11 +23,18 @@ class Parts:
         self.clock = ManualClock(START)
         self.is_stalled = self.is_wedged = False
         self.writer_progress = (self.clock.monotonic(), 0)
+        self.writer_lost_since: float | None = None
         self.last_progress = self.clock.monotonic()
         self.refusal: StoreUnavailable | None = None
+        self.misplaced: StoreUnavailable | None = None
         self.taking = asyncio.Event()
         self.taking.set()
         self.writes = 0
+
+    def check_files(self) -> None:
+        """The store's look at its files."""
+        if self.misplaced is not None:
+            raise self.misplaced
 
     async def check_writable(self) -> None:
         """The store's write."""

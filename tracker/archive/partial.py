@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from tracker.archive.media import HEAD_BYTES
+from tracker.durable import PRIVATE_FILE, make_directory
 from tracker.errors import PlaceUnavailable
 
 DIRECTORY: Final = ".partial"
@@ -86,9 +87,9 @@ class Partial:
         """
         with _translated():
             self.discard()
-            self._directory.mkdir(parents=True, exist_ok=True, mode=0o750)
+            self._make_directory()
             self._path = self._directory / f"{self._key}.{version or _NO_VERSION}.part"
-            handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+            handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, PRIVATE_FILE)
             self._file = os.fdopen(handle, "wb", buffering=0)
 
     def resume(self, version: str) -> None:
@@ -111,10 +112,14 @@ class Partial:
             PlaceUnavailable: too little is free.
         """
         with _translated():
-            self._directory.mkdir(parents=True, exist_ok=True, mode=0o750)
+            self._make_directory()
             free = shutil.disk_usage(self._directory).free
         if free < missing_bytes + self._reserve_bytes:
             raise PlaceUnavailable(f"the disk is full: {missing_bytes} bytes are to come, {free} are free")
+
+    def _make_directory(self) -> None:
+        if not self._directory.is_dir():
+            make_directory(self._directory)
 
     def write(self, data: bytes) -> None:
         """Append.

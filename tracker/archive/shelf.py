@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
+from tracker.durable import make_directory, sync_directory
 from tracker.errors import ConfigError, PlaceUnavailable
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class Directory:
 
     def __init__(self, root: Path) -> None:
         self._root = root.absolute()
+        self._is_durable = False
 
     async def keep(self, whole: Whole, directory: str, name_of: Callable[[int], str], mime: str) -> str:
         """See `Shelf`."""
@@ -92,9 +94,10 @@ class Directory:
     def _keep(self, whole: Whole, directory: str, name_of: Callable[[int], str]) -> str:
         home = self._root / directory
         try:
-            if not home.is_dir():
-                home.mkdir(parents=True, exist_ok=True, mode=0o750)
-                _sync_directory(self._root)
+            if not self._is_durable:
+                make_directory(self._root)
+                self._is_durable = True
+            make_directory(home)
             again = 0
             final = home / name_of(again)
             while final.exists() and not _is_same(final, whole):
@@ -104,7 +107,7 @@ class Directory:
                 whole.path.unlink()
             else:
                 whole.path.rename(final)  # one process owns this directory: nobody comes in between
-            _sync_directory(home)
+            sync_directory(home)
         except OSError as error:
             raise PlaceUnavailable(f"the archive cannot be written: {error.strerror or error}") from error
         return f"{directory}/{final.name}"
@@ -169,14 +172,6 @@ def _is_same(path: Path, whole: Whole) -> bool:
         return False
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest() == whole.sha256
-
-
-def _sync_directory(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def make_shelf(root: Path, url: str | None) -> Shelf:

@@ -27,6 +27,7 @@ from tracker.cli.session import (
     store_errors,
     with_session,
 )
+from tracker.durable import sync_directory
 
 if TYPE_CHECKING:
     from tracker.config import Config
@@ -187,6 +188,7 @@ def _opened(target: Path, *, is_file: bool) -> Iterator[BinaryIO]:
             out.flush()
             os.fsync(out.fileno())
         draft.replace(target)
+        sync_directory(target.parent)
     finally:
         draft.unlink(missing_ok=True)
 

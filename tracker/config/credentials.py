@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from tracker.durable import make_directory, sync_directory
 from tracker.errors import ConfigError
 
 CALLBACK_SECRET_FILE = "callback.secret"  # noqa: S105 - a file name
@@ -73,6 +74,7 @@ def find_or_make_callback_secret(directory: Path) -> bytes:
     try:
         if not path.exists():
             _make(path)
+        sync_directory(directory)  # also where another process made it and died before its name was on disk
         mode = path.stat().st_mode
         value = path.read_text(encoding="utf-8").strip().encode()
     except (OSError, UnicodeDecodeError) as error:
@@ -98,7 +100,7 @@ def check_callback_secret(value: bytes, source: str) -> bytes:
 
 
 def _make(path: Path) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_directory(path.parent)
     draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     try:

@@ -147,8 +147,18 @@ def store_unavailable() -> Problem:
     return Problem(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "store-unavailable",
-        "The store cannot take this now; nothing was written. Send it again a little later.",
+        "The store cannot take this now. Send it again a little later.",
         headers={"Retry-After": str(RETRY_AFTER_S)},
+    )
+
+
+def write_unknown() -> Problem:
+    """500: the commit failed in a way that a restart may undo; who repeats it blindly may pay twice."""
+    return Problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "write-unknown",
+        "The disk failed during this write, and it may have been recorded. Wait until /readyz answers 200, then look "
+        "for it before you send it again. An Idempotency-Key makes a repetition safe.",
     )
 
 

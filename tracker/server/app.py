@@ -23,10 +23,11 @@ from tracker.errors import (
     StoreUnavailable,
     SubmitInFlight,
     TaskNotFound,
+    WriteUnknown,
 )
 from tracker.logs import get_logger
 from tracker.server.access import READS, check_access, check_media_type
-from tracker.server.answers import HEADERS, RETRY_AFTER_S, Problem, bad_input, failed, store_unavailable
+from tracker.server.answers import HEADERS, RETRY_AFTER_S, Problem, bad_input, failed, store_unavailable, write_unknown
 from tracker.server.bodies import MAX_API_BYTES
 from tracker.server.callbacks import CallbackDoors
 from tracker.server.openapi import describe
@@ -166,6 +167,9 @@ def _problem_of(error: Exception, method: str, route: str) -> Problem:
         case SubmitInFlight():
             headers = {"Retry-After": str(RETRY_AFTER_S)}
             return Problem(HTTPStatus.CONFLICT, "submit-in-flight", f"{error}.", headers=headers)
+        case WriteUnknown():
+            log.error("request.write_unknown", method=method, route=route, error=str(error))
+            return write_unknown()
         case StoreUnavailable():
             log.warning("request.not_taken", method=method, route=route, error=str(error))
             return store_unavailable()

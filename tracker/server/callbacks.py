@@ -216,6 +216,7 @@ class CallbackDoors:
         return Problem(HTTPStatus.NOT_FOUND, "unknown-callback", _UNKNOWN)
 
     def _not_taken(self, provider_name: str, error: StoreUnavailable) -> Problem:
+        # also where the commit is unknown: what was recorded after all makes the repetition a duplicate
         log.warning("callback.not_taken", provider=provider_name, error=str(error))
         return store_unavailable()
 

@@ -141,7 +141,7 @@ class Store(Reader, Protocol):
     """Everything the daemon does with the store.
 
     Every writing method raises `StoreUnavailable` when the write could not be made durable; then nothing of it
-    was written. When it returns, the change is on disk.
+    was written, except for `WriteUnknown`: then a restart may find it. When it returns, the change is on disk.
     """
 
     async def open(self) -> None:

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 
+from tracker.errors import StoreUnavailable
 from tracker.logs import get_logger
 
 log = get_logger(__name__)
@@ -24,15 +25,25 @@ BACKSTOP_PAGES = 2000
 of 64 MB cost 12 us more for each callback."""
 
 
+MAX_LOG_PAGES = 8192
+"""Pages in the log (64 MB) above which it should have begun anew long since; it is cut to this length when it does."""
+BLOCKED_HINT = (
+    "a program reads the database in one transaction that does not end, so the write-ahead log only grows; find the "
+    "program with lsof and end it"
+)
+
+
 class Checkpointer:
     """Checkpoints a database while its writer goes on.
 
     Args:
-        connect: makes a connection to the database; called on the thread, once for each checkpoint.
+        connect: makes a connection to the database; called on the thread, once for each checkpoint. Raises
+            `StoreUnavailable` where there must be none.
     """
 
     def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
         self._connect = connect
+        self._is_blocked = False
         self._commits = 0
         self._due = threading.Event()
         self._stopping = False
@@ -61,8 +72,11 @@ class Checkpointer:
             # A connection for each: one that met an error may be of no use again, and a new one costs 0.3 ms.
             try:
                 with closing(self._connect()) as connection:
-                    connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-            except sqlite3.Error as error:  # a full disk, say: the backstop goes on without it, and this tries again
+                    self._look_at(*connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone())
+            except (
+                sqlite3.Error,
+                StoreUnavailable,
+            ) as error:  # a full disk, say: the backstop goes on without it, and this tries again
                 if not is_failing:
                     log.warning("store.checkpoint_failed", error=str(error))
                 is_failing = True
@@ -70,6 +84,15 @@ class Checkpointer:
                 if is_failing:
                     log.info("store.checkpoint_recovered")
                 is_failing = False
+
+    def _look_at(self, _is_busy: int, in_log: int, copied: int) -> None:
+        """Warn once of a log that is long because it does not begin anew: somebody reads all the time."""
+        if in_log > MAX_LOG_PAGES and not self._is_blocked:
+            self._is_blocked = True
+            log.warning("store.checkpoint_blocked", pages_in_wal=in_log, pages_copied=copied, hint=BLOCKED_HINT)
+        elif in_log <= MAX_LOG_PAGES and self._is_blocked:
+            self._is_blocked = False
+            log.info("store.checkpoint_unblocked")
 
     def _wait(self) -> bool:
         self._due.wait()

@@ -11,6 +11,7 @@ import sqlite3
 import stat
 from pathlib import Path
 
+from tracker.durable import sync, sync_directory
 from tracker.errors import StoreUnavailable, StoreUnusable
 from tracker.paths import is_store
 from tracker.store.sqlite.backups import damaged
@@ -63,12 +64,12 @@ def write_copy(connection: sqlite3.Connection, target: Path) -> int:
         os.close(os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600))
         try:
             _fill(connection, draft)
-            _sync(draft)
+            sync(draft)
             size = draft.stat().st_size
             draft.replace(target)
         finally:
             draft.unlink(missing_ok=True)
-        _sync(target.parent)
+        sync_directory(target.parent)
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError):  # of the disk, not of what is in the file
             raise _unwritten(target, str(error)) from error
@@ -114,11 +115,3 @@ def _fill(connection: sqlite3.Connection, draft: Path) -> None:
         copy.close()
     if verdict != "ok":
         raise sqlite3.DatabaseError(verdict)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

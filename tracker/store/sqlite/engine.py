@@ -14,9 +14,11 @@ from tracker.store.protocol import Applied
 from tracker.store.sqlite import archives, changes, outbox, retention
 from tracker.store.sqlite.checkpoints import Checkpointer
 from tracker.store.sqlite.copies import write_copy
+from tracker.store.sqlite.files import DatabaseFiles
 from tracker.store.sqlite.observations import apply_all
 from tracker.store.sqlite.reads import CONNECTIONS, SqliteReader
-from tracker.store.sqlite.schema import FileLock, connect_writer
+from tracker.store.sqlite.schema import connect_existing, connect_writer
+from tracker.store.sqlite.transactions import WriteConnection
 from tracker.store.sqlite.writer import Writer
 
 if TYPE_CHECKING:
@@ -60,11 +62,13 @@ class SqliteStore(SqliteReader):
         super().__init__(path)
         self._file = path
         self._now = now
-        self._lock = FileLock(path)
+        self._files = DatabaseFiles(path)
         self._listeners: list[Callable[[Sequence[Applied]], None]] = []
         self._choose: ArchiveChoice = _choose_none
         self._writer = Writer(
-            lambda: connect_writer(path, write_copy), self._tell, Checkpointer(lambda: sqlite3.connect(path))
+            WriteConnection(lambda: connect_writer(path, write_copy), self._files),
+            self._tell,
+            Checkpointer(self._connect_beside),
         )
 
     # -- life ----------------------------------------------------------------------------------------------
@@ -75,13 +79,7 @@ class SqliteStore(SqliteReader):
         Raises:
             StoreUnusable: locked, newer, foreign, or not writable.
         """
-        try:
-            self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as error:
-            raise StoreUnusable(
-                f"{self._file.parent}: cannot be made ({error.strerror}); make it yourself or set store.path"
-            ) from error
-        self._lock.take()
+        self._files.take()
         try:
             await self._writer.start()
             await self._write(lambda db: changes.bring_back_after(db, self._now()))
@@ -99,7 +97,7 @@ class SqliteStore(SqliteReader):
         """Write what waits, then close."""
         await super().close()
         await self._writer.stop()
-        self._lock.release()
+        self._files.release()
 
     async def check_writable(self) -> None:
         """Prove that a write can be committed now.
@@ -116,6 +114,10 @@ class SqliteStore(SqliteReader):
 
         await self._write(touch)
 
+    def _connect_beside(self) -> sqlite3.Connection:
+        self._files.check()  # a log that was removed must not be followed by an empty one
+        return connect_existing(self._file)
+
     async def bring_back_due_times(self, by: timedelta) -> None:
         """See the protocol."""
         await self._write(lambda db: changes.bring_back_due_times(db, by, self._now()))
@@ -123,6 +125,19 @@ class SqliteStore(SqliteReader):
     def subscribe(self, listener: Callable[[Sequence[Applied]], None]) -> None:
         """Have ``listener`` called on the event loop after each commit that changed tasks."""
         self._listeners.append(listener)
+
+    def check_files(self) -> None:
+        """Make sure that the files are still those that were opened.
+
+        Raises:
+            StoreUnavailable: one was removed, moved or replaced: what is written would be lost at the next start.
+        """
+        self._files.check()
+
+    @property
+    def writer_lost_since(self) -> float | None:
+        """Since when the writer has had no usable connection (monotonic seconds), for the process's health."""
+        return self._writer.lost_since
 
     @property
     def writer_progress(self) -> tuple[float, int]:

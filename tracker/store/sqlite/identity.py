@@ -19,6 +19,11 @@ def reader_uri(path: Path) -> str:
     return f"file:{_quoted(path)}?mode=ro"
 
 
+def writer_uri(path: Path) -> str:
+    """The URI of a connection that writes, and never makes a file."""
+    return f"file:{_quoted(path)}?mode=rw"
+
+
 def unused_uri(path: Path) -> str:
     """The URI to read a file that no process writes to, so that no side file appears beside it."""
     log = path.with_name(path.name + "-wal")

@@ -6,13 +6,15 @@ connection, each run inside one of the writer's transactions.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import hashlib
+from typing import TYPE_CHECKING, Final
 
 import orjson
 from msgspec.structs import replace
 
 from tracker.domain.records import DeliveryRecord, DeliveryStatus
 from tracker.domain.task import TaskId
+from tracker.domain.transitions import HookEvent
 from tracker.errors import DeliveryNotFound
 from tracker.store.protocol import Announcement, AttemptResult, DeliveryFilter, DeliveryJob, Match
 from tracker.store.sqlite.rows import (
@@ -34,10 +36,16 @@ if TYPE_CHECKING:
     from tracker.domain.records import TaskRecord
 
 
+_ONCE: Final = frozenset({HookEvent.SUCCEEDED.value, HookEvent.FAILED.value, HookEvent.ARCHIVED.value})
+"""Events that a task has at most once, see `tracker.domain.transitions`."""
+
+
 def fan_out(db: sqlite3.Connection, match: Match | None, limit: int, now: datetime) -> int:
     """Turn the next events of the outbox into deliveries and move the cursor past them."""
     if match is None:
-        db.execute("UPDATE cursors SET seq = (SELECT coalesce(max(seq), 0) FROM events) WHERE name = 'deliveries'")
+        (last,) = db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
+        # a row that is written as it was would be a commit, and a sync, for nothing
+        db.execute("UPDATE cursors SET seq = ? WHERE name = 'deliveries' AND seq <> ?", (last, last))
         return 0
     (cursor,) = db.execute("SELECT seq FROM cursors WHERE name = 'deliveries'").fetchone()
     # all rows as one JSON text: each row that is fetched, or written by itself, would have to get the interpreter's
@@ -46,9 +54,9 @@ def fan_out(db: sqlite3.Connection, match: Match | None, limit: int, now: dateti
     looked_at, last, announced = db.execute(
         """
         SELECT count(*), max(seq), json_group_array(json_array(seq, announces, task_id, provider, route, account,
-                (SELECT json_group_object(name, value) FROM labels WHERE task_id = page.task_id)))
+                (SELECT json_group_object(name, value) FROM labels WHERE task_id = page.task_id), dedupe_key))
             FILTER (WHERE announces IS NOT NULL)
-        FROM (SELECT seq, announces, task_id, provider, route, account
+        FROM (SELECT seq, announces, task_id, provider, route, account, dedupe_key
               FROM events JOIN tasks ON tasks.id = events.task_id WHERE seq > ? ORDER BY seq LIMIT ?) AS page
         """,
         (cursor, limit),
@@ -56,10 +64,12 @@ def fan_out(db: sqlite3.Connection, match: Match | None, limit: int, now: dateti
     if not looked_at:
         return 0
     new = []
-    for seq, announces, task_id, provider, route, account, labels in orjson.loads(announced):
+    for seq, announces, task_id, provider, route, account, labels, key in orjson.loads(announced):
         for index, event in enumerate(announces.split()):
             announcement = Announcement(seq, index, event, TaskId(task_id), provider, route, account, labels)
-            new += [(f"dlv_{seq}_{index}_{hook}", task_id, seq, hook, event) for hook in match(announcement)]
+            new += [
+                (_delivery_id(task_id, event, hook, key), task_id, seq, hook, event) for hook in match(announcement)
+            ]
     if new:
         db.execute(
             """
@@ -71,6 +81,16 @@ def fan_out(db: sqlite3.Connection, match: Match | None, limit: int, now: dateti
         )
     db.execute("UPDATE cursors SET seq = ? WHERE name = 'deliveries'", (last,))
     return looked_at
+
+
+def _delivery_id(task_id: str, event: str, hook: str, key: str) -> str:
+    """The id of a delivery: made of what it tells, not of a place in this file, which a restored backup counts anew.
+
+    A task ends once and is archived once, so that this event has the same id in whatever file it is found; the others
+    are told apart by the key of what was observed, which no other event of the task has.
+    """
+    told = (task_id, event, hook) if event in _ONCE else (task_id, event, hook, key)
+    return "dlv_" + hashlib.blake2b("\x1f".join(told).encode(), digest_size=12).hexdigest()
 
 
 def claim_deliveries(

@@ -15,6 +15,7 @@ from tracker.domain.records import iso
 from tracker.errors import StoreUnavailable, TaskNotFound
 from tracker.store.protocol import DeliveryPage, Lane, Page, TaskFilter
 from tracker.store.sqlite import retention
+from tracker.store.sqlite.files import log_bytes
 from tracker.store.sqlite.identity import reader_uri
 from tracker.store.sqlite.keys import SELECT_BY_KEY, repeated_from
 from tracker.store.sqlite.rows import (
@@ -300,6 +301,7 @@ class SqliteReader:
             "archives": {"pending": 0, "running": 0, "stored": 0, "dead": 0, **dict(archives)},
             "due_polls": due,
             "oldest_due_poll_at": iso(from_ms(oldest)),
+            "log_bytes": log_bytes(self._path),
             "parked_callbacks": parked,
             "rejected_callbacks": rejected,
         }

@@ -22,8 +22,8 @@ from tracker.domain.task import ExternalId, TaskId
 from tracker.errors import StoreUnavailable, StoreUnusable
 from tracker.store.sqlite.backups import Copy, inspect_copy, name_replaced
 from tracker.store.sqlite.copies import copy_database
+from tracker.store.sqlite.files import DatabaseFiles
 from tracker.store.sqlite.identity import unused_uri
-from tracker.store.sqlite.schema import FileLock
 
 _SIDE_FILES = ("-wal", "-shm")
 _UNDECIDED = """
@@ -94,9 +94,9 @@ def restore_database(source: Path, database: Path, settle: Settle, now: datetime
         owner = (database if database.exists() else database.parent).stat()
     except OSError as error:
         raise StoreUnavailable(f"{database.parent}: {error.strerror}; make the directory, or set store.path") from error
-    lock = FileLock(database)
+    files = DatabaseFiles(database)
     try:
-        lock.take()
+        files.take(replaces=True)
     except StoreUnusable as error:
         what, _, _ = str(error).partition("; ")
         raise StoreUnusable(
@@ -121,7 +121,7 @@ def restore_database(source: Path, database: Path, settle: Settle, now: datetime
         ) from error
     finally:
         _give_to(database.with_name(database.name + ".lock"), owner)
-        lock.release()
+        files.release()
     return Restored(copy, kept, tuple(creates), missing, tuple(not_followed))
 
 

@@ -1,4 +1,4 @@
-"""The file: locking it, recognising it, migrating it forward.
+"""The file: recognising it, migrating it forward.
 
 A migration is a numbered SQL script in ``migrations/``; the number is kept in ``user_version``. A file that is
 newer than this program, or that is not ours, is refused before anything is written to it.
@@ -6,8 +6,6 @@ newer than this program, or that is not ours, is refused before anything is writ
 
 from __future__ import annotations
 
-import fcntl
-import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -18,7 +16,7 @@ from tracker.errors import StoreUnavailable, StoreUnusable
 from tracker.paths import is_store
 from tracker.store.sqlite.backups import damaged, emptied
 from tracker.store.sqlite.checkpoints import BACKSTOP_PAGES
-from tracker.store.sqlite.identity import APPLICATION_ID, means_damage, reader_uri, unused_uri
+from tracker.store.sqlite.identity import APPLICATION_ID, means_damage, reader_uri, unused_uri, writer_uri
 
 BUSY_TIMEOUT_MS = 5000
 
@@ -28,52 +26,6 @@ def migrations() -> list[tuple[int, str]]:
     folder = resources.files(__package__) / "migrations"
     scripts = sorted((item for item in folder.iterdir() if item.name.endswith(".sql")), key=lambda item: item.name)
     return [(int(script.name.partition("_")[0]), script.read_text(encoding="utf-8")) for script in scripts]
-
-
-class FileLock:
-    """Keeps a second tracker off the same database; the kernel gives it back when the process dies.
-
-    The lock is on a file of its own beside the database: closing any other handle of the database itself would
-    drop SQLite's own locks.
-    """
-
-    def __init__(self, database: Path) -> None:
-        # the real name: a symbolic link or another spelling of the path leads to the same lock
-        database = database.resolve()
-        self._path = database.with_name(database.name + ".lock")
-        self._handle: int | None = None
-
-    def take(self) -> None:
-        """Take the lock.
-
-        Raises:
-            StoreUnusable: another tracker has it, or the directory cannot be written.
-        """
-        try:
-            handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise StoreUnusable(
-                f"{self._path.parent}: cannot write here ({error.strerror}); make the directory writable for this user "
-                "or set store.path"
-            ) from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.read(handle, 32).decode(errors="replace").strip()
-            os.close(handle)
-            raise StoreUnusable(
-                f"{self._path}: another tracker{f' (pid {holder})' if holder else ''} already serves this database; "
-                "stop it or set another store.path"
-            ) from error
-        os.ftruncate(handle, 0)
-        os.write(handle, f"{os.getpid()}\n".encode())
-        self._handle = handle
-
-    def release(self) -> None:
-        """Give the lock back; taking it again is allowed."""
-        if self._handle is not None:
-            os.close(self._handle)
-            self._handle = None
 
 
 KeepCopy = Callable[[sqlite3.Connection, Path], object]
@@ -92,7 +44,7 @@ def connect_writer(path: Path, keep_copy: KeepCopy) -> sqlite3.Connection:
     """
     try:
         _look_first(path)
-        connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000, cached_statements=256)
+        connection = connect_existing(path, timeout_s=BUSY_TIMEOUT_MS / 1000)
     except sqlite3.Error as error:
         raise _unusable(path, error, "opened", "check the path and its permissions") from error
     try:
@@ -194,6 +146,15 @@ def read_instance(path: Path) -> str | None:
     return None if row is None else str(row[0])
 
 
+def connect_existing(path: Path, timeout_s: float = 5.0) -> sqlite3.Connection:
+    """Connect to write, and never make a file: one that was removed must not be followed by an empty one.
+
+    Raises:
+        sqlite3.Error: there is no file, or it cannot be opened.
+    """
+    return sqlite3.connect(writer_uri(path), uri=True, isolation_level=None, timeout=timeout_s, cached_statements=256)
+
+
 def recognise(connection: sqlite3.Connection, path: Path) -> None:
     """Refuse a file that is not for us.
 
@@ -239,11 +200,15 @@ def _keep_old(connection: sqlite3.Connection, path: Path, keep_copy: KeepCopy) -
 
 def _migrate(connection: sqlite3.Connection) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
+    is_migrated = False
     for number, script in migrations():
         if number <= version:
             continue
+        is_migrated = True
         # one transaction per migration: a crash in between leaves the version before, whole
         connection.executescript(
             f"BEGIN IMMEDIATE;\n{script}\nPRAGMA application_id = {APPLICATION_ID};\n"
             f"PRAGMA user_version = {number};\nCOMMIT;"
         )
+    if is_migrated:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # a migration writes much, and the log would stay so long

@@ -2,8 +2,8 @@
 
 Whoever wants to change the database hands in a function of the connection. The writer drains whatever waits into
 one immediate transaction, commits it with a full sync, and only then answers each of them (group commit): while
-one commit waits for the disk, the next batch gathers. A function that fails spoils nothing but itself: the batch is
-rolled back and its functions run again one by one, each in a transaction of its own, so only the bad one fails.
+one commit waits for the disk, the next batch gathers. A function that fails costs the others nothing, and an error out
+of COMMIT is cleared up before anybody is answered, see `tracker.store.sqlite.transactions`.
 
 The event loop and the writer's thread share one interpreter lock. While both want it they hand it to and fro at every
 statement, which costs more than the statements (measured: 156 us of CPU per callback against 136 us). So a batch is
@@ -21,25 +21,19 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from itertools import groupby
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from msgspec import Struct
-
 from tracker.errors import StoreError, StoreUnavailable
+from tracker.store.sqlite.transactions import Group, Item, Work
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tracker.store.sqlite.checkpoints import Checkpointer
+    from tracker.store.sqlite.transactions import WriteConnection
 
 A = TypeVar("A")
 T = TypeVar("T")
-Work = Callable[[sqlite3.Connection], Any]
-Group = Callable[[sqlite3.Connection, "Sequence[Any]"], "Sequence[Any]"]
-"""Does the work for many arguments at once; answers each with a value, or with a `StoreError` that it is refused
-with. A refused one must have written nothing."""
-
 MAX_BATCH = 512
 """Functions in one transaction: bounds how long the first of them waits for the last."""
 QUIET_ROUNDS = 4
@@ -50,35 +44,26 @@ MAX_WAITING = 20_000
 """More than this waiting means that the disk cannot follow; further callers are turned away at once."""
 
 
-class _Item(Struct):
-    future: asyncio.Future[Any]
-    work: Work | None
-    group: Group | None
-    argument: Any
-    answer: Any = None
-    error: BaseException | None = None
-
-
 class Writer:
     """Owns the write connection.
 
     Args:
-        connect: makes the connection; called on the writer's own thread.
+        connection: commits the batches; used on the writer's own thread alone.
         on_commit: called on the event loop with the answers of each committed batch, before they are given out.
         checkpointer: told of each commit.
     """
 
     def __init__(
         self,
-        connect: Callable[[], sqlite3.Connection],
+        connection: WriteConnection,
         on_commit: Callable[[Sequence[Any]], None],
         checkpointer: Checkpointer,
     ) -> None:
-        self._connect = connect
+        self._connection = connection
         self._checkpointer = checkpointer
         self._on_commit = on_commit
-        self._queue: queue.SimpleQueue[list[_Item] | None] = queue.SimpleQueue()
-        self._gathered: list[_Item] = []
+        self._queue: queue.SimpleQueue[list[Item] | None] = queue.SimpleQueue()
+        self._gathered: list[Item] = []
         self._gathering_since: float | None = None
         self._is_under_way = False
         self._waiting = 0
@@ -112,6 +97,11 @@ class Writer:
         await asyncio.to_thread(self._thread.join)
 
     @property
+    def lost_since(self) -> float | None:
+        """Since when there has been no usable connection, on the monotonic clock."""
+        return self._connection.lost_since
+
+    @property
     def waiting(self) -> int:
         """How many changes wait for their commit."""
         return self._waiting
@@ -143,7 +133,7 @@ class Writer:
         if not self._waiting:
             self.progress_at = time.monotonic()
         self._waiting += 1
-        self._gathered.append(_Item(future, work, group, argument))
+        self._gathered.append(Item(future, work, group, argument))
         if self._gathering_since is None and not self._is_under_way:
             self._gather(self._loop)
         return future
@@ -174,7 +164,7 @@ class Writer:
 
     def _run(self, loop: asyncio.AbstractEventLoop, opened: asyncio.Future[None]) -> None:
         try:
-            connection = self._connect()
+            self._connection.open()
         except BaseException as error:  # noqa: BLE001 - handed to the caller of start()
             loop.call_soon_threadsafe(_fail, opened, error)
             return
@@ -182,16 +172,16 @@ class Writer:
         self._checkpointer.start()
         try:
             while (batch := self._queue.get()) is not None:
-                _commit(connection, batch)
+                self._connection.commit(batch)
                 self._checkpointer.note_commit()
                 loop.call_soon_threadsafe(self._answer, loop, batch)
         finally:
             self._checkpointer.stop()
-            connection.close()
+            self._connection.close()
 
     # -- on the event loop ---------------------------------------------------------------------------------
 
-    def _answer(self, loop: asyncio.AbstractEventLoop, batch: list[_Item]) -> None:
+    def _answer(self, loop: asyncio.AbstractEventLoop, batch: list[Item]) -> None:
         self.progress_at = time.monotonic()
         self._waiting -= len(batch)
         self._is_under_way = False
@@ -207,85 +197,6 @@ class Writer:
                     item.future.set_result(item.answer)
                 else:
                     item.future.set_exception(item.error)
-
-
-def _commit(connection: sqlite3.Connection, batch: list[_Item]) -> None:
-    if not _begin(connection, batch):
-        return
-    try:
-        _transact(connection, batch)
-    except Exception as error:  # noqa: BLE001 - every kind of failure belongs to the one function that caused it
-        if len(batch) == 1:
-            batch[0].error = _translated(error)
-            return
-        for item in batch:
-            item.answer = item.error = None
-        for n, item in enumerate(batch):
-            if not _begin(connection, batch[n:]):
-                return
-            try:
-                _transact(connection, [item])
-            except Exception as cause:  # noqa: BLE001 - as above
-                item.error = _translated(cause)
-
-
-def _begin(connection: sqlite3.Connection, batch: list[_Item]) -> bool:
-    """Begin a transaction; where that fails none of the batch is to blame, and waiting for each would take minutes."""
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-    except sqlite3.Error as error:
-        for item in batch:
-            item.error = _translated(error)
-        return False
-    return True
-
-
-def _transact(connection: sqlite3.Connection, batch: list[_Item]) -> None:
-    try:
-        for group, items in groupby(batch, key=_group_of):
-            if group is None:
-                for item in items:
-                    _run_alone(connection, item)
-            else:
-                together = list(items)
-                answers = group(connection, [item.argument for item in together])
-                for item, answer in zip(together, answers, strict=True):
-                    if isinstance(answer, StoreError):
-                        item.error = answer
-                    else:
-                        item.answer = answer
-        connection.execute("COMMIT")
-    except BaseException:
-        # a full disk may have rolled the transaction back by itself
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-
-
-def _group_of(item: _Item) -> Group | None:
-    return item.group
-
-
-def _run_alone(connection: sqlite3.Connection, item: _Item) -> None:
-    assert item.work is not None  # noqa: S101 - an item has a group or work of its own
-    written = connection.total_changes
-    try:
-        item.answer = item.work(connection)
-    except StoreError as error:
-        if connection.total_changes != written:
-            raise
-        item.error = error  # an ordinary refusal, such as an unknown task: the others need not run again
-
-
-def _translated(error: Exception) -> Exception:
-    if isinstance(error, StoreError):
-        return error
-    # besides the operational ones, a damaged file is told by the plain class
-    if isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError:
-        unavailable = StoreUnavailable(f"the database cannot take a write now: {error}")
-        unavailable.__cause__ = error
-        return unavailable
-    return error
 
 
 def _succeed(future: asyncio.Future[None]) -> None:

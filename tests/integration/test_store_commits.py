@@ -1,0 +1,187 @@
+"""Commits and rollbacks that fail: every caller is told the truth, and the writer goes on."""
+
+import asyncio
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from tests.factories import make_new_task
+from tests.log_kit import what_is_logged
+from tests.store_kit import Rig, begun, opened
+from tracker.domain.task import Status
+from tracker.errors import StoreUnavailable, TaskNotFound, WriteUnknown
+from tracker.store.protocol import Applied
+
+
+class FaultyConnection:
+    """A connection on which some statements fail.
+
+    Args:
+        real: the connection.
+        faults: for each statement what happens the next times: "before", it fails and is not run; "after", it is run
+            and fails all the same; "full", the disk has no space left; "", nothing.
+    """
+
+    def __init__(self, real: sqlite3.Connection, faults: dict[str, list[str]]) -> None:
+        self._real = real
+        self._faults = faults
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the connection has
+        return getattr(self._real, name)
+
+    def execute(self, sql: str, parameters: Any = ()) -> sqlite3.Cursor:  # noqa: ANN401 - as the connection's
+        """Run a statement, or fail."""
+        waiting = self._faults.get(sql)
+        fault = waiting.pop(0) if waiting else ""
+        if fault == "after":
+            self._real.execute(sql, parameters)
+        if fault == "full":
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+        if fault:
+            raise sqlite3.OperationalError("disk I/O error")
+        return self._real.execute(sql, parameters)
+
+
+@contextmanager
+def failing(rig: Rig, **statements: list[str]) -> Iterator[dict[str, list[str]]]:
+    """Have statements of the write connection fail, named by their first word; what is left of the faults."""
+    faults = {name.replace("_", " "): list(each) for name, each in statements.items()}
+    transactions = rig.store._writer._connection
+    connect = transactions._connect
+    real = transactions._connection
+    transactions._connect = lambda: cast("sqlite3.Connection", FaultyConnection(connect(), faults))
+    transactions._connection = cast("sqlite3.Connection", FaultyConnection(cast("sqlite3.Connection", real), faults))
+    try:
+        yield faults
+    finally:
+        faults.clear()
+
+
+ANY_NUMBER = ["before"] * 1000
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("fault", ["before", "after", "full"])
+async def test_a_commit_that_fails_once_costs_nothing(tmp_path: Path, fault: str, count: int) -> None:
+    """Whether it was written or not, everything is on disk once, and every caller is told so."""
+    async with opened(tmp_path / "t.db") as rig:
+        heard: list[Applied] = []
+        for n in range(count):
+            await rig.follow(n)
+        rig.store.subscribe(heard.extend)
+        with failing(rig, COMMIT=["", fault]):  # the first is of the writer that is held
+            async with rig.halted_writer():
+                answers = await begun(*(rig.call(n, Status.RUNNING) for n in range(count)))
+            told = await answers
+        if (fault, count) == ("full", 1):
+            assert [type(answer) for answer in told] == [StoreUnavailable]
+            assert (await rig.get(0)).task.status is Status.PENDING
+            return
+        assert [answer.task.status for answer in heard] == [Status.RUNNING] * count
+        assert len(told) == count
+        for n in range(count):
+            assert (await rig.get(n)).task.status is Status.RUNNING
+            assert len(await rig.store.list_events((await rig.get(n)).task.id)) == 1
+
+
+@pytest.mark.parametrize("first", ["before", "after"])
+async def test_a_commit_that_stays_unknown_is_told_as_unknown(tmp_path: Path, first: str) -> None:
+    """Writes are refused until the disk takes a commit again; then the key tells whether the task is there."""
+    async with opened(tmp_path / "t.db") as rig:
+        new = make_new_task(1, idempotency_key="once", fingerprint="f")
+        with what_is_logged() as logged:
+            with failing(rig, COMMIT=[first, *ANY_NUMBER]):
+                with pytest.raises(WriteUnknown, match="disk I/O error"):
+                    await rig.store.create_task(new)
+                with pytest.raises(StoreUnavailable, match="not known whether the last commit was written") as refusal:
+                    await rig.submit(2)
+                assert not isinstance(refusal.value, WriteUnknown), "this one was surely not written"
+                with pytest.raises(StoreUnavailable, match="not known"):
+                    await rig.store.check_writable()
+            await rig.store.check_writable()
+        events = [line["event"] for line in logged]
+        assert events.count("store.refuses_writes") == 1
+        assert events[-2:] == ["store.commit_decided", "store.takes_writes_again"]
+        again = make_new_task(3, idempotency_key="once", fingerprint="f")
+        if first == "before":
+            with pytest.raises(TaskNotFound):
+                await rig.get(1)
+            assert (await rig.store.create_task(again)).is_new
+        else:
+            assert (await rig.get(1)).task.id == new.id
+        assert rig.edit("SELECT count(*) FROM tasks WHERE idempotency_key = 'once'") == [(1,)]
+
+
+async def test_a_full_disk_is_no_unknown_commit(tmp_path: Path) -> None:
+    """The commit mark is in the last frame, which was not written: the caller may simply try again."""
+    async with opened(tmp_path / "t.db") as rig:
+        with failing(rig, COMMIT=["full"] * 1000):
+            for n in (1, 2):
+                with pytest.raises(StoreUnavailable, match="full") as refusal:
+                    await rig.submit(n)
+                assert not isinstance(refusal.value, WriteUnknown)
+        await rig.submit(1)
+
+
+async def test_nothing_is_committed_where_nothing_changed(tmp_path: Path) -> None:
+    """The number of a transaction is written with a change, and never alone: that would be a sync for nothing."""
+    async with opened(tmp_path / "t.db") as rig:
+        await rig.follow()
+        log = rig.path.with_name("t.db-wal")
+        await rig.store.fan_out(None, 10, rig.clock.now())
+        before = log.stat().st_size
+        for _ in range(3):
+            await rig.store.fan_out(None, 10, rig.clock.now())
+            await rig.store.claim_deliveries("none", 10, rig.clock.now(), rig.clock.now())
+        assert log.stat().st_size == before
+
+
+async def test_a_rollback_that_fails_costs_the_connection(tmp_path: Path) -> None:
+    """The transaction goes with its connection, and the next write has a new one."""
+    async with opened(tmp_path / "t.db") as rig:
+
+        def fail(db: sqlite3.Connection) -> None:
+            db.execute("INSERT INTO cursors (name, seq) VALUES ('half', 1)")
+            raise sqlite3.OperationalError("disk I/O error")
+
+        with failing(rig, ROLLBACK=["before"]), what_is_logged() as logged:
+            with pytest.raises(StoreUnavailable, match="disk I/O error"):
+                await rig.store._write(fail)
+            await rig.submit(1)
+        assert [line["event"] for line in logged] == ["store.rollback_failed", "store.reconnected"]
+        assert rig.edit("SELECT * FROM cursors WHERE name = 'half'") == []
+        assert rig.store.writer_lost_since is None
+
+
+async def test_a_connection_that_cannot_be_replaced_counts_as_lost(tmp_path: Path) -> None:
+    """Writes are refused, and the health of the process knows since when, for the watchdog."""
+    async with opened(tmp_path / "t.db") as rig:
+        with failing(rig, ROLLBACK=["before"], BEGIN_IMMEDIATE=["", "before", "before"]):
+            with pytest.raises(StoreUnavailable):
+                await rig.store._write(lambda db: db.execute("INSERT INTO no_such_table VALUES (1)"))
+            for _ in range(2):
+                with pytest.raises(StoreUnavailable):
+                    await rig.submit(1)
+                assert rig.store.writer_lost_since is not None
+            await rig.submit(1)
+        assert rig.store.writer_lost_since is None
+
+
+async def test_the_batch_that_is_unknown_and_the_next(tmp_path: Path) -> None:
+    """All of a batch are told the same; what was never begun is told to come again."""
+    async with opened(tmp_path / "t.db") as rig:
+        with failing(rig, COMMIT=["", *ANY_NUMBER]):
+            async with rig.halted_writer():
+                answers = await begun(*(rig.submit(n) for n in range(4)))
+            told = await answers
+            later = await asyncio.gather(*(rig.submit(n) for n in range(4, 8)), return_exceptions=True)
+        assert {type(answer) for answer in told} == {WriteUnknown}
+        assert {type(answer) for answer in later} == {StoreUnavailable}
+        await asyncio.gather(*(rig.submit(n) for n in range(8)))
+        assert rig.edit("SELECT count(*) FROM tasks") == [(8,)]

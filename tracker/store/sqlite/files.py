@@ -1,0 +1,207 @@
+"""The files of an open database: one tracker for each, and the same files for as long as it has them open.
+
+Two locks keep a second tracker off. The one on ``<database>.lock`` names the process that has it. The one on the
+database itself holds for the file and not for a name, so that a bind mount or a hard link does not get around it.
+A name leads somewhere else once a file is removed, moved or replaced: what is written then is lost at the next start,
+so each file is compared with what its name leads to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import stat
+from pathlib import Path
+
+from tracker.durable import PRIVATE_FILE, make_directory, sync_directory
+from tracker.errors import StoreUnavailable, StoreUnusable
+
+_MOUNTS = Path("/proc/self/mountinfo")
+_MOUNT_POINT = 4
+"""Field of a line of mountinfo. Source: https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html."""
+
+_Identity = tuple[int, int]
+
+
+class DatabaseFiles:
+    """Locks a database, and tells when its files are not those that were opened.
+
+    Args:
+        database: the path as configured.
+    """
+
+    def __init__(self, database: Path) -> None:
+        self._path = database
+        # the real name: a symbolic link or another spelling of the path leads to the same lock and log
+        self._real = database.resolve()
+        self._lock_path = self._real.with_name(self._real.name + ".lock")
+        self._lock: int | None = None
+        self._file: int | None = None
+        self._opened: dict[Path, _Identity] = {}
+
+    def take(self, *, replaces: bool = False) -> None:
+        """Make what is missing, and take both locks; the kernel gives them back when the process dies.
+
+        Args:
+            replaces: only keep others off: another file takes the place of this one, if there is one, and it is not
+                opened.
+
+        Raises:
+            StoreUnusable: another tracker has the database, its place cannot be written, or it has a second name.
+        """
+        try:
+            make_directory(self._real.parent)
+        except OSError as error:
+            raise StoreUnusable(
+                f"{self._real.parent}: cannot be made ({error.strerror}); make it yourself or set store.path"
+            ) from error
+        self._take_name()
+        try:
+            if not replaces or self._real.exists():
+                self._take_file()
+            if not replaces:
+                self._refuse_second_names()
+        except BaseException:
+            self.release()
+            raise
+
+    def _take_name(self) -> None:
+        try:
+            handle = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
+        except OSError as error:
+            raise StoreUnusable(
+                f"{self._lock_path.parent}: cannot write here ({error.strerror}); make the directory writable for this "
+                "user or set store.path"
+            ) from error
+        if not _locks(handle):
+            holder = os.read(handle, 32).decode(errors="replace").strip()
+            os.close(handle)
+            raise StoreUnusable(
+                f"{self._lock_path}: another tracker{f' (pid {holder})' if holder else ''} already serves this "
+                "database; stop it or set another store.path"
+            )
+        os.ftruncate(handle, 0)
+        os.write(handle, f"{os.getpid()}\n".encode())
+        self._lock = handle
+
+    def _take_file(self) -> None:
+        """Lock the file itself, on a handle that stays open as long as SQLite has the file.
+
+        Closing any handle of a file gives up all POSIX locks of the process on it, those of SQLite among them; so this
+        one is the first to be opened and the last to be closed. A lock by flock does not meet those of SQLite.
+
+        Source: https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_
+        """
+        try:
+            self._file = _open_database(self._real)
+        except OSError as error:
+            raise StoreUnusable(
+                f"{self._path}: cannot be opened ({error.strerror}); check the path and its permissions"
+            ) from error
+        if not _locks(self._file):
+            raise StoreUnusable(
+                f"{self._path}: another tracker already serves this file under another name (a bind mount or a hard "
+                "link); stop it or set another store.path"
+            )
+
+    def _refuse_second_names(self) -> None:
+        """Each name of a file has a log of its own, which holds what was written last."""
+        assert self._file is not None  # noqa: S101 - opened before
+        status = os.fstat(self._file)
+        if not stat.S_ISREG(status.st_mode):
+            raise StoreUnusable(f"{self._path}: is not a regular file; set store.path to another file")
+        if status.st_nlink > 1:
+            raise StoreUnusable(
+                f"{self._path}: the file has {status.st_nlink} names (hard links), and a tracker under each name would "
+                "keep its own log; remove the other names, or use a copy"
+            )
+        if _is_mount_point(self._real):
+            raise StoreUnusable(
+                f"{self._path}: only this file is mounted here, so its log would lie elsewhere; mount its directory"
+            )
+
+    def remember(self) -> None:
+        """Take note of the files that are open now: the database, its log, and the log's index."""
+        if self._file is None:
+            return
+        status = os.fstat(self._file)
+        self._opened = {self._path: (status.st_dev, status.st_ino)}
+        for ending in ("-wal", "-shm"):
+            path = self._real.with_name(self._real.name + ending)
+            self._opened[path] = _identity(path)
+
+    def check(self) -> None:
+        """Make sure that what is written now is found at the next start.
+
+        Raises:
+            StoreUnavailable: a file was removed, moved or replaced while it is open.
+        """
+        for path, opened in self._opened.items():
+            try:
+                if _identity(path) == opened:
+                    continue
+                what = "another file has taken its place"
+            except FileNotFoundError:
+                what = "it was removed or moved"
+            except OSError as error:
+                what = f"it cannot be looked at ({error.strerror})"
+            raise StoreUnavailable(
+                f"{path}: {what} while the tracker has it open; put it back, or stop the tracker and restore a backup"
+            )
+
+    def release(self) -> None:
+        """Give both locks back, once no connection is open any more; taking them again is allowed."""
+        for handle in (self._file, self._lock):
+            if handle is not None:
+                os.close(handle)
+        self._file = self._lock = None
+        self._opened = {}
+
+
+def log_bytes(database: Path) -> int:
+    """How long the write-ahead log of a database is; 0 where there is none, or none that can be seen."""
+    real = database.resolve()
+    try:
+        return real.with_name(real.name + "-wal").stat().st_size
+    except OSError:
+        return 0
+
+
+def _open_database(path: Path) -> int:
+    """A handle of the database; a file that is missing is made, private, for SQLite would make it by the umask."""
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE)
+    except FileExistsError:
+        try:
+            return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except PermissionError:
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # enough for a lock; SQLite says what it thinks of it
+    with contextlib.suppress(PermissionError):
+        os.fchmod(handle, PRIVATE_FILE)
+    sync_directory(path.parent)
+    return handle
+
+
+def _locks(handle: int) -> bool:
+    """Whether the lock could be had."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _identity(path: Path) -> _Identity:
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+def _is_mount_point(path: Path) -> bool:
+    """Whether something is mounted at exactly this path; `os.path.ismount` knows directories only."""
+    try:
+        lines = _MOUNTS.read_bytes().splitlines()
+    except OSError:
+        return False  # not Linux, or no /proc
+    points = (line.split()[_MOUNT_POINT] for line in lines)
+    return str(path) in {point.decode("unicode_escape").encode("latin-1").decode(errors="replace") for point in points}

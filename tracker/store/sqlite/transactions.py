@@ -1,0 +1,302 @@
+"""The write connection: one transaction for a batch of changes, and the truth about each.
+
+A change that fails costs the others nothing: the batch is rolled back and its changes run again one by one, each in a
+transaction of its own.
+
+An error out of COMMIT says nothing about what is on disk: when the sync of the log failed, the log holds the
+transaction with its commit mark, and a recovery would believe it. So each transaction leaves its number in the file,
+and after such an error another transaction is committed before any caller is answered: SQLite writes it over the place
+of the first. The number that it finds tells whether the first was written. Where that commit fails, too, the outcome
+is unknown, the callers are told so, and no change is accepted until a commit succeeds.
+
+Source: https://www.sqlite.org/walformat.html, "Recovery": frames count up to the last valid commit frame.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from tracker.errors import StoreError, StoreUnavailable, StoreUnusable, WriteUnknown
+from tracker.logs import get_logger
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from tracker.store.sqlite.files import DatabaseFiles
+
+log = get_logger(__name__)
+
+Work = Callable[[sqlite3.Connection], Any]
+Group = Callable[[sqlite3.Connection, "Sequence[Any]"], "Sequence[Any]"]
+"""Does the work for many arguments at once; answers each with a value, or with a `StoreError` that it is refused
+with. A refused one must have written nothing."""
+
+_READ_NUMBER = "SELECT coalesce(max(seq), 0) FROM cursors WHERE name = 'transactions'"
+_WRITE_NUMBER = (
+    "INSERT INTO cursors (name, seq) VALUES ('transactions', ?) ON CONFLICT (name) DO UPDATE SET seq = excluded.seq"
+)
+
+
+class Item(Struct):
+    """One change that waits for its commit, and then its answer or its error."""
+
+    future: asyncio.Future[Any]
+    work: Work | None
+    group: Group | None
+    argument: Any
+    answer: Any = None
+    error: BaseException | None = None
+
+
+class _Undecided(Struct):
+    """A transaction whose COMMIT failed.
+
+    Attributes:
+        number: its number.
+        is_there: whether that number was found in the file; None: not looked yet.
+        cause: what COMMIT said.
+    """
+
+    number: int
+    cause: Exception
+    is_there: bool | None = None
+
+
+class _NotCommitted(Exception):
+    """COMMIT failed, and nothing of the transaction is in the file."""
+
+
+class WriteConnection:
+    """Commits batches on one connection, which is replaced when it cannot be used any more.
+
+    Args:
+        connect: makes the connection.
+        files: the database's files: nothing is written when they are not those that were opened.
+    """
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection], files: DatabaseFiles) -> None:
+        self._connect = connect
+        self._files = files
+        self._connection: sqlite3.Connection | None = None
+        self._number = 0
+        self._undecided: _Undecided | None = None
+        self._refusal = ""
+        self.lost_since: float | None = None
+        """Since when there has been no usable connection, on the monotonic clock."""
+
+    def open(self) -> None:
+        """Connect.
+
+        Raises:
+            StoreUnusable, StoreUnavailable, sqlite3.Error: that is not possible.
+        """
+        connection = self._connect()
+        try:
+            self._files.remember()
+            self._files.check()
+            (self._number,) = connection.execute(_READ_NUMBER).fetchone()
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def commit(self, batch: list[Item]) -> None:
+        """Run a batch; when this returns each item has its answer, which is on disk, or its error."""
+        connection = self._begin(batch)
+        if connection is None:
+            return
+        try:
+            self._transact(connection, batch)
+        except Exception as error:  # noqa: BLE001 - every kind of failure belongs to the one change that caused it
+            is_blamed = len(batch) == 1 and not isinstance(error, _NotCommitted)
+            if is_blamed or isinstance(error, WriteUnknown):
+                _refuse(batch, error)
+                return
+            for item in batch:
+                item.answer = item.error = None
+            for n, item in enumerate(batch):
+                connection = self._begin(batch[n:])
+                if connection is None:
+                    return
+                try:
+                    self._transact(connection, [item])
+                except Exception as cause:  # noqa: BLE001 - as above
+                    _refuse([item], cause)
+
+    def _begin(self, batch: Sequence[Item]) -> sqlite3.Connection | None:
+        """Begin a transaction; where that fails all of the batch fails, for waiting for each would take minutes."""
+        try:
+            self._files.check()
+            if self._undecided is not None:
+                self._decide(self._undecided)
+            connection = self._usable()
+            connection.execute("BEGIN IMMEDIATE")
+        except (StoreError, sqlite3.Error) as error:
+            unavailable = _translated(error)
+            if not isinstance(error, sqlite3.Error) and self._refusal != str(error):
+                self._refusal = str(error)
+                log.error("store.refuses_writes", error=str(error))  # noqa: TRY400 - not a bug
+            for item in batch:
+                item.error = unavailable
+            return None
+        self.lost_since = None
+        if self._refusal:
+            self._refusal = ""
+            log.info("store.takes_writes_again")
+        return connection
+
+    def _transact(self, connection: sqlite3.Connection, batch: Sequence[Item]) -> None:
+        """Do the work of a batch, commit it, and make sure of what became of it."""
+        number = self._number + 1
+        try:
+            written = connection.total_changes
+            for group, items in groupby(batch, key=_group_of):
+                _run(connection, group, list(items))
+            if connection.total_changes != written:  # else there is nothing to commit, and nothing is synced
+                connection.execute(_WRITE_NUMBER, (number,))
+        except BaseException:
+            self._roll_back(connection)
+            raise
+        try:
+            connection.execute("COMMIT")
+        except Exception as error:
+            self._roll_back(connection)
+            if _is_surely_unwritten(error):
+                raise
+            log.warning("store.commit_failed", error=str(error))
+            undecided = self._undecided = _Undecided(number, error)
+            try:
+                is_there = self._decide(undecided)
+            except (StoreError, sqlite3.Error) as cause:
+                raise WriteUnknown(f"the commit failed ({error}), and so did the next ({cause})") from cause
+            if not is_there:
+                raise _NotCommitted(str(error)) from error
+        else:
+            self._number = number
+
+    def _decide(self, undecided: _Undecided) -> bool:
+        """Commit another transaction over one whose COMMIT failed; whether that one was in the file.
+
+        Raises:
+            StoreUnavailable, sqlite3.Error: this one failed, too.
+        """
+        try:
+            connection = self._usable()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                (found,) = connection.execute(_READ_NUMBER).fetchone()
+                if undecided.is_there is None:
+                    undecided.is_there = found == undecided.number
+                number = max(found, undecided.number) + 1
+                connection.execute(_WRITE_NUMBER, (number,))
+                connection.execute("COMMIT")
+            except BaseException:
+                self._roll_back(connection)
+                raise
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"it is not known whether the last commit was written: {error}") from error
+        self._number = number
+        self._undecided = None
+        log.info("store.commit_decided", written=undecided.is_there)
+        return undecided.is_there
+
+    def _usable(self) -> sqlite3.Connection:
+        """The connection, outside of any transaction; replaced where the last one could not be used any more.
+
+        Raises:
+            StoreUnavailable, sqlite3.Error: there is none now.
+        """
+        if self._connection is not None:
+            self._roll_back(self._connection)
+        if self._connection is None:
+            try:
+                self.open()
+            except StoreUnusable as error:
+                raise StoreUnavailable(str(error)) from error
+            log.info("store.reconnected")
+        assert self._connection is not None  # noqa: S101 - opened above
+        return self._connection
+
+    def _roll_back(self, connection: sqlite3.Connection) -> None:
+        """End a transaction; one that cannot be ended goes with its connection."""
+        if not connection.in_transaction:
+            return  # a full disk may have rolled it back by itself
+        try:
+            connection.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            log.error("store.rollback_failed", error=str(error))  # noqa: TRY400 - not a bug
+            self._connection = None
+            self.lost_since = self.lost_since or time.monotonic()
+            with contextlib.suppress(sqlite3.Error):
+                connection.close()
+
+
+def _run(connection: sqlite3.Connection, group: Group | None, items: Sequence[Item]) -> None:
+    if group is None:
+        for item in items:
+            _run_alone(connection, item)
+        return
+    answers = group(connection, [item.argument for item in items])
+    for item, answer in zip(items, answers, strict=True):
+        if isinstance(answer, StoreError):
+            item.error = answer
+        else:
+            item.answer = answer
+
+
+def _group_of(item: Item) -> Group | None:
+    return item.group
+
+
+def _run_alone(connection: sqlite3.Connection, item: Item) -> None:
+    assert item.work is not None  # noqa: S101 - an item has a group or work of its own
+    written = connection.total_changes
+    try:
+        item.answer = item.work(connection)
+    except StoreError as error:
+        if connection.total_changes != written:
+            raise
+        item.error = error  # an ordinary refusal, such as an unknown task: the others need not run again
+
+
+def _is_surely_unwritten(error: Exception) -> bool:
+    """Whether an error out of COMMIT itself says that the transaction is not in the file.
+
+    On a full disk a frame could not be written whole, and the commit mark is in the last one. A constraint is checked
+    before anything is written. (A disk that turns out to be full at the sync is an I/O error.)
+    """
+    if isinstance(error, sqlite3.IntegrityError):
+        return True
+    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+
+
+def _refuse(items: Sequence[Item], error: Exception) -> None:
+    """Have an error be the answer, whatever was worked out."""
+    translated = _translated(error)
+    for item in items:
+        item.answer, item.error = None, translated
+
+
+def _translated(error: Exception) -> Exception:
+    if isinstance(error, StoreError):
+        return error
+    # besides the operational ones, a damaged file is told by the plain class
+    is_database = isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError
+    if is_database or isinstance(error, _NotCommitted):
+        unavailable = StoreUnavailable(f"the database cannot take a write now: {error}")
+        unavailable.__cause__ = error
+        return unavailable
+    return error
