@@ -324,7 +324,7 @@ class Poller:
                 source=Source.POLL,
                 observed_at=self._clock.now(),
                 reading=replace(reading, renews=True) if renews else reading,
-                payload=payload_text(reply.body, self._redact) if reply is not None else None,
+                payload=payload_text(reply.body, self._redact, reply.decoded) if reply is not None else None,
             )
         )
         if reading.trouble is Trouble.UNKNOWN_STATUS:

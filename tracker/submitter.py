@@ -295,7 +295,7 @@ class Submitter:
             source=Source.SUBMIT,
             observed_at=self._clock.now(),
             reading=reading,
-            payload=payload_text(reply.body, self._redact) if reply is not None else None,
+            payload=payload_text(reply.body, self._redact, reply.decoded) if reply is not None else None,
             attempt=task.submit_attempts,
         )
         applied: Applied | None = None

@@ -174,16 +174,58 @@ def test_invalid_callbacks_name_the_field(name: str, body: object, path: str) ->
     assert str(caught.value).startswith(f"{path}: ")
 
 
-def test_ids_are_normalised() -> None:
-    """Whole numbers become text, blanks go, an empty id is none, anything else is invalid."""
-    assert fields.parse_id(123, "id") == "123"
-    assert fields.parse_id(" a ", "id") == "a"
-    assert fields.parse_id("", "id") is None
-    assert fields.parse_id("x" * 512, "id") == "x" * 512
-    junks: tuple[object, ...] = (True, 1.0, [], {}, "x" * 513, "a\tb", "a\x00", ".", "..", 10**5000)
-    for junk in junks:
+@pytest.mark.parametrize(
+    ("value", "stored"),
+    [
+        (123, "123"),
+        (10**300, str(10**300)),
+        (1.0e3, "1000"),
+        (" a ", "a"),
+        ("", None),
+        ("x" * 100_000, "x" * 100_000),
+        ("models/veo-3/operations/a b", "models/veo-3/operations/a b"),
+        ("../..?#%2F", "../..?#%2F"),
+        ("..", ".."),
+        ("a\tb\nc\u00a0d", "a\tb\nc\u00a0d"),
+        ("a\x00b", "a\u2400b"),
+        ("cut \ud83d", "cut \ufffd"),
+        ("\U0001f600", "\U0001f600"),
+    ],
+)
+def test_any_text_is_an_id(value: object, stored: str | None) -> None:
+    """An id proves that a job was taken: neither length nor alphabet count against it, and it can be stored."""
+    found = fields.parse_id(value, "id")
+    assert found == stored
+    assert found is None or "\0" not in found.encode().decode()
+
+
+@pytest.mark.parametrize("junk", [True, 1.5, float("inf"), float("nan"), [], {}])
+def test_what_is_no_id_is_invalid(junk: object) -> None:
+    """What is neither text nor a whole number names no task."""
+    for value in (junk, 10**5000):
         with pytest.raises(PayloadInvalid):
-            fields.parse_id(junk, "id")
+            fields.parse_id(value, "id")
+
+
+@pytest.mark.parametrize(
+    ("external_id", "segment"),
+    [
+        ("models/veo-3/operations/abc", "models%2Fveo-3%2Foperations%2Fabc"),
+        ("a%2Fb", "a%252Fb"),
+        ("..", "%2E%2E"),
+        (".", "%2E"),
+        ("../x", "..%2Fx"),
+        ("a\u2400b\n", "a%00b%0A"),
+        ("\u732b", "%E7%8C%AB"),
+    ],
+)
+def test_an_id_is_one_segment_of_the_path(external_id: str, segment: str) -> None:
+    """Whatever an id holds, the next request names it as the upstream wrote it and leads nowhere else."""
+    for name, path in ((DASHSCOPE, "/dashscope/v1/tasks/"), ("openai.video", "/openai/v1/videos/")):
+        route, provider = known(name)
+        assert provider.poll_request(route, ExternalId(external_id)).path == path + segment
+    route, provider = known(SUNO)
+    assert provider.poll_request(route, ExternalId("a\u2400b")).query == (("taskId", "a\0b"),)
 
 
 @pytest.mark.parametrize(

@@ -1,34 +1,19 @@
-"""JSON as upstreams write it."""
+"""Bodies as they are kept with an event."""
 
-import orjson
-import pytest
-
-from tracker.domain.wire import payload_text, whole_characters
+from tracker.domain.lenient_json import decode
+from tracker.domain.wire import WireReply, payload_text
 
 
-@pytest.mark.parametrize(
-    ("written", "read"),
-    [
-        (r'"cut \ud83d"', "cut \ufffd"),
-        (r'"\uDE00 cut"', "\ufffd cut"),
-        (r'"\ud83d\ud83d\ude00"', "\ufffd\U0001f600"),
-        (r'"\ud83d\n"', "\ufffd\n"),
-        (r'"\ude00\ud83d"', "\ufffd\ufffd"),
-    ],
-)
-def test_half_characters_are_replaced(written: str, read: str) -> None:
-    """What no text of ours can hold becomes U+FFFD, and nothing beside it changes."""
-    assert orjson.loads(whole_characters(written.encode())) == read
+def test_what_is_kept_of_a_body_is_strict_json() -> None:
+    """The store and its JSON functions refuse halves of emoji, NaN and byte order marks."""
+    assert payload_text(rb'{"title":"cut \ud83d"}', bytes.decode) == '{"title":"cut \ufffd"}'
+    assert payload_text(b'\xef\xbb\xbf{"a":NaN,"b":"x\ny"}', bytes.decode) == '{"a":null,"b":"x\\ny"}'
+    assert payload_text(b'{"a": 1 }', bytes.decode) == '{"a": 1 }'
 
 
-@pytest.mark.parametrize(
-    "written", [rb'"\ud83d\ude00"', rb'"\\ud83d"', rb'"\\\\ud83d \ud55c"', '"\U0001f600"'.encode(), b"no json"]
-)
-def test_whole_characters_stay(written: bytes) -> None:
-    """Pairs, and backslashes that only look like the beginning of one."""
-    assert whole_characters(written) is written
-
-
-def test_what_is_kept_of_a_body_has_whole_characters() -> None:
-    """The store and its JSON functions refuse halves."""
-    assert payload_text(rb'{"title":"cut \ud83d"}', bytes.decode) == r'{"title":"cut \ufffd"}'
+def test_what_is_kept_of_a_body_without_json_is_its_beginning() -> None:
+    """Text in its own charset; of a document that is cut off, what came."""
+    reply = WireReply(502, {"content-type": "text/plain; charset=gbk"}, "\u6210\u529f".encode("gbk"))
+    assert payload_text(reply.body, bytes.decode, reply.decoded) == '{"not_json":"\u6210\u529f"}'
+    assert payload_text(b'{"a":"b', bytes.decode, decode(b'{"a":"b')) == '{"not_json":"{\\"a\\":\\"b"}'
+    assert payload_text(b" \n", bytes.decode) is None

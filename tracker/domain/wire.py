@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import orjson
+
+from tracker.domain.lenient_json import Decoded, Form, decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -15,11 +17,6 @@ if TYPE_CHECKING:
 
 UNREADABLE_KEPT_BYTES = 2048
 """So much of a body that is not JSON is kept for inspection."""
-
-_ESCAPE = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
-    re.DOTALL,
-)
 
 
 class AuthStyle(StrEnum):
@@ -56,7 +53,7 @@ class WireRequest:
     answer_within_s: float = 30.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class WireReply:
     """A complete HTTP answer.
 
@@ -72,38 +69,27 @@ class WireReply:
     body: bytes = b""
     received_at: datetime | None = None
 
-
-def whole_characters(raw: bytes) -> bytes:
-    r"""JSON without half characters in its strings, for the decoder and for the store, which take none.
-
-    JavaScript writes a title that was cut in the middle of an emoji as ``"\ud83d"``. RFC 8259 (section 8.2) calls that
-    JSON, and a paid result must not be lost over it; no text of ours can hold it, so U+FFFD takes its place.
-
-    Args:
-        raw: JSON as it came, UTF-8; the very same bytes come back when there is nothing to mend.
-    """
-    if rb"\ud" not in raw and rb"\uD" not in raw:
-        return raw
-    whole = _ESCAPE.sub(lambda found: rb"\ufffd" if found["half"] else found[0], raw)
-    return raw if whole == raw else whole
+    @cached_property
+    def decoded(self) -> Decoded:
+        """The body as JSON, in the charset of the answer's own Content-Type; decoded once."""
+        return decode(self.body, self.headers.get("content-type", ""))
 
 
-def payload_text(body: bytes, redact: Callable[[bytes], str]) -> str | None:
+def payload_text(body: bytes, redact: Callable[[bytes], str], decoded: Decoded | None = None) -> str | None:
     """An upstream body as the JSON text that is kept with an event.
 
     Args:
         body: as it came.
         redact: masks secrets in a JSON text.
+        decoded: the same, where it was decoded before.
 
     Returns:
         JSON text; the beginning of the body as a JSON string when it is not JSON; None when it is empty.
     """
     if not body.strip():
         return None
-    body = whole_characters(body)
-    try:
-        orjson.loads(body)
-    except orjson.JSONDecodeError:
-        head = redact(body[:UNREADABLE_KEPT_BYTES])
-        return orjson.dumps({"not_json": head}).decode()
-    return redact(body)
+    found = decode(body) if decoded is None else decoded
+    if found.text is not None and found.form is not Form.CUT:
+        return redact(found.text)
+    head = found.plain.encode() or body
+    return orjson.dumps({"not_json": redact(head[:UNREADABLE_KEPT_BYTES])}).decode()

@@ -1,27 +1,29 @@
 """How the answer to a create or a poll is read, the same for every family.
 
-Owns the decoding of bodies, the shapes that errors come in, ``Retry-After``, and what follows when an answer
+Owns ``Retry-After``, and what follows when an answer
 is no success. It must not know what a success looks like: the family hands that reader in. Nothing here
 raises.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-import orjson
 from msgspec.structs import replace
 
+from tracker.domain.lenient_json import Form
 from tracker.domain.observation import Reading, Submission, Trouble
 from tracker.domain.task import ExternalId, Reason, Status, UpstreamError
-from tracker.domain.wire import whole_characters
 from tracker.errors import PayloadInvalid
-from tracker.providers.fields import find_code, find_text, kind_of
-from tracker.providers.meanings import FindMeaning, NestedError, meaning_of
+from tracker.providers.fields import kind_of
+from tracker.providers.layers import layers
+from tracker.providers.meanings import FindMeaning, meaning_of
+from tracker.providers.refusals import find_stated, find_words, kept, words_of_page
 
 if TYPE_CHECKING:
     from tracker.domain.wire import WireReply
@@ -32,36 +34,31 @@ ReadBody = Callable[[Mapping[str, "Json"]], Reading | None]
 FindId = Callable[[Mapping[str, "Json"]], ExternalId | None]
 """Finds the task id in a family's acceptance, whatever else is in it. May raise `PayloadInvalid`."""
 
-SUCCESS_CODES = frozenset({"0", "200"})
-"""Body codes that state no error. **Source**: Kling answers 0, Suno 200, one of its references 0."""
-_TELLING_TYPES = frozenset({"insufficient_quota"})
-"""Error types that say more than the HTTP status does, beside a code that is null.
-
-**Source**: https://platform.openai.com/docs/guides/error-codes (read 2026-11): 429 is a rate limit, or used-up credit.
-"""
+_ALIVE = frozenset({Status.PENDING, Status.RUNNING, Status.SUCCEEDED})
 LONGEST_WAIT_S = 30 * 86400.0
 """A longer ``Retry-After`` means no more than this one."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Answer:
     """An HTTP answer, decoded.
 
     Attributes:
-        http_status: its HTTP status.
-        body: the JSON object in it, None when it is anything else.
+        reply: the answer itself.
+        body: the JSON object in it, None when it is anything else, or not whole.
+        salvaged: what can be read of an object that is cut off.
         fault: why ``body`` is None, in words.
-        stated: the error that it states in a known shape, None when it states none; to look up what it means.
-        message: the upstream's words where no known shape holds them, for display only.
-        retry_after_s: how long it asks to wait.
     """
 
-    http_status: int
+    reply: WireReply
     body: Mapping[str, Json] | None
+    salvaged: Mapping[str, Json] | None
     fault: str | None
-    stated: UpstreamError | None
-    message: str | None
-    retry_after_s: float | None
+
+    @property
+    def http_status(self) -> int:
+        """Its HTTP status."""
+        return self.reply.status
 
     @property
     def is_success(self) -> bool:
@@ -73,44 +70,78 @@ class Answer:
         """Whether it points elsewhere; the client follows no redirects, they would carry the key along."""
         return 300 <= self.http_status < 400  # noqa: PLR2004 - HTTP's own numbers
 
-    @property
-    def error(self) -> UpstreamError | None:
-        """The error that it states, to be kept."""
-        return _kept(self.stated)
+    @cached_property
+    def stated(self) -> UpstreamError | None:
+        """The error that it states in a known shape, None when it states none; to look up what it means."""
+        known = self.body or {}
+        return next((error for layer in layers(known) if (error := find_stated(layer, self.http_status))), None)
 
-    @property
+    @cached_property
     def words(self) -> UpstreamError:
         """The upstream's word on what went wrong, as far as it gave one."""
-        return self.error or UpstreamError(message=self.message, http_status=self.http_status)
+        message = None
+        if self.http_status >= 400:  # noqa: PLR2004 - HTTP's own number
+            decoded = self.reply.decoded
+            message = find_words(decoded.value) if decoded.value is not None else words_of_page(decoded.plain)
+        return kept(self.stated) or UpstreamError(message=message, http_status=self.http_status)
+
+    @cached_property
+    def retry_after_s(self) -> float | None:
+        """How long it asks to wait, seconds."""
+        return find_retry_after_s(self.reply)
 
 
-def read_creation(reply: WireReply, read_accepted: ReadBody, find: FindMeaning, find_id: FindId) -> Reading:
+def read_creation(
+    reply: WireReply,
+    read_accepted: ReadBody,
+    find: FindMeaning,
+    find_id: FindId,
+    *,
+    is_wrapped: bool = False,
+) -> Reading:
     """Read the answer to a create.
+
+    An id is proof that the job was taken, whatever comes with it: an odd field, an error, the end missing, an envelope
+    of another gateway. With an HTTP status of failure it takes a whole task, id and status, to prove the same.
 
     Args:
         reply: the answer.
         read_accepted: reads an acceptance; None or a reading without an id when the body is none.
         find: the family's meaning of its error codes.
-        find_id: finds the id where ``read_accepted`` stumbles over something else.
+        find_id: finds the id where ``read_accepted`` stumbles over something else, or refuses; None also where the
+            family documents that an error names another job.
+        is_wrapped: envelopes of other gateways are looked through.
 
     Returns:
         A reading whose ``submission`` is set; ambiguous for whatever cannot be understood.
     """
     answer = decode_answer(reply)
-    if answer.is_success and answer.body is not None:
+    body = answer.body if answer.body is not None else answer.salvaged
+    if body is None:
+        return _not_accepted(answer, find, "no task id in it")
+    fault: str | None = None
+    bodies = list(_bodies(body, find, is_wrapped=is_wrapped))
+    for layer in bodies:
         try:
-            accepted = read_accepted(answer.body)
+            accepted = read_accepted(layer)
         except PayloadInvalid as invalid:
-            odd = f"HTTP {answer.http_status} with an unexpected answer: {invalid}"
-            # the first success is an acceptance: a paid job that can be asked about is not given up for an odd field
-            accepted = Reading(external_id=_find_despite(answer, find_id), detail=odd)
-            if accepted.external_id is None:
-                return _ambiguous(answer, odd)
-        if accepted is not None and accepted.external_id is not None:
-            status = accepted.status or Status.PENDING
-            return _with_http_status(
-                replace(accepted, status=status, trouble=None, submission=Submission.ACCEPTED), answer
-            )
+            fault = fault or f"HTTP {answer.http_status} with an unexpected answer: {invalid}"
+            continue
+        if accepted is None or accepted.external_id is None:
+            continue
+        if answer.is_success or accepted.status in _ALIVE:
+            if answer.body is None:  # what else it says may be missing its other half
+                accepted = Reading(external_id=accepted.external_id)
+            return _accepted(replace(accepted, detail=accepted.detail or fault or answer.fault), answer)
+    if answer.is_success:
+        for layer in bodies:
+            external_id = _find_despite(layer, find_id)
+            if external_id is not None:
+                beside = answer.words if answer.stated is not None else None
+                detail = fault or (f"an id beside an error: {_said(beside)}" if beside else answer.fault)
+                return _accepted(Reading(external_id=external_id, detail=detail), answer)
+        if fault is not None and answer.stated is None:
+            return _ambiguous(answer, fault)
     return _not_accepted(answer, find, "no task id in it")
 
 
@@ -129,7 +160,7 @@ def read_result(reply: WireReply, read_answer: ReadBody, find: FindMeaning) -> R
         A reading whose ``submission`` is set; accepted only together with the end of the task.
     """
     answer = decode_answer(reply)
-    if answer.is_success and answer.body is not None:
+    if answer.is_success and answer.body is not None and reply.decoded.form is Form.WHOLE:
         try:
             result = read_answer(answer.body)
         except PayloadInvalid as invalid:
@@ -142,13 +173,14 @@ def read_result(reply: WireReply, read_answer: ReadBody, find: FindMeaning) -> R
     return _not_accepted(answer, find, "no result in it")
 
 
-def read_status(reply: WireReply, read_task: ReadBody, find: FindMeaning) -> Reading:
+def read_status(reply: WireReply, read_task: ReadBody, find: FindMeaning, *, is_wrapped: bool = False) -> Reading:
     """Read the answer to a poll.
 
     Args:
         reply: the answer.
         read_task: reads what the body says of the task; None when it says an error instead.
         find: the family's meaning of its error codes.
+        is_wrapped: envelopes of other gateways are looked through.
 
     Returns:
         A reading; whatever cannot be understood is trouble.
@@ -156,12 +188,20 @@ def read_status(reply: WireReply, read_task: ReadBody, find: FindMeaning) -> Rea
     answer = decode_answer(reply)
     detail = f"{answer.fault} in the answer" if answer.fault else None
     if answer.is_success and answer.body is not None:
-        try:
-            reading = read_task(answer.body)
-        except PayloadInvalid as invalid:
-            return _trouble(answer, Trouble.UNREADABLE, detail=str(invalid))
-        if reading is not None:
-            return _with_http_status(reading, answer)
+        vague: Reading | None = None
+        for layer in _bodies(answer.body, find, is_wrapped=is_wrapped):
+            try:
+                reading = read_task(layer)
+            except PayloadInvalid as invalid:
+                reading = Reading(trouble=Trouble.UNREADABLE, detail=str(invalid))
+            if reading is not None and says_something(reading):
+                return _with_http_status(reading, answer)
+            if vague is None or (reading is not None and reading.trouble is Trouble.NOT_VISIBLE):
+                vague = reading or vague
+        if vague is not None and answer.stated is None:
+            if vague.trouble is Trouble.UNREADABLE:
+                return _trouble(answer, Trouble.UNREADABLE, detail=vague.detail, external_id=vague.external_id)
+            return vague
         detail = "no task and no error in the answer"
     if answer.is_redirect:
         return _trouble(answer, Trouble.UNREADABLE, detail="the base URL answers with a redirect")
@@ -171,66 +211,21 @@ def read_status(reply: WireReply, read_task: ReadBody, find: FindMeaning) -> Rea
     return _trouble(answer, Trouble.UNREADABLE if answer.is_success else Trouble.UNAVAILABLE, detail=detail)
 
 
+def says_something(reading: Reading) -> bool:
+    """Whether a reading says something of its task: a status, or a status word that nobody knows."""
+    if reading.trouble is Trouble.UNKNOWN_STATUS:
+        return reading.external_id is not None
+    return reading.status is not None or reading.expired_after_s is not None
+
+
 def decode_answer(reply: WireReply) -> Answer:
     """Decode an HTTP answer; never raises."""
-    body: Json = None
-    fault: str | None = None
-    try:
-        body = orjson.loads(whole_characters(reply.body))
-    except orjson.JSONDecodeError:
-        fault = "a body that is no JSON" if reply.body.strip() else "an empty body"
-    else:
-        if not isinstance(body, Mapping):
-            fault = f"{kind_of(body)} instead of an object"
-    found = body if isinstance(body, Mapping) else None
-    return Answer(
-        http_status=reply.status,
-        body=found,
-        fault=fault,
-        stated=_find_stated(found, reply.status) if found is not None else None,
-        message=_loose_message(found) if found is not None and reply.status >= 400 else None,  # noqa: PLR2004
-        retry_after_s=find_retry_after_s(reply),
-    )
-
-
-def find_error(body: Mapping[str, Json], http_status: int | None = None) -> UpstreamError | None:
-    """The error that a body states in one of the known shapes.
-
-    The shapes: ``{"error": {message, type, code}}``, ``{"error": {code, message, status}}`` (Gemini),
-    ``{"type": "error", "error": {type, message}}`` (Anthropic: the type is the code), ``{"error": "words"}``,
-    ``{code, msg}`` (Suno) and ``{code, message}`` (Kling, DashScope).
-
-    **Source**: https://anyint.ai/docs/api-reference/errors-and-limits (read 2026-11) for the first.
-
-    Args:
-        body: the decoded object.
-        http_status: what it came with, kept in the result.
-    """
-    return _kept(_find_stated(body, http_status))
-
-
-def _find_stated(body: Mapping[str, Json], http_status: int | None) -> UpstreamError | None:
-    """The same, where the place of the code still matters: inside ``error`` it is a `NestedError`."""
-    inner = body.get("error")
-    if isinstance(inner, Mapping):
-        # a null code says that there is none; where the field is missing the type stands in
-        code, kind = find_code(inner.get("code")), find_code(inner.get("type"))
-        if code is None and ("code" not in inner or kind in _TELLING_TYPES):
-            code = kind
-        message = find_text(inner.get("message"))
-        if code or message or http_status is None or http_status >= 400:  # noqa: PLR2004 - HTTP's own number
-            return NestedError(code, message, http_status, kind=kind or find_code(inner.get("status")))
-    code = find_code(body.get("code"))
-    message = find_text(body.get("msg")) or find_text(body.get("message"))
-    if code is not None and code not in SUCCESS_CODES:
-        return UpstreamError(code, message or find_text(inner), http_status)
-    words = find_text(inner)
-    return None if words is None else UpstreamError(None, words, http_status)
-
-
-def _kept(stated: UpstreamError | None) -> UpstreamError | None:
-    """An error as it is kept: the upstream's words, whatever place they stood in."""
-    return stated and UpstreamError(stated.code, stated.message, stated.http_status)
+    decoded = reply.decoded
+    fault = decoded.fault
+    found = decoded.value if isinstance(decoded.value, Mapping) else None
+    if fault is None and found is None:
+        fault = f"{kind_of(decoded.value)} instead of an object"
+    return Answer(reply, found if fault is None else None, found, fault)
 
 
 def find_retry_after_s(reply: WireReply) -> float | None:
@@ -258,19 +253,30 @@ def _parse_http_date(value: str) -> datetime | None:
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
-def _loose_message(body: Mapping[str, Json]) -> str | None:
-    """Words of an answer that has no error in a known shape, as web servers in between give them."""
-    return find_text(body.get("message")) or find_text(body.get("msg")) or find_text(body.get("detail"))
+def _bodies(body: Mapping[str, Json], find: FindMeaning, *, is_wrapped: bool) -> Iterator[Mapping[str, Json]]:
+    """The body and what its envelopes hold; nothing inside one that states an error of the family's contract."""
+    for layer in layers(body) if is_wrapped else (body,):
+        yield layer
+        stated = find_stated(layer, None)
+        if stated is not None and stated.code is not None and find(stated) is not None:
+            return
 
 
-def _find_despite(answer: Answer, find_id: FindId) -> ExternalId | None:
-    """The id in an acceptance that is odd elsewhere; None where it states an error too, or the id itself is odd."""
-    if answer.body is None or answer.stated is not None:
-        return None
+def _find_despite(body: Mapping[str, Json], find_id: FindId) -> ExternalId | None:
+    """The id in an acceptance that is odd elsewhere; None where the id itself is odd."""
     try:
-        return find_id(answer.body)
+        return find_id(body)
     except PayloadInvalid:
         return None
+
+
+def _accepted(reading: Reading, answer: Answer) -> Reading:
+    status = reading.status or Status.PENDING
+    return _with_http_status(replace(reading, status=status, trouble=None, submission=Submission.ACCEPTED), answer)
+
+
+def _said(error: UpstreamError) -> str:
+    return " ".join(filter(None, (error.code, error.message)))[:300]
 
 
 def _ambiguous(answer: Answer, detail: str) -> Reading:
@@ -292,7 +298,7 @@ def _not_accepted(answer: Answer, find: FindMeaning, lack: str) -> Reading:
     if meaning is None or meaning.on_create is Submission.AMBIGUOUS:
         if answer.is_success and meaning is None:
             return _ambiguous(answer, f"HTTP {answer.http_status} with {answer.fault or lack}")
-        words = " ".join(filter(None, (answer.words.code, answer.words.message)))[:300] or "no error of its own"
+        words = _said(answer.words) or "no error of its own"
         return _ambiguous(answer, f"HTTP {answer.http_status} with {words}: it leaves open whether the job was taken")
     return Reading(
         submission=meaning.on_create,
@@ -303,9 +309,17 @@ def _not_accepted(answer: Answer, find: FindMeaning, lack: str) -> Reading:
     )
 
 
-def _trouble(answer: Answer, trouble: Trouble, *, retryable: bool = True, detail: str | None = None) -> Reading:
+def _trouble(
+    answer: Answer,
+    trouble: Trouble,
+    *,
+    retryable: bool = True,
+    detail: str | None = None,
+    external_id: ExternalId | None = None,
+) -> Reading:
     return Reading(
         trouble=trouble,
+        external_id=external_id,
         error=answer.words,
         retryable=retryable,
         retry_after_s=answer.retry_after_s,

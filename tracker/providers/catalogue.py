@@ -11,10 +11,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import orjson
-
 from tracker.domain.models import Model
-from tracker.domain.wire import AuthStyle, WireReply, WireRequest, whole_characters
+from tracker.domain.wire import AuthStyle, WireReply, WireRequest
 from tracker.errors import PayloadInvalid
 from tracker.providers.fields import find_object, find_text, list_objects, require_object
 
@@ -45,11 +43,9 @@ def read_models(family: str, reply: WireReply) -> ModelPage:
     Raises:
         PayloadInvalid: it is not a list of models; says what was seen.
     """
-    try:
-        body = orjson.loads(whole_characters(reply.body))
-    except orjson.JSONDecodeError:
-        raise PayloadInvalid(f"HTTP {reply.status}: the list of models is not JSON") from None
-    page = require_object(body, "body")
+    if reply.decoded.fault is not None:
+        raise PayloadInvalid(f"HTTP {reply.status}: the list of models is not JSON")
+    page = require_object(reply.decoded.value, "body")
     if reply.status != _OK:
         error = find_object(page, "error") or page
         raise PayloadInvalid(f"HTTP {reply.status}: {find_text(error.get('message')) or 'no words given'}")

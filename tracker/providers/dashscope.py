@@ -22,7 +22,7 @@ from tracker.domain.observation import Reading, Trouble
 from tracker.domain.task import ExternalId, Output, Status, UpstreamError
 from tracker.errors import FieldProblem, PayloadInvalid
 from tracker.providers import dashscope_image
-from tracker.providers.answers import find_error, read_creation, read_status
+from tracker.providers.answers import read_creation, read_status
 from tracker.providers.base import Route
 from tracker.providers.dashscope_codes import find_meaning
 from tracker.providers.family import Entry, Family
@@ -39,8 +39,11 @@ from tracker.providers.fields import (
     require_object,
     require_status,
 )
+from tracker.providers.layers import unwrapped
 from tracker.providers.meanings import failed
+from tracker.providers.refusals import find_error, find_words
 from tracker.providers.requests import create_call, object_problem, optional_text_problem, text_problem
+from tracker.providers.words import find_status
 
 if TYPE_CHECKING:
     from tracker.domain.wire import WireReply
@@ -50,15 +53,17 @@ RETENTION_S = 86400.0
 """Task data is kept this long; afterwards its status reads UNKNOWN."""
 
 STATUSES = {
-    "PENDING": Status.PENDING,
-    "SUSPENDED": Status.PENDING,
-    "RUNNING": Status.RUNNING,
-    "SUCCEEDED": Status.SUCCEEDED,
-    "FAILED": Status.FAILED,
-    "CANCELED": Status.FAILED,
-    "CANCELLED": Status.FAILED,
+    "pending": Status.PENDING,
+    "suspended": Status.PENDING,
+    "running": Status.RUNNING,
+    "succeeded": Status.SUCCEEDED,
+    "failed": Status.FAILED,
+    "canceled": Status.FAILED,
+    "cancelled": Status.FAILED,
 }
-"""``output.task_status``; SUSPENDED is not in current documents and never an end."""
+"""``output.task_status`` in any case; SUSPENDED is not in current documents and never an end."""
+_IDS = ("task_id", "taskId")
+_REASONS = ("message", "msg", "error_message", "fail_reason", "failReason", "error")
 _MATERIAL = ("_url", "_urls", "media")
 """How the fields of ``input`` end that bring pictures, sounds or videos."""
 _CANCELED = frozenset({"CANCELED", "CANCELLED"})
@@ -85,12 +90,12 @@ def check_video(request: Mapping[str, Json]) -> list[FieldProblem]:
 
 def read_create(reply: WireReply) -> Reading:
     """Read the answer to a create: the id is ``output.task_id``; ``request_id`` is something else."""
-    return read_creation(reply, partial(_read_body, asset="video"), find_meaning, _find_task_id)
+    return read_creation(reply, partial(_read_body, asset="video"), find_meaning, _find_task_id, is_wrapped=True)
 
 
 def read_poll(reply: WireReply) -> Reading:
     """Read the answer to a poll."""
-    return read_status(reply, partial(_read_body, asset="video"), find_meaning)
+    return read_status(reply, partial(_read_body, asset="video"), find_meaning, is_wrapped=True)
 
 
 def read_event(body: Json) -> Reading:
@@ -110,25 +115,50 @@ def event_ids(body: Json) -> tuple[ExternalId, ...]:
 
 
 def _find_task_id(body: Mapping[str, Json]) -> ExternalId | None:
-    return find_id(find_object(body, "output") or {}, "task_id", path="output.")
+    output = unwrapped(body.get("output"))
+    return find_id(body if output is None else output, *_IDS, path="output.")
 
 
 def _read_body(body: Mapping[str, Json], *, asset: str) -> Reading | None:
-    output = body.get("output")
-    if output is None or (find_error(body) is not None and not find_object(body, "output")):
+    """Read ``{output, usage}``, or what a gateway has taken out of ``output``."""
+    output = unwrapped(body.get("output"))
+    if output is None and body.get("output") is None and any(name in body for name in _IDS):
+        output = body
+    elif body.get("output") is None or (find_error(body) is not None and not output):
         return None
-    task = require_object(output, "output")
-    reading = _read_task(task, task, path="output.", asset=asset)
-    seconds = find_seconds((find_object(body, "usage") or {}).get("duration"))
+    task = require_object(output if output is not None else body["output"], "output")
+    around = find_error(body) if output is not body else None
+    reading = _read_task(task, task, path="output.", asset=asset, around=around)
+    seconds = _length_of(unwrapped(body.get("usage")) or {})
     if len(reading.outputs) == 1 and seconds:
         return replace(reading, outputs=(replace(reading.outputs[0], duration_s=seconds),))
     return reading
 
 
-def _read_task(task: Mapping[str, Json], result: Mapping[str, Json], *, path: str, asset: str) -> Reading:
-    """Read the object that names status and id, and the one with outputs or error; in a poll both are one."""
-    said = require_status(task, "task_status", path=path)
-    reading = Reading(external_id=find_id(task, "task_id", path=path), upstream_status=said)
+def _length_of(usage: Mapping[str, Json]) -> float | None:
+    """The length of the video, which ``usage`` tells beside the bill; None where it tells only the bill.
+
+    **Source**: https://help.aliyun.com/en/model-studio (reference-to-video, read 2026-11): ``duration`` is what is
+    billed, ``input_video_duration`` and ``output_video_duration`` together; without an input it is the video's length.
+    """
+    own = find_seconds(usage.get("output_video_duration")) or find_seconds(usage.get("video_duration"))
+    return own or (None if find_seconds(usage.get("input_video_duration")) else find_seconds(usage.get("duration")))
+
+
+def _read_task(
+    task: Mapping[str, Json],
+    result: Mapping[str, Json],
+    *,
+    path: str,
+    asset: str,
+    around: UpstreamError | None = None,
+) -> Reading:
+    """Read the object that names status and id, and the one with outputs or error; in a poll both are one.
+
+    ``around`` is the error beside ``output``, which tells why a task failed where the task itself does not.
+    """
+    said = require_status(task, "task_status", "taskStatus", path=path)
+    reading = Reading(external_id=find_id(task, *_IDS, path=path), upstream_status=said)
     if said is None:
         return replace(reading, trouble=Trouble.UNREADABLE, detail=f"no {path}task_status")
     value = said.upper()
@@ -138,7 +168,7 @@ def _read_task(task: Mapping[str, Json], result: Mapping[str, Json], *, path: st
             expired_after_s=RETENTION_S,
             detail="the upstream says UNKNOWN: it has no such task, or dropped it after 24 hours",
         )
-    status = STATUSES.get(value)
+    status = find_status(said, STATUSES)
     match status:
         case None:
             return replace(reading, trouble=Trouble.UNKNOWN_STATUS)
@@ -147,8 +177,9 @@ def _read_task(task: Mapping[str, Json], result: Mapping[str, Json], *, path: st
             return replace(reading, status=status, outputs=outputs, detail=detail)
         case Status.FAILED:
             detail = "canceled upstream" if value in _CANCELED else None
-            error = UpstreamError(find_code(result.get("code")), find_text(result.get("message")))
-            return failed(replace(reading, detail=detail), error, find_meaning)
+            words = next((said for field in _REASONS if (said := find_words(result.get(field)))), None)
+            error = UpstreamError(find_code(result.get("code")), words)
+            return failed(replace(reading, detail=detail), error if error.code or words else around, find_meaning)
         case _:
             return replace(reading, status=status)
 
@@ -156,16 +187,18 @@ def _read_task(task: Mapping[str, Json], result: Mapping[str, Json], *, path: st
 def _read_outputs(result: Mapping[str, Json], asset: str) -> tuple[tuple[Output, ...], str | None]:
     """The outputs, and a word on the items of a multi-result task that failed.
 
-    **Source**: ``video_url``; ``results.video_url`` of some models; ``results[].url`` of multi-result tasks,
+    **Source**: ``video_url``; ``output_video_url`` of ``video-style-transform``
+    (https://help.aliyun.com/en/model-studio/video-style-transform-api-reference); ``results.video_url`` of some models;
+    ``results[].url`` of multi-result tasks,
     where a failed item carries ``code`` and ``message`` instead.
     """
-    urls = [find_url(result.get("video_url"))]
+    urls = [find_url(result.get("output_video_url")) or find_url(result.get("video_url"))]
     results = result.get("results")
     failures: list[str] = []
     lists = Lists()
     count = 0
     if isinstance(results, Mapping):
-        urls.append(find_url(results.get("video_url")))
+        urls.append(find_url(results.get("video_url")) or find_url(results.get("url")))
     else:
         items = lists.objects(results, "output.results")
         count = len(items)

@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
     from tracker.providers.base import Json
 
-MAX_ID_LENGTH = 512
-"""Ids that encode provider and model are long; nothing longer was ever seen, and it goes into a URL."""
+NUL_SIGN = "\u2400"
+"""Stands for NUL in a stored id."""
 _MAX_CODE_LENGTH = 200
 _MAX_MESSAGE_LENGTH = 2000
-_MAX_URL_LENGTH = 8192
-_MAX_INT_BITS = 256
+_MAX_URL_LENGTH = 65536
+_MAX_INT_BITS = 4096
+_JSON_BLANKS = " \t\r\n"
 _URL = re.compile(r"https?://[^/?#\s]+([/?#].*)?", re.IGNORECASE)
 _MIMES = {
     "mp4": "video/mp4",
@@ -145,23 +146,29 @@ def find_id(holder: Mapping[str, Json], *keys: str, path: str) -> ExternalId | N
 
 
 def parse_id(value: Json, path: str) -> ExternalId | None:
-    """Normalise a task id: a number becomes text, blanks around it go, an empty one is none.
+    """A task id as it is stored: any text of any length, without the blanks around it; a number becomes text.
+
+    An id proves that a job was taken, so nothing about its looks counts against it. What no database stores has a
+    safe form: NUL is written as U+2400, which `requests.written_id` takes back; half an emoji as U+FFFD, which is what
+    the upstream's own storage makes of it.
 
     Raises:
-        PayloadInvalid: not text and not a whole number, too long, unprintable, or a dot segment of a path.
+        PayloadInvalid: not text and not a whole number.
     """
     if value is None:
         return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() <= _MAX_INT_BITS:
+        return ExternalId(str(value))
     if not isinstance(value, str):
-        if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() <= _MAX_INT_BITS:
-            return ExternalId(str(value))
         raise PayloadInvalid(f"{path}: a task id is expected, not {kind_of(value)}")
-    text = value.strip()
-    if len(text) > MAX_ID_LENGTH:
-        raise PayloadInvalid(f"{path}: a task id of {len(text)} characters is too long")
-    if not text.isprintable() or text in {".", ".."}:
-        raise PayloadInvalid(f"{path}: this cannot be a task id")
-    return ExternalId(text) if text else None
+    text = value.strip(_JSON_BLANKS)
+    if not text:
+        return None
+    if not text.isascii():
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return ExternalId(text.replace("\0", NUL_SIGN))
 
 
 def find_code(value: Json) -> str | None:
@@ -208,6 +215,23 @@ def find_seconds(value: Json) -> float | None:
     except (ValueError, OverflowError):
         return None
     return seconds if math.isfinite(seconds) and seconds >= 0 else None
+
+
+def find_percent(value: Json) -> int | None:
+    """Progress in percent, 0 to 100; None for anything else.
+
+    A number or text up to 100 is percent, with ``%`` or without. Between 0 and 1 it is a fraction (0.45 is 45 %). 1 is
+    one percent, since a task that is done says so by its status; ``"0.4%"`` is no fraction.
+
+    **Source**: https://developers.openai.com/api/reference/resources/videos (0 to 100);
+    https://docs.newapi.pro/api/query-video (``"45%"``); https://docs.dev.runwayml.com/api (0 to 1; read 2026-11).
+    """
+    text = value.strip() if isinstance(value, str) else None
+    number = find_seconds(value if text is None else text.removesuffix("%").rstrip())
+    if number is None:
+        return None
+    is_fraction = 0 < number < 1 and not (text or "").endswith("%")
+    return min(int(number * 100 + 1e-9) if is_fraction else int(number), 100)
 
 
 def mime_of(url: str, otherwise: str | None = None) -> str | None:

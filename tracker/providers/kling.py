@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from tracker.domain.observation import Reading, Trouble
 from tracker.domain.task import ExternalId, Output, Status, UpstreamError
 from tracker.errors import FieldProblem, PayloadInvalid
-from tracker.providers.answers import SUCCESS_CODES, find_error, read_creation, read_status
+from tracker.providers.answers import read_creation, read_status
 from tracker.providers.base import Route
 from tracker.providers.family import Entry, Family
 from tracker.providers.fields import (
@@ -27,7 +27,6 @@ from tracker.providers.fields import (
     distinct,
     find_code,
     find_id,
-    find_object,
     find_seconds,
     find_text,
     find_url,
@@ -37,6 +36,7 @@ from tracker.providers.fields import (
     require_object,
     require_status,
 )
+from tracker.providers.layers import find_bare_id, unwrapped
 from tracker.providers.meanings import (
     AUTH,
     BROKEN,
@@ -51,7 +51,9 @@ from tracker.providers.meanings import (
     Meaning,
     failed,
 )
+from tracker.providers.refusals import find_error, find_words, is_success_code
 from tracker.providers.requests import optional_text_problem, text_problem
+from tracker.providers.words import find_status
 
 if TYPE_CHECKING:
     from tracker.domain.wire import WireReply
@@ -90,6 +92,8 @@ _NO_MESSAGES = frozenset({"succeed", "succeeded", "success", "ok"})
 
 **Source**: https://github.com/QuantumNous/new-api/pull/2532 (read 2026-11).
 """
+_REASONS = ("task_status_msg", "status_msg", "message", "fail_reason", "failReason", "error_message", "reason")
+"""The first is Kling's; ``fail_reason`` is that of gateways of the new-api family."""
 _PICTURES = ("image", "image_tail")
 _OUTPUT_LISTS = (("videos", "video"), ("images", "image"), ("series_images", "image"))
 
@@ -123,12 +127,12 @@ def _check(request: Mapping[str, Json], *, needs_prompt: bool) -> list[FieldProb
 
 def read_create(reply: WireReply) -> Reading:
     """Read the answer to a create."""
-    return read_creation(reply, _read_body, find_meaning, _find_created_id)
+    return read_creation(reply, _read_body, find_meaning, _find_created_id, is_wrapped=True)
 
 
 def read_poll(reply: WireReply) -> Reading:
     """Read the answer to a poll."""
-    return read_status(reply, _read_body, find_meaning)
+    return read_status(reply, _read_body, find_meaning, is_wrapped=True)
 
 
 def read_callback(body: Json) -> Reading:
@@ -161,19 +165,21 @@ def _callback_tasks(body: Json) -> tuple[Mapping[str, Json], ...]:
 
 
 def _tasks_in(data: Json) -> tuple[Mapping[str, Json], ...]:
-    if isinstance(data, Mapping):
-        return (data,)
+    found = unwrapped(data)
+    if found is not None:
+        return (found,)
     if isinstance(data, str):
         raise PayloadInvalid(f"data: an object is expected, not {kind_of(data)}")
     return list_objects(data, "data")
 
 
 def _read_body(body: Mapping[str, Json]) -> Reading | None:
-    """Read ``{code, message, request_id, data}``; None when it states an error instead of a task."""
-    code = find_code(body.get("code"))
-    if code is not None and code not in SUCCESS_CODES:
+    """Read ``{code, message, request_id, data}``, or the task alone; None when it states an error instead of a task."""
+    if not is_success_code(find_code(body.get("code"))):
         return None
-    if "data" not in body or (find_error(body) is not None and not body["data"]):
+    if "data" not in body:
+        return _read_task(body) if "task_status" in body or "task_id" in body else None
+    if find_error(body) is not None and not body["data"]:
         return None
     tasks = _tasks_in(body["data"])
     match len(tasks):
@@ -187,21 +193,25 @@ def _read_body(body: Mapping[str, Json]) -> Reading | None:
 
 def _find_created_id(body: Mapping[str, Json]) -> ExternalId | None:
     """The id in the answer to a create; None also when it names several tasks."""
+    bare = find_bare_id(body)
+    if bare is not None:
+        return bare
     tasks = _tasks_in(body.get("data"))
-    return _find_task_id(tasks[0]) if len(tasks) == 1 else None
+    outside = find_id(body, "task_id", "taskId", path="")
+    return _find_task_id(tasks[0]) if len(tasks) == 1 else outside
 
 
 def _find_task_id(task: Mapping[str, Json]) -> ExternalId | None:
-    return find_id(task, "task_id", "id", path="")
+    return find_id(task, "task_id", "taskId", "id", path="")
 
 
 def _read_task(task: Mapping[str, Json], around: UpstreamError | None = None) -> Reading:
     """Read a task; ``around`` is the error that a callback states about it."""
-    said = require_status(task, "task_status", "status", path="")
+    said = require_status(task, "task_status", "taskStatus", "status", path="")
     reading = Reading(external_id=_find_task_id(task), upstream_status=said)
     if said is None:
         return replace(reading, trouble=Trouble.UNREADABLE, detail="no task_status")
-    status = STATUSES.get(said.lower())
+    status = find_status(said, STATUSES)
     match status:
         case None:
             return replace(reading, trouble=Trouble.UNKNOWN_STATUS)
@@ -219,7 +229,7 @@ def _read_outputs(task: Mapping[str, Json]) -> tuple[Output, ...]:
     **Source**: ``task_result.videos[]``, ``.images[]`` and, for ``result_type`` ``series``,
     ``.series_images[]``; in the newer dialect ``outputs[]``, each with its ``type``.
     """
-    result, lists = find_object(task, "task_result") or {}, Lists()
+    result, lists = unwrapped(task.get("task_result")) or {}, Lists()
     found = [
         (item, kind)
         for field, kind in _OUTPUT_LISTS
@@ -249,7 +259,7 @@ def _read_reason(task: Mapping[str, Json], around: UpstreamError | None) -> Upst
     A code comes only around it. The words there are taken where the task has none of its own.
     """
     code = around.code if around is not None else None
-    own = [find_text(task.get(field)) for field in ("task_status_msg", "status_msg", "message")]
+    own = [find_words(task.get(field)) for field in _REASONS if isinstance(task.get(field), str)]
     around_it = around.message if around is not None and code is not None else None
     words = next((text for text in (*own, around_it) if text is not None and text.lower() not in _NO_MESSAGES), None)
     if words is not None or code is not None:

@@ -15,7 +15,7 @@ import orjson
 
 from tracker.domain.wire import AuthStyle, WireRequest
 from tracker.errors import FieldProblem
-from tracker.providers.fields import kind_of
+from tracker.providers.fields import NUL_SIGN, kind_of
 
 if TYPE_CHECKING:
     from tracker.domain.task import ExternalId
@@ -107,7 +107,7 @@ def poll_by_path(route: Route, external_id: ExternalId) -> WireRequest:
     method, path = _query_of(route)
     return WireRequest(
         method=method,
-        path=path.replace(TASK_ID, quote(external_id, safe="")),
+        path=path.replace(TASK_ID, path_segment(external_id)),
         answer_within_s=POLL_WITHIN_S,
     )
 
@@ -115,7 +115,23 @@ def poll_by_path(route: Route, external_id: ExternalId) -> WireRequest:
 def poll_by_parameter(route: Route, external_id: ExternalId, *, parameter: str) -> WireRequest:
     """Build a status call that carries the id as a query parameter."""
     method, path = _query_of(route)
-    return WireRequest(method=method, path=path, query=((parameter, external_id),), answer_within_s=POLL_WITHIN_S)
+    query = ((parameter, written_id(external_id)),)
+    return WireRequest(method=method, path=path, query=query, answer_within_s=POLL_WITHIN_S)
+
+
+def path_segment(external_id: ExternalId) -> str:
+    """An id as one segment of a path, percent-encoded: it leads nowhere else, whatever it holds.
+
+    Slashes are escaped as well, also those of resource names (``operations/abc``); no route of the gateway takes
+    several segments.
+    """
+    written = quote(written_id(external_id), safe="")
+    return written.replace(".", "%2E") if written in {".", ".."} else written
+
+
+def written_id(external_id: ExternalId) -> str:
+    """An id as the upstream wrote it, from the form that it is stored in."""
+    return external_id.replace(NUL_SIGN, "\0")
 
 
 def text_problem(request: Mapping[str, Json], *path: str) -> list[FieldProblem]:

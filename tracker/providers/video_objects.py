@@ -1,10 +1,12 @@
 """OpenAI-style video objects: ``{id, object: "video", status, progress, error, …}``, as several families speak them.
 
-Owns the statuses and where URL and error stand. It must not know where a family keeps its videos: what stands in
+Several makers answer here behind one gateway, so words and places vary: ``words`` knows the words, ``video_places`` the
+places of results, and envelopes are looked through. It must not know where a family keeps its videos: what stands in
 for a missing URL is handed in.
 
 **Source**: https://developers.openai.com/api/reference/python/resources/videos/methods/retrieve for the object and
-its statuses; gateways that build on it add ``task_id`` and ``metadata.url`` (read 2026-11).
+its statuses; https://www.volcengine.com/docs/82379/1521309 for Volcengine's; https://docs.newapi.pro/api/query-video
+and https://docs.newapi.pro/zh/docs/api/ai-model/videos/sora/getvideo for gateways that build on both (read 2026-11).
 """
 
 from __future__ import annotations
@@ -17,35 +19,29 @@ from msgspec.structs import replace
 
 from tracker.domain.observation import Reading, Trouble
 from tracker.domain.task import ExternalId, Output, Status, UpstreamError
-from tracker.providers.answers import find_error, read_creation, read_status
-from tracker.providers.fields import (
-    find_code,
-    find_id,
-    find_object,
-    find_seconds,
-    find_text,
-    find_url,
-    mime_of,
-    require_status,
-)
+from tracker.errors import PayloadInvalid
+from tracker.providers.answers import read_creation, read_status
+from tracker.providers.fields import find_code, find_id, find_percent, find_text, require_status
+from tracker.providers.layers import find_bare_id, layers
 from tracker.providers.meanings import FindMeaning, failed
+from tracker.providers.refusals import find_error, find_words
+from tracker.providers.video_places import find_outputs
+from tracker.providers.words import find_status, spelled
 
 if TYPE_CHECKING:
     from tracker.domain.wire import WireReply
     from tracker.providers.base import Json
 
-STATUSES = {
-    "queued": Status.PENDING,
-    "in_progress": Status.RUNNING,  # also with 100 %
-    "completed": Status.SUCCEEDED,
-    "failed": Status.FAILED,
-    "expired": Status.FAILED,
-    "cancelled": Status.FAILED,
-    "canceled": Status.FAILED,
-}
-"""``status``; ``expired`` and ``cancelled`` were seen in clients only."""
-_WORDLESS_ENDS = frozenset({"expired", "cancelled", "canceled"})
-_FULL = 100
+_TASK_IDS = ("task_id", "taskId", "taskID", "video_id", "videoId", "job_id", "jobId", "generation_id", "generationId")
+"""What gateways call the id of a task; ``request_id`` names the request and is none. **Source**: ``task_id`` in
+https://docs.newapi.pro/api/query-video, ``job_id`` in https://docs.aimlapi.com, ``generation_id`` there for Luma."""
+_IDS = ("id", *_TASK_IDS)
+_OTHERS = frozenset({"list", "model", "error"})
+_STATUSES = ("status", "task_status", "taskStatus", "state")
+_WORDLESS_ENDS = frozenset({"expired", "cancelled", "canceled", "cancel", "rejected", "aborted", "timed_out"})
+_FAILURE_WORDS = ("fail_reason", "failReason", "failure_reason", "error_message", "task_status_msg", "message", "msg")
+_FLAGS = frozenset({"success", "succeed", "ok", "successful"})
+"""What an envelope says of the call itself, not of a task."""
 
 FallBack = Callable[[ExternalId], Output]
 """Where a finished video lies when its object names no URL."""
@@ -53,7 +49,8 @@ FallBack = Callable[[ExternalId], Output]
 
 def read_create(reply: WireReply, *, find: FindMeaning, fall_back: FallBack | None = None) -> Reading:
     """Read the answer to a create."""
-    return read_creation(reply, partial(_read_body, find=find, fall_back=fall_back), find, _find_video_id)
+    read = partial(_read_body, find=find, fall_back=fall_back)
+    return read_creation(reply, read, find, find_video_id)
 
 
 def read_poll(reply: WireReply, *, find: FindMeaning, fall_back: FallBack | None = None) -> Reading:
@@ -61,61 +58,105 @@ def read_poll(reply: WireReply, *, find: FindMeaning, fall_back: FallBack | None
     return read_status(reply, partial(_read_body, find=find, fall_back=fall_back), find)
 
 
+def find_video_id(body: Mapping[str, Json]) -> ExternalId | None:
+    """The id of a video or its task, the outermost one; also ``data`` as a bare id, and the name of an operation.
+
+    A bare ``id`` of an envelope may be anything: it counts after the one beside a status, and after a task's id inside.
+
+    **Source**: https://docs.newapi.pro/api/suno-music for the bare id; https://ai.google.dev/api/batch-api#operation
+    for the name (read 2026-11).
+    """
+    found = [layer for layer in layers(body) if not _is_other(layer)]
+    tasks = [layer for layer in found if any(isinstance(layer.get(name), str) for name in _STATUSES)]
+    for names, candidates in ((_IDS, tasks), (_TASK_IDS, found), (_IDS, found)):
+        for layer in candidates:
+            external_id = find_id(layer, *names, path="" if layer is body else "data.")
+            if external_id is not None:
+                return external_id
+    others = (find_operation(layer) or find_bare_id(layer) for layer in found)
+    return next((other for other in others if other is not None), None)
+
+
+def _is_other(layer: Mapping[str, Json]) -> bool:
+    """Whether a layer says itself that it is something else, whose id is no task's."""
+    return any(isinstance(kind := layer.get(name), str) and kind in _OTHERS for name in ("object", "type"))
+
+
+def find_operation(layer: Mapping[str, Json]) -> ExternalId | None:
+    """The name of a long-running operation of Google's, ``models/veo/operations/abc``."""
+    name = find_text(layer.get("name"), 4096)
+    return ExternalId(name) if name is not None and f"/{name}".rfind("/operations/") >= 0 else None
+
+
 def _read_body(body: Mapping[str, Json], *, find: FindMeaning, fall_back: FallBack | None) -> Reading | None:
-    """Read a video object, also one under ``data``; None when the body states an error instead."""
-    inner = find_object(body, "data")
-    video = inner if "status" not in body and inner is not None and "status" in inner else body
-    said = require_status(video, "status", path="")
-    external_id = find_id(body, "id", "task_id", path="") or find_id(video, "id", "task_id", path="data.")
+    """Read a video object, also in envelopes; None when the body states an error instead."""
+    found = list(layers(body))
+    said, video = _find_said(found)
+    external_id = find_video_id(body)
     if said is None and (external_id is None or find_error(body) is not None):
         return None
     reading = Reading(external_id=external_id, upstream_status=said)
     if said is None:
         return replace(reading, trouble=Trouble.UNREADABLE, detail="no status")
-    value = said.lower()
-    status = STATUSES.get(value)
+    status = find_status(said)
     match status:
         case None:
             return replace(reading, trouble=Trouble.UNKNOWN_STATUS)
         case Status.SUCCEEDED:
-            output = _find_output(body)
-            if output is None and fall_back is not None and external_id is not None:
-                output = fall_back(external_id)
-            return replace(reading, status=status, outputs=() if output is None else (_with_length(output, video),))
+            outputs = find_outputs([video, *(layer for layer in found if layer is not video)])
+            if not outputs and fall_back is not None and external_id is not None:
+                outputs = (fall_back(external_id),)
+            return replace(reading, status=status, outputs=outputs)
         case Status.FAILED:
-            detail = f"{value} upstream" if value in _WORDLESS_ENDS else None
-            return failed(replace(reading, detail=detail), _read_failure(video), find)
+            value = spelled(said)
+            detail = f"{said.lower()} upstream" if value in _WORDLESS_ENDS else None
+            return failed(replace(reading, detail=detail), _read_failure(video, found), find)
         case Status.RUNNING:
-            return replace(reading, status=status, progress=_find_progress(video))
+            progress = next((done for layer in (video, *found) if (done := find_progress(layer)) is not None), None)
+            return replace(reading, status=status, progress=progress)
         case _:
             return replace(reading, status=status)
 
 
-def _find_video_id(body: Mapping[str, Json]) -> ExternalId | None:
-    inner = find_object(body, "data") or {}
-    return find_id(body, "id", "task_id", path="") or find_id(inner, "id", "task_id", path="data.")
+def find_progress(layer: Mapping[str, Json]) -> int | None:
+    """Progress in percent."""
+    return find_percent(layer.get("progress", layer.get("percent")))
 
 
-def _find_output(body: Mapping[str, Json]) -> Output | None:
-    """The URL where a gateway gives one: ``metadata.url``, ``data.url`` or ``url``."""
-    holders = (find_object(body, "metadata") or {}, find_object(body, "data") or {}, body)
-    url = next((url for holder in holders if (url := find_url(holder.get("url")))), None)
-    return None if url is None else Output(kind="video", url=url, mime=mime_of(url, "video/mp4"))
+def _find_said(found: list[Mapping[str, Json]]) -> tuple[str | None, Mapping[str, Json]]:
+    """The status word that counts, and the layer that says it: the outermost task's.
+
+    An envelope that only says "success" of the call itself does not count against a task in it, nor does a success
+    without a file against a task inside that still works.
+    """
+    stated, fault = [], None
+    for layer in found:
+        try:
+            said = require_status(layer, *_STATUSES, path="" if layer is found[0] else "data.")
+        except PayloadInvalid as invalid:  # a number, as envelopes have it
+            fault = fault or invalid
+            continue
+        stated += [(said, layer)] if said is not None else []
+    if not stated:
+        if fault is not None:
+            raise fault
+        return None, found[0]
+    said, layer = stated[0]
+    if spelled(said) in _FLAGS and len(stated) > 1 and not find_outputs([layer]):
+        inner = next(((word, task) for word, task in stated[1:] if find_status(word) is not None), None)
+        return inner or (said, layer)
+    return said, layer
 
 
-def _with_length(output: Output, video: Mapping[str, Json]) -> Output:
-    return replace(output, duration_s=find_seconds(video.get("seconds")))
-
-
-def _read_failure(video: Mapping[str, Json]) -> UpstreamError | None:
-    """``error`` as an object or a text; a failure may come without either."""
-    error = video.get("error")
-    if isinstance(error, Mapping):
-        return UpstreamError(find_code(error.get("code")), find_text(error.get("message")))
-    words = find_text(error)
-    return None if words is None else UpstreamError(message=words)
-
-
-def _find_progress(video: Mapping[str, Json]) -> int | None:
-    progress = find_seconds(video.get("progress"))
-    return None if progress is None else min(int(progress), _FULL)
+def _read_failure(video: Mapping[str, Json], found: list[Mapping[str, Json]]) -> UpstreamError | None:
+    """``error`` as an object or a text, else words beside the status; a failure may come without either."""
+    for layer in (video, *(layer for layer in found if layer is not video)):
+        error = layer.get("error") or layer.get("task_error")
+        if isinstance(error, Mapping) and (stated := find_error({"error": error})):
+            return stated
+        words = find_words(error) if isinstance(error, (str, list)) else None
+        words = words or next((said for name in _FAILURE_WORDS if (said := find_words(layer.get(name)))), None)
+        if words is not None and words.lower() not in _FLAGS:
+            code = find_code(layer.get("error_code")) or find_code(layer.get("code"))
+            return UpstreamError(code if code not in {"0", "200"} else None, words)
+    return None

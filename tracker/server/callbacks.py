@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Final
 import orjson
 from aiohttp import web
 
+from tracker.domain.lenient_json import Decoded, decode
 from tracker.domain.observation import Observation, Source
 from tracker.domain.transitions import Outcome
-from tracker.domain.wire import whole_characters
+from tracker.domain.wire import payload_text
 from tracker.errors import PayloadInvalid, SignatureInvalid, StoreUnavailable, TaskNotFound
 from tracker.logs import get_logger
 from tracker.server.answers import RETRY_AFTER_S, FixedAnswer, Problem, store_unavailable
@@ -89,12 +90,12 @@ class CallbackDoors:
         provider = services.registry.provider_of(route)
         believed = self._believed
         try:
-            body, value = await self._read(request, provider)
+            body, decoded = await self._read(request, provider)
             if services.check_signature is not None:
-                confirm = await self._verify(services.check_signature, request, provider, (body, value))
+                confirm = await self._verify(services.check_signature, request, provider, (body, decoded.value))
                 believed = believed and not confirm
             try:
-                reading = provider.read_callback(route, value)
+                reading = provider.read_callback(route, decoded.value)
             except PayloadInvalid as error:
                 raise await self._rejections.malformed(provider_name, str(error), body) from None
         except Problem:
@@ -105,7 +106,7 @@ class CallbackDoors:
             Source.CALLBACK,
             services.clock.now(),
             reading,
-            services.redact(whole_characters(body)),
+            payload_text(body, services.redact, decoded),
             believed,
         )
         try:
@@ -129,10 +130,10 @@ class CallbackDoors:
         if provider is None:
             raise await self._unknown(request, provider_name)
         self._admit(1)
-        body, value = await self._read(request, provider)
+        body, decoded = await self._read(request, provider)
         if services.check_signature is not None:
-            await self._verify(services.check_signature, request, provider, (body, value))
-        return (await self._nudge(provider, body, value)).to(request)
+            await self._verify(services.check_signature, request, provider, (body, decoded.value))
+        return (await self._nudge(provider, body, decoded.value)).to(request)
 
     def _admit(self, count: int) -> None:
         if not self._nudges.admits(count):
@@ -143,8 +144,8 @@ class CallbackDoors:
                 headers={"Retry-After": str(RETRY_AFTER_S)},
             )
 
-    async def _read(self, request: web.Request, provider: Provider) -> tuple[bytes, Json]:
-        """The body, raw and decoded; whatever the Content-Type says."""
+    async def _read(self, request: web.Request, provider: Provider) -> tuple[bytes, Decoded]:
+        """The body, raw and decoded; of the Content-Type only the charset counts."""
         max_bytes = self._services.max_callback_bytes
         try:
             body = await read_body(request, max_bytes)
@@ -154,12 +155,12 @@ class CallbackDoors:
             raise too_large(max_bytes) from None
         except BodyUnreadable as error:
             raise malformed(str(error)) from None
-        try:
-            return body, orjson.loads(whole_characters(body))
-        except orjson.JSONDecodeError as error:
-            if self._services.check_signature is not None:  # a stranger's junk is refused as a stranger's
-                await self._verify(self._services.check_signature, request, provider, (body, None))
-            raise await self._rejections.malformed(provider.name, json_words(error), body) from None
+        decoded = decode(body, request.headers.get("Content-Type", ""))
+        if decoded.fault is None:
+            return body, decoded
+        if self._services.check_signature is not None:  # a stranger's junk is refused as a stranger's
+            await self._verify(self._services.check_signature, request, provider, (body, None))
+        raise await self._rejections.malformed(provider.name, _json_fault(body), body)
 
     async def _verify(self, check: SignatureCheck, request: web.Request, provider: Provider, told: Told) -> bool:
         """Check a signature over the raw bytes; whether a poll must confirm what it does not cover.
@@ -229,3 +230,12 @@ class CallbackDoors:
         if outcome is Outcome.APPLIED and applied.confirm and not believed:
             return _POLLING
         return _DONE[outcome]
+
+
+def _json_fault(body: bytes) -> str:
+    """What a strict parser objects to first in a body that cannot be read leniently either."""
+    try:
+        orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        return json_words(error)
+    return "the body is not JSON"

@@ -48,7 +48,7 @@ class RegisterBody(Body):
     """Follows a job that was created elsewhere."""
 
     route: Name = Field(examples=["kling.omni-video"])
-    external_id: Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=PLAIN)]
+    external_id: Annotated[str, StringConstraints(min_length=1, pattern=PLAIN)]
     labels: Labels = Field(default_factory=dict)
     account: Name | None = None
 

@@ -19,7 +19,7 @@ from tracker.domain.observation import Reading, Submission, Trouble
 from tracker.domain.task import ExternalId, Output, Reason, Status, UpstreamError
 from tracker.domain.wire import AuthStyle, WireReply, WireRequest
 from tracker.errors import FieldProblem, PayloadInvalid
-from tracker.providers.answers import Answer, decode_answer, find_error, read_creation, read_status
+from tracker.providers.answers import Answer, decode_answer, read_creation, read_status
 from tracker.providers.base import Provider, Route
 from tracker.providers.declared.expressions import search
 from tracker.providers.declared.tables import OK_CODES, OutputTable, ProviderTable, RouteTable, fold
@@ -51,6 +51,7 @@ from tracker.providers.meanings import (
     failed,
     meaning_of,
 )
+from tracker.providers.refusals import find_error
 from tracker.providers.requests import (
     POLL_WITHIN_S,
     RESERVED_TASK_ID,

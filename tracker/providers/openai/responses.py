@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from tracker.domain.observation import Reading, Trouble
 from tracker.domain.task import ExternalId, Output, Reason, Status, UpstreamError
 from tracker.errors import FieldProblem
-from tracker.providers.answers import find_error, read_creation, read_status
+from tracker.providers.answers import read_creation, read_status
 from tracker.providers.base import Route
 from tracker.providers.family import Entry
 from tracker.providers.fields import (
@@ -33,6 +33,7 @@ from tracker.providers.fields import (
 )
 from tracker.providers.meanings import failed
 from tracker.providers.openai.codes import find_meaning
+from tracker.providers.refusals import find_error
 from tracker.providers.requests import (
     RESULT_WITHIN_S,
     create_call,
@@ -43,6 +44,7 @@ from tracker.providers.requests import (
     text_problem,
 )
 from tracker.providers.results import find_inline_output, find_text_output, json_output
+from tracker.providers.words import find_status
 
 if TYPE_CHECKING:
     from tracker.domain.wire import WireReply
@@ -76,16 +78,17 @@ def check(request: Mapping[str, Json]) -> list[FieldProblem]:
 
 def read_create(reply: WireReply) -> Reading:
     """Read the answer to a create: ended already, or queued with ``background``."""
-    return read_creation(reply, _read_body, find_meaning, _find_response_id)
+    return read_creation(reply, _read_body, find_meaning, _find_response_id, is_wrapped=True)
 
 
 def read_poll(reply: WireReply) -> Reading:
     """Read the answer to a poll."""
-    return read_status(reply, _read_body, find_meaning)
+    return read_status(reply, _read_body, find_meaning, is_wrapped=True)
 
 
 def _find_response_id(body: Mapping[str, Json]) -> ExternalId | None:
-    return find_id(body, "id", path="")
+    is_other = body.get("object", "response") != "response" or "type" in body  # a model of a list, above all
+    return None if is_other else find_id(body, "id", path="")
 
 
 def _read_body(body: Mapping[str, Json]) -> Reading | None:
@@ -98,7 +101,7 @@ def _read_body(body: Mapping[str, Json]) -> Reading | None:
     if said is None:
         return replace(reading, trouble=Trouble.UNREADABLE, detail="no status")
     value = said.lower()
-    status = STATUSES.get(value)
+    status = find_status(said, STATUSES)
     match status:
         case None:
             return replace(reading, trouble=Trouble.UNKNOWN_STATUS)

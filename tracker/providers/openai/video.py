@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from tracker.domain.observation import Reading
 from tracker.domain.task import ExternalId, Output, Status
@@ -22,7 +21,7 @@ from tracker.providers.base import Route
 from tracker.providers.family import Entry
 from tracker.providers.fields import find_id, require_object, require_status
 from tracker.providers.openai.codes import find_meaning
-from tracker.providers.requests import stream_problem, text_problem
+from tracker.providers.requests import path_segment, stream_problem, text_problem
 
 if TYPE_CHECKING:
     from tracker.providers.base import Json
@@ -37,7 +36,7 @@ def check(request: Mapping[str, Json]) -> list[FieldProblem]:
 
 def content_of(external_id: ExternalId) -> Output:
     """The finished file of a video without a URL: a path of the gateway that wants the account's key."""
-    path = f"/openai/v1/videos/{quote(external_id, safe='')}/content"
+    path = f"/openai/v1/videos/{path_segment(external_id)}/content"
     return Output(kind="video", url=path, mime="video/mp4", authenticated=True)
 
 

@@ -79,3 +79,13 @@ def _look_up(error: UpstreamError, codes: dict[str, Meaning]) -> Meaning | None:
     if error.code in _POLICY_ALSO and reads_like_policy(error.message):
         return POLICY
     return codes.get(error.code or "") or by_number(error.code)
+
+
+def is_documented(code: str | None) -> bool:
+    """Whether a body code states an error of the contract, or repeats an HTTP status that does."""
+    return code in REQUEST_CODES or by_number(code) is not None
+
+
+def refuses(code: str | None) -> bool:
+    """Whether a body code of the contract surely refuses a request, or puts it off, for what is wrong with it."""
+    return code in REQUEST_CODES and (code or "").startswith("4")

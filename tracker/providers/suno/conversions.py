@@ -30,9 +30,11 @@ from tracker.providers.fields import (
     list_objects,
     mime_of,
 )
+from tracker.providers.layers import object_in
 from tracker.providers.meanings import failed
 from tracker.providers.suno.codes import find_task_meaning
 from tracker.providers.suno.envelope import task_error
+from tracker.providers.words import find_status
 
 if TYPE_CHECKING:
     from tracker.providers.base import Json
@@ -83,7 +85,7 @@ class Conversion:
         Raises:
             PayloadInvalid: the files do not stand as the contract says.
         """
-        said = find_code(data.get("successFlag"))
+        said = find_code(data.get("successFlag", data.get("status")))
         reading = Reading(upstream_status=said)
         if said is None:
             shown = kind_of(data.get("successFlag"))
@@ -106,7 +108,7 @@ class Conversion:
                     return replace(reading, status=Status.SUCCEEDED, outputs=outputs)
                 return replace(reading, status=Status.RUNNING, detail="the upstream could not deliver its callback")
             case _:
-                return replace(reading, trouble=Trouble.UNKNOWN_STATUS)
+                return self._in_other_words(reading, said, data)
 
     def read_news(self, phase: str | None, inner: Mapping[str, Json]) -> Reading:
         """Read a callback that tells of no failure: these have no phases, so a file is the success.
@@ -120,8 +122,21 @@ class Conversion:
             return Reading(status=Status.SUCCEEDED, outputs=outputs)
         return Reading(detail="a callback without a file; a poll will tell")
 
+    def _in_other_words(self, reading: Reading, said: str, data: Mapping[str, Json]) -> Reading:
+        """A flag in the words of a gateway; numbers and unknown words stay trouble."""
+        status = find_status(said)
+        match status:
+            case None:
+                return replace(reading, trouble=Trouble.UNKNOWN_STATUS)
+            case Status.SUCCEEDED:
+                return replace(reading, status=status, outputs=self._response_outputs(data))
+            case Status.FAILED:
+                return failed(reading, task_error(data), find_task_meaning)
+            case _:
+                return replace(reading, status=status)
+
     def _response_outputs(self, data: Mapping[str, Json]) -> tuple[Output, ...]:
-        return self.find_outputs(find_object(data, "response") or {})
+        return self.find_outputs(object_in(data.get("response")) or data)
 
 
 def _find_stems(holder: Mapping[str, Json]) -> tuple[Output, ...]:

@@ -18,17 +18,18 @@ from msgspec.structs import replace
 from tracker.domain.observation import Reading, Trouble
 from tracker.domain.task import ExternalId, Status, UpstreamError
 from tracker.errors import PayloadInvalid
-from tracker.providers.answers import SUCCESS_CODES, find_error, read_creation, read_status
+from tracker.providers.answers import read_creation, read_status, says_something
 from tracker.providers.fields import (
     find_code,
     find_id,
-    find_text,
     kind_of,
     require_object,
     require_status,
 )
+from tracker.providers.layers import find_bare_id, object_in
 from tracker.providers.meanings import failed
-from tracker.providers.suno.codes import find_request_meaning, find_task_meaning
+from tracker.providers.refusals import find_error, find_words, is_success_code
+from tracker.providers.suno.codes import find_request_meaning, find_task_meaning, is_documented, refuses
 
 if TYPE_CHECKING:
     from tracker.domain.wire import WireReply
@@ -39,7 +40,8 @@ ReadTask = Callable[[Mapping[str, "Json"]], Reading]
 ReadNews = Callable[[str | None, Mapping[str, "Json"]], Reading]
 """Reads a callback that tells of no failure: its phase in lower case, and the object with the result."""
 
-_IDS = ("task_id", "taskId")
+_IDS = ("task_id", "taskId", "taskID")
+_REASONS = ("errorMessage", "errorMsg", "error_message", "fail_reason", "failReason", "error", "msg")
 _NO_ERROR_WORDS = frozenset({"success", "ok"})
 _FAILED_PHASES = frozenset({"error", "failed"})
 
@@ -54,11 +56,16 @@ def read_create(reply: WireReply, *, existing: frozenset[str] = frozenset()) -> 
 
     def read_accepted(body: Mapping[str, Json]) -> Reading | None:
         code = _require_code(body)
-        if code is not None and code not in SUCCESS_CODES and code not in existing:
+        if not is_success_code(code) and code not in existing:
             return None
-        return Reading(status=Status.PENDING, external_id=_find_task_id(body))
+        # without a code of success an id is no more than an id
+        return Reading(status=None if code is None else Status.PENDING, external_id=_find_task_id(body))
 
-    return read_creation(reply, read_accepted, find_request_meaning, _find_task_id)
+    def find_despite(body: Mapping[str, Json]) -> ExternalId | None:
+        # a documented refusal may name the task that was made before: it is no proof of another
+        return None if refuses(find_code(body.get("code"))) else _find_task_id(body)
+
+    return read_creation(reply, read_accepted, find_request_meaning, find_despite, is_wrapped=True)
 
 
 def read_poll(reply: WireReply, read_task: ReadTask) -> Reading:
@@ -71,7 +78,8 @@ def read_poll(reply: WireReply, read_task: ReadTask) -> Reading:
 
     def read_body(body: Mapping[str, Json]) -> Reading | None:
         code = _require_code(body)
-        if code is not None and code not in SUCCESS_CODES:
+        is_success = is_success_code(code)
+        if not is_success and is_documented(code):
             return None
         if "data" not in body and any(name in body for name in _IDS):
             return replace(read_task(body), external_id=_find_task_id(body))
@@ -80,9 +88,13 @@ def read_poll(reply: WireReply, read_task: ReadTask) -> Reading:
             if code is None or find_error(body) is not None:
                 return None
             return Reading(trouble=Trouble.NOT_VISIBLE, detail="the upstream shows no record yet")
-        return replace(read_task(require_object(data, "data")), external_id=_find_task_id(body))
+        task = object_in(data)
+        reading = read_task(require_object(data, "data") if task is None else task)
+        reading = replace(reading, external_id=_find_task_id(body))
+        # a code that nobody documents is an error only where no task is
+        return reading if is_success or says_something(reading) else None
 
-    return read_status(reply, read_body, find_request_meaning)
+    return read_status(reply, read_body, find_request_meaning, is_wrapped=True)
 
 
 def read_callback(body: Json, read_news: ReadNews) -> Reading:
@@ -96,14 +108,13 @@ def read_callback(body: Json, read_news: ReadNews) -> Reading:
         PayloadInvalid: it is not what the contract says.
     """
     callback = require_object(body, "body")
-    data = callback.get("data")
-    inner = data if isinstance(data, dict) and data else callback
+    inner = object_in(callback.get("data")) or callback
     external_id = _find_task_id(callback)
     code = _require_code(callback)
     phase = require_status(inner, "callbackType", path="data.") if inner is not callback else None
     phase = phase or require_status(callback, "callbackType", path="")
     lower = None if phase is None else phase.lower()
-    if (code is not None and code not in SUCCESS_CODES) or lower in _FAILED_PHASES:
+    if not is_success_code(code) or lower in _FAILED_PHASES:
         # the outer code wins: moderation comes as code 400 with the phase "complete"
         reading = failed(Reading(upstream_status=phase), _callback_error(callback, inner, code), find_task_meaning)
     else:
@@ -126,15 +137,16 @@ def task_error(data: Mapping[str, Json]) -> UpstreamError:
     https://docs.sunoapi.org/cn/suno-api/get-cover-suno-details; one client saw ``errorMsg`` (read 2026-11).
     """
     code = find_code(data.get("errorCode"))
-    message = find_text(data.get("errorMessage")) or find_text(data.get("errorMsg"))
-    return UpstreamError(None if code in SUCCESS_CODES else code, message)
+    words = (find_words(data.get(field)) for field in _REASONS)
+    message = next((said for said in words if said is not None and said.lower() not in _NO_ERROR_WORDS), None)
+    return UpstreamError(None if is_success_code(code) else code, message)
 
 
 def _callback_error(callback: Mapping[str, Json], inner: Mapping[str, Json], code: str | None) -> UpstreamError | None:
     """What a callback that tells of a failure fails with: ``msg``, or ``data.error``, a plain text."""
-    refused = code is not None and code not in SUCCESS_CODES
-    own = find_text(inner.get("error")) or find_text(inner.get("errorMessage")) or find_text(inner.get("error_message"))
-    outer = find_text(callback.get("msg")) or find_text(callback.get("message"))
+    refused = not is_success_code(code)
+    own = next((words for name in _REASONS[:-1] if (words := find_words(inner.get(name)))), None)
+    outer = find_words(callback.get("msg")) or find_words(callback.get("message"))
     if outer is not None and outer.lower() in _NO_ERROR_WORDS:
         outer = None
     message = (outer or own) if refused else (own or outer)
@@ -152,6 +164,6 @@ def _require_code(body: Mapping[str, Json]) -> str | None:
 
 
 def _find_task_id(body: Mapping[str, Json]) -> ExternalId | None:
-    data = body.get("data")
-    found = find_id(data, *_IDS, path="data.") if isinstance(data, dict) else None
+    data = object_in(body.get("data"))
+    found = find_id(data, *_IDS, path="data.") if data is not None else find_bare_id(body)
     return found or find_id(body, *_IDS, path="")

@@ -16,9 +16,10 @@ from msgspec.structs import replace
 
 from tracker.domain.observation import Reading
 from tracker.domain.task import Status
-from tracker.providers.answers import SUCCESS_CODES, read_result
+from tracker.providers.answers import read_result
 from tracker.providers.fields import find_code, find_id, find_object, find_text
 from tracker.providers.meanings import failed
+from tracker.providers.refusals import is_success_code
 from tracker.providers.results import find_text_output, json_output
 from tracker.providers.suno.codes import find_request_meaning, find_task_meaning
 from tracker.providers.suno.envelope import task_error
@@ -48,9 +49,8 @@ def read_persona(reply: WireReply) -> Reading:
 
 def _read(reply: WireReply, read_data: Callable[[Mapping[str, Json]], Reading]) -> Reading:
     def read_answer(body: Mapping[str, Json]) -> Reading | None:
-        code = find_code(body.get("code"))
         data = find_object(body, "data")
-        if data is None or (code is not None and code not in SUCCESS_CODES):
+        if data is None or not is_success_code(find_code(body.get("code"))):
             return None
         return read_data(data)
 

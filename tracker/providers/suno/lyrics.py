@@ -17,11 +17,13 @@ from msgspec.structs import replace
 
 from tracker.domain.observation import Reading, Trouble
 from tracker.domain.task import Output, Reason, Status, UpstreamError
-from tracker.providers.fields import Lists, distinct, find_object, find_text, list_objects, require_status
+from tracker.providers.fields import Lists, distinct, find_text, list_objects, require_status
+from tracker.providers.layers import object_in
 from tracker.providers.meanings import failed
 from tracker.providers.results import find_text_output
 from tracker.providers.suno.codes import find_task_meaning
 from tracker.providers.suno.envelope import task_error
+from tracker.providers.words import find_status
 
 if TYPE_CHECKING:
     from tracker.providers.base import Json
@@ -52,7 +54,21 @@ def read_task(data: Mapping[str, Json]) -> Reading:
                 return _complete(reading, items)
             return replace(reading, status=Status.RUNNING, detail="the upstream could not deliver its callback")
         case _:
+            return _in_other_words(reading, data)
+
+
+def _in_other_words(reading: Reading, data: Mapping[str, Json]) -> Reading:
+    """A status in the words of a gateway; unknown ones stay trouble."""
+    status = find_status(reading.upstream_status or "")
+    match status:
+        case None:
             return replace(reading, trouble=Trouble.UNKNOWN_STATUS)
+        case Status.SUCCEEDED:
+            return _complete(reading, _query_items(data))
+        case Status.FAILED:
+            return failed(reading, task_error(data), find_task_meaning)
+        case _:
+            return replace(reading, status=status)
 
 
 def read_news(phase: str | None, inner: Mapping[str, Json]) -> Reading:
@@ -89,7 +105,7 @@ def _outputs(items: tuple[Mapping[str, Json], ...]) -> tuple[Output, ...]:
 
 
 def _query_items(data: Mapping[str, Json]) -> tuple[Mapping[str, Json], ...]:
-    response, lists = find_object(data, "response") or {}, Lists()
+    response, lists = object_in(data.get("response")) or {}, Lists()
     own = lists.objects(response.get("lyricsData"), "data.response.lyricsData")
     items = own or lists.objects(response.get("data"), "data.response.data")
     lists.check(items)
@@ -97,7 +113,7 @@ def _query_items(data: Mapping[str, Json]) -> tuple[Mapping[str, Json], ...]:
 
 
 def _says_failed(item: Mapping[str, Json]) -> bool:
-    return (find_text(item.get("status"), 40) or "").lower() == "failed"
+    return (find_text(item.get("status"), 40) or "").lower() in {"failed", "error", "fail"}
 
 
 def _words(item: Mapping[str, Json]) -> str | None:

@@ -9,6 +9,7 @@ https://docs.sunoapi.org/suno-api/generate-music-callbacks for ``error`` (read 2
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,6 @@ from msgspec.structs import replace
 from tracker.domain.observation import Reading, Trouble
 from tracker.domain.task import Output, Reason, Stage, Status
 from tracker.providers.fields import (
-    find_object,
     find_seconds,
     find_text,
     find_url,
@@ -25,9 +25,11 @@ from tracker.providers.fields import (
     mime_of,
     require_status,
 )
+from tracker.providers.layers import object_in
 from tracker.providers.meanings import failed
 from tracker.providers.suno.codes import find_task_meaning
 from tracker.providers.suno.envelope import task_error
+from tracker.providers.words import find_status
 
 if TYPE_CHECKING:
     from tracker.providers.base import Json
@@ -35,6 +37,10 @@ if TYPE_CHECKING:
 FIRST_PROGRESS = 50
 """One of the two tracks that a song comes in is ready."""
 
+_FILES = ("audioUrl", "audio_url")
+_FAILED_TRACKS = frozenset({"error", "failed", "fail"})
+_NO_FILE = re.compile(r"/(?:None|null|undefined|nan)?(?:\.(?:mp3|wav|m4a|mp4))?(?:[?#].*)?$", re.IGNORECASE)
+"""A file's name that a program wrote who had none."""
 _SENSITIVE = "SENSITIVE_WORD_ERROR"
 _FAILURES = frozenset({"CREATE_TASK_FAILED", "GENERATE_AUDIO_FAILED", _SENSITIVE})
 
@@ -62,7 +68,21 @@ def read_task(data: Mapping[str, Json]) -> Reading:
         case "CALLBACK_EXCEPTION":
             return _undelivered(reading, _query_tracks(data))
         case _:
+            return _in_other_words(reading, data)
+
+
+def _in_other_words(reading: Reading, data: Mapping[str, Json]) -> Reading:
+    """A status in the words of a gateway; unknown ones stay trouble."""
+    status = find_status(reading.upstream_status or "")
+    match status:
+        case None:
             return replace(reading, trouble=Trouble.UNKNOWN_STATUS)
+        case Status.SUCCEEDED:
+            return _complete(reading, _query_tracks(data))
+        case Status.FAILED:
+            return failed(reading, task_error(data), find_task_meaning)
+        case _:
+            return replace(reading, status=status)
 
 
 def read_news(phase: str | None, inner: Mapping[str, Json]) -> Reading:
@@ -99,14 +119,26 @@ def _undelivered(reading: Reading, tracks: Sequence[Mapping[str, Json]]) -> Read
 
 
 def _query_tracks(data: Mapping[str, Json]) -> Sequence[Mapping[str, Json]]:
-    response = find_object(data, "response") or {}
-    return list_objects(response.get("sunoData"), "data.response.sunoData")
+    """The tracks in ``response`` (an object, or JSON in a text), or where gateways put them.
+
+    **Source**: https://docs.crazyrouter.com/audio/suno/query (read 2026-11) for ``data`` as the list itself.
+    """
+    response = object_in(data.get("response")) or {}
+    tracks = response.get("sunoData") or response.get("suno_data") or response.get("data")
+    return list_objects(tracks or data.get("data"), "data.response.sunoData")
 
 
 def _track_url(track: Mapping[str, Json]) -> str | None:
-    """A track's file: camel case in queries, snake case in callbacks; stream and image URLs are none."""
-    in_query, in_callback = track.get("audioUrl"), track.get("audio_url")
-    return (find_url(in_query) if in_query else None) or (find_url(in_callback) if in_callback else None)
+    """A track's file: camel case in queries, snake case in callbacks; stream and image URLs are none.
+
+    ``source_audio_url`` is none either: the documents call it the original file and ``audio_url`` the generated one, so
+    where a song was uploaded it may be the upload. A track without the latter is not there yet.
+    **Source**: https://docs.kie.ai/suno-api/upload-and-cover-audio-callbacks (read 2026-11).
+    """
+    if (find_text(track.get("status"), 40) or "").lower() in _FAILED_TRACKS:
+        return None
+    urls = (find_url(track.get(name)) for name in _FILES)
+    return next((url for url in urls if url is not None and _NO_FILE.search(url) is None), None)
 
 
 def _outputs(tracks: Sequence[Mapping[str, Json]]) -> tuple[tuple[Output, ...], int]:

@@ -28,7 +28,7 @@ _STATUSES = {
     "succeeded": "succeed",  # so spelt in the legacy dialect, which the gateway's route speaks
     "failed": "failed",
 }
-_STRANGE = "queueing"
+_STRANGE = "transcoding"
 _UNITS = "1"
 
 # (HTTP status, body code, message).

@@ -22,7 +22,7 @@ from tracker.sandbox.speech import count_tokens, reply_to, stream
 from tracker.sandbox.wire import Answer, Call, Json, json_answer
 
 _STATUSES = {"queued": "queued", "in_progress": "in_progress", "succeeded": "completed"}
-_STRANGE = "throttled"
+_STRANGE = "paused"
 _ENDS = MappingProxyType(
     {
         GenerationFault.POLICY: ("incomplete", None),
