@@ -29,8 +29,9 @@ from tracker.providers.meanings import NestedError
 if TYPE_CHECKING:
     from tracker.providers.base import Json
 
-SUCCESS_CODES = frozenset({"0", "200"})
-"""Body codes that state no error. **Source**: Kling answers 0, Suno 200, one of its references 0."""
+SUCCESS_CODES = frozenset({"0", "200", "201", "202", "10000"})
+"""Body codes that state no error. **Source**: Kling answers 0, Suno 200, one of its references 0, Volcengine's visual
+API 10000 (https://www.volcengine.com/docs/85621); 201 and 202 repeat an HTTP status."""
 _SUCCESS_WORDS = frozenset({"success", "succeed", "succeeded", "successful", "ok", "true", "none", "null"})
 """The same in words. **Source**: https://docs.newapi.pro/api/suno-music (``code: "success"``)."""
 _TELLING_TYPES = frozenset({"insufficient_quota"})
@@ -54,7 +55,9 @@ _NESTED_FIELDS = (
     "invalid_params", "violations", "fieldViolations", "field_violations", "issues", "data",
 )  # fmt: skip
 _VALIDATIONS = ("errors", "invalid-params", "invalid_params", "violations", "issues", "details")
-_CODE_FIELDS = ("errcode", "errCode", "err_code", "error_code", "errorCode", "status_code", "statusCode", "Code")
+_CODE_FIELDS = ("error_code", "errorCode", "err_code", "errCode", "errcode", "Code")
+_NUMBER_FIELDS = ("status_code", "statusCode")
+"""Those of ``base_resp`` and of NestJS; a word there may be one of success."""
 _LAST_FIELDS = ("title",)
 _CODE_LIKE = re.compile(r"[A-Za-z0-9]+(?:[_.-][A-Za-z0-9]+)+|[A-Za-z]+[A-Z][A-Za-z]+|[a-z0-9]+")
 _PHRASES = frozenset(status.phrase.lower() for status in HTTPStatus)
@@ -120,7 +123,10 @@ def _flat(body: Mapping[str, Json], http_status: int | None) -> UpstreamError | 
     """``{code, msg}`` (Suno), ``{code, message}`` (Kling, DashScope), and others with their code at the top."""
     code = find_code(body.get("code")) or (find_text(body.get("__type"), 200) or "").rpartition("#")[2] or None
     if code is None or is_success_code(code):
-        others = (find_code(holder.get(field)) for holder in (body, _base_of(body)) for field in _CODE_FIELDS)
+        holders = (body, _base_of(body))
+        others = [find_code(holder.get(field)) for holder in holders for field in _CODE_FIELDS]
+        numbers = [find_code(holder.get(field)) for holder in holders for field in _NUMBER_FIELDS]
+        others += [number for number in numbers if number is not None and number.lstrip("-").isdigit()]
         code = next((other for other in others if not is_success_code(other) and other != str(http_status)), None)
         # a number without words may count anything
         if code is None or (find_words(body) is None and "error" not in body):
