@@ -20,7 +20,11 @@ ANSWER_S = 5.0
 """How long an answer may take."""
 READY_S = 10.0
 """The same for ``/readyz``, which waits for a write of the store."""
+MAX_FIELDS = 1000
+"""Headers of an answer. The standard library stops at 100, and offers no other switch than this name."""
 _MIB = 2**20
+
+http.client._MAXHEADERS = MAX_FIELDS  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 @dataclass(frozen=True, slots=True)

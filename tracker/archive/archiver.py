@@ -253,7 +253,8 @@ class Archiver:
         self._under_way[key] = attempt
 
         def finish(_: asyncio.Task[None]) -> None:
-            del self._under_way[key]
+            if self._under_way.get(key) is attempt:
+                del self._under_way[key]
             self._woken.set()
 
         attempt.add_done_callback(finish)
@@ -268,6 +269,8 @@ class Archiver:
             await self._record(job, cut)
             raise
         if await self._record(job, result):
+            # at once: the next attempt may be claimed before the loop calls this one finished
+            self._under_way.pop((job.task.id, job.identity), None)
             self._tell(job, result)
 
     async def _record(self, job: ArchiveJob, result: ArchiveResult) -> bool:

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from tracker.archive.expiry import expiry_of
-from tracker.archive.media import extension_of, is_no_file, mime_of
+from tracker.archive.media import extension_of, find_objection, mime_of
 from tracker.archive.names import directory_of, file_name, partial_key
 from tracker.archive.partial import Partial
+from tracker.archive.structure import find_shortfall
 from tracker.domain.archives import ArchivedFile, ArchiveState, is_file
 from tracker.domain.backoff import jittered
 from tracker.domain.inline import has_data
@@ -34,7 +35,6 @@ from tracker.logs import get_logger
 from tracker.store.protocol import ArchiveResult
 
 if TYPE_CHECKING:
-    from tracker.archive.partial import Whole
     from tracker.archive.shelf import Shelf
     from tracker.clock import Clock
     from tracker.domain.records import TaskRecord
@@ -151,10 +151,12 @@ async def _archive(job: ArchiveJob, shop: Workshop) -> tuple[ArchivedFile, Outpu
     finally:
         await asyncio.to_thread(partial.close)
     mime = mime_of(whole.head, declared, output.mime)
-    problem = _problem_of(whole, output, mime)
+    problem = find_objection(output.kind, mime, whole.head, whole.size, output.mime)
+    if problem is None:
+        problem = await asyncio.to_thread(find_shortfall, whole.path, whole.size, whole.head)
     if problem is not None:
         await asyncio.to_thread(partial.discard)
-        raise OutputUnavailable(problem)
+        raise (OutputUnavailable if output.inline is None else OutputHopeless)(problem)
     extension = extension_of(mime)
 
     def name_of(again: int) -> str:
@@ -162,14 +164,6 @@ async def _archive(job: ArchiveJob, shop: Workshop) -> tuple[ArchivedFile, Outpu
 
     path = await shop.shelf.keep(whole, directory_of(job.task.id), name_of, mime)
     return ArchivedFile(path, whole.size, whole.sha256, mime), output
-
-
-def _problem_of(whole: Whole, output: Output, mime: str) -> str | None:
-    if not whole.size:
-        return "an empty file"
-    if is_no_file(output.kind, mime):
-        return f"a body of type {mime} in the place of a file of kind {output.kind}"
-    return None
 
 
 def _decode(output: Output, partial: Partial) -> None:

@@ -8,7 +8,6 @@ must not decide what a failure means for the item.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -19,11 +18,15 @@ import aiohttp
 from aiohttp.client import URL  # type: ignore[attr-defined]  # yarl's, by way of the library we depend on
 
 from tracker import __version__
-from tracker.archive.partial import version_of
+from tracker.archive.answers import Slice, digests_of, encoding_of, read_slice, read_version, remote_version
+from tracker.archive.decoding import Decoder
 from tracker.errors import OutputHopeless, OutputRefused, OutputUnavailable
 from tracker.upstream.addresses import AddressForbidden, PublicResolver, is_literal, is_public
+from tracker.upstream.sessions import make_session
+from tracker.upstream.urls import exact_url, follow
 
 if TYPE_CHECKING:
+    from tracker.archive.answers import Version
     from tracker.archive.partial import Partial
     from tracker.clock import Clock
     from tracker.domain.task import Output, Task
@@ -38,7 +41,8 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _LATER: Final = frozenset({408, 425, 429})
 _RETRY_AFTER_DIGITS: Final = 7
 """Months; more is no wait that anybody means."""
-_RANGE: Final = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
+_WHOLE: Final = frozenset({HTTPStatus.OK, HTTPStatus.NON_AUTHORITATIVE_INFORMATION, HTTPStatus.PARTIAL_CONTENT})
+"""Statuses that come with a file, or with a part of one: ``Content-Range`` and the length say which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +95,16 @@ class Downloader:
             PlaceUnavailable: it could not be written.
         """
         url, account = self._address(task, output)
-        left = await asyncio.to_thread(partial.find)
+        found = await asyncio.to_thread(partial.find)
+        version = read_version(found[1]) if found is not None else None
+        left = (found[0], version) if found is not None and version is not None else None
         try:
             async with asyncio.timeout(self._bounds.total_s):
                 if left is not None:
-                    declared = await self._attempt(url, account, partial, left)
+                    declared = await self._attempt(url, account, partial, left, resumes=True)
                     if declared is not _STALE:
                         return declared or None
-                return await self._attempt(url, account, partial, None) or None
+                return await self._attempt(url, account, partial, left, resumes=False) or None
         except TimeoutError as error:
             raise OutputUnavailable(f"not finished within {self._bounds.total_s:g} s; it goes on from there") from error
 
@@ -120,14 +126,15 @@ class Downloader:
         return _parsed(url), account
 
     async def _attempt(
-        self, url: URL, account: Account | None, partial: Partial, left: tuple[int, str] | None
+        self, url: URL, account: Account | None, partial: Partial, left: tuple[int, Version] | None, *, resumes: bool
     ) -> str | None:
         """One exchange; `_STALE` when what is left over does not fit what the server has."""
-        headers = {} if left is None else {"Range": f"bytes={left[0]}-"}
+        start = left[0] if resumes and left is not None else 0
+        headers = {"Range": f"bytes={start}-"} if start else {}
         try:
             response = await self._follow(url, account, headers)
             try:
-                return await self._take(response, partial, left)
+                return await self._take(response, partial, start, None if left is None else left[1])
             finally:
                 response.close()
         except TimeoutError as error:
@@ -157,18 +164,20 @@ class Downloader:
             if response.status not in _REDIRECTS or not location:
                 return response
             response.close()
-            url = url.join(_parsed(location, relative=True))
+            try:
+                url = follow(url, location)
+            except ValueError as error:
+                raise OutputHopeless(f"a redirect to something else than an http(s) URL ({error})") from error
         raise OutputUnavailable(f"more than {MAX_REDIRECTS} redirects")
 
     def _check(self, url: URL, *, is_home: bool) -> None:
         """Whether this address may be reached. Names are checked as they are resolved, see `PublicResolver`."""
-        if url.scheme not in {"http", "https"} or not url.host:
-            raise OutputHopeless(_NO_URL)
         # the account's own host was chosen by the operator, and is reached with its polls anyway
-        if self._allow_private or is_home or not is_literal(url.host):
+        host = url.host or ""
+        if self._allow_private or is_home or not is_literal(host):
             return
-        if not is_public(url.host):
-            raise OutputHopeless(_PRIVATE.format(host=url.host))
+        if not is_public(host):
+            raise OutputHopeless(_PRIVATE.format(host=host))
 
     @staticmethod
     def _key_of(account: Account) -> str:
@@ -178,51 +187,92 @@ class Downloader:
         return key
 
     async def _take(
-        self, response: aiohttp.ClientResponse, partial: Partial, left: tuple[int, str] | None
+        self, response: aiohttp.ClientResponse, partial: Partial, start: int, known: Version | None
     ) -> str | None:
-        """Read an answer into the unfinished file."""
-        match response.status:
-            case HTTPStatus.OK:
-                total = response.content_length
-            case HTTPStatus.PARTIAL_CONTENT if left is not None:
-                total = _total_of(response, left[0])
-                if total is None or _version(response, total) != left[1]:
-                    return _STALE
-            case HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE if left is not None:
+        """Read an answer into the unfinished file.
+
+        Args:
+            response: its head.
+            partial: the file.
+            start: the first byte that was asked for; above 0 when a download goes on.
+            known: the version of the remote file that an earlier attempt saw.
+
+        Returns:
+            The declared media type; `_STALE` when the answer to a range is not exactly the rest of the same version.
+        """
+        if start and response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            return _STALE
+        if response.status not in _WHOLE:
+            raise self._refusal(response, response.status)
+        part = read_slice(response)
+        announced: int | None
+        total: int | None
+        if start:
+            if known is None or part != Slice(start, known.total) or remote_version(response, part.total) != known:
                 return _STALE
-            case status:
-                raise self._refusal(response, status)
-        resumes = response.status == HTTPStatus.PARTIAL_CONTENT and left is not None
-        encoded = response.headers.get("Content-Encoding", "identity").lower() != "identity"
-        if encoded:
-            total = None  # the length is that of the encoded body, which the client library checks
+            announced = total = part.total
+        else:
+            announced, total = self._whole_length(response, part, known)
         if total is not None and total > self._bounds.max_bytes:
             raise OutputHopeless(f"announces {total} bytes; archive.max_bytes allows {self._bounds.max_bytes}")
-        await asyncio.to_thread(partial.check_space, (total or 0) - (left[0] if resumes and left else 0))
-        if resumes and left is not None:
-            await asyncio.to_thread(partial.resume, left[1])
+        await asyncio.to_thread(partial.check_space, (total or 0) - start)
+        if start and known is not None:
+            await asyncio.to_thread(partial.resume, str(known))
         else:
-            await asyncio.to_thread(partial.begin, None if encoded else _version(response, total))
+            version = remote_version(response, announced)
+            await asyncio.to_thread(partial.begin, None if version is None else str(version))
         await self._pour(response, partial)
         if total is not None and partial.size != total:
             raise OutputUnavailable(f"cut off after {partial.size} of {total} bytes")
+        for algorithm, digest in digests_of(response):
+            if not await asyncio.to_thread(partial.matches, algorithm, digest):
+                await asyncio.to_thread(partial.discard)
+                raise OutputUnavailable(f"{response.url.host}: the file does not match the {algorithm} sent with it")
         return response.headers.get("Content-Type", "")
 
+    @staticmethod
+    def _whole_length(
+        response: aiohttp.ClientResponse, part: Slice | None, known: Version | None
+    ) -> tuple[int | None, int | None]:
+        """The length of the file that an answer to no range brings: as it announces it, and as it must be.
+
+        None where only the end of the body will tell. What must be, but was not announced, is no place to go on from.
+
+        Raises:
+            OutputUnavailable: it brings a part of a file, whatever its status says.
+        """
+        if part is None and response.status == HTTPStatus.PARTIAL_CONTENT:
+            raise OutputUnavailable(f"{response.url.host} sent a part of the file (HTTP 206)")
+        if encoding_of(response):
+            return None, None  # the length is that of the encoded body, which the client library compares
+        total = response.content_length if part is None else part.total
+        if part is not None and (part.start or response.content_length not in {None, total}):
+            raise OutputUnavailable(f"{response.url.host} sent a part of the file of {total} bytes")
+        # a strong entity tag stands for the same bytes, and so for the same length
+        now = remote_version(response, 0)
+        if known is not None and known.is_strong and now is not None and now.mark == known.mark:
+            if total not in {None, known.total}:
+                raise OutputUnavailable(f"{response.url.host} sent {total} bytes of a file of {known.total} bytes")
+            return total, known.total
+        return total, total
+
     async def _pour(self, response: aiohttp.ClientResponse, partial: Partial) -> None:
-        buffer = bytearray()
+        buffer, decoder = bytearray(), Decoder(encoding_of(response))
         try:
-            async for piece in response.content.iter_any():
-                buffer += piece
-                if partial.size + len(buffer) > self._bounds.max_bytes:
-                    await asyncio.to_thread(partial.discard)
-                    raise OutputHopeless(f"sends more than archive.max_bytes allows ({self._bounds.max_bytes})")
-                if len(buffer) >= BUFFER_BYTES:
-                    data, buffer = bytes(buffer), bytearray()
-                    await asyncio.to_thread(partial.write, data)
+            async for raw in response.content.iter_any():
+                for piece in decoder.feed(raw):
+                    buffer += piece
+                    if partial.size + len(buffer) > self._bounds.max_bytes:
+                        await asyncio.to_thread(partial.discard)
+                        raise OutputHopeless(f"sends more than archive.max_bytes allows ({self._bounds.max_bytes})")
+                    if len(buffer) >= BUFFER_BYTES:
+                        data, buffer = bytes(buffer), bytearray()
+                        await asyncio.to_thread(partial.write, data)
         except (aiohttp.ClientError, TimeoutError):
             if buffer:  # what came is worth keeping: the next attempt goes on from here
                 await asyncio.to_thread(partial.write, bytes(buffer))
             raise
+        decoder.finish()
         await asyncio.to_thread(partial.write, bytes(buffer))
 
     def _refusal(self, response: aiohttp.ClientResponse, status: int) -> OutputRefused | OutputUnavailable:
@@ -247,7 +297,7 @@ class Downloader:
             connector = aiohttp.TCPConnector(
                 resolver=PublicResolver(allow_private=trusted), use_dns_cache=False, limit=0, keepalive_timeout=15.0
             )
-            session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
+            session = make_session(connector, auto_decompress=False)
             self._sessions[trusted] = session
         return session
 
@@ -257,36 +307,16 @@ _NO_URL: Final = "its address is no http(s) URL"
 _PRIVATE: Final = "{host} is not a public address; archive.allow_private_addresses would allow it"
 
 
-def _parsed(url: str, *, relative: bool = False) -> URL:
-    """A URL exactly as it was signed; one with characters that no URL holds is encoded."""
+def _parsed(url: str) -> URL:
+    """A URL exactly as it was signed."""
     try:
-        plain = url.isascii() and url.isprintable() and " " not in url
-        parsed = URL(url, encoded=plain)
+        return exact_url(url)
     except ValueError as error:
         raise OutputHopeless(_NO_URL) from error
-    if parsed.raw_user is not None or (not relative and not parsed.absolute):
-        raise OutputHopeless(_NO_URL)
-    return parsed
 
 
 def _origin(url: URL) -> tuple[str, str | None, int | None]:
     return url.scheme, url.raw_host, url.port
-
-
-def _version(response: aiohttp.ClientResponse, total: int | None) -> str | None:
-    """Which version of the remote file this is; None when nothing tells versions apart."""
-    tag = response.headers.get("ETag", "")
-    mark = tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified", "")
-    return version_of(f"{mark}/{total}") if mark and total is not None else None
-
-
-def _total_of(response: aiohttp.ClientResponse, start: int) -> int | None:
-    """The length of the whole file that a partial answer is the rest of; None when it is not that."""
-    found = _RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
-    if found is None:
-        return None
-    first, last, total = map(int, found.groups())
-    return total if first == start and last == total - 1 else None
 
 
 def _forbidden(error: BaseException) -> str | None:

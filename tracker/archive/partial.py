@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import hmac
 import os
 import shutil
 import threading
@@ -138,6 +139,22 @@ class Partial:
         except PlaceUnavailable:
             self.discard()
             raise
+
+    def matches(self, algorithm: str, digest: bytes) -> bool:
+        """Whether what was written so far has this digest.
+
+        Args:
+            algorithm: its name, for `hashlib`.
+            digest: the bytes of the digest.
+
+        Raises:
+            PlaceUnavailable: it cannot be read now.
+        """
+        if algorithm == self._hash.name:
+            return hmac.compare_digest(self._hash.digest(), digest)
+        with _translated(), self._path.open("rb") as file:
+            found = hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).digest()
+        return hmac.compare_digest(found, digest)
 
     def finish(self) -> Whole:
         """Bring a file to disk that is open and whole.

@@ -43,7 +43,7 @@ def doctor(config_path: Path | None, *, as_json: bool) -> None:
 
 def _examine(config_path: Path | None) -> Iterator[Line]:
     """The checklist, each line as soon as it is known."""
-    from tracker.cli import checkup, reach
+    from tracker.cli import checks, checkup, reach
     from tracker.cli.advice import unknown_variables
 
     try:
@@ -66,7 +66,9 @@ def _examine(config_path: Path | None) -> Iterator[Line]:
     yield checkup.check_models(config, models)
     yield reach.check_public_url(config, daemon)
     yield from checkup.check_hooks(config)
+    yield from checks.check_hook_secrets(config)
     yield checkup.check_disk(config)
+    yield from checks.check_file_system(config)
     yield store
     yield reach.check_daemon(config, daemon)
 

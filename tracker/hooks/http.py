@@ -33,7 +33,6 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
-from aiohttp.client import URL  # type: ignore[attr-defined]  # yarl's, by way of the library we depend on
 from standardwebhooks.webhooks import Webhook
 
 from tracker import __version__
@@ -43,6 +42,9 @@ from tracker.hooks.resolver import VettedResolver, check_literal
 from tracker.hooks.tail import Tail
 from tracker.upstream.addresses import AddressForbidden
 from tracker.upstream.failures import LIBRARY_ERRORS, failure_of
+from tracker.upstream.salvage import read_head
+from tracker.upstream.sessions import RECEIVED, Received, make_session
+from tracker.upstream.urls import exact_url
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -122,8 +124,10 @@ class HttpRunner:
     async def _send(
         self, action: HttpAction, payload: bytes, signature: Mapping[str, str], spec: HookSpec
     ) -> RunResult:
+        received = Received()
+        token = RECEIVED.set(received)
         try:
-            url = URL(action.url)
+            url = exact_url(action.url)
             if not action.allow_private_addresses:
                 check_literal(url.host or "")
             async with (await self._session(spec.name, action)).post(
@@ -137,7 +141,13 @@ class HttpRunner:
             for cause in (error, error.__cause__, error.__context__):
                 if isinstance(cause, AddressForbidden):
                     return _again(str(cause), unreachable=True)
+            head = read_head(received.raw())
+            if head is not None:  # the status is the answer, whatever is wrong with the rest
+                return read_answer(head[0], head[1], None, self._clock.now())
             return _again(str(failure_of(error)), unreachable=True)
+        finally:
+            received.detach()
+            RECEIVED.reset(token)
 
     async def _read_tail(self, response: aiohttp.ClientResponse) -> str | None:
         """The last 8 KiB of a body, or of its beginning when it is large, slow or cut short."""
@@ -158,14 +168,13 @@ class HttpRunner:
         known = self._sessions.get(hook)
         if known is not None and known[0] == action:
             return known[1]
-        session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
+        session = make_session(
+            aiohttp.TCPConnector(
                 limit=0,  # how many go at once is the hook's concurrency
                 keepalive_timeout=KEEP_ALIVE_S,
                 use_dns_cache=False,
                 resolver=VettedResolver(allow_private=action.allow_private_addresses),
             ),
-            cookie_jar=aiohttp.DummyCookieJar(),
             # the limit is the hook's; what inflates an answer is not asked for
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
             headers={
@@ -174,7 +183,6 @@ class HttpRunner:
                 "User-Agent": f"tracker/{__version__}",
             },
             auto_decompress=False,
-            trust_env=False,
         )
         self._sessions[hook] = action, session
         if known is not None:
@@ -204,6 +212,12 @@ def make_action(hook: Configured, secret: str | None) -> HttpAction:
     for one in secrets:
         if not _is_secret(one):
             raise ConfigError([f"hooks[{hook.name}].secret_env: is no Standard Webhooks secret; {mend}"])
+    try:
+        exact_url(hook.url or "")
+    except ValueError as error:
+        raise ConfigError(
+            [f"hooks[{hook.name}].url: is {error}; write for example https://example.com/hook"]
+        ) from error
     return HttpAction(hook.url or "", secrets, hook.allow_private_addresses)
 
 
@@ -243,7 +257,7 @@ def read_answer(status: int, headers: Mapping[str, str], output: str | None, now
     if status < HTTPStatus.BAD_REQUEST:
         said = f"answered {status}: redirects are not followed, correct the url"
     is_down = status in SHUT or not HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
-    asked_s = read_retry_after(headers.get("Retry-After"), now)
+    asked_s = read_retry_after(headers.get("Retry-After") or headers.get("retry-after"), now)
     return _again(said, output, unreachable=is_down or asked_s is not None, retry_after_s=asked_s)
 
 

@@ -18,6 +18,7 @@ from aiohttp import web
 from tracker.domain.archives import file_of, is_harmless
 from tracker.domain.records import archive_json
 from tracker.domain.task import TaskId
+from tracker.domain.urls import escape_impossible, split_absolute
 from tracker.errors import PlaceUnavailable
 from tracker.logs import get_logger
 from tracker.server.answers import HEADERS, Problem, json_answer
@@ -68,8 +69,8 @@ async def get_output(services: Services, request: web.Request) -> web.StreamResp
 
 def _elsewhere(output: Output) -> web.Response:
     """A temporary address that anybody may use; never one that needs the account's key."""
-    url = output.url or ""
-    if output.authenticated or not url.startswith(("http://", "https://")) or not (url.isascii() and url.isprintable()):
+    url = _plain_url(output)
+    if url is None:
         raise Problem(
             HTTPStatus.CONFLICT,
             "not-archived-yet",
@@ -77,6 +78,17 @@ def _elsewhere(output: Output) -> web.Response:
             headers={"Retry-After": _SOON_S},
         )
     return web.Response(status=HTTPStatus.FOUND, headers={**HEADERS, "Location": url})
+
+
+def _plain_url(output: Output) -> str | None:
+    """The URL in the characters that a header can carry; None where it is not to be handed out."""
+    if output.authenticated:
+        return None
+    try:
+        scheme, authority, target = split_absolute(output.url or "")
+        return f"{scheme}://{escape_impossible(authority)}{target}"
+    except ValueError:
+        return None
 
 
 async def _serve(archive: Archives, request: web.Request, file: ArchivedFile) -> web.StreamResponse:

@@ -7,6 +7,7 @@ arrived (`Unanswered`). Must not interpret answers, retry, follow redirects, or 
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -19,6 +20,9 @@ from tracker import __version__
 from tracker.domain.wire import AuthStyle, WireReply, WireRequest
 from tracker.errors import HeldBack, Unanswered, UpstreamFailure
 from tracker.upstream.failures import LIBRARY_ERRORS, failure_of
+from tracker.upstream.salvage import decompress, is_compressed, salvage
+from tracker.upstream.sessions import RECEIVED, Received, make_session
+from tracker.upstream.urls import exact_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -137,7 +141,10 @@ class UpstreamClient:
     def host_of(self, account_name: str) -> str:
         """The host (and port, unless usual) of an account, by which its circuit breaker goes; "" for none."""
         account = self._accounts.get(account_name)
-        return "" if account is None else _host_of(URL(account.base_url))
+        try:
+            return "" if account is None else _host_of(exact_url(account.base_url))
+        except ValueError:
+            return ""
 
     async def close(self) -> None:
         """Close all connections; requests under way end as `Unanswered`."""
@@ -194,6 +201,8 @@ class UpstreamClient:
         self, request: WireRequest, url: URL, headers: dict[str, str], *, paid: bool
     ) -> WireReply | UpstreamFailure:
         """The answer or the failure; returned, since raising it here would chain aiohttp's error to it."""
+        received = Received()
+        token = RECEIVED.set(received)
         try:
             async with self._session(paid=paid).request(
                 request.method,
@@ -206,14 +215,22 @@ class UpstreamClient:
                 body = await self._read(response)
                 if body is None:
                     return Unanswered(f"the answer is larger than {self._max_body_bytes} bytes")
-                return WireReply(
-                    status=response.status,
-                    headers={name.lower(): value for name, value in response.headers.items()},
-                    body=body,
-                    received_at=self._clock.now(),
-                )
+                return self._reply(response.status, response.headers, body)
         except LIBRARY_ERRORS as error:
-            return failure_of(error)
+            failure = failure_of(error)
+        finally:
+            received.detach()
+            RECEIVED.reset(token)
+        return await self._salvage(received.raw()) or failure
+
+    async def _salvage(self, raw: bytes) -> WireReply | None:
+        """The answer in what came before an exchange failed, if a complete one is in it."""
+        found = await asyncio.to_thread(salvage, raw, self._max_body_bytes) if raw else None
+        return None if found is None else self._reply(found.status, found.headers, found.body)
+
+    def _reply(self, status: int, headers: Mapping[str, str], body: bytes) -> WireReply:
+        named = {name.lower(): value for name, value in headers.items()}
+        return WireReply(status=status, headers=named, body=body, received_at=self._clock.now())
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes | None:
         """The whole body, decompressed piece by piece; None when it is too large."""
@@ -223,6 +240,8 @@ class UpstreamClient:
             if len(pieces) > self._max_body_bytes:
                 response.close()  # the rest is not read, so the connection cannot be used again
                 return None
+        if is_compressed(pieces):  # and no header says so
+            return await asyncio.to_thread(decompress, bytes(pieces), self._max_body_bytes)
         return bytes(pieces)
 
     def _session(self, *, paid: bool) -> aiohttp.ClientSession:
@@ -235,25 +254,20 @@ class UpstreamClient:
                 if paid
                 else aiohttp.TCPConnector(limit=0, keepalive_timeout=30.0)
             )
-            session = aiohttp.ClientSession(
-                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), headers=_HEADERS, trust_env=False
-            )
+            session = make_session(connector, headers=_HEADERS)
             self._sessions[paid] = session
         return session
 
 
 def _url(account: Account, request: WireRequest) -> URL:
     """Base URL and path joined as they are: what the provider escaped stays escaped."""
+    base = account.base_url.partition("#")[0].partition("?")[0].rstrip("/")
+    query = URL().with_query(list(request.query)).raw_query_string
     try:
-        base = URL(account.base_url)
-        path = request.path if request.path.startswith("/") else f"/{request.path}"
-        query = URL().with_query(list(request.query)).raw_query_string
-        url = URL(str(base.with_query(None).with_fragment(None)).rstrip("/") + path, encoded=True)
+        return exact_url(f"{base}/{request.path.removeprefix('/')}{'?' if query else ''}{query}")
     except ValueError:
-        url, query = URL(), ""
-    if url.scheme not in {"http", "https"} or not url.raw_host or url.raw_user is not None:
-        raise HeldBack(f"the base_url of account {account.name!r} is no http(s) address", MISSING_S)
-    return URL(f"{url}?{query}", encoded=True) if query else url
+        pass
+    raise HeldBack(f"the base_url of account {account.name!r} is no http(s) address", MISSING_S)
 
 
 def _host_of(url: URL) -> str:

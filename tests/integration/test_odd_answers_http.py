@@ -1,0 +1,160 @@
+"""Heads and framing of real servers: no outgoing client loses an answer over them."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from pathlib import Path
+
+import orjson
+import pytest
+
+from tests.archive_kit import Asked as AskedFor
+from tests.archive_kit import RawServer, archiving, film, head_of
+from tests.integration.test_hook_http import JOB, PAYLOAD, spec_of
+from tests.integration.test_upstream import raw_server, rig_for, saying
+from tracker.cli.client import Client
+from tracker.clock import SystemClock
+from tracker.domain.archives import ArchiveState
+from tracker.domain.task import Output
+from tracker.errors import Unanswered
+from tracker.hooks.base import RunOutcome
+from tracker.hooks.http import HttpRunner
+from tracker.peers import ask
+
+BODY = b'{"code": 0, "data": {"task_id": "k1"}}'
+LENGTH = b"Content-Length: %d\r\n" % len(BODY)
+HEADERS = {
+    "a long policy": b"Content-Security-Policy: " + b"x" * 65_000,
+    "a long cookie": b"Set-Cookie: a=" + b"x" * 9000,
+    "many cookies": b"\r\n".join([b"Set-Cookie: a=b; Path=/"] * 500),
+    "many fields": b"\r\n".join(b"X-%d: v" % n for n in range(990)),
+    "a folded line": b"X: a\r\n b",
+    "raw bytes": b"X: \xe9\xff\r\nY: \xe5\xb0\x8f",
+    "odd names": b"X(a): 1\r\nX b: 2\r\nno colon",
+    "control characters": b"X: a\x01b\0c",
+    "the length twice": LENGTH.strip(),
+    "length and chunks": b"Transfer-Encoding: identity",
+    "an unknown encoding": b"Content-Encoding: aws-chunked",
+    "gzip that is none": b"Content-Encoding: gzip",
+    "brotli that is none": b"Content-Encoding: br",
+}
+ANSWERS = {name: b"HTTP/1.1 200 OK\r\n" + extra + b"\r\n" + LENGTH + b"\r\n" + BODY for name, extra in HEADERS.items()}
+ANSWERS |= {
+    "a long reason": b"HTTP/1.1 200 " + b"x" * 60_000 + b"\r\n" + LENGTH + b"\r\n" + BODY,
+    "no reason": b"HTTP/1.1 200\r\n" + LENGTH + b"\r\n" + BODY,
+    "HTTP/1.0": b"HTTP/1.0 200 OK\r\n\r\n" + BODY,
+    "bare line feeds": b"HTTP/1.1 200 OK\n\n" + BODY,
+    "early hints": b"HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\nHTTP/1.1 200 OK\r\n" + LENGTH + b"\r\n" + BODY,
+    "a length too large": b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n" + BODY,
+    "a length too small": b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n" + BODY,
+    "no last chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (len(BODY), BODY),
+    "chunks that are none": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + BODY,
+    "gzip without a header": b"HTTP/1.1 200 OK\r\n\r\n" + gzip.compress(BODY),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+@pytest.mark.parametrize("paid", [True, False])
+async def test_an_upstream_answer_is_read(name: str, paid: bool) -> None:
+    """A create and a poll: a complete answer came, so it counts, and the host is not said to be silent."""
+    async with raw_server(saying(ANSWERS[name])) as url, rig_for(url) as rig:
+        reply = await rig.get(paid=paid)
+        assert (reply.status, reply.body) == (200, BODY)
+        assert rig.breakers.state(rig.client.host_of("default")).failures == 0
+
+
+async def test_an_answer_that_never_ends_is_read_at_the_time_limit() -> None:
+    """The connection stays open after a complete object that no length ends."""
+    release = asyncio.Event()
+
+    async def peer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n" + BODY)
+        await release.wait()
+
+    async with raw_server(peer) as url, rig_for(url) as rig:
+        assert (await rig.create(answer_within_s=0.5)).body == BODY
+        release.set()
+
+
+@pytest.mark.parametrize("name", ["a long policy", "many cookies", "many fields"])
+async def test_the_command_line_and_doctor_read_large_heads(name: str) -> None:
+    """Their client is another one, with limits of its own."""
+    async with raw_server(saying(ANSWERS[name])) as url:
+        assert (await asyncio.to_thread(ask, url, "/readyz")).body == BODY
+        assert await asyncio.to_thread(Client(url, None).get, "/v1/stats") == orjson.loads(BODY)
+
+
+async def test_half_an_answer_stays_unanswered() -> None:
+    """A body that was cut proves nothing."""
+    cut = b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + BODY[:-1]
+    async with raw_server(saying(cut)) as url, rig_for(url) as rig:
+        with pytest.raises(Unanswered, match="cut short"):
+            await rig.create()
+
+
+async def test_a_kept_connection_serves_further_answers() -> None:
+    """What is noted of one answer does not get into the next one of the same connection."""
+
+    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n" + LENGTH + b"\r\n" + BODY)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + BODY[:-1])
+
+    async with raw_server(peer) as url, rig_for(url) as rig:
+        assert (await rig.get()).body == BODY
+        with pytest.raises(Unanswered):
+            await rig.get()
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+async def test_a_receivers_status_counts(name: str) -> None:
+    """A hook's endpoint answered 200: the hook does not run again."""
+    runner = HttpRunner(SystemClock(), read_within_s=0.5)
+    async with raw_server(saying(ANSWERS[name])) as url:
+        result = await runner.run(JOB, PAYLOAD, spec_of(url))
+    await runner.close()
+    assert result.outcome is RunOutcome.SUCCEEDED
+
+
+async def test_a_receivers_wait_is_read_from_an_odd_answer() -> None:
+    """``Retry-After`` counts there, too."""
+    runner = HttpRunner(SystemClock())
+    odd = b"HTTP/1.1 503 No\r\nretry-after: 7\r\nX b: 2\r\n\r\n"
+    async with raw_server(saying(odd)) as url:
+        result = await runner.run(JOB, PAYLOAD, spec_of(url))
+    await runner.close()
+    assert (result.outcome, result.error, result.retry_after_s) == (RunOutcome.RETRY, "answered 503", 7.0)
+
+
+@pytest.mark.parametrize(
+    "name", ["a long policy", "a long cookie", "many fields", "raw bytes", "gzip that is none", "brotli that is none"]
+)
+async def test_a_file_is_archived(tmp_path: Path, name: str) -> None:
+    """The headers of a file's answer do not decide whether it is archived."""
+    data = film(5000)
+
+    async def answer(_asked: AskedFor, writer: asyncio.StreamWriter) -> None:
+        writer.write(head_of("200 OK", len(data))[:-2] + HEADERS[name] + b"\r\n\r\n" + data)
+
+    async with RawServer(answer) as server, archiving(tmp_path) as rig:
+        (record,) = await rig.settle(await rig.succeed(Output("video", server.url())))
+        assert record.state is ArchiveState.STORED, record.error
+        assert list(rig.files().values()) == [data]
+
+
+async def test_a_file_that_is_stored_compressed_is_archived_as_it_is(tmp_path: Path) -> None:
+    """Object stores send what they hold; gzip around a film is taken off, and a cut one is not archived."""
+    data = film(300_000)
+    packed = gzip.compress(data)
+
+    async def answer(asked: AskedFor, writer: asyncio.StreamWriter) -> None:
+        body = packed[:-9] if asked.path == "/cut.mp4" else packed
+        writer.write(head_of("200 OK", len(body), Content_Encoding="gzip") + body)
+
+    async with RawServer(answer) as server, archiving(tmp_path) as rig:
+        outputs = (Output("video", server.url("/a.mp4")), Output("video", server.url("/cut.mp4")))
+        first, second = await rig.settle(await rig.succeed(*outputs), 2)
+        assert list(rig.files().values()) == [data]
+        assert (first.state, second.state) == (ArchiveState.STORED, ArchiveState.DEAD)
+        assert second.error == "cut off within its gzip compression"

@@ -1,0 +1,83 @@
+"""What doctor says of the place of the database and of the secrets of hooks."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import pytest
+
+from tracker.cli.checks import check_file_system, check_hook_secrets, find_file_system
+from tracker.config import Config, load_config
+
+MOUNTS = """\
+22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+23 22 0:5 / /proc rw - proc proc rw
+30 22 0:40 / /srv/my\\040share rw,relatime - {kind} server:/export rw,vers=4.2
+31 22 0:41 / /srv/over rw - nfs4 server:/old rw
+32 22 0:42 / /srv/over rw - xfs /dev/sdb1 rw
+33 22 0:43 / /srv/overlooked rw - tmpfs tmpfs rw
+rubbish
+"""
+
+
+def config_at(directory: Path, text: str, **env: str) -> Config:
+    """A configuration from a file."""
+    path = directory / "tracker.toml"
+    path.write_text(text)
+    return load_config(path, env)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["nfs", "nfs4", "cifs", "smb3", "9p", "afs", "ceph", "gfs2", "ocfs2", "fuse.sshfs", "fuse.s3fs", "fuse.rclone"],
+)
+def test_a_network_file_system_under_the_database_is_named(tmp_path: Path, kind: str) -> None:
+    """The line says which file, which file system, and what to do."""
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(MOUNTS.format(kind=kind))
+    (line,) = check_file_system(config_at(tmp_path, '[store]\npath = "/srv/my share/tracker.db"'), mounts)
+    assert (line.state, line.detail) == (
+        "failed",
+        f"/srv/my share/tracker.db is on a network file system ({kind}): SQLite may damage it",
+    )
+    assert line.mend == "set store.path to a directory on a local disk; archive.dir may stay on the network"
+
+
+def test_disks_of_this_machine_are_fine(tmp_path: Path) -> None:
+    """Local ones, FUSE over local ones, and a system without the list, of which nothing is known."""
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(MOUNTS.format(kind="fuse.mergerfs"))
+    for path in ("/srv/my share/tracker.db", "/srv/over/tracker.db", "/var/lib/tracker.db"):
+        config = config_at(tmp_path, f'[store]\npath = "{path}"')
+        assert list(check_file_system(config, mounts)) == []
+        assert list(check_file_system(config, tmp_path / "nothing")) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/etc/x", "ext4"),
+        ("/srv/my share/deep/x", "nfs"),
+        ("/srv/my", "ext4"),
+        ("/srv/over/x", "xfs"),
+        ("/srv/overlooked/x", "tmpfs"),
+        ("/srv/overl", "ext4"),
+    ],
+)
+def test_the_nearest_and_latest_mount_counts(path: str, kind: str) -> None:
+    """Names of directories, not beginnings of names; the mount on top of another one."""
+    assert find_file_system(Path(path), MOUNTS.format(kind="nfs")) == kind
+    assert find_file_system(Path(path), "") is None
+
+
+@pytest.mark.parametrize(("size", "is_named"), [(3, True), (23, True), (24, False), (64, False), (65, True)])
+def test_a_short_hook_secret_is_named(tmp_path: Path, size: int, is_named: bool) -> None:
+    """24 to 64 bytes are what Standard Webhooks asks for; the secret itself is not shown."""
+    secret = "whsec_" + base64.b64encode(b"q" * size).decode()
+    hook = '[[hooks]]\nname = "h"\non = ["task.*"]\nurl = "https://x.example/h"\nsecret_env = "HS"'
+    lines = list(check_hook_secrets(config_at(tmp_path, hook, HS=f"{secret} whsec_{'YWJj' * 10}")))
+    assert [(line.check, line.state) for line in lines] == [("secret of hook h", "failed")] * is_named
+    for line in lines:
+        assert line.detail == f"HS holds {size} bytes; Standard Webhooks asks for 24 to 64"
+        assert secret not in f"{line.detail}{line.mend}"

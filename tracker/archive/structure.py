@@ -1,0 +1,73 @@
+"""Files that say how long they are: what announces more bytes than it has was cut, whatever HTTP said.
+
+Only shortfalls count, and only in parts whose type is known: many good files have odd bytes at their end.
+
+Source: ISO/IEC 14496-12 (boxes), https://www.w3.org/TR/png-3/#5Chunk-layout and the RIFF header (read 2026-11).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_SLACK_BYTES: Final = 64
+"""Some writers count a header twice or leave out the last padding."""
+_BOXES: Final = frozenset({b"ftyp", b"moov", b"mdat", b"moof", b"mfra", b"free", b"skip", b"wide", b"styp", b"sidx"})
+_CHUNKS: Final = frozenset({b"IHDR", b"PLTE", b"IDAT"})
+_MOST: Final = 10_000
+"""Parts that are looked at; fragmented films have thousands."""
+_ENDLESS: Final = 0x7FFF_0000
+"""A RIFF length from here on means that its writer did not know."""
+_PNG: Final = b"\x89PNG\r\n\x1a\n"
+_LARGE: Final = 1
+"""In the place of a box's size: the size follows, in 64 bits."""
+
+
+def find_shortfall(path: Path, size: int, head: bytes) -> str | None:
+    """How a file falls short of what it announces; None when it does not, or announces nothing.
+
+    Args:
+        path: the file.
+        size: its length in bytes.
+        head: its first bytes.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    announced = 0
+    if head[:4] == b"RIFF" and head[8:12] in {b"WAVE", b"AVI ", b"WEBP"}:
+        length = int.from_bytes(head[4:8], "little")
+        announced = 8 + length if length < _ENDLESS else 0
+    elif head.startswith(_PNG) or head[4:8] in _BOXES:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            announced = _end_of_chunks(handle, size) if head.startswith(_PNG) else _end_of_boxes(handle, size)
+        finally:
+            os.close(handle)
+    return f"cut off: {size} of {announced} bytes" if announced > size + _SLACK_BYTES else None
+
+
+def _end_of_boxes(handle: int, size: int) -> int:
+    at = 0
+    for _ in range(_MOST):
+        header = os.pread(handle, 16, at)
+        length = int.from_bytes(header[:4], "big")
+        if length == _LARGE:
+            length = int.from_bytes(header[8:16], "big")
+        if header[4:8] not in _BOXES or length < 8 or at >= size:  # noqa: PLR2004 - the header itself
+            break
+        at += length
+    return at
+
+
+def _end_of_chunks(handle: int, size: int) -> int:
+    at = len(_PNG)
+    for _ in range(_MOST):
+        header = os.pread(handle, 8, at)
+        if header[4:8] not in _CHUNKS or at >= size:
+            break
+        at += 12 + int.from_bytes(header[:4], "big")
+    return at

@@ -1,0 +1,128 @@
+"""Answers that the HTTP library refuses or that end too early, read from their bytes.
+
+Servers break the rules of HTTP in their framing: a length that counts characters, a last chunk that never comes, a
+header twice. Such an answer may be the only proof that a paid job was accepted, or the result itself. It counts when
+its body is one complete JSON object: what ends with its own closing brace has not been cut.
+
+Must not interpret the object.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from http import HTTPStatus
+from typing import Final, NamedTuple
+
+_STATUS: Final = re.compile(rb"\s*[A-Za-z]+(?:/[0-9.]+)?[ \t]+([1-9][0-9]{2})\b")
+_LINE_AND_EMPTY_LINE: Final = re.compile(rb"\n\r?\n")
+_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_GZIP: Final = b"\x1f\x8b"
+_ROUNDS: Final = 3
+"""More layers of compression are not unfolded."""
+
+
+class Salvaged(NamedTuple):
+    """What was read.
+
+    Attributes:
+        status: of HTTP.
+        headers: names in lower case, of the lines that have a colon.
+        body: one JSON object.
+    """
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+def read_head(raw: bytes) -> tuple[int, dict[str, str], bytes] | None:
+    """Status, headers and what follows them; None when no complete head is there.
+
+    Args:
+        raw: from the status line on; informational answers before it are passed over.
+    """
+    start = 0
+    while True:
+        found = _STATUS.match(raw, start)
+        end = _LINE_AND_EMPTY_LINE.search(raw, start)
+        if found is None or end is None:
+            return None
+        if int(found[1]) >= HTTPStatus.OK:
+            break
+        start = end.end()
+    lines = (line.partition(":") for line in raw[start : end.start()].decode("utf-8", "surrogateescape").split("\n"))
+    headers = {name.strip().lower(): value.strip() for name, colon, value in lines if colon}
+    return int(found[1]), headers, raw[end.end() :]
+
+
+def salvage(raw: bytes, max_bytes: int) -> Salvaged | None:
+    """Read an answer from its bytes; None when no complete JSON object is in it.
+
+    Args:
+        raw: see `read_head`.
+        max_bytes: the largest body, decompressed.
+    """
+    found = read_head(raw)
+    if found is None:
+        return None
+    status, headers, body = found
+    for candidate in (_joined_chunks(body), body):
+        whole = decompress(candidate, max_bytes) if candidate else None
+        if whole and is_complete_object(whole):
+            return Salvaged(status, headers, whole)
+    return None
+
+
+def is_complete_object(body: bytes) -> bool:
+    """Whether a body is one JSON object from its first brace to its last, in any encoding that extends ASCII."""
+    text = body.removeprefix(b"\xef\xbb\xbf").strip()
+    if not (text.startswith(b"{") and text.endswith(b"}")):
+        return False
+    rest = _STRING.sub(b"", text)
+    return b'"' not in rest and all(rest.count(a) == rest.count(b) for a, b in ((b"{", b"}"), (b"[", b"]")))
+
+
+def is_compressed(body: bytes | bytearray) -> bool:
+    """Whether a body is gzip, whatever its headers say; no JSON begins so."""
+    return body.startswith(_GZIP)
+
+
+def decompress(body: bytes, max_bytes: int) -> bytes | None:
+    """A body without the gzip or deflate around it, as far as it came; as it is when there is none.
+
+    Args:
+        body: the bytes; they tell the compression, not a header.
+        max_bytes: the largest result.
+
+    Returns:
+        The content; None when it is larger.
+    """
+    for _ in range(_ROUNDS):
+        if not is_compressed(body) and not body.startswith((b"\x78\x01", b"\x78\x9c", b"\x78\xda")):
+            break
+        try:
+            body = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32).decompress(body, max_bytes + 1)
+        except zlib.error:
+            break
+    return body if len(body) <= max_bytes else None
+
+
+def _joined_chunks(body: bytes) -> bytes | None:
+    """The content of a chunked body as far as it can be read; None when it is not one."""
+    pieces: list[bytes] = []
+    at = 0
+    while (end := body.find(b"\n", at)) >= 0:
+        size = body[at:end].partition(b";")[0].strip()
+        if not size and pieces:  # the line end after a chunk
+            at = end + 1
+            continue
+        try:
+            length = int(size, 16)
+        except ValueError:
+            break
+        if length <= 0:
+            break
+        pieces.append(body[end + 1 : end + 1 + length])
+        at = end + 1 + length
+    return b"".join(pieces) if pieces else None

@@ -1,0 +1,71 @@
+"""URLs from outside as requests go out: byte for byte, with a host that means the same to every program.
+
+Owns the check of a URL's authority. What is checked here is what is connected to: odd spellings, over which parsers
+disagree, are refused instead of repaired.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from aiohttp.client import URL  # type: ignore[attr-defined]  # yarl's, by way of the library we depend on
+
+from tracker.domain.urls import resolve_reference, split_absolute
+
+_PLAIN_HOST: Final = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._~%-]+)?\]")
+_PORT: Final = re.compile(r"[0-9]{0,5}")
+_MAX_PORT: Final = 65535
+
+
+def exact_url(text: str) -> URL:
+    """A URL to request exactly as it is written.
+
+    Only what no URL can hold is percent-encoded (see `tracker.domain.urls`), and a host beyond ASCII is written in its
+    ASCII form (IDNA). Path and query go out as they are: both are in the ``path`` of the result, so that even an
+    empty query stays.
+
+    Args:
+        text: an absolute http(s) URL.
+
+    Raises:
+        ValueError: not such a URL; says why, without the URL, whose query may be a signature.
+    """
+    scheme, authority, target = split_absolute(text)
+    if "@" in authority:
+        raise ValueError("a URL with a user name in it")
+    host, port = _split_port(authority)
+    if not _PLAIN_HOST.fullmatch(host):
+        host = _ascii_host(host)
+    host = host.lower()
+    if not _PORT.fullmatch(port) or int(port or 0) > _MAX_PORT:
+        raise ValueError("a URL with an impossible port")
+    return URL.build(scheme=scheme, authority=f"{host}:{port}" if port else host, path=target, encoded=True)
+
+
+def follow(url: URL, location: str) -> URL:
+    """Where a redirect leads, exactly as its ``Location`` says.
+
+    Args:
+        url: that answered, made by `exact_url`.
+        location: the header.
+
+    Raises:
+        ValueError: not an http(s) URL.
+    """
+    scheme, authority, target = split_absolute(str(url))
+    return exact_url(resolve_reference(scheme, authority, target, location))
+
+
+def _split_port(place: str) -> tuple[str, str]:
+    host, colon, port = place.rpartition(":")
+    return (host, port) if colon and "]" not in port else (place, "")
+
+
+def _ascii_host(host: str) -> str:
+    if host.isascii() or not host.isprintable() or " " in host:
+        raise ValueError("a URL without a usable host")
+    found = URL.build(scheme="http", host=host).raw_host or ""
+    if not _PLAIN_HOST.fullmatch(found):
+        raise ValueError("a URL without a usable host")
+    return found
