@@ -23,7 +23,7 @@ from tracker.errors import StoreUnavailable
 from tracker.intake import CallbackUrls, Intake, SubmitRequest
 from tracker.lanes import Places
 from tracker.logs import Redactor
-from tracker.poller import Poller
+from tracker.poller import MAX_POLLS, Poller
 from tracker.providers.registry import Registry
 from tracker.reconciler import Reconciler
 from tracker.store.protocol import Applied, Judge
@@ -35,6 +35,9 @@ from tracker.upstream.limits import RateLimits
 
 Json = Any
 Answer = tuple[int, Json]
+
+NO_LIMIT = 1e6
+"""Requests per second: on a clock that stands still, nobody waits for a slot."""
 
 KLING = SubmitRequest("kling.omni-video", {"model_name": "kling-v3", "prompt": "a kite"})
 SUNO = SubmitRequest(
@@ -165,7 +168,9 @@ class SweepRig:
 
 
 @asynccontextmanager
-async def sweeping(path: Path, base_url: str | None = None, **policy: float) -> AsyncIterator[SweepRig]:
+async def sweeping(
+    path: Path, base_url: str | None = None, *, max_polls: int = MAX_POLLS, **policy: float
+) -> AsyncIterator[SweepRig]:
     """Everything that sends and polls, with a key, and a gateway unless ``base_url`` names another."""
     gateway = Gateway()
     app = web.Application()
@@ -176,10 +181,10 @@ async def sweeping(path: Path, base_url: str | None = None, **policy: float) -> 
     url = base_url or f"http://127.0.0.1:{runner.addresses[0][1]}"
     clock = ManualClock(START)
     keys = {"default": "sk-test-key-0123456789"}
-    accounts = {"default": Account("default", url, lambda: keys.get("default"), 1000.0)}
+    accounts = {"default": Account("default", url, lambda: keys.get("default"), NO_LIMIT)}
     store = FrailStore(path / "tracker.db", clock.now)
     await store.open()
-    limits, breakers, registry = RateLimits({"default": 1000.0}, clock), Breakers(clock), Registry()
+    limits, breakers, registry = RateLimits({"default": NO_LIMIT}, clock), Breakers(clock), Registry()
     client = UpstreamClient(accounts, clock, limits, breakers)
     numbers = {"first_delay_s": 1.0, "min_interval_s": 1.0, "max_interval_s": 2.0, **policy}
     reconciler = Reconciler(
@@ -208,6 +213,7 @@ async def sweeping(path: Path, base_url: str | None = None, **policy: float) -> 
         redact=redact,
         tick_s=1.0,
         park_s=60.0,
+        max_polls=max_polls,
     )
     try:
         yield SweepRig(gateway, clock, store, breakers, submitter, poller, keys)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import socket
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ from tracker.hooks.trust import distrusted_programs
 from tracker.intake import CallbackUrls, Intake
 from tracker.live import Live, hook_specs, list_changes
 from tracker.logs import OwnText, Redactor, Sink, configure_logging, get_logger
-from tracker.poller import Poller
+from tracker.poller import Poller, polls_within
 from tracker.provider_files import read_registry
 from tracker.providers.requests import RESULT_WITHIN_S
 from tracker.reconciler import Reconciler
@@ -183,6 +184,7 @@ class Tracker:
             redact=self.redactor.json_text,
             tick_s=config.poll.tick_s,
             park_s=config.callbacks.park_s,
+            max_polls=polls_within(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
         )
         self.archiver = Archiver(
             self.store,

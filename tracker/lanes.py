@@ -1,4 +1,4 @@
-"""Places for work of lanes: bounded over all lanes and for each, and one of each lane's that no other can take.
+"""Slots for work of lanes: bounded over all lanes and for each, shared fairly, and one of each lane's own.
 
 Owns who is at work. Must not know what the work is, nor whether it was any use.
 """
@@ -10,7 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Collection, Coroutine
 
     from tracker.domain.task import TaskId
 
@@ -41,11 +41,24 @@ class Places:
         """How many are under way."""
         return len(self._works)
 
-    def free(self, lane: LaneKey, lanes: int = 1) -> int:
-        """How many places a lane may take, when so many lanes share what is free."""
+    def taken(self, lane: LaneKey) -> int:
+        """How many pieces of a lane are under way."""
+        return self._taken[lane]
+
+    def free(self, lane: LaneKey, sharers: Collection[LaneKey] = (), planned: int = 0) -> int:
+        """How many more places a lane may take.
+
+        Args:
+            lane: the lane.
+            sharers: the lanes that want more. What the others leave is shared equally among them, so a lane with much
+                to do shrinks to its share, as its work ends, when another one comes.
+            planned: pieces that are about to be begun.
+        """
         taken = self._taken[lane]
-        share = max(0, self._total - len(self._works)) // lanes
-        return min(max(share, 0 if taken else 1), self._of_lane - taken)
+        free = max(0, self._total - len(self._works) - planned)
+        others = sum(count for other, count in self._taken.items() if other != lane and other not in sharers)
+        share = -(-(self._total - others) // len({lane, *sharers}))
+        return max(min(free, share - taken, self._of_lane - taken), 0 if taken else 1)
 
     def start(
         self, lane: LaneKey, task_id: TaskId, work: Coroutine[Any, Any, None], ended: Callable[[], None] | None = None

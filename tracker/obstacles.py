@@ -101,6 +101,13 @@ class Obstacles:
         elif reading.trouble is None and self._alarms.pop(task.account, None) is not None:
             log.info("account.accepted_again", account=task.account)
 
+    def is_blocked(self, lane: tuple[str, str]) -> bool:
+        """Whether asking about tasks of a lane (account and provider) is in vain at present, as far as is known."""
+        account, provider = lane
+        if account in self._alarms or lane in self._hindrances:
+            return True
+        return self._breakers.state(self._client.host_of(account), provider).circuit is not Circuit.CLOSED
+
     def words(self, task: Task) -> list[str]:
         """What stands in the way of a task now; one sentence each."""
         notes = []

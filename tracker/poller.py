@@ -1,9 +1,9 @@
 """The polling loop: one sweep over what is due, fair across accounts and providers, bounded in everything.
 
-One APScheduler job ticks; there is never a job per task. A tick asks the store which lanes (account and provider)
-have something due, gives each lane a fair share of the free places, claims that many tasks by lease, and starts
-their polls; it waits for none of them, so a slow upstream delays nobody else and a tick is always short. What a
-poll learns goes through the reconciler like everything else.
+One APScheduler job ticks; there is never a job per task. A tick has due tasks claimed by lease, lane by lane
+(account and provider), and starts their polls; it waits for none of them, so a slow upstream delays nobody else and a
+tick is always short. Between ticks, polls that end make room for others, see `tracker.claims`. What a poll learns goes
+through the reconciler like everything else.
 
 A claimed task is one of three: a create that was put off and goes out again, a send that was lost with its
 process, or a task to be asked about. A create may take minutes, so those have places of their own.
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from tracker.claims import Claims
 from tracker.domain.backoff import deadline_of
 from tracker.domain.observation import NOTHING, Observation, Reading, Source, Trouble
 from tracker.domain.task import Status, SubmitState, UpstreamError
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from tracker.domain.wire import WireReply, WireRequest
     from tracker.providers.registry import Registry
     from tracker.reconciler import Reconciler
-    from tracker.store.protocol import Lane, Store
+    from tracker.store.protocol import Store
     from tracker.submitter import Submitter
     from tracker.upstream.breaker import Breakers
     from tracker.upstream.client import UpstreamClient
@@ -47,22 +48,24 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-MAX_POLLS = 64
-"""Polls under way at once, over all lanes."""
-MAX_LANE_POLLS = 24
-"""Polls under way at once of one account and provider."""
+MAX_POLLS = 512
+"""Polls under way at once, over all lanes; less where the process may not have so many descriptors."""
+LANE_SHARE = 0.75
+"""So much of them one account and provider may take: a slow upstream with much to do leaves the rest to others."""
 MAX_SENDS = 64
 """Creates that were put off and are under way again, over all lanes."""
 MAX_LANE_SENDS = 24
-CLAIMS = 8
-"""So often a tick claims for one lane: creates for which there is no place must not hide the polls behind them."""
-LEASE_MARGIN_S = 30.0
 TICK_WITHIN_S = 10.0
 """A tick that takes longer is cut off; its claims fall due again by themselves."""
 STALL_TICKS = 5
 """So many ticks missed, and at least `STALL_AT_LEAST_S`, and the loop counts as stalled."""
 STALL_AT_LEAST_S = 15.0
 HOUSEKEEPING_S = 600.0
+
+
+def polls_within(descriptors: int) -> int:
+    """How many polls may be under way in a process that may have so many files and connections open, -1: any number."""
+    return MAX_POLLS if descriptors < 0 else max(16, min(MAX_POLLS, descriptors // 2))
 
 
 class Poller:
@@ -80,6 +83,7 @@ class Poller:
         redact: masks secrets in a payload before it is kept.
         tick_s: seconds between sweeps.
         park_s: how long callbacks of unknown tasks are kept, seconds.
+        max_polls: polls under way at once.
     """
 
     def __init__(
@@ -96,11 +100,11 @@ class Poller:
         redact: Callable[[bytes], str],
         tick_s: float,
         park_s: float,
+        max_polls: int = MAX_POLLS,
     ) -> None:
         self._store = store
         self._reconciler = reconciler
         self._client = client
-        self._limits = limits
         self._registry = registry
         self._submitter = submitter
         self._clock = clock
@@ -108,13 +112,16 @@ class Poller:
         self._tick_s = tick_s
         self._park_s = park_s
         self._ticks = Ticks(self.tick, tick_s)
-        self._polls = Places(MAX_POLLS, MAX_LANE_POLLS)
+        self._polls = Places(max_polls, max(1, int(max_polls * LANE_SHARE)))
         self._sends = Places(MAX_SENDS, MAX_LANE_SENDS)
         self._leases: dict[TaskId, datetime] = {}
         """Until when the tasks of the polls under way were claimed."""
         self._again: set[TaskId] = set()
         """Tasks that somebody nudged while their poll was under way: its answer may be older than the nudge."""
         self._obstacles = Obstacles(client, limits, breakers, clock, redact)
+        self._claims = Claims(
+            store, limits, self._polls, clock, begin=self._begin, is_blocked=self._obstacles.is_blocked
+        )
         self._last_housekeeping = float("-inf")
         self._halted = False
         self.last_tick = clock.monotonic()
@@ -138,11 +145,12 @@ class Poller:
         """Stop ticking: nothing more is claimed. Polls under way go on, and so do those that are asked for."""
         self._halted = True
         self._ticks.stop()
+        self._claims.halt()
 
     async def stop(self, drain_s: float) -> None:
         """Stop ticking and let polls under way end; those that do not are polled again after their lease."""
         self.halt()
-        await self._ticks.ended(drain_s)  # it may be starting the last polls
+        await asyncio.gather(self._ticks.ended(drain_s), self._claims.ended(drain_s))  # they may start the last polls
         await asyncio.gather(self._polls.end(drain_s), self._sends.end(drain_s))
 
     @property
@@ -162,7 +170,8 @@ class Poller:
             return
         try:
             async with asyncio.timeout(TICK_WITHIN_S):
-                await self._sweep()
+                await self._housekeep(self._clock.now())
+                await self._claims.sweep()
         except StoreError as error:
             log.warning("sweep.failed", error=str(error))
             self._last_round = self._clock.monotonic()
@@ -210,54 +219,29 @@ class Poller:
             notes.append("It is being polled right now.")
         return notes
 
-    # -- the sweep -----------------------------------------------------------------------------------------
+    # -- claimed tasks -------------------------------------------------------------------------------------
 
-    async def _sweep(self) -> None:
-        now = self._clock.now()
-        await self._housekeep(now)
-        lanes = await self._store.list_lanes(now)
-        # longest waiting lane first, each an equal share of what is free; what one leaves, the next may take
-        for position, lane in enumerate(lanes):
-            if self._halted:
-                break
-            share = self._polls.free((lane.account, lane.provider), len(lanes) - position)
-            await self._start_lane(lane, share, now)
+    def _begin(self, task: Task, lease_until: datetime) -> None:
+        """Do what a claimed task needs: it is one of three, see above."""
+        if task.submit_state is SubmitState.QUEUED:
+            self._start_send(task)
+        else:
+            self._start_poll(task, lease_until)
 
-    async def _start_lane(self, lane: Lane, places: int, now: datetime) -> None:
-        """Claim for a lane until its places are taken, its rate is used up, or nothing more is due."""
-        slots = self._limits.free_within(lane.account, self._tick_s)
-        lease_until = now + timedelta(seconds=TICK_WITHIN_S + LEASE_MARGIN_S)
-        for _ in range(CLAIMS):
-            wanted = min(places, slots)
-            if wanted <= 0:
-                return
-            claimed = await self._store.claim_due(lane, wanted, now, lease_until)
-            for task in claimed:
-                if task.submit_state is SubmitState.QUEUED:
-                    slots -= self._start_send(task)
-                elif self._start_poll(task, lease_until):
-                    places, slots = places - 1, slots - 1
-            if len(claimed) < wanted:
-                return
-
-    def _start_send(self, task: Task) -> bool:
-        """Send a create that was put off; whether it was begun. With no place for it, it comes with its lease's end."""
+    def _start_send(self, task: Task) -> None:
+        """Send a create that was put off. With no slot for it, it comes again with its lease's end."""
         lane = (task.account, task.provider)
-        if self._submitter.holds(task.id) or task.id in self._sends or self._sends.free(lane) <= 0:
-            return False
-        self._sends.start(lane, task.id, self._carefully(task, partial(self._submitter.send, task.id)))
-        return True
+        if not self._submitter.holds(task.id) and task.id not in self._sends and self._sends.free(lane) > 0:
+            self._sends.start(lane, task.id, self._carefully(task, partial(self._submitter.send, task.id)))
 
-    def _start_poll(self, task: Task, lease_until: datetime) -> bool:
-        """Do what else a due task needs; whether it was begun."""
-        if task.id in self._polls:
-            if task.due_at != self._leases[task.id]:  # a claim that ran out fell due at its end, a nudged one before
-                self._again.add(task.id)
-            self._leases[task.id] = lease_until
-            return False
+    def _start_poll(self, task: Task, lease_until: datetime) -> None:
+        """Do what else a due task needs, unless that is under way."""
+        is_under_way = task.id in self._polls
+        if is_under_way and task.due_at != self._leases[task.id]:
+            self._again.add(task.id)  # a claim that ran out falls due at its end, a nudged one before
         self._leases[task.id] = lease_until
-        self._begin_poll(task, partial(self._act, task))
-        return True
+        if not is_under_way:
+            self._begin_poll(task, partial(self._act, task))
 
     def _begin_poll(self, task: Task, work: Callable[[], Awaitable[object]]) -> None:
         def ended() -> None:
@@ -267,6 +251,7 @@ class Poller:
             else:
                 self._again.discard(task.id)
                 del self._leases[task.id]
+                self._claims.note_free()
 
         self._polls.start((task.account, task.provider), task.id, self._carefully(task, work), ended)
 

@@ -9,9 +9,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 
-from tests.bench import callbacks, hooks, memory, prune, sweep
+from tests.bench import callbacks, hooks, memory, polls, prune, sweep
 
-BENCHES = {"callbacks": callbacks.run, "hooks": hooks.run, "sweep": sweep.run, "memory": memory.run, "prune": prune.run}
+BENCHES = {
+    "callbacks": callbacks.run,
+    "hooks": hooks.run,
+    "polls": polls.run,
+    "sweep": sweep.run,
+    "memory": memory.run,
+    "prune": prune.run,
+}
 
 
 def main() -> None:

@@ -133,18 +133,20 @@ async def baseline(kind: str, path: Path) -> AsyncIterator[Server]:
 
 
 @asynccontextmanager
-async def daemon(directory: Path, *, archive: bool = True) -> AsyncIterator[Server]:
+async def daemon(directory: Path, *, archive: bool = True, more: str = "") -> AsyncIterator[Server]:
     """The tracker as a process on the database in ``directory``, with default settings.
 
     Args:
         directory: for its files; the log goes there, too.
         archive: False: outputs stay where they are. The hosts of invented outputs exist nowhere, but looking for them
             is work.
+        more: further tables of its configuration.
     """
     config = directory / "tracker.toml"
     config.write_text(
         f'[server]\nlisten = "127.0.0.1:0"\n[store]\npath = "{directory / "tracker.db"}"\n[log]\nformat = "json"\n'
         + ("" if archive else "[archive]\nenabled = false\n")
+        + more
     )
     environ = {**os.environ, "TRACKER_CALLBACK_SECRET": SECRET, "ANYINT_API_KEY": "sk-bench-not-a-real-key"}
     journal = directory / "daemon.log"

@@ -1,8 +1,9 @@
-"""The two baselines, as processes of their own: ``python -m tests.bench.servers bare|naive FILE``.
+"""The baselines and an upstream, as processes of their own: ``python -m tests.bench.servers KIND FILE``.
 
 ``bare``: an aiohttp handler that reads the body and answers, nothing more: the ceiling.
 ``naive``: what one would write first: a transaction of its own for every callback, through aiosqlite.
-Both print their port and run until their standard input closes.
+``upstream``: answers each poll with "still processing" and remembers when it came; ``GET /seen`` tells and forgets it.
+Each prints its port and runs until its standard input closes.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
 
@@ -60,13 +62,34 @@ def naive(connection: aiosqlite.Connection) -> Handler:
     return handle
 
 
+def upstream(app: web.Application) -> None:
+    """Answer polls of Kling tasks."""
+    seen: list[float] = []
+    body = json.dumps({"code": 0, "data": {"task_id": "up-1", "task_status": "processing"}}).encode()
+
+    async def answer(_: web.Request) -> web.Response:
+        seen.append(time.monotonic())
+        return web.Response(body=body, content_type="application/json")
+
+    async def tell(_: web.Request) -> web.Response:
+        told = web.json_response(seen)
+        seen.clear()
+        return told
+
+    app.router.add_get("/seen", tell)
+    app.router.add_get("/{path:.*}", answer)
+
+
 async def main(kind: str, path: str) -> None:
     """Serve until standard input closes."""
     connection = await aiosqlite.connect(path, isolation_level=None)
     await connection.executescript(_NAIVE_SCHEMA)
     await connection.execute("PRAGMA synchronous = FULL")
     app = web.Application()
-    app.router.add_post("/callbacks/{provider}/{token}", bare if kind == "bare" else naive(connection))
+    if kind == "upstream":
+        upstream(app)
+    else:
+        app.router.add_post("/callbacks/{provider}/{token}", bare if kind == "bare" else naive(connection))
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

@@ -10,10 +10,11 @@ import pytest
 
 from tests.factories import START, after
 from tests.sweep_kit import IN_MAINTENANCE, RATE_LIMITED, SUNO, kling, suno, sweeping
+from tracker.claims import TRICKLE, Claims
 from tracker.domain.task import ExternalId, Status, TaskId
 from tracker.errors import HeldBack
 from tracker.lanes import Places
-from tracker.poller import MAX_LANE_POLLS, MAX_LANE_SENDS, MAX_POLLS, MAX_SENDS
+from tracker.poller import MAX_LANE_SENDS, MAX_POLLS, MAX_SENDS, polls_within
 
 
 async def test_a_family_in_maintenance_stops_no_other(tmp_path: Path) -> None:
@@ -97,8 +98,11 @@ async def test_creates_under_way_stop_no_poll(tmp_path: Path) -> None:
         video, song = await rig.follow(), await rig.follow("suno.generate")
         rig.gateway.answers["suno"] = suno()
         answered = rig.gateway.hold("POST suno")
-        for _ in range(10):
+        for n in range(10):
             await rig.sweep(2.0)
+            await rig.gateway.was_asked("GET kling", n + 1)
+            await rig.gateway.was_asked("GET suno", n + 1)
+            await rig.settle(rig.poller._polls)
         await rig.gateway.was_asked("POST suno", len(songs) + MAX_LANE_SENDS)
         assert rig.gateway.asked.count("POST suno") == len(songs) + MAX_LANE_SENDS
         assert rig.gateway.asked.count("GET kling") == 10
@@ -113,17 +117,17 @@ async def test_creates_under_way_stop_no_poll(tmp_path: Path) -> None:
 
 
 async def test_slow_polls_of_others_leave_a_lane_its_place(tmp_path: Path) -> None:
-    """All places are taken by lanes whose upstream does not answer: another lane is polled at every sweep."""
-    async with sweeping(tmp_path) as rig:
+    """All slots are taken by lanes whose upstream does not answer: another lane is polled at every sweep."""
+    async with sweeping(tmp_path, max_polls=8) as rig:
         slow = ["suno", "dashscope", "seedance"]
         for family, route in zip(slow, ("suno.generate", "dashscope.video", "seedance.video"), strict=True):
             rig.gateway.answers.setdefault(family, suno())
             rig.gateway.hold(f"GET {family}")
-            for n in range(MAX_LANE_POLLS + 6):
+            for n in range(9):
                 await rig.follow(route, f"{family}-{n}")
         for _ in range(4):
             await rig.tick(1.0)
-        assert len(rig.poller._polls) == MAX_POLLS
+        assert len(rig.poller._polls) == 8
         video = await rig.follow()
         for polls in range(1, 4):
             await rig.tick(2.0)
@@ -149,7 +153,121 @@ async def test_places_are_shared_and_bounded(total: int, of_lane: int) -> None:
     go_on.set()
     await places.end(20)
     assert len(places) == 0
-    assert places.free(("default", "a"), 4) == 1, "a lane's share may be none, its own place it has"
+    lanes = [("default", lane) for lane in "abcd"]
+    assert places.free(lanes[0], lanes) == 1, "a lane's share may be none, its own slot it has"
+
+
+async def test_a_lane_shrinks_to_its_share_when_others_come() -> None:
+    """It takes what nobody else wants, and nothing more once others want their share, which its ends leave them."""
+    places, ends = Places(12, 10), [asyncio.Event() for _ in range(10)]
+    big, small, idle = ("default", "big"), ("default", "small"), ("default", "idle")
+    assert places.free(big, [big]) == 10
+
+    async def work(n: int) -> None:
+        await ends[n].wait()
+
+    for n in range(10):
+        places.start(big, TaskId(str(n)), work(n))
+    assert (places.free(big, [big, small]), places.free(small, [big, small])) == (0, 2)
+    assert places.free(small, [big, small], planned=1) == 1
+    for event in ends[:6]:
+        event.set()
+    for n in range(6):
+        await places.join(TaskId(str(n)))
+    assert (places.free(big, [big, small]), places.free(small, [big, small])) == (2, 6)
+    assert places.free(big, [big, idle, small]) == 0, "a third of twelve is four"
+    for event in ends:
+        event.set()
+    await places.end(20)
+
+
+@pytest.mark.parametrize(
+    ("descriptors", "polls"), [(20, 16), (256, 128), (1024, 512), (65_536, MAX_POLLS), (-1, MAX_POLLS)]
+)
+def test_polls_leave_descriptors_to_others(descriptors: int, polls: int) -> None:
+    """No more than half of them, wherever that is enough to poll at all."""
+    assert polls_within(descriptors) == polls
+
+
+# -- refills between sweeps ----------------------------------------------------------------------------------
+
+
+async def test_a_lane_is_refilled_as_its_polls_end(tmp_path: Path) -> None:
+    """Far more is due than may be under way: one sweep is enough for all of it."""
+    async with sweeping(tmp_path, max_polls=4) as rig:
+        for n in range(30):
+            await rig.follow(external_id=f"up-{n}")
+        await rig.tick()
+        assert 0 < len(rig.poller._polls) <= 3
+        await rig.gateway.was_asked("GET kling", 30)
+        await rig.settle(rig.poller._polls)
+        assert rig.gateway.asked.count("GET kling") == 30
+
+
+async def test_a_lane_with_much_to_do_starves_no_other(tmp_path: Path) -> None:
+    """It has all that is free; what falls due of another lane is polled before its backlog is done."""
+    async with sweeping(tmp_path, max_polls=4) as rig:
+        for n in range(60):
+            await rig.follow(external_id=f"up-{n}")
+        await rig.tick()
+        await rig.gateway.was_asked("GET kling", 3)
+        for n in range(5):
+            await rig.follow("suno.generate", f"song-{n}")
+        await rig.tick()
+        await rig.gateway.was_asked("GET suno", 5)
+        assert rig.gateway.asked.count("GET kling") < 60
+        await rig.gateway.was_asked("GET kling", 60)
+
+
+async def test_what_cannot_be_asked_is_looked_at_slowly(tmp_path: Path) -> None:
+    """Without a key a sweep puts off a few tasks, and no refill the thousands behind them; with a key all are asked."""
+    async with sweeping(tmp_path) as rig:
+        key = rig.keys.pop("default")
+        tasks = [await rig.follow(external_id=f"up-{n}") for n in range(TRICKLE + 40)]
+        await rig.sweep()  # it finds out
+        for _ in range(3):
+            await rig.sweep()
+        await rig.poller._claims._refill()
+        await rig.settle(rig.poller._polls)
+        now = rig.clock.now()
+        waiting = [task for task_id in tasks if (task := (await rig.get(task_id)).task).due_at == now]
+        assert len(waiting) >= 40 - 3 * TRICKLE
+        rig.keys["default"] = key
+        await rig.sweep(20.0)
+        await rig.gateway.was_asked("GET kling", len(tasks))
+
+
+async def test_a_lane_is_back_at_its_pace_after_an_outage(tmp_path: Path) -> None:
+    """While the circuit is open few are looked at; the answer to the probe opens the way to all."""
+    async with sweeping(tmp_path) as rig:
+        rig.gateway.answers["kling"] = IN_MAINTENANCE
+        for n in range(100):
+            await rig.follow(external_id=f"up-{n}")
+        await rig.sweep()
+        asked = len(rig.gateway.asked)
+        assert 5 <= asked < 100
+        rig.gateway.answers["kling"] = kling("failed")
+        for _ in range(4):
+            await rig.sweep(5.0)
+        await rig.gateway.was_asked("GET kling", asked + 100)
+
+
+async def halt_once(claims: Claims) -> None:
+    """Halt as soon as a claim is on its way to the store."""
+    async with asyncio.timeout(20):
+        while not claims._turn.locked():  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0)
+    claims.halt()
+
+
+async def test_a_stop_gives_back_what_was_claimed(tmp_path: Path) -> None:
+    """What was claimed while the stop began is due as before, not at the end of a lease."""
+    async with sweeping(tmp_path) as rig:
+        task_id = await rig.follow()
+        claims = rig.poller._claims
+        await asyncio.gather(claims.sweep(), halt_once(claims))
+        assert (await rig.get(task_id)).task.due_at == rig.clock.now()
+        assert rig.gateway.asked == []
 
 
 # -- nudges --------------------------------------------------------------------------------------------------

@@ -50,8 +50,9 @@ ROOMS: Mapping[str, Room] = {
     "ticks":      Room("",                                           "apscheduler"),
     "lanes":      Room("domain",                                     ""),
     "obstacles":  Room("errors clock logs domain upstream",          ""),
+    "claims":     Room("errors clock logs domain store.protocol upstream lanes", "structlog"),
     "poller":     Room("errors clock logs domain store.protocol upstream providers reconciler submitter obstacles ticks"
-                       " lanes",
+                       " lanes claims",
                        "msgspec structlog"),
     "provider_files": Room("errors paths providers", ""),
     "signature_checks": Room("clock config providers", ""),

@@ -1,14 +1,18 @@
-"""How often an account may be asked: a token bucket per account, and pauses that the upstream asked for.
+"""How often an account may be asked: its rate, held over every second, and the pauses that the upstream asked for.
 
-Owns the pace of outgoing requests. Must not send anything, and must not know what a request means.
+Owns when a request may go out. Must not send anything, and must not know what a request means.
+
+Two rules hold together. A schedule spaces requests evenly, and lets what is late catch up a little. A window over
+what really went out bounds every second, whatever was late, idle or paused before: an upstream counts like that.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections import defaultdict
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections import defaultdict, deque
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,8 +20,12 @@ if TYPE_CHECKING:
 
     from tracker.clock import Clock
 
-BURST_S = 0.1
-"""A bucket holds so many seconds of requests, and at least one: no second sees much more than its rate."""
+BURST_S = 0.05
+"""So many seconds of requests may go out at once: late ones catch up, and quick accounts need not wait for each."""
+SPARE = 1.05
+"""So much of the rate may go out in a window. The rest up to 1.1 is for requests that overtake each other."""
+WINDOW_S = 1.02
+"""Longer than the second that an upstream counts in: requests do not arrive exactly as far apart as they left."""
 UNKNOWN_RATE = 1.0
 """Requests per second of an account that is not configured: none of them gets past the client."""
 _ROUNDING = 1e-9
@@ -25,23 +33,41 @@ _ROUNDING = 1e-9
 
 
 @dataclass(slots=True)
-class _Bucket:
-    """One account's pace, monotonic seconds.
+class _Waiter:
+    """A request that waits for its slot.
 
     Attributes:
-        empty_until: when the requests that were let through so far are paid off at the account's rate.
-        paused_until: nothing goes out before.
+        slot: becomes whether there is one.
+        give_up_at: when waiting is in vain, monotonic seconds.
     """
 
-    empty_until: float = 0.0
-    paused_until: float = 0.0
+    slot: asyncio.Future[bool]
+    give_up_at: float
+
+
+@dataclass(slots=True)
+class _Account:
+    """What is remembered of an account, monotonic seconds.
+
+    Attributes:
+        due_at: when the next request may go out by the schedule.
+        sent: when the requests of the last window went out.
+        paused_until: nothing goes out before.
+        waiting: requests in the order in which they came.
+        usher: hands out slots to them; None or done while none waits.
+    """
+
+    due_at: float = -math.inf
+    sent: deque[float] = field(default_factory=deque)
+    paused_until: float = -math.inf
+    waiting: deque[_Waiter] = field(default_factory=deque)
+    usher: asyncio.Task[None] | None = None
 
 
 class RateLimits:
     """Hands out slots in the order in which they were asked for.
 
-    A slot is reserved when it is asked for, not when it comes: who waits is never overtaken, and knows at
-    once when waiting is in vain.
+    In any second at most 1.1 times the rate goes out, or the next whole number where the rate is less than ten.
 
     Args:
         rates: account name -> requests per second, above 0; read at each call, so that a reload is heard.
@@ -59,7 +85,7 @@ class RateLimits:
         self._rates = rates
         self._clock = clock
         self._sleep = sleep
-        self._buckets: defaultdict[str, _Bucket] = defaultdict(_Bucket)
+        self._accounts: defaultdict[str, _Account] = defaultdict(_Account)
 
     async def take(self, account: str, within_s: float) -> bool:
         """Wait for a slot.
@@ -72,47 +98,87 @@ class RateLimits:
             Whether there is one: then the request goes out now. False comes at once, except when a pause
             began during the wait.
         """
-        asked_at = self._clock.monotonic()
-        bucket = self._buckets[account]
-        start = self._next_start(account, bucket, asked_at)
-        if start - asked_at > within_s + _ROUNDING:
+        now = self._clock.monotonic()
+        known, rate = self._accounts[account], self.rate_of(account)
+        start = max(now, _next_at(known, now, rate))
+        if start + len(known.waiting) / min(rate, _most(rate) / WINDOW_S) > now + within_s + _ROUNDING:
             return False
-        bucket.empty_until = max(bucket.empty_until, start) + 1 / self._rate(account)
-        while (wait_s := max(start, bucket.paused_until) - self._clock.monotonic()) > _ROUNDING:
-            if bucket.paused_until - asked_at > within_s + _ROUNDING:
-                return False  # its slot is lost, which only errs on the slow side
-            await self._sleep(wait_s)
-        return True
+        if not known.waiting and start <= now:
+            _send(known, now, rate, now - _tolerance_s(rate))
+            return True
+        waiter = _Waiter(asyncio.get_running_loop().create_future(), now + within_s)
+        known.waiting.append(waiter)
+        if known.usher is None or known.usher.done():
+            known.usher = asyncio.create_task(self._usher(account, known))
+        return await waiter.slot
 
     def pause(self, account: str, until: float) -> None:
         """Let nothing of an account out before ``until``, monotonic seconds. A pause is never shortened."""
-        bucket = self._buckets[account]
-        bucket.paused_until = max(bucket.paused_until, until)
+        known = self._accounts[account]
+        known.paused_until = max(known.paused_until, until)
+        patient: deque[_Waiter] = deque()
+        for waiter in known.waiting:
+            if known.paused_until <= waiter.give_up_at + _ROUNDING:
+                patient.append(waiter)
+            elif not waiter.slot.done():
+                waiter.slot.set_result(False)
+        known.waiting = patient
 
     def paused_until(self, account: str) -> float | None:
         """When the pause of an account ends, monotonic seconds; None when there is none now."""
-        until = self._buckets[account].paused_until
+        until = self._accounts[account].paused_until
         return until if until > self._clock.monotonic() else None
 
     def free_within(self, account: str, seconds: float) -> int:
-        """How many requests may go out from now until ``seconds`` later, were they asked for now."""
-        bucket = self._buckets[account]
+        """How many more requests may go out from now until ``seconds`` (at most one) later, besides those that wait."""
+        known, rate = self._accounts[account], self.rate_of(account)
         now = self._clock.monotonic()
         end = now + seconds
-        start = self._next_start(account, bucket, now)
-        if start > end + _ROUNDING:
+        if _next_at(known, now, rate) > end + _ROUNDING:
             return 0
-        rate = self._rate(account)
-        paid_off = max(bucket.empty_until, start)
-        return 1 + max(0, math.floor((end + self._tolerance_s(account) - paid_off) * rate + _ROUNDING))
+        first = max(known.due_at, max(now, known.paused_until) - _tolerance_s(rate))
+        by_schedule = 1 + math.floor((end - first) * rate + _ROUNDING)
+        by_window = _most(rate) - (len(known.sent) - bisect_right(known.sent, end - WINDOW_S))
+        return max(0, min(by_schedule, by_window) - len(known.waiting))
 
-    def _next_start(self, account: str, bucket: _Bucket, now: float) -> float:
-        return max(now, bucket.paused_until, bucket.empty_until - self._tolerance_s(account))
-
-    def _tolerance_s(self, account: str) -> float:
-        """How far ahead of its rate an account may run."""
-        return max(0.0, BURST_S - 1 / self._rate(account))
-
-    def _rate(self, account: str) -> float:
-        """The account's rate; one that a reload removed keeps a slow one, for its tasks to be told about it."""
+    def rate_of(self, account: str) -> float:
+        """Requests per second; an account that a reload removed keeps a slow one: its tasks are to be told of it."""
         return self._rates.get(account, UNKNOWN_RATE)
+
+    async def _usher(self, account: str, known: _Account) -> None:
+        """Give slots to those who wait, as they come."""
+        while known.waiting:
+            now, rate = self._clock.monotonic(), self.rate_of(account)
+            start = _next_at(known, now, rate)
+            if start > now + _ROUNDING:
+                await self._sleep(start - now)
+                continue
+            waiter = known.waiting.popleft()
+            if not waiter.slot.done():  # else it went away
+                _send(known, now, rate, max(start, now - BURST_S))  # the wait may have ended late
+                waiter.slot.set_result(True)
+
+
+def _next_at(known: _Account, now: float, rate: float) -> float:
+    """When the next request may go out; in the past where it may go now."""
+    while known.sent and known.sent[0] <= now - WINDOW_S:
+        known.sent.popleft()
+    most = _most(rate)
+    full_until = known.sent[-most] + WINDOW_S if len(known.sent) >= most else -math.inf
+    return max(known.due_at, known.paused_until, full_until)
+
+
+def _send(known: _Account, now: float, rate: float, since: float) -> None:
+    """Take note of a request; for the schedule it went out at ``since``, if that was not too early."""
+    known.due_at = max(known.due_at, since) + 1 / rate
+    known.sent.append(now)
+
+
+def _tolerance_s(rate: float) -> float:
+    """How far ahead of its rate an account may run after a rest."""
+    return max(0.0, BURST_S - 1 / rate)
+
+
+def _most(rate: float) -> int:
+    """How many requests a window may hold: never less than the rate itself, as a whole number."""
+    return max(math.ceil(rate), math.floor(rate * SPARE))
