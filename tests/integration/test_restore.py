@@ -252,6 +252,17 @@ def test_a_damaged_database_is_called_damaged(
     assert kept.read_bytes() == spoilt
 
 
+def test_a_database_that_was_deleted_starts_anew(path: Path) -> None:
+    """Whoever deletes the file means it; its backups stay."""
+    change(path, 1)
+    copy = backup(path)
+    for found in path.parent.glob("tracker.db*"):
+        found.unlink()
+    change(path, 2)
+    assert tasks_in(path) == [make_task_name(2)]
+    assert tasks_in(copy) == [make_task_name(1)]
+
+
 def test_a_damaged_database_without_a_copy(path: Path) -> None:
     """It is still called damaged, and what can be read of it can be saved."""
     change(path, 1)

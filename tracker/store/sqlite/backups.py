@@ -119,14 +119,21 @@ def damaged(path: Path, error: sqlite3.Error) -> StoreUnusable:
     return StoreUnusable(f"{path}: is damaged ({error}); nothing was changed, do not delete it. {restore_advice(path)}")
 
 
-def emptied(path: Path) -> StoreUnusable | None:
-    """Refuse an empty file that has copies with tasks in them: to start with it would forget them."""
-    copy = find_good_copy(path) if path.stat().st_size == 0 else None
-    if copy is None:
-        return None
-    return StoreUnusable(
-        f"{path}: is empty (0 bytes), but was not always. {restore_advice(path)}. To start anew, delete the empty file"
-    )
+def refuse_emptied(path: Path) -> None:
+    """Refuse an empty file that has copies with tasks in them: to start with it would forget them.
+
+    Raises:
+        StoreUnusable: it is one. A missing file is none: whoever deletes the database starts anew.
+    """
+    try:
+        is_empty = path.stat().st_size == 0
+    except OSError:
+        return
+    if is_empty and find_good_copy(path) is not None:
+        raise StoreUnusable(
+            f"{path}: is empty (0 bytes), but was not always. {restore_advice(path)}. To start anew, delete the empty "
+            "file"
+        )
 
 
 def restore_advice(database: Path) -> str:

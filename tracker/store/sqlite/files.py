@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tracker.durable import PRIVATE_FILE, make_directory, sync_directory
 from tracker.errors import StoreUnavailable, StoreUnusable
+from tracker.store.sqlite.backups import refuse_emptied
 
 _MOUNTS = Path("/proc/self/mountinfo")
 _MOUNT_POINT = 4
@@ -48,7 +49,8 @@ class DatabaseFiles:
                 opened.
 
         Raises:
-            StoreUnusable: another tracker has the database, its place cannot be written, or it has a second name.
+            StoreUnusable: another tracker has the database, its place cannot be written, it has a second name, or it
+                is empty and its copies are not.
         """
         try:
             make_directory(self._real.parent)
@@ -58,6 +60,8 @@ class DatabaseFiles:
             ) from error
         self._take_name()
         try:
+            if not replaces:
+                refuse_emptied(self._real)  # before a missing file is made, which is empty, too
             if not replaces or self._real.exists():
                 self._take_file()
             if not replaces:

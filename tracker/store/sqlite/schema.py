@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tracker.errors import StoreUnavailable, StoreUnusable
 from tracker.paths import is_store
-from tracker.store.sqlite.backups import damaged, emptied
+from tracker.store.sqlite.backups import damaged
 from tracker.store.sqlite.checkpoints import BACKSTOP_PAGES
 from tracker.store.sqlite.identity import APPLICATION_ID, means_damage, reader_uri, unused_uri, writer_uri
 
@@ -85,8 +85,6 @@ def _look_first(path: Path) -> None:
     if not is_store(path):
         return
     path = path.resolve()  # SQLite puts its log beside the real file
-    if (problem := emptied(path)) is not None:
-        raise problem
     connection = sqlite3.connect(unused_uri(path), uri=True)
     try:
         recognise(connection, path)
