@@ -138,7 +138,17 @@ class HeldBack(NotSent):
 
 
 class Unanswered(UpstreamFailure):
-    """The request may have reached the upstream: no answer, a cut connection, an answer cut short."""
+    """The request may have reached the upstream: no answer, a cut connection, an answer cut short.
+
+    Attributes:
+        status: HTTP status of an answer that was cut; None when none came, or nothing that could be read.
+        body: the beginning of its body, decompressed.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.status: int | None = None
+        self.body = b""
 
 
 class ArchiveFailure(TrackerError):

@@ -18,7 +18,7 @@ from tracker.domain.models import fall_back
 from tracker.domain.observation import Observation, Reading, Source, Submission
 from tracker.domain.records import TaskRecord
 from tracker.domain.task import Reason, SubmitState, UpstreamError
-from tracker.domain.wire import payload_text
+from tracker.domain.wire import WireReply, payload_text
 from tracker.errors import NotSent, StoreUnavailable, Unanswered
 from tracker.intake import SEND_MARGIN_S, fingerprint
 from tracker.logs import get_logger
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from tracker.clock import Clock
     from tracker.domain.task import Task, TaskId
-    from tracker.domain.wire import WireReply, WireRequest
+    from tracker.domain.wire import WireRequest
     from tracker.intake import Intake, SubmitRequest
     from tracker.providers.base import Provider, Route
     from tracker.reconciler import Reconciler
@@ -281,6 +281,11 @@ class Submitter:
             )
             return reading, None
         except Unanswered as error:
+            if error.status is not None:
+                cut = WireReply(error.status, body=error.body, received_at=self._clock.now())
+                reading = provider.read_create(route, cut)
+                if reading.submission is Submission.ACCEPTED:  # an id proves it; nothing else in half an answer counts
+                    return reading, cut
             return Reading(submission=Submission.AMBIGUOUS, detail=str(error)), None
         return provider.read_create(route, reply), reply
 

@@ -13,10 +13,11 @@ from tests.archive_kit import Asked as AskedFor
 from tests.archive_kit import RawServer, archiving, film, head_of
 from tests.integration.test_hook_http import JOB, PAYLOAD, spec_of
 from tests.integration.test_upstream import raw_server, rig_for, saying
+from tests.sweep_kit import KLING, sweeping
 from tracker.cli.client import Client
 from tracker.clock import SystemClock
 from tracker.domain.archives import ArchiveState
-from tracker.domain.task import Output
+from tracker.domain.task import Output, SubmitState
 from tracker.errors import Unanswered
 from tracker.hooks.base import RunOutcome
 from tracker.hooks.http import HttpRunner
@@ -86,11 +87,45 @@ async def test_the_command_line_and_doctor_read_large_heads(name: str) -> None:
 
 
 async def test_half_an_answer_stays_unanswered() -> None:
-    """A body that was cut proves nothing."""
+    """A body that was cut is handed on with the failure, for what it may prove."""
     cut = b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + BODY[:-1]
     async with raw_server(saying(cut)) as url, rig_for(url) as rig:
-        with pytest.raises(Unanswered, match="cut short"):
+        with pytest.raises(Unanswered, match="cut short") as caught:
             await rig.create()
+    assert (caught.value.status, caught.value.body) == (200, BODY[:-1])
+
+
+@pytest.mark.parametrize(
+    ("answer", "ends_as"),
+    [
+        (b'{"code": 0, "data": {"task_id": "k1", "task_status": "subm', (SubmitState.ACCEPTED, "k1")),
+        (b'{"code": 0, "data": {"task_id": "k1', (SubmitState.AMBIGUOUS, None)),
+        (b'{"code": 1201, "message": "bad", "request', (SubmitState.AMBIGUOUS, None)),
+        (b"", (SubmitState.AMBIGUOUS, None)),
+    ],
+    ids=["an id", "half an id", "a refusal", "nothing"],
+)
+async def test_half_an_answer_to_a_create_counts_if_it_shows_the_id(
+    tmp_path: Path, answer: bytes, ends_as: tuple[SubmitState, str | None]
+) -> None:
+    """A paid job whose id came is followed; nothing else in half an answer is believed."""
+    cut = saying(b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n", answer)
+    async with raw_server(cut) as url, sweeping(tmp_path, base_url=url) as rig:
+        task = (await rig.submitter.submit(KLING)).record.task
+    assert (task.submit_state, task.external_id) == ends_as
+
+
+async def test_a_length_that_counts_characters_does_not_cut_the_body() -> None:
+    """Head and body come apart, so that the library reads as much as the length says and is content."""
+    body = '{"data": {"note": "小", "task_id": "k1"}}'
+
+    async def peer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body))
+        await writer.drain()
+        writer.write(body.encode())
+
+    async with raw_server(peer) as url, rig_for(url) as rig:
+        assert (await rig.create()).body == body.encode()
 
 
 async def test_a_kept_connection_serves_further_answers() -> None:

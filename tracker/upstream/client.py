@@ -20,7 +20,7 @@ from tracker import __version__
 from tracker.domain.wire import AuthStyle, WireReply, WireRequest
 from tracker.errors import HeldBack, Unanswered, UpstreamFailure
 from tracker.upstream.failures import LIBRARY_ERRORS, failure_of
-from tracker.upstream.salvage import decompress, is_compressed, salvage
+from tracker.upstream.salvage import decompress, is_compressed, salvage, seems_cut
 from tracker.upstream.sessions import RECEIVED, Received, make_session
 from tracker.upstream.urls import exact_url
 
@@ -215,18 +215,29 @@ class UpstreamClient:
                 body = await self._read(response)
                 if body is None:
                     return Unanswered(f"the answer is larger than {self._max_body_bytes} bytes")
-                return self._reply(response.status, response.headers, body)
+                outcome: WireReply | Unanswered = self._reply(response.status, response.headers, body)
+                if not seems_cut(body):
+                    return outcome
         except LIBRARY_ERRORS as error:
             failure = failure_of(error)
+            if not isinstance(failure, Unanswered):
+                return failure
+            outcome = failure
         finally:
             received.detach()
             RECEIVED.reset(token)
-        return await self._salvage(received.raw()) or failure
+        return await self._salvage(received.raw(), outcome)
 
-    async def _salvage(self, raw: bytes) -> WireReply | None:
-        """The answer in what came before an exchange failed, if a complete one is in it."""
+    async def _salvage(self, raw: bytes, outcome: WireReply | Unanswered) -> WireReply | Unanswered:
+        """The complete answer in the bytes of an exchange, if one is in them; else the outcome with what there is."""
         found = await asyncio.to_thread(salvage, raw, self._max_body_bytes) if raw else None
-        return None if found is None else self._reply(found.status, found.headers, found.body)
+        if found is None:
+            return outcome
+        if found.is_whole:
+            return self._reply(found.status, found.headers, found.body)
+        if isinstance(outcome, Unanswered):
+            outcome.status, outcome.body = found.status, found.body
+        return outcome
 
     def _reply(self, status: int, headers: Mapping[str, str], body: bytes) -> WireReply:
         named = {name.lower(): value for name, value in headers.items()}

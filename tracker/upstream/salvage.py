@@ -1,8 +1,9 @@
 """Answers that the HTTP library refuses or that end too early, read from their bytes.
 
 Servers break the rules of HTTP in their framing: a length that counts characters, a last chunk that never comes, a
-header twice. Such an answer may be the only proof that a paid job was accepted, or the result itself. It counts when
-its body is one complete JSON object: what ends with its own closing brace has not been cut.
+header twice. Such an answer may be the only proof that a paid job was accepted, or the result itself. It counts like
+any other when its body is one complete JSON object: what ends with its own closing brace has not been cut. Of one that
+was cut, the beginning may still show an id.
 
 Must not interpret the object.
 """
@@ -14,9 +15,10 @@ import zlib
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
+from tracker.domain.lenient_json import Form, decode
+
 _STATUS: Final = re.compile(rb"\s*[A-Za-z]+(?:/[0-9.]+)?[ \t]+([1-9][0-9]{2})\b")
 _LINE_AND_EMPTY_LINE: Final = re.compile(rb"\n\r?\n")
-_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _GZIP: Final = b"\x1f\x8b"
 _ROUNDS: Final = 3
 """More layers of compression are not unfolded."""
@@ -28,12 +30,14 @@ class Salvaged(NamedTuple):
     Attributes:
         status: of HTTP.
         headers: names in lower case, of the lines that have a colon.
-        body: one JSON object.
+        body: decompressed; a JSON object or the beginning of one.
+        is_whole: the object is complete.
     """
 
     status: int
     headers: dict[str, str]
     body: bytes
+    is_whole: bool
 
 
 def read_head(raw: bytes) -> tuple[int, dict[str, str], bytes] | None:
@@ -57,7 +61,7 @@ def read_head(raw: bytes) -> tuple[int, dict[str, str], bytes] | None:
 
 
 def salvage(raw: bytes, max_bytes: int) -> Salvaged | None:
-    """Read an answer from its bytes; None when no complete JSON object is in it.
+    """Read an answer from its bytes; None when no JSON object is in it.
 
     Args:
         raw: see `read_head`.
@@ -67,20 +71,18 @@ def salvage(raw: bytes, max_bytes: int) -> Salvaged | None:
     if found is None:
         return None
     status, headers, body = found
-    for candidate in (_joined_chunks(body), body):
-        whole = decompress(candidate, max_bytes) if candidate else None
-        if whole and is_complete_object(whole):
-            return Salvaged(status, headers, whole)
+    candidates = [decompress(candidate, max_bytes) for candidate in (_joined_chunks(body), body) if candidate]
+    decoded = [(content, decode(content, headers.get("content-type", ""))) for content in candidates if content]
+    for form in (Form.WHOLE, Form.CUT):
+        for content, document in decoded:
+            if document.form is form and isinstance(document.value, dict):
+                return Salvaged(status, headers, content, form is Form.WHOLE)
     return None
 
 
-def is_complete_object(body: bytes) -> bool:
-    """Whether a body is one JSON object from its first brace to its last, in any encoding that extends ASCII."""
-    text = body.removeprefix(b"\xef\xbb\xbf").strip()
-    if not (text.startswith(b"{") and text.endswith(b"}")):
-        return False
-    rest = _STRING.sub(b"", text)
-    return b'"' not in rest and all(rest.count(a) == rest.count(b) for a, b in ((b"{", b"}"), (b"[", b"]")))
+def seems_cut(body: bytes) -> bool:
+    """Whether a body begins as a JSON object and has not as many ends as beginnings; a quick look, texts included."""
+    return body.startswith(b"{") and body.count(b"{") != body.count(b"}")
 
 
 def is_compressed(body: bytes | bytearray) -> bool:
