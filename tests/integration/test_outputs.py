@@ -138,6 +138,16 @@ async def test_until_it_is_archived(served: Served) -> None:
         await problem_of(response, 404)
 
 
+async def test_a_redirect_to_the_upstream_keeps_the_urls_bytes(served: Served) -> None:
+    """What no header can carry is escaped, and nothing else is."""
+    async with RawServer(refuses("503 Busy")) as server:
+        given = server.url("/小 猫/%28a%29/../b.mp4?sig=a%2Fb+c&x=%7e")
+        task_id = await served.rig.succeed(Output("video", given))
+        async with served.client.get(f"/v1/tasks/{task_id}/outputs/0", allow_redirects=False) as response:
+            wanted = server.url("/%E5%B0%8F%20%E7%8C%AB/%28a%29/../b.mp4?sig=a%2Fb+c&x=%7e")
+            assert (response.status, response.headers["Location"]) == (302, wanted)
+
+
 async def test_a_file_that_is_gone_or_changed(served: Served) -> None:
     """What the archive no longer holds as it was stored is not served as if it were; a redrive is the mend."""
     path = await archived(served)
