@@ -83,9 +83,9 @@ class Live:
         return self.config.poll_policy(provider)
 
     def has_key(self, name: str) -> bool:
-        """Whether there is a key of an account now."""
+        """Whether there is a usable key of an account now."""
         try:
-            return bool(self.accounts[name].api_key())
+            return self.config.account_key_problem(name) is None
         except ConfigError:
             return False
 

@@ -11,6 +11,7 @@ from tracker.errors import ConfigError
 from tracker.paths import is_directory
 from tracker.providers.declared import load_declared
 from tracker.providers.registry import PROVIDERS, Registry
+from tracker.texts import NotText, read_text
 
 
 def read_registry(directory: Path | None) -> Registry:
@@ -27,11 +28,14 @@ def read_registry(directory: Path | None) -> Registry:
     files: dict[str, str] = {}
     problems: list[str] = []
     for path in sorted(directory.glob("*.toml")):
+        if path.name.startswith("."):  # what editors and file systems leave beside a file
+            continue
         try:
-            files[str(path)] = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            words = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-            problems.append(f"{path}: cannot be read ({words}); mend it or move it away")
+            files[str(path)] = read_text(path)
+        except OSError as error:
+            problems.append(f"{path}: cannot be read ({error.strerror}); make it readable, or move it away")
+        except NotText as error:
+            problems.append(f"{path}: {error}")
     if problems:
         raise ConfigError(problems)
     return Registry(load_declared(files, (provider.name for provider in PROVIDERS)))

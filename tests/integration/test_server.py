@@ -145,13 +145,22 @@ DEEP = b'{"route":"suno.generate","request":' + b'{"a":' * 200 + b"1" + b"}" * 2
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"\xff", b"\xef\xbb\xbf{}", b'{"a":"\\ud800"}', b"[" * 5000, b"NaN", b"{'a': 1}", DEEP],
+    [b"", b"{", b"\xff", b"\xef\xbb\xbf", b'{"a":"\\ud800"}', b"[" * 5000, b"NaN", b"{'a': 1}", DEEP],
 )
 async def test_malformed_json_is_400(rig: Rig, body: bytes) -> None:
     """No JSON, no UTF-8, or nested so deep that it is no request."""
     async with rig.client.post("/v1/tasks", data=body, headers=JSON) as response:
         await problem_of(response, 400)
     assert rig.submitter.asked == []
+
+
+async def test_a_byte_order_mark_is_passed_over(rig: Rig) -> None:
+    """A body that an editor saved is taken; one in UTF-16 is named."""
+    body = json.dumps({"route": "kling.omni-video", "external_id": "k-1"}).encode()
+    async with rig.client.post("/v1/tasks", data=b"\xef\xbb\xbf" + body, headers=JSON) as response:
+        assert response.status == 201
+    async with rig.client.post("/v1/tasks", data=body.decode().encode("utf-16"), headers=JSON) as response:
+        assert (await problem_of(response, 400))["detail"] == "The body is UTF-16; send it as UTF-8."
 
 
 @pytest.mark.parametrize(

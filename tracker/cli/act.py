@@ -17,6 +17,7 @@ from tracker.cli.follow import failure_words, follow, has_ended, verdict
 from tracker.cli.look import parse_labels
 from tracker.cli.render import clean, clean_text, echo_json, progress_words
 from tracker.cli.session import Session, json_option, with_session
+from tracker.texts import NotText, decode_text
 
 _SUBMIT_ANSWER_S = 300.0
 """The daemon answers after the first attempt, and a synchronous route takes as long as it takes."""
@@ -149,9 +150,9 @@ def read_data(data: str) -> Json:
     except OSError as error:
         raise Failure([f"{where}: cannot be read ({error.strerror})"], USAGE) from error
     try:
-        value = json.loads(text.decode("utf-8-sig"))  # UTF-8 whatever the locale, as editors of Windows mark it too
-    except UnicodeDecodeError as error:
-        raise Failure([f"{where}: is not UTF-8 text"], USAGE) from error
+        value = json.loads(decode_text(text))  # UTF-8 whatever the locale, as editors of Windows mark it too
+    except NotText as error:
+        raise Failure([f"{where}: {error}"], USAGE) from None
     except ValueError as error:
         raise Failure([f"{where}: is not JSON: {error}"], USAGE) from error
     if not isinstance(value, dict):

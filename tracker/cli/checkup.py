@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 LEAST_FREE_BYTES = 512 * 2**20
 """With less room beside the store the next growth of its log may fail, and callbacks are answered 503."""
 _MIB = 2**20
+_LONGEST_FIRST_LINE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,13 @@ def _check_script(check: str, path: Path) -> Line | None:
         return Line(check, "failed", what, mend)
     if not os.access(path, os.X_OK):
         return Line(check, "failed", f"{path} is not executable", f"chmod +x {path}")
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        first = file.readline(_LONGEST_FIRST_LINE)
+        if first.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
+            what = f"{path} begins with a byte order mark, so that the system cannot start it"
+            return Line(check, "failed", what, "save it as UTF-8 without the mark")
+        if first.startswith(b"#!") and first.endswith(b"\r\n"):
+            return Line(check, "failed", f"{path} has the line ends of Windows", f"sed -i 's/\\r$//' {path}")
     return None
 
 

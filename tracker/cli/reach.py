@@ -116,8 +116,12 @@ def check_keys(config: Config, facts: Mapping[str, Any]) -> Iterator[Line]:
     has_key = {item["name"]: item["has_key"] for item in facts.get("accounts", [])}
     for name, account in config.accounts.items():
         source = str(account.api_key_file or account.api_key_env)
-        if config.account_key(name):
+        problem = config.account_key_problem(name)
+        if problem is None:
             yield Line(f"key of {name}", "ok", f"{source} is set")
+        elif config.account_key(name):
+            what, _, fix = problem.partition("; ")
+            yield Line(f"key of {name}", "failed", what, f"{source}: {fix}")
         elif has_key.get(name):
             yield Line(f"key of {name}", "ok", f"the daemon has it; {source} is not set here")
         else:
@@ -136,7 +140,7 @@ def check_gateways(config: Config, has_lists: Callable[[str], bool] = lambda _ac
     offsets: dict[str, float] = {}
     for name, account in config.accounts.items():
         check = f"gateway of {name}"
-        key = config.account_key(name)
+        key = None if config.account_key_problem(name) else config.account_key(name)
         try:
             path, answer = (
                 _ask_for_models(account.base_url, key) if has_lists(name) else _ask_for_root(account.base_url)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tracker.durable import make_directory, sync_directory
 from tracker.errors import ConfigError
+from tracker.texts import NotText, clean_secret, read_text
 
 CALLBACK_SECRET_FILE = "callback.secret"  # noqa: S105 - a file name
 SHORTEST_CALLBACK_SECRET = 16
@@ -47,7 +48,7 @@ def find_secret(where: str, name: str | None, file: Path | None, env: Mapping[st
         return value
     if name is None:
         return None
-    if value := env.get(name, "").strip():
+    if value := clean_secret(env.get(name, "")):
         return value
     directory = env.get("CREDENTIALS_DIRECTORY")
     if not directory:
@@ -76,8 +77,10 @@ def find_or_make_callback_secret(directory: Path) -> bytes:
             _make(path)
         sync_directory(directory)  # also where another process made it and died before its name was on disk
         mode = path.stat().st_mode
-        value = path.read_text(encoding="utf-8").strip().encode()
-    except (OSError, UnicodeDecodeError) as error:
+        value = clean_secret(read_text(path)).encode()
+    except NotText as error:
+        raise ConfigError([f"{path}: callbacks.secret_env: {error}"]) from None
+    except OSError as error:
         raise ConfigError(
             [f"{path}: callbacks.secret_env: {_words(error)}; make it readable, or set the variable"]
         ) from error
@@ -116,12 +119,12 @@ def _make(path: Path) -> None:
 
 def _read(where: str, file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
+        return clean_secret(read_text(file))
+    except NotText as error:
+        raise ConfigError([f"{file}: {where}: {error}"]) from None
+    except OSError as error:
         raise ConfigError([f"{file}: {where}: {_words(error)}; make it readable, or name another file"]) from error
 
 
-def _words(error: OSError | UnicodeDecodeError) -> str:
-    if isinstance(error, OSError):
-        return f"cannot be read ({error.strerror or type(error).__name__})"
-    return "is not UTF-8 text"
+def _words(error: OSError) -> str:
+    return f"cannot be read ({error.strerror or type(error).__name__})"

@@ -20,6 +20,7 @@ from tracker.config.sections import Server
 from tracker.config.settings import Config, check_secrets, check_whole, is_exposed
 from tracker.errors import ConfigError
 from tracker.paths import is_file
+from tracker.texts import NotText, name_odd_character, read_text
 
 SYSTEM_FILE = Path("/etc/tracker/tracker.toml")
 RESERVED = frozenset({"TRACKER_CONFIG", "TRACKER_URL", "TRACKER_API_TOKEN", "TRACKER_CALLBACK_SECRET"})
@@ -32,6 +33,7 @@ TOP_KEYS = tuple(name for name in Config.model_fields if name not in _TABLES)
 """Keys outside of any table."""
 _BY_PROVIDER = {"poll", "callbacks", "accounts"}
 _NAME_ANOTHER = "name another with --config"
+_LINE = re.compile(r"line (\d+),")
 _POSITION = re.compile(r"(.*) \(at (.*)\)", re.DOTALL)
 
 _Overrides = dict[tuple[str, ...], str]
@@ -100,17 +102,28 @@ def find_file(env: Mapping[str, str]) -> Path | None:
 
 
 def _read(file: Path) -> dict[str, Any]:
+    text = ""
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        text = read_text(file)
+        return tomllib.loads(text)
     except OSError as error:
         raise ConfigError([f"{file}: file: cannot be read ({_why(error)}); {_NAME_ANOTHER}"]) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError([f"{file}: byte {error.start}: is not UTF-8 text; save the file as UTF-8"]) from None
+    except NotText as error:
+        raise ConfigError([f"{file}: {error}"]) from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         found = _POSITION.fullmatch(str(error))
         what, where = found.groups() if found else (str(error), "file")
         what = what[:1].lower() + what[1:]
-        raise ConfigError([f"{file}: {where}: is not TOML: {what}; correct that line"]) from None
+        odd = _odd_character(text, where)
+        raise ConfigError([f"{file}: {where}: is not TOML: {what}{odd}; correct that line"]) from None
+
+
+def _odd_character(text: str, where: str) -> str:
+    """Names what a reader cannot see on the line of a mistake."""
+    found = _LINE.match(where)
+    lines = text.split("\n")
+    odd = name_odd_character(lines[int(found[1]) - 1]) if found and int(found[1]) <= len(lines) else None
+    return f" (the line holds {odd})" if odd else ""
 
 
 def _why(error: OSError) -> str:

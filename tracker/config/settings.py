@@ -38,6 +38,7 @@ from tracker.config.sections import (
     StoreSection,
 )
 from tracker.domain.backoff import PollPolicy
+from tracker.domain.keys import key_problem
 from tracker.domain.models import ModelTarget
 from tracker.errors import ConfigError
 from tracker.paths import is_file
@@ -195,6 +196,16 @@ class Config(Section):
         account = self.accounts[name]
         return self.secret_of(f"accounts.{name}.api_key_file", account.api_key_env, account.api_key_file)
 
+    def account_key_problem(self, name: str) -> str | None:
+        """Why the API key of an account cannot be used, None when it can be; names its variable or file.
+
+        Raises:
+            KeyError: there is no such account.
+        """
+        account = self.accounts[name]
+        problem = key_problem(self.account_key(name))
+        return None if problem is None else f"{account.api_key_file or account.api_key_env} {problem}"
+
     def provider_secret(self, provider: str) -> str | None:
         """The secret that a provider signs its callbacks with; None when none is named or set."""
         rules = self.callback_rules(provider)
@@ -232,16 +243,16 @@ class Config(Section):
         return [secret for secret in [*found, *notified, *parts] if secret]
 
     def missing_secrets(self) -> list[str]:
-        """One line for each secret that is named and not there; for warnings and `doctor`."""
+        """One line for each secret that is named and not there, or that no header can carry; for warnings."""
         lines = []
         try:
-            missing = [name for name in self.accounts if not self.account_key(name)]
+            wrong = {name: problem for name in self.accounts if (problem := self.account_key_problem(name))}
             has_callback_secret = self._given_callback_secret() is not None
         except OutOfReach:
             return []  # the daemon has seen them
-        for name, account in self.accounts.items():
-            if name in missing:
-                lines.append(f"accounts.{name}.api_key_env: {account.api_key_env} is not set; requests will be refused")
+        for name, problem in wrong.items():
+            key = "api_key_env" if self.accounts[name].api_key_file is None else "api_key_file"
+            lines.append(f"accounts.{name}.{key}: {problem}")
         is_default = self.callbacks.secret_env == Callbacks.model_fields["secret_env"].default
         if not is_default and not has_callback_secret:
             lines.append(f"callbacks.secret_env: {self.callbacks.secret_env} is not set; a secret of its own is made")

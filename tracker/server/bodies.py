@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from http import HTTPStatus
 from itertools import islice
 from typing import TYPE_CHECKING, Final
@@ -101,9 +102,12 @@ async def read_json(request: web.Request) -> Json:
         raise too_large(MAX_API_BYTES) from None
     except BodyUnreadable as error:
         raise malformed(str(error)) from None
+    body = body.removeprefix(BOM_UTF8)
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
+        if body.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+            raise malformed("the body is UTF-16; send it as UTF-8") from None
         raise malformed(json_words(error)) from None
     is_suspect = False
     for depth, level in enumerate(_levels(value)):

@@ -23,6 +23,7 @@ from typing import Final
 
 from tracker.errors import ConfigError
 from tracker.logs import get_logger
+from tracker.texts import NotText, read_text
 
 log = get_logger(__name__)
 
@@ -56,9 +57,11 @@ def with_credentials(environ: Mapping[str, str]) -> dict[str, str]:
         if file.name in environ or "__" in file.name or not file.name.isidentifier():
             continue
         try:
-            found[file.name] = file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError([f"{file}: LoadCredential: cannot be read ({error}); mend its source"]) from error
+            found[file.name] = read_text(file)
+        except OSError as error:
+            raise ConfigError([f"{file}: LoadCredential: cannot be read ({error}); correct its source"]) from error
+        except NotText as error:
+            raise ConfigError([f"{file}: LoadCredential: {error}"]) from None
     return found
 
 

@@ -17,6 +17,7 @@ import aiohttp
 from aiohttp.client import URL  # type: ignore[attr-defined]  # yarl's, by way of the library we depend on
 
 from tracker import __version__
+from tracker.domain.keys import key_problem
 from tracker.domain.wire import AuthStyle, WireReply, WireRequest
 from tracker.errors import HeldBack, Unanswered, UpstreamFailure
 from tracker.upstream.failures import LIBRARY_ERRORS, failure_of
@@ -289,8 +290,8 @@ def _headers(account: Account, request: WireRequest) -> dict[str, str]:
     key = (account.api_key() or "").strip()
     if not key:
         raise HeldBack(f"account {account.name!r} has no API key", MISSING_S)
-    if not (key.isascii() and key.isprintable()):
-        raise HeldBack(f"the API key of account {account.name!r} has characters that no header can carry", MISSING_S)
+    if (problem := key_problem(key)) is not None:
+        raise HeldBack(f"the API key of account {account.name!r} {problem}", MISSING_S)
     headers = dict(request.headers)
     if request.body is not None:
         headers.setdefault("Content-Type", "application/json")

@@ -1,0 +1,181 @@
+"""Files as people save them: byte order marks, other encodings, line ends; and keys that no header can carry."""
+
+from __future__ import annotations
+
+from codecs import BOM_UTF8, BOM_UTF16_LE
+from pathlib import Path
+
+import pytest
+
+from tests.unit.test_declared import ACME
+from tracker.cli.checkup import check_hooks
+from tracker.cli.reach import check_keys
+from tracker.clock import SystemClock
+from tracker.config import Config, load_config
+from tracker.domain.keys import key_problem
+from tracker.domain.wire import WireRequest
+from tracker.errors import ConfigError, HeldBack
+from tracker.provider_files import read_registry
+from tracker.service.credentials import with_credentials
+from tracker.texts import NotText, decode_text
+from tracker.upstream.breaker import Breakers
+from tracker.upstream.client import Account, UpstreamClient
+from tracker.upstream.limits import RateLimits
+
+KEY = "sk-never-real-0001"
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        (b"a = 1\n", "a = 1\n"),
+        (BOM_UTF8 + b"a = 1\r\nb = 2\rc = 3", "a = 1\nb = 2\nc = 3"),
+        ("ü 猫".encode(), "ü 猫"),
+        (b"", ""),
+    ],
+)
+def test_utf_8_is_read(raw: bytes, text: str) -> None:
+    """With or without a mark, with the line ends of any system."""
+    assert decode_text(raw) == text
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        ("a = 1\n".encode("utf-16"), "is UTF-16 text; save it as UTF-8"),
+        (b"\xfe\xff" + "a = 1".encode("utf-16-be"), "is UTF-16 text; save it as UTF-8"),
+        ("a = 1\n".encode("utf-16-le"), "is UTF-16 text; save it as UTF-8"),
+        ("a = 1\n".encode("utf-16-be"), "is UTF-16 text; save it as UTF-8"),
+        ("a = 1\n".encode("utf-32"), "is UTF-32 text; save it as UTF-8"),
+        (b"a = 1\nb\0 = 2\n", "line 2: holds a NUL byte; remove it"),
+        (b"a = 1\nb = '\xfc'\n", "line 2, byte 11: is not UTF-8 text; save the file as UTF-8"),
+    ],
+)
+def test_what_is_not_utf_8_is_named(raw: bytes, words: str) -> None:
+    """One line with the encoding, or with the line and the byte."""
+    with pytest.raises(NotText) as caught:
+        decode_text(raw)
+    assert str(caught.value) == words
+
+
+def load(directory: Path, raw: bytes, **env: str) -> Config:
+    """Write a configuration file and load it."""
+    (directory / "tracker.toml").write_bytes(raw)
+    return load_config(directory / "tracker.toml", env, serving=True)
+
+
+def test_the_configuration_file(tmp_path: Path) -> None:
+    """A mark is passed over; other encodings and characters that cannot be seen are named with the line."""
+    assert load(tmp_path, BOM_UTF8 + b'public_url = "https://x.example"\r\n').public_url == "https://x.example"
+    cases = {
+        BOM_UTF16_LE + b"a\0": "is UTF-16 text; save it as UTF-8",
+        b"[poll]\ntick_s\0 = 1": "line 2: holds a NUL byte; remove it",
+        "[poll]\n\ufefftick_s = 1\n".encode(): "U+FEFF ZERO WIDTH NO-BREAK SPACE",
+        "[poll]\ntick_s\u00a0= 1\n".encode(): "U+00A0 NO-BREAK SPACE",
+        "environment = \u201cproduction\u201d\n".encode(): "U+201C LEFT DOUBLE QUOTATION MARK",
+    }
+    for raw, words in cases.items():
+        with pytest.raises(ConfigError) as caught:
+            load(tmp_path, raw)
+        (line,) = caught.value.problems
+        assert words in line
+        assert ";" in line
+
+
+def test_provider_files(tmp_path: Path) -> None:
+    """The same for them; what editors and file systems leave beside them is passed over."""
+    (tmp_path / "acme.toml").write_bytes(BOM_UTF8 + ACME.replace("\n", "\r\n").encode())
+    (tmp_path / "._acme.toml").write_bytes(b"\0\5\x16\7")
+    assert read_registry(tmp_path).provider_named("acme") is not None
+    (tmp_path / "acme.toml").write_bytes(ACME.encode("utf-16"))
+    (tmp_path / "other.toml").write_bytes(b"name = '\xff'")
+    with pytest.raises(ConfigError) as caught:
+        read_registry(tmp_path)
+    assert caught.value.problems == [
+        f"{tmp_path}/acme.toml: is UTF-16 text; save it as UTF-8",
+        f"{tmp_path}/other.toml: line 1, byte 8: is not UTF-8 text; save the file as UTF-8",
+    ]
+
+
+@pytest.mark.parametrize("raw", [BOM_UTF8 + KEY.encode() + b"\r\n", f" {KEY}\n\n".encode(), f"\t{KEY}".encode()])
+def test_secrets_in_files(tmp_path: Path, raw: bytes) -> None:
+    """Marks, blanks and line ends around a secret are no part of it, wherever it stands."""
+    for name in ("key", "callback.secret", "NAMED"):
+        (tmp_path / name).write_bytes(raw)
+        (tmp_path / name).chmod(0o600)
+    config = load(tmp_path, f'store.path = "{tmp_path}/t.db"\n[accounts.default]\napi_key_file = "key"'.encode())
+    assert config.account_key("default") == KEY
+    assert config.account_key_problem("default") is None
+    assert config.callback_secret() == KEY.encode()
+    named = b'[accounts.default]\napi_key_env = "NAMED"'
+    assert load(tmp_path, named, CREDENTIALS_DIRECTORY=str(tmp_path)).account_key("default") == KEY
+    handed = with_credentials({"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert load(tmp_path, named, **handed).account_key("default") == KEY
+
+
+def test_secret_files_in_other_encodings(tmp_path: Path) -> None:
+    """One line, with the file and its key; never the secret."""
+    (tmp_path / "key").write_bytes(KEY.encode("utf-16"))
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, b'[accounts.default]\napi_key_file = "key"')
+    assert caught.value.problems == [f"{tmp_path}/key: accounts.default.api_key_file: is UTF-16 text; save it as UTF-8"]
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        (f"{KEY}\nsk-another", "has more than one line; keep the one with the key"),
+        (f"{KEY}\u2028x", "has more than one line"),
+        (f'"{KEY}"', "has quotes around the key; remove them"),
+        (f"'{KEY}'", "has quotes around the key; remove them"),
+        (f"\u201c{KEY}\u201d", "has a character that no header can carry (LEFT DOUBLE QUOTATION MARK at 1)"),
+        (f"{KEY}\u200b", "has a character that no header can carry (ZERO WIDTH SPACE at 19); copy the key again"),
+        ("sk-\u0430bc", "has a character that no header can carry (CYRILLIC SMALL LETTER A at 4)"),
+        (f"sk\t{KEY}", "has a character that no header can carry (a control character at 3)"),
+        (f"ANYINT_API_KEY={KEY}", "has the name of a variable before the key; keep only what comes after the ="),
+        (f"export KEY={KEY}", "has the name of a variable before the key"),
+        (f"Bearer {KEY}", "begins with a word like Bearer; keep only the key, the tracker adds the rest"),
+        (f"Authorization: Bearer {KEY}", "begins with a word like Bearer"),
+        ("", "is not set; requests will be refused"),
+    ],
+)
+async def test_keys_that_cannot_be_used(tmp_path: Path, key: str, words: str) -> None:
+    """The client, doctor and the check of the configuration say the same, and none of them the key."""
+    assert words in str(key_problem(key))
+    (tmp_path / "key").write_text(key or " ", encoding="utf-8")
+    config = load(tmp_path, b'[accounts.default]\napi_key_env = "SOME_KEY"', SOME_KEY=key)
+    (line,) = config.missing_secrets()
+    assert line.startswith(f"accounts.default.api_key_env: SOME_KEY {words.partition(';')[0]}")
+    (checked,) = check_keys(config, {})
+    assert checked.state == "failed"
+    clock = SystemClock()
+    account = Account("default", "https://x.example", lambda: key)
+    client = UpstreamClient({"default": account}, clock, RateLimits({"default": 9}, clock), Breakers(clock))
+    with pytest.raises(HeldBack) as caught:
+        await client.fetch("default", WireRequest("GET", "/"))
+    if key:
+        assert words in str(caught.value)
+        assert words.partition(";")[0] in checked.detail
+    for said in (line, f"{checked.detail} {checked.mend}", str(caught.value)):
+        assert KEY not in said
+
+
+@pytest.mark.parametrize("key", [KEY, "AKID:secret==", "eyJhbGciOi.J9.x_-y", "ABC123==", f"{KEY}-bearer"])
+def test_usable_keys(key: str) -> None:
+    """Anything that a header carries as it is."""
+    assert key_problem(key) is None
+
+
+def test_scripts_that_cannot_start(tmp_path: Path) -> None:
+    """A mark before ``#!`` and the line ends of Windows are named; the shell's own words would tell nothing."""
+    script = tmp_path / "publish.sh"
+    config = load(tmp_path, f'[[hooks]]\nname = "publish"\non = "task.finished"\nrun = ["{script}"]\n'.encode())
+    for raw, words in (
+        (BOM_UTF8 + b"#!/bin/sh\n", "begins with a byte order mark"),
+        (b"#!/bin/sh\r\necho\r\n", "has the line ends of Windows"),
+        (b"#!/bin/sh\necho\n", None),
+    ):
+        script.write_bytes(raw)
+        script.chmod(0o755)
+        failed = [line.detail for line in check_hooks(config) if line.state == "failed"]
+        assert (failed == []) if words is None else (words in failed[0])

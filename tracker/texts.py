@@ -1,0 +1,79 @@
+"""Text files as people, editors and shells save them: UTF-8, with or without a byte order mark, any line ends.
+
+Owns the decoding of the files that the tracker reads, and what is wrong with those that are not UTF-8. Must not know
+what a text means, nor repeat any of it: it may be a secret.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
+"""The byte order mark, as a character."""
+_UTF_8_MARK = b"\xef\xbb\xbf"
+_OTHER_MARKS = {
+    b"\xff\xfe\x00\x00": "UTF-32",
+    b"\x00\x00\xfe\xff": "UTF-32",
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+}
+"""**Source**: https://www.unicode.org/faq/utf_bom.html. PowerShell's ``>`` writes UTF-16."""
+_QUOTES = frozenset("\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u00ab\u00bb")
+
+
+class NotText(ValueError):
+    """A file is not text that can be read; the message is ``what is wrong; how to fix it``."""
+
+
+def read_text(path: Path) -> str:
+    """The text of a file.
+
+    Raises:
+        OSError: it cannot be read.
+        NotText: it is not UTF-8 text.
+    """
+    return decode_text(path.read_bytes())
+
+
+def decode_text(raw: bytes) -> str:
+    """Decode UTF-8; a byte order mark at the start goes, and every line ends in a line feed.
+
+    Raises:
+        NotText: it is something else, or holds NUL bytes.
+    """
+    for mark, name in _OTHER_MARKS.items():
+        if raw.startswith(mark):
+            raise NotText(f"is {name} text; save it as UTF-8")
+    raw = raw.removeprefix(_UTF_8_MARK)
+    nul = raw.find(b"\0")
+    if nul >= 0:
+        if nul < 2 and raw[nul + 2 : nul + 3] == b"\0":  # noqa: PLR2004 - every second byte is one
+            raise NotText("is UTF-16 text; save it as UTF-8")
+        raise NotText(f"line {_line_of(raw, nul)}: holds a NUL byte; remove it")
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        where = f"line {_line_of(raw, error.start)}, byte {error.start}"
+        raise NotText(f"{where}: is not UTF-8 text; save the file as UTF-8") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def clean_secret(text: str) -> str:
+    """A secret without what surrounds it in a file: byte order marks, blanks, line ends."""
+    return text.strip().strip(MARK).strip()
+
+
+def name_odd_character(text: str) -> str | None:
+    """The first character of a text that cannot be seen, or looks like a plain quote and is none; None without one."""
+    for character in text:
+        if character in _QUOTES or (not character.isprintable() and character not in "\n\t"):
+            return f"U+{ord(character):04X} {unicodedata.name(character, 'a control character')}"
+    return None
+
+
+def _line_of(raw: bytes, position: int) -> int:
+    return raw.count(b"\n", 0, position) + 1
