@@ -36,7 +36,11 @@ def read_text(path: Path) -> str:
         OSError: it cannot be read.
         NotText: it is not UTF-8 text.
     """
-    return decode_text(path.read_bytes())
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        return decode_text(path.read_bytes())
+    return decode_text(path.read_bytes()) if "\0" in text else text
 
 
 def decode_text(raw: bytes) -> str:
