@@ -15,14 +15,23 @@ import asyncio
 import contextlib
 import gc
 import signal
-from collections.abc import Callable, Mapping, MutableMapping
+import time
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tracker.app import Tracker
 from tracker.errors import ConfigError, StoreUnavailable
 from tracker.logs import OwnText, get_logger
-from tracker.service import Notifier, find_journal, protect_memory, shut_credentials, take_sockets
+from tracker.service import (
+    Notifier,
+    find_journal,
+    protect_memory,
+    read_credentials,
+    shut_credentials,
+    take_sockets,
+)
+from tracker.service.reloads import Marks, Outcome, outcome_path, write_outcome
 
 if TYPE_CHECKING:
     from tracker.config import Config
@@ -54,17 +63,27 @@ def serve(config: Config, environ: MutableMapping[str, str], read_config: ReadCo
         ConfigError: something that only shows at start is wrong with the configuration.
     """
     protect_memory()
+    directory = environ.get("CREDENTIALS_DIRECTORY", "")
+    marks = Marks.of(read_credentials({"CREDENTIALS_DIRECTORY": directory}))
     if _names_credential_file(config, environ):
         log.warning("credentials.not_protected", error="a …_file key names one of them; use …_env instead")
     else:
         shut_credentials(environ)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner, contextlib.suppress(asyncio.CancelledError):
-        runner.run(run(config, environ, read_config))
+        runner.run(run(config, environ, read_config, marks))
     return 0
 
 
-async def run(config: Config, environ: MutableMapping[str, str], read_config: ReadConfig) -> None:
+async def run(
+    config: Config, environ: MutableMapping[str, str], read_config: ReadConfig, marks: Marks | None = None
+) -> None:
     """Run the daemon until SIGTERM or SIGINT.
+
+    Args:
+        config: the whole configuration.
+        environ: the process environment.
+        read_config: reads the configuration anew.
+        marks: of the credentials that it is started with.
 
     Raises:
         StoreUnusable: the database cannot be used.
@@ -74,6 +93,15 @@ async def run(config: Config, environ: MutableMapping[str, str], read_config: Re
     asked_to_stop, asked_to_reload = asyncio.Event(), asyncio.Event()
     notifier = Notifier(environ)
     sockets = take_sockets(environ)
+    report = outcome_path(environ, config.store_path)
+
+    def write(began_s: float, problems: Sequence[str], restart: Sequence[str]) -> None:
+        outcome = Outcome(began_s, tuple(problems), tuple(restart), marks or Marks())
+        try:
+            write_outcome(report, outcome)
+        except OSError as error:
+            log.warning("config.reload_outcome_not_written", path=str(report), error=error.strerror or str(error))
+
     tracker = Tracker(config, environ, sockets=sockets, journal=find_journal(environ))
 
     asked_at = 0.0
@@ -104,7 +132,7 @@ async def run(config: Config, environ: MutableMapping[str, str], read_config: Re
                 notifier.ready(await _status_of(tracker))
                 async with (
                     _meanwhile(_report(tracker, notifier)),
-                    _meanwhile(_reload(tracker, notifier, asked_to_reload, read_config)),
+                    _meanwhile(_reload(tracker, notifier, asked_to_reload, read_config, write)),
                 ):
                     await stop
         finally:
@@ -159,27 +187,37 @@ async def _status_of(tracker: Tracker) -> str:
 
 
 async def _reload(
-    tracker: Tracker, notifier: Notifier, asked: asyncio.Event, read_config: Callable[[], Config]
+    tracker: Tracker,
+    notifier: Notifier,
+    asked: asyncio.Event,
+    read_config: ReadConfig,
+    write: Callable[[float, Sequence[str], Sequence[str]], None],
 ) -> None:
-    """Reload whenever asked; several requests at once are one."""
+    """Reload whenever asked; several requests at once are one. What became of each is written down by ``write``."""
     while True:
         await asked.wait()
         asked.clear()
+        began_s = time.monotonic()
         notifier.reloading()
         status = ""
+        problems: list[str] = []
+        kept: list[str] = []
         try:
             changed, kept = tracker.reload(await asyncio.to_thread(read_config))
         except ConfigError as error:
-            for problem in error.problems:
+            problems = error.problems
+            for problem in problems:
                 log.error("config.reload_refused", problem=OwnText(problem))  # noqa: TRY400 - the line says it all
-            status = f"Reload refused, the old configuration holds: {error.problems[0]}"
+            status = f"Reload refused, the old configuration holds: {problems[0]}"
         except Exception:
             log.exception("config.reload_failed")
+            problems = ["the reload failed, the old configuration holds; the log says why"]
             status = "Reload failed, the old configuration holds; the log says why"
         else:
             for key in kept:
                 log.warning("config.restart_needed", key=OwnText(key))
             log.info("config.reloaded", changed=changed, takes_a_restart=kept)
+        write(began_s, problems, kept)
         notifier.ready(status or await _status_of(tracker))
 
 

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 WITHIN_S = 40.0
 # The variables have to name the daemon's own process, and the socket has to be its descriptor 3.
@@ -36,6 +37,7 @@ class Manager:
         self._ear.bind(str(directory / "notify"))
         self._ear.setblocking(False)
         self.heard: list[dict[str, str]] = []
+        self.environ: dict[str, str] = {}
         self.config = directory / "tracker.toml"
         self.config.write_text(
             f'[store]\npath = "{directory}/tracker.db"\n[poll]\ntick_s = 0.2\n[log]\nformat = "json"\n'
@@ -49,6 +51,7 @@ class Manager:
             "NOTIFY_SOCKET": str(self.directory / "notify"),
             "WATCHDOG_USEC": "600000",
             "ANYINT_API_KEY": "sk-nobody-asks",
+            **self.environ,
         }
         fd = self.listener.fileno()
         command = [sys.executable, "-m", "tracker", "serve", "--config", str(self.config)]
@@ -71,6 +74,16 @@ class Manager:
                 self.heard.append(dict(line.split("=", 1) for line in message.splitlines()))
                 if wanted.items() <= self.heard[-1].items():
                     return self.heard[-1]
+
+    async def reload(self, **env: str) -> tuple[int, str]:
+        """Run what ``ExecReload=`` runs; its exit code and what it said."""
+        command = [sys.executable, "-m", "tracker", "config", "reload", "--config", str(self.config)]
+        process = await asyncio.create_subprocess_exec(
+            *command, env={**os.environ, **env}, stderr=asyncio.subprocess.PIPE
+        )
+        async with asyncio.timeout(WITHIN_S):
+            _, said = await process.communicate()
+        return process.returncode or 0, said.decode()
 
     async def get(self, path: str) -> int:
         """Ask the daemon by the socket; the status."""
@@ -113,6 +126,33 @@ async def test_a_life_under_a_service_manager(tmp_path: Path) -> None:
         await manager.hears(STOPPING="1")
         assert await process.wait() == 0
         assert Path(manager.path).is_socket(), "the socket is the service manager's"
+
+
+async def test_a_reload_says_what_becomes_of_it(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A refusal of the daemon's fails the command; a credential that changed on disk takes a restart, and is named."""
+    credentials = tmp_path_factory.mktemp("credentials")  # what lies around it is not readable for the daemon
+    (credentials / "TRACKER_API_TOKEN").write_text("the first token")
+    async with managed(tmp_path) as manager:
+        manager.environ["CREDENTIALS_DIRECTORY"] = str(credentials)
+        manager.config.write_text(manager.config.read_text() + '[accounts.default]\napi_key_env = "STUDIO_KEY"\n')
+        nobody = await manager.reload()
+        assert (nobody[0], "no daemon has the store" in nobody[1]) == (69, True)
+        async with manager.daemon():
+            await manager.hears(READY="1")
+            assert await manager.reload(**manager.environ) == (0, "")
+            (credentials / "TRACKER_API_TOKEN").write_text("the other token")
+            code, said = await manager.reload(**manager.environ)
+            named = "API token has changed on disk (credential TRACKER_API_TOKEN): takes a restart\n"
+            assert (code, said) == (0, named)
+            (credentials / "STUDIO_KEY").write_text("sk-first-key-of-all")
+            code, said = await manager.reload(**manager.environ)
+            assert code == 78
+            assert "key of account default has changed on disk (credential STUDIO_KEY): takes a restart" in said
+            assert "reload refused" in said
+            assert "make it readable" not in said
+            text = manager.config.read_text()
+            manager.config.write_text(f"{text}\n[nonsense]\n")
+            assert (await manager.reload(**manager.environ))[0] == 78
 
 
 async def test_connections_wait_for_the_next_daemon(tmp_path: Path) -> None:

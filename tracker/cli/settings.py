@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tracker.cli.exits import BAD_CONFIG, FAILED, WARNING, Failure, severity_mark
+from tracker.cli.reload import reload_config
 from tracker.cli.render import echo_json
 from tracker.cli.session import account_rules, config_option, json_option, read_config
 
@@ -87,6 +88,9 @@ def init(path: Path, *, force: bool) -> None:
     except OSError as error:
         raise Failure([f"{path}: cannot be written ({error.strerror})"], FAILED) from error
     click.echo(f"{path}: written; check it with: tracker config check --config {path}", err=True)
+
+
+config.add_command(reload_config)
 
 
 def toml_lines(values: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[str]:

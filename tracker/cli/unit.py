@@ -65,9 +65,11 @@ def with_unit(environ: Mapping[str, str], file: Path | None, root: Path = ROOT) 
     unit = unit_of(file)
     if unit is None or os.geteuid() != 0 or "CREDENTIALS_DIRECTORY" in environ:
         return found
-    state, socket = Path("/var/lib", unit.label), Path("/run", f"{unit.label}.sock")
-    if (root / state.relative_to("/")).is_dir():
-        found.setdefault("STATE_DIRECTORY", str(state))
+    socket = Path("/run", f"{unit.label}.sock")
+    for variable, directory in (("STATE_DIRECTORY", "/var/lib"), ("RUNTIME_DIRECTORY", "/run")):
+        path = Path(directory, unit.label)
+        if (root / path.relative_to("/")).is_dir():
+            found.setdefault(variable, str(path))
     if (root / socket.relative_to("/")).is_socket():  # the socket unit of an instance; it overrules server.listen
         found.setdefault("TRACKER_SERVER__LISTEN", f"unix:{socket}")
     for name, value in _credentials(unit, root):

@@ -60,7 +60,14 @@ def find_secret(where: str, name: str | None, file: Path | None, env: Mapping[st
         raise OutOfReach([f"{directory}: {where}: this process may not look there; it is the daemon's"]) from error
     except OSError:
         return None
-    return _read(where, credential) or None
+    try:
+        return _read(where, credential) or None
+    except ConfigError as error:
+        if not isinstance(error.__cause__, PermissionError):
+            raise
+        # the daemon gave up the right to read what it has read, see `tracker.service.credentials`
+        what = f"the credential {name} was added after the start and is handed over at a start only"
+        raise ConfigError([f"{where}: {what}; it takes a restart"]) from error
 
 
 def find_or_make_callback_secret(directory: Path) -> bytes:

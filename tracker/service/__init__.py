@@ -4,7 +4,7 @@ Speaks systemd's protocols in the standard library alone. Where there is no syst
 empty, so nobody has to ask. Must not know tasks, stores or routes.
 """
 
-from tracker.service.credentials import protect_memory, shut_credentials, with_credentials
+from tracker.service.credentials import protect_memory, read_credentials, shut_credentials, with_credentials
 from tracker.service.journal import find_journal
 from tracker.service.notify import Notifier
 from tracker.service.sockets import UnixSocketSite, take_sockets
@@ -14,6 +14,7 @@ __all__ = [
     "UnixSocketSite",
     "find_journal",
     "protect_memory",
+    "read_credentials",
     "shut_credentials",
     "take_sockets",
     "with_credentials",

@@ -49,7 +49,16 @@ def with_credentials(environ: Mapping[str, str]) -> dict[str, str]:
     Raises:
         ConfigError: a credential cannot be read.
     """
-    found = dict(environ)
+    return {**environ, **read_credentials(environ)}
+
+
+def read_credentials(environ: Mapping[str, str]) -> dict[str, str]:
+    """What `with_credentials` adds to the environment.
+
+    Raises:
+        ConfigError: a credential cannot be read.
+    """
+    found: dict[str, str] = {}
     directory = environ.get("CREDENTIALS_DIRECTORY")
     if not directory or not Path(directory).is_dir():
         return found
