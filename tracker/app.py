@@ -22,6 +22,7 @@ from tracker.archive.partial import DIRECTORY as PARTIAL_DIRECTORY
 from tracker.archive.shelf import make_shelf
 from tracker.catalogue import Catalogue
 from tracker.clock import Clock, SystemClock
+from tracker.disk import Disk
 from tracker.domain.tokens import CallbackTokens
 from tracker.errors import ConfigError
 from tracker.hooks.base import Tools
@@ -131,6 +132,7 @@ class Tracker:
         self._runner: Runner | None = None
         self._is_started = False
         self._callback_secret = b""
+        self._disk = Disk(config.store_path.parent)
         self.submitter: Submitter
         self.poller: Poller
         self.archiver: Archiver
@@ -198,7 +200,15 @@ class Tracker:
             allow_private=config.archive.allow_private_addresses,
         )
         self.timekeeper = Timekeeper(self.store, self._clock)
-        self.vitals = Vitals(self.store, self.poller, self.dispatcher, self.archiver, self._clock)
+        self.vitals = Vitals(
+            self.store,
+            self.poller,
+            self.dispatcher,
+            self.archiver,
+            self._clock,
+            disk=self._disk.look,
+            troubles=self._troubles,
+        )
         self.store.subscribe(self._wake_dispatcher)
         runner = Runner(
             make_app(self._services(tokens)),
@@ -218,6 +228,7 @@ class Tracker:
         self.catalogue.start()
         self.retention.start()
         self.timekeeper.start()
+        self._disk.start()
         _warn_about(config, self._account_rules)
         self._is_started = True
         log.info("tracker.started", version=__version__, listen=self.url, store=str(config.store_path))
@@ -235,6 +246,7 @@ class Tracker:
             await self.catalogue.stop()
             await self.retention.stop()
             await self.timekeeper.stop()
+            await self._disk.stop()
             await self.archiver.stop()
             await self.poller.stop(DRAIN_POLLS_S)
             await self.dispatcher.stop(DRAIN_HOOKS_S)
@@ -338,6 +350,9 @@ class Tracker:
             check_signature=self._check_signature,
             public_url=lambda: self._live.config.public_url,
         )
+
+    def _troubles(self) -> list[str]:
+        return [f"Account {name} has no API key: its requests are refused." for name in self._live.keyless_accounts()]
 
     def _wake_dispatcher(self, applied: Sequence[Applied]) -> None:
         if any(change.announced for change in applied):

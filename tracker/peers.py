@@ -12,7 +12,6 @@ import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from http import HTTPStatus
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -110,19 +109,17 @@ def look_at(url: str, within_s: float = READY_S) -> Peer:
 
 def with_store(peer: Peer, url: str, token: str | None = None) -> Peer:
     """The same tracker with the path of its store, if it says where that is."""
-    facts = read_facts(url, token) if peer.kind == "tracker" else None
-    store = facts.get("store") if facts else None
+    store = read_facts(url, token).get("store") if peer.kind == "tracker" else None
     return replace(peer, store=store) if isinstance(store, str) else peer
 
 
-def read_facts(url: str, token: str | None = None) -> dict[str, Any] | None:
-    """What the daemon says of itself, see ``GET /v1/doctor``; None where it does not."""
+def read_facts(url: str, token: str | None = None) -> dict[str, Any]:
+    """What the daemon says of itself, see ``GET /v1/doctor``; a refusal has no more than its ``status``."""
     try:
-        answer = ask(url, "/v1/doctor", token)
+        body = ask(url, "/v1/doctor", token).json
     except NoAnswer:
-        return None
-    body = answer.json
-    return body if answer.status == HTTPStatus.OK and isinstance(body, dict) else None
+        return {}
+    return body if isinstance(body, dict) else {}
 
 
 def ask(base: str, path: str, key: str | None = None, *, within_s: float = ANSWER_S) -> Answer:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from tracker.errors import StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from tracker.archive.archiver import Archiver
     from tracker.clock import Clock
@@ -34,7 +34,7 @@ class Health:
 
     Attributes:
         ready: it takes callbacks and polls.
-        reasons: why not, one sentence each.
+        reasons: why not, one sentence each; when it is ready, what a person has to look after all the same.
         alarms: how many alarms are raised.
     """
 
@@ -53,6 +53,8 @@ class Vitals:
         archiver: its rounds.
         clock: only its monotonic time is compared.
         write_within_s: how long a write may take.
+        disk: the room of the store.
+        troubles: what a person has to look after although the daemon does its work, one sentence each.
     """
 
     def __init__(
@@ -64,6 +66,8 @@ class Vitals:
         clock: Clock,
         *,
         write_within_s: float = WRITE_WITHIN_S,
+        disk: Callable[[], tuple[str | None, bool]] = lambda: (None, False),
+        troubles: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self._store = store
         self._poller = poller
@@ -71,13 +75,22 @@ class Vitals:
         self._archiver = archiver
         self._clock = clock
         self._write_within_s = write_within_s
+        self._disk = disk
+        self._troubles = troubles
         self._written_at: float | None = None
 
     async def health(self) -> Health:
-        """Whether the daemon can do its work, and why not: the sweeps are made, and a write has just been committed."""
+        """Whether the daemon can do its work, and why not: the sweeps are made, and a write has just been committed.
+
+        Troubles are listed among the reasons, and do not make it unready.
+        """
         stalled = ["The polling loop has stopped completing its sweeps."] if self._poller.is_stalled else []
         reasons = [*stalled, *(self._stuck() or await self._unwritable())]
-        return Health(not reasons, reasons)
+        troubles = list(self._troubles())
+        disk, is_full = self._disk()
+        if disk is not None:
+            (reasons if is_full else troubles).append(disk)
+        return Health(not reasons, [*reasons, *troubles], alarms=len(troubles) + (disk is not None and is_full))
 
     def wedged(self) -> list[str]:
         """What does not even come round any more, one sentence each: only a new process helps.
@@ -100,7 +113,7 @@ class Vitals:
         return (
             f"{counts.running} running, {counts.pending} pending, {counts.due} due for a poll; "
             f"{counts.deliveries} hook deliveries open, {self._dispatcher.running} under way"
-        )
+        ) + "".join(f"; {reason.rstrip('.')}" for reason in health.reasons)
 
     async def _unwritable(self) -> list[str]:
         try:

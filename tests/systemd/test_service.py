@@ -7,8 +7,10 @@ root and namespaces; where they are not to be had it is skipped, says so, and pr
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,6 +118,12 @@ async def _story(machine: Machine, subtests: pytest.Subtests) -> None:
             jobs += await check_reload(home)
         with subtests.test("a reload that cannot be is refused, and says why"):
             await check_refused_reload(home)
+        with subtests.test("a key that changed on disk takes a restart, and is named"):
+            await check_rotated_key(home)
+        with subtests.test("root's commands find what the service has, others are told"):
+            await check_root_commands(home)
+        with subtests.test("the first key takes a restart, and the reload fails"):
+            await check_first_key(home)
         with subtests.test("the watchdog ends a wedged daemon, and the next one has lost nothing"):
             jobs += await check_watchdog(home)
         with subtests.test("a drop-in gives a hook what it needs"):
@@ -126,6 +134,8 @@ async def _story(machine: Machine, subtests: pytest.Subtests) -> None:
         for n, block in enumerate(middle):
             with subtests.test("the README, word for word", block=block.splitlines()[0], n=n):
                 await asyncio.to_thread(follow, machine, block)
+        with subtests.test("root's commands find an instance by its configuration"):
+            check_instance(machine)
         with subtests.test("the restored backup has every task"):
             await check_restored(home, jobs, mistake, older)
         with subtests.test("uninstalled: the program is gone, what is the user's stays"):
@@ -313,6 +323,80 @@ async def check_refused_reload(home: Household) -> None:
     assert (await home.call("GET", "/readyz"))[0] == 200
     machine.run("cp", "/tmp/good.toml", CONFIG)
     await home.run("systemctl", "reload", UNIT)
+
+
+CREDSTORE = "/etc/credstore/tracker"
+STRANGER = ("systemd-run", "-q", "--pipe", "--wait", "-p", "DynamicUser=yes", "/usr/local/bin/tracker")
+ENV_OF_ROOT = "TRACKER_ACCOUNTS__DEFAULT__BASE_URL"
+
+
+async def check_rotated_key(home: Household) -> None:
+    """The reload itself is good; the journal names the account at warning level."""
+    machine = home.machine
+    machine.write(f"{CREDSTORE}.ANYINT_API_KEY", "sk-another-key-not-real", "0600")
+    await home.run("systemctl", "reload", UNIT)
+    (entry,) = [e for e in await home.entries("-u", UNIT, "_TRANSPORT=stdout") if "on disk" in e["MESSAGE"]]
+    named = "key of account default has changed on disk (credential ANYINT_API_KEY): takes a restart"
+    assert (entry["MESSAGE"], entry["PRIORITY"]) == (named, "4")
+    machine.write(f"{CREDSTORE}.ANYINT_API_KEY", KEY, "0600")
+    await home.run("systemctl", "reload", UNIT)
+
+
+async def check_root_commands(home: Household) -> None:
+    """`doctor` is well as root; with a token in the credential store root's commands work, a stranger's do not."""
+    machine = home.machine
+    env = {ENV_OF_ROOT: home.gateway.base_url}
+
+    async def examine() -> subprocess.CompletedProcess[str]:
+        # on a thread: the gateway that it asks is in this one
+        return await asyncio.to_thread(machine.run, "tracker", "doctor", env=env, check=False)
+
+    ran = await examine()
+    assert (ran.returncode, KEY in ran.stdout) == (0, False), ran.stdout
+    assert "serves the store, listening on" in ran.stdout
+    machine.write(f"{CREDSTORE}.TRACKER_API_TOKEN", "token-of-the-test", "0600")
+    await home.run("systemctl", "restart", UNIT)
+    assert (await home.call("GET", "/v1/tasks"))[0] == 401
+    listed = machine.run("tracker", "list", "--limit", "1", "--json")
+    assert (len(json.loads(listed.stdout)["items"]), listed.stderr) == (1, "")
+    assert (await examine()).returncode == 0
+    refused = machine.run(*STRANGER, "list", check=False)
+    assert refused.returncode == 69
+    assert "whether it serves /var/lib/tracker/tracker.db is not known" in refused.stderr
+    refused = machine.run(*STRANGER, "list", "--url", "http://127.0.0.1:8780", check=False)
+    assert refused.returncode == 78
+    assert "wants an API token: set TRACKER_API_TOKEN, or run as root" in refused.stderr
+    machine.run("rm", f"{CREDSTORE}.TRACKER_API_TOKEN")
+    await home.run("systemctl", "stop", UNIT, "tracker.socket")
+    stopped = await examine()
+    assert "ok       key of default" in stopped.stdout, stopped.stdout
+    assert "not running; 127.0.0.1:8780 is free" in stopped.stdout
+
+
+async def check_first_key(home: Household) -> None:
+    """Without a key the status line says so; a key that comes later fails the reload and asks for a restart."""
+    machine = home.machine
+    machine.run("mv", f"{CREDSTORE}.ANYINT_API_KEY", "/tmp/key")
+    await home.run("systemctl", "start", UNIT)
+    # without a token the daemon says where its store is, which stands in for the file that is out of reach
+    assert machine.run(*STRANGER, "list", "--limit", "1", check=False).returncode == 0
+    assert machine.show(UNIT, "StatusText").endswith("Account default has no API key: its requests are refused")
+    machine.run("mv", "/tmp/key", f"{CREDSTORE}.ANYINT_API_KEY")
+    code, _ = await home.run("systemctl", "reload", UNIT, check=False)
+    assert code != 0
+    assert machine.show(UNIT, "ActiveState") == "active"
+    refused = (await home.entries("-u", UNIT, "TRACKER_EVENT=config.reload_refused"))[-1]
+    assert "credential ANYINT_API_KEY was added after the start" in refused["MESSAGE"]
+    assert "it takes a restart" in refused["MESSAGE"]
+    assert "redacted" not in refused["MESSAGE"]
+    await home.run("systemctl", "restart", UNIT)
+    assert "no API key" not in machine.show(UNIT, "StatusText")
+
+
+def check_instance(machine: Machine) -> None:
+    """The instance's socket, store and keys are found by its configuration file."""
+    listed = machine.run("tracker", "list", "--config", "/etc/tracker/studio/tracker.toml")
+    assert (listed.stdout, listed.stderr) == ("", "no tasks\n")
 
 
 async def check_watchdog(home: Household) -> list[Job]:

@@ -65,6 +65,7 @@ ROOMS: Mapping[str, Room] = {
                        "aiohttp orjson pydantic structlog"),
     "sandbox":    Room("",                                           "aiohttp orjson"),
     "live":       Room("config errors upstream domain hooks",               ""),
+    "disk":       Room("logs",                                       ""),
     "vitals":     Room("errors clock store poller hooks archive",            ""),
     "app":        Room("* -cli -sandbox",                            "*"),
     "daemon":     Room("* -cli -sandbox",                            "*"),

@@ -112,3 +112,18 @@ def test_what_does_not_come_round_is_wedged() -> None:
     parts.is_wedged = False
     parts.clock.advance(STUCK_AFTER_S + 1)
     assert parts.vitals().wedged() == ["The hook dispatcher has stopped.", "The archiver has stopped."]
+
+
+async def test_a_full_disk_is_unready_and_troubles_are_told() -> None:
+    """A full disk makes the daemon unready although a small write succeeds; troubles are reasons and alarms alone."""
+    parts = cast("Any", Parts())
+    disk: tuple[str | None, bool] = ("The disk is nearly full.", False)
+    vitals = Vitals(
+        parts, parts, parts, parts, parts.clock, disk=lambda: disk, troubles=lambda: ["Account a has no API key."]
+    )
+    low = await vitals.health()
+    assert (low.ready, low.alarms) == (True, 2)
+    assert list(low.reasons) == ["Account a has no API key.", "The disk is nearly full."]
+    disk = ("The disk is full.", True)
+    full = await vitals.health()
+    assert (full.ready, full.alarms, full.reasons[0]) == (False, 2, "The disk is full.")

@@ -134,7 +134,7 @@ class Client:
             return value
         code = UNAVAILABLE if status >= HTTPStatus.INTERNAL_SERVER_ERROR else _CODES.get(status, FAILED)
         if status == HTTPStatus.UNAUTHORIZED:
-            raise Failure([_token_line(self.url, is_sent=self._token is not None)], code)
+            raise Failure([token_line(self.url, is_sent=self._token is not None)], code)
         raise Failure(problem_lines(status, value, self.url), code)
 
 
@@ -155,7 +155,8 @@ def problem_lines(status: int, problem: Json, url: str) -> list[str]:
     ]
 
 
-def _token_line(url: str, *, is_sent: bool) -> str:
+def token_line(url: str, *, is_sent: bool) -> str:
+    """What a user is told whose API token is missing or wrong."""
     if is_sent:
         return f"the daemon at {url} refuses this API token: set TRACKER_API_TOKEN to the one that it was started with"
     return f"the daemon at {url} wants an API token: set TRACKER_API_TOKEN, or run as root"

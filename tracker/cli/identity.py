@@ -7,11 +7,14 @@ Owns the comparison. Sends no token before the daemon is known.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Literal
 
+from tracker.cli.client import token_line
 from tracker.cli.exits import OtherStore
 from tracker.errors import ConfigError, StoreUnusable
-from tracker.peers import Peer, look_at, with_store
+from tracker.peers import Peer, look_at, read_facts, with_store
 from tracker.store.sqlite import read_instance
 
 if TYPE_CHECKING:
@@ -61,9 +64,13 @@ def compare(config: Config, peer: Peer) -> tuple[Serves, Peer, str]:
         if not _is_out_of_reach(error):
             return "unknown", peer, str(error)
         try:
-            peer = with_store(peer, url, config.api_token())
+            token = config.api_token()
         except ConfigError as problem:
             return "unknown", peer, problem.problems[0]
+        facts = read_facts(url, token)
+        if facts.get("status") == HTTPStatus.UNAUTHORIZED:
+            return "unknown", peer, token_line(url, is_sent=token is not None)
+        peer = replace(peer, store=facts.get("store"))
         if peer.store is None:
             return "unknown", peer, str(error)
         return ("ours" if peer.store == str(path.absolute()) else "another"), peer, ""

@@ -52,11 +52,11 @@ def find_daemon(config: Config) -> Daemon:
     if peer.kind != "tracker":
         return Daemon(peer, "unknown", peer.detail, {})
     serves, peer, why = compare(config, peer)
-    facts = None
+    facts: dict[str, Any] = {}
     if serves == "ours":
         with suppress(ConfigError):
             facts = read_facts(config.listen.url, config.api_token())
-    return Daemon(peer, serves, why, facts or {})
+    return Daemon(peer, serves, why, facts)
 
 
 def check_daemon(config: Config, daemon: Daemon) -> Line:

@@ -151,7 +151,13 @@ class Session:
             from tracker.cli.offline import Offline
 
             path = self.config.store_path
-            if not is_store_there(path):
+            try:
+                is_there = is_store_there(path)
+            except Failure:
+                if silence.brief is None:
+                    raise
+                raise silence from None  # which says more: there is a daemon
+            if not is_there:
                 raise
             click.echo(f"{self.absence(silence)}; reading {path}", err=True)
             try:

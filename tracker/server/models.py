@@ -312,7 +312,7 @@ class ReadyView(Answer):
     """Whether the daemon takes callbacks and polls, and for which store."""
 
     ready: bool
-    reasons: list[str] = Field(description="Why it is not ready, one sentence each.")
+    reasons: list[str] = Field(description="Why it is not ready, one sentence each; when ready, what to look after.")
     instance: str = Field(description="An id of the store; it never changes, and a restored backup keeps it.")
     alarms: int = Field(description="How many alarms are raised.")
 
