@@ -146,9 +146,7 @@ async def serving(config: Path) -> AsyncIterator[Daemon]:
 async def submit(directory: Path, text: str) -> tuple[int, Json]:
     """Submit as the README does, with another scene, and wait for the end."""
     order = json.dumps(json.loads(ORDER) | {"scene": {"text": text}})
-    code, out, err = await command(
-        directory, "submit lumen.video --account lumen --wait --json --config tracker.toml -d", order
-    )
+    code, out, err = await command(directory, "submit lumen.video --wait --json --config tracker.toml -d", order)
     assert out, err
     return code, json.loads(out)
 

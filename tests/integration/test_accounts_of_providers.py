@@ -157,6 +157,22 @@ async def test_what_was_recorded_with_the_default_account(tmp_path: Path) -> Non
     assert lumen.heard == {}
 
 
+async def test_a_named_account_counts_when_a_create_is_sent_again(tmp_path: Path) -> None:
+    """A submit that named the default account for the provider, and was put off, goes out with it."""
+    write_provider(tmp_path)
+    async with listening() as gateway, listening() as lumen:
+        tables = account("lumen", lumen.url, "LUMEN_KEY")
+        setting = Setting(gateway=gateway.url, poll=NEVER_POLLS, tables=tables, env=ENV)
+        gateway.answers["/"] = (503, {})
+        async with running_daemon(tmp_path, setting) as asker:
+            task = await asker.submit("lumen.video", {}, account="default")
+            assert (task["status"], task["submitted_at"]) == ("PENDING", None)
+            gateway.answers["/"] = (200, {"id": "r-1", "state": "waiting"})
+            await asker.tracker.submitter.send(task["id"])
+            assert (await asker.get(f"/v1/tasks/{task['id']}"))["external_id"] == "r-1"
+    assert lumen.heard == {}
+
+
 async def test_a_reload_brings_the_account(tmp_path: Path) -> None:
     """Accounts change under a running daemon: the choice follows, both ways."""
     write_provider(tmp_path)

@@ -234,6 +234,7 @@ def test_an_error_code_in_a_poll() -> None:
         ("from_json(from_json(a)).b", {"a": orjson.dumps('{"b": 1}').decode()}, 1),
         ("from_json(a).b", {"a": {"b": 1}}, 1),
         ("from_json(a)", {"a": "no JSON"}, None),
+        ("from_json(a).b", {"a": '{"b": 1, "c": NaN} '}, 1),
         ("from_json(a).b", {"a": ""}, None),
         ("from_json(a)", {"a": None}, None),
         ("from_json(a)", {"a": "\ud83d"}, None),

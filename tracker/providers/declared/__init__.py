@@ -9,9 +9,10 @@ The format::
     name = "replicate"                       # routes are named replicate.…
     source = "https://…"                     # where the API is documented
     auth = "bearer"                          # or "x-api-key": how the account's key travels
+    account = "replicate"                    # the account of its tasks; left out: the one named like the provider
 
     [routes.predictions]                     # any number
-    create = "POST /v1/predictions"          # {model} is filled from request.model, which then leaves the body
+    create = "POST /v1/predictions"          # a {model} is filled from request.model, which then leaves the body
     query = "GET /v1/predictions/{task_id}"  # or POST; {task_id} here, in query_parameters or in query_body
     query_parameters = { id = "{task_id}" }
     query_body = { id = "{task_id}" }        # of a POST
@@ -27,6 +28,7 @@ The format::
     progress_full = 100                      # … and what it is when all is done
     error_code = "error.code"                # optional
     error_message = "error.message"          # optional
+    ok_codes = ["0"]                         # error codes that state no error; default: 0, 200, success and ok
 
     [statuses]                               # every status of theirs, in any case, and which of the four it is
     starting = "PENDING"
@@ -47,8 +49,28 @@ The format::
     task = "@"                               # JMESPath to the task in it; left out: it only makes the tracker poll
     signature = "standard-webhooks"          # or "suno-hmac"
 
+Placeholders are filled at these places alone; everywhere else, and under other names, they are mistakes:
+
+- ``create``: ``{model}`` and ``{+model}``
+- ``query``: ``{task_id}``, ``{+task_id}``, ``{model}`` and ``{+model}``
+- values of ``query_parameters`` and ``query_body``: ``{task_id}``
+
+``{task_id}`` and ``{model}`` are one part of a path: a slash in them is escaped. With a plus the slashes stay, for ids
+and models that are paths themselves (``models/veo/operations/7``, ``fal-ai/minimax/video-01``; RFC 6570, reserved
+expansion); ``..`` never leads out of the path. Tasks of a route whose query names the model can be submitted only, not
+registered.
+
+Besides the functions of JMESPath there are ``from_json(text)`` for JSON that stands in a string
+(``from_json(data.resultJson).resultUrls``; null for what is no JSON) and ``split(text, ',')``. Conditions make a status
+out of flags: ``status = "done && (error && 'failed' || 'ok') || 'running'"``.
+
+A create is accepted when there is an id, whatever stands beside it. Without one, an error code that is not among
+``ok_codes``, or a status that means FAILED, is a refusal, also with HTTP 200: the task fails with the reason of
+``[reasons]``, or ``invalid_request``; ``rate_limited`` and ``upstream_unavailable`` have it sent again.
+
 A status that ``[statuses]`` does not name leaves the task running and is counted; a success without an output waits
-for it. HTTP statuses and errors in the usual shapes are understood without being declared.
+for it, and the history says what the expressions found instead. HTTP statuses and errors in the usual shapes are
+understood without being declared.
 """
 
 from tracker.providers.declared.load import load_declared

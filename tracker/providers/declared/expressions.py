@@ -13,6 +13,7 @@ import orjson
 from jmespath.exceptions import EmptyExpressionError, JMESPathError, ParseError
 from jmespath.functions import Functions, signature
 
+from tracker.domain.lenient_json import decode_text
 from tracker.errors import PayloadInvalid
 
 if TYPE_CHECKING:
@@ -31,9 +32,9 @@ class _Functions(Functions):
         if not isinstance(value, str):
             return value
         try:
-            found = orjson.loads(value.strip().removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}"))
-        except (orjson.JSONDecodeError, UnicodeEncodeError):
-            return None
+            found = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            found = decode_text(value)  # as leniently as the answer around it
         return found if _is_shallow(found) else None
 
     @signature({"types": []}, {"types": ["string"]})
