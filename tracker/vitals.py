@@ -116,11 +116,11 @@ class Vitals:
         ) + "".join(f"; {reason.rstrip('.')}" for reason in health.reasons)
 
     async def _unwritable(self) -> list[str]:
-        try:
-            self._store.check_files()  # even when a write was committed a moment ago
-        except StoreUnavailable as error:
-            return [f"The store takes no writes: {error}."]
         now = self._clock.monotonic()
+        try:
+            self._store.check_files()
+        except StoreUnavailable:
+            self._written_at = None  # what was written a moment ago proves nothing any more
         if self._written_at is not None and now - self._written_at < WRITTEN_LATELY_S:
             return []
         try:

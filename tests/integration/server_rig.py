@@ -51,6 +51,7 @@ class FragileStore(SqliteStore):
     """The real store; on demand it can neither write nor read."""
 
     broken = False
+    failure = StoreUnavailable("the disk is full")
 
     async def apply(self, observation: Observation, judge: Judge) -> Applied:
         """See the store."""
@@ -67,7 +68,7 @@ class FragileStore(SqliteStore):
 
     def _check(self) -> None:
         if self.broken:
-            raise StoreUnavailable("the disk is full")
+            raise self.failure
 
 
 class StandInSubmitter:

@@ -13,7 +13,7 @@ from tests.integration.server_rig import START, Rig, StandInHooks, locs, problem
 from tracker.domain.observation import Source
 from tracker.domain.records import DeliveryStatus, Json
 from tracker.domain.task import Status, TaskId
-from tracker.errors import FieldProblem, HeldBack, IdempotencyConflict, RequestInvalid, SubmitInFlight
+from tracker.errors import FieldProblem, HeldBack, IdempotencyConflict, RequestInvalid, SubmitInFlight, WriteUnknown
 from tracker.hooks.health import HookHealth, HookState
 from tracker.store.protocol import Announcement, AttemptResult
 from tracker.vitals import Health
@@ -578,6 +578,20 @@ async def test_a_store_that_cannot_answer_is_503(rig: Rig) -> None:
         async with rig.client.request(method, path) as response:
             assert int(response.headers["Retry-After"]) > 0
             await problem_of(response, 503)
+
+
+async def test_a_write_of_unknown_outcome_is_500(rig: Rig) -> None:
+    """Not "send it again", which may pay twice; a callback may simply come again."""
+    task_id = await rig.make_task()
+    rig.store.failure, rig.store.broken = WriteUnknown("the commit failed, and so did the next"), True
+    async with rig.client.post(f"/v1/tasks/{task_id}/cancel") as response:
+        assert "Retry-After" not in response.headers
+        problem = await problem_of(response, 500)
+    assert problem["type"] == "urn:tracker:problem:write-unknown"
+    assert "look for it before you send it again" in problem["detail"]
+    async with rig.client.post(rig.address(task_id), json={"code": 200}) as response:
+        assert "nothing was written" not in (await problem_of(response, 503))["detail"]
+        assert int(response.headers["Retry-After"]) > 0
 
 
 async def test_what_is_not_there_is_404(rig: Rig) -> None:

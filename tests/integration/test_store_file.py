@@ -23,7 +23,7 @@ from tracker.domain.records import DeliveryStatus
 from tracker.domain.task import ExternalId, Output, Stage, Status, SubmitState, Task, UpstreamError
 from tracker.errors import StoreUnavailable, StoreUnusable
 from tracker.store.protocol import ArchiveWish, AttemptResult
-from tracker.store.sqlite import SqliteStore, open_reader
+from tracker.store.sqlite import SqliteStore, checkpoints, open_reader
 from tracker.store.sqlite.checkpoints import COMMITS, Checkpointer
 from tracker.store.sqlite.identity import APPLICATION_ID
 from tracker.store.sqlite.schema import migrations
@@ -236,6 +236,45 @@ def test_checkpoints_go_on_after_some_that_failed(tmp_path: Path) -> None:
         checkpointer.stop()
         assert path.stat().st_size > 100_000
     assert [line["event"] for line in logged] == ["store.checkpoint_failed", "store.checkpoint_recovered"]
+
+
+def test_a_log_that_a_reader_keeps_from_beginning_anew_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A warning with its length and what to do, and a line once it is short again."""
+    monkeypatch.setattr(checkpoints, "MAX_LOG_PAGES", 20)
+    path = tmp_path / "t.db"
+    looked = queue.SimpleQueue[None]()
+
+    class Reported(sqlite3.Connection):
+        def close(self) -> None:
+            super().close()
+            looked.put(None)
+
+    def checkpoint() -> None:
+        for _ in range(COMMITS):
+            checkpointer.note_commit()
+        looked.get(timeout=10)
+
+    checkpointer = Checkpointer(lambda: sqlite3.connect(path, factory=Reported))
+    with closing(sqlite3.connect(path, isolation_level=None)) as db, what_is_logged() as logged:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("CREATE TABLE kept (content BLOB)")
+        checkpointer.start()
+        with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT * FROM kept").fetchall()
+            for _ in range(3):
+                db.execute("INSERT INTO kept VALUES (zeroblob(100000))")
+                checkpoint()
+            reader.execute("COMMIT")
+        checkpoint()
+        db.execute("INSERT INTO kept VALUES (zeroblob(10))")
+        checkpoint()
+        checkpointer.stop()
+    assert [line["event"] for line in logged] == ["store.checkpoint_blocked", "store.checkpoint_unblocked"]
+    assert logged[0]["pages_in_wal"] > 20
+    assert "lsof" in logged[0]["hint"]
 
 
 async def test_settings_of_the_connections(tmp_path: Path) -> None:

@@ -127,3 +127,25 @@ async def test_a_full_disk_is_unready_and_troubles_are_told() -> None:
     disk = ("The disk is full.", True)
     full = await vitals.health()
     assert (full.ready, full.alarms, full.reasons[0]) == (False, 2, "The disk is full.")
+
+
+async def test_files_that_are_not_those_that_were_opened_are_unwell_at_once() -> None:
+    """Even right after a write that was committed: it proves nothing any more, and a write is tried."""
+    parts = Parts()
+    vitals = parts.vitals()
+    assert (await vitals.health()).ready
+    parts.misplaced = parts.refusal = StoreUnavailable("t.db: it was removed")
+    assert await vitals.health() == Health(ready=False, reasons=["The store takes no writes: t.db: it was removed."])
+    assert await vitals.status_line() == "Not ready: The store takes no writes: t.db: it was removed."
+    assert vitals.wedged() == []
+
+
+def test_a_connection_that_is_lost_for_long_is_wedged() -> None:
+    """Writes are answered, if only with refusals, so that nothing else would show it."""
+    parts = Parts()
+    parts.writer_lost_since = parts.clock.monotonic()
+    assert parts.vitals().wedged() == []
+    parts.clock.advance(STUCK_AFTER_S + 1)
+    parts.last_progress = parts.clock.monotonic()
+    (reason,) = parts.vitals().wedged()
+    assert "no usable connection" in reason

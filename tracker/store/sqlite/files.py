@@ -130,10 +130,9 @@ class DatabaseFiles:
         if self._file is None:
             return
         status = os.fstat(self._file)
+        index = self._real.with_name(self._real.name + "-shm")
         self._opened = {self._path: (status.st_dev, status.st_ino)}
-        for ending in ("-wal", "-shm"):
-            path = self._real.with_name(self._real.name + ending)
-            self._opened[path] = _identity(path)
+        self._opened |= {path: _identity(path) for path in (_log_of(self._real), index)}
 
     def check(self) -> None:
         """Make sure that what is written now is found at the next start.
@@ -142,17 +141,16 @@ class DatabaseFiles:
             StoreUnavailable: a file was removed, moved or replaced while it is open.
         """
         for path, opened in self._opened.items():
-            try:
-                if _identity(path) == opened:
-                    continue
-                what = "another file has taken its place"
-            except FileNotFoundError:
-                what = "it was removed or moved"
-            except OSError as error:
-                what = f"it cannot be looked at ({error.strerror})"
-            raise StoreUnavailable(
-                f"{path}: {what} while the tracker has it open; put it back, or stop the tracker and restore a backup"
-            )
+            if (what := _difference(path, opened)) is not None:
+                raise StoreUnavailable(
+                    f"{path}: {what} while the tracker has it open; put it back, or stop the tracker with SIGTERM and "
+                    "look at tracker db check"
+                )
+
+    def has_lost_only_log(self) -> bool:
+        """Whether the log's name leads elsewhere, and those of the database and of the log's index do not."""
+        differing = [path for path, opened in self._opened.items() if _difference(path, opened) is not None]
+        return differing == [_log_of(self._real)]
 
     def release(self) -> None:
         """Give both locks back, once no connection is open any more; taking them again is allowed."""
@@ -165,11 +163,14 @@ class DatabaseFiles:
 
 def log_bytes(database: Path) -> int:
     """How long the write-ahead log of a database is; 0 where there is none, or none that can be seen."""
-    real = database.resolve()
     try:
-        return real.with_name(real.name + "-wal").stat().st_size
+        return _log_of(database.resolve()).stat().st_size
     except OSError:
         return 0
+
+
+def _log_of(real: Path) -> Path:
+    return real.with_name(real.name + "-wal")
 
 
 def _open_database(path: Path) -> int:
@@ -194,6 +195,16 @@ def _locks(handle: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _difference(path: Path, opened: _Identity) -> str | None:
+    """How what a name leads to is not the file that was opened; None where it is."""
+    try:
+        return None if _identity(path) == opened else "another file has taken its place"
+    except FileNotFoundError:
+        return "it was removed or moved"
+    except OSError as error:
+        return f"it cannot be looked at ({error.strerror})"
 
 
 def _identity(path: Path) -> _Identity:

@@ -148,6 +148,7 @@ class WriteConnection:
             unavailable = _translated(error)
             if not isinstance(error, sqlite3.Error) and self._refusal != str(error):
                 self._refusal = str(error)
+                self._rescue_log()
                 log.error("store.refuses_writes", error=str(error))  # noqa: TRY400 - not a bug
             for item in batch:
                 item.error = unavailable
@@ -212,6 +213,15 @@ class WriteConnection:
         self._undecided = None
         log.info("store.commit_decided", written=undecided.is_there)
         return undecided.is_there
+
+    def _rescue_log(self) -> None:
+        """Bring a log whose file lost its name into the database: the end of the process would take it along.
+
+        Not where the index of the log or the database went, too: others may have begun anew with what is there.
+        """
+        if self._connection is not None and self._files.has_lost_only_log():
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def _usable(self) -> sqlite3.Connection:
         """The connection, outside of any transaction; replaced where the last one could not be used any more.

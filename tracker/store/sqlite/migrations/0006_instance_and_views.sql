@@ -1,4 +1,4 @@
--- Facts about the store itself. The instance id tells two stores apart; a backup that is restored is still the same store.
+-- Facts about the store itself. The instance id tells two stores apart; a restored backup is still the same store.
 CREATE TABLE meta (
     name  TEXT NOT NULL PRIMARY KEY,
     value TEXT NOT NULL
@@ -21,8 +21,13 @@ BEGIN
     SELECT RAISE(ABORT, 'the instance id never changes');
 END;
 
--- Views for other readers: each column has a type that a typed reader can see, and names that other dialects of SQL
--- reserve are quoted. Columns that conditions use stay plain, so that their indexes serve.
+-- Views for other readers: each column has a type that a typed reader sees, and names that other dialects of SQL
+-- reserve are quoted. An expression has no declared type, and before SQLite 3.41 a CAST has none either. So an
+-- expression is the first row of a VALUES, which is the value, and a column is the last row, which gives the type.
+-- (A UNION ALL would do the same, but programs that parse a view and print it again put parentheses around its parts,
+-- which SQLite does not read.) Columns of tables stay as they are, so that conditions on them use their indexes.
+
+CREATE TABLE column_types (as_real REAL) STRICT;  -- no other table has a column of this type
 
 DROP VIEW v_deliveries;
 DROP VIEW v_events;
@@ -33,14 +38,16 @@ DROP VIEW v_tasks;
 DROP VIEW v_outputs;
 
 CREATE VIEW v_outputs AS
-SELECT tasks.id AS task_id, CAST(item."key" AS INTEGER) AS n,
-       CAST(item."value" ->> 'kind' AS TEXT) AS kind,
-       CAST(CASE WHEN item."value" ->> 'authenticated' THEN NULL ELSE item."value" ->> 'url' END AS TEXT) AS url,
-       CAST(coalesce(archives.mime, item."value" ->> 'mime') AS TEXT) AS mime,
-       CAST(item."value" ->> 'title' AS TEXT) AS title,
-       CAST(item."value" ->> 'duration_s' AS REAL) AS duration_s,
-       CAST(item."value" ->> 'text' AS TEXT) AS "text",
-       CAST(archives."path" IS NOT NULL AS INTEGER) AS archived,
+SELECT tasks.id AS task_id,
+       (VALUES (item."key"), (archives.bytes)) AS n,
+       (VALUES (item."value" ->> 'kind'), (archives.mime)) AS kind,
+       (VALUES (CASE WHEN item."value" ->> 'authenticated' THEN NULL ELSE item."value" ->> 'url' END), (archives.mime))
+           AS url,
+       (VALUES (coalesce(archives.mime, item."value" ->> 'mime')), (archives.mime)) AS mime,
+       (VALUES (item."value" ->> 'title'), (archives.mime)) AS title,
+       (VALUES (CAST(item."value" ->> 'duration_s' AS REAL)), ((SELECT as_real FROM column_types))) AS duration_s,
+       (VALUES (item."value" ->> 'text'), (archives.mime)) AS "text",
+       (VALUES (archives."path" IS NOT NULL), (archives.bytes)) AS archived,
        archives."path" AS "path", archives.bytes AS bytes, archives.sha256 AS sha256
 FROM tasks, json_each(tasks.outputs) AS item
 LEFT JOIN archives ON archives.task_id = tasks.id AND archives."state" = 'stored' AND archives."identity" = coalesce(
@@ -50,23 +57,26 @@ LEFT JOIN archives ON archives.task_id = tasks.id AND archives."state" = 'stored
 
 CREATE VIEW v_tasks AS
 SELECT id, route, provider, account, external_id, status, stage, progress, reason,
-       CAST(CASE WHEN error_code IS NULL AND error_message IS NULL AND error_http_status IS NULL THEN NULL
-                 ELSE json_object('code', error_code, 'message', error_message, 'http_status', error_http_status) END
-            AS TEXT) AS "error",
+       (VALUES (
+           CASE WHEN error_code IS NULL AND error_message IS NULL AND error_http_status IS NULL THEN NULL
+                ELSE json_object('code', error_code, 'message', error_message, 'http_status', error_http_status) END
+       ), (model)) AS "error",
        retryable, user_message,
-       CAST((SELECT json_group_array(json_object(
-                   'n', n, 'kind', kind, 'url', url, 'mime', mime, 'title', title, 'duration_s', duration_s,
-                   'text', "text", 'archived', json(iif(archived, 'true', 'false')), 'path', "path", 'bytes', bytes,
-                   'sha256', sha256)) FROM v_outputs WHERE task_id = tasks.id) AS TEXT) AS outputs,
-       CAST((SELECT body FROM requests WHERE task_id = tasks.id) AS TEXT) AS request,
-       CAST((SELECT payload FROM events WHERE seq = tasks.result_seq) AS TEXT) AS "result",
-       CAST((SELECT json_group_object("name", "value") FROM labels WHERE task_id = tasks.id) AS TEXT) AS labels,
+       (VALUES ((
+           SELECT json_group_array(json_object(
+               'n', n, 'kind', kind, 'url', url, 'mime', mime, 'title', title, 'duration_s', duration_s, 'text', "text",
+               'archived', json(iif(archived, 'true', 'false')), 'path', "path", 'bytes', bytes, 'sha256', sha256))
+           FROM v_outputs WHERE task_id = tasks.id
+       )), (model)) AS outputs,
+       (SELECT body FROM requests WHERE task_id = tasks.id) AS request,
+       (SELECT payload FROM events WHERE seq = tasks.result_seq) AS "result",
+       (VALUES ((SELECT json_group_object("name", "value") FROM labels WHERE task_id = tasks.id)), (model)) AS labels,
        model,
-       CAST(strftime('%Y-%m-%dT%H:%M:%fZ', created_at / 1000.0, 'unixepoch') AS TEXT) AS created_at,
-       CAST(strftime('%Y-%m-%dT%H:%M:%fZ', submitted_at / 1000.0, 'unixepoch') AS TEXT) AS submitted_at,
-       CAST(strftime('%Y-%m-%dT%H:%M:%fZ', started_at / 1000.0, 'unixepoch') AS TEXT) AS started_at,
-       CAST(strftime('%Y-%m-%dT%H:%M:%fZ', finished_at / 1000.0, 'unixepoch') AS TEXT) AS finished_at,
-       CAST(strftime('%Y-%m-%dT%H:%M:%fZ', due_at / 1000.0, 'unixepoch') AS TEXT) AS next_poll_at,
+       (VALUES (strftime('%Y-%m-%dT%H:%M:%fZ', created_at / 1000.0, 'unixepoch')), (model)) AS created_at,
+       (VALUES (strftime('%Y-%m-%dT%H:%M:%fZ', submitted_at / 1000.0, 'unixepoch')), (model)) AS submitted_at,
+       (VALUES (strftime('%Y-%m-%dT%H:%M:%fZ', started_at / 1000.0, 'unixepoch')), (model)) AS started_at,
+       (VALUES (strftime('%Y-%m-%dT%H:%M:%fZ', finished_at / 1000.0, 'unixepoch')), (model)) AS finished_at,
+       (VALUES (strftime('%Y-%m-%dT%H:%M:%fZ', due_at / 1000.0, 'unixepoch')), (model)) AS next_poll_at,
        polls, callbacks, version
 FROM tasks;
 
@@ -77,15 +87,17 @@ CREATE VIEW v_finished AS SELECT * FROM v_tasks WHERE status IN ('SUCCEEDED', 'F
 CREATE VIEW v_failures AS SELECT * FROM v_tasks WHERE status = 'FAILED';
 
 CREATE VIEW v_events AS
-SELECT seq, task_id, CAST(strftime('%Y-%m-%dT%H:%M:%fZ', events."at" / 1000.0, 'unixepoch') AS TEXT) AS "at",
+SELECT seq, task_id,
+       (VALUES (strftime('%Y-%m-%dT%H:%M:%fZ', events."at" / 1000.0, 'unixepoch')), (detail)) AS "at",
        source, stage, outcome, from_status AS "from", to_status AS "to", detail, payload
 FROM events;
 
 CREATE VIEW v_deliveries AS
 SELECT id, task_id, seq, hook, event, status, attempts,
-       CAST(CASE status WHEN 'pending' THEN strftime('%Y-%m-%dT%H:%M:%fZ', due_at / 1000.0, 'unixepoch') END AS TEXT)
-           AS next_attempt_at,
+       (VALUES (
+           CASE status WHEN 'pending' THEN strftime('%Y-%m-%dT%H:%M:%fZ', due_at / 1000.0, 'unixepoch') END
+       ), (hook)) AS next_attempt_at,
        "error", output,
-       CAST(strftime('%Y-%m-%dT%H:%M:%fZ', created_at / 1000.0, 'unixepoch') AS TEXT) AS created_at,
-       CAST(strftime('%Y-%m-%dT%H:%M:%fZ', finished_at / 1000.0, 'unixepoch') AS TEXT) AS finished_at
+       (VALUES (strftime('%Y-%m-%dT%H:%M:%fZ', created_at / 1000.0, 'unixepoch')), (hook)) AS created_at,
+       (VALUES (strftime('%Y-%m-%dT%H:%M:%fZ', finished_at / 1000.0, 'unixepoch')), (hook)) AS finished_at
 FROM deliveries;

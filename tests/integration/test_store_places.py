@@ -1,0 +1,167 @@
+"""One tracker for a file whatever its names, the file that was opened, and private files."""
+
+import os
+import sqlite3
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.log_kit import what_is_logged
+from tests.store_kit import Rig, opened
+from tracker.errors import StoreUnavailable, StoreUnusable
+from tracker.store.sqlite import files
+
+
+def remove(path: Path) -> None:
+    """As rm does."""
+    path.unlink()
+
+
+def replace(path: Path) -> None:
+    """Put a copy in its place."""
+    copy = path.with_name("copy")
+    copy.write_bytes(path.read_bytes())
+    copy.rename(path)
+
+
+@pytest.mark.parametrize("change", [remove, replace])
+@pytest.mark.parametrize("ending", ["", "-wal", "-shm"])
+async def test_nothing_is_written_once_a_file_is_gone(
+    tmp_path: Path, ending: str, change: Callable[[Path], None]
+) -> None:
+    """Refused with the file's name, told once at error level, and nothing new appears in its place."""
+    async with opened(tmp_path / "t.db") as rig:
+        await rig.submit(1)
+        change(tmp_path / f"t.db{ending}")
+        before = sorted(path.name for path in tmp_path.iterdir())
+        with what_is_logged() as logged:
+            for n in range(2, 40):  # enough for a checkpoint
+                with pytest.raises(StoreUnavailable, match=rf"t\.db{ending}: (it was removed|another file)"):
+                    await rig.submit(n)
+        with pytest.raises(StoreUnavailable, match="while the tracker has it open"):
+            rig.store.check_files()
+        assert [line["level"] for line in logged if line["event"] == "store.refuses_writes"] == ["error"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+async def test_a_directory_that_is_moved_away_and_back(tmp_path: Path) -> None:
+    """Refused meanwhile, and accepted again afterwards without a restart."""
+    home, away = tmp_path / "home", tmp_path / "away"
+    async with opened(home / "t.db") as rig:
+        home.rename(away)
+        with pytest.raises(StoreUnavailable, match="removed or moved"):
+            await rig.submit(1)
+        home.mkdir()
+        with pytest.raises(StoreUnavailable, match="removed or moved"):
+            await rig.submit(1)
+        home.rmdir()
+        away.rename(home)
+        await rig.submit(1)
+        rig.store.check_files()
+
+
+async def test_a_link_that_leads_elsewhere(tmp_path: Path) -> None:
+    """The next start would open another file, so nothing more is written to this one."""
+    link = tmp_path / "link.db"
+    async with opened(tmp_path / "other.db"):
+        pass
+    link.symlink_to(tmp_path / "t.db")
+    async with opened(link) as rig:
+        await rig.submit(1)
+        link.unlink()
+        link.symlink_to(tmp_path / "other.db")
+        with pytest.raises(StoreUnavailable, match=r"link\.db: another file"):
+            await rig.submit(2)
+
+
+async def test_what_a_removed_log_holds_is_brought_into_the_database(tmp_path: Path) -> None:
+    """As soon as it is noticed: the end of the process would take it along."""
+    path = tmp_path / "t.db"
+    async with opened(path) as rig:
+        await rig.submit(1)
+        path.with_name("t.db-wal").unlink()
+        with pytest.raises(StoreUnavailable):
+            await rig.submit(2)
+        (tmp_path / "after.db").write_bytes(path.read_bytes())  # what a kill would leave
+    connection = sqlite3.connect(tmp_path / "after.db")
+    try:
+        assert connection.execute("SELECT count(*) FROM tasks").fetchall() == [(1,)]
+    finally:
+        connection.close()
+
+
+async def test_a_lost_connection_is_not_replaced_by_another_file(tmp_path: Path) -> None:
+    """A connection that has to be made anew is not made to what has taken the file's place."""
+    async with opened(tmp_path / "t.db") as rig:
+        connection = rig.store._writer._connection
+        replace(tmp_path / "t.db")
+        with pytest.raises(StoreUnavailable):
+            connection.open()
+
+
+# -- one tracker for each file -----------------------------------------------------------------------------
+
+
+async def test_a_second_tracker_by_a_hard_link_is_refused(tmp_path: Path) -> None:
+    """While one serves the file, and also when none does: each name would have a log of its own."""
+    path, other = tmp_path / "t.db", tmp_path / "other" / "t.db"
+    other.parent.mkdir()
+    async with opened(path) as rig:
+        other.hardlink_to(path)
+        with pytest.raises(StoreUnusable, match="another tracker already serves this file under another name"):
+            await Rig(other).store.open()
+        await rig.submit(1)
+    for name in (path, other):
+        with pytest.raises(StoreUnusable, match="has 2 names"):
+            await Rig(name).store.open()
+    other.unlink()
+    async with opened(path) as rig:
+        await rig.submit(2)
+
+
+async def test_a_file_that_is_mounted_alone_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its log would lie outside of the volume, and go with the container."""
+    path = tmp_path / "with blank" / "t.db"
+    mounts = tmp_path / "mountinfo"
+    escaped = str(path).replace(" ", "\\040")
+    mounts.write_text(
+        f"28 1 0:26 / /sys rw - sysfs sysfs rw\n36 35 98:0 /t.db {escaped} rw,noatime - ext4 /dev/vda rw\n"
+    )
+    monkeypatch.setattr(files, "_MOUNTS", mounts)
+    with pytest.raises(StoreUnusable, match="only this file is mounted here"):
+        await Rig(path).store.open()
+    async with opened(tmp_path / "t.db") as rig:
+        await rig.submit(1)
+
+
+async def test_reading_and_copying_gives_no_lock_away(tmp_path: Path) -> None:
+    """The tracker's own lock stays, whatever opens and closes the file besides."""
+    async with opened(tmp_path / "t.db") as rig:
+        rig.edit("SELECT count(*) FROM tasks")
+        (tmp_path / "t.db").read_bytes()
+        (tmp_path / "t.db.lock").unlink()
+        with pytest.raises(StoreUnusable, match="another tracker already serves"):
+            await Rig(tmp_path / "t.db").store.open()
+
+
+# -- modes -------------------------------------------------------------------------------------------------
+
+
+async def test_files_and_directories_are_private_whatever_the_umask(tmp_path: Path) -> None:
+    """The database, its log, the log's index, and each directory that is made; a file that was there keeps its mode."""
+    before = os.umask(0)
+    try:
+        async with opened(tmp_path / "a" / "b" / "t.db") as rig:
+            await rig.submit(1)
+            modes = {
+                str(path.relative_to(tmp_path)): oct(stat.S_IMODE(path.stat().st_mode)) for path in tmp_path.rglob("*")
+            }
+        (tmp_path / "a" / "b" / "t.db").chmod(0o640)
+        async with opened(tmp_path / "a" / "b" / "t.db"):
+            assert stat.S_IMODE((tmp_path / "a" / "b" / "t.db-wal").stat().st_mode) == 0o640
+    finally:
+        os.umask(before)
+    made = {"a/b/t.db", "a/b/t.db-wal", "a/b/t.db-shm", "a/b/t.db.lock"}
+    assert modes == dict.fromkeys(made, "0o600") | {"a": "0o700", "a/b": "0o700"}

@@ -1,0 +1,81 @@
+"""The views as other programs read them: typed columns, no words that other dialects reserve, and indexes in use."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.store_kit import opened
+from tracker.domain.task import Status
+
+RESERVED = frozenset(
+    {"at", "end", "from", "key", "order", "path", "position", "range", "result", "rows", "text", "time", "timestamp"}
+    | {"to", "user", "value", "values", "when", "window"}
+)
+"""Words of our columns, or near them, that some other dialect of SQL reserves or parses in a way of its own."""
+COLUMNS = {
+    "v_events": {"seq": "INTEGER", "task_id": "TEXT", "at": "TEXT", "from": "TEXT", "to": "TEXT", "payload": "TEXT"},
+    "v_outputs": {"task_id": "TEXT", "n": "INTEGER", "url": "TEXT", "duration_s": "REAL", "archived": "INTEGER"},
+    "v_deliveries": {"id": "TEXT", "seq": "INTEGER", "next_attempt_at": "TEXT", "created_at": "TEXT"},
+    "v_tasks": {"id": "TEXT", "progress": "INTEGER", "error": "TEXT", "outputs": "TEXT", "created_at": "TEXT"},
+    "v_active": {"id": "TEXT", "labels": "TEXT"},
+    "v_finished": {"id": "TEXT", "result": "TEXT"},
+    "v_failures": {"id": "TEXT", "request": "TEXT"},
+}
+
+
+async def test_every_column_of_a_view_has_a_type(tmp_path: Path) -> None:
+    """Readers with types of their own would take a column without one for bytes."""
+    async with opened(tmp_path / "t.db") as rig:
+        views = {name for (name,) in rig.edit("SELECT name FROM sqlite_schema WHERE type = 'view'")}
+        assert views == COLUMNS.keys()
+        for view, expected in COLUMNS.items():
+            types = {name: kind for _, name, kind, *_ in rig.edit(f"PRAGMA table_info({view})")}
+            assert "" not in types.values(), (view, types)
+            assert types.items() >= expected.items()
+
+
+async def test_no_view_uses_a_reserved_word_bare(tmp_path: Path) -> None:
+    """Programs that parse the text of a view by their own rules stop at one."""
+    async with opened(tmp_path / "t.db") as rig:
+        for name, text in rig.edit("SELECT name, sql FROM sqlite_schema WHERE type = 'view'"):
+            bare = re.sub(r"'[^']*'|\"[^\"]*\"|--[^\n]*", " ", text)
+            used = set(re.findall(r"(?:\bAS\s+|[.,(]\s*)([a-z_]+)\b(?!\s*\()", bare))
+            assert not used & RESERVED, name
+
+
+async def test_values_have_the_types_of_their_columns(tmp_path: Path) -> None:
+    """Of every row and every column of every view."""
+    kinds = {"TEXT": "text", "INTEGER": "integer", "REAL": "real"}
+    async with opened(tmp_path / "t.db") as rig:
+        await rig.follow(1, labels={"user": "42"})
+        await rig.call(1, Status.SUCCEEDED, payload='{"end":true}')
+        await rig.store.fan_out(lambda _: ["publish"], 10, rig.clock.now())
+        for view in COLUMNS:
+            for _, name, kind, *_ in rig.edit(f"PRAGMA table_info({view})"):
+                found = {value for (value,) in rig.edit(f'SELECT typeof("{name}") FROM {view}')}
+                assert found <= {kinds[kind], "null"}, (view, name)
+
+
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        ("SELECT * FROM v_tasks WHERE id = 'x'", "sqlite_autoindex_tasks_1"),
+        ("SELECT * FROM v_failures ORDER BY id DESC LIMIT 5", "tasks_status"),
+        ("SELECT * FROM v_active", "tasks_status"),
+        ("SELECT * FROM v_events WHERE seq > 7", "INTEGER PRIMARY KEY"),
+        ("SELECT * FROM v_deliveries WHERE task_id = 'x'", "deliveries_task"),
+        ("SELECT * FROM v_outputs WHERE task_id = 'x'", "sqlite_autoindex_tasks_1"),
+    ],
+)
+async def test_ordinary_queries_of_the_views_use_an_index(tmp_path: Path, query: str, index: str) -> None:
+    """A condition on a plain column reaches the table's index through the view."""
+    async with opened(tmp_path / "t.db") as rig:
+        plan = [detail for *_, detail in rig.edit(f"EXPLAIN QUERY PLAN {query}")]
+        assert any(detail.startswith("SEARCH") and index in detail for detail in plan), plan
+
+
+async def test_the_views_can_be_written_anew(tmp_path: Path) -> None:
+    """Programs that parse a view and ask for it in words of their own put each SELECT of a UNION into parentheses."""
+    async with opened(tmp_path / "t.db") as rig:
+        assert rig.edit("SELECT name FROM sqlite_schema WHERE type = 'view' AND sql LIKE '%UNION%'") == []
