@@ -367,7 +367,9 @@ async def test_parked_callbacks_are_forgotten(tmp_path: Path) -> None:
         for n in range(4):
             await rig.store.nudge("suno", [ExternalId(f"x-{n}")], None, after(n))
         assert await rig.store.forget_parked(after(2)) == 2
-        assert (await rig.store.stats(after(9)))["parked_callbacks"] == 2
+        stats = await rig.store.stats(after(9))
+        assert stats["parked_callbacks"] == 2
+        assert stats["log_bytes"] == (tmp_path / "t.db-wal").stat().st_size
 
 
 async def test_rejected_callbacks_are_kept_within_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

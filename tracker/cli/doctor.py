@@ -79,6 +79,7 @@ def _look_into_store(config: Config) -> tuple[Line, list[Model] | None]:
     from tracker.errors import StoreUnavailable, StoreUnusable
     from tracker.paths import is_store
     from tracker.store.sqlite import open_reader
+    from tracker.store.sqlite.files import log_bytes
 
     path = config.store_path
 
@@ -96,7 +97,8 @@ def _look_into_store(config: Config) -> tuple[Line, list[Model] | None]:
     except (StoreUnusable, StoreUnavailable) as error:
         what, _, mend = str(error).partition("; ")
         return checkup.Line("store", "failed", what, mend or "look at the file and its permissions"), None
-    return checkup.Line("store", "ok", f"{path} can be read"), models or None
+    detail = f"{path} can be read; its write-ahead log is {log_bytes(path) // 2**20} MiB long"
+    return checkup.Line("store", "ok", detail), models or None
 
 
 def _echo(line: Line) -> None:
