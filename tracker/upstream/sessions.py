@@ -3,6 +3,10 @@
 Owns the limits on the heads of answers. A long header is of no interest, so it must not decide over what is. Owns
 `Received` as well: the raw bytes of one answer, for `tracker.upstream.salvage`.
 
+What the library's parser refuses altogether (a head with a space in a header's name, two different lengths, HTTP/2 in
+words) has no public switch. Answers to creates, polls and hooks are read from their bytes then; a file behind such a
+head is not archived.
+
 Source: https://docs.aiohttp.org/en/stable/client_reference.html#aiohttp.ClientSession (read 2026-11).
 """
 
