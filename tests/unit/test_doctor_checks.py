@@ -47,7 +47,7 @@ def test_a_network_file_system_under_the_database_is_named(tmp_path: Path, kind:
 def test_disks_of_this_machine_are_fine(tmp_path: Path) -> None:
     """Local ones, FUSE over local ones, and a system without the list, of which nothing is known."""
     mounts = tmp_path / "mountinfo"
-    mounts.write_text(MOUNTS.format(kind="fuse.mergerfs"))
+    mounts.write_text(MOUNTS.format(kind="fuse.unionfs"))
     for path in ("/srv/my share/tracker.db", "/srv/over/tracker.db", "/var/lib/tracker.db"):
         config = config_at(tmp_path, f'[store]\npath = "{path}"')
         assert list(check_file_system(config, mounts)) == []

@@ -23,7 +23,7 @@ _NETWORK: Final = re.compile(
     "|smbfs|vboxsf|vmhgfs"
 )
 _NETWORK_FUSE: Final = re.compile(
-    r"fuse\..*(?:ssh|s3|gcs|blob|dav|smb|nfs|gluster|ceph|juice|goofys|rclone|vmhgfs|moose|seaweed).*"
+    r"fuse\.(?:nfs.*|.*(?:ssh|s3|gcs|blob|dav|smb|gluster|ceph|juice|goofys|rclone|vmhgfs|moose|seaweed).*)"
 )
 _MOUNTS: Final = Path("/proc/self/mountinfo")
 _OCTAL: Final = re.compile(r"\\([0-7]{3})")
