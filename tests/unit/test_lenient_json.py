@@ -117,9 +117,9 @@ def test_what_stands_around_a_document_does_not_count(before: bytes, after: byte
         b"[" + PLAIN + b"]",
         orjson.dumps([VALUE]),
         orjson.dumps(f" \n{TEXT}"),
-        gzip.compress(PLAIN),
+        gzip.compress(PLAIN, mtime=0),
         zlib.compress(PLAIN),
-        gzip.compress(b"\xef\xbb\xbf" + PLAIN),
+        gzip.compress(b"\xef\xbb\xbf" + PLAIN, mtime=0),
     ],
 )
 def test_a_wrapped_document_is_taken_out(body: bytes) -> None:

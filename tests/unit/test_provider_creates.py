@@ -289,12 +289,46 @@ def test_create_without_an_error_in_a_known_shape(
     check_submission(create(name, body, status), submission, reason)
 
 
+NO_SUCH_PATH = [
+    *(b"", b"<html><h1>404 Not Found</h1></html>", b"404 page not found", b'{"detail": "Not Found"}'),
+    *(b'{"error": "Not Found"}', b'{"detail": "Method Not Allowed"}'),
+    b'{"error": {"message": "Invalid URL (POST /v1/foo)", "type": "invalid_request_error", "code": null}}',
+    b'{"timestamp": "x", "status": 404, "error": "Not Found", "path": "/suno/generate"}',
+    b'{"message": "Route POST:/suno/generate not found", "error": "Not Found", "statusCode": 404}',
+    b'{"message": "no Route matched with those values"}',
+    b'{"type": "urn:x", "title": "Not Found", "status": 404, "detail": "There is nothing here."}',
+]
+
+
+@pytest.mark.parametrize("name", ROUTES)
+@pytest.mark.parametrize(("status", "body"), [*((404, body) for body in NO_SUCH_PATH), (405, b""), (405, b"<html>")])
+def test_a_server_without_the_path_is_a_wrong_base_url(name: str, status: int, body: bytes) -> None:
+    """Nothing is wrong with the request; the detail says where to look."""
+    reading = create(name, body, status)
+    check_submission(reading, REFUSED, Reason.UPSTREAM_UNAVAILABLE)
+    assert "check base_url" in (reading.detail or "")
+
+
+@pytest.mark.parametrize("name", ROUTES)
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"message": "The model x does not exist", "type": "invalid_request_error", "code": "model_not_found"},
+        {"message": "The model x was not found", "type": "invalid_request_error", "code": None},
+        {"message": "voice v-1 not found", "code": None},
+    ],
+)
+def test_a_404_that_names_what_is_unknown_is_a_refusal(name: str, error: dict[str, str]) -> None:
+    """A model or a voice that does not exist is the request's mistake."""
+    check_submission(create(name, {"error": error}, 404), REFUSED, Reason.INVALID_REQUEST)
+
+
 @pytest.mark.parametrize("name", ROUTES)
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_redirects_are_a_wrong_base_url(name: str, status: int) -> None:
     """A redirect is refused with words that name the base URL, and on a poll it is unreadable."""
     reading = create(name, b"", status, location="https://other.example.com/")
-    check_submission(reading, REFUSED, Reason.INVALID_REQUEST)
+    check_submission(reading, REFUSED, Reason.UPSTREAM_UNAVAILABLE)
     assert "base URL answers with a redirect" in (reading.detail or "")
     assert poll(name, b"", status).trouble is Trouble.UNREADABLE
 

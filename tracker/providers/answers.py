@@ -7,6 +7,7 @@ raises.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -37,6 +38,17 @@ FindId = Callable[[Mapping[str, "Json"]], ExternalId | None]
 _ALIVE = frozenset({Status.PENDING, Status.RUNNING, Status.SUCCEEDED})
 LONGEST_WAIT_S = 30 * 86400.0
 """A longer ``Retry-After`` means no more than this one."""
+
+
+_NO_SUCH_PATH = frozenset({404, 405})
+_PATH_UNKNOWN = re.compile(
+    r"^\W*(http\W*)?(404\W*)?((the )?(requested )?(page|route|path|url|resource|endpoint) )?(was )?not found\W*$"
+    r"|^method not allowed\W*$|invalid url|cannot (post|put)|no (such |matching )?(route|path|page|endpoint|url)\b"
+    r"|(route|path|url|endpoint)\b[^.]*\b(not found|not exist|unknown)|unknown (route|path|endpoint|url)",
+    re.IGNORECASE,
+)
+"""How web frameworks and gateways say that they have no such path. **Source**: the default answers of FastAPI, Flask,
+Express, Fastify, Spring Boot, nginx, Kong and OpenAI's API (``Invalid URL (POST /v1/…)``), read 2026-11."""
 
 
 @dataclass(frozen=True)
@@ -285,13 +297,16 @@ def _ambiguous(answer: Answer, detail: str) -> Reading:
 
 def _not_accepted(answer: Answer, find: FindMeaning, lack: str) -> Reading:
     """A create that was answered without what its route answers: refused, put off, or nobody knows."""
-    if answer.is_redirect:
-        words = f"the base URL answers with a redirect (HTTP {answer.http_status})"
+    if answer.is_redirect or _is_misrouted(answer, find):
+        # nothing is wrong with the request: whoever configured the address has to look
+        what = "answers with a redirect" if answer.is_redirect else "has no such path"
+        words = f"the base URL {what} (HTTP {answer.http_status}); check base_url of the account"
+        said = UpstreamError(message=words, http_status=answer.http_status)
         return Reading(
             submission=Submission.REFUSED,
-            reason=Reason.INVALID_REQUEST,
-            retryable=False,
-            error=UpstreamError(message=words, http_status=answer.http_status),
+            reason=Reason.UPSTREAM_UNAVAILABLE,
+            retryable=True,
+            error=said if answer.is_redirect or answer.words.message is None else answer.words,
             detail=words,
         )
     meaning = meaning_of(answer.http_status, answer.stated, find)
@@ -307,6 +322,21 @@ def _not_accepted(answer: Answer, find: FindMeaning, lack: str) -> Reading:
         error=answer.words,
         retry_after_s=answer.retry_after_s,
     )
+
+
+def _is_misrouted(answer: Answer, find: FindMeaning) -> bool:
+    """Whether a create met a server that has no such path: a website, or a gateway below another path.
+
+    Its 404 is in no shape of a gateway, or says no more than that. One that names what it does not know (a model) is
+    a refusal.
+    """
+    if answer.http_status not in _NO_SUCH_PATH:
+        return False
+    stated = answer.stated
+    if stated is None:
+        return True
+    is_bare = stated.code in {None, str(answer.http_status)} and find(stated) is None
+    return is_bare and (stated.message is None or _PATH_UNKNOWN.search(stated.message) is not None)
 
 
 def _trouble(
