@@ -33,7 +33,7 @@ from tracker.intake import CallbackUrls, Intake
 from tracker.live import Live, hook_specs, list_changes
 from tracker.logs import OwnText, Redactor, Sink, configure_logging, get_logger
 from tracker.poller import Poller, polls_within
-from tracker.provider_files import read_registry
+from tracker.provider_files import read_files, read_registry
 from tracker.providers.requests import RESULT_WITHIN_S
 from tracker.reconciler import Reconciler
 from tracker.retention import Retention
@@ -98,6 +98,7 @@ class Tracker:
         self.redactor = self._set_up_logging(config, config.secrets(), None)
         self.store = SqliteStore(config.store_path, self._clock.now)
         self.registry = read_registry(config.providers_path)
+        self._provider_files = read_files(config.providers_path)
         if problems := list_signature_problems(config):
             raise ConfigError(problems)
         self._check_signature = make_signature_check(config, self._clock)
@@ -296,6 +297,8 @@ class Tracker:
         self.dispatcher.set_specs(hook_specs(config))  # the last that may refuse
         self._set_up_logging(config, secrets, self.redactor)
         changed, kept = list_changes(self._live.config, config)
+        if "providers_dir" not in kept and read_files(config.providers_path) != self._provider_files:
+            kept.append("providers_dir")
         if callback_secret != self._callback_secret:
             kept.append("callbacks.secret")
         self._live.adopt(config)

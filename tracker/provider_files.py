@@ -23,8 +23,17 @@ def read_registry(directory: Path | None) -> Registry:
     Raises:
         ConfigError: directory or file cannot be read, or is wrong; one line per mistake, with file and line.
     """
+    return Registry(load_declared(read_files(directory), (provider.name for provider in PROVIDERS)))
+
+
+def read_files(directory: Path | None) -> dict[str, str]:
+    """The texts of the provider files of a directory, by path.
+
+    Raises:
+        ConfigError: directory or file cannot be read; one line per mistake.
+    """
     if directory is None or not is_directory(directory, "set providers_dir"):
-        return Registry()
+        return {}
     files: dict[str, str] = {}
     problems: list[str] = []
     for path in sorted(directory.glob("*.toml")):
@@ -38,4 +47,4 @@ def read_registry(directory: Path | None) -> Registry:
             problems.append(f"{path}: {error}")
     if problems:
         raise ConfigError(problems)
-    return Registry(load_declared(files, (provider.name for provider in PROVIDERS)))
+    return files

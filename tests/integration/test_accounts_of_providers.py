@@ -174,7 +174,7 @@ async def test_a_named_account_counts_when_a_create_is_sent_again(tmp_path: Path
 
 
 async def test_a_reload_brings_the_account(tmp_path: Path) -> None:
-    """Accounts change under a running daemon: the choice follows, both ways."""
+    """Accounts change under a running daemon: the choice follows, both ways. Provider files take a restart."""
     write_provider(tmp_path)
     async with listening() as gateway, listening() as lumen:
         lumen.answers["/"] = (200, {"id": "r-1", "state": "waiting"})
@@ -185,6 +185,9 @@ async def test_a_reload_brings_the_account(tmp_path: Path) -> None:
             asker.tracker.reload(load_config(more.write(tmp_path), ENV))
             assert (await asker.submit("lumen.video", {}))["account"] == "lumen"
             asker.tracker.reload(load_config(setting.write(tmp_path), ENV))
+            await refusal(asker, route="lumen.video", request={})
+            write_provider(tmp_path, 'account = "default"\n')
+            assert asker.tracker.reload(load_config(setting.write(tmp_path), ENV)) == ([], ["providers_dir"])
             await refusal(asker, route="lumen.video", request={})
     assert gateway.heard == {}
 

@@ -38,7 +38,7 @@ ROOMS: Mapping[str, Room] = {
     "peers":      Room("", ""),
     "service":    Room("errors logs config peers texts",             "aiohttp orjson"),
     "config":     Room("errors paths durable texts domain",         "pydantic"),
-    "providers":  Room("errors domain",                              "pydantic jmespath msgspec orjson"),
+    "providers":  Room("errors domain texts",                        "pydantic jmespath msgspec orjson"),
     "store":      Room("errors paths durable logs domain",          "aiosqlite msgspec orjson structlog"),
     "upstream":   Room("errors clock logs domain",                   "aiohttp structlog"),
     "reconciler": Room("errors clock logs domain store.protocol",    "msgspec structlog"),

@@ -87,6 +87,9 @@ def test_provider_files(tmp_path: Path) -> None:
     (tmp_path / "acme.toml").write_bytes(BOM_UTF8 + ACME.replace("\n", "\r\n").encode())
     (tmp_path / "._acme.toml").write_bytes(b"\0\5\x16\7")
     assert read_registry(tmp_path).provider_named("acme") is not None
+    (tmp_path / "acme.toml").write_text(ACME.replace('"acme"', "\u201cacme\u201d"), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"acme.toml:2: .*the line holds U\+201C LEFT DOUBLE QUOTATION MARK\); mend"):
+        read_registry(tmp_path)
     (tmp_path / "acme.toml").write_bytes(ACME.encode("utf-16"))
     (tmp_path / "other.toml").write_bytes(b"name = '\xff'")
     with pytest.raises(ConfigError) as caught:
@@ -136,6 +139,7 @@ def test_secret_files_in_other_encodings(tmp_path: Path) -> None:
         (f"export KEY={KEY}", "has the name of a variable before the key"),
         (f"Bearer {KEY}", "begins with a word like Bearer; keep only the key, the tracker adds the rest"),
         (f"Authorization: Bearer {KEY}", "begins with a word like Bearer"),
+        (f"Key {KEY}", "begins with a word like Bearer"),
         ("", "is not set; requests will be refused"),
     ],
 )

@@ -25,7 +25,7 @@ _SUBMIT_ANSWER_S = 300.0
 _label_option = click.option(
     "--label", "labels", multiple=True, metavar="K=V", callback=parse_labels, help="A label; may be repeated."
 )
-_account_option = click.option("--account", help="The account that pays; the default one when left out.")
+_account_option = click.option("--account", help="The account that pays; the provider's when left out.")
 _timeout_option = click.option(
     "--timeout", "timeout_s", type=click.FloatRange(min=0), metavar="SECONDS", help="Give up waiting after so long."
 )

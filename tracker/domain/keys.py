@@ -10,7 +10,7 @@ import unicodedata
 
 _QUOTES = "\"'`"
 _ENV_LINE = re.compile(r"(export\s+\w+|[A-Z][A-Z0-9]*_[A-Z0-9_]*)\s*=\s*[^\s=]")
-_SCHEME = re.compile(r"(bearer|basic|token|authorization\s*:)\s", re.IGNORECASE)
+_SCHEME = re.compile(r"(bearer|basic|key|token|authorization\s*:)\s", re.IGNORECASE)
 
 
 def key_problem(key: str | None) -> str | None:

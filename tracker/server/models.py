@@ -40,7 +40,7 @@ class SubmitBody(Body):
     route: Name = Field(examples=["suno.generate"])
     request: dict[str, Any] = Field(description="The provider's own body.")
     labels: Labels = Field(default_factory=dict)
-    account: Name | None = Field(default=None, description="The configured account; the default one if absent.")
+    account: Name | None = Field(default=None, description="The configured account; the provider's if absent.")
     idempotency_key: Key | None = Field(default=None, description="May also be the Idempotency-Key header.")
 
 

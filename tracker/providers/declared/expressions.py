@@ -19,9 +19,6 @@ from tracker.errors import PayloadInvalid
 if TYPE_CHECKING:
     from tracker.providers.base import Json
 
-MAX_DEPTH = 100
-"""JSON in a string that is nested deeper is not read: later walks over it would run out of stack."""
-
 
 class _Functions(Functions):
     """JMESPath's own functions, and those for values that hide in strings."""
@@ -32,10 +29,9 @@ class _Functions(Functions):
         if not isinstance(value, str):
             return value
         try:
-            found = orjson.loads(value)
+            return orjson.loads(value)  # refuses what is nested deeper than 1024
         except orjson.JSONDecodeError:
-            found = decode_text(value)  # as leniently as the answer around it
-        return found if _is_shallow(found) else None
+            return decode_text(value)  # as leniently as the answer around it
 
     @signature({"types": []}, {"types": ["string"]})
     def _func_split(self, value: Json, separator: str) -> Json:
@@ -119,17 +115,3 @@ def _reads_input(node: Any, *, has_input: bool) -> bool:  # noqa: ANN401 - a nod
                 break  # a projection keeps the length of its list, whatever it makes of the items
         return has_input
     return any(_reads_input(child, has_input=has_input) for child in children if isinstance(child, dict))
-
-
-def _is_shallow(value: Json) -> bool:
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        level = [
-            inner
-            for item in level
-            if isinstance(item, (dict, list))
-            for inner in (item.values() if isinstance(item, dict) else item)
-        ]
-        if not level:
-            return True
-    return False

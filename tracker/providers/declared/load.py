@@ -26,6 +26,7 @@ from tracker.providers.declared.tables import (
     Table,
     TaskTable,
 )
+from tracker.texts import name_odd_character
 
 SUFFIX = ".toml"
 """Only files with this ending are read; an example is switched on by renaming it."""
@@ -56,7 +57,11 @@ def load_declared(files: Mapping[str, str], builtin: Iterable[str] = ()) -> tupl
             data = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             words = str(error)
-            problems.append(f"{file}:{line_of_fault(words, text)}: this is no TOML: {words}; mend the line")
+            line = line_of_fault(words, text)
+            lines_of_text = text.split("\n")
+            odd = name_odd_character(lines_of_text[min(line, len(lines_of_text)) - 1])
+            words += f" (the line holds {odd})" if odd else ""
+            problems.append(f"{file}:{line}: this is no TOML: {words}; mend the line")
             continue
         lines = find_lines(text)
         try:
