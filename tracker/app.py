@@ -40,6 +40,7 @@ from tracker.retention import Retention
 from tracker.server.app import make_app, open_short_way
 from tracker.server.services import Services
 from tracker.server.wire import Runner
+from tracker.service.descriptors import current_limit, share_of_connections
 from tracker.service.listening import base_url, check_exposure, open_sites
 from tracker.signature_checks import list_signature_problems, make_signature_check
 from tracker.store.sqlite import SqliteStore
@@ -218,6 +219,7 @@ class Tracker:
             keepalive_timeout=KEEP_ALIVE_S,
             shutdown_timeout=DRAIN_CONNECTIONS_S,
             handler_cancellation=False,
+            max_connections=share_of_connections(current_limit()),
         )
         await runner.setup()
         open_short_way(runner)

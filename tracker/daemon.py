@@ -31,6 +31,8 @@ from tracker.service import (
     shut_credentials,
     take_sockets,
 )
+from tracker.service.descriptors import raise_limit
+from tracker.service.listening import quiet_accept
 from tracker.service.reloads import Marks, Outcome, outcome_path, write_outcome
 
 if TYPE_CHECKING:
@@ -69,6 +71,7 @@ def serve(config: Config, environ: MutableMapping[str, str], read_config: ReadCo
         log.warning("credentials.not_protected", error="a …_file key names one of them; use …_env instead")
     else:
         shut_credentials(environ)
+    raise_limit()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner, contextlib.suppress(asyncio.CancelledError):
         runner.run(run(config, environ, read_config, marks))
     return 0
@@ -90,6 +93,7 @@ async def run(
         ConfigError: something that only shows at start is wrong with the configuration.
     """
     loop = asyncio.get_running_loop()
+    quiet_accept(loop)
     asked_to_stop, asked_to_reload = asyncio.Event(), asyncio.Event()
     notifier = Notifier(environ)
     sockets = take_sockets(environ)

@@ -35,7 +35,7 @@ from tracker.reconciler import Reconciler
 from tracker.retention import Retention
 from tracker.server.app import make_app, open_short_way
 from tracker.server.services import Services
-from tracker.server.wire import BODY_S, Arrivals, Runner
+from tracker.server.wire import Arrivals, Runner
 from tracker.store.protocol import Applied, Created, Judge, NewTask
 from tracker.store.sqlite import SqliteStore
 from tracker.submitter import Submitted
@@ -227,21 +227,21 @@ class StandInCatalogue:
 class Server(TestServer):
     """Serves on connections as the daemon's."""
 
-    def __init__(self, app: web.Application, clock: Clock, body_s: float) -> None:
+    def __init__(self, app: web.Application, clock: Clock, limits: Mapping[str, Json]) -> None:
         super().__init__(app)
         self._clock = clock
-        self._body_s = body_s
+        self._limits = limits
 
     async def _make_runner(self, **kwargs: Json) -> Runner:
         settings = {**kwargs, "handler_cancellation": False}  # as the daemon: who goes away stops nothing
-        return Runner(self.app, self._clock, body_s=self._body_s, **settings)
+        return Runner(self.app, self._clock, **self._limits, **settings)
 
 
 @asynccontextmanager
 async def running(
-    path: Path, *, api_token: str | None = None, body_s: float = BODY_S, **overrides: Json
+    path: Path, *, api_token: str | None = None, limits: Mapping[str, Json] | None = None, **overrides: Json
 ) -> AsyncIterator[Rig]:
-    """The surface behind a test client; a body may take ``body_s``."""
+    """The surface behind a test client; ``limits`` are those of `Runner`."""
     clock = ManualClock(START)
     store = FragileStore(path / "tracker.db", clock.now)
     await store.open()
@@ -273,7 +273,7 @@ async def running(
         policy_of=lambda _provider: PollPolicy(),
         **overrides,
     )
-    server = Server(make_app(services), clock, body_s)
+    server = Server(make_app(services), clock, limits or {})
     try:
         async with TestClient(server) as client:
             assert isinstance(server.runner, Runner)

@@ -82,7 +82,7 @@ async def test_a_well_place_is_called_well(tmp_path: Path) -> None:
     assert set(states.values()) == {"ok"}
     assert list(states) == [
         *("configuration", "key of default", "gateway of default", "clock", "models", "public_url", "hook scripts"),
-        *("disk", "store", "daemon"),
+        *("disk", "open files", "store", "daemon"),
     ]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
@@ -11,9 +13,10 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from tests.log_kit import what_is_logged
 from tracker.config import Listen
 from tracker.errors import ConfigError
-from tracker.service.listening import open_sites
+from tracker.service.listening import open_sites, quiet_accept
 
 
 @asynccontextmanager
@@ -84,3 +87,19 @@ async def test_what_is_no_socket_stays(tmp_path: Path, kind: str) -> None:
         async with listening(path):
             pass
     assert path.is_dir() if kind == "directory" else path.read_text() == "true\n"
+
+
+async def test_a_shortage_when_accepting_is_logged_once_a_minute() -> None:
+    """The loop reports it for each connection that waits; anything else is reported as ever."""
+    loop = asyncio.get_running_loop()
+    reported: list[str] = []
+    quiet_accept(loop)
+    shortage = {"message": "socket.accept() out of system resource", "exception": OSError(errno.EMFILE, "too many")}
+    with what_is_logged() as logged, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "default_exception_handler", lambda context: reported.append(context["message"]))
+        for _ in range(1000):
+            loop.call_exception_handler(shortage)
+        loop.call_exception_handler({"message": "other", "exception": OSError(errno.EIO, "broken")})
+    loop.set_exception_handler(None)
+    assert [line["event"] for line in logged] == ["server.accept_failed"]
+    assert reported == ["other"]

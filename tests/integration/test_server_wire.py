@@ -87,6 +87,11 @@ class Sender:
         self._writer.write(b"".join(pieces))
         await self._writer.drain()
 
+    async def until(self, text: bytes) -> None:
+        """Read up to a text, and nothing of what follows it."""
+        async with asyncio.timeout(WITHIN_S):
+            await self._reader.readuntil(text)
+
     async def answer(self) -> Answer:
         """All that comes until the other side closes."""
         async with asyncio.timeout(WITHIN_S):
@@ -134,7 +139,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 @pytest.fixture
 async def hasty(tmp_path: Path) -> AsyncIterator[Rig]:
     """The surface; a body has to be there at once."""
-    async with running(tmp_path, body_s=SHORT) as rig:
+    async with running(tmp_path, limits={"body_s": SHORT}) as rig:
         yield rig
 
 
@@ -156,9 +161,9 @@ NO_HTTP = {
     "brotli": CALLBACK + b"Content-Encoding: br\r\nContent-Length: 6\r\n\r\nSECRET",
     "zstd": CALLBACK + b"Content-Encoding: zstd\r\nContent-Length: 6\r\n\r\nSECRET",
     "UTF-8 in the path": "GET /SECRET/ü HTTP/1.1\r\nHost: x\r\n\r\n".encode(),
-    "a long request line": b"GET /" + b"SECRET" * 2000 + HOST + b"\r\n",
-    "a long header": b"GET /healthz" + HOST + b"X: " + b"SECRET" * 2000 + b"\r\n\r\n",
-    "many headers": b"GET /healthz" + HOST + b"X: SECRET\r\n" * 200 + b"\r\n",
+    "a long request line": b"GET /" + b"SECRET" * 12_000 + HOST + b"\r\n",
+    "a long header": b"GET /healthz" + HOST + b"X: " + b"SECRET" * 12_000 + b"\r\n\r\n",
+    "many headers": b"GET /healthz" + HOST + b"X: SECRET\r\n" * 1100 + b"\r\n",
     "no method of HTTP": b"SECRET /healthz" + HOST + b"\r\n",
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03SECRET",
     "a bad chunk": CALLBACK + b"Transfer-Encoding: chunked\r\n\r\nSECRET\r\n",

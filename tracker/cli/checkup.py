@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import resource
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,11 +23,14 @@ from tracker.errors import ConfigError
 from tracker.hooks.dropins import find_objection
 from tracker.hooks.trust import distrusted_programs, find_distrust, trusted_owners
 from tracker.paths import is_file
+from tracker.service.descriptors import MOST, reachable_limit, share_of_connections
 
 if TYPE_CHECKING:
     from tracker.config import Config
     from tracker.domain.models import Model
 
+LEAST_DESCRIPTORS = 1024
+"""The usual limit of a process, which holds for some 500 connections."""
 LEAST_FREE_BYTES = 512 * 2**20
 """With less room beside the store the next growth of its log may fail, and callbacks are answered 503."""
 _MIB = 2**20
@@ -176,6 +180,25 @@ def check_disk(config: Config, *, least_free_bytes: int = LEAST_FREE_BYTES) -> L
     if free < least_free_bytes:
         return Line("disk", "failed", detail, f"make room: the store needs {least_free_bytes // _MIB} MiB to be safe")
     return Line("disk", "ok", detail)
+
+
+def check_descriptors(config: Config, *, least: int = LEAST_DESCRIPTORS) -> Line:
+    """The daemon may open enough files: each connection is one."""
+    limit = _limit_of(holder_of(config.store_path)) or reachable_limit(*resource.getrlimit(resource.RLIMIT_NOFILE))
+    detail = f"{limit} files: {share_of_connections(limit)} connections at once, the rest for the daemon's own work"
+    if limit < least:
+        fix = f"raise the hard limit: LimitNOFILE={MOST} in the unit, ulimit -Hn {MOST} in a shell of root"
+        return Line("open files", "failed", detail, fix)
+    return Line("open files", "ok", detail)
+
+
+def _limit_of(process: str | None) -> int | None:
+    """How many files a daemon that runs may open; None when that cannot be seen."""
+    try:
+        lines = Path(f"/proc/{process}/limits").read_text(encoding="utf-8").splitlines()
+        return next(int(line.split()[3]) for line in lines if line.startswith("Max open files"))
+    except (OSError, ValueError, StopIteration):
+        return None
 
 
 def check_place_of_store(config: Config) -> Line:

@@ -69,6 +69,7 @@ def _examine(config_path: Path | None) -> Iterator[Line]:
     yield from checks.check_hook_secrets(config)
     yield checkup.check_disk(config)
     yield from checks.check_file_system(config)
+    yield checkup.check_descriptors(config)
     yield store
     yield reach.check_daemon(config, daemon)
 

@@ -93,6 +93,18 @@ def json_answer(
     return web.Response(status=status.value, body=orjson.dumps(value), headers={**_JSON_HEADERS, **(headers or {})})
 
 
+def raw_answer(problem: Problem) -> bytes:
+    """An error answer as it is sent, for a connection on which no request can be answered any more."""
+    body = orjson.dumps(problem.body)
+    lines = [
+        f"HTTP/1.1 {problem.status.value} {problem.status.phrase}",
+        f"Content-Length: {len(body)}",
+        "Connection: close",
+        *(f"{name}: {text}" for name, text in {**_PROBLEM_HEADERS, **problem.headers}.items()),
+    ]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
 class FixedAnswer(web.Response):
     """A small JSON answer that is always the same, laid out beforehand: only the date is filled in.
 

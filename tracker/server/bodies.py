@@ -19,7 +19,7 @@ from tracker.server.answers import Problem, bad_input
 from tracker.server.wire import arrival
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from aiohttp import StreamReader, web
 
@@ -68,8 +68,8 @@ async def read_body(request: web.Request, max_bytes: int) -> bytes:
         if is_there:
             body = content.read_nowait()
         else:
-            async with arrival(request, max_bytes if length is None else length):
-                body = await _read_pieces(content, max_bytes)
+            async with arrival(request, max_bytes if length is None else length) as hold:
+                body = await _read_pieces(content, max_bytes, hold)
     except (ConnectionError, Problem):
         raise
     except Exception as error:  # whatever the server's parser put into the stream: bad chunks, bad gzip
@@ -79,14 +79,15 @@ async def read_body(request: web.Request, max_bytes: int) -> bytes:
     return body
 
 
-async def _read_pieces(content: StreamReader, max_bytes: int) -> bytes:
-    """The body piece by piece, until its end or until it is too large."""
+async def _read_pieces(content: StreamReader, max_bytes: int, hold: Callable[[int], None]) -> bytes:
+    """The body piece by piece, until its end or until it is too large; ``hold`` is told the size of each."""
     pieces = bytearray()
     while len(pieces) <= max_bytes:
         piece = await content.readany()
         if not piece:
             break
         pieces += piece
+        hold(len(piece))
     return bytes(pieces)
 
 

@@ -22,7 +22,8 @@ from aiohttp.http_exceptions import (
 )
 
 from tracker.logs import get_logger
-from tracker.server.answers import Problem, failed, stopping, too_slow
+from tracker.server.answers import Problem, failed, raw_answer, stopping, too_slow
+from tracker.server.crowd import HEAD_MAX_BYTES, HEAD_S, NO_LIMIT, Crowd, Crowded, head_too_large
 from tracker.server.throttle import Throttle
 
 if TYPE_CHECKING:
@@ -35,8 +36,13 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+FIELD_MAX_BYTES: Final = 64 * 1024
+"""The request line, and one header field: behind proxies and CDNs single fields come to many kilobytes."""
+FIELDS_MAX: Final = 1000
 BODY_S: Final = 30.0
 """How long a body may take to arrive: as long as nginx's example gives it; Caddy's must give more, see there."""
+HELD_MAX_BYTES: Final = 256 * 2**20
+"""All bodies that are still arriving, as they are once decompressed: a thousandth of that may be sent for it."""
 SLOWEST_BYTES_PER_S: Final = 100_000
 """A large one may take longer: an API request with images in it, from a place with a thin line."""
 LINGERING_S: Final = 2.0
@@ -45,10 +51,12 @@ LINES_PER_S: Final = 1.0
 LINES_BURST: Final = 10.0
 """What is no HTTP is told to who sent it; the log hears of some, since anybody can send it."""
 
+_TOO_MANY: Final = "Too many headers"
+"""How the parser says that there are more than `FIELDS_MAX`; it has no kind of its own for that."""
 _NO_HTTP: Final = "This is not an HTTP/1.1 request as RFC 9112 has it."
 _DETAILS: Final = (
     (ContentEncodingError, "The Content-Encoding is not understood here; send gzip, deflate, or the body as it is."),
-    (LineTooLong, "The request line or a header is longer than 8190 bytes."),
+    (LineTooLong, f"The request line or a header is longer than {FIELD_MAX_BYTES} bytes."),
     (BadHttpMethod, "This does not begin with a method of HTTP; HTTPS is not spoken on this port."),
     (InvalidURLError, "The address in the request line cannot be read; escape what is not ASCII."),
 )
@@ -64,35 +72,59 @@ class Arrivals:
 
     def __init__(self, limit_s: float = BODY_S) -> None:
         self._limit_s = limit_s
-        self._limits: set[asyncio.Timeout] = set()
+        self._limits: dict[asyncio.Timeout, int] = {}  # the oldest first; with the bytes that are there
+        self._held = 0
+        self._given_up: set[asyncio.Timeout] = set()
         self._is_quiet = asyncio.Event()
         self._is_quiet.set()
         self._is_over = False
 
     @asynccontextmanager
-    async def one(self, size: int) -> AsyncIterator[None]:
-        """Within it a body is waited for, no longer than is right.
+    async def one(self, size: int) -> AsyncIterator[Callable[[int], None]]:
+        """Within it a body is waited for, no longer than is right; what it gives is told how many bytes have come.
 
         Args:
             size: its bytes, or how many it can have at most.
 
         Raises:
-            Problem: 408 when it took too long, 503 when a stop did not wait for it.
+            Problem: 408 when it took too long, 503 when a stop did not wait for it, or its connection is needed.
         """
         limit = asyncio.timeout(0 if self._is_over else max(self._limit_s, size / SLOWEST_BYTES_PER_S))
+
+        def hold(count: int) -> None:
+            if limit in self._limits:
+                self._limits[limit] += count
+                self._held += count
+            while self._held > HELD_MAX_BYTES and self.give_up_oldest():
+                pass
+
         try:
             async with limit:
-                self._limits.add(limit)
+                self._limits[limit] = 0
                 self._is_quiet.clear()
-                yield
+                yield hold
         except TimeoutError:
             if not limit.expired():
                 raise  # the connection's own
+            if limit in self._given_up:
+                raise Crowded from None
             raise (stopping() if self._is_over else too_slow()) from None
         finally:
-            self._limits.discard(limit)
+            self._held -= self._limits.pop(limit, 0)
+            self._given_up.discard(limit)
             if not self._limits:
                 self._is_quiet.set()
+
+    def give_up_oldest(self) -> bool:
+        """Wait no longer for the body that has been on its way longest; whether there is one."""
+        while self._limits:
+            limit = next(iter(self._limits))
+            self._held -= self._limits.pop(limit)
+            if not limit.expired():
+                self._given_up.add(limit)
+                limit.reschedule(asyncio.get_running_loop().time())
+                return True
+        return False
 
     async def settle(self, within_s: float) -> None:
         """Wait for those under way; from then on none is waited for: what has not come is answered 503 at once."""
@@ -112,32 +144,67 @@ class Connection(web.RequestHandler):
     Args:
         manager: the server.
         arrivals: the bodies under way, of all its connections.
+        crowd: all its connections.
         throttle: of log lines, of all its connections.
         settings: see `web.RequestHandler`.
     """
 
-    __slots__ = ("_arrivals", "_arriving", "_throttle")
+    __slots__ = ("_arrivals", "_arriving", "_crowd", "_head_bytes", "_throttle")
 
-    def __init__(self, manager: web.Server, *, arrivals: Arrivals, throttle: Throttle, **settings: Json) -> None:
+    def __init__(
+        self, manager: web.Server, *, arrivals: Arrivals, crowd: Crowd, throttle: Throttle, **settings: Json
+    ) -> None:
         super().__init__(manager, loop=asyncio.get_running_loop(), **settings)
         self._arrivals = arrivals
+        self._crowd = crowd
+        self._head_bytes = 0
         self._throttle = throttle
         self._arriving: StreamReader | None = None
 
     @asynccontextmanager
-    async def arrival(self, content: StreamReader, size: int) -> AsyncIterator[None]:
+    async def arrival(self, content: StreamReader, size: int) -> AsyncIterator[Callable[[int], None]]:
         """Within it a body that has not come to its end is waited for; see `Arrivals.one`."""
         self._arriving = content
         self._notice_broken()
         try:
-            async with self._arrivals.one(size):
-                yield
+            async with self._arrivals.one(size) as hold:
+                yield hold
+        except Crowded:
+            self._lingering_time = 0.0  # its place is needed now
+            raise
         finally:
             self._arriving = None
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        super().connection_made(transport)
+        self._crowd.enter(self)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """End."""
+        self._crowd.leave(self)
+        super().connection_lost(exc)
+
+    def drop(self, answer: bytes = b"") -> None:
+        """Close the connection at once, after writing a last answer; one that nobody reads is not waited for."""
+        transport = self.transport
+        if answer and transport is not None:
+            transport.write(answer)
+        self.force_close()
+        if transport is not None and not answer:
+            transport.abort()
+
     def data_received(self, data: bytes) -> None:
         """Take bytes in."""
+        known = self._request_count
         super().data_received(data)
+        if self._request_count != known:
+            self._head_bytes = 0
+            self._crowd.head_came(self)
+        elif self._crowd.bytes_came(self):
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_MAX_BYTES:
+                self.drop(raw_answer(head_too_large()))
         if self._arriving is not None:
             self._notice_broken()
 
@@ -160,6 +227,14 @@ class Connection(web.RequestHandler):
             raise ConnectionError("a part of another answer is out already")
         return problem.response()
 
+    def log_access(self, request: web.BaseRequest, response: web.StreamResponse, time: float | None) -> None:  # noqa: ARG002
+        """Called once a request is answered. There is no access log; the connection is idle until more comes.
+
+        One that is closing has made room already, see `arrival`.
+        """
+        if not self._messages and self._lingering_time:
+            self._crowd.answered(self)
+
     def log_exception(self, *args: Json, **kw: Json) -> None:
         """Keep out of the log what a sender's broken body makes aiohttp say when it throws the rest away."""
         if not isinstance(kw.get("exc_info"), web.RequestPayloadError | ConnectionError):
@@ -175,6 +250,8 @@ class Connection(web.RequestHandler):
 
     def _unreadable(self, error: HttpProcessingError) -> Problem:
         detail = next((words for kind, words in _DETAILS if isinstance(error, kind)), _NO_HTTP)
+        if error.message.startswith(_TOO_MANY):
+            detail = f"The request has more than {FIELDS_MAX} header fields."
         if self._throttle.admits():
             log.info("request.unreadable", error=detail)
         return Problem(HTTPStatus.BAD_REQUEST, "malformed", detail, closes=True)
@@ -194,18 +271,32 @@ class Runner(web.AppRunner):
         app: what is served.
         clock: only its monotonic time is used.
         body_s: how long a body may take to arrive.
+        head_s: how long a request head may take.
+        max_connections: how many there may be at once.
         settings: see `web.AppRunner`.
 
     Attributes:
         arrivals: the bodies under way.
     """
 
-    def __init__(self, app: web.Application, clock: Clock, *, body_s: float = BODY_S, **settings: Json) -> None:
-        super().__init__(app, **{"lingering_time": LINGERING_S, **settings})
+    def __init__(
+        self,
+        app: web.Application,
+        clock: Clock,
+        *,
+        body_s: float = BODY_S,
+        head_s: float = HEAD_S,
+        max_connections: int = NO_LIMIT,
+        **settings: Json,
+    ) -> None:
+        limits = {"max_line_size": FIELD_MAX_BYTES, "max_field_size": FIELD_MAX_BYTES, "max_headers": FIELDS_MAX}
+        super().__init__(app, **{"lingering_time": LINGERING_S, **limits, **settings})
         self.arrivals = Arrivals(body_s)
+        crowd = Crowd(clock, max_connections, head_s, self.arrivals.give_up_oldest)
         self._make_connection = partial(
             Connection,
             arrivals=self.arrivals,
+            crowd=crowd,
             throttle=Throttle(clock, LINES_PER_S, LINES_BURST),
         )
 
@@ -214,7 +305,7 @@ class Runner(web.AppRunner):
         return _Server(await super()._make_server(), partial(self._make_connection, **settings))
 
 
-def arrival(request: web.Request, size: int) -> AbstractAsyncContextManager[None]:
+def arrival(request: web.Request, size: int) -> AbstractAsyncContextManager[Callable[[int], None]]:
     """Within it the body of a request, which has not come to its end, is waited for; see `Arrivals.one`.
 
     Args:
@@ -222,7 +313,11 @@ def arrival(request: web.Request, size: int) -> AbstractAsyncContextManager[None
         size: its bytes, or how many it can have at most.
     """
     connection = request.protocol
-    return connection.arrival(request.content, size) if isinstance(connection, Connection) else nullcontext()
+    return connection.arrival(request.content, size) if isinstance(connection, Connection) else nullcontext(_hold)
+
+
+def _hold(_count: int) -> None:
+    """Another server's connections are not counted."""
 
 
 class _Server(web.Server):

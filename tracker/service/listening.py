@@ -10,7 +10,7 @@ import errno
 import socket
 import stat
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
@@ -29,8 +29,32 @@ log = get_logger(__name__)
 
 BACKLOG: Final = 1024
 """Connections that wait to be accepted."""
+SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""What accept(2) says when the process or the machine is short of something; the loop tries again after a second."""
+LOG_EVERY_S: Final = 60.0
 PROBE_S: Final = 1.0
 """How long a process that may have a socket is waited for."""
+
+
+def quiet_accept(loop: asyncio.AbstractEventLoop, log_every_s: float = LOG_EVERY_S) -> None:
+    """Log a shortage of descriptors now and then; asyncio's own loop logs it for each connection that waits.
+
+    Args:
+        loop: gets an exception handler; what is not about accepting goes to its default one.
+        log_every_s: the least time between two lines.
+    """
+    logged_at = float("-inf")
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        nonlocal logged_at
+        error = context.get("exception")
+        if not (isinstance(error, OSError) and error.errno in SHORTAGES and "accept" in context.get("message", "")):
+            loop.default_exception_handler(context)
+        elif loop.time() - logged_at >= log_every_s:
+            logged_at = loop.time()
+            log.warning("server.accept_failed", error=error.strerror)
+
+    loop.set_exception_handler(handle)
 
 
 async def open_sites(runner: web.AppRunner, listen: Listen, sockets: Sequence[socket.socket]) -> None:

@@ -1,0 +1,228 @@
+"""Connections that only take up room: who has to go, when, and who never."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import resource
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.daemon_kit import Setting
+from tests.integration.server_rig import Rig, Server, running
+from tests.integration.test_callbacks import song
+from tests.integration.test_server_wire import Sender, ask, is_awaited, until
+from tests.log_kit import what_is_logged
+from tracker.cli.checkup import check_descriptors
+from tracker.config import load_config
+from tracker.server.crowd import HEAD_MAX_BYTES, Crowded
+from tracker.server.wire import FIELD_MAX_BYTES, FIELDS_MAX, HELD_MAX_BYTES, Arrivals
+from tracker.service.descriptors import MOST, reachable_limit, share_of_connections
+
+HOST = b" HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+HEALTH = b"GET /healthz" + HOST + b"\r\n"
+LAST = b"GET /healthz" + HOST + b"Connection: close\r\n\r\n"
+HALF = b"POST /callbacks/suno" + HOST + b"X: "
+BODY = b"POST /callbacks/suno" + HOST + b"Content-Length: 8\r\n\r\n{"
+ALIVE = b'alive"}'
+LIMIT = 3
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    """The surface, with few connections."""
+    async with running(tmp_path, limits={"max_connections": LIMIT}) as rig:
+        yield rig
+
+
+async def connect(rig: Rig, sent: bytes, answered: bytes = b"") -> Sender:
+    """A connection on which something was sent and, if anything, answered."""
+    sender = await Sender.to(rig)
+    await sender.send(sent)
+    if answered:
+        await sender.until(answered)
+    return sender
+
+
+def requests_of(rig: Rig) -> int:
+    """How many requests have been begun."""
+    assert isinstance(rig.client.server, Server)
+    assert rig.client.server.runner is not None
+    assert rig.client.server.runner.server is not None
+    return rig.client.server.runner.server.requests_count
+
+
+async def test_who_has_sent_no_head_makes_room_first(rig: Rig) -> None:
+    """The oldest of them, whether it has sent nothing or a part; an idle connection of somebody known stays."""
+    idle = await connect(rig, HEALTH, ALIVE)
+    silent, half = await connect(rig, b""), await connect(rig, HALF)
+    assert (await ask(rig, LAST)).status == 200
+    assert (await silent.answer()).raw == b""
+    again = await connect(rig, b"")
+    assert (await ask(rig, LAST)).status == 200
+    assert (await half.answer()).raw == b""
+    await idle.send(LAST)
+    assert (await idle.answer()).status == 200
+    again.cut()
+
+
+async def test_who_is_idle_makes_room_next(rig: Rig) -> None:
+    """Of connections between two requests, the one that has been idle longest."""
+    first, second, third = [await connect(rig, HEALTH, ALIVE) for _ in range(LIMIT)]
+    await first.send(HEALTH)
+    await first.until(ALIVE)
+    assert (await ask(rig, LAST)).status == 200
+    assert (await second.answer()).raw == b""
+    for sender in (first, third):
+        await sender.send(LAST)
+        assert (await sender.answer()).status == 200
+
+
+async def test_whose_body_is_still_arriving_makes_room_last(rig: Rig) -> None:
+    """The oldest of them is told to come again; it was not begun, so nothing is lost."""
+    slow: list[Sender] = []
+    while len(slow) < LIMIT:
+        slow.append(await connect(rig, BODY))
+        await until(lambda: len(rig.arrivals._limits) == len(slow))
+    with what_is_logged() as logged:
+        assert (await ask(rig, LAST)).status == 200
+    answer = await slow[0].answer()
+    assert answer.is_problem(503, "too-many-connections")
+    assert answer.headers["retry-after"]
+    assert [line["event"] for line in logged] == ["server.connections_full"]
+    for sender in slow[1:]:
+        await sender.send(b'"a": 1}')
+        sender.cut()
+
+
+async def test_a_request_that_is_there_is_never_cut_off(rig: Rig) -> None:
+    """With nothing to spare, the new connection is told to come again, and the others are answered."""
+    task_id = await rig.make_task()
+    wait = f"GET /v1/tasks/{task_id}?wait=60".encode() + HOST + b"Connection: close\r\n\r\n"
+    waits = [await connect(rig, wait) for _ in range(LIMIT)]
+    await until(lambda: requests_of(rig) == LIMIT)
+    refused = await connect(rig, b"")
+    assert (await refused.answer()).is_problem(503, "too-many-connections")
+    await rig.end_task(task_id)
+    rig.services.stopping.set()
+    assert [(await sender.answer()).status for sender in waits] == [200] * LIMIT
+
+
+@pytest.mark.parametrize("sent", [b"", HALF, b"\r\n"])
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_a_head_has_its_time(tmp_path: Path, sent: bytes, *, is_first: bool) -> None:
+    """It counts from the connection, or from the first byte of a later head."""
+    async with running(tmp_path, limits={"head_s": 0.05}) as rig:
+        sender = await connect(rig, sent) if is_first else await connect(rig, HEALTH, ALIVE)
+        if not is_first:
+            await sender.send(sent or HALF)
+        assert (await sender.answer()).raw == b""
+
+
+async def test_drops_of_a_head_do_not_prolong_its_time(tmp_path: Path) -> None:
+    """Whoever sends a byte now and then is closed like who sends none, and at the same time."""
+    async with running(tmp_path, limits={"head_s": 0.2}) as rig:
+        silent, dripping = await connect(rig, b""), await connect(rig, HALF)
+        closed = asyncio.create_task(silent.answer())
+        with contextlib.suppress(ConnectionError):  # it is closed, and a byte was on its way
+            while not closed.done():
+                await dripping.send(b"x")
+                await asyncio.wait({closed}, timeout=0.01)
+            assert (await dripping.answer()).raw == b""
+        assert (await closed).raw == b""
+
+
+async def test_idle_connections_have_the_time_of_keep_alive(tmp_path: Path) -> None:
+    """The limit for heads is none for who has nothing to ask just now, or whose body is slow."""
+    async with running(tmp_path, limits={"head_s": 0.02}) as rig:
+        idle, slow = await connect(rig, HEALTH, ALIVE), await connect(rig, BODY)
+        await until(lambda: is_awaited(rig))
+        silent = await connect(rig, b"")
+        assert (await silent.answer()).raw == b""  # its time is over, and with it that of the others, had they one
+        await idle.send(LAST)
+        assert (await idle.answer()).status == 200
+        await slow.send(b'"a": 1}')
+        slow.cut()
+
+
+async def test_bodies_that_are_held_have_a_limit_together() -> None:
+    """Their bytes once decompressed; the oldest makes room, the others go on."""
+    arrivals = Arrivals()
+
+    async def hold_one() -> None:
+        async with arrivals.one(9) as hold:
+            hold(1)
+            await asyncio.Event().wait()
+
+    first = asyncio.create_task(hold_one())
+    await until(lambda: arrivals._held == 1)
+    async with arrivals.one(9) as hold:
+        hold(HELD_MAX_BYTES - 1)
+        assert arrivals._held == HELD_MAX_BYTES
+        hold(1)
+        with pytest.raises(Crowded):
+            await first
+        assert arrivals._held == HELD_MAX_BYTES
+    assert arrivals._held == 0
+
+
+async def test_long_heads_are_read(rig: Rig) -> None:
+    """A field or a line of nearly 64 KiB, and a thousand fields: a callback is worth it."""
+    path = rig.address(await rig.make_task()).encode()
+    long, body = b"x" * (FIELD_MAX_BYTES - 1000), song()
+    length = b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body)
+    for head in (
+        b"POST " + path + HOST + b"Cookie: " + long + b"\r\n" + b"X-Proxy: " + long + b"\r\n",
+        b"POST " + path + b"?signature=" + long + HOST,
+        b"POST " + path + HOST + b"".join(b"X-%d: y\r\n" % n for n in range(FIELDS_MAX - 10)),
+    ):
+        answer = await ask(rig, head + length + body)
+        assert (answer.status, answer.body["outcome"]) in {(200, "applied"), (200, "duplicate")}
+
+
+async def test_a_head_has_its_size(rig: Rig) -> None:
+    """Fields that are fine one by one are not without end."""
+    field = b"X: " + b"y" * (FIELD_MAX_BYTES - 1000) + b"\r\n"
+    answer = await ask(rig, b"GET /healthz" + HOST + field * (HEAD_MAX_BYTES // len(field) + 1) + b"X: ")
+    assert answer.is_problem(431, "head-too-large")
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "reached"),
+    [
+        (1024, 4096, 4096),
+        (1024, 2**20, MOST),
+        (2**20, 2**20, 2**20),
+        (64, 64, 64),
+        (1024, resource.RLIM_INFINITY, MOST),
+        (resource.RLIM_INFINITY, resource.RLIM_INFINITY, MOST),
+    ],
+)
+def test_the_limit_is_raised(soft: int, hard: int, reached: int) -> None:
+    """To the hard one, within reason; never lowered."""
+    assert reachable_limit(soft, hard) == reached
+
+
+def test_connections_leave_a_reserve() -> None:
+    """Half of a small limit, all but a fixed number of a large one."""
+    assert [share_of_connections(limit) for limit in (1, 64, 1024, 16384)] == [1, 32, 512, 15872]
+
+
+def test_a_process_raises_its_own_limit() -> None:
+    """Of a process of its own: the limit of this one stays."""
+    code = "from tracker.service.descriptors import *; print(raise_limit(), current_limit())"
+    command = ["prlimit", "--nofile=256:512", sys.executable, "-c", code]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["512", "512"]
+
+
+def test_doctor_shows_the_limit(tmp_path: Path) -> None:
+    """And fails where it is so small that a few connections use it up."""
+    config = load_config(Setting().write(tmp_path), {})
+    assert check_descriptors(config).state == "ok"
+    line = check_descriptors(config, least=2**40)
+    assert (line.state, "LimitNOFILE" in (line.mend or "")) == ("failed", True)
