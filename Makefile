@@ -42,7 +42,7 @@ test: $(DEV) ## run every test but the soak tests (pytest options in ARGS="…")
 	@$(BIN)/python -m pytest -q -n $(WORKERS) -m 'not soak' $(ARGS)
 
 soak: $(DEV) ## run the soak tests: minutes of faults and kills (pytest options in ARGS="…")
-	@$(BIN)/python -m pytest -q -m soak tests/soak $(ARGS)
+	@$(BIN)/python -m pytest -q -m soak tests/soak tests/property $(ARGS)
 
 check: $(DEV) ## formatting, lint, types, import rules and systemd units
 	@$(BIN)/python -m ruff check .

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.factories import START
-from tracker.domain.ids import looks_like_task_id, make_task_id
+from tracker.domain.ids import looks_like_task_id, make_task_id, shown_id
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
@@ -59,3 +59,11 @@ def test_randomness_of_another_length_is_refused(length: int) -> None:
 def test_looks_like_task_id(text: str, expected: bool) -> None:
     """Length and alphabet make the form."""
     assert looks_like_task_id(text) is expected
+
+
+def test_long_upstream_ids_are_cut_for_display_only() -> None:
+    """A sentence names the beginning of an id, on one line."""
+    assert shown_id("models/a b") == "models/a b"
+    assert shown_id("a\nb\0") == "a\ufffdb\ufffd"
+    assert shown_id("x" * 100_000) == "x" * 120 + "\u2026"
+    assert shown_id(None) == ""

@@ -237,6 +237,23 @@ def test_a_second_word_of_a_success_may_bring_more() -> None:
     assert hear(done, replace(more, believed=False)).outcome is Outcome.DUPLICATE
 
 
+def test_later_words_about_an_output_replace_the_first() -> None:
+    """A title or length that comes later belongs to the same file; what is left unsaid stays; its URL stays, too."""
+    first = make_output(title="untitled", mime="audio/mpeg")
+    running = make_task(status=Status.RUNNING, outputs=(first,))
+    signed_anew = replace(first, url=f"{first.url}?sig=2", title="Dawn", duration_s=91.5, mime=None)
+    better = replace(first, title="Dawn", duration_s=91.5)
+    on_the_way = hear(running, make_observation(Status.RUNNING, outputs=(signed_anew,)))
+    assert on_the_way.task.outputs == (better,)
+    news = make_observation(Status.SUCCEEDED, source=Source.CALLBACK, outputs=(signed_anew,))
+    assert hear(running, news).task.outputs == (replace(signed_anew, mime="audio/mpeg"),)
+    done = make_task(status=Status.SUCCEEDED, outputs=(better,))
+    silent = hear(done, make_observation(Status.SUCCEEDED, outputs=(replace(first, title=None),)))
+    assert (silent.outcome, silent.task.outputs) == (Outcome.DUPLICATE, (better,))
+    told = hear(replace(done, outputs=(first,)), news)
+    assert (told.outcome, told.task.outputs, told.announces) == (Outcome.APPLIED, (better,), ())
+
+
 def test_outputs_that_differ_in_the_query_alone_are_two() -> None:
     """Neither their order nor a fresh signature makes them others."""
     told = [make_output(url=f"https://c.example/get?item={n}&Expires=1&Signature=s{n}") for n in (1, 2)]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 RANDOM_BYTES = 10
 _LENGTH = 26
+_SHOWN = 120
 
 
 def make_task_id(now: datetime, randomness: bytes) -> TaskId:
@@ -37,3 +38,11 @@ def make_task_id(now: datetime, randomness: bytes) -> TaskId:
 def looks_like_task_id(text: str) -> bool:
     """Whether a text has the form of a task id; for error messages and command lines."""
     return len(text) == _LENGTH and all(character in _ALPHABET for character in text)
+
+
+def shown_id(external_id: str | None) -> str:
+    """An upstream id for a sentence: on one line and not longer than one. The id itself is kept in full."""
+    text = "".join(
+        character if character.isprintable() else "\ufffd" for character in (external_id or "")[: _SHOWN + 1]
+    )
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}\u2026"

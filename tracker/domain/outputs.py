@@ -61,8 +61,43 @@ def more_of(known: tuple[Output, ...], told: tuple[Output, ...]) -> tuple[Output
 
 
 def with_known(told: tuple[Output, ...], known: tuple[Output, ...]) -> tuple[Output, ...]:
-    """The outputs that an end names; where it names fewer than were told on the way, with those: none is lost."""
-    return told + _beyond(told, known)
+    """The outputs that an end names; where it names fewer than were told on the way, with those: none is lost.
+
+    What the end leaves unsaid of an output (its title, length or type) stays as it was said before.
+    """
+    return described(known, told, told) + _beyond(told, known)
+
+
+def described(older: tuple[Output, ...], newer: tuple[Output, ...], wanted: tuple[Output, ...]) -> tuple[Output, ...]:
+    """The wanted outputs with the latest title, length and type that an answer gives for each.
+
+    Args:
+        older: outputs of earlier answers.
+        newer: outputs of the answer at hand; what they say counts more.
+        wanted: one of the two; their URLs and identities stay.
+
+    Returns:
+        The same tuple when nothing changes.
+    """
+    if not older or not newer:
+        return wanted
+    before = {output_identity(output): output for output in older}
+    after = {output_identity(output): output for output in newer}
+    changed = tuple(_described(output, before, after) for output in wanted)
+    return wanted if changed == wanted else changed
+
+
+def _described(output: Output, before: dict[str, Output], after: dict[str, Output]) -> Output:
+    identity = output_identity(output)
+    old, new = before.get(identity), after.get(identity)
+    if old is None or new is None or old.kind != new.kind:
+        return output
+    return replace(
+        output,
+        title=new.title or old.title,
+        duration_s=old.duration_s if new.duration_s is None else new.duration_s,
+        mime=new.mime or old.mime,
+    )
 
 
 def _beyond(shorter: tuple[Output, ...], longer: tuple[Output, ...]) -> tuple[Output, ...]:

@@ -14,8 +14,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tracker.domain.archives import renew
+from tracker.domain.ids import shown_id
 from tracker.domain.observation import Observation, Reading, Source, Submission, Trouble
-from tracker.domain.outputs import more_of, told_apart, with_known
+from tracker.domain.outputs import described, more_of, told_apart, with_known
 from tracker.domain.table import TABLE, Move, Standing, standing_of
 from tracker.domain.task import (
     RETRYABLE_REASONS,
@@ -98,7 +99,7 @@ def decide(task: Task, observation: Observation, now: datetime) -> Decision:
         and reading.external_id != task.external_id
     )
     if foreign:
-        words = f"speaks of another upstream task ({reading.external_id}); not applied"
+        words = f"speaks of another upstream task ({shown_id(reading.external_id)}); not applied"
         return Decision(Outcome.CONFLICT, task, words, confirm=not task.status.is_terminal)
     learnt, announces = _learn_acceptance(task, observation, now)
     return _decide_status(learnt, observation, now, announces)
@@ -149,12 +150,12 @@ def _decide_accepted(task: Task, observation: Observation, now: datetime) -> Dec
     announces = () if told or is_over else (HookEvent.SUBMITTED,)
     decision = _decide_status(accepted, observation, now, announces)
     if told and reading.external_id is not None and task.external_id not in {None, reading.external_id}:
-        words = f"accepted as {reading.external_id}, but a callback had named {task.external_id}"
+        words = f"accepted as {shown_id(reading.external_id)}, but a callback had named {shown_id(task.external_id)}"
         if decision.task.status is not task.status and decision.task.status.is_terminal:
             return replace(decision, detail=f"{decision.detail}; {words}")
         return replace(decision, outcome=Outcome.CONFLICT, detail=words, confirm=not decision.task.status.is_terminal)
     if decision.task.status is task.status and not is_over:
-        return replace(decision, detail=f"accepted as {accepted.external_id}")
+        return replace(decision, detail=f"accepted as {shown_id(accepted.external_id)}")
     return decision
 
 
@@ -250,9 +251,14 @@ def _decide_same(task: Task, observation: Observation, announces: tuple[HookEven
     """An end that is known. A success may still bring outputs that the first word of it did not name."""
     reading = observation.reading
     if reading.status is Status.SUCCEEDED and observation.believed:
-        more = more_of(task.outputs, told_apart(reading.outputs))
+        told = told_apart(reading.outputs)
+        more = more_of(task.outputs, told)
+        better = described(task.outputs, told, task.outputs)
+        if not more and better != task.outputs:
+            words = "says SUCCEEDED, as known, and more about the outputs"
+            return Decision(Outcome.APPLIED, replace(task, outputs=better), words, announces)
         if more:
-            grown = replace(task, outputs=task.outputs + more)
+            grown = replace(task, outputs=better + more)
             words = f"brought {_count_words(len(more))} more after the success, {_count_words(len(grown.outputs))} now"
             return Decision(Outcome.APPLIED, grown, words, (*announces, HookEvent.PROGRESS))
     return Decision(Outcome.DUPLICATE, task, f"says {reading.status}, as known", announces)
@@ -326,7 +332,8 @@ def _come_forward(task: Task, reading: Reading, now: datetime, announces: tuple[
     progress = task.progress
     if reading.progress is not None:
         progress = max(min(max(reading.progress, 0), 100), progress or 0)
-    outputs = told_apart(reading.outputs) if len(reading.outputs) > len(task.outputs) else task.outputs
+    told = told_apart(reading.outputs)
+    outputs = described(task.outputs, told, told if len(told) > len(task.outputs) else task.outputs)
     if (status, stage, progress, outputs) == (task.status, task.stage, task.progress, task.outputs):
         return Decision(Outcome.APPLIED, task, f"says {reading.status}, as known", announces)
     began = status is Status.RUNNING and task.status is Status.PENDING

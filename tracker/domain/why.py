@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tracker.domain.archives import archive_notes, archive_steps
 from tracker.domain.backoff import deadline_of
+from tracker.domain.ids import shown_id
 from tracker.domain.records import DeliveryStatus, iso
 from tracker.domain.task import Reason, Status, SubmitState
 from tracker.domain.transitions import Outcome
@@ -145,7 +146,7 @@ def _summary(task: Task, events: Sequence[EventRecord]) -> str:
 
 
 def _summary_of_work(task: Task) -> str:
-    known_as = f"as {task.external_id}" if task.external_id else "without naming an id"
+    known_as = f"as {shown_id(task.external_id)}" if task.external_id else "without naming an id"
     if task.not_found_since is not None:
         return (
             f"The upstream accepted it {known_as}, but says since {iso(task.not_found_since)} that it does not know it."

@@ -138,7 +138,8 @@ def read_creation(
             accepted = read_accepted(layer)
         except PayloadInvalid as invalid:
             fault = fault or f"HTTP {answer.http_status} with an unexpected answer: {invalid}"
-            continue
+            # the outermost id is the one to ask for, however odd the rest is
+            accepted = Reading(external_id=_find_despite(layer, find_id))
         if accepted is None or accepted.external_id is None:
             continue
         if answer.is_success or accepted.status in _ALIVE:

@@ -15,6 +15,7 @@ from tracker.domain.task import ExternalId
 from tracker.domain.wire import WireReply, WireRequest
 from tracker.errors import FieldProblem, PayloadInvalid
 from tracker.providers.base import Route
+from tracker.providers.layers import layers
 from tracker.providers.requests import create_call, poll_by_path
 
 if TYPE_CHECKING:
@@ -112,8 +113,36 @@ class Family:
 
     def read_callback(self, route: Route, body: Json) -> Reading:
         """Read a callback of a task of this route; see `Provider`."""
-        return self._entries[route.name].read_callback(body)
+        read = self._entries[route.name].read_callback
+        try:
+            reading = read(body)
+        except PayloadInvalid:
+            inner = self._inside(body)
+            if inner is None:
+                raise
+            return read(inner)
+        if reading.status is None and reading.external_id is None and (inner := self._inside(body)) is not None:
+            return read(inner)
+        return reading
 
     def callback_ids(self, body: Json) -> tuple[ExternalId, ...]:
         """The task ids that a callback names; see `Provider`."""
-        return self._callback_ids(body)
+        try:
+            return self._callback_ids(body)
+        except PayloadInvalid:
+            inner = self._inside(body)
+            if inner is None:
+                raise
+            return self._callback_ids(inner)
+
+    def _inside(self, body: Json) -> Body | None:
+        """The callback inside the envelope of a gateway that passed it on; None when the body itself names a task."""
+        if not isinstance(body, dict):
+            return None
+        for layer in layers(body):
+            try:
+                self._callback_ids(layer)
+            except PayloadInvalid:
+                continue
+            return None if layer is body else layer
+        return None

@@ -35,6 +35,7 @@ ENVELOPES = (
     "resultJson",
     "result_json",
 )
+_OTHERS = frozenset({"list", "model", "error", "event"})
 _MAX_LAYERS = 24
 _BARE_ID = re.compile(r"(?![{\[])(?=\D*\d)(?:(?!://)\S)++")
 
@@ -72,3 +73,8 @@ def find_bare_id(layer: Mapping[str, Json]) -> ExternalId | None:
         if isinstance(value, str) and _BARE_ID.fullmatch(value.strip()) is not None:
             return find_id(layer, field, path="")
     return None
+
+
+def is_other(layer: Mapping[str, Json]) -> bool:
+    """Whether a layer says itself that it is something else than a task: its id is none of a task."""
+    return any(isinstance(kind := layer.get(name), str) and kind in _OTHERS for name in ("object", "type"))

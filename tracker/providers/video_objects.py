@@ -22,7 +22,7 @@ from tracker.domain.task import ExternalId, Output, Status, UpstreamError
 from tracker.errors import PayloadInvalid
 from tracker.providers.answers import read_creation, read_status
 from tracker.providers.fields import find_code, find_id, find_percent, find_text, require_status
-from tracker.providers.layers import find_bare_id, layers
+from tracker.providers.layers import find_bare_id, is_other, layers
 from tracker.providers.meanings import FindMeaning, failed
 from tracker.providers.refusals import find_error, find_words
 from tracker.providers.video_places import find_outputs
@@ -36,7 +36,6 @@ _TASK_IDS = ("task_id", "taskId", "taskID", "video_id", "videoId", "job_id", "jo
 """What gateways call the id of a task; ``request_id`` names the request and is none. **Source**: ``task_id`` in
 https://docs.newapi.pro/api/query-video, ``job_id`` in https://docs.aimlapi.com, ``generation_id`` there for Luma."""
 _IDS = ("id", *_TASK_IDS)
-_OTHERS = frozenset({"list", "model", "error"})
 _STATUSES = ("status", "task_status", "taskStatus", "state")
 _WORDLESS_ENDS = frozenset({"expired", "cancelled", "canceled", "cancel", "rejected", "aborted", "timed_out"})
 _FAILURE_WORDS = ("fail_reason", "failReason", "failure_reason", "error_message", "task_status_msg", "message", "msg")
@@ -58,6 +57,18 @@ def read_poll(reply: WireReply, *, find: FindMeaning, fall_back: FallBack | None
     return read_status(reply, partial(_read_body, find=find, fall_back=fall_back), find)
 
 
+def read_news(body: Mapping[str, Json], *, find: FindMeaning) -> Reading:
+    """Read a video object that a gateway calls back with.
+
+    The end of a task is fetched by a poll all the same: no document says that the gateway calls back like this.
+    """
+    reading = _read_body(body, find=find, fall_back=None)
+    if reading is None or (reading.status is not None and reading.status.is_terminal):
+        said = reading.upstream_status if reading is not None else None
+        return Reading(external_id=find_video_id(body), upstream_status=said, detail="a video object; a poll will tell")
+    return reading
+
+
 def find_video_id(body: Mapping[str, Json]) -> ExternalId | None:
     """The id of a video or its task, the outermost one; also ``data`` as a bare id, and the name of an operation.
 
@@ -66,7 +77,7 @@ def find_video_id(body: Mapping[str, Json]) -> ExternalId | None:
     **Source**: https://docs.newapi.pro/api/suno-music for the bare id; https://ai.google.dev/api/batch-api#operation
     for the name (read 2026-11).
     """
-    found = [layer for layer in layers(body) if not _is_other(layer)]
+    found = [layer for layer in layers(body) if not is_other(layer)]
     tasks = [layer for layer in found if any(isinstance(layer.get(name), str) for name in _STATUSES)]
     for names, candidates in ((_IDS, tasks), (_TASK_IDS, found), (_IDS, found)):
         for layer in candidates:
@@ -75,11 +86,6 @@ def find_video_id(body: Mapping[str, Json]) -> ExternalId | None:
                 return external_id
     others = (find_operation(layer) or find_bare_id(layer) for layer in found)
     return next((other for other in others if other is not None), None)
-
-
-def _is_other(layer: Mapping[str, Json]) -> bool:
-    """Whether a layer says itself that it is something else, whose id is no task's."""
-    return any(isinstance(kind := layer.get(name), str) and kind in _OTHERS for name in ("object", "type"))
 
 
 def find_operation(layer: Mapping[str, Json]) -> ExternalId | None:

@@ -31,6 +31,7 @@ from tracker.providers.fields import (
     list_objects,
     require_status,
 )
+from tracker.providers.layers import is_other
 from tracker.providers.meanings import failed
 from tracker.providers.openai.codes import find_meaning
 from tracker.providers.refusals import find_error
@@ -87,12 +88,18 @@ def read_poll(reply: WireReply) -> Reading:
 
 
 def _find_response_id(body: Mapping[str, Json]) -> ExternalId | None:
-    is_other = body.get("object", "response") != "response" or "type" in body  # a model of a list, above all
-    return None if is_other else find_id(body, "id", path="")
+    return None if _is_part(body) else find_id(body, "id", path="")
+
+
+def _is_part(body: Mapping[str, Json]) -> bool:
+    """Whether an object is an item of a response, or something else: those have a type, a response has none."""
+    return is_other(body) or (isinstance(body.get("type"), str) and body.get("object") != "response")
 
 
 def _read_body(body: Mapping[str, Json]) -> Reading | None:
     """Read a response object; None when the body states an error instead."""
+    if _is_part(body):
+        return None
     said = require_status(body, "status", path="")
     external_id = _find_response_id(body)
     if said is None and (external_id is None or find_error(body) is not None):

@@ -20,6 +20,7 @@ from tracker.providers import video_objects
 from tracker.providers.base import Route
 from tracker.providers.family import Entry
 from tracker.providers.fields import find_id, require_object, require_status
+from tracker.providers.layers import is_other
 from tracker.providers.openai.codes import find_meaning
 from tracker.providers.requests import path_segment, stream_problem, text_problem
 
@@ -47,11 +48,13 @@ def read_event(body: Json) -> Reading:
     a failed one is asked about before it ends, or its reason would be lost.
     """
     event = require_object(body, "body")
+    if event.get("object") == "video":  # a gateway that calls back with the video itself
+        return video_objects.read_news(event, find=find_meaning)
     kind = require_status(event, "type", path="")
     status = _EVENTS.get(kind or "")
     return Reading(
         status=status if status is Status.SUCCEEDED else None,
-        external_id=find_id(require_object(event.get("data"), "data"), "id", path="data."),
+        external_id=find_id(_subject_of(event), "id", path="data."),
         upstream_status=kind,
         detail=f"event {kind or 'without a type'}; a poll will tell",
     )
@@ -59,11 +62,20 @@ def read_event(body: Json) -> Reading:
 
 def event_ids(body: Json) -> tuple[ExternalId, ...]:
     """The video of an event, ``data.id``; its own ``id`` names the event."""
-    data = require_object(require_object(body, "body").get("data"), "data")
-    found = find_id(data, "id", path="data.")
+    event = require_object(body, "body")
+    found = video_objects.find_video_id(event) if event.get("object") == "video" else None
+    found = found or find_id(_subject_of(event), "id", path="data.")
     if found is None:
         raise PayloadInvalid("data.id: missing")
     return (found,)
+
+
+def _subject_of(event: Mapping[str, Json]) -> Mapping[str, Json]:
+    """What an event is about; an envelope around the event is none."""
+    data = require_object(event.get("data"), "data")
+    if is_other(data):
+        raise PayloadInvalid("type: missing")
+    return data
 
 
 ENTRY = Entry(
