@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
@@ -26,6 +27,7 @@ from tracker.providers.registry import Registry
 from tracker.providers.requests import path_segment, written_id
 
 REGISTRY = Registry()
+Draw = Callable[..., Any]
 ID_KEYS = ("task_id", "taskId", "id")
 STATUS_KEYS = frozenset({"task_status", "status", "successFlag", "callbackType"})
 QUICK, LONG = 10, 2000
@@ -83,7 +85,7 @@ def with_id(value: Any, old: str, new: object) -> Any:  # noqa: ANN401 - any JSO
     return new if isinstance(value, (str, int)) and str(value) == old else value
 
 
-def in_other_case(value: Any, draw: st.DrawFn) -> Any:  # noqa: ANN401 - any JSON
+def in_other_case(value: Any, draw: Draw) -> Any:  # noqa: ANN401 - any JSON
     """The same body with its status words spelled otherwise."""
     if isinstance(value, dict):
         return {
@@ -93,9 +95,9 @@ def in_other_case(value: Any, draw: st.DrawFn) -> Any:  # noqa: ANN401 - any JSO
     return [in_other_case(item, draw) for item in value] if isinstance(value, list) else value
 
 
-def respelled(word: str, draw: st.DrawFn) -> str:
+def respelled(word: str, draw: Draw) -> str:
     """A status word in another case."""
-    return draw(st.sampled_from([word, word.lower(), word.upper(), word.capitalize(), f" {word} "]))
+    return str(draw(st.sampled_from([word, word.lower(), word.upper(), word.capitalize(), f" {word} "])))
 
 
 WRAPPINGS = (

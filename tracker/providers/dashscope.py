@@ -124,11 +124,10 @@ def _read_body(body: Mapping[str, Json], *, asset: str) -> Reading | None:
     output = unwrapped(body.get("output"))
     if output is None and body.get("output") is None and any(name in body for name in _IDS):
         output = body
-    elif body.get("output") is None or (find_error(body) is not None and not output):
+    elif body.get("output") is None or (not output and find_error(body) is not None):
         return None
     task = require_object(output if output is not None else body["output"], "output")
-    around = find_error(body) if output is not body else None
-    reading = _read_task(task, task, path="output.", asset=asset, around=around)
+    reading = _read_task(task, task, path="output.", asset=asset, around=body if output is not body else None)
     seconds = _length_of(unwrapped(body.get("usage")) or {})
     if len(reading.outputs) == 1 and seconds:
         return replace(reading, outputs=(replace(reading.outputs[0], duration_s=seconds),))
@@ -151,11 +150,11 @@ def _read_task(
     *,
     path: str,
     asset: str,
-    around: UpstreamError | None = None,
+    around: Mapping[str, Json] | None = None,
 ) -> Reading:
     """Read the object that names status and id, and the one with outputs or error; in a poll both are one.
 
-    ``around`` is the error beside ``output``, which tells why a task failed where the task itself does not.
+    ``around`` may state an error beside ``output``, which tells why a task failed where the task itself does not.
     """
     said = require_status(task, "task_status", "taskStatus", path=path)
     reading = Reading(external_id=find_id(task, *_IDS, path=path), upstream_status=said)
@@ -179,7 +178,8 @@ def _read_task(
             detail = "canceled upstream" if value in _CANCELED else None
             words = next((said for field in _REASONS if (said := find_words(result.get(field)))), None)
             error = UpstreamError(find_code(result.get("code")), words)
-            return failed(replace(reading, detail=detail), error if error.code or words else around, find_meaning)
+            told = error if error.code or words else find_error(around or {})
+            return failed(replace(reading, detail=detail), told, find_meaning)
         case _:
             return replace(reading, status=status)
 

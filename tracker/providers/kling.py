@@ -141,7 +141,7 @@ def read_callback(body: Json) -> Reading:
     Where there is a wrapper all the same, or a code beside the status, it tells why a task failed, and nothing else.
     """
     task = _callback_tasks(body)[0]
-    return _read_task(task, find_error(require_object(body, "body")))
+    return _read_task(task, require_object(body, "body"))
 
 
 def callback_ids(body: Json) -> tuple[ExternalId, ...]:
@@ -179,7 +179,7 @@ def _read_body(body: Mapping[str, Json]) -> Reading | None:
         return None
     if "data" not in body:
         return _read_task(body) if "task_status" in body or "task_id" in body else None
-    if find_error(body) is not None and not body["data"]:
+    if not body["data"] and find_error(body) is not None:
         return None
     tasks = _tasks_in(body["data"])
     match len(tasks):
@@ -205,8 +205,8 @@ def _find_task_id(task: Mapping[str, Json]) -> ExternalId | None:
     return find_id(task, "task_id", "taskId", "id", path="")
 
 
-def _read_task(task: Mapping[str, Json], around: UpstreamError | None = None) -> Reading:
-    """Read a task; ``around`` is the error that a callback states about it."""
+def _read_task(task: Mapping[str, Json], around: Mapping[str, Json] | None = None) -> Reading:
+    """Read a task; ``around`` is the callback it came in, which may state an error about it."""
     said = require_status(task, "task_status", "taskStatus", "status", path="")
     reading = Reading(external_id=_find_task_id(task), upstream_status=said)
     if said is None:
@@ -218,7 +218,7 @@ def _read_task(task: Mapping[str, Json], around: UpstreamError | None = None) ->
         case Status.SUCCEEDED:
             return replace(reading, status=status, outputs=_read_outputs(task))
         case Status.FAILED:
-            return failed(reading, _read_reason(task, around), find_meaning)
+            return failed(reading, _read_reason(task, find_error(around or {})), find_meaning)
         case _:
             return replace(reading, status=status)
 

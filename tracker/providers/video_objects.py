@@ -77,11 +77,14 @@ def find_video_id(body: Mapping[str, Json]) -> ExternalId | None:
     **Source**: https://docs.newapi.pro/api/suno-music for the bare id; https://ai.google.dev/api/batch-api#operation
     for the name (read 2026-11).
     """
-    found = [layer for layer in layers(body) if not is_other(layer)]
+    return _find_id([layer for layer in layers(body) if not is_other(layer)])
+
+
+def _find_id(found: list[Mapping[str, Json]]) -> ExternalId | None:
     tasks = [layer for layer in found if any(isinstance(layer.get(name), str) for name in _STATUSES)]
     for names, candidates in ((_IDS, tasks), (_TASK_IDS, found), (_IDS, found)):
         for layer in candidates:
-            external_id = find_id(layer, *names, path="" if layer is body else "data.")
+            external_id = find_id(layer, *names, path="" if layer is found[0] else "data.")
             if external_id is not None:
                 return external_id
     others = (find_operation(layer) or find_bare_id(layer) for layer in found)
@@ -98,7 +101,7 @@ def _read_body(body: Mapping[str, Json], *, find: FindMeaning, fall_back: FallBa
     """Read a video object, also in envelopes; None when the body states an error instead."""
     found = list(layers(body))
     said, video = _find_said(found)
-    external_id = find_video_id(body)
+    external_id = _find_id([layer for layer in found if not is_other(layer)])
     if said is None and (external_id is None or find_error(body) is not None):
         return None
     reading = Reading(external_id=external_id, upstream_status=said)

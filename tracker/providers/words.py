@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 from tracker.domain.task import Status
 
@@ -49,6 +50,7 @@ _BREAK = re.compile(r"(?<=[a-z])(?=[A-Z])|[\s_-]+")
 _PREFIX = re.compile(r"(?:task_status|job_state|status|state)_(?=[a-z])")
 
 
+@lru_cache(maxsize=256)
 def spelled(word: str) -> str:
     """A status word in one spelling: lower case, ``_`` between its parts, without a prefix that says only "status"."""
     return _PREFIX.sub("", _BREAK.sub("_", word.strip()).lower(), count=1)
@@ -61,5 +63,8 @@ def find_status(word: str, own: Mapping[str, Status] = WORDS) -> Status | None:
         word: as the upstream wrote it.
         own: the family's own words, by their one spelling; they come first.
     """
-    same = spelled(word)
-    return own.get(same) or WORDS.get(same)
+    status = own.get(word)
+    if status is None:
+        same = spelled(word)
+        status = own.get(same) or WORDS.get(same)
+    return status
