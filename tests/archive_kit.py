@@ -18,6 +18,7 @@ from tracker.archive.shelf import Directory
 from tracker.clock import SystemClock
 from tracker.domain.archives import ArchiveRecord, ArchiveState
 from tracker.domain.backoff import PollPolicy
+from tracker.domain.inline import lighten
 from tracker.domain.records import Json, task_json
 from tracker.domain.task import Output, Status, TaskId
 from tracker.logs import Redactor
@@ -165,7 +166,7 @@ class ArchiveRig:
         self.made += 1
         new = make_registration(self.made, f"up-{self.made}", route=route, provider=route.partition(".")[0])
         await self.store.create_task(new)
-        await self.hear(new.id, Status.SUCCEEDED, outputs=outputs, payload=payload)
+        await self.hear(new.id, Status.SUCCEEDED, outputs=outputs, payload=payload and lighten(payload, outputs))
         return new.id
 
     async def hear(self, task_id: TaskId, status: Status | None, **fields: Json) -> None:

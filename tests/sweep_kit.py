@@ -23,6 +23,7 @@ from tracker.errors import StoreUnavailable
 from tracker.intake import CallbackUrls, Intake, SubmitRequest
 from tracker.lanes import Places
 from tracker.logs import Redactor
+from tracker.payloads import Payloads
 from tracker.poller import MAX_POLLS, Poller
 from tracker.providers.registry import Registry
 from tracker.reconciler import Reconciler
@@ -190,7 +191,7 @@ async def sweeping(
     reconciler = Reconciler(
         store, policy_of=lambda _: PollPolicy(**numbers), interval_of={}, draw=lambda: 0.5, redactor=Redactor()
     )
-    redact = Redactor().json_text
+    payloads = Payloads(Redactor())
     intake = Intake(
         registry=registry,
         clock=clock,
@@ -200,7 +201,9 @@ async def sweeping(
         default_account="default",
         aliases={},
     )
-    submitter = Submitter(store=store, reconciler=reconciler, client=client, intake=intake, clock=clock, redact=redact)
+    submitter = Submitter(
+        store=store, reconciler=reconciler, client=client, intake=intake, clock=clock, payloads=payloads
+    )
     poller = Poller(
         store=store,
         reconciler=reconciler,
@@ -210,7 +213,7 @@ async def sweeping(
         registry=registry,
         submitter=submitter,
         clock=clock,
-        redact=redact,
+        payloads=payloads,
         tick_s=1.0,
         park_s=60.0,
         max_polls=max_polls,

@@ -32,6 +32,7 @@ from tracker.hooks.trust import distrusted_programs
 from tracker.intake import CallbackUrls, Intake
 from tracker.live import Live, hook_specs, list_changes
 from tracker.logs import OwnText, Redactor, Sink, configure_logging, get_logger
+from tracker.payloads import Payloads
 from tracker.poller import Poller, polls_within
 from tracker.provider_files import read_files, read_registry
 from tracker.providers.requests import RESULT_WITHIN_S
@@ -97,6 +98,7 @@ class Tracker:
         self._journal = journal
         self._stopping = asyncio.Event()
         self.redactor = self._set_up_logging(config, config.secrets(), None)
+        self.payloads = Payloads(self.redactor)
         self.store = SqliteStore(config.store_path, self._clock.now)
         self.registry = read_registry(config.providers_path)
         self._provider_files = read_files(config.providers_path)
@@ -126,6 +128,7 @@ class Tracker:
             store=self.store,
             client=self._client,
             clock=self._clock,
+            payloads=self.payloads,
             accounts=self._live.accounts.keys(),
             configured=self._live.named_models,
             has_lists=self._account_rules.serves_builtin,
@@ -174,7 +177,7 @@ class Tracker:
             client=self._client,
             intake=self.intake,
             clock=self._clock,
-            redact=self.redactor.json_text,
+            payloads=self.payloads,
         )
         self.poller = Poller(
             store=self.store,
@@ -185,7 +188,7 @@ class Tracker:
             registry=self.registry,
             submitter=self.submitter,
             clock=self._clock,
-            redact=self.redactor.json_text,
+            payloads=self.payloads,
             tick_s=config.poll.tick_s,
             park_s=config.callbacks.park_s,
             max_polls=polls_within(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
@@ -344,7 +347,7 @@ class Tracker:
             registry=self.registry,
             tokens=tokens,
             clock=self._clock,
-            redact=self.redactor.json_text,
+            payloads=self.payloads,
             api_token=self._live.api_token,
             health=self.health,
             facts=self.facts,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tracker.errors import NotSent, PayloadInvalid, StoreUnavailable, Unanswered
@@ -18,6 +19,7 @@ from tracker.providers.catalogue import LISTS, models_request, read_models
 if TYPE_CHECKING:
     from tracker.clock import Clock
     from tracker.domain.models import Model
+    from tracker.payloads import Payloads
     from tracker.store.protocol import Store
     from tracker.upstream.client import UpstreamClient
 
@@ -37,6 +39,7 @@ class Catalogue:
         store: where the lists are kept.
         client: the way to the upstreams.
         clock: what time it is.
+        payloads: reads large answers.
         accounts: names of the accounts.
         configured: the models that the configuration names, each with the key that names it.
         has_lists: whether an account's API has these lists; no other API is asked for them with its key.
@@ -48,6 +51,7 @@ class Catalogue:
         store: Store,
         client: UpstreamClient,
         clock: Clock,
+        payloads: Payloads,
         accounts: Collection[str],
         configured: Mapping[str, str],
         has_lists: Callable[[str], bool] = lambda _account: True,
@@ -55,6 +59,7 @@ class Catalogue:
         self._store = store
         self._client = client
         self._clock = clock
+        self._payloads = payloads
         self._accounts = accounts
         self._configured = configured
         self._has_lists = has_lists
@@ -115,7 +120,7 @@ class Catalogue:
         after: str | None = None
         for _ in range(MAX_PAGES):
             reply = await self._client.fetch(account, models_request(family, after), family=MODEL_LISTS)
-            page = read_models(family, reply)
+            page = await self._payloads.run(len(reply.body), partial(read_models, family, reply))
             models += page.models
             if page.next_after is None or page.next_after == after:
                 break

@@ -23,7 +23,6 @@ from tracker.claims import Claims
 from tracker.domain.backoff import deadline_of
 from tracker.domain.observation import NOTHING, Observation, Reading, Source, Trouble
 from tracker.domain.task import Status, SubmitState, UpstreamError
-from tracker.domain.wire import payload_text
 from tracker.errors import HeldBack, NotSent, StoreError, Unanswered
 from tracker.lanes import Places
 from tracker.logs import get_logger
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from tracker.clock import Clock
     from tracker.domain.task import Task, TaskId
     from tracker.domain.wire import WireReply, WireRequest
+    from tracker.payloads import Payloads
     from tracker.providers.registry import Registry
     from tracker.reconciler import Reconciler
     from tracker.store.protocol import Store
@@ -80,7 +80,7 @@ class Poller:
         registry: the known routes.
         submitter: sends what was put off.
         clock: what time it is.
-        redact: masks secrets in a payload before it is kept.
+        payloads: reads answers, and makes what is stored of them.
         tick_s: seconds between sweeps.
         park_s: how long callbacks of unknown tasks are kept, seconds.
         max_polls: polls under way at once.
@@ -97,7 +97,7 @@ class Poller:
         registry: Registry,
         submitter: Submitter,
         clock: Clock,
-        redact: Callable[[bytes], str],
+        payloads: Payloads,
         tick_s: float,
         park_s: float,
         max_polls: int = MAX_POLLS,
@@ -108,7 +108,7 @@ class Poller:
         self._registry = registry
         self._submitter = submitter
         self._clock = clock
-        self._redact = redact
+        self._payloads = payloads
         self._tick_s = tick_s
         self._park_s = park_s
         self._ticks = Ticks(self.tick, tick_s)
@@ -118,7 +118,7 @@ class Poller:
         """Until when the tasks of the polls under way were claimed."""
         self._again: set[TaskId] = set()
         """Tasks that somebody nudged while their poll was under way: its answer may be older than the nudge."""
-        self._obstacles = Obstacles(client, limits, breakers, clock, redact)
+        self._obstacles = Obstacles(client, limits, breakers, clock, payloads.redact)
         self._claims = Claims(
             store, limits, self._polls, clock, begin=self._begin, is_blocked=self._obstacles.is_blocked
         )
@@ -293,12 +293,12 @@ class Poller:
             gone = f"route {task.route} is not known any more; its provider file may be missing"
             no_model = f"the status call of route {task.route} needs a model, and this task has none"
             reading = Reading(trouble=Trouble.REJECTED, detail=gone if known is None else no_model)
-            reply = None
+            payload = None
         else:
             provider = self._registry.provider_of(route)
             request = provider.poll_request(route, task.external_id)
             try:
-                reading, reply = await self._fetch(task, lambda answer: provider.read_poll(route, answer), request)
+                reading, payload = await self._fetch(task, lambda answer: provider.read_poll(route, answer), request)
             except HeldBack as refusal:
                 await self._put_off(task, refusal)
                 return refusal
@@ -309,7 +309,7 @@ class Poller:
                 source=Source.POLL,
                 observed_at=self._clock.now(),
                 reading=replace(reading, renews=True) if renews else reading,
-                payload=payload_text(reply.body, self._redact, reply.decoded) if reply is not None else None,
+                payload=payload,
             )
         )
         if reading.trouble is Trouble.UNKNOWN_STATUS:
@@ -324,8 +324,8 @@ class Poller:
 
     async def _fetch(
         self, task: Task, read: Callable[[WireReply], Reading], request: WireRequest
-    ) -> tuple[Reading, WireReply | None]:
-        """Ask the upstream.
+    ) -> tuple[Reading, str | None]:
+        """Ask the upstream; what it answers, and what is stored of that.
 
         Raises:
             HeldBack: it was not asked.
@@ -338,7 +338,7 @@ class Poller:
             self._obstacles.note_asked(task)
             return Reading(trouble=Trouble.UNAVAILABLE, error=UpstreamError(message=str(error))), None
         self._obstacles.note_asked(task)
-        return read(reply), reply
+        return await self._payloads.read(reply.body, lambda: read(reply), lambda: reply.decoded)
 
     async def _put_off(self, task: Task, refusal: HeldBack) -> None:
         """Look at a task again later: nobody was asked, so nothing was learnt about it, and nothing counts.

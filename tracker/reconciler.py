@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from tracker.domain.backoff import Pace, PollPolicy
-from tracker.domain.inline import any_data, lighten
 from tracker.domain.judge import judge
+from tracker.domain.large_json import LARGE_BYTES
 from tracker.domain.observation import Source
 from tracker.domain.task import Reason
 from tracker.logs import get_logger
@@ -134,10 +134,9 @@ class Reconciler:
             TaskNotFound: the task does not exist.
             StoreUnavailable: nothing was written; the sender should try again.
         """
-        observation = self._masked(observation)
-        if observation.payload is not None and any_data(observation.reading.outputs):
-            return self._apply_lightened(observation, observation.payload)
-        return self._store.apply(observation, self._judge)
+        if any(output.text and len(output.text) > LARGE_BYTES for output in observation.reading.outputs):
+            return self._apply_large(observation)
+        return self._store.apply(self._masked(observation), self._judge)
 
     def _masked(self, observation: Observation) -> Observation:
         """The observation without secrets in its words; they go to disk, to answers, and to hooks."""
@@ -166,10 +165,9 @@ class Reconciler:
         text = output.text and self._redactor.known_secrets(output.text)
         return output if (title, text) == (output.title, output.text) else replace(output, title=title, text=text)
 
-    async def _apply_lightened(self, observation: Observation, payload: str) -> Applied:
-        """Inline data goes to disk once, with the task's outputs; it may be large, and the loop must not wait."""
-        payload = await asyncio.to_thread(lighten, payload, observation.reading.outputs)
-        return await self._store.apply(replace(observation, payload=payload), self._judge)
+    async def _apply_large(self, observation: Observation) -> Applied:
+        """The same where texts are long: the event loop does not wait for looking them through."""
+        return await self._store.apply(await asyncio.to_thread(self._masked, observation), self._judge)
 
     def _judge(self, task: Task, heard: Observation, seen: Callable[[str], bool]) -> tuple[Step, ...]:
         return judge(task, heard, seen, self._pace(task))

@@ -18,18 +18,19 @@ from tracker.domain.models import fall_back
 from tracker.domain.observation import Observation, Reading, Source, Submission
 from tracker.domain.records import TaskRecord
 from tracker.domain.task import Reason, SubmitState, UpstreamError
-from tracker.domain.wire import WireReply, payload_text
+from tracker.domain.wire import WireReply
 from tracker.errors import NotSent, StoreUnavailable, Unanswered
 from tracker.intake import SEND_MARGIN_S, fingerprint
 from tracker.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from tracker.clock import Clock
     from tracker.domain.task import Task, TaskId
     from tracker.domain.wire import WireRequest
     from tracker.intake import Intake, SubmitRequest
+    from tracker.payloads import Payloads
     from tracker.providers.base import Provider, Route
     from tracker.reconciler import Reconciler
     from tracker.store.protocol import Applied, Store
@@ -68,7 +69,7 @@ class Submitter:
         client: the way to the upstreams.
         intake: what is recorded and sent.
         clock: what time it is.
-        redact: masks secrets in a payload before it is kept.
+        payloads: reads answers, and makes what is stored of them.
     """
 
     def __init__(
@@ -79,14 +80,14 @@ class Submitter:
         client: UpstreamClient,
         intake: Intake,
         clock: Clock,
-        redact: Callable[[bytes], str],
+        payloads: Payloads,
     ) -> None:
         self._store = store
         self._reconciler = reconciler
         self._client = client
         self._intake = intake
         self._clock = clock
-        self._redact = redact
+        self._payloads = payloads
         self._sends: dict[TaskId, asyncio.Task[Task | None]] = {}
         self._draining = False
         self._stopping = asyncio.Event()
@@ -115,7 +116,7 @@ class Submitter:
         known = await self._find_known(wanted)
         if known is not None:
             return Submitted(known, is_new=False)
-        new = self._intake.draft(wanted)
+        new = await asyncio.to_thread(self._intake.draft, wanted)  # it encodes a request of up to 32 MB twice
         created = await self._store.create_task(new)
         if not created.is_new:
             return Submitted(created.record, is_new=False)
@@ -202,12 +203,14 @@ class Submitter:
             return None  # canceled, or another attempt has it
         self._on_the_wire.add(task_id)
         try:
-            reading, reply = await self._exchange(task, route, provider, request)
+            reply, unread = await self._exchange(task, route, request)
         finally:
             self._on_the_wire.discard(task_id)
-        if reply is not None:
+        reading, payload = await self._read(route, provider, reply, unread)
+        if unread is None:
             reading = fall_back(reading, task.model, record.fallbacks)
-        known = await self._record(task, reading, reply)
+        del reply  # it may be large, and the disk may refuse for long
+        known = await self._record(task, reading, payload)
         if reading.next_model is not None:
             return await self._attempt(task_id) or known
         return known
@@ -268,28 +271,38 @@ class Submitter:
         )
 
     async def _exchange(
-        self, task: Task, route: Route, provider: Provider, request: WireRequest
-    ) -> tuple[Reading, WireReply | None]:
+        self, task: Task, route: Route, request: WireRequest
+    ) -> tuple[WireReply | None, Reading | None]:
+        """Send a create: its answer, or as much of it as came, and what it means that not all of it came."""
         try:
-            reply = await self._client.fetch(task.account, request, family=route.provider, paid=True)
+            return await self._client.fetch(task.account, request, family=route.provider, paid=True), None
         except NotSent as error:
-            reading = Reading(
+            return None, Reading(
                 submission=Submission.DEFERRED,
                 reason=Reason.UPSTREAM_UNAVAILABLE,
                 error=UpstreamError(message=str(error)),
                 detail=f"surely not sent: {error}",
             )
-            return reading, None
         except Unanswered as error:
-            if error.status is not None:
-                cut = WireReply(error.status, body=error.body, received_at=self._clock.now())
-                reading = provider.read_create(route, cut)
-                if reading.submission is Submission.ACCEPTED:  # an id proves it; nothing else in half an answer counts
-                    return reading, cut
-            return Reading(submission=Submission.AMBIGUOUS, detail=str(error)), None
-        return provider.read_create(route, reply), reply
+            reading = Reading(submission=Submission.AMBIGUOUS, detail=str(error))
+            if error.status is None:
+                return None, reading
+            return WireReply(error.status, body=error.body, received_at=self._clock.now()), reading
 
-    async def _record(self, task: Task, reading: Reading, reply: WireReply | None) -> Task:
+    async def _read(
+        self, route: Route, provider: Provider, reply: WireReply | None, unread: Reading | None
+    ) -> tuple[Reading, str | None]:
+        """What an answer says, and the text that is stored of it; see `_exchange` for the arguments."""
+        if reply is not None:
+            reading, payload = await self._payloads.read(
+                reply.body, partial(provider.read_create, route, reply), lambda: reply.decoded
+            )
+            if unread is None or reading.submission is Submission.ACCEPTED:
+                return reading, payload  # of half an answer an id proves that the job was taken; nothing else counts
+        assert unread is not None  # noqa: S101 - there is an answer, or a reading of its absence
+        return unread, None
+
+    async def _record(self, task: Task, reading: Reading, payload: str | None) -> Task:
         """Bring what was learnt to disk, however long the disk refuses: a paid job's id must not be lost.
 
         Returns:
@@ -300,7 +313,7 @@ class Submitter:
             source=Source.SUBMIT,
             observed_at=self._clock.now(),
             reading=reading,
-            payload=payload_text(reply.body, self._redact, reply.decoded) if reply is not None else None,
+            payload=payload,
             attempt=task.submit_attempts,
         )
         applied: Applied | None = None

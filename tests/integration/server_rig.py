@@ -30,6 +30,7 @@ from tracker.hooks.health import HookHealth, HookState
 from tracker.hooks.script import ScriptAction
 from tracker.intake import SubmitRequest
 from tracker.logs import Redactor
+from tracker.payloads import Payloads
 from tracker.providers.registry import Registry
 from tracker.reconciler import Reconciler
 from tracker.retention import Retention
@@ -266,7 +267,7 @@ async def running(
         registry=Registry(),
         tokens=CallbackTokens(b"0123456789abcdef"),
         clock=clock,
-        redact=Redactor(["sk-known-secret"]).json_text,
+        payloads=Payloads(Redactor(["sk-known-secret"])),
         api_token=lambda: api_token,
         health=tell_health,
         facts=lambda: {"version": "1", "pid": 7, "store": "/tracker.db", "accounts": []},

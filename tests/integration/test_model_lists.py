@@ -14,6 +14,8 @@ from tracker.catalogue import Catalogue
 from tracker.clock import Clock
 from tracker.domain.wire import WireReply, WireRequest
 from tracker.errors import Unanswered
+from tracker.logs import Redactor
+from tracker.payloads import Payloads
 from tracker.sandbox import Sandbox
 from tracker.upstream.breaker import Breakers
 from tracker.upstream.client import UpstreamClient
@@ -146,7 +148,14 @@ async def test_an_oddity_of_one_account_does_not_end_the_refreshing(tmp_path: Pa
     """What nobody thought of is logged, and the lists of the other accounts are fetched all the same."""
     async with opened(tmp_path / "t.db") as rig:
         client = OddClient(rig.clock)
-        catalogue = Catalogue(store=rig.store, client=client, clock=rig.clock, accounts=["odd", "even"], configured={})
+        catalogue = Catalogue(
+            store=rig.store,
+            client=client,
+            clock=rig.clock,
+            payloads=Payloads(Redactor()),
+            accounts=["odd", "even"],
+            configured={},
+        )
         catalogue.start()
         async with asyncio.timeout(20):
             await client.had_both.wait()

@@ -21,14 +21,17 @@ _PREFIX = "sha256:"
 """No letter of base64: a reference is never taken for data."""
 _SHORT = 256
 """Characters; shorter texts are left as they are, they cost nothing."""
-_URL_SAFE = str.maketrans("-_", "+/")
+_PIECE = 1 << 20
 
 
 def reference_of(inline: str) -> str:
     """What names inline data in its absence: the digest of its base64 text; of a reference, itself."""
     if inline.startswith(_PREFIX):
         return inline
-    return _PREFIX + hashlib.sha256(inline.encode("ascii", "replace")).hexdigest()
+    digest = hashlib.sha256()
+    for start in range(0, len(inline), _PIECE):  # in pieces: it may be 60 MB, and encoding holds the interpreter lock
+        digest.update(inline[start : start + _PIECE].encode("ascii", "replace"))
+    return _PREFIX + digest.hexdigest()
 
 
 def has_data(output: Output) -> bool:
@@ -49,9 +52,21 @@ def without_data(outputs: tuple[Output, ...]) -> tuple[Output, ...]:
     if not any_data(outputs):
         return outputs
     return tuple(
-        replace(output, inline=reference_of(output.inline)) if output.inline is not None else output
+        replace(output, inline=_identity_of(output)) if output.inline is not None else output for output in outputs
+    )
+
+
+def with_identities(outputs: tuple[Output, ...]) -> tuple[Output, ...]:
+    """The same outputs, each that carries its data with the identity that this gives it: worked out only once."""
+    return tuple(
+        replace(output, known_as=_identity_of(output)) if output.known_as is None and has_data(output) else output
         for output in outputs
     )
+
+
+def _identity_of(output: Output) -> str:
+    known = output.known_as
+    return known if known is not None and known.startswith(_PREFIX) else reference_of(output.inline or "")
 
 
 def lighten(payload: str, outputs: Iterable[Output]) -> str:
@@ -64,14 +79,25 @@ def lighten(payload: str, outputs: Iterable[Output]) -> str:
     Returns:
         JSON text; as given when nothing in it is such data.
     """
-    known = {_bare(output.inline): n for n, output in enumerate(outputs) if output.inline and has_data(output)}
-    if not known:
+    if not any_data(outputs):
         return payload
     try:
         value = orjson.loads(payload)
     except orjson.JSONDecodeError:
         return payload
-    return orjson.dumps(_replaced(value, known)).decode()
+    return orjson.dumps(strip_inline_data(value, outputs)).decode()
+
+
+def strip_inline_data(value: Any, outputs: Iterable[Output]) -> Any:  # noqa: ANN401 - any JSON
+    """The same for a decoded payload."""
+    known = {_identity_of(output): n for n, output in enumerate(outputs) if has_data(output)}
+    return _replaced(value, known) if known else value
+
+
+def plain_base64(text: str) -> str:
+    """Base64 in one spelling: no white space, the usual alphabet, padded."""
+    text = "".join(text.split()).rstrip("=").replace("-", "+").replace("_", "/")
+    return text + "=" * (-len(text) % 4)
 
 
 def _replaced(value: Any, known: dict[str, int]) -> Any:  # noqa: ANN401 - any JSON
@@ -82,12 +108,7 @@ def _replaced(value: Any, known: dict[str, int]) -> Any:  # noqa: ANN401 - any J
             return [_replaced(item, known) for item in value]
         case str() if len(value) >= _SHORT:
             data = value.partition(",")[2] if value.startswith("data:") else value
-            n = known.get(_bare(data))
+            n = known.get(reference_of(plain_base64(data)))
             return value if n is None else f"(output {n}: {len(data)} characters of base64, kept in its file)"
         case _:
             return value
-
-
-def _bare(text: str) -> str:
-    """Base64 in one spelling: no white space, no padding, the usual alphabet."""
-    return "".join(text.split()).rstrip("=").translate(_URL_SAFE)

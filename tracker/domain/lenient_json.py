@@ -26,6 +26,7 @@ import orjson
 from msgspec import Struct
 
 from tracker.domain.broken_json import parse_broken
+from tracker.domain.large_json import LARGE_BYTES, TooManyValues, is_decoded_at_once, lift, slow
 
 Json = Any
 
@@ -33,6 +34,9 @@ MAX_UNPACKED_BYTES = 8 << 20
 """A body that is compressed without saying so is unpacked up to this size: 1 MB could hold 1 GB."""
 PLAIN_CHARACTERS = 4000
 """So much of a body that is not JSON is handed on as text."""
+_BEGINNING_BYTES = 1 << 18
+"""So much is read of a large body that cannot be read as a whole."""
+_PIECE_BYTES = 1 << 20
 _MAX_WRAPPINGS = 3
 _LOOK_FOR_START = 64_000
 
@@ -90,19 +94,23 @@ class Decoded(Struct, frozen=True, gc=False):
     Attributes:
         value: the JSON value: texts without lone surrogates, numbers that any database and encoder takes. A document
             that came inside a JSON string, or alone in a list, is taken out.
-        text: the same as strict JSON in UTF-8; None where there is none that could be written.
+        text: the same as strict JSON in UTF-8; None where there is none that could be written, and for a large body.
         form: how much of it came.
         plain: the beginning of a body that is not JSON, as text.
+        too_much: why only the beginning of it was read, in words.
     """
 
     value: Json
     text: bytes | None
     form: Form = Form.WHOLE
     plain: str = ""
+    too_much: str | None = None
 
     @property
     def fault(self) -> str | None:
         """Why there is no whole JSON value, in words; None when there is one."""
+        if self.too_much is not None:
+            return self.too_much
         match self.form:
             case Form.NONE:
                 return "a body that is not JSON" if self.plain else "an empty body"
@@ -119,6 +127,10 @@ def decode(body: bytes, content_type: str = "") -> Decoded:
         body: as it came.
         content_type: the header of that name; its charset counts where the bytes are not UTF-8.
     """
+    return _decode_small(body, content_type) if len(body) <= LARGE_BYTES else _decode_large(body, content_type)
+
+
+def _decode_small(body: bytes, content_type: str) -> Decoded:
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -134,8 +146,70 @@ def decode_text(text: str) -> Json:
     """The object or list in a text, as some APIs put it into a string; None when there is none that ends."""
     if not text.lstrip(_BLANKS).startswith(("{", "[")):
         return None
+    if len(text) > LARGE_BYTES:
+        large = _decode_large(text.encode("utf-8", "replace"), "")
+        return large.value if large.form is Form.WHOLE else None
     found = _read(text)
     return None if found is None else found.value
+
+
+def _decode_large(body: bytes, content_type: str) -> Decoded:
+    """The same in pieces, see `tracker.domain.large_json`. What cannot be read so counts as cut off."""
+    body = _as_utf8(_unpacked(body), content_type)
+    too_much: str | None = None
+    try:
+        lifted = lift(body)
+        is_small = is_decoded_at_once(lifted.skeleton)
+        found = _decode_small(lifted.skeleton, content_type) if is_small else _decode_dense(lifted.skeleton)
+    except TooManyValues as error:
+        too_much = str(error)
+    except (ValueError, RecursionError):
+        pass
+    else:
+        value = lifted.restore(found.value)
+        if isinstance(value, str) and value.strip(_BLANKS)[:1] in {"{", "["}:
+            value = decode(value.encode("utf-8", "replace")).value or value
+        return Decoded(value, None, found.form, found.plain)
+    found = _decode_odd(body[:_BEGINNING_BYTES], "")
+    return Decoded(found.value, None, Form.NONE if found.form is Form.NONE else Form.CUT, found.plain, too_much)
+
+
+def _decode_dense(skeleton: bytes) -> Decoded:
+    """A document of many values.
+
+    Raises:
+        ValueError: it is not JSON.
+        RecursionError: it is nested too deeply.
+    """
+    if not skeleton[:_PIECE_BYTES].lstrip().startswith((b"{", b"[")):
+        raise ValueError("not JSON")
+    text = _without_halves(skeleton.decode("utf-8", "replace").strip(_BLANKS))
+    decoder = slow(json.JSONDecoder(strict=False, parse_int=_whole_number, parse_constant=_nothing))
+    value, _ = decoder.raw_decode(text)
+    return Decoded(_taken_out(value), None)
+
+
+def _as_utf8(body: bytes, content_type: str) -> bytes:
+    """A large body in the encoding in which its quotes can be found, converted piece by piece."""
+    head = body[:4]
+    codec = next((codec for mark, codec in _MARKS if body.startswith(mark)), None)
+    codec = codec or next((codec for pattern, codec in _WIDE if pattern.match(head)), None)
+    if codec is not None:
+        return _converted(body, codec, "replace").removeprefix(codecs.BOM_UTF8)
+    for codec in dict.fromkeys(filter(None, ("utf_8", _charset_of(content_type), *_GUESSES))):
+        try:
+            return _converted(body, codec, "strict").removeprefix(codecs.BOM_UTF8)
+        except (LookupError, UnicodeError):
+            continue
+    return body
+
+
+def _converted(body: bytes, codec: str, errors: str) -> bytes:
+    decoder = codecs.getincrementaldecoder(codec)(errors)
+    pieces = (body[start : start + _PIECE_BYTES] for start in range(0, len(body), _PIECE_BYTES))
+    converted = b"".join([b"" if codec == "utf_8" else text.encode() for text in map(decoder.decode, pieces)])
+    decoder.decode(b"", final=True)
+    return body if codec == "utf_8" else converted
 
 
 def _decode_odd(body: bytes, content_type: str) -> Decoded:
@@ -197,8 +271,7 @@ def _charset_of(content_type: str) -> str | None:
 def _read(text: str) -> Decoded | None:
     """The document in a text, whatever stands around it; None when there is none that ends."""
     text = text.strip(_BLANKS)
-    if "\\ud" in text or "\\uD" in text:
-        text = _HALF.sub(lambda found: "\\ufffd" if found["half"] else found[0], text)
+    text = _without_halves(text)
     guard = _GUARDS.match(text)
     start = guard.end() if guard else 0
     if not text.startswith(_OPENINGS, start):
@@ -216,6 +289,13 @@ def _read(text: str) -> Decoded | None:
     except (ValueError, RecursionError):
         return None
     return _decoded(value, Form.WHOLE)
+
+
+def _without_halves(text: str) -> str:
+    """JSON without lone surrogates, which no database and no encoder takes; U+FFFD takes their place."""
+    if "\\ud" not in text and "\\uD" not in text:
+        return text
+    return _HALF.sub(lambda found: "\\ufffd" if found["half"] else found[0], text)
 
 
 def _salvage(text: str) -> Decoded | None:

@@ -30,6 +30,8 @@ _DEEPEST = 64
 stack."""
 _STEPS = 1_000_000
 """The budget of one text, see `Budget`: values of JSON, key words, quotes."""
+_VALUE_STEPS = 5_000_000
+"""The same for JSON that was decoded: whoever decoded it has counted its values."""
 _LARGEST_INNER_JSON = 1 << 20
 """JSON in a string that is longer is masked as plain text: decoding it would hold the interpreter lock for long."""
 _ONE_LOOK = 2 * 65_536
@@ -125,7 +127,7 @@ class Redactor:
 
     def value(self, value: T) -> T | object:
         """Mask secrets in decoded JSON; the very same object comes back when there are none."""
-        return _or_digest(lambda: self._value(value, 0, Budget(_STEPS)), lambda: MASK)
+        return _or_digest(lambda: self._value(value, 0, Budget(_VALUE_STEPS)), lambda: MASK)
 
     def event(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
         """Mask secrets in a log event (a structlog processor); unknown objects become their masked text."""

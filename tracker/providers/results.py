@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from tracker.domain.inline import plain_base64
 from tracker.domain.task import Output
 from tracker.errors import PayloadInvalid
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 _MAX_TEXT_LENGTH = 4_000_000
 _KINDS = frozenset({"image", "audio", "video"})
 _CHUNK = 1 << 20
-_URL_SAFE = str.maketrans("-_", "+/")
 
 
 def find_text_output(value: Json, title: str | None = None) -> Output | None:
@@ -53,8 +53,7 @@ def find_inline_output(data: Json, mime: Json = None, *, kind: str = "file") -> 
     if not isinstance(data, str):
         return None
     stated = mime.strip().lower() if isinstance(mime, str) and "/" in mime and len(mime) < 100 else None  # noqa: PLR2004
-    text = "".join(data.split()).rstrip("=").translate(_URL_SAFE)
-    text += "=" * (-len(text) % 4)
+    text = plain_base64(data)
     if not text or not _is_base64(text):
         return None
     family = stated.partition("/")[0] if stated else kind

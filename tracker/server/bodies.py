@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
+from tracker.domain.large_json import LARGE_BYTES, Lifted, is_decoded_at_once, lift, slow
 from tracker.errors import FieldProblem
 from tracker.server.answers import Problem, bad_input
 from tracker.server.wire import arrival
@@ -27,8 +28,12 @@ if TYPE_CHECKING:
 
 MAX_API_BYTES: Final = 32 * 1024 * 1024
 """Requests may carry images inline, as base64."""
+YIELD_BYTES: Final = 1 << 20
+"""So much of a body is read at most before others have a turn."""
 MAX_DEPTH: Final = 100
 """Deeper JSON is no request: it would only run some later walk out of stack."""
+MAX_REQUEST_VALUES: Final = 200_000
+"""What is done with a request afterwards takes so many values without holding up others."""
 TURNED_FLOAT: Final = 2.0**63
 """orjson makes a float of a whole number beyond 64 bits; this is the smallest, on the negative side."""
 MAX_CHANGED_TOLD: Final = 20
@@ -81,13 +86,17 @@ async def read_body(request: web.Request, max_bytes: int) -> bytes:
 
 async def _read_pieces(content: StreamReader, max_bytes: int, hold: Callable[[int], None]) -> bytes:
     """The body piece by piece, until its end or until it is too large; ``hold`` is told the size of each."""
-    pieces = bytearray()
+    pieces, yielded = bytearray(), 0
     while len(pieces) <= max_bytes:
         piece = await content.readany()
         if not piece:
             break
         pieces += piece
         hold(len(piece))
+        if len(pieces) - yielded > YIELD_BYTES:
+            # reading does not wait where data is there, and a compressed body is always there
+            yielded = len(pieces)
+            await asyncio.sleep(0)
     return bytes(pieces)
 
 
@@ -104,25 +113,51 @@ async def read_json(request: web.Request) -> Json:
     except BodyUnreadable as error:
         raise malformed(str(error)) from None
     body = body.removeprefix(BOM_UTF8)
+    return _decode(body) if len(body) <= LARGE_BYTES else await asyncio.to_thread(_decode, body)
+
+
+def _decode(body: bytes) -> Json:
     try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
+        lifted = lift(body) if len(body) > LARGE_BYTES else Lifted(body, "", ())
+        if len(body) <= LARGE_BYTES or is_decoded_at_once(lifted.skeleton):
+            value = orjson.loads(lifted.skeleton)
+        else:
+            decoder = slow(json.JSONDecoder(parse_int=_number, parse_constant=_refuse))
+            value = decoder.decode(lifted.skeleton.decode())
+    except RecursionError:
+        raise malformed(f"the JSON is nested more than {MAX_DEPTH} levels deep") from None
+    except ValueError as error:
         if body.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
             raise malformed("the body is UTF-16; send it as UTF-8") from None
         raise malformed(json_words(error)) from None
-    is_suspect = False
+    is_suspect, count = False, 0
     for depth, level in enumerate(_levels(value)):
+        count += len(level)
         if depth > MAX_DEPTH:
             raise malformed(f"the JSON is nested more than {MAX_DEPTH} levels deep")
+        if count > MAX_REQUEST_VALUES:
+            raise malformed(f"the JSON has more than {MAX_REQUEST_VALUES} values")
         is_suspect |= any(isinstance(item, float) and abs(item) >= TURNED_FLOAT for item in level)
-    changed = await asyncio.to_thread(_list_changed, body) if is_suspect else []
+    changed = _list_changed(lifted.skeleton) if is_suspect else []
     if changed:
         raise bad_input(changed)
-    return value
+    return lifted.restore(value)
 
 
-def json_words(error: orjson.JSONDecodeError) -> str:
+def _number(text: str) -> int | float:
+    """A whole number as orjson reads it."""
+    number = _WholeNumber(text)
+    return float(text) if number.is_changed() else int(number)
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def json_words(error: ValueError) -> str:
     """What is wrong with a JSON text and where, without a piece of the text."""
+    if not isinstance(error, json.JSONDecodeError):
+        return f"the body cannot be read: {error}"
     return f"the body is not JSON: {error.msg.partition(': line ')[0]} (line {error.lineno}, column {error.colno})"
 
 

@@ -11,21 +11,22 @@ a database that was restored from a backup older than the task.
 
 from __future__ import annotations
 
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 import orjson
 from aiohttp import web
 
+from tracker.domain.large_json import LARGE_BYTES
 from tracker.domain.lenient_json import Decoded, decode
 from tracker.domain.observation import Observation, Source
 from tracker.domain.transitions import Outcome
-from tracker.domain.wire import payload_text
 from tracker.errors import PayloadInvalid, SignatureInvalid, StoreUnavailable, TaskNotFound
 from tracker.logs import get_logger
 from tracker.server.answers import RETRY_AFTER_S, FixedAnswer, Problem, store_unavailable
 from tracker.server.bodies import BodyTooLarge, BodyUnreadable, json_words, malformed, read_body, too_large
-from tracker.server.rejections import Rejections, extra_weight, kept_text
+from tracker.server.rejections import Rejections, extra_weight
 from tracker.server.throttle import Throttle
 
 if TYPE_CHECKING:
@@ -95,7 +96,9 @@ class CallbackDoors:
                 confirm = await self._verify(services.check_signature, request, provider, (body, decoded.value))
                 believed = believed and not confirm
             try:
-                reading = provider.read_callback(route, decoded.value)
+                reading, payload = await services.payloads.read(
+                    body, partial(provider.read_callback, route, decoded.value), lambda: decoded
+                )
             except PayloadInvalid as error:
                 raise await self._rejections.malformed(provider_name, str(error), body) from None
         except Problem:
@@ -106,7 +109,7 @@ class CallbackDoors:
             Source.CALLBACK,
             services.clock.now(),
             reading,
-            payload_text(body, services.redact, decoded),
+            payload,
             believed,
         )
         try:
@@ -155,12 +158,13 @@ class CallbackDoors:
             raise too_large(max_bytes) from None
         except BodyUnreadable as error:
             raise malformed(str(error)) from None
-        decoded = decode(body, request.headers.get("Content-Type", ""))
+        content_type = request.headers.get("Content-Type", "")
+        decoded = await self._services.payloads.run(len(body), partial(decode, body, content_type))
         if decoded.fault is None:
             return body, decoded
         if self._services.check_signature is not None:  # a stranger's junk is refused as a stranger's
             await self._verify(self._services.check_signature, request, provider, (body, None))
-        raise await self._rejections.malformed(provider.name, _json_fault(body), body)
+        raise await self._rejections.malformed(provider.name, _json_fault(body, decoded), body)
 
     async def _verify(self, check: SignatureCheck, request: web.Request, provider: Provider, told: Told) -> bool:
         """Check a signature over the raw bytes; whether a poll must confirm what it does not cover.
@@ -170,7 +174,7 @@ class CallbackDoors:
         """
         body, value = told
         try:
-            ids = provider.callback_ids(value)
+            ids = await self._services.payloads.run(len(body), partial(provider.callback_ids, value))
         except PayloadInvalid:
             ids = ()  # what is wrong with it is told once it is known to come from the provider
         try:
@@ -183,14 +187,14 @@ class CallbackDoors:
     async def _nudge(self, provider: Provider, body: bytes, value: Json) -> FixedAnswer:
         services = self._services
         try:
-            ids = provider.callback_ids(value)
+            ids = await services.payloads.run(len(body), partial(provider.callback_ids, value))
         except PayloadInvalid as error:
             raise await self._rejections.malformed(provider.name, str(error), body) from None
         if len(ids) > NUDGE_IDS_MAX:
             why = f"names {len(ids)} tasks; without a token a callback may name {NUDGE_IDS_MAX}"
             raise await self._rejections.malformed(provider.name, why, body)
         self._admit(len(ids) - 1 + extra_weight(body))
-        payload = await kept_text(body, services.redact)
+        payload = services.payloads.beginning(body)
         try:
             nudged = await services.store.nudge(provider.name, ids, payload, services.clock.now())
         except StoreUnavailable as error:
@@ -232,8 +236,10 @@ class CallbackDoors:
         return _DONE[outcome]
 
 
-def _json_fault(body: bytes) -> str:
+def _json_fault(body: bytes, decoded: Decoded) -> str:
     """What a strict parser objects to first in a body that cannot be read leniently either."""
+    if len(body) > LARGE_BYTES:
+        return f"the body cannot be read: {decoded.fault}"
     try:
         orjson.loads(body)
     except orjson.JSONDecodeError as error:

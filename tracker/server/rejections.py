@@ -5,19 +5,15 @@ Owns how much of that is kept and logged. Must not hide the answer that the send
 
 from __future__ import annotations
 
-import asyncio
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from tracker.domain.wire import payload_text
 from tracker.errors import StoreError
 from tracker.logs import get_logger
 from tracker.server.bodies import malformed
 from tracker.server.throttle import Throttle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tracker.server.answers import Problem
     from tracker.server.services import Services
 
@@ -27,8 +23,7 @@ PER_S: Final = 10.0
 BURST: Final = 50.0
 """Each one kept is a write to disk and a log line, and anybody can send garbage."""
 LARGE_BYTES: Final = 20_000
-"""Looking for secrets costs 0.2 us a byte: a larger body is looked through beside the event loop, and counts for
-more than one."""
+"""A larger body is decoded beside the event loop, and counts for more than one."""
 _BYTES_OF_ONE: Final = 2_000
 _SHARE_OF_KEPT: Final = 20
 """Callbacks without a token are let in so many times as fast as rejected ones are kept."""
@@ -37,18 +32,6 @@ _SHARE_OF_KEPT: Final = 20
 def extra_weight(body: bytes) -> int:
     """For how many callbacks a large body counts, besides its own: megabytes from strangers must not fill the day."""
     return max(0, len(body) - LARGE_BYTES) // _BYTES_OF_ONE
-
-
-async def kept_text(body: bytes, redact: Callable[[bytes], str]) -> str | None:
-    """What is kept of a body that anybody may have sent. It is masked whole and then cut: half of it is no JSON.
-
-    Args:
-        body: as it came.
-        redact: masks secrets in a JSON text, or in any other.
-    """
-    if len(body) > LARGE_BYTES:
-        return await asyncio.to_thread(payload_text, body, redact)
-    return payload_text(body, redact)
 
 
 class Rejections:
@@ -83,7 +66,7 @@ class Rejections:
             passed_over=self._passed_over,
         )
         self._passed_over = 0
-        text = await kept_text(body, services.redact) or ""
+        text = services.payloads.beginning(body)
         try:
             await services.store.keep_rejected(
                 provider=provider, http_status=status.value, why=why, body=text, now=services.clock.now()

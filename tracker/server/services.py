@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tracker.domain.retention import Pruned
     from tracker.domain.task import Task, TaskId
     from tracker.domain.tokens import CallbackTokens
+    from tracker.payloads import Payloads
     from tracker.providers.base import Provider, Route
     from tracker.reconciler import Reconciler
     from tracker.store.protocol import Store
@@ -130,7 +131,7 @@ class Services:
 
     Attributes:
         accounts: the names of the configured accounts.
-        redact: masks secrets in a JSON body before it is kept.
+        payloads: reads bodies, and makes what is stored of them.
         api_token: the token that the API wants; None leaves it open to this machine.
         health: for ``/readyz``.
         facts: what the daemon knows of itself, for ``/v1/doctor``; see `tracker.server.models.DoctorView`.
@@ -154,7 +155,7 @@ class Services:
     registry: RouteBook
     tokens: CallbackTokens
     clock: Clock
-    redact: Callable[[bytes], str]
+    payloads: Payloads
     api_token: Callable[[], str | None]
     health: Callable[[], Awaitable[Health]]
     facts: Callable[[], Mapping[str, Any]]

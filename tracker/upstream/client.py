@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 MAX_BODY_BYTES: Final = 64 * 1024 * 1024
 """The largest answer that is read, decompressed; inline images come as base64 inside JSON."""
+YIELD_BYTES: Final = 1 << 20
+"""So much of a body is read at most before others have a turn."""
 CONNECT_WITHIN_S: Final = 10.0
 """From asking for a connection to the end of its TLS handshake."""
 SLOT_WITHIN_S: Final = 10.0
@@ -246,9 +248,13 @@ class UpstreamClient:
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes | None:
         """The whole body, decompressed piece by piece; None when it is too large."""
-        pieces = bytearray()
+        pieces, yielded = bytearray(), 0
         async for piece in response.content.iter_any():
             pieces += piece
+            if len(pieces) - yielded > YIELD_BYTES:
+                # reading does not wait where data is there, and a compressed body is always there
+                yielded = len(pieces)
+                await asyncio.sleep(0)
             if len(pieces) > self._max_body_bytes:
                 response.close()  # the rest is not read, so the connection cannot be used again
                 return None

@@ -95,9 +95,11 @@ def claim(db: sqlite3.Connection, limit: int, now: datetime, lease_until: dateti
         (to_ms(now), limit),
     ).fetchall()
     jobs = []
+    tasks: dict[TaskId, Task] = {}  # one may hold many images inline
     for row in due:
         record = archive_from(row)
-        task = get_task(db, record.task_id)
+        task = tasks.get(record.task_id) or get_task(db, record.task_id)
+        tasks[task.id] = task
         output = find_output(task, record.identity)
         if output is None:
             db.execute("DELETE FROM archives WHERE task_id = ? AND identity = ?", (record.task_id, record.identity))

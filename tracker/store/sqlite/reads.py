@@ -6,10 +6,11 @@ import asyncio
 import sqlite3
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiosqlite
 
+from tracker.domain.large_json import LARGE_BYTES
 from tracker.domain.models import Model, ModelList
 from tracker.domain.records import iso
 from tracker.errors import StoreUnavailable, TaskNotFound
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from tracker.domain.retention import Cutoffs, PrunablePage, StoredFile
     from tracker.domain.task import TaskId
     from tracker.store.protocol import DeliveryFilter
+
+T = TypeVar("T")
 
 CONNECTIONS = 3
 """Reads that run side by side; further ones wait for a free connection."""
@@ -142,6 +145,13 @@ class SqliteReader:
         async with self._connection() as connection:
             return list(await connection.execute_fetchall(sql, parameters))  # type: ignore[arg-type]  # rows are tuples
 
+    async def _decoded(self, decode: Callable[[tuple[Any, ...]], T], rows: Sequence[tuple[Any, ...]]) -> list[T]:
+        """What rows hold; on a thread where that is large, as requests and results of many megabytes are."""
+        size = sum(len(column) for row in rows for column in row if isinstance(column, str))
+        if size <= LARGE_BYTES:
+            return list(map(decode, rows))
+        return await asyncio.to_thread(lambda: list(map(decode, rows)))
+
     async def get_task(self, task_id: TaskId) -> TaskRecord:
         """One task with everything around it.
 
@@ -151,7 +161,7 @@ class SqliteReader:
         rows = await self._rows(f"SELECT {RECORD_COLUMNS} FROM tasks WHERE id = ?", (task_id,))
         if not rows:
             raise TaskNotFound(f"no task has the id {task_id}")
-        return record_from(rows[0])
+        return (await self._decoded(record_from, rows))[0]
 
     async def find_submit(self, idempotency_key: str, fingerprint: Callable[[str], str]) -> TaskRecord | None:
         """The task of the submit that a key was used for; None when the key is new.
@@ -171,7 +181,7 @@ class SqliteReader:
             f"SELECT {RECORD_COLUMNS} FROM tasks {clause} ORDER BY id DESC LIMIT ?",
             (*parameters, wanted.limit + 1),
         )
-        items = [record_from(row) for row in rows[: wanted.limit]]
+        items = await self._decoded(record_from, rows[: wanted.limit])
         return Page(items, items[-1].task.id if len(rows) > wanted.limit else None)
 
     async def list_events(self, task_id: TaskId) -> list[EventRecord]:
@@ -183,7 +193,7 @@ class SqliteReader:
         rows = await self._rows(f"SELECT {EVENT_COLUMNS} FROM events WHERE task_id = ? ORDER BY seq", (task_id,))
         if not rows:
             await self.get_task(task_id)
-        return [event_from(row) for row in rows]
+        return await self._decoded(event_from, rows)
 
     async def list_deliveries(self, task_id: TaskId) -> list[DeliveryRecord]:
         """The hook runs of a task, oldest first.

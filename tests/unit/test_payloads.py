@@ -1,0 +1,106 @@
+"""What is stored of bodies from outside: no secrets, no data of outputs; large ones are worked on beside the loop."""
+
+import asyncio
+import base64
+import json
+import threading
+from typing import Any
+
+import pytest
+
+from tracker.domain.inline import reference_of
+from tracker.domain.large_json import LARGE_BYTES
+from tracker.domain.lenient_json import decode
+from tracker.domain.observation import Reading
+from tracker.domain.task import Output
+from tracker.logs import MASK, Redactor
+from tracker.payloads import BEGINNING_CHARS, Payloads
+
+Json = Any
+
+KEY = "no-real-key-4711"
+DATA = base64.b64encode(b"pixels of an image " * 4000).decode()
+
+
+async def read(body: bytes, *outputs: Output) -> tuple[Reading, str | None]:
+    """Read a body that holds these outputs."""
+    return await Payloads(Redactor([KEY])).read(body, lambda: Reading(outputs=outputs), lambda: decode(body))
+
+
+@pytest.mark.parametrize(
+    "data", [DATA, DATA.rstrip("="), f"data:image/png;base64,{DATA}", DATA[:70] + "\n" + DATA[70:]]
+)
+async def test_inline_data_and_secrets_leave_large_payloads(data: str) -> None:
+    """The data is named, each secret is masked, at each depth of JSON in strings; the rest stays as it was."""
+    inner = json.dumps({"apiKey": "hush-4712", "note": "fine"})
+    body = {
+        "image": data,
+        "echo": KEY,
+        "token": "hush-4713",
+        "inner": inner,
+        "text": "words " * 9000,
+        "n": [1, 2.5, None],
+    }
+    output = Output("image", inline=DATA)
+    reading, text = await read(json.dumps(body).encode(), output)
+    assert text is not None
+    shown = json.loads(text)
+    assert shown["image"] == f"(output 0: {len(data.partition(',')[2] or data)} characters of base64, kept in its file)"
+    assert (shown["echo"], shown["token"]) == (MASK, MASK)
+    assert json.loads(shown["inner"]) == {"apiKey": MASK, "note": "fine"}
+    assert (shown["text"], shown["n"]) == (body["text"], body["n"])
+    assert [each.known_as for each in reading.outputs] == [reference_of(DATA)]
+
+
+async def test_only_large_bodies_leave_the_event_loop() -> None:
+    """A thread costs more than a small body does; of large ones one is worked on at a time."""
+    payloads = Payloads(Redactor())
+    under_way: list[int] = []
+
+    def work() -> tuple[int, int]:
+        under_way.append(1)
+        seen = len(under_way)
+        under_way.pop()
+        return threading.get_ident(), seen
+
+    here = threading.get_ident()
+    assert await payloads.run(LARGE_BYTES, work) == (here, 1)
+    others = await asyncio.gather(*(payloads.run(LARGE_BYTES + 1, work) for _ in range(5)))
+    assert here not in {thread for thread, _ in others}
+    assert {seen for _, seen in others} == {1}
+
+
+@pytest.mark.parametrize(
+    ("body", "stored"),
+    [
+        (b"<html>" + b"token=hush-4712 and more " * 4000, {"not_json"}),
+        (b'{"id":"x","cut":"' + b"A" * 90_000, {"not_json"}),
+    ],
+)
+async def test_the_beginning_of_what_is_not_json_is_stored(body: bytes, stored: set[str]) -> None:
+    """As of a small body, and masked."""
+    _, text = await read(body)
+    assert text is not None
+    assert set(json.loads(text)) == stored
+    assert "hush-4712" not in text
+
+
+async def test_deep_nesting_is_masked() -> None:
+    """No walk runs out of stack, and what is stored is JSON."""
+    _, text = await read(b"[" * 300 + b'"%s"' % (b"A" * 90_000) + b"]" * 300)
+    assert text is not None
+    assert MASK in text
+    assert "AAAA" not in json.loads(text)
+
+
+def test_of_what_anybody_sends_only_the_beginning_is_looked_at() -> None:
+    """Masked after the cut, and nothing of a secret that the cut goes through remains."""
+    payloads = Payloads(Redactor([KEY]))
+    for before in range(BEGINNING_CHARS - 40, BEGINNING_CHARS + 1, 3):
+        start = '{"id":"x","pad":"'
+        body = f'{start}{"p" * (before - len(start))}{KEY}","secret":["hush-4712"],"more":"{"m" * 900_000}"}}'
+        stored = payloads.beginning(body.encode())
+        assert len(stored) <= BEGINNING_CHARS
+        assert stored.startswith(start)
+        assert KEY[:6] not in stored
+        assert "hush" not in stored

@@ -1,0 +1,234 @@
+"""JSON of up to many megabytes, decoded and encoded in pieces: no call into C takes long.
+
+A parser written in C holds the interpreter lock for the whole of a document, also on a thread of its own: 64 MB of
+``[],`` block every other thread for seven seconds. So long strings (images as base64) are taken out first. What remains
+is decoded in one call where it is small, and by the standard library's parser in Python where it is not. A document of
+millions of values is refused. Must not know what a document means.
+
+Measured on one core: one string of 64 MB takes 78 ms in one call; 11 MB of 920,000 values take 69 ms in C and 0.9 s in
+Python.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from json import scanner
+from typing import Any, Final
+
+import orjson
+
+Json = Any
+
+LARGE_BYTES: Final = 32_768
+"""Work on a larger body belongs on a thread; on a smaller one it takes a few milliseconds at most."""
+LONG: Final = 4096
+"""Bytes or characters; longer strings are taken out."""
+PIECE: Final = 1 << 18
+"""Bytes or characters of a string that one call works on."""
+AT_ONCE_VALUES: Final = 50_000
+AT_ONCE_BYTES: Final = 4 << 20
+"""What is left without the long strings and is no more than this is decoded in one call: some 10 ms."""
+MAX_CONTAINERS: Final = 600_000
+MAX_VALUES: Final = 3_000_000
+"""Freeing so many takes 40 ms in one call. Ten megabytes of ordinary JSON have a third of it."""
+MAX_STRINGS: Final = 4_000_000
+"""Texts, names of members included: more than a second's work."""
+
+_UNITS = re.compile(rb"(?:[^\\]++|\\u[0-9a-fA-F]{4}|\\[^u])*+", re.DOTALL)
+_UNQUOTED = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
+_HIGH_HALF = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}")
+_BACKSLASH: Final = 0x5C
+
+
+class TooManyValues(ValueError):
+    """A document that would take seconds and hundreds of megabytes to decode."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lifted:
+    """A document whose long strings were taken out.
+
+    Attributes:
+        skeleton: the same document with a short mark in the place of each.
+        mark: what each mark begins with; nothing else in the document does.
+        strings: the long strings, in order.
+    """
+
+    skeleton: bytes
+    mark: str
+    strings: tuple[str, ...]
+
+    def restore(self, value: Json) -> Json:
+        """Put the strings back into what the skeleton was decoded to; names of members stay marks."""
+        if not self.strings:
+            return value
+        root = [value]
+        levels: list[Json] = [root]
+        while levels:
+            level = levels.pop()
+            for name, item in level.items() if isinstance(level, dict) else enumerate(level):
+                if isinstance(item, str):
+                    if item.startswith(self.mark):
+                        level[name] = self.strings[int(item[len(self.mark) :])]
+                elif isinstance(item, dict | list):
+                    levels.append(item)
+        return root[0]
+
+
+def lift(body: bytes) -> Lifted:
+    """Take the long strings out of a document, which need not be JSON.
+
+    Args:
+        body: in UTF-8 or another encoding in which quotes and backslashes are those of ASCII.
+
+    Raises:
+        TooManyValues: it has too many strings.
+        ValueError: a string has no end, or a long one a broken escape.
+    """
+    mark = hashlib.sha256(body).hexdigest() + ":"  # nobody can write a document that holds it
+    pieces: list[bytes] = []
+    strings: list[str] = []
+    done = at = count = 0
+    while (start := body.find(b'"', at) + 1) > 0:
+        end = _end_of_string(body, start)
+        if end < 0:
+            raise ValueError("a text without an end")
+        count += 1
+        if count > MAX_STRINGS:
+            raise TooManyValues(f"JSON with more than {MAX_STRINGS} texts")
+        if end - start > LONG:
+            pieces += (body[done:start], f"{mark}{len(strings)}".encode())
+            strings.append(_decode_string(body, start, end))
+            done = end
+        at = end + 1
+    pieces.append(body[done:])
+    return Lifted(b"".join(pieces) if strings else body, mark, tuple(strings))
+
+
+def is_decoded_at_once(skeleton: bytes) -> bool:
+    """Whether a document without its long strings is small enough for one call into C.
+
+    Raises:
+        TooManyValues: it has more values than is worth while.
+    """
+    return _count_values(skeleton) <= AT_ONCE_VALUES and len(skeleton) <= AT_ONCE_BYTES
+
+
+def slow(decoder: json.JSONDecoder) -> json.JSONDecoder:
+    """A decoder that works in Python, value by value, so that other threads can work beside it.
+
+    It raises `RecursionError` for JSON that is nested some hundred levels deep.
+    """
+    decoder.scan_once = scanner.py_make_scanner(decoder)  # type: ignore[attr-defined]  # not in the type stubs
+    return decoder
+
+
+def encode_large(value: Json) -> str:
+    """Encode decoded JSON, which is changed by it: long strings go in pieces.
+
+    Raises:
+        ValueError: it is nested too deeply, or holds what is not JSON.
+    """
+    root = [value]
+    levels: list[Json] = [root]
+    strings: list[str] = []
+    while levels:
+        level = levels.pop()
+        for name, item in level.items() if isinstance(level, dict) else enumerate(level):
+            if isinstance(item, str):
+                if len(item) > LONG:
+                    level[name] = orjson.Fragment(f"\0{len(strings)}\0")
+                    strings.append(item)
+            elif isinstance(item, dict | list):
+                levels.append(item)
+    try:
+        parts = orjson.dumps(root[0]).decode().split("\0")  # JSON itself holds no such character
+    except orjson.JSONEncodeError as error:
+        raise ValueError(str(error)) from error
+    pieces: list[str] = []
+    for n, part in enumerate(parts):
+        pieces += _encode_string(strings[int(part)]) if n % 2 else (part,)
+    return "".join(pieces)
+
+
+def _count_values(skeleton: bytes) -> int:
+    """About how many values there are; those in strings count, too.
+
+    Raises:
+        TooManyValues: too many.
+    """
+    containers = _count(skeleton, b"{") + _count(skeleton, b"[")
+    values = containers + _count(skeleton, b",")
+    if containers > MAX_CONTAINERS or values > MAX_VALUES:
+        raise TooManyValues(f"JSON with more than {MAX_VALUES} values, or {MAX_CONTAINERS} lists and objects")
+    return values
+
+
+def _count(text: bytes, wanted: bytes) -> int:
+    step = 32 * PIECE
+    return sum(text.count(wanted, start, start + step) for start in range(0, len(text), step))
+
+
+def _end_of_string(body: bytes, start: int) -> int:
+    """Where the quote stands that closes a string; -1 where none does."""
+    end = body.find(b'"', start)
+    if end < 0 or body[end - 1] != _BACKSLASH:
+        return end
+    while (found := _UNQUOTED.match(body, start, start + PIECE)) and found.end() > start:
+        start = found.end()
+        if body[start : start + 1] == b'"':
+            return start
+    return -1
+
+
+def _decode_string(body: bytes, start: int, end: int) -> str:
+    """The content of a string between its quotes, piece by piece.
+
+    Raises:
+        ValueError: an escape in it is none.
+    """
+    pieces: list[str] = []
+    while start < end:
+        cut = _cut(body, start, end)
+        piece = b'"' + body[start:cut] + b'"'
+        try:
+            pieces.append(orjson.loads(piece))
+        except orjson.JSONDecodeError:  # raw control characters, halves of emoji, bytes of another encoding
+            text: str = json.loads(piece.decode("utf-8", "replace"), strict=False)
+            pieces.append(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+        start = cut
+    return pieces[0] if len(pieces) == 1 else "".join(pieces)
+
+
+def _cut(body: bytes, start: int, end: int) -> int:
+    """Where a piece of a string ends: not within an escape, a character, or between two halves of one."""
+    cut = start + PIECE
+    if cut >= end:
+        return end
+    if body.find(b"\\", start, cut) >= 0:
+        units = _UNITS.match(body, start, cut)
+        cut = units.end() if units else end
+        if _HIGH_HALF.match(body, cut - 6) and _is_escape(body, start, cut - 6):
+            cut -= 6
+    while cut > start and body[cut] & 0xC0 == 0x80:  # noqa: PLR2004 - how UTF-8 marks the rest of a character
+        cut -= 1
+    return cut if cut > start else end
+
+
+def _is_escape(body: bytes, start: int, at: int) -> bool:
+    """Whether the backslash at a place begins an escape: an even number of backslashes stands before it."""
+    first = at
+    while first > start and body[first - 1] == _BACKSLASH:
+        first -= 1
+    return (at - first) % 2 == 0
+
+
+def _encode_string(text: str) -> Iterator[str]:
+    yield '"'
+    for start in range(0, len(text), PIECE):
+        yield orjson.dumps(text[start : start + PIECE])[1:-1].decode()
+    yield '"'
