@@ -45,8 +45,6 @@ CREATE = "what may stand here: {model}, {+model}"
         ('field = "hooks.url"', 'field = "{callback_url}"', "45: callback.field: {callback_url} is not filled here"),
         ('field = "hooks.url"\nrequired = true', 'task = "@"', ("45: callback.task: is never read, because no request "
          "carries our URL and such callbacks only cause a poll; set field, or remove task")),
-        ('error_code = "job.error.code"\n', "", ("reasons: no error code is read that could be looked up here; set "
-         "task.error_code")),
         ('progress = "job.done"\n', "", "task.progress_full: is never used without progress; set progress, or remove"),
         ('Working = "RUNNING"', '" Working" = "RUNNING"', "26: statuses. Working: is empty or has blanks around it"),
         ('Working = "RUNNING"', '"" = "RUNNING"', "26: statuses.: is empty or has blanks around it and matches nothi"),
