@@ -90,6 +90,23 @@ async def test_what_looks_reads_its_own_file(tmp_path: Path) -> None:
         assert (routes.code, "listing the routes of this program" in routes.err) == (0, True)
 
 
+async def test_submit_prints_where_outputs_last(tmp_path: Path) -> None:
+    """The archived files on this machine, the daemon's addresses elsewhere, and no upstream URL that expires."""
+    async with Sandbox(duration_s=0.1) as sandbox:
+        tables = "[archive]\nallow_private_addresses = true"
+        setting = Setting(gateway=sandbox.base_url, is_called_back=False, tables=tables)
+        async with running_daemon(tmp_path, setting) as asker:
+            here = await ask(tmp_path, "submit", "suno.generate", "--wait", "-d", SUNO)
+            there = await ask(tmp_path, "submit", "suno.generate", "--wait", "-d", SUNO, "--url", asker.tracker.url)
+    assert (here.code, there.code) == (0, 0), here.err + there.err
+    files = [Path(line) for line in here.out.splitlines()]
+    assert files
+    assert all(file.is_relative_to(tmp_path / "outputs") and file.stat().st_size for file in files)
+    addresses = there.out.splitlines()
+    assert len(addresses) == len(files)
+    assert all(address.startswith(f"{setting.url}/v1/tasks/") and "/outputs/" in address for address in addresses)
+
+
 async def test_serve_says_who_has_the_port(tmp_path: Path) -> None:
     """It is found out before a gateway is asked, and is the only line."""
     async with two_places(tmp_path) as (asker, theirs, mine):

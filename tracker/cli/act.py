@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
+import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
 from tracker.cli.client import Json, task_path
+from tracker.cli.download import ARCHIVE_ENDS
 from tracker.cli.exits import FAILED, INTERRUPTED, USAGE, Failure, Unreachable
 from tracker.cli.follow import failure_words, follow, has_ended, verdict
 from tracker.cli.look import parse_labels
@@ -21,6 +24,10 @@ from tracker.texts import NotText, decode_text
 
 _SUBMIT_ANSWER_S = 300.0
 """The daemon answers after the first attempt, and a synchronous route takes as long as it takes."""
+
+_ARCHIVE_S = 20.0
+"""How long ``--wait`` waits for files that are still being archived."""
+_ARCHIVE_STEP_S = 0.2
 
 _label_option = click.option(
     "--label", "labels", multiple=True, metavar="K=V", callback=parse_labels, help="A label; may be repeated."
@@ -37,7 +44,7 @@ _timeout_option = click.option(
 @_label_option
 @_account_option
 @click.option("--idempotency-key", metavar="KEY", help="Submitting the same key again finds the same task.")
-@click.option("--wait", is_flag=True, help="Wait for the end; print the outputs' URLs.")
+@click.option("--wait", is_flag=True, help="Wait for the end; print where the outputs are.")
 @_timeout_option
 @json_option
 @with_session
@@ -53,7 +60,7 @@ def submit(
     timeout_s: float | None,
     as_json: bool,
 ) -> None:
-    """Create a paid task on ROUTE and print its id, or with --wait the URLs of its outputs."""
+    """Create a paid task on ROUTE and print its id, or with --wait where its outputs are."""
     # a key of our own makes it safe to ask again when the answer is lost: nothing is paid twice
     key = idempotency_key or f"cli-{uuid.uuid4()}"
     body = {"route": route, "request": read_data(data), "labels": labels, "account": account}
@@ -77,7 +84,7 @@ def submit(
 @click.argument("external_id")
 @_label_option
 @_account_option
-@click.option("--wait", is_flag=True, help="Wait for the end; print the outputs' URLs.")
+@click.option("--wait", is_flag=True, help="Wait for the end; print where the outputs are.")
 @_timeout_option
 @json_option
 @with_session
@@ -179,7 +186,7 @@ def _finish(session: Session, task: Json, *, wait: bool, timeout_s: float | None
     if as_json:
         echo_json(task)
     elif task["status"] == "SUCCEEDED":
-        _echo_outputs(task_id, task["outputs"])
+        _echo_outputs(session, task)
     if task["status"] == "FAILED":
         raise Failure([failure_words(task)], FAILED)
     if not has_ended(task):
@@ -187,14 +194,44 @@ def _finish(session: Session, task: Json, *, wait: bool, timeout_s: float | None
     raise click.exceptions.Exit(verdict([task]))
 
 
-def _echo_outputs(task_id: str, outputs: Sequence[Mapping[str, Json]]) -> None:
-    for output in outputs:
-        if shown := output.get("url") or output.get("path"):
+def _echo_outputs(session: Session, task: Json) -> None:
+    """Print where each output lasts: its archived file, else its address here; the upstream's own URL soon expires."""
+    task_id = str(task["id"])
+    if any(output.get("url") or output.get("path") for output in task["outputs"]):
+        task = _archived(session, task_id) or task
+    for output in task["outputs"]:
+        if output.get("archived"):
+            click.echo(clean(_lasting_place(session, task_id, output)))
+        elif shown := output.get("url") or output.get("path"):
             click.echo(clean(shown))
         elif text := output.get("text"):
             click.echo(clean_text(text))
         else:
             click.echo(f"output {output['n']} has no public address: tracker show {task_id}", err=True)
+
+
+def _archived(session: Session, task_id: str) -> Json:
+    """The task once its files are archived or given up, or as it is after a while; None when there is no archive."""
+    deadline = time.monotonic() + _ARCHIVE_S
+    try:
+        while True:
+            items = session.client.get(task_path(task_id, "archive"))["items"]
+            is_decided = all(item["state"] in ARCHIVE_ENDS or item["error"] for item in items)
+            if is_decided or time.monotonic() >= deadline:
+                return session.client.get(task_path(task_id))
+            time.sleep(_ARCHIVE_STEP_S)
+    except Failure:
+        return None  # an older daemon, or one that has gone: the task has succeeded all the same
+
+
+def _lasting_place(session: Session, task_id: str, output: Mapping[str, Json]) -> str:
+    """The archived file where it is on this machine, else its address at the daemon."""
+    if session.is_configured_daemon:
+        file = session.config.archive_path / str(output["path"])
+        with contextlib.suppress(OSError):
+            if file.is_file():
+                return str(file)
+    return session.client.url + task_path(task_id, "outputs", str(output["n"]))
 
 
 def _echo_state(task: Json, *, as_json: bool) -> None:

@@ -22,7 +22,8 @@ from tracker.cli.render import clean, echo_json
 from tracker.cli.session import Session, json_option, with_session
 
 _STEP_S = 0.3
-_ENDED = {"stored", "dead"}
+ARCHIVE_ENDS = frozenset({"stored", "dead"})
+"""States of an archive item that nothing follows."""
 
 
 @click.command()
@@ -71,7 +72,9 @@ def _wait(session: Session, task_id: str, deadline: float | None) -> list[Json]:
             if item["error"] and item["state"] != "dead" and told.get(item["n"]) != item["error"]:
                 told[item["n"]] = item["error"]
                 click.echo(f"output {item['n']}: {clean(item['error'])}; trying again", err=True)
-        if all(item["state"] in _ENDED for item in items) or (deadline is not None and time.monotonic() >= deadline):
+        if all(item["state"] in ARCHIVE_ENDS for item in items) or (
+            deadline is not None and time.monotonic() >= deadline
+        ):
             return items
         time.sleep(_STEP_S)
 

@@ -110,6 +110,11 @@ class Session:
         """Where the daemon is looked for."""
         return self._url or self.config.listen.url
 
+    @property
+    def is_configured_daemon(self) -> bool:
+        """Whether the daemon was found by the configuration: then its files are where the configuration says."""
+        return self._url is None
+
     @functools.cached_property
     def client(self) -> Client:
         """The daemon that commands talk to.
