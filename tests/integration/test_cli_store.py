@@ -86,6 +86,13 @@ async def test_what_looks_reads_its_own_file(tmp_path: Path) -> None:
         theirs_answers = f"another tracker (store {theirs}/tracker.db) answers at {asker.tracker.url}"
         told = f"{theirs_answers}, not one that serves {mine}/tracker.db; reading {mine}/tracker.db\n"
         assert found.err == told
+        # an id is found in any case, by its beginning and by the upstream's id; a misspelt route is named
+        for text in (task["id"].lower(), task["id"][:20], task["id"][:-1].lower()):
+            shown = await ask(mine, "show", text, "--json")
+            assert (shown.code, shown.json["id"]) == (0, task["id"]), shown.err
+        misspelt = await ask(mine, "list", "--route", "suno.generat")
+        assert misspelt.code == 2
+        assert misspelt.err.endswith("no such route: suno.generat; did you mean suno.generate?\n")
         routes = await ask(mine, "routes")
         assert (routes.code, "listing the routes of this program" in routes.err) == (0, True)
 

@@ -93,11 +93,11 @@ def test_it_plays_to_the_end() -> None:
     assert f"{len(STORIES)} tasks ended as they must" in ran.stdout
     assert "the daemon listens on http://127.0.0.1:" in ran.stdout
     assert "127.0.0.1:8780" not in ran.stdout, "the default port is for the user's own daemon"
-    found = re.search(
-        r"Their files are in (.*)/outputs\. They go with the demo; --dir DIRECTORY keeps them:", ran.stdout
-    )
+    assert "Their files are removed now; --dir DIRECTORY keeps them." in ran.stdout
+    found = re.search(r"Its files are in (.*): tracker\.toml", ran.stdout)
     assert found is not None, ran.stdout
     assert not Path(found[1]).exists()
+    assert "/0-" not in ran.stdout, "a path of a directory that is gone"
 
 
 def test_a_directory_that_cannot_be_used(tmp_path: Path) -> None:

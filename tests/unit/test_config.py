@@ -214,6 +214,10 @@ HOOK = '[[hooks]]\nname = "a"\non = ["task.finished"]\nrun = ["x"]\n'
         ("[accounts.default]\nbase_url = 'https://u:p@x'", "tracker.toml: accounts.default.base_url: carries a user"),
         ("[accounts]\n", "tracker.toml: accounts: "),
         ("public_url = 'tracker.example.com'", "tracker.toml: public_url: is not an http(s) URL; write for example"),
+        (
+            "[accounts.default]\nbase_url = 'gateway'",
+            "tracker.toml: accounts.default.base_url: is not an http(s) URL; write for example https://gateway.api.anyint.ai",
+        ),
         ("[callbacks]\ntrust = 'always'", "tracker.toml: callbacks.trust: should be 'token' or 'confirm'; write for"),
         ("[callbacks]\nsecret = 'x'", "tracker.toml: callbacks.secret: a secret never stands here"),
         ("[callbacks.kling]\nscheme = 'hmac'", "tracker.toml: callbacks.kling.scheme: should be 'none', 'standard-we"),

@@ -6,13 +6,19 @@ They ask the daemon, or read its file when none answers.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import click
 
 from tracker.cli.client import Json, task_path
+from tracker.cli.exits import USAGE, Failure
 from tracker.cli.render import echo_events, echo_json, echo_table, echo_task, echo_tasks, echo_why
 from tracker.cli.session import Session, json_option, next_page_command, store_errors, with_session
+
+if TYPE_CHECKING:
+    from tracker.cli.offline import Offline
 
 _STATUSES = ("PENDING", "RUNNING", "SUCCEEDED", "FAILED")
 _REASONS = (
@@ -79,11 +85,32 @@ def list_tasks(session: Session, labels: dict[str, str], *, as_json: bool, **opt
         echo_json(page)
         return
     if not page["items"]:
+        _check_route(session, query)
         click.echo("no tasks", err=True)
         return
     echo_tasks(page["items"], datetime.now(UTC))
     if page["next_cursor"]:
         click.echo(f"more: {next_page_command(page['next_cursor'])}", err=True)
+
+
+def _check_route(session: Session, query: Mapping[str, str]) -> None:
+    """Say that a route or provider is unknown, where nothing was found for it.
+
+    Raises:
+        Failure: it is unknown; names the nearest.
+    """
+    import difflib
+
+    from tracker.provider_files import read_registry
+
+    with store_errors():
+        known = read_registry(session.config.providers_path).routes()
+    names = {"route": {route.name for route in known}, "provider": {route.provider for route in known}}
+    for kind, there_are in names.items():
+        wanted = query.get(kind)
+        if wanted is not None and wanted not in there_are:
+            near = difflib.get_close_matches(wanted, there_are, 1)
+            raise Failure([f"no such {kind}: {wanted}{f'; did you mean {near[0]}?' if near else ''}"], USAGE)
 
 
 @click.command()
@@ -92,7 +119,7 @@ def list_tasks(session: Session, labels: dict[str, str], *, as_json: bool, **opt
 @with_session
 def show(session: Session, task_id: str, *, as_json: bool) -> None:
     """Show all that is known of a task."""
-    task = session.read(lambda client: client.get(task_path(task_id)), lambda file: file.task(task_id))
+    task = _look_up(session, task_id, (), lambda file, full: file.task(full))
     if as_json:
         echo_json(task)
     else:
@@ -105,7 +132,7 @@ def show(session: Session, task_id: str, *, as_json: bool) -> None:
 @with_session
 def events(session: Session, task_id: str, *, as_json: bool) -> None:
     """Show the history of a task, oldest first."""
-    found = session.read(lambda client: client.get(task_path(task_id, "events")), lambda file: file.events(task_id))
+    found = _look_up(session, task_id, ("events",), lambda file, full: file.events(full))
     if as_json:
         echo_json(found)
     else:
@@ -118,11 +145,19 @@ def events(session: Session, task_id: str, *, as_json: bool) -> None:
 @with_session
 def why(session: Session, task_id: str, *, as_json: bool) -> None:
     """Explain why a task is where it is: who said what, what was refused, what comes next."""
-    told = session.read(lambda client: client.get(task_path(task_id, "why")), lambda file: file.why(task_id))
+    told = _look_up(session, task_id, ("why",), lambda file, full: file.why(full))
     if as_json:
         echo_json(told)
     else:
         echo_why(told)
+
+
+def _look_up(session: Session, text: str, rest: tuple[str, ...], look: Callable[[Offline, str], Json]) -> Json:
+    """What there is of a task at the daemon, or in the file."""
+    return session.read(
+        lambda client: client.get(task_path(session.task_id(text, lambda q: client.get("/v1/tasks", q)), *rest)),
+        lambda file: look(file, session.task_id(text, file.tasks)),
+    )
 
 
 @click.command()

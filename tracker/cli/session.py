@@ -18,13 +18,18 @@ import click
 from click.core import ParameterSource
 
 from tracker.cli.client import Client, Json
-from tracker.cli.exits import BAD_CONFIG, UNAVAILABLE, Failure, Unreachable
+from tracker.cli.exits import BAD_CONFIG, UNAVAILABLE, USAGE, Failure, Unreachable
 from tracker.cli.unit import with_unit
 
 if TYPE_CHECKING:
     from tracker.accounts import AccountRules
     from tracker.cli.offline import Offline
     from tracker.config import Config
+
+
+_ID_CHARACTERS = 26
+_LEAST_CHARACTERS = 6
+"""Of the beginning of an id; the first of them are the same for all tasks of a month."""
 
 
 config_option = click.option(
@@ -137,6 +142,26 @@ class Session:
 
             check_store(self.config)
         return client
+
+    def task_id(self, text: str, list_tasks: Callable[[dict[str, str]], Json]) -> str:
+        """The id of a task that a user wrote in any case, or as the beginning of it, or as the upstream's id.
+
+        Args:
+            text: what the user wrote.
+            list_tasks: answers a query as ``GET /v1/tasks`` does.
+
+        Raises:
+            Failure: several ids begin like that.
+        """
+        wanted = text.upper()
+        if len(wanted) >= _ID_CHARACTERS or len(wanted) < _LEAST_CHARACTERS:
+            return wanted if len(wanted) == _ID_CHARACTERS else text
+        items = list_tasks({"q": text, "limit": "500"})["items"]
+        ids = [item["id"] for item in items if item["id"].startswith(wanted)]
+        ids = ids or [item["id"] for item in items if item["external_id"] == text]
+        if len(ids) > 1:
+            raise Failure([f"{text} is not unique: {', '.join(ids[:5])}{' …' if len(ids) > 5 else ''}"], USAGE)  # noqa: PLR2004
+        return str(ids[0]) if ids else text
 
     def absence(self, silence: Unreachable) -> str:
         """In few words, why a command does without the daemon."""

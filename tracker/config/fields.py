@@ -62,19 +62,24 @@ def _no_bool(value: object) -> object:
     return value
 
 
-def _http_url(text: str) -> str:
+def _http_url(text: str, example_host: str = "tracker.example.com") -> str:
+    example = f"write for example https://{example_host}"
     try:
         parts = urlsplit(text)
         host, _port = parts.hostname, parts.port
     except ValueError as error:
-        raise ValueError("is not a URL; write for example https://tracker.example.com") from error
+        raise ValueError(f"is not a URL; {example}") from error
     if parts.scheme not in {"http", "https"} or not host:
-        raise ValueError("is not an http(s) URL; write for example https://tracker.example.com")
+        raise ValueError(f"is not an http(s) URL; {example}")
     if parts.username is not None or parts.password is not None:
         raise ValueError("carries a user name or password; leave that part out")
     if parts.query or parts.fragment:
         raise ValueError("carries a query or fragment; leave out everything from ? or #")
     return text.rstrip("/")
+
+
+def _gateway_url(text: str) -> str:
+    return _http_url(text, "gateway.api.anyint.ai")
 
 
 def _hook_url(text: str) -> str:
@@ -132,6 +137,7 @@ Count = Annotated[int, _number, Field(ge=1, le=2**53)]
 """A whole number, 1 or more."""
 Days = Annotated[int, _number, Field(ge=0, le=36500)]
 """Whole days; 0 keeps for ever."""
+GatewayUrl = Annotated[str, AfterValidator(_gateway_url)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 """Without a slash at its end: paths are appended."""
 HookUrl = Annotated[str, AfterValidator(_hook_url)]

@@ -15,7 +15,7 @@ from tracker.config.fields import (
     Days,
     Duration,
     EnvName,
-    HttpUrl,
+    GatewayUrl,
     ListenAddress,
     Name,
     PositiveDuration,
@@ -62,7 +62,7 @@ class StoreSection(Section):
 class Account(Section):
     """``[accounts.<name>]``: a base URL and the key that pays."""
 
-    base_url: HttpUrl = DEFAULT_GATEWAY
+    base_url: GatewayUrl = DEFAULT_GATEWAY
     api_key_env: EnvName | None = None
     api_key_file: ResolvedPath | None = None
     max_requests_per_s: Rate = 20

@@ -74,7 +74,7 @@ async def _play(directory: Path, *, once: bool, is_kept: bool) -> int:
             screen.console.print("\nstopped; nothing was checked, for not all tasks had ended")
             return INTERRUPTED
         problems = await _check(client, stage, tasks)
-        _report(screen, stage, tasks, problems, is_kept=is_kept)
+        _report(screen, stage, tasks, problems, is_kept=is_kept, stays=not once)
         if not once and not asked_to_stop.is_set():
             screen.console.print(_look_around(stage, tasks), soft_wrap=True)
             await asked_to_stop.wait()
@@ -159,7 +159,9 @@ async def _get(client: aiohttp.ClientSession, path: str) -> Json:
         return await answer.json()
 
 
-def _report(screen: Screen, stage: Stage, tasks: Mapping[str, Json], problems: list[str], *, is_kept: bool) -> None:
+def _report(
+    screen: Screen, stage: Stage, tasks: Mapping[str, Json], problems: list[str], *, is_kept: bool, stays: bool
+) -> None:
     screen.console.print()
     for problem in problems:
         screen.console.print(problem, soft_wrap=True)
@@ -170,6 +172,9 @@ def _report(screen: Screen, stage: Stage, tasks: Mapping[str, Json], problems: l
             "again), each hook run once.",
             soft_wrap=True,
         )
+    if not (is_kept or stays):
+        screen.console.print("Their files are removed now; --dir DIRECTORY keeps them.", soft_wrap=True)
+        return
     where = f"{stage.directory}/outputs"
     screen.console.print(
         f"Their files are safe in {where}:"
