@@ -67,6 +67,88 @@ async def test_both_ways_to_the_door_are_one(rig: Rig, suffix: str, headers: dic
         await problem_of(response, 404)
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        "{}/",
+        "{}//",
+        "/{}",
+        "///callbacks//suno/{token}",
+        "/callbacks/suno//{token}/",
+        "/callbacks/SUNO/{token}",
+        "/callbacks/Suno/{token}/?a=1",
+        "/%63allbacks/suno/{token}",
+        "/callbacks/s%75no/{token}",
+        "{}&attempt=2",
+        "{};v=1",
+        "{}%3Fattempt=2",
+        "{}%20",
+        "{}?",
+        "{}?attempt=2&x=/callbacks/other/token",
+        "{}#part",
+    ],
+)
+async def test_what_senders_make_of_an_address_leads_to_the_same_handler(rig: Rig, changed: str) -> None:
+    """Slashes, case, escapes and parameters that somebody on the way has added cost no result."""
+    task_id = await rig.make_task()
+    address = rig.address(task_id)
+    path = changed.format(address, token=address.rpartition("/")[2])
+    answers = [await send_raw(rig, f"POST {path} HTTP/1.1\r\n", song()) for _ in range(2)]
+    assert answers == [(200, {"outcome": "applied"}), (200, {"outcome": "duplicate"})]
+
+
+@pytest.mark.parametrize("path", ["/callbacks/suno/", "//callbacks//SUNO", "/callbacks/Suno?a=1"])
+async def test_addresses_without_a_token_are_read_alike(rig: Rig, path: str) -> None:
+    """They make the tracker ask."""
+    await rig.make_task()
+    assert await send_raw(rig, f"POST {path} HTTP/1.1\r\n", song()) == (202, {"outcome": "polling"})
+
+
+async def send_raw(rig: Rig, line: str, body: bytes, head: str = "") -> tuple[int, Json]:
+    """Send a request as it is, on a connection of its own; the status and the JSON of the answer."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", rig.client.port)
+    length = "" if "chunked" in head else f"Content-Length: {len(body)}\r\n"
+    writer.write(f"{line}Host: x\r\nConnection: close\r\n{head}{length}\r\n".encode() + body)
+    answer = await asyncio.wait_for(reader.read(), 20)
+    writer.close()
+    answer = answer.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
+    return int(answer.split(b" ", 2)[1]), json.loads(answer.partition(b"\r\n\r\n")[2])
+
+
+@pytest.mark.parametrize("is_plain", [True, False])
+@pytest.mark.parametrize("form", ["HTTP/1.0", "chunked", "gzip", "Expect"])
+async def test_every_form_of_a_request_is_read(rig: Rig, form: str, *, is_plain: bool) -> None:
+    """Old versions, chunks with trailers, compressed bodies, senders that ask first."""
+    address = rig.address(await rig.make_task()) + ("" if is_plain else "/")
+    body, head, version = song(), "", "HTTP/1.0" if form == "HTTP/1.0" else "HTTP/1.1"
+    if form == "chunked":
+        body, head = b"%x\r\n%s\r\n0\r\nX-Sum: 1\r\n\r\n" % (len(body), body), "Transfer-Encoding: chunked\r\n"
+    elif form == "gzip":
+        body, head = gzip.compress(body), "Content-Encoding: gzip\r\n"
+    elif form == "Expect":
+        head = "Expect: 100-continue\r\n"
+    assert await send_raw(rig, f"POST {address} {version}\r\n", body, head) == (200, {"outcome": "applied"})
+
+
+@pytest.mark.parametrize(
+    "path", ["/callbacks", "/callbacks/", "/callbacks/suno/{token}/more", "/x/callbacks/suno/{token}"]
+)
+async def test_other_addresses_are_not_guessed(rig: Rig, path: str) -> None:
+    """Too little, too much, or a prefix: 404."""
+    path = path.format(token=rig.address(await rig.make_task()).rpartition("/")[2])
+    assert (await send_raw(rig, f"POST {path} HTTP/1.1\r\n", song()))[0] == 404
+
+
+@pytest.mark.parametrize("suffix", ["", "/"])
+async def test_another_method_has_the_task_polled(rig: Rig, suffix: str) -> None:
+    """405, since 200 would say that a result was taken; but who has the token had something to say."""
+    task_id = await rig.make_task()
+    assert not await rig.is_due(task_id)
+    status, problem = await send_raw(rig, f"GET {rig.address(task_id)}{suffix} HTTP/1.1\r\n", b"")
+    assert (status, problem["detail"]) == (405, "GET is not for this path; it takes POST.")
+    assert await rig.is_due(task_id)
+
+
 async def test_a_callback_is_on_disk_when_it_is_answered(rig: Rig) -> None:
     """200 applied, and a reader sees the task ended, its event and its payload."""
     task_id = await rig.make_task()

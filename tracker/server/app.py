@@ -57,7 +57,7 @@ def make_app(services: Services) -> web.Application:
     # bodies are read by `bodies.read_body` with limits of their own; this one only backs them up
     app = web.Application(client_max_size=MAX_API_BYTES)
     doors = app[_DOORS] = CallbackDoors(services)
-    door_of = {"receive_callback": _with_token(doors), "receive_hint": doors.without_token}
+    door_of = {"receive_callback": _with_token(doors), "receive_hint": _without_token(doors)}
     for operation in OPERATIONS:
         handler = (
             _guarded(services, operation) if operation.handler else _caught(door_of[operation.name], operation.path)
@@ -67,7 +67,7 @@ def make_app(services: Services) -> web.Application:
         else:
             app.router.add_route(operation.method, operation.path, handler)
     app.router.add_get(OPENAPI_PATH, _fixed(orjson.dumps(describe(OPERATIONS))))
-    app.router.add_route("*", "/{rest:.*}", _caught(_nowhere(services), ""))
+    app.router.add_route("*", "/{rest:.*}", _caught(_nowhere(services, doors), ""))
     return app
 
 
@@ -112,6 +112,13 @@ async def _routed(
 def _with_token(doors: CallbackDoors) -> WebHandler:
     async def handle(request: web.Request) -> web.StreamResponse:
         return await doors.with_token(request, request.match_info["provider"], request.match_info["token"])
+
+    return handle
+
+
+def _without_token(doors: CallbackDoors) -> WebHandler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return await doors.without_token(request, request.match_info["provider"])
 
     return handle
 
@@ -178,13 +185,22 @@ def _problem_of(error: Exception, method: str, route: str) -> Problem:
             return failed()
 
 
-def _nowhere(services: Services) -> WebHandler:
-    """What no operation answers: 404, or 405 where another method would be."""
+def _nowhere(services: Services, doors: CallbackDoors) -> WebHandler:
+    """What no operation answers: 404, or 405 where another method would be.
+
+    Callbacks whose senders, or proxies, have added slashes to the address are led to the handlers of callbacks.
+    """
 
     async def handle(request: web.Request) -> web.StreamResponse:
+        parts = [part for part in request.path.split("/") if part]
+        is_callback = parts[:1] == ["callbacks"] and len(parts) in {2, 3}
+        if is_callback and request.method == "POST":
+            return await (doors.with_token if len(parts) > 2 else doors.without_token)(request, *parts[1:])  # noqa: PLR2004
+        if is_callback and len(parts) > 2:  # noqa: PLR2004  provider and token
+            await doors.wrong_method(*parts[1:])
         if request.path.startswith("/v1/"):
             check_access(request, services.api_token(), services.public_url())
-        allowed: set[str] = set()
+        allowed = {"POST"} if is_callback else set()
         catch_all = request.match_info.route.resource
         for resource in request.app.router.resources():
             if resource is not catch_all:

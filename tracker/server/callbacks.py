@@ -11,6 +11,7 @@ a database that was restored from a backup older than the task.
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
@@ -53,6 +54,7 @@ _DONE: Final = {
 }
 _PARKED: Final = FixedAnswer(HTTPStatus.ACCEPTED, {"outcome": "parked"})
 _POLLING: Final = FixedAnswer(HTTPStatus.ACCEPTED, {"outcome": "polling"})
+_TOKEN: Final = re.compile(r"[A-Za-z0-9._-]+")
 _UNKNOWN: Final = "No callback of this tracker has this address."
 
 
@@ -81,7 +83,7 @@ class CallbackDoors:
             Problem: see the interface of callbacks.
         """
         services = self._services
-        bearer = services.tokens.verify(provider_name, token)
+        bearer = self._bearer_of(provider_name, token)
         if bearer is None:
             raise await self._unknown(request, provider_name)
         route = services.registry.find_route(bearer.route)
@@ -121,15 +123,19 @@ class CallbackDoors:
             return _DONE[Outcome.STALE].to(request)
         return self._answer_to(applied, believed=believed).to(request)
 
-    async def without_token(self, request: web.Request) -> web.Response:
+    async def without_token(self, request: web.Request, provider_name: str) -> web.Response:
         """A callback that anybody may have sent: it only makes the tracker ask.
+
+        Args:
+            request: the callback.
+            provider_name: of its path.
 
         Raises:
             Problem: see the interface of callbacks.
         """
         services = self._services
-        provider_name = request.match_info["provider"]
-        provider = services.registry.provider_named(provider_name)
+        named = services.registry.provider_named
+        provider = named(provider_name) or named(provider_name.strip().lower())
         if provider is None:
             raise await self._unknown(request, provider_name)
         self._admit(1)
@@ -137,6 +143,28 @@ class CallbackDoors:
         if services.check_signature is not None:
             await self._verify(services.check_signature, request, provider, (body, decoded.value))
         return (await self._nudge(provider, body, decoded.value)).to(request)
+
+    async def wrong_method(self, provider_name: str, token: str) -> None:
+        """Something other than a POST came to the address of a task: it is not taken, and the task is polled.
+
+        It is not answered 200, either, as some providers would have it that try an address out by GET: to one that
+        calls back by GET this would say that its result was taken.
+        """
+        bearer = self._bearer_of(provider_name, token)
+        if bearer is not None:
+            await self._nudge_bearer(bearer)
+
+    def _bearer_of(self, provider_name: str, token: str) -> TokenBearer | None:
+        """Whose token this is.
+
+        What senders make of an address is undone: the provider's name in capitals, parameters appended without a ``?``.
+        """
+        verify = self._services.tokens.verify
+        bearer = verify(provider_name, token)
+        if bearer is not None:
+            return bearer
+        plain = _TOKEN.match(token.strip())
+        return verify(provider_name.strip().lower(), plain[0]) if plain else None
 
     def _admit(self, count: int) -> None:
         if not self._nudges.admits(count):
