@@ -316,3 +316,22 @@ def test_a_response_of_songs_as_text() -> None:
     response = json.dumps({"sunoData": [{"audioUrl": URL, "title": "Dawn"}]})
     data = {"taskId": "s-1", "status": "SUCCESS", "response": response}
     assert urls(poll(SUNO, {"code": 200, "data": data})) == [URL]
+
+
+RESULTS: list[tuple[str, dict[str, Any]]] = [
+    ("openai.chat", {"id": "c", "choices": [{"message": {"content": "OK"}, "finish_reason": "stop"}]}),
+    ("openai.images", {"data": [{"url": URL}]}),
+    ("gemini.generate", {"candidates": [{"content": {"parts": [{"text": "OK"}]}, "finishReason": "STOP"}]}),
+    ("anthropic.messages", {"id": "m", "content": [{"type": "text", "text": "OK"}], "stop_reason": "end_turn"}),
+    ("dashscope.image", {"output": {"choices": [{"message": {"content": [{"image": URL}]}}]}}),
+    ("suno.style-generate", {"code": 200, "data": {"result": "Pop", "successFlag": "1"}}),
+]
+
+
+@pytest.mark.parametrize(("name", "result"), RESULTS, ids=[name for name, _ in RESULTS])
+def test_a_result_behind_two_gateways(name: str, result: dict[str, Any]) -> None:
+    """What is answered at once cannot be asked for again: it is found in envelopes as well."""
+    plain = create(name, result)
+    assert plain.status is Status.SUCCEEDED
+    for body in ({"code": 0, "data": result}, {"code": "success", "data": json.dumps(result)}, {"result": [result]}):
+        assert create(name, body) == plain

@@ -74,6 +74,7 @@ _WIDE = (
 )
 _DIGITS = bytes.maketrans(b"123456789", b"000000000")
 _TWENTY_DIGITS = b"0" * 20
+_LARGE_BYTES = 1 << 17
 
 
 class Form(Enum):
@@ -135,11 +136,18 @@ def _decode_small(body: bytes, content_type: str) -> Decoded:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
         return _decode_odd(body, content_type)
-    if _TWENTY_DIGITS in body.translate(_DIGITS):
+    if _has_long_number(body):
         return _decode_odd(body, content_type)  # perhaps a number that became another one
     if value.__class__ is dict:
         return Decoded(value, body)
     return Decoded(_taken_out(value), body)
+
+
+def _has_long_number(body: bytes) -> bool:
+    """Whether digits stand in a row that may be a number beyond 64 bits; of a large body only both ends count."""
+    if len(body) > _LARGE_BYTES:
+        body = body[: _LARGE_BYTES // 2] + b" " + body[-_LARGE_BYTES // 2 :]
+    return _TWENTY_DIGITS in body.translate(_DIGITS)
 
 
 def decode_text(text: str) -> Json:
@@ -214,6 +222,12 @@ def _converted(body: bytes, codec: str, errors: str) -> bytes:
 
 def _decode_odd(body: bytes, content_type: str) -> Decoded:
     body = _unpacked(body)
+    bare = body.removeprefix(codecs.BOM_UTF8).strip(b"\0 \t\r\n")
+    if len(bare) != len(body) and bare[:1] == b"{" and not _has_long_number(bare):
+        try:
+            return Decoded(orjson.loads(bare), bare)  # a mark or padding was all that was odd
+        except orjson.JSONDecodeError:
+            pass
     first = ""
     for text in _texts(body, content_type):
         found = _read(text)

@@ -158,7 +158,7 @@ def read_creation(
     return _not_accepted(answer, find, "no task id in it")
 
 
-def read_result(reply: WireReply, read_answer: ReadBody, find: FindMeaning) -> Reading:
+def read_result(reply: WireReply, read_answer: ReadBody, find: FindMeaning, *, is_wrapped: bool = False) -> Reading:
     """Read the answer to a synchronous create: the result itself.
 
     Nothing can be asked later, so there are only three ways: the job has ended here (a success with outputs, or a
@@ -168,21 +168,32 @@ def read_result(reply: WireReply, read_answer: ReadBody, find: FindMeaning) -> R
         reply: the answer.
         read_answer: reads a result; None when the body is none.
         find: the family's meaning of its error codes.
+        is_wrapped: envelopes of other gateways are looked through.
 
     Returns:
         A reading whose ``submission`` is set; accepted only together with the end of the task.
     """
     answer = decode_answer(reply)
+    lack: str | None = None
     if answer.is_success and answer.body is not None and reply.decoded.form is Form.WHOLE:
-        try:
-            result = read_answer(answer.body)
-        except PayloadInvalid as invalid:
-            return _ambiguous(answer, f"HTTP {answer.http_status} with an unexpected answer: {invalid}")
-        if result is not None:
-            has_ended = result.status is Status.FAILED or (result.status is Status.SUCCEEDED and result.outputs)
-            if has_ended:
-                return _with_http_status(replace(result, trouble=None, submission=Submission.ACCEPTED), answer)
-            return _ambiguous(answer, f"HTTP {answer.http_status} with {result.detail or 'no result in it'}")
+        ended: Reading | None = None
+        for layer in _bodies(answer.body, find, is_wrapped=is_wrapped):
+            try:
+                result = read_answer(layer)
+            except PayloadInvalid as invalid:
+                lack = lack or f"an unexpected answer: {invalid}"
+                continue
+            if result is not None and result.status is Status.SUCCEEDED and result.outputs:
+                ended = result
+                break
+            if result is not None and result.status is Status.FAILED:
+                ended = ended or result
+            elif result is not None:
+                lack = lack or result.detail or "no result in it"
+        if ended is not None:
+            return _with_http_status(replace(ended, trouble=None, submission=Submission.ACCEPTED), answer)
+    if lack is not None and answer.stated is None:
+        return _ambiguous(answer, f"HTTP {answer.http_status} with {lack}")
     return _not_accepted(answer, find, "no result in it")
 
 
@@ -211,7 +222,7 @@ def read_status(reply: WireReply, read_task: ReadBody, find: FindMeaning, *, is_
                 return _with_http_status(reading, answer)
             if vague is None or (reading is not None and reading.trouble is Trouble.NOT_VISIBLE):
                 vague = reading or vague
-        if vague is not None and answer.stated is None:
+        if vague is not None and (answer.stated is None or vague.trouble is Trouble.UNKNOWN_STATUS):
             if vague.trouble is Trouble.UNREADABLE:
                 return _trouble(answer, Trouble.UNREADABLE, detail=vague.detail, external_id=vague.external_id)
             return vague

@@ -97,12 +97,12 @@ def check_messages(request: Mapping[str, Json]) -> list[FieldProblem]:
 
 def read_message(reply: WireReply) -> Reading:
     """Read the answer to a message."""
-    return read_result(reply, _read_message, find_meaning)
+    return read_result(reply, _read_message, find_meaning, is_wrapped=True)
 
 
 def read_count(reply: WireReply) -> Reading:
     """Read the answer to a token count: the number, as text."""
-    return read_result(reply, _read_count, find_meaning)
+    return read_result(reply, _read_count, find_meaning, is_wrapped=True)
 
 
 def _read_message(body: Mapping[str, Json]) -> Reading | None:

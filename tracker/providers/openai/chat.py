@@ -41,7 +41,7 @@ def check(request: Mapping[str, Json]) -> list[FieldProblem]:
 
 def read_create(reply: WireReply) -> Reading:
     """Read the answer."""
-    return read_result(reply, _read_body, find_meaning)
+    return read_result(reply, _read_body, find_meaning, is_wrapped=True)
 
 
 def _read_body(body: Mapping[str, Json]) -> Reading | None:

@@ -54,7 +54,7 @@ def _read(reply: WireReply, read_data: Callable[[Mapping[str, Json]], Reading]) 
             return None
         return read_data(data)
 
-    return read_result(reply, read_answer, find_request_meaning)
+    return read_result(reply, read_answer, find_request_meaning, is_wrapped=True)
 
 
 def _style(data: Mapping[str, Json]) -> Reading:
