@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -38,6 +39,7 @@ class Manager:
         self._ear.setblocking(False)
         self.heard: list[dict[str, str]] = []
         self.environ: dict[str, str] = {}
+        self.prefix: list[str] = []
         self.config = directory / "tracker.toml"
         self.config.write_text(
             f'[store]\npath = "{directory}/tracker.db"\n[poll]\ntick_s = 0.2\n[log]\nformat = "json"\n'
@@ -56,7 +58,7 @@ class Manager:
         fd = self.listener.fileno()
         command = [sys.executable, "-m", "tracker", "serve", "--config", str(self.config)]
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", START, str(fd), *command, env=environ, pass_fds=[fd]
+            *self.prefix, sys.executable, "-c", START, str(fd), *command, env=environ, pass_fds=[fd]
         )
         try:
             yield process
@@ -153,6 +155,24 @@ async def test_a_reload_says_what_becomes_of_it(tmp_path: Path, tmp_path_factory
             text = manager.config.read_text()
             manager.config.write_text(f"{text}\n[nonsense]\n")
             assert (await manager.reload(**manager.environ))[0] == 78
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
+async def test_the_environment_of_the_daemon_is_its_own(tmp_path: Path) -> None:
+    """Another process of its user, as hook scripts are, cannot read its keys; no credentials directory is needed."""
+    as_hooks = ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all"] if os.geteuid() == 0 else []
+    if as_hooks and shutil.which("setpriv") is None:
+        pytest.skip("NOT TESTED: root without setpriv reads everything")
+    async with managed(tmp_path) as manager:
+        manager.prefix = as_hooks
+        async with manager.daemon() as process:
+            await manager.hears(READY="1")
+            peek = [*as_hooks, "cat", f"/proc/{process.pid}/environ"]
+            looked = await asyncio.create_subprocess_exec(
+                *peek, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+            )
+            assert (await looked.communicate())[0] == b""
+            assert looked.returncode != 0
 
 
 async def test_connections_wait_for_the_next_daemon(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def track(
 @with_session
 def wait_for(session: Session, task_ids: tuple[str, ...], *, timeout_s: float | None, as_json: bool) -> None:
     """Wait until tasks have ended: exit 0 all succeeded, 1 one failed, 124 timed out."""
-    tasks = list(follow(session.client, [full_id(session, text) for text in task_ids], timeout_s).values())
+    tasks = list(follow(session.client, [session.full_id(text) for text in task_ids], timeout_s).values())
     if as_json:
         echo_json(tasks[0] if len(tasks) == 1 else {"items": tasks})
     else:
@@ -128,7 +128,7 @@ def wait_for(session: Session, task_ids: tuple[str, ...], *, timeout_s: float | 
 def poll(session: Session, task_id: str, *, as_json: bool) -> None:
     """Ask the upstream about a task now."""
     _echo_state(
-        session.client.post(task_path(full_id(session, task_id), "poll"), answer_s=_SUBMIT_ANSWER_S), as_json=as_json
+        session.client.post(task_path(session.full_id(task_id), "poll"), answer_s=_SUBMIT_ANSWER_S), as_json=as_json
     )
 
 
@@ -138,12 +138,7 @@ def poll(session: Session, task_id: str, *, as_json: bool) -> None:
 @with_session
 def cancel(session: Session, task_id: str, *, as_json: bool) -> None:
     """Stop following a task; the upstream is not told and may charge for it."""
-    _echo_state(session.client.post(task_path(full_id(session, task_id), "cancel")), as_json=as_json)
-
-
-def full_id(session: Session, text: str) -> str:
-    """The id that a user means, by the daemon's list; see `Session.task_id`."""
-    return session.task_id(text, lambda query: session.client.get("/v1/tasks", query))
+    _echo_state(session.client.post(task_path(session.full_id(task_id), "cancel")), as_json=as_json)
 
 
 def read_data(data: str) -> Json:

@@ -43,6 +43,7 @@ def download(
     They are named ID-N-TITLE.EXT. A file that is there already and is the same is left as it is.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    task_id = session.full_id(task_id)
     session.client.post(task_path(task_id, "archive"))
     items = _wait(session, task_id, deadline)
     task = session.client.get(task_path(task_id))

@@ -143,6 +143,10 @@ class Session:
             check_store(self.config)
         return client
 
+    def full_id(self, text: str) -> str:
+        """The id of a task that a user means, by the daemon's list; see `task_id`."""
+        return self.task_id(text, lambda query: self.client.get("/v1/tasks", query))
+
     def task_id(self, text: str, list_tasks: Callable[[dict[str, str]], Json]) -> str:
         """The id of a task that a user wrote in any case, or as the beginning of it, or as the upstream's id.
 

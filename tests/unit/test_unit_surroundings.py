@@ -1,0 +1,90 @@
+"""What root's commands find of the systemd unit that a configuration file belongs to."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from tracker.cli.unit import Unit, unit_of, with_unit
+
+MAIN = Path("/etc/tracker/tracker.toml")
+STUDIO = Path("/etc/tracker/studio/tracker.toml")
+
+
+@pytest.fixture(autouse=True)
+def _as_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+
+
+def write(root: Path, path: str, text: str) -> None:
+    """Write a file below a made-up root."""
+    file = root / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("file", "unit"),
+    [
+        (MAIN, Unit("tracker.service", "tracker", "tracker.")),
+        (STUDIO, Unit("tracker@studio.service", "tracker-studio", "tracker.studio.")),
+        (Path("/etc/tracker/studio/other.toml"), None),
+        (Path("/etc/tracker/a/b/tracker.toml"), None),
+        (Path("/home/me/tracker.toml"), None),
+        (None, None),
+    ],
+)
+def test_a_file_belongs_to_a_unit(file: Path | None, unit: Unit | None) -> None:
+    """By its place below /etc/tracker."""
+    assert unit_of(file) == unit
+
+
+def test_a_service_that_runs(tmp_path: Path) -> None:
+    """Its own copies of the credentials count, its directories and the socket of an instance are found."""
+    write(tmp_path, "run/credentials/tracker@studio.service/ANYINT_API_KEY", "sk-running\n")
+    write(tmp_path, "run/credentials/tracker@studio.service/TRACKER_POLL__TICK_S", "9")
+    write(tmp_path, "etc/credstore/tracker.studio.ANYINT_API_KEY", "sk-newer")
+    for directory in ("var/lib/tracker-studio", "run/tracker-studio"):
+        (tmp_path / directory).mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as listener:
+        before = Path.cwd()
+        os.chdir(tmp_path / "run")  # the address of a socket must be short
+        try:
+            listener.bind("tracker-studio.sock")
+        finally:
+            os.chdir(before)
+        found = with_unit({"PATH": "/bin"}, STUDIO, tmp_path)
+    assert found == {
+        "PATH": "/bin",
+        "ANYINT_API_KEY": "sk-running",
+        "STATE_DIRECTORY": "/var/lib/tracker-studio",
+        "RUNTIME_DIRECTORY": "/run/tracker-studio",
+        "TRACKER_SERVER__LISTEN": "unix:/run/tracker-studio.sock",
+    }
+
+
+def test_a_service_that_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be given what lies in the credential stores, plain or encrypted; the environment comes first."""
+    write(tmp_path, "etc/credstore/tracker.ANYINT_API_KEY", "sk-stored")
+    write(tmp_path, "etc/credstore/tracker.studio.ANYINT_API_KEY", "sk-of-another-unit")
+    write(tmp_path, "etc/credstore/tracker.TRACKER_API_TOKEN", "stored-token")
+    write(tmp_path, "etc/credstore.encrypted/tracker.KLING_SECRET", "encrypted")
+    write(tmp_path, "bin/systemd-creds", '#!/bin/sh\necho "decrypted $1 $2"\n')
+    (tmp_path / "bin/systemd-creds").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.defpath}")
+    assert with_unit({"TRACKER_API_TOKEN": "mine"}, MAIN, tmp_path) == {
+        "TRACKER_API_TOKEN": "mine",
+        "ANYINT_API_KEY": "sk-stored",
+        "KLING_SECRET": "decrypted decrypt --name=KLING_SECRET",
+    }
+
+
+def test_others_find_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a user without the right to look, nor root on a file of no unit, nor the service itself."""
+    write(tmp_path, "etc/credstore/tracker.ANYINT_API_KEY", "sk-stored")
+    assert with_unit({}, Path("/home/me/tracker.toml"), tmp_path) == {}
+    service = {"CREDENTIALS_DIRECTORY": "/run/credentials/tracker.service"}
+    assert with_unit(service, MAIN, tmp_path) == service
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert with_unit({}, MAIN, tmp_path) == {}
