@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from tests.factories import START
+from tracker.account_alarms import AccountAlarms
 from tracker.clock import ManualClock
 from tracker.domain.backoff import PollPolicy
 from tracker.domain.observation import Observation, Submission
@@ -133,6 +134,7 @@ class SweepRig:
     submitter: Submitter
     poller: Poller
     keys: dict[str, str]
+    reconciler: Reconciler
 
     async def follow(self, route: str = "kling.omni-video", external_id: str = "up-1") -> TaskId:
         """Follow a task that was created elsewhere; it is due now."""
@@ -201,8 +203,15 @@ async def sweeping(
         default_account="default",
         aliases={},
     )
+    alarms = AccountAlarms(clock, keys.get, payloads.redact)
     submitter = Submitter(
-        store=store, reconciler=reconciler, client=client, intake=intake, clock=clock, payloads=payloads
+        store=store,
+        reconciler=reconciler,
+        client=client,
+        intake=intake,
+        clock=clock,
+        payloads=payloads,
+        alarms=alarms,
     )
     poller = Poller(
         store=store,
@@ -214,12 +223,13 @@ async def sweeping(
         submitter=submitter,
         clock=clock,
         payloads=payloads,
+        alarms=alarms,
         tick_s=1.0,
         park_s=60.0,
         max_polls=max_polls,
     )
     try:
-        yield SweepRig(gateway, clock, store, breakers, submitter, poller, keys)
+        yield SweepRig(gateway, clock, store, breakers, submitter, poller, keys, reconciler)
     finally:
         for held in gateway.held.values():
             held.set()

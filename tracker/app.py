@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tracker import __version__
+from tracker.account_alarms import AccountAlarms
 from tracker.accounts import AccountRules
 from tracker.archive.archiver import Archiver
 from tracker.archive.download import Bounds
@@ -171,6 +172,7 @@ class Tracker:
             default_account=config.default_account,
             aliases=self._live.aliases,
         )
+        alarms = AccountAlarms(self._clock, self._live.credentials_of, self.redactor.json_text)
         self.submitter = Submitter(
             store=self.store,
             reconciler=self.reconciler,
@@ -178,6 +180,7 @@ class Tracker:
             intake=self.intake,
             clock=self._clock,
             payloads=self.payloads,
+            alarms=alarms,
         )
         self.poller = Poller(
             store=self.store,
@@ -189,6 +192,7 @@ class Tracker:
             submitter=self.submitter,
             clock=self._clock,
             payloads=self.payloads,
+            alarms=alarms,
             tick_s=config.poll.tick_s,
             park_s=config.callbacks.park_s,
             max_polls=polls_within(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
@@ -212,7 +216,7 @@ class Tracker:
             self.archiver,
             self._clock,
             disk=self._disk.look,
-            troubles=self._troubles,
+            troubles=lambda: [*self._troubles(), *alarms.lines()],
         )
         self.store.subscribe(self._wake_dispatcher)
         runner = Runner(

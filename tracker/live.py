@@ -78,6 +78,11 @@ class Live:
         """The bearer token of the API as it is now."""
         return self.config.api_token()
 
+    def credentials_of(self, account: str) -> int:
+        """A number that changes with the key or address of an account."""
+        known = self.accounts.get(account)
+        return 0 if known is None else hash((known.base_url, known.api_key()))
+
     def poll_policy(self, provider: str) -> PollPolicy:
         """The poll policy of a provider as it is now."""
         return self.config.poll_policy(provider)

@@ -8,36 +8,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tracker.domain.observation import Trouble
-from tracker.logs import get_logger
 from tracker.upstream.breaker import Circuit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from datetime import datetime
 
+    from tracker.account_alarms import AccountAlarms
     from tracker.clock import Clock
-    from tracker.domain.observation import Reading
     from tracker.domain.task import Task
     from tracker.errors import HeldBack
     from tracker.upstream.breaker import Breakers
     from tracker.upstream.client import UpstreamClient
     from tracker.upstream.limits import RateLimits
-
-log = get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class AccountAlarm:
-    """An account whose key the upstream refuses.
-
-    Attributes:
-        since: when it was refused first.
-        words: what the upstream said.
-    """
-
-    since: datetime
-    words: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +36,14 @@ class Hindrance:
 
 
 class Obstacles:
-    """Remembers what stood in the way of polls, account by account and lane by lane.
+    """Remembers what stood in the way of polls, lane by lane.
 
     Args:
         client: knows which host an account is asked at.
         limits: the pace of each account.
         breakers: which hosts are left alone.
         clock: what time it is.
-        redact: masks secrets in what an upstream says.
+        alarms: which accounts are refused.
     """
 
     def __init__(
@@ -70,14 +52,13 @@ class Obstacles:
         limits: RateLimits,
         breakers: Breakers,
         clock: Clock,
-        redact: Callable[[bytes], str],
+        alarms: AccountAlarms,
     ) -> None:
         self._client = client
         self._limits = limits
         self._breakers = breakers
         self._clock = clock
-        self._redact = redact
-        self._alarms: dict[str, AccountAlarm] = {}
+        self._alarms = alarms
         self._hindrances: dict[tuple[str, str], Hindrance] = {}
 
     def note_held_back(self, task: Task, refusal: HeldBack) -> None:
@@ -90,34 +71,17 @@ class Obstacles:
         """The upstream was asked about a task of this lane."""
         self._hindrances.pop((task.account, task.provider), None)
 
-    def note_reading(self, task: Task, reading: Reading) -> None:
-        """Raise an alarm when the upstream refuses an account's key, and take it back when it does not."""
-        if reading.trouble is Trouble.UNAUTHORIZED:
-            if task.account not in self._alarms:
-                error = reading.error
-                words = self._redact(((error and (error.message or error.code)) or "no words given").encode())
-                self._alarms[task.account] = AccountAlarm(self._clock.now(), words)
-                log.error("account.refused", account=task.account, provider=task.provider, words=words)
-        elif reading.trouble is None and self._alarms.pop(task.account, None) is not None:
-            log.info("account.accepted_again", account=task.account)
-
     def is_blocked(self, lane: tuple[str, str]) -> bool:
         """Whether asking about tasks of a lane (account and provider) is in vain at present, as far as is known."""
         account, provider = lane
-        if account in self._alarms or lane in self._hindrances:
+        if self._alarms.is_key_rejected(account) or lane in self._hindrances:
             return True
         return self._breakers.state(self._client.host_of(account), provider).circuit is not Circuit.CLOSED
 
     def words(self, task: Task) -> list[str]:
         """What stands in the way of a task now; one sentence each."""
-        notes = []
         account = task.account
-        alarm = self._alarms.get(account)
-        if alarm is not None:
-            notes.append(
-                f"The upstream refuses the key of account {account!r} since {_seconds(alarm.since)}: "
-                f"{alarm.words}. Polls go on slowly; check the key."
-            )
+        notes = self._alarms.notes(task)
         pause_ends = self._limits.paused_until(account)
         if pause_ends is not None:
             left_s = pause_ends - self._clock.monotonic()

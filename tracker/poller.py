@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import datetime
 
+    from tracker.account_alarms import AccountAlarms
     from tracker.clock import Clock
     from tracker.domain.task import Task, TaskId
     from tracker.domain.wire import WireReply, WireRequest
@@ -81,6 +82,7 @@ class Poller:
         submitter: sends what was put off.
         clock: what time it is.
         payloads: reads answers, and makes what is stored of them.
+        alarms: which accounts are refused.
         tick_s: seconds between sweeps.
         park_s: how long callbacks of unknown tasks are kept, seconds.
         max_polls: polls under way at once.
@@ -98,6 +100,7 @@ class Poller:
         submitter: Submitter,
         clock: Clock,
         payloads: Payloads,
+        alarms: AccountAlarms,
         tick_s: float,
         park_s: float,
         max_polls: int = MAX_POLLS,
@@ -118,7 +121,8 @@ class Poller:
         """Until when the tasks of the polls under way were claimed."""
         self._again: set[TaskId] = set()
         """Tasks that somebody nudged while their poll was under way: its answer may be older than the nudge."""
-        self._obstacles = Obstacles(client, limits, breakers, clock, payloads.redact)
+        self._alarms = alarms
+        self._obstacles = Obstacles(client, limits, breakers, clock, alarms)
         self._claims = Claims(
             store, limits, self._polls, clock, begin=self._begin, is_blocked=self._obstacles.is_blocked
         )
@@ -171,6 +175,7 @@ class Poller:
         try:
             async with asyncio.timeout(TICK_WITHIN_S):
                 await self._housekeep(self._clock.now())
+                await self._release_creates()
                 await self._claims.sweep()
         except StoreError as error:
             log.warning("sweep.failed", error=str(error))
@@ -218,6 +223,16 @@ class Poller:
         if task.id in self._polls:
             notes.append("It is being polled right now.")
         return notes
+
+    async def _release_creates(self) -> None:
+        """Have creates that waited for their account sent in this sweep."""
+        due = self._alarms.take_due()
+        if due:
+            try:
+                await self._store.release_creates(due, self._clock.now())
+            except BaseException:
+                self._alarms.put_back(due)
+                raise
 
     # -- claimed tasks -------------------------------------------------------------------------------------
 
@@ -302,7 +317,7 @@ class Poller:
             except HeldBack as refusal:
                 await self._put_off(task, refusal)
                 return refusal
-        self._obstacles.note_reading(task, reading)
+        self._alarms.note_poll(task, reading)
         applied = await self._reconciler.apply(
             Observation(
                 task_id=task.id,

@@ -26,6 +26,7 @@ from tracker.logs import get_logger
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tracker.account_alarms import AccountAlarms
     from tracker.clock import Clock
     from tracker.domain.task import Task, TaskId
     from tracker.domain.wire import WireRequest
@@ -70,6 +71,7 @@ class Submitter:
         intake: what is recorded and sent.
         clock: what time it is.
         payloads: reads answers, and makes what is stored of them.
+        alarms: which accounts are refused: their creates wait.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Submitter:
         intake: Intake,
         clock: Clock,
         payloads: Payloads,
+        alarms: AccountAlarms,
     ) -> None:
         self._store = store
         self._reconciler = reconciler
@@ -88,6 +91,7 @@ class Submitter:
         self._intake = intake
         self._clock = clock
         self._payloads = payloads
+        self._alarms = alarms
         self._sends: dict[TaskId, asyncio.Task[Task | None]] = {}
         self._draining = False
         self._stopping = asyncio.Event()
@@ -122,7 +126,7 @@ class Submitter:
             return Submitted(created.record, is_new=False)
         if wanted.account is not None:
             self._named.add(new.id)
-        send = self._start(new.id)
+        send = self._start(new.id, is_new=True)
         if wanted.respond_async:
             return Submitted(created.record, is_new=True)
         if not await self._has_ended(send):
@@ -178,7 +182,7 @@ class Submitter:
         """Whether a send of this task is under way in this process, or what came of it on its way to disk."""
         return task_id in self._sends
 
-    async def _attempt(self, task_id: TaskId) -> Task | None:
+    async def _attempt(self, task_id: TaskId, *, is_new: bool) -> Task | None:
         """One attempt; what comes of it is an observation. The task after it, None when there was none."""
         if self._draining:
             return None  # it stays queued: surely not sent, and sent after the restart
@@ -192,6 +196,8 @@ class Submitter:
             if objection is not None:
                 return await self._record(record.task, _held(objection), None)
             request = self._intake.wire_request(route, provider, record)
+            if not self._alarms.admit(record.task):
+                return await self._record(record.task, self._alarms.hold(record.task), None)
             now = self._clock.now()
             lease_s = request.answer_within_s + SEND_MARGIN_S
             task = await self._store.mark_sending(task_id, now + timedelta(seconds=lease_s))
@@ -208,11 +214,11 @@ class Submitter:
             self._on_the_wire.discard(task_id)
         reading, payload = await self._read(route, provider, reply, unread)
         if unread is None:
-            reading = fall_back(reading, task.model, record.fallbacks)
+            reading = self._alarms.judge(task, fall_back(reading, task.model, record.fallbacks), is_new=is_new)
         del reply  # it may be large, and the disk may refuse for long
         known = await self._record(task, reading, payload)
         if reading.next_model is not None:
-            return await self._attempt(task_id) or known
+            return await self._attempt(task_id, is_new=is_new) or known
         return known
 
     async def lost(self, task: Task) -> None:
@@ -330,8 +336,10 @@ class Submitter:
                     error=str(error),
                 )
                 await asyncio.sleep(RECORD_RETRY_S)
+        if reading.held:
+            self._alarms.wait(task)
         log.info(
-            "submit.answered",
+            "submit.held" if reading.held else "submit.answered",
             task=task.id,
             provider=task.provider,
             route=task.route,
@@ -342,14 +350,15 @@ class Submitter:
         )
         return applied.task
 
-    def _start(self, task_id: TaskId) -> asyncio.Task[Task | None]:
-        send: asyncio.Task[Task | None] = asyncio.create_task(self._attempt(task_id))
+    def _start(self, task_id: TaskId, *, is_new: bool = False) -> asyncio.Task[Task | None]:
+        send: asyncio.Task[Task | None] = asyncio.create_task(self._attempt(task_id, is_new=is_new))
         self._sends[task_id] = send
         send.add_done_callback(partial(self._ended, task_id))
         return send
 
     def _ended(self, task_id: TaskId, send: asyncio.Task[Task | None]) -> None:
         del self._sends[task_id]
+        self._alarms.leave(task_id)
         task = None if send.cancelled() or send.exception() else send.result()
         if task is not None and task.submit_state is not SubmitState.QUEUED:
             self._named.discard(task_id)

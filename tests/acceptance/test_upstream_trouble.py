@@ -108,13 +108,13 @@ async def test_a_refused_key_fails_no_task(tmp_path: Path) -> None:
         for task in tasks:
             note = await notes_of(house, task, "refuses the key")
             assert KEY not in note
-        await house.daemon.heard("account.refused")
+        await house.daemon.heard("account.key_rejected")
         refused = await house.submit(KLING, "no entry")
         assert (refused["status"], refused["reason"]) == ("FAILED", "auth_failed")
         house.sandbox._gateway.key = KEY
         for task in tasks:
             assert (await house.end_of(task["id"]))["status"] == "SUCCEEDED"
-        await house.daemon.heard("account.accepted_again")
+        await house.daemon.heard("account.key_accepted")
         why = await house.get(f"/v1/tasks/{tasks[0]['id']}/why")
         assert not any("refuses the key" in note for note in why["notes"])
         assert not any(KEY in line for line in house.daemon.lines)

@@ -100,6 +100,11 @@ def submit_delay_s(attempt: int, retry_after_s: float | None, pace: Pace) -> flo
     return jittered(min(2.0 ** min(attempt, 6), pace.policy.max_interval_s), pace.jitter)
 
 
+def submit_end(task: Task, policy: PollPolicy) -> datetime:
+    """When the tracker gives a create up that was never accepted."""
+    return task.created_at + timedelta(seconds=policy.submit_retry_s)
+
+
 def deadline_of(task: Task, policy: PollPolicy) -> datetime:
     """When the tracker gives a task up, counted from its last progress."""
     return task.progress_at + timedelta(seconds=policy.deadline_s)
@@ -184,6 +189,8 @@ def next_due(task: Task, observation: Observation, *, confirm: bool, moved: bool
     if task.status.is_terminal:
         return _due_after_end(task, observation, confirm=confirm, pace=pace)
     if task.submit_state is SubmitState.QUEUED:
+        if reading.held:  # released before, or given up then
+            return max(submit_end(task, pace.policy), now + timedelta(seconds=1))
         if reading.submission is Submission.DEFERRED:
             return now + timedelta(seconds=submit_delay_s(task.submit_attempts, reading.retry_after_s, pace))
         return task.due_at

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tracker.domain.backoff import Pace, next_due, verdict_due
+from tracker.domain.backoff import Pace, next_due, submit_end, verdict_due
 from tracker.domain.observation import NOTHING, Observation, Reading, Source, Submission, Trouble, dedupe_key
 from tracker.domain.task import Reason, Status, SubmitState, Task
 from tracker.domain.transitions import Decision, HookEvent, Outcome, decide
@@ -181,7 +181,7 @@ def _submit_verdict(task: Task, observation: Observation, pace: Pace) -> Observa
     reading = observation.reading
     if task.submit_state is not SubmitState.QUEUED or reading.submission is not Submission.DEFERRED:
         return None
-    limit = task.created_at + timedelta(seconds=pace.policy.submit_retry_s)
+    limit = submit_end(task, pace.policy)
     if task.status.is_terminal or task.due_at is None or task.due_at <= limit:
         return None
     return Observation(
@@ -192,7 +192,7 @@ def _submit_verdict(task: Task, observation: Observation, pace: Pace) -> Observa
             status=Status.FAILED,
             reason=reading.reason or Reason.UPSTREAM_UNAVAILABLE,
             error=reading.error,
-            retryable=True,
+            retryable=not reading.held,
             detail=f"not accepted within {pace.policy.submit_retry_s:g} s; it was never started",
         ),
     )

@@ -77,6 +77,7 @@ class Reading(Struct, frozen=True, gc=False, omit_defaults=True):
         expired_after_s: "unknown id" that means expired once the task is older than this many seconds.
         submission: for the answer to a create: what became of it.
         next_model: for a create that was put off: send it for this model instead, see `tracker.domain.models`.
+        held: for a create that was put off: its account is refused, and it waits until that is over.
         detail: a short plain addition for the history, without secrets.
         renews: it was asked for the sake of the outputs' URLs alone, after the end of its task.
     """
@@ -95,6 +96,7 @@ class Reading(Struct, frozen=True, gc=False, omit_defaults=True):
     expired_after_s: float | None = None
     submission: Submission | None = None
     next_model: str | None = None
+    held: bool = False
     detail: str | None = None
     renews: bool = False
 

@@ -73,6 +73,8 @@ class Decision(Struct, frozen=True, gc=False):
     confirm: bool = False
 
 
+HELD = "held until its account is accepted: "
+"""How the history tells of a create that waits because its account is refused."""
 _OURS = frozenset({Source.CLOCK, Source.OPERATOR})
 
 
@@ -181,6 +183,8 @@ def _decide_deferred(task: Task, reading: Reading) -> Decision:
     later = "it is sent again later"
     if reading.next_model is not None:
         wait, later = "", "it is sent again"
+    if reading.held:
+        return Decision(Outcome.APPLIED, replace(task, submit_state=SubmitState.QUEUED), f"{HELD}{reading.detail}")
     return Decision(
         Outcome.APPLIED,
         replace(task, submit_state=SubmitState.QUEUED, model=reading.next_model or task.model),

@@ -10,11 +10,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from tracker.domain.archives import archive_notes, archive_steps
-from tracker.domain.backoff import deadline_of
+from tracker.domain.backoff import deadline_of, submit_end
 from tracker.domain.ids import shown_id
 from tracker.domain.records import DeliveryStatus, iso
 from tracker.domain.task import Reason, Status, SubmitState
-from tracker.domain.transitions import Outcome
+from tracker.domain.transitions import HELD, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -79,7 +79,12 @@ def explain(  # noqa: PLR0917 - what it tells from, in the order in which it is 
         ``what``; soonest first, without a time last), ``ends_by`` and ``notes``.
     """
     task = record.task
-    steps = [*_next_of_task(task, policy), *_next_of_hooks(deliveries), *archive_steps(archives)]
+    is_held = task.submit_state is SubmitState.QUEUED and _last_of_submit(events).startswith(HELD)
+    steps = [
+        *(_next_of_held(task) if is_held else _next_of_task(task, policy)),
+        *_next_of_hooks(deliveries),
+        *archive_steps(archives),
+    ]
     return {
         "id": task.id,
         "status": task.status.value,
@@ -97,7 +102,7 @@ def explain(  # noqa: PLR0917 - what it tells from, in the order in which it is 
             {"at": iso(at), "what": what}
             for at, what in sorted(steps, key=lambda step: (step[0] is None, step[0] or now))
         ],
-        "ends_by": iso(_ends_by(task, policy, now)),
+        "ends_by": iso(submit_end(task, policy) if is_held else _ends_by(task, policy, now)),
         "notes": [*_own_notes(task, deliveries, policy), *archive_notes(archives), *notes],
     }
 
@@ -127,13 +132,15 @@ def _summary(task: Task, events: Sequence[EventRecord]) -> str:
         return f"{ended} The same request may succeed as a new job." if task.retryable else ended
     match task.submit_state:
         case SubmitState.QUEUED if task.submit_attempts:
-            words = next((event.detail for event in reversed(events) if event.source == "submit"), "put off")
             return (
-                f"The upstream has not accepted it after {_count(task.submit_attempts, 'attempt')}: {words}. "
+                f"The upstream has not accepted it after {_count(task.submit_attempts, 'attempt')}: "
+                f"{_last_of_submit(events) or 'put off'}. "
                 "Surely nothing was started or charged."
             )
         case SubmitState.QUEUED:
-            return "It waits to be sent; nothing has gone out to the upstream yet."
+            words = _last_of_submit(events)
+            held = f" It is {words}." if words.startswith(HELD) else ""
+            return f"It waits to be sent; nothing has gone out to the upstream yet.{held}"
         case SubmitState.SENDING:
             return "It is being sent to the upstream now; the answer is awaited."
         case SubmitState.AMBIGUOUS:
@@ -143,6 +150,11 @@ def _summary(task: Task, events: Sequence[EventRecord]) -> str:
             )
         case SubmitState.ACCEPTED | SubmitState.REFUSED:
             return _summary_of_work(task)
+
+
+def _last_of_submit(events: Sequence[EventRecord]) -> str:
+    """What came of the last attempt to send it; empty before the first."""
+    return next((event.detail for event in reversed(events) if event.source == "submit"), "")
 
 
 def _summary_of_work(task: Task) -> str:
@@ -181,6 +193,13 @@ def _ending_words(task: Task, events: Sequence[EventRecord]) -> str:
 # -- what comes next -----------------------------------------------------------------------------------------
 
 _Step = tuple["datetime | None", str]
+
+
+def _next_of_held(task: Task) -> list[_Step]:
+    return [
+        (None, "sends it when the account is accepted; one create at a time finds out"),
+        (task.due_at, "gives it up, unless the account is accepted by then"),
+    ]
 
 
 def _next_of_task(task: Task, policy: PollPolicy) -> list[_Step]:
@@ -257,7 +276,7 @@ def _ends_by(task: Task, policy: PollPolicy, now: datetime) -> datetime | None:
         return None
     match task.submit_state:
         case SubmitState.QUEUED:
-            return task.created_at + timedelta(seconds=policy.submit_retry_s) if task.submit_attempts else None
+            return submit_end(task, policy) if task.submit_attempts else None
         case SubmitState.SENDING:
             if task.due_at is None or not task.expects_callback:
                 return task.due_at

@@ -243,6 +243,10 @@ class Store(Reader, Protocol):
         """
         ...
 
+    async def release_creates(self, task_ids: Sequence[TaskId], now: datetime) -> None:
+        """Make those of these tasks due now that still wait to be sent."""
+        ...
+
     async def replace_models(self, account: str, family: str, models: Sequence[Model], now: datetime) -> None:
         """Keep a family's list of an account's models in place of the one before."""
         ...

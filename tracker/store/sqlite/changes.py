@@ -273,12 +273,30 @@ def put_off(db: sqlite3.Connection, task_id: TaskId, until: datetime) -> None:
     )
 
 
+def release_creates(db: sqlite3.Connection, task_ids: Sequence[TaskId], now: datetime) -> None:
+    """Make those of these tasks due now that still wait to be sent."""
+    db.executemany(
+        "UPDATE tasks SET due_at = ?, leased = 0 WHERE id = ? AND submit_state = 'queued' AND status = 'PENDING'",
+        [(to_ms(now), task_id) for task_id in task_ids],
+    )
+
+
 def give_back_leases(db: sqlite3.Connection, now: datetime) -> None:
     """What a previous process held falls due now: its sends, its polls and its deliveries.
+
+    So do creates that it kept back because their account was refused: whether that is still so shows when one is sent.
 
     Only for an engine that knows that no other process has the file.
     """
     db.execute("UPDATE tasks SET due_at = ?, leased = 0 WHERE due_at IS NOT NULL AND leased = 1", (to_ms(now),))
+    db.execute(
+        """
+        UPDATE tasks SET due_at = ? WHERE status = 'PENDING' AND submit_state = 'queued' AND (
+            SELECT json_extract(reading, '$.held') FROM events
+            WHERE task_id = tasks.id AND source = 'submit' ORDER BY seq DESC LIMIT 1)
+        """,
+        (to_ms(now),),
+    )
     db.execute(
         "UPDATE deliveries SET status = 'pending', due_at = ? WHERE status = 'running'",
         (to_ms(now),),

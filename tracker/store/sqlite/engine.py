@@ -190,6 +190,10 @@ class SqliteStore(SqliteReader):
         """See the protocol."""
         await self._write(lambda db: changes.put_off(db, task_id, until))
 
+    async def release_creates(self, task_ids: Sequence[TaskId], now: datetime) -> None:
+        """See the protocol."""
+        await self._write(lambda db: changes.release_creates(db, task_ids, now))
+
     async def replace_models(self, account: str, family: str, models: Sequence[Model], now: datetime) -> None:
         """See the protocol."""
         await self._write(lambda db: changes.replace_models(db, account, family, models, now))

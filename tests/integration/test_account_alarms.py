@@ -1,0 +1,232 @@
+"""Accounts that are refused, on a real store and a gateway of its own: creates wait instead of failing one by one."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.factories import START, after, make_cancel
+from tests.log_kit import what_is_logged
+from tests.sweep_kit import KLING, SUNO, Answer, SweepRig, kling, sweeping
+from tracker.domain.backoff import PollPolicy
+from tracker.domain.task import Reason, Status, SubmitState, TaskId
+from tracker.domain.why import explain
+
+KEY_REFUSED: Answer = (401, {"error": {"message": "no such key", "type": "authentication_error", "code": None}})
+NO_QUOTA: Answer = (429, {"code": 1102, "message": "resource pack used up", "request_id": "r"})
+INVALID: Answer = (400, {"code": 1201, "message": "bad", "request_id": "r"})
+
+
+async def submit(rig: SweepRig, count: int) -> list[TaskId]:
+    """Submit videos one after the other."""
+    return [(await rig.submitter.submit(KLING)).record.task.id for _ in range(count)]
+
+
+async def states(rig: SweepRig, tasks: list[TaskId]) -> list[SubmitState]:
+    """Where the creates stand."""
+    return [(await rig.get(task_id)).task.submit_state for task_id in tasks]
+
+
+async def pass_by(rig: SweepRig, seconds: float) -> None:
+    """Let time pass, sweep, and wait for the creates that go out."""
+    await rig.tick(seconds)
+    await rig.sent()
+
+
+@pytest.mark.parametrize(
+    ("refusal", "reason", "event", "over"),
+    [
+        (KEY_REFUSED, Reason.AUTH_FAILED, "account.key_rejected", "account.key_accepted"),
+        (NO_QUOTA, Reason.QUOTA_EXHAUSTED, "account.quota_exhausted", "account.quota_restored"),
+    ],
+)
+async def test_creates_of_a_refused_account_wait_and_one_at_a_time_probes(
+    tmp_path: Path, refusal: Answer, reason: Reason, event: str, over: str
+) -> None:
+    """The first fails and tells of the account; the others wait, probe in turn, and are all sent once one passes."""
+    with what_is_logged() as logged:
+        async with sweeping(tmp_path) as rig:
+            rig.gateway.answers["kling"] = refusal
+            first, *others = await submit(rig, 5)
+            task = (await rig.get(first)).task
+            assert (task.status, task.reason) == (Status.FAILED, reason)
+            assert await states(rig, others) == [SubmitState.QUEUED] * 4
+            assert rig.gateway.asked.count("POST kling") == 2, "the first, and one that probed at once"
+            (line,) = rig.poller._alarms.lines()
+            assert "account 'default'" in line
+            assert f"since {START:%Y-%m-%d %H:%M:%S} UTC" in line
+            for seconds, asked in [(1.0, 2), (1.0, 3), (3.9, 3), (0.1, 4), (7.9, 4), (0.1, 5)]:
+                await pass_by(rig, seconds)
+                assert rig.gateway.asked.count("POST kling") == asked, "2, 4 and 8 s apart"
+            rig.gateway.answers["kling"] = kling("submitted")
+            await pass_by(rig, 16.0)
+            assert rig.gateway.asked.count("POST kling") == 6
+            await pass_by(rig, 0.0)
+            assert await states(rig, others) == [SubmitState.ACCEPTED] * 4
+            assert rig.gateway.asked.count("POST kling") == 9
+            assert rig.poller._alarms.lines() == []
+    alarms = [(line["event"], line["level"]) for line in logged if line["event"].startswith("account.")]
+    assert alarms == [(event, "warning"), (over, "info")]
+
+
+async def test_of_creates_refused_at_the_same_moment_one_fails(tmp_path: Path) -> None:
+    """They were all on the wire when the first answer came: the others wait as if they had not been sent."""
+    async with sweeping(tmp_path) as rig:
+        rig.gateway.answers["kling"] = KEY_REFUSED
+        answered = rig.gateway.hold("POST kling")
+        sending = [asyncio.create_task(rig.submitter.submit(KLING)) for _ in range(6)]
+        await rig.gateway.was_asked("POST kling", 6)
+        answered.set()
+        tasks = [(await each).record.task for each in sending]
+        assert sorted(task.status for task in tasks) == [Status.FAILED] + [Status.PENDING] * 5
+        await pass_by(rig, 2.0)
+        assert rig.gateway.asked.count("POST kling") == 7, "six refusals count as one"
+
+
+async def test_a_held_create_is_given_up_with_its_reason(tmp_path: Path) -> None:
+    """After ``submit_retry_s``, whether it was sent or not: the account's refusal, not an upstream that is away."""
+    async with sweeping(tmp_path, submit_retry_s=60.0) as rig:
+        rig.gateway.answers["kling"] = KEY_REFUSED
+        _, probed, unsent = await submit(rig, 3)
+        rig.gateway.hold("POST kling")  # whichever probes from now on has no answer yet
+        assert (await rig.get(unsent)).task.due_at == after(60.0)
+        await rig.tick(59.0)
+        assert {(await rig.get(each)).task.status for each in (probed, unsent)} == {Status.PENDING}
+        rig.gateway.held["POST kling"].set()
+        await rig.sent()
+        for _ in range(3):
+            await pass_by(rig, 1.0)
+        for each in (probed, unsent):
+            task = (await rig.get(each)).task
+            assert (task.status, task.reason, task.retryable) == (Status.FAILED, Reason.AUTH_FAILED, False)
+            assert task.error is not None
+            assert task.error.message == "no such key"
+
+
+async def test_a_used_up_package_holds_up_no_other_provider(tmp_path: Path) -> None:
+    """Once another provider has accepted a create of the account, its creates go out as before."""
+    async with sweeping(tmp_path) as rig:
+        rig.gateway.answers["kling"] = NO_QUOTA
+        _, *videos = await submit(rig, 3)
+        for _ in range(3):
+            song = (await rig.submitter.submit(SUNO)).record.task
+            assert song.submit_state is SubmitState.ACCEPTED
+        assert await states(rig, videos) == [SubmitState.QUEUED] * 2
+        assert len(rig.poller._alarms.lines()) == 1
+
+
+async def test_polls_say_nothing_about_a_quota(tmp_path: Path) -> None:
+    """They are answered although it is used up: the creates wait on."""
+    async with sweeping(tmp_path) as rig:
+        video = await rig.follow()
+        rig.gateway.answers["kling"] = NO_QUOTA
+        _, held = await submit(rig, 2)
+        rig.gateway.answers["kling"] = kling()
+        await rig.poller.poll(video)
+        assert await states(rig, [held]) == [SubmitState.QUEUED]
+        assert len(rig.poller._alarms.lines()) == 1
+
+
+async def test_an_answered_poll_shows_that_a_key_is_good(tmp_path: Path) -> None:
+    """Held creates of that provider go out with the next sweep."""
+    async with sweeping(tmp_path) as rig:
+        video = await rig.follow()
+        rig.gateway.answers["kling"] = KEY_REFUSED
+        _, *held = await submit(rig, 4)
+        rig.gateway.answers["kling"] = kling()
+        await rig.poller.poll(video)
+        await pass_by(rig, 0.0)
+        assert await states(rig, held) == [SubmitState.ACCEPTED] * 3
+
+
+async def test_another_key_releases_all(tmp_path: Path) -> None:
+    """What was refused says nothing about it."""
+    async with sweeping(tmp_path) as rig:
+        rig.gateway.answers["kling"] = KEY_REFUSED
+        _, *held = await submit(rig, 4)
+        rig.gateway.answers["kling"] = kling("submitted")
+        rig.keys["default"] = "sk-test-another-key"
+        await pass_by(rig, 0.0)
+        assert await states(rig, held) == [SubmitState.ACCEPTED] * 3
+
+
+async def test_a_refusal_for_another_reason_is_the_creates_own(tmp_path: Path) -> None:
+    """A probe whose request is invalid fails for that, and shows that the key is good: the others go out."""
+    async with sweeping(tmp_path) as rig:
+        rig.gateway.answers["kling"] = KEY_REFUSED
+        _, probe, *held = await submit(rig, 4)
+        rig.gateway.answers["kling"] = INVALID
+        await pass_by(rig, 2.0)
+        await pass_by(rig, 0.0)
+        ended = [(await rig.get(task_id)).task for task_id in [probe, *held]]
+        assert {(task.status, task.reason) for task in ended} == {(Status.FAILED, Reason.INVALID_REQUEST)}
+
+
+async def test_a_create_that_others_overtake_is_refused_for_itself(tmp_path: Path) -> None:
+    """The account accepts others, and refuses this one again: it fails, and waits no longer."""
+    async with sweeping(tmp_path) as rig:
+        rig.gateway.answers["kling"] = NO_QUOTA
+        _, held = await submit(rig, 2)
+        rig.clock.advance(2.0)
+        rig.gateway.answers["kling"] = kling("submitted")
+        await submit(rig, 1)
+        rig.gateway.answers["kling"] = NO_QUOTA
+        await pass_by(rig, 0.0)
+        task = (await rig.get(held)).task
+        assert (task.status, task.reason) == (Status.FAILED, Reason.QUOTA_EXHAUSTED)
+
+
+async def test_held_creates_survive_a_restart(tmp_path: Path) -> None:
+    """They are sent at once by the next process; still refused, they are held again, and none of them fails."""
+    async with sweeping(tmp_path) as rig:
+        rig.gateway.answers["kling"] = KEY_REFUSED
+        _, *held = await submit(rig, 4)
+    async with sweeping(tmp_path) as rig:
+        rig.gateway.answers["kling"] = KEY_REFUSED
+        await pass_by(rig, 1.0)
+        assert await states(rig, held) == [SubmitState.QUEUED] * 3
+        assert rig.gateway.asked.count("POST kling") >= 1
+    async with sweeping(tmp_path) as rig:
+        await pass_by(rig, 2.0)
+        assert await states(rig, held) == [SubmitState.ACCEPTED] * 3
+
+
+async def test_why_tells_that_a_create_is_held(tmp_path: Path) -> None:
+    """Since when, in whose words, what it waits for, and when it is given up."""
+    async with sweeping(tmp_path) as rig:
+        rig.gateway.answers["kling"] = KEY_REFUSED
+        _, _, unsent = await submit(rig, 3)
+        record = await rig.get(unsent)
+        told = explain(
+            record,
+            await rig.store.list_events(unsent),
+            [],
+            PollPolicy(submit_retry_s=900.0),
+            rig.clock.now(),
+            rig.poller.notes(record.task),
+        )
+    assert told["summary"].startswith("It waits to be sent; nothing has gone out to the upstream yet. It is held until")
+    assert told["ends_by"] == "2026-11-20T20:57:00.000Z"
+    assert [step["at"] for step in told["next"]] == ["2026-11-20T20:57:00.000Z", None]
+    assert "gives it up" in told["next"][0]["what"]
+    (note,) = told["notes"]
+    assert note == (
+        "The upstream refuses the key of account 'default' since 2026-11-20 20:42:00 UTC (no such key). "
+        "The create is held and was not sent; it is sent when the key is accepted, "
+        "at latest given up at 2026-11-20 20:57:00 UTC."
+    )
+
+
+async def test_a_canceled_create_probes_no_more(tmp_path: Path) -> None:
+    """The next one that waits takes its turn."""
+    async with sweeping(tmp_path) as rig:
+        rig.gateway.answers["kling"] = KEY_REFUSED
+        _, canceled, waiting = await submit(rig, 3)
+        await rig.reconciler.apply(make_cancel(at=1.0, task_id=canceled))
+        rig.gateway.answers["kling"] = kling("submitted")
+        await pass_by(rig, 2.0)
+        await pass_by(rig, 5.0)
+        assert await states(rig, [waiting]) == [SubmitState.ACCEPTED]
+        assert (await rig.get(canceled)).task.reason is Reason.CANCELED
