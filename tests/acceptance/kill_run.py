@@ -58,8 +58,8 @@ SCRIPTS = (
     "callback=early,duplicate",
     "callback=late,reordered",
 )
-SURELY_REFUSED = {"rate_limited", "throttled", "503", "maintenance"}
-"""Refusals after which the daemon may send again."""
+SURELY_REFUSED = {"rate_limited", "throttled", "503", "maintenance", "quota"}
+"""Refusals after which the daemon may send again: after ``quota`` where others of the account were refused as well."""
 REFUSED_FOR_GOOD = {
     "policy": "policy_rejected",
     "quota": "quota_exhausted",
@@ -222,8 +222,9 @@ class KillRun:
             return {"submit_unknown"} | (rightly if any(call["attempt"] for call in calls) else set())
         if was_cut_off:
             return {"submit_unknown"}
-        if last is None or last["outcome"] in SURELY_REFUSED:
-            return {"rate_limited", "upstream_unavailable"}  # put off for too long, surely never started
+        if last is None or last["outcome"] in SURELY_REFUSED - REFUSED_FOR_GOOD.keys():
+            # put off or held for too long, surely never started
+            return {"rate_limited", "upstream_unavailable", "quota_exhausted"}
         return {REFUSED_FOR_GOOD.get(last["outcome"], "submit_unknown")}
 
     def resolved_by_callback(self) -> int:
