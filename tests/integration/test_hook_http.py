@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -285,3 +286,11 @@ def test_time_is_the_clocks(runner: HttpRunner) -> None:
     clock.advance(0.9)
     headers = sign((SECRET,), "dlv", clock.now(), b"{}")
     assert headers["webhook-timestamp"] == str(int(NOW.timestamp()))
+
+
+async def test_an_event_that_was_made_up_says_so(endpoint: Endpoint, runner: HttpRunner) -> None:
+    """By a header, too, so that a receiver can tell it without reading the body."""
+    for job in (JOB, replace(JOB, is_test=True)):
+        await runner.run(job, encode_event(job), spec_of(endpoint.url))
+    assert [call.headers.get("webhook-test") for call in endpoint.calls] == [None, "true"]
+    assert [json.loads(call.body).get("test") for call in endpoint.calls] == [None, True]

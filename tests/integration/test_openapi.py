@@ -1,16 +1,26 @@
 """The API description is true: every route is in it, and every answer is what it says."""
 
+import json
+import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from tests.integration.server_rig import Rig, running
+from tests.daemon_kit import REPOSITORY
+from tests.integration.server_rig import START, Rig, running
+from tracker.domain.hook_events import EVENTS
 from tracker.domain.records import Json
+from tracker.hooks.base import HookSpec, encode_event
+from tracker.hooks.environment import script_environment
+from tracker.hooks.script import ScriptAction
+from tracker.hooks.trial import sample_job
 from tracker.server import models
 from tracker.server.app import OPENAPI_PATH
+from tracker.server.hook_models import HookEventView
 from tracker.server.operations import OPERATIONS, Operation
 from tracker.server.queries import LIST_PARSERS, WAIT_PARSERS
 
@@ -148,3 +158,30 @@ def _check(operation: Operation, status: HTTPStatus, answer: Json) -> None:
         model.model_validate(answer)
     except ValidationError as error:
         pytest.fail(f"{operation.name} {status}: {error}")
+
+
+def test_the_hook_event_of_the_readme_is_one() -> None:
+    """The example has exactly the members that the description names."""
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    (example,) = [block for block in re.findall(r"```json\n(.*?)```", text, re.DOTALL) if "delivery_id" in block]
+    HookEventView.model_validate_json(example)
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_hook_events_are_what_the_description_says(event: str) -> None:
+    """Every event; those that are made up say so."""
+    job = sample_job(HookSpec("h", ("task.*",), ScriptAction.of(["-"])), event, START)
+    assert HookEventView.model_validate_json(encode_event(job)).test
+    told = encode_event(replace(job, is_test=False))
+    assert "test" not in json.loads(told)
+    HookEventView.model_validate_json(told)
+    assert script_environment(job, {})["TRACKER_TEST"] == "true"
+    assert "TRACKER_TEST" not in script_environment(replace(job, is_test=False), {})
+
+
+async def test_the_webhook_is_described(rig: Rig) -> None:
+    """With the headers of Standard Webhooks and the schema of the event."""
+    webhook = (await described(rig))["webhooks"]["taskEvent"]["post"]
+    schema = webhook["requestBody"]["content"]["application/json"]["schema"]
+    assert schema == {"$ref": "#/components/schemas/HookEventView"}
+    assert {item["name"] for item in webhook["parameters"]} >= {"webhook-id", "webhook-timestamp", "webhook-signature"}

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 EVENTS: Final[tuple[str, ...]] = tuple(event.value for event in HookEvent)
 """Every event that hooks can hear, in the order of a task's life."""
 
+FINAL_STATUSES: Final = frozenset({413, 422, 451})
+"""HTTP statuses of an endpoint that are about the content of an event: it is the same when it is sent again."""
+
 PATTERNS: Final[Mapping[str, frozenset[str]]] = {
     **{event: frozenset({event}) for event in EVENTS},
     "task.finished": frozenset({HookEvent.SUCCEEDED.value, HookEvent.FAILED.value}),

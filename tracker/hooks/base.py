@@ -268,8 +268,9 @@ def make_match(specs: Sequence[HookSpec], on_match: Callable[[str], None]) -> Ca
 
 
 def event_body(job: DeliveryJob) -> dict[str, Any]:
-    """What a hook is told, in its public form."""
-    return {
+    """What a hook is told, in its public form; one that was made up says so, with ``test``."""
+    test = {"test": True} if job.is_test else {}
+    return test | {
         "type": job.event,
         "seq": job.seq,
         "delivery_id": job.id,

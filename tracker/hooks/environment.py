@@ -60,6 +60,7 @@ def script_environment(
         "TRACKER_ERROR_MESSAGE": _cut(_clean((task["error"] or {}).get("message") or "")),
         "TRACKER_OUTPUT_URL": _whole(first.get("url")),
         "TRACKER_OUTPUT_PATH": _whole(_first_path(task["outputs"], locate)),
+        **({"TRACKER_TEST": "true"} if job.is_test else {}),
     }
 
 

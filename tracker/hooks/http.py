@@ -36,6 +36,7 @@ import aiohttp
 from standardwebhooks.webhooks import Webhook
 
 from tracker import __version__
+from tracker.domain.hook_events import FINAL_STATUSES
 from tracker.errors import ConfigError
 from tracker.hooks.base import Configured, RunOutcome, RunResult, Tools
 from tracker.hooks.resolver import VettedResolver, check_literal
@@ -54,8 +55,6 @@ if TYPE_CHECKING:
     from tracker.store.protocol import DeliveryJob
 
 KIND = "http"
-NEVER: Final = frozenset({413, 422, 451})
-"""Answers that are about the content of an event: it is the same when it is sent again."""
 SHUT: Final = frozenset({*range(400, 408), 411, 412, *range(414, 419), 421, 426, 428, 431})
 """Answers that are about the endpoint: no event gets through until somebody corrects it. What receivers answer to a
 signature that does not hold is among them: the examples of Standard Webhooks answer 400."""
@@ -111,7 +110,10 @@ class HttpRunner:
             raise TypeError(f"hook {spec.name!r} is no HTTP hook")
         try:
             async with asyncio.timeout(spec.timeout_s):
-                return await self._send(action, payload, sign(action.secrets, job.id, self._clock.now(), payload), spec)
+                headers = sign(action.secrets, job.id, self._clock.now(), payload)
+                if job.is_test:
+                    headers["webhook-test"] = "true"
+                return await self._send(action, payload, headers, spec)
         except TimeoutError:
             return _again(f"no answer within {spec.timeout_s:g} s", unreachable=True)
 
@@ -252,7 +254,7 @@ def read_answer(status: int, headers: Mapping[str, str], output: str | None, now
     if status == HTTPStatus.GONE:
         return RunResult(RunOutcome.GONE, "410 gone", output)
     said = f"answered {status}"
-    if status in NEVER:
+    if status in FINAL_STATUSES:
         return RunResult(RunOutcome.FAILED_FOR_GOOD, said, output)
     if status < HTTPStatus.BAD_REQUEST:
         said = f"answered {status}: redirects are not followed, correct the url"

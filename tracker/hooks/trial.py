@@ -138,4 +138,5 @@ def sample_job(spec: HookSpec, event: str, now: datetime) -> DeliveryJob:
         at=now,
         previous_status=before.value,
         record=TaskRecord(task, request={"prompt": "a sample"}, labels=labels),
+        is_test=True,
     )

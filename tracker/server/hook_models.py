@@ -6,7 +6,20 @@ from typing import Literal
 
 from pydantic import Field
 
-from tracker.server.models import Answer, DeliveryView
+from tracker.domain.task import Status
+from tracker.server.models import Answer, DeliveryView, TaskView
+
+
+class HookEventView(Answer):
+    """What a hook is told about a task; every kind of hook gets the same."""
+
+    type: Literal["task.submitted", "task.running", "task.progress", "task.succeeded", "task.failed", "task.archived"]
+    seq: int = Field(description="The entry of the task's history that it follows from.")
+    delivery_id: str = Field(description="The same in every attempt; never that of another event. webhook-id has it.")
+    at: str = Field(description="When the event was recorded, ISO 8601, UTC.")
+    task: TaskView = Field(description="The task as it stood right after the event.")
+    previous_status: Status
+    test: Literal[True] | None = Field(default=None, description="Made up by tracker hooks test; absent otherwise.")
 
 
 class DeliveryCounts(Answer):

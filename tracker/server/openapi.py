@@ -15,8 +15,10 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from tracker import __version__
+from tracker.domain.hook_events import FINAL_STATUSES
 from tracker.server import models
 from tracker.server.access import READS
+from tracker.server.hook_models import HookEventView
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,6 +44,7 @@ def describe(operations: Iterable[Operation]) -> dict[str, Any]:
             "description": "Follows paid asynchronous media jobs to their end.",
         },
         "paths": paths,
+        "webhooks": {"taskEvent": {"post": _webhook()}},
         "components": {
             "schemas": _schemas(listed),
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
@@ -70,6 +73,33 @@ def _operation(operation: Operation) -> dict[str, Any]:
     elif operation.any_body:
         described["requestBody"] = {"required": True, "content": {"application/json": {"schema": {}}}}
     return described
+
+
+def _webhook() -> dict[str, Any]:
+    """What hooks with a ``url`` are sent."""
+    signed = {
+        "webhook-id": "The delivery id.",
+        "webhook-timestamp": "When it was sent: seconds since 1970.",
+        "webhook-signature": "One or several signatures per Standard Webhooks, separated by blanks.",
+    }
+    meanings = {
+        "2XX": "Done.",
+        "410": "The hook is gone: it is disabled until the next reload or start.",
+        "4XX": f"{', '.join(map(str, sorted(FINAL_STATUSES)))}: failed for good. Any other: sent again.",
+        "5XX": "Sent again.",
+    }
+    return {
+        "operationId": "receive_task_event",
+        "summary": "An event of a task, at least once, in order for each task",
+        "tags": ["hooks"],
+        "parameters": [
+            {"name": name, "in": "header", "required": True, "description": text, "schema": {"type": "string"}}
+            for name, text in signed.items()
+        ],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": _ref(HookEventView)}}},
+        "responses": {status: {"description": text} for status, text in meanings.items()},
+        "security": [],
+    }
 
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:
@@ -115,7 +145,7 @@ def _ref(model: type[BaseModel]) -> dict[str, str]:
 
 def _schemas(operations: list[Operation]) -> dict[str, Any]:
     """The schema of every model that is named, and of those inside them."""
-    named: list[type[BaseModel]] = [models.ProblemView]
+    named: list[type[BaseModel]] = [models.ProblemView, HookEventView]
     for operation in operations:
         named += [*operation.bodies, *operation.answers.values()]
     _, document = models_json_schema([(model, "validation") for model in named], ref_template=_REF)

@@ -137,6 +137,7 @@ class DeliveryJob:
         previous_status: the task's status before the event.
         record: the task as it stood right after the event.
         at: when the event was recorded.
+        is_test: it was made up to try a hook out.
     """
 
     id: str
@@ -147,6 +148,7 @@ class DeliveryJob:
     at: datetime
     previous_status: str
     record: TaskRecord
+    is_test: bool = False
 
 
 @dataclass(frozen=True, slots=True)
