@@ -425,7 +425,7 @@ def test_show_events_why(daemon: Daemon) -> None:
     daemon.on(f"GET /v1/tasks/{ID}/why", (200, told))
     shown = tracker_("show", ID).stdout
     assert "reason        policy_rejected" in shown
-    assert "error         E [31m7 not that 200" in shown
+    assert "error         not that (their code E [31m7, HTTP 200)" in shown
     assert "label user    42" in shown
     assert "RUNNING, stage first" in tracker_("events", ID).stdout
     account = tracker_("why", ID).stdout

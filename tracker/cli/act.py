@@ -118,6 +118,8 @@ def wait_for(session: Session, task_ids: tuple[str, ...], *, timeout_s: float | 
     else:
         for task in tasks:
             click.echo(f"{task['id']} {task['status']} {progress_words(task)}".rstrip())
+    if going_on := [str(task["id"]) for task in tasks if not has_ended(task)]:
+        click.echo(f"not finished yet: tracker wait {' '.join(going_on)}", err=True)
     raise click.exceptions.Exit(verdict(tasks))
 
 

@@ -94,7 +94,10 @@ def retry_deliveries(
             echo_json({"items": items})
             return
         for item in items:
-            click.echo(f"{item['id']} {item['status']}")
+            if item["status"] == "succeeded":  # the daemon runs failed and dead ones alone
+                click.echo(f"{item['id']} has succeeded already; it was not run again", err=True)
+            else:
+                click.echo(f"{item['id']} {item['status']}")
         return
     answer = session.client.post(f"/v1/deliveries/retry?{urlencode(query)}")
     if hook is not None and not answer["retried"]:

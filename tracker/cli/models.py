@@ -47,7 +47,7 @@ def _echo(found: Json, *, as_json: bool) -> None:
         echo_json(found)
         return
     echo_table(
-        ("id", "family", "name", "created"),
+        ("id", "listed by", "name", "created"),
         [
             (item["id"], item["family"], item["display_name"] or "-", item["created_at"] or "-")
             for item in found["items"]

@@ -131,7 +131,7 @@ def echo_task(task: Mapping[str, Json]) -> None:
         (name, task.get(name))
         for name in ("id", "status", "stage", "progress", "reason", "user_message", "route", "account", "model")
     ]
-    fields += [("error", " ".join(clean(part) for part in error.values() if part is not None))]
+    fields += [("error", error_words(error))]
     fields += [("retryable", {True: "yes", False: "no"}.get(task.get("retryable")))]  # type: ignore[arg-type]  # or None
     fields += [("external_id", task.get("external_id"))]
     fields += [(f"label {name}", value) for name, value in (task.get("labels") or {}).items()]
@@ -145,6 +145,14 @@ def echo_task(task: Mapping[str, Json]) -> None:
         file = f"{output['path']} ({output['bytes']} bytes)" if output.get("archived") else ""
         shown = "  ".join(clean(part) for part in (file, where) if part) or "(no address)"
         click.echo(f"output {output['n']}  {clean(output['kind'])}  {shown}")
+
+
+def error_words(error: Mapping[str, Json]) -> str:
+    """The upstream's own error in one line: ``message (their code 400, HTTP 200)``."""
+    labels = (("code", "their code"), ("http_status", "HTTP"))
+    numbers = ", ".join(f"{label} {clean(error[key])}" for key, label in labels if error.get(key) is not None)
+    message = clean(error.get("message"))
+    return f"{message} ({numbers})" if message and numbers else message or numbers
 
 
 def echo_events(events: Sequence[Mapping[str, Json]]) -> None:
