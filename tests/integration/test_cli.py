@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -560,7 +561,9 @@ def test_a_unix_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         asyncio.run(_make_store(store))
         ready = {"ready": True, "reasons": [], "instance": read_instance(store), "alarms": 0}
         running.on("GET /readyz", (200, ready)).on(f"GET /v1/tasks/{ID}", (200, TASK))
-        assert json.loads(tracker_("show", ID, "--json").stdout) == TASK
+        with store.with_name("tracker.db.lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # as the daemon that serves the file does
+            assert json.loads(tracker_("show", ID, "--json").stdout) == TASK
 
 
 async def _make_store(path: Path) -> None:

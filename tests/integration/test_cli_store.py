@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from tests.daemon_kit import NEVER_POLLS, Asker, Ran, Setting, run_tracker, running_daemon
 from tracker.cli.main import cli
 from tracker.sandbox import Sandbox
+from tracker.store.sqlite import copy_database, read_instance
 
 TASK = "01JD0000000000000000000000"
 SUNO = '{"customMode": false, "instrumental": false, "model": "V5", "prompt": "x"}'
@@ -95,6 +96,16 @@ async def test_what_looks_reads_its_own_file(tmp_path: Path) -> None:
         assert misspelt.err.endswith("no such route: suno.generat; did you mean suno.generate?\n")
         routes = await ask(mine, "routes")
         assert (routes.code, "listing the routes of this program" in routes.err) == (0, True)
+
+
+async def test_a_copy_of_the_store_is_another_store(tmp_path: Path) -> None:
+    """It has the same instance id, and is not the file that the daemon serves."""
+    async with two_places(tmp_path) as (asker, theirs, mine):
+        await asyncio.to_thread(copy_database, theirs / "tracker.db", mine / "tracker.db")
+        assert read_instance(mine / "tracker.db") == read_instance(theirs / "tracker.db")
+        ran = await ask(mine, "submit", "suno.generate", "-d", SUNO)
+        assert (ran.code, f"another tracker (store {theirs}/tracker.db)" in ran.err) == (69, True), ran
+        assert (await asker.get("/v1/tasks"))["items"] == []
 
 
 async def test_submit_prints_where_outputs_last(tmp_path: Path) -> None:

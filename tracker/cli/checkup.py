@@ -211,15 +211,27 @@ def check_place_of_store(config: Config) -> Line:
 
 
 def holder_of(store: Path) -> str | None:
-    """The process that has the lock of a store; None when nobody has it."""
+    """The process that has the lock of a store; None when nobody has it, or when that cannot be seen."""
+    with contextlib.suppress(OSError):
+        return look_at_lock(store)
+    return None
+
+
+def look_at_lock(store: Path) -> str | None:
+    """The process that has the lock of a store; None when nobody has it.
+
+    Raises:
+        PermissionError: that cannot be seen.
+        OSError: the same.
+    """
     path = store.resolve()
     try:
         with path.with_name(f"{path.name}.lock").open() as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 return handle.read(32).strip() or "unknown"
-    except OSError:
+    except FileNotFoundError:
         pass
     return None
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Literal
 
+from tracker.cli.checkup import look_at_lock
 from tracker.cli.client import token_line
 from tracker.cli.exits import OtherStore
 from tracker.errors import ConfigError, StoreUnusable
@@ -18,6 +19,8 @@ from tracker.peers import Peer, look_at, read_facts, with_store
 from tracker.store.sqlite import read_instance
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tracker.config import Config
 
 Serves = Literal["ours", "another", "unknown"]
@@ -74,9 +77,17 @@ def compare(config: Config, peer: Peer) -> tuple[Serves, Peer, str]:
         if peer.store is None:
             return "unknown", peer, str(error)
         return ("ours" if peer.store == str(path.absolute()) else "another"), peer, ""
-    if own == peer.instance:
+    if own == peer.instance and _is_served(path):
         return "ours", peer, ""
     return "another", with_store(peer, url), ""
+
+
+def _is_served(path: Path) -> bool:
+    """Whether a process serves this very file: a copy has the same instance id, and nobody has its lock."""
+    try:
+        return look_at_lock(path) is not None
+    except OSError:
+        return True  # it cannot be seen; the id alone decides
 
 
 def _is_out_of_reach(error: StoreUnusable) -> bool:
