@@ -231,10 +231,10 @@ class AccountAlarms:
         elif reading.trouble is None:
             self._accept(task.account, task.provider, AlarmKind.KEY_REJECTED)
 
-    def is_key_rejected(self, account: str) -> bool:
-        """Whether polls of an account are in vain at present."""
+    def is_key_rejected(self, account: str, provider: str) -> bool:
+        """Whether polls of a provider with this account are in vain at present."""
         alarm = self._alarms.get(account)
-        return alarm is not None and alarm.kind is AlarmKind.KEY_REJECTED
+        return alarm is not None and alarm.kind is AlarmKind.KEY_REJECTED and provider not in alarm.free
 
     # -- words ---------------------------------------------------------------------------------------------
 

@@ -74,7 +74,7 @@ class Obstacles:
     def is_blocked(self, lane: tuple[str, str]) -> bool:
         """Whether asking about tasks of a lane (account and provider) is in vain at present, as far as is known."""
         account, provider = lane
-        if self._alarms.is_key_rejected(account) or lane in self._hindrances:
+        if self._alarms.is_key_rejected(account, provider) or lane in self._hindrances:
             return True
         return self._breakers.state(self._client.host_of(account), provider).circuit is not Circuit.CLOSED
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -191,6 +192,31 @@ async def test_held_creates_survive_a_restart(tmp_path: Path) -> None:
     async with sweeping(tmp_path) as rig:
         await pass_by(rig, 2.0)
         assert await states(rig, held) == [SubmitState.ACCEPTED] * 3
+
+
+async def test_a_held_submit_that_is_repeated_finds_its_task(tmp_path: Path) -> None:
+    """It was answered with a task that waits, so it is under way no more: the same key finds that task."""
+    async with sweeping(tmp_path) as rig:
+        rig.gateway.answers["kling"] = KEY_REFUSED
+        await submit(rig, 2)
+        wanted = replace(KLING, idempotency_key="order-7")
+        held = await rig.submitter.submit(wanted)
+        again = await rig.submitter.submit(wanted)
+        assert (held.is_new, again.is_new) == (True, False)
+        assert again.record.task.id == held.record.task.id
+        assert again.record.task.submit_attempts == 0, "it has never been sent"
+
+
+async def test_a_key_that_one_provider_refuses_slows_polls_of_no_other(tmp_path: Path) -> None:
+    """An answered poll shows that the key is good there."""
+    async with sweeping(tmp_path) as rig:
+        rig.gateway.answers["kling"] = KEY_REFUSED
+        await submit(rig, 2)
+        song = await rig.follow("suno.generate")
+        assert rig.poller._obstacles.is_blocked(("default", "suno"))
+        await rig.poller.poll(song)
+        assert not rig.poller._obstacles.is_blocked(("default", "suno"))
+        assert rig.poller._obstacles.is_blocked(("default", "kling"))
 
 
 async def test_why_tells_that_a_create_is_held(tmp_path: Path) -> None:
