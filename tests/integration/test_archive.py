@@ -29,9 +29,11 @@ from tests.archive_kit import (
 )
 from tests.factories import make_output, make_registration
 from tracker.domain.archives import ArchiveState
+from tracker.domain.inline import reference_of
 from tracker.domain.task import Output, Stage, Status, TaskId
 from tracker.domain.transitions import HookEvent
 from tracker.store.protocol import Announcement
+from tracker.store.sqlite.pieces import PIECE_CHARS
 
 VIDEO = Output("video", mime="video/mp4", title="Summer Breeze")
 
@@ -338,8 +340,9 @@ async def test_what_will_not_fit_is_not_begun(tmp_path: Path) -> None:
 @pytest.mark.parametrize("enabled", [True, False])
 async def test_inline_data_becomes_a_file_and_leaves_the_database(tmp_path: Path, enabled: bool) -> None:
     """Base64 in an answer is written as a file, archive or not; the database keeps its digest, payloads a note."""
-    data = PNG + bytes(range(256)) * 2000
+    data = PNG + bytes(range(256)) * 8000
     text = base64.b64encode(data).decode()
+    assert len(text) > 2 * PIECE_CHARS
     answer = {"candidates": [{"content": {"parts": [{"inlineData": {"mimeType": "image/png", "data": text}}]}}]}
     async with archiving(tmp_path, enabled=enabled) as rig:
         task_id = await rig.succeed(
@@ -355,9 +358,43 @@ async def test_inline_data_becomes_a_file_and_leaves_the_database(tmp_path: Path
         kept = db.execute("SELECT outputs FROM tasks").fetchall()
         kept += db.execute("SELECT coalesce(payload, '') || reading || coalesce(snapshot, '') FROM events").fetchall()
         assert all(len(row[0]) < 1000 for row in kept)
+        assert db.execute("SELECT count(*) FROM inline_pieces").fetchone() == (0,)
         assert db.execute("SELECT archived FROM v_outputs").fetchone() == (1,)
         db.close()
         assert (await rig.store.list_events(task_id))[-1].detail == "archived: 1 file safe"
+
+
+async def test_inline_data_waits_in_pieces_beside_its_task(tmp_path: Path) -> None:
+    """Reading a task never brings the data along; what comes again while it waits is stored once."""
+    text = base64.b64encode(PNG + bytes(range(256)) * 8000).decode()
+    async with RawServer(serves(film(1000))), archiving(tmp_path, reserve_bytes=1 << 60) as rig:
+        task_id = await rig.succeed(Output("image", mime="image/png", inline=text))
+        db = sqlite3.connect(tmp_path / "tracker.db")
+        pieces = db.execute("SELECT data FROM inline_pieces WHERE task_id = ? ORDER BY n", (task_id,)).fetchall()
+        assert "".join(piece for (piece,) in pieces) == text
+        assert max(len(piece) for (piece,) in pieces) == PIECE_CHARS
+        assert db.execute("SELECT length(outputs) < 300 FROM tasks").fetchone() == (1,)
+        db.close()
+        (output,) = (await rig.store.get_task(task_id)).task.outputs
+        assert output.inline == reference_of(text)
+
+
+async def test_inline_data_within_a_task_of_an_older_version_becomes_a_file(tmp_path: Path) -> None:
+    """Data that was stored before it had a table of its own is found where it was."""
+    text = base64.b64encode(PNG).decode()
+    async with archiving(tmp_path, reserve_bytes=1 << 60) as rig:
+        task_id = await rig.succeed(Output("image", mime="image/png", inline=text))
+        (record,) = await rig.store.list_archives(task_id)
+        db = sqlite3.connect(tmp_path / "tracker.db")
+        db.execute("UPDATE tasks SET outputs = replace(outputs, ?, ?)", (reference_of(text), text))
+        db.execute("DELETE FROM inline_pieces")
+        db.execute("UPDATE archives SET state = 'pending', due_at = 0, finished_at = NULL")
+        db.commit()
+        db.close()
+        assert record.identity == reference_of(text)
+    async with archiving(tmp_path) as rig:
+        await rig.settle(task_id)
+        assert rig.files() == {f"{task_id}/0-image.png": PNG}
 
 
 async def test_with_the_archive_off_urls_are_left_alone_until_asked_for(tmp_path: Path) -> None:

@@ -70,6 +70,10 @@ class Tasks(Protocol):
         """One task."""
         ...
 
+    async def read_inline(self, task_id: TaskId, identity: str, n: int) -> str | None:
+        """A piece of the inline data of an output; None after the last."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Patience:
@@ -134,7 +138,7 @@ async def _archive(job: ArchiveJob, shop: Workshop) -> tuple[ArchivedFile, Outpu
     try:
         if output.inline is not None:
             declared = None
-            await asyncio.to_thread(_decode, output, partial)
+            await _write_inline(job, shop, partial)
         else:
             try:
                 declared = await shop.fetcher.fetch(job.task, output, partial)
@@ -166,18 +170,37 @@ async def _archive(job: ArchiveJob, shop: Workshop) -> tuple[ArchivedFile, Outpu
     return ArchivedFile(path, whole.size, whole.sha256, mime), output
 
 
-def _decode(output: Output, partial: Partial) -> None:
-    """Write inline data, piece by piece."""
-    assert output.inline is not None  # noqa: S101  the caller looked
-    if not has_data(output):
+async def _write_inline(job: ArchiveJob, shop: Workshop, partial: Partial) -> None:
+    """Write inline data, wherever it is stored."""
+    if has_data(job.output):
+        await asyncio.to_thread(_decode, job.output, partial)
+        return
+    n = 0
+    while (piece := await shop.tasks.read_inline(job.task.id, job.identity, n)) is not None:
+        await asyncio.to_thread(partial.check_space, len(piece))
+        if n == 0:
+            await asyncio.to_thread(partial.begin, None)
+        await asyncio.to_thread(_write_piece, piece, partial)
+        n += 1
+    if n == 0:
         raise OutputHopeless("its data came inline and is not kept any more")
+
+
+def _decode(output: Output, partial: Partial) -> None:
+    """Write inline data that is stored with its task, piece by piece."""
+    assert output.inline is not None  # noqa: S101  the caller looked
     partial.check_space(len(output.inline) * 3 // 4)
     partial.begin(None)
     for start in range(0, len(output.inline), _SLICE):
-        try:
-            partial.write(base64.b64decode(output.inline[start : start + _SLICE], validate=True))
-        except binascii.Error as error:
-            raise OutputHopeless("its inline data is no base64") from error
+        _write_piece(output.inline[start : start + _SLICE], partial)
+
+
+def _write_piece(piece: str, partial: Partial) -> None:
+    try:
+        data = base64.b64decode(piece, validate=True)
+    except binascii.Error as error:
+        raise OutputHopeless("its inline data is no base64") from error
+    partial.write(data)
 
 
 async def _renewed(job: ArchiveJob, shop: Workshop) -> Output | None:

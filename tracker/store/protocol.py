@@ -89,6 +89,10 @@ class Reader(Protocol):
         """Tasks, newest first."""
         ...
 
+    async def read_inline(self, task_id: TaskId, identity: str, n: int) -> str | None:
+        """A piece of the inline data of an output, in base64 that can be decoded by itself; None after the last."""
+        ...
+
     async def list_events(self, task_id: TaskId) -> list[EventRecord]:
         """The history of a task, oldest first.
 

@@ -219,7 +219,8 @@ class UpstreamClient:
                 if body is None:
                     return Unanswered(f"the answer is larger than {self._max_body_bytes} bytes")
                 outcome: WireReply | Unanswered = self._reply(response.status, response.headers, body)
-                if not seems_cut(body):
+                large = len(body) > YIELD_BYTES
+                if not (await asyncio.to_thread(seems_cut, body) if large else seems_cut(body)):
                     return outcome
         except LIBRARY_ERRORS as error:
             failure = failure_of(error)

@@ -18,6 +18,7 @@ from tracker.domain.outputs import output_identity
 from tracker.domain.task import Status, TaskId
 from tracker.domain.transitions import HookEvent, Outcome
 from tracker.store.protocol import Applied, ArchiveJob
+from tracker.store.sqlite import pieces
 from tracker.store.sqlite.rows import (
     ARCHIVE_COLUMNS,
     archive_from,
@@ -146,6 +147,7 @@ def record_result(db: sqlite3.Connection, job: ArchiveJob, result: ArchiveResult
     task = get_task(db, job.task.id)
     if result.state is not ArchiveState.STORED:
         return Applied(task=task, outcome=Outcome.APPLIED, confirm=False, announced=False)
+    pieces.drop(db, task.id, job.identity)
     task = _now_shows_file(db, task, job.identity)
     announced = _announce_if_safe(db, task, result.at)
     return Applied(task=task, outcome=Outcome.APPLIED, confirm=False, announced=announced)
@@ -222,16 +224,16 @@ def redrive(
     db.executemany(
         f"UPDATE archives SET {again}, path = NULL, bytes = NULL, sha256 = NULL, mime = NULL"
         " WHERE task_id = ? AND identity = ? AND state = 'stored'",
-        [(to_ms(now), task_id, identity) for identity in lost if _can_be_had_again(task, identity)],
+        [(to_ms(now), task_id, identity) for identity in lost if _can_be_had_again(db, task, identity)],
     )
     rows = db.execute(f"SELECT {ARCHIVE_COLUMNS} FROM archives WHERE task_id = ? ORDER BY n", (task_id,)).fetchall()
     return [archive_from(row) for row in rows]
 
 
-def _can_be_had_again(task: Task, identity: str) -> bool:
+def _can_be_had_again(db: sqlite3.Connection, task: Task, identity: str) -> bool:
     """A file that came inline is nowhere else: its data left the task when the file was safe."""
     output = find_output(task, identity)
-    return output is not None and (output.url is not None or has_data(output))
+    return output is not None and (output.url is not None or pieces.is_there(db, task.id, output))
 
 
 def give_back(db: sqlite3.Connection, now: datetime) -> None:

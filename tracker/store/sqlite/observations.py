@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from tracker.errors import StoreError, TaskNotFound
 from tracker.store.protocol import Applied, Judge
+from tracker.store.sqlite import pieces
 from tracker.store.sqlite.archives import plan
 from tracker.store.sqlite.rows import TASK, chunks, kept_text, task_update, tasks_from, to_ms, word
 from tracker.store.sqlite.tasks import unpark
@@ -67,7 +68,8 @@ def apply_all(
         if task is None:
             answers.append(TaskNotFound(f"no task has the id {observation.task_id}"))
             continue
-        steps = judge(task, observation, history.knows(task.id))
+        light, data = pieces.set_aside(observation)
+        steps = judge(task, light, history.knows(task.id))
         after, announced = task, False
         for step in steps:
             after = history.take(step, after)
@@ -75,6 +77,8 @@ def apply_all(
         if after.external_id is not None and after.external_id != task.external_id:
             after = unpark(db, after, observation.observed_at)
         tasks[task.id] = after
+        if data:
+            pieces.keep(db, task, after, data)
         answers.append(
             Applied(
                 task=after,

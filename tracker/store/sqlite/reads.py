@@ -19,6 +19,7 @@ from tracker.store.sqlite import retention
 from tracker.store.sqlite.files import log_bytes
 from tracker.store.sqlite.identity import reader_uri
 from tracker.store.sqlite.keys import SELECT_BY_KEY, repeated_from
+from tracker.store.sqlite.pieces import SELECT_PIECE
 from tracker.store.sqlite.rows import (
     ARCHIVE_COLUMNS,
     DELIVERY_COLUMNS,
@@ -162,6 +163,11 @@ class SqliteReader:
         if not rows:
             raise TaskNotFound(f"no task has the id {task_id}")
         return (await self._decoded(record_from, rows))[0]
+
+    async def read_inline(self, task_id: TaskId, identity: str, n: int) -> str | None:
+        """See the protocol."""
+        rows = await self._rows(SELECT_PIECE, (task_id, identity, n))
+        return rows[0][0] if rows else None
 
     async def find_submit(self, idempotency_key: str, fingerprint: Callable[[str], str]) -> TaskRecord | None:
         """The task of the submit that a key was used for; None when the key is new.

@@ -1,0 +1,58 @@
+"""Inline data of outputs, kept apart from their tasks, in pieces.
+
+An image of 30 MB is 40 MB of base64. As part of its task it would be read and written with it each time, and each time
+the interpreter lock would be held for as long as that takes.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+
+from msgspec.structs import replace
+
+from tracker.domain.inline import any_data, has_data, without_data
+from tracker.domain.observation import Observation
+from tracker.domain.outputs import output_identity
+from tracker.domain.task import Output, Task, TaskId
+
+PIECE_CHARS = 1 << 20
+"""A multiple of 4: each piece can be decoded by itself."""
+SELECT_PIECE = "SELECT data FROM inline_pieces WHERE task_id = ? AND identity = ? AND n = ?"
+
+
+def set_aside(observation: Observation) -> tuple[Observation, Mapping[str, str]]:
+    """An observation with references in the place of inline data; and the data by the identity of its output."""
+    outputs = observation.reading.outputs
+    if not any_data(outputs):
+        return observation, {}
+    bare = without_data(outputs)
+    reading = replace(observation.reading, outputs=bare)
+    pairs = zip(bare, outputs, strict=True)
+    data = {output_identity(light): output.inline or "" for light, output in pairs if has_data(output)}
+    return replace(observation, reading=reading), data
+
+
+def keep(db: sqlite3.Connection, before: Task, after: Task, data: Mapping[str, str]) -> None:
+    """Store the data of outputs that a task has gained."""
+    known = set(map(output_identity, before.outputs))
+    for identity in {output_identity(output) for output in after.outputs} - known:
+        text = data.get(identity, "")
+        db.executemany(
+            "INSERT OR IGNORE INTO inline_pieces VALUES (?, ?, ?, ?)",
+            (
+                (after.id, identity, n, text[start : start + PIECE_CHARS])
+                for n, start in enumerate(range(0, len(text), PIECE_CHARS))
+            ),
+        )
+
+
+def drop(db: sqlite3.Connection, task_id: TaskId, identity: str) -> None:
+    """Forget the data of an output: it is a file now."""
+    db.execute("DELETE FROM inline_pieces WHERE task_id = ? AND identity = ?", (task_id, identity))
+
+
+def is_there(db: sqlite3.Connection, task_id: TaskId, output: Output) -> bool:
+    """Whether the data of an output is stored, here or with its task."""
+    key = (task_id, output_identity(output), 0)
+    return has_data(output) or db.execute(SELECT_PIECE, key).fetchone() is not None
