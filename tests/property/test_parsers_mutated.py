@@ -180,9 +180,9 @@ def check_other_writing(payload: Payload, route: Route, data: st.DataObject) -> 
     check_same(found, expected, str(new))
     if payload.door == "callback":
         assert [written_id(name) for name in provider.callback_ids(decode(raw, declared).value)][:1] == [str(new)]
-    kept = payload_text(raw, bytes.decode, decode(raw, declared))
-    assert kept is not None
-    assert orjson.loads(kept) is not None
+    decoded = decode(raw, declared)
+    if decoded.text is not None:  # a large body is written in pieces
+        assert orjson.loads(payload_text(raw, bytes.decode, decoded) or "") is not None
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,6 @@ _WIDE = (
 )
 _DIGITS = bytes.maketrans(b"123456789", b"000000000")
 _TWENTY_DIGITS = b"0" * 20
-_LARGE_BYTES = 1 << 17
 
 
 class Form(Enum):
@@ -144,9 +143,7 @@ def _decode_small(body: bytes, content_type: str) -> Decoded:
 
 
 def _has_long_number(body: bytes) -> bool:
-    """Whether digits stand in a row that may be a number beyond 64 bits; of a large body only both ends count."""
-    if len(body) > _LARGE_BYTES:
-        body = body[: _LARGE_BYTES // 2] + b" " + body[-_LARGE_BYTES // 2 :]
+    """Whether digits stand in a row that may be a number beyond 64 bits; see `_whole_number`."""
     return _TWENTY_DIGITS in body.translate(_DIGITS)
 
 
@@ -175,7 +172,7 @@ def _decode_large(body: bytes, content_type: str) -> Decoded:
         pass
     else:
         value = lifted.restore(found.value)
-        if isinstance(value, str) and value.strip(_BLANKS)[:1] in {"{", "["}:
+        if isinstance(value, str) and value.strip(_BLANKS)[:1] in _OPENINGS:
             value = decode(value.encode("utf-8", "replace")).value or value
         return Decoded(value, None, found.form, found.plain)
     found = _decode_odd(body[:_BEGINNING_BYTES], "")
@@ -319,13 +316,12 @@ def _salvage(text: str) -> Decoded | None:
     return None if broken is None else _decoded(broken.value, Form.CUT if broken.is_cut else Form.WHOLE)
 
 
-def _decoded(value: Json, form: Form) -> Decoded | None:
+def _decoded(value: Json, form: Form) -> Decoded:
     try:
         written = orjson.dumps(value)
     except orjson.JSONEncodeError:  # nested too deeply to be written
         written = None
-    taken_out = _taken_out(value)
-    return None if isinstance(taken_out, str) else Decoded(taken_out, written, form)
+    return Decoded(_taken_out(value), written, form)
 
 
 def _stream(text: str) -> Decoded | None:
