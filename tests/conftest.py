@@ -4,12 +4,14 @@ import ipaddress
 import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
 
 from tests.contract import way_table
+from tests.short_paths import short_directory
 
 os.umask(0o022)  # hook scripts that others can write are refused: under 002 those of the tests would be
 hypothesis.settings.register_profile("dev", deadline=None)
@@ -34,6 +36,13 @@ def is_loopback(address: object) -> bool:
         return False
     mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
     return (mapped or ip).is_loopback
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """As `tmp_path`, for Unix sockets; see `tests.short_paths`."""
+    with short_directory() as path:
+        yield path
 
 
 @pytest.fixture(scope="session", autouse=True)

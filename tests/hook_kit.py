@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import resource
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -25,6 +26,8 @@ from tracker.store.protocol import AttemptResult, DeliveryJob, Match, NewTask
 from tracker.store.sqlite import SqliteStore
 
 NOW = datetime(2026, 11, 20, 20, 42, tzinfo=UTC)
+SHEBANG_MAX = 120
+"""Bytes of an interpreter's path in a first line, with room for its options (execve(2))."""
 WITHIN_S = 20.0
 """How long a test waits for what must happen; only a failing test waits that long."""
 
@@ -63,8 +66,11 @@ def write_script(path: Path, body: str, interpreter: str = "/bin/sh") -> Path:
 
 
 def write_python(path: Path, body: str) -> Path:
-    """An executable Python script that starts fast."""
-    return write_script(path, body, f"{sys.executable} -SE")
+    """An executable Python script that starts fast, wherever its interpreter lies."""
+    if len(sys.executable) < SHEBANG_MAX and " " not in sys.executable:
+        return write_script(path, body, f"{sys.executable} -SE")
+    # to the shell this is a command, to Python a text
+    return write_script(path, f"'''exec' {shlex.quote(sys.executable)} -SE \"$0\" \"$@\"\n' '''\n{body}")
 
 
 class Bell:
@@ -82,6 +88,11 @@ class Bell:
         # opened for both, so that it never ends and nobody blocks on opening it
         self._handle = os.open(path, os.O_RDWR | os.O_NONBLOCK)
         asyncio.get_running_loop().add_reader(self._handle, self._read)
+
+    @property
+    def word(self) -> str:
+        """Its path as a word of a shell."""
+        return shlex.quote(str(self.path))
 
     def _read(self) -> None:
         *lines, self._rest = (self._rest + os.read(self._handle, 65536)).split(b"\n")

@@ -162,7 +162,7 @@ async def test_every_output_of_the_sandbox_is_kept_as_it_was_served(tmp_path: Pa
     log = tmp_path / "hook.log"
     write_script(
         hooks / "task.archived" / "note",
-        f'echo "$TRACKER_EVENT $TRACKER_TASK_ID $TRACKER_STATUS $(sha256sum < "$TRACKER_OUTPUT_PATH")" >> {log}',
+        f'echo "$TRACKER_EVENT $TRACKER_TASK_ID $TRACKER_STATUS $(sha256sum < "$TRACKER_OUTPUT_PATH")" >> \'{log}\'',
     )
     cut = "[sandbox: file=cut]"
     orders: list[tuple[str, Json]] = [

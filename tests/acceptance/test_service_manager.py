@@ -15,6 +15,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from tests.short_paths import short_directory
+
 WITHIN_S = 40.0
 # The variables have to name the daemon's own process, and the socket has to be its descriptor 3.
 START = """
@@ -28,14 +30,15 @@ os.execv(sys.argv[2], sys.argv[2:])
 class Manager:
     """Plays systemd: holds the socket, hears the notifications."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, sockets: Path) -> None:
         self.directory = directory
-        self.path = str(directory / "http.sock")
+        self.path = str(sockets / "http.sock")
+        self._notify = str(sockets / "notify")
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.listener.bind(self.path)
         self.listener.listen(128)
         self._ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._ear.bind(str(directory / "notify"))
+        self._ear.bind(self._notify)
         self._ear.setblocking(False)
         self.heard: list[dict[str, str]] = []
         self.environ: dict[str, str] = {}
@@ -50,7 +53,7 @@ class Manager:
         """A daemon that was handed the socket."""
         environ = {
             **os.environ,
-            "NOTIFY_SOCKET": str(self.directory / "notify"),
+            "NOTIFY_SOCKET": self._notify,
             "WATCHDOG_USEC": "600000",
             "ANYINT_API_KEY": "sk-nobody-asks",
             **self.environ,
@@ -104,11 +107,12 @@ class Manager:
 @asynccontextmanager
 async def managed(directory: Path) -> AsyncIterator[Manager]:
     """A service manager."""
-    manager = Manager(directory)
-    try:
-        yield manager
-    finally:
-        manager.close()
+    with short_directory() as sockets:
+        manager = Manager(directory, sockets)
+        try:
+            yield manager
+        finally:
+            manager.close()
 
 
 async def test_a_life_under_a_service_manager(tmp_path: Path) -> None:

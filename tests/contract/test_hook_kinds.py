@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import shlex
 import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -65,7 +66,7 @@ class ScriptStand:
             "done": "exit 0",
             "never": "echo no use; exit 100",
             "again": "echo later; exit 7",
-            "hangs": f"echo begun > {self._path}; exec sleep 1000",
+            "hangs": f"echo begun > {shlex.quote(str(self._path))}; exec sleep 1000",
         }.get(behaviour)
         path = self._directory / behaviour
         if body is not None:
@@ -92,7 +93,7 @@ class WorkerStand(ScriptStand):
         path = self._directory / behaviour
         answer = {"done": '{"ok": true}', "never": '{"ok": false, "final": true}', "again": '{"ok": false}'}
         if behaviour == "hangs":
-            write_script(path, f"read line; echo begun > {self._path}; exec sleep 1000")
+            write_script(path, f"read line; echo begun > {shlex.quote(str(self._path))}; exec sleep 1000")
         elif behaviour in answer:
             write_script(path, f"while read line; do echo '{answer[behaviour]}'; done")
         return HookSpec("stand", ("task.*",), WorkerAction((str(path),)), timeout_s=30)

@@ -148,7 +148,7 @@ async def test_a_key_that_an_upstream_quotes_is_kept_nowhere(tmp_path: Path) -> 
     key = "no-real-key-4711"
     words = f"Incorrect API key provided: {key}"
     heard_by_hook, script = tmp_path / "heard", tmp_path / "hook"
-    script.write_text(f'#!/bin/sh\ncat >> {heard_by_hook}\nenv >> {heard_by_hook}\necho "printed {key}"\n')
+    script.write_text(f'#!/bin/sh\ncat >> "{heard_by_hook}"\nenv >> "{heard_by_hook}"\necho "printed {key}"\n')
     script.chmod(0o755)
     setting = Setting(
         poll=NEVER_POLLS,

@@ -552,9 +552,9 @@ def test_refusals_are_one_line_each(
     assert len(daemon.requests) == 1
 
 
-def test_a_unix_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_unix_socket(tmp_path: Path, short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The configured socket is found without a URL."""
-    path = tmp_path / "t.sock"
+    path = short_path / "t.sock"
     monkeypatch.setenv("TRACKER_SERVER__LISTEN", f"unix:{path}")
     with Daemon(path) as running:
         store = tmp_path / "state" / "tracker" / "tracker.db"

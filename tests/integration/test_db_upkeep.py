@@ -31,7 +31,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in [name for name in os.environ if name.startswith("TRACKER_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("TRACKER_STORE__PATH", str(tmp_path / "t.db"))
-    monkeypatch.setenv("TRACKER_SERVER__LISTEN", f"unix:{tmp_path}/nobody")
+    monkeypatch.setenv("TRACKER_SERVER__LISTEN", "unix:/nonexistent/nobody")
     return tmp_path / "t.db"
 
 

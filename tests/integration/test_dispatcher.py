@@ -191,7 +191,7 @@ async def test_retries_grow_until_it_succeeds(
     """A failing script is tried after 2 s, 4 s, … with one and the same delivery id."""
     script = write_script(
         tmp_path / "hook",
-        f'echo "$TRACKER_DELIVERY_ID" >> {tmp_path}/ids\necho "try $TRACKER_ATTEMPT"\n[ "$TRACKER_ATTEMPT" = 4 ]',
+        f'echo "$TRACKER_DELIVERY_ID" >> "{tmp_path}/ids"\necho "try $TRACKER_ATTEMPT"\n[ "$TRACKER_ATTEMPT" = 4 ]',
     )
     dispatcher = run(make_spec(script))
     await store.add_finished()
@@ -239,7 +239,7 @@ async def test_a_hook_that_hangs_delays_no_other(
     store: TellingStore, run: MakeDispatcher, tmp_path: Path, bell: Bell
 ) -> None:
     """Hung runs take their own hook's slots, even when the slots of all are few."""
-    hung = write_script(tmp_path / "hung", f"echo hung > {bell.path}; exec sleep 1000")
+    hung = write_script(tmp_path / "hung", f"echo hung > {bell.word}; exec sleep 1000")
     run(make_spec(hung, name="hung", concurrency=8), make_spec("/bin/true", name="quick"), max_running=2)
     await store.add_finished(0)
     await bell.heard()
@@ -268,7 +268,7 @@ async def test_a_timeout_leaves_no_grandchild(
 ) -> None:
     """What a hung script started goes with it, and the delivery is tried again."""
     expiry = Expiry(monkeypatch)
-    script = write_script(tmp_path / "hook", f"sleep 1000 & echo $! > {bell.path}; wait")
+    script = write_script(tmp_path / "hook", f"sleep 1000 & echo $! > {bell.word}; wait")
     run(make_spec(script, timeout_s=30))
     await store.add_finished()
     pid = int(await bell.heard())
@@ -310,7 +310,7 @@ async def test_a_shortage_never_kills_a_delivery(
 async def test_a_result_outlives_a_full_disk(store: TellingStore, run: MakeDispatcher, tmp_path: Path) -> None:
     """A result that could not be kept is kept as soon as the store takes it; the script runs once."""
     store.failing.add("record_attempt")
-    run(make_spec(write_script(tmp_path / "hook", f"echo ran >> {tmp_path}/runs")))
+    run(make_spec(write_script(tmp_path / "hook", f"echo ran >> '{tmp_path}/runs'")))
     await store.add_finished()
     assert (await store.until_kept(1))[0].status is DeliveryStatus.SUCCEEDED
     assert (tmp_path / "runs").read_text() == "ran\n"
@@ -401,7 +401,7 @@ async def test_stop_ends_what_does_not(
     store: TellingStore, run: MakeDispatcher, tmp_path: Path, bell: Bell, clock: ManualClock
 ) -> None:
     """Past the drain a script is ended; its delivery waits for the next start, under the same id."""
-    script = write_script(tmp_path / "hook", f"sleep 1000 & echo $! > {bell.path}; wait")
+    script = write_script(tmp_path / "hook", f"sleep 1000 & echo $! > {bell.word}; wait")
     dispatcher = run(make_spec(script, max_attempts=1))
     await store.add_finished()
     pid = int(await bell.heard())
@@ -493,7 +493,7 @@ async def test_a_dropped_file_is_a_hook_at_once(
     """A script dropped in while the daemon runs hears the next event; taken away, it hears no more."""
     hooks_dir = tmp_path / "hooks.d"
     dispatcher = run(hooks_dir=hooks_dir)
-    script = write_script(hooks_dir / "task.finished" / "publish.sh", f'echo "$TRACKER_TASK_ID" > {bell.path}')
+    script = write_script(hooks_dir / "task.finished" / "publish.sh", f'echo "$TRACKER_TASK_ID" > {bell.word}')
     task = await store.add_finished(1)
     assert await bell.heard() == task
     assert [spec.name for spec in dispatcher.specs] == ["publish.sh"]
@@ -524,7 +524,7 @@ async def test_nothing_is_fanned_out_past_hooks_that_cannot_be_seen(
 
 
 FEW_DESCRIPTORS = """
-import asyncio, os, resource, sys
+import asyncio, os, resource, shlex, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from tests.hook_kit import TellingStore
@@ -538,7 +538,7 @@ async def main(directory):
     await store.open()
     for n in range(100):
         await store.add_finished(n)
-    count = 'echo "$TRACKER_DELIVERY_ID" >> ' + str(directory / "ran")
+    count = 'echo "$TRACKER_DELIVERY_ID" >> ' + shlex.quote(str(directory / "ran"))
     specs = [
         HookSpec(f"hook{n}", ("task.finished",), ScriptAction.of(["/bin/sh", "-c", count]), concurrency=20,
                  max_attempts=1, retry_first_s=0.05)

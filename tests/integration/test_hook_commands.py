@@ -140,7 +140,7 @@ def config_file(tmp_path: Path, hooks: str, listen: str = "127.0.0.1:9") -> Path
 def test_a_trial_runs_twice_and_compares(tmp_path: Path) -> None:
     """The same event comes twice; a hook that answers it differently is told of."""
     same = write_script(tmp_path / "same", 'echo "$TRACKER_EVENT $TRACKER_LABEL_USER $TRACKER_DELIVERY_ID"')
-    other = write_script(tmp_path / "other", f"echo x >> {tmp_path}/runs; wc -l < {tmp_path}/runs")
+    other = write_script(tmp_path / "other", f"echo x >> '{tmp_path}/runs'; wc -l < '{tmp_path}/runs'")
     path = config_file(
         tmp_path,
         f'[[hooks]]\nname = "same"\non = "task.failed"\nlabels = {{ user = "7" }}\nrun = "{same}"\n'

@@ -135,9 +135,9 @@ async def test_a_timeout_ends_the_whole_group(tmp_path: Path, bell: Bell, expiry
     """Children and grandchildren go with the script, also those that ignore SIGTERM."""
     script = write_script(
         tmp_path / "hook",
-        f"(trap '' TERM; sleep 1000 & echo $! > {bell.path}; wait) &\n"
-        f"sh -c 'sleep 1001 & echo $! > {bell.path}; wait' &\n"
-        f"echo working; echo $$ > {bell.path}; wait",
+        f"(trap '' TERM; sleep 1000 & echo $! > {bell.word}; wait) &\n"
+        f"bell={bell.word} sh -c 'sleep 1001 & echo $! > \"$bell\"; wait' &\n"
+        f"echo working; echo $$ > {bell.word}; wait",
     )
     hook = asyncio.create_task(run(script))
     pids = [int(await bell.heard()) for _ in range(3)]
@@ -165,7 +165,7 @@ async def test_a_script_may_tidy_up_after_sigterm(tmp_path: Path, bell: Bell, ex
 
 async def test_closing_the_output_does_not_look_like_the_end(tmp_path: Path, bell: Bell, expiry: Expiry) -> None:
     """A script that closes its output and goes on is waited for, and ended in time."""
-    script = write_script(tmp_path / "hook", f"exec >&- 2>&-\necho $$ > {bell.path}\nexec sleep 1000")
+    script = write_script(tmp_path / "hook", f"exec >&- 2>&-\necho $$ > {bell.word}\nexec sleep 1000")
     hook = asyncio.create_task(run(script))
     pid = int(await bell.heard())
     await asyncio.wait({hook}, timeout=0.05)
@@ -177,7 +177,7 @@ async def test_closing_the_output_does_not_look_like_the_end(tmp_path: Path, bel
 
 async def test_a_child_left_in_the_background_does_not_hold_us_up(tmp_path: Path, bell: Bell) -> None:
     """The end of the script counts, whoever still holds its output; the child lives on."""
-    script = write_script(tmp_path / "hook", f"sleep 1000 & echo $! > {bell.path}; echo done")
+    script = write_script(tmp_path / "hook", f"sleep 1000 & echo $! > {bell.word}; echo done")
     assert await run(script, timeout_s=30) == RunResult(RunOutcome.SUCCEEDED, output="done\n")
     pid = int(await bell.heard())
     os.kill(pid, signal.SIGKILL)  # it was alive, or this raises
@@ -270,7 +270,7 @@ async def test_a_script_that_is_being_written_is_waited_for(tmp_path: Path) -> N
 async def test_cancellation_ends_the_group_even_when_repeated(tmp_path: Path, bell: Bell) -> None:
     """A second cancellation cuts the grace short; nothing stays alive, open or undead."""
     script = write_script(
-        tmp_path / "hook", f"trap '' TERM; sleep 1000 & echo $! > {bell.path}; echo $$ > {bell.path}; wait"
+        tmp_path / "hook", f"trap '' TERM; sleep 1000 & echo $! > {bell.word}; echo $$ > {bell.word}; wait"
     )
     before = open_descriptors()
     hook = asyncio.create_task(run(script))
@@ -294,7 +294,7 @@ async def test_exits_are_seen_without_a_pidfd(
     monkeypatch.delattr(os, "pidfd_open", raising=False)
     assert (await run(write_script(tmp_path / "good", "exit 0"))).outcome is RunOutcome.SUCCEEDED
     assert (await run(write_script(tmp_path / "bad", "exit 9"))).error == "exit 9"
-    hangs = write_script(tmp_path / "hangs", f"echo $$ > {bell.path}; exec sleep 1000")
+    hangs = write_script(tmp_path / "hangs", f"echo $$ > {bell.word}; exec sleep 1000")
     hook = asyncio.create_task(run(hangs, timeout_s=100))
     pid = int(await bell.heard())
     await expiry.comes(100)

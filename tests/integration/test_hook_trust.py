@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
+from shlex import quote
 from typing import Final
 
 import pytest
@@ -76,7 +77,7 @@ def test_what_others_can_write_is_not_run(hooks_dir: Path, what: str, mode: int,
     """The script, the directory of its event and hooks_dir itself; the reason names the command that corrects it."""
     path = hooks_dir / what
     path.chmod(mode)
-    assert reason_of(hooks_dir) == f"{path} can be written by {who} (mode {mode:04o}); chmod go-w {path}"
+    assert reason_of(hooks_dir) == f"{path} can be written by {who} (mode {mode:04o}); chmod go-w {quote(str(path))}"
     path.chmod(0o755)
     assert list(DropIns(hooks_dir).scan(())) == ["publish.sh"]
 
@@ -88,7 +89,7 @@ def test_what_belongs_to_another_user_is_not_run(hooks_dir: Path) -> None:
     ((file, objection),) = dropins.ignored.items()
     assert file == str(hooks_dir)
     assert objection.reason == f"{hooks_dir} belongs to user {os.geteuid()}, who could change what runs"
-    assert objection.fix == f"chown root {hooks_dir}"
+    assert objection.fix == f"chown root {quote(str(hooks_dir))}"
 
 
 def link(hooks_dir: Path, target: Path) -> None:
@@ -117,13 +118,13 @@ def test_a_sticky_directory_protects_what_is_in_it(hooks_dir: Path, tmp_path: Pa
     real.parent.chmod(0o1777)
     assert list(DropIns(hooks_dir).scan(())) == ["publish.sh"]
     real.parent.chmod(0o777)
-    assert f"chmod go-w {real.parent}" in reason_of(hooks_dir)
+    assert f"chmod go-w {quote(str(real.parent))}" in reason_of(hooks_dir)
 
 
 def test_a_directory_above_that_anybody_can_write_counts(hooks_dir: Path, tmp_path: Path) -> None:
     """Who can rename hooks_dir can put another in its place."""
     tmp_path.chmod(0o707)
-    assert f"chmod o-w {tmp_path}" in reason_of(hooks_dir)
+    assert f"chmod o-w {quote(str(tmp_path))}" in reason_of(hooks_dir)
     tmp_path.chmod(0o1707)
     assert list(DropIns(hooks_dir).scan(())) == ["publish.sh"]
 
@@ -143,7 +144,7 @@ def test_configured_programs_are_looked_at(tmp_path: Path) -> None:
     assert not list(distrusted_programs(command))
     script.chmod(0o777)
     (objection,) = distrusted_programs(command)
-    assert objection.fix == f"chmod go-w {script}"
+    assert objection.fix == f"chmod go-w {quote(str(script))}"
 
 
 async def test_doctor_and_list_name_what_is_not_run(
@@ -157,16 +158,19 @@ async def test_doctor_and_list_name_what_is_not_run(
     tables = f'[[hooks]]\nname = "app"\non = ["task.*"]\nrun = ["{program}"]'
     file = Setting(tables=tables).write(tmp_path)
     lines = {line.check: line for line in check_hooks(load_config(file, {}))}
-    assert (lines["hook publish.sh"].state, lines["hook publish.sh"].mend) == ("failed", f"chmod go-w {script}")
-    assert (lines["hook app"].state, lines["hook app"].mend) == ("failed", f"chmod go-w {program}")
+    assert (lines["hook publish.sh"].state, lines["hook publish.sh"].mend) == (
+        "failed",
+        f"chmod go-w {quote(str(script))}",
+    )
+    assert (lines["hook app"].state, lines["hook app"].mend) == ("failed", f"chmod go-w {quote(str(program))}")
     assert lines["hook publish.sh.bak"].state == "skipped"
     hooks_dir.chmod(0o777)
     lines = {line.check: line for line in check_hooks(load_config(file, {}))}
-    assert lines["hooks_dir"].mend == f"chmod go-w {hooks_dir}"
+    assert lines["hooks_dir"].mend == f"chmod go-w {quote(str(hooks_dir))}"
     hooks_dir.chmod(0o755)
     async with opened(tmp_path / "tracker.db"):
         pass  # the command reads the file where no daemon runs
     assert await asyncio.to_thread(run, ["hooks", "list", "--config", str(file)]) == 0
     told = capsys.readouterr().err
     assert f"not run: {leftover}: a copy, a leftover or a text by its name" in told
-    assert f"chmod go-w {script}" in told
+    assert f"chmod go-w {quote(str(script))}" in told

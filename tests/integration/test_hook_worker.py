@@ -119,7 +119,7 @@ async def test_a_line_without_end_is_cut(runner: WorkerRunner, tmp_path: Path, m
 async def test_a_hung_worker_goes_with_its_children(runner: WorkerRunner, tmp_path: Path) -> None:
     """When the time of one event is up, the worker is ended; other events that it held are not to blame."""
     bell = Bell(tmp_path / "bell")
-    script = write_script(tmp_path / "worker", f"sleep 1000 & echo $! > {bell.path}; wait")
+    script = write_script(tmp_path / "worker", f"sleep 1000 & echo $! > {bell.word}; wait")
     hung = asyncio.create_task(ask(runner, spec_of(script, timeout_s=30), "dlv_1"))
     pid = int(await bell.heard())
     other = asyncio.create_task(ask(runner, spec_of(script, timeout_s=600), "dlv_2"))

@@ -40,18 +40,18 @@ async def answers(path: Path) -> bool:
         return answer.status == 404
 
 
-async def test_a_socket_that_nobody_listens_on_makes_room(tmp_path: Path) -> None:
+async def test_a_socket_that_nobody_listens_on_makes_room(short_path: Path) -> None:
     """As a killed process leaves it."""
-    path = tmp_path / "s.sock"
+    path = short_path / "s.sock"
     with closing(socket.socket(socket.AF_UNIX)) as left:
         left.bind(str(path))
     async with listening(path):
         assert await answers(path)
 
 
-async def test_a_socket_that_somebody_listens_on_stays(tmp_path: Path) -> None:
+async def test_a_socket_that_somebody_listens_on_stays(short_path: Path) -> None:
     """Two daemons with stores of their own and one path: the second is refused, the first goes on."""
-    path = tmp_path / "s.sock"
+    path = short_path / "s.sock"
     async with listening(path):
         with pytest.raises(ConfigError, match=r"another program has unix:.*s\.sock; choose another"):
             async with listening(path):
@@ -59,9 +59,9 @@ async def test_a_socket_that_somebody_listens_on_stays(tmp_path: Path) -> None:
         assert await answers(path)
 
 
-async def test_a_socket_whose_owner_has_no_time_stays(tmp_path: Path) -> None:
+async def test_a_socket_whose_owner_has_no_time_stays(short_path: Path) -> None:
     """It accepts nobody now, and its queue is full."""
-    path = tmp_path / "s.sock"
+    path = short_path / "s.sock"
     with closing(socket.socket(socket.AF_UNIX)) as busy, closing(socket.socket(socket.AF_UNIX)) as waiting:
         busy.bind(str(path))
         busy.listen(0)

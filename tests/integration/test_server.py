@@ -682,7 +682,7 @@ async def test_without_a_token_web_pages_are_kept_out(rig: Rig, headers: dict[st
             await problem_of(response, status)
 
 
-async def test_over_a_unix_socket_any_host_is_local(tmp_path: Path) -> None:
+async def test_over_a_unix_socket_any_host_is_local(tmp_path: Path, short_path: Path) -> None:
     """Who can open the socket was let in by its permissions."""
     from aiohttp import ClientSession, UnixConnector
 
@@ -692,9 +692,9 @@ async def test_over_a_unix_socket_any_host_is_local(tmp_path: Path) -> None:
         runner = web.AppRunner(make_app(rig.services))
         await runner.setup()
         try:
-            await web.UnixSite(runner, tmp_path / "s").start()
+            await web.UnixSite(runner, short_path / "s").start()
             async with (
-                ClientSession(connector=UnixConnector(str(tmp_path / "s"))) as session,
+                ClientSession(connector=UnixConnector(str(short_path / "s"))) as session,
                 session.get("http://tracker/v1/tasks") as response,
             ):
                 assert response.status == 200

@@ -420,9 +420,9 @@ async def fine(_request: web.Request) -> web.StreamResponse:
 
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_UNIX])
 @pytest.mark.parametrize("is_handed", [False, True])
-async def test_it_holds_on_every_socket(tmp_path: Path, family: socket.AddressFamily, is_handed: bool) -> None:
+async def test_it_holds_on_every_socket(short_path: Path, family: socket.AddressFamily, is_handed: bool) -> None:
     """TCP and Unix, opened here or handed over."""
-    path = tmp_path / "http.sock"
+    path = short_path / "http.sock"
     handed = socket.socket(family) if is_handed else None
     if handed is not None:
         handed.bind(str(path) if family == socket.AF_UNIX else ("127.0.0.1", 0))

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 import tracker.config.load
 from tracker.config import Config, HookSpec, Listen, is_loopback, load_config, parse_listen
+from tracker.config.listen import SOCKET_PATH_MAX
 from tracker.config.sections import Account, ModelAlias, PollOverride, ProviderCallbacks
 from tracker.domain.backoff import PollPolicy
 from tracker.errors import ConfigError
@@ -487,6 +488,18 @@ def test_listen_addresses(text: str, expected: Listen, url: str) -> None:
     assert parse_listen(text) == expected
     assert str(expected) == text
     assert expected.url == url
+
+
+def test_a_path_that_is_too_long_for_a_socket_is_refused(tmp_path: Path) -> None:
+    """With its length and the limit, in bytes; the longest that the system takes is taken."""
+    longest = "/" + "é" * ((SOCKET_PATH_MAX - 1) // 2)
+    longest += "x" * (SOCKET_PATH_MAX - len(longest.encode()))
+    assert parse_listen(f"unix:{longest}").path == Path(longest)
+    with pytest.raises(ConfigError) as refused:
+        load(tmp_path, f'[server]\nlisten = "unix:{longest}x"')
+    (problem,) = refused.value.problems
+    assert f"its path has {SOCKET_PATH_MAX + 1} bytes, and the system takes {SOCKET_PATH_MAX}" in problem
+    assert "server.listen" in problem
 
 
 @pytest.mark.parametrize(

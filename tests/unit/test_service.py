@@ -20,10 +20,10 @@ from tracker.service.listening import check_exposure
 
 
 @pytest.fixture
-def receiver(tmp_path: Path) -> Iterator[socket.socket]:
+def receiver(short_path: Path) -> Iterator[socket.socket]:
     """A datagram socket with a path, as the service manager and the journal have."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
-        listener.bind(str(tmp_path / "socket"))
+        listener.bind(str(short_path / "socket"))
         listener.settimeout(5)
         yield listener
 
@@ -219,9 +219,9 @@ def test_an_entry_beyond_any_datagram_goes_as_a_file(receiver: socket.socket) ->
     journal.close()
 
 
-def test_a_journal_that_is_away_loses_no_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_journal_that_is_away_loses_no_line(short_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """While it is away lines go to standard error; when it is back it is found again."""
-    path = str(tmp_path / "journal")
+    path = str(short_path / "journal")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as first:
         first.bind(path)
         journal = Journal(path)

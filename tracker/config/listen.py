@@ -6,9 +6,13 @@ Owns their spelling, and the one question that safety hangs on: whether stranger
 from __future__ import annotations
 
 import ipaddress
+import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+SOCKET_PATH_MAX = 107 if sys.platform == "linux" else 103
+"""Bytes of a Unix socket's path: ``sun_path`` without its end (unix(7); 104 bytes on macOS and the BSDs)."""
 _PORTS = range(65536)
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not bound to
 
@@ -68,6 +72,12 @@ def parse_listen(text: str) -> Listen:
         path = Path(text.removeprefix("unix:"))
         if not path.is_absolute():
             raise ValueError("is not an absolute socket path; write for example unix:/run/tracker/tracker.sock")
+        length = len(os.fsencode(path))
+        if length > SOCKET_PATH_MAX:
+            raise ValueError(
+                f"is too long for a socket: its path has {length} bytes, and the system takes {SOCKET_PATH_MAX}; "
+                "choose a shorter one, for example unix:/run/tracker/tracker.sock"
+            )
         return Listen(path=path)
     host, colon, port = text.strip().rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
