@@ -1,7 +1,9 @@
 """The public JSON: exactly the names that scripts and hooks are written against."""
 
+import json
 from datetime import UTC, datetime, timedelta, timezone
 
+import orjson
 import pytest
 
 from tests.factories import START, TASK_ID, after, make_output, make_task
@@ -10,12 +12,14 @@ from tracker.domain.records import (
     DeliveryStatus,
     EventRecord,
     TaskRecord,
+    decode_fragment,
     delivery_json,
     event_json,
     iso,
     task_json,
 )
 from tracker.domain.task import Output, Reason, Stage, Status, UpstreamError
+from tracker.store.sqlite.rows import _upstream_json
 
 TASK_FIELDS = [
     "id", "route", "provider", "account", "external_id", "status", "stage", "progress", "reason", "error",
@@ -119,3 +123,14 @@ def test_delivery_fields() -> None:
 def test_iso(moment: datetime | None, text: str | None) -> None:
     """UTC, milliseconds, Z."""
     assert iso(moment) == text
+
+
+def test_a_large_result_is_encoded_as_it_is_stored() -> None:
+    """It is not decoded to be encoded again, whoever encodes it."""
+    text = json.dumps([1.50, "x" * (1 << 20)])
+    held = _upstream_json(text)
+    assert orjson.dumps({"result": held}) == b'{"result":' + text.encode() + b"}"
+    assert json.loads(json.dumps({"result": held}, default=decode_fragment)) == {"result": json.loads(text)}
+    assert _upstream_json("[1.50]") == [1.5]
+    with pytest.raises(TypeError):
+        json.dumps(object(), default=decode_fragment)

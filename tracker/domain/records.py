@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from msgspec import Struct, field
 
 from tracker.domain.archives import file_of
@@ -206,3 +207,14 @@ def archive_json(record: ArchiveRecord) -> dict[str, Json]:
         "bytes": None if file is None else file.bytes,
         "sha256": None if file is None else file.sha256,
     }
+
+
+def decode_fragment(value: object) -> Json:
+    """The JSON in an `orjson.Fragment`, as large results are held, for encoders other than orjson.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if not isinstance(value, orjson.Fragment):
+        raise TypeError(f"{type(value).__name__} is not JSON")
+    return orjson.loads(orjson.dumps(value))

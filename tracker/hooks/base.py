@@ -18,7 +18,7 @@ import orjson
 
 from tracker.domain.backoff import jittered
 from tracker.domain.hook_events import PATTERNS
-from tracker.domain.records import iso, task_json
+from tracker.domain.records import decode_fragment, iso, task_json
 from tracker.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -287,7 +287,7 @@ def encode_event(job: DeliveryJob) -> bytes:
         return orjson.dumps(body)
     except orjson.JSONEncodeError:
         # lone surrogates and integers beyond 64 bits are legal JSON that an upstream may have sent
-        return json.dumps(body, separators=(",", ":")).encode()
+        return json.dumps(body, separators=(",", ":"), default=decode_fragment).encode()
 
 
 def retry_delay_s(spec: HookSpec, attempt: int, result: RunResult, draw: float) -> float:
