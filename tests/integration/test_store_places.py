@@ -101,6 +101,15 @@ async def test_a_lost_connection_is_not_replaced_by_another_file(tmp_path: Path)
             connection.open()
 
 
+def test_a_database_without_a_log_is_no_open_database(tmp_path: Path) -> None:
+    """Some file systems cannot have one; the line names the file."""
+    place = files.DatabaseFiles(tmp_path / "t.db")
+    place.take()
+    with pytest.raises(StoreUnavailable, match=r"t\.db-wal: SQLite has not made this file"):
+        place.remember()
+    place.release()
+
+
 # -- one tracker for each file -----------------------------------------------------------------------------
 
 

@@ -126,13 +126,20 @@ class DatabaseFiles:
             )
 
     def remember(self) -> None:
-        """Take note of the files that are open now: the database, its log, and the log's index."""
+        """Take note of the files that are open now: the database, its log, and the log's index.
+
+        Raises:
+            StoreUnavailable: one is not there.
+        """
         if self._file is None:
             return
         status = os.fstat(self._file)
         index = self._real.with_name(self._real.name + "-shm")
-        self._opened = {self._path: (status.st_dev, status.st_ino)}
-        self._opened |= {path: _identity(path) for path in (_log_of(self._real), index)}
+        try:
+            sides = {path: _identity(path) for path in (_log_of(self._real), index)}
+        except OSError as error:
+            raise StoreUnavailable(f"{error.filename}: SQLite has not made this file ({error.strerror})") from error
+        self._opened = {self._path: (status.st_dev, status.st_ino), **sides}
 
     def check(self) -> None:
         """Make sure that what is written now is found at the next start.
