@@ -59,7 +59,7 @@ async def test_the_commands_show_and_fetch_the_lists(tmp_path: Path) -> None:
         items = listed.json["items"]
         assert {item["family"] for item in items} == {"openai", "anthropic"}
         heading, *lines = (await models(asker, tmp_path, "list")).out.splitlines()
-    assert heading.split() == ["ID", "FAMILY", "NAME", "CREATED"]
+    assert heading.split() == ["ID", "LISTED", "BY", "NAME", "CREATED"]
     assert [line.split()[0] for line in lines] == [item["id"] for item in items]
     assert f"{len(items)} models of account default, fetched 0 s ago" in synced.err
 
