@@ -33,6 +33,7 @@ from tracker.hooks.trust import distrusted_programs
 from tracker.intake import CallbackUrls, Intake
 from tracker.live import Live, hook_specs, list_changes
 from tracker.logs import OwnText, Redactor, Sink, configure_logging, get_logger
+from tracker.paths import is_store
 from tracker.payloads import Payloads
 from tracker.poller import Poller, polls_within
 from tracker.provider_files import read_files, read_registry
@@ -46,6 +47,7 @@ from tracker.service.descriptors import current_limit, share_of_connections
 from tracker.service.listening import base_url, check_exposure, open_sites
 from tracker.signature_checks import list_signature_problems, make_signature_check
 from tracker.store.sqlite import SqliteStore
+from tracker.store.sqlite.backups import find_good_copy
 from tracker.submitter import Submitter
 from tracker.timekeeper import Timekeeper
 from tracker.upstream.breaker import Breakers
@@ -151,7 +153,11 @@ class Tracker:
             StoreUnusable: the database cannot be used.
             ConfigError: the callback secret cannot be read or made, or the address cannot be listened on.
         """
+        is_new = not is_store(self._config.store_path)
         await self.store.open()
+        if is_new and (copy := await asyncio.to_thread(find_good_copy, self._config.store_path)) is not None:
+            fix = f"if the database is missing by mistake, stop the tracker and run: tracker db restore {copy.path}"
+            log.warning("store.started_anew", store=str(self._config.store_path), copy=str(copy.path), fix=fix)
         try:
             await self._start_parts()
         except BaseException:

@@ -6,6 +6,7 @@
       ConfigError               refuse to start; one line per mistake
       StoreError
         StoreUnavailable        answer 503; the sender tries again, nothing was written
+          StoreDamaged          the same; a command names the newest good copy
           WriteUnknown          answer 500 where a repetition may cost money: look before sending it again
         StoreUnusable           refuse to start: locked, newer, foreign or unwritable file
         TaskNotFound            answer 404
@@ -60,6 +61,18 @@ class WriteUnknown(StoreUnavailable):
 
     What may be repeated is repeated, as after `StoreUnavailable`.
     """
+
+
+class StoreDamaged(StoreUnavailable):
+    """A page of the database that was needed is damaged.
+
+    Attributes:
+        error: what SQLite says about it.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+        super().__init__(f"the database is damaged ({error}); stop the tracker and look at: tracker db check")
 
 
 class StoreUnusable(StoreError):

@@ -18,12 +18,19 @@ def is_store(path: Path) -> bool:
     """Whether a database file is there.
 
     Raises:
-        StoreUnusable: that cannot be known.
+        StoreUnusable: that cannot be known, or something else than a file is there.
     """
     try:
-        return stat.S_ISREG(_mode(path))
+        mode = _mode(path)
     except OSError as error:
         raise StoreUnusable(_unseen(path, error, "run as its owner or set store.path")) from error
+    if mode and not stat.S_ISREG(mode):
+        what = "is a directory" if stat.S_ISDIR(mode) else "is not a regular file"
+        raise StoreUnusable(
+            f"{path}: {what}; set store.path to a file, or move this away and put a copy of the database back: "
+            "tracker db restore --list shows the copies"
+        )
+    return bool(mode)
 
 
 def is_file(path: Path, mend: str) -> bool:

@@ -269,9 +269,10 @@ def test_submit_reads_files_and_standard_input(daemon: Daemon, tmp_path: Path) -
     (tmp_path / "r.json").write_text('{"a": 1}', encoding="utf-8-sig")  # as editors of Windows do
     assert tracker_("submit", "r.r", "-d", f"@{tmp_path}/r.json").exit_code == 0
     assert tracker_("submit", "r.r", "-d", "-", stdin='{"a": 2}').exit_code == 0
-    assert [body["request"] for _m, _p, _h, body in daemon.requests] == [{"a": 1}, {"a": 2}]
+    assert tracker_("submit", "r.r", "-d", "@-", stdin='{"a": 2}').exit_code == 0, "as with curl"
+    assert [body["request"] for _m, _p, _h, body in daemon.requests] == [{"a": 1}, {"a": 2}, {"a": 2}]
     keys = {headers["Idempotency-Key"] for _m, _p, headers, _b in daemon.requests}
-    assert len(keys) == 2
+    assert len(keys) == 3
     (tmp_path / "r.json").write_text('{"a": 1}', encoding="utf-16")  # as PowerShell's > does
     refused = tracker_("submit", "r.r", "-d", f"@{tmp_path}/r.json")
     assert (refused.exit_code, refused.stderr) == (2, f"{tmp_path}/r.json: is UTF-16 text; save it as UTF-8\n")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -125,6 +126,22 @@ async def test_submit_prints_where_outputs_last(tmp_path: Path) -> None:
     assert all(address.startswith(f"{setting.url}/v1/tasks/") and "/outputs/" in address for address in addresses)
 
 
+async def test_a_new_database_beside_copies_of_an_old_one_is_logged(tmp_path: Path) -> None:
+    """Whoever deleted the file by mistake learns at the start what to do; the second start says nothing."""
+    logged: list[Mapping[str, Any]] = []
+    async with two_places(tmp_path) as (asker, theirs, mine):
+        await asker.submit("suno.generate", orjson.loads(SUNO))
+        (mine / "backups").mkdir()
+        copy = mine / "backups" / "tracker-20261120T003000Z.db"
+        await asyncio.to_thread(copy_database, theirs / "tracker.db", copy)
+        for _ in range(2):
+            async with running_daemon(mine, Setting(is_called_back=False, log=""), journal=logged.append):
+                pass
+    (warned,) = [line for line in logged if line["event"] == "store.started_anew"]
+    assert (warned["level"], warned["copy"]) == ("warning", str(copy))
+    assert f"tracker db restore {copy}" in warned["fix"]
+
+
 async def test_serve_says_who_has_the_port(tmp_path: Path) -> None:
     """It is found out before a gateway is asked, and is the only line."""
     async with two_places(tmp_path) as (asker, theirs, mine):
@@ -132,6 +149,26 @@ async def test_serve_says_who_has_the_port(tmp_path: Path) -> None:
         has_it = f"another tracker (store {theirs}/tracker.db) has {asker.tracker.url.removeprefix('http://')}"
         choose = "choose another address with --listen or server.listen"
         assert (ran.code, ran.err) == (78, f"server.listen: {has_it}; {choose}\n")
+
+
+async def test_what_gives_no_answer_gets_no_paid_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that listens and says nothing may be anybody: it is sent a question, and nothing else."""
+    monkeypatch.setattr("tracker.peers.READY_S", 0.2)
+    monkeypatch.setattr("tracker.peers.look_at.__defaults__", (0.2,))
+    heard: list[bytes] = []
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.readline())
+        await reader.read()
+        writer.close()
+
+    setting = Setting(is_called_back=False)
+    setting.write(tmp_path)
+    async with await asyncio.start_server(listen, "127.0.0.1", setting.port):
+        for arguments in ACTS:
+            ran = await ask(tmp_path, *arguments)
+            assert (ran.code, f"{setting.url} gives no answer (timed out)" in ran.err) == (69, True), (arguments, ran)
+    assert set(heard) == {b"GET /readyz HTTP/1.1\r\n"}
 
 
 @pytest.mark.parametrize("answer", [{"status": "ready"}, {"ready": True, "instance": None}])

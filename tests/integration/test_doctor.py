@@ -156,6 +156,22 @@ async def test_a_public_url_that_leads_elsewhere(tmp_path: Path) -> None:
             assert (await line_of(tmp_path, "public_url"))["state"] == "ok"
 
 
+async def test_a_public_url_of_another_tracker(tmp_path: Path) -> None:
+    """It is told apart by its store, whether or not our own daemon runs."""
+    theirs, mine = tmp_path / "theirs", tmp_path / "mine"
+    theirs.mkdir()
+    mine.mkdir()
+    async with Sandbox() as sandbox, running_daemon(theirs, Setting(gateway=sandbox.base_url)) as asker:
+        setting = Setting(gateway=sandbox.base_url, is_called_back=False)
+        text = setting.write(mine).read_text()
+        (mine / "tracker.toml").write_text(f'public_url = "{asker.tracker.url}"\n{text}')
+        line = await line_of(mine, "public_url")
+        assert (line["state"], line["detail"]) == (
+            "failed",
+            f"{asker.tracker.url} leads to another tracker (store {theirs}/tracker.db)",
+        )
+
+
 async def test_scripts_that_cannot_run(tmp_path: Path) -> None:
     """Missing, not executable, no such program, and a directory that is no event: a mend for each."""
     hooks = [("gone", "./gone.sh"), ("plain", "./plain.sh"), ("unheard", "no-such-program-at-all")]

@@ -19,11 +19,11 @@ from click.testing import CliRunner, Result
 from tests.factories import make_answer, make_task_name
 from tests.store_kit import opened
 from tests.systemd.readme import read_blocks
-from tracker.cli.exits import BAD_CONFIG, FAILED, FINE
+from tracker.cli.exits import BAD_CONFIG, FAILED, FINE, UNAVAILABLE
 from tracker.cli.main import cli, run
 from tracker.domain.observation import Submission
 from tracker.domain.task import SubmitState
-from tracker.errors import StoreUnusable
+from tracker.errors import StoreDamaged, StoreUnusable
 from tracker.store.sqlite import copy_database
 from tracker.store.sqlite.audit import audit
 from tracker.store.sqlite.backups import find_good_copy, name_backup, remove_old_backups
@@ -91,6 +91,23 @@ def damage(path: Path, offset: int, count: int) -> None:
     with path.open("r+b") as file:
         file.seek(offset)
         file.write(b"\xa5" * count)
+
+
+def refused_change(path: Path) -> str:
+    """With what a change is refused; nothing where it is not."""
+    try:
+        change(path, 99)
+    except (StoreUnusable, StoreDamaged) as error:
+        return str(error)
+    return ""
+
+
+def damage_table(path: Path, table: str) -> None:
+    """Overwrite the first page of a table."""
+    with closing(sqlite3.connect(path)) as db:
+        (page,) = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)).fetchone()
+        (size,) = db.execute("PRAGMA page_size").fetchone()
+    damage(path, (page - 1) * size, size)
 
 
 def test_the_readme_leads_back_to_before_a_mistake(path: Path, tmp_path: Path) -> None:
@@ -244,8 +261,7 @@ def test_a_damaged_database_is_called_damaged(
     assert "is damaged" in said or "is empty" in said
     assert "set store.path" not in said
     assert path.read_bytes() == spoilt
-    if spoilt:
-        assert str(good) in refusal(capsys, "check")
+    assert f"tracker db restore {good}" in refusal(capsys, "check")
     assert call("restore", good).exit_code == FINE
     assert tasks_in(path) == [make_task_name(1)]
     (kept,) = path.parent.glob("tracker.db.replaced-*")
@@ -271,14 +287,88 @@ def test_a_damaged_database_without_a_copy(path: Path) -> None:
         change(path)
 
 
-def test_damage_behind_the_header_is_found_by_check(path: Path) -> None:
-    """A file that still opens: the check names the way back, too."""
+@pytest.mark.parametrize("table", ["tasks", "events", "deliveries", "meta", "cursors", "archives", "inline_pieces"])
+def test_damage_that_opening_does_not_meet(
+    path: Path, table: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever page is damaged, start and commands go on or call it damaged with the way back; no traceback."""
     change(path, *range(1, 40))
     good = backup(path)
-    with closing(sqlite3.connect(path)) as db:
-        (page,) = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'events'").fetchone()
-        (size,) = db.execute("PRAGMA page_size").fetchone()
-    damage(path, (page - 1) * size, size)
+    damage_table(path, table)
+    said = refused_change(path)
+    assert "set store.path" not in said
+    assert not said or f"tracker db restore {good}" in said or "tracker db check" in said
+    monkeypatch.setenv("TRACKER_SERVER__LISTEN", f"unix:{path.parent}/nobody.sock")
+    for command in (["list"], ["deliveries", "list"], ["show", make_task_name(1)], ["why", make_task_name(1)]):
+        code = run(command)
+        _absence, *rest = capsys.readouterr().err.splitlines()
+        assert code in {FINE, BAD_CONFIG}
+        assert code == FINE or f"tracker db restore {good}" in rest[0]
+    assert run(["list"]) == (BAD_CONFIG if table in {"tasks", "meta", "archives"} else FINE)
+
+
+def test_a_log_without_its_file(path: Path) -> None:
+    """It holds what was written last, and SQLite would delete it: neither a start nor a missing file takes it away."""
+    change(path, 1)
+    good = backup(path)
+    log = path.with_name("tracker.db-wal")
+    log.write_bytes(b"frames")
+    for _ in range(2):
+        path.unlink(missing_ok=True)
+        with pytest.raises(
+            StoreUnusable, match=r"is missing, but its write-ahead log .*To start anew, move the log"
+        ) as caught:
+            change(path, 2)
+        assert f"tracker db restore {good}" in str(caught.value)
+        assert log.read_bytes() == b"frames"
+    path.touch()
+    with pytest.raises(StoreUnusable, match="is empty, but its write-ahead log"):
+        change(path, 2)
+    assert call("restore", good).exit_code == FINE
+    assert tasks_in(path) == [make_task_name(1)]
+
+
+def test_a_directory_in_the_place_of_the_database(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No command takes it for a missing file."""
+    path.mkdir()
+    said = f"{path}: is a directory; set store.path to a file, or move this away and put a copy of the database back"
+    with pytest.raises(StoreUnusable, match="is a directory"):
+        change(path)
+    assert said in refusal(capsys, "check")
+    assert said in refusal(capsys, "prune")
+    assert run(["list"]) == BAD_CONFIG
+    assert said in capsys.readouterr().err
+
+
+def test_hints_are_about_the_same_configuration(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever follows the advice of a command with ``--config`` restores that store and no other."""
+    change(path, 1)
+    good = backup(path)
+    monkeypatch.delenv("TRACKER_STORE__PATH")
+    config = tmp_path / "my own.toml"
+    config.write_text(f'[store]\npath = "{path}"\n[server]\nlisten = "unix:{tmp_path}/nobody.sock"\n')
+    damage(path, 0, 100)
+    option = f"--config '{config}'"
+    assert f"tracker db restore {option} {good}" in refusal(capsys, "check", "--config", config)
+    assert run(["submit", "suno.generate", "--config", str(config)]) == UNAVAILABLE
+    assert capsys.readouterr().err.endswith(f"start one with: tracker serve {option}\n")
+
+
+def test_damage_behind_the_header_is_found(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file that still opens: the check and the doctor name the way back, too."""
+    change(path, *range(1, 40))
+    good = backup(path)
+    damage_table(path, "events")
+    monkeypatch.setenv("TRACKER_ACCOUNTS__DEFAULT__BASE_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("TRACKER_SERVER__LISTEN", f"unix:{path.parent}/nobody.sock")
+    assert run(["doctor"]) == FAILED
+    said = capsys.readouterr().out
+    assert f"store: {path}: is damaged" in said
+    assert f"tracker db restore {good}" in said
     result = call("check")
     assert result.exit_code == FAILED
     assert f"tracker db restore {good}" in result.stderr
@@ -316,7 +406,7 @@ def test_what_a_copy_does_not_know_is_not_paid_twice(path: Path) -> None:
         2: (SubmitState.ACCEPTED, "up-2"),
         3: (SubmitState.QUEUED, None),
     }
-    assert "Of its tasks 1 are not in the copy; 1 of these had not ended" in result.stdout
+    assert "Tasks of it that are not in the copy: 1; not ended: 1." in result.stdout
     assert "tracker track suno.generate up-4" in result.stdout
     assert audit(path).is_sound
 

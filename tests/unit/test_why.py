@@ -412,6 +412,19 @@ def test_pending_hooks(delivery: DeliveryRecord, step: tuple[datetime | None, st
     assert told["next"] == [{"at": iso(step[0]), "what": f"runs hook 'publish' for task.succeeded{step[1]}"}]
 
 
+def test_hooks_run_in_order() -> None:
+    """What waits for an earlier event of the same hook has the time of that one, and says so."""
+    story = accepted().hear(20, Source.CALLBACK, Reading(status=Status.SUCCEEDED, outputs=SONG))
+    waits = make_delivery(DeliveryStatus.PENDING, next_attempt_at=at(21))
+    first = make_delivery(DeliveryStatus.PENDING, next_attempt_at=at(60), event="task.submitted", attempts=1, error="x")
+    told = story.why(30, [first, waits, replace(waits, hook="other")])
+    assert [(step["at"], step["what"]) for step in told["next"]] == [
+        (iso(at(21)), "runs hook 'other' for task.succeeded"),
+        (iso(at(60)), "runs hook 'publish' for task.submitted again, after 1 attempt (x)"),
+        (iso(at(60)), "runs hook 'publish' for task.succeeded, once it is through with task.submitted"),
+    ]
+
+
 def test_ended_hooks() -> None:
     """A hook that was given up is told, with how to run it again."""
     story = accepted().hear(20, Source.CALLBACK, Reading(status=Status.SUCCEEDED, outputs=SONG))

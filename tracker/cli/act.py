@@ -152,6 +152,7 @@ def read_data(data: str) -> Json:
     Raises:
         Failure: it cannot be read, or is no JSON object.
     """
+    data = "-" if data == "@-" else data  # as with curl
     where = "standard input" if data == "-" else data[1:] if data.startswith("@") else "--data"
     try:
         if data == "-":

@@ -10,7 +10,7 @@ import click
 from tracker.cli.exits import USAGE, Failure
 from tracker.cli.hooks import no_such_hook
 from tracker.cli.look import parse_moment
-from tracker.cli.render import echo_json, echo_table, when
+from tracker.cli.render import due, echo_json, echo_table, when
 from tracker.cli.session import Session, json_option, next_page_command, with_session
 
 _hook_option = click.option("--hook", metavar="NAME", help="Only those of this hook.")
@@ -57,7 +57,7 @@ def list_deliveries(session: Session, *, as_json: bool, **options: object) -> No
                 item["task_id"],
                 item["attempts"],
                 when(item["created_at"], now).removesuffix(" ago"),
-                when(item["next_attempt_at"], now) or "-",
+                due(item["next_attempt_at"], now) or "-",
                 item["error"] or "",
             )
             for item in page["items"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tracker.cli.exits import FAILED, Failure
+from tracker.cli.exits import FAILED, Failure, for_same_config
 from tracker.cli.render import clean, echo_json
 from tracker.cli.session import account_rules, config_option, json_option, read_config
 
@@ -95,6 +95,10 @@ def _look_into_store(config: Config) -> tuple[Line, list[Model] | None]:
         if not is_store(path):
             return checkup.check_place_of_store(config), None
         models = asyncio.run(read())
+        if checkup.holder_of(path) is None:  # nothing else finds out before a start; a daemon meets damage itself
+            from tracker.store.sqlite.backups import refuse_damaged
+
+            refuse_damaged(path)
     except (StoreUnusable, StoreUnavailable) as error:
         what, _, mend = str(error).partition("; ")
         return checkup.Line("store", "failed", what, mend or "look at the file and its permissions"), None
@@ -106,4 +110,4 @@ def _echo(line: Line) -> None:
     state = click.style(line.state.ljust(_WIDTH), fg=_STYLES[line.state])
     click.echo(f"{state}  {clean(line.check)}: {clean(line.detail)}")
     if line.mend:
-        click.echo(f"{' ' * _WIDTH}  -> {clean(line.mend)}")
+        click.echo(f"{' ' * _WIDTH}  -> {clean(for_same_config(line.mend))}")

@@ -12,10 +12,13 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 from collections.abc import Iterable
 from typing import IO, Any
 
 import click
+from click.core import ParameterSource
 
 FINE = 0
 FAILED = 1
@@ -40,6 +43,18 @@ def severity_mark(priority: int) -> str:
     return f"<{priority}>" if is_journal(os.environ) else ""
 
 
+_COMMAND = re.compile(r"\btracker (?:serve|doctor|track|wait|(?:db|config|deliveries|hooks) [a-z]+)\b")
+
+
+def for_same_config(line: str) -> str:
+    """A line whose commands have the ``--config`` of the present one: they are to be about the same store."""
+    context = click.get_current_context(silent=True)
+    if context is None or context.get_parameter_source("config_path") is not ParameterSource.COMMANDLINE:
+        return line
+    option = f" --config {shlex.quote(str(context.params['config_path']))}"
+    return line if option in line else _COMMAND.sub(lambda found: found[0] + option, line)
+
+
 class Failure(click.ClickException):
     """Ends a command.
 
@@ -49,7 +64,7 @@ class Failure(click.ClickException):
     """
 
     def __init__(self, lines: Iterable[str], code: int) -> None:
-        self.lines = list(lines)
+        self.lines = list(map(for_same_config, lines))
         super().__init__("\n".join(self.lines))
         self.exit_code = code  # type: ignore[misc]  # of each failure, not of the class
 

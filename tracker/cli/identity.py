@@ -32,15 +32,18 @@ def check_store(config: Config) -> None:
     Nothing is said where nobody answers: the command itself finds out.
 
     Raises:
-        OtherStore: it serves another store, or that cannot be found out.
+        OtherStore: it serves another store, or that cannot be found out, because it gives no answer for one.
     """
     url, path = config.listen.url, config.store_path
     peer = look_at(url)
-    if peer.kind in {"nobody", "silent"}:
+    if peer.kind == "nobody":
         return
     choose = f"choose a port for your own with server.listen, or name that daemon with --url {url}"
     if peer.kind == "other":
         raise OtherStore(f"another program answers at {url} ({peer.detail})", "choose another port with server.listen")
+    if peer.kind == "silent":
+        fix = "if it is your daemon, its log says more; else choose another port with server.listen"
+        raise OtherStore(f"{url} gives no answer ({peer.detail})", fix)
     serves, peer, why = compare(config, peer)
     if serves == "ours":
         return

@@ -14,9 +14,10 @@ from tracker.cli.exits import BAD_CONFIG, FAILED, UNAVAILABLE, Failure
 from tracker.domain.records import delivery_json, event_json, task_json
 from tracker.domain.task import TaskId
 from tracker.domain.why import explain
-from tracker.errors import StoreUnavailable, StoreUnusable, TaskNotFound
+from tracker.errors import StoreDamaged, StoreUnavailable, StoreUnusable, TaskNotFound
 from tracker.store.protocol import DeliveryFilter, TaskFilter
 from tracker.store.sqlite import open_reader
+from tracker.store.sqlite.backups import damaged
 
 if TYPE_CHECKING:
     from tracker.config import Config
@@ -89,6 +90,8 @@ class Offline:
             raise Failure([f"Not Found: {error}"], FAILED) from error
         except StoreUnusable as error:
             raise Failure([str(error)], BAD_CONFIG) from error
+        except StoreDamaged as error:
+            raise Failure([str(damaged(self._config.store_path, error.error))], BAD_CONFIG) from error
         except StoreUnavailable as error:
             raise Failure([str(error)], UNAVAILABLE) from error
 

@@ -18,7 +18,7 @@ from tracker.cli.advice import unreachable_public_url
 from tracker.cli.checkup import Line, holder_of
 from tracker.cli.identity import Serves, compare
 from tracker.errors import ConfigError
-from tracker.peers import Answer, NoAnswer, Peer, ask, look_at, read_facts
+from tracker.peers import Answer, NoAnswer, Peer, ask, look_at, read_facts, with_store
 from tracker.providers.catalogue import LISTS
 
 if TYPE_CHECKING:
@@ -83,7 +83,8 @@ def check_daemon(config: Config, daemon: Daemon) -> Line:
             detail = f"process {holder} has the store, and {url} gives no answer ({peer.detail})"
             return Line("daemon", "failed", detail, fix)
         case "silent", _:
-            return Line("daemon", "failed", f"something listens at {url} and gives no answer ({peer.detail})", move)
+            fix = f"if it is the socket of the service, its log says why: journalctl -u tracker.service; else {move}"
+            return Line("daemon", "failed", f"something listens at {url} and gives no answer ({peer.detail})", fix)
         case _:
             why = _why_not_free(listen)
             if why is not None:
@@ -229,10 +230,11 @@ def check_public_url(config: Config, daemon: Daemon) -> Line:
     to_ours = f"have the proxy pass {base}/callbacks/ on to {config.listen.url}"
     if base == config.listen.url and daemon.peer.kind == "tracker" and daemon.serves == "another":
         return Line("public_url", "failed", f"{base} leads to {daemon.peer.name}", "see the line about the daemon")
-    if own is not None and base != config.listen.url:
-        instance = look_at(base).instance
-        if instance is not None and instance != own:
-            return Line("public_url", "failed", f"{base} leads to another tracker (instance {instance})", to_ours)
+    if base != config.listen.url:
+        peer = look_at(base)  # a proxy that passes callbacks alone says nothing here
+        is_other = peer.instance not in {None, own} if own else compare(config, peer)[0] == "another"
+        if peer.kind == "tracker" and is_other:
+            return Line("public_url", "failed", f"{base} leads to {with_store(peer, base).name}", to_ours)
     try:
         health = ask(base, "/healthz")
         if health.status == HTTPStatus.OK and health.json == {"status": "alive"}:

@@ -89,6 +89,12 @@ def when(moment: str | None, now: datetime) -> str:
     return f"in {duration(seconds)}" if seconds >= 0 else f"{duration(-seconds)} ago"
 
 
+def due(moment: str | None, now: datetime) -> str:
+    """The same of something that is still to come: ``now`` where its time has passed."""
+    text = when(moment, now)
+    return "now" if text.endswith(" ago") else text
+
+
 def duration(seconds: float) -> str:
     """Seconds in the unit that fits, rounded: ``12 s``, ``3 min``, ``5 h``, ``2 d``."""
     for size, unit in ((_DAY_S, "d"), (_HOUR_S, "h"), (_MINUTE_S, "min")):
@@ -178,7 +184,7 @@ def echo_why(told: Mapping[str, Json], now: datetime | None = None) -> None:
         echo_rows((entry["at"], entry["what"], f"({entry['why']})") for entry in told["refused"])
     if told["next"]:
         echo_heading("Next")
-        echo_rows((when(entry["at"], now) or "at any time", entry["what"]) for entry in told["next"])
+        echo_rows((due(entry["at"], now) or "at any time", entry["what"]) for entry in told["next"])
     if told["ends_by"]:
         echo_heading(f"Decided by {told['ends_by']} ({when(told['ends_by'], now)})")
     if told["notes"]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tracker.cli.exits import FAILED, USAGE, Failure
+from tracker.cli.exits import FAILED, USAGE, Failure, for_same_config
 from tracker.cli.render import echo_json, echo_table
 from tracker.cli.session import config_option, json_option, read_config, store_errors
 
@@ -169,12 +169,12 @@ def _echo_restored(config: Config, done: Restored) -> None:
     if done.missing is None and done.kept is not None:
         click.echo("That file cannot be read: which tasks it had beyond the copy is not known.")
     elif done.missing:
-        click.echo(f"Of its tasks {done.missing} are not in the copy; {len(done.not_followed)} of these had not ended.")
+        click.echo(f"Tasks of it that are not in the copy: {done.missing}; not ended: {len(done.not_followed)}.")
     named = [f"tracker track {one.route} {one.external_id}" for one in done.not_followed if one.external_id]
     if named:
         click.echo("To follow them again, once the daemon runs:")
         for line in named[:_SHOWN_MAX]:
-            click.echo(f"  {line}")
+            click.echo(f"  {for_same_config(line)}")
         if len(named) > _SHOWN_MAX:
             click.echo(f"  and {len(named) - _SHOWN_MAX} more; tracker db restore --json lists all")
 

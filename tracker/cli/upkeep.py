@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import click
 
-from tracker.cli.exits import BAD_CONFIG, FAILED, Failure, Unreachable
+from tracker.cli.exits import BAD_CONFIG, FAILED, Failure, Unreachable, for_same_config
 from tracker.cli.render import echo_fields, echo_json, echo_table
 from tracker.cli.session import (
     Session,
@@ -116,7 +116,7 @@ def check(config_path: Path | None, *, as_json: bool) -> None:
         from tracker.store.sqlite.backups import restore_advice
 
         with store_errors():
-            click.echo(restore_advice(path), err=True)
+            click.echo(for_same_config(restore_advice(path)), err=True)
     if not found.is_sound:
         raise click.exceptions.Exit(FAILED)
 

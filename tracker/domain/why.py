@@ -253,10 +253,17 @@ def _verdicts(task: Task, policy: PollPolicy) -> list[tuple[datetime, str]]:
     return found
 
 
+_TO_COME = frozenset({DeliveryStatus.PENDING, DeliveryStatus.RUNNING})
+
+
 def _next_of_hooks(deliveries: Sequence[DeliveryRecord]) -> list[_Step]:
     steps: list[_Step] = []
+    first: dict[str, DeliveryRecord] = {}
     for delivery in deliveries:
         what = f"runs hook {delivery.hook!r} for {delivery.event}"
+        if delivery.status in _TO_COME and (before := first.setdefault(delivery.hook, delivery)) is not delivery:
+            steps.append((before.next_attempt_at, f"{what}, once it is through with {before.event}"))
+            continue
         if delivery.status is DeliveryStatus.RUNNING:
             steps.append((None, f"{what}: under way, attempt {max(delivery.attempts, 1)}"))
         elif delivery.status is DeliveryStatus.PENDING:

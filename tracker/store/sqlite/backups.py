@@ -103,7 +103,7 @@ def remove_old_backups(made: Path, keep_days: int) -> list[Path]:
     return old
 
 
-def damaged(path: Path, error: sqlite3.Error) -> StoreUnusable:
+def damaged(path: Path, error: Exception) -> StoreUnusable:
     """Say that a database is damaged, and how to go back to its newest good copy.
 
     Args:
@@ -119,21 +119,44 @@ def damaged(path: Path, error: sqlite3.Error) -> StoreUnusable:
     return StoreUnusable(f"{path}: is damaged ({error}); nothing was changed, do not delete it. {restore_advice(path)}")
 
 
-def refuse_emptied(path: Path) -> None:
-    """Refuse an empty file that has copies with tasks in them: to start with it would forget them.
+def refuse_damaged(path: Path) -> None:
+    """Read a database that no tracker has open from its first to its last page.
 
     Raises:
-        StoreUnusable: it is one. A missing file is none: whoever deletes the database starts anew.
+        StoreUnusable: a page is damaged.
     """
-    try:
-        is_empty = path.stat().st_size == 0
-    except OSError:
-        return
-    if is_empty and find_good_copy(path) is not None:
+    if (problem := inspect_copy(path).problem) is not None:
+        raise StoreUnusable(f"{path}: {problem}; nothing was changed, do not delete it. {restore_advice(path)}")
+
+
+def refuse_emptied(path: Path) -> None:
+    """Refuse what would make SQLite forget tasks: an empty file that has copies with tasks, or a log without its file.
+
+    SQLite deletes the log of a missing or empty file. **Source**: ``pagerOpenWalIfPresent`` in
+    https://sqlite.org/src/file/src/pager.c.
+
+    Raises:
+        StoreUnusable: it is one of these. A missing file alone is none: whoever deletes the database starts anew.
+    """
+    size, log = _size(path), path.with_name(f"{path.name}-wal")
+    if not size and _size(log):
+        raise StoreUnusable(
+            f"{path}: is {'missing' if size is None else 'empty'}, but its write-ahead log {log} is there and holds "
+            f"what was written last; nothing was changed. Put the file back if you moved it. {restore_advice(path)}. "
+            "To start anew, move the log away"
+        )
+    if size == 0 and find_good_copy(path) is not None:
         raise StoreUnusable(
             f"{path}: is empty (0 bytes), but was not always. {restore_advice(path)}. To start anew, delete the empty "
             "file"
         )
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
 
 
 def restore_advice(database: Path) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tracker.errors import StoreError, StoreUnavailable, StoreUnusable
+from tracker.errors import StoreDamaged, StoreError, StoreUnavailable, StoreUnusable
 from tracker.store.protocol import Applied
 from tracker.store.sqlite import archives, changes, outbox, retention
 from tracker.store.sqlite.checkpoints import Checkpointer
@@ -17,7 +17,7 @@ from tracker.store.sqlite.copies import write_copy
 from tracker.store.sqlite.files import DatabaseFiles
 from tracker.store.sqlite.observations import apply_all
 from tracker.store.sqlite.reads import CONNECTIONS, SqliteReader
-from tracker.store.sqlite.schema import connect_existing, connect_writer
+from tracker.store.sqlite.schema import connect_existing, connect_writer, unusable
 from tracker.store.sqlite.transactions import WriteConnection
 from tracker.store.sqlite.writer import Writer
 
@@ -86,6 +86,10 @@ class SqliteStore(SqliteReader):
             await self._write(lambda db: changes.give_back_leases(db, self._now()))
             await self._write(lambda db: archives.give_back(db, self._now()))
             await super().open(connections)
+        except (StoreDamaged, sqlite3.Error) as error:
+            await self.close()
+            cause = error.error if isinstance(error, StoreDamaged) else error
+            raise unusable(self._file, cause, "opened", "check free space and permissions") from error
         except StoreUnavailable as error:
             await self.close()
             raise StoreUnusable(f"{self._file}: {error}; its owner is to run this, or set store.path") from error

@@ -35,7 +35,7 @@ def _quoted(path: Path) -> str:
     return str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 
-def means_damage(error: sqlite3.Error) -> bool:
+def means_damage(error: Exception) -> bool:
     """Whether an error says that the file's content is wrong, rather than that the disk or a lock refused.
 
     **Source**: https://www.sqlite.org/rescode.html; the lowest byte of an extended code is its primary code.

@@ -13,11 +13,11 @@ import aiosqlite
 from tracker.domain.large_json import LARGE_BYTES
 from tracker.domain.models import Model, ModelList
 from tracker.domain.records import iso
-from tracker.errors import StoreUnavailable, TaskNotFound
+from tracker.errors import StoreDamaged, StoreUnavailable, TaskNotFound
 from tracker.store.protocol import DeliveryPage, Lane, Page, TaskFilter
 from tracker.store.sqlite import retention
 from tracker.store.sqlite.files import log_bytes
-from tracker.store.sqlite.identity import reader_uri
+from tracker.store.sqlite.identity import means_damage, reader_uri
 from tracker.store.sqlite.keys import SELECT_BY_KEY, repeated_from
 from tracker.store.sqlite.pieces import SELECT_PIECE
 from tracker.store.sqlite.rows import (
@@ -137,8 +137,12 @@ class SqliteReader:
         connection = await self._free.get()
         try:
             yield connection
-        except sqlite3.OperationalError as error:
-            raise StoreUnavailable(f"the database cannot be read now: {error}") from error
+        except sqlite3.DatabaseError as error:
+            if means_damage(error):
+                raise StoreDamaged(error) from error
+            if isinstance(error, sqlite3.OperationalError):
+                raise StoreUnavailable(f"the database cannot be read now: {error}") from error
+            raise
         finally:
             self._free.put_nowait(connection)
 

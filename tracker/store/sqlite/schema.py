@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tracker.errors import StoreUnavailable, StoreUnusable
 from tracker.paths import is_store
-from tracker.store.sqlite.backups import damaged
+from tracker.store.sqlite.backups import damaged, refuse_emptied
 from tracker.store.sqlite.checkpoints import BACKSTOP_PAGES
 from tracker.store.sqlite.identity import APPLICATION_ID, means_damage, reader_uri, unused_uri, writer_uri
 
@@ -46,7 +46,7 @@ def connect_writer(path: Path, keep_copy: KeepCopy) -> sqlite3.Connection:
         _look_first(path)
         connection = connect_existing(path, timeout_s=BUSY_TIMEOUT_MS / 1000)
     except sqlite3.Error as error:
-        raise _unusable(path, error, "opened", "check the path and its permissions") from error
+        raise unusable(path, error, "opened", "check the path and its permissions") from error
     try:
         recognise(connection, path)
         if connection.execute("PRAGMA page_count").fetchone() == (0,):  # later it would take a rebuild of the file
@@ -69,7 +69,7 @@ def connect_writer(path: Path, keep_copy: KeepCopy) -> sqlite3.Connection:
         raise StoreUnusable(f"{path}: was not migrated, for no copy of it could be kept: {error}") from error
     except sqlite3.Error as error:
         connection.close()
-        raise _unusable(path, error, "used", "check free space and permissions") from error
+        raise unusable(path, error, "used", "check free space and permissions") from error
     return connection
 
 
@@ -108,8 +108,11 @@ def check_readable(path: Path) -> None:
         finally:
             connection.close()
     except sqlite3.Error as error:
-        raise _unusable(path, error, "read") from error
+        raise unusable(path, error, "read") from error
     latest = migrations()[-1][0]
+    if version == 0:
+        refuse_emptied(path)
+        raise StoreUnusable(f"{path}: is empty; the first start of the daemon sets it up")
     if version < latest:
         raise StoreUnusable(
             f"{path}: has schema {version}, this program reads {latest}; start the daemon once to migrate it"
@@ -140,7 +143,7 @@ def read_instance(path: Path) -> str | None:
                 return None
             row = connection.execute(SELECT_INSTANCE).fetchone()
     except sqlite3.Error as error:
-        raise _unusable(path, error, "read") from error
+        raise unusable(path, error, "read") from error
     return None if row is None else str(row[0])
 
 
@@ -179,7 +182,15 @@ def recognise(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def _unusable(path: Path, error: sqlite3.Error, verb: str, fix: str = "") -> StoreUnusable:
+def unusable(path: Path, error: Exception, verb: str, fix: str = "") -> StoreUnusable:
+    """What to say of a file that SQLite does not take, see `damaged` too.
+
+    Args:
+        path: the file.
+        error: what SQLite says.
+        verb: what cannot be done with it.
+        fix: what may help unless it is damaged.
+    """
     if means_damage(error):
         return damaged(path, error)
     return StoreUnusable(f"{path}: cannot be {verb} ({error})" + (f"; {fix}" if fix else ""))

@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from tracker.errors import StoreError, StoreUnavailable, StoreUnusable, WriteUnknown
+from tracker.errors import StoreDamaged, StoreError, StoreUnavailable, StoreUnusable, WriteUnknown
 from tracker.logs import get_logger
+from tracker.store.sqlite.identity import means_damage
 
 if TYPE_CHECKING:
     import asyncio
@@ -306,7 +307,8 @@ def _translated(error: Exception) -> Exception:
     # besides the operational ones, a damaged file is told by the plain class
     is_database = isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError
     if is_database or isinstance(error, _NotCommitted):
-        unavailable = StoreUnavailable(f"the database cannot take a write now: {error}")
+        reason = f"the database cannot take a write now: {error}"
+        unavailable = StoreDamaged(error) if means_damage(error) else StoreUnavailable(reason)
         unavailable.__cause__ = error
         return unavailable
     return error
