@@ -145,15 +145,17 @@ def check_create(route: Route, reply: WireReply) -> None:
 
 
 def check_poll(route: Route, reply: WireReply) -> None:
-    """The answer to a poll says a status, a trouble, or that the task is gone; an error never says a status."""
+    """The answer to a poll says a status, a trouble, or that the task is gone; an error only a success with a file."""
     if route.query is None:
         return
     reading = REGISTRY.provider_of(route).read_poll(route, reply)
     check_reading(reading)
     assert reading.submission is None
     assert reading.status is not None or reading.trouble is not None or reading.expired_after_s is not None
-    if not 200 <= reply.status < 300:
-        assert reading.status is None
+    if not 200 <= reply.status < 300 and reading.status is not None:
+        assert reading.status is Status.SUCCEEDED
+        assert reading.outputs
+    elif not 200 <= reply.status < 300:
         assert reading.trouble not in {None, Trouble.UNKNOWN_STATUS, Trouble.NOT_VISIBLE}
 
 

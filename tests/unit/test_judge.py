@@ -143,6 +143,17 @@ def test_duplicate_callbacks_keep_one_event() -> None:
     assert history.task.callbacks == 5
 
 
+def test_every_change_of_a_description_within_a_stage_counts() -> None:
+    """The key of its news is the same, but the callback is no duplicate; one that changes nothing is."""
+    history = History(make_task())
+    for title in ("one", "two", "three"):
+        step = history.call(Status.RUNNING, stage=Stage.FIRST, outputs=(make_output(title=title),))
+        assert (step.outcome, history.task.outputs[0].title) == (Outcome.APPLIED, title)
+    assert history.call(Status.RUNNING, stage=Stage.FIRST, outputs=(make_output(title="three"),)).outcome is (
+        Outcome.DUPLICATE
+    )
+
+
 def test_a_duplicate_of_an_end_that_is_not_settled_asks_for_a_poll() -> None:
     """A callback that waits for its confirmation asks again when it is repeated."""
     history = History(make_task())

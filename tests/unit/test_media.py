@@ -179,3 +179,37 @@ def test_a_file_that_announces_more_than_it_has_was_cut(tmp_path: Path, files: d
         path.write_bytes(data)
         found = find_shortfall(path, len(data), data[:512])
         assert (found is not None) is is_cut, name
+
+
+@pytest.mark.parametrize(
+    ("head", "mime"),
+    [
+        (b"\0\0\0\x18stypmsdh\0\0\0\0msdh" + b"\1" * 90, "video/mp4"),
+        (b"\0\0\0\x30moof" + b"\1" * 90, "video/mp4"),
+        (b"\0\0\0\x10free12345678\0\0\0\x18ftypisom" + b"\1" * 90, "video/mp4"),
+        (b"\0\0\0\x10skip12345678\0\0\0\x30moov" + b"\1" * 90, "video/quicktime"),
+        (b"YUV4MPEG2 W2 H2 F25:1 Ip A1:1\nFRAME\n" + b"a" * 60, "video/x-yuv4mpeg"),
+        (b"P6\n# made by hand\n4 4\n255\n" + b"a" * 60, "image/x-portable-anymap"),
+        (b"DKIF\0\0\x20\0VP80" + bytes(range(100)), "video/mp4"),
+    ],
+)
+def test_files_are_not_refused_for_what_a_server_calls_them(head: bytes, mime: str) -> None:
+    """A server without a type for a file calls it text; the bytes decide, and the provider's word comes next."""
+    kind = mime.partition("/")[0]
+    for declared in ("text/plain", "text/html; charset=utf-8", "application/octet-stream", None):
+        found = mime_of(head, declared, "video/mp4")
+        assert (found, find_objection(kind, found, head, len(head), "video/mp4")) == (mime, None)
+
+
+@pytest.mark.parametrize("text", ["fLaCk of permission to read it", "    ftyp is missing in this file " * 3])
+def test_words_that_begin_like_a_file_are_words(text: str) -> None:
+    """The bytes around a signature count as well."""
+    head = text.encode()
+    assert find_objection("video", mime_of(head, "video/mp4", None), head, len(head)) is not None
+
+
+def test_a_drawing_with_a_long_comment_is_one() -> None:
+    """Where it is declared as one; an error in XML is not."""
+    drawing = b'<?xml version="1.0"?>\n<!-- ' + b"x" * 600
+    assert mime_of(drawing[:512], "image/svg+xml", None) == "image/svg+xml"
+    assert mime_of(b'<?xml version="1.0"?><Error/>', "image/svg+xml", None) == "application/xml"

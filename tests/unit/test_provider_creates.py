@@ -381,7 +381,7 @@ def test_an_odd_field_does_not_cost_the_id(name: str, body: object) -> None:
     ("name", "body"),
     [
         (KLING, {"code": 0, "data": [{"task_id": "x"}, {"task_id": "y"}]}),
-        (DASHSCOPE, {"output": {"task_id": ["x"], "task_status": 1}}),
+        (DASHSCOPE, {"output": {"task_id": ["x", "y"], "task_status": 1}}),
         (DASHSCOPE, {"output": "x"}),
     ],
 )
@@ -390,7 +390,7 @@ def test_an_odd_answer_without_one_sure_id_is_ambiguous(name: str, body: object)
     check_submission(create(name, body), AMBIGUOUS, None)
 
 
-@pytest.mark.parametrize("bad_id", [None, "", "  ", True, 1.5, {}, ["x"]])
+@pytest.mark.parametrize("bad_id", [None, "", "  ", True, 1.5, {}, ["x", "y"]])
 def test_success_without_a_usable_id_is_ambiguous(bad_id: object) -> None:
     """Nobody can ask about a task whose id is missing or no id; it may have been charged all the same."""
     assert create(SUNO, {"code": 200, "data": {"taskId": bad_id}}).submission is AMBIGUOUS

@@ -22,7 +22,7 @@ from tests.unit.provider_doors import (
 from tracker.domain.task import ExternalId
 from tracker.domain.wire import WireReply
 from tracker.errors import PayloadInvalid
-from tracker.providers import answers, fields
+from tracker.providers import fields, replies
 
 VALID: dict[str, dict[str, Any]] = {
     DASHSCOPE: {"model": "wan2.5-t2v-preview", "input": {"prompt": "a sea"}},
@@ -233,11 +233,11 @@ def test_an_id_is_one_segment_of_the_path(external_id: str, segment: str) -> Non
     [
         ({"retry-after": "7"}, 7),
         ({"retry-after": " 0 "}, 0),
-        ({"retry-after": "99999999999999999999"}, answers.LONGEST_WAIT_S),
+        ({"retry-after": "99999999999999999999"}, replies.LONGEST_WAIT_S),
         ({"retry-after": "Mon, 05 Jan 2026 10:00:30 GMT"}, 30),
         ({"retry-after": "Mon, 05 Jan 2026 10:00:30 GMT", "date": "Mon, 05 Jan 2026 10:00:10 GMT"}, 20),
         ({"retry-after": "Mon, 05 Jan 2026 09:00:00 GMT"}, 0),
-        ({"retry-after": "Fri, 31 Dec 9999 23:59:59 GMT"}, answers.LONGEST_WAIT_S),
+        ({"retry-after": "Fri, 31 Dec 9999 23:59:59 GMT"}, replies.LONGEST_WAIT_S),
         ({"retry-after": "Mon, 05 Jan 2026 10:00:30 GMT", "date": "junk"}, 30),
         ({"retry-after": "-5"}, None),
         ({"retry-after": "soon"}, None),
@@ -248,12 +248,12 @@ def test_an_id_is_one_segment_of_the_path(external_id: str, segment: str) -> Non
 )
 def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
     """Seconds and dates both count; a date from the answer's own clock, else from its arrival."""
-    assert answers.find_retry_after_s(WireReply(429, headers, b"", NOW)) == seconds
+    assert replies.find_retry_after_s(WireReply(429, headers, b"", NOW)) == seconds
 
 
 def test_retry_after_date_without_any_clock() -> None:
     """A date cannot be counted from nowhere."""
     headers = {"retry-after": "Mon, 05 Jan 2026 10:00:30 GMT"}
-    assert answers.find_retry_after_s(WireReply(429, headers, b"", None)) is None
+    assert replies.find_retry_after_s(WireReply(429, headers, b"", None)) is None
     late = NOW + timedelta(seconds=25)
-    assert answers.find_retry_after_s(WireReply(429, headers, b"", late)) == 5
+    assert replies.find_retry_after_s(WireReply(429, headers, b"", late)) == 5

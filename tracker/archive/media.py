@@ -29,6 +29,8 @@ _EXTENSIONS: Final = {
     "video/ogg": "ogv",
     "video/x-flv": "flv",
     "video/x-ms-asf": "wmv",
+    "video/x-yuv4mpeg": "y4m",
+    "image/x-portable-anymap": "pnm",
     "audio/mpeg": "mp3",
     "audio/wav": "wav",
     "audio/flac": "flac",
@@ -95,7 +97,8 @@ _STARTS: Final = (
     (b"GIF89a", "image/gif"),
     (b"II*\0", "image/tiff"),
     (b"MM\0*", "image/tiff"),
-    (b"fLaC", "audio/flac"),
+    (b"fLaC\0", "audio/flac"),
+    (b"fLaC\x80", "audio/flac"),
     (b"OggS\0", "audio/ogg"),
     (b"MThd\0", "audio/midi"),
     (b"\x00\x00\x01\xba", "video/mpeg"),
@@ -104,6 +107,7 @@ _STARTS: Final = (
     (b"PK\x03\x04", "application/zip"),
     (b"glTF", "model/gltf-binary"),
     (b"WEBVTT", "text/vtt"),
+    (b"YUV4MPEG2 ", "video/x-yuv4mpeg"),
     (b"FLV\1", "video/x-flv"),
     (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "video/x-ms-asf"),
     (b"#!AMR\n", "audio/amr"),
@@ -121,8 +125,11 @@ _STARTS: Final = (
     (b"7z\xbc\xaf\x27\x1c", "application/x-7z-compressed"),
     (b"Rar!\x1a\7", "application/vnd.rar"),
 )
-_MOVIE_ATOMS: Final = frozenset({b"moov", b"mdat", b"wide"})
+_MOVIE_ATOMS: Final = frozenset({b"moov", b"mdat", b"wide", b"skip", b"free", b"pnot"})
 """Old QuickTime files begin with one of these."""
+_FRAGMENT_ATOMS: Final = frozenset({b"styp", b"moof", b"sidx", b"emsg"})
+"""Segments of a stream that were put together begin with one of these."""
+_ANYMAP: Final = re.compile(rb"P[1-7]\s+(?:#[^\n]*\n\s*)*(?:\d+\s+\d+\s|WIDTH )")
 _TS_PACKET: Final = 188
 _RIFF: Final = {b"WAVE": "audio/wav", b"AVI ": "video/x-msvideo", b"WEBP": "image/webp"}
 _BRANDS: Final = {
@@ -177,11 +184,11 @@ def sniff(head: bytes) -> str | None:
         return _RIFF.get(head[8:12])
     if head[:4] == b"FORM" and head[8:12] in {b"AIFF", b"AIFC"}:
         return "audio/aiff"
-    if head[4:8] == b"ftyp":
+    if head[4:8] == b"ftyp" and not head[0]:
         brand = head[8:12]
         return _BRANDS.get(brand, "video/3gpp" if brand.startswith((b"3gp", b"3g2")) else "video/mp4")
-    if head[4:8] in _MOVIE_ATOMS:
-        return "video/quicktime"
+    if head[4:8] in _MOVIE_ATOMS | _FRAGMENT_ATOMS and (head[0] < ord(" ") or head[4:8] == b"mdat"):
+        return "video/mp4" if head[4:8] in _FRAGMENT_ATOMS or b"ftyp" in head else "video/quicktime"
     if head.startswith(b"\x1a\x45\xdf\xa3"):
         return "video/webm" if b"webm" in head[:64] else "video/x-matroska"
     if head.startswith(b"BM") and head[6:10] == b"\0\0\0\0":
@@ -190,7 +197,7 @@ def sniff(head: bytes) -> str | None:
         return "video/mp2t"
     if head.startswith(b"ID3") and len(head) > 3 and head[3] < ord(" "):  # noqa: PLR2004 - the version, not a letter
         return "audio/mpeg"
-    return _sniff_mpeg_audio(head) or _sniff_page(head)
+    return "image/x-portable-anymap" if _ANYMAP.match(head) else _sniff_mpeg_audio(head) or _sniff_page(head)
 
 
 def _sniff_mpeg_audio(head: bytes) -> str | None:
@@ -243,13 +250,18 @@ def _is_wide_text(head: bytes, encoding: str) -> bool:
 
 
 def mime_of(head: bytes, declared: str | None, stated: str | None) -> str:
-    """The media type of a file: what it shows, else what the server declared, else what the provider stated."""
+    """The media type of a file: what it shows, else what the server declared, else what the provider stated.
+
+    A server that has no type for a file may declare text; it counts where the bytes are text.
+    """
     shown = sniff(head)
+    claims = [_canonical(declared), _canonical(stated)]
+    if shown == "application/xml" and "image/svg+xml" in claims and b"<error" not in head.lower():
+        return "image/svg+xml"  # with so long a comment that its element comes later
     if shown is not None:
         return shown
-    for claim in (declared, stated):
-        mime = _canonical(claim)
-        if mime in _EXTENSIONS:
+    for mime in claims:
+        if mime in _EXTENSIONS and not (mime in _PAGES and not is_text(head)):
             return mime
     return UNKNOWN
 

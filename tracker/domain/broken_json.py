@@ -30,6 +30,7 @@ _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _WORDS = {"true": True, "True": True, "false": False, "False": False}
 _NOTHINGS = frozenset({"null", "None", "undefined", "NaN", "nan", "Infinity", "-Infinity", "inf", "-inf"})
+_EMPTY: tuple[Json, ...] = (None, "")
 _NUMBER = re.compile(r"[-+]?\d{1,18}(\.\d+)?([eE][-+]?\d{1,3})?")
 
 
@@ -48,17 +49,22 @@ class Broken:
 
 @dataclass(slots=True)
 class _Level:
-    """One container that is open. ``key``: read, its value awaited."""
+    """One container that is open. ``key``: read, its value awaited. ``late``: where it belongs once it has a value."""
 
     holder: dict[str, Json] | list[Json]
+    late: tuple[dict[str, Json], str] | None = None
     key: str | None = None
     last: str | None = None
 
     def add(self, value: Json) -> None:
+        if self.late is not None and (isinstance(self.holder, list) or self.key is not None):
+            self.late[0][self.late[1]] = self.holder
+            self.late = None
         if isinstance(self.holder, list):
             self.holder.append(value)
         elif self.key is not None:
-            self.holder[self.key] = value
+            if value not in _EMPTY or not self.holder.get(self.key):
+                self.holder[self.key] = value
             self.key = None
         elif isinstance(value, (str, int, float)):
             self.last = str(value)
@@ -127,7 +133,11 @@ class _Reader:
             return
         level = _Level({} if mark == "{" else [])
         if self.levels:
-            self.levels[-1].add(level.holder)
+            around = self.levels[-1]
+            if isinstance(around.holder, dict) and around.key is not None and around.holder.get(around.key):
+                level.late, around.key = (around.holder, around.key), None  # empty it would hide what came before
+            else:
+                around.add(level.holder)
         else:
             self.root = level.holder
         self.levels.append(level)

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from tracker.domain.backoff import Pace, next_due, submit_end, verdict_due
 from tracker.domain.observation import NOTHING, Observation, Reading, Source, Submission, Trouble, dedupe_key
+from tracker.domain.outputs import described, told_apart
 from tracker.domain.task import Reason, Status, SubmitState, Task
 from tracker.domain.transitions import Decision, HookEvent, Outcome, decide
 
@@ -87,7 +88,9 @@ def _take_in(task: Task, observation: Observation, seen: Callable[[str], bool], 
     now = observation.observed_at
     is_callback, is_poll = observation.source is Source.CALLBACK, observation.source is Source.POLL
     key = dedupe_key(observation)
-    repeated = is_callback and seen(key)
+    before = seen(key)
+    describes = described(task.outputs, told_apart(observation.reading.outputs), task.outputs) is not task.outputs
+    repeated = is_callback and before and not describes
     if repeated:
         unsettled = observation.reading.status in {Status.SUCCEEDED, Status.FAILED} and not task.status.is_terminal
         decision = Decision(Outcome.DUPLICATE, task, "the same news came before", confirm=unsettled)
@@ -105,8 +108,7 @@ def _take_in(task: Task, observation: Observation, seen: Callable[[str], bool], 
     if repeated:
         dup_key = f"dup:{key}"
         return Step(observation, dup_key, task, after, decision.outcome, decision.detail, (), not seen(dup_key))
-    known = not is_callback and seen(key)  # asked above for callbacks
-    if moved and known:
+    if moved and before:
         key = f"{key}:{task.version}"  # the same words, but now they do change something: a history of its own
     keep = not is_poll or moved or decision.outcome is Outcome.CONFLICT or _tells_something(observation.reading)
     return Step(
@@ -117,7 +119,7 @@ def _take_in(task: Task, observation: Observation, seen: Callable[[str], bool], 
         decision.outcome,
         decision.detail,
         decision.announces,
-        keep and (moved or not known),
+        keep and (moved or not before),
     )
 
 

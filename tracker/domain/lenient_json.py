@@ -40,11 +40,12 @@ _PIECE_BYTES = 1 << 20
 _MAX_WRAPPINGS = 3
 _LOOK_FOR_START = 64_000
 
+_EMPTY: tuple[Json, ...] = (None, "", {}, [])
 _HALF = re.compile(
     r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
     re.DOTALL,
 )
-_BLANKS = "\ufeff\u200b\u200c\u200d\u2060\u0085\u00a0\u2028\u2029\u3000" + "".join(map(chr, range(0x21)))
+BLANKS = "\ufeff\u200b\u200c\u200d\u2060\u0085\u00a0\u2028\u2029\u3000" + "".join(map(chr, range(0x21)))
 _GUARDS = re.compile(r"(?:\)\]\}'?,?|while\s*\(1\);?|for\s*\(;;\);?|throw\s*1;?)\s*(?=[\[{\"])")
 """What some servers put before JSON, so that no script tag can run it."""
 _JSONP = re.compile(
@@ -139,17 +140,25 @@ def _decode_small(body: bytes, content_type: str) -> Decoded:
         return _decode_odd(body, content_type)  # perhaps a number that became another one
     if value.__class__ is dict:
         return Decoded(value, body)
-    return Decoded(_taken_out(value), body)
+    return Decoded(taken_out(value), body)
+
+
+def filled(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    """An object; of a member that comes twice the last with something in it counts."""
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        members |= {name: value for name, value in pairs if value not in _EMPTY}
+    return members
 
 
 def _has_long_number(body: bytes) -> bool:
-    """Whether digits stand in a row that may be a number beyond 64 bits; see `_whole_number`."""
+    """Whether digits stand in a row that may be a number beyond 64 bits; see `whole_number`."""
     return _TWENTY_DIGITS in body.translate(_DIGITS)
 
 
 def decode_text(text: str) -> Json:
     """The object or list in a text, as some APIs put it into a string; None when there is none that ends."""
-    if not text.lstrip(_BLANKS).startswith(("{", "[")):
+    if not text.lstrip(BLANKS).startswith(("{", "[")):
         return None
     if len(text) > LARGE_BYTES:
         large = _decode_large(text.encode("utf-8", "replace"), "")
@@ -172,7 +181,7 @@ def _decode_large(body: bytes, content_type: str) -> Decoded:
         pass
     else:
         value = lifted.restore(found.value)
-        if isinstance(value, str) and value.strip(_BLANKS)[:1] in _OPENINGS:
+        if isinstance(value, str) and value.strip(BLANKS)[:1] in _OPENINGS:
             value = decode(value.encode("utf-8", "replace")).value or value
         return Decoded(value, None, found.form, found.plain)
     found = _decode_odd(body[:_BEGINNING_BYTES], "")
@@ -188,10 +197,10 @@ def _decode_dense(skeleton: bytes) -> Decoded:
     """
     if not skeleton[:_PIECE_BYTES].lstrip().startswith((b"{", b"[")):
         raise ValueError("not JSON")
-    text = _without_halves(skeleton.decode("utf-8", "replace").strip(_BLANKS))
-    decoder = slow(json.JSONDecoder(strict=False, parse_int=_whole_number, parse_constant=_nothing))
+    text = _without_halves(skeleton.decode("utf-8", "replace").strip(BLANKS))
+    decoder = slow(json.JSONDecoder(strict=False, parse_int=whole_number, parse_constant=nothing))
     value, _ = decoder.raw_decode(text)
-    return Decoded(_taken_out(value), None)
+    return Decoded(taken_out(value), None)
 
 
 def _as_utf8(body: bytes, content_type: str) -> bytes:
@@ -231,8 +240,8 @@ def _decode_odd(body: bytes, content_type: str) -> Decoded:
         if found is not None:
             return found
         first = first or text
-    found = _salvage(first.strip(_BLANKS)) if first else None
-    return found or Decoded(None, None, Form.NONE, first.strip(_BLANKS)[:PLAIN_CHARACTERS])
+    found = _salvage(first.strip(BLANKS)) if first else None
+    return found or Decoded(None, None, Form.NONE, first.strip(BLANKS)[:PLAIN_CHARACTERS])
 
 
 def _unpacked(body: bytes) -> bytes:
@@ -281,7 +290,7 @@ def _charset_of(content_type: str) -> str | None:
 
 def _read(text: str) -> Decoded | None:
     """The document in a text, whatever stands around it; None when there is none that ends."""
-    text = text.strip(_BLANKS)
+    text = text.strip(BLANKS)
     text = _without_halves(text)
     guard = _GUARDS.match(text)
     start = guard.end() if guard else 0
@@ -321,7 +330,7 @@ def _decoded(value: Json, form: Form) -> Decoded:
         written = orjson.dumps(value)
     except orjson.JSONEncodeError:  # nested too deeply to be written
         written = None
-    return Decoded(_taken_out(value), written, form)
+    return Decoded(taken_out(value), written, form)
 
 
 def _stream(text: str) -> Decoded | None:
@@ -339,14 +348,14 @@ def _stream(text: str) -> Decoded | None:
     return _decoded(fields, Form.STREAM) if fields else None
 
 
-def _taken_out(value: Json) -> Json:
+def taken_out(value: Json) -> Json:
     """A document that came inside a JSON string, or alone in a list; anything else as it is."""
     for _ in range(_MAX_WRAPPINGS):
         if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict):
             value = value[0]
-        elif isinstance(value, str) and value.strip(_BLANKS)[:1] in {"{", "[", '"'}:
+        elif isinstance(value, str) and value.strip(BLANKS)[:1] in {"{", "[", '"'}:
             try:
-                value = _LENIENT.decode(value.strip(_BLANKS))
+                value = _LENIENT.decode(value.strip(BLANKS))
             except (ValueError, RecursionError):
                 return value
         else:
@@ -354,7 +363,7 @@ def _taken_out(value: Json) -> Json:
     return value
 
 
-def _whole_number(text: str) -> int | str:
+def whole_number(text: str) -> int | str:
     """A whole number; as text where it is beyond 64 bits, since no database or encoder takes it as a number."""
     if len(text) < 19:  # noqa: PLR2004 - digits of 2^63
         return int(text)
@@ -364,8 +373,8 @@ def _whole_number(text: str) -> int | str:
     return number if -(2**63) <= number < 2**64 else text
 
 
-def _nothing(_: str) -> None:
+def nothing(_: str) -> None:
     """What NaN and Infinity are read as."""
 
 
-_LENIENT = json.JSONDecoder(strict=False, parse_int=_whole_number, parse_constant=_nothing)
+_LENIENT = json.JSONDecoder(object_pairs_hook=filled, strict=False, parse_int=whole_number, parse_constant=nothing)

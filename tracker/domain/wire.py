@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from tracker.domain.lenient_json import Decoded, Form, decode
+from tracker.domain.respelling import decode_respelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -73,6 +74,12 @@ class WireReply:
     def decoded(self) -> Decoded:
         """The body as JSON, in the charset of the answer's own Content-Type; decoded once."""
         return decode(self.body, self.headers.get("content-type", ""))
+
+    @cached_property
+    def respelled(self) -> WireReply | None:
+        """The same answer with its names as most write them, see `decode_respelled`; None where that is no other."""
+        value = decode_respelled(self.decoded, self.body)
+        return None if value is None else WireReply(self.status, self.headers, value, self.received_at)
 
 
 def payload_text(body: bytes, redact: Callable[[bytes], str], decoded: Decoded | None = None) -> str | None:

@@ -1,6 +1,6 @@
 """How the answer to a create or a poll is read, the same for every family.
 
-Owns ``Retry-After``, and what follows when an answer
+Owns what follows when an answer
 is no success. It must not know what a success looks like: the family hands that reader in. Nothing here
 raises.
 """
@@ -8,11 +8,7 @@ raises.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -21,10 +17,10 @@ from tracker.domain.lenient_json import Form
 from tracker.domain.observation import Reading, Submission, Trouble
 from tracker.domain.task import ExternalId, Reason, Status, UpstreamError
 from tracker.errors import PayloadInvalid
-from tracker.providers.fields import kind_of
-from tracker.providers.layers import layers
+from tracker.providers.layers import find_task_id, layers, names_task
 from tracker.providers.meanings import FindMeaning, meaning_of
-from tracker.providers.refusals import find_stated, find_words, kept, words_of_page
+from tracker.providers.refusals import find_stated
+from tracker.providers.replies import Answer, decode_answer
 
 if TYPE_CHECKING:
     from tracker.domain.wire import WireReply
@@ -36,10 +32,6 @@ FindId = Callable[[Mapping[str, "Json"]], ExternalId | None]
 """Finds the task id in a family's acceptance, whatever else is in it. May raise `PayloadInvalid`."""
 
 _ALIVE = frozenset({Status.PENDING, Status.RUNNING, Status.SUCCEEDED})
-LONGEST_WAIT_S = 30 * 86400.0
-"""A longer ``Retry-After`` means no more than this one."""
-
-
 _NO_SUCH_PATH = frozenset({404, 405})
 _PATH_UNKNOWN = re.compile(
     r"^\W*(http\W*)?(404\W*)?((the )?(requested )?(page|route|path|url|resource|endpoint) )?(was )?not found\W*$"
@@ -49,58 +41,6 @@ _PATH_UNKNOWN = re.compile(
 )
 """How web frameworks and gateways say that they have no such path. **Source**: the default answers of FastAPI, Flask,
 Express, Fastify, Spring Boot, nginx, Kong and OpenAI's API (``Invalid URL (POST /v1/…)``), read 2026-11."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An HTTP answer, decoded.
-
-    Attributes:
-        reply: the answer itself.
-        body: the JSON object in it, None when it is anything else, or not whole.
-        salvaged: what can be read of an object that is cut off.
-        fault: why ``body`` is None, in words.
-    """
-
-    reply: WireReply
-    body: Mapping[str, Json] | None
-    salvaged: Mapping[str, Json] | None
-    fault: str | None
-
-    @property
-    def http_status(self) -> int:
-        """Its HTTP status."""
-        return self.reply.status
-
-    @property
-    def is_success(self) -> bool:
-        """Whether the HTTP status is one of success."""
-        return 200 <= self.http_status < 300  # noqa: PLR2004 - HTTP's own numbers
-
-    @property
-    def is_redirect(self) -> bool:
-        """Whether it points elsewhere; the client follows no redirects, they would carry the key along."""
-        return 300 <= self.http_status < 400  # noqa: PLR2004 - HTTP's own numbers
-
-    @cached_property
-    def stated(self) -> UpstreamError | None:
-        """The error that it states in a known shape, None when it states none; to look up what it means."""
-        known = self.body or {}
-        return next((error for layer in layers(known) if (error := find_stated(layer, self.http_status))), None)
-
-    @cached_property
-    def words(self) -> UpstreamError:
-        """The upstream's word on what went wrong, as far as it gave one."""
-        message = None
-        if self.http_status >= 400:  # noqa: PLR2004 - HTTP's own number
-            decoded = self.reply.decoded
-            message = find_words(decoded.value) if decoded.value is not None else words_of_page(decoded.plain)
-        return kept(self.stated) or UpstreamError(message=message, http_status=self.http_status)
-
-    @cached_property
-    def retry_after_s(self) -> float | None:
-        """How long it asks to wait, seconds."""
-        return find_retry_after_s(self.reply)
 
 
 def read_creation(
@@ -127,6 +67,17 @@ def read_creation(
     Returns:
         A reading whose ``submission`` is set; ambiguous for whatever cannot be understood.
     """
+    reading = _read_creation(reply, read_accepted, find, find_id, is_wrapped=is_wrapped)
+    if reading.submission is not Submission.ACCEPTED and reply.respelled is not None:
+        again = _read_creation(reply.respelled, read_accepted, find, find_id, is_wrapped=is_wrapped)
+        if again.submission is Submission.ACCEPTED:
+            return again
+    return reading
+
+
+def _read_creation(
+    reply: WireReply, read_accepted: ReadBody, find: FindMeaning, find_id: FindId, *, is_wrapped: bool
+) -> Reading:
     answer = decode_answer(reply)
     body = answer.body if answer.body is not None else answer.salvaged
     if body is None:
@@ -153,9 +104,24 @@ def read_creation(
                 beside = answer.words if answer.stated is not None else None
                 detail = fault or (f"an id beside an error: {_said(beside)}" if beside else answer.fault)
                 return _accepted(Reading(external_id=external_id, detail=detail), answer)
-        if fault is not None and answer.stated is None:
-            return _ambiguous(answer, fault)
-    return _not_accepted(answer, find, "no task id in it")
+    refused = _not_accepted(answer, find, "no task id in it")
+    if refused.submission is Submission.AMBIGUOUS or answer.stated is None:
+        # in a place of no document: somebody on the way has written the answer anew, or its HTTP status
+        external_id = _find_undocumented(answer, bodies if is_wrapped else list(layers(body)))
+        if external_id is not None:
+            return _accepted(Reading(external_id=external_id, detail=fault or answer.fault), answer)
+    if answer.is_success and fault is not None and answer.stated is None:
+        return _ambiguous(answer, fault)
+    return refused
+
+
+def _find_undocumented(answer: Answer, bodies: Sequence[Mapping[str, Json]]) -> ExternalId | None:
+    """The id of a task where no document of the family has one; beside an error only under a name of its own."""
+    if names_task(bodies):
+        return find_task_id(bodies)
+    if answer.stated is not None or not answer.is_success:
+        return None
+    return find_task_id(bodies)
 
 
 def read_result(reply: WireReply, read_answer: ReadBody, find: FindMeaning, *, is_wrapped: bool = False) -> Reading:
@@ -197,7 +163,14 @@ def read_result(reply: WireReply, read_answer: ReadBody, find: FindMeaning, *, i
     return _not_accepted(answer, find, "no result in it")
 
 
-def read_status(reply: WireReply, read_task: ReadBody, find: FindMeaning, *, is_wrapped: bool = False) -> Reading:
+def read_status(
+    reply: WireReply,
+    read_task: ReadBody,
+    find: FindMeaning,
+    *,
+    is_wrapped: bool = False,
+    read_otherwise: ReadBody | None = None,
+) -> Reading:
     """Read the answer to a poll.
 
     Args:
@@ -205,12 +178,43 @@ def read_status(reply: WireReply, read_task: ReadBody, find: FindMeaning, *, is_
         read_task: reads what the body says of the task; None when it says an error instead.
         find: the family's meaning of its error codes.
         is_wrapped: envelopes of other gateways are looked through.
+        read_otherwise: reads what other makers and gateways write, where ``read_task`` finds nothing.
 
     Returns:
         A reading; whatever cannot be understood is trouble.
     """
+    reading = _read_again(reply, read_task, find, is_wrapped=is_wrapped)
+    if read_otherwise is not None and _is_vague(reading):
+        other = _read_again(reply, read_otherwise, find, is_wrapped=False)
+        if not _is_vague(other):
+            return other
+    return reading
+
+
+def _read_again(reply: WireReply, read_task: ReadBody, find: FindMeaning, *, is_wrapped: bool) -> Reading:
+    """Read an answer, and once more with its names respelled where that shows nothing."""
+    reading = _read_status(reply, read_task, find, is_wrapped=is_wrapped)
+    if _is_vague(reading) and reply.respelled is not None:
+        again = _read_status(reply.respelled, read_task, find, is_wrapped=is_wrapped)
+        if not _is_vague(again):
+            return again
+    return reading
+
+
+def _is_vague(reading: Reading) -> bool:
+    """Whether a reading of a poll may have missed what the answer shows."""
+    if reading.status is Status.SUCCEEDED:
+        return all(output.authenticated for output in reading.outputs)
+    return reading.status is None
+
+
+def _read_status(reply: WireReply, read_task: ReadBody, find: FindMeaning, *, is_wrapped: bool) -> Reading:
     answer = decode_answer(reply)
     detail = f"{answer.fault} in the answer" if answer.fault else None
+    if not answer.is_success and answer.body is not None:
+        shown = _shown_despite(answer.body, read_task, find, is_wrapped=is_wrapped)
+        if shown is not None:
+            return shown
     if answer.is_success and answer.body is not None:
         vague: Reading | None = None
         for layer in _bodies(answer.body, find, is_wrapped=is_wrapped):
@@ -235,46 +239,25 @@ def read_status(reply: WireReply, read_task: ReadBody, find: FindMeaning, *, is_
     return _trouble(answer, Trouble.UNREADABLE if answer.is_success else Trouble.UNAVAILABLE, detail=detail)
 
 
+def _shown_despite(
+    body: Mapping[str, Json], read_task: ReadBody, find: FindMeaning, *, is_wrapped: bool
+) -> Reading | None:
+    """A finished result that an answer shows although its HTTP status is one of failure; None for anything less."""
+    for layer in _bodies(body, find, is_wrapped=is_wrapped):
+        try:
+            reading = read_task(layer)
+        except PayloadInvalid:
+            continue
+        if reading is not None and reading.status is Status.SUCCEEDED and not _is_vague(reading):
+            return reading
+    return None
+
+
 def says_something(reading: Reading) -> bool:
     """Whether a reading says something of its task: a status, or a status word that nobody knows."""
     if reading.trouble is Trouble.UNKNOWN_STATUS:
         return reading.external_id is not None
     return reading.status is not None or reading.expired_after_s is not None
-
-
-def decode_answer(reply: WireReply) -> Answer:
-    """Decode an HTTP answer; never raises."""
-    decoded = reply.decoded
-    fault = decoded.fault
-    found = decoded.value if isinstance(decoded.value, Mapping) else None
-    if fault is None and found is None:
-        fault = f"{kind_of(decoded.value)} instead of an object"
-    return Answer(reply, found if fault is None else None, found, fault)
-
-
-def find_retry_after_s(reply: WireReply) -> float | None:
-    """Seconds that ``Retry-After`` asks to wait, from either of its forms; None without a usable one.
-
-    A date counts from the answer's own ``Date``, which has the same clock, else from when it was received.
-
-    **Source**: https://www.rfc-editor.org/rfc/rfc9110#field.retry-after.
-    """
-    value = reply.headers.get("retry-after", "").strip()
-    if value.isascii() and value.isdigit():
-        return min(float(value[:12]), LONGEST_WAIT_S)
-    until = _parse_http_date(value)
-    since = _parse_http_date(reply.headers.get("date", "")) or reply.received_at
-    if until is None or since is None:
-        return None
-    return min(max((until - since).total_seconds(), 0.0), LONGEST_WAIT_S)
-
-
-def _parse_http_date(value: str) -> datetime | None:
-    try:
-        moment = parsedate_to_datetime(value)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def _bodies(body: Mapping[str, Json], find: FindMeaning, *, is_wrapped: bool) -> Iterator[Mapping[str, Json]]:

@@ -39,10 +39,12 @@ from tracker.providers.fields import (
     require_object,
     require_status,
 )
-from tracker.providers.layers import unwrapped
+from tracker.providers.layers import layers, unwrapped
 from tracker.providers.meanings import failed
+from tracker.providers.places import find_outputs
 from tracker.providers.refusals import find_error, find_words
 from tracker.providers.requests import create_call, object_problem, optional_text_problem, text_problem
+from tracker.providers.video_objects import read_any
 from tracker.providers.words import find_status
 
 if TYPE_CHECKING:
@@ -95,7 +97,8 @@ def read_create(reply: WireReply) -> Reading:
 
 def read_poll(reply: WireReply) -> Reading:
     """Read the answer to a poll."""
-    return read_status(reply, partial(_read_body, asset="video"), find_meaning, is_wrapped=True)
+    read, read_otherwise = partial(_read_body, asset="video"), partial(read_any, find=find_meaning)
+    return read_status(reply, read, find_meaning, is_wrapped=True, read_otherwise=read_otherwise)
 
 
 def read_event(body: Json) -> Reading:
@@ -156,7 +159,7 @@ def _read_task(
 
     ``around`` may state an error beside ``output``, which tells why a task failed where the task itself does not.
     """
-    said = require_status(task, "task_status", "taskStatus", path=path)
+    said = require_status(task, "task_status", "taskStatus", "status", "state", path=path)
     reading = Reading(external_id=find_id(task, *_IDS, path=path), upstream_status=said)
     if said is None:
         return replace(reading, trouble=Trouble.UNREADABLE, detail=f"no {path}task_status")
@@ -209,6 +212,7 @@ def _read_outputs(result: Mapping[str, Json], asset: str) -> tuple[tuple[Output,
                 failures.append(" ".join(word for word in words if word) or "no file")
     mime = "video/mp4" if asset == "video" else None
     outputs = distinct(Output(kind=asset, url=url, mime=mime_of(url, mime)) for url in urls if url)
+    outputs = outputs or find_outputs(list(layers(result)), asset)
     lists.check(outputs)
     detail = f"{len(failures)} of {count} results failed: {'; '.join(failures[:3])}" if failures else None
     return outputs, detail

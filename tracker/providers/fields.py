@@ -29,6 +29,19 @@ _MAX_URL_LENGTH = 65536
 _MAX_INT_BITS = 4096
 _JSON_BLANKS = " \t\r\n"
 _URL = re.compile(r"https?://[^/?#\s]+([/?#].*)?", re.IGNORECASE)
+_AROUND_URLS = " \t\r\n\"'`<>\ufeff\u200b\u200c\u200d\u2060\u00a0\u3000"
+_BREAKS = str.maketrans("", "", "\t\r\n")
+_BARE_AND = re.compile(r"&(?!amp;)")
+_URL_FIELDS = (
+    "url", "uri", "src", "link", "resource", "download_url", "downloadUrl", "file_url", "fileUrl", "signed_url",
+    "signedUrl",
+)  # fmt: skip
+"""Where a URL stands in an object that took the place of one."""
+_STATUS_FIELDS = ("status", "state", "code", "name", "value")
+"""Where the word stands in an object that took its place."""
+_DEPTH = 8
+_SEPARATORS = ",;| \t\r\n"
+_BEFORE_URL = re.compile(rf"(?<=[{_SEPARATORS}])(?=https?://)", re.IGNORECASE)
 _MIMES = {
     "mp4": "video/mp4",
     "mov": "video/quicktime",
@@ -108,20 +121,24 @@ class Lists:
 
 
 def require_status(holder: Mapping[str, Json], *keys: str, path: str) -> str | None:
-    """The first status text under the keys, trimmed; None when there is none.
+    """The first status text under the keys, trimmed, also inside an object; None when there is none.
 
     Raises:
-        PayloadInvalid: a status is there, but not as text.
+        PayloadInvalid: a status is there, but none as text.
     """
+    fault: PayloadInvalid | None = None
     for key in keys:
         value = holder.get(key)
+        if isinstance(value, dict):
+            value = next((inner for name in _STATUS_FIELDS if isinstance(inner := value.get(name), str)), value)
         if value is None:
             continue
         if not isinstance(value, str):
-            raise PayloadInvalid(f"{path}{key}: text is expected, not {kind_of(value)}")
-        text = value.strip()
-        if text:
+            fault = fault or PayloadInvalid(f"{path}{key}: text is expected, not {kind_of(value)}")
+        elif text := value.strip():
             return text[:_MAX_CODE_LENGTH]
+    if fault is not None:
+        raise fault
     return None
 
 
@@ -134,14 +151,19 @@ def find_id(holder: Mapping[str, Json], *keys: str, path: str) -> ExternalId | N
         path: path of the object with its trailing dot, for the message.
 
     Raises:
-        PayloadInvalid: one is there, but cannot be an id.
+        PayloadInvalid: one is there, but none that can be an id.
     """
+    fault: PayloadInvalid | None = None
     for key in keys:
-        value = holder.get(key)
-        if value is not None:
-            found = parse_id(value, f"{path}{key}")
+        try:
+            found = parse_id(holder.get(key), f"{path}{key}")
+        except PayloadInvalid as invalid:
+            fault = fault or invalid
+        else:
             if found is not None:
                 return found
+    if fault is not None:
+        raise fault
     return None
 
 
@@ -190,20 +212,57 @@ def find_text(value: Json, limit: int = _MAX_MESSAGE_LENGTH) -> str | None:
 
 
 def find_url(value: Json) -> str | None:
-    """An absolute http(s) URL; None for anything else, an empty string above all.
+    r"""An absolute http(s) URL, also alone in a list or in an object; None for anything else.
 
-    Blanks inside it, as in a file's name that nobody escaped, are escaped here; no other character is mended.
+    Characters are mended only where they cannot belong to it: blanks inside, as in a file's name that nobody escaped,
+    are escaped; line breaks, quotes around it and what another encoder left (``&amp;``, ``\/``, ``\u0026``) are taken
+    out. One that begins with ``//`` is ``https``.
 
     **Source**: empty URLs stand for files that are not there yet,
-    https://docs.sunoapi.org/suno-api/get-music-generation-details (read 2026-11).
+    https://docs.sunoapi.org/suno-api/get-music-generation-details (read 2026-11); https://url.spec.whatwg.org, section
+    4.4, for line breaks.
     """
-    if not isinstance(value, str):
+    value = sole(value)
+    if not isinstance(value, str) or len(value) > 2 * _MAX_URL_LENGTH:
         return None
-    text = value.strip()
+    text = value.strip(_AROUND_URLS).translate(_BREAKS)
+    if "\\" in text:
+        text = text.replace("\\/", "/").replace("\\u0026", "&")
+    if "&amp;" in text and _BARE_AND.search(text) is None:
+        text = text.replace("&amp;", "&")
+    if text.startswith("//"):
+        text = f"https:{text}"
     if not text.isprintable() or _URL.fullmatch(text) is None:
         return None
     url = text.replace(" ", "%20")
     return url if len(url) <= _MAX_URL_LENGTH else None
+
+
+def sole(value: Json) -> Json:
+    """What stands alone in lists, or in an object at the name of a URL; any other value as it is."""
+    for _ in range(_DEPTH):
+        if isinstance(value, list) and len(value) == 1:
+            value = value[0]
+        elif isinstance(value, dict):
+            value = next((inner for name in _URL_FIELDS if (inner := value.get(name))), None)
+        else:
+            break
+    return value
+
+
+def flat(value: Json, depth: int = _DEPTH) -> Iterable[Json]:
+    """The items of a list, of lists in it as well; any other value by itself."""
+    if not isinstance(value, list):
+        return (value,)
+    return [inner for item in value for inner in flat(item, depth - 1)] if depth else ()
+
+
+def urls_apart(value: Json) -> Iterable[Json]:
+    """The URLs that stand in one text, with commas or blanks between them; any other value as it is."""
+    if not isinstance(value, str) or value.lstrip()[:4].lower() != "http":
+        return (value,)
+    *pieces, last = _BEFORE_URL.split(value)
+    return [*(piece.strip(_SEPARATORS) for piece in pieces), last]
 
 
 def find_seconds(value: Json) -> float | None:

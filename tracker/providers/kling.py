@@ -12,6 +12,7 @@ https://kling.ai/document-api/api/get-started/error-codes for error codes (all r
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -36,7 +37,7 @@ from tracker.providers.fields import (
     require_object,
     require_status,
 )
-from tracker.providers.layers import find_bare_id, unwrapped
+from tracker.providers.layers import find_bare_id, layers, unwrapped
 from tracker.providers.meanings import (
     AUTH,
     BROKEN,
@@ -51,8 +52,10 @@ from tracker.providers.meanings import (
     Meaning,
     failed,
 )
+from tracker.providers.places import find_outputs
 from tracker.providers.refusals import find_error, find_words, is_success_code
 from tracker.providers.requests import optional_text_problem, text_problem
+from tracker.providers.video_objects import read_any
 from tracker.providers.words import find_status
 
 if TYPE_CHECKING:
@@ -95,6 +98,7 @@ _NO_MESSAGES = frozenset({"succeed", "succeeded", "success", "ok"})
 _REASONS = ("task_status_msg", "status_msg", "message", "fail_reason", "failReason", "error_message", "reason")
 """The first is Kling's; ``fail_reason`` is that of gateways of the new-api family."""
 _PICTURES = ("image", "image_tail")
+_STATUS_FIELDS = ("task_status", "taskStatus", "status", "state")
 _OUTPUT_LISTS = (("videos", "video"), ("images", "image"), ("series_images", "image"))
 
 
@@ -132,7 +136,8 @@ def read_create(reply: WireReply) -> Reading:
 
 def read_poll(reply: WireReply) -> Reading:
     """Read the answer to a poll."""
-    return read_status(reply, _read_body, find_meaning, is_wrapped=True)
+    read_otherwise = partial(read_any, find=find_meaning)
+    return read_status(reply, _read_body, find_meaning, is_wrapped=True, read_otherwise=read_otherwise)
 
 
 def read_callback(body: Json) -> Reading:
@@ -207,7 +212,7 @@ def _find_task_id(task: Mapping[str, Json]) -> ExternalId | None:
 
 def _read_task(task: Mapping[str, Json], around: Mapping[str, Json] | None = None) -> Reading:
     """Read a task; ``around`` is the callback it came in, which may state an error about it."""
-    said = require_status(task, "task_status", "taskStatus", "status", path="")
+    said = require_status(task, *_STATUS_FIELDS, path="")
     reading = Reading(external_id=_find_task_id(task), upstream_status=said)
     if said is None:
         return replace(reading, trouble=Trouble.UNREADABLE, detail="no task_status")
@@ -249,6 +254,7 @@ def _read_outputs(task: Mapping[str, Json]) -> tuple[Output, ...]:
         for item, kind in found
         if (url := find_url(item.get("url"))) is not None
     )
+    outputs = outputs or find_outputs([*layers(task), result]) or find_outputs([result], "image")
     lists.check(outputs)
     return outputs
 

@@ -12,12 +12,14 @@ bare id); https://docs.kie.ai/market/common/get-task-detail (``resultJson``, JSO
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tracker.domain.lenient_json import decode_text
-from tracker.domain.task import ExternalId
-from tracker.providers.fields import find_id
+from tracker.domain.task import ExternalId, Status
+from tracker.errors import PayloadInvalid
+from tracker.providers.fields import parse_id
+from tracker.providers.words import find_status
 
 if TYPE_CHECKING:
     from tracker.providers.base import Json
@@ -28,15 +30,36 @@ ENVELOPES = (
     "response",
     "output",
     "task",
+    "tasks",
     "job",
+    "jobs",
     "video",
     "Result",
     "Data",
     "resultJson",
     "result_json",
+    "Response",
+    "Resp",
+    "prediction",
+    "generation",
 )
-_OTHERS = frozenset({"list", "model", "error", "event"})
+TASK_IDS = (
+    "task_id", "taskId", "taskID", "video_id", "videoId", "job_id", "jobId", "generation_id", "generationId",
+)  # fmt: skip
+"""What gateways call the id of a task; ``request_id`` names the request and is none. **Source**: ``task_id`` in
+https://docs.newapi.pro/api/query-video, ``job_id`` in https://docs.aimlapi.com, ``generation_id`` there for Luma."""
+STATUSES = (
+    "status", "task_status", "taskStatus", "state", "task_state", "taskState", "job_status", "jobStatus", "job_state",
+    "jobState", "video_status", "videoStatus", "generation_status", "generationStatus",
+)  # fmt: skip
+_OTHERS = frozenset({"list", "model", "error", "event", "chat.completion", "chat.completion.chunk"})
 _MAX_LAYERS = 24
+_NO_ENVELOPE = re.compile(
+    r"input|param|request|payload|config|meta|origin|parent|source|previous|error|user", re.IGNORECASE
+)
+"""Objects that hold what a request brought, or something else that is not the task."""
+_LEAST_NUMBER = 1000
+"""A smaller number in the place of an id may count or mean anything."""
 _BARE_ID = re.compile(r"(?![{\[])(?=\D*\d)(?:(?!://)\S)++")
 
 
@@ -67,12 +90,62 @@ def object_in(value: Json) -> Mapping[str, Json] | None:
 
 
 def find_bare_id(layer: Mapping[str, Json]) -> ExternalId | None:
-    """``data`` (``result``) as the id itself; a word without a digit may be anything."""
+    """``data`` (``result``) as the id itself, also alone in a list; a word without a digit may be anything."""
     for field in ("data", "result"):
         value = layer.get(field)
-        if isinstance(value, str) and _BARE_ID.fullmatch(value.strip()) is not None:
-            return find_id(layer, field, path="")
+        if isinstance(value, list) and len(value) == 1:
+            value = value[0]
+        is_number = isinstance(value, int) and not isinstance(value, bool) and value >= _LEAST_NUMBER
+        if is_number or (isinstance(value, str) and _BARE_ID.fullmatch(value.strip()) is not None):
+            return parse_id(value, field)
     return None
+
+
+def find_task_id(found: Sequence[Mapping[str, Json]]) -> ExternalId | None:
+    """The id of a task in layers that no family's document describes; None where an id may be that of something else.
+
+    Args:
+        found: from the outside in.
+    """
+    own = [layer for layer in found if not is_other(layer)]
+    tasks = [layer for layer in own if any(isinstance(layer.get(name), str) for name in STATUSES)]
+    alive = [layer for layer in tasks if _says_alive(layer)]
+    nested = [
+        value
+        for layer in own
+        for name, value in layer.items()
+        if isinstance(value, dict) and not _NO_ENVELOPE.search(name)
+    ]
+    inner = [layer for layer in own if layer is not found[0]]
+    for names, holders in (
+        (("id", *TASK_IDS), tasks),
+        (TASK_IDS, [*own, *nested]),
+        (("id", "_id", "uuid"), [*inner, *tasks]),
+        (("request_id", "requestId"), alive),  # fal's queue has no other
+    ):
+        found_id = next((one for holder in holders for name in names if (one := _id_at(holder, name))), None)
+        if found_id is not None:
+            return found_id
+    bare = next((bare for layer in own if (bare := find_bare_id(layer)) is not None), None)
+    return bare or (_id_at(found[0], "id") if own[:1] == [found[0]] else None)
+
+
+def _id_at(holder: Mapping[str, Json], name: str) -> ExternalId | None:
+    value = holder.get(name) or holder.get(f"{name}s")
+    try:
+        return parse_id(value[0] if isinstance(value, list) and len(value) == 1 else value, name)
+    except PayloadInvalid:
+        return None
+
+
+def _says_alive(layer: Mapping[str, Json]) -> bool:
+    said = (layer.get(name) for name in STATUSES)
+    return any(isinstance(word, str) and find_status(word) in {Status.PENDING, Status.RUNNING} for word in said)
+
+
+def names_task(found: Iterable[Mapping[str, Json]]) -> bool:
+    """Whether a task's id stands in one of the layers under a name that no other id has."""
+    return any(_id_at(layer, name) for layer in found for name in TASK_IDS)
 
 
 def is_other(layer: Mapping[str, Json]) -> bool:

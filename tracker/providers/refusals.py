@@ -49,13 +49,14 @@ _WORD_FIELDS = (
     "message", "Message", "msg", "error_description", "errorDescription", "detail", "details", "error_message",
     "errorMessage", "error_msg", "errorMsg", "errmsg", "errMsg", "err_msg", "status_msg", "statusMsg", "fail_reason",
     "failReason", "failure_reason", "task_status_msg", "reason", "description", "text",
+    "ErrMsg",
 )  # fmt: skip
 _NESTED_FIELDS = (
     "error", "Error", "errors", "Errors", "err", "base_resp", "ResponseMetadata", "non_field_errors", "invalid-params",
     "invalid_params", "violations", "fieldViolations", "field_violations", "issues", "data",
 )  # fmt: skip
 _VALIDATIONS = ("errors", "invalid-params", "invalid_params", "violations", "issues", "details")
-_CODE_FIELDS = ("error_code", "errorCode", "err_code", "errCode", "errcode", "Code")
+_CODE_FIELDS = ("error_code", "errorCode", "err_code", "errCode", "errcode", "Code", "ErrCode", "ErrorCode")
 _NUMBER_FIELDS = ("status_code", "statusCode")
 """Those of ``base_resp`` and of NestJS; a word there may be one of success."""
 _LAST_FIELDS = ("title",)
@@ -88,10 +89,10 @@ def kept(stated: UpstreamError | None) -> UpstreamError | None:
 
 def find_stated(body: Mapping[str, Json], http_status: int | None) -> UpstreamError | None:
     """The same, where the place of the code still matters: inside ``error`` it is a `NestedError`."""
-    inner = body.get("error")
+    inner = body.get("error") or body.get("Error")
     if isinstance(inner, Mapping) and inner:
         # a null code says that there is none; where the field is missing the type stands in
-        code, kind = find_code(inner.get("code")), find_code(inner.get("type"))
+        code, kind = find_code(inner.get("code", inner.get("Code"))), find_code(inner.get("type"))
         if code is None and ("code" not in inner or kind in _TELLING_TYPES):
             code = kind
         message = find_words(inner)

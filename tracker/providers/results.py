@@ -13,6 +13,7 @@ import orjson
 from tracker.domain.inline import plain_base64
 from tracker.domain.task import Output
 from tracker.errors import PayloadInvalid
+from tracker.providers.fields import sole
 
 if TYPE_CHECKING:
     from tracker.providers.base import Json
@@ -53,6 +54,8 @@ def find_inline_output(data: Json, mime: Json = None, *, kind: str = "file") -> 
     if not isinstance(data, str):
         return None
     stated = mime.strip().lower() if isinstance(mime, str) and "/" in mime and len(mime) < 100 else None  # noqa: PLR2004
+    if data[:5] == "data:":
+        return find_data_url_output(data, kind=kind)
     text = plain_base64(data)
     if not text or not _is_base64(text):
         return None
@@ -62,10 +65,11 @@ def find_inline_output(data: Json, mime: Json = None, *, kind: str = "file") -> 
 
 def find_data_url_output(value: Json, *, kind: str) -> Output | None:
     """A ``data:`` URL, which some gateways put where a URL belongs, as an output; None for anything else."""
-    if not isinstance(value, str) or not value.startswith("data:"):
+    value = sole(value)
+    if not isinstance(value, str) or value[:64].lstrip()[:5].lower() != "data:":
         return None
-    head, _, data = value.removeprefix("data:").partition(",")
-    mime, _, encoding = head.partition(";")
+    head, _, data = value.lstrip()[5:].partition(",")
+    mime, _, encoding = head.lower().partition(";")
     return find_inline_output(data, mime or None, kind=kind) if encoding.endswith("base64") else None
 
 

@@ -1,6 +1,6 @@
 """OpenAI-style video objects: ``{id, object: "video", status, progress, error, …}``, as several families speak them.
 
-Several makers answer here behind one gateway, so words and places vary: ``words`` knows the words, ``video_places`` the
+Several makers answer here behind one gateway, so words and places vary: ``words`` knows the words, ``places`` the
 places of results, and envelopes are looked through. It must not know where a family keeps its videos: what stands in
 for a missing URL is handed in.
 
@@ -22,23 +22,26 @@ from tracker.domain.task import ExternalId, Output, Status, UpstreamError
 from tracker.errors import PayloadInvalid
 from tracker.providers.answers import read_creation, read_status
 from tracker.providers.fields import find_code, find_id, find_percent, find_text, require_status
-from tracker.providers.layers import find_bare_id, is_other, layers
+from tracker.providers.layers import STATUSES, TASK_IDS, find_bare_id, is_other, layers
 from tracker.providers.meanings import FindMeaning, failed
+from tracker.providers.places import find_outputs
 from tracker.providers.refusals import find_error, find_words
-from tracker.providers.video_places import find_outputs
 from tracker.providers.words import find_status, spelled
 
 if TYPE_CHECKING:
     from tracker.domain.wire import WireReply
     from tracker.providers.base import Json
 
-_TASK_IDS = ("task_id", "taskId", "taskID", "video_id", "videoId", "job_id", "jobId", "generation_id", "generationId")
-"""What gateways call the id of a task; ``request_id`` names the request and is none. **Source**: ``task_id`` in
-https://docs.newapi.pro/api/query-video, ``job_id`` in https://docs.aimlapi.com, ``generation_id`` there for Luma."""
-_IDS = ("id", *_TASK_IDS)
-_STATUSES = ("status", "task_status", "taskStatus", "state")
+_IDS = ("id", *TASK_IDS)
 _WORDLESS_ENDS = frozenset({"expired", "cancelled", "canceled", "cancel", "rejected", "aborted", "timed_out"})
 _FAILURE_WORDS = ("fail_reason", "failReason", "failure_reason", "error_message", "task_status_msg", "message", "msg")
+_REFUSALS = frozenset({"error", "fail"})
+"""What an envelope says of a call that was refused, in the words of https://github.com/omniti-labs/jsend; a task that
+failed comes with its id."""
+_PROGRESS = ("progress", "percent", "percentage", "progress_percent", "progressPercent", "task_progress")
+_OF_REQUESTS = frozenset({"prompt", "input", "model", "model_name"})
+_SUCCESS_FLAGS = {"0": "generating", "1": "success", "2": "failed", "3": "failed"}
+"""**Source**: https://docs.kie.ai/veo3-api/get-veo-3-video-details (read 2026-11)."""
 _FLAGS = frozenset({"success", "succeed", "ok", "successful"})
 """What an envelope says of the call itself, not of a task."""
 
@@ -69,6 +72,11 @@ def read_news(body: Mapping[str, Json], *, find: FindMeaning) -> Reading:
     return reading
 
 
+def read_any(body: Mapping[str, Json], *, find: FindMeaning) -> Reading | None:
+    """Read a video object, whichever family's route it comes on; None when the body states an error instead."""
+    return _read_body(body, find=find, fall_back=None)
+
+
 def find_video_id(body: Mapping[str, Json]) -> ExternalId | None:
     """The id of a video or its task, the outermost one; also ``data`` as a bare id, and the name of an operation.
 
@@ -81,8 +89,8 @@ def find_video_id(body: Mapping[str, Json]) -> ExternalId | None:
 
 
 def _find_id(found: list[Mapping[str, Json]]) -> ExternalId | None:
-    tasks = [layer for layer in found if any(isinstance(layer.get(name), str) for name in _STATUSES)]
-    for names, candidates in ((_IDS, tasks), (_TASK_IDS, found), (_IDS, found)):
+    tasks = [layer for layer in found if any(isinstance(layer.get(name), str) for name in STATUSES)]
+    for names, candidates in ((_IDS, tasks), (TASK_IDS, found), (_IDS, found)):
         for layer in candidates:
             external_id = find_id(layer, *names, path="" if layer is found[0] else "data.")
             if external_id is not None:
@@ -102,7 +110,13 @@ def _read_body(body: Mapping[str, Json], *, find: FindMeaning, fall_back: FallBa
     found = list(layers(body))
     said, video = _find_said(found)
     external_id = _find_id([layer for layer in found if not is_other(layer)])
+    if said is None and find_error(body) is None:
+        outputs = find_outputs([_finished_part(layer) for layer in found])
+        if outputs:
+            return Reading(status=Status.SUCCEEDED, external_id=external_id, outputs=outputs)
     if said is None and (external_id is None or find_error(body) is not None):
+        return None
+    if said is not None and external_id is None and spelled(said) in _REFUSALS and find_error(body) is not None:
         return None
     reading = Reading(external_id=external_id, upstream_status=said)
     if said is None:
@@ -127,9 +141,16 @@ def _read_body(body: Mapping[str, Json], *, find: FindMeaning, fall_back: FallBa
             return replace(reading, status=status)
 
 
+def _finished_part(layer: Mapping[str, Json]) -> Mapping[str, Json]:
+    """What shows without a status that a video is finished: only members that are named so; none beside a request."""
+    if not _OF_REQUESTS.isdisjoint(layer) or find_progress(layer) not in {None, 100}:
+        return {}
+    return {name: value for name, value in layer.items() if "video" in name.lower()}
+
+
 def find_progress(layer: Mapping[str, Json]) -> int | None:
     """Progress in percent."""
-    return find_percent(layer.get("progress", layer.get("percent")))
+    return next((done for name in _PROGRESS if (done := find_percent(layer.get(name))) is not None), None)
 
 
 def _find_said(found: list[Mapping[str, Json]]) -> tuple[str | None, Mapping[str, Json]]:
@@ -141,7 +162,7 @@ def _find_said(found: list[Mapping[str, Json]]) -> tuple[str | None, Mapping[str
     stated, fault = [], None
     for layer in found:
         try:
-            said = require_status(layer, *_STATUSES, path="" if layer is found[0] else "data.")
+            said = require_status(layer, *STATUSES, path="" if layer is found[0] else "data.") or _find_flag(layer)
         except PayloadInvalid as invalid:  # a number, as envelopes have it
             fault = fault or invalid
             continue
@@ -155,6 +176,16 @@ def _find_said(found: list[Mapping[str, Json]]) -> tuple[str | None, Mapping[str
         inner = next(((word, task) for word, task in stated[1:] if find_status(word) is not None), None)
         return inner or (said, layer)
     return said, layer
+
+
+def _find_flag(layer: Mapping[str, Json]) -> str | None:
+    """The state that a flag tells, as a word: kie.ai's ``successFlag``, and ``done`` of Google's operations."""
+    done = layer.get("done")
+    if done is True:
+        return "failed" if layer.get("error") else "done"
+    if done is False or find_operation(layer) is not None:
+        return "running"
+    return _SUCCESS_FLAGS.get(find_code(layer.get("successFlag")) or "")
 
 
 def _read_failure(video: Mapping[str, Json], found: list[Mapping[str, Json]]) -> UpstreamError | None:

@@ -30,10 +30,10 @@ _RUNNING = (
     "in_progress inprogress in_process processing process running generating generate dreaming rendering started"
     " working active executing"
 )
-_SUCCEEDED = "completed complete succeeded succeed success successful finished finish done ready"
+_SUCCEEDED = "completed complete succeeded succeed success successful successed finished finish done ready"
 _FAILED = (
     "failed fail failure error errored cancelled canceled cancel expired rejected aborted timed_out"
-    " request_moderated content_moderated"
+    " timeout timedout time_out terminated request_moderated content_moderated"
 )
 WORDS: Mapping[str, Status] = {
     word: status

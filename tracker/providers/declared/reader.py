@@ -5,7 +5,6 @@ Owns what follows from the tables of one file. It must not know any real provide
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace as with_changes
 from functools import partial
@@ -19,7 +18,7 @@ from tracker.domain.observation import Reading, Submission, Trouble
 from tracker.domain.task import ExternalId, Output, Reason, Status, UpstreamError
 from tracker.domain.wire import AuthStyle, WireReply, WireRequest
 from tracker.errors import FieldProblem, PayloadInvalid
-from tracker.providers.answers import Answer, decode_answer, read_creation, read_status
+from tracker.providers.answers import read_creation, read_status
 from tracker.providers.base import Provider, Route
 from tracker.providers.declared.expressions import search
 from tracker.providers.declared.tables import OK_CODES, OutputTable, ProviderTable, RouteTable, fold
@@ -30,10 +29,12 @@ from tracker.providers.fields import (
     find_seconds,
     find_text,
     find_url,
+    flat,
     kind_of,
     mime_of,
     parse_id,
     require_object,
+    urls_apart,
 )
 from tracker.providers.meanings import (
     AUTH,
@@ -52,6 +53,7 @@ from tracker.providers.meanings import (
     meaning_of,
 )
 from tracker.providers.refusals import find_error
+from tracker.providers.replies import Answer, decode_answer
 from tracker.providers.requests import (
     POLL_WITHIN_S,
     RESERVED_TASK_ID,
@@ -80,11 +82,7 @@ _MEANINGS = {
 }
 _TOLD = frozenset({"image", "audio", "video"})
 """What a URL's suffix can tell where a file declares no more than ``file``."""
-_DEPTH = 8
-"""Lists in lists are taken for one list, so far down."""
 _FULL = 100
-_SEPARATORS = ",;| \t\r\n"
-_BEFORE_URL = re.compile(rf"(?<=[{_SEPARATORS}])(?=https?://)", re.IGNORECASE)
 
 
 def make_provider(table: ProviderTable) -> Provider:
@@ -331,26 +329,18 @@ class _Reader:
 def _outputs_of(rule: OutputTable, body: Mapping[str, Json]) -> Iterable[Output]:
     """The outputs that one rule finds: each URL by itself, the pieces of a text joined."""
     if rule.text is not None:
-        pieces = [piece for piece in _flat(search(rule.text, body, "outputs.text")) if isinstance(piece, str)]
+        pieces = [piece for piece in flat(search(rule.text, body, "outputs.text")) if isinstance(piece, str)]
         text = find_text_output("".join(pieces))
         return () if text is None else (replace(text, kind=rule.kind, mime=rule.mime or text.mime),)
-    found = _flat(search(rule.url, body, "outputs.url"))
-    return [output for value in found for one in _apart(value) if (output := _file_of(rule, one))]
-
-
-def _apart(value: Json) -> Iterable[Json]:
-    """The URLs that stand in one text, with commas or blanks between them; any other value as it is."""
-    if not isinstance(value, str) or value.lstrip()[:4].lower() != "http":
-        return (value,)
-    *pieces, last = _BEFORE_URL.split(value)
-    return [*(piece.strip(_SEPARATORS) for piece in pieces), last]
+    found = flat(search(rule.url, body, "outputs.url"))
+    return [output for value in found for one in urls_apart(value) if (output := _file_of(rule, one))]
 
 
 def _words_of_nothing(rule: OutputTable, body: Mapping[str, Json]) -> str:
     """Why a rule found no output, for those who wrote it; never the value itself."""
     key, path = ("outputs.text", rule.text) if rule.url is None else ("outputs.url", rule.url)
     where = f"{key} ({(path or '')[:200]})"
-    values = [value for value in _flat(search(path, body, key)) if value not in (None, "")]
+    values = [value for value in flat(search(path, body, key)) if value not in (None, "")]
     if not values:
         return f"{where} found nothing"
     value = values[0]
@@ -371,9 +361,3 @@ def _file_of(rule: OutputTable, value: Json) -> Output | None:
         told = (mime or "").partition("/")[0]
         return Output(kind=told if rule.kind == "file" and told in _TOLD else rule.kind, url=url, mime=mime)
     return find_data_url_output(value, kind=rule.kind)
-
-
-def _flat(value: Json, depth: int = _DEPTH) -> Iterable[Json]:
-    if not isinstance(value, list):
-        return (value,)
-    return [inner for item in value for inner in _flat(item, depth - 1)] if depth else ()

@@ -23,6 +23,8 @@ from tracker.providers.family import Entry
 from tracker.providers.fields import find_code, find_id, find_object, find_text, list_objects
 from tracker.providers.meanings import failed
 from tracker.providers.openai.codes import find_meaning
+from tracker.providers.places import find_outputs
+from tracker.providers.refusals import find_error
 from tracker.providers.requests import RESULT_WITHIN_S, create_call, list_problem, stream_problem, text_problem
 from tracker.providers.results import find_text_output, json_output
 
@@ -32,6 +34,10 @@ if TYPE_CHECKING:
 
 _FILTERED = "content_filter"
 _CUT = "length"
+_TEXTS = ("output_text", "message", "content", "output", "text", "response", "candidates")
+"""Where other kinds of APIs put their text: OpenAI's responses, Ollama, Anthropic, Gemini."""
+_MESSAGE_TEXTS = ("content", "text", "message", "audio")
+_PART_TEXTS = ("text", "content", "value", "transcript", "parts")
 
 
 def check(request: Mapping[str, Json]) -> list[FieldProblem]:
@@ -46,10 +52,12 @@ def read_create(reply: WireReply) -> Reading:
 
 def _read_body(body: Mapping[str, Json]) -> Reading | None:
     """Read a completion; None when the body is none."""
-    if "choices" not in body:
-        return None
-    choices = list_objects(body["choices"], "choices")
-    messages = [find_object(choice, "message") or {} for choice in choices]
+    if body.get("choices") is None:
+        text = next((text for name in _TEXTS if (text := find_text_output(_text_in(body.get(name))))), None)
+        return None if text is None or find_error(body) else Reading(status=Status.SUCCEEDED, outputs=(text,))
+    listed = body["choices"]
+    choices = list_objects([listed] if isinstance(listed, dict) else listed, "choices")
+    messages = [find_object(choice, "message") or find_object(choice, "delta") or choice for choice in choices]
     finish = next((code for choice in choices if (code := find_code(choice.get("finish_reason")))), None)
     reading = Reading(external_id=find_id(body, "id", path=""), upstream_status=finish)
     outputs = tuple(output for message in messages for output in _read_message(message))
@@ -65,13 +73,23 @@ def _read_body(body: Mapping[str, Json]) -> Reading | None:
 
 def _read_message(message: Mapping[str, Json]) -> list[Output]:
     """The text of a message, whole or in parts, and its tool calls."""
-    content = message.get("content")
-    if isinstance(content, list):
-        parts = [part.get("text") for part in list_objects(content, "content")]
-        content = "".join(part for part in parts if isinstance(part, str))
+    content = next((words for name in _MESSAGE_TEXTS if (words := _text_in(message.get(name)))), None)
     text = find_text_output(content)
-    calls = message.get("tool_calls")
-    return [*([text] if text else []), *([json_output(calls, "tool_calls")] if calls else [])]
+    calls = message.get("tool_calls") or message.get("function_call")
+    images = find_outputs([{"images": message.get("images")}], "image")
+    return [*([text] if text else []), *([json_output(calls, "tool_calls")] if calls else []), *images]
+
+
+def _text_in(value: Json, depth: int = 5) -> str | None:
+    """The text in a text, in parts of one, or in an object around them; None when there is none."""
+    if isinstance(value, str):
+        return value or None
+    if isinstance(value, list):
+        parts = (_text_in(part, depth - 1) for part in value) if depth else ()
+        return "".join(part for part in parts if part) or None
+    if not isinstance(value, dict) or not depth:
+        return None
+    return next((text for name in _PART_TEXTS if (text := _text_in(value.get(name), depth - 1))), None)
 
 
 ENTRY = Entry(

@@ -20,9 +20,12 @@ from tracker.errors import FieldProblem
 from tracker.providers.answers import read_result
 from tracker.providers.base import Route
 from tracker.providers.family import Entry
-from tracker.providers.fields import distinct, find_text, find_url, list_objects, mime_of
+from tracker.providers.fields import Lists, distinct, find_text, find_url, mime_of
+from tracker.providers.layers import layers
 from tracker.providers.meanings import failed
 from tracker.providers.openai.codes import find_meaning
+from tracker.providers.places import find_outputs
+from tracker.providers.refusals import find_error
 from tracker.providers.requests import (
     RESULT_WITHIN_S,
     create_call,
@@ -53,12 +56,17 @@ def read_create(reply: WireReply) -> Reading:
 
 def _read_body(body: Mapping[str, Json]) -> Reading | None:
     """Read the images; None when the body holds no list of them."""
-    if "data" not in body:
+    elsewhere = find_outputs([body, *layers(body)], "image")
+    if "data" not in body and not elsewhere:
         return None
     written = find_text(body.get("output_format"), 20)
     mime = None if written is None else f"image/{written.lower()}"
-    found = (_find_image(item, mime) for item in list_objects(body["data"], "data"))
-    outputs = distinct(output for output in found if output is not None)
+    lists = Lists()
+    found = (_find_image(item, mime) for item in lists.objects(body.get("data"), "data"))
+    outputs = distinct(output for output in found if output is not None) or elsewhere
+    lists.check(outputs)
+    if not outputs and find_error(body) is not None:
+        return None
     if not outputs:
         return failed(Reading(detail="an answer without an image"), None, find_meaning)
     return replace(Reading(), status=Status.SUCCEEDED, outputs=outputs)

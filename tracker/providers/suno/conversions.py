@@ -30,8 +30,9 @@ from tracker.providers.fields import (
     list_objects,
     mime_of,
 )
-from tracker.providers.layers import object_in
+from tracker.providers.layers import layers, object_in
 from tracker.providers.meanings import failed
+from tracker.providers.places import find_outputs
 from tracker.providers.suno.codes import find_task_meaning
 from tracker.providers.suno.envelope import task_error
 from tracker.providers.words import find_status
@@ -58,7 +59,8 @@ _STEMS = (
     "woodwinds",
 )
 """Each as ``…Url`` in queries and ``…_url`` in callbacks; ``originUrl`` is the song that was taken apart."""
-_STEM_HOLDERS = ("vocal_removal_info", "vocal_separation_info")
+_STEM_HOLDERS = ("vocal_removal_info", "vocal_separation_info", "vocalRemovalInfo", "vocalSeparationInfo")
+_FLAGS = ("successFlag", "success_flag", "status", "state")
 _CAPITAL = re.compile(r"(?=[A-Z])")
 
 FindOutputs = Callable[[Mapping[str, "Json"]], tuple[Output, ...]]
@@ -73,11 +75,13 @@ class Conversion:
         failure: its own word for a failure in ``successFlag``.
         find_outputs: finds the files in a query's ``response`` and in a callback's ``data``.
         numbers: what the flag means where it is a number.
+        kind: of its files.
     """
 
     failure: str
     find_outputs: FindOutputs
     numbers: Mapping[str, str] = field(default_factory=dict)
+    kind: str = "audio"
 
     def read_task(self, data: Mapping[str, Json]) -> Reading:
         """Read the ``data`` of the answer to a query.
@@ -85,7 +89,7 @@ class Conversion:
         Raises:
             PayloadInvalid: the files do not stand as the contract says.
         """
-        said = find_code(data.get("successFlag", data.get("status")))
+        said = next((code for name in _FLAGS if (code := find_code(data.get(name)))), None)
         reading = Reading(upstream_status=said)
         if said is None:
             shown = kind_of(data.get("successFlag"))
@@ -136,7 +140,8 @@ class Conversion:
                 return replace(reading, status=status)
 
     def _response_outputs(self, data: Mapping[str, Json]) -> tuple[Output, ...]:
-        return self.find_outputs(object_in(data.get("response")) or data)
+        found = self.find_outputs(object_in(data.get("response")) or data)
+        return found or find_outputs([data, {"url": data.get("response")}, *layers(data)], self.kind)
 
 
 def _find_stems(holder: Mapping[str, Json]) -> tuple[Output, ...]:
@@ -195,9 +200,10 @@ def _find_images(holder: Mapping[str, Json]) -> tuple[Output, ...]:
 
 STEMS = Conversion("GENERATE_AUDIO_FAILED", _find_stems)
 WAV = Conversion("GENERATE_WAV_FAILED", _find_wav)
-MP4 = Conversion("GENERATE_MP4_FAILED", _find_mp4)
+MP4 = Conversion("GENERATE_MP4_FAILED", _find_mp4, kind="video")
 COVER_ART = Conversion(
     "GENERATE_COVER_FAILED",
     _find_images,
     numbers={"0": "PENDING", "1": "SUCCESS", "2": "GENERATING", "3": "GENERATE_COVER_FAILED"},
+    kind="image",
 )

@@ -30,6 +30,7 @@ from tracker.providers.layers import find_bare_id, object_in
 from tracker.providers.meanings import failed
 from tracker.providers.refusals import find_error, find_words, is_success_code
 from tracker.providers.suno.codes import find_request_meaning, find_task_meaning, is_documented, refuses
+from tracker.providers.words import find_status
 
 if TYPE_CHECKING:
     from tracker.domain.wire import WireReply
@@ -41,8 +42,11 @@ ReadNews = Callable[[str | None, Mapping[str, "Json"]], Reading]
 """Reads a callback that tells of no failure: its phase in lower case, and the object with the result."""
 
 _IDS = ("task_id", "taskId", "taskID")
+_OF_TASKS = frozenset({*_IDS, "clips", "audio_url", "audioUrl", "text"})
+"""What shows that a body is a task itself."""
 _REASONS = ("errorMessage", "errorMsg", "error_message", "fail_reason", "failReason", "error", "msg")
 _NO_ERROR_WORDS = frozenset({"success", "ok"})
+_PHASES = ("callbackType", "callback_type")
 _FAILED_PHASES = frozenset({"error", "failed"})
 
 
@@ -81,20 +85,40 @@ def read_poll(reply: WireReply, read_task: ReadTask) -> Reading:
         is_success = is_success_code(code)
         if not is_success and is_documented(code):
             return None
-        if "data" not in body and any(name in body for name in _IDS):
-            return replace(read_task(body), external_id=_find_task_id(body))
+        if "data" not in body and not _OF_TASKS.isdisjoint(body):
+            return replace(read_task(_with_state(body)), external_id=_find_task_id(body))
         data = body.get("data")
+        if isinstance(data, list) and len(data) > 1:
+            data = {"clips": data}
         if data is None:
             if code is None or find_error(body) is not None:
                 return None
             return Reading(trouble=Trouble.NOT_VISIBLE, detail="the upstream shows no record yet")
         task = object_in(data)
-        reading = read_task(require_object(data, "data") if task is None else task)
+        reading = read_task(_with_state(require_object(data, "data") if task is None else task))
         reading = replace(reading, external_id=_find_task_id(body))
         # a code that nobody documents is an error only where no task is
         return reading if is_success or says_something(reading) else None
 
     return read_status(reply, read_body, find_request_meaning, is_wrapped=True)
+
+
+def _with_state(task: Mapping[str, Json]) -> Mapping[str, Json]:
+    """A task whose state only its tracks tell, as forks of clients answer: finished when all of them are.
+
+    **Source**: https://github.com/gcui-art/suno-api (read 2026-11).
+    """
+    clips = task.get("clips")
+    if not isinstance(clips, list) or isinstance(task.get("status"), str):
+        return task
+    said = [clip["status"] for clip in clips if isinstance(clip, dict) and isinstance(clip.get("status"), str)]
+    ends = {
+        status if status is not None and status.is_terminal else Status.RUNNING for status in map(find_status, said)
+    }
+    if not ends:
+        return task
+    state = "processing" if Status.RUNNING in ends else "success" if Status.SUCCEEDED in ends else "failed"
+    return {**task, "status": state}
 
 
 def read_callback(body: Json, read_news: ReadNews) -> Reading:
@@ -111,8 +135,8 @@ def read_callback(body: Json, read_news: ReadNews) -> Reading:
     inner = object_in(callback.get("data")) or callback
     external_id = _find_task_id(callback)
     code = _require_code(callback)
-    phase = require_status(inner, "callbackType", path="data.") if inner is not callback else None
-    phase = phase or require_status(callback, "callbackType", path="")
+    phase = require_status(inner, *_PHASES, path="data.") if inner is not callback else None
+    phase = phase or require_status(callback, *_PHASES, path="")
     lower = None if phase is None else phase.lower()
     if not is_success_code(code) or lower in _FAILED_PHASES:
         # the outer code wins: moderation comes as code 400 with the phase "complete"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from tracker.domain.lenient_json import decode_text
 from tracker.domain.observation import Reading, Trouble
 from tracker.domain.task import Output, Reason, Status, UpstreamError
 from tracker.providers.fields import Lists, distinct, find_text, list_objects, require_status
@@ -29,12 +30,14 @@ if TYPE_CHECKING:
     from tracker.providers.base import Json
 
 _SENSITIVE = "SENSITIVE_WORD_ERROR"
+_LISTS = ("lyricsData", "lyrics_data", "data", "lyrics", "clips")
+_TEXTS = ("text", "lyric", "lyrics", "content")
 _FAILURES = frozenset({"CREATE_TASK_FAILED", "GENERATE_LYRICS_FAILED", _SENSITIVE})
 
 
 def read_task(data: Mapping[str, Json]) -> Reading:
     """Read the ``data`` of lyrics from the answer to a query."""
-    said = require_status(data, "status", path="data.")
+    said = require_status(data, "status", "state", path="data.")
     reading = Reading(upstream_status=said)
     if said is None:
         return replace(reading, trouble=Trouble.UNREADABLE, detail="no data.status")
@@ -74,10 +77,12 @@ def _in_other_words(reading: Reading, data: Mapping[str, Json]) -> Reading:
 def read_news(phase: str | None, inner: Mapping[str, Json]) -> Reading:
     """Read a lyrics callback that tells of no failure."""
     match phase:
+        case None if isinstance(inner.get("status") or inner.get("state"), str):
+            return read_task(inner)  # a gateway that calls back with what it answers to a query
         case None:
             return Reading(trouble=Trouble.UNREADABLE, detail="no callbackType")
-        case "complete":
-            return _complete(Reading(), list_objects(inner.get("data"), "data.data"))
+        case "complete" | "success":
+            return _complete(Reading(), _find_items(inner) or list_objects(inner.get("data"), "data.data"))
         case "text" | "first":
             return Reading(status=Status.RUNNING)
         case _:
@@ -97,7 +102,7 @@ def _complete(reading: Reading, items: tuple[Mapping[str, Json], ...]) -> Readin
 
 def _outputs(items: tuple[Mapping[str, Json], ...]) -> tuple[Output, ...]:
     found = (
-        find_text_output(item.get("text"), find_text(item.get("title"), 300))
+        next((text for name in _TEXTS if (text := find_text_output(item.get(name), _title_of(item)))), None)
         for item in items
         if not _says_failed(item)
     )
@@ -106,10 +111,33 @@ def _outputs(items: tuple[Mapping[str, Json], ...]) -> tuple[Output, ...]:
 
 def _query_items(data: Mapping[str, Json]) -> tuple[Mapping[str, Json], ...]:
     response, lists = object_in(data.get("response")) or {}, Lists()
-    own = lists.objects(response.get("lyricsData"), "data.response.lyricsData")
-    items = own or lists.objects(response.get("data"), "data.response.data")
+    items = _find_items(data.get("response")) or _find_items({**data, "response": None})
+    for name in ("lyricsData", "data"):
+        lists.objects(response.get(name), f"data.response.{name}")
     lists.check(items)
     return items
+
+
+def _find_items(value: Json, depth: int = 4) -> tuple[Mapping[str, Json], ...]:
+    """The texts in a list, in an object that holds it, or as JSON in a text; one alone is one."""
+    if isinstance(value, str):
+        value = decode_text(value)
+    if isinstance(value, list):
+        return tuple(
+            {"text": item} if isinstance(item, str) else item for item in value if isinstance(item, (str, dict))
+        )
+    if not isinstance(value, dict) or not depth:
+        return ()
+    for name in _LISTS:
+        found = _find_items(value.get(name), depth - 1)
+        if found:
+            return found
+    return (value,) if any(isinstance(value.get(name), str) and value[name].strip() for name in _TEXTS) else ()
+
+
+def _title_of(item: Mapping[str, Json]) -> str | None:
+    """The title of a text."""
+    return find_text(item.get("title"), 300)
 
 
 def _says_failed(item: Mapping[str, Json]) -> bool:

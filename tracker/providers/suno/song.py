@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from tracker.domain.lenient_json import decode_text
 from tracker.domain.observation import Reading, Trouble
 from tracker.domain.task import Output, Reason, Stage, Status
 from tracker.providers.fields import (
@@ -25,8 +26,9 @@ from tracker.providers.fields import (
     mime_of,
     require_status,
 )
-from tracker.providers.layers import object_in
+from tracker.providers.layers import layers, object_in
 from tracker.providers.meanings import failed
+from tracker.providers.places import find_outputs
 from tracker.providers.suno.codes import find_task_meaning
 from tracker.providers.suno.envelope import task_error
 from tracker.providers.words import find_status
@@ -37,7 +39,8 @@ if TYPE_CHECKING:
 FIRST_PROGRESS = 50
 """One of the two tracks that a song comes in is ready."""
 
-_FILES = ("audioUrl", "audio_url")
+_FILES = ("audioUrl", "audio_url", "audio", "song_url", "songUrl", "mp3_url", "mp3Url", "cld2AudioUrl", "url")
+_LISTS = ("sunoData", "suno_data", "data", "clips", "tracks", "songs", "sunoTracks")
 _FAILED_TRACKS = frozenset({"error", "failed", "fail"})
 _NO_FILE = re.compile(r"/(?:None|null|undefined|nan)?(?:\.(?:mp3|wav|m4a|mp4))?(?:[?#].*)?$", re.IGNORECASE)
 """A file's name that a program wrote who had none."""
@@ -47,7 +50,7 @@ _FAILURES = frozenset({"CREATE_TASK_FAILED", "GENERATE_AUDIO_FAILED", _SENSITIVE
 
 def read_task(data: Mapping[str, Json]) -> Reading:
     """Read a song's ``data`` from the answer to a query."""
-    said = require_status(data, "status", path="data.")
+    said = require_status(data, "status", "state", path="data.")
     reading = Reading(upstream_status=said)
     if said is None:
         return replace(reading, trouble=Trouble.UNREADABLE, detail="no data.status")
@@ -64,7 +67,7 @@ def read_task(data: Mapping[str, Json]) -> Reading:
         case "FIRST_SUCCESS":
             return _first(reading, _query_tracks(data))
         case "SUCCESS":
-            return _complete(reading, _query_tracks(data))
+            return _complete(reading, _query_tracks(data), data)
         case "CALLBACK_EXCEPTION":
             return _undelivered(reading, _query_tracks(data))
         case _:
@@ -78,7 +81,7 @@ def _in_other_words(reading: Reading, data: Mapping[str, Json]) -> Reading:
         case None:
             return replace(reading, trouble=Trouble.UNKNOWN_STATUS)
         case Status.SUCCEEDED:
-            return _complete(reading, _query_tracks(data))
+            return _complete(reading, _query_tracks(data), data)
         case Status.FAILED:
             return failed(reading, task_error(data), find_task_meaning)
         case _:
@@ -88,16 +91,22 @@ def _in_other_words(reading: Reading, data: Mapping[str, Json]) -> Reading:
 def read_news(phase: str | None, inner: Mapping[str, Json]) -> Reading:
     """Read a song callback that tells of no failure."""
     match phase:
+        case None if isinstance(inner.get("status") or inner.get("state"), str):
+            return read_task(inner)  # a gateway that calls back with what it answers to a query
         case None:
             return Reading(trouble=Trouble.UNREADABLE, detail="no callbackType")
         case "text":
             return Reading(status=Status.RUNNING, stage=Stage.TEXT)
         case "first":
-            return _first(Reading(), list_objects(inner.get("data"), "data.data"))
-        case "complete":
-            return _complete(Reading(), list_objects(inner.get("data"), "data.data"))
+            return _first(Reading(), _news_tracks(inner))
+        case "complete" | "success":
+            return _complete(Reading(), _news_tracks(inner))
         case _:
             return Reading(trouble=Trouble.UNKNOWN_STATUS)
+
+
+def _news_tracks(inner: Mapping[str, Json]) -> Sequence[Mapping[str, Json]]:
+    return find_tracks(inner) or list_objects(inner.get("data"), "data.data")
 
 
 def _first(reading: Reading, tracks: Sequence[Mapping[str, Json]]) -> Reading:
@@ -105,8 +114,12 @@ def _first(reading: Reading, tracks: Sequence[Mapping[str, Json]]) -> Reading:
     return replace(reading, status=Status.RUNNING, stage=Stage.FIRST, progress=FIRST_PROGRESS, outputs=outputs)
 
 
-def _complete(reading: Reading, tracks: Sequence[Mapping[str, Json]]) -> Reading:
+def _complete(
+    reading: Reading, tracks: Sequence[Mapping[str, Json]], data: Mapping[str, Json] | None = None
+) -> Reading:
     outputs, missing = _outputs(tracks)
+    if not tracks and data is not None:
+        outputs = find_outputs(list(layers(data)), "audio")
     detail = f"{missing} of {len(tracks)} tracks came without a file" if missing else None
     return replace(reading, status=Status.SUCCEEDED, stage=Stage.COMPLETE, outputs=outputs, detail=detail)
 
@@ -122,10 +135,31 @@ def _query_tracks(data: Mapping[str, Json]) -> Sequence[Mapping[str, Json]]:
     """The tracks in ``response`` (an object, or JSON in a text), or where gateways put them.
 
     **Source**: https://docs.crazyrouter.com/audio/suno/query (read 2026-11) for ``data`` as the list itself.
+
+    Raises:
+        PayloadInvalid: there are none, and what stands in their place is no list.
     """
-    response = object_in(data.get("response")) or {}
-    tracks = response.get("sunoData") or response.get("suno_data") or response.get("data")
-    return list_objects(tracks or data.get("data"), "data.response.sunoData")
+    response = data.get("response")
+    found = find_tracks(response) or find_tracks({**data, "response": None})
+    return found or list_objects((object_in(response) or {}).get("sunoData"), "data.response.sunoData")
+
+
+def find_tracks(value: Json, depth: int = 4) -> Sequence[Mapping[str, Json]]:
+    """The tracks in a list, in an object with it, in one by their ids, or as JSON in a text; one alone is one."""
+    if isinstance(value, str):
+        value = decode_text(value)
+    if isinstance(value, list):
+        return list_objects(value, "")
+    if not isinstance(value, dict) or not depth:
+        return ()
+    for name in _LISTS:
+        found = find_tracks(value.get(name), depth - 1)
+        if found:
+            return found
+    if any(value.get(name) for name in _FILES):
+        return (value,)
+    values = list(value.values())
+    return tuple(values) if values and all(isinstance(track, dict) and _track_url(track) for track in values) else ()
 
 
 def _track_url(track: Mapping[str, Json]) -> str | None:
