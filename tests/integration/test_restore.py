@@ -307,8 +307,11 @@ def test_damage_that_opening_does_not_meet(
     assert run(["list"]) == (BAD_CONFIG if table in {"tasks", "meta", "archives"} else FINE)
 
 
-def test_a_log_without_its_file(path: Path) -> None:
-    """It holds what was written last, and SQLite would delete it: neither a start nor a missing file takes it away."""
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_log_without_its_file(
+    path: Path, is_there: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It holds what was written last, and SQLite deletes it: no command lets it, and a restore keeps it."""
     change(path, 1)
     good = backup(path)
     log = path.with_name("tracker.db-wal")
@@ -324,8 +327,17 @@ def test_a_log_without_its_file(path: Path) -> None:
     path.touch()
     with pytest.raises(StoreUnusable, match="is empty, but its write-ahead log"):
         change(path, 2)
+    monkeypatch.setenv("TRACKER_SERVER__LISTEN", f"unix:{path.parent}/nobody.sock")
+    for command in (["list"], ["db", "check"], ["db", "backup", str(path.parent / "x.db")]):
+        assert run(command) == BAD_CONFIG
+        assert "is empty, but its write-ahead log" in capsys.readouterr().err
+    assert log.read_bytes() == b"frames"
+    if not is_there:
+        path.unlink()
     assert call("restore", good).exit_code == FINE
     assert tasks_in(path) == [make_task_name(1)]
+    (kept,) = path.parent.glob("tracker.db.replaced-*-wal")
+    assert kept.read_bytes() == b"frames"
 
 
 def test_a_directory_in_the_place_of_the_database(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -336,6 +348,9 @@ def test_a_directory_in_the_place_of_the_database(path: Path, capsys: pytest.Cap
         change(path)
     assert said in refusal(capsys, "check")
     assert said in refusal(capsys, "prune")
+    copy = path.parent / "backups" / "tracker-20261120T003000Z.db"
+    change(copy, 1)
+    assert said in refusal(capsys, "restore", copy)
     assert run(["list"]) == BAD_CONFIG
     assert said in capsys.readouterr().err
 

@@ -202,7 +202,14 @@ def _limit_of(process: str | None) -> int | None:
 
 
 def check_place_of_store(config: Config) -> Line:
-    """A store that is not there yet can be made."""
+    """A store that is not there yet can be made.
+
+    Raises:
+        StoreUnusable: only its log is there.
+    """
+    from tracker.store.sqlite.backups import refuse_lone_log
+
+    refuse_lone_log(config.store_path)
     directory = _nearest(config.store_path.parent)
     if os.access(directory, os.W_OK | os.X_OK):
         return Line("store", "ok", f"{config.store_path} is not there yet; the first start makes it")

@@ -5,6 +5,7 @@ Owns the names of backups and the advice to restore one. Must not write anything
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -129,15 +130,15 @@ def refuse_damaged(path: Path) -> None:
         raise StoreUnusable(f"{path}: {problem}; nothing was changed, do not delete it. {restore_advice(path)}")
 
 
-def refuse_emptied(path: Path) -> None:
-    """Refuse what would make SQLite forget tasks: an empty file that has copies with tasks, or a log without its file.
+def refuse_lone_log(path: Path) -> None:
+    """Refuse a log whose database is missing or empty, before SQLite is asked: it deletes such a log.
 
-    SQLite deletes the log of a missing or empty file. **Source**: ``pagerOpenWalIfPresent`` in
-    https://sqlite.org/src/file/src/pager.c.
+    **Source**: ``pagerOpenWalIfPresent`` in https://sqlite.org/src/file/src/pager.c.
 
     Raises:
-        StoreUnusable: it is one of these. A missing file alone is none: whoever deletes the database starts anew.
+        StoreUnusable: there is one.
     """
+    path = path.resolve()  # SQLite puts its log beside the real file
     size, log = _size(path), path.with_name(f"{path.name}-wal")
     if not size and _size(log):
         raise StoreUnusable(
@@ -145,7 +146,15 @@ def refuse_emptied(path: Path) -> None:
             f"what was written last; nothing was changed. Put the file back if you moved it. {restore_advice(path)}. "
             "To start anew, move the log away"
         )
-    if size == 0 and find_good_copy(path) is not None:
+
+
+def refuse_emptied(path: Path) -> None:
+    """Refuse an empty file that has copies with tasks in them: to start with it would forget them.
+
+    Raises:
+        StoreUnusable: it is one. A missing file is none: whoever deletes the database starts anew.
+    """
+    if _size(path) == 0 and find_good_copy(path) is not None:
         raise StoreUnusable(
             f"{path}: is empty (0 bytes), but was not always. {restore_advice(path)}. To start anew, delete the empty "
             "file"
@@ -188,6 +197,8 @@ def inspect_copy(path: Path) -> Copy:
         OSError: it is not there, or cannot be looked at.
     """
     made_at, size = _made_at(path), path.stat().st_size
+    if not os.access(path, os.R_OK):
+        return Copy(path, made_at, size, problem="cannot be read (Permission denied; run as its owner)")
     try:
         with closing(sqlite3.connect(unused_uri(path), uri=True)) as db:
             if db.execute("PRAGMA application_id").fetchone() != (APPLICATION_ID,):

@@ -16,7 +16,7 @@ from tracker.errors import StoreUnavailable, StoreUnusable
 from tracker.paths import is_store
 from tracker.store.sqlite.backups import damaged
 from tracker.store.sqlite.identity import reader_uri
-from tracker.store.sqlite.schema import recognise
+from tracker.store.sqlite.schema import OWNER, recognise, unusable
 
 
 def copy_database(source: Path, target: Path) -> int:
@@ -38,7 +38,7 @@ def copy_database(source: Path, target: Path) -> int:
     try:
         connection = sqlite3.connect(reader_uri(source), uri=True)
     except sqlite3.Error as error:
-        raise StoreUnusable(f"{source}: cannot be read ({error})") from error  # a directory that cannot be entered
+        raise unusable(source, error, "read", OWNER) from error  # a directory that cannot be entered
     try:
         recognise(connection, source)
         found = _find_real_file(target)
@@ -46,7 +46,7 @@ def copy_database(source: Path, target: Path) -> int:
             raise StoreUnavailable(f"{target}: is the database itself; name another file")
         return write_copy(connection, target)
     except sqlite3.Error as error:
-        raise StoreUnusable(f"{source}: cannot be read ({error})") from error
+        raise unusable(source, error, "read", OWNER) from error
     finally:
         connection.close()
 

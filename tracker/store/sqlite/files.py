@@ -17,7 +17,7 @@ from pathlib import Path
 from tracker.durable import PRIVATE_FILE, make_directory, sync_directory
 from tracker.errors import StoreUnavailable, StoreUnusable
 from tracker.paths import is_store
-from tracker.store.sqlite.backups import refuse_emptied
+from tracker.store.sqlite.backups import refuse_emptied, refuse_lone_log
 
 _MOUNTS = Path("/proc/self/mountinfo")
 _MOUNT_POINT = 4
@@ -63,6 +63,7 @@ class DatabaseFiles:
         try:
             if not replaces:
                 is_store(self._real)
+                refuse_lone_log(self._real)
                 refuse_emptied(self._real)  # before a missing file is made, which is empty, too
             if not replaces or self._real.exists():
                 self._take_file()

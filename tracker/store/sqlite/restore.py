@@ -20,7 +20,8 @@ from pathlib import Path
 
 from tracker.domain.task import ExternalId, TaskId
 from tracker.errors import StoreUnavailable, StoreUnusable
-from tracker.store.sqlite.backups import Copy, inspect_copy, name_replaced
+from tracker.paths import is_store
+from tracker.store.sqlite.backups import Copy, inspect_copy, name_replaced, refuse_lone_log
 from tracker.store.sqlite.copies import copy_database
 from tracker.store.sqlite.files import DatabaseFiles
 from tracker.store.sqlite.identity import unused_uri
@@ -88,6 +89,7 @@ def restore_database(source: Path, database: Path, settle: Settle, now: datetime
         StoreUnusable: the copy cannot be restored, or a tracker serves the database. Nothing was changed.
         StoreUnavailable: a file cannot be written. Nothing was changed.
     """
+    is_store(database)
     copy = _check_source(source, database)
     database = database.resolve()
     try:
@@ -99,6 +101,8 @@ def restore_database(source: Path, database: Path, settle: Settle, now: datetime
         files.take(replaces=True)
     except StoreUnusable as error:
         what, _, _ = str(error).partition("; ")
+        if "another tracker" not in what:
+            raise
         raise StoreUnusable(
             f"{what}; stop it first: systemctl stop tracker.socket tracker.service, or end tracker serve"
         ) from error
@@ -147,6 +151,7 @@ def _compare(database: Path, draft: Path) -> tuple[list[Create], int | None, lis
     with closing(sqlite3.connect(unused_uri(draft), uri=True)) as new:
         undecided = {task_id: state for task_id, *state in new.execute(_UNDECIDED)}
     try:
+        refuse_lone_log(database)
         with closing(sqlite3.connect(unused_uri(database), uri=True)) as old:
             unchanged = {task_id for task_id, *state in old.execute(_UNDECIDED) if undecided.get(task_id) == state}
             old.execute("ATTACH ? AS copy", (unused_uri(draft),))
@@ -164,7 +169,7 @@ def _compare(database: Path, draft: Path) -> tuple[list[Create], int | None, lis
                     f"SELECT route, external_id {beyond} AND (status = 'PENDING' OR status = 'RUNNING') ORDER BY id"
                 )
             ]
-    except sqlite3.Error:  # damaged or missing
+    except (sqlite3.Error, StoreUnusable):  # damaged or missing
         unchanged, known, missing, running = set(), {}, None, []
     creates = [Create(TaskId(one), known.get(one)) for one in undecided if one in known or one not in unchanged]
     return creates, missing, running
@@ -193,14 +198,19 @@ def _mode_like(found: os.stat_result) -> int:
 
 def _exchange(draft: Path, database: Path, now: datetime) -> Path | None:
     """Keep what is there under another name, then give its name to the draft."""
+    name = name_replaced(database, now)
     kept = None
     if database.exists():
-        kept = name_replaced(database, now)
-        _bring_in_log(database)
+        kept = name
+        if database.stat().st_size:  # else SQLite would delete the log
+            _bring_in_log(database)
         _link(database, kept)
-        log = database.with_name(database.name + "-wal")
-        if log.exists() and log.stat().st_size:
-            _link(log, kept.with_name(kept.name + "-wal"))
+    log = database.with_name(database.name + "-wal")
+    if log.exists() and log.stat().st_size:
+        named = name.with_name(name.name + "-wal")
+        _link(log, named)
+        kept = kept or named
+    if kept is not None:
         _sync_directory(database.parent)  # from here on the old file has its second name whatever happens
     for suffix in _SIDE_FILES:
         database.with_name(database.name + suffix).unlink(missing_ok=True)

@@ -14,11 +14,13 @@ from pathlib import Path
 
 from tracker.errors import StoreUnavailable, StoreUnusable
 from tracker.paths import is_store
-from tracker.store.sqlite.backups import damaged, refuse_emptied
+from tracker.store.sqlite.backups import damaged, refuse_emptied, refuse_lone_log
 from tracker.store.sqlite.checkpoints import BACKSTOP_PAGES
 from tracker.store.sqlite.identity import APPLICATION_ID, means_damage, reader_uri, unused_uri, writer_uri
 
 BUSY_TIMEOUT_MS = 5000
+OWNER = "run as its owner, or check its permissions"
+"""What helps where a file cannot be read."""
 
 
 def migrations() -> list[tuple[int, str]]:
@@ -108,7 +110,7 @@ def check_readable(path: Path) -> None:
         finally:
             connection.close()
     except sqlite3.Error as error:
-        raise unusable(path, error, "read") from error
+        raise unusable(path, error, "read", OWNER) from error
     latest = migrations()[-1][0]
     if version == 0:
         refuse_emptied(path)
@@ -143,7 +145,7 @@ def read_instance(path: Path) -> str | None:
                 return None
             row = connection.execute(SELECT_INSTANCE).fetchone()
     except sqlite3.Error as error:
-        raise unusable(path, error, "read") from error
+        raise unusable(path, error, "read", OWNER) from error
     return None if row is None else str(row[0])
 
 
@@ -162,6 +164,7 @@ def recognise(connection: sqlite3.Connection, path: Path) -> None:
     Raises:
         StoreUnusable: newer, foreign or damaged.
     """
+    refuse_lone_log(path)
     try:
         (application_id,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
