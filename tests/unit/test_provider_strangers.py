@@ -99,6 +99,29 @@ def test_a_task_that_an_answer_of_failure_names_is_followed(status: int) -> None
     assert create(SEEDANCE, error, 400).submission is Submission.REFUSED
 
 
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        (202, {"location": "/doubao/videos/x1"}),
+        (204, {"location": "https://gateway.example.com/v1/videos/x1/status"}),
+        (201, {"operation_location": "https://gateway.example.com/v1/videos/x1?api-version=1"}),
+    ],
+)
+def test_an_id_in_the_address_of_the_job_is_an_acceptance(status: int, headers: dict[str, str]) -> None:
+    """Where the body has none; a page is no job, nor is what a redirect names."""
+    for body in (b"", {"message": "accepted"}):
+        reading = create(SEEDANCE, body, status, **headers)
+        assert (reading.submission, reading.external_id) == (Submission.ACCEPTED, "x1")
+    assert create(SEEDANCE, b"", 302, **headers).submission is Submission.REFUSED
+    assert create(SEEDANCE, b"", 202, location="/login").submission is Submission.AMBIGUOUS
+    assert create(SEEDANCE, {"error": {"message": "no"}}, status, **headers).external_id is None
+
+
+def test_a_wait_may_have_a_fraction() -> None:
+    """As some limiters write it, against the standard."""
+    assert create(SEEDANCE, {"error": {"message": "busy"}}, 429, retry_after="1.5").retry_after_s == 1.5
+
+
 @pytest.mark.parametrize("status", [303, 304])
 def test_an_answer_that_the_request_was_taken_with_is_no_redirect(status: int) -> None:
     """303 comes after the work, and 304 says nothing of it."""

@@ -72,6 +72,10 @@ def read_creation(
         again = _read_creation(reply.respelled, read_accepted, find, find_id, is_wrapped=is_wrapped)
         if again.submission is Submission.ACCEPTED:
             return again
+    if reading.submission is Submission.AMBIGUOUS:
+        answer = decode_answer(reply)
+        if answer.located_id is not None and answer.stated is None:
+            return _accepted(Reading(external_id=answer.located_id, detail=reading.detail), answer)
     return reading
 
 

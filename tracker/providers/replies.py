@@ -6,15 +6,17 @@ what an error means.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
-from tracker.domain.task import UpstreamError
-from tracker.providers.fields import kind_of
+from tracker.domain.task import ExternalId, UpstreamError
+from tracker.providers.fields import kind_of, parse_id
 from tracker.providers.layers import layers
 from tracker.providers.refusals import find_stated, find_words, kept, words_of_page
 
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 LONGEST_WAIT_S = 30 * 86400.0
 """A longer ``Retry-After`` means no more than this one."""
+_CREATED = frozenset({201, 202, 204})
+_SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+_LAST_SEGMENT = re.compile(r"/((?=[^/]*\d)[^/]+)(?:/(?:status|result|content))?/?$")
 _NO_REDIRECTS = frozenset({303, 304})
 """Answers of a server that took the request: its result lies elsewhere, or has not changed.
 
@@ -77,6 +82,22 @@ class Answer:
         return kept(self.stated) or UpstreamError(message=message, http_status=self.http_status)
 
     @cached_property
+    def located_id(self) -> ExternalId | None:
+        """The id in the address at which an acceptance says that the job is found; a name without a digit is none.
+
+        **Source**: RFC 9110, section 15.3.3 (202 points to a status monitor); ``Operation-Location`` in
+        https://github.com/microsoft/api-guidelines/blob/vNext/azure/Guidelines.md (long-running operations).
+        """
+        if self.http_status not in _CREATED:
+            return None
+        for name in ("operation-location", "location", "content-location"):
+            path = self.reply.headers.get(name, "").partition("?")[0].partition("#")[0]
+            found = _LAST_SEGMENT.search(path)
+            if found is not None:
+                return parse_id(unquote(found[1]), name)
+        return None
+
+    @cached_property
     def retry_after_s(self) -> float | None:
         """How long it asks to wait, seconds."""
         return find_retry_after_s(self.reply)
@@ -103,7 +124,7 @@ def find_retry_after_s(reply: WireReply) -> float | None:
     **Source**: https://www.rfc-editor.org/rfc/rfc9110#field.retry-after.
     """
     value = reply.headers.get("retry-after", "").strip()
-    if value.isascii() and value.isdigit():
+    if _SECONDS.fullmatch(value):
         return min(float(value[:12]), LONGEST_WAIT_S)
     until = _parse_http_date(value)
     since = _parse_http_date(reply.headers.get("date", "")) or reply.received_at
