@@ -141,7 +141,8 @@ def check_create(route: Route, reply: WireReply) -> None:
         assert reading.reason is not None
     if reading.submission is Submission.ACCEPTED:
         assert reading.status is not None
-        assert 200 <= reply.status < 300 or (reading.external_id and reading.status is not Status.FAILED)
+        is_shown = reading.external_id or (reading.status is Status.SUCCEEDED and reading.outputs)
+        assert 200 <= reply.status < 300 or (is_shown and reading.status is not Status.FAILED)
 
 
 def check_poll(route: Route, reply: WireReply) -> None:

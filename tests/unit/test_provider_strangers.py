@@ -428,3 +428,43 @@ def test_an_operation_that_failed_says_why() -> None:
     assert (ended.status, ended.error and ended.error.message) == (Status.FAILED, "bad")
     assert poll(SEEDANCE, {"name": "models/veo/operations/x"}).status is Status.RUNNING
     assert poll(SEEDANCE, {"id": "v", "status": "mystery"}).trouble is Trouble.UNKNOWN_STATUS
+
+
+@pytest.mark.parametrize("status", [200, 400, 500])
+def test_a_synchronous_result_is_not_lost_over_its_wrapping(status: int) -> None:
+    """It cannot be asked for again: members that come twice, capitals, and an HTTP status of failure hide none."""
+    picture = {"data": [{"url": PICTURE}]}
+    for name, raw in (
+        (CHAT, '{"choices":[{"message":{"content":"hi"}}],"choices":null}'),
+        (CHAT, '{"choices":[{"message":{"content":"hi","content":null}}]}'),
+        (CHAT, '{"Choices":[{"Message":{"Content":"hi"}}]}'),
+        ("anthropic.messages", '{"type":"message","content":[{"type":"text","text":"hi"}],"content":[]}'),
+        ("gemini.generate", '{"candidates":[{"content":{"parts":[{"text":"hi"}]}}],"candidates":null}'),
+        (IMAGES, f'{{"data":[{{"url":"{PICTURE}","url":""}}]}}'),
+        (IMAGES, json.dumps(picture)),
+    ):
+        reading = create(name, raw.encode(), status)
+        assert (reading.status, reading.submission) == (Status.SUCCEEDED, Submission.ACCEPTED)
+        assert [output.text or output.url for output in reading.outputs] in (["hi"], [PICTURE])
+
+
+def test_synchronous_results_in_the_shapes_of_other_apis() -> None:
+    """What a gateway has not translated; a refusal stays one."""
+    chat: dict[str, Any] = {"choices": [{"message": {"content": "hi"}}]}
+    for name in ("anthropic.messages", "gemini.generate"):
+        assert [output.text for output in create(name, chat).outputs] == ["hi"]
+        assert create(name, {"message": "moved", "text": "t", "content": "c"}).submission is Submission.AMBIGUOUS
+        assert create(name, {"error": {"message": "no"}}).submission is Submission.REFUSED
+    for body in ({"data": [{"url": PICTURE}]}, {"output": {"results": [{"url": PICTURE}]}}):
+        assert urls(create("dashscope.image", body)) == [PICTURE]
+    filtered = {"choices": [{"message": {"content": None, "refusal": "no"}}], "text": "a"}
+    assert create(CHAT, filtered).status is Status.FAILED
+
+
+def test_instant_results_with_names_in_snake_case() -> None:
+    """Personas and timestamps."""
+    for name, data in (
+        ("suno.generate-persona", {"persona_id": "p-1"}),
+        ("suno.timestamped-lyrics", {"aligned_words": [{"word": "la"}]}),
+    ):
+        assert create(name, {"code": 200, "data": data}).status is Status.SUCCEEDED

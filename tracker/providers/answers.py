@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from tracker.domain.lenient_json import Form
 from tracker.domain.observation import Reading, Submission, Trouble
-from tracker.domain.task import ExternalId, Reason, Status, UpstreamError
+from tracker.domain.task import ExternalId, Output, Reason, Status, UpstreamError
 from tracker.errors import PayloadInvalid
 from tracker.providers.layers import find_task_id, layers, names_task
 from tracker.providers.meanings import FindMeaning, meaning_of
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 ReadBody = Callable[[Mapping[str, "Json"]], Reading | None]
 """A family's reader of a success: None when the body is not one. May raise `PayloadInvalid`."""
+FindOutputs = Callable[[Mapping[str, "Json"]], tuple[Output, ...]]
+"""Finds results in a body, whichever API wrote it."""
 FindId = Callable[[Mapping[str, "Json"]], ExternalId | None]
 """Finds the task id in a family's acceptance, whatever else is in it. May raise `PayloadInvalid`."""
 
@@ -128,7 +130,14 @@ def _find_undocumented(answer: Answer, bodies: Sequence[Mapping[str, Json]]) -> 
     return find_task_id(bodies)
 
 
-def read_result(reply: WireReply, read_answer: ReadBody, find: FindMeaning, *, is_wrapped: bool = False) -> Reading:
+def read_result(
+    reply: WireReply,
+    read_answer: ReadBody,
+    find: FindMeaning,
+    *,
+    is_wrapped: bool = False,
+    find_otherwise: FindOutputs | None = None,
+) -> Reading:
     """Read the answer to a synchronous create: the result itself.
 
     Nothing can be asked later, so there are only three ways: the job has ended here (a success with outputs, or a
@@ -139,13 +148,38 @@ def read_result(reply: WireReply, read_answer: ReadBody, find: FindMeaning, *, i
         read_answer: reads a result; None when the body is none.
         find: the family's meaning of its error codes.
         is_wrapped: envelopes of other gateways are looked through.
+        find_otherwise: finds results where other APIs have them, should ``read_answer`` find none.
 
     Returns:
         A reading whose ``submission`` is set; accepted only together with the end of the task.
     """
+    reading = _read_result(reply, read_answer, find, is_wrapped=is_wrapped)
+    for again in filter(None, (reply, reply.respelled) if _lacks_result(reading) else ()):
+        other = _read_result(again, read_answer, find, is_wrapped=is_wrapped, under_any_status=True)
+        if other.status is Status.SUCCEEDED:
+            return other
+        answer = decode_answer(again)
+        if find_otherwise is not None and answer.body is not None and answer.is_success and answer.stated is None:
+            outputs = find_otherwise(answer.body)
+            if outputs:
+                return Reading(status=Status.SUCCEEDED, outputs=outputs, submission=Submission.ACCEPTED)
+    return reading
+
+
+def _lacks_result(reading: Reading) -> bool:
+    """Whether nothing was found and nobody said why."""
+    return reading.status is not Status.SUCCEEDED and not (
+        reading.error and (reading.error.code or reading.error.message)
+    )
+
+
+def _read_result(
+    reply: WireReply, read_answer: ReadBody, find: FindMeaning, *, is_wrapped: bool, under_any_status: bool = False
+) -> Reading:
     answer = decode_answer(reply)
     lack: str | None = None
-    if answer.is_success and answer.body is not None and reply.decoded.form is Form.WHOLE:
+    is_read = answer.is_success or under_any_status
+    if is_read and answer.body is not None and reply.decoded.form is Form.WHOLE:
         ended: Reading | None = None
         for layer in _bodies(answer.body, find, is_wrapped=is_wrapped):
             try:

@@ -48,6 +48,7 @@ from tracker.providers.requests import (
     text_problem,
 )
 from tracker.providers.results import find_text_output, json_output
+from tracker.providers.texts import find_texts
 
 if TYPE_CHECKING:
     from tracker.domain.wire import WireReply
@@ -97,7 +98,7 @@ def check_messages(request: Mapping[str, Json]) -> list[FieldProblem]:
 
 def read_message(reply: WireReply) -> Reading:
     """Read the answer to a message."""
-    return read_result(reply, _read_message, find_meaning, is_wrapped=True)
+    return read_result(reply, _read_message, find_meaning, is_wrapped=True, find_otherwise=find_texts)
 
 
 def read_count(reply: WireReply) -> Reading:

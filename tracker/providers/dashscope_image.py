@@ -22,7 +22,9 @@ from tracker.providers.base import Route
 from tracker.providers.dashscope_codes import find_meaning
 from tracker.providers.family import Entry
 from tracker.providers.fields import Lists, distinct, find_code, find_object, find_text, find_url, list_objects, mime_of
+from tracker.providers.layers import layers
 from tracker.providers.meanings import failed
+from tracker.providers.places import find_outputs
 from tracker.providers.requests import (
     RESULT_WITHIN_S,
     create_call,
@@ -50,7 +52,12 @@ def check(request: Mapping[str, Json]) -> list[FieldProblem]:
 
 def read_create(reply: WireReply) -> Reading:
     """Read the answer."""
-    return read_result(reply, _read_body, find_meaning, is_wrapped=True)
+    return read_result(reply, _read_body, find_meaning, is_wrapped=True, find_otherwise=_find_elsewhere)
+
+
+def _find_elsewhere(body: Mapping[str, Json]) -> tuple[Output, ...]:
+    """Pictures where other makers have them."""
+    return find_outputs(list(layers(body)), "image")
 
 
 def _read_body(body: Mapping[str, Json]) -> Reading | None:

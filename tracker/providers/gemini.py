@@ -39,6 +39,7 @@ from tracker.providers.meanings import (
 )
 from tracker.providers.requests import RESULT_WITHIN_S, create_call, list_problem, stream_problem, text_problem
 from tracker.providers.results import find_inline_output, find_text_output, json_output
+from tracker.providers.texts import find_texts
 
 if TYPE_CHECKING:
     from tracker.domain.wire import WireReply
@@ -97,7 +98,7 @@ def check(request: Mapping[str, Json]) -> list[FieldProblem]:
 
 def read_create(reply: WireReply) -> Reading:
     """Read the answer."""
-    return read_result(reply, _read_body, find_meaning, is_wrapped=True)
+    return read_result(reply, _read_body, find_meaning, is_wrapped=True, find_otherwise=find_texts)
 
 
 def _read_body(body: Mapping[str, Json]) -> Reading | None:

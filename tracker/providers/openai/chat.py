@@ -24,9 +24,9 @@ from tracker.providers.fields import find_code, find_id, find_object, find_text,
 from tracker.providers.meanings import failed
 from tracker.providers.openai.codes import find_meaning
 from tracker.providers.places import find_outputs
-from tracker.providers.refusals import find_error
 from tracker.providers.requests import RESULT_WITHIN_S, create_call, list_problem, stream_problem, text_problem
 from tracker.providers.results import find_text_output, json_output
+from tracker.providers.texts import MESSAGE_TEXTS, find_texts, text_in
 
 if TYPE_CHECKING:
     from tracker.domain.wire import WireReply
@@ -34,10 +34,6 @@ if TYPE_CHECKING:
 
 _FILTERED = "content_filter"
 _CUT = "length"
-_TEXTS = ("output_text", "message", "content", "output", "text", "response", "candidates")
-"""Where other kinds of APIs put their text: OpenAI's responses, Ollama, Anthropic, Gemini."""
-_MESSAGE_TEXTS = ("content", "text", "message", "audio")
-_PART_TEXTS = ("text", "content", "value", "transcript", "parts")
 
 
 def check(request: Mapping[str, Json]) -> list[FieldProblem]:
@@ -47,14 +43,13 @@ def check(request: Mapping[str, Json]) -> list[FieldProblem]:
 
 def read_create(reply: WireReply) -> Reading:
     """Read the answer."""
-    return read_result(reply, _read_body, find_meaning, is_wrapped=True)
+    return read_result(reply, _read_body, find_meaning, is_wrapped=True, find_otherwise=find_texts)
 
 
 def _read_body(body: Mapping[str, Json]) -> Reading | None:
     """Read a completion; None when the body is none."""
     if body.get("choices") is None:
-        text = next((text for name in _TEXTS if (text := find_text_output(_text_in(body.get(name))))), None)
-        return None if text is None or find_error(body) else Reading(status=Status.SUCCEEDED, outputs=(text,))
+        return None
     listed = body["choices"]
     choices = list_objects([listed] if isinstance(listed, dict) else listed, "choices")
     messages = [find_object(choice, "message") or find_object(choice, "delta") or choice for choice in choices]
@@ -73,23 +68,11 @@ def _read_body(body: Mapping[str, Json]) -> Reading | None:
 
 def _read_message(message: Mapping[str, Json]) -> list[Output]:
     """The text of a message, whole or in parts, and its tool calls."""
-    content = next((words for name in _MESSAGE_TEXTS if (words := _text_in(message.get(name)))), None)
+    content = next((words for name in MESSAGE_TEXTS if (words := text_in(message.get(name)))), None)
     text = find_text_output(content)
     calls = message.get("tool_calls") or message.get("function_call")
     images = find_outputs([{"images": message.get("images")}], "image")
     return [*([text] if text else []), *([json_output(calls, "tool_calls")] if calls else []), *images]
-
-
-def _text_in(value: Json, depth: int = 5) -> str | None:
-    """The text in a text, in parts of one, or in an object around them; None when there is none."""
-    if isinstance(value, str):
-        return value or None
-    if isinstance(value, list):
-        parts = (_text_in(part, depth - 1) for part in value) if depth else ()
-        return "".join(part for part in parts if part) or None
-    if not isinstance(value, dict) or not depth:
-        return None
-    return next((text for name in _PART_TEXTS if (text := _text_in(value.get(name), depth - 1))), None)
 
 
 ENTRY = Entry(

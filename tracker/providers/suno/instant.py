@@ -69,7 +69,7 @@ def _style(data: Mapping[str, Json]) -> Reading:
 
 
 def _timestamps(data: Mapping[str, Json]) -> Reading:
-    words = data.get("alignedWords")
+    words = data.get("alignedWords", data.get("aligned_words"))
     if not isinstance(words, list):
         return Reading(detail="no data.alignedWords in it")
     if not words:
@@ -78,6 +78,6 @@ def _timestamps(data: Mapping[str, Json]) -> Reading:
 
 
 def _persona(data: Mapping[str, Json]) -> Reading:
-    persona = find_text(data.get("personaId"), 512)
+    persona = find_text(data.get("personaId") or data.get("persona_id"), 512)
     output = find_text_output(persona, find_text(data.get("name"), 300))
     return Reading(status=Status.SUCCEEDED, outputs=() if output is None else (output,))
