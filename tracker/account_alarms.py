@@ -123,6 +123,8 @@ class AccountAlarms:
         self._released: list[TaskId] = []
         self._accepted: set[str] = set()
         """Accounts that have accepted a create in this process."""
+        self._not_entitled: set[tuple[str, str, str | None]] = set()
+        """Account, route and model of creates that the account may not make, each logged once."""
 
     # -- creates -------------------------------------------------------------------------------------------
 
@@ -185,6 +187,7 @@ class AccountAlarms:
             self._accept(task.account, task.provider)
         elif reading.submission is Submission.REFUSED:
             self._accept(task.account, task.provider, AlarmKind.KEY_REJECTED)  # its key was good enough to be judged
+        self._note_entitlement(task, reading)
         return reading
 
     def _refused(self, task: Task, reading: Reading, kind: AlarmKind, *, is_new: bool) -> Reading:
@@ -258,14 +261,30 @@ class AccountAlarms:
 
     # -- parts ---------------------------------------------------------------------------------------------
 
+    def _note_entitlement(self, task: Task, reading: Reading) -> None:
+        """Log once that an account may not use a route or model: each such create fails, until somebody acts."""
+        what = (task.account, task.route, task.model)
+        if reading.submission is Submission.ACCEPTED:
+            self._not_entitled.discard(what)
+        elif reading.reason is Reason.ENTITLEMENT and what not in self._not_entitled:
+            self._not_entitled.add(what)
+            message = self._words_of(reading)
+            log.warning(
+                "account.not_entitled", account=task.account, route=task.route, model=task.model, message=message
+            )
+
+    def _words_of(self, reading: Reading) -> str:
+        """The upstream's own message, without secrets."""
+        error = reading.error
+        return self._redact(((error and (error.message or error.code)) or "no message given").encode())
+
     def _raise(self, task: Task, kind: AlarmKind, reading: Reading) -> _Alarm:
         """The alarm of an account, raised and told once."""
         alarm = self._alarms.get(task.account)
         if alarm is None or alarm.kind is not kind:
-            error = reading.error
-            words = self._redact(((error and (error.message or error.code)) or "no message given").encode())
+            words = self._words_of(reading)
             credentials = self._credentials_of(task.account)
-            alarm = _Alarm(kind, self._clock.now(), words, error, credentials)
+            alarm = _Alarm(kind, self._clock.now(), words, reading.error, credentials)
             self._alarms[task.account] = alarm
             log.warning(_RAISED[kind], account=task.account, provider=task.provider, message=words)
         return alarm

@@ -72,6 +72,22 @@ async def test_creates_of_a_refused_account_wait_and_one_at_a_time_probes(
     assert alarms == [(event, "warning"), (over, "info")]
 
 
+async def test_a_model_that_the_account_may_not_use_is_logged_once(tmp_path: Path) -> None:
+    """Each such create fails, none is held; one warning names account and route, and another one after a success."""
+    not_in_plan: Answer = (403, {"code": 1103, "message": "not in your plan", "request_id": "r"})
+    with what_is_logged() as logged:
+        async with sweeping(tmp_path) as rig:
+            for answer in (not_in_plan, not_in_plan, kling("submitted"), not_in_plan):
+                rig.gateway.answers["kling"] = answer
+                (task_id,) = await submit(rig, 1)
+                task = (await rig.get(task_id)).task
+                assert (task.reason is Reason.ENTITLEMENT) is (answer is not_in_plan)
+    warnings = [line for line in logged if line["event"] == "account.not_entitled"]
+    assert [(line["account"], line["route"], line["message"]) for line in warnings] == [
+        ("default", KLING.route, "not in your plan")
+    ] * 2
+
+
 async def test_of_creates_refused_at_the_same_moment_one_fails(tmp_path: Path) -> None:
     """They were all on the wire when the first answer came: the others wait as if they had not been sent."""
     async with sweeping(tmp_path) as rig:
