@@ -905,7 +905,7 @@ def test_requests_are_utf_8_in_every_locale(daemon: Daemon) -> None:
 def test_a_standard_output_that_is_closed_or_takes_nothing(daemon: Daemon) -> None:
     """Nobody is to read: no error. Nothing can be written: one line, exit 1."""
     daemon.on("GET /v1/tasks", (200, {"items": [TASK], "next_cursor": None}))
-    command = f"{sys.executable} -m tracker list"
+    command = f"{shlex.quote(sys.executable)} -m tracker list"
     closed = subprocess.run(["sh", "-c", f"{command} <&- >&-"], capture_output=True, text=True, check=False)
     assert (closed.returncode, closed.stderr) == (0, "")
     full = subprocess.run(["sh", "-c", f"{command} > /dev/full"], capture_output=True, text=True, check=False)

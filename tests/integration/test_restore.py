@@ -3,11 +3,13 @@
 import asyncio
 import json
 import os
+import shlex
 import shutil
 import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -24,7 +26,7 @@ from tracker.cli.main import cli, run
 from tracker.domain.observation import Submission
 from tracker.domain.task import SubmitState
 from tracker.errors import StoreDamaged, StoreUnusable
-from tracker.store.sqlite import copy_database
+from tracker.store.sqlite import copy_database, open_reader
 from tracker.store.sqlite.audit import audit
 from tracker.store.sqlite.backups import find_good_copy, name_backup, remove_old_backups
 
@@ -122,7 +124,7 @@ def test_the_readme_leads_back_to_before_a_mistake(path: Path, tmp_path: Path) -
     for name, text in {"systemctl": "exit 0", "tracker": f'exec "{sys.executable}" -m tracker "$@"'}.items():
         (tools / name).write_text(f"#!/bin/sh\n{text}\n")
         (tools / name).chmod(0o755)
-    script = block.replace("/var/lib/tracker", str(tmp_path))
+    script = block.replace("/var/lib/tracker", shlex.quote(str(tmp_path)))
     done = subprocess.run(
         ["bash", "-euc", script],
         env={**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"},
@@ -298,13 +300,25 @@ def test_damage_that_opening_does_not_meet(
     said = refused_change(path)
     assert "set store.path" not in said
     assert not said or f"tracker db restore {good}" in said or "tracker db check" in said
-    monkeypatch.setenv("TRACKER_SERVER__LISTEN", f"unix:{path.parent}/nobody.sock")
+    monkeypatch.setenv("TRACKER_SERVER__LISTEN", "127.0.0.1:1")
     for command in (["list"], ["deliveries", "list"], ["show", make_task_name(1)], ["why", make_task_name(1)]):
         code = run(command)
         _absence, *rest = capsys.readouterr().err.splitlines()
         assert code in {FINE, BAD_CONFIG}
         assert code == FINE or f"tracker db restore {good}" in rest[0]
     assert run(["list"]) == (BAD_CONFIG if table in {"tasks", "meta", "archives"} else FINE)
+
+
+def test_a_command_that_meets_damage_ends(path: Path) -> None:
+    """The connections that were open are closed: their threads would keep the process from ending."""
+    change(path, 1)
+    damage_table(path, "meta")
+    before = set(threading.enumerate())
+    with pytest.raises(StoreDamaged):
+        asyncio.run(open_reader(path))
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)
+        assert not thread.is_alive()
 
 
 @pytest.mark.parametrize("is_there", [False, True])
@@ -327,7 +341,7 @@ def test_a_log_without_its_file(
     path.touch()
     with pytest.raises(StoreUnusable, match="is empty, but its write-ahead log"):
         change(path, 2)
-    monkeypatch.setenv("TRACKER_SERVER__LISTEN", f"unix:{path.parent}/nobody.sock")
+    monkeypatch.setenv("TRACKER_SERVER__LISTEN", "127.0.0.1:1")
     for command in (["list"], ["db", "check"], ["db", "backup", str(path.parent / "x.db")]):
         assert run(command) == BAD_CONFIG
         assert "is empty, but its write-ahead log" in capsys.readouterr().err
@@ -363,7 +377,7 @@ def test_hints_are_about_the_same_configuration(
     good = backup(path)
     monkeypatch.delenv("TRACKER_STORE__PATH")
     config = tmp_path / "my own.toml"
-    config.write_text(f'[store]\npath = "{path}"\n[server]\nlisten = "unix:{tmp_path}/nobody.sock"\n')
+    config.write_text(f'[store]\npath = "{path}"\n[server]\nlisten = "127.0.0.1:1"\n')
     damage(path, 0, 100)
     option = f"--config '{config}'"
     assert f"tracker db restore {option} {good}" in refusal(capsys, "check", "--config", config)
@@ -379,7 +393,7 @@ def test_damage_behind_the_header_is_found(
     good = backup(path)
     damage_table(path, "events")
     monkeypatch.setenv("TRACKER_ACCOUNTS__DEFAULT__BASE_URL", "http://127.0.0.1:1")
-    monkeypatch.setenv("TRACKER_SERVER__LISTEN", f"unix:{path.parent}/nobody.sock")
+    monkeypatch.setenv("TRACKER_SERVER__LISTEN", "127.0.0.1:1")
     assert run(["doctor"]) == FAILED
     said = capsys.readouterr().out
     assert f"store: {path}: is damaged" in said

@@ -22,5 +22,9 @@ async def open_reader(path: Path) -> SqliteReader:
         StoreUnusable: the file is missing, foreign, newer, or was never set up.
     """
     reader = SqliteReader(path)
-    await reader.open(connections=1)
+    try:
+        await reader.open(connections=1)
+    except BaseException:
+        await reader.close()  # its thread would keep the process from ending
+        raise
     return reader
