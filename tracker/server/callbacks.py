@@ -54,7 +54,8 @@ _DONE: Final = {
 }
 _PARKED: Final = FixedAnswer(HTTPStatus.ACCEPTED, {"outcome": "parked"})
 _POLLING: Final = FixedAnswer(HTTPStatus.ACCEPTED, {"outcome": "polling"})
-_TOKEN: Final = re.compile(r"[A-Za-z0-9._-]+")
+_TOKEN: Final = re.compile(r"([A-Za-z0-9._-]+)(?:[&?;].*)?", re.DOTALL)
+"""A token, and parameters that a sender appended to it."""
 _UNKNOWN: Final = "No callback of this tracker has this address."
 
 
@@ -135,7 +136,7 @@ class CallbackDoors:
         """
         services = self._services
         named = services.registry.provider_named
-        provider = named(provider_name) or named(provider_name.strip().lower())
+        provider = named(provider_name) or named(provider_name.lower())
         if provider is None:
             raise await self._unknown(request, provider_name)
         self._admit(1)
@@ -163,8 +164,8 @@ class CallbackDoors:
         bearer = verify(provider_name, token)
         if bearer is not None:
             return bearer
-        plain = _TOKEN.match(token.strip())
-        return verify(provider_name.strip().lower(), plain[0]) if plain else None
+        plain = _TOKEN.fullmatch(token)
+        return verify(provider_name.lower(), plain[1]) if plain else None
 
     def _admit(self, count: int) -> None:
         if not self._nudges.admits(count):
