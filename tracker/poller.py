@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from tracker.clock import Clock
     from tracker.domain.task import Task, TaskId
     from tracker.domain.wire import WireReply, WireRequest
+    from tracker.lanes import LaneKey
     from tracker.payloads import Payloads
     from tracker.providers.registry import Registry
     from tracker.reconciler import Reconciler
@@ -117,6 +118,8 @@ class Poller:
         self._ticks = Ticks(self.tick, tick_s)
         self._polls = Places(max_polls, max(1, int(max_polls * LANE_SHARE)))
         self._sends = Places(MAX_SENDS, MAX_LANE_SENDS)
+        self._unsent: dict[LaneKey, dict[TaskId, Task]] = {}
+        """Claimed creates that wait for a slot, by lane."""
         self._leases: dict[TaskId, datetime] = {}
         """Until when the tasks of the polls under way were claimed."""
         self._again: set[TaskId] = set()
@@ -244,10 +247,21 @@ class Poller:
             self._start_poll(task, lease_until)
 
     def _start_send(self, task: Task) -> None:
-        """Send a create that was put off. With no slot for it, it comes again with its lease's end."""
-        lane = (task.account, task.provider)
-        if not self._submitter.holds(task.id) and task.id not in self._sends and self._sends.free(lane) > 0:
-            self._sends.start(lane, task.id, self._carefully(task, partial(self._submitter.send, task.id)))
+        """Send a create that was put off, as soon as there is a slot for it."""
+        if not self._submitter.holds(task.id) and task.id not in self._sends:
+            self._unsent.setdefault((task.account, task.provider), {})[task.id] = task
+            self._fill_sends()
+
+    def _fill_sends(self) -> None:
+        """Send creates that wait for a slot, those of each lane in the order in which they were claimed."""
+        for lane, waiting in list(self._unsent.items()):
+            while waiting and not self._halted and self._sends.free(lane, self._unsent) > 0:
+                task = waiting.pop(next(iter(waiting)))
+                if not self._submitter.holds(task.id):
+                    work = self._carefully(task, partial(self._submitter.send, task.id))
+                    self._sends.start(lane, task.id, work, self._fill_sends)
+            if not waiting:
+                del self._unsent[lane]
 
     def _start_poll(self, task: Task, lease_until: datetime) -> None:
         """Do what else a due task needs, unless that is under way."""

@@ -116,6 +116,18 @@ async def test_creates_under_way_stop_no_poll(tmp_path: Path) -> None:
         assert rig.gateway.asked.count("POST suno") == 2 * len(songs), "each went out once again, in its turn"
 
 
+async def test_creates_beyond_the_slots_go_out_as_others_end(tmp_path: Path) -> None:
+    """Three times as many creates are due as may be sent at once: one sweep is enough for all, in their order."""
+    async with sweeping(tmp_path, submit_retry_s=7200.0) as rig:
+        rig.gateway.answers["suno"] = RATE_LIMITED
+        songs = [await rig.submitter.submit(SUNO) for _ in range(3 * MAX_LANE_SENDS)]
+        rig.gateway.answers["suno"] = suno()
+        await rig.sweep(60.0)
+        await rig.gateway.was_asked("POST suno", 2 * len(songs))
+        await rig.sent()
+        assert rig.gateway.asked.count("POST suno") == 2 * len(songs)
+
+
 async def test_slow_polls_of_others_leave_a_lane_its_place(tmp_path: Path) -> None:
     """All slots are taken by lanes whose upstream does not answer: another lane is polled at every sweep."""
     async with sweeping(tmp_path, max_polls=8) as rig:
