@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 DEFAULT = "default"
 """The account of built-in routes whose submit names none."""
+_KEY = "api_key_env (or api_key_file)"
 
 
 class AccountRules:
@@ -56,7 +57,9 @@ class AccountRules:
         account = named or route.account or self._default(default)
         known = ", ".join(sorted(self._names)) or "none"
         if account is None:
-            raise _invalid(f"must be named; configured accounts: {known}")
+            free = [name for name in self._names if self.serves_builtin(name)]
+            add = f"no account is for {route.provider}; add [accounts.{DEFAULT}] with base_url and {_KEY}"
+            raise _invalid(f"must be named; configured accounts: {', '.join(sorted(free))}" if free else add)
         if account not in self._names:
             if named is None:
                 raise _invalid(self._missing(route.provider))
@@ -120,10 +123,8 @@ class AccountRules:
 
     def _missing(self, provider: str) -> str:
         account = self._own[provider]
-        return (
-            f"provider {provider} has no account; add [accounts.{account}] with base_url and api_key_env (or "
-            "api_key_file) to the configuration"
-        )
+        what = f"provider {provider} has no account"
+        return f"{what}; add [accounts.{account}] with base_url and {_KEY} to the configuration"
 
 
 def list_account_problems(config: Config, routes: Iterable[Route]) -> list[str]:

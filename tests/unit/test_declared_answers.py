@@ -300,3 +300,59 @@ def test_reasons_serve_for_codes_in_the_usual_shapes() -> None:
     text = MINIMAX.replace('error_code = "base_resp.status_code"\n', "").replace("1026 =", "unsafe =")
     reading = create({"error": {"code": "unsafe", "message": "words"}}, 400, text)
     assert (reading.submission, reading.reason) == (Submission.REFUSED, Reason.POLICY_REJECTED)
+
+
+TO_STRING = MINIMAX.replace('"base_resp.status_code"', '"to_string(code)"').replace('"base_resp.status_msg"', '"text"')
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"ok": True}, {"code": None}, {"code": 201}, {"code": "202"}, {"status": "Queueing"}]
+)
+def test_no_code_and_a_code_of_success_leave_a_create_open(body: object) -> None:
+    """``to_string`` of nothing is no error code, nor is HTTP's "created": such a job may have been taken."""
+    assert create(body, text=TO_STRING).submission is Submission.AMBIGUOUS
+
+
+def test_a_code_that_a_file_names_is_an_error_whatever_its_number() -> None:
+    """[reasons] and ``ok_codes`` say what a code means, before HTTP does."""
+    named = TO_STRING.replace("[reasons]", '[reasons]\n201 = "quota_exhausted"')
+    assert create({"code": 201}, text=named).reason is Reason.QUOTA_EXHAUSTED
+    listed = TO_STRING.replace("error_message", "ok_codes = [1]\nerror_message")
+    assert create({"code": 201}, text=listed).submission is Submission.REFUSED
+
+
+@pytest.mark.parametrize(
+    ("body", "reason", "code", "message"),
+    [
+        ({"status": "Fail", "error": {"code": "moderation_blocked", "message": "no"}}, "policy_rejected", None, "no"),
+        ({"status": "Fail", "message": "no credit left"}, "generation_failed", None, "no credit left"),
+        ({"base_resp": {"status_code": 1008}, "message": "no credit"}, "quota_exhausted", "1008", "no credit"),
+    ],
+)
+def test_a_refused_create_keeps_the_words_of_the_usual_shapes(
+    body: object, reason: str, code: str | None, message: str
+) -> None:
+    """Where the declared places hold no words or code, those that stand in the usual ones count."""
+    reading = create(body)
+    assert (reading.submission, reading.reason) == (Submission.REFUSED, reason)
+    assert reading.error is not None
+    assert reading.error.message == message
+    assert code in {None, reading.error.code}
+
+
+def test_a_failed_task_keeps_the_words_of_the_usual_shapes() -> None:
+    """A poll that says FAILED with an error elsewhere than declared: the task has its code, words and reason."""
+    said = {"task_id": "1", "status": "Fail", "error": {"code": "1026", "message": "not this"}}
+    reading = poll(said)
+    assert (reading.status, reading.reason) == (Status.FAILED, Reason.POLICY_REJECTED)
+    assert reading.error is not None
+    assert (reading.error.code, reading.error.message) == ("1026", "not this")
+
+
+@pytest.mark.parametrize("placeholder", ["{task_id}", "{+task_id}"])
+@pytest.mark.parametrize(("external_id", "written"), [("..", "%2E%2E"), (".", "%2E")])
+def test_an_id_of_dots_leads_to_no_other_path(placeholder: str, external_id: str, written: str) -> None:
+    """``..`` in a path would make a status call of something else."""
+    text = ACME.replace('"POST /v1/lookup"', f'"POST /v1/lookup/{placeholder}"')
+    route, provider = load(text)
+    assert provider.poll_request(route, ExternalId(external_id)).path == f"/v1/lookup/{written}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.test_declared import ACME, mistakes
+from tests.unit.test_declared import ACME, load, mistakes
 from tracker.errors import ConfigError
 from tracker.providers.declared import load_declared
 
@@ -58,6 +58,18 @@ CREATE = "what may stand here: {model}, {+model}"
         ('mime = "video/webm"', 'mime = "webm"', "38: outputs[1].mime: this is no media type; write for example"),
         ('name = "acme"', 'name = "default"', "2: name: the account of this name serves the built-in routes; choose"),
         ('auth = "x-api-key"', 'account = "a b"', "4: account: this is no name of an account; write the NAME of [acc"),
+        ("POST /v1/lookup", "POST /v1/${task_id}", "8: routes.video.query: a brace or placeholder is not filled here"),
+        ('q = "{task_id}"', 'q = "${task_id}"', "9: routes.video.query_parameters.q: a brace or placeholder is not"),
+        ("X-Version", "Content-Length", "14: routes.video.headers: Content-Length never stands here; it is added by"),
+        ("X-Version", "host", "14: routes.video.headers: host never stands here; it is added by itself, remove it"),
+        ('X-Version = "2"', 'Content-Type = "text/plain"', "14: routes.video.headers: Content-Type is of another body"),
+        ("poll_interval_s = 7", "retries = 1", "13: routes.video.retries: unknown key; remove it, known here are"),
+        ('signature = "standard-webhooks"', 'account = "a"', ("48: callback.account: belongs to the whole file, not to "
+         "a table; move it above the first [table]")),
+        ("poll_interval_s = 7", 'auth = "bearer"', "13: routes.video.auth: belongs to the whole file, not to a table"),
+        ('"GPU" =', "GPU.x =", "reasons.GPU: a dot splits a name in two; write the whole name in quotes"),
+        ("Working = ", "work.ing = ", "statuses.work: a dot splits a name in two; write the whole name in quotes"),
+        ('name = "acme"', 'name = "3d"', "2: name: a name is lower-case letters, digits and hyphens, a letter first"),
         ('error_message = "job.error.text"', "ok_codes = []", "task.ok_codes: is empty; give at least one entry"),
     ],
 )  # fmt: skip
@@ -104,3 +116,31 @@ def test_a_value_is_not_repeated() -> None:
         with pytest.raises(ConfigError) as caught:
             load_declared({"a.toml": text})
         assert "{sk-very-secret-1234}" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('X-Version = "2"', 'X_Client = "tracker", Content-Type = "application/json; charset=utf-8"'),
+        ("/v1/{model}/videos", "/v1/models/{model}:run?async=true&$select=id"),
+        ("POST /v1/lookup", "POST /v1/videos('{task_id}')/?$expand=files"),
+        ('q = "{task_id}"', 'q = "$7 {\\"a\\": 1} $filter={task_id}"'),
+        ('"0" = "PENDING"', '0 = "PENDING"\n"in.work" = "RUNNING"\n"é" = "RUNNING"\ntrue = "SUCCEEDED"'),
+        ('id = "job.id"', "id = 'job.\"task-id\" || not_null(job.id, @.id)'"),
+        ('"job.files[].url"', "\"sort_by(job.files, &n)[*].join('', ['https://cdn.example/', path])\""),
+        ('"job.state"', "\"contains(['a', 'b'], job.state) && 'done' || 'broken'\""),
+    ],
+)
+def test_what_is_sound_passes(old: str, new: str) -> None:
+    """What real APIs need is no mistake, however odd it looks."""
+    text = ACME.replace("query_parameters", "# query_parameters") if "expand" in new else ACME
+    assert old in text
+    load(text.replace(old, new, 1))
+
+
+def test_outputs_in_one_pair_of_brackets() -> None:
+    """The line says which brackets to write."""
+    first, _, rest = ACME.replace("[[outputs]]", "[outputs]", 1).partition("[[outputs]]")
+    assert mistakes(first + rest[rest.index("[callback]") :]) == [
+        "acme.toml:35: outputs: is one table, not a list of them; write [[outputs]]"
+    ]

@@ -130,6 +130,14 @@ def test_an_explicit_error_inside_a_success_is_a_refusal(name: str, shape: str) 
         assert WORDS in (reading.error.message or "")
 
 
+@pytest.mark.parametrize("code", ["timeout", "RequestTimeOut", "upstream_timed_out", "DEADLINE_EXCEEDED"])
+def test_a_code_of_a_timeout_inside_a_success_leaves_it_open(code: str) -> None:
+    """Somebody stopped waiting for the upstream, which may have taken the job; a time out of range is a refusal."""
+    for name in (KLING, DASHSCOPE, "openai.video", "seedance.video", "gemini.generate"):
+        assert create(name, {"error": {"code": code, "message": "m"}}).submission is AMBIGUOUS, name
+        assert create(name, {"error": {"code": "time_out_of_range", "message": "m"}}).submission is REFUSED, name
+
+
 @pytest.mark.parametrize(
     "body", [{}, {"code": 0}, {"data": {}}, {"success": True}, {"message": "oops"}, {"detail": "x"}]
 )

@@ -144,7 +144,7 @@ _POLICY_WORDS = re.compile(
     r"|(matches|matching) existing",
     re.IGNORECASE,
 )
-_TIMEOUT_WORDS = re.compile(r"time[ds]?[\s_-]?out|deadline exceeded", re.IGNORECASE)
+_TIMEOUT_WORDS = re.compile(r"time[ds]?[\s_-]?out(?![\s_-]?of)|deadline[\s_-]?exceeded", re.IGNORECASE)
 _POLICY_ALSO = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
 """Statuses under which content rules are reported as well."""
 _POLICY_ALSO_CODES = frozenset(str(status.value) for status in _POLICY_ALSO)
@@ -199,7 +199,8 @@ def _by_status(http_status: int, error: UpstreamError) -> Meaning:
     number = str(http_status) if by_http is not None or http_status >= _ERROR else error.code
     if number in _POLICY_ALSO_CODES and reads_like_policy(error.message):
         return POLICY
-    return by_http or by_number(error.code) or INVALID
+    is_timeout = error.code is not None and _TIMEOUT_WORDS.search(error.code) is not None
+    return by_http or by_number(error.code) or (TIMEOUT if is_timeout else INVALID)
 
 
 def by_number(code: str | None) -> Meaning | None:

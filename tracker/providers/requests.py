@@ -13,12 +13,12 @@ from urllib.parse import quote
 
 import orjson
 
+from tracker.domain.task import ExternalId
 from tracker.domain.wire import AuthStyle, WireRequest
 from tracker.errors import FieldProblem
 from tracker.providers.fields import NUL_SIGN, kind_of
 
 if TYPE_CHECKING:
-    from tracker.domain.task import ExternalId
     from tracker.providers.base import Json, Route
 
 CREATE_WITHIN_S = 60.0
@@ -99,7 +99,7 @@ def quote_reserved(text: str) -> str:
     """
     name = text.lstrip("/")
     leads_elsewhere = not name or any(part in {".", ".."} for part in name.split("/"))
-    return quote(text, safe="") if leads_elsewhere else quote(name, safe="/:@")
+    return path_segment(ExternalId(text)) if leads_elsewhere else quote(name, safe="/:@")
 
 
 def poll_by_path(route: Route, external_id: ExternalId) -> WireRequest:

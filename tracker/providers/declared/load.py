@@ -32,6 +32,7 @@ SUFFIX = ".toml"
 """Only files with this ending are read; an example is switched on by renaming it."""
 _EXAMPLES = "see the examples in config/providers.d"
 _NAME_LENGTH = 2
+_TOP_KEYS = frozenset({"name", "source", "auth", "account"})
 
 
 def load_declared(files: Mapping[str, str], builtin: Iterable[str] = ()) -> tuple[Provider, ...]:
@@ -86,13 +87,24 @@ def _list_problems(error: ValidationError, file: str, lines: dict[Path, int]) ->
     found = []
     for each in error.errors(include_url=False, include_input=False):
         path = tuple(part for part in each["loc"] if part != "[key]")
-        found.append(_line(file, lines, path, _words(each["type"], each["msg"], path)))
+        words = _words_of_shape(path, lines) or _words(each["type"], each["msg"], path)
+        found.append(_line(file, lines, path, words))
     return list(dict.fromkeys(found))
 
 
 def _line(file: str, lines: dict[Path, int], path: Path, words: str) -> str:
     shown = ".".join(f"[{part + 1}]" if isinstance(part, int) else part for part in path).replace(".[", "[")
     return f"{file}:{line_of(path, lines)}: {shown}: {words}"
+
+
+def _words_of_shape(path: Path, lines: dict[Path, int]) -> str | None:
+    """What is wrong where TOML took a line for a table of another shape than its writer meant."""
+    if path == ("outputs",) and path in lines:
+        return "is one table, not a list of them; write [[outputs]]"
+    inner = next((found[-1] for found in lines if found[:-1] == path), None)
+    if path[:1] in {("statuses",), ("reasons",)} and len(path) == _NAME_LENGTH and inner is not None:
+        return 'a dot splits a name in two; write the whole name in quotes, as in "a.b"'
+    return None
 
 
 def _words(kind: str, message: str, path: Path) -> str:
@@ -119,7 +131,9 @@ def _words(kind: str, message: str, path: Path) -> str:
 
 def _unknown_key(path: Path) -> str:
     known = list(_table_at(path[:-1]).model_fields)
-    near = difflib.get_close_matches(str(path[-1]), known, 1, 0.5)
+    if len(path) > 1 and path[-1] in _TOP_KEYS:
+        return "belongs to the whole file, not to a table; move it above the first [table]"
+    near = difflib.get_close_matches(str(path[-1]), known, 1, 0.65)
     if near:
         return f"unknown key; did you mean {near[0]}?"
     return f"unknown key; remove it, known here are {', '.join(known)}"

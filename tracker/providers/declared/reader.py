@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace as with_changes
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import orjson
 from msgspec.structs import replace
@@ -62,6 +62,7 @@ from tracker.providers.requests import (
     find_field,
     has_model,
     optional_text_problem,
+    path_segment,
     quote_reserved,
     text_problem,
 )
@@ -83,6 +84,9 @@ _MEANINGS = {
 _TOLD = frozenset({"image", "audio", "video"})
 """What a URL's suffix can tell where a file declares no more than ``file``."""
 _FULL = 100
+_REDIRECTS = 300
+_NULL = "null"
+"""What ``to_string`` makes of a field that is not there."""
 
 
 def make_provider(table: ProviderTable) -> Provider:
@@ -135,7 +139,7 @@ def _check(request: Mapping[str, Json], *, route: RouteTable, callback_field: st
 
 def _poll_request(route: Route, external_id: ExternalId, *, table: RouteTable, auth: AuthStyle) -> WireRequest:
     method, path = (route.query or table.query).split(" ", 1)  # of the route: a model in it has been filled in there
-    path = path.replace(TASK_ID, quote(external_id, safe="")).replace(RESERVED_TASK_ID, quote_reserved(external_id))
+    path = path.replace(TASK_ID, path_segment(external_id)).replace(RESERVED_TASK_ID, quote_reserved(external_id))
     return WireRequest(
         method=method,
         path=path,
@@ -185,6 +189,10 @@ class _Reader:
         if found is None:
             return reading
         meaning, error = found
+        if error.code is None and reading.error is not None and reading.error.code is not None:
+            return reading  # a code in one of the usual shapes says more than a status
+        if error.message is None and reading.error is not None:
+            error = UpstreamError(error.code, reading.error.message, error.http_status)
         if meaning.on_create is Submission.AMBIGUOUS:
             return replace(reading, error=error)
         return Reading(
@@ -257,11 +265,13 @@ class _Reader:
         except PayloadInvalid:
             return None
         error = UpstreamError(error.code, error.message, answer.http_status)
+        if self._task.ok_codes is None and _is_http_success(error.code) and self._find_meaning(error) is None:
+            return None  # "201, created" without an id leaves open what happened
         if error.code is None:
             said = find_code(found)
             if not answer.is_success or said is None or self._statuses.get(fold(said)) is not Status.FAILED:
                 return None
-            words = error.message or f"upstream status {said}, without a task id"
+            words = error.message or answer.words.message or f"upstream status {said}, without a task id"
             return NOT_MADE, UpstreamError(None, words, answer.http_status)
         meaning = meaning_of(answer.http_status, error, self._find_meaning)
         if meaning is None:
@@ -274,7 +284,8 @@ class _Reader:
         """The error code, unless it means success, and the message at the declared places."""
         code = find_code(search(self._task.error_code, body, "task.error_code"))
         message = find_text(search(self._task.error_message, body, "task.error_message"))
-        return UpstreamError(None if code is None or fold(code) in self._ok_codes else code, message)
+        is_none = code is None or fold(code) in self._ok_codes or code == _NULL
+        return UpstreamError(None if is_none else code, message)
 
     def _read_task(self, body: Mapping[str, Json]) -> Reading | None:
         """Read an answer; None when it states an error instead of a task, or nothing at all."""
@@ -295,7 +306,9 @@ class _Reader:
                 outputs, detail = self._find_outputs(body)
                 return replace(reading, status=status, outputs=outputs, detail=detail)
             case Status.FAILED:
-                return failed(reading, self._find_error(body), self._find_meaning)
+                error = self._find_error(body)
+                known = error if error.code or error.message else find_error(body)
+                return failed(reading, known, self._find_meaning)
             case _:
                 return replace(reading, status=status, progress=self._find_progress(body))
 
@@ -324,6 +337,10 @@ class _Reader:
         reason = self._reasons[max(fitting, key=len)]
         meaning = _MEANINGS.get(reason)
         return meaning or with_changes(NOT_MADE, reason=reason, task_reason=reason)
+
+
+def _is_http_success(code: str | None) -> bool:
+    return code is not None and code.isascii() and code.isdigit() and HTTPStatus.OK <= int(code) < _REDIRECTS
 
 
 def _outputs_of(rule: OutputTable, body: Mapping[str, Json]) -> Iterable[Output]:

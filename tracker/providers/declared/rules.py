@@ -23,8 +23,8 @@ from tracker.providers.requests import MODEL, RESERVED_MODEL, RESERVED_TASK_ID, 
 Path = tuple[str | int, ...]
 Mistake = tuple[Path, str]
 
-_PLACEHOLDER = re.compile(r"\{\+?[A-Za-z_][\w.:-]*\}")
-_ANY_BRACE = re.compile(r"\{[^{}]*\}|[{}]")
+_PLACEHOLDER = re.compile(r"\$?\{\+?[A-Za-z_][\w.:-]*\}")
+_ANY_BRACE = re.compile(r"\$?\{[^{}]*\}|[{}]")
 _PLAIN_NAME = re.compile(r"\{\+?[a-z_.]{1,40}\}")
 """What may be repeated in a message: it looks like a placeholder, and not like a key."""
 _PATH = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/?\[\]-]*")

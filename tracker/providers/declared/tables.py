@@ -22,18 +22,20 @@ NAME = re.compile(r"[a-z][a-z0-9-]*")
 _CREATE = re.compile(r"POST /\S*")
 _QUERY = re.compile(r"(GET|POST) /\S*")
 _FIELD = re.compile(r"[^\s.]+(\.[^\s.]+)*")
-_HEADER = re.compile(r"[A-Za-z0-9-]+")
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _MIME = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+(; ?[^\s{}]+)?")
 _ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 """As `tracker.config.fields` has it."""
 _OURS = frozenset({Reason.SUBMIT_UNKNOWN, Reason.MISSING_OUTPUT})
 """What no error code of an upstream can mean: that the tracker itself did not learn something."""
+_FRAMING = frozenset({"host", "content-length", "transfer-encoding", "connection"})
+"""Headers that follow from the request itself: another value breaks it."""
 _KEY_HEADERS = frozenset({"authorization", "proxy-authorization", "x-api-key", "cookie"})
 
 
 def _check_name(text: str) -> str:
     if not NAME.fullmatch(text):
-        raise ValueError("a name is lower-case letters, digits and hyphens; write for example my-provider")
+        raise ValueError("a name is lower-case letters, digits and hyphens, a letter first; write for example my-api-2")
     return text
 
 
@@ -104,6 +106,10 @@ class RouteTable(Table):
         for name, value in headers.items():
             if name.lower() in _KEY_HEADERS:
                 raise ValueError(f"{name} never stands here; the account's key is added by itself, see auth")
+            if name.lower() in _FRAMING:
+                raise ValueError(f"{name} never stands here; it is added by itself, remove it")
+            if name.lower() == "content-type" and "json" not in value.lower():
+                raise ValueError("Content-Type is of another body than the JSON that is sent; remove it")
             if not (_HEADER.fullmatch(name) and value.isascii() and value.isprintable()):
                 raise ValueError(f"{name!r} is no header with a plain value; write letters, digits and hyphens")
         return headers
