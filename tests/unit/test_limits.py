@@ -259,6 +259,27 @@ async def test_a_new_rate_is_heard() -> None:
     assert limits.free_within("a", 1.0) == 5
 
 
+async def test_a_higher_rate_ends_long_waits() -> None:
+    """Who waits for a slot of a slow rate, and who comes later, need not wait as long once it is raised."""
+    rates, clock, waited = {"a": 0.01}, ManualClock(START), []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        clock.advance(seconds)
+        rates["a"] = 10.0
+
+    limits = RateLimits(rates, clock, sleep=sleep)
+    assert await limits.take("a", 0.0)
+    assert await limits.take("a", 200.0)
+    assert sum(waited) <= 1.2
+    rates["a"] = 0.01
+    clock.advance(100.0)
+    assert await limits.take("a", 0.0)
+    rates["a"] = 10.0
+    assert await limits.take("a", 1.2)
+    assert limits.free_within("a", 0.5) >= 4
+
+
 async def test_an_account_that_is_gone_gets_a_slow_rate() -> None:
     """Tasks outlive the account's entry in the configuration; a sweep over them must not stumble."""
     limits = RateLimits({}, ManualClock(START))
@@ -340,6 +361,20 @@ def test_a_server_error_is_no_silence_of_the_host() -> None:
     breakers.erred(admitted(breakers, "kling"))
     fail(breakers, 1, "kling")
     assert breakers.state(HOST).circuit is Circuit.CLOSED
+
+
+def test_a_family_that_hangs_does_not_stop_the_others_when_all_its_requests_run_out_at_once() -> None:
+    """The host has answered others since they were sent: it is the family alone that is silent."""
+    breakers = Breakers(ManualClock(START))
+    hanging = [admitted(breakers, "kling") for _ in range(40)]
+    breakers.succeeded(admitted(breakers, "openai"))
+    for admission in hanging:
+        breakers.failed(admission)
+    assert breakers.state(HOST, "kling").family == "kling"
+    assert breakers.state(HOST).circuit is Circuit.CLOSED
+    assert breakers.admit(HOST, "openai") is not None
+    fail(breakers, 5, "openai")
+    assert breakers.state(HOST).circuit is Circuit.OPEN, "silence since its last answer counts"
 
 
 def test_silence_of_a_host_stops_every_family() -> None:

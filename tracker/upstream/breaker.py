@@ -128,6 +128,8 @@ class Breakers:
         self._circuits: dict[tuple[str, str], _Circuit] = {}
         """By host and family; the host's own has the family ""."""
         self._numbers = count(1)
+        self._answered: dict[str, int] = {}
+        """Host -> a number between those of requests sent before and after its last answer."""
 
     def admit(self, host: str, family: str = "", *, paid: bool = False) -> Admission | None:
         """Ask whether a request may go to a family behind a host now; None when it may not.
@@ -180,19 +182,25 @@ class Breakers:
 
     def succeeded(self, admission: Admission) -> None:
         """It was answered, with anything but a 5xx."""
+        self._answered[admission.host] = next(self._numbers)
         for key in _keys(admission.host, admission.family):
             self._close(key)
 
     def erred(self, admission: Admission) -> None:
         """It was answered with a 5xx: the host is there, the family behind it is in trouble."""
+        self._answered[admission.host] = next(self._numbers)
         if admission.family:
             self._close((admission.host, ""))
         self._fail((admission.host, admission.family), admission)
 
     def failed(self, admission: Admission) -> None:
-        """It was not answered: no connection, nothing in time, or an answer cut short."""
+        """It was not answered: no connection, nothing in time, or an answer cut short.
+
+        Where the host has answered others since it was sent, that says something of its family alone.
+        """
         for key in _keys(admission.host, admission.family):
-            self._fail(key, admission)
+            if key[1] == admission.family or admission.number > self._answered.get(admission.host, 0):
+                self._fail(key, admission)
 
     def abandoned(self, admission: Admission) -> None:
         """It was given up before anything was learnt; if it was the probe, the next request probes."""

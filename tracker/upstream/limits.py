@@ -26,6 +26,8 @@ SPARE = 1.05
 """So much of the rate may go out in a window. The rest up to 1.1 is for requests that overtake each other."""
 WINDOW_S = 1.02
 """Longer than the second that an upstream counts in: requests do not arrive exactly as far apart as they left."""
+LOOK_AGAIN_S = 1.0
+"""So often those who wait look whether a reload has raised the rate."""
 UNKNOWN_RATE = 1.0
 """Requests per second of an account that is not configured: none of them gets past the client."""
 _ROUNDING = 1e-9
@@ -151,7 +153,8 @@ class RateLimits:
             now, rate = self._clock.monotonic(), self.rate_of(account)
             start = _next_at(known, now, rate)
             if start > now + _ROUNDING:
-                await self._sleep(start - now)
+                longest_s = LOOK_AGAIN_S if start > known.paused_until else math.inf
+                await self._sleep(min(start - now, longest_s))
                 continue
             waiter = known.waiting.popleft()
             if not waiter.slot.done():  # else it went away
@@ -163,6 +166,7 @@ def _next_at(known: _Account, now: float, rate: float) -> float:
     """When the next request may go out; in the past where it may go now."""
     while known.sent and known.sent[0] <= now - WINDOW_S:
         known.sent.popleft()
+    known.due_at = min(known.due_at, now + 1 / rate)  # it may come from a slower rate
     most = _most(rate)
     full_until = known.sent[-most] + WINDOW_S if len(known.sent) >= most else -math.inf
     return max(known.due_at, known.paused_until, full_until)
