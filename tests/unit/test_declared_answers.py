@@ -356,3 +356,18 @@ def test_an_id_of_dots_leads_to_no_other_path(placeholder: str, external_id: str
     text = ACME.replace('"POST /v1/lookup"', f'"POST /v1/lookup/{placeholder}"')
     route, provider = load(text)
     assert provider.poll_request(route, ExternalId(external_id)).path == f"/v1/lookup/{written}"
+
+
+def test_reasons_serve_for_statuses_without_a_code() -> None:
+    """Some APIs say why in the status itself; a code beside it counts first."""
+    text = MINIMAX.replace('Fail = "FAILED"', 'Fail = "FAILED"\n"Content Moderated" = "FAILED"').replace(
+        "[reasons]", '[reasons]\n"Content *" = "policy_rejected"'
+    )
+    reading = poll({"task_id": "1", "status": "Content Moderated", "base_resp": {"status_msg": "no"}}, text=text)
+    assert reading.reason is Reason.POLICY_REJECTED
+    assert reading.error is not None
+    assert (reading.error.code, reading.error.message) == ("Content Moderated", "no")
+    coded = poll({"task_id": "1", "status": "Content Moderated", "base_resp": {"status_code": 1008}}, text=text)
+    assert coded.reason is Reason.QUOTA_EXHAUSTED
+    assert create({"status": "Content Moderated"}, text=text).reason is Reason.POLICY_REJECTED
+    assert poll({"task_id": "1", "status": "Fail"}, text=text).reason is Reason.GENERATION_FAILED

@@ -34,7 +34,8 @@ The format::
     starting = "PENDING"
     succeeded = "SUCCEEDED"
 
-    [reasons]                                # optional: an error code of theirs, or the start of one before a *
+    [reasons]                                # optional: an error code of theirs, or the start of one before a *;
+                                             # where there is no code, a status that means FAILED
     "SAFETY.*" = "policy_rejected"
 
     [[outputs]]                              # one or more; the first of a finished task is its main result
@@ -66,7 +67,8 @@ out of flags: ``status = "done && (error && 'failed' || 'ok') || 'running'"``.
 
 A create is accepted when there is an id, whatever stands beside it. Without one, an error code that is not among
 ``ok_codes``, or a status that means FAILED, is a refusal, also with HTTP 200: the task fails with the reason of
-``[reasons]``, or ``invalid_request``; ``rate_limited`` and ``upstream_unavailable`` have it sent again.
+``[reasons]``, or ``invalid_request``; ``rate_limited`` and ``upstream_unavailable`` have it sent again. What says
+"timeout", or HTTP's 201 and 202 without ``ok_codes`` of the file's own, leaves open whether the job was taken.
 
 A status that ``[statuses]`` does not name leaves the task running and is counted; a success without an output waits
 for it, and the history says what the expressions found instead. HTTP statuses and errors in the usual shapes are

@@ -272,7 +272,7 @@ class _Reader:
             if not answer.is_success or said is None or self._statuses.get(fold(said)) is not Status.FAILED:
                 return None
             words = error.message or answer.words.message or f"upstream status {said}, without a task id"
-            return NOT_MADE, UpstreamError(None, words, answer.http_status)
+            return self._find_meaning(UpstreamError(said)) or NOT_MADE, UpstreamError(None, words, answer.http_status)
         meaning = meaning_of(answer.http_status, error, self._find_meaning)
         if meaning is None:
             return None
@@ -308,6 +308,8 @@ class _Reader:
             case Status.FAILED:
                 error = self._find_error(body)
                 known = error if error.code or error.message else find_error(body)
+                if (known is None or known.code is None) and self._find_meaning(UpstreamError(said)) is not None:
+                    known = UpstreamError(said, None if known is None else known.message)
                 return failed(reading, known, self._find_meaning)
             case _:
                 return replace(reading, status=status, progress=self._find_progress(body))
