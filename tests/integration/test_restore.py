@@ -29,6 +29,8 @@ from tracker.errors import StoreDamaged, StoreUnusable
 from tracker.store.sqlite import copy_database, open_reader
 from tracker.store.sqlite.audit import audit
 from tracker.store.sqlite.backups import find_good_copy, name_backup, remove_old_backups
+from tracker.store.sqlite.identity import unused_uri
+from tracker.store.sqlite.restore import restore_database
 
 NIGHT = datetime(2026, 11, 20, 0, 30, tzinfo=UTC)
 
@@ -209,7 +211,7 @@ def test_it_is_refused_while_a_tracker_serves_the_file(path: Path, capsys: pytes
         (lambda copy: copy.write_bytes(b""), "is not a tracker database"),
         (lambda copy: copy.unlink(), "No such file"),
         (lambda copy: (copy.unlink(), copy.symlink_to(copy.parent.parent / "tracker.db")), "is the database itself"),
-        (lambda copy: (copy.unlink(), copy.mkdir()), "cannot be read"),
+        (lambda copy: (copy.unlink(), copy.mkdir()), "is not a regular file"),
     ],
     ids=["damaged", "text", "empty", "missing", "itself", "directory"],
 )
@@ -518,3 +520,55 @@ def test_old_backups_stay_where_the_new_one_cannot_be_made(path: Path, capsys: p
     damage(path, 100, 8092)
     assert "is damaged" in refusal(capsys, "backup", "--keep", 1, path.parent / "backups")
     assert len(list((path.parent / "backups").iterdir())) == 4
+
+
+def test_restoring_twice_within_a_second_keeps_both_files(path: Path) -> None:
+    """No file that was put aside is in the way of the next one."""
+    change(path, 1)
+    copy = backup(path)
+    kept = [restore_database(copy, path, lambda *_: None, NIGHT).kept for _ in range(3)]
+    names = [one.name for one in kept if one is not None]
+    assert names == [f"tracker.db.replaced-20261120T003000Z{end}" for end in ("", "-2", "-3")]
+    assert all(len(tasks_in(path.with_name(name))) == 1 for name in names)
+
+
+def test_a_file_that_was_put_aside_is_restored_without_a_trace_beside_it(path: Path) -> None:
+    """Its directory may be read-only, and SQLite would leave a log and its index there."""
+    change(path, 1)
+    copy = backup(path)
+    call("restore", copy)
+    (aside,) = path.parent.glob("*.replaced-*")
+    call("restore", aside)
+    assert not any(aside.with_name(aside.name + suffix).exists() for suffix in ("-wal", "-shm"))
+
+
+def test_a_link_leads_to_the_log_of_the_real_file(path: Path) -> None:
+    """A copy is read with its log by each of its names."""
+    copy = path.with_name("copy.db")
+    copy.touch()
+    copy.with_name("copy.db-wal").write_bytes(b"frames")
+    link = path.with_name("link.db")
+    link.symlink_to(copy)
+    assert "immutable" not in unused_uri(link)
+
+
+def test_a_failed_exchange_leaves_one_name(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A tracker refuses a database with two names, so the second is taken back when the restore fails."""
+    change(path, 1)
+    copy = backup(path)
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    before = contents(path.parent)
+    (obstacle := path.with_name("tracker.db-shm")).mkdir()
+    assert "nothing was changed" in refusal(capsys, "restore", copy, code=FAILED)
+    obstacle.rmdir()
+    assert (contents(path.parent), path.stat().st_nlink) == (before, 1)
+    assert refused_change(path) == ""
+
+
+@pytest.mark.parametrize("what", ["", "backups", "pipe"])
+def test_only_a_regular_file_is_a_copy(path: Path, capsys: pytest.CaptureFixture[str], what: str) -> None:
+    """A pipe would be waited for, a directory calls for no look at the disk."""
+    change(path, 1)
+    os.mkfifo(path.with_name("pipe"))
+    assert "is not a regular file" in refusal(capsys, "restore", what and path.with_name(what))

@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+import stat
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
 from tracker.errors import StoreUnusable
@@ -56,8 +58,13 @@ def name_backup(now: datetime) -> str:
 
 
 def name_replaced(database: Path, now: datetime) -> Path:
-    """Name the file that a restore puts aside."""
-    return database.with_name(f"{database.name}.replaced-{now.astimezone(UTC):{_STAMP}}")
+    """Name the file that a restore puts aside; no file of that name, nor a log of it, is there."""
+    first = name = database.with_name(f"{database.name}.replaced-{now.astimezone(UTC):{_STAMP}}")
+    for n in count(2):
+        if not any(os.path.lexists(f"{name}{suffix}") for suffix in ("", "-wal")):
+            break
+        name = first.with_name(f"{first.name}-{n}")
+    return name
 
 
 def list_copies(database: Path) -> list[Copy]:
@@ -196,7 +203,10 @@ def inspect_copy(path: Path) -> Copy:
     Raises:
         OSError: it is not there, or cannot be looked at.
     """
-    made_at, size = _made_at(path), path.stat().st_size
+    status = path.stat()
+    made_at, size = _made_at(path), status.st_size
+    if not stat.S_ISREG(status.st_mode):
+        return Copy(path, made_at, size, problem="is not a regular file")
     if not os.access(path, os.R_OK):
         return Copy(path, made_at, size, problem="cannot be read (Permission denied; run as its owner)")
     try:

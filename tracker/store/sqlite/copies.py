@@ -15,16 +15,17 @@ from tracker.durable import sync, sync_directory
 from tracker.errors import StoreUnavailable, StoreUnusable
 from tracker.paths import is_store
 from tracker.store.sqlite.backups import damaged
-from tracker.store.sqlite.identity import reader_uri
+from tracker.store.sqlite.identity import reader_uri, unused_uri
 from tracker.store.sqlite.schema import OWNER, recognise, unusable
 
 
-def copy_database(source: Path, target: Path) -> int:
+def copy_database(source: Path, target: Path, *, is_unused: bool = False) -> int:
     """Copy a database, whether or not a daemon is writing to it.
 
     Args:
         source: the database.
         target: the copy; one that is there is replaced, a link's end for a link. Only this user can read it.
+        is_unused: no process writes to the source: no side file appears beside it, and its directory may be read-only.
 
     Returns:
         The size of the copy in bytes.
@@ -36,7 +37,7 @@ def copy_database(source: Path, target: Path) -> int:
     if not is_store(source):
         raise StoreUnusable(f"{source}: no such file; has the daemon ever run? Set store.path if it is elsewhere")
     try:
-        connection = sqlite3.connect(reader_uri(source), uri=True)
+        connection = sqlite3.connect((unused_uri if is_unused else reader_uri)(source), uri=True)
     except sqlite3.Error as error:
         raise unusable(source, error, "read", OWNER) from error  # a directory that cannot be entered
     try:

@@ -26,7 +26,8 @@ def writer_uri(path: Path) -> str:
 
 def unused_uri(path: Path) -> str:
     """The URI to read a file that no process writes to, so that no side file appears beside it."""
-    log = path.with_name(path.name + "-wal")
+    real = path.resolve()  # SQLite looks for the log beside the real file
+    log = real.with_name(real.name + "-wal")
     has_log = log.exists() and log.stat().st_size > 0
     return reader_uri(path) + ("" if has_log else "&immutable=1")
 

@@ -112,7 +112,7 @@ def restore_database(source: Path, database: Path, settle: Settle, now: datetime
             shutil.rmtree(left)
         with tempfile.TemporaryDirectory(prefix=drafts, dir=database.parent) as scratch:
             draft = Path(scratch) / database.name
-            copy_database(source, draft)
+            copy_database(source, draft, is_unused=not _may_be_open(source))
             creates, missing, not_followed = _compare(database, draft)
             if creates:
                 settle(draft, creates)
@@ -140,6 +140,12 @@ def _check_source(source: Path, database: Path) -> Copy:
     if copy.problem is not None:
         raise StoreUnusable(f"{source}: {copy.problem}; nothing was changed. Choose another: tracker db restore --list")
     return copy
+
+
+def _may_be_open(source: Path) -> bool:
+    """Whether another process may have a copy open: SQLite makes an index of the log then."""
+    real = source.resolve()
+    return real.with_name(real.name + "-shm").exists()
 
 
 def _compare(database: Path, draft: Path) -> tuple[list[Create], int | None, list[Followed]]:
@@ -197,26 +203,35 @@ def _mode_like(found: os.stat_result) -> int:
 
 
 def _exchange(draft: Path, database: Path, now: datetime) -> Path | None:
-    """Keep what is there under another name, then give its name to the draft."""
+    """Keep what is there under another name, then give its name to the draft.
+
+    Raises:
+        OSError: that failed; what was there has its name, and no other.
+    """
     name = name_replaced(database, now)
-    kept = None
-    if database.exists():
-        kept = name
-        if database.stat().st_size:  # else SQLite would delete the log
-            _bring_in_log(database)
-        _link(database, kept)
     log = database.with_name(database.name + "-wal")
-    if log.exists() and log.stat().st_size:
-        named = name.with_name(name.name + "-wal")
-        _link(log, named)
-        kept = kept or named
-    if kept is not None:
-        _sync_directory(database.parent)  # from here on the old file has its second name whatever happens
-    for suffix in _SIDE_FILES:
-        database.with_name(database.name + suffix).unlink(missing_ok=True)
-    draft.replace(database)
+    kept: dict[Path, Path] = {}
+    try:
+        if database.exists():
+            if database.stat().st_size:  # else SQLite would delete the log
+                _bring_in_log(database)
+            _link(database, name)
+            kept[database] = name
+        if log.exists() and log.stat().st_size:
+            named = name.with_name(name.name + "-wal")
+            _link(log, named)
+            kept[log] = named
+        if kept:
+            _sync_directory(database.parent)  # from here on the old file has its second name whatever happens
+        for suffix in _SIDE_FILES:
+            database.with_name(database.name + suffix).unlink(missing_ok=True)
+        draft.replace(database)
+    except BaseException:
+        for path, second in kept.items():
+            second.unlink() if path.exists() else second.rename(path)
+        raise
     _sync_directory(database.parent)
-    return kept
+    return next(iter(kept.values()), None)
 
 
 def _bring_in_log(database: Path) -> None:
