@@ -111,3 +111,10 @@ def test_a_shortage_is_no_empty_directory(tmp_path: Path) -> None:
     drop(tmp_path, "task.failed/publish")
     with no_descriptors_left(), pytest.raises(OSError, match="Too many open files"):
         DropIns(tmp_path).scan(())
+
+
+def test_versions_and_interpreters_are_names_of_programs(tmp_path: Path) -> None:
+    """A version in the name is no sign of a copy; a bare number is what a rotation leaves behind."""
+    programs = ["publish.v2", "publish-2.0", "publish_v1.2.3", "publish.py3", "publish.cgi", "publish.mksh", "x.sed"]
+    drop(tmp_path / "task.failed", *programs, "publish.1", "publish.sh.v2", "publish.sh-2.0.bak")
+    assert sorted(DropIns(tmp_path).scan(())) == sorted(programs)

@@ -139,8 +139,6 @@ async def test_with_a_token_a_proxy_may_stand_in_front(tmp_path: Path, headers: 
         {"Content-Type": "application/jsonp"},
         {**FORM, "User-Agent": "curl/8.5.0"},
         {**FORM, "User-Agent": "Python-urllib/3.11", "Origin": OWN},
-        # a page can send a body without a type: a Blob that was made without one
-        {"Origin": OWN},
         {"Referer": f"{OWN}/page"},
         {"sec-fetch-mode": "no-cors"},
         {"Content-Type": "application/octet-stream", "Sec-Fetch-Site": "same-origin"},
@@ -157,6 +155,21 @@ async def test_a_program_may_leave_the_type_out(rig: Rig, headers: dict[str, str
     await check(rig, 201, headers)
     task_id = await rig.make_task()
     await check(rig, 200, headers, path=f"/v1/tasks/{task_id}/cancel", body=b"")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": OWN},
+        {"Origin": OWN, "Sec-Fetch-Site": "same-origin"},
+        {"Sec-Fetch-Mode": "cors", "User-Agent": "node"},
+    ],
+)
+async def test_a_write_without_a_body_has_no_type(rig: Rig, headers: dict[str, str]) -> None:
+    """``fetch`` adds none for the daemon's own pages and in Node.js; a body without one may be a page's Blob."""
+    task_id = await rig.make_task()
+    await check(rig, 200, headers, path=f"/v1/tasks/{task_id}/cancel", body=b"")
+    await check(rig, 415, headers)
 
 
 async def test_no_preflight_is_granted(rig: Rig) -> None:

@@ -261,3 +261,18 @@ def test_only_known_secrets_are_masked_in_what_the_user_paid_for() -> None:
     story = 'Her password: "sk-abcdefghijkl", he said.'
     assert redactor.known_secrets(story) is story
     assert redactor.known_secrets("It was no-real-key-4711.") == "It was [redacted]."
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "no/real%2Bkey%3D+4711",
+        "no%2freal%2bkey%3d%204711",
+        "no%252Freal%252Bkey%253D%25204711",
+        "no%252freal%252bkey%253d%25204711",
+        "no/real%2Bkey%3D%204711",
+    ],
+)
+def test_a_secret_is_masked_in_each_spelling_of_urls(written: str) -> None:
+    """Libraries differ in what they escape, in the case of the digits, and URLs hold URLs."""
+    assert Redactor(["no/real+key= 4711"]).text(f"GET /x?q={written} failed") == f"GET /x?q={MASK} failed"

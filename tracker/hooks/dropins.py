@@ -38,12 +38,15 @@ PASSING = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, err
 """Errors that say nothing about the files: the machine is short of something, or a file server is away."""
 
 _PROGRAM_SUFFIX: Final = re.compile(
-    r"sh|bash|dash|ksh|zsh|fish|csh|tcsh|nu|py|pyz|pex|rb|pl|raku|php|phar|lua|tcl|awk|r|jl|js|mjs|cjs|ts|"
+    r"sh|bash|dash|ash|m?ksh|zsh|fish|csh|tcsh|nu|xsh|py[23w]?|pyz|pex|rb|pl|raku|php\d?|phar|lua|tcl|expect|"
+    r"[gm]?awk|sed|r|jl|js|mjs|cjs|ts|coffee|nim|hy|cgi|command|"
     r"mts|ex|exs|erl|escript|groovy|kts|jar|scala|clj|hs|lisp|scm|rkt|swift|dart|go|rs|bin|elf|exe|run|"
     r"appimage|ps1",
     re.IGNORECASE,
 )
 """What the name of a program may end in; any other suffix is that of a copy, a leftover or a text."""
+_VERSION: Final = re.compile(r"[^.]+(\.v\d+|[-_]v?\d+\.\d+)(\.\d+)*", re.IGNORECASE)
+"""A program with its version, as `publish.v2` or `publish-2.0`; `publish.1` is what a rotation leaves behind."""
 _COPY: Final = re.compile(
     r"\.(bak|backup|old|orig|rej|save|tmp|temp|copy|disabled|off|example|sample|dist|sync-conflict-[^.]*)(\.|$)"
     r"|_(BACKUP|BASE|LOCAL|REMOTE)_\d+(\.|$)",
@@ -167,7 +170,8 @@ def find_objection(path: Path, owners: Collection[int]) -> Objection | None:
 
 def _is_leftover(name: str) -> bool:
     _, dot, suffix = name.rpartition(".")
-    return bool(dot and _PROGRAM_SUFFIX.fullmatch(suffix) is None) or _COPY.search(name) is not None
+    is_program = not dot or _PROGRAM_SUFFIX.fullmatch(suffix) or _VERSION.fullmatch(name)
+    return not is_program or _COPY.search(name) is not None
 
 
 def _lasting(error: OSError) -> Objection:

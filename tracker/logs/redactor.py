@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from enum import StrEnum
 from typing import Any, TypeVar, cast
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import orjson
 
@@ -49,6 +49,8 @@ _TOKEN_KEY = re.compile(r"(?i).*token", re.DOTALL)
 _ASCII_ESCAPE = re.compile(r"\\u00[2-7][0-9a-fA-F]")
 _WORD_ESCAPE = re.compile(r"\\u00(2[dDfF]|3[0-9]|4[1-9a-fA-F]|5[0-9aAfF]|6[1-9a-fA-F]|7[0-9aA])")
 """Of letters, digits and ``-_/``: undoing it changes no structure of JSON."""
+
+_URL_ESCAPE = re.compile(r"%(?:25)*[0-9A-F]{2}")
 
 _PLAIN = frozenset({str, bool, int, float})
 
@@ -349,5 +351,7 @@ def _spellings(secret: str) -> set[str]:
     """How a secret may be written: as it is, inside a JSON string, inside a URL."""
     ascii_json = stdlib_json.dumps(secret)[1:-1]
     json_text = stdlib_json.dumps(secret, ensure_ascii=False)[1:-1]
-    in_url = quote(secret, "", errors="replace")
-    return {secret, json_text, ascii_json, ascii_json.replace("/", "\\/"), in_url}
+    in_url = {spell(secret, safe, errors="replace") for spell in (quote, quote_plus) for safe in ("", "/")}
+    in_url |= {quote(text) for text in in_url}  # a URL within a URL
+    in_url |= {_URL_ESCAPE.sub(lambda found: found[0].lower(), text) for text in in_url}
+    return {secret, json_text, ascii_json, ascii_json.replace("/", "\\/"), *in_url}
