@@ -276,3 +276,16 @@ def test_only_known_secrets_are_masked_in_what_the_user_paid_for() -> None:
 def test_a_secret_is_masked_in_each_spelling_of_urls(written: str) -> None:
     """Libraries differ in what they escape, in the case of the digits, and URLs hold URLs."""
     assert Redactor(["no/real+key= 4711"]).text(f"GET /x?q={written} failed") == f"GET /x?q={MASK} failed"
+
+
+@pytest.mark.parametrize("slashes", [1, 2, 4])
+@pytest.mark.parametrize("look", [Redactor.text, Redactor.json_text, lambda redactor, text: redactor.head(text, 500)])
+def test_a_secret_with_escaped_letters_is_masked_in_plain_text(
+    look: Callable[[Redactor, str], str], slashes: int
+) -> None:
+    """Encoders of JSON escape signs such as ``+`` and ``=``, and what a hook prints is not parsed."""
+    row = "\\" * slashes
+    written = f"no{row}u002Breal{row}u002bkey{row}u003D4711"
+    assert look(Redactor(["no+real+key=4711"]), f"sent {written} there") == f"sent {MASK} there"
+    plain = f"caf{row}u00e9 {row}u0041"
+    assert look(Redactor([KEY]), plain) in {plain, f"caf{row}u00e9 A"}

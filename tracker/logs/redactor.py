@@ -47,8 +47,8 @@ _NAMES = (
 _SECRET_KEY = re.compile(rf"(?i).*{_NAMES}", re.DOTALL)
 _TOKEN_KEY = re.compile(r"(?i).*token", re.DOTALL)
 _ASCII_ESCAPE = re.compile(r"\\u00[2-7][0-9a-fA-F]")
-_WORD_ESCAPE = re.compile(r"\\u00(2[dDfF]|3[0-9]|4[1-9a-fA-F]|5[0-9aAfF]|6[1-9a-fA-F]|7[0-9aA])")
-"""Of letters, digits and ``-_/``: undoing it changes no structure of JSON."""
+_WORD_ESCAPE = re.compile(r"(?<!\\)\\++u00(2[bBd-fD-F]|3[0-9dD]|4[0-9a-fA-F]|5[0-9aAfF]|6[1-9a-fA-F]|7[0-9aAeE])")
+"""Of letters, digits and ``-_/+=.@~``, at each depth of JSON in JSON: undoing it changes no structure of JSON."""
 
 _URL_ESCAPE = re.compile(r"%(?:25)*[0-9A-F]{2}")
 
@@ -92,7 +92,7 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """Mask secrets in a text of any kind; the very same text comes back when there are none."""
-        if len(text) <= _ONE_LOOK and not self._is_window_suspicious(text):
+        if len(text) <= _ONE_LOOK and not self._is_window_suspicious(text) and "\\u00" not in text:
             return text
         return _or_digest(lambda: self._text(text, Budget(_STEPS)), lambda: digest_of(text))
 
@@ -146,6 +146,9 @@ class Redactor:
     # -- texts ---------------------------------------------------------------------------------------------
 
     def _text(self, text: str, budget: Budget, *, assigned: bool = True) -> str:
+        if "\\u00" in text and len(text) <= _LARGEST_INNER_JSON:
+            plain = _undo_escapes(text)
+            text = plain if self._some_window(plain, self._has_literal) else text
         if not self.is_suspicious(text):
             return text
         text = self._without_literals(text, budget)
