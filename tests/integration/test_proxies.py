@@ -10,7 +10,7 @@ import shutil
 import socket
 import ssl
 import subprocess
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import pytest
 from aiohttp import web
 
 from tests.acceptance.house import find_free_port
+from tests.short_paths import short_directory
 
 CONFIG = Path(__file__).parents[2] / "config"
 WITHIN_S = 20.0
@@ -207,6 +208,13 @@ async def until_listening(process: asyncio.subprocess.Process, log: Path, *ports
                     break
 
 
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """Where a proxy's files are: its configuration names them without quotes, so there is no blank in the path."""
+    with short_directory() as found:
+        yield found
+
+
 @pytest.fixture(params=[nginx, caddy], ids=["nginx", "caddy"])
 def prepare(request: pytest.FixtureRequest) -> Prepare:
     """One of the proxies that is installed here."""
@@ -217,9 +225,9 @@ def prepare(request: pytest.FixtureRequest) -> Prepare:
     return chosen
 
 
-async def test_the_example_starts_and_does_what_it_says(tmp_path: Path, prepare: Prepare) -> None:
+async def test_the_example_starts_and_does_what_it_says(directory: Path, prepare: Prepare) -> None:
     """Callbacks alone are public; bodies that the tracker would take pass; events come through at once."""
-    async with proxied(tmp_path, prepare) as house:
+    async with proxied(directory, prepare) as house:
         client = house.client
         async with client.post(f"{house.public}/callbacks/kling/token", data=io.BytesIO(b"x" * 1_500_000)) as answer:
             assert (answer.status, await answer.json()) == (200, {"outcome": "applied"})
@@ -239,18 +247,18 @@ async def test_the_example_starts_and_does_what_it_says(tmp_path: Path, prepare:
             assert await stream.content.readuntil(b"\n\n") == b"id: 1\ndata: {}\n\n"
 
 
-async def test_no_token_of_a_callback_gets_into_a_log(tmp_path: Path, prepare: Prepare) -> None:
+async def test_no_token_of_a_callback_gets_into_a_log(directory: Path, prepare: Prepare) -> None:
     """Neither for a callback that passes nor for one that the backend cannot be asked about."""
-    async with proxied(tmp_path, prepare) as house:
+    async with proxied(directory, prepare) as house:
         async with house.client.post(f"{house.public}/callbacks/suno/secret-in-the-path", data=b"{}") as answer:
             assert answer.status == 200
-        files = [path for path in tmp_path.rglob("*") if path.is_file()]
+        files = [path for path in directory.rglob("*") if path.is_file()]
         assert not [path for path in files if b"secret-in-the-path" in path.read_bytes()]
 
 
-async def test_a_sender_that_stops_halfway_is_let_go(tmp_path: Path, prepare: Prepare) -> None:
+async def test_a_sender_that_stops_halfway_is_let_go(directory: Path, prepare: Prepare) -> None:
     """A body that does not go on is answered 408 or nothing, never as if it had been taken; its connection ends."""
-    async with proxied(tmp_path, prepare) as house:
+    async with proxied(directory, prepare) as house:
         reader, writer = await asyncio.open_connection(
             "127.0.0.1", house.port, ssl=house.trust, server_hostname="tracker.example.com"
         )

@@ -38,8 +38,8 @@ MAX_VALUES: Final = 3_000_000
 MAX_STRINGS: Final = 4_000_000
 """Texts, names of members included: more than a second's work."""
 
-_UNITS = re.compile(rb"(?:[^\\]++|\\u[0-9a-fA-F]{4}|\\[^u])*+", re.DOTALL)
-_UNQUOTED = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
+_UNITS = re.compile(rb"[^\\]*+(?:\\(?:u[0-9a-fA-F]{4}|[^u])[^\\]*+)*", re.DOTALL)
+_UNQUOTED = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*', re.DOTALL)
 _HIGH_HALF = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}")
 _BACKSLASH: Final = 0x5C
 

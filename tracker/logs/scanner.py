@@ -35,7 +35,7 @@ _KEY_HINT = re.compile(rf"key(?:{'|'.join(_KEY_OF)})")
 _KEY_LIKE_HINT = re.compile(r"(?<![A-Za-z0-9])sk-[A-Za-z0-9_-]{8}")
 
 # All quantifiers are possessive: no pattern steps back, so each reads a character once.
-_SLASH = r"(?:\\*+/|%(?:25)*+2[fF])"
+_SLASH = r"(?:\\*+/|%(?:25)*2[fF])"
 _ENCODED_SLASH = re.compile(r"%(?:25){0,8}2f\Z")
 _CALLBACK = re.compile(rf"{_SLASH}[\w.-]++{_SLASH}(?!\[redacted\])")
 _CALLBACK_TOKEN = re.compile(r"[^\s/?#\"'\\&<>%,;)\]}]++")

@@ -60,7 +60,7 @@ _NO_ENVELOPE = re.compile(
 """Objects that hold what a request brought, or something else that is not the task."""
 _LEAST_NUMBER = 1000
 """A smaller number in the place of an id may count or mean anything."""
-_BARE_ID = re.compile(r"(?![{\[])(?=\D*\d)(?:(?!://)\S)++")
+_BARE_ID = re.compile(r"(?![{\[])(?=\D*\d)(?:(?!://)\S)+")
 
 
 def layers(body: Mapping[str, Json]) -> Iterator[Mapping[str, Json]]:
