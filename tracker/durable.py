@@ -1,4 +1,4 @@
-"""Directories and names that survive a power cut, and that nobody else can read.
+"""Directories and names that survive a power cut, and that only their owner can read.
 
 Syncing a file writes its content, not its name: a name is on disk once its directory was synced. Owns that step, for
 directories, new files, links and renames alike.

@@ -102,7 +102,7 @@ class Payloads:
     def beginning(self, body: bytes) -> str:
         """The text that is stored of a body that anybody may have sent: its beginning, without secrets.
 
-        It is cut before it is masked, since nobody knows what masking all of it would cost; what the cut goes through
+        It is cut before it is masked, since the cost of masking all of it is not known; what the cut goes through
         is left out.
         """
         if len(body) <= BEGINNING_CHARS:

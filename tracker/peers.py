@@ -1,4 +1,4 @@
-"""Who answers at an address: nobody, a tracker (and for which store), or another program.
+"""What answers at an address: nothing, a tracker (and for which store), or another program.
 
 Owns the question. Sends no token and no key unless it is given one. Built on the standard library, as commands need it
 before anything else.
@@ -61,14 +61,14 @@ class Peer:
     """Who answers.
 
     Attributes:
-        kind: ``nobody`` listens; ``silent``: it listens and gives no answer; a ``tracker``; an ``other`` program.
+        kind: ``free``: no program listens; ``silent``: one listens and gives no answer; else which one answers.
         instance: the instance id of the tracker's store; None where the tracker does not say, as old ones do not.
         store: the path of its store; None where it does not say, as with an API token of its own.
         detail: why there is no answer, or what was answered.
         reasons: why the tracker is not ready.
     """
 
-    kind: Literal["nobody", "silent", "tracker", "other"]
+    kind: Literal["free", "silent", "tracker", "other"]
     instance: str | None = None
     store: str | None = None
     detail: str = ""
@@ -93,7 +93,7 @@ def look_at(url: str, within_s: float = READY_S) -> Peer:
     try:
         answer = ask(url, "/readyz", within_s=within_s)
     except NoAnswer as error:
-        return Peer("nobody" if error.is_refused else "silent", detail=str(error))
+        return Peer("free" if error.is_refused else "silent", detail=str(error))
     body = answer.json
     # the header is on every answer of a tracker; the field is not in those of old ones
     if not isinstance(body, dict) or not (answer.headers.get("server") == "tracker" or "instance" in body):

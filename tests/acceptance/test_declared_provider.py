@@ -203,7 +203,7 @@ async def test_a_request_without_a_required_field_is_not_sent(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("old", "new", "mistake"),
     [
-        ('id = "render.id"', 'id = "render..id"', "task.id: this is no JMESPath"),
+        ('id = "render.id"', 'id = "render..id"', "task.id: this is not JMESPath"),
         ("poll_interval_s = 5\n", "poll_intervall_s = 5\n", "routes.video.poll_intervall_s: unknown key; did you mean"),
         ('broken = "FAILED"\n', "", "statuses: no status means FAILED"),
         ('broken = "FAILED"', 'broken = "BROKEN"', "statuses.broken: should be"),

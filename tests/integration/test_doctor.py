@@ -307,7 +307,7 @@ async def test_the_daemon_has_the_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("status", "content_type", "state", "words"),
     [
-        (404, "application/json", "failed", "it is no such gateway (404 for /openai/v1/models)"),
+        (404, "application/json", "failed", "it is not such a gateway (404 for /openai/v1/models)"),
         (200, "text/html", "failed", "200 with text/html in the place of JSON"),
         (302, "text/html", "failed", "302, a redirect"),
         (503, "application/json", "failed", "is not available (HTTP 503)"),

@@ -444,7 +444,7 @@ def test_what_a_copy_does_not_know_is_not_paid_twice(path: Path) -> None:
 
 @pytest.mark.parametrize("gone", [True, False], ids=["missing", "damaged"])
 def test_without_the_present_file_no_create_that_waits_is_sent(path: Path, *, gone: bool) -> None:
-    """Nobody knows what was sent since the copy was made: what waits in it may have been."""
+    """What was sent since the copy was made is not known: what waits in it may have been."""
     change(path, 1)
     copy = backup(path)
     if gone:

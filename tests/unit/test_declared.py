@@ -238,9 +238,9 @@ def test_callbacks() -> None:
         ("poll_interval_s = 7", "poll_interval_s = 0", "acme.toml:13: routes.video.poll_interval_s: should be greater"),
         ("poll_interval_s = 7", 'poll_interval_s = "7"', "acme.toml:13: routes.video.poll_interval_s: should be a va"),
         ("X-Version", "Authorization", "acme.toml:14: routes.video.headers: Authorization never stands here; the acc"),
-        ('id = "job.id"', 'id = "job..id"', "acme.toml:17: task.id: this is no JMESPath (at character 5: "),
+        ('id = "job.id"', 'id = "job..id"', "acme.toml:17: task.id: this is not JMESPath (at character 5: "),
         ('id = "job.id"', 'id = ""', "acme.toml:17: task.id: the JMESPath is empty; write where the value stands"),
-        ('id = "job.id"', 'id = "job.\'x"', "acme.toml:17: task.id: this is no JMESPath (at character 5: Unclosed"),
+        ('id = "job.id"', 'id = "job.\'x"', "acme.toml:17: task.id: this is not JMESPath (at character 5: Unclosed"),
         ('id = "job.id"', 'id = "first(job)"', "acme.toml:17: task.id: JMESPath has no function first(); known are"),
         ('id = "job.id"', 'id = "join(job)"', "acme.toml:17: task.id: join() takes 2 arguments, not 1; see"),
         ('status = "job.state"', "", "acme.toml:16: task.status: is missing; add it"),
@@ -254,8 +254,8 @@ def test_callbacks() -> None:
         ('field = "hooks.url"', "", "acme.toml:46: callback.required: nothing is named that could be required; set f"),
         ('field = "hooks.url"', 'field = "a..b"', "acme.toml:45: callback.field: this names no field; write keys"),
         ('"standard-webhooks"', '"rot13"', "acme.toml:48: callback.signature: no such scheme; known are standard-we"),
-        ("asset =", "asset", "acme.toml:11: this is no TOML: "),
-        ("[callback]", '[callback]\ntask = "', "acme.toml:45: this is no TOML: "),
+        ("asset =", "asset", "acme.toml:11: this is not TOML: "),
+        ("[callback]", '[callback]\ntask = "', "acme.toml:45: this is not TOML: "),
     ],
 )
 def test_mistakes_name_file_line_key_and_mend(old: str, new: str, expected: str) -> None:

@@ -166,7 +166,7 @@ def test_a_refused_create_says_when_to_come_again() -> None:
 
 @pytest.mark.parametrize("code", [0, "0", 200, "200", "success", "SUCCESS", "ok", None, "", False])
 def test_codes_that_mean_success(code: object) -> None:
-    """Beside an id they mean nothing; without one nobody knows what became of the create."""
+    """Beside an id they mean nothing; without one it is not known what became of the create."""
     assert create(answer(code, task_id="t1")).submission is Submission.ACCEPTED
     assert create(answer(code)).submission is Submission.AMBIGUOUS
 

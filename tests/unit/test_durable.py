@@ -1,4 +1,4 @@
-"""Names that survive a power cut, and directories that nobody else can look into."""
+"""Names that survive a power cut, and directories that only their owner can look into."""
 
 import os
 import stat

@@ -199,7 +199,7 @@ def _write_piece(piece: str, partial: Partial) -> None:
     try:
         data = base64.b64decode(piece, validate=True)
     except binascii.Error as error:
-        raise OutputHopeless("its inline data is no base64") from error
+        raise OutputHopeless("its inline data is not base64") from error
     partial.write(data)
 
 

@@ -303,7 +303,7 @@ class Downloader:
 
 
 _STALE: Final = "\0stale"
-_NO_URL: Final = "its address is no http(s) URL"
+_NO_URL: Final = "its address is not an http(s) URL"
 _PRIVATE: Final = "{host} is not a public address; archive.allow_private_addresses would allow it"
 
 

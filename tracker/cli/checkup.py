@@ -218,14 +218,14 @@ def check_place_of_store(config: Config) -> Line:
 
 
 def holder_of(store: Path) -> str | None:
-    """The process that has the lock of a store; None when nobody has it, or when that cannot be seen."""
+    """The process that has the lock of a store; None when it is free, or when that cannot be seen."""
     with contextlib.suppress(OSError):
         return look_at_lock(store)
     return None
 
 
 def look_at_lock(store: Path) -> str | None:
-    """The process that has the lock of a store; None when nobody has it.
+    """The process that has the lock of a store; None when it is free.
 
     Raises:
         PermissionError: that cannot be seen.

@@ -36,7 +36,7 @@ def check_store(config: Config) -> None:
     """
     url, path = config.listen.url, config.store_path
     peer = look_at(url)
-    if peer.kind == "nobody":
+    if peer.kind == "free":
         return
     choose = f"choose a port for your own with server.listen, or name that daemon with --url {url}"
     if peer.kind == "other":
@@ -86,7 +86,7 @@ def compare(config: Config, peer: Peer) -> tuple[Serves, Peer, str]:
 
 
 def _is_served(path: Path) -> bool:
-    """Whether a process serves this very file: a copy has the same instance id, and nobody has its lock."""
+    """Whether a process serves this very file: a copy has the same instance id, and its lock is free."""
     try:
         return look_at_lock(path) is not None
     except OSError:

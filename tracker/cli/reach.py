@@ -94,7 +94,7 @@ def check_daemon(config: Config, daemon: Daemon) -> Line:
 
 
 def _why_not_free(listen: Listen) -> str | None:
-    """Why a daemon could not listen on an address where nobody answers; None when it could."""
+    """Why a daemon could not listen on an address that is free; None when it could."""
     if listen.path is not None:
         return None  # a left-over socket is replaced
     family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
@@ -162,7 +162,7 @@ def check_gateways(config: Config, has_lists: Callable[[str], bool] = lambda _ac
             fix = "try again later; the tracker waits for it by itself"
             yield Line(check, "failed", f"{account.base_url} is not available (HTTP {answer.status})", fix)
         elif (why := _why_no_gateway(answer)) is not None:
-            detail = f"something answers at {account.base_url}, but it is no such gateway ({why} for {path})"
+            detail = f"something answers at {account.base_url}, but it is not such a gateway ({why} for {path})"
             yield Line(check, "failed", detail, f"check accounts.{name}.base_url")
         else:
             yield Line(check, "ok", f"{account.base_url} answers (HTTP {answer.status})")
@@ -173,7 +173,7 @@ def _ask_for_models(base_url: str, key: str | None) -> tuple[str, Answer]:
     """The first list of models that is there, else the answer that there is none.
 
     Raises:
-        NoAnswer: nobody answers.
+        NoAnswer: no answer came.
     """
     found: list[tuple[str, Answer]] = []
     for path in LISTS.values():
@@ -245,7 +245,7 @@ def check_public_url(config: Config, daemon: Daemon) -> Line:
         found, is_answered = f"HTTP {health.status}", health.status not in _DOWN
     except NoAnswer as error:
         found, is_answered = str(error), False
-    if daemon.peer.kind == "nobody" and not is_answered:
+    if daemon.peer.kind == "free" and not is_answered:
         return Line("public_url", "skipped", f"the daemon does not run yet: {base} leads nowhere ({found})")
     return Line(
         "public_url", "failed", f"{base} does not lead to a tracker ({found})", f"start the daemon, and {to_ours}"

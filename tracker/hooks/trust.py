@@ -51,7 +51,7 @@ def trusted_owners() -> frozenset[int]:
 
 
 def find_distrust(path: Path, owners: Collection[int]) -> Objection | None:
-    """Who else could change a program, or the programs in a directory; None when nobody could.
+    """Who else could change a program, or the programs in a directory; None when only its owner could.
 
     Args:
         path: a file or a directory.

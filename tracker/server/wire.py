@@ -186,7 +186,7 @@ class Connection(web.RequestHandler):
         super().connection_lost(exc)
 
     def drop(self, answer: bytes = b"") -> None:
-        """Close the connection at once, after writing a last answer; one that nobody reads is not waited for."""
+        """Close the connection at once, after writing a last answer; one that is not read is not waited for."""
         transport = self.transport
         if answer and transport is not None:
             transport.write(answer)

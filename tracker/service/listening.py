@@ -118,7 +118,7 @@ def _clear(path: Path) -> None:
         return
     if not stat.S_ISSOCK(mode):
         raise ConfigError([f"server.listen: {path} is there already and is no socket; choose another path"])
-    if look_at(f"unix:{path}", PROBE_S).kind != "nobody":
+    if look_at(f"unix:{path}", PROBE_S).kind != "free":
         raise _taken(Listen(path=path))
     path.unlink(missing_ok=True)
 

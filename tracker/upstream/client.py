@@ -286,7 +286,7 @@ def _url(account: Account, request: WireRequest) -> URL:
         return exact_url(f"{base}/{request.path.removeprefix('/')}{'?' if query else ''}{query}")
     except ValueError:
         pass
-    raise HeldBack(f"the base_url of account {account.name!r} is no http(s) address", MISSING_S)
+    raise HeldBack(f"the base_url of account {account.name!r} is not an http(s) URL", MISSING_S)
 
 
 def _host_of(url: URL) -> str:

@@ -62,10 +62,10 @@ def check_expression(text: str) -> str:
     except ParseError as error:
         words = getattr(error, "message", None) or error.msg
         raise ValueError(
-            f"this is no JMESPath (at character {error.lex_position + 1}: {words}); see https://jmespath.org"
+            f"this is not JMESPath (at character {error.lex_position + 1}: {words}); see https://jmespath.org"
         ) from None
     except JMESPathError as error:
-        raise ValueError(f"this is no JMESPath ({error}); see https://jmespath.org") from None
+        raise ValueError(f"this is not JMESPath ({error}); see https://jmespath.org") from None
     for name, given in _calls(parsed):
         known = _TABLE.get(name)
         if known is None:

@@ -62,7 +62,7 @@ def load_declared(files: Mapping[str, str], builtin: Iterable[str] = ()) -> tupl
             lines_of_text = text.split("\n")
             odd = name_odd_character(lines_of_text[min(line, len(lines_of_text)) - 1])
             words += f" (the line holds {odd})" if odd else ""
-            problems.append(f"{file}:{line}: this is no TOML: {words}; mend the line")
+            problems.append(f"{file}:{line}: this is not TOML: {words}; correct the line")
             continue
         lines = find_lines(text)
         try:

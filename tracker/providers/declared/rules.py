@@ -178,7 +178,7 @@ def _list_of_outputs(outputs: list[OutputTable]) -> Iterable[Mistake]:
             yield where, "finds the same as one above and adds nothing; remove one"
         seen.add((output.url, output.text))
         if output.text is not None and output.kind not in {"text", "file"}:
-            yield (*where, "kind"), 'a text is no media file; write kind = "text", or name its URL in url'
+            yield (*where, "kind"), 'a text is not a media file; write kind = "text", or name its URL in url'
 
 
 def _list_of_callback(callback: CallbackTable) -> Iterable[Mistake]:

@@ -47,13 +47,13 @@ def _check_field(text: str) -> str:
 
 def _check_mime(text: str) -> str:
     if not _MIME.fullmatch(text):
-        raise ValueError("this is no media type; write for example video/mp4")
+        raise ValueError("this is not a media type; write for example video/mp4")
     return text
 
 
 def _check_account(text: str) -> str:
     if not _ACCOUNT.fullmatch(text):
-        raise ValueError("this is no name of an account; write the NAME of [accounts.NAME]")
+        raise ValueError("this is not the name of an account; write the NAME of [accounts.NAME]")
     return text
 
 

@@ -42,7 +42,7 @@ class Create:
 
     Attributes:
         task_id: its task.
-        external_id: the upstream's id, where the replaced file knows it; None: nobody knows whether it was taken.
+        external_id: the upstream's id, where the replaced file knows it; None: it is not known whether it was taken.
     """
 
     task_id: TaskId
