@@ -14,16 +14,16 @@ from tests.factories import make_observation, make_registration
 from tracker.archive.archiver import Archiver
 from tracker.archive.attempt import Patience
 from tracker.archive.download import Bounds
-from tracker.archive.shelf import Directory
+from tracker.archive.file_storage import Directory
 from tracker.clock import SystemClock
 from tracker.domain.archives import ArchiveRecord, ArchiveState
-from tracker.domain.backoff import PollPolicy
 from tracker.domain.inline import lighten
 from tracker.domain.records import Json, task_json
+from tracker.domain.schedule import PollPolicy
 from tracker.domain.task import Output, Status, TaskId
 from tracker.logs import Redactor
-from tracker.reconciler import Reconciler
 from tracker.store.sqlite import SqliteStore
+from tracker.tracking.reconciler import Reconciler
 from tracker.upstream.client import Account
 
 WITHIN_S = 20.0

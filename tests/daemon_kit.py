@@ -17,11 +17,11 @@ import aiohttp
 import orjson
 
 from tests.acceptance.house import PATIENCE_S, find_free_port
-from tracker.app import Tracker
 from tracker.clock import Clock, SystemClock, whole_milliseconds
 from tracker.config import load_config
+from tracker.daemon.app import Tracker
+from tracker.daemon.provider_files import read_registry
 from tracker.logs import Sink
-from tracker.provider_files import read_registry
 from tracker.sandbox import DEFAULT_KEY
 
 Json = Any

@@ -5,8 +5,8 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tracker.domain.backoff import Pace, PollPolicy
 from tracker.domain.observation import Observation, Reading, Source, Submission
+from tracker.domain.schedule import Pace, PollPolicy
 from tracker.domain.task import ExternalId, Output, Reason, Status, SubmitState, Task, TaskId
 from tracker.store.protocol import NewTask
 

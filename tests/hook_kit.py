@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from tracker.domain.backoff import Pace, PollPolicy
 from tracker.domain.judge import Step, judge
 from tracker.domain.observation import Observation, Reading, Source
 from tracker.domain.records import DeliveryRecord, Json, TaskRecord
+from tracker.domain.schedule import Pace, PollPolicy
 from tracker.domain.task import ExternalId, Output, Status, SubmitState, Task, TaskId
 from tracker.errors import StoreUnavailable
-from tracker.hooks.process import Process
+from tracker.hooks.running.process import Process
 from tracker.store.protocol import AttemptResult, DeliveryJob, Match, NewTask
 from tracker.store.sqlite import SqliteStore
 

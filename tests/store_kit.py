@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 
 from tests.factories import POLICY, START, make_new_task, make_observation, make_registration, make_task_name
 from tracker.clock import ManualClock
-from tracker.domain.backoff import PollPolicy
 from tracker.domain.observation import Observation, Source
 from tracker.domain.records import TaskRecord
+from tracker.domain.schedule import PollPolicy
 from tracker.domain.task import Status, TaskId
 from tracker.logs import Redactor
-from tracker.reconciler import Reconciler
 from tracker.store.protocol import Applied, Lane
 from tracker.store.sqlite import SqliteStore
+from tracker.tracking.reconciler import Reconciler
 
 T = TypeVar("T")
 LANE = Lane("default", "suno")

@@ -13,27 +13,27 @@ from typing import Any
 from aiohttp import web
 
 from tests.factories import START
-from tracker.account_alarms import AccountAlarms
 from tracker.clock import ManualClock
-from tracker.domain.backoff import PollPolicy
 from tracker.domain.observation import Observation, Submission
 from tracker.domain.records import TaskRecord
+from tracker.domain.schedule import PollPolicy
 from tracker.domain.task import TaskId
 from tracker.domain.tokens import CallbackTokens
 from tracker.errors import StoreUnavailable
-from tracker.intake import CallbackUrls, Intake, SubmitRequest
-from tracker.lanes import Places
 from tracker.logs import Redactor
-from tracker.payloads import Payloads
-from tracker.poller import MAX_POLLS, Poller
 from tracker.providers.registry import Registry
-from tracker.reconciler import Reconciler
 from tracker.store.protocol import Applied, Judge
 from tracker.store.sqlite import SqliteStore
-from tracker.submitter import Submitter
+from tracker.tracking.account_alarms import AccountAlarms
+from tracker.tracking.intake import CallbackUrls, Intake, SubmitRequest
+from tracker.tracking.lane_limits import Places
+from tracker.tracking.poller import MAX_POLLS, Poller
+from tracker.tracking.reconciler import Reconciler
+from tracker.tracking.submitter import Submitter
 from tracker.upstream.breaker import Breakers
 from tracker.upstream.client import Account, UpstreamClient
 from tracker.upstream.limits import RateLimits
+from tracker.upstream.payloads import Payloads
 
 Json = Any
 Answer = tuple[int, Json]

@@ -19,13 +19,13 @@ from pathlib import Path
 
 from tests.bench.callbacks import make_tasks
 from tracker.clock import SystemClock
-from tracker.domain.backoff import Pace, PollPolicy
 from tracker.domain.judge import Step, judge
 from tracker.domain.observation import Observation, Reading, Source
+from tracker.domain.schedule import Pace, PollPolicy
 from tracker.domain.task import Output, Status, Task
-from tracker.hooks.base import HookSpec
 from tracker.hooks.dispatcher import Dispatcher
-from tracker.hooks.script import ScriptAction, ScriptRunner
+from tracker.hooks.kinds.script import ScriptAction, ScriptRunner
+from tracker.hooks.spec import HookSpec
 from tracker.logs import configure_logging
 from tracker.store.sqlite import SqliteStore
 

@@ -18,10 +18,10 @@ from pathlib import Path
 from tests.bench.callbacks import callback_requests, daemon, make_tasks
 from tests.bench.load import Measured, post, run_load
 from tracker.clock import SystemClock
-from tracker.domain.backoff import Pace, PollPolicy
 from tracker.domain.ids import RANDOM_BYTES, make_task_id
 from tracker.domain.judge import Step, judge
 from tracker.domain.observation import Observation, Reading, Source
+from tracker.domain.schedule import Pace, PollPolicy
 from tracker.domain.task import ExternalId, Output, Status, SubmitState, Task
 from tracker.store.protocol import NewTask
 from tracker.store.sqlite import SqliteStore

@@ -15,8 +15,8 @@ from typing import Any
 import orjson
 
 from tracker.domain.task import ExternalId, SubmitState, Task, TaskId
-from tracker.domain.wire import WireReply
-from tracker.providers.base import Route
+from tracker.domain.upstream_http import WireReply
+from tracker.providers.protocol import Route
 from tracker.providers.registry import Registry
 
 PAYLOADS = Path(__file__).parents[1] / "payloads"

@@ -23,13 +23,13 @@ from tests.hook_kit import NOW, WITHIN_S, Bell, make_job, open_descriptors, writ
 from tracker.clock import ManualClock
 from tracker.domain.records import Json
 from tracker.hooks import PermanentFailure
-from tracker.hooks.base import Closes, HookSpec, Runner, RunOutcome, Tools, encode_event
-from tracker.hooks.http import HttpAction
-from tracker.hooks.notify import NotifyAction
-from tracker.hooks.plugins import PluginAction
-from tracker.hooks.registry import KINDS, HookKind, make_runners
-from tracker.hooks.script import ScriptAction
-from tracker.hooks.worker import WorkerAction
+from tracker.hooks.kinds.http import HttpAction
+from tracker.hooks.kinds.notify import NotifyAction
+from tracker.hooks.kinds.plugins import PluginAction
+from tracker.hooks.kinds.registry import KINDS, HookKind, make_runners
+from tracker.hooks.kinds.script import ScriptAction
+from tracker.hooks.kinds.worker import WorkerAction
+from tracker.hooks.spec import Closes, HookSpec, Runner, RunOutcome, Tools, encode_event
 
 _numbers = itertools.count()
 JOB = make_job()

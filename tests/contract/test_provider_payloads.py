@@ -9,12 +9,12 @@ import orjson
 import pytest
 
 from tests.contract.payloads import NOW, PAYLOADS, STAND_INS, Payload, list_payloads, make_task, routes_of
-from tracker.domain.backoff import Pace, PollPolicy
 from tracker.domain.judge import judge
 from tracker.domain.observation import Observation, Reading, Source
+from tracker.domain.schedule import Pace, PollPolicy
 from tracker.domain.task import Status
 from tracker.errors import PayloadInvalid, SignatureInvalid
-from tracker.providers.base import Route
+from tracker.providers.protocol import Route
 from tracker.providers.registry import Registry
 from tracker.providers.signatures import verify
 

@@ -20,9 +20,9 @@ from tests.factories import START
 from tracker.cli.main import cli
 from tracker.config import Config
 from tracker.domain.hook_events import EVENTS
-from tracker.hooks.base import HookSpec
-from tracker.hooks.environment import script_environment
-from tracker.hooks.script import ScriptAction
+from tracker.hooks.kinds.script import ScriptAction
+from tracker.hooks.running.environment import script_environment
+from tracker.hooks.spec import HookSpec
 from tracker.hooks.trial import sample_job
 from tracker.server.openapi import describe
 from tracker.server.operations import OPERATIONS

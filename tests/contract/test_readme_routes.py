@@ -9,7 +9,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from tracker.cli.main import cli
-from tracker.providers.base import Route
+from tracker.providers.protocol import Route
 from tracker.providers.registry import Registry
 
 README = Path(__file__).parents[2] / "README.md"

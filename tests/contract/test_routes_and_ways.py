@@ -21,7 +21,7 @@ from tests.acceptance.house import Ear, eventually
 from tests.contract.route_requests import REQUESTS, Json, Song
 from tests.contract.way_table import NOT_OFFERED, OK, TABLE, WAYS, WRONG, Way
 from tests.daemon_kit import NEVER_POLLS, POLLS_AT_ONCE, Asker, Setting, ends_of, running_daemon
-from tracker.providers.base import Route
+from tracker.providers.protocol import Route
 from tracker.providers.registry import Registry
 from tracker.sandbox import DEFAULT_KEY, Sandbox
 

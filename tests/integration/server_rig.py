@@ -17,30 +17,30 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from tracker.clock import Clock, ManualClock
 from tracker.config.sections import Retention as Days
-from tracker.domain.backoff import PollPolicy
+from tracker.daemon.health import Health
 from tracker.domain.ids import RANDOM_BYTES, make_task_id
 from tracker.domain.observation import Observation, Reading, Source
 from tracker.domain.records import Json
+from tracker.domain.schedule import PollPolicy
 from tracker.domain.task import ExternalId, Output, Status, SubmitState, Task, TaskId
 from tracker.domain.tokens import CallbackTokens
 from tracker.errors import FieldProblem, RequestInvalid, StoreUnavailable
-from tracker.hooks.base import HookSpec
 from tracker.hooks.describe import describe_hooks
 from tracker.hooks.health import HookHealth, HookState
-from tracker.hooks.script import ScriptAction
-from tracker.intake import SubmitRequest
+from tracker.hooks.kinds.script import ScriptAction
+from tracker.hooks.spec import HookSpec
 from tracker.logs import Redactor
-from tracker.payloads import Payloads
+from tracker.maintenance.pruning import Retention
 from tracker.providers.registry import Registry
-from tracker.reconciler import Reconciler
-from tracker.retention import Retention
 from tracker.server.app import make_app, open_short_way
+from tracker.server.connections import Arrivals, Runner
 from tracker.server.services import Services
-from tracker.server.wire import Arrivals, Runner
 from tracker.store.protocol import Applied, Created, Judge, NewTask
 from tracker.store.sqlite import SqliteStore
-from tracker.submitter import Submitted
-from tracker.vitals import Health
+from tracker.tracking.intake import SubmitRequest
+from tracker.tracking.reconciler import Reconciler
+from tracker.tracking.submitter import Submitted
+from tracker.upstream.payloads import Payloads
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ import pytest
 from tests.factories import START, after, make_cancel
 from tests.log_kit import what_is_logged
 from tests.sweep_kit import KLING, SUNO, Answer, SweepRig, kling, sweeping
-from tracker.domain.backoff import PollPolicy
+from tracker.domain.schedule import PollPolicy
 from tracker.domain.task import Reason, Status, SubmitState, TaskId
 from tracker.domain.why import explain
 

@@ -30,9 +30,9 @@ from tests.acceptance.house import find_free_port
 from tracker import __version__
 from tracker.cli.main import COMMANDS, cli, run
 from tracker.cli.sandbox import MEANINGS
-from tracker.domain.backoff import Pace, PollPolicy
 from tracker.domain.judge import judge
 from tracker.domain.observation import Observation, Reading, Source, Submission
+from tracker.domain.schedule import Pace, PollPolicy
 from tracker.domain.task import ExternalId, SubmitState, TaskId
 from tracker.sandbox import Chaos
 from tracker.sandbox.directives import DIRECTIVES

@@ -153,8 +153,8 @@ async def test_serve_says_who_has_the_port(tmp_path: Path) -> None:
 
 async def test_what_gives_no_answer_gets_no_paid_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that listens and says nothing may be anybody: it is sent a question, and nothing else."""
-    monkeypatch.setattr("tracker.peers.READY_S", 0.2)
-    monkeypatch.setattr("tracker.peers.look_at.__defaults__", (0.2,))
+    monkeypatch.setattr("tracker.daemon.peers.READY_S", 0.2)
+    monkeypatch.setattr("tracker.daemon.peers.look_at.__defaults__", (0.2,))
     heard: list[bytes] = []
 
     async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -19,9 +19,9 @@ from tests.integration.test_server_wire import Sender, ask, is_awaited, until
 from tests.log_kit import what_is_logged
 from tracker.cli.checkup import check_descriptors
 from tracker.config import load_config
-from tracker.server.crowd import HEAD_MAX_BYTES, Crowded
-from tracker.server.wire import FIELD_MAX_BYTES, FIELDS_MAX, HELD_MAX_BYTES, Arrivals
-from tracker.service.descriptors import MOST, reachable_limit, share_of_connections
+from tracker.daemon.descriptors import MOST, reachable_limit, share_of_connections
+from tracker.server.connection_limits import HEAD_MAX_BYTES, Crowded
+from tracker.server.connections import FIELD_MAX_BYTES, FIELDS_MAX, HELD_MAX_BYTES, Arrivals
 
 HOST = b" HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 HEALTH = b"GET /healthz" + HOST + b"\r\n"
@@ -214,7 +214,7 @@ def test_connections_leave_a_reserve() -> None:
 
 def test_a_process_raises_its_own_limit() -> None:
     """Of a process of its own: the limit of this one stays."""
-    code = "from tracker.service.descriptors import *; print(raise_limit(), current_limit())"
+    code = "from tracker.daemon.descriptors import *; print(raise_limit(), current_limit())"
     command = ["prlimit", "--nofile=256:512", sys.executable, "-c", code]
     found = subprocess.run(command, capture_output=True, text=True, check=True)
     assert found.stdout.split() == ["512", "512"]

@@ -26,9 +26,9 @@ from tracker.clock import ManualClock
 from tracker.domain.records import DeliveryStatus, Json
 from tracker.domain.task import Status
 from tracker.errors import ConfigError
-from tracker.hooks.base import HookSpec, Runner, RunOutcome, RunResult
 from tracker.hooks.dispatcher import Dispatcher
-from tracker.hooks.script import ScriptAction, ScriptRunner
+from tracker.hooks.kinds.script import ScriptAction, ScriptRunner
+from tracker.hooks.spec import HookSpec, Runner, RunOutcome, RunResult
 from tracker.store.protocol import AttemptResult, DeliveryFilter, DeliveryJob
 
 ENDED = ("task.finished",)
@@ -529,9 +529,9 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from tests.hook_kit import TellingStore
 from tracker.clock import SystemClock
-from tracker.hooks.base import HookSpec
+from tracker.hooks.spec import HookSpec
 from tracker.hooks.dispatcher import Dispatcher
-from tracker.hooks.script import ScriptAction, ScriptRunner
+from tracker.hooks.kinds.script import ScriptAction, ScriptRunner
 
 async def main(directory):
     store = TellingStore(directory / "tracker.db", SystemClock().now)

@@ -15,9 +15,9 @@ from tracker.clock import SystemClock
 from tracker.config.hooks import HookSpec as HookConfig
 from tracker.domain.archives import ArchiveState
 from tracker.domain.task import Output
-from tracker.domain.wire import WireRequest
+from tracker.domain.upstream_http import WireRequest
 from tracker.errors import ConfigError
-from tracker.hooks.http import HttpRunner, make_action
+from tracker.hooks.kinds.http import HttpRunner, make_action
 
 SIGNED = "?Policy=a%2Fb%2Bc&sig=%7Ex%2f&t=a+b"
 TARGETS = {

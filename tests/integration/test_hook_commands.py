@@ -15,10 +15,10 @@ from click.testing import CliRunner, Result
 from tests.hook_endpoint import SECRET, Endpoint
 from tests.hook_kit import TellingStore, write_script
 from tests.integration.server_rig import Rig, StandInHooks, problem_of, running
-from tracker.app import Tracker
 from tracker.cli.main import cli
 from tracker.clock import SystemClock
 from tracker.config import load_config
+from tracker.daemon.app import Tracker
 from tracker.domain.records import DeliveryStatus
 from tracker.domain.task import Status
 from tracker.store.protocol import AttemptResult

@@ -10,9 +10,9 @@ import pytest
 
 from tests.hook_kit import no_descriptors_left, write_script
 from tests.log_kit import what_is_logged
-from tracker.hooks.base import NAME_RULE, HookSpec
 from tracker.hooks.dropins import DropIns
-from tracker.hooks.script import ScriptAction
+from tracker.hooks.kinds.script import ScriptAction
+from tracker.hooks.spec import NAME_RULE, HookSpec
 
 
 def drop(directory: Path, *names: str) -> None:

@@ -16,11 +16,11 @@ from tests.log_kit import what_is_logged
 from tracker.clock import ManualClock, SystemClock
 from tracker.domain.records import DeliveryRecord, DeliveryStatus
 from tracker.domain.task import TaskId
-from tracker.hooks.base import HookSpec, Runner, RunOutcome, RunResult
 from tracker.hooks.dispatcher import Dispatcher
 from tracker.hooks.health import OPENS_AFTER, HealthBook, HookState
-from tracker.hooks.http import HttpAction, HttpRunner
-from tracker.hooks.script import ScriptAction
+from tracker.hooks.kinds.http import HttpAction, HttpRunner
+from tracker.hooks.kinds.script import ScriptAction
+from tracker.hooks.spec import HookSpec, Runner, RunOutcome, RunResult
 from tracker.store.protocol import DeliveryFilter, DeliveryJob
 
 DOWN = RunResult(RunOutcome.RETRY, "no connection", unreachable=True)

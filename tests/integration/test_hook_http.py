@@ -19,8 +19,8 @@ from tracker.clock import ManualClock, SystemClock
 from tracker.config.hooks import HookSpec as HookConfig
 from tracker.domain.records import Json
 from tracker.errors import ConfigError
-from tracker.hooks.base import HookSpec, RunOutcome, RunResult, encode_event
-from tracker.hooks.http import HttpAction, HttpRunner, make_action, read_answer, read_retry_after, sign
+from tracker.hooks.kinds.http import HttpAction, HttpRunner, make_action, read_answer, read_retry_after, sign
+from tracker.hooks.spec import HookSpec, RunOutcome, RunResult, encode_event
 
 JOB = make_job(labels={"umlaut": "ü"})
 PAYLOAD = encode_event(JOB)

@@ -21,8 +21,8 @@ import pytest
 from tests.hook_kit import WITHIN_S, make_job
 from tracker.errors import ConfigError
 from tracker.hooks import PermanentFailure, hookimpl
-from tracker.hooks.base import HookSpec, RunOutcome, RunResult, encode_event
-from tracker.hooks.plugins import PluginAction, PluginRunner, load_plugin
+from tracker.hooks.kinds.plugins import PluginAction, PluginRunner, load_plugin
+from tracker.hooks.spec import HookSpec, RunOutcome, RunResult, encode_event
 
 JOB = make_job()
 PAYLOAD = encode_event(JOB)

@@ -25,9 +25,9 @@ from tests.hook_kit import (
     write_python,
     write_script,
 )
-from tracker.hooks import process
-from tracker.hooks.base import HookSpec, RunOutcome, RunResult, encode_event
-from tracker.hooks.script import ScriptAction, ScriptRunner
+from tracker.hooks.kinds.script import ScriptAction, ScriptRunner
+from tracker.hooks.running import process
+from tracker.hooks.spec import HookSpec, RunOutcome, RunResult, encode_event
 from tracker.store.protocol import DeliveryJob
 
 RUNNER = ScriptRunner(os.environ, start_patience_s=0.1)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-import tracker.hooks.worker_process
+import tracker.hooks.running.worker_process
 from tests.hook_kit import WITHIN_S, Bell, is_gone, make_job, pass_time, write_python, write_script
-from tracker.hooks.base import HookSpec, RunOutcome, RunResult, encode_event
-from tracker.hooks.worker import WorkerAction, WorkerRunner
-from tracker.hooks.worker_process import read_answer
+from tracker.hooks.kinds.worker import WorkerAction, WorkerRunner
+from tracker.hooks.running.worker_process import read_answer
+from tracker.hooks.spec import HookSpec, RunOutcome, RunResult, encode_event
 
 COUNTING = """
 import json, os, sys
@@ -110,7 +110,7 @@ async def test_a_worker_that_talks_nonsense_is_ended(runner: WorkerRunner, tmp_p
 
 async def test_a_line_without_end_is_cut(runner: WorkerRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker cannot fill the memory."""
-    monkeypatch.setattr(tracker.hooks.worker_process, "LINE_MAX_BYTES", 10_000)
+    monkeypatch.setattr(tracker.hooks.running.worker_process, "LINE_MAX_BYTES", 10_000)
     script = write_script(tmp_path / "worker", "read x; cat /dev/zero")
     result = await ask(runner, spec_of(script))
     assert result.error == "the worker answered with a line of more than 10000 bytes"
@@ -149,7 +149,7 @@ async def test_a_worker_sees_nothing_of_the_daemon(runner: WorkerRunner, tmp_pat
 
 async def test_an_idle_worker_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without events it is not kept for ever; the next event starts one."""
-    monkeypatch.setattr(tracker.hooks.worker_process, "IDLE_S", 0.05)
+    monkeypatch.setattr(tracker.hooks.running.worker_process, "IDLE_S", 0.05)
     runner = WorkerRunner(os.environ)
     spec = spec_of(write_python(tmp_path / "worker", COUNTING))
     first = (await ask(runner, spec)).output or ""

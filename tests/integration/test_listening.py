@@ -15,8 +15,8 @@ from aiohttp import web
 
 from tests.log_kit import what_is_logged
 from tracker.config import Listen
+from tracker.daemon.listening import open_sites, quiet_accept
 from tracker.errors import ConfigError
-from tracker.service.listening import open_sites, quiet_accept
 
 
 @asynccontextmanager

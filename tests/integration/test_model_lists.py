@@ -10,16 +10,16 @@ from typing import Any
 from tests.acceptance.house import News
 from tests.daemon_kit import Asker, Ran, Setting, account, run_tracker, running_daemon
 from tests.store_kit import opened
-from tracker.catalogue import Catalogue
 from tracker.clock import Clock
-from tracker.domain.wire import WireReply, WireRequest
+from tracker.domain.upstream_http import WireReply, WireRequest
 from tracker.errors import Unanswered
 from tracker.logs import Redactor
-from tracker.payloads import Payloads
+from tracker.maintenance.model_sync import Catalogue
 from tracker.sandbox import Sandbox
 from tracker.upstream.breaker import Breakers
 from tracker.upstream.client import UpstreamClient
 from tracker.upstream.limits import RateLimits
+from tracker.upstream.payloads import Payloads
 
 MISSING = "models.configured_one_not_found"
 

@@ -10,8 +10,8 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from tracker.app import Tracker
 from tracker.config import load_config
+from tracker.daemon.app import Tracker
 from tracker.sandbox import DEFAULT_KEY, Sandbox
 
 CONFIG = """

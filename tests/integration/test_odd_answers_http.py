@@ -16,12 +16,12 @@ from tests.integration.test_upstream import raw_server, rig_for, saying
 from tests.sweep_kit import KLING, sweeping
 from tracker.cli.client import Client
 from tracker.clock import SystemClock
+from tracker.daemon.peers import ask
 from tracker.domain.archives import ArchiveState
 from tracker.domain.task import Output, SubmitState
 from tracker.errors import Unanswered
-from tracker.hooks.base import RunOutcome
-from tracker.hooks.http import HttpRunner
-from tracker.peers import ask
+from tracker.hooks.kinds.http import HttpRunner
+from tracker.hooks.spec import RunOutcome
 
 BODY = b'{"code": 0, "data": {"task_id": "k1"}}'
 LENGTH = b"Content-Length: %d\r\n" % len(BODY)

@@ -14,13 +14,13 @@ from tests.daemon_kit import REPOSITORY
 from tests.integration.server_rig import START, Rig, running
 from tracker.domain.hook_events import EVENTS
 from tracker.domain.records import Json
-from tracker.hooks.base import HookSpec, encode_event
-from tracker.hooks.environment import script_environment
-from tracker.hooks.script import ScriptAction
+from tracker.hooks.kinds.script import ScriptAction
+from tracker.hooks.running.environment import script_environment
+from tracker.hooks.spec import HookSpec, encode_event
 from tracker.hooks.trial import sample_job
-from tracker.server import models
+from tracker.server import schemas
 from tracker.server.app import OPENAPI_PATH
-from tracker.server.hook_models import HookEventView
+from tracker.server.hook_schemas import HookEventView
 from tracker.server.operations import OPERATIONS, Operation
 from tracker.server.queries import LIST_PARSERS, WAIT_PARSERS
 
@@ -153,7 +153,7 @@ def _check(operation: Operation, status: HTTPStatus, answer: Json) -> None:
     model = operation.answers.get(status)
     if model is None:
         assert status in operation.problems, f"{operation.name} answered {status}, which is not described"
-        model = models.ProblemView
+        model = schemas.ProblemView
     try:
         model.model_validate(answer)
     except ValidationError as error:

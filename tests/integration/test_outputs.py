@@ -15,9 +15,9 @@ from obstore import store as obstore
 
 from tests.archive_kit import ArchiveRig, RawServer, archiving, film, refuses, serves, sha256
 from tests.integration.server_rig import Rig, problem_of, running
-from tracker.archive.bucket import Bucket
+from tracker.archive.file_storage import Directory, make_shelf
+from tracker.archive.object_storage import Bucket
 from tracker.archive.partial import Partial, Whole
-from tracker.archive.shelf import Directory, make_shelf
 from tracker.domain.archives import ArchivedFile
 from tracker.domain.task import Output
 from tracker.errors import ConfigError, PlaceUnavailable

@@ -25,11 +25,11 @@ from aiohttp import web
 
 from tests.contract.payloads import PAYLOADS, STAND_INS, Payload, list_payloads, routes_of
 from tests.unit.test_provider_requests import MINIMAL
-from tracker.app import Tracker
 from tracker.clock import whole_milliseconds
 from tracker.config import load_config
+from tracker.daemon.app import Tracker
 from tracker.domain.tokens import CallbackTokens
-from tracker.providers.base import Route
+from tracker.providers.protocol import Route
 from tracker.providers.registry import Registry
 
 Json = Any

@@ -10,11 +10,11 @@ import pytest
 
 from tests.factories import START, after
 from tests.sweep_kit import IN_MAINTENANCE, RATE_LIMITED, SUNO, kling, suno, sweeping
-from tracker.claims import TRICKLE, Claims
 from tracker.domain.task import ExternalId, Status, TaskId
 from tracker.errors import HeldBack
-from tracker.lanes import Places
-from tracker.poller import MAX_LANE_SENDS, MAX_POLLS, MAX_SENDS, polls_within
+from tracker.tracking.claims import TRICKLE, Claims
+from tracker.tracking.lane_limits import Places
+from tracker.tracking.poller import MAX_LANE_SENDS, MAX_POLLS, MAX_SENDS, polls_within
 
 
 async def test_a_family_in_maintenance_stops_no_other(tmp_path: Path) -> None:

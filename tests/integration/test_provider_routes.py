@@ -15,8 +15,8 @@ from tests.unit.provider_doors import REGISTRY
 from tests.unit.test_provider_requests import MINIMAL
 from tracker.domain.observation import Reading, Submission
 from tracker.domain.task import ExternalId, Status
-from tracker.domain.wire import AuthStyle, WireReply, WireRequest
-from tracker.providers.base import Route
+from tracker.domain.upstream_http import AuthStyle, WireReply, WireRequest
+from tracker.providers.protocol import Route
 from tracker.sandbox import DEFAULT_KEY
 
 routes = pytest.mark.parametrize("route", REGISTRY.routes(), ids=lambda route: route.name)

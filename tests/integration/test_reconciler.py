@@ -7,11 +7,11 @@ import pytest
 
 from tests.factories import after, make_answer, make_cancel, make_observation, make_output, make_task, make_task_name
 from tests.store_kit import begun, opened
-from tracker.domain.backoff import PollPolicy
 from tracker.domain.observation import Source, Submission, Trouble
+from tracker.domain.schedule import PollPolicy
 from tracker.domain.task import Reason, Stage, Status
 from tracker.errors import StoreUnavailable, TaskNotFound
-from tracker.reconciler import HEALTHY_AFTER, CallbackHealth
+from tracker.tracking.reconciler import HEALTHY_AFTER, CallbackHealth
 
 
 async def test_a_watcher_is_woken_after_the_commit(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tracker.app import Tracker
 from tracker.config import Config, load_config
+from tracker.daemon.app import Tracker
+from tracker.daemon.reload import list_changes
 from tracker.errors import ConfigError
-from tracker.live import list_changes
 from tracker.logs import MASK
 from tracker.sandbox import DEFAULT_KEY, Sandbox
 

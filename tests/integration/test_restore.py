@@ -28,7 +28,7 @@ from tracker.domain.task import SubmitState
 from tracker.errors import StoreDamaged, StoreUnusable
 from tracker.store.sqlite import copy_database, open_reader
 from tracker.store.sqlite.audit import audit
-from tracker.store.sqlite.backups import find_good_copy, name_backup, remove_old_backups
+from tracker.store.sqlite.backup_files import find_good_copy, name_backup, remove_old_backups
 from tracker.store.sqlite.identity import unused_uri
 from tracker.store.sqlite.restore import restore_database
 

@@ -9,16 +9,16 @@ import pytest
 
 from tests.factories import START, after, make_answer, make_output, make_task_name
 from tests.store_kit import Rig, opened
-from tracker.archive.shelf import Directory
+from tracker.archive.file_storage import Directory
 from tracker.config.sections import Retention as Days
 from tracker.domain.observation import Submission
+from tracker.domain.pruning import Cutoffs, Prunable, Pruned, days_before
 from tracker.domain.records import DeliveryStatus
-from tracker.domain.retention import Cutoffs, Prunable, Pruned, days_before
 from tracker.domain.task import Status, TaskId
-from tracker.retention import STEP_ROWS, Retention, steps
+from tracker.maintenance.pruning import STEP_ROWS, Retention, steps
 from tracker.store.protocol import AttemptResult
 from tracker.store.sqlite.audit import audit
-from tracker.store.sqlite.retention import LASTING
+from tracker.store.sqlite.pruning import LASTING
 
 DAY_S = 86_400.0
 PAYLOAD = '{"prompt":"' + "la " * 2000 + '"}'

@@ -10,13 +10,13 @@ import pytest
 from aiohttp import web
 
 from tests.integration.server_rig import START, Rig, StandInHooks, locs, problem_of, running
+from tracker.daemon.health import Health
 from tracker.domain.observation import Source
 from tracker.domain.records import DeliveryStatus, Json
 from tracker.domain.task import Status, TaskId
 from tracker.errors import FieldProblem, HeldBack, IdempotencyConflict, RequestInvalid, SubmitInFlight, WriteUnknown
 from tracker.hooks.health import HookHealth, HookState
 from tracker.store.protocol import Announcement, AttemptResult
-from tracker.vitals import Health
 
 SUBMIT = {"route": "suno.generate", "request": {"prompt": "a summer breeze"}, "labels": {"user": "42"}}
 JSON = {"Content-Type": "application/json"}

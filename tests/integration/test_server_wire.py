@@ -19,12 +19,12 @@ from tests.daemon_kit import NEVER_POLLS, Setting, running_daemon
 from tests.integration.server_rig import START, Rig, running
 from tests.integration.test_callbacks import song
 from tests.log_kit import what_is_logged
-from tracker.app import ARRIVE_S
 from tracker.clock import ManualClock
 from tracker.config.listen import Listen
+from tracker.daemon.app import ARRIVE_S
+from tracker.daemon.listening import open_sites
 from tracker.domain.tokens import CallbackTokens
-from tracker.server.wire import BODY_S, LINES_BURST, SLOWEST_BYTES_PER_S, Arrivals, Runner
-from tracker.service.listening import open_sites
+from tracker.server.connections import BODY_S, LINES_BURST, SLOWEST_BYTES_PER_S, Arrivals, Runner
 
 WITHIN_S = 20.0
 HOST = b" HTTP/1.1\r\nHost: tracker.example\r\n"

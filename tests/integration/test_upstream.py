@@ -14,7 +14,7 @@ from aiohttp import web
 
 from tracker import __version__
 from tracker.clock import ManualClock
-from tracker.domain.wire import AuthStyle, WireReply, WireRequest
+from tracker.domain.upstream_http import AuthStyle, WireReply, WireRequest
 from tracker.errors import HeldBack, NotSent, Unanswered
 from tracker.upstream.breaker import Breakers, Circuit
 from tracker.upstream.client import Account, UpstreamClient

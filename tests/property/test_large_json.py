@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracker.domain.large_json import (
+from tracker.domain.lenient_json.decoder import Form, decode
+from tracker.domain.lenient_json.large import (
     AT_ONCE_VALUES,
     LARGE_BYTES,
     LONG,
@@ -19,7 +20,6 @@ from tracker.domain.large_json import (
     is_decoded_at_once,
     lift,
 )
-from tracker.domain.lenient_json import Form, decode
 
 Json = Any
 

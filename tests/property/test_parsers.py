@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.contract.payloads import NOW, STAND_INS, list_payloads, make_task, routes_of
-from tracker.domain.backoff import Pace, PollPolicy
 from tracker.domain.judge import judge
 from tracker.domain.observation import Observation, Reading, Source, Submission, Trouble
+from tracker.domain.schedule import Pace, PollPolicy
 from tracker.domain.task import Status, SubmitState
-from tracker.domain.wire import WireReply
+from tracker.domain.upstream_http import WireReply
 from tracker.errors import PayloadInvalid
-from tracker.providers.base import Route
+from tracker.providers.protocol import Route
 from tracker.providers.registry import Registry
 
 REGISTRY = Registry()

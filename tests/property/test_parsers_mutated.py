@@ -18,13 +18,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.contract.payloads import NOW, STAND_INS, Payload, list_payloads, routes_of
-from tracker.domain.lenient_json import decode
+from tracker.domain.lenient_json.decoder import decode
 from tracker.domain.observation import Reading, Submission
 from tracker.domain.task import Status
-from tracker.domain.wire import WireReply, payload_text
-from tracker.providers.base import Provider, Route
+from tracker.domain.upstream_http import WireReply, payload_text
+from tracker.providers.protocol import Provider, Route
+from tracker.providers.reading.requests import path_segment, written_id
 from tracker.providers.registry import Registry
-from tracker.providers.requests import path_segment, written_id
 
 REGISTRY = Registry()
 Draw = Callable[..., Any]

@@ -14,7 +14,7 @@ from tracker.config.sections import Retention as Days
 from tracker.domain.observation import Source, Submission, Trouble
 from tracker.domain.records import DeliveryStatus
 from tracker.domain.task import ExternalId, Stage, Status
-from tracker.retention import Retention
+from tracker.maintenance.pruning import Retention
 from tracker.store.protocol import AttemptResult
 from tracker.store.sqlite.audit import audit
 

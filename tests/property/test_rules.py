@@ -10,9 +10,9 @@ from msgspec.structs import replace
 
 from tests.factories import START, make_observation, make_output, make_sent_task, make_task
 from tests.property.invariants import check_change, check_task
-from tracker.domain.backoff import Pace, PollPolicy
 from tracker.domain.judge import judge
 from tracker.domain.observation import NOTHING, Observation, Source, Submission, Trouble
+from tracker.domain.schedule import Pace, PollPolicy
 from tracker.domain.task import ExternalId, Reason, Stage, Status, SubmitState, Task
 from tracker.domain.transitions import decide
 

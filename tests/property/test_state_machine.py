@@ -17,9 +17,9 @@ from msgspec.structs import replace
 from tests.factories import make_cancel, make_new_task, make_observation, make_output, make_registration, make_task_name
 from tests.property.invariants import check_change, check_history
 from tests.store_kit import Rig
-from tracker.domain.backoff import PollPolicy
 from tracker.domain.observation import Observation, Source, Submission, Trouble
 from tracker.domain.records import DeliveryStatus
+from tracker.domain.schedule import PollPolicy
 from tracker.domain.task import ExternalId, Stage, Status, Task, TaskId
 from tracker.domain.transitions import Outcome
 from tracker.store.protocol import Announcement, AttemptResult, DeliveryJob

@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 
 from tracker.domain.observation import Reading, Submission
-from tracker.domain.wire import WireReply
-from tracker.providers.base import Provider, Route
+from tracker.domain.upstream_http import WireReply
+from tracker.providers.protocol import Provider, Route
 from tracker.providers.registry import Registry
 
 REGISTRY = Registry()

@@ -6,9 +6,9 @@ from collections.abc import Collection
 
 import pytest
 
-from tracker.accounts import AccountRules
 from tracker.errors import RequestInvalid
-from tracker.providers.base import Route
+from tracker.providers.protocol import Route
+from tracker.tracking.accounts import AccountRules
 
 
 def route(name: str, account: str | None = None) -> Route:

@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.factories import PACE, POLICY, START, after, make_task
-from tracker.domain.backoff import Pace, PollPolicy, deadline_of, jittered, poll_interval_s, submit_delay_s
+from tracker.domain.schedule import Pace, PollPolicy, deadline_of, jittered, poll_interval_s, submit_delay_s
 
 
 @pytest.mark.parametrize(("jitter", "expected"), [(0.0, 9.0), (0.5, 10.0), (1.0, 11.0)])

@@ -14,7 +14,7 @@ import tracker.config.load
 from tracker.config import Config, HookSpec, Listen, is_loopback, load_config, parse_listen
 from tracker.config.listen import SOCKET_PATH_MAX
 from tracker.config.sections import Account, ModelAlias, PollOverride, ProviderCallbacks
-from tracker.domain.backoff import PollPolicy
+from tracker.domain.schedule import PollPolicy
 from tracker.errors import ConfigError
 
 REPOSITORY = Path(__file__).parents[2]

@@ -11,11 +11,11 @@ import pytest
 from tests.contract.payloads import NOW
 from tracker.domain.observation import Reading, Submission, Trouble
 from tracker.domain.task import ExternalId, Reason, Status
-from tracker.domain.wire import AuthStyle, WireReply
+from tracker.domain.upstream_http import AuthStyle, WireReply
 from tracker.errors import ConfigError, PayloadInvalid
-from tracker.providers.base import Provider, Route
 from tracker.providers.declared import load_declared
 from tracker.providers.declared.lines import find_lines, line_of
+from tracker.providers.protocol import Provider, Route
 from tracker.providers.registry import Registry
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "config" / "providers.d").glob("*.toml.example"))

@@ -10,9 +10,9 @@ import pytest
 from tests.unit.test_declared import ACME, load, mistakes, reply
 from tracker.domain.observation import Reading, Submission, Trouble
 from tracker.domain.task import ExternalId, Reason, Status
-from tracker.domain.wire import WireReply
+from tracker.domain.upstream_http import WireReply
 from tracker.providers.declared.expressions import search
-from tracker.providers.requests import with_model_in_query
+from tracker.providers.reading.requests import with_model_in_query
 
 MINIMAX = """
 name = "minimax"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.log_kit import what_is_logged
-from tracker.disk import FULL_BYTES, LOW_BYTES, Disk
+from tracker.maintenance.disk_space import FULL_BYTES, LOW_BYTES, Disk
 
 GIB = 2**30
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tracker.archive.file_storage import Directory
 from tracker.archive.partial import Partial
-from tracker.archive.shelf import Directory
 from tracker.config.credentials import CALLBACK_SECRET_FILE, find_or_make_callback_secret
 from tracker.durable import make_directory, sync_directory
 

@@ -12,7 +12,16 @@ from tracker.domain.records import DeliveryStatus, Json
 from tracker.domain.task import Output, Reason, Status, TaskId, UpstreamError
 from tracker.domain.transitions import HookEvent
 from tracker.errors import ConfigError
-from tracker.hooks.base import (
+from tracker.hooks.delivery import judge_run
+from tracker.hooks.kinds.registry import KINDS, HookKind, make_runners
+from tracker.hooks.kinds.script import ScriptAction, make_action, read_exit
+from tracker.hooks.running.environment import (
+    LABELS_MAX_BYTES,
+    VALUE_MAX_BYTES,
+    label_variable,
+    script_environment,
+)
+from tracker.hooks.spec import (
     HookSpec,
     RunOutcome,
     RunResult,
@@ -22,15 +31,6 @@ from tracker.hooks.base import (
     make_match,
     retry_delay_s,
 )
-from tracker.hooks.delivery import judge_run
-from tracker.hooks.environment import (
-    LABELS_MAX_BYTES,
-    VALUE_MAX_BYTES,
-    label_variable,
-    script_environment,
-)
-from tracker.hooks.registry import KINDS, HookKind, make_runners
-from tracker.hooks.script import ScriptAction, make_action, read_exit
 from tracker.store.protocol import Announcement
 
 RUN = ScriptAction.of(["/bin/true"])

@@ -19,9 +19,9 @@ from tests.factories import (
     make_sent_task,
     make_task,
 )
-from tracker.domain.backoff import Pace
 from tracker.domain.judge import Step, judge
 from tracker.domain.observation import NOTHING, Observation, Reading, Source, Submission, Trouble, dedupe_key
+from tracker.domain.schedule import Pace
 from tracker.domain.task import Output, Reason, Stage, Status, SubmitState, Task, UpstreamError
 from tracker.domain.transitions import HookEvent, Outcome
 

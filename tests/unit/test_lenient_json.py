@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
-from tracker.domain.lenient_json import Form, decode, decode_text
+from tracker.domain.lenient_json.decoder import Form, decode, decode_text
 
 VALUE: dict[str, Any] = {"code": 0, "data": {"task_id": "k1", "words": "r\u00e9ussi \u6210\u529f"}}
 TEXT = json.dumps(VALUE, ensure_ascii=False)

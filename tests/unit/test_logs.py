@@ -189,13 +189,13 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
 def test_lines_are_json_with_utc_time(capsys: pytest.CaptureFixture[str]) -> None:
     """One JSON object per line, with level, logger and UTC time."""
     configure_logging("info", json=True)
-    log = get_logger("tracker.poller")
+    log = get_logger("tracker.tracking.poller")
     log.info("task.advanced", status="RUNNING", task_id="01JD", odd=object)
     log.debug("poll.planned")
     (line,) = lines(capsys)
     assert line | {"at": "", "odd": ""} == {
         "event": "task.advanced",
-        "logger": "tracker.poller",
+        "logger": "tracker.tracking.poller",
         "level": "info",
         "status": "RUNNING",
         "task_id": "01JD",
@@ -208,7 +208,7 @@ def test_lines_are_json_with_utc_time(capsys: pytest.CaptureFixture[str]) -> Non
 def test_no_secret_reaches_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     """Fields, nested fields, exceptions, their causes, and what libraries log: all are masked."""
     redactor = configure_logging("info", json=True, secrets=[KEY])
-    log = get_logger("tracker.app")
+    log = get_logger("tracker.daemon.app")
     log.info("a", headers={"Authorization": "Bearer abc"}, url=f"/callbacks/suno/{TOKEN}")
     log.info("object", error=ValueError(KEY))
     try:

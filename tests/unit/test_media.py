@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tracker.archive.file_structure import find_shortfall
 from tracker.archive.media import extension_of, find_objection, is_text, mime_of, sniff
-from tracker.archive.structure import find_shortfall
 from tracker.sandbox.media import Media, make_media
 
 NOISE = b"".join(hashlib.sha256(bytes([n])).digest() for n in range(16))

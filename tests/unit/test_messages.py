@@ -5,8 +5,8 @@ import re
 import pytest
 
 from tests.factories import make_task
-from tracker.domain.messages import user_message
 from tracker.domain.task import Reason, Status
+from tracker.domain.user_messages import user_message
 
 TECHNICAL = re.compile(
     r"suno|kling|dashscope|openai|anthropic|gemini|seedance|wan\b|http|api\b|json|\b\d{3}\b|task|poll|callback|upstream|"

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from tracker.domain.inline import reference_of
-from tracker.domain.large_json import LARGE_BYTES
-from tracker.domain.lenient_json import decode
+from tracker.domain.lenient_json.decoder import decode
+from tracker.domain.lenient_json.large import LARGE_BYTES
 from tracker.domain.observation import Reading
 from tracker.domain.task import Output
 from tracker.logs import MASK, Redactor
-from tracker.payloads import BEGINNING_CHARS, Payloads
+from tracker.upstream.payloads import BEGINNING_CHARS, Payloads
 
 Json = Any
 

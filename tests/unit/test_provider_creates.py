@@ -21,9 +21,10 @@ from tests.unit.provider_doors import (
 )
 from tracker.domain.observation import Reading, Submission, Trouble
 from tracker.domain.task import Reason, Status, UpstreamError
-from tracker.providers import dashscope_codes, kling
-from tracker.providers.suno import codes as suno_codes
-from tracker.providers.suno import envelope
+from tracker.providers.families import kling
+from tracker.providers.families.dashscope import codes
+from tracker.providers.families.suno import codes as suno_codes
+from tracker.providers.families.suno import envelope
 
 KLING_CREATES = [
     *((401, code, REFUSED, Reason.AUTH_FAILED) for code in range(1000, 1005)),
@@ -150,7 +151,7 @@ def test_every_code_of_the_tables_is_covered() -> None:
     assert set(kling.CODES) <= {str(code) for _, code, _, _ in KLING_CREATES}
     assert set(suno_codes.REQUEST_CODES) <= {str(code) for code, _, _ in SUNO_CREATES}
     tested = {code.lower().replace("_", "") for _, code, _, _ in DASHSCOPE_CREATES}
-    assert set(dashscope_codes.CODES) <= tested
+    assert set(codes.CODES) <= tested
 
 
 GATEWAY_CREATES = [

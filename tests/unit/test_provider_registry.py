@@ -8,9 +8,9 @@ from typing import Any, cast
 import pytest
 
 from tracker.errors import ConfigError
-from tracker.providers import kling
-from tracker.providers.base import Provider, Route
+from tracker.providers.families import kling
 from tracker.providers.family import Entry, Family
+from tracker.providers.protocol import Provider, Route
 from tracker.providers.registry import PROVIDERS, Registry
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from tests.unit.provider_doors import REGISTRY, known
 from tracker.domain.task import ExternalId
-from tracker.domain.wire import AuthStyle
-from tracker.providers.base import Route
+from tracker.domain.upstream_http import AuthStyle
+from tracker.providers.protocol import Route
 
 MESSAGES = [{"role": "user", "content": "a sea"}]
 CLIP = {"taskId": "t", "audioId": "a"}

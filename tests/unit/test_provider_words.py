@@ -23,7 +23,7 @@ from tests.unit.provider_doors import (
 )
 from tracker.domain.observation import Submission, Trouble
 from tracker.domain.task import Status
-from tracker.providers.fields import find_percent
+from tracker.providers.reading.fields import find_percent
 
 VIDEOS = ["openai.video", "seedance.video"]
 COVER = "https://cdn.example.com/cover.jpg"

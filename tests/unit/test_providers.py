@@ -20,9 +20,9 @@ from tests.unit.provider_doors import (
     suno_news,
 )
 from tracker.domain.task import ExternalId
-from tracker.domain.wire import WireReply
+from tracker.domain.upstream_http import WireReply
 from tracker.errors import PayloadInvalid
-from tracker.providers import fields, replies
+from tracker.providers.reading import fields, replies
 
 VALID: dict[str, dict[str, Any]] = {
     DASHSCOPE: {"model": "wan2.5-t2v-preview", "input": {"prompt": "a sea"}},

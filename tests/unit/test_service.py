@@ -13,10 +13,10 @@ import pytest
 
 from tracker.config import load_config
 from tracker.config.credentials import OutOfReach, find_secret
+from tracker.daemon.listening import check_exposure
 from tracker.errors import ConfigError
-from tracker.service import Notifier, find_journal, take_sockets, with_credentials
-from tracker.service.journal import Journal, field_name, make_entry, message_of
-from tracker.service.listening import check_exposure
+from tracker.systemd import Notifier, find_journal, take_sockets, with_credentials
+from tracker.systemd.journal import Journal, field_name, make_entry, message_of
 
 
 @pytest.fixture
@@ -250,7 +250,7 @@ def test_credentials_come_after_the_environment_and_override_nothing(tmp_path: P
 SEALED = """
 import ctypes, subprocess, sys
 sys.path.insert(0, sys.argv[2])
-from tracker.service import shut_credentials, with_credentials
+from tracker.systemd import shut_credentials, with_credentials
 ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)  # no new privileges, as in the unit
 environ = {"CREDENTIALS_DIRECTORY": sys.argv[1] + "/run/credentials"}
 print(with_credentials(environ)["ANYINT_API_KEY"])
@@ -279,7 +279,7 @@ def test_children_cannot_read_credentials(tmp_path: Path) -> None:
 PROTECTED = """
 import subprocess, sys
 sys.path.insert(0, sys.argv[1])
-from tracker.service import protect_memory
+from tracker.systemd import protect_memory
 print(protect_memory())
 look = "cat /proc/$PPID/environ; cat /proc/$PPID/maps; readlink /proc/$PPID/fd/1; dd if=/proc/$PPID/mem count=1"
 done = subprocess.run(["sh", "-c", look], capture_output=True)

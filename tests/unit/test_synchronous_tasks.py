@@ -9,9 +9,9 @@ from msgspec.structs import replace
 
 from tests.contract.payloads import NOW, make_task
 from tests.unit.provider_doors import create, known
-from tracker.domain.backoff import Pace, PollPolicy
 from tracker.domain.judge import Step, judge
 from tracker.domain.observation import NOTHING, Observation, Reading, Source, Submission
+from tracker.domain.schedule import Pace, PollPolicy
 from tracker.domain.task import Reason, Status, SubmitState, Task
 from tracker.domain.transitions import HookEvent, Outcome
 

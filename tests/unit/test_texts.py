@@ -12,12 +12,12 @@ from tracker.cli.checkup import check_hooks
 from tracker.cli.reach import check_keys
 from tracker.clock import SystemClock
 from tracker.config import Config, load_config
-from tracker.domain.keys import key_problem
-from tracker.domain.wire import WireRequest
+from tracker.daemon.provider_files import read_registry
+from tracker.domain.api_keys import key_problem
+from tracker.domain.text import NotText, decode_text
+from tracker.domain.upstream_http import WireRequest
 from tracker.errors import ConfigError, HeldBack
-from tracker.provider_files import read_registry
-from tracker.service.credentials import with_credentials
-from tracker.texts import NotText, decode_text
+from tracker.systemd.credentials import with_credentials
 from tracker.upstream.breaker import Breakers
 from tracker.upstream.client import Account, UpstreamClient
 from tracker.upstream.limits import RateLimits

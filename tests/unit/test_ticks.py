@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tracker.ticks import JOB_ID, Ticks, _OneAhead
+from tracker.tracking.ticks import JOB_ID, Ticks, _OneAhead
 
 
 async def test_the_first_tick_comes_at_once_and_others_follow() -> None:

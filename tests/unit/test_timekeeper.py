@@ -6,8 +6,8 @@ from typing import cast
 
 from tests.factories import START
 from tracker.errors import StoreUnavailable
+from tracker.maintenance.clock_watch import TOLERANCE_S, Timekeeper
 from tracker.store.protocol import Store
-from tracker.timekeeper import TOLERANCE_S, Timekeeper
 
 
 class Clocks:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tracker import app, submitter
 from tracker.archive import archiver
+from tracker.daemon import app
 from tracker.hooks import dispatcher
-from tracker.providers.requests import CREATE_WITHIN_S, RESULT_WITHIN_S
+from tracker.providers.reading.requests import CREATE_WITHIN_S, RESULT_WITHIN_S
+from tracker.tracking import submitter
 from tracker.upstream import client
 
 REPOSITORY = Path(__file__).parents[2]

@@ -5,8 +5,8 @@ from typing import Any, cast
 
 from tests.factories import START
 from tracker.clock import ManualClock
+from tracker.daemon.health import STUCK_AFTER_S, WRITTEN_LATELY_S, Health, Vitals
 from tracker.errors import StoreUnavailable
-from tracker.vitals import STUCK_AFTER_S, WRITTEN_LATELY_S, Health, Vitals
 
 
 class Parts:

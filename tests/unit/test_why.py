@@ -8,10 +8,10 @@ import orjson
 import pytest
 from msgspec.structs import replace
 
-from tracker.domain.backoff import Pace, PollPolicy
 from tracker.domain.judge import judge
 from tracker.domain.observation import NOTHING, Observation, Reading, Source, Submission, Trouble
 from tracker.domain.records import DeliveryRecord, DeliveryStatus, EventRecord, TaskRecord, iso
+from tracker.domain.schedule import Pace, PollPolicy
 from tracker.domain.task import (
     ExternalId,
     Output,

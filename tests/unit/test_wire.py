@@ -1,7 +1,7 @@
 """Bodies as they are kept with an event."""
 
-from tracker.domain.lenient_json import decode
-from tracker.domain.wire import WireReply, payload_text
+from tracker.domain.lenient_json.decoder import decode
+from tracker.domain.upstream_http import WireReply, payload_text
 
 
 def test_what_is_kept_of_a_body_is_strict_json() -> None:

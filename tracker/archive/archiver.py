@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from pathlib import Path
 
-    from tracker.archive.shelf import Shelf
+    from tracker.archive.file_storage import Shelf
     from tracker.clock import Clock
     from tracker.domain.task import Output, Task, TaskId
     from tracker.store.protocol import Applied

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from tracker.archive.expiry import expiry_of
+from tracker.archive.file_structure import find_shortfall
 from tracker.archive.media import extension_of, find_objection, mime_of
 from tracker.archive.names import directory_of, file_name, partial_key
 from tracker.archive.partial import Partial
-from tracker.archive.structure import find_shortfall
 from tracker.domain.archives import ArchivedFile, ArchiveState, is_file
-from tracker.domain.backoff import jittered
 from tracker.domain.inline import has_data
 from tracker.domain.outputs import output_identity
+from tracker.domain.schedule import jittered
 from tracker.errors import (
     ArchiveFailure,
     OutputHopeless,
@@ -35,7 +35,7 @@ from tracker.logs import get_logger
 from tracker.store.protocol import ArchiveResult
 
 if TYPE_CHECKING:
-    from tracker.archive.shelf import Shelf
+    from tracker.archive.file_storage import Shelf
     from tracker.clock import Clock
     from tracker.domain.records import TaskRecord
     from tracker.domain.task import Output, Task, TaskId
@@ -56,7 +56,7 @@ class Fetches(Protocol):
 
 
 class Renews(Protocol):
-    """Asks for fresh URLs; see `tracker.poller.Poller`."""
+    """Asks for fresh URLs; see `tracker.tracking.poller.Poller`."""
 
     async def renew(self, task_id: TaskId) -> None:
         """Ask the upstream about a task once, although it has ended."""

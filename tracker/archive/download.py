@@ -18,16 +18,16 @@ import aiohttp
 from aiohttp.client import URL  # type: ignore[attr-defined]  # yarl's, by way of the library we depend on
 
 from tracker import __version__
-from tracker.archive.answers import Slice, digests_of, encoding_of, read_slice, read_version, remote_version
-from tracker.archive.decoding import Decoder
+from tracker.archive.content_encoding import Decoder
+from tracker.archive.response_heads import Slice, digests_of, encoding_of, read_slice, read_version, remote_version
 from tracker.errors import OutputHopeless, OutputRefused, OutputUnavailable
 from tracker.upstream.addresses import AddressForbidden, PublicResolver, is_literal, is_public
 from tracker.upstream.sessions import make_session
 from tracker.upstream.urls import exact_url, follow
 
 if TYPE_CHECKING:
-    from tracker.archive.answers import Version
     from tracker.archive.partial import Partial
+    from tracker.archive.response_heads import Version
     from tracker.clock import Clock
     from tracker.domain.task import Output, Task
     from tracker.upstream.client import Account

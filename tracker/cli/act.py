@@ -20,7 +20,7 @@ from tracker.cli.follow import failure_words, follow, has_ended, verdict
 from tracker.cli.look import parse_labels
 from tracker.cli.render import clean, clean_text, echo_json, progress_words
 from tracker.cli.session import Session, json_option, with_session
-from tracker.texts import NotText, decode_text
+from tracker.domain.text import NotText, decode_text
 
 _SUBMIT_ANSWER_S = 300.0
 """The daemon answers after the first attempt, and a synchronous route takes as long as it takes."""

@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from tracker.cli.advice import is_private_address
+from tracker.daemon.descriptors import MOST, reachable_limit, share_of_connections
 from tracker.domain.hook_events import PATTERNS
 from tracker.errors import ConfigError
+from tracker.filesystem import is_file
 from tracker.hooks.dropins import find_objection
 from tracker.hooks.trust import distrusted_programs, find_distrust, trusted_owners
-from tracker.paths import is_file
-from tracker.service.descriptors import MOST, reachable_limit, share_of_connections
 
 if TYPE_CHECKING:
     from tracker.config import Config
-    from tracker.domain.models import Model
+    from tracker.domain.ai_models import Model
 
 LEAST_DESCRIPTORS = 1024
 """The usual limit of a process, which holds for some 500 connections."""
@@ -207,7 +207,7 @@ def check_place_of_store(config: Config) -> Line:
     Raises:
         StoreUnusable: only its log is there.
     """
-    from tracker.store.sqlite.backups import refuse_lone_log
+    from tracker.store.sqlite.backup_files import refuse_lone_log
 
     refuse_lone_log(config.store_path)
     directory = _nearest(config.store_path.parent)

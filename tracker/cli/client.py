@@ -16,7 +16,7 @@ from typing import IO, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from tracker.cli.exits import BAD_CONFIG, FAILED, UNAVAILABLE, USAGE, Failure, Unreachable
-from tracker.peers import UnixConnection
+from tracker.daemon.peers import UnixConnection
 
 CONNECT_S = 5.0
 ANSWER_S = 30.0

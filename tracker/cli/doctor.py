@@ -18,7 +18,7 @@ from tracker.cli.session import account_rules, config_option, json_option, read_
 if TYPE_CHECKING:
     from tracker.cli.checkup import Line
     from tracker.config import Config
-    from tracker.domain.models import Model
+    from tracker.domain.ai_models import Model
 
 _STYLES = {"ok": "green", "failed": "red", "skipped": "yellow"}
 _WIDTH = max(map(len, _STYLES))
@@ -78,7 +78,7 @@ def _look_into_store(config: Config) -> tuple[Line, list[Model] | None]:
     """How the file is, and the models that it keeps; None when it keeps none."""
     from tracker.cli import checkup
     from tracker.errors import StoreUnavailable, StoreUnusable
-    from tracker.paths import is_store
+    from tracker.filesystem import is_store
     from tracker.store.sqlite import open_reader
     from tracker.store.sqlite.files import log_bytes
 
@@ -96,7 +96,7 @@ def _look_into_store(config: Config) -> tuple[Line, list[Model] | None]:
             return checkup.check_place_of_store(config), None
         models = asyncio.run(read())
         if checkup.holder_of(path) is None:  # nothing else finds out before a start; a daemon meets damage itself
-            from tracker.store.sqlite.backups import refuse_damaged
+            from tracker.store.sqlite.backup_files import refuse_damaged
 
             refuse_damaged(path)
     except (StoreUnusable, StoreUnavailable) as error:

@@ -38,7 +38,7 @@ def severity_mark(priority: int) -> str:
     """What has to stand before a line on standard error for the journal to give it this priority; else nothing."""
     if "JOURNAL_STREAM" not in os.environ:
         return ""
-    from tracker.service.journal import is_journal
+    from tracker.systemd.journal import is_journal
 
     return f"<{priority}>" if is_journal(os.environ) else ""
 

@@ -20,7 +20,7 @@ from tracker.cli.session import Session, json_option, with_session
 
 if TYPE_CHECKING:
     from tracker.config import Config
-    from tracker.hooks.base import HookSpec
+    from tracker.hooks.spec import HookSpec
     from tracker.hooks.trial import Trial
     from tracker.hooks.trust import Objection
 
@@ -88,9 +88,9 @@ def test_hook(session: Session, name: str, *, event: str | None, as_json: bool) 
     answer is told.
     """
     from tracker.errors import ConfigError
-    from tracker.hooks.base import RunOutcome
+    from tracker.hooks.spec import RunOutcome
     from tracker.hooks.trial import choose_event, is_same_answer
-    from tracker.service import protect_memory
+    from tracker.systemd import protect_memory
 
     spec = _find_spec(session.config, name)
     try:
@@ -114,8 +114,8 @@ def test_hook(session: Session, name: str, *, event: str | None, as_json: bool) 
 
 async def _try(spec: HookSpec, event: str) -> tuple[Trial, Trial]:
     from tracker.clock import SystemClock
-    from tracker.hooks.base import Closes, Tools
-    from tracker.hooks.registry import make_runners
+    from tracker.hooks.kinds.registry import make_runners
+    from tracker.hooks.spec import Closes, Tools
     from tracker.hooks.trial import try_twice
 
     clock = SystemClock()
@@ -129,9 +129,9 @@ async def _try(spec: HookSpec, event: str) -> tuple[Trial, Trial]:
 
 def _all_specs(config: Config) -> tuple[list[HookSpec], Mapping[str, Objection]]:
     """The configured hooks and those dropped in; and the dropped files that are not run."""
+    from tracker.daemon.reload import hook_specs
     from tracker.errors import ConfigError
     from tracker.hooks.dropins import DropIns
-    from tracker.live import hook_specs
 
     try:
         specs = hook_specs(config)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Literal
 from tracker.cli.checkup import look_at_lock
 from tracker.cli.client import token_line
 from tracker.cli.exits import OtherStore
+from tracker.daemon.peers import Peer, look_at, read_facts, with_store
 from tracker.errors import ConfigError, StoreUnusable
-from tracker.peers import Peer, look_at, read_facts, with_store
 from tracker.store.sqlite import read_instance
 
 if TYPE_CHECKING:

@@ -101,7 +101,7 @@ def _check_route(session: Session, query: Mapping[str, str]) -> None:
     """
     import difflib
 
-    from tracker.provider_files import read_registry
+    from tracker.daemon.provider_files import read_registry
 
     with store_errors():
         known = read_registry(session.config.providers_path).routes()
@@ -185,7 +185,7 @@ def routes(session: Session, *, as_json: bool) -> None:
 
 
 def _own_routes(session: Session) -> list[Json]:
-    from tracker.provider_files import read_registry
+    from tracker.daemon.provider_files import read_registry
 
     with store_errors():
         registry = read_registry(session.config.providers_path)

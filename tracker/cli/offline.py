@@ -17,7 +17,7 @@ from tracker.domain.why import explain
 from tracker.errors import StoreDamaged, StoreUnavailable, StoreUnusable, TaskNotFound
 from tracker.store.protocol import DeliveryFilter, TaskFilter
 from tracker.store.sqlite import open_reader
-from tracker.store.sqlite.backups import damaged
+from tracker.store.sqlite.backup_files import damaged
 
 if TYPE_CHECKING:
     from tracker.config import Config

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from tracker.cli.advice import unreachable_public_url
 from tracker.cli.checkup import Line, holder_of
 from tracker.cli.identity import Serves, compare
+from tracker.daemon.peers import Answer, NoAnswer, Peer, ask, look_at, read_facts, with_store
 from tracker.errors import ConfigError
-from tracker.peers import Answer, NoAnswer, Peer, ask, look_at, read_facts, with_store
-from tracker.providers.catalogue import LISTS
+from tracker.providers.model_lists import LISTS
 
 if TYPE_CHECKING:
     from tracker.config import Config, Listen

@@ -23,7 +23,7 @@ from tracker.cli.unit import credentials_directory, unit_of, with_unit
 
 if TYPE_CHECKING:
     from tracker.config import Config
-    from tracker.service.reloads import Marks, Outcome
+    from tracker.daemon.reload_results import Marks, Outcome
 
 WITHIN_S = 45.0
 """Less than the unit's TimeoutStartSec, which limits a reload as well."""
@@ -52,7 +52,7 @@ def reload_config(config_path: Path | None) -> None:
 
 def _reload(config: Config, environ: Mapping[str, str]) -> Outcome:
     """Signal the daemon and wait for the outcome of a reload that began after that."""
-    from tracker.service.reloads import outcome_path, read_outcome
+    from tracker.daemon.reload_results import outcome_path, read_outcome
 
     path = outcome_path(environ, config.store_path)
     pid = _find_daemon(config, environ)
@@ -94,7 +94,7 @@ def _find_daemon(config: Config, environ: Mapping[str, str]) -> int:
 def _changed_credentials(config: Config, environ: Mapping[str, str], marks: Marks) -> Iterator[str]:
     """One line per credential that is not the one any more that the daemon was started with."""
     from tracker.errors import ConfigError
-    from tracker.service import read_credentials
+    from tracker.systemd import read_credentials
 
     unit = unit_of(config.file)
     directory = environ.get("CREDENTIALS_DIRECTORY") or (str(credentials_directory(unit)) if unit else None)

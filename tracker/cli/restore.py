@@ -17,7 +17,7 @@ from tracker.cli.session import config_option, json_option, read_config, store_e
 
 if TYPE_CHECKING:
     from tracker.config import Config
-    from tracker.store.sqlite.backups import Copy
+    from tracker.store.sqlite.backup_files import Copy
     from tracker.store.sqlite.restore import Create, Restored
 
 _SHOWN_MAX = 20
@@ -40,7 +40,7 @@ def backup(config_path: Path | None, file: Path, keep_days: int | None, *, as_js
     In a directory the copy is named by date and time, so that it replaces none. To go back: tracker db restore FILE.
     """
     from tracker.store.sqlite import copy_database
-    from tracker.store.sqlite.backups import name_backup, remove_old_backups
+    from tracker.store.sqlite.backup_files import name_backup, remove_old_backups
 
     source = read_config(config_path, os.environ, serving=False).store_path
     directory = file if file.is_dir() else None
@@ -78,7 +78,7 @@ def restore(config_path: Path | None, file: Path | None, *, only_list: bool, as_
     The copy is checked first and stays where it is. The present file is kept beside the database under a dated name.
     A create that waits in the copy and may have been sent since is not sent again.
     """
-    from tracker.store.sqlite.backups import list_copies
+    from tracker.store.sqlite.backup_files import list_copies
     from tracker.store.sqlite.restore import restore_database
 
     config = read_config(config_path, os.environ, serving=False)
@@ -104,8 +104,8 @@ def _settle(config: Config, draft: Path, creates: Sequence[Create]) -> None:
     from tracker.domain.observation import Observation, Reading, Source, Submission
     from tracker.domain.task import Status
     from tracker.logs import Redactor, configure_logging
-    from tracker.reconciler import Reconciler
     from tracker.store.sqlite import SqliteStore
+    from tracker.tracking.reconciler import Reconciler
 
     async def run() -> None:
         clock = SystemClock()
@@ -137,7 +137,7 @@ def _settle(config: Config, draft: Path, creates: Sequence[Create]) -> None:
 
 def _echo_copies(config: Config, copies: Sequence[Copy]) -> None:
     if not copies:
-        from tracker.store.sqlite.backups import backup_directory
+        from tracker.store.sqlite.backup_files import backup_directory
 
         click.echo(f"no copies in {backup_directory(config.store_path)} nor beside {config.store_path}")
         return

@@ -18,7 +18,7 @@ from tracker.errors import ConfigError, StoreUnusable
 @click.option("--listen", metavar="ADDRESS", help="host:port, [::1]:port or unix:/path, over the configured one.")
 def serve(config_path: Path | None, listen: str | None) -> None:
     """Run the daemon until SIGTERM or Ctrl-C."""
-    from tracker.service import with_credentials
+    from tracker.systemd import with_credentials
 
     variable = "TRACKER_SERVER__LISTEN"
     try:
@@ -34,7 +34,7 @@ def serve(config_path: Path | None, listen: str | None) -> None:
             raise
         lines = [line.replace(f"{variable}:", "--listen:", 1) for line in failure.lines]
         raise Failure(lines, failure.exit_code) from failure
-    from tracker.daemon import serve as run
+    from tracker.daemon.process import serve as run
 
     try:
         code = run(config, os.environ, lambda: load_served(config_path or config.file, env))

@@ -22,9 +22,9 @@ from tracker.cli.exits import BAD_CONFIG, UNAVAILABLE, USAGE, Failure, Unreachab
 from tracker.cli.unit import with_unit
 
 if TYPE_CHECKING:
-    from tracker.accounts import AccountRules
     from tracker.cli.offline import Offline
     from tracker.config import Config
+    from tracker.tracking.accounts import AccountRules
 
 
 _ID_CHARACTERS = 26
@@ -62,11 +62,13 @@ def load_served(path: Path | None, env: Mapping[str, str]) -> Config:
     Raises:
         ConfigError: with one line per mistake.
     """
-    from tracker.accounts import list_account_problems
     from tracker.config import load_config
+    from tracker.daemon.provider_files import (
+        read_registry,  # clients are spared it: misspelt tables are the daemon's to find
+    )
+    from tracker.daemon.signature_checks import list_signature_problems
     from tracker.errors import ConfigError
-    from tracker.provider_files import read_registry  # clients are spared it: misspelt tables are the daemon's to find
-    from tracker.signature_checks import list_signature_problems
+    from tracker.tracking.accounts import list_account_problems
 
     known = load_config(path, env, serving=False).providers_path
     registry = read_registry(known)
@@ -83,9 +85,9 @@ def account_rules(config: Config) -> AccountRules:
     Raises:
         Failure: a provider file cannot be used.
     """
-    from tracker.accounts import AccountRules
+    from tracker.daemon.provider_files import read_registry
     from tracker.errors import ConfigError
-    from tracker.provider_files import read_registry
+    from tracker.tracking.accounts import AccountRules
 
     try:
         return AccountRules(read_registry(config.providers_path).routes(), config.accounts)
@@ -225,7 +227,7 @@ def is_store_there(path: Path) -> bool:
     Raises:
         Failure: that cannot be known.
     """
-    from tracker.paths import is_store
+    from tracker.filesystem import is_store
 
     with store_errors():
         return is_store(path)

@@ -143,8 +143,8 @@ def _values(found: Config) -> dict[str, Any]:
 
 def _hook_problems(found: Config) -> list[str]:
     """What would keep the daemon from starting here; secrets and plug-ins may be there where it runs."""
+    from tracker.daemon.reload import hook_specs
     from tracker.errors import ConfigError
-    from tracker.live import hook_specs
 
     try:
         hook_specs(found)

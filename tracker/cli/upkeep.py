@@ -31,7 +31,7 @@ from tracker.durable import sync_directory
 
 if TYPE_CHECKING:
     from tracker.config import Config
-    from tracker.store.sqlite.dump import Dumped
+    from tracker.store.sqlite.export import Dumped
 
 Json = Any
 
@@ -65,10 +65,10 @@ def prune(session: Session, *, dry_run: bool, as_json: bool) -> None:
 
 def _prune_file(config: Config, *, dry_run: bool) -> Json:
     """Prune a file that no daemon has, which the store's lock makes sure of; a dry run only reads it."""
-    from tracker.archive.shelf import make_shelf
+    from tracker.archive.file_storage import make_shelf
     from tracker.clock import SystemClock
     from tracker.logs import configure_logging
-    from tracker.retention import Retention
+    from tracker.maintenance.pruning import Retention
     from tracker.store.sqlite import SqliteStore, open_reader
 
     async def run() -> Json:
@@ -113,7 +113,7 @@ def check(config_path: Path | None, *, as_json: bool) -> None:
         why_not = f"; the histories of {left} were dropped by retention, or begin under older rules" if left else ""
         click.echo(f"{path}: {verdict}; {found.judged} of {found.tasks} tasks judged again{why_not}")
     if found.damage:
-        from tracker.store.sqlite.backups import restore_advice
+        from tracker.store.sqlite.backup_files import restore_advice
 
         with store_errors():
             click.echo(for_same_config(restore_advice(path)), err=True)
@@ -139,7 +139,7 @@ def export(config_path: Path | None, target: Path) -> None:
     import orjson
 
     from tracker.domain.records import delivery_json, event_json, task_json
-    from tracker.store.sqlite.dump import dumping
+    from tracker.store.sqlite.export import dumping
 
     path = read_config(config_path, os.environ, serving=False).store_path
 

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from tracker.domain.text import NotText, clean_secret, read_text
 from tracker.durable import make_directory, sync_directory
 from tracker.errors import ConfigError
-from tracker.texts import NotText, clean_secret, read_text
 
 CALLBACK_SECRET_FILE = "callback.secret"  # noqa: S105 - a file name
 SHORTEST_CALLBACK_SECRET = 16
@@ -65,7 +65,7 @@ def find_secret(where: str, name: str | None, file: Path | None, env: Mapping[st
     except ConfigError as error:
         if not isinstance(error.__cause__, PermissionError):
             raise
-        # the daemon gave up the right to read what it has read, see `tracker.service.credentials`
+        # the daemon gave up the right to read what it has read, see `tracker.systemd.credentials`
         what = f"the credential {name} was added after the start and is handed over at a start only"
         raise ConfigError([f"{where}: {what}; it takes a restart"]) from error
 

@@ -18,9 +18,9 @@ from tracker.config.fields import Surroundings
 from tracker.config.problems import list_problems, problem_line
 from tracker.config.sections import Server
 from tracker.config.settings import Config, check_secrets, check_whole, is_exposed
+from tracker.domain.text import NotText, name_odd_character, read_text
 from tracker.errors import ConfigError
-from tracker.paths import is_file
-from tracker.texts import NotText, name_odd_character, read_text
+from tracker.filesystem import is_file
 
 SYSTEM_FILE = Path("/etc/tracker/tracker.toml")
 RESERVED = frozenset({"TRACKER_CONFIG", "TRACKER_URL", "TRACKER_API_TOKEN", "TRACKER_CALLBACK_SECRET"})

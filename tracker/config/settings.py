@@ -37,11 +37,11 @@ from tracker.config.sections import (
     Server,
     StoreSection,
 )
-from tracker.domain.backoff import PollPolicy
-from tracker.domain.keys import key_problem
-from tracker.domain.models import ModelTarget
+from tracker.domain.ai_models import ModelTarget
+from tracker.domain.api_keys import key_problem
+from tracker.domain.schedule import PollPolicy
 from tracker.errors import ConfigError
-from tracker.paths import is_file
+from tracker.filesystem import is_file
 
 
 class Config(Section):

@@ -21,7 +21,7 @@ from tracker.cli.exits import INTERRUPTED
 from tracker.demo.screen import Screen
 from tracker.demo.stage import Stage, set_stage
 from tracker.demo.stories import STORIES, Story, prompt_of
-from tracker.service import protect_memory
+from tracker.systemd import protect_memory
 
 Json = Any
 WITHIN_S = 50.0

@@ -13,8 +13,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tracker.app import Tracker
 from tracker.config import load_config
+from tracker.daemon.app import Tracker
 from tracker.demo.stories import DURATION_S
 from tracker.sandbox import DEFAULT_KEY, Sandbox
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tracker.domain.backoff import Pace, next_due, submit_end, verdict_due
 from tracker.domain.observation import NOTHING, Observation, Reading, Source, Submission, Trouble, dedupe_key
 from tracker.domain.outputs import described, told_apart
+from tracker.domain.schedule import Pace, next_due, submit_end, verdict_due
 from tracker.domain.task import Reason, Status, SubmitState, Task
 from tracker.domain.transitions import Decision, HookEvent, Outcome, decide
 

@@ -76,7 +76,7 @@ class Reading(Struct, frozen=True, gc=False, omit_defaults=True):
         retry_after_s: seconds the upstream asked us to wait.
         expired_after_s: "unknown id" that means expired once the task is older than this many seconds.
         submission: for the answer to a create: what became of it.
-        next_model: for a create that was put off: send it for this model instead, see `tracker.domain.models`.
+        next_model: for a create that was put off: send it for this model instead, see `tracker.domain.ai_models`.
         held: for a create that was put off: its account is refused, and it waits until that is over.
         detail: a short plain addition for the history, without secrets.
         renews: it was asked for the sake of the outputs' URLs alone, after the end of its task.

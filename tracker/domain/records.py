@@ -13,7 +13,7 @@ import orjson
 from msgspec import Struct, field
 
 from tracker.domain.archives import file_of
-from tracker.domain.messages import user_message
+from tracker.domain.user_messages import user_message
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

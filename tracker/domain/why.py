@@ -10,9 +10,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from tracker.domain.archives import archive_notes, archive_steps
-from tracker.domain.backoff import deadline_of, submit_end
 from tracker.domain.ids import shown_id
 from tracker.domain.records import DeliveryStatus, iso
+from tracker.domain.schedule import deadline_of, submit_end
 from tracker.domain.task import Reason, Status, SubmitState
 from tracker.domain.transitions import HELD, Outcome
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tracker.domain.archives import ArchiveRecord
-    from tracker.domain.backoff import PollPolicy
     from tracker.domain.records import DeliveryRecord, EventRecord, TaskRecord
+    from tracker.domain.schedule import PollPolicy
     from tracker.domain.task import Task
 
 Json = Any

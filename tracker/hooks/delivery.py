@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, assert_never
 
 from tracker.domain.records import DeliveryStatus
 from tracker.errors import StoreUnavailable
-from tracker.hooks.base import HookSpec, Runner, RunOutcome, RunResult, encode_event, retry_delay_s
+from tracker.hooks.spec import HookSpec, Runner, RunOutcome, RunResult, encode_event, retry_delay_s
 from tracker.logs import get_logger
 from tracker.store.protocol import AttemptResult, Match
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from tracker.domain.records import iso
-from tracker.hooks.base import HookSpec
 from tracker.hooks.health import HookHealth, HookState
+from tracker.hooks.spec import HookSpec
 from tracker.hooks.trust import Objection
 
 

@@ -24,14 +24,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tracker.errors import ConfigError, StoreUnavailable
-from tracker.hooks.base import Closes, HookSpec, Runner, make_match
 from tracker.hooks.delivery import Outbox, lease_s
 from tracker.hooks.describe import describe_hooks, describe_ignored
 from tracker.hooks.dropins import DropIns
 from tracker.hooks.health import HealthBook, HookHealth
+from tracker.hooks.running.threads import in_thread
 from tracker.hooks.runs import Runs
 from tracker.hooks.slots import Slots
-from tracker.hooks.threads import in_thread
+from tracker.hooks.spec import Closes, HookSpec, Runner, make_match
 from tracker.logs import get_logger
 from tracker.store.protocol import DeliveryFilter
 
@@ -60,7 +60,7 @@ class Dispatcher:
     Args:
         store: where deliveries are kept.
         specs: the configured hooks.
-        runners: one per kind of hook, see `tracker.hooks.registry.make_runners`.
+        runners: one per kind of hook, see `tracker.hooks.kinds.registry.make_runners`.
         clock: the source of time.
         hooks_dir: directory of dropped scripts, read anew before each fan-out; None for none.
         draw: numbers from 0 to 1 for the jitter.

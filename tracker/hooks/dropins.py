@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import Final
 
 from tracker.domain.hook_events import PATTERNS
-from tracker.hooks.base import NAME_RULE, HookSpec, is_hook_name
-from tracker.hooks.script import ScriptAction
+from tracker.hooks.kinds.script import ScriptAction
+from tracker.hooks.spec import NAME_RULE, HookSpec, is_hook_name
 from tracker.hooks.trust import Objection, find_distrust, trusted_owners
 from tracker.logs import get_logger
 

@@ -27,7 +27,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from tracker.domain.records import DeliveryRecord, DeliveryStatus, iso
-from tracker.hooks.base import HookSpec, RunOutcome, RunResult
+from tracker.hooks.spec import HookSpec, RunOutcome, RunResult
 from tracker.logs import get_logger
 
 if TYPE_CHECKING:

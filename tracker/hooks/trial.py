@@ -16,7 +16,7 @@ from tracker.domain.hook_events import EVENTS
 from tracker.domain.records import TaskRecord
 from tracker.domain.task import ExternalId, Output, Reason, Status, SubmitState, Task, TaskId, UpstreamError
 from tracker.errors import ConfigError
-from tracker.hooks.base import HookSpec, Runner, RunResult, covers, encode_event
+from tracker.hooks.spec import HookSpec, Runner, RunResult, covers, encode_event
 from tracker.store.protocol import DeliveryJob
 
 if TYPE_CHECKING:

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 from tracker.domain.observation import Reading
 from tracker.domain.task import ExternalId
-from tracker.domain.wire import WireReply, WireRequest
+from tracker.domain.upstream_http import WireReply, WireRequest
 from tracker.errors import FieldProblem, PayloadInvalid
-from tracker.providers.base import Route
-from tracker.providers.layers import layers
-from tracker.providers.requests import create_call, poll_by_path
+from tracker.providers.protocol import Route
+from tracker.providers.reading.layers import layers
+from tracker.providers.reading.requests import create_call, poll_by_path
 
 if TYPE_CHECKING:
-    from tracker.providers.base import Json
+    from tracker.providers.protocol import Json
 
 Body = Mapping[str, "Json"]
 

@@ -11,13 +11,14 @@ import re
 from collections.abc import Iterable
 
 from tracker.errors import ConfigError
-from tracker.providers import anthropic, dashscope, gemini, kling, seedance
-from tracker.providers.base import Provider, Route
-from tracker.providers.openai import family as openai
-from tracker.providers.suno import family as suno
+from tracker.providers.families import anthropic, gemini, kling, seedance
+from tracker.providers.families.dashscope import video
+from tracker.providers.families.openai import family as openai
+from tracker.providers.families.suno import family as suno
+from tracker.providers.protocol import Provider, Route
 
 PROVIDERS: tuple[Provider, ...] = (
-    dashscope.PROVIDER,
+    video.PROVIDER,
     kling.PROVIDER,
     suno.PROVIDER,
     openai.PROVIDER,

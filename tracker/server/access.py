@@ -25,7 +25,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from tracker.server.answers import Problem
+from tracker.server.responses import Problem
 
 if TYPE_CHECKING:
     from aiohttp import web

@@ -27,11 +27,19 @@ from tracker.errors import (
 )
 from tracker.logs import get_logger
 from tracker.server.access import READS, check_access, check_media_type
-from tracker.server.answers import HEADERS, RETRY_AFTER_S, Problem, bad_input, failed, store_unavailable, write_unknown
 from tracker.server.bodies import MAX_API_BYTES
 from tracker.server.callbacks import CallbackDoors
 from tracker.server.openapi import describe
 from tracker.server.operations import OPERATIONS, Operation
+from tracker.server.responses import (
+    HEADERS,
+    RETRY_AFTER_S,
+    Problem,
+    bad_input,
+    failed,
+    store_unavailable,
+    write_unknown,
+)
 
 if TYPE_CHECKING:
     from tracker.server.services import Services
@@ -49,7 +57,7 @@ _PLAIN_CALLBACK = re.compile(r"/callbacks/([A-Za-z0-9-]+)/([A-Za-z0-9._-]+)")
 def make_app(services: Services) -> web.Application:
     """The web application.
 
-    Run it on a `tracker.server.wire.Runner`, which answers what goes wrong below the handlers.
+    Run it on a `tracker.server.connections.Runner`, which answers what goes wrong below the handlers.
 
     Args:
         services: what the handlers call.

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from tracker.domain.large_json import LARGE_BYTES, Lifted, is_decoded_at_once, lift, slow
+from tracker.domain.lenient_json.large import LARGE_BYTES, Lifted, is_decoded_at_once, lift, slow
 from tracker.errors import FieldProblem
-from tracker.server.answers import Problem, bad_input
-from tracker.server.wire import arrival
+from tracker.server.connections import arrival
+from tracker.server.responses import Problem, bad_input
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

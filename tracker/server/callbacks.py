@@ -19,21 +19,21 @@ from typing import TYPE_CHECKING, Final
 import orjson
 from aiohttp import web
 
-from tracker.domain.large_json import LARGE_BYTES
-from tracker.domain.lenient_json import Decoded, decode
+from tracker.domain.lenient_json.decoder import Decoded, decode
+from tracker.domain.lenient_json.large import LARGE_BYTES
 from tracker.domain.observation import Observation, Source
 from tracker.domain.transitions import Outcome
 from tracker.errors import PayloadInvalid, SignatureInvalid, StoreUnavailable, TaskNotFound
 from tracker.logs import get_logger
-from tracker.server.answers import RETRY_AFTER_S, FixedAnswer, Problem, store_unavailable
 from tracker.server.bodies import BodyTooLarge, BodyUnreadable, json_words, malformed, read_body, too_large
 from tracker.server.rejections import Rejections, extra_weight
+from tracker.server.responses import RETRY_AFTER_S, FixedAnswer, Problem, store_unavailable
 from tracker.server.throttle import Throttle
 
 if TYPE_CHECKING:
     from tracker.domain.records import Json
     from tracker.domain.tokens import TokenBearer
-    from tracker.providers.base import Provider
+    from tracker.providers.protocol import Provider
     from tracker.server.services import Services, SignatureCheck
     from tracker.store.protocol import Applied
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tracker.domain.records import DeliveryStatus, delivery_json
 from tracker.errors import FieldProblem
-from tracker.server.answers import bad_input, json_answer
 from tracker.server.queries import (
     Parser,
     parse_limit,
@@ -21,6 +20,7 @@ from tracker.server.queries import (
     parse_query,
     parse_text,
 )
+from tracker.server.responses import bad_input, json_answer
 from tracker.store.protocol import DeliveryFilter
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from pydantic.json_schema import models_json_schema
 
 from tracker import __version__
 from tracker.domain.hook_events import FINAL_STATUSES
-from tracker.server import models
+from tracker.server import schemas
 from tracker.server.access import READS
-from tracker.server.hook_models import HookEventView
+from tracker.server.hook_schemas import HookEventView
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -118,7 +118,7 @@ def _responses(operation: Operation) -> dict[str, Any]:
     responses: dict[str, Any] = {
         str(status.value): {
             "description": status.phrase,
-            "content": {_PROBLEM if issubclass(model, models.ProblemView) else _JSON: {"schema": _ref(model)}},
+            "content": {_PROBLEM if issubclass(model, schemas.ProblemView) else _JSON: {"schema": _ref(model)}},
         }
         for status, model in operation.answers.items()
     }
@@ -134,7 +134,7 @@ def _responses(operation: Operation) -> dict[str, Any]:
     for status in sorted(problems - set(operation.answers)):
         responses[str(status.value)] = {
             "description": status.phrase,
-            "content": {_PROBLEM: {"schema": _ref(models.ProblemView)}},
+            "content": {_PROBLEM: {"schema": _ref(schemas.ProblemView)}},
         }
     return responses
 
@@ -145,9 +145,9 @@ def _ref(model: type[BaseModel]) -> dict[str, str]:
 
 def _schemas(operations: list[Operation]) -> dict[str, Any]:
     """The schema of every model that is named, and of those inside them."""
-    named: list[type[BaseModel]] = [models.ProblemView, HookEventView]
+    named: list[type[BaseModel]] = [schemas.ProblemView, HookEventView]
     for operation in operations:
         named += [*operation.bodies, *operation.answers.values()]
     _, document = models_json_schema([(model, "validation") for model in named], ref_template=_REF)
-    schemas: dict[str, Any] = document["$defs"]
-    return schemas
+    described: dict[str, Any] = document["$defs"]
+    return described

@@ -21,8 +21,8 @@ from tracker.domain.task import TaskId
 from tracker.domain.urls import escape_impossible, split_absolute
 from tracker.errors import PlaceUnavailable
 from tracker.logs import get_logger
-from tracker.server.answers import HEADERS, Problem, json_answer
 from tracker.server.queries import parse_query
+from tracker.server.responses import HEADERS, Problem, json_answer
 
 if TYPE_CHECKING:
     from tracker.domain.archives import ArchivedFile

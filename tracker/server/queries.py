@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tracker.domain.ids import looks_like_task_id
 from tracker.domain.task import Reason, Status
 from tracker.errors import FieldProblem
-from tracker.server.answers import bad_input
+from tracker.server.responses import bad_input
 from tracker.store.protocol import TaskFilter
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from tracker.server.bodies import malformed
 from tracker.server.throttle import Throttle
 
 if TYPE_CHECKING:
-    from tracker.server.answers import Problem
+    from tracker.server.responses import Problem
     from tracker.server.services import Services
 
 log = get_logger(__name__)

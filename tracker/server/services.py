@@ -10,21 +10,21 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from tracker.intake import SubmitRequest
-from tracker.submitter import Submitted
+from tracker.tracking.intake import SubmitRequest
+from tracker.tracking.submitter import Submitted
 
 if TYPE_CHECKING:
     from tracker.clock import Clock
+    from tracker.daemon.health import Health
     from tracker.domain.archives import ArchiveRecord
-    from tracker.domain.backoff import PollPolicy
-    from tracker.domain.retention import Pruned
+    from tracker.domain.pruning import Pruned
+    from tracker.domain.schedule import PollPolicy
     from tracker.domain.task import Task, TaskId
     from tracker.domain.tokens import CallbackTokens
-    from tracker.payloads import Payloads
-    from tracker.providers.base import Provider, Route
-    from tracker.reconciler import Reconciler
+    from tracker.providers.protocol import Provider, Route
     from tracker.store.protocol import Store
-    from tracker.vitals import Health
+    from tracker.tracking.reconciler import Reconciler
+    from tracker.upstream.payloads import Payloads
 
 SignatureCheck = Callable[[str, Mapping[str, str], bytes, Sequence[str]], bool]
 """(provider, request headers, raw body, task ids in it) -> whether a poll must confirm it, because the signature does
@@ -32,7 +32,7 @@ not cover the body; raises `SignatureInvalid`."""
 
 
 class Submits(Protocol):
-    """Creates tasks; see `tracker.submitter.Submitter`."""
+    """Creates tasks; see `tracker.tracking.submitter.Submitter`."""
 
     async def submit(self, wanted: SubmitRequest) -> Submitted:
         """Record a new paid job and send it, or find the one that it repeats."""
@@ -46,7 +46,7 @@ class Submits(Protocol):
 
 
 class Polls(Protocol):
-    """Asks upstreams; see `tracker.poller.Poller`."""
+    """Asks upstreams; see `tracker.tracking.poller.Poller`."""
 
     async def poll(self, task_id: TaskId) -> None:
         """Ask about one task now and apply what is learnt."""
@@ -74,7 +74,7 @@ class Archives(Protocol):
 
 
 class Syncs(Protocol):
-    """Fetches lists of models; see `tracker.catalogue.Catalogue`."""
+    """Fetches lists of models; see `tracker.maintenance.model_sync.Catalogue`."""
 
     async def sync(self, account: str) -> tuple[int, list[str]]:
         """Fetch an account's lists now: how many models there are, and what could not be fetched."""
@@ -82,7 +82,7 @@ class Syncs(Protocol):
 
 
 class Prunes(Protocol):
-    """Drops what has had its time; see `tracker.retention.Retention`."""
+    """Drops what has had its time; see `tracker.maintenance.pruning.Retention`."""
 
     async def run(self, *, dry_run: bool = False) -> Pruned:
         """Prune once, or only count."""
@@ -134,7 +134,7 @@ class Services:
         payloads: reads bodies, and makes what is stored of them.
         api_token: the token that the API wants; None leaves it open to this machine.
         health: for ``/readyz``.
-        facts: what the daemon knows of itself, for ``/v1/doctor``; see `tracker.server.models.DoctorView`.
+        facts: what the daemon knows of itself, for ``/v1/doctor``; see `tracker.server.schemas.DoctorView`.
         policy_of: the poll policy of a provider, for ``/why``.
         stopping: set at shutdown: whoever waits for a task answers at once.
         max_callback_bytes: the largest callback body, decompressed.

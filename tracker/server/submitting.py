@@ -12,17 +12,17 @@ from pydantic import TypeAdapter, ValidationError
 
 from tracker.domain.records import task_json
 from tracker.errors import FieldProblem
-from tracker.intake import SubmitRequest
-from tracker.server.answers import bad_input, json_answer
 from tracker.server.bodies import read_json
-from tracker.server.models import Key, RegisterBody, SubmitBody, parse_new_task
 from tracker.server.queries import parse_query
+from tracker.server.responses import bad_input, json_answer
+from tracker.server.schemas import Key, RegisterBody, SubmitBody, parse_new_task
+from tracker.tracking.intake import SubmitRequest
 
 if TYPE_CHECKING:
     from aiohttp import web
 
     from tracker.server.services import Services
-    from tracker.submitter import Submitted
+    from tracker.tracking.submitter import Submitted
 
 _KEY: TypeAdapter[str] = TypeAdapter(Key)
 

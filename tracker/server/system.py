@@ -8,8 +8,8 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from tracker.server.answers import Problem, json_answer
 from tracker.server.queries import parse_query
+from tracker.server.responses import Problem, json_answer
 
 if TYPE_CHECKING:
     from aiohttp import web

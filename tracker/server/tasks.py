@@ -17,9 +17,9 @@ from tracker.domain.task import Reason, Status, TaskId
 from tracker.domain.transitions import Outcome
 from tracker.domain.why import explain
 from tracker.errors import HeldBack
-from tracker.server.answers import Problem, json_answer
 from tracker.server.hooks import trouble_notes
 from tracker.server.queries import WAIT_PARSERS, parse_query, parse_task_filter
+from tracker.server.responses import Problem, json_answer
 
 if TYPE_CHECKING:
     from aiohttp import web

@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from tracker.server.answers import json_answer
 from tracker.server.bodies import read_json
-from tracker.server.models import parse_prune
 from tracker.server.queries import parse_query
+from tracker.server.responses import json_answer
+from tracker.server.schemas import parse_prune
 
 if TYPE_CHECKING:
     from aiohttp import web

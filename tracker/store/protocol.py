@@ -36,11 +36,11 @@ from tracker.store.values import (
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
+    from tracker.domain.ai_models import Model, ModelList
     from tracker.domain.archives import ArchiveRecord
-    from tracker.domain.models import Model, ModelList
     from tracker.domain.observation import Observation
+    from tracker.domain.pruning import Cutoffs, PrunablePage, Pruned, StoredFile
     from tracker.domain.records import DeliveryRecord, EventRecord, TaskRecord
-    from tracker.domain.retention import Cutoffs, PrunablePage, Pruned, StoredFile
     from tracker.domain.task import ExternalId, Task, TaskId
 
 Json = Any

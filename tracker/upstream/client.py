@@ -17,8 +17,8 @@ import aiohttp
 from aiohttp.client import URL  # type: ignore[attr-defined]  # yarl's, by way of the library we depend on
 
 from tracker import __version__
-from tracker.domain.keys import key_problem
-from tracker.domain.wire import AuthStyle, WireReply, WireRequest
+from tracker.domain.api_keys import key_problem
+from tracker.domain.upstream_http import AuthStyle, WireReply, WireRequest
 from tracker.errors import HeldBack, Unanswered, UpstreamFailure
 from tracker.upstream.failures import LIBRARY_ERRORS, failure_of
 from tracker.upstream.salvage import decompress, is_compressed, salvage, seems_cut

@@ -15,7 +15,7 @@ import zlib
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
-from tracker.domain.lenient_json import Form, decode
+from tracker.domain.lenient_json.decoder import Form, decode
 
 _STATUS: Final = re.compile(rb"\s*[A-Za-z]+(?:/[0-9.]+)?[ \t]+([1-9][0-9]{2})\b")
 _LINE_AND_EMPTY_LINE: Final = re.compile(rb"\n\r?\n")

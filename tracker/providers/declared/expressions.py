@@ -13,11 +13,11 @@ import orjson
 from jmespath.exceptions import EmptyExpressionError, JMESPathError, ParseError
 from jmespath.functions import Functions, signature
 
-from tracker.domain.lenient_json import decode_text
+from tracker.domain.lenient_json.decoder import decode_text
 from tracker.errors import PayloadInvalid
 
 if TYPE_CHECKING:
-    from tracker.providers.base import Json
+    from tracker.providers.protocol import Json
 
 
 class _Functions(Functions):

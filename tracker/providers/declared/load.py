@@ -13,8 +13,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from tracker.domain.text import name_odd_character
 from tracker.errors import ConfigError
-from tracker.providers.base import Provider
 from tracker.providers.declared.lines import Path, find_lines, line_of, line_of_fault
 from tracker.providers.declared.reader import make_provider
 from tracker.providers.declared.rules import list_mistakes
@@ -26,7 +26,7 @@ from tracker.providers.declared.tables import (
     Table,
     TaskTable,
 )
-from tracker.texts import name_odd_character
+from tracker.providers.protocol import Provider
 
 SUFFIX = ".toml"
 """Only files with this ending are read; an example is switched on by renaming it."""

@@ -16,27 +16,14 @@ from msgspec.structs import replace
 
 from tracker.domain.observation import Reading, Submission, Trouble
 from tracker.domain.task import ExternalId, Output, Reason, Status, UpstreamError
-from tracker.domain.wire import AuthStyle, WireReply, WireRequest
+from tracker.domain.upstream_http import AuthStyle, WireReply, WireRequest
 from tracker.errors import FieldProblem, PayloadInvalid
-from tracker.providers.answers import read_creation, read_status
-from tracker.providers.base import Provider, Route
 from tracker.providers.declared.expressions import search
 from tracker.providers.declared.tables import OK_CODES, OutputTable, ProviderTable, RouteTable, fold
 from tracker.providers.family import Entry, Family
-from tracker.providers.fields import (
-    distinct,
-    find_code,
-    find_seconds,
-    find_text,
-    find_url,
-    flat,
-    kind_of,
-    mime_of,
-    parse_id,
-    require_object,
-    urls_apart,
-)
-from tracker.providers.meanings import (
+from tracker.providers.protocol import Provider, Route
+from tracker.providers.reading.answers import read_creation, read_status
+from tracker.providers.reading.error_meanings import (
     AUTH,
     BROKEN,
     ENTITLEMENT,
@@ -52,9 +39,22 @@ from tracker.providers.meanings import (
     failed,
     meaning_of,
 )
-from tracker.providers.refusals import find_error
-from tracker.providers.replies import Answer, decode_answer
-from tracker.providers.requests import (
+from tracker.providers.reading.fields import (
+    distinct,
+    find_code,
+    find_seconds,
+    find_text,
+    find_url,
+    flat,
+    kind_of,
+    mime_of,
+    parse_id,
+    require_object,
+    urls_apart,
+)
+from tracker.providers.reading.refusals import find_error
+from tracker.providers.reading.replies import Answer, decode_answer
+from tracker.providers.reading.requests import (
     POLL_WITHIN_S,
     RESERVED_TASK_ID,
     TASK_ID,
@@ -66,10 +66,10 @@ from tracker.providers.requests import (
     quote_reserved,
     text_problem,
 )
-from tracker.providers.results import find_data_url_output, find_text_output
+from tracker.providers.reading.results import find_data_url_output, find_text_output
 
 if TYPE_CHECKING:
-    from tracker.providers.base import Json
+    from tracker.providers.protocol import Json
 
 _MEANINGS = {
     Reason.INVALID_REQUEST: INVALID,

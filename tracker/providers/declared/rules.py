@@ -18,7 +18,7 @@ from tracker.providers.declared.tables import (
     RouteTable,
     fold,
 )
-from tracker.providers.requests import MODEL, RESERVED_MODEL, RESERVED_TASK_ID, TASK_ID
+from tracker.providers.reading.requests import MODEL, RESERVED_MODEL, RESERVED_TASK_ID, TASK_ID
 
 Path = tuple[str | int, ...]
 Mistake = tuple[Path, str]

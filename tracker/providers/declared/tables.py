@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from tracker.domain.task import Reason
 from tracker.providers.declared.expressions import check_expression
-from tracker.providers.requests import TASK_ID
+from tracker.providers.reading.requests import TASK_ID
 from tracker.providers.signatures import SCHEMES
 
 OK_CODES = ("0", "200", "success", "ok")

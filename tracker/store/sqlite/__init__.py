@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tracker.store.sqlite.copies import copy_database
+from tracker.store.sqlite.backup import copy_database
 from tracker.store.sqlite.engine import SqliteStore
 from tracker.store.sqlite.reads import SqliteReader
 from tracker.store.sqlite.schema import read_instance

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import orjson
 from msgspec.structs import replace
 
-from tracker.domain.messages import user_message
 from tracker.domain.records import TaskRecord
 from tracker.domain.task import GIVEN_UP_REASONS, Status, SubmitState, Task, TaskId
+from tracker.domain.user_messages import user_message
 from tracker.store.protocol import Created, Lane, NewTask, Nudged
 from tracker.store.sqlite.keys import SELECT_BY_KEY, repeated_from
 from tracker.store.sqlite.rows import (
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from tracker.domain.models import Model
+    from tracker.domain.ai_models import Model
     from tracker.domain.task import ExternalId
 
 _CLOCK_SEEN, _CLOCK_AT = "clock seen", "clock at"

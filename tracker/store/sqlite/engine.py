@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tracker.errors import StoreDamaged, StoreError, StoreUnavailable, StoreUnusable
 from tracker.store.protocol import Applied
-from tracker.store.sqlite import archives, changes, outbox, retention
+from tracker.store.sqlite import archives, changes, outbox, pruning
+from tracker.store.sqlite.backup import write_copy
 from tracker.store.sqlite.checkpoints import Checkpointer
-from tracker.store.sqlite.copies import write_copy
 from tracker.store.sqlite.files import DatabaseFiles
 from tracker.store.sqlite.observations import apply_all
 from tracker.store.sqlite.reads import CONNECTIONS, SqliteReader
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
     from pathlib import Path
 
+    from tracker.domain.ai_models import Model
     from tracker.domain.archives import ArchiveRecord
-    from tracker.domain.models import Model
     from tracker.domain.observation import Observation
+    from tracker.domain.pruning import Cutoffs, Pruned, StoredFile
     from tracker.domain.records import DeliveryRecord
-    from tracker.domain.retention import Cutoffs, Pruned, StoredFile
     from tracker.domain.task import ExternalId, Output, Task, TaskId
     from tracker.store.protocol import (
         ArchiveChoice,
@@ -268,15 +268,15 @@ class SqliteStore(SqliteReader):
 
     async def prune(self, task_ids: Sequence[TaskId], cutoffs: Cutoffs) -> tuple[Pruned, int]:
         """See the protocol."""
-        return await self._write(lambda db: retention.prune(db, task_ids, cutoffs))
+        return await self._write(lambda db: pruning.prune(db, task_ids, cutoffs))
 
     async def forget_files(self, files: Sequence[StoredFile]) -> int:
         """See the protocol."""
-        return await self._write(lambda db: retention.forget_files(db, files))
+        return await self._write(lambda db: pruning.forget_files(db, files))
 
     async def shrink(self) -> tuple[int, int]:
         """See the protocol."""
-        return await self._write(retention.shrink)
+        return await self._write(pruning.shrink)
 
 
 def _choose_none(_task: Task, _output: Output) -> None:

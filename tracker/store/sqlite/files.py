@@ -16,8 +16,8 @@ from pathlib import Path
 
 from tracker.durable import PRIVATE_FILE, make_directory, sync_directory
 from tracker.errors import StoreUnavailable, StoreUnusable
-from tracker.paths import is_store
-from tracker.store.sqlite.backups import refuse_emptied, refuse_lone_log
+from tracker.filesystem import is_store
+from tracker.store.sqlite.backup_files import refuse_emptied, refuse_lone_log
 
 _MOUNTS = Path("/proc/self/mountinfo")
 _MOUNT_POINT = 4

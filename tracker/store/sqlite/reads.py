@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiosqlite
 
-from tracker.domain.large_json import LARGE_BYTES
-from tracker.domain.models import Model, ModelList
+from tracker.domain.ai_models import Model, ModelList
+from tracker.domain.lenient_json.large import LARGE_BYTES
 from tracker.domain.records import iso
 from tracker.errors import StoreDamaged, StoreUnavailable, TaskNotFound
 from tracker.store.protocol import DeliveryPage, Lane, Page, TaskFilter
-from tracker.store.sqlite import retention
+from tracker.store.sqlite import pruning
 from tracker.store.sqlite.files import log_bytes
 from tracker.store.sqlite.identity import means_damage, reader_uri
 from tracker.store.sqlite.keys import SELECT_BY_KEY, repeated_from
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tracker.domain.archives import ArchiveRecord
+    from tracker.domain.pruning import Cutoffs, PrunablePage, StoredFile
     from tracker.domain.records import DeliveryRecord, EventRecord, TaskRecord
-    from tracker.domain.retention import Cutoffs, PrunablePage, StoredFile
     from tracker.domain.task import TaskId
     from tracker.store.protocol import DeliveryFilter
 
@@ -286,11 +286,11 @@ class SqliteReader:
 
     async def find_prunable(self, cutoffs: Cutoffs, cursor: str, limit: int) -> PrunablePage:
         """Look at the next tasks after a cursor for what retention drops."""
-        return await retention.find_prunable(self._rows, cutoffs, cursor, limit)
+        return await pruning.find_prunable(self._rows, cutoffs, cursor, limit)
 
     async def find_stored_files(self, before: datetime, after: tuple[str, str], limit: int) -> list[StoredFile]:
         """Archived files of settled tasks that finished before a moment."""
-        return await retention.find_stored_files(self._rows, before, after, limit)
+        return await pruning.find_stored_files(self._rows, before, after, limit)
 
     async def stats(self, now: datetime) -> dict[str, Any]:
         """Counts by status, provider and reason; queue depths; the oldest due poll."""

@@ -20,9 +20,9 @@ from pathlib import Path
 
 from tracker.domain.task import ExternalId, TaskId
 from tracker.errors import StoreUnavailable, StoreUnusable
-from tracker.paths import is_store
-from tracker.store.sqlite.backups import Copy, inspect_copy, name_replaced, refuse_lone_log
-from tracker.store.sqlite.copies import copy_database
+from tracker.filesystem import is_store
+from tracker.store.sqlite.backup import copy_database
+from tracker.store.sqlite.backup_files import Copy, inspect_copy, name_replaced, refuse_lone_log
 from tracker.store.sqlite.files import DatabaseFiles
 from tracker.store.sqlite.identity import unused_uri
 

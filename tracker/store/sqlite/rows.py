@@ -15,7 +15,6 @@ from msgspec.structs import astuple, replace
 
 from tracker.domain.archives import ArchivedFile, ArchiveRecord, ArchiveState
 from tracker.domain.inline import without_data
-from tracker.domain.messages import user_message
 from tracker.domain.observation import Reading
 from tracker.domain.records import DeliveryRecord, DeliveryStatus, EventRecord, Json, TaskRecord
 from tracker.domain.task import (
@@ -28,6 +27,7 @@ from tracker.domain.task import (
     TaskId,
     UpstreamError,
 )
+from tracker.domain.user_messages import user_message
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

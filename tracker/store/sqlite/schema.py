@@ -13,8 +13,8 @@ from importlib import resources
 from pathlib import Path
 
 from tracker.errors import StoreUnavailable, StoreUnusable
-from tracker.paths import is_store
-from tracker.store.sqlite.backups import damaged, refuse_emptied, refuse_lone_log
+from tracker.filesystem import is_store
+from tracker.store.sqlite.backup_files import damaged, refuse_emptied, refuse_lone_log
 from tracker.store.sqlite.checkpoints import BACKSTOP_PAGES
 from tracker.store.sqlite.identity import APPLICATION_ID, means_damage, reader_uri, unused_uri, writer_uri
 

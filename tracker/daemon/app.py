@@ -1,0 +1,389 @@
+"""The composition root: the only place that builds the parts, connects them, and orders their start and stop.
+
+Start: log, lock and migrate the store, build, tick, dispatch, listen. Stop is the same backwards, and each part
+drains before what it needs goes away: no new requests; sends under way end and are recorded; polls end; hooks end;
+connections close; the store writes what waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import socket
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tracker import __version__
+from tracker.archive.archiver import Archiver
+from tracker.archive.download import Bounds
+from tracker.archive.file_storage import make_shelf
+from tracker.archive.partial import DIRECTORY as PARTIAL_DIRECTORY
+from tracker.clock import Clock, SystemClock
+from tracker.daemon.descriptors import current_limit, share_of_connections
+from tracker.daemon.health import Health, Vitals
+from tracker.daemon.listening import base_url, check_exposure, open_sites
+from tracker.daemon.provider_files import read_files, read_registry
+from tracker.daemon.reload import Live, hook_specs, list_changes
+from tracker.daemon.signature_checks import list_signature_problems, make_signature_check
+from tracker.domain.tokens import CallbackTokens
+from tracker.errors import ConfigError
+from tracker.filesystem import is_store
+from tracker.hooks.dispatcher import Dispatcher
+from tracker.hooks.kinds.registry import make_runners
+from tracker.hooks.spec import Tools
+from tracker.hooks.trust import distrusted_programs
+from tracker.logs import OwnText, Redactor, Sink, configure_logging, get_logger
+from tracker.maintenance.clock_watch import Timekeeper
+from tracker.maintenance.disk_space import Disk
+from tracker.maintenance.model_sync import Catalogue
+from tracker.maintenance.pruning import Retention
+from tracker.providers.reading.requests import RESULT_WITHIN_S
+from tracker.server.app import make_app, open_short_way
+from tracker.server.connections import Runner
+from tracker.server.services import Services
+from tracker.store.sqlite import SqliteStore
+from tracker.store.sqlite.backup_files import find_good_copy
+from tracker.tracking.account_alarms import AccountAlarms
+from tracker.tracking.accounts import AccountRules
+from tracker.tracking.intake import CallbackUrls, Intake
+from tracker.tracking.poller import Poller, polls_within
+from tracker.tracking.reconciler import Reconciler
+from tracker.tracking.submitter import Submitter
+from tracker.upstream.breaker import Breakers
+from tracker.upstream.client import UpstreamClient
+from tracker.upstream.limits import RateLimits
+from tracker.upstream.payloads import Payloads
+
+if TYPE_CHECKING:
+    from tracker.config import Config
+    from tracker.store.protocol import Applied
+
+log = get_logger(__name__)
+
+DRAIN_SENDS_S = RESULT_WITHIN_S + 10.0
+"""Sends get as long as any may take, with the wait for its slot: one that is cut off is ambiguous for ever, and what it
+was to bring is paid and lost. Nobody waits for them meanwhile but the stop itself, which takes no time without one."""
+DRAIN_CONNECTIONS_S = 10.0
+DRAIN_POLLS_S = 2.0
+DRAIN_HOOKS_S = 10.0
+LINGER_S = 0.2
+"""From the last accepted connection to the closing of idle ones: its request may still be on its way."""
+ARRIVE_S = 3.0
+"""So long a body that is on its way may still take when the daemon stops; then its sender is told to come again."""
+KEEP_ALIVE_S = 75.0
+
+
+class Tracker:
+    """The daemon, put together.
+
+    Args:
+        config: the whole configuration.
+        environ: the process environment, for hook scripts.
+        clock: what time it is.
+        sockets: listening sockets that were handed over; they win over ``server.listen``.
+        journal: takes log events in the place of standard error.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        environ: Mapping[str, str],
+        clock: Clock | None = None,
+        *,
+        sockets: Sequence[socket.socket] = (),
+        journal: Sink | None = None,
+    ) -> None:
+        self._config = config
+        self._live = Live(config)
+        self._clock = clock or SystemClock()
+        self._sockets = list(sockets)
+        self._journal = journal
+        self._stopping = asyncio.Event()
+        self.redactor = self._set_up_logging(config, config.secrets(), None)
+        self.payloads = Payloads(self.redactor)
+        self.store = SqliteStore(config.store_path, self._clock.now)
+        self.registry = read_registry(config.providers_path)
+        self._provider_files = read_files(config.providers_path)
+        if problems := list_signature_problems(config):
+            raise ConfigError(problems)
+        self._check_signature = make_signature_check(config, self._clock)
+        self._limits = RateLimits(self._live.rates, self._clock)
+        self._breakers = Breakers(self._clock)
+        self._client = UpstreamClient(self._live.accounts, self._clock, self._limits, self._breakers)
+        self.reconciler = Reconciler(
+            self.store,
+            policy_of=config.poll_policy,
+            interval_of={route.name: route.poll_interval_s for route in self.registry.routes()},
+            redactor=self.redactor,
+        )
+        self._shelf = make_shelf(config.archive_path, config.archive.url)
+        self.dispatcher = Dispatcher(
+            self.store,
+            hook_specs(config),
+            make_runners(Tools(environ=environ, clock=self._clock, locate=self._shelf.locate)),
+            self._clock,
+            hooks_dir=config.hooks_path,
+            redact=self.redactor.text,
+        )
+        self._account_rules = AccountRules(self.registry.routes(), self._live.accounts.keys())
+        self.catalogue = Catalogue(
+            store=self.store,
+            client=self._client,
+            clock=self._clock,
+            payloads=self.payloads,
+            accounts=self._live.accounts.keys(),
+            configured=self._live.named_models,
+            has_lists=self._account_rules.serves_builtin,
+        )
+        self.retention = Retention(self.store, self._clock, lambda: self._live.config.retention, self._shelf.remove)
+        self._runner: Runner | None = None
+        self._is_started = False
+        self._callback_secret = b""
+        self._disk = Disk(config.store_path.parent)
+        self.submitter: Submitter
+        self.poller: Poller
+        self.archiver: Archiver
+        self.vitals: Vitals
+
+    async def start(self) -> None:
+        """Open the store and begin to work; when this returns, requests are answered.
+
+        Raises:
+            StoreUnusable: the database cannot be used.
+            ConfigError: the callback secret cannot be read or made, or the address cannot be listened on.
+        """
+        is_new = not is_store(self._config.store_path)
+        await self.store.open()
+        if is_new and (copy := await asyncio.to_thread(find_good_copy, self._config.store_path)) is not None:
+            fix = f"if the database is missing by mistake, stop the tracker and run: tracker db restore {copy.path}"
+            log.warning("store.started_anew", store=str(self._config.store_path), copy=str(copy.path), fix=fix)
+        try:
+            await self._start_parts()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start_parts(self) -> None:
+        config = self._config
+        check_exposure(self._sockets, config)
+        self._callback_secret = config.callback_secret()
+        tokens = CallbackTokens(self._callback_secret)
+        self.intake = Intake(
+            registry=self.registry,
+            clock=self._clock,
+            tokens=tokens,
+            urls=CallbackUrls(config.public_url, config.callbacks.placeholder_url),
+            accounts=self._live.accounts.keys(),
+            default_account=config.default_account,
+            aliases=self._live.aliases,
+        )
+        alarms = AccountAlarms(self._clock, self._live.credentials_of, self.redactor.json_text)
+        self.submitter = Submitter(
+            store=self.store,
+            reconciler=self.reconciler,
+            client=self._client,
+            intake=self.intake,
+            clock=self._clock,
+            payloads=self.payloads,
+            alarms=alarms,
+        )
+        self.poller = Poller(
+            store=self.store,
+            reconciler=self.reconciler,
+            client=self._client,
+            limits=self._limits,
+            breakers=self._breakers,
+            registry=self.registry,
+            submitter=self.submitter,
+            clock=self._clock,
+            payloads=self.payloads,
+            alarms=alarms,
+            tick_s=config.poll.tick_s,
+            park_s=config.callbacks.park_s,
+            max_polls=polls_within(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
+        )
+        self.archiver = Archiver(
+            self.store,
+            self._clock,
+            self._live.accounts,
+            self.poller,
+            shelf=self._shelf,
+            spool=config.archive_path / PARTIAL_DIRECTORY,
+            enabled=config.archive.enabled,
+            bounds=Bounds(config.archive.max_bytes),
+            allow_private=config.archive.allow_private_addresses,
+        )
+        self.timekeeper = Timekeeper(self.store, self._clock)
+        self.vitals = Vitals(
+            self.store,
+            self.poller,
+            self.dispatcher,
+            self.archiver,
+            self._clock,
+            disk=self._disk.look,
+            troubles=lambda: [*self._troubles(), *alarms.lines()],
+        )
+        self.store.subscribe(self._wake_dispatcher)
+        runner = Runner(
+            make_app(self._services(tokens)),
+            self._clock,
+            access_log=None,  # halves the callback rate; what matters is logged by the handlers
+            keepalive_timeout=KEEP_ALIVE_S,
+            shutdown_timeout=DRAIN_CONNECTIONS_S,
+            handler_cancellation=False,
+            max_connections=share_of_connections(current_limit()),
+        )
+        await runner.setup()
+        open_short_way(runner)
+        self._runner = runner  # from here on there is something to stop
+        await open_sites(runner, config.listen, self._sockets)  # before anything asks a gateway: the port may be taken
+        self.poller.start()
+        self.dispatcher.start()
+        self.archiver.start()
+        self.catalogue.start()
+        self.retention.start()
+        self.timekeeper.start()
+        self._disk.start()
+        _warn_about(config, self._account_rules)
+        self._is_started = True
+        log.info("tracker.started", version=__version__, listen=self.url, store=str(config.store_path))
+
+    async def stop(self) -> None:
+        """Drain and stop, in the order in which the parts need each other."""
+        self._stopping.set()
+        if self._runner is not None:
+            for site in list(self._runner.sites):
+                await site.stop()
+            self.poller.halt()
+            self.retention.halt()
+            await asyncio.gather(self.submitter.drain(DRAIN_SENDS_S), self._let_requests_arrive(self._runner))
+            await self._runner.cleanup()
+            await self.catalogue.stop()
+            await self.retention.stop()
+            await self.timekeeper.stop()
+            await self._disk.stop()
+            await self.archiver.stop()
+            await self.poller.stop(DRAIN_POLLS_S)
+            await self.dispatcher.stop(DRAIN_HOOKS_S)
+        await self._client.close()
+        await self.store.close()
+        if self._is_started:
+            log.info("tracker.stopped")
+
+    def hurry(self) -> None:
+        """Have a stop that is under way wait for no paid create any more."""
+        if self._runner is not None:  # else nothing has been begun
+            log.warning("tracker.stop_hurried")
+            self.submitter.hurry()
+
+    @property
+    def url(self) -> str:
+        """Where it listens, as a base URL; ``unix:/path`` for a Unix socket."""
+        where = base_url(self._runner) if self._runner is not None else None
+        return where or self._config.listen.url
+
+    async def health(self) -> Health:
+        """Whether the daemon can do its work, and why not."""
+        if self._stopping.is_set():
+            return Health(ready=False, reasons=["The tracker is stopping."])
+        return await self.vitals.health()
+
+    def facts(self) -> dict[str, Any]:
+        """What only this process knows, see `tracker.server.schemas.DoctorView`."""
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "store": str(self._config.store_path.absolute()),
+            "accounts": [{"name": name, "has_key": self._live.has_key(name)} for name in self._live.accounts],
+        }
+
+    def reload(self, config: Config) -> tuple[list[str], list[str]]:
+        """Have another configuration hold, without losing anything: nothing is stopped, closed or forgotten.
+
+        Returns:
+            The keys that changed and hold now, and those that changed but take a restart.
+
+        Raises:
+            ConfigError: it cannot be used; the old one holds.
+        """
+        check_exposure(self._sockets, config)
+        secrets, callback_secret = config.secrets(), config.callback_secret()
+        self.dispatcher.set_specs(hook_specs(config))  # the last that may refuse
+        self._set_up_logging(config, secrets, self.redactor)
+        changed, kept = list_changes(self._live.config, config)
+        if "providers_dir" not in kept and read_files(config.providers_path) != self._provider_files:
+            kept.append("providers_dir")
+        if callback_secret != self._callback_secret:
+            kept.append("callbacks.secret")
+        self._live.adopt(config)
+        self.reconciler.set_policies(config.poll_policy)
+        self.poller.set_pace(config.poll.tick_s, config.callbacks.park_s)
+        self.intake.set_defaults(
+            CallbackUrls(config.public_url, config.callbacks.placeholder_url), config.default_account
+        )
+        _warn_about(config, self._account_rules)
+        return changed, kept
+
+    # -- parts ---------------------------------------------------------------------------------------------
+
+    async def _let_requests_arrive(self, runner: Runner) -> None:
+        """Until every request that has come in part is there or answered: aiohttp, closing, drops what still comes."""
+        await asyncio.sleep(LINGER_S)
+        await runner.arrivals.settle(ARRIVE_S)
+
+    def _set_up_logging(self, config: Config, secrets: Sequence[str], redactor: Redactor | None) -> Redactor:
+        return configure_logging(
+            config.log.level,
+            json={"auto": None, "json": True, "console": False}[config.log.format],
+            secrets=secrets,
+            # who asks for JSON gets JSON lines, also in the journal
+            sink=None if config.log.format == "json" else self._journal,
+            redactor=redactor,
+        )
+
+    def _services(self, tokens: CallbackTokens) -> Services:
+        config = self._config
+        return Services(
+            store=self.store,
+            reconciler=self.reconciler,
+            submitter=self.submitter,
+            poller=self.poller,
+            archive=self.archiver,
+            catalogue=self.catalogue,
+            retention=self.retention,
+            hooks=self.dispatcher,
+            accounts=self._live.accounts.keys(),
+            registry=self.registry,
+            tokens=tokens,
+            clock=self._clock,
+            payloads=self.payloads,
+            api_token=self._live.api_token,
+            health=self.health,
+            facts=self.facts,
+            policy_of=self._live.poll_policy,
+            stopping=self._stopping,
+            max_callback_bytes=config.server.max_callback_bytes,
+            trust=config.callbacks.trust,
+            check_signature=self._check_signature,
+            public_url=lambda: self._live.config.public_url,
+        )
+
+    def _troubles(self) -> list[str]:
+        return [f"Account {name} has no API key: its requests are refused." for name in self._live.keyless_accounts()]
+
+    def _wake_dispatcher(self, applied: Sequence[Applied]) -> None:
+        if any(change.announced for change in applied):
+            self.dispatcher.wake()
+
+
+def _warn_about(config: Config, accounts: AccountRules) -> None:
+    for line in config.missing_secrets():
+        log.warning("config.secret_not_found", what=OwnText(line))
+    for hook in config.hooks:
+        for objection in distrusted_programs(hook.run or ()):
+            log.warning("hook.program_not_protected", hook=hook.name, reason=objection.reason, fix=objection.fix)
+    for line in accounts.list_missing():
+        log.warning("config.account_not_found", what=line)
+    for key in config.not_acted_on():
+        log.warning("config.key_ignored", key=OwnText(key))

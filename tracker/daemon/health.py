@@ -1,0 +1,149 @@
+"""Whether the daemon can do its work, whether it still comes round at all, and a line of live counts.
+
+Owns those three judgements and their limits. Must not change anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from tracker.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tracker.archive.archiver import Archiver
+    from tracker.clock import Clock
+    from tracker.hooks.dispatcher import Dispatcher
+    from tracker.store.sqlite import SqliteStore
+    from tracker.tracking.poller import Poller
+
+STUCK_AFTER_S: Final = 60.0
+"""A writer with work waiting, a dispatcher or an archiver that made no progress for so long is stuck."""
+WRITE_WITHIN_S: Final = 5.0
+"""A store in which a write takes longer is not writable: providers give up on a callback after 10 to 15 s."""
+WRITTEN_LATELY_S: Final = 2.0
+"""A write proves the store writable for so long: whoever asks about the health all the time causes no more of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether the daemon can do its work.
+
+    Attributes:
+        ready: it takes callbacks and polls.
+        reasons: why not, one sentence each; when it is ready, what a person has to look after all the same.
+        alarms: how many alarms are raised.
+    """
+
+    ready: bool
+    reasons: Sequence[str] = ()
+    alarms: int = 0
+
+
+class Vitals:
+    """Looks at the parts that must make progress.
+
+    Args:
+        store: its writer, and the counts.
+        poller: its sweeps.
+        dispatcher: its rounds.
+        archiver: its rounds.
+        clock: only its monotonic time is compared.
+        write_within_s: how long a write may take.
+        disk: the room of the store.
+        troubles: what a person has to look after although the daemon does its work, one sentence each.
+    """
+
+    def __init__(
+        self,
+        store: SqliteStore,
+        poller: Poller,
+        dispatcher: Dispatcher,
+        archiver: Archiver,
+        clock: Clock,
+        *,
+        write_within_s: float = WRITE_WITHIN_S,
+        disk: Callable[[], tuple[str | None, bool]] = lambda: (None, False),
+        troubles: Callable[[], Sequence[str]] = tuple,
+    ) -> None:
+        self._store = store
+        self._poller = poller
+        self._dispatcher = dispatcher
+        self._archiver = archiver
+        self._clock = clock
+        self._write_within_s = write_within_s
+        self._disk = disk
+        self._troubles = troubles
+        self._written_at: float | None = None
+
+    async def health(self) -> Health:
+        """Whether the daemon can do its work, and why not: the sweeps are made, and a write has just been committed.
+
+        Troubles are listed among the reasons, and do not make it unready.
+        """
+        stalled = ["The polling loop has stopped completing its sweeps."] if self._poller.is_stalled else []
+        reasons = [*stalled, *(self._stuck() or await self._unwritable())]
+        troubles = list(self._troubles())
+        disk, is_full = self._disk()
+        if disk is not None:
+            (reasons if is_full else troubles).append(disk)
+        return Health(not reasons, [*reasons, *troubles], alarms=len(troubles) + (disk is not None and is_full))
+
+    def wedged(self) -> list[str]:
+        """What does not even come round any more, one sentence each: only a new process helps.
+
+        A full disk is not among it: then sweeps fail, callbacks are answered 503, and a restart would mend nothing.
+        """
+        wedged = ["The polling loop does not come round any more."] if self._poller.is_wedged else []
+        return [*wedged, *self._stuck()]
+
+    async def status_line(self) -> str:
+        """One line for people: why the daemon is not ready, else live counts.
+
+        Raises:
+            StoreUnavailable: they cannot be read now.
+        """
+        health = await self.health()
+        if not health.ready:
+            return f"Not ready: {' '.join(health.reasons)}"
+        counts = await self._store.count_open(self._clock.now())
+        return (
+            f"{counts.running} running, {counts.pending} pending, {counts.due} due for a poll; "
+            f"{counts.deliveries} hook deliveries open, {self._dispatcher.running} under way"
+        ) + "".join(f"; {reason.rstrip('.')}" for reason in health.reasons)
+
+    async def _unwritable(self) -> list[str]:
+        now = self._clock.monotonic()
+        try:
+            self._store.check_files()
+        except StoreUnavailable:
+            self._written_at = None  # what was written a moment ago proves nothing any more
+        if self._written_at is not None and now - self._written_at < WRITTEN_LATELY_S:
+            return []
+        try:
+            async with asyncio.timeout(self._write_within_s):
+                await self._store.check_writable()
+        except StoreUnavailable as error:
+            return [f"The store takes no writes: {error}."]
+        except TimeoutError:
+            return [f"The store has not completed a write within {self._write_within_s:g} s."]
+        self._written_at = now
+        return []
+
+    def _stuck(self) -> list[str]:
+        now = self._clock.monotonic()
+        reasons = []
+        progress_at, waiting = self._store.writer_progress
+        if waiting and now - progress_at > STUCK_AFTER_S:
+            reasons.append(f"The store has not completed a write for {STUCK_AFTER_S:g} s.")
+        lost_since = self._store.writer_lost_since
+        if lost_since is not None and now - lost_since > STUCK_AFTER_S:
+            reasons.append(f"The store has had no usable connection for {STUCK_AFTER_S:g} s.")
+        if now - self._dispatcher.last_progress > STUCK_AFTER_S:
+            reasons.append("The hook dispatcher has stopped.")
+        if now - self._archiver.last_progress > STUCK_AFTER_S:
+            reasons.append("The archiver has stopped.")
+        return reasons

@@ -1,0 +1,50 @@
+"""User-defined providers: reads the files of ``providers.d/`` and adds what they define to the built-in ones.
+
+Owns the reading. Must not know what a file may say: `tracker.providers.declared` does.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tracker.domain.text import NotText, read_text
+from tracker.errors import ConfigError
+from tracker.filesystem import is_directory
+from tracker.providers.declared import load_declared
+from tracker.providers.registry import PROVIDERS, Registry
+
+
+def read_registry(directory: Path | None) -> Registry:
+    """All providers: the built-in ones and those that the TOML files of a directory define.
+
+    Args:
+        directory: where the files are; None, or one that is not there, for none.
+
+    Raises:
+        ConfigError: directory or file cannot be read, or is wrong; one line per mistake, with file and line.
+    """
+    return Registry(load_declared(read_files(directory), (provider.name for provider in PROVIDERS)))
+
+
+def read_files(directory: Path | None) -> dict[str, str]:
+    """The texts of the provider files of a directory, by path.
+
+    Raises:
+        ConfigError: directory or file cannot be read; one line per mistake.
+    """
+    if directory is None or not is_directory(directory, "set providers_dir"):
+        return {}
+    files: dict[str, str] = {}
+    problems: list[str] = []
+    for path in sorted(directory.glob("*.toml")):
+        if path.name.startswith("."):  # what editors and file systems leave beside a file
+            continue
+        try:
+            files[str(path)] = read_text(path)
+        except OSError as error:
+            problems.append(f"{path}: cannot be read ({error.strerror}); make it readable, or move it away")
+        except NotText as error:
+            problems.append(f"{path}: {error}")
+    if problems:
+        raise ConfigError(problems)
+    return files

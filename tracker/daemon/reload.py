@@ -1,0 +1,174 @@
+"""What the parts of the daemon read anew each time they need it, so that a reload reaches them without a restart.
+
+Owns which keys of the configuration may change under a running daemon. The mappings are changed in place: whoever
+was handed one sees the new values. Must not read files; a new configuration arrives whole and checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from tracker.errors import ConfigError
+from tracker.hooks.kinds.registry import make_action
+from tracker.hooks.spec import Action, HookSpec
+from tracker.upstream.client import Account
+
+if TYPE_CHECKING:
+    from tracker.config import Config
+    from tracker.config import HookSpec as HookConfig
+    from tracker.domain.ai_models import ModelTarget
+    from tracker.domain.schedule import PollPolicy
+
+CHANGEABLE: Final = (
+    "environment",
+    "public_url",
+    "server.api_token_env",
+    "server.api_token_file",
+    "accounts",
+    "poll",
+    "callbacks.park_s",
+    "callbacks.placeholder_url",
+    "retention",
+    "models",
+    "log",
+    "hooks",
+)
+"""Keys, or tables with all that is in them, that a reload acts on. Everything else takes a restart, and is said to."""
+
+
+class Live:
+    """The configuration that holds now.
+
+    Args:
+        config: what the daemon starts with.
+
+    Attributes:
+        config: the configuration itself.
+        accounts: by name.
+        rates: account -> requests per second.
+        aliases: what ``@name`` stands for.
+        named_models: key of the configuration -> the model that it names.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.accounts: dict[str, Account] = {}
+        self.rates: dict[str, float] = {}
+        self.aliases: dict[str, ModelTarget] = {}
+        self.named_models: dict[str, str] = {}
+        self.adopt(config)
+
+    def adopt(self, config: Config) -> None:
+        """Have another configuration hold from now on."""
+        self.config = config
+        _replace(self.accounts, {name: self._account(name) for name in config.accounts})
+        _replace(self.rates, {name: account.max_requests_per_s for name, account in config.accounts.items()})
+        _replace(self.aliases, config.model_aliases())
+        _replace(
+            self.named_models,
+            {
+                f"models.{name}": model
+                for name, target in config.model_aliases().items()
+                for model in (target.id, *target.fallback)
+            },
+        )
+
+    def api_token(self) -> str | None:
+        """The bearer token of the API as it is now."""
+        return self.config.api_token()
+
+    def credentials_of(self, account: str) -> int:
+        """A number that changes with the key or address of an account."""
+        known = self.accounts.get(account)
+        return 0 if known is None else hash((known.base_url, known.api_key()))
+
+    def poll_policy(self, provider: str) -> PollPolicy:
+        """The poll policy of a provider as it is now."""
+        return self.config.poll_policy(provider)
+
+    def has_key(self, name: str) -> bool:
+        """Whether there is a usable key of an account now."""
+        try:
+            return self.config.account_key_problem(name) is None
+        except ConfigError:
+            return False
+
+    def keyless_accounts(self) -> list[str]:
+        """The accounts without a key: every request of theirs would be refused."""
+        return [name for name in self.accounts if not self.has_key(name)]
+
+    def _account(self, name: str) -> Account:
+        account = self.config.accounts[name]
+        return Account(
+            name=name,
+            base_url=account.base_url,
+            api_key=self._key_reader(name),
+            max_requests_per_s=account.max_requests_per_s,
+        )
+
+    def _key_reader(self, name: str) -> Callable[[], str | None]:
+        return lambda: self.config.account_key(name) if name in self.config.accounts else None
+
+
+def hook_specs(config: Config) -> list[HookSpec]:
+    """The configured hooks as the dispatcher knows them.
+
+    Raises:
+        ConfigError: what one of them names cannot work; with the mistakes of all of them.
+    """
+    specs: list[HookSpec] = []
+    problems: list[str] = []
+    for hook in config.hooks:
+        try:
+            specs.append(_hook_spec(hook, make_action(hook, config.hook_secret(hook))))
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return specs
+
+
+def list_changes(old: Config, new: Config) -> tuple[list[str], list[str]]:
+    """Compare two configurations.
+
+    Returns:
+        The paths of the keys that changed and that a reload acts on, and of those that take a restart.
+    """
+    changed = list(_differences(old.model_dump(), new.model_dump()))
+    live = [key for key in changed if any(key == name or key.startswith(f"{name}.") for name in CHANGEABLE)]
+    return live, [key for key in changed if key not in live]
+
+
+def _hook_spec(hook: HookConfig, action: Action) -> HookSpec:
+    return HookSpec(
+        name=hook.name,
+        on=hook.on,
+        action=action,
+        providers=hook.provider,
+        routes=hook.route,
+        accounts=hook.account,
+        labels=hook.labels,
+        timeout_s=hook.timeout_s,
+        max_attempts=hook.max_attempts,
+        retry_first_s=hook.retry_first_s,
+        retry_max_s=hook.retry_max_s,
+        concurrency=hook.concurrency,
+    )
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    for key in dict.fromkeys([*old, *new]):
+        one, other = old.get(key), new.get(key)
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            inner = path if key == "providers" else f"{path}{key}."  # the file does not show this level
+            yield from _differences(one, other, inner)
+        elif one != other:
+            yield f"{path}{key}"
+
+
+def _replace(target: dict[str, Any], source: Mapping[str, Any]) -> None:
+    """Make ``target`` equal to ``source`` without a moment in which a name that stays is missing."""
+    target.update(source)
+    for name in target.keys() - source.keys():
+        del target[name]

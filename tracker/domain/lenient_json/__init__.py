@@ -1,0 +1,1 @@
+"""JSON as real servers write it."""

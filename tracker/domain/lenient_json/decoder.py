@@ -1,0 +1,380 @@
+"""JSON as real servers write it: the one decoder of answers to creates and polls, and of callback bodies.
+
+Owns encodings and syntax: byte order marks, UTF-16 and UTF-32, legacy charsets, compression, NaN and Infinity, raw
+control characters, halves of emoji, whole numbers beyond 64 bits, bytes around the document, documents that are cut
+off. It must not know what a document means. Nothing here raises.
+
+A strict parser goes first; only what it refuses is read leniently. Every step is linear in the size of the body, and
+what runs in Python rather than in C has a budget.
+
+**Source**: RFC 8259 (sections 8.1 and 8.2 for encodings and surrogates); RFC 4627 (section 3) for telling UTF-16 and
+UTF-32 without a mark; https://html.spec.whatwg.org/multipage/server-sent-events.html for ``data:`` lines.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+import zlib
+from collections.abc import Iterator
+from encodings.aliases import aliases
+from enum import Enum, auto
+from typing import Any
+
+import orjson
+from msgspec import Struct
+
+from tracker.domain.lenient_json.large import LARGE_BYTES, TooManyValues, is_decoded_at_once, lift, slow
+from tracker.domain.lenient_json.repair import parse_broken
+
+Json = Any
+
+MAX_UNPACKED_BYTES = 8 << 20
+"""A body that is compressed without saying so is unpacked up to this size: 1 MB could hold 1 GB."""
+PLAIN_CHARACTERS = 4000
+"""So much of a body that is not JSON is handed on as text."""
+_BEGINNING_BYTES = 1 << 18
+"""So much is read of a large body that cannot be read as a whole."""
+_PIECE_BYTES = 1 << 20
+_MAX_WRAPPINGS = 3
+_LOOK_FOR_START = 64_000
+
+_EMPTY: tuple[Json, ...] = (None, "", {}, [])
+_HALF = re.compile(
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+BLANKS = "\ufeff\u200b\u200c\u200d\u2060\u0085\u00a0\u2028\u2029\u3000" + "".join(map(chr, range(0x21)))
+_GUARDS = re.compile(r"(?:\)\]\}'?,?|while\s*\(1\);?|for\s*\(;;\);?|throw\s*1;?)\s*(?=[\[{\"])")
+"""What some servers put before JSON, so that no script tag can run it."""
+_JSONP = re.compile(
+    r"(?:/\*.{0,100}?\*/\s*)?(?:(?:var|let|const)\s+)?[A-Za-z_$][\w$.]{0,200}\s*(?:\(|=)\s*(?=[\[{])", re.DOTALL
+)
+_STREAM = re.compile(r"(?:data|event|id|retry)?:[^\n]*\n|data:")
+_BETWEEN_EVENTS = re.compile(r"(?:\r?\n|\r){2,}")
+_MAX_EVENTS = 500
+_OPENINGS = ("{", "[", '"')
+_LINE_START = re.compile(r"(?:[\r\n>]\s*)(?=[\[{])")
+_MARKUP = re.compile(r"<(?:!doctype|html|head|body|\?xml)", re.IGNORECASE)
+_CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:+-]{1,40})", re.IGNORECASE)
+_CODECS = frozenset(aliases.values()) - {name for name in aliases.values() if name.endswith("_codec")} - {"rot_13"}
+_GUESSES = ("utf_8", "gb18030", "cp932", "big5hkscs", "cp1252")
+"""How bytes are read that are not UTF-8, where the charset is missing or does not help: the first that makes JSON."""
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf_32_le"),
+    (codecs.BOM_UTF32_BE, "utf_32_be"),
+    (codecs.BOM_UTF16_LE, "utf_16_le"),
+    (codecs.BOM_UTF16_BE, "utf_16_be"),
+)
+_WIDE = (
+    (re.compile(rb"\0\0\0[^\0]"), "utf_32_be"),
+    (re.compile(rb"[^\0]\0\0\0"), "utf_32_le"),
+    (re.compile(rb"\0[^\0]\0[^\0]"), "utf_16_be"),
+    (re.compile(rb"[^\0]\0[^\0]\0"), "utf_16_le"),
+)
+_DIGITS = bytes.maketrans(b"123456789", b"000000000")
+_TWENTY_DIGITS = b"0" * 20
+
+
+class Form(Enum):
+    """How much of a document came."""
+
+    WHOLE = auto()
+    CUT = auto()
+    """Its end is missing: an id in it counts, that it says nothing else does not."""
+    STREAM = auto()
+    """Server-Sent Events; the fields of later events replace those of earlier ones."""
+    NONE = auto()
+    """No JSON at all."""
+
+
+class Decoded(Struct, frozen=True, gc=False):
+    """A body, decoded.
+
+    Attributes:
+        value: the JSON value: texts without lone surrogates, numbers that any database and encoder takes. A document
+            that came inside a JSON string, or alone in a list, is taken out.
+        text: the same as strict JSON in UTF-8; None where there is none that could be written, and for a large body.
+        form: how much of it came.
+        plain: the beginning of a body that is not JSON, as text.
+        too_much: why only the beginning of it was read, in words.
+    """
+
+    value: Json
+    text: bytes | None
+    form: Form = Form.WHOLE
+    plain: str = ""
+    too_much: str | None = None
+
+    @property
+    def fault(self) -> str | None:
+        """Why there is no whole JSON value, in words; None when there is one."""
+        if self.too_much is not None:
+            return self.too_much
+        match self.form:
+            case Form.NONE:
+                return "a body that is not JSON" if self.plain else "an empty body"
+            case Form.CUT:
+                return "JSON that is cut off"
+            case _:
+                return None
+
+
+def decode(body: bytes, content_type: str = "") -> Decoded:
+    """Decode a body.
+
+    Args:
+        body: as it came.
+        content_type: the header of that name; its charset counts where the bytes are not UTF-8.
+    """
+    return _decode_small(body, content_type) if len(body) <= LARGE_BYTES else _decode_large(body, content_type)
+
+
+def _decode_small(body: bytes, content_type: str) -> Decoded:
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return _decode_odd(body, content_type)
+    if _has_long_number(body):
+        return _decode_odd(body, content_type)  # perhaps a number that became another one
+    if value.__class__ is dict:
+        return Decoded(value, body)
+    return Decoded(taken_out(value), body)
+
+
+def filled(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    """An object; of a member that comes twice the last with something in it counts."""
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        members |= {name: value for name, value in pairs if value not in _EMPTY}
+    return members
+
+
+def _has_long_number(body: bytes) -> bool:
+    """Whether digits stand in a row that may be a number beyond 64 bits; see `whole_number`."""
+    return _TWENTY_DIGITS in body.translate(_DIGITS)
+
+
+def decode_text(text: str) -> Json:
+    """The object or list in a text, as some APIs put it into a string; None when there is none that ends."""
+    if not text.lstrip(BLANKS).startswith(("{", "[")):
+        return None
+    if len(text) > LARGE_BYTES:
+        large = _decode_large(text.encode("utf-8", "replace"), "")
+        return large.value if large.form is Form.WHOLE else None
+    found = _read(text)
+    return None if found is None else found.value
+
+
+def _decode_large(body: bytes, content_type: str) -> Decoded:
+    """The same in pieces, see `tracker.domain.lenient_json.large`. What cannot be read so counts as cut off."""
+    body = _as_utf8(_unpacked(body), content_type)
+    too_much: str | None = None
+    try:
+        lifted = lift(body)
+        is_small = is_decoded_at_once(lifted.skeleton)
+        found = _decode_small(lifted.skeleton, content_type) if is_small else _decode_dense(lifted.skeleton)
+    except TooManyValues as error:
+        too_much = str(error)
+    except (ValueError, RecursionError):
+        pass
+    else:
+        value = lifted.restore(found.value)
+        if isinstance(value, str) and value.strip(BLANKS)[:1] in _OPENINGS:
+            value = decode(value.encode("utf-8", "replace")).value or value
+        return Decoded(value, None, found.form, found.plain)
+    found = _decode_odd(body[:_BEGINNING_BYTES], "")
+    return Decoded(found.value, None, Form.NONE if found.form is Form.NONE else Form.CUT, found.plain, too_much)
+
+
+def _decode_dense(skeleton: bytes) -> Decoded:
+    """A document of many values.
+
+    Raises:
+        ValueError: it is not JSON.
+        RecursionError: it is nested too deeply.
+    """
+    if not skeleton[:_PIECE_BYTES].lstrip().startswith((b"{", b"[")):
+        raise ValueError("not JSON")
+    text = _without_halves(skeleton.decode("utf-8", "replace").strip(BLANKS))
+    decoder = slow(json.JSONDecoder(strict=False, parse_int=whole_number, parse_constant=nothing))
+    value, _ = decoder.raw_decode(text)
+    return Decoded(taken_out(value), None)
+
+
+def _as_utf8(body: bytes, content_type: str) -> bytes:
+    """A large body in the encoding in which its quotes can be found, converted piece by piece."""
+    head = body[:4]
+    codec = next((codec for mark, codec in _MARKS if body.startswith(mark)), None)
+    codec = codec or next((codec for pattern, codec in _WIDE if pattern.match(head)), None)
+    if codec is not None:
+        return _converted(body, codec, "replace").removeprefix(codecs.BOM_UTF8)
+    for codec in dict.fromkeys(filter(None, ("utf_8", _charset_of(content_type), *_GUESSES))):
+        try:
+            return _converted(body, codec, "strict").removeprefix(codecs.BOM_UTF8)
+        except (LookupError, UnicodeError):
+            continue
+    return body
+
+
+def _converted(body: bytes, codec: str, errors: str) -> bytes:
+    decoder = codecs.getincrementaldecoder(codec)(errors)
+    pieces = (body[start : start + _PIECE_BYTES] for start in range(0, len(body), _PIECE_BYTES))
+    converted = b"".join([b"" if codec == "utf_8" else text.encode() for text in map(decoder.decode, pieces)])
+    decoder.decode(b"", final=True)
+    return body if codec == "utf_8" else converted
+
+
+def _decode_odd(body: bytes, content_type: str) -> Decoded:
+    body = _unpacked(body)
+    bare = body.removeprefix(codecs.BOM_UTF8).strip(b"\0 \t\r\n")
+    if len(bare) != len(body) and bare[:1] == b"{" and not _has_long_number(bare):
+        try:
+            return Decoded(orjson.loads(bare), bare)  # a mark or padding was all that was odd
+        except orjson.JSONDecodeError:
+            pass
+    first = ""
+    for text in _texts(body, content_type):
+        found = _read(text)
+        if found is not None:
+            return found
+        first = first or text
+    found = _salvage(first.strip(BLANKS)) if first else None
+    return found or Decoded(None, None, Form.NONE, first.strip(BLANKS)[:PLAIN_CHARACTERS])
+
+
+def _unpacked(body: bytes) -> bytes:
+    """The content of a gzip or zlib body whose header did not say so; the body itself when it is none."""
+    if not (body.startswith(b"\x1f\x8b") or (body[:1] == b"x" and body[1:2] in {b"\x01", b"^", b"\x9c", b"\xda"})):
+        return body
+    try:
+        return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, MAX_UNPACKED_BYTES)
+    except zlib.error:
+        return body
+
+
+def _texts(body: bytes, content_type: str) -> Iterator[str]:
+    """The readings of a body as text, likeliest first."""
+    for mark, codec in _MARKS:
+        if body.startswith(mark):
+            yield body[len(mark) :].decode(codec, "replace")
+            return
+    body = body.removeprefix(codecs.BOM_UTF8)
+    head = body[:4]
+    for pattern, codec in _WIDE:
+        if pattern.match(head):
+            yield body.decode(codec, "replace")
+    declared = _charset_of(content_type)
+    guesses: tuple[str, ...] = ()
+    try:
+        yield body.decode()
+    except UnicodeDecodeError:
+        guesses = _GUESSES
+    for codec in dict.fromkeys(filter(None, (declared, *guesses))):
+        try:
+            yield body.decode(codec, "replace")
+        except (LookupError, UnicodeError):  # a codec of another system, or one that takes no replacements
+            continue
+
+
+def _charset_of(content_type: str) -> str | None:
+    """The codec that a Content-Type names; None for none, or one that Python does not know."""
+    found = _CHARSET.search(content_type)
+    if found is None:
+        return None
+    name = re.sub(r"[^a-z0-9]+", "_", found[1].lower())
+    codec = aliases.get(name, name)
+    return codec if codec in _CODECS else None
+
+
+def _read(text: str) -> Decoded | None:
+    """The document in a text, whatever stands around it; None when there is none that ends."""
+    text = text.strip(BLANKS)
+    text = _without_halves(text)
+    guard = _GUARDS.match(text)
+    start = guard.end() if guard else 0
+    if not text.startswith(_OPENINGS, start):
+        if _STREAM.match(text):
+            return _stream(text)
+        if _MARKUP.match(text):
+            return None
+        # what else may come first: a call of JavaScript, or what an interpreter or a web server printed
+        begin = _JSONP.match(text) or _LINE_START.search(text, 0, _LOOK_FOR_START)
+        if begin is None:
+            return None
+        start = begin.end()
+    try:
+        value, _ = _LENIENT.raw_decode(text, start)  # bytes after the document do not count
+    except (ValueError, RecursionError):
+        return None
+    return _decoded(value, Form.WHOLE)
+
+
+def _without_halves(text: str) -> str:
+    """JSON without lone surrogates, which no database and no encoder takes; U+FFFD takes their place."""
+    if "\\ud" not in text and "\\uD" not in text:
+        return text
+    return _HALF.sub(lambda found: "\\ufffd" if found["half"] else found[0], text)
+
+
+def _salvage(text: str) -> Decoded | None:
+    """What can be read of a document whose syntax is broken, or whose end is missing."""
+    guard = _GUARDS.match(text)
+    broken = parse_broken(text, guard.end() if guard else 0) if guard or text.startswith(_OPENINGS) else None
+    return None if broken is None else _decoded(broken.value, Form.CUT if broken.is_cut else Form.WHOLE)
+
+
+def _decoded(value: Json, form: Form) -> Decoded:
+    try:
+        written = orjson.dumps(value)
+    except orjson.JSONEncodeError:  # nested too deeply to be written
+        written = None
+    return Decoded(taken_out(value), written, form)
+
+
+def _stream(text: str) -> Decoded | None:
+    """The fields of all events of a stream together, the later ones first; None when no event holds an object."""
+    fields: dict[str, Json] = {}
+    events = _BETWEEN_EVENTS.split(text)
+    for event in events if len(events) <= _MAX_EVENTS else events[: _MAX_EVENTS // 2] + events[-_MAX_EVENTS // 2 :]:
+        lines = [line[5:].removeprefix(" ") for line in event.splitlines() if line.startswith("data:")]
+        try:
+            value = _LENIENT.decode("\n".join(lines))
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict):
+            fields |= value
+    return _decoded(fields, Form.STREAM) if fields else None
+
+
+def taken_out(value: Json) -> Json:
+    """A document that came inside a JSON string, or alone in a list; anything else as it is."""
+    for _ in range(_MAX_WRAPPINGS):
+        if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict):
+            value = value[0]
+        elif isinstance(value, str) and value.strip(BLANKS)[:1] in {"{", "[", '"'}:
+            try:
+                value = _LENIENT.decode(value.strip(BLANKS))
+            except (ValueError, RecursionError):
+                return value
+        else:
+            break
+    return value
+
+
+def whole_number(text: str) -> int | str:
+    """A whole number; as text where it is beyond 64 bits, since no database or encoder takes it as a number."""
+    if len(text) < 19:  # noqa: PLR2004 - digits of 2^63
+        return int(text)
+    if len(text) > 20:  # noqa: PLR2004 - digits of 2^64
+        return text
+    number = int(text)
+    return number if -(2**63) <= number < 2**64 else text
+
+
+def nothing(_: str) -> None:
+    """What NaN and Infinity are read as."""
+
+
+_LENIENT = json.JSONDecoder(object_pairs_hook=filled, strict=False, parse_int=whole_number, parse_constant=nothing)

@@ -1,0 +1,102 @@
+"""Requests to an upstream and its answers, as plain data: what providers write and read, and the client carries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import orjson
+
+from tracker.domain.lenient_json.decoder import Decoded, Form, decode
+from tracker.domain.lenient_json.members import decode_respelled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+UNREADABLE_KEPT_BYTES = 2048
+"""So much of a body that is not JSON is kept for inspection."""
+
+
+class AuthStyle(StrEnum):
+    """Which header carries the account's key.
+
+    Source: https://anyint.ai/docs/api-reference/anthropic-compatible (``x-api-key``); every other family takes
+    ``Authorization: Bearer``.
+    """
+
+    BEARER = "bearer"
+    X_API_KEY = "x-api-key"
+
+
+@dataclass(frozen=True, slots=True)
+class WireRequest:
+    """One HTTP request to an account's upstream, without its key.
+
+    Attributes:
+        method: ``GET`` or ``POST``.
+        path: absolute path below the account's base URL, already percent-encoded, without a query.
+        query: query parameters, not yet encoded.
+        headers: further headers; never a key.
+        body: JSON body as bytes, None for none.
+        auth: how the client adds the account's key.
+        answer_within_s: seconds until the whole answer must have been read.
+    """
+
+    method: str
+    path: str
+    query: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes | None = None
+    auth: AuthStyle = AuthStyle.BEARER
+    answer_within_s: float = 30.0
+
+
+@dataclass(frozen=True)
+class WireReply:
+    """A complete HTTP answer.
+
+    Attributes:
+        status: HTTP status code.
+        headers: header names in lower case.
+        body: the decoded body, whole.
+        received_at: when it had arrived.
+    """
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    received_at: datetime | None = None
+
+    @cached_property
+    def decoded(self) -> Decoded:
+        """The body as JSON, in the charset of the answer's own Content-Type; decoded once."""
+        return decode(self.body, self.headers.get("content-type", ""))
+
+    @cached_property
+    def respelled(self) -> WireReply | None:
+        """The same answer with its names as most write them, see `decode_respelled`; None where that is no other."""
+        value = decode_respelled(self.decoded, self.body)
+        return None if value is None else WireReply(self.status, self.headers, value, self.received_at)
+
+
+def payload_text(body: bytes, redact: Callable[[bytes], str], decoded: Decoded | None = None) -> str | None:
+    """An upstream body as the JSON text that is kept with an event.
+
+    Args:
+        body: as it came.
+        redact: masks secrets in a JSON text.
+        decoded: the same, where it was decoded before.
+
+    Returns:
+        JSON text; the beginning of the body as a JSON string when it is not JSON; None when it is empty.
+    """
+    if not body.strip():
+        return None
+    found = decode(body) if decoded is None else decoded
+    if found.text is not None and found.form is not Form.CUT:
+        return redact(found.text)
+    head = found.plain.encode() or body
+    return orjson.dumps({"not_json": redact(head[:UNREADABLE_KEPT_BYTES])}).decode()

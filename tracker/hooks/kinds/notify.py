@@ -1,0 +1,140 @@
+"""Hooks that notify people, through the library apprise and the hundred services that it knows.
+
+Owns the words of a notification. The library is the extra ``notify`` and is imported only where a hook asks for it.
+Must not decide when to try again.
+
+The address may hold a token, which does not belong into a configuration file: ``{secret}`` in it stands for the
+value of ``secret_env`` or ``secret_file``, which may as well be the whole address.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from tracker.domain.records import task_json
+from tracker.domain.task import Status
+from tracker.errors import ConfigError
+from tracker.hooks.running.threads import in_thread
+from tracker.hooks.spec import Configured, RunOutcome, RunResult, Tools
+
+if TYPE_CHECKING:
+    from tracker.hooks.spec import HookSpec
+    from tracker.store.protocol import DeliveryJob
+
+KIND = "notify"
+PLACEHOLDER: Final = "{secret}"
+_TYPES = {Status.SUCCEEDED: "success", Status.FAILED: "failure"}
+_HAPPENED = {
+    "task.submitted": "submitted",
+    "task.running": "is running",
+    "task.progress": "goes on",
+    "task.succeeded": "succeeded",
+    "task.failed": "failed",
+    "task.archived": "is archived",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NotifyAction:
+    """Whom to notify.
+
+    Attributes:
+        address: as apprise writes it: ``ntfy://topic``, ``mailto://…``, ``slack://…``.
+    """
+
+    address: str = field(repr=False)
+
+    @property
+    def kind(self) -> str:
+        """``notify``."""
+        return KIND
+
+
+class NotifyRunner:
+    """Sends notifications."""
+
+    def __init__(self) -> None:
+        self._threads: dict[str, set[str]] = {}
+
+    async def run(self, job: DeliveryJob, payload: bytes, spec: HookSpec) -> RunResult:
+        """Notify once; see `Runner.run`."""
+        del payload  # people read words
+        action = spec.action
+        if not isinstance(action, NotifyAction):
+            raise TypeError(f"hook {spec.name!r} is no notification")
+        held = self._threads.setdefault(spec.name, set())
+        if job.id in held or len(held) >= spec.concurrency:
+            return RunResult(RunOutcome.RETRY, "earlier notifications still hang", unreachable=True)
+        title, body = message_of(job)
+        kind = _TYPES.get(job.record.task.status, "info")
+
+        def send() -> bool:
+            try:
+                sender = importlib.import_module("apprise").Apprise()
+                sender.add(action.address)
+                return bool(sender.notify(body=body, title=title, notify_type=kind))
+            finally:
+                held.discard(job.id)
+
+        held.add(job.id)
+        try:
+            async with asyncio.timeout(spec.timeout_s):
+                sent = await in_thread(send, name=f"hook {spec.name}")
+        except TimeoutError:
+            return RunResult(RunOutcome.RETRY, f"no end within {spec.timeout_s:g} s", unreachable=True)
+        except Exception as error:  # noqa: BLE001 - a service's own library may raise anything
+            # its text may hold the address, and so a token
+            return RunResult(RunOutcome.RETRY, f"the notification failed ({type(error).__name__})", unreachable=True)
+        if not sent:
+            return RunResult(RunOutcome.RETRY, "the service did not take the notification", unreachable=True)
+        return RunResult(RunOutcome.SUCCEEDED, output=f"{title}\n{body}")
+
+
+def make_runner(_tools: Tools) -> NotifyRunner:
+    """The runner of notifications; see `tracker.hooks.kinds.registry`."""
+    return NotifyRunner()
+
+
+def make_action(hook: Configured, secret: str | None) -> NotifyAction:
+    """The action of a configured hook.
+
+    Args:
+        hook: its table.
+        secret: what ``{secret}`` in the address stands for.
+
+    Raises:
+        ConfigError: apprise is not installed, the secret is not set, or the address is none.
+    """
+    where = f"hooks[{hook.name}].notify"
+    address = hook.notify or ""
+    if PLACEHOLDER in address:
+        if not secret:
+            raise ConfigError([f"{where}: {PLACEHOLDER} stands for a secret that is not set; set secret_env"])
+        address = address.replace(PLACEHOLDER, secret)
+    try:
+        apprise: Any = importlib.import_module("apprise")
+    except ImportError as error:
+        mend = "install it with: pip install 'task-tracker[notify]'"
+        raise ConfigError([f"{where}: needs the library apprise; {mend}"]) from error
+    if not apprise.Apprise().add(address):
+        raise ConfigError([f"{where}: is no address that apprise knows; write for example ntfy://my-topic"])
+    return NotifyAction(address)
+
+
+def message_of(job: DeliveryJob) -> tuple[str, str]:
+    """Title and text of a notification, for people.
+
+    The text begins with the sentence for the end user; what went wrong and where the outputs are follow.
+    """
+    task = task_json(job.record)
+    lines = [task["user_message"]]
+    error = (task["error"] or {}).get("message")
+    if error:
+        lines.append(f"The provider said: {error}")
+    lines += [output["url"] or output["path"] or "" for output in task["outputs"]]
+    labels = ", ".join(f"{name}={value}" for name, value in sorted(task["labels"].items()))
+    lines.append(f"Task {task['id']}" + (f" ({labels})" if labels else ""))
+    return f"{task['route']} {_HAPPENED.get(job.event, job.event)}", "\n".join(line for line in lines if line)

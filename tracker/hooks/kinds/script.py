@@ -1,0 +1,191 @@
+"""Hooks that run a script: the event as JSON on standard input, the rest in the environment.
+
+Owns what an exit means: 0 is done, 100 is failed for good, and anything else (another status, a signal, no end in
+time, a program that cannot be started) is tried again. Must not decide when.
+
+A start can fail for two reasons, which are kept apart. A script that is missing or not executable is the hook's
+own trouble: an ordinary failed attempt, dead in the end. A machine short of file descriptors, processes or memory
+is not: the run waits where it is (its slot stays taken, so that the shortage is not made worse), and if that
+lasts, the attempt is blameless. So no command is lost to "too many open files", however long that goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tracker.domain.hook_events import PATTERNS
+from tracker.hooks.running.environment import inherited_environment, script_environment
+from tracker.hooks.running.process import Process, reap_late
+from tracker.hooks.running.spawn import keep_descriptors
+from tracker.hooks.spec import Configured, RunOutcome, RunResult, Tools, covers
+
+if TYPE_CHECKING:
+    from tracker.hooks.spec import HookSpec
+    from tracker.store.protocol import DeliveryJob
+
+KIND = "script"
+EXIT_FAILED_FOR_GOOD = 100
+START_PATIENCE_S = 15.0
+"""How long a start is tried again in place before the attempt is given back."""
+
+SHORTAGES = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC})
+"""What the machine lacks, not the hook."""
+PASSING = SHORTAGES | {errno.ETXTBSY}
+"""Errors of a start that pass by themselves; ETXTBSY: the script is just being written."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptAction:
+    """Which program to run.
+
+    Attributes:
+        commands: event patterns, each with a program and its arguments. For an event the narrowest pattern that
+            covers it decides.
+    """
+
+    commands: tuple[tuple[str, tuple[str, ...]], ...]
+
+    @property
+    def kind(self) -> str:
+        """``script``."""
+        return KIND
+
+    @classmethod
+    def of(cls, argv: Sequence[str]) -> ScriptAction:
+        """The same program for every event.
+
+        Args:
+            argv: the program and its arguments, at least one.
+        """
+        if not argv:
+            raise ValueError("a script hook needs a program to run")
+        return cls((("task.*", tuple(argv)),))
+
+    def find_argv(self, event: str) -> tuple[str, ...] | None:
+        """The program for an event, None when there is none."""
+        order = list(PATTERNS)
+        fitting = [command for command in self.commands if covers(command[0], event)]
+        return min(fitting, key=lambda command: order.index(command[0]))[1] if fitting else None
+
+
+class ScriptRunner:
+    """Runs scripts.
+
+    Args:
+        environ: the daemon's environment, of which scripts see a short list.
+        start_patience_s: how long a start is tried again in place while the machine is short of something.
+        locate: where scripts find an archived file, see `Tools`.
+    """
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        start_patience_s: float = START_PATIENCE_S,
+        *,
+        locate: Callable[[str], str] = str,
+    ) -> None:
+        keep_descriptors()
+        self._environ = inherited_environment(environ)
+        self._start_patience_s = start_patience_s
+        self._locate = locate
+
+    async def run(self, job: DeliveryJob, payload: bytes, spec: HookSpec) -> RunResult:
+        """Run the script once; see `Runner.run`."""
+        reap_late()
+        if not isinstance(spec.action, ScriptAction):
+            raise TypeError(f"hook {spec.name!r} is no script hook")
+        argv = spec.action.find_argv(job.event)
+        if argv is None:
+            return _again(f"no script is there for {job.event} any more")
+        try:
+            process = await self._start(argv, script_environment(job, self._environ, self._locate), payload)
+        except (OSError, ValueError) as error:
+            short = isinstance(error, OSError) and error.errno in SHORTAGES
+            return _again(f"cannot be started: {start_words(argv[0], error)}", blameless=short, unreachable=not short)
+        with contextlib.closing(process):
+            try:
+                async with asyncio.timeout(spec.timeout_s):
+                    status = await process.wait()
+            except TimeoutError:
+                await process.end()
+                return _again(f"no end within {spec.timeout_s:g} s; it was ended", process.tail())
+            except asyncio.CancelledError:
+                await process.end()
+                raise
+            return read_exit(status, process.tail())
+
+    async def _start(self, argv: Sequence[str], env: Mapping[str, str], payload: bytes) -> Process:
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + self._start_patience_s
+        pause_s = 0.02
+        while True:
+            try:
+                return Process(argv, env, payload)
+            except OSError as error:
+                if error.errno not in PASSING or loop.time() + pause_s > give_up_at:
+                    raise
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, 1.0)
+
+
+def make_runner(tools: Tools) -> ScriptRunner:
+    """The runner of script hooks; see `tracker.hooks.kinds.registry`."""
+    return ScriptRunner(tools.environ, locate=tools.locate)
+
+
+def make_action(hook: Configured, _secret: str | None) -> ScriptAction:
+    """The action of a configured hook."""
+    return ScriptAction.of(hook.run or ())
+
+
+def read_exit(status: int | None, output: str | None) -> RunResult:
+    """What an exit means.
+
+    Args:
+        status: the exit status, negative for a signal, None when it was lost.
+        output: the tail of what was printed.
+    """
+    match status:
+        case 0:
+            return RunResult(RunOutcome.SUCCEEDED, output=output)
+        case 100:
+            return RunResult(RunOutcome.FAILED_FOR_GOOD, f"exit {EXIT_FAILED_FOR_GOOD}: failed for good", output)
+        case None:
+            return _again("its exit status was lost: the daemon was started with SIGCHLD ignored", output)
+        case _ if status < 0:
+            return _again(f"ended by {_signal_name(-status)}", output)
+        case _:
+            return _again(f"exit {status}", output)
+
+
+def _again(error: str, output: str | None = None, *, blameless: bool = False, unreachable: bool = False) -> RunResult:
+    return RunResult(RunOutcome.RETRY, error, output, blameless=blameless, unreachable=unreachable)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def start_words(program: str, error: OSError | ValueError) -> str:
+    """Why a program cannot be started, with a hint."""
+    if not isinstance(error, OSError):
+        return f"{program!r}: {error}"
+    match error.errno:
+        case errno.ENOENT:
+            hint = " (the file, or the interpreter in its #! line)"
+        case errno.EACCES:
+            hint = " (is it executable?)"
+        case errno.ENOEXEC:
+            hint = " (it needs a #! line)"
+        case _:
+            hint = ""
+    return f"{program}: {error.strerror}{hint}"

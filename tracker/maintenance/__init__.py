@@ -1,0 +1,1 @@
+"""What looks after the store and the caches beside the tracking of tasks."""

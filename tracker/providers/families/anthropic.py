@@ -1,0 +1,164 @@
+"""Anthropic-style messages and token counts: synchronous, with the key in ``x-api-key``.
+
+Owns where the text stands, when an answer is a refusal, and the error types (this family's errors have no code, so
+their type stands in for it).
+
+**Source**: https://anyint.ai/docs/api-reference/anthropic-compatible for the routes and headers;
+https://docs.anthropic.com/en/api/messages for the answer and its stop reasons;
+https://docs.anthropic.com/en/api/errors for errors (all read 2026-11).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from tracker.domain.observation import Reading
+from tracker.domain.task import Output, Status, UpstreamError
+from tracker.domain.upstream_http import AuthStyle
+from tracker.errors import FieldProblem
+from tracker.providers.family import Entry, Family
+from tracker.providers.protocol import Route
+from tracker.providers.reading.answers import read_result
+from tracker.providers.reading.error_meanings import (
+    AUTH,
+    BROKEN,
+    ENTITLEMENT,
+    INVALID,
+    MAINTENANCE,
+    NOT_FOUND,
+    POLICY,
+    QUOTA,
+    RATE,
+    TIMEOUT,
+    Meaning,
+    failed,
+)
+from tracker.providers.reading.fields import find_code, find_id, list_objects
+from tracker.providers.reading.requests import (
+    RESULT_WITHIN_S,
+    create_call,
+    list_problem,
+    number_problem,
+    stream_problem,
+    text_problem,
+)
+from tracker.providers.reading.results import find_text_output, json_output
+from tracker.providers.reading.texts import find_texts
+
+if TYPE_CHECKING:
+    from tracker.domain.upstream_http import WireReply
+    from tracker.providers.protocol import Json
+
+CODES: dict[str, Meaning] = {
+    "invalid_request_error": INVALID,
+    "authentication_error": AUTH,
+    "billing_error": QUOTA,
+    "permission_error": ENTITLEMENT,
+    "not_found_error": NOT_FOUND,
+    "request_too_large": INVALID,
+    "rate_limit_error": RATE,
+    "timeout_error": TIMEOUT,
+    "api_error": BROKEN,
+    "overloaded_error": MAINTENANCE,  # HTTP 529
+    "refusal": POLICY,
+}
+"""By ``error.type``."""
+
+_QUOTA_WORDS = re.compile(r"credit balance|spend limit|usage limits?\b|billing", re.IGNORECASE)
+_QUOTA_TYPES = frozenset({"invalid_request_error", "rate_limit_error"})
+"""A used-up balance or spend limit hides behind these types; only the message tells."""
+_REFUSED = "refusal"
+_CUT = frozenset({"max_tokens", "model_context_window_exceeded"})
+
+
+def find_meaning(error: UpstreamError) -> Meaning | None:
+    """The meaning of an error type; None for one that is not in the documents."""
+    code = error.code or ""
+    if code in _QUOTA_TYPES and error.message and _QUOTA_WORDS.search(error.message):
+        return QUOTA
+    if code == "invalid_request_error":
+        return None  # the shared rules tell a wrong field from a breach of content rules by the message
+    return CODES.get(code)
+
+
+def check_count(request: Mapping[str, Json]) -> list[FieldProblem]:
+    """Find what a token count lacks: ``model`` and ``messages``."""
+    return [*text_problem(request, "model"), *list_problem(request, "messages"), *stream_problem(request)]
+
+
+def check_messages(request: Mapping[str, Json]) -> list[FieldProblem]:
+    """Find what a message lacks: ``model``, ``messages`` and ``max_tokens``; a stream cannot be kept."""
+    return [*check_count(request), *number_problem(request, "max_tokens")]
+
+
+def read_message(reply: WireReply) -> Reading:
+    """Read the answer to a message."""
+    return read_result(reply, _read_message, find_meaning, is_wrapped=True, find_otherwise=find_texts)
+
+
+def read_count(reply: WireReply) -> Reading:
+    """Read the answer to a token count: the number, as text."""
+    return read_result(reply, _read_count, find_meaning, is_wrapped=True)
+
+
+def _read_message(body: Mapping[str, Json]) -> Reading | None:
+    """Read a message; None when the body is none. Thinking is no output."""
+    if "content" not in body:
+        return None
+    blocks = list_objects(body["content"], "content")
+    stop = find_code(body.get("stop_reason"))
+    reading = Reading(external_id=find_id(body, "id", path=""), upstream_status=stop)
+    texts = [block.get("text") for block in blocks if block.get("type") == "text"]
+    text = find_text_output("".join(text for text in texts if isinstance(text, str)))
+    calls = [block for block in blocks if block.get("type") == "tool_use"]
+    outputs: list[Output] = [*([text] if text else []), *([json_output(calls, "tool_use")] if calls else [])]
+    if stop == _REFUSED:
+        return failed(reading, UpstreamError(stop, text.text if text else None), find_meaning)
+    if not outputs:
+        return failed(replace(reading, detail=f"an answer without content ({stop})"), None, find_meaning)
+    detail = "the answer was cut at its greatest length" if stop in _CUT else None
+    return replace(reading, status=Status.SUCCEEDED, outputs=tuple(outputs), detail=detail)
+
+
+def _read_count(body: Mapping[str, Json]) -> Reading | None:
+    count = body.get("input_tokens")
+    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+        return None
+    return Reading(status=Status.SUCCEEDED, outputs=(Output(kind="text", mime="text/plain", text=f"{count:d}"),))
+
+
+def _entry(
+    name: str,
+    path: str,
+    asset: str,
+    check: Callable[[Mapping[str, Json]], list[FieldProblem]],
+    read_create: Callable[[WireReply], Reading],
+) -> Entry:
+    return Entry(
+        route=Route(
+            name=f"anthropic.{name}",
+            provider="anthropic",
+            create=f"POST /anthropic/v1/{path}",
+            query=None,
+            mode="sync",
+            asset=asset,
+            source="https://anyint.ai/docs/api-reference/anthropic-compatible",
+        ),
+        check=check,
+        read_create=read_create,
+        create_request=partial(create_call, auth=AuthStyle.X_API_KEY, within_s=RESULT_WITHIN_S),
+    )
+
+
+PROVIDER = Family(
+    "anthropic",
+    (
+        _entry("messages", "messages", "text", check_messages, read_message),
+        _entry("count-tokens", "messages/count_tokens", "token count", check_count, read_count),
+    ),
+)

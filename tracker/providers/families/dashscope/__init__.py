@@ -1,0 +1,1 @@
+"""The provider `dashscope`: video and image routes of DashScope."""

@@ -1,0 +1,113 @@
+"""DashScope's synchronous images: one answer, written like a chat message whose content holds pictures.
+
+Owns where the pictures stand. An answer without one is a failure: the model only talked.
+
+**Source**: https://anyint.ai/docs/api-reference/media for the route and
+``output.choices[].message.content[].image`` (read 2026-11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from tracker.domain.observation import Reading
+from tracker.domain.task import Output, Status
+from tracker.errors import FieldProblem
+from tracker.providers.families.dashscope.codes import find_meaning
+from tracker.providers.family import Entry
+from tracker.providers.protocol import Route
+from tracker.providers.reading.answers import read_result
+from tracker.providers.reading.error_meanings import failed
+from tracker.providers.reading.fields import (
+    Lists,
+    distinct,
+    find_code,
+    find_object,
+    find_text,
+    find_url,
+    list_objects,
+    mime_of,
+)
+from tracker.providers.reading.layers import layers
+from tracker.providers.reading.places import find_outputs
+from tracker.providers.reading.requests import (
+    RESULT_WITHIN_S,
+    create_call,
+    list_problem,
+    object_problem,
+    stream_problem,
+    text_problem,
+)
+from tracker.providers.reading.results import find_data_url_output
+
+if TYPE_CHECKING:
+    from tracker.domain.upstream_http import WireReply
+    from tracker.providers.protocol import Json
+
+
+def check(request: Mapping[str, Json]) -> list[FieldProblem]:
+    """Find what a request lacks: ``model`` and ``input.messages`` (or ``input.prompt``); a stream cannot be kept."""
+    problems = [*text_problem(request, "model"), *object_problem(request, "input")]
+    given = request.get("input")
+    if isinstance(given, Mapping):
+        prompted = given.get("messages") is None and given.get("prompt") is not None
+        problems += text_problem(request, "input", "prompt") if prompted else list_problem(request, "input", "messages")
+    return [*problems, *stream_problem(request), *stream_problem(request, "parameters", "stream")]
+
+
+def read_create(reply: WireReply) -> Reading:
+    """Read the answer."""
+    return read_result(reply, _read_body, find_meaning, is_wrapped=True, find_otherwise=_find_elsewhere)
+
+
+def _find_elsewhere(body: Mapping[str, Json]) -> tuple[Output, ...]:
+    """Pictures where other makers have them."""
+    return find_outputs(list(layers(body)), "image")
+
+
+def _read_body(body: Mapping[str, Json]) -> Reading | None:
+    """Read the choices; None when the body has none. ``request_id`` names the request, nothing that can be polled."""
+    output = find_object(body, "output") or {}
+    if "choices" not in output:
+        return None
+    choices, lists = list_objects(output["choices"], "output.choices"), Lists()
+    items = [
+        item
+        for choice in choices
+        for item in lists.objects((find_object(choice, "message") or {}).get("content"), "message.content")
+    ]
+    finish = next((code for choice in choices if (code := find_code(choice.get("finish_reason")))), None)
+    reading = Reading(upstream_status=finish)
+    outputs = distinct(image for item in items if (image := _find_image(item)) is not None)
+    lists.check(outputs)
+    if not outputs:
+        words = next((text for item in items if (text := find_text(item.get("text"), 300))), "and without words")
+        return failed(replace(reading, detail=f"an answer without an image: {words}"), None, find_meaning)
+    return replace(reading, status=Status.SUCCEEDED, outputs=outputs)
+
+
+def _find_image(item: Mapping[str, Json]) -> Output | None:
+    url = find_url(item.get("image"))
+    if url is not None:
+        return Output(kind="image", url=url, mime=mime_of(url, "image/png"))
+    return find_data_url_output(item.get("image"), kind="image")
+
+
+ENTRY = Entry(
+    route=Route(
+        name="dashscope.image",
+        provider="dashscope",
+        create="POST /dashscope/v1/services/aigc/multimodal-generation/generation",
+        query=None,
+        mode="sync",
+        asset="image",
+        source="https://anyint.ai/docs/api-reference/media",
+    ),
+    check=check,
+    read_create=read_create,
+    create_request=partial(create_call, within_s=RESULT_WITHIN_S),
+)

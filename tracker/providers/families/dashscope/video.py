@@ -1,0 +1,243 @@
+"""DashScope: asynchronous video synthesis, followed by polling; EventBridge events where somebody sends them.
+
+Owns DashScope's field names and statuses, and the list of its routes; the synchronous one reads its answers in
+``dashscope_image``, the error codes of both are in ``dashscope_codes``. It must not know how answers travel or what
+a task is.
+
+**Source**: https://anyint.ai/docs/api-reference/media for the routes, the create answer and
+``output.video_url``; https://www.alibabacloud.com/help/en/model-studio/manage-asynchronous-tasks for statuses
+and results; https://help.aliyun.com/en/model-studio/error-code-start for error codes;
+https://help.aliyun.com/en/model-studio/async-task-api for events (all read 2026-11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from tracker.domain.observation import Reading, Trouble
+from tracker.domain.task import ExternalId, Output, Status, UpstreamError
+from tracker.errors import FieldProblem, PayloadInvalid
+from tracker.providers.families.dashscope import image
+from tracker.providers.families.dashscope.codes import find_meaning
+from tracker.providers.family import Entry, Family
+from tracker.providers.protocol import Route
+from tracker.providers.reading.answers import read_creation, read_status
+from tracker.providers.reading.error_meanings import failed
+from tracker.providers.reading.fields import (
+    Lists,
+    distinct,
+    find_code,
+    find_id,
+    find_object,
+    find_seconds,
+    find_text,
+    find_url,
+    mime_of,
+    require_object,
+    require_status,
+)
+from tracker.providers.reading.layers import layers, unwrapped
+from tracker.providers.reading.places import find_outputs
+from tracker.providers.reading.refusals import find_error, find_words
+from tracker.providers.reading.requests import create_call, object_problem, optional_text_problem, text_problem
+from tracker.providers.reading.status_words import find_status
+from tracker.providers.reading.video_objects import read_any
+
+if TYPE_CHECKING:
+    from tracker.domain.upstream_http import WireReply
+    from tracker.providers.protocol import Json
+
+RETENTION_S = 86400.0
+"""Task data is kept this long; afterwards its status reads UNKNOWN."""
+
+STATUSES = {
+    "pending": Status.PENDING,
+    "suspended": Status.PENDING,
+    "running": Status.RUNNING,
+    "succeeded": Status.SUCCEEDED,
+    "failed": Status.FAILED,
+    "canceled": Status.FAILED,
+    "cancelled": Status.FAILED,
+}
+"""``output.task_status`` in any case; SUSPENDED is not in current documents and never an end."""
+_IDS = ("task_id", "taskId")
+_REASONS = ("message", "msg", "error_message", "fail_reason", "failReason", "error")
+_MATERIAL = ("_url", "_urls", "media")
+"""How the fields of ``input`` end that bring pictures, sounds or videos."""
+_CANCELED = frozenset({"CANCELED", "CANCELLED"})
+_UNKNOWN = "UNKNOWN"
+
+
+def check_video(request: Mapping[str, Json]) -> list[FieldProblem]:
+    """Find what a video request lacks.
+
+    ``input.prompt`` is documented as required, but models that animate or dub what they are given
+    (``img_url``, ``audio_url`` and further material) also work without words. So a prompt is only missed
+    where there is no material either; the upstream has the last word.
+    """
+    problems = text_problem(request, "model")
+    given = request.get("input")
+    if not isinstance(given, Mapping):
+        return [*problems, *object_problem(request, "input")]
+    has_material = any(value for key, value in given.items() if key.endswith(_MATERIAL))
+    problems += (optional_text_problem if has_material else text_problem)(request, "input", "prompt")
+    for field in ("img_url", "audio_url"):
+        problems += optional_text_problem(request, "input", field)
+    return problems + ([] if request.get("parameters") is None else object_problem(request, "parameters"))
+
+
+def read_create(reply: WireReply) -> Reading:
+    """Read the answer to a create: the id is ``output.task_id``; ``request_id`` is something else."""
+    return read_creation(reply, partial(_read_body, asset="video"), find_meaning, _find_task_id, is_wrapped=True)
+
+
+def read_poll(reply: WireReply) -> Reading:
+    """Read the answer to a poll."""
+    read, read_otherwise = partial(_read_body, asset="video"), partial(read_any, find=find_meaning)
+    return read_status(reply, read, find_meaning, is_wrapped=True, read_otherwise=read_otherwise)
+
+
+def read_event(body: Json) -> Reading:
+    """Read an EventBridge event: state and id; a result only where the product puts one into it."""
+    data = require_object(require_object(body, "body").get("data"), "data")
+    result = find_object(find_object(data, "output_result") or {}, "output")
+    return _read_task(data, result or {}, path="data.", asset="video")
+
+
+def event_ids(body: Json) -> tuple[ExternalId, ...]:
+    """The task id of an event, ``data.task_id``; its own ``id`` names the event."""
+    data = require_object(require_object(body, "body").get("data"), "data")
+    found = find_id(data, "task_id", path="data.")
+    if found is None:
+        raise PayloadInvalid("data.task_id: missing")
+    return (found,)
+
+
+def _find_task_id(body: Mapping[str, Json]) -> ExternalId | None:
+    output = unwrapped(body.get("output"))
+    return find_id(body if output is None else output, *_IDS, path="output.")
+
+
+def _read_body(body: Mapping[str, Json], *, asset: str) -> Reading | None:
+    """Read ``{output, usage}``, or what a gateway has taken out of ``output``."""
+    output = unwrapped(body.get("output"))
+    if output is None and body.get("output") is None and any(name in body for name in _IDS):
+        output = body
+    elif body.get("output") is None or (not output and find_error(body) is not None):
+        return None
+    task = require_object(output if output is not None else body["output"], "output")
+    reading = _read_task(task, task, path="output.", asset=asset, around=body if output is not body else None)
+    seconds = _length_of(unwrapped(body.get("usage")) or {})
+    if len(reading.outputs) == 1 and seconds:
+        return replace(reading, outputs=(replace(reading.outputs[0], duration_s=seconds),))
+    return reading
+
+
+def _length_of(usage: Mapping[str, Json]) -> float | None:
+    """The length of the video, which ``usage`` tells beside the bill; None where it tells only the bill.
+
+    **Source**: https://help.aliyun.com/en/model-studio (reference-to-video, read 2026-11): ``duration`` is what is
+    billed, ``input_video_duration`` and ``output_video_duration`` together; without an input it is the video's length.
+    """
+    own = find_seconds(usage.get("output_video_duration")) or find_seconds(usage.get("video_duration"))
+    return own or (None if find_seconds(usage.get("input_video_duration")) else find_seconds(usage.get("duration")))
+
+
+def _read_task(
+    task: Mapping[str, Json],
+    result: Mapping[str, Json],
+    *,
+    path: str,
+    asset: str,
+    around: Mapping[str, Json] | None = None,
+) -> Reading:
+    """Read the object that names status and id, and the one with outputs or error; in a poll both are one.
+
+    ``around`` may state an error beside ``output``, which tells why a task failed where the task itself does not.
+    """
+    said = require_status(task, "task_status", "taskStatus", "status", "state", path=path)
+    reading = Reading(external_id=find_id(task, *_IDS, path=path), upstream_status=said)
+    if said is None:
+        return replace(reading, trouble=Trouble.UNREADABLE, detail=f"no {path}task_status")
+    value = said.upper()
+    if value == _UNKNOWN:
+        return replace(
+            reading,
+            expired_after_s=RETENTION_S,
+            detail="the upstream says UNKNOWN: it has no such task, or dropped it after 24 hours",
+        )
+    status = find_status(said, STATUSES)
+    match status:
+        case None:
+            return replace(reading, trouble=Trouble.UNKNOWN_STATUS)
+        case Status.SUCCEEDED:
+            outputs, detail = _read_outputs(result, asset)
+            return replace(reading, status=status, outputs=outputs, detail=detail)
+        case Status.FAILED:
+            detail = "canceled upstream" if value in _CANCELED else None
+            words = next((said for field in _REASONS if (said := find_words(result.get(field)))), None)
+            error = UpstreamError(find_code(result.get("code")), words)
+            told = error if error.code or words else find_error(around or {})
+            return failed(replace(reading, detail=detail), told, find_meaning)
+        case _:
+            return replace(reading, status=status)
+
+
+def _read_outputs(result: Mapping[str, Json], asset: str) -> tuple[tuple[Output, ...], str | None]:
+    """The outputs, and a word on the items of a multi-result task that failed.
+
+    **Source**: ``video_url``; ``output_video_url`` of ``video-style-transform``
+    (https://help.aliyun.com/en/model-studio/video-style-transform-api-reference); ``results.video_url`` of some models;
+    ``results[].url`` of multi-result tasks,
+    where a failed item carries ``code`` and ``message`` instead.
+    """
+    urls = [find_url(result.get("output_video_url")) or find_url(result.get("video_url"))]
+    results = result.get("results")
+    failures: list[str] = []
+    lists = Lists()
+    count = 0
+    if isinstance(results, Mapping):
+        urls.append(find_url(results.get("video_url")) or find_url(results.get("url")))
+    else:
+        items = lists.objects(results, "output.results")
+        count = len(items)
+        for item in items:
+            urls.append(find_url(item.get("url")))
+            if urls[-1] is None:
+                words = (find_code(item.get("code")), find_text(item.get("message"), 200))
+                failures.append(" ".join(word for word in words if word) or "no file")
+    mime = "video/mp4" if asset == "video" else None
+    outputs = distinct(Output(kind=asset, url=url, mime=mime_of(url, mime)) for url in urls if url)
+    outputs = outputs or find_outputs(list(layers(result)), asset)
+    lists.check(outputs)
+    detail = f"{len(failures)} of {count} results failed: {'; '.join(failures[:3])}" if failures else None
+    return outputs, detail
+
+
+PROVIDER = Family(
+    "dashscope",
+    (
+        Entry(
+            route=Route(
+                name="dashscope.video",
+                provider="dashscope",
+                create="POST /dashscope/v1/services/aigc/video-generation/video-synthesis",
+                query="GET /dashscope/v1/tasks/{task_id}",
+                asset="video",
+                source="https://anyint.ai/docs/api-reference/media",
+                poll_interval_s=15.0,
+            ),
+            check=check_video,
+            create_request=partial(create_call, headers=(("X-DashScope-Async", "enable"),)),
+            read_create=read_create,
+            read_poll=read_poll,
+            read_callback=read_event,
+        ),
+        image.ENTRY,
+    ),
+    callback_ids=event_ids,
+)

@@ -1,0 +1,203 @@
+"""Gemini's ``generateContent``: one synchronous answer with texts and files inside.
+
+Owns where the parts stand and which finish reasons are refusals, which come as HTTP 200.
+
+**Source**: https://anyint.ai/docs/en/api-reference/gemini-compatible for the route;
+https://ai.google.dev/api/generate-content for the answer, its finish reasons and block reasons;
+https://ai.google.dev/gemini-api/docs/troubleshooting for errors (all read 2026-11).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import partial
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from tracker.domain.observation import Reading
+from tracker.domain.task import Output, Status, UpstreamError
+from tracker.errors import FieldProblem
+from tracker.providers.family import Entry, Family
+from tracker.providers.protocol import Route
+from tracker.providers.reading.answers import read_result
+from tracker.providers.reading.error_meanings import (
+    AUTH,
+    BROKEN,
+    ENTITLEMENT,
+    MAINTENANCE,
+    NOT_FOUND,
+    POLICY,
+    QUOTA,
+    RATE,
+    TIMEOUT,
+    Meaning,
+    failed,
+)
+from tracker.providers.reading.fields import (
+    Lists,
+    distinct,
+    find_code,
+    find_object,
+    find_text,
+    find_url,
+    list_objects,
+    mime_of,
+)
+from tracker.providers.reading.requests import RESULT_WITHIN_S, create_call, list_problem, stream_problem, text_problem
+from tracker.providers.reading.results import find_inline_output, find_text_output, json_output
+from tracker.providers.reading.texts import find_texts
+
+if TYPE_CHECKING:
+    from tracker.domain.upstream_http import WireReply
+    from tracker.providers.protocol import Json
+
+REFUSALS = frozenset(
+    {
+        "SAFETY",
+        "RECITATION",
+        "BLOCKLIST",
+        "PROHIBITED_CONTENT",
+        "SPII",
+        "MODEL_ARMOR",
+        "IMAGE_SAFETY",
+        "IMAGE_PROHIBITED_CONTENT",
+        "IMAGE_RECITATION",
+    }
+)
+"""``finishReason`` and ``blockReason`` that speak of content rules."""
+_UNMADE = frozenset({"NO_IMAGE", "IMAGE_OTHER", "OTHER", "LANGUAGE", "MALFORMED_FUNCTION_CALL"})
+"""``finishReason`` of an answer that broke off; words that come with one are no result."""
+_CUT = "MAX_TOKENS"
+STATUSES = {
+    "UNAUTHENTICATED": AUTH,
+    "PERMISSION_DENIED": ENTITLEMENT,
+    "NOT_FOUND": NOT_FOUND,
+    "RESOURCE_EXHAUSTED": RATE,
+    "INTERNAL": BROKEN,
+    "UNAVAILABLE": MAINTENANCE,
+    "DEADLINE_EXCEEDED": TIMEOUT,
+}
+"""``error.status``, without those of HTTP 400, where the message tells a wrong field from a breach of content rules."""
+_QUOTA_WORDS = re.compile(r"exceeded your current quota(?!.*retry in)", re.IGNORECASE | re.DOTALL)
+"""A used-up quota. The same words with a time to retry after are the limit of a minute."""
+_KEY_WORDS = re.compile(r"api[ _]key (not valid|not found|expired|invalid)|API_KEY_INVALID", re.IGNORECASE)
+
+
+def find_meaning(error: UpstreamError) -> Meaning | None:
+    """The meaning of ``error.status``; a refused key and a used-up quota show in the message only.
+
+    ``error.code`` is the HTTP status once more and means what that does, with anybody who writes ``error`` like this.
+    """
+    if error.code in REFUSALS:
+        return POLICY
+    if error.message and _KEY_WORDS.search(error.message):
+        return AUTH
+    if error.message and _QUOTA_WORDS.search(error.message):
+        return QUOTA
+    return STATUSES.get(error.code or "")
+
+
+def check(request: Mapping[str, Json]) -> list[FieldProblem]:
+    """Find what a request lacks: ``model``, which goes into the path, and ``contents``; a stream cannot be kept."""
+    return [*text_problem(request, "model"), *list_problem(request, "contents"), *stream_problem(request)]
+
+
+def read_create(reply: WireReply) -> Reading:
+    """Read the answer."""
+    return read_result(reply, _read_body, find_meaning, is_wrapped=True, find_otherwise=find_texts)
+
+
+def _read_body(body: Mapping[str, Json]) -> Reading | None:
+    """Read the candidates, or why there are none; None when the body is no answer."""
+    feedback = find_object(body, "promptFeedback") or find_object(body, "prompt_feedback") or {}
+    blocked = find_code(feedback.get("blockReason")) or find_code(feedback.get("block_reason"))
+    candidates = list_objects(body.get("candidates"), "candidates")
+    if not candidates:
+        if blocked is None:
+            return None
+        error = UpstreamError(blocked, find_text(feedback.get("blockReasonMessage")))
+        return failed(Reading(upstream_status=blocked), error, lambda _: POLICY)
+    lists = Lists()
+    parts = [part for candidate in candidates for part in _shown_parts(candidate, lists)]
+    outputs = _outputs(parts)
+    lists.check(outputs)
+    finishes = [code for candidate in candidates if (code := _finish_of(candidate)) is not None]
+    reading = Reading(upstream_status=finishes[0] if finishes else None)
+    has_file = any(output.kind != "text" for output in outputs)
+    bad = next((code for code in finishes if code in REFUSALS or code in _UNMADE), None)
+    if bad is not None and not has_file:
+        spoken = find_text("".join(text for part in parts if isinstance(text := part.get("text"), str)))
+        told = (find_text(candidate.get("finishMessage")) for candidate in candidates)
+        error = UpstreamError(bad, spoken or next((words for words in told if words), None))
+        return failed(replace(reading, upstream_status=bad), error, find_meaning)
+    if not outputs:
+        empty = f"an answer without content ({reading.upstream_status})"
+        return failed(replace(reading, detail=empty), None, find_meaning)
+    detail = "the answer was cut at its greatest length" if _CUT in finishes else None
+    return replace(reading, status=Status.SUCCEEDED, outputs=outputs, detail=detail)
+
+
+def _finish_of(candidate: Mapping[str, Json]) -> str | None:
+    return find_code(candidate.get("finishReason")) or find_code(candidate.get("finish_reason"))
+
+
+def _shown_parts(candidate: Mapping[str, Json], lists: Lists) -> tuple[Mapping[str, Json], ...]:
+    """The parts of a candidate without its thoughts."""
+    content = find_object(candidate, "content") or {}
+    return tuple(part for part in lists.objects(content.get("parts"), "parts") if part.get("thought") is not True)
+
+
+def _outputs(parts: list[Mapping[str, Json]]) -> tuple[Output, ...]:
+    """Files first, since they are what the route is asked for; then the text, neighbouring pieces joined."""
+    files: list[Output] = []
+    texts: list[Output] = []
+    for is_text, group in groupby(parts, lambda part: isinstance(part.get("text"), str)):
+        pieces = list(group)
+        if is_text:
+            text = find_text_output("".join(str(part["text"]) for part in pieces))
+            texts += [text] if text else []
+            continue
+        for part in pieces:
+            found = _find_file(part)
+            files += [found] if found else []
+        calls = [call for part in pieces if (call := find_object(part, "functionCall")) is not None]
+        texts += [json_output(calls, "functionCall")] if calls else []
+    return distinct([*files, *texts])
+
+
+def _find_file(part: Mapping[str, Json]) -> Output | None:
+    """Data inside the answer (``inlineData``, also in snake case), or a file that it points to."""
+    inline = find_object(part, "inlineData") or find_object(part, "inline_data")
+    if inline is not None:
+        return find_inline_output(inline.get("data"), inline.get("mimeType") or inline.get("mime_type"), kind="image")
+    pointed = find_object(part, "fileData") or find_object(part, "file_data")
+    url = find_url((pointed or {}).get("fileUri") or (pointed or {}).get("file_uri"))
+    if url is None or pointed is None:
+        return None
+    mime = find_text(pointed.get("mimeType") or pointed.get("mime_type"), 100) or mime_of(url)
+    kind = (mime or "").partition("/")[0]
+    return Output(kind=kind if kind in {"image", "video", "audio"} else "file", url=url, mime=mime)
+
+
+PROVIDER = Family(
+    "gemini",
+    (
+        Entry(
+            route=Route(
+                name="gemini.generate",
+                provider="gemini",
+                create="POST /gemini/v1beta/models/{model}:generateContent",
+                query=None,
+                mode="sync",
+                asset="image",
+                source="https://anyint.ai/docs/en/api-reference/gemini-compatible",
+            ),
+            check=check,
+            read_create=read_create,
+            create_request=partial(create_call, within_s=RESULT_WITHIN_S),
+        ),
+    ),
+)

@@ -1,0 +1,318 @@
+"""Kling's native API: videos and images as asynchronous tasks, with a callback on every change of status.
+
+Owns Kling's field names in both dialects, its statuses and error codes. The sibling routes differ by their
+`Route` alone. It must not know how answers travel or what a task is.
+
+**Source**: https://anyint.ai/docs/api-reference/kling-video and https://anyint.ai/docs/api-reference/media
+for the routes and their required fields; https://kling.ai/document-api/api/video/3-0-omni for answers,
+statuses and callbacks; https://kling.ai/document-api/api/get-started/callbacks for the newer dialect;
+https://kling.ai/document-api/api/get-started/error-codes for error codes (all read 2026-11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from tracker.domain.observation import Reading, Trouble
+from tracker.domain.task import ExternalId, Output, Status, UpstreamError
+from tracker.errors import FieldProblem, PayloadInvalid
+from tracker.providers.family import Entry, Family
+from tracker.providers.protocol import Route
+from tracker.providers.reading.answers import read_creation, read_status
+from tracker.providers.reading.error_meanings import (
+    AUTH,
+    BROKEN,
+    ENTITLEMENT,
+    INVALID,
+    MAINTENANCE,
+    NOT_FOUND,
+    POLICY,
+    QUOTA,
+    RATE,
+    TIMEOUT,
+    Meaning,
+    failed,
+)
+from tracker.providers.reading.fields import (
+    Lists,
+    distinct,
+    find_code,
+    find_id,
+    find_seconds,
+    find_text,
+    find_url,
+    kind_of,
+    list_objects,
+    mime_of,
+    require_object,
+    require_status,
+)
+from tracker.providers.reading.layers import find_bare_id, layers, unwrapped
+from tracker.providers.reading.places import find_outputs
+from tracker.providers.reading.refusals import find_error, find_words, is_success_code
+from tracker.providers.reading.requests import optional_text_problem, text_problem
+from tracker.providers.reading.status_words import find_status
+from tracker.providers.reading.video_objects import read_any
+
+if TYPE_CHECKING:
+    from tracker.domain.upstream_http import WireReply
+    from tracker.providers.protocol import Json
+
+STATUSES = {
+    "submitted": Status.PENDING,
+    "processing": Status.RUNNING,
+    "succeed": Status.SUCCEEDED,
+    "succeeded": Status.SUCCEEDED,  # the newer dialect
+    "failed": Status.FAILED,
+}
+"""``task_status``, in the newer dialect ``status``."""
+
+CODES: dict[str, Meaning] = {
+    **dict.fromkeys(("1000", "1001", "1002", "1003", "1004"), AUTH),
+    **dict.fromkeys(("1100", "1101", "1102"), QUOTA),  # HTTP 429, and no rate limit
+    "1103": ENTITLEMENT,
+    "1200": INVALID,
+    "1201": INVALID,
+    "1202": NOT_FOUND,
+    "1203": NOT_FOUND,  # also for an id that is asked for on a sibling's route
+    "1300": POLICY,
+    "1301": POLICY,
+    "1302": RATE,
+    "1303": RATE,
+    "1304": AUTH,  # the key's list of allowed addresses, with HTTP 429
+    "5000": BROKEN,
+    "5001": MAINTENANCE,
+    "5002": TIMEOUT,
+}
+"""By body code. **Source**: https://kling.ai/document-api/api/get-started/error-codes (read 2026-11)."""
+
+_NO_MESSAGES = frozenset({"succeed", "succeeded", "success", "ok"})
+"""What stands in a message field although nothing went well.
+
+**Source**: https://github.com/QuantumNous/new-api/pull/2532 (read 2026-11).
+"""
+_REASONS = ("task_status_msg", "status_msg", "message", "fail_reason", "failReason", "error_message", "reason")
+"""The first is Kling's; ``fail_reason`` is that of gateways of the new-api family."""
+_PICTURES = ("image", "image_tail")
+_STATUS_FIELDS = ("task_status", "taskStatus", "status", "state")
+_OUTPUT_LISTS = (("videos", "video"), ("images", "image"), ("series_images", "image"))
+
+
+def find_meaning(error: UpstreamError) -> Meaning | None:
+    """The meaning of a Kling code; None for one that is not in the contract."""
+    return CODES.get(error.code or "")
+
+
+def check(request: Mapping[str, Json]) -> list[FieldProblem]:
+    """Find what a request lacks: ``model_name`` (or ``model``, to be kept aligned with it) and ``prompt``.
+
+    A prompt is not missed where ``multi_prompt`` tells the shots one by one.
+    """
+    return _check(request, needs_prompt=not request.get("multi_prompt"))
+
+
+def check_animation(request: Mapping[str, Json]) -> list[FieldProblem]:
+    """The same for a picture that is animated, which may go without words."""
+    return _check(request, needs_prompt=not any(request.get(field) for field in (*_PICTURES, "multi_prompt")))
+
+
+def _check(request: Mapping[str, Json], *, needs_prompt: bool) -> list[FieldProblem]:
+    named = "model" if request.get("model_name") is None and request.get("model") is not None else "model_name"
+    problems = text_problem(request, named)
+    if named == "model_name":
+        problems += optional_text_problem(request, "model")
+    problems += (text_problem if needs_prompt else optional_text_problem)(request, "prompt")
+    return [*problems, *optional_text_problem(request, "callback_url")]
+
+
+def read_create(reply: WireReply) -> Reading:
+    """Read the answer to a create."""
+    return read_creation(reply, _read_body, find_meaning, _find_created_id, is_wrapped=True)
+
+
+def read_poll(reply: WireReply) -> Reading:
+    """Read the answer to a poll."""
+    read_otherwise = partial(read_any, find=find_meaning)
+    return read_status(reply, _read_body, find_meaning, is_wrapped=True, read_otherwise=read_otherwise)
+
+
+def read_callback(body: Json) -> Reading:
+    """Read a callback: a task without a wrapper. Should one name several tasks, the first is read.
+
+    Where there is a wrapper all the same, or a code beside the status, it tells why a task failed, and nothing else.
+    """
+    task = _callback_tasks(body)[0]
+    return _read_task(task, require_object(body, "body"))
+
+
+def callback_ids(body: Json) -> tuple[ExternalId, ...]:
+    """The ids of the tasks in a callback; ``external_task_id`` is the caller's own word and none of them."""
+    found = [task_id for task in _callback_tasks(body) if (task_id := _find_task_id(task)) is not None]
+    if not found:
+        raise PayloadInvalid("task_id: missing")
+    return tuple(dict.fromkeys(found))
+
+
+def _callback_tasks(body: Json) -> tuple[Mapping[str, Json], ...]:
+    """The tasks in a callback, at least one; a wrapper as in answers is looked through."""
+    callback = require_object(body, "body")
+    wrapped = callback.get("data")
+    if wrapped is None or "task_status" in callback or "status" in callback:
+        return (callback,)
+    tasks = _tasks_in(wrapped)
+    if not tasks:
+        raise PayloadInvalid("data: no task in it")
+    return tasks
+
+
+def _tasks_in(data: Json) -> tuple[Mapping[str, Json], ...]:
+    found = unwrapped(data)
+    if found is not None:
+        return (found,)
+    if isinstance(data, str):
+        raise PayloadInvalid(f"data: an object is expected, not {kind_of(data)}")
+    return list_objects(data, "data")
+
+
+def _read_body(body: Mapping[str, Json]) -> Reading | None:
+    """Read ``{code, message, request_id, data}``, or the task alone; None when it states an error instead of a task."""
+    if not is_success_code(find_code(body.get("code"))):
+        return None
+    if "data" not in body:
+        return _read_task(body) if "task_status" in body or "task_id" in body else None
+    if not body["data"] and find_error(body) is not None:
+        return None
+    tasks = _tasks_in(body["data"])
+    match len(tasks):
+        case 0:
+            return Reading(trouble=Trouble.NOT_VISIBLE, detail="the upstream shows no record yet")
+        case 1:
+            return _read_task(tasks[0])
+        case count:
+            raise PayloadInvalid(f"data: {count} tasks, but one was asked for")
+
+
+def _find_created_id(body: Mapping[str, Json]) -> ExternalId | None:
+    """The id in the answer to a create; None also when it names several tasks."""
+    bare = find_bare_id(body)
+    if bare is not None:
+        return bare
+    tasks = _tasks_in(body.get("data"))
+    outside = find_id(body, "task_id", "taskId", path="")
+    return _find_task_id(tasks[0]) if len(tasks) == 1 else outside
+
+
+def _find_task_id(task: Mapping[str, Json]) -> ExternalId | None:
+    return find_id(task, "task_id", "taskId", "id", path="")
+
+
+def _read_task(task: Mapping[str, Json], around: Mapping[str, Json] | None = None) -> Reading:
+    """Read a task; ``around`` is the callback it came in, which may state an error about it."""
+    said = require_status(task, *_STATUS_FIELDS, path="")
+    reading = Reading(external_id=_find_task_id(task), upstream_status=said)
+    if said is None:
+        return replace(reading, trouble=Trouble.UNREADABLE, detail="no task_status")
+    status = find_status(said, STATUSES)
+    match status:
+        case None:
+            return replace(reading, trouble=Trouble.UNKNOWN_STATUS)
+        case Status.SUCCEEDED:
+            return replace(reading, status=status, outputs=_read_outputs(task))
+        case Status.FAILED:
+            return failed(reading, _read_reason(task, find_error(around or {})), find_meaning)
+        case _:
+            return replace(reading, status=status)
+
+
+def _read_outputs(task: Mapping[str, Json]) -> tuple[Output, ...]:
+    """The files of a task; ``watermark_url`` and the parent video are none of them.
+
+    **Source**: ``task_result.videos[]``, ``.images[]`` and, for ``result_type`` ``series``,
+    ``.series_images[]``; in the newer dialect ``outputs[]``, each with its ``type``.
+    """
+    result, lists = unwrapped(task.get("task_result")) or {}, Lists()
+    found = [
+        (item, kind)
+        for field, kind in _OUTPUT_LISTS
+        for item in lists.objects(result.get(field), f"task_result.{field}")
+    ]
+    found += [
+        (item, "image" if find_text(item.get("type")) == "image" else "video")
+        for item in lists.objects(task.get("outputs"), "outputs")
+    ]
+    outputs = distinct(
+        Output(
+            kind=kind,
+            url=url,
+            mime=mime_of(url, "video/mp4" if kind == "video" else None),
+            duration_s=find_seconds(item.get("duration")),
+        )
+        for item, kind in found
+        if (url := find_url(item.get("url"))) is not None
+    )
+    outputs = outputs or find_outputs([*layers(task), result]) or find_outputs([result], "image")
+    lists.check(outputs)
+    return outputs
+
+
+def _read_reason(task: Mapping[str, Json], around: UpstreamError | None) -> UpstreamError | None:
+    """Why a task failed: ``task_status_msg``, without a code; the newer dialect names no field for it.
+
+    A code comes only around it. The words there are taken where the task has none of its own.
+    """
+    code = around.code if around is not None else None
+    own = [find_words(task.get(field)) for field in _REASONS if isinstance(task.get(field), str)]
+    around_it = around.message if around is not None and code is not None else None
+    words = next((text for text in (*own, around_it) if text is not None and text.lower() not in _NO_MESSAGES), None)
+    if words is not None or code is not None:
+        return UpstreamError(code, words)
+    return find_error({"error": task.get("error")})
+
+
+def entry(
+    name: str,
+    path: str,
+    asset: str,
+    source: str,
+    *,
+    check: Callable[[Mapping[str, Json]], list[FieldProblem]] = check,
+) -> Entry:
+    """One of the sibling routes, which differ by name, path, what they make and what they need."""
+    return Entry(
+        route=Route(
+            name=f"kling.{name}",
+            provider="kling",
+            create=f"POST /transtreams/kling/v1/{path}",
+            query=f"GET /transtreams/kling/v1/{path}/{{task_id}}",
+            asset=asset,
+            source=source,
+            callback=True,
+            callback_field="callback_url",
+            poll_interval_s=10.0,
+            signature="standard-webhooks",
+        ),
+        check=check,
+        read_create=read_create,
+        read_poll=read_poll,
+        read_callback=read_callback,
+    )
+
+
+_VIDEO_PAGE = "https://anyint.ai/docs/api-reference/kling-video"
+_MEDIA_PAGE = "https://anyint.ai/docs/api-reference/media"
+
+PROVIDER = Family(
+    "kling",
+    (
+        entry("omni-video", "videos/omni-video", "video", _VIDEO_PAGE),
+        entry("text2video", "videos/text2video", "video", _VIDEO_PAGE),
+        entry("image2video", "videos/image2video", "video", _VIDEO_PAGE, check=check_animation),
+        entry("image", "images/generations", "image", _MEDIA_PAGE),
+        entry("omni-image", "images/omni-image", "image", _MEDIA_PAGE),
+    ),
+    callback_ids=callback_ids,
+)

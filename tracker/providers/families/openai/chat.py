@@ -1,0 +1,91 @@
+"""Chat completions on ``/openai/v1/chat/completions``: one synchronous answer, texts or tool calls.
+
+Owns where the text stands and when an answer is a refusal.
+
+**Source**: https://platform.openai.com/docs/api-reference/chat/object (read 2026-11);
+https://anyint.ai/docs/api-reference/overview for the route.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from tracker.domain.observation import Reading
+from tracker.domain.task import Output, Status, UpstreamError
+from tracker.errors import FieldProblem
+from tracker.providers.families.openai.codes import find_meaning
+from tracker.providers.family import Entry
+from tracker.providers.protocol import Route
+from tracker.providers.reading.answers import read_result
+from tracker.providers.reading.error_meanings import failed
+from tracker.providers.reading.fields import find_code, find_id, find_object, find_text, list_objects
+from tracker.providers.reading.places import find_outputs
+from tracker.providers.reading.requests import RESULT_WITHIN_S, create_call, list_problem, stream_problem, text_problem
+from tracker.providers.reading.results import find_text_output, json_output
+from tracker.providers.reading.texts import MESSAGE_TEXTS, find_texts, text_in
+
+if TYPE_CHECKING:
+    from tracker.domain.upstream_http import WireReply
+    from tracker.providers.protocol import Json
+
+_FILTERED = "content_filter"
+_CUT = "length"
+
+
+def check(request: Mapping[str, Json]) -> list[FieldProblem]:
+    """Find what a request lacks: ``model`` and ``messages``; a stream cannot be kept."""
+    return [*text_problem(request, "model"), *list_problem(request, "messages"), *stream_problem(request)]
+
+
+def read_create(reply: WireReply) -> Reading:
+    """Read the answer."""
+    return read_result(reply, _read_body, find_meaning, is_wrapped=True, find_otherwise=find_texts)
+
+
+def _read_body(body: Mapping[str, Json]) -> Reading | None:
+    """Read a completion; None when the body is none."""
+    if body.get("choices") is None:
+        return None
+    listed = body["choices"]
+    choices = list_objects([listed] if isinstance(listed, dict) else listed, "choices")
+    messages = [find_object(choice, "message") or find_object(choice, "delta") or choice for choice in choices]
+    finish = next((code for choice in choices if (code := find_code(choice.get("finish_reason")))), None)
+    reading = Reading(external_id=find_id(body, "id", path=""), upstream_status=finish)
+    outputs = tuple(output for message in messages for output in _read_message(message))
+    refusal = next((words for message in messages if (words := find_text(message.get("refusal")))), None)
+    if finish == _FILTERED or (refusal is not None and not outputs):
+        code = finish if finish == _FILTERED else "refusal"
+        return failed(reading, UpstreamError(code, refusal), find_meaning)
+    if not outputs:
+        return failed(replace(reading, detail=f"an answer without content ({finish})"), None, find_meaning)
+    detail = "the answer was cut at its greatest length" if finish == _CUT else None
+    return replace(reading, status=Status.SUCCEEDED, outputs=outputs, detail=detail)
+
+
+def _read_message(message: Mapping[str, Json]) -> list[Output]:
+    """The text of a message, whole or in parts, and its tool calls."""
+    content = next((words for name in MESSAGE_TEXTS if (words := text_in(message.get(name)))), None)
+    text = find_text_output(content)
+    calls = message.get("tool_calls") or message.get("function_call")
+    images = find_outputs([{"images": message.get("images")}], "image")
+    return [*([text] if text else []), *([json_output(calls, "tool_calls")] if calls else []), *images]
+
+
+ENTRY = Entry(
+    route=Route(
+        name="openai.chat",
+        provider="openai",
+        create="POST /openai/v1/chat/completions",
+        query=None,
+        mode="sync",
+        asset="text",
+        source="https://anyint.ai/docs/api-reference/overview",
+    ),
+    check=check,
+    read_create=read_create,
+    create_request=partial(create_call, within_s=RESULT_WITHIN_S),
+)

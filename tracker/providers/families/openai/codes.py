@@ -1,0 +1,56 @@
+"""The error codes of OpenAI-style routes.
+
+Owns what each code means, on an answer and for a job that failed with it. What the gateway may say on any route
+(``invalid_api_key``, ``insufficient_quota``, ``moderation_blocked`` and the like) is known to every
+family already.
+
+**Source**: https://platform.openai.com/docs/guides/error-codes for request errors;
+https://platform.openai.com/docs/api-reference/responses/object for ``error.code`` of a response (read 2026-11).
+"""
+
+from __future__ import annotations
+
+from tracker.domain.task import UpstreamError
+from tracker.providers.reading.error_meanings import (
+    AUTH,
+    BROKEN,
+    ENTITLEMENT,
+    INVALID,
+    POLICY,
+    QUOTA,
+    RATE,
+    TIMEOUT,
+    Meaning,
+)
+
+CODES: dict[str, Meaning] = {
+    "incorrect_api_key": AUTH,
+    **dict.fromkeys(
+        (
+            "billing_hard_limit_reached",
+            "billing_not_active",
+            "credit_balance_exhausted",
+            "organization_spend_limit_exceeded",
+            "organization_usage_limit_exceeded",
+            "project_spend_limit_exceeded",
+        ),
+        QUOTA,  # with HTTP 429, and no rate limit
+    ),
+    "slow_down": RATE,
+    "server_error": BROKEN,
+    "internal_error": BROKEN,
+    "vector_store_timeout": TIMEOUT,
+    "unsupported_country_region_territory": ENTITLEMENT,
+    "content_filter": POLICY,
+    "image_content_policy_violation": POLICY,
+    "refusal": POLICY,
+    **dict.fromkeys(("invalid_prompt", "invalid_value", "invalid_image", "context_length_exceeded"), INVALID),
+}
+
+
+def find_meaning(error: UpstreamError) -> Meaning | None:
+    """The meaning of an OpenAI-style code; None for one that is not in the documents."""
+    code = (error.code or "").lower()
+    if code in CODES:
+        return CODES[code]
+    return POLICY if "policy_violation" in code or "moderation" in code else None

@@ -1,0 +1,89 @@
+"""Seedance videos on ``/doubao/*``: OpenAI-style video objects whose URL stands in ``metadata.url``.
+
+Owns the routes and the error codes. The routes are in no document of the gateway; public clients use them.
+
+**Source**: public client code of the gateway for routes, statuses and URL;
+https://www.volcengine.com/docs/82379/1299023 for the error codes of the model's maker (read 2026-11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+from tracker.domain.task import UpstreamError
+from tracker.errors import FieldProblem
+from tracker.providers.family import Entry, Family
+from tracker.providers.protocol import Route
+from tracker.providers.reading import video_objects
+from tracker.providers.reading.error_meanings import (
+    AUTH,
+    BROKEN,
+    ENTITLEMENT,
+    INVALID,
+    MAINTENANCE,
+    POLICY,
+    QUOTA,
+    RATE,
+    Meaning,
+)
+from tracker.providers.reading.requests import optional_text_problem, text_problem
+
+if TYPE_CHECKING:
+    from tracker.providers.protocol import Json
+
+CODES: dict[str, Meaning] = {
+    "authenticationerror": AUTH,
+    "accessdenied": ENTITLEMENT,
+    "modelnotopen": ENTITLEMENT,
+    "accountoverdueerror": QUOTA,
+    "quotaexceeded": QUOTA,
+    "ratelimitexceeded": RATE,
+    "modelaccountrpmratelimitexceeded": RATE,
+    "serveroverloaded": MAINTENANCE,
+    "internalserviceerror": BROKEN,
+    "missingparameter": INVALID,
+    "invalidparameter": INVALID,
+}
+"""By code in lower case; what follows a dot narrows a code down."""
+_MATERIAL = ("content", "image", "images", "input_reference", "metadata")
+"""Fields that can carry the request in the place of a ``prompt``."""
+
+
+def find_meaning(error: UpstreamError) -> Meaning | None:
+    """The meaning of a code; everything that names sensitive content or a policy is one."""
+    code = (error.code or "").lower()
+    if "sensitivecontent" in code or "policyviolation" in code or "riskdetection" in code:
+        return POLICY
+    return CODES.get(code) or CODES.get(code.partition(".")[0])
+
+
+def check(request: Mapping[str, Json]) -> list[FieldProblem]:
+    """Find what a request lacks: ``model``, and a ``prompt`` where no material stands in for it."""
+    has_material = any(request.get(field) for field in _MATERIAL)
+    return [
+        *text_problem(request, "model"),
+        *(optional_text_problem if has_material else text_problem)(request, "prompt"),
+    ]
+
+
+PROVIDER = Family(
+    "seedance",
+    (
+        Entry(
+            route=Route(
+                name="seedance.video",
+                provider="seedance",
+                create="POST /doubao/video/generations",
+                query="GET /doubao/videos/{task_id}",
+                asset="video",
+                source="https://www.volcengine.com/docs/82379/1520757",
+                poll_interval_s=15.0,
+            ),
+            check=check,
+            read_create=partial(video_objects.read_create, find=find_meaning),
+            read_poll=partial(video_objects.read_poll, find=find_meaning),
+        ),
+    ),
+)

@@ -1,0 +1,127 @@
+"""What a request must have before it is worth sending, per Suno route.
+
+Owns the required fields. It must not restrict values that grow over time: new models appear, and the upstream
+knows them first. Where the gateway documents no fields of a route, only the material that it works on is required
+and the rest is checked for its type: the upstream has the last word. ``callBackUrl`` is required by the upstream on
+every route with tasks, but is filled in by the tracker.
+
+**Source**: https://anyint.ai/docs/media-and-music/music-generation for generate; https://docs.sunoapi.org/suno-api
+(a page per route) for the others (read 2026-11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from tracker.errors import FieldProblem
+from tracker.providers.reading.requests import (
+    flag_problem,
+    number_problem,
+    optional_flag_problem,
+    optional_text_problem,
+    text_problem,
+)
+
+if TYPE_CHECKING:
+    from tracker.providers.protocol import Json
+
+_FLAGS = ("customMode", "instrumental", "defaultParamFlag")
+_TEXTS = (
+    "audioId",
+    "callBackUrl",
+    "content",
+    "description",
+    "model",
+    "name",
+    "negativeTags",
+    "prompt",
+    "style",
+    "tags",
+    "taskId",
+    "title",
+    "type",
+    "uploadUrl",
+)
+
+
+def check_generate(request: Mapping[str, Json]) -> list[FieldProblem]:
+    """Find what a song request lacks.
+
+    ``style`` and ``title`` are required in custom mode; ``prompt`` is not, when a custom song is instrumental.
+    """
+    problems = flag_problem(request, "customMode") + flag_problem(request, "instrumental")
+    problems += text_problem(request, "model")
+    custom = request.get("customMode") is True
+    lyricless = custom and request.get("instrumental") is True
+    problems += (optional_text_problem if lyricless else text_problem)(request, "prompt")
+    for field in ("style", "title"):
+        problems += (text_problem if custom else optional_text_problem)(request, field)
+    return [*problems, *optional_text_problem(request, "callBackUrl")]
+
+
+def check_extend(request: Mapping[str, Json]) -> list[FieldProblem]:
+    """Find what an extension lacks: the clip that it goes on from."""
+    return _texts(request, "audioId")
+
+
+def check_upload(request: Mapping[str, Json]) -> list[FieldProblem]:
+    """Find what a job on uploaded audio lacks: where the audio lies."""
+    return _texts(request, "uploadUrl")
+
+
+def check_replace_section(request: Mapping[str, Json]) -> list[FieldProblem]:
+    """Find what a replacement lacks: the clip (or an upload in its place), the words, and the seconds."""
+    own_clip = request.get("uploadUrl") is None
+    problems = _texts(request, *(("taskId",) if own_clip else ("uploadUrl",)), "prompt", "tags", "title")
+    if own_clip and request.get("audioId") is None and request.get("musicIndex") is None:
+        problems.append(FieldProblem(("request", "audioId"), "required: the clip whose section is replaced"))
+    for field in ("infillStartS", "infillEndS"):
+        problems += number_problem(request, field)
+    return problems
+
+
+def check_lyrics(request: Mapping[str, Json]) -> list[FieldProblem]:
+    """Find what a request for lyrics lacks: ``prompt``."""
+    return _texts(request, "prompt")
+
+
+def check_cover(request: Mapping[str, Json]) -> list[FieldProblem]:
+    """Find what a request for cover art lacks: the song."""
+    return _texts(request, "taskId")
+
+
+def check_clip(request: Mapping[str, Json]) -> list[FieldProblem]:
+    """Find what a job on one clip of a song lacks: the song and the clip."""
+    return _texts(request, "taskId", "audioId")
+
+
+def check_vocal_removal(request: Mapping[str, Json]) -> list[FieldProblem]:
+    """Find what a separation lacks: the song, the clip, and what to separate (``type``)."""
+    return _texts(request, "taskId", "audioId", "type")
+
+
+def check_style(request: Mapping[str, Json]) -> list[FieldProblem]:
+    """Find what a request for a style lacks: the words to make more of."""
+    return _texts(request, "content")
+
+
+def check_timestamps(request: Mapping[str, Json]) -> list[FieldProblem]:
+    """Find what a request for timestamps lacks: the song, and its clip by id or by index."""
+    indexed = request.get("musicIndex") is not None
+    return _texts(request, "taskId", *(() if indexed else ("audioId",)))
+
+
+def check_persona(request: Mapping[str, Json]) -> list[FieldProblem]:
+    """Find what a request for a persona lacks: the song, the clip, a name and a description."""
+    return _texts(request, "taskId", "audioId", "name", "description")
+
+
+def _texts(request: Mapping[str, Json], *required: str) -> list[FieldProblem]:
+    """The required texts, then the types of every other field whose type is known."""
+    problems = [problem for field in required for problem in text_problem(request, field)]
+    for field in _TEXTS:
+        problems += [] if field in required else optional_text_problem(request, field)
+    for field in _FLAGS:
+        problems += optional_flag_problem(request, field)
+    return problems

@@ -1,0 +1,91 @@
+"""The body codes of the Suno-compatible API.
+
+Owns what each code means on a request and for a task that failed with it. They look like HTTP statuses and
+are not: 429 is a used-up quota, 405 and 430 are rate limits, whatever the HTTP status says (200, most often).
+
+**Source**: https://anyint.ai/docs/media-and-music/music-tasks-and-webhooks for 400, 401, 405, 413, 429, 430,
+455 and 500; https://docs.sunoapi.org/suno-api/generate-music and its callback page for the others (read
+2026-11).
+"""
+
+from __future__ import annotations
+
+import re
+
+from tracker.domain.task import UpstreamError
+from tracker.providers.reading.error_meanings import (
+    AUTH,
+    BROKEN,
+    INVALID,
+    MAINTENANCE,
+    NOT_FOUND,
+    NOT_MADE,
+    POLICY,
+    QUOTA,
+    RATE,
+    Meaning,
+    NestedError,
+    by_number,
+    reads_like_policy,
+)
+
+REQUEST_CODES: dict[str, Meaning] = {
+    "400": INVALID,
+    "401": AUTH,
+    "402": QUOTA,
+    "404": NOT_FOUND,
+    "405": RATE,
+    "409": INVALID,
+    "413": INVALID,  # text too long
+    "422": INVALID,
+    "429": QUOTA,
+    "430": RATE,
+    "451": INVALID,  # could not fetch the source audio
+    "455": MAINTENANCE,
+    "500": BROKEN,
+    "501": NOT_MADE,
+    "531": NOT_MADE,  # failed, and the credits came back
+}
+"""On the answer to a create or a poll."""
+
+TASK_CODES: dict[str, Meaning] = {**REQUEST_CODES, "413": POLICY}
+"""Of a task that failed, in callbacks and queries: there 413 says that the audio matches an existing work."""
+
+_POLICY_ALSO = frozenset({"400", "422"})
+"""Codes under which content rules are reported as well; only the message tells."""
+_NOT_MADE_WORDS = re.compile(r"generation failed", re.IGNORECASE)
+"""What a callback about lyrics says with code 400 although nothing was wrong with the request: a poll about the same
+task says 500. **Source**: https://docs.sunoapi.org/suno-api/generate-lyrics-callbacks."""
+
+
+def find_request_meaning(error: UpstreamError) -> Meaning | None:
+    """What a code on the answer to a request means; None for one outside the contract.
+
+    Only those of ``{code, msg}``: the numbers inside the gateway's ``error`` are HTTP's, where 429 is a rate limit.
+    """
+    if isinstance(error, NestedError):
+        return None
+    return _look_up(error, REQUEST_CODES)
+
+
+def find_task_meaning(error: UpstreamError) -> Meaning | None:
+    """What the code of a failed task means; None for one outside the contract."""
+    if error.code in _POLICY_ALSO and _NOT_MADE_WORDS.search(error.message or "") is not None:
+        return NOT_MADE
+    return _look_up(error, TASK_CODES)
+
+
+def _look_up(error: UpstreamError, codes: dict[str, Meaning]) -> Meaning | None:
+    if error.code in _POLICY_ALSO and reads_like_policy(error.message):
+        return POLICY
+    return codes.get(error.code or "") or by_number(error.code)
+
+
+def is_documented(code: str | None) -> bool:
+    """Whether a body code states an error of the contract, or repeats an HTTP status that does."""
+    return code in REQUEST_CODES or by_number(code) is not None
+
+
+def refuses(code: str | None) -> bool:
+    """Whether a body code of the contract surely refuses a request, or puts it off, for what is wrong with it."""
+    return code in REQUEST_CODES and (code or "").startswith("4")

@@ -1,0 +1,209 @@
+"""Jobs on a finished song that answer with files: stems, WAV, MP4 and cover art.
+
+Owns ``successFlag`` (their only status), and where each keeps its files. Three of them spell the flag as a word;
+cover art as a number or a word. The numbers of other routes mean something else, and are not read here.
+
+**Source**: https://docs.sunoapi.org/suno-api/get-vocal-separation-details, …/get-wav-conversion-details,
+…/get-music-video-details and …/get-cover-suno-details for queries, the sibling ``*-callbacks`` pages for callbacks;
+https://docs.kie.ai/suno-api/get-cover-suno-details for the words of cover art (read 2026-11).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from tracker.domain.observation import Reading, Trouble
+from tracker.domain.task import Output, Reason, Status
+from tracker.providers.families.suno.codes import find_task_meaning
+from tracker.providers.families.suno.envelope import task_error
+from tracker.providers.reading.error_meanings import failed
+from tracker.providers.reading.fields import (
+    distinct,
+    find_code,
+    find_object,
+    find_seconds,
+    find_text,
+    find_url,
+    kind_of,
+    list_objects,
+    mime_of,
+)
+from tracker.providers.reading.layers import layers, object_in
+from tracker.providers.reading.places import find_outputs
+from tracker.providers.reading.status_words import find_status
+
+if TYPE_CHECKING:
+    from tracker.providers.protocol import Json
+
+_SENSITIVE = "SENSITIVE_WORD_ERROR"
+_FAILURES = frozenset({"CREATE_TASK_FAILED", _SENSITIVE})
+_STEMS = (
+    "vocal",
+    "instrumental",
+    "backingVocals",
+    "drums",
+    "bass",
+    "guitar",
+    "piano",
+    "keyboard",
+    "percussion",
+    "strings",
+    "synth",
+    "fx",
+    "brass",
+    "woodwinds",
+)
+"""Each as ``…Url`` in queries and ``…_url`` in callbacks; ``originUrl`` is the song that was taken apart."""
+_STEM_HOLDERS = ("vocal_removal_info", "vocal_separation_info", "vocalRemovalInfo", "vocalSeparationInfo")
+_FLAGS = ("successFlag", "success_flag", "status", "state")
+_CAPITAL = re.compile(r"(?=[A-Z])")
+
+FindOutputs = Callable[[Mapping[str, "Json"]], tuple[Output, ...]]
+"""The files in the object that holds them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """One kind of job.
+
+    Attributes:
+        failure: its own word for a failure in ``successFlag``.
+        find_outputs: finds the files in a query's ``response`` and in a callback's ``data``.
+        numbers: what the flag means where it is a number.
+        kind: of its files.
+    """
+
+    failure: str
+    find_outputs: FindOutputs
+    numbers: Mapping[str, str] = field(default_factory=dict)
+    kind: str = "audio"
+
+    def read_task(self, data: Mapping[str, Json]) -> Reading:
+        """Read the ``data`` of the answer to a query.
+
+        Raises:
+            PayloadInvalid: the files do not stand as the contract says.
+        """
+        said = next((code for name in _FLAGS if (code := find_code(data.get(name)))), None)
+        reading = Reading(upstream_status=said)
+        if said is None:
+            shown = kind_of(data.get("successFlag"))
+            return replace(reading, trouble=Trouble.UNREADABLE, detail=f"data.successFlag is {shown}")
+        value = self.numbers.get(said, said.upper())
+        if value in _FAILURES or value == self.failure:
+            ended = failed(reading, task_error(data), find_task_meaning)
+            policy = replace(ended, reason=Reason.POLICY_REJECTED, retryable=False)
+            return policy if value == _SENSITIVE else ended
+        match value:
+            case "PENDING":
+                return replace(reading, status=Status.PENDING)
+            case "GENERATING":
+                return replace(reading, status=Status.RUNNING)
+            case "SUCCESS":
+                return replace(reading, status=Status.SUCCEEDED, outputs=self._response_outputs(data))
+            case "CALLBACK_EXCEPTION":
+                outputs = self._response_outputs(data)
+                if outputs:  # the upstream could not deliver its callback; the work may be done all the same
+                    return replace(reading, status=Status.SUCCEEDED, outputs=outputs)
+                return replace(reading, status=Status.RUNNING, detail="the upstream could not deliver its callback")
+            case _:
+                return self._in_other_words(reading, said, data)
+
+    def read_news(self, phase: str | None, inner: Mapping[str, Json]) -> Reading:
+        """Read a callback that tells of no failure: these have no phases, so a file is the success.
+
+        Raises:
+            PayloadInvalid: the files do not stand as the contract says.
+        """
+        del phase
+        outputs = self.find_outputs(inner)
+        if outputs:
+            return Reading(status=Status.SUCCEEDED, outputs=outputs)
+        return Reading(detail="a callback without a file; a poll will tell")
+
+    def _in_other_words(self, reading: Reading, said: str, data: Mapping[str, Json]) -> Reading:
+        """A flag in the words of a gateway; numbers and unknown words stay trouble."""
+        status = find_status(said)
+        match status:
+            case None:
+                return replace(reading, trouble=Trouble.UNKNOWN_STATUS)
+            case Status.SUCCEEDED:
+                return replace(reading, status=status, outputs=self._response_outputs(data))
+            case Status.FAILED:
+                return failed(reading, task_error(data), find_task_meaning)
+            case _:
+                return replace(reading, status=status)
+
+    def _response_outputs(self, data: Mapping[str, Json]) -> tuple[Output, ...]:
+        found = self.find_outputs(object_in(data.get("response")) or data)
+        return found or find_outputs([data, {"url": data.get("response")}, *layers(data)], self.kind)
+
+
+def _find_stems(holder: Mapping[str, Json]) -> tuple[Output, ...]:
+    """The stems by name; where none is named, those of the advanced form, which lists them.
+
+    **Source**: the advanced form nests ``origin_data[].extract`` and ``.remove``, newer copies list
+    ``originData[]`` with ``stem_type_group_name``.
+    """
+    info = next((found for key in _STEM_HOLDERS if (found := find_object(holder, key)) is not None), holder)
+    named = distinct(
+        _audio(url, title=" ".join(_words_of(stem)))
+        for stem in _STEMS
+        if (url := find_url(info.get(f"{stem}Url")) or find_url(info.get(f"{'_'.join(_words_of(stem))}_url")))
+    )
+    if named:
+        return named
+    listed = info.get("origin_data") if info.get("origin_data") is not None else info.get("originData")
+    items = [
+        part
+        for item in list_objects(listed, "origin_data")
+        for part in (item, find_object(item, "extract"), find_object(item, "remove"))
+        if part is not None
+    ]
+    return distinct(
+        _audio(url, title=find_text(item.get("stem_type_group_name"), 100), item=item)
+        for item in items
+        if (url := find_url(item.get("audio_url")) or find_url(item.get("audioUrl")))
+    )
+
+
+def _words_of(stem: str) -> list[str]:
+    return [word.lower() for word in _CAPITAL.split(stem)]
+
+
+def _audio(url: str, *, title: str | None, item: Mapping[str, Json] | None = None) -> Output:
+    length = find_seconds((item or {}).get("duration"))
+    return Output(kind="audio", url=url, mime=mime_of(url, "audio/mpeg"), title=title, duration_s=length)
+
+
+def _find_wav(holder: Mapping[str, Json]) -> tuple[Output, ...]:
+    url = find_url(holder.get("audioWavUrl")) or find_url(holder.get("audio_wav_url"))
+    return () if url is None else (Output(kind="audio", url=url, mime=mime_of(url, "audio/wav")),)
+
+
+def _find_mp4(holder: Mapping[str, Json]) -> tuple[Output, ...]:
+    url = find_url(holder.get("videoUrl")) or find_url(holder.get("video_url"))
+    return () if url is None else (Output(kind="video", url=url, mime=mime_of(url, "video/mp4")),)
+
+
+def _find_images(holder: Mapping[str, Json]) -> tuple[Output, ...]:
+    """Cover art: a list of plain URLs, the same in queries and callbacks."""
+    images = holder.get("images")
+    urls = [url for image in images if (url := find_url(image))] if isinstance(images, list) else []
+    return distinct(Output(kind="image", url=url, mime=mime_of(url)) for url in urls)
+
+
+STEMS = Conversion("GENERATE_AUDIO_FAILED", _find_stems)
+WAV = Conversion("GENERATE_WAV_FAILED", _find_wav)
+MP4 = Conversion("GENERATE_MP4_FAILED", _find_mp4, kind="video")
+COVER_ART = Conversion(
+    "GENERATE_COVER_FAILED",
+    _find_images,
+    numbers={"0": "PENDING", "1": "SUCCESS", "2": "GENERATING", "3": "GENERATE_COVER_FAILED"},
+    kind="image",
+)

@@ -1,0 +1,193 @@
+"""What all Suno-compatible routes share: the envelope of answers, and the two wrappings of callbacks.
+
+Owns ``{code, msg, data}``, where task ids stand, and that an outer error code beats everything inside. It
+must not know what a result looks like: each shape's reader is handed in.
+
+**Source**: https://anyint.ai/docs/media-and-music/music-tasks-and-webhooks (the bare callback),
+https://docs.sunoapi.org/suno-api/generate-music and
+https://docs.sunoapi.org/suno-api/generate-music-callbacks (the envelope; read 2026-11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from tracker.domain.observation import Reading, Trouble
+from tracker.domain.task import ExternalId, Status, UpstreamError
+from tracker.errors import PayloadInvalid
+from tracker.providers.families.suno.codes import find_request_meaning, find_task_meaning, is_documented, refuses
+from tracker.providers.reading.answers import read_creation, read_status, says_something
+from tracker.providers.reading.error_meanings import failed
+from tracker.providers.reading.fields import (
+    find_code,
+    find_id,
+    kind_of,
+    require_object,
+    require_status,
+)
+from tracker.providers.reading.layers import find_bare_id, object_in
+from tracker.providers.reading.refusals import find_error, find_words, is_success_code
+from tracker.providers.reading.status_words import find_status
+
+if TYPE_CHECKING:
+    from tracker.domain.upstream_http import WireReply
+    from tracker.providers.protocol import Json
+
+ReadTask = Callable[[Mapping[str, "Json"]], Reading]
+"""Reads the ``data`` of a query's answer; the id is added by the caller."""
+ReadNews = Callable[[str | None, Mapping[str, "Json"]], Reading]
+"""Reads a callback that tells of no failure: its phase in lower case, and the object with the result."""
+
+_IDS = ("task_id", "taskId", "taskID")
+_OF_TASKS = frozenset({*_IDS, "clips", "audio_url", "audioUrl", "text"})
+"""What shows that a body is a task itself."""
+_REASONS = ("errorMessage", "errorMsg", "error_message", "fail_reason", "failReason", "error", "msg")
+_NO_ERROR_WORDS = frozenset({"success", "ok"})
+_PHASES = ("callbackType", "callback_type")
+_FAILED_PHASES = frozenset({"error", "failed"})
+
+
+def read_create(reply: WireReply, *, existing: frozenset[str] = frozenset()) -> Reading:
+    """Read the answer to a create.
+
+    Args:
+        reply: the answer.
+        existing: body codes with which a route refuses a repeated request but names the task made before.
+    """
+
+    def read_accepted(body: Mapping[str, Json]) -> Reading | None:
+        code = _require_code(body)
+        if not is_success_code(code) and code not in existing:
+            return None
+        # without a code of success an id is no more than an id
+        return Reading(status=None if code is None else Status.PENDING, external_id=_find_task_id(body))
+
+    def find_despite(body: Mapping[str, Json]) -> ExternalId | None:
+        # a documented refusal may name the task that was made before: it is no proof of another
+        return None if refuses(find_code(body.get("code"))) else _find_task_id(body)
+
+    return read_creation(reply, read_accepted, find_request_meaning, find_despite, is_wrapped=True)
+
+
+def read_poll(reply: WireReply, read_task: ReadTask) -> Reading:
+    """Read the answer to a query, its ``data`` with the shape's reader.
+
+    Args:
+        reply: the answer.
+        read_task: the shape's reader.
+    """
+
+    def read_body(body: Mapping[str, Json]) -> Reading | None:
+        code = _require_code(body)
+        is_success = is_success_code(code)
+        if not is_success and is_documented(code):
+            return None
+        if "data" not in body and not _OF_TASKS.isdisjoint(body):
+            return replace(read_task(_with_state(body)), external_id=_find_task_id(body))
+        data = body.get("data")
+        if isinstance(data, list) and len(data) > 1:
+            data = {"clips": data}
+        if data is None:
+            if code is None or find_error(body) is not None:
+                return None
+            return Reading(trouble=Trouble.NOT_VISIBLE, detail="the upstream shows no record yet")
+        task = object_in(data)
+        reading = read_task(_with_state(require_object(data, "data") if task is None else task))
+        reading = replace(reading, external_id=_find_task_id(body))
+        # a code that nobody documents is an error only where no task is
+        return reading if is_success or says_something(reading) else None
+
+    return read_status(reply, read_body, find_request_meaning, is_wrapped=True)
+
+
+def _with_state(task: Mapping[str, Json]) -> Mapping[str, Json]:
+    """A task whose state only its tracks tell, as forks of clients answer: finished when all of them are.
+
+    **Source**: https://github.com/gcui-art/suno-api (read 2026-11).
+    """
+    clips = task.get("clips")
+    if not isinstance(clips, list) or isinstance(task.get("status"), str):
+        return task
+    said = [clip["status"] for clip in clips if isinstance(clip, dict) and isinstance(clip.get("status"), str)]
+    ends = {
+        status if status is not None and status.is_terminal else Status.RUNNING for status in map(find_status, said)
+    }
+    if not ends:
+        return task
+    state = "processing" if Status.RUNNING in ends else "success" if Status.SUCCEEDED in ends else "failed"
+    return {**task, "status": state}
+
+
+def read_callback(body: Json, read_news: ReadNews) -> Reading:
+    """Read a callback in either wrapping.
+
+    Args:
+        body: the decoded body, of any type.
+        read_news: the shape's reader.
+
+    Raises:
+        PayloadInvalid: it is not what the contract says.
+    """
+    callback = require_object(body, "body")
+    inner = object_in(callback.get("data")) or callback
+    external_id = _find_task_id(callback)
+    code = _require_code(callback)
+    phase = require_status(inner, *_PHASES, path="data.") if inner is not callback else None
+    phase = phase or require_status(callback, *_PHASES, path="")
+    lower = None if phase is None else phase.lower()
+    if not is_success_code(code) or lower in _FAILED_PHASES:
+        # the outer code wins: moderation comes as code 400 with the phase "complete"
+        reading = failed(Reading(upstream_status=phase), _callback_error(callback, inner, code), find_task_meaning)
+    else:
+        reading = read_news(lower, inner)
+    return replace(reading, upstream_status=reading.upstream_status or phase, external_id=external_id)
+
+
+def callback_ids(body: Json) -> tuple[ExternalId, ...]:
+    """The id in ``data.task_id``, ``data.taskId``, ``task_id`` or ``taskId``: the first of them."""
+    found = _find_task_id(require_object(body, "body"))
+    if found is None:
+        raise PayloadInvalid("task_id: missing")
+    return (found,)
+
+
+def task_error(data: Mapping[str, Json]) -> UpstreamError:
+    """The error fields of a query's ``data``; a code of success in them is no error.
+
+    **Source**: ``errorCode`` is 200 on success in
+    https://docs.sunoapi.org/cn/suno-api/get-cover-suno-details; one client saw ``errorMsg`` (read 2026-11).
+    """
+    code = find_code(data.get("errorCode"))
+    words = (find_words(data.get(field)) for field in _REASONS)
+    message = next((said for said in words if said is not None and said.lower() not in _NO_ERROR_WORDS), None)
+    return UpstreamError(None if is_success_code(code) else code, message)
+
+
+def _callback_error(callback: Mapping[str, Json], inner: Mapping[str, Json], code: str | None) -> UpstreamError | None:
+    """What a callback that tells of a failure fails with: ``msg``, or ``data.error``, a plain text."""
+    refused = not is_success_code(code)
+    own = next((words for name in _REASONS[:-1] if (words := find_words(inner.get(name)))), None)
+    outer = find_words(callback.get("msg")) or find_words(callback.get("message"))
+    if outer is not None and outer.lower() in _NO_ERROR_WORDS:
+        outer = None
+    message = (outer or own) if refused else (own or outer)
+    return UpstreamError(code if refused else None, message) if refused or message else None
+
+
+def _require_code(body: Mapping[str, Json]) -> str | None:
+    value = body.get("code")
+    if value is None:
+        return None
+    code = find_code(value)
+    if code is None and value != "":
+        raise PayloadInvalid(f"code: a number is expected, not {kind_of(value)}")
+    return code
+
+
+def _find_task_id(body: Mapping[str, Json]) -> ExternalId | None:
+    data = object_in(body.get("data"))
+    found = find_id(data, *_IDS, path="data.") if data is not None else find_bare_id(body)
+    return found or find_id(body, *_IDS, path="")

@@ -1,0 +1,83 @@
+"""The synchronous Suno routes: styles, timestamped lyrics and personas, each with its own test of success.
+
+Owns where each result stands. Their results are texts and ids; nothing can be polled, not even where a ``taskId``
+comes along.
+
+**Source**: https://docs.sunoapi.org/suno-api/boost-music-style, …/get-timestamped-lyrics and …/generate-persona;
+that ``successFlag`` 2 means failed here was seen in a copy of the first (read 2026-11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from tracker.domain.observation import Reading
+from tracker.domain.task import Status
+from tracker.providers.families.suno.codes import find_request_meaning, find_task_meaning
+from tracker.providers.families.suno.envelope import task_error
+from tracker.providers.reading.answers import read_result
+from tracker.providers.reading.error_meanings import failed
+from tracker.providers.reading.fields import find_code, find_id, find_object, find_text
+from tracker.providers.reading.refusals import is_success_code
+from tracker.providers.reading.results import find_text_output, json_output
+
+if TYPE_CHECKING:
+    from tracker.domain.upstream_http import WireReply
+    from tracker.providers.protocol import Json
+
+_STYLE_PENDING = frozenset({"0", "PENDING"})
+_STYLE_FAILED = frozenset({"2", "FAILED"})
+
+
+def read_style(reply: WireReply) -> Reading:
+    """Read a style: ``data.result``, unless ``successFlag`` says 2 (failed) or 0 (not done, and cannot be polled)."""
+    return _read(reply, _style)
+
+
+def read_timestamps(reply: WireReply) -> Reading:
+    """Read timestamped lyrics: the words with their seconds, as JSON."""
+    return _read(reply, _timestamps)
+
+
+def read_persona(reply: WireReply) -> Reading:
+    """Read a persona: its id, which later songs name."""
+    return _read(reply, _persona)
+
+
+def _read(reply: WireReply, read_data: Callable[[Mapping[str, Json]], Reading]) -> Reading:
+    def read_answer(body: Mapping[str, Json]) -> Reading | None:
+        data = find_object(body, "data")
+        if data is None or not is_success_code(find_code(body.get("code"))):
+            return None
+        return read_data(data)
+
+    return read_result(reply, read_answer, find_request_meaning, is_wrapped=True)
+
+
+def _style(data: Mapping[str, Json]) -> Reading:
+    flag = (find_code(data.get("successFlag")) or "").upper()
+    reading = Reading(external_id=find_id(data, "taskId", "task_id", path="data."), upstream_status=flag or None)
+    if flag in _STYLE_FAILED:
+        return failed(reading, task_error(data), find_task_meaning)
+    if flag in _STYLE_PENDING:
+        return replace(reading, detail="a style that is still being made and cannot be asked for")
+    output = find_text_output(data.get("result"))
+    return replace(reading, status=Status.SUCCEEDED, outputs=() if output is None else (output,))
+
+
+def _timestamps(data: Mapping[str, Json]) -> Reading:
+    words = data.get("alignedWords", data.get("aligned_words"))
+    if not isinstance(words, list):
+        return Reading(detail="no data.alignedWords in it")
+    if not words:
+        return failed(Reading(detail="a song without words to align"), None, find_task_meaning)
+    return Reading(status=Status.SUCCEEDED, outputs=(json_output(words, "alignedWords"),))
+
+
+def _persona(data: Mapping[str, Json]) -> Reading:
+    persona = find_text(data.get("personaId") or data.get("persona_id"), 512)
+    output = find_text_output(persona, find_text(data.get("name"), 300))
+    return Reading(status=Status.SUCCEEDED, outputs=() if output is None else (output,))

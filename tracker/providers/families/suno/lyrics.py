@@ -1,0 +1,148 @@
+"""Lyrics: tasks whose result is text.
+
+Owns the lyrics statuses, the phases of their callbacks and where the texts stand. Success is at least one text; no
+URL is expected. It must not know envelopes.
+
+**Source**: https://docs.sunoapi.org/suno-api/get-lyrics-generation-details for statuses and ``lyricsData``;
+https://docs.kie.ai/suno-api/get-lyrics-task-details for ``data`` in its place, and the sibling callback pages (read
+2026-11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from tracker.domain.lenient_json.decoder import decode_text
+from tracker.domain.observation import Reading, Trouble
+from tracker.domain.task import Output, Reason, Status, UpstreamError
+from tracker.providers.families.suno.codes import find_task_meaning
+from tracker.providers.families.suno.envelope import task_error
+from tracker.providers.reading.error_meanings import failed
+from tracker.providers.reading.fields import Lists, distinct, find_text, list_objects, require_status
+from tracker.providers.reading.layers import object_in
+from tracker.providers.reading.results import find_text_output
+from tracker.providers.reading.status_words import find_status
+
+if TYPE_CHECKING:
+    from tracker.providers.protocol import Json
+
+_SENSITIVE = "SENSITIVE_WORD_ERROR"
+_LISTS = ("lyricsData", "lyrics_data", "data", "lyrics", "clips")
+_TEXTS = ("text", "lyric", "lyrics", "content")
+_FAILURES = frozenset({"CREATE_TASK_FAILED", "GENERATE_LYRICS_FAILED", _SENSITIVE})
+
+
+def read_task(data: Mapping[str, Json]) -> Reading:
+    """Read the ``data`` of lyrics from the answer to a query."""
+    said = require_status(data, "status", "state", path="data.")
+    reading = Reading(upstream_status=said)
+    if said is None:
+        return replace(reading, trouble=Trouble.UNREADABLE, detail="no data.status")
+    value = said.upper()
+    if value in _FAILURES:
+        ended = failed(reading, task_error(data), find_task_meaning)
+        policy = replace(ended, reason=Reason.POLICY_REJECTED, retryable=False)
+        return policy if value == _SENSITIVE else ended
+    match value:
+        case "PENDING":
+            return replace(reading, status=Status.PENDING)
+        case "SUCCESS":
+            return _complete(reading, _query_items(data))
+        case "CALLBACK_EXCEPTION":
+            items = _query_items(data)
+            if _outputs(items):
+                return _complete(reading, items)
+            return replace(reading, status=Status.RUNNING, detail="the upstream could not deliver its callback")
+        case _:
+            return _in_other_words(reading, data)
+
+
+def _in_other_words(reading: Reading, data: Mapping[str, Json]) -> Reading:
+    """A status in the words of a gateway; unknown ones stay trouble."""
+    status = find_status(reading.upstream_status or "")
+    match status:
+        case None:
+            return replace(reading, trouble=Trouble.UNKNOWN_STATUS)
+        case Status.SUCCEEDED:
+            return _complete(reading, _query_items(data))
+        case Status.FAILED:
+            return failed(reading, task_error(data), find_task_meaning)
+        case _:
+            return replace(reading, status=status)
+
+
+def read_news(phase: str | None, inner: Mapping[str, Json]) -> Reading:
+    """Read a lyrics callback that tells of no failure."""
+    match phase:
+        case None if isinstance(inner.get("status") or inner.get("state"), str):
+            return read_task(inner)  # a gateway that calls back with what it answers to a query
+        case None:
+            return Reading(trouble=Trouble.UNREADABLE, detail="no callbackType")
+        case "complete" | "success":
+            return _complete(Reading(), _find_items(inner) or list_objects(inner.get("data"), "data.data"))
+        case "text" | "first":
+            return Reading(status=Status.RUNNING)
+        case _:
+            return Reading(trouble=Trouble.UNKNOWN_STATUS)
+
+
+def _complete(reading: Reading, items: tuple[Mapping[str, Json], ...]) -> Reading:
+    """A finished task: its texts; failed, when every item says so of itself."""
+    outputs = _outputs(items)
+    failures = [item for item in items if _says_failed(item)]
+    if failures and len(failures) == len(items):
+        words = next((words for item in failures if (words := _words(item))), None)
+        return failed(reading, UpstreamError(message=words), find_task_meaning)
+    detail = f"{len(failures)} of {len(items)} texts failed" if failures else None
+    return replace(reading, status=Status.SUCCEEDED, outputs=outputs, detail=detail)
+
+
+def _outputs(items: tuple[Mapping[str, Json], ...]) -> tuple[Output, ...]:
+    found = (
+        next((text for name in _TEXTS if (text := find_text_output(item.get(name), _title_of(item)))), None)
+        for item in items
+        if not _says_failed(item)
+    )
+    return distinct(output for output in found if output is not None)
+
+
+def _query_items(data: Mapping[str, Json]) -> tuple[Mapping[str, Json], ...]:
+    response, lists = object_in(data.get("response")) or {}, Lists()
+    items = _find_items(data.get("response")) or _find_items({**data, "response": None})
+    for name in ("lyricsData", "data"):
+        lists.objects(response.get(name), f"data.response.{name}")
+    lists.check(items)
+    return items
+
+
+def _find_items(value: Json, depth: int = 4) -> tuple[Mapping[str, Json], ...]:
+    """The texts in a list, in an object that holds it, or as JSON in a text; one alone is one."""
+    if isinstance(value, str):
+        value = decode_text(value)
+    if isinstance(value, list):
+        return tuple(
+            {"text": item} if isinstance(item, str) else item for item in value if isinstance(item, (str, dict))
+        )
+    if not isinstance(value, dict) or not depth:
+        return ()
+    for name in _LISTS:
+        found = _find_items(value.get(name), depth - 1)
+        if found:
+            return found
+    return (value,) if any(isinstance(value.get(name), str) and value[name].strip() for name in _TEXTS) else ()
+
+
+def _title_of(item: Mapping[str, Json]) -> str | None:
+    """The title of a text."""
+    return find_text(item.get("title"), 300)
+
+
+def _says_failed(item: Mapping[str, Json]) -> bool:
+    return (find_text(item.get("status"), 40) or "").lower() in {"failed", "error", "fail"}
+
+
+def _words(item: Mapping[str, Json]) -> str | None:
+    return find_text(item.get("errorMessage")) or find_text(item.get("error_message"))

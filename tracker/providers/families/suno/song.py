@@ -1,0 +1,189 @@
+"""Songs: the shape of generate, extend, upload-cover and -extend, add-vocals, replace-section and the like.
+
+Owns the song statuses, the phases of song callbacks and where tracks stand. It must not know envelopes.
+
+**Source**: https://docs.sunoapi.org/suno-api/get-music-generation-details for statuses and tracks;
+https://anyint.ai/docs/media-and-music/music-tasks-and-webhooks for the phases;
+https://docs.sunoapi.org/suno-api/generate-music-callbacks for ``error`` (read 2026-11).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from tracker.domain.lenient_json.decoder import decode_text
+from tracker.domain.observation import Reading, Trouble
+from tracker.domain.task import Output, Reason, Stage, Status
+from tracker.providers.families.suno.codes import find_task_meaning
+from tracker.providers.families.suno.envelope import task_error
+from tracker.providers.reading.error_meanings import failed
+from tracker.providers.reading.fields import (
+    find_seconds,
+    find_text,
+    find_url,
+    list_objects,
+    mime_of,
+    require_status,
+)
+from tracker.providers.reading.layers import layers, object_in
+from tracker.providers.reading.places import find_outputs
+from tracker.providers.reading.status_words import find_status
+
+if TYPE_CHECKING:
+    from tracker.providers.protocol import Json
+
+FIRST_PROGRESS = 50
+"""One of the two tracks that a song comes in is ready."""
+
+_FILES = ("audioUrl", "audio_url", "audio", "song_url", "songUrl", "mp3_url", "mp3Url", "cld2AudioUrl", "url")
+_LISTS = ("sunoData", "suno_data", "data", "clips", "tracks", "songs", "sunoTracks")
+_FAILED_TRACKS = frozenset({"error", "failed", "fail"})
+_NO_FILE = re.compile(r"/(?:None|null|undefined|nan)?(?:\.(?:mp3|wav|m4a|mp4))?(?:[?#].*)?$", re.IGNORECASE)
+"""A file's name that a program wrote who had none."""
+_SENSITIVE = "SENSITIVE_WORD_ERROR"
+_FAILURES = frozenset({"CREATE_TASK_FAILED", "GENERATE_AUDIO_FAILED", _SENSITIVE})
+
+
+def read_task(data: Mapping[str, Json]) -> Reading:
+    """Read a song's ``data`` from the answer to a query."""
+    said = require_status(data, "status", "state", path="data.")
+    reading = Reading(upstream_status=said)
+    if said is None:
+        return replace(reading, trouble=Trouble.UNREADABLE, detail="no data.status")
+    value = said.upper()
+    if value in _FAILURES:
+        ended = failed(reading, task_error(data), find_task_meaning)
+        policy = replace(ended, reason=Reason.POLICY_REJECTED, retryable=False)
+        return policy if value == _SENSITIVE else ended
+    match value:
+        case "PENDING":
+            return replace(reading, status=Status.PENDING)
+        case "TEXT_SUCCESS":
+            return replace(reading, status=Status.RUNNING, stage=Stage.TEXT)
+        case "FIRST_SUCCESS":
+            return _first(reading, _query_tracks(data))
+        case "SUCCESS":
+            return _complete(reading, _query_tracks(data), data)
+        case "CALLBACK_EXCEPTION":
+            return _undelivered(reading, _query_tracks(data))
+        case _:
+            return _in_other_words(reading, data)
+
+
+def _in_other_words(reading: Reading, data: Mapping[str, Json]) -> Reading:
+    """A status in the words of a gateway; unknown ones stay trouble."""
+    status = find_status(reading.upstream_status or "")
+    match status:
+        case None:
+            return replace(reading, trouble=Trouble.UNKNOWN_STATUS)
+        case Status.SUCCEEDED:
+            return _complete(reading, _query_tracks(data), data)
+        case Status.FAILED:
+            return failed(reading, task_error(data), find_task_meaning)
+        case _:
+            return replace(reading, status=status)
+
+
+def read_news(phase: str | None, inner: Mapping[str, Json]) -> Reading:
+    """Read a song callback that tells of no failure."""
+    match phase:
+        case None if isinstance(inner.get("status") or inner.get("state"), str):
+            return read_task(inner)  # a gateway that calls back with what it answers to a query
+        case None:
+            return Reading(trouble=Trouble.UNREADABLE, detail="no callbackType")
+        case "text":
+            return Reading(status=Status.RUNNING, stage=Stage.TEXT)
+        case "first":
+            return _first(Reading(), _news_tracks(inner))
+        case "complete" | "success":
+            return _complete(Reading(), _news_tracks(inner))
+        case _:
+            return Reading(trouble=Trouble.UNKNOWN_STATUS)
+
+
+def _news_tracks(inner: Mapping[str, Json]) -> Sequence[Mapping[str, Json]]:
+    return find_tracks(inner) or list_objects(inner.get("data"), "data.data")
+
+
+def _first(reading: Reading, tracks: Sequence[Mapping[str, Json]]) -> Reading:
+    outputs, _ = _outputs(tracks)
+    return replace(reading, status=Status.RUNNING, stage=Stage.FIRST, progress=FIRST_PROGRESS, outputs=outputs)
+
+
+def _complete(
+    reading: Reading, tracks: Sequence[Mapping[str, Json]], data: Mapping[str, Json] | None = None
+) -> Reading:
+    outputs, missing = _outputs(tracks)
+    if not tracks and data is not None:
+        outputs = find_outputs(list(layers(data)), "audio")
+    detail = f"{missing} of {len(tracks)} tracks came without a file" if missing else None
+    return replace(reading, status=Status.SUCCEEDED, stage=Stage.COMPLETE, outputs=outputs, detail=detail)
+
+
+def _undelivered(reading: Reading, tracks: Sequence[Mapping[str, Json]]) -> Reading:
+    """The upstream could not deliver its callback; the song may be finished all the same."""
+    if any(_track_url(track) for track in tracks):
+        return _complete(reading, tracks)
+    return replace(reading, status=Status.RUNNING, detail="the upstream could not deliver its callback")
+
+
+def _query_tracks(data: Mapping[str, Json]) -> Sequence[Mapping[str, Json]]:
+    """The tracks in ``response`` (an object, or JSON in a text), or where gateways put them.
+
+    **Source**: https://docs.crazyrouter.com/audio/suno/query (read 2026-11) for ``data`` as the list itself.
+
+    Raises:
+        PayloadInvalid: there are none, and what stands in their place is no list.
+    """
+    response = data.get("response")
+    found = find_tracks(response) or find_tracks({**data, "response": None})
+    return found or list_objects((object_in(response) or {}).get("sunoData"), "data.response.sunoData")
+
+
+def find_tracks(value: Json, depth: int = 4) -> Sequence[Mapping[str, Json]]:
+    """The tracks in a list, in an object with it, in one by their ids, or as JSON in a text; one alone is one."""
+    if isinstance(value, str):
+        value = decode_text(value)
+    if isinstance(value, list):
+        return list_objects(value, "")
+    if not isinstance(value, dict) or not depth:
+        return ()
+    for name in _LISTS:
+        found = find_tracks(value.get(name), depth - 1)
+        if found:
+            return found
+    if any(value.get(name) for name in _FILES):
+        return (value,)
+    values = list(value.values())
+    return tuple(values) if values and all(isinstance(track, dict) and _track_url(track) for track in values) else ()
+
+
+def _track_url(track: Mapping[str, Json]) -> str | None:
+    """A track's file: camel case in queries, snake case in callbacks; stream and image URLs are none.
+
+    ``source_audio_url`` is none either: the documents call it the original file and ``audio_url`` the generated one, so
+    where a song was uploaded it may be the upload. A track without the latter is not there yet.
+    **Source**: https://docs.kie.ai/suno-api/upload-and-cover-audio-callbacks (read 2026-11).
+    """
+    if (find_text(track.get("status"), 40) or "").lower() in _FAILED_TRACKS:
+        return None
+    urls = (find_url(track.get(name)) for name in _FILES)
+    return next((url for url in urls if url is not None and _NO_FILE.search(url) is None), None)
+
+
+def _outputs(tracks: Sequence[Mapping[str, Json]]) -> tuple[tuple[Output, ...], int]:
+    """The files of the tracks, each once, and how many tracks came without one."""
+    by_url: dict[str, Output] = {}
+    missing = 0
+    for track in tracks:
+        url = _track_url(track)
+        if url is None:
+            missing += 1
+        elif url not in by_url:
+            title, duration_s = find_text(track.get("title"), 300), find_seconds(track.get("duration"))
+            by_url[url] = Output("audio", url, mime_of(url, "audio/mpeg"), title, duration_s)
+    return tuple(by_url.values()), missing

@@ -1,0 +1,1 @@
+"""Machinery that the providers share to read what upstreams say."""

@@ -1,0 +1,330 @@
+"""Typed access to decoded JSON that nobody has checked yet.
+
+Owns what counts as an id, a code, a message, a URL and a duration, the same for every family. It must not
+know any family's field names. A value that may be missing is looked for with ``find_*`` and is None when it
+is absent or null; one whose wrong type would make the whole payload meaningless raises `PayloadInvalid`,
+naming its path.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from tracker.domain.task import ExternalId, Output
+from tracker.errors import PayloadInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from tracker.providers.protocol import Json
+
+NUL_SIGN = "\u2400"
+"""Stands for NUL in a stored id."""
+_MAX_CODE_LENGTH = 200
+_MAX_MESSAGE_LENGTH = 2000
+_MAX_URL_LENGTH = 65536
+_MAX_INT_BITS = 4096
+_JSON_BLANKS = " \t\r\n"
+_URL = re.compile(r"https?://[^/?#\s]+([/?#].*)?", re.IGNORECASE)
+_PLAIN_URL = re.compile(r"https?://[\w.:-]+/[\w./?=%&~+:@!$,*()-]*", re.ASCII)
+"""One in which there is nothing to mend; without ``;``, which ends what another encoder left."""
+_AROUND_URLS = " \t\r\n\"'`<>\ufeff\u200b\u200c\u200d\u2060\u00a0\u3000"
+_BREAKS = str.maketrans("", "", "\t\r\n")
+_BARE_AND = re.compile(r"&(?!amp;)")
+_URL_FIELDS = (
+    "url", "uri", "src", "link", "resource", "download_url", "downloadUrl", "file_url", "fileUrl", "signed_url",
+    "signedUrl",
+)  # fmt: skip
+"""Where a URL stands in an object that took the place of one."""
+_STATUS_FIELDS = ("status", "state", "code", "name", "value")
+"""Where the word stands in an object that took its place."""
+_DEPTH = 8
+_SEPARATORS = ",;| \t\r\n"
+_BEFORE_URL = re.compile(rf"(?<=[{_SEPARATORS}])(?=https?://)", re.IGNORECASE)
+_MIMES = {
+    "mp4": "video/mp4",
+    "mov": "video/quicktime",
+    "webm": "video/webm",
+    "mp3": "audio/mpeg",
+    "wav": "audio/wav",
+    "m4a": "audio/mp4",
+    "flac": "audio/flac",
+    "ogg": "audio/ogg",
+    "png": "image/png",
+    "jpg": "image/jpeg",
+    "jpeg": "image/jpeg",
+    "webp": "image/webp",
+    "gif": "image/gif",
+}
+
+
+def require_object(value: Json, path: str) -> Mapping[str, Json]:
+    """Take a value for a JSON object.
+
+    Args:
+        value: any decoded JSON value.
+        path: where it stands, for the message.
+
+    Raises:
+        PayloadInvalid: it is something else.
+    """
+    if not isinstance(value, dict):
+        raise PayloadInvalid(f"{path}: an object is expected, not {kind_of(value)}")
+    return value
+
+
+def find_object(holder: Mapping[str, Json], key: str) -> Mapping[str, Json] | None:
+    """The object under a key; None when there is none, or something else in its place."""
+    value = holder.get(key)
+    return value if isinstance(value, dict) else None
+
+
+def list_objects(value: Json, path: str) -> tuple[Mapping[str, Json], ...]:
+    """The objects in a list; none when it is null. Items of another type are passed over.
+
+    Raises:
+        PayloadInvalid: it is neither a list nor null.
+    """
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        raise PayloadInvalid(f"{path}: a list is expected, not {kind_of(value)}")
+    return tuple([item for item in value if isinstance(item, dict)])
+
+
+class Lists:
+    """Lists that stand side by side: one of them may be malformed as long as something was found elsewhere.
+
+    A result that was paid for and can be read is not lost for what stands beside it.
+    """
+
+    def __init__(self) -> None:
+        self._fault: PayloadInvalid | None = None
+
+    def objects(self, value: Json, path: str) -> tuple[Mapping[str, Json], ...]:
+        """As `list_objects`, but what is no list is remembered, and none for now."""
+        try:
+            return list_objects(value, path)
+        except PayloadInvalid as fault:
+            self._fault = self._fault or fault
+            return ()
+
+    def check(self, found: Sequence[object]) -> None:
+        """Say what was found in them, or beside them.
+
+        Raises:
+            PayloadInvalid: nothing was, and one of them was no list.
+        """
+        if self._fault is not None and not found:
+            raise self._fault
+
+
+def require_status(holder: Mapping[str, Json], *keys: str, path: str) -> str | None:
+    """The first status text under the keys, trimmed, also inside an object; None when there is none.
+
+    Raises:
+        PayloadInvalid: a status is there, but none as text.
+    """
+    fault: PayloadInvalid | None = None
+    for key in keys:
+        value = holder.get(key)
+        if isinstance(value, dict):
+            value = next((inner for name in _STATUS_FIELDS if isinstance(inner := value.get(name), str)), value)
+        if value is None:
+            continue
+        if not isinstance(value, str):
+            fault = fault or PayloadInvalid(f"{path}{key}: text is expected, not {kind_of(value)}")
+        elif text := value.strip():
+            return text[:_MAX_CODE_LENGTH]
+    if fault is not None:
+        raise fault
+    return None
+
+
+def find_id(holder: Mapping[str, Json], *keys: str, path: str) -> ExternalId | None:
+    """The first task id under the keys; None when there is none.
+
+    Args:
+        holder: the object to look in.
+        keys: field names, most likely first.
+        path: path of the object with its trailing dot, for the message.
+
+    Raises:
+        PayloadInvalid: one is there, but none that can be an id.
+    """
+    fault: PayloadInvalid | None = None
+    for key in keys:
+        try:
+            found = parse_id(holder.get(key), f"{path}{key}")
+        except PayloadInvalid as invalid:
+            fault = fault or invalid
+        else:
+            if found is not None:
+                return found
+    if fault is not None:
+        raise fault
+    return None
+
+
+def parse_id(value: Json, path: str) -> ExternalId | None:
+    """A task id as it is stored: any text of any length, without the blanks around it; a number becomes text.
+
+    An id proves that a job was taken, so nothing about its looks counts against it. What no database stores has a
+    safe form: NUL is written as U+2400, which `requests.written_id` takes back; half an emoji as U+FFFD, which is what
+    the upstream's own storage makes of it.
+
+    Raises:
+        PayloadInvalid: not text and not a whole number.
+    """
+    if value is None:
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() <= _MAX_INT_BITS:
+        return ExternalId(str(value))
+    if not isinstance(value, str):
+        raise PayloadInvalid(f"{path}: a task id is expected, not {kind_of(value)}")
+    text = value.strip(_JSON_BLANKS)
+    if not text:
+        return None
+    if not text.isascii():
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return ExternalId(text.replace("\0", NUL_SIGN))
+
+
+def find_code(value: Json) -> str | None:
+    """An error code as text, whether it comes as a number or as a string; None for anything else."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, float) and value.is_integer() and abs(value) < 10**15:
+        value = int(value)
+    if isinstance(value, int) and value.bit_length() <= _MAX_INT_BITS:
+        return str(value)
+    return find_text(value, _MAX_CODE_LENGTH)
+
+
+def find_text(value: Json, limit: int = _MAX_MESSAGE_LENGTH) -> str | None:
+    """A text, trimmed and cut to a limit; None when it is empty or no text."""
+    if not isinstance(value, str):
+        return None
+    return value.strip()[:limit] or None
+
+
+def find_url(value: Json) -> str | None:
+    r"""An absolute http(s) URL, also alone in a list or in an object; None for anything else.
+
+    Characters are mended only where they cannot belong to it: blanks inside, as in a file's name that nobody escaped,
+    are escaped; line breaks, quotes around it and what another encoder left (``&amp;``, ``\/``, ``\u0026``) are taken
+    out. One that begins with ``//`` is ``https``.
+
+    **Source**: empty URLs stand for files that are not there yet,
+    https://docs.sunoapi.org/suno-api/get-music-generation-details (read 2026-11); https://url.spec.whatwg.org, section
+    4.4, for line breaks.
+    """
+    if not value:  # nearly always this, or a plain URL: a callback asks for several names
+        return None
+    if isinstance(value, str) and len(value) <= _MAX_URL_LENGTH and _PLAIN_URL.fullmatch(value) is not None:
+        return value
+    value = sole(value)
+    if not isinstance(value, str) or len(value) > 2 * _MAX_URL_LENGTH:
+        return None
+    text = value.strip(_AROUND_URLS).translate(_BREAKS)
+    if "\\" in text:
+        text = text.replace("\\/", "/").replace("\\u0026", "&")
+    if "&amp;" in text and _BARE_AND.search(text) is None:
+        text = text.replace("&amp;", "&")
+    if text.startswith("//"):
+        text = f"https:{text}"
+    if not text.isprintable() or _URL.fullmatch(text) is None:
+        return None
+    url = text.replace(" ", "%20")
+    return url if len(url) <= _MAX_URL_LENGTH else None
+
+
+def sole(value: Json) -> Json:
+    """What stands alone in lists, or in an object at the name of a URL; any other value as it is."""
+    for _ in range(_DEPTH):
+        if isinstance(value, list) and len(value) == 1:
+            value = value[0]
+        elif isinstance(value, dict):
+            value = next((inner for name in _URL_FIELDS if (inner := value.get(name))), None)
+        else:
+            break
+    return value
+
+
+def flat(value: Json, depth: int = _DEPTH) -> Iterable[Json]:
+    """The items of a list, of lists in it as well; any other value by itself."""
+    if not isinstance(value, list):
+        return (value,)
+    return [inner for item in value for inner in flat(item, depth - 1)] if depth else ()
+
+
+def urls_apart(value: Json) -> Iterable[Json]:
+    """The URLs that stand in one text, with commas or blanks between them; any other value as it is."""
+    if not isinstance(value, str) or value.lstrip()[:4].lower() != "http":
+        return (value,)
+    *pieces, last = _BEFORE_URL.split(value)
+    return [*(piece.strip(_SEPARATORS) for piece in pieces), last]
+
+
+def find_seconds(value: Json) -> float | None:
+    """A duration in seconds from a number or a numeric text; None for anything else, or below zero."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        seconds = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None
+
+
+def find_percent(value: Json) -> int | None:
+    """Progress in percent, 0 to 100; None for anything else.
+
+    A number or text up to 100 is percent, with ``%`` or without. Between 0 and 1 it is a fraction (0.45 is 45 %). 1 is
+    one percent, since a task that is done says so by its status; ``"0.4%"`` is no fraction.
+
+    **Source**: https://developers.openai.com/api/reference/resources/videos (0 to 100);
+    https://docs.newapi.pro/api/query-video (``"45%"``); https://docs.dev.runwayml.com/api (0 to 1; read 2026-11).
+    """
+    text = value.strip() if isinstance(value, str) else None
+    number = find_seconds(value if text is None else text.removesuffix("%").rstrip())
+    if number is None:
+        return None
+    is_fraction = 0 < number < 1 and not (text or "").endswith("%")
+    return min(int(number * 100 + 1e-9) if is_fraction else int(number), 100)
+
+
+def mime_of(url: str, otherwise: str | None = None) -> str | None:
+    """The media type that a URL's suffix tells, else what the family usually delivers."""
+    path = url.partition("?")[0].partition("#")[0]
+    return _MIMES.get(path.rpartition(".")[2].lower(), otherwise)
+
+
+def distinct(outputs: Iterable[Output]) -> tuple[Output, ...]:
+    """Outputs in order, each URL, text and file once."""
+    first: dict[tuple[str | None, ...], Output] = {}
+    for output in outputs:
+        first.setdefault((output.url, output.text, output.inline), output)
+    return tuple(first.values())
+
+
+def kind_of(value: Json) -> str:
+    """What a JSON value is, in a word, for messages; never the value itself."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case str():
+            return "text"
+        case Mapping():
+            return "an object"
+        case _:
+            return "a list"

@@ -1,0 +1,231 @@
+"""How requests to an upstream are built and checked, the same for every family.
+
+Owns paths, bodies and the callback field of a create, and the small checks that families put together. It
+must not know any family's field names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import orjson
+
+from tracker.domain.task import ExternalId
+from tracker.domain.upstream_http import AuthStyle, WireRequest
+from tracker.errors import FieldProblem
+from tracker.providers.reading.fields import NUL_SIGN, kind_of
+
+if TYPE_CHECKING:
+    from tracker.providers.protocol import Json, Route
+
+CREATE_WITHIN_S = 60.0
+"""A create may upload references and wait for moderation; cutting it short makes it ambiguous."""
+RESULT_WITHIN_S = 300.0
+"""A synchronous create answers with the result itself, and may think for minutes before."""
+POLL_WITHIN_S = 20.0
+TASK_ID, RESERVED_TASK_ID = "{task_id}", "{+task_id}"
+MODEL, RESERVED_MODEL = "{model}", "{+model}"
+"""Placeholders of paths. Those with a plus keep slashes, as RFC 6570 has it (reserved expansion)."""
+
+
+def create_call(
+    route: Route,
+    request: Mapping[str, Json],
+    callback_url: str | None,
+    *,
+    headers: tuple[tuple[str, str], ...] = (),
+    auth: AuthStyle = AuthStyle.BEARER,
+    within_s: float = CREATE_WITHIN_S,
+) -> WireRequest:
+    """Build a create call from the user's body.
+
+    Where the path has a ``{model}`` or ``{+model}``, ``request.model`` fills it and is not sent in the body.
+
+    Args:
+        route: where it goes; its ``callback_field`` takes the callback URL.
+        request: the user's body, not changed.
+        callback_url: None leaves the field as the user gave it.
+        headers: what the family wants besides.
+        auth: how the account's key travels.
+        within_s: until when the whole answer must have come, seconds.
+
+    Returns:
+        The request; its body is canonical JSON (sorted keys), so that the same request is the same bytes.
+    """
+    method, path = route.create.split(" ", 1)
+    body: Mapping[str, Json] = request
+    if has_model(path):
+        path = fill_model(path, str(request.get("model", "")))
+        body = {key: value for key, value in request.items() if key != "model"}
+    if callback_url is not None and route.callback_field is not None:
+        body = _with_field(body, route.callback_field.split("."), callback_url)
+    return WireRequest(
+        method=method,
+        path=path,
+        headers=headers,
+        body=orjson.dumps(body, option=orjson.OPT_SORT_KEYS),
+        auth=auth,
+        answer_within_s=within_s,
+    )
+
+
+def has_model(path: str) -> bool:
+    """Whether a path has a place for the model."""
+    return MODEL in path or RESERVED_MODEL in path
+
+
+def fill_model(path: str, model: str) -> str:
+    """Put a model into its places in a path."""
+    path = path.replace(MODEL, quote(model.removeprefix("models/"), safe=""))
+    return path.replace(RESERVED_MODEL, quote_reserved(model))
+
+
+def with_model_in_query(route: Route, model: str | None) -> Route | None:
+    """The route with the model in its status call; None when it needs one and there is none."""
+    if route.query is None or not has_model(route.query):
+        return route
+    return None if model is None else replace(route, query=fill_model(route.query, model))
+
+
+def quote_reserved(text: str) -> str:
+    """Escape an id or model for a path, but keep its slashes: such names are paths themselves.
+
+    What would lead to another path (``.`` or ``..`` between slashes) has its slashes escaped as well.
+
+    **Source**: https://google.aip.dev/122 (resource names); RFC 6570, section 3.2.3.
+    """
+    name = text.lstrip("/")
+    leads_elsewhere = not name or any(part in {".", ".."} for part in name.split("/"))
+    return path_segment(ExternalId(text)) if leads_elsewhere else quote(name, safe="/:@")
+
+
+def poll_by_path(route: Route, external_id: ExternalId) -> WireRequest:
+    """Build a status call that carries the id in its path."""
+    method, path = _query_of(route)
+    return WireRequest(
+        method=method,
+        path=path.replace(TASK_ID, path_segment(external_id)),
+        answer_within_s=POLL_WITHIN_S,
+    )
+
+
+def poll_by_parameter(route: Route, external_id: ExternalId, *, parameter: str) -> WireRequest:
+    """Build a status call that carries the id as a query parameter."""
+    method, path = _query_of(route)
+    query = ((parameter, written_id(external_id)),)
+    return WireRequest(method=method, path=path, query=query, answer_within_s=POLL_WITHIN_S)
+
+
+def path_segment(external_id: ExternalId) -> str:
+    """An id as one segment of a path, percent-encoded: it leads nowhere else, whatever it holds.
+
+    Slashes are escaped as well, also those of resource names (``operations/abc``); no route of the gateway takes
+    several segments.
+    """
+    written = quote(written_id(external_id), safe="")
+    return written.replace(".", "%2E") if written in {".", ".."} else written
+
+
+def written_id(external_id: ExternalId) -> str:
+    """An id as the upstream wrote it, from the form that it is stored in."""
+    return external_id.replace(NUL_SIGN, "\0")
+
+
+def text_problem(request: Mapping[str, Json], *path: str) -> list[FieldProblem]:
+    """A problem unless the field under the path is a text with something in it."""
+    value = find_field(request, path)
+    if value is None:
+        return [FieldProblem(("request", *path), "required: a text")]
+    if not isinstance(value, str):
+        return [FieldProblem(("request", *path), f"a text is expected, not {kind_of(value)}")]
+    return [] if value.strip() else [FieldProblem(("request", *path), "must not be empty")]
+
+
+def optional_text_problem(request: Mapping[str, Json], *path: str) -> list[FieldProblem]:
+    """A problem when the field is there and is no text."""
+    value = find_field(request, path)
+    if value is None or isinstance(value, str):
+        return []
+    return [FieldProblem(("request", *path), f"a text is expected, not {kind_of(value)}")]
+
+
+def flag_problem(request: Mapping[str, Json], *path: str) -> list[FieldProblem]:
+    """A problem unless the field is true or false."""
+    value = find_field(request, path)
+    if value is None:
+        return [FieldProblem(("request", *path), "required: true or false")]
+    if not isinstance(value, bool):
+        return [FieldProblem(("request", *path), f"true or false is expected, not {kind_of(value)}")]
+    return []
+
+
+def number_problem(request: Mapping[str, Json], *path: str) -> list[FieldProblem]:
+    """A problem unless the field is a number."""
+    value = find_field(request, path)
+    if value is None:
+        return [FieldProblem(("request", *path), "required: a number")]
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return [FieldProblem(("request", *path), f"a number is expected, not {kind_of(value)}")]
+    return []
+
+
+def object_problem(request: Mapping[str, Json], *path: str) -> list[FieldProblem]:
+    """A problem unless the field is an object."""
+    value = find_field(request, path)
+    if value is None:
+        return [FieldProblem(("request", *path), "required: an object")]
+    if not isinstance(value, Mapping):
+        return [FieldProblem(("request", *path), f"an object is expected, not {kind_of(value)}")]
+    return []
+
+
+def list_problem(request: Mapping[str, Json], *path: str) -> list[FieldProblem]:
+    """A problem unless the field is a list with something in it."""
+    value = find_field(request, path)
+    if value is None:
+        return [FieldProblem(("request", *path), "required: a list")]
+    if not isinstance(value, list):
+        return [FieldProblem(("request", *path), f"a list is expected, not {kind_of(value)}")]
+    return [] if value else [FieldProblem(("request", *path), "must not be empty")]
+
+
+def optional_flag_problem(request: Mapping[str, Json], *path: str) -> list[FieldProblem]:
+    """A problem when the field is there and is neither true nor false."""
+    return [] if find_field(request, path) is None else flag_problem(request, *path)
+
+
+def stream_problem(request: Mapping[str, Json], *path: str) -> list[FieldProblem]:
+    """A problem when a streamed answer is asked for: there is one result to keep, and a stream has no end to trust."""
+    path = path or ("stream",)
+    if not find_field(request, path):
+        return []
+    return [FieldProblem(("request", *path), "the tracker keeps one final result and reads no streams; ask without it")]
+
+
+def find_field(request: Mapping[str, Json], path: tuple[str, ...]) -> Json:
+    """The value under a path of keys; None when there is none."""
+    value: Json = request
+    for key in path:
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(key)
+    return value
+
+
+def _query_of(route: Route) -> tuple[str, str]:
+    if route.query is None:
+        raise ValueError(f"{route.name} has no status call")
+    method, path = route.query.split(" ", 1)
+    return method, path
+
+
+def _with_field(holder: Mapping[str, Json], path: list[str], value: str) -> dict[str, Json]:
+    """A copy of an object with one field set; only what lies on the path is copied."""
+    copy = dict(holder)
+    key, *rest = path
+    inner = copy.get(key)
+    copy[key] = _with_field(inner if isinstance(inner, Mapping) else {}, rest, value) if rest else value
+    return copy

@@ -1,0 +1,202 @@
+"""OpenAI-style video objects: ``{id, object: "video", status, progress, error, …}``, as several families speak them.
+
+Several makers answer here behind one gateway, so words and places vary: ``words`` knows the words, ``places`` the
+places of results, and envelopes are looked through. It must not know where a family keeps its videos: what stands in
+for a missing URL is handed in.
+
+**Source**: https://developers.openai.com/api/reference/python/resources/videos/methods/retrieve for the object and
+its statuses; https://www.volcengine.com/docs/82379/1521309 for Volcengine's; https://docs.newapi.pro/api/query-video
+and https://docs.newapi.pro/zh/docs/api/ai-model/videos/sora/getvideo for gateways that build on both (read 2026-11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from tracker.domain.observation import Reading, Trouble
+from tracker.domain.task import ExternalId, Output, Status, UpstreamError
+from tracker.errors import PayloadInvalid
+from tracker.providers.reading.answers import read_creation, read_status
+from tracker.providers.reading.error_meanings import FindMeaning, failed
+from tracker.providers.reading.fields import find_code, find_id, find_percent, find_text, require_status
+from tracker.providers.reading.layers import STATUSES, TASK_IDS, find_bare_id, is_other, layers
+from tracker.providers.reading.places import find_outputs
+from tracker.providers.reading.refusals import find_error, find_words
+from tracker.providers.reading.status_words import find_status, spelled
+
+if TYPE_CHECKING:
+    from tracker.domain.upstream_http import WireReply
+    from tracker.providers.protocol import Json
+
+_IDS = ("id", *TASK_IDS)
+_WORDLESS_ENDS = frozenset({"expired", "cancelled", "canceled", "cancel", "rejected", "aborted", "timed_out"})
+_FAILURE_WORDS = ("fail_reason", "failReason", "failure_reason", "error_message", "task_status_msg", "message", "msg")
+_REFUSALS = frozenset({"error", "fail"})
+"""What an envelope says of a call that was refused, in the words of https://github.com/omniti-labs/jsend; a task that
+failed comes with its id."""
+_PROGRESS = ("progress", "percent", "percentage", "progress_percent", "progressPercent", "task_progress")
+_OF_REQUESTS = frozenset({"prompt", "input", "model", "model_name"})
+_SUCCESS_FLAGS = {"0": "generating", "1": "success", "2": "failed", "3": "failed"}
+"""**Source**: https://docs.kie.ai/veo3-api/get-veo-3-video-details (read 2026-11)."""
+_FLAGS = frozenset({"success", "succeed", "ok", "successful"})
+"""What an envelope says of the call itself, not of a task."""
+
+FallBack = Callable[[ExternalId], Output]
+"""Where a finished video lies when its object names no URL."""
+
+
+def read_create(reply: WireReply, *, find: FindMeaning, fall_back: FallBack | None = None) -> Reading:
+    """Read the answer to a create."""
+    read = partial(_read_body, find=find, fall_back=fall_back)
+    return read_creation(reply, read, find, find_video_id)
+
+
+def read_poll(reply: WireReply, *, find: FindMeaning, fall_back: FallBack | None = None) -> Reading:
+    """Read the answer to a poll."""
+    return read_status(reply, partial(_read_body, find=find, fall_back=fall_back), find)
+
+
+def read_news(body: Mapping[str, Json], *, find: FindMeaning) -> Reading:
+    """Read a video object that a gateway calls back with.
+
+    The end of a task is fetched by a poll all the same: no document says that the gateway calls back like this.
+    """
+    reading = _read_body(body, find=find, fall_back=None)
+    if reading is None or (reading.status is not None and reading.status.is_terminal):
+        said = reading.upstream_status if reading is not None else None
+        return Reading(external_id=find_video_id(body), upstream_status=said, detail="a video object; a poll will tell")
+    return reading
+
+
+def read_any(body: Mapping[str, Json], *, find: FindMeaning) -> Reading | None:
+    """Read a video object, whichever family's route it comes on; None when the body states an error instead."""
+    return _read_body(body, find=find, fall_back=None)
+
+
+def find_video_id(body: Mapping[str, Json]) -> ExternalId | None:
+    """The id of a video or its task, the outermost one; also ``data`` as a bare id, and the name of an operation.
+
+    A bare ``id`` of an envelope may be anything: it counts after the one beside a status, and after a task's id inside.
+
+    **Source**: https://docs.newapi.pro/api/suno-music for the bare id; https://ai.google.dev/api/batch-api#operation
+    for the name (read 2026-11).
+    """
+    return _find_id([layer for layer in layers(body) if not is_other(layer)])
+
+
+def _find_id(found: list[Mapping[str, Json]]) -> ExternalId | None:
+    tasks = [layer for layer in found if any(isinstance(layer.get(name), str) for name in STATUSES)]
+    for names, candidates in ((_IDS, tasks), (TASK_IDS, found), (_IDS, found)):
+        for layer in candidates:
+            external_id = find_id(layer, *names, path="" if layer is found[0] else "data.")
+            if external_id is not None:
+                return external_id
+    others = (find_operation(layer) or find_bare_id(layer) for layer in found)
+    return next((other for other in others if other is not None), None)
+
+
+def find_operation(layer: Mapping[str, Json]) -> ExternalId | None:
+    """The name of a long-running operation of Google's, ``models/veo/operations/abc``."""
+    name = find_text(layer.get("name"), 4096)
+    return ExternalId(name) if name is not None and f"/{name}".rfind("/operations/") >= 0 else None
+
+
+def _read_body(body: Mapping[str, Json], *, find: FindMeaning, fall_back: FallBack | None) -> Reading | None:
+    """Read a video object, also in envelopes; None when the body states an error instead."""
+    found = list(layers(body))
+    said, video = _find_said(found)
+    external_id = _find_id([layer for layer in found if not is_other(layer)])
+    if said is None and find_error(body) is None:
+        outputs = find_outputs([_finished_part(layer) for layer in found])
+        if outputs:
+            return Reading(status=Status.SUCCEEDED, external_id=external_id, outputs=outputs)
+    if said is None and (external_id is None or find_error(body) is not None):
+        return None
+    if said is not None and external_id is None and spelled(said) in _REFUSALS and find_error(body) is not None:
+        return None
+    reading = Reading(external_id=external_id, upstream_status=said)
+    if said is None:
+        return replace(reading, trouble=Trouble.UNREADABLE, detail="no status")
+    status = find_status(said)
+    match status:
+        case None:
+            return replace(reading, trouble=Trouble.UNKNOWN_STATUS)
+        case Status.SUCCEEDED:
+            outputs = find_outputs([video, *(layer for layer in found if layer is not video)])
+            if not outputs and fall_back is not None and external_id is not None:
+                outputs = (fall_back(external_id),)
+            return replace(reading, status=status, outputs=outputs)
+        case Status.FAILED:
+            value = spelled(said)
+            detail = f"{said.lower()} upstream" if value in _WORDLESS_ENDS else None
+            return failed(replace(reading, detail=detail), _read_failure(video, found), find)
+        case Status.RUNNING:
+            progress = next((done for layer in (video, *found) if (done := find_progress(layer)) is not None), None)
+            return replace(reading, status=status, progress=progress)
+        case _:
+            return replace(reading, status=status)
+
+
+def _finished_part(layer: Mapping[str, Json]) -> Mapping[str, Json]:
+    """What shows without a status that a video is finished: only members that are named so; none beside a request."""
+    if not _OF_REQUESTS.isdisjoint(layer) or find_progress(layer) not in {None, 100}:
+        return {}
+    return {name: value for name, value in layer.items() if "video" in name.lower()}
+
+
+def find_progress(layer: Mapping[str, Json]) -> int | None:
+    """Progress in percent."""
+    return next((done for name in _PROGRESS if (done := find_percent(layer.get(name))) is not None), None)
+
+
+def _find_said(found: list[Mapping[str, Json]]) -> tuple[str | None, Mapping[str, Json]]:
+    """The status word that counts, and the layer that says it: the outermost task's.
+
+    An envelope that only says "success" of the call itself does not count against a task in it, nor does a success
+    without a file against a task inside that still works.
+    """
+    stated, fault = [], None
+    for layer in found:
+        try:
+            said = require_status(layer, *STATUSES, path="" if layer is found[0] else "data.") or _find_flag(layer)
+        except PayloadInvalid as invalid:  # a number, as envelopes have it
+            fault = fault or invalid
+            continue
+        stated += [(said, layer)] if said is not None else []
+    if not stated:
+        if fault is not None:
+            raise fault
+        return None, found[0]
+    said, layer = stated[0]
+    if spelled(said) in _FLAGS and len(stated) > 1 and not find_outputs([layer]):
+        inner = next(((word, task) for word, task in stated[1:] if find_status(word) is not None), None)
+        return inner or (said, layer)
+    return said, layer
+
+
+def _find_flag(layer: Mapping[str, Json]) -> str | None:
+    """The state that a flag tells, as a word: kie.ai's ``successFlag``, and ``done`` of Google's operations."""
+    done = layer.get("done")
+    if done is True:
+        return "failed" if layer.get("error") else "done"
+    if done is False or find_operation(layer) is not None:
+        return "running"
+    return _SUCCESS_FLAGS.get(find_code(layer.get("successFlag")) or "")
+
+
+def _read_failure(video: Mapping[str, Json], found: list[Mapping[str, Json]]) -> UpstreamError | None:
+    """``error`` as an object or a text, else words beside the status; a failure may come without either."""
+    for layer in (video, *(layer for layer in found if layer is not video)):
+        error = layer.get("error") or layer.get("task_error")
+        if isinstance(error, Mapping) and (stated := find_error({"error": error})):
+            return stated
+        words = find_words(error) if isinstance(error, (str, list)) else None
+        words = words or next((said for name in _FAILURE_WORDS if (said := find_words(layer.get(name)))), None)
+        if words is not None and words.lower() not in _FLAGS:
+            code = find_code(layer.get("error_code")) or find_code(layer.get("code"))
+            return UpstreamError(code if code not in {"0", "200"} else None, words)
+    return None

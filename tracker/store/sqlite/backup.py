@@ -1,0 +1,118 @@
+"""Copies of the whole file: for backups while the daemon works, and before a migration.
+
+Owns that a copy is whole: made by SQLite's online backup, checked by opening it, synced, and only then given its
+name. Nothing half-written ever stands under that name. Must not change what is copied.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from pathlib import Path
+
+from tracker.durable import sync, sync_directory
+from tracker.errors import StoreUnavailable, StoreUnusable
+from tracker.filesystem import is_store
+from tracker.store.sqlite.backup_files import damaged
+from tracker.store.sqlite.identity import reader_uri, unused_uri
+from tracker.store.sqlite.schema import OWNER, recognise, unusable
+
+
+def copy_database(source: Path, target: Path, *, is_unused: bool = False) -> int:
+    """Copy a database, whether or not a daemon is writing to it.
+
+    Args:
+        source: the database.
+        target: the copy; one that is there is replaced, a link's end for a link. Only this user can read it.
+        is_unused: no process writes to the source: no side file appears beside it, and its directory may be read-only.
+
+    Returns:
+        The size of the copy in bytes.
+
+    Raises:
+        StoreUnusable: the source is missing, foreign, newer or damaged.
+        StoreUnavailable: the copy cannot be written; what stood under its name still does.
+    """
+    if not is_store(source):
+        raise StoreUnusable(f"{source}: no such file; has the daemon ever run? Set store.path if it is elsewhere")
+    try:
+        connection = sqlite3.connect((unused_uri if is_unused else reader_uri)(source), uri=True)
+    except sqlite3.Error as error:
+        raise unusable(source, error, "read", OWNER) from error  # a directory that cannot be entered
+    try:
+        recognise(connection, source)
+        found = _find_real_file(target)
+        if found.exists() and found.samefile(source):
+            raise StoreUnavailable(f"{target}: is the database itself; name another file")
+        return write_copy(connection, target)
+    except sqlite3.Error as error:
+        raise unusable(source, error, "read", OWNER) from error
+    finally:
+        connection.close()
+
+
+def write_copy(connection: sqlite3.Connection, target: Path) -> int:
+    """Copy what a connection sees now; see `copy_database`.
+
+    Raises:
+        StoreUnavailable: the copy cannot be written.
+        StoreUnusable: the database is damaged.
+    """
+    target = _find_real_file(target)
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        os.close(os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600))
+        try:
+            _fill(connection, draft)
+            sync(draft)
+            size = draft.stat().st_size
+            draft.replace(target)
+        finally:
+            draft.unlink(missing_ok=True)
+        sync_directory(target.parent)
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):  # of the disk, not of what is in the file
+            raise _unwritten(target, str(error)) from error
+        _seq, _name, source = connection.execute("PRAGMA database_list").fetchone()
+        raise damaged(Path(source), error) from error
+    except OSError as error:
+        raise _unwritten(target, error.strerror or str(error)) from error
+    return size
+
+
+def _unwritten(target: Path, why: str) -> StoreUnavailable:
+    return StoreUnavailable(f"{target}: the copy cannot be written ({why}); free space or name another")
+
+
+def _find_real_file(target: Path) -> Path:
+    """Where a name leads: a link is kept, and the file that it leads to is the one that is replaced.
+
+    Raises:
+        StoreUnavailable: it leads to a device, a pipe or a directory, which a copy must not take the place of.
+    """
+    try:
+        if not stat.S_ISREG(target.stat().st_mode):
+            raise StoreUnavailable(f"{target}: is there and is no regular file; name another")
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise _unwritten(target, error.strerror or str(error)) from error
+    return target.resolve()
+
+
+def _fill(connection: sqlite3.Connection, draft: Path) -> None:
+    copy = sqlite3.connect(draft, isolation_level=None)
+    try:
+        connection.backup(copy)  # in one step: one moment of the database, and no writer waits for it
+        copy.execute("PRAGMA journal_mode = DELETE")  # one file, with nothing beside it that could be forgotten
+    finally:
+        copy.close()
+    copy = sqlite3.connect(reader_uri(draft), uri=True)
+    try:
+        recognise(copy, draft)
+        ((verdict,), *_) = copy.execute("PRAGMA quick_check(1)").fetchall()
+    finally:
+        copy.close()
+    if verdict != "ok":
+        raise sqlite3.DatabaseError(verdict)

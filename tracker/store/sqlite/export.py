@@ -1,0 +1,93 @@
+"""Everything about every task, for ``db export``: as of one moment, without holding up the daemon's file.
+
+A long read would keep the write-ahead log from being brought into the file. So the file is copied first, in one
+quick step, and the copy is read page by page.
+
+Owns the copy, which is gone afterwards. Must not change what is stored, nor show more than is stored.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tracker.errors import StoreUnavailable
+from tracker.store.sqlite.backup import copy_database
+from tracker.store.sqlite.identity import reader_uri
+from tracker.store.sqlite.rows import (
+    DELIVERY_COLUMNS,
+    EVENT_COLUMNS,
+    RECORD_COLUMNS,
+    delivery_from,
+    event_from,
+    record_from,
+)
+from tracker.store.sqlite.schema import check_readable
+
+if TYPE_CHECKING:
+    from tracker.domain.records import DeliveryRecord, EventRecord, TaskRecord
+
+PAGE = 200
+"""Tasks read at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dumped:
+    """One task with its history and its hook runs, both oldest first."""
+
+    record: TaskRecord
+    events: list[EventRecord] = field(default_factory=list)
+    deliveries: list[DeliveryRecord] = field(default_factory=list)
+
+
+@contextmanager
+def dumping(path: Path, directory: Path | None = None) -> Iterator[Iterator[Dumped]]:
+    """Read everything there is at this moment, oldest task first.
+
+    Args:
+        path: the database, whether or not a daemon is writing to it.
+        directory: where there is space for a copy of it; None: where temporary files go.
+
+    Raises:
+        StoreUnusable: missing, foreign, newer, or never set up.
+        StoreUnavailable: it cannot be copied or read.
+    """
+    check_readable(path)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".tracker-export-", dir=directory) as name:
+            copy = Path(name) / "copy.db"
+            copy_database(path, copy)
+            with closing(sqlite3.connect(reader_uri(copy), uri=True)) as db:
+                yield _read(db)
+    except sqlite3.Error as error:
+        raise StoreUnavailable(f"{path}: cannot be read ({error})") from error
+
+
+def _read(db: sqlite3.Connection) -> Iterator[Dumped]:
+    cursor = ""
+    while True:
+        rows = db.execute(
+            f"SELECT {RECORD_COLUMNS} FROM tasks WHERE id > ? ORDER BY id LIMIT ?", (cursor, PAGE)
+        ).fetchall()
+        if not rows:
+            return
+        records = [record_from(row) for row in rows]
+        page = {record.task.id: Dumped(record) for record in records}
+        span = (cursor, records[-1].task.id)
+        for row in db.execute(
+            f"SELECT {EVENT_COLUMNS} FROM events WHERE task_id > ? AND task_id <= ? ORDER BY seq", span
+        ):
+            event = event_from(row)
+            page[event.task_id].events.append(event)
+        for row in db.execute(
+            f"SELECT {DELIVERY_COLUMNS} FROM deliveries WHERE task_id > ? AND task_id <= ? ORDER BY seq, rowid", span
+        ):
+            delivery = delivery_from(row)
+            page[delivery.task_id].deliveries.append(delivery)
+        yield from page.values()
+        cursor = records[-1].task.id

@@ -1,0 +1,1 @@
+"""What moves a task: submits, polls and callbacks, all reconciled into its history."""

@@ -1,0 +1,220 @@
+"""From what a user asks for to the task that is recorded, and from what is recorded to the request that goes out.
+
+Owns what is refused before anything is recorded, which account and model a task gets, and where its callbacks are to
+go. Must not record or send anything itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from tracker.domain.ai_models import UnknownAliasError, model_of, resolve_models, with_model
+from tracker.domain.ids import RANDOM_BYTES, make_task_id
+from tracker.domain.task import ExternalId, SubmitState
+from tracker.errors import FieldProblem, RequestInvalid
+from tracker.providers.reading.requests import find_field, with_model_in_query
+from tracker.store.protocol import NewTask
+from tracker.tracking.accounts import AccountRules
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from tracker.clock import Clock
+    from tracker.domain.ai_models import ModelTarget
+    from tracker.domain.records import TaskRecord
+    from tracker.domain.task import Task
+    from tracker.domain.tokens import CallbackTokens
+    from tracker.domain.upstream_http import WireRequest
+    from tracker.providers.protocol import Provider, Route
+    from tracker.providers.registry import Registry
+
+SEND_MARGIN_S = 60.0
+"""A send that is not decided so long after its answer was due has been lost with its process."""
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitRequest:
+    """What a user asks for.
+
+    Attributes:
+        route: full route name.
+        request: the provider body.
+        account: name of an account, None for the default one.
+        respond_async: answer as soon as the intent is on disk, before the upstream is asked.
+    """
+
+    route: str
+    request: Mapping[str, Any]
+    labels: Mapping[str, str] = field(default_factory=dict)
+    account: str | None = None
+    idempotency_key: str | None = None
+    respond_async: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackUrls:
+    """How callback URLs are made.
+
+    Attributes:
+        public_url: where providers reach this daemon; None: it cannot be reached.
+        placeholder_url: what is sent where an upstream insists on a URL and there is none to give.
+    """
+
+    public_url: str | None
+    placeholder_url: str
+
+
+class Intake:
+    """Knows routes, accounts and aliases.
+
+    Args:
+        registry: the known routes.
+        clock: what time it is.
+        tokens: makes the secret part of callback URLs.
+        urls: how callback URLs are made.
+        accounts: the names of the configured accounts.
+        default_account: the account of a task of a built-in route that names none; None when it must be named.
+        aliases: what ``@alias`` models stand for in this environment.
+    """
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        clock: Clock,
+        tokens: CallbackTokens,
+        urls: CallbackUrls,
+        accounts: Collection[str],
+        default_account: str | None,
+        aliases: Mapping[str, ModelTarget],
+    ) -> None:
+        self._registry = registry
+        self._clock = clock
+        self._tokens = tokens
+        self._urls = urls
+        self._accounts = AccountRules(registry.routes(), accounts)
+        self._default_account = default_account
+        self._aliases = aliases
+
+    def set_defaults(self, urls: CallbackUrls, default_account: str | None) -> None:
+        """Replace what holds for tasks that are sent from now on; see the constructor."""
+        self._urls = urls
+        self._default_account = default_account
+
+    def draft(self, wanted: SubmitRequest) -> NewTask:
+        """The task of a paid job that is to be sent.
+
+        Raises:
+            RequestInvalid: unknown route, account or alias, or a body that the upstream would surely refuse.
+        """
+        route, provider = self._route(wanted.route)
+        account = self._accounts.choose(route, wanted.account, self._default_account)
+        try:
+            request, fallbacks = resolve_models(wanted.request, self._aliases)
+        except UnknownAliasError as error:
+            raise RequestInvalid([FieldProblem(("request", "model"), str(error))]) from None
+        problems = provider.check_request(route, request)
+        if problems:
+            raise RequestInvalid(problems)
+        now = self._clock.now()
+        return NewTask(
+            id=make_task_id(now, secrets.token_bytes(RANDOM_BYTES)),
+            route=route.name,
+            provider=route.provider,
+            account=account,
+            asset=route.asset,
+            created_at=now,
+            due_at=now + timedelta(seconds=SEND_MARGIN_S),
+            submit_state=SubmitState.QUEUED,
+            request=orjson.dumps(request).decode(),
+            model=model_of(request),
+            fallbacks=fallbacks,
+            labels=wanted.labels,
+            idempotency_key=wanted.idempotency_key,
+            # of what the user sent: an alias may come to mean another model
+            fingerprint=fingerprint(wanted, account),
+            expects_callback=self._urls.public_url is not None and _takes_callback(route, request),
+        )
+
+    def draft_of_known(
+        self, route_name: str, external_id: str, labels: Mapping[str, str], account: str | None
+    ) -> NewTask:
+        """The task of a job that was created elsewhere.
+
+        Raises:
+            RequestInvalid: unknown route or account, or a route whose tasks cannot be followed.
+        """
+        route, _ = self._route(route_name)
+        if route.query is None:
+            raise RequestInvalid(
+                [FieldProblem(("route",), f"{route.name} answers at once: there is nothing to follow")]
+            )
+        if with_model_in_query(route, None) is None:
+            raise RequestInvalid(
+                [FieldProblem(("route",), f"{route.name} needs a model to ask about a task; it can only be submitted")]
+            )
+        now = self._clock.now()
+        return NewTask(
+            id=make_task_id(now, secrets.token_bytes(RANDOM_BYTES)),
+            route=route.name,
+            provider=route.provider,
+            account=self._accounts.choose(route, account, self._default_account),
+            asset=route.asset,
+            created_at=now,
+            due_at=now,
+            submit_state=SubmitState.ACCEPTED,
+            external_id=ExternalId(external_id),
+            labels=labels,
+        )
+
+    def find_route(self, name: str) -> tuple[Route, Provider] | None:
+        """A route that is known to this process, with who speaks it."""
+        route = self._registry.find_route(name)
+        return None if route is None else (route, self._registry.provider_of(route))
+
+    def objection(self, task: Task, *, is_named: bool) -> str | None:
+        """Why a recorded create must not be sent with its account, None when it may be.
+
+        Args:
+            task: the task.
+            is_named: its submit is known to have named the account.
+        """
+        route = self._registry.find_route(task.route)
+        if route is None:
+            return None
+        return self._accounts.objection(route, task.account, self._default_account, is_named=is_named)
+
+    def wire_request(self, route: Route, provider: Provider, record: TaskRecord) -> WireRequest:
+        """The create of a recorded task, with the address for its callbacks."""
+        callback_url = None
+        if record.task.expects_callback and self._urls.public_url is not None:
+            token = self._tokens.make(route.name, record.task.id)
+            callback_url = f"{self._urls.public_url.rstrip('/')}/callbacks/{route.provider}/{token}"
+        elif route.callback_required and _takes_callback(route, record.request):
+            callback_url = self._urls.placeholder_url
+        return provider.create_request(route, with_model(record.request, record.task.model), callback_url)
+
+    def _route(self, name: str) -> tuple[Route, Provider]:
+        found = self.find_route(name)
+        if found is None:
+            known = ", ".join(sorted(known.name for known in self._registry.routes()))
+            raise RequestInvalid([FieldProblem(("route",), f"unknown route {name!r}; known routes: {known}")])
+        return found
+
+
+def _takes_callback(route: Route, request: Mapping[str, Any]) -> bool:
+    """Whether the callback field is ours to fill: a URL that the user gave stays theirs."""
+    field = route.callback_field
+    return route.callback and field is not None and not find_field(request, tuple(field.split(".")))
+
+
+def fingerprint(wanted: SubmitRequest, account: str) -> str:
+    """A digest of everything that makes a submit's payload, the same for any order of keys."""
+    canonical = orjson.dumps([wanted.route, account, wanted.request, dict(wanted.labels)], option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(canonical).hexdigest()

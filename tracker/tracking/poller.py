@@ -1,0 +1,397 @@
+"""The polling loop: one sweep over what is due, fair across accounts and providers, bounded in everything.
+
+One APScheduler job ticks; there is never a job per task. A tick has due tasks claimed by lease, lane by lane
+(account and provider), and starts their polls; it waits for none of them, so a slow upstream delays nobody else and a
+tick is always short. Between ticks, polls that end make room for others, see
+`tracker.tracking.claims`. What a poll learns goes through the reconciler like everything else.
+
+A claimed task is one of three: a create that was put off and goes out again, a send that was lost with its
+process, or a task to be asked about. A create may take minutes, so those have places of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from tracker.domain.observation import NOTHING, Observation, Reading, Source, Trouble
+from tracker.domain.schedule import deadline_of
+from tracker.domain.task import Status, SubmitState, UpstreamError
+from tracker.errors import HeldBack, NotSent, StoreError, Unanswered
+from tracker.logs import get_logger
+from tracker.providers.reading.requests import with_model_in_query
+from tracker.tracking.blockers import Obstacles
+from tracker.tracking.claims import Claims
+from tracker.tracking.lane_limits import Places
+from tracker.tracking.ticks import Ticks
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from datetime import datetime
+
+    from tracker.clock import Clock
+    from tracker.domain.task import Task, TaskId
+    from tracker.domain.upstream_http import WireReply, WireRequest
+    from tracker.providers.registry import Registry
+    from tracker.store.protocol import Store
+    from tracker.tracking.account_alarms import AccountAlarms
+    from tracker.tracking.lane_limits import LaneKey
+    from tracker.tracking.reconciler import Reconciler
+    from tracker.tracking.submitter import Submitter
+    from tracker.upstream.breaker import Breakers
+    from tracker.upstream.client import UpstreamClient
+    from tracker.upstream.limits import RateLimits
+    from tracker.upstream.payloads import Payloads
+
+log = get_logger(__name__)
+
+MAX_POLLS = 512
+"""Polls under way at once, over all lanes; less where the process may not have so many descriptors."""
+LANE_SHARE = 0.75
+"""So much of them one account and provider may take: a slow upstream with much to do leaves the rest to others."""
+MAX_SENDS = 64
+"""Creates that were put off and are under way again, over all lanes."""
+MAX_LANE_SENDS = 24
+TICK_WITHIN_S = 10.0
+"""A tick that takes longer is cut off; its claims fall due again by themselves."""
+STALL_TICKS = 5
+"""So many ticks missed, and at least `STALL_AT_LEAST_S`, and the loop counts as stalled."""
+STALL_AT_LEAST_S = 15.0
+HOUSEKEEPING_S = 600.0
+
+
+def polls_within(descriptors: int) -> int:
+    """How many polls may be under way in a process that may have so many files and connections open, -1: any number."""
+    return MAX_POLLS if descriptors < 0 else max(16, min(MAX_POLLS, descriptors // 2))
+
+
+class Poller:
+    """Runs the sweep.
+
+    Args:
+        store: where tasks are kept.
+        reconciler: the door for what polls learn.
+        client: the way to the upstreams.
+        limits: the pace of each account.
+        breakers: which hosts are left alone.
+        registry: the known routes.
+        submitter: sends what was put off.
+        clock: what time it is.
+        payloads: reads answers, and makes what is stored of them.
+        alarms: which accounts are refused.
+        tick_s: seconds between sweeps.
+        park_s: how long callbacks of unknown tasks are kept, seconds.
+        max_polls: polls under way at once.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        reconciler: Reconciler,
+        client: UpstreamClient,
+        limits: RateLimits,
+        breakers: Breakers,
+        registry: Registry,
+        submitter: Submitter,
+        clock: Clock,
+        payloads: Payloads,
+        alarms: AccountAlarms,
+        tick_s: float,
+        park_s: float,
+        max_polls: int = MAX_POLLS,
+    ) -> None:
+        self._store = store
+        self._reconciler = reconciler
+        self._client = client
+        self._registry = registry
+        self._submitter = submitter
+        self._clock = clock
+        self._payloads = payloads
+        self._tick_s = tick_s
+        self._park_s = park_s
+        self._ticks = Ticks(self.tick, tick_s)
+        self._polls = Places(max_polls, max(1, int(max_polls * LANE_SHARE)))
+        self._sends = Places(MAX_SENDS, MAX_LANE_SENDS)
+        self._unsent: dict[LaneKey, dict[TaskId, Task]] = {}
+        """Claimed creates that wait for a slot, by lane."""
+        self._leases: dict[TaskId, datetime] = {}
+        """Until when the tasks of the polls under way were claimed."""
+        self._again: set[TaskId] = set()
+        """Tasks that somebody nudged while their poll was under way: its answer may be older than the nudge."""
+        self._alarms = alarms
+        self._obstacles = Obstacles(client, limits, breakers, clock, alarms)
+        self._claims = Claims(
+            store, limits, self._polls, clock, begin=self._begin, is_blocked=self._obstacles.is_blocked
+        )
+        self._last_housekeeping = float("-inf")
+        self._halted = False
+        self.last_tick = clock.monotonic()
+        """When a sweep last completed, on the monotonic clock."""
+        self._last_round = self.last_tick
+        self.first_tick = asyncio.Event()
+        """Set once a sweep has completed."""
+
+    def start(self) -> None:
+        """Begin to tick, the first time at once."""
+        self.last_tick = self._last_round = self._clock.monotonic()
+        self._ticks.start()
+
+    def set_pace(self, tick_s: float, park_s: float) -> None:
+        """Replace the seconds between sweeps, and how long callbacks of unknown tasks are kept."""
+        self._park_s = park_s
+        self._tick_s = tick_s
+        self._ticks.set_interval(tick_s)
+
+    def halt(self) -> None:
+        """Stop ticking: nothing more is claimed. Polls under way go on, and so do those that are asked for."""
+        self._halted = True
+        self._ticks.stop()
+        self._claims.halt()
+
+    async def stop(self, drain_s: float) -> None:
+        """Stop ticking and let polls under way end; those that do not are polled again after their lease."""
+        self.halt()
+        await asyncio.gather(self._ticks.ended(drain_s), self._claims.ended(drain_s))  # they may start the last polls
+        await asyncio.gather(self._polls.end(drain_s), self._sends.end(drain_s))
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether ticks stopped completing."""
+        allowed_s = max(STALL_AT_LEAST_S, STALL_TICKS * self._tick_s)
+        return self._clock.monotonic() - self.last_tick > allowed_s
+
+    @property
+    def is_wedged(self) -> bool:
+        """Whether ticks do not even come round. One that the store refuses (a full disk) has come round."""
+        return self._clock.monotonic() - self._last_round > max(STALL_AT_LEAST_S, STALL_TICKS * self._tick_s)
+
+    async def tick(self) -> None:
+        """One sweep; never raises, never takes longer than `TICK_WITHIN_S`."""
+        if self._halted:
+            return
+        try:
+            async with asyncio.timeout(TICK_WITHIN_S):
+                await self._housekeep(self._clock.now())
+                await self._release_creates()
+                await self._claims.sweep()
+        except StoreError as error:
+            log.warning("sweep.failed", error=str(error))
+            self._last_round = self._clock.monotonic()
+        except TimeoutError:
+            log.warning("sweep.timed_out", within_s=TICK_WITHIN_S)
+        except Exception:
+            log.exception("sweep.failed")
+        else:
+            self.last_tick = self._last_round = self._clock.monotonic()
+            self.first_tick.set()
+
+    async def poll(self, task_id: TaskId) -> None:
+        """Ask about one task now and apply what is learnt, whatever its schedule says.
+
+        Raises:
+            TaskNotFound: no task has this id.
+            StoreUnavailable: the answer could not be kept.
+            HeldBack: nobody was asked; says why, and when it is worth another try.
+        """
+        if not await self._polls.join(task_id):
+            refusal = await self._ask_afresh(task_id)
+            if refusal is not None:
+                raise refusal
+
+    async def renew(self, task_id: TaskId) -> None:
+        """Ask about a task once for fresh URLs of its outputs, although it has ended.
+
+        Raises:
+            TaskNotFound: no task has this id.
+            StoreUnavailable: the answer could not be kept.
+        """
+        task = (await self._store.get_task(task_id)).task
+        if task.status is not Status.SUCCEEDED:
+            with suppress(HeldBack):  # who wants a file then finds its URL as it was
+                await self.poll(task_id)
+            return
+        route = self._registry.find_route(task.route)
+        if route is not None and route.query is not None and task.external_id is not None:
+            await self._ask(task, renews=True)
+
+    def notes(self, task: Task) -> list[str]:
+        """What besides the task itself explains why it is where it is; one sentence each."""
+        notes = self._obstacles.words(task)
+        if task.id in self._polls:
+            notes.append("It is being polled right now.")
+        return notes
+
+    async def _release_creates(self) -> None:
+        """Have creates that waited for their account sent in this sweep."""
+        due = self._alarms.take_due()
+        if due:
+            try:
+                await self._store.release_creates(due, self._clock.now())
+            except BaseException:
+                self._alarms.put_back(due)
+                raise
+
+    # -- claimed tasks -------------------------------------------------------------------------------------
+
+    def _begin(self, task: Task, lease_until: datetime) -> None:
+        """Do what a claimed task needs: it is one of three, see above."""
+        if task.submit_state is SubmitState.QUEUED:
+            self._start_send(task)
+        else:
+            self._start_poll(task, lease_until)
+
+    def _start_send(self, task: Task) -> None:
+        """Send a create that was put off, as soon as there is a slot for it."""
+        if not self._submitter.holds(task.id) and task.id not in self._sends:
+            self._unsent.setdefault((task.account, task.provider), {})[task.id] = task
+            self._fill_sends()
+
+    def _fill_sends(self) -> None:
+        """Send creates that wait for a slot, those of each lane in the order in which they were claimed."""
+        for lane, waiting in list(self._unsent.items()):
+            while waiting and not self._halted and self._sends.free(lane, self._unsent) > 0:
+                task = waiting.pop(next(iter(waiting)))
+                if not self._submitter.holds(task.id):
+                    work = self._carefully(task, partial(self._submitter.send, task.id))
+                    self._sends.start(lane, task.id, work, self._fill_sends)
+            if not waiting:
+                del self._unsent[lane]
+
+    def _start_poll(self, task: Task, lease_until: datetime) -> None:
+        """Do what else a due task needs, unless that is under way."""
+        is_under_way = task.id in self._polls
+        if is_under_way and task.due_at != self._leases[task.id]:
+            self._again.add(task.id)  # a claim that ran out falls due at its end, a nudged one before
+        self._leases[task.id] = lease_until
+        if not is_under_way:
+            self._begin_poll(task, partial(self._act, task))
+
+    def _begin_poll(self, task: Task, work: Callable[[], Awaitable[object]]) -> None:
+        def ended() -> None:
+            if task.id in self._again and not self._halted:
+                self._again.discard(task.id)
+                self._begin_poll(task, partial(self._ask_afresh, task.id))
+            else:
+                self._again.discard(task.id)
+                del self._leases[task.id]
+                self._claims.note_free()
+
+        self._polls.start((task.account, task.provider), task.id, self._carefully(task, work), ended)
+
+    async def _carefully(self, task: Task, work: Callable[[], Awaitable[object]]) -> None:
+        """Work for a claimed task; what goes wrong is logged and comes again with the lease's end."""
+        try:
+            await work()
+        except StoreError as error:
+            log.warning("poll.not_kept", task=task.id, provider=task.provider, error=str(error))
+        except Exception:
+            log.exception("poll.failed", task=task.id, provider=task.provider)
+
+    async def _act(self, task: Task) -> None:
+        match task.submit_state:
+            case SubmitState.SENDING if self._submitter.holds(task.id):
+                pass  # the clock was set, or the disk takes nothing: it goes on, and the claim renewed its lease
+            case SubmitState.SENDING:
+                await self._submitter.lost(task)
+            case _ if task.external_id is None:
+                await self._look_at_the_clock(task)
+            case _:
+                await self._ask(task)
+
+    async def _ask_afresh(self, task_id: TaskId) -> HeldBack | None:
+        """Poll a task as it stands by now, if there is anything to ask about; why nobody was asked, None if not so."""
+        task = (await self._store.get_task(task_id)).task
+        if task.external_id is not None and (not task.status.is_terminal or task.is_given_up):
+            return await self._ask(task)
+        return None
+
+    async def _look_at_the_clock(self, task: Task) -> None:
+        await self._reconciler.apply(Observation(task.id, Source.CLOCK, self._clock.now(), NOTHING))
+
+    async def _ask(self, task: Task, *, renews: bool = False) -> HeldBack | None:
+        """Poll a task and apply what the answer says; why nobody was asked, None when the upstream was."""
+        known = self._registry.find_route(task.route)
+        route = None if known is None else with_model_in_query(known, task.model)
+        if route is None or route.query is None or task.external_id is None:
+            gone = f"route {task.route} is not known any more; its provider file may be missing"
+            no_model = f"the status call of route {task.route} needs a model, and this task has none"
+            reading = Reading(trouble=Trouble.REJECTED, detail=gone if known is None else no_model)
+            payload = None
+        else:
+            provider = self._registry.provider_of(route)
+            request = provider.poll_request(route, task.external_id)
+            try:
+                reading, payload = await self._fetch(task, lambda answer: provider.read_poll(route, answer), request)
+            except HeldBack as refusal:
+                await self._put_off(task, refusal)
+                return refusal
+        self._alarms.note_poll(task, reading)
+        applied = await self._reconciler.apply(
+            Observation(
+                task_id=task.id,
+                source=Source.POLL,
+                observed_at=self._clock.now(),
+                reading=replace(reading, renews=True) if renews else reading,
+                payload=payload,
+            )
+        )
+        if reading.trouble is Trouble.UNKNOWN_STATUS:
+            log.warning(
+                "upstream.spoke_unknown_status",
+                task=task.id,
+                provider=task.provider,
+                status=reading.upstream_status,
+                times=applied.task.unknown_statuses,
+            )
+        return None
+
+    async def _fetch(
+        self, task: Task, read: Callable[[WireReply], Reading], request: WireRequest
+    ) -> tuple[Reading, str | None]:
+        """Ask the upstream; what it answers, and what is stored of that.
+
+        Raises:
+            HeldBack: it was not asked.
+        """
+        try:
+            reply = await self._client.fetch(task.account, request, family=task.provider)
+        except HeldBack:
+            raise
+        except (NotSent, Unanswered) as error:
+            self._obstacles.note_asked(task)
+            return Reading(trouble=Trouble.UNAVAILABLE, error=UpstreamError(message=str(error))), None
+        self._obstacles.note_asked(task)
+        return await self._payloads.read(reply.body, lambda: read(reply), lambda: reply.decoded)
+
+    async def _put_off(self, task: Task, refusal: HeldBack) -> None:
+        """Look at a task again later: nobody was asked, so nothing was learnt about it, and nothing counts.
+
+        Were it taken for a poll in vain, one that never left could be the last before a deadline's verdict. Past its
+        deadline a task of an upstream that is left alone is in trouble as one whose polls fail, and ends after the same
+        grace: probes are too few to tell each. What is missing here, a key say, tasks wait for, however long.
+        """
+        now = self._clock.now()
+        self._obstacles.note_held_back(task, refusal)
+        if (
+            refusal.left_alone
+            and not task.status.is_terminal
+            and now >= deadline_of(task, self._reconciler.policy_of(task.provider))
+        ):
+            held = Reading(trouble=Trouble.UNAVAILABLE, error=UpstreamError(message=f"not asked: {refusal}"))
+            await self._reconciler.apply(Observation(task.id, Source.POLL, now, held))
+        else:
+            await self._store.put_off(task.id, now + timedelta(seconds=refusal.retry_in_s))
+
+    async def _housekeep(self, now: datetime) -> None:
+        if self._clock.monotonic() - self._last_housekeeping < HOUSEKEEPING_S:
+            return
+        self._last_housekeeping = self._clock.monotonic()
+        forgotten = await self._store.forget_parked(now - timedelta(seconds=self._park_s))
+        if forgotten:
+            log.info("callbacks.parked_forgotten", count=forgotten)
