@@ -11,7 +11,7 @@ import hypothesis
 import pytest
 
 from tests.contract import way_table
-from tests.short_paths import short_directory
+from tests.kits.short_paths import short_directory
 
 os.umask(0o022)  # hook scripts that others can write are refused: under 002 those of the tests would be
 hypothesis.settings.register_profile("dev", deadline=None)
@@ -40,7 +40,7 @@ def is_loopback(address: object) -> bool:
 
 @pytest.fixture
 def short_path() -> Iterator[Path]:
-    """As `tmp_path`, for Unix sockets; see `tests.short_paths`."""
+    """As `tmp_path`, for Unix sockets; see `tests.kits.short_paths`."""
     with short_directory() as path:
         yield path
 

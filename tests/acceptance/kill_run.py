@@ -15,7 +15,7 @@ from http import HTTPStatus
 
 import aiohttp
 
-from tests.acceptance.house import DASHSCOPE, KLING, PATIENCE_S, SUNO, House, Json, eventually, submission
+from tests.kits.processes import DASHSCOPE, KLING, PATIENCE_S, SUNO, House, Json, eventually, submission
 from tracker.sandbox import Chaos
 
 CHAOS = Chaos(

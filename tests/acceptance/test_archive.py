@@ -13,11 +13,11 @@ import aiohttp
 import orjson
 import pytest
 
-from tests.acceptance.house import KEY, KEY_ENV, Daemon, eventually, find_free_port
-from tests.archive_kit import Asked, RawServer, film, head_of, serves, sha256
-from tests.daemon_kit import REPOSITORY, Setting, run_tracker, running_daemon
-from tests.hook_kit import write_script
-from tests.sandbox_kit import UrlClock
+from tests.kits.archive import Asked, RawServer, film, head_of, serves, sha256
+from tests.kits.daemon import REPOSITORY, Setting, run_tracker, running_daemon
+from tests.kits.hooks import write_script
+from tests.kits.processes import KEY, KEY_ENV, Daemon, eventually, find_free_port
+from tests.kits.sandbox import UrlClock
 from tracker.sandbox import Sandbox
 from tracker.sandbox.media import Media, make_media
 
@@ -111,7 +111,7 @@ MEMORY = """
 import asyncio, sys
 from pathlib import Path
 from dataclasses import replace
-from tests.archive_kit import archiving
+from tests.kits.archive import archiving
 from tracker.domain.task import Output
 
 def status(name):

@@ -6,8 +6,8 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
-from tests.acceptance.house import FAST, KEY, KLING, NEVER, REQUESTS, SUNO, House, Json, eventually, open_house
-from tests.sandbox_kit import find_job, pass_time
+from tests.kits.processes import FAST, KEY, KLING, NEVER, REQUESTS, SUNO, House, Json, eventually, open_house
+from tests.kits.sandbox import find_job, pass_time
 
 LOST = "[sandbox: callback=lost]"
 DONE = "[sandbox: callback=lost; duration=0]"

@@ -20,8 +20,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.acceptance.house import FAST, NEVER, Daemon, find_free_port
-from tests.daemon_kit import run_tracker
+from tests.kits.daemon import run_tracker
+from tests.kits.processes import FAST, NEVER, Daemon, find_free_port
 
 Json = Any
 

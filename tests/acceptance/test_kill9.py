@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.house import FAST, open_house
 from tests.acceptance.kill_run import CHAOS, KillRun
+from tests.kits.processes import FAST, open_house
 
 
 @pytest.mark.timeout(120)

@@ -15,7 +15,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.short_paths import short_directory
+from tests.kits.short_paths import short_directory
 
 WITHIN_S = 40.0
 # The variables have to name the daemon's own process, and the socket has to be its descriptor 3.

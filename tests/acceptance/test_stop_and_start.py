@@ -6,8 +6,8 @@ import asyncio
 import signal
 from pathlib import Path
 
-from tests.acceptance.house import FAST, KLING, SUNO, House, Json, eventually, open_house, submission
-from tests.sandbox_kit import release
+from tests.kits.processes import FAST, KLING, SUNO, House, Json, eventually, open_house, submission
+from tests.kits.sandbox import release
 from tracker.sandbox import Chaos
 
 SLOW = Chaos(latency_min_s=1.0, latency_max_s=1.0)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.house import FAST, KLING, NEVER, SUNO, House, eventually, open_house, submission
-from tests.sandbox_kit import hold_requests
+from tests.kits.processes import FAST, KLING, NEVER, SUNO, House, eventually, open_house, submission
+from tests.kits.sandbox import hold_requests
 from tracker.sandbox import Chaos
 
 

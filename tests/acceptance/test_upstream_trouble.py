@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
-from tests.acceptance.house import DASHSCOPE, FAST, KEY, KLING, SUNO, House, Json, eventually, open_house
+from tests.kits.processes import DASHSCOPE, FAST, KEY, KLING, SUNO, House, Json, eventually, open_house
 from tracker.sandbox import Chaos
 
 SLACK_S = 0.02

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.sandbox_kit import DEADLINE_S, lower, receiving
+from tests.kits.sandbox import DEADLINE_S, lower, receiving
 from tracker.sandbox import DEFAULT_KEY, Sandbox
 
 # The videos of `openai` are marked as ending; the gateway's are not.

@@ -18,8 +18,8 @@ from typing import Protocol
 import apprise.decorators
 import pytest
 
-from tests.hook_endpoint import SECRET, Endpoint
-from tests.hook_kit import NOW, WITHIN_S, Bell, make_job, open_descriptors, write_script
+from tests.kits.hook_endpoint import SECRET, Endpoint
+from tests.kits.hooks import NOW, WITHIN_S, Bell, make_job, open_descriptors, write_script
 from tracker.clock import ManualClock
 from tracker.domain.records import Json
 from tracker.hooks import PermanentFailure

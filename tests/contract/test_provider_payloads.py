@@ -8,7 +8,7 @@ from datetime import timedelta
 import orjson
 import pytest
 
-from tests.contract.payloads import NOW, PAYLOADS, STAND_INS, Payload, list_payloads, make_task, routes_of
+from tests.kits.payloads import NOW, PAYLOADS, STAND_INS, Payload, list_payloads, make_task, routes_of
 from tracker.domain.judge import judge
 from tracker.domain.observation import Observation, Reading, Source
 from tracker.domain.schedule import Pace, PollPolicy

@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from tests.factories import START
+from tests.kits.factories import START
 from tracker.cli.main import cli
 from tracker.config import Config
 from tracker.domain.hook_events import EVENTS

@@ -17,10 +17,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.acceptance.house import Ear, eventually
-from tests.contract.route_requests import REQUESTS, Json, Song
 from tests.contract.way_table import NOT_OFFERED, OK, TABLE, WAYS, WRONG, Way
-from tests.daemon_kit import NEVER_POLLS, POLLS_AT_ONCE, Asker, Setting, ends_of, running_daemon
+from tests.kits.daemon import NEVER_POLLS, POLLS_AT_ONCE, Asker, Setting, ends_of, running_daemon
+from tests.kits.processes import Ear, eventually
+from tests.kits.route_requests import REQUESTS, Json, Song
 from tracker.providers.protocol import Route
 from tracker.providers.registry import Registry
 from tracker.sandbox import DEFAULT_KEY, Sandbox

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.factories import START, after, make_cancel
-from tests.log_kit import what_is_logged
-from tests.sweep_kit import KLING, SUNO, Answer, SweepRig, kling, sweeping
+from tests.kits.factories import START, after, make_cancel
+from tests.kits.logs import what_is_logged
+from tests.kits.sweep import KLING, SUNO, Answer, SweepRig, kling, sweeping
 from tracker.domain.schedule import PollPolicy
 from tracker.domain.task import Reason, Status, SubmitState, TaskId
 from tracker.domain.why import explain

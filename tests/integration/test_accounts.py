@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from tests.acceptance.house import eventually
-from tests.contract.route_requests import REQUESTS, Json, Song
-from tests.daemon_kit import KEY_ENV, NEVER_POLLS, Setting, account, running_daemon
+from tests.kits.daemon import KEY_ENV, NEVER_POLLS, Setting, account, running_daemon
+from tests.kits.processes import eventually
+from tests.kits.route_requests import REQUESTS, Json, Song
 from tracker.providers.registry import Registry
 from tracker.sandbox import DEFAULT_KEY, Sandbox
 

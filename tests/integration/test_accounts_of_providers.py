@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.route_requests import REQUESTS
-from tests.daemon_kit import NEVER_POLLS, Asker, Setting, account, run_tracker, running_daemon
 from tests.integration.test_accounts import SONG, Ear, listening
+from tests.kits.daemon import NEVER_POLLS, Asker, Setting, account, run_tracker, running_daemon
+from tests.kits.route_requests import REQUESTS
 from tracker.config import load_config
 
 LUMEN = """

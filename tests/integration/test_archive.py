@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.archive_kit import (
+from tests.kits.archive import (
     BOUNDS,
     PATIENCE,
     PNG,
@@ -27,7 +27,7 @@ from tests.archive_kit import (
     serves,
     sha256,
 )
-from tests.factories import make_output, make_registration
+from tests.kits.factories import make_output, make_registration
 from tracker.domain.archives import ArchiveState
 from tracker.domain.inline import reference_of
 from tracker.domain.task import Output, Stage, Status, TaskId

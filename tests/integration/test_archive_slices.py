@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.archive_kit import MP4, Answer, Asked, RawServer, archiving, film, head_of, sha256
+from tests.kits.archive import MP4, Answer, Asked, RawServer, archiving, film, head_of, sha256
 from tracker.domain.archives import ArchiveState
 from tracker.domain.task import Output
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from yarl import URL
 
-from tests.integration.server_rig import EXTERNAL_ID, Rig, problem_of, running
+from tests.kits.server import EXTERNAL_ID, Rig, problem_of, running
 from tracker.domain.ids import RANDOM_BYTES, make_task_id
 from tracker.domain.records import Json
 from tracker.domain.task import Status

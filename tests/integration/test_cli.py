@@ -26,7 +26,7 @@ from aiohttp import web
 from click.testing import CliRunner, Result
 
 import tracker.config.load
-from tests.acceptance.house import find_free_port
+from tests.kits.processes import find_free_port
 from tracker import __version__
 from tracker.cli.main import COMMANDS, cli, run
 from tracker.cli.sandbox import MEANINGS

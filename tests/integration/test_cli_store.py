@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 from click.testing import CliRunner
 
-from tests.daemon_kit import NEVER_POLLS, Asker, Ran, Setting, run_tracker, running_daemon
+from tests.kits.daemon import NEVER_POLLS, Asker, Ran, Setting, run_tracker, running_daemon
 from tracker.cli.main import cli
 from tracker.sandbox import Sandbox
 from tracker.store.sqlite import copy_database, read_instance

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon_kit import Setting
-from tests.integration.server_rig import Rig, Server, running
 from tests.integration.test_callbacks import song
 from tests.integration.test_server_wire import Sender, ask, is_awaited, until
-from tests.log_kit import what_is_logged
+from tests.kits.daemon import Setting
+from tests.kits.logs import what_is_logged
+from tests.kits.server import Rig, Server, running
 from tracker.cli.checkup import check_descriptors
 from tracker.config import load_config
 from tracker.daemon.descriptors import MOST, reachable_limit, share_of_connections

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.factories import make_answer, make_cancel, make_output, make_task_name
-from tests.integration.server_rig import running
-from tests.store_kit import Rig, opened
+from tests.kits.factories import make_answer, make_cancel, make_output, make_task_name
+from tests.kits.server import running
+from tests.kits.store import Rig, opened
 from tracker.cli.exits import BAD_CONFIG, FAILED, FINE
 from tracker.cli.main import cli, run
 from tracker.domain.observation import Submission

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.daemon_kit import NEVER_POLLS, Setting, account, running_daemon
 from tests.integration.test_accounts import listening
+from tests.kits.daemon import NEVER_POLLS, Setting, account, running_daemon
 
 FAL = """
 name = "fal"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hook_kit import (
+from tests.kits.hooks import (
     NOW,
     WITHIN_S,
     Bell,
@@ -527,7 +527,7 @@ FEW_DESCRIPTORS = """
 import asyncio, os, resource, shlex, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from tests.hook_kit import TellingStore
+from tests.kits.hooks import TellingStore
 from tracker.clock import SystemClock
 from tracker.hooks.spec import HookSpec
 from tracker.hooks.dispatcher import Dispatcher

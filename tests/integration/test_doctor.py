@@ -14,8 +14,8 @@ import orjson
 import pytest
 from aiohttp import web
 
-from tests.contract.route_requests import Json
-from tests.daemon_kit import KEY_ENV, REPOSITORY, Ran, Setting, account, run_tracker, running_daemon
+from tests.kits.daemon import KEY_ENV, REPOSITORY, Ran, Setting, account, run_tracker, running_daemon
+from tests.kits.route_requests import Json
 from tracker.cli import checkup, reach
 from tracker.cli.session import account_rules
 from tracker.config import load_config

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.archive_kit import Asked, RawServer, archiving, film, head_of
-from tests.hook_endpoint import SECRET
 from tests.integration.test_hook_http import JOB, PAYLOAD, spec_of
 from tests.integration.test_upstream import rig_for
+from tests.kits.archive import Asked, RawServer, archiving, film, head_of
+from tests.kits.hook_endpoint import SECRET
 from tracker.clock import SystemClock
 from tracker.config.hooks import HookSpec as HookConfig
 from tracker.domain.archives import ArchiveState

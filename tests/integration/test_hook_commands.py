@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.hook_endpoint import SECRET, Endpoint
-from tests.hook_kit import TellingStore, write_script
-from tests.integration.server_rig import Rig, StandInHooks, problem_of, running
+from tests.kits.hook_endpoint import SECRET, Endpoint
+from tests.kits.hooks import TellingStore, write_script
+from tests.kits.server import Rig, StandInHooks, problem_of, running
 from tracker.cli.main import cli
 from tracker.clock import SystemClock
 from tracker.config import load_config

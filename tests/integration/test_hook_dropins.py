@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.hook_kit import no_descriptors_left, write_script
-from tests.log_kit import what_is_logged
+from tests.kits.hooks import no_descriptors_left, write_script
+from tests.kits.logs import what_is_logged
 from tracker.hooks.dropins import DropIns
 from tracker.hooks.kinds.script import ScriptAction
 from tracker.hooks.spec import NAME_RULE, HookSpec

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.hook_endpoint import SECRET, Endpoint
-from tests.hook_kit import NOW, WITHIN_S, TellingStore
-from tests.log_kit import what_is_logged
+from tests.kits.hook_endpoint import SECRET, Endpoint
+from tests.kits.hooks import NOW, WITHIN_S, TellingStore
+from tests.kits.logs import what_is_logged
 from tracker.clock import ManualClock, SystemClock
 from tracker.domain.records import DeliveryRecord, DeliveryStatus
 from tracker.domain.task import TaskId

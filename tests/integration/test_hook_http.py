@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from tests.hook_endpoint import OTHER_SECRET, SECRET, Endpoint
-from tests.hook_kit import NOW, make_job, open_descriptors
+from tests.kits.hook_endpoint import OTHER_SECRET, SECRET, Endpoint
+from tests.kits.hooks import NOW, make_job, open_descriptors
 from tracker.clock import ManualClock, SystemClock
 from tracker.config.hooks import HookSpec as HookConfig
 from tracker.domain.records import Json

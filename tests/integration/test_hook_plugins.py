@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.hook_kit import WITHIN_S, make_job
+from tests.kits.hooks import WITHIN_S, make_job
 from tracker.errors import ConfigError
 from tracker.hooks import PermanentFailure, hookimpl
 from tracker.hooks.kinds.plugins import PluginAction, PluginRunner, load_plugin

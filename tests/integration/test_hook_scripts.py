@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from tests.hook_kit import (
+from tests.kits.hooks import (
     Bell,
     Expiry,
     is_gone,

@@ -10,10 +10,10 @@ from typing import Final
 
 import pytest
 
-from tests.daemon_kit import Setting
-from tests.hook_kit import write_script
-from tests.log_kit import what_is_logged
-from tests.store_kit import opened
+from tests.kits.daemon import Setting
+from tests.kits.hooks import write_script
+from tests.kits.logs import what_is_logged
+from tests.kits.store import opened
 from tracker.cli.checkup import check_hooks
 from tracker.cli.main import run
 from tracker.config import load_config

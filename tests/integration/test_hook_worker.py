@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import tracker.hooks.running.worker_process
-from tests.hook_kit import WITHIN_S, Bell, is_gone, make_job, pass_time, write_python, write_script
+from tests.kits.hooks import WITHIN_S, Bell, is_gone, make_job, pass_time, write_python, write_script
 from tracker.hooks.kinds.worker import WorkerAction, WorkerRunner
 from tracker.hooks.running.worker_process import read_answer
 from tracker.hooks.spec import HookSpec, RunOutcome, RunResult, encode_event

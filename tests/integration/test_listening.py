@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.log_kit import what_is_logged
+from tests.kits.logs import what_is_logged
 from tracker.config import Listen
 from tracker.daemon.listening import open_sites, quiet_accept
 from tracker.errors import ConfigError

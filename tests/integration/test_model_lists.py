@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.acceptance.house import News
-from tests.daemon_kit import Asker, Ran, Setting, account, run_tracker, running_daemon
-from tests.store_kit import opened
+from tests.kits.daemon import Asker, Ran, Setting, account, run_tracker, running_daemon
+from tests.kits.processes import News
+from tests.kits.store import opened
 from tracker.clock import Clock
 from tracker.domain.upstream_http import WireReply, WireRequest
 from tracker.errors import Unanswered

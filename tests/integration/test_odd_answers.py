@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.route_requests import REQUESTS, Json, Song
-from tests.daemon_kit import NEVER_POLLS, Setting, running_daemon
 from tests.integration.test_accounts import listening
+from tests.kits.daemon import NEVER_POLLS, Setting, running_daemon
+from tests.kits.route_requests import REQUESTS, Json, Song
 
 SONG = Song("song-1", "clip-1")
 VIDEO_URL, SONG_URL = "https://cdn.example.com/1.mp4", "https://cdn.example.com/1.mp3"

@@ -9,11 +9,11 @@ from pathlib import Path
 import orjson
 import pytest
 
-from tests.archive_kit import Asked as AskedFor
-from tests.archive_kit import RawServer, archiving, film, head_of
 from tests.integration.test_hook_http import JOB, PAYLOAD, spec_of
 from tests.integration.test_upstream import raw_server, rig_for, saying
-from tests.sweep_kit import KLING, sweeping
+from tests.kits.archive import Asked as AskedFor
+from tests.kits.archive import RawServer, archiving, film, head_of
+from tests.kits.sweep import KLING, sweeping
 from tracker.cli.client import Client
 from tracker.clock import SystemClock
 from tracker.daemon.peers import ask

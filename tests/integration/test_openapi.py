@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from tests.daemon_kit import REPOSITORY
-from tests.integration.server_rig import START, Rig, running
+from tests.kits.daemon import REPOSITORY
+from tests.kits.server import START, Rig, running
 from tracker.domain.hook_events import EVENTS
 from tracker.domain.records import Json
 from tracker.hooks.kinds.script import ScriptAction

@@ -13,11 +13,12 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from obstore import store as obstore
 
-from tests.archive_kit import ArchiveRig, RawServer, archiving, film, refuses, serves, sha256
-from tests.integration.server_rig import Rig, problem_of, running
-from tracker.archive.file_storage import Directory, make_shelf
+from tests.kits.archive import ArchiveRig, RawServer, archiving, film, refuses, serves, sha256
+from tests.kits.server import Rig, problem_of, running
+from tracker.archive.file_storage import Directory
 from tracker.archive.object_storage import Bucket
 from tracker.archive.partial import Partial, Whole
+from tracker.archive.place import make_shelf
 from tracker.domain.archives import ArchivedFile
 from tracker.domain.task import Output
 from tracker.errors import ConfigError, PlaceUnavailable

@@ -23,7 +23,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from tests.contract.payloads import PAYLOADS, STAND_INS, Payload, list_payloads, routes_of
+from tests.kits.payloads import PAYLOADS, STAND_INS, Payload, list_payloads, routes_of
 from tests.unit.test_provider_requests import MINIMAL
 from tracker.clock import whole_milliseconds
 from tracker.config import load_config

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.factories import START, after
-from tests.sweep_kit import IN_MAINTENANCE, RATE_LIMITED, SUNO, kling, suno, sweeping
+from tests.kits.factories import START, after
+from tests.kits.sweep import IN_MAINTENANCE, RATE_LIMITED, SUNO, kling, suno, sweeping
 from tracker.domain.task import ExternalId, Status, TaskId
 from tracker.errors import HeldBack
 from tracker.tracking.claims import TRICKLE, Claims

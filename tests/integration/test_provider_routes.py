@@ -9,9 +9,9 @@ import orjson
 import pytest
 from msgspec.structs import replace
 
-from tests.contract.payloads import NOW
-from tests.sandbox_kit import DEADLINE_S, Client, Receiver, lower, receiving, running
-from tests.unit.provider_doors import REGISTRY
+from tests.kits.payloads import NOW
+from tests.kits.providers import REGISTRY
+from tests.kits.sandbox import DEADLINE_S, Client, Receiver, lower, receiving, running
 from tests.unit.test_provider_requests import MINIMAL
 from tracker.domain.observation import Reading, Submission
 from tracker.domain.task import ExternalId, Status

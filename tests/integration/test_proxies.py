@@ -18,8 +18,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.acceptance.house import find_free_port
-from tests.short_paths import short_directory
+from tests.kits.processes import find_free_port
+from tests.kits.short_paths import short_directory
 
 CONFIG = Path(__file__).parents[2] / "config"
 WITHIN_S = 20.0

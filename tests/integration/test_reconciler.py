@@ -5,8 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.factories import after, make_answer, make_cancel, make_observation, make_output, make_task, make_task_name
-from tests.store_kit import begun, opened
+from tests.kits.factories import (
+    after,
+    make_answer,
+    make_cancel,
+    make_observation,
+    make_output,
+    make_task,
+    make_task_name,
+)
+from tests.kits.store import begun, opened
 from tracker.domain.observation import Source, Submission, Trouble
 from tracker.domain.schedule import PollPolicy
 from tracker.domain.task import Reason, Stage, Status

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.route_requests import Json
-from tests.daemon_kit import NEVER_POLLS, Setting, account, running_daemon
+from tests.kits.daemon import NEVER_POLLS, Setting, account, running_daemon
+from tests.kits.route_requests import Json
 from tracker.sandbox import Sandbox
 
 ALIAS = '[models]\nvideo = "sora-2"'

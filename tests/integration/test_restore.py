@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.factories import make_answer, make_task_name
-from tests.store_kit import opened
+from tests.kits.factories import make_answer, make_task_name
+from tests.kits.store import opened
 from tests.systemd.readme import read_blocks
 from tracker.cli.exits import BAD_CONFIG, FAILED, FINE, UNAVAILABLE
 from tracker.cli.main import cli, run

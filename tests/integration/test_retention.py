@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.factories import START, after, make_answer, make_output, make_task_name
-from tests.store_kit import Rig, opened
+from tests.kits.factories import START, after, make_answer, make_output, make_task_name
+from tests.kits.store import Rig, opened
 from tracker.archive.file_storage import Directory
 from tracker.config.sections import Retention as Days
 from tracker.domain.observation import Submission

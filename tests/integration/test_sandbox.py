@@ -16,7 +16,7 @@ from itertools import pairwise
 import aiohttp
 import pytest
 
-from tests.sandbox_kit import (
+from tests.kits.sandbox import (
     DEADLINE_S,
     Body,
     Client,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.sandbox_kit import Body, Client, UrlClock, pass_time, running
+from tests.kits.sandbox import Body, Client, UrlClock, pass_time, running
 from tracker.sandbox import Chaos
 from tracker.sandbox.families.registry import list_routes
 from tracker.sandbox.routes import JobRoute

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from tests.sandbox_kit import Body, Client, Receiver, lower, receiving, running
+from tests.kits.sandbox import Body, Client, Receiver, lower, receiving, running
 from tracker.sandbox import Sandbox
 
 WEBHOOK_SECRET = "whsec_" + base64.b64encode(b"made-up-webhook-key-of-32-bytes!").decode()

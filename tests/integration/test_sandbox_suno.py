@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.sandbox_kit import Body, Client, Receiver, pass_time, receiving, running
+from tests.kits.sandbox import Body, Client, Receiver, pass_time, receiving, running
 
 CLIP: Body = {"taskId": "song-1", "audioId": "clip-1"}
 

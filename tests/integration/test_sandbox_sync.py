@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.sandbox_kit import Body, Client, Reply, running
+from tests.kits.sandbox import Body, Client, Reply, running
 from tracker.sandbox import DEFAULT_KEY, Chaos
 from tracker.sandbox.families.registry import list_routes
 from tracker.sandbox.routes import SyncRoute

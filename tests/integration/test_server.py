@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from tests.integration.server_rig import START, Rig, StandInHooks, locs, problem_of, running
-from tracker.daemon.health import Health
+from tests.kits.server import START, Rig, StandInHooks, locs, problem_of, running
+from tracker.domain.health import Health
 from tracker.domain.observation import Source
 from tracker.domain.records import DeliveryStatus, Json
 from tracker.domain.task import Status, TaskId

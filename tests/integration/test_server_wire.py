@@ -15,10 +15,10 @@ import orjson
 import pytest
 from aiohttp import web
 
-from tests.daemon_kit import NEVER_POLLS, Setting, running_daemon
-from tests.integration.server_rig import START, Rig, running
 from tests.integration.test_callbacks import song
-from tests.log_kit import what_is_logged
+from tests.kits.daemon import NEVER_POLLS, Setting, running_daemon
+from tests.kits.logs import what_is_logged
+from tests.kits.server import START, Rig, running
 from tracker.clock import ManualClock
 from tracker.config.listen import Listen
 from tracker.daemon.app import ARRIVE_S

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.house import Ear
-from tests.contract.payloads import Payload, list_payloads, routes_of
-from tests.contract.route_requests import REQUESTS, Json, Song
-from tests.daemon_kit import NEVER_POLLS, Asker, Setting, ends_of, run_tracker, running_daemon
+from tests.kits.daemon import NEVER_POLLS, Asker, Setting, ends_of, run_tracker, running_daemon
+from tests.kits.payloads import Payload, list_payloads, routes_of
+from tests.kits.processes import Ear
+from tests.kits.route_requests import REQUESTS, Json, Song
 from tracker.providers.registry import Registry
 from tracker.sandbox import Sandbox
 

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from tests.factories import (
+from tests.kits.factories import (
     EXTERNAL_ID,
     after,
     make_answer,
@@ -20,7 +20,7 @@ from tests.factories import (
     make_registration,
     make_task_name,
 )
-from tests.store_kit import LANE, Rig, begun, opened
+from tests.kits.store import LANE, Rig, begun, opened
 from tracker.domain.archives import ArchiveState
 from tracker.domain.judge import Step
 from tracker.domain.observation import Observation, Source, Submission, Trouble

@@ -9,9 +9,9 @@ from typing import Any, cast
 
 import pytest
 
-from tests.factories import make_new_task
-from tests.log_kit import what_is_logged
-from tests.store_kit import Rig, begun, opened
+from tests.kits.factories import make_new_task
+from tests.kits.logs import what_is_logged
+from tests.kits.store import Rig, begun, opened
 from tracker.domain.task import Status
 from tracker.errors import StoreUnavailable, TaskNotFound, WriteUnknown
 from tracker.store.protocol import Applied

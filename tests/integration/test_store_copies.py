@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from tests.factories import make_task_name
-from tests.store_kit import opened
+from tests.kits.factories import make_task_name
+from tests.kits.store import opened
 from tracker.cli.exits import Failure
 from tracker.cli.main import cli
 from tracker.errors import StoreUnavailable, StoreUnusable

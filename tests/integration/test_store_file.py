@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.factories import START, after, make_task_name
-from tests.log_kit import what_is_logged
-from tests.store_kit import Rig, opened
+from tests.kits.factories import START, after, make_task_name
+from tests.kits.logs import what_is_logged
+from tests.kits.store import Rig, opened
 from tracker.clock import ManualClock
 from tracker.domain.records import DeliveryStatus
 from tracker.domain.task import ExternalId, Output, Stage, Status, SubmitState, Task, UpstreamError
@@ -328,7 +328,7 @@ async def test_a_second_tracker_is_refused(tmp_path: Path, monkeypatch: pytest.M
 SERVE_AND_DIE = """
 import asyncio, os, signal, sys
 from pathlib import Path
-from tests.store_kit import Rig
+from tests.kits.store import Rig
 from tracker.domain.task import Status
 
 async def main():
@@ -523,7 +523,7 @@ async def test_a_full_disk(tmp_path: Path) -> None:
 FILL_THE_DISK = """
 import asyncio, os, resource, sys
 from pathlib import Path
-from tests.store_kit import Rig
+from tests.kits.store import Rig
 from tracker.domain.task import Status
 from tracker.errors import StoreUnavailable
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from tests.factories import after, make_output, make_task_name
-from tests.store_kit import Rig, opened
+from tests.kits.factories import after, make_output, make_task_name
+from tests.kits.store import Rig, opened
 from tracker.domain.records import DeliveryRecord, DeliveryStatus
 from tracker.domain.task import Reason, Stage, Status
 from tracker.errors import DeliveryNotFound

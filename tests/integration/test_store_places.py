@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.log_kit import what_is_logged
-from tests.store_kit import Rig, opened
+from tests.kits.logs import what_is_logged
+from tests.kits.store import Rig, opened
 from tracker.errors import StoreUnavailable, StoreUnusable
 from tracker.store.sqlite import files
 

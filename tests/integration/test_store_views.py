@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.store_kit import opened
+from tests.kits.store import opened
 from tracker.domain.task import Status
 
 RESERVED = frozenset(

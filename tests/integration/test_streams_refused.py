@@ -7,8 +7,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from tests.contract.route_requests import REQUESTS, Json, Song
-from tests.daemon_kit import KEY_ENV, NEVER_POLLS, Setting, run_tracker, running_daemon
+from tests.kits.daemon import KEY_ENV, NEVER_POLLS, Setting, run_tracker, running_daemon
+from tests.kits.route_requests import REQUESTS, Json, Song
 from tracker.sandbox import DEFAULT_KEY, Sandbox
 
 ASKED = {

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.factories import after, make_new_task
-from tests.sweep_kit import KLING, RATE_LIMITED, Answer, kling, sweeping
+from tests.kits.factories import after, make_new_task
+from tests.kits.sweep import KLING, RATE_LIMITED, Answer, kling, sweeping
 from tracker.domain.observation import Submission
 from tracker.domain.task import Status, SubmitState
 from tracker.errors import StoreUnavailable

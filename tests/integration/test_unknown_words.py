@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.house import eventually
-from tests.contract.route_requests import REQUESTS, Json, Song
-from tests.daemon_kit import POLLS_AT_ONCE, Asker, ForwardClock, Setting, ends_of, running_daemon
 from tests.integration.test_accounts import ROUTES, listening
-from tests.sandbox_kit import find_job, pass_time
+from tests.kits.daemon import POLLS_AT_ONCE, Asker, ForwardClock, Setting, ends_of, running_daemon
+from tests.kits.processes import eventually
+from tests.kits.route_requests import REQUESTS, Json, Song
+from tests.kits.sandbox import find_job, pass_time
 from tracker.sandbox import Sandbox
 
 FOLLOWED = [name for name, route in ROUTES.items() if route.query is not None]

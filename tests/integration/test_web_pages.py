@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 from aiohttp import ClientSession
 
-from tests.integration.server_rig import Rig, problem_of, running
+from tests.kits.server import Rig, problem_of, running
 
 JSON: Final = {"Content-Type": "application/json"}
 FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}

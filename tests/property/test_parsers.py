@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.contract.payloads import NOW, STAND_INS, list_payloads, make_task, routes_of
+from tests.kits.payloads import NOW, STAND_INS, list_payloads, make_task, routes_of
 from tracker.domain.judge import judge
 from tracker.domain.observation import Observation, Reading, Source, Submission, Trouble
 from tracker.domain.schedule import Pace, PollPolicy

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.contract.payloads import NOW, STAND_INS, Payload, list_payloads, routes_of
+from tests.kits.payloads import NOW, STAND_INS, Payload, list_payloads, routes_of
 from tracker.domain.lenient_json.decoder import decode
 from tracker.domain.observation import Reading, Submission
 from tracker.domain.task import Status

@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.factories import START, after, make_answer, make_cancel, make_observation, make_output, make_task_name
-from tests.store_kit import Rig, opened
+from tests.kits.factories import START, after, make_answer, make_cancel, make_observation, make_output, make_task_name
+from tests.kits.store import Rig, opened
 from tracker.config.sections import Retention as Days
 from tracker.domain.observation import Source, Submission, Trouble
 from tracker.domain.records import DeliveryStatus

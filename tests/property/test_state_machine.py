@@ -14,9 +14,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec.structs import replace
 
-from tests.factories import make_cancel, make_new_task, make_observation, make_output, make_registration, make_task_name
-from tests.property.invariants import check_change, check_history
-from tests.store_kit import Rig
+from tests.kits.factories import (
+    make_cancel,
+    make_new_task,
+    make_observation,
+    make_output,
+    make_registration,
+    make_task_name,
+)
+from tests.kits.invariants import check_change, check_history
+from tests.kits.store import Rig
 from tracker.domain.observation import Observation, Source, Submission, Trouble
 from tracker.domain.records import DeliveryStatus
 from tracker.domain.schedule import PollPolicy

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.store_kit import opened
+from tests.kits.store import opened
 from tracker.errors import TaskNotFound
 
 REPOSITORY = Path(__file__).parents[2]
@@ -15,7 +15,7 @@ WRITES = 5
 WRITE_AND_DIE = """
 import asyncio, os, signal, sys
 from pathlib import Path
-from tests.store_kit import Rig
+from tests.kits.store import Rig
 
 async def main():
     rig = Rig(Path(sys.argv[1]))

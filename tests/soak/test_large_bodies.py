@@ -24,7 +24,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.daemon_kit import KEY_ENV, Setting
+from tests.kits.daemon import KEY_ENV, Setting
 from tests.unit.test_redactor import HOSTILE
 from tracker.sandbox import DEFAULT_KEY
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.house import FAST, open_house
 from tests.acceptance.kill_run import CHAOS, KillRun
+from tests.kits.processes import FAST, open_house
 
 EVERYTHING = replace(
     CHAOS,

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.factories import START, TASK_ID, after, make_output, make_task
+from tests.kits.factories import START, TASK_ID, after, make_output, make_task
 from tracker.archive.expiry import expiry_of, shown_expiry
 from tracker.archive.media import UNKNOWN, extension_of, is_no_file, mime_of, sniff
 from tracker.archive.names import SLUG_MAX_BYTES, directory_of, file_name, partial_key, slug_of

@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from tests.factories import PACE, POLICY, START, after, make_task
+from tests.kits.factories import PACE, POLICY, START, after, make_task
 from tracker.domain.schedule import Pace, PollPolicy, deadline_of, jittered, poll_interval_s, submit_delay_s
 
 

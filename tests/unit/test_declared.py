@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.contract.payloads import NOW
+from tests.kits.payloads import NOW
 from tracker.domain.observation import Reading, Submission, Trouble
 from tracker.domain.task import ExternalId, Reason, Status
 from tracker.domain.upstream_http import AuthStyle, WireReply

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.log_kit import what_is_logged
+from tests.kits.logs import what_is_logged
 from tracker.maintenance.disk_space import FULL_BYTES, LOW_BYTES, Disk
 
 GIB = 2**30

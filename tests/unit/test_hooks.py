@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.hook_kit import NOW, make_job
+from tests.kits.hooks import NOW, make_job
 from tracker.domain.hook_events import EVENTS, PATTERNS
 from tracker.domain.records import DeliveryStatus, Json
 from tracker.domain.task import Output, Reason, Status, TaskId, UpstreamError

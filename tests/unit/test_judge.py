@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from tests.factories import (
+from tests.kits.factories import (
     EXTERNAL_ID,
     PACE,
     POLICY,

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.factories import make_task
+from tests.kits.factories import make_task
 from tracker.domain.task import Reason, Status
 from tracker.domain.user_messages import user_message
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.provider_doors import (
+from tests.kits.providers import (
     AMBIGUOUS,
     DASHSCOPE,
     DEFERRED,

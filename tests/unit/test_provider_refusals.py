@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.provider_doors import (
+from tests.kits.providers import (
     AMBIGUOUS,
     DASHSCOPE,
     KLING,

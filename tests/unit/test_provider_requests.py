@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.unit.provider_doors import REGISTRY, known
+from tests.kits.providers import REGISTRY, known
 from tracker.domain.task import ExternalId
 from tracker.domain.upstream_http import AuthStyle
 from tracker.providers.protocol import Route

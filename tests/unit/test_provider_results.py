@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.provider_doors import AMBIGUOUS, DEFERRED, REFUSED, REGISTRY, create
+from tests.kits.providers import AMBIGUOUS, DEFERRED, REFUSED, REGISTRY, create
 from tracker.domain.observation import Reading, Submission
 from tracker.domain.task import Reason, Status
 

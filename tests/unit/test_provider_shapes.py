@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.provider_doors import URL, callback, create, poll, urls
+from tests.kits.providers import URL, callback, create, poll, urls
 from tracker.domain.observation import Reading, Submission, Trouble
 from tracker.domain.task import Reason, Status
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.provider_doors import DASHSCOPE, KLING, SUNO, URL, callback, create, poll, urls
+from tests.kits.providers import DASHSCOPE, KLING, SUNO, URL, callback, create, poll, urls
 from tracker.domain.observation import Submission, Trouble
 from tracker.domain.task import Reason, Status
 

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.unit.provider_doors import (
+from tests.kits.providers import (
     DASHSCOPE,
     KLING,
     NOW,

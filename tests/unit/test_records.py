@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import orjson
 import pytest
 
-from tests.factories import START, TASK_ID, after, make_output, make_task
+from tests.kits.factories import START, TASK_ID, after, make_output, make_task
 from tracker.domain.records import (
     DeliveryRecord,
     DeliveryStatus,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.factories import after, make_output, make_task
+from tests.kits.factories import after, make_output, make_task
 from tracker.domain.observation import Observation, Reading, Source, Submission, dedupe_key
 from tracker.domain.replay import Heard, differences, rederive
 from tracker.domain.task import ExternalId, Reason, Status, SubmitState, TaskId

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import orjson
 import pytest
 
-from tests.contract.payloads import Payload, list_payloads, routes_of
+from tests.kits.payloads import Payload, list_payloads, routes_of
 from tracker.errors import SignatureInvalid
 from tracker.providers.registry import Registry
 from tracker.providers.signatures import SCHEMES, Verified, find_secret_problem, verify

@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from tests.contract.payloads import NOW, make_task
-from tests.unit.provider_doors import create, known
+from tests.kits.payloads import NOW, make_task
+from tests.kits.providers import create, known
 from tracker.domain.judge import Step, judge
 from tracker.domain.observation import NOTHING, Observation, Reading, Source, Submission
 from tracker.domain.schedule import Pace, PollPolicy

@@ -4,7 +4,7 @@ import asyncio
 from datetime import datetime, timedelta
 from typing import cast
 
-from tests.factories import START
+from tests.kits.factories import START
 from tracker.errors import StoreUnavailable
 from tracker.maintenance.clock_watch import TOLERANCE_S, Timekeeper
 from tracker.store.protocol import Store

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.factories import TASK_ID
+from tests.kits.factories import TASK_ID
 from tracker.domain.task import TaskId
 from tracker.domain.tokens import CallbackTokens, TokenBearer
 

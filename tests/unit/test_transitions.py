@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from tests.factories import (
+from tests.kits.factories import (
     EXTERNAL_ID,
     TASK_ID,
     after,

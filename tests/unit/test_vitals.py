@@ -3,9 +3,10 @@
 import asyncio
 from typing import Any, cast
 
-from tests.factories import START
+from tests.kits.factories import START
 from tracker.clock import ManualClock
-from tracker.daemon.health import STUCK_AFTER_S, WRITTEN_LATELY_S, Health, Vitals
+from tracker.daemon.health import STUCK_AFTER_S, WRITTEN_LATELY_S, Vitals
+from tracker.domain.health import Health
 from tracker.errors import StoreUnavailable
 
 

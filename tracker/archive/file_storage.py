@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
-from tracker.durable import make_directory, sync_directory
-from tracker.errors import ConfigError, PlaceUnavailable
+from tracker.errors import PlaceUnavailable
+from tracker.filesystem import make_directory, sync_directory
 
 if TYPE_CHECKING:
     from tracker.archive.partial import Whole
@@ -172,24 +172,3 @@ def _is_same(path: Path, whole: Whole) -> bool:
         return False
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest() == whole.sha256
-
-
-def make_shelf(root: Path, url: str | None) -> Shelf:
-    """The place that the configuration names.
-
-    Args:
-        root: the directory of the archive.
-        url: an object store in its place, None for none.
-
-    Raises:
-        ConfigError: the object store cannot be used, or its library is not installed.
-    """
-    if url is None:
-        return Directory(root)
-    try:
-        from tracker.archive.object_storage import Bucket  # noqa: PLC0415 - an extra, not installed with everything
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            [f"archive.url: {error.name} is not installed; install task-tracker[object-store], or remove the key"]
-        ) from error
-    return Bucket(url)

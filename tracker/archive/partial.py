@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from tracker.archive.media import HEAD_BYTES
-from tracker.durable import PRIVATE_FILE, make_directory
 from tracker.errors import PlaceUnavailable
+from tracker.filesystem import PRIVATE_FILE, make_directory
 
 DIRECTORY: Final = ".partial"
 ABANDONED_S: Final = 14 * 86400.0

@@ -27,7 +27,7 @@ from tracker.cli.session import (
     store_errors,
     with_session,
 )
-from tracker.durable import sync_directory
+from tracker.filesystem import sync_directory
 
 if TYPE_CHECKING:
     from tracker.config import Config
@@ -65,7 +65,7 @@ def prune(session: Session, *, dry_run: bool, as_json: bool) -> None:
 
 def _prune_file(config: Config, *, dry_run: bool) -> Json:
     """Prune a file that no daemon has, which the store's lock makes sure of; a dry run only reads it."""
-    from tracker.archive.file_storage import make_shelf
+    from tracker.archive.place import make_shelf
     from tracker.clock import SystemClock
     from tracker.logs import configure_logging
     from tracker.maintenance.pruning import Retention

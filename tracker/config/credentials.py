@@ -13,8 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from tracker.domain.text import NotText, clean_secret, read_text
-from tracker.durable import make_directory, sync_directory
 from tracker.errors import ConfigError
+from tracker.filesystem import make_directory, sync_directory
 
 CALLBACK_SECRET_FILE = "callback.secret"  # noqa: S105 - a file name
 SHORTEST_CALLBACK_SECRET = 16

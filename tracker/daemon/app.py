@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING, Any
 from tracker import __version__
 from tracker.archive.archiver import Archiver
 from tracker.archive.download import Bounds
-from tracker.archive.file_storage import make_shelf
 from tracker.archive.partial import DIRECTORY as PARTIAL_DIRECTORY
+from tracker.archive.place import make_shelf
 from tracker.clock import Clock, SystemClock
 from tracker.daemon.descriptors import current_limit, share_of_connections
-from tracker.daemon.health import Health, Vitals
+from tracker.daemon.health import Vitals
 from tracker.daemon.listening import base_url, check_exposure, open_sites
 from tracker.daemon.provider_files import read_files, read_registry
 from tracker.daemon.reload import Live, hook_specs, list_changes
 from tracker.daemon.signature_checks import list_signature_problems, make_signature_check
+from tracker.domain.health import Health
 from tracker.domain.tokens import CallbackTokens
 from tracker.errors import ConfigError
 from tracker.filesystem import is_store

@@ -6,9 +6,9 @@ Owns those three judgements and their limits. Must not change anything.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from tracker.domain.health import Health
 from tracker.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -26,21 +26,6 @@ WRITE_WITHIN_S: Final = 5.0
 """A store in which a write takes longer is not writable: providers give up on a callback after 10 to 15 s."""
 WRITTEN_LATELY_S: Final = 2.0
 """A write proves the store writable for so long: whoever asks about the health all the time causes no more of them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """Whether the daemon can do its work.
-
-    Attributes:
-        ready: it takes callbacks and polls.
-        reasons: why not, one sentence each; when it is ready, what a person has to look after all the same.
-        alarms: how many alarms are raised.
-    """
-
-    ready: bool
-    reasons: Sequence[str] = ()
-    alarms: int = 0
 
 
 class Vitals:

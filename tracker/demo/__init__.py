@@ -17,7 +17,6 @@ from typing import Any
 
 import aiohttp
 
-from tracker.cli.exits import INTERRUPTED
 from tracker.demo.screen import Screen
 from tracker.demo.stage import Stage, set_stage
 from tracker.demo.stories import STORIES, Story, prompt_of
@@ -72,7 +71,7 @@ async def _play(directory: Path, *, once: bool, is_kept: bool) -> int:
             tasks = await _watch(client, stage, screen, ids, asked_to_stop)
         if asked_to_stop.is_set():
             screen.console.print("\nstopped; nothing was checked, for not all tasks had ended")
-            return INTERRUPTED
+            return 130  # as a program ends that Ctrl-C stopped
         problems = await _check(client, stage, tasks)
         _report(screen, stage, tasks, problems, is_kept=is_kept, stays=not once)
         if not once and not asked_to_stop.is_set():

@@ -15,8 +15,8 @@ from tracker.tracking.submitter import Submitted
 
 if TYPE_CHECKING:
     from tracker.clock import Clock
-    from tracker.daemon.health import Health
     from tracker.domain.archives import ArchiveRecord
+    from tracker.domain.health import Health
     from tracker.domain.pruning import Pruned
     from tracker.domain.schedule import PollPolicy
     from tracker.domain.task import Task, TaskId

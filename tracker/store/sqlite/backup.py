@@ -11,9 +11,8 @@ import sqlite3
 import stat
 from pathlib import Path
 
-from tracker.durable import sync, sync_directory
 from tracker.errors import StoreUnavailable, StoreUnusable
-from tracker.filesystem import is_store
+from tracker.filesystem import is_store, sync, sync_directory
 from tracker.store.sqlite.backup_files import damaged
 from tracker.store.sqlite.identity import reader_uri, unused_uri
 from tracker.store.sqlite.schema import OWNER, recognise, unusable

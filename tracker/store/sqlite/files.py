@@ -14,9 +14,8 @@ import os
 import stat
 from pathlib import Path
 
-from tracker.durable import PRIVATE_FILE, make_directory, sync_directory
 from tracker.errors import StoreUnavailable, StoreUnusable
-from tracker.filesystem import is_store
+from tracker.filesystem import PRIVATE_FILE, is_store, make_directory, sync_directory
 from tracker.store.sqlite.backup_files import refuse_emptied, refuse_lone_log
 
 _MOUNTS = Path("/proc/self/mountinfo")

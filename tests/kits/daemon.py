@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-from tests.acceptance.house import PATIENCE_S, find_free_port
+from tests.kits.processes import PATIENCE_S, find_free_port
 from tracker.clock import Clock, SystemClock, whole_milliseconds
 from tracker.config import load_config
 from tracker.daemon.app import Tracker
@@ -26,7 +26,7 @@ from tracker.sandbox import DEFAULT_KEY
 
 Json = Any
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 
 NEVER_POLLS = {"tick_s": 0.05, "first_delay_s": 600, "min_interval_s": 600, "max_interval_s": 600}
 """No poll comes within a test unless something asks for it."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.factories import START
+from tests.kits.factories import START
 from tracker.clock import ManualClock
 from tracker.domain.observation import Observation, Submission
 from tracker.domain.records import TaskRecord

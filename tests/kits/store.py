@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tests.factories import POLICY, START, make_new_task, make_observation, make_registration, make_task_name
+from tests.kits.factories import POLICY, START, make_new_task, make_observation, make_registration, make_task_name
 from tracker.clock import ManualClock
 from tracker.domain.observation import Observation, Source
 from tracker.domain.records import TaskRecord

@@ -17,7 +17,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from tracker.clock import Clock, ManualClock
 from tracker.config.sections import Retention as Days
-from tracker.daemon.health import Health
+from tracker.domain.health import Health
 from tracker.domain.ids import RANDOM_BYTES, make_task_id
 from tracker.domain.observation import Observation, Reading, Source
 from tracker.domain.records import Json

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from tests.factories import make_observation, make_registration
+from tests.kits.factories import make_observation, make_registration
 from tracker.archive.archiver import Archiver
 from tracker.archive.attempt import Patience
 from tracker.archive.download import Bounds

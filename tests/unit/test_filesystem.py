@@ -10,7 +10,7 @@ import pytest
 from tracker.archive.file_storage import Directory
 from tracker.archive.partial import Partial
 from tracker.config.credentials import CALLBACK_SECRET_FILE, find_or_make_callback_secret
-from tracker.durable import make_directory, sync_directory
+from tracker.filesystem import make_directory, sync_directory
 
 
 @pytest.fixture
