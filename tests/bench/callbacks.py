@@ -27,8 +27,8 @@ from tracker.clock import SystemClock
 from tracker.domain.ids import RANDOM_BYTES, make_task_id
 from tracker.domain.task import ExternalId, SubmitState, TaskId
 from tracker.domain.tokens import CallbackTokens
-from tracker.store.protocol import NewTask
 from tracker.store.sqlite import SqliteStore
+from tracker.store.values import NewTask
 
 CONNECTIONS = 64
 SECRET = "bench-only-callback-secret"

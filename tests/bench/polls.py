@@ -24,8 +24,8 @@ from tests.bench.load import Measured, run_load
 from tracker.clock import SystemClock
 from tracker.domain.ids import RANDOM_BYTES, make_task_id
 from tracker.domain.task import ExternalId, SubmitState
-from tracker.store.protocol import NewTask
 from tracker.store.sqlite import SqliteStore
+from tracker.store.values import NewTask
 
 DUE = 20_000
 SONGS = 2_000

@@ -23,8 +23,8 @@ from tracker.domain.judge import Step, judge
 from tracker.domain.observation import Observation, Reading, Source
 from tracker.domain.schedule import Pace, PollPolicy
 from tracker.domain.task import ExternalId, Output, Status, SubmitState, Task
-from tracker.store.protocol import NewTask
 from tracker.store.sqlite import SqliteStore
+from tracker.store.values import NewTask
 
 OLD_TASKS = 100_000
 AT_ONCE = 2_000

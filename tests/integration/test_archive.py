@@ -32,8 +32,8 @@ from tracker.domain.archives import ArchiveState
 from tracker.domain.inline import reference_of
 from tracker.domain.task import Output, Stage, Status, TaskId
 from tracker.domain.transitions import HookEvent
-from tracker.store.protocol import Announcement
 from tracker.store.sqlite.pieces import PIECE_CHARS
+from tracker.store.values import Announcement
 
 VIDEO = Output("video", mime="video/mp4", title="Summer Breeze")
 

@@ -36,8 +36,8 @@ from tracker.domain.schedule import Pace, PollPolicy
 from tracker.domain.task import ExternalId, SubmitState, TaskId
 from tracker.sandbox import Chaos
 from tracker.sandbox.directives import DIRECTIVES
-from tracker.store.protocol import NewTask
 from tracker.store.sqlite import SqliteStore, read_instance
+from tracker.store.values import NewTask
 
 ID = "01JD0000000000000000000000"
 TASK: dict[str, Any] = {

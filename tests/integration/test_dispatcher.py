@@ -29,7 +29,7 @@ from tracker.errors import ConfigError
 from tracker.hooks.dispatcher import Dispatcher
 from tracker.hooks.kinds.script import ScriptAction, ScriptRunner
 from tracker.hooks.spec import HookSpec, Runner, RunOutcome, RunResult
-from tracker.store.protocol import AttemptResult, DeliveryFilter, DeliveryJob
+from tracker.store.values import AttemptResult, DeliveryFilter, DeliveryJob
 
 ENDED = ("task.finished",)
 MakeDispatcher = Callable[..., Dispatcher]

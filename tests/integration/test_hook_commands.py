@@ -21,7 +21,7 @@ from tracker.config import load_config
 from tracker.daemon.app import Tracker
 from tracker.domain.records import DeliveryStatus
 from tracker.domain.task import Status
-from tracker.store.protocol import AttemptResult
+from tracker.store.values import AttemptResult
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from tracker.hooks.health import OPENS_AFTER, HealthBook, HookState
 from tracker.hooks.kinds.http import HttpAction, HttpRunner
 from tracker.hooks.kinds.script import ScriptAction
 from tracker.hooks.spec import HookSpec, Runner, RunOutcome, RunResult
-from tracker.store.protocol import DeliveryFilter, DeliveryJob
+from tracker.store.values import DeliveryFilter, DeliveryJob
 
 DOWN = RunResult(RunOutcome.RETRY, "no connection", unreachable=True)
 FINE = RunResult(RunOutcome.SUCCEEDED)

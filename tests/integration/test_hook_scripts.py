@@ -28,7 +28,7 @@ from tests.kits.hooks import (
 from tracker.hooks.kinds.script import ScriptAction, ScriptRunner
 from tracker.hooks.running import process
 from tracker.hooks.spec import HookSpec, RunOutcome, RunResult, encode_event
-from tracker.store.protocol import DeliveryJob
+from tracker.store.values import DeliveryJob
 
 RUNNER = ScriptRunner(os.environ, start_patience_s=0.1)
 

@@ -16,9 +16,9 @@ from tracker.domain.pruning import Cutoffs, Prunable, Pruned, days_before
 from tracker.domain.records import DeliveryStatus
 from tracker.domain.task import Status, TaskId
 from tracker.maintenance.pruning import STEP_ROWS, Retention, steps
-from tracker.store.protocol import AttemptResult
 from tracker.store.sqlite.audit import audit
 from tracker.store.sqlite.pruning import LASTING
+from tracker.store.values import AttemptResult
 
 DAY_S = 86_400.0
 PAYLOAD = '{"prompt":"' + "la " * 2000 + '"}'

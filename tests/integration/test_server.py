@@ -16,7 +16,7 @@ from tracker.domain.records import DeliveryStatus, Json
 from tracker.domain.task import Status, TaskId
 from tracker.errors import FieldProblem, HeldBack, IdempotencyConflict, RequestInvalid, SubmitInFlight, WriteUnknown
 from tracker.hooks.health import HookHealth, HookState
-from tracker.store.protocol import Announcement, AttemptResult
+from tracker.store.values import Announcement, AttemptResult
 
 SUBMIT = {"route": "suno.generate", "request": {"prompt": "a summer breeze"}, "labels": {"user": "42"}}
 JSON = {"Content-Type": "application/json"}

@@ -27,9 +27,9 @@ from tracker.domain.observation import Observation, Source, Submission, Trouble
 from tracker.domain.records import task_json
 from tracker.domain.task import ExternalId, Output, Reason, Stage, Status, SubmitState, Task, TaskId, UpstreamError
 from tracker.errors import IdempotencyConflict, StoreUnavailable, SubmitInFlight, TaskNotFound
-from tracker.store.protocol import Applied, ArchiveWish, Lane, TaskFilter
 from tracker.store.sqlite import open_reader
 from tracker.store.sqlite.reads import _LANES
+from tracker.store.values import Applied, ArchiveWish, Lane, TaskFilter
 
 
 def broken_judge(*_: object) -> NoReturn:

@@ -14,7 +14,7 @@ from tests.kits.logs import what_is_logged
 from tests.kits.store import Rig, begun, opened
 from tracker.domain.task import Status
 from tracker.errors import StoreUnavailable, TaskNotFound, WriteUnknown
-from tracker.store.protocol import Applied
+from tracker.store.values import Applied
 
 
 class FaultyConnection:

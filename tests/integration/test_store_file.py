@@ -22,11 +22,11 @@ from tracker.clock import ManualClock
 from tracker.domain.records import DeliveryStatus
 from tracker.domain.task import ExternalId, Output, Stage, Status, SubmitState, Task, UpstreamError
 from tracker.errors import StoreUnavailable, StoreUnusable
-from tracker.store.protocol import ArchiveWish, AttemptResult
 from tracker.store.sqlite import SqliteStore, checkpoints, open_reader
 from tracker.store.sqlite.checkpoints import COMMITS, Checkpointer
 from tracker.store.sqlite.identity import APPLICATION_ID
 from tracker.store.sqlite.schema import migrations
+from tracker.store.values import ArchiveWish, AttemptResult
 
 REPOSITORY = Path(__file__).parents[2]
 

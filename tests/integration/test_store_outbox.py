@@ -12,8 +12,8 @@ from tests.kits.store import Rig, opened
 from tracker.domain.records import DeliveryRecord, DeliveryStatus
 from tracker.domain.task import Reason, Stage, Status
 from tracker.errors import DeliveryNotFound
-from tracker.store.protocol import Announcement, AttemptResult, DeliveryFilter, DeliveryJob
 from tracker.store.sqlite import copy_database
+from tracker.store.values import Announcement, AttemptResult, DeliveryFilter, DeliveryJob
 
 
 async def fan_out(rig: Rig, *hooks: str, at: float = 20.0) -> int:

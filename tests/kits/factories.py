@@ -8,7 +8,7 @@ from typing import Any
 from tracker.domain.observation import Observation, Reading, Source, Submission
 from tracker.domain.schedule import Pace, PollPolicy
 from tracker.domain.task import ExternalId, Output, Reason, Status, SubmitState, Task, TaskId
-from tracker.store.protocol import NewTask
+from tracker.store.values import NewTask
 
 START = datetime(2026, 11, 20, 20, 42, tzinfo=UTC)
 TASK_ID = TaskId("01KAHTC1R00000000000000001")

@@ -22,8 +22,8 @@ from tracker.domain.schedule import Pace, PollPolicy
 from tracker.domain.task import ExternalId, Output, Status, SubmitState, Task, TaskId
 from tracker.errors import StoreUnavailable
 from tracker.hooks.running.process import Process
-from tracker.store.protocol import AttemptResult, DeliveryJob, Match, NewTask
 from tracker.store.sqlite import SqliteStore
+from tracker.store.values import AttemptResult, DeliveryJob, Match, NewTask
 
 NOW = datetime(2026, 11, 20, 20, 42, tzinfo=UTC)
 SHEBANG_MAX = 120

@@ -35,8 +35,8 @@ from tracker.providers.registry import Registry
 from tracker.server.app import make_app, open_short_way
 from tracker.server.connections import Arrivals, Runner
 from tracker.server.services import Services
-from tracker.store.protocol import Applied, Created, Judge, NewTask
 from tracker.store.sqlite import SqliteStore
+from tracker.store.values import Applied, Created, Judge, NewTask
 from tracker.tracking.intake import SubmitRequest
 from tracker.tracking.reconciler import Reconciler
 from tracker.tracking.submitter import Submitted

@@ -15,8 +15,8 @@ from tracker.domain.records import TaskRecord
 from tracker.domain.schedule import PollPolicy
 from tracker.domain.task import Status, TaskId
 from tracker.logs import Redactor
-from tracker.store.protocol import Applied, Lane
 from tracker.store.sqlite import SqliteStore
+from tracker.store.values import Applied, Lane
 from tracker.tracking.reconciler import Reconciler
 
 T = TypeVar("T")

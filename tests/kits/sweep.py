@@ -22,8 +22,8 @@ from tracker.domain.tokens import CallbackTokens
 from tracker.errors import StoreUnavailable
 from tracker.logs import Redactor
 from tracker.providers.registry import Registry
-from tracker.store.protocol import Applied, Judge
 from tracker.store.sqlite import SqliteStore
+from tracker.store.values import Applied, Judge
 from tracker.tracking.account_alarms import AccountAlarms
 from tracker.tracking.intake import CallbackUrls, Intake, SubmitRequest
 from tracker.tracking.lane_limits import Places

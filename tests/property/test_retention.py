@@ -15,8 +15,8 @@ from tracker.domain.observation import Source, Submission, Trouble
 from tracker.domain.records import DeliveryStatus
 from tracker.domain.task import ExternalId, Stage, Status
 from tracker.maintenance.pruning import Retention
-from tracker.store.protocol import AttemptResult
 from tracker.store.sqlite.audit import audit
+from tracker.store.values import AttemptResult
 
 DAY_S = 86_400.0
 TASKS = (1, 2, 3, 4)

@@ -29,7 +29,7 @@ from tracker.domain.records import DeliveryStatus
 from tracker.domain.schedule import PollPolicy
 from tracker.domain.task import ExternalId, Stage, Status, Task, TaskId
 from tracker.domain.transitions import Outcome
-from tracker.store.protocol import Announcement, AttemptResult, DeliveryJob
+from tracker.store.values import Announcement, AttemptResult, DeliveryJob
 
 T = TypeVar("T")
 

@@ -31,7 +31,7 @@ from tracker.hooks.spec import (
     make_match,
     retry_delay_s,
 )
-from tracker.store.protocol import Announcement
+from tracker.store.values import Announcement
 
 RUN = ScriptAction.of(["/bin/true"])
 RETRY = RunResult(RunOutcome.RETRY, "exit 1")

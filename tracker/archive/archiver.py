@@ -21,7 +21,7 @@ from tracker.archive.partial import forget_abandoned
 from tracker.domain.archives import ArchiveRecord, ArchiveState
 from tracker.errors import StoreUnavailable
 from tracker.logs import get_logger
-from tracker.store.protocol import ArchiveChoice, ArchiveJob, ArchiveResult, ArchiveWish
+from tracker.store.values import ArchiveChoice, ArchiveJob, ArchiveResult, ArchiveWish
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tracker.archive.file_storage import Shelf
     from tracker.clock import Clock
     from tracker.domain.task import Output, Task, TaskId
-    from tracker.store.protocol import Applied
+    from tracker.store.values import Applied
     from tracker.upstream.client import Account
 
 log = get_logger(__name__)

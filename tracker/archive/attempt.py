@@ -32,14 +32,14 @@ from tracker.errors import (
     StoreError,
 )
 from tracker.logs import get_logger
-from tracker.store.protocol import ArchiveResult
+from tracker.store.values import ArchiveResult
 
 if TYPE_CHECKING:
     from tracker.archive.file_storage import Shelf
     from tracker.clock import Clock
     from tracker.domain.records import TaskRecord
     from tracker.domain.task import Output, Task, TaskId
-    from tracker.store.protocol import ArchiveJob
+    from tracker.store.values import ArchiveJob
 
 log = get_logger(__name__)
 

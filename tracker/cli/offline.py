@@ -15,9 +15,9 @@ from tracker.domain.records import delivery_json, event_json, task_json
 from tracker.domain.task import TaskId
 from tracker.domain.why import explain
 from tracker.errors import StoreDamaged, StoreUnavailable, StoreUnusable, TaskNotFound
-from tracker.store.protocol import DeliveryFilter, TaskFilter
 from tracker.store.sqlite import open_reader
 from tracker.store.sqlite.backup_files import damaged
+from tracker.store.values import DeliveryFilter, TaskFilter
 
 if TYPE_CHECKING:
     from tracker.config import Config

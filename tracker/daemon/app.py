@@ -58,7 +58,7 @@ from tracker.upstream.payloads import Payloads
 
 if TYPE_CHECKING:
     from tracker.config import Config
-    from tracker.store.protocol import Applied
+    from tracker.store.values import Applied
 
 log = get_logger(__name__)
 

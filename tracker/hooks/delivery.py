@@ -15,11 +15,11 @@ from tracker.domain.records import DeliveryStatus
 from tracker.errors import StoreUnavailable
 from tracker.hooks.spec import HookSpec, Runner, RunOutcome, RunResult, encode_event, retry_delay_s
 from tracker.logs import get_logger
-from tracker.store.protocol import AttemptResult, Match
+from tracker.store.values import AttemptResult, Match
 
 if TYPE_CHECKING:
     from tracker.clock import Clock
-    from tracker.store.protocol import DeliveryFilter, DeliveryJob, DeliveryPage
+    from tracker.store.values import DeliveryFilter, DeliveryJob, DeliveryPage
 
 log = get_logger(__name__)
 

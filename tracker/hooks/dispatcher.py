@@ -33,7 +33,7 @@ from tracker.hooks.runs import Runs
 from tracker.hooks.slots import Slots
 from tracker.hooks.spec import Closes, HookSpec, Runner, make_match
 from tracker.logs import get_logger
-from tracker.store.protocol import DeliveryFilter
+from tracker.store.values import DeliveryFilter
 
 if TYPE_CHECKING:
     from tracker.clock import Clock

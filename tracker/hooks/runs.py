@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tracker.clock import Clock
-    from tracker.store.protocol import DeliveryJob
+    from tracker.store.values import DeliveryJob
 
 
 class Runs:

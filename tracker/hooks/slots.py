@@ -21,7 +21,7 @@ from tracker.hooks.spec import HookSpec
 
 if TYPE_CHECKING:
     from tracker.hooks.health import HealthBook
-    from tracker.store.protocol import DeliveryJob
+    from tracker.store.values import DeliveryJob
 
 QUICK_S = 0.5
 """A hook whose last run was over sooner has jobs claimed ahead."""

@@ -23,7 +23,7 @@ from tracker.errors import ConfigError
 
 if TYPE_CHECKING:
     from tracker.clock import Clock
-    from tracker.store.protocol import Announcement, DeliveryJob
+    from tracker.store.values import Announcement, DeliveryJob
 
 NAME_RULE = "a hook's name is 1 to 100 ASCII letters, digits and ._@+- and begins with a letter or digit"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}")

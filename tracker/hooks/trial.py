@@ -17,7 +17,7 @@ from tracker.domain.records import TaskRecord
 from tracker.domain.task import ExternalId, Output, Reason, Status, SubmitState, Task, TaskId, UpstreamError
 from tracker.errors import ConfigError
 from tracker.hooks.spec import HookSpec, Runner, RunResult, covers, encode_event
-from tracker.store.protocol import DeliveryJob
+from tracker.store.values import DeliveryJob
 
 if TYPE_CHECKING:
     from tracker.clock import Clock

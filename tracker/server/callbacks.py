@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from tracker.domain.tokens import TokenBearer
     from tracker.providers.protocol import Provider
     from tracker.server.services import Services, SignatureCheck
-    from tracker.store.protocol import Applied
+    from tracker.store.values import Applied
 
 log = get_logger(__name__)
 

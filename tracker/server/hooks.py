@@ -21,7 +21,7 @@ from tracker.server.queries import (
     parse_text,
 )
 from tracker.server.responses import bad_input, json_answer
-from tracker.store.protocol import DeliveryFilter
+from tracker.store.values import DeliveryFilter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

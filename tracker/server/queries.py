@@ -15,7 +15,7 @@ from tracker.domain.ids import looks_like_task_id
 from tracker.domain.task import Reason, Status
 from tracker.errors import FieldProblem
 from tracker.server.responses import bad_input
-from tracker.store.protocol import TaskFilter
+from tracker.store.values import TaskFilter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,27 +12,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tracker.store.values import (
-    Announcement,
-    Applied,
-    ArchiveChoice,
-    ArchiveJob,
-    ArchiveResult,
-    ArchiveWish,
-    AttemptResult,
-    Created,
-    DeliveryFilter,
-    DeliveryJob,
-    DeliveryPage,
-    Judge,
-    Lane,
-    Match,
-    NewTask,
-    Nudged,
-    Page,
-    TaskFilter,
-)
-
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
@@ -42,31 +21,26 @@ if TYPE_CHECKING:
     from tracker.domain.pruning import Cutoffs, PrunablePage, Pruned, StoredFile
     from tracker.domain.records import DeliveryRecord, EventRecord, TaskRecord
     from tracker.domain.task import ExternalId, Task, TaskId
+    from tracker.store.values import (
+        Applied,
+        ArchiveChoice,
+        ArchiveJob,
+        ArchiveResult,
+        AttemptResult,
+        Created,
+        DeliveryFilter,
+        DeliveryJob,
+        DeliveryPage,
+        Judge,
+        Lane,
+        Match,
+        NewTask,
+        Nudged,
+        Page,
+        TaskFilter,
+    )
 
 Json = Any
-
-__all__ = [
-    "Announcement",
-    "Applied",
-    "ArchiveChoice",
-    "ArchiveJob",
-    "ArchiveResult",
-    "ArchiveWish",
-    "AttemptResult",
-    "Created",
-    "DeliveryFilter",
-    "DeliveryJob",
-    "DeliveryPage",
-    "Judge",
-    "Lane",
-    "Match",
-    "NewTask",
-    "Nudged",
-    "Page",
-    "Reader",
-    "Store",
-    "TaskFilter",
-]
 
 
 class Reader(Protocol):

@@ -1,4 +1,4 @@
-"""What goes into the store and comes out of it, as plain values; re-exported by `tracker.store.protocol`."""
+"""What goes into the store and comes out of it, as plain values."""
 
 from __future__ import annotations
 

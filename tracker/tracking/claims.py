@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from tracker.clock import Clock
     from tracker.domain.task import Task
-    from tracker.store.protocol import Lane, Store
+    from tracker.store.protocol import Store
+    from tracker.store.values import Lane
     from tracker.tracking.lane_limits import LaneKey, Places
     from tracker.upstream.limits import RateLimits
 

@@ -19,7 +19,7 @@ from tracker.domain.ids import RANDOM_BYTES, make_task_id
 from tracker.domain.task import ExternalId, SubmitState
 from tracker.errors import FieldProblem, RequestInvalid
 from tracker.providers.reading.requests import find_field, with_model_in_query
-from tracker.store.protocol import NewTask
+from tracker.store.values import NewTask
 from tracker.tracking.accounts import AccountRules
 
 if TYPE_CHECKING:

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from tracker.domain.observation import Observation
     from tracker.domain.task import Output, Task, TaskId
     from tracker.logs import Redactor
-    from tracker.store.protocol import Applied, Store
+    from tracker.store.protocol import Store
+    from tracker.store.values import Applied
 
 log = get_logger(__name__)
 

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
     from tracker.clock import Clock
     from tracker.hooks.spec import HookSpec
-    from tracker.store.protocol import DeliveryJob
+    from tracker.store.values import DeliveryJob
 
 KIND = "http"
 SHUT: Final = frozenset({*range(400, 408), 411, 412, *range(414, 419), 421, 426, 428, 431})

@@ -34,7 +34,7 @@ from tracker.hooks.spec import Configured, RunOutcome, RunResult, Tools
 
 if TYPE_CHECKING:
     from tracker.hooks.spec import HookSpec
-    from tracker.store.protocol import DeliveryJob
+    from tracker.store.values import DeliveryJob
 
 KIND = "plugin"
 _HOOK = plugin_spec.tracker_task_event.__name__

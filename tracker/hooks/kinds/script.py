@@ -27,7 +27,7 @@ from tracker.hooks.spec import Configured, RunOutcome, RunResult, Tools, covers
 
 if TYPE_CHECKING:
     from tracker.hooks.spec import HookSpec
-    from tracker.store.protocol import DeliveryJob
+    from tracker.store.values import DeliveryJob
 
 KIND = "script"
 EXIT_FAILED_FOR_GOOD = 100

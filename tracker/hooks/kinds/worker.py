@@ -31,7 +31,7 @@ from tracker.hooks.spec import Configured, RunOutcome, RunResult, Tools
 
 if TYPE_CHECKING:
     from tracker.hooks.spec import HookSpec
-    from tracker.store.protocol import DeliveryJob
+    from tracker.store.values import DeliveryJob
 
 KIND = "worker"
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tracker.domain.records import task_json
 
 if TYPE_CHECKING:
-    from tracker.store.protocol import DeliveryJob
+    from tracker.store.values import DeliveryJob
 
 INHERITED = frozenset({"PATH", "HOME", "LANG", "TMPDIR", "TZ", "USER"})
 """What a script keeps of the daemon's environment, besides ``LC_*``."""

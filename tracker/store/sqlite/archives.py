@@ -17,7 +17,6 @@ from tracker.domain.observation import Source
 from tracker.domain.outputs import output_identity
 from tracker.domain.task import Status, TaskId
 from tracker.domain.transitions import HookEvent, Outcome
-from tracker.store.protocol import Applied, ArchiveJob
 from tracker.store.sqlite import pieces
 from tracker.store.sqlite.rows import (
     ARCHIVE_COLUMNS,
@@ -27,6 +26,7 @@ from tracker.store.sqlite.rows import (
     to_ms,
 )
 from tracker.store.sqlite.tasks import get_task
+from tracker.store.values import Applied, ArchiveJob
 
 if TYPE_CHECKING:
     import sqlite3
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tracker.domain.task import Output, Task
-    from tracker.store.protocol import ArchiveChoice, ArchiveResult
+    from tracker.store.values import ArchiveChoice, ArchiveResult
 
 _ARCHIVED_KEY = f"{Source.CLOCK}:-:archived"
 """The dedupe key of the one event that says that all files of a task are safe."""

@@ -14,7 +14,6 @@ from msgspec.structs import replace
 from tracker.domain.records import TaskRecord
 from tracker.domain.task import GIVEN_UP_REASONS, Status, SubmitState, Task, TaskId
 from tracker.domain.user_messages import user_message
-from tracker.store.protocol import Created, Lane, NewTask, Nudged
 from tracker.store.sqlite.keys import SELECT_BY_KEY, repeated_from
 from tracker.store.sqlite.rows import (
     RECORD_COLUMNS,
@@ -26,6 +25,7 @@ from tracker.store.sqlite.rows import (
     to_ms,
 )
 from tracker.store.sqlite.tasks import get_task, unpark
+from tracker.store.values import Created, Lane, NewTask, Nudged
 
 if TYPE_CHECKING:
     import sqlite3

@@ -10,7 +10,6 @@ import sqlite3
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tracker.errors import StoreDamaged, StoreError, StoreUnavailable, StoreUnusable
-from tracker.store.protocol import Applied
 from tracker.store.sqlite import archives, changes, outbox, pruning
 from tracker.store.sqlite.backup import write_copy
 from tracker.store.sqlite.checkpoints import Checkpointer
@@ -20,6 +19,7 @@ from tracker.store.sqlite.reads import CONNECTIONS, SqliteReader
 from tracker.store.sqlite.schema import connect_existing, connect_writer, unusable
 from tracker.store.sqlite.transactions import WriteConnection
 from tracker.store.sqlite.writer import Writer
+from tracker.store.values import Applied
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tracker.domain.pruning import Cutoffs, Pruned, StoredFile
     from tracker.domain.records import DeliveryRecord
     from tracker.domain.task import ExternalId, Output, Task, TaskId
-    from tracker.store.protocol import (
+    from tracker.store.values import (
         ArchiveChoice,
         ArchiveJob,
         ArchiveResult,

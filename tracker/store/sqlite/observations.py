@@ -11,11 +11,11 @@ import orjson
 from msgspec.structs import replace
 
 from tracker.errors import StoreError, TaskNotFound
-from tracker.store.protocol import Applied, Judge
 from tracker.store.sqlite import pieces
 from tracker.store.sqlite.archives import plan
 from tracker.store.sqlite.rows import TASK, chunks, kept_text, task_update, tasks_from, to_ms, word
 from tracker.store.sqlite.tasks import unpark
+from tracker.store.values import Applied, Judge
 
 if TYPE_CHECKING:
     import sqlite3
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tracker.domain.judge import Step
     from tracker.domain.observation import Observation
     from tracker.domain.task import Task, TaskId
-    from tracker.store.protocol import ArchiveChoice
+    from tracker.store.values import ArchiveChoice
 
 MAX_PAYLOAD_CHARS = 65_536
 """A longer payload of a step on the way is not kept; the one that ends a task is kept whole."""

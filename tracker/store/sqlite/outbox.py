@@ -16,7 +16,6 @@ from tracker.domain.records import DeliveryRecord, DeliveryStatus
 from tracker.domain.task import TaskId
 from tracker.domain.transitions import HookEvent
 from tracker.errors import DeliveryNotFound
-from tracker.store.protocol import Announcement, AttemptResult, DeliveryFilter, DeliveryJob, Match
 from tracker.store.sqlite.rows import (
     DELIVERY_COLUMNS,
     RECORD_COLUMNS,
@@ -27,6 +26,7 @@ from tracker.store.sqlite.rows import (
     task_at_snapshot,
     to_ms,
 )
+from tracker.store.values import Announcement, AttemptResult, DeliveryFilter, DeliveryJob, Match
 
 if TYPE_CHECKING:
     import sqlite3

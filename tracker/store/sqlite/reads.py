@@ -14,7 +14,6 @@ from tracker.domain.ai_models import Model, ModelList
 from tracker.domain.lenient_json.large import LARGE_BYTES
 from tracker.domain.records import iso
 from tracker.errors import StoreDamaged, StoreUnavailable, TaskNotFound
-from tracker.store.protocol import DeliveryPage, Lane, Page, TaskFilter
 from tracker.store.sqlite import pruning
 from tracker.store.sqlite.files import log_bytes
 from tracker.store.sqlite.identity import means_damage, reader_uri
@@ -34,6 +33,7 @@ from tracker.store.sqlite.rows import (
     to_ms,
 )
 from tracker.store.sqlite.schema import SELECT_INSTANCE, check_readable
+from tracker.store.values import DeliveryPage, Lane, Page, TaskFilter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from tracker.domain.pruning import Cutoffs, PrunablePage, StoredFile
     from tracker.domain.records import DeliveryRecord, EventRecord, TaskRecord
     from tracker.domain.task import TaskId
-    from tracker.store.protocol import DeliveryFilter
+    from tracker.store.values import DeliveryFilter
 
 T = TypeVar("T")
 

@@ -32,7 +32,7 @@ from tracker.domain.user_messages import user_message
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tracker.store.protocol import DeliveryFilter
+    from tracker.store.values import DeliveryFilter
 
 MAX_DECODED_CHARS = 1 << 20
 MAX_ROWS = 64
