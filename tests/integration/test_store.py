@@ -31,10 +31,24 @@ from tracker.store.sqlite import open_reader
 from tracker.store.sqlite.reads import _LANES
 from tracker.store.values import Applied, ArchiveWish, Lane, TaskFilter
 
+REQUEST = '{"p":"x"}'
+
 
 def broken_judge(*_: object) -> NoReturn:
     """A bug in the rules."""
     raise ValueError("a bug")
+
+
+async def test_a_create_returns_the_record_that_is_read_back(tmp_path: Path) -> None:
+    """Whether the body came decoded or not, for a submit and for a task that a parked callback waits for."""
+    new = make_new_task(1, labels={"z": "1", "a": "2"}, idempotency_key="k", fallbacks=("m2",))
+    async with opened(tmp_path / "t.db") as rig:
+        await rig.store.nudge("suno", [ExternalId("up-3")], None, rig.clock.now())
+        for drafted in (new, make_new_task(2, body={"p": "x"}, request=REQUEST), make_registration(3, "up-3")):
+            created = await rig.store.create_task(drafted)
+            assert created.is_new
+            assert created.record == await rig.store.get_task(drafted.id)
+            assert list(created.record.labels) == sorted(created.record.labels)
 
 
 # -- observations ------------------------------------------------------------------------------------------

@@ -13,13 +13,13 @@ from tracker.domain.records import (
     EventRecord,
     TaskRecord,
     decode_fragment,
+    decode_payload,
     delivery_json,
     event_json,
     iso,
     task_json,
 )
 from tracker.domain.task import Output, Reason, Stage, Status, UpstreamError
-from tracker.store.sqlite.rows import _upstream_json
 
 TASK_FIELDS = [
     "id", "route", "provider", "account", "external_id", "status", "stage", "progress", "reason", "error",
@@ -128,9 +128,9 @@ def test_iso(moment: datetime | None, text: str | None) -> None:
 def test_a_large_result_is_encoded_as_it_is_stored() -> None:
     """It is not decoded to be encoded again, whoever encodes it."""
     text = json.dumps([1.50, "x" * (1 << 20)])
-    held = _upstream_json(text)
+    held = decode_payload(text)
     assert orjson.dumps({"result": held}) == b'{"result":' + text.encode() + b"}"
     assert json.loads(json.dumps({"result": held}, default=decode_fragment)) == {"result": json.loads(text)}
-    assert _upstream_json("[1.50]") == [1.5]
+    assert decode_payload("[1.50]") == [1.5]
     with pytest.raises(TypeError):
         json.dumps(object(), default=decode_fragment)

@@ -31,6 +31,7 @@ class NewTask:
 
     Attributes:
         request: the provider body as JSON text; None for a task that was created elsewhere.
+        body: the same, decoded: the record that `create_task` returns holds it. None: it is decoded from the text.
         external_id: set for a task that was created elsewhere.
         idempotency_key: chosen by the user; unique among all tasks.
         fingerprint: digest of everything that makes the payload; compared when the key comes again.
@@ -47,6 +48,7 @@ class NewTask:
     due_at: datetime
     submit_state: SubmitState
     request: str | None = None
+    body: Json = None
     external_id: ExternalId | None = None
     model: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -58,7 +60,7 @@ class NewTask:
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """What became of a `NewTask`: the record, and whether it is new or was there already."""
+    """What became of a `NewTask`: the record as it is in the store, and whether it is new or was there already."""
 
     record: TaskRecord
     is_new: bool

@@ -133,6 +133,7 @@ class Intake:
             due_at=now + timedelta(seconds=SEND_MARGIN_S),
             submit_state=SubmitState.QUEUED,
             request=orjson.dumps(request).decode(),
+            body=request,
             model=model_of(request),
             fallbacks=fallbacks,
             labels=wanted.labels,

@@ -41,8 +41,6 @@ MAX_PARKED = 10_000
 MAX_REJECTED = 1_000
 MAX_REJECTED_CHARS = 16_384
 
-_SELECT_RECORD = f"SELECT {RECORD_COLUMNS} FROM tasks WHERE id = ?"
-
 
 def create_task(db: sqlite3.Connection, new: NewTask) -> Created:
     """Record a task, or find the one that it repeats.
@@ -71,8 +69,10 @@ def create_task(db: sqlite3.Connection, new: NewTask) -> Created:
     if task.external_id is not None:
         task = unpark(db, task, new.created_at)
     _insert_task(db, task, new)
-    row = db.execute(_SELECT_RECORD, (task.id,)).fetchone()
-    return Created(record_from(row), is_new=True)
+    body = orjson.loads(new.request) if new.body is None and new.request is not None else new.body
+    labels = dict(sorted(new.labels.items()))  # as they are read
+    record = TaskRecord(task, body, labels=labels, idempotency_key=new.idempotency_key, fallbacks=new.fallbacks)
+    return Created(record, is_new=True)
 
 
 def _find_repeated(db: sqlite3.Connection, new: NewTask) -> TaskRecord | None:

@@ -16,7 +16,7 @@ from msgspec.structs import astuple, replace
 from tracker.domain.archives import ArchivedFile, ArchiveRecord, ArchiveState
 from tracker.domain.inline import without_data
 from tracker.domain.observation import Reading
-from tracker.domain.records import DeliveryRecord, DeliveryStatus, EventRecord, Json, TaskRecord
+from tracker.domain.records import DeliveryRecord, DeliveryStatus, EventRecord, TaskRecord, decode_payload
 from tracker.domain.task import (
     Output,
     Reason,
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     from tracker.store.values import DeliveryFilter
 
-MAX_DECODED_CHARS = 1 << 20
 MAX_ROWS = 64
 """Rows that one statement writes."""
 
@@ -215,20 +214,12 @@ def record_from(row: Row) -> TaskRecord:
     return TaskRecord(
         task=task_from(task),
         request=None if request is None else orjson.loads(request),
-        result=None if result is None else _upstream_json(result),
+        result=None if result is None else decode_payload(result),
         labels=orjson.loads(labels),
         idempotency_key=key,
         fallbacks=() if fallbacks is None else tuple(orjson.loads(fallbacks)),
         files={} if files == "[]" else {name: ArchivedFile(*file) for name, *file in orjson.loads(files)},
     )
-
-
-def _upstream_json(text: str) -> Json:
-    """What an upstream said. A large one is handed on as it is.
-
-    It is only ever encoded again, and decoding and encoding 60 MB holds the interpreter lock for a quarter of a second.
-    """
-    return orjson.loads(text) if len(text) <= MAX_DECODED_CHARS else orjson.Fragment(text)
 
 
 def event_from(row: Row) -> EventRecord:
@@ -243,7 +234,7 @@ def event_from(row: Row) -> EventRecord:
         from_status=row[6],
         to_status=row[7],
         detail=row[8],
-        payload=None if row[9] is None else _upstream_json(row[9]),
+        payload=None if row[9] is None else decode_payload(row[9]),
     )
 
 
