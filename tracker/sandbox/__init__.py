@@ -5,7 +5,7 @@ that open, and faults on demand. It shares no code with the tracker: shared code
 
     requests ->  creates   paid POSTs: journal, key, JSON, directives, validation, faults, jobs, callbacks
                  polls     queries and reads
-                 files     temporary output URLs             media, mp4: what is behind them
+                 files     temporary output URLs             media: what is behind them
                  admin     /sandbox/state, /sandbox/chaos, /sandbox/reset
     shared       gateway (state), jobs (life cycle), callbacks (posting), signatures, journal (what happened)
     decisions    chaos (rates), directives (scripts in prompts), dice (seed), fate (the three together)
