@@ -27,7 +27,7 @@ else ifneq ($(shell cat $(RUNTIME) 2>/dev/null),$(CURDIR))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test soak check bench format lock clean install uninstall
+.PHONY: help demo run test soak check bench format lock release clean install uninstall
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -79,6 +79,19 @@ compile = { echo "locking $(1)" >&2; UV_PYTHON_DOWNLOADS=never $(UV) pip compile
     --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
     $(2) --output-file $(VENV)/lock.tmp && \
     { echo '\# Written by `make lock`.'; cat $(VENV)/lock.tmp; } > $(1) && rm $(VENV)/lock.tmp; }
+
+release: $(DEV) ## check version and changelog, build wheel and sdist, create the tag; publishes nothing
+	@set -e; fail() { echo "release: $$1" >&2; exit 1; }; \
+	version=$$($(BIN)/python -c 'import runpy; print(runpy.run_path("tracker/__init__.py")["__version__"])'); \
+	test -z "$$(git status --porcelain)" || fail 'the tree has uncommitted changes: commit or stash them'; \
+	grep -q "^## \[$$version\] - 20[0-9-]*$$" CHANGELOG.md || \
+	    fail "CHANGELOG.md has no heading '## [$$version] - DATE': add it, or set __version__ in tracker/__init__.py"; \
+	sed -n '/^## \[Unreleased\]/,/^## \[[0-9]/p' CHANGELOG.md | grep -q '^- ' && \
+	    fail "CHANGELOG.md has entries under [Unreleased]: move them below [$$version]"; \
+	git rev-parse -q --verify "refs/tags/v$$version" >/dev/null && fail "the tag v$$version exists: set a new version"; \
+	rm -rf dist; $(BIN)/python -m hatchling build; \
+	git tag -a "v$$version" -m "tracker $$version"; \
+	echo "created the tag v$$version; next: git push origin v$$version, and upload dist/"
 
 clean: ## remove the virtual environment, caches and builds
 	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis

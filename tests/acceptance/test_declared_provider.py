@@ -25,8 +25,8 @@ from tests.kits.processes import FAST, NEVER, Daemon, find_free_port
 
 Json = Any
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
-SECTION = README.partition("\n### Your own provider\n")[2].partition("\n## ")[0]
+README = (Path(__file__).parents[2] / "config" / "README.md").read_text()
+SECTION = README.partition("\n## Your own provider\n")[2].partition("\n## ")[0]
 LUMEN_KEY = "lumen-key-of-the-test"
 
 

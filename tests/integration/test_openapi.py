@@ -162,7 +162,7 @@ def _check(operation: Operation, status: HTTPStatus, answer: Json) -> None:
 
 def test_the_hook_event_of_the_readme_is_one() -> None:
     """The example has exactly the members that the description names."""
-    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    text = (REPOSITORY / "config" / "README.md").read_text(encoding="utf-8")
     (example,) = [block for block in re.findall(r"```json\n(.*?)```", text, re.DOTALL) if "delivery_id" in block]
     HookEventView.model_validate_json(example)
 

@@ -1,4 +1,4 @@
-"""The README's section on the service as a script: the commands of its console blocks, word for word."""
+"""The commands of the console blocks of systemd/README.md, as scripts."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ import re
 from pathlib import Path
 from typing import Final
 
-README: Final = Path(__file__).parents[2] / "README.md"
-HEADING: Final = "## Run it as a service"
+README: Final = Path(__file__).parents[2] / "systemd" / "README.md"
 
 
 def read_blocks() -> list[str]:
     """The commands of each console block, as one script; root's prompt is ``#``."""
     text = README.read_text(encoding="utf-8")
-    section = text.partition(f"{HEADING}\n")[2].partition("\n## ")[0]
-    blocks = re.findall(r"^```console\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```console\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     return ["\n".join(_commands(block)) for block in blocks]
 
 
