@@ -141,13 +141,13 @@ class HeldBack(NotSent):
 
     Attributes:
         retry_in_s: seconds after which it is worth another try.
-        left_alone: the upstream did not answer lately; else something of ours is missing or used up.
+        circuit_open: a circuit breaker is open; False: something in the tracker is missing or used up.
     """
 
-    def __init__(self, message: str, retry_in_s: float, *, left_alone: bool = False) -> None:
+    def __init__(self, message: str, retry_in_s: float, *, circuit_open: bool = False) -> None:
         super().__init__(message)
         self.retry_in_s = retry_in_s
-        self.left_alone = left_alone
+        self.circuit_open = circuit_open
 
 
 class Unanswered(UpstreamFailure):

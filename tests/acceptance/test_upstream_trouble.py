@@ -71,8 +71,8 @@ async def test_polls_wait_as_long_as_they_are_asked_to(tmp_path: Path) -> None:
             assert after - before >= 2 - SLACK_S
 
 
-async def test_a_storm_of_errors_is_left_alone(tmp_path: Path) -> None:
-    """When every poll of a family fails it is left alone for a while; when it is well again every task succeeds."""
+async def test_a_storm_of_errors_opens_the_circuit(tmp_path: Path) -> None:
+    """When every poll of a family fails, its circuit opens; when the family works again, every task succeeds."""
     patient = {**FAST, "submit_retry_s": 60.0}
     async with open_house(
         tmp_path, hook_before=None, poll=patient, called_back=False, sandbox={"duration_s": 0.2}
@@ -81,8 +81,8 @@ async def test_a_storm_of_errors_is_left_alone(tmp_path: Path) -> None:
         house.sandbox.chaos = Chaos(poll_server_error=0.5, poll_bad_gateway=1.0, retry_after_s=0)
         note = await notes_of(house, tasks[0], "times in a row")
         house.sandbox.chaos = Chaos()
-        assert "tried again" in note
-        *_, opened = await house.daemon.heard("upstream.left_alone")
+        assert "the next try is" in note
+        *_, opened = await house.daemon.heard("upstream.circuit_opened")
         late = await house.submit(SUNO, "meanwhile")
         assert (late["status"], late["external_id"]) == ("PENDING", None), "not sent into the storm, and not failed"
         other = await house.submit(KLING, "elsewhere")
@@ -95,7 +95,7 @@ async def test_a_storm_of_errors_is_left_alone(tmp_path: Path) -> None:
         began = datetime.fromisoformat(opened["at"]).timestamp() - time.time() + time.monotonic()
         meanwhile = [at for at in asked if began < at < began + opened["wait_s"] / 2]
         assert len(meanwhile) <= len(tasks), "each may have had a poll on its way already, and none has another"
-        assert len(await house.daemon.heard("upstream.recovered")) == 1
+        assert len(await house.daemon.heard("upstream.circuit_closed")) == 1
         assert len(house.creates("meanwhile")) == 1
 
 

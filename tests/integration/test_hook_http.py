@@ -7,7 +7,6 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -19,7 +18,7 @@ from tracker.clock import ManualClock, SystemClock
 from tracker.config.hooks import HookSpec as HookConfig
 from tracker.domain.records import Json
 from tracker.errors import ConfigError
-from tracker.hooks.kinds.http import HttpAction, HttpRunner, make_action, read_answer, read_retry_after, sign
+from tracker.hooks.kinds.http import HttpAction, HttpRunner, make_action, read_answer, sign
 from tracker.hooks.spec import HookSpec, RunOutcome, RunResult, encode_event
 
 JOB = make_job(labels={"umlaut": "ü"})
@@ -110,25 +109,6 @@ async def test_a_wait_is_honoured(endpoint: Endpoint, runner: HttpRunner, status
     endpoint.status, endpoint.headers = status, {"Retry-After": "7"}
     result = await runner.run(JOB, PAYLOAD, spec_of(endpoint.url))
     assert (result.outcome, result.retry_after_s, result.unreachable) == (RunOutcome.RETRY, 7, True)
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        (None, None),
-        ("", None),
-        ("soon", None),
-        ("-1", None),
-        ("0", 0),
-        (" 120 ", 120),
-        ("Fri, 20 Nov 2026 20:43:00 GMT", 60),
-        ("Fri, 20 Nov 2026 20:00:00 GMT", 0),
-        ("9" * 400, 999999999999),
-    ],
-)
-def test_how_a_wait_is_read(text: str | None, seconds: float | None) -> None:
-    """Seconds or a moment; anything else is no wait."""
-    assert read_retry_after(text, datetime(2026, 11, 20, 20, 42, tzinfo=UTC)) == seconds
 
 
 async def test_redirects_are_not_followed(endpoint: Endpoint, runner: HttpRunner) -> None:

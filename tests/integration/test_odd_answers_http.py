@@ -62,7 +62,7 @@ async def test_an_upstream_answer_is_read(name: str, paid: bool) -> None:
     async with raw_server(saying(ANSWERS[name])) as url, rig_for(url) as rig:
         reply = await rig.get(paid=paid)
         assert (reply.status, reply.body) == (200, BODY)
-        assert rig.breakers.state(rig.client.host_of("default")).failures == 0
+        assert rig.breakers.circuit_of(rig.client.host_of("default")).failures == 0
 
 
 async def test_an_answer_that_never_ends_is_read_at_the_time_limit() -> None:

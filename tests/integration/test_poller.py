@@ -1,4 +1,4 @@
-"""The sweep on a real store and a gateway of its own: who is asked, who is left alone, and what counts."""
+"""The sweep on a real store and a gateway of its own: who is asked, whose circuit is open, and what counts."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def test_a_family_in_maintenance_stops_no_other(tmp_path: Path) -> None:
 
 
 async def test_what_was_not_asked_is_no_poll_in_vain(tmp_path: Path) -> None:
-    """While the upstream is left alone a task's polls only move: nothing counts, and no deadline is fed."""
+    """While the circuit is open, a task's polls only move: nothing counts, and no deadline is fed."""
     async with sweeping(tmp_path, deadline_s=30.0, not_found_grace_s=10.0) as rig:
         rig.gateway.answers["kling"] = IN_MAINTENANCE
         for n in range(10):
@@ -48,7 +48,7 @@ async def test_what_was_not_asked_is_no_poll_in_vain(tmp_path: Path) -> None:
         task = (await rig.get(late)).task
         assert (task.polls, task.poll_trouble_since, task.due_at) == (0, None, after(5.0))
         note = await rig.notes(late)
-        assert f"left alone since {START:%Y-%m-%d %H:%M:%S} UTC; it is tried again in 5 s" in note
+        assert f"its circuit is open since {START:%Y-%m-%d %H:%M:%S} UTC, the next try is in 5 s" in note
         assert "failed for kling" in note
         await rig.sweep(4.0)
         assert len(rig.gateway.asked) == asked, "the wait is not over"
@@ -317,7 +317,7 @@ async def test_a_poll_that_outlasts_its_lease_is_not_repeated(tmp_path: Path) ->
         assert rig.gateway.asked.count("GET kling") == 1
 
 
-async def test_an_upstream_that_is_left_alone_keeps_no_task_for_ever(tmp_path: Path) -> None:
+async def test_an_open_circuit_keeps_no_task_for_ever(tmp_path: Path) -> None:
     """Probes are too few to ask about each: past its deadline a task ends after the grace of one whose polls fail."""
     async with sweeping(tmp_path, deadline_s=100.0, not_found_grace_s=50.0) as rig:
         rig.gateway.answers["kling"] = (503, {"code": 5001, "message": "busy"})

@@ -14,9 +14,10 @@ from aiohttp import web
 
 from tracker import __version__
 from tracker.clock import ManualClock
+from tracker.domain.circuit import CircuitState
 from tracker.domain.upstream_http import AuthStyle, WireReply, WireRequest
 from tracker.errors import HeldBack, NotSent, Unanswered
-from tracker.upstream.breaker import Breakers, Circuit
+from tracker.upstream.breaker import Breakers
 from tracker.upstream.client import Account, UpstreamClient
 from tracker.upstream.limits import RateLimits
 
@@ -542,7 +543,7 @@ def answering(status: int, **headers: str) -> Callable[[web.Request], Awaitable[
         ("99999", 300.0),
         ("Fri, 20 Nov 2026 20:42:30 GMT", 30.0),
         ("soon", 1.0),
-        ("Fri, 20 Nov 2026 20:42:30", 1.0),
+        ("Fri, 20 Nov 2026 20:42:30", 30.0),
         ("Fri, 20 Nov 99999999999999999999 20:42:30 GMT", 1.0),
         ("Fri, 20 Nov 2026 20:42:30 +99999999999999999999", 1.0),
         ("9" * 5000, 300.0),
@@ -550,7 +551,10 @@ def answering(status: int, **headers: str) -> Callable[[web.Request], Awaitable[
 )
 async def test_a_throttled_poll_pauses_its_account(retry_after: str, pause_s: float | None) -> None:
     """429 holds the account back as long as it was asked to, within reason."""
-    async with http_server(answering(429, Retry_After=retry_after)) as url, rig_for(url) as rig:
+    async with (
+        http_server(answering(429, Retry_After=retry_after, Date="Fri, 20 Nov 2026 20:42:00 GMT")) as url,
+        rig_for(url) as rig,
+    ):
         await rig.get()
         assert rig.limits.paused_until("default") == pause_s
 
@@ -564,19 +568,19 @@ async def test_a_throttled_create_does_not_stop_the_polls() -> None:
 
 @pytest.mark.parametrize("status", [500, 503, 599])
 async def test_server_errors_open_the_circuit(status: int) -> None:
-    """Five in a row, and the host is left alone: what comes next surely does not leave."""
+    """Five in a row, and the circuit opens: the next request is not sent."""
     async with http_server(answering(status)) as url, rig_for(url) as rig:
         for _ in range(5):
             await rig.get()
         host = rig.client.host_of("default")
-        assert rig.breakers.state(host).circuit is Circuit.OPEN
-        with pytest.raises(HeldBack, match="left alone") as caught:
+        assert rig.breakers.circuit_of(host).state is CircuitState.OPEN
+        with pytest.raises(HeldBack, match="circuit open") as caught:
             await rig.create()
-        assert (caught.value.left_alone, caught.value.retry_in_s) == (True, 5.0)
+        assert (caught.value.circuit_open, caught.value.retry_in_s) == (True, 5.0)
 
 
 async def test_server_errors_of_one_family_stop_no_other() -> None:
-    """One provider's maintenance behind a gateway: the others are asked as before, while it is left alone."""
+    """One provider's maintenance behind a gateway: the others are asked as before, while its circuit is open."""
 
     async def handler(request: web.Request) -> web.Response:
         return web.Response(status=503 if "kling" in request.path else 200)
@@ -596,7 +600,7 @@ async def test_who_refuses_is_alive(status: int) -> None:
     async with http_server(answering(status)) as url, rig_for(url) as rig:
         for _ in range(8):
             await rig.create()
-        assert rig.breakers.state(rig.client.host_of("default")).circuit is Circuit.CLOSED
+        assert rig.breakers.circuit_of(rig.client.host_of("default")).state is CircuitState.CLOSED
 
 
 async def test_a_host_that_comes_back_is_asked_again() -> None:

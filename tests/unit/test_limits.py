@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracker.clock import ManualClock
-from tracker.upstream.breaker import PROBE_WITHIN_S, TURN_S, Admission, Breakers, Circuit
+from tracker.domain.circuit import CircuitState
+from tracker.upstream.breaker import PROBE_WITHIN_S, TURN_S, Admission, Breakers
 from tracker.upstream.limits import RateLimits
 
 START = datetime(2026, 11, 20, tzinfo=UTC)
@@ -314,22 +315,22 @@ def admitted(breakers: Breakers, family: str = "", *, paid: bool = False) -> Adm
 
 
 def test_opens_after_five_failures_in_a_row() -> None:
-    """Four failures are bad luck; the fifth leaves the host alone for five seconds."""
+    """Four failures are bad luck; the fifth opens the circuit for five seconds."""
     clock = ManualClock(START)
     breakers = Breakers(clock)
     fail(breakers, 4)
-    assert breakers.state(HOST).circuit is Circuit.CLOSED
+    assert breakers.circuit_of(HOST).state is CircuitState.CLOSED
     clock.advance(1.0)
     fail(breakers, 1)
-    state = breakers.state(HOST)
-    assert (state.circuit, state.failures, state.retry_in_s) == (Circuit.OPEN, 5, 5.0)
+    state = breakers.circuit_of(HOST)
+    assert (state.state, state.failures, state.retry_in_s) == (CircuitState.OPEN, 5, 5.0)
     assert state.since == clock.now()
     assert breakers.admit(HOST) is None
-    assert breakers.refuses(HOST)
+    assert breakers.is_open(HOST)
     assert breakers.admit("elsewhere.example") is not None
     clock.advance(5.0)
     fail(breakers, 1)
-    assert breakers.state(HOST).since == state.since, "since it was left alone first"
+    assert breakers.circuit_of(HOST).since == state.since, "since it opened first"
 
 
 def test_an_answer_starts_the_count_anew() -> None:
@@ -338,19 +339,19 @@ def test_an_answer_starts_the_count_anew() -> None:
     fail(breakers, 4)
     breakers.succeeded(admitted(breakers))
     fail(breakers, 4)
-    assert breakers.state(HOST).circuit is Circuit.CLOSED
+    assert breakers.circuit_of(HOST).state is CircuitState.CLOSED
 
 
-def test_server_errors_of_one_family_leave_the_others_alone() -> None:
+def test_server_errors_of_one_family_do_not_stop_the_others() -> None:
     """A 5xx is an answer: the host is there, and what else is behind it is asked as before."""
     breakers = Breakers(ManualClock(START))
     for _ in range(5):
-        breakers.erred(admitted(breakers, "kling"))
+        breakers.server_failed(admitted(breakers, "kling"))
     assert breakers.admit(HOST, "kling") is None
-    state = breakers.state(HOST, "kling")
-    assert (state.circuit, state.family, state.failures) == (Circuit.OPEN, "kling", 5)
-    assert breakers.state(HOST).circuit is Circuit.CLOSED
-    assert breakers.state(HOST, "suno").circuit is Circuit.CLOSED
+    state = breakers.circuit_of(HOST, "kling")
+    assert (state.state, state.family, state.failures) == (CircuitState.OPEN, "kling", 5)
+    assert breakers.circuit_of(HOST).state is CircuitState.CLOSED
+    assert breakers.circuit_of(HOST, "suno").state is CircuitState.CLOSED
     assert breakers.admit(HOST, "suno") is not None
 
 
@@ -358,9 +359,9 @@ def test_a_server_error_is_no_silence_of_the_host() -> None:
     """It starts the host's count anew, as any answer does."""
     breakers = Breakers(ManualClock(START))
     fail(breakers, 4, "suno")
-    breakers.erred(admitted(breakers, "kling"))
+    breakers.server_failed(admitted(breakers, "kling"))
     fail(breakers, 1, "kling")
-    assert breakers.state(HOST).circuit is Circuit.CLOSED
+    assert breakers.circuit_of(HOST).state is CircuitState.CLOSED
 
 
 def test_a_family_that_hangs_does_not_stop_the_others_when_all_its_requests_run_out_at_once() -> None:
@@ -370,11 +371,11 @@ def test_a_family_that_hangs_does_not_stop_the_others_when_all_its_requests_run_
     breakers.succeeded(admitted(breakers, "openai"))
     for admission in hanging:
         breakers.failed(admission)
-    assert breakers.state(HOST, "kling").family == "kling"
-    assert breakers.state(HOST).circuit is Circuit.CLOSED
+    assert breakers.circuit_of(HOST, "kling").family == "kling"
+    assert breakers.circuit_of(HOST).state is CircuitState.CLOSED
     assert breakers.admit(HOST, "openai") is not None
     fail(breakers, 5, "openai")
-    assert breakers.state(HOST).circuit is Circuit.OPEN, "silence since its last answer counts"
+    assert breakers.circuit_of(HOST).state is CircuitState.OPEN, "silence since its last answer counts"
 
 
 def test_silence_of_a_host_stops_every_family() -> None:
@@ -383,11 +384,11 @@ def test_silence_of_a_host_stops_every_family() -> None:
     for family in ("suno", "kling", "suno", "kling", "suno"):
         fail(breakers, 1, family)
     assert breakers.admit(HOST, "dashscope") is None
-    state = breakers.state(HOST, "dashscope")
-    assert (state.circuit, state.family) == (Circuit.OPEN, "")
+    state = breakers.circuit_of(HOST, "dashscope")
+    assert (state.state, state.family) == (CircuitState.OPEN, "")
 
 
-def test_a_family_that_hangs_is_left_alone_when_its_host_is_back() -> None:
+def test_the_circuit_of_a_family_that_hangs_stays_open_when_its_host_is_back() -> None:
     """A neighbour's answer opens the way to the host again, not to the one that never answered."""
     clock = ManualClock(START)
     breakers = Breakers(clock)
@@ -399,8 +400,8 @@ def test_a_family_that_hangs_is_left_alone_when_its_host_is_back() -> None:
     assert breakers.admit(HOST, "suno") is None
     clock.advance(5.0)
     breakers.succeeded(admitted(breakers, "suno"))
-    assert breakers.state(HOST, "suno").circuit is Circuit.CLOSED
-    assert breakers.state(HOST, "kling").circuit is Circuit.HALF_OPEN
+    assert breakers.circuit_of(HOST, "suno").state is CircuitState.CLOSED
+    assert breakers.circuit_of(HOST, "kling").state is CircuitState.HALF_OPEN
     fail(breakers, 1, "kling")
     assert breakers.admit(HOST, "kling") is None
     assert breakers.admit(HOST, "suno") is not None
@@ -412,11 +413,11 @@ def test_half_open_lets_one_probe_through() -> None:
     breakers = Breakers(clock)
     fail(breakers, 5)
     clock.advance(5.0)
-    assert breakers.state(HOST).circuit is Circuit.HALF_OPEN
+    assert breakers.circuit_of(HOST).state is CircuitState.HALF_OPEN
     probe = admitted(breakers)
     assert breakers.admit(HOST) is None
     breakers.succeeded(probe)
-    assert breakers.state(HOST).circuit is Circuit.CLOSED
+    assert breakers.circuit_of(HOST).state is CircuitState.CLOSED
     assert breakers.admit(HOST) is not None
 
 
@@ -430,7 +431,7 @@ def test_families_take_turns_to_probe(asks_while_open: bool) -> None:
     probe = admitted(breakers, "kling")
     if asks_while_open:
         breakers.failed(probe)
-        assert breakers.refuses(HOST, "suno")
+        assert breakers.is_open(HOST, "suno")
     else:
         assert breakers.admit(HOST, "suno") is None
         breakers.failed(probe)
@@ -444,10 +445,10 @@ def test_a_turn_that_is_not_taken_passes() -> None:
     clock = ManualClock(START)
     breakers = Breakers(clock)
     fail(breakers, 5, "kling")
-    assert breakers.refuses(HOST, "suno")
+    assert breakers.is_open(HOST, "suno")
     clock.advance(5.0)
     fail(breakers, 1, "kling")
-    assert breakers.refuses(HOST, "suno")
+    assert breakers.is_open(HOST, "suno")
     clock.advance(10.0)
     assert breakers.admit(HOST, "kling") is None
     clock.advance(TURN_S)
@@ -479,9 +480,11 @@ def test_a_slow_probe_does_not_keep_the_host_shut() -> None:
     probe = admitted(breakers)
     assert breakers.admit(HOST) is None
     breakers.failed(slow)
-    assert breakers.state(HOST).circuit is Circuit.HALF_OPEN, "it is not waited for any more, so it says nothing new"
+    assert breakers.circuit_of(HOST).state is CircuitState.HALF_OPEN, (
+        "it is not waited for any more, so it says nothing new"
+    )
     breakers.succeeded(probe)
-    assert breakers.state(HOST).circuit is Circuit.CLOSED
+    assert breakers.circuit_of(HOST).state is CircuitState.CLOSED
 
 
 def test_failed_probes_double_the_wait_up_to_a_minute() -> None:
@@ -491,7 +494,7 @@ def test_failed_probes_double_the_wait_up_to_a_minute() -> None:
     fail(breakers, 5)
     waits = []
     for _ in range(6):
-        wait_s = breakers.state(HOST).retry_in_s
+        wait_s = breakers.circuit_of(HOST).retry_in_s
         assert wait_s is not None
         assert wait_s == breakers.wait_s(HOST)
         waits.append(wait_s)
@@ -507,14 +510,14 @@ def test_a_late_failure_of_an_older_request_changes_nothing() -> None:
     older = admitted(breakers)
     fail(breakers, 5)
     breakers.failed(older)
-    assert breakers.state(HOST).retry_in_s == 5.0
+    assert breakers.circuit_of(HOST).retry_in_s == 5.0
     clock.advance(5.0)
     probe = admitted(breakers)
     breakers.failed(older)
     breakers.abandoned(older)
     assert breakers.admit(HOST) is None, "the probe is still under way"
     breakers.failed(probe)
-    assert breakers.state(HOST).retry_in_s == 10.0
+    assert breakers.circuit_of(HOST).retry_in_s == 10.0
 
 
 def test_an_abandoned_probe_makes_room_for_the_next() -> None:

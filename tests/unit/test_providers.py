@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 import orjson
@@ -11,7 +10,6 @@ import pytest
 from tests.kits.providers import (
     DASHSCOPE,
     KLING,
-    NOW,
     REGISTRY,
     ROUTES,
     SUNO,
@@ -20,9 +18,8 @@ from tests.kits.providers import (
     suno_news,
 )
 from tracker.domain.task import ExternalId
-from tracker.domain.upstream_http import WireReply
 from tracker.errors import PayloadInvalid
-from tracker.providers.reading import fields, replies
+from tracker.providers.reading import fields
 
 VALID: dict[str, dict[str, Any]] = {
     DASHSCOPE: {"model": "wan2.5-t2v-preview", "input": {"prompt": "a sea"}},
@@ -226,34 +223,3 @@ def test_an_id_is_one_segment_of_the_path(external_id: str, segment: str) -> Non
         assert provider.poll_request(route, ExternalId(external_id)).path == path + segment
     route, provider = known(SUNO)
     assert provider.poll_request(route, ExternalId("a\u2400b")).query == (("taskId", "a\0b"),)
-
-
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({"retry-after": "7"}, 7),
-        ({"retry-after": " 0 "}, 0),
-        ({"retry-after": "99999999999999999999"}, replies.LONGEST_WAIT_S),
-        ({"retry-after": "Mon, 05 Jan 2026 10:00:30 GMT"}, 30),
-        ({"retry-after": "Mon, 05 Jan 2026 10:00:30 GMT", "date": "Mon, 05 Jan 2026 10:00:10 GMT"}, 20),
-        ({"retry-after": "Mon, 05 Jan 2026 09:00:00 GMT"}, 0),
-        ({"retry-after": "Fri, 31 Dec 9999 23:59:59 GMT"}, replies.LONGEST_WAIT_S),
-        ({"retry-after": "Mon, 05 Jan 2026 10:00:30 GMT", "date": "junk"}, 30),
-        ({"retry-after": "-5"}, None),
-        ({"retry-after": "soon"}, None),
-        ({"retry-after": "²"}, None),
-        ({"retry-after": ""}, None),
-        ({}, None),
-    ],
-)
-def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
-    """Seconds and dates both count; a date from the answer's own clock, else from its arrival."""
-    assert replies.find_retry_after_s(WireReply(429, headers, b"", NOW)) == seconds
-
-
-def test_retry_after_date_without_any_clock() -> None:
-    """A date cannot be counted from nowhere."""
-    headers = {"retry-after": "Mon, 05 Jan 2026 10:00:30 GMT"}
-    assert replies.find_retry_after_s(WireReply(429, headers, b"", None)) is None
-    late = NOW + timedelta(seconds=25)
-    assert replies.find_retry_after_s(WireReply(429, headers, b"", late)) == 5

@@ -22,7 +22,7 @@ from tracker.archive.partial import Partial
 from tracker.domain.archives import ArchivedFile, ArchiveState, is_file
 from tracker.domain.inline import has_data
 from tracker.domain.outputs import output_identity
-from tracker.domain.schedule import jittered
+from tracker.domain.retry import growing_delay_s, jittered
 from tracker.errors import (
     ArchiveFailure,
     OutputHopeless,
@@ -230,7 +230,7 @@ def _verdict(job: ArchiveJob, output: Output, error: ArchiveFailure, shop: Works
     limit = patience.max_refusals if isinstance(error, OutputRefused) else patience.max_attempts
     if isinstance(error, OutputHopeless) or (job.attempt >= limit and not isinstance(error, PlaceUnavailable)):
         return ArchiveResult(ArchiveState.DEAD, now, error=words, expires_at=expires_at)
-    delay_s = min(patience.first_s * 2.0 ** min(job.attempt - 1, 40), patience.max_s)
+    delay_s = growing_delay_s(job.attempt - 1, patience.first_s, patience.max_s)
     if isinstance(error, PlaceUnavailable):
         delay_s = min(max(delay_s, patience.first_s * 5), patience.shortage_s)
     delay_s = _before_expiry(jittered(delay_s, shop.draw()), expires_at, now, patience)

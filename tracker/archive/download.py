@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +19,7 @@ from aiohttp.client import URL  # type: ignore[attr-defined]  # yarl's, by way o
 from tracker import __version__
 from tracker.archive.content_encoding import Decoder
 from tracker.archive.response_heads import Slice, digests_of, encoding_of, read_slice, read_version, remote_version
+from tracker.domain.retry import parse_retry_after
 from tracker.errors import OutputHopeless, OutputRefused, OutputUnavailable
 from tracker.upstream.addresses import AddressForbidden, PublicResolver, is_literal, is_public
 from tracker.upstream.sessions import make_session
@@ -39,7 +39,6 @@ _CONNECT_S: Final = 15.0
 _HEADERS: Final = {"User-Agent": f"tracker/{__version__}", "Accept": "*/*", "Accept-Encoding": "identity"}
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _LATER: Final = frozenset({408, 425, 429})
-_RETRY_AFTER_DIGITS: Final = 7
 """Months; more is no wait that anybody means."""
 _WHOLE: Final = frozenset({HTTPStatus.OK, HTTPStatus.NON_AUTHORITATIVE_INFORMATION, HTTPStatus.PARTIAL_CONTENT})
 """Statuses that come with a file, or with a part of one: ``Content-Range`` and the length say which."""
@@ -278,17 +277,10 @@ class Downloader:
     def _refusal(self, response: aiohttp.ClientResponse, status: int) -> OutputRefused | OutputUnavailable:
         host = response.url.host
         if status in _LATER or status >= HTTPStatus.INTERNAL_SERVER_ERROR or status < HTTPStatus.BAD_REQUEST:
-            return OutputUnavailable(f"{host} answered HTTP {status}", self._retry_after_s(response))
+            return OutputUnavailable(
+                f"{host} answered HTTP {status}", parse_retry_after(response.headers, self._clock.now())
+            )
         return OutputRefused(f"{host} refused it: HTTP {status}")
-
-    def _retry_after_s(self, response: aiohttp.ClientResponse) -> float | None:
-        asked = response.headers.get("Retry-After", "").strip()
-        if asked.isascii() and asked.isdigit() and len(asked) <= _RETRY_AFTER_DIGITS:
-            return float(asked)
-        try:
-            return max(0.0, (parsedate_to_datetime(asked) - self._clock.now()).total_seconds())
-        except (ValueError, TypeError):
-            return None
 
     def _session(self, *, is_home: bool) -> aiohttp.ClientSession:
         trusted = is_home or self._allow_private

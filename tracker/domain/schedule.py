@@ -10,14 +10,15 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 
 from tracker.domain.observation import Observation, Reading, Source, Submission, Trouble
+from tracker.domain.retry import SPREAD, growing_delay_s, jittered
 from tracker.domain.task import Reason, Status, SubmitState, Task
 
 GROWTH = 1.4
 """Each poll without news stretches the interval by this factor, up to the maximum."""
 HEALTHY_FACTOR = 2.0
 """While callbacks prove healthy, polls are only the safety net and run this much slower."""
-SPREAD = 0.2
-"""Width of the jitter: an interval is multiplied by 0.9 to 1.1."""
+SUBMIT_MAX_S = 64.0
+"""The longest wait between attempts to submit, unless the upstream asks for a longer one."""
 TROUBLE_MAX_S = 300.0
 """A key that is refused is tried again this seldom."""
 
@@ -62,11 +63,6 @@ class Pace(Struct, frozen=True, gc=False):
     callbacks_healthy: bool = False
 
 
-def jittered(interval_s: float, jitter: float) -> float:
-    """An interval multiplied by 0.9 to 1.1."""
-    return interval_s * (1 - SPREAD / 2 + SPREAD * jitter)
-
-
 def poll_interval_s(step: int, pace: Pace) -> float:
     """Seconds until the next poll.
 
@@ -80,8 +76,7 @@ def poll_interval_s(step: int, pace: Pace) -> float:
     """
     policy = pace.policy
     start_s = min(max(pace.suggested_interval_s, policy.min_interval_s), policy.max_interval_s)
-    # the exponent is capped: a float overflows at about 1.4 ** 2100, and a task may be polled more often
-    interval_s = min(start_s * GROWTH ** min(step, 40), policy.max_interval_s)
+    interval_s = growing_delay_s(step, start_s, policy.max_interval_s, GROWTH)
     if pace.callbacks_healthy:
         interval_s *= HEALTHY_FACTOR
     return jittered(interval_s, pace.jitter)
@@ -97,7 +92,7 @@ def submit_delay_s(attempt: int, retry_after_s: float | None, pace: Pace) -> flo
     """
     if retry_after_s is not None:
         return retry_after_s + pace.jitter * min(1.0, SPREAD * max(retry_after_s, 0.1))
-    return jittered(min(2.0 ** min(attempt, 6), pace.policy.max_interval_s), pace.jitter)
+    return jittered(growing_delay_s(attempt, 1.0, min(SUBMIT_MAX_S, pace.policy.max_interval_s)), pace.jitter)
 
 
 def submit_end(task: Task, policy: PollPolicy) -> datetime:

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol, assert_never
 
 from tracker.domain.records import DeliveryStatus
+from tracker.domain.retry import growing_delays_s
 from tracker.errors import StoreUnavailable
 from tracker.hooks.spec import HookSpec, Runner, RunOutcome, RunResult, encode_event, retry_delay_s
 from tracker.logs import get_logger
@@ -169,7 +170,7 @@ class Delivery:
 
     async def _record(self, verdict: AttemptResult) -> bool:
         """Keep the verdict, however long the store takes; whether it was kept."""
-        pause_s = RECORD_PAUSE_MIN_S
+        pauses = growing_delays_s(RECORD_PAUSE_MIN_S, RECORD_PAUSE_MAX_S)
         while True:
             try:
                 await self._store.record_attempt(self.job.id, verdict, self._claimed_as)
@@ -182,8 +183,7 @@ class Delivery:
             else:
                 return True
             self.was_delayed = True
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, RECORD_PAUSE_MAX_S)
+            await asyncio.sleep(next(pauses))
 
     def _tell(self, verdict: AttemptResult) -> None:
         match verdict.status:

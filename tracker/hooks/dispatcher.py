@@ -23,6 +23,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tracker.domain.retry import growing_delay_s
 from tracker.errors import ConfigError, StoreUnavailable
 from tracker.hooks.delivery import Outbox, lease_s
 from tracker.hooks.describe import describe_hooks, describe_ignored
@@ -288,7 +289,7 @@ class Dispatcher:
         return self._fruitless_s()
 
     def _fruitless_s(self) -> float:
-        wait_s = min(FRUITLESS_MIN_S * 2.0 ** min(self._fruitless, 10), FRUITLESS_MAX_S)
+        wait_s = growing_delay_s(self._fruitless, FRUITLESS_MIN_S, FRUITLESS_MAX_S)
         self._fruitless += 1
         return wait_s
 

@@ -18,7 +18,7 @@ import orjson
 
 from tracker.domain.hook_events import PATTERNS
 from tracker.domain.records import decode_fragment, iso, task_json
-from tracker.domain.schedule import jittered
+from tracker.domain.retry import growing_delay_s, jittered
 from tracker.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -299,8 +299,7 @@ def retry_delay_s(spec: HookSpec, attempt: int, result: RunResult, draw: float) 
         result: how it ended; its ``retry_after_s`` is never undercut (up to `RETRY_AFTER_MAX_S`).
         draw: 0 to 1; spreads the delay by ±10 %.
     """
-    # the exponent is capped: a float overflows at 2 ** 1024, and a delivery may be retried by hand for ever
-    delay_s = min(spec.retry_first_s * 2.0 ** min(attempt - 1, 60), spec.retry_max_s)
+    delay_s = growing_delay_s(attempt - 1, spec.retry_first_s, spec.retry_max_s)
     if result.blameless:
         delay_s = min(delay_s, BLAMELESS_MAX_S)
     asked_s = min(result.retry_after_s or 0.0, RETRY_AFTER_MAX_S)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 
 from tracker.domain.observation import Reading, Submission, Trouble
+from tracker.domain.retry import growing_delay_s
 from tracker.domain.task import Reason, SubmitState
 from tracker.logs import get_logger
 
@@ -69,13 +70,13 @@ class _Probe:
     Attributes:
         task_id: whose create is on its way; None: nobody's.
         at: when the next may try.
-        wait_s: from one to the next.
+        step: how often the wait between probes has grown; 0 before the first probe.
         picked_at: when a waiting create was picked to try.
     """
 
     task_id: TaskId | None = None
     at: float = 0.0
-    wait_s: float = 0.0
+    step: int = 0
     picked_at: float = -math.inf
 
 
@@ -197,9 +198,9 @@ class AccountAlarms:
         alarm.free.discard(task.provider)
         probe = alarm.probes.setdefault(task.provider, _Probe())
         if was_known and task.provider in alarm.refused:
-            if probe.task_id == task.id or not probe.wait_s:
-                probe.wait_s = min(max(2 * probe.wait_s, FIRST_WAIT_S), MAX_WAIT_S)
-            probe.at = self._clock.monotonic() + probe.wait_s
+            if probe.task_id == task.id or not probe.step:
+                probe.step += 1
+            probe.at = self._clock.monotonic() + growing_delay_s(probe.step - 1, FIRST_WAIT_S, MAX_WAIT_S)
         alarm.refused.add(task.provider)
         if not was_known and (is_new or task.account in self._accepted):
             self._accepted.discard(task.account)

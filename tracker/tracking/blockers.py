@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tracker.upstream.breaker import Circuit
+from tracker.domain.circuit import CircuitState
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -41,7 +41,7 @@ class Obstacles:
     Args:
         client: knows which host an account is asked at.
         limits: the pace of each account.
-        breakers: which hosts are left alone.
+        breakers: the circuit of each host and family.
         clock: what time it is.
         alarms: which accounts are refused.
     """
@@ -63,7 +63,7 @@ class Obstacles:
 
     def note_held_back(self, task: Task, refusal: HeldBack) -> None:
         """Nobody was asked; who is left alone, and since when, the breakers tell."""
-        if not refusal.left_alone:
+        if not refusal.circuit_open:
             hindrance = Hindrance(self._clock.now(), str(refusal))
             self._hindrances.setdefault((task.account, task.provider), hindrance)
 
@@ -76,7 +76,7 @@ class Obstacles:
         account, provider = lane
         if self._alarms.is_key_rejected(account, provider) or lane in self._hindrances:
             return True
-        return self._breakers.state(self._client.host_of(account), provider).circuit is not Circuit.CLOSED
+        return self._breakers.circuit_of(self._client.host_of(account), provider).state is not CircuitState.CLOSED
 
     def words(self, task: Task) -> list[str]:
         """What stands in the way of a task now; one sentence each."""
@@ -86,13 +86,13 @@ class Obstacles:
         if pause_ends is not None:
             left_s = pause_ends - self._clock.monotonic()
             notes.append(f"The upstream asked account {account!r} to slow down; it is asked again in {left_s:.0f} s.")
-        state = self._breakers.state(self._client.host_of(account), task.provider)
-        if state.circuit is not Circuit.CLOSED and state.since is not None:
-            who = f"{state.host} failed for {state.family}" if state.family else f"{state.host} did not answer"
-            when = "now" if state.retry_in_s is None else f"in {state.retry_in_s:.0f} s"
+        circuit = self._breakers.circuit_of(self._client.host_of(account), task.provider)
+        if circuit.since is not None:
+            who = f"{circuit.host} failed for {circuit.family}" if circuit.family else f"{circuit.host} did not answer"
+            when = "now" if circuit.retry_in_s is None else f"in {circuit.retry_in_s:.0f} s"
             notes.append(
-                f"{who} {state.failures} times in a row and is left alone since {_seconds(state.since)}; "
-                f"it is tried again {when}."
+                f"{who} {circuit.failures} times in a row; its circuit is open since {_seconds(circuit.since)}, "
+                f"the next try is {when}."
             )
         hindrance = self._hindrances.get((account, task.provider))
         if hindrance is not None:

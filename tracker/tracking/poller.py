@@ -78,7 +78,7 @@ class Poller:
         reconciler: the door for what polls learn.
         client: the way to the upstreams.
         limits: the pace of each account.
-        breakers: which hosts are left alone.
+        breakers: the circuit of each host and family.
         registry: the known routes.
         submitter: sends what was put off.
         clock: what time it is.
@@ -373,13 +373,13 @@ class Poller:
         """Look at a task again later: nobody was asked, so nothing was learnt about it, and nothing counts.
 
         Were it taken for a poll in vain, one that never left could be the last before a deadline's verdict. Past its
-        deadline a task of an upstream that is left alone is in trouble as one whose polls fail, and ends after the same
+        deadline a task whose circuit is open is in trouble as one whose polls fail, and ends after the same
         grace: probes are too few to tell each. What is missing here, a key say, tasks wait for, however long.
         """
         now = self._clock.now()
         self._obstacles.note_held_back(task, refusal)
         if (
-            refusal.left_alone
+            refusal.circuit_open
             and not task.status.is_terminal
             and now >= deadline_of(task, self._reconciler.policy_of(task.provider))
         ):

@@ -1,29 +1,24 @@
-"""Leaves an upstream alone that does not answer: one circuit breaker per host, and one per family of routes behind it.
+"""One circuit breaker per host, and one per provider family behind it.
 
-Owns the memory of who answered lately. Must not send anything; the client asks before and reports after.
+Owns the memory of which requests succeeded or failed. Must not send anything; the client asks before a request and
+reports after it. The states and waits are those of `tracker.domain.circuit`.
 
-::
+A gateway is one host with many providers behind it. A 5xx is an answer, and one provider's maintenance must not stop
+the others: it counts for the family only. A request without an answer counts for both, so a family that hangs opens
+its own circuit before it delays its neighbours much. A 4xx is a success: the upstream works.
 
-    closed --5 failures in a row--> open --5 s, doubling to 60 s--> half-open --an answer--> closed
-                                      ^------------no answer-----------'
-
-A gateway is one host with many providers behind it. Only silence says something about the host: a 5xx is an answer,
-and one provider's maintenance must not stop the others. So a 5xx counts for the family that was asked, silence for
-both: a family that hangs is left alone itself before it costs its neighbours more than a moment. Who refuses a request
-with a 4xx is alive.
-
-Half-open lets one request through and waits for its fate, for a while. The families take turns: were it always the one
-with most to ask, and it alone were broken, the host would never be found well. A paid create goes last: silence would
-leave it unclear for ever.
+Half-open lets one request through and waits for its result. The families take turns to probe: if the family with the
+most requests always probed, and it alone were broken, the host's circuit would never close. A paid create probes last:
+without an answer, its outcome would stay unknown.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 from itertools import count
 from typing import TYPE_CHECKING
 
+from tracker.domain.circuit import Circuit, CircuitPolicy, CircuitState
 from tracker.logs import get_logger
 
 if TYPE_CHECKING:
@@ -33,42 +28,29 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-OPENS_AFTER = 5
-FIRST_WAIT_S = 5.0
-MAX_WAIT_S = 60.0
+POLICY = CircuitPolicy(opens_after=5, first_wait_s=5.0, max_wait_s=60.0)
 PROBE_WITHIN_S = 20.0
-"""A probe that has learnt nothing by then is not waited for any longer: the next request probes as well."""
+"""The longest wait for a probe's result; then the next request probes as well."""
 TURN_S = 5.0
-"""So long whose turn it is to probe is waited for, before anybody may."""
+"""The longest wait for the family whose turn it is to probe; then any may."""
 ASK_AGAIN_S = 2.0
-"""When to ask again for leave, while somebody else's probe is under way."""
-
-
-class Circuit(StrEnum):
-    """Whether an upstream is asked."""
-
-    CLOSED = "closed"
-    """It is; the ordinary state."""
-    OPEN = "open"
-    """It is not, until its wait is over."""
-    HALF_OPEN = "half-open"
-    """One request may try, or is trying."""
+"""When a rejected request asks again while another one probes."""
 
 
 @dataclass(frozen=True, slots=True)
-class CircuitState:
-    """Where an upstream stands, for people.
+class UpstreamCircuit:
+    """The circuit of a host or family, for display.
 
     Attributes:
-        family: of routes behind the host that is meant; "" for the host itself.
-        failures: how many came in a row.
-        retry_in_s: seconds until it is tried again; None unless open.
-        since: when it began to be left alone; None while closed.
+        family: the provider family behind the host; "" for the host itself.
+        failures: in a row.
+        retry_in_s: seconds until the next probe; None unless open.
+        since: when it opened; None while closed.
     """
 
     host: str
     family: str
-    circuit: Circuit
+    state: CircuitState
     failures: int
     retry_in_s: float | None
     since: datetime | None = None
@@ -76,10 +58,10 @@ class CircuitState:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Leave to send one request to a family behind a host.
+    """Permission to send one request to a family behind a host.
 
     Attributes:
-        number: another one for each.
+        number: unique, rising.
     """
 
     host: str
@@ -88,161 +70,137 @@ class Admission:
 
 
 @dataclass(slots=True)
-class _Circuit:
-    """What is remembered of a host or of a family behind it.
+class _Upstream(Circuit):
+    """The circuit of a host or of a family behind it, and whose turn it is to probe.
 
     Attributes:
-        failures: in a row.
-        wait_s: how long it is left alone, this time.
-        open_until: monotonic seconds, None while closed.
         since: when it opened.
-        probe: number of the request that probes, 0 while none does.
-        probe_until: how long that one is waited for, monotonic seconds.
-        turned_away: families that were refused since the last probe, and would send one.
+        probe: number of the request that probes, 0 without one.
+        probe_until: how long its result is waited for, monotonic seconds.
+        queued: families rejected since the last probe, which would send one.
         probed: family -> number of its last probe.
     """
 
-    failures: int = 0
-    wait_s: float = 0.0
-    open_until: float | None = None
     since: datetime | None = None
     probe: int = 0
     probe_until: float = 0.0
-    turned_away: set[str] = field(default_factory=set)
+    queued: set[str] = field(default_factory=set)
     probed: dict[str, int] = field(default_factory=dict)
 
-    def is_turn_of(self, family: str) -> bool:
-        """Whether no other that waits has probed less lately."""
-        return all(self.probed.get(family, 0) <= self.probed.get(other, 0) for other in self.turned_away)
+    def may_probe(self, family: str, now: float, *, paid: bool) -> bool:
+        """Whether a request may probe now; a family whose request may not is queued, unless it is paid."""
+        if self.state(now) is CircuitState.HALF_OPEN and (not self.probe or now >= self.probe_until):
+            is_turn = all(self.probed.get(family, 0) <= self.probed.get(other, 0) for other in self.queued)
+            if (is_turn and not paid) or self.state(now - TURN_S) is CircuitState.HALF_OPEN:
+                return True
+        if not paid:
+            self.queued.add(family)
+        return False
 
 
 class Breakers:
     """The circuit breakers of all hosts and families.
 
     Args:
-        clock: waits go by its monotonic time; the other is for people.
+        clock: waits use its monotonic time; the wall time is for display.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._circuits: dict[tuple[str, str], _Circuit] = {}
+        self._circuits: dict[tuple[str, str], _Upstream] = {}
         """By host and family; the host's own has the family ""."""
         self._numbers = count(1)
         self._answered: dict[str, int] = {}
         """Host -> a number between those of requests sent before and after its last answer."""
 
     def admit(self, host: str, family: str = "", *, paid: bool = False) -> Admission | None:
-        """Ask whether a request may go to a family behind a host now; None when it may not.
+        """Permit a request to a family behind a host, or return None if a circuit is open.
 
-        Who was let in must report `succeeded`, `erred`, `failed` or `abandoned`: it may be the one probe.
+        The caller must report `succeeded`, `server_failed`, `failed` or `abandoned`: the request may be the probe.
         """
         now = self._clock.monotonic()
-        troubled = [
-            known
-            for key in _keys(host, family)
-            if (known := self._circuits.get(key)) is not None and known.open_until is not None
-        ]
-        answers = [self._may_probe(known, family, now, paid=paid) for known in troubled]  # each is to know who asked
+        troubled = [known for known in self._known(host, family) if known.open_until is not None]
+        answers = [known.may_probe(family, now, paid=paid) for known in troubled]  # each circuit queues the family
         if not all(answers):
             return None
         number = next(self._numbers)
         for known in troubled:
             known.probe, known.probe_until = number, now + PROBE_WITHIN_S
             known.probed[family] = number
-            known.turned_away.clear()  # who still waits asks again before it is over
+            known.queued.clear()  # a family that still waits asks again before this probe ends
         return Admission(host, family, number)
 
-    def _may_probe(self, known: _Circuit, family: str, now: float, *, paid: bool) -> bool:
-        is_over = known.open_until is None or now >= known.open_until
-        is_free = not known.probe or now >= known.probe_until
-        turn_is_over = known.open_until is None or now >= known.open_until + TURN_S
-        if is_over and is_free and (turn_is_over or (not paid and known.is_turn_of(family))):
-            return True
-        if not paid:
-            known.turned_away.add(family)
-        return False
-
     def wait_s(self, host: str, family: str = "") -> float:
-        """Seconds after which a request that was not let in should ask again."""
+        """Seconds after which a rejected request should ask again."""
         now = self._clock.monotonic()
-        circuits = [known for key in _keys(host, family) if (known := self._circuits.get(key)) is not None]
-        return max([ASK_AGAIN_S, *(known.open_until - now for known in circuits if known.open_until is not None)])
+        return max([ASK_AGAIN_S, *(known.left_s(now) for known in self._known(host, family))])
 
-    def refuses(self, host: str, family: str = "", *, paid: bool = False) -> bool:
-        """Whether a request surely would not be let in now; who is turned away has a turn when it comes to probe."""
+    def is_open(self, host: str, family: str = "", *, paid: bool = False) -> bool:
+        """Whether `admit` would certainly return None now; rejected families are queued for the next probe."""
         now = self._clock.monotonic()
-        refused = False
-        for key in _keys(host, family):
-            known = self._circuits.get(key)
-            if known is not None and known.open_until is not None and now < known.open_until:
-                refused = True
-                if not paid:
-                    known.turned_away.add(family)
-        return refused
+        opened = [known for known in self._known(host, family) if known.state(now) is CircuitState.OPEN]
+        if not paid:
+            for known in opened:
+                known.queued.add(family)
+        return bool(opened)
 
     def succeeded(self, admission: Admission) -> None:
-        """It was answered, with anything but a 5xx."""
+        """The upstream answered with anything but a 5xx."""
         self._answered[admission.host] = next(self._numbers)
         for key in _keys(admission.host, admission.family):
             self._close(key)
 
-    def erred(self, admission: Admission) -> None:
-        """It was answered with a 5xx: the host is there, the family behind it is in trouble."""
+    def server_failed(self, admission: Admission) -> None:
+        """The upstream answered with a 5xx: the host works, the family behind it does not."""
         self._answered[admission.host] = next(self._numbers)
         if admission.family:
             self._close((admission.host, ""))
         self._fail((admission.host, admission.family), admission)
 
     def failed(self, admission: Admission) -> None:
-        """It was not answered: no connection, nothing in time, or an answer cut short.
+        """The upstream did not answer: no connection, a timeout, or a truncated answer.
 
-        Where the host has answered others since it was sent, that says something of its family alone.
+        If the host has answered other requests since this one was sent, the failure counts for the family only.
         """
         for key in _keys(admission.host, admission.family):
             if key[1] == admission.family or admission.number > self._answered.get(admission.host, 0):
                 self._fail(key, admission)
 
     def abandoned(self, admission: Admission) -> None:
-        """It was given up before anything was learnt; if it was the probe, the next request probes."""
-        for key in _keys(admission.host, admission.family):
-            known = self._circuits.get(key)
-            if known is not None and known.probe == admission.number:
+        """The request was canceled without a result; if it was the probe, the next request probes."""
+        for known in self._known(admission.host, admission.family):
+            if known.probe == admission.number:
                 known.probe = 0
 
-    def state(self, host: str, family: str = "") -> CircuitState:
-        """Where a family behind a host stands now: as the host does, if that is left alone as a whole."""
+    def circuit_of(self, host: str, family: str = "") -> UpstreamCircuit:
+        """The circuit that decides about a family behind a host: the host's own unless that is closed."""
+        now = self._clock.monotonic()
         for key in _keys(host, family):
             known = self._circuits.get(key)
             if known is None or known.open_until is None:
                 continue
-            left_s = known.open_until - self._clock.monotonic()
-            if known.probe or left_s <= 0:
-                return CircuitState(*key, Circuit.HALF_OPEN, known.failures, None, known.since)
-            return CircuitState(*key, Circuit.OPEN, known.failures, left_s, known.since)
+            state = CircuitState.HALF_OPEN if known.probe else known.state(now)
+            left_s = known.left_s(now) if state is CircuitState.OPEN else None
+            return UpstreamCircuit(*key, state, known.failures, left_s, known.since)
         known = self._circuits.get((host, family))
-        return CircuitState(host, family, Circuit.CLOSED, 0 if known is None else known.failures, None)
+        return UpstreamCircuit(host, family, CircuitState.CLOSED, 0 if known is None else known.failures, None)
+
+    def _known(self, host: str, family: str) -> list[_Upstream]:
+        return [known for key in _keys(host, family) if (known := self._circuits.get(key)) is not None]
 
     def _close(self, key: tuple[str, str]) -> None:
         known = self._circuits.pop(key, None)
         if known is not None and known.open_until is not None:
-            log.info("upstream.recovered", host=key[0], family=key[1] or None, failures=known.failures)
+            log.info("upstream.circuit_closed", host=key[0], family=key[1] or None, failures=known.failures)
 
     def _fail(self, key: tuple[str, str], admission: Admission) -> None:
-        known = self._circuits.setdefault(key, _Circuit())
-        known.failures += 1
-        if known.open_until is not None:
-            if known.probe != admission.number:
-                return  # it left before the circuit opened, or another probes by now: it says nothing new
-            known.wait_s = min(known.wait_s * 2, MAX_WAIT_S)
-        elif known.failures >= OPENS_AFTER:
-            known.wait_s = FIRST_WAIT_S
-            known.since = self._clock.now()
-        else:
-            return  # too few yet
+        known = self._circuits.setdefault(key, _Upstream())
+        if not known.fail(POLICY, self._clock.monotonic(), is_probe=known.probe == admission.number):
+            return
         known.probe = 0
-        known.open_until = self._clock.monotonic() + known.wait_s
+        known.since = known.since or self._clock.now()
         log.warning(
-            "upstream.left_alone",
+            "upstream.circuit_opened",
             host=key[0],
             family=key[1] or None,
             failures=known.failures,
@@ -251,5 +209,5 @@ class Breakers:
 
 
 def _keys(host: str, family: str) -> tuple[tuple[str, str], ...]:
-    """What concerns a request: the host, and the family behind it."""
+    """The circuits that decide about a request: the host's, and the family's behind it."""
     return ((host, ""), (host, family)) if family else ((host, ""),)

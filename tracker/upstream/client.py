@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +17,7 @@ from aiohttp.client import URL  # type: ignore[attr-defined]  # yarl's, by way o
 
 from tracker import __version__
 from tracker.domain.api_keys import key_problem
+from tracker.domain.retry import parse_retry_after
 from tracker.domain.upstream_http import AuthStyle, WireReply, WireRequest
 from tracker.errors import HeldBack, Unanswered, UpstreamFailure
 from tracker.upstream.failures import LIBRARY_ERRORS, failure_of
@@ -127,18 +127,18 @@ class UpstreamClient:
         url = _url(account, request)
         headers = _headers(account, request)
         host = _host_of(url)
-        if self._breakers.refuses(host, family, paid=paid):
-            raise self._left_alone(host, family)  # at once: it is not worth a slot, nor waiting for one
+        if self._breakers.is_open(host, family, paid=paid):
+            raise self._circuit_open(host, family)  # at once: it is not worth a slot, nor waiting for one
         if not await self._limits.take(account_name, SLOT_WITHIN_S):
             raise self._no_slot(account_name)
         admission = self._breakers.admit(host, family, paid=paid)
         if admission is None:
-            raise self._left_alone(host, family)
+            raise self._circuit_open(host, family)
         reply = await self._exchange(admission, request, url, headers, paid=paid)
         if reply.status == HTTPStatus.TOO_MANY_REQUESTS and not paid:
             # A refused create says when that task is sent again. It must not stop the polls as well: with
             # many creates refused in turn, the jobs that would make room could not be seen to end.
-            self._limits.pause(account_name, self._clock.monotonic() + self._pause_s(reply))
+            self._limits.pause(account_name, self._clock.monotonic() + _pause_s(reply))
         return reply
 
     def host_of(self, account_name: str) -> str:
@@ -155,13 +155,11 @@ class UpstreamClient:
         for session in self._sessions.values():
             await session.close()
 
-    def _left_alone(self, host: str, family: str) -> HeldBack:
-        who = f"{host} did not answer"
-        if self._breakers.state(host, family).family:
-            who = f"{host} did not answer for {family}, or with server errors,"
-        return HeldBack(
-            f"{who} lately and is left alone for a while", self._breakers.wait_s(host, family), left_alone=True
-        )
+    def _circuit_open(self, host: str, family: str) -> HeldBack:
+        failed = f"{host} did not answer"
+        if self._breakers.circuit_of(host, family).family:
+            failed = f"{host} did not answer for {family}, or with server errors"
+        return HeldBack(f"circuit open: {failed}", self._breakers.wait_s(host, family), circuit_open=True)
 
     def _no_slot(self, account_name: str) -> HeldBack:
         pause_ends = self._limits.paused_until(account_name)
@@ -169,18 +167,6 @@ class UpstreamClient:
             f"the rate limit of account {account_name!r} left no slot within {SLOT_WITHIN_S:g} s",
             SLOT_WITHIN_S if pause_ends is None else pause_ends - self._clock.monotonic(),
         )
-
-    def _pause_s(self, reply: WireReply) -> float:
-        """How long to leave an account alone after a 429, seconds."""
-        asked = reply.headers.get("retry-after", "").strip()
-        try:
-            if asked.isascii() and asked.isdigit():
-                asked_s = float(asked)
-            else:
-                asked_s = (parsedate_to_datetime(asked) - self._clock.now()).total_seconds()
-        except (ValueError, TypeError, IndexError, OverflowError):  # no date, one without a time zone, an absurd one
-            return PAUSE_S
-        return min(max(asked_s, 0.0), MAX_PAUSE_S)
 
     async def _exchange(
         self, admission: Admission, request: WireRequest, url: URL, headers: dict[str, str], *, paid: bool
@@ -195,7 +181,7 @@ class UpstreamClient:
             self._breakers.failed(admission)
             raise outcome
         if outcome.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            self._breakers.erred(admission)
+            self._breakers.server_failed(admission)
         else:
             self._breakers.succeeded(admission)
         return outcome
@@ -287,6 +273,12 @@ def _url(account: Account, request: WireRequest) -> URL:
     except ValueError:
         pass
     raise HeldBack(f"the base_url of account {account.name!r} is not an http(s) URL", MISSING_S)
+
+
+def _pause_s(reply: WireReply) -> float:
+    """How long an account pauses after a 429, seconds."""
+    asked_s = parse_retry_after(reply.headers, reply.received_at)
+    return PAUSE_S if asked_s is None else min(asked_s, MAX_PAUSE_S)
 
 
 def _host_of(url: URL) -> str:

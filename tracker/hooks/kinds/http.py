@@ -28,7 +28,6 @@ import contextlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -37,6 +36,7 @@ from standardwebhooks.webhooks import Webhook
 
 from tracker import __version__
 from tracker.domain.hook_events import FINAL_STATUSES
+from tracker.domain.retry import parse_retry_after
 from tracker.errors import ConfigError
 from tracker.hooks.kinds.resolver import VettedResolver, check_literal
 from tracker.hooks.running.tail import Tail
@@ -259,26 +259,8 @@ def read_answer(status: int, headers: Mapping[str, str], output: str | None, now
     if status < HTTPStatus.BAD_REQUEST:
         said = f"answered {status}: redirects are not followed, correct the url"
     is_down = status in SHUT or not HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
-    asked_s = read_retry_after(headers.get("Retry-After") or headers.get("retry-after"), now)
+    asked_s = parse_retry_after(headers, now)
     return _again(said, output, unreachable=is_down or asked_s is not None, retry_after_s=asked_s)
-
-
-def read_retry_after(text: str | None, now: datetime) -> float | None:
-    """Seconds that a ``Retry-After`` asks for, 0 or more; None when there is none that can be read.
-
-    Args:
-        text: seconds, or a moment.
-        now: the current time.
-
-    Source: RFC 9110, section 10.2.3 (read 2026-11).
-    """
-    text = (text or "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:12])
-    try:
-        return max((parsedate_to_datetime(text) - now).total_seconds(), 0.0)
-    except (ValueError, TypeError):  # no date, or one without a time zone
-        return None
 
 
 def _is_secret(text: str) -> bool:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tracker.domain.hook_events import PATTERNS
+from tracker.domain.retry import growing_delays_s
 from tracker.hooks.running.environment import inherited_environment, script_environment
 from tracker.hooks.running.process import Process, reap_late
 from tracker.hooks.running.spawn import keep_descriptors
@@ -123,15 +124,15 @@ class ScriptRunner:
     async def _start(self, argv: Sequence[str], env: Mapping[str, str], payload: bytes) -> Process:
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + self._start_patience_s
-        pause_s = 0.02
+        pauses = growing_delays_s(0.02, 1.0)
         while True:
+            pause_s = next(pauses)
             try:
                 return Process(argv, env, payload)
             except OSError as error:
                 if error.errno not in PASSING or loop.time() + pause_s > give_up_at:
                     raise
             await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, 1.0)
 
 
 def make_runner(tools: Tools) -> ScriptRunner:

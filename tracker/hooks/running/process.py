@@ -22,6 +22,7 @@ import os
 import signal
 from collections.abc import Mapping, Sequence
 
+from tracker.domain.retry import growing_delays_s
 from tracker.hooks.running.spawn import Child, Spawned, spawn
 from tracker.hooks.running.tail import Tail
 
@@ -137,10 +138,10 @@ class Process:
         if self._pidfd is not None:
             await self._exited.wait()
             return
-        pause_s = 0.002
-        while not self._has_exited():
+        for pause_s in growing_delays_s(0.002, 0.1):
+            if self._has_exited():
+                return
             await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, 0.1)
 
     def _has_exited(self) -> bool:
         if self._child.returncode is not None:

@@ -9,12 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from tracker.domain.retry import parse_retry_after
 from tracker.domain.task import ExternalId, UpstreamError
 from tracker.providers.reading.fields import kind_of, parse_id
 from tracker.providers.reading.layers import layers
@@ -24,10 +23,7 @@ if TYPE_CHECKING:
     from tracker.domain.upstream_http import WireReply
     from tracker.providers.protocol import Json
 
-LONGEST_WAIT_S = 30 * 86400.0
-"""A longer ``Retry-After`` means no more than this one."""
 _CREATED = frozenset({201, 202, 204})
-_SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _LAST_SEGMENT = re.compile(r"/((?=[^/]*\d)[^/]+)(?:/(?:status|result|content))?/?$")
 _NO_REDIRECTS = frozenset({303, 304})
 """Answers of a server that took the request: its result lies elsewhere, or has not changed.
@@ -100,7 +96,7 @@ class Answer:
     @cached_property
     def retry_after_s(self) -> float | None:
         """How long it asks to wait, seconds."""
-        return find_retry_after_s(self.reply)
+        return parse_retry_after(self.reply.headers, self.reply.received_at)
 
 
 def decode_answer(reply: WireReply) -> Answer:
@@ -114,28 +110,3 @@ def decode_answer(reply: WireReply) -> Answer:
     if fault is None and found is None:
         fault = f"{kind_of(decoded.value)} instead of an object"
     return Answer(reply, found if fault is None else None, found, fault)
-
-
-def find_retry_after_s(reply: WireReply) -> float | None:
-    """Seconds that ``Retry-After`` asks to wait, from either of its forms; None without a usable one.
-
-    A date counts from the answer's own ``Date``, which has the same clock, else from when it was received.
-
-    **Source**: https://www.rfc-editor.org/rfc/rfc9110#field.retry-after.
-    """
-    value = reply.headers.get("retry-after", "").strip()
-    if _SECONDS.fullmatch(value):
-        return min(float(value[:12]), LONGEST_WAIT_S)
-    until = _parse_http_date(value)
-    since = _parse_http_date(reply.headers.get("date", "")) or reply.received_at
-    if until is None or since is None:
-        return None
-    return min(max((until - since).total_seconds(), 0.0), LONGEST_WAIT_S)
-
-
-def _parse_http_date(value: str) -> datetime | None:
-    try:
-        moment = parsedate_to_datetime(value)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

@@ -4,13 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.kits.factories import PACE, POLICY, START, after, make_task
-from tracker.domain.schedule import Pace, PollPolicy, deadline_of, jittered, poll_interval_s, submit_delay_s
-
-
-@pytest.mark.parametrize(("jitter", "expected"), [(0.0, 9.0), (0.5, 10.0), (1.0, 11.0)])
-def test_jitter_is_a_tenth_either_way(jitter: float, expected: float) -> None:
-    """0.9 to 1.1 of the interval."""
-    assert jittered(10.0, jitter) == pytest.approx(expected)
+from tracker.domain.schedule import Pace, PollPolicy, deadline_of, poll_interval_s, submit_delay_s
 
 
 def test_poll_intervals_grow_to_their_bound() -> None:
