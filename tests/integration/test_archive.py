@@ -29,9 +29,9 @@ from tests.kits.archive import (
 )
 from tests.kits.factories import make_output, make_registration
 from tracker.domain.archives import ArchiveState
-from tracker.domain.inline import reference_of
+from tracker.domain.hook_events import HookEvent
+from tracker.domain.outputs import reference_of
 from tracker.domain.task import Output, Stage, Status, TaskId
-from tracker.domain.transitions import HookEvent
 from tracker.store.sqlite.pieces import PIECE_CHARS
 from tracker.store.values import Announcement
 

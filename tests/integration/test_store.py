@@ -816,7 +816,7 @@ async def test_a_rule_of_the_file_stops_a_bug_of_the_program(tmp_path: Path) -> 
         back = {"status": Status.RUNNING, "outputs": (), "finished_at": None}
         fields = {name: getattr(task, name) for name in Task.__struct_fields__}
         changed = Task(**{**fields, **back})
-        return (Step(heard, "k", task, changed, applied.outcome, "", (), keep=True),)
+        return (Step(heard, "k", changed, applied.outcome, "", (), is_recorded=True),)
 
     async with opened(tmp_path / "t.db") as rig:
         await rig.follow()

@@ -17,7 +17,7 @@ from tracker.archive.download import Bounds
 from tracker.archive.file_storage import Directory
 from tracker.clock import SystemClock
 from tracker.domain.archives import ArchiveRecord, ArchiveState
-from tracker.domain.inline import lighten
+from tracker.domain.outputs import strip_payload_text
 from tracker.domain.records import Json, task_json
 from tracker.domain.schedule import PollPolicy
 from tracker.domain.task import Output, Status, TaskId
@@ -166,7 +166,9 @@ class ArchiveRig:
         self.made += 1
         new = make_registration(self.made, f"up-{self.made}", route=route, provider=route.partition(".")[0])
         await self.store.create_task(new)
-        await self.hear(new.id, Status.SUCCEEDED, outputs=outputs, payload=payload and lighten(payload, outputs))
+        await self.hear(
+            new.id, Status.SUCCEEDED, outputs=outputs, payload=payload and strip_payload_text(payload, outputs)
+        )
         return new.id
 
     async def hear(self, task_id: TaskId, status: Status | None, **fields: Json) -> None:

@@ -83,11 +83,10 @@ def run(task: Task, heard: Sequence[tuple[float, Observation]]) -> Task:
 def take_in(task: Task, observation: Observation, keys: set[str]) -> Task:
     """Judge one observation; every step must keep the rules, and every event its own key."""
     for step in judge(task, observation, keys.__contains__, PACE):
-        assert step.before is task or step.before == task
         check_change(task, step.task)
-        assert not step.announces or step.keep, "what hooks hear is in the history"
-        assert step.task.status is task.status or step.keep, "a change of status is in the history"
-        if step.keep:
+        assert not step.announces or step.is_recorded, "what hooks hear is in the history"
+        assert step.task.status is task.status or step.is_recorded, "a change of status is in the history"
+        if step.is_recorded:
             assert step.key not in keys
             keys.add(step.key)
         task = step.task

@@ -18,8 +18,7 @@ from tracker.archive.media import UNKNOWN, extension_of, is_no_file, mime_of, sn
 from tracker.archive.names import SLUG_MAX_BYTES, directory_of, file_name, partial_key, slug_of
 from tracker.archive.partial import Partial, forget_abandoned, version_of
 from tracker.domain.archives import all_safe, is_file, is_harmless, renew
-from tracker.domain.inline import has_data, lighten, reference_of, without_data
-from tracker.domain.outputs import output_identity
+from tracker.domain.outputs import has_inline_data, output_identity, reference_of, strip_inline_data, strip_payload_text
 from tracker.domain.task import Output, Status, TaskId
 from tracker.errors import PlaceUnavailable
 from tracker.sandbox.media import Media, make_media
@@ -181,26 +180,26 @@ def test_inline_data_leaves_payloads() -> None:
     spelt = text.rstrip("=").replace("+", "-").replace("/", "_")
     payload = json.dumps({"a": [text, {"b": f"data:image/png;base64,{text}"}], "c": spelt, "d": other, "e": "short"})
     output = Output("image", inline=text)
-    lighter = json.loads(lighten(payload, (make_output(), output)))
+    lighter = json.loads(strip_payload_text(payload, (make_output(), output)))
     note = lighter["a"][0]
     assert note.startswith("(output 1: ")
     assert lighter["a"][1]["b"].startswith("(output 1: ")
     assert lighter["c"].startswith("(output 1: ")
     assert (lighter["d"], lighter["e"]) == (other, "short")
-    assert lighten(payload, (make_output(),)) is payload
-    assert lighten("no json", (output,)) == "no json"
-    (bare,) = without_data((output,))
-    assert (has_data(output), has_data(bare)) == (True, False)
+    assert strip_payload_text(payload, (make_output(),)) is payload
+    assert strip_payload_text("no json", (output,)) == "no json"
+    (bare,) = strip_inline_data((output,))
+    assert (has_inline_data(output), has_inline_data(bare)) == (True, False)
     assert bare.inline == reference_of(text) == reference_of(reference_of(text))
     assert output_identity(bare) == output_identity(output)
-    assert without_data((bare,)) == (bare,)
+    assert strip_inline_data((bare,)) == (bare,)
 
 
 def test_fresh_urls_keep_identities() -> None:
     """Same path: the query is new. Another path at the same place and kind: the old identity goes with it."""
     known = (make_output(0, url="https://c.example/a?s=1"), make_output(1, url="https://c.example/b"))
     (one, two) = renew(known, (make_output(url="https://c.example/b?s=2"), make_output(url="https://c.example/a?s=2")))
-    assert (one.url, one.known_as, two.url) == ("https://c.example/a?s=2", None, "https://c.example/b?s=2")
+    assert (one.url, one.identity_override, two.url) == ("https://c.example/a?s=2", None, "https://c.example/b?s=2")
     moved = renew(known, (make_output(url="https://c.example/t/a"), make_output(url="https://c.example/t/b")))
     assert [output_identity(output) for output in moved] == ["https://c.example/a", "https://c.example/b"]
     again = renew(moved, (make_output(url="https://c.example/t/b?9"), make_output(url="https://c.example/t/a?9")))

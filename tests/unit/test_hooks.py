@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 
 from tests.kits.hooks import NOW, make_job
-from tracker.domain.hook_events import EVENTS, PATTERNS
+from tracker.domain.hook_events import EVENTS, PATTERNS, HookEvent
 from tracker.domain.records import DeliveryStatus, Json
 from tracker.domain.task import Output, Reason, Status, TaskId, UpstreamError
-from tracker.domain.transitions import HookEvent
 from tracker.errors import ConfigError
 from tracker.hooks.delivery import judge_run
 from tracker.hooks.kinds.registry import KINDS, HookKind, make_runners

@@ -19,11 +19,12 @@ from tests.kits.factories import (
     make_sent_task,
     make_task,
 )
+from tracker.domain.hook_events import HookEvent
 from tracker.domain.judge import Step, judge
 from tracker.domain.observation import NOTHING, Observation, Reading, Source, Submission, Trouble, dedupe_key
 from tracker.domain.schedule import Pace
 from tracker.domain.task import Output, Reason, Stage, Status, SubmitState, Task, UpstreamError
-from tracker.domain.transitions import HookEvent, Outcome
+from tracker.domain.transitions import Outcome
 
 LEASE = timedelta(seconds=40)
 
@@ -40,7 +41,7 @@ class History:
         """Judge and keep; the step of the observation itself."""
         keys = {step.key for step in self.events}
         steps = judge(self.task, observation, keys.__contains__, self.pace)
-        kept = [step for step in steps if step.keep]
+        kept = [step for step in steps if step.is_recorded]
         assert len({step.key for step in kept} - keys) == len(kept), "an event's key is its own"
         self.events += kept
         self.task = replace(steps[-1].task, version=self.task.version + len(steps))
@@ -456,7 +457,7 @@ def test_the_clock_finds_nothing_to_decide() -> None:
     history = History(make_sent_task(submit_state=SubmitState.AMBIGUOUS))
     for nothing in (NOTHING, Reading()):
         step = history.hear(replace(make_observation(source=Source.CLOCK, at=100), reading=nothing))
-        assert (step.outcome, step.keep) == (Outcome.IGNORED, False)
+        assert (step.outcome, step.is_recorded) == (Outcome.IGNORED, False)
     assert history.due_s == POLICY.submit_retry_s
     assert history.events == []
 

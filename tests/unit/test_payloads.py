@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from tracker.domain.inline import reference_of
 from tracker.domain.lenient_json.decoder import decode
 from tracker.domain.lenient_json.large import LARGE_BYTES
 from tracker.domain.observation import Reading
+from tracker.domain.outputs import reference_of
 from tracker.domain.task import Output
 from tracker.logs import MASK, Redactor
 from tracker.upstream.payloads import BEGINNING_CHARS, Payloads
@@ -45,11 +45,13 @@ async def test_inline_data_and_secrets_leave_large_payloads(data: str) -> None:
     reading, text = await read(json.dumps(body).encode(), output)
     assert text is not None
     shown = json.loads(text)
-    assert shown["image"] == f"(output 0: {len(data.partition(',')[2] or data)} characters of base64, kept in its file)"
+    assert (
+        shown["image"] == f"(output 0: {len(data.partition(',')[2] or data)} characters of base64, stored in its file)"
+    )
     assert (shown["echo"], shown["token"]) == (MASK, MASK)
     assert json.loads(shown["inner"]) == {"apiKey": MASK, "note": "fine"}
     assert (shown["text"], shown["n"]) == (body["text"], body["n"])
-    assert [each.known_as for each in reading.outputs] == [reference_of(DATA)]
+    assert [each.identity_override for each in reading.outputs] == [reference_of(DATA)]
 
 
 async def test_only_large_bodies_leave_the_event_loop() -> None:

@@ -9,11 +9,12 @@ from msgspec.structs import replace
 
 from tests.kits.payloads import NOW, make_task
 from tests.kits.providers import create, known
+from tracker.domain.hook_events import HookEvent
 from tracker.domain.judge import Step, judge
 from tracker.domain.observation import NOTHING, Observation, Reading, Source, Submission
 from tracker.domain.schedule import Pace, PollPolicy
 from tracker.domain.task import Reason, Status, SubmitState, Task
-from tracker.domain.transitions import HookEvent, Outcome
+from tracker.domain.transitions import Outcome
 
 POLICY = PollPolicy()
 CHAT = {"id": "chatcmpl-1", "choices": [{"message": {"content": "OK"}, "finish_reason": "stop"}]}

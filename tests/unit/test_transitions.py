@@ -17,9 +17,10 @@ from tests.kits.factories import (
     make_sent_task,
     make_task,
 )
+from tracker.domain.hook_events import HookEvent
 from tracker.domain.observation import Observation, Source, Submission, Trouble
 from tracker.domain.outputs import output_identity
-from tracker.domain.table import TABLE, Standing, standing_of
+from tracker.domain.table import TABLE, TaskPhase, phase_of
 from tracker.domain.task import (
     GIVEN_UP_REASONS,
     ExternalId,
@@ -31,7 +32,7 @@ from tracker.domain.task import (
     UpstreamError,
     stage_rank,
 )
-from tracker.domain.transitions import Decision, HookEvent, Outcome, decide
+from tracker.domain.transitions import Decision, Outcome, decide
 
 TASKS = {
     "PENDING": make_task(),
@@ -86,7 +87,7 @@ def announced(decision: Decision) -> str:
 
 def test_the_table_is_whole() -> None:
     """Every pair of standing and status has a cell."""
-    assert set(TABLE) == set(itertools.product(Standing, Status))
+    assert set(TABLE) == set(itertools.product(TaskPhase, Status))
     assert len(EXPECTED) == len(TABLE)
 
 
@@ -95,7 +96,7 @@ def test_the_table_is_whole() -> None:
 def test_every_pair(standing: str, said: str, source: Source) -> None:
     """What a provider says of a task means the same through both doors, and is what the literal table says."""
     task = TASKS[standing]
-    assert standing_of(task) == standing
+    assert phase_of(task) == standing
     decision = hear(task, make_observation(Status(said), source=source))
     assert (decision.outcome, decision.task.status, announced(decision)) == EXPECTED[standing, said]
     if decision.task.status is task.status:

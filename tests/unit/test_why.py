@@ -69,8 +69,8 @@ class Story:
         """Something is heard."""
         heard = Observation(self.task.id, source, at(seconds), reading, **more)
         for step in judge(self.task, heard, self._keys.__contains__, Pace(POLICY, 5.0)):
-            self.task = step.task
-            if step.keep:
+            before, self.task = self.task, step.task
+            if step.is_recorded:
                 self._keys.add(step.key)
                 self.events.append(
                     EventRecord(
@@ -80,7 +80,7 @@ class Story:
                         source=step.observation.source.value,
                         stage=step.observation.reading.stage,
                         outcome=step.outcome.value,
-                        from_status=step.before.status.value,
+                        from_status=before.status.value,
                         to_status=step.task.status.value,
                         detail=step.detail,
                     )

@@ -20,8 +20,7 @@ from tracker.archive.media import extension_of, find_objection, mime_of
 from tracker.archive.names import directory_of, file_name, partial_key
 from tracker.archive.partial import Partial
 from tracker.domain.archives import ArchivedFile, ArchiveState, is_file
-from tracker.domain.inline import has_data
-from tracker.domain.outputs import output_identity
+from tracker.domain.outputs import has_inline_data, output_identity
 from tracker.domain.retry import growing_delay_s, jittered
 from tracker.errors import (
     ArchiveFailure,
@@ -172,7 +171,7 @@ async def _archive(job: ArchiveJob, shop: Workshop) -> tuple[ArchivedFile, Outpu
 
 async def _write_inline(job: ArchiveJob, shop: Workshop, partial: Partial) -> None:
     """Write inline data, wherever it is stored."""
-    if has_data(job.output):
+    if has_inline_data(job.output):
         await asyncio.to_thread(_decode, job.output, partial)
         return
     n = 0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from tracker.domain.outputs import output_identity, told_apart
+from tracker.domain.outputs import disambiguate, output_identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -110,7 +110,7 @@ def renew(known: tuple[Output, ...], told: tuple[Output, ...]) -> tuple[Output, 
     lists as many outputs and that one is of the same kind: some upstreams sign in the path, not in the query. The
     renewed output goes on under the identity that it had.
     """
-    told = told_apart(told)
+    told = disambiguate(told)
     by_identity = {output_identity(output): output for output in told if output.url is not None}
     same_shape = [output.kind for output in known] == [output.kind for output in told]
     renewed = []
@@ -126,7 +126,7 @@ def renew(known: tuple[Output, ...], told: tuple[Output, ...]) -> tuple[Output, 
             renewed.append(output)
         else:
             moved = fresh.url.partition("?")[0] != identity
-            renewed.append(replace(output, url=fresh.url, known_as=identity if moved else None))
+            renewed.append(replace(output, url=fresh.url, identity_override=identity if moved else None))
     return tuple(renewed)
 
 

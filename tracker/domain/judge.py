@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from tracker.domain.hook_events import HookEvent
 from tracker.domain.observation import NOTHING, Observation, Reading, Source, Submission, Trouble, dedupe_key
-from tracker.domain.outputs import described, told_apart
+from tracker.domain.outputs import described, disambiguate
 from tracker.domain.schedule import Pace, next_due, submit_end, verdict_due
 from tracker.domain.task import Reason, Status, SubmitState, Task
-from tracker.domain.transitions import Decision, HookEvent, Outcome, decide
+from tracker.domain.transitions import Decision, Outcome, decide
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,22 +41,20 @@ class Step(Struct, frozen=True, gc=False):
     Attributes:
         observation: what was heard (the clock's own verdicts appear as steps of their own).
         key: its identity within the task; unique among the task's events.
-        before: the task as it stood.
         task: the task afterwards, with its next ``due_at`` and version.
         outcome: what became of it.
         detail: one plain sentence.
         announces: hook events, in order.
-        keep: whether it leaves an event in the history; identical polls leave none.
+        is_recorded: whether it leaves an event in the history; identical polls leave none.
     """
 
     observation: Observation
     key: str
-    before: Task
     task: Task
     outcome: Outcome
     detail: str
     announces: tuple[HookEvent, ...]
-    keep: bool
+    is_recorded: bool
 
 
 def judge(task: Task, observation: Observation, seen: Callable[[str], bool], pace: Pace) -> tuple[Step, ...]:
@@ -89,7 +88,7 @@ def _take_in(task: Task, observation: Observation, seen: Callable[[str], bool], 
     is_callback, is_poll = observation.source is Source.CALLBACK, observation.source is Source.POLL
     key = dedupe_key(observation)
     before = seen(key)
-    describes = described(task.outputs, told_apart(observation.reading.outputs), task.outputs) is not task.outputs
+    describes = described(task.outputs, disambiguate(observation.reading.outputs), task.outputs) is not task.outputs
     repeated = is_callback and before and not describes
     if repeated:
         unsettled = observation.reading.status in {Status.SUCCEEDED, Status.FAILED} and not task.status.is_terminal
@@ -107,19 +106,18 @@ def _take_in(task: Task, observation: Observation, seen: Callable[[str], bool], 
     after = replace(after, **counted, due_at=due_at, version=task.version + 1)
     if repeated:
         dup_key = f"dup:{key}"
-        return Step(observation, dup_key, task, after, decision.outcome, decision.detail, (), not seen(dup_key))
+        return Step(observation, dup_key, after, decision.outcome, decision.detail, (), not seen(dup_key))
     if moved and before:
         key = f"{key}:{task.version}"  # the same words, but now they do change something: a history of its own
-    keep = not is_poll or moved or decision.outcome is Outcome.CONFLICT or _tells_something(observation.reading)
+    tells_more = not is_poll or moved or decision.outcome is Outcome.CONFLICT or _tells_something(observation.reading)
     return Step(
         observation,
         key,
-        task,
         after,
         decision.outcome,
         decision.detail,
         decision.announces,
-        keep and (moved or not before),
+        tells_more and (moved or not before),
     )
 
 
@@ -203,7 +201,7 @@ def _submit_verdict(task: Task, observation: Observation, pace: Pace) -> Observa
 def _still_waiting(task: Task, observation: Observation, pace: Pace) -> Step:
     """The clock looked and found nothing to decide: only the schedule moves."""
     after = replace(task, due_at=_look_again(task, observation.observed_at, pace), version=task.version + 1)
-    return Step(observation, "", task, after, Outcome.IGNORED, "nothing to decide yet", (), keep=False)
+    return Step(observation, "", after, Outcome.IGNORED, "nothing to decide yet", (), is_recorded=False)
 
 
 def _look_again(task: Task, now: datetime, pace: Pace) -> datetime | None:

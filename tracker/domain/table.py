@@ -10,7 +10,7 @@ from enum import StrEnum
 from tracker.domain.task import Status, Task
 
 
-class Standing(StrEnum):
+class TaskPhase(StrEnum):
     """The rows of the table: a status, with FAILED told apart by whose verdict it was."""
 
     PENDING = "PENDING"
@@ -24,7 +24,7 @@ class Standing(StrEnum):
     """FAILED by an operator."""
 
 
-class Move(StrEnum):
+class TransitionKind(StrEnum):
     """The cells of the table."""
 
     ADVANCE = "advance"
@@ -41,43 +41,43 @@ class Move(StrEnum):
     """Contradicts a final word; recorded, not applied."""
 
 
-TABLE: dict[tuple[Standing, Status], Move] = {
-    (Standing.PENDING, Status.PENDING): Move.STAY,
-    (Standing.PENDING, Status.RUNNING): Move.ADVANCE,
-    (Standing.PENDING, Status.SUCCEEDED): Move.ADVANCE,
-    (Standing.PENDING, Status.FAILED): Move.ADVANCE,
-    (Standing.RUNNING, Status.PENDING): Move.STALE,
-    (Standing.RUNNING, Status.RUNNING): Move.STAY,
-    (Standing.RUNNING, Status.SUCCEEDED): Move.ADVANCE,
-    (Standing.RUNNING, Status.FAILED): Move.ADVANCE,
-    (Standing.SUCCEEDED, Status.PENDING): Move.STALE,
-    (Standing.SUCCEEDED, Status.RUNNING): Move.STALE,
-    (Standing.SUCCEEDED, Status.SUCCEEDED): Move.SAME,
-    (Standing.SUCCEEDED, Status.FAILED): Move.CONFLICT,
-    (Standing.FAILED, Status.PENDING): Move.STALE,
-    (Standing.FAILED, Status.RUNNING): Move.STALE,
-    (Standing.FAILED, Status.SUCCEEDED): Move.CONFLICT,
-    (Standing.FAILED, Status.FAILED): Move.SAME,
-    (Standing.GIVEN_UP, Status.PENDING): Move.STALE,
-    (Standing.GIVEN_UP, Status.RUNNING): Move.STALE,
-    (Standing.GIVEN_UP, Status.SUCCEEDED): Move.REVIVE,
-    (Standing.GIVEN_UP, Status.FAILED): Move.SAME,
-    (Standing.CANCELED, Status.PENDING): Move.CONFLICT,
-    (Standing.CANCELED, Status.RUNNING): Move.CONFLICT,
-    (Standing.CANCELED, Status.SUCCEEDED): Move.CONFLICT,
-    (Standing.CANCELED, Status.FAILED): Move.CONFLICT,
+TABLE: dict[tuple[TaskPhase, Status], TransitionKind] = {
+    (TaskPhase.PENDING, Status.PENDING): TransitionKind.STAY,
+    (TaskPhase.PENDING, Status.RUNNING): TransitionKind.ADVANCE,
+    (TaskPhase.PENDING, Status.SUCCEEDED): TransitionKind.ADVANCE,
+    (TaskPhase.PENDING, Status.FAILED): TransitionKind.ADVANCE,
+    (TaskPhase.RUNNING, Status.PENDING): TransitionKind.STALE,
+    (TaskPhase.RUNNING, Status.RUNNING): TransitionKind.STAY,
+    (TaskPhase.RUNNING, Status.SUCCEEDED): TransitionKind.ADVANCE,
+    (TaskPhase.RUNNING, Status.FAILED): TransitionKind.ADVANCE,
+    (TaskPhase.SUCCEEDED, Status.PENDING): TransitionKind.STALE,
+    (TaskPhase.SUCCEEDED, Status.RUNNING): TransitionKind.STALE,
+    (TaskPhase.SUCCEEDED, Status.SUCCEEDED): TransitionKind.SAME,
+    (TaskPhase.SUCCEEDED, Status.FAILED): TransitionKind.CONFLICT,
+    (TaskPhase.FAILED, Status.PENDING): TransitionKind.STALE,
+    (TaskPhase.FAILED, Status.RUNNING): TransitionKind.STALE,
+    (TaskPhase.FAILED, Status.SUCCEEDED): TransitionKind.CONFLICT,
+    (TaskPhase.FAILED, Status.FAILED): TransitionKind.SAME,
+    (TaskPhase.GIVEN_UP, Status.PENDING): TransitionKind.STALE,
+    (TaskPhase.GIVEN_UP, Status.RUNNING): TransitionKind.STALE,
+    (TaskPhase.GIVEN_UP, Status.SUCCEEDED): TransitionKind.REVIVE,
+    (TaskPhase.GIVEN_UP, Status.FAILED): TransitionKind.SAME,
+    (TaskPhase.CANCELED, Status.PENDING): TransitionKind.CONFLICT,
+    (TaskPhase.CANCELED, Status.RUNNING): TransitionKind.CONFLICT,
+    (TaskPhase.CANCELED, Status.SUCCEEDED): TransitionKind.CONFLICT,
+    (TaskPhase.CANCELED, Status.FAILED): TransitionKind.CONFLICT,
 }
 """(where the task stands, what a provider says) -> what follows. A verdict of the clock or of an operator on a
 task that has ended is STALE whatever the cell says: it came too late."""
 
 
-_STANDINGS = {status: Standing(status.value) for status in Status if status is not Status.FAILED}
+_STANDINGS = {status: TaskPhase(status.value) for status in Status if status is not Status.FAILED}
 
 
-def standing_of(task: Task) -> Standing:
+def phase_of(task: Task) -> TaskPhase:
     """The row of the table that a task stands in."""
     if task.status is not Status.FAILED:
         return _STANDINGS[task.status]
     if task.is_canceled:
-        return Standing.CANCELED
-    return Standing.GIVEN_UP if task.is_given_up else Standing.FAILED
+        return TaskPhase.CANCELED
+    return TaskPhase.GIVEN_UP if task.is_given_up else TaskPhase.FAILED

@@ -99,7 +99,7 @@ class SubmitState(StrEnum):
     """It may have been taken and charged; it is never sent again."""
 
 
-class Output(Struct, frozen=True, gc=False, omit_defaults=True):
+class Output(Struct, frozen=True, gc=False, omit_defaults=True, rename={"identity_override": "known_as"}):
     """A file or a text that a task produced.
 
     Attributes:
@@ -109,10 +109,10 @@ class Output(Struct, frozen=True, gc=False, omit_defaults=True):
         title: a title from the provider.
         duration_s: length in seconds, where stated.
         text: the text itself, for kind ``text``.
-        inline: base64 data that came inside the answer; once that is safe in a file, its reference stands in its
-            place, see `tracker.domain.inline`.
+        inline: base64 data that came inside the answer, or the reference to it, see `tracker.domain.outputs`.
         authenticated: the URL needs the account's key (OpenAI-style ``/content``) and is never handed out.
-        known_as: the identity that it had before a fresh URL took the place of the first; None: that of its URL.
+        identity_override: its identity where that is not derived from its URL: a fresh URL replaced the first one, or
+            several outputs share one URL. Stored outputs and the views name it ``known_as``.
     """
 
     kind: str
@@ -123,7 +123,7 @@ class Output(Struct, frozen=True, gc=False, omit_defaults=True):
     text: str | None = None
     inline: str | None = None
     authenticated: bool = False
-    known_as: str | None = None
+    identity_override: str | None = None
 
 
 class UpstreamError(Struct, frozen=True, gc=False, omit_defaults=True):

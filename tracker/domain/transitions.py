@@ -14,10 +14,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tracker.domain.archives import renew
+from tracker.domain.hook_events import HookEvent
 from tracker.domain.ids import shown_id
 from tracker.domain.observation import Observation, Reading, Source, Submission, Trouble
-from tracker.domain.outputs import described, more_of, told_apart, with_known
-from tracker.domain.table import TABLE, Move, Standing, standing_of
+from tracker.domain.outputs import described, disambiguate, merge_known, new_outputs
+from tracker.domain.table import TABLE, TaskPhase, TransitionKind, phase_of
 from tracker.domain.task import (
     RETRYABLE_REASONS,
     Reason,
@@ -41,18 +42,6 @@ class Outcome(StrEnum):
     STALE = "stale"
     CONFLICT = "conflict"
     IGNORED = "ignored"
-
-
-class HookEvent(StrEnum):
-    """What hooks can hear."""
-
-    SUBMITTED = "task.submitted"
-    RUNNING = "task.running"
-    PROGRESS = "task.progress"
-    SUCCEEDED = "task.succeeded"
-    FAILED = "task.failed"
-    ARCHIVED = "task.archived"
-    """All files of a task that SUCCEEDED are safe in the archive; it changes no status."""
 
 
 class Decision(Struct, frozen=True, gc=False):
@@ -227,21 +216,21 @@ def _decide_status(task: Task, observation: Observation, now: datetime, announce
     open_to_news = not task.status.is_terminal or (task.is_given_up and status is Status.SUCCEEDED)
     if status.is_terminal and not observation.believed and open_to_news:
         return Decision(_heard(announces), task, f"says {status}; a poll must confirm it", announces, confirm=True)
-    move = TABLE[standing_of(task), status]
+    move = TABLE[phase_of(task), status]
     if task.status.is_terminal and observation.source in _OURS:
-        move = Move.STALE
+        move = TransitionKind.STALE
     match move:
-        case Move.ADVANCE | Move.REVIVE:
+        case TransitionKind.ADVANCE | TransitionKind.REVIVE:
             if status.is_terminal:
                 return _end(task, observation, now, announces)
             return _come_forward(task, reading, now, announces)
-        case Move.STAY:
+        case TransitionKind.STAY:
             return _come_forward(task, reading, now, announces)
-        case Move.STALE:
+        case TransitionKind.STALE:
             return Decision(Outcome.STALE, task, f"says {status}, but the task is {task.status}", announces)
-        case Move.SAME:
+        case TransitionKind.SAME:
             return _decide_same(task, observation, announces)
-        case Move.CONFLICT:
+        case TransitionKind.CONFLICT:
             words = f": {_error_words(reading.error)}" if reading.error else ""
             return Decision(
                 Outcome.CONFLICT,
@@ -255,8 +244,8 @@ def _decide_same(task: Task, observation: Observation, announces: tuple[HookEven
     """An end that is known. A success may still bring outputs that the first word of it did not name."""
     reading = observation.reading
     if reading.status is Status.SUCCEEDED and observation.believed:
-        told = told_apart(reading.outputs)
-        more = more_of(task.outputs, told)
+        told = disambiguate(reading.outputs)
+        more = new_outputs(task.outputs, told)
         better = described(task.outputs, told, task.outputs)
         if not more and better != task.outputs:
             words = "says SUCCEEDED, as known, and more about the outputs"
@@ -299,8 +288,8 @@ def _decide_missing_output(
 ) -> Decision:
     """A success without an output is not a success yet."""
     if task.status.is_terminal:
-        standing = standing_of(task)
-        if standing is Standing.GIVEN_UP:
+        standing = phase_of(task)
+        if standing is TaskPhase.GIVEN_UP:
             return Decision(
                 Outcome.IGNORED,
                 task,
@@ -308,7 +297,7 @@ def _decide_missing_output(
                 announces,
                 confirm=observation.source is not Source.POLL,  # a poll that asked for a poll would never end
             )
-        if standing is Standing.SUCCEEDED:
+        if standing is TaskPhase.SUCCEEDED:
             return Decision(Outcome.DUPLICATE, task, "says SUCCEEDED, as known", announces)
         return Decision(Outcome.CONFLICT, task, f"says SUCCEEDED, but the task is {_final_words(task)}", announces)
     if not observation.believed:
@@ -336,7 +325,7 @@ def _come_forward(task: Task, reading: Reading, now: datetime, announces: tuple[
     progress = task.progress
     if reading.progress is not None:
         progress = max(min(max(reading.progress, 0), 100), progress or 0)
-    told = told_apart(reading.outputs)
+    told = disambiguate(reading.outputs)
     outputs = described(task.outputs, told, told if len(told) > len(task.outputs) else task.outputs)
     if (status, stage, progress, outputs) == (task.status, task.stage, task.progress, task.outputs):
         return Decision(Outcome.APPLIED, task, f"says {reading.status}, as known", announces)
@@ -364,7 +353,7 @@ def _end(task: Task, observation: Observation, now: datetime, announces: tuple[H
             status=Status.SUCCEEDED,
             stage=Stage.COMPLETE if staged else None,
             progress=100,
-            outputs=with_known(told_apart(reading.outputs), task.outputs),
+            outputs=merge_known(disambiguate(reading.outputs), task.outputs),
             reason=None,
             error=None,
             retryable=None,

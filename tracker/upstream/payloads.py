@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, TypeVar
 import orjson
 from msgspec.structs import replace
 
-from tracker.domain.inline import any_data, lighten, strip_inline_data, with_identities
 from tracker.domain.lenient_json.decoder import Form
 from tracker.domain.lenient_json.large import LARGE_BYTES, encode_large
+from tracker.domain.outputs import any_inline_data, identify_inline_data, strip_payload_data, strip_payload_text
 from tracker.domain.upstream_http import UNREADABLE_KEPT_BYTES, payload_text
 from tracker.logs import MASK
 
@@ -72,8 +72,8 @@ class Payloads:
 
         def work() -> tuple[Reading, str | None]:
             reading = read()
-            if any_data(reading.outputs):
-                reading = replace(reading, outputs=with_identities(reading.outputs))
+            if any_inline_data(reading.outputs):
+                reading = replace(reading, outputs=identify_inline_data(reading.outputs))
             return reading, self.text(body, decoded(), reading)
 
         return await self.run(len(body), work)
@@ -93,7 +93,7 @@ class Payloads:
         if len(body) > LARGE_BYTES:
             return self._large_text(body, decoded, reading)
         text = payload_text(body, self._redactor.json_text, decoded)
-        return text if text is None else lighten(text, reading.outputs)
+        return text if text is None else strip_payload_text(text, reading.outputs)
 
     def redact(self, body: bytes) -> str:
         """Mask secrets in a short JSON text, or in a text of another kind."""
@@ -113,7 +113,7 @@ class Payloads:
         if decoded.form in {Form.CUT, Form.NONE}:
             return orjson.dumps({"not_json": self._head(body, UNREADABLE_KEPT_BYTES)}).decode()
         try:
-            value = self._redactor.value(strip_inline_data(decoded.value, reading.outputs))
+            value = self._redactor.value(strip_payload_data(decoded.value, reading.outputs))
             if value != MASK:
                 return encode_large(value)
         except (ValueError, RecursionError):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from tracker.domain.inline import plain_base64
+from tracker.domain.outputs import plain_base64
 from tracker.domain.task import Output
 from tracker.errors import PayloadInvalid
 from tracker.providers.reading.fields import sole

@@ -12,11 +12,11 @@ import orjson
 from msgspec.structs import replace
 
 from tracker.domain.archives import ArchiveRecord, ArchiveState, all_safe, is_file
-from tracker.domain.inline import has_data, reference_of
+from tracker.domain.hook_events import HookEvent
 from tracker.domain.observation import Source
-from tracker.domain.outputs import output_identity
+from tracker.domain.outputs import has_inline_data, output_identity, reference_of
 from tracker.domain.task import Status, TaskId
-from tracker.domain.transitions import HookEvent, Outcome
+from tracker.domain.transitions import Outcome
 from tracker.store.sqlite import pieces
 from tracker.store.sqlite.rows import (
     ARCHIVE_COLUMNS,
@@ -157,7 +157,7 @@ def _now_shows_file(db: sqlite3.Connection, task: Task, identity: str) -> Task:
     """The public form of the task changes with the copy: a new version. Inline data gives way to its reference."""
     outputs = tuple(
         replace(output, inline=reference_of(output.inline))
-        if output.inline is not None and has_data(output) and output_identity(output) == identity
+        if output.inline is not None and has_inline_data(output) and output_identity(output) == identity
         else output
         for output in task.outputs
     )

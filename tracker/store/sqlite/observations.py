@@ -113,7 +113,7 @@ class _History:
     def take(self, step: Step, before: Task) -> Task:
         """Add the event of a step; the task as it is then to be written, its result in place."""
         after = step.task
-        if not step.keep:
+        if not step.is_recorded:
             return after
         self._seq += 1
         heard = step.observation

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 import orjson
 from msgspec.structs import replace
 
+from tracker.domain.hook_events import HookEvent
 from tracker.domain.records import DeliveryRecord, DeliveryStatus
 from tracker.domain.task import TaskId
-from tracker.domain.transitions import HookEvent
 from tracker.errors import DeliveryNotFound
 from tracker.store.sqlite.rows import (
     DELIVERY_COLUMNS,

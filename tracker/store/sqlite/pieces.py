@@ -11,9 +11,8 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from tracker.domain.inline import any_data, has_data, without_data
 from tracker.domain.observation import Observation
-from tracker.domain.outputs import output_identity
+from tracker.domain.outputs import any_inline_data, has_inline_data, output_identity, strip_inline_data
 from tracker.domain.task import Output, Task, TaskId
 
 PIECE_CHARS = 1 << 20
@@ -24,12 +23,12 @@ SELECT_PIECE = "SELECT data FROM inline_pieces WHERE task_id = ? AND identity = 
 def set_aside(observation: Observation) -> tuple[Observation, Mapping[str, str]]:
     """An observation with references in the place of inline data; and the data by the identity of its output."""
     outputs = observation.reading.outputs
-    if not any_data(outputs):
+    if not any_inline_data(outputs):
         return observation, {}
-    bare = without_data(outputs)
+    bare = strip_inline_data(outputs)
     reading = replace(observation.reading, outputs=bare)
     pairs = zip(bare, outputs, strict=True)
-    data = {output_identity(light): output.inline or "" for light, output in pairs if has_data(output)}
+    data = {output_identity(light): output.inline or "" for light, output in pairs if has_inline_data(output)}
     return replace(observation, reading=reading), data
 
 
@@ -55,4 +54,4 @@ def drop(db: sqlite3.Connection, task_id: TaskId, identity: str) -> None:
 def is_there(db: sqlite3.Connection, task_id: TaskId, output: Output) -> bool:
     """Whether the data of an output is stored, here or with its task."""
     key = (task_id, output_identity(output), 0)
-    return has_data(output) or db.execute(SELECT_PIECE, key).fetchone() is not None
+    return has_inline_data(output) or db.execute(SELECT_PIECE, key).fetchone() is not None

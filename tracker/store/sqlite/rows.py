@@ -14,8 +14,8 @@ import orjson
 from msgspec.structs import astuple, replace
 
 from tracker.domain.archives import ArchivedFile, ArchiveRecord, ArchiveState
-from tracker.domain.inline import without_data
 from tracker.domain.observation import Reading
+from tracker.domain.outputs import strip_inline_data
 from tracker.domain.records import DeliveryRecord, DeliveryStatus, EventRecord, TaskRecord, decode_payload
 from tracker.domain.task import (
     Output,
@@ -119,7 +119,7 @@ def outputs_text(outputs: tuple[Output, ...]) -> str:
 
 def kept_text(record: Reading | Task) -> str:
     """A reading or a task as the JSON text kept with an event, without empty fields and without inline data."""
-    outputs = without_data(record.outputs)
+    outputs = strip_inline_data(record.outputs)
     if outputs is not record.outputs:
         record = replace(record, outputs=outputs)
     return _encode(record).decode()
