@@ -5,26 +5,26 @@
     TrackerError
       ConfigError               refuse to start; one line per mistake
       StoreError
-        StoreUnavailable        answer 503; the sender tries again, nothing was written
-          StoreDamaged          the same; a command names the newest good copy
-          WriteUnknown          answer 500 where a repetition may cost money: look before sending it again
-        StoreUnusable           refuse to start: locked, newer, foreign or unwritable file
-        TaskNotFound            answer 404
-        DeliveryNotFound        answer 404
-        IdempotencyConflict     answer 422: same key, other payload
-        SubmitInFlight          answer 409: same key, first attempt not decided yet
+        StoreUnavailable        respond 503; nothing was written, the client retries
+          StoreDamaged          the same; a command names the newest good backup
+          WriteUnknown          respond 500 if a retry may cost money: the client must check first
+        StoreUnusable           refuse to start: locked, newer, foreign or read-only file
+        TaskNotFound            respond 404
+        DeliveryNotFound        respond 404
+        IdempotencyConflict     respond 422: same key, different payload
+        SubmitInFlight          respond 409: same key, the first attempt has no result yet
       PayloadInvalid            callback: 400; poll: a failed attempt; names the field path
-      RequestInvalid            answer 422 with the list of wrong fields
+      RequestInvalid            respond 422 with the list of wrong fields
       SignatureInvalid          callback: 401; never states the expected value
       UpstreamFailure
-        NotSent                 the request surely never left; it may be sent again
+        NotSent                 the request did not leave; it may be sent again
           HeldBack              the tracker itself did not send it; says nothing about the upstream
         Unanswered              it may have arrived; a paid create is never sent again
       ArchiveFailure
-        OutputRefused           ask for a fresh URL, then try again
-        OutputUnavailable       try again later
-        OutputHopeless          no further attempt can help; an operator may redrive it
-        PlaceUnavailable        the archive takes nothing now (disk full): try again, for as long as it takes
+        OutputRefused           ask for a fresh URL, then retry
+        OutputUnavailable       retry later
+        OutputPermanentFailure  do not retry; an operator may redrive it
+        ArchiveStorageUnavailable  retry without a limit: the archive's storage is full or down
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from dataclasses import dataclass
 
 
 class TrackerError(Exception):
-    """Base of every error that the tracker raises on purpose."""
+    """Base of the tracker's own errors."""
 
 
 class ConfigError(TrackerError):
     """The configuration cannot be used.
 
     Attributes:
-        problems: one line per mistake: file, key, what is wrong, how to mend it.
+        problems: one line per mistake: file, key, what is wrong, how to fix it.
     """
 
     def __init__(self, problems: list[str]) -> None:
@@ -49,7 +49,7 @@ class ConfigError(TrackerError):
 
 
 class StoreError(TrackerError):
-    """Something about the database."""
+    """Base of the errors of the store."""
 
 
 class StoreUnavailable(StoreError):
@@ -57,26 +57,23 @@ class StoreUnavailable(StoreError):
 
 
 class WriteUnknown(StoreUnavailable):
-    """A commit failed, and it is not known whether it will be found after a restart.
-
-    What may be repeated is repeated, as after `StoreUnavailable`.
-    """
+    """A commit failed, and a restart may or may not find it; writes that are safe to repeat are repeated."""
 
 
 class StoreDamaged(StoreUnavailable):
-    """A page of the database that was needed is damaged.
+    """A page of the database is damaged.
 
     Attributes:
-        error: what SQLite says about it.
+        error: SQLite's error.
     """
 
     def __init__(self, error: Exception) -> None:
         self.error = error
-        super().__init__(f"the database is damaged ({error}); stop the tracker and look at: tracker db check")
+        super().__init__(f"the database is damaged ({error}); stop the tracker and run: tracker db check")
 
 
 class StoreUnusable(StoreError):
-    """The database file cannot be opened by this program; the message says why and how to mend it."""
+    """This program cannot open the database file; the message says why and how to fix it."""
 
 
 class TaskNotFound(StoreError):
@@ -88,11 +85,11 @@ class DeliveryNotFound(StoreError):
 
 
 class IdempotencyConflict(StoreError):
-    """The idempotency key was used before with another payload."""
+    """The idempotency key was used before with a different payload."""
 
 
 class SubmitInFlight(StoreError):
-    """The idempotency key belongs to a submit whose first attempt is not decided yet."""
+    """The idempotency key belongs to a submit whose first attempt has no result yet."""
 
 
 class PayloadInvalid(TrackerError):
@@ -105,7 +102,7 @@ class FieldProblem:
 
     Attributes:
         loc: path of the field from the outside in, for example ``("request", "prompt")``.
-        msg: what is wrong and what is expected, one sentence.
+        msg: one sentence: what is wrong and what is expected.
     """
 
     loc: tuple[str | int, ...]
@@ -125,23 +122,23 @@ class RequestInvalid(TrackerError):
 
 
 class SignatureInvalid(TrackerError):
-    """A callback's signature does not hold; the message never states the expected value."""
+    """A callback's signature is wrong; the message never states the expected value."""
 
 
 class UpstreamFailure(TrackerError):
-    """A request to an upstream ended without an answer that can be read."""
+    """A request to an upstream ended without a readable answer."""
 
 
 class NotSent(UpstreamFailure):
-    """The request surely never reached the upstream (no connection, or the tracker held it back)."""
+    """The request did not reach the upstream: no connection, or the tracker did not send it."""
 
 
 class HeldBack(NotSent):
-    """The tracker itself did not send the request (circuit open, no slot, no key): nobody was asked.
+    """The tracker itself did not send the request (circuit open, no slot, no key).
 
     Attributes:
-        retry_in_s: seconds after which it is worth another try.
-        circuit_open: a circuit breaker is open; False: something in the tracker is missing or used up.
+        retry_in_s: seconds until the next try.
+        circuit_open: a circuit breaker is open; False: an account, key, address or slot is missing.
     """
 
     def __init__(self, message: str, retry_in_s: float, *, circuit_open: bool = False) -> None:
@@ -151,10 +148,10 @@ class HeldBack(NotSent):
 
 
 class Unanswered(UpstreamFailure):
-    """The request may have reached the upstream: no answer, a cut connection, an answer cut short.
+    """The request may have reached the upstream: no answer, a broken connection, a truncated answer.
 
     Attributes:
-        status: HTTP status of an answer that was cut; None when none came, or nothing that could be read.
+        status: HTTP status of a truncated answer; None without one.
         body: the beginning of its body, decompressed.
     """
 
@@ -165,18 +162,18 @@ class Unanswered(UpstreamFailure):
 
 
 class ArchiveFailure(TrackerError):
-    """An output could not be archived; the message is one line for people, without query strings or keys."""
+    """An output could not be archived; the message is one line, without query strings or keys."""
 
 
 class OutputRefused(ArchiveFailure):
-    """The URL is not honoured (any more); a fresh one may be."""
+    """The server rejects the URL; a fresh one may work."""
 
 
 class OutputUnavailable(ArchiveFailure):
-    """No whole file came: no connection, a cut body, a server error, a wrong length, a page instead of a file.
+    """No complete file: no connection, a truncated body, a server error, a wrong length, a web page instead of a file.
 
     Attributes:
-        retry_after_s: seconds that the server asked to be left alone; None when it did not.
+        retry_after_s: what ``Retry-After`` asks for; None without it.
     """
 
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
@@ -184,9 +181,9 @@ class OutputUnavailable(ArchiveFailure):
         self.retry_after_s = retry_after_s
 
 
-class OutputHopeless(ArchiveFailure):
-    """Too large, an address that is not allowed, data that is no base64: trying again changes nothing."""
+class OutputPermanentFailure(ArchiveFailure):
+    """A retry cannot help: too large, a forbidden address, invalid base64."""
 
 
-class PlaceUnavailable(ArchiveFailure):
-    """The archive's own place cannot be written now; no fault of the output."""
+class ArchiveStorageUnavailable(ArchiveFailure):
+    """The archive's storage cannot be written now; the output is not the cause."""

@@ -21,7 +21,7 @@ from tracker.archive.partial import Partial, Whole
 from tracker.archive.place import make_shelf
 from tracker.domain.archives import ArchivedFile
 from tracker.domain.task import Output
-from tracker.errors import ConfigError, PlaceUnavailable
+from tracker.errors import ArchiveStorageUnavailable, ConfigError
 from tracker.server.app import make_app
 from tracker.server.outputs import disposition_of
 
@@ -206,7 +206,7 @@ async def test_shelves_keep_the_same_promises(tmp_path: Path, place: str) -> Non
     assert list((tmp_path / "spool").iterdir()) == []
     assert (await shelf.size_of(path), await shelf.size_of("T1/none")) == (len(data), None)
     assert b"".join([piece async for piece in shelf.read(path, 10, 2_900_000)]) == data[10:2_900_000]
-    with pytest.raises(PlaceUnavailable):
+    with pytest.raises(ArchiveStorageUnavailable):
         _ = [piece async for piece in shelf.read("T1/none", 0, 5)]
     await shelf.remove(path)
     await shelf.remove(path)

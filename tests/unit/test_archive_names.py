@@ -20,7 +20,7 @@ from tracker.archive.partial import Partial, forget_abandoned, version_of
 from tracker.domain.archives import all_safe, is_file, is_harmless, renew
 from tracker.domain.outputs import has_inline_data, output_identity, reference_of, strip_inline_data, strip_payload_text
 from tracker.domain.task import Output, Status, TaskId
-from tracker.errors import PlaceUnavailable
+from tracker.errors import ArchiveStorageUnavailable
 from tracker.sandbox.media import Media, make_media
 from tracker.upstream.addresses import is_public
 
@@ -241,5 +241,5 @@ def test_unfinished_files(tmp_path: Path) -> None:
     os.utime(left, (0, 0))
     assert forget_abandoned(tmp_path / "spool") == 1
     (tmp_path / "file").touch()
-    with pytest.raises(PlaceUnavailable):
+    with pytest.raises(ArchiveStorageUnavailable):
         Partial(tmp_path / "file" / "spool", "k").begin(None)

@@ -181,7 +181,7 @@ class Archiver:
 
         Raises:
             TaskNotFound: no task has this id.
-            StoreUnavailable, PlaceUnavailable: nothing was changed.
+            StoreUnavailable, ArchiveStorageUnavailable: nothing was changed.
         """
         await self._store.get_task(task_id)
         lost = [

@@ -24,10 +24,10 @@ from tracker.domain.outputs import has_inline_data, output_identity
 from tracker.domain.retry import growing_delay_s, jittered
 from tracker.errors import (
     ArchiveFailure,
-    OutputHopeless,
+    ArchiveStorageUnavailable,
+    OutputPermanentFailure,
     OutputRefused,
     OutputUnavailable,
-    PlaceUnavailable,
     StoreError,
 )
 from tracker.logs import get_logger
@@ -122,7 +122,7 @@ async def carry_out(job: ArchiveJob, shop: Workshop) -> ArchiveResult:
     except ArchiveFailure as error:
         return _verdict(job, await _output_now(job, shop), error, shop)
     except StoreError as error:
-        return _verdict(job, output, PlaceUnavailable(str(error)), shop)
+        return _verdict(job, output, ArchiveStorageUnavailable(str(error)), shop)
     except Exception as error:
         log.exception("archive.attempt_failed", task=job.task.id, output=job.n)
         return _verdict(job, output, OutputUnavailable(f"the archive failed: {type(error).__name__}"), shop)
@@ -148,7 +148,7 @@ async def _archive(job: ArchiveJob, shop: Workshop) -> tuple[ArchivedFile, Outpu
                 output = fresh
                 declared = await shop.fetcher.fetch(job.task, output, partial)
         whole = await asyncio.to_thread(partial.finish)
-    except OutputHopeless:
+    except OutputPermanentFailure:
         await asyncio.to_thread(partial.discard)
         raise
     finally:
@@ -159,7 +159,7 @@ async def _archive(job: ArchiveJob, shop: Workshop) -> tuple[ArchivedFile, Outpu
         problem = await asyncio.to_thread(find_shortfall, whole.path, whole.size, whole.head)
     if problem is not None:
         await asyncio.to_thread(partial.discard)
-        raise (OutputUnavailable if output.inline is None else OutputHopeless)(problem)
+        raise (OutputUnavailable if output.inline is None else OutputPermanentFailure)(problem)
     extension = extension_of(mime)
 
     def name_of(again: int) -> str:
@@ -182,7 +182,7 @@ async def _write_inline(job: ArchiveJob, shop: Workshop, partial: Partial) -> No
         await asyncio.to_thread(_write_piece, piece, partial)
         n += 1
     if n == 0:
-        raise OutputHopeless("its data came inline and is not kept any more")
+        raise OutputPermanentFailure("its data came inline and is not kept any more")
 
 
 def _decode(output: Output, partial: Partial) -> None:
@@ -198,7 +198,7 @@ def _write_piece(piece: str, partial: Partial) -> None:
     try:
         data = base64.b64decode(piece, validate=True)
     except binascii.Error as error:
-        raise OutputHopeless("its inline data is not base64") from error
+        raise OutputPermanentFailure("its inline data is not base64") from error
     partial.write(data)
 
 
@@ -227,10 +227,12 @@ def _verdict(job: ArchiveJob, output: Output, error: ArchiveFailure, shop: Works
     expires_at = expiry_of(job.task, output, now)
     words = " ".join(str(error).encode("utf-8", "replace").decode().split())[:500]
     limit = patience.max_refusals if isinstance(error, OutputRefused) else patience.max_attempts
-    if isinstance(error, OutputHopeless) or (job.attempt >= limit and not isinstance(error, PlaceUnavailable)):
+    if isinstance(error, OutputPermanentFailure) or (
+        job.attempt >= limit and not isinstance(error, ArchiveStorageUnavailable)
+    ):
         return ArchiveResult(ArchiveState.DEAD, now, error=words, expires_at=expires_at)
     delay_s = growing_delay_s(job.attempt - 1, patience.first_s, patience.max_s)
-    if isinstance(error, PlaceUnavailable):
+    if isinstance(error, ArchiveStorageUnavailable):
         delay_s = min(max(delay_s, patience.first_s * 5), patience.shortage_s)
     delay_s = _before_expiry(jittered(delay_s, shop.draw()), expires_at, now, patience)
     if isinstance(error, OutputUnavailable) and error.retry_after_s is not None:
@@ -241,7 +243,7 @@ def _verdict(job: ArchiveJob, output: Output, error: ArchiveFailure, shop: Works
         next_attempt_at=now + timedelta(seconds=delay_s),
         error=words,
         expires_at=expires_at,
-        counts=not isinstance(error, PlaceUnavailable),
+        counts=not isinstance(error, ArchiveStorageUnavailable),
     )
 
 

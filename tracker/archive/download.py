@@ -20,7 +20,7 @@ from tracker import __version__
 from tracker.archive.content_encoding import Decoder
 from tracker.archive.response_heads import Slice, digests_of, encoding_of, read_slice, read_version, remote_version
 from tracker.domain.retry import parse_retry_after
-from tracker.errors import OutputHopeless, OutputRefused, OutputUnavailable
+from tracker.errors import OutputPermanentFailure, OutputRefused, OutputUnavailable
 from tracker.upstream.addresses import AddressForbidden, PublicResolver, is_literal, is_public
 from tracker.upstream.sessions import make_session
 from tracker.upstream.urls import exact_url, follow
@@ -90,8 +90,8 @@ class Downloader:
             The media type that the server declares, if any.
 
         Raises:
-            OutputRefused, OutputUnavailable, OutputHopeless: as their names say; what came so far is kept.
-            PlaceUnavailable: it could not be written.
+            OutputRefused, OutputUnavailable, OutputPermanentFailure: as their names say; what came so far is kept.
+            ArchiveStorageUnavailable: it could not be written.
         """
         url, account = self._address(task, output)
         found = await asyncio.to_thread(partial.find)
@@ -141,11 +141,11 @@ class Downloader:
         except aiohttp.ClientPayloadError as error:
             raise OutputUnavailable(f"{url.host}: cut off after {partial.size} bytes") from error
         except aiohttp.InvalidURL as error:
-            raise OutputHopeless(_NO_URL) from error
+            raise OutputPermanentFailure(_NO_URL) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             forbidden = _forbidden(error)
             if forbidden is not None:
-                raise OutputHopeless(_PRIVATE.format(host=forbidden)) from error
+                raise OutputPermanentFailure(_PRIVATE.format(host=forbidden)) from error
             raise OutputUnavailable(f"{url.host}: {_words(error)}") from error
 
     async def _follow(self, url: URL, account: Account | None, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
@@ -166,7 +166,7 @@ class Downloader:
             try:
                 url = follow(url, location)
             except ValueError as error:
-                raise OutputHopeless(f"a redirect to something else than an http(s) URL ({error})") from error
+                raise OutputPermanentFailure(f"a redirect to something else than an http(s) URL ({error})") from error
         raise OutputUnavailable(f"more than {MAX_REDIRECTS} redirects")
 
     def _check(self, url: URL, *, is_home: bool) -> None:
@@ -176,7 +176,7 @@ class Downloader:
         if self._allow_private or is_home or not is_literal(host):
             return
         if not is_public(host):
-            raise OutputHopeless(_PRIVATE.format(host=host))
+            raise OutputPermanentFailure(_PRIVATE.format(host=host))
 
     @staticmethod
     def _key_of(account: Account) -> str:
@@ -213,7 +213,7 @@ class Downloader:
         else:
             announced, total = self._whole_length(response, part, known)
         if total is not None and total > self._bounds.max_bytes:
-            raise OutputHopeless(f"announces {total} bytes; archive.max_bytes allows {self._bounds.max_bytes}")
+            raise OutputPermanentFailure(f"announces {total} bytes; archive.max_bytes allows {self._bounds.max_bytes}")
         await asyncio.to_thread(partial.check_space, (total or 0) - start)
         if start and known is not None:
             await asyncio.to_thread(partial.resume, str(known))
@@ -263,7 +263,9 @@ class Downloader:
                     buffer += piece
                     if partial.size + len(buffer) > self._bounds.max_bytes:
                         await asyncio.to_thread(partial.discard)
-                        raise OutputHopeless(f"sends more than archive.max_bytes allows ({self._bounds.max_bytes})")
+                        raise OutputPermanentFailure(
+                            f"sends more than archive.max_bytes allows ({self._bounds.max_bytes})"
+                        )
                     if len(buffer) >= BUFFER_BYTES:
                         data, buffer = bytes(buffer), bytearray()
                         await asyncio.to_thread(partial.write, data)
@@ -304,7 +306,7 @@ def _parsed(url: str) -> URL:
     try:
         return exact_url(url)
     except ValueError as error:
-        raise OutputHopeless(_NO_URL) from error
+        raise OutputPermanentFailure(_NO_URL) from error
 
 
 def _origin(url: URL) -> tuple[str, str | None, int | None]:

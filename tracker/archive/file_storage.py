@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
-from tracker.errors import PlaceUnavailable
+from tracker.errors import ArchiveStorageUnavailable
 from tracker.filesystem import make_directory, sync_directory
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Shelf(Protocol):
             Its path.
 
         Raises:
-            PlaceUnavailable: the place takes nothing now.
+            ArchiveStorageUnavailable: the place takes nothing now.
         """
         ...
 
@@ -50,7 +50,7 @@ class Shelf(Protocol):
         """The size of a file in bytes; None when it is not there.
 
         Raises:
-            PlaceUnavailable: nobody can tell now.
+            ArchiveStorageUnavailable: nobody can tell now.
         """
         ...
 
@@ -58,7 +58,7 @@ class Shelf(Protocol):
         """The bytes of a file from ``start`` up to ``stop``, piece by piece.
 
         Raises:
-            PlaceUnavailable: it cannot be read now.
+            ArchiveStorageUnavailable: it cannot be read now.
         """
         ...
 
@@ -109,7 +109,7 @@ class Directory:
                 whole.path.rename(final)  # one process owns this directory: nobody comes in between
             sync_directory(home)
         except OSError as error:
-            raise PlaceUnavailable(f"the archive cannot be written: {error.strerror or error}") from error
+            raise ArchiveStorageUnavailable(f"the archive cannot be written: {error.strerror or error}") from error
         return f"{directory}/{final.name}"
 
     async def size_of(self, path: str) -> int | None:
@@ -128,13 +128,13 @@ class Directory:
                 while start < stop:
                     block = await asyncio.to_thread(os.pread, file, min(BLOCK_BYTES, stop - start), start)
                     if not block:
-                        raise PlaceUnavailable("the archived file is shorter than it was")
+                        raise ArchiveStorageUnavailable("the archived file is shorter than it was")
                     start += len(block)
                     yield block
             finally:
                 os.close(file)
         except OSError as error:
-            raise PlaceUnavailable(f"the archived file cannot be read: {error.strerror or error}") from error
+            raise ArchiveStorageUnavailable(f"the archived file cannot be read: {error.strerror or error}") from error
 
     def locate(self, path: str) -> str:
         """See `Shelf`."""

@@ -23,7 +23,7 @@ from obstore.exceptions import BaseError
 from obstore.store import from_url
 
 from tracker.archive.file_storage import BLOCK_BYTES
-from tracker.errors import ConfigError, PlaceUnavailable
+from tracker.errors import ArchiveStorageUnavailable, ConfigError
 
 if TYPE_CHECKING:
     from tracker.archive.partial import Whole
@@ -63,9 +63,9 @@ class Bucket:
                 await obstore.put_async(self._store, path, whole.path, attributes={"Content-Type": mime})
                 if await self._hash_of(path, whole.size) != whole.sha256:
                     await obstore.delete_async(self._store, path)
-                    raise PlaceUnavailable("what the object store took is not what was sent")
+                    raise ArchiveStorageUnavailable("what the object store took is not what was sent")
         except (BaseError, OSError) as error:
-            raise PlaceUnavailable(f"the object store takes nothing now: {_words(error)}") from error
+            raise ArchiveStorageUnavailable(f"the object store takes nothing now: {_words(error)}") from error
         await asyncio.to_thread(whole.path.unlink, missing_ok=True)
         return path
 
@@ -74,7 +74,7 @@ class Bucket:
         try:
             return await self._size_of(path)
         except (BaseError, OSError) as error:
-            raise PlaceUnavailable(f"the object store does not answer: {_words(error)}") from error
+            raise ArchiveStorageUnavailable(f"the object store does not answer: {_words(error)}") from error
 
     async def read(self, path: str, start: int, stop: int) -> AsyncIterator[bytes]:
         """See `tracker.archive.file_storage.Shelf`."""
@@ -83,11 +83,11 @@ class Bucket:
                 end = min(start + _READ_BACK_BYTES, stop)
                 block = bytes(await obstore.get_range_async(self._store, path, start=start, end=end))
                 if not block:
-                    raise PlaceUnavailable("the archived file is shorter than it was")
+                    raise ArchiveStorageUnavailable("the archived file is shorter than it was")
                 start += len(block)
                 yield block
         except (BaseError, OSError) as error:
-            raise PlaceUnavailable(f"the object store does not answer: {_words(error)}") from error
+            raise ArchiveStorageUnavailable(f"the object store does not answer: {_words(error)}") from error
 
     def locate(self, path: str) -> str:
         """See `tracker.archive.file_storage.Shelf`."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from tracker.archive.media import HEAD_BYTES
-from tracker.errors import PlaceUnavailable
+from tracker.errors import ArchiveStorageUnavailable
 from tracker.filesystem import PRIVATE_FILE, make_directory
 
 DIRECTORY: Final = ".partial"
@@ -84,7 +84,7 @@ class Partial:
             version: of the remote file, letters and digits; None when it names none, so that nobody can go on later.
 
         Raises:
-            PlaceUnavailable: it cannot be written here now.
+            ArchiveStorageUnavailable: it cannot be written here now.
         """
         with _translated():
             self.discard()
@@ -97,7 +97,7 @@ class Partial:
         """Go on after what is there already, hashing it first.
 
         Raises:
-            PlaceUnavailable: it cannot be read or written now.
+            ArchiveStorageUnavailable: it cannot be read or written now.
         """
         with _translated():
             self._path = self._directory / f"{self._key}.{version}.part"
@@ -110,13 +110,13 @@ class Partial:
         """Refuse to begin what will not fit.
 
         Raises:
-            PlaceUnavailable: too little is free.
+            ArchiveStorageUnavailable: too little is free.
         """
         with _translated():
             self._make_directory()
             free = shutil.disk_usage(self._directory).free
         if free < missing_bytes + self._reserve_bytes:
-            raise PlaceUnavailable(f"the disk is full: {missing_bytes} bytes are to come, {free} are free")
+            raise ArchiveStorageUnavailable(f"the disk is full: {missing_bytes} bytes are to come, {free} are free")
 
     def _make_directory(self) -> None:
         if not self._directory.is_dir():
@@ -126,7 +126,7 @@ class Partial:
         """Append.
 
         Raises:
-            PlaceUnavailable: the disk is full or broken; the unfinished file is gone, the space is others' again.
+            ArchiveStorageUnavailable: the disk is full or broken; the partial file is deleted.
         """
         try:
             with self._lock, _translated():
@@ -136,7 +136,7 @@ class Partial:
                 while rest:
                     rest = rest[self._file.write(rest) :]
                 self._take(data)
-        except PlaceUnavailable:
+        except ArchiveStorageUnavailable:
             self.discard()
             raise
 
@@ -148,7 +148,7 @@ class Partial:
             digest: the bytes of the digest.
 
         Raises:
-            PlaceUnavailable: it cannot be read now.
+            ArchiveStorageUnavailable: it cannot be read now.
         """
         if algorithm == self._hash.name:
             return hmac.compare_digest(self._hash.digest(), digest)
@@ -160,14 +160,14 @@ class Partial:
         """Bring a file to disk that is open and whole.
 
         Raises:
-            PlaceUnavailable: the disk refused.
+            ArchiveStorageUnavailable: the disk refused.
         """
         assert self._file is not None  # noqa: S101 - begun or resumed
         try:
             with _translated():
                 os.fsync(self._file.fileno())
                 self.close()
-        except PlaceUnavailable:
+        except ArchiveStorageUnavailable:
             self.discard()
             raise
         return Whole(self._path, self.size, self._hash.hexdigest(), self._head)
@@ -215,4 +215,4 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise PlaceUnavailable(f"the archive cannot be written: {error.strerror or error}") from error
+        raise ArchiveStorageUnavailable(f"the archive cannot be written: {error.strerror or error}") from error

@@ -19,7 +19,7 @@ from tracker.domain.archives import file_of, is_harmless
 from tracker.domain.records import archive_json
 from tracker.domain.task import TaskId
 from tracker.domain.urls import escape_impossible, split_absolute
-from tracker.errors import PlaceUnavailable
+from tracker.errors import ArchiveStorageUnavailable
 from tracker.logs import get_logger
 from tracker.server.queries import parse_query
 from tracker.server.responses import HEADERS, Problem, json_answer
@@ -94,7 +94,7 @@ def _plain_url(output: Output) -> str | None:
 async def _serve(archive: Archives, request: web.Request, file: ArchivedFile) -> web.StreamResponse:
     try:
         size = await archive.size_of(file.path)
-    except PlaceUnavailable as error:
+    except ArchiveStorageUnavailable as error:
         raise _not_now(error) from None
     if size != file.bytes:
         raise Problem(
@@ -120,7 +120,7 @@ async def _serve(archive: Archives, request: web.Request, file: ArchivedFile) ->
                 await response.write(block)
         except ConnectionError:
             return response  # nobody is there any more
-        except PlaceUnavailable as error:
+        except ArchiveStorageUnavailable as error:
             # the head has gone out: all that is left is to end the connection before the promised length
             log.warning("output.cut_off", path=file.path, error=str(error))
             if request.transport is not None:
@@ -175,10 +175,10 @@ async def redrive_archive(services: Services, request: web.Request) -> web.Respo
         raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "no-archive", "This daemon runs without an archive.")
     try:
         records = await services.archive.redrive(TaskId(request.match_info["id"]))
-    except PlaceUnavailable as error:
+    except ArchiveStorageUnavailable as error:
         raise _not_now(error) from None
     return json_answer({"items": [archive_json(record) for record in records]})
 
 
-def _not_now(error: PlaceUnavailable) -> Problem:
+def _not_now(error: ArchiveStorageUnavailable) -> Problem:
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "archive-unavailable", f"{error}.", headers={"Retry-After": _SOON_S})
