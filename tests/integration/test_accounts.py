@@ -13,12 +13,11 @@ from aiohttp import web
 
 from tests.kits.daemon import KEY_ENV, NEVER_POLLS, Setting, account, running_daemon
 from tests.kits.processes import eventually
-from tests.kits.route_requests import REQUESTS, Json, Song
+from tests.kits.route_requests import Json, request_of
 from tracker.providers.registry import Registry
 from tracker.sandbox import DEFAULT_KEY, Sandbox
 
 ROUTES = {route.name: route for route in Registry().routes()}
-SONG = Song("song-1", "clip-1")
 BY_X_API_KEY = {"anthropic.messages", "anthropic.count-tokens"}
 NAMES = ("red", "blue")
 
@@ -75,7 +74,7 @@ async def test_every_route_sends_the_key_in_its_familys_header(tmp_path: Path, n
     """Bearer, but ``x-api-key`` and a version for Anthropic; never both, in creates and in polls."""
     route = ROUTES[name]
     async with listening() as ear, running_daemon(tmp_path, Setting(gateway=ear.url, poll=NEVER_POLLS)) as asker:
-        await asker.submit(name, REQUESTS[name]("a kite", SONG))
+        await asker.submit(name, request_of(name, "a kite"))
         if route.query is not None:
             status, task = await asker.call("POST", "/v1/tasks", {"route": name, "external_id": "up-1"})
             assert status == 201
@@ -106,13 +105,13 @@ async def test_a_task_is_polled_with_the_account_that_made_it(tmp_path: Path) ->
         )
         asker = await stack.enter_async_context(running_daemon(tmp_path, setting))
         status, problem = await asker.call(
-            "POST", "/v1/tasks", {"route": "kling.image", "request": REQUESTS["kling.image"]("a", SONG)}
+            "POST", "/v1/tasks", {"route": "kling.image", "request": request_of("kling.image", "a")}
         )
         assert (status, problem["errors"][0]["loc"]) == (422, ["account"]), "which one is for the user to say"
         routes = ["kling.omni-video", "dashscope.video", "suno.generate", "openai.responses", "anthropic.messages"]
         cases = [(name, route) for name in NAMES for route in routes]
         tasks = await asyncio.gather(
-            *(asker.submit(route, REQUESTS[route](f"for {name}", SONG), account=name) for name, route in cases)
+            *(asker.submit(route, request_of(route, f"for {name}"), account=name) for name, route in cases)
         )
         ended = await asyncio.gather(*(asker.end_of(task) for task in tasks))
         assert [(task["account"], task["route"], task["status"]) for task in ended] == [
@@ -134,7 +133,7 @@ async def test_an_account_whose_key_is_refused_says_so(tmp_path: Path) -> None:
     async with Sandbox(key="another key") as sandbox:
         setting = Setting(gateway=sandbox.base_url, poll=NEVER_POLLS)
         async with running_daemon(tmp_path, setting) as asker:
-            task = await asker.submit("kling.image", REQUESTS["kling.image"]("a kite", SONG))
+            task = await asker.submit("kling.image", request_of("kling.image", "a kite"))
             assert (task["status"], task["reason"], task["retryable"]) == ("FAILED", "auth_failed", False)
             _, task = await asker.call("POST", "/v1/tasks", {"route": "kling.image", "external_id": "up-1"})
             await asker.call("POST", f"/v1/tasks/{task['id']}/poll")
@@ -157,12 +156,12 @@ async def test_a_key_that_an_upstream_quotes_is_kept_nowhere(tmp_path: Path) -> 
     )
     async with listening() as ear, running_daemon(tmp_path, replace(setting, gateway=ear.url)) as asker:
         ear.answers["/"] = (401, {"code": 1004, "message": words})
-        refused = await asker.submit("kling.image", REQUESTS["kling.image"]("a kite", SONG))
+        refused = await asker.submit("kling.image", request_of("kling.image", "a kite"))
         assert refused["error"]["message"] == "Incorrect API key provided: [redacted]"
         _, polled = await asker.call("POST", "/v1/tasks", {"route": "kling.omni-video", "external_id": "up-1"})
         await asker.call("POST", f"/v1/tasks/{polled['id']}/poll")
         ear.answers["/"] = (200, {"code": 0, "data": {"task_id": "up-2", "task_status": "submitted"}})
-        called = await asker.submit("kling.omni-video", REQUESTS["kling.omni-video"]("a kite", SONG))
+        called = await asker.submit("kling.omni-video", request_of("kling.omni-video", "a kite"))
         callback = str(ear.bodies[-1]["callback_url"])
         for status in (f"waiting for {key}", "failed"):
             news = {"task_id": "up-2", "task_status": status, "task_status_msg": words}

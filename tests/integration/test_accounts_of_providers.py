@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_accounts import SONG, Ear, listening
+from tests.integration.test_accounts import Ear, listening
 from tests.kits.daemon import NEVER_POLLS, Asker, Setting, account, run_tracker, running_daemon
-from tests.kits.route_requests import REQUESTS
+from tests.kits.route_requests import request_of
 from tracker.config import load_config
 
 LUMEN = """
@@ -30,7 +30,7 @@ url = "href"
 kind = "video"
 """
 ENV = {"GATEWAY_KEY": "key-of-gateway", "LUMEN_KEY": "key-of-lumen"}
-KLING = REQUESTS["kling.omni-video"]("a kite", SONG)
+KLING = request_of("kling.omni-video", "a kite")
 
 
 def write_provider(directory: Path, extra: str = "") -> None:

@@ -8,9 +8,8 @@ import pytest
 
 from tests.integration.test_accounts import listening
 from tests.kits.daemon import NEVER_POLLS, Setting, running_daemon
-from tests.kits.route_requests import REQUESTS, Json, Song
+from tests.kits.route_requests import Json, request_of
 
-SONG = Song("song-1", "clip-1")
 VIDEO_URL, SONG_URL = "https://cdn.example.com/1.mp4", "https://cdn.example.com/1.mp3"
 KLING_DONE = {"task_id": "k-1", "task_status": "succeed", "task_result": {"videos": [{"url": VIDEO_URL}]}}
 SUNO_DONE = {
@@ -42,7 +41,7 @@ async def test_a_success_after_a_bad_gateway_counts(
     async with listening() as ear:
         ear.answers["/"] = (status, body)
         async with running_daemon(tmp_path, Setting(ear.url, NEVER_POLLS, tables=NO_ARCHIVE)) as asker:
-            task = await asker.submit(name, REQUESTS[name]("a kite", SONG))
+            task = await asker.submit(name, request_of(name, "a kite"))
             assert (task["status"], task["reason"]) == ("PENDING", None), task
             (sent,) = ear.bodies
             path = str(sent[field])[str(sent[field]).index("/callbacks/") :]
@@ -57,7 +56,7 @@ async def test_a_rate_limit_that_repeats_its_number_is_waited_for(tmp_path: Path
     async with listening() as ear:
         ear.answers["/"] = (429, {"error": {"message": "m", "type": "rate_limit_error", "code": 429}})
         async with running_daemon(tmp_path, Setting(ear.url, NEVER_POLLS)) as asker:
-            task = await asker.submit("suno.generate", REQUESTS["suno.generate"]("a kite", SONG))
+            task = await asker.submit("suno.generate", request_of("suno.generate", "a kite"))
             assert (task["status"], task["reason"]) == ("PENDING", None), task
             why = await asker.get(f"/v1/tasks/{task['id']}/why")
             assert "sent again" in str(why)
@@ -75,7 +74,7 @@ async def test_an_id_among_odd_fields_is_followed(tmp_path: Path, name: str, bod
     async with listening() as ear:
         ear.answers["/"] = (200, body)
         async with running_daemon(tmp_path, Setting(ear.url, NEVER_POLLS)) as asker:
-            task = await asker.submit(name, REQUESTS[name]("a kite", SONG))
+            task = await asker.submit(name, request_of(name, "a kite"))
             assert (task["status"], task["external_id"]) == ("PENDING", external_id)
             assert task["next_poll_at"] is not None
 
@@ -85,7 +84,7 @@ async def test_a_wrapped_failure_keeps_its_code(tmp_path: Path) -> None:
     async with listening() as ear:
         ear.answers["/"] = (200, {"code": 0, "data": {"task_id": "k-1", "task_status": "submitted"}})
         async with running_daemon(tmp_path, Setting(ear.url, NEVER_POLLS)) as asker:
-            task = await asker.submit("kling.text2video", REQUESTS["kling.text2video"]("a kite", SONG))
+            task = await asker.submit("kling.text2video", request_of("kling.text2video", "a kite"))
             address = str(ear.bodies[0]["callback_url"])
             news = {
                 "code": 1301,

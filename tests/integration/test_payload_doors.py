@@ -24,7 +24,6 @@ import pytest
 from aiohttp import web
 
 from tests.kits.payloads import PAYLOADS, STAND_INS, Payload, list_payloads, routes_of
-from tests.unit.test_provider_requests import MINIMAL
 from tracker.clock import whole_milliseconds
 from tracker.config import load_config
 from tracker.daemon.app import Tracker
@@ -186,7 +185,7 @@ class Run:
         case.task = task
 
     async def _submit(self, account: str, case: Case) -> Json:
-        body = {"route": case.route.name, "request": MINIMAL[case.route.name], "account": account}
+        body = {"route": case.route.name, "request": case.route.sample, "account": account}
         return await self._post("/v1/tasks", body)
 
     async def _register(self, account: str, case: Case, external_id: str) -> Json:

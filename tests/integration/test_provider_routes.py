@@ -1,4 +1,4 @@
-"""Every built-in route against the embedded gateway, which speaks the formats on its own: from request to end."""
+"""Every route that the embedded gateway plays against it, which speaks the formats on its own: from request to end."""
 
 from __future__ import annotations
 
@@ -11,24 +11,16 @@ from msgspec.structs import replace
 
 from tests.kits.payloads import NOW
 from tests.kits.providers import REGISTRY
-from tests.kits.sandbox import DEADLINE_S, Client, Receiver, lower, receiving, running
-from tests.unit.test_provider_requests import MINIMAL
+from tests.kits.sandbox import DEADLINE_S, Client, Receiver, list_played, lower, receiving, running
 from tracker.domain.observation import Reading, Submission
 from tracker.domain.task import ExternalId, Status
 from tracker.domain.upstream_http import AuthStyle, WireReply, WireRequest
 from tracker.providers.protocol import Route
 from tracker.sandbox import DEFAULT_KEY
 
-routes = pytest.mark.parametrize("route", REGISTRY.routes(), ids=lambda route: route.name)
+PLAYED = list_played(REGISTRY)
+routes = pytest.mark.parametrize("route", PLAYED, ids=lambda route: route.name)
 SOURCES = ("taskId", "audioId")
-MORE: dict[str, dict[str, Any]] = {
-    "suno.extend": {"defaultParamFlag": False, "model": "V5"},
-    "suno.upload-cover": MINIMAL["suno.generate"],
-    "suno.upload-extend": {"defaultParamFlag": False, "model": "V5"},
-    "suno.add-vocals": {"prompt": "p", "title": "t", "style": "s", "negativeTags": "n"},
-    "suno.add-instrumental": {"title": "t", "tags": "s", "negativeTags": "n"},
-}
-"""What the gateway's makers document as required besides, and our checks leave to them."""
 
 
 async def send(client: Client, call: WireRequest) -> WireReply:
@@ -57,13 +49,13 @@ async def finish(client: Client, route: Route, reading: Reading) -> Reading:
 
 
 async def request_of(client: Client, route: Route) -> dict[str, Any]:
-    """A minimal request; one that works on a song names a song that was made before."""
-    request = MINIMAL[route.name] | MORE.get(route.name, {})
+    """The sample; one that works on a song names a song that was made before."""
+    request = dict(route.sample)
     if not set(SOURCES) & set(request) or route.provider != "suno":
         return request
     song = REGISTRY.find_route("suno.generate")
     assert song is not None
-    made = await submit(client, song, MINIMAL[song.name])
+    made = await submit(client, song, dict(song.sample))
     await finish(client, song, made)
     assert made.external_id is not None
     call = REGISTRY.provider_of(song).poll_request(song, made.external_id)
@@ -95,9 +87,7 @@ async def test_a_job_is_followed_to_its_end(route: Route) -> None:
     assert reading.outputs
 
 
-@pytest.mark.parametrize(
-    "route", [route for route in REGISTRY.routes() if route.callback_field], ids=lambda route: route.name
-)
+@pytest.mark.parametrize("route", [route for route in PLAYED if route.callback_field], ids=lambda route: route.name)
 async def test_callbacks_are_understood(route: Route) -> None:
     """The last callback of a job names it and says how it ended, with its outputs."""
     provider = REGISTRY.provider_of(route)
@@ -122,7 +112,7 @@ async def last_word(receiver: Receiver, route: Route) -> Reading:
             return reading
 
 
-@pytest.mark.parametrize("route", [route for route in REGISTRY.routes() if route.query], ids=lambda route: route.name)
+@pytest.mark.parametrize("route", [route for route in PLAYED if route.query], ids=lambda route: route.name)
 async def test_an_unknown_id_is_not_found(route: Route) -> None:
     """Nobody's task is trouble, never an end."""
     provider = REGISTRY.provider_of(route)

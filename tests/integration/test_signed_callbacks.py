@@ -20,7 +20,7 @@ import pytest
 from tests.kits.daemon import NEVER_POLLS, Asker, Setting, ends_of, run_tracker, running_daemon
 from tests.kits.payloads import Payload, list_payloads, routes_of
 from tests.kits.processes import Ear
-from tests.kits.route_requests import REQUESTS, Json, Song
+from tests.kits.route_requests import Json, request_of
 from tracker.providers.registry import Registry
 from tracker.sandbox import Sandbox
 
@@ -49,7 +49,7 @@ class Wire:
 
     async def bring_to_end(self, route: str, words: str = "a kite") -> Json:
         """Submit, and wait for the end and for the last callback."""
-        task = await self.asker.submit(route, REQUESTS[route](words, Song("", "")))
+        task = await self.asker.submit(route, request_of(route, words))
         await self.asker.end_of(task)
         await self.ear.until(lambda: any(self.answers(task, word) for word in LAST_WORDS))
         return await self.asker.get(f"/v1/tasks/{task['id']}")

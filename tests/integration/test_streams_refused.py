@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from tests.kits.daemon import KEY_ENV, NEVER_POLLS, Setting, run_tracker, running_daemon
-from tests.kits.route_requests import REQUESTS, Json, Song
+from tests.kits.route_requests import Json, request_of
 from tracker.sandbox import DEFAULT_KEY, Sandbox
 
 ASKED = {
@@ -25,7 +25,7 @@ WORDS = "the tracker keeps one final result and reads no streams; ask without it
 
 def request(route: str, **more: Json) -> dict[str, Json]:
     """A request that asks for a stream."""
-    return REQUESTS[route]("a kite", Song("song-1", "clip-1")) | more
+    return request_of(route, "a kite") | more
 
 
 @pytest.mark.parametrize("route", ASKED)

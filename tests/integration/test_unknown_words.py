@@ -9,23 +9,27 @@ import pytest
 
 from tests.integration.test_accounts import ROUTES, listening
 from tests.kits.daemon import POLLS_AT_ONCE, Asker, ForwardClock, Setting, ends_of, running_daemon
+from tests.kits.payloads import STAND_INS, list_payloads, routes_of
 from tests.kits.processes import eventually
-from tests.kits.route_requests import REQUESTS, Json, Song
-from tests.kits.sandbox import find_job, pass_time
+from tests.kits.route_requests import Json, Song, request_of
+from tests.kits.sandbox import find_job, list_played, pass_time
+from tracker.providers.registry import Registry
 from tracker.sandbox import Sandbox
 
 FOLLOWED = [name for name, route in ROUTES.items() if route.query is not None]
+PLAYED = [route.name for route in list_played(Registry()) if route.query is not None]
 DEADLINE_S = 3000.0
 BOUNDED = {**POLLS_AT_ONCE, "deadline_s": DEADLINE_S, "not_found_grace_s": 1000.0}
-PROBLEM = {"code": "E-9999", "message": "nobody knows", "request_id": "r"}
-CODES: dict[str, tuple[int, Json]] = {
-    "dashscope": (400, PROBLEM),
-    "kling": (400, {"code": 7777, "message": "nobody knows", "request_id": "r", "data": None}),
-    "suno": (200, {"code": 799, "msg": "nobody knows", "data": None}),
-    "openai": (400, {"error": {"code": "e_9999", "message": "nobody knows", "type": "odd"}}),
-    "seedance": (400, {"error": {"code": "E9999", "message": "nobody knows"}}),
+UNKNOWN = "an error outside of the contract"
+UNKNOWN_CODES: dict[str, tuple[int, Json]] = {
+    route.provider: (payload.content["http_status"], payload.content["body"])
+    for payload in list_payloads(*STAND_INS)
+    if payload.case == "query_unknown_code"
+    for route in routes_of(payload, Registry())
 }
-"""By provider: an answer to a poll with a code that is in no table."""
+"""By provider: a recorded answer to a poll with a code that is in no table."""
+USUAL = (400, {"error": {"code": "E9999", "message": UNKNOWN}})
+"""The same of a provider without one."""
 
 
 async def told_of(asker: Asker, task: Json, words: str) -> str:
@@ -49,7 +53,7 @@ async def expires(asker: Asker, task: Json) -> None:
 
 
 async def test_an_unknown_status_is_still_running(tmp_path: Path) -> None:
-    """On every route that is followed: named and counted in ``why``, then expired."""
+    """On every route that is followed, and that the sandbox plays: named and counted in ``why``, then expired."""
     clock = ForwardClock()
     async with Sandbox() as sandbox:
         setting = Setting(gateway=sandbox.base_url, poll=BOUNDED, is_called_back=False)
@@ -57,31 +61,33 @@ async def test_an_unknown_status_is_still_running(tmp_path: Path) -> None:
 
             async def follow(name: str) -> Json:
                 words = "a kite [sandbox: stage=strange; duration=10000]"
-                task = await asker.submit(name, REQUESTS[name](words, Song("song-1", f"clip-{name}")))
+                task = await asker.submit(name, request_of(name, words, Song("song-1", f"clip-{name}")))
                 pass_time(sandbox, task["external_id"], 5000)  # half-way, where it is strange
                 told = await told_of(asker, task, "is not in its contract")
                 assert "it was seen" in told
                 assert "is taken as still running" in told
                 return task
 
-            tasks = await asyncio.gather(*map(follow, FOLLOWED))
+            tasks = await asyncio.gather(*map(follow, PLAYED))
             clock.advance(DEADLINE_S)
             await asyncio.gather(*(expires(asker, task) for task in tasks))
 
 
 async def test_an_unknown_code_is_no_end(tmp_path: Path) -> None:
     """A poll that is answered with a code of no table changes nothing but what ``why`` says; the deadline holds."""
-    assert {ROUTES[name].provider for name in FOLLOWED} == set(CODES)
     clock = ForwardClock()
     async with listening() as ear:
         setting = Setting(gateway=ear.url, poll=BOUNDED, is_called_back=False)
-        ear.answers = {f"{ROUTES[name].query}".partition(" ")[2]: CODES[ROUTES[name].provider] for name in FOLLOWED}
+        ear.answers = {
+            f"{ROUTES[name].query}".partition(" ")[2]: UNKNOWN_CODES.get(ROUTES[name].provider, USUAL)
+            for name in FOLLOWED
+        }
         async with running_daemon(tmp_path, setting, clock=clock) as asker:
 
             async def follow(name: str) -> Json:
                 status, task = await asker.call("POST", "/v1/tasks", {"route": name, "external_id": f"of-{name}"})
                 assert status == 201
-                await told_of(asker, task, "nobody knows")
+                await told_of(asker, task, UNKNOWN)
                 return task
 
             tasks = await asyncio.gather(*map(follow, FOLLOWED))
@@ -96,7 +102,7 @@ async def test_an_unknown_status_in_a_callback_is_no_end(tmp_path: Path, name: s
         setting = Setting(gateway=sandbox.base_url)
         async with running_daemon(tmp_path, setting) as asker:
             words = "a kite [sandbox: callback=lost; duration=1000]"
-            task = await asker.submit(name, REQUESTS[name](words, Song("", "")))
+            task = await asker.submit(name, request_of(name, words))
             path = str(find_job(sandbox, task["external_id"]).callback_url).removeprefix(setting.url)
             known = {"task_id": task["external_id"]}
             kling = {"task_status": "transcoding", **known}

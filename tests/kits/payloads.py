@@ -1,12 +1,14 @@
 """Finds the recorded payloads and the route that each is read with.
 
 A payload is ``tests/payloads/<family>/<case>.json``: what came over the wire, and what it must be read as
-(``expect``, with further acceptable readings under ``accept`` where the documents leave it open).
+(``expect``, with further acceptable readings under ``accept`` where the documents leave it open). Its ``route`` is a
+method and path, or the name of a route.
 """
 
 from __future__ import annotations
 
 import re
+import tomllib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,26 +24,10 @@ from tracker.providers.registry import Registry
 PAYLOADS = Path(__file__).parents[1] / "payloads"
 NOW = datetime(2026, 1, 5, 10, 0, tzinfo=UTC)
 
-STAND_INS = {
-    "dashscope_video": "dashscope.video",
-    "doubao_video": "seedance.video",
-    "kling": "kling.omni-video",
-    "models": "openai.responses",
-    "openai_video": "openai.video",
-    "signatures": "kling.omni-video",
-    "suno_cover_art": "suno.generate-cover",
-    "suno_lyrics": "suno.generate-lyrics",
-    "suno_mp4": "suno.mp4-generate",
-    "suno_song": "suno.generate",
-    "suno_stems": "suno.vocal-removal",
-    "suno_sync": "suno.style-generate",
-    "suno_wav": "suno.wav-generate",
-    "sync_anthropic": "anthropic.messages",
-    "sync_dashscope_image": "dashscope.image",
-    "sync_gemini": "gemini.generate",
-    "sync_openai": "openai.chat",
-}
-"""By family: the route that reads its payloads where they do not name theirs (a callback is sent to our address)."""
+FAMILIES = {path.parent.name: tomllib.loads(path.read_text()) for path in sorted(PAYLOADS.glob("*/family.toml"))}
+"""By directory: ``route`` reads the payloads that name no route of their own (a callback is sent to our address);
+``fault_reasons`` are the reasons that the sandbox's faults end with where they are not the usual ones."""
+STAND_INS = {name: str(family["route"]) for name, family in FAMILIES.items()}
 _CALLBACK = re.compile(r"POST \(callBackUrl\) suno (\S+)")
 _SONGS = re.compile(r"song|cover|lyrics|wav|mp4|vocal-removal")
 _PLACE = re.compile(r"\\{[^/:]+\\}")
@@ -92,6 +78,17 @@ class Payload:
         return value == expect[field] or value in expect.get("accept", {}).get(field, [])
 
 
+def fault_reasons(route: Route, registry: Registry) -> dict[str, str]:
+    """The reasons that differ from the usual for a route: those of its provider's payloads of the same mode."""
+    found: dict[str, str] = {}
+    for family in FAMILIES.values():
+        stand_in = registry.find_route(family["route"])
+        assert stand_in is not None, family
+        if (stand_in.provider, stand_in.mode) == (route.provider, route.mode):
+            found |= family.get("fault_reasons", {})
+    return found
+
+
 def list_payloads(*families: str) -> list[Payload]:
     """Every payload of the families, in a stable order."""
     return [
@@ -107,7 +104,11 @@ def routes_of(payload: Payload, registry: Registry) -> list[Route]:
     callback = _CALLBACK.fullmatch(named)
     if callback is not None and not _SONGS.fullmatch(callback[1]):
         return [route for route in registry.routes() if route.name == f"suno.{callback[1]}"]
-    found = [route for route in registry.routes() if _is_same(route.create, named) or _is_same(route.query, named)]
+    found = [
+        route
+        for route in registry.routes()
+        if named == route.name or _is_same(route.create, named) or _is_same(route.query, named)
+    ]
     if found:
         return found
     stand_in = "suno.generate" if callback is not None and callback[1] == "song" else STAND_INS[payload.family]

@@ -12,9 +12,13 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from tracker.providers.protocol import Route
+from tracker.providers.registry import Registry
 from tracker.sandbox import DEFAULT_KEY, Sandbox, files
+from tracker.sandbox.families.registry import list_routes
 from tracker.sandbox.gateway import Gateway
 from tracker.sandbox.jobs import Job
+from tracker.sandbox.routes import PaidRoute
 
 DEADLINE_S = 20.0
 """How long a test waits for what must happen; only a failing test waits that long."""
@@ -102,6 +106,17 @@ class Receiver:
         async with asyncio.timeout(DEADLINE_S), self.arrived:
             await self.arrived.wait_for(lambda: len(self.bodies) >= count)
         return self.bodies
+
+
+def list_played_names() -> set[str]:
+    """The names of the routes that the sandbox plays."""
+    return {route.name for route in list_routes() if isinstance(route, PaidRoute)}
+
+
+def list_played(registry: Registry) -> list[Route]:
+    """The routes of a registry that the sandbox says it plays."""
+    names = list_played_names()
+    return [route for route in registry.routes() if route.name in names]
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ a new module with a class that satisfies `Provider`, and one line in `registry.p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from tracker.errors import FieldProblem
 
 Json = Any
-"""A decoded JSON value: its shape is the provider's business until a reader has checked it."""
+"""A decoded JSON value of any shape, until a reader has checked it."""
+SAMPLE_PROMPT = "a paper kite over the sea"
+"""The prompt in samples; whoever sends a sample may replace it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Route:
         signature: name of the signature scheme that the provider offers, None for none.
         account: of a route that a user's file declares: the account of tasks whose submit names none.
         source: where the route is documented.
+        sample: a smallest valid request: what the documents of the upstream require, and nothing else.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Route:
     query: str | None
     asset: str
     source: str
+    sample: Mapping[str, Json] = field(compare=False, repr=False)
     mode: Literal["task", "sync"] = "task"
     callback: bool = False
     callback_field: str | None = None

@@ -21,7 +21,7 @@ from tracker.errors import FieldProblem, PayloadInvalid
 from tracker.providers.declared.expressions import search
 from tracker.providers.declared.tables import OK_CODES, OutputTable, ProviderTable, RouteTable, fold
 from tracker.providers.family import Entry, Family
-from tracker.providers.protocol import Provider, Route
+from tracker.providers.protocol import SAMPLE_PROMPT, Provider, Route
 from tracker.providers.reading.answers import read_creation, read_status
 from tracker.providers.reading.error_meanings import (
     AUTH,
@@ -65,6 +65,7 @@ from tracker.providers.reading.requests import (
     path_segment,
     quote_reserved,
     text_problem,
+    with_field,
 )
 from tracker.providers.reading.results import find_data_url_output, find_text_output
 
@@ -110,6 +111,7 @@ def make_provider(table: ProviderTable) -> Provider:
                     query=route.query,
                     asset=route.asset,
                     source=table.source,
+                    sample=_sample_of(route),
                     callback=callback is not None,
                     callback_field=callback.field if callback else None,
                     callback_required=callback.required if callback else False,
@@ -126,6 +128,15 @@ def make_provider(table: ProviderTable) -> Provider:
             )
         )
     return Family(table.name, tuple(entries), reader.callback_ids)
+
+
+def _sample_of(route: RouteTable) -> dict[str, Json]:
+    """The fields that the file requires, each as a text: it does not say what else they may be."""
+    sample: dict[str, Json] = {"model": "model"} if has_model(route.create) or has_model(route.query) else {}
+    for path in (dotted.split(".") for dotted in route.required):
+        if find_field(sample, tuple(path)) is None:
+            sample = with_field(sample, path, SAMPLE_PROMPT)
+    return sample
 
 
 def _check(request: Mapping[str, Json], *, route: RouteTable, callback_field: str | None) -> list[FieldProblem]:

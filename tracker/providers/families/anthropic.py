@@ -22,7 +22,7 @@ from tracker.domain.task import Output, Status, UpstreamError
 from tracker.domain.upstream_http import AuthStyle
 from tracker.errors import FieldProblem
 from tracker.providers.family import Entry, Family
-from tracker.providers.protocol import Route
+from tracker.providers.protocol import SAMPLE_PROMPT, Route
 from tracker.providers.reading.answers import read_result
 from tracker.providers.reading.error_meanings import (
     AUTH,
@@ -138,6 +138,7 @@ def _entry(
     asset: str,
     check: Callable[[Mapping[str, Json]], list[FieldProblem]],
     read_create: Callable[[WireReply], Reading],
+    **more: int,
 ) -> Entry:
     return Entry(
         route=Route(
@@ -148,6 +149,7 @@ def _entry(
             mode="sync",
             asset=asset,
             source="https://anyint.ai/docs/api-reference/anthropic-compatible",
+            sample={"model": "claude-sonnet-4-5", "messages": [{"role": "user", "content": SAMPLE_PROMPT}], **more},
         ),
         check=check,
         read_create=read_create,
@@ -158,7 +160,7 @@ def _entry(
 PROVIDER = Family(
     "anthropic",
     (
-        _entry("messages", "messages", "text", check_messages, read_message),
+        _entry("messages", "messages", "text", check_messages, read_message, max_tokens=100),
         _entry("count-tokens", "messages/count_tokens", "token count", check_count, read_count),
     ),
 )

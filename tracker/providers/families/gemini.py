@@ -21,7 +21,7 @@ from tracker.domain.observation import Reading
 from tracker.domain.task import Output, Status, UpstreamError
 from tracker.errors import FieldProblem
 from tracker.providers.family import Entry, Family
-from tracker.providers.protocol import Route
+from tracker.providers.protocol import SAMPLE_PROMPT, Route
 from tracker.providers.reading.answers import read_result
 from tracker.providers.reading.error_meanings import (
     AUTH,
@@ -194,6 +194,7 @@ PROVIDER = Family(
                 mode="sync",
                 asset="image",
                 source="https://anyint.ai/docs/en/api-reference/gemini-compatible",
+                sample={"model": "gemini-image", "contents": [{"role": "user", "parts": [{"text": SAMPLE_PROMPT}]}]},
             ),
             check=check,
             read_create=read_create,

@@ -21,7 +21,7 @@ from tracker.domain.observation import Reading, Trouble
 from tracker.domain.task import ExternalId, Output, Status, UpstreamError
 from tracker.errors import FieldProblem, PayloadInvalid
 from tracker.providers.family import Entry, Family
-from tracker.providers.protocol import Route
+from tracker.providers.protocol import SAMPLE_PROMPT, Route
 from tracker.providers.reading.answers import read_creation, read_status
 from tracker.providers.reading.error_meanings import (
     AUTH,
@@ -280,8 +280,9 @@ def entry(
     source: str,
     *,
     check: Callable[[Mapping[str, Json]], list[FieldProblem]] = check,
+    **material: str,
 ) -> Entry:
-    """One of the sibling routes, which differ by name, path, what they make and what they need."""
+    """One of the sibling routes, which differ by name, path, what they make and what they need (``material``)."""
     return Entry(
         route=Route(
             name=f"kling.{name}",
@@ -290,6 +291,7 @@ def entry(
             query=f"GET /transtreams/kling/v1/{path}/{{task_id}}",
             asset=asset,
             source=source,
+            sample={"model_name": "kling-v3", "prompt": SAMPLE_PROMPT, **material},
             callback=True,
             callback_field="callback_url",
             poll_interval_s=10.0,
@@ -303,6 +305,7 @@ def entry(
 
 
 _VIDEO_PAGE = "https://anyint.ai/docs/api-reference/kling-video"
+_SAMPLE_IMAGE = "https://example.com/kite.png"
 _MEDIA_PAGE = "https://anyint.ai/docs/api-reference/media"
 
 PROVIDER = Family(
@@ -310,7 +313,7 @@ PROVIDER = Family(
     (
         entry("omni-video", "videos/omni-video", "video", _VIDEO_PAGE),
         entry("text2video", "videos/text2video", "video", _VIDEO_PAGE),
-        entry("image2video", "videos/image2video", "video", _VIDEO_PAGE, check=check_animation),
+        entry("image2video", "videos/image2video", "video", _VIDEO_PAGE, check=check_animation, image=_SAMPLE_IMAGE),
         entry("image", "images/generations", "image", _MEDIA_PAGE),
         entry("omni-image", "images/omni-image", "image", _MEDIA_PAGE),
     ),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from tracker.domain.task import UpstreamError
 from tracker.errors import FieldProblem
 from tracker.providers.family import Entry, Family
-from tracker.providers.protocol import Route
+from tracker.providers.protocol import SAMPLE_PROMPT, Route
 from tracker.providers.reading import video_objects
 from tracker.providers.reading.error_meanings import (
     AUTH,
@@ -79,6 +79,7 @@ PROVIDER = Family(
                 query="GET /doubao/videos/{task_id}",
                 asset="video",
                 source="https://www.volcengine.com/docs/82379/1520757",
+                sample={"model": "doubao-seedance-1-0-pro", "prompt": SAMPLE_PROMPT},
                 poll_interval_s=15.0,
             ),
             check=check,

@@ -61,7 +61,7 @@ def create_call(
         path = fill_model(path, str(request.get("model", "")))
         body = {key: value for key, value in request.items() if key != "model"}
     if callback_url is not None and route.callback_field is not None:
-        body = _with_field(body, route.callback_field.split("."), callback_url)
+        body = with_field(body, route.callback_field.split("."), callback_url)
     return WireRequest(
         method=method,
         path=path,
@@ -222,10 +222,10 @@ def _query_of(route: Route) -> tuple[str, str]:
     return method, path
 
 
-def _with_field(holder: Mapping[str, Json], path: list[str], value: str) -> dict[str, Json]:
+def with_field(holder: Mapping[str, Json], path: list[str], value: str) -> dict[str, Json]:
     """A copy of an object with one field set; only what lies on the path is copied."""
     copy = dict(holder)
     key, *rest = path
     inner = copy.get(key)
-    copy[key] = _with_field(inner if isinstance(inner, Mapping) else {}, rest, value) if rest else value
+    copy[key] = with_field(inner if isinstance(inner, Mapping) else {}, rest, value) if rest else value
     return copy

@@ -24,7 +24,7 @@ from tracker.errors import FieldProblem, PayloadInvalid
 from tracker.providers.families.dashscope import image
 from tracker.providers.families.dashscope.codes import find_meaning
 from tracker.providers.family import Entry, Family
-from tracker.providers.protocol import Route
+from tracker.providers.protocol import SAMPLE_PROMPT, Route
 from tracker.providers.reading.answers import read_creation, read_status
 from tracker.providers.reading.error_meanings import failed
 from tracker.providers.reading.fields import (
@@ -229,6 +229,7 @@ PROVIDER = Family(
                 query="GET /dashscope/v1/tasks/{task_id}",
                 asset="video",
                 source="https://anyint.ai/docs/api-reference/media",
+                sample={"model": "wan2.5-t2v-preview", "input": {"prompt": SAMPLE_PROMPT}},
                 poll_interval_s=15.0,
             ),
             check=check_video,

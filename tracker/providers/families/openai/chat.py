@@ -19,7 +19,7 @@ from tracker.domain.task import Output, Status, UpstreamError
 from tracker.errors import FieldProblem
 from tracker.providers.families.openai.codes import find_meaning
 from tracker.providers.family import Entry
-from tracker.providers.protocol import Route
+from tracker.providers.protocol import SAMPLE_PROMPT, Route
 from tracker.providers.reading.answers import read_result
 from tracker.providers.reading.error_meanings import failed
 from tracker.providers.reading.fields import find_code, find_id, find_object, find_text, list_objects
@@ -84,6 +84,7 @@ ENTRY = Entry(
         mode="sync",
         asset="text",
         source="https://anyint.ai/docs/api-reference/overview",
+        sample={"model": "gpt-5", "messages": [{"role": "user", "content": SAMPLE_PROMPT}]},
     ),
     check=check,
     read_create=read_create,

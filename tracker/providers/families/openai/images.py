@@ -19,7 +19,7 @@ from tracker.domain.task import Output, Status
 from tracker.errors import FieldProblem
 from tracker.providers.families.openai.codes import find_meaning
 from tracker.providers.family import Entry
-from tracker.providers.protocol import Route
+from tracker.providers.protocol import SAMPLE_PROMPT, Route
 from tracker.providers.reading.answers import read_result
 from tracker.providers.reading.error_meanings import failed
 from tracker.providers.reading.fields import Lists, distinct, find_text, find_url, mime_of
@@ -89,6 +89,7 @@ ENTRY = Entry(
         mode="sync",
         asset="image",
         source="https://anyint.ai/docs/api-reference/media",
+        sample={"prompt": SAMPLE_PROMPT},
     ),
     check=check,
     read_create=read_create,

@@ -20,7 +20,7 @@ from tracker.domain.task import ExternalId, Output, Reason, Status, UpstreamErro
 from tracker.errors import FieldProblem
 from tracker.providers.families.openai.codes import find_meaning
 from tracker.providers.family import Entry
-from tracker.providers.protocol import Route
+from tracker.providers.protocol import SAMPLE_PROMPT, Route
 from tracker.providers.reading.answers import read_creation, read_status
 from tracker.providers.reading.error_meanings import failed
 from tracker.providers.reading.fields import (
@@ -173,6 +173,7 @@ ENTRY = Entry(
         query="GET /openai/v1/responses/{task_id}",
         asset="text",
         source="https://platform.openai.com/docs/api-reference/responses",
+        sample={"model": "gpt-5", "input": SAMPLE_PROMPT},
         poll_interval_s=10.0,
     ),
     check=check,

@@ -18,7 +18,7 @@ from tracker.domain.task import ExternalId, Output, Status
 from tracker.errors import FieldProblem, PayloadInvalid
 from tracker.providers.families.openai.codes import find_meaning
 from tracker.providers.family import Entry
-from tracker.providers.protocol import Route
+from tracker.providers.protocol import SAMPLE_PROMPT, Route
 from tracker.providers.reading import video_objects
 from tracker.providers.reading.fields import find_id, require_object, require_status
 from tracker.providers.reading.layers import is_other
@@ -86,6 +86,7 @@ ENTRY = Entry(
         query="GET /openai/v1/videos/{task_id}",
         asset="video",
         source="https://anyint.ai/docs/en/api-reference/kling-video",
+        sample={"model": "kling-3.0", "prompt": SAMPLE_PROMPT},
         callback=True,
         poll_interval_s=15.0,
         signature="standard-webhooks",

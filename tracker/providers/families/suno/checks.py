@@ -11,7 +11,7 @@ every route with tasks, but is filled in by the tracker.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from tracker.errors import FieldProblem
@@ -25,6 +25,8 @@ from tracker.providers.reading.requests import (
 
 if TYPE_CHECKING:
     from tracker.providers.protocol import Json
+
+Check = Callable[[Mapping[str, "Json"]], list[FieldProblem]]
 
 _FLAGS = ("customMode", "instrumental", "defaultParamFlag")
 _TEXTS = (
@@ -60,16 +62,6 @@ def check_generate(request: Mapping[str, Json]) -> list[FieldProblem]:
     return [*problems, *optional_text_problem(request, "callBackUrl")]
 
 
-def check_extend(request: Mapping[str, Json]) -> list[FieldProblem]:
-    """Find what an extension lacks: the clip that it goes on from."""
-    return _texts(request, "audioId")
-
-
-def check_upload(request: Mapping[str, Json]) -> list[FieldProblem]:
-    """Find what a job on uploaded audio lacks: where the audio lies."""
-    return _texts(request, "uploadUrl")
-
-
 def check_replace_section(request: Mapping[str, Json]) -> list[FieldProblem]:
     """Find what a replacement lacks: the clip (or an upload in its place), the words, and the seconds."""
     own_clip = request.get("uploadUrl") is None
@@ -81,40 +73,15 @@ def check_replace_section(request: Mapping[str, Json]) -> list[FieldProblem]:
     return problems
 
 
-def check_lyrics(request: Mapping[str, Json]) -> list[FieldProblem]:
-    """Find what a request for lyrics lacks: ``prompt``."""
-    return _texts(request, "prompt")
-
-
-def check_cover(request: Mapping[str, Json]) -> list[FieldProblem]:
-    """Find what a request for cover art lacks: the song."""
-    return _texts(request, "taskId")
-
-
-def check_clip(request: Mapping[str, Json]) -> list[FieldProblem]:
-    """Find what a job on one clip of a song lacks: the song and the clip."""
-    return _texts(request, "taskId", "audioId")
-
-
-def check_vocal_removal(request: Mapping[str, Json]) -> list[FieldProblem]:
-    """Find what a separation lacks: the song, the clip, and what to separate (``type``)."""
-    return _texts(request, "taskId", "audioId", "type")
-
-
-def check_style(request: Mapping[str, Json]) -> list[FieldProblem]:
-    """Find what a request for a style lacks: the words to make more of."""
-    return _texts(request, "content")
-
-
 def check_timestamps(request: Mapping[str, Json]) -> list[FieldProblem]:
     """Find what a request for timestamps lacks: the song, and its clip by id or by index."""
     indexed = request.get("musicIndex") is not None
     return _texts(request, "taskId", *(() if indexed else ("audioId",)))
 
 
-def check_persona(request: Mapping[str, Json]) -> list[FieldProblem]:
-    """Find what a request for a persona lacks: the song, the clip, a name and a description."""
-    return _texts(request, "taskId", "audioId", "name", "description")
+def require_texts(*fields: str) -> Check:
+    """The check of a route that needs nothing but some texts."""
+    return lambda request: _texts(request, *fields)
 
 
 def _texts(request: Mapping[str, Json], *required: str) -> list[FieldProblem]:

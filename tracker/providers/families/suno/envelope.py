@@ -10,8 +10,8 @@ https://docs.sunoapi.org/suno-api/generate-music-callbacks (the envelope; read 2
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec.structs import replace
 
@@ -36,10 +36,16 @@ if TYPE_CHECKING:
     from tracker.domain.upstream_http import WireReply
     from tracker.providers.protocol import Json
 
-ReadTask = Callable[[Mapping[str, "Json"]], Reading]
-"""Reads the ``data`` of a query's answer; the id is added by the caller."""
-ReadNews = Callable[[str | None, Mapping[str, "Json"]], Reading]
-"""Reads a callback that tells of no failure: its phase in lower case, and the object with the result."""
+
+class Shape(Protocol):
+    """The readers of one shape of result: `song`, `lyrics`, or a `Conversion`."""
+
+    def read_task(self, data: Mapping[str, Json]) -> Reading:
+        """Read the ``data`` of the reply to a query; the caller adds the id."""
+
+    def read_news(self, phase: str | None, inner: Mapping[str, Json]) -> Reading:
+        """Read a callback that states no failure: its phase in lower case, and the object with the result."""
+
 
 _IDS = ("task_id", "taskId", "taskID")
 _OF_TASKS = frozenset({*_IDS, "clips", "audio_url", "audioUrl", "text"})
@@ -72,12 +78,12 @@ def read_create(reply: WireReply, *, existing: frozenset[str] = frozenset()) -> 
     return read_creation(reply, read_accepted, find_request_meaning, find_despite, is_wrapped=True)
 
 
-def read_poll(reply: WireReply, read_task: ReadTask) -> Reading:
+def read_poll(reply: WireReply, shape: Shape) -> Reading:
     """Read the answer to a query, its ``data`` with the shape's reader.
 
     Args:
         reply: the answer.
-        read_task: the shape's reader.
+        shape: reads the result.
     """
 
     def read_body(body: Mapping[str, Json]) -> Reading | None:
@@ -86,7 +92,7 @@ def read_poll(reply: WireReply, read_task: ReadTask) -> Reading:
         if not is_success and is_documented(code):
             return None
         if "data" not in body and not _OF_TASKS.isdisjoint(body):
-            return replace(read_task(_with_state(body)), external_id=_find_task_id(body))
+            return replace(shape.read_task(_with_state(body)), external_id=_find_task_id(body))
         data = body.get("data")
         if isinstance(data, list) and len(data) > 1:
             data = {"clips": data}
@@ -95,7 +101,7 @@ def read_poll(reply: WireReply, read_task: ReadTask) -> Reading:
                 return None
             return Reading(trouble=Trouble.NOT_VISIBLE, detail="the upstream shows no record yet")
         task = object_in(data)
-        reading = read_task(_with_state(require_object(data, "data") if task is None else task))
+        reading = shape.read_task(_with_state(require_object(data, "data") if task is None else task))
         reading = replace(reading, external_id=_find_task_id(body))
         # a code that nobody documents is an error only where no task is
         return reading if is_success or says_something(reading) else None
@@ -121,12 +127,12 @@ def _with_state(task: Mapping[str, Json]) -> Mapping[str, Json]:
     return {**task, "status": state}
 
 
-def read_callback(body: Json, read_news: ReadNews) -> Reading:
+def read_callback(body: Json, shape: Shape) -> Reading:
     """Read a callback in either wrapping.
 
     Args:
         body: the decoded body, of any type.
-        read_news: the shape's reader.
+        shape: reads the result.
 
     Raises:
         PayloadInvalid: it is not what the contract says.
@@ -142,7 +148,7 @@ def read_callback(body: Json, read_news: ReadNews) -> Reading:
         # the outer code wins: moderation comes as code 400 with the phase "complete"
         reading = failed(Reading(upstream_status=phase), _callback_error(callback, inner, code), find_task_meaning)
     else:
-        reading = read_news(lower, inner)
+        reading = shape.read_news(lower, inner)
     return replace(reading, upstream_status=reading.upstream_status or phase, external_id=external_id)
 
 

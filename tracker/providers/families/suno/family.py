@@ -15,19 +15,24 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tracker.domain.observation import Reading
-from tracker.errors import FieldProblem
-from tracker.providers.families.suno import checks, instant, lyrics, song
-from tracker.providers.families.suno.conversions import COVER_ART, MP4, STEMS, WAV, Conversion
+from tracker.providers.families.suno import instant, lyrics, song
+from tracker.providers.families.suno.checks import (
+    Check,
+    check_generate,
+    check_replace_section,
+    check_timestamps,
+    require_texts,
+)
+from tracker.providers.families.suno.conversions import COVER_ART, MP4, STEMS, WAV
 from tracker.providers.families.suno.envelope import (
-    ReadNews,
-    ReadTask,
+    Shape,
     callback_ids,
     read_callback,
     read_create,
     read_poll,
 )
 from tracker.providers.family import Entry, Family
-from tracker.providers.protocol import Route
+from tracker.providers.protocol import SAMPLE_PROMPT, Route
 from tracker.providers.reading.requests import RESULT_WITHIN_S, create_call, poll_by_parameter
 
 if TYPE_CHECKING:
@@ -36,17 +41,15 @@ if TYPE_CHECKING:
 
 _MUSIC_PAGE = "https://anyint.ai/docs/api-reference/ai-music"
 
-Check = Callable[[Mapping[str, "Json"]], list[FieldProblem]]
-
 
 def _entry(
     name: str,
     query: str,
     asset: str,
-    check: Check,
+    shape: Shape,
     *,
-    read_task: ReadTask,
-    read_news: ReadNews,
+    check: Check,
+    sample: Mapping[str, Json],
     existing: frozenset[str] = frozenset(),
     source: str = _MUSIC_PAGE,
 ) -> Entry:
@@ -59,6 +62,7 @@ def _entry(
             query=f"GET /suno/query/{query}",
             asset=asset,
             source=source,
+            sample=sample,
             callback=True,
             callback_field="callBackUrl",
             callback_required=True,
@@ -67,36 +71,18 @@ def _entry(
         ),
         check=check,
         read_create=partial(read_create, existing=existing),
-        read_poll=partial(read_poll, read_task=read_task),
-        read_callback=partial(read_callback, read_news=read_news),
+        read_poll=partial(read_poll, shape=shape),
+        read_callback=partial(read_callback, shape=shape),
         poll_request=partial(poll_by_parameter, parameter="taskId"),
     )
 
 
-_song = partial(_entry, query="task", asset="song", read_task=song.read_task, read_news=song.read_news)
+_song = partial(_entry, query="task", asset="song", shape=song)
 
 
-def _conversion(
-    name: str,
-    query: str,
-    asset: str,
-    check: Check,
-    conversion: Conversion,
-    *,
-    existing: frozenset[str] = frozenset(),
+def _instant(
+    name: str, asset: str, read: Callable[[WireReply], Reading], *, check: Check, sample: Mapping[str, Json]
 ) -> Entry:
-    return _entry(
-        name,
-        query,
-        asset,
-        check,
-        read_task=conversion.read_task,
-        read_news=conversion.read_news,
-        existing=existing,
-    )
-
-
-def _instant(name: str, asset: str, check: Check, read: Callable[[WireReply], Reading]) -> Entry:
     """A synchronous route: no query, no callback."""
     return Entry(
         route=Route(
@@ -107,6 +93,7 @@ def _instant(name: str, asset: str, check: Check, read: Callable[[WireReply], Re
             mode="sync",
             asset=asset,
             source=_MUSIC_PAGE,
+            sample=sample,
         ),
         check=check,
         read_create=read,
@@ -114,38 +101,77 @@ def _instant(name: str, asset: str, check: Check, read: Callable[[WireReply], Re
     )
 
 
+_SONG = {"customMode": False, "instrumental": False, "model": "V5", "prompt": SAMPLE_PROMPT}
+_CONTINUED = {"defaultParamFlag": False, "model": "V5", "prompt": SAMPLE_PROMPT}
+_UPLOAD = {"uploadUrl": "https://example.com/hum.mp3"}
+_VOCALS = {"prompt": SAMPLE_PROMPT, "title": "Breeze", "style": "pop", "negativeTags": "metal"}
+_INSTRUMENTS = {"title": SAMPLE_PROMPT, "tags": "pop", "negativeTags": "metal"}
+_OF_SONG = {"taskId": "the-task-id-of-a-song"}
+_CLIP = _OF_SONG | {"audioId": "the-id-of-its-clip"}
+_SECTION = _CLIP | {"prompt": SAMPLE_PROMPT, "tags": "pop", "title": "Breeze", "infillStartS": 1, "infillEndS": 9.5}
+_PERSONA = _CLIP | {"name": "Ann", "description": SAMPLE_PROMPT}
+
+_AUDIO = require_texts("uploadUrl")
+_ONE_CLIP = require_texts("taskId", "audioId")
+_SONG_PAGE = "https://anyint.ai/docs/media-and-music/music-generation"
+_REPEATED = frozenset({"400"})
+"""A repeated request for cover art is refused with the task that was made before, which can be followed."""
+_REPEATED_WAV = frozenset({"409"})
+"""The same of a WAV, as far as seen without naming one."""
+
 PROVIDER = Family(
     "suno",
     (
-        _song(
-            "generate",
-            check=checks.check_generate,
-            source="https://anyint.ai/docs/media-and-music/music-generation",
-        ),
-        _song("extend", check=checks.check_extend),
-        _song("upload-cover", check=checks.check_upload),
-        _song("upload-extend", check=checks.check_upload),
-        _song("add-vocals", check=checks.check_upload),
-        _song("add-instrumental", check=checks.check_upload),
-        _song("replace-section", check=checks.check_replace_section),
+        _song("generate", check=check_generate, sample=_SONG, source=_SONG_PAGE),
+        _song("extend", check=require_texts("audioId"), sample=_CONTINUED | {"audioId": _CLIP["audioId"]}),
+        _song("upload-cover", check=_AUDIO, sample=_UPLOAD | _SONG),
+        _song("upload-extend", check=_AUDIO, sample=_UPLOAD | _CONTINUED),
+        _song("add-vocals", check=_AUDIO, sample=_UPLOAD | _VOCALS),
+        _song("add-instrumental", check=_AUDIO, sample=_UPLOAD | _INSTRUMENTS),
+        _song("replace-section", check=check_replace_section, sample=_SECTION),
         _entry(
             "generate-lyrics",
             "lyrics",
             "lyrics",
-            checks.check_lyrics,
-            read_task=lyrics.read_task,
-            read_news=lyrics.read_news,
+            lyrics,
+            check=require_texts("prompt"),
+            sample={"prompt": SAMPLE_PROMPT},
         ),
-        # a repeated request for cover art is refused with the task that was made before, which can be followed
-        _conversion("generate-cover", "cover", "artwork", checks.check_cover, COVER_ART, existing=frozenset({"400"})),
-        _conversion("vocal-removal", "vocal-removal", "stems", checks.check_vocal_removal, STEMS),
-        _conversion("split-stem", "vocal-removal", "stems", checks.check_clip, STEMS),
-        # the same of a WAV is refused with 409, as far as seen without naming one
-        _conversion("wav-generate", "wav", "audio file", checks.check_clip, WAV, existing=frozenset({"409"})),
-        _conversion("mp4-generate", "mp4", "music video", checks.check_clip, MP4),
-        _instant("style-generate", "style", checks.check_style, instant.read_style),
-        _instant("timestamped-lyrics", "lyrics", checks.check_timestamps, instant.read_timestamps),
-        _instant("generate-persona", "persona", checks.check_persona, instant.read_persona),
+        _entry(
+            "generate-cover",
+            "cover",
+            "artwork",
+            COVER_ART,
+            check=require_texts("taskId"),
+            sample=_OF_SONG,
+            existing=_REPEATED,
+        ),
+        _entry(
+            "vocal-removal",
+            "vocal-removal",
+            "stems",
+            STEMS,
+            check=require_texts("taskId", "audioId", "type"),
+            sample=_CLIP | {"type": "separate_vocal"},
+        ),
+        _entry("split-stem", "vocal-removal", "stems", STEMS, check=_ONE_CLIP, sample=_CLIP),
+        _entry("wav-generate", "wav", "audio file", WAV, check=_ONE_CLIP, sample=_CLIP, existing=_REPEATED_WAV),
+        _entry("mp4-generate", "mp4", "music video", MP4, check=_ONE_CLIP, sample=_CLIP),
+        _instant(
+            "style-generate",
+            "style",
+            instant.read_style,
+            check=require_texts("content"),
+            sample={"content": SAMPLE_PROMPT},
+        ),
+        _instant("timestamped-lyrics", "lyrics", instant.read_timestamps, check=check_timestamps, sample=_CLIP),
+        _instant(
+            "generate-persona",
+            "persona",
+            instant.read_persona,
+            check=require_texts("taskId", "audioId", "name", "description"),
+            sample=_PERSONA,
+        ),
     ),
     callback_ids=callback_ids,
 )
