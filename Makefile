@@ -48,6 +48,7 @@ check: $(DEV) ## formatting, lint, types, import rules and systemd units
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m ruff format --check .
 	@$(BIN)/python -m mypy
+	@$(BIN)/python -m tests.contract.test_readme_routes --check
 	@$(BIN)/python -m pytest -q tests/unit/test_imports.py tests/unit/test_units.py
 
 # What these take from the environment or the command line is told at the top of the script.

@@ -29,6 +29,7 @@ from tracker.config import load_config
 from tracker.daemon.app import Tracker
 from tracker.domain.tokens import CallbackTokens
 from tracker.providers.protocol import Route
+from tracker.providers.reading.requests import find_field
 from tracker.providers.registry import Registry
 
 Json = Any
@@ -117,7 +118,7 @@ async def upstream(cases: list[Case]) -> AsyncIterator[None]:
         if case.payload.door != "callback" and request.method == expected:
             return web.Response(status=content["http_status"], headers=content["headers"], body=case.payload.raw)
         if request.method == "POST" and case.route.callback_field is not None:
-            case.callback_url = (await request.json()).get(case.route.callback_field)
+            case.callback_url = find_field(await request.json(), tuple(case.route.callback_field.split(".")))
         return web.Response(status=502, text="<html>nobody knows what became of it</html>")
 
     app = web.Application()

@@ -12,6 +12,7 @@ from tests.kits.sandbox import list_played_names
 from tracker.domain.task import ExternalId
 from tracker.domain.upstream_http import AuthStyle
 from tracker.providers.protocol import Route
+from tracker.providers.reading.requests import with_field
 
 LEFT_TO_UPSTREAM: dict[str, set[str]] = {
     "kling.image2video": {"prompt", "image"},
@@ -104,7 +105,7 @@ def test_create_calls(route: Route) -> None:
     if "{model}" in route.create:
         body.pop("model")
     if route.callback_field is not None:
-        body[route.callback_field] = "https://tracker.example.com/cb"
+        body = with_field(body, route.callback_field.split("."), "https://tracker.example.com/cb")
     assert orjson.loads(call.body or b"") == body
     assert f"POST {call.path}" == route.create.replace("{model}", str(request.get("model")))
     assert (call.auth is AuthStyle.X_API_KEY) is (route.provider == "anthropic")
