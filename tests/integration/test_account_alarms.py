@@ -240,15 +240,9 @@ async def test_why_tells_that_a_create_is_held(tmp_path: Path) -> None:
     async with sweeping(tmp_path) as rig:
         rig.gateway.answers["kling"] = KEY_REFUSED
         _, _, unsent = await submit(rig, 3)
-        record = await rig.get(unsent)
-        told = explain(
-            record,
-            await rig.store.list_events(unsent),
-            [],
-            PollPolicy(submit_retry_s=900.0),
-            rig.clock.now(),
-            rig.poller.notes(record.task),
-        )
+        history = await rig.store.read_history(unsent)
+        policy = PollPolicy(submit_retry_s=900.0)
+        told = explain(history, policy, rig.clock.now(), rig.poller.notes(history.task))
     assert told["summary"].startswith("It waits to be sent; nothing has gone out to the upstream yet. It is held until")
     assert told["ends_by"] == "2026-11-20T20:57:00.000Z"
     assert [step["at"] for step in told["next"]] == ["2026-11-20T20:57:00.000Z", None]

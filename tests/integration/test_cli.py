@@ -593,7 +593,7 @@ def test_reading_commands_read_the_file(tmp_path: Path) -> None:
         (("list", "--label", "user=42"), "suno.generate"),
         (("show", ID), "external_id   x-1"),
         (("events", ID), "accepted as x-1"),
-        (("why", ID), "No daemon runs"),
+        (("why", ID), "No daemon is running"),
     ]:
         result = tracker_(*arguments)
         assert result.exit_code == 0, result.output

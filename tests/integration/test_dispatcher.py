@@ -66,7 +66,7 @@ async def run(store: TellingStore, clock: ManualClock) -> AsyncIterator[MakeDisp
     def make(*specs: HookSpec, runner: Runner | None = None, **settings: Json) -> Dispatcher:
         runners = {"script": runner or ScriptRunner(os.environ)}
         dispatcher = Dispatcher(store, specs, runners, clock, draw=lambda: 0.5, **settings)
-        store.subscribe(lambda _: dispatcher.wake())
+        store.subscribe_commits(lambda _: dispatcher.wake())
         dispatcher.start()
         made.append(dispatcher)
         return dispatcher

@@ -1,9 +1,6 @@
-"""The one door: who waits is woken after the commit, callbacks prove themselves, and a life is told in full."""
+"""The reconciler: callback health slows polls down, and the history of a task is complete."""
 
-import asyncio
 from pathlib import Path
-
-import pytest
 
 from tests.kits.factories import (
     after,
@@ -14,86 +11,30 @@ from tests.kits.factories import (
     make_task,
     make_task_name,
 )
-from tests.kits.store import begun, opened
+from tests.kits.store import opened
 from tracker.domain.observation import Source, Submission, Trouble
 from tracker.domain.schedule import PollPolicy
 from tracker.domain.task import Reason, Stage, Status
-from tracker.errors import StoreUnavailable, TaskNotFound
-from tracker.tracking.reconciler import HEALTHY_AFTER, CallbackHealth
-
-
-async def test_a_watcher_is_woken_after_the_commit(tmp_path: Path) -> None:
-    """Not before it, for each change anew, and only of its own task."""
-    async with opened(tmp_path / "t.db") as rig:
-        await rig.follow(1)
-        await rig.follow(2)
-        changes = rig.reconciler.changes
-        with changes.watch(make_task_name(1)) as mine, changes.watch(make_task_name(2)) as other:
-            async with rig.halted_writer():
-                waiting = await begun(rig.call(1, Status.RUNNING))
-                assert not mine.is_set()
-            await waiting
-            await mine.wait()
-            assert (await rig.get(1)).task.status is Status.RUNNING
-            assert not other.is_set()
-            mine.clear()
-            await rig.call(1, Status.SUCCEEDED)
-            assert mine.is_set()
-        assert changes._waiting == {}
-
-
-async def test_many_watchers_of_one_task(tmp_path: Path) -> None:
-    """All are woken; one that leaves does not deafen the others; none is left behind."""
-    async with opened(tmp_path / "t.db") as rig:
-        await rig.follow()
-        changes = rig.reconciler.changes
-
-        async def wait_for_the_end() -> Status:
-            with changes.watch(make_task_name(1)) as changed:
-                while not (status := (await rig.get()).task.status).is_terminal:
-                    await changed.wait()
-                    changed.clear()
-                return status
-
-        waiters = [asyncio.ensure_future(wait_for_the_end()) for _ in range(5)]
-        with changes.watch(make_task_name(1)):
-            await rig.call(1, Status.RUNNING)
-        await rig.call(1, Status.SUCCEEDED)
-        assert await asyncio.gather(*waiters) == [Status.SUCCEEDED] * 5
-        assert changes._waiting == {}
-
-
-async def test_a_refused_observation_wakes_nobody(tmp_path: Path) -> None:
-    """An unknown task is named, a closed store is unavailable."""
-    async with opened(tmp_path / "t.db") as rig:
-        await rig.follow()
-        with rig.reconciler.changes.watch(make_task_name(1)) as changed:
-            with pytest.raises(TaskNotFound):
-                await rig.call(99, Status.RUNNING)
-            await rig.store.close()
-            with pytest.raises(StoreUnavailable):
-                await rig.call(1, Status.RUNNING)
-            assert not changed.is_set()
+from tracker.tracking.callback_health import HEALTHY_AFTER, CallbackHealth
 
 
 def test_callbacks_prove_themselves() -> None:
-    """So many ends in a row told by callbacks make a lane healthy; one that a poll had to find makes it doubtful."""
+    """A lane is healthy after so many ends in a row reported by callbacks, until a poll has to find one."""
     health = CallbackHealth()
+    lane = ("default", "suno")
     task = make_task(expects_callback=True)
     for _ in range(HEALTHY_AFTER):
-        assert not health.is_healthy("default", "suno")
+        assert health.healthy == frozenset()
         health.note_end(task, Source.CALLBACK)
-    assert health.is_healthy("default", "suno")
-    assert not health.is_healthy("default", "kling")
-    assert not health.is_healthy("other", "suno")
+    assert health.healthy == {lane}
     health.note_end(make_task(expects_callback=False), Source.POLL)
     health.note_end(task, Source.OPERATOR)
-    assert health.is_healthy("default", "suno")
+    assert health.healthy == {lane}
     health.note_end(task, Source.POLL)
-    assert not health.is_healthy("default", "suno")
+    assert health.healthy == frozenset()
     for _ in range(HEALTHY_AFTER):
         health.note_end(task, Source.CALLBACK)
-    assert health.is_healthy("default", "suno")
+    assert health.healthy == {lane}
 
 
 async def test_healthy_callbacks_slow_polls_down(tmp_path: Path) -> None:

@@ -494,13 +494,13 @@ async def test_wait_answers_when_the_task_ends(rig: Rig) -> None:
     """It does not wait for the time to be up; changes on the way do not wake the client."""
     task_id = await rig.make_task()
     waiting = asyncio.create_task(get(rig, f"/v1/tasks/{task_id}?wait=60"))
-    changes = rig.services.reconciler.changes
+    changes = rig.services.changes
     async with asyncio.timeout(10):
-        while task_id not in changes._waiting:  # noqa: ASYNC110 - the handler tells nobody that it began to wait
+        while task_id not in changes._watched:  # noqa: ASYNC110 - the handler tells nobody that it began to wait
             await asyncio.sleep(0)
         await rig.end_task(task_id, Source.CALLBACK)
         assert (await waiting)["status"] == "SUCCEEDED"
-    assert task_id not in changes._waiting
+    assert task_id not in changes._watched
 
 
 async def test_wait_of_an_ended_task_answers_at_once(rig: Rig) -> None:
@@ -516,7 +516,7 @@ async def test_wait_answers_when_the_time_is_up(rig: Rig) -> None:
     task_id = await rig.make_task()
     for wait in ("0", "0.05"):
         assert (await get(rig, f"/v1/tasks/{task_id}?wait={wait}"))["status"] == "PENDING"
-    assert task_id not in rig.services.reconciler.changes._waiting
+    assert task_id not in rig.services.changes._watched
 
 
 async def test_wait_answers_when_the_daemon_stops(rig: Rig) -> None:
@@ -524,7 +524,7 @@ async def test_wait_answers_when_the_daemon_stops(rig: Rig) -> None:
     task_id = await rig.make_task()
     waiting = asyncio.create_task(get(rig, f"/v1/tasks/{task_id}?wait=60"))
     async with asyncio.timeout(10):
-        while task_id not in rig.services.reconciler.changes._waiting:  # noqa: ASYNC110 - as above
+        while task_id not in rig.services.changes._watched:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0)
         rig.services.stopping.set()
         assert (await waiting)["status"] == "PENDING"

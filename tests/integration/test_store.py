@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -211,7 +212,7 @@ async def test_a_listener_that_fails_hangs_nobody(tmp_path: Path) -> None:
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(str(context["exception"])))
     async with opened(tmp_path / "t.db") as rig:
         await rig.follow()
-        rig.store.subscribe(broken_judge)
+        rig.store.subscribe_commits(broken_judge)
         assert (await rig.call(1, Status.RUNNING)).task.status is Status.RUNNING
     assert reports == ["a bug"]
 
@@ -242,6 +243,26 @@ async def test_a_large_payload_is_kept_for_the_end_alone(tmp_path: Path) -> None
         events = await rig.store.list_events(make_task_name(1))
         assert [event.payload is not None for event in events] == [False, True]
         assert (await rig.get()).result == json.loads(large)
+
+
+async def test_payload_text_is_made_for_recorded_events_only(tmp_path: Path) -> None:
+    """A poll that changes nothing leaves no event, and its payload is never turned into text."""
+    made: list[int] = []
+
+    def payload(n: int) -> Callable[[], str]:
+        def text() -> str:
+            made.append(n)
+            return json.dumps({"n": n})
+
+        return text
+
+    async with opened(tmp_path / "t.db") as rig:
+        await rig.follow()
+        for n in range(3):
+            await rig.poll(1, Status.RUNNING, payload=payload(n))
+        assert made == [0]
+        (event,) = await rig.store.list_events(make_task_name(1))
+        assert event.payload == {"n": 0}
 
 
 # -- creating ----------------------------------------------------------------------------------------------

@@ -74,7 +74,7 @@ async def test_a_commit_that_fails_once_costs_nothing(tmp_path: Path, fault: str
         heard: list[Applied] = []
         for n in range(count):
             await rig.follow(n)
-        rig.store.subscribe(heard.extend)
+        rig.store.subscribe_commits(heard.extend)
         with failing(rig, COMMIT=["", fault]):  # the first is of the writer that is held
             async with rig.halted_writer():
                 answers = await begun(*(rig.call(n, Status.RUNNING) for n in range(count)))

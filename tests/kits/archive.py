@@ -250,7 +250,7 @@ async def archiving(
         draw=lambda: 0.5,
     )
     changed = asyncio.Event()
-    store.subscribe(lambda _applied: changed.set())
+    store.subscribe_commits(lambda _applied: changed.set())
     archiver.start()
     try:
         yield ArchiveRig(store, reconciler, archiver, renewer, outputs, changed)

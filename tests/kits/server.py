@@ -37,6 +37,7 @@ from tracker.server.connections import Arrivals, Runner
 from tracker.server.services import Services
 from tracker.store.sqlite import SqliteStore
 from tracker.store.values import Applied, Created, Judge, NewTask
+from tracker.tracking.changes import ChangeFeed
 from tracker.tracking.intake import SubmitRequest
 from tracker.tracking.reconciler import Reconciler
 from tracker.tracking.submitter import Submitted
@@ -258,6 +259,7 @@ async def running(
         reconciler=Reconciler(
             store, policy_of=lambda _provider: PollPolicy(), interval_of={}, draw=lambda: 0.5, redactor=Redactor()
         ),
+        changes=ChangeFeed(store),
         submitter=submitter,
         poller=poller,
         catalogue=StandInCatalogue(),

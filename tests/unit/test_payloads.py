@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tracker.domain.lenient_json.decoder import decode
+from tracker.domain.lenient_json.decoder import Decoded, decode
 from tracker.domain.lenient_json.large import LARGE_BYTES
 from tracker.domain.observation import Reading
 from tracker.domain.outputs import reference_of
@@ -24,7 +24,9 @@ DATA = base64.b64encode(b"pixels of an image " * 4000).decode()
 
 async def read(body: bytes, *outputs: Output) -> tuple[Reading, str | None]:
     """Read a body that holds these outputs."""
-    return await Payloads(Redactor([KEY])).read(body, lambda: Reading(outputs=outputs), lambda: decode(body))
+    payloads = Payloads(Redactor([KEY]))
+    reading, payload = await payloads.read(body, lambda: Reading(outputs=outputs), lambda: decode(body))
+    return reading, payload() if callable(payload) else payload
 
 
 @pytest.mark.parametrize(
@@ -52,6 +54,25 @@ async def test_inline_data_and_secrets_leave_large_payloads(data: str) -> None:
     assert json.loads(shown["inner"]) == {"apiKey": MASK, "note": "fine"}
     assert (shown["text"], shown["n"]) == (body["text"], body["n"])
     assert [each.identity_override for each in reading.outputs] == [reference_of(DATA)]
+
+
+async def test_the_text_of_a_small_body_is_made_on_demand() -> None:
+    """Reading a small body neither decodes nor masks its payload; the text of a large body is ready at once."""
+    decodings: list[bytes] = []
+
+    def decoded(body: bytes) -> Decoded:
+        decodings.append(body)
+        return decode(body)
+
+    payloads = Payloads(Redactor([KEY]))
+    small, large = (json.dumps({"echo": KEY, "pad": "x" * n}).encode() for n in (10, LARGE_BYTES))
+    _, payload = await payloads.read(small, Reading, lambda: decoded(small))
+    assert decodings == []
+    assert callable(payload)
+    assert json.loads(payload() or "")["echo"] == MASK
+    _, text = await payloads.read(large, Reading, lambda: decoded(large))
+    assert decodings == [small, large]
+    assert isinstance(text, str)
 
 
 async def test_only_large_bodies_leave_the_event_loop() -> None:

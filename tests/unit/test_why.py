@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from tracker.domain.judge import judge
 from tracker.domain.observation import NOTHING, Observation, Reading, Source, Submission, Trouble
-from tracker.domain.records import DeliveryRecord, DeliveryStatus, EventRecord, TaskRecord, iso
+from tracker.domain.records import DeliveryRecord, DeliveryStatus, EventRecord, iso
 from tracker.domain.schedule import Pace, PollPolicy
 from tracker.domain.task import (
     ExternalId,
@@ -23,7 +23,7 @@ from tracker.domain.task import (
     TaskId,
     UpstreamError,
 )
-from tracker.domain.why import explain
+from tracker.domain.why import TaskHistory, explain
 
 START = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 POLICY = PollPolicy()
@@ -91,7 +91,7 @@ class Story:
         self, seconds: float, deliveries: Sequence[DeliveryRecord] = (), notes: Sequence[str] = ()
     ) -> dict[str, Any]:
         """The account at a moment; always plain JSON."""
-        told = explain(TaskRecord(self.task), self.events, deliveries, POLICY, at(seconds), notes)
+        told = explain(TaskHistory(self.task, self.events, deliveries), POLICY, at(seconds), notes)
         assert list(told) == ["id", "status", "summary", "heard", "refused", "next", "ends_by", "notes"]
         assert orjson.loads(orjson.dumps(told)) == told
         return told

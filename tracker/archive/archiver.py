@@ -53,7 +53,7 @@ _END_S: Final = 10.0
 class ArchiveStore(Tasks, Protocol):
     """The part of `tracker.store.protocol.Store` that this room uses; see there."""
 
-    def subscribe(self, listener: Callable[[Sequence[Applied]], None]) -> None:
+    def subscribe_commits(self, listener: Callable[[Sequence[Applied]], None]) -> None:
         """Have a listener called after each commit that changed tasks."""
         ...
 
@@ -148,7 +148,7 @@ class Archiver:
 
     def start(self) -> None:
         """Begin to work. Called once, on the event loop."""
-        self._store.subscribe(self._hear)
+        self._store.subscribe_commits(self._hear)
         self.last_progress = self._clock.monotonic()
         self._loop_task = asyncio.create_task(self._loop(), name="archiver")
 

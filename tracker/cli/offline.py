@@ -111,18 +111,11 @@ class Offline:
 
     def _why(self, task_id: TaskId) -> Callable[[Reader], Awaitable[Json]]:
         async def read(reader: Reader) -> Json:
-            record = await reader.get_task(task_id)
-            told = explain(
-                record,
-                await reader.list_events(task_id),
-                await reader.list_deliveries(task_id),
-                self._config.poll_policy(record.task.provider),
-                datetime.now(UTC),
-                archives=await reader.list_archives(task_id),
-            )
-            if told["next"]:
-                told["notes"].append("No daemon runs: nothing happens until one is started with tracker serve.")
-            return told
+            history = await reader.read_history(task_id)
+            account = explain(history, self._config.poll_policy(history.task.provider), datetime.now(UTC))
+            if account["next"]:
+                account["notes"].append("No daemon is running: nothing happens until tracker serve starts one.")
+            return account
 
         return read
 

@@ -47,6 +47,7 @@ from tracker.store.sqlite import SqliteStore
 from tracker.store.sqlite.backup_files import find_good_copy
 from tracker.tracking.account_alarms import AccountAlarms
 from tracker.tracking.accounts import AccountRules
+from tracker.tracking.changes import ChangeFeed
 from tracker.tracking.intake import CallbackUrls, Intake
 from tracker.tracking.poller import Poller, polls_within
 from tracker.tracking.reconciler import Reconciler
@@ -225,7 +226,7 @@ class Tracker:
             disk=self._disk.look,
             troubles=lambda: [*self._troubles(), *alarms.lines()],
         )
-        self.store.subscribe(self._wake_dispatcher)
+        self.store.subscribe_commits(self._wake_dispatcher)
         runner = Runner(
             make_app(self._services(tokens)),
             self._clock,
@@ -348,6 +349,7 @@ class Tracker:
         return Services(
             store=self.store,
             reconciler=self.reconciler,
+            changes=ChangeFeed(self.store),
             submitter=self.submitter,
             poller=self.poller,
             archive=self.archiver,

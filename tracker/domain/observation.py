@@ -16,7 +16,10 @@ from tracker.domain.outputs import output_identity
 from tracker.domain.task import ExternalId, Output, Reason, Stage, Status, TaskId, UpstreamError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
+
+    Payload = str | Callable[[], str | None] | None
 
 
 class Source(StrEnum):
@@ -112,7 +115,8 @@ class Observation(Struct, frozen=True, gc=False):
         source: which door it came through.
         observed_at: when we heard it.
         reading: what it says.
-        payload: the redacted upstream body as JSON text, kept with the event; None where there is none.
+        payload: the redacted upstream body as JSON text, stored with the event; None where there is none. Usually a
+            function that makes the text, since most polls leave no event: see `payload_text`.
         believed: False for a callback that must be confirmed by a poll before it may end a task.
         attempt: number of the submit attempt (source ``submit``), part of what makes it unique.
     """
@@ -121,9 +125,13 @@ class Observation(Struct, frozen=True, gc=False):
     source: Source
     observed_at: datetime
     reading: Reading
-    payload: str | None = None
+    payload: Payload = None
     believed: bool = True
     attempt: int = 0
+
+    def payload_text(self) -> str | None:
+        """The payload as text. Called by the store, on its writer thread, for recorded observations only."""
+        return self.payload() if callable(self.payload) else self.payload
 
 
 def dedupe_key(observation: Observation) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+
 from tracker.domain.archives import archive_notes, archive_steps
 from tracker.domain.ids import shown_id
 from tracker.domain.records import DeliveryStatus, iso
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tracker.domain.archives import ArchiveRecord
-    from tracker.domain.records import DeliveryRecord, EventRecord, TaskRecord
+    from tracker.domain.records import DeliveryRecord, EventRecord
     from tracker.domain.schedule import PollPolicy
     from tracker.domain.task import Task
 
@@ -53,37 +55,40 @@ _ENDED = {
 }
 
 
-def explain(  # noqa: PLR0917 - what it tells from, in the order in which it is gathered
-    record: TaskRecord,
-    events: Sequence[EventRecord],
-    deliveries: Sequence[DeliveryRecord],
-    policy: PollPolicy,
-    now: datetime,
-    notes: Iterable[str] = (),
-    archives: Sequence[ArchiveRecord] = (),
-) -> dict[str, Json]:
-    """Tell why a task is where it is.
+class TaskHistory(Struct, frozen=True):
+    """All that explains a task, as of one transaction; payloads and outputs of hooks are left out.
+
+    Attributes:
+        events, deliveries: oldest first.
+        archives: its outputs on their way into the archive.
+    """
+
+    task: Task
+    events: Sequence[EventRecord] = ()
+    deliveries: Sequence[DeliveryRecord] = ()
+    archives: Sequence[ArchiveRecord] = ()
+
+
+def explain(history: TaskHistory, policy: PollPolicy, now: datetime, notes: Iterable[str] = ()) -> dict[str, Json]:
+    """Explain why a task is where it is.
 
     Args:
-        record: the task.
-        events: its history, oldest first.
-        deliveries: its hook runs, oldest first.
-        policy: the numbers for its provider.
+        history: the task and what happened to it.
+        policy: the poll policy of its provider.
         now: the current time.
         notes: what only the running daemon knows, one sentence each.
-        archives: its outputs on their way into the archive.
 
     Returns:
         The JSON of ``GET /v1/tasks/{id}/why``: ``id``, ``status``, ``summary`` (one sentence or two), ``heard``
         (``at``, ``source``, ``said``, ``outcome``), ``refused`` (``at``, ``what``, ``why``), ``next`` (``at``,
         ``what``; soonest first, without a time last), ``ends_by`` and ``notes``.
     """
-    task = record.task
+    task, events, deliveries = history.task, history.events, history.deliveries
     is_held = task.submit_state is SubmitState.QUEUED and _last_of_submit(events).startswith(HELD)
     steps = [
         *(_next_of_held(task) if is_held else _next_of_task(task, policy)),
         *_next_of_hooks(deliveries),
-        *archive_steps(archives),
+        *archive_steps(history.archives),
     ]
     return {
         "id": task.id,
@@ -103,7 +108,7 @@ def explain(  # noqa: PLR0917 - what it tells from, in the order in which it is 
             for at, what in sorted(steps, key=lambda step: (step[0] is None, step[0] or now))
         ],
         "ends_by": iso(submit_end(task, policy) if is_held else _ends_by(task, policy, now)),
-        "notes": [*_own_notes(task, deliveries, policy), *archive_notes(archives), *notes],
+        "notes": [*_own_notes(task, deliveries, policy), *archive_notes(history.archives), *notes],
     }
 
 

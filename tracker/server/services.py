@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tracker.domain.tokens import CallbackTokens
     from tracker.providers.protocol import Provider, Route
     from tracker.store.protocol import Store
+    from tracker.tracking.changes import ChangeFeed
     from tracker.tracking.reconciler import Reconciler
     from tracker.upstream.payloads import Payloads
 
@@ -146,6 +147,7 @@ class Services:
 
     store: Store
     reconciler: Reconciler
+    changes: ChangeFeed
     submitter: Submits
     poller: Polls
     catalogue: Syncs

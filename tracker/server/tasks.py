@@ -45,12 +45,12 @@ async def get_task(services: Services, request: web.Request) -> web.Response:
 
 
 async def _wait_for_end(services: Services, task_id: TaskId, wait_s: float) -> TaskRecord:
-    """Subscribes before it reads: a change between the two is not missed."""
+    """Watch before reading: a change between the two is not missed."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + wait_s
     stopping = asyncio.ensure_future(services.stopping.wait())
     try:
-        with services.reconciler.changes.watch(task_id) as changed:
+        async with services.changes.watch(task_id) as changed:
             while True:
                 changed.clear()
                 record = await services.store.get_task(task_id)
@@ -83,20 +83,9 @@ async def list_deliveries(services: Services, request: web.Request) -> web.Respo
 async def explain_task(services: Services, request: web.Request) -> web.Response:
     """Why a task is where it is."""
     parse_query(request, {})
-    task_id = _task_id(request)
-    record = await services.store.get_task(task_id)
-    deliveries = await services.store.list_deliveries(task_id)
-    return json_answer(
-        explain(
-            record,
-            await services.store.list_events(task_id),
-            deliveries,
-            services.policy_of(record.task.provider),
-            services.clock.now(),
-            [*services.poller.notes(record.task), *trouble_notes(services.hooks.describe(), deliveries)],
-            await services.store.list_archives(task_id),
-        )
-    )
+    history = await services.store.read_history(_task_id(request))
+    notes = [*services.poller.notes(history.task), *trouble_notes(services.hooks.describe(), history.deliveries)]
+    return json_answer(explain(history, services.policy_of(history.task.provider), services.clock.now(), notes))
 
 
 async def poll_task(services: Services, request: web.Request) -> web.Response:

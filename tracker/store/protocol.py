@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tracker.domain.pruning import Cutoffs, PrunablePage, Pruned, StoredFile
     from tracker.domain.records import DeliveryRecord, EventRecord, TaskRecord
     from tracker.domain.task import ExternalId, Task, TaskId
+    from tracker.domain.why import TaskHistory
     from tracker.store.values import (
         Applied,
         ArchiveChoice,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         DeliveryFilter,
         DeliveryJob,
         DeliveryPage,
+        FeedEvent,
         Judge,
         Lane,
         Match,
@@ -69,6 +71,28 @@ class Reader(Protocol):
 
     async def list_events(self, task_id: TaskId) -> list[EventRecord]:
         """The history of a task, oldest first.
+
+        Raises:
+            TaskNotFound: no task has this id.
+        """
+        ...
+
+    async def list_events_after(self, seq: int, limit: int, *, payloads: bool = False) -> list[FeedEvent]:
+        """The events of all tasks after a position, in commit order: whoever reads on from the last misses none.
+
+        Args:
+            seq: the position, 0 for the beginning; see also `last_seq`.
+            limit: how many at most.
+            payloads: read the payloads too.
+        """
+        ...
+
+    async def last_seq(self) -> int:
+        """The position of the newest event."""
+        ...
+
+    async def read_history(self, task_id: TaskId) -> TaskHistory:
+        """All that explains where a task is, as of one transaction and without payloads, see `tracker.domain.why`.
 
         Raises:
             TaskNotFound: no task has this id.
@@ -146,8 +170,16 @@ class Store(Reader, Protocol):
         """
         ...
 
-    def subscribe(self, listener: Callable[[Sequence[Applied]], None]) -> None:
-        """Have ``listener`` called on the event loop after each commit that changed tasks."""
+    def subscribe_commits(self, listener: Callable[[Sequence[Applied]], None]) -> None:
+        """Have ``listener`` called on the event loop after each commit of this process that changed tasks."""
+        ...
+
+    def subscribe_changes(self, wake: Callable[[], None]) -> None:
+        """Have ``wake`` called on the event loop when any process may have committed events.
+
+        It says only that there may be more to read. Wake-ups coalesce, and one may be lost: look again by yourself
+        every now and then.
+        """
         ...
 
     # -- tasks ---------------------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tracker.clock import Clock
+    from tracker.domain.observation import Payload
     from tracker.domain.task import Task, TaskId
     from tracker.domain.upstream_http import WireReply, WireRequest
     from tracker.providers.registry import Registry
@@ -353,7 +354,7 @@ class Poller:
 
     async def _fetch(
         self, task: Task, read: Callable[[WireReply], Reading], request: WireRequest
-    ) -> tuple[Reading, str | None]:
+    ) -> tuple[Reading, Payload]:
         """Ask the upstream; what it answers, and what is stored of that.
 
         Raises:

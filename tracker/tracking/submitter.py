@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tracker.clock import Clock
+    from tracker.domain.observation import Payload
     from tracker.domain.task import Task, TaskId
     from tracker.domain.upstream_http import WireRequest
     from tracker.providers.protocol import Provider, Route
@@ -298,7 +299,7 @@ class Submitter:
 
     async def _read(
         self, route: Route, provider: Provider, reply: WireReply | None, unread: Reading | None
-    ) -> tuple[Reading, str | None]:
+    ) -> tuple[Reading, Payload]:
         """What an answer says, and the text that is stored of it; see `_exchange` for the arguments."""
         if reply is not None:
             reading, payload = await self._payloads.read(
@@ -309,7 +310,7 @@ class Submitter:
         assert unread is not None  # noqa: S101 - there is an answer, or a reading of its absence
         return unread, None
 
-    async def _record(self, task: Task, reading: Reading, payload: str | None) -> Task:
+    async def _record(self, task: Task, reading: Reading, payload: Payload) -> Task:
         """Bring what was learnt to disk, however long the disk refuses: a paid job's id must not be lost.
 
         Returns:

@@ -24,7 +24,7 @@ from tracker.logs import MASK
 
 if TYPE_CHECKING:
     from tracker.domain.lenient_json.decoder import Decoded
-    from tracker.domain.observation import Reading
+    from tracker.domain.observation import Payload, Reading
     from tracker.logs import Redactor
 
 T = TypeVar("T")
@@ -58,7 +58,7 @@ class Payloads:
 
     async def read(
         self, body: bytes, read: Callable[[], Reading], decoded: Callable[[], Decoded]
-    ) -> tuple[Reading, str | None]:
+    ) -> tuple[Reading, Payload]:
         """Read a body.
 
         Args:
@@ -67,14 +67,17 @@ class Payloads:
             decoded: gives the decoded body, which nobody else needs afterwards.
 
         Returns:
-            The reading, and the text that is stored of the body, see `text`.
+            The reading, and the payload of its observation. Of a small body that is a function, called only if the
+            observation is recorded; the text of a large one is made here, since it would hold up the writer.
         """
 
-        def work() -> tuple[Reading, str | None]:
+        def work() -> tuple[Reading, Payload]:
             reading = read()
             if any_inline_data(reading.outputs):
                 reading = replace(reading, outputs=identify_inline_data(reading.outputs))
-            return reading, self.text(body, decoded(), reading)
+            if len(body) > LARGE_BYTES:
+                return reading, self._large_text(body, decoded(), reading)
+            return reading, lambda: self.text(body, decoded(), reading)
 
         return await self.run(len(body), work)
 
@@ -82,16 +85,14 @@ class Payloads:
         """The JSON text that is stored with an event: without secrets, and without the data that the outputs hold.
 
         Args:
-            body: as it came.
-            decoded: the same; changed by it.
+            body: as it came, at most `LARGE_BYTES`.
+            decoded: the same.
             reading: what was read from it.
 
         Returns:
             JSON text: of a body that is not JSON its beginning as a string, of one that must not be shown its digest;
             None when it is empty.
         """
-        if len(body) > LARGE_BYTES:
-            return self._large_text(body, decoded, reading)
         text = payload_text(body, self._redactor.json_text, decoded)
         return text if text is None else strip_payload_text(text, reading.outputs)
 

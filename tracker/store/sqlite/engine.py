@@ -63,11 +63,12 @@ class SqliteStore(SqliteReader):
         self._file = path
         self._now = now
         self._files = DatabaseFiles(path)
-        self._listeners: list[Callable[[Sequence[Applied]], None]] = []
+        self._commit_listeners: list[Callable[[Sequence[Applied]], None]] = []
+        self._change_listeners: list[Callable[[], None]] = []
         self._choose: ArchiveChoice = _choose_none
         self._writer = Writer(
             WriteConnection(lambda: connect_writer(path, write_copy), self._files),
-            self._tell,
+            self._note_commit,
             Checkpointer(self._connect_beside),
         )
 
@@ -126,9 +127,13 @@ class SqliteStore(SqliteReader):
         """See the protocol."""
         await self._write(lambda db: changes.bring_back_due_times(db, by, self._now()))
 
-    def subscribe(self, listener: Callable[[Sequence[Applied]], None]) -> None:
-        """Have ``listener`` called on the event loop after each commit that changed tasks."""
-        self._listeners.append(listener)
+    def subscribe_commits(self, listener: Callable[[Sequence[Applied]], None]) -> None:
+        """See the protocol."""
+        self._commit_listeners.append(listener)
+
+    def subscribe_changes(self, wake: Callable[[], None]) -> None:
+        """See the protocol."""
+        self._change_listeners.append(wake)
 
     def check_files(self) -> None:
         """Make sure that the files are still those that were opened.
@@ -148,11 +153,13 @@ class SqliteStore(SqliteReader):
         """When the writer last answered (monotonic seconds) and how many writes wait; for the process's health."""
         return self._writer.progress_at, self._writer.waiting
 
-    def _tell(self, answers: Sequence[Any]) -> None:
+    def _note_commit(self, answers: Sequence[Any]) -> None:
         applied = [answer for answer in answers if isinstance(answer, Applied)]
         if applied:
-            for listener in self._listeners:
+            for listener in self._commit_listeners:
                 listener(applied)
+            for wake in self._change_listeners:
+                wake()
 
     async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         return await self._writer.run(work)

@@ -118,7 +118,7 @@ class _History:
         self._seq += 1
         heard = step.observation
         ended = after.status.is_terminal and after.status is not before.status
-        payload = heard.payload
+        payload = heard.payload_text()
         if payload is not None and not ended and len(payload) > MAX_PAYLOAD_CHARS:
             payload = None
         if ended and payload is not None:

@@ -15,6 +15,7 @@ from tracker.domain.lenient_json.large import LARGE_BYTES
 from tracker.domain.records import iso
 from tracker.errors import StoreDamaged, StoreUnavailable, TaskNotFound
 from tracker.store.sqlite import pruning
+from tracker.store.sqlite.events import SELECT_HISTORY, feed_event_from, history_from, select_after
 from tracker.store.sqlite.files import log_bytes
 from tracker.store.sqlite.identity import means_damage, reader_uri
 from tracker.store.sqlite.keys import SELECT_BY_KEY, repeated_from
@@ -44,7 +45,8 @@ if TYPE_CHECKING:
     from tracker.domain.pruning import Cutoffs, PrunablePage, StoredFile
     from tracker.domain.records import DeliveryRecord, EventRecord, TaskRecord
     from tracker.domain.task import TaskId
-    from tracker.store.values import DeliveryFilter
+    from tracker.domain.why import TaskHistory
+    from tracker.store.values import DeliveryFilter, FeedEvent
 
 T = TypeVar("T")
 
@@ -204,6 +206,23 @@ class SqliteReader:
         if not rows:
             await self.get_task(task_id)
         return await self._decoded(event_from, rows)
+
+    async def list_events_after(self, seq: int, limit: int, *, payloads: bool = False) -> list[FeedEvent]:
+        """See the protocol. There is one writer: the order of seq is the order of commits."""
+        rows = await self._rows(select_after(payloads=payloads), (seq, limit))
+        return await self._decoded(feed_event_from, rows)
+
+    async def last_seq(self) -> int:
+        """See the protocol. The number outlives events that retention removes."""
+        rows = await self._rows("SELECT seq FROM sqlite_sequence WHERE name = 'events'")
+        return rows[0][0] if rows else 0
+
+    async def read_history(self, task_id: TaskId) -> TaskHistory:
+        """See the protocol."""
+        rows = await self._rows(SELECT_HISTORY, (task_id,))
+        if not rows:
+            raise TaskNotFound(f"no task has the id {task_id}")
+        return history_from(rows[0])
 
     async def list_deliveries(self, task_id: TaskId) -> list[DeliveryRecord]:
         """The hook runs of a task, oldest first.

@@ -71,8 +71,10 @@ _LIGHT_OUTPUTS = """
 """Outputs with the reference in the place of large inline data: only the archive needs the data, and taking 40 MB over
 from SQLite and decoding them holds the interpreter lock for 40 ms and more."""
 
+LIGHT_TASK = TASK.replace("json(outputs)", _LIGHT_OUTPUTS)
+
 RECORD_COLUMNS = (
-    f"{TASK.replace('json(outputs)', _LIGHT_OUTPUTS)}, (SELECT body FROM requests WHERE task_id = tasks.id)"
+    f"{LIGHT_TASK}, (SELECT body FROM requests WHERE task_id = tasks.id)"
     ", (SELECT payload FROM events WHERE seq = tasks.result_seq)"
     ", (SELECT json_group_object(name, value) FROM labels WHERE task_id = tasks.id)"
     ", idempotency_key, (SELECT fallbacks FROM requests WHERE task_id = tasks.id)"
