@@ -16,8 +16,8 @@ import pytest
 
 from tests.kits.archive import (
     BOUNDS,
-    PATIENCE,
     PNG,
+    RETRIES,
     Asked,
     RawServer,
     archiving,
@@ -116,7 +116,7 @@ async def test_what_never_comes_whole_ends_dead_and_can_be_redriven(tmp_path: Pa
         (record,) = await rig.settle(task_id)
         assert (record.state, record.attempts) == (ArchiveState.DEAD, 3)
         assert record.error is not None
-        assert "cut off after" in record.error
+        assert "truncated after" in record.error
         shown = await rig.show(task_id)
         assert (shown["status"], shown["outputs"][0]["archived"], rig.files()) == ("SUCCEEDED", False, {})
         assert [event.to_status for event in await rig.store.list_events(task_id)] == ["SUCCEEDED"]
@@ -166,7 +166,7 @@ async def test_a_wrong_length_is_no_file(tmp_path: Path) -> None:
         task_id = await rig.succeed(video(server.url()), video(nothing.url("/b.mp4")))
         records = await rig.settle(task_id)
         assert [record.state for record in records] == [ArchiveState.DEAD] * 2
-        assert records[1].error == "an empty file"
+        assert records[1].error == "the file is empty"
         assert rig.files() == {}
 
 
@@ -198,7 +198,7 @@ async def test_an_expired_url_without_a_fresh_one_ends_dead(tmp_path: Path) -> N
         task_id = await rig.succeed(video(server.url("/a.mp4?secret=1")))
         (record,) = await rig.settle(task_id)
         assert (record.state, record.attempts, len(rig.renewer.asked)) == (ArchiveState.DEAD, 2, 2)
-        assert record.error == "127.0.0.1 refused it: HTTP 410"
+        assert record.error == "127.0.0.1 rejected the request: HTTP 410"
         assert (await rig.show(task_id))["status"] == "SUCCEEDED"
 
 
@@ -287,7 +287,7 @@ async def test_too_much_is_refused(tmp_path: Path) -> None:
         task_id = await rig.succeed(video(large.url("/a.mp4")), video(endless.url("/b.mp4")))
         records = await rig.settle(task_id)
         assert [(record.state, record.attempts) for record in records] == [(ArchiveState.DEAD, 1)] * 2
-        assert records[0].error == "announces 3000000000 bytes; archive.max_bytes allows 2500000"
+        assert records[0].error == "the file has 3000000000 bytes; archive.max_bytes allows 2500000"
         assert (rig.files(), rig.partials()) == ({}, [])
 
 
@@ -304,7 +304,7 @@ async def test_the_type_is_what_the_file_shows(tmp_path: Path) -> None:
         assert list(rig.files()) == [f"{task_id}/0-summer-breeze.png"]
         assert (await rig.show(task_id))["outputs"][0]["mime"] == "image/png"
         assert records[1].state is ArchiveState.DEAD
-        assert records[1].error == "a body of type text/html in the place of a file of kind video"
+        assert records[1].error == "the file is of type text/html, expected video"
 
 
 async def test_a_full_disk_costs_nothing_but_time(tmp_path: Path) -> None:
@@ -440,8 +440,8 @@ async def test_retry_after_is_heeded_and_the_url_shows_when_it_expires(tmp_path:
         writer.write(head_of("503 Service Unavailable", 0, Retry_After="3000"))
 
     expires = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
-    patience = replace(PATIENCE, max_attempts=5, max_s=3600.0)
-    async with RawServer(busy) as server, archiving(tmp_path, patience=patience) as rig:
+    retries = replace(RETRIES, max_attempts=5, max_s=3600.0)
+    async with RawServer(busy) as server, archiving(tmp_path, retries=retries) as rig:
         task_id = await rig.succeed(video(server.url(f"/a.mp4?Expires={int(expires.timestamp())}")))
         (record,) = await rig.wait_for(task_id, lambda records: any(record.error for record in records))
         assert record.expires_at == expires

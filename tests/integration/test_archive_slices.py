@@ -179,7 +179,7 @@ async def test_a_film_without_its_end_is_not_archived(tmp_path: Path) -> None:
     async with RawServer(answer) as server, archiving(tmp_path) as rig:
         (record,) = await rig.settle(await rig.succeed(Output("video", server.url())))
         assert record.state is ArchiveState.DEAD
-        assert record.error == f"cut off: {len(cut)} of {len(MP4) + 900_000} bytes"
+        assert record.error == f"truncated: {len(cut)} of {len(MP4) + 900_000} bytes"
 
 
 async def test_inline_text_is_not_media(tmp_path: Path) -> None:
@@ -188,4 +188,4 @@ async def test_inline_text_is_not_media(tmp_path: Path) -> None:
     async with archiving(tmp_path) as rig:
         (record,) = await rig.settle(await rig.succeed(Output("image", inline=inline, mime="image/png")))
         assert (record.state, record.attempts) == (ArchiveState.DEAD, 1)
-        assert record.error == "a body of type text/plain in the place of a file of kind image"
+        assert record.error == "the file is of type text/plain, expected image"

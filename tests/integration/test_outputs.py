@@ -1,4 +1,4 @@
-"""The outputs route: ranges, entity tags, names and refusals; and the shelf in an object store."""
+"""The outputs route: ranges, entity tags, names and refusals; and the storage in an object store."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from obstore import store as obstore
 
 from tests.kits.archive import ArchiveRig, RawServer, archiving, film, refuses, serves, sha256
 from tests.kits.server import Rig, problem_of, running
-from tracker.archive.file_storage import Directory
-from tracker.archive.object_storage import Bucket
-from tracker.archive.partial import Partial, Whole
-from tracker.archive.place import make_shelf
+from tracker.archive.file_storage import DirectoryStorage, make_storage
+from tracker.archive.object_storage import BucketStorage
+from tracker.archive.partial import FinishedFile, Partial
 from tracker.domain.archives import ArchivedFile
 from tracker.domain.task import Output
 from tracker.errors import ArchiveStorageUnavailable, ConfigError
@@ -180,9 +179,9 @@ def test_dispositions(mime: str, path: str, shown: str) -> None:
     assert disposition_of(ArchivedFile(path, 1, "0", mime)) == shown
 
 
-async def make_whole(directory: Path, data: bytes) -> Whole:
+async def make_whole(directory: Path, data: bytes) -> FinishedFile:
     """A finished download."""
-    partial = Partial(directory / "spool", hashlib.sha256(data).hexdigest()[:32])
+    partial = Partial(directory / "partial_dir", hashlib.sha256(data).hexdigest()[:32])
     partial.begin(None)
     partial.write(data)
     return partial.finish()
@@ -192,53 +191,53 @@ async def make_whole(directory: Path, data: bytes) -> Whole:
 async def test_shelves_keep_the_same_promises(tmp_path: Path, place: str) -> None:
     """Same file, same path; other file, next name; ranges, sizes and removal; paths that lead out lead nowhere."""
     memory = obstore.MemoryStore()
-    shelf = Directory(tmp_path / "shelf") if place == "directory" else Bucket("memory:///pre", memory)
+    storage = DirectoryStorage(tmp_path / "storage") if place == "directory" else BucketStorage("memory:///pre", memory)
 
     def name_of(again: int) -> str:
         return f"0-song-{again}.mp3"
 
     data = film(3_000_000)
-    path = await shelf.keep(await make_whole(tmp_path, data), "T1", name_of, "audio/mpeg")
+    path = await storage.store(await make_whole(tmp_path, data), "T1", name_of, "audio/mpeg")
     assert path == "T1/0-song-0.mp3"
-    assert await shelf.keep(await make_whole(tmp_path, data), "T1", name_of, "audio/mpeg") == path
-    other = await shelf.keep(await make_whole(tmp_path, b"other"), "T1", name_of, "audio/mpeg")
+    assert await storage.store(await make_whole(tmp_path, data), "T1", name_of, "audio/mpeg") == path
+    other = await storage.store(await make_whole(tmp_path, b"other"), "T1", name_of, "audio/mpeg")
     assert other == "T1/0-song-1.mp3"
-    assert list((tmp_path / "spool").iterdir()) == []
-    assert (await shelf.size_of(path), await shelf.size_of("T1/none")) == (len(data), None)
-    assert b"".join([piece async for piece in shelf.read(path, 10, 2_900_000)]) == data[10:2_900_000]
+    assert list((tmp_path / "partial_dir").iterdir()) == []
+    assert (await storage.size_of(path), await storage.size_of("T1/none")) == (len(data), None)
+    assert b"".join([piece async for piece in storage.read(path, 10, 2_900_000)]) == data[10:2_900_000]
     with pytest.raises(ArchiveStorageUnavailable):
-        _ = [piece async for piece in shelf.read("T1/none", 0, 5)]
-    await shelf.remove(path)
-    await shelf.remove(path)
-    assert await shelf.size_of(path) is None
-    assert shelf.locate(other).endswith(f"/{other}")
+        _ = [piece async for piece in storage.read("T1/none", 0, 5)]
+    await storage.remove(path)
+    await storage.remove(path)
+    assert await storage.size_of(path) is None
+    assert storage.locate(other).endswith(f"/{other}")
 
 
 async def test_a_directory_is_not_left(tmp_path: Path) -> None:
     """A path from a database that was edited by hand reads and removes nothing outside."""
     (tmp_path / "secret").write_text("x")
-    shelf = Directory(tmp_path / "shelf")
-    assert await shelf.size_of("../secret") is None
-    with pytest.raises(OSError, match="leads out"):
-        await shelf.remove("../secret")
+    storage = DirectoryStorage(tmp_path / "storage")
+    assert await storage.size_of("../secret") is None
+    with pytest.raises(OSError, match="outside the archive"):
+        await storage.remove("../secret")
     assert (tmp_path / "secret").exists()
 
 
 def test_a_bucket_that_cannot_be_is_a_mistake_of_the_configuration(tmp_path: Path) -> None:
     """One line that names the key."""
-    assert isinstance(make_shelf(tmp_path, None), Directory)
-    assert isinstance(make_shelf(tmp_path, "s3://bucket/prefix"), Bucket)
+    assert isinstance(make_storage(tmp_path, None), DirectoryStorage)
+    assert isinstance(make_storage(tmp_path, "s3://bucket/prefix"), BucketStorage)
     with pytest.raises(ConfigError, match=r"archive\.url"):
-        make_shelf(tmp_path, "nowhere://x")
+        make_storage(tmp_path, "nowhere://x")
 
 
 async def test_the_archiver_on_a_bucket(tmp_path: Path) -> None:
     """The same way into an object store: whole, hashed, and nothing left behind here."""
     memory = obstore.MemoryStore()
     async with RawServer(serves(DATA)) as server, archiving(tmp_path) as rig:
-        bucket = Bucket("memory:///", memory)
-        rig.archiver.shelf = bucket
-        rig.archiver._shop = replace(rig.archiver._shop, shelf=bucket)
+        bucket = BucketStorage("memory:///", memory)
+        rig.archiver.storage = bucket
+        rig.archiver._context = replace(rig.archiver._context, storage=bucket)
         task_id = await rig.succeed(Output("video", server.url()))
         (record,) = await rig.settle(task_id)
         assert record.file is not None

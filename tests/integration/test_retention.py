@@ -9,7 +9,7 @@ import pytest
 
 from tests.kits.factories import START, after, make_answer, make_output, make_task_name
 from tests.kits.store import Rig, opened
-from tracker.archive.file_storage import Directory
+from tracker.archive.file_storage import DirectoryStorage
 from tracker.config.sections import Retention as Days
 from tracker.domain.observation import Submission
 from tracker.domain.pruning import Cutoffs, Prunable, Pruned, days_before
@@ -27,7 +27,7 @@ PAYLOAD = '{"prompt":"' + "la " * 2000 + '"}'
 def retention(rig: Rig, *, files: Path | None = None, **days: int) -> Retention:
     """Retention with these days; the others keep for ever."""
     kept = Days(**{"events_days": 0, "payload_days": 0, "outputs_days": 0, **days})
-    return Retention(rig.store, rig.clock, lambda: kept, Directory(files).remove if files else None)
+    return Retention(rig.store, rig.clock, lambda: kept, DirectoryStorage(files).remove if files else None)
 
 
 async def hear_out(rig: Rig, *hooks: str) -> None:

@@ -12,9 +12,9 @@ from typing import Self
 
 from tests.kits.factories import make_observation, make_registration
 from tracker.archive.archiver import Archiver
-from tracker.archive.attempt import Patience
+from tracker.archive.attempt import RetryPolicy
 from tracker.archive.download import Bounds
-from tracker.archive.file_storage import Directory
+from tracker.archive.file_storage import DirectoryStorage
 from tracker.clock import SystemClock
 from tracker.domain.archives import ArchiveRecord, ArchiveState
 from tracker.domain.outputs import strip_payload_text
@@ -28,7 +28,7 @@ from tracker.upstream.client import Account
 
 WITHIN_S = 20.0
 """How long a test waits for what must happen; only a failing test waits that long."""
-PATIENCE = Patience(max_attempts=3, max_refusals=2, first_s=0.01, max_s=0.05, shortage_s=0.05)
+RETRIES = RetryPolicy(max_attempts=3, max_refusals=2, first_s=0.01, max_s=0.05, shortage_s=0.05)
 BOUNDS = Bounds(max_bytes=1 << 30, idle_s=5.0, total_s=30.0)
 MP4 = b"\0\0\0\x18ftypisom\0\0\2\0isomiso2"
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
@@ -222,7 +222,7 @@ async def archiving(
     enabled: bool = True,
     allow_private: bool = True,
     bounds: Bounds = BOUNDS,
-    patience: Patience = PATIENCE,
+    retries: RetryPolicy = RETRIES,
     home: str = "http://127.0.0.1:1",
     reserve_bytes: int = 0,
 ) -> AsyncIterator[ArchiveRig]:
@@ -239,13 +239,13 @@ async def archiving(
         store,
         clock,
         {"default": Account("default", home, lambda: "sk-test-key")},
-        renewer,
-        shelf=Directory(outputs),
-        spool=outputs / ".partial",
+        renewer.renew,
+        storage=DirectoryStorage(outputs),
+        partial_dir=outputs / ".partial",
         enabled=enabled,
         bounds=bounds,
         allow_private=allow_private,
-        patience=patience,
+        retries=retries,
         reserve_bytes=reserve_bytes,
         draw=lambda: 0.5,
     )

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from tests.kits.factories import START, TASK_ID, after, make_output, make_task
 from tracker.archive.expiry import expiry_of, shown_expiry
-from tracker.archive.media import UNKNOWN, extension_of, is_no_file, mime_of, sniff
+from tracker.archive.media import is_wrong_type, mime_of, sniff
 from tracker.archive.names import SLUG_MAX_BYTES, directory_of, file_name, partial_key, slug_of
-from tracker.archive.partial import Partial, forget_abandoned, version_of
-from tracker.domain.archives import all_safe, is_file, is_harmless, renew
+from tracker.archive.partial import Partial, remove_abandoned, version_of
+from tracker.domain.archives import all_safe, is_file, renew
+from tracker.domain.media_types import UNKNOWN, extension_of, is_safe_inline
 from tracker.domain.outputs import has_inline_data, output_identity, reference_of, strip_inline_data, strip_payload_text
 from tracker.domain.task import Output, Status, TaskId
 from tracker.errors import ArchiveStorageUnavailable
@@ -111,11 +112,11 @@ def test_the_type_is_taken_from_who_knows_best() -> None:
     assert mime_of(b"??", "application/octet-stream", "audio/mpeg") == "audio/mpeg"
     assert mime_of(b"??", "strange/thing", None) == UNKNOWN
     assert extension_of(UNKNOWN) == "bin"
-    assert is_no_file("video", "text/html")
-    assert not is_no_file("file", "text/html")
-    assert is_harmless("video/mp4")
-    assert not is_harmless("image/svg+xml")
-    assert not is_harmless("text/html")
+    assert is_wrong_type("video", "text/html")
+    assert not is_wrong_type("file", "text/html")
+    assert is_safe_inline("video/mp4")
+    assert not is_safe_inline("image/svg+xml")
+    assert not is_safe_inline("text/html")
 
 
 def test_when_urls_expire() -> None:
@@ -221,12 +222,12 @@ def test_what_counts_as_safe() -> None:
 
 def test_unfinished_files(tmp_path: Path) -> None:
     """They are found again with their version, hashed whole, and forgotten when nobody comes back to them."""
-    partial = Partial(tmp_path / "spool", "k" * 32)
+    partial = Partial(tmp_path / "partial_dir", "k" * 32)
     assert partial.find() is None
     partial.begin(version_of('"v1"/10'))
     partial.write(b"01234")
     partial.close()
-    again = Partial(tmp_path / "spool", "k" * 32)
+    again = Partial(tmp_path / "partial_dir", "k" * 32)
     assert again.find() == (5, version_of('"v1"/10'))
     again.resume(version_of('"v1"/10'))
     again.write(b"56789")
@@ -236,10 +237,10 @@ def test_unfinished_files(tmp_path: Path) -> None:
     again.begin(None)
     again.write(b"x")
     again.close()
-    assert Partial(tmp_path / "spool", "k" * 32).find() is None, "without a version nobody can go on"
-    (left,) = (tmp_path / "spool").iterdir()
+    assert Partial(tmp_path / "partial_dir", "k" * 32).find() is None, "without a version nobody can go on"
+    (left,) = (tmp_path / "partial_dir").iterdir()
     os.utime(left, (0, 0))
-    assert forget_abandoned(tmp_path / "spool") == 1
+    assert remove_abandoned(tmp_path / "partial_dir") == 1
     (tmp_path / "file").touch()
     with pytest.raises(ArchiveStorageUnavailable):
-        Partial(tmp_path / "file" / "spool", "k").begin(None)
+        Partial(tmp_path / "file" / "partial_dir", "k").begin(None)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tracker.archive.file_storage import Directory
+from tracker.archive.file_storage import DirectoryStorage
 from tracker.archive.partial import Partial
 from tracker.config.credentials import CALLBACK_SECRET_FILE, find_or_make_callback_secret
 from tracker.filesystem import make_directory, sync_directory
@@ -110,7 +110,7 @@ async def test_archived_files_are_private_and_their_names_synced(
     partial = Partial(root / ".partial", "key")
     partial.begin(None)
     partial.write(b"content")
-    path = await Directory(root).keep(partial.finish(), "task", lambda _: "0-song.mp3", "audio/mpeg")
+    path = await DirectoryStorage(root).store(partial.finish(), "task", lambda _: "0-song.mp3", "audio/mpeg")
     last = dict(synced)
     assert "outputs" in last[tmp_path]
     assert "task" in last[root]

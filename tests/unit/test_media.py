@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tracker.archive.file_structure import find_shortfall
-from tracker.archive.media import extension_of, find_objection, is_text, mime_of, sniff
+from tracker.archive.file_structure import find_truncation
+from tracker.archive.media import find_mismatch, is_text, mime_of, sniff
+from tracker.domain.media_types import extension_of
 from tracker.sandbox.media import Media, make_media
 
 NOISE = b"".join(hashlib.sha256(bytes([n])).digest() for n in range(16))
@@ -88,7 +89,7 @@ MEDIA = {
 def objection(kind: str, data: bytes, declared: str = "video/mp4", stated: str | None = None) -> str | None:
     """What stands against a file."""
     head = data[:512]
-    return find_objection(kind, mime_of(head, declared, stated), head, len(data), stated)
+    return find_mismatch(kind, mime_of(head, declared, stated), head, len(data), stated)
 
 
 @pytest.mark.parametrize("kind", ["video", "audio", "image"])
@@ -96,14 +97,14 @@ def objection(kind: str, data: bytes, declared: str = "video/mp4", stated: str |
 def test_text_is_not_media(name: str, kind: str) -> None:
     """In any script and encoding, whatever the server calls it; a task whose result is a file may bring it."""
     for declared in ("video/mp4", "application/octet-stream", "audio/mpeg"):
-        assert "in the place of" in str(objection(kind, TEXTS[name], declared))
+        assert "the file is of type" in str(objection(kind, TEXTS[name], declared))
     assert objection("file", TEXTS[name]) is None
 
 
 @pytest.mark.parametrize("name", ARCHIVES)
 def test_an_archive_is_not_media(name: str) -> None:
     """Compressed pages and bundles pass as files alone."""
-    assert "in the place of" in str(objection("video", ARCHIVES[name]))
+    assert "the file is of type" in str(objection("video", ARCHIVES[name]))
     assert objection("file", ARCHIVES[name]) is None
 
 
@@ -120,7 +121,7 @@ def test_vectors_are_pictures_only() -> None:
     """SVG is text; it is taken where a picture is due."""
     svg = b"<?xml version='1.0'?><svg xmlns='x'></svg>"
     assert objection("image", svg) is None
-    assert "in the place of" in str(objection("video", svg))
+    assert "the file is of type" in str(objection("video", svg))
 
 
 def test_unknown_bytes_pass_as_what_they_are_called() -> None:
@@ -128,8 +129,8 @@ def test_unknown_bytes_pass_as_what_they_are_called() -> None:
     assert objection("video", NOISE) is None
     assert mime_of(NOISE, "video/mp4", None) == "video/mp4"
     assert not is_text(NOISE)
-    assert objection("video", b"\0\0\0\2" * 10) == "40 bytes of no known type in the place of a file of kind video"
-    assert objection("video", b"") == "an empty file"
+    assert objection("video", b"\0\0\0\2" * 10) == "the file has 40 bytes of an unknown type, expected video"
+    assert objection("video", b"") == "the file is empty"
 
 
 def test_an_error_page_is_not_another_file() -> None:
@@ -177,7 +178,7 @@ def test_a_file_that_announces_more_than_it_has_was_cut(tmp_path: Path, files: d
     for name, data in files.items():
         path = tmp_path / "file"
         path.write_bytes(data)
-        found = find_shortfall(path, len(data), data[:512])
+        found = find_truncation(path, len(data), data[:512])
         assert (found is not None) is is_cut, name
 
 
@@ -198,14 +199,14 @@ def test_files_are_not_refused_for_what_a_server_calls_them(head: bytes, mime: s
     kind = mime.partition("/")[0]
     for declared in ("text/plain", "text/html; charset=utf-8", "application/octet-stream", None):
         found = mime_of(head, declared, "video/mp4")
-        assert (found, find_objection(kind, found, head, len(head), "video/mp4")) == (mime, None)
+        assert (found, find_mismatch(kind, found, head, len(head), "video/mp4")) == (mime, None)
 
 
 @pytest.mark.parametrize("text", ["fLaCk of permission to read it", "    ftyp is missing in this file " * 3])
 def test_words_that_begin_like_a_file_are_words(text: str) -> None:
     """The bytes around a signature count as well."""
     head = text.encode()
-    assert find_objection("video", mime_of(head, "video/mp4", None), head, len(head)) is not None
+    assert find_mismatch("video", mime_of(head, "video/mp4", None), head, len(head)) is not None
 
 
 def test_a_drawing_with_a_long_comment_is_one() -> None:

@@ -1,8 +1,8 @@
-"""The archive: outputs are copied to a place of our own before their temporary URLs expire.
+"""The archive: copies outputs to our own storage before their temporary URLs expire.
 
-Who is authoritative: the store. An item exists because the event that brought its output was committed; it is
-claimed by lease and tried until it is stored or dead. A file appears under its final name only when it is whole,
-hashed and synced; everything before that lies in ``.partial`` and may be lost or found again after a crash.
+The store is authoritative. An item exists because the event with its output was committed; it is claimed by lease and
+tried until it is stored or dead. A file gets its final name only when it is complete, hashed and synced; until then it
+is in ``.partial``, where a crash may lose it or the next attempt resumes it.
 
-A failed archive never changes a task. What it learns about a task (fresh URLs) goes through the reconciler.
+A failed attempt never changes a task. Fresh URLs of a task go through the reconciler.
 """

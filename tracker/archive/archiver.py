@@ -1,8 +1,7 @@
-"""The archive's loop: says which outputs are to be kept, claims what is due, and has it carried out.
+"""The archive's loop: choose the outputs to archive, claim the due ones, and run attempts.
 
-Works like the dispatcher of hooks: the store is authoritative, a look follows each commit that may have brought an
-output, and between two looks the loop sleeps until it is woken or the next item falls due. Attempts run side by side
-up to a bound; at the stop they are cut short, for a download goes on where it ended.
+The store is authoritative. The loop runs after each commit that may have added an output, and sleeps until it is woken
+or the next item is due. Attempts run in parallel up to a limit; a stop cancels them, since downloads resume.
 """
 
 from __future__ import annotations
@@ -10,174 +9,150 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final, Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
 
-from tracker.archive.attempt import Patience, Renews, Tasks, Workshop, carry_out
+from tracker.archive.attempt import ArchiveContext, RetryPolicy, run_attempt
 from tracker.archive.download import Bounds, Downloader
 from tracker.archive.expiry import expiry_of
-from tracker.archive.partial import forget_abandoned
+from tracker.archive.partial import remove_abandoned
 from tracker.domain.archives import ArchiveRecord, ArchiveState
 from tracker.errors import StoreUnavailable
 from tracker.logs import get_logger
-from tracker.store.values import ArchiveChoice, ArchiveJob, ArchiveResult, ArchiveWish
+from tracker.store.values import ArchiveJob, ArchiveResult, ArchiveWish
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from tracker.archive.file_storage import Shelf
+    from tracker.archive.file_storage import FileStorage
     from tracker.clock import Clock
     from tracker.domain.task import Output, Task, TaskId
+    from tracker.store.protocol import Store
     from tracker.store.values import Applied
     from tracker.upstream.client import Account
 
 log = get_logger(__name__)
 
 MAX_DOWNLOADS: Final = 6
-"""Side by side."""
+"""In parallel."""
 GATHER_S: Final = 0.1
-"""A storm of commits is looked at so often at the most."""
+"""The shortest time between two rounds that commits cause."""
 MAX_SLEEP_S: Final = 30.0
-FRUITLESS_S: Final = 2.0
-"""Wait after a look that failed."""
+RETRY_S: Final = 2.0
+"""Wait after a round that failed."""
 LEASE_MARGIN_S: Final = 600.0
-"""A lease outlives the longest download by this much: hashing, syncing, putting it on the shelf."""
+"""A lease outlives the longest download by this: for hashing, syncing and storing."""
 RESERVE_BYTES: Final = 64 * 1024 * 1024
-"""Of the disk, left to others: the database must stay writable."""
+"""Disk space that must remain free: the database must stay writable."""
 _RECORD_PAUSE_S: Final = 0.5
 _END_S: Final = 10.0
 
 
-class ArchiveStore(Tasks, Protocol):
-    """The part of `tracker.store.protocol.Store` that this room uses; see there."""
+def choose_all(task: Task, output: Output) -> ArchiveWish:
+    """Archive every output. The store calls this on its writer thread: it must depend on its arguments only."""
+    return ArchiveWish(expiry_of(task, output, task.progress_at))  # the output was reported then, or earlier
 
-    def subscribe_commits(self, listener: Callable[[Sequence[Applied]], None]) -> None:
-        """Have a listener called after each commit that changed tasks."""
-        ...
 
-    def choose_archives(self, choose: ArchiveChoice) -> None:
-        """Say what is to be archived of the outputs to come."""
-        ...
-
-    async def claim_archives(self, limit: int, now: datetime, lease_until: datetime) -> list[ArchiveJob]:
-        """Take due outputs."""
-        ...
-
-    async def record_archive(self, job: ArchiveJob, result: ArchiveResult) -> None:
-        """Keep how an attempt ended."""
-        ...
-
-    async def redrive_archives(
-        self, task_id: TaskId, choose: ArchiveChoice, lost: Collection[str], now: datetime
-    ) -> list[ArchiveRecord]:
-        """Have all of a task's files archived that are not safe."""
-        ...
-
-    async def list_archives(self, task_id: TaskId) -> list[ArchiveRecord]:
-        """Where the copies of a task's outputs stand."""
-        ...
-
-    async def next_archive_at(self) -> datetime | None:
-        """When the next output falls due."""
-        ...
+def choose_inline(task: Task, output: Output) -> ArchiveWish | None:
+    """Archive outputs that came inline only; see `choose_all`."""
+    return None if output.inline is None else choose_all(task, output)
 
 
 class Archiver:
-    """Keeps copies of outputs.
+    """Archives outputs.
 
     Args:
-        store: where items are kept.
+        store: holds the items.
         clock: the source of time.
         accounts: by name, for outputs that need a key.
-        renewer: asks for fresh URLs.
-        shelf: where finished files go.
-        spool: the directory of unfinished files; for a shelf on this machine, on the same file system.
-        enabled: copy what has a URL; outputs that came inline are written as files in any case.
-        bounds: what one download may take.
-        allow_private: reach addresses that are not public, too.
-        patience: how failed attempts are repeated.
-        reserve_bytes: so much of the disk is left to others.
-        draw: numbers from 0 to 1 for the jitter.
+        renew: polls a task once, even if it has ended, for fresh URLs.
+        storage: for finished files.
+        partial_dir: the directory of partial files; on the same file system as a local storage.
+        enabled: archive outputs with a URL; inline outputs are always written to files.
+        bounds: limits of one download.
+        allow_private: also connect to private addresses.
+        retries: how failed attempts are retried.
+        reserve_bytes: disk space that must remain free.
+        draw: random numbers from 0 to 1 for the jitter.
     """
 
     def __init__(
         self,
-        store: ArchiveStore,
+        store: Store,
         clock: Clock,
         accounts: Mapping[str, Account],
-        renewer: Renews,
+        renew: Callable[[TaskId], Awaitable[None]],
         *,
-        shelf: Shelf,
-        spool: Path,
+        storage: FileStorage,
+        partial_dir: Path,
         enabled: bool,
         bounds: Bounds,
         allow_private: bool = False,
-        patience: Patience | None = None,
+        retries: RetryPolicy | None = None,
         reserve_bytes: int = RESERVE_BYTES,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._store = store
         self._clock = clock
-        self._enabled = enabled
         self._bounds = bounds
-        self._spool = spool
+        self._partial_dir = partial_dir
         self._downloader = Downloader(accounts, clock, bounds, allow_private=allow_private)
-        self.shelf = shelf
-        self._shop = Workshop(
+        self.storage = storage
+        self._context = ArchiveContext(
             tasks=store,
-            fetcher=self._downloader,
-            shelf=shelf,
-            renewer=renewer,
+            downloader=self._downloader,
+            storage=storage,
+            renew=renew,
             clock=clock,
-            spool=spool,
-            patience=patience or Patience(),
+            partial_dir=partial_dir,
+            retries=retries or RetryPolicy(),
             reserve_bytes=reserve_bytes,
             draw=draw,
         )
-        self._under_way: dict[tuple[TaskId, str], asyncio.Task[None]] = {}
-        self._looked_at = 0.0
-        self._wakes_soon = False
+        self._attempts: dict[tuple[TaskId, str], asyncio.Task[None]] = {}
+        self._round_at = 0.0
+        self._wake_scheduled = False
         self._woken = asyncio.Event()
         self._stopping = False
         self._loop_task: asyncio.Task[None] | None = None
-        store.choose_archives(self._choose)
+        store.choose_archives(choose_all if enabled else choose_inline)
         self.last_progress = clock.monotonic()
-        """When the loop last came round, on the clock's monotonic scale."""
+        """When the loop last finished a round, monotonic seconds."""
 
     def start(self) -> None:
-        """Begin to work. Called once, on the event loop."""
-        self._store.subscribe_commits(self._hear)
+        """Start the loop. Call it once, on the event loop."""
+        self._store.subscribe_commits(self._on_commit)
         self.last_progress = self._clock.monotonic()
         self._loop_task = asyncio.create_task(self._loop(), name="archiver")
 
     async def stop(self) -> None:
-        """Claim nothing more and cut attempts short; they go on after the next start."""
+        """Claim nothing more and cancel the attempts; they resume after the next start."""
         self._stopping = True
         self._woken.set()
         if self._loop_task is not None:
             await asyncio.wait({self._loop_task}, timeout=_END_S)
-        attempts = set(self._under_way.values())
+        attempts = set(self._attempts.values())
         for attempt in attempts:
             attempt.cancel()
         if attempts:
             await asyncio.wait(attempts, timeout=_END_S)
         await self._downloader.close()
 
-    def _hear(self, applied: Sequence[Applied]) -> None:
-        if not self._wakes_soon and any(change.task.outputs for change in applied):
-            self._wakes_soon = True
-            asyncio.get_running_loop().call_at(self._looked_at + GATHER_S, self._wake)
+    def _on_commit(self, applied: Sequence[Applied]) -> None:
+        if not self._wake_scheduled and any(change.task.outputs for change in applied):
+            self._wake_scheduled = True
+            asyncio.get_running_loop().call_at(self._round_at + GATHER_S, self._wake)
 
     def _wake(self) -> None:
-        self._wakes_soon = False
+        self._wake_scheduled = False
         self._woken.set()
 
     # -- for the API ---------------------------------------------------------------------------------------
 
     async def redrive(self, task_id: TaskId) -> list[ArchiveRecord]:
-        """Have all of a task's files archived that are not safe, also with the archive off.
+        """Archive every file of a task that is not stored, even if the archive is disabled.
 
         Raises:
             TaskNotFound: no task has this id.
@@ -187,53 +162,47 @@ class Archiver:
         lost = [
             record.identity
             for record in await self._store.list_archives(task_id)
-            if record.file is not None and await self.shelf.size_of(record.file.path) is None
+            if record.file is not None and await self.storage.size_of(record.file.path) is None
         ]
-        records = await self._store.redrive_archives(task_id, self._choose_any, lost, self._clock.now())
+        records = await self._store.redrive_archives(task_id, choose_all, lost, self._clock.now())
         self._woken.set()
         return records
 
     async def size_of(self, path: str) -> int | None:
-        """The size of an archived file, bytes; None when it is not there any more."""
-        return await self.shelf.size_of(path)
+        """The size of an archived file, bytes; None if it is missing."""
+        return await self.storage.size_of(path)
 
     def read(self, path: str, start: int, stop: int) -> AsyncIterator[bytes]:
-        """The bytes of an archived file, see `Shelf.read`."""
-        return self.shelf.read(path, start, stop)
-
-    def _choose(self, task: Task, output: Output) -> ArchiveWish | None:
-        return self._choose_any(task, output) if self._enabled or output.inline is not None else None
-
-    def _choose_any(self, task: Task, output: Output) -> ArchiveWish:
-        return ArchiveWish(expiry_of(task, output, task.progress_at))  # it was named then, or earlier
+        """The bytes of an archived file, see `FileStorage.read`."""
+        return self.storage.read(path, start, stop)
 
     # -- the loop ------------------------------------------------------------------------------------------
 
     async def _loop(self) -> None:
-        forgotten = await asyncio.to_thread(forget_abandoned, self._spool)
-        if forgotten:
-            log.info("archive.partials_forgotten", count=forgotten)
+        removed = await asyncio.to_thread(remove_abandoned, self._partial_dir)
+        if removed:
+            log.info("archive.partial_files_removed", count=removed)
         while not self._stopping:
             self._woken.clear()
             try:
-                wait_s = await self._look()
+                wait_s = await self._claim_due()
             except StoreUnavailable as error:
-                log.warning("archive.look_failed", error=str(error))
-                wait_s = FRUITLESS_S
+                log.warning("archive.failed", step="claim", error=str(error))
+                wait_s = RETRY_S
             except Exception:
-                log.exception("archive.look_failed")
-                wait_s = FRUITLESS_S
+                log.exception("archive.failed", step="claim")
+                wait_s = RETRY_S
             self.last_progress = self._clock.monotonic()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await self._woken.wait()
 
-    async def _look(self) -> float:
-        """Claim what is due; seconds until the next look, unless woken."""
-        self._looked_at = asyncio.get_running_loop().time()
-        free = MAX_DOWNLOADS - len(self._under_way)
+    async def _claim_due(self) -> float:
+        """Claim the due items; the seconds until the next round, unless woken."""
+        self._round_at = asyncio.get_running_loop().time()
+        free = MAX_DOWNLOADS - len(self._attempts)
         if free <= 0:
-            return MAX_SLEEP_S  # the end of an attempt wakes
+            return MAX_SLEEP_S  # the end of an attempt wakes the loop
         now = self._clock.now()
         due_at = await self._store.next_archive_at()
         if due_at is None or due_at > now:
@@ -242,60 +211,60 @@ class Archiver:
         lease_until = now + timedelta(seconds=self._bounds.total_s + LEASE_MARGIN_S)
         jobs = await self._store.claim_archives(free, now, lease_until)
         for job in jobs:
-            self._begin(job)
-        return 0.0 if jobs else FRUITLESS_S
+            self._start_attempt(job)
+        return 0.0 if jobs else RETRY_S
 
-    def _begin(self, job: ArchiveJob) -> None:
+    def _start_attempt(self, job: ArchiveJob) -> None:
         key = (job.task.id, job.identity)
-        if key in self._under_way or self._stopping:
-            return  # its lease comes to an end, or the next start gives it back
-        attempt = asyncio.create_task(self._carry_out(job), name=f"archive {job.task.id}/{job.n}")
-        self._under_way[key] = attempt
+        if key in self._attempts or self._stopping:
+            return  # its lease ends, or the next start releases it
+        attempt = asyncio.create_task(self._run(job), name=f"archive {job.task.id}/{job.n}")
+        self._attempts[key] = attempt
 
         def finish(_: asyncio.Task[None]) -> None:
-            if self._under_way.get(key) is attempt:
-                del self._under_way[key]
+            if self._attempts.get(key) is attempt:
+                del self._attempts[key]
             self._woken.set()
 
         attempt.add_done_callback(finish)
 
-    async def _carry_out(self, job: ArchiveJob) -> None:
+    async def _run(self, job: ArchiveJob) -> None:
         try:
-            result = await carry_out(job, self._shop)
+            result = await run_attempt(job, self._context)
         except asyncio.CancelledError:
             now = self._clock.now()
-            words = "cut short: the tracker stopped"
-            cut = ArchiveResult(ArchiveState.PENDING, now, error=words, expires_at=job.expires_at, counts=False)
-            await self._record(job, cut)
+            message = "canceled: the tracker stopped"
+            canceled = ArchiveResult(ArchiveState.PENDING, now, error=message, expires_at=job.expires_at, counts=False)
+            await self._record(job, canceled)
             raise
         if await self._record(job, result):
-            # at once: the next attempt may be claimed before the loop calls this one finished
-            self._under_way.pop((job.task.id, job.identity), None)
-            self._tell(job, result)
+            # now: the next attempt may be claimed before this task counts as done
+            self._attempts.pop((job.task.id, job.identity), None)
+            self._log(job, result)
 
     async def _record(self, job: ArchiveJob, result: ArchiveResult) -> bool:
-        """Keep the verdict, however long the store takes; whether it was kept."""
+        """Record the result, retrying while the store is unavailable; False if it could not be recorded."""
         while True:
             try:
                 await self._store.record_archive(job, result)
             except StoreUnavailable as error:
                 if self._stopping:
-                    return False  # the next start gives it back
+                    return False  # the next start releases it
                 log.warning("archive.result_delayed", task=job.task.id, output=job.n, error=str(error))
             except Exception:
-                log.exception("archive.result_lost", task=job.task.id, output=job.n)
+                log.exception("archive.failed", step="record", task=job.task.id, output=job.n)
                 return False
             else:
                 return True
             await asyncio.sleep(_RECORD_PAUSE_S)
 
     @staticmethod
-    def _tell(job: ArchiveJob, result: ArchiveResult) -> None:
+    def _log(job: ArchiveJob, result: ArchiveResult) -> None:
         names = {"task": job.task.id, "provider": job.task.provider, "output": job.n, "attempt": job.attempt}
         match result.state:
             case ArchiveState.STORED if result.file is not None:
                 log.info("archive.stored", path=result.file.path, bytes=result.file.bytes, **names)
             case ArchiveState.DEAD:
-                log.error("archive.died", error=result.error, **names)
+                log.error("archive.gave_up", error=result.error, **names)
             case _:
-                log.warning("archive.retried", error=result.error, **names)
+                log.warning("archive.attempt_failed", error=result.error, **names)

@@ -1,6 +1,6 @@
-"""One claimed output, carried out: fetched (or decoded), finished, put on the shelf; and what follows from its end.
+"""One attempt to archive an output: fetch or decode it, check it, store it.
 
-Owns the verdict on an attempt: stored, again and when, or dead. Must not claim anything and must not talk HTTP.
+Owns the result of an attempt: stored, retried later, or given up. Must not claim anything and must not talk HTTP.
 """
 
 from __future__ import annotations
@@ -8,18 +8,19 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from tracker.archive.expiry import expiry_of
-from tracker.archive.file_structure import find_shortfall
-from tracker.archive.media import extension_of, find_objection, mime_of
+from tracker.archive.file_structure import find_truncation
+from tracker.archive.media import find_mismatch, mime_of
 from tracker.archive.names import directory_of, file_name, partial_key
 from tracker.archive.partial import Partial
 from tracker.domain.archives import ArchivedFile, ArchiveState, is_file
+from tracker.domain.media_types import extension_of
 from tracker.domain.outputs import has_inline_data, output_identity
 from tracker.domain.retry import growing_delay_s, jittered
 from tracker.errors import (
@@ -34,10 +35,11 @@ from tracker.logs import get_logger
 from tracker.store.values import ArchiveResult
 
 if TYPE_CHECKING:
-    from tracker.archive.file_storage import Shelf
+    from tracker.archive.download import Downloader
+    from tracker.archive.file_storage import FileStorage
     from tracker.clock import Clock
-    from tracker.domain.records import TaskRecord
-    from tracker.domain.task import Output, Task, TaskId
+    from tracker.domain.task import Output, TaskId
+    from tracker.store.protocol import Reader
     from tracker.store.values import ArchiveJob
 
 log = get_logger(__name__)
@@ -46,44 +48,16 @@ _SLICE: Final = 4 << 20
 """Characters of base64 decoded at a time; a multiple of 4."""
 
 
-class Fetches(Protocol):
-    """Brings outputs into unfinished files; see `tracker.archive.download.Downloader`."""
-
-    async def fetch(self, task: Task, output: Output, partial: Partial) -> str | None:
-        """All bytes of an output; the media type that was declared."""
-        ...
-
-
-class Renews(Protocol):
-    """Asks for fresh URLs; see `tracker.tracking.poller.Poller`."""
-
-    async def renew(self, task_id: TaskId) -> None:
-        """Ask the upstream about a task once, although it has ended."""
-        ...
-
-
-class Tasks(Protocol):
-    """Reads tasks; see `tracker.store.protocol.Reader`."""
-
-    async def get_task(self, task_id: TaskId) -> TaskRecord:
-        """One task."""
-        ...
-
-    async def read_inline(self, task_id: TaskId, identity: str, n: int) -> str | None:
-        """A piece of the inline data of an output; None after the last."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """How failed attempts are repeated.
+class RetryPolicy:
+    """How failed attempts are retried.
 
     Attributes:
-        max_attempts: then an output is dead. With the delays below, about a day.
-        max_refusals: the same for one whose URL is refused although a fresh one was asked for each time.
-        first_s: wait after the first failure; it doubles with each further one.
-        max_s: the longest wait.
-        shortage_s: the longest wait while the archive's own place takes nothing; such attempts do not count.
+        max_attempts: then the output is given up. With the delays below, about a day.
+        max_refusals: the same if the server rejects the URL although a fresh one was requested each time.
+        first_s: delay after the first failure; it doubles with each further one.
+        max_s: the longest delay.
+        shortage_s: the longest delay while the archive's storage cannot be written; such attempts do not count.
     """
 
     max_attempts: int = 32
@@ -94,69 +68,71 @@ class Patience:
 
 
 @dataclass(frozen=True, slots=True)
-class Workshop:
-    """What an attempt is made with.
+class ArchiveContext:
+    """What attempts share.
 
     Attributes:
-        spool: the directory of unfinished files.
-        reserve_bytes: so much of the disk is left to others, the database first of all.
-        draw: numbers from 0 to 1 for the jitter.
+        renew: polls a task once, even if it has ended, for fresh URLs.
+        partial_dir: the directory of partial files.
+        reserve_bytes: disk space that must remain free, above all for the database.
+        draw: random numbers from 0 to 1 for the jitter.
     """
 
-    tasks: Tasks
-    fetcher: Fetches
-    shelf: Shelf
-    renewer: Renews
+    tasks: Reader
+    downloader: Downloader
+    storage: FileStorage
+    renew: Callable[[TaskId], Awaitable[None]]
     clock: Clock
-    spool: Path
-    patience: Patience
+    partial_dir: Path
+    retries: RetryPolicy
     reserve_bytes: int
     draw: Callable[[], float]
 
 
-async def carry_out(job: ArchiveJob, shop: Workshop) -> ArchiveResult:
-    """Archive one output; how that ended. Raises nothing but cancellation."""
+async def run_attempt(job: ArchiveJob, context: ArchiveContext) -> ArchiveResult:
+    """Archive one output. Raises nothing but cancellation."""
     output = job.output
     try:
-        file, output = await _archive(job, shop)
+        file, output = await _archive(job, context)
     except ArchiveFailure as error:
-        return _verdict(job, await _output_now(job, shop), error, shop)
+        return _failed(job, await _current_output(job, context), error, context)
     except StoreError as error:
-        return _verdict(job, output, ArchiveStorageUnavailable(str(error)), shop)
+        return _failed(job, output, ArchiveStorageUnavailable(str(error)), context)
     except Exception as error:
-        log.exception("archive.attempt_failed", task=job.task.id, output=job.n)
-        return _verdict(job, output, OutputUnavailable(f"the archive failed: {type(error).__name__}"), shop)
-    expires_at = expiry_of(job.task, output, shop.clock.now())
-    return ArchiveResult(ArchiveState.STORED, shop.clock.now(), file, expires_at=expires_at)
+        log.exception("archive.failed", step="attempt", task=job.task.id, output=job.n)
+        return _failed(job, output, OutputUnavailable(f"the archive failed: {type(error).__name__}"), context)
+    expires_at = expiry_of(job.task, output, context.clock.now())
+    return ArchiveResult(ArchiveState.STORED, context.clock.now(), file, expires_at=expires_at)
 
 
-async def _archive(job: ArchiveJob, shop: Workshop) -> tuple[ArchivedFile, Output]:
-    """The safe copy, and the output as it was fetched."""
+async def _archive(job: ArchiveJob, context: ArchiveContext) -> tuple[ArchivedFile, Output]:
+    """The stored file, and the output as it was fetched."""
     output = job.output
-    partial = Partial(shop.spool, partial_key(job.task.id, job.identity), reserve_bytes=shop.reserve_bytes)
+    key = partial_key(job.task.id, job.identity)
+    partial = Partial(context.partial_dir, key, reserve_bytes=context.reserve_bytes)
     try:
         if output.inline is not None:
             declared = None
-            await _write_inline(job, shop, partial)
+            await _write_inline(job, context, partial)
         else:
             try:
-                declared = await shop.fetcher.fetch(job.task, output, partial)
+                declared = await context.downloader.fetch(job.task, output, partial)
             except OutputRefused:
-                fresh = await _renewed(job, shop)
+                fresh = await _renewed(job, context)
                 if fresh is None or fresh.url == output.url:
                     raise
                 output = fresh
-                declared = await shop.fetcher.fetch(job.task, output, partial)
-        whole = await asyncio.to_thread(partial.finish)
+                declared = await context.downloader.fetch(job.task, output, partial)
+        finished = await asyncio.to_thread(partial.finish)
     except OutputPermanentFailure:
         await asyncio.to_thread(partial.discard)
         raise
     finally:
         await asyncio.to_thread(partial.close)
-    mime = mime_of(whole.head, declared, output.mime)
-    problem = find_objection(output.kind, mime, whole.head, whole.size, output.mime)
+    mime = mime_of(finished.head, declared, output.mime)
+    problem = find_mismatch(output.kind, mime, finished.head, finished.size, output.mime)
     if problem is None:
-        problem = await asyncio.to_thread(find_shortfall, whole.path, whole.size, whole.head)
+        problem = await asyncio.to_thread(find_truncation, finished.path, finished.size, finished.head)
     if problem is not None:
         await asyncio.to_thread(partial.discard)
         raise (OutputUnavailable if output.inline is None else OutputPermanentFailure)(problem)
@@ -165,29 +141,28 @@ async def _archive(job: ArchiveJob, shop: Workshop) -> tuple[ArchivedFile, Outpu
     def name_of(again: int) -> str:
         return file_name(job.n, output, extension, again=again)
 
-    path = await shop.shelf.keep(whole, directory_of(job.task.id), name_of, mime)
-    return ArchivedFile(path, whole.size, whole.sha256, mime), output
+    path = await context.storage.store(finished, directory_of(job.task.id), name_of, mime)
+    return ArchivedFile(path, finished.size, finished.sha256, mime), output
 
 
-async def _write_inline(job: ArchiveJob, shop: Workshop, partial: Partial) -> None:
-    """Write inline data, wherever it is stored."""
+async def _write_inline(job: ArchiveJob, context: ArchiveContext, partial: Partial) -> None:
+    """Write inline data: from the task, or from its own rows."""
     if has_inline_data(job.output):
         await asyncio.to_thread(_decode, job.output, partial)
         return
     n = 0
-    while (piece := await shop.tasks.read_inline(job.task.id, job.identity, n)) is not None:
+    while (piece := await context.tasks.read_inline(job.task.id, job.identity, n)) is not None:
         await asyncio.to_thread(partial.check_space, len(piece))
         if n == 0:
             await asyncio.to_thread(partial.begin, None)
         await asyncio.to_thread(_write_piece, piece, partial)
         n += 1
     if n == 0:
-        raise OutputPermanentFailure("its data came inline and is not kept any more")
+        raise OutputPermanentFailure("the inline data of the output was deleted")
 
 
 def _decode(output: Output, partial: Partial) -> None:
-    """Write inline data that is stored with its task, piece by piece."""
-    assert output.inline is not None  # noqa: S101  the caller looked
+    assert output.inline is not None  # noqa: S101  the caller checked
     partial.check_space(len(output.inline) * 3 // 4)
     partial.begin(None)
     for start in range(0, len(output.inline), _SLICE):
@@ -198,56 +173,56 @@ def _write_piece(piece: str, partial: Partial) -> None:
     try:
         data = base64.b64decode(piece, validate=True)
     except binascii.Error as error:
-        raise OutputPermanentFailure("its inline data is not base64") from error
+        raise OutputPermanentFailure("the inline data is not valid base64") from error
     partial.write(data)
 
 
-async def _renewed(job: ArchiveJob, shop: Workshop) -> Output | None:
-    """The same output after the upstream was asked once more; None when the task names it no longer."""
-    await shop.renewer.renew(job.task.id)
-    task = (await shop.tasks.get_task(job.task.id)).task
-    return next((output for output in task.outputs if is_file(output) and _is_same(output, job.identity)), None)
+async def _renewed(job: ArchiveJob, context: ArchiveContext) -> Output | None:
+    """The same output after another poll; None if the task no longer has it."""
+    await context.renew(job.task.id)
+    output = await _find_output(job, context)
+    return output if output is not None and is_file(output) else None
 
 
-def _is_same(output: Output, identity: str) -> bool:
-    return output_identity(output) == identity
-
-
-async def _output_now(job: ArchiveJob, shop: Workshop) -> Output:
-    """The output with the URL that it has now."""
+async def _current_output(job: ArchiveJob, context: ArchiveContext) -> Output:
+    """The output with its current URL."""
     try:
-        task = (await shop.tasks.get_task(job.task.id)).task
+        return await _find_output(job, context) or job.output
     except StoreError:
         return job.output
-    return next((output for output in task.outputs if _is_same(output, job.identity)), job.output)
 
 
-def _verdict(job: ArchiveJob, output: Output, error: ArchiveFailure, shop: Workshop) -> ArchiveResult:
-    now, patience = shop.clock.now(), shop.patience
+async def _find_output(job: ArchiveJob, context: ArchiveContext) -> Output | None:
+    task = (await context.tasks.get_task(job.task.id)).task
+    return next((output for output in task.outputs if output_identity(output) == job.identity), None)
+
+
+def _failed(job: ArchiveJob, output: Output, error: ArchiveFailure, context: ArchiveContext) -> ArchiveResult:
+    """The result of a failed attempt: given up, or retried after a delay."""
+    now, retries = context.clock.now(), context.retries
     expires_at = expiry_of(job.task, output, now)
-    words = " ".join(str(error).encode("utf-8", "replace").decode().split())[:500]
-    limit = patience.max_refusals if isinstance(error, OutputRefused) else patience.max_attempts
-    if isinstance(error, OutputPermanentFailure) or (
-        job.attempt >= limit and not isinstance(error, ArchiveStorageUnavailable)
-    ):
-        return ArchiveResult(ArchiveState.DEAD, now, error=words, expires_at=expires_at)
-    delay_s = growing_delay_s(job.attempt - 1, patience.first_s, patience.max_s)
-    if isinstance(error, ArchiveStorageUnavailable):
-        delay_s = min(max(delay_s, patience.first_s * 5), patience.shortage_s)
-    delay_s = _before_expiry(jittered(delay_s, shop.draw()), expires_at, now, patience)
+    message = " ".join(str(error).encode("utf-8", "replace").decode().split())[:500]
+    is_shortage = isinstance(error, ArchiveStorageUnavailable)
+    limit = retries.max_refusals if isinstance(error, OutputRefused) else retries.max_attempts
+    if isinstance(error, OutputPermanentFailure) or (job.attempt >= limit and not is_shortage):
+        return ArchiveResult(ArchiveState.DEAD, now, error=message, expires_at=expires_at)
+    delay_s = growing_delay_s(job.attempt - 1, retries.first_s, retries.max_s)
+    if is_shortage:
+        delay_s = min(max(delay_s, retries.first_s * 5), retries.shortage_s)
+    delay_s = _before_expiry(jittered(delay_s, context.draw()), expires_at, now, retries)
     if isinstance(error, OutputUnavailable) and error.retry_after_s is not None:
-        delay_s = max(delay_s, min(error.retry_after_s, patience.max_s))
+        delay_s = max(delay_s, min(error.retry_after_s, retries.max_s))
     return ArchiveResult(
         ArchiveState.PENDING,
         now,
         next_attempt_at=now + timedelta(seconds=delay_s),
-        error=words,
+        error=message,
         expires_at=expires_at,
-        counts=not isinstance(error, ArchiveStorageUnavailable),
+        counts=not is_shortage,
     )
 
 
-def _before_expiry(delay_s: float, expires_at: datetime | None, now: datetime, patience: Patience) -> float:
-    """A delay that leaves room for several further attempts before the URL expires."""
+def _before_expiry(delay_s: float, expires_at: datetime | None, now: datetime, retries: RetryPolicy) -> float:
+    """A delay that allows several further attempts before the URL expires."""
     left_s = (expires_at - now).total_seconds() if expires_at is not None else 0.0
-    return delay_s if left_s <= 0 else min(delay_s, max(left_s / 4, patience.first_s))
+    return delay_s if left_s <= 0 else min(delay_s, max(left_s / 4, retries.first_s))

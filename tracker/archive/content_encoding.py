@@ -1,7 +1,7 @@
-"""Bodies of downloads without the compression around them, piece by piece.
+"""Decompress the bodies of downloads, piece by piece.
 
-Owns the decision whether a body is compressed at all. Files are asked for as they are; an object that is stored
-compressed comes compressed all the same, and a ``Content-Encoding`` may be wrong: the bytes decide.
+Owns the decision whether a body is compressed. Requests ask for identity; an object that is stored compressed arrives
+compressed all the same, and a ``Content-Encoding`` may be wrong: the bytes decide.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ class Decoder:
         self._inflater: zlib._Decompress | None = None
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The content of the next piece of the body.
+        """Decompress the next piece of the body.
 
         Raises:
-            OutputUnavailable: it is compressed in a way that cannot be undone.
+            OutputUnavailable: it is compressed with an unsupported method, or damaged.
         """
         if not self._began and data:
             self._began = True
             if self._encoding in _INFLATABLE and data.startswith(_STARTS):
                 self._inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
             elif self._encoding == "deflate" and sniff(data) is None:
-                self._inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)  # as many servers understand the name
+                self._inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)  # many servers send raw deflate
             elif self._encoding in ENCODINGS - _INFLATABLE and sniff(data) is None:
-                raise OutputUnavailable(f"compressed with {self._encoding}, which was not asked for")
+                raise OutputUnavailable(f"the body is compressed with {self._encoding}, which is not supported")
         if self._inflater is None:
             yield data
             return
@@ -56,13 +56,13 @@ class Decoder:
                 yield self._inflater.decompress(data, PIECE_BYTES)
                 data = self._inflater.unconsumed_tail
         except zlib.error as error:
-            raise OutputUnavailable(f"its {self._encoding} compression is damaged") from error
+            raise OutputUnavailable(f"the {self._encoding} data is damaged") from error
 
     def finish(self) -> None:
-        """Check that the body has come to its end.
+        """Check that the body is complete.
 
         Raises:
-            OutputUnavailable: it was cut.
+            OutputUnavailable: it was truncated.
         """
         if self._inflater is not None and not self._inflater.eof:
-            raise OutputUnavailable(f"cut off within its {self._encoding} compression")
+            raise OutputUnavailable(f"the {self._encoding} data is truncated")

@@ -1,8 +1,8 @@
-"""Fetching one output into its unfinished file: bounded in bytes and time, resumed, and never led astray.
+"""Download one output into its partial file: limited in bytes and time, and resumed.
 
-Owns what is sent where. Redirects are followed here, one by one, because each is a new decision: may this address be
-reached at all, and is it the account's own host, which alone is ever shown the account's key? Must not retry, and
-must not decide what a failure means for the item.
+Owns which requests go where. Redirects are followed here, one by one, because each needs two decisions: is the address
+allowed, and is it the account's own host, which alone gets the account's key? Must not retry, and must not decide what
+a failure means for the item.
 """
 
 from __future__ import annotations
@@ -34,24 +34,23 @@ if TYPE_CHECKING:
 
 MAX_REDIRECTS: Final = 5
 BUFFER_BYTES: Final = 1 << 20
-"""Gathered before each write: the most that a download holds in memory."""
+"""Buffered before each write: the most that a download holds in memory."""
 _CONNECT_S: Final = 15.0
 _HEADERS: Final = {"User-Agent": f"tracker/{__version__}", "Accept": "*/*", "Accept-Encoding": "identity"}
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_LATER: Final = frozenset({408, 425, 429})
-"""Months; more is no wait that anybody means."""
-_WHOLE: Final = frozenset({HTTPStatus.OK, HTTPStatus.NON_AUTHORITATIVE_INFORMATION, HTTPStatus.PARTIAL_CONTENT})
-"""Statuses that come with a file, or with a part of one: ``Content-Range`` and the length say which."""
+_RETRY_STATUSES: Final = frozenset({408, 425, 429})
+_FILE_STATUSES: Final = frozenset({HTTPStatus.OK, HTTPStatus.NON_AUTHORITATIVE_INFORMATION, HTTPStatus.PARTIAL_CONTENT})
+"""Statuses of responses with a file or a range of it: ``Content-Range`` and the length show which."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What one download may take.
+    """Limits of one download.
 
     Attributes:
         max_bytes: the largest file.
-        idle_s: without a byte for so long, it is cut off.
-        total_s: however fast it is, it is cut off then; the next attempt goes on from there.
+        idle_s: the longest time without a byte.
+        total_s: the longest total time; the next attempt resumes.
     """
 
     max_bytes: int
@@ -65,8 +64,8 @@ class Downloader:
     Args:
         accounts: by name, for outputs that need a key; read at each download.
         clock: for ``Retry-After`` dates.
-        bounds: what one download may take.
-        allow_private: reach addresses that are not public, too.
+        bounds: limits of one download.
+        allow_private: also connect to private addresses.
     """
 
     def __init__(
@@ -79,21 +78,21 @@ class Downloader:
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
 
     async def fetch(self, task: Task, output: Output, partial: Partial) -> str | None:
-        """Bring an output's bytes into its unfinished file, all of them.
+        """Download an output into its partial file.
 
         Args:
-            task: whose it is; its account's key opens an authenticated output.
+            task: its account's key opens an authenticated output.
             output: with a URL.
-            partial: where the bytes go; what an earlier attempt left there is used when it fits.
+            partial: the file; bytes of an earlier attempt are used if they are of the same version.
 
         Returns:
             The media type that the server declares, if any.
 
         Raises:
-            OutputRefused, OutputUnavailable, OutputPermanentFailure: as their names say; what came so far is kept.
-            ArchiveStorageUnavailable: it could not be written.
+            OutputRefused, OutputUnavailable, OutputPermanentFailure: the bytes received so far remain.
+            ArchiveStorageUnavailable: the file could not be written.
         """
-        url, account = self._address(task, output)
+        url, account = self._locate(task, output)
         found = await asyncio.to_thread(partial.find)
         version = read_version(found[1]) if found is not None else None
         left = (found[0], version) if found is not None and version is not None else None
@@ -105,20 +104,22 @@ class Downloader:
                         return declared or None
                 return await self._attempt(url, account, partial, left, resumes=False) or None
         except TimeoutError as error:
-            raise OutputUnavailable(f"not finished within {self._bounds.total_s:g} s; it goes on from there") from error
+            raise OutputUnavailable(
+                f"not finished within {self._bounds.total_s:g} s; the next attempt resumes"
+            ) from error
 
     async def close(self) -> None:
         """Close all connections."""
         for session in self._sessions.values():
             await session.close()
 
-    def _address(self, task: Task, output: Output) -> tuple[URL, Account | None]:
-        """Where the output is, and the account whose key opens it."""
+    def _locate(self, task: Task, output: Output) -> tuple[URL, Account | None]:
+        """The URL of the output, and the account whose key opens it."""
         if not output.authenticated:
             return _parsed(output.url or ""), None
         account = self._accounts.get(task.account)
         if account is None:
-            raise OutputUnavailable(f"no account is named {task.account!r}")
+            raise OutputUnavailable(f"no account named {task.account!r}")
         url = output.url or ""
         if url.startswith("/"):
             url = account.base_url.rstrip("/") + url
@@ -127,37 +128,39 @@ class Downloader:
     async def _attempt(
         self, url: URL, account: Account | None, partial: Partial, left: tuple[int, Version] | None, *, resumes: bool
     ) -> str | None:
-        """One exchange; `_STALE` when what is left over does not fit what the server has."""
+        """One exchange; `_STALE` if the partial file is not of the server's version."""
         start = left[0] if resumes and left is not None else 0
         headers = {"Range": f"bytes={start}-"} if start else {}
         try:
-            response = await self._follow(url, account, headers)
+            response = await self._follow_redirects(url, account, headers)
             try:
-                return await self._take(response, partial, start, None if left is None else left[1])
+                return await self._read_response(response, partial, start, None if left is None else left[1])
             finally:
                 response.close()
         except TimeoutError as error:
-            raise OutputUnavailable(f"{url.host}: no answer, or no further bytes, in time") from error
+            raise OutputUnavailable(f"{url.host}: timed out") from error
         except aiohttp.ClientPayloadError as error:
-            raise OutputUnavailable(f"{url.host}: cut off after {partial.size} bytes") from error
+            raise OutputUnavailable(f"{url.host}: truncated after {partial.size} bytes") from error
         except aiohttp.InvalidURL as error:
             raise OutputPermanentFailure(_NO_URL) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             forbidden = _forbidden(error)
             if forbidden is not None:
                 raise OutputPermanentFailure(_PRIVATE.format(host=forbidden)) from error
-            raise OutputUnavailable(f"{url.host}: {_words(error)}") from error
+            raise OutputUnavailable(f"{url.host}: {_message_of(error)}") from error
 
-    async def _follow(self, url: URL, account: Account | None, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
-        """The first answer that is no redirect."""
+    async def _follow_redirects(
+        self, url: URL, account: Account | None, headers: Mapping[str, str]
+    ) -> aiohttp.ClientResponse:
+        """The first response that is not a redirect."""
         for _ in range(MAX_REDIRECTS + 1):
-            is_home = account is not None and _origin(url) == _origin(_parsed(account.base_url))
-            self._check(url, is_home=is_home)
+            is_own_host = account is not None and _origin(url) == _origin(_parsed(account.base_url))
+            self._check(url, is_own_host=is_own_host)
             sent = {**_HEADERS, **headers}
-            if account is not None and is_home:
+            if account is not None and is_own_host:
                 sent["Authorization"] = f"Bearer {self._key_of(account)}"
             timeout = aiohttp.ClientTimeout(total=None, connect=_CONNECT_S, sock_read=self._bounds.idle_s)
-            session = self._session(is_home=is_home)
+            session = self._session(is_own_host=is_own_host)
             response = await session.get(url, headers=sent, allow_redirects=False, timeout=timeout)
             location = response.headers.get("Location")
             if response.status not in _REDIRECTS or not location:
@@ -166,14 +169,14 @@ class Downloader:
             try:
                 url = follow(url, location)
             except ValueError as error:
-                raise OutputPermanentFailure(f"a redirect to something else than an http(s) URL ({error})") from error
+                raise OutputPermanentFailure(f"redirected to {error}") from error
         raise OutputUnavailable(f"more than {MAX_REDIRECTS} redirects")
 
-    def _check(self, url: URL, *, is_home: bool) -> None:
-        """Whether this address may be reached. Names are checked as they are resolved, see `PublicResolver`."""
-        # the account's own host was chosen by the operator, and is reached with its polls anyway
+    def _check(self, url: URL, *, is_own_host: bool) -> None:
+        """Reject a forbidden IP address. Names are checked as they are resolved, see `PublicResolver`."""
+        # the operator chose the account's own host; polls connect to it anyway
         host = url.host or ""
-        if self._allow_private or is_home or not is_literal(host):
+        if self._allow_private or is_own_host or not is_literal(host):
             return
         if not is_public(host):
             raise OutputPermanentFailure(_PRIVATE.format(host=host))
@@ -182,27 +185,27 @@ class Downloader:
     def _key_of(account: Account) -> str:
         key = (account.api_key() or "").strip()
         if not key or not (key.isascii() and key.isprintable()):
-            raise OutputUnavailable(f"account {account.name!r} has no usable API key")
+            raise OutputUnavailable(f"account {account.name!r} has no valid API key")
         return key
 
-    async def _take(
+    async def _read_response(
         self, response: aiohttp.ClientResponse, partial: Partial, start: int, known: Version | None
     ) -> str | None:
-        """Read an answer into the unfinished file.
+        """Read a response into the partial file.
 
         Args:
             response: its head.
             partial: the file.
-            start: the first byte that was asked for; above 0 when a download goes on.
+            start: the first byte requested; above 0 for a resumed download.
             known: the version of the remote file that an earlier attempt saw.
 
         Returns:
-            The declared media type; `_STALE` when the answer to a range is not exactly the rest of the same version.
+            The declared media type; `_STALE` if the response to a range is not exactly the rest of the same version.
         """
         if start and response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             return _STALE
-        if response.status not in _WHOLE:
-            raise self._refusal(response, response.status)
+        if response.status not in _FILE_STATUSES:
+            raise self._status_error(response, response.status)
         part = read_slice(response)
         announced: int | None
         total: int | None
@@ -211,18 +214,20 @@ class Downloader:
                 return _STALE
             announced = total = part.total
         else:
-            announced, total = self._whole_length(response, part, known)
+            announced, total = self._length_of(response, part, known)
         if total is not None and total > self._bounds.max_bytes:
-            raise OutputPermanentFailure(f"announces {total} bytes; archive.max_bytes allows {self._bounds.max_bytes}")
+            raise OutputPermanentFailure(
+                f"the file has {total} bytes; archive.max_bytes allows {self._bounds.max_bytes}"
+            )
         await asyncio.to_thread(partial.check_space, (total or 0) - start)
         if start and known is not None:
             await asyncio.to_thread(partial.resume, str(known))
         else:
             version = remote_version(response, announced)
             await asyncio.to_thread(partial.begin, None if version is None else str(version))
-        await self._pour(response, partial)
+        await self._copy_body(response, partial)
         if total is not None and partial.size != total:
-            raise OutputUnavailable(f"cut off after {partial.size} of {total} bytes")
+            raise OutputUnavailable(f"truncated after {partial.size} of {total} bytes")
         for algorithm, digest in digests_of(response):
             if not await asyncio.to_thread(partial.matches, algorithm, digest):
                 await asyncio.to_thread(partial.discard)
@@ -230,24 +235,24 @@ class Downloader:
         return response.headers.get("Content-Type", "")
 
     @staticmethod
-    def _whole_length(
+    def _length_of(
         response: aiohttp.ClientResponse, part: Slice | None, known: Version | None
     ) -> tuple[int | None, int | None]:
-        """The length of the file that an answer to no range brings: as it announces it, and as it must be.
+        """The length of the file in a response to a request without a range: as declared, and as expected.
 
-        None where only the end of the body will tell. What must be, but was not announced, is no place to go on from.
+        None if unknown. A download is not resumed from a length that is expected but was not declared.
 
         Raises:
-            OutputUnavailable: it brings a part of a file, whatever its status says.
+            OutputUnavailable: the response has a range only, whatever its status says.
         """
         if part is None and response.status == HTTPStatus.PARTIAL_CONTENT:
-            raise OutputUnavailable(f"{response.url.host} sent a part of the file (HTTP 206)")
+            raise OutputUnavailable(f"{response.url.host} sent a range without a request for one (HTTP 206)")
         if encoding_of(response):
-            return None, None  # the length is that of the encoded body, which the client library compares
+            return None, None  # Content-Length is of the encoded body; aiohttp checks it
         total = response.content_length if part is None else part.total
         if part is not None and (part.start or response.content_length not in {None, total}):
-            raise OutputUnavailable(f"{response.url.host} sent a part of the file of {total} bytes")
-        # a strong entity tag stands for the same bytes, and so for the same length
+            raise OutputUnavailable(f"{response.url.host} sent a range of the file of {total} bytes")
+        # equal strong entity tags mean equal bytes, so equal lengths
         now = remote_version(response, 0)
         if known is not None and known.is_strong and now is not None and now.mark == known.mark:
             if total not in {None, known.total}:
@@ -255,7 +260,7 @@ class Downloader:
             return total, known.total
         return total, total
 
-    async def _pour(self, response: aiohttp.ClientResponse, partial: Partial) -> None:
+    async def _copy_body(self, response: aiohttp.ClientResponse, partial: Partial) -> None:
         buffer, decoder = bytearray(), Decoder(encoding_of(response))
         try:
             async for raw in response.content.iter_any():
@@ -264,28 +269,28 @@ class Downloader:
                     if partial.size + len(buffer) > self._bounds.max_bytes:
                         await asyncio.to_thread(partial.discard)
                         raise OutputPermanentFailure(
-                            f"sends more than archive.max_bytes allows ({self._bounds.max_bytes})"
+                            f"the file has more than {self._bounds.max_bytes} bytes, see archive.max_bytes"
                         )
                     if len(buffer) >= BUFFER_BYTES:
                         data, buffer = bytes(buffer), bytearray()
                         await asyncio.to_thread(partial.write, data)
         except (aiohttp.ClientError, TimeoutError):
-            if buffer:  # what came is worth keeping: the next attempt goes on from here
+            if buffer:  # the next attempt resumes after these bytes
                 await asyncio.to_thread(partial.write, bytes(buffer))
             raise
         decoder.finish()
         await asyncio.to_thread(partial.write, bytes(buffer))
 
-    def _refusal(self, response: aiohttp.ClientResponse, status: int) -> OutputRefused | OutputUnavailable:
+    def _status_error(self, response: aiohttp.ClientResponse, status: int) -> OutputRefused | OutputUnavailable:
         host = response.url.host
-        if status in _LATER or status >= HTTPStatus.INTERNAL_SERVER_ERROR or status < HTTPStatus.BAD_REQUEST:
+        if status in _RETRY_STATUSES or status >= HTTPStatus.INTERNAL_SERVER_ERROR or status < HTTPStatus.BAD_REQUEST:
             return OutputUnavailable(
                 f"{host} answered HTTP {status}", parse_retry_after(response.headers, self._clock.now())
             )
-        return OutputRefused(f"{host} refused it: HTTP {status}")
+        return OutputRefused(f"{host} rejected the request: HTTP {status}")
 
-    def _session(self, *, is_home: bool) -> aiohttp.ClientSession:
-        trusted = is_home or self._allow_private
+    def _session(self, *, is_own_host: bool) -> aiohttp.ClientSession:
+        trusted = is_own_host or self._allow_private
         session = self._sessions.get(trusted)
         if session is None:
             connector = aiohttp.TCPConnector(
@@ -297,12 +302,12 @@ class Downloader:
 
 
 _STALE: Final = "\0stale"
-_NO_URL: Final = "its address is not an http(s) URL"
-_PRIVATE: Final = "{host} is not a public address; archive.allow_private_addresses would allow it"
+_NO_URL: Final = "the output has no http(s) URL"
+_PRIVATE: Final = "{host} is not a public address; archive.allow_private_addresses = true allows it"
 
 
 def _parsed(url: str) -> URL:
-    """A URL exactly as it was signed."""
+    """The URL, byte for byte as it was signed."""
     try:
         return exact_url(url)
     except ValueError as error:
@@ -314,18 +319,18 @@ def _origin(url: URL) -> tuple[str, str | None, int | None]:
 
 
 def _forbidden(error: BaseException) -> str | None:
-    """The host that the resolver refused, if that is what went wrong."""
+    """The host that `PublicResolver` rejected; None for another error."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, AddressForbidden):
-            return getattr(error, "host", None) or "its host"
+            return getattr(error, "host", None) or "the host"
         inner = getattr(cause, "os_error", None)
         cause = inner if isinstance(inner, AddressForbidden) else cause.__cause__
     return None
 
 
-def _words(error: BaseException) -> str:
-    """What went wrong, without the URL, whose query is a signature."""
+def _message_of(error: BaseException) -> str:
+    """A description without the URL, whose query may be a signature."""
     inner = getattr(error, "os_error", None) or error
     if isinstance(inner, OSError) and inner.strerror:
         return f"no connection ({inner.strerror})"

@@ -1,6 +1,6 @@
-"""When an output's URL stops being honoured, as far as the URL itself or the provider's contract shows.
+"""When an output's URL expires, as far as the URL itself or the provider's contract shows.
 
-Owns the ways in which signed URLs name their end, and the lifetimes that contracts promise. Must not fetch.
+Owns the formats of signed URLs, and the lifetimes that contracts promise. Must not fetch.
 
 Source: Amazon S3 and Google Cloud Storage (``X-Amz-Date`` + ``X-Amz-Expires``, ``X-Goog-…``), Alibaba OSS V4
 (``x-oss-…``, alibabacloud.com/help/en/oss/developer-reference/add-signatures-to-urls) and Volcengine TOS (``X-Tos-…``,
@@ -25,26 +25,26 @@ LIFETIMES: Final = {
     "suno": timedelta(days=14),  # docs.kie.ai/suno-api and docs.sunoapi.org: 14 to 15 days
     "openai": timedelta(hours=1),  # platform.openai.com/docs/guides/video-generation: about an hour for /content
 }
-"""By provider: how long an output can be fetched after the task's end, where its URL does not say."""
+"""Provider -> how long an output can be fetched after its task ended, if its URL does not show it."""
 _EPOCH_NAMES: Final = frozenset({"expires", "expire", "exp", "x-expires", "e"})
 _ISO_NAMES: Final = frozenset({"se", "expiry", "expires_at"})
-_LASTS_S: Final = re.compile(r"[0-9]{1,9}")
+_TTL_S: Final = re.compile(r"[0-9]{1,9}")
 _VENDORS: Final = ("amz", "goog", "oss", "tos")
-"""Whose URLs say when they were signed, ``X-…-Date``, and for how many seconds, ``X-…-Expires``."""
+"""Their URLs show when they were signed, ``X-…-Date``, and for how many seconds, ``X-…-Expires``."""
 _EPOCH: Final = re.compile(r"\d{10}(\d{3})?")
 
 
 def expiry_of(task: Task, output: Output, now: datetime) -> datetime | None:
-    """When an output's URL expires; None when nothing shows it.
+    """When an output's URL expires; None if unknown.
 
     Args:
-        task: its contract counts from the end, else from now.
+        task: a contract's lifetime counts from its end, else from now.
         output: its URL.
-        now: when the output was named.
+        now: when the output was reported.
     """
     if output.url is None:
         return None
-    # nothing is signed in a URL without a query: parsing it to learn that costs 4 us
+    # a URL without a query is not signed; parsing it anyway costs 4 us
     shown = shown_expiry(output.url) if "?" in output.url else None
     if shown is not None:
         return shown
@@ -53,7 +53,7 @@ def expiry_of(task: Task, output: Output, now: datetime) -> datetime | None:
 
 
 def shown_expiry(url: str) -> datetime | None:
-    """The end that a signed URL names itself; the earliest, should it name several."""
+    """The expiry that a signed URL shows; the earliest if it shows several."""
     try:
         query = {name.lower(): value for name, value in parse_qsl(urlsplit(url).query)}
     except ValueError:
@@ -61,8 +61,8 @@ def shown_expiry(url: str) -> datetime | None:
     found = [_epoch(query[name]) for name in _EPOCH_NAMES & query.keys()]
     found += [_iso(query[name]) for name in _ISO_NAMES & query.keys()]
     for vendor in _VENDORS:
-        found.append(_signed(query.get(f"x-{vendor}-date"), query.get(f"x-{vendor}-expires")))
-    return min((moment for moment in found if moment is not None), default=None)
+        found.append(_signed_expiry(query.get(f"x-{vendor}-date"), query.get(f"x-{vendor}-expires")))
+    return min(filter(None, found), default=None)
 
 
 def _epoch(text: str) -> datetime | None:
@@ -73,16 +73,16 @@ def _epoch(text: str) -> datetime | None:
 
 def _iso(text: str) -> datetime | None:
     try:
-        moment = datetime.fromisoformat(text)
+        expires_at = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return expires_at if expires_at.tzinfo else expires_at.replace(tzinfo=UTC)
 
 
-def _signed(since: str | None, lasts_s: str | None) -> datetime | None:
-    if since is None or lasts_s is None or not _LASTS_S.fullmatch(lasts_s):
+def _signed_expiry(signed_at: str | None, ttl_s: str | None) -> datetime | None:
+    if signed_at is None or ttl_s is None or not _TTL_S.fullmatch(ttl_s):
         return None
     try:
-        return datetime.strptime(since, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) + timedelta(seconds=int(lasts_s))
+        return datetime.strptime(signed_at, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) + timedelta(seconds=int(ttl_s))
     except (ValueError, OverflowError):
         return None

@@ -1,6 +1,6 @@
-"""Where finished files go: a directory of this machine.
+"""Storage of finished files: a local directory, or an object store.
 
-Owns the step from a working name to the final one: a file is there whole, or it is not there. Must not download.
+Owns the rename from a working name to the final one: a file is either complete or absent. Must not download.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
-from tracker.errors import ArchiveStorageUnavailable
+from tracker.errors import ArchiveStorageUnavailable, ConfigError
 from tracker.filesystem import make_directory, sync_directory
 
 if TYPE_CHECKING:
-    from tracker.archive.partial import Whole
+    from tracker.archive.partial import FinishedFile
 
 BLOCK_BYTES: Final = 256 * 1024
-"""Read and handed out at a time."""
+"""The size of one read."""
 
 
-class Shelf(Protocol):
-    """A place for finished files, each under a path relative to it."""
+class FileStorage(Protocol):
+    """Stores finished files, each under a relative path."""
 
-    async def keep(self, whole: Whole, directory: str, name_of: Callable[[int], str], mime: str) -> str:
-        """Take a finished file; when this returns it is safe, and its working copy is gone.
+    async def store(self, finished: FinishedFile, directory: str, name_of: Callable[[int], str], mime: str) -> str:
+        """Store a finished file durably and delete its working copy.
 
-        A file that is there already with the same content is taken for this one: a crash came between the two
-        steps. One with other content is left alone, and the next name is tried.
+        An existing file with the same content counts as this one: a crash came between the two steps. If its content
+        differs, the next name is tried.
 
         Args:
-            whole: the file.
+            finished: the file.
             directory: of its task.
             name_of: its name; for 1, 2, … further names.
             mime: its media type.
@@ -42,15 +42,15 @@ class Shelf(Protocol):
             Its path.
 
         Raises:
-            ArchiveStorageUnavailable: the place takes nothing now.
+            ArchiveStorageUnavailable: it cannot be written now.
         """
         ...
 
     async def size_of(self, path: str) -> int | None:
-        """The size of a file in bytes; None when it is not there.
+        """The size of a file in bytes; None if it does not exist.
 
         Raises:
-            ArchiveStorageUnavailable: nobody can tell now.
+            ArchiveStorageUnavailable: the storage cannot be read now.
         """
         ...
 
@@ -63,35 +63,56 @@ class Shelf(Protocol):
         ...
 
     def locate(self, path: str) -> str:
-        """Where programs of this machine find a file: an absolute path, or a URL."""
+        """The absolute path or the URL of a file, for other programs."""
         ...
 
     async def remove(self, path: str) -> None:
-        """Remove a file, as retention asks; one that is not there is fine.
+        """Delete a file, for retention; a missing file is not an error.
 
         Raises:
-            OSError: it cannot be removed now, or lies elsewhere.
+            OSError: it cannot be deleted now, or is outside the archive.
         """
         ...
 
 
-class Directory:
-    """A shelf on a local file system.
+def make_storage(root: Path, url: str | None) -> FileStorage:
+    """The configured storage.
 
     Args:
-        root: the directory; made when it is missing. Unfinished files must lie on the same file system.
+        root: the directory of the archive.
+        url: an object store to use instead; None for none.
+
+    Raises:
+        ConfigError: the object store cannot be used, or its library is not installed.
+    """
+    if url is None:
+        return DirectoryStorage(root)
+    try:
+        from tracker.archive.object_storage import BucketStorage  # noqa: PLC0415 - an optional extra
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            [f"archive.url: {error.name} is not installed; install task-tracker[object-store], or remove the key"]
+        ) from error
+    return BucketStorage(url)
+
+
+class DirectoryStorage:
+    """Stores files in a local directory.
+
+    Args:
+        root: the directory, created if missing. Partial files must be on the same file system.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root.absolute()
         self._is_durable = False
 
-    async def keep(self, whole: Whole, directory: str, name_of: Callable[[int], str], mime: str) -> str:
-        """See `Shelf`."""
-        del mime  # the name's extension says it
-        return await asyncio.to_thread(self._keep, whole, directory, name_of)
+    async def store(self, finished: FinishedFile, directory: str, name_of: Callable[[int], str], mime: str) -> str:
+        """See `FileStorage`."""
+        del mime  # the file's extension shows it
+        return await asyncio.to_thread(self._store, finished, directory, name_of)
 
-    def _keep(self, whole: Whole, directory: str, name_of: Callable[[int], str]) -> str:
+    def _store(self, finished: FinishedFile, directory: str, name_of: Callable[[int], str]) -> str:
         home = self._root / directory
         try:
             if not self._is_durable:
@@ -100,30 +121,30 @@ class Directory:
             make_directory(home)
             again = 0
             final = home / name_of(again)
-            while final.exists() and not _is_same(final, whole):
+            while final.exists() and not _is_same(final, finished):
                 again += 1
                 final = home / name_of(again)
             if final.exists():
-                whole.path.unlink()
+                finished.path.unlink()
             else:
-                whole.path.rename(final)  # one process owns this directory: nobody comes in between
+                finished.path.rename(final)  # only this process writes to the directory
             sync_directory(home)
         except OSError as error:
             raise ArchiveStorageUnavailable(f"the archive cannot be written: {error.strerror or error}") from error
         return f"{directory}/{final.name}"
 
     async def size_of(self, path: str) -> int | None:
-        """See `Shelf`."""
-        place = self._place(path)
-        return None if place is None else await asyncio.to_thread(_size_of, place)
+        """See `FileStorage`."""
+        file_path = self._resolve(path)
+        return None if file_path is None else await asyncio.to_thread(_size_of, file_path)
 
     async def read(self, path: str, start: int, stop: int) -> AsyncIterator[bytes]:
-        """See `Shelf`."""
-        place = self._place(path)
+        """See `FileStorage`."""
+        file_path = self._resolve(path)
         try:
-            if place is None:
+            if file_path is None:
                 raise FileNotFoundError(2, "no such file")
-            file = await asyncio.to_thread(os.open, place, os.O_RDONLY | os.O_CLOEXEC)
+            file = await asyncio.to_thread(os.open, file_path, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 while start < stop:
                     block = await asyncio.to_thread(os.pread, file, min(BLOCK_BYTES, stop - start), start)
@@ -137,38 +158,38 @@ class Directory:
             raise ArchiveStorageUnavailable(f"the archived file cannot be read: {error.strerror or error}") from error
 
     def locate(self, path: str) -> str:
-        """See `Shelf`."""
+        """See `FileStorage`."""
         return str(self._root / path)
 
     async def remove(self, path: str) -> None:
-        """See `Shelf`; a task's own directory goes with the last of its files."""
-        place = self._place(path)
-        if place is None or place == self._root.resolve():
-            raise OSError(0, "leads out of the archive")
+        """See `FileStorage`; the last file of a task takes its directory with it."""
+        file_path = self._resolve(path)
+        if file_path is None or file_path == self._root.resolve():
+            raise OSError(0, "the path is outside the archive")
 
         def unlink() -> None:
-            place.unlink(missing_ok=True)
-            if place.parent != self._root.resolve():
-                with contextlib.suppress(OSError):  # others of the task's files are still there
-                    place.parent.rmdir()
+            file_path.unlink(missing_ok=True)
+            if file_path.parent != self._root.resolve():
+                with contextlib.suppress(OSError):  # other files of the task exist
+                    file_path.parent.rmdir()
 
         await asyncio.to_thread(unlink)
 
-    def _place(self, path: str) -> Path | None:
-        """Where a path leads; None when that is outside: the database may have been edited by hand."""
-        place = (self._root / path).resolve()
-        return place if place.is_relative_to(self._root.resolve()) else None
+    def _resolve(self, path: str) -> Path | None:
+        """The absolute path; None if it is outside the archive: the database may have been edited by hand."""
+        file_path = (self._root / path).resolve()
+        return file_path if file_path.is_relative_to(self._root.resolve()) else None
 
 
-def _size_of(place: Path) -> int | None:
+def _size_of(file_path: Path) -> int | None:
     with contextlib.suppress(OSError):
-        if place.is_file():
-            return place.stat().st_size
+        if file_path.is_file():
+            return file_path.stat().st_size
     return None
 
 
-def _is_same(path: Path, whole: Whole) -> bool:
-    if not path.is_file() or path.stat().st_size != whole.size:
+def _is_same(path: Path, finished: FinishedFile) -> bool:
+    if not path.is_file() or path.stat().st_size != finished.size:
         return False
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == whole.sha256
+        return hashlib.file_digest(file, "sha256").hexdigest() == finished.sha256

@@ -1,6 +1,6 @@
-"""Files that say how long they are: what announces more bytes than it has was cut, whatever HTTP said.
+"""Detect truncated files of formats that declare their length, whatever HTTP said.
 
-Only shortfalls count, and only in parts whose type is known: many good files have odd bytes at their end.
+Only missing bytes count, and only in parts of a known type: many valid files have extra bytes at their end.
 
 Source: ISO/IEC 14496-12 (boxes), https://www.w3.org/TR/png-3/#5Chunk-layout and the RIFF header (read 2026-11).
 """
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _SLACK_BYTES: Final = 64
-"""Some writers count a header twice or leave out the last padding."""
+"""Some encoders count a header twice or omit the last padding."""
 _BOXES: Final = frozenset({b"ftyp", b"moov", b"mdat", b"moof", b"mfra", b"free", b"skip", b"wide", b"styp", b"sidx"})
 _CHUNKS: Final = frozenset({b"IHDR", b"PLTE", b"IDAT"})
-_MOST: Final = 10_000
-"""Parts that are looked at; fragmented films have thousands."""
+_MAX_PARTS: Final = 10_000
+"""Fragmented videos have thousands of parts."""
 _ENDLESS: Final = 0x7FFF_0000
-"""A RIFF length from here on means that its writer did not know."""
+"""RIFF lengths from here on mean: unknown."""
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _LARGE: Final = 1
-"""In the place of a box's size: the size follows, in 64 bits."""
+"""As a box's size: the size follows in 64 bits."""
 
 
-def find_shortfall(path: Path, size: int, head: bytes) -> str | None:
-    """How a file falls short of what it announces; None when it does not, or announces nothing.
+def find_truncation(path: Path, size: int, head: bytes) -> str | None:
+    """Describe how a file is truncated; None if it is complete, or declares no length.
 
     Args:
         path: the file.
@@ -47,12 +47,12 @@ def find_shortfall(path: Path, size: int, head: bytes) -> str | None:
             announced = _end_of_chunks(handle, size) if head.startswith(_PNG) else _end_of_boxes(handle, size)
         finally:
             os.close(handle)
-    return f"cut off: {size} of {announced} bytes" if announced > size + _SLACK_BYTES else None
+    return f"truncated: {size} of {announced} bytes" if announced > size + _SLACK_BYTES else None
 
 
 def _end_of_boxes(handle: int, size: int) -> int:
     at = 0
-    for _ in range(_MOST):
+    for _ in range(_MAX_PARTS):
         header = os.pread(handle, 16, at)
         length = int.from_bytes(header[:4], "big")
         if length == _LARGE:
@@ -65,7 +65,7 @@ def _end_of_boxes(handle: int, size: int) -> int:
 
 def _end_of_chunks(handle: int, size: int) -> int:
     at = len(_PNG)
-    for _ in range(_MOST):
+    for _ in range(_MAX_PARTS):
         header = os.pread(handle, 8, at)
         if header[4:8] not in _CHUNKS or at >= size:
             break

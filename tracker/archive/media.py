@@ -1,9 +1,9 @@
-"""What a file is, by its first bytes: servers mislabel what they serve, and error texts come with status 200.
+"""Detect the media type of a file from its first bytes: servers mislabel files, and send error pages with status 200.
 
-Owns the signatures and the extension of each media type, and the test for text. Must not read files.
+Owns the signatures of media types, and the test for text. Must not read files.
 
 Source: https://mimesniff.spec.whatwg.org/ and https://www.iana.org/assignments/media-types (read 2026-11); ISO base
-media files tell their brand at byte 8 (https://mp4ra.org/registered-types/brands).
+media files name their brand at byte 8 (https://mp4ra.org/registered-types/brands).
 """
 
 from __future__ import annotations
@@ -13,83 +13,11 @@ import re
 import unicodedata
 from typing import Final
 
-HEAD_BYTES: Final = 512
-"""So many first bytes are looked at."""
-UNKNOWN: Final = "application/octet-stream"
+from tracker.domain.media_types import EXTENSIONS, UNKNOWN, canonical_type, is_media, is_safe_inline
 
-_EXTENSIONS: Final = {
-    "video/mp4": "mp4",
-    "video/quicktime": "mov",
-    "video/webm": "webm",
-    "video/x-matroska": "mkv",
-    "video/mpeg": "mpg",
-    "video/x-msvideo": "avi",
-    "video/mp2t": "ts",
-    "video/3gpp": "3gp",
-    "video/ogg": "ogv",
-    "video/x-flv": "flv",
-    "video/x-ms-asf": "wmv",
-    "video/x-yuv4mpeg": "y4m",
-    "image/x-portable-anymap": "pnm",
-    "audio/mpeg": "mp3",
-    "audio/wav": "wav",
-    "audio/flac": "flac",
-    "audio/ogg": "ogg",
-    "audio/mp4": "m4a",
-    "audio/aac": "aac",
-    "audio/aiff": "aiff",
-    "audio/midi": "mid",
-    "audio/amr": "amr",
-    "audio/x-caf": "caf",
-    "image/png": "png",
-    "image/jpeg": "jpg",
-    "image/gif": "gif",
-    "image/webp": "webp",
-    "image/avif": "avif",
-    "image/heic": "heic",
-    "image/bmp": "bmp",
-    "image/tiff": "tiff",
-    "image/jxl": "jxl",
-    "image/x-icon": "ico",
-    "image/vnd.adobe.photoshop": "psd",
-    "image/svg+xml": "svg",
-    "application/pdf": "pdf",
-    "application/zip": "zip",
-    "application/gzip": "gz",
-    "application/zstd": "zst",
-    "application/x-xz": "xz",
-    "application/x-bzip2": "bz2",
-    "application/x-7z-compressed": "7z",
-    "application/vnd.rar": "rar",
-    "application/json": "json",
-    "application/x-subrip": "srt",
-    "model/gltf-binary": "glb",
-    "text/plain": "txt",
-    "text/vtt": "vtt",
-    "text/html": "html",
-    "application/xml": "xml",
-}
-_ALIASES: Final = {
-    "audio/mp3": "audio/mpeg",
-    "audio/x-wav": "audio/wav",
-    "audio/wave": "audio/wav",
-    "audio/vnd.wave": "audio/wav",
-    "audio/x-flac": "audio/flac",
-    "audio/x-m4a": "audio/mp4",
-    "audio/x-aac": "audio/aac",
-    "image/jpg": "image/jpeg",
-    "image/pjpeg": "image/jpeg",
-    "text/xml": "application/xml",
-    "audio/x-aiff": "audio/aiff",
-    "audio/opus": "audio/ogg",
-    "video/x-m4v": "video/mp4",
-    "video/avi": "video/x-msvideo",
-    "video/x-ms-wmv": "video/x-ms-asf",
-    "video/mp2ts": "video/mp2t",
-    "image/vnd.microsoft.icon": "image/x-icon",
-    "application/x-gzip": "application/gzip",
-    "application/x-zip-compressed": "application/zip",
-}
+HEAD_BYTES: Final = 512
+"""How many first bytes are examined."""
+
 _STARTS: Final = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
@@ -128,7 +56,7 @@ _STARTS: Final = (
 _MOVIE_ATOMS: Final = frozenset({b"moov", b"mdat", b"wide", b"skip", b"free", b"pnot"})
 """Old QuickTime files begin with one of these."""
 _FRAGMENT_ATOMS: Final = frozenset({b"styp", b"moof", b"sidx", b"emsg"})
-"""Segments of a stream that were put together begin with one of these."""
+"""Concatenated segments of a stream begin with one of these."""
 _ANYMAP: Final = re.compile(rb"P[1-7]\s+(?:#[^\n]*\n\s*)*(?:\d+\s+\d+\s|WIDTH )")
 _TS_PACKET: Final = 188
 _RIFF: Final = {b"WAVE": "audio/wav", b"AVI ": "video/x-msvideo", b"WEBP": "image/webp"}
@@ -151,13 +79,12 @@ _SVG: Final = re.compile(
 _XML: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:\?xml\b|Error>)")
 _JSON: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*[{\[]\s*(?:[\"{\[\]}]|$)")
 _BINARY: Final = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]")
-"""Bytes that no text in an encoding that extends ASCII has."""
+"""Bytes that do not occur in text in any encoding that extends ASCII."""
 _WIDE: Final = ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
 _NOT_IN_TEXT: Final = frozenset({"Cc", "Cn", "Co", "Cs"})
-"""Categories of characters: controls, unassigned, private, halves of a pair."""
+"""Character categories: control, unassigned, private use, surrogate."""
 SHORTEST_BYTES: Final = 64
-"""Unknown bytes below this length are not media."""
-_MEDIA: Final = frozenset({"video", "audio", "image"})
+"""Shorter files of an unknown type are not media."""
 _PAGES: Final = frozenset({"text/html", "application/xml", "application/json", "text/plain"})
 _NOT_MEDIA: Final = _PAGES | {
     "text/vtt",
@@ -172,7 +99,7 @@ _NOT_MEDIA: Final = _PAGES | {
 
 
 def sniff(head: bytes) -> str | None:
-    """The media type that the first bytes show, None when they show none.
+    """The media type that the first bytes show; None if unknown.
 
     Args:
         head: the first `HEAD_BYTES` of the file, or all of a shorter one.
@@ -201,7 +128,7 @@ def sniff(head: bytes) -> str | None:
 
 
 def _sniff_mpeg_audio(head: bytes) -> str | None:
-    """Audio that begins with a frame, by the frame's header; None for what only resembles one.
+    """The type of audio that begins with an MPEG or AAC frame, from its header; None for anything else.
 
     Source: https://www.rfc-editor.org/rfc/rfc3003 names ISO 11172-3, whose 12 bits of sync are followed by the layer;
     https://wiki.multimedia.cx/index.php/ADTS (read 2026-11).
@@ -223,7 +150,7 @@ def _sniff_page(head: bytes) -> str | None:
 
 
 def is_text(head: bytes) -> bool:
-    """Whether the first bytes are text: in any script, in any encoding that extends ASCII, in UTF-16 or UTF-32.
+    """Whether the first bytes are text in an encoding that extends ASCII, in UTF-16 or in UTF-32.
 
     Args:
         head: see `sniff`.
@@ -231,7 +158,7 @@ def is_text(head: bytes) -> bool:
     Source: https://mimesniff.spec.whatwg.org/#rules-for-text-or-binary (read 2026-11).
     """
     shown = sniff(head) or ""
-    if shown[:6] in {"video/", "audio/", "image/"} and shown != "image/svg+xml":
+    if is_safe_inline(shown):
         return False
     if _BINARY.search(head.rstrip(b"\0")) is None:
         return True
@@ -250,57 +177,47 @@ def _is_wide_text(head: bytes, encoding: str) -> bool:
 
 
 def mime_of(head: bytes, declared: str | None, stated: str | None) -> str:
-    """The media type of a file: what it shows, else what the server declared, else what the provider stated.
+    """The media type of a file: by its bytes, else as the server declared, else as the provider stated.
 
-    A server that has no type for a file may declare text; it counts where the bytes are text.
+    Servers may declare text for a file of unknown type; that counts only if the bytes are text.
     """
     shown = sniff(head)
-    claims = [_canonical(declared), _canonical(stated)]
+    claims = [canonical_type(declared), canonical_type(stated)]
     if shown == "application/xml" and "image/svg+xml" in claims and b"<error" not in head.lower():
-        return "image/svg+xml"  # with so long a comment that its element comes later
+        return "image/svg+xml"  # a long comment before the svg element
     if shown is not None:
         return shown
     for mime in claims:
-        if mime in _EXTENSIONS and not (mime in _PAGES and not is_text(head)):
+        if mime in EXTENSIONS and not (mime in _PAGES and not is_text(head)):
             return mime
     return UNKNOWN
 
 
-def is_no_file(kind: str, mime: str) -> bool:
-    """Whether a body of this type cannot be an output of this kind: an error page, an error message, an archive."""
-    return kind in _MEDIA and mime in _NOT_MEDIA
+def is_wrong_type(kind: str, mime: str) -> bool:
+    """Whether a file of this type cannot be an output of this kind: an error page, an error message, an archive."""
+    return is_media(kind) and mime in _NOT_MEDIA
 
 
-def find_objection(kind: str, mime: str, head: bytes, size: int, stated: str | None = None) -> str | None:
-    """Why a file cannot be the output that it was fetched as; None when it may be.
+def find_mismatch(kind: str, mime: str, head: bytes, size: int, stated: str | None = None) -> str | None:
+    """Why a file cannot be the expected output; None if it can.
 
-    A picture in the place of a video passes, under its own type: it is media, and nothing else may ever come.
+    An image instead of a video is accepted under its own type: it is media, and the provider may never send another.
 
     Args:
         kind: of the output.
         mime: the file's type, see `mime_of`.
         head: see `sniff`.
-        size: of the whole file, bytes.
+        size: of the file, bytes.
         stated: the media type that the provider states.
     """
     if not size:
-        return "an empty file"
-    if kind in _MEDIA and is_text(head) and not (kind == "image" and mime == "image/svg+xml"):
+        return "the file is empty"
+    if is_media(kind) and is_text(head) and not (kind == "image" and mime == "image/svg+xml"):
         mime = mime if mime in _PAGES else "text/plain"
-    promised = _canonical(stated)
-    is_page = mime in _PAGES and promised in _EXTENSIONS and promised not in _PAGES and promised[:5] != "text/"
-    if is_no_file(kind, mime) or (is_page and sniff(head) == mime):
-        return f"a body of type {mime} in the place of a file of kind {kind}"
-    if kind in _MEDIA and size < SHORTEST_BYTES and sniff(head) is None:
-        return f"{size} bytes of no known type in the place of a file of kind {kind}"
+    promised = canonical_type(stated)
+    is_page = mime in _PAGES and promised in EXTENSIONS and promised not in _PAGES and promised[:5] != "text/"
+    if is_wrong_type(kind, mime) or (is_page and sniff(head) == mime):
+        return f"the file is of type {mime}, expected {kind}"
+    if is_media(kind) and size < SHORTEST_BYTES and sniff(head) is None:
+        return f"the file has {size} bytes of an unknown type, expected {kind}"
     return None
-
-
-def extension_of(mime: str) -> str:
-    """The usual extension of a media type, without a dot; ``bin`` for one that is not known."""
-    return _EXTENSIONS.get(mime, "bin")
-
-
-def _canonical(claim: str | None) -> str:
-    mime = (claim or "").partition(";")[0].strip().lower()
-    return _ALIASES.get(mime, mime)

@@ -1,7 +1,7 @@
-"""Names of archived files: ``<task id>/<n>-<slug>.<ext>``, whatever titles providers come up with.
+"""Names of archived files: ``<task id>/<n>-<slug>.<ext>``.
 
-Owns what a name may hold. A title is data from outside: nothing of it reaches the path but letters, marks and
-digits, so it can neither leave its directory nor hide in it.
+A title is untrusted input. Only its letters, marks and digits reach the path, so it cannot leave its directory or
+start with a dot.
 """
 
 from __future__ import annotations
@@ -15,25 +15,22 @@ if TYPE_CHECKING:
     from tracker.domain.task import Output, TaskId
 
 SLUG_MAX_BYTES: Final = 100
-"""Of UTF-8. File systems allow 255 for a whole name."""
+"""In UTF-8. File systems allow 255 for a name."""
 _PLAIN_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def slug_of(text: str) -> str:
-    """A text as lower-case letters and digits joined by hyphens, at most `SLUG_MAX_BYTES`; may be empty.
-
-    Letters of every script are kept, in one spelling (NFKC), so that titles stay readable.
-    """
-    kept = "".join(
+    """A text as lower-case letters (of every script, NFKC) and digits joined by hyphens; may be empty."""
+    plain = "".join(
         character if unicodedata.category(character)[0] in "LMN" else "-"
         for character in unicodedata.normalize("NFKC", text).lower()
     )
-    slug = re.sub("-+", "-", kept).strip("-").encode()[:SLUG_MAX_BYTES]
+    slug = re.sub("-+", "-", plain).strip("-").encode()[:SLUG_MAX_BYTES]
     return slug.decode(errors="ignore").strip("-")
 
 
 def directory_of(task_id: TaskId) -> str:
-    """The directory of a task: its id, or the digest of an id that makes no plain name."""
+    """The directory of a task: its id, or a digest if the id is not a plain name."""
     return task_id if _PLAIN_ID.fullmatch(task_id) else hashlib.sha256(task_id.encode()).hexdigest()[:32]
 
 
@@ -42,7 +39,7 @@ def file_name(n: int, output: Output, extension: str, *, again: int = 0) -> str:
 
     Args:
         n: the output's position.
-        output: its title makes the name, else its kind.
+        output: the name comes from its title, else its kind.
         extension: without a dot.
         again: above 0 for another file of the same name.
     """
@@ -52,5 +49,5 @@ def file_name(n: int, output: Output, extension: str, *, again: int = 0) -> str:
 
 
 def partial_key(task_id: TaskId, identity: str) -> str:
-    """The beginning of the name of an output's unfinished file: the same after a restart."""
+    """The start of the name of an output's partial file; the same after a restart."""
     return hashlib.sha256(f"{task_id}\0{identity}".encode(errors="replace")).hexdigest()[:32]

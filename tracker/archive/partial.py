@@ -1,8 +1,7 @@
-"""Unfinished files: written beside the archive, found again after a crash, hashed as they grow.
+"""Partial files: written beside the archive, found again after a crash, hashed as they grow.
 
-Owns ``.partial``. The name of an unfinished file tells whose it is and of which version of the remote file (the
-digest of its validator), so that a download goes on only where both still fit. Every method blocks and runs on a
-thread. Must not know HTTP.
+Owns ``.partial``. The name of a partial file holds its output and the version of the remote file (the digest of its
+validator), so that a download resumes only if both match. Every method blocks and runs on a thread. Must not know HTTP.
 """
 
 from __future__ import annotations
@@ -25,17 +24,17 @@ from tracker.filesystem import PRIVATE_FILE, make_directory
 
 DIRECTORY: Final = ".partial"
 ABANDONED_S: Final = 14 * 86400.0
-"""An unfinished file that nobody wrote to for so long belongs to nobody any more."""
+"""Partial files that were not written to for this long are deleted."""
 _BLOCK: Final = 1 << 20
 _NO_VERSION: Final = "none"
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
-    """A finished download, synced to disk under its working name.
+class FinishedFile:
+    """A complete download, synced to disk under its working name.
 
     Attributes:
-        path: where it lies.
+        path: of the working copy.
         size: in bytes.
         sha256: of its content, hexadecimal.
         head: its first bytes.
@@ -48,12 +47,12 @@ class Whole:
 
 
 class Partial:
-    """The unfinished file of one output.
+    """The partial file of one output.
 
     Args:
-        directory: the archive's ``.partial``; made when it is missing.
-        key: whose it is, see `tracker.archive.names.partial_key`.
-        reserve_bytes: so much of the disk is left to others.
+        directory: the archive's ``.partial``, created if missing.
+        key: names the output, see `tracker.archive.names.partial_key`.
+        reserve_bytes: disk space that must remain free.
     """
 
     def __init__(self, directory: Path, key: str, *, reserve_bytes: int = 0) -> None:
@@ -64,12 +63,12 @@ class Partial:
         self._file: BinaryIO | None = None
         self._hash = hashlib.sha256()
         self._head = b""
-        self._lock = threading.RLock()  # a download that is cancelled closes the file while a thread may still write
+        self._lock = threading.RLock()  # a canceled download closes the file while a thread may still write
         self.size = 0
         """Bytes so far."""
 
     def find(self) -> tuple[int, str] | None:
-        """What an earlier attempt left: bytes, and the version they belong to; None when nothing can be used."""
+        """What an earlier attempt left: the number of bytes and their version; None if nothing can be resumed."""
         for path in self._directory.glob(f"{self._key}.*.part"):
             version = path.name.split(".")[1]
             size = path.stat().st_size
@@ -78,13 +77,13 @@ class Partial:
         return None
 
     def begin(self, version: str | None) -> None:
-        """Start anew, throwing away what was there.
+        """Start an empty file, discarding an earlier one.
 
         Args:
-            version: of the remote file, letters and digits; None when it names none, so that nobody can go on later.
+            version: of the remote file, letters and digits; None if unknown: then the file cannot be resumed.
 
         Raises:
-            ArchiveStorageUnavailable: it cannot be written here now.
+            ArchiveStorageUnavailable: it cannot be written now.
         """
         with _translated():
             self.discard()
@@ -94,7 +93,7 @@ class Partial:
             self._file = os.fdopen(handle, "wb", buffering=0)
 
     def resume(self, version: str) -> None:
-        """Go on after what is there already, hashing it first.
+        """Append to the existing file, after hashing it.
 
         Raises:
             ArchiveStorageUnavailable: it cannot be read or written now.
@@ -107,16 +106,16 @@ class Partial:
                 self._take(block)
 
     def check_space(self, missing_bytes: int) -> None:
-        """Refuse to begin what will not fit.
+        """Check that a download fits on the disk.
 
         Raises:
-            ArchiveStorageUnavailable: too little is free.
+            ArchiveStorageUnavailable: too little space is free.
         """
         with _translated():
             self._make_directory()
             free = shutil.disk_usage(self._directory).free
         if free < missing_bytes + self._reserve_bytes:
-            raise ArchiveStorageUnavailable(f"the disk is full: {missing_bytes} bytes are to come, {free} are free")
+            raise ArchiveStorageUnavailable(f"the disk is full: {missing_bytes} bytes needed, {free} free")
 
     def _make_directory(self) -> None:
         if not self._directory.is_dir():
@@ -131,7 +130,7 @@ class Partial:
         try:
             with self._lock, _translated():
                 if self._file is None:
-                    return  # cancelled meanwhile
+                    return  # canceled meanwhile
                 rest = memoryview(data)
                 while rest:
                     rest = rest[self._file.write(rest) :]
@@ -141,7 +140,7 @@ class Partial:
             raise
 
     def matches(self, algorithm: str, digest: bytes) -> bool:
-        """Whether what was written so far has this digest.
+        """Whether the file has this digest.
 
         Args:
             algorithm: its name, for `hashlib`.
@@ -156,11 +155,11 @@ class Partial:
             found = hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).digest()
         return hmac.compare_digest(found, digest)
 
-    def finish(self) -> Whole:
-        """Bring a file to disk that is open and whole.
+    def finish(self) -> FinishedFile:
+        """Sync the complete file to disk.
 
         Raises:
-            ArchiveStorageUnavailable: the disk refused.
+            ArchiveStorageUnavailable: it cannot be written.
         """
         assert self._file is not None  # noqa: S101 - begun or resumed
         try:
@@ -170,17 +169,17 @@ class Partial:
         except ArchiveStorageUnavailable:
             self.discard()
             raise
-        return Whole(self._path, self.size, self._hash.hexdigest(), self._head)
+        return FinishedFile(self._path, self.size, self._hash.hexdigest(), self._head)
 
     def close(self) -> None:
-        """Let go of the file; what was written stays for the next attempt."""
+        """Close the file; it remains for the next attempt."""
         with self._lock:
             if self._file is not None:
                 self._file.close()
                 self._file = None
 
     def discard(self) -> None:
-        """Remove every unfinished file of this output."""
+        """Delete every partial file of this output."""
         with contextlib.suppress(OSError):
             self.close()
         for path in self._directory.glob(f"{self._key}.*.part"):
@@ -195,19 +194,19 @@ class Partial:
 
 
 def version_of(validator: str) -> str:
-    """A validator (entity tag or date, with the length) as part of a file name."""
+    """A validator (entity tag or date, with the length), as a digest for a file name."""
     return hashlib.sha256(validator.encode(errors="replace")).hexdigest()[:24]
 
 
-def forget_abandoned(directory: Path) -> int:
-    """Remove unfinished files that nobody has written to for long; the number of them."""
-    forgotten = 0
+def remove_abandoned(directory: Path) -> int:
+    """Delete old partial files, see `ABANDONED_S`; the number of them."""
+    removed = 0
     for path in directory.glob("*.part"):
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > ABANDONED_S:
                 path.unlink()
-                forgotten += 1
-    return forgotten
+                removed += 1
+    return removed
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
-"""What the head of a download's answer says about the file: its version, its length, which part it is, its digests.
+"""Read the headers of a download: the file's version, length and digests, and which range is sent.
 
-A status is not enough: servers and caches send parts of files as 200, and whole files as 206. Must not read bodies.
+The status is not enough: servers and caches send ranges as 200 and complete files as 206. Must not read bodies.
 
 Source: https://www.rfc-editor.org/rfc/rfc9110 (8.8, 14.4), https://www.rfc-editor.org/rfc/rfc9530 and
 https://cloud.google.com/storage/docs/xml-api/reference-headers#xgooghash (read 2026-11).
@@ -26,10 +26,9 @@ _DIGESTS: Final = (
     ("Digest", re.compile(r"\b(sha-256|md5)=([A-Za-z0-9+/]{22,43}={1,2})", re.IGNORECASE)),
     ("Repr-Digest", re.compile(r"\b(sha-256)=:([A-Za-z0-9+/]{43}=):", re.IGNORECASE)),
 )
-"""Headers with a digest of the whole file, whatever part of it is sent; ``Content-MD5`` only where all of it is."""
+"""Headers with a digest of the complete file; ``Content-MD5`` only if no range is sent."""
 _ALGORITHMS: Final = {16: "md5", 32: "sha256"}
-
-
+"""By the length of the digest."""
 _VERSION: Final = re.compile(r"([0-9a-f]+)-(\d{1,18})(-strong)?")
 
 
@@ -37,9 +36,9 @@ class Version(NamedTuple):
     """A version of a remote file.
 
     Attributes:
-        mark: of its entity tag or date, see `version_of`.
+        mark: digest of its entity tag or date, see `version_of`.
         total: its length in bytes.
-        is_strong: the mark stands for exactly these bytes.
+        is_strong: the entity tag is strong: equal tags mean equal bytes.
     """
 
     mark: str
@@ -47,22 +46,22 @@ class Version(NamedTuple):
     is_strong: bool
 
     def __str__(self) -> str:
-        """Its name for unfinished files, see `read_version`."""
+        """Its form in names of partial files, see `read_version`."""
         return f"{self.mark}-{self.total}{'-strong' if self.is_strong else ''}"
 
 
 def read_version(name: str) -> Version | None:
-    """The version that an unfinished file belongs to; None for a name that is not one."""
+    """The version in the name of a partial file; None if the name has none."""
     found = _VERSION.fullmatch(name)
     return None if found is None else Version(found[1], int(found[2]), found[3] is not None)
 
 
 class Slice(NamedTuple):
-    """A part of a file that goes on to its end.
+    """A range of a file up to its end.
 
     Attributes:
         start: its first byte.
-        total: the length of the whole file.
+        total: the length of the complete file.
     """
 
     start: int
@@ -70,9 +69,9 @@ class Slice(NamedTuple):
 
 
 def read_slice(response: aiohttp.ClientResponse) -> Slice | None:
-    """The part that ``Content-Range`` announces; None without the header.
+    """The range that ``Content-Range`` declares; None without the header.
 
-    A part that does not reach the file's end, or whose file has no known end, has an impossible start.
+    If it does not reach the end of the file, or the end is unknown, ``start`` is -1.
     """
     found = _RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
     if found is None:
@@ -89,11 +88,11 @@ def encoding_of(response: aiohttp.ClientResponse) -> str:
 
 
 def remote_version(response: aiohttp.ClientResponse, total: int | None) -> Version | None:
-    """Which version of the remote file an answer is about; None when nothing tells versions apart.
+    """The version of the remote file that a response is about; None if it is unknown.
 
     Args:
         response: its head.
-        total: the length of the whole file, None when it is not known.
+        total: the length of the complete file, None if unknown.
     """
     tag = response.headers.get("ETag", "")
     is_strong = bool(tag) and not tag.startswith("W/")
@@ -104,9 +103,9 @@ def remote_version(response: aiohttp.ClientResponse, total: int | None) -> Versi
 
 
 def digests_of(response: aiohttp.ClientResponse) -> list[tuple[str, bytes]]:
-    """Digests of the file: name of the algorithm for `hashlib`, and the digest.
+    """Digests of the file: the algorithm's name in `hashlib`, and the digest.
 
-    Entity tags are not among them: that of an object store is often, but not always, an MD5.
+    Entity tags do not count: that of an object store is often, but not always, an MD5.
     """
     if encoding_of(response):
         return []

@@ -65,7 +65,7 @@ def prune(session: Session, *, dry_run: bool, as_json: bool) -> None:
 
 def _prune_file(config: Config, *, dry_run: bool) -> Json:
     """Prune a file that no daemon has, which the store's lock makes sure of; a dry run only reads it."""
-    from tracker.archive.place import make_shelf
+    from tracker.archive.file_storage import make_storage
     from tracker.clock import SystemClock
     from tracker.logs import configure_logging
     from tracker.maintenance.pruning import Retention
@@ -79,14 +79,14 @@ def _prune_file(config: Config, *, dry_run: bool) -> Json:
             store = SqliteStore(config.store_path, clock.now)
             await store.open()
         try:
-            keeper = Retention(store, clock, lambda: config.retention, shelf.remove)
+            keeper = Retention(store, clock, lambda: config.retention, storage.remove)
             return asdict(await keeper.run(dry_run=dry_run))
         finally:
             await store.close()
 
     configure_logging("warning")
     with store_errors():
-        shelf = make_shelf(config.archive_path, config.archive.url)
+        storage = make_storage(config.archive_path, config.archive.url)
         return asyncio.run(run())
 
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from tracker import __version__
 from tracker.archive.archiver import Archiver
 from tracker.archive.download import Bounds
+from tracker.archive.file_storage import make_storage
 from tracker.archive.partial import DIRECTORY as PARTIAL_DIRECTORY
-from tracker.archive.place import make_shelf
 from tracker.clock import Clock, SystemClock
 from tracker.daemon.descriptors import current_limit, share_of_connections
 from tracker.daemon.health import Vitals
@@ -119,11 +119,11 @@ class Tracker:
             interval_of={route.name: route.poll_interval_s for route in self.registry.routes()},
             redactor=self.redactor,
         )
-        self._shelf = make_shelf(config.archive_path, config.archive.url)
+        self._storage = make_storage(config.archive_path, config.archive.url)
         self.dispatcher = Dispatcher(
             self.store,
             hook_specs(config),
-            make_runners(Tools(environ=environ, clock=self._clock, locate=self._shelf.locate)),
+            make_runners(Tools(environ=environ, clock=self._clock, locate=self._storage.locate)),
             self._clock,
             hooks_dir=config.hooks_path,
             redact=self.redactor.text,
@@ -138,7 +138,7 @@ class Tracker:
             configured=self._live.named_models,
             has_lists=self._account_rules.serves_builtin,
         )
-        self.retention = Retention(self.store, self._clock, lambda: self._live.config.retention, self._shelf.remove)
+        self.retention = Retention(self.store, self._clock, lambda: self._live.config.retention, self._storage.remove)
         self._runner: Runner | None = None
         self._is_started = False
         self._callback_secret = b""
@@ -209,9 +209,9 @@ class Tracker:
             self.store,
             self._clock,
             self._live.accounts,
-            self.poller,
-            shelf=self._shelf,
-            spool=config.archive_path / PARTIAL_DIRECTORY,
+            self.poller.renew,
+            storage=self._storage,
+            partial_dir=config.archive_path / PARTIAL_DIRECTORY,
             enabled=config.archive.enabled,
             bounds=Bounds(config.archive.max_bytes),
             allow_private=config.archive.allow_private_addresses,

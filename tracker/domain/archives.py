@@ -98,11 +98,6 @@ def all_safe(outputs: Sequence[Output], stored: Iterable[str]) -> bool:
     return bool(wanted) and wanted <= set(stored)
 
 
-def is_harmless(mime: str) -> bool:
-    """Whether a browser may show it in place: pictures, sound and films, which carry no script."""
-    return mime.partition("/")[0] in {"video", "audio", "image"} and mime != "image/svg+xml"
-
-
 def renew(known: tuple[Output, ...], told: tuple[Output, ...]) -> tuple[Output, ...]:
     """Known outputs with the URLs of a later answer in the place of theirs.
 

@@ -15,7 +15,8 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from tracker.domain.archives import file_of, is_harmless
+from tracker.domain.archives import file_of
+from tracker.domain.media_types import is_safe_inline
 from tracker.domain.records import archive_json
 from tracker.domain.task import TaskId
 from tracker.domain.urls import escape_impossible, split_absolute
@@ -151,7 +152,7 @@ def _names(condition: str, tag: str) -> bool:
 def disposition_of(file: ArchivedFile) -> str:
     """``Content-Disposition``: the file's name in both spellings; only what cannot run is shown in place."""
     name = file.path.rpartition("/")[2]
-    way = "inline" if is_harmless(file.mime) else "attachment"
+    way = "inline" if is_safe_inline(file.mime) else "attachment"
     return f"{way}; filename=\"{_NOT_PLAIN.sub('_', name)}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 

@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from tracker.domain.media_types import media_type_of
 from tracker.domain.task import ExternalId, Output
 from tracker.errors import PayloadInvalid
 
@@ -44,21 +45,6 @@ _STATUS_FIELDS = ("status", "state", "code", "name", "value")
 _DEPTH = 8
 _SEPARATORS = ",;| \t\r\n"
 _BEFORE_URL = re.compile(rf"(?<=[{_SEPARATORS}])(?=https?://)", re.IGNORECASE)
-_MIMES = {
-    "mp4": "video/mp4",
-    "mov": "video/quicktime",
-    "webm": "video/webm",
-    "mp3": "audio/mpeg",
-    "wav": "audio/wav",
-    "m4a": "audio/mp4",
-    "flac": "audio/flac",
-    "ogg": "audio/ogg",
-    "png": "image/png",
-    "jpg": "image/jpeg",
-    "jpeg": "image/jpeg",
-    "webp": "image/webp",
-    "gif": "image/gif",
-}
 
 
 def require_object(value: Json, path: str) -> Mapping[str, Json]:
@@ -302,7 +288,7 @@ def find_percent(value: Json) -> int | None:
 def mime_of(url: str, otherwise: str | None = None) -> str | None:
     """The media type that a URL's suffix tells, else what the family usually delivers."""
     path = url.partition("?")[0].partition("#")[0]
-    return _MIMES.get(path.rpartition(".")[2].lower(), otherwise)
+    return media_type_of(path.rpartition(".")[2]) or otherwise
 
 
 def distinct(outputs: Iterable[Output]) -> tuple[Output, ...]:
