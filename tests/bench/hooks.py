@@ -18,14 +18,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.bench.callbacks import make_tasks
+from tests.kits.hooks import make_hook
 from tracker.clock import SystemClock
+from tracker.config.hooks import HookSpec
 from tracker.domain.judge import Step, judge
 from tracker.domain.observation import Observation, Reading, Source
 from tracker.domain.schedule import Pace, PollPolicy
 from tracker.domain.task import Output, Status, Task
 from tracker.hooks.dispatcher import Dispatcher
 from tracker.hooks.kinds.script import ScriptAction, ScriptRunner
-from tracker.hooks.spec import HookSpec
 from tracker.logs import configure_logging
 from tracker.store.sqlite import SqliteStore
 
@@ -35,7 +36,7 @@ RUNS = 1_000
 BACKLOG = 10_000
 DESCRIPTORS = 256
 PROGRAM = "/bin/true"
-HUNG = HookSpec("hung", ("task.finished",), ScriptAction.of(["/bin/sleep", "1000"]), timeout_s=1000, concurrency=32)
+HUNG = make_hook("hung", ("task.finished",), ScriptAction.of(["/bin/sleep", "1000"]), timeout_s=1000, concurrency=32)
 """A hook that never ends, in every slot that it may have."""
 
 
@@ -95,7 +96,7 @@ async def _hooks(count: int, *others: HookSpec) -> float:
         await asyncio.gather(
             *(store.apply(Observation(task_id, Source.POLL, clock.now(), done), _judge) for task_id in ids)
         )
-        spec = HookSpec("bench", ("task.finished",), ScriptAction.of([PROGRAM]), concurrency=CONCURRENCY)
+        spec = make_hook("bench", ("task.finished",), ScriptAction.of([PROGRAM]), concurrency=CONCURRENCY)
         dispatcher = Dispatcher(store, [spec, *others], {"script": ScriptRunner(os.environ)}, clock)
         start = time.perf_counter()
         dispatcher.start()

@@ -17,12 +17,12 @@ from typing import Any
 import click
 
 from tests.kits.factories import START
+from tests.kits.hooks import make_hook
 from tracker.cli.main import cli
 from tracker.config import Config
 from tracker.domain.hook_events import EVENTS
 from tracker.hooks.kinds.script import ScriptAction
 from tracker.hooks.running.environment import script_environment
-from tracker.hooks.spec import HookSpec
 from tracker.hooks.trial import sample_job
 from tracker.server.openapi import describe
 from tracker.server.operations import OPERATIONS
@@ -150,7 +150,7 @@ def configuration_surface() -> dict[str, Any]:
 
 def hook_environment() -> list[str]:
     """The variables of a hook script."""
-    job = sample_job(HookSpec("h", ("task.*",), ScriptAction.of(["-"])), EVENTS[0], START)
+    job = sample_job(make_hook("h", ("task.*",), ScriptAction.of(["-"])), EVENTS[0], START)
     return sorted(script_environment(job, {}))
 
 

@@ -18,17 +18,19 @@ from tests.kits.hooks import (
     Expiry,
     TellingStore,
     is_gone,
+    make_hook,
     no_descriptors_left,
     write_python,
     write_script,
 )
 from tracker.clock import ManualClock
+from tracker.config.hooks import HookSpec
 from tracker.domain.records import DeliveryStatus, Json
 from tracker.domain.task import Status
 from tracker.errors import ConfigError
 from tracker.hooks.dispatcher import Dispatcher
 from tracker.hooks.kinds.script import ScriptAction, ScriptRunner
-from tracker.hooks.spec import HookSpec, Runner, RunOutcome, RunResult
+from tracker.hooks.runner import Runner, RunOutcome, RunResult
 from tracker.store.values import AttemptResult, DeliveryFilter, DeliveryJob
 
 ENDED = ("task.finished",)
@@ -78,7 +80,7 @@ async def run(store: TellingStore, clock: ManualClock) -> AsyncIterator[MakeDisp
 
 def make_spec(script: Path | str, name: str = "publish", on: tuple[str, ...] = ENDED, **limits: Json) -> HookSpec:
     """A hook that runs a script."""
-    return HookSpec(name, on, ScriptAction.of([str(script)]), **limits)
+    return make_hook(name, on, ScriptAction.of([str(script)]), **limits)
 
 
 class Gate:
@@ -275,7 +277,7 @@ async def test_a_timeout_leaves_no_grandchild(
     await expiry.comes(30)
     verdict = (await store.until_kept(1))[0]
     assert verdict.status is DeliveryStatus.PENDING
-    assert verdict.error == "no end within 30 s; it was ended"
+    assert verdict.error == "timed out after 30 s"
     assert await is_gone(pid)
 
 
@@ -527,9 +529,9 @@ FEW_DESCRIPTORS = """
 import asyncio, os, resource, shlex, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from tests.kits.hooks import TellingStore
+from tests.kits.hooks import make_hook, TellingStore
 from tracker.clock import SystemClock
-from tracker.hooks.spec import HookSpec
+from tracker.config.hooks import HookSpec
 from tracker.hooks.dispatcher import Dispatcher
 from tracker.hooks.kinds.script import ScriptAction, ScriptRunner
 
@@ -540,7 +542,7 @@ async def main(directory):
         await store.add_finished(n)
     count = 'echo "$TRACKER_DELIVERY_ID" >> ' + shlex.quote(str(directory / "ran"))
     specs = [
-        HookSpec(f"hook{n}", ("task.finished",), ScriptAction.of(["/bin/sh", "-c", count]), concurrency=20,
+        make_hook(f"hook{n}", ("task.finished",), ScriptAction.of(["/bin/sh", "-c", count]), concurrency=20,
                  max_attempts=1, retry_first_s=0.05)
         for n in range(4)
     ]

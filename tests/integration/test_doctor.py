@@ -19,6 +19,7 @@ from tests.kits.route_requests import Json
 from tracker.cli import checkup, reach
 from tracker.cli.session import account_rules
 from tracker.config import load_config
+from tracker.hooks.kinds.registry import hook_table
 from tracker.sandbox import DEFAULT_KEY, Sandbox
 
 WELL = {KEY_ENV: DEFAULT_KEY}
@@ -254,7 +255,7 @@ async def test_a_signature_scheme_without_its_secret(tmp_path: Path) -> None:
 def test_a_full_disk(tmp_path: Path) -> None:
     """Too little room fails with how much is needed."""
     path = Setting(gateway=NOWHERE).write(tmp_path)
-    config = load_config(path, WELL)
+    config = load_config(path, WELL, hook_table=hook_table)
     assert checkup.check_disk(config).state == "ok"
     line = checkup.check_disk(config, least_free_bytes=2**62)
     assert (line.state, line.mend is not None) == ("failed", True)
@@ -320,7 +321,7 @@ async def test_something_that_is_no_gateway(
     """A website, or a base_url with a path too much, is not called well."""
     body: Json = {"error": {"message": "no"}} if content_type == "application/json" else None
     async with answering(status, body, content_type=content_type) as url:
-        config = load_config(Setting(gateway=url, is_called_back=False).write(tmp_path), WELL)
+        config = load_config(Setting(gateway=url, is_called_back=False).write(tmp_path), WELL, hook_table=hook_table)
         line, _clock = await asyncio.to_thread(lambda: list(reach.check_gateways(config)))
     assert (line.state, words in line.detail) == (state, True), line
     assert line.state == "ok" or status == 503 or "base_url" in str(line.mend)
@@ -333,7 +334,7 @@ async def test_a_gateway_of_a_declared_provider_has_no_list_of_models(tmp_path: 
     (tmp_path / "providers.d" / "replicate.toml").write_bytes(example.read_bytes())
     async with answering(404, {}) as url:
         path = Setting(tables=account("replicate", url), is_called_back=False).write(tmp_path)
-        config = load_config(path, WELL)
+        config = load_config(path, WELL, hook_table=hook_table)
         rules = account_rules(config)
         line, _clock = await asyncio.to_thread(lambda: list(reach.check_gateways(config, rules.serves_builtin)))
     assert (line.check, line.state) == ("gateway of replicate", "ok")

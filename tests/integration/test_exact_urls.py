@@ -12,12 +12,11 @@ from tests.integration.test_upstream import rig_for
 from tests.kits.archive import Asked, RawServer, archiving, film, head_of
 from tests.kits.hook_endpoint import SECRET
 from tracker.clock import SystemClock
-from tracker.config.hooks import HookSpec as HookConfig
 from tracker.domain.archives import ArchiveState
 from tracker.domain.task import Output
 from tracker.domain.upstream_http import WireRequest
 from tracker.errors import ConfigError
-from tracker.hooks.kinds.http import HttpRunner, make_action
+from tracker.hooks.kinds.http import HttpHook, HttpRunner, make_action
 
 SIGNED = "?Policy=a%2Fb%2Bc&sig=%7Ex%2f&t=a+b"
 TARGETS = {
@@ -86,6 +85,6 @@ async def test_odd_redirects_end_an_attempt_for_good(tmp_path: Path, location: s
 
 def test_a_hook_url_that_no_request_can_use_is_a_mistake_of_the_configuration() -> None:
     """A host that programs read differently is named with its key."""
-    hook = HookConfig(name="h", on=("task.*",), url="http://h\\x/hook", secret_env="HS")
+    hook = HttpHook(name="h", on=("task.*",), url="http://h\\x/hook", secret_env="HS")
     with pytest.raises(ConfigError, match=r"hooks\[h\]\.url: is not an http\(s\) URL; write"):
         make_action(hook, SECRET)

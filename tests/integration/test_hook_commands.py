@@ -21,6 +21,7 @@ from tracker.config import load_config
 from tracker.daemon.app import Tracker
 from tracker.domain.records import DeliveryStatus
 from tracker.domain.task import Status
+from tracker.hooks.kinds.registry import hook_table
 from tracker.store.values import AttemptResult
 
 
@@ -231,7 +232,7 @@ async def test_a_daemon_signs_lists_and_redrives(tmp_path: Path) -> None:
         "127.0.0.1:0",
     )
     env = {"S": SECRET, "HOME": str(tmp_path), "ANYINT_API_KEY": "sk-not-a-real-key"}
-    tracker = Tracker(load_config(path, env), env)
+    tracker = Tracker(load_config(path, env, hook_table=hook_table), env)
     await tracker.start()
     try:
         store = tracker.store

@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.kits.hooks import no_descriptors_left, write_script
+from tests.kits.hooks import make_hook, no_descriptors_left, write_script
 from tests.kits.logs import what_is_logged
-from tracker.hooks.dropins import DropIns
+from tracker.hooks.dropins import NAME_RULE, DropIns
 from tracker.hooks.kinds.script import ScriptAction
-from tracker.hooks.spec import NAME_RULE, HookSpec
 
 
 def drop(directory: Path, *names: str) -> None:
@@ -30,8 +29,8 @@ def test_a_file_is_a_hook(tmp_path: Path) -> None:
     """The directory names the event, the file the hook; the limits are the usual ones."""
     drop(tmp_path, "task.succeeded/publish.sh", "task.*/audit")
     assert DropIns(tmp_path).scan(()) == {
-        "audit": HookSpec("audit", ("task.*",), ScriptAction((("task.*", (str(tmp_path / "task.*/audit"),)),))),
-        "publish.sh": HookSpec(
+        "audit": make_hook("audit", ("task.*",), ScriptAction((("task.*", (str(tmp_path / "task.*/audit"),)),))),
+        "publish.sh": make_hook(
             "publish.sh",
             ("task.succeeded",),
             ScriptAction((("task.succeeded", (str(tmp_path / "task.succeeded/publish.sh"),)),)),

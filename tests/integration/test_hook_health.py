@@ -11,16 +11,17 @@ from pathlib import Path
 import pytest
 
 from tests.kits.hook_endpoint import SECRET, Endpoint
-from tests.kits.hooks import NOW, WITHIN_S, TellingStore
+from tests.kits.hooks import NOW, WITHIN_S, TellingStore, make_hook
 from tests.kits.logs import what_is_logged
 from tracker.clock import ManualClock, SystemClock
+from tracker.config.hooks import HookSpec
 from tracker.domain.records import DeliveryRecord, DeliveryStatus
 from tracker.domain.task import TaskId
 from tracker.hooks.dispatcher import Dispatcher
 from tracker.hooks.health import OPENS_AFTER, HealthBook, HookState
 from tracker.hooks.kinds.http import HttpAction, HttpRunner
 from tracker.hooks.kinds.script import ScriptAction
-from tracker.hooks.spec import HookSpec, Runner, RunOutcome, RunResult
+from tracker.hooks.runner import Runner, RunOutcome, RunResult
 from tracker.store.values import DeliveryFilter, DeliveryJob
 
 DOWN = RunResult(RunOutcome.RETRY, "no connection", unreachable=True)
@@ -30,7 +31,7 @@ MakeDispatcher = Callable[..., Dispatcher]
 
 def spec_of(name: str = "h", **changes: object) -> HookSpec:
     """A hook; what it does is for the runner of the test."""
-    return HookSpec(name, ("task.finished",), ScriptAction.of(["-"]), **changes)  # type: ignore[arg-type] # a table
+    return make_hook(name, ("task.finished",), ScriptAction.of(["-"]), **changes)
 
 
 class Answers:
@@ -175,7 +176,7 @@ async def test_a_hook_that_is_gone_is_disabled_until_the_next_reload(
     endpoint = Endpoint(status=410)
     await endpoint.start()
     runner = HttpRunner(SystemClock())
-    spec = HookSpec("h", ("task.finished",), HttpAction(endpoint.url, (SECRET,), True), concurrency=1)
+    spec = make_hook("h", ("task.finished",), HttpAction(endpoint.url, (SECRET,), True), concurrency=1)
     for n in range(5):
         await store.add_finished(n)
     dispatcher = run(spec, runner=runner)
@@ -215,7 +216,7 @@ async def test_an_endpoint_that_comes_back_gets_all(tmp_path: Path) -> None:
     port = int(endpoint.url.split(":")[2].partition("/")[0])
     await endpoint.close()
     action = HttpAction(endpoint.url, (SECRET,), True)
-    spec = HookSpec("h", ("task.finished",), action, retry_first_s=0.05, retry_max_s=0.2)
+    spec = make_hook("h", ("task.finished",), action, retry_first_s=0.05, retry_max_s=0.2)
     dispatcher = Dispatcher(store, [spec], {"http": HttpRunner(clock)}, clock)
     for n in range(30):
         await store.add_finished(n)

@@ -13,13 +13,13 @@ import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from tests.kits.hook_endpoint import OTHER_SECRET, SECRET, Endpoint
-from tests.kits.hooks import NOW, make_job, open_descriptors
+from tests.kits.hooks import NOW, make_hook, make_job, open_descriptors
 from tracker.clock import ManualClock, SystemClock
-from tracker.config.hooks import HookSpec as HookConfig
+from tracker.config.hooks import HookSpec
 from tracker.domain.records import Json
 from tracker.errors import ConfigError
-from tracker.hooks.kinds.http import HttpAction, HttpRunner, make_action, read_answer, sign
-from tracker.hooks.spec import HookSpec, RunOutcome, RunResult, encode_event
+from tracker.hooks.kinds.http import HttpAction, HttpHook, HttpRunner, make_action, read_response, sign
+from tracker.hooks.runner import RunOutcome, RunResult, encode_event
 
 JOB = make_job(labels={"umlaut": "ü"})
 PAYLOAD = encode_event(JOB)
@@ -44,7 +44,7 @@ async def runner() -> AsyncIterator[HttpRunner]:
 
 def spec_of(url: str, *secrets: str, private: bool = True, timeout_s: float = 10) -> HookSpec:
     """An HTTP hook."""
-    return HookSpec("h", ("task.*",), HttpAction(url, secrets or (SECRET,), private), timeout_s=timeout_s)
+    return make_hook("h", ("task.*",), HttpAction(url, secrets or (SECRET,), private), timeout_s=timeout_s)
 
 
 async def test_what_arrives_verifies(endpoint: Endpoint, runner: HttpRunner) -> None:
@@ -98,7 +98,7 @@ async def test_a_secret_can_be_changed(endpoint: Endpoint, runner: HttpRunner) -
 )
 def test_what_an_answer_means(status: int, outcome: RunOutcome, is_down: bool) -> None:
     """Every status is one of: done, never, again, gone; and some say that the endpoint is down."""
-    result = read_answer(status, {}, "said", NOW)
+    result = read_response(status, {}, "said", NOW)
     assert (result.outcome, result.unreachable, result.output) == (outcome, is_down, "said")
     assert (result.error is None) == (outcome is RunOutcome.SUCCEEDED)
 
@@ -132,7 +132,7 @@ async def test_private_addresses_are_refused(endpoint: Endpoint, runner: HttpRun
     result = await runner.run(JOB, PAYLOAD, spec_of(f"http://{host}:{port}/", private=False))
     assert (result.outcome, result.unreachable) == (RunOutcome.RETRY, True)
     # a number is no address that the HTTP library takes at all
-    assert ("cannot be used" if host.isdigit() else "no public address") in str(result.error)
+    assert ("cannot be used" if host.isdigit() else "not a public address") in str(result.error)
     assert endpoint.calls == []
 
 
@@ -148,7 +148,7 @@ async def test_one_private_address_among_public_ones_is_refused(
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     result = await runner.run(JOB, PAYLOAD, spec_of(endpoint.url.replace("127.0.0.1", "rebind.example"), private=False))
     assert result.error is not None
-    assert result.error.startswith("rebind.example: what it resolves to is no public address")
+    assert result.error.startswith("rebind.example: what it resolves to is not a public address")
     assert endpoint.calls == []
 
 
@@ -221,7 +221,7 @@ async def test_an_endpoint_that_hangs_is_left_in_time(endpoint: Endpoint, runner
     result = await runner.run(JOB, PAYLOAD, spec_of(endpoint.url, timeout_s=0.05))
     assert (result.outcome, result.error, result.unreachable) == (
         RunOutcome.RETRY,
-        "no answer within 0.05 s",
+        "no response within 0.05 s",
         True,
     )
 
@@ -238,9 +238,9 @@ async def test_connections_are_kept_and_closed(endpoint: Endpoint, runner: HttpR
     assert [name for name in open_descriptors() if name not in before] == []
 
 
-def config_of(**keys: Json) -> HookConfig:
+def config_of(**keys: Json) -> HttpHook:
     """A table of the configuration."""
-    return HookConfig.model_validate(
+    return HttpHook.model_validate(
         {"name": "h", "on": "task.*", "url": "https://x.example/y", "secret_env": "S"} | keys
     )
 

@@ -18,11 +18,12 @@ from typing import Any
 
 import pytest
 
-from tests.kits.hooks import WITHIN_S, make_job
+from tests.kits.hooks import WITHIN_S, make_hook, make_job
+from tracker.config.hooks import HookSpec
 from tracker.errors import ConfigError
 from tracker.hooks import PermanentFailure, hookimpl
 from tracker.hooks.kinds.plugins import PluginAction, PluginRunner, load_plugin
-from tracker.hooks.spec import HookSpec, RunOutcome, RunResult, encode_event
+from tracker.hooks.runner import RunOutcome, RunResult, encode_event
 
 JOB = make_job()
 PAYLOAD = encode_event(JOB)
@@ -79,7 +80,7 @@ def load(name: str) -> PluginAction:
 
 def spec_of(action: PluginAction, timeout_s: float = 10, concurrency: int = 4) -> HookSpec:
     """A plug-in hook."""
-    return HookSpec("h", ("task.*",), action, timeout_s=timeout_s, concurrency=concurrency)
+    return make_hook("h", ("task.*",), action, timeout_s=timeout_s, concurrency=concurrency)
 
 
 def calling(function: Callable[..., Any]) -> PluginAction:
@@ -99,11 +100,14 @@ async def test_a_plugin_takes_what_it_names(name: str, output: str | None) -> No
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("wrong", r"plug-in 'wrong': tracker_task_event takes no argument 'evnt'; it may take event, delivery_id"),
-        ("misspelt", r"plug-in 'misspelt' does not fit: .*tracker_task_evnt"),
-        ("unmarked", r"plug-in 'unmarked' implements nothing"),
+        (
+            "wrong",
+            r"plug-in 'wrong': tracker_task_event must not have the argument 'evnt'; it may have event, ",
+        ),
+        ("misspelt", r"plug-in 'misspelt' does not match the specification: .*tracker_task_evnt"),
+        ("unmarked", r"plug-in 'unmarked' has no implementation"),
         ("absent", r"'absent' cannot be loaded: KeyError"),
-        ("other", r"no plug-in is named 'other' .* installed are absent, all, class"),
+        ("other", r"there is no plug-in 'other' .* installed: absent, all, class"),
     ],
 )
 def test_a_plugin_that_does_not_fit_is_refused_at_the_start(name: str, words: str) -> None:
@@ -152,7 +156,7 @@ async def test_a_coroutine_is_awaited_beside_the_daemon() -> None:
     quick = make_job(labels={"a": "b"})
     assert (await runner.run(quick, encode_event(quick), spec_of(calling(hear)))).output == "True"
     late = await runner.run(JOB, PAYLOAD, spec_of(calling(hear), timeout_s=0.05))
-    assert (late.outcome, late.error) == (RunOutcome.RETRY, "no end within 0.05 s")
+    assert (late.outcome, late.error) == (RunOutcome.RETRY, "timed out after 0.05 s")
     assert await asyncio.to_thread(cancelled.wait, WITHIN_S)
     await runner.close()
 
@@ -169,10 +173,10 @@ async def test_calls_that_hang_keep_their_places() -> None:
     jobs = [make_job(delivery_id=f"dlv_{n}") for n in range(3)]
     told = [(await runner.run(job, PAYLOAD, spec)).error for job in (jobs[0], jobs[0], jobs[1], jobs[2])]
     assert told == [
-        "no end within 0.02 s",
-        "the call of an earlier attempt still goes on",
-        "no end within 0.02 s",
-        "2 earlier calls still go on",
+        "timed out after 0.02 s",
+        "the call of an earlier attempt still runs",
+        "timed out after 0.02 s",
+        "2 earlier calls still run",
     ]
     over.set()
     async with asyncio.timeout(WITHIN_S):

@@ -19,6 +19,7 @@ from tests.kits.hooks import (
     Bell,
     Expiry,
     is_gone,
+    make_hook,
     make_job,
     no_descriptors_left,
     open_descriptors,
@@ -26,8 +27,8 @@ from tests.kits.hooks import (
     write_script,
 )
 from tracker.hooks.kinds.script import ScriptAction, ScriptRunner
+from tracker.hooks.runner import RunOutcome, RunResult, encode_event
 from tracker.hooks.running import process
-from tracker.hooks.spec import HookSpec, RunOutcome, RunResult, encode_event
 from tracker.store.values import DeliveryJob
 
 RUNNER = ScriptRunner(os.environ, start_patience_s=0.1)
@@ -38,7 +39,7 @@ async def run(
 ) -> RunResult:
     """Run a script once, for a made-up delivery."""
     job = job or make_job()
-    spec = HookSpec("publish", ("task.*",), ScriptAction.of([str(script)]), timeout_s=timeout_s)
+    spec = make_hook("publish", ("task.*",), ScriptAction.of([str(script)]), timeout_s=timeout_s)
     return await RUNNER.run(job, encode_event(job) if payload is None else payload, spec)
 
 
@@ -83,7 +84,7 @@ async def test_a_script_sees_nothing_of_the_daemon(tmp_path: Path, monkeypatch: 
     )
     with (tmp_path / "open").open("w") as inheritable:
         os.set_inheritable(inheritable.fileno(), True)
-        spec = HookSpec("publish", ("task.*",), ScriptAction.of([str(script)]))
+        spec = make_hook("publish", ("task.*",), ScriptAction.of([str(script)]))
         result = await ScriptRunner(os.environ).run(make_job(), b"{}", spec)
     seen, descriptors = json.loads(result.output or "")
     assert "secret" not in json.dumps(seen)
@@ -144,7 +145,7 @@ async def test_a_timeout_ends_the_whole_group(tmp_path: Path, bell: Bell, expiry
     pids = [int(await bell.heard()) for _ in range(3)]
     await expiry.comes(30)
     result = await hook
-    assert result == RunResult(RunOutcome.RETRY, "no end within 30 s; it was ended", "working\n")
+    assert result == RunResult(RunOutcome.RETRY, "timed out after 30 s", "working\n")
     assert [await is_gone(pid) for pid in pids] == [True, True, True]
 
 
@@ -172,7 +173,7 @@ async def test_closing_the_output_does_not_look_like_the_end(tmp_path: Path, bel
     await asyncio.wait({hook}, timeout=0.05)
     assert not hook.done()
     await expiry.comes(30)
-    assert (await hook).error == "no end within 30 s; it was ended"
+    assert (await hook).error == "timed out after 30 s"
     assert await is_gone(pid)
 
 
@@ -217,7 +218,7 @@ async def test_what_cannot_be_started_is_tried_again(tmp_path: Path) -> None:
 async def test_an_argument_that_cannot_be_passed_is_tried_again() -> None:
     """A NUL character or too long an argument is a failed attempt, not a crash."""
     for argument in ("a\0b", "x" * 200_000):
-        spec = HookSpec("publish", ("task.*",), ScriptAction.of(["/bin/echo", argument]))
+        spec = make_hook("publish", ("task.*",), ScriptAction.of(["/bin/echo", argument]))
         result = await RUNNER.run(make_job(), b"{}", spec)
         assert result.outcome is RunOutcome.RETRY
         assert "cannot be started" in (result.error or "")
@@ -226,9 +227,9 @@ async def test_an_argument_that_cannot_be_passed_is_tried_again() -> None:
 
 async def test_no_script_for_the_event_any_more() -> None:
     """A dropped script that was taken out of one event directory leaves a plain error."""
-    spec = HookSpec("publish", ("task.*",), ScriptAction((("task.failed", ("/bin/true",)),)))
+    spec = make_hook("publish", ("task.*",), ScriptAction((("task.failed", ("/bin/true",)),)))
     result = await RUNNER.run(make_job(event="task.running"), b"{}", spec)
-    assert result == RunResult(RunOutcome.RETRY, "no script is there for task.running any more")
+    assert result == RunResult(RunOutcome.RETRY, "the script for task.running does not exist any more")
 
 
 async def test_the_largest_task_can_be_started(tmp_path: Path) -> None:
@@ -241,7 +242,7 @@ async def test_a_shortage_of_descriptors_is_waited_out(tmp_path: Path) -> None:
     """No free file descriptor: the start waits for one, and only then is the attempt given back, blameless."""
     script = write_script(tmp_path / "hook", "exit 0")
     patient = ScriptRunner(os.environ, start_patience_s=20)
-    spec = HookSpec("publish", ("task.*",), ScriptAction.of([str(script)]))
+    spec = make_hook("publish", ("task.*",), ScriptAction.of([str(script)]))
     with no_descriptors_left():
         result = await RUNNER.run(make_job(), b"{}", spec)
         assert result.blameless
@@ -261,7 +262,7 @@ async def test_a_script_that_is_being_written_is_waited_for(tmp_path: Path) -> N
     patient = ScriptRunner(os.environ, start_patience_s=20)
     with program.open("r+b"):
         hook = asyncio.create_task(
-            patient.run(make_job(), b"{}", HookSpec("publish", ("task.*",), ScriptAction.of([str(program)])))
+            patient.run(make_job(), b"{}", make_hook("publish", ("task.*",), ScriptAction.of([str(program)])))
         )
         await asyncio.wait({hook}, timeout=0.05)
         assert not hook.done()
@@ -299,7 +300,7 @@ async def test_exits_are_seen_without_a_pidfd(
     hook = asyncio.create_task(run(hangs, timeout_s=100))
     pid = int(await bell.heard())
     await expiry.comes(100)
-    assert (await hook).error == "no end within 100 s; it was ended"
+    assert (await hook).error == "timed out after 100 s"
     assert await is_gone(pid)
     monkeypatch.delattr(os, "waitid", raising=False)
     assert (await run(write_script(tmp_path / "good", "exit 0"))).outcome is RunOutcome.SUCCEEDED
@@ -314,7 +315,7 @@ def test_a_lost_exit_status_is_no_success(tmp_path: Path) -> None:
     finally:
         signal.signal(signal.SIGCHLD, before)
     assert result.outcome is RunOutcome.RETRY
-    assert "its exit status was lost" in (result.error or "")
+    assert "the exit status was lost" in (result.error or "")
 
 
 def test_the_same_under_uvloop(tmp_path: Path) -> None:
@@ -329,7 +330,7 @@ def test_the_same_under_uvloop(tmp_path: Path) -> None:
         chatty, hangs, missing = runner.run(scenario())
     assert chatty.error == "exit 4"
     assert (chatty.output or "").endswith("19999\n20000\n")
-    assert hangs.error == "no end within 0.1 s; it was ended"
+    assert hangs.error == "timed out after 0.1 s"
     assert "cannot be started" in (missing.error or "")
 
 

@@ -18,6 +18,7 @@ from tracker.cli.checkup import check_hooks
 from tracker.cli.main import run
 from tracker.config import load_config
 from tracker.hooks.dropins import DropIns
+from tracker.hooks.kinds.registry import hook_table
 from tracker.hooks.trust import distrusted_programs, find_distrust
 
 OWNERS: Final = frozenset({0, os.geteuid()})
@@ -157,7 +158,7 @@ async def test_doctor_and_list_name_what_is_not_run(
     program.chmod(0o777)
     tables = f'[[hooks]]\nname = "app"\non = ["task.*"]\nrun = ["{program}"]'
     file = Setting(tables=tables).write(tmp_path)
-    lines = {line.check: line for line in check_hooks(load_config(file, {}))}
+    lines = {line.check: line for line in check_hooks(load_config(file, {}, hook_table=hook_table))}
     assert (lines["hook publish.sh"].state, lines["hook publish.sh"].mend) == (
         "failed",
         f"chmod go-w {quote(str(script))}",
@@ -165,7 +166,7 @@ async def test_doctor_and_list_name_what_is_not_run(
     assert (lines["hook app"].state, lines["hook app"].mend) == ("failed", f"chmod go-w {quote(str(program))}")
     assert lines["hook publish.sh.bak"].state == "skipped"
     hooks_dir.chmod(0o777)
-    lines = {line.check: line for line in check_hooks(load_config(file, {}))}
+    lines = {line.check: line for line in check_hooks(load_config(file, {}, hook_table=hook_table))}
     assert lines["hooks_dir"].mend == f"chmod go-w {quote(str(hooks_dir))}"
     hooks_dir.chmod(0o755)
     async with opened(tmp_path / "tracker.db"):

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 import tracker.hooks.running.worker_process
-from tests.kits.hooks import WITHIN_S, Bell, is_gone, make_job, pass_time, write_python, write_script
+from tests.kits.hooks import WITHIN_S, Bell, is_gone, make_hook, make_job, pass_time, write_python, write_script
+from tracker.config.hooks import HookSpec
 from tracker.hooks.kinds.worker import WorkerAction, WorkerRunner
+from tracker.hooks.runner import RunOutcome, RunResult, encode_event
 from tracker.hooks.running.worker_process import read_answer
-from tracker.hooks.spec import HookSpec, RunOutcome, RunResult, encode_event
 
 COUNTING = """
 import json, os, sys
@@ -33,7 +34,7 @@ async def runner() -> AsyncIterator[WorkerRunner]:
 
 def spec_of(path: Path, timeout_s: float = 10) -> HookSpec:
     """A worker hook."""
-    return HookSpec("w", ("task.*",), WorkerAction((str(path),)), timeout_s=timeout_s)
+    return make_hook("w", ("task.*",), WorkerAction((str(path),)), timeout_s=timeout_s)
 
 
 async def ask(runner: WorkerRunner, spec: HookSpec, delivery_id: str = "dlv_1") -> RunResult:
@@ -128,7 +129,7 @@ async def test_a_hung_worker_goes_with_its_children(runner: WorkerRunner, tmp_pa
         while sum(len(worker._waiting) for _, worker in runner._workers.values()) < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
     pass_time(30)
-    assert (await hung).error == "no answer within 30 s; the worker was ended"
+    assert (await hung).error == "no reply within 30 s; the worker was stopped"
     innocent = await other
     assert (innocent.outcome, innocent.blameless, innocent.unreachable) == (RunOutcome.RETRY, True, False)
     assert await is_gone(pid)

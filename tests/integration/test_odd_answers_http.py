@@ -21,7 +21,7 @@ from tracker.domain.archives import ArchiveState
 from tracker.domain.task import Output, SubmitState
 from tracker.errors import Unanswered
 from tracker.hooks.kinds.http import HttpRunner
-from tracker.hooks.spec import RunOutcome
+from tracker.hooks.runner import RunOutcome
 
 BODY = b'{"code": 0, "data": {"task_id": "k1"}}'
 LENGTH = b"Content-Length: %d\r\n" % len(BODY)

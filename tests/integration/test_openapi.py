@@ -11,12 +11,13 @@ import pytest
 from pydantic import ValidationError
 
 from tests.kits.daemon import REPOSITORY
+from tests.kits.hooks import make_hook
 from tests.kits.server import START, Rig, running
 from tracker.domain.hook_events import EVENTS
 from tracker.domain.records import Json
 from tracker.hooks.kinds.script import ScriptAction
+from tracker.hooks.runner import encode_event
 from tracker.hooks.running.environment import script_environment
-from tracker.hooks.spec import HookSpec, encode_event
 from tracker.hooks.trial import sample_job
 from tracker.server import schemas
 from tracker.server.app import OPENAPI_PATH
@@ -170,7 +171,7 @@ def test_the_hook_event_of_the_readme_is_one() -> None:
 @pytest.mark.parametrize("event", EVENTS)
 def test_hook_events_are_what_the_description_says(event: str) -> None:
     """Every event; those that are made up say so."""
-    job = sample_job(HookSpec("h", ("task.*",), ScriptAction.of(["-"])), event, START)
+    job = sample_job(make_hook("h", ("task.*",), ScriptAction.of(["-"])), event, START)
     assert HookEventView.model_validate_json(encode_event(job)).test
     told = encode_event(replace(job, is_test=False))
     assert "test" not in json.loads(told)

@@ -14,6 +14,7 @@ from tracker.config import Config, load_config
 from tracker.daemon.app import Tracker
 from tracker.daemon.reload import list_changes
 from tracker.errors import ConfigError
+from tracker.hooks.kinds.registry import hook_table
 from tracker.logs import MASK
 from tracker.sandbox import DEFAULT_KEY, Sandbox
 
@@ -55,7 +56,7 @@ class Rig:
             assert old in text
             text = text.replace(old, new)
         file.write_text(text + more)
-        return load_config(file, self.env)
+        return load_config(file, self.env, hook_table=hook_table)
 
     async def submit(self, token: str, **more: str) -> tuple[int, dict[str, object]]:
         """Create a task."""
@@ -71,7 +72,7 @@ async def running(directory: Path, gateway: str) -> AsyncIterator[Rig]:
     file.write_text(CONFIG.format(gateway=gateway))
     (directory / "token").write_text(TOKEN)
     (directory / "key").write_text(DEFAULT_KEY)
-    tracker = Tracker(load_config(file, {}), {})
+    tracker = Tracker(load_config(file, {}, hook_table=hook_table), {})
     await tracker.start()
     try:
         async with aiohttp.ClientSession(tracker.url) as client:
@@ -163,9 +164,9 @@ def test_changes_are_named_as_the_file_names_them(tmp_path: Path) -> None:
     """Providers' tables and accounts are named by their path; what a later release adds takes a restart."""
     file = tmp_path / "tracker.toml"
     file.write_text("")
-    old = load_config(file, {})
+    old = load_config(file, {}, hook_table=hook_table)
     file.write_text('[poll.suno]\ndeadline_s = 5\n[callbacks]\ntrust = "confirm"\npark_s = 1\n[log]\nlevel = "debug"\n')
-    assert list_changes(old, load_config(file, {})) == (
+    assert list_changes(old, load_config(file, {}, hook_table=hook_table)) == (
         ["poll.suno", "callbacks.park_s", "log.level"],
         ["callbacks.trust"],
     )

@@ -21,6 +21,7 @@ from tracker.clock import Clock, SystemClock, whole_milliseconds
 from tracker.config import load_config
 from tracker.daemon.app import Tracker
 from tracker.daemon.provider_files import read_registry
+from tracker.hooks.kinds.registry import hook_table
 from tracker.logs import Sink
 from tracker.sandbox import DEFAULT_KEY
 
@@ -144,7 +145,7 @@ async def running_daemon(
     """Run the daemon as ``serve`` builds it; ``journal`` hears what it logs, ``clock`` stands for the machine's."""
     file = setting.write(directory)
     names = {provider.name for provider in read_registry(directory / "providers.d").providers()}
-    config = load_config(file, {KEY_ENV: DEFAULT_KEY, **setting.env}, providers=names)
+    config = load_config(file, {KEY_ENV: DEFAULT_KEY, **setting.env}, providers=names, hook_table=hook_table)
     tracker = Tracker(config, {}, clock, journal=journal)
     await tracker.start()
     connector = aiohttp.TCPConnector(limit=0)

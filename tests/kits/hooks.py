@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from tracker.config.hooks import Action, HookSpec
 from tracker.domain.judge import Step, judge
 from tracker.domain.observation import Observation, Reading, Source
 from tracker.domain.records import DeliveryRecord, Json, TaskRecord
@@ -55,6 +56,11 @@ def make_job(
     )
     record = TaskRecord(replace(task, **changes), request=request, labels=labels or {})
     return DeliveryJob(delivery_id, "publish", event, 812, attempt, NOW, "RUNNING", record)
+
+
+def make_hook(name: str, on: tuple[str, ...], action: Action, **limits: Json) -> HookSpec:
+    """A hook that can run; unchecked, as those dropped into a directory are."""
+    return HookSpec.model_construct(name=name, on=on, **limits).with_action(action)
 
 
 def write_script(path: Path, body: str, interpreter: str = "/bin/sh") -> Path:

@@ -15,6 +15,7 @@ import orjson
 from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 
+from tests.kits.hooks import make_hook
 from tracker.clock import Clock, ManualClock
 from tracker.config.sections import Retention as Days
 from tracker.domain.health import Health
@@ -28,7 +29,6 @@ from tracker.errors import FieldProblem, RequestInvalid, StoreUnavailable
 from tracker.hooks.describe import describe_hooks
 from tracker.hooks.health import HookHealth, HookState
 from tracker.hooks.kinds.script import ScriptAction
-from tracker.hooks.spec import HookSpec
 from tracker.logs import Redactor
 from tracker.maintenance.pruning import Retention
 from tracker.providers.registry import Registry
@@ -151,7 +151,7 @@ class StandInHooks:
 
     def describe(self) -> list[dict[str, Json]]:
         """The hook."""
-        spec = HookSpec("publish", ("task.finished",), ScriptAction.of(["/bin/true"]))
+        spec = make_hook("publish", ("task.finished",), ScriptAction.of(["/bin/true"]))
         return describe_hooks([spec], lambda _: (self.health, 0))
 
     def ignored(self) -> list[dict[str, str | None]]:

@@ -11,11 +11,12 @@ import pytest
 from pydantic import BaseModel
 
 import tracker.config.load
-from tracker.config import Config, HookSpec, Listen, is_loopback, load_config, parse_listen
+from tracker.config import Config, Listen, is_loopback, load_config, parse_listen
 from tracker.config.listen import SOCKET_PATH_MAX
 from tracker.config.sections import Account, ModelAlias, PollOverride, ProviderCallbacks
 from tracker.domain.schedule import PollPolicy
 from tracker.errors import ConfigError
+from tracker.hooks.kinds.registry import hook_table
 
 REPOSITORY = Path(__file__).parents[2]
 DOCUMENTED = REPOSITORY / "config" / "tracker.toml"
@@ -32,7 +33,7 @@ def load(tmp_path: Path, text: str, env: Mapping[str, str] | None = None, **opti
     """Write a file and load it."""
     file = tmp_path / "tracker.toml"
     file.write_text(text, encoding="utf-8")
-    return load_config(file, env or {}, **options)
+    return load_config(file, env or {}, hook_table=hook_table, **options)
 
 
 def problems_of(tmp_path: Path, text: str, env: Mapping[str, str] | None = None, **options: Any) -> list[str]:  # noqa: ANN401 - handed on
@@ -63,7 +64,7 @@ def test_the_documented_file_names_every_key() -> None:
     def keys(model: type[BaseModel]) -> set[str]:
         return set(model.model_fields) - {"providers", "names", "environments"}
 
-    models: list[Any] = [Config, HookSpec, Account, PollOverride, ProviderCallbacks, ModelAlias]
+    models: list[Any] = [Config, hook_table(), Account, PollOverride, ProviderCallbacks, ModelAlias]
     models += [type(value) for _name, value in Config() if isinstance(value, BaseModel)]
     # as a key, as a table, or named in a comment
     missing = {
@@ -276,7 +277,10 @@ HOOK = '[[hooks]]\nname = "a"\non = ["task.finished"]\nrun = ["x"]\n'
             HOOK.replace('run = ["x"]', "url = 'https://x'"),
             "tracker.toml: hooks[a].secret_env: requests are signed, which needs a secret; set secret_env or",
         ),
-        (HOOK.replace('run = ["x"]', ""), "tracker.toml: hooks[a].run: says not what to run; add run = "),
+        (
+            HOOK.replace('run = ["x"]', ""),
+            "tracker.toml: hooks[a].run: nothing to run: set one of run, url, plugin, notify",
+        ),
         (HOOK.replace('name = "a"', ""), "tracker.toml: hooks[1].name: is missing; add it"),
         (
             HOOK + "retry_max_s = 1",
@@ -407,8 +411,8 @@ def test_paths_start_from_the_file(tmp_path: Path) -> None:
     )
     assert config.hooks_path == tmp_path / "h"
     assert config.store_path == Path("/home/u/t.db")
-    assert config.hooks[0].run == (str(tmp_path / "x.sh"), "./y")
-    assert load(tmp_path, HOOK).hooks[0].run == ("x",)
+    assert config.hooks[0].model_dump()["run"] == (str(tmp_path / "x.sh"), "./y")
+    assert load(tmp_path, HOOK).hooks[0].model_dump()["run"] == ("x",)
     assert load(tmp_path, "").hooks_path == tmp_path / "hooks.d"
     assert Config().hooks_path is None
 

@@ -9,6 +9,7 @@ import pytest
 
 from tracker.cli.checks import check_file_system, check_hook_secrets, find_file_system
 from tracker.config import Config, load_config
+from tracker.hooks.kinds.registry import hook_table
 
 MOUNTS = """\
 22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
@@ -25,7 +26,7 @@ def config_at(directory: Path, text: str, **env: str) -> Config:
     """A configuration from a file."""
     path = directory / "tracker.toml"
     path.write_text(text)
-    return load_config(path, env)
+    return load_config(path, env, hook_table=hook_table)
 
 
 @pytest.mark.parametrize(

@@ -2,34 +2,29 @@
 
 import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.kits.hooks import NOW, make_job
-from tracker.domain.hook_events import EVENTS, PATTERNS, HookEvent
+from tests.kits.hooks import NOW, make_hook, make_job
+from tracker.config import load_config
+from tracker.config.hooks import HookSpec
+from tracker.domain.hook_events import EVENTS, PATTERNS, HookEvent, covers
 from tracker.domain.records import DeliveryStatus, Json
 from tracker.domain.task import Output, Reason, Status, TaskId, UpstreamError
 from tracker.errors import ConfigError
-from tracker.hooks.delivery import judge_run
-from tracker.hooks.kinds.registry import KINDS, HookKind, make_runners
-from tracker.hooks.kinds.script import ScriptAction, make_action, read_exit
+from tracker.hooks.delivery import judge_run, retry_delay_s
+from tracker.hooks.kinds.registry import KINDS, hook_table, make_runners
+from tracker.hooks.kinds.script import ScriptAction, ScriptHook, read_exit
+from tracker.hooks.runner import RunOutcome, RunResult, encode_event
 from tracker.hooks.running.environment import (
     LABELS_MAX_BYTES,
     VALUE_MAX_BYTES,
     label_variable,
     script_environment,
 )
-from tracker.hooks.spec import (
-    HookSpec,
-    RunOutcome,
-    RunResult,
-    covers,
-    encode_event,
-    is_for,
-    make_match,
-    retry_delay_s,
-)
+from tracker.hooks.spec import HookKind, is_for, make_match
 from tracker.store.values import Announcement
 
 RUN = ScriptAction.of(["/bin/true"])
@@ -38,7 +33,18 @@ RETRY = RunResult(RunOutcome.RETRY, "exit 1")
 
 def make_spec(**changes: Json) -> HookSpec:
     """A hook on everything, but for ``changes``."""
-    return HookSpec(**{"name": "publish", "on": ("task.*",), "action": RUN, **changes})
+    return make_hook(**{"name": "publish", "on": ("task.*",), "action": RUN, **changes})
+
+
+def problems_of(directory: Path, table: str) -> list[str]:
+    """What is wrong with the keys of a hook that runs a program."""
+    keys = {"name": '"publish"', "on": '"task.*"', "run": '"/bin/true"'}
+    keys |= dict(line.split(" = ", 1) for line in table.splitlines())
+    file = directory / "tracker.toml"
+    file.write_text("[[hooks]]\n" + "\n".join(f"{key} = {value}" for key, value in keys.items()), encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_config(file, {}, hook_table=hook_table)
+    return [line.removeprefix(f"{file}: ") for line in caught.value.problems]
 
 
 def announce(event: str = "task.succeeded", **changes: Json) -> Announcement:
@@ -72,16 +78,16 @@ def test_every_event_of_the_rules_can_be_heard() -> None:
     ("filters", "hears"),
     [
         ({}, True),
-        ({"providers": ("kling", "suno")}, True),
-        ({"providers": ("kling",)}, False),
-        ({"routes": ("suno.generate",)}, True),
-        ({"routes": ("suno.extend",)}, False),
-        ({"accounts": ("default",)}, True),
-        ({"accounts": ("other",)}, False),
+        ({"provider": ("kling", "suno")}, True),
+        ({"provider": ("kling",)}, False),
+        ({"route": ("suno.generate",)}, True),
+        ({"route": ("suno.extend",)}, False),
+        ({"account": ("default",)}, True),
+        ({"account": ("other",)}, False),
         ({"labels": {"user": "42"}}, True),
         ({"labels": {"user": "43"}}, False),
         ({"labels": {"user": "42", "team": "a"}}, False),
-        ({"providers": ("suno",), "accounts": ("other",)}, False),
+        ({"provider": ("suno",), "account": ("other",)}, False),
         ({"on": ("task.failed",)}, False),
         ({"on": ("task.failed", "task.finished")}, True),
     ],
@@ -100,33 +106,43 @@ def test_match_names_each_hook_once_and_reports_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("table", "problem"),
     [
-        ({"on": ("task.suceeded",)}, "did you mean 'task.succeeded'?; known: task.submitted, task.running"),
-        ({"on": ("zzz",)}, "unknown event 'zzz'; known: task.submitted"),
-        ({"on": ()}, "names no event"),
-        ({"name": "a/b"}, "ASCII letters"),
-        ({"name": ""}, "ASCII letters"),
-        ({"timeout_s": 0}, "timeout_s: 0 is too small"),
-        ({"max_attempts": 0}, "max_attempts: 0 is too small; 1 or more"),
-        ({"concurrency": 0}, "concurrency: 0 is too small; 1 or more"),
-        ({"retry_first_s": 5, "retry_max_s": 4}, "retry_max_s: 4 is below retry_first_s (5)"),
+        (
+            'on = "task.suceeded"',
+            "hooks[publish].on: there is no event 'task.suceeded'; did you mean 'task.succeeded'?",
+        ),
+        ('on = "zzz"', "hooks[publish].on: there is no event 'zzz'; use one of task.submitted, task.running"),
+        ("on = []", "hooks[publish].on: is empty"),
+        ('name = "a/b"', "hooks[a/b].name: is not a usable name"),
+        ('name = ""', "hooks[].name: is not a usable name"),
+        ("timeout_s = 0", "hooks[publish].timeout_s: should be greater than 0"),
+        ("max_attempts = 0", "hooks[publish].max_attempts: should be greater than or equal to 1"),
+        ("concurrency = 0", "hooks[publish].concurrency: should be greater than or equal to 1"),
+        ("retry_first_s = 5\nretry_max_s = 4", "hooks[publish].retry_max_s: retry_max_s (4) is less than"),
+        ('url = "https://x.example"\nsecret_env = "S"', "hooks[publish].url: a hook runs one thing"),
+        ("worker = 7", "hooks[publish].worker: should be true or false; write for example worker = false"),
+        ("workr = true", "hooks[publish].workr: unknown key; did you mean worker?"),
+        ("secret = 5", "hooks[publish].secret: a secret never stands here"),
     ],
 )
-def test_a_wrong_hook_is_refused_with_a_plain_line(changes: dict[str, Any], words: str) -> None:
-    """Mistakes are named with the hook, the key and what would be right."""
-    with pytest.raises(ConfigError) as caught:
-        make_spec(**changes)
-    assert len(caught.value.problems) == 1
-    assert words in caught.value.problems[0]
-    assert caught.value.problems[0].startswith("hook ")
+def test_a_wrong_hook_is_refused_with_a_plain_line(tmp_path: Path, table: str, problem: str) -> None:
+    """A mistake is reported with the hook, the key and the fix."""
+    (line,) = problems_of(tmp_path, table)
+    assert line.startswith(problem)
 
 
-def test_all_mistakes_are_told_at_once() -> None:
+def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
     """Two mistakes are two lines."""
-    with pytest.raises(ConfigError) as caught:
-        make_spec(on=("task.done",), concurrency=0)
-    assert len(caught.value.problems) == 2
+    assert len(problems_of(tmp_path, 'on = "task.done"\nconcurrency = 0')) == 2
+
+
+def test_no_two_kinds_share_a_key() -> None:
+    """The table of `[[hooks]]` has the keys of all kinds: one name has one meaning."""
+    own = [key for kind in KINDS for key in vars(kind.table)["__annotations__"]]
+    assert len(own) == len(set(own))
+    assert {kind.key for kind in KINDS} <= set(own)
+    assert set(own) < hook_table().model_fields.keys()
 
 
 def test_the_event_is_the_contract() -> None:
@@ -298,7 +314,7 @@ def test_an_error_is_one_line_that_can_be_kept() -> None:
         (1, RunOutcome.RETRY, "exit 1"),
         (-9, RunOutcome.RETRY, "ended by SIGKILL"),
         (-35, RunOutcome.RETRY, "ended by signal 35"),
-        (None, RunOutcome.RETRY, "its exit status was lost: the daemon was started with SIGCHLD ignored"),
+        (None, RunOutcome.RETRY, "the exit status was lost: the daemon was started with SIGCHLD ignored"),
     ],
 )
 def test_what_an_exit_means(status: int | None, outcome: RunOutcome, words: str | None) -> None:
@@ -335,12 +351,17 @@ class WrongRun:
         """Not what is called."""
 
 
+def odd_kind(runner: Any) -> HookKind:  # noqa: ANN401 - no runner
+    """A kind with a wrong runner."""
+    return HookKind("odd", "odd", ScriptHook, lambda _hook, _secret: RUN, lambda _tools: runner)
+
+
 @pytest.mark.parametrize(
     ("kinds", "words"),
     [
-        ([*KINDS, *KINDS], "share the name 'worker'"),
-        ([HookKind("odd", "odd", ScriptAction, make_action, lambda _: NoRun())], "no async method 'run'"),  # type: ignore[arg-type,return-value]  # the mistake under test
-        ([HookKind("odd", "odd", ScriptAction, make_action, lambda _: WrongRun())], r"run takes \(job, body\)"),  # type: ignore[arg-type,return-value]  # the mistake under test
+        ([*KINDS, *KINDS], "share the name 'script'"),
+        ([odd_kind(NoRun())], "no async method 'run'"),
+        ([odd_kind(WrongRun())], r"run takes \(job, body\)"),
     ],
 )
 def test_a_wrong_kind_is_refused_at_the_start(kinds: list[HookKind], words: str) -> None:

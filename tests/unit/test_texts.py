@@ -17,6 +17,7 @@ from tracker.domain.api_keys import key_problem
 from tracker.domain.text import NotText, decode_text
 from tracker.domain.upstream_http import WireRequest
 from tracker.errors import ConfigError, HeldBack
+from tracker.hooks.kinds.registry import hook_table
 from tracker.systemd.credentials import with_credentials
 from tracker.upstream.breaker import Breakers
 from tracker.upstream.client import Account, UpstreamClient
@@ -61,7 +62,7 @@ def test_what_is_not_utf_8_is_named(raw: bytes, words: str) -> None:
 def load(directory: Path, raw: bytes, **env: str) -> Config:
     """Write a configuration file and load it."""
     (directory / "tracker.toml").write_bytes(raw)
-    return load_config(directory / "tracker.toml", env, serving=True)
+    return load_config(directory / "tracker.toml", env, serving=True, hook_table=hook_table)
 
 
 def test_the_configuration_file(tmp_path: Path) -> None:

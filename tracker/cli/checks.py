@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from tracker.cli.checkup import Line
 from tracker.errors import ConfigError
+from tracker.hooks.kinds.http import HttpHook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,7 +75,7 @@ def find_file_system(path: Path, mountinfo: str) -> str | None:
 def check_hook_secrets(config: Config) -> Iterator[Line]:
     """Each HTTP hook signs with a secret that cannot be guessed."""
     for hook in config.hooks:
-        if not hook.url:
+        if not isinstance(hook, HttpHook) or not hook.url:
             continue
         try:
             secrets = (config.hook_secret(hook) or "").split()

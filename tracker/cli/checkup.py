@@ -23,6 +23,8 @@ from tracker.domain.hook_events import PATTERNS
 from tracker.errors import ConfigError
 from tracker.filesystem import is_file
 from tracker.hooks.dropins import find_objection
+from tracker.hooks.kinds.http import HttpHook
+from tracker.hooks.kinds.script import ScriptHook
 from tracker.hooks.trust import distrusted_programs, find_distrust, trusted_owners
 
 if TYPE_CHECKING:
@@ -84,7 +86,7 @@ def check_hooks(config: Config) -> Iterator[Line]:
     count = 0
     owners = _trusted_owners(config)
     for hook in config.hooks:
-        if not hook.run:
+        if not isinstance(hook, ScriptHook) or not hook.run:
             continue
         count += 1
         program = hook.run[0]
@@ -118,7 +120,9 @@ def check_hooks(config: Config) -> Iterator[Line]:
 
 def _check_endpoints(config: Config) -> Iterator[Line]:
     for hook in config.hooks:
-        host = urlsplit(hook.url).hostname or "" if hook.url else ""
+        if not isinstance(hook, HttpHook) or not hook.url:
+            continue
+        host = urlsplit(hook.url).hostname or ""
         if host and not hook.allow_private_addresses and is_private_address(host):
             fix = f"set allow_private_addresses = true in hook {hook.name}, or use a public address"
             yield Line(f"hook {hook.name}", "failed", f"{host} is not a public address", fix)

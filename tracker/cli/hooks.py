@@ -20,7 +20,7 @@ from tracker.cli.session import Session, json_option, with_session
 
 if TYPE_CHECKING:
     from tracker.config import Config
-    from tracker.hooks.spec import HookSpec
+    from tracker.config.hooks import HookSpec
     from tracker.hooks.trial import Trial
     from tracker.hooks.trust import Objection
 
@@ -88,7 +88,7 @@ def test_hook(session: Session, name: str, *, event: str | None, as_json: bool) 
     answer is told.
     """
     from tracker.errors import ConfigError
-    from tracker.hooks.spec import RunOutcome
+    from tracker.hooks.runner import RunOutcome
     from tracker.hooks.trial import choose_event, is_same_answer
     from tracker.systemd import protect_memory
 
@@ -115,7 +115,7 @@ def test_hook(session: Session, name: str, *, event: str | None, as_json: bool) 
 async def _try(spec: HookSpec, event: str) -> tuple[Trial, Trial]:
     from tracker.clock import SystemClock
     from tracker.hooks.kinds.registry import make_runners
-    from tracker.hooks.spec import Closes, Tools
+    from tracker.hooks.runner import Closes, Tools
     from tracker.hooks.trial import try_twice
 
     clock = SystemClock()
@@ -129,12 +129,12 @@ async def _try(spec: HookSpec, event: str) -> tuple[Trial, Trial]:
 
 def _all_specs(config: Config) -> tuple[list[HookSpec], Mapping[str, Objection]]:
     """The configured hooks and those dropped in; and the dropped files that are not run."""
-    from tracker.daemon.reload import hook_specs
     from tracker.errors import ConfigError
     from tracker.hooks.dropins import DropIns
+    from tracker.hooks.kinds.registry import read_hooks
 
     try:
-        specs = hook_specs(config)
+        specs = read_hooks(config)
     except ConfigError as error:
         raise Failure(error.problems, BAD_CONFIG) from error
     if config.hooks_path is None:

@@ -23,7 +23,7 @@ from tracker.cli.unit import with_unit
 
 if TYPE_CHECKING:
     from tracker.cli.offline import Offline
-    from tracker.config import Config
+    from tracker.config import Config, HookSpec
     from tracker.tracking.accounts import AccountRules
 
 
@@ -51,7 +51,7 @@ def read_config(path: Path | None, env: Mapping[str, str], *, serving: bool) -> 
         env = with_unit(env, path or find_file(env))
         if serving:
             return load_served(path, env)
-        return load_config(path, env, serving=False)
+        return load_config(path, env, hook_table=_hook_table, serving=False)
     except ConfigError as error:
         raise Failure(error.problems, BAD_CONFIG) from error
 
@@ -70,13 +70,19 @@ def load_served(path: Path | None, env: Mapping[str, str]) -> Config:
     from tracker.errors import ConfigError
     from tracker.tracking.accounts import list_account_problems
 
-    known = load_config(path, env, serving=False).providers_path
+    known = load_config(path, env, hook_table=_hook_table, serving=False).providers_path
     registry = read_registry(known)
     names = {provider.name for provider in registry.providers()}
-    config = load_config(path, env, providers=names, serving=True)
+    config = load_config(path, env, providers=names, hook_table=_hook_table, serving=True)
     if problems := [*list_account_problems(config, registry.routes()), *list_signature_problems(config)]:
         raise ConfigError(problems)
     return config
+
+
+def _hook_table() -> type[HookSpec]:
+    from tracker.hooks.kinds.registry import hook_table
+
+    return hook_table()
 
 
 def account_rules(config: Config) -> AccountRules:

@@ -137,17 +137,20 @@ def _values(found: Config) -> dict[str, Any]:
     values["models"] = models["names"] | models["environments"]
     values["store"]["path"] = str(found.store_path)
     values["hooks_dir"] = _path(found.hooks_path)
-    values["hooks"] = [_given(_without_address(hook)) for hook in values["hooks"]]
+    values["hooks"] = [
+        _given(table | {key: _without_token(value) for key, value in hook.sensitive().items()})
+        for hook, table in zip(found.hooks, values["hooks"], strict=True)
+    ]
     return values
 
 
 def _hook_problems(found: Config) -> list[str]:
     """What would keep the daemon from starting here; secrets and plug-ins may be there where it runs."""
-    from tracker.daemon.reload import hook_specs
     from tracker.errors import ConfigError
+    from tracker.hooks.kinds.registry import read_hooks
 
     try:
-        hook_specs(found)
+        read_hooks(found)
     except ConfigError as error:
         return error.problems
     return []
@@ -160,10 +163,10 @@ def _scripts(found: Config) -> list[str]:
     return [f"{line.check}: {line.detail}; {line.mend}" for line in check_hooks(found) if line.state == "failed"]
 
 
-def _without_address(hook: Mapping[str, Any]) -> dict[str, Any]:
-    """A hook without what may hold a token: of the address of a notification only its service is shown."""
-    service, is_address, _rest = (hook["notify"] or "").partition("://")
-    return {**hook, "notify": f"{service}://…" if is_address else hook["notify"]}
+def _without_token(address: str) -> str:
+    """Only the service of an address, which may hold a token."""
+    service, is_address, _rest = address.partition("://")
+    return f"{service}://…" if is_address else address
 
 
 def _given(table: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Owns value syntax only; which key takes which kind is in `sections`.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -30,11 +31,13 @@ class Surroundings:
         base: directory that relative paths start from.
         home: the user's home directory, for ``~``.
         providers: names of all providers; None when that is not known here.
+        hook_table: makes the model of ``[[hooks]]`` with the keys of all kinds of hooks; None: no kind is known.
     """
 
     base: Path = field(default_factory=Path)
     home: Path | None = None
     providers: frozenset[str] | None = None
+    hook_table: Callable[[], type[BaseModel]] | None = None
 
 
 def surroundings(info: ValidationInfo) -> Surroundings:

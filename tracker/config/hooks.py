@@ -1,65 +1,59 @@
-"""``[[hooks]]``: what runs when a task changes.
+"""``[[hooks]]``: what runs when a task changes, and for which tasks.
 
-Owns the keys of a hook and what they may hold. Must not run anything.
+Owns the keys that every hook has. Each kind of hook adds its own, see `tracker.hooks.kinds`; the reader of the
+configuration gets the table with all of them (`Surroundings.hook_table`). Must not run anything.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Protocol, Self, cast
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
-
-from tracker.config.fields import (
-    Count,
-    EnvName,
-    HookUrl,
-    Name,
-    Names,
-    PositiveDuration,
-    ResolvedPath,
-    Section,
-    resolve_path,
+from pydantic import (
+    Field,
+    PrivateAttr,
+    SerializeAsAny,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+    model_validator,
 )
+
+from tracker.config.fields import Count, EnvName, Name, Names, PositiveDuration, ResolvedPath, Section, surroundings
 from tracker.config.sections import Mistake
 from tracker.domain.hook_events import PATTERNS
 
-KINDS = ("run", "url", "plugin", "notify")
-"""What a hook may be; each names one of them."""
+
+class Action(Protocol):
+    """What a hook does, made by its kind of the kind's keys. A frozen value."""
+
+    @property
+    def kind(self) -> str:
+        """Name of the kind in `tracker.hooks.kinds.registry`."""
+        ...
 
 
 class HookSpec(Section):
-    """One hook.
+    """One hook: its table in the configuration, and the action that its kind made of it.
 
     Attributes:
-        name: its name in deliveries; unique.
-        on: the events that it hears, by patterns.
-        run: program and arguments; no shell. A relative path with a slash starts beside the file.
-        worker: that program stays, and is told one event per line.
-        url: an HTTP endpoint, which gets events signed with the secret.
-        secret_env, secret_file: what to sign with, one or several ``whsec_…`` separated by blanks; for ``notify``
-            what ``{secret}`` in it stands for.
-        plugin: a Python plug-in, by the name of its entry point.
-        notify: an apprise address.
-        allow_private_addresses: the endpoint may be in a private network or on this machine.
-        provider, route, account: hear only tasks of one of these; empty: of any.
-        labels: hear only tasks that carry all of these.
-        timeout_s: how long one attempt may take.
-        retry_first_s, retry_max_s: bounds of the growing delay between attempts.
+        name: unique among all hooks; deliveries and their ids (which go into URLs and HTTP headers) carry it.
+        on: the events it subscribes to, by `tracker.domain.hook_events.PATTERNS`.
+        secret_env, secret_file: a secret that the kind uses, see there.
+        provider, route, account: only tasks of one of these; empty: all tasks.
+        labels: only tasks that have all of these labels.
+        timeout_s: the limit of one attempt.
+        max_attempts: after so many failed attempts a delivery is dead.
+        retry_first_s, retry_max_s: the delay after the first failed attempt, and its bound; it doubles in between.
         concurrency: attempts of this hook that may run side by side.
     """
 
     name: Name
     on: Annotated[Names, Field(min_length=1)]
-    run: Annotated[Names, Field(min_length=1)] | None = None
-    worker: bool = False
-    url: HookUrl | None = None
     secret_env: EnvName | None = None
     secret_file: ResolvedPath | None = None
-    plugin: Annotated[str, Field(min_length=1)] | None = None
-    notify: Annotated[str, Field(min_length=1)] | None = None
     provider: Names = ()
     route: Names = ()
     account: Names = ()
@@ -69,7 +63,24 @@ class HookSpec(Section):
     retry_first_s: PositiveDuration = 2.0
     retry_max_s: PositiveDuration = 3600.0
     concurrency: Count = 4
-    allow_private_addresses: bool = False
+
+    _action: Action = PrivateAttr()
+
+    @property
+    def action(self) -> Action:
+        """What it does; set by `with_action`."""
+        return self._action
+
+    def with_action(self, action: Action) -> Self:
+        """The same hook, ready to run."""
+        spec = self.model_copy()
+        spec._action = action  # noqa: SLF001 - its own
+        return spec
+
+    def sensitive(self) -> dict[str, str]:
+        """The keys whose values may hold a secret: those that their kind declares with ``repr=False``."""
+        keys = [key for key, field in type(self).model_fields.items() if not field.repr]
+        return {key: value for key in keys if (value := getattr(self, key))}
 
     @field_validator("on")
     @classmethod
@@ -81,34 +92,24 @@ class HookSpec(Section):
                 raise ValueError(f"there is no event {event!r}; {hint}")
         return events
 
-    @field_validator("run")
-    @classmethod
-    def _command_path(cls, run: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...] | None:
-        if not run:
-            return run
-        if not run[0].strip():
-            raise ValueError('names no program; write for example run = ["/usr/local/bin/publish.sh"]')
-        program = str(resolve_path(Path(run[0]), info)) if "/" in run[0] else run[0]
-        return (program, *run[1:])
-
     @model_validator(mode="after")
-    def _runs_one_thing(self) -> Self:
-        kinds = [kind for kind in KINDS if getattr(self, kind) is not None]
-        if not kinds:
-            raise Mistake(
-                f'says not what to run; add run = ["/path/to/script"], or one of {", ".join(KINDS[1:])}', "run"
-            )
-        if len(kinds) > 1:
-            raise Mistake(f"a hook is one thing, and this names {' and '.join(kinds)}; make it several hooks", kinds[1])
-        if self.worker and self.run is None:
-            raise Mistake("only a program can stay; remove it, or use run", "worker")
+    def _fits_together(self) -> Self:
         if self.secret_env is not None and self.secret_file is not None:
             raise Mistake("two secrets are named; keep secret_env or secret_file", "secret_file")
-        if self.url is not None and self.secret_env is None and self.secret_file is None:
-            raise Mistake("requests are signed, which needs a secret; set secret_env or secret_file", "secret_env")
         if self.retry_max_s < self.retry_first_s:
             raise Mistake(
                 f"retry_max_s ({self.retry_max_s:g}) is less than retry_first_s ({self.retry_first_s:g}); raise it",
                 "retry_max_s",
             )
         return self
+
+
+def _with_the_keys_of_kinds(table: Any, check: ValidatorFunctionWrapHandler, info: ValidationInfo) -> HookSpec:  # noqa: ANN401 - not checked yet
+    hook_table = surroundings(info).hook_table
+    return cast(
+        "HookSpec", check(table) if hook_table is None else hook_table().model_validate(table, context=info.context)
+    )
+
+
+AnyHook = Annotated[SerializeAsAny[HookSpec], WrapValidator(_with_the_keys_of_kinds)]
+"""A hook of any kind."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from tracker.config.fields import Surroundings
+from tracker.config.hooks import HookSpec
 from tracker.config.problems import list_problems, problem_line
 from tracker.config.sections import Server
 from tracker.config.settings import Config, check_secrets, check_whole, is_exposed
@@ -44,6 +45,7 @@ def load_config(
     env: Mapping[str, str],
     *,
     providers: Iterable[str] | None = None,
+    hook_table: Callable[[], type[HookSpec]] | None = None,
     serving: bool = True,
 ) -> Config:
     """Read and check the whole configuration.
@@ -52,6 +54,8 @@ def load_config(
         path: the file that ``--config`` names; None: look for one.
         env: the environment: overrides, secrets, and where to look.
         providers: names of all providers, to find misspelt tables; None when they are not known.
+        hook_table: makes the model of ``[[hooks]]``, see `tracker.hooks.kinds.registry.hook_table`; called only if
+            there are hooks. None: hooks have none of the keys of the kinds.
         serving: check also what only the daemon needs: its secrets can be read, and strangers cannot reach
             the API without a token.
 
@@ -70,11 +74,12 @@ def load_config(
         base=file.absolute().parent if file is not None else Path.cwd(),
         home=Path(env["HOME"]) if env.get("HOME") else None,
         providers=names,
+        hook_table=hook_table,
     )
     try:
         config = Config.model_validate(data, context=around).bind(file, env)
     except ValidationError as error:
-        problems += list_problems(error, data, name, overrides)
+        problems += list_problems(error, data, name, overrides, hook_table)
         if serving:
             problems += _exposure_of_part(data, around, env, name, overrides)
         raise ConfigError(problems) from None

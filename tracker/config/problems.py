@@ -8,11 +8,12 @@ from __future__ import annotations
 import difflib
 import re
 import types
-from collections.abc import Mapping, Sequence
-from typing import Any, Union, get_args, get_origin
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from tracker.config.hooks import HookSpec
 from tracker.config.sections import Mistake
 from tracker.config.settings import Config
 
@@ -35,7 +36,11 @@ _SECRET_KEYS = re.compile(r"(?i)(?:.*_)?(?:key|token|secret|password|passwd)")
 
 
 def list_problems(
-    error: ValidationError, data: Mapping[str, Any], file: str, overrides: Mapping[tuple[str, ...], str]
+    error: ValidationError,
+    data: Mapping[str, Any],
+    file: str,
+    overrides: Mapping[tuple[str, ...], str],
+    hook_table: Callable[[], type[BaseModel]] | None = None,
 ) -> list[str]:
     """One line per mistake.
 
@@ -44,13 +49,17 @@ def list_problems(
         data: the merged configuration, for the names of hooks.
         file: the file's name as the user knows it.
         overrides: key path -> environment variable, for values that did not come from the file.
+        hook_table: makes the model of ``[[hooks]]``.
     """
     lines = []
     for found in error.errors(include_url=False, include_input=False):
         cause = found.get("ctx", {}).get("error")
         loc: Loc = (*found["loc"], *(cause.key if isinstance(cause, Mistake) else ()))
         shown = _shown(loc, data)
-        lines.append(problem_line(shown, _words(found, loc, shown), file, overrides))
+        table = _model_at(loc[:-1])
+        if table is HookSpec and hook_table is not None:
+            table = hook_table()
+        lines.append(problem_line(shown, _words(found, loc, shown, table), file, overrides))
     return list(dict.fromkeys(lines))
 
 
@@ -100,11 +109,11 @@ _PLAIN = {
 """What pydantic says in the words of its own types, by the name of its error."""
 
 
-def _words(found: Any, loc: Loc, shown: Sequence[str]) -> str:  # noqa: ANN401 - pydantic's error record, a TypedDict of its core
+def _words(found: Any, loc: Loc, shown: Sequence[str], table: type[BaseModel] | None) -> str:  # noqa: ANN401 - pydantic's error record, a TypedDict of its core
     last = str(loc[-1]) if loc else ""
     match found["type"]:
         case "extra_forbidden":
-            return _unknown_key(last, loc)
+            return _unknown_key(last, _keys_of(table, loc[:-1]))
         case "missing":
             return "is missing; add it"
         case "too_short" | "string_too_short":
@@ -114,12 +123,12 @@ def _words(found: Any, loc: Loc, shown: Sequence[str]) -> str:  # noqa: ANN401 -
         case "tuple_type" if loc == ("hooks",):
             return "should be a list of tables; write [[hooks]] and the keys of one hook below, for each hook"
         case kind if kind in _PLAIN:
-            return f"{_PLAIN[kind]}; {_example(last, loc)}"
+            return f"{_PLAIN[kind]}; {_example(last, table)}"
         case _:
             pass
     message = str(found["msg"]).removeprefix("Value error, ").replace("Input should", "should")
     message = message[:1].lower() + message[1:]
-    return message if ";" in message else f"{message}; {_example(last, loc)}"
+    return message if ";" in message else f"{message}; {_example(last, table)}"
 
 
 def _table_words(shown: Sequence[str]) -> str:
@@ -131,8 +140,7 @@ def _table_words(shown: Sequence[str]) -> str:
     return f"should be a table; write {header} and its keys below"
 
 
-def _unknown_key(key: str, loc: Loc) -> str:
-    known = known_keys(loc[:-1])
+def _unknown_key(key: str, known: Sequence[str]) -> str:
     if _SECRET_KEYS.fullmatch(key):
         named = next((name for name in known if name in {f"{key}_env", "api_key_env", "secret_env"}), None)
         if named is not None:
@@ -143,9 +151,8 @@ def _unknown_key(key: str, loc: Loc) -> str:
     return f"unknown key; remove it, known here are {', '.join(known)}"
 
 
-def _example(key: str, loc: Loc) -> str:
-    model = _model_at(loc[:-1])
-    field = model.model_fields.get(key) if model is not None else None
+def _example(key: str, table: type[BaseModel] | None) -> str:
+    field = table.model_fields.get(key) if table is not None else None
     default = None if field is None else field.get_default()
     if isinstance(default, bool):
         return f"write for example {key} = {str(default).lower()}"
@@ -162,10 +169,11 @@ def _example(key: str, loc: Loc) -> str:
 
 def known_keys(loc: Loc) -> list[str]:
     """The keys that the table at ``loc`` may hold, in the order of the documentation."""
-    model = _model_at(loc)
-    if model is None:
-        return []
-    return [key for key in model.model_fields if (*loc, key) not in _GATHERED]
+    return _keys_of(_model_at(loc), loc)
+
+
+def _keys_of(table: type[BaseModel] | None, loc: Loc) -> list[str]:
+    return [] if table is None else [key for key in table.model_fields if (*loc, key) not in _GATHERED]
 
 
 def _model_at(loc: Loc) -> type[BaseModel] | None:
@@ -179,6 +187,8 @@ def _model_at(loc: Loc) -> type[BaseModel] | None:
         else:  # a mapping by name, or a list
             arguments = [each for each in get_args(kind) if each is not Ellipsis]
             kind = arguments[-1] if arguments else None
+        if get_origin(kind) is Annotated:
+            kind = get_args(kind)[0]
         if get_origin(kind) in {Union, types.UnionType}:
             kind = next(each for each in get_args(kind) if each is not type(None))
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None

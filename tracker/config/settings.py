@@ -21,7 +21,7 @@ from tracker.config.credentials import (
     find_secret,
 )
 from tracker.config.fields import HttpUrl, Name, ResolvedPath, Section
-from tracker.config.hooks import HookSpec
+from tracker.config.hooks import AnyHook, HookSpec
 from tracker.config.listen import Listen, parse_listen
 from tracker.config.sections import (
     DEFAULT_KEY_ENV,
@@ -62,7 +62,7 @@ class Config(Section):
     retention: Retention = Field(default_factory=Retention)
     models: Models = Field(default_factory=Models)
     log: Log = Field(default_factory=Log)
-    hooks: tuple[HookSpec, ...] = ()
+    hooks: tuple[AnyHook, ...] = ()
 
     _file: Path | None = PrivateAttr(default=None)
     _env: Mapping[str, str] = PrivateAttr(default_factory=dict)
@@ -238,9 +238,9 @@ class Config(Section):
             *(self.provider_secret(name) for name in self.callbacks.providers),
             *(self.hook_secret(hook) for hook in self.hooks),
         ]
-        notified = [hook.notify for hook in self.hooks]  # such an address may hold a token
+        in_hooks = [value for hook in self.hooks for value in hook.sensitive().values()]
         parts = [part for hook in self.hooks for part in (self.hook_secret(hook) or "").split()]
-        return [secret for secret in [*found, *notified, *parts] if secret]
+        return [secret for secret in [*found, *in_hooks, *parts] if secret]
 
     def missing_secrets(self) -> list[str]:
         """One line for each secret that is named and not there, or that no header can carry; for warnings."""

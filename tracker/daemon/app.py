@@ -24,15 +24,16 @@ from tracker.daemon.descriptors import current_limit, share_of_connections
 from tracker.daemon.health import Vitals
 from tracker.daemon.listening import base_url, check_exposure, open_sites
 from tracker.daemon.provider_files import read_files, read_registry
-from tracker.daemon.reload import Live, hook_specs, list_changes
+from tracker.daemon.reload import Live, list_changes
 from tracker.daemon.signature_checks import list_signature_problems, make_signature_check
 from tracker.domain.health import Health
 from tracker.domain.tokens import CallbackTokens
 from tracker.errors import ConfigError
 from tracker.filesystem import is_store
 from tracker.hooks.dispatcher import Dispatcher
-from tracker.hooks.kinds.registry import make_runners
-from tracker.hooks.spec import Tools
+from tracker.hooks.kinds.registry import make_runners, read_hooks
+from tracker.hooks.kinds.script import ScriptHook
+from tracker.hooks.runner import Tools
 from tracker.hooks.trust import distrusted_programs
 from tracker.logs import OwnText, Redactor, Sink, configure_logging, get_logger
 from tracker.maintenance.clock_watch import Timekeeper
@@ -122,7 +123,7 @@ class Tracker:
         self._storage = make_storage(config.archive_path, config.archive.url)
         self.dispatcher = Dispatcher(
             self.store,
-            hook_specs(config),
+            read_hooks(config),
             make_runners(Tools(environ=environ, clock=self._clock, locate=self._storage.locate)),
             self._clock,
             hooks_dir=config.hooks_path,
@@ -311,7 +312,7 @@ class Tracker:
         """
         check_exposure(self._sockets, config)
         secrets, callback_secret = config.secrets(), config.callback_secret()
-        self.dispatcher.set_specs(hook_specs(config))  # the last that may refuse
+        self.dispatcher.set_specs(read_hooks(config))  # the last that may refuse
         self._set_up_logging(config, secrets, self.redactor)
         changed, kept = list_changes(self._live.config, config)
         if "providers_dir" not in kept and read_files(config.providers_path) != self._provider_files:
@@ -384,7 +385,7 @@ def _warn_about(config: Config, accounts: AccountRules) -> None:
     for line in config.missing_secrets():
         log.warning("config.secret_not_found", what=OwnText(line))
     for hook in config.hooks:
-        for objection in distrusted_programs(hook.run or ()):
+        for objection in distrusted_programs((isinstance(hook, ScriptHook) and hook.run) or ()):
             log.warning("hook.program_not_protected", hook=hook.name, reason=objection.reason, fix=objection.fix)
     for line in accounts.list_missing():
         log.warning("config.account_not_found", what=line)

@@ -10,13 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from tracker.errors import ConfigError
-from tracker.hooks.kinds.registry import make_action
-from tracker.hooks.spec import Action, HookSpec
 from tracker.upstream.client import Account
 
 if TYPE_CHECKING:
     from tracker.config import Config
-    from tracker.config import HookSpec as HookConfig
     from tracker.domain.ai_models import ModelTarget
     from tracker.domain.schedule import PollPolicy
 
@@ -111,24 +108,6 @@ class Live:
         return lambda: self.config.account_key(name) if name in self.config.accounts else None
 
 
-def hook_specs(config: Config) -> list[HookSpec]:
-    """The configured hooks as the dispatcher knows them.
-
-    Raises:
-        ConfigError: what one of them names cannot work; with the mistakes of all of them.
-    """
-    specs: list[HookSpec] = []
-    problems: list[str] = []
-    for hook in config.hooks:
-        try:
-            specs.append(_hook_spec(hook, make_action(hook, config.hook_secret(hook))))
-        except ConfigError as error:
-            problems += error.problems
-    if problems:
-        raise ConfigError(problems)
-    return specs
-
-
 def list_changes(old: Config, new: Config) -> tuple[list[str], list[str]]:
     """Compare two configurations.
 
@@ -138,23 +117,6 @@ def list_changes(old: Config, new: Config) -> tuple[list[str], list[str]]:
     changed = list(_differences(old.model_dump(), new.model_dump()))
     live = [key for key in changed if any(key == name or key.startswith(f"{name}.") for name in CHANGEABLE)]
     return live, [key for key in changed if key not in live]
-
-
-def _hook_spec(hook: HookConfig, action: Action) -> HookSpec:
-    return HookSpec(
-        name=hook.name,
-        on=hook.on,
-        action=action,
-        providers=hook.provider,
-        routes=hook.route,
-        accounts=hook.account,
-        labels=hook.labels,
-        timeout_s=hook.timeout_s,
-        max_attempts=hook.max_attempts,
-        retry_first_s=hook.retry_first_s,
-        retry_max_s=hook.retry_max_s,
-        concurrency=hook.concurrency,
-    )
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> Iterator[str]:

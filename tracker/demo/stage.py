@@ -16,6 +16,7 @@ from pathlib import Path
 from tracker.config import load_config
 from tracker.daemon.app import Tracker
 from tracker.demo.stories import DURATION_S
+from tracker.hooks.kinds.registry import hook_table
 from tracker.sandbox import DEFAULT_KEY, Sandbox
 
 USUAL_PORT = 8780
@@ -123,7 +124,7 @@ def _build(directory: Path, sandbox: Sandbox, hook_log: Path, listener: socket.s
     hook.chmod(0o755)
     environ = {name: value for name, value in os.environ.items() if not name.startswith("TRACKER_")}
     environ[KEY_ENV] = DEFAULT_KEY
-    return Tracker(load_config(config_file, environ), environ, sockets=[listener])
+    return Tracker(load_config(config_file, environ, hook_table=hook_table), environ, sockets=[listener])
 
 
 def _take_port() -> socket.socket:

@@ -32,3 +32,8 @@ PATTERNS: Final[Mapping[str, frozenset[str]]] = {
     "task.*": frozenset(EVENTS),
 }
 """The values of ``on``, each with the events that it covers; narrower patterns come first."""
+
+
+def covers(pattern: str, event: str) -> bool:
+    """Whether an event pattern covers an event; an unknown pattern covers nothing."""
+    return event in PATTERNS.get(pattern, ())

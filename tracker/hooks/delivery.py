@@ -11,10 +11,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol, assert_never
 
+from tracker.config.hooks import HookSpec
 from tracker.domain.records import DeliveryStatus
-from tracker.domain.retry import growing_delays_s
+from tracker.domain.retry import growing_delay_s, growing_delays_s, jittered
 from tracker.errors import StoreUnavailable
-from tracker.hooks.spec import HookSpec, Runner, RunOutcome, RunResult, encode_event, retry_delay_s
+from tracker.hooks.runner import Runner, RunOutcome, RunResult, encode_event
 from tracker.logs import get_logger
 from tracker.store.values import AttemptResult, Match
 
@@ -31,7 +32,11 @@ KEEP_MARGIN_S = 60.0
 RECORD_PAUSE_MIN_S, RECORD_PAUSE_MAX_S = 0.1, 5.0
 """Between attempts to keep a result; grows from one to the other."""
 ERROR_MAX = 500
-"""Characters kept of an error line."""
+"""Characters of an error line that are recorded."""
+RETRY_AFTER_MAX_S = 7 * 86400.0
+"""The longest wait that a hook may ask for: one absurd header must not bury a delivery."""
+BLAMELESS_MAX_S = 60.0
+"""The longest wait after an attempt that the machine, not the hook, prevented."""
 
 
 class Outbox(Protocol):
@@ -155,7 +160,7 @@ class Delivery:
             async with asyncio.timeout(self._spec.timeout_s + RUN_MARGIN_S):
                 return await self._runner.run(self.job, encode_event(self.job), self._spec)
         except TimeoutError:
-            return RunResult(RunOutcome.RETRY, f"no end within {self._spec.timeout_s:g} s")
+            return RunResult(RunOutcome.RETRY, f"timed out after {self._spec.timeout_s:g} s")
         except asyncio.CancelledError:
             asked = self._task is not None and self._task.cancelling() > 0
             if asked and self._task is not None and self._cut_short:
@@ -236,3 +241,19 @@ def judge_run(spec: HookSpec, attempt: int, result: RunResult, now: datetime, dr
             )
         case other:
             assert_never(other)
+
+
+def retry_delay_s(spec: HookSpec, attempt: int, result: RunResult, draw: float) -> float:
+    """Seconds until a delivery is tried again.
+
+    Args:
+        spec: the hook, for ``retry_first_s`` and ``retry_max_s``.
+        attempt: the attempt that failed, 1 or more.
+        result: how it ended; its ``retry_after_s`` is never undercut (up to `RETRY_AFTER_MAX_S`).
+        draw: 0 to 1; spreads the delay by ±10 %.
+    """
+    delay_s = growing_delay_s(attempt - 1, spec.retry_first_s, spec.retry_max_s)
+    if result.blameless:
+        delay_s = min(delay_s, BLAMELESS_MAX_S)
+    asked_s = min(result.retry_after_s or 0.0, RETRY_AFTER_MAX_S)
+    return max(jittered(delay_s, draw), asked_s)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from tracker.config.hooks import HookSpec
 from tracker.domain.records import iso
 from tracker.hooks.health import HookHealth, HookState
-from tracker.hooks.spec import HookSpec
 from tracker.hooks.trust import Objection
 
 

@@ -23,16 +23,18 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tracker.config.hooks import HookSpec
 from tracker.domain.retry import growing_delay_s
 from tracker.errors import ConfigError, StoreUnavailable
 from tracker.hooks.delivery import Outbox, lease_s
 from tracker.hooks.describe import describe_hooks, describe_ignored
 from tracker.hooks.dropins import DropIns
 from tracker.hooks.health import HealthBook, HookHealth
+from tracker.hooks.runner import Closes, Runner
 from tracker.hooks.running.threads import in_thread
 from tracker.hooks.runs import Runs
 from tracker.hooks.slots import Slots
-from tracker.hooks.spec import Closes, HookSpec, Runner, make_match
+from tracker.hooks.spec import make_match
 from tracker.logs import get_logger
 from tracker.store.values import DeliveryFilter
 

@@ -26,14 +26,16 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
+from tracker.config.hooks import HookSpec
 from tracker.domain.hook_events import PATTERNS
 from tracker.hooks.kinds.script import ScriptAction
-from tracker.hooks.spec import NAME_RULE, HookSpec, is_hook_name
 from tracker.hooks.trust import Objection, find_distrust, trusted_owners
 from tracker.logs import get_logger
 
 log = get_logger(__name__)
 
+NAME_RULE: Final = "a hook's name is 1 to 100 ASCII letters, digits and ._@+- and begins with a letter or digit"
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}")
 PASSING = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT})
 """Errors that say nothing about the files: the machine is short of something, or a file server is away."""
 
@@ -97,7 +99,9 @@ class DropIns:
                     commands.setdefault(path.name, []).append((pattern, (str(path),)))
         self._told = told
         return {
-            name: HookSpec(name, tuple(pattern for pattern, _ in found), ScriptAction(tuple(found)))
+            name: HookSpec.model_construct(name=name, on=tuple(pattern for pattern, _ in found)).with_action(
+                ScriptAction(tuple(found))
+            )
             for name, found in sorted(commands.items())
         }
 
@@ -153,7 +157,7 @@ def find_objection(path: Path, owners: Collection[int]) -> Objection | None:
     name = path.name
     if name.startswith(".") or name.endswith(("~", ".disabled")):
         return Objection("switched off by its name")
-    if not is_hook_name(name):
+    if not _NAME.fullmatch(name):
         return Objection(NAME_RULE)
     if _is_leftover(name):
         known = "a program's name has no dot, or ends in .sh, .py or the suffix of another language"

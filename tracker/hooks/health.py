@@ -26,8 +26,9 @@ from enum import StrEnum
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
+from tracker.config.hooks import HookSpec
 from tracker.domain.records import DeliveryRecord, DeliveryStatus, iso
-from tracker.hooks.spec import HookSpec, RunOutcome, RunResult
+from tracker.hooks.runner import RunOutcome, RunResult
 from tracker.logs import get_logger
 
 if TYPE_CHECKING:

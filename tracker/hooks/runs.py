@@ -9,10 +9,11 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from tracker.config.hooks import HookSpec
 from tracker.hooks.delivery import Delivery, Outbox
 from tracker.hooks.health import HealthBook
+from tracker.hooks.runner import Runner, RunOutcome, RunResult
 from tracker.hooks.slots import Slots
-from tracker.hooks.spec import HookSpec, Runner, RunOutcome, RunResult
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

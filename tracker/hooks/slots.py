@@ -17,7 +17,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from tracker.hooks.spec import HookSpec
+from tracker.config.hooks import HookSpec
 
 if TYPE_CHECKING:
     from tracker.hooks.health import HealthBook

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from tracker.domain.hook_events import EVENTS
+from tracker.config.hooks import HookSpec
+from tracker.domain.hook_events import EVENTS, covers
 from tracker.domain.records import TaskRecord
 from tracker.domain.task import ExternalId, Output, Reason, Status, SubmitState, Task, TaskId, UpstreamError
 from tracker.errors import ConfigError
-from tracker.hooks.spec import HookSpec, Runner, RunResult, covers, encode_event
+from tracker.hooks.runner import Runner, RunResult, encode_event
 from tracker.store.values import DeliveryJob
 
 if TYPE_CHECKING:
@@ -106,13 +107,13 @@ def sample_job(spec: HookSpec, event: str, now: datetime) -> DeliveryJob:
         now: when it is said to have happened.
     """
     before, after = _STATUSES.get(event, (Status.RUNNING, Status.SUCCEEDED))
-    route = spec.routes[0] if spec.routes else f"{spec.providers[0] if spec.providers else 'suno'}.generate"
+    route = spec.route[0] if spec.route else f"{spec.provider[0] if spec.provider else 'suno'}.generate"
     has_failed, has_succeeded = after is Status.FAILED, after is Status.SUCCEEDED
     task = Task(
         id=TaskId("00000000000000000000SAMPLE"),
         route=route,
-        provider=spec.providers[0] if spec.providers else route.partition(".")[0],
-        account=spec.accounts[0] if spec.accounts else "default",
+        provider=spec.provider[0] if spec.provider else route.partition(".")[0],
+        account=spec.account[0] if spec.account else "default",
         created_at=now,
         progress_at=now,
         submitted_at=now,

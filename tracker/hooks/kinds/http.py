@@ -1,21 +1,21 @@
 """Hooks that are HTTP endpoints: the event as a signed POST, per the Standard Webhooks specification.
 
-Owns what an answer means, and who may be connected to. Must not decide when to try again.
+Owns what a response means. Must not decide when to retry.
 
-| answer | what follows |
+| response | result |
 |---|---|
 | 2xx | done |
-| 410 | gone: this delivery and all that wait for the hook are failed, until the next reload or start |
-| 413, 422, 451 | never: what is wrong is the content of this event; failed for good |
-| 400-407, 411, 412, 414-418, 421, 426, 428, 431 | again: a secret, an address or a deployment to correct |
-| other 4xx | again: 408, 409, 423, 425 and 429 pass by themselves |
-| 3xx | again: redirects are not followed, the URL is to be mended |
-| 5xx, no connection, no answer in time | again: the endpoint is down |
+| 410 | gone: this delivery and all pending ones of the hook fail, until the next reload or start |
+| 413, 422, 451 | failed for good: the content of this event is wrong |
+| 400-407, 411, 412, 414-418, 421, 426, 428, 431 | retry: a secret, an address or a deployment needs fixing |
+| other 4xx | retry: 408, 409, 423, 425 and 429 pass by themselves |
+| 3xx | retry: redirects are not followed, the URL needs fixing |
+| 5xx, no connection, timeout | retry: the endpoint is down |
 
-A ``Retry-After`` of any answer that is tried again is honoured, by this delivery and by the hook as a whole.
+The ``Retry-After`` of a response that is retried holds for this delivery and for the hook as a whole.
 
 Redirects are not followed, since they could lead anywhere; neither cookies nor proxies of the environment are used.
-Each hook has a session, and so connections, of its own.
+Each hook has its own session, and so its own connections.
 
 Source: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md (read 2026-11).
 """
@@ -29,18 +29,23 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final, Self
 
 import aiohttp
+from pydantic import model_validator
 from standardwebhooks.webhooks import Webhook
 
 from tracker import __version__
+from tracker.config.fields import HookUrl
+from tracker.config.hooks import HookSpec
+from tracker.config.sections import Mistake
 from tracker.domain.hook_events import FINAL_STATUSES
 from tracker.domain.retry import parse_retry_after
 from tracker.errors import ConfigError
 from tracker.hooks.kinds.resolver import VettedResolver, check_literal
+from tracker.hooks.runner import RunOutcome, RunResult, retry
 from tracker.hooks.running.tail import Tail
-from tracker.hooks.spec import Configured, RunOutcome, RunResult, Tools
+from tracker.hooks.spec import HookKind
 from tracker.upstream.addresses import AddressForbidden
 from tracker.upstream.failures import LIBRARY_ERRORS, failure_of
 from tracker.upstream.salvage import read_head
@@ -51,18 +56,34 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tracker.clock import Clock
-    from tracker.hooks.spec import HookSpec
     from tracker.store.values import DeliveryJob
 
-KIND = "http"
-SHUT: Final = frozenset({*range(400, 408), 411, 412, *range(414, 419), 421, 426, 428, 431})
-"""Answers that are about the endpoint: no event gets through until somebody corrects it. What receivers answer to a
-signature that does not hold is among them: the examples of Standard Webhooks answer 400."""
+NOT_ACCEPTED: Final = frozenset({*range(400, 408), 411, 412, *range(414, 419), 421, 426, 428, 431})
+"""Statuses about the endpoint: it accepts no event until someone fixes it. The response to a wrong signature is
+among them: the examples of Standard Webhooks answer 400."""
 READ_MAX_BYTES: Final = 1024 * 1024
-"""Of an answer's body no more is read; the rest is cut off with the connection."""
+"""The limit for a response's body; beyond it the connection is closed."""
 READ_WITHIN_S: Final = 5.0
-"""The status is the answer: a body that does not come is waited for no longer than this."""
+"""The limit for reading a body; the status alone decides."""
 KEEP_ALIVE_S: Final = 15.0
+
+
+class HttpHook(HookSpec):
+    """The keys of an HTTP hook. Its secret signs requests: one or several ``whsec_…``, separated by blanks.
+
+    Attributes:
+        url: the endpoint.
+        allow_private_addresses: the endpoint may be in a private network or on this machine.
+    """
+
+    url: HookUrl | None = None
+    allow_private_addresses: bool = False
+
+    @model_validator(mode="after")
+    def _has_a_secret(self) -> Self:
+        if self.url is not None and self.secret_env is None and self.secret_file is None:
+            raise Mistake("requests are signed, which needs a secret; set secret_env or secret_file", "secret_env")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +92,15 @@ class HttpAction:
 
     Attributes:
         url: the endpoint.
-        secrets: what requests are signed with, each ``whsec_`` and base64; one signature is sent for each, so that
-            a receiver may change from the old to the new at any time in between.
+        secrets: each ``whsec_`` and base64; requests carry a signature per secret, so that a receiver may change
+            from the old to the new at any time in between.
         allow_private_addresses: connect to private networks and this machine, too.
     """
 
+    kind: ClassVar[str] = "http"
     url: str
     secrets: tuple[str, ...] = field(repr=False)
     allow_private_addresses: bool = False
-
-    @property
-    def kind(self) -> str:
-        """``http``."""
-        return KIND
 
 
 class HttpRunner:
@@ -91,8 +108,8 @@ class HttpRunner:
 
     Args:
         clock: the source of time.
-        read_max_bytes: how much of an answer's body is read.
-        read_within_s: how long a body is waited for.
+        read_max_bytes: see `READ_MAX_BYTES`.
+        read_within_s: see `READ_WITHIN_S`.
     """
 
     def __init__(
@@ -107,7 +124,7 @@ class HttpRunner:
         """Send the event once; see `Runner.run`."""
         action = spec.action
         if not isinstance(action, HttpAction):
-            raise TypeError(f"hook {spec.name!r} is no HTTP hook")
+            raise TypeError(f"hook {spec.name!r} is not an HTTP hook")
         try:
             async with asyncio.timeout(spec.timeout_s):
                 headers = sign(action.secrets, job.id, self._clock.now(), payload)
@@ -115,7 +132,7 @@ class HttpRunner:
                     headers["webhook-test"] = "true"
                 return await self._send(action, payload, headers, spec)
         except TimeoutError:
-            return _again(f"no answer within {spec.timeout_s:g} s", unreachable=True)
+            return retry(f"no response within {spec.timeout_s:g} s", unreachable=True)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -136,23 +153,23 @@ class HttpRunner:
                 url, data=payload, headers=signature, allow_redirects=False
             ) as response:
                 tail = await self._read_tail(response)
-                return read_answer(response.status, response.headers, tail, self._clock.now())
+                return read_response(response.status, response.headers, tail, self._clock.now())
         except TimeoutError:
             raise
         except LIBRARY_ERRORS as error:
             for cause in (error, error.__cause__, error.__context__):
                 if isinstance(cause, AddressForbidden):
-                    return _again(str(cause), unreachable=True)
+                    return retry(str(cause), unreachable=True)
             head = read_head(received.raw())
-            if head is not None:  # the status is the answer, whatever is wrong with the rest
-                return read_answer(head[0], head[1], None, self._clock.now())
-            return _again(str(failure_of(error)), unreachable=True)
+            if head is not None:  # the status decides, even if the rest is malformed
+                return read_response(head[0], head[1], None, self._clock.now())
+            return retry(str(failure_of(error)), unreachable=True)
         finally:
             received.detach()
             RECEIVED.reset(token)
 
     async def _read_tail(self, response: aiohttp.ClientResponse) -> str | None:
-        """The last 8 KiB of a body, or of its beginning when it is large, slow or cut short."""
+        """The last 8 KiB of a body, or of its first part if it is large, slow or truncated."""
         tail, left = Tail(), self._read_max_bytes
         with contextlib.suppress(TimeoutError, aiohttp.ClientError, OSError):
             async with asyncio.timeout(self._read_within_s):
@@ -163,7 +180,7 @@ class HttpRunner:
                         break
                 else:
                     return tail.text()
-        response.close()  # the rest is not read, so the connection cannot be used again
+        response.close()  # with an unread rest, the connection cannot be reused
         return tail.text()
 
     async def _session(self, hook: str, action: HttpAction) -> aiohttp.ClientSession:
@@ -172,12 +189,12 @@ class HttpRunner:
             return known[1]
         session = make_session(
             aiohttp.TCPConnector(
-                limit=0,  # how many go at once is the hook's concurrency
+                limit=0,  # the hook's concurrency limits them
                 keepalive_timeout=KEEP_ALIVE_S,
                 use_dns_cache=False,
                 resolver=VettedResolver(allow_private=action.allow_private_addresses),
             ),
-            # the limit is the hook's; what inflates an answer is not asked for
+            # timeout_s of the hook limits it; compressed responses are not requested
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
             headers={
                 "Accept-Encoding": "identity",
@@ -188,32 +205,22 @@ class HttpRunner:
         )
         self._sessions[hook] = action, session
         if known is not None:
-            await known[1].close()  # the hook was changed; what still goes on there ends as unanswered
+            await known[1].close()  # the hook was changed; its runs under way end without a response
         return session
 
 
-def make_runner(tools: Tools) -> HttpRunner:
-    """The runner of HTTP hooks; see `tracker.hooks.kinds.registry`."""
-    return HttpRunner(tools.clock)
-
-
-def make_action(hook: Configured, secret: str | None) -> HttpAction:
-    """The action of a configured hook.
-
-    Args:
-        hook: its table.
-        secret: one or several secrets, separated by white space.
+def make_action(hook: HttpHook, secret: str | None) -> HttpAction:
+    """The action of a hook and its secrets, which are separated by white space.
 
     Raises:
-        ConfigError: there is no secret, or one that Standard Webhooks does not know.
+        ConfigError: there is no secret or a malformed one, or the URL cannot be used.
     """
     secrets = tuple((secret or "").split())
-    mend = 'set it to "whsec_" and the base64 of 24 to 64 random bytes; several are separated by blanks'
+    fix = 'set it to "whsec_" and the base64 of 24 to 64 random bytes; several are separated by blanks'
     if not secrets:
-        raise ConfigError([f"hooks[{hook.name}].secret_env: the secret is not set; {mend}"])
-    for one in secrets:
-        if not _is_secret(one):
-            raise ConfigError([f"hooks[{hook.name}].secret_env: is no Standard Webhooks secret; {mend}"])
+        raise ConfigError([f"hooks[{hook.name}].secret_env: the secret is not set; {fix}"])
+    if not all(map(_is_secret, secrets)):
+        raise ConfigError([f"hooks[{hook.name}].secret_env: is not a Standard Webhooks secret; {fix}"])
     try:
         exact_url(hook.url or "")
     except ValueError as error:
@@ -227,9 +234,9 @@ def sign(secrets: tuple[str, ...], delivery_id: str, now: datetime, payload: byt
     """The three headers of Standard Webhooks, with one signature per secret.
 
     Args:
-        secrets: what to sign with.
+        secrets: sign with these.
         delivery_id: the id of the message: the same in every attempt.
-        now: the time of this attempt, whole seconds of which are signed.
+        now: the time of this attempt, signed in whole seconds.
         payload: the body, UTF-8.
     """
     text = payload.decode()
@@ -240,38 +247,35 @@ def sign(secrets: tuple[str, ...], delivery_id: str, now: datetime, payload: byt
     }
 
 
-def read_answer(status: int, headers: Mapping[str, str], output: str | None, now: datetime) -> RunResult:
-    """What an answer means, see the table of this module.
+def read_response(status: int, headers: Mapping[str, str], output: str | None, now: datetime) -> RunResult:
+    """What a response means, see the table of this module.
 
     Args:
-        status: of the answer.
-        headers: of the answer; only ``Retry-After`` counts.
+        status: its status.
+        headers: its headers; only ``Retry-After`` counts.
         output: the tail of its body.
-        now: the current time, for a ``Retry-After`` that names a moment.
+        now: the current time, for a ``Retry-After`` that is a date.
     """
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return RunResult(RunOutcome.SUCCEEDED, output=output)
     if status == HTTPStatus.GONE:
         return RunResult(RunOutcome.GONE, "410 gone", output)
-    said = f"answered {status}"
+    error = f"answered {status}"
     if status in FINAL_STATUSES:
-        return RunResult(RunOutcome.FAILED_FOR_GOOD, said, output)
+        return RunResult(RunOutcome.FAILED_FOR_GOOD, error, output)
     if status < HTTPStatus.BAD_REQUEST:
-        said = f"answered {status}: redirects are not followed, correct the url"
-    is_down = status in SHUT or not HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
+        error = f"answered {status}: redirects are not followed, correct the url"
+    is_down = status in NOT_ACCEPTED or not HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
     asked_s = parse_retry_after(headers, now)
-    return _again(said, output, unreachable=is_down or asked_s is not None, retry_after_s=asked_s)
+    return retry(error, output, unreachable=is_down or asked_s is not None, retry_after_s=asked_s)
 
 
 def _is_secret(text: str) -> bool:
-    """Whether every verifier takes a secret; the library itself passes over what is not base64."""
+    """Whether every verifier accepts a secret; the library itself ignores characters that are not base64."""
     try:
         return bool(base64.b64decode(text.removeprefix("whsec_"), validate=True))
     except ValueError:
         return False
 
 
-def _again(
-    error: str, output: str | None = None, *, unreachable: bool = False, retry_after_s: float | None = None
-) -> RunResult:
-    return RunResult(RunOutcome.RETRY, error, output, retry_after_s, unreachable=unreachable)
+KIND = HookKind("http", "url", HttpHook, make_action, lambda tools: HttpRunner(tools.clock))

@@ -1,10 +1,10 @@
-"""Hooks that notify people, through the library apprise and the hundred services that it knows.
+"""Hooks that notify people, through the library apprise and the services that it supports.
 
-Owns the words of a notification. The library is the extra ``notify`` and is imported only where a hook asks for it.
-Must not decide when to try again.
+Owns the text of a notification. The library is the extra ``notify`` and is imported only if a hook needs it. Must
+not decide when to retry.
 
 The address may hold a token, which does not belong into a configuration file: ``{secret}`` in it stands for the
-value of ``secret_env`` or ``secret_file``, which may as well be the whole address.
+value of ``secret_env`` or ``secret_file``, which may also be the complete address.
 """
 
 from __future__ import annotations
@@ -12,19 +12,21 @@ from __future__ import annotations
 import asyncio
 import importlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
 
+from pydantic import Field
+
+from tracker.config.hooks import HookSpec
 from tracker.domain.records import task_json
 from tracker.domain.task import Status
 from tracker.errors import ConfigError
+from tracker.hooks.runner import RunOutcome, RunResult, retry
 from tracker.hooks.running.threads import in_thread
-from tracker.hooks.spec import Configured, RunOutcome, RunResult, Tools
+from tracker.hooks.spec import HookKind
 
 if TYPE_CHECKING:
-    from tracker.hooks.spec import HookSpec
     from tracker.store.values import DeliveryJob
 
-KIND = "notify"
 PLACEHOLDER: Final = "{secret}"
 _TYPES = {Status.SUCCEEDED: "success", Status.FAILED: "failure"}
 _HAPPENED = {
@@ -37,20 +39,18 @@ _HAPPENED = {
 }
 
 
+class NotifyHook(HookSpec):
+    """The keys of a notification: ``notify`` is an address of apprise (``ntfy://topic``, ``mailto://…``, …)."""
+
+    notify: Annotated[str, Field(min_length=1)] | None = Field(None, repr=False)
+
+
 @dataclass(frozen=True, slots=True)
 class NotifyAction:
-    """Whom to notify.
+    """Where to send notifications; the address is complete."""
 
-    Attributes:
-        address: as apprise writes it: ``ntfy://topic``, ``mailto://…``, ``slack://…``.
-    """
-
+    kind: ClassVar[str] = "notify"
     address: str = field(repr=False)
-
-    @property
-    def kind(self) -> str:
-        """``notify``."""
-        return KIND
 
 
 class NotifyRunner:
@@ -61,13 +61,13 @@ class NotifyRunner:
 
     async def run(self, job: DeliveryJob, payload: bytes, spec: HookSpec) -> RunResult:
         """Notify once; see `Runner.run`."""
-        del payload  # people read words
+        del payload  # people read text
         action = spec.action
         if not isinstance(action, NotifyAction):
-            raise TypeError(f"hook {spec.name!r} is no notification")
+            raise TypeError(f"hook {spec.name!r} is not a notification")
         held = self._threads.setdefault(spec.name, set())
         if job.id in held or len(held) >= spec.concurrency:
-            return RunResult(RunOutcome.RETRY, "earlier notifications still hang", unreachable=True)
+            return retry("earlier notifications still hang", unreachable=True)
         title, body = message_of(job)
         kind = _TYPES.get(job.record.task.status, "info")
 
@@ -84,29 +84,20 @@ class NotifyRunner:
             async with asyncio.timeout(spec.timeout_s):
                 sent = await in_thread(send, name=f"hook {spec.name}")
         except TimeoutError:
-            return RunResult(RunOutcome.RETRY, f"no end within {spec.timeout_s:g} s", unreachable=True)
-        except Exception as error:  # noqa: BLE001 - a service's own library may raise anything
-            # its text may hold the address, and so a token
-            return RunResult(RunOutcome.RETRY, f"the notification failed ({type(error).__name__})", unreachable=True)
+            return retry(f"no response within {spec.timeout_s:g} s", unreachable=True)
+        except Exception as error:  # noqa: BLE001 - the library may raise anything
+            # its text may contain the address, and so a token
+            return retry(f"the notification failed ({type(error).__name__})", unreachable=True)
         if not sent:
-            return RunResult(RunOutcome.RETRY, "the service did not take the notification", unreachable=True)
+            return retry("the service did not accept the notification", unreachable=True)
         return RunResult(RunOutcome.SUCCEEDED, output=f"{title}\n{body}")
 
 
-def make_runner(_tools: Tools) -> NotifyRunner:
-    """The runner of notifications; see `tracker.hooks.kinds.registry`."""
-    return NotifyRunner()
-
-
-def make_action(hook: Configured, secret: str | None) -> NotifyAction:
-    """The action of a configured hook.
-
-    Args:
-        hook: its table.
-        secret: what ``{secret}`` in the address stands for.
+def make_action(hook: NotifyHook, secret: str | None) -> NotifyAction:
+    """The action of a hook, with the secret in place of ``{secret}``.
 
     Raises:
-        ConfigError: apprise is not installed, the secret is not set, or the address is none.
+        ConfigError: apprise is not installed, the secret is not set, or apprise does not know the address.
     """
     where = f"hooks[{hook.name}].notify"
     address = hook.notify or ""
@@ -117,18 +108,15 @@ def make_action(hook: Configured, secret: str | None) -> NotifyAction:
     try:
         apprise: Any = importlib.import_module("apprise")
     except ImportError as error:
-        mend = "install it with: pip install 'task-tracker[notify]'"
-        raise ConfigError([f"{where}: needs the library apprise; {mend}"]) from error
+        fix = "install it with: pip install 'task-tracker[notify]'"
+        raise ConfigError([f"{where}: needs the library apprise; {fix}"]) from error
     if not apprise.Apprise().add(address):
-        raise ConfigError([f"{where}: is no address that apprise knows; write for example ntfy://my-topic"])
+        raise ConfigError([f"{where}: is not an address that apprise knows; write for example ntfy://my-topic"])
     return NotifyAction(address)
 
 
 def message_of(job: DeliveryJob) -> tuple[str, str]:
-    """Title and text of a notification, for people.
-
-    The text begins with the sentence for the end user; what went wrong and where the outputs are follow.
-    """
+    """Title and text of a notification: the sentence for the end user, the error, the outputs."""
     task = task_json(job.record)
     lines = [task["user_message"]]
     error = (task["error"] or {}).get("message")
@@ -138,3 +126,6 @@ def message_of(job: DeliveryJob) -> tuple[str, str]:
     labels = ", ".join(f"{name}={value}" for name, value in sorted(task["labels"].items()))
     lines.append(f"Task {task['id']}" + (f" ({labels})" if labels else ""))
     return f"{task['route']} {_HAPPENED.get(job.event, job.event)}", "\n".join(line for line in lines if line)
+
+
+KIND = HookKind("notify", "notify", NotifyHook, make_action, lambda _tools: NotifyRunner())

@@ -1,12 +1,11 @@
 """Hooks that are Python plug-ins, found through the entry-point group ``tracker.hooks``.
 
-Owns finding, checking and calling them. Must not decide when to try again.
+Owns finding, checking and calling them. Must not decide when to retry.
 
-The daemon's event loop never runs a plug-in's code. A plain function is called on a thread of its own; a coroutine
-function on an event loop that all calls of the plug-in share, on a thread of its own. Python cannot end a thread:
-when the time is up, a coroutine is cancelled, but a function goes on and keeps its place. A plug-in with
-``concurrency`` such calls is not called again until one of them ends, and a delivery whose last call still goes on
-is not called a second time beside it.
+The daemon's event loop never runs a plug-in's code. Each call of a plain function has its own thread; all calls of a
+coroutine function share one event loop, on its own thread. Python cannot end a thread: at the timeout a coroutine is
+cancelled, but a function runs on and occupies its slot. A plug-in with ``concurrency`` such calls is not called again
+until one of them ends, and a delivery is not called again while its last call still runs.
 """
 
 from __future__ import annotations
@@ -20,24 +19,31 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import orjson
 import pluggy
+from pydantic import Field
 
+from tracker.config.hooks import HookSpec
 from tracker.errors import ConfigError
 from tracker.hooks import plugin_spec
 from tracker.hooks.plugin_spec import GROUP, PROJECT, PermanentFailure
+from tracker.hooks.runner import RunOutcome, RunResult, retry
 from tracker.hooks.running.tail import tail_text
 from tracker.hooks.running.threads import in_thread
-from tracker.hooks.spec import Configured, RunOutcome, RunResult, Tools
+from tracker.hooks.spec import HookKind
 
 if TYPE_CHECKING:
-    from tracker.hooks.spec import HookSpec
     from tracker.store.values import DeliveryJob
 
-KIND = "plugin"
 _HOOK = plugin_spec.tracker_task_event.__name__
+
+
+class PluginHook(HookSpec):
+    """The keys of a plug-in hook: ``plugin`` is the name of its entry point."""
+
+    plugin: Annotated[str, Field(min_length=1)] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +51,15 @@ class PluginAction:
     """Which plug-in to call.
 
     Attributes:
-        name: of its entry point.
-        function: what it implements; takes the arguments below by position.
+        name: its entry point.
+        function: its implementation; takes the arguments below by position.
         arguments: the names of these arguments.
     """
 
+    kind: ClassVar[str] = "plugin"
     name: str
     function: Callable[..., Any] = field(compare=False, repr=False)
     arguments: tuple[str, ...] = field(compare=False, repr=False)
-
-    @property
-    def kind(self) -> str:
-        """``plugin``."""
-        return KIND
 
 
 class PluginRunner:
@@ -71,38 +73,38 @@ class PluginRunner:
         """Call the plug-in once; see `Runner.run`."""
         action = spec.action
         if not isinstance(action, PluginAction):
-            raise TypeError(f"hook {spec.name!r} is no plug-in hook")
+            raise TypeError(f"hook {spec.name!r} is not a plug-in hook")
         given = {"event": orjson.loads(payload), "delivery_id": job.id, "attempt": job.attempt}
         call = partial(action.function, *(given[name] for name in action.arguments))
         if inspect.iscoroutinefunction(action.function):
-            return await self._judge(spec, self._call_async(action.name, call))
+            return await self._await_result(spec, self._call_async(action.name, call))
         held = self._threads.setdefault(spec.name, set())
         if job.id in held:
-            return _again("the call of an earlier attempt still goes on")
+            return retry("the call of an earlier attempt still runs")
         if len(held) >= spec.concurrency:
-            return _again(f"{len(held)} earlier calls still go on", unreachable=True)
-        return await self._judge(spec, self._call_plain(held, job.id, call))
+            return retry(f"{len(held)} earlier calls still run", unreachable=True)
+        return await self._await_result(spec, self._call_plain(held, job.id, call))
 
     async def close(self) -> None:
-        """Stop the event loops; threads that still go on end with the process."""
+        """Stop the event loops; threads that still run end with the process."""
         loops, self._loops = self._loops, {}
         for loop in loops.values():
             loop.call_soon_threadsafe(loop.stop)
 
-    async def _judge(self, spec: HookSpec, call: asyncio.Future[Any]) -> RunResult:
+    async def _await_result(self, spec: HookSpec, call: asyncio.Future[Any]) -> RunResult:
         try:
             async with asyncio.timeout(spec.timeout_s):
                 answer = await call
         except TimeoutError as error:
-            if call.done() and not call.cancelled():  # its own, not ours
+            if call.done() and not call.cancelled():  # raised by the plug-in itself
                 return read_error(error)
-            return _again(f"no end within {spec.timeout_s:g} s")
+            return retry(f"timed out after {spec.timeout_s:g} s")
         except PermanentFailure as error:
             return RunResult(RunOutcome.FAILED_FOR_GOOD, str(error) or "failed for good")
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if call.done() and (task is None or not task.cancelling()):
-                return _again("the plug-in cancelled itself")
+                return retry("the plug-in cancelled itself")
             raise
         except Exception as error:  # noqa: BLE001 - whatever a plug-in raises is a failed attempt
             return read_error(error)
@@ -130,17 +132,8 @@ class PluginRunner:
         return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call(), loop))
 
 
-def make_runner(_tools: Tools) -> PluginRunner:
-    """The runner of plug-ins; see `tracker.hooks.kinds.registry`."""
-    return PluginRunner()
-
-
-def make_action(hook: Configured, _secret: str | None) -> PluginAction:
-    """The action of a configured hook.
-
-    Raises:
-        ConfigError: the plug-in is not installed, cannot be imported, or does not fit the specification.
-    """
+def make_action(hook: PluginHook, _secret: str | None) -> PluginAction:
+    """The action of a hook; raises as `load_plugin` does."""
     installed = {point.name: point for point in entry_points(group=GROUP)}
     return load_plugin(hook.name, hook.plugin or "", installed)
 
@@ -149,17 +142,17 @@ def load_plugin(hook: str, name: str, installed: Mapping[str, EntryPoint]) -> Pl
     """Import a plug-in and check it against the specification.
 
     Args:
-        hook: name of the hook, for messages.
-        name: of the entry point.
+        hook: the hook's name, for messages.
+        name: the entry point's name.
         installed: all entry points of the group, by name.
 
     Raises:
-        ConfigError: it is not installed, cannot be imported, or does not fit; the line names plug-in and argument.
+        ConfigError: it is not installed, cannot be imported, or does not match the specification.
     """
     where = f"hooks[{hook}].plugin"
     if name not in installed:
-        known = f"installed are {', '.join(sorted(installed))}" if installed else "none is installed"
-        raise ConfigError([f"{where}: no plug-in is named {name!r} in the entry-point group {GROUP!r}; {known}"])
+        known = f"installed: {', '.join(sorted(installed)) or 'none'}"
+        raise ConfigError([f"{where}: there is no plug-in {name!r} in the entry-point group {GROUP!r}; {known}"])
     try:
         plugin = installed[name].load()
         if inspect.isclass(plugin):
@@ -176,7 +169,7 @@ def load_plugin(hook: str, name: str, installed: Mapping[str, EntryPoint]) -> Pl
     implementations = manager.hook.tracker_task_event.get_hookimpls()
     if not implementations:
         raise ConfigError(
-            [f"{where}: plug-in {name!r} implements nothing; mark its function {_HOOK} with tracker.hooks.hookimpl"]
+            [f"{where}: plug-in {name!r} has no implementation; mark its function {_HOOK} with tracker.hooks.hookimpl"]
         )
     implementation = implementations[0]
     if implementation.hookwrapper or implementation.wrapper:
@@ -185,13 +178,13 @@ def load_plugin(hook: str, name: str, installed: Mapping[str, EntryPoint]) -> Pl
 
 
 def read_error(error: Exception) -> RunResult:
-    """What an exception of a plug-in means: again, with the traceback as its output."""
+    """A retry, with the exception's traceback as its output."""
     text = "".join(traceback.format_exception(error))
-    return RunResult(RunOutcome.RETRY, f"{type(error).__name__}: {error}", tail_text(text))
+    return retry(f"{type(error).__name__}: {error}", tail_text(text))
 
 
 def _misfit(name: str, plugin: object, error: pluggy.PluginValidationError) -> str:
-    """Which argument of a plug-in is none, in one line."""
+    """Why a plug-in does not match the specification, in one line."""
     known = list(inspect.signature(plugin_spec.tracker_task_event).parameters)
     function = getattr(plugin, _HOOK, None)
     if callable(function):
@@ -199,8 +192,8 @@ def _misfit(name: str, plugin: object, error: pluggy.PluginValidationError) -> s
             wrong = [argument for argument in inspect.signature(function).parameters if argument not in known]
             if wrong:
                 listed = ", ".join(map(repr, wrong))
-                return f"plug-in {name!r}: {_HOOK} takes no argument {listed}; it may take {', '.join(known)}"
-    return f"plug-in {name!r} does not fit: {' '.join(str(error).split())}"
+                return f"plug-in {name!r}: {_HOOK} must not have the argument {listed}; it may have {', '.join(known)}"
+    return f"plug-in {name!r} does not match the specification: {' '.join(str(error).split())}"
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:
@@ -211,5 +204,4 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
         loop.close()
 
 
-def _again(error: str, *, unreachable: bool = False) -> RunResult:
-    return RunResult(RunOutcome.RETRY, error, unreachable=unreachable)
+KIND = HookKind("plugin", "plugin", PluginHook, make_action, lambda _tools: PluginRunner())

@@ -1,74 +1,81 @@
 """The kinds of hooks. A new kind is one file and one line in `KINDS`.
 
-Owns the list and the check of it at the start. Must not know what a kind does.
+Owns the list, and the table of the configuration with the keys of all kinds. Must not know what a kind does.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Self
 
+from pydantic import create_model, model_validator
+
+from tracker.config.hooks import HookSpec
+from tracker.config.sections import Mistake
 from tracker.errors import ConfigError
 from tracker.hooks.kinds import http, notify, plugins, script, worker
-from tracker.hooks.spec import Action, Configured, Runner, Tools
+from tracker.hooks.runner import Runner, Tools
+from tracker.hooks.spec import HookKind
 
-
-@dataclass(frozen=True, slots=True)
-class HookKind:
-    """One kind of hook.
-
-    Attributes:
-        name: what the actions of this kind call themselves.
-        key: the key of ``[[hooks]]`` that picks this kind; the first kind whose key is set is meant.
-        action: the class of its actions.
-        make_action: the action of a table and its secret; raises `ConfigError` where they cannot work.
-        make_runner: builds the one runner that runs them all.
-    """
-
-    name: str
-    key: str
-    action: type[Action]
-    make_action: Callable[[Configured, str | None], Action]
-    make_runner: Callable[[Tools], Runner]
-
+if TYPE_CHECKING:
+    from tracker.config import Config
 
 KINDS: tuple[HookKind, ...] = (
-    HookKind(worker.KIND, "worker", worker.WorkerAction, worker.make_action, worker.make_runner),
-    HookKind(script.KIND, "run", script.ScriptAction, script.make_action, script.make_runner),
-    HookKind(http.KIND, "url", http.HttpAction, http.make_action, http.make_runner),
-    HookKind(plugins.KIND, "plugin", plugins.PluginAction, plugins.make_action, plugins.make_runner),
-    HookKind(notify.KIND, "notify", notify.NotifyAction, notify.make_action, notify.make_runner),
+    script.KIND,
+    worker.KIND,
+    http.KIND,
+    plugins.KIND,
+    notify.KIND,
 )
+"""Of several kinds whose key is set, the last one is meant: a ``worker`` has ``run``, too."""
 
 
-def make_action(hook: Configured, secret: str | None, kinds: Sequence[HookKind] = KINDS) -> Action:
-    """The action that a ``[[hooks]]`` table asks for.
+class _OneKind(HookSpec):
+    """A hook names exactly one thing to run."""
 
-    Args:
-        hook: the table.
-        secret: what its ``secret_env`` or ``secret_file`` holds, None for nothing.
-        kinds: the kinds, all of them by default.
+    @model_validator(mode="after")
+    def _names_one_thing(self) -> Self:
+        keys = dict.fromkeys(kind.needs or kind.key for kind in KINDS)
+        named = [key for key in keys if getattr(self, key) is not None]
+        if not named:
+            raise Mistake(f"nothing to run: set one of {', '.join(keys)}", "run")
+        if len(named) > 1:
+            raise Mistake(
+                f"a hook runs one thing, and this names {' and '.join(named)}; make it several hooks", named[1]
+            )
+        return self
+
+
+@functools.cache
+def hook_table() -> type[HookSpec]:
+    """The model of ``[[hooks]]``: the keys of every hook and of all kinds."""
+    return create_model("HookTable", __base__=(*(kind.table for kind in reversed(KINDS)), _OneKind))
+
+
+def read_hooks(config: Config) -> list[HookSpec]:
+    """The configured hooks, ready to run.
 
     Raises:
-        ConfigError: it names no kind, or what it names cannot work.
+        ConfigError: some cannot work, with the mistakes of all of them.
     """
-    for kind in kinds:
-        if getattr(hook, kind.key):
-            return kind.make_action(hook, secret)
-    raise ConfigError([f"hooks[{hook.name}]: says not what to run; set one of {', '.join(k.key for k in kinds)}"])
+    specs: list[HookSpec] = []
+    problems: list[str] = []
+    for hook in config.hooks:
+        kind = next(kind for kind in reversed(KINDS) if getattr(hook, kind.key))
+        try:
+            specs.append(hook.with_action(kind.make_action(hook, config.hook_secret(hook))))
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return specs
 
 
 def make_runners(tools: Tools, kinds: Sequence[HookKind] = KINDS) -> dict[str, Runner]:
-    """Build one runner of each kind.
-
-    Args:
-        tools: what runners are built with.
-        kinds: the kinds, all of them by default.
-
-    Returns:
-        Runners by the name of their kind.
+    """Make the runner of each kind, by the kind's name.
 
     Raises:
         TypeError: two kinds share a name or a key, or a runner does not have the method that is called.
@@ -78,16 +85,12 @@ def make_runners(tools: Tools, kinds: Sequence[HookKind] = KINDS) -> dict[str, R
         if twice:
             raise TypeError(f"two kinds of hooks share the {what} {twice[0]!r}")
     runners = {kind.name: kind.make_runner(tools) for kind in kinds}
-    for name, runner in runners.items():
-        _check_runner(name, runner)
-    return runners
-
-
-def _check_runner(name: str, runner: Runner) -> None:
-    run = getattr(runner, "run", None)
-    if not inspect.iscoroutinefunction(run):
-        raise TypeError(f"hook kind {name!r}: its runner has no async method 'run'")
     wanted = list(inspect.signature(Runner.run).parameters)[1:]
-    found = list(inspect.signature(run).parameters)
-    if found != wanted:
-        raise TypeError(f"hook kind {name!r}: run takes ({', '.join(found)}), not ({', '.join(wanted)})")
+    for name, runner in runners.items():
+        run = getattr(runner, "run", None)
+        if not inspect.iscoroutinefunction(run):
+            raise TypeError(f"hook kind {name!r}: its runner has no async method 'run'")
+        found = list(inspect.signature(run).parameters)
+        if found != wanted:
+            raise TypeError(f"hook kind {name!r}: run takes ({', '.join(found)}), not ({', '.join(wanted)})")
+    return runners

@@ -1,8 +1,8 @@
-"""Names of hook endpoints resolved to addresses that may be connected to, each lookup on a thread of its own.
+"""Resolves the names of hook endpoints to allowed addresses, each lookup on its own thread.
 
-Owns the refusal of what is not public (`tracker.upstream.addresses`): every address of a name must be, and the
-connection is made to exactly those that were looked at. Must not connect. A name server that hangs holds up its own
-hook alone, for no pool of threads is shared.
+Owns the refusal of private addresses (`tracker.upstream.addresses`): every address of a name must be public, and the
+connection goes to exactly the checked ones. Must not connect. A name server that hangs delays its own hook alone,
+since no thread pool is shared.
 """
 
 from __future__ import annotations
@@ -12,14 +12,11 @@ import socket
 from tracker.hooks.running.threads import in_thread
 from tracker.upstream.addresses import AddressForbidden, AddressInfo, PublicResolver, is_literal, is_public
 
-REFUSED = "is no public address; allow_private_addresses = true lets the hook reach it"
+REFUSED = "is not a public address; allow_private_addresses = true lets the hook reach it"
 
 
 def check_literal(host: str) -> None:
-    """Refuse an IP address that is not public; connectors ask no resolver about those.
-
-    Args:
-        host: of a URL; a name passes, it is for the resolver.
+    """Refuse a URL's host that is a private IP address, for which connectors skip the resolver.
 
     Raises:
         AddressForbidden: it is not public.
@@ -29,11 +26,7 @@ def check_literal(host: str) -> None:
 
 
 class VettedResolver(PublicResolver):
-    """Resolves names for one hook.
-
-    Args:
-        allow_private: let every address pass.
-    """
+    """Resolves names for one hook; ``allow_private`` allows every address."""
 
     def __init__(self, *, allow_private: bool) -> None:
         super().__init__(allow_private=allow_private, refused=REFUSED)

@@ -1,12 +1,12 @@
 """Hooks that run a script: the event as JSON on standard input, the rest in the environment.
 
-Owns what an exit means: 0 is done, 100 is failed for good, and anything else (another status, a signal, no end in
-time, a program that cannot be started) is tried again. Must not decide when.
+Owns what an exit means: 0 is done, 100 is failed for good, and anything else (another status, a signal, a timeout,
+a program that cannot be started) is retried. Must not decide when.
 
-A start can fail for two reasons, which are kept apart. A script that is missing or not executable is the hook's
-own trouble: an ordinary failed attempt, dead in the end. A machine short of file descriptors, processes or memory
-is not: the run waits where it is (its slot stays taken, so that the shortage is not made worse), and if that
-lasts, the attempt is blameless. So no command is lost to "too many open files", however long that goes on.
+A start can fail for two reasons. A script that is missing or not executable is an ordinary failed attempt, dead in
+the end. If the machine is short of file descriptors, processes or memory, the run waits with its slot taken (which
+does not make the shortage worse); if that lasts, the attempt is blameless. So no delivery is lost to "too many open
+files", however long that lasts.
 """
 
 from __future__ import annotations
@@ -17,28 +17,52 @@ import errno
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from tracker.domain.hook_events import PATTERNS
+from pydantic import Field, ValidationInfo, field_validator
+
+from tracker.config.fields import Names, resolve_path
+from tracker.config.hooks import HookSpec
+from tracker.domain.hook_events import PATTERNS, covers
 from tracker.domain.retry import growing_delays_s
+from tracker.hooks.runner import RunOutcome, RunResult, retry
 from tracker.hooks.running.environment import inherited_environment, script_environment
 from tracker.hooks.running.process import Process, reap_late
 from tracker.hooks.running.spawn import keep_descriptors
-from tracker.hooks.spec import Configured, RunOutcome, RunResult, Tools, covers
+from tracker.hooks.spec import HookKind
 
 if TYPE_CHECKING:
-    from tracker.hooks.spec import HookSpec
     from tracker.store.values import DeliveryJob
 
-KIND = "script"
 EXIT_FAILED_FOR_GOOD = 100
 START_PATIENCE_S = 15.0
-"""How long a start is tried again in place before the attempt is given back."""
+"""How long a start is retried with the slot taken before the attempt ends."""
 
 SHORTAGES = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC})
 """What the machine lacks, not the hook."""
 PASSING = SHORTAGES | {errno.ETXTBSY}
-"""Errors of a start that pass by themselves; ETXTBSY: the script is just being written."""
+"""Errors of a start that pass by themselves; ETXTBSY: the script is being written."""
+
+
+class ScriptHook(HookSpec):
+    """The keys of a script hook.
+
+    Attributes:
+        run: program and arguments; no shell. A relative path with a slash starts beside the file.
+    """
+
+    run: Annotated[Names, Field(min_length=1)] | None = None
+
+    @field_validator("run")
+    @classmethod
+    def _command_path(cls, run: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...] | None:
+        if not run:
+            return run
+        if not run[0].strip():
+            raise ValueError('names no program; write for example run = ["/usr/local/bin/publish.sh"]')
+        program = str(resolve_path(Path(run[0]), info)) if "/" in run[0] else run[0]
+        return (program, *run[1:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,24 +70,16 @@ class ScriptAction:
     """Which program to run.
 
     Attributes:
-        commands: event patterns, each with a program and its arguments. For an event the narrowest pattern that
-            covers it decides.
+        commands: event patterns, each with a program and its arguments. The narrowest pattern that covers an event
+            decides.
     """
 
+    kind: ClassVar[str] = "script"
     commands: tuple[tuple[str, tuple[str, ...]], ...]
-
-    @property
-    def kind(self) -> str:
-        """``script``."""
-        return KIND
 
     @classmethod
     def of(cls, argv: Sequence[str]) -> ScriptAction:
-        """The same program for every event.
-
-        Args:
-            argv: the program and its arguments, at least one.
-        """
+        """The same program, with its arguments, for every event."""
         if not argv:
             raise ValueError("a script hook needs a program to run")
         return cls((("task.*", tuple(argv)),))
@@ -80,8 +96,8 @@ class ScriptRunner:
 
     Args:
         environ: the daemon's environment, of which scripts see a short list.
-        start_patience_s: how long a start is tried again in place while the machine is short of something.
-        locate: where scripts find an archived file, see `Tools`.
+        start_patience_s: see `START_PATIENCE_S`.
+        locate: see `Tools`.
     """
 
     def __init__(
@@ -100,22 +116,22 @@ class ScriptRunner:
         """Run the script once; see `Runner.run`."""
         reap_late()
         if not isinstance(spec.action, ScriptAction):
-            raise TypeError(f"hook {spec.name!r} is no script hook")
+            raise TypeError(f"hook {spec.name!r} is not a script hook")
         argv = spec.action.find_argv(job.event)
         if argv is None:
-            return _again(f"no script is there for {job.event} any more")
+            return retry(f"the script for {job.event} does not exist any more")
         try:
             process = await self._start(argv, script_environment(job, self._environ, self._locate), payload)
         except (OSError, ValueError) as error:
             short = isinstance(error, OSError) and error.errno in SHORTAGES
-            return _again(f"cannot be started: {start_words(argv[0], error)}", blameless=short, unreachable=not short)
+            return retry(f"cannot be started: {start_problem(argv[0], error)}", blameless=short, unreachable=not short)
         with contextlib.closing(process):
             try:
                 async with asyncio.timeout(spec.timeout_s):
                     status = await process.wait()
             except TimeoutError:
                 await process.end()
-                return _again(f"no end within {spec.timeout_s:g} s; it was ended", process.tail())
+                return retry(f"timed out after {spec.timeout_s:g} s", process.tail())
             except asyncio.CancelledError:
                 await process.end()
                 raise
@@ -135,16 +151,6 @@ class ScriptRunner:
             await asyncio.sleep(pause_s)
 
 
-def make_runner(tools: Tools) -> ScriptRunner:
-    """The runner of script hooks; see `tracker.hooks.kinds.registry`."""
-    return ScriptRunner(tools.environ, locate=tools.locate)
-
-
-def make_action(hook: Configured, _secret: str | None) -> ScriptAction:
-    """The action of a configured hook."""
-    return ScriptAction.of(hook.run or ())
-
-
 def read_exit(status: int | None, output: str | None) -> RunResult:
     """What an exit means.
 
@@ -158,15 +164,11 @@ def read_exit(status: int | None, output: str | None) -> RunResult:
         case 100:
             return RunResult(RunOutcome.FAILED_FOR_GOOD, f"exit {EXIT_FAILED_FOR_GOOD}: failed for good", output)
         case None:
-            return _again("its exit status was lost: the daemon was started with SIGCHLD ignored", output)
+            return retry("the exit status was lost: the daemon was started with SIGCHLD ignored", output)
         case _ if status < 0:
-            return _again(f"ended by {_signal_name(-status)}", output)
+            return retry(f"ended by {_signal_name(-status)}", output)
         case _:
-            return _again(f"exit {status}", output)
-
-
-def _again(error: str, output: str | None = None, *, blameless: bool = False, unreachable: bool = False) -> RunResult:
-    return RunResult(RunOutcome.RETRY, error, output, blameless=blameless, unreachable=unreachable)
+            return retry(f"exit {status}", output)
 
 
 def _signal_name(number: int) -> str:
@@ -176,7 +178,7 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def start_words(program: str, error: OSError | ValueError) -> str:
+def start_problem(program: str, error: OSError | ValueError) -> str:
     """Why a program cannot be started, with a hint."""
     if not isinstance(error, OSError):
         return f"{program!r}: {error}"
@@ -190,3 +192,12 @@ def start_words(program: str, error: OSError | ValueError) -> str:
         case _:
             hint = ""
     return f"{program}: {error.strerror}{hint}"
+
+
+KIND = HookKind(
+    "script",
+    "run",
+    ScriptHook,
+    lambda hook, _secret: ScriptAction.of(hook.run),
+    lambda tools: ScriptRunner(tools.environ, locate=tools.locate),
+)

@@ -1,19 +1,19 @@
-"""Hooks that are one program which stays: an event per line on its standard input, an answer per line back.
+"""Hooks that are a long-running program: one event per line on its standard input, one reply per line back.
 
-For people with many events, to whom the start of a program per event is too much. Owns the program's life, and what
-its answers mean. Must not decide when to try again.
+For many events, where starting a program per event costs too much. Owns the program's life cycle. Must not decide
+when to retry.
 
-An event is one line of JSON, the same that every hook is told. An answer is one line of JSON::
+An event is one line of JSON, the same as for every hook. A reply is one line of JSON::
 
     {"delivery_id": "dlv_…", "ok": true}
     {"delivery_id": "dlv_…", "ok": false, "final": true, "error": "why", "retry_after_s": 60, "output": "…"}
 
-``ok`` alone is needed. ``final`` says failed for good. Without ``delivery_id`` an answer is for the event that waits
-longest. Up to ``concurrency`` events wait for their answers at once; they may be answered in any order.
+Only ``ok`` is required. ``final`` means failed for good. Without ``delivery_id`` a reply is for the event that waits
+longest. Up to ``concurrency`` events wait at once; replies may come in any order.
 
-A worker that ends is started again for the next event; what waits for its answer is tried again. One that answers
-with anything but such a line, or not in time, is ended with all its children; the other events that it held were not
-to blame, and are sent again soon.
+A worker that ends is started again for the next event; events without a reply are retried. A worker that replies
+with anything but such a line, or not in time, is stopped with all its children; the other events that it had are
+blameless and are sent again soon.
 """
 
 from __future__ import annotations
@@ -21,19 +21,32 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Self
 
-from tracker.errors import ConfigError
-from tracker.hooks.kinds.script import SHORTAGES, start_words
+from pydantic import model_validator
+
+from tracker.config.hooks import HookSpec
+from tracker.config.sections import Mistake
+from tracker.hooks.kinds.script import SHORTAGES, ScriptHook, start_problem
+from tracker.hooks.runner import RunResult, retry
 from tracker.hooks.running.environment import inherited_environment
 from tracker.hooks.running.worker_process import WorkerProcess
-from tracker.hooks.spec import Configured, RunOutcome, RunResult, Tools
+from tracker.hooks.spec import HookKind
 
 if TYPE_CHECKING:
-    from tracker.hooks.spec import HookSpec
     from tracker.store.values import DeliveryJob
 
-KIND = "worker"
+
+class WorkerHook(ScriptHook):
+    """The keys of a worker hook: those of a script, and ``worker``."""
+
+    worker: bool = False
+
+    @model_validator(mode="after")
+    def _has_a_program(self) -> Self:
+        if self.worker and self.run is None:
+            raise Mistake("only a program can be a worker; remove it, or use run", "worker")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +57,12 @@ class WorkerAction:
         argv: the program and its arguments.
     """
 
+    kind: ClassVar[str] = "worker"
     argv: tuple[str, ...]
-
-    @property
-    def kind(self) -> str:
-        """``worker``."""
-        return KIND
 
 
 class WorkerRunner:
-    """Keeps one worker per hook, and hands events to it.
+    """Runs one worker per hook and sends it events.
 
     Args:
         environ: the daemon's environment, of which workers see a short list.
@@ -65,27 +74,24 @@ class WorkerRunner:
         self._starting: dict[str, asyncio.Lock] = {}
 
     async def run(self, job: DeliveryJob, payload: bytes, spec: HookSpec) -> RunResult:
-        """Hand one event to the worker and wait for its answer; see `Runner.run`."""
+        """Send one event to the worker and wait for its reply; see `Runner.run`."""
         if not isinstance(spec.action, WorkerAction):
-            raise TypeError(f"hook {spec.name!r} is no worker hook")
+            raise TypeError(f"hook {spec.name!r} is not a worker hook")
         argv = spec.action.argv
         try:
             worker = await self._worker(spec.name, argv)
         except (OSError, ValueError) as error:
             short = isinstance(error, OSError) and error.errno in SHORTAGES
-            said = f"cannot be started: {start_words(argv[0], error)}"
-            return RunResult(RunOutcome.RETRY, said, blameless=short, unreachable=not short)
+            return retry(f"cannot be started: {start_problem(argv[0], error)}", blameless=short, unreachable=not short)
         try:
             async with asyncio.timeout(spec.timeout_s):
                 return await worker.ask(job.id, payload)
         except TimeoutError:
             self._forget(spec.name, worker)
-            await worker.end("it was ended: another event had no answer in time", blame=job.id)
-            return RunResult(
-                RunOutcome.RETRY, f"no answer within {spec.timeout_s:g} s; the worker was ended", worker.tail()
-            )
+            await worker.end("the worker was stopped: a different event timed out", blame=job.id)
+            return retry(f"no reply within {spec.timeout_s:g} s; the worker was stopped", worker.tail())
         except asyncio.CancelledError:
-            # who is cancelled is not waited for: an answer that comes later finds nobody
+            # a reply that comes later is dropped
             worker.drop(job.id)
             if not worker.is_awaited:
                 self._forget(spec.name, worker)
@@ -115,17 +121,11 @@ class WorkerRunner:
             del self._workers[hook]
 
 
-def make_runner(tools: Tools) -> WorkerRunner:
-    """The runner of worker hooks; see `tracker.hooks.kinds.registry`."""
-    return WorkerRunner(tools.environ)
-
-
-def make_action(hook: Configured, _secret: str | None) -> WorkerAction:
-    """The action of a configured hook.
-
-    Raises:
-        ConfigError: it names no program.
-    """
-    if not hook.run:
-        raise ConfigError([f'hooks[{hook.name}].run: says not what to run; add run = ["/path/to/worker"]'])
-    return WorkerAction(tuple(hook.run))
+KIND = HookKind(
+    "worker",
+    "worker",
+    WorkerHook,
+    lambda hook, _secret: WorkerAction(hook.run),
+    lambda tools: WorkerRunner(tools.environ),
+    needs="run",
+)

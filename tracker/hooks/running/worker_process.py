@@ -14,8 +14,8 @@ from typing import Any
 
 import orjson
 
+from tracker.hooks.runner import RunOutcome, RunResult
 from tracker.hooks.running.tail import Tail, tail_text
-from tracker.hooks.spec import RunOutcome, RunResult
 
 LINE_MAX_BYTES = 1024 * 1024
 """The longest line that a worker may answer with."""
