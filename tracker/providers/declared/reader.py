@@ -68,6 +68,7 @@ from tracker.providers.reading.requests import (
     with_field,
 )
 from tracker.providers.reading.results import find_data_url_output, find_text_output
+from tracker.providers.reading.statuses import read_by_status
 
 if TYPE_CHECKING:
     from tracker.providers.protocol import Json
@@ -306,24 +307,26 @@ class _Reader:
         external_id = self._find_id(body)
         if said is None and (external_id is None or find_error(body) is not None):
             return None
-        reading = Reading(external_id=external_id, upstream_status=said)
-        if said is None:
-            return replace(reading, trouble=Trouble.UNREADABLE, detail=f"nothing at task.status ({task.status})")
-        status = self._statuses.get(fold(said))
-        match status:
-            case None:
-                return replace(reading, trouble=Trouble.UNKNOWN_STATUS)
-            case Status.SUCCEEDED:
-                outputs, detail = self._find_outputs(body)
-                return replace(reading, status=status, outputs=outputs, detail=detail)
-            case Status.FAILED:
-                error = self._find_error(body)
-                known = error if error.code or error.message else find_error(body)
-                if (known is None or known.code is None) and self._find_meaning(UpstreamError(said)) is not None:
-                    known = UpstreamError(said, None if known is None else known.message)
-                return failed(reading, known, self._find_meaning)
-            case _:
-                return replace(reading, status=status, progress=self._find_progress(body))
+
+        def with_outputs(reading: Reading) -> Reading:
+            outputs, detail = self._find_outputs(body)
+            return replace(reading, outputs=outputs, detail=detail)
+
+        def with_error(reading: Reading) -> Reading:
+            error = self._find_error(body)
+            known = error if error.code or error.message else find_error(body)
+            if (known is None or known.code is None) and self._find_meaning(UpstreamError(said)) is not None:
+                known = UpstreamError(said, None if known is None else known.message)
+            return failed(reading, known, self._find_meaning)
+
+        return read_by_status(
+            Reading(external_id=external_id, upstream_status=said),
+            lambda status: self._statuses.get(fold(status)),
+            succeeded=with_outputs,
+            failed=with_error,
+            unfinished=lambda reading: replace(reading, progress=self._find_progress(body)),
+            missing=f"nothing at task.status ({task.status})",
+        )
 
     def _find_id(self, body: Mapping[str, Json]) -> ExternalId | None:
         return parse_id(search(self._task.id, body, "task.id"), self._task.id)

@@ -55,7 +55,7 @@ from tracker.providers.reading.layers import find_bare_id, layers, unwrapped
 from tracker.providers.reading.places import find_outputs
 from tracker.providers.reading.refusals import find_error, find_words, is_success_code
 from tracker.providers.reading.requests import optional_text_problem, text_problem
-from tracker.providers.reading.status_words import find_status
+from tracker.providers.reading.statuses import find_status, read_by_status
 from tracker.providers.reading.video_objects import read_any
 
 if TYPE_CHECKING:
@@ -213,19 +213,13 @@ def _find_task_id(task: Mapping[str, Json]) -> ExternalId | None:
 def _read_task(task: Mapping[str, Json], around: Mapping[str, Json] | None = None) -> Reading:
     """Read a task; ``around`` is the callback it came in, which may state an error about it."""
     said = require_status(task, *_STATUS_FIELDS, path="")
-    reading = Reading(external_id=_find_task_id(task), upstream_status=said)
-    if said is None:
-        return replace(reading, trouble=Trouble.UNREADABLE, detail="no task_status")
-    status = find_status(said, STATUSES)
-    match status:
-        case None:
-            return replace(reading, trouble=Trouble.UNKNOWN_STATUS)
-        case Status.SUCCEEDED:
-            return replace(reading, status=status, outputs=_read_outputs(task))
-        case Status.FAILED:
-            return failed(reading, _read_reason(task, find_error(around or {})), find_meaning)
-        case _:
-            return replace(reading, status=status)
+    return read_by_status(
+        Reading(external_id=_find_task_id(task), upstream_status=said),
+        partial(find_status, own=STATUSES),
+        succeeded=lambda reading: replace(reading, outputs=_read_outputs(task)),
+        failed=lambda reading: failed(reading, _read_reason(task, find_error(around or {})), find_meaning),
+        missing="no task_status",
+    )
 
 
 def _read_outputs(task: Mapping[str, Json]) -> tuple[Output, ...]:

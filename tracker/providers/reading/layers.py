@@ -19,7 +19,7 @@ from tracker.domain.lenient_json.decoder import decode_text
 from tracker.domain.task import ExternalId, Status
 from tracker.errors import PayloadInvalid
 from tracker.providers.reading.fields import parse_id
-from tracker.providers.reading.status_words import find_status
+from tracker.providers.reading.statuses import find_status
 
 if TYPE_CHECKING:
     from tracker.providers.protocol import Json

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from tracker.domain.observation import Reading, Trouble
+from tracker.domain.observation import Reading
 from tracker.domain.task import ExternalId, Output, Status, UpstreamError
 from tracker.errors import PayloadInvalid
 from tracker.providers.reading.answers import read_creation, read_status
@@ -26,7 +26,7 @@ from tracker.providers.reading.fields import find_code, find_id, find_percent, f
 from tracker.providers.reading.layers import STATUSES, TASK_IDS, find_bare_id, is_other, layers
 from tracker.providers.reading.places import find_outputs
 from tracker.providers.reading.refusals import find_error, find_words
-from tracker.providers.reading.status_words import find_status, spelled
+from tracker.providers.reading.statuses import find_status, read_by_status, spelled
 
 if TYPE_CHECKING:
     from tracker.domain.upstream_http import WireReply
@@ -118,27 +118,25 @@ def _read_body(body: Mapping[str, Json], *, find: FindMeaning, fall_back: FallBa
         return None
     if said is not None and external_id is None and spelled(said) in _REFUSALS and find_error(body) is not None:
         return None
+
+    def with_outputs(reading: Reading) -> Reading:
+        outputs = find_outputs([video, *(layer for layer in found if layer is not video)])
+        if not outputs and fall_back is not None and external_id is not None:
+            outputs = (fall_back(external_id),)
+        return replace(reading, outputs=outputs)
+
+    def with_error(reading: Reading) -> Reading:
+        detail = f"{said.lower()} upstream" if said is not None and spelled(said) in _WORDLESS_ENDS else None
+        return failed(replace(reading, detail=detail), _read_failure(video, found), find)
+
+    def with_progress(reading: Reading) -> Reading:
+        if reading.status is not Status.RUNNING:
+            return reading
+        progress = next((done for layer in (video, *found) if (done := find_progress(layer)) is not None), None)
+        return replace(reading, progress=progress)
+
     reading = Reading(external_id=external_id, upstream_status=said)
-    if said is None:
-        return replace(reading, trouble=Trouble.UNREADABLE, detail="no status")
-    status = find_status(said)
-    match status:
-        case None:
-            return replace(reading, trouble=Trouble.UNKNOWN_STATUS)
-        case Status.SUCCEEDED:
-            outputs = find_outputs([video, *(layer for layer in found if layer is not video)])
-            if not outputs and fall_back is not None and external_id is not None:
-                outputs = (fall_back(external_id),)
-            return replace(reading, status=status, outputs=outputs)
-        case Status.FAILED:
-            value = spelled(said)
-            detail = f"{said.lower()} upstream" if value in _WORDLESS_ENDS else None
-            return failed(replace(reading, detail=detail), _read_failure(video, found), find)
-        case Status.RUNNING:
-            progress = next((done for layer in (video, *found) if (done := find_progress(layer)) is not None), None)
-            return replace(reading, status=status, progress=progress)
-        case _:
-            return replace(reading, status=status)
+    return read_by_status(reading, find_status, succeeded=with_outputs, failed=with_error, unfinished=with_progress)
 
 
 def _finished_part(layer: Mapping[str, Json]) -> Mapping[str, Json]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from tracker.domain.observation import Reading, Trouble
+from tracker.domain.observation import Reading
 from tracker.domain.task import ExternalId, Output, Status, UpstreamError
 from tracker.errors import FieldProblem, PayloadInvalid
 from tracker.providers.families.dashscope import image
@@ -44,7 +44,7 @@ from tracker.providers.reading.layers import layers, unwrapped
 from tracker.providers.reading.places import find_outputs
 from tracker.providers.reading.refusals import find_error, find_words
 from tracker.providers.reading.requests import create_call, object_problem, optional_text_problem, text_problem
-from tracker.providers.reading.status_words import find_status
+from tracker.providers.reading.statuses import find_status, read_by_status
 from tracker.providers.reading.video_objects import read_any
 
 if TYPE_CHECKING:
@@ -161,30 +161,27 @@ def _read_task(
     """
     said = require_status(task, "task_status", "taskStatus", "status", "state", path=path)
     reading = Reading(external_id=find_id(task, *_IDS, path=path), upstream_status=said)
-    if said is None:
-        return replace(reading, trouble=Trouble.UNREADABLE, detail=f"no {path}task_status")
-    value = said.upper()
+    value = (said or "").upper()
     if value == _UNKNOWN:
         return replace(
             reading,
             expired_after_s=RETENTION_S,
             detail="the upstream says UNKNOWN: it has no such task, or dropped it after 24 hours",
         )
-    status = find_status(said, STATUSES)
-    match status:
-        case None:
-            return replace(reading, trouble=Trouble.UNKNOWN_STATUS)
-        case Status.SUCCEEDED:
-            outputs, detail = _read_outputs(result, asset)
-            return replace(reading, status=status, outputs=outputs, detail=detail)
-        case Status.FAILED:
-            detail = "canceled upstream" if value in _CANCELED else None
-            words = next((said for field in _REASONS if (said := find_words(result.get(field)))), None)
-            error = UpstreamError(find_code(result.get("code")), words)
-            told = error if error.code or words else find_error(around or {})
-            return failed(replace(reading, detail=detail), told, find_meaning)
-        case _:
-            return replace(reading, status=status)
+
+    def with_outputs(reading: Reading) -> Reading:
+        outputs, detail = _read_outputs(result, asset)
+        return replace(reading, outputs=outputs, detail=detail)
+
+    def with_error(reading: Reading) -> Reading:
+        message = next((found for field in _REASONS if (found := find_words(result.get(field)))), None)
+        error = UpstreamError(find_code(result.get("code")), message)
+        detail = "canceled upstream" if value in _CANCELED else None
+        stated = error if error.code or message else find_error(around or {})
+        return failed(replace(reading, detail=detail), stated, find_meaning)
+
+    find = partial(find_status, own=STATUSES)
+    return read_by_status(reading, find, succeeded=with_outputs, failed=with_error, missing=f"no {path}task_status")
 
 
 def _read_outputs(result: Mapping[str, Json], asset: str) -> tuple[tuple[Output, ...], str | None]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from tracker.domain.observation import Reading, Trouble
+from tracker.domain.observation import Reading
 from tracker.domain.task import ExternalId, Output, Reason, Status, UpstreamError
 from tracker.errors import FieldProblem
 from tracker.providers.families.openai.codes import find_meaning
@@ -45,7 +45,7 @@ from tracker.providers.reading.requests import (
     text_problem,
 )
 from tracker.providers.reading.results import find_inline_output, find_text_output, json_output
-from tracker.providers.reading.status_words import find_status
+from tracker.providers.reading.statuses import find_status, read_by_status
 
 if TYPE_CHECKING:
     from tracker.domain.upstream_http import WireReply
@@ -104,20 +104,12 @@ def _read_body(body: Mapping[str, Json]) -> Reading | None:
     external_id = _find_response_id(body)
     if said is None and (external_id is None or find_error(body) is not None):
         return None
-    reading = Reading(external_id=external_id, upstream_status=said)
-    if said is None:
-        return replace(reading, trouble=Trouble.UNREADABLE, detail="no status")
-    value = said.lower()
-    status = find_status(said, STATUSES)
-    match status:
-        case None:
-            return replace(reading, trouble=Trouble.UNKNOWN_STATUS)
-        case Status.SUCCEEDED:
-            return _completed(reading, body)
-        case Status.FAILED:
-            return _failed(reading, body, value)
-        case _:
-            return replace(reading, status=status)
+    return read_by_status(
+        Reading(external_id=external_id, upstream_status=said),
+        partial(find_status, own=STATUSES),
+        succeeded=lambda reading: _completed(reading, body),
+        failed=lambda reading: _failed(reading, body),
+    )
 
 
 def _completed(reading: Reading, body: Mapping[str, Json]) -> Reading:
@@ -126,19 +118,20 @@ def _completed(reading: Reading, body: Mapping[str, Json]) -> Reading:
     outputs = distinct(output for item in items for output in _read_item(item, lists))
     lists.check(outputs)
     if outputs:
-        return replace(reading, status=Status.SUCCEEDED, outputs=outputs)
+        return replace(reading, outputs=outputs)
     refusal = _find_refusal(items)
     if refusal is not None:
         return failed(reading, UpstreamError("refusal", refusal), find_meaning)
     return failed(replace(reading, detail="a completed response without content"), None, find_meaning)
 
 
-def _failed(reading: Reading, body: Mapping[str, Json], value: str) -> Reading:
+def _failed(reading: Reading, body: Mapping[str, Json]) -> Reading:
     """A response that did not complete: ``error``, or ``incomplete_details.reason``, is why."""
     error = find_object(body, "error") or {}
     why = find_code((find_object(body, "incomplete_details") or {}).get("reason"))
     words = UpstreamError(find_code(error.get("code")) or why, find_text(error.get("message")))
-    ended = failed(replace(reading, detail=f"{value} upstream" if value != "failed" else None), words, find_meaning)
+    status = (reading.upstream_status or "").lower()
+    ended = failed(replace(reading, detail=f"{status} upstream" if status != "failed" else None), words, find_meaning)
     if why == _CUT:  # the same request would be cut again
         return replace(ended, reason=Reason.GENERATION_FAILED, retryable=False)
     return ended

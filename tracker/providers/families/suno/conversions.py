@@ -12,16 +12,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from tracker.domain.observation import Reading, Trouble
-from tracker.domain.task import Output, Reason, Status
-from tracker.providers.families.suno.codes import find_task_meaning
-from tracker.providers.families.suno.envelope import task_error
-from tracker.providers.reading.error_meanings import failed
+from tracker.domain.observation import Reading
+from tracker.domain.task import Output, Status
+from tracker.providers.families.suno.envelope import read_by_task_status
 from tracker.providers.reading.fields import (
     distinct,
     find_code,
@@ -35,13 +33,10 @@ from tracker.providers.reading.fields import (
 )
 from tracker.providers.reading.layers import layers, object_in
 from tracker.providers.reading.places import find_outputs
-from tracker.providers.reading.status_words import find_status
 
 if TYPE_CHECKING:
     from tracker.providers.protocol import Json
 
-_SENSITIVE = "SENSITIVE_WORD_ERROR"
-_FAILURES = frozenset({"CREATE_TASK_FAILED", _SENSITIVE})
 _STEMS = (
     "vocal",
     "instrumental",
@@ -72,15 +67,13 @@ class Conversion:
     """One kind of job.
 
     Attributes:
-        failure: its own word for a failure in ``successFlag``.
+        statuses: its own words and numbers in ``successFlag``.
         find_outputs: finds the files in a query's ``response`` and in a callback's ``data``.
-        numbers: what the flag means where it is a number.
         kind: of its files.
     """
 
-    failure: str
+    statuses: Mapping[str, Status]
     find_outputs: FindOutputs
-    numbers: Mapping[str, str] = field(default_factory=dict)
     kind: str = "audio"
 
     def read_task(self, data: Mapping[str, Json]) -> Reading:
@@ -90,29 +83,13 @@ class Conversion:
             PayloadInvalid: the files do not stand as the contract says.
         """
         said = next((code for name in _FLAGS if (code := find_code(data.get(name)))), None)
-        reading = Reading(upstream_status=said)
-        if said is None:
-            shown = kind_of(data.get("successFlag"))
-            return replace(reading, trouble=Trouble.UNREADABLE, detail=f"data.successFlag is {shown}")
-        value = self.numbers.get(said, said.upper())
-        if value in _FAILURES or value == self.failure:
-            ended = failed(reading, task_error(data), find_task_meaning)
-            policy = replace(ended, reason=Reason.POLICY_REJECTED, retryable=False)
-            return policy if value == _SENSITIVE else ended
-        match value:
-            case "PENDING":
-                return replace(reading, status=Status.PENDING)
-            case "GENERATING":
-                return replace(reading, status=Status.RUNNING)
-            case "SUCCESS":
-                return replace(reading, status=Status.SUCCEEDED, outputs=self._response_outputs(data))
-            case "CALLBACK_EXCEPTION":
-                outputs = self._response_outputs(data)
-                if outputs:  # the upstream could not deliver its callback; the work may be done all the same
-                    return replace(reading, status=Status.SUCCEEDED, outputs=outputs)
-                return replace(reading, status=Status.RUNNING, detail="the upstream could not deliver its callback")
-            case _:
-                return self._in_other_words(reading, said, data)
+        return read_by_task_status(
+            data,
+            said,
+            self.statuses,
+            succeeded=lambda reading: replace(reading, outputs=self._response_outputs(data)),
+            missing=f"data.successFlag is {kind_of(data.get('successFlag'))}",
+        )
 
     def read_news(self, phase: str | None, inner: Mapping[str, Json]) -> Reading:
         """Read a callback that tells of no failure: these have no phases, so a file is the success.
@@ -125,19 +102,6 @@ class Conversion:
         if outputs:
             return Reading(status=Status.SUCCEEDED, outputs=outputs)
         return Reading(detail="a callback without a file; a poll will tell")
-
-    def _in_other_words(self, reading: Reading, said: str, data: Mapping[str, Json]) -> Reading:
-        """A flag in the words of a gateway; numbers and unknown words stay trouble."""
-        status = find_status(said)
-        match status:
-            case None:
-                return replace(reading, trouble=Trouble.UNKNOWN_STATUS)
-            case Status.SUCCEEDED:
-                return replace(reading, status=status, outputs=self._response_outputs(data))
-            case Status.FAILED:
-                return failed(reading, task_error(data), find_task_meaning)
-            case _:
-                return replace(reading, status=status)
 
     def _response_outputs(self, data: Mapping[str, Json]) -> tuple[Output, ...]:
         found = self.find_outputs(object_in(data.get("response")) or data)
@@ -198,12 +162,17 @@ def _find_images(holder: Mapping[str, Json]) -> tuple[Output, ...]:
     return distinct(Output(kind="image", url=url, mime=mime_of(url)) for url in urls)
 
 
-STEMS = Conversion("GENERATE_AUDIO_FAILED", _find_stems)
-WAV = Conversion("GENERATE_WAV_FAILED", _find_wav)
-MP4 = Conversion("GENERATE_MP4_FAILED", _find_mp4, kind="video")
+STEMS = Conversion({"GENERATE_AUDIO_FAILED": Status.FAILED}, _find_stems)
+WAV = Conversion({"GENERATE_WAV_FAILED": Status.FAILED}, _find_wav)
+MP4 = Conversion({"GENERATE_MP4_FAILED": Status.FAILED}, _find_mp4, kind="video")
 COVER_ART = Conversion(
-    "GENERATE_COVER_FAILED",
+    {
+        "GENERATE_COVER_FAILED": Status.FAILED,
+        "0": Status.PENDING,
+        "1": Status.SUCCEEDED,
+        "2": Status.RUNNING,
+        "3": Status.FAILED,
+    },
     _find_images,
-    numbers={"0": "PENDING", "1": "SUCCESS", "2": "GENERATING", "3": "GENERATE_COVER_FAILED"},
     kind="image",
 )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec.structs import replace
 
 from tracker.domain.observation import Reading, Trouble
-from tracker.domain.task import ExternalId, Status, UpstreamError
+from tracker.domain.task import ExternalId, Reason, Status, UpstreamError
 from tracker.errors import PayloadInvalid
 from tracker.providers.families.suno.codes import find_request_meaning, find_task_meaning, is_documented, refuses
 from tracker.providers.reading.answers import read_creation, read_status, says_something
@@ -30,7 +30,7 @@ from tracker.providers.reading.fields import (
 )
 from tracker.providers.reading.layers import find_bare_id, object_in
 from tracker.providers.reading.refusals import find_error, find_words, is_success_code
-from tracker.providers.reading.status_words import find_status
+from tracker.providers.reading.statuses import Complete, find_status, read_by_status
 
 if TYPE_CHECKING:
     from tracker.domain.upstream_http import WireReply
@@ -47,6 +47,10 @@ class Shape(Protocol):
         """Read a callback that states no failure: its phase in lower case, and the object with the result."""
 
 
+_SENSITIVE = "SENSITIVE_WORD_ERROR"
+UNDELIVERED = "CALLBACK_EXCEPTION"
+_STATUSES = {"CREATE_TASK_FAILED": Status.FAILED, _SENSITIVE: Status.FAILED, UNDELIVERED: Status.RUNNING}
+"""Those of all tasks; the work may be done although a callback could not be delivered."""
 _IDS = ("task_id", "taskId", "taskID")
 _OF_TASKS = frozenset({*_IDS, "clips", "audio_url", "audioUrl", "text"})
 """What shows that a body is a task itself."""
@@ -158,6 +162,48 @@ def callback_ids(body: Json) -> tuple[ExternalId, ...]:
     if found is None:
         raise PayloadInvalid("task_id: missing")
     return (found,)
+
+
+def read_by_task_status(
+    data: Mapping[str, Json],
+    said: str | None,
+    own: Mapping[str, Status],
+    *,
+    succeeded: Complete,
+    unfinished: Complete | None = None,
+    missing: str = "no data.status",
+) -> Reading:
+    """Read the ``data`` of a query by its status, with the endings that all Suno tasks share.
+
+    Args:
+        data: holds the error of a task that failed.
+        said: the status.
+        own: the statuses of this shape, in upper case, beside the shared ones.
+        succeeded: adds the outputs; also asked for a finished task whose callback the upstream could not deliver.
+        unfinished: adds stage and progress.
+        missing: the detail where there is no status.
+    """
+    value = (said or "").upper()
+
+    def with_error(reading: Reading) -> Reading:
+        ended = failed(reading, task_error(data), find_task_meaning)
+        return replace(ended, reason=Reason.POLICY_REJECTED, retryable=False) if value == _SENSITIVE else ended
+
+    def without_end(reading: Reading) -> Reading:
+        if value != UNDELIVERED:
+            return reading if unfinished is None else unfinished(reading)
+        finished = succeeded(replace(reading, status=Status.SUCCEEDED))
+        undelivered = "the upstream could not deliver its callback"
+        return finished if finished.outputs else replace(reading, detail=undelivered)
+
+    return read_by_status(
+        Reading(upstream_status=said),
+        lambda status: own.get(value) or _STATUSES.get(value) or find_status(status),
+        succeeded=succeeded,
+        failed=with_error,
+        unfinished=without_end,
+        missing=missing,
+    )
 
 
 def task_error(data: Mapping[str, Json]) -> UpstreamError:

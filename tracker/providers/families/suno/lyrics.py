@@ -17,61 +17,26 @@ from msgspec.structs import replace
 
 from tracker.domain.lenient_json.decoder import decode_text
 from tracker.domain.observation import Reading, Trouble
-from tracker.domain.task import Output, Reason, Status, UpstreamError
+from tracker.domain.task import Output, Status, UpstreamError
 from tracker.providers.families.suno.codes import find_task_meaning
-from tracker.providers.families.suno.envelope import task_error
+from tracker.providers.families.suno.envelope import read_by_task_status
 from tracker.providers.reading.error_meanings import failed
 from tracker.providers.reading.fields import Lists, distinct, find_text, list_objects, require_status
 from tracker.providers.reading.layers import object_in
 from tracker.providers.reading.results import find_text_output
-from tracker.providers.reading.status_words import find_status
 
 if TYPE_CHECKING:
     from tracker.providers.protocol import Json
 
-_SENSITIVE = "SENSITIVE_WORD_ERROR"
 _LISTS = ("lyricsData", "lyrics_data", "data", "lyrics", "clips")
 _TEXTS = ("text", "lyric", "lyrics", "content")
-_FAILURES = frozenset({"CREATE_TASK_FAILED", "GENERATE_LYRICS_FAILED", _SENSITIVE})
+STATUSES = {"GENERATE_LYRICS_FAILED": Status.FAILED}
 
 
 def read_task(data: Mapping[str, Json]) -> Reading:
-    """Read the ``data`` of lyrics from the answer to a query."""
+    """Read the ``data`` of lyrics from the reply to a query."""
     said = require_status(data, "status", "state", path="data.")
-    reading = Reading(upstream_status=said)
-    if said is None:
-        return replace(reading, trouble=Trouble.UNREADABLE, detail="no data.status")
-    value = said.upper()
-    if value in _FAILURES:
-        ended = failed(reading, task_error(data), find_task_meaning)
-        policy = replace(ended, reason=Reason.POLICY_REJECTED, retryable=False)
-        return policy if value == _SENSITIVE else ended
-    match value:
-        case "PENDING":
-            return replace(reading, status=Status.PENDING)
-        case "SUCCESS":
-            return _complete(reading, _query_items(data))
-        case "CALLBACK_EXCEPTION":
-            items = _query_items(data)
-            if _outputs(items):
-                return _complete(reading, items)
-            return replace(reading, status=Status.RUNNING, detail="the upstream could not deliver its callback")
-        case _:
-            return _in_other_words(reading, data)
-
-
-def _in_other_words(reading: Reading, data: Mapping[str, Json]) -> Reading:
-    """A status in the words of a gateway; unknown ones stay trouble."""
-    status = find_status(reading.upstream_status or "")
-    match status:
-        case None:
-            return replace(reading, trouble=Trouble.UNKNOWN_STATUS)
-        case Status.SUCCEEDED:
-            return _complete(reading, _query_items(data))
-        case Status.FAILED:
-            return failed(reading, task_error(data), find_task_meaning)
-        case _:
-            return replace(reading, status=status)
+    return read_by_task_status(data, said, STATUSES, succeeded=lambda reading: _complete(reading, _query_items(data)))
 
 
 def read_news(phase: str | None, inner: Mapping[str, Json]) -> Reading:

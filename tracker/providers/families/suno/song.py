@@ -17,10 +17,8 @@ from msgspec.structs import replace
 
 from tracker.domain.lenient_json.decoder import decode_text
 from tracker.domain.observation import Reading, Trouble
-from tracker.domain.task import Output, Reason, Stage, Status
-from tracker.providers.families.suno.codes import find_task_meaning
-from tracker.providers.families.suno.envelope import task_error
-from tracker.providers.reading.error_meanings import failed
+from tracker.domain.task import Output, Stage, Status
+from tracker.providers.families.suno.envelope import UNDELIVERED, read_by_task_status
 from tracker.providers.reading.fields import (
     find_seconds,
     find_text,
@@ -31,7 +29,6 @@ from tracker.providers.reading.fields import (
 )
 from tracker.providers.reading.layers import layers, object_in
 from tracker.providers.reading.places import find_outputs
-from tracker.providers.reading.status_words import find_status
 
 if TYPE_CHECKING:
     from tracker.providers.protocol import Json
@@ -44,48 +41,24 @@ _LISTS = ("sunoData", "suno_data", "data", "clips", "tracks", "songs", "sunoTrac
 _FAILED_TRACKS = frozenset({"error", "failed", "fail"})
 _NO_FILE = re.compile(r"/(?:None|null|undefined|nan)?(?:\.(?:mp3|wav|m4a|mp4))?(?:[?#].*)?$", re.IGNORECASE)
 """A file's name that a program wrote who had none."""
-_SENSITIVE = "SENSITIVE_WORD_ERROR"
-_FAILURES = frozenset({"CREATE_TASK_FAILED", "GENERATE_AUDIO_FAILED", _SENSITIVE})
+_TEXT, _FIRST = "TEXT_SUCCESS", "FIRST_SUCCESS"
+STATUSES = {"GENERATE_AUDIO_FAILED": Status.FAILED, _TEXT: Status.RUNNING, _FIRST: Status.RUNNING}
 
 
 def read_task(data: Mapping[str, Json]) -> Reading:
-    """Read a song's ``data`` from the answer to a query."""
+    """Read a song's ``data`` from the reply to a query."""
     said = require_status(data, "status", "state", path="data.")
-    reading = Reading(upstream_status=said)
-    if said is None:
-        return replace(reading, trouble=Trouble.UNREADABLE, detail="no data.status")
-    value = said.upper()
-    if value in _FAILURES:
-        ended = failed(reading, task_error(data), find_task_meaning)
-        policy = replace(ended, reason=Reason.POLICY_REJECTED, retryable=False)
-        return policy if value == _SENSITIVE else ended
-    match value:
-        case "PENDING":
-            return replace(reading, status=Status.PENDING)
-        case "TEXT_SUCCESS":
-            return replace(reading, status=Status.RUNNING, stage=Stage.TEXT)
-        case "FIRST_SUCCESS":
+    value = (said or "").upper()
+
+    def with_tracks(reading: Reading) -> Reading:
+        return _complete(reading, _query_tracks(data), None if value == UNDELIVERED else data)
+
+    def with_stage(reading: Reading) -> Reading:
+        if value == _FIRST:
             return _first(reading, _query_tracks(data))
-        case "SUCCESS":
-            return _complete(reading, _query_tracks(data), data)
-        case "CALLBACK_EXCEPTION":
-            return _undelivered(reading, _query_tracks(data))
-        case _:
-            return _in_other_words(reading, data)
+        return replace(reading, stage=Stage.TEXT) if value == _TEXT else reading
 
-
-def _in_other_words(reading: Reading, data: Mapping[str, Json]) -> Reading:
-    """A status in the words of a gateway; unknown ones stay trouble."""
-    status = find_status(reading.upstream_status or "")
-    match status:
-        case None:
-            return replace(reading, trouble=Trouble.UNKNOWN_STATUS)
-        case Status.SUCCEEDED:
-            return _complete(reading, _query_tracks(data), data)
-        case Status.FAILED:
-            return failed(reading, task_error(data), find_task_meaning)
-        case _:
-            return replace(reading, status=status)
+    return read_by_task_status(data, said, STATUSES, succeeded=with_tracks, unfinished=with_stage)
 
 
 def read_news(phase: str | None, inner: Mapping[str, Json]) -> Reading:
@@ -122,13 +95,6 @@ def _complete(
         outputs = find_outputs(list(layers(data)), "audio")
     detail = f"{missing} of {len(tracks)} tracks came without a file" if missing else None
     return replace(reading, status=Status.SUCCEEDED, stage=Stage.COMPLETE, outputs=outputs, detail=detail)
-
-
-def _undelivered(reading: Reading, tracks: Sequence[Mapping[str, Json]]) -> Reading:
-    """The upstream could not deliver its callback; the song may be finished all the same."""
-    if any(_track_url(track) for track in tracks):
-        return _complete(reading, tracks)
-    return replace(reading, status=Status.RUNNING, detail="the upstream could not deliver its callback")
 
 
 def _query_tracks(data: Mapping[str, Json]) -> Sequence[Mapping[str, Json]]:

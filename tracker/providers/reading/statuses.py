@@ -1,7 +1,7 @@
-"""What status words mean, whoever of the makers behind a gateway says them, in any spelling.
+"""What the statuses of upstreams mean, in any spelling, and what a reading becomes by them.
 
-Owns the words that are documented somewhere. A family's own table comes first; a word that is in neither is "still
-running". It must not know where a status stands.
+Owns the statuses that are documented somewhere, and the rule that an unknown one is never a failure: the task is still
+running. A provider's own table comes first. Must not know in which field a status is.
 
 **Source** (all read 2026-11): https://developers.openai.com/api/reference/resources/videos (OpenAI);
 https://www.volcengine.com/docs/82379/1521309 (Volcengine Ark); https://docs.newapi.pro/api/query-video and the task
@@ -17,9 +17,12 @@ https://novita.ai/docs/api-reference/model-apis-task-result (``TASK_STATUS_SUCCE
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 
+from msgspec.structs import replace
+
+from tracker.domain.observation import Reading, Trouble
 from tracker.domain.task import Status
 
 _PENDING = (
@@ -56,15 +59,56 @@ def spelled(word: str) -> str:
     return _PREFIX.sub("", _BREAK.sub("_", word.strip()).lower(), count=1)
 
 
-def find_status(word: str, own: Mapping[str, Status] = WORDS) -> Status | None:
-    """What a status word means; None for an unknown one.
+def find_status(said: str, own: Mapping[str, Status] = WORDS) -> Status | None:
+    """What a status means; None for an unknown one.
 
     Args:
-        word: as the upstream wrote it.
-        own: the family's own words, by their one spelling; they come first.
+        said: as the upstream wrote it.
+        own: the provider's own statuses, by their one spelling; they come first.
     """
-    status = own.get(word)
+    status = own.get(said)
     if status is None:
-        same = spelled(word)
+        same = spelled(said)
         status = own.get(same) or WORDS.get(same)
     return status
+
+
+Complete = Callable[[Reading], Reading]
+"""Adds to a reading what its status calls for."""
+
+
+def _as_it_is(reading: Reading) -> Reading:
+    return reading
+
+
+def read_by_status(
+    reading: Reading,
+    find: Callable[[str], Status | None],
+    *,
+    succeeded: Complete,
+    failed: Complete,
+    unfinished: Complete = _as_it_is,
+    missing: str = "no status",
+) -> Reading:
+    """Complete a reading by what its upstream status means; an unknown one is never a failure.
+
+    Args:
+        reading: the task's id, and its ``upstream_status``.
+        find: the meaning of a status.
+        succeeded: adds the outputs.
+        failed: makes a failure of it, with its error.
+        unfinished: adds progress to a task that is pending or running.
+        missing: the detail where there is no status.
+    """
+    if reading.upstream_status is None:
+        return replace(reading, trouble=Trouble.UNREADABLE, detail=missing)
+    status = find(reading.upstream_status)
+    match status:
+        case None:
+            return replace(reading, trouble=Trouble.UNKNOWN_STATUS)
+        case Status.SUCCEEDED:
+            return succeeded(replace(reading, status=status))
+        case Status.FAILED:
+            return failed(reading)
+        case _:
+            return unfinished(replace(reading, status=status))
