@@ -23,15 +23,21 @@ from tests.bench.callbacks import Server, baseline, callback_requests, daemon, m
 from tests.bench.load import Measured, run_load
 from tracker.clock import SystemClock
 from tracker.domain.ids import RANDOM_BYTES, make_task_id
-from tracker.domain.task import ExternalId, SubmitState
+from tracker.domain.observation import Observation, Reading, Source
+from tracker.domain.schedule import PollPolicy
+from tracker.domain.task import ExternalId, Status, SubmitState
+from tracker.logs import Redactor
 from tracker.store.sqlite import SqliteStore
 from tracker.store.values import NewTask
+from tracker.tracking.reconciler import Reconciler
 
 DUE = 20_000
 SONGS = 2_000
 """Tasks that are called back, twice each."""
 CALLBACK_CONNECTIONS = 4
 BARE_CONNECTIONS = 64
+WARM_UP = 2_000
+"""Polls before the processor time of unchanged polls is measured."""
 RATES = (20, 300, 1000)
 """Limits that are held, requests per second."""
 HELD_FOR_S = 4.0
@@ -49,12 +55,19 @@ class Turn:
     beside: Measured
 
 
-async def make_due(path: Path) -> None:
-    """Record tasks of one account and provider that are due at once."""
+async def make_due(path: Path, *, is_running: bool = False) -> None:
+    """Record tasks of one account and provider that are due at once.
+
+    Args:
+        path: of the database.
+        is_running: a poll has found each task running before, so that the next poll changes nothing.
+    """
     clock = SystemClock()
     store = SqliteStore(path, clock.now)
     await store.open()
-    created_at = clock.now() - timedelta(minutes=1)
+    policy = PollPolicy(min_interval_s=30.0, max_interval_s=30.0)
+    reconciler = Reconciler(store, policy_of=lambda _: policy, interval_of={}, redactor=Redactor())
+    created_at = clock.now() - timedelta(minutes=2)
     for start in range(0, DUE, 5_000):
         new = [
             NewTask(
@@ -71,6 +84,10 @@ async def make_due(path: Path) -> None:
             for n in range(start, start + 5_000)
         ]
         await asyncio.gather(*map(store.create_task, new))
+        if is_running:
+            found = Reading(status=Status.RUNNING, upstream_status="processing")
+            polled = [Observation(task.id, Source.POLL, created_at, found) for task in new]
+            await asyncio.gather(*map(reconciler.apply, polled))
     await store.close()
 
 
@@ -121,6 +138,21 @@ async def polled(session: aiohttp.ClientSession, upstream: Server, at_least: int
     return times
 
 
+async def measure_unchanged(
+    directory: Path, made: Path, session: aiohttp.ClientSession, upstream: Server, more: str = ""
+) -> float:
+    """Processor time of the daemon per poll that changes nothing, microseconds; its start is left out."""
+    with tempfile.TemporaryDirectory(dir=directory) as name:
+        own = Path(name)
+        shutil.copy(made, own / "tracker.db")
+        await seen(session, upstream)
+        async with daemon(own, archive=False, more=configured(upstream.port, UNLIMITED) + more) as server:
+            first = len(await polled(session, upstream, WARM_UP))
+            before_s = server.cpu_s()
+            times = await polled(session, upstream, DUE - first)
+            return (server.cpu_s() - before_s) / len(times) * 1e6
+
+
 async def run(rounds: int) -> None:
     """Print the ratios."""
     with tempfile.TemporaryDirectory(prefix="tracker-bench-", dir=".") as name:
@@ -128,6 +160,8 @@ async def run(rounds: int) -> None:
         made = directory / "made.db"
         songs = await make_tasks(made, SONGS)
         await make_due(made)
+        running = directory / "running.db"
+        await make_due(running, is_running=True)
         calls = callback_requests(songs, 0, SONGS)
         async with (
             baseline("upstream", directory / "upstream.db") as upstream,
@@ -156,6 +190,7 @@ async def run(rounds: int) -> None:
                     alone = await run_load(server.port, calls[SONGS:], CALLBACK_CONNECTIONS)
                 shutil.rmtree(own)
                 turns.append(Turn(bare, per_second(times), cpu_us, alone, beside))
+            unchanged = [await measure_unchanged(directory, running, session, upstream) for _ in range(rounds)]
             limits = {rate: await held(rate) for rate in RATES}
 
     def show(what: str, figure: float, unit: str, target: str = "") -> None:
@@ -165,6 +200,7 @@ async def run(rounds: int) -> None:
     show("one lane of the tracker, polls/s", median(turn.tracker for turn in turns), ".0f", "(>= 1000)")
     show("tracker / bare", median(turn.tracker / turn.bare for turn in turns), ".2f")
     show("CPU us a poll, start and callbacks included", median(turn.cpu_us for turn in turns), ".0f")
+    show("CPU us an unchanged poll", median(unchanged), ".0f")
     show("callback p99 ms, no polls", median(turn.alone.percentile_ms(99) for turn in turns), ".1f")
     show("callback p99 ms, beside polls", median(turn.beside.percentile_ms(99) for turn in turns), ".1f")
     for rate, (reached, busiest) in limits.items():

@@ -65,7 +65,16 @@ def naive(connection: aiosqlite.Connection) -> Handler:
 def upstream(app: web.Application) -> None:
     """Answer polls of Kling tasks."""
     seen: list[float] = []
-    body = json.dumps({"code": 0, "data": {"task_id": "up-1", "task_status": "processing"}}).encode()
+    data = {
+        "task_id": "up-1",
+        "task_status": "processing",
+        "task_status_msg": "",
+        "task_info": {"external_task_id": "job-1"},
+        "created_at": 1767607200000,
+        "updated_at": 1767607260000,
+        "task_result": {},
+    }
+    body = json.dumps({"code": 0, "message": "SUCCEED", "request_id": "req-0001", "data": data}).encode()
 
     async def answer(_: web.Request) -> web.Response:
         seen.append(time.monotonic())
