@@ -487,6 +487,45 @@ async def test_cookies_are_not_kept() -> None:
     assert cookies == [None, None]
 
 
+async def test_a_poll_is_sent_again_when_its_pooled_connection_was_closed() -> None:
+    """A server may close a connection just as it is used again; a GET then goes out once more, on another one."""
+    requests = 0
+
+    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal requests
+        requests += 1
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        await reader.readuntil(b"\r\n\r\n")
+        requests += 1
+
+    async with raw_server(peer) as url, rig_for(url) as rig:
+        assert (await rig.get()).body == b"{}"
+        assert (await rig.get()).body == b"{}"
+    assert requests == 3
+
+
+async def test_interim_answers_come_before_the_answer() -> None:
+    """An upstream may send hints before it answers (RFC 8297)."""
+    hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+    async with (
+        raw_server(saying(hints + hints, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")) as url,
+        rig_for(url) as rig,
+    ):
+        reply = await rig.get()
+    assert (reply.status, reply.body) == (200, b"{}")
+
+
+@pytest.mark.parametrize("paid", [False, True])
+async def test_a_header_with_a_line_break_is_not_sent(paid: bool) -> None:
+    """What a header holds cannot become another header."""
+    arrived = asyncio.Event()
+    async with raw_server(telling(arrived)) as url, rig_for(url) as rig:
+        request = WireRequest("GET", "/status", headers=(("Prefer", "x\r\nEvil: 1"),))
+        with pytest.raises(Unanswered, match="ValueError"):
+            await rig.client.fetch("default", request, paid=paid)
+    assert not arrived.is_set()
+
+
 async def test_paid_requests_never_share_a_connection() -> None:
     """Polls keep their connection alive; each create gets a fresh one and says so."""
     ports: list[object] = []

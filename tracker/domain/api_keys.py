@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 _QUOTES = "\"'`"
 _ENV_LINE = re.compile(r"(export\s+\w+|[A-Z][A-Z0-9]*_[A-Z0-9_]*)\s*=\s*[^\s=]")
 _SCHEME = re.compile(r"(bearer|basic|key|token|authorization\s*:)\s", re.IGNORECASE)
 
 
+@lru_cache(maxsize=64)
 def key_problem(key: str | None) -> str | None:
     """Why a key cannot be used, None when it can be.
 

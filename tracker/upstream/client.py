@@ -13,7 +13,6 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
-from aiohttp.client import URL  # type: ignore[attr-defined]  # yarl's, by way of the library we depend on
 
 from tracker import __version__
 from tracker.domain.api_keys import key_problem
@@ -21,12 +20,16 @@ from tracker.domain.retry import parse_retry_after
 from tracker.domain.upstream_http import AuthStyle, WireReply, WireRequest
 from tracker.errors import HeldBack, Unanswered, UpstreamFailure
 from tracker.upstream.failures import LIBRARY_ERRORS, failure_of
+from tracker.upstream.pooled_get import Get, GetPool
 from tracker.upstream.salvage import decompress, is_compressed, salvage, seems_cut
 from tracker.upstream.sessions import RECEIVED, Received, make_session
-from tracker.upstream.urls import exact_url
+from tracker.upstream.urls import base_url, extend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractAsyncContextManager
+
+    from aiohttp.client import URL  # type: ignore[attr-defined]  # yarl's, by way of the library we depend on
 
     from tracker.clock import Clock
     from tracker.upstream.breaker import Admission, Breakers
@@ -97,6 +100,7 @@ class UpstreamClient:
         self._breakers = breakers
         self._max_body_bytes = max_body_bytes
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        self._gets: GetPool | None = None
         self._closed = False
 
     async def fetch(
@@ -124,9 +128,10 @@ class UpstreamClient:
         account = self._accounts.get(account_name)
         if account is None:
             raise HeldBack(f"no account is named {account_name!r}", MISSING_S)
-        url = _url(account, request)
+        base = _base_of(account)
+        url = extend(base, request.path, request.query)
         headers = _headers(account, request)
-        host = _host_of(url)
+        host = _host_of(base)
         if self._breakers.is_open(host, family, paid=paid):
             raise self._circuit_open(host, family)  # at once: it is not worth a slot, nor waiting for one
         if not await self._limits.take(account_name, SLOT_WITHIN_S):
@@ -145,7 +150,7 @@ class UpstreamClient:
         """The host (and port, unless usual) of an account, by which its circuit breaker goes; "" for none."""
         account = self._accounts.get(account_name)
         try:
-            return "" if account is None else _host_of(exact_url(account.base_url))
+            return "" if account is None else _host_of(base_url(account.base_url))
         except ValueError:
             return ""
 
@@ -193,14 +198,10 @@ class UpstreamClient:
         received = Received()
         token = RECEIVED.set(received)
         try:
-            async with self._session(paid=paid).request(
-                request.method,
-                url,
-                data=request.body,
-                headers=headers,
-                allow_redirects=False,
-                timeout=_limits_of(request),
-            ) as response:
+            async with (
+                asyncio.timeout(request.answer_within_s),
+                self._open(request, url, headers, received, paid=paid) as response,
+            ):
                 body = await self._read(response)
                 if body is None:
                     return Unanswered(f"the answer is larger than {self._max_body_bytes} bytes")
@@ -233,7 +234,7 @@ class UpstreamClient:
         named = {name.lower(): value for name, value in headers.items()}
         return WireReply(status=status, headers=named, body=body, received_at=self._clock.now())
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes | None:
+    async def _read(self, response: aiohttp.ClientResponse | Get) -> bytes | None:
         """The whole body, decompressed piece by piece; None when it is too large."""
         pieces, yielded = bytearray(), 0
         async for piece in response.content.iter_any():
@@ -248,6 +249,20 @@ class UpstreamClient:
         if is_compressed(pieces):  # and no header says so
             return await asyncio.to_thread(decompress, bytes(pieces), self._max_body_bytes)
         return bytes(pieces)
+
+    def _open(
+        self, request: WireRequest, url: URL, headers: dict[str, str], received: Received, *, paid: bool
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse | Get]:
+        # the connect limit always ends first: after the other one, something may have been sent
+        timeout = aiohttp.ClientTimeout(connect=min(CONNECT_WITHIN_S, request.answer_within_s * 0.8))
+        session = self._session(paid=paid)
+        if request.method == "GET" and not paid:
+            if self._gets is None:
+                self._gets = GetPool(session)
+            return self._gets.open(url, _HEADERS | headers, timeout, received)
+        return session.request(
+            request.method, url, data=request.body, headers=headers, allow_redirects=False, timeout=timeout
+        )
 
     def _session(self, *, paid: bool) -> aiohttp.ClientSession:
         session = self._sessions.get(paid)
@@ -264,12 +279,9 @@ class UpstreamClient:
         return session
 
 
-def _url(account: Account, request: WireRequest) -> URL:
-    """Base URL and path joined as they are: what the provider escaped stays escaped."""
-    base = account.base_url.partition("#")[0].partition("?")[0].rstrip("/")
-    query = URL().with_query(list(request.query)).raw_query_string
+def _base_of(account: Account) -> URL:
     try:
-        return exact_url(f"{base}/{request.path.removeprefix('/')}{'?' if query else ''}{query}")
+        return base_url(account.base_url)
     except ValueError:
         pass
     raise HeldBack(f"the base_url of account {account.name!r} is not an http(s) URL", MISSING_S)
@@ -301,10 +313,3 @@ def _headers(account: Account, request: WireRequest) -> dict[str, str]:
             headers["x-api-key"] = key
             headers.setdefault("anthropic-version", ANTHROPIC_VERSION)
     return headers
-
-
-def _limits_of(request: WireRequest) -> aiohttp.ClientTimeout:
-    """The connect limit always ends first: who runs into the other one may have sent something."""
-    return aiohttp.ClientTimeout(
-        total=request.answer_within_s, connect=min(CONNECT_WITHIN_S, request.answer_within_s * 0.8)
-    )

@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Final
 
 import aiohttp
+from aiohttp.http import HttpProcessingError
 
 from tracker.errors import NotSent, Unanswered, UpstreamFailure
 
-_Kind = tuple[type[Exception], type[UpstreamFailure], str]
+_Kind = tuple[type[Exception] | tuple[type[Exception], ...], type[UpstreamFailure], str]
 
 # The first match counts. Errors of connecting come first: the library raises them before it writes a byte.
 # Whatever is not surely one of those may have happened after the request left.
@@ -27,11 +28,11 @@ _KINDS: Final[tuple[_Kind, ...]] = (
     (TimeoutError, Unanswered, "no whole answer in time"),
     (aiohttp.ServerDisconnectedError, Unanswered, "the connection was closed before an answer came"),
     (aiohttp.ClientPayloadError, Unanswered, "the answer was cut short, or cannot be decompressed"),
-    (aiohttp.ClientResponseError, Unanswered, "the answer is not HTTP"),
+    ((aiohttp.ClientResponseError, HttpProcessingError), Unanswered, "the answer is not HTTP"),
     (OSError, Unanswered, "the connection broke"),
 )
 
-LIBRARY_ERRORS: Final = (aiohttp.ClientError, OSError, TimeoutError, ValueError)
+LIBRARY_ERRORS: Final = (aiohttp.ClientError, HttpProcessingError, OSError, TimeoutError, ValueError)
 """What the library lets out when an exchange fails."""
 
 

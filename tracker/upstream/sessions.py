@@ -28,6 +28,8 @@ MAX_FIELD_BYTES: Final = 64 * 1024
 MAX_FIELDS: Final = 1000
 _SLACK: Final = 64
 """The libraries' two parsers count the status line, the empty line and the colon differently."""
+LIBRARY_FIELD_BYTES: Final = MAX_FIELD_BYTES + _SLACK
+LIBRARY_FIELDS: Final = MAX_FIELDS + _SLACK
 MAX_RECEIVED_BYTES: Final = 4 * 1024 * 1024
 """The longest answer of which a copy is held while the library reads it."""
 
@@ -104,10 +106,10 @@ def make_session(
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
         response_class=_Response,
-        max_line_size=MAX_FIELD_BYTES + _SLACK,
-        max_field_size=MAX_FIELD_BYTES + _SLACK,
-        max_headers=MAX_FIELDS + _SLACK,
         headers=headers,
         timeout=timeout or aiohttp.ClientTimeout(),
         auto_decompress=auto_decompress,
+        max_line_size=LIBRARY_FIELD_BYTES,
+        max_field_size=LIBRARY_FIELD_BYTES,
+        max_headers=LIBRARY_FIELDS,
     )

@@ -7,11 +7,15 @@ disagree, are refused instead of repaired.
 from __future__ import annotations
 
 import re
-from typing import Final
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
 
 from aiohttp.client import URL  # type: ignore[attr-defined]  # yarl's, by way of the library we depend on
 
-from tracker.domain.urls import resolve_reference, split_absolute
+from tracker.domain.urls import escape_impossible, resolve_reference, split_absolute
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _PLAIN_HOST: Final = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._~%-]+)?\]")
 _PORT: Final = re.compile(r"[0-9]{0,5}")
@@ -41,6 +45,30 @@ def exact_url(text: str) -> URL:
     if not _PORT.fullmatch(port) or int(port or 0) > _MAX_PORT:
         raise ValueError("a URL with an impossible port")
     return URL.build(scheme=scheme, authority=f"{host}:{port}" if port else host, path=target, encoded=True)
+
+
+@lru_cache(maxsize=64)
+def base_url(text: str) -> URL:
+    """A configured base URL without query and fragment, see `exact_url`; each is checked once.
+
+    Raises:
+        ValueError: not an http(s) URL.
+    """
+    return exact_url(text.partition("#")[0].partition("?")[0])
+
+
+def extend(base: URL, path: str, query: Sequence[tuple[str, str]]) -> URL:
+    """A base URL and a path joined as they are: what the provider escaped stays escaped.
+
+    Args:
+        base: made by `base_url`.
+        path: below the base, already percent-encoded, without a query.
+        query: parameters, not yet encoded.
+    """
+    target = escape_impossible(f"{base.raw_path.rstrip('/')}/{path.removeprefix('/')}".partition("#")[0])
+    if query:
+        target = f"{target}?{URL().with_query(list(query)).raw_query_string}"
+    return URL.build(scheme=base.scheme, authority=base.raw_authority, path=target, encoded=True)
 
 
 def follow(url: URL, location: str) -> URL:
