@@ -16,10 +16,16 @@ from tracker.config.listen import SOCKET_PATH_MAX
 from tracker.config.sections import Account, ModelAlias, PollOverride, ProviderCallbacks
 from tracker.domain.schedule import PollPolicy
 from tracker.errors import ConfigError
+from tracker.hooks.kinds.http import HttpHook
+from tracker.hooks.kinds.notify import NotifyHook
+from tracker.hooks.kinds.plugins import PluginHook
 from tracker.hooks.kinds.registry import hook_table
+from tracker.hooks.kinds.script import ScriptHook
+from tracker.hooks.kinds.worker import WorkerHook
 
 REPOSITORY = Path(__file__).parents[2]
 DOCUMENTED = REPOSITORY / "config" / "tracker.toml"
+HOOKS = [ScriptHook, WorkerHook, HttpHook, PluginHook, NotifyHook]
 PROVIDERS = ["dashscope", "kling", "suno", "openai-video"]
 
 
@@ -64,7 +70,7 @@ def test_the_documented_file_names_every_key() -> None:
     def keys(model: type[BaseModel]) -> set[str]:
         return set(model.model_fields) - {"providers", "names", "environments"}
 
-    models: list[Any] = [Config, hook_table(), Account, PollOverride, ProviderCallbacks, ModelAlias]
+    models: list[Any] = [Config, *HOOKS, Account, PollOverride, ProviderCallbacks, ModelAlias]
     models += [type(value) for _name, value in Config() if isinstance(value, BaseModel)]
     # as a key, as a table, or named in a comment
     missing = {
