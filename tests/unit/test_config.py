@@ -285,7 +285,7 @@ HOOK = '[[hooks]]\nname = "a"\non = ["task.finished"]\nrun = ["x"]\n'
         ),
         (
             HOOK.replace('run = ["x"]', ""),
-            "tracker.toml: hooks[a].run: nothing to run: set one of run, url, plugin, notify",
+            "tracker.toml: hooks[a].run: nothing to run: set one of run, url, plugin, ",
         ),
         (HOOK.replace('name = "a"', ""), "tracker.toml: hooks[1].name: is missing; add it"),
         (
