@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 
 from tracker.domain.task import ExternalId, UpstreamError
 from tracker.errors import FieldProblem, PayloadInvalid
-from tracker.providers.family import Entry, Family
-from tracker.providers.protocol import SAMPLE_PROMPT, Route
+from tracker.providers.provider import Entry, Provider
+from tracker.providers.route import SAMPLE_PROMPT, Route
 from tracker.providers.reading import video_objects
 from tracker.providers.reading.error_meanings import POLICY, Meaning
 from tracker.providers.reading.fields import find_id, require_object
@@ -29,7 +29,7 @@ from tracker.providers.reading.requests import text_problem
 
 if TYPE_CHECKING:
     from tracker.domain.observation import Reading
-    from tracker.providers.protocol import Json
+    from tracker.providers.route import Json
 
 
 def find_meaning(error: UpstreamError) -> Meaning | None:
@@ -54,13 +54,12 @@ def callback_ids(body: Json) -> tuple[ExternalId, ...]:
     return (found,)
 
 
-PROVIDER = Family(
+PROVIDER = Provider(
     "nimbus",
     (
         Entry(
             route=Route(
                 name="nimbus.video",
-                provider="nimbus",
                 create="POST /nimbus/v1/videos",
                 query="GET /nimbus/v1/videos/{task_id}",
                 asset="video",

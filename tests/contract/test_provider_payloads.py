@@ -14,8 +14,8 @@ from tracker.domain.observation import Observation, Reading, Source
 from tracker.domain.schedule import Pace, PollPolicy
 from tracker.domain.task import Status
 from tracker.errors import PayloadInvalid, SignatureInvalid
-from tracker.providers.protocol import Route
 from tracker.providers.registry import Registry
+from tracker.providers.route import Route
 from tracker.providers.signatures import verify
 
 REGISTRY = Registry()

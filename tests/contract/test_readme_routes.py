@@ -15,8 +15,8 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from tracker.cli.main import cli
-from tracker.providers.protocol import Route
 from tracker.providers.registry import Registry
+from tracker.providers.route import Route
 
 README = Path(__file__).parents[2] / "README.md"
 HEAD = "| route | create | query | calls back | source |\n|---|---|---|---|---|\n"

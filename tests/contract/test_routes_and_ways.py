@@ -23,8 +23,8 @@ from tests.kits.payloads import fault_reasons
 from tests.kits.processes import Ear, eventually
 from tests.kits.route_requests import Json, Song, request_of
 from tests.kits.sandbox import list_played, list_played_names
-from tracker.providers.protocol import Route
 from tracker.providers.registry import Registry
+from tracker.providers.route import Route
 from tracker.sandbox import DEFAULT_KEY, Sandbox
 
 Note = Callable[[str, object], None]

@@ -28,9 +28,9 @@ from tracker.clock import whole_milliseconds
 from tracker.config import load_config
 from tracker.daemon.app import Tracker
 from tracker.domain.tokens import CallbackTokens
-from tracker.providers.protocol import Route
 from tracker.providers.reading.requests import find_field
 from tracker.providers.registry import Registry
+from tracker.providers.route import Route
 
 Json = Any
 

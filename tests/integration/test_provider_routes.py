@@ -15,7 +15,7 @@ from tests.kits.sandbox import DEADLINE_S, Client, Receiver, list_played, lower,
 from tracker.domain.observation import Reading, Submission
 from tracker.domain.task import ExternalId, Status
 from tracker.domain.upstream_http import AuthStyle, WireReply, WireRequest
-from tracker.providers.protocol import Route
+from tracker.providers.route import Route
 from tracker.sandbox import DEFAULT_KEY
 
 PLAYED = list_played(REGISTRY)

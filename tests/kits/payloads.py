@@ -18,8 +18,8 @@ import orjson
 
 from tracker.domain.task import ExternalId, SubmitState, Task, TaskId
 from tracker.domain.upstream_http import WireReply
-from tracker.providers.protocol import Route
 from tracker.providers.registry import Registry
+from tracker.providers.route import Route
 
 PAYLOADS = Path(__file__).parents[1] / "payloads"
 NOW = datetime(2026, 1, 5, 10, 0, tzinfo=UTC)

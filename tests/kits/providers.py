@@ -9,8 +9,9 @@ import orjson
 
 from tracker.domain.observation import Reading, Submission
 from tracker.domain.upstream_http import WireReply
-from tracker.providers.protocol import Provider, Route
+from tracker.providers.provider import Provider
 from tracker.providers.registry import Registry
+from tracker.providers.route import Route
 
 REGISTRY = Registry()
 NOW = datetime(2026, 1, 5, 10, 0, tzinfo=UTC)

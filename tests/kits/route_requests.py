@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tracker.providers.protocol import SAMPLE_PROMPT
 from tracker.providers.registry import Registry
+from tracker.providers.route import SAMPLE_PROMPT
 
 Json = Any
 

@@ -12,8 +12,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tracker.providers.protocol import Route
 from tracker.providers.registry import Registry
+from tracker.providers.route import Route
 from tracker.sandbox import DEFAULT_KEY, Sandbox, files
 from tracker.sandbox.families.registry import list_routes
 from tracker.sandbox.gateway import Gateway

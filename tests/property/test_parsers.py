@@ -19,8 +19,8 @@ from tracker.domain.schedule import Pace, PollPolicy
 from tracker.domain.task import Status, SubmitState
 from tracker.domain.upstream_http import WireReply
 from tracker.errors import PayloadInvalid
-from tracker.providers.protocol import Route
 from tracker.providers.registry import Registry
+from tracker.providers.route import Route
 
 REGISTRY = Registry()
 BODIES: dict[str, list[Any]] = {route.name: [] for route in REGISTRY.routes()}

@@ -22,9 +22,10 @@ from tracker.domain.lenient_json.decoder import decode
 from tracker.domain.observation import Reading, Submission
 from tracker.domain.task import Status
 from tracker.domain.upstream_http import WireReply, payload_text
-from tracker.providers.protocol import Provider, Route
+from tracker.providers.provider import Provider
 from tracker.providers.reading.requests import path_segment, written_id
 from tracker.providers.registry import Registry
+from tracker.providers.route import Route
 
 REGISTRY = Registry()
 Draw = Callable[..., Any]

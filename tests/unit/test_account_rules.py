@@ -7,14 +7,13 @@ from collections.abc import Collection
 import pytest
 
 from tracker.errors import RequestInvalid
-from tracker.providers.protocol import Route
+from tracker.providers.route import Route
 from tracker.tracking.accounts import AccountRules
 
 
 def route(name: str, account: str | None = None) -> Route:
     """A route; with an account one of a declared provider."""
-    provider = name.partition(".")[0]
-    return Route(name, provider, "POST /v1/x", "GET /v1/x/{task_id}", "video", "https://x.example", {}, account=account)
+    return Route(name, "POST /v1/x", "GET /v1/x/{task_id}", "video", "https://x.example", {}, account=account)
 
 
 KLING = route("kling.video")

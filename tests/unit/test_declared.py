@@ -15,8 +15,9 @@ from tracker.domain.upstream_http import AuthStyle, WireReply
 from tracker.errors import ConfigError, PayloadInvalid
 from tracker.providers.declared import load_declared
 from tracker.providers.declared.lines import find_lines, line_of
-from tracker.providers.protocol import Provider, Route
+from tracker.providers.provider import Provider
 from tracker.providers.registry import Registry
+from tracker.providers.route import Route
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "config" / "providers.d").glob("*.toml.example"))
 

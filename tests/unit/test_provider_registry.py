@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from tracker.errors import ConfigError
 from tracker.providers.families import kling
-from tracker.providers.family import Entry, Family
-from tracker.providers.protocol import Provider, Route
+from tracker.providers.provider import Entry, Provider
 from tracker.providers.registry import PROVIDERS, Registry
 
 
-def make_family(name: str = "acme", **changes: Any) -> Family:  # noqa: ANN401 - any field of a route
+def make_provider(name: str = "acme", **changes: Any) -> Provider:  # noqa: ANN401 - any field of a route
     """A provider with one route that reads like Kling's."""
     entry: Entry = kling.entry("video", "videos/acme", "video", "https://docs.example.com/")
-    route = replace(entry.route, **{"name": f"{name}.video", "provider": name, **changes})
-    return Family(name, (replace(entry, route=route),), kling.callback_ids)
+    route = replace(entry.route, **{"name": f"{name}.video", **changes})
+    return Provider(name, (replace(entry, route=route),), kling.callback_ids)
 
 
 def test_lookups() -> None:
@@ -36,7 +35,7 @@ def test_lookups() -> None:
 
 def test_extra_providers_join() -> None:
     """A provider from outside is looked up like a built-in one."""
-    extra = make_family()
+    extra = make_provider()
     registry = Registry([extra])
     route = registry.find_route("acme.video")
     assert route is not None
@@ -47,7 +46,6 @@ def test_extra_providers_join() -> None:
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"provider": "other"}, "a route of provider 'acme' is named acme.something"),
         ({"create": "GET /x"}, "create is 'POST /path'"),
         ({"create": "POST x"}, "create is 'POST /path'"),
         ({"query": None}, "query is 'GET /path'"),
@@ -61,7 +59,7 @@ def test_extra_providers_join() -> None:
 def test_wrong_routes_are_refused(changes: dict[str, Any], complaint: str) -> None:
     """A route that cannot work stops the start, with one line that names it."""
     with pytest.raises(ConfigError) as caught:
-        Registry([make_family(**changes)])
+        Registry([make_provider(**changes)])
     (problem,) = caught.value.problems
     assert problem.startswith("route 'acme.video': ")
     assert complaint in problem
@@ -69,41 +67,23 @@ def test_wrong_routes_are_refused(changes: dict[str, Any], complaint: str) -> No
 
 def test_names_are_unique_and_plain() -> None:
     """A taken name, a name with other characters and a route listed twice are refused, all in one go."""
-    twice = make_family("twice")
+    twice = make_provider("twice")
     entry = Entry(twice.routes[0], kling.check, kling.read_create)
-    doubled = Family("double", (), kling.callback_ids)
+    doubled = Provider("double", (), kling.callback_ids)
+    other = Provider("acme", (entry,), kling.callback_ids)
     with pytest.raises(ConfigError) as caught:
         Registry(
-            [make_family("kling"), make_family("Acme!"), doubled, Family("twice", (entry, entry), kling.callback_ids)]
+            [
+                make_provider("kling"),
+                make_provider("Acme!"),
+                doubled,
+                Provider("twice", (entry, entry), kling.callback_ids),
+                other,
+            ]
         )
     words = "\n".join(caught.value.problems)
     assert "provider 'kling': the name is taken already" in words
     assert "provider 'Acme!': a name is lower-case letters" in words
     assert "provider 'double': it has no routes" in words
     assert "provider 'twice': route 'twice.video' is listed more than once" in words
-
-
-class Lopsided:
-    """Almost a provider: one method is missing, another takes something else."""
-
-    name = "lopsided"
-    routes: tuple[Route, ...] = make_family("lopsided").routes
-
-    def check_request(self, route: Route) -> list[str]:
-        """Lacks a parameter."""
-        return [route.name]
-
-
-def test_signatures_are_checked() -> None:
-    """A class that does not match the protocol is refused with the method and its parameters."""
-    with pytest.raises(ConfigError) as caught:
-        Registry([cast("Provider", Lopsided())])
-    words = "\n".join(caught.value.problems)
-    assert "check_request takes (route, request), not (route)" in words
-    assert "it lacks the method read_poll" in words
-
-
-def test_nameless_objects_are_refused() -> None:
-    """Something that is no provider at all is named by its type."""
-    with pytest.raises(ConfigError, match="object: a provider has a name"):
-        Registry([cast("Provider", object())])
+    assert "route 'twice.video': a route of provider 'acme' is named acme.something" in words

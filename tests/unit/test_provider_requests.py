@@ -11,8 +11,8 @@ from tests.kits.providers import REGISTRY, known
 from tests.kits.sandbox import list_played_names
 from tracker.domain.task import ExternalId
 from tracker.domain.upstream_http import AuthStyle
-from tracker.providers.protocol import Route
 from tracker.providers.reading.requests import with_field
+from tracker.providers.route import Route
 
 LEFT_TO_UPSTREAM: dict[str, set[str]] = {
     "kling.image2video": {"prompt", "image"},

@@ -6,7 +6,6 @@ any wire format.
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Iterable
 
@@ -15,7 +14,8 @@ from tracker.providers.families import anthropic, gemini, kling, seedance
 from tracker.providers.families.dashscope import video
 from tracker.providers.families.openai import family as openai
 from tracker.providers.families.suno import family as suno
-from tracker.providers.protocol import Provider, Route
+from tracker.providers.provider import Provider
+from tracker.providers.route import Route
 
 PROVIDERS: tuple[Provider, ...] = (
     video.PROVIDER,
@@ -30,15 +30,6 @@ PROVIDERS: tuple[Provider, ...] = (
 _NAME = re.compile(r"[a-z][a-z0-9-]*")
 _CREATE = re.compile(r"POST /\S+")
 _QUERY = re.compile(r"(GET|POST) /\S+")
-_METHODS = (
-    "check_request",
-    "create_request",
-    "read_create",
-    "poll_request",
-    "read_poll",
-    "read_callback",
-    "callback_ids",
-)
 
 
 class Registry:
@@ -46,20 +37,17 @@ class Registry:
 
     Args:
         extra: providers besides the built-in ones, as users define them.
-        builtin: the built-in ones; another choice is for tests.
 
     Raises:
         ConfigError: a provider does not fit; one line per mistake.
     """
 
-    def __init__(self, extra: Iterable[Provider] = (), *, builtin: Iterable[Provider] = PROVIDERS) -> None:
+    def __init__(self, extra: Iterable[Provider] = ()) -> None:
         self._providers: dict[str, Provider] = {}
         self._routes: dict[str, Route] = {}
         problems: list[str] = []
-        for provider in (*builtin, *extra):
-            wrong = [*_wrong_shape(provider)]
-            if not wrong:
-                wrong = [*self._wrong_names(provider), *_wrong_routes(provider)]
+        for provider in (*PROVIDERS, *extra):
+            wrong = [*self._wrong_names(provider), *_wrong_routes(provider)]
             if wrong:
                 problems += wrong
                 continue
@@ -91,6 +79,8 @@ class Registry:
     def _wrong_names(self, provider: Provider) -> Iterable[str]:
         if not _NAME.fullmatch(provider.name):
             yield f"provider {provider.name!r}: a name is lower-case letters, digits and hyphens"
+        if not provider.routes:
+            yield f"provider {provider.name!r}: it has no routes"
         if provider.name in self._providers:
             yield f"provider {provider.name!r}: the name is taken already; choose another"
         names = [route.name for route in provider.routes]
@@ -98,33 +88,11 @@ class Registry:
             yield f"provider {provider.name!r}: route {name!r} is listed more than once"
 
 
-def _wrong_shape(provider: Provider) -> Iterable[str]:
-    """What keeps an object from being a provider: missing members, methods with other parameters."""
-    name = getattr(provider, "name", None)
-    if not isinstance(name, str):
-        yield f"{type(provider).__name__}: a provider has a name, a text"
-        return
-    routes = getattr(provider, "routes", None)
-    if not isinstance(routes, tuple) or not all(isinstance(route, Route) for route in routes):
-        yield f"provider {name!r}: routes is a tuple of Route"
-    elif not routes:
-        yield f"provider {name!r}: it has no routes"
-    for method_name in _METHODS:
-        method = getattr(provider, method_name, None)
-        if not callable(method):
-            yield f"provider {name!r}: it lacks the method {method_name}"
-            continue
-        wanted = list(inspect.signature(getattr(Provider, method_name)).parameters)[1:]
-        found = list(inspect.signature(method).parameters)
-        if found != wanted:
-            yield f"provider {name!r}: {method_name} takes ({', '.join(wanted)}), not ({', '.join(found)})"
-
-
 def _wrong_routes(provider: Provider) -> Iterable[str]:
     for route in provider.routes:
         where = f"route {route.name!r}"
         family, _, rest = route.name.partition(".")
-        if family != provider.name or route.provider != provider.name or not _NAME.fullmatch(rest):
+        if family != provider.name or not _NAME.fullmatch(rest):
             yield f"{where}: a route of provider {provider.name!r} is named {provider.name}.something"
         if not _CREATE.fullmatch(route.create):
             yield f"{where}: create is 'POST /path', not {route.create!r}"

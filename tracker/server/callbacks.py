@@ -33,7 +33,7 @@ from tracker.server.throttle import Throttle
 if TYPE_CHECKING:
     from tracker.domain.records import Json
     from tracker.domain.tokens import TokenBearer
-    from tracker.providers.protocol import Provider
+    from tracker.providers.provider import Provider
     from tracker.server.services import Services, SignatureCheck
     from tracker.store.values import Applied
 

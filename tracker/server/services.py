@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from tracker.domain.schedule import PollPolicy
     from tracker.domain.task import Task, TaskId
     from tracker.domain.tokens import CallbackTokens
-    from tracker.providers.protocol import Provider, Route
+    from tracker.providers.provider import Provider
+    from tracker.providers.route import Route
     from tracker.store.protocol import Store
     from tracker.tracking.changes import ChangeFeed
     from tracker.tracking.reconciler import Reconciler

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from tracker.config import Config
-    from tracker.providers.protocol import Route
+    from tracker.providers.route import Route
 
 DEFAULT = "default"
 """The account of built-in routes whose submit names none."""

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from tracker.domain.task import Task
     from tracker.domain.tokens import CallbackTokens
     from tracker.domain.upstream_http import WireRequest
-    from tracker.providers.protocol import Provider, Route
+    from tracker.providers.provider import Provider
     from tracker.providers.registry import Registry
+    from tracker.providers.route import Route
 
 SEND_MARGIN_S = 60.0
 """A send that is not decided so long after its answer was due has been lost with its process."""

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from tracker.domain.observation import Payload
     from tracker.domain.task import Task, TaskId
     from tracker.domain.upstream_http import WireRequest
-    from tracker.providers.protocol import Provider, Route
+    from tracker.providers.provider import Provider
+    from tracker.providers.route import Route
     from tracker.store.protocol import Store
     from tracker.store.values import Applied
     from tracker.tracking.account_alarms import AccountAlarms

@@ -17,7 +17,7 @@ from tracker.domain.lenient_json.decoder import decode_text
 from tracker.errors import PayloadInvalid
 
 if TYPE_CHECKING:
-    from tracker.providers.protocol import Json
+    from tracker.providers.route import Json
 
 
 class _Functions(Functions):

@@ -26,7 +26,7 @@ from tracker.providers.declared.tables import (
     Table,
     TaskTable,
 )
-from tracker.providers.protocol import Provider
+from tracker.providers.provider import Provider
 
 SUFFIX = ".toml"
 """Only files with this ending are read; an example is switched on by renaming it."""

@@ -20,8 +20,7 @@ from tracker.domain.upstream_http import AuthStyle, WireReply, WireRequest
 from tracker.errors import FieldProblem, PayloadInvalid
 from tracker.providers.declared.expressions import search
 from tracker.providers.declared.tables import OK_CODES, OutputTable, ProviderTable, RouteTable, fold
-from tracker.providers.family import Entry, Family
-from tracker.providers.protocol import SAMPLE_PROMPT, Provider, Route
+from tracker.providers.provider import Entry, Provider
 from tracker.providers.reading.answers import read_creation, read_status
 from tracker.providers.reading.error_meanings import (
     AUTH,
@@ -69,9 +68,10 @@ from tracker.providers.reading.requests import (
 )
 from tracker.providers.reading.results import find_data_url_output, find_text_output
 from tracker.providers.reading.statuses import read_by_status
+from tracker.providers.route import SAMPLE_PROMPT, Route
 
 if TYPE_CHECKING:
-    from tracker.providers.protocol import Json
+    from tracker.providers.route import Json
 
 _MEANINGS = {
     Reason.INVALID_REQUEST: INVALID,
@@ -107,7 +107,6 @@ def make_provider(table: ProviderTable) -> Provider:
             Entry(
                 route=Route(
                     name=f"{table.name}.{name}",
-                    provider=table.name,
                     create=route.create,
                     query=route.query,
                     asset=route.asset,
@@ -128,7 +127,7 @@ def make_provider(table: ProviderTable) -> Provider:
                 poll_request=partial(_poll_request, table=route, auth=auth),
             )
         )
-    return Family(table.name, tuple(entries), reader.callback_ids)
+    return Provider(table.name, tuple(entries), reader.callback_ids)
 
 
 def _sample_of(route: RouteTable) -> dict[str, Json]:

@@ -21,8 +21,7 @@ from tracker.domain.observation import Reading
 from tracker.domain.task import Output, Status, UpstreamError
 from tracker.domain.upstream_http import AuthStyle
 from tracker.errors import FieldProblem
-from tracker.providers.family import Entry, Family
-from tracker.providers.protocol import SAMPLE_PROMPT, Route
+from tracker.providers.provider import Entry, Provider
 from tracker.providers.reading.answers import read_result
 from tracker.providers.reading.error_meanings import (
     AUTH,
@@ -49,10 +48,11 @@ from tracker.providers.reading.requests import (
 )
 from tracker.providers.reading.results import find_text_output, json_output
 from tracker.providers.reading.texts import find_texts
+from tracker.providers.route import SAMPLE_PROMPT, Route
 
 if TYPE_CHECKING:
     from tracker.domain.upstream_http import WireReply
-    from tracker.providers.protocol import Json
+    from tracker.providers.route import Json
 
 CODES: dict[str, Meaning] = {
     "invalid_request_error": INVALID,
@@ -143,7 +143,6 @@ def _entry(
     return Entry(
         route=Route(
             name=f"anthropic.{name}",
-            provider="anthropic",
             create=f"POST /anthropic/v1/{path}",
             query=None,
             mode="sync",
@@ -157,7 +156,7 @@ def _entry(
     )
 
 
-PROVIDER = Family(
+PROVIDER = Provider(
     "anthropic",
     (
         _entry("messages", "messages", "text", check_messages, read_message, max_tokens=100),

@@ -20,8 +20,7 @@ from msgspec.structs import replace
 from tracker.domain.observation import Reading
 from tracker.domain.task import Output, Status, UpstreamError
 from tracker.errors import FieldProblem
-from tracker.providers.family import Entry, Family
-from tracker.providers.protocol import SAMPLE_PROMPT, Route
+from tracker.providers.provider import Entry, Provider
 from tracker.providers.reading.answers import read_result
 from tracker.providers.reading.error_meanings import (
     AUTH,
@@ -49,10 +48,11 @@ from tracker.providers.reading.fields import (
 from tracker.providers.reading.requests import RESULT_WITHIN_S, create_call, list_problem, stream_problem, text_problem
 from tracker.providers.reading.results import find_inline_output, find_text_output, json_output
 from tracker.providers.reading.texts import find_texts
+from tracker.providers.route import SAMPLE_PROMPT, Route
 
 if TYPE_CHECKING:
     from tracker.domain.upstream_http import WireReply
-    from tracker.providers.protocol import Json
+    from tracker.providers.route import Json
 
 REFUSALS = frozenset(
     {
@@ -182,13 +182,12 @@ def _find_file(part: Mapping[str, Json]) -> Output | None:
     return Output(kind=kind if kind in {"image", "video", "audio"} else "file", url=url, mime=mime)
 
 
-PROVIDER = Family(
+PROVIDER = Provider(
     "gemini",
     (
         Entry(
             route=Route(
                 name="gemini.generate",
-                provider="gemini",
                 create="POST /gemini/v1beta/models/{model}:generateContent",
                 query=None,
                 mode="sync",

@@ -20,8 +20,7 @@ from msgspec.structs import replace
 from tracker.domain.observation import Reading, Trouble
 from tracker.domain.task import ExternalId, Output, Status, UpstreamError
 from tracker.errors import FieldProblem, PayloadInvalid
-from tracker.providers.family import Entry, Family
-from tracker.providers.protocol import SAMPLE_PROMPT, Route
+from tracker.providers.provider import Entry, Provider
 from tracker.providers.reading.answers import read_creation, read_status
 from tracker.providers.reading.error_meanings import (
     AUTH,
@@ -57,10 +56,11 @@ from tracker.providers.reading.refusals import find_error, find_words, is_succes
 from tracker.providers.reading.requests import optional_text_problem, text_problem
 from tracker.providers.reading.statuses import find_status, read_by_status
 from tracker.providers.reading.video_objects import read_any
+from tracker.providers.route import SAMPLE_PROMPT, Route
 
 if TYPE_CHECKING:
     from tracker.domain.upstream_http import WireReply
-    from tracker.providers.protocol import Json
+    from tracker.providers.route import Json
 
 STATUSES = {
     "submitted": Status.PENDING,
@@ -280,7 +280,6 @@ def entry(
     return Entry(
         route=Route(
             name=f"kling.{name}",
-            provider="kling",
             create=f"POST /transtreams/kling/v1/{path}",
             query=f"GET /transtreams/kling/v1/{path}/{{task_id}}",
             asset=asset,
@@ -302,7 +301,7 @@ _VIDEO_PAGE = "https://anyint.ai/docs/api-reference/kling-video"
 _SAMPLE_IMAGE = "https://example.com/kite.png"
 _MEDIA_PAGE = "https://anyint.ai/docs/api-reference/media"
 
-PROVIDER = Family(
+PROVIDER = Provider(
     "kling",
     (
         entry("omni-video", "videos/omni-video", "video", _VIDEO_PAGE),

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 
 from tracker.domain.task import UpstreamError
 from tracker.errors import FieldProblem
-from tracker.providers.family import Entry, Family
-from tracker.providers.protocol import SAMPLE_PROMPT, Route
+from tracker.providers.provider import Entry, Provider
 from tracker.providers.reading import video_objects
 from tracker.providers.reading.error_meanings import (
     AUTH,
@@ -29,9 +28,10 @@ from tracker.providers.reading.error_meanings import (
     Meaning,
 )
 from tracker.providers.reading.requests import optional_text_problem, text_problem
+from tracker.providers.route import SAMPLE_PROMPT, Route
 
 if TYPE_CHECKING:
-    from tracker.providers.protocol import Json
+    from tracker.providers.route import Json
 
 CODES: dict[str, Meaning] = {
     "authenticationerror": AUTH,
@@ -68,13 +68,12 @@ def check(request: Mapping[str, Json]) -> list[FieldProblem]:
     ]
 
 
-PROVIDER = Family(
+PROVIDER = Provider(
     "seedance",
     (
         Entry(
             route=Route(
                 name="seedance.video",
-                provider="seedance",
                 create="POST /doubao/video/generations",
                 query="GET /doubao/videos/{task_id}",
                 asset="video",

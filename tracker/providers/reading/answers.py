@@ -24,7 +24,7 @@ from tracker.providers.reading.replies import Answer, decode_answer
 
 if TYPE_CHECKING:
     from tracker.domain.upstream_http import WireReply
-    from tracker.providers.protocol import Json
+    from tracker.providers.route import Json
 
 ReadBody = Callable[[Mapping[str, "Json"]], Reading | None]
 """A family's reader of a success: None when the body is not one. May raise `PayloadInvalid`."""

@@ -20,7 +20,7 @@ from tracker.errors import PayloadInvalid
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from tracker.providers.protocol import Json
+    from tracker.providers.route import Json
 
 NUL_SIGN = "\u2400"
 """Stands for NUL in a stored id."""

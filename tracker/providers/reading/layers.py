@@ -22,7 +22,7 @@ from tracker.providers.reading.fields import parse_id
 from tracker.providers.reading.statuses import find_status
 
 if TYPE_CHECKING:
-    from tracker.providers.protocol import Json
+    from tracker.providers.route import Json
 
 ENVELOPES = (
     "data",

@@ -34,7 +34,7 @@ from tracker.providers.reading.fields import (
 from tracker.providers.reading.results import find_data_url_output, find_inline_output
 
 if TYPE_CHECKING:
-    from tracker.providers.protocol import Json
+    from tracker.providers.route import Json
 
 _HOLDERS = (
     "metadata", "content", "{kind}", "assets", "task_result", "taskResult", "generateVideoResponse", "file", "results",

@@ -27,7 +27,7 @@ from tracker.providers.reading.error_meanings import NestedError
 from tracker.providers.reading.fields import find_code, find_object, find_text
 
 if TYPE_CHECKING:
-    from tracker.providers.protocol import Json
+    from tracker.providers.route import Json
 
 SUCCESS_CODES = frozenset({"0", "200", "201", "202", "10000"})
 """Body codes that state no error. **Source**: Kling answers 0, Suno 200, one of its references 0, Volcengine's visual

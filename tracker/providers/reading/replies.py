@@ -21,7 +21,7 @@ from tracker.providers.reading.refusals import find_stated, find_words, kept, wo
 
 if TYPE_CHECKING:
     from tracker.domain.upstream_http import WireReply
-    from tracker.providers.protocol import Json
+    from tracker.providers.route import Json
 
 _CREATED = frozenset({201, 202, 204})
 _LAST_SEGMENT = re.compile(r"/((?=[^/]*\d)[^/]+)(?:/(?:status|result|content))?/?$")

@@ -19,7 +19,7 @@ from tracker.errors import FieldProblem
 from tracker.providers.reading.fields import NUL_SIGN, kind_of
 
 if TYPE_CHECKING:
-    from tracker.providers.protocol import Json, Route
+    from tracker.providers.route import Json, Route
 
 CREATE_WITHIN_S = 60.0
 """A create may upload references and wait for moderation; cutting it short makes it ambiguous."""

@@ -16,7 +16,7 @@ from tracker.errors import PayloadInvalid
 from tracker.providers.reading.fields import sole
 
 if TYPE_CHECKING:
-    from tracker.providers.protocol import Json
+    from tracker.providers.route import Json
 
 _MAX_TEXT_LENGTH = 4_000_000
 _KINDS = frozenset({"image", "audio", "video"})

@@ -15,7 +15,7 @@ from tracker.providers.reading.results import find_text_output
 
 if TYPE_CHECKING:
     from tracker.domain.task import Output
-    from tracker.providers.protocol import Json
+    from tracker.providers.route import Json
 
 MESSAGE_TEXTS = ("content", "text", "message", "audio")
 _TEXTS = ("output_text", "choices", "message", "content", "output", "candidates")

@@ -30,7 +30,7 @@ from tracker.providers.reading.statuses import find_status, read_by_status, spel
 
 if TYPE_CHECKING:
     from tracker.domain.upstream_http import WireReply
-    from tracker.providers.protocol import Json
+    from tracker.providers.route import Json
 
 _IDS = ("id", *TASK_IDS)
 _WORDLESS_ENDS = frozenset({"expired", "cancelled", "canceled", "cancel", "rejected", "aborted", "timed_out"})

@@ -18,8 +18,7 @@ from tracker.domain.observation import Reading
 from tracker.domain.task import Output, Status
 from tracker.errors import FieldProblem
 from tracker.providers.families.dashscope.codes import find_meaning
-from tracker.providers.family import Entry
-from tracker.providers.protocol import SAMPLE_PROMPT, Route
+from tracker.providers.provider import Entry
 from tracker.providers.reading.answers import read_result
 from tracker.providers.reading.error_meanings import failed
 from tracker.providers.reading.fields import (
@@ -43,10 +42,11 @@ from tracker.providers.reading.requests import (
     text_problem,
 )
 from tracker.providers.reading.results import find_data_url_output
+from tracker.providers.route import SAMPLE_PROMPT, Route
 
 if TYPE_CHECKING:
     from tracker.domain.upstream_http import WireReply
-    from tracker.providers.protocol import Json
+    from tracker.providers.route import Json
 
 
 def check(request: Mapping[str, Json]) -> list[FieldProblem]:
@@ -100,7 +100,6 @@ def _find_image(item: Mapping[str, Json]) -> Output | None:
 ENTRY = Entry(
     route=Route(
         name="dashscope.image",
-        provider="dashscope",
         create="POST /dashscope/v1/services/aigc/multimodal-generation/generation",
         query=None,
         mode="sync",

@@ -23,8 +23,7 @@ from tracker.domain.task import ExternalId, Output, Status, UpstreamError
 from tracker.errors import FieldProblem, PayloadInvalid
 from tracker.providers.families.dashscope import image
 from tracker.providers.families.dashscope.codes import find_meaning
-from tracker.providers.family import Entry, Family
-from tracker.providers.protocol import SAMPLE_PROMPT, Route
+from tracker.providers.provider import Entry, Provider
 from tracker.providers.reading.answers import read_creation, read_status
 from tracker.providers.reading.error_meanings import failed
 from tracker.providers.reading.fields import (
@@ -46,10 +45,11 @@ from tracker.providers.reading.refusals import find_error, find_words
 from tracker.providers.reading.requests import create_call, object_problem, optional_text_problem, text_problem
 from tracker.providers.reading.statuses import find_status, read_by_status
 from tracker.providers.reading.video_objects import read_any
+from tracker.providers.route import SAMPLE_PROMPT, Route
 
 if TYPE_CHECKING:
     from tracker.domain.upstream_http import WireReply
-    from tracker.providers.protocol import Json
+    from tracker.providers.route import Json
 
 RETENTION_S = 86400.0
 """Task data is kept this long; afterwards its status reads UNKNOWN."""
@@ -215,13 +215,12 @@ def _read_outputs(result: Mapping[str, Json], asset: str) -> tuple[tuple[Output,
     return outputs, detail
 
 
-PROVIDER = Family(
+PROVIDER = Provider(
     "dashscope",
     (
         Entry(
             route=Route(
                 name="dashscope.video",
-                provider="dashscope",
                 create="POST /dashscope/v1/services/aigc/video-generation/video-synthesis",
                 query="GET /dashscope/v1/tasks/{task_id}",
                 asset="video",

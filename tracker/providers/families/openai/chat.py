@@ -18,8 +18,7 @@ from tracker.domain.observation import Reading
 from tracker.domain.task import Output, Status, UpstreamError
 from tracker.errors import FieldProblem
 from tracker.providers.families.openai.codes import find_meaning
-from tracker.providers.family import Entry
-from tracker.providers.protocol import SAMPLE_PROMPT, Route
+from tracker.providers.provider import Entry
 from tracker.providers.reading.answers import read_result
 from tracker.providers.reading.error_meanings import failed
 from tracker.providers.reading.fields import find_code, find_id, find_object, find_text, list_objects
@@ -27,10 +26,11 @@ from tracker.providers.reading.places import find_outputs
 from tracker.providers.reading.requests import RESULT_WITHIN_S, create_call, list_problem, stream_problem, text_problem
 from tracker.providers.reading.results import find_text_output, json_output
 from tracker.providers.reading.texts import MESSAGE_TEXTS, find_texts, text_in
+from tracker.providers.route import SAMPLE_PROMPT, Route
 
 if TYPE_CHECKING:
     from tracker.domain.upstream_http import WireReply
-    from tracker.providers.protocol import Json
+    from tracker.providers.route import Json
 
 _FILTERED = "content_filter"
 _CUT = "length"
@@ -78,7 +78,6 @@ def _read_message(message: Mapping[str, Json]) -> list[Output]:
 ENTRY = Entry(
     route=Route(
         name="openai.chat",
-        provider="openai",
         create="POST /openai/v1/chat/completions",
         query=None,
         mode="sync",

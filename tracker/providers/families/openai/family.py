@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from tracker.providers.families.openai import chat, images, responses, video
-from tracker.providers.family import Family
+from tracker.providers.provider import Provider
 
-PROVIDER = Family(
+PROVIDER = Provider(
     "openai",
     (video.ENTRY, chat.ENTRY, responses.ENTRY, images.ENTRY),
     callback_ids=video.event_ids,

@@ -18,8 +18,7 @@ from tracker.domain.observation import Reading
 from tracker.domain.task import Output, Status
 from tracker.errors import FieldProblem
 from tracker.providers.families.openai.codes import find_meaning
-from tracker.providers.family import Entry
-from tracker.providers.protocol import SAMPLE_PROMPT, Route
+from tracker.providers.provider import Entry
 from tracker.providers.reading.answers import read_result
 from tracker.providers.reading.error_meanings import failed
 from tracker.providers.reading.fields import Lists, distinct, find_text, find_url, mime_of
@@ -34,10 +33,11 @@ from tracker.providers.reading.requests import (
     text_problem,
 )
 from tracker.providers.reading.results import find_data_url_output, find_inline_output
+from tracker.providers.route import SAMPLE_PROMPT, Route
 
 if TYPE_CHECKING:
     from tracker.domain.upstream_http import WireReply
-    from tracker.providers.protocol import Json
+    from tracker.providers.route import Json
 
 
 def check(request: Mapping[str, Json]) -> list[FieldProblem]:
@@ -83,7 +83,6 @@ def _find_image(item: Mapping[str, Json], mime: str | None) -> Output | None:
 ENTRY = Entry(
     route=Route(
         name="openai.images",
-        provider="openai",
         create="POST /openai/v1/images/generations",
         query=None,
         mode="sync",

@@ -19,8 +19,7 @@ from tracker.domain.observation import Reading
 from tracker.domain.task import ExternalId, Output, Reason, Status, UpstreamError
 from tracker.errors import FieldProblem
 from tracker.providers.families.openai.codes import find_meaning
-from tracker.providers.family import Entry
-from tracker.providers.protocol import SAMPLE_PROMPT, Route
+from tracker.providers.provider import Entry
 from tracker.providers.reading.answers import read_creation, read_status
 from tracker.providers.reading.error_meanings import failed
 from tracker.providers.reading.fields import (
@@ -46,10 +45,11 @@ from tracker.providers.reading.requests import (
 )
 from tracker.providers.reading.results import find_inline_output, find_text_output, json_output
 from tracker.providers.reading.statuses import find_status, read_by_status
+from tracker.providers.route import SAMPLE_PROMPT, Route
 
 if TYPE_CHECKING:
     from tracker.domain.upstream_http import WireReply
-    from tracker.providers.protocol import Json
+    from tracker.providers.route import Json
 
 STATUSES = {
     "queued": Status.PENDING,
@@ -161,7 +161,6 @@ def _find_refusal(items: tuple[Mapping[str, Json], ...]) -> str | None:
 ENTRY = Entry(
     route=Route(
         name="openai.responses",
-        provider="openai",
         create="POST /openai/v1/responses",
         query="GET /openai/v1/responses/{task_id}",
         asset="text",

@@ -17,15 +17,15 @@ from tracker.domain.observation import Reading
 from tracker.domain.task import ExternalId, Output, Status
 from tracker.errors import FieldProblem, PayloadInvalid
 from tracker.providers.families.openai.codes import find_meaning
-from tracker.providers.family import Entry
-from tracker.providers.protocol import SAMPLE_PROMPT, Route
+from tracker.providers.provider import Entry
 from tracker.providers.reading import video_objects
 from tracker.providers.reading.fields import find_id, require_object, require_status
 from tracker.providers.reading.layers import is_other
 from tracker.providers.reading.requests import path_segment, stream_problem, text_problem
+from tracker.providers.route import SAMPLE_PROMPT, Route
 
 if TYPE_CHECKING:
-    from tracker.providers.protocol import Json
+    from tracker.providers.route import Json
 
 _EVENTS = {"video.completed": Status.SUCCEEDED, "video.failed": Status.FAILED}
 
@@ -81,7 +81,6 @@ def _subject_of(event: Mapping[str, Json]) -> Mapping[str, Json]:
 ENTRY = Entry(
     route=Route(
         name="openai.video",
-        provider="openai",
         create="POST /openai/v1/videos",
         query="GET /openai/v1/videos/{task_id}",
         asset="video",

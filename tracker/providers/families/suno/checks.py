@@ -24,7 +24,7 @@ from tracker.providers.reading.requests import (
 )
 
 if TYPE_CHECKING:
-    from tracker.providers.protocol import Json
+    from tracker.providers.route import Json
 
 Check = Callable[[Mapping[str, "Json"]], list[FieldProblem]]
 

@@ -35,7 +35,7 @@ from tracker.providers.reading.layers import layers, object_in
 from tracker.providers.reading.places import find_outputs
 
 if TYPE_CHECKING:
-    from tracker.providers.protocol import Json
+    from tracker.providers.route import Json
 
 _STEMS = (
     "vocal",

@@ -34,7 +34,7 @@ from tracker.providers.reading.statuses import Complete, find_status, read_by_st
 
 if TYPE_CHECKING:
     from tracker.domain.upstream_http import WireReply
-    from tracker.providers.protocol import Json
+    from tracker.providers.route import Json
 
 
 class Shape(Protocol):

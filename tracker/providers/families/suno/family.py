@@ -31,13 +31,13 @@ from tracker.providers.families.suno.envelope import (
     read_create,
     read_poll,
 )
-from tracker.providers.family import Entry, Family
-from tracker.providers.protocol import SAMPLE_PROMPT, Route
+from tracker.providers.provider import Entry, Provider
 from tracker.providers.reading.requests import RESULT_WITHIN_S, create_call, poll_by_parameter
+from tracker.providers.route import SAMPLE_PROMPT, Route
 
 if TYPE_CHECKING:
     from tracker.domain.upstream_http import WireReply
-    from tracker.providers.protocol import Json
+    from tracker.providers.route import Json
 
 _MUSIC_PAGE = "https://anyint.ai/docs/api-reference/ai-music"
 
@@ -57,7 +57,6 @@ def _entry(
     return Entry(
         route=Route(
             name=f"suno.{name}",
-            provider="suno",
             create=f"POST /suno/{name}",
             query=f"GET /suno/query/{query}",
             asset=asset,
@@ -87,7 +86,6 @@ def _instant(
     return Entry(
         route=Route(
             name=f"suno.{name}",
-            provider="suno",
             create=f"POST /suno/{name}",
             query=None,
             mode="sync",
@@ -119,7 +117,7 @@ _REPEATED = frozenset({"400"})
 _REPEATED_WAV = frozenset({"409"})
 """The same of a WAV, as far as seen without naming one."""
 
-PROVIDER = Family(
+PROVIDER = Provider(
     "suno",
     (
         _song("generate", check=check_generate, sample=_SONG, source=_SONG_PAGE),

@@ -26,7 +26,7 @@ from tracker.providers.reading.results import find_text_output, json_output
 
 if TYPE_CHECKING:
     from tracker.domain.upstream_http import WireReply
-    from tracker.providers.protocol import Json
+    from tracker.providers.route import Json
 
 _STYLE_PENDING = frozenset({"0", "PENDING"})
 _STYLE_FAILED = frozenset({"2", "FAILED"})

@@ -26,7 +26,7 @@ from tracker.providers.reading.layers import object_in
 from tracker.providers.reading.results import find_text_output
 
 if TYPE_CHECKING:
-    from tracker.providers.protocol import Json
+    from tracker.providers.route import Json
 
 _LISTS = ("lyricsData", "lyrics_data", "data", "lyrics", "clips")
 _TEXTS = ("text", "lyric", "lyrics", "content")

@@ -31,7 +31,7 @@ from tracker.providers.reading.layers import layers, object_in
 from tracker.providers.reading.places import find_outputs
 
 if TYPE_CHECKING:
-    from tracker.providers.protocol import Json
+    from tracker.providers.route import Json
 
 FIRST_PROGRESS = 50
 """One of the two tracks that a song comes in is ready."""

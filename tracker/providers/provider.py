@@ -1,7 +1,7 @@
-"""A provider put together from one entry per route.
+"""What a provider is: a pure translator between the wire format of one upstream and our domain.
 
-Owns the dispatch from a route to its functions, so that a family's module is a list of entries and the
-readers they name, and a further route is a further entry. It must not know any wire format.
+A provider is a list of entries: a route, and the functions that speak its wire format. It has no clock, no network, no
+store, and does not know other providers.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from tracker.domain.observation import Reading
 from tracker.domain.task import ExternalId
 from tracker.domain.upstream_http import WireReply, WireRequest
 from tracker.errors import FieldProblem, PayloadInvalid
-from tracker.providers.protocol import Route
 from tracker.providers.reading.layers import layers
 from tracker.providers.reading.requests import create_call, poll_by_path
+from tracker.providers.route import Route
 
 if TYPE_CHECKING:
-    from tracker.providers.protocol import Json
+    from tracker.providers.route import Json
 
 Body = Mapping[str, "Json"]
 
 
 def _no_poll(reply: WireReply) -> Reading:
-    raise NotImplementedError(f"a route without a status call was answered HTTP {reply.status}")
+    raise NotImplementedError(f"HTTP {reply.status} for a route without a status call")
 
 
 def _no_callback(body: Json) -> Reading:
@@ -35,18 +35,18 @@ def _no_callback(body: Json) -> Reading:
 
 def _no_callback_ids(body: Json) -> tuple[ExternalId, ...]:
     del body
-    raise PayloadInvalid("this family has no callbacks")
+    raise PayloadInvalid("this provider has no callbacks")
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One route and the functions that speak its wire format; each as the method of `Provider` it stands for.
+    """One route and the pure functions that speak its wire format; see the methods of `Provider`.
 
     Attributes:
         route: the route.
         check: finds the wrong fields of a request.
-        read_create: reads the answer to the create.
-        read_poll: reads the answer to a poll; left out for synchronous routes.
+        read_create: reads the reply to the create.
+        read_poll: reads the reply to a poll; left out for synchronous routes.
         read_callback: reads a callback; left out where there are none.
         create_request: builds the create call.
         poll_request: builds the status call.
@@ -61,13 +61,13 @@ class Entry:
     poll_request: Callable[[Route, ExternalId], WireRequest] = poll_by_path
 
 
-class Family:
-    """A `Provider` made of entries.
+class Provider:
+    """The routes of one upstream. Every method is pure.
 
     Args:
-        name: the family's name.
+        name: the part of its route names before the dot.
         entries: one per route, in the order in which they are listed.
-        callback_ids: finds the task ids in any callback of the family; left out where there are none.
+        callback_ids: finds the task ids in any callback, most likely first; left out where there are none.
     """
 
     def __init__(
@@ -76,43 +76,57 @@ class Family:
         entries: tuple[Entry, ...],
         callback_ids: Callable[[Json], tuple[ExternalId, ...]] = _no_callback_ids,
     ) -> None:
-        self._name = name
+        self.name = name
+        self.routes = tuple(entry.route for entry in entries)
         self._entries = {entry.route.name: entry for entry in entries}
-        self._routes = tuple(entry.route for entry in entries)
         self._callback_ids = callback_ids
 
-    @property
-    def name(self) -> str:
-        """The family's name."""
-        return self._name
-
-    @property
-    def routes(self) -> tuple[Route, ...]:
-        """Every creation route of the family."""
-        return self._routes
-
     def check_request(self, route: Route, request: Body) -> list[FieldProblem]:
-        """Find the fields that the upstream would surely refuse; see `Provider`."""
+        """Find the fields that the upstream would surely refuse, before any money is at stake.
+
+        Returns:
+            Every problem found, ``loc`` starting at ``"request"``; empty when it may be sent. Fields that the
+            contract does not name are never a problem.
+        """
         return self._entries[route.name].check(request)
 
     def create_request(self, route: Route, request: Body, callback_url: str | None) -> WireRequest:
-        """Build the create call; see `Provider`."""
+        """Build the create call.
+
+        Args:
+            route: one of ``routes``.
+            request: a body in which `check_request` found no problem; not changed.
+            callback_url: goes into the route's ``callback_field``; None leaves the field as the user gave it.
+        """
         return self._entries[route.name].create_request(route, request, callback_url)
 
     def read_create(self, route: Route, reply: WireReply) -> Reading:
-        """Read the answer to a create call; see `Provider`."""
+        """Read the reply to a create call; never raises.
+
+        Returns:
+            A reading whose ``submission`` is set: accepted (with the external id), refused, deferred, or ambiguous
+            for a reply that cannot be understood.
+        """
         return self._entries[route.name].read_create(reply)
 
     def poll_request(self, route: Route, external_id: ExternalId) -> WireRequest:
-        """Build the status call; see `Provider`."""
+        """Build the status call of a task; the id is escaped."""
         return self._entries[route.name].poll_request(route, external_id)
 
     def read_poll(self, route: Route, reply: WireReply) -> Reading:
-        """Read the answer to a status call; see `Provider`."""
+        """Read the reply to a status call; one that cannot be understood is trouble, never an exception."""
         return self._entries[route.name].read_poll(reply)
 
     def read_callback(self, route: Route, body: Json) -> Reading:
-        """Read a callback of a task of this route; see `Provider`."""
+        """Read a callback that is known to belong to a task of this route.
+
+        Args:
+            route: the task's route.
+            body: the decoded JSON body, of any type.
+
+        Raises:
+            PayloadInvalid: it is not what the contract says; names the path of the field.
+        """
         read = self._entries[route.name].read_callback
         try:
             reading = read(body)
@@ -126,7 +140,11 @@ class Family:
         return reading
 
     def callback_ids(self, body: Json) -> tuple[ExternalId, ...]:
-        """The task ids that a callback names; see `Provider`."""
+        """The task ids that a callback names, most likely first.
+
+        Raises:
+            PayloadInvalid: it names none.
+        """
         try:
             return self._callback_ids(body)
         except PayloadInvalid:

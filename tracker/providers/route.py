@@ -1,0 +1,56 @@
+"""A route: one create call of an upstream, and the status call that follows its tasks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+Json = Any
+"""A decoded JSON value of any shape, until a reader has checked it."""
+SAMPLE_PROMPT = "a paper kite over the sea"
+"""The prompt in samples; whoever sends a sample may replace it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One creation route of the upstream.
+
+    Attributes:
+        name: ``provider.route``, for example ``suno.generate``; fixed, users write it.
+        create: method and path of the create call, ``POST /…``; ``{model}`` is filled from the request.
+        query: method and path of the status call, ``GET /…`` (``POST /…`` where a user's file says so); None for a
+            synchronous route.
+        mode: ``task``: an id is answered and followed; ``sync``: the answer is the result.
+        asset: what it makes, in a user's word, as in "Your song is being made."
+        callback: whether the upstream calls back.
+        callback_field: dotted path of the request field that takes the callback URL.
+        callback_required: whether the upstream refuses a create without that field, even from those who only poll.
+        poll_interval_s: the interval that the contract suggests between polls, seconds.
+        signature: name of the signature scheme that the provider offers, None for none.
+        account: of a route that a user's file declares: the account of tasks whose submit names none.
+        source: where the route is documented.
+        sample: a smallest valid request: what the documents of the upstream require, and nothing else.
+    """
+
+    name: str
+    create: str
+    query: str | None
+    asset: str
+    source: str
+    sample: Mapping[str, Json] = field(compare=False, repr=False)
+    mode: Literal["task", "sync"] = "task"
+    callback: bool = False
+    callback_field: str | None = None
+    callback_required: bool = False
+    poll_interval_s: float = 5.0
+    signature: str | None = None
+    account: str | None = None
+
+    @property
+    def provider(self) -> str:
+        """The part of the name before the dot."""
+        return self.name.partition(".")[0]
