@@ -148,7 +148,7 @@ async def test_one_private_address_among_public_ones_is_refused(
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     result = await runner.run(JOB, PAYLOAD, spec_of(endpoint.url.replace("127.0.0.1", "rebind.example"), private=False))
     assert result.error is not None
-    assert result.error.startswith("rebind.example: what it resolves to is not a public address")
+    assert result.error.startswith("rebind.example: its address is not a public address")
     assert endpoint.calls == []
 
 
@@ -207,7 +207,7 @@ async def raw_answer(answer: bytes, runner: HttpRunner, timeout_s: float = 10, *
 async def test_endpoints_that_lie(runner: HttpRunner) -> None:
     """Nonsense is a failed attempt; a body that is cut short or never comes does not undo the status."""
     assert (await raw_answer(b"220 smtp.example ESMTP\r\n", runner)).error == "the answer is not HTTP"
-    assert (await raw_answer(b"", runner)).error == "the connection was closed before an answer came"
+    assert (await raw_answer(b"", runner)).error == "the connection was closed before an answer"
     cut = await raw_answer(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf", runner)
     assert cut == RunResult(RunOutcome.SUCCEEDED, output="half")
     hasty = HttpRunner(SystemClock(), read_within_s=0.05)

@@ -141,7 +141,7 @@ class OddClient(UpstreamClient):
         if account_name == "odd":
             raise OverflowError("year 99999 is out of range")
         self.had_both.set()
-        raise Unanswered("no whole answer in time")
+        raise Unanswered("no complete answer in time")
 
 
 async def test_an_oddity_of_one_account_does_not_end_the_refreshing(tmp_path: Path) -> None:

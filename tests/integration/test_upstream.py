@@ -235,7 +235,7 @@ async def test_an_unknown_account_and_a_closed_client_send_nothing() -> None:
     """Both are told apart from an upstream that does not answer."""
     async with rig_for("http://127.0.0.1:9") as rig:
         assert rig.client.host_of("other") == ""
-        with pytest.raises(HeldBack, match="no account is named 'other'"):
+        with pytest.raises(HeldBack, match="no account named 'other'"):
             await rig.client.fetch("other", WireRequest("GET", "/"))
         await rig.client.close()
         with pytest.raises(HeldBack, match="stopping"):
@@ -254,8 +254,8 @@ async def test_a_base_url_that_is_no_address_sends_nothing(base_url: str) -> Non
 async def test_no_slot_in_time_sends_nothing() -> None:
     """The rate limit of the account bounds the wait."""
     async with rig_for("http://127.0.0.1:9", rate=0.01) as rig:
-        assert await rig.limits.take("default", 0.0)
-        with pytest.raises(HeldBack, match="left no slot"):
+        assert await rig.limits.acquire("default", 0.0)
+        with pytest.raises(HeldBack, match="no slot within"):
             await rig.create()
 
 

@@ -62,7 +62,7 @@ class VirtualTime:
         self.asked += [asyncio.create_task(self._ask(within_s)) for _ in range(times)]
 
     async def _ask(self, within_s: float) -> None:
-        if await self.limits.take("a", within_s):
+        if await self.limits.acquire("a", within_s):
             self.sent.append(self.clock.monotonic())
 
     async def pass_by(self, seconds: float) -> None:
@@ -99,7 +99,7 @@ def most(rate: float) -> float:
 async def test_spaces_requests_at_the_rate() -> None:
     """At two a second, requests go out half a second apart, and never three in one second."""
     pace = Pace(a=2.0)
-    assert [await pace.limits.take("a", 10.0) for _ in range(4)] == [True] * 4
+    assert [await pace.limits.acquire("a", 10.0) for _ in range(4)] == [True] * 4
     assert pace.waited == [0.5, 0.52, 0.5]
 
 
@@ -107,7 +107,7 @@ async def test_lets_a_small_burst_out_at_once() -> None:
     """A twentieth of a second's worth may go at once; what follows keeps the rate."""
     pace = Pace(a=100.0)
     for _ in range(7):
-        await pace.limits.take("a", 10.0)
+        await pace.limits.acquire("a", 10.0)
     assert pace.waited == [0.01, 0.01]
 
 
@@ -178,19 +178,19 @@ async def test_a_pause_turns_away_who_cannot_wait_for_its_end() -> None:
 async def test_refuses_at_once_when_no_slot_comes_in_time() -> None:
     """A slot beyond the bound is refused without waiting, and costs nobody anything."""
     pace = Pace(a=0.1)
-    assert await pace.limits.take("a", 1.0)
-    assert not await pace.limits.take("a", 1.0)
+    assert await pace.limits.acquire("a", 1.0)
+    assert not await pace.limits.acquire("a", 1.0)
     assert pace.waited == []
     pace.clock.advance(10.0)
-    assert await pace.limits.take("a", 0.0)
+    assert await pace.limits.acquire("a", 0.0)
 
 
 async def test_accounts_do_not_slow_each_other() -> None:
     """Each account has a bucket of its own."""
     pace = Pace(a=1.0, b=1.0)
-    assert await pace.limits.take("a", 0.0)
-    assert await pace.limits.take("b", 0.0)
-    assert not await pace.limits.take("a", 0.0)
+    assert await pace.limits.acquire("a", 0.0)
+    assert await pace.limits.acquire("b", 0.0)
+    assert not await pace.limits.acquire("a", 0.0)
 
 
 async def test_nothing_goes_out_during_a_pause() -> None:
@@ -199,9 +199,9 @@ async def test_nothing_goes_out_during_a_pause() -> None:
     pace.limits.pause("a", pace.clock.monotonic() + 5.0)
     assert pace.limits.free_within("a", 0.0) == 0
     assert pace.limits.paused_until("a") == 5.0
-    assert not await pace.limits.take("a", 4.0)
-    assert await pace.limits.take("a", 6.0)
-    assert await pace.limits.take("a", 6.0)
+    assert not await pace.limits.acquire("a", 4.0)
+    assert await pace.limits.acquire("a", 6.0)
+    assert await pace.limits.acquire("a", 6.0)
     assert pace.waited == [5.0, 0.1]
     assert pace.limits.paused_until("a") is None
 
@@ -226,13 +226,13 @@ async def test_a_pause_that_begins_while_waiting_is_heard() -> None:
             limits.pause("a", clock.monotonic() + 2.0)
 
     limits = RateLimits({"a": 2.0}, clock, sleep=sleep)
-    assert await limits.take("a", 5.0)
-    assert await limits.take("a", 5.0)
+    assert await limits.acquire("a", 5.0)
+    assert await limits.acquire("a", 5.0)
     assert naps == [0.5, 2.0]
     naps.clear()
     clock.advance(10.0)
-    assert await limits.take("a", 1.0)
-    assert not await limits.take("a", 1.0), "the pause ends too late for this one"
+    assert await limits.acquire("a", 1.0)
+    assert not await limits.acquire("a", 1.0), "the pause ends too late for this one"
 
 
 @pytest.mark.parametrize("rate", [0.5, 1.0, 7.0, 20.0, 50.0, 333.0])
@@ -242,11 +242,11 @@ async def test_free_is_what_can_be_taken(rate: float, taken: int, seconds: float
     """As many as are promised free get through, and hardly more."""
     pace = Pace(a=rate)
     for _ in range(taken):
-        await pace.limits.take("a", 0.2)
+        await pace.limits.acquire("a", 0.2)
     promised = pace.limits.free_within("a", seconds)
     end = pace.clock.monotonic() + seconds
     got = 0
-    while await pace.limits.take("a", end - pace.clock.monotonic()):
+    while await pace.limits.acquire("a", end - pace.clock.monotonic()):
         got += 1
     assert promised <= got <= promised + 1
 
@@ -270,14 +270,14 @@ async def test_a_higher_rate_ends_long_waits() -> None:
         rates["a"] = 10.0
 
     limits = RateLimits(rates, clock, sleep=sleep)
-    assert await limits.take("a", 0.0)
-    assert await limits.take("a", 200.0)
+    assert await limits.acquire("a", 0.0)
+    assert await limits.acquire("a", 200.0)
     assert sum(waited) <= 1.2
     rates["a"] = 0.01
     clock.advance(100.0)
-    assert await limits.take("a", 0.0)
+    assert await limits.acquire("a", 0.0)
     rates["a"] = 10.0
-    assert await limits.take("a", 1.2)
+    assert await limits.acquire("a", 1.2)
     assert limits.free_within("a", 0.5) >= 4
 
 
@@ -285,7 +285,7 @@ async def test_an_account_that_is_gone_gets_a_slow_rate() -> None:
     """Tasks outlive the account's entry in the configuration; a sweep over them must not stumble."""
     limits = RateLimits({}, ManualClock(START))
     assert limits.free_within("gone", 0.0) == 1
-    assert await limits.take("gone", 0.0)
+    assert await limits.acquire("gone", 0.0)
     assert limits.free_within("gone", 0.0) == 0
 
 
@@ -295,7 +295,7 @@ async def test_waits_by_the_event_loop_by_default() -> None:
 
     limits = RateLimits({"a": 500.0}, SystemClock())
     async with asyncio.timeout(5):
-        assert all([await limits.take("a", 1.0) for _ in range(60)])
+        assert all([await limits.acquire("a", 1.0) for _ in range(60)])
 
 
 # -- circuit breakers ----------------------------------------------------------------------------------------

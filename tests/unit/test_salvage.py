@@ -56,7 +56,7 @@ def test_a_complete_object_is_read(name: str) -> None:
     """Status, headers and body, whatever is wrong with the framing around them."""
     found = salvage(READABLE[name], 10_000)
     assert isinstance(found, Salvaged)
-    assert (found.status, found.headers["retry-after"], found.is_whole) == (200, "7", True)
+    assert (found.status, found.headers["retry-after"], found.is_complete) == (200, "7", True)
     assert found.body.removeprefix(b"\xef\xbb\xbf").strip() == BODY
 
 
@@ -65,7 +65,7 @@ def test_half_an_object_is_called_so(end: int) -> None:
     """Its beginning may show an id; the body goes on to who reads that."""
     found = salvage(HEAD + LENGTH + b"\r\n" + BODY[:end], 10_000)
     assert found is not None
-    assert (found.status, found.body, found.is_whole) == (200, BODY[:end], False)
+    assert (found.status, found.body, found.is_complete) == (200, BODY[:end], False)
     assert seems_cut(found.body) is (end != -1)  # a brace in a text makes up for one that is missing
     assert not seems_cut(b'{"a": {}}\r\n')
 

@@ -1,7 +1,6 @@
-"""URLs as text: what no URL can hold is percent-encoded, and nothing else is changed.
+"""URLs as text: percent-encode the characters that are invalid in a URL, and change nothing else.
 
-A signed URL is valid byte for byte. Its existing escapes, their case, ``+``, dot segments and an empty query all belong
-to what was signed.
+A signature covers a URL byte for byte: its escapes and their case, ``+``, dot segments and an empty query.
 
 **Source**: https://www.rfc-editor.org/rfc/rfc3986 (2, 5.2.4) and https://url.spec.whatwg.org/#url-parsing (both read
 2026-11).
@@ -13,23 +12,23 @@ import re
 from typing import Final
 from urllib.parse import urljoin
 
-_IMPOSSIBLE: Final = re.compile("[^!#-;=?-\\[\\]_a-z~]")
+_INVALID: Final = re.compile("[^!#-;=?-\\[\\]_a-z~]")
 """Space, control characters, everything beyond ASCII, and ``"<>\\^`{|}``."""
 _SURROUNDING: Final = "".join(map(chr, range(0x21)))
 _ABSOLUTE: Final = re.compile(r"(https?)://([^/?#\\]*)(.*)", re.IGNORECASE | re.DOTALL)
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
-def escape_impossible(text: str) -> str:
-    """A text with the characters percent-encoded that no URL can hold, as UTF-8.
+def escape_invalid(text: str) -> str:
+    """Percent-encode the characters that are invalid in a URL, as UTF-8.
 
     Args:
-        text: of a URL. A byte that was not UTF-8 in a header, kept as a lone surrogate, is written as that byte.
+        text: of a URL. A lone surrogate that stands for a non-UTF-8 byte of a header is encoded as that byte.
 
     Raises:
-        ValueError: a surrogate that stands for no byte.
+        ValueError: a surrogate that does not stand for a byte.
     """
-    return _IMPOSSIBLE.sub(_escape, text)
+    return _INVALID.sub(_escape, text)
 
 
 def _escape(found: re.Match[str]) -> str:
@@ -43,28 +42,30 @@ def split_absolute(text: str) -> tuple[str, str, str]:
         text: the URL; white space around it is ignored.
 
     Returns:
-        The scheme in lower case; the authority as given; the request target: path and query with `escape_impossible`
+        The scheme in lower case; the authority as given; the request target: path and query with `escape_invalid`
         applied, without the fragment.
 
     Raises:
-        ValueError: not an absolute http(s) URL, or one in which programs disagree about what the host is.
+        ValueError: not an absolute http(s) URL, or one whose host programs read differently.
     """
     found = _ABSOLUTE.fullmatch(text.strip(_SURROUNDING))
     if found is None or found[3].startswith("\\"):
         raise ValueError("not an http(s) URL")
-    target = escape_impossible(found[3].partition("#")[0])
+    target = escape_invalid(found[3].partition("#")[0])
     return found[1].lower(), found[2], target if target.startswith("/") else f"/{target}"
 
 
-def resolve_reference(scheme: str, authority: str, target: str, reference: str) -> str:
-    """The absolute URL that a ``Location`` means; absolute paths keep their dot segments.
+def resolve_reference(base: str, reference: str) -> str:
+    """The absolute URL of a ``Location``; absolute paths keep their dot segments.
 
     Args:
-        scheme: of the URL that answered, see `split_absolute`.
-        authority: of that URL.
-        target: of that URL.
+        base: the redirecting URL, absolute.
         reference: the header's value.
+
+    Raises:
+        ValueError: the base is not an absolute http(s) URL.
     """
+    scheme, authority, target = split_absolute(base)
     reference = reference.strip(_SURROUNDING)
     if _SCHEME.match(reference):
         return reference

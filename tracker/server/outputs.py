@@ -19,7 +19,7 @@ from tracker.domain.archives import file_of
 from tracker.domain.media_types import is_safe_inline
 from tracker.domain.records import archive_json
 from tracker.domain.task import TaskId
-from tracker.domain.urls import escape_impossible, split_absolute
+from tracker.domain.urls import escape_invalid, split_absolute
 from tracker.errors import ArchiveStorageUnavailable
 from tracker.logs import get_logger
 from tracker.server.queries import parse_query
@@ -87,7 +87,7 @@ def _plain_url(output: Output) -> str | None:
         return None
     try:
         scheme, authority, target = split_absolute(output.url or "")
-        return f"{scheme}://{escape_impossible(authority)}{target}"
+        return f"{scheme}://{escape_invalid(authority)}{target}"
     except ValueError:
         return None
 

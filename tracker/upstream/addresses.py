@@ -1,8 +1,8 @@
-"""Which addresses the tracker lets others send it to: those that the whole Internet shares, and no inner ones.
+"""Allow connections to public addresses only, against server-side request forgery.
 
-URLs of outputs, and where they redirect to, come from outside. Without a check they could name the machine's own
-services, its neighbours, or a cloud's metadata service. Names are resolved once: all their addresses are checked and
-the connection is made to exactly these, so that a name cannot mean something else a moment later.
+URLs of outputs and their redirects are untrusted. Without a check they could name services of this machine, of its
+network, or a cloud's metadata service. A name is resolved once, all its addresses are checked, and the connection goes
+to exactly these, so that the name cannot change its meaning in between.
 
 Owns the check and the resolver. Must not connect.
 
@@ -24,14 +24,14 @@ _NAT64_LOCAL: Final = ipaddress.ip_network("64:ff9b:1::/48")
 
 
 class AddressForbidden(OSError):
-    """A name or address leads to a network that is not public."""
+    """A name or address is not public."""
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address belongs to the public Internet; an address inside another counts as both.
+    """Whether an IP address is public; of an IPv6 address that embeds an IPv4 one, the IPv4 address decides.
 
     Args:
-        address: IPv4 or IPv6, a scope (``%eth0``) is ignored; anything else is not public.
+        address: IPv4 or IPv6; a scope (``%eth0``) is ignored. Anything else is not public.
     """
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
@@ -58,18 +58,18 @@ def is_literal(host: str) -> bool:
 
 
 AddressInfo = Sequence[tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]]
-"""What ``getaddrinfo`` answers."""
+"""The result of ``getaddrinfo``."""
 
 
 class PublicResolver(AbstractResolver):
-    """Resolves names to public addresses alone. Connectors ask no resolver about literal addresses: check these.
+    """Resolves names to public addresses only. Connectors do not call it for literal addresses: check those yourself.
 
     Args:
-        allow_private: let every address pass.
-        refused: what is said of an address that does not, after its name.
+        allow_private: allow every address.
+        refused: the end of the message about a forbidden address.
     """
 
-    def __init__(self, *, allow_private: bool = False, refused: str = "is no public address") -> None:
+    def __init__(self, *, allow_private: bool = False, refused: str = "is not a public address") -> None:
         self._allow_private = allow_private
         self._refused = refused
 
@@ -86,7 +86,7 @@ class PublicResolver(AbstractResolver):
         results: list[ResolveResult] = []
         for kind, _, protocol, _, address in found:
             if not self._allow_private and not is_public(str(address[0])):
-                raise AddressForbidden(f"{host}: what it resolves to {self._refused}")
+                raise AddressForbidden(f"{host}: its address {self._refused}")
             results.append(
                 ResolveResult(
                     hostname=host,
@@ -102,8 +102,8 @@ class PublicResolver(AbstractResolver):
         return results
 
     async def close(self) -> None:
-        """Nothing is kept open."""
+        """Nothing to close."""
 
     async def _look_up(self, host: str, port: int, family: socket.AddressFamily) -> AddressInfo:
-        """Ask the system; where names must not share a pool of threads, this is replaced."""
+        """Ask the system. Subclasses may use another pool of threads."""
         return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM, family=family)

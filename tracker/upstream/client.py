@@ -1,8 +1,8 @@
-"""The one outbound client: carries a `WireRequest` to an account's upstream and brings the whole answer back.
+"""The HTTP client for upstreams: sends a `WireRequest` and reads the complete answer.
 
-Owns connections, keys on the wire, time limits and size limits. Every failure says the one thing that money
-hangs on: the request surely never left (`NotSent`; `HeldBack` when the tracker itself kept it), or it may have
-arrived (`Unanswered`). Must not interpret answers, retry, follow redirects, or tell anybody a key or a query string.
+Owns connections, API keys in headers, timeouts and size limits. Errors separate what decides about money: the request
+was not sent (`NotSent`; `HeldBack` if the tracker itself did not send it), or it may have arrived (`Unanswered`). Must
+not interpret answers, retry, follow redirects, or reveal keys and query strings.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ if TYPE_CHECKING:
     from tracker.upstream.limits import RateLimits
 
 MAX_BODY_BYTES: Final = 64 * 1024 * 1024
-"""The largest answer that is read, decompressed; inline images come as base64 inside JSON."""
+"""The largest answer, decompressed; inline images are base64 inside JSON."""
 YIELD_BYTES: Final = 1 << 20
-"""So much of a body is read at most before others have a turn."""
+"""The most bytes of a body that are read before the event loop runs other tasks."""
 CONNECT_WITHIN_S: Final = 10.0
-"""From asking for a connection to the end of its TLS handshake."""
+"""For a connection, including its TLS handshake."""
 SLOT_WITHIN_S: Final = 10.0
 """The longest wait for the account's rate limit."""
 MISSING_S: Final = 10.0
-"""When to try again what lacks an account, an address or a key: a reload may bring it."""
+"""The retry delay if an account, a URL or a key is missing: a reload may add it."""
 PAUSE_S: Final = 1.0
 MAX_PAUSE_S: Final = 300.0
-"""After 429: the account's pause when no time was named, and the longest that is granted."""
+"""Pauses of an account after a 429: without a ``Retry-After``, and the longest."""
 _HEADERS: Final = {
     "User-Agent": f"tracker/{__version__}",
     "Accept": "application/json",
@@ -59,12 +59,12 @@ ANTHROPIC_VERSION: Final = "2023-06-01"
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Where and as whom an upstream is asked.
+    """An account of an upstream.
 
     Attributes:
-        name: its name in the configuration.
+        name: in the configuration.
         base_url: scheme, host, optional port and path prefix.
-        api_key: gives the key when it is needed, None when there is none.
+        api_key: returns the key, None without one.
         max_requests_per_s: above 0.
     """
 
@@ -78,11 +78,11 @@ class UpstreamClient:
     """Sends requests.
 
     Args:
-        accounts: by name; read at each request, so that a reload is heard.
-        clock: when answers arrived.
-        limits: the pace of each account.
-        breakers: which hosts are left alone.
-        max_body_bytes: the largest answer that is read.
+        accounts: by name; read at each request, so that a reload applies.
+        clock: for the arrival time of answers.
+        limits: the rate limit of each account.
+        breakers: the circuit of each host and family.
+        max_body_bytes: the largest answer, decompressed.
     """
 
     def __init__(
@@ -106,48 +106,48 @@ class UpstreamClient:
     async def fetch(
         self, account_name: str, request: WireRequest, *, family: str = "", paid: bool = False
     ) -> WireReply:
-        """Send one request, once, and read the whole answer.
+        """Send a request once and read the complete answer.
 
         Args:
-            account_name: whose base URL and key are used.
-            request: what to send.
-            family: of routes that it belongs to: behind one host each may be in trouble by itself.
-            paid: it may cost money. Then it gets a connection of its own: one that was kept alive may die
-                just as it is used again, and nobody could tell whether the request arrived.
+            account_name: its base URL and key are used.
+            request: the request.
+            family: the provider; each family behind a host has a circuit.
+            paid: it may cost money, so it gets a new connection: a reused one may break during the send, and then it
+                would be unknown whether the request arrived.
 
         Returns:
             The answer, whatever its status.
 
         Raises:
-            HeldBack: the tracker did not send it, see its message.
-            NotSent: it surely never left; it may be sent again.
+            HeldBack: the tracker did not send it.
+            NotSent: it was not sent; it may be sent again.
             Unanswered: it may have arrived.
         """
         if self._closed:
             raise HeldBack("the tracker is stopping", 0.0)
         account = self._accounts.get(account_name)
         if account is None:
-            raise HeldBack(f"no account is named {account_name!r}", MISSING_S)
+            raise HeldBack(f"no account named {account_name!r}", MISSING_S)
         base = _base_of(account)
         url = extend(base, request.path, request.query)
         headers = _headers(account, request)
         host = _host_of(base)
         if self._breakers.is_open(host, family, paid=paid):
-            raise self._circuit_open(host, family)  # at once: it is not worth a slot, nor waiting for one
-        if not await self._limits.take(account_name, SLOT_WITHIN_S):
+            raise self._circuit_open(host, family)  # before waiting for a slot
+        if not await self._limits.acquire(account_name, SLOT_WITHIN_S):
             raise self._no_slot(account_name)
         admission = self._breakers.admit(host, family, paid=paid)
         if admission is None:
             raise self._circuit_open(host, family)
         reply = await self._exchange(admission, request, url, headers, paid=paid)
         if reply.status == HTTPStatus.TOO_MANY_REQUESTS and not paid:
-            # A refused create says when that task is sent again. It must not stop the polls as well: with
-            # many creates refused in turn, the jobs that would make room could not be seen to end.
+            # A rejected create delays its own task only. If it stopped the polls as well, many rejected creates
+            # would hide that running jobs end and free capacity.
             self._limits.pause(account_name, self._clock.monotonic() + _pause_s(reply))
         return reply
 
     def host_of(self, account_name: str) -> str:
-        """The host (and port, unless usual) of an account, by which its circuit breaker goes; "" for none."""
+        """The host of an account (with an unusual port), the key of its circuit breaker; "" without one."""
         account = self._accounts.get(account_name)
         try:
             return "" if account is None else _host_of(base_url(account.base_url))
@@ -155,7 +155,7 @@ class UpstreamClient:
             return ""
 
     async def close(self) -> None:
-        """Close all connections; requests under way end as `Unanswered`."""
+        """Close all connections; running requests end as `Unanswered`."""
         self._closed = True
         for session in self._sessions.values():
             await session.close()
@@ -169,17 +169,17 @@ class UpstreamClient:
     def _no_slot(self, account_name: str) -> HeldBack:
         pause_ends = self._limits.paused_until(account_name)
         return HeldBack(
-            f"the rate limit of account {account_name!r} left no slot within {SLOT_WITHIN_S:g} s",
+            f"rate limit of account {account_name!r}: no slot within {SLOT_WITHIN_S:g} s",
             SLOT_WITHIN_S if pause_ends is None else pause_ends - self._clock.monotonic(),
         )
 
     async def _exchange(
         self, admission: Admission, request: WireRequest, url: URL, headers: dict[str, str], *, paid: bool
     ) -> WireReply:
-        """Send and read, and tell the breaker how it went."""
+        """Send, read, and report to the circuit breaker."""
         try:
             outcome = await self._send(request, url, headers, paid=paid)
-        except BaseException:  # canceled, as at shutdown: nothing was learnt
+        except BaseException:  # canceled, as at shutdown: no result
             self._breakers.abandoned(admission)
             raise
         if isinstance(outcome, UpstreamFailure):
@@ -194,7 +194,7 @@ class UpstreamClient:
     async def _send(
         self, request: WireRequest, url: URL, headers: dict[str, str], *, paid: bool
     ) -> WireReply | UpstreamFailure:
-        """The answer or the failure; returned, since raising it here would chain aiohttp's error to it."""
+        """The answer or the failure; raising the failure here would chain aiohttp's error to it."""
         received = Received()
         token = RECEIVED.set(received)
         try:
@@ -220,11 +220,11 @@ class UpstreamClient:
         return await self._salvage(received.raw(), outcome)
 
     async def _salvage(self, raw: bytes, outcome: WireReply | Unanswered) -> WireReply | Unanswered:
-        """The complete answer in the bytes of an exchange, if one is in them; else the outcome with what there is."""
+        """The complete answer in the raw bytes, if there is one; else the outcome, with what was readable."""
         found = await asyncio.to_thread(salvage, raw, self._max_body_bytes) if raw else None
         if found is None:
             return outcome
-        if found.is_whole:
+        if found.is_complete:
             return self._reply(found.status, found.headers, found.body)
         if isinstance(outcome, Unanswered):
             outcome.status, outcome.body = found.status, found.body
@@ -235,18 +235,18 @@ class UpstreamClient:
         return WireReply(status=status, headers=named, body=body, received_at=self._clock.now())
 
     async def _read(self, response: aiohttp.ClientResponse | Get) -> bytes | None:
-        """The whole body, decompressed piece by piece; None when it is too large."""
+        """The body, decompressed piece by piece; None if it is too large."""
         pieces, yielded = bytearray(), 0
         async for piece in response.content.iter_any():
             pieces += piece
             if len(pieces) - yielded > YIELD_BYTES:
-                # reading does not wait where data is there, and a compressed body is always there
+                # reading does not wait if data is available, as it always is for a compressed body
                 yielded = len(pieces)
                 await asyncio.sleep(0)
             if len(pieces) > self._max_body_bytes:
-                response.close()  # the rest is not read, so the connection cannot be used again
+                response.close()  # the unread rest makes the connection unusable
                 return None
-        if is_compressed(pieces):  # and no header says so
+        if is_compressed(pieces):  # without a header that says so
             return await asyncio.to_thread(decompress, bytes(pieces), self._max_body_bytes)
         return bytes(pieces)
 
@@ -267,15 +267,9 @@ class UpstreamClient:
     def _session(self, *, paid: bool) -> aiohttp.ClientSession:
         session = self._sessions.get(paid)
         if session is None:
-            # limit=0: how many go at once is for the callers to decide. A queue here would be invisible, and
-            # waiting in it would look like an upstream that does not answer.
-            connector = (
-                aiohttp.TCPConnector(limit=0, force_close=True)
-                if paid
-                else aiohttp.TCPConnector(limit=0, keepalive_timeout=30.0)
-            )
-            session = make_session(connector, headers=_HEADERS)
-            self._sessions[paid] = session
+            # limit=0: the callers limit concurrency. Waiting in a queue here would look like a slow upstream.
+            connector = aiohttp.TCPConnector(limit=0, force_close=paid, keepalive_timeout=None if paid else 30.0)
+            session = self._sessions[paid] = make_session(connector, headers=_HEADERS)
         return session
 
 

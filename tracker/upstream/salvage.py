@@ -1,9 +1,8 @@
-"""Answers that the HTTP library refuses or that end too early, read from their bytes.
+"""Read answers that aiohttp rejects, or that end too early, from their raw bytes.
 
-Servers break the rules of HTTP in their framing: a length that counts characters, a last chunk that never comes, a
-header twice. Such an answer may be the only proof that a paid job was accepted, or the result itself. It counts like
-any other when its body is one complete JSON object: what ends with its own closing brace has not been cut. Of one that
-was cut, the beginning may still show an id.
+Servers violate HTTP framing: a length that counts characters, a missing last chunk, a duplicate header. Such an answer
+may be the only proof that a paid job was accepted, or the result itself. It counts as valid if its body is a complete
+JSON object: a body that ends with its closing brace is not truncated. A truncated one may still show an id.
 
 Must not interpret the object.
 """
@@ -21,30 +20,30 @@ _STATUS: Final = re.compile(rb"\s*[A-Za-z]+(?:/[0-9.]+)?[ \t]+([1-9][0-9]{2})\b"
 _LINE_AND_EMPTY_LINE: Final = re.compile(rb"\n\r?\n")
 _GZIP: Final = b"\x1f\x8b"
 _ROUNDS: Final = 3
-"""More layers of compression are not unfolded."""
+"""The most layers of compression that are removed."""
 
 
 class Salvaged(NamedTuple):
-    """What was read.
+    """An answer read from raw bytes.
 
     Attributes:
         status: of HTTP.
-        headers: names in lower case, of the lines that have a colon.
-        body: decompressed; a JSON object or the beginning of one.
-        is_whole: the object is complete.
+        headers: names in lower case; lines without a colon are skipped.
+        body: decompressed; a JSON object or the start of one.
+        is_complete: the object is complete.
     """
 
     status: int
     headers: dict[str, str]
     body: bytes
-    is_whole: bool
+    is_complete: bool
 
 
 def read_head(raw: bytes) -> tuple[int, dict[str, str], bytes] | None:
-    """Status, headers and what follows them; None when no complete head is there.
+    """Status, headers and body; None without a complete head.
 
     Args:
-        raw: from the status line on; informational answers before it are passed over.
+        raw: from the status line on; informational responses before it are skipped.
     """
     start = 0
     while True:
@@ -61,7 +60,7 @@ def read_head(raw: bytes) -> tuple[int, dict[str, str], bytes] | None:
 
 
 def salvage(raw: bytes, max_bytes: int) -> Salvaged | None:
-    """Read an answer from its bytes; None when no JSON object is in it.
+    """Read an answer from its raw bytes; None without a JSON object in it.
 
     Args:
         raw: see `read_head`.
@@ -81,24 +80,24 @@ def salvage(raw: bytes, max_bytes: int) -> Salvaged | None:
 
 
 def seems_cut(body: bytes) -> bool:
-    """Whether a body begins as a JSON object and has not as many ends as beginnings; a quick look, texts included."""
+    """Whether a body starts as a JSON object and has unbalanced braces; counts those in strings, too."""
     return body.startswith(b"{") and body.count(b"{") != body.count(b"}")
 
 
 def is_compressed(body: bytes | bytearray) -> bool:
-    """Whether a body is gzip, whatever its headers say; no JSON begins so."""
+    """Whether a body is gzip, whatever its headers say; JSON never starts like this."""
     return body.startswith(_GZIP)
 
 
 def decompress(body: bytes, max_bytes: int) -> bytes | None:
-    """A body without the gzip or deflate around it, as far as it came; as it is when there is none.
+    """Decompress a gzip or deflate body, even a truncated one; return any other body unchanged.
 
     Args:
-        body: the bytes; they tell the compression, not a header.
+        body: its first bytes show the compression, not a header.
         max_bytes: the largest result.
 
     Returns:
-        The content; None when it is larger.
+        The content; None if it is larger.
     """
     for _ in range(_ROUNDS):
         if not is_compressed(body) and not body.startswith((b"\x78\x01", b"\x78\x9c", b"\x78\xda")):
@@ -111,7 +110,7 @@ def decompress(body: bytes, max_bytes: int) -> bytes | None:
 
 
 def _joined_chunks(body: bytes) -> bytes | None:
-    """The content of a chunked body as far as it can be read; None when it is not one."""
+    """The content of a chunked body as far as it is readable; None if it is not chunked."""
     pieces: list[bytes] = []
     at = 0
     while (end := body.find(b"\n", at)) >= 0:

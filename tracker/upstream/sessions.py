@@ -1,11 +1,9 @@
-"""HTTP sessions for everything that goes out, and the bytes of answers that the HTTP library does not read.
+"""HTTP sessions for all outgoing requests, with a copy of each answer's raw bytes.
 
-Owns the limits on the heads of answers. A long header is of no interest, so it must not decide over what is. Owns
-`Received` as well: the raw bytes of one answer, for `tracker.upstream.salvage`.
-
-What the library's parser refuses altogether (a head with a space in a header's name, two different lengths, HTTP/2 in
-words) has no public switch. Answers to creates, polls and hooks are read from their bytes then; a file behind such a
-head is not archived.
+Owns the limits on the heads of answers, which are generous: a long header is harmless. `Received` holds the raw bytes
+of one answer for `tracker.upstream.salvage`: aiohttp's parser cannot be made to accept some heads (a space in a
+header's name, two different lengths, HTTP/2 as text). Answers to creates, polls and hooks are then read from their
+bytes; a file behind such a head is not archived.
 
 Source: https://docs.aiohttp.org/en/stable/client_reference.html#aiohttp.ClientSession (read 2026-11).
 """
@@ -27,15 +25,15 @@ MAX_FIELD_BYTES: Final = 64 * 1024
 """The longest name and value of one header, and the longest status line."""
 MAX_FIELDS: Final = 1000
 _SLACK: Final = 64
-"""The libraries' two parsers count the status line, the empty line and the colon differently."""
+"""aiohttp's two parsers count the status line, the empty line and the colon differently."""
 LIBRARY_FIELD_BYTES: Final = MAX_FIELD_BYTES + _SLACK
 LIBRARY_FIELDS: Final = MAX_FIELDS + _SLACK
 MAX_RECEIVED_BYTES: Final = 4 * 1024 * 1024
-"""The longest answer of which a copy is held while the library reads it."""
+"""Of a longer answer no copy is held."""
 
 
 class Received:
-    """The bytes of one answer as they came from the network (after TLS)."""
+    """The bytes of one answer as received from the network, after TLS."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
@@ -43,7 +41,7 @@ class Received:
         self._protocol: ResponseHandler | None = None
 
     def attach(self, protocol: ResponseHandler) -> None:
-        """Take a copy of everything that arrives from now on, until `detach`."""
+        """Copy everything that arrives until `detach`."""
         take = protocol.data_received
 
         def data_received(data: bytes) -> None:
@@ -54,13 +52,13 @@ class Received:
         self._protocol = protocol
 
     def detach(self) -> None:
-        """Take no further copies: the connection may serve another request."""
+        """Stop copying: the connection may serve another request."""
         if self._protocol is not None:
             vars(self._protocol).pop("data_received", None)
             self._protocol = None
 
     def raw(self) -> bytes:
-        """All of it; empty when it was longer than `MAX_RECEIVED_BYTES`."""
+        """The bytes; empty if longer than `MAX_RECEIVED_BYTES`."""
         return b"".join(self._pieces)
 
     def _add(self, data: bytes) -> None:
@@ -72,11 +70,11 @@ class Received:
 
 
 RECEIVED: Final[ContextVar[Received | None]] = ContextVar("received", default=None)
-"""Set around a request whose raw answer is wanted."""
+"""Set during a request whose raw answer is needed."""
 
 
 class _Response(aiohttp.ClientResponse):
-    """An answer of which `RECEIVED` gets a copy."""
+    """A response that is copied to `RECEIVED`."""
 
     async def start(self, connection: Connection) -> aiohttp.ClientResponse:
         """Read the head; see the base class."""
@@ -93,13 +91,13 @@ def make_session(
     timeout: aiohttp.ClientTimeout | None = None,
     auto_decompress: bool = True,
 ) -> aiohttp.ClientSession:
-    """A session with neither cookies nor proxies of the environment, which takes the heads that real servers send.
+    """A session without cookies or proxies from the environment, which accepts long heads.
 
     Args:
-        connector: makes its connections.
+        connector: makes the connections.
         headers: of every request.
-        timeout: of every request that names none; None for the library's own.
-        auto_decompress: decompress answers as their ``Content-Encoding`` says.
+        timeout: the default of its requests; None for aiohttp's.
+        auto_decompress: decompress answers by their ``Content-Encoding``.
     """
     return aiohttp.ClientSession(
         connector=connector,

@@ -1,7 +1,7 @@
-"""URLs from outside as requests go out: byte for byte, with a host that means the same to every program.
+"""Request URLs: unchanged byte for byte, with a host that every program reads the same way.
 
-Owns the check of a URL's authority. What is checked here is what is connected to: odd spellings, over which parsers
-disagree, are refused instead of repaired.
+Owns the check of a URL's authority. Spellings that parsers read differently are rejected, so that the checked host is
+the one that is connected to.
 """
 
 from __future__ import annotations
@@ -23,27 +23,26 @@ _MAX_PORT: Final = 65535
 
 
 def exact_url(text: str) -> URL:
-    """A URL to request exactly as it is written.
+    """Make a URL for a request that is sent exactly as written.
 
-    Only what no URL can hold is percent-encoded (see `tracker.domain.urls`), and a host beyond ASCII is written in its
-    ASCII form (IDNA). Path and query go out as they are: both are in the ``path`` of the result, so that even an
-    empty query stays.
+    Only characters that are invalid in a URL are percent-encoded (see `tracker.domain.urls`), and a non-ASCII host is
+    converted to ASCII (IDNA). Path and query are both in the ``path`` of the result, so that even an empty query stays.
 
     Args:
         text: an absolute http(s) URL.
 
     Raises:
-        ValueError: not such a URL; says why, without the URL, whose query may be a signature.
+        ValueError: it cannot be used; the message omits the URL, whose query may be a signature.
     """
     scheme, authority, target = split_absolute(text)
     if "@" in authority:
-        raise ValueError("a URL with a user name in it")
+        raise ValueError("a URL with a user name")
     host, port = _split_port(authority)
     if not _PLAIN_HOST.fullmatch(host):
         host = _ascii_host(host)
     host = host.lower()
     if not _PORT.fullmatch(port) or int(port or 0) > _MAX_PORT:
-        raise ValueError("a URL with an impossible port")
+        raise ValueError("a URL with an invalid port")
     return URL.build(scheme=scheme, authority=f"{host}:{port}" if port else host, path=target, encoded=True)
 
 
@@ -72,28 +71,27 @@ def extend(base: URL, path: str, query: Sequence[tuple[str, str]]) -> URL:
 
 
 def follow(url: URL, location: str) -> URL:
-    """Where a redirect leads, exactly as its ``Location`` says.
+    """The target of a redirect, exactly as in its ``Location``.
 
     Args:
-        url: that answered, made by `exact_url`.
+        url: of the redirecting response, made by `exact_url`.
         location: the header.
 
     Raises:
         ValueError: not an http(s) URL.
     """
-    scheme, authority, target = split_absolute(str(url))
-    return exact_url(resolve_reference(scheme, authority, target, location))
+    return exact_url(resolve_reference(str(url), location))
 
 
-def _split_port(place: str) -> tuple[str, str]:
-    host, colon, port = place.rpartition(":")
-    return (host, port) if colon and "]" not in port else (place, "")
+def _split_port(authority: str) -> tuple[str, str]:
+    host, colon, port = authority.rpartition(":")
+    return (host, port) if colon and "]" not in port else (authority, "")
 
 
 def _ascii_host(host: str) -> str:
     if host.isascii() or not host.isprintable() or " " in host:
-        raise ValueError("a URL without a usable host")
+        raise ValueError("a URL without a valid host")
     found = URL.build(scheme="http", host=host).raw_host or ""
     if not _PLAIN_HOST.fullmatch(found):
-        raise ValueError("a URL without a usable host")
+        raise ValueError("a URL without a valid host")
     return found
