@@ -29,7 +29,7 @@ Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 class Rig(NamedTuple):
-    """A client for one account, with what stands behind it."""
+    """A client for one account, with its limits and breakers."""
 
     client: UpstreamClient
     clock: ManualClock
@@ -66,7 +66,7 @@ async def rig_for(
 
 @asynccontextmanager
 async def http_server(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[str]:
-    """An aiohttp server that answers everything with ``handler``; its base URL."""
+    """The base URL of an aiohttp server whose only handler is ``handler``."""
     app = web.Application()
     app.router.add_route("*", "/{rest:.*}", handler)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -82,7 +82,7 @@ async def http_server(handler: Callable[[web.Request], Awaitable[web.StreamRespo
 
 @asynccontextmanager
 async def raw_server(peer: Peer, until: bytes = b"\r\n\r\n") -> AsyncIterator[str]:
-    """A server that reads ``until`` and speaks bytes, for answers that no HTTP server would give; its base URL."""
+    """The base URL of a server that reads ``until`` and sends raw bytes, for answers that an HTTP server would not send."""
     conversations: set[asyncio.Task[None]] = set()
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -127,7 +127,7 @@ async def hang(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> 
 
 
 def telling(arrived: asyncio.Event) -> Peer:
-    """A peer that tells when somebody came, and never answers."""
+    """A peer that signals a connection and never answers."""
 
     async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         arrived.set()
@@ -138,7 +138,7 @@ def telling(arrived: asyncio.Event) -> Peer:
 
 @contextmanager
 def standing_loop() -> Iterator[Callable[[float], None]]:
-    """The loop's clock, by which every limit goes, stands still but for the seconds that are passed with this."""
+    """Stop the event loop's clock, which all timeouts use; the returned function advances it."""
     now = asyncio.get_running_loop().time()
 
     def advance(seconds: float) -> None:
@@ -151,7 +151,7 @@ def standing_loop() -> Iterator[Callable[[float], None]]:
 
 
 def assert_keeps_secrets(failure: BaseException) -> None:
-    """Nothing that prints the failure shows the key or the query, however deep it looks."""
+    """No representation of the failure or its causes shows the key or the query."""
     told = "".join(traceback.format_exception(failure))
     seen: BaseException | None = failure
     while seen is not None:
@@ -165,7 +165,7 @@ def assert_keeps_secrets(failure: BaseException) -> None:
 
 
 async def refused_url() -> str:
-    """The address of a port where nobody listens."""
+    """The base URL of a closed port."""
     server = await asyncio.start_server(lambda _r, _w: None, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     server.close()
@@ -175,7 +175,7 @@ async def refused_url() -> str:
 
 @pytest.mark.parametrize("paid", [True, False])
 async def test_a_refused_connection_was_not_sent(paid: bool) -> None:
-    """Nobody listens: the request surely never left."""
+    """The port is closed: the request was not sent."""
     async with rig_for(await refused_url()) as rig:
         with pytest.raises(NotSent, match="no connection") as caught:
             await rig.get(paid=paid)
@@ -193,7 +193,7 @@ async def test_an_unknown_host_was_not_sent() -> None:
 
 
 async def test_a_failed_tls_handshake_was_not_sent() -> None:
-    """The port speaks no TLS: the key and the body never left."""
+    """The port does not speak TLS: the key and the body were not sent."""
     heard = bytearray()
 
     async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -210,7 +210,7 @@ async def test_a_failed_tls_handshake_was_not_sent() -> None:
 
 @pytest.mark.parametrize(("answer_within_s", "passed_s"), [(600.0, 11.0), (10.0, 9.0)])
 async def test_a_connection_that_is_never_made_ends_as_not_sent(answer_within_s: float, passed_s: float) -> None:
-    """TLS that never comes about runs into the connect limit, which is shorter than the answer's."""
+    """A TLS handshake that hangs meets the connect timeout, which is shorter than the answer's."""
     arrived = asyncio.Event()
     hello = b"\x16\x03"
     async with raw_server(telling(arrived), until=hello) as url, rig_for(url.replace("http:", "https:")) as rig:
@@ -224,7 +224,7 @@ async def test_a_connection_that_is_never_made_ends_as_not_sent(answer_within_s:
 
 @pytest.mark.parametrize("key", [None, "", "   ", "sk-\nX-Evil: 1", "sk-schlüssel"])
 async def test_without_a_usable_key_nothing_is_sent(key: str | None) -> None:
-    """A missing key, or one that no header can carry, is found before the wire."""
+    """A missing key, or one that is invalid in a header, is found before sending."""
     async with rig_for("http://127.0.0.1:9", key=key) as rig:
         with pytest.raises(HeldBack, match=r"API key") as caught:
             await rig.create()
@@ -232,7 +232,7 @@ async def test_without_a_usable_key_nothing_is_sent(key: str | None) -> None:
 
 
 async def test_an_unknown_account_and_a_closed_client_send_nothing() -> None:
-    """Both are told apart from an upstream that does not answer."""
+    """Both differ from an upstream that does not answer."""
     async with rig_for("http://127.0.0.1:9") as rig:
         assert rig.client.host_of("other") == ""
         with pytest.raises(HeldBack, match="no account named 'other'"):
@@ -243,8 +243,8 @@ async def test_an_unknown_account_and_a_closed_client_send_nothing() -> None:
 
 
 @pytest.mark.parametrize("base_url", ["", "ftp://x.example", "http://", "http://user:pw@127.0.0.1", "::"])
-async def test_a_base_url_that_is_no_address_sends_nothing(base_url: str) -> None:
-    """A mistake in the configuration is named, without its text (it may hold a password)."""
+async def test_an_invalid_base_url_sends_nothing(base_url: str) -> None:
+    """The error names the account, not the URL, which may hold a password."""
     async with rig_for(base_url) as rig:
         with pytest.raises(HeldBack, match="base_url of account 'default'") as caught:
             await rig.create()
@@ -252,7 +252,7 @@ async def test_a_base_url_that_is_no_address_sends_nothing(base_url: str) -> Non
 
 
 async def test_no_slot_in_time_sends_nothing() -> None:
-    """The rate limit of the account bounds the wait."""
+    """The wait for a slot of the rate limit is limited."""
     async with rig_for("http://127.0.0.1:9", rate=0.01) as rig:
         assert await rig.limits.acquire("default", 0.0)
         with pytest.raises(HeldBack, match="no slot within"):
@@ -263,8 +263,8 @@ async def test_no_slot_in_time_sends_nothing() -> None:
 
 
 @pytest.mark.parametrize("paid", [True, False])
-async def test_silence_is_unanswered(paid: bool) -> None:
-    """The request arrived and no answer came: nobody can say what became of it."""
+async def test_no_answer_is_unanswered(paid: bool) -> None:
+    """The request arrived and got no answer: its outcome is unknown."""
     arrived = asyncio.Event()
     async with raw_server(telling(arrived)) as url, rig_for(url) as rig:
         with standing_loop() as advance:
@@ -280,9 +280,9 @@ async def test_silence_is_unanswered(paid: bool) -> None:
     [
         ((), "closed before an answer"),
         ((b"HTTP/1.1 200 OK\r\nContent-Le",), "closed before an answer"),
-        ((b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n",), "cut short"),
-        ((b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n", b'{"taskId":'), "cut short"),
-        ((b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello",), "cut short"),
+        ((b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n",), "the answer is truncated"),
+        ((b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n", b'{"taskId":'), "the answer is truncated"),
+        ((b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello",), "the answer is truncated"),
         ((b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",), "not HTTP"),
         ((b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\nhello",), "decompressed"),
         ((b"SSH-2.0-OpenSSH_9.2\r\n\r\n",), "not HTTP"),
@@ -301,8 +301,8 @@ async def test_silence_is_unanswered(paid: bool) -> None:
     ],
 )
 @pytest.mark.parametrize("paid", [True, False])
-async def test_an_answer_cut_short_is_unanswered(pieces: tuple[bytes, ...], words: str, paid: bool) -> None:
-    """Whatever is wrong with the answer, the request had left: it is never taken for not sent."""
+async def test_a_truncated_answer_is_unanswered(pieces: tuple[bytes, ...], words: str, paid: bool) -> None:
+    """Whatever is wrong with the answer, the request was sent: it never counts as not sent."""
     async with raw_server(saying(*pieces)) as url, rig_for(url) as rig:
         with pytest.raises(Unanswered, match=words) as caught:
             await rig.create(paid=paid)
@@ -310,8 +310,8 @@ async def test_an_answer_cut_short_is_unanswered(pieces: tuple[bytes, ...], word
     assert caught.value.__context__ is None
 
 
-async def test_a_body_that_is_too_large_is_not_read_to_its_end() -> None:
-    """The cap holds while reading, whatever Content-Length says."""
+async def test_a_body_that_is_too_large_is_not_read_completely() -> None:
+    """The limit applies while reading, whatever Content-Length says."""
     written = 0
 
     async def endless(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -328,8 +328,8 @@ async def test_a_body_that_is_too_large_is_not_read_to_its_end() -> None:
     assert written < 64 << 20
 
 
-async def test_a_gzip_bomb_is_stopped_while_it_unfolds() -> None:
-    """A hundred MiB in a hundred KiB: reading stops at the cap of the decompressed size."""
+async def test_a_gzip_bomb_is_stopped_while_decompressing() -> None:
+    """A hundred MiB in a hundred KiB: reading stops at the limit of the decompressed size."""
     import tracemalloc
 
     bomb = gzip.compress(b"\0" * (100 << 20), compresslevel=9)
@@ -345,8 +345,8 @@ async def test_a_gzip_bomb_is_stopped_while_it_unfolds() -> None:
     assert peak < 16 << 20
 
 
-async def test_closing_the_client_ends_what_is_under_way() -> None:
-    """At shutdown a request under way is told to be unanswered, not left hanging."""
+async def test_closing_the_client_ends_running_requests() -> None:
+    """At shutdown a running request ends as unanswered instead of hanging."""
     arrived = asyncio.Event()
 
     async def peer(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
@@ -365,7 +365,7 @@ async def test_closing_the_client_ends_what_is_under_way() -> None:
 
 
 async def echo(request: web.Request) -> web.Response:
-    """Answer with what was asked."""
+    """Answer with the request."""
     return web.json_response(
         {
             "method": request.method,
@@ -377,7 +377,7 @@ async def echo(request: web.Request) -> web.Response:
 
 
 async def asked(rig: Rig, request: WireRequest) -> dict[str, str]:
-    """What a server saw of a request, with its headers folded in."""
+    """The request as the server received it, headers included."""
     import json
 
     reply = await rig.client.fetch("default", request)
@@ -386,7 +386,7 @@ async def asked(rig: Rig, request: WireRequest) -> dict[str, str]:
 
 
 async def test_bearer_is_the_usual_key_header() -> None:
-    """Authorization, the program's name, JSON in and out, no cookies."""
+    """Authorization, user agent, JSON in and out, no cookies."""
     async with http_server(echo) as url, rig_for(url) as rig:
         seen = await asked(rig, WireRequest("POST", "/suno/generate", body=b'{"a":1}'))
     assert seen["authorization"] == f"Bearer {KEY}"
@@ -410,7 +410,7 @@ async def test_anthropic_style_has_its_own_headers() -> None:
 
 
 async def test_a_request_brings_its_own_headers() -> None:
-    """What the provider says is sent; the content type it names wins; the key it cannot touch."""
+    """The provider's headers are sent; its content type wins; it cannot change the key."""
     headers = (("X-DashScope-Async", "enable"), ("Content-Type", "application/json; charset=utf-8"))
     async with http_server(echo) as url, rig_for(url) as rig:
         seen = await asked(rig, WireRequest("POST", "/x", headers=headers, body=b"{}"))
@@ -436,7 +436,7 @@ async def test_a_request_brings_its_own_headers() -> None:
 async def test_joins_addresses_without_touching_what_was_escaped(
     prefix: str, path: str, query: tuple[tuple[str, str], ...], expected: str
 ) -> None:
-    """One slash between base and path; escapes of the provider arrive as it wrote them."""
+    """One slash between base and path; escapes of the provider arrive unchanged."""
     async with http_server(echo) as url, rig_for(url + prefix) as rig:
         seen = await asked(rig, WireRequest("GET", path, query=query))
     assert seen["raw_path"] == expected
@@ -445,7 +445,7 @@ async def test_joins_addresses_without_touching_what_was_escaped(
 # -- what comes back ---------------------------------------------------------------------------------------
 
 
-async def test_an_answer_comes_back_whole() -> None:
+async def test_an_answer_is_complete() -> None:
     """Status, lower-case header names, the decompressed body, and when it arrived."""
 
     async def handler(_request: web.Request) -> web.Response:
@@ -460,7 +460,7 @@ async def test_an_answer_comes_back_whole() -> None:
 
 
 async def test_a_redirect_is_an_answer_like_any_other() -> None:
-    """Following one would hand the key to whoever it points at."""
+    """Following one would send the key to its target."""
     asked_paths = []
 
     async def handler(request: web.Request) -> web.Response:
@@ -473,7 +473,7 @@ async def test_a_redirect_is_an_answer_like_any_other() -> None:
     assert asked_paths == ["/create"]
 
 
-async def test_cookies_are_not_kept() -> None:
+async def test_cookies_are_not_stored() -> None:
     """One account's cookie must not show up in another's request."""
     cookies = []
 
@@ -547,8 +547,8 @@ async def test_paid_requests_never_share_a_connection() -> None:
     assert said[2:] == ["close", "close"]
 
 
-async def test_a_create_goes_out_once_whatever_happens() -> None:
-    """A cut connection is not tried again by the library either."""
+async def test_a_create_is_sent_once_whatever_happens() -> None:
+    """Aiohttp does not retry a broken connection either."""
     connections = 0
 
     async def peer(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
@@ -589,7 +589,7 @@ def answering(status: int, **headers: str) -> Callable[[web.Request], Awaitable[
     ],
 )
 async def test_a_throttled_poll_pauses_its_account(retry_after: str, pause_s: float | None) -> None:
-    """429 holds the account back as long as it was asked to, within reason."""
+    """429 pauses the account as long as Retry-After says, within limits."""
     async with (
         http_server(answering(429, Retry_After=retry_after, Date="Fri, 20 Nov 2026 20:42:00 GMT")) as url,
         rig_for(url) as rig,
@@ -599,7 +599,7 @@ async def test_a_throttled_poll_pauses_its_account(retry_after: str, pause_s: fl
 
 
 async def test_a_throttled_create_does_not_stop_the_polls() -> None:
-    """Its own task is sent again later; the polls that see other jobs end go on."""
+    """Its own task is sent again later; polls continue and see other jobs end."""
     async with http_server(answering(429, Retry_After="60")) as url, rig_for(url) as rig:
         assert (await rig.create()).status == 429
         assert rig.limits.paused_until("default") is None
@@ -634,15 +634,15 @@ async def test_server_errors_of_one_family_stop_no_other() -> None:
 
 
 @pytest.mark.parametrize("status", [200, 302, 400, 401, 404, 429])
-async def test_who_refuses_is_alive(status: int) -> None:
-    """4xx says that somebody is there."""
+async def test_a_4xx_is_not_a_failure(status: int) -> None:
+    """A 4xx shows that the host works."""
     async with http_server(answering(status)) as url, rig_for(url) as rig:
         for _ in range(8):
             await rig.create()
         assert rig.breakers.circuit_of(rig.client.host_of("default")).state is CircuitState.CLOSED
 
 
-async def test_a_host_that_comes_back_is_asked_again() -> None:
+async def test_a_host_that_recovers_is_used_again() -> None:
     """After the wait one request probes, and its answer closes the circuit."""
     healthy = False
 
@@ -661,7 +661,7 @@ async def test_a_host_that_comes_back_is_asked_again() -> None:
 
 
 async def test_a_canceled_probe_does_not_lock_the_host_out() -> None:
-    """Shutdown in the middle of a probe teaches nothing."""
+    """A probe that is canceled at shutdown has no result."""
     arrived = asyncio.Event()
 
     is_well = False
@@ -689,7 +689,7 @@ async def test_a_canceled_probe_does_not_lock_the_host_out() -> None:
 
 
 def test_no_representation_shows_the_key() -> None:
-    """Accounts end up in logs and error reports."""
+    """Accounts appear in logs and error reports."""
     account = Account("default", "https://gateway.example", lambda: KEY, 20.0)
     assert KEY not in repr(account)
     assert "api_key" not in repr(account)

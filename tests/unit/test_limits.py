@@ -1,4 +1,4 @@
-"""The pace of outgoing requests, and the circuit breakers, on a clock that stands still until it is moved."""
+"""Rate limits and circuit breakers, on a manual clock."""
 
 import asyncio
 import heapq
@@ -21,8 +21,8 @@ START = datetime(2026, 11, 20, tzinfo=UTC)
 HOST = "gateway.example"
 
 
-class Pace:
-    """Limits whose waiting moves the clock instead of taking time."""
+class PacedLimits:
+    """Limits whose waits advance the clock instead of sleeping."""
 
     def __init__(self, **rates: float) -> None:
         self.clock = ManualClock(START)
@@ -35,7 +35,7 @@ class Pace:
 
 
 class VirtualTime:
-    """Limits whose waiters wait side by side; time passes from one wake-up to the next.
+    """Limits with concurrent waiters; time jumps from one wake-up to the next.
 
     Args:
         rate: of the one account.
@@ -58,7 +58,7 @@ class VirtualTime:
         await wake
 
     def ask(self, times: int, within_s: float = 10.0) -> None:
-        """Have so many requests ask for a slot."""
+        """Let that many requests ask for a slot."""
         self.asked += [asyncio.create_task(self._ask(within_s)) for _ in range(times)]
 
     async def _ask(self, within_s: float) -> None:
@@ -81,7 +81,7 @@ class VirtualTime:
             await asyncio.sleep(0)
 
     def stop(self) -> None:
-        """Ask no more."""
+        """Cancel the waiting requests."""
         for task in self.asked:
             task.cancel()
 
@@ -92,20 +92,20 @@ class VirtualTime:
 
 
 def most(rate: float) -> float:
-    """What any second may see."""
+    """The most requests that a second may have."""
     return max(1.1 * rate, math.ceil(rate))
 
 
 async def test_spaces_requests_at_the_rate() -> None:
-    """At two a second, requests go out half a second apart, and never three in one second."""
-    pace = Pace(a=2.0)
+    """At two a second, requests are half a second apart, and never three in one second."""
+    pace = PacedLimits(a=2.0)
     assert [await pace.limits.acquire("a", 10.0) for _ in range(4)] == [True] * 4
     assert pace.waited == [0.5, 0.52, 0.5]
 
 
 async def test_lets_a_small_burst_out_at_once() -> None:
-    """A twentieth of a second's worth may go at once; what follows keeps the rate."""
-    pace = Pace(a=100.0)
+    """A twentieth of a second's requests may be sent at once; later ones follow the rate."""
+    pace = PacedLimits(a=100.0)
     for _ in range(7):
         await pace.limits.acquire("a", 10.0)
     assert pace.waited == [0.01, 0.01]
@@ -122,7 +122,7 @@ async def test_lets_a_small_burst_out_at_once() -> None:
 def test_no_second_sees_more_than_the_limit(
     rate: float, lateness: list[float], steps: list[tuple[str, float, float]]
 ) -> None:
-    """Whatever is asked for, paused, idle or late: no second sees more than 1.1 times the rate (or one, below one)."""
+    """Whatever is requested, paused, idle or late: no second has more than 1.1 times the rate (or one, below one)."""
 
     async def happen() -> None:
         time = VirtualTime(rate, cycle(lateness))
@@ -141,7 +141,7 @@ def test_no_second_sees_more_than_the_limit(
 
 @pytest.mark.parametrize("rate", [0.5, 1.0, 3.0, 20.0, 300.0, 5000.0])
 async def test_who_asks_all_the_time_gets_the_rate(rate: float) -> None:
-    """Although every wake-up is a millisecond late, nearly the whole rate goes out, and no second sees more of it."""
+    """Although every wake-up is a millisecond late, nearly the full rate is sent, and no second has more."""
     time = VirtualTime(rate, cycle([0.001]))
     for _ in range(16):
         time.ask(math.ceil(rate / 4), within_s=60.0)
@@ -152,7 +152,7 @@ async def test_who_asks_all_the_time_gets_the_rate(rate: float) -> None:
 
 
 async def test_who_goes_away_gives_its_place_up() -> None:
-    """A request that is canceled while it waits takes no slot; the one behind it goes out in its stead."""
+    """A request that is canceled while it waits uses no slot; the next one gets it."""
     time = VirtualTime(1.0, cycle([0.0]))
     time.ask(3)
     await time.pass_by(0.1)
@@ -163,7 +163,7 @@ async def test_who_goes_away_gives_its_place_up() -> None:
 
 
 async def test_a_pause_turns_away_who_cannot_wait_for_its_end() -> None:
-    """The others go out after it at the rate, not all at once."""
+    """The others follow at the rate, not all at once."""
     time = VirtualTime(10.0, cycle([0.0]))
     time.ask(3, within_s=2.0)
     time.ask(3, within_s=9.0)
@@ -176,8 +176,8 @@ async def test_a_pause_turns_away_who_cannot_wait_for_its_end() -> None:
 
 
 async def test_refuses_at_once_when_no_slot_comes_in_time() -> None:
-    """A slot beyond the bound is refused without waiting, and costs nobody anything."""
-    pace = Pace(a=0.1)
+    """A request that would wait too long is rejected at once and uses no slot."""
+    pace = PacedLimits(a=0.1)
     assert await pace.limits.acquire("a", 1.0)
     assert not await pace.limits.acquire("a", 1.0)
     assert pace.waited == []
@@ -186,16 +186,16 @@ async def test_refuses_at_once_when_no_slot_comes_in_time() -> None:
 
 
 async def test_accounts_do_not_slow_each_other() -> None:
-    """Each account has a bucket of its own."""
-    pace = Pace(a=1.0, b=1.0)
+    """Each account has its own limit."""
+    pace = PacedLimits(a=1.0, b=1.0)
     assert await pace.limits.acquire("a", 0.0)
     assert await pace.limits.acquire("b", 0.0)
     assert not await pace.limits.acquire("a", 0.0)
 
 
 async def test_nothing_goes_out_during_a_pause() -> None:
-    """Retry-After holds the whole account; afterwards it goes on at its rate."""
-    pace = Pace(a=10.0)
+    """A pause stops the account; afterwards it continues at its rate."""
+    pace = PacedLimits(a=10.0)
     pace.limits.pause("a", pace.clock.monotonic() + 5.0)
     assert pace.limits.free_within("a", 0.0) == 0
     assert pace.limits.paused_until("a") == 5.0
@@ -207,15 +207,15 @@ async def test_nothing_goes_out_during_a_pause() -> None:
 
 
 def test_a_shorter_pause_does_not_cut_a_longer_one() -> None:
-    """Of two pauses, the later end holds."""
-    pace = Pace(a=1.0)
+    """Of two pauses, the later end applies."""
+    pace = PacedLimits(a=1.0)
     pace.limits.pause("a", 9.0)
     pace.limits.pause("a", 3.0)
     assert pace.limits.paused_until("a") == 9.0
 
 
 async def test_a_pause_that_begins_while_waiting_is_heard() -> None:
-    """Who waits for a slot when the upstream says "slower" waits on, or gives up when that takes too long."""
+    """A request that waits when a pause begins waits on, or is rejected if the pause is too long."""
     clock = ManualClock(START)
     naps: list[float] = []
 
@@ -239,8 +239,8 @@ async def test_a_pause_that_begins_while_waiting_is_heard() -> None:
 @pytest.mark.parametrize("taken", [0, 1, 3, 40])
 @pytest.mark.parametrize("seconds", [0.0, 0.3, 1.0])
 async def test_free_is_what_can_be_taken(rate: float, taken: int, seconds: float) -> None:
-    """As many as are promised free get through, and hardly more."""
-    pace = Pace(a=rate)
+    """As many requests as were reported free get a slot, and hardly more."""
+    pace = PacedLimits(a=rate)
     for _ in range(taken):
         await pace.limits.acquire("a", 0.2)
     promised = pace.limits.free_within("a", seconds)
@@ -261,7 +261,7 @@ async def test_a_new_rate_is_heard() -> None:
 
 
 async def test_a_higher_rate_ends_long_waits() -> None:
-    """Who waits for a slot of a slow rate, and who comes later, need not wait as long once it is raised."""
+    """A reload that raises a slow rate shortens the wait of waiting and later requests."""
     rates, clock, waited = {"a": 0.01}, ManualClock(START), []
 
     async def sleep(seconds: float) -> None:
@@ -282,7 +282,7 @@ async def test_a_higher_rate_ends_long_waits() -> None:
 
 
 async def test_an_account_that_is_gone_gets_a_slow_rate() -> None:
-    """Tasks outlive the account's entry in the configuration; a sweep over them must not stumble."""
+    """Tasks outlive their account's configuration; polling them must not fail."""
     limits = RateLimits({}, ManualClock(START))
     assert limits.free_within("gone", 0.0) == 1
     assert await limits.acquire("gone", 0.0)
@@ -290,7 +290,7 @@ async def test_an_account_that_is_gone_gets_a_slow_rate() -> None:
 
 
 async def test_waits_by_the_event_loop_by_default() -> None:
-    """Without a sleep of its own, a wait yields to the event loop."""
+    """A wait yields to the event loop."""
     from tracker.clock import SystemClock
 
     limits = RateLimits({"a": 500.0}, SystemClock())
@@ -302,7 +302,7 @@ async def test_waits_by_the_event_loop_by_default() -> None:
 
 
 def fail(breakers: Breakers, times: int, family: str = "") -> None:
-    """Let requests in and leave them unanswered."""
+    """Admit requests that get no answer."""
     for _ in range(times):
         breakers.failed(admitted(breakers, family))
 
@@ -315,7 +315,7 @@ def admitted(breakers: Breakers, family: str = "", *, paid: bool = False) -> Adm
 
 
 def test_opens_after_five_failures_in_a_row() -> None:
-    """Four failures are bad luck; the fifth opens the circuit for five seconds."""
+    """The fifth failure opens the circuit for five seconds."""
     clock = ManualClock(START)
     breakers = Breakers(clock)
     fail(breakers, 4)
@@ -343,7 +343,7 @@ def test_an_answer_starts_the_count_anew() -> None:
 
 
 def test_server_errors_of_one_family_do_not_stop_the_others() -> None:
-    """A 5xx is an answer: the host is there, and what else is behind it is asked as before."""
+    """A 5xx is an answer: the host works, and its other families are called as before."""
     breakers = Breakers(ManualClock(START))
     for _ in range(5):
         breakers.server_failed(admitted(breakers, "kling"))
@@ -356,7 +356,7 @@ def test_server_errors_of_one_family_do_not_stop_the_others() -> None:
 
 
 def test_a_server_error_is_no_silence_of_the_host() -> None:
-    """It starts the host's count anew, as any answer does."""
+    """Like any answer, it resets the host's failures."""
     breakers = Breakers(ManualClock(START))
     fail(breakers, 4, "suno")
     breakers.server_failed(admitted(breakers, "kling"))
@@ -365,7 +365,7 @@ def test_a_server_error_is_no_silence_of_the_host() -> None:
 
 
 def test_a_family_that_hangs_does_not_stop_the_others_when_all_its_requests_run_out_at_once() -> None:
-    """The host has answered others since they were sent: it is the family alone that is silent."""
+    """The host has answered others since they were sent: only the family fails."""
     breakers = Breakers(ManualClock(START))
     hanging = [admitted(breakers, "kling") for _ in range(40)]
     breakers.succeeded(admitted(breakers, "openai"))
@@ -375,11 +375,11 @@ def test_a_family_that_hangs_does_not_stop_the_others_when_all_its_requests_run_
     assert breakers.circuit_of(HOST).state is CircuitState.CLOSED
     assert breakers.admit(HOST, "openai") is not None
     fail(breakers, 5, "openai")
-    assert breakers.circuit_of(HOST).state is CircuitState.OPEN, "silence since its last answer counts"
+    assert breakers.circuit_of(HOST).state is CircuitState.OPEN, "failures after its last answer count"
 
 
 def test_silence_of_a_host_stops_every_family() -> None:
-    """Whichever of them met it."""
+    """Whichever family they belong to."""
     breakers = Breakers(ManualClock(START))
     for family in ("suno", "kling", "suno", "kling", "suno"):
         fail(breakers, 1, family)
@@ -389,7 +389,7 @@ def test_silence_of_a_host_stops_every_family() -> None:
 
 
 def test_the_circuit_of_a_family_that_hangs_stays_open_when_its_host_is_back() -> None:
-    """A neighbour's answer opens the way to the host again, not to the one that never answered."""
+    """Another family's answer closes the host's circuit, not that of the family without answers."""
     clock = ManualClock(START)
     breakers = Breakers(clock)
     fail(breakers, 5, "kling")
@@ -408,7 +408,7 @@ def test_the_circuit_of_a_family_that_hangs_stays_open_when_its_host_is_back() -
 
 
 def test_half_open_lets_one_probe_through() -> None:
-    """After the wait one request tries; the others wait for its fate; an answer closes the circuit."""
+    """After the wait one request probes, the others wait for its result, and an answer closes the circuit."""
     clock = ManualClock(START)
     breakers = Breakers(clock)
     fail(breakers, 5)
@@ -423,7 +423,7 @@ def test_half_open_lets_one_probe_through() -> None:
 
 @pytest.mark.parametrize("asks_while_open", [True, False])
 def test_families_take_turns_to_probe(asks_while_open: bool) -> None:
-    """The one that probed last lets those go first that were turned away since, however early it comes."""
+    """The family that probed last lets queued families probe first, however early it asks."""
     clock = ManualClock(START)
     breakers = Breakers(clock)
     fail(breakers, 5, "kling")
@@ -441,7 +441,7 @@ def test_families_take_turns_to_probe(asks_while_open: bool) -> None:
 
 
 def test_a_turn_that_is_not_taken_passes() -> None:
-    """Who waits for leave no longer keeps nobody else waiting for long."""
+    """A queued family that no longer asks does not block the others for long."""
     clock = ManualClock(START)
     breakers = Breakers(clock)
     fail(breakers, 5, "kling")
@@ -456,7 +456,7 @@ def test_a_turn_that_is_not_taken_passes() -> None:
 
 
 def test_a_paid_create_probes_only_where_no_poll_does() -> None:
-    """Silence would leave it unclear for ever whether it was charged; where nothing else asks it has to."""
+    """Without an answer its outcome would stay unknown; it probes only if no poll does."""
     clock = ManualClock(START)
     breakers = Breakers(clock)
     fail(breakers, 5, "kling")
@@ -468,7 +468,7 @@ def test_a_paid_create_probes_only_where_no_poll_does() -> None:
 
 
 def test_a_slow_probe_does_not_keep_the_host_shut() -> None:
-    """A create may take minutes: after a while the next request probes too, and what it finds counts."""
+    """A create may take minutes: after a while the next request probes too, and its result counts."""
     clock = ManualClock(START)
     breakers = Breakers(clock)
     fail(breakers, 5)
@@ -504,7 +504,7 @@ def test_failed_probes_double_the_wait_up_to_a_minute() -> None:
 
 
 def test_a_late_failure_of_an_older_request_changes_nothing() -> None:
-    """Requests that left before the circuit opened do not lengthen its wait, nor end a probe."""
+    """Requests sent before the circuit opened neither lengthen its wait nor end a probe."""
     clock = ManualClock(START)
     breakers = Breakers(clock)
     older = admitted(breakers)
@@ -521,7 +521,7 @@ def test_a_late_failure_of_an_older_request_changes_nothing() -> None:
 
 
 def test_an_abandoned_probe_makes_room_for_the_next() -> None:
-    """A canceled probe taught nothing; it must not lock the host out for ever."""
+    """A canceled probe has no result and must not keep the circuit open."""
     clock = ManualClock(START)
     breakers = Breakers(clock)
     fail(breakers, 5)
