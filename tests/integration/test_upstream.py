@@ -82,7 +82,7 @@ async def http_server(handler: Callable[[web.Request], Awaitable[web.StreamRespo
 
 @asynccontextmanager
 async def raw_server(peer: Peer, until: bytes = b"\r\n\r\n") -> AsyncIterator[str]:
-    """The base URL of a server that reads ``until`` and sends raw bytes, for answers that an HTTP server would not send."""
+    """The base URL of a server that reads ``until`` and sends raw bytes, which an HTTP server would not send."""
     conversations: set[asyncio.Task[None]] = set()
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,8 +1,8 @@
-"""GET requests for polls, over the connections of the HTTP library and without its session.
+"""GET requests for polls, over aiohttp's connections but without its session.
 
-Nearly all requests of the daemon are polls. For each request the library's session builds a request, a response, two
-timers and several tables of headers: a fifth of the processor time of a poll. Here the head of a GET is written to a
-pooled connection, and the library's parser reads the answer.
+Nearly all requests of the daemon are polls. For each one, aiohttp's session builds a request, a response, two timers
+and several tables of headers: a fifth of the CPU time of a poll. Here the head of a GET is written to a pooled
+connection, and aiohttp's parser reads the answer.
 
 Owns the head of a GET and its connection. Must not know accounts, limits or circuits.
 
@@ -36,7 +36,7 @@ class GetPool:
     """Opens GET requests on the connections of a session.
 
     Args:
-        session: whose connections are used.
+        session: its connections are used.
     """
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
@@ -53,7 +53,7 @@ class GetPool:
             received: gets a copy of the raw bytes of the answer.
 
         Raises:
-            ValueError: a header has a line break in it.
+            ValueError: a header contains a line break.
         """
         key = (url.scheme, url.raw_authority)
         origin = self._origins.get(key)
@@ -61,9 +61,9 @@ class GetPool:
             origin = self._origins[key] = aiohttp.ClientRequest("GET", url, session=self._session)
         fields = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
         if len(_LINE_BREAK.findall(fields)) != 2 * len(headers):
-            raise ValueError("a header with a line break in it")
+            raise ValueError("a header contains a line break")
         head = f"GET {url.raw_path_qs} HTTP/1.1\r\nHost: {origin.headers['Host']}\r\n{fields}\r\n"
-        assert self._session.connector is not None  # noqa: S101 - every session of ours has one
+        assert self._session.connector is not None  # noqa: S101 - set by `make_session`
         return Get(self._session.connector, origin, head.encode(), timeout, received)
 
 
@@ -107,7 +107,7 @@ class Get:
         self._connection: Connection | None = None
 
     async def __aenter__(self) -> Self:
-        """Send it and read the head of the answer; once more where a pooled connection was closed meanwhile."""
+        """Send it and read the head of the answer; retry once if the pooled connection was closed."""
         try:
             await self._exchange()
         except aiohttp.ClientConnectorError:
@@ -119,11 +119,11 @@ class Get:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Give the connection back."""
+        """Release the connection."""
         self.close()
 
     def close(self) -> None:
-        """Give the connection back; the pool closes it unless the answer was read to its end."""
+        """Release the connection; the pool closes it unless the answer was read completely."""
         if self._connection is not None:
             self._connection.release()
             self._connection = None
@@ -146,7 +146,7 @@ class Get:
             protocol.transport.write(self._head)
             message, content = await protocol.read()
             while message.code < HTTPStatus.OK and message.code != HTTPStatus.SWITCHING_PROTOCOLS:
-                message, content = await protocol.read()  # an interim answer came first
+                message, content = await protocol.read()  # an interim response
         except BaseException:
             connection.close()
             raise

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp.client import URL  # type: ignore[attr-defined]  # yarl's, by way of the library we depend on
 
-from tracker.domain.urls import escape_impossible, resolve_reference, split_absolute
+from tracker.domain.urls import escape_invalid, resolve_reference, split_absolute
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +48,7 @@ def exact_url(text: str) -> URL:
 
 @lru_cache(maxsize=64)
 def base_url(text: str) -> URL:
-    """A configured base URL without query and fragment, see `exact_url`; each is checked once.
+    """A configured base URL without query and fragment, see `exact_url`; cached.
 
     Raises:
         ValueError: not an http(s) URL.
@@ -57,14 +57,14 @@ def base_url(text: str) -> URL:
 
 
 def extend(base: URL, path: str, query: Sequence[tuple[str, str]]) -> URL:
-    """A base URL and a path joined as they are: what the provider escaped stays escaped.
+    """Join a base URL and a path unchanged: escapes of the provider stay.
 
     Args:
         base: made by `base_url`.
         path: below the base, already percent-encoded, without a query.
         query: parameters, not yet encoded.
     """
-    target = escape_impossible(f"{base.raw_path.rstrip('/')}/{path.removeprefix('/')}".partition("#")[0])
+    target = escape_invalid(f"{base.raw_path.rstrip('/')}/{path.removeprefix('/')}".partition("#")[0])
     if query:
         target = f"{target}?{URL().with_query(list(query)).raw_query_string}"
     return URL.build(scheme=base.scheme, authority=base.raw_authority, path=target, encoded=True)
