@@ -100,7 +100,7 @@ async def _hooks(count: int, *others: HookSpec) -> float:
         dispatcher = Dispatcher(store, [spec, *others], {"script": ScriptRunner(os.environ)}, clock)
         start = time.perf_counter()
         dispatcher.start()
-        while (delivered := (await store.stats(clock.now()))["deliveries"])["succeeded"] < count:
+        while (delivered := (await store.stats())["deliveries"])["succeeded"] < count:
             if delivered["failed"] or delivered["dead"]:
                 raise SystemExit(f"deliveries were lost: {delivered}")
             await asyncio.sleep(0.05)

@@ -74,7 +74,7 @@ async def _make_old_tasks(path: Path) -> None:
     for start in range(0, OLD_TASKS, AT_ONCE):
         at = clock.now() - timedelta(days=100 if start < OLD_TASKS // 2 else 40)
         await asyncio.gather(*(_live(store, start + n, at) for n in range(AT_ONCE)))
-    while await store.fan_out(lambda _: (), 10_000, clock.now()):
+    while await store.fan_out(lambda _: (), 10_000):
         pass
     await store.close()
 

@@ -78,7 +78,7 @@ async def test_outputs_are_kept_whole_and_shown(tmp_path: Path) -> None:
             heard.append(announcement)
             return []
 
-        await rig.store.fan_out(note, 100, datetime.now(UTC))
+        await rig.store.fan_out(note, 100)
         assert heard[-1].event == HookEvent.ARCHIVED
         db = sqlite3.connect(tmp_path / "tracker.db")
         row = db.execute("SELECT n, archived, path, bytes, sha256 FROM v_outputs WHERE n = 0").fetchone()

@@ -178,7 +178,7 @@ async def test_a_history_is_one_read_without_payloads(tmp_path: Path) -> None:
         await rig.follow()
         await rig.poll(1, Status.RUNNING, payload='{"n":1}')
         await rig.call(1, Status.FAILED, payload='{"n":2}')
-        await rig.store.fan_out(lambda _: ["publish"], 100, rig.clock.now())
+        await rig.store.fan_out(lambda _: ["publish"], 100)
         history = await rig.store.read_history(make_task_name(1))
         assert history.task == (await rig.get()).task
         assert [event.source for event in history.events] == [Source.POLL, Source.CALLBACK]

@@ -55,7 +55,7 @@ async def fill(path: Path) -> None:
     """A song that was sent and succeeded, one that was canceled, one that runs, one that waits."""
     async with opened(path) as rig:
         await rig.submit(1, labels={"user": "42"})
-        await rig.store.mark_sending(make_task_name(1), rig.clock.now())
+        await rig.store.mark_sending(make_task_name(1), 0)
         await rig.hear(make_answer(Submission.ACCEPTED, task_id=make_task_name(1), payload='{"id":1}'))
         await rig.call(1, Status.RUNNING, stage=Stage.FIRST, progress=40, outputs=(make_output(),), at=11)
         await rig.call(1, Status.SUCCEEDED, believed=False, at=12)
@@ -68,7 +68,7 @@ async def fill(path: Path) -> None:
         await rig.follow(3)
         await rig.call(3, Status.RUNNING, progress=10, at=11)
         await rig.submit(4)
-        await rig.store.fan_out(lambda _: ["publish"], 1000, rig.clock.now())
+        await rig.store.fan_out(lambda _: ["publish"], 1000)
 
 
 def edit(path: Path, sql: str) -> None:
@@ -299,7 +299,7 @@ async def test_pruning_over_http(tmp_path: Path) -> None:
     """The daemon does it beside its work, and tells what it was."""
     async with running(tmp_path) as rig:
         await rig.end_task(await rig.make_task())
-        await rig.store.fan_out(lambda _: (), 100, rig.clock.now())
+        await rig.store.fan_out(lambda _: (), 100)
         rig.clock.advance(40 * 86_400)
         for sent, requests in (({"dry_run": True}, 1), ({}, 1), ({}, 0)):
             async with rig.client.post("/v1/prune", json=sent) as response:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -33,8 +32,8 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
             task_id = await made.make_task(external_id=f"x-{n}")
             await made.end_task(task_id)
         now = made.clock.now()
-        await made.store.fan_out(lambda a: ["publish", "other"] if a.event == "task.succeeded" else [], 100, now)
-        jobs = await made.store.claim_deliveries("publish", 3, now, now + timedelta(seconds=9))
+        await made.store.fan_out(lambda a: ["publish", "other"] if a.event == "task.succeeded" else [], 100)
+        jobs = await made.store.claim_deliveries("publish", 3, 9)
         for job, status in zip(jobs, ("dead", "dead", "failed"), strict=True):
             await made.store.record_attempt(job.id, AttemptResult(DeliveryStatus(status), now, error="no"), job.attempt)
         yield made
@@ -197,7 +196,7 @@ async def test_lists_are_read_from_the_file(tmp_path: Path) -> None:
     store = TellingStore(tmp_path / "tracker.db", SystemClock().now)
     await store.open()
     await store.add_finished()
-    await store.fan_out(lambda _: ["publish"], 10, SystemClock().now())
+    await store.fan_out(lambda _: ["publish"], 10)
     await store.close()
     hooks = await asyncio.to_thread(invoke, "hooks", "list", "--config", str(path))
     assert hooks.exit_code == 0, hooks.output

@@ -198,7 +198,7 @@ async def test_a_hook_that_is_gone_is_disabled_until_the_next_reload(
     assert len(endpoint.calls) == 1
     endpoint.status = 200
     dispatcher.set_specs([spec])
-    assert await store.retry_deliveries(DeliveryFilter(hook="h"), clock.now()) == 6
+    assert await store.retry_deliveries(DeliveryFilter(hook="h")) == 6
     dispatcher.wake()
     await until("succeeded", 6)
     assert len({call.headers["webhook-id"] for call in endpoint.calls}) == 6
@@ -274,14 +274,14 @@ async def test_what_was_claimed_ahead_is_handed_back(
 async def test_a_late_word_of_a_lost_lease_undoes_nothing(store: TellingStore, clock: ManualClock) -> None:
     """An attempt speaks for its own claim alone."""
     await store.add_finished()
-    await store.fan_out(lambda _: ["h"], 10, clock.now())
-    (first,) = await store.claim_deliveries("h", 1, clock.now(), clock.now() + timedelta(seconds=1))
+    await store.fan_out(lambda _: ["h"], 10)
+    (first,) = await store.claim_deliveries("h", 1, 1)
     clock.advance(2)
-    (second,) = await store.claim_deliveries("h", 1, clock.now(), clock.now() + timedelta(seconds=60))
+    (second,) = await store.claim_deliveries("h", 1, 60)
     assert (first.attempt, second.attempt) == (1, 2)
-    await store.hand_back([(first.id, first.attempt)], clock.now())
+    await store.hand_back([(first.id, first.attempt)])
     assert (await store.deliveries())[0].status is DeliveryStatus.RUNNING
-    await store.hand_back([(second.id, second.attempt)], clock.now())
+    await store.hand_back([(second.id, second.attempt)])
     assert [(item.status, item.attempts) for item in await store.deliveries()] == [(DeliveryStatus.PENDING, 1)]
 
 
@@ -375,6 +375,6 @@ async def test_a_failing_hook_is_failing_after_a_restart_and_a_reload(
     dispatcher.set_specs([spec])
     await until("failing")
     answers.says["h"] = FINE
-    await store.retry_deliveries(DeliveryFilter(hook="h"), clock.now())
+    await store.retry_deliveries(DeliveryFilter(hook="h"))
     dispatcher.wake()
     await until("healthy")

@@ -43,7 +43,7 @@ async def test_healthy_callbacks_slow_polls_down(tmp_path: Path) -> None:
         waits = []
         for n in range(1, HEALTHY_AFTER + 2):
             await rig.submit(n)
-            await rig.store.mark_sending(make_task_name(n), after(60))
+            await rig.store.mark_sending(make_task_name(n), 60)
             await rig.hear(make_answer(Submission.ACCEPTED, task_id=make_task_name(n), external_id=f"up-{n}", at=1))
             running = await rig.call(n, Status.RUNNING, at=3)
             waits.append(running.task.due_at)
@@ -60,7 +60,7 @@ async def test_a_verdict_of_the_clock_is_a_poll_that_came_back(tmp_path: Path) -
         await rig.follow(due_at=after(1000))
         applied = await rig.poll(1, Status.RUNNING, at=20)
         assert not applied.task.status.is_terminal
-        await rig.store.claim_due((await rig.store.list_lanes(after(500)))[0], 1, after(500), after(540))
+        await rig.store.claim_due((await rig.at(500).list_lanes())[0], 1, 40)
         applied = await rig.poll(1, trouble=Trouble.UNKNOWN_STATUS, upstream_status="DREAMING", at=500)
         assert (applied.outcome, applied.task.reason, applied.announced) == ("ignored", Reason.EXPIRED, True)
         events = await rig.store.list_events(make_task_name(1))
@@ -76,9 +76,9 @@ async def test_the_events_of_a_whole_life(tmp_path: Path) -> None:
     task_id = make_task_name(1)
     async with opened(tmp_path / "t.db") as rig:
         await rig.submit()
-        await rig.store.mark_sending(task_id, after(60))
+        await rig.store.mark_sending(task_id, 60)
         await rig.hear(make_answer(Submission.DEFERRED, task_id=task_id, retry_after_s=2.0, at=1))
-        await rig.store.mark_sending(task_id, after(64))
+        await rig.store.mark_sending(task_id, 64)
         await rig.call(1, Status.RUNNING, stage=Stage.TEXT, external_id="up-1", at=5)
         await rig.hear(make_answer(Submission.ACCEPTED, task_id=task_id, attempt=2, at=6))
         await rig.poll(1, Status.PENDING, at=7)
@@ -108,7 +108,7 @@ async def test_the_events_of_a_whole_life(tmp_path: Path) -> None:
             ("poll", "conflict", "SUCCEEDED", "SUCCEEDED", "says FAILED, but the task is SUCCEEDED"),
             ("operator", "stale", "SUCCEEDED", "SUCCEEDED", "says FAILED, but the task is SUCCEEDED"),
         ]  # fmt: skip
-        await rig.store.fan_out(lambda _: ["publish"], 100, after(20))
+        await rig.at(20).fan_out(lambda _: ["publish"], 100)
         assert [delivery.event for delivery in await rig.store.list_deliveries(task_id)] == [
             "task.submitted",
             "task.running",

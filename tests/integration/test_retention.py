@@ -1,7 +1,6 @@
 """Retention on a real file: what goes, what never does, and that the file gets smaller."""
 
 import asyncio
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +31,13 @@ def retention(rig: Rig, *, files: Path | None = None, **days: int) -> Retention:
 
 async def hear_out(rig: Rig, *hooks: str) -> None:
     """Fan everything out."""
-    await rig.store.fan_out(lambda _: hooks, 10_000, rig.clock.now())
+    await rig.store.fan_out(lambda _: hooks, 10_000)
 
 
 async def live(rig: Rig, n: int, end: Status = Status.SUCCEEDED) -> None:
     """A song that is sent, runs and ends, with payloads all along."""
     await rig.submit(n)
-    await rig.store.mark_sending(make_task_name(n), after(60))
+    await rig.store.mark_sending(make_task_name(n), 60)
     await rig.hear(make_answer(Submission.ACCEPTED, external_id=f"up-{n}", task_id=make_task_name(n), payload=PAYLOAD))
     await rig.call(n, Status.RUNNING, at=11, payload=PAYLOAD)
     await rig.call(n, end, at=12, payload=PAYLOAD)
@@ -142,10 +141,10 @@ async def test_nothing_goes_before_hooks_have_heard(tmp_path: Path) -> None:
         assert await keeper.run() == Pruned(), "pending"
         for _ in range(3):  # of one task one after the other
             now = rig.clock.now()
-            (job,) = await rig.store.claim_deliveries("publish", 10, now, now + timedelta(seconds=60))
+            (job,) = await rig.store.claim_deliveries("publish", 10, 60)
             assert await keeper.run() == Pruned(), "under way"
             assert (job.record.result is None) is (job.event != "task.succeeded")
-            await rig.store.record_attempt(job.id, AttemptResult(DeliveryStatus.SUCCEEDED, now))
+            await rig.store.record_attempt(job.id, AttemptResult(DeliveryStatus.SUCCEEDED, now), job.attempt)
         pruned = await keeper.run()
         assert (pruned.tasks, pruned.events, pruned.deliveries) == (1, 3, 3)
 
@@ -157,14 +156,14 @@ async def test_a_dead_delivery_can_still_be_retried(tmp_path: Path) -> None:
         await hear_out(rig, "publish")
         for status in (DeliveryStatus.SUCCEEDED, DeliveryStatus.FAILED, DeliveryStatus.DEAD):
             now = rig.clock.now()
-            (job,) = await rig.store.claim_deliveries("publish", 10, now, now + timedelta(seconds=60))
-            await rig.store.record_attempt(job.id, AttemptResult(status, now))
+            (job,) = await rig.store.claim_deliveries("publish", 10, 60)
+            await rig.store.record_attempt(job.id, AttemptResult(status, now), job.attempt)
         rig.clock.advance(2 * DAY_S)
         assert (await retention(rig, events_days=1).run()).deliveries == 2
         (dead,) = await rig.store.list_deliveries(make_task_name(1))
         now = rig.clock.now()
-        await rig.store.retry_delivery(dead.id, now)
-        (job,) = await rig.store.claim_deliveries("publish", 10, now, now + timedelta(seconds=60))
+        await rig.store.retry_delivery(dead.id)
+        (job,) = await rig.store.claim_deliveries("publish", 10, 60)
         assert (job.event, job.record.task.status) == ("task.succeeded", Status.SUCCEEDED)
 
 

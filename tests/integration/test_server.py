@@ -402,10 +402,10 @@ async def make_delivery(rig: Rig, task_id: TaskId, status: DeliveryStatus) -> st
     def match(announcement: Announcement) -> tuple[str, ...]:
         return ("publish",) if announcement.task_id == task_id else ()
 
-    await rig.store.fan_out(match, 100, rig.clock.now())
-    (job,) = await rig.store.claim_deliveries("publish", 1, rig.clock.now(), rig.clock.now())
+    await rig.store.fan_out(match, 100)
+    (job,) = await rig.store.claim_deliveries("publish", 1, 0)
     result = AttemptResult(status, rig.clock.now(), error="exit 1", output="no space left")
-    await rig.store.record_attempt(job.id, result)
+    await rig.store.record_attempt(job.id, result, job.attempt)
     return job.id
 
 

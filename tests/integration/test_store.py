@@ -44,7 +44,7 @@ async def test_a_create_returns_the_record_that_is_read_back(tmp_path: Path) -> 
     """Whether the body came decoded or not, for a submit and for a task that a parked callback waits for."""
     new = make_new_task(1, labels={"z": "1", "a": "2"}, idempotency_key="k", fallbacks=("m2",))
     async with opened(tmp_path / "t.db") as rig:
-        await rig.store.nudge("suno", [ExternalId("up-3")], None, rig.clock.now())
+        await rig.store.nudge("suno", [ExternalId("up-3")], None)
         for drafted in (new, make_new_task(2, body={"p": "x"}, request=REQUEST), make_registration(3, "up-3")):
             created = await rig.store.create_task(drafted)
             assert created.is_new
@@ -59,7 +59,7 @@ async def test_a_life_is_kept_whole(tmp_path: Path) -> None:
     """Created, sent, accepted, running, succeeded: each step and the final record are read back as they were."""
     async with opened(tmp_path / "t.db") as rig:
         await rig.submit(labels={"user": "42", "näme": "wért"})
-        sending = await rig.store.mark_sending(make_task_name(1), after(60))
+        sending = await rig.store.mark_sending(make_task_name(1), 60)
         assert sending is not None
         assert (sending.submit_state, sending.submit_attempts, sending.due_at) == ("sending", 1, after(60))
         await rig.hear(make_answer(Submission.ACCEPTED, task_id=make_task_name(1), payload='{"data":1}'))
@@ -156,7 +156,7 @@ async def test_an_ordinary_refusal_costs_no_transaction_of_its_own(tmp_path: Pat
         async with rig.halted_writer():
             answers = await begun(
                 *(rig.call(n if n == 1 else 99, Status.RUNNING, progress=n) for n in range(1, 26)),
-                *(rig.store.poll_now(make_task_name(99), after(1)) for _ in range(25)),
+                *(rig.at(1).poll_now(make_task_name(99)) for _ in range(25)),
             )
             statements.clear()
         assert sum(isinstance(answer, TaskNotFound) for answer in await answers) == 49
@@ -226,11 +226,11 @@ async def test_a_task_that_nobody_knows(tmp_path: Path) -> None:
             rig.store.get_task(nobody),
             rig.store.list_events(nobody),
             rig.store.list_deliveries(nobody),
-            rig.store.poll_now(nobody, after(1)),
+            rig.at(1).poll_now(nobody),
         ):
             with pytest.raises(TaskNotFound):
                 await call
-        assert await rig.store.mark_sending(nobody, after(60)) is None
+        assert await rig.store.mark_sending(nobody, 60) is None
 
 
 async def test_a_large_payload_is_kept_for_the_end_alone(tmp_path: Path) -> None:
@@ -279,7 +279,7 @@ async def test_an_idempotency_key(tmp_path: Path) -> None:
             await rig.store.create_task(again)
         with pytest.raises(IdempotencyConflict):
             await rig.store.create_task(other)
-        await rig.store.mark_sending(first.id, after(60))
+        await rig.store.mark_sending(first.id, 60)
         with pytest.raises(SubmitInFlight):
             await rig.store.create_task(again)
         await rig.hear(make_answer(Submission.ACCEPTED, task_id=first.id))
@@ -299,10 +299,10 @@ async def test_a_first_attempt_that_was_put_off_is_decided(tmp_path: Path) -> No
         first = make_new_task(1, idempotency_key="k", fingerprint="f")
         again = make_new_task(2, idempotency_key="k", fingerprint="f")
         await rig.store.create_task(first)
-        await rig.store.mark_sending(first.id, after(60))
+        await rig.store.mark_sending(first.id, 60)
         await rig.hear(make_answer(Submission.DEFERRED, task_id=first.id, retry_after_s=1.0))
         assert not (await rig.store.create_task(again)).is_new
-        await rig.store.mark_sending(first.id, after(60))
+        await rig.store.mark_sending(first.id, 60)
         assert not (await rig.store.create_task(again)).is_new
 
 
@@ -333,13 +333,13 @@ async def test_a_send_is_marked_once(tmp_path: Path) -> None:
     """Nobody sends what is on its way, canceled or decided."""
     async with opened(tmp_path / "t.db") as rig:
         await rig.submit(1)
-        marks = await asyncio.gather(*(rig.store.mark_sending(make_task_name(1), after(60)) for _ in range(5)))
+        marks = await asyncio.gather(*(rig.store.mark_sending(make_task_name(1), 60) for _ in range(5)))
         assert [mark is not None for mark in marks] == [True, False, False, False, False]
         await rig.submit(2)
         await rig.hear(make_cancel(task_id=make_task_name(2)))
-        assert await rig.store.mark_sending(make_task_name(2), after(60)) is None
+        assert await rig.store.mark_sending(make_task_name(2), 60) is None
         await rig.follow(3)
-        assert await rig.store.mark_sending(make_task_name(3), after(60)) is None
+        assert await rig.store.mark_sending(make_task_name(3), 60) is None
 
 
 # -- callbacks that belong to nobody -----------------------------------------------------------------------
@@ -355,11 +355,11 @@ async def test_a_nudge(tmp_path: Path) -> None:
             make_observation(Status.FAILED, source=Source.CLOCK, reason=Reason.EXPIRED, task_id=make_task_name(3))
         )
         await rig.hear(make_cancel(task_id=make_task_name(4)))
-        nudged = await rig.store.nudge("suno", [ExternalId("?"), ExternalId("up-x")], "{}", after(20))
+        nudged = await rig.at(20).nudge("suno", [ExternalId("?"), ExternalId("up-x")], "{}")
         assert nudged.known
         assert set(nudged.task_ids) == {make_task_name(1), make_task_name(3)}
         assert [(await rig.get(n)).task.due_at for n in (1, 2, 3, 4)] == [after(20), None, after(20), None]
-        elsewhere = await rig.store.nudge("kling", [ExternalId("up-x")], "{}", after(20))
+        elsewhere = await rig.at(20).nudge("kling", [ExternalId("up-x")], "{}")
         assert (elsewhere.known, elsewhere.task_ids) == (False, ())
 
 
@@ -367,8 +367,8 @@ async def test_a_nudge_during_a_poll_outlives_its_answer(tmp_path: Path) -> None
     """The poll on its way ends, and the task is due at once again."""
     async with opened(tmp_path / "t.db") as rig:
         await rig.follow()
-        await rig.store.claim_due(LANE, 1, after(1), after(41))
-        await rig.store.nudge("suno", [EXTERNAL_ID], None, after(2))
+        await rig.at(1).claim_due(LANE, 1, 40)
+        await rig.at(2).nudge("suno", [EXTERNAL_ID], None)
         assert (await rig.poll(1, Status.RUNNING, at=3)).task.due_at == after(3)
 
 
@@ -376,9 +376,9 @@ async def test_a_parked_callback_meets_a_registration(tmp_path: Path) -> None:
     """Parked under each of its ids; the task that appears is polled at once, and once."""
     async with opened(tmp_path / "t.db") as rig:
         for _ in range(2):
-            parked = await rig.store.nudge("suno", [ExternalId("up-1"), ExternalId("alias")], "{}", after(1))
+            parked = await rig.at(1).nudge("suno", [ExternalId("up-1"), ExternalId("alias")], "{}")
             assert not parked.known
-        assert (await rig.store.stats(after(1)))["parked_callbacks"] == 2
+        assert (await rig.at(1).stats())["parked_callbacks"] == 2
         await rig.follow(1, external_id="alias", created_at=after(5), due_at=after(500))
         assert (await rig.get()).task.due_at == after(5)
         await rig.follow(2, external_id="alias", account="other", created_at=after(5), due_at=after(500))
@@ -389,8 +389,8 @@ async def test_a_parked_callback_meets_an_accepted_submit(tmp_path: Path) -> Non
     """It came before the answer to the create; the answer makes it be polled now."""
     async with opened(tmp_path / "t.db") as rig:
         await rig.submit()
-        await rig.store.mark_sending(make_task_name(1), after(60))
-        await rig.store.nudge("suno", [EXTERNAL_ID], "{}", after(0.5))
+        await rig.store.mark_sending(make_task_name(1), 60)
+        await rig.at(0.5).nudge("suno", [EXTERNAL_ID], "{}")
         applied = await rig.hear(make_answer(Submission.ACCEPTED, task_id=make_task_name(1), at=1))
         assert (applied.task.due_at, applied.confirm) == (after(1), True)
         assert (await rig.get()).task == applied.task
@@ -400,21 +400,19 @@ async def test_parked_callbacks_are_forgotten(tmp_path: Path) -> None:
     """Those that came before the moment, counted."""
     async with opened(tmp_path / "t.db") as rig:
         for n in range(4):
-            await rig.store.nudge("suno", [ExternalId(f"x-{n}")], None, after(n))
-        assert await rig.store.forget_parked(after(2)) == 2
-        stats = await rig.store.stats(after(9))
+            await rig.at(n).nudge("suno", [ExternalId(f"x-{n}")], None)
+        assert await rig.store.forget_parked(older_than_s=1) == 2
+        stats = await rig.at(9).stats()
         assert stats["parked_callbacks"] == 2
         assert stats["log_bytes"] == (tmp_path / "t.db-wal").stat().st_size
 
 
 async def test_rejected_callbacks_are_kept_within_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The newest stay, cut to a bounded size."""
-    monkeypatch.setattr("tracker.store.sqlite.changes.MAX_REJECTED", 3)
+    monkeypatch.setattr("tracker.store.sqlite.unmatched.MAX_REJECTED", 3)
     async with opened(tmp_path / "t.db") as rig:
         for n in range(5):
-            await rig.store.keep_rejected(
-                provider="suno", http_status=400, why=f"why {n}", body="x" * 50_000, now=after(n)
-            )
+            await rig.store.keep_rejected(provider="suno", http_status=400, why=f"why {n}", body="x" * 50_000)
         kept = rig.edit("SELECT why, length(body) FROM rejected ORDER BY id")
         assert [why for why, _ in kept] == ["why 2", "why 3", "why 4"]
         assert {length for _, length in kept} == {16_384}
@@ -430,15 +428,15 @@ async def test_lanes_and_claims(tmp_path: Path) -> None:
             [("a", "suno", 30), ("a", "suno", 10), ("a", "kling", 5), ("b", "suno", 40), ("c", "suno", 900)], start=1
         ):
             await rig.follow(n, account=account, provider=provider, due_at=after(due_s))
-        lanes = await rig.store.list_lanes(after(40))
+        assert await rig.at(4).list_lanes() == []
+        lanes = await rig.at(40).list_lanes()
         assert lanes == [
             Lane("a", "kling"),
             Lane("a", "suno"),
             Lane("b", "suno"),
         ]
-        claimed = await rig.store.claim_due(lanes[1], 10, after(40), after(80))
-        assert [task.id for task in claimed] == [make_task_name(2), make_task_name(1)]
-        assert await rig.store.list_lanes(after(4)) == []
+        claimed = await rig.at(40).claim_due(lanes[1], 10, 40)
+        assert [one.task.id for one in claimed] == [make_task_name(2), make_task_name(1)]
 
 
 async def test_two_claims_never_hand_out_the_same_task(tmp_path: Path) -> None:
@@ -446,26 +444,26 @@ async def test_two_claims_never_hand_out_the_same_task(tmp_path: Path) -> None:
     async with opened(tmp_path / "t.db") as rig:
         for n in range(1, 21):
             await rig.follow(n, due_at=after(n))
-        claims = await asyncio.gather(*(rig.store.claim_due(LANE, 7, after(50), after(90)) for _ in range(4)))
-        ids = [task.id for claim in claims for task in claim]
+        claims = await asyncio.gather(*(rig.at(50).claim_due(LANE, 7, 40) for _ in range(4)))
+        ids = [one.task.id for claim in claims for one in claim]
         assert ids == [make_task_name(n) for n in range(1, 21)]
-        assert await rig.store.claim_due(LANE, 7, after(89), after(129)) == []
-        assert len(await rig.store.claim_due(LANE, 50, after(90), after(130))) == 20
+        assert await rig.at(89).claim_due(LANE, 7, 40) == []
+        assert len(await rig.at(90).claim_due(LANE, 50, 40)) == 20
 
 
 async def test_leases_are_given_back_at_open(tmp_path: Path) -> None:
     """What a previous process held is due now: its polls and its sends; what was put off stays put off."""
     async with opened(tmp_path / "t.db") as rig:
         await rig.follow(1)
-        await rig.store.claim_due(LANE, 1, after(1), after(500))
+        await rig.at(1).claim_due(LANE, 1, 499)
         await rig.submit(2)
         await rig.submit(3)
-        await rig.store.mark_sending(make_task_name(3), after(500))
+        await rig.store.mark_sending(make_task_name(3), 500)
         await rig.submit(4)
-        await rig.store.mark_sending(make_task_name(4), after(500))
+        await rig.store.mark_sending(make_task_name(4), 500)
         await rig.hear(make_answer(Submission.DEFERRED, task_id=make_task_name(4), retry_after_s=300.0, at=1))
         await rig.follow(5, due_at=after(700))
-        rig.clock.advance(10)
+        rig.at(10)
     async with opened(tmp_path / "t.db", rig.clock) as rig:
         due = [(await rig.get(n)).task.due_at for n in range(1, 6)]
         assert due[:3] == [after(10)] * 3
@@ -480,15 +478,15 @@ async def test_poll_now(tmp_path: Path) -> None:
     """An unfinished or given-up task with an upstream id is due now; others are left alone."""
     async with opened(tmp_path / "t.db") as rig:
         await rig.follow(1, due_at=after(500))
-        assert (await rig.store.poll_now(make_task_name(1), after(3))).due_at == after(3)
+        assert (await rig.at(3).poll_now(make_task_name(1))).due_at == after(3)
         assert (await rig.get(1)).task.due_at == after(3)
         await rig.submit(2)
-        assert (await rig.store.poll_now(make_task_name(2), after(3))).due_at == after(60)
+        assert (await rig.at(3).poll_now(make_task_name(2))).due_at == after(60)
         await rig.poll(1, Status.FAILED)
-        assert (await rig.store.poll_now(make_task_name(1), after(3))).due_at is None
+        assert (await rig.at(3).poll_now(make_task_name(1))).due_at is None
         await rig.follow(3)
         await rig.call(3, Status.FAILED, reason=Reason.EXPIRED)
-        assert (await rig.store.poll_now(make_task_name(3), after(30))).due_at == after(30)
+        assert (await rig.at(30).poll_now(make_task_name(3))).due_at == after(30)
 
 
 async def test_the_sweep_touches_only_what_is_due(tmp_path: Path) -> None:
@@ -497,7 +495,7 @@ async def test_the_sweep_touches_only_what_is_due(tmp_path: Path) -> None:
         for n in range(1, 4):
             await rig.follow(n)
         statements = await rig.trace()
-        await rig.store.claim_due(LANE, 10, after(50), after(90))
+        await rig.at(50).claim_due(LANE, 10, 40)
         (select,) = [sql for sql in statements if "SELECT" in sql]
         plans = [
             [row[3] for row in rig.edit(f"EXPLAIN QUERY PLAN {sql}", *parameters)]
@@ -520,7 +518,7 @@ async def test_readers_never_wait_for_the_writer(tmp_path: Path) -> None:
         async with rig.halted_writer():
             waiting = await begun(rig.call(1, Status.RUNNING))
             assert (await rig.get()).task.status is Status.PENDING
-            assert (await rig.store.stats(after(1)))["tasks"]["PENDING"] == 1
+            assert (await rig.at(1).stats())["tasks"]["PENDING"] == 1
         await waiting
         assert (await rig.get()).task.status is Status.RUNNING
 
@@ -619,7 +617,7 @@ async def test_stats(tmp_path: Path) -> None:
     """Counts by status, provider and reason; queue depths; the oldest due poll."""
     async with opened(tmp_path / "t.db") as rig:
         await fill(rig)
-        stats = await rig.store.stats(after(60))
+        stats = await rig.at(60).stats()
         assert stats["tasks"] == {"PENDING": 20, "RUNNING": 0, "SUCCEEDED": 0, "FAILED": 10}
         assert stats["providers"]["kling"] == {"FAILED": 5, "PENDING": 10}
         assert stats["reasons"] == {"policy_rejected": 10}
@@ -635,7 +633,7 @@ async def test_the_views_read_like_the_json(tmp_path: Path) -> None:
     """`v_tasks` has the names and the values of a task's public JSON."""
     async with opened(tmp_path / "t.db") as rig:
         await rig.submit(1, labels={"user": "42"})
-        await rig.store.mark_sending(make_task_name(1), after(60))
+        await rig.store.mark_sending(make_task_name(1), 60)
         await rig.hear(make_answer(Submission.ACCEPTED, task_id=make_task_name(1), at=0.123))
         await rig.call(1, Status.RUNNING, stage=Stage.FIRST, at=1.999)
         await rig.call(
@@ -669,7 +667,7 @@ async def test_every_view(tmp_path: Path) -> None:
             await rig.follow(n)
         await rig.call(2, Status.SUCCEEDED, outputs=(make_output(), make_output(1, authenticated=True)))
         await rig.call(3, Status.FAILED)
-        await rig.store.fan_out(lambda _: ["publish"], 100, after(20))
+        await rig.at(20).fan_out(lambda _: ["publish"], 100)
         ids = {
             view: [row[0] for row in rig.edit(f"SELECT id FROM {view} ORDER BY id")]
             for view in ("v_tasks", "v_active", "v_finished", "v_failures")

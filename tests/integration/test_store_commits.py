@@ -134,11 +134,11 @@ async def test_nothing_is_committed_where_nothing_changed(tmp_path: Path) -> Non
     async with opened(tmp_path / "t.db") as rig:
         await rig.follow()
         log = rig.path.with_name("t.db-wal")
-        await rig.store.fan_out(None, 10, rig.clock.now())
+        await rig.store.fan_out(None, 10)
         before = log.stat().st_size
         for _ in range(3):
-            await rig.store.fan_out(None, 10, rig.clock.now())
-            await rig.store.claim_deliveries("none", 10, rig.clock.now(), rig.clock.now())
+            await rig.store.fan_out(None, 10)
+            await rig.store.claim_deliveries("none", 10, 0)
         assert log.stat().st_size == before
 
 
@@ -156,7 +156,7 @@ async def test_a_rollback_that_fails_costs_the_connection(tmp_path: Path) -> Non
             await rig.submit(1)
         assert [line["event"] for line in logged] == ["store.rollback_failed", "store.reconnected"]
         assert rig.edit("SELECT * FROM cursors WHERE name = 'half'") == []
-        assert rig.store.writer_lost_since is None
+        assert rig.store.writer_progress.lost_since is None
 
 
 async def test_a_connection_that_cannot_be_replaced_counts_as_lost(tmp_path: Path) -> None:
@@ -168,9 +168,9 @@ async def test_a_connection_that_cannot_be_replaced_counts_as_lost(tmp_path: Pat
             for _ in range(2):
                 with pytest.raises(StoreUnavailable):
                     await rig.submit(1)
-                assert rig.store.writer_lost_since is not None
+                assert rig.store.writer_progress.lost_since is not None
             await rig.submit(1)
-        assert rig.store.writer_lost_since is None
+        assert rig.store.writer_progress.lost_since is None
 
 
 async def test_the_batch_that_is_unknown_and_the_next(tmp_path: Path) -> None:

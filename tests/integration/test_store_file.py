@@ -156,13 +156,13 @@ async def test_snapshots_of_schema_2_become_whole_tasks(tmp_path: Path) -> None:
         )
     db.close()
     async with opened(path) as rig:
-        await rig.store.fan_out(lambda _: ["publish"], 10, rig.clock.now())
+        await rig.store.fan_out(lambda _: ["publish"], 10)
         told = []
         for _ in kept:  # of one task, one after the other
-            (job,) = await rig.store.claim_deliveries("publish", 10, rig.clock.now(), rig.clock.now())
+            (job,) = await rig.store.claim_deliveries("publish", 10, 0)
             told.append(job.record.task)
             result = AttemptResult(DeliveryStatus.SUCCEEDED, rig.clock.now())
-            await rig.store.record_attempt(job.id, result)
+            await rig.store.record_attempt(job.id, result, job.attempt)
     began = datetime(2026, 1, 5, 10, 0, 0, tzinfo=UTC)
     song = Task(
         id=make_task_name(1),
@@ -337,7 +337,7 @@ async def main():
     for n in range(1, 30):
         await rig.follow(n)
     await asyncio.gather(*(rig.call(n, Status.SUCCEEDED) for n in range(1, 30)))
-    await rig.store.fan_out(lambda _: ["publish"], 100, rig.clock.now())
+    await rig.store.fan_out(lambda _: ["publish"], 100)
     os.kill(os.getpid(), signal.SIGKILL)
 
 asyncio.run(main())
@@ -593,7 +593,7 @@ async def test_due_times_are_brought_back_together(tmp_path: Path) -> None:
         for n in (1, 2):
             await rig.follow(n)
         await rig.call(1, Status.SUCCEEDED)
-        await rig.store.fan_out(lambda _: ("publish",), 100, after(30))
+        await rig.store.fan_out(lambda _: ("publish",), 100)
         asked = "SELECT due_at FROM tasks UNION ALL SELECT due_at FROM deliveries UNION ALL SELECT due_at FROM archives"
         before = [due_at for (due_at,) in rig.edit(asked)]
         assert len(before) >= 4

@@ -18,14 +18,14 @@ from tracker.store.values import Announcement, AttemptResult, DeliveryFilter, De
 
 async def fan_out(rig: Rig, *hooks: str, at: float = 20.0) -> int:
     """Fan everything out to these hooks."""
-    return await rig.store.fan_out(lambda _: hooks, 1000, after(at))
+    return await rig.at(at).fan_out(lambda _: hooks, 1000)
 
 
 async def claim(
     rig: Rig, hook: str = "publish", *, at: float = 30.0, limit: int = 10, lease_s: float = 90.0
 ) -> list[DeliveryJob]:
     """Claim due deliveries."""
-    return await rig.store.claim_deliveries(hook, limit, after(at), after(at + lease_s))
+    return await rig.at(at).claim_deliveries(hook, limit, lease_s)
 
 
 async def find(rig: Rig, delivery_id: str) -> DeliveryRecord:
@@ -96,12 +96,12 @@ async def test_a_fan_out_that_fails_half_way_leaves_no_gap(tmp_path: Path) -> No
     async with opened(tmp_path / "t.db") as rig:
         await live(rig)
         with pytest.raises(RuntimeError):
-            await rig.store.fan_out(crash_at_the_third, 1000, after(20))
+            await rig.at(20).fan_out(crash_at_the_third, 1000)
         assert await rig.store.list_deliveries(make_task_name(1)) == []
-        assert await rig.store.fan_out(lambda _: ["publish"], 2, after(20)) == 2
+        assert await rig.at(20).fan_out(lambda _: ["publish"], 2) == 2
     async with opened(tmp_path / "t.db") as rig:
-        assert await rig.store.fan_out(lambda _: ["publish"], 2, after(20)) == 1
-        assert await rig.store.fan_out(lambda _: ["publish"], 2, after(20)) == 0
+        assert await rig.at(20).fan_out(lambda _: ["publish"], 2) == 1
+        assert await rig.at(20).fan_out(lambda _: ["publish"], 2) == 0
         events = [delivery.event for delivery in await rig.store.list_deliveries(make_task_name(1))]
         assert events == ["task.running", "task.progress", "task.succeeded"]
 
@@ -116,9 +116,9 @@ async def test_announcements_carry_what_filters_need(tmp_path: Path) -> None:
 
     async with opened(tmp_path / "t.db") as rig:
         await rig.submit(1, labels={"user": "42"}, account="acme")
-        await rig.store.mark_sending(make_task_name(1), after(60))
+        await rig.store.mark_sending(make_task_name(1), 60)
         await rig.call(1, Status.SUCCEEDED, external_id="up-1")
-        await rig.store.fan_out(match, 10, after(20))
+        await rig.at(20).fan_out(match, 10)
     assert [(a.index, a.event) for a in heard] == [(0, "task.submitted"), (1, "task.succeeded")]
     assert {(a.provider, a.route, a.account, a.labels["user"]) for a in heard} == {
         ("suno", "suno.generate", "acme", "42")
@@ -138,8 +138,8 @@ async def test_deliveries_of_a_task_to_a_hook_run_in_order(tmp_path: Path) -> No
         ]
         assert await claim(rig) == []
         assert len(await claim(rig, "notify")) == 2
-        await rig.store.record_attempt(first[0].id, result(DeliveryStatus.PENDING, again=500))
-        await rig.store.record_attempt(first[1].id, result(DeliveryStatus.SUCCEEDED))
+        await rig.store.record_attempt(first[0].id, result(DeliveryStatus.PENDING, again=500), 1)
+        await rig.store.record_attempt(first[1].id, result(DeliveryStatus.SUCCEEDED), 1)
         assert [(job.record.task.id, job.event) for job in await claim(rig, at=40)] == [
             (make_task_name(2), "task.progress")
         ]
@@ -167,7 +167,7 @@ async def test_deliveries_are_given_back_at_open(tmp_path: Path) -> None:
         await live(rig)
         await fan_out(rig, "publish")
         (job,) = await claim(rig)
-        rig.clock.advance(31)
+        rig.at(31)
     async with opened(tmp_path / "t.db", rig.clock) as rig:
         delivery = (await rig.store.list_deliveries(make_task_name(1)))[0]
         assert (delivery.status, delivery.next_attempt_at) == ("pending", after(31))
@@ -182,12 +182,12 @@ async def test_attempts_and_ends(tmp_path: Path) -> None:
         await fan_out(rig, "publish")
         for status in (DeliveryStatus.FAILED, DeliveryStatus.DEAD, DeliveryStatus.SUCCEEDED):
             (job,) = await claim(rig)
-            await rig.store.record_attempt(job.id, result(DeliveryStatus.PENDING, again=32))
+            await rig.store.record_attempt(job.id, result(DeliveryStatus.PENDING, again=32), job.attempt)
             pending = await find(rig, job.id)
             assert (pending.status, pending.attempts, pending.next_attempt_at) == ("pending", 1, after(32))
             assert (pending.error, pending.output, pending.finished_at) == ("exit 1", "…", None)
             (job,) = await claim(rig, at=32)
-            await rig.store.record_attempt(job.id, result(status, at=33))
+            await rig.store.record_attempt(job.id, result(status, at=33), job.attempt)
             ended = await find(rig, job.id)
             assert (ended.status, ended.attempts, ended.next_attempt_at, ended.finished_at) == (
                 status,
@@ -195,7 +195,7 @@ async def test_attempts_and_ends(tmp_path: Path) -> None:
                 None,
                 after(33),
             )
-        assert (await rig.store.stats(after(40)))["deliveries"] == {
+        assert (await rig.at(40).stats())["deliveries"] == {
             "pending": 0, "running": 0, "succeeded": 1, "failed": 1, "dead": 1,
         }  # fmt: skip
 
@@ -207,8 +207,8 @@ async def test_a_word_from_an_attempt_that_outlived_its_lease(tmp_path: Path) ->
         await fan_out(rig, "publish")
         (slow,) = await claim(rig, at=30, lease_s=5)
         (again,) = await claim(rig, at=40)
-        await rig.store.record_attempt(again.id, result(DeliveryStatus.SUCCEEDED, at=41))
-        await rig.store.record_attempt(slow.id, result(DeliveryStatus.PENDING, at=50, again=60))
+        await rig.store.record_attempt(again.id, result(DeliveryStatus.SUCCEEDED, at=41), again.attempt)
+        await rig.store.record_attempt(slow.id, result(DeliveryStatus.PENDING, at=50, again=60), slow.attempt)
         assert (await rig.store.list_deliveries(make_task_name(1)))[0].status is DeliveryStatus.SUCCEEDED
 
 
@@ -218,17 +218,17 @@ async def test_retrying_by_hand(tmp_path: Path) -> None:
         await live(rig)
         await fan_out(rig, "publish")
         (job,) = await claim(rig)
-        assert (await rig.store.retry_delivery(job.id, after(50))).status is DeliveryStatus.RUNNING
-        await rig.store.record_attempt(job.id, result(DeliveryStatus.DEAD))
-        retried = await rig.store.retry_delivery(job.id, after(50))
+        assert (await rig.at(50).retry_delivery(job.id)).status is DeliveryStatus.RUNNING
+        await rig.store.record_attempt(job.id, result(DeliveryStatus.DEAD), job.attempt)
+        retried = await rig.at(50).retry_delivery(job.id)
         assert (retried.status, retried.attempts, retried.next_attempt_at) == ("pending", 0, after(50))
         assert retried.finished_at is None
         (again,) = [found for found in await claim(rig, at=50) if found.id == job.id]
         assert again.attempt == 1
-        await rig.store.record_attempt(job.id, result(DeliveryStatus.SUCCEEDED))
-        assert (await rig.store.retry_delivery(job.id, after(60))).status is DeliveryStatus.SUCCEEDED
+        await rig.store.record_attempt(job.id, result(DeliveryStatus.SUCCEEDED), job.attempt)
+        assert (await rig.at(60).retry_delivery(job.id)).status is DeliveryStatus.SUCCEEDED
         with pytest.raises(DeliveryNotFound):
-            await rig.store.retry_delivery("nobody", after(60))
+            await rig.at(60).retry_delivery("nobody")
 
 
 async def test_a_hook_sees_the_task_of_its_moment(tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ async def test_a_hook_sees_the_task_of_its_moment(tmp_path: Path) -> None:
         jobs = []
         for _ in range(3):
             (job,) = await claim(rig)
-            await rig.store.record_attempt(job.id, result(DeliveryStatus.SUCCEEDED))
+            await rig.store.record_attempt(job.id, result(DeliveryStatus.SUCCEEDED), job.attempt)
             jobs.append(job)
         assert [(job.event, job.previous_status, job.at) for job in jobs] == [
             ("task.running", "PENDING", after(11)),
@@ -269,7 +269,7 @@ async def test_a_hook_sees_the_verdict_that_was_revived_since(tmp_path: Path) ->
             "task.failed",
             replace(failed.task, result_seq=job.record.task.result_seq),
         )
-        await rig.store.record_attempt(job.id, result(DeliveryStatus.SUCCEEDED))
+        await rig.store.record_attempt(job.id, result(DeliveryStatus.SUCCEEDED), job.attempt)
         (job,) = await claim(rig)
         assert (job.event, job.previous_status, job.record.task.status) == ("task.succeeded", "FAILED", "SUCCEEDED")
 
@@ -277,23 +277,24 @@ async def test_a_hook_sees_the_verdict_that_was_revived_since(tmp_path: Path) ->
 async def test_when_the_next_delivery_falls_due(tmp_path: Path) -> None:
     """The earliest that could be claimed: those that wait for an earlier one of their task do not count."""
     async with opened(tmp_path / "t.db") as rig:
-        assert await rig.store.next_delivery_at(["publish"]) is None
+        assert await rig.store.next_delivery_in_s(["publish"]) is None
         await live(rig)
         await fan_out(rig, "publish", at=20)
-        assert await rig.store.next_delivery_at([]) is None
-        assert await rig.store.next_delivery_at(["nobody"]) is None
-        assert await rig.store.next_delivery_at(["nobody", "publish"]) == after(20)
+        rig.clock.advance(5)
+        assert await rig.store.next_delivery_in_s([]) is None
+        assert await rig.store.next_delivery_in_s(["nobody"]) is None
+        assert await rig.store.next_delivery_in_s(["nobody", "publish"]) == -5
         (job,) = await claim(rig)
-        await rig.store.record_attempt(job.id, result(DeliveryStatus.PENDING, again=3600))
-        assert await rig.store.next_delivery_at(["publish"]) == after(3600)
+        await rig.store.record_attempt(job.id, result(DeliveryStatus.PENDING, again=3600), job.attempt)
+        assert await rig.store.next_delivery_in_s(["publish"]) == 3570
 
 
 async def test_without_hooks_what_was_committed_concerns_no_later_one(tmp_path: Path) -> None:
     """Nothing is looked at, and a hook that comes later hears of what follows, not of the past."""
     async with opened(tmp_path / "t.db") as rig:
-        assert await rig.store.fan_out(None, 1000, after(5)) == 0  # not a single event yet
+        assert await rig.at(5).fan_out(None, 1000) == 0  # not a single event yet
         await live(rig)
-        assert await rig.store.fan_out(None, 1000, after(20)) == 0
+        assert await rig.at(20).fan_out(None, 1000) == 0
         assert await fan_out(rig, "publish") == 0
         await live(rig, 2)
         assert await fan_out(rig, "publish") == 3

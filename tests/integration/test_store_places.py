@@ -41,7 +41,7 @@ async def test_nothing_is_written_once_a_file_is_gone(
                 with pytest.raises(StoreUnavailable, match=rf"t\.db{ending}: (it was removed|another file)"):
                     await rig.submit(n)
         with pytest.raises(StoreUnavailable, match="while the tracker has it open"):
-            rig.store.check_files()
+            rig.store.check_storage()
         assert [line["level"] for line in logged if line["event"] == "store.refuses_writes"] == ["error"]
         assert sorted(path.name for path in tmp_path.iterdir()) == before
 
@@ -59,7 +59,7 @@ async def test_a_directory_that_is_moved_away_and_back(tmp_path: Path) -> None:
         home.rmdir()
         away.rename(home)
         await rig.submit(1)
-        rig.store.check_files()
+        rig.store.check_storage()
 
 
 async def test_a_link_that_leads_elsewhere(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ async def test_values_have_the_types_of_their_columns(tmp_path: Path) -> None:
     async with opened(tmp_path / "t.db") as rig:
         await rig.follow(1, labels={"user": "42"})
         await rig.call(1, Status.SUCCEEDED, payload='{"end":true}')
-        await rig.store.fan_out(lambda _: ["publish"], 10, rig.clock.now())
+        await rig.store.fan_out(lambda _: ["publish"], 10)
         for view in COLUMNS:
             for _, name, kind, *_ in rig.edit(f"PRAGMA table_info({view})"):
                 found = {value for (value,) in rig.edit(f'SELECT typeof("{name}") FROM {view}')}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kits.factories import after, make_new_task
+from tests.kits.factories import make_new_task
 from tests.kits.sweep import KLING, RATE_LIMITED, Answer, kling, sweeping
 from tracker.domain.observation import Submission
 from tracker.domain.task import Status, SubmitState
@@ -60,7 +60,7 @@ async def test_a_send_of_a_dead_process_is_lost(tmp_path: Path) -> None:
     """Nobody holds it: once its lease is over it is told as ambiguous, and never sent again."""
     async with sweeping(tmp_path, submit_retry_s=7200.0) as rig:
         task_id = (await rig.store.create_task(make_new_task(expects_callback=False))).record.task.id
-        assert await rig.store.mark_sending(task_id, after(60)) is not None
+        assert await rig.store.mark_sending(task_id, 60) is not None
         await rig.sweep(59.0)
         assert (await rig.get(task_id)).task.submit_state is SubmitState.SENDING
         await rig.sweep(1.0)

@@ -200,18 +200,18 @@ class TellingStore(SqliteStore):
         self.failing: set[str] = set()
         self._news = asyncio.Condition()
 
-    async def fan_out(self, match: Match | None, limit: int, now: datetime) -> int:
+    async def fan_out(self, match: Match | None, limit: int) -> int:
         """As the store does, unless told to fail."""
         self._fail("fan_out")
-        return await super().fan_out(match, limit, now)
+        return await super().fan_out(match, limit)
 
-    async def claim_deliveries(self, hook: str, limit: int, now: datetime, lease_until: datetime) -> list[DeliveryJob]:
+    async def claim_deliveries(self, hook: str, limit: int, lease_s: float) -> list[DeliveryJob]:
         """As the store does, counted."""
         self.claims += 1
         self._fail("claim_deliveries")
-        return await super().claim_deliveries(hook, limit, now, lease_until)
+        return await super().claim_deliveries(hook, limit, lease_s)
 
-    async def record_attempt(self, delivery_id: str, result: AttemptResult, attempt: int | None = None) -> None:
+    async def record_attempt(self, delivery_id: str, result: AttemptResult, attempt: int) -> None:
         """As the store does, and tell."""
         self._fail("record_attempt")
         await super().record_attempt(delivery_id, result, attempt)

@@ -8,7 +8,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tests.kits.factories import POLICY, START, make_new_task, make_observation, make_registration, make_task_name
+from tests.kits.factories import (
+    POLICY,
+    START,
+    after,
+    make_new_task,
+    make_observation,
+    make_registration,
+    make_task_name,
+)
 from tracker.clock import ManualClock
 from tracker.domain.observation import Observation, Source
 from tracker.domain.records import TaskRecord
@@ -34,6 +42,11 @@ class Rig:
         self.reconciler = Reconciler(
             self.store, policy_of=lambda _: policy, interval_of=INTERVALS, draw=lambda: 0.5, redactor=Redactor()
         )
+
+    def at(self, seconds: float) -> SqliteStore:
+        """The store, at least so many seconds after `START`: the clock never goes back."""
+        self.clock.advance(max(0.0, (after(seconds) - self.clock.now()).total_seconds()))
+        return self.store
 
     async def submit(self, n: int = 1, **fields: Any) -> TaskId:  # noqa: ANN401 - as for the factory
         """Record a song that is to be sent."""

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.kits.factories import START, after, make_answer, make_cancel, make_observation, make_output, make_task_name
+from tests.kits.factories import START, make_answer, make_cancel, make_observation, make_output, make_task_name
 from tests.kits.store import Rig, opened
 from tracker.config.sections import Retention as Days
 from tracker.domain.observation import Source, Submission, Trouble
@@ -47,7 +47,7 @@ async def live(rig: Rig, acts: list[tuple[str, int, int]]) -> None:
     """Four songs, two of them sent, and what happens to them."""
     for n in (1, 2):
         await rig.submit(n, expects_callback=n == 1)
-        await rig.store.mark_sending(make_task_name(n), after(60))
+        await rig.store.mark_sending(make_task_name(n), 60)
     for n in (3, 4):
         await rig.follow(n)
     for act, n, which in acts:
@@ -63,12 +63,12 @@ async def live(rig: Rig, acts: list[tuple[str, int, int]]) -> None:
                 name = ExternalId(f"up-{n}") if answer is Submission.ACCEPTED else None
                 await rig.hear(make_answer(answer, at=at, task_id=make_task_name(n), external_id=name))
             case "fan out":
-                await rig.store.fan_out(lambda _: ["publish"], 3, rig.clock.now())
+                await rig.store.fan_out(lambda _: ["publish"], 3)
             case "deliver":
                 now = rig.clock.now()
-                for job in await rig.store.claim_deliveries("publish", 2, now, now):
+                for job in await rig.store.claim_deliveries("publish", 2, 0):
                     if (status := _ENDS[which]) is not None:
-                        await rig.store.record_attempt(job.id, AttemptResult(status, now))
+                        await rig.store.record_attempt(job.id, AttemptResult(status, now), job.attempt)
             case _:
                 assert act == "wait"
         rig.clock.advance(1.0 if act != "wait" else which)

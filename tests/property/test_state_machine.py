@@ -133,16 +133,15 @@ class TrackerLife(RuleBasedStateMachine):
     @rule(n=TASKS)
     def send(self, n: int) -> None:
         """Mark that the create goes out; it does so only from the queue."""
-        now = self.rig.clock.now()
         before = self.known[make_task_name(n)]
-        marked = self.run(self.rig.store.mark_sending(before.id, now + timedelta(seconds=60)))
+        marked = self.run(self.rig.store.mark_sending(before.id, 60))
         assert (marked is not None) == (before.submit_state == "queued" and before.status is Status.PENDING)
 
     @rule(n=TASKS, known=st.booleans())
     def nudge(self, n: int, known: bool) -> None:
         """A callback without a token, for a task or for nobody yet."""
         name = ExternalId(f"up-{n}" if known else "up-unknown")
-        nudged = self.run(self.rig.store.nudge("suno", [name], "{}", self.rig.clock.now()))
+        nudged = self.run(self.rig.store.nudge("suno", [name], "{}"))
         assert nudged.known == any(task.external_id == name for task in self.known.values())
 
     @rule(seconds=st.sampled_from([0.001, 2.0, 35.0, 100.0, 400.0]))
@@ -154,12 +153,12 @@ class TrackerLife(RuleBasedStateMachine):
     def sweep(self, limit: int) -> None:
         """Claim what is due and never answer: the lease brings it back."""
         now = self.rig.clock.now()
-        for lane in self.run(self.rig.store.list_lanes(now)):
-            claimed = self.run(self.rig.store.claim_due(lane, limit, now, now + timedelta(seconds=40)))
+        for lane in self.run(self.rig.store.list_lanes()):
+            claimed = self.run(self.rig.store.claim_due(lane, limit, 40))
             assert claimed
-            assert all(task.due_at is not None and task.due_at <= now for task in claimed)
-            again = self.run(self.rig.store.claim_due(lane, 9, now, now + timedelta(seconds=40)))
-            assert not {task.id for task in claimed} & {task.id for task in again}
+            assert all(one.task.due_at is not None and one.task.due_at <= now for one in claimed)
+            again = self.run(self.rig.store.claim_due(lane, 9, 40))
+            assert not {one.task.id for one in claimed} & {one.task.id for one in again}
 
     # -- hooks ---------------------------------------------------------------------------------------------
 
@@ -172,13 +171,12 @@ class TrackerLife(RuleBasedStateMachine):
     @rule(limit=st.integers(1, 5))
     def fan_out(self, limit: int) -> None:
         """A few events at a time."""
-        self.run(self.rig.store.fan_out(self.match, limit, self.rig.clock.now()))
+        self.run(self.rig.store.fan_out(self.match, limit))
 
     @rule(hook=st.sampled_from(HOOKS), limit=st.integers(1, 3))
     def claim(self, hook: str, limit: int) -> None:
         """Claim deliveries; at most one of each task is under way."""
-        now = self.rig.clock.now()
-        jobs = self.run(self.rig.store.claim_deliveries(hook, limit, now, now + timedelta(seconds=90)))
+        jobs = self.run(self.rig.store.claim_deliveries(hook, limit, 90))
         assert len({job.record.task.id for job in jobs}) == len(jobs)
         for job in jobs:
             assert job.id not in self.final
@@ -195,7 +193,7 @@ class TrackerLife(RuleBasedStateMachine):
         job = self.claimed.pop(data.draw(st.integers(0, len(self.claimed) - 1)))
         now = self.rig.clock.now()
         again = now + timedelta(seconds=5) if status is DeliveryStatus.PENDING else None
-        self.run(self.rig.store.record_attempt(job.id, AttemptResult(status, now, again)))
+        self.run(self.rig.store.record_attempt(job.id, AttemptResult(status, now, again), job.attempt))
 
     # -- the process ---------------------------------------------------------------------------------------
 
@@ -272,14 +270,14 @@ class TrackerLife(RuleBasedStateMachine):
     async def drain(self) -> None:
         """Fan out and deliver all there is."""
         store, clock = self.rig.store, self.rig.clock
-        while await store.fan_out(self.match, 100, clock.now()) == 100:
+        while await store.fan_out(self.match, 100) == 100:
             pass
         clock.advance(1000)
-        while await store.next_delivery_at(HOOKS) is not None:
+        while await store.next_delivery_in_s(HOOKS) is not None:
             for hook in HOOKS:
                 now = clock.now()
-                for job in await store.claim_deliveries(hook, 100, now, now + timedelta(seconds=90)):
-                    await store.record_attempt(job.id, AttemptResult(DeliveryStatus.SUCCEEDED, now))
+                for job in await store.claim_deliveries(hook, 100, 90):
+                    await store.record_attempt(job.id, AttemptResult(DeliveryStatus.SUCCEEDED, now), job.attempt)
         delivered = [
             (delivery.seq, delivery.event, delivery.hook)
             for task_id in self.known

@@ -1,6 +1,7 @@
 """When the daemon counts as unwell, and when as wedged: what a restart would mend, and what it would not."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any, cast
 
 from tests.kits.factories import START
@@ -8,6 +9,7 @@ from tracker.clock import ManualClock
 from tracker.daemon.health import STUCK_AFTER_S, WRITTEN_LATELY_S, Vitals
 from tracker.domain.health import Health
 from tracker.errors import StoreUnavailable
+from tracker.store.values import WriterProgress
 
 
 class Parts:
@@ -23,8 +25,7 @@ class Parts:
     def __init__(self) -> None:
         self.clock = ManualClock(START)
         self.is_stalled = self.is_wedged = False
-        self.writer_progress = (self.clock.monotonic(), 0)
-        self.writer_lost_since: float | None = None
+        self.writer_progress = WriterProgress(self.clock.monotonic(), 0)
         self.last_progress = self.clock.monotonic()
         self.refusal: StoreUnavailable | None = None
         self.misplaced: StoreUnavailable | None = None
@@ -32,7 +33,7 @@ class Parts:
         self.taking.set()
         self.writes = 0
 
-    def check_files(self) -> None:
+    def check_storage(self) -> None:
         """The store's look at its files."""
         if self.misplaced is not None:
             raise self.misplaced
@@ -63,7 +64,7 @@ def test_an_idle_writer_is_no_stuck_writer() -> None:
     parts.clock.advance(STUCK_AFTER_S + 1)
     parts.last_progress = parts.clock.monotonic()
     assert parts.vitals().wedged() == []
-    parts.writer_progress = (parts.writer_progress[0], 1)
+    parts.writer_progress = replace(parts.writer_progress, waiting=1)
     assert "store" in parts.vitals().wedged()[0]
 
 
@@ -144,7 +145,7 @@ async def test_files_that_are_not_those_that_were_opened_are_unwell_at_once() ->
 def test_a_connection_that_is_lost_for_long_is_wedged() -> None:
     """Writes are answered, if only with refusals, so that nothing else would show it."""
     parts = Parts()
-    parts.writer_lost_since = parts.clock.monotonic()
+    parts.writer_progress = WriterProgress(parts.clock.monotonic(), 0, lost_since=parts.clock.monotonic())
     assert parts.vitals().wedged() == []
     parts.clock.advance(STUCK_AFTER_S + 1)
     parts.last_progress = parts.clock.monotonic()

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from tracker.archive.attempt import ArchiveContext, RetryPolicy, run_attempt
@@ -164,7 +163,7 @@ class Archiver:
             for record in await self._store.list_archives(task_id)
             if record.file is not None and await self.storage.size_of(record.file.path) is None
         ]
-        records = await self._store.redrive_archives(task_id, choose_all, lost, self._clock.now())
+        records = await self._store.redrive_archives(task_id, choose_all, lost)
         self._woken.set()
         return records
 
@@ -203,13 +202,10 @@ class Archiver:
         free = MAX_DOWNLOADS - len(self._attempts)
         if free <= 0:
             return MAX_SLEEP_S  # the end of an attempt wakes the loop
-        now = self._clock.now()
-        due_at = await self._store.next_archive_at()
-        if due_at is None or due_at > now:
-            left_s = MAX_SLEEP_S if due_at is None else (due_at - now).total_seconds()
-            return min(left_s + 0.001, MAX_SLEEP_S)
-        lease_until = now + timedelta(seconds=self._bounds.total_s + LEASE_MARGIN_S)
-        jobs = await self._store.claim_archives(free, now, lease_until)
+        due_in_s = await self._store.next_archive_in_s()
+        if due_in_s is None or due_in_s > 0:
+            return MAX_SLEEP_S if due_in_s is None else min(due_in_s + 0.001, MAX_SLEEP_S)
+        jobs = await self._store.claim_archives(free, self._bounds.total_s + LEASE_MARGIN_S)
         for job in jobs:
             self._start_attempt(job)
         return 0.0 if jobs else RETRY_S

@@ -114,7 +114,7 @@ def _settle(config: Config, draft: Path, creates: Sequence[Create]) -> None:
         try:
             reconciler = Reconciler(store, policy_of=config.poll_policy, interval_of={}, redactor=Redactor())
             for create in creates:
-                await store.mark_sending(create.task_id, clock.now())  # it left, or may have left
+                await store.mark_sending(create.task_id, 0.0)  # it left, or may have left
                 task = (await store.get_task(create.task_id)).task
                 if create.external_id is None:
                     detail = "the database was restored from a copy: the create may have been sent after it was made"

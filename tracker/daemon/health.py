@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tracker.archive.archiver import Archiver
     from tracker.clock import Clock
     from tracker.hooks.dispatcher import Dispatcher
-    from tracker.store.sqlite import SqliteStore
+    from tracker.store.protocol import Store
     from tracker.tracking.poller import Poller
 
 STUCK_AFTER_S: Final = 60.0
@@ -44,7 +44,7 @@ class Vitals:
 
     def __init__(
         self,
-        store: SqliteStore,
+        store: Store,
         poller: Poller,
         dispatcher: Dispatcher,
         archiver: Archiver,
@@ -94,7 +94,7 @@ class Vitals:
         health = await self.health()
         if not health.ready:
             return f"Not ready: {' '.join(health.reasons)}"
-        counts = await self._store.count_open(self._clock.now())
+        counts = await self._store.count_open()
         return (
             f"{counts.running} running, {counts.pending} pending, {counts.due} due for a poll; "
             f"{counts.deliveries} hook deliveries open, {self._dispatcher.running} under way"
@@ -103,7 +103,7 @@ class Vitals:
     async def _unwritable(self) -> list[str]:
         now = self._clock.monotonic()
         try:
-            self._store.check_files()
+            self._store.check_storage()
         except StoreUnavailable:
             self._written_at = None  # what was written a moment ago proves nothing any more
         if self._written_at is not None and now - self._written_at < WRITTEN_LATELY_S:
@@ -121,11 +121,10 @@ class Vitals:
     def _stuck(self) -> list[str]:
         now = self._clock.monotonic()
         reasons = []
-        progress_at, waiting = self._store.writer_progress
-        if waiting and now - progress_at > STUCK_AFTER_S:
+        writer = self._store.writer_progress
+        if writer.waiting and now - writer.answered_at > STUCK_AFTER_S:
             reasons.append(f"The store has not completed a write for {STUCK_AFTER_S:g} s.")
-        lost_since = self._store.writer_lost_since
-        if lost_since is not None and now - lost_since > STUCK_AFTER_S:
+        if writer.lost_since is not None and now - writer.lost_since > STUCK_AFTER_S:
             reasons.append(f"The store has had no usable connection for {STUCK_AFTER_S:g} s.")
         if now - self._dispatcher.last_progress > STUCK_AFTER_S:
             reasons.append("The hook dispatcher has stopped.")

@@ -1,4 +1,4 @@
-"""Task ids: ULIDs, so that they sort by the time they were made.
+"""Ids of tasks and processes: ULIDs, so that they sort by the time they were made.
 
 Format: 48 bits of Unix milliseconds and 80 random bits in Crockford's base 32, 26 characters.
 Source: https://github.com/ulid/spec (read 2026-11).
@@ -20,19 +20,24 @@ _SHOWN = 120
 
 
 def make_task_id(now: datetime, randomness: bytes) -> TaskId:
-    """Make a task id.
+    """Make a task id, see `make_ulid`."""
+    return TaskId(make_ulid(now, randomness))
+
+
+def make_ulid(now: datetime, randomness: bytes) -> str:
+    """Make an id that sorts by time.
 
     Args:
-        now: the moment that it sorts by, aware.
+        now: the time that it sorts by, aware.
         randomness: exactly 10 unguessable bytes.
 
     Raises:
         ValueError: ``randomness`` is not 10 bytes long.
     """
     if len(randomness) != RANDOM_BYTES:
-        raise ValueError(f"a task id takes {RANDOM_BYTES} random bytes, not {len(randomness)}")
+        raise ValueError(f"a ULID takes {RANDOM_BYTES} random bytes, not {len(randomness)}")
     number = (round(now.timestamp() * 1000) << 80) | int.from_bytes(randomness, "big")
-    return TaskId("".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5)))
+    return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
 
 
 def looks_like_task_id(text: str) -> bool:

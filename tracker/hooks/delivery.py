@@ -6,10 +6,10 @@ Owns what follows from the end of a run: done, again and when, failed, or dead. 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Protocol, assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from tracker.config.hooks import HookSpec
 from tracker.domain.records import DeliveryStatus
@@ -17,11 +17,12 @@ from tracker.domain.retry import growing_delay_s, growing_delays_s, jittered
 from tracker.errors import StoreUnavailable
 from tracker.hooks.runner import Runner, RunOutcome, RunResult, encode_event
 from tracker.logs import get_logger
-from tracker.store.values import AttemptResult, Match
+from tracker.store.values import AttemptResult
 
 if TYPE_CHECKING:
     from tracker.clock import Clock
-    from tracker.store.values import DeliveryFilter, DeliveryJob, DeliveryPage
+    from tracker.store.protocol import Store
+    from tracker.store.values import DeliveryJob
 
 log = get_logger(__name__)
 
@@ -37,38 +38,6 @@ RETRY_AFTER_MAX_S = 7 * 86400.0
 """The longest wait that a hook may ask for: one absurd header must not bury a delivery."""
 BLAMELESS_MAX_S = 60.0
 """The longest wait after an attempt that the machine, not the hook, prevented."""
-
-
-class Outbox(Protocol):
-    """The part of `tracker.store.protocol.Store` that this room uses; see there."""
-
-    async def fan_out(self, match: Match | None, limit: int, now: datetime) -> int:
-        """Turn committed changes into deliveries."""
-        ...
-
-    async def claim_deliveries(self, hook: str, limit: int, now: datetime, lease_until: datetime) -> list[DeliveryJob]:
-        """Take due deliveries of a hook."""
-        ...
-
-    async def record_attempt(self, delivery_id: str, result: AttemptResult, attempt: int | None = None) -> None:
-        """Keep how an attempt ended."""
-        ...
-
-    async def hand_back(self, claims: Sequence[tuple[str, int]], now: datetime) -> None:
-        """Undo claims that were not begun."""
-        ...
-
-    async def fail_deliveries(self, hook: str, error: str, now: datetime) -> int:
-        """End all pending deliveries of a hook as failed."""
-        ...
-
-    async def list_all_deliveries(self, wanted: DeliveryFilter) -> DeliveryPage:
-        """The latest deliveries of a hook."""
-        ...
-
-    async def next_delivery_at(self, hooks: Sequence[str]) -> datetime | None:
-        """When the next delivery of these hooks falls due."""
-        ...
 
 
 def lease_s(spec: HookSpec) -> float:
@@ -96,7 +65,7 @@ class Delivery:
         spec: HookSpec,
         runner: Runner,
         *,
-        store: Outbox,
+        store: Store,
         clock: Clock,
         draw: Callable[[], float],
         redact: Callable[[str], str],

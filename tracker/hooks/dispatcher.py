@@ -19,14 +19,13 @@ import contextlib
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tracker.config.hooks import HookSpec
 from tracker.domain.retry import growing_delay_s
 from tracker.errors import ConfigError, StoreUnavailable
-from tracker.hooks.delivery import Outbox, lease_s
+from tracker.hooks.delivery import lease_s
 from tracker.hooks.describe import describe_hooks, describe_ignored
 from tracker.hooks.dropins import DropIns
 from tracker.hooks.health import HealthBook, HookHealth
@@ -40,6 +39,7 @@ from tracker.store.values import DeliveryFilter
 
 if TYPE_CHECKING:
     from tracker.clock import Clock
+    from tracker.store.protocol import Store
 
 log = get_logger(__name__)
 
@@ -76,7 +76,7 @@ class Dispatcher:
 
     def __init__(
         self,
-        store: Outbox,
+        store: Store,
         specs: Sequence[HookSpec],
         runners: Mapping[str, Runner],
         clock: Clock,
@@ -278,10 +278,10 @@ class Dispatcher:
         if self._woken.is_set():
             return 0.0
         idle = [name for name, spec in self._hooks.items() if self._slots.free(spec) > 0]
-        due_at = await self._store.next_delivery_at(idle) if idle else None
+        due_in_s = await self._store.next_delivery_in_s(idle) if idle else None
         left_alone_s = self._health.opens_in_s(self._hooks)
         longest_s = MAX_SLEEP_S if left_alone_s is None else min(left_alone_s, MAX_SLEEP_S)
-        wait_s = longest_s if due_at is None else (due_at - self._clock.now()).total_seconds()
+        wait_s = longest_s if due_in_s is None else due_in_s
         if wait_s > 0:
             self._fruitless = 0
             return min(wait_s, longest_s)
@@ -310,7 +310,7 @@ class Dispatcher:
             if self._dropins is not None:
                 await self._rescan(self._dropins)
             match = make_match(self.specs, named.add) if self._hooks else None
-            looked_at = await self._store.fan_out(match, FAN_OUT_LIMIT, self._clock.now())
+            looked_at = await self._store.fan_out(match, FAN_OUT_LIMIT)
         except BaseException:
             self._fan_out_waits = True
             self._fanned_out_at = float("-inf")
@@ -361,17 +361,16 @@ class Dispatcher:
             if spec is None:
                 self._worth_a_look.discard(name)
                 continue
-            now = self._clock.now()
             gone = self._health.why_gone(name)
             if gone is not None:
                 self._worth_a_look.discard(name)
                 looked_at.add(name)
-                claimed += await self._store.fail_deliveries(name, gone, now)
+                claimed += await self._store.fail_deliveries(name, gone)
                 continue
             wanted = self._slots.wanted(spec)
             if wanted <= 0:
                 continue  # the end of a run, or of a wait, will bring it back here
-            jobs = await self._store.claim_deliveries(name, wanted, now, now + timedelta(seconds=lease_s(spec)))
+            jobs = await self._store.claim_deliveries(name, wanted, lease_s(spec))
             if len(jobs) < wanted:
                 self._worth_a_look.discard(name)
             looked_at.add(name)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from tracker.config.hooks import HookSpec
-from tracker.hooks.delivery import Delivery, Outbox
+from tracker.hooks.delivery import Delivery
 from tracker.hooks.health import HealthBook
 from tracker.hooks.runner import Runner, RunOutcome, RunResult
 from tracker.hooks.slots import Slots
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tracker.clock import Clock
+    from tracker.store.protocol import Store
     from tracker.store.values import DeliveryJob
 
 
@@ -38,7 +39,7 @@ class Runs:
 
     def __init__(
         self,
-        store: Outbox,
+        store: Store,
         runners: Mapping[str, Runner],
         clock: Clock,
         *,
@@ -107,7 +108,7 @@ class Runs:
         """
         if self._to_hand_back:
             jobs, self._to_hand_back = self._to_hand_back, []
-            await self._store.hand_back([(job.id, job.attempt) for job in jobs], self._clock.now())
+            await self._store.hand_back([(job.id, job.attempt) for job in jobs])
 
     def _withdraw(self, hook: str) -> None:
         jobs = self._slots.withdraw(hook)

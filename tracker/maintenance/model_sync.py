@@ -97,7 +97,7 @@ class Catalogue:
             except (NotSent, Unanswered, PayloadInvalid) as error:
                 problems.append(f"{family}: {error}")
                 continue
-            await self._store.replace_models(account, family, models, self._clock.now())
+            await self._store.replace_models(account, family, models)
         kept = await self._store.list_models(account)
         log.info("models.synced", account=account, count=len(kept.models), problems=problems)
         return len(kept.models), problems

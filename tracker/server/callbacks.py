@@ -225,7 +225,7 @@ class CallbackDoors:
         self._admit(len(ids) - 1 + extra_weight(body))
         payload = services.payloads.beginning(body)
         try:
-            nudged = await services.store.nudge(provider.name, ids, payload, services.clock.now())
+            nudged = await services.store.nudge(provider.name, ids, payload)
         except StoreUnavailable as error:
             raise self._not_taken(provider.name, error) from None
         return _POLLING if nudged.known else _PARKED
@@ -233,7 +233,7 @@ class CallbackDoors:
     async def _nudge_bearer(self, bearer: TokenBearer) -> None:
         """Have the task polled, since its callback could not be read; what prevents that must not hide the answer."""
         try:
-            await self._services.store.poll_now(bearer.task_id, self._services.clock.now())
+            await self._services.store.poll_now(bearer.task_id)
         except (StoreUnavailable, TaskNotFound) as error:
             log.warning("callback.not_nudged", task=bearer.task_id, error=str(error))
 

@@ -68,7 +68,7 @@ async def retry_deliveries(services: Services, request: web.Request) -> web.Resp
     wanted = parse_query(request, RETRY_PARSERS)
     if not wanted:
         raise bad_input([FieldProblem(("query",), f"name at least one of {', '.join(RETRY_PARSERS)}")])
-    retried = await services.store.retry_deliveries(DeliveryFilter(**wanted), services.clock.now())
+    retried = await services.store.retry_deliveries(DeliveryFilter(**wanted))
     services.hooks.wake()
     return json_answer({"retried": retried})
 
@@ -76,7 +76,7 @@ async def retry_deliveries(services: Services, request: web.Request) -> web.Resp
 async def retry_delivery(services: Services, request: web.Request) -> web.Response:
     """Run a failed or dead delivery again."""
     parse_query(request, {})
-    delivery = await services.store.retry_delivery(request.match_info["id"], services.clock.now())
+    delivery = await services.store.retry_delivery(request.match_info["id"])
     services.hooks.wake()
     return json_answer(delivery_json(delivery), HTTPStatus.OK)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 async def get_stats(services: Services, request: web.Request) -> web.Response:
     """Counts and depths."""
     parse_query(request, {})
-    return json_answer(await services.store.stats(services.clock.now()))
+    return json_answer(await services.store.stats())
 
 
 async def get_doctor(services: Services, request: web.Request) -> web.Response:

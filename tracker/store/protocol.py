@@ -1,10 +1,9 @@
-"""The one face of the store: all that the rest of the program knows of it.
+"""What the rest of the program knows of the store.
 
-A second engine (PostgreSQL, several processes on several machines) satisfies this protocol and nothing else
-changes. For that, the protocol speaks in whole transactions, never in statements: a change of a task is an
-observation plus a pure function that judges it, run by the engine inside its own transaction; work is handed out
-by lease, so that two processes never hold the same poll or delivery; and committed changes are told to listeners,
-whichever process made them.
+Several processes may share one store. So the protocol consists of complete transactions, never statements: a change of
+a task is an observation plus a function that judges it, run by the engine in its own transaction. Work is leased to one
+process at a time. No time of this process decides anything: durations cross the protocol, and the engine stamps times
+by its own clock. A result of a lease is stored only while its process and its attempt still hold the lease.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
         ArchiveJob,
         ArchiveResult,
         AttemptResult,
+        Claimed,
         Created,
         DeliveryFilter,
         DeliveryJob,
@@ -38,19 +38,21 @@ if TYPE_CHECKING:
         Match,
         NewTask,
         Nudged,
+        OpenCounts,
         Page,
         TaskFilter,
+        WriterProgress,
     )
 
 Json = Any
 
 
 class Reader(Protocol):
-    """Reading the store; never waits for writes. Also served by a file that no daemon has open."""
+    """Reading the store; never waits for writes. Also works on a store that no daemon has open."""
 
     @property
     def instance(self) -> str:
-        """An id of the store, made with it; it never changes, and a restored backup keeps it."""
+        """An id of the store, made with it; it never changes, and a restored backup has the same."""
         ...
 
     async def get_task(self, task_id: TaskId) -> TaskRecord:
@@ -120,21 +122,25 @@ class Reader(Protocol):
         ...
 
     async def list_archives(self, task_id: TaskId) -> list[ArchiveRecord]:
-        """Where the copies of a task's outputs stand, in the order of the outputs; empty for an unknown task."""
+        """The states of the copies of a task's outputs, in the order of the outputs; empty for an unknown task."""
         ...
 
     async def find_prunable(self, cutoffs: Cutoffs, cursor: str, limit: int) -> PrunablePage:
         """Look at the next ``limit`` tasks after a cursor (the first ones: "") for what retention drops.
 
-        Never among them: unfinished tasks, and tasks of which a hook has yet to hear something.
+        Never among them: unfinished tasks, and tasks with deliveries that have not ended.
         """
         ...
 
     async def find_stored_files(self, before: datetime, after: tuple[str, str], limit: int) -> list[StoredFile]:
-        """Archived files of such tasks that finished before a moment, by task and identity after the ones given."""
+        """Archived files of such tasks that finished before a time, by task and identity after the ones given."""
         ...
 
-    async def stats(self, now: datetime) -> dict[str, Json]:
+    async def count_open(self) -> OpenCounts:
+        """What is open now. Unlike `stats` it costs little however many tasks have finished."""
+        ...
+
+    async def stats(self) -> dict[str, Json]:
         """Counts by status, provider and reason; queue depths; the oldest due poll."""
         ...
 
@@ -147,7 +153,9 @@ class Store(Reader, Protocol):
     """
 
     async def open(self) -> None:
-        """Open, migrate forward, and give back what a previous process held by lease.
+        """Open, migrate forward, register this process under a new id, and make due now what dead processes held.
+
+        A create that a dead process was sending stays marked as such: it is claimed, and becomes ambiguous.
 
         Raises:
             StoreUnusable: locked by another tracker, newer than this program, foreign, or not writable.
@@ -159,15 +167,28 @@ class Store(Reader, Protocol):
         ...
 
     async def bring_back_due_times(self, by: timedelta) -> None:
-        """Have everything that is due some time fall due so much earlier: the wall clock was set back by that."""
+        """Move every due time back by as much: the wall clock that the engine stamps by was set back."""
         ...
 
     async def check_writable(self) -> None:
-        """Prove that a write can be committed now.
+        """Prove that a write can be committed now, by renewing this process's row: its heartbeat.
 
         Raises:
             StoreUnavailable: it cannot.
         """
+        ...
+
+    def check_storage(self) -> None:
+        """Make sure, without a write, that what is written now is found after a restart.
+
+        Raises:
+            StoreUnavailable: it would be lost.
+        """
+        ...
+
+    @property
+    def writer_progress(self) -> WriterProgress:
+        """Whether writes are committed, for the health of the process."""
         ...
 
     def subscribe_commits(self, listener: Callable[[Sequence[Applied]], None]) -> None:
@@ -188,8 +209,8 @@ class Store(Reader, Protocol):
         """The task of the submit that a key was used for; None when the key is new.
 
         Args:
-            idempotency_key: the key that has come.
-            fingerprint: of what came with it, were it for this account: the one of the task that has the key.
+            idempotency_key: the key of the new submit.
+            fingerprint: of the new submit, computed for an account: that of the task that has the key.
 
         Raises:
             IdempotencyConflict: the key is known with another fingerprint.
@@ -200,8 +221,8 @@ class Store(Reader, Protocol):
     async def create_task(self, new: NewTask) -> Created:
         """Record a task, or find the one that it repeats.
 
-        A known idempotency key with the same fingerprint finds its task. A task created elsewhere is found by
-        its (route, account, external id), however it came to be there; callbacks parked for it make it due now.
+        A known idempotency key with the same fingerprint finds its task. A task created elsewhere is found by its
+        (route, account, external id), however it came to be there; a parked callback for it makes it due now.
 
         Raises:
             IdempotencyConflict: the key is known with another fingerprint.
@@ -209,112 +230,111 @@ class Store(Reader, Protocol):
         """
         ...
 
-    async def mark_sending(self, task_id: TaskId, lease_until: datetime) -> Task | None:
-        """Put on disk that the create goes out now; None when it must not (canceled, or already under way)."""
+    async def mark_sending(self, task_id: TaskId, lease_s: float) -> Task | None:
+        """Record that this process sends the create now; None when it must not (canceled, or sent already)."""
         ...
 
     def apply(self, observation: Observation, judge: Judge) -> Awaitable[Applied]:
-        """Judge an observation against its task and keep what follows: events, the task, the outbox.
+        """Judge an observation against its task and store what follows: events, the task, the outbox.
 
         Raises:
             TaskNotFound: no task has this id.
         """
         ...
 
-    async def nudge(
-        self, provider: str, external_ids: Sequence[ExternalId], payload: str | None, now: datetime
-    ) -> Nudged:
+    async def nudge(self, provider: str, external_ids: Sequence[ExternalId], payload: str | None) -> Nudged:
         """Make the tasks with one of these ids due now, or park the callback when no task has one.
 
-        Tasks that may still bring a result are meant: the unfinished ones, and those that were given up.
+        Only tasks that may still bring a result: the unfinished ones, and those that were given up.
         """
         ...
 
-    async def poll_now(self, task_id: TaskId, now: datetime) -> Task:
-        """Make one task due now, unless it has ended for good or cannot be asked about, having no id upstream.
+    async def poll_now(self, task_id: TaskId) -> Task:
+        """Make one task due now, unless it has ended for good or has no id upstream to ask about.
 
         Raises:
             TaskNotFound: no task has this id.
         """
         ...
 
-    async def list_lanes(self, now: datetime) -> list[Lane]:
+    async def list_lanes(self) -> list[Lane]:
         """Lanes with something due, oldest first."""
         ...
 
-    async def claim_due(self, lane: Lane, limit: int, now: datetime, lease_until: datetime) -> list[Task]:
-        """Take up to ``limit`` due tasks of a lane, longest waiting first; they fall due again at the lease's end."""
-        ...
+    async def claim_due(self, lane: Lane, limit: int, lease_s: float) -> list[Claimed]:
+        """Lease up to ``limit`` due tasks of a lane, longest waiting first; they fall due again at the lease's end.
 
-    async def put_off(self, task_id: TaskId, until: datetime) -> None:
-        """Give a claimed task back, due at ``until``, as if nothing had been done about it: nothing had.
-
-        Whoever made it due since, by a nudge or by news, is right: then nothing changes.
+        A task whose create another living process is sending is never among them, however long ago its lease ended. So
+        one that is marked as being sent is sent by this process, or its sender is dead.
         """
         ...
 
-    async def release_creates(self, task_ids: Sequence[TaskId], now: datetime) -> None:
+    async def put_off(self, task_id: TaskId, in_s: float) -> None:
+        """End a lease of this process; the task falls due in so many seconds, and nothing else about it changes.
+
+        Nothing at all when the task was made due since, by a nudge or an observation.
+        """
+        ...
+
+    async def release_creates(self, task_ids: Sequence[TaskId]) -> None:
         """Make those of these tasks due now that still wait to be sent."""
         ...
 
-    async def replace_models(self, account: str, family: str, models: Sequence[Model], now: datetime) -> None:
-        """Keep a family's list of an account's models in place of the one before."""
+    async def replace_models(self, account: str, family: str, models: Sequence[Model]) -> None:
+        """Store a provider's list of an account's models in place of the one before."""
         ...
 
-    # -- callbacks that belong to nobody ---------------------------------------------------------------------
+    # -- callbacks without a task ----------------------------------------------------------------------------
 
-    async def keep_rejected(self, *, provider: str, http_status: int, why: str, body: str, now: datetime) -> None:
-        """Keep a rejected callback for inspection, bounded in number and size."""
+    async def keep_rejected(self, *, provider: str, http_status: int, why: str, body: str) -> None:
+        """Store a rejected callback for inspection, bounded in number and size."""
         ...
 
-    async def forget_parked(self, before: datetime) -> int:
-        """Drop callbacks that were parked before a moment; the number dropped."""
+    async def forget_parked(self, older_than_s: float) -> int:
+        """Delete callbacks that have been parked for longer; the number of them."""
         ...
 
     # -- the outbox ----------------------------------------------------------------------------------------
 
-    async def fan_out(self, match: Match | None, limit: int, now: datetime) -> int:
+    async def fan_out(self, match: Match | None, limit: int) -> int:
         """Turn committed changes that were not fanned out yet into deliveries, one per hook that ``match`` names.
 
         Args:
-            match: None: there are no hooks, and what was committed until now concerns none that will come.
+            match: None: there are no hooks, and later ones do not get what was committed until now.
             limit: events to look at.
-            now: the current time.
 
         Returns:
-            Events looked at; fewer than ``limit`` means that nothing more waits.
+            Events looked at; fewer than ``limit`` means that no more are waiting.
         """
         ...
 
-    async def claim_deliveries(self, hook: str, limit: int, now: datetime, lease_until: datetime) -> list[DeliveryJob]:
-        """Take up to ``limit`` due deliveries of a hook; of each task only the oldest unfinished one."""
+    async def claim_deliveries(self, hook: str, limit: int, lease_s: float) -> list[DeliveryJob]:
+        """Lease up to ``limit`` due deliveries of a hook; of each task only the oldest unfinished one."""
         ...
 
-    async def record_attempt(self, delivery_id: str, result: AttemptResult, attempt: int | None = None) -> None:
-        """Keep how an attempt ended.
+    async def record_attempt(self, delivery_id: str, result: AttemptResult, attempt: int) -> None:
+        """Store how an attempt ended; nothing when this process and this attempt do not hold the lease any more.
 
         Args:
             delivery_id: the delivery.
             result: how it ended.
-            attempt: the number that it was claimed with. When the delivery was claimed anew since, nothing is
-                kept: that attempt speaks for itself. None: whichever is under way.
+            attempt: the number that it was claimed with.
         """
         ...
 
-    async def hand_back(self, claims: Sequence[tuple[str, int]], now: datetime) -> None:
-        """Make deliveries that were claimed and not begun pending again, as if they had not been claimed.
+    async def hand_back(self, claims: Sequence[tuple[str, int]]) -> None:
+        """Make deliveries that were claimed and not begun due now, as if they had not been claimed.
 
         Args:
-            claims: the id of each, and the number of the attempt that it was claimed for.
-            now: when they fall due.
+            claims: the id of each, and the number of the attempt that it was claimed with.
         """
         ...
 
-    async def fail_deliveries(self, hook: str, error: str, now: datetime) -> int:
+    async def fail_deliveries(self, hook: str, error: str) -> int:
         """End all pending deliveries of a hook as failed, without an attempt; the number of them."""
         ...
 
-    async def retry_delivery(self, delivery_id: str, now: datetime) -> DeliveryRecord:
+    async def retry_delivery(self, delivery_id: str) -> DeliveryRecord:
         """Make a failed or dead delivery pending again, with its attempts counted anew.
 
         Raises:
@@ -322,12 +342,12 @@ class Store(Reader, Protocol):
         """
         ...
 
-    async def retry_deliveries(self, wanted: DeliveryFilter, now: datetime) -> int:
+    async def retry_deliveries(self, wanted: DeliveryFilter) -> int:
         """Make all failed and dead deliveries that match pending again, attempts counted anew; the number of them."""
         ...
 
-    async def next_delivery_at(self, hooks: Sequence[str]) -> datetime | None:
-        """When the next delivery of one of these hooks falls due; None when none waits."""
+    async def next_delivery_in_s(self, hooks: Sequence[str]) -> float | None:
+        """Seconds until the next delivery of one of these hooks falls due, below 0: it is; None when there is none."""
         ...
 
     # -- the archive ---------------------------------------------------------------------------------------
@@ -335,54 +355,53 @@ class Store(Reader, Protocol):
     def choose_archives(self, choose: ArchiveChoice) -> None:
         """From now on, have the outputs that observations bring archived as ``choose`` says.
 
-        What is to be archived is on disk with the output itself, in the same transaction.
+        The item is stored with the output, in the same transaction.
         """
         ...
 
-    async def claim_archives(self, limit: int, now: datetime, lease_until: datetime) -> list[ArchiveJob]:
-        """Take up to ``limit`` due outputs, those whose URL expires first before the others."""
+    async def claim_archives(self, limit: int, lease_s: float) -> list[ArchiveJob]:
+        """Lease up to ``limit`` due outputs, those whose URL expires first before the others."""
         ...
 
-    async def record_archive(self, job: ArchiveJob, result: ArchiveResult) -> None:
-        """Keep how an attempt ended; nothing when the output was claimed anew since.
+    async def record_archive(self, job: ArchiveJob, result: ArchiveResult) -> Applied | None:
+        """Store how an attempt ended; None when this process and this attempt do not hold the lease any more.
 
         The file that completes a task that SUCCEEDED brings the event ``task.archived`` in the same transaction.
-        Inline data leaves the task once its file is stored.
+        Inline data is deleted once its file is stored.
         """
         ...
 
     async def redrive_archives(
-        self, task_id: TaskId, choose: ArchiveChoice, lost: Collection[str], now: datetime
+        self, task_id: TaskId, choose: ArchiveChoice, lost: Collection[str]
     ) -> list[ArchiveRecord]:
         """Have all of a task's files archived that are not safe: dead ones, waiting ones, and those ``lost``.
 
         Args:
             task_id: the task.
             choose: what is to be archived.
-            lost: identities whose stored file is not there any more.
-            now: the current time.
+            lost: identities whose stored file does not exist any more.
 
         Raises:
             TaskNotFound: no task has this id.
         """
         ...
 
-    async def next_archive_at(self) -> datetime | None:
-        """When the next output falls due for archiving; None when none waits."""
+    async def next_archive_in_s(self) -> float | None:
+        """Seconds until the next output falls due for archiving, below 0: it is; None when there is none."""
         ...
 
     # -- retention -----------------------------------------------------------------------------------------
 
     async def prune(self, task_ids: Sequence[TaskId], cutoffs: Cutoffs) -> tuple[Pruned, int]:
-        """Drop what may go of some tasks, in one small step that holds nobody up for long.
+        """Delete what may go of some tasks, in one small step that delays no callback for long.
 
         Returns:
-            What was dropped, and how many of the tasks, from the first on, were seen to.
+            What was deleted, and how many of the tasks, from the first on, were processed.
         """
         ...
 
     async def forget_files(self, files: Sequence[StoredFile]) -> int:
-        """Take note that archived files are gone; the number of them."""
+        """Record that archived files are deleted; the number of them."""
         ...
 
     async def shrink(self) -> tuple[int, int]:

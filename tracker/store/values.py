@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 Json = Any
 
 Judge = Callable[["Task", "Observation", Callable[[str], bool]], tuple["Step", ...]]
-"""Pure: (task, observation, has the history this key) -> what follows. May be called more than once."""
+"""(task, observation, does the history have this key) -> what follows.
+
+Like `Match` and `ArchiveChoice` it is called inside a transaction, perhaps on another thread (SQLite: the writer's) and
+more than once: it may use only values that never change.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,63 @@ class Created:
 
     record: TaskRecord
     is_new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process that has the store open.
+
+    Attributes:
+        id: a ULID, new at each start: what its leases name as their holder.
+    """
+
+    id: str
+    host: str
+    pid: int
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class WriterProgress:
+    """Whether writes are committed; times are on the monotonic clock, seconds.
+
+    Attributes:
+        answered_at: when a write was last answered, or came to an idle writer.
+        waiting: writes that are not answered yet.
+        lost_since: since when no connection can be used; None while one can.
+    """
+
+    answered_at: float
+    waiting: int
+    lost_since: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCounts:
+    """How much is open now.
+
+    Attributes:
+        pending, running: tasks by status.
+        due: tasks that are due.
+        deliveries: hook runs that are pending or running.
+    """
+
+    pending: int
+    running: int
+    due: int
+    deliveries: int
+
+
+class Claimed(Struct, frozen=True, gc=False):
+    """A due task that was leased to this process.
+
+    Attributes:
+        task: as it was before: `due_at` is when it fell due.
+        was_held: a lease of it has ended, and nothing has made it due since.
+    """
+
+    task: Task
+    was_held: bool
 
 
 class Applied(Struct, frozen=True, gc=False):
@@ -127,7 +188,7 @@ class Announcement:
 
 
 Match = Callable[[Announcement], "Sequence[str]"]
-"""Pure: names the hooks that hear of an announcement. May be called more than once."""
+"""Names the hooks that an announcement is for. Called like `Judge`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +280,7 @@ class ArchiveWish(Struct, frozen=True, gc=False):
 
 
 ArchiveChoice = Callable[["Task", "Output"], ArchiveWish | None]
-"""Pure: which outputs are to be archived; None leaves one alone. May be called more than once."""
+"""Which outputs are to be archived; None: this one is not. Called like `Judge`."""
 
 
 @dataclass(frozen=True, slots=True)

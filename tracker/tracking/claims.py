@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from tracker.errors import StoreError
@@ -19,12 +18,10 @@ from tracker.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from datetime import datetime
 
     from tracker.clock import Clock
-    from tracker.domain.task import Task
     from tracker.store.protocol import Store
-    from tracker.store.values import Lane
+    from tracker.store.values import Claimed, Lane
     from tracker.tracking.lane_limits import LaneKey, Places
     from tracker.upstream.limits import RateLimits
 
@@ -56,7 +53,7 @@ class Claims:
         limits: the pace of each account.
         polls: the slots of polls under way.
         clock: what time it is.
-        begin: starts what a claimed task needs; given the task and the end of its lease.
+        begin: starts what a claimed task needs.
         is_blocked: whether asking about tasks of a lane is in vain at present.
     """
 
@@ -67,7 +64,7 @@ class Claims:
         polls: Places,
         clock: Clock,
         *,
-        begin: Callable[[Task, datetime], None],
+        begin: Callable[[Claimed], None],
         is_blocked: Callable[[LaneKey], bool],
     ) -> None:
         self._store = store
@@ -90,7 +87,7 @@ class Claims:
         Raises:
             StoreError: the store does not answer; what was claimed before is being polled.
         """
-        lanes = await self._store.list_lanes(self._clock.now())
+        lanes = await self._store.list_lanes()
         async with self._turn:
             self._hungry = {(lane.account, lane.provider): lane for lane in lanes}
             await self._fill(is_sweep=True)
@@ -147,20 +144,18 @@ class Claims:
         if self._is_halted():
             return
         plan = list(self._plan(is_sweep=is_sweep))
-        now = self._clock.now()
-        lease_until = now + timedelta(seconds=LEASE_S)
-        claims = [self._store.claim_due(lane, wanted, now, lease_until) for lane, wanted in plan]
+        claims = [self._store.claim_due(lane, wanted, LEASE_S) for lane, wanted in plan]
         failure: BaseException | None = None
         for (lane, wanted), claimed in zip(plan, await asyncio.gather(*claims, return_exceptions=True), strict=True):
             if isinstance(claimed, BaseException):
                 failure = claimed
-            tasks = [] if isinstance(claimed, BaseException) else claimed
+            found = [] if isinstance(claimed, BaseException) else claimed
             if self._is_halted():
-                await asyncio.gather(*(self._store.put_off(task.id, now) for task in tasks))
+                await asyncio.gather(*(self._store.put_off(one.task.id, 0.0) for one in found))
                 continue
-            for task in tasks:
-                self._begin(task, lease_until)
-            if len(tasks) < wanted:
+            for one in found:
+                self._begin(one)
+            if len(found) < wanted:
                 self._hungry.pop((lane.account, lane.provider), None)
         if failure is not None:
             raise failure

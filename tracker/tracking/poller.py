@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -32,7 +31,6 @@ from tracker.tracking.ticks import Ticks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from datetime import datetime
 
     from tracker.clock import Clock
     from tracker.domain.observation import Payload
@@ -40,6 +38,7 @@ if TYPE_CHECKING:
     from tracker.domain.upstream_http import WireReply, WireRequest
     from tracker.providers.registry import Registry
     from tracker.store.protocol import Store
+    from tracker.store.values import Claimed
     from tracker.tracking.account_alarms import AccountAlarms
     from tracker.tracking.lane_limits import LaneKey
     from tracker.tracking.reconciler import Reconciler
@@ -121,8 +120,6 @@ class Poller:
         self._sends = Places(MAX_SENDS, MAX_LANE_SENDS)
         self._unsent: dict[LaneKey, dict[TaskId, Task]] = {}
         """Claimed creates that wait for a slot, by lane."""
-        self._leases: dict[TaskId, datetime] = {}
-        """Until when the tasks of the polls under way were claimed."""
         self._again: set[TaskId] = set()
         """Tasks that somebody nudged while their poll was under way: its answer may be older than the nudge."""
         self._alarms = alarms
@@ -178,7 +175,7 @@ class Poller:
             return
         try:
             async with asyncio.timeout(TICK_WITHIN_S):
-                await self._housekeep(self._clock.now())
+                await self._housekeep()
                 await self._release_creates()
                 await self._claims.sweep()
         except StoreError as error:
@@ -233,19 +230,19 @@ class Poller:
         due = self._alarms.take_due()
         if due:
             try:
-                await self._store.release_creates(due, self._clock.now())
+                await self._store.release_creates(due)
             except BaseException:
                 self._alarms.put_back(due)
                 raise
 
     # -- claimed tasks -------------------------------------------------------------------------------------
 
-    def _begin(self, task: Task, lease_until: datetime) -> None:
+    def _begin(self, claimed: Claimed) -> None:
         """Do what a claimed task needs: it is one of three, see above."""
-        if task.submit_state is SubmitState.QUEUED:
-            self._start_send(task)
+        if claimed.task.submit_state is SubmitState.QUEUED:
+            self._start_send(claimed.task)
         else:
-            self._start_poll(task, lease_until)
+            self._start_poll(claimed)
 
     def _start_send(self, task: Task) -> None:
         """Send a create that was put off, as soon as there is a slot for it."""
@@ -264,14 +261,13 @@ class Poller:
             if not waiting:
                 del self._unsent[lane]
 
-    def _start_poll(self, task: Task, lease_until: datetime) -> None:
+    def _start_poll(self, claimed: Claimed) -> None:
         """Do what else a due task needs, unless that is under way."""
-        is_under_way = task.id in self._polls
-        if is_under_way and task.due_at != self._leases[task.id]:
-            self._again.add(task.id)  # a claim that ran out falls due at its end, a nudged one before
-        self._leases[task.id] = lease_until
-        if not is_under_way:
+        task = claimed.task
+        if task.id not in self._polls:
             self._begin_poll(task, partial(self._act, task))
+        elif not claimed.was_held:  # a nudge ended the lease
+            self._again.add(task.id)
 
     def _begin_poll(self, task: Task, work: Callable[[], Awaitable[object]]) -> None:
         def ended() -> None:
@@ -280,7 +276,6 @@ class Poller:
                 self._begin_poll(task, partial(self._ask_afresh, task.id))
             else:
                 self._again.discard(task.id)
-                del self._leases[task.id]
                 self._claims.note_free()
 
         self._polls.start((task.account, task.provider), task.id, self._carefully(task, work), ended)
@@ -297,7 +292,7 @@ class Poller:
     async def _act(self, task: Task) -> None:
         match task.submit_state:
             case SubmitState.SENDING if self._submitter.holds(task.id):
-                pass  # the clock was set, or the disk takes nothing: it goes on, and the claim renewed its lease
+                pass  # this process still sends it, although the lease has ended; the claim has renewed the lease
             case SubmitState.SENDING:
                 await self._submitter.lost(task)
             case _ if task.external_id is None:
@@ -387,12 +382,12 @@ class Poller:
             held = Reading(trouble=Trouble.UNAVAILABLE, error=UpstreamError(message=f"not asked: {refusal}"))
             await self._reconciler.apply(Observation(task.id, Source.POLL, now, held))
         else:
-            await self._store.put_off(task.id, now + timedelta(seconds=refusal.retry_in_s))
+            await self._store.put_off(task.id, refusal.retry_in_s)
 
-    async def _housekeep(self, now: datetime) -> None:
+    async def _housekeep(self) -> None:
         if self._clock.monotonic() - self._last_housekeeping < HOUSEKEEPING_S:
             return
         self._last_housekeeping = self._clock.monotonic()
-        forgotten = await self._store.forget_parked(now - timedelta(seconds=self._park_s))
+        forgotten = await self._store.forget_parked(self._park_s)
         if forgotten:
             log.info("callbacks.parked_forgotten", count=forgotten)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -182,7 +181,10 @@ class Submitter:
         await asyncio.shield(self._sends.get(task_id) or self._start(task_id))
 
     def holds(self, task_id: TaskId) -> bool:
-        """Whether a send of this task is under way in this process, or what came of it on its way to disk."""
+        """Whether this process still sends this task, or records what came of it.
+
+        Sends of other processes are never asked about: the store hands none out whose sender is alive.
+        """
         return task_id in self._sends
 
     async def _attempt(self, task_id: TaskId, *, is_new: bool) -> Task | None:
@@ -201,9 +203,7 @@ class Submitter:
             request = self._intake.wire_request(route, provider, record)
             if not self._alarms.admit(record.task):
                 return await self._record(record.task, self._alarms.hold(record.task), None)
-            now = self._clock.now()
-            lease_s = request.answer_within_s + SEND_MARGIN_S
-            task = await self._store.mark_sending(task_id, now + timedelta(seconds=lease_s))
+            task = await self._store.mark_sending(task_id, request.answer_within_s + SEND_MARGIN_S)
         except StoreUnavailable as error:
             # It is recorded and surely not sent: whoever asked must not be told to send it anew. The sweep sends it.
             log.warning("submit.not_begun", task=task_id, error=str(error))

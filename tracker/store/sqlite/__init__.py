@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from tracker.store.sqlite.backup import copy_database
@@ -10,18 +11,19 @@ from tracker.store.sqlite.reads import SqliteReader
 from tracker.store.sqlite.schema import read_instance
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 __all__ = ["SqliteReader", "SqliteStore", "copy_database", "open_reader", "read_instance"]
 
 
-async def open_reader(path: Path) -> SqliteReader:
+async def open_reader(path: Path, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> SqliteReader:
     """Open a database for reading alone, whether or not a daemon has it.
 
     Raises:
         StoreUnusable: the file is missing, foreign, newer, or was never set up.
     """
-    reader = SqliteReader(path)
+    reader = SqliteReader(path, now)
     try:
         await reader.open(connections=1)
     except BaseException:

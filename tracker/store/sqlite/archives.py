@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tracker.domain.task import Output, Task
+    from tracker.store.sqlite.transactions import Transaction
     from tracker.store.values import ArchiveChoice, ArchiveResult
 
 _ARCHIVED_KEY = f"{Source.CLOCK}:-:archived"
@@ -86,14 +87,15 @@ def _insert_statement(count: int) -> str:
     """
 
 
-def claim(db: sqlite3.Connection, limit: int, now: datetime, lease_until: datetime) -> list[ArchiveJob]:
-    """Take due items, those whose URL expires first before the others; drop those whose output is named no more."""
+def claim_archives(tx: Transaction, limit: int, lease_s: float) -> list[ArchiveJob]:
+    """Lease due items, those whose URL expires first before the others; delete those whose output is gone."""
+    db = tx.db
     due = db.execute(
         f"""
         SELECT {ARCHIVE_COLUMNS} FROM archives WHERE due_at <= ?
         ORDER BY expires_at IS NULL, expires_at, due_at LIMIT ?
         """,
-        (to_ms(now), limit),
+        (tx.in_ms(), limit),
     ).fetchall()
     jobs = []
     tasks: dict[TaskId, Task] = {}  # one may hold many images inline
@@ -106,9 +108,9 @@ def claim(db: sqlite3.Connection, limit: int, now: datetime, lease_until: dateti
             db.execute("DELETE FROM archives WHERE task_id = ? AND identity = ?", (record.task_id, record.identity))
             continue
         db.execute(
-            "UPDATE archives SET state = 'running', attempts = attempts + 1, due_at = ?"
+            "UPDATE archives SET state = 'running', attempts = attempts + 1, due_at = ?, holder = ?"
             " WHERE task_id = ? AND identity = ?",
-            (to_ms(lease_until), record.task_id, record.identity),
+            (tx.in_ms(lease_s), tx.holder, record.task_id, record.identity),
         )
         jobs.append(ArchiveJob(task, output, record.identity, record.n, record.attempts + 1, record.expires_at))
     return jobs
@@ -119,15 +121,16 @@ def find_output(task: Task, identity: str) -> Output | None:
     return next((output for output in task.outputs if is_file(output) and output_identity(output) == identity), None)
 
 
-def record_result(db: sqlite3.Connection, job: ArchiveJob, result: ArchiveResult) -> Applied | None:
-    """Keep how an attempt ended; None when the item was claimed anew since, or is not there any more."""
+def record_archive(tx: Transaction, job: ArchiveJob, result: ArchiveResult) -> Applied | None:
+    """Store how an attempt ended; None when this process does not hold its lease any more."""
+    db = tx.db
     file = result.file
     again = result.state is ArchiveState.PENDING
     changed = db.execute(
         """
-        UPDATE archives SET state = ?, attempts = attempts - ?, due_at = ?, expires_at = ?, error = ?,
+        UPDATE archives SET state = ?, attempts = attempts - ?, due_at = ?, holder = NULL, expires_at = ?, error = ?,
             path = ?, bytes = ?, sha256 = ?, mime = ?, finished_at = ?
-        WHERE task_id = ? AND identity = ? AND state = 'running' AND attempts = ?
+        WHERE task_id = ? AND identity = ? AND state = 'running' AND attempts = ? AND holder = ?
         """,
         (
             result.state.value,
@@ -140,6 +143,7 @@ def record_result(db: sqlite3.Connection, job: ArchiveJob, result: ArchiveResult
             job.task.id,
             job.identity,
             job.attempt,
+            tx.holder,
         ),
     ).rowcount
     if not changed:
@@ -202,29 +206,19 @@ def _announce_if_safe(db: sqlite3.Connection, task: Task, now: datetime) -> bool
     return True
 
 
-def redrive(
-    db: sqlite3.Connection, task_id: TaskId, choose: ArchiveChoice, lost: Collection[str], now: datetime
+def redrive_archives(
+    tx: Transaction, task_id: TaskId, choose: ArchiveChoice, lost: Collection[str]
 ) -> list[ArchiveRecord]:
-    """Have everything of a task archived that is not safe, now, with its attempts counted anew.
-
-    Args:
-        db: the write connection.
-        task_id: the task.
-        choose: what is to be archived.
-        lost: identities of stored files that are not there any more.
-        now: the current time.
-
-    Raises:
-        TaskNotFound: no task has this id.
-    """
+    """Have everything of a task archived that is not safe, now, with its attempts counted anew; see the protocol."""
+    db, now_ms = tx.db, tx.in_ms()
     task = get_task(db, task_id)
-    _insert_missing(db, [task], choose, now)
+    _insert_missing(db, [task], choose, tx.now)
     again = "state = 'pending', attempts = 0, due_at = ?, finished_at = NULL"
-    db.execute(f"UPDATE archives SET {again} WHERE task_id = ? AND state IN ('pending', 'dead')", (to_ms(now), task_id))
+    db.execute(f"UPDATE archives SET {again} WHERE task_id = ? AND state IN ('pending', 'dead')", (now_ms, task_id))
     db.executemany(
         f"UPDATE archives SET {again}, path = NULL, bytes = NULL, sha256 = NULL, mime = NULL"
         " WHERE task_id = ? AND identity = ? AND state = 'stored'",
-        [(to_ms(now), task_id, identity) for identity in lost if _can_be_had_again(db, task, identity)],
+        [(now_ms, task_id, identity) for identity in lost if _can_be_had_again(db, task, identity)],
     )
     rows = db.execute(f"SELECT {ARCHIVE_COLUMNS} FROM archives WHERE task_id = ? ORDER BY n", (task_id,)).fetchall()
     return [archive_from(row) for row in rows]
@@ -234,11 +228,3 @@ def _can_be_had_again(db: sqlite3.Connection, task: Task, identity: str) -> bool
     """A file that came inline is nowhere else: its data left the task when the file was safe."""
     output = find_output(task, identity)
     return output is not None and (output.url is not None or pieces.is_there(db, task.id, output))
-
-
-def give_back(db: sqlite3.Connection, now: datetime) -> None:
-    """What a previous process held falls due now; an attempt that its end cut short does not count."""
-    db.execute(
-        "UPDATE archives SET state = 'pending', attempts = max(attempts - 1, 0), due_at = ? WHERE state = 'running'",
-        (to_ms(now),),
-    )

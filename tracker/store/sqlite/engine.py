@@ -6,48 +6,49 @@ cut. Reads run beside the writer and never wait for it.
 
 from __future__ import annotations
 
+import os
+import secrets
+import socket
 import sqlite3
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
+from tracker import __version__
+from tracker.domain.ids import RANDOM_BYTES, make_ulid
 from tracker.errors import StoreDamaged, StoreError, StoreUnavailable, StoreUnusable
-from tracker.store.sqlite import archives, changes, outbox, pruning
+from tracker.store.sqlite import archives, leases, model_lists, outbox, pruning, tasks, unmatched
 from tracker.store.sqlite.backup import write_copy
 from tracker.store.sqlite.checkpoints import Checkpointer
 from tracker.store.sqlite.files import DatabaseFiles
 from tracker.store.sqlite.observations import apply_all
 from tracker.store.sqlite.reads import CONNECTIONS, SqliteReader
 from tracker.store.sqlite.schema import connect_existing, connect_writer, unusable
-from tracker.store.sqlite.transactions import WriteConnection
+from tracker.store.sqlite.transactions import Transaction, WriteConnection
 from tracker.store.sqlite.writer import Writer
-from tracker.store.values import Applied
+from tracker.store.values import Applied, Process, WriterProgress
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Sequence
-    from datetime import datetime, timedelta
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from datetime import datetime
     from pathlib import Path
 
-    from tracker.domain.ai_models import Model
-    from tracker.domain.archives import ArchiveRecord
     from tracker.domain.observation import Observation
-    from tracker.domain.pruning import Cutoffs, Pruned, StoredFile
-    from tracker.domain.records import DeliveryRecord
-    from tracker.domain.task import ExternalId, Output, Task, TaskId
-    from tracker.store.values import (
-        ArchiveChoice,
-        ArchiveJob,
-        ArchiveResult,
-        AttemptResult,
-        Created,
-        DeliveryFilter,
-        DeliveryJob,
-        Judge,
-        Lane,
-        Match,
-        NewTask,
-        Nudged,
-    )
+    from tracker.domain.task import Output, Task
+    from tracker.store.values import ArchiveChoice, Judge
 
+P = ParamSpec("P")
 T = TypeVar("T")
+
+
+def _method(
+    work: Callable[Concatenate[Transaction, P], T],
+) -> Callable[Concatenate[SqliteStore, P], Coroutine[Any, Any, T]]:
+    """A method of the store: ``work`` in the writer's next transaction."""
+
+    def method(self: SqliteStore, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
+        return self._change(lambda tx: work(tx, *args, **kwargs))
+
+    return method
 
 
 class SqliteStore(SqliteReader):
@@ -59,9 +60,9 @@ class SqliteStore(SqliteReader):
     """
 
     def __init__(self, path: Path, now: Callable[[], datetime]) -> None:
-        super().__init__(path)
+        super().__init__(path, now)
         self._file = path
-        self._now = now
+        self._process = Process("", socket.gethostname(), os.getpid(), __version__)
         self._files = DatabaseFiles(path)
         self._commit_listeners: list[Callable[[Sequence[Applied]], None]] = []
         self._change_listeners: list[Callable[[], None]] = []
@@ -81,11 +82,12 @@ class SqliteStore(SqliteReader):
             StoreUnusable: locked, newer, foreign, or not writable.
         """
         self._files.take()
+        process_id = make_ulid(self._now(), secrets.token_bytes(RANDOM_BYTES))
+        process = self._process = replace(self._process, id=process_id)
         try:
             await self._writer.start()
-            await self._write(lambda db: changes.bring_back_after(db, self._now()))
-            await self._write(lambda db: changes.give_back_leases(db, self._now()))
-            await self._write(lambda db: archives.give_back(db, self._now()))
+            await self._change(leases.bring_back_after)
+            await self._change(lambda tx: leases.take_over(tx, process))
             await super().open(connections)
         except (StoreDamaged, sqlite3.Error) as error:
             await self.close()
@@ -105,27 +107,12 @@ class SqliteStore(SqliteReader):
         self._files.release()
 
     async def check_writable(self) -> None:
-        """Prove that a write can be committed now.
-
-        Raises:
-            StoreUnavailable: it cannot.
-        """
-
-        def touch(db: sqlite3.Connection) -> None:
-            # a value that changes: SQLite writes nothing at all where a row stays the same
-            db.execute(
-                "INSERT INTO cursors (name, seq) VALUES ('writable', 1) ON CONFLICT (name) DO UPDATE SET seq = seq + 1"
-            )
-
-        await self._write(touch)
+        """See the protocol."""
+        await self._change(lambda tx: leases.see_process(tx, self._process))
 
     def _connect_beside(self) -> sqlite3.Connection:
         self._files.check()  # a log that was removed must not be followed by an empty one
         return connect_existing(self._file)
-
-    async def bring_back_due_times(self, by: timedelta) -> None:
-        """See the protocol."""
-        await self._write(lambda db: changes.bring_back_due_times(db, by, self._now()))
 
     def subscribe_commits(self, listener: Callable[[Sequence[Applied]], None]) -> None:
         """See the protocol."""
@@ -135,23 +122,14 @@ class SqliteStore(SqliteReader):
         """See the protocol."""
         self._change_listeners.append(wake)
 
-    def check_files(self) -> None:
-        """Make sure that the files are still those that were opened.
-
-        Raises:
-            StoreUnavailable: one was removed, moved or replaced: what is written would be lost at the next start.
-        """
+    def check_storage(self) -> None:
+        """See the protocol: the files are still those that were opened."""
         self._files.check()
 
     @property
-    def writer_lost_since(self) -> float | None:
-        """Since when the writer has had no usable connection (monotonic seconds), for the process's health."""
-        return self._writer.lost_since
-
-    @property
-    def writer_progress(self) -> tuple[float, int]:
-        """When the writer last answered (monotonic seconds) and how many writes wait; for the process's health."""
-        return self._writer.progress_at, self._writer.waiting
+    def writer_progress(self) -> WriterProgress:
+        """See the protocol."""
+        return WriterProgress(self._writer.progress_at, self._writer.waiting, self._writer.lost_since)
 
     def _note_commit(self, answers: Sequence[Any]) -> None:
         applied = [answer for answer in answers if isinstance(answer, Applied)]
@@ -164,15 +142,11 @@ class SqliteStore(SqliteReader):
     async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         return await self._writer.run(work)
 
-    # -- tasks ---------------------------------------------------------------------------------------------
+    def _change(self, work: Callable[[Transaction], T]) -> Coroutine[Any, Any, T]:
+        now, holder = self._now(), self._process.id
+        return self._write(lambda db: work(Transaction(db, now, holder)))
 
-    async def create_task(self, new: NewTask) -> Created:
-        """See the protocol."""
-        return await self._write(lambda db: changes.create_task(db, new))
-
-    async def mark_sending(self, task_id: TaskId, lease_until: datetime) -> Task | None:
-        """See the protocol."""
-        return await self._write(lambda db: changes.mark_sending(db, task_id, lease_until))
+    # -- changes -------------------------------------------------------------------------------------------
 
     def apply(self, observation: Observation, judge: Judge) -> Awaitable[Applied]:
         """See the protocol."""
@@ -183,108 +157,35 @@ class SqliteStore(SqliteReader):
     ) -> Sequence[Applied | StoreError]:
         return apply_all(db, heard, self._choose)
 
-    async def nudge(
-        self, provider: str, external_ids: Sequence[ExternalId], payload: str | None, now: datetime
-    ) -> Nudged:
-        """See the protocol."""
-        return await self._write(lambda db: changes.nudge(db, provider, external_ids, payload, now))
-
-    async def poll_now(self, task_id: TaskId, now: datetime) -> Task:
-        """See the protocol."""
-        return await self._write(lambda db: changes.poll_now(db, task_id, now))
-
-    async def claim_due(self, lane: Lane, limit: int, now: datetime, lease_until: datetime) -> list[Task]:
-        """See the protocol."""
-        return await self._write(lambda db: changes.claim_due(db, lane, limit, now, lease_until))
-
-    async def put_off(self, task_id: TaskId, until: datetime) -> None:
-        """See the protocol."""
-        await self._write(lambda db: changes.put_off(db, task_id, until))
-
-    async def release_creates(self, task_ids: Sequence[TaskId], now: datetime) -> None:
-        """See the protocol."""
-        await self._write(lambda db: changes.release_creates(db, task_ids, now))
-
-    async def replace_models(self, account: str, family: str, models: Sequence[Model], now: datetime) -> None:
-        """See the protocol."""
-        await self._write(lambda db: changes.replace_models(db, account, family, models, now))
-
-    async def keep_rejected(self, *, provider: str, http_status: int, why: str, body: str, now: datetime) -> None:
-        """See the protocol."""
-        await self._write(
-            lambda db: changes.keep_rejected(
-                db, provider=provider, http_status=http_status, why=why, body=body, now=now
-            )
-        )
-
-    async def forget_parked(self, before: datetime) -> int:
-        """See the protocol."""
-        return await self._write(lambda db: changes.forget_parked(db, before))
-
-    # -- the outbox ----------------------------------------------------------------------------------------
-
-    async def fan_out(self, match: Match | None, limit: int, now: datetime) -> int:
-        """See the protocol."""
-        return await self._write(lambda db: outbox.fan_out(db, match, limit, now))
-
-    async def claim_deliveries(self, hook: str, limit: int, now: datetime, lease_until: datetime) -> list[DeliveryJob]:
-        """See the protocol."""
-        return await self._write(lambda db: outbox.claim_deliveries(db, hook, limit, now, lease_until))
-
-    async def record_attempt(self, delivery_id: str, result: AttemptResult, attempt: int | None = None) -> None:
-        """See the protocol."""
-        await self._write(lambda db: outbox.record_attempt(db, delivery_id, result, attempt))
-
-    async def hand_back(self, claims: Sequence[tuple[str, int]], now: datetime) -> None:
-        """See the protocol."""
-        await self._write(lambda db: outbox.hand_back(db, claims, now))
-
-    async def fail_deliveries(self, hook: str, error: str, now: datetime) -> int:
-        """See the protocol."""
-        return await self._write(lambda db: outbox.fail_deliveries(db, hook, error, now))
-
-    async def retry_delivery(self, delivery_id: str, now: datetime) -> DeliveryRecord:
-        """See the protocol."""
-        return await self._write(lambda db: outbox.retry_delivery(db, delivery_id, now))
-
-    async def retry_deliveries(self, wanted: DeliveryFilter, now: datetime) -> int:
-        """See the protocol."""
-        return await self._write(lambda db: outbox.retry_deliveries(db, wanted, now))
-
-    # -- the archive ---------------------------------------------------------------------------------------
-
     def choose_archives(self, choose: ArchiveChoice) -> None:
         """See the protocol."""
         self._choose = choose
 
-    async def claim_archives(self, limit: int, now: datetime, lease_until: datetime) -> list[ArchiveJob]:
-        """See the protocol."""
-        return await self._write(lambda db: archives.claim(db, limit, now, lease_until))
-
-    async def record_archive(self, job: ArchiveJob, result: ArchiveResult) -> None:
-        """See the protocol."""
-        await self._write(lambda db: archives.record_result(db, job, result))
-
-    async def redrive_archives(
-        self, task_id: TaskId, choose: ArchiveChoice, lost: Collection[str], now: datetime
-    ) -> list[ArchiveRecord]:
-        """See the protocol."""
-        return await self._write(lambda db: archives.redrive(db, task_id, choose, lost, now))
-
-    # -- retention -----------------------------------------------------------------------------------------
-
-    async def prune(self, task_ids: Sequence[TaskId], cutoffs: Cutoffs) -> tuple[Pruned, int]:
-        """See the protocol."""
-        return await self._write(lambda db: pruning.prune(db, task_ids, cutoffs))
-
-    async def forget_files(self, files: Sequence[StoredFile]) -> int:
-        """See the protocol."""
-        return await self._write(lambda db: pruning.forget_files(db, files))
-
-    async def shrink(self) -> tuple[int, int]:
-        """See the protocol."""
-        return await self._write(pruning.shrink)
+    create_task = _method(tasks.create_task)
+    mark_sending = _method(leases.mark_sending)
+    claim_due = _method(leases.claim_due)
+    put_off = _method(leases.put_off)
+    release_creates = _method(leases.release_creates)
+    poll_now = _method(leases.poll_now)
+    bring_back_due_times = _method(leases.bring_back_due_times)
+    nudge = _method(unmatched.nudge)
+    forget_parked = _method(unmatched.forget_parked)
+    keep_rejected = _method(unmatched.keep_rejected)
+    replace_models = _method(model_lists.replace_models)
+    fan_out = _method(outbox.fan_out)
+    claim_deliveries = _method(outbox.claim_deliveries)
+    record_attempt = _method(outbox.record_attempt)
+    hand_back = _method(outbox.hand_back)
+    fail_deliveries = _method(outbox.fail_deliveries)
+    retry_delivery = _method(outbox.retry_delivery)
+    retry_deliveries = _method(outbox.retry_deliveries)
+    claim_archives = _method(archives.claim_archives)
+    record_archive = _method(archives.record_archive)
+    redrive_archives = _method(archives.redrive_archives)
+    prune = _method(pruning.prune)
+    forget_files = _method(pruning.forget_files)
+    shrink = _method(pruning.shrink)
 
 
 def _choose_none(_task: Task, _output: Output) -> None:
-    """Nobody archives anything."""
+    """Archive nothing."""

@@ -14,7 +14,7 @@ from tracker.errors import StoreError, TaskNotFound
 from tracker.store.sqlite import pieces
 from tracker.store.sqlite.archives import plan
 from tracker.store.sqlite.rows import TASK, chunks, kept_text, task_update, tasks_from, to_ms, word
-from tracker.store.sqlite.tasks import unpark
+from tracker.store.sqlite.unmatched import unpark
 from tracker.store.values import Applied, Judge
 
 if TYPE_CHECKING:
@@ -185,10 +185,14 @@ def _write_tasks(db: sqlite3.Connection, loaded: Mapping[TaskId, Task], tasks: M
 
 @cache
 def _update_statement(columns: tuple[str, ...], count: int) -> str:
-    """Update so many rows, each given as id, version as loaded, and the new values; their lease ends with it."""
+    """Update so many rows, each given as id, version as loaded, and the new values; their lease ends with it.
+
+    The holder of a create that is being sent stays until the create is decided: another process must not take it over.
+    """
     assignments = "".join(f"{column} = new.column{position}, " for position, column in enumerate(columns, 3))
+    holder = "NULL" if "submit_state" in columns else "iif(submit_state = 'sending', holder, NULL)"
     row = f"({', '.join('?' * (len(columns) + 2))})"
     return (
-        f"UPDATE tasks SET {assignments}leased = 0 FROM (VALUES {', '.join([row] * count)}) AS new "
+        f"UPDATE tasks SET {assignments}holder = {holder} FROM (VALUES {', '.join([row] * count)}) AS new "
         "WHERE tasks.id = new.column1 AND tasks.version = new.column2"
     )

@@ -34,14 +34,16 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tracker.domain.records import TaskRecord
+    from tracker.store.sqlite.transactions import Transaction
 
 
 _ONCE: Final = frozenset({HookEvent.SUCCEEDED.value, HookEvent.FAILED.value, HookEvent.ARCHIVED.value})
 """Events that a task has at most once, see `tracker.domain.transitions`."""
 
 
-def fan_out(db: sqlite3.Connection, match: Match | None, limit: int, now: datetime) -> int:
+def fan_out(tx: Transaction, match: Match | None, limit: int) -> int:
     """Turn the next events of the outbox into deliveries and move the cursor past them."""
+    db = tx.db
     if match is None:
         (last,) = db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
         # a row that is written as it was would be a commit, and a sync, for nothing
@@ -77,7 +79,7 @@ def fan_out(db: sqlite3.Connection, match: Match | None, limit: int, now: dateti
             SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, 'pending', :now, :now
             FROM json_each(:new) WHERE true ORDER BY key ON CONFLICT DO NOTHING
             """,
-            {"new": orjson.dumps(new).decode(), "now": to_ms(now)},
+            {"new": orjson.dumps(new).decode(), "now": tx.in_ms()},
         )
     db.execute("UPDATE cursors SET seq = ? WHERE name = 'deliveries'", (last,))
     return looked_at
@@ -93,11 +95,9 @@ def _delivery_id(task_id: str, event: str, hook: str, key: str) -> str:
     return "dlv_" + hashlib.blake2b("\x1f".join(told).encode(), digest_size=12).hexdigest()
 
 
-def claim_deliveries(
-    db: sqlite3.Connection, hook: str, limit: int, now: datetime, lease_until: datetime
-) -> list[DeliveryJob]:
-    """Take due deliveries of a hook, of each task only the oldest unfinished one."""
-    rows = db.execute(
+def claim_deliveries(tx: Transaction, hook: str, limit: int, lease_s: float) -> list[DeliveryJob]:
+    """Lease due deliveries of a hook, of each task only the oldest unfinished one."""
+    rows = tx.db.execute(
         """
         SELECT id, event, seq, attempts, task_id FROM deliveries AS mine
         WHERE hook = ? AND due_at <= ? AND NOT EXISTS (
@@ -107,26 +107,26 @@ def claim_deliveries(
               AND (earlier.seq < mine.seq OR (earlier.seq = mine.seq AND earlier.rowid < mine.rowid)))
         ORDER BY due_at, mine.rowid LIMIT ?
         """,
-        (hook, to_ms(now), limit),
+        (hook, tx.in_ms(), limit),
     ).fetchall()
     jobs = []
     for delivery_id, event, seq, attempts, task_id in rows:
-        db.execute(
-            "UPDATE deliveries SET status = 'running', attempts = attempts + 1, due_at = ? WHERE id = ?",
-            (to_ms(lease_until), delivery_id),
+        tx.db.execute(
+            "UPDATE deliveries SET status = 'running', attempts = attempts + 1, due_at = ?, holder = ? WHERE id = ?",
+            (tx.in_ms(lease_s), tx.holder, delivery_id),
         )
-        record, at, previous = _told(db, seq, task_id)
+        record, at, previous = _task_at(tx.db, seq, task_id)
         jobs.append(DeliveryJob(delivery_id, hook, event, seq, attempts + 1, at, previous, record))
     return jobs
 
 
-def _told(db: sqlite3.Connection, seq: int, task_id: str) -> tuple[TaskRecord, datetime, str]:
+def _task_at(db: sqlite3.Connection, seq: int, task_id: str) -> tuple[TaskRecord, datetime, str]:
     """The task as it stood right after an event, when that was, and its status before."""
     record = record_from(db.execute(f"SELECT {RECORD_COLUMNS} FROM tasks WHERE id = ?", (task_id,)).fetchone())
-    told = db.execute("SELECT at, from_status, snapshot FROM events WHERE seq = ?", (seq,)).fetchone()
-    if told is None:
+    event = db.execute("SELECT at, from_status, snapshot FROM events WHERE seq = ?", (seq,)).fetchone()
+    if event is None:
         return record, record.task.created_at, record.task.status.value
-    at, previous, snapshot = told
+    at, previous, snapshot = event
     if snapshot is not None:
         known_by_then = record.task.result_seq is not None and record.task.result_seq <= seq
         result = record.result if known_by_then else None
@@ -135,12 +135,12 @@ def _told(db: sqlite3.Connection, seq: int, task_id: str) -> tuple[TaskRecord, d
     return record, moment_of(at), previous
 
 
-def record_attempt(db: sqlite3.Connection, delivery_id: str, result: AttemptResult, attempt: int | None = None) -> None:
-    """Keep how an attempt ended; a word from an attempt that outlived its lease undoes neither an end nor a claim."""
+def record_attempt(tx: Transaction, delivery_id: str, result: AttemptResult, attempt: int) -> None:
+    """Store how an attempt ended, if this process still holds its lease."""
     again = result.status is DeliveryStatus.PENDING
-    db.execute(
-        "UPDATE deliveries SET attempts = attempts - ?, status = ?, due_at = ?, error = ?, output = ?, finished_at = ?"
-        " WHERE id = ? AND status = 'running' AND attempts = coalesce(?, attempts)",
+    tx.db.execute(
+        "UPDATE deliveries SET attempts = attempts - ?, status = ?, due_at = ?, holder = NULL, error = ?, output = ?,"
+        " finished_at = ? WHERE id = ? AND status = 'running' AND attempts = ? AND holder = ?",
         (
             0 if result.counts else 1,
             result.status.value,
@@ -150,52 +150,53 @@ def record_attempt(db: sqlite3.Connection, delivery_id: str, result: AttemptResu
             None if again else to_ms(result.at),
             delivery_id,
             attempt,
+            tx.holder,
         ),
     )
 
 
-def hand_back(db: sqlite3.Connection, claims: Sequence[tuple[str, int]], now: datetime) -> None:
+def hand_back(tx: Transaction, claims: Sequence[tuple[str, int]]) -> None:
     """Undo claims that were not begun; what an earlier attempt left stays."""
-    db.executemany(
-        "UPDATE deliveries SET status = 'pending', attempts = attempts - 1, due_at = ?"
-        " WHERE id = ? AND attempts = ? AND status = 'running'",
-        [(to_ms(now), *claim) for claim in claims],
+    tx.db.executemany(
+        "UPDATE deliveries SET status = 'pending', attempts = attempts - 1, due_at = ?, holder = NULL"
+        " WHERE id = ? AND attempts = ? AND status = 'running' AND holder = ?",
+        [(tx.in_ms(), *claim, tx.holder) for claim in claims],
     )
 
 
-def fail_deliveries(db: sqlite3.Connection, hook: str, error: str, now: datetime) -> int:
+def fail_deliveries(tx: Transaction, hook: str, error: str) -> int:
     """End all pending deliveries of a hook as failed."""
-    return db.execute(
+    return tx.db.execute(
         "UPDATE deliveries SET status = 'failed', due_at = NULL, error = ?, finished_at = ?"
         " WHERE hook = ? AND due_at IS NOT NULL AND status = 'pending'",
-        (error, to_ms(now), hook),
+        (error, tx.in_ms(), hook),
     ).rowcount
 
 
-def retry_deliveries(db: sqlite3.Connection, wanted: DeliveryFilter, now: datetime) -> int:
+def retry_deliveries(tx: Transaction, wanted: DeliveryFilter) -> int:
     """Make the failed and dead deliveries that match pending again."""
     where, parameters = delivery_conditions(wanted)
     clause = " AND ".join(["status IN ('failed', 'dead')", *where])
-    return db.execute(
+    return tx.db.execute(
         f"UPDATE deliveries SET status = 'pending', attempts = 0, due_at = ?, finished_at = NULL WHERE {clause}",
-        (to_ms(now), *parameters),
+        (tx.in_ms(), *parameters),
     ).rowcount
 
 
-def retry_delivery(db: sqlite3.Connection, delivery_id: str, now: datetime) -> DeliveryRecord:
-    """Make a failed or dead delivery pending again; one that is still on its way is left alone.
+def retry_delivery(tx: Transaction, delivery_id: str) -> DeliveryRecord:
+    """Make a failed or dead delivery pending again; any other stays as it is.
 
     Raises:
         DeliveryNotFound: no delivery has this id.
     """
-    db.execute(
+    tx.db.execute(
         """
         UPDATE deliveries SET status = 'pending', attempts = 0, due_at = ?, finished_at = NULL
         WHERE id = ? AND status IN ('failed', 'dead')
         """,
-        (to_ms(now), delivery_id),
+        (tx.in_ms(), delivery_id),
     )
-    row = db.execute(f"SELECT {DELIVERY_COLUMNS} FROM deliveries WHERE id = ?", (delivery_id,)).fetchone()
+    row = tx.db.execute(f"SELECT {DELIVERY_COLUMNS} FROM deliveries WHERE id = ?", (delivery_id,)).fetchone()
     if row is None:
         raise DeliveryNotFound(f"no delivery has the id {delivery_id}")
     return delivery_from(row)

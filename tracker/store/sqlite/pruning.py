@@ -21,13 +21,12 @@ from tracker.store.sqlite.rows import placeholders, to_ms
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
-    from typing import Any
 
     from tracker.domain.pruning import Cutoffs
-
-    Rows = Callable[[str, Sequence[Any]], Awaitable[list[tuple[Any, ...]]]]
+    from tracker.store.sqlite.rows import ReadRows
+    from tracker.store.sqlite.transactions import Transaction
 
 BUDGET_S = 0.002
 """A step that has taken so long ends, with what it has done."""
@@ -82,12 +81,12 @@ _FILES = f"""
 """
 
 
-async def find_prunable(rows: Rows, cutoffs: Cutoffs, cursor: str, limit: int) -> PrunablePage:
+async def find_prunable(read_rows: ReadRows, cutoffs: Cutoffs, cursor: str, limit: int) -> PrunablePage:
     """Look at the next ``limit`` tasks after a cursor for what may go."""
-    ((last, looked_at),) = await rows(_LAST_OF_PAGE, (cursor, limit))
+    ((last, looked_at),) = await read_rows(_LAST_OF_PAGE, (cursor, limit))
     if not looked_at:
         return PrunablePage((), None)
-    found = await rows(_FIND, (to_ms(cutoffs.events), to_ms(cutoffs.payloads), cursor, last))
+    found = await read_rows(_FIND, (to_ms(cutoffs.events), to_ms(cutoffs.payloads), cursor, last))
     items = tuple(
         Prunable(TaskId(task_id), Pruned(1, events, deliveries, payloads, requests))
         for task_id, events, deliveries, payloads, requests in found
@@ -96,15 +95,17 @@ async def find_prunable(rows: Rows, cutoffs: Cutoffs, cursor: str, limit: int) -
     return PrunablePage(items, last if looked_at == limit else None)
 
 
-async def find_stored_files(rows: Rows, before: datetime, after: tuple[str, str], limit: int) -> list[StoredFile]:
+async def find_stored_files(
+    read_rows: ReadRows, before: datetime, after: tuple[str, str], limit: int
+) -> list[StoredFile]:
     """Archived files of tasks that finished before a moment, in the order of task and identity."""
     return [
         StoredFile(TaskId(task_id), identity, path, size)
-        for task_id, identity, path, size in await rows(_FILES, (*after, to_ms(before), limit))
+        for task_id, identity, path, size in await read_rows(_FILES, (*after, to_ms(before), limit))
     ]
 
 
-def prune(db: sqlite3.Connection, task_ids: Sequence[TaskId], cutoffs: Cutoffs) -> tuple[Pruned, int]:
+def prune(tx: Transaction, task_ids: Sequence[TaskId], cutoffs: Cutoffs) -> tuple[Pruned, int]:
     """Drop what may go of these tasks, as many of them as the budget allows, at least a few.
 
     Returns:
@@ -114,7 +115,7 @@ def prune(db: sqlite3.Connection, task_ids: Sequence[TaskId], cutoffs: Cutoffs) 
     dropped = Pruned()
     done = 0
     while done < len(task_ids):
-        dropped += _prune_few(db, task_ids[done : done + AT_ONCE], cutoffs)
+        dropped += _prune_few(tx.db, task_ids[done : done + AT_ONCE], cutoffs)
         done = min(done + AT_ONCE, len(task_ids))
         if time.perf_counter() >= ends_at:
             break
@@ -159,21 +160,21 @@ def _drop_payloads(db: sqlite3.Connection, task_ids: str) -> int:
     return len(rows)
 
 
-def forget_files(db: sqlite3.Connection, files: Sequence[StoredFile]) -> int:
+def forget_files(tx: Transaction, files: Sequence[StoredFile]) -> int:
     """Take note that archived files are gone: their outputs count as not archived; the number of them."""
     forgotten = 0
     for file in files:
-        found = db.execute(
+        found = tx.db.execute(
             "DELETE FROM archives WHERE task_id = ? AND identity = ? AND path = ? AND state = 'stored'",
             (file.task_id, file.identity, file.path),
         ).rowcount
         if found:
-            db.execute("UPDATE tasks SET version = version + 1 WHERE id = ?", (file.task_id,))
+            tx.db.execute("UPDATE tasks SET version = version + 1 WHERE id = ?", (file.task_id,))
         forgotten += found
     return forgotten
 
 
-def shrink(db: sqlite3.Connection) -> tuple[int, int]:
+def shrink(tx: Transaction) -> tuple[int, int]:
     """Move pages from the end of the file into the gaps, as many as the budget allows, and cut the end off.
 
     The file itself gets smaller when the write-ahead log is brought into it.
@@ -181,6 +182,7 @@ def shrink(db: sqlite3.Connection) -> tuple[int, int]:
     Returns:
         Bytes given back, and gaps left, in pages; a file that was made without gaps in mind has none that count.
     """
+    db = tx.db
     if db.execute("PRAGMA auto_vacuum").fetchone() == (0,):
         return 0, 0
     ends_at = time.perf_counter() + BUDGET_S

@@ -5,20 +5,17 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiosqlite
 
-from tracker.domain.ai_models import Model, ModelList
 from tracker.domain.lenient_json.large import LARGE_BYTES
 from tracker.domain.records import iso
 from tracker.errors import StoreDamaged, StoreUnavailable, TaskNotFound
-from tracker.store.sqlite import pruning
+from tracker.store.sqlite import model_lists, pruning
 from tracker.store.sqlite.events import SELECT_HISTORY, feed_event_from, history_from, select_after
 from tracker.store.sqlite.files import log_bytes
 from tracker.store.sqlite.identity import means_damage, reader_uri
-from tracker.store.sqlite.keys import SELECT_BY_KEY, repeated_from
 from tracker.store.sqlite.pieces import SELECT_PIECE
 from tracker.store.sqlite.rows import (
     ARCHIVE_COLUMNS,
@@ -30,17 +27,20 @@ from tracker.store.sqlite.rows import (
     delivery_from,
     event_from,
     from_ms,
+    moment_of,
     record_from,
     to_ms,
 )
 from tracker.store.sqlite.schema import SELECT_INSTANCE, check_readable
-from tracker.store.values import DeliveryPage, Lane, Page, TaskFilter
+from tracker.store.sqlite.tasks import SELECT_BY_KEY, repeated_from
+from tracker.store.values import DeliveryPage, Lane, OpenCounts, Page, TaskFilter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
     from datetime import datetime
     from pathlib import Path
 
+    from tracker.domain.ai_models import ModelList
     from tracker.domain.archives import ArchiveRecord
     from tracker.domain.pruning import Cutoffs, PrunablePage, StoredFile
     from tracker.domain.records import DeliveryRecord, EventRecord, TaskRecord
@@ -52,22 +52,6 @@ T = TypeVar("T")
 
 CONNECTIONS = 3
 """Reads that run side by side; further ones wait for a free connection."""
-
-
-@dataclass(frozen=True, slots=True)
-class OpenCounts:
-    """How much is open now.
-
-    Attributes:
-        pending, running: tasks by status.
-        due: tasks whose time to be acted on has come.
-        deliveries: hook runs that wait or are under way.
-    """
-
-    pending: int
-    running: int
-    due: int
-    deliveries: int
 
 
 # Two steps to the next lane, each a single search: for (account, provider) > (?, ?) SQLite walks the whole account.
@@ -102,10 +86,12 @@ class SqliteReader:
 
     Args:
         path: the database file; it must exist and have been set up.
+        now: the wall clock.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, now: Callable[[], datetime]) -> None:
         self._path = path
+        self._now = now
         self._free: asyncio.LifoQueue[aiosqlite.Connection] = asyncio.LifoQueue()
         self._all: list[aiosqlite.Connection] = []
         self._instance = ""
@@ -268,38 +254,36 @@ class SqliteReader:
         rows = await self._rows(f"SELECT {ARCHIVE_COLUMNS} FROM archives WHERE task_id = ? ORDER BY n", (task_id,))
         return [archive_from(row) for row in rows]
 
-    async def next_archive_at(self) -> datetime | None:
-        """When the next output falls due for archiving."""
+    async def next_archive_in_s(self) -> float | None:
+        """See the protocol."""
         ((due_at,),) = await self._rows("SELECT min(due_at) FROM archives WHERE due_at IS NOT NULL")
-        return from_ms(due_at)
+        return self._until_s(due_at)
 
-    async def list_lanes(self, now: datetime) -> list[Lane]:
+    def _until_s(self, due_at: int | None) -> float | None:
+        return None if due_at is None else (moment_of(due_at) - self._now()).total_seconds()
+
+    async def list_lanes(self) -> list[Lane]:
         """Lanes with something due, oldest first: one step in the due index per lane."""
-        rows = await self._rows(_LANES, (to_ms(now),))
+        rows = await self._rows(_LANES, (to_ms(self._now()),))
         return [Lane(account, provider) for account, provider, _oldest in rows]
 
-    async def next_delivery_at(self, hooks: Sequence[str]) -> datetime | None:
-        """When the next delivery of one of these hooks falls due; one that waits for an earlier one does not count."""
-        moments = [await self._rows(_NEXT_DELIVERY, (hook,)) for hook in hooks]
-        return from_ms(min((rows[0][0] for rows in moments if rows), default=None))
+    async def next_delivery_in_s(self, hooks: Sequence[str]) -> float | None:
+        """See the protocol; a delivery that waits for an earlier one does not count."""
+        found = [await self._rows(_NEXT_DELIVERY, (hook,)) for hook in hooks]
+        return self._until_s(min((rows[0][0] for rows in found if rows), default=None))
 
     async def list_models(self, account: str) -> ModelList:
         """The models of an account as they were last fetched."""
-        rows = await self._rows(
-            "SELECT id, family, display_name, type, created_at FROM models WHERE account = ? ORDER BY family, id",
-            (account,),
-        )
-        ((synced_at,),) = await self._rows("SELECT min(synced_at) FROM model_lists WHERE account = ?", (account,))
-        return ModelList(tuple(Model(*row) for row in rows), from_ms(synced_at))
+        return await model_lists.list_models(self._rows, account)
 
-    async def count_open(self, now: datetime) -> OpenCounts:
-        """What is open now. Unlike `stats` it looks at no finished task, so it costs little however large the file."""
+    async def count_open(self) -> OpenCounts:
+        """See the protocol."""
         ((pending, running, due, deliveries),) = await self._rows(
             "SELECT (SELECT count(*) FROM tasks WHERE status = 'PENDING'),"
             " (SELECT count(*) FROM tasks WHERE status = 'RUNNING'),"
             " (SELECT count(*) FROM tasks INDEXED BY tasks_due WHERE due_at <= ?),"
             " (SELECT count(*) FROM deliveries INDEXED BY deliveries_due WHERE due_at IS NOT NULL)",
-            (to_ms(now),),
+            (to_ms(self._now()),),
         )
         return OpenCounts(pending, running, due, deliveries)
 
@@ -311,14 +295,16 @@ class SqliteReader:
         """Archived files of settled tasks that finished before a moment."""
         return await pruning.find_stored_files(self._rows, before, after, limit)
 
-    async def stats(self, now: datetime) -> dict[str, Any]:
+    async def stats(self) -> dict[str, Any]:
         """Counts by status, provider and reason; queue depths; the oldest due poll."""
         by_status = await self._rows("SELECT status, count(*) FROM tasks GROUP BY status")
         by_provider = await self._rows("SELECT provider, status, count(*) FROM tasks GROUP BY provider, status")
         by_reason = await self._rows("SELECT reason, count(*) FROM tasks WHERE status = 'FAILED' GROUP BY reason")
         deliveries = await self._rows("SELECT status, count(*) FROM deliveries GROUP BY status")
         archives = await self._rows("SELECT state, count(*) FROM archives GROUP BY state")
-        ((due, oldest),) = await self._rows("SELECT count(*), min(due_at) FROM tasks WHERE due_at <= ?", (to_ms(now),))
+        ((due, oldest),) = await self._rows(
+            "SELECT count(*), min(due_at) FROM tasks WHERE due_at <= ?", (to_ms(self._now()),)
+        )
         ((parked, rejected),) = await self._rows(
             "SELECT (SELECT count(*) FROM parked), (SELECT count(*) FROM rejected)"
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from itertools import compress
@@ -30,8 +30,6 @@ from tracker.domain.task import (
 from tracker.domain.user_messages import user_message
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from tracker.store.values import DeliveryFilter
 
 MAX_ROWS = 64
@@ -39,6 +37,8 @@ MAX_ROWS = 64
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
+ReadRows = Callable[[str, Sequence[Any]], Awaitable[list[Row]]]
+"""Runs a query on a reading connection."""
 
 _HINTS = get_type_hints(Task)
 

@@ -19,7 +19,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Struct
 
@@ -29,6 +29,7 @@ from tracker.store.sqlite.identity import means_damage
 
 if TYPE_CHECKING:
     import asyncio
+    from datetime import datetime
 
     from tracker.store.sqlite.files import DatabaseFiles
 
@@ -43,6 +44,24 @@ _READ_NUMBER = "SELECT coalesce(max(seq), 0) FROM cursors WHERE name = 'transact
 _WRITE_NUMBER = (
     "INSERT INTO cursors (name, seq) VALUES ('transactions', ?) ON CONFLICT (name) DO UPDATE SET seq = excluded.seq"
 )
+
+
+class Transaction(NamedTuple):
+    """What a method of the store works with on the writer's thread; fixed when the method is called.
+
+    Attributes:
+        db: the write connection, in a transaction.
+        now: when the method was called, by the store's clock.
+        holder: the id of this process.
+    """
+
+    db: sqlite3.Connection
+    now: datetime
+    holder: str
+
+    def in_ms(self, seconds: float = 0.0) -> int:
+        """A time so many seconds after `now`, as it is stored."""
+        return round((self.now.timestamp() + seconds) * 1000)
 
 
 class Item(Struct):

@@ -1,0 +1,145 @@
+"""Leases and the processes that hold them: who may record a result, and what is claimed again."""
+
+from datetime import timedelta
+
+from tests.contract.store.conftest import OpenRig
+from tests.kits.factories import after, make_answer, make_registration, make_task_name
+from tests.kits.store import LANE, Rig
+from tracker.domain.archives import ArchiveState
+from tracker.domain.observation import Submission
+from tracker.domain.records import DeliveryStatus
+from tracker.domain.task import Output, Status
+from tracker.store.values import ArchiveJob, ArchiveResult, ArchiveWish, AttemptResult, DeliveryJob
+
+
+async def claim_everything(rig: Rig) -> tuple[DeliveryJob, ArchiveJob]:
+    """A delivery and an output of the first task, claimed for 100 seconds."""
+    rig.store.choose_archives(lambda _task, _output: ArchiveWish(None))
+    await rig.follow(1)
+    await rig.call(1, Status.SUCCEEDED, outputs=(Output("audio", "https://a.example/1"),))
+    await rig.at(20).fan_out(lambda _: ["publish"], 100)
+    (delivery,) = await rig.store.claim_deliveries("publish", 1, 100)
+    (output,) = await rig.store.claim_archives(1, 100)
+    return delivery, output
+
+
+async def record_everything(rig: Rig, delivery: DeliveryJob, output: ArchiveJob) -> list[str]:
+    """Record that both attempts gave up; what is stored then."""
+    await rig.store.record_attempt(
+        delivery.id, AttemptResult(DeliveryStatus.DEAD, rig.clock.now()), attempt=delivery.attempt
+    )
+    await rig.store.record_archive(output, ArchiveResult(ArchiveState.DEAD, rig.clock.now()))
+    (delivered,) = await rig.store.list_deliveries(make_task_name(1))
+    (archived,) = await rig.store.list_archives(make_task_name(1))
+    return [delivered.status, archived.state]
+
+
+async def test_a_result_is_stored_while_its_lease_holds(engine: OpenRig) -> None:
+    """Also after the lease's end, as long as nothing else has claimed the work."""
+    async with engine() as rig:
+        claimed = await claim_everything(rig)
+        rig.clock.advance(1000)
+        assert await record_everything(rig, *claimed) == ["dead", "dead"]
+
+
+async def test_a_result_of_a_process_that_was_replaced_is_refused(engine: OpenRig) -> None:
+    """Another process holds the same attempt by now: the late result of this one does not end it."""
+    async with engine() as rig:
+        claimed = await claim_everything(rig)
+        for table in ("deliveries", "archives"):
+            rig.edit(f"UPDATE {table} SET holder = 'other'")
+        assert await record_everything(rig, *claimed) == ["running", "running"]
+
+
+async def test_a_start_makes_due_what_dead_processes_held(engine: OpenRig) -> None:
+    """At once, not at the end of the leases; an archive attempt that was cut off does not count."""
+    async with engine() as rig:
+        first = await claim_everything(rig)
+        await rig.follow(2)
+        await rig.store.claim_due(LANE, 9, 100)
+    async with engine(rig.clock) as rig:
+        (delivery,) = await rig.store.claim_deliveries("publish", 1, 100)
+        (output,) = await rig.store.claim_archives(1, 100)
+        assert (output.attempt, delivery.attempt) == (first[1].attempt, first[0].attempt + 1)
+        assert [one.task.id for one in await rig.store.claim_due(LANE, 9, 100)] == [make_task_name(2)]
+
+
+async def test_a_result_of_an_earlier_attempt_is_refused(engine: OpenRig) -> None:
+    """The same process has claimed the work again: only the later attempt counts."""
+    async with engine() as rig:
+        first = await claim_everything(rig)
+        rig.clock.advance(200)
+        (delivery,) = await rig.store.claim_deliveries("publish", 1, 100)
+        (output,) = await rig.store.claim_archives(1, 100)
+        assert await record_everything(rig, *first) == ["running", "running"]
+        await rig.store.hand_back([(delivery.id, first[0].attempt)])
+        assert await record_everything(rig, delivery, output) == ["dead", "dead"]
+
+
+async def test_each_start_is_a_process_of_its_own(engine: OpenRig) -> None:
+    """A new id each time; the row of the one before is gone, and each check of the writer renews the own one."""
+    ids = []
+    for _ in range(2):
+        async with engine() as rig:
+            rig.clock.advance(30)
+            await rig.store.check_writable()
+            ((name, started_at, seen_at),) = rig.edit("SELECT id, started_at, seen_at FROM processes")
+            assert seen_at - started_at == 30_000
+            ids.append(name)
+    assert (len(set(ids)), {len(name) for name in ids}) == (2, {26})
+
+
+async def test_a_create_is_never_taken_from_a_living_process(engine: OpenRig) -> None:
+    """However long ago its lease ended: it is claimed once its process is gone from the store."""
+    async with engine() as rig:
+        await rig.submit(1)
+        await rig.store.mark_sending(make_task_name(1), 60)
+        rig.edit("INSERT INTO processes SELECT 'other', host, pid, version, started_at, seen_at FROM processes")
+        rig.edit("UPDATE tasks SET holder = 'other'")
+        rig.clock.advance(7200)
+        assert await rig.store.claim_due(LANE, 9, 60) == []
+        rig.edit("DELETE FROM processes WHERE id = 'other'")
+        (lost,) = await rig.store.claim_due(LANE, 9, 60)
+        assert (lost.task.id, lost.task.submit_state) == (make_task_name(1), "sending")
+
+
+async def test_an_observation_leaves_a_create_with_its_sender(engine: OpenRig) -> None:
+    """Only what decides the create ends the lease of the process that sends it."""
+    async with engine() as rig:
+        await rig.submit(1)
+        ((me,),) = rig.edit("SELECT id FROM processes")
+        await rig.store.mark_sending(make_task_name(1), 60)
+        await rig.poll(1, trouble=None, at=5)
+        assert rig.edit("SELECT holder FROM tasks") == [(me,)]
+        await rig.hear(make_answer(Submission.ACCEPTED, task_id=make_task_name(1), at=9))
+        assert rig.edit("SELECT holder FROM tasks") == [(None,)]
+
+
+async def test_a_claim_says_whether_a_lease_ended(engine: OpenRig) -> None:
+    """A nudge ends the lease; without one the task is claimed with the note that it was held."""
+    async with engine() as rig:
+        await rig.follow(1)
+        for nudges, was_held in ((False, False), (False, True), (True, False)):
+            if nudges:
+                await rig.store.poll_now(make_task_name(1))
+            (claimed,) = await rig.store.claim_due(LANE, 1, 10)
+            assert claimed.was_held is was_held
+            rig.clock.advance(10)
+
+
+async def test_only_the_holder_puts_off(engine: OpenRig) -> None:
+    """A lease of another process, or one that a nudge has ended, stays as it is."""
+    async with engine() as rig:
+        await rig.store.create_task(make_registration(1))
+        await rig.store.claim_due(LANE, 1, 100)
+        rig.edit("UPDATE tasks SET holder = 'other'")
+        await rig.store.put_off(make_task_name(1), 5)
+        assert (await rig.get(1)).task.due_at == after(100)
+
+
+async def test_a_step_back_of_the_clock_ends_no_lease(engine: OpenRig) -> None:
+    """Due times move, holders stay."""
+    async with engine() as rig:
+        claimed = await claim_everything(rig)
+        await rig.store.bring_back_due_times(timedelta(seconds=50))
+        assert await record_everything(rig, *claimed) == ["dead", "dead"]
