@@ -17,8 +17,8 @@ from tracker.sandbox.chaos import PollFault
 from tracker.sandbox.gateway import Gateway
 from tracker.sandbox.jobs import Job, snapshot_at
 from tracker.sandbox.routes import JobRoute, ReadRoute, Refusal
-from tracker.sandbox.transport import cut, hang, read_call, send
-from tracker.sandbox.wire import Answer, Call
+from tracker.sandbox.transport import cut, hang, read_call, read_object, send
+from tracker.sandbox.wire import Answer, Call, Json
 
 
 class Polls:
@@ -47,8 +47,9 @@ class Polls:
             routes: The job routes that share it, by name.
             request: The request.
         """
-        self._gateway.journal.polls[f"GET {query_path}"] += 1
-        call = self._call(request, query_path)
+        self._gateway.journal.polls[f"{request.method} {query_path}"] += 1
+        raw = await request.read()
+        call = self._call(request, query_path, read_object(request, raw, takes_forms=False))
         route = next(iter(routes.values()))
         await self._gateway.wait_latency(query_path, self._counts[query_path])
         if not route.authorised(call.headers, self._gateway.key):
@@ -71,11 +72,11 @@ class Polls:
                 self._gateway.journal.tell("poll.spoilt", id=job.id, route=job.route, fault=fault.value)
                 return await send(request, self._spoil(fault, route, job, call))
 
-    def _call(self, request: web.Request, path: str) -> Call:
+    def _call(self, request: web.Request, path: str, body: Json | None = None) -> Call:
         self._counts[path] += 1
         gateway = self._gateway
         request_id = gateway.context.dice.draw_uuid("request", path, gateway.run, self._counts[path])
-        return read_call(request, {}, request_id)
+        return read_call(request, body or {}, request_id)
 
     def _spoil(self, fault: PollFault, route: JobRoute, job: Job, call: Call) -> Answer:
         match fault:

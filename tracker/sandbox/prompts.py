@@ -1,4 +1,4 @@
-"""Where the text of a request stands, in bodies that have no ``prompt`` of their own.
+"""Where the text of a request stands.
 
 Owns the search for text in JSON. Must not read directives: it only finds what may hold them.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tracker.sandbox.directives import MARK
+from tracker.sandbox.templates import dig
 
 
 def list_texts(value: object) -> Iterator[str]:
@@ -27,32 +28,20 @@ def find_scripted(value: object) -> str:
     return "\n".join(text for text in list_texts(value) if MARK in text)
 
 
-def read_parts(content: object, kinds: tuple[str, ...] = ("text",)) -> str:
-    """Return the text of a message's content: a string, or a list of parts that hold texts.
+def read_prompt(body: object, path: str) -> str:
+    """Return the text at a dotted path: a string, or that of the last user message in a list of them."""
+    found = dig(body, path)
+    if isinstance(found, str):
+        return found
+    for message in reversed(found) if isinstance(found, list) else ():
+        if isinstance(message, dict) and message.get("role", "user") == "user":
+            return _read_parts(message.get("content", message.get("parts")))
+    return ""
 
-    Args:
-        content: The content.
-        kinds: Under which key a part holds its text.
-    """
+
+def _read_parts(content: object) -> str:
+    """Return the text of a message's content: a string, or a list of parts that hold texts."""
     if isinstance(content, str):
         return content
-    if not isinstance(content, list):
-        return ""
-    parts = (part.get(kind) for part in content if isinstance(part, dict) for kind in kinds)
+    parts = (part.get("text") for part in content if isinstance(part, dict)) if isinstance(content, list) else ()
     return "\n".join(text for text in parts if isinstance(text, str))
-
-
-def find_last_said(messages: object, role: str = "user", content: str = "content") -> str:
-    """Return the text of the last message with this role; empty if there is none.
-
-    Args:
-        messages: The list of messages.
-        role: Whose.
-        content: Under which key a message holds its content.
-    """
-    if not isinstance(messages, list):
-        return ""
-    for message in reversed(messages):
-        if isinstance(message, dict) and message.get("role", role) == role:
-            return read_parts(message.get(content))
-    return ""

@@ -21,7 +21,6 @@ from tracker.sandbox.dice import Dice
 from tracker.sandbox.fate import JobFate
 from tracker.sandbox.files import FileShelf
 from tracker.sandbox.jobs import JobBook, Snapshot, Stage
-from tracker.sandbox.signatures import Secrets
 from tracker.sandbox.wire import Answer, Call, Json, unauthorised
 
 
@@ -45,7 +44,7 @@ class Context:
         files: Where outputs get their temporary URLs.
         dice: The seeded dice, for ids and content.
         suno_callbacks: ``bare`` (AnyInt's documented shape) or ``wrapped`` (the upstream's).
-        secrets: What callbacks are signed with.
+        secrets: What callbacks are signed with, by family; none leaves them unsigned.
         openai_webhook_url: Where the events of OpenAI-style video go, or None. They are set up once for
             an account; a request cannot name an address.
     """
@@ -54,7 +53,7 @@ class Context:
     files: FileShelf
     dice: Dice
     suno_callbacks: str = "bare"
-    secrets: Secrets = field(default_factory=Secrets)
+    secrets: Mapping[str, str] = field(default_factory=dict)
     openai_webhook_url: str | None = None
 
 
@@ -112,16 +111,18 @@ class PaidRoute(ABC):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRoute(PaidRoute):
-    """A POST that makes a job, and the GET that follows it.
+    """A POST that makes a job, and the query for it.
 
     Several job routes may share one query path; an id is known there if one of them made it.
 
     Attributes:
-        query_path: aiohttp path template of the GET.
+        query_path: aiohttp path template of the query.
+        query_method: Its HTTP method.
         stages: The job's stages before the final one, the first at 0.
     """
 
     query_path: str
+    query_method: str = "GET"
     stages: tuple[Stage, ...]
 
     @abstractmethod

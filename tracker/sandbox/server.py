@@ -27,7 +27,7 @@ from tracker.sandbox.jobs import JobBook
 from tracker.sandbox.journal import Journal, OnEvent
 from tracker.sandbox.polls import Polls
 from tracker.sandbox.routes import Context, JobRoute, PaidRoute, ReadRoute, Route
-from tracker.sandbox.signatures import Secrets
+from tracker.sandbox.signatures import check_secrets
 from tracker.sandbox.wire import Json, gateway_error
 
 DEFAULT_KEY = "sk-sandbox-not-a-real-key"
@@ -98,7 +98,7 @@ class Sandbox:
                 files=FileShelf(dice, url_ttl_s, journal),
                 dice=dice,
                 suno_callbacks=suno_callbacks,
-                secrets=Secrets(kling=kling_secret, openai=openai_webhook_secret, suno=suno_secret),
+                secrets=check_secrets({"kling": kling_secret, "openai": openai_webhook_secret}, {"suno": suno_secret}),
                 openai_webhook_url=openai_webhook_url,
             ),
             journal=journal,
@@ -197,16 +197,16 @@ class Sandbox:
         return app
 
     def _add_gateway_routes(self, app: web.Application, routes: Sequence[Route]) -> None:
-        queries: dict[str, dict[str, JobRoute]] = defaultdict(dict)
+        queries: dict[tuple[str, str], dict[str, JobRoute]] = defaultdict(dict)
         for route in routes:
             if isinstance(route, PaidRoute):
                 app.router.add_post(route.path, partial(self._creates.serve, route))
             if isinstance(route, JobRoute):
-                queries[route.query_path][route.name] = route
+                queries[route.query_method, route.query_path][route.name] = route
             if isinstance(route, ReadRoute):
                 app.router.add_route(route.method, route.path, partial(self._polls.read, route))
-        for path, sharing in queries.items():
-            app.router.add_get(path, partial(self._polls.poll, path, sharing))
+        for (method, path), sharing in queries.items():
+            app.router.add_route(method, path, partial(self._polls.poll, path, sharing))
 
 
 def _is_loopback_host(host: str) -> bool:

@@ -1,6 +1,6 @@
 """How callbacks are signed, for receivers that check.
 
-Owns the two schemes and the secrets. Must not know what a callback says: bytes and ids in, headers out.
+Owns the two schemes and the check of secrets. Must not know what a callback says: bytes and ids in, headers out.
 
 Source: Standard Webhooks (github.com/standard-webhooks/standard-webhooks, spec): ``webhook-id``,
 ``webhook-timestamp``, ``webhook-signature``; Kling's newer callbacks
@@ -15,47 +15,38 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 
 _PREFIX = "whsec_"
 
 
-@dataclass(frozen=True, slots=True)
-class Secrets:
-    """What callbacks are signed with; a family without a secret sends them unsigned.
+def check_secrets(standard: Mapping[str, str | None], plain: Mapping[str, str | None]) -> dict[str, str]:
+    """Return the secrets that are set, by family; a family without one sends unsigned callbacks.
 
-    Attributes:
-        kling: ``whsec_`` and base64; several, separated by spaces, while a key rotates.
-        openai: The same, for the events of OpenAI-style video.
-        suno: Any text, for the signature over task id and time.
+    Args:
+        standard: Secrets of Standard Webhooks: ``whsec_`` and base64; several, separated by spaces, in a rotation.
+        plain: Secrets that are any text.
+
+    Raises:
+        ValueError: A secret cannot be read; the secret itself is not shown.
     """
-
-    kling: str | None = None
-    openai: str | None = None
-    suno: str | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse secrets that cannot be read, rather than sign with something else.
-
-        Raises:
-            ValueError: A Standard Webhooks secret is no base64; the secret itself is not shown.
-        """
-        for name, secret in (("kling", self.kling), ("openai", self.openai)):
-            if secret is not None and not (secret.split() and all(map(_is_readable, secret.split()))):
-                raise ValueError(f"the {name} callback secret must be base64, with or without {_PREFIX!r} before it")
-        if self.suno is not None and not self.suno:
-            raise ValueError("the suno callback secret must not be empty")
+    for name, secret in standard.items():
+        if secret is not None and not (secret.split() and all(map(_is_readable, secret.split()))):
+            raise ValueError(f"the {name} callback secret must be base64, with or without {_PREFIX!r} before it")
+    for name, secret in plain.items():
+        if secret is not None and not secret:
+            raise ValueError(f"the {name} callback secret must not be empty")
+    return {name: secret for name, secret in {**standard, **plain}.items() if secret is not None}
 
 
-def sign_webhook(secrets: str, message_id: str, at_s: float, body: bytes) -> dict[str, str]:
+def sign_webhook(secrets: str, message_id: str, body: bytes, at_s: float) -> dict[str, str]:
     """Sign a body as Standard Webhooks ask.
 
     Args:
         secrets: One or several secrets, separated by spaces; each gives a signature.
         message_id: The same for every attempt to deliver this message.
-        at_s: When this attempt is made, seconds since the epoch.
         body: The exact bytes that are sent.
+        at_s: When this attempt is made, seconds since the epoch.
 
     Returns:
         The three headers.
@@ -70,20 +61,27 @@ def sign_webhook(secrets: str, message_id: str, at_s: float, body: bytes) -> dic
     }
 
 
-def sign_task(secret: str, task_id: str, at_s: float) -> dict[str, str]:
+def sign_task(secret: str, task_id: str, body: bytes, at_s: float) -> dict[str, str]:
     """Sign a task id and a time. The body is not covered: that is the scheme's own weakness.
 
     Args:
         secret: The key, as text.
         task_id: The id as the callback spells it.
+        body: The bytes that are sent; not covered.
         at_s: When this attempt is made, seconds since the epoch.
 
     Returns:
         The two headers.
     """
+    del body
     stamp = str(int(at_s))
     digest = hmac.digest(secret.encode(), f"{task_id}.{stamp}".encode(), hashlib.sha256)
     return {"X-Webhook-Timestamp": stamp, "X-Webhook-Signature": base64.b64encode(digest).decode()}
+
+
+Sign = Callable[[str, str, bytes, float], dict[str, str]]
+SCHEMES: Mapping[str, Sign] = {"standard-webhooks": sign_webhook, "suno-hmac": sign_task}
+"""The headers of a signature, from secret, message or task id, body and time."""
 
 
 def forge(headers: Mapping[str, str]) -> dict[str, str]:

@@ -10,7 +10,9 @@ That an unknown cursor is HTTP 400, and that the OpenAI-style route pages alike,
 
 from __future__ import annotations
 
-from tracker.sandbox.families.anthropic import AnthropicKey, anthropic_error
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from tracker.sandbox.routes import Context, ReadRoute
 from tracker.sandbox.wire import Answer, Call, Json, bad_request, json_answer
 
@@ -35,16 +37,12 @@ _USUAL_LIMIT = 20
 _MOST = 1000
 
 
-def _list_models() -> list[Json]:
-    return [
+def _read_page(call: Call) -> Json | str:
+    """Return a page of the catalogue, or what is wrong with the request."""
+    models: list[Json] = [
         {"id": name, "display_name": title, "type": "model", "created_at": f"{day}T00:00:00Z"}
         for name, title, day in _CATALOGUE
     ]
-
-
-def _read_page(call: Call) -> Json | str:
-    """Return a page of the catalogue, or what is wrong with the request."""
-    models = _list_models()
     ids = [model["id"] for model in models]
     limit = call.query.get("limit", str(_USUAL_LIMIT))
     if not (limit.isascii() and limit.isdigit() and 1 <= int(limit) <= _MOST):
@@ -79,18 +77,34 @@ class OpenAIModels(ReadRoute):
         return bad_request(page) if isinstance(page, str) else json_answer(page)
 
 
-class AnthropicModels(AnthropicKey, ReadRoute):
-    """The list with Anthropic's headers."""
+class AnthropicModels(ReadRoute):
+    """The list with Anthropic's headers, and its errors."""
 
     __slots__ = ()
+
+    def authorised(self, headers: Mapping[str, str], key: str) -> bool:
+        """Tell whether ``x-api-key`` carries the key."""
+        return headers.get("x-api-key") == key
+
+    def refuse_key(self) -> Answer:
+        """HTTP 401 in Anthropic's shape."""
+        return _anthropic_error(401, "authentication_error", "invalid x-api-key")
 
     def read(self, call: Call, context: Context) -> Answer:
         """Answer with a page."""
         del context
         page = _read_page(call)
+        request = {"request_id": f"req_{call.request_id}"}
         if isinstance(page, str):
-            return anthropic_error(400, "invalid_request_error", page, call.request_id)
-        return self.refuse_version(call) or json_answer(page)
+            return _anthropic_error(400, "invalid_request_error", page, request)
+        if not call.headers.get("anthropic-version"):
+            message = "anthropic-version: header is required"
+            return _anthropic_error(400, "invalid_request_error", message, request)
+        return json_answer(page)
+
+
+def _anthropic_error(status: int, kind: str, message: str, more: Mapping[str, str] = MappingProxyType({})) -> Answer:
+    return json_answer({"type": "error", "error": {"type": kind, "message": message}, **more}, status)
 
 
 ROUTES = (

@@ -1,60 +1,36 @@
-"""The list of families: one line each.
+"""The built-in families: what the data files of this folder describe, and the few routes that are code.
 
-Owns the list and its consistency. Must not hold anything about a family.
+Owns the reading of the files and the consistency of the list. Must not hold anything about a family.
 """
 
 from __future__ import annotations
 
+import tomllib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
 
-from tracker.sandbox.families import (
-    anthropic,
-    dashscope,
-    dashscope_image,
-    gemini,
-    kling_images,
-    kling_videos,
-    models,
-    openai_chat,
-    openai_images,
-    openai_responses,
-    openai_video,
-    seedance,
-    suno_cover_art,
-    suno_files,
-    suno_lyrics,
-    suno_songs,
-    suno_stems,
-    suno_sync,
-)
+import orjson
+
+from tracker.sandbox.families import models, openai_video
+from tracker.sandbox.interpreter import DataJobRoute, Table, build_route
 from tracker.sandbox.routes import JobRoute, PaidRoute, Route, SyncRoute
+from tracker.sandbox.templates import merge
+from tracker.sandbox.wire import Json
 
-FAMILIES: tuple[tuple[Route, ...], ...] = (
-    dashscope.ROUTES,
-    dashscope_image.ROUTES,
-    kling_videos.ROUTES,
-    kling_images.ROUTES,
-    suno_songs.ROUTES,
-    suno_lyrics.ROUTES,
-    suno_stems.ROUTES,
-    suno_files.ROUTES,
-    suno_cover_art.ROUTES,
-    suno_sync.ROUTES,
-    openai_video.ROUTES,
-    openai_chat.ROUTES,
-    openai_responses.ROUTES,
-    openai_images.ROUTES,
-    seedance.ROUTES,
-    gemini.ROUTES,
-    anthropic.ROUTES,
-    models.ROUTES,
-)
+_FOLDER = Path(__file__).parent
+_CODED: dict[str, type[DataJobRoute]] = {"openai.video": openai_video.OpenAIVideo}
+_JOINED = ("checks", "variants")
+"""Lists that a base and a route both contribute to."""
 
 
+@cache
 def list_routes() -> tuple[Route, ...]:
     """Return the routes of all families."""
-    return tuple(route for family in FAMILIES for route in family)
+    described = (route for path in sorted(_FOLDER.glob("*.toml")) for route in _read_family(path.stem))
+    return (*described, *openai_video.ROUTES, *models.ROUTES)
 
 
 def check_routes(routes: Sequence[Route]) -> None:
@@ -69,3 +45,49 @@ def check_routes(routes: Sequence[Route]) -> None:
     for route in paid:
         if not isinstance(route, JobRoute | SyncRoute):
             raise ValueError(f"{route.name} must be a JobRoute or a SyncRoute")  # noqa: TRY004 - a mistake in our own table
+
+
+def _read_family(family: str) -> Iterator[Route]:
+    described = _read_file(family)
+    for name, route in described["routes"].items():
+        table = _join(_common(described), *_list_bases(described, route.get("base", [])), route)
+        full_name = f"{family}.{name}"
+        yield build_route(full_name, table | {"family": family}, _CODED.get(full_name, DataJobRoute))
+
+
+def _read_file(family: str) -> Json:
+    described: Json = _parse_templates(tomllib.loads((_FOLDER / f"{family}.toml").read_text(encoding="utf-8")))
+    return described
+
+
+def _common(described: Json) -> Table:
+    """Return what all routes of a file share; ``like`` names another file to start from."""
+    common: Json = described["common"]
+    return _join(_common(_read_file(common["like"])), common) if "like" in common else common
+
+
+def _list_bases(described: Json, names: str | list[str]) -> Iterator[Table]:
+    for name in [names] if isinstance(names, str) else names:
+        base = described["bases"][name]
+        yield from _list_bases(described, base.get("like", []))
+        yield base
+
+
+def _join(*tables: Table) -> Json:
+    joined: Json = merge({}, *tables)
+    for key in _JOINED:
+        joined[key] = [entry for table in tables for entry in table.get(key, [])]
+    return joined
+
+
+def _parse_templates(value: Any) -> Any:  # noqa: ANN401 - any TOML value
+    """Replace JSON that stands in a string by what it says."""
+    match value:
+        case str() if value.lstrip().startswith(("{", "[")):
+            return orjson.loads(value)
+        case dict():
+            return {key: _parse_templates(inner) for key, inner in value.items()}
+        case list():
+            return [_parse_templates(inner) for inner in value]
+        case _:
+            return value

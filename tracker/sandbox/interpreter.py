@@ -1,0 +1,401 @@
+"""The interpreter of the data files: routes whose answers are templates.
+
+Owns how a table of a file becomes a route. The docstring of ``families`` lists the keys of a table. Must not know
+any family.
+
+A table's ``variants`` are laid over it where their ``when`` matches: the request, the dialect, a directive.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import orjson
+
+from tracker.sandbox.checks import find_failed
+from tracker.sandbox.computed import COMPUTED
+from tracker.sandbox.dice import Dice, Key
+from tracker.sandbox.fate import JobFate
+from tracker.sandbox.files import FileShelf
+from tracker.sandbox.jobs import FAILED, SUCCEEDED, Snapshot, Stage
+from tracker.sandbox.media import Media, make_media
+from tracker.sandbox.prompts import find_scripted, read_prompt
+from tracker.sandbox.routes import Context, JobRoute, Notice, Refusal, SyncRoute
+from tracker.sandbox.signatures import SCHEMES
+from tracker.sandbox.speech import count_tokens, reply_to, stream
+from tracker.sandbox.streams import STREAMS
+from tracker.sandbox.templates import Scope, dig, fill, matches, merge
+from tracker.sandbox.wire import Answer, Call, Json, json_answer, unauthorised
+
+Table = Mapping[str, Any]
+
+_TIME_FORMATS: Mapping[str, Callable[[float], object]] = {
+    "s": int,
+    "ms": lambda at_s: round(at_s * 1000),
+    "iso": lambda at_s: datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+    "text": lambda at_s: datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d %H:%M:%S"),
+    "local": lambda at_s: (datetime.fromtimestamp(at_s, UTC) + timedelta(hours=8)).strftime("%F %T.%f")[:-3],
+}
+"""How a family writes a time; ``local`` is UTC+8 without a zone."""
+
+
+def refuse(table: Table, name: str | Table, scope: Scope) -> Answer:
+    """Answer with an error: an entry of ``refusals``, or a table like one, in the family's shape.
+
+    Args:
+        table: The route's table.
+        name: The name of the entry, or the entry itself: ``http``, perhaps ``body``, and values for the template.
+        scope: What the request says.
+    """
+    entry = table["refusals"][name] if isinstance(name, str) else name
+    values = fill({key: value for key, value in entry.items() if key not in {"body", "when"}}, scope)
+    template = entry.get("body", table["error"])
+    return json_answer(fill(template, {**scope, **table.get("values", {}), **values}), values.get("http", 200))
+
+
+def _resolve(table: Table, scope: Scope) -> Table:
+    """Return a table with the variants laid over it that match."""
+    for variant in table.get("variants", ()):
+        if matches(variant["when"], scope):
+            table = merge(table, {key: value for key, value in variant.items() if key != "when"})
+    return table
+
+
+def _draws(dice: Dice, *subject: Key) -> Iterator[tuple[str, Callable[[str], str]]]:
+    """Return the placeholders that draw an id, such as ``$uuid.clip`` or ``$hex24.message``; the label is the key."""
+    yield "uuid", lambda label: dice.draw_uuid(label, *subject)
+    for digits in (24, 32, 48):
+        yield f"hex{digits}", partial(_draw_hex, dice, digits, subject)
+    for digits in (5, 16):
+        yield f"digits{digits}", partial(_draw_digits, dice, digits, subject)
+
+
+def _draw_hex(dice: Dice, digits: int, subject: tuple[Key, ...], label: str) -> str:
+    return dice.draw_bytes(digits // 2, label, *subject).hex()
+
+
+def _draw_digits(dice: Dice, digits: int, subject: tuple[Key, ...], label: str) -> str:
+    return str(int.from_bytes(dice.draw_bytes(8, label, *subject), "big") % 10**digits).zfill(digits)
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """The URLs of what was made: ``$file.LABEL`` is one, ``files.LABEL`` are those for an ``$each``."""
+
+    table: Table
+    scope: Scope
+    shelf: FileShelf
+    subject: str
+    shows: bool
+    cut: bool
+
+    def url(self, label: str) -> str | None:
+        """Return one URL; None while it is not shown."""
+        output = self.table.get("outputs", {}).get(label)
+        return None if output is None or not (self.shows or output.get("always")) else self._link(label, output, 0)
+
+    def list(self, label: str) -> list[Json]:
+        """Return ``n``, ``url`` and ``base64`` of each file with this label, none while they are not shown."""
+        output = self.table["outputs"][label]
+        count = fill(output.get("count", 1), self.scope) if self.shows or output.get("always") else 0
+        return [
+            {"n": n, "url": partial(self._link, label, output, n), "base64": partial(self._encode, output, n)}
+            for n in range(count)
+        ]
+
+    def _encode(self, output: Table, n: int, _rest: str = "") -> str:
+        return base64.b64encode(make_media(Media(output["media"]), self.subject, n)).decode()
+
+    def _link(self, label: str, output: Table, n: int, _rest: str = "") -> str:
+        name, cut = output.get("label", label), self.cut and output.get("cut", True)
+        return self.shelf.link(self.subject, Media(output["media"]), output.get("n", 0) + n, label=name, cut=cut)
+
+
+def _scope_of_work(
+    table: Table, scope: dict[str, Any], context: Context, fate: JobFate, subject: str, *, shows: bool, cut: bool
+) -> dict[str, Any]:
+    """Add what is made, drawn and counted; the values of a fault last."""
+    text = reply_to(scope["prompt"]) if shows else ""
+    spent = count_tokens([scope["request"].get(name) for name in table.get("counted", ())])
+    said = count_tokens(text)
+    files = _Files(table, scope, context.files, subject, shows, cut)
+    made = {
+        **scope,
+        **dict(_draws(context.dice, subject)),
+        "file": files.url,
+        "files": files.list,
+        "shown": [{}] if shows else [],
+        "request_text": orjson.dumps(scope["body"]).decode(),
+        "text": text if fate.fault is None else None,
+        "spent": spent,
+        "said": said,
+        "total": spent + said,
+        **table.get("values", {}),
+    }
+    for name, template in table.get("templates", {}).items():
+        made[name] = partial(_fill_part, template, made)
+    if "computed" in table:
+        made |= COMPUTED[table["computed"]](made, fate.fault, shows)
+    return made
+
+
+def _fill_part(template: object, scope: Scope, _rest: str) -> object:
+    return fill(template, scope)
+
+
+class _FromTable:
+    """What the interpreter does alike for routes with and without jobs."""
+
+    __slots__ = ()
+    name: str
+    table: Table
+
+    def authorised(self, headers: Mapping[str, str], key: str) -> bool:
+        """Tell whether one of the headers of the family carries the key."""
+        wanted = {name: f"Bearer {key}" if name == "authorization" else key for name in self.table["auth"]}
+        return any(headers.get(name) == value for name, value in wanted.items())
+
+    def refuse_key(self) -> Answer:
+        """Answer a request without the right key: as the family does, else as the gateway."""
+        return refuse(self.table, "key", {}) if "key" in self.table["refusals"] else unauthorised()
+
+    def prompt_of(self, body: Json) -> str:
+        """Return the text at ``prompt``; without one, the texts that hold directives."""
+        prompt = read_prompt(body, self.table["prompt"])
+        return prompt or ("" if isinstance(dig(body, self.table["prompt"]), list) else find_scripted(body))
+
+    def reject(self, call: Call, context: Context) -> Answer | None:
+        """Return the refusal of the first of the ``checks`` that fails, or of what ``once`` forbids to repeat."""
+        scope = self.read_request(call)
+        failed = find_failed(self.table.get("checks", []), scope)
+        if failed is not None:
+            return refuse(self.table, {**self.table["refusals"]["invalid"], **failed}, {**scope, **failed})
+        once = self.table.get("once", {})
+        for job in context.jobs.list_jobs() if once else ():
+            same = all(dig(job.request, name) == dig(call.body, name) for name in once["fields"])
+            if job.route == self.name and same and job.fate.fault is None:
+                return refuse(self.table, once, {"earlier": job.id})
+        return None
+
+    def refuse(self, refusal: Refusal, call: Call) -> Answer:
+        """Return an entry of ``refusals``."""
+        return refuse(self.table, refusal.value, self.read_request(call))
+
+    def read_request(self, call: Call) -> dict[str, Any]:
+        """Return what templates and conditions know of a request."""
+        return {
+            "request": merge(self.table.get("defaults", {}), call.body),
+            "body": call.body,
+            "params": call.params,
+            "headers": call.headers,
+            "request_id": call.request_id,
+            "prompt": self.prompt_of(call.body),
+            "now": int(time.time()),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSyncRoute(_FromTable, SyncRoute):
+    """A route that answers at once, as its table says."""
+
+    table: Table
+
+    def result(self, call: Call, fate: JobFate, context: Context) -> Answer:
+        """Return ``result``, with ``result.shown`` unless the output is missing, or an error of ``faults``."""
+        scope = self.read_request(call)
+        table = _resolve(self.table, scope)
+        fault = table.get("faults", {}).get(fate.fault, {}) if fate.fault is not None else {}
+        if fault.get("http"):
+            return refuse(table, fault, scope)
+        shows = fate.fault is None and not fate.url_missing
+        subject = fill(table.get("subject", "$request_id"), scope)
+        made = _scope_of_work(table, scope, context, fate, subject, shows=shows, cut=False)
+        made |= fault
+        names = ["body", *(["succeeded"] if fate.fault is None else []), *(["shown"] if shows else [])]
+        payload = merge(*(fill(table["result"].get(name, {}), made) for name in names))
+        return _answer(table, payload, call)
+
+
+def _answer(table: Table, payload: Json, call: Call) -> Answer:
+    if "stream" in table and call.body.get("stream") is True:
+        return stream(STREAMS[table["stream"]](payload, call.body))
+    return json_answer(payload)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataJobRoute(_FromTable, JobRoute):
+    """A route that makes jobs, as its table says."""
+
+    table: Table
+
+    def make_id(self, context: Context, nth: str) -> str:
+        """Return an id that looks like the family's."""
+        return str(fill(self.table["id"], dict(_draws(context.dice, self.name, nth))))
+
+    def accepted(self, snapshot: Snapshot, call: Call, context: Context) -> Answer:
+        """Return ``accepted``; what a query answers where there is none."""
+        if "accepted" not in self.table:
+            return self._answer_query(snapshot, call, context)
+        table, scope = self._describe(snapshot, context)
+        layers = [table["accepted"]["body"]]
+        if "sometimes" in table["accepted"] and context.dice.hits(0.5, self.name, snapshot.job.nth, "sometimes"):
+            layers.append(table["accepted"]["sometimes"])
+        return json_answer(merge(*(fill(layer, {**scope, "request_id": call.request_id}) for layer in layers)))
+
+    def answers_when_done(self, body: Json) -> bool:
+        """Tell whether the request lacks the flag that ``waits_unless`` names."""
+        flag = self.table.get("waits_unless")
+        return flag is not None and body.get(flag) is not True
+
+    def shown(self, snapshot: Snapshot, call: Call, context: Context) -> Answer:
+        """Return ``query_answer``: its ``body``, and what each stage up to now adds."""
+        return self._answer_query(snapshot, call, context)
+
+    def _answer_query(self, snapshot: Snapshot, call: Call, context: Context) -> Answer:
+        table, scope = self._describe(snapshot, context)
+        scope["request_id"] = call.request_id
+        query, job = table["query_answer"], snapshot.job
+        layers = [fill(query["body"], scope)]
+        for stage in job.timeline():
+            began = self._write_time(table, job.created_at_s + job.begins_after_s(stage))
+            layers.append(fill(query.get(stage.name, {}), {**scope, "began": began}))
+            if stage == snapshot.stage:
+                break
+        layers += [fill(query.get(name, {}), scope) for name in _ends(snapshot)]
+        return _answer(table, merge(*layers), call)
+
+    def task_id_of(self, call: Call) -> str:
+        """Return the id that a query asks for: in its path, its parameters or its body."""
+        if "task_id" in call.params:
+            return call.params["task_id"]
+        asked = {**self.table.get("query_parameters", {}), **(self.table.get("query_body") or {})}
+        return _find_placeholder(asked, {**call.query, **call.body})
+
+    def unknown(self, call: Call) -> Answer:
+        """Return ``refusals.unknown``; ``refusals.unnamed`` where the id is missing."""
+        task_id = self.task_id_of(call)
+        name = "unknown" if task_id or "unnamed" not in self.table["refusals"] else "unnamed"
+        return refuse(self.table, name, {**self.read_request(call), "task_id": task_id})
+
+    def callback_url_of(self, body: Json, context: Context) -> str | None:
+        """Return the text at ``callback.field``; with ``callback.account``, the address set up for the account."""
+        callback = self.table.get("callback")
+        if callback is None:
+            return None
+        url = context.openai_webhook_url if callback.get("account") else dig(body, callback["field"])
+        return (url.strip() or None) if isinstance(url, str) else None
+
+    def notice(self, snapshot: Snapshot, context: Context) -> Notice | None:
+        """Return ``callback``: its ``body``, and what the stage adds; none for a stage that is false."""
+        table, scope = self._describe(snapshot, context)
+        callback, job, stage = table.get("callback", {}), snapshot.job, snapshot.stage.name
+        names = ["body", stage, *_ends(snapshot)]
+        if any(callback.get(name) is False for name in names) or not ("body" in callback or stage in callback):
+            return None
+        scope["message_id"] = fill(callback.get("id", "$id"), {**scope, **dict(_draws(context.dice, job.id, stage))})
+        payload = merge({}, *(fill(callback[name], scope) for name in names if name in callback))
+        scheme, secret = callback.get("signature"), context.secrets.get(table["family"])
+        sign = None
+        if scheme is not None and secret is not None:
+            sign = partial(SCHEMES[scheme], secret, scope["message_id"])
+        return Notice(callback.get("phases", {}).get(stage) or scope["status"], payload, sign)
+
+    def _describe(self, snapshot: Snapshot, context: Context) -> tuple[Table, dict[str, Any]]:
+        """Return the table as it holds for a job, and what its templates know."""
+        job, stage = snapshot.job, snapshot.stage
+        scope: dict[str, Any] = {
+            "id": job.id,
+            "request": merge(self.table.get("defaults", {}), job.request),
+            "body": job.request,
+            "prompt": job.prompt,
+            "dialect": job.script.dialect or context.suno_callbacks,
+            "stage": job.script.stage,
+            "progress": snapshot.progress,
+            "phase": stage.name,
+            "created_at_s": job.created_at_s,
+        }
+        table = _resolve(self.table, scope)
+        failed = job.fate.fault if stage is FAILED else None
+        fault = table.get("faults", {}).get(failed, {}) if failed is not None else {}
+        shows, cut = snapshot.shows_outputs, job.script.file == "cut"
+        fate = JobFate(job.fate.duration_s, failed)
+        made = _scope_of_work(table, scope, context, fate, job.id, shows=shows, cut=cut)
+        write = partial(self._write_time, table)
+        made |= {
+            "created": write(job.created_at_s),
+            "updated": write(snapshot.updated_at_s),
+            "expires": write(snapshot.updated_at_s + context.files.url_ttl_s),
+            **fault,
+            "status": self._status(table, snapshot, fault),
+        }
+        return table, made
+
+    def _write_time(self, table: Table, at_s: float) -> object:
+        return _TIME_FORMATS[table.get("time", "s")](at_s)
+
+    def _status(self, table: Table, snapshot: Snapshot, fault: Table) -> object:
+        statuses = table["statuses"]
+        if snapshot.strange:
+            return statuses["strange"]
+        if snapshot.stage is SUCCEEDED and snapshot.job.script.stage == "callback_exception":
+            return statuses.get("callback_exception", statuses["succeeded"])
+        return fault.get("status", statuses.get(snapshot.stage.name))
+
+
+def _find_placeholder(template: object, value: object) -> str:
+    """Return the text that stands where a template has ``{task_id}``; empty if there is none."""
+    if isinstance(template, dict) and isinstance(value, dict):
+        found = (_find_placeholder(inner, value.get(key)) for key, inner in template.items())
+    elif isinstance(template, list) and isinstance(value, list):
+        found = (_find_placeholder(inner, one) for inner, one in zip(template, value, strict=False))
+    elif isinstance(template, str) and "{task_id}" in template:
+        before, _, after = template.partition("{task_id}")
+        return str(value or "").removeprefix(before).removesuffix(after)
+    else:
+        return ""
+    return next(filter(None, found), "")
+
+
+def _ends(snapshot: Snapshot) -> list[str]:
+    """Return the names of what is laid over an answer last: shown outputs, a fault."""
+    names = ["shown"] if snapshot.shows_outputs and snapshot.stage is SUCCEEDED else []
+    fault = snapshot.job.fate.fault if snapshot.stage is FAILED else None
+    return names if fault is None else [*names, fault.value]
+
+
+def build_route(name: str, table: Table, job_route: type[DataJobRoute] = DataJobRoute) -> DataSyncRoute | DataJobRoute:
+    """Return the route that a table describes: with a ``query`` it makes jobs, else it answers at once.
+
+    Args:
+        name: The route's name.
+        table: Its table, with all that it shares with others.
+        job_route: What routes with jobs are made of.
+    """
+    path = _write_path(table["create"].partition(" ")[2])
+    takes_forms = table.get("takes_forms", False)
+    if "query" not in table:
+        return DataSyncRoute(name=name, path=path, takes_forms=takes_forms, table=table)
+    method, _, target = table["query"].partition(" ")
+    query_path, _, parameters = target.partition("?")
+    asked = dict(pair.split("=", 1) for pair in parameters.split("&") if "=" in pair)
+    return job_route(
+        name=name,
+        path=path,
+        takes_forms=takes_forms,
+        query_path=_write_path(query_path),
+        query_method=method,
+        stages=tuple(Stage(**stage) for stage in table["stages"]),
+        table={**table, "query_parameters": asked | table.get("query_parameters", {})},
+    )
+
+
+def _write_path(path: str) -> str:
+    """Return a path as aiohttp wants it: ``{+name}`` may hold slashes."""
+    return re.sub(r"\{\+(\w+)\}", r"{\1:.+}", path.partition("?")[0])
