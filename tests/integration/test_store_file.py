@@ -17,7 +17,7 @@ import pytest
 
 from tests.kits.factories import START, after, make_task_name
 from tests.kits.logs import what_is_logged
-from tests.kits.store import Rig, opened
+from tests.kits.store import LANE, Rig, opened
 from tracker.clock import ManualClock
 from tracker.domain.records import DeliveryStatus
 from tracker.domain.task import ExternalId, Output, Stage, Status, SubmitState, Task, UpstreamError
@@ -192,6 +192,34 @@ async def test_snapshots_of_schema_2_become_whole_tasks(tmp_path: Path) -> None:
     assert told[0] == song
     assert (told[1].status, told[1].outputs, told[1].expects_callback) == (Status.PENDING, (), True)
     assert told[2].progress is None  # without a snapshot the row itself is told
+
+
+async def test_leases_of_schema_7_fall_due_at_the_first_start(tmp_path: Path) -> None:
+    """It named no holders: whatever was leased then was held by a process that is gone."""
+    path = tmp_path / "t.db"
+    async with opened(path) as rig:
+        rig.store.choose_archives(lambda _task, _output: ArchiveWish(None))
+        for n in (1, 2, 3):
+            await rig.follow(n)
+        await rig.call(1, Status.SUCCEEDED)
+        await rig.at(20).fan_out(lambda _: ["publish"], 100)
+        await rig.store.claim_deliveries("publish", 1, 900)
+        await rig.store.claim_archives(1, 900)
+        await rig.store.claim_due(LANE, 1, 900)
+        for statement in (
+            "ALTER TABLE tasks ADD COLUMN leased INTEGER NOT NULL DEFAULT 0 CHECK (leased IN (0, 1))",
+            "UPDATE tasks SET leased = holder IS NOT NULL",
+            *(f"ALTER TABLE {table} DROP COLUMN holder" for table in ("tasks", "deliveries", "archives")),
+            "DROP TABLE processes",
+            "PRAGMA user_version = 7",
+        ):
+            rig.edit(statement)
+    async with opened(path, rig.clock) as rig:
+        assert [one.was_held for one in await rig.store.claim_due(LANE, 9, 900)] == [False, False]
+        assert len(await rig.store.claim_deliveries("publish", 9, 900)) == 1
+        assert len(await rig.store.claim_archives(9, 900)) == 1
+        assert rig.edit("PRAGMA integrity_check") == [("ok",)]
+        assert len(rig.edit("SELECT id FROM v_tasks")) == 3
 
 
 async def test_a_log_that_is_written_without_a_pause_stays_short(tmp_path: Path) -> None:

@@ -61,6 +61,11 @@ ROOMS: Mapping[str, Room] = {
 DRIVERS = {"sqlite3", "aiosqlite"}
 DRIVER_HOME = "store.sqlite"
 
+# The composition root, and the commands that work on the file without a daemon. All else knows the protocol only.
+ENGINE_USERS = {"daemon.app"} | {
+    f"cli.{name}" for name in ("checkup", "doctor", "identity", "offline", "restore", "upkeep")
+}
+
 # Rooms that compute: what they need of the world arrives as an argument.
 PURE = {"domain", "providers"}
 IMPURE_MODULES = {"asyncio", "os", "random", "secrets", "socket", "time"}
@@ -142,10 +147,25 @@ def check_imports(module: Module, known: set[str]) -> Iterator[tuple[int, str]]:
         if package == "tracker":
             if inner and not is_arrow(module.room, room.rooms.split(), inner):
                 yield line, f"{arrow}: room {module.room!r} may import {room.rooms or 'no other room'}"
+            elif is_inside(inner, DRIVER_HOME) and not is_engine_user(module.name):
+                yield line, f"{arrow}: of these only {', '.join(sorted(ENGINE_USERS))} may import {DRIVER_HOME}"
         elif package in DRIVERS and not is_inside(module.name, DRIVER_HOME):
             yield line, f"{arrow}: only {DRIVER_HOME} may import {package}"
         elif package not in sys.stdlib_module_names and package not in room.libraries.split() and room.libraries != ANY:
             yield line, f"{arrow}: room {module.room!r} may use {room.libraries or 'no library'}"
+
+
+def is_engine_user(name: str) -> bool:
+    """Tell whether a module may name the engine."""
+    return is_inside(name, DRIVER_HOME) or name in ENGINE_USERS
+
+
+def test_the_table_names_only_modules_that_use_the_engine() -> None:
+    """A module that no longer imports the engine loses the right to."""
+    modules = read_modules(REPOSITORY / "tracker")
+    imports = map_imports(modules, lambda name: name)
+    users = {name for name, below in imports.items() if any(is_inside(target, DRIVER_HOME) for target in below)}
+    assert {name for name in users if not is_inside(name, DRIVER_HOME)} == ENGINE_USERS
 
 
 def check_purity(module: Module) -> Iterator[tuple[int, str]]:
@@ -291,6 +311,13 @@ def map_imports(modules: list[Module], name_of: Callable[[str], str]) -> dict[st
         ("daemon/app.py", "from tracker.sandbox.server import x", "daemon.app -> tracker.sandbox.server"),
         ("daemon/app.py", "import sqlite3", "only store.sqlite may import sqlite3"),
         ("cli/main.py", "import aiosqlite", "only store.sqlite may import aiosqlite"),
+        ("cli/main.py", "from tracker.store.sqlite import S", "cli.main -> tracker.store.sqlite: of these only cli."),
+        (
+            "daemon/health.py",
+            "from tracker.store import sqlite",
+            "-> tracker.store.sqlite: of these only",
+        ),
+        ("store/protocol.py", "import tracker.store.sqlite.rows", "store.protocol -> tracker.store.sqlite.rows: of"),
         ("store/protocol.py", "from sqlite3 import Row", "only store.sqlite may import sqlite3"),
         ("store/sqlite_tools.py", "import sqlite3", "only store.sqlite may import sqlite3"),
         ("domain/task.py", "async def f() -> None: ...", "never waits"),
