@@ -33,8 +33,8 @@ What is answered::
     [templates]                           # named parts: $name
 
 What templates know: ``id``, ``status``, ``prompt``, ``progress``, ``request.…``, ``params.…``, ``request_id``,
-``request_text``, ``created``, ``updated``, ``expires``, ``began`` (of the stage that adds it), ``now``, ``file.LABEL`` and
-``files.LABEL`` of ``outputs``, ``text``, ``spent``, ``said`` and ``total`` (tokens), ``uuid.LABEL``, ``hex24.LABEL`` and the
-like, ``values``, the values of the fault, and what ``computed`` adds. ``time`` says how times are written, ``stages`` and
-``statuses`` what a job goes through.
+``request_text``, ``created``, ``updated``, ``expires``, ``began`` (of the stage that adds it), ``now``,
+``file.LABEL`` and ``files.LABEL`` of ``outputs``, ``text``, ``spent``, ``said`` and ``total`` (tokens), ``uuid.LABEL``,
+``hex24.LABEL`` and the like, ``values``, the values of the fault, and what ``computed`` adds. ``time`` says how times
+are written, ``stages`` and ``statuses`` what a job goes through.
 """
