@@ -62,7 +62,7 @@ import tracker
 from tests.kits.hooks import NOW, TellingStore
 from tracker.clock import ManualClock
 from tracker.config import load_config
-from tracker.domain.records import DeliveryStatus
+from tracker.domain.hook_events import DeliveryStatus
 from tracker.hooks.dispatcher import Dispatcher
 from tracker.hooks.kinds.registry import hook_table, make_runners, read_hooks
 from tracker.hooks.runner import Tools

@@ -157,7 +157,10 @@ def hook_environment() -> list[str]:
 def flatten(value: Any, path: str = "") -> dict[str, Any]:  # noqa: ANN401 - JSON of any shape
     """Path -> leaf of nested JSON; an empty object or list is a leaf."""
     if isinstance(value, dict | list) and value:
-        items = value.items() if isinstance(value, dict) else enumerate(value)
+        # the order of an enumeration says nothing
+        items = (
+            value.items() if isinstance(value, dict) else enumerate(sorted(value) if path.endswith("/enum") else value)
+        )
         return {inner: leaf for key, item in items for inner, leaf in flatten(item, f"{path}/{key}").items()}
     return {path: value}
 

@@ -95,6 +95,8 @@ async def test_what_looks_reads_its_own_file(tmp_path: Path) -> None:
         misspelt = await ask(mine, "list", "--route", "suno.generat")
         assert misspelt.code == 2
         assert misspelt.err.endswith("no such route: suno.generat; did you mean suno.generate?\n")
+        wrong = await ask(mine, "list", "--cursor", "nope")
+        assert (wrong.code, "query.cursor: must be the next_cursor of the previous page" in wrong.err) == (2, True)
         routes = await ask(mine, "routes")
         assert (routes.code, "listing the routes of this program" in routes.err) == (0, True)
 

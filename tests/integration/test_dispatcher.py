@@ -25,7 +25,8 @@ from tests.kits.hooks import (
 )
 from tracker.clock import ManualClock
 from tracker.config.hooks import HookSpec
-from tracker.domain.records import DeliveryStatus, Json
+from tracker.domain.hook_events import DeliveryStatus
+from tracker.domain.records import Json
 from tracker.domain.task import Status
 from tracker.errors import ConfigError
 from tracker.hooks.dispatcher import Dispatcher

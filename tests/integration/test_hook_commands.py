@@ -13,12 +13,12 @@ from click.testing import CliRunner, Result
 
 from tests.kits.hook_endpoint import SECRET, Endpoint
 from tests.kits.hooks import TellingStore, write_script
-from tests.kits.server import Rig, StandInHooks, problem_of, running
+from tests.kits.server import Rig, problem_of, running
 from tracker.cli.main import cli
 from tracker.clock import SystemClock
 from tracker.config import load_config
 from tracker.daemon.app import Tracker
-from tracker.domain.records import DeliveryStatus
+from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.task import Status
 from tracker.hooks.kinds.registry import hook_table
 from tracker.store.values import AttemptResult
@@ -49,8 +49,7 @@ async def get(rig: Rig, path: str) -> dict[str, object]:
 
 def woken(rig: Rig) -> int:
     """How often the dispatcher was woken."""
-    assert isinstance(rig.services.hooks, StandInHooks)
-    return rig.services.hooks.woken
+    return rig.hooks.woken
 
 
 async def test_hooks_are_listed_with_what_waits(rig: Rig) -> None:

@@ -15,7 +15,8 @@ from tests.kits.hooks import NOW, WITHIN_S, TellingStore, make_hook
 from tests.kits.logs import what_is_logged
 from tracker.clock import ManualClock, SystemClock
 from tracker.config.hooks import HookSpec
-from tracker.domain.records import DeliveryRecord, DeliveryStatus
+from tracker.domain.hook_events import DeliveryStatus
+from tracker.domain.records import DeliveryRecord
 from tracker.domain.task import TaskId
 from tracker.hooks.dispatcher import Dispatcher
 from tracker.hooks.health import OPENS_AFTER, HealthBook, HookState

@@ -10,9 +10,9 @@ from tests.kits.factories import START, after, make_answer, make_output, make_ta
 from tests.kits.store import Rig, opened
 from tracker.archive.file_storage import DirectoryStorage
 from tracker.config.sections import Retention as Days
+from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.observation import Submission
 from tracker.domain.pruning import Cutoffs, Prunable, Pruned, days_before
-from tracker.domain.records import DeliveryStatus
 from tracker.domain.task import Status, TaskId
 from tracker.maintenance.pruning import STEP_ROWS, Retention, steps
 from tracker.store.sqlite.audit import audit

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from tests.kits.server import START, Rig, StandInHooks, locs, problem_of, running
+from tests.kits.server import START, Rig, locs, problem_of, running
 from tracker.domain.health import Health
+from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.observation import Source
-from tracker.domain.records import DeliveryStatus, Json
+from tracker.domain.records import Json
 from tracker.domain.task import Status, TaskId
 from tracker.errors import FieldProblem, HeldBack, IdempotencyConflict, RequestInvalid, SubmitInFlight, WriteUnknown
 from tracker.hooks.health import HookHealth, HookState
@@ -411,9 +412,7 @@ async def make_delivery(rig: Rig, task_id: TaskId, status: DeliveryStatus) -> st
 
 async def test_why_names_a_hook_that_is_failing(rig: Rig) -> None:
     """With since when, and what it said last; only where the task has to do with it."""
-    hooks = rig.services.hooks
-    assert isinstance(hooks, StandInHooks)
-    hooks.health = HookHealth(HookState.FAILING, last_error="exit 100: failed for good", failing_since=START)
+    rig.hooks.health = HookHealth(HookState.FAILING, last_error="exit 100: failed for good", failing_since=START)
     task_id, other = await rig.make_task(), await rig.make_task(external_id="other")
     await rig.end_task(task_id)
     await make_delivery(rig, task_id, DeliveryStatus.FAILED)

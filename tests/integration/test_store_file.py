@@ -19,7 +19,7 @@ from tests.kits.factories import START, after, make_task_name
 from tests.kits.logs import what_is_logged
 from tests.kits.store import LANE, Rig, opened
 from tracker.clock import ManualClock
-from tracker.domain.records import DeliveryStatus
+from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.task import ExternalId, Output, Stage, Status, SubmitState, Task, UpstreamError
 from tracker.errors import StoreUnavailable, StoreUnusable
 from tracker.store.sqlite import SqliteStore, checkpoints, open_reader

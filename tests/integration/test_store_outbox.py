@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from tests.kits.factories import after, make_output, make_task_name
 from tests.kits.store import Rig, opened
-from tracker.domain.records import DeliveryRecord, DeliveryStatus
+from tracker.domain.hook_events import DeliveryStatus
+from tracker.domain.records import DeliveryRecord
 from tracker.domain.task import Reason, Stage, Status
 from tracker.errors import DeliveryNotFound
 from tracker.store.sqlite import copy_database

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import orjson
 from aiohttp import ClientResponse, web
@@ -27,9 +27,11 @@ from tracker.domain.task import ExternalId, Output, Status, SubmitState, Task, T
 from tracker.domain.tokens import CallbackTokens
 from tracker.errors import FieldProblem, RequestInvalid, StoreUnavailable
 from tracker.hooks.describe import describe_hooks
+from tracker.hooks.dispatcher import Dispatcher
 from tracker.hooks.health import HookHealth, HookState
 from tracker.hooks.kinds.script import ScriptAction
 from tracker.logs import Redactor
+from tracker.maintenance.model_sync import Catalogue
 from tracker.maintenance.pruning import Retention
 from tracker.providers.registry import Registry
 from tracker.server.app import make_app, open_short_way
@@ -39,8 +41,9 @@ from tracker.store.sqlite import SqliteStore
 from tracker.store.values import Applied, Created, Judge, NewTask
 from tracker.tracking.changes import ChangeFeed
 from tracker.tracking.intake import SubmitRequest
+from tracker.tracking.poller import Poller
 from tracker.tracking.reconciler import Reconciler
-from tracker.tracking.submitter import Submitted
+from tracker.tracking.submitter import Submitted, Submitter
 from tracker.upstream.payloads import Payloads
 
 T = TypeVar("T")
@@ -172,6 +175,7 @@ class Rig:
     store: FragileStore
     submitter: StandInSubmitter
     poller: StandInPoller
+    hooks: StandInHooks
     clock: ManualClock
     arrivals: Arrivals
     health: list[Health] = field(default_factory=lambda: [Health(ready=True)])
@@ -222,7 +226,7 @@ class StandInCatalogue:
     """Fetches nothing, and says so."""
 
     async def sync(self, account: str) -> tuple[int, list[str]]:
-        """See `tracker.server.services.Syncs`."""
+        """See `tracker.maintenance.model_sync.Catalogue`."""
         return 0, [f"openai: account {account} has no upstream here"]
 
 
@@ -249,6 +253,7 @@ async def running(
     await store.open()
     submitter = StandInSubmitter(store, clock)
     poller = StandInPoller()
+    hooks = StandInHooks()
     health = [Health(ready=True)]
 
     async def tell_health() -> Health:
@@ -260,11 +265,11 @@ async def running(
             store, policy_of=lambda _provider: PollPolicy(), interval_of={}, draw=lambda: 0.5, redactor=Redactor()
         ),
         changes=ChangeFeed(store),
-        submitter=submitter,
-        poller=poller,
-        catalogue=StandInCatalogue(),
+        submitter=cast("Submitter", submitter),
+        poller=cast("Poller", poller),
+        catalogue=cast("Catalogue", StandInCatalogue()),
         retention=Retention(store, clock, Days),
-        hooks=StandInHooks(),
+        hooks=cast("Dispatcher", hooks),
         accounts=("default",),
         registry=Registry(),
         tokens=CallbackTokens(b"0123456789abcdef"),
@@ -281,7 +286,7 @@ async def running(
         async with TestClient(server) as client:
             assert isinstance(server.runner, Runner)
             open_short_way(server.runner)
-            yield Rig(client, services, store, submitter, poller, clock, server.runner.arrivals, health)
+            yield Rig(client, services, store, submitter, poller, hooks, clock, server.runner.arrivals, health)
     finally:
         await store.close()
 

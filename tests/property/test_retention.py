@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tests.kits.factories import START, make_answer, make_cancel, make_observation, make_output, make_task_name
 from tests.kits.store import Rig, opened
 from tracker.config.sections import Retention as Days
+from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.observation import Source, Submission, Trouble
-from tracker.domain.records import DeliveryStatus
 from tracker.domain.task import ExternalId, Stage, Status
 from tracker.maintenance.pruning import Retention
 from tracker.store.sqlite.audit import audit

@@ -24,8 +24,8 @@ from tests.kits.factories import (
 )
 from tests.kits.invariants import check_change, check_history
 from tests.kits.store import Rig
+from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.observation import Observation, Source, Submission, Trouble
-from tracker.domain.records import DeliveryStatus
 from tracker.domain.schedule import PollPolicy
 from tracker.domain.task import ExternalId, Stage, Status, Task, TaskId
 from tracker.domain.transitions import Outcome

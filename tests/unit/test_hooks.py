@@ -10,8 +10,8 @@ import pytest
 from tests.kits.hooks import NOW, make_hook, make_job
 from tracker.config import load_config
 from tracker.config.hooks import HookSpec
-from tracker.domain.hook_events import EVENTS, PATTERNS, HookEvent, covers
-from tracker.domain.records import DeliveryStatus, Json
+from tracker.domain.hook_events import EVENTS, PATTERNS, DeliveryStatus, HookEvent, covers
+from tracker.domain.records import Json
 from tracker.domain.task import Output, Reason, Status, TaskId, UpstreamError
 from tracker.errors import ConfigError
 from tracker.hooks.delivery import judge_run, retry_delay_s

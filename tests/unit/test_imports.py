@@ -46,8 +46,8 @@ ROOMS: Mapping[str, Room] = {
                         "aiohttp apprise orjson pluggy pydantic standardwebhooks structlog"),
     "archive":     Room("errors filesystem clock logs domain store.protocol store.values upstream",
                         "aiohttp obstore structlog"),
-    "server":      Room("errors clock logs domain providers store.protocol store.values upstream tracking",
-                        "aiohttp orjson pydantic structlog"),
+    "server":      Room("errors clock logs domain providers store.protocol store.values upstream tracking "
+                        "hooks archive maintenance", "aiohttp msgspec orjson pydantic structlog"),
     "sandbox":     Room("",                                         "aiohttp orjson"),
     "daemon":      Room("* -cli -demo -sandbox",                    "*"),
     "demo":        Room("* -cli",                                       "*"),

@@ -7,9 +7,10 @@ import orjson
 import pytest
 
 from tests.kits.factories import START, TASK_ID, after, make_output, make_task
+from tracker.domain.hook_events import DeliveryStatus
+from tracker.domain.observation import Source
 from tracker.domain.records import (
     DeliveryRecord,
-    DeliveryStatus,
     EventRecord,
     TaskRecord,
     decode_fragment,
@@ -20,6 +21,7 @@ from tracker.domain.records import (
     task_json,
 )
 from tracker.domain.task import Output, Reason, Stage, Status, UpstreamError
+from tracker.domain.transitions import Outcome
 
 TASK_FIELDS = [
     "id", "route", "provider", "account", "external_id", "status", "stage", "progress", "reason", "error",
@@ -85,7 +87,18 @@ def test_a_url_that_needs_the_key_is_not_handed_out() -> None:
 
 def test_event_fields() -> None:
     """An event shows every public field and none besides."""
-    event = EventRecord(812, TASK_ID, START, "callback", "first", "applied", "PENDING", "RUNNING", "RUNNING", {"a": 1})
+    event = EventRecord(
+        812,
+        TASK_ID,
+        START,
+        Source.CALLBACK,
+        Stage.FIRST,
+        Outcome.APPLIED,
+        Status.PENDING,
+        Status.RUNNING,
+        "RUNNING",
+        {"a": 1},
+    )
     shown = event_json(event)
     assert list(shown) == EVENT_FIELDS
     assert (shown["seq"], shown["from"], shown["to"], shown["payload"]) == (812, "PENDING", "RUNNING", {"a": 1})

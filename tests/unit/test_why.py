@@ -8,9 +8,10 @@ import orjson
 import pytest
 from msgspec.structs import replace
 
+from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.judge import judge
 from tracker.domain.observation import NOTHING, Observation, Reading, Source, Submission, Trouble
-from tracker.domain.records import DeliveryRecord, DeliveryStatus, EventRecord, iso
+from tracker.domain.records import DeliveryRecord, EventRecord, iso
 from tracker.domain.schedule import Pace, PollPolicy
 from tracker.domain.task import (
     ExternalId,
@@ -77,11 +78,11 @@ class Story:
                         seq=len(self.events) + 1,
                         task_id=self.task.id,
                         at=step.observation.observed_at,
-                        source=step.observation.source.value,
+                        source=step.observation.source,
                         stage=step.observation.reading.stage,
-                        outcome=step.outcome.value,
-                        from_status=before.status.value,
-                        to_status=step.task.status.value,
+                        outcome=step.outcome,
+                        from_status=before.status,
+                        to_status=step.task.status,
                         detail=step.detail,
                     )
                 )

@@ -9,9 +9,10 @@ import click
 
 from tracker.cli.exits import USAGE, Failure
 from tracker.cli.hooks import no_such_hook
-from tracker.cli.look import parse_moment
+from tracker.cli.look import limit_option, parse_moment
 from tracker.cli.render import due, echo_json, echo_table, when
 from tracker.cli.session import Session, json_option, next_page_command, with_session
+from tracker.server.queries import DELIVERY_STATUS, POSITION_DIGITS, RETRIED_STATUS
 
 _hook_option = click.option("--hook", metavar="NAME", help="Only those of this hook.")
 _since_option = click.option(
@@ -26,14 +27,15 @@ def deliveries() -> None:
 
 @deliveries.command("list")
 @_hook_option
-@click.option(
-    "--status",
-    type=click.Choice(("pending", "running", "succeeded", "failed", "dead")),
-    help="Only those that stand there.",
-)
+@click.option("--status", type=click.Choice(DELIVERY_STATUS.choices), help="Only deliveries with this status.")
 @_since_option
-@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True, help="How many at most.")
-@click.option("--cursor", metavar="CURSOR", type=click.IntRange(0, 10**18 - 1), help="next_cursor of the page before.")
+@limit_option
+@click.option(
+    "--cursor",
+    metavar="CURSOR",
+    type=click.IntRange(0, 10**POSITION_DIGITS - 1),
+    help="next_cursor of the page before.",
+)
 @json_option
 @with_session
 def list_deliveries(session: Session, *, as_json: bool, **options: object) -> None:
@@ -70,7 +72,7 @@ def list_deliveries(session: Session, *, as_json: bool, **options: object) -> No
 @deliveries.command("retry")
 @click.argument("delivery_ids", metavar="[ID...]", nargs=-1)
 @_hook_option
-@click.option("--status", type=click.Choice(("failed", "dead")), help="Only failed ones, or only dead.")
+@click.option("--status", type=click.Choice(RETRIED_STATUS.choices), help="Only failed ones, or only dead.")
 @_since_option
 @json_option
 @with_session

@@ -16,15 +16,13 @@ from tracker.cli.client import Json, task_path
 from tracker.cli.exits import USAGE, Failure
 from tracker.cli.render import echo_events, echo_json, echo_table, echo_task, echo_tasks, echo_why
 from tracker.cli.session import Session, json_option, next_page_command, store_errors, with_session
+from tracker.server.queries import DEFAULT_LIMIT, MAX_LIMIT, REASON, STATUS, parse_time
 
 if TYPE_CHECKING:
     from tracker.cli.offline import Offline
 
-_STATUSES = ("PENDING", "RUNNING", "SUCCEEDED", "FAILED")
-_REASONS = (
-    *("invalid_request", "auth_failed", "entitlement", "quota_exhausted", "rate_limited", "policy_rejected"),
-    *("upstream_unavailable", "generation_failed", "missing_output", "expired", "submit_unknown", "canceled"),
-    "not_found",
+limit_option = click.option(
+    "--limit", type=click.IntRange(1, MAX_LIMIT), default=DEFAULT_LIMIT, show_default=True, help="How many at most."
 )
 
 
@@ -48,14 +46,11 @@ def as_text(argument: str) -> str:
 
 
 def parse_moment(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    """Read an ISO moment; without an offset it is UTC."""
-    if value is None:
-        return None
+    """Read an ISO 8601 time; without an offset it is UTC."""
     try:
-        moment = datetime.fromisoformat(value)
+        return None if value is None else parse_time(value).isoformat()
     except ValueError as error:
-        raise click.BadParameter(f"{value!r} is no ISO 8601 moment; write for example 2026-11-20T20:42:00Z") from error
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
+        raise click.BadParameter(f"{value!r} {error}") from error
 
 
 def _parse_text(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
@@ -63,16 +58,16 @@ def _parse_text(_context: click.Context, _parameter: click.Parameter, value: str
 
 
 @click.command("list")
-@click.option("--status", type=click.Choice(_STATUSES, case_sensitive=False), help="Only tasks with this status.")
+@click.option("--status", type=click.Choice(STATUS.choices, case_sensitive=False), help="Only tasks with this status.")
 @click.option("--provider", help="Only tasks of this provider.")
 @click.option("--route", help="Only tasks of this route.")
 @click.option("--account", help="Only tasks of this account.")
-@click.option("--reason", type=click.Choice(_REASONS), help="Only tasks that failed for this reason.")
+@click.option("--reason", type=click.Choice(REASON.choices), help="Only tasks that failed for this reason.")
 @click.option("--label", "labels", multiple=True, metavar="K=V", callback=parse_labels, help="Only with this label.")
 @click.option("--q", metavar="TEXT", callback=_parse_text, help="Text in ids, model, error or request.")
 @click.option("--since", metavar="TIME", callback=parse_moment, help="Created then or later (ISO 8601).")
 @click.option("--until", metavar="TIME", callback=parse_moment, help="Created before (ISO 8601).")
-@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True, help="How many at most.")
+@limit_option
 @click.option("--cursor", metavar="CURSOR", help="next_cursor of the page before.")
 @json_option
 @with_session

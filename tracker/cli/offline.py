@@ -6,15 +6,16 @@ Must not write: the file is opened for reading alone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from tracker.cli.exits import BAD_CONFIG, FAILED, UNAVAILABLE, Failure
+from tracker.cli.exits import BAD_CONFIG, FAILED, UNAVAILABLE, USAGE, Failure
 from tracker.domain.records import delivery_json, event_json, task_json
 from tracker.domain.task import TaskId
 from tracker.domain.why import explain
-from tracker.errors import StoreDamaged, StoreUnavailable, StoreUnusable, TaskNotFound
+from tracker.errors import RequestInvalid, StoreDamaged, StoreUnavailable, StoreUnusable, TaskNotFound
+from tracker.server.queries import DELIVERY_LIST, TASK_LIST, Parameter, parse_query
 from tracker.store.sqlite import open_reader
 from tracker.store.sqlite.backup_files import damaged
 from tracker.store.values import DeliveryFilter, TaskFilter
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
     from tracker.store.protocol import Reader
 
 Json = Any
+
+
+def _parse(query: Mapping[str, str], parameters: Sequence[Parameter]) -> dict[str, Any]:
+    try:
+        return parse_query(query.items(), parameters)
+    except RequestInvalid as error:
+        raise Failure([str(error)], USAGE) from error
 
 
 class Offline:
@@ -50,24 +58,14 @@ class Offline:
 
     def tasks(self, query: Mapping[str, str]) -> Json:
         """A page of tasks; ``query`` as in ``GET /v1/tasks``."""
-        labels = {key.removeprefix("label."): value for key, value in query.items() if key.startswith("label.")}
-        plain: dict[str, Any] = {key: value for key, value in query.items() if not key.startswith("label.")}
-        for key in ("since", "until"):
-            if key in plain:
-                plain[key] = datetime.fromisoformat(plain[key])
-        if "limit" in plain:
-            plain["limit"] = int(plain["limit"])
-        return self._run(self._tasks(TaskFilter(**plain, labels=labels)))
+        return self._run(self._tasks(TaskFilter(**_parse(query, TASK_LIST))))
 
     def deliveries(self, query: Mapping[str, str]) -> Json:
         """A page of deliveries; ``query`` as in ``GET /v1/deliveries``."""
-        plain: dict[str, Any] = dict(query)
-        if "since" in plain:
-            plain["since"] = datetime.fromisoformat(plain["since"])
-        plain["limit"] = int(plain.get("limit", 50))
+        wanted = DeliveryFilter(**_parse(query, DELIVERY_LIST))
 
         async def read(reader: Reader) -> Json:
-            page = await reader.list_all_deliveries(DeliveryFilter(**plain))
+            page = await reader.list_all_deliveries(wanted)
             return {"items": [delivery_json(item) for item in page.items], "next_cursor": page.next_cursor}
 
         return self._run(read)

@@ -15,7 +15,6 @@ from typing import Any
 import click
 
 from tracker.cli.tables import table_lines
-from tracker.domain.records import decode_fragment
 
 Json = Any
 
@@ -38,6 +37,8 @@ def clean_text(value: object) -> str:
 
 def echo_json(value: Json) -> None:
     """Write JSON to standard output."""
+    from tracker.domain.records import decode_fragment
+
     # what a stream cannot show it would escape in Python's way, which is not JSON's
     is_utf_8 = sys.stdout.encoding.lower().replace("-", "").replace("_", "") == "utf8"
     click.echo(json.dumps(value, indent=2, ensure_ascii=not is_utf_8, default=decode_fragment))

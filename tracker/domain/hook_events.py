@@ -1,4 +1,4 @@
-"""The events that hooks can subscribe to, and the patterns that cover several of them."""
+"""The events that hooks can subscribe to, the patterns that cover several of them, and the states of a delivery."""
 
 from __future__ import annotations
 
@@ -37,3 +37,17 @@ PATTERNS: Final[Mapping[str, frozenset[str]]] = {
 def covers(pattern: str, event: str) -> bool:
     """Whether an event pattern covers an event; an unknown pattern covers nothing."""
     return event in PATTERNS.get(pattern, ())
+
+
+class DeliveryStatus(StrEnum):
+    """The state of one run of a hook."""
+
+    PENDING = "pending"
+    """Waits for its turn, or for its next attempt."""
+    RUNNING = "running"
+    """Claimed by the dispatcher; found after a crash it is claimed again, with the same id."""
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    """Final by the hook's own word (exit 100)."""
+    DEAD = "dead"
+    """Final because its attempts ran out; can be retried by hand."""

@@ -1,44 +1,42 @@
-"""What is kept and shown: tasks with everything around them, events, deliveries, and their public JSON form.
+"""Tasks with everything around them, events and deliveries: what is stored, and the public JSON form of each.
 
-The field names of the JSON are the project's public surface (HTTP, hooks, ``--json``, SQLite views).
+Each public form is stated once, as a struct: `to_json` encodes by it, and ``/openapi.json`` describes it. The field
+names are the project's public surface (HTTP, hooks, ``--json``, SQLite views).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable, Mapping
 from datetime import UTC, datetime
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from functools import cache, lru_cache
+from operator import attrgetter
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import orjson
-from msgspec import Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field, to_builtins
+from msgspec.structs import asdict, fields
 
-from tracker.domain.archives import file_of
+from tracker.domain.archives import ArchiveState, file_of
+from tracker.domain.hook_events import DeliveryStatus, HookEvent
+from tracker.domain.observation import Source
+from tracker.domain.task import Reason, Stage, Status, TaskId, UpstreamError
+from tracker.domain.transitions import Outcome
 from tracker.domain.user_messages import user_message
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from tracker.domain.archives import ArchivedFile, ArchiveRecord
-    from tracker.domain.task import Output, Task, TaskId, UpstreamError
+    from tracker.domain.task import Output, Task
 
 Json = Any
 """A decoded JSON value."""
 
 MAX_DECODED_CHARS = 1 << 20
 
-
-class DeliveryStatus(StrEnum):
-    """Where one run of a hook stands."""
-
-    PENDING = "pending"
-    """Waits for its turn, or for its next attempt."""
-    RUNNING = "running"
-    """Claimed by the dispatcher; found after a crash it is claimed again, with the same id."""
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    """Final by the hook's own word (exit 100)."""
-    DEAD = "dead"
-    """Final because its attempts ran out; can be retried by hand."""
+Text = Annotated[str, Meta(description="Only for kind text.", extra_json_schema={"absent": ""})]
+OnlyTrue = Annotated[bool, Meta(extra_json_schema={"const": True})]
+MadeUp = Annotated[OnlyTrue | None, Meta(description="Made up by hooks test.", extra_json_schema={"absent": None})]
+"""Members that may be absent, and which value that means."""
+Reader = Callable[[object], tuple[Json, ...]]
 
 
 class TaskRecord(Struct, frozen=True):
@@ -57,8 +55,8 @@ class TaskRecord(Struct, frozen=True):
     files: Mapping[str, ArchivedFile] = field(default_factory=dict)
 
 
-class EventRecord(Struct, frozen=True):
-    """One entry of a task's append-only history.
+class EventRecord(Struct, frozen=True, rename={"from_status": "from", "to_status": "to"}):
+    """One entry of a task's append-only history; also its public form.
 
     Attributes:
         seq: position in the history of all tasks; grows, never used twice.
@@ -70,17 +68,17 @@ class EventRecord(Struct, frozen=True):
     seq: int
     task_id: TaskId
     at: datetime
-    source: str
-    stage: str | None
-    outcome: str
-    from_status: str
-    to_status: str
+    source: Source
+    stage: Stage | None
+    outcome: Outcome
+    from_status: Status
+    to_status: Status
     detail: str
     payload: Json = None
 
 
 class DeliveryRecord(Struct, frozen=True):
-    """One run of one hook for one event, with its attempts."""
+    """One run of one hook for one event, with its attempts; also its public form."""
 
     id: str
     task_id: TaskId
@@ -96,119 +94,159 @@ class DeliveryRecord(Struct, frozen=True):
     finished_at: datetime | None
 
 
+class OutputView(Struct, frozen=True):
+    """A file or a text that a task produced."""
+
+    n: int
+    kind: str
+    url: str | None
+    mime: str | None
+    title: str | None
+    duration_s: float | None
+    archived: bool
+    path: str | None
+    bytes: int | None
+    sha256: str | None
+    text: Text | UnsetType = UNSET
+
+
+class TaskView(Struct, frozen=True):
+    """The public form of a task."""
+
+    id: TaskId
+    route: str
+    provider: str
+    account: str
+    external_id: str | None
+    status: Status
+    stage: Stage | None
+    progress: int | None
+    reason: Reason | None
+    error: UpstreamError | None
+    retryable: bool | None
+    user_message: str
+    outputs: list[OutputView]
+    request: Any
+    result: Any
+    labels: Mapping[str, str]
+    model: str | None
+    created_at: datetime
+    submitted_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    next_poll_at: datetime | None
+    polls: int
+    callbacks: int
+    version: int
+
+
+class HookEventView(Struct, frozen=True):
+    """The event that every kind of hook gets."""
+
+    type: HookEvent
+    seq: Annotated[int, Meta(description="The entry of the task's history that it follows from.")]
+    delivery_id: Annotated[str, Meta(description="The same in every attempt, unique to the event; the webhook-id.")]
+    at: Annotated[datetime, Meta(description="When the event was recorded, ISO 8601, UTC.")]
+    task: Annotated[TaskView, Meta(description="The task right after the event.")]
+    previous_status: Status
+    test: MadeUp | UnsetType = UNSET
+
+
+class ArchiveView(Struct, frozen=True):
+    """An output on its way into the archive."""
+
+    n: int
+    state: ArchiveState
+    attempts: int
+    next_attempt_at: datetime | None
+    expires_at: datetime | None
+    error: str | None
+    path: str | None
+    bytes: int | None
+    sha256: str | None
+
+
+@lru_cache(maxsize=1024)  # a task's times are shown with each of its events
 def iso(moment: datetime | None) -> str | None:
-    """A moment as ISO 8601 in UTC with milliseconds and ``Z``, None for None."""
+    """A time as ISO 8601 in UTC with milliseconds and ``Z``, None for None."""
     if moment is None:
         return None
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
-def output_json(n: int, output: Output, file: ArchivedFile | None = None) -> dict[str, Json]:
-    """The public form of one output and of its archived copy. A URL that needs the account's key is not handed out."""
-    shown: dict[str, Json] = {
-        "n": n,
-        "kind": output.kind,
-        "url": None if output.authenticated else output.url,
-        "mime": output.mime if file is None else file.mime,
-        "title": output.title,
-        "duration_s": output.duration_s,
-        "archived": file is not None,
-        "path": None if file is None else file.path,
-        "bytes": None if file is None else file.bytes,
-        "sha256": None if file is None else file.sha256,
-    }
-    if output.text is not None:
-        shown["text"] = output.text
+@cache
+def _plan(form: type[Struct], source: Hashable) -> tuple[dict[str, Json], tuple[str, ...], Reader, tuple[str, ...]]:
+    """Of a form: all members in order, those that the source has with how to read them, and those that are times."""
+    members = [one for one in fields(form) if one.default is not UNSET]
+    read = [one for one in members if hasattr(source, one.name)]
+    return (
+        {one.encode_name: None for one in members},
+        tuple(one.encode_name for one in read),
+        attrgetter(*(one.name for one in read), "__class__", "__class__"),  # of two or more it makes a tuple
+        tuple(one.encode_name for one in members if datetime in (one.type, *get_args(one.type))),
+    )
+
+
+def to_json(form: type[Struct], source: Json, **given: Json) -> dict[str, Json]:
+    """The JSON of a public form, its times as text: members are attributes of ``source``, unless they are given."""
+    members, names, read, times = _plan(form, source.__class__)
+    shown = members.copy()
+    shown.update(zip(names, read(source), strict=False))
+    shown.update(given)
+    for name in times:
+        shown[name] = iso(shown[name])
     return shown
-
-
-def error_json(error: UpstreamError | None) -> dict[str, Json] | None:
-    """The upstream's own word, or None."""
-    if error is None:
-        return None
-    return {"code": error.code, "message": error.message, "http_status": error.http_status}
 
 
 def task_json(record: TaskRecord) -> dict[str, Json]:
     """The public form of a task."""
     task = record.task
-    return {
-        "id": task.id,
-        "route": task.route,
-        "provider": task.provider,
-        "account": task.account,
-        "external_id": task.external_id,
-        "status": task.status.value,
-        "stage": task.stage,
-        "progress": task.progress,
-        "reason": task.reason,
-        "error": error_json(task.error),
-        "retryable": task.retryable,
-        "user_message": user_message(task),
-        "outputs": [output_json(n, output, file_of(output, record.files)) for n, output in enumerate(task.outputs)],
-        "request": record.request,
-        "result": record.result,
-        "labels": dict(record.labels),
-        "model": task.model,
-        "created_at": iso(task.created_at),
-        "submitted_at": iso(task.submitted_at),
-        "started_at": iso(task.started_at),
-        "finished_at": iso(task.finished_at),
-        "next_poll_at": iso(task.due_at),
-        "polls": task.polls,
-        "callbacks": task.callbacks,
-        "version": task.version,
-    }
+    return to_json(
+        TaskView,
+        task,
+        error=None if task.error is None else asdict(task.error),
+        user_message=user_message(task),
+        outputs=[_output_json(n, output, file_of(output, record.files)) for n, output in enumerate(task.outputs)],
+        request=record.request,
+        result=record.result,
+        labels=dict(record.labels),
+        next_poll_at=task.due_at,
+    )
+
+
+def _output_json(n: int, output: Output, file: ArchivedFile | None) -> Json:
+    """An output and its archived copy. A URL that needs the account's key is not handed out."""
+    return to_builtins(
+        OutputView(
+            n=n,
+            kind=output.kind,
+            url=None if output.authenticated else output.url,
+            mime=output.mime if file is None else file.mime,
+            title=output.title,
+            duration_s=output.duration_s,
+            archived=file is not None,
+            path=None if file is None else file.path,
+            bytes=None if file is None else file.bytes,
+            sha256=None if file is None else file.sha256,
+            text=UNSET if output.text is None else output.text,
+        )
+    )
 
 
 def event_json(event: EventRecord) -> dict[str, Json]:
     """The public form of an event."""
-    return {
-        "seq": event.seq,
-        "task_id": event.task_id,
-        "at": iso(event.at),
-        "source": event.source,
-        "stage": event.stage,
-        "outcome": event.outcome,
-        "from": event.from_status,
-        "to": event.to_status,
-        "detail": event.detail,
-        "payload": event.payload,
-    }
+    return to_json(EventRecord, event)
 
 
 def delivery_json(delivery: DeliveryRecord) -> dict[str, Json]:
     """The public form of a delivery."""
-    return {
-        "id": delivery.id,
-        "task_id": delivery.task_id,
-        "seq": delivery.seq,
-        "hook": delivery.hook,
-        "event": delivery.event,
-        "status": delivery.status.value,
-        "attempts": delivery.attempts,
-        "next_attempt_at": iso(delivery.next_attempt_at),
-        "error": delivery.error,
-        "output": delivery.output,
-        "created_at": iso(delivery.created_at),
-        "finished_at": iso(delivery.finished_at),
-    }
+    return to_json(DeliveryRecord, delivery)
 
 
 def archive_json(record: ArchiveRecord) -> dict[str, Json]:
     """The public form of an output on its way into the archive."""
-    file = record.file
-    return {
-        "n": record.n,
-        "state": record.state.value,
-        "attempts": record.attempts,
-        "next_attempt_at": iso(record.next_attempt_at),
-        "expires_at": iso(record.expires_at),
-        "error": record.error,
-        "path": None if file is None else file.path,
-        "bytes": None if file is None else file.bytes,
-        "sha256": None if file is None else file.sha256,
-    }
+    file = {name: getattr(record.file, name, None) for name in ("path", "bytes", "sha256")}
+    return to_json(ArchiveView, record, **file)
 
 
 def decode_payload(text: str) -> Json:

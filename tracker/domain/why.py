@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from tracker.domain.archives import archive_notes, archive_steps
+from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.ids import shown_id
-from tracker.domain.records import DeliveryStatus, iso
+from tracker.domain.records import iso
 from tracker.domain.schedule import deadline_of, submit_end
 from tracker.domain.task import Reason, Status, SubmitState
 from tracker.domain.transitions import HELD, Outcome

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, assert_never
 
 from tracker.config.hooks import HookSpec
-from tracker.domain.records import DeliveryStatus
+from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.retry import growing_delay_s, growing_delays_s, jittered
 from tracker.errors import StoreUnavailable
 from tracker.hooks.runner import Runner, RunOutcome, RunResult, encode_event

@@ -27,7 +27,8 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from tracker.config.hooks import HookSpec
-from tracker.domain.records import DeliveryRecord, DeliveryStatus, iso
+from tracker.domain.hook_events import DeliveryStatus
+from tracker.domain.records import DeliveryRecord, iso
 from tracker.hooks.runner import RunOutcome, RunResult
 from tracker.logs import get_logger
 

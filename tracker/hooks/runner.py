@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import orjson
 
-from tracker.domain.records import decode_fragment, iso, task_json
+from tracker.domain.records import HookEventView, decode_fragment, task_json, to_json
 
 if TYPE_CHECKING:
     from tracker.clock import Clock
@@ -115,14 +115,7 @@ class Tools:
 def event_body(job: DeliveryJob) -> dict[str, Any]:
     """The public form of an event; a synthetic one is marked with ``test``."""
     test = {"test": True} if job.is_test else {}
-    return test | {
-        "type": job.event,
-        "seq": job.seq,
-        "delivery_id": job.id,
-        "at": iso(job.at),
-        "task": task_json(job.record),
-        "previous_status": job.previous_status,
-    }
+    return to_json(HookEventView, job, type=job.event, delivery_id=job.id, task=task_json(job.record), **test)
 
 
 def encode_event(job: DeliveryJob) -> bytes:

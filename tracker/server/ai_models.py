@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from tracker.domain.records import iso
-from tracker.errors import FieldProblem
-from tracker.server.queries import parse_query
-from tracker.server.responses import bad_input, json_answer
+from tracker.domain.records import to_json
+from tracker.errors import FieldProblem, RequestInvalid
+from tracker.server.responses import json_answer
+from tracker.server.schemas import ModelCatalogue
+from tracker.server.services import QUERY
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -34,15 +35,9 @@ async def sync_models(services: Services, request: web.Request) -> web.Response:
 async def _answer(services: Services, account: str, problems: list[str]) -> web.Response:
     kept = await services.store.list_models(account)
     age_s = None if kept.synced_at is None else (services.clock.now() - kept.synced_at).total_seconds()
-    return json_answer(
-        {
-            "account": account,
-            "synced_at": iso(kept.synced_at),
-            "age_s": age_s,
-            "items": [asdict(model) for model in kept.models],
-            "problems": problems,
-        }
-    )
+    items = [asdict(model) for model in kept.models]
+    shown = to_json(ModelCatalogue, kept, account=account, age_s=age_s, items=items, problems=problems)
+    return json_answer(shown)
 
 
 def _account(services: Services, request: web.Request) -> str:
@@ -51,11 +46,11 @@ def _account(services: Services, request: web.Request) -> str:
     Raises:
         Problem: 422: unknown, or not named although there are several.
     """
-    named = parse_query(request, {"account": str}).get("account")
+    named = request[QUERY].get("account")
     known = ", ".join(sorted(services.accounts))
     if named is None and (len(services.accounts) == 1 or "default" in services.accounts):
         return "default" if "default" in services.accounts else next(iter(services.accounts))
     if named not in services.accounts:
         what = "must be named" if named is None else f"is unknown: {named!r}"
-        raise bad_input([FieldProblem(("query", "account"), f"{what}; configured accounts: {known}")])
+        raise RequestInvalid([FieldProblem(("query", "account"), f"{what}; configured accounts: {known}")])
     return str(named)

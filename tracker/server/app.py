@@ -31,6 +31,7 @@ from tracker.server.bodies import MAX_API_BYTES
 from tracker.server.callbacks import CallbackDoors
 from tracker.server.openapi import describe
 from tracker.server.operations import OPERATIONS, Operation
+from tracker.server.queries import parse_query
 from tracker.server.responses import (
     HEADERS,
     RETRY_AFTER_S,
@@ -40,6 +41,7 @@ from tracker.server.responses import (
     store_unavailable,
     write_unknown,
 )
+from tracker.server.services import QUERY
 
 if TYPE_CHECKING:
     from tracker.server.services import Services
@@ -140,6 +142,7 @@ def _guarded(services: Services, operation: Operation) -> WebHandler:
             check_access(request, services.api_token(), services.public_url())
             if operation.method not in READS:
                 check_media_type(request)
+            request[QUERY] = parse_query(request.query.items() if request.query_string else (), operation.parameters)
         assert handler is not None  # noqa: S101  callbacks come in by their own doors
         return await handler(services, request)
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from tracker.domain.lenient_json.large import LARGE_BYTES, Lifted, is_decoded_at_once, lift, slow
-from tracker.errors import FieldProblem
+from tracker.errors import FieldProblem, RequestInvalid
 from tracker.server.connections import arrival
-from tracker.server.responses import Problem, bad_input
+from tracker.server.responses import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -140,7 +140,7 @@ def _decode(body: bytes) -> Json:
         is_suspect |= any(isinstance(item, float) and abs(item) >= TURNED_FLOAT for item in level)
     changed = _list_changed(lifted.skeleton) if is_suspect else []
     if changed:
-        raise bad_input(changed)
+        raise RequestInvalid(changed)
     return lifted.restore(value)
 
 

@@ -7,20 +7,14 @@ dispatcher is woken.
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from tracker.domain.records import DeliveryStatus, delivery_json
-from tracker.errors import FieldProblem
-from tracker.server.queries import (
-    Parser,
-    parse_limit,
-    parse_moment,
-    parse_one_of,
-    parse_position,
-    parse_query,
-    parse_text,
-)
-from tracker.server.responses import bad_input, json_answer
+from tracker.domain.hook_events import DeliveryStatus
+from tracker.domain.records import delivery_json
+from tracker.errors import FieldProblem, RequestInvalid
+from tracker.server import queries
+from tracker.server.responses import json_answer
+from tracker.server.services import QUERY
 from tracker.store.values import DeliveryFilter
 
 if TYPE_CHECKING:
@@ -31,31 +25,16 @@ if TYPE_CHECKING:
     from tracker.domain.records import DeliveryRecord
     from tracker.server.services import Services
 
-RETRIED: Final = (DeliveryStatus.FAILED, DeliveryStatus.DEAD)
-LIST_PARSERS: Final[Mapping[str, Parser]] = {
-    "hook": parse_text,
-    "status": parse_one_of(DeliveryStatus),
-    "since": parse_moment,
-    "limit": parse_limit,
-    "cursor": parse_position,
-}
-RETRY_PARSERS: Final[Mapping[str, Parser]] = {
-    "hook": parse_text,
-    "status": parse_one_of(RETRIED),
-    "since": parse_moment,
-}
 
-
-async def list_hooks(services: Services, request: web.Request) -> web.Response:
+async def list_hooks(services: Services, _request: web.Request) -> web.Response:
     """Every hook with its health and its deliveries, those of hooks that are configured no more included."""
-    parse_query(request, {})
     items = merge_counts(services.hooks.describe(), await services.store.count_deliveries())
     return json_answer({"items": items, "ignored": services.hooks.ignored()})
 
 
 async def list_all_deliveries(services: Services, request: web.Request) -> web.Response:
     """The hook runs of all tasks, newest first."""
-    page = await services.store.list_all_deliveries(DeliveryFilter(**parse_query(request, LIST_PARSERS)))
+    page = await services.store.list_all_deliveries(DeliveryFilter(**request[QUERY]))
     return json_answer({"items": [delivery_json(item) for item in page.items], "next_cursor": page.next_cursor})
 
 
@@ -65,17 +44,16 @@ async def retry_deliveries(services: Services, request: web.Request) -> web.Resp
     Raises:
         Problem: 422, no filter is given.
     """
-    wanted = parse_query(request, RETRY_PARSERS)
-    if not wanted:
-        raise bad_input([FieldProblem(("query",), f"name at least one of {', '.join(RETRY_PARSERS)}")])
-    retried = await services.store.retry_deliveries(DeliveryFilter(**wanted))
+    if not request[QUERY]:
+        names = (parameter.name for parameter in queries.DELIVERY_RETRY)
+        raise RequestInvalid([FieldProblem(("query",), f"name at least one of {', '.join(names)}")])
+    retried = await services.store.retry_deliveries(DeliveryFilter(**request[QUERY]))
     services.hooks.wake()
     return json_answer({"retried": retried})
 
 
 async def retry_delivery(services: Services, request: web.Request) -> web.Response:
     """Run a failed or dead delivery again."""
-    parse_query(request, {})
     delivery = await services.store.retry_delivery(request.match_info["id"])
     services.hooks.wake()
     return json_answer(delivery_json(delivery), HTTPStatus.OK)

@@ -11,21 +11,23 @@ import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import BaseModel
+from msgspec import UNSET
+from msgspec.json import schema_components
 from pydantic.json_schema import models_json_schema
 
 from tracker import __version__
 from tracker.domain.hook_events import FINAL_STATUSES
+from tracker.domain.records import HookEventView
 from tracker.server import schemas
 from tracker.server.access import READS
-from tracker.server.hook_schemas import HookEventView
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tracker.server.operations import Operation, Parameter
+    from tracker.server.operations import Operation
+    from tracker.server.queries import Parameter
 
-_REF: Final = "#/components/schemas/{model}"
+_REF: Final = "#/components/schemas/{name}"
 _JSON, _PROBLEM = "application/json", "application/problem+json"
 _PATH_PARAMETER: Final = re.compile(r"{(\w+)}")
 
@@ -68,7 +70,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
     if parameters:
         described["parameters"] = parameters
     if operation.bodies:
-        schema = {"oneOf": [_ref(model) for model in operation.bodies]}
+        schema = {"oneOf": [{"$ref": _REF.format(name=body.__name__)} for body in operation.bodies]}
         described["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
     elif operation.any_body:
         described["requestBody"] = {"required": True, "content": {"application/json": {"schema": {}}}}
@@ -105,7 +107,7 @@ def _webhook() -> dict[str, Any]:
 def _parameter(parameter: Parameter) -> dict[str, Any]:
     described: dict[str, Any] = {
         "name": parameter.name,
-        "in": parameter.place,
+        "in": parameter.location,
         "description": parameter.description,
         "schema": dict(parameter.schema),
     }
@@ -118,7 +120,7 @@ def _responses(operation: Operation) -> dict[str, Any]:
     responses: dict[str, Any] = {
         str(status.value): {
             "description": status.phrase,
-            "content": {_PROBLEM if issubclass(model, schemas.ProblemView) else _JSON: {"schema": _ref(model)}},
+            "content": {_PROBLEM if model is schemas.NotReadyView else _JSON: {"schema": _ref(model)}},
         }
         for status, model in operation.answers.items()
     }
@@ -139,15 +141,35 @@ def _responses(operation: Operation) -> dict[str, Any]:
     return responses
 
 
-def _ref(model: type[BaseModel]) -> dict[str, str]:
-    return {"$ref": _REF.format(model=model.__name__)}
+def _ref(form: type) -> dict[str, Any]:
+    return dict(schema_components([form], ref_template=_REF)[0][0])
 
 
 def _schemas(operations: list[Operation]) -> dict[str, Any]:
-    """The schema of every model that is named, and of those inside them."""
-    named: list[type[BaseModel]] = [schemas.ProblemView, HookEventView]
-    for operation in operations:
-        named += [*operation.bodies, *operation.answers.values()]
-    _, document = models_json_schema([(model, "validation") for model in named], ref_template=_REF)
-    described: dict[str, Any] = document["$defs"]
+    """The schema of everything that is sent or received."""
+    forms = [schemas.ProblemView, HookEventView, *(form for one in operations for form in one.answers.values())]
+    _, sent = schema_components(forms, ref_template=_REF)
+    bodies = {body for one in operations for body in one.bodies}
+    _, received = models_json_schema(
+        [(body, "validation") for body in bodies], ref_template=_REF.replace("name", "model")
+    )
+    open_names = {form.__name__ for form in schemas.OPEN}
+    described = {name: _sent(schema, is_open=name in open_names) for name, schema in sent.items()}
+    described.update(received["$defs"])
     return described
+
+
+def _sent(schema: dict[str, Any], *, is_open: bool) -> dict[str, Any]:
+    """What msgspec describes as input, described as output: a member that has a default is always present."""
+    schema["description"] = schema["description"].partition("\n\n")[0]
+    if "enum" in schema:
+        return schema | {"type": "string"}
+    required = schema.pop("required")
+    for name, member in schema["properties"].items():
+        if "enum" in member:
+            member["type"] = "string"
+        if "absent" in member:
+            member["default"] = member.pop("absent")
+        elif member.pop("default", UNSET) is not UNSET:
+            required.append(name)
+    return schema | {"additionalProperties": is_open} | ({"required": required} if required else {})

@@ -8,15 +8,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
-from pydantic import BaseModel
 
-from tracker.domain.records import DeliveryStatus
-from tracker.domain.task import Reason, Status
-from tracker.server import ai_models, hook_schemas, hooks, outputs, schemas, submitting, system, tasks, upkeep
-from tracker.server.queries import DEFAULT_LIMIT, LABEL_PREFIX, MAX_LIMIT, MAX_WAIT_S
+from tracker.domain.records import ArchiveView, DeliveryRecord, EventRecord, TaskView
+from tracker.server import ai_models, hooks, outputs, queries, schemas, system, tasks
+from tracker.server.queries import Parameter, text_parameter
+from tracker.server.schemas import Items, Page
 
 if TYPE_CHECKING:
     from tracker.server.services import Services
@@ -25,31 +24,16 @@ Handler = Callable[["Services", web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
-class Parameter:
-    """A query parameter or a request header.
-
-    Attributes:
-        schema: its JSON schema.
-        place: ``query`` or ``header``.
-    """
-
-    name: str
-    schema: Mapping[str, Any]
-    description: str
-    place: str = "query"
-
-
-@dataclass(frozen=True, slots=True)
 class Operation:
     """One method of one path.
 
     Attributes:
-        handler: None for callbacks, which have a door of their own.
-        answers: status -> model of the answer.
-        problems: statuses that are answered with problem details, besides those of every call.
-        bodies: the forms of the request body.
-        is_open: it wants no token.
-        plain: statuses that are answered with something other than JSON -> its media type, "" for no body.
+        handler: None for callbacks, see `tracker.server.callbacks`.
+        answers: status -> schema of the response.
+        problems: statuses with problem details, besides those that every operation can have.
+        bodies: the schemas of the request body, one for each kind.
+        is_open: no token is required.
+        plain: statuses with a response that is not JSON -> its media type, "" for no body.
     """
 
     method: str
@@ -57,10 +41,10 @@ class Operation:
     name: str
     summary: str
     handler: Handler | None
-    answers: Mapping[HTTPStatus, type[BaseModel]]
+    answers: Mapping[HTTPStatus, type]
     problems: tuple[HTTPStatus, ...] = ()
     parameters: tuple[Parameter, ...] = ()
-    bodies: tuple[type[BaseModel], ...] = ()
+    bodies: tuple[type, ...] = ()
     any_body: bool = False
     is_open: bool = False
     plain: Mapping[HTTPStatus, str] = field(default_factory=dict)
@@ -81,46 +65,14 @@ _WRONG = HTTPStatus.UNPROCESSABLE_ENTITY
 _TOO_MANY = HTTPStatus.TOO_MANY_REQUESTS
 _UNAVAILABLE = HTTPStatus.SERVICE_UNAVAILABLE
 
-_TEXT: Final = {"type": "string", "minLength": 1}
-_ACCOUNT: Final = Parameter("account", {"type": "string", "minLength": 1}, "An account; needed when there are several.")
-_MOMENT: Final = {"type": "string", "format": "date-time"}
-_LIMIT: Final = Parameter(
-    "limit", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}, "Page size."
-)
-_SINCE: Final = Parameter("since", _MOMENT, "Created at or after.")
-_HOOK: Final = Parameter("hook", _TEXT, "Name of a hook.")
-_DELIVERY_STATUS: Final = Parameter(
-    "status", {"type": "string", "enum": [status.value for status in DeliveryStatus]}, "Where the delivery stands."
-)
-_FILTERS: Final = (
-    Parameter("status", {"type": "string", "enum": [status.value for status in Status]}, "Where it stands."),
-    Parameter("provider", _TEXT, "Family of routes."),
-    Parameter("route", _TEXT, "Full route name."),
-    Parameter("account", _TEXT, "Configured account."),
-    Parameter("reason", {"type": "string", "enum": [reason.value for reason in Reason]}, "Why it FAILED."),
-    Parameter(
-        "labels",
-        {"type": "object", "additionalProperties": {"type": "string"}},
-        f"Each label as a parameter of its own: {LABEL_PREFIX}NAME=VALUE.",
-    ),
-    Parameter("q", _TEXT, "Text looked for in ids, model, error and request."),
-    _SINCE,
-    Parameter("until", _MOMENT, "Created before."),
-    _LIMIT,
-    Parameter("cursor", _TEXT, "next_cursor of the page before."),
-)
-_WAIT: Final = Parameter(
-    "wait",
-    {"type": "number", "minimum": 0, "maximum": MAX_WAIT_S},
-    "Seconds: answer when the task has ended, or when they are over.",
-)
 _SUBMIT_HEADERS: Final = (
-    Parameter("Idempotency-Key", _TEXT, "The same key never makes a second upstream job.", "header"),
-    Parameter("Prefer", _TEXT, "respond-async: 202 as soon as the intent is on disk.", "header"),
+    text_parameter("Idempotency-Key", "The same key never makes a second upstream job.", location="header"),
+    text_parameter("Prefer", "respond-async: 202 as soon as the intent is on disk.", location="header"),
 )
-
-_RANGE: Final = Parameter("Range", _TEXT, "bytes=FIRST-LAST, one range.", "header")
-_IF_NONE_MATCH: Final = Parameter("If-None-Match", _TEXT, "304 when the file has this entity tag.", "header")
+_FILE_HEADERS: Final = (
+    text_parameter("Range", "bytes=FIRST-LAST, one range.", location="header"),
+    text_parameter("If-None-Match", "304 when the file has this entity tag.", location="header"),
+)
 
 OPERATIONS: Final[tuple[Operation, ...]] = (
     Operation(
@@ -128,8 +80,8 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         "/v1/tasks",
         "create_task",
         "Create a job upstream and follow it, or follow one that was created elsewhere",
-        submitting.create_task,
-        {_CREATED: schemas.TaskView, _ACCEPTED: schemas.TaskView, _OK: schemas.TaskView},
+        tasks.create_task,
+        {_CREATED: TaskView, _ACCEPTED: TaskView, _OK: TaskView},
         (_MALFORMED, _TOO_SLOW, _CONFLICT, _TOO_LARGE, _WRONG, _UNAVAILABLE),
         _SUBMIT_HEADERS,
         (schemas.SubmitBody, schemas.RegisterBody),
@@ -140,9 +92,9 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         "list_tasks",
         "List tasks, newest first",
         tasks.list_tasks,
-        {_OK: schemas.TaskPage},
+        {_OK: Page[TaskView]},
         (_WRONG, _UNAVAILABLE),
-        _FILTERS,
+        queries.TASK_LIST,
     ),
     Operation(
         "GET",
@@ -150,9 +102,9 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         "get_task",
         "One task, at once or when it has ended",
         tasks.get_task,
-        {_OK: schemas.TaskView},
+        {_OK: TaskView},
         (_MISSING, _WRONG, _UNAVAILABLE),
-        (_WAIT,),
+        queries.TASK,
     ),
     Operation(
         "GET",
@@ -160,7 +112,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         "list_events",
         "The history of a task, oldest first",
         tasks.list_events,
-        {_OK: schemas.EventList},
+        {_OK: Items[EventRecord]},
         (_MISSING, _WRONG, _UNAVAILABLE),
     ),
     Operation(
@@ -169,7 +121,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         "list_deliveries",
         "The hook runs of a task, oldest first",
         tasks.list_deliveries,
-        {_OK: schemas.DeliveryList},
+        {_OK: Items[DeliveryRecord]},
         (_MISSING, _WRONG, _UNAVAILABLE),
         tag="hooks",
     ),
@@ -190,7 +142,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         outputs.get_output,
         {},
         (_MISSING, _CONFLICT, _GONE, _WRONG, _UNAVAILABLE),
-        (_RANGE, _IF_NONE_MATCH),
+        _FILE_HEADERS,
         plain={
             _OK: "application/octet-stream",
             HTTPStatus.PARTIAL_CONTENT: "application/octet-stream",
@@ -205,7 +157,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         "list_archive",
         "How far the archive has come with a task's files",
         outputs.list_archive,
-        {_OK: schemas.ArchiveList},
+        {_OK: Items[ArchiveView]},
         (_MISSING, _WRONG, _UNAVAILABLE),
     ),
     Operation(
@@ -214,7 +166,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         "redrive_archive",
         "Archive now what is not safe: what was given up, what waits, what the archive has lost",
         outputs.redrive_archive,
-        {_OK: schemas.ArchiveList},
+        {_OK: Items[ArchiveView]},
         (_MISSING, _WRONG, _UNAVAILABLE),
     ),
     Operation(
@@ -223,7 +175,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         "poll_task",
         "Ask the upstream now",
         tasks.poll_task,
-        {_OK: schemas.TaskView},
+        {_OK: TaskView},
         (_MISSING, _WRONG, _UNAVAILABLE),
     ),
     Operation(
@@ -232,7 +184,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         "cancel_task",
         "Stop following a task: it becomes FAILED with reason canceled",
         tasks.cancel_task,
-        {_OK: schemas.TaskView},
+        {_OK: TaskView},
         (_MISSING, _CONFLICT, _WRONG, _UNAVAILABLE),
     ),
     Operation(
@@ -241,7 +193,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         "list_hooks",
         "Every hook with its health and its deliveries by status",
         hooks.list_hooks,
-        {_OK: hook_schemas.HookList},
+        {_OK: schemas.HookList},
         (_WRONG, _UNAVAILABLE),
         tag="hooks",
     ),
@@ -251,9 +203,9 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         "list_all_deliveries",
         "The hook runs of all tasks, newest first",
         hooks.list_all_deliveries,
-        {_OK: hook_schemas.DeliveryPage},
+        {_OK: Page[DeliveryRecord]},
         (_WRONG, _UNAVAILABLE),
-        (_HOOK, _DELIVERY_STATUS, _SINCE, _LIMIT, Parameter("cursor", _TEXT, "next_cursor of the page before.")),
+        queries.DELIVERY_LIST,
         tag="hooks",
     ),
     Operation(
@@ -262,13 +214,9 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         "retry_deliveries",
         "Run all failed and dead deliveries that match again; wants at least one filter",
         hooks.retry_deliveries,
-        {_OK: hook_schemas.RetriedView},
+        {_OK: schemas.RetriedView},
         (_WRONG, _UNAVAILABLE),
-        (
-            _HOOK,
-            Parameter("status", {"type": "string", "enum": list(hooks.RETRIED)}, "Only failed ones, or only dead."),
-            _SINCE,
-        ),
+        queries.DELIVERY_RETRY,
         tag="hooks",
     ),
     Operation(
@@ -277,7 +225,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         "retry_delivery",
         "Run a failed or dead delivery again",
         hooks.retry_delivery,
-        {_OK: schemas.DeliveryView},
+        {_OK: DeliveryRecord},
         (_MISSING, _WRONG, _UNAVAILABLE),
         tag="hooks",
     ),
@@ -307,7 +255,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         "list_routes",
         "Every known route",
         system.list_routes,
-        {_OK: schemas.RouteList},
+        {_OK: Items[schemas.RouteView]},
         (_WRONG,),
         tag="system",
     ),
@@ -319,7 +267,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         ai_models.list_models,
         {_OK: schemas.ModelCatalogue},
         (_WRONG,),
-        parameters=(_ACCOUNT,),
+        parameters=queries.ACCOUNT,
         tag="system",
     ),
     Operation(
@@ -330,7 +278,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         ai_models.sync_models,
         {_OK: schemas.ModelCatalogue},
         (_WRONG, _UNAVAILABLE),
-        parameters=(_ACCOUNT,),
+        parameters=queries.ACCOUNT,
         tag="system",
     ),
     Operation(
@@ -338,7 +286,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         "/v1/prune",
         "prune",
         "Drop what retention no longer keeps, or count it",
-        upkeep.prune,
+        system.prune,
         {_OK: schemas.PrunedView},
         (_MALFORMED, _TOO_SLOW, _TOO_LARGE, _WRONG, _UNAVAILABLE),
         bodies=(schemas.PruneBody,),
@@ -350,7 +298,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         "receive_callback",
         "The callback target of one task, handed to its provider at submit",
         None,
-        {_OK: schemas.Applied, _ACCEPTED: schemas.Heard},
+        {_OK: schemas.AppliedView, _ACCEPTED: schemas.QueuedView},
         (_MALFORMED, _UNAUTHORIZED, _MISSING, _TOO_SLOW, _TOO_LARGE, _UNAVAILABLE),
         any_body=True,
         is_open=True,
@@ -362,7 +310,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         "receive_hint",
         "A callback without a token: never believed, it only makes the tracker poll",
         None,
-        {_ACCEPTED: schemas.Heard},
+        {_ACCEPTED: schemas.QueuedView},
         (_MALFORMED, _UNAUTHORIZED, _MISSING, _TOO_SLOW, _TOO_LARGE, _TOO_MANY, _UNAVAILABLE),
         any_body=True,
         is_open=True,

@@ -22,13 +22,13 @@ from tracker.domain.task import TaskId
 from tracker.domain.urls import escape_invalid, split_absolute
 from tracker.errors import ArchiveStorageUnavailable
 from tracker.logs import get_logger
-from tracker.server.queries import parse_query
 from tracker.server.responses import HEADERS, Problem, json_answer
 
 if TYPE_CHECKING:
+    from tracker.archive.archiver import Archiver
     from tracker.domain.archives import ArchivedFile
     from tracker.domain.task import Output
-    from tracker.server.services import Archives, Services
+    from tracker.server.services import Services
 
 log = get_logger(__name__)
 
@@ -51,7 +51,6 @@ async def get_output(services: Services, request: web.Request) -> web.StreamResp
         Problem: 404 no such output; 409 not archived yet, and nothing that could be handed out; 410 the file is gone
             from the archive.
     """
-    parse_query(request, {})
     record = await services.store.get_task(TaskId(request.match_info["id"]))
     number = request.match_info["n"]
     outputs = record.task.outputs
@@ -92,7 +91,7 @@ def _plain_url(output: Output) -> str | None:
         return None
 
 
-async def _serve(archive: Archives, request: web.Request, file: ArchivedFile) -> web.StreamResponse:
+async def _serve(archive: Archiver, request: web.Request, file: ArchivedFile) -> web.StreamResponse:
     try:
         size = await archive.size_of(file.path)
     except ArchiveStorageUnavailable as error:
@@ -158,7 +157,6 @@ def disposition_of(file: ArchivedFile) -> str:
 
 async def list_archive(services: Services, request: web.Request) -> web.Response:
     """How far the archive has come with a task's files."""
-    parse_query(request, {})
     task_id = TaskId(request.match_info["id"])
     await services.store.get_task(task_id)
     records = await services.store.list_archives(task_id)
@@ -171,7 +169,6 @@ async def redrive_archive(services: Services, request: web.Request) -> web.Respo
     Raises:
         Problem: 503, the archive cannot be looked into now.
     """
-    parse_query(request, {})
     if services.archive is None:
         raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "no-archive", "This daemon runs without an archive.")
     try:

@@ -1,26 +1,24 @@
-"""Query parameters: read strictly, every mistake told at once, unknown names answered with the known ones.
+"""Query parameters, each stated once: its name, what it means, its JSON schema and how it is read.
 
-Owns their syntax. Must not know what is done with them.
+The handlers, ``/openapi.json`` and the options of the commands all take them from here, so this module imports no
+web server. Owns their syntax. Must not know what is done with them.
 """
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.ids import looks_like_task_id
 from tracker.domain.task import Reason, Status
-from tracker.errors import FieldProblem
-from tracker.server.responses import bad_input
-from tracker.store.values import TaskFilter
+from tracker.errors import FieldProblem, RequestInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from aiohttp import web
+    from collections.abc import Collection
 
 MAX_LIMIT: Final = 500
 DEFAULT_LIMIT: Final = 50
@@ -32,122 +30,174 @@ Parser = Callable[[str], Any]
 """Text -> value; raises ValueError with one sentence on what is expected."""
 
 
-def parse_query(request: web.Request, parsers: Mapping[str, Parser], *, labels: bool = False) -> dict[str, Any]:
-    """Every given parameter, parsed; labels, where they are allowed, together under ``labels``.
-
-    Raises:
-        Problem: 422 with every unknown, repeated or wrong parameter.
-    """
-    values: dict[str, Any] = {"labels": {}} if labels else {}
-    if not request.query_string:
-        return values
-    problems: list[FieldProblem] = []
-    for name in dict.fromkeys(request.query):
-        texts = request.query.getall(name)
-        is_label = labels and name.startswith(LABEL_PREFIX) and name != LABEL_PREFIX
-        loc = ("query", name)
-        if not is_label and name not in parsers:
-            problems.append(FieldProblem(loc, _unknown(name, parsers, labels=labels)))
-        elif len(texts) > 1:
-            problems.append(FieldProblem(loc, "is given more than once"))
-        elif is_label:
-            values["labels"][name.removeprefix(LABEL_PREFIX)] = texts[0]
-        else:
-            try:
-                values[name] = parsers[name](texts[0])
-            except ValueError as error:
-                problems.append(FieldProblem(loc, str(error)))
-    if problems:
-        raise bad_input(problems)
-    return values
-
-
-def parse_task_filter(request: web.Request) -> TaskFilter:
-    """Which tasks a list request asks for.
-
-    Raises:
-        Problem: 422 with every wrong parameter.
-    """
-    return TaskFilter(**parse_query(request, LIST_PARSERS, labels=True))
-
-
-def _unknown(name: str, known: Iterable[str], *, labels: bool) -> str:
-    names = [*known, *(["label.NAME"] if labels else [])]
-    if not names:
-        return "is unknown: this call takes no query parameters"
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    return f"is unknown; known are {', '.join(names)}{hint}"
-
-
-def parse_one_of(choices: Iterable[str]) -> Parser:
-    """A parser of one of these texts."""
-    allowed = tuple(choices)
-
-    def parse(text: str) -> str:
-        if text not in allowed:
-            raise ValueError(f"is one of {', '.join(allowed)}")
-        return text
-
-    return parse
-
-
 def parse_text(text: str) -> str:
     """Any text but an empty one."""
     if not text or "\0" in text:
-        raise ValueError("is a text that is not empty")
+        raise ValueError("must be a text that is not empty")
     return text
 
 
-def parse_limit(text: str) -> int:
-    """The size of a page."""
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A query parameter or a request header.
+
+    Attributes:
+        schema: its JSON schema.
+        location: ``query`` or ``header``.
+    """
+
+    name: str
+    description: str
+    schema: Mapping[str, Any]
+    parse: Parser = parse_text
+    location: str = "query"
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The values that it can have, for one that has a fixed list."""
+        return tuple(self.schema["enum"])
+
+
+def text_parameter(name: str, description: str, parse: Parser = parse_text, location: str = "query") -> Parameter:
+    """A parameter that is a text."""
+    return Parameter(name, description, {"type": "string", "minLength": 1}, parse, location)
+
+
+def _choice(name: str, choices: Iterable[str], description: str) -> Parameter:
+    allowed = [str(choice) for choice in choices]
+
+    def parse(text: str) -> str:
+        if text not in allowed:
+            raise ValueError(f"must be one of {', '.join(allowed)}")
+        return text
+
+    return Parameter(name, description, {"type": "string", "enum": allowed}, parse)
+
+
+def parse_time(text: str) -> datetime:
+    """ISO 8601; without an offset it is UTC. An unescaped ``+`` arrives as a space."""
+    try:
+        time = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
+        return (time if time.tzinfo is not None else time.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError("must be a time in ISO 8601, for example 2026-11-20T20:42:00Z") from None
+
+
+def _time(name: str, description: str) -> Parameter:
+    return Parameter(name, description, {"type": "string", "format": "date-time"}, parse_time)
+
+
+def _parse_limit(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_LIMIT):
-        raise ValueError(f"is a whole number from 1 to {MAX_LIMIT}")
+        raise ValueError(f"must be a whole number from 1 to {MAX_LIMIT}")
     return int(text)
 
 
-def _cursor(text: str) -> str:
+def _parse_task_cursor(text: str) -> str:
     if not looks_like_task_id(text):
-        raise ValueError("is the next_cursor of the page before")
+        raise ValueError("must be the next_cursor of the previous page")
     return text
 
 
-def parse_position(text: str) -> str:
+def _parse_position(text: str) -> str:
     """The cursor of a list that is paged by position: a whole number that fits into the store's 64 bits."""
     if not (text.isascii() and text.isdigit() and len(text) <= POSITION_DIGITS):
-        raise ValueError("is the next_cursor of the page before")
+        raise ValueError("must be the next_cursor of the previous page")
     return text
 
 
-def parse_moment(text: str) -> datetime:
-    """ISO 8601; without an offset it is UTC. A ``+`` that nobody escaped arrives as a blank."""
-    try:
-        moment = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
-        return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise ValueError("is a moment in ISO 8601, for example 2026-11-20T20:42:00Z") from None
-
-
-def _wait(text: str) -> float:
+def _parse_wait(text: str) -> float:
     try:
         seconds = float(text)
     except ValueError:
         seconds = math.nan
     if not 0 <= seconds <= MAX_WAIT_S:
-        raise ValueError(f"is a number of seconds from 0 to {MAX_WAIT_S:g}")
+        raise ValueError(f"must be a number of seconds from 0 to {MAX_WAIT_S:g}")
     return seconds
 
 
-LIST_PARSERS: Final[Mapping[str, Parser]] = {
-    "status": parse_one_of(Status),
-    "provider": parse_text,
-    "route": parse_text,
-    "account": parse_text,
-    "reason": parse_one_of(Reason),
-    "q": parse_text,
-    "since": parse_moment,
-    "until": parse_moment,
-    "limit": parse_limit,
-    "cursor": _cursor,
-}
-WAIT_PARSERS: Final[Mapping[str, Parser]] = {"wait": _wait}
+_CURSOR: Final = "next_cursor of the previous page."
+_SINCE: Final = _time("since", "Created at or after.")
+_HOOK: Final = text_parameter("hook", "Name of a hook.")
+STATUS: Final = _choice("status", Status, "Status of the task.")
+REASON: Final = _choice("reason", Reason, "Why the task FAILED.")
+DELIVERY_STATUS: Final = _choice("status", DeliveryStatus, "Status of the delivery.")
+RETRIED_STATUS: Final = _choice(
+    "status", (DeliveryStatus.FAILED, DeliveryStatus.DEAD), "Only failed ones, or only dead."
+)
+_LABELS: Final = Parameter(
+    "labels",
+    f"Each label as a parameter of its own: {LABEL_PREFIX}NAME=VALUE.",
+    {"type": "object", "additionalProperties": {"type": "string"}},
+)
+_LIMIT: Final = Parameter(
+    "limit",
+    "Page size.",
+    {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+    _parse_limit,
+)
+_WAIT: Final = Parameter(
+    "wait",
+    "Seconds: respond when the task has ended, or when they are over.",
+    {"type": "number", "minimum": 0, "maximum": MAX_WAIT_S},
+    _parse_wait,
+)
+
+TASK_LIST: Final = (
+    STATUS,
+    text_parameter("provider", "Provider of the route."),
+    text_parameter("route", "Full route name."),
+    text_parameter("account", "Configured account."),
+    REASON,
+    _LABELS,
+    text_parameter("q", "Text to search in ids, model, error and request."),
+    _SINCE,
+    _time("until", "Created before."),
+    _LIMIT,
+    text_parameter("cursor", _CURSOR, _parse_task_cursor),
+)
+TASK: Final = (_WAIT,)
+DELIVERY_LIST: Final = (_HOOK, DELIVERY_STATUS, _SINCE, _LIMIT, text_parameter("cursor", _CURSOR, _parse_position))
+DELIVERY_RETRY: Final = (_HOOK, RETRIED_STATUS, _SINCE)
+ACCOUNT: Final = (text_parameter("account", "An account; required when there are several.", str),)
+
+
+def parse_query(given: Iterable[tuple[str, str]], parameters: Collection[Parameter]) -> dict[str, Any]:
+    """Every given parameter, parsed; labels, where they are allowed, together under ``labels``.
+
+    Raises:
+        RequestInvalid: with every unknown, repeated or wrong parameter.
+    """
+    known = {parameter.name: parameter.parse for parameter in parameters if parameter.location == "query"}
+    has_labels = known.pop(_LABELS.name, None) is not None
+    values: dict[str, Any] = {"labels": {}} if has_labels else {}
+    texts: dict[str, list[str]] = {}
+    for name, text in given:
+        texts.setdefault(name, []).append(text)
+    problems: list[FieldProblem] = []
+    for name, (text, *more) in texts.items():
+        is_label = has_labels and name.startswith(LABEL_PREFIX) and name != LABEL_PREFIX
+        try:
+            if not is_label and name not in known:
+                raise ValueError(_unknown(name, [*known, *([f"{LABEL_PREFIX}NAME"] if has_labels else [])]))  # noqa: TRY301
+            if more:
+                raise ValueError("is given more than once")  # noqa: TRY301
+            if is_label:
+                values["labels"][name.removeprefix(LABEL_PREFIX)] = text
+            else:
+                values[name] = known[name](text)
+        except ValueError as error:
+            problems.append(FieldProblem(("query", name), str(error)))
+    if problems:
+        raise RequestInvalid(problems)
+    return values
+
+
+def _unknown(name: str, known: Collection[str]) -> str:
+    if not known:
+        return "is unknown: this call takes no query parameters"
+    import difflib  # noqa: PLC0415  only a mistake needs it; commands import this module
+
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"is unknown; known are {', '.join(known)}{hint}"

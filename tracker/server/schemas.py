@@ -1,22 +1,30 @@
-"""The shapes of the API: what request bodies must be, and what answers are.
+"""The schemas of the API: request bodies with their checks, and those responses that are not records.
 
-Owns the schemas behind ``/openapi.json`` and the checks of request bodies. The answers themselves are built by
-`tracker.domain.records`; tests hold them against these models.
+The public forms of records are in `tracker.domain.records`. Owns what ``/openapi.json`` says of both.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
+from msgspec import UNSET, Meta, Struct, UnsetType
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from tracker.domain.archives import ArchiveState
+from tracker.domain.ai_models import Model
 from tracker.domain.observation import Source
-from tracker.domain.records import DeliveryStatus, Json
-from tracker.domain.task import Reason, Stage, Status
+from tracker.domain.pruning import Pruned
+from tracker.domain.records import Json
+from tracker.domain.task import Status
 from tracker.domain.transitions import Outcome
-from tracker.errors import FieldProblem
-from tracker.server.responses import bad_input
+from tracker.errors import FieldProblem, RequestInvalid
+
+T = TypeVar("T")
+
+Reasons = Annotated[list[str], Meta(description="Why it is not ready, one sentence each; if ready, what needs care.")]
+InstanceId = Annotated[str, Meta(description="An id of the store; it never changes, and a restored backup has it too.")]
+Alarms = Annotated[int, Meta(description="How many alarms are raised.")]
 
 PLAIN = r"^[^\x00-\x1f\x7f]*$"
 """No control characters: such texts end up in environments of hooks, in URLs and on terminals."""
@@ -59,118 +67,20 @@ class PruneBody(Body):
     dry_run: bool = Field(default=False, description="Only count.")
 
 
-class Answer(BaseModel):
-    """An answer: exactly these members, always all of them unless they say otherwise."""
+class Items(Struct, Generic[T]):
+    """A list."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class UpstreamErrorView(Answer):
-    """The upstream's own word on a failure."""
-
-    code: str | None
-    message: str | None
-    http_status: int | None
+    items: list[T]
 
 
-class OutputView(Answer):
-    """A file or a text that a task produced."""
+class Page(Struct, Generic[T]):
+    """A page of a list, newest first."""
 
-    n: int
-    kind: str
-    url: str | None
-    mime: str | None
-    title: str | None
-    duration_s: float | None
-    archived: bool
-    path: str | None
-    bytes: int | None
-    sha256: str | None
-    text: str = Field(default="", description="Only for kind text.")
-
-
-class TaskView(Answer):
-    """A task as it stands."""
-
-    id: str
-    route: str
-    provider: str
-    account: str
-    external_id: str | None
-    status: Status
-    stage: Stage | None
-    progress: int | None
-    reason: Reason | None
-    error: UpstreamErrorView | None
-    retryable: bool | None
-    user_message: str
-    outputs: list[OutputView]
-    request: Any
-    result: Any
-    labels: dict[str, str]
-    model: str | None
-    created_at: str
-    submitted_at: str | None
-    started_at: str | None
-    finished_at: str | None
-    next_poll_at: str | None
-    polls: int
-    callbacks: int
-    version: int
-
-
-class TaskPage(Answer):
-    """Tasks, newest first."""
-
-    items: list[TaskView]
+    items: list[T]
     next_cursor: str | None
 
 
-class EventView(Answer):
-    """One entry of a task's history."""
-
-    seq: int
-    task_id: str
-    at: str
-    source: Source
-    stage: Stage | None
-    outcome: Outcome
-    from_: Status = Field(alias="from")
-    to: Status
-    detail: str
-    payload: Any
-
-
-class EventList(Answer):
-    """The history of a task, oldest first."""
-
-    items: list[EventView]
-
-
-class DeliveryView(Answer):
-    """One run of a hook for one event."""
-
-    id: str
-    task_id: str
-    seq: int
-    hook: str
-    event: str
-    status: DeliveryStatus
-    attempts: int
-    next_attempt_at: str | None
-    error: str | None
-    output: str | None
-    created_at: str
-    finished_at: str | None
-
-
-class DeliveryList(Answer):
-    """The hook runs of a task, oldest first."""
-
-    items: list[DeliveryView]
-
-
-class RouteView(Answer):
+class RouteView(Struct):
     """One creation route of an upstream."""
 
     route: str
@@ -183,53 +93,24 @@ class RouteView(Answer):
     source: str
 
 
-class RouteList(Answer):
-    """Every known route."""
-
-    items: list[RouteView]
-
-
-class ModelView(Answer):
-    """One model."""
-
-    id: str
-    family: str
-    display_name: str | None
-    type: str | None
-    created_at: str | None
-
-
-class ModelCatalogue(Answer):
+class ModelCatalogue(Struct):
     """The models of an account, and how old the list is."""
 
     account: str
-    synced_at: str | None
+    synced_at: datetime | None
     age_s: float | None
-    items: list[ModelView]
+    items: list[Model]
     problems: list[str]
 
 
-class PrunedView(Answer):
-    """What was dropped, or would be; the rows of tasks stay."""
+@dataclass(frozen=True, slots=True)
+class PrunedView(Pruned):
+    """What was dropped, or would be."""
 
-    dry_run: bool
-    tasks: int = Field(description="Whose history or bodies it was.")
-    events: int
-    deliveries: int
-    payloads: int = Field(description="Upstream bodies of events that stay.")
-    requests: int
-    files: int
-    file_bytes: int
-    freed_bytes: int = Field(description="What the database file gave back.")
+    dry_run: bool = False
 
 
-class OpenAnswer(BaseModel):
-    """An answer that may gain members."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-
-class HeardView(Answer):
+class HeardView(Struct):
     """What one source said, and what became of it."""
 
     at: str
@@ -238,23 +119,23 @@ class HeardView(Answer):
     outcome: Outcome
 
 
-class RefusedView(Answer):
-    """What was heard and changed nothing."""
+class RefusedView(Struct):
+    """An observation that changed nothing."""
 
     at: str
     what: str
     why: str
 
 
-class NextView(Answer):
+class NextView(Struct):
     """What happens next, and when."""
 
     at: str | None
     what: str
 
 
-class WhyView(Answer):
-    """Why a task is where it is."""
+class WhyView(Struct):
+    """Why a task has its status."""
 
     id: str
     status: Status
@@ -266,131 +147,163 @@ class WhyView(Answer):
     notes: list[str]
 
 
-class ArchiveView(Answer):
-    """An output on its way into the archive."""
+class DeliveryCounts(Struct):
+    """Deliveries by status."""
 
-    n: int
-    state: ArchiveState
-    attempts: int
-    next_attempt_at: str | None
-    expires_at: str | None
-    error: str | None
-    path: str | None
-    bytes: int | None
-    sha256: str | None
+    pending: int
+    running: int
+    succeeded: int
+    failed: int
+    dead: int
 
 
-class ArchiveList(Answer):
-    """The files of a task, in the order of its outputs."""
+class HookView(Struct):
+    """A hook, and its health since the daemon started or was reloaded."""
 
-    items: list[ArchiveView]
+    name: str
+    kind: str | None
+    on: list[str]
+    state: Literal["healthy", "failing", "open", "probing", "disabled", "absent"]
+    running: int
+    failures: int
+    retry_in_s: float | None
+    failing_since: Annotated[str | None, Meta(description="When the first of these failures was; null while healthy.")]
+    last_error: str | None
+    last_success_at: str | None
+    last_failure_at: str | None
+    deliveries: DeliveryCounts
 
 
-class StatsView(OpenAnswer):
+class IgnoredFileView(Struct):
+    """A file below the directory of hooks that is not run."""
+
+    file: str
+    reason: str
+    fix: Annotated[str | None, Meta(description="The command that fixes it; null where nothing has to be fixed.")]
+
+
+class HookList(Struct):
+    """Every hook: configured, dropped in, or named by deliveries alone; and the files that are not run."""
+
+    items: list[HookView]
+    ignored: list[IgnoredFileView]
+
+
+class RetriedView(Struct):
+    """How many deliveries became pending."""
+
+    retried: int
+
+
+class StatsView(Struct):
     """Counts by status, provider and reason; queue depths; the oldest due poll."""
 
 
-class Applied(Answer):
-    """What became of a callback that is on disk now."""
+class AppliedView(Struct):
+    """The outcome of a callback that is stored."""
 
     outcome: Literal["applied", "duplicate", "stale", "conflict"]
 
 
-class Heard(Answer):
-    """A callback that only makes the tracker ask: now, or once its task appears."""
+class QueuedView(Struct):
+    """The outcome of a callback that only makes the tracker poll: now, or once its task appears."""
 
     outcome: Literal["parked", "polling"]
 
 
-class AliveView(Answer):
+class AliveView(Struct):
     """The process answers."""
 
-    status: Literal["alive"]
+    status: Annotated[str, Meta(extra_json_schema={"const": "alive"})]
 
 
-class ReadyView(Answer):
+class ReadyView(Struct):
     """Whether the daemon takes callbacks and polls, and for which store."""
 
     ready: bool
-    reasons: list[str] = Field(description="Why it is not ready, one sentence each; when ready, what to look after.")
-    instance: str = Field(description="An id of the store; it never changes, and a restored backup keeps it.")
-    alarms: int = Field(description="How many alarms are raised.")
+    reasons: Reasons
+    instance: InstanceId
+    alarms: Alarms
 
 
-class AccountKeyView(Answer):
+class AccountKeyView(Struct):
     """An account, as far as a checklist asks."""
 
     name: str
-    has_key: bool = Field(description="Whether the daemon has its API key.")
+    has_key: Annotated[bool, Meta(description="Whether the daemon has its API key.")]
 
 
-class DoctorView(Answer):
+class DoctorView(Struct):
     """What only the daemon knows of itself; `tracker doctor` asks for it."""
 
     version: str
     pid: int
-    store: str = Field(description="The path of the database, as the daemon sees it.")
-    instance: str = Field(description="The id of the store, as in /readyz.")
+    store: Annotated[str, Meta(description="The path of the database, as the daemon sees it.")]
+    instance: Annotated[str, Meta(description="The id of the store, as in /readyz.")]
     accounts: list[AccountKeyView]
 
 
-class FieldProblemView(Answer):
+class FieldProblemView(Struct):
     """One wrong field."""
 
     loc: list[str | int]
     msg: str
 
 
-class ProblemView(OpenAnswer):
+class ProblemView(Struct, kw_only=True):
     """RFC 9457 problem details."""
 
     type: str
     title: str
     status: int
     detail: str
-    errors: list[FieldProblemView] = Field(default_factory=list, description="Wrong fields, for bad input.")
+    errors: Annotated[list[FieldProblemView] | UnsetType, Meta(description="Wrong fields, for bad input.")] = UNSET
 
 
-class NotReadyView(ProblemView):
+class NotReadyView(ProblemView, kw_only=True):
     """Why the daemon takes no callbacks and polls now, and for which store."""
 
     ready: bool
-    reasons: list[str] = Field(description="Why it is not ready, one sentence each.")
-    instance: str = Field(description="An id of the store; it never changes, and a restored backup keeps it.")
-    alarms: int = Field(description="How many alarms are raised.")
+    reasons: Reasons
+    instance: InstanceId
+    alarms: Alarms
+
+
+OPEN = (StatsView, ProblemView, NotReadyView)
+"""Answers that may gain members; all others have exactly these, always all of them unless they can be UNSET."""
 
 
 def parse_new_task(value: Json) -> SubmitBody | RegisterBody:
     """The body of ``POST /v1/tasks`` in one of its two forms; ``external_id`` makes it a registration.
 
     Raises:
-        Problem: 422 with every wrong field.
+        RequestInvalid: with every wrong field.
     """
     if not isinstance(value, dict):
-        raise bad_input([FieldProblem(("body",), "is a JSON object")])
+        raise RequestInvalid([FieldProblem(("body",), "is a JSON object")])
     if "external_id" in value and "request" in value:
-        raise bad_input(
+        raise RequestInvalid(
             [FieldProblem(("external_id",), "either request (create a job) or external_id (follow one), not both")]
         )
     form = RegisterBody if "external_id" in value else SubmitBody
     try:
         return form.model_validate(value)
     except ValidationError as error:
-        raise bad_input(_field_problems(error, form)) from None
+        raise RequestInvalid(_field_problems(error, form)) from None
 
 
 def parse_prune(value: Json) -> PruneBody:
     """The body of ``POST /v1/prune``.
 
     Raises:
-        Problem: 422 with every wrong field.
+        RequestInvalid: with every wrong field.
     """
     if not isinstance(value, dict):
-        raise bad_input([FieldProblem(("body",), "is a JSON object")])
+        raise RequestInvalid([FieldProblem(("body",), "is a JSON object")])
     try:
         return PruneBody.model_validate(value)
     except ValidationError as error:
-        raise bad_input(_field_problems(error, PruneBody)) from None
+        raise RequestInvalid(_field_problems(error, PruneBody)) from None
 
 
 def _field_problems(error: ValidationError, form: type[Body]) -> list[FieldProblem]:

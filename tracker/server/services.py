@@ -1,130 +1,40 @@
-"""What the HTTP handlers need of the rest of the program, as one value.
+"""What the HTTP handlers need of the rest of the program, as one value; the composition root fills it.
 
-Owns the protocols that name those needs. Must not hold state or build anything: the composition root does.
+The classes are imported for their names alone: the handlers call what they are given.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from tracker.tracking.intake import SubmitRequest
-from tracker.tracking.submitter import Submitted
+from aiohttp import web
 
 if TYPE_CHECKING:
+    from tracker.archive.archiver import Archiver
     from tracker.clock import Clock
-    from tracker.domain.archives import ArchiveRecord
     from tracker.domain.health import Health
-    from tracker.domain.pruning import Pruned
     from tracker.domain.schedule import PollPolicy
-    from tracker.domain.task import Task, TaskId
     from tracker.domain.tokens import CallbackTokens
-    from tracker.providers.provider import Provider
-    from tracker.providers.route import Route
+    from tracker.hooks.dispatcher import Dispatcher
+    from tracker.maintenance.model_sync import Catalogue
+    from tracker.maintenance.pruning import Retention
+    from tracker.providers.registry import Registry
     from tracker.store.protocol import Store
     from tracker.tracking.changes import ChangeFeed
+    from tracker.tracking.poller import Poller
     from tracker.tracking.reconciler import Reconciler
+    from tracker.tracking.submitter import Submitter
     from tracker.upstream.payloads import Payloads
+
+QUERY: Final = web.RequestKey("query", dict[str, Any])
+"""The query parameters of a request, parsed as its operation describes them."""
 
 SignatureCheck = Callable[[str, Mapping[str, str], bytes, Sequence[str]], bool]
 """(provider, request headers, raw body, task ids in it) -> whether a poll must confirm it, because the signature does
 not cover the body; raises `SignatureInvalid`."""
-
-
-class Submits(Protocol):
-    """Creates tasks; see `tracker.tracking.submitter.Submitter`."""
-
-    async def submit(self, wanted: SubmitRequest) -> Submitted:
-        """Record a new paid job and send it, or find the one that it repeats."""
-        ...
-
-    async def register(
-        self, route_name: str, external_id: str, labels: Mapping[str, str], account: str | None
-    ) -> Submitted:
-        """Follow a task that was created elsewhere."""
-        ...
-
-
-class Polls(Protocol):
-    """Asks upstreams; see `tracker.tracking.poller.Poller`."""
-
-    async def poll(self, task_id: TaskId) -> None:
-        """Ask about one task now and apply what is learnt."""
-        ...
-
-    def notes(self, task: Task) -> Sequence[str]:
-        """What besides the task itself explains why it is where it is."""
-        ...
-
-
-class Archives(Protocol):
-    """Keeps copies of outputs; see `tracker.archive.archiver.Archiver`."""
-
-    async def redrive(self, task_id: TaskId) -> list[ArchiveRecord]:
-        """Have all of a task's files archived that are not safe."""
-        ...
-
-    async def size_of(self, path: str) -> int | None:
-        """The size of an archived file, bytes; None when it is not there any more."""
-        ...
-
-    def read(self, path: str, start: int, stop: int) -> AsyncIterator[bytes]:
-        """The bytes of an archived file."""
-        ...
-
-
-class Syncs(Protocol):
-    """Fetches lists of models; see `tracker.maintenance.model_sync.Catalogue`."""
-
-    async def sync(self, account: str) -> tuple[int, list[str]]:
-        """Fetch an account's lists now: how many models there are, and what could not be fetched."""
-        ...
-
-
-class Prunes(Protocol):
-    """Drops what has had its time; see `tracker.maintenance.pruning.Retention`."""
-
-    async def run(self, *, dry_run: bool = False) -> Pruned:
-        """Prune once, or only count."""
-        ...
-
-
-class HookDesk(Protocol):
-    """The hooks; see `tracker.hooks.dispatcher.Dispatcher`."""
-
-    def describe(self) -> list[dict[str, Any]]:
-        """Every hook with its health, as JSON."""
-        ...
-
-    def ignored(self) -> list[dict[str, str | None]]:
-        """The dropped files that are not run, as JSON."""
-        ...
-
-    def wake(self) -> None:
-        """Look for deliveries at once."""
-        ...
-
-
-class RouteBook(Protocol):
-    """The known providers; see `tracker.providers.registry.Registry`."""
-
-    def find_route(self, name: str) -> Route | None:
-        """The route with this name."""
-        ...
-
-    def provider_named(self, name: str) -> Provider | None:
-        """The provider with this name."""
-        ...
-
-    def provider_of(self, route: Route) -> Provider:
-        """The provider that a route belongs to."""
-        ...
-
-    def routes(self) -> Sequence[Route]:
-        """Every route of every provider."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,13 +59,13 @@ class Services:
     store: Store
     reconciler: Reconciler
     changes: ChangeFeed
-    submitter: Submits
-    poller: Polls
-    catalogue: Syncs
-    retention: Prunes
-    hooks: HookDesk
+    submitter: Submitter
+    poller: Poller
+    catalogue: Catalogue
+    retention: Retention
+    hooks: Dispatcher
     accounts: Collection[str]
-    registry: RouteBook
+    registry: Registry
     tokens: CallbackTokens
     clock: Clock
     payloads: Payloads
@@ -167,5 +77,5 @@ class Services:
     max_callback_bytes: int = 1048576
     trust: Literal["token", "confirm"] = "token"
     check_signature: SignatureCheck | None = None
-    archive: Archives | None = None
+    archive: Archiver | None = None
     public_url: Callable[[], str | None] = lambda: None

@@ -1,15 +1,15 @@
-"""What the daemon says about itself: counts, routes, health.
-
-Owns those answers. Must not compute them: they are asked for.
-"""
+"""The daemon itself: counts, routes, health, and pruning. Must not compute or drop anything: the services do."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tracker.server.queries import parse_query
+from tracker.domain.records import to_json
+from tracker.server.bodies import read_json
 from tracker.server.responses import Problem, json_answer
+from tracker.server.schemas import ReadyView, RouteView, parse_prune
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -17,35 +17,32 @@ if TYPE_CHECKING:
     from tracker.server.services import Services
 
 
-async def get_stats(services: Services, request: web.Request) -> web.Response:
+async def get_stats(services: Services, _request: web.Request) -> web.Response:
     """Counts and depths."""
-    parse_query(request, {})
     return json_answer(await services.store.stats())
 
 
-async def get_doctor(services: Services, request: web.Request) -> web.Response:
+async def get_doctor(services: Services, _request: web.Request) -> web.Response:
     """What only the daemon knows of itself, for ``tracker doctor`` and for who finds it on a port."""
-    parse_query(request, {})
     return json_answer({"instance": services.store.instance, **services.facts()})
 
 
-async def list_routes(services: Services, request: web.Request) -> web.Response:
+async def list_routes(services: Services, _request: web.Request) -> web.Response:
     """Every known route with its create and query paths."""
-    parse_query(request, {})
-    items = [
-        {
-            "route": route.name,
-            "provider": route.provider,
-            "create": route.create,
-            "query": route.query,
-            "mode": route.mode,
-            "callback": route.callback,
-            "signature": route.signature,
-            "source": route.source,
-        }
-        for route in services.registry.routes()
-    ]
+    items = [to_json(RouteView, route, route=route.name) for route in services.registry.routes()]
     return json_answer({"items": items})
+
+
+async def prune(services: Services, request: web.Request) -> web.Response:
+    """Drop what retention no longer keeps, or count it; answers when that is done.
+
+    Raises:
+        Problem: 400 or 422 for a bad body.
+        StoreUnavailable: the store takes no writes; what was dropped before stays so.
+    """
+    wanted = parse_prune(await read_json(request))
+    pruned = await services.retention.run(dry_run=wanted.dry_run)
+    return json_answer({"dry_run": wanted.dry_run, **asdict(pruned)})
 
 
 async def get_alive(_services: Services, _request: web.Request) -> web.Response:
@@ -60,12 +57,7 @@ async def get_ready(services: Services, _request: web.Request) -> web.Response:
         Problem: 503 with the reasons.
     """
     health = await services.health()
-    view: dict[str, Any] = {
-        "ready": health.ready,
-        "reasons": list(health.reasons),
-        "instance": services.store.instance,
-        "alarms": health.alarms,
-    }
+    view = to_json(ReadyView, health, instance=services.store.instance)
     if not health.ready:
         raise Problem(
             HTTPStatus.SERVICE_UNAVAILABLE,

@@ -1,7 +1,6 @@
-"""What can be asked about a task, and done to one.
+"""``/v1/tasks`` and below: create or register a task, read it, poll it, cancel it.
 
-Owns the answers below ``/v1/tasks/{id}``, and the list. Must not change a task but through
-the reconciler.
+Must not decide whether anything is sent (the submitter does), nor change a task except through the reconciler.
 """
 
 from __future__ import annotations
@@ -11,32 +10,104 @@ import math
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from pydantic import TypeAdapter, ValidationError
+
 from tracker.domain.observation import Observation, Reading, Source
 from tracker.domain.records import delivery_json, event_json, task_json
 from tracker.domain.task import Reason, Status, TaskId
 from tracker.domain.transitions import Outcome
 from tracker.domain.why import explain
-from tracker.errors import HeldBack
+from tracker.errors import FieldProblem, HeldBack, RequestInvalid
+from tracker.server.bodies import read_json
 from tracker.server.hooks import trouble_notes
-from tracker.server.queries import WAIT_PARSERS, parse_query, parse_task_filter
 from tracker.server.responses import Problem, json_answer
+from tracker.server.schemas import Key, RegisterBody, SubmitBody, parse_new_task
+from tracker.server.services import QUERY
+from tracker.store.values import TaskFilter
+from tracker.tracking.intake import SubmitRequest
 
 if TYPE_CHECKING:
     from aiohttp import web
 
     from tracker.domain.records import TaskRecord
     from tracker.server.services import Services
+    from tracker.tracking.submitter import Submitted
+
+_KEY: TypeAdapter[str] = TypeAdapter(Key)
+
+
+async def create_task(services: Services, request: web.Request) -> web.Response:
+    """Submit or register.
+
+    Raises:
+        Problem: 400, 413 or 422 for a bad body.
+        RequestInvalid, IdempotencyConflict, SubmitInFlight, StoreUnavailable: see the submitter.
+    """
+    body = parse_new_task(await read_json(request))
+    match body:
+        case RegisterBody():
+            submitted = await services.submitter.register(body.route, body.external_id, body.labels, body.account)
+            return _created_answer(submitted, HTTPStatus.CREATED, {})
+        case SubmitBody():
+            respond_async = _prefers_async(request)
+            submitted = await services.submitter.submit(
+                SubmitRequest(
+                    route=body.route,
+                    request=body.request,
+                    labels=body.labels,
+                    account=body.account,
+                    idempotency_key=_idempotency_key(request, body),
+                    respond_async=respond_async,
+                )
+            )
+            if respond_async:
+                return _created_answer(submitted, HTTPStatus.ACCEPTED, {"Preference-Applied": "respond-async"})
+            # not decided yet: it is on its way, as with respond-async, but nobody asked for that
+            return _created_answer(submitted, HTTPStatus.CREATED if submitted.is_decided else HTTPStatus.ACCEPTED, {})
+
+
+def _created_answer(submitted: Submitted, when_new: HTTPStatus, headers: dict[str, str]) -> web.Response:
+    """A task that was there already is 200, whatever was preferred: there is nothing to wait for."""
+    record = submitted.record
+    location = {"Location": f"/v1/tasks/{record.task.id}"}
+    if not submitted.is_new:
+        return json_answer(task_json(record), HTTPStatus.OK, location)
+    return json_answer(task_json(record), when_new, location | headers)
+
+
+def _prefers_async(request: web.Request) -> bool:
+    """Source: https://www.rfc-editor.org/rfc/rfc7240 (read 2026-11)."""
+    preferences = ",".join(request.headers.getall("Prefer", [])).split(",")
+    return any(preference.partition(";")[0].strip().lower() == "respond-async" for preference in preferences)
+
+
+def _idempotency_key(request: web.Request, body: SubmitBody) -> str | None:
+    """The key from the header or the body; both must agree."""
+    keys = {key.strip() for key in request.headers.getall("Idempotency-Key", [])}
+    try:
+        keys = {_KEY.validate_python(key) for key in keys}
+    except ValidationError:
+        raise RequestInvalid(
+            [FieldProblem(("header", "Idempotency-Key"), "is 1 to 255 characters without control characters")]
+        ) from None
+    if body.idempotency_key is not None:
+        keys.add(body.idempotency_key)
+    if len(keys) > 1:
+        raise RequestInvalid(
+            [FieldProblem(("idempotency_key",), "is given more than once with different values (header and body)")]
+        )
+    return next(iter(keys), None)
 
 
 async def list_tasks(services: Services, request: web.Request) -> web.Response:
     """Tasks that match, newest first."""
-    page = await services.store.list_tasks(parse_task_filter(request))
+    page = await services.store.list_tasks(TaskFilter(**request[QUERY]))
     return json_answer({"items": [task_json(record) for record in page.items], "next_cursor": page.next_cursor})
 
 
 async def get_task(services: Services, request: web.Request) -> web.Response:
     """One task; with ``wait`` once it has ended, or when the time is up, or when the daemon stops."""
-    wait_s: float | None = parse_query(request, WAIT_PARSERS).get("wait")
+    wait_s: float | None = request[QUERY].get("wait")
     task_id = _task_id(request)
     record = await services.store.get_task(task_id)
     if wait_s and not record.task.status.is_terminal:
@@ -68,21 +139,18 @@ async def _wait_for_end(services: Services, task_id: TaskId, wait_s: float) -> T
 
 async def list_events(services: Services, request: web.Request) -> web.Response:
     """The history of a task."""
-    parse_query(request, {})
     events = await services.store.list_events(_task_id(request))
     return json_answer({"items": [event_json(event) for event in events]})
 
 
 async def list_deliveries(services: Services, request: web.Request) -> web.Response:
     """The hook runs of a task."""
-    parse_query(request, {})
     deliveries = await services.store.list_deliveries(_task_id(request))
     return json_answer({"items": [delivery_json(delivery) for delivery in deliveries]})
 
 
 async def explain_task(services: Services, request: web.Request) -> web.Response:
     """Why a task is where it is."""
-    parse_query(request, {})
     history = await services.store.read_history(_task_id(request))
     notes = [*services.poller.notes(history.task), *trouble_notes(services.hooks.describe(), history.deliveries)]
     return json_answer(explain(history, services.policy_of(history.task.provider), services.clock.now(), notes))
@@ -94,7 +162,6 @@ async def poll_task(services: Services, request: web.Request) -> web.Response:
     Raises:
         Problem: 503, nobody was asked.
     """
-    parse_query(request, {})
     task_id = _task_id(request)
     try:
         await services.poller.poll(task_id)
@@ -111,7 +178,6 @@ async def cancel_task(services: Services, request: web.Request) -> web.Response:
     Raises:
         Problem: 409, it has ended already.
     """
-    parse_query(request, {})
     task_id = _task_id(request)
     applied = await services.reconciler.apply(
         Observation(

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tracker.domain.archives import ArchivedFile, ArchiveState
+    from tracker.domain.hook_events import DeliveryStatus
     from tracker.domain.judge import Step
     from tracker.domain.observation import Observation, Source
-    from tracker.domain.records import DeliveryRecord, DeliveryStatus, EventRecord, TaskRecord
+    from tracker.domain.records import DeliveryRecord, EventRecord, TaskRecord
     from tracker.domain.task import ExternalId, Output, SubmitState, Task, TaskId
     from tracker.domain.transitions import Outcome
 

@@ -6,8 +6,8 @@ from tests.contract.store.conftest import OpenRig
 from tests.kits.factories import after, make_answer, make_registration, make_task_name
 from tests.kits.store import LANE, Rig
 from tracker.domain.archives import ArchiveState
+from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.observation import Submission
-from tracker.domain.records import DeliveryStatus
 from tracker.domain.task import Output, Status
 from tracker.store.values import ArchiveJob, ArchiveResult, ArchiveWish, AttemptResult, DeliveryJob
 

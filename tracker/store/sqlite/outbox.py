@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 import orjson
 from msgspec.structs import replace
 
-from tracker.domain.hook_events import HookEvent
-from tracker.domain.records import DeliveryRecord, DeliveryStatus
+from tracker.domain.hook_events import DeliveryStatus, HookEvent
+from tracker.domain.records import DeliveryRecord
 from tracker.domain.task import TaskId
 from tracker.errors import DeliveryNotFound
 from tracker.store.sqlite.rows import (

@@ -14,9 +14,10 @@ import orjson
 from msgspec.structs import astuple, replace
 
 from tracker.domain.archives import ArchivedFile, ArchiveRecord, ArchiveState
+from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.observation import Reading
 from tracker.domain.outputs import strip_inline_data
-from tracker.domain.records import DeliveryRecord, DeliveryStatus, EventRecord, TaskRecord, decode_payload
+from tracker.domain.records import DeliveryRecord, EventRecord, TaskRecord, decode_payload
 from tracker.domain.task import (
     Output,
     Reason,
