@@ -23,7 +23,7 @@ from tracker.clock import SystemClock
 from tracker.config.hooks import HookSpec
 from tracker.domain.judge import Step, judge
 from tracker.domain.observation import Observation, Reading, Source
-from tracker.domain.schedule import Pace, PollPolicy
+from tracker.domain.schedule import PollPolicy, PollTiming
 from tracker.domain.task import Output, Status, Task
 from tracker.hooks.dispatcher import Dispatcher
 from tracker.hooks.kinds.script import ScriptAction, ScriptRunner
@@ -111,4 +111,4 @@ async def _hooks(count: int, *others: HookSpec) -> float:
 
 
 def _judge(task: Task, observation: Observation, seen: Callable[[str], bool]) -> tuple[Step, ...]:
-    return judge(task, observation, seen, Pace(PollPolicy(), 5.0))
+    return judge(task, observation, seen, PollTiming(PollPolicy(), 5.0))

@@ -21,7 +21,7 @@ from tracker.clock import SystemClock
 from tracker.domain.ids import RANDOM_BYTES, make_task_id
 from tracker.domain.judge import Step, judge
 from tracker.domain.observation import Observation, Reading, Source
-from tracker.domain.schedule import Pace, PollPolicy
+from tracker.domain.schedule import PollPolicy, PollTiming
 from tracker.domain.task import ExternalId, Output, Status, SubmitState, Task
 from tracker.store.sqlite import SqliteStore
 from tracker.store.values import NewTask
@@ -101,7 +101,7 @@ async def _live(store: SqliteStore, n: int, at: datetime) -> None:
 
 
 def _judge(task: Task, observation: Observation, seen: object) -> tuple[Step, ...]:
-    return judge(task, observation, seen, Pace(PollPolicy(), 5.0))  # type: ignore[arg-type]  # a plain callable
+    return judge(task, observation, seen, PollTiming(PollPolicy(), 5.0))  # type: ignore[arg-type]  # a plain callable
 
 
 def _report(idle: list[Measured], beside: list[Measured], took_s: float, full: int, left: int) -> None:

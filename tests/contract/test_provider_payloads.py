@@ -11,7 +11,7 @@ import pytest
 from tests.kits.payloads import NOW, PAYLOADS, STAND_INS, Payload, list_payloads, make_task, routes_of
 from tracker.domain.judge import judge
 from tracker.domain.observation import Observation, Reading, Source
-from tracker.domain.schedule import Pace, PollPolicy
+from tracker.domain.schedule import PollPolicy, PollTiming
 from tracker.domain.task import Status
 from tracker.errors import PayloadInvalid, SignatureInvalid
 from tracker.providers.registry import Registry
@@ -49,7 +49,7 @@ def check(payload: Payload, route: Route) -> None:
     source = SOURCES[payload.door]
     attempt = 1 if payload.door == "create" else 0
     observation = Observation(task.id, source, NOW, reading, attempt=attempt)
-    step = judge(task, observation, lambda _key: False, Pace(PollPolicy(), route.poll_interval_s))[-1]
+    step = judge(task, observation, lambda _key: False, PollTiming(PollPolicy(), route.poll_interval_s))[-1]
 
     unchanged = step.task.status is task.status
     assert payload.allows("status", step.task.status.value) or (unchanged and payload.allows("status", None))

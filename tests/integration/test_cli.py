@@ -32,7 +32,7 @@ from tracker.cli.main import COMMANDS, cli, run
 from tracker.cli.sandbox import MEANINGS
 from tracker.domain.judge import judge
 from tracker.domain.observation import Observation, Reading, Source, Submission
-from tracker.domain.schedule import Pace, PollPolicy
+from tracker.domain.schedule import PollPolicy, PollTiming
 from tracker.domain.task import ExternalId, SubmitState, TaskId
 from tracker.sandbox import Chaos
 from tracker.sandbox.directives import DIRECTIVES
@@ -642,7 +642,7 @@ async def fill(path: Path) -> None:
         accepted = Reading(submission=Submission.ACCEPTED, external_id=ExternalId("x-1"))
         await store.apply(
             Observation(TaskId(ID), Source.SUBMIT, now, accepted, attempt=1),
-            lambda task, heard, seen: judge(task, heard, seen, Pace(PollPolicy(), 5.0)),
+            lambda task, heard, seen: judge(task, heard, seen, PollTiming(PollPolicy(), 5.0)),
         )
     finally:
         await store.close()

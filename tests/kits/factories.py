@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tracker.domain.observation import Observation, Reading, Source, Submission
-from tracker.domain.schedule import Pace, PollPolicy
+from tracker.domain.schedule import PollPolicy, PollTiming
 from tracker.domain.task import ExternalId, Output, Reason, Status, SubmitState, Task, TaskId
 from tracker.store.values import NewTask
 
@@ -15,7 +15,7 @@ TASK_ID = TaskId("01KAHTC1R00000000000000001")
 EXTERNAL_ID = ExternalId("up-1")
 
 POLICY = PollPolicy()
-PACE = Pace(policy=POLICY, suggested_interval_s=5.0)
+TIMING = PollTiming(policy=POLICY, suggested_interval_s=5.0)
 
 
 def after(seconds: float) -> datetime:

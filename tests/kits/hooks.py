@@ -19,7 +19,7 @@ from tracker.config.hooks import Action, HookSpec
 from tracker.domain.judge import Step, judge
 from tracker.domain.observation import Observation, Reading, Source
 from tracker.domain.records import DeliveryRecord, Json, TaskRecord
-from tracker.domain.schedule import Pace, PollPolicy
+from tracker.domain.schedule import PollPolicy, PollTiming
 from tracker.domain.task import ExternalId, Output, Status, SubmitState, Task, TaskId
 from tracker.errors import StoreUnavailable
 from tracker.hooks.running.process import Process
@@ -267,4 +267,4 @@ class TellingStore(SqliteStore):
 
 
 def _judge(task: Task, observation: Observation, seen: Callable[[str], bool]) -> tuple[Step, ...]:
-    return judge(task, observation, seen, Pace(PollPolicy(), 5.0))
+    return judge(task, observation, seen, PollTiming(PollPolicy(), 5.0))

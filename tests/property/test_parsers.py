@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.kits.payloads import NOW, STAND_INS, list_payloads, make_task, routes_of
 from tracker.domain.judge import judge
 from tracker.domain.observation import Observation, Reading, Source, Submission, Trouble
-from tracker.domain.schedule import Pace, PollPolicy
+from tracker.domain.schedule import PollPolicy, PollTiming
 from tracker.domain.task import Status, SubmitState
 from tracker.domain.upstream_http import WireReply
 from tracker.errors import PayloadInvalid
@@ -116,7 +116,7 @@ def check_nothing_hangs(route: Route, reading: Reading) -> None:
     """After any answer a synchronous task has ended, with nothing left to do, or waits to be sent again."""
     task = make_task(route, "create", None)
     observation = Observation(task.id, Source.SUBMIT, NOW, reading, attempt=1)
-    after = judge(task, observation, lambda _key: False, Pace(PollPolicy(), route.poll_interval_s))[-1].task
+    after = judge(task, observation, lambda _key: False, PollTiming(PollPolicy(), route.poll_interval_s))[-1].task
     if after.submit_state is SubmitState.QUEUED:
         assert after.due_at is not None
     else:

@@ -12,11 +12,11 @@ from tests.kits.factories import START, make_observation, make_output, make_sent
 from tests.kits.invariants import check_change, check_task
 from tracker.domain.judge import judge
 from tracker.domain.observation import NOTHING, Observation, Source, Submission, Trouble
-from tracker.domain.schedule import Pace, PollPolicy
+from tracker.domain.schedule import PollPolicy, PollTiming
 from tracker.domain.task import ExternalId, Reason, Stage, Status, SubmitState, Task
 from tracker.domain.transitions import decide
 
-PACE = Pace(PollPolicy(deadline_s=300, missing_output_grace_s=30, not_found_grace_s=60, submit_retry_s=90), 5.0)
+TIMING = PollTiming(PollPolicy(deadline_s=300, missing_output_grace_s=30, not_found_grace_s=60, submit_retry_s=90), 5.0)
 LEASE = timedelta(seconds=40)
 
 TASKS = st.sampled_from(
@@ -82,7 +82,7 @@ def run(task: Task, heard: Sequence[tuple[float, Observation]]) -> Task:
 
 def take_in(task: Task, observation: Observation, keys: set[str]) -> Task:
     """Judge one observation; every step must keep the rules, and every event its own key."""
-    for step in judge(task, observation, keys.__contains__, PACE):
+    for step in judge(task, observation, keys.__contains__, TIMING):
         check_change(task, step.task)
         assert not step.announces or step.is_recorded, "what hooks hear is in the history"
         assert step.task.status is task.status or step.is_recorded, "a change of status is in the history"

@@ -400,7 +400,7 @@ def test_an_unsafe_callback_secret_is_refused(tmp_path: Path) -> None:
 def test_missing_secrets_are_listed(tmp_path: Path) -> None:
     """For a warning at start-up; the defaults serve without them."""
     (line,) = load(tmp_path, "").missing_secrets()
-    assert line == "accounts.default.api_key_env: ANYINT_API_KEY is not set; requests will be refused"
+    assert line == "accounts.default.api_key_env: ANYINT_API_KEY is not set; requests will be rejected"
     lines = load(tmp_path, '[callbacks]\nsecret_env = "CB"', {"ANYINT_API_KEY": "fake"}).missing_secrets()
     assert lines == ["callbacks.secret_env: CB is not set; a secret of its own is made"]
 

@@ -9,8 +9,8 @@ from msgspec.structs import replace
 
 from tests.kits.factories import (
     EXTERNAL_ID,
-    PACE,
     POLICY,
+    TIMING,
     after,
     make_answer,
     make_cancel,
@@ -22,7 +22,7 @@ from tests.kits.factories import (
 from tracker.domain.hook_events import HookEvent
 from tracker.domain.judge import Step, judge
 from tracker.domain.observation import NOTHING, Observation, Reading, Source, Submission, Trouble, dedupe_key
-from tracker.domain.schedule import Pace
+from tracker.domain.schedule import PollTiming
 from tracker.domain.task import Output, Reason, Stage, Status, SubmitState, Task, UpstreamError
 from tracker.domain.transitions import Outcome
 
@@ -32,15 +32,15 @@ LEASE = timedelta(seconds=40)
 class History:
     """A task and its events, kept the way a store keeps them."""
 
-    def __init__(self, task: Task, pace: Pace = PACE) -> None:
+    def __init__(self, task: Task, timing: PollTiming = TIMING) -> None:
         self.task = task
-        self.pace = pace
+        self.timing = timing
         self.events: list[Step] = []
 
     def hear(self, observation: Observation) -> Step:
         """Judge and keep; the step of the observation itself."""
         keys = {step.key for step in self.events}
-        steps = judge(self.task, observation, keys.__contains__, self.pace)
+        steps = judge(self.task, observation, keys.__contains__, self.timing)
         kept = [step for step in steps if step.is_recorded]
         assert len({step.key for step in kept} - keys) == len(kept), "an event's key is its own"
         self.events += kept
@@ -173,7 +173,7 @@ def test_the_same_words_that_mean_something_again_are_kept_again() -> None:
     history.poll(trouble=Trouble.UNAVAILABLE, at=20)
     assert len(history.events) == 1
     revivable = History(make_task(status=Status.FAILED, reason=Reason.EXPIRED))
-    revivable.events.append(judge(revivable.task, make_observation(Status.SUCCEEDED), lambda _: False, PACE)[0])
+    revivable.events.append(judge(revivable.task, make_observation(Status.SUCCEEDED), lambda _: False, TIMING)[0])
     revivable.poll(Status.SUCCEEDED, at=20)
     assert revivable.task.status is Status.SUCCEEDED
     assert len(revivable.events) == 2
@@ -344,7 +344,7 @@ def test_outputs_named_on_the_way_are_a_success_without_outputs() -> None:
     assert ends(history) == (Status.SUCCEEDED, None)
     assert history.task.outputs == (make_output(),)
     assert history.events[-1].observation.source is Source.CLOCK
-    assert "those named before stand" in history.events[-1].detail
+    assert "using the outputs reported before" in history.events[-1].detail
 
 
 def test_the_deadline_leaves_an_announced_success_its_grace() -> None:

@@ -3,13 +3,13 @@
 import pytest
 from msgspec.structs import replace
 
-from tests.kits.factories import PACE, POLICY, START, after, make_task
-from tracker.domain.schedule import Pace, PollPolicy, deadline_of, poll_interval_s, submit_delay_s
+from tests.kits.factories import POLICY, START, TIMING, after, make_task
+from tracker.domain.schedule import PollPolicy, PollTiming, deadline_of, poll_interval_s, submit_delay_s
 
 
 def test_poll_intervals_grow_to_their_bound() -> None:
     """From the suggested interval to the longest allowed, never shrinking, however often it is asked."""
-    intervals = [poll_interval_s(step, PACE) for step in (*range(12), 100, 10_000)]
+    intervals = [poll_interval_s(step, TIMING) for step in (*range(12), 100, 10_000)]
     assert intervals[0] == 5.0
     assert intervals[1] == pytest.approx(7.0)
     assert intervals == sorted(intervals)
@@ -22,12 +22,12 @@ def test_poll_intervals_grow_to_their_bound() -> None:
 )
 def test_the_suggestion_is_kept_within_the_policy(suggested_s: float, expected_s: float) -> None:
     """A contract's suggestion never leaves the configured bounds."""
-    assert poll_interval_s(0, Pace(POLICY, suggested_s)) == expected_s
+    assert poll_interval_s(0, PollTiming(POLICY, suggested_s)) == expected_s
 
 
 def test_polls_are_rarer_while_callbacks_prove_healthy() -> None:
     """Twice the interval, even beyond the bound: polls are the safety net then."""
-    healthy = replace(PACE, callbacks_healthy=True)
+    healthy = replace(TIMING, callbacks_healthy=True)
     assert poll_interval_s(0, healthy) == 10.0
     assert poll_interval_s(50, healthy) == 60.0
 
@@ -36,12 +36,12 @@ def test_polls_are_rarer_while_callbacks_prove_healthy() -> None:
 @pytest.mark.parametrize("asked_s", [0.0, 0.5, 7.0, 3600.0])
 def test_a_wait_asked_for_is_never_undercut(asked_s: float, jitter: float) -> None:
     """The upstream's Retry-After holds, a second at most on top."""
-    assert asked_s <= submit_delay_s(1, asked_s, replace(PACE, jitter=jitter)) <= asked_s + 1
+    assert asked_s <= submit_delay_s(1, asked_s, replace(TIMING, jitter=jitter)) <= asked_s + 1
 
 
 def test_submit_delays_double_to_their_bound() -> None:
     """2, 4, 8, 16, then the longest interval."""
-    assert [submit_delay_s(attempt, None, PACE) for attempt in (1, 2, 3, 4, 5, 6, 99)] == [2, 4, 8, 16, 30, 30, 30]
+    assert [submit_delay_s(attempt, None, TIMING) for attempt in (1, 2, 3, 4, 5, 6, 99)] == [2, 4, 8, 16, 30, 30, 30]
 
 
 def test_the_deadline_counts_from_the_last_progress() -> None:

@@ -12,7 +12,7 @@ from tests.kits.providers import create, known
 from tracker.domain.hook_events import HookEvent
 from tracker.domain.judge import Step, judge
 from tracker.domain.observation import NOTHING, Observation, Reading, Source, Submission
-from tracker.domain.schedule import Pace, PollPolicy
+from tracker.domain.schedule import PollPolicy, PollTiming
 from tracker.domain.task import Reason, Status, SubmitState, Task
 from tracker.domain.transitions import Outcome
 
@@ -30,7 +30,7 @@ def sending(name: str = "openai.chat") -> Task:
 def hear(task: Task, source: Source, reading: Reading, after_s: float = 0.0) -> Step:
     """The last step of judging one observation."""
     heard = Observation(task.id, source, NOW + timedelta(seconds=after_s), reading, attempt=1)
-    return judge(task, heard, lambda _key: False, Pace(POLICY, 5.0))[-1]
+    return judge(task, heard, lambda _key: False, PollTiming(POLICY, 5.0))[-1]
 
 
 def test_a_result_submits_and_succeeds_in_one_step() -> None:

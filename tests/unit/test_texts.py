@@ -48,7 +48,7 @@ def test_utf_8_is_read(raw: bytes, text: str) -> None:
         ("a = 1\n".encode("utf-16-le"), "is UTF-16 text; save it as UTF-8"),
         ("a = 1\n".encode("utf-16-be"), "is UTF-16 text; save it as UTF-8"),
         ("a = 1\n".encode("utf-32"), "is UTF-32 text; save it as UTF-8"),
-        (b"a = 1\nb\0 = 2\n", "line 2: holds a NUL byte; remove it"),
+        (b"a = 1\nb\0 = 2\n", "line 2: contains a NUL byte; remove it"),
         (b"a = 1\nb = '\xfc'\n", "line 2, byte 11: is not UTF-8 text; save the file as UTF-8"),
     ],
 )
@@ -70,7 +70,7 @@ def test_the_configuration_file(tmp_path: Path) -> None:
     assert load(tmp_path, BOM_UTF8 + b'public_url = "https://x.example"\r\n').public_url == "https://x.example"
     cases = {
         BOM_UTF16_LE + b"a\0": "is UTF-16 text; save it as UTF-8",
-        b"[poll]\ntick_s\0 = 1": "line 2: holds a NUL byte; remove it",
+        b"[poll]\ntick_s\0 = 1": "line 2: contains a NUL byte; remove it",
         "[poll]\n\ufefftick_s = 1\n".encode(): "U+FEFF ZERO WIDTH NO-BREAK SPACE",
         "[poll]\ntick_s\u00a0= 1\n".encode(): "U+00A0 NO-BREAK SPACE",
         "environment = \u201cproduction\u201d\n".encode(): "U+201C LEFT DOUBLE QUOTATION MARK",
@@ -134,16 +134,16 @@ def test_secret_files_in_other_encodings(tmp_path: Path) -> None:
         (f"{KEY}\u2028x", "has more than one line"),
         (f'"{KEY}"', "has quotes around the key; remove them"),
         (f"'{KEY}'", "has quotes around the key; remove them"),
-        (f"\u201c{KEY}\u201d", "has a character that no header can carry (LEFT DOUBLE QUOTATION MARK at 1)"),
-        (f"{KEY}\u200b", "has a character that no header can carry (ZERO WIDTH SPACE at 19); copy the key again"),
-        ("sk-\u0430bc", "has a character that no header can carry (CYRILLIC SMALL LETTER A at 4)"),
-        (f"sk\t{KEY}", "has a character that no header can carry (a control character at 3)"),
-        (f"ANYINT_API_KEY={KEY}", "has the name of a variable before the key; keep only what comes after the ="),
+        (f"\u201c{KEY}\u201d", "has a character that is invalid in a header (LEFT DOUBLE QUOTATION MARK at 1)"),
+        (f"{KEY}\u200b", "has a character that is invalid in a header (ZERO WIDTH SPACE at 19); copy the key again"),
+        ("sk-\u0430bc", "has a character that is invalid in a header (CYRILLIC SMALL LETTER A at 4)"),
+        (f"sk\t{KEY}", "has a character that is invalid in a header (a control character at 3)"),
+        (f"ANYINT_API_KEY={KEY}", "has the name of a variable before the key; keep only the part after the ="),
         (f"export KEY={KEY}", "has the name of a variable before the key"),
-        (f"Bearer {KEY}", "begins with a word like Bearer; keep only the key, the tracker adds the rest"),
-        (f"Authorization: Bearer {KEY}", "begins with a word like Bearer"),
-        (f"Key {KEY}", "begins with a word like Bearer"),
-        ("", "is not set; requests will be refused"),
+        (f"Bearer {KEY}", "starts with a word like Bearer; keep only the key, the tracker adds the rest"),
+        (f"Authorization: Bearer {KEY}", "starts with a word like Bearer"),
+        (f"Key {KEY}", "starts with a word like Bearer"),
+        ("", "is not set; requests will be rejected"),
     ],
 )
 async def test_keys_that_cannot_be_used(tmp_path: Path, key: str, words: str) -> None:

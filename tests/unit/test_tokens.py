@@ -4,7 +4,7 @@ import pytest
 
 from tests.kits.factories import TASK_ID
 from tracker.domain.task import TaskId
-from tracker.domain.tokens import CallbackTokens, TokenBearer
+from tracker.domain.tokens import CallbackTokens, TokenOwner
 
 TOKENS = CallbackTokens(b"sixteen secret b")
 TOKEN = TOKENS.make("suno.upload-cover", TASK_ID)
@@ -12,7 +12,7 @@ TOKEN = TOKENS.make("suno.upload-cover", TASK_ID)
 
 def test_round_trip() -> None:
     """A token names the route and the task that it was made for."""
-    assert TOKENS.verify("suno", TOKEN) == TokenBearer("suno.upload-cover", TASK_ID)
+    assert TOKENS.verify("suno", TOKEN) == TokenOwner("suno.upload-cover", TASK_ID)
 
 
 def test_a_token_fits_into_a_path() -> None:

@@ -12,7 +12,7 @@ from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.judge import judge
 from tracker.domain.observation import NOTHING, Observation, Reading, Source, Submission, Trouble
 from tracker.domain.records import DeliveryRecord, EventRecord, iso
-from tracker.domain.schedule import Pace, PollPolicy
+from tracker.domain.schedule import PollPolicy, PollTiming
 from tracker.domain.task import (
     ExternalId,
     Output,
@@ -69,7 +69,7 @@ class Story:
     def hear(self, seconds: float, source: Source, reading: Reading = NOTHING, **more: Any) -> "Story":  # noqa: ANN401 - fields of a record
         """Something is heard."""
         heard = Observation(self.task.id, source, at(seconds), reading, **more)
-        for step in judge(self.task, heard, self._keys.__contains__, Pace(POLICY, 5.0)):
+        for step in judge(self.task, heard, self._keys.__contains__, PollTiming(POLICY, 5.0)):
             before, self.task = self.task, step.task
             if step.is_recorded:
                 self._keys.add(step.key)
@@ -328,7 +328,7 @@ def test_every_reason_has_its_words(reason: Reason) -> None:
         (accepted().hear(5, Source.CALLBACK, NO_OUTPUT).hear(400, Source.POLL, NO_OUTPUT), 401,
          "named no output, so the tracker gave it up (no output 300 s after success)"),
         (Story().sending().hear(2, Source.SUBMIT, Reading(submission=Submission.AMBIGUOUS)).hear(902, Source.CLOCK),
-         903, "(no answer and no callback ever told what became of it)"),
+         903, "(the outcome is unknown: no answer and no callback)"),
     ],
 )  # fmt: skip
 def test_given_up(story: Story, seconds: float, expected: str) -> None:

@@ -1,6 +1,6 @@
-"""What makes an API key usable: one definition for the client that sends it and the checks that look at it before.
+"""Validate API keys, for the client that sends them and for the checks before.
 
-Owns that definition. A key's value never appears in what is said about it.
+The messages never contain a part of the key.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ _SCHEME = re.compile(r"(bearer|basic|key|token|authorization\s*:)\s", re.IGNOREC
 
 @lru_cache(maxsize=64)
 def key_problem(key: str | None) -> str | None:
-    """Why a key cannot be used, None when it can be.
+    """Describe why a key is invalid; None for a valid one.
 
     Args:
-        key: the value as it was found; None or blank when there is none.
+        key: the value as found; None or blank if missing.
 
     Returns:
-        ``what is wrong; how to fix it``, to be read after the name of its variable or file.
+        ``what is wrong; how to fix it``, to follow the name of its variable or file.
     """
     key = (key or "").strip()
     if not key:
-        return "is not set; requests will be refused"
+        return "is not set; requests will be rejected"
     if len(key.splitlines()) > 1:
         return "has more than one line; keep the one with the key"
     if key[0] in _QUOTES or key[-1] in _QUOTES:
         return "has quotes around the key; remove them"
     if _ENV_LINE.match(key):
-        return "has the name of a variable before the key; keep only what comes after the ="
+        return "has the name of a variable before the key; keep only the part after the ="
     if _SCHEME.match(key):
-        return "begins with a word like Bearer; keep only the key, the tracker adds the rest"
+        return "starts with a word like Bearer; keep only the key, the tracker adds the rest"
     for position, character in enumerate(key, 1):
         if not (character.isascii() and character.isprintable()):
             name = unicodedata.name(character, "a control character")
-            return f"has a character that no header can carry ({name} at {position}); copy the key again"
+            return f"has a character that is invalid in a header ({name} at {position}); copy the key again"
     return None

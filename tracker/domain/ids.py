@@ -1,4 +1,4 @@
-"""Ids of tasks and processes: ULIDs, so that they sort by the time they were made.
+"""Ids of tasks and processes: ULIDs, which sort by creation time.
 
 Format: 48 bits of Unix milliseconds and 80 random bits in Crockford's base 32, 26 characters.
 Source: https://github.com/ulid/spec (read 2026-11).
@@ -28,25 +28,25 @@ def make_ulid(now: datetime, randomness: bytes) -> str:
     """Make an id that sorts by time.
 
     Args:
-        now: the time that it sorts by, aware.
+        now: the creation time, aware.
         randomness: exactly 10 unguessable bytes.
 
     Raises:
         ValueError: ``randomness`` is not 10 bytes long.
     """
     if len(randomness) != RANDOM_BYTES:
-        raise ValueError(f"a ULID takes {RANDOM_BYTES} random bytes, not {len(randomness)}")
+        raise ValueError(f"a ULID needs {RANDOM_BYTES} random bytes, not {len(randomness)}")
     number = (round(now.timestamp() * 1000) << 80) | int.from_bytes(randomness, "big")
     return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
 
 
 def looks_like_task_id(text: str) -> bool:
-    """Whether a text has the form of a task id; for error messages and command lines."""
+    """Whether a text has the form of a task id."""
     return len(text) == _LENGTH and all(character in _ALPHABET for character in text)
 
 
 def shown_id(external_id: str | None) -> str:
-    """An upstream id for a sentence: on one line and not longer than one. The id itself is kept in full."""
+    """An upstream id for messages: printable and truncated."""
     text = "".join(
         character if character.isprintable() else "\ufffd" for character in (external_id or "")[: _SHOWN + 1]
     )

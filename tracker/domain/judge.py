@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from tracker.domain.hook_events import HookEvent
 from tracker.domain.observation import NOTHING, Observation, Reading, Source, Submission, Trouble, dedupe_key
 from tracker.domain.outputs import described, disambiguate
-from tracker.domain.schedule import Pace, next_due, submit_end, verdict_due
+from tracker.domain.schedule import PollTiming, find_timeout, next_due, submit_end
 from tracker.domain.task import Reason, Status, SubmitState, Task
 from tracker.domain.transitions import Decision, Outcome, decide
 
@@ -57,33 +57,33 @@ class Step(Struct, frozen=True, gc=False):
     is_recorded: bool
 
 
-def judge(task: Task, observation: Observation, seen: Callable[[str], bool], pace: Pace) -> tuple[Step, ...]:
+def judge(task: Task, observation: Observation, seen: Callable[[str], bool], timing: PollTiming) -> tuple[Step, ...]:
     """Judge one observation and whatever the clock adds to it.
 
     Args:
         task: the task as it stands.
         observation: what was heard; its ``observed_at`` is taken as now.
         seen: whether the task's history holds an event with this key already.
-        pace: the numbers for scheduling.
+        timing: the numbers for scheduling.
 
     Returns:
         At least one step; a second one when a deadline or grace of the task has run out.
     """
     steps: list[Step] = []
     if observation.source is not Source.CLOCK or observation.reading != NOTHING:
-        steps.append(_take_in(task, observation, seen, pace))
+        steps.append(_take_in(task, observation, seen, timing))
         task = steps[-1].task
         if task.status.is_terminal:
             return tuple(steps)  # the clock has nothing to add
-    verdict = _submit_verdict(task, observation, pace) or verdict_due(task, observation, pace.policy)
+    verdict = _submit_verdict(task, observation, timing) or find_timeout(task, observation, timing.policy)
     if verdict is not None:
-        steps.append(_take_in(task, verdict, seen, pace))
+        steps.append(_take_in(task, verdict, seen, timing))
     elif not steps:
-        steps.append(_still_waiting(task, observation, pace))
+        steps.append(_still_waiting(task, observation, timing))
     return tuple(steps)
 
 
-def _take_in(task: Task, observation: Observation, seen: Callable[[str], bool], pace: Pace) -> Step:
+def _take_in(task: Task, observation: Observation, seen: Callable[[str], bool], timing: PollTiming) -> Step:
     now = observation.observed_at
     is_callback, is_poll = observation.source is Source.CALLBACK, observation.source is Source.POLL
     key = dedupe_key(observation)
@@ -102,7 +102,7 @@ def _take_in(task: Task, observation: Observation, seen: Callable[[str], bool], 
     after = decision.task
     if is_poll:  # the schedule after a poll depends on what was counted
         after = replace(after, **counted)
-    due_at = next_due(after, observation, confirm=decision.confirm, moved=moved, pace=pace)
+    due_at = next_due(after, observation, confirm=decision.confirm, moved=moved, timing=timing)
     after = replace(after, **counted, due_at=due_at, version=task.version + 1)
     if repeated:
         dup_key = f"dup:{key}"
@@ -176,12 +176,12 @@ def _trouble_words(reading: Reading) -> str:
     return " ".join(words)[:500]
 
 
-def _submit_verdict(task: Task, observation: Observation, pace: Pace) -> Observation | None:
+def _submit_verdict(task: Task, observation: Observation, timing: PollTiming) -> Observation | None:
     """Give a submit up that was put off for too long; it was surely never accepted."""
     reading = observation.reading
     if task.submit_state is not SubmitState.QUEUED or reading.submission is not Submission.DEFERRED:
         return None
-    limit = submit_end(task, pace.policy)
+    limit = submit_end(task, timing.policy)
     if task.status.is_terminal or task.due_at is None or task.due_at <= limit:
         return None
     return Observation(
@@ -193,20 +193,20 @@ def _submit_verdict(task: Task, observation: Observation, pace: Pace) -> Observa
             reason=reading.reason or Reason.UPSTREAM_UNAVAILABLE,
             error=reading.error,
             retryable=not reading.held,
-            detail=f"not accepted within {pace.policy.submit_retry_s:g} s; it was never started",
+            detail=f"not accepted within {timing.policy.submit_retry_s:g} s; it was never started",
         ),
     )
 
 
-def _still_waiting(task: Task, observation: Observation, pace: Pace) -> Step:
+def _still_waiting(task: Task, observation: Observation, timing: PollTiming) -> Step:
     """The clock looked and found nothing to decide: only the schedule moves."""
-    after = replace(task, due_at=_look_again(task, observation.observed_at, pace), version=task.version + 1)
+    after = replace(task, due_at=_look_again(task, observation.observed_at, timing), version=task.version + 1)
     return Step(observation, "", after, Outcome.IGNORED, "nothing to decide yet", (), is_recorded=False)
 
 
-def _look_again(task: Task, now: datetime, pace: Pace) -> datetime | None:
+def _look_again(task: Task, now: datetime, timing: PollTiming) -> datetime | None:
     if task.status.is_terminal:
         return None
     if task.submit_state is SubmitState.AMBIGUOUS:
-        return max(task.progress_at + timedelta(seconds=pace.policy.submit_retry_s), now + timedelta(seconds=1))
-    return now + timedelta(seconds=pace.policy.max_interval_s)
+        return max(task.progress_at + timedelta(seconds=timing.policy.submit_retry_s), now + timedelta(seconds=1))
+    return now + timedelta(seconds=timing.policy.max_interval_s)

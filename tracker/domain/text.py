@@ -1,7 +1,6 @@
-"""Text files as people, editors and shells save them: UTF-8, with or without a byte order mark, any line ends.
+"""Decode text files: UTF-8 with or without a byte order mark, any line endings.
 
-Owns the decoding of the files that the tracker reads, and what is wrong with those that are not UTF-8. Must not know
-what a text means, nor repeat any of it: it may be a secret.
+Owns the errors about files that are not UTF-8. Must not know what a text means, nor quote it: it may be a secret.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _QUOTES = frozenset("\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u00ab\u00b
 
 
 class NotText(ValueError):
-    """A file is not text that can be read; the message is ``what is wrong; how to fix it``."""
+    """A file is not UTF-8 text; the message is ``what is wrong; how to fix it``."""
 
 
 def read_text(path: Path) -> str:
@@ -44,10 +43,10 @@ def read_text(path: Path) -> str:
 
 
 def decode_text(raw: bytes) -> str:
-    """Decode UTF-8; a byte order mark at the start goes, and every line ends in a line feed.
+    """Decode UTF-8 without a byte order mark; every line ends in a line feed.
 
     Raises:
-        NotText: it is something else, or holds NUL bytes.
+        NotText: it is not UTF-8, or contains NUL bytes.
     """
     for mark, name in _OTHER_MARKS.items():
         if raw.startswith(mark):
@@ -55,9 +54,9 @@ def decode_text(raw: bytes) -> str:
     raw = raw.removeprefix(_UTF_8_MARK)
     nul = raw.find(b"\0")
     if nul >= 0:
-        if nul < 2 and raw[nul + 2 : nul + 3] == b"\0":  # noqa: PLR2004 - every second byte is one
+        if nul < 2 and raw[nul + 2 : nul + 3] == b"\0":  # noqa: PLR2004 - every second byte
             raise NotText("is UTF-16 text; save it as UTF-8")
-        raise NotText(f"line {_line_of(raw, nul)}: holds a NUL byte; remove it")
+        raise NotText(f"line {_line_of(raw, nul)}: contains a NUL byte; remove it")
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:
@@ -67,12 +66,12 @@ def decode_text(raw: bytes) -> str:
 
 
 def clean_secret(text: str) -> str:
-    """A secret without what surrounds it in a file: byte order marks, blanks, line ends."""
+    """A secret without surrounding byte order marks, blanks and line ends."""
     return text.strip().strip(MARK).strip()
 
 
 def name_odd_character(text: str) -> str | None:
-    """The first character of a text that cannot be seen, or looks like a plain quote and is none; None without one."""
+    """Name the first invisible character or typographic quote of a text; None without one."""
     for character in text:
         if character in _QUOTES or (not character.isprintable() and character not in "\n\t"):
             return f"U+{ord(character):04X} {unicodedata.name(character, 'a control character')}"

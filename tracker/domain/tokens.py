@@ -1,8 +1,8 @@
-"""Callback tokens: the unguessable part of the callback URL that is handed to a provider at submit.
+"""Callback tokens: the unguessable part of the callback URL in a submit.
 
-A token names one task and its route and proves that this tracker made it: ``<route>.<task id>.<mac>``, where the
-mac is a keyed BLAKE2b of 128 bits over the provider, the route and the task id. Nothing of it is stored, so nothing of
-it can leak from the database; verifying one costs no look-up.
+A token names a task and its route and proves that this tracker made it: ``<route>.<task id>.<mac>``; the MAC is a
+keyed BLAKE2b of 128 bits over provider, route and task id. Tokens are not stored, so the database cannot leak them, and
+verifying one needs no query.
 
 Source: https://www.rfc-editor.org/rfc/rfc7693, section 2.9 (read 2026-11).
 """
@@ -21,8 +21,8 @@ _PARTS = 3
 SHORTEST_SECRET = 16
 
 
-class TokenBearer(NamedTuple):
-    """Whom a good token belongs to."""
+class TokenOwner(NamedTuple):
+    """The task that a valid token belongs to."""
 
     route: str
     task_id: TaskId
@@ -32,7 +32,7 @@ class CallbackTokens:
     """Makes and verifies callback tokens.
 
     Args:
-        secret: at least 16 secret bytes; changing it makes older callback URLs unknown (polls still find the end).
+        secret: at least 16 secret bytes; changing it invalidates older callback URLs (polls still find results).
 
     Raises:
         ValueError: the secret is too short.
@@ -47,8 +47,8 @@ class CallbackTokens:
         """The token of a task; ``route`` is its full name, ``provider.name``."""
         return f"{route.partition('.')[2]}.{task_id}.{self._mac(route, task_id)}"
 
-    def verify(self, provider: str, token: str) -> TokenBearer | None:
-        """Whom a token belongs to, None when it is not one of ours for this provider."""
+    def verify(self, provider: str, token: str) -> TokenOwner | None:
+        """The owner of a token; None if this tracker did not make it for this provider."""
         parts = token.split(".")
         if len(parts) != _PARTS or not token.isascii():
             return None
@@ -56,7 +56,7 @@ class CallbackTokens:
         task_id = TaskId(parts[1])
         if not hmac.compare_digest(self._mac(route, task_id), parts[2]):
             return None
-        return TokenBearer(route, task_id)
+        return TokenOwner(route, task_id)
 
     def _mac(self, route: str, task_id: TaskId) -> str:
         return hashlib.blake2b(f"{route}:{task_id}".encode(), key=self._key, digest_size=_MAC_BYTES).hexdigest()

@@ -1,4 +1,4 @@
-"""Requests to an upstream and its answers, as plain data: what providers write and read, and the client carries."""
+"""HTTP requests to upstreams and their answers, as plain data for providers and the client."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
-UNREADABLE_KEPT_BYTES = 2048
-"""So much of a body that is not JSON is kept for inspection."""
+UNREADABLE_STORED_BYTES = 2048
+"""How much of a body that is not JSON is stored for inspection."""
 
 
 class AuthStyle(StrEnum):
-    """Which header carries the account's key.
+    """The header with the account's key.
 
-    Source: https://anyint.ai/docs/api-reference/anthropic-compatible (``x-api-key``); every other family takes
+    Source: https://anyint.ai/docs/api-reference/anthropic-compatible (``x-api-key``); every other family uses
     ``Authorization: Bearer``.
     """
 
@@ -42,7 +42,7 @@ class WireRequest:
         headers: further headers; never a key.
         body: JSON body as bytes, None for none.
         auth: how the client adds the account's key.
-        answer_within_s: seconds until the whole answer must have been read.
+        answer_within_s: seconds until the complete answer must have been read.
     """
 
     method: str
@@ -61,8 +61,8 @@ class WireReply:
     Attributes:
         status: HTTP status code.
         headers: header names in lower case.
-        body: the decoded body, whole.
-        received_at: when it had arrived.
+        body: decompressed, complete.
+        received_at: when it was complete.
     """
 
     status: int
@@ -72,26 +72,26 @@ class WireReply:
 
     @cached_property
     def decoded(self) -> Decoded:
-        """The body as JSON, in the charset of the answer's own Content-Type; decoded once."""
+        """The body as JSON, in the charset of its Content-Type; decoded once."""
         return decode(self.body, self.headers.get("content-type", ""))
 
     @cached_property
     def respelled(self) -> WireReply | None:
-        """The same answer with its names as most write them, see `decode_respelled`; None where that is no other."""
+        """The same answer with usual member names, see `decode_respelled`; None if nothing changes."""
         value = decode_respelled(self.decoded, self.body)
         return None if value is None else WireReply(self.status, self.headers, value, self.received_at)
 
 
 def payload_text(body: bytes, redact: Callable[[bytes], str], decoded: Decoded | None = None) -> str | None:
-    """An upstream body as the JSON text that is kept with an event.
+    """The JSON text of an upstream body that is stored with an event.
 
     Args:
-        body: as it came.
+        body: as received.
         redact: masks secrets in a JSON text.
-        decoded: the same, where it was decoded before.
+        decoded: the body, if it was decoded before.
 
     Returns:
-        JSON text; the beginning of the body as a JSON string when it is not JSON; None when it is empty.
+        JSON text; of a body that is not JSON its start as a JSON string; None if it is empty.
     """
     if not body.strip():
         return None
@@ -99,4 +99,4 @@ def payload_text(body: bytes, redact: Callable[[bytes], str], decoded: Decoded |
     if found.text is not None and found.form is not Form.CUT:
         return redact(found.text)
     head = found.plain.encode() or body
-    return orjson.dumps({"not_json": redact(head[:UNREADABLE_KEPT_BYTES])}).decode()
+    return orjson.dumps({"not_json": redact(head[:UNREADABLE_STORED_BYTES])}).decode()

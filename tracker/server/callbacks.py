@@ -32,7 +32,7 @@ from tracker.server.throttle import Throttle
 
 if TYPE_CHECKING:
     from tracker.domain.records import Json
-    from tracker.domain.tokens import TokenBearer
+    from tracker.domain.tokens import TokenOwner
     from tracker.providers.provider import Provider
     from tracker.server.services import Services, SignatureCheck
     from tracker.store.values import Applied
@@ -155,7 +155,7 @@ class CallbackDoors:
         if bearer is not None:
             await self._nudge_bearer(bearer)
 
-    def _bearer_of(self, provider_name: str, token: str) -> TokenBearer | None:
+    def _bearer_of(self, provider_name: str, token: str) -> TokenOwner | None:
         """Whose token this is.
 
         What senders make of an address is undone: the provider's name in capitals, parameters appended without a ``?``.
@@ -230,7 +230,7 @@ class CallbackDoors:
             raise self._not_taken(provider.name, error) from None
         return _POLLING if nudged.known else _PARKED
 
-    async def _nudge_bearer(self, bearer: TokenBearer) -> None:
+    async def _nudge_bearer(self, bearer: TokenOwner) -> None:
         """Have the task polled, since its callback could not be read; what prevents that must not hide the answer."""
         try:
             await self._services.store.poll_now(bearer.task_id)

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from tracker.domain.judge import judge
 from tracker.domain.lenient_json.large import LARGE_BYTES
-from tracker.domain.schedule import Pace, PollPolicy
+from tracker.domain.schedule import PollPolicy, PollTiming
 from tracker.logs import get_logger
 from tracker.tracking.callback_health import CallbackHealth
 
@@ -47,13 +47,13 @@ class _Judge(Struct, frozen=True):
     draw: Callable[[], float]
 
     def __call__(self, task: Task, observation: Observation, seen: Callable[[str], bool]) -> tuple[Step, ...]:
-        pace = Pace(
+        timing = PollTiming(
             policy=self.policy_of(task.provider),
             suggested_interval_s=self.interval_of.get(task.route, 0.0),
             jitter=self.draw(),
             callbacks_healthy=task.expects_callback and (task.account, task.provider) in self.healthy_lanes,
         )
-        return judge(task, observation, seen, pace)
+        return judge(task, observation, seen, timing)
 
 
 class Reconciler:

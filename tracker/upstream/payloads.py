@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from tracker.domain.lenient_json.decoder import Form
 from tracker.domain.lenient_json.large import LARGE_BYTES, encode_large
 from tracker.domain.outputs import any_inline_data, identify_inline_data, strip_payload_data, strip_payload_text
-from tracker.domain.upstream_http import UNREADABLE_KEPT_BYTES, payload_text
+from tracker.domain.upstream_http import UNREADABLE_STORED_BYTES, payload_text
 from tracker.logs import MASK
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Payloads:
 
     def _large_text(self, body: bytes, decoded: Decoded, reading: Reading) -> str | None:
         if decoded.form in {Form.CUT, Form.NONE}:
-            return orjson.dumps({"not_json": self._head(body, UNREADABLE_KEPT_BYTES)}).decode()
+            return orjson.dumps({"not_json": self._head(body, UNREADABLE_STORED_BYTES)}).decode()
         try:
             value = self._redactor.value(strip_payload_data(decoded.value, reading.outputs))
             if value != MASK:
