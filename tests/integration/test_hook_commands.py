@@ -31,11 +31,10 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
         for n in range(3):
             task_id = await made.make_task(external_id=f"x-{n}")
             await made.end_task(task_id)
-        now = made.clock.now()
         await made.store.fan_out(lambda a: ["publish", "other"] if a.event == "task.succeeded" else [], 100)
         jobs = await made.store.claim_deliveries("publish", 3, 9)
         for job, status in zip(jobs, ("dead", "dead", "failed"), strict=True):
-            await made.store.record_attempt(job.id, AttemptResult(DeliveryStatus(status), now, error="no"), job.attempt)
+            await made.store.record_attempt(job.id, AttemptResult(DeliveryStatus(status), error="no"), job.attempt)
         yield made
 
 

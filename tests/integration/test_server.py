@@ -405,7 +405,7 @@ async def make_delivery(rig: Rig, task_id: TaskId, status: DeliveryStatus) -> st
 
     await rig.store.fan_out(match, 100)
     (job,) = await rig.store.claim_deliveries("publish", 1, 0)
-    result = AttemptResult(status, rig.clock.now(), error="exit 1", output="no space left")
+    result = AttemptResult(status, error="exit 1", output="no space left")
     await rig.store.record_attempt(job.id, result, job.attempt)
     return job.id
 

@@ -161,7 +161,7 @@ async def test_snapshots_of_schema_2_become_whole_tasks(tmp_path: Path) -> None:
         for _ in kept:  # of one task, one after the other
             (job,) = await rig.store.claim_deliveries("publish", 10, 0)
             told.append(job.record.task)
-            result = AttemptResult(DeliveryStatus.SUCCEEDED, rig.clock.now())
+            result = AttemptResult(DeliveryStatus.SUCCEEDED)
             await rig.store.record_attempt(job.id, result, job.attempt)
     began = datetime(2026, 1, 5, 10, 0, 0, tzinfo=UTC)
     song = Task(

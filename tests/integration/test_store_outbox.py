@@ -35,9 +35,9 @@ async def find(rig: Rig, delivery_id: str) -> DeliveryRecord:
     return delivery
 
 
-def result(status: DeliveryStatus, at: float = 31.0, again: float | None = None) -> AttemptResult:
+def result(status: DeliveryStatus, retry_in_s: float | None = None) -> AttemptResult:
     """How an attempt ended."""
-    return AttemptResult(status, after(at), None if again is None else after(again), error="exit 1", output="…")
+    return AttemptResult(status, retry_in_s, error="exit 1", output="…")
 
 
 async def live(rig: Rig, n: int = 1) -> None:
@@ -139,7 +139,7 @@ async def test_deliveries_of_a_task_to_a_hook_run_in_order(tmp_path: Path) -> No
         ]
         assert await claim(rig) == []
         assert len(await claim(rig, "notify")) == 2
-        await rig.store.record_attempt(first[0].id, result(DeliveryStatus.PENDING, again=500), 1)
+        await rig.store.record_attempt(first[0].id, result(DeliveryStatus.PENDING, 470), 1)
         await rig.store.record_attempt(first[1].id, result(DeliveryStatus.SUCCEEDED), 1)
         assert [(job.record.task.id, job.event) for job in await claim(rig, at=40)] == [
             (make_task_name(2), "task.progress")
@@ -181,20 +181,20 @@ async def test_attempts_and_ends(tmp_path: Path) -> None:
     async with opened(tmp_path / "t.db") as rig:
         await live(rig)
         await fan_out(rig, "publish")
-        for status in (DeliveryStatus.FAILED, DeliveryStatus.DEAD, DeliveryStatus.SUCCEEDED):
-            (job,) = await claim(rig)
-            await rig.store.record_attempt(job.id, result(DeliveryStatus.PENDING, again=32), job.attempt)
+        for at, status in ((30, DeliveryStatus.FAILED), (40, DeliveryStatus.DEAD), (50, DeliveryStatus.SUCCEEDED)):
+            (job,) = await claim(rig, at=at)
+            await rig.store.record_attempt(job.id, result(DeliveryStatus.PENDING, 2), job.attempt)
             pending = await find(rig, job.id)
-            assert (pending.status, pending.attempts, pending.next_attempt_at) == ("pending", 1, after(32))
+            assert (pending.status, pending.attempts, pending.next_attempt_at) == ("pending", 1, after(at + 2))
             assert (pending.error, pending.output, pending.finished_at) == ("exit 1", "…", None)
-            (job,) = await claim(rig, at=32)
-            await rig.store.record_attempt(job.id, result(status, at=33), job.attempt)
+            (job,) = await claim(rig, at=at + 2)
+            await rig.store.record_attempt(job.id, result(status), job.attempt)
             ended = await find(rig, job.id)
             assert (ended.status, ended.attempts, ended.next_attempt_at, ended.finished_at) == (
                 status,
                 2,
                 None,
-                after(33),
+                after(at + 2),
             )
         assert (await rig.at(40).stats())["deliveries"] == {
             "pending": 0, "running": 0, "succeeded": 1, "failed": 1, "dead": 1,
@@ -208,8 +208,8 @@ async def test_a_word_from_an_attempt_that_outlived_its_lease(tmp_path: Path) ->
         await fan_out(rig, "publish")
         (slow,) = await claim(rig, at=30, lease_s=5)
         (again,) = await claim(rig, at=40)
-        await rig.store.record_attempt(again.id, result(DeliveryStatus.SUCCEEDED, at=41), again.attempt)
-        await rig.store.record_attempt(slow.id, result(DeliveryStatus.PENDING, at=50, again=60), slow.attempt)
+        await rig.store.record_attempt(again.id, result(DeliveryStatus.SUCCEEDED), again.attempt)
+        await rig.store.record_attempt(slow.id, result(DeliveryStatus.PENDING, 10), slow.attempt)
         assert (await rig.store.list_deliveries(make_task_name(1)))[0].status is DeliveryStatus.SUCCEEDED
 
 
@@ -286,7 +286,7 @@ async def test_when_the_next_delivery_falls_due(tmp_path: Path) -> None:
         assert await rig.store.next_delivery_in_s(["nobody"]) is None
         assert await rig.store.next_delivery_in_s(["nobody", "publish"]) == -5
         (job,) = await claim(rig)
-        await rig.store.record_attempt(job.id, result(DeliveryStatus.PENDING, again=3600), job.attempt)
+        await rig.store.record_attempt(job.id, result(DeliveryStatus.PENDING, 3570), job.attempt)
         assert await rig.store.next_delivery_in_s(["publish"]) == 3570
 
 

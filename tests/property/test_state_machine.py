@@ -5,7 +5,6 @@ import shutil
 import tempfile
 from collections import defaultdict
 from collections.abc import Coroutine
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -191,9 +190,8 @@ class TrackerLife(RuleBasedStateMachine):
     def end_attempt(self, data: st.DataObject, status: DeliveryStatus) -> None:
         """An attempt ends, maybe long after its lease, maybe of a process that is gone."""
         job = self.claimed.pop(data.draw(st.integers(0, len(self.claimed) - 1)))
-        now = self.rig.clock.now()
-        again = now + timedelta(seconds=5) if status is DeliveryStatus.PENDING else None
-        self.run(self.rig.store.record_attempt(job.id, AttemptResult(status, now, again), job.attempt))
+        again = 5 if status is DeliveryStatus.PENDING else None
+        self.run(self.rig.store.record_attempt(job.id, AttemptResult(status, again), job.attempt))
 
     # -- the process ---------------------------------------------------------------------------------------
 
@@ -275,9 +273,8 @@ class TrackerLife(RuleBasedStateMachine):
         clock.advance(1000)
         while await store.next_delivery_in_s(HOOKS) is not None:
             for hook in HOOKS:
-                now = clock.now()
                 for job in await store.claim_deliveries(hook, 100, 90):
-                    await store.record_attempt(job.id, AttemptResult(DeliveryStatus.SUCCEEDED, now), job.attempt)
+                    await store.record_attempt(job.id, AttemptResult(DeliveryStatus.SUCCEEDED), job.attempt)
         delivered = [
             (delivery.seq, delivery.event, delivery.hook)
             for task_id in self.known

@@ -1,13 +1,12 @@
 """Hooks without running any: who hears what, what they are told, and when they are tried again."""
 
 import json
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.kits.hooks import NOW, make_hook, make_job
+from tests.kits.hooks import make_hook, make_job
 from tracker.config import load_config
 from tracker.config.hooks import HookSpec
 from tracker.domain.hook_events import EVENTS, PATTERNS, DeliveryStatus, HookEvent, covers
@@ -293,14 +292,14 @@ def test_an_asked_wait_is_never_undercut(asked_s: float, delay_s: float) -> None
 )
 def test_what_follows_from_a_run(result: RunResult, attempt: int, status: DeliveryStatus, next_s: float | None) -> None:
     """Retries end in dead when the attempts are used up, except where the machine was to blame."""
-    verdict = judge_run(make_spec(), attempt, result, NOW, 0.5)
+    verdict = judge_run(make_spec(), attempt, result, 0.5)
     assert verdict.status is status
-    assert verdict.next_attempt_at == (None if next_s is None else NOW + timedelta(seconds=next_s))
+    assert verdict.retry_in_s == next_s
 
 
 def test_an_error_is_one_line_that_can_be_kept() -> None:
     """Line breaks and lone surrogates of an error do not reach the store."""
-    verdict = judge_run(make_spec(), 1, RunResult(RunOutcome.RETRY, "a\n b\udcff" + "c" * 1000), NOW, 0.5)
+    verdict = judge_run(make_spec(), 1, RunResult(RunOutcome.RETRY, "a\n b\udcff" + "c" * 1000), 0.5)
     assert verdict.error is not None
     assert verdict.error.startswith("a b?ccc")
     assert len(verdict.error) == 500

@@ -228,9 +228,8 @@ class Archiver:
         try:
             result = await run_attempt(job, self._context)
         except asyncio.CancelledError:
-            now = self._clock.now()
             message = "canceled: the tracker stopped"
-            canceled = ArchiveResult(ArchiveState.PENDING, now, error=message, expires_at=job.expires_at, counts=False)
+            canceled = ArchiveResult(ArchiveState.PENDING, error=message, expires_at=job.expires_at, counts=False)
             await self._record(job, canceled)
             raise
         if await self._record(job, result):

@@ -10,7 +10,7 @@ import base64
 import binascii
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -102,7 +102,7 @@ async def run_attempt(job: ArchiveJob, context: ArchiveContext) -> ArchiveResult
         log.exception("archive.failed", step="attempt", task=job.task.id, output=job.n)
         return _failed(job, output, OutputUnavailable(f"the archive failed: {type(error).__name__}"), context)
     expires_at = expiry_of(job.task, output, context.clock.now())
-    return ArchiveResult(ArchiveState.STORED, context.clock.now(), file, expires_at=expires_at)
+    return ArchiveResult(ArchiveState.STORED, file, expires_at=expires_at)
 
 
 async def _archive(job: ArchiveJob, context: ArchiveContext) -> tuple[ArchivedFile, Output]:
@@ -205,7 +205,7 @@ def _failed(job: ArchiveJob, output: Output, error: ArchiveFailure, context: Arc
     is_shortage = isinstance(error, ArchiveStorageUnavailable)
     limit = retries.max_refusals if isinstance(error, OutputRefused) else retries.max_attempts
     if isinstance(error, OutputPermanentFailure) or (job.attempt >= limit and not is_shortage):
-        return ArchiveResult(ArchiveState.DEAD, now, error=message, expires_at=expires_at)
+        return ArchiveResult(ArchiveState.DEAD, error=message, expires_at=expires_at)
     delay_s = growing_delay_s(job.attempt - 1, retries.first_s, retries.max_s)
     if is_shortage:
         delay_s = min(max(delay_s, retries.first_s * 5), retries.shortage_s)
@@ -214,8 +214,7 @@ def _failed(job: ArchiveJob, output: Output, error: ArchiveFailure, context: Arc
         delay_s = max(delay_s, min(error.retry_after_s, retries.max_s))
     return ArchiveResult(
         ArchiveState.PENDING,
-        now,
-        next_attempt_at=now + timedelta(seconds=delay_s),
+        retry_in_s=delay_s,
         error=message,
         expires_at=expires_at,
         counts=not is_shortage,

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, assert_never
 
 from tracker.config.hooks import HookSpec
@@ -109,13 +108,10 @@ class Delivery:
             self._has_run = True
         self._on_ran(result)
         if result is None:
-            now = self._clock.now()
             # the run was ours to end: it costs the delivery none of its attempts
-            verdict = AttemptResult(
-                DeliveryStatus.PENDING, now, now, error="cut short: the tracker stopped", counts=False
-            )
+            verdict = AttemptResult(DeliveryStatus.PENDING, error="cut short: the tracker stopped", counts=False)
         else:
-            verdict = judge_run(self._spec, self.job.attempt, self._masked(result), self._clock.now(), self._draw())
+            verdict = judge_run(self._spec, self.job.attempt, self._masked(result), self._draw())
         if await self._record(verdict):
             self._tell(verdict)
 
@@ -168,8 +164,7 @@ class Delivery:
             case DeliveryStatus.DEAD:
                 log.error("hook.died", error=verdict.error, **self._names())
             case _:
-                at = verdict.next_attempt_at or verdict.at
-                retry_in_s = round((at - verdict.at).total_seconds(), 3)
+                retry_in_s = round(verdict.retry_in_s or 0.0, 3)
                 log.warning("hook.retried", error=verdict.error, retry_in_s=retry_in_s, **self._names())
 
     def _names(self) -> dict[str, str | int]:
@@ -184,29 +179,28 @@ class Delivery:
         }
 
 
-def judge_run(spec: HookSpec, attempt: int, result: RunResult, now: datetime, draw: float) -> AttemptResult:
+def judge_run(spec: HookSpec, attempt: int, result: RunResult, draw: float) -> AttemptResult:
     """What follows from the end of a run.
 
     Args:
         spec: the hook, for its limits.
         attempt: number of the attempt, 1 or more.
         result: how the run ended.
-        now: the current time.
         draw: 0 to 1, for the jitter.
     """
     # one line, and without the lone surrogates that an undecodable path brings along: no database takes them
     error = " ".join(result.error.encode("utf-8", "replace").decode().split())[:ERROR_MAX] if result.error else None
     match result.outcome:
         case RunOutcome.SUCCEEDED:
-            return AttemptResult(DeliveryStatus.SUCCEEDED, now, output=result.output)
+            return AttemptResult(DeliveryStatus.SUCCEEDED, output=result.output)
         case RunOutcome.FAILED_FOR_GOOD | RunOutcome.GONE:
-            return AttemptResult(DeliveryStatus.FAILED, now, error=error, output=result.output)
+            return AttemptResult(DeliveryStatus.FAILED, error=error, output=result.output)
         case RunOutcome.RETRY:
             if attempt >= spec.max_attempts and not result.blameless:
-                return AttemptResult(DeliveryStatus.DEAD, now, error=error, output=result.output)
-            next_at = now + timedelta(seconds=retry_delay_s(spec, attempt, result, draw))
+                return AttemptResult(DeliveryStatus.DEAD, error=error, output=result.output)
+            delay_s = retry_delay_s(spec, attempt, result, draw)
             return AttemptResult(
-                DeliveryStatus.PENDING, now, next_at, error=error, output=result.output, counts=not result.blameless
+                DeliveryStatus.PENDING, delay_s, error=error, output=result.output, counts=not result.blameless
             )
         case other:
             assert_never(other)

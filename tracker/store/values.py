@@ -231,15 +231,14 @@ class AttemptResult:
 
     Attributes:
         status: succeeded, failed, dead, or pending to try again.
-        next_attempt_at: when to try again, for pending.
+        retry_in_s: seconds from now to the next attempt, for pending; None: at once.
         error: one line on what went wrong.
         output: the last 8 KiB of what the hook printed.
         counts: whether it counts among the attempts; the number of one that does not is given out again.
     """
 
     status: DeliveryStatus
-    at: datetime
-    next_attempt_at: datetime | None = None
+    retry_in_s: float | None = None
     error: str | None = None
     output: str | None = None
     counts: bool = True
@@ -312,16 +311,15 @@ class ArchiveResult:
     Attributes:
         state: stored, dead, or pending to try again.
         file: the copy, for stored.
-        next_attempt_at: when to try again, for pending.
+        retry_in_s: seconds from now to the next attempt, for pending; None: at once.
         error: one line on what went wrong.
         expires_at: of the URL that the output has now.
         counts: whether it counts among the attempts.
     """
 
     state: ArchiveState
-    at: datetime
     file: ArchivedFile | None = None
-    next_attempt_at: datetime | None = None
+    retry_in_s: float | None = None
     error: str | None = None
     expires_at: datetime | None = None
     counts: bool = True

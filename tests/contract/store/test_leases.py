@@ -25,10 +25,8 @@ async def claim_everything(rig: Rig) -> tuple[DeliveryJob, ArchiveJob]:
 
 async def record_everything(rig: Rig, delivery: DeliveryJob, output: ArchiveJob) -> list[str]:
     """Record that both attempts gave up; what is stored then."""
-    await rig.store.record_attempt(
-        delivery.id, AttemptResult(DeliveryStatus.DEAD, rig.clock.now()), attempt=delivery.attempt
-    )
-    await rig.store.record_archive(output, ArchiveResult(ArchiveState.DEAD, rig.clock.now()))
+    await rig.store.record_attempt(delivery.id, AttemptResult(DeliveryStatus.DEAD), attempt=delivery.attempt)
+    await rig.store.record_archive(output, ArchiveResult(ArchiveState.DEAD))
     (delivered,) = await rig.store.list_deliveries(make_task_name(1))
     (archived,) = await rig.store.list_archives(make_task_name(1))
     return [delivered.status, archived.state]

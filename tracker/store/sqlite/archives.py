@@ -135,11 +135,11 @@ def record_archive(tx: Transaction, job: ArchiveJob, result: ArchiveResult) -> A
         (
             result.state.value,
             0 if result.counts else 1,
-            to_ms(result.next_attempt_at or result.at) if again else None,
+            tx.in_ms(result.retry_in_s or 0) if again else None,
             to_ms(result.expires_at),
             result.error,
             *((file.path, file.bytes, file.sha256, file.mime) if file is not None else (None,) * 4),
-            None if again else to_ms(result.at),
+            None if again else tx.in_ms(),
             job.task.id,
             job.identity,
             job.attempt,
@@ -153,7 +153,7 @@ def record_archive(tx: Transaction, job: ArchiveJob, result: ArchiveResult) -> A
         return Applied(task=task, outcome=Outcome.APPLIED, confirm=False, announced=False)
     pieces.drop(db, task.id, job.identity)
     task = _now_shows_file(db, task, job.identity)
-    announced = _announce_if_safe(db, task, result.at)
+    announced = _announce_if_safe(db, task, tx.now)
     return Applied(task=task, outcome=Outcome.APPLIED, confirm=False, announced=announced)
 
 

@@ -24,7 +24,6 @@ from tracker.store.sqlite.rows import (
     moment_of,
     record_from,
     task_at_snapshot,
-    to_ms,
 )
 from tracker.store.values import Announcement, AttemptResult, DeliveryFilter, DeliveryJob, Match
 
@@ -144,10 +143,10 @@ def record_attempt(tx: Transaction, delivery_id: str, result: AttemptResult, att
         (
             0 if result.counts else 1,
             result.status.value,
-            to_ms(result.next_attempt_at or result.at) if again else None,
+            tx.in_ms(result.retry_in_s or 0) if again else None,
             result.error,
             result.output,
-            None if again else to_ms(result.at),
+            None if again else tx.in_ms(),
             delivery_id,
             attempt,
             tx.holder,
