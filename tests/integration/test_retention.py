@@ -154,7 +154,6 @@ async def test_a_dead_delivery_can_still_be_retried(tmp_path: Path) -> None:
         await live(rig, 1)
         await hear_out(rig, "publish")
         for status in (DeliveryStatus.SUCCEEDED, DeliveryStatus.FAILED, DeliveryStatus.DEAD):
-            now = rig.clock.now()
             (job,) = await rig.store.claim_deliveries("publish", 10, 60)
             await rig.store.record_attempt(job.id, AttemptResult(status), job.attempt)
         rig.clock.advance(2 * DAY_S)
