@@ -53,7 +53,7 @@ def test_a_large_document_is_decoded_as_a_small_one(text: str, value: Json, asci
     document = {"before": value, "long": text, "list": [text[:LONG], value, text], "after": 1}
     body = json.dumps(document, ensure_ascii=ascii_only).encode()
     decoded = decode(body)
-    assert decoded.form is Form.WHOLE
+    assert decoded.form is Form.COMPLETE
     assert (decoded.value["long"], decoded.value["list"][0], decoded.value["list"][2]) == (text, text[:LONG], text)
     assert decoded.value["before"] == json.loads(body)["before"]
 
@@ -92,7 +92,7 @@ def test_millions_of_values_are_refused_but_for_the_beginning() -> None:
     with pytest.raises(TooManyValues):
         is_decoded_at_once(body)
     decoded = decode(body)
-    assert decoded.form is Form.CUT
+    assert decoded.form is Form.TRUNCATED
     assert decoded.fault == "JSON with more than 3000000 values, or 600000 lists and objects"
     assert decoded.value["task_id"] == "x"
 

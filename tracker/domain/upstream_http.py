@@ -96,7 +96,7 @@ def payload_text(body: bytes, redact: Callable[[bytes], str], decoded: Decoded |
     if not body.strip():
         return None
     found = decode(body) if decoded is None else decoded
-    if found.text is not None and found.form is not Form.CUT:
+    if found.text is not None and found.form is not Form.TRUNCATED:
         return redact(found.text)
     head = found.plain.encode() or body
     return orjson.dumps({"not_json": redact(head[:UNREADABLE_STORED_BYTES])}).decode()

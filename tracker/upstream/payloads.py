@@ -111,7 +111,7 @@ class Payloads:
         return self._head(body, BEGINNING_CHARS)
 
     def _large_text(self, body: bytes, decoded: Decoded, reading: Reading) -> str | None:
-        if decoded.form in {Form.CUT, Form.NONE}:
+        if decoded.form in {Form.TRUNCATED, Form.NONE}:
             return orjson.dumps({"not_json": self._head(body, UNREADABLE_STORED_BYTES)}).decode()
         try:
             value = self._redactor.value(strip_payload_data(decoded.value, reading.outputs))

@@ -72,10 +72,10 @@ def salvage(raw: bytes, max_bytes: int) -> Salvaged | None:
     status, headers, body = found
     candidates = [decompress(candidate, max_bytes) for candidate in (_joined_chunks(body), body) if candidate]
     decoded = [(content, decode(content, headers.get("content-type", ""))) for content in candidates if content]
-    for form in (Form.WHOLE, Form.CUT):
+    for form in (Form.COMPLETE, Form.TRUNCATED):
         for content, document in decoded:
             if document.form is form and isinstance(document.value, dict):
-                return Salvaged(status, headers, content, form is Form.WHOLE)
+                return Salvaged(status, headers, content, form is Form.COMPLETE)
     return None
 
 

@@ -1,1 +1,1 @@
-"""JSON as real servers write it."""
+"""A lenient JSON decoder for the answers of real servers."""

@@ -1,13 +1,13 @@
-"""JSON as real servers write it: the one decoder of answers to creates and polls, and of callback bodies.
+"""The decoder of answers to creates and polls and of callback bodies, which accepts the JSON of real servers.
 
 Owns encodings and syntax: byte order marks, UTF-16 and UTF-32, legacy charsets, compression, NaN and Infinity, raw
-control characters, halves of emoji, whole numbers beyond 64 bits, bytes around the document, documents that are cut
-off. It must not know what a document means. Nothing here raises.
+control characters, lone surrogates, integers beyond 64 bits, bytes around the document, truncated documents. It must
+not know what a document means. Nothing here raises.
 
-A strict parser goes first; only what it refuses is read leniently. Every step is linear in the size of the body, and
-what runs in Python rather than in C has a budget.
+A strict parser goes first; only a body that it rejects is read leniently. Every step is linear in the size of the body,
+and steps in Python have a budget.
 
-**Source**: RFC 8259 (sections 8.1 and 8.2 for encodings and surrogates); RFC 4627 (section 3) for telling UTF-16 and
+**Source**: RFC 8259 (sections 8.1 and 8.2 for encodings and surrogates); RFC 4627 (section 3) to detect UTF-16 and
 UTF-32 without a mark; https://html.spec.whatwg.org/multipage/server-sent-events.html for ``data:`` lines.
 """
 
@@ -31,23 +31,23 @@ from tracker.domain.lenient_json.repair import parse_broken
 Json = Any
 
 MAX_UNPACKED_BYTES = 8 << 20
-"""A body that is compressed without saying so is unpacked up to this size: 1 MB could hold 1 GB."""
+"""The largest result of decompressing an undeclared gzip body: 1 MB could hold 1 GB."""
 PLAIN_CHARACTERS = 4000
-"""So much of a body that is not JSON is handed on as text."""
+"""How much of a body that is not JSON is returned as text."""
 _BEGINNING_BYTES = 1 << 18
-"""So much is read of a large body that cannot be read as a whole."""
+"""How much of a large body is read if it cannot be read completely."""
 _PIECE_BYTES = 1 << 20
 _MAX_WRAPPINGS = 3
 _LOOK_FOR_START = 64_000
 
 _EMPTY: tuple[Json, ...] = (None, "", {}, [])
-_HALF = re.compile(
-    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+_SURROGATE = re.compile(
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
     re.DOTALL,
 )
 BLANKS = "\ufeff\u200b\u200c\u200d\u2060\u0085\u00a0\u2028\u2029\u3000" + "".join(map(chr, range(0x21)))
 _GUARDS = re.compile(r"(?:\)\]\}'?,?|while\s*\(1\);?|for\s*\(;;\);?|throw\s*1;?)\s*(?=[\[{\"])")
-"""What some servers put before JSON, so that no script tag can run it."""
+"""Prefixes that keep script tags from running JSON."""
 _JSONP = re.compile(
     r"(?:/\*.{0,100}?\*/\s*)?(?:(?:var|let|const)\s+)?[A-Za-z_$][\w$.]{0,200}\s*(?:\(|=)\s*(?=[\[{])", re.DOTALL
 )
@@ -60,7 +60,7 @@ _MARKUP = re.compile(r"<(?:!doctype|html|head|body|\?xml)", re.IGNORECASE)
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:+-]{1,40})", re.IGNORECASE)
 _CODECS = frozenset(aliases.values()) - {name for name in aliases.values() if name.endswith("_codec")} - {"rot_13"}
 _GUESSES = ("utf_8", "gb18030", "cp932", "big5hkscs", "cp1252")
-"""How bytes are read that are not UTF-8, where the charset is missing or does not help: the first that makes JSON."""
+"""Tried for bytes that are not UTF-8 if the charset is missing or wrong; the first that gives JSON counts."""
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf_32_le"),
     (codecs.BOM_UTF32_BE, "utf_32_be"),
@@ -78,45 +78,45 @@ _TWENTY_DIGITS = b"0" * 20
 
 
 class Form(Enum):
-    """How much of a document came."""
+    """How complete a document is."""
 
-    WHOLE = auto()
-    CUT = auto()
-    """Its end is missing: an id in it counts, that it says nothing else does not."""
+    COMPLETE = auto()
+    TRUNCATED = auto()
+    """Its end is missing: an id in it counts, the absence of other fields does not."""
     STREAM = auto()
-    """Server-Sent Events; the fields of later events replace those of earlier ones."""
+    """Server-Sent Events; fields of later events replace those of earlier ones."""
     NONE = auto()
-    """No JSON at all."""
+    """Not JSON."""
 
 
 class Decoded(Struct, frozen=True, gc=False):
-    """A body, decoded.
+    """A decoded body.
 
     Attributes:
-        value: the JSON value: texts without lone surrogates, numbers that any database and encoder takes. A document
-            that came inside a JSON string, or alone in a list, is taken out.
-        text: the same as strict JSON in UTF-8; None where there is none that could be written, and for a large body.
-        form: how much of it came.
-        plain: the beginning of a body that is not JSON, as text.
-        too_much: why only the beginning of it was read, in words.
+        value: the JSON value, without lone surrogates and with numbers that every database and encoder accepts. A
+            document inside a JSON string, or alone in a list, is unwrapped.
+        text: the value as strict JSON in UTF-8; None if it cannot be encoded, and for a large body.
+        form: how complete it is.
+        plain: the start of a body that is not JSON, as text.
+        too_large: why only the start was read; None if all was.
     """
 
     value: Json
     text: bytes | None
-    form: Form = Form.WHOLE
+    form: Form = Form.COMPLETE
     plain: str = ""
-    too_much: str | None = None
+    too_large: str | None = None
 
     @property
     def fault(self) -> str | None:
-        """Why there is no whole JSON value, in words; None when there is one."""
-        if self.too_much is not None:
-            return self.too_much
+        """Why there is no complete JSON value; None if there is one."""
+        if self.too_large is not None:
+            return self.too_large
         match self.form:
             case Form.NONE:
                 return "a body that is not JSON" if self.plain else "an empty body"
-            case Form.CUT:
-                return "JSON that is cut off"
+            case Form.TRUNCATED:
+                return "truncated JSON"
             case _:
                 return None
 
@@ -125,8 +125,8 @@ def decode(body: bytes, content_type: str = "") -> Decoded:
     """Decode a body.
 
     Args:
-        body: as it came.
-        content_type: the header of that name; its charset counts where the bytes are not UTF-8.
+        body: as received.
+        content_type: the header; its charset counts if the bytes are not UTF-8.
     """
     return _decode_small(body, content_type) if len(body) <= LARGE_BYTES else _decode_large(body, content_type)
 
@@ -137,14 +137,14 @@ def _decode_small(body: bytes, content_type: str) -> Decoded:
     except orjson.JSONDecodeError:
         return _decode_odd(body, content_type)
     if _has_long_number(body):
-        return _decode_odd(body, content_type)  # perhaps a number that became another one
+        return _decode_odd(body, content_type)  # perhaps a number that lost precision
     if value.__class__ is dict:
         return Decoded(value, body)
-    return Decoded(taken_out(value), body)
+    return Decoded(unwrapped(value), body)
 
 
-def filled(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-    """An object; of a member that comes twice the last with something in it counts."""
+def merge_members(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    """An object; of a duplicate member the last non-empty one counts."""
     members = dict(pairs)
     if len(members) != len(pairs):
         members |= {name: value for name, value in pairs if value not in _EMPTY}
@@ -152,31 +152,31 @@ def filled(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
 
 
 def _has_long_number(body: bytes) -> bool:
-    """Whether digits stand in a row that may be a number beyond 64 bits; see `whole_number`."""
+    """Whether a run of digits may be a number beyond 64 bits; see `parse_integer`."""
     return _TWENTY_DIGITS in body.translate(_DIGITS)
 
 
 def decode_text(text: str) -> Json:
-    """The object or list in a text, as some APIs put it into a string; None when there is none that ends."""
+    """The object or list that an API put into a string; None if there is no complete one."""
     if not text.lstrip(BLANKS).startswith(("{", "[")):
         return None
     if len(text) > LARGE_BYTES:
         large = _decode_large(text.encode("utf-8", "replace"), "")
-        return large.value if large.form is Form.WHOLE else None
+        return large.value if large.form is Form.COMPLETE else None
     found = _read(text)
     return None if found is None else found.value
 
 
 def _decode_large(body: bytes, content_type: str) -> Decoded:
-    """The same in pieces, see `tracker.domain.lenient_json.large`. What cannot be read so counts as cut off."""
-    body = _as_utf8(_unpacked(body), content_type)
-    too_much: str | None = None
+    """Decode in pieces, see `tracker.domain.lenient_json.large`; on failure, the start counts as truncated JSON."""
+    body = _as_utf8(_decompressed(body), content_type)
+    too_large: str | None = None
     try:
         lifted = lift(body)
         is_small = is_decoded_at_once(lifted.skeleton)
         found = _decode_small(lifted.skeleton, content_type) if is_small else _decode_dense(lifted.skeleton)
     except TooManyValues as error:
-        too_much = str(error)
+        too_large = str(error)
     except (ValueError, RecursionError):
         pass
     else:
@@ -185,7 +185,7 @@ def _decode_large(body: bytes, content_type: str) -> Decoded:
             value = decode(value.encode("utf-8", "replace")).value or value
         return Decoded(value, None, found.form, found.plain)
     found = _decode_odd(body[:_BEGINNING_BYTES], "")
-    return Decoded(found.value, None, Form.NONE if found.form is Form.NONE else Form.CUT, found.plain, too_much)
+    return Decoded(found.value, None, Form.NONE if found.form is Form.NONE else Form.TRUNCATED, found.plain, too_large)
 
 
 def _decode_dense(skeleton: bytes) -> Decoded:
@@ -197,14 +197,14 @@ def _decode_dense(skeleton: bytes) -> Decoded:
     """
     if not skeleton[:_PIECE_BYTES].lstrip().startswith((b"{", b"[")):
         raise ValueError("not JSON")
-    text = _without_halves(skeleton.decode("utf-8", "replace").strip(BLANKS))
-    decoder = slow(json.JSONDecoder(strict=False, parse_int=whole_number, parse_constant=nothing))
+    text = _without_surrogates(skeleton.decode("utf-8", "replace").strip(BLANKS))
+    decoder = slow(json.JSONDecoder(strict=False, parse_int=parse_integer, parse_constant=parse_constant))
     value, _ = decoder.raw_decode(text)
-    return Decoded(taken_out(value), None)
+    return Decoded(unwrapped(value), None)
 
 
 def _as_utf8(body: bytes, content_type: str) -> bytes:
-    """A large body in the encoding in which its quotes can be found, converted piece by piece."""
+    """A large body in an encoding in which its quotes can be found, converted piece by piece."""
     head = body[:4]
     codec = next((codec for mark, codec in _MARKS if body.startswith(mark)), None)
     codec = codec or next((codec for pattern, codec in _WIDE if pattern.match(head)), None)
@@ -227,11 +227,11 @@ def _converted(body: bytes, codec: str, errors: str) -> bytes:
 
 
 def _decode_odd(body: bytes, content_type: str) -> Decoded:
-    body = _unpacked(body)
+    body = _decompressed(body)
     bare = body.removeprefix(codecs.BOM_UTF8).strip(b"\0 \t\r\n")
     if len(bare) != len(body) and bare[:1] == b"{" and not _has_long_number(bare):
         try:
-            return Decoded(orjson.loads(bare), bare)  # a mark or padding was all that was odd
+            return Decoded(orjson.loads(bare), bare)  # only a mark or padding was odd
         except orjson.JSONDecodeError:
             pass
     first = ""
@@ -244,8 +244,8 @@ def _decode_odd(body: bytes, content_type: str) -> Decoded:
     return found or Decoded(None, None, Form.NONE, first.strip(BLANKS)[:PLAIN_CHARACTERS])
 
 
-def _unpacked(body: bytes) -> bytes:
-    """The content of a gzip or zlib body whose header did not say so; the body itself when it is none."""
+def _decompressed(body: bytes) -> bytes:
+    """Decompress a gzip or zlib body; return any other body unchanged."""
     if not (body.startswith(b"\x1f\x8b") or (body[:1] == b"x" and body[1:2] in {b"\x01", b"^", b"\x9c", b"\xda"})):
         return body
     try:
@@ -255,7 +255,7 @@ def _unpacked(body: bytes) -> bytes:
 
 
 def _texts(body: bytes, content_type: str) -> Iterator[str]:
-    """The readings of a body as text, likeliest first."""
+    """The possible texts of a body, most likely first."""
     for mark, codec in _MARKS:
         if body.startswith(mark):
             yield body[len(mark) :].decode(codec, "replace")
@@ -274,12 +274,12 @@ def _texts(body: bytes, content_type: str) -> Iterator[str]:
     for codec in dict.fromkeys(filter(None, (declared, *guesses))):
         try:
             yield body.decode(codec, "replace")
-        except (LookupError, UnicodeError):  # a codec of another system, or one that takes no replacements
+        except (LookupError, UnicodeError):  # a codec of another platform, or one without replacement
             continue
 
 
 def _charset_of(content_type: str) -> str | None:
-    """The codec that a Content-Type names; None for none, or one that Python does not know."""
+    """The codec of a Content-Type; None without one that Python knows."""
     found = _CHARSET.search(content_type)
     if found is None:
         return None
@@ -289,9 +289,8 @@ def _charset_of(content_type: str) -> str | None:
 
 
 def _read(text: str) -> Decoded | None:
-    """The document in a text, whatever stands around it; None when there is none that ends."""
-    text = text.strip(BLANKS)
-    text = _without_halves(text)
+    """The document in a text, whatever surrounds it; None if there is no complete one."""
+    text = _without_surrogates(text.strip(BLANKS))
     guard = _GUARDS.match(text)
     start = guard.end() if guard else 0
     if not text.startswith(_OPENINGS, start):
@@ -299,42 +298,42 @@ def _read(text: str) -> Decoded | None:
             return _stream(text)
         if _MARKUP.match(text):
             return None
-        # what else may come first: a call of JavaScript, or what an interpreter or a web server printed
+        # before the document: a JavaScript call, or output of an interpreter or web server
         begin = _JSONP.match(text) or _LINE_START.search(text, 0, _LOOK_FOR_START)
         if begin is None:
             return None
         start = begin.end()
     try:
-        value, _ = _LENIENT.raw_decode(text, start)  # bytes after the document do not count
+        value, _ = _LENIENT.raw_decode(text, start)  # bytes after the document are ignored
     except (ValueError, RecursionError):
         return None
-    return _decoded(value, Form.WHOLE)
+    return _decoded(value, Form.COMPLETE)
 
 
-def _without_halves(text: str) -> str:
-    """JSON without lone surrogates, which no database and no encoder takes; U+FFFD takes their place."""
+def _without_surrogates(text: str) -> str:
+    """JSON with U+FFFD instead of lone surrogates, which databases and encoders reject."""
     if "\\ud" not in text and "\\uD" not in text:
         return text
-    return _HALF.sub(lambda found: "\\ufffd" if found["half"] else found[0], text)
+    return _SURROGATE.sub(lambda found: "\\ufffd" if found["lone"] else found[0], text)
 
 
 def _salvage(text: str) -> Decoded | None:
-    """What can be read of a document whose syntax is broken, or whose end is missing."""
+    """The readable part of a document with broken syntax or without an end."""
     guard = _GUARDS.match(text)
     broken = parse_broken(text, guard.end() if guard else 0) if guard or text.startswith(_OPENINGS) else None
-    return None if broken is None else _decoded(broken.value, Form.CUT if broken.is_cut else Form.WHOLE)
+    return None if broken is None else _decoded(broken.value, Form.TRUNCATED if broken.is_truncated else Form.COMPLETE)
 
 
 def _decoded(value: Json, form: Form) -> Decoded:
     try:
         written = orjson.dumps(value)
-    except orjson.JSONEncodeError:  # nested too deeply to be written
+    except orjson.JSONEncodeError:  # nested too deeply
         written = None
-    return Decoded(taken_out(value), written, form)
+    return Decoded(unwrapped(value), written, form)
 
 
 def _stream(text: str) -> Decoded | None:
-    """The fields of all events of a stream together, the later ones first; None when no event holds an object."""
+    """The merged fields of all events of a stream; None if no event is an object."""
     fields: dict[str, Json] = {}
     events = _BETWEEN_EVENTS.split(text)
     for event in events if len(events) <= _MAX_EVENTS else events[: _MAX_EVENTS // 2] + events[-_MAX_EVENTS // 2 :]:
@@ -348,8 +347,8 @@ def _stream(text: str) -> Decoded | None:
     return _decoded(fields, Form.STREAM) if fields else None
 
 
-def taken_out(value: Json) -> Json:
-    """A document that came inside a JSON string, or alone in a list; anything else as it is."""
+def unwrapped(value: Json) -> Json:
+    """Unwrap a document inside a JSON string, or alone in a list; return anything else unchanged."""
     for _ in range(_MAX_WRAPPINGS):
         if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict):
             value = value[0]
@@ -363,8 +362,8 @@ def taken_out(value: Json) -> Json:
     return value
 
 
-def whole_number(text: str) -> int | str:
-    """A whole number; as text where it is beyond 64 bits, since no database or encoder takes it as a number."""
+def parse_integer(text: str) -> int | str:
+    """An integer; as text beyond 64 bits, since databases and encoders reject it as a number."""
     if len(text) < 19:  # noqa: PLR2004 - digits of 2^63
         return int(text)
     if len(text) > 20:  # noqa: PLR2004 - digits of 2^64
@@ -373,8 +372,10 @@ def whole_number(text: str) -> int | str:
     return number if -(2**63) <= number < 2**64 else text
 
 
-def nothing(_: str) -> None:
-    """What NaN and Infinity are read as."""
+def parse_constant(_: str) -> None:
+    """NaN and Infinity become null."""
 
 
-_LENIENT = json.JSONDecoder(object_pairs_hook=filled, strict=False, parse_int=whole_number, parse_constant=nothing)
+_LENIENT = json.JSONDecoder(
+    object_pairs_hook=merge_members, strict=False, parse_int=parse_integer, parse_constant=parse_constant
+)

@@ -1,9 +1,9 @@
-"""JSON of up to many megabytes, decoded and encoded in pieces: no call into C takes long.
+"""Decode and encode JSON of many megabytes in pieces, so that no call into C takes long.
 
-A parser written in C holds the interpreter lock for the whole of a document, also on a thread of its own: 64 MB of
-``[],`` block every other thread for seven seconds. So long strings (images as base64) are taken out first. What remains
-is decoded in one call where it is small, and by the standard library's parser in Python where it is not. A document of
-millions of values is refused. Must not know what a document means.
+A parser in C holds the interpreter lock for a complete document, on any thread: 64 MB of ``[],`` block all other
+threads for seven seconds. So long strings (images as base64) are extracted first. The rest is decoded in one call if it
+is small, else by the standard library's parser in Python. A document of millions of values is rejected. Must not know
+what a document means.
 
 Measured on one core: one string of 64 MB takes 78 ms in one call; 11 MB of 920,000 values take 69 ms in C and 0.9 s in
 Python.
@@ -24,23 +24,23 @@ import orjson
 Json = Any
 
 LARGE_BYTES: Final = 32_768
-"""Work on a larger body belongs on a thread; on a smaller one it takes a few milliseconds at most."""
+"""Larger bodies are processed on a thread; smaller ones take a few milliseconds at most."""
 LONG: Final = 4096
-"""Bytes or characters; longer strings are taken out."""
+"""Bytes or characters; longer strings are extracted."""
 PIECE: Final = 1 << 18
-"""Bytes or characters of a string that one call works on."""
+"""Bytes or characters of a string per call."""
 AT_ONCE_VALUES: Final = 50_000
 AT_ONCE_BYTES: Final = 4 << 20
-"""What is left without the long strings and is no more than this is decoded in one call: some 10 ms."""
+"""The most that is decoded in one call, without long strings: some 10 ms."""
 MAX_CONTAINERS: Final = 600_000
 MAX_VALUES: Final = 3_000_000
-"""Freeing so many takes 40 ms in one call. Ten megabytes of ordinary JSON have a third of it."""
+"""Freeing this many takes 40 ms in one call. Ten megabytes of ordinary JSON have a third of it."""
 MAX_STRINGS: Final = 4_000_000
-"""Texts, names of members included: more than a second's work."""
+"""Member names included: more than a second of work."""
 
 _UNITS = re.compile(rb"[^\\]*+(?:\\(?:u[0-9a-fA-F]{4}|[^u])[^\\]*+)*", re.DOTALL)
 _UNQUOTED = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*', re.DOTALL)
-_HIGH_HALF = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}")
+_HIGH_SURROGATE = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}")
 _BACKSLASH: Final = 0x5C
 
 
@@ -50,11 +50,11 @@ class TooManyValues(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Lifted:
-    """A document whose long strings were taken out.
+    """A document without its long strings.
 
     Attributes:
-        skeleton: the same document with a short mark in the place of each.
-        mark: what each mark begins with; nothing else in the document does.
+        skeleton: the document with a short mark instead of each long string.
+        mark: the prefix of the marks, unique in the document.
         strings: the long strings, in order.
     """
 
@@ -63,7 +63,7 @@ class Lifted:
     strings: tuple[str, ...]
 
     def restore(self, value: Json) -> Json:
-        """Put the strings back into what the skeleton was decoded to; names of members stay marks."""
+        """Put the strings back into the decoded skeleton; member names stay marks."""
         if not self.strings:
             return value
         root = [value]
@@ -80,26 +80,26 @@ class Lifted:
 
 
 def lift(body: bytes) -> Lifted:
-    """Take the long strings out of a document, which need not be JSON.
+    """Extract the long strings of a document, which need not be JSON.
 
     Args:
-        body: in UTF-8 or another encoding in which quotes and backslashes are those of ASCII.
+        body: in UTF-8 or another encoding with the quotes and backslashes of ASCII.
 
     Raises:
         TooManyValues: it has too many strings.
-        ValueError: a string has no end, or a long one a broken escape.
+        ValueError: a string has no end, or a long one an invalid escape.
     """
-    mark = hashlib.sha256(body).hexdigest() + ":"  # nobody can write a document that holds it
+    mark = hashlib.sha256(body).hexdigest() + ":"  # a document cannot contain its own hash
     pieces: list[bytes] = []
     strings: list[str] = []
     done = at = count = 0
     while (start := body.find(b'"', at) + 1) > 0:
         end = _end_of_string(body, start)
         if end < 0:
-            raise ValueError("a text without an end")
+            raise ValueError("a string without an end")
         count += 1
         if count > MAX_STRINGS:
-            raise TooManyValues(f"JSON with more than {MAX_STRINGS} texts")
+            raise TooManyValues(f"JSON with more than {MAX_STRINGS} strings")
         if end - start > LONG:
             pieces += (body[done:start], f"{mark}{len(strings)}".encode())
             strings.append(_decode_string(body, start, end))
@@ -113,13 +113,13 @@ def is_decoded_at_once(skeleton: bytes) -> bool:
     """Whether a document without its long strings is small enough for one call into C.
 
     Raises:
-        TooManyValues: it has more values than is worth while.
+        TooManyValues: it has too many values.
     """
     return _count_values(skeleton) <= AT_ONCE_VALUES and len(skeleton) <= AT_ONCE_BYTES
 
 
 def slow(decoder: json.JSONDecoder) -> json.JSONDecoder:
-    """A decoder that works in Python, value by value, so that other threads can work beside it.
+    """Make a decoder work in Python, value by value, so that other threads can run.
 
     It raises `RecursionError` for JSON that is nested some hundred levels deep.
     """
@@ -128,10 +128,10 @@ def slow(decoder: json.JSONDecoder) -> json.JSONDecoder:
 
 
 def encode_large(value: Json) -> str:
-    """Encode decoded JSON, which is changed by it: long strings go in pieces.
+    """Encode decoded JSON, which this changes: long strings in pieces.
 
     Raises:
-        ValueError: it is nested too deeply, or holds what is not JSON.
+        ValueError: it is nested too deeply, or is not JSON.
     """
     root = [value]
     levels: list[Json] = [root]
@@ -146,7 +146,7 @@ def encode_large(value: Json) -> str:
             elif isinstance(item, dict | list):
                 levels.append(item)
     try:
-        parts = orjson.dumps(root[0]).decode().split("\0")  # JSON itself holds no such character
+        parts = orjson.dumps(root[0]).decode().split("\0")  # JSON does not contain this character
     except orjson.JSONEncodeError as error:
         raise ValueError(str(error)) from error
     pieces: list[str] = []
@@ -156,7 +156,7 @@ def encode_large(value: Json) -> str:
 
 
 def _count_values(skeleton: bytes) -> int:
-    """About how many values there are; those in strings count, too.
+    """The approximate number of values; delimiters in strings count, too.
 
     Raises:
         TooManyValues: too many.
@@ -174,7 +174,7 @@ def _count(text: bytes, wanted: bytes) -> int:
 
 
 def _end_of_string(body: bytes, start: int) -> int:
-    """Where the quote stands that closes a string; -1 where none does."""
+    """The position of the quote that closes a string; -1 without one."""
     end = body.find(b'"', start)
     if end < 0 or body[end - 1] != _BACKSLASH:
         return end
@@ -186,10 +186,10 @@ def _end_of_string(body: bytes, start: int) -> int:
 
 
 def _decode_string(body: bytes, start: int, end: int) -> str:
-    """The content of a string between its quotes, piece by piece.
+    """Decode a string between its quotes, piece by piece.
 
     Raises:
-        ValueError: an escape in it is none.
+        ValueError: an escape is invalid.
     """
     pieces: list[str] = []
     while start < end:
@@ -197,7 +197,7 @@ def _decode_string(body: bytes, start: int, end: int) -> str:
         piece = b'"' + body[start:cut] + b'"'
         try:
             pieces.append(orjson.loads(piece))
-        except orjson.JSONDecodeError:  # raw control characters, halves of emoji, bytes of another encoding
+        except orjson.JSONDecodeError:  # raw control characters, lone surrogates, bytes of another encoding
             text: str = json.loads(piece.decode("utf-8", "replace"), strict=False)
             pieces.append(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
         start = cut
@@ -205,22 +205,22 @@ def _decode_string(body: bytes, start: int, end: int) -> str:
 
 
 def _cut(body: bytes, start: int, end: int) -> int:
-    """Where a piece of a string ends: not within an escape, a character, or between two halves of one."""
+    """The end of a piece of a string, not within an escape, a character or a surrogate pair."""
     cut = start + PIECE
     if cut >= end:
         return end
     if body.find(b"\\", start, cut) >= 0:
         units = _UNITS.match(body, start, cut)
         cut = units.end() if units else end
-        if _HIGH_HALF.match(body, cut - 6) and _is_escape(body, start, cut - 6):
+        if _HIGH_SURROGATE.match(body, cut - 6) and _is_escape(body, start, cut - 6):
             cut -= 6
-    while cut > start and body[cut] & 0xC0 == 0x80:  # noqa: PLR2004 - how UTF-8 marks the rest of a character
+    while cut > start and body[cut] & 0xC0 == 0x80:  # noqa: PLR2004 - continuation bytes of UTF-8
         cut -= 1
     return cut if cut > start else end
 
 
 def _is_escape(body: bytes, start: int, at: int) -> bool:
-    """Whether the backslash at a place begins an escape: an even number of backslashes stands before it."""
+    """Whether the backslash at a position starts an escape: an even number of backslashes precedes it."""
     first = at
     while first > start and body[first - 1] == _BACKSLASH:
         first -= 1

@@ -1,6 +1,6 @@
-"""JSON whose members are written in a way that hides them: twice, the last one empty, or with a capital at first.
+"""JSON with unusual members: duplicates of which the last is empty, or capitalized names.
 
-Owns what counts then. It must not know what a document means, and is asked only where nothing was found without it.
+Owns which of them count. It must not know what a document means, and is used only if nothing was found without it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from tracker.domain.lenient_json.decoder import BLANKS, Decoded, filled, nothing, taken_out, whole_number
+from tracker.domain.lenient_json.decoder import BLANKS, Decoded, merge_members, parse_constant, parse_integer, unwrapped
 from tracker.domain.lenient_json.large import LARGE_BYTES
 
 Json = Any
@@ -20,25 +20,24 @@ _INNER_CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 def decode_respelled(decoded: Decoded, body: bytes) -> bytes | None:
-    """A small document again, as strict JSON, for what nobody found in it at first.
+    """Decode a small document again, with usual member names, as strict JSON.
 
-    Of a member that comes twice the last with something in it counts, where the parser took the last. A name with a
-    capital at its beginning stands beside the same one without (``TaskId`` is ``taskId`` and ``task_id``).
+    Of a duplicate member the last non-empty one counts. A capitalized name is added in lower case as well (``TaskId``
+    as ``taskId`` and ``task_id``).
 
     Args:
         decoded: the document.
-        body: what it was decoded from.
+        body: its source.
 
     Returns:
-        None for a large document, or one that it makes no difference to.
+        None for a large document, or one that does not change.
     """
     text = decoded.text
     if text is None or len(text) > LARGE_BYTES or not isinstance(decoded.value, dict):
         return None
-    # an odd body was read with care for its members; its names are left
     for source in (body, text):
         try:
-            value = taken_out(_RESPELLING.decode(source.decode().strip(BLANKS)))
+            value = unwrapped(_RESPELLING.decode(source.decode().strip(BLANKS)))
             break
         except (ValueError, RecursionError):
             continue
@@ -48,7 +47,7 @@ def decode_respelled(decoded: Decoded, body: bytes) -> bytes | None:
 
 
 def _respelled(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-    members = filled(pairs)
+    members = merge_members(pairs)
     for name, value in list(members.items()):
         if name[:1].isupper():
             low = name.lower() if name.isupper() or "_" in name else name[0].lower() + name[1:]
@@ -58,5 +57,5 @@ def _respelled(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
 
 
 _RESPELLING = json.JSONDecoder(
-    object_pairs_hook=_respelled, strict=False, parse_int=whole_number, parse_constant=nothing
+    object_pairs_hook=_respelled, strict=False, parse_int=parse_integer, parse_constant=parse_constant
 )

@@ -1,7 +1,7 @@
-"""What can be read of JSON that no parser takes: trailing commas, comments, other quotes, nesting without end, a cut.
+"""Read broken JSON: trailing commas, comments, other quotes, endless nesting, a missing end.
 
-Owns the syntax that is forgiven. It must not guess: a value that is cut off is left out. It works without recursion,
-in one pass, and gives up after `MAX_TOKENS`: what is paid for and proves it (an id) stands near the beginning.
+Owns the tolerated syntax errors. It must not guess: a truncated value is omitted. It works without recursion, in one
+pass, and stops after `MAX_TOKENS`: the id of a paid job is near the start.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 Json = Any
 
 MAX_TOKENS = 20_000
-"""Some 10 ms; what is longer counts as cut off there."""
+"""Some 10 ms; a longer document counts as truncated there."""
 MAX_DEPTH = 200
-"""What is nested deeper is read as null."""
+"""Deeper values are read as null."""
 
 _TOKEN = re.compile(
     r"""[\s\x00\ufeff]*+(?:
@@ -36,20 +36,20 @@ _NUMBER = re.compile(r"[-+]?\d{1,18}(\.\d+)?([eE][-+]?\d{1,3})?")
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """What was read.
+    """The readable part of a broken document.
 
     Attributes:
-        value: an object or a list with something in it.
-        is_cut: the end is missing.
+        value: a non-empty object or list.
+        is_truncated: the end is missing.
     """
 
     value: Json
-    is_cut: bool
+    is_truncated: bool
 
 
 @dataclass(slots=True)
 class _Level:
-    """One container that is open. ``key``: read, its value awaited. ``late``: where it belongs once it has a value."""
+    """An open container. ``key``: its value follows. ``late``: where it is inserted once it has a value."""
 
     holder: dict[str, Json] | list[Json]
     late: tuple[dict[str, Json], str] | None = None
@@ -71,14 +71,14 @@ class _Level:
 
 
 def parse_broken(text: str, start: int) -> Broken | None:
-    """Read as much as can be read.
+    """Read as much of a document as possible.
 
     Args:
         text: the document, and perhaps more.
-        start: where its first bracket stands.
+        start: the position of its first bracket.
 
     Returns:
-        What was read; None when it is nothing.
+        None if nothing is readable.
     """
     reader = _Reader()
     at = start
@@ -88,27 +88,27 @@ def parse_broken(text: str, start: int) -> Broken | None:
             break
         at = token.end()
         if token["mark"] is not None:
-            if reader.take_mark(token["mark"]):
-                return Broken(reader.root, is_cut=False) if reader.root else None
+            if reader.add_mark(token["mark"]):
+                return Broken(reader.root, is_truncated=False) if reader.root else None
         elif not reader.levels:
             return None
         elif token["text"] is not None:
-            reader.take_value(_unescaped(token["text"][1:-1]))
-        elif token["word"] is not None and at < len(text):  # at the very end it may be the beginning of a longer one
-            reader.take_value(_value_of(token["word"]))
-    return Broken(reader.root, is_cut=True) if reader.root else None
+            reader.add_value(_unescaped(token["text"][1:-1]))
+        elif token["word"] is not None and at < len(text):  # at the end it may be truncated
+            reader.add_value(_value_of(token["word"]))
+    return Broken(reader.root, is_truncated=True) if reader.root else None
 
 
 class _Reader:
-    """The containers that are open, and the outermost."""
+    """The open containers, and the outermost one."""
 
     def __init__(self) -> None:
         self.levels: list[_Level] = []
         self.root: Json = None
-        self._skipped = 0  # brackets open beyond MAX_DEPTH
+        self._skipped = 0  # open brackets beyond MAX_DEPTH
 
-    def take_mark(self, mark: str) -> bool:
-        """Take a bracket, colon or comma; whether it ends the document."""
+    def add_mark(self, mark: str) -> bool:
+        """Process a bracket, colon or comma; whether it ends the document."""
         if mark in "{[":
             self._open(mark)
         elif mark in "}]":
@@ -122,8 +122,8 @@ class _Reader:
             level.key, level.last = (level.last if mark == ":" else None), None
         return not self.levels
 
-    def take_value(self, value: Json) -> None:
-        """Take a text, number or word."""
+    def add_value(self, value: Json) -> None:
+        """Process a string, number or word."""
         if not self._skipped:
             self.levels[-1].add(value)
 
@@ -135,7 +135,7 @@ class _Reader:
         if self.levels:
             around = self.levels[-1]
             if isinstance(around.holder, dict) and around.key is not None and around.holder.get(around.key):
-                level.late, around.key = (around.holder, around.key), None  # empty it would hide what came before
+                level.late, around.key = (around.holder, around.key), None  # an empty one would hide the earlier value
             else:
                 around.add(level.holder)
         else:

@@ -179,7 +179,7 @@ def _read_result(
     answer = decode_answer(reply)
     lack: str | None = None
     is_read = answer.is_success or under_any_status
-    if is_read and answer.body is not None and reply.decoded.form is Form.WHOLE:
+    if is_read and answer.body is not None and reply.decoded.form is Form.COMPLETE:
         ended: Reading | None = None
         for layer in _bodies(answer.body, find, is_wrapped=is_wrapped):
             try:
