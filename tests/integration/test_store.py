@@ -1,12 +1,11 @@
-"""The SQLite store: what it promises of tasks, observations, idempotency, callbacks, leases and reading."""
+"""What is particular to the SQLite engine: batches, its readers, views and triggers. See tests/contract/store too."""
 
 import asyncio
 import json
 import re
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import pytest
 
@@ -14,25 +13,20 @@ from tests.kits.factories import (
     EXTERNAL_ID,
     after,
     make_answer,
-    make_cancel,
-    make_new_task,
     make_observation,
     make_output,
-    make_registration,
     make_task_name,
 )
-from tests.kits.store import LANE, Rig, begun, opened
+from tests.kits.store import LANE, begun, opened
 from tracker.domain.archives import ArchiveState
 from tracker.domain.judge import Step
-from tracker.domain.observation import Observation, Source, Submission, Trouble
+from tracker.domain.observation import Observation, Source, Submission
 from tracker.domain.records import task_json
-from tracker.domain.task import ExternalId, Output, Reason, Stage, Status, SubmitState, Task, TaskId, UpstreamError
-from tracker.errors import IdempotencyConflict, StoreUnavailable, SubmitInFlight, TaskNotFound
+from tracker.domain.task import ExternalId, Output, Reason, Stage, Status, SubmitState, Task, UpstreamError
+from tracker.errors import StoreUnavailable, TaskNotFound
 from tracker.store.sqlite import open_reader
 from tracker.store.sqlite.reads import _LANES
-from tracker.store.values import Applied, ArchiveWish, Lane, TaskFilter
-
-REQUEST = '{"p":"x"}'
+from tracker.store.values import Applied, ArchiveWish
 
 
 def broken_judge(*_: object) -> NoReturn:
@@ -40,69 +34,7 @@ def broken_judge(*_: object) -> NoReturn:
     raise ValueError("a bug")
 
 
-async def test_a_create_returns_the_record_that_is_read_back(tmp_path: Path) -> None:
-    """Whether the body came decoded or not, for a submit and for a task that a parked callback waits for."""
-    new = make_new_task(1, labels={"z": "1", "a": "2"}, idempotency_key="k", fallbacks=("m2",))
-    async with opened(tmp_path / "t.db") as rig:
-        await rig.store.nudge("suno", [ExternalId("up-3")], None)
-        for drafted in (new, make_new_task(2, body={"p": "x"}, request=REQUEST), make_registration(3, "up-3")):
-            created = await rig.store.create_task(drafted)
-            assert created.is_new
-            assert created.record == await rig.store.get_task(drafted.id)
-            assert list(created.record.labels) == sorted(created.record.labels)
-
-
 # -- observations ------------------------------------------------------------------------------------------
-
-
-async def test_a_life_is_kept_whole(tmp_path: Path) -> None:
-    """Created, sent, accepted, running, succeeded: each step and the final record are read back as they were."""
-    async with opened(tmp_path / "t.db") as rig:
-        await rig.submit(labels={"user": "42", "näme": "wért"})
-        sending = await rig.store.mark_sending(make_task_name(1), 60)
-        assert sending is not None
-        assert (sending.submit_state, sending.submit_attempts, sending.due_at) == ("sending", 1, after(60))
-        await rig.hear(make_answer(Submission.ACCEPTED, task_id=make_task_name(1), payload='{"data":1}'))
-        await rig.call(1, Status.RUNNING, stage=Stage.FIRST, progress=50, outputs=(make_output(),))
-        applied = await rig.poll(
-            1,
-            Status.SUCCEEDED,
-            outputs=(make_output(0, duration_s=91.2), make_output(1)),
-            payload='{"done":true}',
-            at=20,
-        )
-        record = await rig.get()
-        assert record.task == applied.task
-        assert record.request == {"prompt": "a song about rain"}
-        assert record.result == {"done": True}
-        assert record.labels == {"user": "42", "näme": "wért"}
-        events = await rig.store.list_events(record.task.id)
-        assert [(event.source, event.from_status, event.to_status) for event in events] == [
-            ("submit", "PENDING", "PENDING"),
-            ("callback", "PENDING", "RUNNING"),
-            ("poll", "RUNNING", "SUCCEEDED"),
-        ]
-        assert events[0].payload == {"data": 1}
-        assert [event.seq for event in events] == sorted({event.seq for event in events})
-
-
-async def test_every_field_survives(tmp_path: Path) -> None:
-    """What an observation changed is read back exactly, bookkeeping and errors included."""
-    async with opened(tmp_path / "t.db") as rig:
-        await rig.follow()
-        words = UpstreamError("E\u00e9", "it's “down”\n", 503)
-        for observation in (
-            make_observation(trouble=Trouble.NOT_FOUND, error=words, task_id=make_task_name(1), at=11.001),
-            make_observation(
-                trouble=Trouble.UNKNOWN_STATUS, upstream_status="DREAMING", task_id=make_task_name(1), at=12.002
-            ),
-            make_observation(Status.SUCCEEDED, outputs=(), task_id=make_task_name(1), at=13.003),
-            make_observation(Status.FAILED, error=words, retryable=False, task_id=make_task_name(1), at=14.004),
-        ):
-            applied = await rig.hear(observation)
-            assert (await rig.get()).task == applied.task
-        task = (await rig.get()).task
-        assert (task.unknown_status, task.error, task.polls) == ("DREAMING", words, 4)
 
 
 async def test_group_commit(tmp_path: Path) -> None:
@@ -217,183 +149,7 @@ async def test_a_listener_that_fails_hangs_nobody(tmp_path: Path) -> None:
     assert reports == ["a bug"]
 
 
-async def test_a_task_that_nobody_knows(tmp_path: Path) -> None:
-    """Every way of asking says so."""
-    async with opened(tmp_path / "t.db") as rig:
-        nobody = TaskId("nobody")
-        for call in (
-            rig.hear(make_observation(Status.RUNNING, task_id=nobody)),
-            rig.store.get_task(nobody),
-            rig.store.list_events(nobody),
-            rig.store.list_deliveries(nobody),
-            rig.at(1).poll_now(nobody),
-        ):
-            with pytest.raises(TaskNotFound):
-                await call
-        assert await rig.store.mark_sending(nobody, 60) is None
-
-
-async def test_a_large_payload_is_kept_for_the_end_alone(tmp_path: Path) -> None:
-    """On the way it is dropped; the one that ends the task is the result, whole."""
-    large = json.dumps({"data": "x" * 100_000})
-    async with opened(tmp_path / "t.db") as rig:
-        await rig.follow()
-        await rig.call(1, Status.RUNNING, payload=large)
-        await rig.call(1, Status.SUCCEEDED, payload=large)
-        events = await rig.store.list_events(make_task_name(1))
-        assert [event.payload is not None for event in events] == [False, True]
-        assert (await rig.get()).result == json.loads(large)
-
-
-async def test_payload_text_is_made_for_recorded_events_only(tmp_path: Path) -> None:
-    """A poll that changes nothing leaves no event, and its payload is never turned into text."""
-    made: list[int] = []
-
-    def payload(n: int) -> Callable[[], str]:
-        def text() -> str:
-            made.append(n)
-            return json.dumps({"n": n})
-
-        return text
-
-    async with opened(tmp_path / "t.db") as rig:
-        await rig.follow()
-        for n in range(3):
-            await rig.poll(1, Status.RUNNING, payload=payload(n))
-        assert made == [0]
-        (event,) = await rig.store.list_events(make_task_name(1))
-        assert event.payload == {"n": 0}
-
-
-# -- creating ----------------------------------------------------------------------------------------------
-
-
-async def test_an_idempotency_key(tmp_path: Path) -> None:
-    """In flight: refused. Decided: the same task. Another payload: a conflict, also after the end."""
-    async with opened(tmp_path / "t.db") as rig:
-        first = make_new_task(1, idempotency_key="k", fingerprint="f")
-        again = make_new_task(2, idempotency_key="k", fingerprint="f")
-        other = make_new_task(3, idempotency_key="k", fingerprint="g")
-        assert (await rig.store.create_task(first)).is_new
-        with pytest.raises(SubmitInFlight):
-            await rig.store.create_task(again)
-        with pytest.raises(IdempotencyConflict):
-            await rig.store.create_task(other)
-        await rig.store.mark_sending(first.id, 60)
-        with pytest.raises(SubmitInFlight):
-            await rig.store.create_task(again)
-        await rig.hear(make_answer(Submission.ACCEPTED, task_id=first.id))
-        for _ in range(2):
-            created = await rig.store.create_task(again)
-            assert (created.is_new, created.record.task.id) == (False, first.id)
-            assert created.record.idempotency_key == "k"
-            await rig.poll(1, Status.SUCCEEDED)
-        with pytest.raises(IdempotencyConflict):
-            await rig.store.create_task(other)
-        assert (await rig.store.create_task(make_new_task(4, idempotency_key="K", fingerprint="g"))).is_new
-
-
-async def test_a_first_attempt_that_was_put_off_is_decided(tmp_path: Path) -> None:
-    """From then on the key finds its task, also while a later attempt is on its way."""
-    async with opened(tmp_path / "t.db") as rig:
-        first = make_new_task(1, idempotency_key="k", fingerprint="f")
-        again = make_new_task(2, idempotency_key="k", fingerprint="f")
-        await rig.store.create_task(first)
-        await rig.store.mark_sending(first.id, 60)
-        await rig.hear(make_answer(Submission.DEFERRED, task_id=first.id, retry_after_s=1.0))
-        assert not (await rig.store.create_task(again)).is_new
-        await rig.store.mark_sending(first.id, 60)
-        assert not (await rig.store.create_task(again)).is_new
-
-
-async def test_the_same_key_at_the_same_time(tmp_path: Path) -> None:
-    """Ten at once record one task."""
-    async with opened(tmp_path / "t.db") as rig:
-        new = [make_new_task(n, idempotency_key="k", fingerprint="f") for n in range(10)]
-        answers = await asyncio.gather(*map(rig.store.create_task, new), return_exceptions=True)
-        assert [type(answer) for answer in answers[1:]] == [SubmitInFlight] * 9
-        assert len((await rig.store.list_tasks(TaskFilter())).items) == 1
-
-
-async def test_registering_twice(tmp_path: Path) -> None:
-    """The same route, account and upstream id are the same task, also one that was submitted here."""
-    async with opened(tmp_path / "t.db") as rig:
-        first = await rig.store.create_task(make_registration(1))
-        again = await rig.store.create_task(make_registration(2))
-        assert (first.is_new, again.is_new, again.record.task.id) == (True, False, make_task_name(1))
-        assert (await rig.store.create_task(make_registration(3, account="other"))).is_new
-        assert (await rig.store.create_task(make_registration(4, route="suno.extend"))).is_new
-        await rig.submit(5)
-        await rig.hear(make_answer(Submission.ACCEPTED, task_id=make_task_name(5), external_id="up-5"))
-        found = await rig.store.create_task(make_registration(6, "up-5"))
-        assert (found.is_new, found.record.task.id) == (False, make_task_name(5))
-
-
-async def test_a_send_is_marked_once(tmp_path: Path) -> None:
-    """Nobody sends what is on its way, canceled or decided."""
-    async with opened(tmp_path / "t.db") as rig:
-        await rig.submit(1)
-        marks = await asyncio.gather(*(rig.store.mark_sending(make_task_name(1), 60) for _ in range(5)))
-        assert [mark is not None for mark in marks] == [True, False, False, False, False]
-        await rig.submit(2)
-        await rig.hear(make_cancel(task_id=make_task_name(2)))
-        assert await rig.store.mark_sending(make_task_name(2), 60) is None
-        await rig.follow(3)
-        assert await rig.store.mark_sending(make_task_name(3), 60) is None
-
-
-# -- callbacks that belong to nobody -----------------------------------------------------------------------
-
-
-async def test_a_nudge(tmp_path: Path) -> None:
-    """Unfinished and given-up tasks with the id are due now; ended ones are known and left alone."""
-    async with opened(tmp_path / "t.db") as rig:
-        for n, account in enumerate(("a", "b", "c", "d"), start=1):
-            await rig.follow(n, account=account, external_id="up-x", due_at=after(500))
-        await rig.poll(2, Status.SUCCEEDED)
-        await rig.hear(
-            make_observation(Status.FAILED, source=Source.CLOCK, reason=Reason.EXPIRED, task_id=make_task_name(3))
-        )
-        await rig.hear(make_cancel(task_id=make_task_name(4)))
-        nudged = await rig.at(20).nudge("suno", [ExternalId("?"), ExternalId("up-x")], "{}")
-        assert nudged.known
-        assert set(nudged.task_ids) == {make_task_name(1), make_task_name(3)}
-        assert [(await rig.get(n)).task.due_at for n in (1, 2, 3, 4)] == [after(20), None, after(20), None]
-        elsewhere = await rig.at(20).nudge("kling", [ExternalId("up-x")], "{}")
-        assert (elsewhere.known, elsewhere.task_ids) == (False, ())
-
-
-async def test_a_nudge_during_a_poll_outlives_its_answer(tmp_path: Path) -> None:
-    """The poll on its way ends, and the task is due at once again."""
-    async with opened(tmp_path / "t.db") as rig:
-        await rig.follow()
-        await rig.at(1).claim_due(LANE, 1, 40)
-        await rig.at(2).nudge("suno", [EXTERNAL_ID], None)
-        assert (await rig.poll(1, Status.RUNNING, at=3)).task.due_at == after(3)
-
-
-async def test_a_parked_callback_meets_a_registration(tmp_path: Path) -> None:
-    """Parked under each of its ids; the task that appears is polled at once, and once."""
-    async with opened(tmp_path / "t.db") as rig:
-        for _ in range(2):
-            parked = await rig.at(1).nudge("suno", [ExternalId("up-1"), ExternalId("alias")], "{}")
-            assert not parked.known
-        assert (await rig.at(1).stats())["parked_callbacks"] == 2
-        await rig.follow(1, external_id="alias", created_at=after(5), due_at=after(500))
-        assert (await rig.get()).task.due_at == after(5)
-        await rig.follow(2, external_id="alias", account="other", created_at=after(5), due_at=after(500))
-        assert (await rig.get(2)).task.due_at == after(500)
-
-
-async def test_a_parked_callback_meets_an_accepted_submit(tmp_path: Path) -> None:
-    """It came before the answer to the create; the answer makes it be polled now."""
-    async with opened(tmp_path / "t.db") as rig:
-        await rig.submit()
-        await rig.store.mark_sending(make_task_name(1), 60)
-        await rig.at(0.5).nudge("suno", [EXTERNAL_ID], "{}")
-        applied = await rig.hear(make_answer(Submission.ACCEPTED, task_id=make_task_name(1), at=1))
-        assert (applied.task.due_at, applied.confirm) == (after(1), True)
-        assert (await rig.get()).task == applied.task
+# -- callbacks without a task --------------------------------------------------------------------------------
 
 
 async def test_parked_callbacks_are_forgotten(tmp_path: Path) -> None:
@@ -419,74 +175,6 @@ async def test_rejected_callbacks_are_kept_within_bounds(tmp_path: Path, monkeyp
 
 
 # -- what is due -------------------------------------------------------------------------------------------
-
-
-async def test_lanes_and_claims(tmp_path: Path) -> None:
-    """Lanes with something due, the longest waiting first; claims in the order in which tasks fell due."""
-    async with opened(tmp_path / "t.db") as rig:
-        for n, (account, provider, due_s) in enumerate(
-            [("a", "suno", 30), ("a", "suno", 10), ("a", "kling", 5), ("b", "suno", 40), ("c", "suno", 900)], start=1
-        ):
-            await rig.follow(n, account=account, provider=provider, due_at=after(due_s))
-        assert await rig.at(4).list_lanes() == []
-        lanes = await rig.at(40).list_lanes()
-        assert lanes == [
-            Lane("a", "kling"),
-            Lane("a", "suno"),
-            Lane("b", "suno"),
-        ]
-        claimed = await rig.at(40).claim_due(lanes[1], 10, 40)
-        assert [one.task.id for one in claimed] == [make_task_name(2), make_task_name(1)]
-
-
-async def test_two_claims_never_hand_out_the_same_task(tmp_path: Path) -> None:
-    """Each task once until its lease ends, whoever asks at the same time."""
-    async with opened(tmp_path / "t.db") as rig:
-        for n in range(1, 21):
-            await rig.follow(n, due_at=after(n))
-        claims = await asyncio.gather(*(rig.at(50).claim_due(LANE, 7, 40) for _ in range(4)))
-        ids = [one.task.id for claim in claims for one in claim]
-        assert ids == [make_task_name(n) for n in range(1, 21)]
-        assert await rig.at(89).claim_due(LANE, 7, 40) == []
-        assert len(await rig.at(90).claim_due(LANE, 50, 40)) == 20
-
-
-async def test_leases_are_given_back_at_open(tmp_path: Path) -> None:
-    """What a previous process held is due now: its polls and its sends; what was put off stays put off."""
-    async with opened(tmp_path / "t.db") as rig:
-        await rig.follow(1)
-        await rig.at(1).claim_due(LANE, 1, 499)
-        await rig.submit(2)
-        await rig.submit(3)
-        await rig.store.mark_sending(make_task_name(3), 500)
-        await rig.submit(4)
-        await rig.store.mark_sending(make_task_name(4), 500)
-        await rig.hear(make_answer(Submission.DEFERRED, task_id=make_task_name(4), retry_after_s=300.0, at=1))
-        await rig.follow(5, due_at=after(700))
-        rig.at(10)
-    async with opened(tmp_path / "t.db", rig.clock) as rig:
-        due = [(await rig.get(n)).task.due_at for n in range(1, 6)]
-        assert due[:3] == [after(10)] * 3
-        assert due[3] is not None
-        assert due[3] > after(300)
-        assert due[4] == after(700)
-        states = [(await rig.get(n)).task.submit_state for n in range(1, 6)]
-        assert states == ["accepted", "queued", "sending", "queued", "accepted"]
-
-
-async def test_poll_now(tmp_path: Path) -> None:
-    """An unfinished or given-up task with an upstream id is due now; others are left alone."""
-    async with opened(tmp_path / "t.db") as rig:
-        await rig.follow(1, due_at=after(500))
-        assert (await rig.at(3).poll_now(make_task_name(1))).due_at == after(3)
-        assert (await rig.get(1)).task.due_at == after(3)
-        await rig.submit(2)
-        assert (await rig.at(3).poll_now(make_task_name(2))).due_at == after(60)
-        await rig.poll(1, Status.FAILED)
-        assert (await rig.at(3).poll_now(make_task_name(1))).due_at is None
-        await rig.follow(3)
-        await rig.call(3, Status.FAILED, reason=Reason.EXPIRED)
-        assert (await rig.at(30).poll_now(make_task_name(3))).due_at == after(30)
 
 
 async def test_the_sweep_touches_only_what_is_due(tmp_path: Path) -> None:
@@ -552,76 +240,6 @@ async def test_reading_without_a_daemon(tmp_path: Path) -> None:
             finally:
                 await reader.close()
             await rig.store.close()
-
-
-async def fill(rig: Rig) -> None:
-    """Thirty tasks of two providers, every third failed, with labels."""
-    for n in range(30):
-        await rig.follow(
-            n,
-            provider="suno" if n % 2 else "kling",
-            created_at=after(n),
-            labels={"user": str(n % 5), "kind": "x"},
-        )
-        if n % 3 == 0:
-            await rig.poll(n, Status.FAILED, reason=Reason.POLICY_REJECTED, error=UpstreamError("430", "Größe"))
-
-
-@pytest.mark.parametrize(
-    ("wanted", "expected"),
-    [
-        ({}, range(30)),
-        ({"status": "FAILED"}, range(0, 30, 3)),
-        ({"reason": "policy_rejected", "provider": "kling"}, range(0, 30, 6)),
-        ({"provider": "suno"}, range(1, 30, 2)),
-        ({"labels": {"user": "2"}}, range(2, 30, 5)),
-        ({"labels": {"user": "2", "kind": "x"}, "status": "PENDING"}, [2, 7, 17, 22]),
-        ({"labels": {"user": "9"}}, []),
-        ({"since": after(3), "until": after(6)}, [3, 4, 5]),
-        ({"q": "UP-17"}, [17]),
-        ({"q": "größe"}, range(0, 30, 3)),
-        ({"q": "Größe"}, range(0, 30, 3)),
-        ({"q": "GRÖßE"}, []),
-        ({"q": "%"}, []),
-        ({"account": "nobody"}, []),
-        ({"route": "suno.generate", "q": "430"}, range(0, 30, 3)),
-    ],
-    ids=str,
-)
-async def test_paging_with_filters(tmp_path: Path, wanted: dict[str, Any], expected: range | list[int]) -> None:
-    """Newest first, every match once over all pages, whatever arrives meanwhile."""
-    async with opened(tmp_path / "t.db") as rig:
-        await fill(rig)
-        found: list[str] = []
-        cursor = None
-        for page_number in range(20):
-            page = await rig.store.list_tasks(TaskFilter(**wanted, limit=4, cursor=cursor))
-            assert len(page.items) <= 4
-            found += [record.task.id for record in page.items]
-            cursor = page.next_cursor
-            if cursor is None:
-                break
-            await rig.follow(100 + page_number, labels={"user": "2", "kind": "x"}, created_at=after(4))
-        assert found == [make_task_name(n) for n in sorted(expected, reverse=True)]
-
-
-async def test_text_is_found_in_requests_and_beyond_ascii(tmp_path: Path) -> None:
-    """Capital letters that only Unicode knows are found as they are written."""
-    async with opened(tmp_path / "t.db") as rig:
-        await rig.submit(1, request='{"prompt":"Über den Ähren"}', model="V5")
-        for text, hits in (("Ähren", 1), ("Über den", 1), ("prompt", 1), ("v5", 1), ("über", 0), ("rain", 0)):
-            assert len((await rig.store.list_tasks(TaskFilter(q=text))).items) == hits, text
-
-
-async def test_stats(tmp_path: Path) -> None:
-    """Counts by status, provider and reason; queue depths; the oldest due poll."""
-    async with opened(tmp_path / "t.db") as rig:
-        await fill(rig)
-        stats = await rig.at(60).stats()
-        assert stats["tasks"] == {"PENDING": 20, "RUNNING": 0, "SUCCEEDED": 0, "FAILED": 10}
-        assert stats["providers"]["kling"] == {"FAILED": 5, "PENDING": 10}
-        assert stats["reasons"] == {"policy_rejected": 10}
-        assert (stats["due_polls"], stats["oldest_due_poll_at"]) == (20, "2026-11-20T20:42:00.000Z")
 
 
 # -- the views ---------------------------------------------------------------------------------------------

@@ -1,15 +1,28 @@
 """Leases and the processes that hold them: who may record a result, and what is claimed again."""
 
+import asyncio
 from datetime import timedelta
 
 from tests.contract.store.conftest import OpenRig
-from tests.kits.factories import after, make_answer, make_registration, make_task_name
+from tests.kits.factories import (
+    after,
+    make_answer,
+    make_registration,
+    make_task_name,
+)
 from tests.kits.store import LANE, Rig
 from tracker.domain.archives import ArchiveState
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.observation import Submission
-from tracker.domain.task import Output, Status
-from tracker.store.values import ArchiveJob, ArchiveResult, ArchiveWish, AttemptResult, DeliveryJob
+from tracker.domain.task import Output, Reason, Status
+from tracker.store.values import (
+    ArchiveJob,
+    ArchiveResult,
+    ArchiveWish,
+    AttemptResult,
+    DeliveryJob,
+    Lane,
+)
 
 
 async def claim_everything(rig: Rig) -> tuple[DeliveryJob, ArchiveJob]:
@@ -141,3 +154,71 @@ async def test_a_step_back_of_the_clock_ends_no_lease(engine: OpenRig) -> None:
         claimed = await claim_everything(rig)
         await rig.store.bring_back_due_times(timedelta(seconds=50))
         assert await record_everything(rig, *claimed) == ["dead", "dead"]
+
+
+async def test_lanes_and_claims(engine: OpenRig) -> None:
+    """Lanes with something due, the longest waiting first; claims in the order in which tasks fell due."""
+    async with engine() as rig:
+        for n, (account, provider, due_s) in enumerate(
+            [("a", "suno", 30), ("a", "suno", 10), ("a", "kling", 5), ("b", "suno", 40), ("c", "suno", 900)], start=1
+        ):
+            await rig.follow(n, account=account, provider=provider, due_at=after(due_s))
+        assert await rig.at(4).list_lanes() == []
+        lanes = await rig.at(40).list_lanes()
+        assert lanes == [
+            Lane("a", "kling"),
+            Lane("a", "suno"),
+            Lane("b", "suno"),
+        ]
+        claimed = await rig.at(40).claim_due(lanes[1], 10, 40)
+        assert [one.task.id for one in claimed] == [make_task_name(2), make_task_name(1)]
+
+
+async def test_two_claims_never_hand_out_the_same_task(engine: OpenRig) -> None:
+    """Each task once until its lease ends, whoever asks at the same time."""
+    async with engine() as rig:
+        for n in range(1, 21):
+            await rig.follow(n, due_at=after(n))
+        claims = await asyncio.gather(*(rig.at(50).claim_due(LANE, 7, 40) for _ in range(4)))
+        ids = [one.task.id for claim in claims for one in claim]
+        assert ids == [make_task_name(n) for n in range(1, 21)]
+        assert await rig.at(89).claim_due(LANE, 7, 40) == []
+        assert len(await rig.at(90).claim_due(LANE, 50, 40)) == 20
+
+
+async def test_leases_are_given_back_at_open(engine: OpenRig) -> None:
+    """What a previous process held is due now: its polls and its sends; what was put off stays put off."""
+    async with engine() as rig:
+        await rig.follow(1)
+        await rig.at(1).claim_due(LANE, 1, 499)
+        await rig.submit(2)
+        await rig.submit(3)
+        await rig.store.mark_sending(make_task_name(3), 500)
+        await rig.submit(4)
+        await rig.store.mark_sending(make_task_name(4), 500)
+        await rig.hear(make_answer(Submission.DEFERRED, task_id=make_task_name(4), retry_after_s=300.0, at=1))
+        await rig.follow(5, due_at=after(700))
+        rig.at(10)
+    async with engine(rig.clock) as rig:
+        due = [(await rig.get(n)).task.due_at for n in range(1, 6)]
+        assert due[:3] == [after(10)] * 3
+        assert due[3] is not None
+        assert due[3] > after(300)
+        assert due[4] == after(700)
+        states = [(await rig.get(n)).task.submit_state for n in range(1, 6)]
+        assert states == ["accepted", "queued", "sending", "queued", "accepted"]
+
+
+async def test_poll_now(engine: OpenRig) -> None:
+    """An unfinished or given-up task with an upstream id is due now; others are left alone."""
+    async with engine() as rig:
+        await rig.follow(1, due_at=after(500))
+        assert (await rig.at(3).poll_now(make_task_name(1))).due_at == after(3)
+        assert (await rig.get(1)).task.due_at == after(3)
+        await rig.submit(2)
+        assert (await rig.at(3).poll_now(make_task_name(2))).due_at == after(60)
+        await rig.poll(1, Status.FAILED)
+        assert (await rig.at(3).poll_now(make_task_name(1))).due_at is None
+        await rig.follow(3)
+        await rig.call(3, Status.FAILED, reason=Reason.EXPIRED)
+        assert (await rig.at(30).poll_now(make_task_name(3))).due_at == after(30)

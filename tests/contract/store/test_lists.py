@@ -1,0 +1,84 @@
+"""Lists of tasks, page by page, and counts."""
+
+from typing import Any
+
+import pytest
+
+from tests.contract.store.conftest import OpenRig
+from tests.kits.factories import (
+    after,
+    make_task_name,
+)
+from tests.kits.store import Rig
+from tracker.domain.task import Reason, Status, UpstreamError
+from tracker.store.values import TaskFilter
+
+
+async def fill(rig: Rig) -> None:
+    """Thirty tasks of two providers, every third failed, with labels."""
+    for n in range(30):
+        await rig.follow(
+            n,
+            provider="suno" if n % 2 else "kling",
+            created_at=after(n),
+            labels={"user": str(n % 5), "kind": "x"},
+        )
+        if n % 3 == 0:
+            await rig.poll(n, Status.FAILED, reason=Reason.POLICY_REJECTED, error=UpstreamError("430", "Größe"))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ({}, range(30)),
+        ({"status": "FAILED"}, range(0, 30, 3)),
+        ({"reason": "policy_rejected", "provider": "kling"}, range(0, 30, 6)),
+        ({"provider": "suno"}, range(1, 30, 2)),
+        ({"labels": {"user": "2"}}, range(2, 30, 5)),
+        ({"labels": {"user": "2", "kind": "x"}, "status": "PENDING"}, [2, 7, 17, 22]),
+        ({"labels": {"user": "9"}}, []),
+        ({"since": after(3), "until": after(6)}, [3, 4, 5]),
+        ({"q": "UP-17"}, [17]),
+        ({"q": "größe"}, range(0, 30, 3)),
+        ({"q": "Größe"}, range(0, 30, 3)),
+        ({"q": "GRÖßE"}, []),
+        ({"q": "%"}, []),
+        ({"account": "nobody"}, []),
+        ({"route": "suno.generate", "q": "430"}, range(0, 30, 3)),
+    ],
+    ids=str,
+)
+async def test_paging_with_filters(engine: OpenRig, wanted: dict[str, Any], expected: range | list[int]) -> None:
+    """Newest first, every match once over all pages, whatever arrives meanwhile."""
+    async with engine() as rig:
+        await fill(rig)
+        found: list[str] = []
+        cursor = None
+        for page_number in range(20):
+            page = await rig.store.list_tasks(TaskFilter(**wanted, limit=4, cursor=cursor))
+            assert len(page.items) <= 4
+            found += [record.task.id for record in page.items]
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+            await rig.follow(100 + page_number, labels={"user": "2", "kind": "x"}, created_at=after(4))
+        assert found == [make_task_name(n) for n in sorted(expected, reverse=True)]
+
+
+async def test_text_is_found_in_requests_and_beyond_ascii(engine: OpenRig) -> None:
+    """Capital letters that only Unicode knows are found as they are written."""
+    async with engine() as rig:
+        await rig.submit(1, request='{"prompt":"Über den Ähren"}', model="V5")
+        for text, hits in (("Ähren", 1), ("Über den", 1), ("prompt", 1), ("v5", 1), ("über", 0), ("rain", 0)):
+            assert len((await rig.store.list_tasks(TaskFilter(q=text))).items) == hits, text
+
+
+async def test_stats(engine: OpenRig) -> None:
+    """Counts by status, provider and reason; queue depths; the oldest due poll."""
+    async with engine() as rig:
+        await fill(rig)
+        stats = await rig.at(60).stats()
+        assert stats["tasks"] == {"PENDING": 20, "RUNNING": 0, "SUCCEEDED": 0, "FAILED": 10}
+        assert stats["providers"]["kling"] == {"FAILED": 5, "PENDING": 10}
+        assert stats["reasons"] == {"policy_rejected": 10}
+        assert (stats["due_polls"], stats["oldest_due_poll_at"]) == (20, "2026-11-20T20:42:00.000Z")

@@ -1,0 +1,302 @@
+"""The outbox: exactly one delivery per hook and event, in order, and none lost."""
+
+import asyncio
+
+import pytest
+from msgspec.structs import replace
+
+from tests.contract.store.conftest import OpenRig
+from tests.kits.factories import after, make_output, make_task_name
+from tests.kits.store import Rig
+from tracker.domain.hook_events import DeliveryStatus
+from tracker.domain.records import DeliveryRecord
+from tracker.domain.task import Reason, Stage, Status
+from tracker.errors import DeliveryNotFound
+from tracker.store.values import Announcement, AttemptResult, DeliveryFilter, DeliveryJob
+
+
+async def fan_out(rig: Rig, *hooks: str, at: float = 20.0) -> int:
+    """Fan everything out to these hooks."""
+    return await rig.at(at).fan_out(lambda _: hooks, 1000)
+
+
+async def claim(
+    rig: Rig, hook: str = "publish", *, at: float = 30.0, limit: int = 10, lease_s: float = 90.0
+) -> list[DeliveryJob]:
+    """Claim due deliveries."""
+    return await rig.at(at).claim_deliveries(hook, limit, lease_s)
+
+
+async def find(rig: Rig, delivery_id: str) -> DeliveryRecord:
+    """A delivery of the first task."""
+    (delivery,) = [found for found in await rig.store.list_deliveries(make_task_name(1)) if found.id == delivery_id]
+    return delivery
+
+
+def result(status: DeliveryStatus, retry_in_s: float | None = None) -> AttemptResult:
+    """How an attempt ended."""
+    return AttemptResult(status, retry_in_s, error="exit 1", output="…")
+
+
+async def live(rig: Rig, n: int = 1) -> None:
+    """A task that is followed, runs, comes forward and succeeds."""
+    await rig.follow(n)
+    await rig.call(n, Status.RUNNING, stage=Stage.TEXT, at=11)
+    await rig.call(n, Status.RUNNING, stage=Stage.FIRST, outputs=(make_output(),), at=12)
+    await rig.call(n, Status.SUCCEEDED, payload='{"end":true}', at=13)
+
+
+async def test_one_delivery_per_hook_and_event(engine: OpenRig) -> None:
+    """Whatever is repeated: observations, fan-outs, or a fan-out whose cursor was lost."""
+    async with engine() as rig:
+        await live(rig)
+        await rig.call(1, Status.SUCCEEDED, at=14)
+        await fan_out(rig, "publish", "notify", "publish")
+        await fan_out(rig, "publish")
+        before = await rig.store.list_deliveries(make_task_name(1))
+        events = [(delivery.hook, delivery.event) for delivery in before]
+        assert events == [
+            ("publish", "task.running"),
+            ("notify", "task.running"),
+            ("publish", "task.progress"),
+            ("notify", "task.progress"),
+            ("publish", "task.succeeded"),
+            ("notify", "task.succeeded"),
+        ]
+        rig.edit("UPDATE cursors SET seq = 0 WHERE name = 'deliveries'")
+        await fan_out(rig, "publish", "notify", at=99)
+        assert await rig.store.list_deliveries(make_task_name(1)) == before
+
+
+async def test_a_list_goes_on_where_its_page_ended(engine: OpenRig) -> None:
+    """Also when the deliveries of that page, or of the next, were pruned before the next one is asked for."""
+    async with engine() as rig:
+        for n in (1, 2, 3):
+            await live(rig, n)
+        await fan_out(rig, "publish", "notify")
+        first = await rig.store.list_all_deliveries(DeliveryFilter(limit=7))
+        assert {item.task_id for item in first.items[:6]} == {make_task_name(3)}
+        rig.edit("DELETE FROM deliveries WHERE task_id = ?", make_task_name(3))
+        rig.edit("DELETE FROM deliveries WHERE id = ?", first.items[-1].id)
+        rest = await rig.store.list_all_deliveries(DeliveryFilter(limit=500, cursor=first.next_cursor))
+        ids = [item.id for n in (2, 1) for item in reversed(await rig.store.list_deliveries(make_task_name(n)))]
+        assert ([item.id for item in rest.items], rest.next_cursor) == (ids, None)
+        assert len(ids) == 11
+
+
+async def test_a_fan_out_that_fails_half_way_leaves_no_gap(engine: OpenRig) -> None:
+    """Deliveries and the cursor are one transaction: after a crash everything is fanned out, once."""
+
+    def crash_at_the_third(announcement: Announcement) -> list[str]:
+        if announcement.event == "task.succeeded":
+            raise RuntimeError("crash")
+        return ["publish"]
+
+    async with engine() as rig:
+        await live(rig)
+        with pytest.raises(RuntimeError):
+            await rig.at(20).fan_out(crash_at_the_third, 1000)
+        assert await rig.store.list_deliveries(make_task_name(1)) == []
+        assert await rig.at(20).fan_out(lambda _: ["publish"], 2) == 2
+    async with engine() as rig:
+        assert await rig.at(20).fan_out(lambda _: ["publish"], 2) == 1
+        assert await rig.at(20).fan_out(lambda _: ["publish"], 2) == 0
+        events = [delivery.event for delivery in await rig.store.list_deliveries(make_task_name(1))]
+        assert events == ["task.running", "task.progress", "task.succeeded"]
+
+
+async def test_announcements_carry_what_filters_need(engine: OpenRig) -> None:
+    """Provider, route, account and labels; events of one change are numbered."""
+    heard: list[Announcement] = []
+
+    def match(announcement: Announcement) -> list[str]:
+        heard.append(announcement)
+        return []
+
+    async with engine() as rig:
+        await rig.submit(1, labels={"user": "42"}, account="acme")
+        await rig.store.mark_sending(make_task_name(1), 60)
+        await rig.call(1, Status.SUCCEEDED, external_id="up-1")
+        await rig.at(20).fan_out(match, 10)
+    assert [(a.index, a.event) for a in heard] == [(0, "task.submitted"), (1, "task.succeeded")]
+    assert {(a.provider, a.route, a.account, a.labels["user"]) for a in heard} == {
+        ("suno", "suno.generate", "acme", "42")
+    }
+
+
+async def test_deliveries_of_a_task_to_a_hook_run_in_order(engine: OpenRig) -> None:
+    """One at a time; tasks and hooks run side by side; one put off holds back those behind it."""
+    async with engine() as rig:
+        await live(rig, 1)
+        await live(rig, 2)
+        await fan_out(rig, "publish", "notify")
+        first = await claim(rig)
+        assert [(job.record.task.id, job.event) for job in first] == [
+            (make_task_name(1), "task.running"),
+            (make_task_name(2), "task.running"),
+        ]
+        assert await claim(rig) == []
+        assert len(await claim(rig, "notify")) == 2
+        await rig.store.record_attempt(first[0].id, result(DeliveryStatus.PENDING, 470), 1)
+        await rig.store.record_attempt(first[1].id, result(DeliveryStatus.SUCCEEDED), 1)
+        assert [(job.record.task.id, job.event) for job in await claim(rig, at=40)] == [
+            (make_task_name(2), "task.progress")
+        ]
+        late = {job.id: job.attempt for job in await claim(rig, at=500)}
+        assert late[first[0].id] == 2
+
+
+async def test_two_claims_never_hand_out_the_same_delivery(engine: OpenRig) -> None:
+    """Each once until its lease ends; then again, with the same id and the next attempt."""
+    async with engine() as rig:
+        for n in range(1, 11):
+            await live(rig, n)
+        await fan_out(rig, "publish")
+        claims = await asyncio.gather(*(claim(rig, limit=4) for _ in range(4)))
+        ids = [job.id for jobs in claims for job in jobs]
+        assert len(ids) == len(set(ids)) == 10
+        again = await claim(rig, at=120, limit=50)
+        assert {job.id for job in again} == set(ids)
+        assert {job.attempt for job in again} == {2}
+
+
+async def test_deliveries_are_given_back_at_open(engine: OpenRig) -> None:
+    """A run that a crash cut off is due now, and runs again with the same id."""
+    async with engine() as rig:
+        await live(rig)
+        await fan_out(rig, "publish")
+        (job,) = await claim(rig)
+        rig.at(31)
+    async with engine(rig.clock) as rig:
+        delivery = (await rig.store.list_deliveries(make_task_name(1)))[0]
+        assert (delivery.status, delivery.next_attempt_at) == ("pending", after(31))
+        (again,) = await claim(rig, at=31)
+        assert (again.id, again.attempt) == (job.id, 2)
+
+
+async def test_attempts_and_ends(engine: OpenRig) -> None:
+    """Pending with its next attempt, failed and dead for good, each with what was printed; the next may go on."""
+    async with engine() as rig:
+        await live(rig)
+        await fan_out(rig, "publish")
+        for at, status in ((30, DeliveryStatus.FAILED), (40, DeliveryStatus.DEAD), (50, DeliveryStatus.SUCCEEDED)):
+            (job,) = await claim(rig, at=at)
+            await rig.store.record_attempt(job.id, result(DeliveryStatus.PENDING, 2), job.attempt)
+            pending = await find(rig, job.id)
+            assert (pending.status, pending.attempts, pending.next_attempt_at) == ("pending", 1, after(at + 2))
+            assert (pending.error, pending.output, pending.finished_at) == ("exit 1", "…", None)
+            (job,) = await claim(rig, at=at + 2)
+            await rig.store.record_attempt(job.id, result(status), job.attempt)
+            ended = await find(rig, job.id)
+            assert (ended.status, ended.attempts, ended.next_attempt_at, ended.finished_at) == (
+                status,
+                2,
+                None,
+                after(at + 2),
+            )
+        assert (await rig.at(40).stats())["deliveries"] == {
+            "pending": 0, "running": 0, "succeeded": 1, "failed": 1, "dead": 1,
+        }  # fmt: skip
+
+
+async def test_a_word_from_an_attempt_that_outlived_its_lease(engine: OpenRig) -> None:
+    """It does not undo the end that a later attempt brought."""
+    async with engine() as rig:
+        await live(rig)
+        await fan_out(rig, "publish")
+        (slow,) = await claim(rig, at=30, lease_s=5)
+        (again,) = await claim(rig, at=40)
+        await rig.store.record_attempt(again.id, result(DeliveryStatus.SUCCEEDED), again.attempt)
+        await rig.store.record_attempt(slow.id, result(DeliveryStatus.PENDING, 10), slow.attempt)
+        assert (await rig.store.list_deliveries(make_task_name(1)))[0].status is DeliveryStatus.SUCCEEDED
+
+
+async def test_retrying_by_hand(engine: OpenRig) -> None:
+    """A failed or dead delivery begins anew; one on its way or succeeded is left alone; an unknown one is named."""
+    async with engine() as rig:
+        await live(rig)
+        await fan_out(rig, "publish")
+        (job,) = await claim(rig)
+        assert (await rig.at(50).retry_delivery(job.id)).status is DeliveryStatus.RUNNING
+        await rig.store.record_attempt(job.id, result(DeliveryStatus.DEAD), job.attempt)
+        retried = await rig.at(50).retry_delivery(job.id)
+        assert (retried.status, retried.attempts, retried.next_attempt_at) == ("pending", 0, after(50))
+        assert retried.finished_at is None
+        (again,) = [found for found in await claim(rig, at=50) if found.id == job.id]
+        assert again.attempt == 1
+        await rig.store.record_attempt(job.id, result(DeliveryStatus.SUCCEEDED), job.attempt)
+        assert (await rig.at(60).retry_delivery(job.id)).status is DeliveryStatus.SUCCEEDED
+        with pytest.raises(DeliveryNotFound):
+            await rig.at(60).retry_delivery("nobody")
+
+
+async def test_a_hook_sees_the_task_of_its_moment(engine: OpenRig) -> None:
+    """`task.running` shows RUNNING although the task has SUCCEEDED since."""
+    async with engine() as rig:
+        await rig.follow(labels={"user": "42"})
+        running = await rig.call(1, Status.RUNNING, stage=Stage.TEXT, progress=30, at=11)
+        first = await rig.call(1, Status.RUNNING, stage=Stage.FIRST, outputs=(make_output(),), at=12)
+        ended = await rig.poll(1, Status.SUCCEEDED, payload='{"end":true}', at=13)
+        await rig.poll(1, Status.FAILED, at=14)
+        await fan_out(rig, "publish")
+        jobs = []
+        for _ in range(3):
+            (job,) = await claim(rig)
+            await rig.store.record_attempt(job.id, result(DeliveryStatus.SUCCEEDED), job.attempt)
+            jobs.append(job)
+        assert [(job.event, job.previous_status, job.at) for job in jobs] == [
+            ("task.running", "PENDING", after(11)),
+            ("task.progress", "RUNNING", after(12)),
+            ("task.succeeded", "RUNNING", after(13)),
+        ]
+        assert [job.record.task for job in jobs[:2]] == [running.task, first.task]
+        shown = jobs[2].record.task
+        assert (shown.status, shown.outputs, shown.finished_at) == ("SUCCEEDED", ended.task.outputs, after(13))
+        assert [job.record.result for job in jobs] == [None, None, {"end": True}]
+        assert {job.record.labels["user"] for job in jobs} == {"42"}
+
+
+async def test_a_hook_sees_the_verdict_that_was_revived_since(engine: OpenRig) -> None:
+    """`task.failed` of a given-up task shows FAILED although it SUCCEEDED later; both are delivered."""
+    async with engine() as rig:
+        await rig.follow()
+        failed = await rig.call(1, Status.FAILED, reason=Reason.EXPIRED, at=11)
+        await rig.call(1, Status.SUCCEEDED, at=12)
+        await fan_out(rig, "publish")
+        (job,) = await claim(rig)
+        assert (job.event, job.record.task) == (
+            "task.failed",
+            replace(failed.task, result_seq=job.record.task.result_seq),
+        )
+        await rig.store.record_attempt(job.id, result(DeliveryStatus.SUCCEEDED), job.attempt)
+        (job,) = await claim(rig)
+        assert (job.event, job.previous_status, job.record.task.status) == ("task.succeeded", "FAILED", "SUCCEEDED")
+
+
+async def test_when_the_next_delivery_falls_due(engine: OpenRig) -> None:
+    """The earliest that could be claimed: those that wait for an earlier one of their task do not count."""
+    async with engine() as rig:
+        assert await rig.store.next_delivery_in_s(["publish"]) is None
+        await live(rig)
+        await fan_out(rig, "publish", at=20)
+        rig.clock.advance(5)
+        assert await rig.store.next_delivery_in_s([]) is None
+        assert await rig.store.next_delivery_in_s(["nobody"]) is None
+        assert await rig.store.next_delivery_in_s(["nobody", "publish"]) == -5
+        (job,) = await claim(rig)
+        await rig.store.record_attempt(job.id, result(DeliveryStatus.PENDING, 3570), job.attempt)
+        assert await rig.store.next_delivery_in_s(["publish"]) == 3570
+
+
+async def test_without_hooks_what_was_committed_concerns_no_later_one(engine: OpenRig) -> None:
+    """Nothing is looked at, and a hook that comes later hears of what follows, not of the past."""
+    async with engine() as rig:
+        assert await rig.at(5).fan_out(None, 1000) == 0  # not a single event yet
+        await live(rig)
+        assert await rig.at(20).fan_out(None, 1000) == 0
+        assert await fan_out(rig, "publish") == 0
+        await live(rig, 2)
+        assert await fan_out(rig, "publish") == 3
+        heard = await rig.store.list_deliveries(make_task_name(2))
+        assert [delivery.event for delivery in heard] == ["task.running", "task.progress", "task.succeeded"]
+        assert await rig.store.list_deliveries(make_task_name(1)) == []
