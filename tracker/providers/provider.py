@@ -14,7 +14,7 @@ from tracker.domain.observation import Reading
 from tracker.domain.task import ExternalId
 from tracker.domain.upstream_http import WireReply, WireRequest
 from tracker.errors import FieldProblem, PayloadInvalid
-from tracker.providers.reading.layers import layers
+from tracker.providers.reading.envelopes import layers
 from tracker.providers.reading.requests import create_call, poll_by_path
 from tracker.providers.route import Route
 

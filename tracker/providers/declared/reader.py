@@ -21,7 +21,7 @@ from tracker.errors import FieldProblem, PayloadInvalid
 from tracker.providers.declared.expressions import search
 from tracker.providers.declared.tables import OK_CODES, OutputTable, ProviderTable, RouteTable, fold
 from tracker.providers.provider import Entry, Provider
-from tracker.providers.reading.answers import read_creation, read_status
+from tracker.providers.reading.decoded_reply import DecodedReply, decode_reply
 from tracker.providers.reading.error_meanings import (
     AUTH,
     BROKEN,
@@ -38,6 +38,7 @@ from tracker.providers.reading.error_meanings import (
     failed,
     meaning_of,
 )
+from tracker.providers.reading.error_shapes import find_error
 from tracker.providers.reading.fields import (
     distinct,
     find_code,
@@ -51,8 +52,8 @@ from tracker.providers.reading.fields import (
     require_object,
     urls_apart,
 )
-from tracker.providers.reading.refusals import find_error
-from tracker.providers.reading.replies import Answer, decode_answer
+from tracker.providers.reading.outputs import find_data_url_output, find_text_output
+from tracker.providers.reading.replies import read_creation, read_status
 from tracker.providers.reading.requests import (
     POLL_WITHIN_S,
     RESERVED_TASK_ID,
@@ -66,7 +67,6 @@ from tracker.providers.reading.requests import (
     text_problem,
     with_field,
 )
-from tracker.providers.reading.results import find_data_url_output, find_text_output
 from tracker.providers.reading.statuses import read_by_status
 from tracker.providers.route import SAMPLE_PROMPT, Route
 
@@ -195,7 +195,7 @@ class _Reader:
         reading = read_creation(reply, self._read_accepted, self._find_meaning, self._find_id)
         if reading.submission is Submission.ACCEPTED:
             return reading
-        answer = decode_answer(reply)
+        answer = decode_reply(reply)
         found = self._find_stated(answer)
         if found is None:
             return reading
@@ -219,7 +219,7 @@ class _Reader:
         reading = read_status(reply, self._read_task, self._find_meaning)
         if reading.status is not None or reading.upstream_status is not None:
             return reading
-        answer = decode_answer(reply)
+        answer = decode_reply(reply)
         found = self._find_stated(answer)
         if found is None:
             return reading
@@ -266,7 +266,7 @@ class _Reader:
         external_id = self._find_id(body)
         return None if external_id is None else Reading(external_id=external_id)
 
-    def _find_stated(self, answer: Answer) -> tuple[Meaning, UpstreamError] | None:
+    def _find_stated(self, answer: DecodedReply) -> tuple[Meaning, UpstreamError] | None:
         """The error that an answer without a task states as the file declares it, and what it means."""
         if answer.body is None or answer.is_redirect:
             return None

@@ -22,7 +22,6 @@ from tracker.domain.task import Output, Status, UpstreamError
 from tracker.domain.upstream_http import AuthStyle
 from tracker.errors import FieldProblem
 from tracker.providers.provider import Entry, Provider
-from tracker.providers.reading.answers import read_result
 from tracker.providers.reading.error_meanings import (
     AUTH,
     BROKEN,
@@ -38,6 +37,8 @@ from tracker.providers.reading.error_meanings import (
     failed,
 )
 from tracker.providers.reading.fields import find_code, find_id, list_objects
+from tracker.providers.reading.outputs import find_text_output, find_texts, json_output
+from tracker.providers.reading.replies import read_result
 from tracker.providers.reading.requests import (
     RESULT_WITHIN_S,
     create_call,
@@ -46,8 +47,6 @@ from tracker.providers.reading.requests import (
     stream_problem,
     text_problem,
 )
-from tracker.providers.reading.results import find_text_output, json_output
-from tracker.providers.reading.texts import find_texts
 from tracker.providers.route import SAMPLE_PROMPT, Route
 
 if TYPE_CHECKING:

@@ -21,7 +21,6 @@ from tracker.domain.observation import Reading
 from tracker.domain.task import Output, Status, UpstreamError
 from tracker.errors import FieldProblem
 from tracker.providers.provider import Entry, Provider
-from tracker.providers.reading.answers import read_result
 from tracker.providers.reading.error_meanings import (
     AUTH,
     BROKEN,
@@ -45,9 +44,9 @@ from tracker.providers.reading.fields import (
     list_objects,
     mime_of,
 )
+from tracker.providers.reading.outputs import find_inline_output, find_text_output, find_texts, json_output
+from tracker.providers.reading.replies import read_result
 from tracker.providers.reading.requests import RESULT_WITHIN_S, create_call, list_problem, stream_problem, text_problem
-from tracker.providers.reading.results import find_inline_output, find_text_output, json_output
-from tracker.providers.reading.texts import find_texts
 from tracker.providers.route import SAMPLE_PROMPT, Route
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from tracker.domain.observation import Reading, Trouble
 from tracker.domain.task import ExternalId, Output, Status, UpstreamError
 from tracker.errors import FieldProblem, PayloadInvalid
 from tracker.providers.provider import Entry, Provider
-from tracker.providers.reading.answers import read_creation, read_status
+from tracker.providers.reading.envelopes import find_bare_id, layers, unwrapped
 from tracker.providers.reading.error_meanings import (
     AUTH,
     BROKEN,
@@ -36,6 +36,7 @@ from tracker.providers.reading.error_meanings import (
     Meaning,
     failed,
 )
+from tracker.providers.reading.error_shapes import find_error, find_words, is_success_code
 from tracker.providers.reading.fields import (
     Lists,
     distinct,
@@ -50,9 +51,8 @@ from tracker.providers.reading.fields import (
     require_object,
     require_status,
 )
-from tracker.providers.reading.layers import find_bare_id, layers, unwrapped
-from tracker.providers.reading.places import find_outputs
-from tracker.providers.reading.refusals import find_error, find_words, is_success_code
+from tracker.providers.reading.outputs import find_outputs
+from tracker.providers.reading.replies import read_creation, read_status
 from tracker.providers.reading.requests import optional_text_problem, text_problem
 from tracker.providers.reading.statuses import find_status, read_by_status
 from tracker.providers.reading.video_objects import read_any

@@ -20,12 +20,12 @@ from msgspec.structs import replace
 from tracker.domain.observation import Reading
 from tracker.domain.task import ExternalId, Output, Status, UpstreamError
 from tracker.errors import PayloadInvalid
-from tracker.providers.reading.answers import read_creation, read_status
+from tracker.providers.reading.envelopes import STATUSES, TASK_IDS, find_bare_id, is_other, layers
 from tracker.providers.reading.error_meanings import FindMeaning, failed
+from tracker.providers.reading.error_shapes import find_error, find_words
 from tracker.providers.reading.fields import find_code, find_id, find_percent, find_text, require_status
-from tracker.providers.reading.layers import STATUSES, TASK_IDS, find_bare_id, is_other, layers
-from tracker.providers.reading.places import find_outputs
-from tracker.providers.reading.refusals import find_error, find_words
+from tracker.providers.reading.outputs import find_outputs
+from tracker.providers.reading.replies import read_creation, read_status
 from tracker.providers.reading.statuses import find_status, read_by_status, spelled
 
 if TYPE_CHECKING:

@@ -24,8 +24,9 @@ from tracker.errors import FieldProblem, PayloadInvalid
 from tracker.providers.families.dashscope import image
 from tracker.providers.families.dashscope.codes import find_meaning
 from tracker.providers.provider import Entry, Provider
-from tracker.providers.reading.answers import read_creation, read_status
+from tracker.providers.reading.envelopes import layers, unwrapped
 from tracker.providers.reading.error_meanings import failed
+from tracker.providers.reading.error_shapes import find_error, find_words
 from tracker.providers.reading.fields import (
     Lists,
     distinct,
@@ -39,9 +40,8 @@ from tracker.providers.reading.fields import (
     require_object,
     require_status,
 )
-from tracker.providers.reading.layers import layers, unwrapped
-from tracker.providers.reading.places import find_outputs
-from tracker.providers.reading.refusals import find_error, find_words
+from tracker.providers.reading.outputs import find_outputs
+from tracker.providers.reading.replies import read_creation, read_status
 from tracker.providers.reading.requests import create_call, object_problem, optional_text_problem, text_problem
 from tracker.providers.reading.statuses import find_status, read_by_status
 from tracker.providers.reading.video_objects import read_any

@@ -19,13 +19,18 @@ from tracker.domain.task import Output, Status, UpstreamError
 from tracker.errors import FieldProblem
 from tracker.providers.families.openai.codes import find_meaning
 from tracker.providers.provider import Entry
-from tracker.providers.reading.answers import read_result
 from tracker.providers.reading.error_meanings import failed
 from tracker.providers.reading.fields import find_code, find_id, find_object, find_text, list_objects
-from tracker.providers.reading.places import find_outputs
+from tracker.providers.reading.outputs import (
+    MESSAGE_TEXT_FIELDS,
+    find_outputs,
+    find_text_output,
+    find_texts,
+    json_output,
+    text_in,
+)
+from tracker.providers.reading.replies import read_result
 from tracker.providers.reading.requests import RESULT_WITHIN_S, create_call, list_problem, stream_problem, text_problem
-from tracker.providers.reading.results import find_text_output, json_output
-from tracker.providers.reading.texts import MESSAGE_TEXTS, find_texts, text_in
 from tracker.providers.route import SAMPLE_PROMPT, Route
 
 if TYPE_CHECKING:
@@ -68,7 +73,7 @@ def _read_body(body: Mapping[str, Json]) -> Reading | None:
 
 def _read_message(message: Mapping[str, Json]) -> list[Output]:
     """The text of a message, whole or in parts, and its tool calls."""
-    content = next((words for name in MESSAGE_TEXTS if (words := text_in(message.get(name)))), None)
+    content = next((words for name in MESSAGE_TEXT_FIELDS if (words := text_in(message.get(name)))), None)
     text = find_text_output(content)
     calls = message.get("tool_calls") or message.get("function_call")
     images = find_outputs([{"images": message.get("images")}], "image")

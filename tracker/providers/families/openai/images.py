@@ -19,12 +19,12 @@ from tracker.domain.task import Output, Status
 from tracker.errors import FieldProblem
 from tracker.providers.families.openai.codes import find_meaning
 from tracker.providers.provider import Entry
-from tracker.providers.reading.answers import read_result
+from tracker.providers.reading.envelopes import layers
 from tracker.providers.reading.error_meanings import failed
+from tracker.providers.reading.error_shapes import find_error
 from tracker.providers.reading.fields import Lists, distinct, find_text, find_url, mime_of
-from tracker.providers.reading.layers import layers
-from tracker.providers.reading.places import find_outputs
-from tracker.providers.reading.refusals import find_error
+from tracker.providers.reading.outputs import find_data_url_output, find_inline_output, find_outputs
+from tracker.providers.reading.replies import read_result
 from tracker.providers.reading.requests import (
     RESULT_WITHIN_S,
     create_call,
@@ -32,7 +32,6 @@ from tracker.providers.reading.requests import (
     stream_problem,
     text_problem,
 )
-from tracker.providers.reading.results import find_data_url_output, find_inline_output
 from tracker.providers.route import SAMPLE_PROMPT, Route
 
 if TYPE_CHECKING:

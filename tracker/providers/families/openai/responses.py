@@ -20,8 +20,9 @@ from tracker.domain.task import ExternalId, Output, Reason, Status, UpstreamErro
 from tracker.errors import FieldProblem
 from tracker.providers.families.openai.codes import find_meaning
 from tracker.providers.provider import Entry
-from tracker.providers.reading.answers import read_creation, read_status
+from tracker.providers.reading.envelopes import is_other
 from tracker.providers.reading.error_meanings import failed
+from tracker.providers.reading.error_shapes import find_error
 from tracker.providers.reading.fields import (
     Lists,
     distinct,
@@ -32,8 +33,8 @@ from tracker.providers.reading.fields import (
     list_objects,
     require_status,
 )
-from tracker.providers.reading.layers import is_other
-from tracker.providers.reading.refusals import find_error
+from tracker.providers.reading.outputs import find_inline_output, find_text_output, json_output
+from tracker.providers.reading.replies import read_creation, read_status
 from tracker.providers.reading.requests import (
     RESULT_WITHIN_S,
     create_call,
@@ -43,7 +44,6 @@ from tracker.providers.reading.requests import (
     stream_problem,
     text_problem,
 )
-from tracker.providers.reading.results import find_inline_output, find_text_output, json_output
 from tracker.providers.reading.statuses import find_status, read_by_status
 from tracker.providers.route import SAMPLE_PROMPT, Route
 

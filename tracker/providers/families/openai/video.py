@@ -19,8 +19,8 @@ from tracker.errors import FieldProblem, PayloadInvalid
 from tracker.providers.families.openai.codes import find_meaning
 from tracker.providers.provider import Entry
 from tracker.providers.reading import video_objects
+from tracker.providers.reading.envelopes import is_other
 from tracker.providers.reading.fields import find_id, require_object, require_status
-from tracker.providers.reading.layers import is_other
 from tracker.providers.reading.requests import path_segment, stream_problem, text_problem
 from tracker.providers.route import SAMPLE_PROMPT, Route
 

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from tracker.domain.observation import Reading
 from tracker.domain.task import Output, Status
 from tracker.providers.families.suno.envelope import read_by_task_status
+from tracker.providers.reading.envelopes import layers, object_in
 from tracker.providers.reading.fields import (
     distinct,
     find_code,
@@ -31,8 +32,7 @@ from tracker.providers.reading.fields import (
     list_objects,
     mime_of,
 )
-from tracker.providers.reading.layers import layers, object_in
-from tracker.providers.reading.places import find_outputs
+from tracker.providers.reading.outputs import find_outputs
 
 if TYPE_CHECKING:
     from tracker.providers.route import Json

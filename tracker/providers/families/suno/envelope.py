@@ -19,8 +19,9 @@ from tracker.domain.observation import Reading, Trouble
 from tracker.domain.task import ExternalId, Reason, Status, UpstreamError
 from tracker.errors import PayloadInvalid
 from tracker.providers.families.suno.codes import find_request_meaning, find_task_meaning, is_documented, refuses
-from tracker.providers.reading.answers import read_creation, read_status, says_something
+from tracker.providers.reading.envelopes import find_bare_id, object_in
 from tracker.providers.reading.error_meanings import failed
+from tracker.providers.reading.error_shapes import find_error, find_words, is_success_code
 from tracker.providers.reading.fields import (
     find_code,
     find_id,
@@ -28,8 +29,7 @@ from tracker.providers.reading.fields import (
     require_object,
     require_status,
 )
-from tracker.providers.reading.layers import find_bare_id, object_in
-from tracker.providers.reading.refusals import find_error, find_words, is_success_code
+from tracker.providers.reading.replies import read_creation, read_status, says_something
 from tracker.providers.reading.statuses import Complete, find_status, read_by_status
 
 if TYPE_CHECKING:

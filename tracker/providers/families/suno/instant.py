@@ -18,11 +18,11 @@ from tracker.domain.observation import Reading
 from tracker.domain.task import Status
 from tracker.providers.families.suno.codes import find_request_meaning, find_task_meaning
 from tracker.providers.families.suno.envelope import task_error
-from tracker.providers.reading.answers import read_result
 from tracker.providers.reading.error_meanings import failed
+from tracker.providers.reading.error_shapes import is_success_code
 from tracker.providers.reading.fields import find_code, find_id, find_object, find_text
-from tracker.providers.reading.refusals import is_success_code
-from tracker.providers.reading.results import find_text_output, json_output
+from tracker.providers.reading.outputs import find_text_output, json_output
+from tracker.providers.reading.replies import read_result
 
 if TYPE_CHECKING:
     from tracker.domain.upstream_http import WireReply

@@ -20,10 +20,10 @@ from tracker.domain.observation import Reading, Trouble
 from tracker.domain.task import Output, Status, UpstreamError
 from tracker.providers.families.suno.codes import find_task_meaning
 from tracker.providers.families.suno.envelope import read_by_task_status
+from tracker.providers.reading.envelopes import object_in
 from tracker.providers.reading.error_meanings import failed
 from tracker.providers.reading.fields import Lists, distinct, find_text, list_objects, require_status
-from tracker.providers.reading.layers import object_in
-from tracker.providers.reading.results import find_text_output
+from tracker.providers.reading.outputs import find_text_output
 
 if TYPE_CHECKING:
     from tracker.providers.route import Json

@@ -19,6 +19,7 @@ from tracker.domain.lenient_json.decoder import decode_text
 from tracker.domain.observation import Reading, Trouble
 from tracker.domain.task import Output, Stage, Status
 from tracker.providers.families.suno.envelope import UNDELIVERED, read_by_task_status
+from tracker.providers.reading.envelopes import layers, object_in
 from tracker.providers.reading.fields import (
     find_seconds,
     find_text,
@@ -27,8 +28,7 @@ from tracker.providers.reading.fields import (
     mime_of,
     require_status,
 )
-from tracker.providers.reading.layers import layers, object_in
-from tracker.providers.reading.places import find_outputs
+from tracker.providers.reading.outputs import find_outputs
 
 if TYPE_CHECKING:
     from tracker.providers.route import Json

@@ -1,26 +1,34 @@
-"""Where finished files stand in the answers of makers and gateways, other than in a family's own documents.
+"""The outputs of a finished task, in the fields where makers and gateways put them, beside a family's own documents.
 
-Owns the documented places, in order of trust. A body is never searched for URLs: what a request brought, covers, frames
-and copies with a watermark stand beside results and are none.
+Owns those fields in order of trust, what counts as a file inside a reply, and how much of a text is stored. A body is
+never searched for URLs: what a request brought, covers, frames and copies with a watermark are beside results and are
+not outputs.
 
 **Source** (read 2026-11): https://docs.newapi.pro/api/query-video (``url``, ``metadata.url``);
 https://www.volcengine.com/docs/82379/1521309 (``content.video_url``, beside ``content.last_frame_url``);
 https://docs.dev.runwayml.com/api (``output[]``); https://docs.lumalabs.ai/reference/getgeneration (``assets.video``);
 https://platform.vidu.com/docs (``creations[].url``); https://docs.fal.ai/model-endpoints/queue (``video.url``);
 https://docs.kie.ai/market/common/get-task-detail (``resultUrls[]``); https://kling.ai/document-api
-(``task_result.videos[]``); https://ai.google.dev/gemini-api/docs/video (``generatedSamples[].video.uri``).
+(``task_result.videos[]``); https://ai.google.dev/gemini-api/docs/video (``generatedSamples[].video.uri``). For texts:
+https://platform.openai.com/docs/api-reference (chat and responses); https://docs.anthropic.com/en/api/messages;
+https://ai.google.dev/api/generate-content; https://github.com/ollama/ollama/blob/main/docs/api.md.
 """
 
 from __future__ import annotations
 
+import binascii
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import orjson
 from msgspec.structs import replace
 
 from tracker.domain.lenient_json.decoder import decode_text
+from tracker.domain.outputs import plain_base64
 from tracker.domain.task import Output
+from tracker.errors import PayloadInvalid
+from tracker.providers.reading.envelopes import layers
 from tracker.providers.reading.fields import (
     distinct,
     find_object,
@@ -29,13 +37,20 @@ from tracker.providers.reading.fields import (
     find_url,
     flat,
     mime_of,
+    sole,
     urls_apart,
 )
-from tracker.providers.reading.results import find_data_url_output, find_inline_output
 
 if TYPE_CHECKING:
     from tracker.providers.route import Json
 
+_MAX_TEXT_LENGTH = 4_000_000
+_CHUNK = 1 << 20
+MESSAGE_TEXT_FIELDS = ("content", "text", "message", "audio")
+_TEXT_FIELDS = ("output_text", "choices", "message", "content", "output", "candidates")
+_PLAIN = frozenset({"output_text"})
+"""A text alone under the other names may be a word about the call."""
+_PARTS = ("text", "content", "message", "delta", "value", "transcript", "parts")
 _HOLDERS = (
     "metadata", "content", "{kind}", "assets", "task_result", "taskResult", "generateVideoResponse", "file", "results",
     "{kind}s", "{kind}Info", "{kind}_info", "{kind}_result", "resource",
@@ -183,3 +198,85 @@ def _files(value: Json, described: Sequence[Mapping[str, Json]], kind: _Kind) ->
             title = next((text for layer in described[:1] if (text := find_text(layer.get("title"), 300))), None)
             outputs.append(Output(kind=kind.name, url=url, mime=mime, title=title, duration_s=length))
     return outputs
+
+
+def find_text_output(value: Json, title: str | None = None) -> Output | None:
+    """A text as it came, as an output; None when it is no text or blank."""
+    if not isinstance(value, str) or not value.strip():
+        return None
+    return Output(kind="text", mime="text/plain", text=value[:_MAX_TEXT_LENGTH], title=title)
+
+
+def json_output(value: Json, title: str) -> Output:
+    """A structured result (tool calls, timestamps) as an output: its JSON as text.
+
+    Raises:
+        PayloadInvalid: it is nested too deeply to be written.
+    """
+    try:
+        text = orjson.dumps(value).decode()
+    except orjson.JSONEncodeError as error:
+        raise PayloadInvalid(f"{title}: nested too deeply") from error
+    return Output(kind="text", mime="application/json", text=text, title=title)
+
+
+def find_inline_output(data: Json, mime: Json = None, *, kind: str = "file") -> Output | None:
+    """Base64 data as an output; None when it is no base64, or empty.
+
+    Args:
+        data: base64 in either alphabet, with or without padding.
+        mime: the media type as the answer states it; its first half is the kind.
+        kind: what it is where no media type tells.
+    """
+    if not isinstance(data, str):
+        return None
+    stated = mime.strip().lower() if isinstance(mime, str) and "/" in mime and len(mime) < 100 else None  # noqa: PLR2004
+    if data[:5] == "data:":
+        return find_data_url_output(data, kind=kind)
+    text = plain_base64(data)
+    if not text or not _is_base64(text):
+        return None
+    family = stated.partition("/")[0] if stated else kind
+    return Output(kind=family if family in _KINDS else "file", mime=stated, inline=text)
+
+
+def find_data_url_output(value: Json, *, kind: str) -> Output | None:
+    """A ``data:`` URL, which some gateways put where a URL belongs, as an output; None for anything else."""
+    value = sole(value)
+    if not isinstance(value, str) or value[:64].lstrip()[:5].lower() != "data:":
+        return None
+    head, _, data = value.lstrip()[5:].partition(",")
+    mime, _, encoding = head.lower().partition(";")
+    return find_inline_output(data, mime or None, kind=kind) if encoding.endswith("base64") else None
+
+
+def _is_base64(text: str) -> bool:
+    try:
+        for start in range(0, len(text), _CHUNK):  # piece by piece: an image of 20 MB is not decoded whole for this
+            binascii.a2b_base64(text[start : start + _CHUNK], strict_mode=True)
+    except ValueError:
+        return False
+    return True
+
+
+def find_texts(body: Mapping[str, Json]) -> tuple[Output, ...]:
+    """The text of an answer in the shape of any of these APIs, as one output; none where there is none."""
+    for layer in layers(body):
+        for name in _TEXT_FIELDS:
+            value = layer.get(name)
+            text = find_text_output(text_in(value)) if name in _PLAIN or isinstance(value, (list, dict)) else None
+            if text is not None:
+                return (text,)
+    return ()
+
+
+def text_in(value: Json, depth: int = 5) -> str | None:
+    """The text in a text, in parts of one, or in an object around them; None when there is none."""
+    if isinstance(value, str):
+        return value or None
+    if isinstance(value, list):
+        parts = (text_in(part, depth - 1) for part in value) if depth else ()
+        return "".join(part for part in parts if part) or None
+    if not isinstance(value, dict) or not depth:
+        return None
+    return next((text for name in _PARTS if (text := text_in(value.get(name), depth - 1))), None)

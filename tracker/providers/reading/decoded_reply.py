@@ -1,0 +1,112 @@
+"""An HTTP answer to a create or a poll, decoded, whatever it says.
+
+Owns ``Retry-After``, and which words an answer has on what went wrong. It must not know what a success looks like, nor
+what an error means.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from tracker.domain.retry import parse_retry_after
+from tracker.domain.task import ExternalId, UpstreamError
+from tracker.providers.reading.envelopes import layers
+from tracker.providers.reading.error_shapes import find_stated, find_words, kept, words_of_page
+from tracker.providers.reading.fields import kind_of, parse_id
+
+if TYPE_CHECKING:
+    from tracker.domain.upstream_http import WireReply
+    from tracker.providers.route import Json
+
+_CREATED = frozenset({201, 202, 204})
+_LAST_SEGMENT = re.compile(r"/((?=[^/]*\d)[^/]+)(?:/(?:status|result|content))?/?$")
+_NO_REDIRECTS = frozenset({303, 304})
+"""Answers of a server that took the request: its result lies elsewhere, or has not changed.
+
+**Source**: RFC 9110, sections 15.4.4 and 15.4.5."""
+
+
+@dataclass(frozen=True)
+class DecodedReply:
+    """An HTTP answer, decoded.
+
+    Attributes:
+        reply: the answer itself.
+        body: the JSON object in it, None when it is anything else, or not whole.
+        salvaged: what can be read of an object that is cut off.
+        fault: why ``body`` is None, in words.
+    """
+
+    reply: WireReply
+    body: Mapping[str, Json] | None
+    salvaged: Mapping[str, Json] | None
+    fault: str | None
+
+    @property
+    def http_status(self) -> int:
+        """Its HTTP status."""
+        return self.reply.status
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the HTTP status is one of success."""
+        return 200 <= self.http_status < 300  # noqa: PLR2004 - HTTP's own numbers
+
+    @property
+    def is_redirect(self) -> bool:
+        """Whether it points elsewhere; the client follows no redirects, they would carry the key along."""
+        return 300 <= self.http_status < 400 and self.http_status not in _NO_REDIRECTS  # noqa: PLR2004 - HTTP's own
+
+    @cached_property
+    def stated(self) -> UpstreamError | None:
+        """The error that it states in a known shape, None when it states none; to look up what it means."""
+        known = self.body or {}
+        return next((error for layer in layers(known) if (error := find_stated(layer, self.http_status))), None)
+
+    @cached_property
+    def words(self) -> UpstreamError:
+        """The upstream's word on what went wrong, as far as it gave one."""
+        message = None
+        if self.http_status >= 400:  # noqa: PLR2004 - HTTP's own number
+            decoded = self.reply.decoded
+            message = find_words(decoded.value) if decoded.value is not None else words_of_page(decoded.plain)
+        return kept(self.stated) or UpstreamError(message=message, http_status=self.http_status)
+
+    @cached_property
+    def located_id(self) -> ExternalId | None:
+        """The id in the address at which an acceptance says that the job is found; a name without a digit is none.
+
+        **Source**: RFC 9110, section 15.3.3 (202 points to a status monitor); ``Operation-Location`` in
+        https://github.com/microsoft/api-guidelines/blob/vNext/azure/Guidelines.md (long-running operations).
+        """
+        if self.http_status not in _CREATED:
+            return None
+        for name in ("operation-location", "location", "content-location"):
+            path = self.reply.headers.get(name, "").partition("?")[0].partition("#")[0]
+            found = _LAST_SEGMENT.search(path)
+            if found is not None:
+                return parse_id(unquote(found[1]), name)
+        return None
+
+    @cached_property
+    def retry_after_s(self) -> float | None:
+        """How long it asks to wait, seconds."""
+        return parse_retry_after(self.reply.headers, self.reply.received_at)
+
+
+def decode_reply(reply: WireReply) -> DecodedReply:
+    """Decode an HTTP answer; never raises."""
+    decoded = reply.decoded
+    fault = decoded.fault
+    value = decoded.value
+    if isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
+        value = {"data": value}
+    found = value if isinstance(value, Mapping) else None
+    if fault is None and found is None:
+        fault = f"{kind_of(decoded.value)} instead of an object"
+    return DecodedReply(reply, found if fault is None else None, found, fault)
