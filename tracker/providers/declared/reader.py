@@ -282,7 +282,7 @@ class _Reader:
             said = find_code(found)
             if not answer.is_success or said is None or self._statuses.get(fold(said)) is not Status.FAILED:
                 return None
-            words = error.message or answer.words.message or f"upstream status {said}, without a task id"
+            words = error.message or answer.error.message or f"upstream status {said}, without a task id"
             return self._find_meaning(UpstreamError(said)) or NOT_MADE, UpstreamError(None, words, answer.http_status)
         meaning = meaning_of(answer.http_status, error, self._find_meaning)
         if meaning is None:

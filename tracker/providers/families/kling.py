@@ -36,7 +36,7 @@ from tracker.providers.reading.error_meanings import (
     Meaning,
     failed,
 )
-from tracker.providers.reading.error_shapes import find_error, find_words, is_success_code
+from tracker.providers.reading.error_shapes import find_error, find_message, is_success_code
 from tracker.providers.reading.fields import (
     Lists,
     distinct,
@@ -259,7 +259,7 @@ def _read_reason(task: Mapping[str, Json], around: UpstreamError | None) -> Upst
     A code comes only around it. The words there are taken where the task has none of its own.
     """
     code = around.code if around is not None else None
-    own = [find_words(task.get(field)) for field in _REASONS if isinstance(task.get(field), str)]
+    own = [find_message(task.get(field)) for field in _REASONS if isinstance(task.get(field), str)]
     around_it = around.message if around is not None and code is not None else None
     words = next((text for text in (*own, around_it) if text is not None and text.lower() not in _NO_MESSAGES), None)
     if words is not None or code is not None:

@@ -1,7 +1,6 @@
-"""An HTTP answer to a create or a poll, decoded, whatever it says.
+"""The decoded HTTP reply to a create or a poll.
 
-Owns ``Retry-After``, and which words an answer has on what went wrong. It must not know what a success looks like, nor
-what an error means.
+Owns which error a reply states. Must not know what a success looks like, nor what an error means.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from urllib.parse import unquote
 from tracker.domain.retry import parse_retry_after
 from tracker.domain.task import ExternalId, UpstreamError
 from tracker.providers.reading.envelopes import layers
-from tracker.providers.reading.error_shapes import find_stated, find_words, kept, words_of_page
+from tracker.providers.reading.error_shapes import as_upstream_error, find_message, find_stated, message_of_page
 from tracker.providers.reading.fields import kind_of, parse_id
 
 if TYPE_CHECKING:
@@ -26,20 +25,20 @@ if TYPE_CHECKING:
 _CREATED = frozenset({201, 202, 204})
 _LAST_SEGMENT = re.compile(r"/((?=[^/]*\d)[^/]+)(?:/(?:status|result|content))?/?$")
 _NO_REDIRECTS = frozenset({303, 304})
-"""Answers of a server that took the request: its result lies elsewhere, or has not changed.
+"""Replies of a server that accepted the request: its result is elsewhere, or has not changed.
 
 **Source**: RFC 9110, sections 15.4.4 and 15.4.5."""
 
 
 @dataclass(frozen=True)
 class DecodedReply:
-    """An HTTP answer, decoded.
+    """A decoded HTTP reply.
 
     Attributes:
-        reply: the answer itself.
-        body: the JSON object in it, None when it is anything else, or not whole.
-        salvaged: what can be read of an object that is cut off.
-        fault: why ``body`` is None, in words.
+        reply: the reply itself.
+        body: the JSON object in it; None when it is anything else, or cut off.
+        salvaged: the readable part of an object that is cut off.
+        fault: why ``body`` is None.
     """
 
     reply: WireReply
@@ -54,32 +53,32 @@ class DecodedReply:
 
     @property
     def is_success(self) -> bool:
-        """Whether the HTTP status is one of success."""
+        """Whether the HTTP status is 2xx."""
         return 200 <= self.http_status < 300  # noqa: PLR2004 - HTTP's own numbers
 
     @property
     def is_redirect(self) -> bool:
-        """Whether it points elsewhere; the client follows no redirects, they would carry the key along."""
+        """Whether it is a redirect; the client follows none, because they would get the key."""
         return 300 <= self.http_status < 400 and self.http_status not in _NO_REDIRECTS  # noqa: PLR2004 - HTTP's own
 
     @cached_property
     def stated(self) -> UpstreamError | None:
-        """The error that it states in a known shape, None when it states none; to look up what it means."""
+        """The error that it states in a known shape, for looking up its meaning; None when it states none."""
         known = self.body or {}
         return next((error for layer in layers(known) if (error := find_stated(layer, self.http_status))), None)
 
     @cached_property
-    def words(self) -> UpstreamError:
-        """The upstream's word on what went wrong, as far as it gave one."""
+    def error(self) -> UpstreamError:
+        """The upstream's error, as far as it states one."""
         message = None
         if self.http_status >= 400:  # noqa: PLR2004 - HTTP's own number
             decoded = self.reply.decoded
-            message = find_words(decoded.value) if decoded.value is not None else words_of_page(decoded.plain)
-        return kept(self.stated) or UpstreamError(message=message, http_status=self.http_status)
+            message = find_message(decoded.value) if decoded.value is not None else message_of_page(decoded.plain)
+        return as_upstream_error(self.stated) or UpstreamError(message=message, http_status=self.http_status)
 
     @cached_property
     def located_id(self) -> ExternalId | None:
-        """The id in the address at which an acceptance says that the job is found; a name without a digit is none.
+        """The id in the URL where an acceptance locates the job; a name without a digit is not an id.
 
         **Source**: RFC 9110, section 15.3.3 (202 points to a status monitor); ``Operation-Location`` in
         https://github.com/microsoft/api-guidelines/blob/vNext/azure/Guidelines.md (long-running operations).
@@ -100,7 +99,7 @@ class DecodedReply:
 
 
 def decode_reply(reply: WireReply) -> DecodedReply:
-    """Decode an HTTP answer; never raises."""
+    """Decode an HTTP reply; never raises."""
     decoded = reply.decoded
     fault = decoded.fault
     value = decoded.value

@@ -1,8 +1,8 @@
-"""Envelopes: where the object that speaks of the task stands, when gateways have wrapped it once or several times.
+"""Envelopes: the objects that gateways wrap around the object of a task, once or several times.
 
-Owns the names of envelopes and how deep they are looked through. It must not know what a family's object looks like.
-What a request brought (``input``, ``param``, Vidu's ``payload``) is no envelope, nor is a list of several
-objects: which of them was asked for cannot be told.
+Owns their names and how deep they are searched. Must not know what a provider's task object looks like. Data of the
+request (``input``, ``param``, Vidu's ``payload``) is not an envelope, nor is a list of several objects: it does not
+show which of them was asked for.
 
 **Source**: https://docs.newapi.pro/api/suno-music (``{code, message, data}`` around another such answer; ``data`` a
 bare id); https://docs.kie.ai/market/common/get-task-detail (``resultJson``, JSON in a text); the answers of Volcengine
@@ -25,28 +25,13 @@ if TYPE_CHECKING:
     from tracker.providers.route import Json
 
 ENVELOPES = (
-    "data",
-    "result",
-    "response",
-    "output",
-    "task",
-    "tasks",
-    "job",
-    "jobs",
-    "video",
-    "Result",
-    "Data",
-    "resultJson",
-    "result_json",
-    "Response",
-    "Resp",
-    "prediction",
-    "generation",
-)
+    "data", "result", "response", "output", "task", "tasks", "job", "jobs", "video", "Result", "Data", "resultJson",
+    "result_json", "Response", "Resp", "prediction", "generation",
+)  # fmt: skip
 TASK_IDS = (
     "task_id", "taskId", "taskID", "video_id", "videoId", "job_id", "jobId", "generation_id", "generationId",
 )  # fmt: skip
-"""What gateways call the id of a task; ``request_id`` names the request and is none. **Source**: ``task_id`` in
+"""Fields with the id of a task; ``request_id`` is that of the request. **Source**: ``task_id`` in
 https://docs.newapi.pro/api/query-video, ``job_id`` in https://docs.aimlapi.com, ``generation_id`` there for Luma."""
 STATUSES = (
     "status", "task_status", "taskStatus", "state", "task_state", "taskState", "job_status", "jobStatus", "job_state",
@@ -57,17 +42,17 @@ _MAX_LAYERS = 24
 _NO_ENVELOPE = re.compile(
     r"input|param|request|payload|config|meta|origin|parent|source|previous|error|user", re.IGNORECASE
 )
-"""Objects that hold what a request brought, or something else that is not the task."""
+"""Objects with data of the request, or with something else that is not the task."""
 _LEAST_NUMBER = 1000
-"""A smaller number in the place of an id may count or mean anything."""
+"""A smaller number in the field of an id may mean anything."""
 _BARE_ID = re.compile(r"(?![{\[])(?=\D*\d)(?:(?!://)\S)+")
 
 
 def layers(body: Mapping[str, Json]) -> Iterator[Mapping[str, Json]]:
-    """The body and the objects in its envelopes, from the outside in; each envelope once."""
+    """The body and the objects in its envelopes, outermost first; each envelope once."""
     found = [body]
     yield body
-    for layer in found:  # grows while it is walked
+    for layer in found:  # grows during the loop
         for name in ENVELOPES:
             inner = unwrapped(layer.get(name))
             if inner is not None and len(found) < _MAX_LAYERS:
@@ -76,7 +61,7 @@ def layers(body: Mapping[str, Json]) -> Iterator[Mapping[str, Json]]:
 
 
 def unwrapped(value: Json) -> Mapping[str, Json] | None:
-    """The object that a value is: itself, alone in a list, or as JSON in a text; None for anything else."""
+    """The object in a value: itself, the single item of a list, or JSON in a text; None for anything else."""
     if isinstance(value, str):
         value = decode_text(value)
     if isinstance(value, list) and len(value) == 1:
@@ -85,12 +70,12 @@ def unwrapped(value: Json) -> Mapping[str, Json] | None:
 
 
 def object_in(value: Json) -> Mapping[str, Json] | None:
-    """The same where a list holds results, not tasks: itself, or as JSON in a text."""
+    """The same where a list holds results, not tasks: the value itself, or JSON in a text."""
     return None if isinstance(value, list) else unwrapped(value)
 
 
 def find_bare_id(layer: Mapping[str, Json]) -> ExternalId | None:
-    """``data`` (``result``) as the id itself, also alone in a list; a word without a digit may be anything."""
+    """``data`` or ``result`` as the id itself, also as the single item of a list; it has a digit in it."""
     for field in ("data", "result"):
         value = layer.get(field)
         if isinstance(value, list) and len(value) == 1:
@@ -102,14 +87,10 @@ def find_bare_id(layer: Mapping[str, Json]) -> ExternalId | None:
 
 
 def find_task_id(found: Sequence[Mapping[str, Json]]) -> ExternalId | None:
-    """The id of a task in layers that no family's document describes; None where an id may be that of something else.
-
-    Args:
-        found: from the outside in.
-    """
+    """The id of a task in undocumented layers, outermost first; None where the id may be that of something else."""
     own = [layer for layer in found if not is_other(layer)]
     tasks = [layer for layer in own if any(isinstance(layer.get(name), str) for name in STATUSES)]
-    alive = [layer for layer in tasks if _says_alive(layer)]
+    alive = [layer for layer in tasks if _is_alive(layer)]
     nested = [
         value
         for layer in own
@@ -138,16 +119,16 @@ def _id_at(holder: Mapping[str, Json], name: str) -> ExternalId | None:
         return None
 
 
-def _says_alive(layer: Mapping[str, Json]) -> bool:
+def _is_alive(layer: Mapping[str, Json]) -> bool:
     said = (layer.get(name) for name in STATUSES)
     return any(isinstance(word, str) and find_status(word) in {Status.PENDING, Status.RUNNING} for word in said)
 
 
-def names_task(found: Iterable[Mapping[str, Json]]) -> bool:
-    """Whether a task's id stands in one of the layers under a name that no other id has."""
+def has_task_id(found: Iterable[Mapping[str, Json]]) -> bool:
+    """Whether a layer has an id in a field that only task ids have."""
     return any(_id_at(layer, name) for layer in found for name in TASK_IDS)
 
 
 def is_other(layer: Mapping[str, Json]) -> bool:
-    """Whether a layer says itself that it is something else than a task: its id is none of a task."""
+    """Whether a layer states that it is something else than a task, so that its id is not a task's."""
     return any(isinstance(kind := layer.get(name), str) and kind in _OTHERS for name in ("object", "type"))

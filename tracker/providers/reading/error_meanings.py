@@ -1,11 +1,10 @@
-"""What errors mean to us: for a create, for a poll, and for a task that failed with them.
+"""What errors mean: for a create, for a poll, and for a task that failed with them.
 
-Owns the meanings and those that HTTP statuses and the gateway's own codes have for every family. A family's
-codes stay in the family's module, which hands its lookup in; it comes first, because an upstream's code says
-more than the HTTP status (Kling's 1102 is a used-up account although it comes with 429).
+Owns the meanings, and those of HTTP statuses and of the gateway's own codes. A provider's codes are in its own module,
+which passes its lookup in; that comes first, because an upstream's code says more than the HTTP status (Kling's 1102
+is a used-up account although it comes with 429).
 
-**Source**: https://anyint.ai/docs/api-reference/errors-and-limits (read 2026-11) for 400, 401, 403, 429 and
-503.
+**Source**: https://anyint.ai/docs/api-reference/errors-and-limits (read 2026-11) for 400, 401, 403, 429 and 503.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ from tracker.domain.task import Reason, Status, UpstreamError
 
 
 class NestedError(UpstreamError, frozen=True, gc=False, omit_defaults=True):
-    """An error that stood inside ``error``, for looking up its meaning only; what is kept is an `UpstreamError`.
+    """An error from inside ``error``, for looking up its meaning only; an `UpstreamError` is stored.
 
-    Its code may be the gateway's, the upstream's, or merely the HTTP status once more: who has numbers of its own
-    that mean something else must not look it up among them.
+    Its code may be the gateway's, the upstream's, or the HTTP status once more: a provider whose own numbers mean
+    something else must not look it up among them.
 
     Attributes:
         kind: the ``type`` beside the code, with Gemini the ``status``.
@@ -39,11 +38,11 @@ class Meaning:
     """One kind of error.
 
     Attributes:
-        reason: why, when a create is refused or put off with it.
-        task_reason: why, when a task ends with it.
+        reason: of a create that is refused or deferred with it.
+        task_reason: of a task that ends with it.
         retryable: whether the same request may succeed later.
-        on_create: what became of a create that is answered with it.
-        on_poll: what it says when a poll is answered with it.
+        on_create: the outcome of a create with this error.
+        on_poll: the trouble of a poll with this error.
     """
 
     reason: Reason
@@ -69,7 +68,7 @@ def _failure(on_create: Submission) -> Meaning:
 
 INVALID = _refusal(Reason.INVALID_REQUEST)
 NOT_FOUND = _refusal(Reason.INVALID_REQUEST, Trouble.NOT_FOUND)
-"""A create that names something unknown; a poll whose task the upstream does not know on this route."""
+"""A create that names something unknown; a poll for a task that is unknown on this route."""
 AUTH = _refusal(Reason.AUTH_FAILED, Trouble.UNAUTHORIZED)
 ENTITLEMENT = _refusal(Reason.ENTITLEMENT, Trouble.UNAUTHORIZED)
 QUOTA = _refusal(Reason.QUOTA_EXHAUSTED)
@@ -89,12 +88,12 @@ MAINTENANCE = Meaning(
     on_poll=Trouble.UNAVAILABLE,
 )
 BROKEN = _failure(Submission.REFUSED)
-"""An internal error that the upstream states in its own words: it did not take the job."""
+"""An internal error in the upstream's own format: it did not accept the job."""
 TIMEOUT = _failure(Submission.AMBIGUOUS)
-"""Somebody on the way stopped waiting: the job may have been taken all the same."""
+"""A server in between stopped waiting: the job may have been accepted all the same."""
 UNCLEAR = _failure(Submission.AMBIGUOUS)
-"""A server error in words that anybody on the way may have written. To call it refused would invite a second payment
-and throw away the result of the first; to leave it open only waits."""
+"""A server error that any server in between may have written. Refused would invite a second payment and lose the first
+result; ambiguous only waits."""
 NOT_MADE = Meaning(
     Reason.GENERATION_FAILED,
     Reason.GENERATION_FAILED,
@@ -104,15 +103,15 @@ NOT_MADE = Meaning(
 )
 
 _FAILURES = frozenset({BROKEN, TIMEOUT, UNCLEAR, NOT_MADE})
-"""Something went wrong, after the job was taken perhaps."""
+"""Errors that may follow the acceptance of the job."""
 
 FindMeaning = Callable[[UpstreamError], Meaning | None]
-"""A family's lookup of one of its errors; None for those it does not know."""
+"""A provider's lookup of one of its errors; None for those it does not know."""
 
 _TIMEOUTS = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.GATEWAY_TIMEOUT, 524})
-"""408 is what some gateways answer when their upstream is slow, 524 is Cloudflare's 504."""
+"""Some gateways reply 408 when their upstream is slow; 524 is Cloudflare's 504."""
 _PROXYS_OWN = frozenset({520, 521, 522, 523})
-"""What Cloudflare answers in the place of a server that it could not reach or understand; the body is its own."""
+"""Cloudflare's replies for a server that it cannot reach or understand; the body is its own."""
 _OVERLOADED = 529
 """**Source**: https://docs.anthropic.com/en/api/errors (``overloaded_error``)."""
 _BY_HTTP: dict[int, Meaning] = {
@@ -146,22 +145,22 @@ _POLICY_WORDS = re.compile(
 )
 _TIMEOUT_WORDS = re.compile(r"time[ds]?[\s_-]?out(?![\s_-]?of)|deadline[\s_-]?exceeded", re.IGNORECASE)
 _POLICY_ALSO = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
-"""Statuses under which content rules are reported as well."""
+"""Statuses that also report violations of content rules."""
 _POLICY_ALSO_CODES = frozenset(str(status.value) for status in _POLICY_ALSO)
 _ERROR, _SERVER_ERROR = 400, 500
 
 
 def meaning_of(http_status: int, error: UpstreamError | None, find: FindMeaning) -> Meaning | None:
-    """What an answer that is not a success means.
+    """What a reply that is not a success means.
 
     Args:
-        http_status: its HTTP status, 200 or more.
+        http_status: 200 or more.
         error: the error that it states in a known shape; None when it states none.
-        find: the family's own lookup, asked first.
+        find: the provider's own lookup, asked first.
 
     Returns:
-        The meaning, or None when the answer leaves open what happened: a success status or a server error
-        without an error of the upstream's own.
+        The meaning; None when the reply leaves open what happened: a success status or a server error without an error
+        of the upstream's own.
     """
     if http_status in _TIMEOUTS:
         return TIMEOUT
@@ -171,7 +170,7 @@ def meaning_of(http_status: int, error: UpstreamError | None, find: FindMeaning)
         return UNCLEAR
     meaning = _known(error, find)
     if http_status == HTTPStatus.BAD_GATEWAY and (meaning is None or meaning in _FAILURES):
-        # only a flat no, or "later", in a code that the upstream documents, comes from behind the gateway that failed
+        # only a documented code that refuses or defers comes from behind the gateway that failed
         return UNCLEAR
     meaning = meaning or _by_status(http_status, error)
     if (meaning is BROKEN or meaning is UNCLEAR) and _BY_HTTP.get(http_status) is MAINTENANCE:
@@ -182,7 +181,7 @@ def meaning_of(http_status: int, error: UpstreamError | None, find: FindMeaning)
 
 
 def _known(error: UpstreamError, find: FindMeaning) -> Meaning | None:
-    """What the family or the gateway says that a code means; else what the type beside it does."""
+    """What a code means to the provider or the gateway, otherwise what the type beside it means."""
     meaning = find(error) or _BY_GATEWAY_CODE.get(error.code or "")
     if meaning is None and isinstance(error, NestedError) and error.kind is not None:
         typed = replace(error, code=error.kind)
@@ -191,9 +190,9 @@ def _known(error: UpstreamError, find: FindMeaning) -> Meaning | None:
 
 
 def _by_status(http_status: int, error: UpstreamError) -> Meaning:
-    """What an error means whose code nobody knows: as the HTTP status says.
+    """What an error with an unknown code means: by the HTTP status.
 
-    Inside a success the number that the error repeats counts in its place, should it be one of HTTP's.
+    Inside a success the number in the error counts instead, if it is an HTTP status.
     """
     by_http = by_number(str(http_status))
     number = str(http_status) if by_http is not None or http_status >= _ERROR else error.code
@@ -204,10 +203,7 @@ def _by_status(http_status: int, error: UpstreamError) -> Meaning:
 
 
 def by_number(code: str | None) -> Meaning | None:
-    """The meaning of a code that is an HTTP status; None for one that is not, or that is no error.
-
-    A server error among them that is in no table is `UNCLEAR`.
-    """
+    """The meaning of a code that is an HTTP status of an error, `UNCLEAR` for other server errors; otherwise None."""
     if code is None or len(code) != len("404") or not code.isascii() or not code.isdigit():
         return None
     number = int(code)
@@ -221,20 +217,20 @@ def _by_http(http_status: int) -> Meaning | None:
 
 
 def reads_like_policy(message: str | None) -> bool:
-    """Whether a message speaks of content rules; asked only where no code says so more clearly."""
+    """Whether a message is about content rules; only used where no code says so more clearly."""
     return message is not None and _POLICY_WORDS.search(message) is not None
 
 
 def failed(reading: Reading, error: UpstreamError | None, find: FindMeaning) -> Reading:
-    """Complete the reading of a task that ended without success.
+    """Complete the reading of a task that failed.
 
     Args:
         reading: what else is known of the task.
-        error: the upstream's words; None when it gave none.
-        find: the family's lookup for the codes of failed tasks.
+        error: the upstream's error; None when it states none.
+        find: the provider's lookup for the codes of failed tasks.
 
     Returns:
-        The reading with status FAILED and its reason; ``generation_failed`` where nothing tells more.
+        The reading with status FAILED and its reason; ``generation_failed`` where nothing says more.
     """
     error = error if error is not None and (error.code or error.message) else None
     meaning = None
@@ -248,5 +244,5 @@ def failed(reading: Reading, error: UpstreamError | None, find: FindMeaning) -> 
         error=error,
         reason=meaning.task_reason if meaning else Reason.GENERATION_FAILED,
         retryable=meaning.retryable if meaning else None,
-        detail=reading.detail or (None if error else f"upstream status {reading.upstream_status}, without a word why"),
+        detail=reading.detail or (None if error else f"upstream status {reading.upstream_status}, without a reason"),
     )

@@ -1,9 +1,8 @@
-"""Typed access to decoded JSON that nobody has checked yet.
+"""Typed access to decoded JSON that is not validated yet.
 
-Owns what counts as an id, a code, a message, a URL and a duration, the same for every family. It must not
-know any family's field names. A value that may be missing is looked for with ``find_*`` and is None when it
-is absent or null; one whose wrong type would make the whole payload meaningless raises `PayloadInvalid`,
-naming its path.
+Owns what counts as an id, a code, a message, a URL and a duration, for all providers. Must not know a provider's field
+names. ``find_*`` returns None for a value that is absent or null; a wrong type that makes the payload meaningless
+raises `PayloadInvalid` with the path.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from tracker.providers.route import Json
 
 NUL_SIGN = "\u2400"
-"""Stands for NUL in a stored id."""
+"""Replaces NUL in a stored id."""
 _MAX_CODE_LENGTH = 200
 _MAX_MESSAGE_LENGTH = 2000
 _MAX_URL_LENGTH = 65536
@@ -31,7 +30,7 @@ _MAX_INT_BITS = 4096
 _JSON_BLANKS = " \t\r\n"
 _URL = re.compile(r"https?://[^/?#\s]+([/?#].*)?", re.IGNORECASE)
 _PLAIN_URL = re.compile(r"https?://[\w.:-]+/[\w./?=%&~+:@!$,*()-]*", re.ASCII)
-"""One in which there is nothing to mend; without ``;``, which ends what another encoder left."""
+"""A URL that needs no repair; without ``;``, which ends the entities of other encoders."""
 _AROUND_URLS = " \t\r\n\"'`<>\ufeff\u200b\u200c\u200d\u2060\u00a0\u3000"
 _BREAKS = str.maketrans("", "", "\t\r\n")
 _BARE_AND = re.compile(r"&(?!amp;)")
@@ -39,20 +38,16 @@ _URL_FIELDS = (
     "url", "uri", "src", "link", "resource", "download_url", "downloadUrl", "file_url", "fileUrl", "signed_url",
     "signedUrl",
 )  # fmt: skip
-"""Where a URL stands in an object that took the place of one."""
+"""Fields with the URL in an object that replaces a URL."""
 _STATUS_FIELDS = ("status", "state", "code", "name", "value")
-"""Where the word stands in an object that took its place."""
+"""Fields with the status in an object that replaces a status."""
 _DEPTH = 8
 _SEPARATORS = ",;| \t\r\n"
 _BEFORE_URL = re.compile(rf"(?<=[{_SEPARATORS}])(?=https?://)", re.IGNORECASE)
 
 
 def require_object(value: Json, path: str) -> Mapping[str, Json]:
-    """Take a value for a JSON object.
-
-    Args:
-        value: any decoded JSON value.
-        path: where it stands, for the message.
+    """The value as a JSON object; ``path`` names it in the message.
 
     Raises:
         PayloadInvalid: it is something else.
@@ -63,13 +58,13 @@ def require_object(value: Json, path: str) -> Mapping[str, Json]:
 
 
 def find_object(holder: Mapping[str, Json], key: str) -> Mapping[str, Json] | None:
-    """The object under a key; None when there is none, or something else in its place."""
+    """The object under a key; None for anything else."""
     value = holder.get(key)
     return value if isinstance(value, dict) else None
 
 
 def list_objects(value: Json, path: str) -> tuple[Mapping[str, Json], ...]:
-    """The objects in a list; none when it is null. Items of another type are passed over.
+    """The objects in a list, none for null; items of other types are skipped.
 
     Raises:
         PayloadInvalid: it is neither a list nor null.
@@ -82,16 +77,13 @@ def list_objects(value: Json, path: str) -> tuple[Mapping[str, Json], ...]:
 
 
 class Lists:
-    """Lists that stand side by side: one of them may be malformed as long as something was found elsewhere.
-
-    A result that was paid for and can be read is not lost for what stands beside it.
-    """
+    """Several lists, some of them malformed perhaps: a paid result that can be read is not lost for another list."""
 
     def __init__(self) -> None:
         self._fault: PayloadInvalid | None = None
 
     def objects(self, value: Json, path: str) -> tuple[Mapping[str, Json], ...]:
-        """As `list_objects`, but what is no list is remembered, and none for now."""
+        """As `list_objects`; the fault of a malformed list is remembered, and its objects are none."""
         try:
             return list_objects(value, path)
         except PayloadInvalid as fault:
@@ -99,20 +91,20 @@ class Lists:
             return ()
 
     def check(self, found: Sequence[object]) -> None:
-        """Say what was found in them, or beside them.
+        """Raise the first fault if nothing was found, in the lists or elsewhere.
 
         Raises:
-            PayloadInvalid: nothing was, and one of them was no list.
+            PayloadInvalid: nothing was found, and a list was malformed.
         """
         if self._fault is not None and not found:
             raise self._fault
 
 
 def require_status(holder: Mapping[str, Json], *keys: str, path: str) -> str | None:
-    """The first status text under the keys, trimmed, also inside an object; None when there is none.
+    """The first status under the keys, trimmed, also inside an object; None if absent.
 
     Raises:
-        PayloadInvalid: a status is there, but none as text.
+        PayloadInvalid: a status is there, but none is text.
     """
     fault: PayloadInvalid | None = None
     for key in keys:
@@ -131,15 +123,15 @@ def require_status(holder: Mapping[str, Json], *keys: str, path: str) -> str | N
 
 
 def find_id(holder: Mapping[str, Json], *keys: str, path: str) -> ExternalId | None:
-    """The first task id under the keys; None when there is none.
+    """The first task id under the keys; None if absent.
 
     Args:
         holder: the object to look in.
         keys: field names, most likely first.
-        path: path of the object with its trailing dot, for the message.
+        path: of the object with its trailing dot, for the message.
 
     Raises:
-        PayloadInvalid: one is there, but none that can be an id.
+        PayloadInvalid: a value is there, but none can be an id.
     """
     fault: PayloadInvalid | None = None
     for key in keys:
@@ -156,11 +148,11 @@ def find_id(holder: Mapping[str, Json], *keys: str, path: str) -> ExternalId | N
 
 
 def parse_id(value: Json, path: str) -> ExternalId | None:
-    """A task id as it is stored: any text of any length, without the blanks around it; a number becomes text.
+    """A task id as it is stored: any text of any length, trimmed; a number becomes text.
 
-    An id proves that a job was taken, so nothing about its looks counts against it. What no database stores has a
-    safe form: NUL is written as U+2400, which `requests.written_id` takes back; half an emoji as U+FFFD, which is what
-    the upstream's own storage makes of it.
+    An id proves that a job was accepted, so no id is refused for its form. Characters that no database stores are
+    replaced: NUL by U+2400, which `requests.written_id` reverts; a lone surrogate by U+FFFD, as the upstream's own
+    storage does.
 
     Raises:
         PayloadInvalid: not text and not a whole number.
@@ -182,7 +174,7 @@ def parse_id(value: Json, path: str) -> ExternalId | None:
 
 
 def find_code(value: Json) -> str | None:
-    """An error code as text, whether it comes as a number or as a string; None for anything else."""
+    """An error code, a number or a string, as text; None for anything else."""
     if isinstance(value, bool):
         return None
     if isinstance(value, float) and value.is_integer() and abs(value) < 10**15:
@@ -193,7 +185,7 @@ def find_code(value: Json) -> str | None:
 
 
 def find_text(value: Json, limit: int = _MAX_MESSAGE_LENGTH) -> str | None:
-    """A text, trimmed and cut to a limit; None when it is empty or no text."""
+    """A text, trimmed and cut to a limit; None when it is empty or not a text."""
     if not isinstance(value, str):
         return None
     return value.strip()[:limit] or None
@@ -202,15 +194,14 @@ def find_text(value: Json, limit: int = _MAX_MESSAGE_LENGTH) -> str | None:
 def find_url(value: Json) -> str | None:
     r"""An absolute http(s) URL, also alone in a list or in an object; None for anything else.
 
-    Characters are mended only where they cannot belong to it: blanks inside, as in a file's name that nobody escaped,
-    are escaped; line breaks, quotes around it and what another encoder left (``&amp;``, ``\/``, ``\u0026``) are taken
-    out. One that begins with ``//`` is ``https``.
+    Only characters that cannot belong to a URL are repaired: blanks inside are escaped; line breaks, quotes around it
+    and the entities of other encoders (``&amp;``, ``\/``, ``\u0026``) are removed. ``//`` at the start means ``https``.
 
-    **Source**: empty URLs stand for files that are not there yet,
+    **Source**: empty URLs mean files that are not ready yet,
     https://docs.sunoapi.org/suno-api/get-music-generation-details (read 2026-11); https://url.spec.whatwg.org, section
     4.4, for line breaks.
     """
-    if not value:  # nearly always this, or a plain URL: a callback asks for several names
+    if not value:  # the usual cases first: nothing, or a plain URL
         return None
     if isinstance(value, str) and len(value) <= _MAX_URL_LENGTH and _PLAIN_URL.fullmatch(value) is not None:
         return value
@@ -231,7 +222,7 @@ def find_url(value: Json) -> str | None:
 
 
 def sole(value: Json) -> Json:
-    """What stands alone in lists, or in an object at the name of a URL; any other value as it is."""
+    """The single item of lists, or the URL field of an object; any other value as it is."""
     for _ in range(_DEPTH):
         if isinstance(value, list) and len(value) == 1:
             value = value[0]
@@ -243,14 +234,14 @@ def sole(value: Json) -> Json:
 
 
 def flat(value: Json, depth: int = _DEPTH) -> Iterable[Json]:
-    """The items of a list, of lists in it as well; any other value by itself."""
+    """The items of a list and of the lists in it; any other value by itself."""
     if not isinstance(value, list):
         return (value,)
     return [inner for item in value for inner in flat(item, depth - 1)] if depth else ()
 
 
 def urls_apart(value: Json) -> Iterable[Json]:
-    """The URLs that stand in one text, with commas or blanks between them; any other value as it is."""
+    """The URLs in one text, separated by commas or blanks; any other value as it is."""
     if not isinstance(value, str) or value.lstrip()[:4].lower() != "http":
         return (value,)
     *pieces, last = _BEFORE_URL.split(value)
@@ -271,8 +262,8 @@ def find_seconds(value: Json) -> float | None:
 def find_percent(value: Json) -> int | None:
     """Progress in percent, 0 to 100; None for anything else.
 
-    A number or text up to 100 is percent, with ``%`` or without. Between 0 and 1 it is a fraction (0.45 is 45 %). 1 is
-    one percent, since a task that is done says so by its status; ``"0.4%"`` is no fraction.
+    A number or text up to 100 is percent, with or without ``%``. Between 0 and 1 it is a fraction (0.45 is 45 %). 1 is
+    one percent, since a finished task has a status for that; ``"0.4%"`` is not a fraction.
 
     **Source**: https://developers.openai.com/api/reference/resources/videos (0 to 100);
     https://docs.newapi.pro/api/query-video (``"45%"``); https://docs.dev.runwayml.com/api (0 to 1; read 2026-11).
@@ -286,7 +277,7 @@ def find_percent(value: Json) -> int | None:
 
 
 def mime_of(url: str, otherwise: str | None = None) -> str | None:
-    """The media type that a URL's suffix tells, else what the family usually delivers."""
+    """The media type by a URL's suffix, otherwise what the provider usually delivers."""
     path = url.partition("?")[0].partition("#")[0]
     return media_type_of(path.rpartition(".")[2]) or otherwise
 
@@ -300,7 +291,7 @@ def distinct(outputs: Iterable[Output]) -> tuple[Output, ...]:
 
 
 def kind_of(value: Json) -> str:
-    """What a JSON value is, in a word, for messages; never the value itself."""
+    """The type of a JSON value, for messages; never the value itself."""
     match value:
         case None:
             return "null"

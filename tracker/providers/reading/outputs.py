@@ -49,13 +49,13 @@ _CHUNK = 1 << 20
 MESSAGE_TEXT_FIELDS = ("content", "text", "message", "audio")
 _TEXT_FIELDS = ("output_text", "choices", "message", "content", "output", "candidates")
 _PLAIN = frozenset({"output_text"})
-"""A text alone under the other names may be a word about the call."""
+"""A text alone in the other fields may be about the call."""
 _PARTS = ("text", "content", "message", "delta", "value", "transcript", "parts")
 _HOLDERS = (
     "metadata", "content", "{kind}", "assets", "task_result", "taskResult", "generateVideoResponse", "file", "results",
     "{kind}s", "{kind}Info", "{kind}_info", "{kind}_result", "resource",
 )  # fmt: skip
-"""Objects that hold nothing but the result."""
+"""Objects that contain only the result."""
 _LISTS = (
     "{kind}s", "outputs", "output", "results", "result", "creations", "works", "generations", "urls", "{kind}_urls",
     "{kind}Urls", "result_urls", "resultUrls", "output_urls", "download_urls", "generatedVideos", "generated_{kind}s",
@@ -68,30 +68,30 @@ _URLS = (
     "download_url", "downloadUrl", "file_url", "fileUrl", "signed_url", "signedUrl", "generated_{kind}", "{kind}",
     "url", "uri", "output", "result", "fail_reason",
 )  # fmt: skip
-"""``fail_reason`` holds the URL of a finished video in the answers of some gateways of the new-api family."""
+"""``fail_reason`` is the URL of a finished video in replies of some gateways of the new-api family."""
 _INNER = ("{kind}", "content", "message", "resource", "{kind}_url")
 _VAGUE_URLS = frozenset({"src", "link", "resource"})
 _INLINE = ("b64_json", "bytesBase64Encoded", "{kind}_base64", "b64", "base64")
 _SECONDS = ("seconds", "duration", "duration_s", "video_duration")
-"""Lengths beside the file; further out only ``seconds`` is one, a ``duration`` there may be that of the work."""
+"""Lengths beside the file; further out only ``seconds`` is one: ``duration`` may be the time that the job took."""
 _OTHERWISE = (
     "cover|thumb|poster|frame|input|source|origin|ref|watermark|preview|gif|callback|notify|hook|status|response|cancel"
     "|page|share|parent|init|upload|mask|first|last|driv|subtitle|caption|config|stream"
 )
-"""What a name says that has ``video`` and ``url`` in it, and is none of a finished video."""
+"""Parts of field names with ``video`` and ``url`` that are not of a finished video."""
 _OTHER_TYPES = ("cover", "thumbnail", "frame", "last_frame", "first_frame", "text")
 
 
 class _Kind:
-    """The names that one kind of file has.
+    """The field names of one kind of file.
 
     Args:
         name: ``video``, ``audio`` or ``image``.
-        words: what names of its URLs have in them.
-        mime: what it usually is; None where that varies.
+        parts: parts of the names of its URL fields.
+        mime: the usual type; None where that varies.
     """
 
-    def __init__(self, name: str, words: str, mime: str | None) -> None:
+    def __init__(self, name: str, parts: str, mime: str | None) -> None:
         self.name, self.mime = name, mime
         self.holders, self.lists, self.urls, self.inner, self.inline = (
             tuple(field.replace("{kind}", name) for field in fields)
@@ -99,7 +99,7 @@ class _Kind:
         )
         others = [other for other in ("video", "audio", "image") if other != name]
         self.other_types = (*others, *_OTHER_TYPES)
-        self.named = re.compile(rf"(?=.*(?:{words}))(?=.*(?:url|uri|link)s?$)[a-z0-9_-]{{1,60}}", re.IGNORECASE)
+        self.named = re.compile(rf"(?=.*(?:{parts}))(?=.*(?:url|uri|link)s?$)[a-z0-9_-]{{1,60}}", re.IGNORECASE)
         self.otherwise = re.compile("|".join((_OTHERWISE, *others)), re.IGNORECASE)
 
 
@@ -111,10 +111,10 @@ _KINDS = {
 
 
 def find_outputs(found: Sequence[Mapping[str, Json]], name: str = "video") -> tuple[Output, ...]:
-    """The files of a finished task: those of the first place that has one.
+    """The files of a finished task: those in the first field that has one.
 
     Args:
-        found: the layers of the answer, the one that says the status first.
+        found: the layers of the reply, the one with the status first.
         name: the kind of file.
     """
     kind = _KINDS[name]
@@ -149,7 +149,7 @@ def _of_layer(layer: Mapping[str, Json], kind: _Kind) -> list[Output]:
 
 
 def _of_names(layer: Mapping[str, Json], kind: _Kind) -> list[Output]:
-    """Files at names of makers that nobody has listed: a video and a URL is what they say."""
+    """Files in undocumented fields whose names have both ``video`` and ``url`` in them."""
     for holder in _holders_of(layer, kind):
         for name, value in holder.items():
             if (kind.named.fullmatch(name) and not kind.otherwise.search(name)) or name in _VAGUE_URLS:
@@ -160,12 +160,12 @@ def _of_names(layer: Mapping[str, Json], kind: _Kind) -> list[Output]:
 
 
 def _of_item(item: Json, around: Sequence[Mapping[str, Json]], kind: _Kind, depth: int = 3) -> list[Output]:
-    """A list's item: a URL, or an object with one, itself or further in."""
+    """The files of a list's item: a URL, or an object with one, possibly nested."""
     if not isinstance(item, dict):
         return _files(item, around, kind)
     type_ = find_text(item.get("type"), 40) or ""
     if item.get("role", "assistant") != "assistant" or type_.lower().startswith(kind.other_types):
-        return []  # a role is that of material: ``reference_video``
+        return []  # another role is that of material: ``reference_video``
     for name in kind.inner if depth else ():
         for inner in flat(item.get(name)):
             outputs = _of_item(inner, (inner, item), kind, depth - 1) if isinstance(inner, dict) else []
@@ -184,7 +184,7 @@ def _of_object(holder: Mapping[str, Json], described: Sequence[Mapping[str, Json
 
 
 def _files(value: Json, described: Sequence[Mapping[str, Json]], kind: _Kind) -> list[Output]:
-    """The files at the URLs of a text, mostly one; none for anything else, another kind's above all."""
+    """The files at the URLs of a text, mostly one; none for other values and other kinds of files."""
     outputs = []
     for one in urls_apart(value):
         url = find_url(one)
@@ -201,7 +201,7 @@ def _files(value: Json, described: Sequence[Mapping[str, Json]], kind: _Kind) ->
 
 
 def find_text_output(value: Json, title: str | None = None) -> Output | None:
-    """A text as it came, as an output; None when it is no text or blank."""
+    """A text, unchanged, as an output; None when it is not a text, or blank."""
     if not isinstance(value, str) or not value.strip():
         return None
     return Output(kind="text", mime="text/plain", text=value[:_MAX_TEXT_LENGTH], title=title)
@@ -211,7 +211,7 @@ def json_output(value: Json, title: str) -> Output:
     """A structured result (tool calls, timestamps) as an output: its JSON as text.
 
     Raises:
-        PayloadInvalid: it is nested too deeply to be written.
+        PayloadInvalid: it is nested too deeply to encode.
     """
     try:
         text = orjson.dumps(value).decode()
@@ -221,12 +221,12 @@ def json_output(value: Json, title: str) -> Output:
 
 
 def find_inline_output(data: Json, mime: Json = None, *, kind: str = "file") -> Output | None:
-    """Base64 data as an output; None when it is no base64, or empty.
+    """Base64 data as an output; None when it is not base64, or empty.
 
     Args:
         data: base64 in either alphabet, with or without padding.
-        mime: the media type as the answer states it; its first half is the kind.
-        kind: what it is where no media type tells.
+        mime: the stated media type; its first half is the kind.
+        kind: used without a media type.
     """
     if not isinstance(data, str):
         return None
@@ -241,7 +241,7 @@ def find_inline_output(data: Json, mime: Json = None, *, kind: str = "file") -> 
 
 
 def find_data_url_output(value: Json, *, kind: str) -> Output | None:
-    """A ``data:`` URL, which some gateways put where a URL belongs, as an output; None for anything else."""
+    """A ``data:`` URL, which some gateways write instead of a URL, as an output; None for anything else."""
     value = sole(value)
     if not isinstance(value, str) or value[:64].lstrip()[:5].lower() != "data:":
         return None
@@ -252,7 +252,7 @@ def find_data_url_output(value: Json, *, kind: str) -> Output | None:
 
 def _is_base64(text: str) -> bool:
     try:
-        for start in range(0, len(text), _CHUNK):  # piece by piece: an image of 20 MB is not decoded whole for this
+        for start in range(0, len(text), _CHUNK):  # in chunks: an image of 20 MB is not decoded at once for this
             binascii.a2b_base64(text[start : start + _CHUNK], strict_mode=True)
     except ValueError:
         return False
@@ -260,7 +260,7 @@ def _is_base64(text: str) -> bool:
 
 
 def find_texts(body: Mapping[str, Json]) -> tuple[Output, ...]:
-    """The text of an answer in the shape of any of these APIs, as one output; none where there is none."""
+    """The text of a reply in the shape of any of these APIs, as one output, or none."""
     for layer in layers(body):
         for name in _TEXT_FIELDS:
             value = layer.get(name)

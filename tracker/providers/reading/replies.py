@@ -1,8 +1,7 @@
-"""How the answer to a create or a poll is read, the same for every family.
+"""How the reply to a create or a poll is read, the same for all providers.
 
-Owns what follows when an answer
-is no success. It must not know what a success looks like: the family hands that reader in. Nothing here
-raises.
+Owns what follows when a reply is not a success. Must not know what a success looks like: each provider passes that
+reader in. Nothing here raises.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from tracker.domain.observation import Reading, Submission, Trouble
 from tracker.domain.task import ExternalId, Output, Reason, Status, UpstreamError
 from tracker.errors import PayloadInvalid
 from tracker.providers.reading.decoded_reply import DecodedReply, decode_reply
-from tracker.providers.reading.envelopes import find_task_id, layers, names_task
+from tracker.providers.reading.envelopes import find_task_id, has_task_id, layers
 from tracker.providers.reading.error_meanings import FindMeaning, meaning_of
 from tracker.providers.reading.error_shapes import find_stated
 
@@ -27,13 +26,13 @@ if TYPE_CHECKING:
     from tracker.providers.route import Json
 
 ReadBody = Callable[[Mapping[str, "Json"]], Reading | None]
-"""A family's reader of a success: None when the body is not one. May raise `PayloadInvalid`."""
+"""A provider's reader of a success: None when the body is not one. May raise `PayloadInvalid`."""
 FindOutputs = Callable[[Mapping[str, "Json"]], tuple[Output, ...]]
-"""Finds results in a body, whichever API wrote it."""
+"""Finds results in a body of any API."""
 FindId = Callable[[Mapping[str, "Json"]], ExternalId | None]
-"""Finds the task id in a family's acceptance, whatever else is in it. May raise `PayloadInvalid`."""
+"""Finds the task id in a provider's acceptance, whatever else is in it. May raise `PayloadInvalid`."""
 
-_ALIVE = frozenset({Status.PENDING, Status.RUNNING, Status.SUCCEEDED})
+_NOT_FAILED = frozenset({Status.PENDING, Status.RUNNING, Status.SUCCEEDED})
 _NO_SUCH_PATH = frozenset({404, 405})
 _PATH_UNKNOWN = re.compile(
     r"^\W*(http\W*)?(404\W*)?((the )?(requested )?(page|route|path|url|resource|endpoint) )?(was )?not found\W*$"
@@ -41,33 +40,28 @@ _PATH_UNKNOWN = re.compile(
     r"|(route|path|url|endpoint)\b[^.]*\b(not found|not exist|unknown)|unknown (route|path|endpoint|url)",
     re.IGNORECASE,
 )
-"""How web frameworks and gateways say that they have no such path. **Source**: the default answers of FastAPI, Flask,
+"""The messages of web frameworks and gateways for an unknown path. **Source**: the default replies of FastAPI, Flask,
 Express, Fastify, Spring Boot, nginx, Kong and OpenAI's API (``Invalid URL (POST /v1/…)``), read 2026-11."""
 
 
 def read_creation(
-    reply: WireReply,
-    read_accepted: ReadBody,
-    find: FindMeaning,
-    find_id: FindId,
-    *,
-    is_wrapped: bool = False,
+    reply: WireReply, read_accepted: ReadBody, find: FindMeaning, find_id: FindId, *, is_wrapped: bool = False
 ) -> Reading:
-    """Read the answer to a create.
+    """Read the reply to a create.
 
-    An id is proof that the job was taken, whatever comes with it: an odd field, an error, the end missing, an envelope
-    of another gateway. With an HTTP status of failure it takes a whole task, id and status, to prove the same.
+    An id proves that the job was accepted, whatever comes with it: an odd field, an error, a missing end, the envelope
+    of another gateway. With an HTTP status of failure it takes both id and status to prove the same.
 
     Args:
-        reply: the answer.
-        read_accepted: reads an acceptance; None or a reading without an id when the body is none.
-        find: the family's meaning of its error codes.
-        find_id: finds the id where ``read_accepted`` stumbles over something else, or refuses; None also where the
-            family documents that an error names another job.
-        is_wrapped: envelopes of other gateways are looked through.
+        reply: the reply.
+        read_accepted: reads an acceptance; None when the body is not one.
+        find: the provider's meaning of its error codes.
+        find_id: finds the id where ``read_accepted`` found none, also beside an error: it returns None where an error
+            names another job.
+        is_wrapped: envelopes of other gateways are searched.
 
     Returns:
-        A reading whose ``submission`` is set; ambiguous for whatever cannot be understood.
+        A reading whose ``submission`` is set; ambiguous for a reply that cannot be understood.
     """
     reading = _read_creation(reply, read_accepted, find, find_id, is_wrapped=is_wrapped)
     if reading.submission is not Submission.ACCEPTED and reply.respelled is not None:
@@ -75,59 +69,56 @@ def read_creation(
         if again.submission is Submission.ACCEPTED:
             return again
     if reading.submission is Submission.AMBIGUOUS:
-        answer = decode_reply(reply)
-        if answer.located_id is not None and answer.stated is None:
-            return _accepted(Reading(external_id=answer.located_id, detail=reading.detail), answer)
+        decoded = decode_reply(reply)
+        if decoded.located_id is not None and decoded.stated is None:
+            return _accepted(Reading(external_id=decoded.located_id, detail=reading.detail), decoded)
     return reading
 
 
 def _read_creation(
     reply: WireReply, read_accepted: ReadBody, find: FindMeaning, find_id: FindId, *, is_wrapped: bool
 ) -> Reading:
-    answer = decode_reply(reply)
-    body = answer.body if answer.body is not None else answer.salvaged
+    decoded = decode_reply(reply)
+    body = decoded.body if decoded.body is not None else decoded.salvaged
     if body is None:
-        return _not_accepted(answer, find, "no task id in it")
+        return _not_accepted(decoded, find, "no task id in it")
     fault: str | None = None
     bodies = list(_bodies(body, find, is_wrapped=is_wrapped))
     for layer in bodies:
         try:
             accepted = read_accepted(layer)
         except PayloadInvalid as invalid:
-            fault = fault or f"HTTP {answer.http_status} with an unexpected answer: {invalid}"
+            fault = fault or f"HTTP {decoded.http_status} with an unexpected body: {invalid}"
             # the outermost id is the one to ask for, however odd the rest is
             accepted = Reading(external_id=_find_despite(layer, find_id))
         if accepted is None or accepted.external_id is None:
             continue
-        if answer.is_success or accepted.status in _ALIVE:
-            if answer.body is None:  # what else it says may be missing its other half
+        if decoded.is_success or accepted.status in _NOT_FAILED:
+            if decoded.body is None:  # the body is cut off, and so may be the other fields
                 accepted = Reading(external_id=accepted.external_id)
-            return _accepted(replace(accepted, detail=accepted.detail or fault or answer.fault), answer)
-    if answer.is_success:
+            return _accepted(replace(accepted, detail=accepted.detail or fault or decoded.fault), decoded)
+    if decoded.is_success:
         for layer in bodies:
             external_id = _find_despite(layer, find_id)
             if external_id is not None:
-                beside = answer.words if answer.stated is not None else None
-                detail = fault or (f"an id beside an error: {_said(beside)}" if beside else answer.fault)
-                return _accepted(Reading(external_id=external_id, detail=detail), answer)
-    refused = _not_accepted(answer, find, "no task id in it")
-    if refused.submission is Submission.AMBIGUOUS or answer.stated is None:
-        # in a place of no document: somebody on the way has written the answer anew, or its HTTP status
-        external_id = _find_undocumented(answer, bodies if is_wrapped else list(layers(body)))
+                beside = _text_of(decoded.error) if decoded.stated is not None else None
+                detail = fault or (decoded.fault if beside is None else f"an id beside an error: {beside}")
+                return _accepted(Reading(external_id=external_id, detail=detail), decoded)
+    refused = _not_accepted(decoded, find, "no task id in it")
+    if refused.submission is Submission.AMBIGUOUS or decoded.stated is None:
+        # an undocumented field: a gateway in between has rewritten the body, or its HTTP status
+        external_id = _find_undocumented(decoded, bodies if is_wrapped else list(layers(body)))
         if external_id is not None:
-            return _accepted(Reading(external_id=external_id, detail=fault or answer.fault), answer)
-    if answer.is_success and fault is not None and answer.stated is None:
-        return _ambiguous(answer, fault)
+            return _accepted(Reading(external_id=external_id, detail=fault or decoded.fault), decoded)
+    if decoded.is_success and fault is not None and decoded.stated is None:
+        return _ambiguous(decoded, fault)
     return refused
 
 
-def _find_undocumented(answer: DecodedReply, bodies: Sequence[Mapping[str, Json]]) -> ExternalId | None:
-    """The id of a task where no document of the family has one; beside an error only under a name of its own."""
-    if names_task(bodies):
-        return find_task_id(bodies)
-    if answer.stated is not None or not answer.is_success:
-        return None
-    return find_task_id(bodies)
+def _find_undocumented(decoded: DecodedReply, bodies: Sequence[Mapping[str, Json]]) -> ExternalId | None:
+    """The id of a task in an undocumented field; beside an error only in a field that only task ids have."""
+    is_clean = decoded.stated is None and decoded.is_success
+    return find_task_id(bodies) if is_clean or has_task_id(bodies) else None
 
 
 def read_result(
@@ -138,17 +129,17 @@ def read_result(
     is_wrapped: bool = False,
     find_otherwise: FindOutputs | None = None,
 ) -> Reading:
-    """Read the answer to a synchronous create: the result itself.
+    """Read the reply to a synchronous create: the result itself.
 
-    Nothing can be asked later, so there are only three ways: the job has ended here (a success with outputs, or a
-    failure that the content states), it was refused or put off, or nobody knows what became of it.
+    Nothing can be asked later, so there are three cases: the job has ended (a success with outputs, or a failure that
+    the content states), it was refused or deferred, or its fate is unknown.
 
     Args:
-        reply: the answer.
-        read_answer: reads a result; None when the body is none.
-        find: the family's meaning of its error codes.
-        is_wrapped: envelopes of other gateways are looked through.
-        find_otherwise: finds results where other APIs have them, should ``read_answer`` find none.
+        reply: the reply.
+        read_answer: reads a result; None when the body is not one.
+        find: the provider's meaning of its error codes.
+        is_wrapped: envelopes of other gateways are searched.
+        find_otherwise: finds results in the fields of other APIs where ``read_answer`` finds none.
 
     Returns:
         A reading whose ``submission`` is set; accepted only together with the end of the task.
@@ -158,16 +149,16 @@ def read_result(
         other = _read_result(again, read_answer, find, is_wrapped=is_wrapped, under_any_status=True)
         if other.status is Status.SUCCEEDED:
             return other
-        answer = decode_reply(again)
-        if find_otherwise is not None and answer.body is not None and answer.is_success and answer.stated is None:
-            outputs = find_otherwise(answer.body)
+        decoded = decode_reply(again)
+        if find_otherwise is not None and decoded.body is not None and decoded.is_success and decoded.stated is None:
+            outputs = find_otherwise(decoded.body)
             if outputs:
                 return Reading(status=Status.SUCCEEDED, outputs=outputs, submission=Submission.ACCEPTED)
     return reading
 
 
 def _lacks_result(reading: Reading) -> bool:
-    """Whether nothing was found and nobody said why."""
+    """Whether there is neither a result nor an error that explains its absence."""
     return reading.status is not Status.SUCCEEDED and not (
         reading.error and (reading.error.code or reading.error.message)
     )
@@ -176,16 +167,16 @@ def _lacks_result(reading: Reading) -> bool:
 def _read_result(
     reply: WireReply, read_answer: ReadBody, find: FindMeaning, *, is_wrapped: bool, under_any_status: bool = False
 ) -> Reading:
-    answer = decode_reply(reply)
+    decoded = decode_reply(reply)
     lack: str | None = None
-    is_read = answer.is_success or under_any_status
-    if is_read and answer.body is not None and reply.decoded.form is Form.WHOLE:
+    is_read = decoded.is_success or under_any_status
+    if is_read and decoded.body is not None and reply.decoded.form is Form.WHOLE:
         ended: Reading | None = None
-        for layer in _bodies(answer.body, find, is_wrapped=is_wrapped):
+        for layer in _bodies(decoded.body, find, is_wrapped=is_wrapped):
             try:
                 result = read_answer(layer)
             except PayloadInvalid as invalid:
-                lack = lack or f"an unexpected answer: {invalid}"
+                lack = lack or f"an unexpected body: {invalid}"
                 continue
             if result is not None and result.status is Status.SUCCEEDED and result.outputs:
                 ended = result
@@ -195,10 +186,10 @@ def _read_result(
             elif result is not None:
                 lack = lack or result.detail or "no result in it"
         if ended is not None:
-            return _with_http_status(replace(ended, trouble=None, submission=Submission.ACCEPTED), answer)
-    if lack is not None and answer.stated is None:
-        return _ambiguous(answer, f"HTTP {answer.http_status} with {lack}")
-    return _not_accepted(answer, find, "no result in it")
+            return _with_http_status(replace(ended, trouble=None, submission=Submission.ACCEPTED), decoded)
+    if lack is not None and decoded.stated is None:
+        return _ambiguous(decoded, f"HTTP {decoded.http_status} with {lack}")
+    return _not_accepted(decoded, find, "no result in it")
 
 
 def read_status(
@@ -209,17 +200,17 @@ def read_status(
     is_wrapped: bool = False,
     read_otherwise: ReadBody | None = None,
 ) -> Reading:
-    """Read the answer to a poll.
+    """Read the reply to a poll.
 
     Args:
-        reply: the answer.
-        read_task: reads what the body says of the task; None when it says an error instead.
-        find: the family's meaning of its error codes.
-        is_wrapped: envelopes of other gateways are looked through.
-        read_otherwise: reads what other makers and gateways write, where ``read_task`` finds nothing.
+        reply: the reply.
+        read_task: reads the task in the body; None when the body states an error instead.
+        find: the provider's meaning of its error codes.
+        is_wrapped: envelopes of other gateways are searched.
+        read_otherwise: reads the shapes of other makers and gateways where ``read_task`` finds nothing.
 
     Returns:
-        A reading; whatever cannot be understood is trouble.
+        A reading; trouble for a reply that cannot be understood.
     """
     reading = _read_again(reply, read_task, find, is_wrapped=is_wrapped)
     if read_otherwise is not None and _is_vague(reading):
@@ -230,7 +221,7 @@ def read_status(
 
 
 def _read_again(reply: WireReply, read_task: ReadBody, find: FindMeaning, *, is_wrapped: bool) -> Reading:
-    """Read an answer, and once more with its names respelled where that shows nothing."""
+    """Read a reply, and once more with its field names respelled where that shows nothing."""
     reading = _read_status(reply, read_task, find, is_wrapped=is_wrapped)
     if _is_vague(reading) and reply.respelled is not None:
         again = _read_status(reply.respelled, read_task, find, is_wrapped=is_wrapped)
@@ -240,47 +231,47 @@ def _read_again(reply: WireReply, read_task: ReadBody, find: FindMeaning, *, is_
 
 
 def _is_vague(reading: Reading) -> bool:
-    """Whether a reading of a poll may have missed what the answer shows."""
+    """Whether a reading of a poll may have missed something in the reply."""
     if reading.status is Status.SUCCEEDED:
         return all(output.authenticated for output in reading.outputs)
     return reading.status is None
 
 
 def _read_status(reply: WireReply, read_task: ReadBody, find: FindMeaning, *, is_wrapped: bool) -> Reading:
-    answer = decode_reply(reply)
-    detail = f"{answer.fault} in the answer" if answer.fault else None
-    if not answer.is_success and answer.body is not None:
-        shown = _shown_despite(answer.body, read_task, find, is_wrapped=is_wrapped)
+    decoded = decode_reply(reply)
+    detail = f"{decoded.fault} in the reply" if decoded.fault else None
+    if not decoded.is_success and decoded.body is not None:
+        shown = _find_finished(decoded.body, read_task, find, is_wrapped=is_wrapped)
         if shown is not None:
             return shown
-    if answer.is_success and answer.body is not None:
+    if decoded.is_success and decoded.body is not None:
         vague: Reading | None = None
-        for layer in _bodies(answer.body, find, is_wrapped=is_wrapped):
+        for layer in _bodies(decoded.body, find, is_wrapped=is_wrapped):
             try:
                 reading = read_task(layer)
             except PayloadInvalid as invalid:
                 reading = Reading(trouble=Trouble.UNREADABLE, detail=str(invalid))
-            if reading is not None and says_something(reading):
-                return _with_http_status(reading, answer)
+            if reading is not None and is_informative(reading):
+                return _with_http_status(reading, decoded)
             if vague is None or (reading is not None and reading.trouble is Trouble.NOT_VISIBLE):
                 vague = reading or vague
-        if vague is not None and (answer.stated is None or vague.trouble is Trouble.UNKNOWN_STATUS):
+        if vague is not None and (decoded.stated is None or vague.trouble is Trouble.UNKNOWN_STATUS):
             if vague.trouble is Trouble.UNREADABLE:
-                return _trouble(answer, Trouble.UNREADABLE, detail=vague.detail, external_id=vague.external_id)
+                return _trouble(decoded, Trouble.UNREADABLE, detail=vague.detail, external_id=vague.external_id)
             return vague
-        detail = "no task and no error in the answer"
-    if answer.is_redirect:
-        return _trouble(answer, Trouble.UNREADABLE, detail="the base URL answers with a redirect")
-    meaning = meaning_of(answer.http_status, answer.stated, find)
+        detail = "no task and no error in the reply"
+    if decoded.is_redirect:
+        return _trouble(decoded, Trouble.UNREADABLE, detail="the base URL answers with a redirect")
+    meaning = meaning_of(decoded.http_status, decoded.stated, find)
     if meaning is not None:
-        return _trouble(answer, meaning.on_poll, retryable=meaning.retryable)
-    return _trouble(answer, Trouble.UNREADABLE if answer.is_success else Trouble.UNAVAILABLE, detail=detail)
+        return _trouble(decoded, meaning.on_poll, retryable=meaning.retryable)
+    return _trouble(decoded, Trouble.UNREADABLE if decoded.is_success else Trouble.UNAVAILABLE, detail=detail)
 
 
-def _shown_despite(
+def _find_finished(
     body: Mapping[str, Json], read_task: ReadBody, find: FindMeaning, *, is_wrapped: bool
 ) -> Reading | None:
-    """A finished result that an answer shows although its HTTP status is one of failure; None for anything less."""
+    """A finished result in a reply whose HTTP status is one of failure; None for anything less."""
     for layer in _bodies(body, find, is_wrapped=is_wrapped):
         try:
             reading = read_task(layer)
@@ -291,15 +282,15 @@ def _shown_despite(
     return None
 
 
-def says_something(reading: Reading) -> bool:
-    """Whether a reading says something of its task: a status, or a status word that nobody knows."""
+def is_informative(reading: Reading) -> bool:
+    """Whether a reading states something about its task: a status, or one that is not documented."""
     if reading.trouble is Trouble.UNKNOWN_STATUS:
         return reading.external_id is not None
     return reading.status is not None or reading.expired_after_s is not None
 
 
 def _bodies(body: Mapping[str, Json], find: FindMeaning, *, is_wrapped: bool) -> Iterator[Mapping[str, Json]]:
-    """The body and what its envelopes hold; nothing inside one that states an error of the family's contract."""
+    """The body and the objects in its envelopes; none inside one that states an error of the provider's contract."""
     for layer in layers(body) if is_wrapped else (body,):
         yield layer
         stated = find_stated(layer, None)
@@ -315,65 +306,66 @@ def _find_despite(body: Mapping[str, Json], find_id: FindId) -> ExternalId | Non
         return None
 
 
-def _accepted(reading: Reading, answer: DecodedReply) -> Reading:
+def _accepted(reading: Reading, decoded: DecodedReply) -> Reading:
     status = reading.status or Status.PENDING
-    return _with_http_status(replace(reading, status=status, trouble=None, submission=Submission.ACCEPTED), answer)
+    return _with_http_status(replace(reading, status=status, trouble=None, submission=Submission.ACCEPTED), decoded)
 
 
-def _said(error: UpstreamError) -> str:
+def _text_of(error: UpstreamError) -> str:
     return " ".join(filter(None, (error.code, error.message)))[:300]
 
 
-def _ambiguous(answer: DecodedReply, detail: str) -> Reading:
-    return Reading(submission=Submission.AMBIGUOUS, error=answer.words, detail=detail)
+def _ambiguous(decoded: DecodedReply, detail: str) -> Reading:
+    return Reading(submission=Submission.AMBIGUOUS, error=decoded.error, detail=detail)
 
 
-def _not_accepted(answer: DecodedReply, find: FindMeaning, lack: str) -> Reading:
-    """A create that was answered without what its route answers: refused, put off, or nobody knows."""
-    if answer.is_redirect or _is_misrouted(answer, find):
-        # nothing is wrong with the request: whoever configured the address has to look
-        what = "answers with a redirect" if answer.is_redirect else "has no such path"
-        words = f"the base URL {what} (HTTP {answer.http_status}); check base_url of the account"
-        said = UpstreamError(message=words, http_status=answer.http_status)
+def _not_accepted(decoded: DecodedReply, find: FindMeaning, lack: str) -> Reading:
+    """A reply to a create without what its route returns: refused, deferred, or ambiguous."""
+    if decoded.is_redirect or _is_misrouted(decoded, find):
+        # nothing is wrong with the request: the configured address is
+        what = "answers with a redirect" if decoded.is_redirect else "has no such path"
+        detail = f"the base URL {what} (HTTP {decoded.http_status}); check base_url of the account"
+        is_own = not decoded.is_redirect and decoded.error.message is not None
         return Reading(
             submission=Submission.REFUSED,
             reason=Reason.UPSTREAM_UNAVAILABLE,
             retryable=True,
-            error=said if answer.is_redirect or answer.words.message is None else answer.words,
-            detail=words,
+            error=decoded.error if is_own else UpstreamError(message=detail, http_status=decoded.http_status),
+            detail=detail,
         )
-    meaning = meaning_of(answer.http_status, answer.stated, find)
+    meaning = meaning_of(decoded.http_status, decoded.stated, find)
     if meaning is None or meaning.on_create is Submission.AMBIGUOUS:
-        if answer.is_success and meaning is None:
-            return _ambiguous(answer, f"HTTP {answer.http_status} with {answer.fault or lack}")
-        words = _said(answer.words) or "no error of its own"
-        return _ambiguous(answer, f"HTTP {answer.http_status} with {words}: it leaves open whether the job was taken")
+        if decoded.is_success and meaning is None:
+            return _ambiguous(decoded, f"HTTP {decoded.http_status} with {decoded.fault or lack}")
+        message = _text_of(decoded.error) or "no error message"
+        return _ambiguous(
+            decoded, f"HTTP {decoded.http_status} with {message}: it leaves open whether the job was accepted"
+        )
     return Reading(
         submission=meaning.on_create,
         reason=meaning.reason,
         retryable=meaning.retryable,
-        error=answer.words,
-        retry_after_s=answer.retry_after_s,
+        error=decoded.error,
+        retry_after_s=decoded.retry_after_s,
     )
 
 
-def _is_misrouted(answer: DecodedReply, find: FindMeaning) -> bool:
-    """Whether a create met a server that has no such path: a website, or a gateway below another path.
+def _is_misrouted(decoded: DecodedReply, find: FindMeaning) -> bool:
+    """Whether a create reached a server without such a path: a website, or a gateway below another path.
 
-    Its 404 is in no shape of a gateway, or says no more than that. One that names what it does not know (a model) is
-    a refusal.
+    Its 404 has no shape of a gateway, or says only that. One that names something unknown (a model) is a refusal.
     """
-    if answer.http_status not in _NO_SUCH_PATH:
+    if decoded.http_status not in _NO_SUCH_PATH:
         return False
-    stated = answer.stated
+    stated = decoded.stated
     if stated is None:
         return True
-    is_bare = stated.code in {None, str(answer.http_status)} and find(stated) is None
+    is_bare = stated.code in {None, str(decoded.http_status)} and find(stated) is None
     return is_bare and (stated.message is None or _PATH_UNKNOWN.search(stated.message) is not None)
 
 
 def _trouble(
-    answer: DecodedReply,
+    decoded: DecodedReply,
     trouble: Trouble,
     *,
     retryable: bool = True,
@@ -383,14 +375,14 @@ def _trouble(
     return Reading(
         trouble=trouble,
         external_id=external_id,
-        error=answer.words,
+        error=decoded.error,
         retryable=retryable,
-        retry_after_s=answer.retry_after_s,
+        retry_after_s=decoded.retry_after_s,
         detail=detail,
     )
 
 
-def _with_http_status(reading: Reading, answer: DecodedReply) -> Reading:
+def _with_http_status(reading: Reading, decoded: DecodedReply) -> Reading:
     if reading.error is None or reading.error.http_status is not None:
         return reading
-    return replace(reading, error=replace(reading.error, http_status=answer.http_status))
+    return replace(reading, error=replace(reading.error, http_status=decoded.http_status))

@@ -1,7 +1,7 @@
-"""How requests to an upstream are built and checked, the same for every family.
+"""How requests to an upstream are built and checked, the same for all providers.
 
-Owns paths, bodies and the callback field of a create, and the small checks that families put together. It
-must not know any family's field names.
+Owns paths, bodies, the callback field of a create, and the checks of single fields. Must not know a provider's field
+names.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from tracker.providers.route import Json, Route
 
 CREATE_WITHIN_S = 60.0
-"""A create may upload references and wait for moderation; cutting it short makes it ambiguous."""
+"""A create may upload references and wait for moderation; a timeout makes it ambiguous."""
 RESULT_WITHIN_S = 300.0
-"""A synchronous create answers with the result itself, and may think for minutes before."""
+"""A synchronous create returns the result itself, which may take minutes."""
 POLL_WITHIN_S = 20.0
 TASK_ID, RESERVED_TASK_ID = "{task_id}", "{+task_id}"
 MODEL, RESERVED_MODEL = "{model}", "{+model}"
-"""Placeholders of paths. Those with a plus keep slashes, as RFC 6570 has it (reserved expansion)."""
+"""Placeholders of paths. With a plus, slashes are not escaped (RFC 6570, reserved expansion)."""
 
 
 def create_call(
@@ -48,9 +48,9 @@ def create_call(
         route: where it goes; its ``callback_field`` takes the callback URL.
         request: the user's body, not changed.
         callback_url: None leaves the field as the user gave it.
-        headers: what the family wants besides.
-        auth: how the account's key travels.
-        within_s: until when the whole answer must have come, seconds.
+        headers: further ones of the provider.
+        auth: how the account's key is sent.
+        within_s: the timeout of the complete reply, seconds.
 
     Returns:
         The request; its body is canonical JSON (sorted keys), so that the same request is the same bytes.
@@ -73,12 +73,12 @@ def create_call(
 
 
 def has_model(path: str) -> bool:
-    """Whether a path has a place for the model."""
+    """Whether a path has a placeholder for the model."""
     return MODEL in path or RESERVED_MODEL in path
 
 
 def fill_model(path: str, model: str) -> str:
-    """Put a model into its places in a path."""
+    """Fill a model into a path."""
     path = path.replace(MODEL, quote(model.removeprefix("models/"), safe=""))
     return path.replace(RESERVED_MODEL, quote_reserved(model))
 
@@ -91,9 +91,9 @@ def with_model_in_query(route: Route, model: str | None) -> Route | None:
 
 
 def quote_reserved(text: str) -> str:
-    """Escape an id or model for a path, but keep its slashes: such names are paths themselves.
+    """Escape an id or model for a path, without its slashes: such names are paths themselves.
 
-    What would lead to another path (``.`` or ``..`` between slashes) has its slashes escaped as well.
+    Slashes are escaped where the name would lead to another path (``.`` or ``..`` between slashes).
 
     **Source**: https://google.aip.dev/122 (resource names); RFC 6570, section 3.2.3.
     """
@@ -120,76 +120,30 @@ def poll_by_parameter(route: Route, external_id: ExternalId, *, parameter: str) 
 
 
 def path_segment(external_id: ExternalId) -> str:
-    """An id as one segment of a path, percent-encoded: it leads nowhere else, whatever it holds.
-
-    Slashes are escaped as well, also those of resource names (``operations/abc``); no route of the gateway takes
-    several segments.
-    """
+    """An id as one segment of a path, percent-encoded with its slashes, also in resource names (``operations/abc``)."""
     written = quote(written_id(external_id), safe="")
     return written.replace(".", "%2E") if written in {".", ".."} else written
 
 
 def written_id(external_id: ExternalId) -> str:
-    """An id as the upstream wrote it, from the form that it is stored in."""
+    """A stored id as the upstream wrote it."""
     return external_id.replace(NUL_SIGN, "\0")
 
 
 def text_problem(request: Mapping[str, Json], *path: str) -> list[FieldProblem]:
-    """A problem unless the field under the path is a text with something in it."""
-    value = find_field(request, path)
-    if value is None:
-        return [FieldProblem(("request", *path), "required: a text")]
-    if not isinstance(value, str):
-        return [FieldProblem(("request", *path), f"a text is expected, not {kind_of(value)}")]
-    return [] if value.strip() else [FieldProblem(("request", *path), "must not be empty")]
+    """A problem unless the field under the path is a text that is not blank."""
+    problems = _type_problem(request, path, "a text", str)
+    return problems or _empty_problem(path, is_empty=not find_field(request, path).strip())
 
 
 def optional_text_problem(request: Mapping[str, Json], *path: str) -> list[FieldProblem]:
-    """A problem when the field is there and is no text."""
-    value = find_field(request, path)
-    if value is None or isinstance(value, str):
-        return []
-    return [FieldProblem(("request", *path), f"a text is expected, not {kind_of(value)}")]
+    """A problem when the field is there and is not a text."""
+    return [] if find_field(request, path) is None else _type_problem(request, path, "a text", str)
 
 
 def flag_problem(request: Mapping[str, Json], *path: str) -> list[FieldProblem]:
     """A problem unless the field is true or false."""
-    value = find_field(request, path)
-    if value is None:
-        return [FieldProblem(("request", *path), "required: true or false")]
-    if not isinstance(value, bool):
-        return [FieldProblem(("request", *path), f"true or false is expected, not {kind_of(value)}")]
-    return []
-
-
-def number_problem(request: Mapping[str, Json], *path: str) -> list[FieldProblem]:
-    """A problem unless the field is a number."""
-    value = find_field(request, path)
-    if value is None:
-        return [FieldProblem(("request", *path), "required: a number")]
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return [FieldProblem(("request", *path), f"a number is expected, not {kind_of(value)}")]
-    return []
-
-
-def object_problem(request: Mapping[str, Json], *path: str) -> list[FieldProblem]:
-    """A problem unless the field is an object."""
-    value = find_field(request, path)
-    if value is None:
-        return [FieldProblem(("request", *path), "required: an object")]
-    if not isinstance(value, Mapping):
-        return [FieldProblem(("request", *path), f"an object is expected, not {kind_of(value)}")]
-    return []
-
-
-def list_problem(request: Mapping[str, Json], *path: str) -> list[FieldProblem]:
-    """A problem unless the field is a list with something in it."""
-    value = find_field(request, path)
-    if value is None:
-        return [FieldProblem(("request", *path), "required: a list")]
-    if not isinstance(value, list):
-        return [FieldProblem(("request", *path), f"a list is expected, not {kind_of(value)}")]
-    return [] if value else [FieldProblem(("request", *path), "must not be empty")]
+    return _type_problem(request, path, "true or false", bool)
 
 
 def optional_flag_problem(request: Mapping[str, Json], *path: str) -> list[FieldProblem]:
@@ -197,8 +151,39 @@ def optional_flag_problem(request: Mapping[str, Json], *path: str) -> list[Field
     return [] if find_field(request, path) is None else flag_problem(request, *path)
 
 
+def number_problem(request: Mapping[str, Json], *path: str) -> list[FieldProblem]:
+    """A problem unless the field is a number."""
+    return _type_problem(request, path, "a number", (int, float))
+
+
+def object_problem(request: Mapping[str, Json], *path: str) -> list[FieldProblem]:
+    """A problem unless the field is an object."""
+    return _type_problem(request, path, "an object", Mapping)
+
+
+def list_problem(request: Mapping[str, Json], *path: str) -> list[FieldProblem]:
+    """A problem unless the field is a list that is not empty."""
+    problems = _type_problem(request, path, "a list", list)
+    return problems or _empty_problem(path, is_empty=not find_field(request, path))
+
+
+def _type_problem(
+    request: Mapping[str, Json], path: tuple[str, ...], expected: str, kind: type | tuple[type, ...]
+) -> list[FieldProblem]:
+    value = find_field(request, path)
+    if value is None:
+        return [FieldProblem(("request", *path), f"required: {expected}")]
+    if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+        return []
+    return [FieldProblem(("request", *path), f"{expected} is expected, not {kind_of(value)}")]
+
+
+def _empty_problem(path: tuple[str, ...], *, is_empty: bool) -> list[FieldProblem]:
+    return [FieldProblem(("request", *path), "must not be empty")] if is_empty else []
+
+
 def stream_problem(request: Mapping[str, Json], *path: str) -> list[FieldProblem]:
-    """A problem when a streamed answer is asked for: there is one result to keep, and a stream has no end to trust."""
+    """A problem when a stream is requested: there is one result to store, and a stream has no reliable end."""
     path = path or ("stream",)
     if not find_field(request, path):
         return []

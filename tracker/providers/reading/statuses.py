@@ -38,28 +38,28 @@ _FAILED = (
     "failed fail failure error errored cancelled canceled cancel expired rejected aborted timed_out"
     " timeout timedout time_out terminated request_moderated content_moderated"
 )
-WORDS: Mapping[str, Status] = {
-    word: status
-    for words, status in (
+KNOWN: Mapping[str, Status] = {
+    name: status
+    for names, status in (
         (_PENDING, Status.PENDING),
         (_RUNNING, Status.RUNNING),
         (_SUCCEEDED, Status.SUCCEEDED),
         (_FAILED, Status.FAILED),
     )
-    for word in words.split()
+    for name in names.split()
 }
-"""By word as `spelled` writes it."""
+"""By status as `spelled` writes it."""
 _BREAK = re.compile(r"(?<=[a-z])(?=[A-Z])|[\s_-]+")
 _PREFIX = re.compile(r"(?:task_status|job_state|status|state)_(?=[a-z])")
 
 
 @lru_cache(maxsize=256)
-def spelled(word: str) -> str:
-    """A status word in one spelling: lower case, ``_`` between its parts, without a prefix that says only "status"."""
-    return _PREFIX.sub("", _BREAK.sub("_", word.strip()).lower(), count=1)
+def spelled(said: str) -> str:
+    """A status in one spelling: lower case, ``_`` between its parts, without a prefix like ``task_status_``."""
+    return _PREFIX.sub("", _BREAK.sub("_", said.strip()).lower(), count=1)
 
 
-def find_status(said: str, own: Mapping[str, Status] = WORDS) -> Status | None:
+def find_status(said: str, own: Mapping[str, Status] = KNOWN) -> Status | None:
     """What a status means; None for an unknown one.
 
     Args:
@@ -69,7 +69,7 @@ def find_status(said: str, own: Mapping[str, Status] = WORDS) -> Status | None:
     status = own.get(said)
     if status is None:
         same = spelled(said)
-        status = own.get(same) or WORDS.get(same)
+        status = own.get(same) or KNOWN.get(same)
     return status
 
 

@@ -1,8 +1,7 @@
 """OpenAI-style video objects: ``{id, object: "video", status, progress, error, …}``, as several families speak them.
 
-Several makers answer here behind one gateway, so words and places vary: ``words`` knows the words, ``places`` the
-places of results, and envelopes are looked through. It must not know where a family keeps its videos: what stands in
-for a missing URL is handed in.
+Several makers are behind one gateway, so statuses, the fields of results and envelopes vary. Must not know where a
+provider stores its videos: it passes in what replaces a missing URL.
 
 **Source**: https://developers.openai.com/api/reference/python/resources/videos/methods/retrieve for the object and
 its statuses; https://www.volcengine.com/docs/82379/1521309 for Volcengine's; https://docs.newapi.pro/api/query-video
@@ -22,7 +21,7 @@ from tracker.domain.task import ExternalId, Output, Status, UpstreamError
 from tracker.errors import PayloadInvalid
 from tracker.providers.reading.envelopes import STATUSES, TASK_IDS, find_bare_id, is_other, layers
 from tracker.providers.reading.error_meanings import FindMeaning, failed
-from tracker.providers.reading.error_shapes import find_error, find_words
+from tracker.providers.reading.error_shapes import find_error, find_message
 from tracker.providers.reading.fields import find_code, find_id, find_percent, find_text, require_status
 from tracker.providers.reading.outputs import find_outputs
 from tracker.providers.reading.replies import read_creation, read_status
@@ -33,54 +32,63 @@ if TYPE_CHECKING:
     from tracker.providers.route import Json
 
 _IDS = ("id", *TASK_IDS)
-_WORDLESS_ENDS = frozenset({"expired", "cancelled", "canceled", "cancel", "rejected", "aborted", "timed_out"})
-_FAILURE_WORDS = ("fail_reason", "failReason", "failure_reason", "error_message", "task_status_msg", "message", "msg")
+_SILENT_ENDS = frozenset({"expired", "cancelled", "canceled", "cancel", "rejected", "aborted", "timed_out"})
+_FAILURE_MESSAGES = (
+    "fail_reason",
+    "failReason",
+    "failure_reason",
+    "error_message",
+    "task_status_msg",
+    "message",
+    "msg",
+)
 _REFUSALS = frozenset({"error", "fail"})
-"""What an envelope says of a call that was refused, in the words of https://github.com/omniti-labs/jsend; a task that
-failed comes with its id."""
+"""Statuses of an envelope whose call was refused, see https://github.com/omniti-labs/jsend; failed tasks have ids."""
 _PROGRESS = ("progress", "percent", "percentage", "progress_percent", "progressPercent", "task_progress")
 _OF_REQUESTS = frozenset({"prompt", "input", "model", "model_name"})
 _SUCCESS_FLAGS = {"0": "generating", "1": "success", "2": "failed", "3": "failed"}
 """**Source**: https://docs.kie.ai/veo3-api/get-veo-3-video-details (read 2026-11)."""
 _FLAGS = frozenset({"success", "succeed", "ok", "successful"})
-"""What an envelope says of the call itself, not of a task."""
+"""Statuses of an envelope about the call itself, not about a task."""
 
 FallBack = Callable[[ExternalId], Output]
-"""Where a finished video lies when its object names no URL."""
+"""The file of a finished video whose object has no URL."""
 
 
 def read_create(reply: WireReply, *, find: FindMeaning, fall_back: FallBack | None = None) -> Reading:
-    """Read the answer to a create."""
+    """Read the reply to a create."""
     read = partial(_read_body, find=find, fall_back=fall_back)
     return read_creation(reply, read, find, find_video_id)
 
 
 def read_poll(reply: WireReply, *, find: FindMeaning, fall_back: FallBack | None = None) -> Reading:
-    """Read the answer to a poll."""
+    """Read the reply to a poll."""
     return read_status(reply, partial(_read_body, find=find, fall_back=fall_back), find)
 
 
-def read_news(body: Mapping[str, Json], *, find: FindMeaning) -> Reading:
-    """Read a video object that a gateway calls back with.
+def read_callback(body: Mapping[str, Json], *, find: FindMeaning) -> Reading:
+    """Read a video object in a callback.
 
-    The end of a task is fetched by a poll all the same: no document says that the gateway calls back like this.
+    A poll fetches the end of the task all the same: such callbacks are not documented.
     """
     reading = _read_body(body, find=find, fall_back=None)
     if reading is None or (reading.status is not None and reading.status.is_terminal):
         said = reading.upstream_status if reading is not None else None
-        return Reading(external_id=find_video_id(body), upstream_status=said, detail="a video object; a poll will tell")
+        return Reading(
+            external_id=find_video_id(body), upstream_status=said, detail="a video object; a poll fetches the result"
+        )
     return reading
 
 
 def read_any(body: Mapping[str, Json], *, find: FindMeaning) -> Reading | None:
-    """Read a video object, whichever family's route it comes on; None when the body states an error instead."""
+    """Read a video object on any provider's route; None when the body states an error instead."""
     return _read_body(body, find=find, fall_back=None)
 
 
 def find_video_id(body: Mapping[str, Json]) -> ExternalId | None:
-    """The id of a video or its task, the outermost one; also ``data`` as a bare id, and the name of an operation.
+    """The outermost id of a video or its task; also ``data`` as a bare id, and the name of an operation.
 
-    A bare ``id`` of an envelope may be anything: it counts after the one beside a status, and after a task's id inside.
+    The ``id`` of an envelope may be anything: an id beside a status and a task's id inside it come first.
 
     **Source**: https://docs.newapi.pro/api/suno-music for the bare id; https://ai.google.dev/api/batch-api#operation
     for the name (read 2026-11).
@@ -126,7 +134,7 @@ def _read_body(body: Mapping[str, Json], *, find: FindMeaning, fall_back: FallBa
         return replace(reading, outputs=outputs)
 
     def with_error(reading: Reading) -> Reading:
-        detail = f"{said.lower()} upstream" if said is not None and spelled(said) in _WORDLESS_ENDS else None
+        detail = f"{said.lower()} upstream" if said is not None and spelled(said) in _SILENT_ENDS else None
         return failed(replace(reading, detail=detail), _read_failure(video, found), find)
 
     def with_progress(reading: Reading) -> Reading:
@@ -140,7 +148,7 @@ def _read_body(body: Mapping[str, Json], *, find: FindMeaning, fall_back: FallBa
 
 
 def _finished_part(layer: Mapping[str, Json]) -> Mapping[str, Json]:
-    """What shows without a status that a video is finished: only members that are named so; none beside a request."""
+    """The fields with ``video`` in their names, which show a finished video without a status; none beside a request."""
     if not _OF_REQUESTS.isdisjoint(layer) or find_progress(layer) not in {None, 100}:
         return {}
     return {name: value for name, value in layer.items() if "video" in name.lower()}
@@ -152,16 +160,15 @@ def find_progress(layer: Mapping[str, Json]) -> int | None:
 
 
 def _find_said(found: list[Mapping[str, Json]]) -> tuple[str | None, Mapping[str, Json]]:
-    """The status word that counts, and the layer that says it: the outermost task's.
+    """The status that counts, and its layer: those of the outermost task.
 
-    An envelope that only says "success" of the call itself does not count against a task in it, nor does a success
-    without a file against a task inside that still works.
+    A success of an envelope that is about the call, and one without a file, give way to the status of a task inside.
     """
     stated, fault = [], None
     for layer in found:
         try:
             said = require_status(layer, *STATUSES, path="" if layer is found[0] else "data.") or _find_flag(layer)
-        except PayloadInvalid as invalid:  # a number, as envelopes have it
+        except PayloadInvalid as invalid:  # a number, as in envelopes
             fault = fault or invalid
             continue
         stated += [(said, layer)] if said is not None else []
@@ -171,13 +178,13 @@ def _find_said(found: list[Mapping[str, Json]]) -> tuple[str | None, Mapping[str
         return None, found[0]
     said, layer = stated[0]
     if spelled(said) in _FLAGS and len(stated) > 1 and not find_outputs([layer]):
-        inner = next(((word, task) for word, task in stated[1:] if find_status(word) is not None), None)
+        inner = next(((status, task) for status, task in stated[1:] if find_status(status) is not None), None)
         return inner or (said, layer)
     return said, layer
 
 
 def _find_flag(layer: Mapping[str, Json]) -> str | None:
-    """The state that a flag tells, as a word: kie.ai's ``successFlag``, and ``done`` of Google's operations."""
+    """The status by a flag: kie.ai's ``successFlag``, and ``done`` of Google's operations."""
     done = layer.get("done")
     if done is True:
         return "failed" if layer.get("error") else "done"
@@ -187,14 +194,14 @@ def _find_flag(layer: Mapping[str, Json]) -> str | None:
 
 
 def _read_failure(video: Mapping[str, Json], found: list[Mapping[str, Json]]) -> UpstreamError | None:
-    """``error`` as an object or a text, else words beside the status; a failure may come without either."""
+    """``error`` as an object or a text, otherwise a message beside the status; None without either."""
     for layer in (video, *(layer for layer in found if layer is not video)):
         error = layer.get("error") or layer.get("task_error")
         if isinstance(error, Mapping) and (stated := find_error({"error": error})):
             return stated
-        words = find_words(error) if isinstance(error, (str, list)) else None
-        words = words or next((said for name in _FAILURE_WORDS if (said := find_words(layer.get(name)))), None)
-        if words is not None and words.lower() not in _FLAGS:
+        message = find_message(error) if isinstance(error, (str, list)) else None
+        message = message or next((said for name in _FAILURE_MESSAGES if (said := find_message(layer.get(name)))), None)
+        if message is not None and message.lower() not in _FLAGS:
             code = find_code(layer.get("error_code")) or find_code(layer.get("code"))
-            return UpstreamError(code if code not in {"0", "200"} else None, words)
+            return UpstreamError(code if code not in {"0", "200"} else None, message)
     return None

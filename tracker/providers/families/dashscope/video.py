@@ -26,7 +26,7 @@ from tracker.providers.families.dashscope.codes import find_meaning
 from tracker.providers.provider import Entry, Provider
 from tracker.providers.reading.envelopes import layers, unwrapped
 from tracker.providers.reading.error_meanings import failed
-from tracker.providers.reading.error_shapes import find_error, find_words
+from tracker.providers.reading.error_shapes import find_error, find_message
 from tracker.providers.reading.fields import (
     Lists,
     distinct,
@@ -174,7 +174,7 @@ def _read_task(
         return replace(reading, outputs=outputs, detail=detail)
 
     def with_error(reading: Reading) -> Reading:
-        message = next((found for field in _REASONS if (found := find_words(result.get(field)))), None)
+        message = next((found for field in _REASONS if (found := find_message(result.get(field)))), None)
         error = UpstreamError(find_code(result.get("code")), message)
         detail = "canceled upstream" if value in _CANCELED else None
         stated = error if error.code or message else find_error(around or {})

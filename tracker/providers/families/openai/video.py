@@ -49,7 +49,7 @@ def read_event(body: Json) -> Reading:
     """
     event = require_object(body, "body")
     if event.get("object") == "video":  # a gateway that calls back with the video itself
-        return video_objects.read_news(event, find=find_meaning)
+        return video_objects.read_callback(event, find=find_meaning)
     kind = require_status(event, "type", path="")
     status = _EVENTS.get(kind or "")
     return Reading(

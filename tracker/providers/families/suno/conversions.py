@@ -91,7 +91,7 @@ class Conversion:
             missing=f"data.successFlag is {kind_of(data.get('successFlag'))}",
         )
 
-    def read_news(self, phase: str | None, inner: Mapping[str, Json]) -> Reading:
+    def read_callback_data(self, phase: str | None, inner: Mapping[str, Json]) -> Reading:
         """Read a callback that tells of no failure: these have no phases, so a file is the success.
 
         Raises:

@@ -21,7 +21,7 @@ from tracker.errors import PayloadInvalid
 from tracker.providers.families.suno.codes import find_request_meaning, find_task_meaning, is_documented, refuses
 from tracker.providers.reading.envelopes import find_bare_id, object_in
 from tracker.providers.reading.error_meanings import failed
-from tracker.providers.reading.error_shapes import find_error, find_words, is_success_code
+from tracker.providers.reading.error_shapes import find_error, find_message, is_success_code
 from tracker.providers.reading.fields import (
     find_code,
     find_id,
@@ -29,7 +29,7 @@ from tracker.providers.reading.fields import (
     require_object,
     require_status,
 )
-from tracker.providers.reading.replies import read_creation, read_status, says_something
+from tracker.providers.reading.replies import is_informative, read_creation, read_status
 from tracker.providers.reading.statuses import Complete, find_status, read_by_status
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Shape(Protocol):
     def read_task(self, data: Mapping[str, Json]) -> Reading:
         """Read the ``data`` of the reply to a query; the caller adds the id."""
 
-    def read_news(self, phase: str | None, inner: Mapping[str, Json]) -> Reading:
+    def read_callback_data(self, phase: str | None, inner: Mapping[str, Json]) -> Reading:
         """Read a callback that states no failure: its phase in lower case, and the object with the result."""
 
 
@@ -108,7 +108,7 @@ def read_poll(reply: WireReply, shape: Shape) -> Reading:
         reading = shape.read_task(_with_state(require_object(data, "data") if task is None else task))
         reading = replace(reading, external_id=_find_task_id(body))
         # a code that nobody documents is an error only where no task is
-        return reading if is_success or says_something(reading) else None
+        return reading if is_success or is_informative(reading) else None
 
     return read_status(reply, read_body, find_request_meaning, is_wrapped=True)
 
@@ -152,7 +152,7 @@ def read_callback(body: Json, shape: Shape) -> Reading:
         # the outer code wins: moderation comes as code 400 with the phase "complete"
         reading = failed(Reading(upstream_status=phase), _callback_error(callback, inner, code), find_task_meaning)
     else:
-        reading = shape.read_news(lower, inner)
+        reading = shape.read_callback_data(lower, inner)
     return replace(reading, upstream_status=reading.upstream_status or phase, external_id=external_id)
 
 
@@ -213,7 +213,7 @@ def task_error(data: Mapping[str, Json]) -> UpstreamError:
     https://docs.sunoapi.org/cn/suno-api/get-cover-suno-details; one client saw ``errorMsg`` (read 2026-11).
     """
     code = find_code(data.get("errorCode"))
-    words = (find_words(data.get(field)) for field in _REASONS)
+    words = (find_message(data.get(field)) for field in _REASONS)
     message = next((said for said in words if said is not None and said.lower() not in _NO_ERROR_WORDS), None)
     return UpstreamError(None if is_success_code(code) else code, message)
 
@@ -221,8 +221,8 @@ def task_error(data: Mapping[str, Json]) -> UpstreamError:
 def _callback_error(callback: Mapping[str, Json], inner: Mapping[str, Json], code: str | None) -> UpstreamError | None:
     """What a callback that tells of a failure fails with: ``msg``, or ``data.error``, a plain text."""
     refused = not is_success_code(code)
-    own = next((words for name in _REASONS[:-1] if (words := find_words(inner.get(name)))), None)
-    outer = find_words(callback.get("msg")) or find_words(callback.get("message"))
+    own = next((words for name in _REASONS[:-1] if (words := find_message(inner.get(name)))), None)
+    outer = find_message(callback.get("msg")) or find_message(callback.get("message"))
     if outer is not None and outer.lower() in _NO_ERROR_WORDS:
         outer = None
     message = (outer or own) if refused else (own or outer)

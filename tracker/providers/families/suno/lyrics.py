@@ -39,7 +39,7 @@ def read_task(data: Mapping[str, Json]) -> Reading:
     return read_by_task_status(data, said, STATUSES, succeeded=lambda reading: _complete(reading, _query_items(data)))
 
 
-def read_news(phase: str | None, inner: Mapping[str, Json]) -> Reading:
+def read_callback_data(phase: str | None, inner: Mapping[str, Json]) -> Reading:
     """Read a lyrics callback that tells of no failure."""
     match phase:
         case None if isinstance(inner.get("status") or inner.get("state"), str):

@@ -61,7 +61,7 @@ def read_task(data: Mapping[str, Json]) -> Reading:
     return read_by_task_status(data, said, STATUSES, succeeded=with_tracks, unfinished=with_stage)
 
 
-def read_news(phase: str | None, inner: Mapping[str, Json]) -> Reading:
+def read_callback_data(phase: str | None, inner: Mapping[str, Json]) -> Reading:
     """Read a song callback that tells of no failure."""
     match phase:
         case None if isinstance(inner.get("status") or inner.get("state"), str):
