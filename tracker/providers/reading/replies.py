@@ -170,7 +170,7 @@ def _read_result(
     decoded = decode_reply(reply)
     lack: str | None = None
     is_read = decoded.is_success or under_any_status
-    if is_read and decoded.body is not None and reply.decoded.form is Form.WHOLE:
+    if is_read and decoded.body is not None and reply.decoded.form is Form.COMPLETE:
         ended: Reading | None = None
         for layer in _bodies(decoded.body, find, is_wrapped=is_wrapped):
             try:
