@@ -472,7 +472,7 @@ async def test_new_hooks_while_running(store: TellingStore, run: MakeDispatcher,
     dispatcher = run(make_spec("-", name="old"), runner=gate)
     await store.add_finished(0)
     gate.end(await gate.begun())
-    with pytest.raises(ConfigError, match="'twice' is there twice"):
+    with pytest.raises(ConfigError, match="two hooks are named 'twice'"):
         dispatcher.set_specs([make_spec("-", name="twice"), make_spec("-", name="twice")])
     assert [spec.name for spec in dispatcher.specs] == ["old"]
     dispatcher.set_specs([make_spec("-", name="new")])

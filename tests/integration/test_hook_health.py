@@ -94,7 +94,7 @@ def test_the_circuit_opens_probes_and_closes(clock: ManualClock) -> None:
         assert book.of("h").failures == n
     for wait_s in (2, 4, 8, 16, 32, 60, 60):
         assert (book.of("h").state, book.of("h").retry_in_s) == (HookState.OPEN, wait_s)
-        assert (book.admits("h", 0), book.opens_in_s(["h"])) == (0, wait_s)
+        assert (book.admits("h", 0), book.probe_in_s(["h"])) == (0, wait_s)
         book.note(spec, DOWN)  # one that began before: it changes nothing
         clock.advance(wait_s)
         assert book.of("h").state is HookState.PROBING

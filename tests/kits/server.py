@@ -26,9 +26,8 @@ from tracker.domain.schedule import PollPolicy
 from tracker.domain.task import ExternalId, Output, Status, SubmitState, Task, TaskId
 from tracker.domain.tokens import CallbackTokens
 from tracker.errors import FieldProblem, RequestInvalid, StoreUnavailable
-from tracker.hooks.describe import describe_hooks
 from tracker.hooks.dispatcher import Dispatcher
-from tracker.hooks.health import HookHealth, HookState
+from tracker.hooks.health import HookHealth, HookState, describe_hooks
 from tracker.hooks.kinds.script import ScriptAction
 from tracker.logs import Redactor
 from tracker.maintenance.model_sync import Catalogue

@@ -13,7 +13,7 @@ from tracker.domain.hook_events import EVENTS, PATTERNS, DeliveryStatus, HookEve
 from tracker.domain.records import Json
 from tracker.domain.task import Output, Reason, Status, TaskId, UpstreamError
 from tracker.errors import ConfigError
-from tracker.hooks.delivery import judge_run, retry_delay_s
+from tracker.hooks.delivery import attempt_result, retry_delay_s
 from tracker.hooks.kinds.registry import KINDS, hook_table, make_runners
 from tracker.hooks.kinds.script import ScriptAction, ScriptHook, read_exit
 from tracker.hooks.runner import RunOutcome, RunResult, encode_event
@@ -23,7 +23,7 @@ from tracker.hooks.running.environment import (
     label_variable,
     script_environment,
 )
-from tracker.hooks.spec import HookKind, is_for, make_match
+from tracker.hooks.spec import HookKind, WriterThreadMatch, is_for
 from tracker.store.values import Announcement
 
 RUN = ScriptAction.of(["/bin/true"])
@@ -98,10 +98,10 @@ def test_filters(filters: dict[str, Any], hears: bool) -> None:
 
 def test_match_names_each_hook_once_and_reports_it() -> None:
     """Overlapping patterns of one hook name it once: one delivery per task, hook and event."""
-    named: list[str] = []
     specs = [make_spec(on=("task.*", "task.finished")), make_spec(name="other", on=("task.failed",))]
-    assert make_match(specs, named.append)(announce()) == ["publish"]
-    assert named == ["publish"]
+    match = WriterThreadMatch(specs)
+    assert match(announce()) == match(announce()) == ["publish"]
+    assert match.matched == {"publish"}
 
 
 @pytest.mark.parametrize(
@@ -292,14 +292,14 @@ def test_an_asked_wait_is_never_undercut(asked_s: float, delay_s: float) -> None
 )
 def test_what_follows_from_a_run(result: RunResult, attempt: int, status: DeliveryStatus, next_s: float | None) -> None:
     """Retries end in dead when the attempts are used up, except where the machine was to blame."""
-    verdict = judge_run(make_spec(), attempt, result, 0.5)
+    verdict = attempt_result(make_spec(), attempt, result, 0.5)
     assert verdict.status is status
     assert verdict.retry_in_s == next_s
 
 
 def test_an_error_is_one_line_that_can_be_kept() -> None:
     """Line breaks and lone surrogates of an error do not reach the store."""
-    verdict = judge_run(make_spec(), 1, RunResult(RunOutcome.RETRY, "a\n b\udcff" + "c" * 1000), 0.5)
+    verdict = attempt_result(make_spec(), 1, RunResult(RunOutcome.RETRY, "a\n b\udcff" + "c" * 1000), 0.5)
     assert verdict.error is not None
     assert verdict.error.startswith("a b?ccc")
     assert len(verdict.error) == 500

@@ -161,7 +161,7 @@ def no_such_hook(name: str, known: Collection[str]) -> Failure:
 
 
 def _offline(config: Config, counts: dict[str, dict[str, int]]) -> Json:
-    from tracker.hooks.describe import describe_hook, describe_ignored
+    from tracker.hooks.health import describe_hook, describe_ignored
     from tracker.server.hooks import merge_counts
 
     specs, ignored = _all_specs(config)

@@ -1,6 +1,6 @@
-"""One claimed delivery, carried out: run once, its end judged, and the verdict kept.
+"""One claimed delivery: run once, and its result recorded.
 
-Owns what follows from the end of a run: done, again and when, failed, or dead. Must not claim anything.
+Owns what follows from a run's result: done, retried and when, failed, or dead. Must not claim anything.
 """
 
 from __future__ import annotations
@@ -10,27 +10,26 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
-from tracker.config.hooks import HookSpec
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.retry import growing_delay_s, growing_delays_s, jittered
 from tracker.errors import StoreUnavailable
-from tracker.hooks.runner import Runner, RunOutcome, RunResult, encode_event
+from tracker.hooks.runner import Runner, RunOutcome, RunResult, encode_event, retry
 from tracker.logs import get_logger
 from tracker.store.values import AttemptResult
 
 if TYPE_CHECKING:
-    from tracker.clock import Clock
+    from tracker.config.hooks import HookSpec
     from tracker.store.protocol import Store
     from tracker.store.values import DeliveryJob
 
 log = get_logger(__name__)
 
 RUN_MARGIN_S = 30.0
-"""A runner keeps its time itself; past ``timeout_s`` and this, it is cancelled."""
-KEEP_MARGIN_S = 60.0
-"""A lease outlives the run by this much: time to keep the result."""
+"""A runner enforces ``timeout_s`` itself; this much later it is cancelled."""
+RECORD_MARGIN_S = 60.0
+"""A lease outlives the run by this much: time to record the result."""
 RECORD_PAUSE_MIN_S, RECORD_PAUSE_MAX_S = 0.1, 5.0
-"""Between attempts to keep a result; grows from one to the other."""
+"""Bounds of the growing pause between attempts to record a result."""
 ERROR_MAX = 500
 """Characters of an error line that are recorded."""
 RETRY_AFTER_MAX_S = 7 * 86400.0
@@ -40,22 +39,23 @@ BLAMELESS_MAX_S = 60.0
 
 
 def lease_s(spec: HookSpec) -> float:
-    """How long a claimed delivery is held: it may wait for one run of its hook to end, then runs itself."""
-    return 2 * (spec.timeout_s + RUN_MARGIN_S) + KEEP_MARGIN_S
+    """How long a claimed delivery is leased: it may wait for one run of its hook to end, then runs itself."""
+    return 2 * (spec.timeout_s + RUN_MARGIN_S) + RECORD_MARGIN_S
 
 
 class Delivery:
-    """A delivery under way.
+    """A delivery under way: `run` it once, then `record` the result.
 
     Args:
-        job: what was claimed.
+        job: the claimed delivery.
         spec: its hook.
         runner: runs hooks of this kind.
-        store: where the result is kept.
-        clock: the source of time.
+        store: records the result.
         draw: numbers from 0 to 1 for the jitter.
         redact: masks secrets in what the hook printed or answered.
-        on_ran: told how the run ended, before that is kept; None when it was cut short.
+
+    Attributes:
+        was_delayed: the store was unavailable when the result was to be recorded.
     """
 
     def __init__(
@@ -65,110 +65,91 @@ class Delivery:
         runner: Runner,
         *,
         store: Store,
-        clock: Clock,
         draw: Callable[[], float],
         redact: Callable[[str], str],
-        on_ran: Callable[[RunResult | None], None],
     ) -> None:
-        self.job = job
+        self.was_delayed = False
+        self._job = job
         self._spec = spec
         self._runner = runner
         self._store = store
-        self._clock = clock
         self._draw = draw
         self._redact = redact
-        self._on_ran = on_ran
-        self._cut_short = False
-        self._task: asyncio.Task[None] | None = None
-        self._has_begun = self._has_run = False
-        self.was_delayed = False
-        """Whether the store did not take the result at once."""
         self._claimed_as = job.attempt
-
-    def begin(self) -> asyncio.Task[None]:
-        """Start to carry it out; the task ends when the result is on disk, and raises nothing."""
-        self._task = asyncio.create_task(self._carry_out(), name=f"hook {self.job.hook} {self.job.id}")
-        return self._task
+        self._must_end = asyncio.Event()
+        self._running_in: asyncio.Task[None] | None = None
 
     def cut_short(self) -> None:
         """End the run; its delivery becomes pending at once. Without effect on a run that has ended."""
-        self._cut_short = True
-        if self._task is not None and self._has_begun and not self._has_run:
-            self._task.cancel()
+        self._must_end.set()
+        if self._running_in is not None:
+            self._running_in.cancel()
 
     def claimed_again(self, attempt: int) -> None:
-        """Its lease ran out and it was claimed once more while the run goes on: this run speaks for that claim."""
+        """Its lease ran out during the run and it was claimed once more: the result is recorded for that claim."""
         self._claimed_as = attempt
 
-    async def _carry_out(self) -> None:
-        self._has_begun = True
-        try:
-            result = None if self._cut_short else await self._run()
-        finally:
-            self._has_run = True
-        self._on_ran(result)
-        if result is None:
-            # the run was ours to end: it costs the delivery none of its attempts
-            verdict = AttemptResult(DeliveryStatus.PENDING, error="cut short: the tracker stopped", counts=False)
-        else:
-            verdict = judge_run(self._spec, self.job.attempt, self._masked(result), self._draw())
-        if await self._record(verdict):
-            self._tell(verdict)
-
-    def _masked(self, result: RunResult) -> RunResult:
-        error, output = result.error and self._redact(result.error), result.output and self._redact(result.output)
-        return replace(result, error=error, output=output)
-
-    async def _run(self) -> RunResult | None:
-        """Run the hook; None when it was cut short. Whatever goes wrong in the runner is one more failed attempt."""
+    async def run(self) -> RunResult | None:
+        """Run the hook; None if it was cut short. An error of the runner is a failed attempt like any other."""
+        if self._must_end.is_set():
+            return None
+        task = self._running_in = asyncio.current_task()
         try:
             async with asyncio.timeout(self._spec.timeout_s + RUN_MARGIN_S):
-                return await self._runner.run(self.job, encode_event(self.job), self._spec)
+                return await self._runner.run(self._job, encode_event(self._job), self._spec)
         except TimeoutError:
-            return RunResult(RunOutcome.RETRY, f"timed out after {self._spec.timeout_s:g} s")
+            return retry(f"timed out after {self._spec.timeout_s:g} s")
         except asyncio.CancelledError:
-            asked = self._task is not None and self._task.cancelling() > 0
-            if asked and self._task is not None and self._cut_short:
-                self._task.uncancel()
-                return None
-            if asked:
+            if task is None or not task.cancelling():
+                return retry("the run was cancelled from within")
+            if not self._must_end.is_set():
                 raise
-            return RunResult(RunOutcome.RETRY, "the run was cancelled from within")
+            task.uncancel()
+            return None
         except Exception as error:
             log.exception("hook.runner_failed", **self._names())
-            return RunResult(RunOutcome.RETRY, f"the runner failed: {type(error).__name__}: {error}")
+            return retry(f"the runner failed: {type(error).__name__}: {error}")
+        finally:
+            self._running_in = None
 
-    async def _record(self, verdict: AttemptResult) -> bool:
-        """Keep the verdict, however long the store takes; whether it was kept."""
+    async def record(self, result: RunResult | None) -> None:
+        """Record how the run ended, however long the store takes."""
+        if result is None:  # the tracker itself ended it: that costs the delivery none of its attempts
+            attempt = AttemptResult(DeliveryStatus.PENDING, error="cut short: the tracker stopped", counts=False)
+        else:
+            error, output = result.error and self._redact(result.error), result.output and self._redact(result.output)
+            masked = replace(result, error=error, output=output)
+            attempt = attempt_result(self._spec, self._job.attempt, masked, self._draw())
         pauses = growing_delays_s(RECORD_PAUSE_MIN_S, RECORD_PAUSE_MAX_S)
         while True:
             try:
-                await self._store.record_attempt(self.job.id, verdict, self._claimed_as)
-            except StoreUnavailable as error:
-                log.warning("hook.result_delayed", error=str(error), **self._names())
+                await self._store.record_attempt(self._job.id, attempt, self._claimed_as)
+            except StoreUnavailable as unavailable:
+                log.warning("hook.result_delayed", error=str(unavailable), **self._names())
             except Exception:
-                # nobody can say what is on disk now: at the end of its lease the delivery runs again
+                # what is on disk is unknown: at the end of its lease the delivery runs again
                 log.exception("hook.result_lost", **self._names())
-                return False
+                return
             else:
-                return True
+                self._log(attempt)
+                return
             self.was_delayed = True
             await asyncio.sleep(next(pauses))
 
-    def _tell(self, verdict: AttemptResult) -> None:
-        match verdict.status:
+    def _log(self, attempt: AttemptResult) -> None:
+        match attempt.status:
             case DeliveryStatus.SUCCEEDED:
                 log.info("hook.delivered", **self._names())
             case DeliveryStatus.FAILED:
-                log.warning("hook.failed", error=verdict.error, **self._names())
+                log.warning("hook.failed", error=attempt.error, **self._names())
             case DeliveryStatus.DEAD:
-                log.error("hook.died", error=verdict.error, **self._names())
+                log.error("hook.dead_lettered", error=attempt.error, **self._names())
             case _:
-                retry_in_s = round(verdict.retry_in_s or 0.0, 3)
-                log.warning("hook.retried", error=verdict.error, retry_in_s=retry_in_s, **self._names())
+                retry_in_s = round(attempt.retry_in_s or 0.0, 3)
+                log.warning("hook.retry_scheduled", error=attempt.error, retry_in_s=retry_in_s, **self._names())
 
     def _names(self) -> dict[str, str | int]:
-        job = self.job
+        job = self._job
         return {
             "hook": job.hook,
             "delivery": job.id,
@@ -179,8 +160,8 @@ class Delivery:
         }
 
 
-def judge_run(spec: HookSpec, attempt: int, result: RunResult, draw: float) -> AttemptResult:
-    """What follows from the end of a run.
+def attempt_result(spec: HookSpec, attempt: int, result: RunResult, draw: float) -> AttemptResult:
+    """What to record of a run.
 
     Args:
         spec: the hook, for its limits.
@@ -188,7 +169,7 @@ def judge_run(spec: HookSpec, attempt: int, result: RunResult, draw: float) -> A
         result: how the run ended.
         draw: 0 to 1, for the jitter.
     """
-    # one line, and without the lone surrogates that an undecodable path brings along: no database takes them
+    # one line, and without the lone surrogates of an undecodable path, which no database accepts
     error = " ".join(result.error.encode("utf-8", "replace").decode().split())[:ERROR_MAX] if result.error else None
     match result.outcome:
         case RunOutcome.SUCCEEDED:
@@ -207,13 +188,9 @@ def judge_run(spec: HookSpec, attempt: int, result: RunResult, draw: float) -> A
 
 
 def retry_delay_s(spec: HookSpec, attempt: int, result: RunResult, draw: float) -> float:
-    """Seconds until a delivery is tried again.
+    """Seconds until a delivery is retried; see `attempt_result`.
 
-    Args:
-        spec: the hook, for ``retry_first_s`` and ``retry_max_s``.
-        attempt: the attempt that failed, 1 or more.
-        result: how it ended; its ``retry_after_s`` is never undercut (up to `RETRY_AFTER_MAX_S`).
-        draw: 0 to 1; spreads the delay by ±10 %.
+    A wait that the hook asks for is the least, up to `RETRY_AFTER_MAX_S`.
     """
     delay_s = growing_delay_s(attempt - 1, spec.retry_first_s, spec.retry_max_s)
     if result.blameless:

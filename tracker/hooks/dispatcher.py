@@ -1,15 +1,11 @@
-"""Drains the outbox into hooks: fans committed changes out, claims deliveries, and has them carried out.
+"""Drains the outbox into hooks: fans committed events out to deliveries, and has due deliveries claimed and run.
 
-Who is authoritative: the store. A delivery exists because its event was committed; it is claimed by lease and run
-at least once. What is kept here in memory (which runs are under way, which hooks are worth a look) may be lost at
-any time. Must not know any kind of hook.
+The store is authoritative. A delivery exists because its event was committed; it is claimed by lease and run at least
+once. The state in memory may be lost at any time. Must not know any kind of hook.
 
-One loop looks for work; what it claims is carried out by `tracker.hooks.runs`. How many may run is for
-`tracker.hooks.slots` to say, and who is left alone for `tracker.hooks.health`; a hook that hangs or is down delays
-neither another nor the fan-out.
-
-Between two looks the loop sleeps until it is woken (a commit announced something, a run ended) or the next delivery
-falls due. Nothing is polled per delivery.
+One loop fans out and claims; `tracker.hooks.runs` runs the deliveries and knows which hooks to look at. A hook that
+hangs or is down delays neither another nor the fan-out. Between two rounds the loop sleeps until it is woken (a
+commit, a free slot) or the next delivery is due. No delivery has its own poll or timer.
 """
 
 from __future__ import annotations
@@ -25,15 +21,12 @@ from typing import TYPE_CHECKING, Any
 from tracker.config.hooks import HookSpec
 from tracker.domain.retry import growing_delay_s
 from tracker.errors import ConfigError, StoreUnavailable
-from tracker.hooks.delivery import lease_s
-from tracker.hooks.describe import describe_hooks, describe_ignored
 from tracker.hooks.dropins import DropIns
-from tracker.hooks.health import HealthBook, HookHealth
+from tracker.hooks.health import HealthBook, HookHealth, describe_hooks, describe_ignored
 from tracker.hooks.runner import Closes, Runner
 from tracker.hooks.running.threads import in_thread
 from tracker.hooks.runs import Runs
-from tracker.hooks.slots import Slots
-from tracker.hooks.spec import make_match
+from tracker.hooks.spec import WriterThreadMatch
 from tracker.logs import get_logger
 from tracker.store.values import DeliveryFilter
 
@@ -44,31 +37,31 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 FAN_OUT_LIMIT = 500
-"""Events looked at in one transaction."""
+"""Events per transaction."""
 RECALLED = 20
-"""Deliveries of a hook that are looked at for how it did before the start."""
+"""Latest deliveries of a hook that are read for its health before the start."""
 MAX_SLEEP_S = 30.0
-"""A look at least this often, whatever was promised: commits of other processes, clocks that were set."""
+"""The longest sleep: other processes commit, and clocks are set."""
 GATHER_S = 0.1
-"""What a storm of commits announces is fanned out so often at the most: each time is a write of its own."""
-FRUITLESS_MIN_S, FRUITLESS_MAX_S = 0.25, 5.0
-"""Wait after a look that failed, or when something is due but nobody gets it; grows from one to the other."""
+"""The shortest time between two fan-outs, each of which is a write, however often commits wake the loop."""
+IDLE_MIN_S, IDLE_MAX_S = 0.25, 5.0
+"""Bounds of the growing wait after a failed round, or if due deliveries cannot be claimed."""
 END_S = 15.0
-"""How long runs that were told to end, and the keeping of their results, may take at the stop."""
+"""The limit at the stop for ending runs and recording their results."""
 
 
 class Dispatcher:
     """Runs hooks.
 
     Args:
-        store: where deliveries are kept.
+        store: has the deliveries.
         specs: the configured hooks.
         runners: one per kind of hook, see `tracker.hooks.kinds.registry.make_runners`.
         clock: the source of time.
-        hooks_dir: directory of dropped scripts, read anew before each fan-out; None for none.
+        hooks_dir: directory of dropped scripts, read before each fan-out; None for none.
         draw: numbers from 0 to 1 for the jitter.
         redact: masks secrets in what hooks print or answer.
-        max_running: runs side by side over all hooks, see `tracker.hooks.slots`.
+        max_running: runs side by side over all hooks, see `tracker.hooks.runs`.
 
     Raises:
         ConfigError: two hooks share a name, or a hook's kind has no runner.
@@ -92,45 +85,41 @@ class Dispatcher:
         self._dropins = DropIns(hooks_dir) if hooks_dir is not None else None
         self._draw = draw
         self._health = HealthBook(clock)
-        self._slots = Slots(self._health, max_running)
         self._configured = self._check(specs)
         self._dropped: dict[str, HookSpec] = {}
         self._hooks = dict(self._configured)
         self._runs = Runs(
             store,
             self._runners,
-            clock,
+            self._hooks,
             draw=draw,
             redact=redact,
             health=self._health,
-            slots=self._slots,
-            on_room=self._note_room,
+            max_running=max_running,
         )
-        self._runs.set_hooks(self._hooks)
-        self._worth_a_look: set[str] = set()
+        self._woken = self._runs.woken
         self._recalled: set[str] = set()
-        self._fan_out_waits = True
-        self._fruitless = 0
+        self._must_fan_out = True
+        self._idle_rounds = 0
         self._fanned_out_at = float("-inf")
-        self._woken = asyncio.Event()
         self._stop_asked = asyncio.Event()
         self._loop_task: asyncio.Task[None] | None = None
         self._last_progress = clock.monotonic()
 
     @property
     def last_progress(self) -> float:
-        """When the loop last came round, on the clock's monotonic scale; more than a minute ago means trouble."""
+        """When the loop last completed a round, in the clock's monotonic seconds."""
         return self._last_progress
 
     @property
     def specs(self) -> tuple[HookSpec, ...]:
-        """All hooks as of the last look: the configured ones, then those dropped in."""
+        """All hooks as of the last round: the configured ones, then those dropped in."""
         return tuple(self._hooks.values())
 
     @property
     def running(self) -> int:
         """Deliveries under way now."""
-        return len(self._runs)
+        return len(self._runs.tasks)
 
     def describe(self) -> list[dict[str, Any]]:
         """Every hook with its health, as JSON."""
@@ -141,25 +130,25 @@ class Dispatcher:
         return [] if self._dropins is None else describe_ignored(self._dropins.ignored)
 
     def health(self, hook: str) -> tuple[HookHealth, int]:
-        """How a hook is doing, and how many of its runs are under way."""
-        return self._health.of(hook), self._slots.busy(hook)
+        """A hook's health, and how many of its runs are under way."""
+        return self._health.of(hook), self._runs.busy(hook)
 
     def start(self) -> None:
-        """Begin to look for work. Called once, on the event loop."""
+        """Start the loop. Called once, on the event loop."""
         if self._loop_task is not None:
-            raise RuntimeError("the dispatcher was started before")
+            raise RuntimeError("the dispatcher has been started already")
         self._last_progress = self._clock.monotonic()
         self._loop_task = asyncio.create_task(self._loop(), name="hook dispatcher")
 
     def wake(self) -> None:
-        """Look at once: a commit announced something, or a delivery was made pending by hand. Never blocks."""
-        self._fan_out_waits = True
+        """Fan out and claim at once: something was committed, or a delivery was retried by hand. Never blocks."""
+        self._must_fan_out = True
         self._woken.set()
 
     def set_specs(self, specs: Sequence[HookSpec]) -> None:
-        """Replace the configured hooks, and give every hook a new start, disabled ones included.
+        """Replace the configured hooks, and reset the health of every hook, disabled ones included.
 
-        Runs under way end under the description that they began with.
+        Runs under way end with the spec that they began with.
 
         Raises:
             ConfigError: as for the constructor; the old hooks stay.
@@ -168,17 +157,12 @@ class Dispatcher:
         self._health.forget()
         self._recalled.clear()
         self._set_dropped({name: spec for name, spec in self._dropped.items() if name not in self._configured})
-        self._worth_a_look.update(self._hooks)
         self.wake()
 
     async def stop(self, drain_s: float) -> None:
-        """Claim nothing more, let runs end, cut the rest short.
+        """Claim nothing more, wait up to ``drain_s`` seconds for runs to end, cut the rest short.
 
-        A run that is cut short keeps its delivery id, and its delivery is pending again at once, whatever the
-        number of its attempts.
-
-        Args:
-            drain_s: how long runs may go on, seconds.
+        The delivery of a run that is cut short is pending again at once, whatever the number of its attempts.
         """
         self._stop_asked.set()
         self._woken.set()
@@ -193,7 +177,7 @@ class Dispatcher:
         for task in left:
             task.cancel()
         await asyncio.gather(*left, handing_back, return_exceptions=True)
-        # what a claim that was under way when the stop came has brought after all
+        # jobs of a claim that was under way at the stop
         await asyncio.gather(self._runs.hand_back(), return_exceptions=True)
         for runner in self._runners.values():
             if isinstance(runner, Closes):
@@ -215,12 +199,8 @@ class Dispatcher:
         self._hooks = self._configured | dropped
         self._runs.set_hooks(self._hooks)
 
-    def _note_room(self, hook: str) -> None:
-        self._worth_a_look.add(hook)
-        self._woken.set()
-
     def _check(self, specs: Sequence[HookSpec]) -> dict[str, HookSpec]:
-        problems = [f"hook {name!r} is there twice" for name, n in Counter(s.name for s in specs).items() if n > 1]
+        problems = [f"two hooks are named {name!r}" for name, n in Counter(s.name for s in specs).items() if n > 1]
         problems += [
             f"hook {spec.name!r}: there is no kind {spec.action.kind!r}; known: {', '.join(self._runners)}"
             for spec in specs
@@ -241,88 +221,88 @@ class Dispatcher:
                 await self._recall()
             except Exception as error:
                 if isinstance(error, StoreUnavailable):
-                    log.warning("hook.look_failed", error=str(error))
+                    log.warning("hook.dispatch_failed", error=str(error))
                 else:
-                    log.exception("hook.look_failed")
-                # the next look starts from what is on disk; a storm of commits does not hurry it
-                self._worth_a_look.update(self._hooks)
-                wakes, wait_s = self._stop_asked, self._fruitless_s()
+                    log.exception("hook.dispatch_failed")
+                # the next round reads the store anew; commits do not hurry it
+                self._runs.look_at(self._hooks)
+                wakes, wait_s = self._stop_asked, self._idle_s()
             self._last_progress = self._clock.monotonic()
             await self._sleep(wait_s, wakes)
 
     async def _sleep(self, wait_s: float, wakes: asyncio.Event) -> None:
-        """Sleep until woken; on waking by time alone, everything is looked at again."""
+        """Sleep until woken; after the full time, look at every hook."""
         try:
             async with asyncio.timeout(wait_s):
                 await wakes.wait()
         except TimeoutError:
-            self._fan_out_waits = True
-            self._worth_a_look.update(self._hooks)
+            self._must_fan_out = True
+            self._runs.look_at(self._hooks)
 
     async def _look(self) -> float:
         """Fan out, then claim.
 
         Returns:
-            Seconds until the next look, unless woken.
+            Seconds until the next round, unless woken.
         """
-        trouble: Exception | None = None
+        failure: Exception | None = None
         try:
             await self._fan_out()
-        except Exception as error:  # noqa: BLE001 - raised again below: what is there already goes on meanwhile
-            trouble = error
-        looked_at, claimed = await self._claim()
+        except Exception as error:  # noqa: BLE001 - raised below: existing deliveries run all the same
+            failure = error
+        looked_at, claimed = await self._runs.claim()
         if claimed:
-            self._fruitless = 0
-        if trouble is not None:
-            raise trouble
+            self._idle_rounds = 0
+        if failure is not None:
+            raise failure
         if self._woken.is_set():
             return 0.0
-        idle = [name for name, spec in self._hooks.items() if self._slots.free(spec) > 0]
+        idle = [name for name, spec in self._hooks.items() if self._runs.free(spec) > 0]
         due_in_s = await self._store.next_delivery_in_s(idle) if idle else None
-        left_alone_s = self._health.opens_in_s(self._hooks)
-        longest_s = MAX_SLEEP_S if left_alone_s is None else min(left_alone_s, MAX_SLEEP_S)
+        probe_in_s = self._health.probe_in_s(self._hooks)
+        longest_s = MAX_SLEEP_S if probe_in_s is None else min(probe_in_s, MAX_SLEEP_S)
         wait_s = longest_s if due_in_s is None else due_in_s
         if wait_s > 0:
-            self._fruitless = 0
+            self._idle_rounds = 0
             return min(wait_s, longest_s)
-        self._worth_a_look.update(idle)
+        self._runs.look_at(idle, wake=False)
         if claimed or not looked_at.issuperset(idle):
             return 0.0
-        return self._fruitless_s()
+        return self._idle_s()
 
-    def _fruitless_s(self) -> float:
-        wait_s = growing_delay_s(self._fruitless, FRUITLESS_MIN_S, FRUITLESS_MAX_S)
-        self._fruitless += 1
-        return wait_s
+    def _idle_s(self) -> float:
+        self._idle_rounds += 1
+        return growing_delay_s(self._idle_rounds - 1, IDLE_MIN_S, IDLE_MAX_S)
 
     async def _fan_out(self) -> None:
-        """Turn a batch of what was announced into deliveries; when more waits, the next look follows at once."""
-        if not self._fan_out_waits:
+        """Turn a batch of committed events into deliveries; if there are more, the next round follows at once."""
+        if not self._must_fan_out:
             return
         early_s = self._fanned_out_at + GATHER_S - asyncio.get_running_loop().time()
         if early_s > 0:
             asyncio.get_running_loop().call_later(early_s, self._woken.set)
             return
         self._fanned_out_at = asyncio.get_running_loop().time()
-        self._fan_out_waits = False  # before the first await: what is announced from here on sets it again
-        named: set[str] = set()
+        self._must_fan_out = False  # before the first await: a commit from here on sets it again
+        match = None
         try:
             if self._dropins is not None:
                 await self._rescan(self._dropins)
-            match = make_match(self.specs, named.add) if self._hooks else None
+            match = WriterThreadMatch(self.specs) if self._hooks else None
             looked_at = await self._store.fan_out(match, FAN_OUT_LIMIT)
         except BaseException:
-            self._fan_out_waits = True
+            self._must_fan_out = True
             self._fanned_out_at = float("-inf")
             raise
-        self._worth_a_look |= named
+        if match is not None:
+            self._runs.look_at(match.matched)
         if looked_at >= FAN_OUT_LIMIT:
             self.wake()
 
     async def _recall(self) -> None:
-        """Read how hooks did before the start, or the reload: their state survives both."""
+        """Read the health of hooks before the start, or the reload, from their deliveries."""
         for name in self._hooks.keys() - self._recalled:
-            with contextlib.suppress(StoreUnavailable):  # the next look asks again
+            with contextlib.suppress(StoreUnavailable):  # the next round tries again
                 latest = await self._store.list_all_deliveries(DeliveryFilter(hook=name, limit=RECALLED))
                 self._health.recall(name, latest.items)
                 self._recalled.add(name)
@@ -331,49 +311,12 @@ class Dispatcher:
         """Read the directory of dropped scripts.
 
         Raises:
-            OSError: it cannot be read for want of something that will come back; nothing is fanned out until
-                then, for a hook that is not seen would miss its events for ever.
+            OSError: it cannot be read now. Nothing is fanned out until it can: an unknown hook would miss its
+                events for good.
         """
         configured = self._configured
         found = await in_thread(lambda: dropins.scan(configured), name="hook drop-ins")
         found = {name: spec for name, spec in found.items() if name not in self._configured}
         if found != self._dropped:
             log.info("hook.dropins_changed", hooks=list(found))
-            self._worth_a_look.update(found)
             self._set_dropped(found)
-
-    # -- claims --------------------------------------------------------------------------------------------
-
-    async def _claim(self) -> tuple[set[str], int]:
-        """Fill the free slots of the hooks that are worth a look.
-
-        Returns:
-            The hooks that were looked at, and how many deliveries were claimed.
-        """
-        looked_at: set[str] = set()
-        claimed = 0
-        await self._runs.hand_back()
-        # those with the fewest runs first: when the slots of all are scarce, everybody gets one
-        for name in sorted(self._worth_a_look, key=lambda name: (self._slots.busy(name), self._draw())):
-            if self._stop_asked.is_set():
-                break
-            spec = self._hooks.get(name)
-            if spec is None:
-                self._worth_a_look.discard(name)
-                continue
-            gone = self._health.why_gone(name)
-            if gone is not None:
-                self._worth_a_look.discard(name)
-                looked_at.add(name)
-                claimed += await self._store.fail_deliveries(name, gone)
-                continue
-            wanted = self._slots.wanted(spec)
-            if wanted <= 0:
-                continue  # the end of a run, or of a wait, will bring it back here
-            jobs = await self._store.claim_deliveries(name, wanted, lease_s(spec))
-            if len(jobs) < wanted:
-                self._worth_a_look.discard(name)
-            looked_at.add(name)
-            claimed += len(jobs)
-            self._runs.take(spec, jobs)
-        return looked_at, claimed

@@ -1,35 +1,37 @@
-"""How each hook is doing, and whether it is left alone: one circuit breaker per hook.
+"""The health of each hook, and its circuit: is it reached, and does it do its work?
 
-Owns the memory of how runs ended. Circuits begin anew at a start and at a reload; whether a hook is failing is read
-back from its deliveries. Must not run or claim anything; the dispatcher asks before and reports after.
+Owns the memory of how runs ended. Circuits are closed at a start and at a reload; whether a hook is failing is read
+back from its deliveries. Must not run or claim anything; `tracker.hooks.runs` asks before a run and reports after it.
 
 ::
 
-    healthy --5 runs in a row that did not reach it--> open --retry_first_s, doubling to 60 s--> one probe
-       ^                                                ^-------------not reached-----------------'  |
-       '---------------------------------------reached-----------------------------------------------'
+    healthy --5 runs in a row that do not reach it--> open --retry_first_s, doubling to 60 s--> one probe
+       ^                                               ^----------------not reached----------------'  |
+       '---------------------------------------reached------------------------------------------------'
 
-A hook that is reached and still does not do its work is ``failing`` too: `FAILING_AFTER` runs in a row that went wrong
-or failed for good. It is tried as before, and one success ends it.
+A hook that is reached and does not do its work is ``failing``, too: after `FAILING_AFTER` runs in a row that went
+wrong or failed for good. It still gets its deliveries, and one success makes it healthy.
 
-A hook that asks to be left alone (``Retry-After``) is, as a whole and for that long. Meanwhile its backlog waits
-without using up attempts. One that says it is gone (HTTP 410) is disabled.
+A ``Retry-After`` of a hook that takes no events opens its circuit for that long. While a circuit is open, the backlog
+waits without using up attempts. A hook that says that it is gone (HTTP 410) is disabled.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from itertools import takewhile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tracker.config.hooks import HookSpec
+from tracker.domain.circuit import Circuit, CircuitPolicy, CircuitState
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.records import DeliveryRecord, iso
 from tracker.hooks.runner import RunOutcome, RunResult
+from tracker.hooks.trust import Objection
 from tracker.logs import get_logger
 
 if TYPE_CHECKING:
@@ -44,34 +46,34 @@ FAILING_AFTER = 2
 PROBE_MIN_S, PROBE_MAX_S = 0.5, 60.0
 """Bounds of the wait for the next probe."""
 PAUSE_MAX_S = 3600.0
-"""A hook as a whole is left alone for so long at most; then one run may ask again."""
+"""The longest ``Retry-After`` for a hook as a whole; then one run probes it."""
 
 
 class HookState(StrEnum):
-    """Where a hook stands."""
+    """The state of a hook."""
 
     HEALTHY = "healthy"
-    """Its last run reached it, or none was needed yet."""
+    """Its last run reached it, or it had none yet."""
     FAILING = "failing"
-    """Its last runs did not reach it, or went wrong; it is still tried with all that waits."""
+    """Its last runs did not reach it, or went wrong; it still gets its deliveries."""
     OPEN = "open"
-    """It is left alone for a while; its backlog waits."""
+    """Its circuit is open; its backlog waits."""
     PROBING = "probing"
-    """One run may find out whether it is back."""
+    """Its circuit is half-open: one run may probe it."""
     DISABLED = "disabled"
-    """It said that it is gone; what is meant for it fails until the next reload or start."""
+    """It said that it is gone; its deliveries fail until the next reload or start."""
 
 
 @dataclass(frozen=True, slots=True)
 class HookHealth:
-    """How one hook is doing.
+    """The health of one hook.
 
     Attributes:
         failures: runs in a row that did not reach it.
-        retry_in_s: seconds until it is tried again; None unless it is left alone.
-        failing_since: when the first of the runs ended that have gone wrong since the last success; None while healthy.
-        last_error: of the last run that went wrong, whoever's fault; None when the last one went well.
+        retry_in_s: seconds until the next probe; None unless its circuit is open.
+        last_error: of the last run that went wrong, whatever the cause; None if the last one went well.
         last_success_at, last_failure_at: when runs last ended so.
+        failing_since: when the first run went wrong since the last success; None if healthy.
     """
 
     state: HookState
@@ -85,19 +87,18 @@ class HookHealth:
 
 @dataclass(slots=True)
 class _Memory:
-    """What is remembered of a hook; ``open_until`` in monotonic seconds, None while closed.
+    """What is remembered of a hook.
 
     Attributes:
-        failures: runs in a row that did not reach it.
+        circuit: counts the runs that did not reach it.
         wrong: runs since the last success that reached it and went wrong.
         wrong_since: when the first run went wrong since the last success, reached or not.
+        gone: why it is disabled.
     """
 
-    failures: int = 0
+    circuit: Circuit = field(default_factory=Circuit)
     wrong: int = 0
     wrong_since: datetime | None = None
-    wait_s: float = 0.0
-    open_until: float | None = None
     gone: str | None = None
     last_error: str | None = None
     last_success_at: datetime | None = None
@@ -105,47 +106,33 @@ class _Memory:
 
 
 class HealthBook:
-    """The health of all hooks.
-
-    Args:
-        clock: the source of time.
-    """
+    """The health of all hooks, by the time of ``clock``."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._hooks: defaultdict[str, _Memory] = defaultdict(_Memory)
 
     def admits(self, hook: str, busy: int) -> int | None:
-        """How many more runs of a hook may begin now; None for any number.
-
-        Args:
-            hook: its name.
-            busy: its runs under way: a probe is only begun when there is none.
-        """
+        """How many more runs of a hook may begin now, beside its ``busy`` ones; None for any number."""
         known = self._hooks.get(hook)
-        if known is None or known.open_until is None:
+        state = CircuitState.CLOSED if known is None else known.circuit.state(self._clock.monotonic())
+        if state is CircuitState.CLOSED:
             return None
-        if self._clock.monotonic() < known.open_until:
-            return 0
-        return 0 if busy else 1
+        return 0 if busy or state is CircuitState.OPEN else 1
 
     def why_gone(self, hook: str) -> str | None:
-        """What a disabled hook said; None for any other."""
+        """Why a hook is disabled; None for any other."""
         known = self._hooks.get(hook)
         return None if known is None else known.gone
 
-    def opens_in_s(self, hooks: Iterable[str]) -> float | None:
-        """Seconds until the first of these hooks is tried again, 0 or more; None when none is left alone."""
+    def probe_in_s(self, hooks: Iterable[str]) -> float | None:
+        """Seconds until the first of these hooks is probed; None if no circuit is open."""
         now = self._clock.monotonic()
-        waits = [
-            known.open_until - now
-            for hook in hooks
-            if (known := self._hooks.get(hook)) is not None and known.open_until is not None and known.open_until > now
-        ]
-        return min(waits, default=None)
+        waits = [known.circuit.left_s(now) for hook in hooks if (known := self._hooks.get(hook)) is not None]
+        return min(filter(None, waits), default=None)
 
     def note(self, spec: HookSpec, result: RunResult) -> None:
-        """Take in how a run ended. One that the machine prevented says nothing."""
+        """Record how a run ended. A blameless one means nothing."""
         if result.blameless:
             return
         known = self._hooks[spec.name]
@@ -164,23 +151,34 @@ class HealthBook:
             known.gone = result.error or "gone"
             log.error("hook.disabled", hook=spec.name, error=known.gone, until="the next reload or start")
         if result.unreachable:
-            self._fail(spec, known, result)
-        elif known.failures:
-            if known.open_until is not None:
-                log.info("hook.recovered", hook=spec.name, failures=known.failures)
-            known.failures, known.wait_s, known.open_until = 0, 0.0, None
+            self._note_unreachable(spec, known.circuit, result)
+        elif known.circuit.failures:
+            if known.circuit.open_until is not None:
+                log.info("hook.recovered", hook=spec.name, failures=known.circuit.failures)
+            known.circuit.succeed()
+
+    def _note_unreachable(self, spec: HookSpec, circuit: Circuit, result: RunResult) -> None:
+        now = self._clock.monotonic()
+        policy = CircuitPolicy(OPENS_AFTER, min(max(spec.retry_first_s, PROBE_MIN_S), PROBE_MAX_S), PROBE_MAX_S)
+        asked_s = None if result.retry_after_s is None else min(result.retry_after_s, PAUSE_MAX_S)
+        if circuit.fail(policy, now, asked_s=asked_s):
+            log.warning(
+                "hook.circuit_opened",
+                hook=spec.name,
+                failures=circuit.failures,
+                wait_s=round(circuit.left_s(now), 3),
+                error=result.error,
+            )
 
     def recall(self, hook: str, deliveries: Iterable[DeliveryRecord]) -> None:
-        """Take in how a hook did before the start; what was seen since then counts for more.
+        """Record how a hook did before the start, by its latest deliveries in any order.
 
-        Args:
-            hook: its name.
-            deliveries: its latest ones, in any order.
+        What was seen since the start counts for more.
         """
         known = self._hooks[hook]
         if known.last_success_at is not None:
             return
-        # of one that is tried again it is not recorded when it last went wrong: not before it was made
+        # when a delivery that is retried last went wrong is not recorded: not before it was made
         ended = [item for item in deliveries if item.finished_at is not None or (item.attempts and item.error)]
         ended.sort(key=lambda item: item.finished_at or item.created_at, reverse=True)
         wrong = list(takewhile(lambda item: item.status is not DeliveryStatus.SUCCEEDED, ended))
@@ -192,50 +190,64 @@ class HealthBook:
             known.last_failure_at = known.last_failure_at or wrong[0].finished_at or wrong[0].created_at
 
     def forget(self) -> None:
-        """Begin anew with every hook: the configuration was read again."""
+        """Reset all: the configuration was read again."""
         self._hooks.clear()
 
     def of(self, hook: str) -> HookHealth:
-        """How a hook is doing now."""
+        """The health of a hook now."""
         known = self._hooks.get(hook)
         if known is None:
             return HookHealth(HookState.HEALTHY)
-        left_s = None if known.open_until is None else known.open_until - self._clock.monotonic()
+        now = self._clock.monotonic()
         if known.gone is not None:
             state = HookState.DISABLED
-        elif left_s is not None:
-            state = HookState.OPEN if left_s > 0 else HookState.PROBING
+        elif (circuit := known.circuit.state(now)) is not CircuitState.CLOSED:
+            state = HookState.OPEN if circuit is CircuitState.OPEN else HookState.PROBING
         else:
-            is_failing = known.failures or known.wrong >= FAILING_AFTER
+            is_failing = known.circuit.failures or known.wrong >= FAILING_AFTER
             state = HookState.FAILING if is_failing else HookState.HEALTHY
         return HookHealth(
             state,
-            known.failures,
-            left_s if state is HookState.OPEN else None,
+            known.circuit.failures,
+            known.circuit.left_s(now) if state is HookState.OPEN else None,
             known.last_error,
             known.last_success_at,
             known.last_failure_at,
             None if state is HookState.HEALTHY else known.wrong_since,
         )
 
-    def _fail(self, spec: HookSpec, known: _Memory, result: RunResult) -> None:
-        now = self._clock.monotonic()
-        known.failures += 1
-        asked_until = None if result.retry_after_s is None else now + min(result.retry_after_s, PAUSE_MAX_S)
-        if known.open_until is not None and now < known.open_until:  # it began before the hook was left alone
-            known.open_until = max(known.open_until, asked_until or 0.0)
-            return
-        if known.open_until is not None:
-            known.wait_s = min(known.wait_s * 2, PROBE_MAX_S) or PROBE_MIN_S
-        elif known.failures >= OPENS_AFTER:
-            known.wait_s = min(max(spec.retry_first_s, PROBE_MIN_S), PROBE_MAX_S)
-        elif asked_until is None:
-            return
-        known.open_until = max(now + known.wait_s, asked_until or 0.0)
-        log.warning(
-            "hook.left_alone",
-            hook=spec.name,
-            failures=known.failures,
-            wait_s=round(known.open_until - now, 3),
-            error=result.error,
-        )
+
+def describe_hook(spec: HookSpec, health: HookHealth | None, running: int) -> dict[str, Any]:
+    """One hook as JSON.
+
+    Args:
+        spec: the hook.
+        health: its health; None if no daemon runs that knows it.
+        running: its runs under way.
+    """
+    known = health or HookHealth(HookState.HEALTHY)
+    return {
+        "name": spec.name,
+        "kind": spec.action.kind,
+        "on": list(spec.on),
+        "state": "unknown" if health is None else known.state.value,
+        "running": running,
+        "failures": known.failures,
+        "retry_in_s": None if known.retry_in_s is None else round(known.retry_in_s, 3),
+        "failing_since": iso(known.failing_since),
+        "last_error": known.last_error,
+        "last_success_at": iso(known.last_success_at),
+        "last_failure_at": iso(known.last_failure_at),
+    }
+
+
+def describe_hooks(
+    specs: Iterable[HookSpec], health_of: Callable[[str], tuple[HookHealth, int]]
+) -> list[dict[str, Any]]:
+    """All hooks as JSON; ``health_of`` gives a hook's health and its runs under way."""
+    return [describe_hook(spec, *health_of(spec.name)) for spec in specs]
+
+
+def describe_ignored(ignored: Mapping[str, Objection]) -> list[dict[str, str | None]]:
+    """The dropped files that are not run, as JSON; see `tracker.hooks.dropins.DropIns.ignored`."""
+    return [{"file": file, "reason": why.reason, "fix": why.fix} for file, why in ignored.items()]

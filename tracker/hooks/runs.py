@@ -1,69 +1,83 @@
-"""What is under way: claimed deliveries begun, ended, given a successor, or handed back.
+"""Deliveries under way, the slots of hooks, and which hooks to look at for more.
 
-Owns the tasks of the deliveries. Must not look for work; the dispatcher does, and is told where a look is worth it.
+Must not wait for anything but the store, and must not fan out.
+
+A hook is looked at if three things hold: it may have due deliveries, it has a free slot, and its circuit is not open.
+Only the first is stored, as a mark that `Runs.look_at` sets and a claim removes when it finds fewer deliveries than
+it asks for. The other two are read when they are needed, so that no code has to report them.
+
+All runs together stay within ``max_running``, but each hook has its share of it (``max_running`` divided by the
+number of hooks) for itself: hooks that hang in every slot cannot take those of others. So at worst twice
+``max_running`` run side by side.
+
+A hook with quick runs has jobs claimed ahead, up to its concurrency: the end of one run begins the next without
+asking the store. They are leased like any other claimed job, and are handed back if the circuit opens, the hook
+changes, or the daemon stops.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from tracker.config.hooks import HookSpec
-from tracker.hooks.delivery import Delivery
-from tracker.hooks.health import HealthBook
+from tracker.hooks.delivery import Delivery, lease_s
 from tracker.hooks.runner import Runner, RunOutcome, RunResult
-from tracker.hooks.slots import Slots
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tracker.clock import Clock
+    from tracker.config.hooks import HookSpec
+    from tracker.hooks.health import HealthBook
     from tracker.store.protocol import Store
     from tracker.store.values import DeliveryJob
+
+QUICK_S = 0.5
+"""A hook whose last run took less has jobs claimed ahead."""
 
 
 class Runs:
     """The deliveries under way.
 
     Args:
-        store: where results are kept.
+        store: has the deliveries.
         runners: one per kind of hook.
-        clock: the source of time.
+        hooks: all hooks, by name.
         draw: numbers from 0 to 1 for the jitter.
         redact: masks secrets in what hooks print or answer.
-        health: is told how runs ended.
-        slots: who may begin a run.
-        on_room: told the name of a hook for which a look is worth it.
+        health: which circuits are open.
+        max_running: runs side by side over all hooks, see the module's text.
+
+    Attributes:
+        woken: set if a hook is to be looked at, or jobs are to be handed back.
     """
 
     def __init__(
         self,
         store: Store,
         runners: Mapping[str, Runner],
-        clock: Clock,
+        hooks: Mapping[str, HookSpec],
         *,
         draw: Callable[[], float],
         redact: Callable[[str], str],
         health: HealthBook,
-        slots: Slots,
-        on_room: Callable[[str], None],
+        max_running: int,
     ) -> None:
+        self.woken = asyncio.Event()
         self._store = store
         self._runners = runners
-        self._clock = clock
+        self._hooks = hooks
         self._draw = draw
         self._redact = redact
         self._health = health
-        self._slots = slots
-        self._on_room = on_room
-        self._hooks: Mapping[str, HookSpec] = {}
+        self._max_running = max_running
+        self._running = 0
+        self._busy: Counter[str] = Counter()
+        self._quick: set[str] = set()
+        self._ready: defaultdict[str, dict[str, DeliveryJob]] = defaultdict(dict)
         self._under_way: dict[str, tuple[Delivery, asyncio.Task[None]]] = {}
         self._to_hand_back: list[DeliveryJob] = []
+        self._dirty_hooks: set[str] = set()
         self._is_stopping = False
-
-    def __len__(self) -> int:
-        return len(self._under_way)
 
     @property
     def ids(self) -> list[str]:
@@ -75,25 +89,92 @@ class Runs:
         """Their tasks; none raises anything."""
         return [task for _, task in self._under_way.values()]
 
+    def busy(self, hook: str) -> int:
+        """Runs of a hook under way."""
+        return self._busy[hook]
+
+    def free(self, spec: HookSpec) -> int:
+        """How many runs of a hook may begin now."""
+        busy = self._busy[spec.name]
+        share = max(self._max_running // max(len(self._hooks), 1), 1)
+        free = min(spec.concurrency - busy, max(self._max_running - self._running, share - busy))
+        admitted = self._health.admits(spec.name, busy)
+        return max(free if admitted is None else min(free, admitted), 0)
+
     def set_hooks(self, hooks: Mapping[str, HookSpec]) -> None:
-        """Go on with these hooks; what was claimed ahead under the old ones is to be handed back."""
+        """Use these hooks from now on; jobs claimed ahead for changed ones are handed back."""
         changed = [name for name, spec in self._hooks.items() if hooks.get(name) is not spec]
         self._hooks = hooks
-        self._slots.share_among(len(hooks))
+        self._dirty_hooks &= hooks.keys()
         for name in changed:
             self._withdraw(name)
+        self.look_at(hooks)
 
-    def take(self, spec: HookSpec, jobs: Sequence[DeliveryJob]) -> None:
-        """Take claimed jobs of a hook and begin as many as have a slot."""
-        self._slots.put(job for job in jobs if not self._is_under_way(job))
-        if self._is_stopping or self._hooks.get(spec.name) is not spec:
-            self._withdraw(spec.name)  # it changed while the store was asked
-        self._begin_ready(spec)
+    # -- which hooks to look at ----------------------------------------------------------------------------
+
+    def look_at(self, hooks: Iterable[str], *, wake: bool = True) -> None:
+        """Mark hooks that may have due deliveries, and wake the dispatcher if any marked hook can take some."""
+        self._dirty_hooks.update(hooks)
+        if wake and any(map(self._can_take, self._dirty_hooks)):
+            self.woken.set()
+
+    def hooks_to_look_at(self) -> list[str]:
+        """The marked hooks that can take deliveries now, those with the fewest runs first: scarce slots are shared."""
+        able = filter(self._can_take, self._dirty_hooks)
+        return sorted(able, key=lambda name: (self._busy[name], self._draw()))
+
+    async def claim(self) -> tuple[set[str], int]:
+        """Fill the free slots of the marked hooks; fail the deliveries of disabled ones.
+
+        Returns:
+            The hooks that were looked at, and how many deliveries were claimed.
+        """
+        looked_at: set[str] = set()
+        claimed = 0
+        await self.hand_back()
+        for name in self.hooks_to_look_at():
+            if self._is_stopping or not self._can_take(name):  # it changed while the store was asked for another
+                continue
+            looked_at.add(name)
+            self._dirty_hooks.discard(name)  # before the store is asked: what happens meanwhile marks it again
+            is_drained = False
+            try:
+                claimed_of_it, is_drained = await self._claim_of(self._hooks[name])
+                claimed += claimed_of_it
+            finally:
+                if not is_drained:
+                    self._dirty_hooks.add(name)
+        return looked_at, claimed
+
+    async def _claim_of(self, spec: HookSpec) -> tuple[int, bool]:
+        """How many deliveries of a hook were claimed, and whether no due one is left."""
+        if (gone := self._health.why_gone(spec.name)) is not None:
+            return await self._store.fail_deliveries(spec.name, gone), True
+        wanted = self._wanted(spec)
+        jobs = await self._store.claim_deliveries(spec.name, wanted, lease_s(spec))
+        self._take(spec, jobs)
+        return len(jobs), len(jobs) < wanted
+
+    def _can_take(self, hook: str) -> bool:
+        """Whether a hook has a free slot and its circuit is not open; or it is disabled, which ends deliveries."""
+        spec = self._hooks.get(hook)
+        return spec is not None and (self._wanted(spec) > 0 or self._health.why_gone(hook) is not None)
+
+    def _wanted(self, spec: HookSpec) -> int:
+        """How many jobs of a hook to claim now: for its free slots, and ahead if its runs are quick."""
+        ready = len(self._ready[spec.name])
+        free = self.free(spec) - ready
+        if spec.name not in self._quick or self._health.admits(spec.name, 0) is not None:
+            return max(free, 0)
+        return max(free + spec.concurrency, 0) if ready * 2 <= spec.concurrency else 0
+
+    # -- runs ----------------------------------------------------------------------------------------------
 
     def stop(self) -> None:
         """Begin nothing more."""
         self._is_stopping = True
-        self._to_hand_back += self._slots.withdraw()
+        for name in list(self._ready):
+            self._withdraw(name)
 
     def cut_short(self) -> None:
         """End all runs; their deliveries become pending at once."""
@@ -104,77 +185,76 @@ class Runs:
         """Make jobs that were claimed ahead and are not wanted pending again, as if they had not been claimed.
 
         Raises:
-            StoreUnavailable: that could not be kept; at the end of their leases they are claimed again.
+            StoreUnavailable: that could not be recorded; the jobs become due again at the end of their leases.
         """
         if self._to_hand_back:
             jobs, self._to_hand_back = self._to_hand_back, []
             await self._store.hand_back([(job.id, job.attempt) for job in jobs])
 
-    def _withdraw(self, hook: str) -> None:
-        jobs = self._slots.withdraw(hook)
-        if jobs:
-            self._to_hand_back += jobs
-            self._on_room(hook)
+    def _take(self, spec: HookSpec, jobs: Iterable[DeliveryJob]) -> None:
+        """Begin as many claimed jobs as have a slot; hold the others."""
+        for job in jobs:
+            if job.id in self._under_way:  # its lease ran out, perhaps because its result cannot be recorded
+                self._under_way[job.id][0].claimed_again(job.attempt)
+            else:
+                self._ready[job.hook][job.id] = job
+        if self._is_stopping or self._hooks.get(spec.name) is not spec:
+            self._withdraw(spec.name)  # it changed during the claim
+        self._begin_ready(spec)
 
-    def _is_under_way(self, job: DeliveryJob) -> bool:
-        """Whether a job that was claimed runs already: its lease ran out, perhaps while its result cannot be kept."""
-        known = self._under_way.get(job.id)
-        if known is None:
-            return False
-        known[0].claimed_again(job.attempt)
-        return True
+    def _withdraw(self, hook: str) -> None:
+        """Hand back what was claimed ahead of a hook."""
+        if jobs := self._ready.pop(hook, {}):
+            self._to_hand_back += jobs.values()
+            self._dirty_hooks.add(hook)
+            self.woken.set()
 
     def _begin_ready(self, spec: HookSpec) -> None:
         """Begin what was claimed of a hook, as far as it has free slots."""
-        while not self._is_stopping and self._slots.free(spec) > 0:
-            job = self._slots.next_ready(spec.name)
-            if job is None:
-                return
-            self._begin(job, spec)
+        ready = self._ready[spec.name]
+        while ready and not self._is_stopping and self.free(spec) > 0:
+            job = ready.pop(next(iter(ready)))
+            self._busy[spec.name] += 1
+            self._running += 1
+            delivery = Delivery(
+                job,
+                spec,
+                self._runners[spec.action.kind],
+                store=self._store,
+                draw=self._draw,
+                redact=self._redact,
+            )
+            task = asyncio.create_task(self._deliver(delivery, job.id, spec), name=f"hook {job.hook} {job.id}")
+            self._under_way[job.id] = delivery, task
 
-    def _begin(self, job: DeliveryJob, spec: HookSpec) -> None:
+    async def _deliver(self, delivery: Delivery, delivery_id: str, spec: HookSpec) -> None:
+        """Run a delivery and record the result; raises nothing."""
         loop = asyncio.get_running_loop()
         begun_at = loop.time()
-        self._slots.take(spec.name)
-
-        def ran(result: RunResult | None) -> None:
-            self._slots.give_back(spec.name, loop.time() - begun_at)
-            if result is not None:
-                self._note(spec, result)
-            current = self._hooks.get(spec.name)
-            if current is None:
-                return
-            self._begin_ready(current)
-            # What this run leaves in the store is handed to the writer before the look that follows asks it: the
-            # next event of the same task is found.
-            if self._slots.is_low(current):
-                self._on_room(spec.name)
-
-        def finish(_: asyncio.Task[None]) -> None:
-            del self._under_way[job.id]
+        result = None
+        try:
+            try:
+                result = await delivery.run()
+            finally:
+                self._ended(spec, result, loop.time() - begun_at)
+            # No wait in between: the result reaches the writer before the claim that the end of the run causes, so
+            # that this claim finds the next event of the same task.
+            await delivery.record(result)
+        finally:
+            del self._under_way[delivery_id]
             if delivery.was_delayed:
-                self._on_room(spec.name)
+                self.look_at([spec.name])
 
-        runner = self._runners[spec.action.kind]
-        delivery = Delivery(
-            job,
-            spec,
-            runner,
-            store=self._store,
-            clock=self._clock,
-            draw=self._draw,
-            redact=self._redact,
-            on_ran=ran,
-        )
-        task = delivery.begin()
-        self._under_way[job.id] = delivery, task
-        task.add_done_callback(finish)
-
-    def _note(self, spec: HookSpec, result: RunResult) -> None:
-        """Take in how a run ended, unless its hook was changed meanwhile; who is left alone has nothing at hand."""
-        if self._hooks.get(spec.name) is not spec:
-            return
-        self._health.note(spec, result)
-        if result.outcome is RunOutcome.GONE or self._health.admits(spec.name, 0) is not None:
-            self._withdraw(spec.name)
-            self._on_room(spec.name)
+    def _ended(self, spec: HookSpec, result: RunResult | None, ran_s: float) -> None:
+        """Free the slot of a run, note its result, begin the next."""
+        self._busy[spec.name] -= 1
+        self._running -= 1
+        (self._quick.add if ran_s < QUICK_S else self._quick.discard)(spec.name)
+        current = self._hooks.get(spec.name)
+        if result is not None and current is spec:  # the result of a changed hook says nothing about the new one
+            self._health.note(spec, result)
+            if result.outcome is RunOutcome.GONE or self._health.admits(spec.name, 0) is not None:
+                self._withdraw(spec.name)
+        if current is not None:
+            self._begin_ready(current)
+        self.look_at([spec.name])

@@ -50,20 +50,25 @@ def is_for(spec: HookSpec, announcement: Announcement) -> bool:
     )
 
 
-def make_match(specs: Sequence[HookSpec], on_match: Callable[[str], None]) -> Callable[[Announcement], list[str]]:
-    """A function that names the hooks which hear of an announcement; for `Store.fan_out`.
+class WriterThreadMatch:
+    """Names the hooks that subscribe to an announced event; for `Store.fan_out`.
+
+    The store calls it on its writer thread, and again if it repeats a transaction. The specs never change, and
+    ``matched`` is only read after the store has returned.
 
     Args:
-        specs: the hooks, kept as they are now.
-        on_match: told the name of each hook that was named; like the function itself it may be called on the
-            store's thread, and again when a transaction is repeated.
+        specs: the hooks.
+
+    Attributes:
+        matched: the names of all hooks that it named.
     """
-    kept = tuple(specs)
 
-    def match(announcement: Announcement) -> list[str]:
-        names = [spec.name for spec in kept if is_for(spec, announcement)]
-        for name in names:
-            on_match(name)
+    def __init__(self, specs: Sequence[HookSpec]) -> None:
+        self.matched: set[str] = set()
+        self._specs = tuple(specs)
+
+    def __call__(self, announcement: Announcement) -> list[str]:
+        """The names of the hooks that subscribe to it."""
+        names = [spec.name for spec in self._specs if is_for(spec, announcement)]
+        self.matched.update(names)
         return names
-
-    return match

@@ -63,7 +63,7 @@ def trouble_notes(hooks: Iterable[Mapping[str, Any]], deliveries: Iterable[Deliv
     """What is wrong with the hooks that a task's deliveries wait for, or failed at.
 
     Args:
-        hooks: see `tracker.hooks.describe`.
+        hooks: see `tracker.hooks.health`.
         deliveries: the hook runs of the task.
     """
     concerned = {item.hook for item in deliveries if item.status is not DeliveryStatus.SUCCEEDED}
@@ -78,7 +78,7 @@ def merge_counts(hooks: list[dict[str, Any]], counts: Mapping[str, Mapping[str, 
     """Hooks as described, each with its deliveries by status; then hooks that only the store remembers.
 
     Args:
-        hooks: see `tracker.hooks.describe`.
+        hooks: see `tracker.hooks.health`.
         counts: hook -> status -> count.
     """
     known = {hook["name"] for hook in hooks}
