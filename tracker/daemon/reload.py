@@ -105,6 +105,10 @@ class Live:
         )
 
     def _key_reader(self, name: str) -> Callable[[], str | None]:
+        """Read a key file at each use, so that a new key counts at once; a variable changes with a reload only."""
+        if self.config.accounts[name].api_key_file is None and self.has_key(name):
+            key = self.config.account_key(name)
+            return lambda: key
         return lambda: self.config.account_key(name) if name in self.config.accounts else None
 
 
