@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,14 @@ from tracker.clock import Clock
 from tracker.domain.upstream_http import WireReply, WireRequest
 from tracker.errors import Unanswered
 from tracker.logs import Redactor
-from tracker.maintenance.model_sync import Catalogue
+from tracker.maintenance.model_sync import RETRY_S, ModelSync
 from tracker.sandbox import Sandbox
 from tracker.upstream.breaker import Breakers
 from tracker.upstream.client import UpstreamClient
 from tracker.upstream.limits import RateLimits
 from tracker.upstream.payloads import Payloads
 
-MISSING = "models.configured_one_not_found"
+MISSING = "models.unknown_model_configured"
 
 
 class Journal(News):
@@ -111,8 +110,7 @@ async def test_nothing_is_said_where_all_are_there(tmp_path: Path) -> None:
         journal = Journal()
         async with running_daemon(tmp_path, setting, journal) as asker:
             await journal.until(lambda: journal.named("models.synced"))
-            await asker.tracker.catalogue.stop()
-            assert await asker.tracker.catalogue.missing() == []
+            assert await asker.tracker.model_sync.list_unknown() == []
         assert journal.whats(MISSING) == []
 
 
@@ -131,7 +129,6 @@ class OddClient(UpstreamClient):
     def __init__(self, clock: Clock) -> None:
         super().__init__({}, clock, RateLimits({}, clock), Breakers(clock))
         self.asked: list[str] = []
-        self.had_both = asyncio.Event()
 
     async def fetch(
         self, account_name: str, request: WireRequest, *, family: str = "", paid: bool = False
@@ -140,7 +137,6 @@ class OddClient(UpstreamClient):
         self.asked.append(account_name)
         if account_name == "odd":
             raise OverflowError("year 99999 is out of range")
-        self.had_both.set()
         raise Unanswered("no complete answer in time")
 
 
@@ -148,7 +144,7 @@ async def test_an_oddity_of_one_account_does_not_end_the_refreshing(tmp_path: Pa
     """What nobody thought of is logged, and the lists of the other accounts are fetched all the same."""
     async with opened(tmp_path / "t.db") as rig:
         client = OddClient(rig.clock)
-        catalogue = Catalogue(
+        sync = ModelSync(
             store=rig.store,
             client=client,
             clock=rig.clock,
@@ -156,8 +152,5 @@ async def test_an_oddity_of_one_account_does_not_end_the_refreshing(tmp_path: Pa
             accounts=["odd", "even"],
             configured={},
         )
-        catalogue.start()
-        async with asyncio.timeout(20):
-            await client.had_both.wait()
-        await catalogue.stop()
+        assert await sync.refresh() == RETRY_S
     assert client.asked[:2] == ["odd", "even"]

@@ -14,7 +14,7 @@ from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.observation import Submission
 from tracker.domain.pruning import Cutoffs, Prunable, Pruned, days_before
 from tracker.domain.task import Status, TaskId
-from tracker.maintenance.pruning import STEP_ROWS, Retention, steps
+from tracker.maintenance.pruning import STEP_ROWS, Pruning, steps
 from tracker.store.sqlite.audit import audit
 from tracker.store.sqlite.pruning import LASTING
 from tracker.store.values import AttemptResult
@@ -23,10 +23,10 @@ DAY_S = 86_400.0
 PAYLOAD = '{"prompt":"' + "la " * 2000 + '"}'
 
 
-def retention(rig: Rig, *, files: Path | None = None, **days: int) -> Retention:
+def retention(rig: Rig, *, files: Path | None = None, **days: int) -> Pruning:
     """Retention with these days; the others keep for ever."""
     kept = Days(**{"events_days": 0, "payload_days": 0, "outputs_days": 0, **days})
-    return Retention(rig.store, rig.clock, lambda: kept, DirectoryStorage(files).remove if files else None)
+    return Pruning(rig.store, rig.clock, lambda: kept, DirectoryStorage(files).remove if files else None)
 
 
 async def hear_out(rig: Rig, *hooks: str) -> None:
@@ -250,8 +250,7 @@ async def test_a_run_ends_when_it_is_told_to(tmp_path: Path) -> None:
         await make_lives(rig)
         rig.clock.advance(2 * DAY_S)
         keeper = retention(rig, events_days=1)
-        keeper.start()
-        await keeper.stop()
+        keeper.halt()
         assert await keeper.run() == Pruned()
         assert (await retention(rig, events_days=1).run()).tasks == 2
 

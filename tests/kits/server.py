@@ -30,8 +30,8 @@ from tracker.hooks.dispatcher import Dispatcher
 from tracker.hooks.health import HookHealth, HookState, describe_hooks
 from tracker.hooks.kinds.script import ScriptAction
 from tracker.logs import Redactor
-from tracker.maintenance.model_sync import Catalogue
-from tracker.maintenance.pruning import Retention
+from tracker.maintenance.model_sync import ModelSync
+from tracker.maintenance.pruning import Pruning
 from tracker.providers.registry import Registry
 from tracker.server.app import make_app, open_short_way
 from tracker.server.connections import Arrivals, Runner
@@ -221,11 +221,11 @@ class Rig:
         return [(str(p), int(s), str(w), str(b)) for p, s, w, b in rows]
 
 
-class StandInCatalogue:
+class StandInModelSync:
     """Fetches nothing, and says so."""
 
     async def sync(self, account: str) -> tuple[int, list[str]]:
-        """See `tracker.maintenance.model_sync.Catalogue`."""
+        """See `tracker.maintenance.model_sync.ModelSync`."""
         return 0, [f"openai: account {account} has no upstream here"]
 
 
@@ -266,8 +266,8 @@ async def running(
         changes=ChangeFeed(store),
         submitter=cast("Submitter", submitter),
         poller=cast("Poller", poller),
-        catalogue=cast("Catalogue", StandInCatalogue()),
-        retention=Retention(store, clock, Days),
+        model_sync=cast("ModelSync", StandInModelSync()),
+        pruning=Pruning(store, clock, Days),
         hooks=cast("Dispatcher", hooks),
         accounts=("default",),
         registry=Registry(),

@@ -14,7 +14,7 @@ from tracker.config.sections import Retention as Days
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.observation import Source, Submission, Trouble
 from tracker.domain.task import ExternalId, Stage, Status
-from tracker.maintenance.pruning import Retention
+from tracker.maintenance.pruning import Pruning
 from tracker.store.sqlite.audit import audit
 from tracker.store.values import AttemptResult
 
@@ -99,7 +99,7 @@ async def check(acts: list[tuple[str, int, int]], days: Days, aged_days: float) 
             }
             rig.clock.advance(aged_days * DAY_S)
             before = await kept_of(rig)
-            keeper = Retention(rig.store, rig.clock, lambda: days)
+            keeper = Pruning(rig.store, rig.clock, lambda: days)
             foreseen = await keeper.run(dry_run=True)
             pruned = await keeper.run()
             assert (foreseen.rows, foreseen.tasks) == (pruned.rows, pruned.tasks)

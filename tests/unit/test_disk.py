@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.kits.logs import what_is_logged
-from tracker.maintenance.disk_space import FULL_BYTES, LOW_BYTES, Disk
+from tracker.maintenance.disk_space import FULL_BYTES, LOW_BYTES, DiskSpace
 
 GIB = 2**30
 
@@ -24,7 +24,7 @@ GIB = 2**30
 )
 def test_levels(total: int, free: int, words: str | None, is_full: bool) -> None:
     """The limits are absolute on large disks and relative on small ones."""
-    trouble, full = Disk(Path("/data"), lambda _: (total, free)).look()
+    trouble, full = DiskSpace(Path("/data"), lambda _: (total, free)).measure()
     assert full is is_full
     assert trouble is None if words is None else f"is {words}: " in str(trouble)
 
@@ -38,10 +38,10 @@ def test_a_change_is_logged_once() -> None:
             raise FileNotFoundError
         return 100 * GIB, free
 
-    disk = Disk(Path("/data"), measure)
+    disk = DiskSpace(Path("/data"), measure)
     with what_is_logged() as logs:
         for free in (GIB, 5, 5, 0, -1, GIB, GIB):  # noqa: B007 - `measure` reads it
-            disk.look()
+            disk.measure()
     assert [(entry["event"], entry["level"]) for entry in logs] == [
         ("disk.low", "warning"),
         ("disk.recovered", "warning"),

@@ -68,7 +68,7 @@ def _prune_file(config: Config, *, dry_run: bool) -> Json:
     from tracker.archive.file_storage import make_storage
     from tracker.clock import SystemClock
     from tracker.logs import configure_logging
-    from tracker.maintenance.pruning import Retention
+    from tracker.maintenance.pruning import Pruning
     from tracker.store.sqlite import SqliteStore, open_reader
 
     async def run() -> Json:
@@ -79,7 +79,7 @@ def _prune_file(config: Config, *, dry_run: bool) -> Json:
             store = SqliteStore(config.store_path, clock.now)
             await store.open()
         try:
-            keeper = Retention(store, clock, lambda: config.retention, storage.remove)
+            keeper = Pruning(store, clock, lambda: config.retention, storage.remove)
             return asdict(await keeper.run(dry_run=dry_run))
         finally:
             await store.close()

@@ -25,6 +25,7 @@ from tracker.daemon.health import Vitals
 from tracker.daemon.listening import base_url, check_exposure, open_sites
 from tracker.daemon.provider_files import read_files, read_registry
 from tracker.daemon.reload import Live, list_changes
+from tracker.daemon.scheduler import Scheduler
 from tracker.daemon.signature_checks import list_signature_problems, make_signature_check
 from tracker.domain.health import Health
 from tracker.domain.tokens import CallbackTokens
@@ -36,10 +37,11 @@ from tracker.hooks.kinds.script import ScriptHook
 from tracker.hooks.runner import Tools
 from tracker.hooks.trust import distrusted_programs
 from tracker.logs import OwnText, Redactor, Sink, configure_logging, get_logger
-from tracker.maintenance.clock_watch import Timekeeper
-from tracker.maintenance.disk_space import Disk
-from tracker.maintenance.model_sync import Catalogue
-from tracker.maintenance.pruning import Retention
+from tracker.maintenance import clock_watch, disk_space, model_sync, pruning
+from tracker.maintenance.clock_watch import ClockWatch
+from tracker.maintenance.disk_space import DiskSpace
+from tracker.maintenance.model_sync import ModelSync
+from tracker.maintenance.pruning import Pruning
 from tracker.providers.reading.requests import RESULT_WITHIN_S
 from tracker.server.app import make_app, open_short_way
 from tracker.server.connections import Runner
@@ -75,6 +77,7 @@ LINGER_S = 0.2
 ARRIVE_S = 3.0
 """So long a body that is on its way may still take when the daemon stops; then its sender is told to come again."""
 KEEP_ALIVE_S = 75.0
+SWEEP = "sweep"
 
 
 class Tracker:
@@ -103,6 +106,7 @@ class Tracker:
         self._sockets = list(sockets)
         self._journal = journal
         self._stopping = asyncio.Event()
+        self.scheduler = Scheduler()
         self.redactor = self._set_up_logging(config, config.secrets(), None)
         self.payloads = Payloads(self.redactor)
         self.store = SqliteStore(config.store_path, self._clock.now)
@@ -130,7 +134,7 @@ class Tracker:
             redact=self.redactor.text,
         )
         self._account_rules = AccountRules(self.registry.routes(), self._live.accounts.keys())
-        self.catalogue = Catalogue(
+        self.model_sync = ModelSync(
             store=self.store,
             client=self._client,
             clock=self._clock,
@@ -139,11 +143,11 @@ class Tracker:
             configured=self._live.named_models,
             has_lists=self._account_rules.serves_builtin,
         )
-        self.retention = Retention(self.store, self._clock, lambda: self._live.config.retention, self._storage.remove)
+        self.pruning = Pruning(self.store, self._clock, lambda: self._live.config.retention, self._storage.remove)
         self._runner: Runner | None = None
         self._is_started = False
         self._callback_secret = b""
-        self._disk = Disk(config.store_path.parent)
+        self._disk = DiskSpace(config.store_path.parent)
         self.submitter: Submitter
         self.poller: Poller
         self.archiver: Archiver
@@ -217,14 +221,13 @@ class Tracker:
             bounds=Bounds(config.archive.max_bytes),
             allow_private=config.archive.allow_private_addresses,
         )
-        self.timekeeper = Timekeeper(self.store, self._clock)
         self.vitals = Vitals(
             self.store,
             self.poller,
             self.dispatcher,
             self.archiver,
             self._clock,
-            disk=self._disk.look,
+            disk=self._disk.measure,
             troubles=lambda: [*self._troubles(), *alarms.lines()],
         )
         self.store.subscribe_commits(self._wake_dispatcher)
@@ -241,13 +244,9 @@ class Tracker:
         open_short_way(runner)
         self._runner = runner  # from here on there is something to stop
         await open_sites(runner, config.listen, self._sockets)  # before anything asks a gateway: the port may be taken
-        self.poller.start()
         self.dispatcher.start()
         self.archiver.start()
-        self.catalogue.start()
-        self.retention.start()
-        self.timekeeper.start()
-        self._disk.start()
+        self._schedule_jobs()
         _warn_about(config, self._account_rules)
         self._is_started = True
         log.info("tracker.started", version=__version__, listen=self.url, store=str(config.store_path))
@@ -259,13 +258,10 @@ class Tracker:
             for site in list(self._runner.sites):
                 await site.stop()
             self.poller.halt()
-            self.retention.halt()
+            self.pruning.halt()
             await asyncio.gather(self.submitter.drain(DRAIN_SENDS_S), self._let_requests_arrive(self._runner))
             await self._runner.cleanup()
-            await self.catalogue.stop()
-            await self.retention.stop()
-            await self.timekeeper.stop()
-            await self._disk.stop()
+            await self.scheduler.stop(DRAIN_POLLS_S)
             await self.archiver.stop()
             await self.poller.stop(DRAIN_POLLS_S)
             await self.dispatcher.stop(DRAIN_HOOKS_S)
@@ -291,6 +287,11 @@ class Tracker:
         if self._stopping.is_set():
             return Health(ready=False, reasons=["The tracker is stopping."])
         return await self.vitals.health()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether a stop has begun."""
+        return self._stopping.is_set()
 
     def facts(self) -> dict[str, Any]:
         """What only this process knows, see `tracker.server.schemas.DoctorView`."""
@@ -321,7 +322,8 @@ class Tracker:
             kept.append("callbacks.secret")
         self._live.adopt(config)
         self.reconciler.set_policies(config.poll_policy)
-        self.poller.set_pace(config.poll.tick_s, config.callbacks.park_s)
+        self.poller.configure(config.poll.tick_s, config.callbacks.park_s)
+        self.scheduler.set_interval(SWEEP, config.poll.tick_s)
         self.intake.set_defaults(
             CallbackUrls(config.public_url, config.callbacks.placeholder_url), config.default_account
         )
@@ -329,6 +331,21 @@ class Tracker:
         return changed, kept
 
     # -- parts ---------------------------------------------------------------------------------------------
+
+    def _schedule_jobs(self) -> None:
+        """Begin all periodic work."""
+        add, clock = self.scheduler.add, ClockWatch(self.store, self._clock)
+        add(SWEEP, self.poller.tick, self._config.poll.tick_s)
+        add("clock watch", clock.check, clock_watch.CHECK_EVERY_S, first_after_s=clock_watch.CHECK_EVERY_S)
+        add("disk space", self._disk.check, disk_space.CHECK_EVERY_S)
+        add("model sync", self.model_sync.refresh, model_sync.REFRESH_S, retry_s=model_sync.RETRY_S)
+        add(
+            "pruning",
+            self.pruning.run_daily,
+            pruning.EVERY_S,
+            first_after_s=pruning.FIRST_AFTER_S,
+            retry_s=pruning.RETRY_S,
+        )
 
     async def _let_requests_arrive(self, runner: Runner) -> None:
         """Until every request that has come in part is there or answered: aiohttp, closing, drops what still comes."""
@@ -354,8 +371,8 @@ class Tracker:
             submitter=self.submitter,
             poller=self.poller,
             archive=self.archiver,
-            catalogue=self.catalogue,
-            retention=self.retention,
+            model_sync=self.model_sync,
+            pruning=self.pruning,
             hooks=self.dispatcher,
             accounts=self._live.accounts.keys(),
             registry=self.registry,

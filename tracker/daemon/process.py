@@ -17,6 +17,7 @@ import gc
 import signal
 import time
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,10 +135,9 @@ async def run(
             await asyncio.wait({stop, first_tick}, return_when=asyncio.FIRST_COMPLETED)
             if not asked_to_stop.is_set():
                 notifier.ready(await _status_of(tracker))
-                async with (
-                    _meanwhile(_report(tracker, notifier)),
-                    _meanwhile(_reload(tracker, notifier, asked_to_reload, read_config, write)),
-                ):
+                if notifier.is_heard:
+                    tracker.scheduler.add("status", partial(_report, tracker, notifier), STATUS_EVERY_S)
+                async with _meanwhile(_reload(tracker, notifier, asked_to_reload, read_config, write)):
                     await stop
         finally:
             notifier.stopping("Stopping: what is under way comes to its end")
@@ -165,21 +165,20 @@ async def _ask_for_time(notifier: Notifier) -> None:
 
 async def _feed(tracker: Tracker, notifier: Notifier, stopping: asyncio.Event) -> None:
     """Feed the watchdog while there is progress, and during the stop, which has a limit of its own."""
-    told = False
+    is_logged = False
     while notifier.watchdog_s is not None:
         reasons = [] if stopping.is_set() else tracker.vitals.wedged()
         if not reasons:
             notifier.alive()
-        elif not told:
-            log.error("watchdog.withheld", reasons=reasons)
-        told = bool(reasons)
+        elif not is_logged:
+            log.error("watchdog.not_pinged", reasons=reasons)
+        is_logged = bool(reasons)
         await asyncio.sleep(notifier.watchdog_s / 3)
 
 
 async def _report(tracker: Tracker, notifier: Notifier) -> None:
-    """Keep the status line fresh."""
-    while notifier.is_heard:
-        await asyncio.sleep(STATUS_EVERY_S)
+    """Refresh the status line."""
+    if not tracker.is_stopping:
         notifier.status(await _status_of(tracker))
 
 

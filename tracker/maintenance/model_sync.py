@@ -1,12 +1,11 @@
-"""The models that each account can use: fetched from the upstream, cached with their age, refreshed on a schedule.
+"""The models that each account can use: fetched from the upstream, cached with their age, refreshed daily.
 
-Owns the refreshing. Must not keep anything itself (the store does), nor refuse a task: a model that is not in the
-list is a warning, for lists are often behind.
+Owns the refresh. The store holds the lists. Never refuses a task: a model that is in no list is a warning, since lists
+are often behind.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from functools import partial
@@ -29,20 +28,20 @@ REFRESH_S = 86_400.0
 RETRY_S = 600.0
 MAX_PAGES = 50
 MODEL_LISTS = "model lists"
-"""What these routes are called where families are left alone: a list that cannot be had stops nothing else."""
+"""The provider name of these routes for the circuit breaker: a list that cannot be fetched stops no tasks."""
 
 
-class Catalogue:
-    """Keeps the lists of models fresh.
+class ModelSync:
+    """Refreshes the lists of models.
 
     Args:
-        store: where the lists are kept.
-        client: the way to the upstreams.
-        clock: what time it is.
+        store: holds the lists.
+        client: sends the requests.
+        clock: gives the age of a list.
         payloads: reads large answers.
         accounts: names of the accounts.
         configured: the models that the configuration names, each with the key that names it.
-        has_lists: whether an account's API has these lists; no other API is asked for them with its key.
+        has_lists: whether an account's API has these lists; other APIs are never asked with its key.
     """
 
     def __init__(
@@ -63,17 +62,27 @@ class Catalogue:
         self._accounts = accounts
         self._configured = configured
         self._has_lists = has_lists
-        self._task: asyncio.Task[None] | None = None
+        self._unknown: frozenset[str] = frozenset()
+        """One line for each unknown model that was logged."""
 
-    def start(self) -> None:
-        """Begin to refresh, at once where a list is old or missing."""
-        self._task = asyncio.create_task(self._run(), name="model catalogue")
+    async def refresh(self) -> float:
+        """Fetch the lists that are missing or old, and log configured models that are in none.
 
-    async def stop(self) -> None:
-        """Stop; a list that is being fetched is left as it was."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        Returns:
+            Seconds until a list has to be refreshed again.
+        """
+        wait_s = REFRESH_S
+        for account in filter(self._has_lists, tuple(self._accounts)):  # a reload may change them meanwhile
+            try:
+                wait_s = min(wait_s, await self._refresh(account))
+            except StoreUnavailable as error:
+                log.warning("models.failed", account=account, step="store", error=str(error))
+                wait_s = RETRY_S
+            except Exception:  # an unexpected answer for one account must not stop the refresh of the others
+                log.exception("models.failed", account=account, step="fetch")
+                wait_s = RETRY_S
+        await self._log_unknown()  # after all lists: the last account may have the model
+        return wait_s
 
     async def sync(self, account: str) -> tuple[int, list[str]]:
         """Fetch an account's lists now.
@@ -86,7 +95,7 @@ class Catalogue:
             list stay as they were.
 
         Raises:
-            StoreUnavailable: the lists could not be kept.
+            StoreUnavailable: the lists could not be stored.
         """
         if not self._has_lists(account):
             return 0, [f"account {account} belongs to a declared provider, whose API has no lists of models"]
@@ -98,12 +107,12 @@ class Catalogue:
                 problems.append(f"{family}: {error}")
                 continue
             await self._store.replace_models(account, family, models)
-        kept = await self._store.list_models(account)
-        log.info("models.synced", account=account, count=len(kept.models), problems=problems)
-        return len(kept.models), problems
+        stored = await self._store.list_models(account)
+        log.info("models.synced", account=account, count=len(stored.models), problems=problems)
+        return len(stored.models), problems
 
-    async def missing(self) -> list[str]:
-        """Configured models that are in no account's list; one line each. Nothing while no list was fetched yet."""
+    async def list_unknown(self) -> list[str]:
+        """Configured models that are in no account's list, one line each; empty before the first list is fetched."""
         known: set[str] = set()
         for account in tuple(self._accounts):  # a reload may change them meanwhile
             known |= {model.id for model in (await self._store.list_models(account)).models}
@@ -127,40 +136,23 @@ class Catalogue:
             after = page.next_after
         return models
 
-    async def _run(self) -> None:
-        told: frozenset[str] = frozenset()
-        while True:
-            wait_s = REFRESH_S
-            for account in filter(self._has_lists, tuple(self._accounts)):  # a reload may change them meanwhile
-                try:
-                    wait_s = min(wait_s, await self._refresh(account))
-                except Exception:  # one account's oddity must not end the refreshing of all, for good and in silence
-                    log.exception("models.failed", account=account)
-                    wait_s = RETRY_S
-            told = await self._warn(told)  # only now: the model may be the last account's
-            await asyncio.sleep(wait_s)
-
-    async def _warn(self, told: frozenset[str]) -> frozenset[str]:
-        """Log which configured models are missing, and were not a round ago; all that are missing now."""
+    async def _log_unknown(self) -> None:
+        """Log configured models that are unknown now and were not at the last refresh."""
         try:
-            lines = await self.missing()
+            lines = await self.list_unknown()
         except StoreUnavailable as error:
-            log.warning("models.not_looked_up", error=str(error))
-            return told
+            log.warning("models.failed", step="check configured models", error=str(error))
+            return
         for line in lines:
-            if line not in told:
-                log.warning("models.configured_one_not_found", what=OwnText(line))
-        return frozenset(lines)
+            if line not in self._unknown:
+                log.warning("models.unknown_model_configured", what=OwnText(line))
+        self._unknown = frozenset(lines)
 
     async def _refresh(self, account: str) -> float:
-        """Refresh one account's lists when they are old; seconds until they should be looked at again."""
-        try:
-            kept = await self._store.list_models(account)
-            now = self._clock.now()
-            if kept.synced_at is not None and (now - kept.synced_at) < timedelta(seconds=REFRESH_S):
-                return max(RETRY_S, REFRESH_S - (now - kept.synced_at).total_seconds())
-            _, problems = await self.sync(account)
-        except StoreUnavailable as error:
-            log.warning("models.not_kept", account=account, error=str(error))
-            return RETRY_S
+        """Refresh one account's lists when they are old; seconds until the next check."""
+        stored = await self._store.list_models(account)
+        age_s = None if stored.synced_at is None else (self._clock.now() - stored.synced_at) / timedelta(seconds=1)
+        if age_s is not None and age_s < REFRESH_S:
+            return max(RETRY_S, REFRESH_S - age_s)
+        _, problems = await self.sync(account)
         return RETRY_S if len(problems) == len(LISTS) else REFRESH_S

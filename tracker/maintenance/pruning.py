@@ -1,11 +1,11 @@
-"""Retention: what has had its time is dropped, daily and when asked, in steps that callbacks hardly notice.
+"""Deletes what is older than the configured retention, daily and on request, in steps that hardly delay callbacks.
 
-Each step is one small transaction among the others of the store's single writer, and is followed by a rest several
-times as long; under load steps take longer, and so do the rests. Finding is done by reading alone, so that a dry run
-is the same walk without the steps. An archived file goes before its row does: cut off in between, the next run finds
-the row and ends the work, and no file is left that nobody knows of.
+Each step is one small transaction among the others of the store's single writer, and is followed by a pause several
+times as long; under load steps take longer, and so do the pauses. Finding only reads, so a dry run is the same search
+without the steps. An archived file is removed before its row: after an interruption the next run finds the row and
+finishes, and no file is left without a row.
 
-Owns the pace and the order. Must not decide what may go: the store does, when it drops it.
+Owns the pauses and the order. The store decides what may be deleted, in the transaction that deletes it.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from tracker.domain.pruning import Cutoffs, Prunable, Pruned, days_before
-from tracker.errors import StoreUnavailable
 from tracker.logs import get_logger
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from tracker.clock import Clock
+    from tracker.config.sections import Retention
     from tracker.domain.task import TaskId
     from tracker.store.protocol import Store
 
@@ -32,70 +32,50 @@ EVERY_S = 86_400.0
 FIRST_AFTER_S = 300.0
 """From the start of the daemon to the first run: one that is restarted every day prunes, too."""
 RETRY_S = 3600.0
-LOOK_AT = 1000
-"""Tasks that one read looks at."""
+PAGE_TASKS = 1000
+"""Tasks that one read examines."""
 STEP_ROWS = 128
 """Rows in one step, unless a single task has more."""
 STEP_FILES = 32
-REST_FACTOR = 4.0
-"""The rest after a step, in times of what the step took."""
-REST_MIN_S = 0.002
+PAUSE_FACTOR = 4.0
+"""The pause after a step, as a multiple of the time that the step took."""
+PAUSE_MIN_S = 0.002
 
 RemoveFile = Callable[[str], Awaitable[None]]
-"""Removes the archived file with this path; one that is not there is fine; raises `OSError` when it cannot."""
+"""Removes the archived file with this path; does nothing if it is gone; raises `OSError` when it cannot."""
 
 
-class Days(Protocol):
-    """How long things are kept after their task has ended, days; 0 keeps for ever."""
-
-    @property
-    def events_days(self) -> int:
-        """Histories, with the hook runs that ended well or for good."""
-
-    @property
-    def payload_days(self) -> int:
-        """Bodies of requests and of upstream answers."""
-
-    @property
-    def outputs_days(self) -> int:
-        """Archived files."""
-
-
-class Retention:
-    """Prunes.
+class Pruning:
+    """Deletes old rows and files.
 
     Args:
-        store: what is pruned.
-        clock: what time it is.
-        days: how long things are kept now; asked at each run.
-        remove_file: removes an archived file; None: there is no archive, and its rows are left alone.
+        store: holds the rows.
+        clock: gives the age of things.
+        retention: how long things are retained; read at each run.
+        remove_file: removes an archived file; None: there is no archive, and its rows stay.
     """
 
     def __init__(
-        self, store: Store, clock: Clock, days: Callable[[], Days], remove_file: RemoveFile | None = None
+        self, store: Store, clock: Clock, retention: Callable[[], Retention], remove_file: RemoveFile | None = None
     ) -> None:
         self._store = store
         self._clock = clock
-        self._days = days
+        self._retention = retention
         self._remove_file = remove_file
         self._one_at_a_time = asyncio.Lock()
         self._halted = False
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin to prune daily."""
-        self._task = asyncio.create_task(self._run_daily(), name="retention")
 
     def halt(self) -> None:
-        """Have a run that is under way end after its present step."""
+        """End a run after its current step; what is left waits for the next process."""
         self._halted = True
 
-    async def stop(self) -> None:
-        """End; what a run has dropped so far stays dropped, the next one goes on."""
-        self.halt()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+    async def run_daily(self) -> None:
+        """Prune once, as a periodic job.
+
+        Raises:
+            StoreUnavailable: see `run`.
+        """
+        await self.run()
 
     async def run(self, *, dry_run: bool = False) -> Pruned:
         """Prune once.
@@ -104,17 +84,19 @@ class Retention:
             dry_run: only count.
 
         Returns:
-            What was dropped, or what would be.
+            What was deleted, or what would be.
 
         Raises:
-            StoreUnavailable: the store takes no more writes; what was dropped before stays so.
+            StoreUnavailable: the store cannot be written; what was deleted before stays deleted.
         """
         async with self._one_at_a_time:
             began = self._clock.monotonic()
             cutoffs = self._cutoffs(self._clock.now())
             total = Pruned()
             async for found in self._find(cutoffs):
-                total += sum((item.counts for item in found), Pruned()) if dry_run else await self._drop(found, cutoffs)
+                total += (
+                    sum((item.counts for item in found), Pruned()) if dry_run else await self._delete(found, cutoffs)
+                )
             total += await self._prune_files(cutoffs, dry_run=dry_run)
             if not dry_run:
                 total += await self._shrink()
@@ -132,7 +114,7 @@ class Retention:
             return total
 
     def _cutoffs(self, now: datetime) -> Cutoffs:
-        days = self._days()
+        days = self._retention()
         return Cutoffs(
             events=days_before(now, days.events_days),
             payloads=days_before(now, days.payload_days),
@@ -142,25 +124,25 @@ class Retention:
     # -- rows ----------------------------------------------------------------------------------------------
 
     async def _find(self, cutoffs: Cutoffs) -> AsyncIterator[Sequence[Prunable]]:
-        """What may go, page by page over all tasks."""
+        """What may be deleted, page by page over all tasks."""
         cursor: str | None = "" if cutoffs.events or cutoffs.payloads else None
         while cursor is not None and not self._halted:
-            page = await self._store.find_prunable(cutoffs, cursor, LOOK_AT)
+            page = await self._store.find_prunable(cutoffs, cursor, PAGE_TASKS)
             if page.items:
                 yield page.items
             cursor = page.next_cursor
 
-    async def _drop(self, found: Sequence[Prunable], cutoffs: Cutoffs) -> Pruned:
-        dropped = Pruned()
+    async def _delete(self, found: Sequence[Prunable], cutoffs: Cutoffs) -> Pruned:
+        deleted = Pruned()
         for step in steps(found):
             left = step
             while left and not self._halted:
                 before = time.perf_counter()
                 counts, done = await self._store.prune(left, cutoffs)
-                dropped += counts
+                deleted += counts
                 left = left[done:]
-                await _rest(time.perf_counter() - before)
-        return dropped
+                await _pause(time.perf_counter() - before)
+        return deleted
 
     async def _shrink(self) -> Pruned:
         freed, left = 0, 1
@@ -170,7 +152,7 @@ class Retention:
             freed += step
             if not step:
                 break
-            await _rest(time.perf_counter() - before)
+            await _pause(time.perf_counter() - before)
         return Pruned(freed_bytes=freed)
 
     # -- files ---------------------------------------------------------------------------------------------
@@ -185,36 +167,21 @@ class Retention:
             if not found:
                 break
             after = (found[-1].task_id, found[-1].identity)
-            gone = found
+            removed = found
             if not dry_run:
-                gone = [file for file in found if await self._removed(file.path)]
-                await self._store.forget_files(gone)
-            total += Pruned(files=len(gone), file_bytes=sum(file.bytes for file in gone))
+                removed = [file for file in found if await _remove(self._remove_file, file.path)]
+                await self._store.forget_files(removed)
+            total += Pruned(files=len(removed), file_bytes=sum(file.bytes for file in removed))
         return total
 
-    async def _removed(self, path: str) -> bool:
-        assert self._remove_file is not None  # noqa: S101 - asked above
-        try:
-            await self._remove_file(path)
-        except OSError as error:
-            log.warning("retention.file_not_removed", path=path, error=error.strerror or str(error))
-            return False
-        return True
 
-    # -- daily ---------------------------------------------------------------------------------------------
-
-    async def _run_daily(self) -> None:
-        wait_s = FIRST_AFTER_S
-        while True:
-            await asyncio.sleep(wait_s)
-            wait_s = EVERY_S
-            try:
-                await self.run()
-            except StoreUnavailable as error:
-                log.warning("retention.not_done", error=str(error))
-                wait_s = RETRY_S
-            except Exception:
-                log.exception("retention.failed")
+async def _remove(remove_file: RemoveFile, path: str) -> bool:
+    try:
+        await remove_file(path)
+    except OSError as error:
+        log.warning("retention.failed", step="remove file", path=path, error=error.strerror or str(error))
+        return False
+    return True
 
 
 def steps(found: Sequence[Prunable]) -> Iterator[list[TaskId]]:
@@ -231,5 +198,5 @@ def steps(found: Sequence[Prunable]) -> Iterator[list[TaskId]]:
         yield step
 
 
-async def _rest(took_s: float) -> None:
-    await asyncio.sleep(max(REST_FACTOR * took_s, REST_MIN_S))
+async def _pause(took_s: float) -> None:
+    await asyncio.sleep(max(PAUSE_FACTOR * took_s, PAUSE_MIN_S))

@@ -28,7 +28,7 @@ async def list_models(services: Services, request: web.Request) -> web.Response:
 async def sync_models(services: Services, request: web.Request) -> web.Response:
     """Fetch an account's lists now; one that cannot be fetched stays as it was and is named."""
     account = _account(services, request)
-    _, problems = await services.catalogue.sync(account)
+    _, problems = await services.model_sync.sync(account)
     return await _answer(services, account, problems)
 
 

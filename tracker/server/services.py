@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from tracker.domain.schedule import PollPolicy
     from tracker.domain.tokens import CallbackTokens
     from tracker.hooks.dispatcher import Dispatcher
-    from tracker.maintenance.model_sync import Catalogue
-    from tracker.maintenance.pruning import Retention
+    from tracker.maintenance.model_sync import ModelSync
+    from tracker.maintenance.pruning import Pruning
     from tracker.providers.registry import Registry
     from tracker.store.protocol import Store
     from tracker.tracking.changes import ChangeFeed
@@ -61,8 +61,8 @@ class Services:
     changes: ChangeFeed
     submitter: Submitter
     poller: Poller
-    catalogue: Catalogue
-    retention: Retention
+    model_sync: ModelSync
+    pruning: Pruning
     hooks: Dispatcher
     accounts: Collection[str]
     registry: Registry

@@ -41,7 +41,7 @@ async def prune(services: Services, request: web.Request) -> web.Response:
         StoreUnavailable: the store takes no writes; what was dropped before stays so.
     """
     wanted = parse_prune(await read_json(request))
-    pruned = await services.retention.run(dry_run=wanted.dry_run)
+    pruned = await services.pruning.run(dry_run=wanted.dry_run)
     return json_answer({"dry_run": wanted.dry_run, **asdict(pruned)})
 
 

@@ -27,7 +27,6 @@ from tracker.providers.reading.requests import with_model_in_query
 from tracker.tracking.blockers import Obstacles
 from tracker.tracking.claims import Claims
 from tracker.tracking.lane_limits import Places
-from tracker.tracking.ticks import Ticks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -115,7 +114,6 @@ class Poller:
         self._payloads = payloads
         self._tick_s = tick_s
         self._park_s = park_s
-        self._ticks = Ticks(self.tick, tick_s)
         self._polls = Places(max_polls, max(1, int(max_polls * LANE_SHARE)))
         self._sends = Places(MAX_SENDS, MAX_LANE_SENDS)
         self._unsent: dict[LaneKey, dict[TaskId, Task]] = {}
@@ -135,27 +133,20 @@ class Poller:
         self.first_tick = asyncio.Event()
         """Set once a sweep has completed."""
 
-    def start(self) -> None:
-        """Begin to tick, the first time at once."""
-        self.last_tick = self._last_round = self._clock.monotonic()
-        self._ticks.start()
-
-    def set_pace(self, tick_s: float, park_s: float) -> None:
-        """Replace the seconds between sweeps, and how long callbacks of unknown tasks are kept."""
+    def configure(self, tick_s: float, park_s: float) -> None:
+        """Replace the seconds between sweeps, and how long callbacks of unknown tasks are stored."""
         self._park_s = park_s
         self._tick_s = tick_s
-        self._ticks.set_interval(tick_s)
 
     def halt(self) -> None:
-        """Stop ticking: nothing more is claimed. Polls under way go on, and so do those that are asked for."""
+        """Claim nothing more: a tick does nothing. Polls under way go on, and so do those that are requested."""
         self._halted = True
-        self._ticks.stop()
         self._claims.halt()
 
     async def stop(self, drain_s: float) -> None:
-        """Stop ticking and let polls under way end; those that do not are polled again after their lease."""
+        """Claim nothing more and let polls under way end; those that do not are polled again after their lease."""
         self.halt()
-        await asyncio.gather(self._ticks.ended(drain_s), self._claims.ended(drain_s))  # they may start the last polls
+        await self._claims.ended(drain_s)  # it may start the last polls
         await asyncio.gather(self._polls.end(drain_s), self._sends.end(drain_s))
 
     @property

@@ -1,12 +1,13 @@
 """A wall clock that is set back must not make what is due wait."""
 
-import asyncio
 from datetime import datetime, timedelta
 from typing import cast
 
+import pytest
+
 from tests.kits.factories import START
 from tracker.errors import StoreUnavailable
-from tracker.maintenance.clock_watch import TOLERANCE_S, Timekeeper
+from tracker.maintenance.clock_watch import TOLERANCE_S, ClockWatch
 from tracker.store.protocol import Store
 
 
@@ -32,66 +33,58 @@ class Clocks:
 
 
 class Due:
-    """A store that only notes by how much it was asked to bring its due times back.
-
-    Attributes:
-        told: set each time.
-    """
+    """A store that only notes by how much its due times were moved back."""
 
     def __init__(self) -> None:
         self.brought_back: list[float] = []
         self.broken = False
-        self.told = asyncio.Event()
 
     async def bring_back_due_times(self, by: timedelta) -> None:
         """Take note of it."""
-        self.told.set()
         if self.broken:
             raise StoreUnavailable("the disk is full")
         self.brought_back.append(by.total_seconds())
 
 
-def keeper(clocks: Clocks, due: Due, look_every_s: float = 1.0) -> Timekeeper:
+def watch(clocks: Clocks, due: Due) -> ClockWatch:
     """One over these clocks."""
-    return Timekeeper(cast("Store", due), clocks, look_every_s=look_every_s)
+    return ClockWatch(cast("Store", due), clocks)
 
 
 async def test_a_step_back_is_followed_once() -> None:
     """By as much as the clock was set back beyond the time that passed."""
     clocks, due = Clocks(), Due()
-    look = keeper(clocks, due).look
+    check = watch(clocks, due).check
     clocks.advance(1, 1)
-    await look()
+    await check()
     clocks.advance(-3600, 1)
-    await look()
-    await look()
+    await check()
+    await check()
     assert due.brought_back == [3601.0]
 
 
 async def test_what_is_no_step_back_changes_nothing() -> None:
     """A clock that goes on, is slewed, stands, or is set forward: after that a step back to where it was is one."""
     clocks, due = Clocks(), Due()
-    look = keeper(clocks, due).look
+    check = watch(clocks, due).check
     for wall_s in (1.0, 0.5, 0.0, -TOLERANCE_S, 7200.0):
         clocks.advance(wall_s, 1)
-        await look()
+        await check()
     assert due.brought_back == []
     clocks.advance(-7000, 1)
-    await look()
+    await check()
     assert due.brought_back == [7001.0]
 
 
 async def test_a_step_that_could_not_be_followed_is_followed_later() -> None:
-    """The store refuses for a while: the loop goes on, and nothing is forgotten."""
+    """The store refuses for a while; the step is not forgotten."""
     clocks, due = Clocks(), Due()
     due.broken = True
-    timekeeper = keeper(clocks, due, 0.001)
-    timekeeper.start()
+    check = watch(clocks, due).check
     clocks.advance(-60, 0)
-    async with asyncio.timeout(10):
-        await due.told.wait()
-        due.broken = False
-        due.told.clear()
-        await due.told.wait()
-    await timekeeper.stop()
+    with pytest.raises(StoreUnavailable):
+        await check()
+    due.broken = False
+    await check()
+    await check()
     assert due.brought_back == [60.0]
