@@ -111,7 +111,7 @@ def command_surface(group: click.Group, context: click.Context) -> Iterator[tupl
                     "choices": sorted(getattr(parameter.type, "choices", [])),
                     "is_flag": getattr(parameter, "is_flag", False),
                 }
-                for parameter in command.get_params(below)
+                for parameter in command.params  # without --help
             },
         )
         if isinstance(command, click.Group):

@@ -282,7 +282,7 @@ def test_submit_reads_files_and_standard_input(daemon: Daemon, tmp_path: Path) -
     ("data", "words"),
     [
         ("{", "--data: is not JSON"),
-        ("[1]", "--data: should be a JSON object"),
+        ("[1]", "--data: must be a JSON object"),
         ("@/absent", "/absent: cannot be read (No such file or directory)"),
     ],
 )
@@ -317,7 +317,7 @@ def test_submit_and_wait(daemon: Daemon) -> None:
     result = tracker_("submit", "suno.generate", "--wait")
     assert (result.exit_code, result.stdout) == (0, "https://files.example/a.mp3\nla la\n")
     assert result.stderr == (
-        f"{ID} RUNNING first 50 %\n{ID} SUCCEEDED first 100 %\noutput 2 has no public address: tracker show {ID}\n"
+        f"{ID} RUNNING first 50 %\n{ID} SUCCEEDED first 100 %\noutput 2 has no public URL: tracker show {ID}\n"
     )
 
 
@@ -329,7 +329,7 @@ def test_submit_and_wait_for_a_failure_or_too_long(daemon: Daemon) -> None:
     daemon.on(f"GET /v1/tasks/{ID}", (200, TASK))
     late = tracker_("submit", "suno.generate", "--wait", "--timeout", "0")
     assert late.exit_code == 124
-    assert f"the task goes on: tracker wait {ID}" in late.stderr
+    assert f"the task continues: tracker wait {ID}" in late.stderr
 
 
 def test_waiting_looks_often_enough_to_see_what_happens(daemon: Daemon) -> None:
@@ -427,11 +427,18 @@ def test_show_events_why(daemon: Daemon) -> None:
     daemon.on(f"GET /v1/tasks/{ID}/why", (200, told))
     shown = tracker_("show", ID).stdout
     assert "reason        policy_rejected" in shown
-    assert "error         not that (their code E [31m7, HTTP 200)" in shown
+    assert "error         not that (upstream code E [31m7, HTTP 200)" in shown
     assert "label user    42" in shown
     assert "RUNNING, stage first" in tracker_("events", ID).stdout
     account = tracker_("why", ID).stdout
-    for words in ("The upstream is working on it.", "Heard", "Refused", "(it came too late)", "Next", "any time  news"):
+    for words in (
+        "The upstream is working on it.",
+        "History",
+        "Refused",
+        "(it came too late)",
+        "Next",
+        "any time  news",
+    ):
         assert words in account
     assert "Decided by 2026-11-21T20:42:00.000Z" in account
     assert json.loads(tracker_("show", ID, "--json").stdout) == FAILED
@@ -473,7 +480,7 @@ def test_wait_survives_a_restart_of_the_daemon(daemon: Daemon) -> None:
     daemon.on(f"GET /v1/tasks/{ID}", (200, TASK), (200, None), (200, DONE))
     result = tracker_("wait", ID)
     assert result.exit_code == 0
-    assert "is away; waiting for it" in result.stderr
+    assert "does not answer; waiting for it" in result.stderr
 
 
 def test_the_next_page_of_deliveries_is_asked_for_alike(daemon: Daemon, tmp_path: Path) -> None:
@@ -501,9 +508,9 @@ def test_a_redrive_of_a_misspelt_hook(daemon: Daemon) -> None:
     misspelt = tracker_("deliveries", "retry", "--hook", "publsh")
     assert (misspelt.exit_code, misspelt.stderr) == (2, "no hook is named 'publsh'; did you mean publish?\n")
     nothing = tracker_("deliveries", "retry", "--hook", "publish")
-    assert (nothing.exit_code, nothing.stdout) == (0, "0 deliveries run again\n")
+    assert (nothing.exit_code, nothing.stdout) == (0, "0 deliveries retried\n")
     daemon.on("POST /v1/deliveries/retry", (200, {"retried": 1}))
-    assert tracker_("deliveries", "retry", "--hook", "publish").stdout == "1 delivery run again\n"
+    assert tracker_("deliveries", "retry", "--hook", "publish").stdout == "1 delivery retried\n"
 
 
 def test_poll_and_cancel(daemon: Daemon) -> None:
@@ -658,10 +665,10 @@ def test_config_init_check_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     file = tmp_path / "t.toml"
     assert tracker_("config", "init", str(file)).exit_code == 0
     again = tracker_("config", "init", str(file))
-    assert (again.exit_code, "is there already" in again.stderr) == (1, True)
+    assert (again.exit_code, "exists" in again.stderr) == (1, True)
     assert tracker_("config", "init", "-").stdout == file.read_text(encoding="utf-8")
     checked = tracker_("config", "check", "--config", str(file))
-    assert (checked.exit_code, checked.output) == (0, f"{file}: fine\n")
+    assert (checked.exit_code, checked.output) == (0, f"{file}: ok\n")
     shown = tracker_("config", "show", "--config", str(file))
     assert "# secret accounts.default.api_key: set" in shown.stdout
     assert "# secret server.api_token: not set" in shown.stdout
@@ -738,7 +745,7 @@ def test_a_download_leaves_other_files_alone(shelf: Daemon, tmp_path: Path) -> N
     mine = tmp_path / f"{ID}-0-audio.mp3"
     mine.write_text("mine", encoding="utf-8")
     refused = tracker_("download", ID, str(tmp_path))
-    said = f"{mine}: is there with another content; move it away, or write over it with --force\n"
+    said = f"{mine}: exists with other content; move it away, or overwrite it with --force\n"
     assert (refused.exit_code, refused.stderr, mine.read_text(encoding="utf-8")) == (1, said, "mine")
     assert tracker_("download", ID, str(tmp_path), "--force").exit_code == 0
     assert json.loads(mine.read_text(encoding="utf-8")) == ID
@@ -826,7 +833,7 @@ def test_ctrl_c_while_waiting_is_clean(daemon: Daemon) -> None:
     daemon.on("POST /v1/tasks", (201, TASK)).on(f"GET /v1/tasks/{ID}", (200, TASK))
     code, out, err = interrupt_when(lambda: len(daemon.requests) > 2, "submit", "suno.generate", "--wait")
     assert (code, out) == (130, "")
-    assert err.endswith(f"no longer waiting; the task goes on: tracker wait {ID}\n")
+    assert err.endswith(f"stopped waiting; the task continues: tracker wait {ID}\n")
     daemon.requests.clear()
     code, out, err = interrupt_when(lambda: len(daemon.requests) > 2, "wait", ID)
     assert (code, out) == (130, "")

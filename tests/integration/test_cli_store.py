@@ -86,7 +86,7 @@ async def test_what_looks_reads_its_own_file(tmp_path: Path) -> None:
         found = await ask(mine, "list", "--json")
         assert [item["id"] for item in found.json["items"]] == [task["id"]]
         theirs_answers = f"another tracker (store {theirs}/tracker.db) answers at {asker.tracker.url}"
-        told = f"{theirs_answers}, not one that serves {mine}/tracker.db; reading {mine}/tracker.db\n"
+        told = f"{theirs_answers}, which does not serve {mine}/tracker.db; reading {mine}/tracker.db\n"
         assert found.err == told
         # an id is found in any case, by its beginning and by the upstream's id; a misspelt route is named
         for text in (task["id"].lower(), task["id"][:20], task["id"][:-1].lower()):
@@ -98,7 +98,7 @@ async def test_what_looks_reads_its_own_file(tmp_path: Path) -> None:
         wrong = await ask(mine, "list", "--cursor", "nope")
         assert (wrong.code, "query.cursor: must be the next_cursor of the previous page" in wrong.err) == (2, True)
         routes = await ask(mine, "routes")
-        assert (routes.code, "listing the routes of this program" in routes.err) == (0, True)
+        assert (routes.code, "listing the routes of this installation" in routes.err) == (0, True)
 
 
 async def test_a_copy_of_the_store_is_another_store(tmp_path: Path) -> None:

@@ -225,4 +225,4 @@ def test_doctor_shows_the_limit(tmp_path: Path) -> None:
     config = load_config(Setting().write(tmp_path), {})
     assert check_descriptors(config).state == "ok"
     line = check_descriptors(config, least=2**40)
-    assert (line.state, "LimitNOFILE" in (line.mend or "")) == ("failed", True)
+    assert (line.state, "LimitNOFILE" in (line.fix or "")) == ("failed", True)

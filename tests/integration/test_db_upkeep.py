@@ -283,7 +283,7 @@ def test_pruning_without_a_daemon(path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert (foreseen["dry_run"], foreseen["tasks"], foreseen["requests"]) == (True, 1, 1)
     done = answered("prune")
     assert {**foreseen, "dry_run": False, "freed_bytes": done["freed_bytes"]} == done
-    assert call("prune").stdout.startswith("dropped:")
+    assert call("prune").stdout.startswith("deleted:")
     assert answered("check")["ok"]
 
 
@@ -329,7 +329,7 @@ def test_no_shell_without_the_program(path: Path, tmp_path: Path, monkeypatch: p
     in_file(path, fill(path))
     monkeypatch.setenv("PATH", str(tmp_path))
     result = call("shell")
-    assert (result.exit_code, result.stderr.startswith("sqlite3: no such program")) == (FAILED, True)
+    assert (result.exit_code, result.stderr.startswith("sqlite3: program not found")) == (FAILED, True)
 
 
 # -- backup ------------------------------------------------------------------------------------------------

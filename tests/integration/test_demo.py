@@ -108,6 +108,6 @@ def test_a_directory_that_cannot_be_used(tmp_path: Path) -> None:
         result = CliRunner().invoke(cli, ["demo", "--once", "--dir", str(directory)], catch_exceptions=False)
         assert result.exit_code == 1
         (line,) = result.stderr.splitlines()
-        assert line.startswith(f"--dir: the demo cannot keep its files there ({directory}")
-        assert line.endswith(f": {what}); name another directory")
+        assert line.startswith(f"--dir: cannot write the files there ({directory}")
+        assert line.endswith(f": {what}); choose another directory")
     assert [path.name for path in (tmp_path / "taken").iterdir()] == ["tracker.toml"]

@@ -39,7 +39,7 @@ async def line_of(directory: Path, check: str, **env: str) -> Json:
     found = [line for line in ran.json["checks"] if line["check"] == check]
     assert found, ran.json
     assert ran.json["ok"] is (ran.code == 0)
-    assert all((line["state"] == "failed") is bool(line["mend"]) for line in ran.json["checks"])
+    assert all((line["state"] == "failed") is bool(line["fix"]) for line in ran.json["checks"])
     return found[0]
 
 
@@ -114,7 +114,7 @@ async def test_a_missing_key_and_a_gateway_that_is_away(tmp_path: Path) -> None:
     """Both are named with the variable and the address."""
     Setting(gateway=NOWHERE, is_called_back=False).write(tmp_path)
     key = await line_of(tmp_path, "key of default", GATEWAY_KEY="")
-    assert (key["state"], KEY_ENV in key["mend"]) == ("failed", True)
+    assert (key["state"], KEY_ENV in key["fix"]) == ("failed", True)
     gateway = await line_of(tmp_path, "gateway of default")
     assert (gateway["state"], NOWHERE in gateway["detail"]) == ("failed", True)
     assert (await line_of(tmp_path, "clock"))["state"] == "skipped"
@@ -127,7 +127,7 @@ async def test_a_refused_key_and_a_wrong_clock(tmp_path: Path) -> None:
         Setting(gateway=url, is_called_back=False).write(tmp_path)
         gateway = await line_of(tmp_path, "gateway of default")
         clock = await line_of(tmp_path, "clock")
-    assert (gateway["state"], KEY_ENV in gateway["mend"]) == ("failed", True)
+    assert (gateway["state"], KEY_ENV in gateway["fix"]) == ("failed", True)
     assert (clock["state"], "ahead of" in clock["detail"]) == ("failed", True)
     async with answering(401, {"error": "not here"}) as url:
         Setting(gateway=url, is_called_back=False).write(tmp_path)
@@ -141,7 +141,7 @@ async def test_a_model_that_nobody_has(tmp_path: Path) -> None:
         async with running_daemon(tmp_path, setting) as asker:
             await asker.call("POST", "/v1/models/sync")
             line = await line_of(tmp_path, "models")
-    assert (line["state"], line["detail"]) == ("failed", "in no account's list: models.video (no-such-model)")
+    assert (line["state"], line["detail"]) == ("failed", "unknown to every account: models.video (no-such-model)")
 
 
 async def test_a_public_url_that_leads_elsewhere(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ async def test_a_public_url_that_leads_elsewhere(tmp_path: Path) -> None:
         text = setting.write(tmp_path).read_text()
         (tmp_path / "tracker.toml").write_text(f'public_url = "{elsewhere}"\n{text}')
         line = await line_of(tmp_path, "public_url")
-        assert (line["state"], elsewhere in line["mend"]) == ("failed", True)
+        assert (line["state"], elsewhere in line["fix"]) == ("failed", True)
         async with answering(404, {}, content_type="application/problem+json") as proxy:
             (tmp_path / "tracker.toml").write_text(f'public_url = "{proxy}"\n{text}')
             assert (await line_of(tmp_path, "public_url"))["state"] == "ok"
@@ -188,8 +188,8 @@ async def test_scripts_that_cannot_run(tmp_path: Path) -> None:
     assert {check for check in failed if check.startswith("hook")} == {
         *("hook gone", "hook plain", "hook unheard", "hook drop", "hook odd")
     }
-    assert failed["hook plain"]["mend"] == f"chmod +x {tmp_path}/plain.sh"
-    assert "task.failed" in failed["hook odd"]["mend"]
+    assert failed["hook plain"]["fix"] == f"chmod +x {tmp_path}/plain.sh"
+    assert "task.failed" in failed["hook odd"]["fix"]
 
 
 async def test_places_that_cannot_be_looked_at(tmp_path: Path) -> None:
@@ -197,10 +197,10 @@ async def test_places_that_cannot_be_looked_at(tmp_path: Path) -> None:
     Setting().write(tmp_path)
     beyond = tmp_path / ("x" * 300)  # no file system has such a name: looking at it fails for root too
     hooks = await line_of(tmp_path, "hooks_dir", TRACKER_HOOKS_DIR=str(beyond))
-    assert hooks["detail"] == f"{beyond} cannot be looked at (File name too long): hooks in it do not run"
+    assert hooks["detail"] == f"{beyond} cannot be read (File name too long): its hooks do not run"
     store = await line_of(tmp_path, "store", TRACKER_STORE__PATH=str(beyond / "t.db"))
     assert store["detail"] == f"{beyond / 't.db'}: cannot be looked at (File name too long)"
-    assert store["mend"] == "run as its owner or set store.path"
+    assert store["fix"] == "run as its owner or set store.path"
     script = f"""
         [[hooks]]
         name = "h"
@@ -227,7 +227,7 @@ async def test_a_store_that_is_not_ours_or_newer(tmp_path: Path, version: int, a
         before = store.read_bytes()
         line = await line_of(tmp_path, "store")
     assert line["state"] == "failed"
-    assert line["mend"].startswith("install that version again" if application_id is None else "set store.path")
+    assert line["fix"].startswith("install that version again" if application_id is None else "set store.path")
     assert store.read_bytes() == before
 
 
@@ -247,7 +247,7 @@ async def test_a_signature_scheme_without_its_secret(tmp_path: Path) -> None:
     tables = '[callbacks.kling]\nscheme = "standard-webhooks"\nsecret_env = "KLING_SECRET"'
     Setting(gateway=NOWHERE, tables=tables, is_called_back=False).write(tmp_path)
     line = await line_of(tmp_path, "configuration")
-    assert (line["state"], line["mend"]) == ("failed", "set KLING_SECRET")
+    assert (line["state"], line["fix"]) == ("failed", "set KLING_SECRET")
     secret = base64.b64encode(b"0123456789").decode()
     assert (await line_of(tmp_path, "configuration", KLING_SECRET=secret))["state"] == "ok"
 
@@ -258,7 +258,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
     config = load_config(path, WELL, hook_table=hook_table)
     assert checkup.check_disk(config).state == "ok"
     line = checkup.check_disk(config, least_free_bytes=2**62)
-    assert (line.state, line.mend is not None) == ("failed", True)
+    assert (line.state, line.fix is not None) == ("failed", True)
 
 
 async def test_who_has_the_address(tmp_path: Path) -> None:
@@ -288,7 +288,7 @@ async def test_before_the_first_start_the_public_url_is_skipped(tmp_path: Path) 
     async with Sandbox() as sandbox:
         Setting(gateway=sandbox.base_url).write(tmp_path)
         line = await line_of(tmp_path, "public_url")
-        assert (line["state"], "does not run yet" in line["detail"]) == ("skipped", True)
+        assert (line["state"], "is not running" in line["detail"]) == ("skipped", True)
         for host in ("tracker.example.com", "callback.invalid"):
             line = await line_of(tmp_path, "public_url", TRACKER_PUBLIC_URL=f"https://{host}")
             assert (line["state"], host in line["detail"]) == ("failed", True)
@@ -308,8 +308,8 @@ async def test_the_daemon_has_the_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("status", "content_type", "state", "words"),
     [
-        (404, "application/json", "failed", "it is not such a gateway (404 for /openai/v1/models)"),
-        (200, "text/html", "failed", "200 with text/html in the place of JSON"),
+        (404, "application/json", "failed", "not as a gateway (404 for /openai/v1/models)"),
+        (200, "text/html", "failed", "200 with text/html instead of JSON"),
         (302, "text/html", "failed", "302, a redirect"),
         (503, "application/json", "failed", "is not available (HTTP 503)"),
         (403, "application/json", "ok", "answers (HTTP 403)"),
@@ -324,7 +324,7 @@ async def test_something_that_is_no_gateway(
         config = load_config(Setting(gateway=url, is_called_back=False).write(tmp_path), WELL, hook_table=hook_table)
         line, _clock = await asyncio.to_thread(lambda: list(reach.check_gateways(config)))
     assert (line.state, words in line.detail) == (state, True), line
-    assert line.state == "ok" or status == 503 or "base_url" in str(line.mend)
+    assert line.state == "ok" or status == 503 or "base_url" in str(line.fix)
 
 
 async def test_a_gateway_of_a_declared_provider_has_no_list_of_models(tmp_path: Path) -> None:
@@ -338,4 +338,4 @@ async def test_a_gateway_of_a_declared_provider_has_no_list_of_models(tmp_path: 
         rules = account_rules(config)
         line, _clock = await asyncio.to_thread(lambda: list(reach.check_gateways(config, rules.serves_builtin)))
     assert (line.check, line.state) == ("gateway of replicate", "ok")
-    assert "its key was not tried" in line.detail
+    assert "its key was not tested" in line.detail

@@ -147,7 +147,7 @@ def test_a_trial_runs_twice_and_compares(tmp_path: Path) -> None:
     first = invoke("hooks", "test", "same", "--config", str(path))
     assert first.exit_code == 0, first.output
     assert first.output.count("  task.failed 7 dlv_0_failed_same\n") == 2
-    assert first.output.endswith("The second run gave the same answer.\n")
+    assert first.output.endswith("The second run gave the same result.\n")
     second = invoke("hooks", "test", "other", "--config", str(path), "--event", "task.running", "--json")
     told = json.loads(second.output)
     assert (told["event"], told["same_answer"], [run["output"] for run in told["runs"]]) == (
@@ -170,7 +170,7 @@ def test_a_trial_that_would_be_tried_again_says_so(tmp_path: Path) -> None:
     path = config_file(tmp_path, '[[hooks]]\nname = "bad"\non = "task.*"\nrun = ["/bin/sh", "-c", "exit 1"]\n')
     failed = invoke("hooks", "test", "bad", "--config", str(path))
     assert failed.exit_code == 1
-    pattern = r"(?m)^run \d with task\.\w+: would be tried again \(took \d+\.\d\d s\): .+"
+    pattern = r"(?m)^run \d with task\.\w+: would be retried \(took \d+\.\d\d s\): .+"
     runs = re.findall(pattern, failed.output)
     assert len(runs) == 2, failed.output
 
@@ -244,7 +244,7 @@ async def test_a_daemon_signs_lists_and_redrives(tmp_path: Path) -> None:
         assert "answered 422" in listed.output
         endpoint.status = 200
         retried = await asyncio.to_thread(invoke, "deliveries", "retry", "--hook", "h", "--url", tracker.url)
-        assert retried.output == "1 delivery run again\n"
+        assert retried.output == "1 delivery retried\n"
         first, second = await endpoint.called(2)
         assert first.headers["webhook-id"] == second.headers["webhook-id"]
         assert first.body == second.body

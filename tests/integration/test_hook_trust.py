@@ -159,19 +159,19 @@ async def test_doctor_and_list_name_what_is_not_run(
     tables = f'[[hooks]]\nname = "app"\non = ["task.*"]\nrun = ["{program}"]'
     file = Setting(tables=tables).write(tmp_path)
     lines = {line.check: line for line in check_hooks(load_config(file, {}, hook_table=hook_table))}
-    assert (lines["hook publish.sh"].state, lines["hook publish.sh"].mend) == (
+    assert (lines["hook publish.sh"].state, lines["hook publish.sh"].fix) == (
         "failed",
         f"chmod go-w {quote(str(script))}",
     )
-    assert (lines["hook app"].state, lines["hook app"].mend) == ("failed", f"chmod go-w {quote(str(program))}")
+    assert (lines["hook app"].state, lines["hook app"].fix) == ("failed", f"chmod go-w {quote(str(program))}")
     assert lines["hook publish.sh.bak"].state == "skipped"
     hooks_dir.chmod(0o777)
     lines = {line.check: line for line in check_hooks(load_config(file, {}, hook_table=hook_table))}
-    assert lines["hooks_dir"].mend == f"chmod go-w {quote(str(hooks_dir))}"
+    assert lines["hooks_dir"].fix == f"chmod go-w {quote(str(hooks_dir))}"
     hooks_dir.chmod(0o755)
     async with opened(tmp_path / "tracker.db"):
         pass  # the command reads the file where no daemon runs
     assert await asyncio.to_thread(run, ["hooks", "list", "--config", str(file)]) == 0
     told = capsys.readouterr().err
-    assert f"not run: {leftover}: a copy, a leftover or a text by its name" in told
+    assert f"ignored: {leftover}: a copy, a leftover or a text by its name" in told
     assert f"chmod go-w {quote(str(script))}" in told

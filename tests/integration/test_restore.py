@@ -437,7 +437,7 @@ def test_what_a_copy_does_not_know_is_not_paid_twice(path: Path) -> None:
         2: (SubmitState.ACCEPTED, "up-2"),
         3: (SubmitState.QUEUED, None),
     }
-    assert "Tasks of it that are not in the copy: 1; not ended: 1." in result.stdout
+    assert "Tasks that are not in the copy: 1; unfinished: 1." in result.stdout
     assert "tracker track suno.generate up-4" in result.stdout
     assert audit(path).is_sound
 

@@ -6,6 +6,7 @@ import pytest
 
 from tracker.cli.advice import list_advice, unknown_variables, unreachable_public_url
 from tracker.config import load_config
+from tracker.hooks.kinds.registry import hook_table
 
 
 def written(directory: Path, text: str) -> Path:
@@ -25,7 +26,7 @@ def written(directory: Path, text: str) -> Path:
 def test_an_address_that_no_provider_reaches(tmp_path: Path, host: str) -> None:
     """It is named, unless the gateway is in the same network, as a sandbox is."""
     public = f'public_url = "http://{host}:8780"\n'
-    assert "no provider can reach" in str(unreachable_public_url(load_config(written(tmp_path, public), {})))
+    assert "providers cannot reach" in str(unreachable_public_url(load_config(written(tmp_path, public), {})))
     near = f'{public}[accounts.default]\nbase_url = "http://127.0.0.1:8790"'
     assert unreachable_public_url(load_config(written(tmp_path, near), {})) is None
 
@@ -48,7 +49,7 @@ def test_unknown_variables_are_named_with_the_nearest_known(tmp_path: Path) -> N
     """A misspelt variable has no effect; what hooks get and what the configuration names is known."""
     hook = '[[hooks]]\nname = "h"\non = "task.*"\nurl = "https://hooks.dev"\nsecret_env = "TRACKER_HOOK_SECRET"'
     text = f'[accounts.default]\napi_key_env = "TRACKER_KEY"\n{hook}'
-    config = load_config(written(tmp_path, text), {})
+    config = load_config(written(tmp_path, text), {}, hook_table=hook_table)
     known = ["TRACKER_KEY", "TRACKER_HOOK_SECRET", "TRACKER_API_TOKEN", "TRACKER_URL", "TRACKER_PUBLIC_URL"]
     known += ["TRACKER_LABEL_USER", "TRACKER_EVENT", "TRACKER_WORKER", "TRACKER_POLL__TICK_S", "PATH"]
     assert unknown_variables(config, known) == []

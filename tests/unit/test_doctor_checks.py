@@ -42,7 +42,7 @@ def test_a_network_file_system_under_the_database_is_named(tmp_path: Path, kind:
         "failed",
         f"/srv/my share/tracker.db is on a network file system ({kind}): SQLite may damage it",
     )
-    assert line.mend == "set store.path to a directory on a local disk; archive.dir may stay on the network"
+    assert line.fix == "set store.path to a directory on a local disk; archive.dir may stay on the network"
 
 
 def test_disks_of_this_machine_are_fine(tmp_path: Path) -> None:
@@ -80,5 +80,5 @@ def test_a_short_hook_secret_is_named(tmp_path: Path, size: int, is_named: bool)
     lines = list(check_hook_secrets(config_at(tmp_path, hook, HS=f"{secret} whsec_{'YWJj' * 10}")))
     assert [(line.check, line.state) for line in lines] == [("secret of hook h", "failed")] * is_named
     for line in lines:
-        assert line.detail == f"HS holds {size} bytes; Standard Webhooks asks for 24 to 64"
-        assert secret not in f"{line.detail}{line.mend}"
+        assert line.detail == f"HS has {size} bytes; Standard Webhooks requires 24 to 64"
+        assert secret not in f"{line.detail}{line.fix}"

@@ -163,7 +163,7 @@ async def test_keys_that_cannot_be_used(tmp_path: Path, key: str, words: str) ->
     if key:
         assert words in str(caught.value)
         assert words.partition(";")[0] in checked.detail
-    for said in (line, f"{checked.detail} {checked.mend}", str(caught.value)):
+    for said in (line, f"{checked.detail} {checked.fix}", str(caught.value)):
         assert KEY not in said
 
 
@@ -179,7 +179,7 @@ def test_scripts_that_cannot_start(tmp_path: Path) -> None:
     config = load(tmp_path, f'[[hooks]]\nname = "publish"\non = "task.finished"\nrun = ["{script}"]\n'.encode())
     for raw, words in (
         (BOM_UTF8 + b"#!/bin/sh\n", "begins with a byte order mark"),
-        (b"#!/bin/sh\r\necho\r\n", "has the line ends of Windows"),
+        (b"#!/bin/sh\r\necho\r\n", "has Windows line endings"),
         (b"#!/bin/sh\necho\n", None),
     ):
         script.write_bytes(raw)

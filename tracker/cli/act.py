@@ -16,25 +16,25 @@ import click
 from tracker.cli.client import Json, task_path
 from tracker.cli.download import ARCHIVE_ENDS
 from tracker.cli.exits import FAILED, INTERRUPTED, USAGE, Failure, Unreachable
-from tracker.cli.follow import failure_words, follow, has_ended, verdict
+from tracker.cli.follow import describe_failure, exit_code_of, follow, has_ended
 from tracker.cli.look import parse_labels
-from tracker.cli.render import clean, clean_text, echo_json, progress_words
+from tracker.cli.render import clean, clean_text, describe_progress, echo_json
 from tracker.cli.session import Session, json_option, with_session
 from tracker.domain.text import NotText, decode_text
 
 _SUBMIT_ANSWER_S = 300.0
-"""The daemon answers after the first attempt, and a synchronous route takes as long as it takes."""
+"""The daemon answers after the first attempt, which has the result of a synchronous route."""
 
 _ARCHIVE_S = 20.0
-"""How long ``--wait`` waits for files that are still being archived."""
+"""How long ``--wait`` waits for the archive after the end."""
 _ARCHIVE_STEP_S = 0.2
 
 _label_option = click.option(
-    "--label", "labels", multiple=True, metavar="K=V", callback=parse_labels, help="A label; may be repeated."
+    "--label", "labels", multiple=True, metavar="K=V", callback=parse_labels, help="A label; repeatable."
 )
-_account_option = click.option("--account", help="The account that pays; the provider's when left out.")
+_account_option = click.option("--account", help="The account to use. Default: the account of the provider.")
 _timeout_option = click.option(
-    "--timeout", "timeout_s", type=click.FloatRange(min=0), metavar="SECONDS", help="Give up waiting after so long."
+    "--timeout", "timeout_s", type=click.FloatRange(min=0), metavar="SECONDS", help="Stop waiting after this time."
 )
 
 
@@ -43,8 +43,8 @@ _timeout_option = click.option(
 @click.option("-d", "--data", default="{}", metavar="JSON|@FILE|-", help="The request: JSON, a file, or stdin.")
 @_label_option
 @_account_option
-@click.option("--idempotency-key", metavar="KEY", help="Submitting the same key again finds the same task.")
-@click.option("--wait", is_flag=True, help="Wait for the end; print where the outputs are.")
+@click.option("--idempotency-key", metavar="KEY", help="Submitting the same key again returns the same task.")
+@click.option("--wait", is_flag=True, help="Wait for the end and print the outputs.")
 @_timeout_option
 @json_option
 @with_session
@@ -60,8 +60,8 @@ def submit(
     timeout_s: float | None,
     as_json: bool,
 ) -> None:
-    """Create a paid task on ROUTE and print its id, or with --wait where its outputs are."""
-    # a key of our own makes it safe to ask again when the answer is lost: nothing is paid twice
+    """Create a paid task on ROUTE and print its id, or with --wait its outputs."""
+    # a generated key makes a repetition safe when the response is lost
     key = idempotency_key or f"cli-{uuid.uuid4()}"
     body = {"route": route, "request": read_data(data), "labels": labels, "account": account}
     try:
@@ -72,7 +72,7 @@ def submit(
             answer_s=_SUBMIT_ANSWER_S,
         )
     except Unreachable as error:
-        hint = f"to learn what became of it, run the same command again with --idempotency-key {key}"
+        hint = f"to see the result, run the same command again with --idempotency-key {key}"
         raise Failure(
             [*error.lines, hint] if "gave no answer" in error.lines[0] else error.lines, error.exit_code
         ) from error
@@ -84,7 +84,7 @@ def submit(
 @click.argument("external_id")
 @_label_option
 @_account_option
-@click.option("--wait", is_flag=True, help="Wait for the end; print where the outputs are.")
+@click.option("--wait", is_flag=True, help="Wait for the end and print the outputs.")
 @_timeout_option
 @json_option
 @with_session
@@ -99,7 +99,7 @@ def track(
     timeout_s: float | None,
     as_json: bool,
 ) -> None:
-    """Follow a task that was created elsewhere, known upstream as EXTERNAL_ID; print its id."""
+    """Follow a task that was created elsewhere with the upstream id EXTERNAL_ID; print its id."""
     body = {"route": route, "external_id": external_id, "labels": labels, "account": account}
     task = session.client.post("/v1/tasks", {name: value for name, value in body.items() if value is not None})
     _finish(session, task, wait=wait, timeout_s=timeout_s, as_json=as_json)
@@ -111,16 +111,16 @@ def track(
 @json_option
 @with_session
 def wait_for(session: Session, task_ids: tuple[str, ...], *, timeout_s: float | None, as_json: bool) -> None:
-    """Wait until tasks have ended: exit 0 all succeeded, 1 one failed, 124 timed out."""
+    """Wait until tasks end: exit 0 if all succeeded, 1 if one failed, 124 on timeout."""
     tasks = list(follow(session.client, [session.full_id(text) for text in task_ids], timeout_s).values())
     if as_json:
         echo_json(tasks[0] if len(tasks) == 1 else {"items": tasks})
     else:
         for task in tasks:
-            click.echo(f"{task['id']} {task['status']} {progress_words(task)}".rstrip())
+            click.echo(f"{task['id']} {task['status']} {describe_progress(task)}".rstrip())
     if going_on := [str(task["id"]) for task in tasks if not has_ended(task)]:
-        click.echo(f"not finished yet: tracker wait {' '.join(going_on)}", err=True)
-    raise click.exceptions.Exit(verdict(tasks))
+        click.echo(f"not finished; to wait again: tracker wait {' '.join(going_on)}", err=True)
+    raise click.exceptions.Exit(exit_code_of(tasks))
 
 
 @click.command()
@@ -128,7 +128,7 @@ def wait_for(session: Session, task_ids: tuple[str, ...], *, timeout_s: float | 
 @json_option
 @with_session
 def poll(session: Session, task_id: str, *, as_json: bool) -> None:
-    """Ask the upstream about a task now."""
+    """Poll a task now."""
     _echo_state(
         session.client.post(task_path(session.full_id(task_id), "poll"), answer_s=_SUBMIT_ANSWER_S), as_json=as_json
     )
@@ -139,7 +139,7 @@ def poll(session: Session, task_id: str, *, as_json: bool) -> None:
 @json_option
 @with_session
 def cancel(session: Session, task_id: str, *, as_json: bool) -> None:
-    """Stop following a task; the upstream is not told and may charge for it."""
+    """Stop following a task. The upstream job is not canceled and may be charged."""
     _echo_state(session.client.post(task_path(session.full_id(task_id), "cancel")), as_json=as_json)
 
 
@@ -150,9 +150,9 @@ def read_data(data: str) -> Json:
         data: JSON, ``@`` and a file's name, or ``-`` for standard input.
 
     Raises:
-        Failure: it cannot be read, or is no JSON object.
+        Failure: it cannot be read, or is not a JSON object.
     """
-    data = "-" if data == "@-" else data  # as with curl
+    data = "-" if data == "@-" else data  # like curl
     where = "standard input" if data == "-" else data[1:] if data.startswith("@") else "--data"
     try:
         if data == "-":
@@ -162,18 +162,18 @@ def read_data(data: str) -> Json:
     except OSError as error:
         raise Failure([f"{where}: cannot be read ({error.strerror})"], USAGE) from error
     try:
-        value = json.loads(decode_text(text))  # UTF-8 whatever the locale, as editors of Windows mark it too
+        value = json.loads(decode_text(text))  # UTF-8 in any locale, with or without a byte order mark
     except NotText as error:
         raise Failure([f"{where}: {error}"], USAGE) from None
     except ValueError as error:
         raise Failure([f"{where}: is not JSON: {error}"], USAGE) from error
     if not isinstance(value, dict):
-        raise Failure([f'{where}: should be a JSON object, for example {{"prompt": "…"}}'], USAGE)
+        raise Failure([f'{where}: must be a JSON object, for example {{"prompt": "…"}}'], USAGE)
     return value
 
 
 def _finish(session: Session, task: Json, *, wait: bool, timeout_s: float | None, as_json: bool) -> None:
-    """Print what ``submit`` and ``track`` print, and exit as the task stands."""
+    """Print the result of ``submit`` and ``track``, and exit by the status of the task."""
     task_id = str(task["id"])
     if not wait:
         if as_json:
@@ -181,42 +181,42 @@ def _finish(session: Session, task: Json, *, wait: bool, timeout_s: float | None
         else:
             click.echo(task_id)
         if task["status"] == "FAILED":
-            raise Failure([failure_words(task)], FAILED)
+            raise Failure([describe_failure(task)], FAILED)
         return
     try:
         task = follow(session.client, [task_id], timeout_s)[task_id]
     except KeyboardInterrupt:
-        click.echo(f"\nno longer waiting; the task goes on: tracker wait {task_id}", err=True)
+        click.echo(f"\nstopped waiting; the task continues: tracker wait {task_id}", err=True)
         raise click.exceptions.Exit(INTERRUPTED) from None
     if as_json:
         echo_json(task)
     elif task["status"] == "SUCCEEDED":
         _echo_outputs(session, task)
     if task["status"] == "FAILED":
-        raise Failure([failure_words(task)], FAILED)
+        raise Failure([describe_failure(task)], FAILED)
     if not has_ended(task):
-        click.echo(f"not finished yet; the task goes on: tracker wait {task_id}", err=True)
-    raise click.exceptions.Exit(verdict([task]))
+        click.echo(f"not finished; the task continues: tracker wait {task_id}", err=True)
+    raise click.exceptions.Exit(exit_code_of([task]))
 
 
 def _echo_outputs(session: Session, task: Json) -> None:
-    """Print where each output lasts: its archived file, else its address here; the upstream's own URL soon expires."""
+    """Print each output: its archived file or its address at the daemon, else the upstream URL, which expires."""
     task_id = str(task["id"])
     if any(output.get("url") or output.get("path") for output in task["outputs"]):
         task = _archived(session, task_id) or task
     for output in task["outputs"]:
         if output.get("archived"):
-            click.echo(clean(_lasting_place(session, task_id, output)))
+            click.echo(clean(_archived_location(session, task_id, output)))
         elif shown := output.get("url") or output.get("path"):
             click.echo(clean(shown))
         elif text := output.get("text"):
             click.echo(clean_text(text))
         else:
-            click.echo(f"output {output['n']} has no public address: tracker show {task_id}", err=True)
+            click.echo(f"output {output['n']} has no public URL: tracker show {task_id}", err=True)
 
 
 def _archived(session: Session, task_id: str) -> Json:
-    """The task once its files are archived or given up, or as it is after a while; None when there is no archive."""
+    """The task when its files are archived or dead, at most after `_ARCHIVE_S`; None without an archive."""
     deadline = time.monotonic() + _ARCHIVE_S
     try:
         while True:
@@ -226,11 +226,11 @@ def _archived(session: Session, task_id: str) -> Json:
                 return session.client.get(task_path(task_id))
             time.sleep(_ARCHIVE_STEP_S)
     except Failure:
-        return None  # an older daemon, or one that has gone: the task has succeeded all the same
+        return None  # an older daemon, or a stopped one: the task has succeeded anyway
 
 
-def _lasting_place(session: Session, task_id: str, output: Mapping[str, Json]) -> str:
-    """The archived file where it is on this machine, else its address at the daemon."""
+def _archived_location(session: Session, task_id: str, output: Mapping[str, Json]) -> str:
+    """The path of the archived file if it is on this machine, else its address at the daemon."""
     if session.is_configured_daemon:
         file = session.config.archive_path / str(output["path"])
         with contextlib.suppress(OSError):
@@ -243,4 +243,4 @@ def _echo_state(task: Json, *, as_json: bool) -> None:
     if as_json:
         echo_json(task)
     else:
-        click.echo(f"{task['id']} {task['status']} {progress_words(task)}".rstrip())
+        click.echo(f"{task['id']} {task['status']} {describe_progress(task)}".rstrip())

@@ -1,4 +1,4 @@
-"""What is allowed in a configuration and still likely a mistake: warnings of ``config check`` and ``doctor``."""
+"""Likely mistakes in a valid configuration: warnings of ``config check`` and ``doctor``."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ if TYPE_CHECKING:
 
 _LOCAL_SUFFIXES = (".localhost", ".local", ".internal", ".lan", ".home.arpa", ".test")
 _NEVER_SUFFIXES = (".invalid", ".example", ".example.com", ".example.net", ".example.org")
-"""Names that lead nowhere. **Source**: RFC 2606 and RFC 6761."""
+"""Names that never resolve. **Source**: RFC 2606 and RFC 6761."""
 _OWN = RESERVED | {"TRACKER_WORKER"}
 _ENVIRONMENT_OF_HOOKS = (
     *("EVENT", "DELIVERY_ID", "ATTEMPT", "TASK_ID", "EXTERNAL_ID", "PROVIDER", "ROUTE", "STATUS", "REASON"),
     *("ERROR_MESSAGE", "OUTPUT_URL", "OUTPUT_PATH"),
 )
-"""Set for scripts, which may well run the tracker."""
+"""Set for hook scripts, which may run tracker commands."""
 
 
 def unreachable_public_url(config: Config) -> str | None:
-    """Why no provider can reach ``public_url``; None when nothing shows that.
+    """Why providers cannot reach ``public_url``; None if they may.
 
-    A local address is right where every gateway is local as well, as with the sandbox.
+    A local address is right if every gateway is local, like the sandbox.
     """
     if config.public_url is None:
         return None
     host = _host(config.public_url)
     if _is_reserved(host):
-        return f"public_url: no provider can reach {host}, a name that is reserved for examples"
+        return f"public_url: providers cannot reach {host}, a name reserved for examples"
     gateways = [_host(account.base_url) for account in config.accounts.values()]
     if _is_local(host) and not all(map(_is_local, gateways)):
-        return f"public_url: no provider can reach {host}, an address of this machine or of a private network"
+        return f"public_url: providers cannot reach {host}, an address of this machine or a private network"
     return None
 
 
@@ -44,18 +44,20 @@ def list_advice(config: Config, environ: Mapping[str, str]) -> list[str]:
     """One line per likely mistake: what it is; how to fix it."""
     lines = []
     if why := unreachable_public_url(config):
-        lines.append(f"{why}; set the address that providers reach, or leave it unset to poll only")
+        lines.append(f"{why}; set the URL that providers can reach, or leave it unset to poll only")
     for name, account in config.accounts.items():
         if account.base_url.lower().startswith("http://") and not _is_local(_host(account.base_url)):
             where = f"accounts.{name}.base_url"
-            lines.append(f"{where}: the key of this account travels unencrypted; use https:// where the gateway has it")
+            lines.append(
+                f"{where}: the key of this account is sent unencrypted; use https:// if the gateway supports it"
+            )
     return [*lines, *unknown_variables(config, environ)]
 
 
 def unknown_variables(config: Config, environ: Iterable[str]) -> list[str]:
-    """One line for each ``TRACKER_…`` variable that means nothing, with the nearest one that does.
+    """One line per unknown ``TRACKER_…`` variable, with the nearest known one.
 
-    ``TRACKER_<SECTION>__<KEY>`` is left to the configuration, which refuses what it does not know.
+    ``TRACKER_<SECTION>__<KEY>`` is checked by the configuration.
     """
     known = {*_OWN, *_named_variables(config), *(f"TRACKER_{key.upper()}" for key in TOP_KEYS)}
     tables = [name for name in type(config).model_fields if name not in TOP_KEYS]
@@ -69,12 +71,12 @@ def unknown_variables(config: Config, environ: Iterable[str]) -> list[str]:
             continue
         near = difflib.get_close_matches(rest, [name.removeprefix("TRACKER_") for name in (*known, *keys)], 1)
         hint = f"did you mean TRACKER_{near[0]}?" if near else "remove it, or write TRACKER_<SECTION>__<KEY>"
-        lines.append(f"{variable}: no such variable, it has no effect; {hint}")
+        lines.append(f"{variable}: unknown variable without effect; {hint}")
     return lines
 
 
 def _named_variables(config: Config) -> set[str]:
-    """The variables that the configuration itself names: keys, tokens and secrets."""
+    """Variables named in the configuration: keys, tokens and secrets."""
     names = {config.server.api_token_env, config.callbacks.secret_env}
     names |= {account.api_key_env for account in config.accounts.values() if account.api_key_env}
     names |= {rules.secret_env for rules in config.callbacks.providers.values() if rules.secret_env}
@@ -82,7 +84,7 @@ def _named_variables(config: Config) -> set[str]:
 
 
 def is_private_address(host: str) -> bool:
-    """Whether a host is plainly not in the internet: an address that is not public, or this machine's name."""
+    """Whether a host is a private address or a name of this machine."""
     try:
         return not ipaddress.ip_address(host.partition("%")[0]).is_global
     except ValueError:
@@ -98,6 +100,6 @@ def _is_reserved(host: str) -> bool:
 
 
 def _is_local(host: str) -> bool:
-    """Whether only this machine or its own network knows a name or an address."""
+    """Whether a name or an address is local to this machine or its network."""
     is_name = not host.replace(".", "").isdigit() and ":" not in host
     return is_private_address(host) or (is_name and ("." not in host or f".{host}".endswith(_LOCAL_SUFFIXES)))

@@ -1,7 +1,4 @@
-"""Further lines of `doctor`: what works and is dangerous all the same.
-
-Must not change anything, as `tracker.cli.checkup`.
-"""
+"""Checks of `doctor` for things that work but are dangerous. They change nothing."""
 
 from __future__ import annotations
 
@@ -34,7 +31,7 @@ LONGEST_SECRET_BYTES: Final = 64
 
 
 def check_file_system(config: Config, mounts: Path = _MOUNTS) -> Iterator[Line]:
-    """The database is on a disk of this machine: SQLite's WAL needs shared memory and locks that work. No line if so.
+    """The database is on a local disk: SQLite's WAL needs shared memory and working locks. No line if so.
 
     Args:
         config: the configuration.
@@ -54,7 +51,7 @@ def check_file_system(config: Config, mounts: Path = _MOUNTS) -> Iterator[Line]:
 
 
 def find_file_system(path: Path, mountinfo: str) -> str | None:
-    """The type of the file system that holds a path; None when the list does not say.
+    """The type of the file system of a path; None if the list does not have it.
 
     Args:
         path: absolute, without links.
@@ -81,13 +78,13 @@ def check_hook_secrets(config: Config) -> Iterator[Line]:
             secrets = (config.hook_secret(hook) or "").split()
             sizes = [len(base64.b64decode(secret.removeprefix("whsec_"), validate=True)) for secret in secrets]
         except (ConfigError, ValueError):
-            continue  # the daemon refuses to start over it, and says why
+            continue  # the daemon refuses to start and says why
         for size in sizes:
             if not SHORTEST_SECRET_BYTES <= size <= LONGEST_SECRET_BYTES:
                 yield Line(
                     f"secret of hook {hook.name}",
                     "failed",
-                    f"{hook.secret_env or hook.secret_file} holds {size} bytes; Standard Webhooks asks for"
+                    f"{hook.secret_env or hook.secret_file} has {size} bytes; Standard Webhooks requires"
                     f" {SHORTEST_SECRET_BYTES} to {LONGEST_SECRET_BYTES}",
-                    'make one, here and at the receiver: echo "whsec_$(head -c 32 /dev/urandom | base64)"',
+                    'create one for both sides: echo "whsec_$(head -c 32 /dev/urandom | base64)"',
                 )

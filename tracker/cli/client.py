@@ -1,7 +1,6 @@
-"""The daemon's HTTP API as the command line sees it, over TCP or a Unix socket.
+"""Client of the daemon's HTTP API, over TCP or a Unix socket.
 
-Owns transport and the wording of refusals. Built on the standard library for a fast start. Redirects are never
-followed: the token must not travel to another place.
+Built on the standard library for a fast start. Redirects are never followed: the token must not reach another host.
 """
 
 from __future__ import annotations
@@ -31,15 +30,15 @@ class Client:
     """Talks to one daemon.
 
     Args:
-        url: ``http://host:port``, ``host:port``, ``https://…`` or ``unix:/path``; a path is kept as a prefix.
+        url: ``http://host:port``, ``host:port``, ``https://…`` or ``unix:/path``; a path becomes a prefix.
         token: the API token, None for none.
 
     Raises:
-        Failure: the URL is none.
+        Failure: the URL is invalid.
     """
 
     def __init__(self, url: str, token: str | None) -> None:
-        if re.fullmatch(r"[^/:@]+:\d+|\[[^/@]+\]:\d+", url):  # host:port, as server.listen has it
+        if re.fullmatch(r"[^/:@]+:\d+|\[[^/@]+\]:\d+", url):  # host:port, as in server.listen
             url = f"http://{url}"
         self.url = url.rstrip("/")
         self._token = token
@@ -50,7 +49,7 @@ class Client:
         except ValueError:
             self._host, self._port = "", None
         if self._socket_path is None and (parts.scheme not in {"http", "https"} or not self._host):
-            raise Failure([f"--url: {url!r} is not a daemon's address; write http://host:port or unix:/path"], USAGE)
+            raise Failure([f"--url: {url!r} is not a daemon URL; write http://host:port or unix:/path"], USAGE)
         self._is_tls = parts.scheme == "https"
         self._prefix = parts.path
 
@@ -80,12 +79,12 @@ class Client:
             answer = connection.getresponse()
             if answer.status != HTTPStatus.OK:
                 self._read(answer.status, answer.read())
-                raise Failure([f"{self.url} answered {answer.status} in the place of a file"], FAILED)
+                raise Failure([f"{self.url} answered {answer.status} instead of a file"], FAILED)
             while piece := answer.read(_PIECE_BYTES):
                 digest.update(piece)
                 file.write(piece)
         except (TimeoutError, ConnectionError, http.client.HTTPException) as error:
-            raise Unreachable(f"the daemon at {self.url} broke off ({_why(error)})") from error
+            raise Unreachable(f"the daemon at {self.url} closed the connection ({_why(error)})") from error
         finally:
             connection.close()
         return digest.hexdigest()
@@ -156,7 +155,7 @@ def problem_lines(status: int, problem: Json, url: str) -> list[str]:
 
 
 def token_line(url: str, *, is_sent: bool) -> str:
-    """What a user is told whose API token is missing or wrong."""
+    """The error line for a missing or wrong API token."""
     if is_sent:
         return f"the daemon at {url} refuses this API token: set TRACKER_API_TOKEN to the one that it was started with"
     return f"the daemon at {url} wants an API token: set TRACKER_API_TOKEN, or run as root"

@@ -1,4 +1,4 @@
-"""``db``: looks after the SQLite file, with or without a daemon that serves it."""
+"""``db``: commands about the database file, with or without a running daemon."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tracker.cli.upkeep import check, export, prune, shell
 
 @click.group()
 def db() -> None:
-    """Look after the SQLite file."""
+    """Check, back up, restore and prune the database."""
 
 
 @db.command()
 @config_option
 @json_option
 def path(config_path: Path | None, *, as_json: bool) -> None:
-    """Print where the file is."""
+    """Print the path of the database."""
     found = read_config(config_path, os.environ, serving=False).store_path
     if as_json:
         echo_json({"path": str(found)})

@@ -1,4 +1,4 @@
-"""Commands about the runs of hooks: ``deliveries list`` and ``deliveries retry``."""
+"""Commands about deliveries: ``deliveries list`` and ``deliveries retry``."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import click
 
 from tracker.cli.exits import USAGE, Failure
 from tracker.cli.hooks import no_such_hook
-from tracker.cli.look import limit_option, parse_moment
+from tracker.cli.look import limit_option, parse_time_option
 from tracker.cli.render import due, echo_json, echo_table, when
 from tracker.cli.session import Session, json_option, next_page_command, with_session
 from tracker.server.queries import DELIVERY_STATUS, POSITION_DIGITS, RETRIED_STATUS
 
-_hook_option = click.option("--hook", metavar="NAME", help="Only those of this hook.")
+_hook_option = click.option("--hook", metavar="NAME", help="Only of this hook.")
 _since_option = click.option(
-    "--since", metavar="TIME", callback=parse_moment, help="Only those made then or later (ISO 8601)."
+    "--since", metavar="TIME", callback=parse_time_option, help="Only created at or after this time (ISO 8601)."
 )
 
 
 @click.group()
 def deliveries() -> None:
-    """See the runs of hooks; run failed ones again."""
+    """List deliveries; retry failed ones."""
 
 
 @deliveries.command("list")
@@ -34,7 +34,7 @@ def deliveries() -> None:
     "--cursor",
     metavar="CURSOR",
     type=click.IntRange(0, 10**POSITION_DIGITS - 1),
-    help="next_cursor of the page before.",
+    help="next_cursor of the previous page.",
 )
 @json_option
 @with_session
@@ -72,7 +72,7 @@ def list_deliveries(session: Session, *, as_json: bool, **options: object) -> No
 @deliveries.command("retry")
 @click.argument("delivery_ids", metavar="[ID...]", nargs=-1)
 @_hook_option
-@click.option("--status", type=click.Choice(RETRIED_STATUS.choices), help="Only failed ones, or only dead.")
+@click.option("--status", type=click.Choice(RETRIED_STATUS.choices), help="Only deliveries with this status.")
 @_since_option
 @json_option
 @with_session
@@ -85,11 +85,11 @@ def retry_deliveries(
     since: str | None,
     as_json: bool,
 ) -> None:
-    """Run failed and dead deliveries again: some by ID, or all that match the options."""
+    """Retry failed and dead deliveries: by ID, or all that match the options."""
     given = {"hook": hook, "status": status, "since": since}
     query = {name: value for name, value in given.items() if value is not None}
     if bool(delivery_ids) == bool(query):
-        raise Failure(["name deliveries by id, or choose them by --hook, --status or --since"], USAGE)
+        raise Failure(["name deliveries by id, or select them with --hook, --status or --since"], USAGE)
     if delivery_ids:
         items = [session.client.post(f"/v1/deliveries/{quote(one, safe='')}/retry") for one in delivery_ids]
         if as_json:
@@ -97,13 +97,13 @@ def retry_deliveries(
             return
         for item in items:
             if item["status"] == "succeeded":  # the daemon runs failed and dead ones alone
-                click.echo(f"{item['id']} has succeeded already; it was not run again", err=True)
+                click.echo(f"{item['id']} has already succeeded; it was not retried", err=True)
             else:
                 click.echo(f"{item['id']} {item['status']}")
         return
     answer = session.client.post(f"/v1/deliveries/retry?{urlencode(query)}")
     if hook is not None and not answer["retried"]:
-        # those of a hook that was taken out of the configuration are still listed
+        # a hook that was removed from the configuration is still listed
         names = [item["name"] for item in session.client.get("/v1/hooks")["items"]]
         if hook not in names:
             raise no_such_hook(hook, names)
@@ -111,4 +111,4 @@ def retry_deliveries(
         echo_json(answer)
     else:
         count = answer["retried"]
-        click.echo(f"{count} {'delivery' if count == 1 else 'deliveries'} run again")
+        click.echo(f"{count} {'delivery' if count == 1 else 'deliveries'} retried")

@@ -1,4 +1,4 @@
-"""``doctor``: is everything there that a daemon needs? A checklist, with a mend for each failing line."""
+"""``doctor``: a checklist of everything the daemon needs, with a fix for each failed line."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _WIDTH = max(map(len, _STYLES))
 @config_option
 @json_option
 def doctor(config_path: Path | None, *, as_json: bool) -> None:
-    """Check configuration, keys, gateways, models, callbacks, hooks, disk, clock and store: exit 0, or 1."""
+    """Check configuration, keys, gateways, models, callbacks, hooks, disk, clock and store: exit 0 or 1."""
     lines = []
     for line in _examine(config_path):
         lines.append(line)
@@ -42,7 +42,7 @@ def doctor(config_path: Path | None, *, as_json: bool) -> None:
 
 
 def _examine(config_path: Path | None) -> Iterator[Line]:
-    """The checklist, each line as soon as it is known."""
+    """The checklist, line by line."""
     from tracker.cli import checks, checkup, reach
     from tracker.cli.advice import unknown_variables
 
@@ -50,10 +50,10 @@ def _examine(config_path: Path | None) -> Iterator[Line]:
         config = read_config(config_path, os.environ, serving=True)
     except Failure as failure:
         for problem in failure.lines:
-            what, _, mend = problem.partition("; ")
-            yield checkup.Line("configuration", "failed", what, mend or "correct that line")
+            what, _, fix = problem.partition("; ")
+            yield checkup.Line("configuration", "failed", what, fix or "correct that line")
         return
-    yield checkup.Line("configuration", "ok", str(config.file or "no file: the defaults hold"))
+    yield checkup.Line("configuration", "ok", str(config.file or "no file: the defaults are used"))
     for variable in unknown_variables(config, os.environ):
         what, _, fix = variable.partition("; ")
         yield checkup.Line("environment", "failed", what, fix)
@@ -62,7 +62,7 @@ def _examine(config_path: Path | None) -> Iterator[Line]:
     rules = account_rules(config)
     yield from (checkup.Line("provider", "skipped", line) for line in rules.list_missing())
     yield from reach.check_gateways(config, rules.serves_builtin)
-    store, models = _look_into_store(config)
+    store, models = _check_store(config)
     yield checkup.check_models(config, models)
     yield reach.check_public_url(config, daemon)
     yield from checkup.check_hooks(config)
@@ -74,8 +74,8 @@ def _examine(config_path: Path | None) -> Iterator[Line]:
     yield reach.check_daemon(config, daemon)
 
 
-def _look_into_store(config: Config) -> tuple[Line, list[Model] | None]:
-    """How the file is, and the models that it keeps; None when it keeps none."""
+def _check_store(config: Config) -> tuple[Line, list[Model] | None]:
+    """The state of the file, and its list of models; None without one."""
     from tracker.cli import checkup
     from tracker.errors import StoreUnavailable, StoreUnusable
     from tracker.filesystem import is_store
@@ -93,21 +93,21 @@ def _look_into_store(config: Config) -> tuple[Line, list[Model] | None]:
 
     try:
         if not is_store(path):
-            return checkup.check_place_of_store(config), None
+            return checkup.check_new_store(config), None
         models = asyncio.run(read())
-        if checkup.holder_of(path) is None:  # nothing else finds out before a start; a daemon meets damage itself
+        if checkup.holder_of(path) is None:  # a running daemon finds damage itself
             from tracker.store.sqlite.backup_files import refuse_damaged
 
             refuse_damaged(path)
     except (StoreUnusable, StoreUnavailable) as error:
-        what, _, mend = str(error).partition("; ")
-        return checkup.Line("store", "failed", what, mend or "look at the file and its permissions"), None
-    detail = f"{path} can be read; its write-ahead log is {log_bytes(path) // 2**20} MiB long"
+        what, _, fix = str(error).partition("; ")
+        return checkup.Line("store", "failed", what, fix or "check the file and its permissions"), None
+    detail = f"{path} is readable; its write-ahead log has {log_bytes(path) // 2**20} MiB"
     return checkup.Line("store", "ok", detail), models or None
 
 
 def _echo(line: Line) -> None:
     state = click.style(line.state.ljust(_WIDTH), fg=_STYLES[line.state])
     click.echo(f"{state}  {clean(line.check)}: {clean(line.detail)}")
-    if line.mend:
-        click.echo(f"{' ' * _WIDTH}  -> {clean(for_same_config(line.mend))}")
+    if line.fix:
+        click.echo(f"{' ' * _WIDTH}  -> {clean(for_same_config(line.fix))}")

@@ -1,8 +1,8 @@
-"""``download``: have a task's files archived where they are not, wait for that, and copy them.
+"""``download``: archive a task's missing files, wait for that, and copy all of them.
 
-Owns the waiting and the copying; a copy appears under its name only when it is whole and its hash is right. Its name
-starts with the task's id: the files of several tasks lie side by side in one directory. Must not write over what it
-did not bring, unless it is told to. Goes through the daemon, so it works the same for one on another machine.
+A copy gets its name when it is complete and its hash matches. Names start with the task's id, so that files of several
+tasks fit into one directory. Files with other content are overwritten only with ``--force``. The files come over HTTP,
+so the daemon may be on another machine.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tracker.cli.session import Session, json_option, with_session
 
 _STEP_S = 0.3
 ARCHIVE_ENDS = frozenset({"stored", "dead"})
-"""States of an archive item that nothing follows."""
+"""Final states of an archive item."""
 
 
 @click.command()
@@ -31,16 +31,18 @@ ARCHIVE_ENDS = frozenset({"stored", "dead"})
 @click.argument(
     "directory", metavar="[DIR]", default=".", type=click.Path(path_type=Path, file_okay=False, readable=False)
 )
-@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait no longer.")
-@click.option("--force", is_flag=True, help="Write over other files of the same names.")
+@click.option(
+    "--timeout", "timeout_s", type=click.FloatRange(min=0), metavar="SECONDS", help="Stop waiting after this time."
+)
+@click.option("--force", is_flag=True, help="Overwrite files with other content.")
 @json_option
 @with_session
 def download(
     session: Session, task_id: str, directory: Path, *, timeout_s: float | None, force: bool, as_json: bool
 ) -> None:
-    """Copy a task's files into DIR; what the archive had given up or lost is fetched again first.
+    """Copy a task's files into DIR; files that are missing from the archive are fetched first.
 
-    They are named ID-N-TITLE.EXT. A file that is there already and is the same is left as it is.
+    They are named ID-N-TITLE.EXT. A file with the same content is not copied again.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     task_id = session.full_id(task_id)
@@ -65,14 +67,14 @@ def download(
 
 
 def _wait(session: Session, task_id: str, deadline: float | None) -> list[Json]:
-    """Every item, stored or dead, or as it is when the time is up; news goes to standard error."""
-    told: dict[int, str] = {}
+    """The archive items when all are final or the time is over; changes are printed to standard error."""
+    shown: dict[int, str] = {}
     while True:
         items: list[Json] = session.client.get(task_path(task_id, "archive"))["items"]
         for item in items:
-            if item["error"] and item["state"] != "dead" and told.get(item["n"]) != item["error"]:
-                told[item["n"]] = item["error"]
-                click.echo(f"output {item['n']}: {clean(item['error'])}; trying again", err=True)
+            if item["error"] and item["state"] != "dead" and shown.get(item["n"]) != item["error"]:
+                shown[item["n"]] = item["error"]
+                click.echo(f"output {item['n']}: {clean(item['error'])}; retrying", err=True)
         if all(item["state"] in ARCHIVE_ENDS for item in items) or (
             deadline is not None and time.monotonic() >= deadline
         ):
@@ -81,26 +83,26 @@ def _wait(session: Session, task_id: str, deadline: float | None) -> list[Json]:
 
 
 def _target(output: Mapping[str, Json], directory: Path) -> Path:
-    """Where a file goes: the archive's ``<task id>/<n>-<title>.<ext>`` as one name."""
+    """The path of a copy: the archive's ``<task id>/<n>-<title>.<ext>`` as one name."""
     return directory / "-".join(PurePosixPath(output["path"]).parts[-2:])
 
 
 def _objection(target: Path, output: Mapping[str, Json], *, force: bool) -> str | None:
-    """Why a file must not be put there; None when it may."""
+    """Why a file must not be written there; None if it may."""
     try:
         if not target.exists():
             return None
         if not target.is_file():
-            return f"{target}: is there and is no regular file; choose another directory"
+            return f"{target}: exists and is not a regular file; choose another directory"
         if force or _holds(target, output):
             return None
     except OSError as error:
-        return f"{target}: cannot be looked at ({error.strerror}); choose another directory"
-    return f"{target}: is there with another content; move it away, or write over it with --force"
+        return f"{target}: cannot be read ({error.strerror}); choose another directory"
+    return f"{target}: exists with other content; move it away, or overwrite it with --force"
 
 
 def _holds(target: Path, output: Mapping[str, Json]) -> bool:
-    """Whether a file is the output already."""
+    """Whether a file has the content of the output."""
     if not target.is_file() or target.stat().st_size != output["bytes"]:
         return False
     with target.open("rb") as file:
@@ -108,20 +110,20 @@ def _holds(target: Path, output: Mapping[str, Json]) -> bool:
 
 
 def _copy(session: Session, task_id: str, output: Mapping[str, Json], target: Path) -> str:
-    """Bring one file under its name, unless it is there; its path."""
+    """Copy one file unless it exists; returns its path."""
     try:
         if _holds(target, output):
             return str(target)
-        place = target.resolve()  # a link stays one
-        place.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".tracker-", dir=place.parent)
+        target_file = target.resolve()  # follow a link
+        target_file.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".tracker-", dir=target_file.parent)
         try:
             with os.fdopen(handle, "wb") as file:
                 digest = session.client.save(task_path(task_id, "outputs", str(output["n"])), file)
             if digest != output["sha256"]:
-                raise Failure([f"output {output['n']}: came damaged; run the command again"], FAILED)
+                raise Failure([f"output {output['n']}: damaged in transit; run the command again"], FAILED)
             Path(name).chmod(0o644)
-            Path(name).replace(place)
+            Path(name).replace(target_file)
         finally:
             Path(name).unlink(missing_ok=True)
     except OSError as error:

@@ -1,8 +1,8 @@
-"""Exit codes, and the one way for a command to fail: clear lines on standard error and a code.
+"""Exit codes, and the exception that ends a command with lines on standard error and a code.
 
-0    fine
-1    the thing asked about failed, does not exist, or cannot be done as it stands
-2    wrong usage, or a request that the daemon calls wrong
+0    success
+1    the task or check failed, or the thing does not exist
+2    wrong usage, or a request that the daemon refuses as invalid
 69   the daemon cannot be reached or cannot do its work (sysexits: EX_UNAVAILABLE)
 78   bad configuration, refused token, or a database that cannot be used (EX_CONFIG)
 124  timed out
@@ -35,7 +35,7 @@ WARNING = 4
 
 
 def severity_mark(priority: int) -> str:
-    """What has to stand before a line on standard error for the journal to give it this priority; else nothing."""
+    """The prefix that gives a line on standard error this priority in the journal; empty outside of the journal."""
     if "JOURNAL_STREAM" not in os.environ:
         return ""
     from tracker.systemd.journal import is_journal
@@ -47,7 +47,7 @@ _COMMAND = re.compile(r"\btracker (?:serve|doctor|track|wait|(?:db|config|delive
 
 
 def for_same_config(line: str) -> str:
-    """A line whose commands have the ``--config`` of the present one: they are to be about the same store."""
+    """Add the ``--config`` of this command to the commands that a line suggests, so that they use the same store."""
     context = click.get_current_context(silent=True)
     if context is None or context.get_parameter_source("config_path") is not ParameterSource.COMMANDLINE:
         return line
@@ -59,7 +59,7 @@ class Failure(click.ClickException):
     """Ends a command.
 
     Args:
-        lines: what standard error says, one line per mistake.
+        lines: for standard error, one per error.
         code: the exit code.
     """
 
@@ -79,7 +79,7 @@ class Unreachable(Failure):
     """No daemon answers.
 
     Attributes:
-        brief: the same in few words, without what to do; None where the usual ones serve.
+        brief: a short form without the fix; None for the usual one.
     """
 
     brief: str | None = None
@@ -89,7 +89,7 @@ class Unreachable(Failure):
 
 
 class OtherStore(Unreachable):
-    """The daemon that answers serves another store than the configured one: for this store, no daemon answers."""
+    """The daemon at the configured address serves a different store."""
 
     def __init__(self, brief: str, fix: str) -> None:
         super().__init__(f"{brief}; {fix}")

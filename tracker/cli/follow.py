@@ -1,6 +1,6 @@
 """Waiting for tasks to end, with live progress on a terminal.
 
-Owns the waiting and how it looks; everything goes to standard error, standard output belongs to results.
+Progress goes to standard error; standard output is for results.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ import click
 
 from tracker.cli.client import Client, Json, task_path
 from tracker.cli.exits import FAILED, FINE, TIMED_OUT, Unreachable
-from tracker.cli.render import clean, progress_words
+from tracker.cli.render import clean, describe_progress
 
 RESTART_S = 30.0
-"""A daemon that was there and is gone may be restarting; it is waited for this long."""
+"""How long to wait for a daemon that stops answering; it may be restarting."""
 _LIVE_STEP_S = 1.0
 _STEP_S = 2.0
-"""A question that waits is answered at the task's end alone: a longer one would miss what happens before it."""
+"""A long poll answers only at the task's end: a longer one would miss progress."""
 _ANSWER_MARGIN_S = 15.0
 
 
 class Watcher(Protocol):
-    """Shows tasks while they are waited for."""
+    """Shows progress."""
 
     @property
     def is_live(self) -> bool:
-        """Whether it wants news every second."""
+        """Whether to update every second."""
         ...
 
     def show(self, task: Mapping[str, Json]) -> None:
-        """Take in the latest state of a task."""
+        """Show the latest state of a task."""
         ...
 
 
@@ -43,14 +43,14 @@ def follow(client: Client, task_ids: Sequence[str], timeout_s: float | None) -> 
 
     Args:
         client: the daemon.
-        task_ids: whom to wait for.
-        timeout_s: how long at most, None for as long as it takes.
+        task_ids: ids of tasks.
+        timeout_s: maximum time, None for no limit.
 
     Returns:
         The latest state of each task, ended or not.
 
     Raises:
-        Failure: a task does not exist, or the daemon is away for longer than a restart takes.
+        Failure: a task does not exist, or the daemon does not answer for longer than a restart takes.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     tasks: dict[str, Json] = {task_id: client.get(task_path(task_id)) for task_id in dict.fromkeys(task_ids)}
@@ -69,23 +69,23 @@ def follow(client: Client, task_ids: Sequence[str], timeout_s: float | None) -> 
     return tasks
 
 
-def verdict(tasks: Sequence[Mapping[str, Json]]) -> int:
-    """The exit code that a set of tasks stands for."""
+def exit_code_of(tasks: Sequence[Mapping[str, Json]]) -> int:
+    """The exit code for a set of tasks."""
     if any(task["status"] == "FAILED" for task in tasks):
         return FAILED
     return FINE if all(has_ended(task) for task in tasks) else TIMED_OUT
 
 
 def has_ended(task: Mapping[str, Json]) -> bool:
-    """Whether a task is at one of its ends."""
+    """Whether a task is finished."""
     return task["status"] in {"SUCCEEDED", "FAILED"}
 
 
-def failure_words(task: Mapping[str, Json]) -> str:
-    """One line on why a task failed."""
+def describe_failure(task: Mapping[str, Json]) -> str:
+    """One line: why a task failed."""
     error = task.get("error") or {}
-    words = " ".join(clean(error[name]) for name in ("code", "message") if error.get(name))
-    return f"{task['id']} failed: {task['reason']}{f' ({words})' if words else ''}"
+    detail = " ".join(clean(error[name]) for name in ("code", "message") if error.get(name))
+    return f"{task['id']} failed: {task['reason']}{f' ({detail})' if detail else ''}"
 
 
 def _ask(client: Client, task_id: str, wait_s: float) -> Json:
@@ -97,7 +97,7 @@ def _ask(client: Client, task_id: str, wait_s: float) -> Json:
         except Unreachable:
             now = time.monotonic()
             if gone_at is None:
-                click.echo(f"the daemon at {client.url} is away; waiting for it", err=True)
+                click.echo(f"the daemon at {client.url} does not answer; waiting for it", err=True)
                 gone_at = now
             if now - gone_at > RESTART_S:
                 raise
@@ -106,7 +106,7 @@ def _ask(client: Client, task_id: str, wait_s: float) -> Json:
 
 @contextmanager
 def watching(number: int) -> Iterator[Watcher]:
-    """Show tasks on standard error: bars on a terminal, a line for each change elsewhere."""
+    """Show progress on standard error: bars on a terminal, else one line per change."""
     if not sys.stderr.isatty():
         yield _Lines()
         return
@@ -125,7 +125,7 @@ def watching(number: int) -> Iterator[Watcher]:
 
 
 class _Lines:
-    """A line for each change."""
+    """One line per change."""
 
     is_live = False
 
@@ -133,14 +133,14 @@ class _Lines:
         self._shown: dict[str, str] = {}
 
     def show(self, task: Mapping[str, Json]) -> None:
-        line = f"{task['id']} {task['status']} {progress_words(task)}".rstrip()
+        line = f"{task['id']} {task['status']} {describe_progress(task)}".rstrip()
         if self._shown.get(task["id"]) != line:
             self._shown[task["id"]] = line
             click.echo(line, err=True)
 
 
 class _Bars:
-    """A bar for each task."""
+    """One bar per task."""
 
     is_live = True
 
@@ -156,7 +156,7 @@ class _Bars:
         done = 100 if task["status"] == "SUCCEEDED" else task.get("progress")
         self._progress.update(
             bar,
-            description=f"{task['status']} {progress_words(task)}".rstrip(),
+            description=f"{task['status']} {describe_progress(task)}".rstrip(),
             total=None if done is None and not has_ended(task) else 100,
             completed=done or 0,
         )

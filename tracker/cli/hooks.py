@@ -1,6 +1,6 @@
 """Commands about hooks: ``hooks list`` and ``hooks test``.
 
-A test runs here, in this process and with this environment, whether or not a daemon runs; nothing is recorded.
+A test runs in this process with this environment, with or without a daemon; nothing is recorded.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
 
 _OUTCOMES = {
     "succeeded": "succeeded",
-    "retry": "would be tried again",
+    "retry": "would be retried",
     "failed_for_good": "failed",
-    "gone": "wants no more events",
+    "gone": "failed, and disables the hook",
 }
-"""What a run's end means for a delivery, in words."""
+"""The outcome of a run, as text."""
 
 
 @click.group()
 def hooks() -> None:
-    """See how hooks are doing; try one."""
+    """List hooks and their health; test a hook."""
 
 
 @hooks.command("list")
 @json_option
 @with_session
 def list_hooks(session: Session, *, as_json: bool) -> None:
-    """List hooks with their health and what waits for them."""
+    """List hooks with their health and deliveries."""
     found = session.read(
         lambda client: client.get("/v1/hooks"),
         lambda file: _offline(session.config, file.count_deliveries()),
@@ -51,9 +51,9 @@ def list_hooks(session: Session, *, as_json: bool) -> None:
     if as_json:
         echo_json(found)
         return
-    for item in found.get("ignored", ()):  # a daemon of an older version names none
+    for item in found.get("ignored", ()):  # absent in older versions
         fix = f"; {clean(item['fix'])}" if item["fix"] else ""
-        click.echo(f"not run: {clean(item['file'])}: {clean(item['reason'])}{fix}", err=True)
+        click.echo(f"ignored: {clean(item['file'])}: {clean(item['reason'])}{fix}", err=True)
     if not found["items"]:
         click.echo("no hooks", err=True)
         return
@@ -78,14 +78,13 @@ def list_hooks(session: Session, *, as_json: bool) -> None:
 
 @hooks.command("test")
 @click.argument("name", metavar="NAME")
-@click.option("--event", metavar="EVENT", help="Which event; the likeliest of those it hears when left out.")
+@click.option("--event", metavar="EVENT", help="Default: the first event the hook subscribes to.")
 @json_option
 @with_session
 def test_hook(session: Session, name: str, *, event: str | None, as_json: bool) -> None:
-    """Run the hook NAME with a made-up event, twice: exit 0 when both runs succeed.
+    """Run the hook NAME twice with one synthetic event: exit 0 if both runs succeed.
 
-    Deliveries are at least once, so a hook must bear to hear an event again: whether the second run changed the
-    answer is told.
+    Hooks must be idempotent, because deliveries are at least once: the two results are compared.
     """
     from tracker.errors import ConfigError
     from tracker.hooks.runner import RunOutcome
@@ -97,7 +96,7 @@ def test_hook(session: Session, name: str, *, event: str | None, as_json: bool) 
         event = choose_event(spec, event)
     except ConfigError as error:
         raise Failure(error.problems, USAGE) from error
-    protect_memory()  # the keys of the environment are not the hook's to read
+    protect_memory()  # the hook must not read the keys of the environment
     first, second = asyncio.run(_try(spec, event))
     same = is_same_answer(first, second)
     if as_json:
@@ -106,8 +105,7 @@ def test_hook(session: Session, name: str, *, event: str | None, as_json: bool) 
     else:
         for n, trial in enumerate((first, second), 1):
             _echo_trial(n, event, trial)
-        said = "The second run gave the same answer." if same else "The second run CHANGED the answer."
-        click.echo(said)
+        click.echo("The second run gave the same result." if same else "The second run CHANGED the result.")
     if any(trial.result.outcome is not RunOutcome.SUCCEEDED for trial in (first, second)):
         raise click.exceptions.Exit(FAILED)
 
@@ -128,7 +126,7 @@ async def _try(spec: HookSpec, event: str) -> tuple[Trial, Trial]:
 
 
 def _all_specs(config: Config) -> tuple[list[HookSpec], Mapping[str, Objection]]:
-    """The configured hooks and those dropped in; and the dropped files that are not run."""
+    """The configured hooks and the drop-ins; and the ignored files."""
     from tracker.errors import ConfigError
     from tracker.hooks.dropins import DropIns
     from tracker.hooks.kinds.registry import read_hooks
@@ -152,11 +150,11 @@ def _find_spec(config: Config, name: str) -> HookSpec:
 
 
 def no_such_hook(name: str, known: Collection[str]) -> Failure:
-    """The answer to a misspelt name."""
+    """The error for an unknown name."""
     import difflib
 
     near = difflib.get_close_matches(name, known, 1)
-    hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known) or 'none'}"
+    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known) or 'none'}"
     return Failure([f"no hook is named {name!r}; {hint}"], USAGE)
 
 
@@ -171,7 +169,7 @@ def _offline(config: Config, counts: dict[str, dict[str, int]]) -> Json:
 
 def _detail(item: Json, now: datetime) -> str:
     since = f"since {when(item['failing_since'], now)}: " if item.get("failing_since") else ""
-    wait = f"tried again in {item['retry_in_s']:.0f} s: " if item["retry_in_s"] is not None else ""
+    wait = f"retry in {item['retry_in_s']:.0f} s: " if item["retry_in_s"] is not None else ""
     return f"{since}{wait}{item['last_error'] or ''}"
 
 

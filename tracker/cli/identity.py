@@ -1,8 +1,7 @@
 """Does the daemon on the configured address serve the configured store?
 
-Another tracker may listen there: its tasks would be looked up in the wrong place, and a job would be paid and recorded
-where nobody looks for it. The daemon answers the instance id of its store on ``/readyz``; the file holds the same id.
-Owns the comparison. Sends no token before the daemon is known.
+Another tracker may listen there; a job would be paid and recorded in its store. ``/readyz`` returns the instance id of
+the daemon's store, and the file has the same id. No token is sent before the daemon is identified.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Literal
 
-from tracker.cli.checkup import look_at_lock
+from tracker.cli.checkup import read_lock_holder
 from tracker.cli.client import token_line
 from tracker.cli.exits import OtherStore
 from tracker.daemon.peers import Peer, look_at, read_facts, with_store
@@ -23,47 +22,44 @@ if TYPE_CHECKING:
 
     from tracker.config import Config
 
-Serves = Literal["ours", "another", "unknown"]
+Serves = Literal["same", "another", "unknown"]
 
 
 def check_store(config: Config) -> None:
-    """Refuse to talk to a tracker that serves another store.
-
-    Nothing is said where nobody answers: the command itself finds out.
+    """Refuse a tracker that serves another store. A free address is not an error here.
 
     Raises:
-        OtherStore: it serves another store, or that cannot be found out, because it gives no answer for one.
+        OtherStore: it serves another store, or that is unknown.
     """
     url, path = config.listen.url, config.store_path
     peer = look_at(url)
     if peer.kind == "free":
         return
-    choose = f"choose a port for your own with server.listen, or name that daemon with --url {url}"
+    choose = f"choose another port with server.listen, or use that daemon with --url {url}"
     if peer.kind == "other":
         raise OtherStore(f"another program answers at {url} ({peer.detail})", "choose another port with server.listen")
     if peer.kind == "silent":
-        fix = "if it is your daemon, its log says more; else choose another port with server.listen"
+        fix = "if it is your daemon, see its log; else choose another port with server.listen"
         raise OtherStore(f"{url} gives no answer ({peer.detail})", fix)
     serves, peer, why = compare(config, peer)
-    if serves == "ours":
+    if serves == "same":
         return
     if serves == "another":
-        raise OtherStore(f"{peer.name} answers at {url}, not one that serves {path}", choose)
-    raise OtherStore(f"a tracker answers at {url}, but whether it serves {path} is not known ({why})", choose)
+        raise OtherStore(f"{peer.name} answers at {url}, which does not serve {path}", choose)
+    raise OtherStore(f"a tracker answers at {url}, but it is unknown whether it serves {path} ({why})", choose)
 
 
 def compare(config: Config, peer: Peer) -> tuple[Serves, Peer, str]:
-    """Which store a tracker serves, compared with the configured one.
+    """Compare the store of a tracker with the configured one.
 
-    Where the file cannot be read by this user, the paths are compared instead: a daemon that the token fits says where
-    its store is.
+    If this user cannot read the file, the paths are compared: a daemon that accepts the token returns its path.
 
     Returns:
-        The answer; the tracker, with its store's path where it says that; and why the answer is unknown.
+        The result; the tracker, with its store's path if known; and why the result is unknown.
     """
     url, path = config.listen.url, config.store_path
     if peer.instance is None:
-        return "unknown", peer, "it is of an older version; restart it"
+        return "unknown", peer, "it is an older version; restart it"
     try:
         own = read_instance(path)
     except StoreUnusable as error:
@@ -79,21 +75,21 @@ def compare(config: Config, peer: Peer) -> tuple[Serves, Peer, str]:
         peer = replace(peer, store=facts.get("store"))
         if peer.store is None:
             return "unknown", peer, str(error)
-        return ("ours" if peer.store == str(path.absolute()) else "another"), peer, ""
+        return ("same" if peer.store == str(path.absolute()) else "another"), peer, ""
     if own == peer.instance and _is_served(path):
-        return "ours", peer, ""
+        return "same", peer, ""
     return "another", with_store(peer, url), ""
 
 
 def _is_served(path: Path) -> bool:
-    """Whether a process serves this very file: a copy has the same instance id, and its lock is free."""
+    """Whether a process has the lock of this file; a copy has the same instance id and a free lock."""
     try:
-        return look_at_lock(path) is not None
+        return read_lock_holder(path) is not None
     except OSError:
-        return True  # it cannot be seen; the id alone decides
+        return True  # not visible; the id decides
 
 
 def _is_out_of_reach(error: StoreUnusable) -> bool:
-    """Whether the file may well be sound, but is not this user's to read."""
+    """Whether this user may not read the file."""
     cause: BaseException | None = error.__cause__
     return isinstance(cause, PermissionError) or "unable to open database file" in str(cause)

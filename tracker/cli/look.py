@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tracker.cli.offline import Offline
 
 limit_option = click.option(
-    "--limit", type=click.IntRange(1, MAX_LIMIT), default=DEFAULT_LIMIT, show_default=True, help="How many at most."
+    "--limit", type=click.IntRange(1, MAX_LIMIT), default=DEFAULT_LIMIT, show_default=True, help="Maximum number."
 )
 
 
@@ -32,20 +32,20 @@ def parse_labels(_context: click.Context, _parameter: click.Parameter, values: t
     for value in map(as_text, values):
         name, equals, text = value.partition("=")
         if not equals or not name:
-            raise click.BadParameter(f"{value!r} is no label; write name=value")
+            raise click.BadParameter(f"{value!r} is not a label; write name=value")
         labels[name] = text
     return labels
 
 
 def as_text(argument: str) -> str:
-    """An argument as the text that it is in UTF-8, whatever the locale takes its bytes for."""
+    """Decode an argument as UTF-8 in any locale."""
     try:
         return os.fsencode(argument).decode()
     except UnicodeError as error:
         raise click.BadParameter("is not UTF-8 text") from error
 
 
-def parse_moment(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+def parse_time_option(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
     """Read an ISO 8601 time; without an offset it is UTC."""
     try:
         return None if value is None else parse_time(value).isoformat()
@@ -65,10 +65,10 @@ def _parse_text(_context: click.Context, _parameter: click.Parameter, value: str
 @click.option("--reason", type=click.Choice(REASON.choices), help="Only tasks that failed for this reason.")
 @click.option("--label", "labels", multiple=True, metavar="K=V", callback=parse_labels, help="Only with this label.")
 @click.option("--q", metavar="TEXT", callback=_parse_text, help="Text in ids, model, error or request.")
-@click.option("--since", metavar="TIME", callback=parse_moment, help="Created then or later (ISO 8601).")
-@click.option("--until", metavar="TIME", callback=parse_moment, help="Created before (ISO 8601).")
+@click.option("--since", metavar="TIME", callback=parse_time_option, help="Created at or after this time (ISO 8601).")
+@click.option("--until", metavar="TIME", callback=parse_time_option, help="Created before this time (ISO 8601).")
 @limit_option
-@click.option("--cursor", metavar="CURSOR", help="next_cursor of the page before.")
+@click.option("--cursor", metavar="CURSOR", help="next_cursor of the previous page.")
 @json_option
 @with_session
 def list_tasks(session: Session, labels: dict[str, str], *, as_json: bool, **options: object) -> None:
@@ -89,7 +89,7 @@ def list_tasks(session: Session, labels: dict[str, str], *, as_json: bool, **opt
 
 
 def _check_route(session: Session, query: Mapping[str, str]) -> None:
-    """Say that a route or provider is unknown, where nothing was found for it.
+    """Report an unknown route or provider when the list is empty.
 
     Raises:
         Failure: it is unknown; names the nearest.
@@ -113,7 +113,7 @@ def _check_route(session: Session, query: Mapping[str, str]) -> None:
 @json_option
 @with_session
 def show(session: Session, task_id: str, *, as_json: bool) -> None:
-    """Show all that is known of a task."""
+    """Show everything about a task."""
     task = _look_up(session, task_id, (), lambda file, full: file.task(full))
     if as_json:
         echo_json(task)
@@ -139,12 +139,12 @@ def events(session: Session, task_id: str, *, as_json: bool) -> None:
 @json_option
 @with_session
 def why(session: Session, task_id: str, *, as_json: bool) -> None:
-    """Explain why a task is where it is: who said what, what was refused, what comes next."""
-    told = _look_up(session, task_id, ("why",), lambda file, full: file.why(full))
+    """Explain the state of a task: what happened, what was refused, what happens next."""
+    account = _look_up(session, task_id, ("why",), lambda file, full: file.why(full))
     if as_json:
-        echo_json(told)
+        echo_json(account)
     else:
-        echo_why(told)
+        echo_why(account)
 
 
 def _look_up(session: Session, text: str, rest: tuple[str, ...], look: Callable[[Offline, str], Json]) -> Json:
@@ -159,13 +159,13 @@ def _look_up(session: Session, text: str, rest: tuple[str, ...], look: Callable[
 @json_option
 @with_session
 def routes(session: Session, *, as_json: bool) -> None:
-    """List the routes that tasks can be created on."""
+    """List the routes for tasks."""
     from tracker.cli.exits import Unreachable
 
     try:
         found = session.client.get("/v1/routes")
-    except Unreachable as silence:
-        click.echo(f"{session.absence(silence)}; listing the routes of this program", err=True)
+    except Unreachable as error:
+        click.echo(f"{session.describe_absence(error)}; listing the routes of this installation", err=True)
         found = {"items": _own_routes(session)}
     if as_json:
         echo_json(found)

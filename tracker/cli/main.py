@@ -1,6 +1,6 @@
 """The ``tracker`` command: finds the command asked for, runs it, and ends with its exit code.
 
-Owns the list of commands. Each is imported only when it runs; the one-line helps stand here for the same reason.
+Owns the list of commands with their one-line helps, so that each command is imported only when it runs.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from tracker.cli.exits import FAILED, FINE, INTERRUPTED
 
 COMMANDS = {
     "serve": ("run", "serve", "Run the daemon."),
-    "demo": ("run", "demo", "See it work: no key, no network."),
-    "sandbox": ("sandbox", "sandbox", "Run the embedded gateway alone, with faults on demand."),
+    "demo": ("run", "demo", "Run a demonstration: no key, no network."),
+    "sandbox": ("sandbox", "sandbox", "Run the sandbox gateway, with faults on demand."),
     "submit": ("act", "submit", "Create a paid task."),
     "track": ("act", "track", "Follow a task that was created elsewhere."),
     "list": ("look", "list_tasks", "List tasks, newest first."),
-    "show": ("look", "show", "Show all that is known of a task."),
+    "show": ("look", "show", "Show everything about a task."),
     "events": ("look", "events", "Show the history of a task."),
-    "why": ("look", "why", "Explain why a task is where it is."),
-    "wait": ("act", "wait_for", "Wait until tasks have ended."),
-    "poll": ("act", "poll", "Ask the upstream about a task now."),
-    "download": ("download", "download", "Copy a task's files; fetch again what is missing."),
+    "why": ("look", "why", "Explain the state of a task and what happens next."),
+    "wait": ("act", "wait_for", "Wait until tasks end."),
+    "poll": ("act", "poll", "Poll a task now."),
+    "download": ("download", "download", "Download a task's files."),
     "cancel": ("act", "cancel", "Stop following a task."),
-    "routes": ("look", "routes", "List the routes that tasks can be created on."),
-    "hooks": ("hooks", "hooks", "See how hooks are doing; try one."),
-    "deliveries": ("deliveries", "deliveries", "See the runs of hooks; run failed ones again."),
-    "models": ("models", "models", "See which models an account can use."),
-    "db": ("db", "db", "Look after the SQLite file."),
-    "doctor": ("doctor", "doctor", "Check that everything is there that a daemon needs."),
-    "config": ("settings", "config", "Check, show or start the configuration."),
+    "routes": ("look", "routes", "List the routes for tasks."),
+    "hooks": ("hooks", "hooks", "List hooks and their health; test a hook."),
+    "deliveries": ("deliveries", "deliveries", "List deliveries; retry failed ones."),
+    "models": ("models", "models", "List the models of an account."),
+    "db": ("db", "db", "Check, back up, restore and prune the database."),
+    "doctor": ("doctor", "doctor", "Check everything the daemon needs."),
+    "config": ("settings", "config", "Check, show, create or reload the configuration."),
 }
 """Command -> module below `tracker.cli`, attribute, one-line help."""
 
@@ -79,9 +79,9 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="tracker")
 def cli() -> None:
-    """Follow paid asynchronous media jobs to their end: callbacks in, polls out, hooks run exactly as recorded.
+    """Submit paid, asynchronous media jobs once, follow each to its end, and run hooks.
 
-    Exit codes: 0 fine, 1 the thing asked about failed, 2 usage, 69 daemon unreachable, 78 bad configuration,
+    Exit codes: 0 success, 1 the task or check failed, 2 usage, 69 daemon unreachable, 78 bad configuration,
     124 timed out.
     """
 
@@ -102,11 +102,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         code = _run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
-        # whoever read our output has seen enough
+        # the reader closed the pipe
         _give_up(sys.stdout)
         return FINE
     except OSError as error:
-        # what no command foresaw: mostly a standard output that takes nothing, on a full disk for one
+        # not handled by a command: mostly a standard output on a full disk
         _give_up(sys.stdout)
         where = f"{error.filename}: " if error.filename else "standard output, or a file: "
         with contextlib.suppress(OSError):
@@ -134,7 +134,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _complain(say: Callable[[], None]) -> None:
-    """Say what is wrong; that nobody listens makes no failure a success."""
+    """Write an error; a closed standard error does not change the exit code."""
     try:
         say()
         sys.stderr.flush()
@@ -143,9 +143,9 @@ def _complain(say: Callable[[], None]) -> None:
 
 
 def _prepare_streams() -> None:
-    """Have all three streams take or give something, and no character be too much for them.
+    """Open closed standard streams, and let them escape characters that they cannot encode.
 
-    A stream that was closed before we started is None, and the next file that is opened would get its number.
+    A stream that was closed before the start is None; the next opened file would get its descriptor.
     """
     if sys.stdin is None:
         sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: PTH123, SIM115 - for as long as the process lives
@@ -158,7 +158,7 @@ def _prepare_streams() -> None:
 
 
 def _give_up(stream: TextIO) -> None:
-    """Have a stream that takes nothing lead nowhere: the interpreter must not complain when it flushes at exit."""
+    """Redirect a broken stream to the null device: the interpreter must not fail when it flushes at exit."""
     try:
         stream.flush()
     except (OSError, ValueError):

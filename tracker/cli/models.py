@@ -1,6 +1,6 @@
 """Commands about models: ``models list`` and ``models sync``.
 
-The list is what the daemon last fetched, with its age; ``sync`` has it fetched now.
+``list`` prints what the daemon last fetched, with its age; ``sync`` fetches it now.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from tracker.cli.session import Session, json_option, with_session
 
 @click.group()
 def models() -> None:
-    """See which models an account can use."""
+    """List the models of an account."""
 
 
 @models.command("list")
-@click.option("--account", help="Whose models; needed when there are several accounts.")
+@click.option("--account", help="The account; required if there are several.")
 @json_option
 @with_session
 def list_models(session: Session, account: str | None, *, as_json: bool) -> None:
-    """List the models of an account as they were last fetched."""
+    """List the models of an account as last fetched."""
     _echo(session.client.get("/v1/models", {"account": account} if account else None), as_json=as_json)
 
 
 @models.command("sync")
-@click.option("--account", help="Whose models; needed when there are several accounts.")
+@click.option("--account", help="The account; required if there are several.")
 @json_option
 @with_session
 def sync_models(session: Session, account: str | None, *, as_json: bool) -> None:

@@ -1,7 +1,4 @@
-"""Reading commands on the SQLite file, while no daemon runs: the same JSON as the daemon would answer.
-
-Must not write: the file is opened for reading alone.
-"""
+"""Reading commands on the database file while no daemon runs: the same JSON as the daemon's. Read-only."""
 
 from __future__ import annotations
 
@@ -38,7 +35,7 @@ class Offline:
     """The file of one configuration.
 
     Args:
-        config: names the file, and the policies that `why` explains.
+        config: has the path of the file and the poll policies.
     """
 
     def __init__(self, config: Config) -> None:
@@ -53,7 +50,7 @@ class Offline:
         return self._run(self._events(TaskId(task_id)))
 
     def why(self, task_id: str) -> Json:
-        """The plain account of a task, without what only a running daemon knows."""
+        """The explanation of a task, without what only a running daemon knows."""
         return self._run(self._why(TaskId(task_id)))
 
     def tasks(self, query: Mapping[str, str]) -> Json:
@@ -71,7 +68,7 @@ class Offline:
         return self._run(read)
 
     def count_deliveries(self) -> Json:
-        """How many deliveries there are: hook -> status -> count."""
+        """Counts of deliveries: hook -> status -> count."""
         return self._run(lambda reader: reader.count_deliveries())
 
     def _run(self, read: Callable[[Reader], Awaitable[Json]]) -> Json:

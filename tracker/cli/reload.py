@@ -1,7 +1,7 @@
-"""``config reload``: has the daemon read its configuration anew, and waits for what becomes of it.
+"""``config reload``: tells the daemon to reload its configuration, and waits for the result.
 
-Owns the waiting, and the comparison of credentials: systemd renews its copies at a reload, and a daemon keeps those
-that it was started with. Run by ``ExecReload=`` as root.
+It also compares credentials: systemd renews its copies at a reload, and a daemon keeps those of its start. Run by
+``ExecReload=`` as root.
 """
 
 from __future__ import annotations
@@ -33,25 +33,27 @@ _LOOK_S = 0.05
 @click.command("reload")
 @config_option
 def reload_config(config_path: Path | None) -> None:
-    """Have the daemon reload its configuration: exit 0 when the new one holds, 78 with what it refused.
+    """Reload the daemon's configuration: exit 0 if the new one is in force, 78 with the errors.
 
-    What changed and takes a restart is named on standard error.
+    Changes that take a restart are printed to standard error.
     """
     config = read_config(config_path, os.environ, serving=True)
     environ = with_unit(os.environ, config.file)
     outcome = _reload(config, environ)
     mark = severity_mark(WARNING)
     lines = list(_changed_credentials(config, environ, outcome.marks))
-    if not mark:  # the daemon itself has told the journal
+    if not mark:  # in the journal, the daemon has logged it
         lines += [f"{key} has changed: takes a restart" for key in outcome.restart]
     for line in lines:
         click.echo(f"{mark}{line}", err=True)
     if outcome.problems:
-        raise Failure([f"reload refused, the old configuration holds: {line}" for line in outcome.problems], BAD_CONFIG)
+        raise Failure(
+            [f"reload refused, the old configuration stays in force: {line}" for line in outcome.problems], BAD_CONFIG
+        )
 
 
 def _reload(config: Config, environ: Mapping[str, str]) -> Outcome:
-    """Signal the daemon and wait for the outcome of a reload that began after that."""
+    """Signal the daemon and wait for the result of the reload that follows."""
     from tracker.daemon.reload_results import outcome_path, read_outcome
 
     path = outcome_path(environ, config.store_path)
@@ -64,42 +66,44 @@ def _reload(config: Config, environ: Mapping[str, str]) -> Outcome:
         raise Failure([why], FAILED) from error
     while (outcome := read_outcome(path)) is None or outcome.began_s < asked_s:
         if time.monotonic() - asked_s > WITHIN_S:
-            why = f"process {pid} did not write {path} within {WITHIN_S:g} s; its log says what became of the reload"
+            why = f"process {pid} did not write {path} within {WITHIN_S:g} s; see its log"
             raise Failure([why], UNAVAILABLE)
         time.sleep(_LOOK_S)
     return outcome
 
 
 def _find_daemon(config: Config, environ: Mapping[str, str]) -> int:
-    """The daemon's process: the one that systemd names, else the one that has the store.
+    """The daemon's process: the one that systemd names, else the holder of the store.
 
     Raises:
-        Failure: there is none, or it is another user's than the store.
+        Failure: there is none, or it belongs to a different user than the store.
     """
     given = environ.get("MAINPID") or holder_of(config.store_path) or ""
     if not given.isascii() or not given.isdigit():
-        raise Failure([f"no daemon has the store {config.store_path}; start one with: tracker serve"], UNAVAILABLE)
+        raise Failure([f"no daemon uses the store {config.store_path}; start one with: tracker serve"], UNAVAILABLE)
     pid = int(given)
     if "MAINPID" not in environ and sys.platform == "linux":
-        # the number stands in a file that hook scripts can write: root must not signal whatever it says
+        # hook scripts can write the file with the number: root must not signal an arbitrary process
         try:
             is_its_own = Path(f"/proc/{pid}").stat().st_uid == config.store_path.stat().st_uid
         except OSError:
             is_its_own = False
         if not is_its_own:
-            raise Failure([f"process {pid} is not the daemon of {config.store_path}; look for it by hand"], FAILED)
+            raise Failure(
+                [f"process {pid} is not the daemon of {config.store_path}; find the daemon and send it SIGHUP"], FAILED
+            )
     return pid
 
 
 def _changed_credentials(config: Config, environ: Mapping[str, str], marks: Marks) -> Iterator[str]:
-    """One line per credential that is not the one any more that the daemon was started with."""
+    """One line per credential that changed since the daemon started."""
     from tracker.errors import ConfigError
     from tracker.systemd import read_credentials
 
     unit = unit_of(config.file)
     directory = environ.get("CREDENTIALS_DIRECTORY") or (str(credentials_directory(unit)) if unit else None)
     if directory is None or not os.access(directory, os.R_OK | os.X_OK):
-        return  # there are none, or they are not for this user to compare
+        return  # none, or not readable by this user
     try:
         names = marks.changed(read_credentials({"CREDENTIALS_DIRECTORY": directory}))
     except ConfigError:

@@ -1,6 +1,6 @@
-"""How answers look to people: tables on a terminal, aligned plain text anywhere else, JSON on request.
+"""Output: tables on a terminal, aligned plain text elsewhere, JSON on request.
 
-Owns layout and colours. What came from a provider is shown without control characters: a terminal obeys them.
+Text from providers is printed without control characters, which a terminal would obey.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
 
 
 def clean(value: object) -> str:
-    """A value as one line of text that a terminal takes as text."""
+    """A value as one printable line."""
     text = "" if value is None else str(value)
     return "".join(character if character.isprintable() else " " for character in text)
 
 
 def clean_text(value: object) -> str:
-    """A text with its lines and tabs, and nothing else that a terminal obeys."""
+    """A text with line breaks and tabs, without other control characters."""
     lines = str(value).replace("\r\n", "\n").split("\n")
     return "\n".join("\t".join(map(clean, line.split("\t"))) for line in lines)
 
@@ -45,7 +45,7 @@ def echo_json(value: Json) -> None:
 
 
 def echo_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, status_column: int | None = None) -> None:
-    """Write rows in aligned columns, on a terminal so that they fit into it; see `tracker.cli.tables`.
+    """Write rows in aligned columns that fit the terminal; see `tracker.cli.tables`.
 
     Args:
         columns: headings.
@@ -68,12 +68,12 @@ def echo_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, stat
 
 
 def echo_fields(fields: Iterable[tuple[str, object]]) -> None:
-    """Write names and values, one pair per line, leaving out what is None or empty."""
-    kept = [(name, clean(value)) for name, value in fields if value not in {None, ""}]
-    width = max((len(name) for name, _value in kept), default=0)
-    for name, value in kept:
-        shown = click.style(value, fg=STATUS_STYLES[value]) if value in STATUS_STYLES else value
-        click.echo(f"{name.ljust(width)}  {shown}")
+    """Write names and values, one pair per line, without None and empty ones."""
+    shown = [(name, clean(value)) for name, value in fields if value not in {None, ""}]
+    width = max((len(name) for name, _value in shown), default=0)
+    for name, value in shown:
+        styled = click.style(value, fg=STATUS_STYLES[value]) if value in STATUS_STYLES else value
+        click.echo(f"{name.ljust(width)}  {styled}")
 
 
 def echo_heading(text: str) -> None:
@@ -82,29 +82,29 @@ def echo_heading(text: str) -> None:
     click.echo(click.style(text, bold=True))
 
 
-def when(moment: str | None, now: datetime) -> str:
-    """An ISO moment as people say it: ``in 12 s``, ``3 min ago``."""
-    if moment is None:
+def when(time: str | None, now: datetime) -> str:
+    """An ISO time relative to now: ``in 12 s``, ``3 min ago``."""
+    if time is None:
         return ""
-    seconds = (datetime.fromisoformat(moment) - now).total_seconds()
+    seconds = (datetime.fromisoformat(time) - now).total_seconds()
     return f"in {duration(seconds)}" if seconds >= 0 else f"{duration(-seconds)} ago"
 
 
-def due(moment: str | None, now: datetime) -> str:
-    """The same of something that is still to come: ``now`` where its time has passed."""
-    text = when(moment, now)
+def due(time: str | None, now: datetime) -> str:
+    """The same for a planned time: ``now`` once it has passed."""
+    text = when(time, now)
     return "now" if text.endswith(" ago") else text
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the unit that fits, rounded: ``12 s``, ``3 min``, ``5 h``, ``2 d``."""
+    """Seconds in a fitting unit, rounded: ``12 s``, ``3 min``, ``5 h``, ``2 d``."""
     for size, unit in ((_DAY_S, "d"), (_HOUR_S, "h"), (_MINUTE_S, "min")):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.0f} s"
 
 
-def progress_words(task: Mapping[str, Json]) -> str:
+def describe_progress(task: Mapping[str, Json]) -> str:
     """Stage and progress of a task: ``first 50 %``; the reason of a failed one."""
     if task.get("reason"):
         return clean(task["reason"])
@@ -114,13 +114,13 @@ def progress_words(task: Mapping[str, Json]) -> str:
 
 
 def echo_tasks(tasks: Sequence[Mapping[str, Json]], now: datetime) -> None:
-    """Write a list of tasks, newest first as they come; a narrow terminal is spared the external ids."""
+    """Write a list of tasks; without external ids on a narrow terminal."""
     rows = [
         (
             task["id"],
             task["status"],
             task["route"],
-            progress_words(task),
+            describe_progress(task),
             when(task["created_at"], now).removesuffix(" ago"),
             task["external_id"],
         )
@@ -133,13 +133,13 @@ def echo_tasks(tasks: Sequence[Mapping[str, Json]], now: datetime) -> None:
 
 
 def echo_task(task: Mapping[str, Json]) -> None:
-    """Write all that is known of one task."""
+    """Write everything about one task."""
     error = task.get("error") or {}
     fields: list[tuple[str, object]] = [
         (name, task.get(name))
         for name in ("id", "status", "stage", "progress", "reason", "user_message", "route", "account", "model")
     ]
-    fields += [("error", error_words(error))]
+    fields += [("error", describe_error(error))]
     fields += [("retryable", {True: "yes", False: "no"}.get(task.get("retryable")))]  # type: ignore[arg-type]  # or None
     fields += [("external_id", task.get("external_id"))]
     fields += [(f"label {name}", value) for name, value in (task.get("labels") or {}).items()]
@@ -151,13 +151,13 @@ def echo_task(task: Mapping[str, Json]) -> None:
     for output in task.get("outputs") or []:
         where = output.get("url") or output.get("text") or ""
         file = f"{output['path']} ({output['bytes']} bytes)" if output.get("archived") else ""
-        shown = "  ".join(clean(part) for part in (file, where) if part) or "(no address)"
+        shown = "  ".join(clean(part) for part in (file, where) if part) or "(no URL)"
         click.echo(f"output {output['n']}  {clean(output['kind'])}  {shown}")
 
 
-def error_words(error: Mapping[str, Json]) -> str:
-    """The upstream's own error in one line: ``message (their code 400, HTTP 200)``."""
-    labels = (("code", "their code"), ("http_status", "HTTP"))
+def describe_error(error: Mapping[str, Json]) -> str:
+    """The upstream's error in one line: ``message (upstream code 400, HTTP 200)``."""
+    labels = (("code", "upstream code"), ("http_status", "HTTP"))
     numbers = ", ".join(f"{label} {clean(error[key])}" for key, label in labels if error.get(key) is not None)
     message = clean(error.get("message"))
     return f"{message} ({numbers})" if message and numbers else message or numbers
@@ -171,26 +171,26 @@ def echo_events(events: Sequence[Mapping[str, Json]]) -> None:
     )
 
 
-def echo_why(told: Mapping[str, Json], now: datetime | None = None) -> None:
-    """Write the plain account of a task as one screen."""
+def echo_why(why: Mapping[str, Json], now: datetime | None = None) -> None:
+    """Write the explanation of a task as one screen."""
     now = now or datetime.now(UTC)
-    status = str(told["status"])
-    click.echo(f"{clean(told['id'])}  {click.style(status, fg=STATUS_STYLES.get(status))}")
-    click.echo(clean(told["summary"]))
-    if told["heard"]:
-        echo_heading("Heard")
-        echo_rows((entry["at"], entry["source"], entry["outcome"], entry["said"]) for entry in told["heard"])
-    if told["refused"]:
+    status = str(why["status"])
+    click.echo(f"{clean(why['id'])}  {click.style(status, fg=STATUS_STYLES.get(status))}")
+    click.echo(clean(why["summary"]))
+    if why["heard"]:
+        echo_heading("History")
+        echo_rows((entry["at"], entry["source"], entry["outcome"], entry["said"]) for entry in why["heard"])
+    if why["refused"]:
         echo_heading("Refused")
-        echo_rows((entry["at"], entry["what"], f"({entry['why']})") for entry in told["refused"])
-    if told["next"]:
+        echo_rows((entry["at"], entry["what"], f"({entry['why']})") for entry in why["refused"])
+    if why["next"]:
         echo_heading("Next")
-        echo_rows((due(entry["at"], now) or "at any time", entry["what"]) for entry in told["next"])
-    if told["ends_by"]:
-        echo_heading(f"Decided by {told['ends_by']} ({when(told['ends_by'], now)})")
-    if told["notes"]:
+        echo_rows((due(entry["at"], now) or "at any time", entry["what"]) for entry in why["next"])
+    if why["ends_by"]:
+        echo_heading(f"Decided by {why['ends_by']} ({when(why['ends_by'], now)})")
+    if why["notes"]:
         echo_heading("Notes")
-        for note in told["notes"]:
+        for note in why["notes"]:
             click.echo(f"  {clean(note)}")
 
 

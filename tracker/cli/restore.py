@@ -1,4 +1,4 @@
-"""``db backup`` and ``db restore``: copies of the database, and the way back to one."""
+"""``db backup`` and ``db restore``."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _SHOWN_MAX = 20
     "keep_days",
     type=click.IntRange(min=1),
     metavar="DAYS",
-    help="FILE is a directory: remove its dated copies, but for those of the newest DAYS days that have any.",
+    help="FILE is a directory: remove its dated copies except those of the newest DAYS days.",
 )
 @click.argument("file", type=click.Path(path_type=Path, readable=False))
 def backup(config_path: Path | None, file: Path, keep_days: int | None, *, as_json: bool) -> None:
-    """Copy the database to FILE while the daemon works on, check the copy, and only then give it that name.
+    """Copy the database to FILE, also beside a running daemon; the copy gets its name after it is checked.
 
-    In a directory the copy is named by date and time, so that it replaces none. To go back: tracker db restore FILE.
+    In a directory the copy is named by date and time. To restore it: tracker db restore FILE.
     """
     from tracker.store.sqlite import copy_database
     from tracker.store.sqlite.backup_files import name_backup, remove_old_backups
@@ -55,7 +55,7 @@ def backup(config_path: Path | None, file: Path, keep_days: int | None, *, as_js
             removed = remove_old_backups(target, keep_days)
         except OSError as error:
             raise Failure(
-                [f"{target}: made; but {error.filename} cannot be removed ({error.strerror})"], FAILED
+                [f"{target}: written; but {error.filename} cannot be removed ({error.strerror})"], FAILED
             ) from error
     if as_json:
         echo_json(
@@ -70,13 +70,13 @@ def backup(config_path: Path | None, file: Path, keep_days: int | None, *, as_js
 @click.command()
 @config_option
 @json_option
-@click.option("--list", "only_list", is_flag=True, help="List the copies and which of them are good; change nothing.")
+@click.option("--list", "only_list", is_flag=True, help="List the copies and their state; change nothing.")
 @click.argument("file", required=False, type=click.Path(path_type=Path, readable=False))
 def restore(config_path: Path | None, file: Path | None, *, only_list: bool, as_json: bool) -> None:
-    """Put the copy FILE in the place of the database, while no daemon runs.
+    """Replace the database with the copy FILE, while no daemon runs.
 
-    The copy is checked first and stays where it is. The present file is kept beside the database under a dated name.
-    A create that waits in the copy and may have been sent since is not sent again.
+    The copy is checked first and stays. The present file is kept beside the database under a dated name. A create
+    that is pending in the copy and may have been sent since is not sent again.
     """
     from tracker.store.sqlite.backup_files import list_copies
     from tracker.store.sqlite.restore import restore_database
@@ -99,7 +99,7 @@ def restore(config_path: Path | None, file: Path | None, *, only_list: bool, as_
 
 
 def _settle(config: Config, draft: Path, creates: Sequence[Create]) -> None:
-    """Record what is known of creates that were undecided in the copy: the reconciler decides, as for any answer."""
+    """Record through the reconciler what is known about creates that were pending in the copy."""
     from tracker.clock import SystemClock
     from tracker.domain.observation import Observation, Reading, Source, Submission
     from tracker.domain.task import Status
@@ -124,7 +124,7 @@ def _settle(config: Config, draft: Path, creates: Sequence[Create]) -> None:
                         submission=Submission.ACCEPTED,
                         status=Status.PENDING,
                         external_id=create.external_id,
-                        detail="the database was restored from a copy; the replaced file knew the upstream's id",
+                        detail="the database was restored from a copy; the replaced file has the upstream's id",
                     )
                 seen = Observation(task.id, Source.SUBMIT, clock.now(), reading, attempt=task.submit_attempts)
                 await reconciler.apply(seen)
@@ -139,7 +139,7 @@ def _echo_copies(config: Config, copies: Sequence[Copy]) -> None:
     if not copies:
         from tracker.store.sqlite.backup_files import backup_directory
 
-        click.echo(f"no copies in {backup_directory(config.store_path)} nor beside {config.store_path}")
+        click.echo(f"no copies in {backup_directory(config.store_path)} or beside {config.store_path}")
         return
     rows = [
         (
@@ -159,20 +159,20 @@ def _echo_restored(config: Config, done: Restored) -> None:
     holds = f"{copy.holds}, the newest of {_day(copy.newest_task_at)}"
     click.echo(f"{config.store_path}: restored from {copy.path} ({holds})")
     if done.kept is not None:
-        click.echo(f"The file that was there is kept as {done.kept}.")
+        click.echo(f"The previous file is kept as {done.kept}.")
     unknown = [create.task_id for create in done.creates if create.external_id is None]
     if unknown:
         click.echo(
-            f"These creates waited in the copy and may have been sent since, so they are not sent again: "
-            f"{_some(unknown)}. tracker why ID shows how each is decided."
+            f"These creates were pending in the copy and may have been sent since; they are not sent again: "
+            f"{_some(unknown)}. tracker why ID explains each."
         )
     if done.missing is None and done.kept is not None:
-        click.echo("That file cannot be read: which tasks it had beyond the copy is not known.")
+        click.echo("That file cannot be read: tasks that are not in the copy are unknown.")
     elif done.missing:
-        click.echo(f"Tasks of it that are not in the copy: {done.missing}; not ended: {len(done.not_followed)}.")
+        click.echo(f"Tasks that are not in the copy: {done.missing}; unfinished: {len(done.not_followed)}.")
     named = [f"tracker track {one.route} {one.external_id}" for one in done.not_followed if one.external_id]
     if named:
-        click.echo("To follow them again, once the daemon runs:")
+        click.echo("To follow them again, start the daemon and run:")
         for line in named[:_SHOWN_MAX]:
             click.echo(f"  {for_same_config(line)}")
         if len(named) > _SHOWN_MAX:
@@ -202,8 +202,8 @@ def _copy_json(copy: Copy) -> dict[str, object]:
     }
 
 
-def _day(moment: datetime | None) -> str:
-    return "none" if moment is None else f"{moment:%Y-%m-%d %H:%M}"
+def _day(time: datetime | None) -> str:
+    return "none" if time is None else f"{time:%Y-%m-%d %H:%M}"
 
 
 def _some(items: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Commands that stay: ``serve``, ``demo``, ``sandbox``."""
+"""``serve`` and ``demo``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tracker.errors import ConfigError, StoreUnusable
 
 @click.command()
 @config_option
-@click.option("--listen", metavar="ADDRESS", help="host:port, [::1]:port or unix:/path, over the configured one.")
+@click.option("--listen", metavar="ADDRESS", help="host:port, [::1]:port or unix:/path; overrides the configuration.")
 def serve(config_path: Path | None, listen: str | None) -> None:
     """Run the daemon until SIGTERM or Ctrl-C."""
     from tracker.systemd import with_credentials
@@ -49,12 +49,15 @@ def serve(config_path: Path | None, listen: str | None) -> None:
 
 
 @click.command()
-@click.option("--once", is_flag=True, help="End with exit 0 when every task is done.")
+@click.option("--once", is_flag=True, help="Exit when every task is finished.")
 @click.option(
-    "--dir", "directory", type=click.Path(path_type=Path, file_okay=False, readable=False), help="Keep its files here."
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path, file_okay=False, readable=False),
+    help="Keep the files in this directory.",
 )
 def demo(directory: Path | None, *, once: bool) -> None:
-    """See it work: a made-up provider, a tracker, a handful of tasks. No key, no network."""
+    """Run a demonstration: a sandbox gateway, a daemon and a handful of tasks. No key, no network."""
     run = importlib.import_module("tracker.demo").run
     try:
         code = run(once=once, directory=directory)
@@ -66,7 +69,5 @@ def demo(directory: Path | None, *, once: bool) -> None:
         if directory is None or error.filename is None:
             raise
         why = f"{error.filename}: {error.strerror}"
-        raise Failure(
-            [f"--dir: the demo cannot keep its files there ({why}); name another directory"], FAILED
-        ) from error
+        raise Failure([f"--dir: cannot write the files there ({why}); choose another directory"], FAILED) from error
     raise click.exceptions.Exit(code)

@@ -1,6 +1,6 @@
-"""Which daemon, which token, which file: what most commands need before they can do anything.
+"""The daemon, token and file of a command.
 
-Owns the options ``--config`` and ``--url`` and the fall-back from a silent daemon to its file.
+Owns the options ``--config`` and ``--url``, and the fallback from a stopped daemon to its file.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
 
 _ID_CHARACTERS = 26
 _LEAST_CHARACTERS = 6
-"""Of the beginning of an id; the first of them are the same for all tasks of a month."""
+"""Minimum length of an id prefix; the first characters are the same for all tasks of a month."""
 
 
 config_option = click.option(
     "--config", "config_path", type=click.Path(path_type=Path, readable=False), help="Configuration file."
 )
-"""Whether the file can be read is for `read_config` to find out: its answer is a line and exit code 78."""
+"""`read_config` reports a file that cannot be read, with exit code 78."""
 
 
 def read_config(path: Path | None, env: Mapping[str, str], *, serving: bool) -> Config:
-    """Read the configuration; root sees the secrets of the service that it belongs to.
+    """Read the configuration; as root, with the secrets of its service.
 
     Raises:
-        Failure: with one line per mistake.
+        Failure: with one line per error.
     """
     from tracker.config import find_file, load_config
     from tracker.errors import ConfigError
@@ -60,11 +60,11 @@ def load_served(path: Path | None, env: Mapping[str, str]) -> Config:
     """Read the configuration as the daemon needs it.
 
     Raises:
-        ConfigError: with one line per mistake.
+        ConfigError: with one line per error.
     """
     from tracker.config import load_config
     from tracker.daemon.provider_files import (
-        read_registry,  # clients are spared it: misspelt tables are the daemon's to find
+        read_registry,  # slow to import, and only the daemon needs it
     )
     from tracker.daemon.signature_checks import list_signature_problems
     from tracker.errors import ConfigError
@@ -86,7 +86,7 @@ def _hook_table() -> type[HookSpec]:
 
 
 def account_rules(config: Config) -> AccountRules:
-    """Which account may be used for what, by a configuration and its provider files.
+    """The account rules of a configuration and its provider files.
 
     Raises:
         Failure: a provider file cannot be used.
@@ -102,7 +102,7 @@ def account_rules(config: Config) -> AccountRules:
 
 
 class Session:
-    """One run of a command that asks a daemon.
+    """One run of a command that uses the daemon.
 
     Args:
         config_path: ``--config``.
@@ -115,33 +115,33 @@ class Session:
 
     @functools.cached_property
     def config(self) -> Config:
-        """The configuration, as far as a client needs it."""
+        """The configuration for a client."""
         return read_config(self._config_path, os.environ, serving=False)
 
     @functools.cached_property
     def url(self) -> str:
-        """Where the daemon is looked for."""
+        """The URL of the daemon."""
         return self._url or self.config.listen.url
 
     @property
     def is_configured_daemon(self) -> bool:
-        """Whether the daemon was found by the configuration: then its files are where the configuration says."""
+        """Whether the URL is from the configuration; then the configured paths are those of the daemon."""
         return self._url is None
 
     @functools.cached_property
     def client(self) -> Client:
-        """The daemon that commands talk to.
+        """The client of the daemon.
 
         Raises:
-            OtherStore: it was found by the configuration and does not serve the store of the configuration. The daemon
-                that ``--url`` or ``TRACKER_URL`` names is the user's own choice and is not checked.
+            OtherStore: the daemon at the configured address does not serve the configured store. A daemon that
+                ``--url`` or ``TRACKER_URL`` names is not checked.
         """
         from tracker.errors import ConfigError
 
         token = os.environ.get("TRACKER_API_TOKEN", "").strip() or None
         try:
             if self._url is not None and self._config_path is None and token is not None:
-                return Client(self._url, token)  # nothing is left to ask the configuration
+                return Client(self._url, token)  # the configuration is not needed
             client = Client(self.url, self.config.api_token())
         except ConfigError as error:
             raise Failure(error.problems, BAD_CONFIG) from error
@@ -152,18 +152,18 @@ class Session:
         return client
 
     def full_id(self, text: str) -> str:
-        """The id of a task that a user means, by the daemon's list; see `task_id`."""
+        """The full id of a task, from the daemon's list; see `task_id`."""
         return self.task_id(text, lambda query: self.client.get("/v1/tasks", query))
 
     def task_id(self, text: str, list_tasks: Callable[[dict[str, str]], Json]) -> str:
-        """The id of a task that a user wrote in any case, or as the beginning of it, or as the upstream's id.
+        """The full id for an id in any case, a unique prefix, or an upstream id.
 
         Args:
             text: what the user wrote.
-            list_tasks: answers a query as ``GET /v1/tasks`` does.
+            list_tasks: returns the page for a query of ``GET /v1/tasks``.
 
         Raises:
-            Failure: several ids begin like that.
+            Failure: several ids match.
         """
         wanted = text.upper()
         if len(wanted) >= _ID_CHARACTERS or len(wanted) < _LEAST_CHARACTERS:
@@ -175,19 +175,19 @@ class Session:
             raise Failure([f"{text} is not unique: {', '.join(ids[:5])}{' …' if len(ids) > 5 else ''}"], USAGE)  # noqa: PLR2004
         return str(ids[0]) if ids else text
 
-    def absence(self, silence: Unreachable) -> str:
-        """In few words, why a command does without the daemon."""
-        return silence.brief or f"no daemon answers at {self.url}"
+    def describe_absence(self, error: Unreachable) -> str:
+        """Short reason why the daemon is not used."""
+        return error.brief or f"no daemon answers at {self.url}"
 
     def read(self, ask: Callable[[Client], Json], look_up: Callable[[Offline], Json]) -> Json:
-        """Ask the daemon, or look into the file when no daemon of this store answers on this machine.
+        """Ask the daemon, or read the file if no daemon of this store answers on this machine.
 
         Raises:
-            Failure: refused, or neither a daemon nor its file is there.
+            Failure: refused, or neither daemon nor file exists.
         """
         try:
             return ask(self.client)
-        except Unreachable as silence:
+        except Unreachable as error:
             if not is_local(self.url):
                 raise
             from tracker.cli.offline import Offline
@@ -196,24 +196,24 @@ class Session:
             try:
                 is_there = is_store_there(path)
             except Failure:
-                if silence.brief is None:
+                if error.brief is None:
                     raise
-                raise silence from None  # which says more: there is a daemon
+                raise error from None  # the more specific error
             if not is_there:
                 raise
-            click.echo(f"{self.absence(silence)}; reading {path}", err=True)
+            click.echo(f"{self.describe_absence(error)}; reading {path}", err=True)
             try:
                 return look_up(Offline(self.config))
             except Unreachable:
-                raise silence from None
+                raise error from None
 
 
 @contextlib.contextmanager
 def store_errors(*, unavailable: int = UNAVAILABLE) -> Iterator[None]:
-    """What is wrong with the file or the configuration, as lines and an exit code.
+    """Turn errors of the file or the configuration into lines and an exit code.
 
     Args:
-        unavailable: the exit code when the store or a copy of it cannot be read or written now.
+        unavailable: the exit code if the store or a copy cannot be read or written now.
     """
     from tracker.errors import ConfigError, StoreUnavailable, StoreUnusable
 
@@ -228,10 +228,10 @@ def store_errors(*, unavailable: int = UNAVAILABLE) -> Iterator[None]:
 
 
 def is_store_there(path: Path) -> bool:
-    """Whether the database is there.
+    """Whether the database exists.
 
     Raises:
-        Failure: that cannot be known.
+        Failure: that cannot be determined.
     """
     from tracker.filesystem import is_store
 
@@ -240,7 +240,7 @@ def is_store_there(path: Path) -> bool:
 
 
 def is_local(url: str) -> bool:
-    """Whether a daemon's URL is of this machine, so that its file is here too."""
+    """Whether a URL is local, so that the daemon's file is on this machine."""
     from tracker.config import is_loopback
 
     return url.startswith("unix:") or is_loopback(urlsplit(url).hostname or "")
@@ -250,7 +250,9 @@ def with_session(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--config`` and ``--url`` to a command, and pass it a `Session` first."""
 
     @config_option
-    @click.option("--url", envvar="TRACKER_URL", metavar="URL", help="The daemon: http://host:port or unix:/path.")
+    @click.option(
+        "--url", envvar="TRACKER_URL", metavar="URL", help="URL of the daemon: http://host:port or unix:/path."
+    )
     @functools.wraps(command)
     def run(*args: object, config_path: Path | None, url: str | None, **options: object) -> object:
         return command(Session(config_path, url), *args, **options)
@@ -259,11 +261,7 @@ def with_session(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def next_page_command(cursor: str) -> str:
-    """The command that shows the next page of what the present one shows: with all that was given to it.
-
-    Args:
-        cursor: where the next page starts.
-    """
+    """The command for the next page: this command with all its options and the cursor."""
     context = click.get_current_context()
     parts = [f"--cursor {shlex.quote(cursor)}"]
     for parameter in context.command.params:
@@ -280,4 +278,4 @@ def next_page_command(cursor: str) -> str:
     return " ".join(["tracker", *names, *parts])
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="JSON, as the HTTP API gives it.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the JSON of the HTTP API.")

@@ -1,4 +1,4 @@
-"""``config check``, ``config show`` and ``config init``. Secrets are never printed, only whether they are there."""
+"""``config check``, ``config show`` and ``config init``. Secrets are never printed, only whether they are set."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 @click.group()
 def config() -> None:
-    """Check, show or start the configuration."""
+    """Check, show, create or reload the configuration."""
 
 
 @config.command()
 @config_option
 @json_option
 def check(config_path: Path | None, *, as_json: bool) -> None:
-    """Check the configuration: exit 0, or 78 with one line per mistake."""
+    """Check the configuration: exit 0, or 78 with one line per error."""
     from tracker.cli.advice import list_advice
 
     try:
         found = read_config(config_path, os.environ, serving=True)
-        warnings = [f"{key}: not acted on by this release" for key in found.not_acted_on()]
+        warnings = [f"{key}: has no effect in this release" for key in found.not_acted_on()]
         warnings += found.missing_secrets() + account_rules(found).list_missing() + _hook_problems(found)
         warnings += list_advice(found, os.environ) + _scripts(found)
     except Failure as failure:
@@ -47,21 +47,21 @@ def check(config_path: Path | None, *, as_json: bool) -> None:
         return
     for warning in warnings:
         click.echo(f"{severity_mark(WARNING)}warning: {warning}", err=True)
-    click.echo(f"{found.file or 'defaults'}: fine")
+    click.echo(f"{found.file or 'defaults'}: ok")
 
 
 @config.command()
 @config_option
 @json_option
 def show(config_path: Path | None, *, as_json: bool) -> None:
-    """Show what holds, defaults and overrides included, and which secrets are there."""
+    """Show the configuration in force, defaults and overrides included, and which secrets are set."""
     found = read_config(config_path, os.environ, serving=False)
     values = _values(found)
     secrets = _secrets(found)
     if as_json:
         echo_json({"file": _path(found.file), "config": values, "secrets": secrets})
         return
-    click.echo(f"# {found.file or 'no file: the defaults, and what the environment overrides'}")
+    click.echo(f"# {found.file or 'no file: the defaults and the environment'}")
     for line in toml_lines(values):
         click.echo(line)
     click.echo()
@@ -71,7 +71,7 @@ def show(config_path: Path | None, *, as_json: bool) -> None:
 
 @config.command()
 @click.argument("path", type=click.Path(path_type=Path), default=Path("tracker.toml"))
-@click.option("--force", is_flag=True, help="Write over a file that is there.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def init(path: Path, *, force: bool) -> None:
     """Write a configuration file that documents every key to PATH (tracker.toml), or to - for stdout."""
     text = resources.files("tracker.config").joinpath("tracker.toml").read_text(encoding="utf-8")
@@ -82,9 +82,7 @@ def init(path: Path, *, force: bool) -> None:
         with path.open("w" if force else "x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError as error:
-        raise Failure(
-            [f"{path}: is there already; choose another path, or --force to write over it"], FAILED
-        ) from error
+        raise Failure([f"{path}: exists; choose another path, or overwrite it with --force"], FAILED) from error
     except OSError as error:
         raise Failure([f"{path}: cannot be written ({error.strerror})"], FAILED) from error
     click.echo(f"{path}: written; check it with: tracker config check --config {path}", err=True)
@@ -94,7 +92,7 @@ config.add_command(reload_config)
 
 
 def toml_lines(values: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[str]:
-    """Write nested values as TOML: plain keys first, then tables. What is unset is left out."""
+    """Write nested values as TOML: plain keys first, then tables, without unset keys."""
     for key, value in values.items():
         if value is not None and not isinstance(value, dict) and not _is_tables(value):
             yield f"{_key(key)} = {_value(value)}"
@@ -129,7 +127,7 @@ def _value(value: object) -> str:
 
 
 def _values(found: Config) -> dict[str, Any]:
-    """The configuration in the shape of the file, with the places that it leads to."""
+    """The configuration in the shape of the file, with the paths in force."""
     values = found.model_dump(mode="json")
     for section in ("poll", "callbacks"):
         values[section] |= {name: _given(table) for name, table in values[section].pop("providers").items()}
@@ -145,7 +143,7 @@ def _values(found: Config) -> dict[str, Any]:
 
 
 def _hook_problems(found: Config) -> list[str]:
-    """What would keep the daemon from starting here; secrets and plug-ins may be there where it runs."""
+    """Errors that stop the daemon here; secrets and plug-ins may exist where it runs."""
     from tracker.errors import ConfigError
     from tracker.hooks.kinds.registry import read_hooks
 
@@ -157,14 +155,14 @@ def _hook_problems(found: Config) -> list[str]:
 
 
 def _scripts(found: Config) -> list[str]:
-    """What would keep a hook from running here."""
+    """Errors that stop a hook here."""
     from tracker.cli.checkup import check_hooks
 
-    return [f"{line.check}: {line.detail}; {line.mend}" for line in check_hooks(found) if line.state == "failed"]
+    return [f"{line.check}: {line.detail}; {line.fix}" for line in check_hooks(found) if line.state == "failed"]
 
 
 def _without_token(address: str) -> str:
-    """Only the service of an address, which may hold a token."""
+    """Only the service of a notification URL, which may contain a token."""
     service, is_address, _rest = address.partition("://")
     return f"{service}://…" if is_address else address
 

@@ -1,8 +1,7 @@
-"""How a table is laid out: on one line per row where it fits, else so that nothing of it is lost.
+"""Table layout: one line per row if it fits; nothing is cut off.
 
-Owns widths, wrapping and padding. Ids and other words that are there to be copied stay whole on one line. Where a
-terminal is too narrow, sentences are wrapped in their column; where that is not enough, the columns that find no room
-stand on further lines, below the others and indented, headings and rows alike.
+Ids are never broken, so that they can be copied. On a narrow terminal, sentences are wrapped in their column; if that
+is not enough, the last columns go to further, indented lines.
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 GAP = 2
 INDENT = 4
 SHORT = 12
-"""A column of this width or less is not wrapped: ``3 min`` is one thing."""
+"""A column of this width or less is not wrapped: ``3 min`` stays together."""
 LEAST = 24
-"""A wrapped column keeps at least so much, and its longest word."""
+"""Minimum width of a wrapped column, which also fits its longest word."""
 
 Style = Callable[[int, str], str]
 """(column, text) -> the text with its colours."""
@@ -53,7 +52,7 @@ def table_lines(
 
 
 def cells(text: str) -> int:
-    """How many cells of a terminal a text takes."""
+    """The width of a text in terminal cells."""
     return sum(map(_cell_count, text)) if not text.isascii() else len(text)
 
 
@@ -68,7 +67,7 @@ def _total(widths: Sequence[int]) -> int:
 
 
 def _shrink(natural: Sequence[int], rows: Sequence[Sequence[str]], width: int) -> list[int] | None:
-    """Widths with sentences wrapped; None when that is not enough."""
+    """Widths with wrapped sentences; None if that is not enough."""
     least = []
     for n, column in enumerate(natural):
         is_text = column > SHORT and any(" " in row[n] for row in rows)
@@ -86,7 +85,7 @@ def _shrink(natural: Sequence[int], rows: Sequence[Sequence[str]], width: int) -
 
 
 def _spread(widths: Sequence[int], width: int) -> Iterator[range]:
-    """Which columns stand on which line."""
+    """The columns of each line."""
     start, taken = 0, 0
     for n, column in enumerate(widths):
         indent = INDENT if start else 0
@@ -113,7 +112,7 @@ def _row_lines(row: Sequence[str], groups: Sequence[range], widths: Sequence[int
 
 
 def _wrap(text: str, width: int) -> list[str]:
-    """A text in lines of a width, broken at blanks, and within a word only where it fits no line."""
+    """Break a text at spaces, and inside a word only if it does not fit a line."""
     if cells(text) <= width:
         return [text]
     lines = [""]

@@ -1,9 +1,7 @@
-"""The surroundings of a systemd unit, for commands that root runs by hand on the unit's configuration.
+"""Keys, state directory and socket of a systemd unit, for commands that root runs by hand.
 
-systemd gives a service its keys, its state directory and its socket; a command of root's sees none of them. It finds
-them by the configuration file: ``/etc/tracker/tracker.toml`` belongs to ``tracker.service``, and
-``/etc/tracker/NAME/tracker.toml`` to ``tracker@NAME.service``. Must not write anything. Only root looks: the places are
-out of reach for other users.
+They are found by the configuration file: ``/etc/tracker/tracker.toml`` belongs to ``tracker.service``, and
+``/etc/tracker/NAME/tracker.toml`` to ``tracker@NAME.service``. Nothing is written. Other users cannot read them.
 
 **Source**: systemd.exec(5), LoadCredential= (the credential stores) and systemd-creds(1); read for systemd 252.
 """
@@ -17,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CONFIGURATION = Path("/etc/tracker")
-"""Where ``ConfigurationDirectory=`` of both units lies."""
+"""``ConfigurationDirectory=`` of both units."""
 ROOT = Path("/")
 _STORES = ("etc/credstore", "run/credstore", "usr/local/lib/credstore", "usr/lib/credstore")
 _DECRYPT_S = 10.0
@@ -30,7 +28,7 @@ class Unit:
     Attributes:
         name: of the unit.
         label: of its directories below ``/var/lib`` and ``/run``.
-        prefix: what the names of its files in the credential stores begin with.
+        prefix: of its files in the credential stores.
     """
 
     name: str
@@ -39,7 +37,7 @@ class Unit:
 
 
 def unit_of(file: Path | None) -> Unit | None:
-    """The service that a configuration file belongs to; None where it belongs to none."""
+    """The service of a configuration file; None without one."""
     if file is None or file.name != "tracker.toml":
         return None
     directory = file.absolute().parent
@@ -52,14 +50,14 @@ def unit_of(file: Path | None) -> Unit | None:
 
 
 def with_unit(environ: Mapping[str, str], file: Path | None, root: Path = ROOT) -> dict[str, str]:
-    """The environment of a command with what systemd gives the service of this configuration file added.
+    """Add what systemd gives the service of this configuration file to the environment of a command.
 
-    What the environment holds comes first.
+    Present variables win.
 
     Args:
         environ: the command's environment.
         file: the configuration file.
-        root: where the file system begins.
+        root: of the file system.
     """
     found = dict(environ)
     unit = unit_of(file)
@@ -70,21 +68,21 @@ def with_unit(environ: Mapping[str, str], file: Path | None, root: Path = ROOT) 
         path = Path(directory, unit.label)
         if (root / path.relative_to("/")).is_dir():
             found.setdefault(variable, str(path))
-    if (root / socket.relative_to("/")).is_socket():  # the socket unit of an instance; it overrules server.listen
+    if (root / socket.relative_to("/")).is_socket():  # the socket unit of an instance overrides server.listen
         found.setdefault("TRACKER_SERVER__LISTEN", f"unix:{socket}")
     for name, value in _credentials(unit, root):
-        if name.isidentifier() and "__" not in name:  # no credential overrides a key of the configuration
+        if name.isidentifier() and "__" not in name:  # a credential never overrides a configuration key
             found.setdefault(name, value)
     return found
 
 
 def credentials_directory(unit: Unit, root: Path = ROOT) -> Path:
-    """Where systemd puts the credentials of a service while it runs."""
+    """The credentials directory of a running service."""
     return root / "run/credentials" / unit.name
 
 
 def _credentials(unit: Unit, root: Path) -> Iterator[tuple[str, str]]:
-    """Names and values: those that the service has while it runs, else those that it would be given."""
+    """Names and values that the running service has, else those that it would get."""
     handed_over = credentials_directory(unit, root)
     if handed_over.is_dir():
         yield from ((file.name, text) for file in sorted(handed_over.iterdir()) if (text := _read(file)) is not None)
@@ -107,10 +105,10 @@ def _read(file: Path) -> str | None:
 
 
 def _decrypt(name: str, file: Path) -> str | None:
-    """The value of a credential that was encrypted for this machine; None where systemd cannot decrypt it."""
+    """Decrypt a credential of this machine; None if systemd cannot."""
     command = ["systemd-creds", "decrypt", f"--name={name}", str(file), "-"]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=_DECRYPT_S, check=True)  # noqa: S603 - root's files
+        done = subprocess.run(command, capture_output=True, timeout=_DECRYPT_S, check=True)  # noqa: S603 - files of root
         return done.stdout.decode().strip() or None
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return None

@@ -1,4 +1,4 @@
-"""``db prune``, ``check``, ``export`` and ``shell``: what keeps the SQLite file small and sound, and open to tools."""
+"""``db prune``, ``check``, ``export`` and ``shell``: maintenance of the database file."""
 
 from __future__ import annotations
 
@@ -36,35 +36,35 @@ if TYPE_CHECKING:
 Json = Any
 
 PRUNE_S = 86_400.0
-"""A prune goes slowly on purpose; its answer comes when it is done."""
+"""The daemon prunes slowly on purpose, and answers at the end."""
 _SHOWN = ("tasks", "events", "deliveries", "payloads", "requests", "files", "file_bytes", "freed_bytes")
 
 
 @click.command()
-@click.option("--dry-run", is_flag=True, help="Count what would go, drop nothing.")
+@click.option("--dry-run", is_flag=True, help="Count only; delete nothing.")
 @json_option
 @with_session
 def prune(session: Session, *, dry_run: bool, as_json: bool) -> None:
-    """Drop what [retention] no longer keeps: histories, bodies and files of finished tasks.
+    """Delete what [retention] allows: histories, bodies and files of finished tasks.
 
-    The daemon does it when one runs, slowly beside its work; otherwise it is done on the file itself.
+    The running daemon does it in small steps; without one, this command does it on the file.
     """
     try:
         found = session.client.post("/v1/prune", {"dry_run": dry_run}, answer_s=PRUNE_S)
-    except Unreachable as silence:
+    except Unreachable as error:
         if not is_local(session.url) or not is_store_there(session.config.store_path):
             raise
-        click.echo(f"{session.absence(silence)}; pruning {session.config.store_path}", err=True)
+        click.echo(f"{session.describe_absence(error)}; pruning {session.config.store_path}", err=True)
         found = {"dry_run": dry_run, **_prune_file(session.config, dry_run=dry_run)}
     if as_json:
         echo_json(found)
         return
-    click.echo("would be dropped:" if dry_run else "dropped:")
+    click.echo("would be deleted:" if dry_run else "deleted:")
     echo_fields((name.replace("_", " "), str(found[name])) for name in _SHOWN)
 
 
 def _prune_file(config: Config, *, dry_run: bool) -> Json:
-    """Prune a file that no daemon has, which the store's lock makes sure of; a dry run only reads it."""
+    """Prune the file without a daemon; the store's lock ensures that. A dry run only reads."""
     from tracker.archive.file_storage import make_storage
     from tracker.clock import SystemClock
     from tracker.logs import configure_logging
@@ -74,7 +74,7 @@ def _prune_file(config: Config, *, dry_run: bool) -> Json:
     async def run() -> Json:
         clock = SystemClock()
         if dry_run:
-            store = cast("SqliteStore", await open_reader(config.store_path))  # nothing is asked of it but reading
+            store = cast("SqliteStore", await open_reader(config.store_path))  # only read from
         else:
             store = SqliteStore(config.store_path, clock.now)
             await store.open()
@@ -94,7 +94,7 @@ def _prune_file(config: Config, *, dry_run: bool) -> Json:
 @config_option
 @json_option
 def check(config_path: Path | None, *, as_json: bool) -> None:
-    """Check the file, and judge every task's history again: exit 1 when anything is not as it should be."""
+    """Check the file for damage and replay every history: exit 1 on any difference."""
     from tracker.store.sqlite.audit import audit
 
     path = read_config(config_path, os.environ, serving=False).store_path
@@ -107,11 +107,11 @@ def check(config_path: Path | None, *, as_json: bool) -> None:
             click.echo(line)
         if found.differences:
             rows = [(one.task_id, one.field, one.kept, one.derived) for one in found.differences]
-            echo_table(("task", "field", "is", "by its history"), rows)
-        verdict = "sound" if found.is_sound else "not sound"
+            echo_table(("task", "field", "stored", "replayed"), rows)
+        state = "sound" if found.is_sound else "not sound"
         left = found.tasks - found.judged
-        why_not = f"; the histories of {left} were dropped by retention, or begin under older rules" if left else ""
-        click.echo(f"{path}: {verdict}; {found.judged} of {found.tasks} tasks judged again{why_not}")
+        why_not = f"; {left} have no complete history (pruned, or begun under older rules)" if left else ""
+        click.echo(f"{path}: {state}; {found.judged} of {found.tasks} tasks replayed{why_not}")
     if found.damage:
         from tracker.store.sqlite.backup_files import restore_advice
 
@@ -131,10 +131,9 @@ def check(config_path: Path | None, *, as_json: bool) -> None:
     help="- for stdout.",
 )
 def export(config_path: Path | None, target: Path) -> None:
-    """Write every task as a line of JSON: {"task": …, "events": […], "deliveries": […]}, as of one moment.
+    """Write every task as a line of JSON, from one snapshot: {"task": …, "events": […], "deliveries": […]}.
 
-    Secrets are masked as they are in the file. A temporary copy of the database is made beside FILE; a FILE that is
-    a pipe or a device is written into.
+    Secrets are masked. A temporary copy of the database is made beside FILE, unless FILE is a pipe or a device.
     """
     import orjson
 
@@ -167,7 +166,7 @@ def export(config_path: Path | None, target: Path) -> None:
                 count += 1
     except BrokenPipeError:
         raise
-    except OSError as error:  # its file name may be that of a draft, which nobody wrote
+    except OSError as error:  # its file name may be that of the draft
         where = "standard output" if to_stdout else target
         raise Failure([f"{where}: cannot be written ({error.strerror})"], FAILED) from error
     click.echo(f"{count} tasks written", err=True)
@@ -175,12 +174,12 @@ def export(config_path: Path | None, target: Path) -> None:
 
 @contextlib.contextmanager
 def _opened(target: Path, *, is_file: bool) -> Iterator[BinaryIO]:
-    """A file that has its name only once it is whole and that only this user can read; else whatever is there."""
+    """A private file that gets its name when it is complete; or an existing pipe or device."""
     if not is_file:
         with os.fdopen(os.open(target, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC), "wb") as out:
             yield out
         return
-    target = target.resolve()  # a link stays one
+    target = target.resolve()  # follow a link
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         with os.fdopen(os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as out:
@@ -200,7 +199,7 @@ def _standard_output() -> Iterator[BinaryIO]:
 
 
 def _makes_file(target: Path) -> bool:
-    """Whether a file is to be made or replaced; a device, a pipe or a socket is written into."""
+    """Whether the target is a new or a regular file, and not a device, a pipe or a socket."""
     try:
         return stat.S_ISREG(target.stat().st_mode)
     except FileNotFoundError:
@@ -210,12 +209,12 @@ def _makes_file(target: Path) -> bool:
 @click.command()
 @config_option
 def shell(config_path: Path | None) -> None:
-    """Open the file in sqlite3, for reading alone. The views v_tasks, v_events and so on are made for it."""
+    """Open the database in sqlite3, read-only. Start with the views v_tasks and v_events."""
     path = read_config(config_path, os.environ, serving=False).store_path
     if not is_store_there(path):
-        raise Failure([f"{path}: no such file; has the daemon ever run? Set store.path if it is elsewhere"], BAD_CONFIG)
+        raise Failure([f"{path}: no such file; start the daemon once, or set store.path"], BAD_CONFIG)
     program = shutil.which("sqlite3")
     if program is None:
-        raise Failure(["sqlite3: no such program; install the package sqlite3, or open the file otherwise"], FAILED)
+        raise Failure(["sqlite3: program not found; install the package sqlite3"], FAILED)
     sys.stdout.flush()
-    os.execv(program, [program, "-readonly", str(path)])  # noqa: S606 - the user's own shell, without another between
+    os.execv(program, [program, "-readonly", str(path)])  # noqa: S606 - replaces this process
