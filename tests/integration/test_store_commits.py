@@ -106,8 +106,8 @@ async def test_a_commit_that_stays_unknown_is_told_as_unknown(tmp_path: Path, fi
                     await rig.store.check_writable()
             await rig.store.check_writable()
         events = [line["event"] for line in logged]
-        assert events.count("store.refuses_writes") == 1
-        assert events[-2:] == ["store.commit_decided", "store.takes_writes_again"]
+        assert events.count("store.writes_refused") == 1
+        assert events[-2:] == ["store.commit_resolved", "store.writes_resumed"]
         again = make_new_task(3, idempotency_key="once", fingerprint="f")
         if first == "before":
             with pytest.raises(TaskNotFound):
@@ -154,7 +154,7 @@ async def test_a_rollback_that_fails_costs_the_connection(tmp_path: Path) -> Non
             with pytest.raises(StoreUnavailable, match="disk I/O error"):
                 await rig.store._write(fail)
             await rig.submit(1)
-        assert [line["event"] for line in logged] == ["store.rollback_failed", "store.reconnected"]
+        assert [line["event"] for line in logged] == ["store.failed", "store.reconnected"]
         assert rig.edit("SELECT * FROM cursors WHERE name = 'half'") == []
         assert rig.store.writer_progress.lost_since is None
 

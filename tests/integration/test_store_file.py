@@ -263,7 +263,7 @@ def test_checkpoints_go_on_after_some_that_failed(tmp_path: Path) -> None:
             assert tried.get(timeout=10) == attempt
         checkpointer.stop()
         assert path.stat().st_size > 100_000
-    assert [line["event"] for line in logged] == ["store.checkpoint_failed", "store.checkpoint_recovered"]
+    assert [line["event"] for line in logged] == ["store.failed", "store.checkpoint_recovered"]
 
 
 def test_a_log_that_a_reader_keeps_from_beginning_anew_is_told_once(

@@ -42,7 +42,7 @@ async def test_nothing_is_written_once_a_file_is_gone(
                     await rig.submit(n)
         with pytest.raises(StoreUnavailable, match="while the tracker has it open"):
             rig.store.check_storage()
-        assert [line["level"] for line in logged if line["event"] == "store.refuses_writes"] == ["error"]
+        assert [line["level"] for line in logged if line["event"] == "store.writes_refused"] == ["error"]
         assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 

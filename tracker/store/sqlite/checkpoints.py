@@ -78,7 +78,7 @@ class Checkpointer:
                 StoreUnavailable,
             ) as error:  # a full disk, say: the backstop goes on without it, and this tries again
                 if not is_failing:
-                    log.warning("store.checkpoint_failed", error=str(error))
+                    log.warning("store.failed", step="checkpoint", error=str(error))
                 is_failing = True
             else:
                 if is_failing:

@@ -4,6 +4,8 @@ Write-ahead log, full sync, strict tables, one process per file. What an acknowl
 cut. Reads run beside the writer and never wait for it.
 """
 
+# ruff: noqa: D102 - the protocol documents its methods
+
 from __future__ import annotations
 
 import os
@@ -86,7 +88,6 @@ class SqliteStore(SqliteReader):
         process = self._process = replace(self._process, id=process_id)
         try:
             await self._writer.start()
-            await self._change(leases.bring_back_after)
             await self._change(lambda tx: leases.take_over(tx, process))
             await super().open(connections)
         except (StoreDamaged, sqlite3.Error) as error:
@@ -107,7 +108,6 @@ class SqliteStore(SqliteReader):
         self._files.release()
 
     async def check_writable(self) -> None:
-        """See the protocol."""
         await self._change(lambda tx: leases.see_process(tx, self._process))
 
     def _connect_beside(self) -> sqlite3.Connection:
@@ -115,20 +115,16 @@ class SqliteStore(SqliteReader):
         return connect_existing(self._file)
 
     def subscribe_commits(self, listener: Callable[[Sequence[Applied]], None]) -> None:
-        """See the protocol."""
         self._commit_listeners.append(listener)
 
     def subscribe_changes(self, wake: Callable[[], None]) -> None:
-        """See the protocol."""
         self._change_listeners.append(wake)
 
     def check_storage(self) -> None:
-        """See the protocol: the files are still those that were opened."""
         self._files.check()
 
     @property
     def writer_progress(self) -> WriterProgress:
-        """See the protocol."""
         return WriterProgress(self._writer.progress_at, self._writer.waiting, self._writer.lost_since)
 
     def _note_commit(self, answers: Sequence[Any]) -> None:
@@ -149,7 +145,6 @@ class SqliteStore(SqliteReader):
     # -- changes -------------------------------------------------------------------------------------------
 
     def apply(self, observation: Observation, judge: Judge) -> Awaitable[Applied]:
-        """See the protocol."""
         return self._writer.run_grouped(self._apply_all, (observation, judge))
 
     def _apply_all(
@@ -158,7 +153,6 @@ class SqliteStore(SqliteReader):
         return apply_all(db, heard, self._choose)
 
     def choose_archives(self, choose: ArchiveChoice) -> None:
-        """See the protocol."""
         self._choose = choose
 
     create_task = _method(tasks.create_task)

@@ -38,6 +38,7 @@ def take_over(tx: Transaction, process: Process) -> None:
     Creates that were held because their account was refused fall due, too: sending one shows whether it still is.
     An archive attempt that was cut off does not count.
     """
+    _follow_clock(tx)
     tx.db.execute("DELETE FROM processes")
     see_process(tx, process)
     now = tx.in_ms()
@@ -150,8 +151,8 @@ def bring_back_due_times(tx: Transaction, by: timedelta) -> None:
     )
 
 
-def bring_back_after(tx: Transaction) -> None:
-    """The same where the clock was set back while no process ran: then the last event lies in the future."""
+def _follow_clock(tx: Transaction) -> None:
+    """The same if the clock was set back while no process ran: then the last event lies in the future."""
     last: tuple[int, int] = tx.db.execute("SELECT seq, at FROM events ORDER BY seq DESC LIMIT 1").fetchone() or (0, 0)
     known: dict[str, int] = dict(
         tx.db.execute("SELECT name, seq FROM cursors WHERE name IN (?, ?)", (_CLOCK_SEEN, _CLOCK_AT)).fetchall()

@@ -24,6 +24,7 @@ from tracker.store.sqlite.rows import (
     moment_of,
     record_from,
     task_at_snapshot,
+    where_clause,
 )
 from tracker.store.values import Announcement, AttemptResult, DeliveryFilter, DeliveryJob, Match
 
@@ -174,11 +175,10 @@ def fail_deliveries(tx: Transaction, hook: str, error: str) -> int:
 
 def retry_deliveries(tx: Transaction, wanted: DeliveryFilter) -> int:
     """Make the failed and dead deliveries that match pending again."""
-    where, parameters = delivery_conditions(wanted)
-    clause = " AND ".join(["status IN ('failed', 'dead')", *where])
+    clause, values = where_clause(("status IN ('failed', 'dead')",), *delivery_conditions(wanted))
     return tx.db.execute(
-        f"UPDATE deliveries SET status = 'pending', attempts = 0, due_at = ?, finished_at = NULL WHERE {clause}",
-        (tx.in_ms(), *parameters),
+        f"UPDATE deliveries SET status = 'pending', attempts = 0, due_at = ?, finished_at = NULL {clause}",
+        (tx.in_ms(), *values),
     ).rowcount
 
 

@@ -1,5 +1,7 @@
 """Reading, through aiosqlite on read-only connections: never waits for the writer, never disturbs it."""
 
+# ruff: noqa: D102 - the protocol documents its methods
+
 from __future__ import annotations
 
 import asyncio
@@ -30,6 +32,7 @@ from tracker.store.sqlite.rows import (
     moment_of,
     record_from,
     to_ms,
+    where_clause,
 )
 from tracker.store.sqlite.schema import SELECT_INSTANCE, check_readable
 from tracker.store.sqlite.tasks import SELECT_BY_KEY, repeated_from
@@ -68,6 +71,12 @@ _LANES = """
     SELECT account, provider, (SELECT min(due_at) FROM tasks WHERE tasks.account = lanes.account
                                AND tasks.provider = lanes.provider AND due_at IS NOT NULL) AS oldest
     FROM lanes WHERE oldest <= ? ORDER BY oldest
+"""
+
+_HAS_TEXT = """
+    (instr(lower(id || ' ' || coalesce(external_id, '') || ' ' || coalesce(model, '') || ' '
+                 || coalesce(error_code, '') || ' ' || coalesce(error_message, '')), lower(?)) > 0
+     OR instr(lower((SELECT body FROM requests WHERE task_id = tasks.id)), lower(?)) > 0)
 """
 
 _NEXT_DELIVERY = """
@@ -112,7 +121,6 @@ class SqliteReader:
 
     @property
     def instance(self) -> str:
-        """See the protocol; empty until the store is open."""
         return self._instance
 
     async def close(self) -> None:
@@ -146,76 +154,51 @@ class SqliteReader:
         return await asyncio.to_thread(lambda: list(map(decode, rows)))
 
     async def get_task(self, task_id: TaskId) -> TaskRecord:
-        """One task with everything around it.
-
-        Raises:
-            TaskNotFound: no task has this id.
-        """
         rows = await self._rows(f"SELECT {RECORD_COLUMNS} FROM tasks WHERE id = ?", (task_id,))
         if not rows:
             raise TaskNotFound(f"no task has the id {task_id}")
         return (await self._decoded(record_from, rows))[0]
 
     async def read_inline(self, task_id: TaskId, identity: str, n: int) -> str | None:
-        """See the protocol."""
         rows = await self._rows(SELECT_PIECE, (task_id, identity, n))
         return rows[0][0] if rows else None
 
     async def find_submit(self, idempotency_key: str, fingerprint: Callable[[str], str]) -> TaskRecord | None:
-        """The task of the submit that a key was used for; None when the key is new.
-
-        Raises:
-            IdempotencyConflict: the key is known with another fingerprint.
-            SubmitInFlight: the key is known and its first attempt is not decided yet.
-        """
         rows = await self._rows(SELECT_BY_KEY, (idempotency_key,))
         return repeated_from(rows[0], fingerprint) if rows else None
 
     async def list_tasks(self, wanted: TaskFilter) -> Page:
-        """Tasks, newest first."""
-        where, parameters = _conditions(wanted)
-        clause = f"WHERE {' AND '.join(where)}" if where else ""
+        clause, values = where_clause(*_conditions(wanted))
         rows = await self._rows(
             f"SELECT {RECORD_COLUMNS} FROM tasks {clause} ORDER BY id DESC LIMIT ?",
-            (*parameters, wanted.limit + 1),
+            (*values, wanted.limit + 1),
         )
         items = await self._decoded(record_from, rows[: wanted.limit])
         return Page(items, items[-1].task.id if len(rows) > wanted.limit else None)
 
     async def list_events(self, task_id: TaskId) -> list[EventRecord]:
-        """The history of a task, oldest first.
-
-        Raises:
-            TaskNotFound: no task has this id.
-        """
         rows = await self._rows(f"SELECT {EVENT_COLUMNS} FROM events WHERE task_id = ? ORDER BY seq", (task_id,))
         if not rows:
             await self.get_task(task_id)
         return await self._decoded(event_from, rows)
 
     async def list_events_after(self, seq: int, limit: int, *, payloads: bool = False) -> list[FeedEvent]:
-        """See the protocol. There is one writer: the order of seq is the order of commits."""
+        # there is one writer: the order of seq is the order of commits
         rows = await self._rows(select_after(payloads=payloads), (seq, limit))
         return await self._decoded(feed_event_from, rows)
 
     async def last_seq(self) -> int:
-        """See the protocol. The number outlives events that retention removes."""
+        # the number outlives events that retention removes
         rows = await self._rows("SELECT seq FROM sqlite_sequence WHERE name = 'events'")
         return rows[0][0] if rows else 0
 
     async def read_history(self, task_id: TaskId) -> TaskHistory:
-        """See the protocol."""
         rows = await self._rows(SELECT_HISTORY, (task_id,))
         if not rows:
             raise TaskNotFound(f"no task has the id {task_id}")
         return history_from(rows[0])
 
     async def list_deliveries(self, task_id: TaskId) -> list[DeliveryRecord]:
-        """The hook runs of a task, oldest first.
-
-        Raises:
-            TaskNotFound: no task has this id.
-        """
         rows = await self._rows(
             f"SELECT {DELIVERY_COLUMNS} FROM deliveries WHERE task_id = ? ORDER BY seq, rowid", (task_id,)
         )
@@ -224,18 +207,12 @@ class SqliteReader:
         return [delivery_from(row) for row in rows]
 
     async def list_all_deliveries(self, wanted: DeliveryFilter) -> DeliveryPage:
-        """The hook runs of all tasks, newest first.
-
-        The cursor is a position, not a delivery: the one that ended the page before may have been pruned since.
-        """
-        where, parameters = delivery_conditions(wanted)
-        if wanted.cursor is not None:
-            where.append("rowid < ?")
-            parameters.append(int(wanted.cursor))
-        clause = f"WHERE {' AND '.join(where)}" if where else ""
+        # the cursor is a position, not a delivery: the one that ended the page before may have been pruned since
+        cursor = None if wanted.cursor is None else int(wanted.cursor)
+        clause, values = where_clause(*delivery_conditions(wanted), ("rowid < ?", cursor))
         rows = await self._rows(
             f"SELECT {DELIVERY_COLUMNS}, rowid FROM deliveries {clause} ORDER BY rowid DESC LIMIT ?",
-            (*parameters, wanted.limit + 1),
+            (*values, wanted.limit + 1),
         )
         page = rows[: wanted.limit]
         return DeliveryPage(
@@ -243,19 +220,16 @@ class SqliteReader:
         )
 
     async def count_deliveries(self) -> dict[str, dict[str, int]]:
-        """How many deliveries there are: hook -> status -> count."""
         counts: dict[str, dict[str, int]] = {}
         for hook, status, count in await self._rows("SELECT hook, status, count(*) FROM deliveries GROUP BY 1, 2"):
             counts.setdefault(hook, {})[status] = count
         return counts
 
     async def list_archives(self, task_id: TaskId) -> list[ArchiveRecord]:
-        """Where the copies of a task's outputs stand, in the order of the outputs."""
         rows = await self._rows(f"SELECT {ARCHIVE_COLUMNS} FROM archives WHERE task_id = ? ORDER BY n", (task_id,))
         return [archive_from(row) for row in rows]
 
     async def next_archive_in_s(self) -> float | None:
-        """See the protocol."""
         ((due_at,),) = await self._rows("SELECT min(due_at) FROM archives WHERE due_at IS NOT NULL")
         return self._until_s(due_at)
 
@@ -263,21 +237,17 @@ class SqliteReader:
         return None if due_at is None else (moment_of(due_at) - self._now()).total_seconds()
 
     async def list_lanes(self) -> list[Lane]:
-        """Lanes with something due, oldest first: one step in the due index per lane."""
         rows = await self._rows(_LANES, (to_ms(self._now()),))
         return [Lane(account, provider) for account, provider, _oldest in rows]
 
     async def next_delivery_in_s(self, hooks: Sequence[str]) -> float | None:
-        """See the protocol; a delivery that waits for an earlier one does not count."""
         found = [await self._rows(_NEXT_DELIVERY, (hook,)) for hook in hooks]
         return self._until_s(min((rows[0][0] for rows in found if rows), default=None))
 
     async def list_models(self, account: str) -> ModelList:
-        """The models of an account as they were last fetched."""
         return await model_lists.list_models(self._rows, account)
 
     async def count_open(self) -> OpenCounts:
-        """See the protocol."""
         ((pending, running, due, deliveries),) = await self._rows(
             "SELECT (SELECT count(*) FROM tasks WHERE status = 'PENDING'),"
             " (SELECT count(*) FROM tasks WHERE status = 'RUNNING'),"
@@ -288,15 +258,12 @@ class SqliteReader:
         return OpenCounts(pending, running, due, deliveries)
 
     async def find_prunable(self, cutoffs: Cutoffs, cursor: str, limit: int) -> PrunablePage:
-        """Look at the next tasks after a cursor for what retention drops."""
         return await pruning.find_prunable(self._rows, cutoffs, cursor, limit)
 
     async def find_stored_files(self, before: datetime, after: tuple[str, str], limit: int) -> list[StoredFile]:
-        """Archived files of settled tasks that finished before a moment."""
         return await pruning.find_stored_files(self._rows, before, after, limit)
 
     async def stats(self) -> dict[str, Any]:
-        """Counts by status, provider and reason; queue depths; the oldest due poll."""
         by_status = await self._rows("SELECT status, count(*) FROM tasks GROUP BY status")
         by_provider = await self._rows("SELECT provider, status, count(*) FROM tasks GROUP BY provider, status")
         by_reason = await self._rows("SELECT reason, count(*) FROM tasks WHERE status = 'FAILED' GROUP BY reason")
@@ -305,9 +272,8 @@ class SqliteReader:
         ((due, oldest),) = await self._rows(
             "SELECT count(*), min(due_at) FROM tasks WHERE due_at <= ?", (to_ms(self._now()),)
         )
-        ((parked, rejected),) = await self._rows(
-            "SELECT (SELECT count(*) FROM parked), (SELECT count(*) FROM rejected)"
-        )
+        ((parked,),) = await self._rows("SELECT count(*) FROM parked")
+        ((rejected,),) = await self._rows("SELECT count(*) FROM rejected")
         providers: dict[str, dict[str, int]] = {}
         for provider, status, count in by_provider:
             providers.setdefault(provider, {})[status] = count
@@ -315,14 +281,7 @@ class SqliteReader:
             "tasks": {"PENDING": 0, "RUNNING": 0, "SUCCEEDED": 0, "FAILED": 0, **dict(by_status)},
             "providers": providers,
             "reasons": dict(by_reason),
-            "deliveries": {
-                "pending": 0,
-                "running": 0,
-                "succeeded": 0,
-                "failed": 0,
-                "dead": 0,
-                **dict(deliveries),
-            },
+            "deliveries": dict.fromkeys(("pending", "running", "succeeded", "failed", "dead"), 0) | dict(deliveries),
             "archives": {"pending": 0, "running": 0, "stored": 0, "dead": 0, **dict(archives)},
             "due_polls": due,
             "oldest_due_poll_at": iso(from_ms(oldest)),
@@ -332,31 +291,17 @@ class SqliteReader:
         }
 
 
-def _conditions(wanted: TaskFilter) -> tuple[list[str], list[Any]]:
-    where: list[str] = []
-    parameters: list[Any] = []
-    for column in ("status", "provider", "route", "account", "reason"):
-        value = getattr(wanted, column)
-        if value is not None:
-            where.append(f"{column} = ?")
-            parameters.append(value)
-    for name, value in wanted.labels.items():
-        where.append("id IN (SELECT task_id FROM labels WHERE name = ? AND value = ?)")
-        parameters += [name, value]
-    if wanted.q:
-        where.append(
-            "(instr(lower(id || ' ' || coalesce(external_id, '') || ' ' || coalesce(model, '') || ' '"
-            " || coalesce(error_code, '') || ' ' || coalesce(error_message, '')), lower(?)) > 0"
-            " OR instr(lower((SELECT body FROM requests WHERE task_id = tasks.id)), lower(?)) > 0)"
-        )
-        parameters += [wanted.q] * 2
-    if wanted.since is not None:
-        where.append("created_at >= ?")
-        parameters.append(to_ms(wanted.since))
-    if wanted.until is not None:
-        where.append("created_at < ?")
-        parameters.append(to_ms(wanted.until))
-    if wanted.cursor is not None:
-        where.append("id < ?")
-        parameters.append(wanted.cursor)
-    return where, parameters
+def _conditions(wanted: TaskFilter) -> list[tuple[Any, ...]]:
+    columns = ("status", "provider", "route", "account", "reason")
+    text = wanted.q or None
+    return [
+        *((f"{column} = ?", getattr(wanted, column)) for column in columns),
+        *(
+            ("id IN (SELECT task_id FROM labels WHERE name = ? AND value = ?)", name, value)
+            for name, value in wanted.labels.items()
+        ),
+        (_HAS_TEXT, text, text),
+        ("created_at >= ?", to_ms(wanted.since)),
+        ("created_at < ?", to_ms(wanted.until)),
+        ("id < ?", wanted.cursor),
+    ]

@@ -260,18 +260,16 @@ def delivery_from(row: Row) -> DeliveryRecord:
     )
 
 
-def delivery_conditions(wanted: DeliveryFilter) -> tuple[list[str], list[Any]]:
-    """What a filter of deliveries asks for, as SQL conditions and their values; limit and cursor stay out."""
-    where: list[str] = []
-    parameters: list[Any] = []
-    for column, value in (("hook", wanted.hook), ("status", wanted.status)):
-        if value is not None:
-            where.append(f"{column} = ?")
-            parameters.append(value)
-    if wanted.since is not None:
-        where.append("created_at >= ?")
-        parameters.append(to_ms(wanted.since))
-    return where, parameters
+def where_clause(*conditions: tuple[Any, ...]) -> tuple[str, list[Any]]:
+    """A WHERE clause and its values, from conditions with their values; one whose last value is None is left out."""
+    used = [condition for condition in conditions if condition[-1] is not None]
+    clause = f"WHERE {' AND '.join(sql for sql, *_ in used)}" if used else ""
+    return clause, [value for _, *values in used for value in values]
+
+
+def delivery_conditions(wanted: DeliveryFilter) -> list[tuple[Any, ...]]:
+    """The conditions of a filter of deliveries, without limit and cursor."""
+    return [("hook = ?", wanted.hook), ("status = ?", wanted.status), ("created_at >= ?", to_ms(wanted.since))]
 
 
 def archive_from(row: Row) -> ArchiveRecord:

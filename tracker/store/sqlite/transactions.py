@@ -169,14 +169,14 @@ class WriteConnection:
             if not isinstance(error, sqlite3.Error) and self._refusal != str(error):
                 self._refusal = str(error)
                 self._rescue_log()
-                log.error("store.refuses_writes", error=str(error))  # noqa: TRY400 - not a bug
+                log.error("store.writes_refused", error=str(error))  # noqa: TRY400 - not a bug
             for item in batch:
                 item.error = unavailable
             return None
         self.lost_since = None
         if self._refusal:
             self._refusal = ""
-            log.info("store.takes_writes_again")
+            log.info("store.writes_resumed")
         return connection
 
     def _transact(self, connection: sqlite3.Connection, batch: Sequence[Item]) -> None:
@@ -197,7 +197,7 @@ class WriteConnection:
             self._roll_back(connection)
             if _is_surely_unwritten(error):
                 raise
-            log.warning("store.commit_failed", error=str(error))
+            log.warning("store.failed", step="commit", error=str(error))
             undecided = self._undecided = _Undecided(number, error)
             try:
                 is_there = self._decide(undecided)
@@ -231,7 +231,7 @@ class WriteConnection:
             raise StoreUnavailable(f"it is not known whether the last commit was written: {error}") from error
         self._number = number
         self._undecided = None
-        log.info("store.commit_decided", written=undecided.is_there)
+        log.info("store.commit_resolved", written=undecided.is_there)
         return undecided.is_there
 
     def _rescue_log(self) -> None:
@@ -267,7 +267,7 @@ class WriteConnection:
         try:
             connection.execute("ROLLBACK")
         except sqlite3.Error as error:
-            log.error("store.rollback_failed", error=str(error))  # noqa: TRY400 - not a bug
+            log.error("store.failed", step="rollback", error=str(error))  # noqa: TRY400 - not a bug
             self._connection = None
             self.lost_since = self.lost_since or time.monotonic()
             with contextlib.suppress(sqlite3.Error):
