@@ -1,4 +1,4 @@
-"""JSON in pieces is the same JSON, wherever the pieces are cut."""
+"""JSON in pieces gives the same values, wherever the pieces end."""
 
 import json
 from typing import Any
@@ -28,7 +28,7 @@ UNITS = ["a", '"', "\\", "\n", "\u00e9", "\u4e00", "\U0001f600", "\x00", "\u2028
 
 @st.composite
 def long_texts(draw: st.DrawFn) -> str:
-    """A text that is longer than a piece, with whatever is hard to cut around its borders."""
+    """A text longer than a piece, with characters around its borders that are hard to split."""
     unit = "".join(draw(st.lists(st.sampled_from(UNITS), min_size=1, max_size=4)))
     shift = draw(st.integers(0, 40))
     times = draw(st.sampled_from([1, 2]))
@@ -49,7 +49,7 @@ values = st.recursive(
 @settings(max_examples=40)
 @given(long_texts(), values, st.booleans())
 def test_a_large_document_is_decoded_as_a_small_one(text: str, value: Json, ascii_only: bool) -> None:
-    """Long strings, escaped or not, come back to their places; so does everything else."""
+    """Long strings, escaped or not, and all other values are decoded."""
     document = {"before": value, "long": text, "list": [text[:LONG], value, text], "after": 1}
     body = json.dumps(document, ensure_ascii=ascii_only).encode()
     decoded = decode(body)
@@ -61,14 +61,14 @@ def test_a_large_document_is_decoded_as_a_small_one(text: str, value: Json, asci
 @settings(max_examples=40)
 @given(long_texts(), values)
 def test_a_large_document_is_encoded_as_a_small_one(text: str, value: Json) -> None:
-    """The text of a value is what orjson makes of it."""
+    """The encoded text is that of orjson."""
     document = {"before": value, "long": text, "list": [text, {"deep": text}]}
     expected = orjson.dumps(document).decode()
     assert encode_large(document) == expected
 
 
-def test_only_a_skeleton_is_left_for_one_call() -> None:
-    """However long its strings are, what the parser gets at once is small, and no string of the body is a mark."""
+def test_one_call_decodes_the_skeleton_only() -> None:
+    """However long its strings are, the parser gets a small document, and no string of the body is a mark."""
     body = orjson.dumps({"image": "A" * 5_000_000, "n": [1, "x" * LONG], "q": '\\"' * 100_000})
     lifted = lift(body)
     assert len(lifted.skeleton) < 2 * LONG
@@ -79,15 +79,15 @@ def test_only_a_skeleton_is_left_for_one_call() -> None:
 
 @pytest.mark.parametrize("item", ["[],", '{"a":1},', "1,", '"x",', '"word: a, b",'])
 def test_many_values_are_decoded_value_by_value(item: str) -> None:
-    """What would hold the interpreter lock for long in C gives the same in Python."""
+    """Many values give the same result in Python as in C."""
     body = f'{{"id":"x","list":[{item * AT_ONCE_VALUES}1]}}'.encode()
     assert len(body) > LARGE_BYTES
     assert not is_decoded_at_once(body)
     assert decode(body).value == orjson.loads(body)
 
 
-def test_millions_of_values_are_refused_but_for_the_beginning() -> None:
-    """The id stands at the beginning; nothing else of such a document is worth seconds and hundreds of megabytes."""
+def test_millions_of_values_are_rejected_except_for_the_start() -> None:
+    """The id is near the start; the rest would take seconds and hundreds of megabytes."""
     body = b'{"task_id":"x","list":[' + b"[]," * MAX_CONTAINERS + b"1]}"
     with pytest.raises(TooManyValues):
         is_decoded_at_once(body)
@@ -98,8 +98,8 @@ def test_millions_of_values_are_refused_but_for_the_beginning() -> None:
 
 
 @pytest.mark.parametrize("codec", ["utf-8-sig", "utf-16", "utf-16-be", "utf-32", "gb18030"])
-def test_large_documents_come_in_other_encodings(codec: str) -> None:
-    """They are read as small ones are."""
+def test_large_documents_in_other_encodings(codec: str) -> None:
+    """They are read like small ones."""
     document = {"id": "x", "text": "\u4e2d\u6587" * LARGE_BYTES, "short": "\u4e2d"}
     body = json.dumps(document, ensure_ascii=False).encode(codec)
     assert decode(body).value == document

@@ -40,7 +40,7 @@ def test_ids_sort_by_time_whatever_their_randomness() -> None:
 
 
 @pytest.mark.parametrize("length", [0, 9, 11])
-def test_randomness_of_another_length_is_refused(length: int) -> None:
+def test_randomness_of_another_length_is_rejected(length: int) -> None:
     """Ten random bytes, no more and no fewer."""
     with pytest.raises(ValueError, match="10 random bytes"):
         make_task_id(START, bytes(length))

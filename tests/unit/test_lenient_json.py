@@ -1,4 +1,4 @@
-"""JSON as real servers write it: encodings, literals, what stands around a document, and documents that are broken."""
+"""JSON of real servers: encodings, literals, text around a document, broken documents."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ PLAIN = TEXT.encode()
     "codec", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"]
 )
 @pytest.mark.parametrize("declared", ["application/json", "application/json; charset=utf-16", "text/plain;charset=x-y"])
-def test_unicode_is_recognised_whatever_is_declared(codec: str, declared: str) -> None:
-    """Marks and the shape of the first bytes tell the encoding; a wrong or unknown charset changes nothing."""
+def test_unicode_is_detected_whatever_is_declared(codec: str, declared: str) -> None:
+    """Marks and the pattern of the first bytes show the encoding; a wrong or unknown charset changes nothing."""
     decoded = decode(TEXT.encode(codec), declared)
     assert (decoded.value, decoded.fault) == (VALUE, None)
     assert decoded.text is not None
@@ -44,14 +44,14 @@ def test_unicode_is_recognised_whatever_is_declared(codec: str, declared: str) -
     ],
 )
 def test_legacy_charsets_are_read(words: str, codec: str, declared: str) -> None:
-    """The charset of the Content-Type counts where the bytes are not UTF-8; second bytes that look like escapes too."""
+    """The charset of the Content-Type counts if the bytes are not UTF-8; second bytes may look like escapes."""
     raw = json.dumps({"task_id": "k1", "words": words}, ensure_ascii=False).encode(codec)
     assert decode(raw, declared).value == {"task_id": "k1", "words": words}
 
 
 @pytest.mark.parametrize("charset", ["iso-8859-1", "shift_jis", "nonsense", "base64", "idna", "punycode", "rot13", ""])
 def test_bytes_that_fit_no_charset_are_replaced(charset: str) -> None:
-    """What cannot be decoded costs its character, not the document."""
+    """An invalid byte replaces one character, not the document."""
     found = decode(b'{"task_id":"k1","words":"\xff\xfe\xc3"}', f"application/json; charset={charset}").value
     assert found["task_id"] == "k1"
 
@@ -75,8 +75,8 @@ def test_bytes_that_fit_no_charset_are_replaced(charset: str) -> None:
         (rb'{"a":"C:\x"}', {"a": "C:x"}),
     ],
 )
-def test_literals_that_other_decoders_take(written: bytes, read: object) -> None:
-    """What JavaScript, Python and old encoders write is read, and can be stored and written again."""
+def test_literals_of_other_decoders(written: bytes, read: object) -> None:
+    """Literals of JavaScript, Python and old encoders are read, and can be stored and encoded again."""
     decoded = decode(written)
     assert (decoded.value, decoded.form) == (read, Form.COMPLETE)
     assert decoded.text is not None
@@ -104,8 +104,8 @@ def test_literals_that_other_decoders_take(written: bytes, read: object) -> None
         (b"3a\r\n", b"\r\n0\r\n\r\n"),
     ],
 )
-def test_what_stands_around_a_document_does_not_count(before: bytes, after: bytes) -> None:
-    """Guards, calls, warnings and padding cost nothing."""
+def test_text_around_a_document_is_ignored(before: bytes, after: bytes) -> None:
+    """Guards, calls, warnings and padding do no harm."""
     assert decode(before + PLAIN + after).value == VALUE
 
 
@@ -122,13 +122,13 @@ def test_what_stands_around_a_document_does_not_count(before: bytes, after: byte
         gzip.compress(b"\xef\xbb\xbf" + PLAIN, mtime=0),
     ],
 )
-def test_a_wrapped_document_is_taken_out(body: bytes) -> None:
+def test_a_wrapped_document_is_unwrapped(body: bytes) -> None:
     """A document in a JSON string, alone in a list, or compressed without a header that says so."""
     assert decode(body).value == VALUE
 
 
 def test_a_stream_of_events_is_one_document() -> None:
-    """Fields of later events replace those of earlier ones; what is no object is passed over."""
+    """Fields of later events replace those of earlier ones; other values are skipped."""
     stream = b'event: queued\ndata: {"id":"x","status":"queued"}\n\n: ping\n\n'
     stream += b'data: {"status":\ndata: "done"}\n\ndata: [DONE]\n\n'
     decoded = decode(stream, "text/event-stream")
@@ -136,8 +136,8 @@ def test_a_stream_of_events_is_one_document() -> None:
 
 
 @pytest.mark.parametrize("end", range(2, len(TEXT)))
-def test_a_document_that_is_cut_off_says_so(end: int) -> None:
-    """What is there is read, a value that may be cut is left out, and nobody takes it for the document."""
+def test_a_truncated_document_is_reported(end: int) -> None:
+    """The readable part is returned without a truncated value, and is marked as truncated."""
     decoded = decode(TEXT[:end].encode())
     assert decoded.form in {Form.TRUNCATED, Form.NONE}
     assert decoded.fault in {"truncated JSON", "a body that is not JSON"}
@@ -158,14 +158,14 @@ def test_a_document_that_is_cut_off_says_so(end: int) -> None:
         (b"\x1f\x8bbroken", "a body that is not JSON"),
     ],
 )
-def test_what_is_no_json_is_none(body: bytes, fault: str) -> None:
+def test_other_bodies_are_not_json(body: bytes, fault: str) -> None:
     """Pages and binary data are not searched for objects."""
     decoded = decode(body)
     assert (decoded.value, decoded.text, decoded.fault) == (None, None, fault)
 
 
-def test_a_strict_document_is_kept_as_it_came() -> None:
-    """The usual case: nothing is written anew."""
+def test_a_strict_document_is_unchanged() -> None:
+    """The usual case: nothing is encoded again."""
     assert decode(PLAIN).text is PLAIN
     assert decode(b"[1]").text == b"[1]"
     assert decode_text(f" {TEXT}") == VALUE
@@ -192,16 +192,16 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("body", HOSTILE.values(), ids=HOSTILE)
-def test_hostile_bodies_cost_little(body: bytes) -> None:
-    """A megabyte of anything is read, or not, without an exception and without a long wait."""
+def test_hostile_bodies_take_little_time(body: bytes) -> None:
+    """A megabyte of anything is read, or not, without an exception and in little time."""
     started = time.process_time()
     decoded = decode(body)
     assert time.process_time() - started < 0.5  # 5 to 50 ms; more only on a machine that does other work
     assert decoded.form in Form
 
 
-def test_deep_nesting_does_not_hide_what_stands_beside_it() -> None:
-    """No depth ends in an exception; an id before or after it is read."""
+def test_deep_nesting_does_not_hide_other_members() -> None:
+    """No depth raises an exception; an id before or after it is read."""
     for depth in (300, 5_000, 9_000):
         decoded = decode(b'{"id":"x","deep":' + b"[" * depth + b"]" * depth + b',"status":"queued"}')
         assert (decoded.value["id"], decoded.value["status"]) == ("x", "queued")

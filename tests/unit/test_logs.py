@@ -1,4 +1,4 @@
-"""What the redactor masks, what it leaves alone, and how log lines come out."""
+"""What the redactor masks and what not, and the format of log lines."""
 
 import json
 import logging
@@ -59,7 +59,7 @@ def _leave_logging_as_it_was() -> Iterator[None]:
     ],
 )
 def test_masks_secrets_in_text(text: str, expected: str) -> None:
-    """Secrets go, everything around them stays, and masking again changes nothing."""
+    """Secrets are masked, the rest stays, and masking again changes nothing."""
     redactor = Redactor([KEY])
     assert redactor.text(text) == expected
     assert redactor.text(expected) == expected
@@ -83,12 +83,12 @@ def test_masks_secrets_in_text(text: str, expected: str) -> None:
     ],
 )
 def test_masks_secrets_in_json(payload: object, expected: object) -> None:
-    """Values are masked where they stand; the shape stays."""
+    """Values are masked; the structure stays."""
     assert orjson.loads(Redactor([KEY]).json_text(orjson.dumps(payload))) == expected
 
 
 def test_masks_inside_json_strings_inside_json() -> None:
-    """Suno sends the request back as a JSON string, our callback URL in it; both levels stay valid JSON."""
+    """Suno returns the request as a JSON string with our callback URL; both levels stay valid JSON."""
     param = json.dumps({"callBackUrl": f"https://t.example/callbacks/suno/{TOKEN}", "prompt": 'say "hi"'})
     inner = json.dumps({"param": param, "apiKey": "abc"})
     masked = Redactor().json_text(json.dumps({"data": {"outer": inner}}))
@@ -115,8 +115,8 @@ def test_masks_json_in_unusual_spelling(text: str) -> None:
     assert json.loads(masked)["url"].endswith(f"/callbacks/suno/{MASK}")
 
 
-def test_leaves_harmless_json_exactly_as_it_came() -> None:
-    """Nothing suspicious: not a byte changes, whatever the spelling."""
+def test_does_not_change_harmless_json() -> None:
+    """Without secrets not a byte changes, whatever the spelling."""
     text = '{ "b" : 1.0, "a": 12345678901234567890123, "usage": {"total_tokens": 3}, "b": 2 }'
     assert Redactor([KEY]).json_text(text) is text
     assert Redactor([KEY]).json_text(text.encode()) == text
@@ -124,7 +124,7 @@ def test_leaves_harmless_json_exactly_as_it_came() -> None:
     assert Redactor([KEY]).json_text(suspicious) is suspicious
 
 
-def test_a_secret_with_special_characters_is_found_in_every_spelling() -> None:
+def test_a_secret_with_special_characters_is_found_in_every_form() -> None:
     """JSON escapes and URL escapes do not hide a secret."""
     secret = 'p"ä/ss\\w&rd'
     redactor = Redactor([secret])
@@ -134,15 +134,15 @@ def test_a_secret_with_special_characters_is_found_in_every_spelling() -> None:
 
 
 def test_what_is_not_json_is_masked_as_text() -> None:
-    """An HTML page, cut JSON and bytes that are no UTF-8 are masked all the same."""
+    """An HTML page, truncated JSON and non-UTF-8 bytes are masked, too."""
     redactor = Redactor([KEY])
     assert redactor.json_text(f"<html>{KEY}") == f"<html>{MASK}"
     assert redactor.json_text(b'{"api_key": "abc"') == f'{{"api_key": "{MASK}"'
     assert redactor.json_text(b"\xff " + KEY.encode()) == f"\ufffd {MASK}"
 
 
-def test_hostile_nesting_does_not_run_out_of_stack() -> None:
-    """Deep nesting is cut off, and what comes out is valid JSON."""
+def test_hostile_nesting_does_not_overflow_the_stack() -> None:
+    """Deep nesting is replaced, and the result is valid JSON."""
     deep = "[" * 900 + f'"{KEY}"' + "]" * 900
     assert KEY not in json.dumps(json.loads(Redactor([KEY]).json_text(deep)))
     deeper = "[" * 100_000 + f'"{KEY}"'
@@ -158,7 +158,7 @@ json_values = st.recursive(
 
 @given(json_values, st.sampled_from(["", KEY, f'x"{KEY}"', f"/callbacks/suno/{TOKEN}", 'token="x']))
 def test_valid_json_stays_valid_and_secretless(value: object, hidden: str) -> None:
-    """Whatever the JSON is, what comes out is JSON without the secret."""
+    """The result of any JSON is JSON without the secret."""
     text = json.dumps({"value": value, "hidden": hidden, "nested": json.dumps({"h": hidden})})
     masked = Redactor([KEY]).json_text(text)
     json.loads(json.loads(masked)["nested"])
@@ -177,12 +177,12 @@ def test_is_fast_enough_for_the_callback_path() -> None:
 
 
 def fail(words: str) -> None:
-    """Raise an error that says these words."""
+    """Raise an error with this message."""
     raise RuntimeError(words)
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
-    """The JSON lines written to stderr since the last look."""
+    """The JSON lines written to stderr since the last call."""
     return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
 
 
@@ -225,7 +225,7 @@ def test_no_secret_reaches_a_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_libraries_log_through_the_same_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    """Library records become lines of ours; access logs and scheduler chatter do not appear."""
+    """Records of libraries become lines; access logs and scheduler messages do not appear."""
     configure_logging("info", json=True)
     logging.getLogger("some.library").warning("slow %s", "disk")
     logging.getLogger("some.library").log(25, "between")
@@ -236,7 +236,7 @@ def test_libraries_log_through_the_same_lines(capsys: pytest.CaptureFixture[str]
     assert (second["event"], second["level"]) == ("between", "info")
 
 
-def test_the_console_rendering_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_console_format_is_readable(capsys: pytest.CaptureFixture[str]) -> None:
     """On request lines are readable text, exceptions included, secrets still masked."""
     configure_logging("debug", json=False, secrets=[KEY])
     try:
@@ -249,8 +249,8 @@ def test_the_console_rendering_is_for_people(capsys: pytest.CaptureFixture[str])
     assert KEY not in text
 
 
-def test_a_sink_takes_whole_events_without_a_time() -> None:
-    """A log that keeps time and fields itself is handed the facts, redacted, those of libraries too."""
+def test_a_sink_gets_events_without_a_time() -> None:
+    """A log with its own time gets the redacted fields, those of libraries too."""
     events: list[dict[str, object]] = []
     configure_logging("info", secrets=[KEY], sink=lambda event: events.append(dict(event)))
     get_logger("tracker.x").warning("task.advanced", task="01JD", key=KEY)
@@ -262,8 +262,8 @@ def test_a_sink_takes_whole_events_without_a_time() -> None:
     ]
 
 
-def test_setting_up_again_forgets_no_secret() -> None:
-    """After a reload the old key may still come back in an answer: both stay masked, for all who hold the redactor."""
+def test_reconfiguring_still_masks_old_secrets() -> None:
+    """After a reload an answer may still contain the old key: both are masked."""
     redactor = configure_logging("info", json=True, secrets=[KEY])
     same = configure_logging("debug", json=True, secrets=["another-key-0123456789"], redactor=redactor)
     assert same is redactor

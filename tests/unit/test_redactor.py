@@ -1,4 +1,4 @@
-"""The redactor against texts that were made to keep it busy: anybody may send a callback."""
+"""The redactor against hostile texts: callbacks are untrusted."""
 
 import json
 import time
@@ -12,7 +12,7 @@ from tracker.logs import MASK, OwnText, Redactor
 from tracker.logs.scanner import CONTEXT, WINDOW, Budget, find_secrets, windows
 
 SIZE = 1_000_000
-"""Bytes of the largest callback that is read. What is not linear takes minutes for it, and pytest ends the test."""
+"""Bytes of the largest callback. Non-linear work would take minutes, and pytest stops the test."""
 
 ROWS_OF_BACKSLASHES = "".join(f'secret:{chr(92) * (2 * n)}"x ' for n in range(1, 1000))
 
@@ -58,8 +58,8 @@ HOSTILE = {
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
 @pytest.mark.parametrize("look", [Redactor.text, Redactor.json_text])
-def test_no_text_keeps_it_busy(look: Callable[[Redactor, str], str], hostile: str) -> None:
-    """A body of the largest size, as it is and as a string in JSON, is looked through in one go."""
+def test_hostile_texts_take_linear_time(look: Callable[[Redactor, str], str], hostile: str) -> None:
+    """A body of the largest size, plain and as a string in JSON, is searched in one pass."""
     redactor = Redactor(["no-real-key-4711"])
     for text in (hostile, json.dumps({"text": hostile})):
         assert look(redactor, text)
@@ -67,7 +67,7 @@ def test_no_text_keeps_it_busy(look: Callable[[Redactor, str], str], hostile: st
 
 @pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
 def test_the_work_grows_with_the_text_only(hostile: str) -> None:
-    """Four times the text takes about four times the processor time; what is quadratic takes sixteen times."""
+    """Four times the text takes about four times the CPU time, not sixteen times."""
     redactor = Redactor([KEY])
 
     def cost_s(text: str) -> float:
@@ -83,13 +83,13 @@ def test_the_work_grows_with_the_text_only(hostile: str) -> None:
 
 @given(st.text(alphabet="ab\\\"'=: /.", max_size=200), st.integers(0, 300))
 def test_the_steps_of_a_text_are_bounded_by_its_length(noise: str, times: int) -> None:
-    """Each character is worth at most one step: the budget is one of length, for whatever comes."""
+    """Each character takes at most one step, so the budget limits the length."""
     text = f"token={noise}secret:'" * times
     list(find_secrets(text, Budget(len(text) + 1)))
 
 
-def test_no_call_looks_at_more_than_a_window() -> None:
-    """The interpreter lock is let go between windows; together they show every place of the text with what is near."""
+def test_no_call_searches_more_than_a_window() -> None:
+    """The interpreter lock is released between windows; together they cover every position with its context."""
     text = "".join(map(str, range(100_000)))
     pieces = list(windows(text))
     assert max(map(len, pieces)) <= WINDOW + 2 * CONTEXT
@@ -117,7 +117,7 @@ SPELLINGS = {
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_a_secret_across_the_border_of_a_window_is_masked(spelling: str) -> None:
-    """Wherever it stands, as text and inside JSON."""
+    """At any position, in text and in JSON."""
     written, secret = SPELLINGS[spelling]
     redactor = Redactor([KEY])
     for border in (2 * WINDOW, 3 * WINDOW):
@@ -131,7 +131,7 @@ def test_a_secret_across_the_border_of_a_window_is_masked(spelling: str) -> None
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_a_head_shows_no_part_of_a_secret_at_its_end(spelling: str) -> None:
-    """A text is cut and then masked: what the cut goes through is masked as if it were there."""
+    """A secret that the end of a head cuts is masked."""
     written, secret = SPELLINGS[spelling]
     redactor = Redactor([KEY])
     for length in range(100, 110 + len(written), 2):
@@ -155,14 +155,14 @@ def test_a_head_shows_no_part_of_a_secret_at_its_end(spelling: str) -> None:
     ],
 )
 def test_a_list_or_an_object_that_is_assigned_is_masked(value: str) -> None:
-    """Half of a JSON text is plain text, and a secret may stand deeper under its name."""
+    """Truncated JSON is plain text, and a secret may be nested under its name."""
     for text in (f'{{"credentials": {value}', json.dumps(f'{{"credentials": {value}')[1:-1]):
         assert "hush" not in Redactor().text(text)
         assert Redactor().text(text + ', "n": 1').startswith(text[:14])
 
 
 def test_a_head_undoes_the_escapes_of_letters() -> None:
-    """Half of a JSON text cannot be decoded, and the name of a key may hide in its escapes."""
+    """Truncated JSON cannot be decoded, and the name of a key may be escaped."""
     assert "hush" not in Redactor().head('{"p\\u0061ssword":"hush-4712","text":"' + "x" * 100_000, 1000)
 
 
@@ -173,7 +173,7 @@ def test_a_head_undoes_the_escapes_of_letters() -> None:
     st.integers(0, 200),
 )
 def test_a_planted_secret_never_survives(parts: list[str], spelling: str, depth: int, shift: int) -> None:
-    """In whatever text, at whatever depth of JSON in JSON, near the border of a window."""
+    """In any text, at any depth of JSON in JSON, near the border of a window."""
     written, secret = SPELLINGS[spelling]
     redactor = Redactor([KEY])
     filler = "~" * (2 * WINDOW - shift)
@@ -185,8 +185,8 @@ def test_a_planted_secret_never_survives(parts: list[str], spelling: str, depth:
 
 
 @given(st.text(alphabet="xyz {}[]\\\"',:=/.%-_0123456789\u00e9\u4e00", max_size=300), st.integers(1, 600))
-def test_a_text_without_secrets_comes_back_as_it_was(text: str, times: int) -> None:
-    """Nothing is rewritten where nothing is masked, in long texts neither."""
+def test_a_text_without_secrets_is_unchanged(text: str, times: int) -> None:
+    """Nothing is rewritten if nothing is masked, even in long texts."""
     redactor = Redactor([KEY])
     long = text * times
     assert redactor.text(long) is long
@@ -195,7 +195,7 @@ def test_a_text_without_secrets_comes_back_as_it_was(text: str, times: int) -> N
 
 
 def test_json_in_json_in_json_shares_one_limit_of_depth() -> None:
-    """Ten levels of JSON in strings, each sixty deep: masked, and no walk runs out of stack."""
+    """Ten levels of JSON in strings, each sixty deep, are masked without a stack overflow."""
     value: object = 1
     for _ in range(10):
         for _ in range(60):
@@ -206,8 +206,8 @@ def test_json_in_json_in_json_shares_one_limit_of_depth() -> None:
     assert KEY not in masked
 
 
-def test_what_the_redactor_fails_at_is_masked_as_a_whole() -> None:
-    """An object whose text cannot be made, and more key words than the budget allows."""
+def test_a_text_that_fails_is_masked_completely() -> None:
+    """An object without a text, and more key words than the budget allows."""
 
     class Odd:
         def __str__(self) -> str:
@@ -228,8 +228,8 @@ def test_letters_of_a_name_may_be_escaped() -> None:
     assert "hush" not in Redactor().json_text(inner)
 
 
-def test_own_texts_keep_the_names_in_them() -> None:
-    """A name of a file or key is followed by a sentence, not by its value; what is known or looks like a key goes."""
+def test_names_in_own_texts_are_not_masked() -> None:
+    """A sentence, not a value, follows the name of a file or key; known secrets and keys are masked."""
     problem = "/etc/credstore/ANYINT_API_KEY: accounts.default.api_key_env cannot be read; callbacks.secret: restart"
     event = Redactor([KEY]).event(None, "info", {"event": "x", "problem": OwnText(problem)})
     assert event == {"event": "x", "problem": problem}
@@ -239,7 +239,7 @@ def test_own_texts_keep_the_names_in_them() -> None:
 
 @pytest.mark.parametrize("slash", ["/", "\\/", "\\\\/", "\\\\\\/", "%2F", "%2f"])
 def test_a_callback_token_is_masked_however_its_slashes_are_written(slash: str) -> None:
-    """As they are, escaped in JSON, in JSON inside JSON, and in a URL inside a URL."""
+    """Plain, escaped in JSON, in JSON inside JSON, and in a URL inside a URL."""
     address = slash.join(["https:", "", "x.example", "callbacks", "kling", "t0ken.abc"])
     assert Redactor().text(f"to {address} now") == f"to {address.replace('t0ken.abc', '[redacted]')} now"
 
@@ -256,7 +256,7 @@ def test_a_pair_is_masked_at_every_depth_of_json(depth: int) -> None:
 
 
 def test_only_known_secrets_are_masked_in_what_the_user_paid_for() -> None:
-    """A story about ``sk-…`` keys stays as it was written; the real key goes."""
+    """A text about ``sk-…`` keys is unchanged; the real key is masked."""
     redactor = Redactor(["no-real-key-4711"])
     story = 'Her password: "sk-abcdefghijkl", he said.'
     assert redactor.known_secrets(story) is story
@@ -273,8 +273,8 @@ def test_only_known_secrets_are_masked_in_what_the_user_paid_for() -> None:
         "no/real%2Bkey%3D%204711",
     ],
 )
-def test_a_secret_is_masked_in_each_spelling_of_urls(written: str) -> None:
-    """Libraries differ in what they escape, in the case of the digits, and URLs hold URLs."""
+def test_a_secret_is_masked_in_each_form_of_urls(written: str) -> None:
+    """Libraries escape different characters with different case, and URLs contain URLs."""
     assert Redactor(["no/real+key= 4711"]).text(f"GET /x?q={written} failed") == f"GET /x?q={MASK} failed"
 
 
@@ -283,7 +283,7 @@ def test_a_secret_is_masked_in_each_spelling_of_urls(written: str) -> None:
 def test_a_secret_with_escaped_letters_is_masked_in_plain_text(
     look: Callable[[Redactor, str], str], slashes: int
 ) -> None:
-    """Encoders of JSON escape signs such as ``+`` and ``=``, and what a hook prints is not parsed."""
+    """JSON encoders escape characters such as ``+`` and ``=``, and output of hooks is not parsed."""
     row = "\\" * slashes
     written = f"no{row}u002Breal{row}u002bkey{row}u003D4711"
     assert look(Redactor(["no+real+key=4711"]), f"sent {written} there") == f"sent {MASK} there"

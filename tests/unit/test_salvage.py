@@ -1,4 +1,4 @@
-"""Answers with broken framing: a complete JSON object in them counts, the beginning of one is called so."""
+"""Answers with broken framing: a complete JSON object in them counts, a truncated one is marked."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ UNREADABLE = {
 
 @pytest.mark.parametrize("name", READABLE)
 def test_a_complete_object_is_read(name: str) -> None:
-    """Status, headers and body, whatever is wrong with the framing around them."""
+    """Status, headers and body are read despite broken framing."""
     found = salvage(READABLE[name], 10_000)
     assert isinstance(found, Salvaged)
     assert (found.status, found.headers["retry-after"], found.is_complete) == (200, "7", True)
@@ -61,8 +61,8 @@ def test_a_complete_object_is_read(name: str) -> None:
 
 
 @pytest.mark.parametrize("end", [-1, -20, BODY.index(b", ")])
-def test_half_an_object_is_called_so(end: int) -> None:
-    """Its beginning may show an id; the body goes on to who reads that."""
+def test_a_truncated_object_is_reported(end: int) -> None:
+    """Its start may show an id."""
     found = salvage(HEAD + LENGTH + b"\r\n" + BODY[:end], 10_000)
     assert found is not None
     assert (found.status, found.body, found.is_complete) == (200, BODY[:end], False)
@@ -71,18 +71,18 @@ def test_half_an_object_is_called_so(end: int) -> None:
 
 
 @pytest.mark.parametrize("name", UNREADABLE)
-def test_less_is_no_answer(name: str) -> None:
-    """What says nothing, is too large or no object stays unanswered."""
+def test_other_bytes_are_not_an_answer(name: str) -> None:
+    """A body that is empty, too large or not an object gives None."""
     assert salvage(UNREADABLE[name], 10_000) is None
 
 
-def test_a_head_alone_tells_the_status() -> None:
-    """For who needs no body: the status is the answer."""
+def test_a_head_shows_the_status() -> None:
+    """Callers that need no body get the status."""
     assert read_head(b"HTTP/1.1 204\nX: 1\n\n") == (204, {"x": "1"}, b"")
     assert read_head(b"HTTP/1.1 200 OK\r\nX: 1\r\n") is None
 
 
-def test_compression_is_seen_in_the_bytes() -> None:
+def test_the_bytes_show_the_compression() -> None:
     """Twice compressed, damaged, too large, not compressed at all."""
     assert decompress(gzip.compress(gzip.compress(BODY)), 1000) == BODY
     assert decompress(b"\x1f\x8bdamaged", 1000) == b"\x1f\x8bdamaged"

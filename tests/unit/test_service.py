@@ -1,4 +1,4 @@
-"""The protocols of systemd: what is told, what is taken over, and what an entry of the journal looks like."""
+"""The protocols of systemd: notifications, sockets, journal entries, credentials."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ from tracker.systemd.journal import Journal, field_name, make_entry, message_of
 
 @pytest.fixture
 def receiver(short_path: Path) -> Iterator[socket.socket]:
-    """A datagram socket with a path, as the service manager and the journal have."""
+    """A datagram socket with a path, like those of the service manager and the journal."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(short_path / "socket"))
         listener.settimeout(5)
@@ -29,7 +29,7 @@ def receiver(short_path: Path) -> Iterator[socket.socket]:
 
 
 def fields_of(entry: bytes) -> dict[str, str]:
-    """Read an entry as the journal does."""
+    """Parse an entry like the journal."""
     fields = {}
     while entry:
         name, mark, rest = entry.partition(b"\n")
@@ -44,8 +44,8 @@ def fields_of(entry: bytes) -> dict[str, str]:
     return fields
 
 
-def test_tells_the_service_manager(receiver: socket.socket) -> None:
-    """Each message is one datagram of lines; a status never breaks out of its line."""
+def test_notifies_the_service_manager(receiver: socket.socket) -> None:
+    """Each message is one datagram of lines; a status stays on its line."""
     notifier = Notifier({"NOTIFY_SOCKET": receiver.getsockname()})
     notifier.ready("3 running\nREADY=0")
     assert receiver.recv(4096) == b"READY=1\nSTATUS=3 running READY=0"
@@ -59,8 +59,8 @@ def test_tells_the_service_manager(receiver: socket.socket) -> None:
     assert receiver.recv(4096) == b"STATUS=migrating\nEXTEND_TIMEOUT_USEC=30000000"
 
 
-def test_tells_by_an_abstract_socket() -> None:
-    """The name that begins with @ is one that no file has."""
+def test_notifies_by_an_abstract_socket() -> None:
+    """An address that starts with @ is an abstract socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(f"\0tracker-test-{os.getpid()}")
         listener.settimeout(5)
@@ -68,8 +68,8 @@ def test_tells_by_an_abstract_socket() -> None:
         assert listener.recv(4096) == b"STATUS=well"
 
 
-def test_a_service_manager_that_is_away_disturbs_nobody(tmp_path: Path) -> None:
-    """Nothing is raised: neither without one, nor with one that does not listen."""
+def test_a_missing_service_manager_is_not_an_error(tmp_path: Path) -> None:
+    """Nothing is raised without one, or if it does not listen."""
     Notifier({}).ready("alone")
     Notifier({"NOTIFY_SOCKET": str(tmp_path / "nowhere")}).ready("alone")
 
@@ -86,20 +86,20 @@ def test_a_service_manager_that_is_away_disturbs_nobody(tmp_path: Path) -> None:
     ],
 )
 def test_the_watchdog_of_this_process(environ: dict[str, str], expected: float | None) -> None:
-    """Only a watchdog that means this process is fed."""
+    """Only a watchdog for this process is pinged."""
     assert Notifier({"NOTIFY_SOCKET": "/x", **environ}).watchdog_s == expected
     assert Notifier(environ).watchdog_s is None
 
 
 def handed_over(*sockets: socket.socket, first: int = 200) -> dict[str, str]:
-    """The environment of a process that was handed these sockets."""
+    """The environment of a process with these sockets."""
     for number, each in enumerate(sockets):
         os.dup2(each.fileno(), first + number)
     return {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(sockets)), "LISTEN_FDNAMES": "http"}
 
 
 def test_takes_listening_sockets_over() -> None:
-    """They listen on, no child inherits them or the variables, and closing ours leaves the other one open."""
+    """They keep listening, children inherit neither them nor the variables, and closing one leaves the other open."""
     with socket.create_server(("127.0.0.1", 0)) as theirs:
         environ = {**handed_over(theirs), "PATH": "/bin"}
         (ours,) = take_sockets(environ, 200)
@@ -111,24 +111,24 @@ def test_takes_listening_sockets_over() -> None:
             pass
 
 
-def test_leaves_sockets_of_another_process_alone() -> None:
-    """The variables of a parent are not ours; they go all the same."""
+def test_ignores_sockets_of_another_process() -> None:
+    """Variables for a parent are ignored, but removed."""
     environ = {"LISTEN_PID": "1", "LISTEN_FDS": "3", "LISTEN_FDNAMES": "a:b:c"}
     assert take_sockets(environ, 200) == []
     assert environ == {}
     assert take_sockets({}) == []
 
 
-def test_refuses_what_does_not_listen() -> None:
-    """A datagram socket, or one that was accepted already, is a mistake in the socket unit."""
+def test_rejects_sockets_that_do_not_listen() -> None:
+    """A datagram socket or an accepted one is an error of the socket unit."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
         environ = handed_over(datagrams)
         with pytest.raises(ConfigError, match="socket http: does not listen"):
             take_sockets(environ, 200)
 
 
-def test_a_socket_that_strangers_reach_needs_a_token() -> None:
-    """Whatever the configuration says of its own address: the socket unit's is the one that is listened on."""
+def test_a_public_socket_needs_a_token() -> None:
+    """The address of the socket unit counts, not the one in the configuration."""
     open_to_all = load_config(None, {})
     with_token = load_config(None, {"TRACKER_API_TOKEN": "a-token-0123456789"})
     with socket.create_server(("0.0.0.0", 0)) as anywhere, socket.create_server(("127.0.0.1", 0)) as here:
@@ -139,7 +139,7 @@ def test_a_socket_that_strangers_reach_needs_a_token() -> None:
 
 
 def test_an_entry_has_searchable_fields() -> None:
-    """Task, provider and event are fields of their own, and so is every other fact."""
+    """Task, provider, event and all other values are separate fields."""
     entry = make_entry(
         {
             "event": "task.ended",
@@ -168,7 +168,7 @@ def test_an_entry_has_searchable_fields() -> None:
 
 
 def test_no_text_breaks_an_entry() -> None:
-    """Line breaks, equals signs, control characters and lone surrogates stay within their field."""
+    """Line breaks, equals signs, control characters and lone surrogates stay in their field."""
     nasty = "a=b\nPRIORITY=0\n\n\x1b[31mred\ud800"
     fields = fields_of(make_entry({"event": "e", "level": "info", "text": nasty, "exception": "Traceback\n  line"}))
     assert fields["TRACKER_TEXT"] == nasty.encode("utf-8", "replace").decode()
@@ -187,14 +187,14 @@ def test_no_text_breaks_an_entry() -> None:
         ("ä", "TRACKER_UNNAMED"),
     ],
 )
-def test_field_names_are_what_the_journal_takes(key: str, name: str) -> None:
-    """Upper case letters, digits and underscores, none of them first, at most 64."""
+def test_field_names_are_valid(key: str, name: str) -> None:
+    """Upper case letters, digits and underscores (not first), at most 64."""
     assert field_name(key) == name
     assert len(field_name("x" * 200)) == 64
 
 
 def test_writes_to_the_journal_when_standard_error_goes_there(receiver: socket.socket, tmp_path: Path) -> None:
-    """Only a stream that is the journal's own, and not one that was redirected since, is replaced by the socket."""
+    """The socket replaces only the journal's own stream, not a redirected one."""
     path = receiver.getsockname()
     stream = (tmp_path / "stream").open("w")
     status = os.fstat(stream.fileno())
@@ -208,8 +208,8 @@ def test_writes_to_the_journal_when_standard_error_goes_there(receiver: socket.s
     stream.close()
 
 
-def test_an_entry_beyond_any_datagram_goes_as_a_file(receiver: socket.socket) -> None:
-    """The journal is handed a sealed file in memory that holds it."""
+def test_an_entry_too_large_for_a_datagram_is_sent_as_a_file(receiver: socket.socket) -> None:
+    """The journal gets it in a sealed memory file."""
     journal = Journal(receiver.getsockname())
     journal({"event": "large", "level": "info", "text": "x" * 5_000_000})
     _, handles, _, _ = socket.recv_fds(receiver, 10, 1)
@@ -219,8 +219,8 @@ def test_an_entry_beyond_any_datagram_goes_as_a_file(receiver: socket.socket) ->
     journal.close()
 
 
-def test_a_journal_that_is_away_loses_no_line(short_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """While it is away lines go to standard error; when it is back it is found again."""
+def test_no_line_is_lost_while_the_journal_is_down(short_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """While it is down, lines go to standard error; afterwards to the journal again."""
     path = str(short_path / "journal")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as first:
         first.bind(path)
@@ -237,7 +237,7 @@ def test_a_journal_that_is_away_loses_no_line(short_path: Path, capsys: pytest.C
 
 
 def test_credentials_come_after_the_environment_and_override_nothing(tmp_path: Path) -> None:
-    """Files of the credentials directory stand in for variables, but for those that would be configuration."""
+    """Files of the credentials directory act as variables, except those that would override configuration keys."""
     for name in ("ANYINT_API_KEY", "TRACKER_API_TOKEN", "TRACKER_POLL__TICK_S", "not-a-name"):
         (tmp_path / name).write_text(f"from {name}\n")
     environ = {"CREDENTIALS_DIRECTORY": str(tmp_path), "TRACKER_API_TOKEN": "from the environment"}
@@ -250,11 +250,11 @@ def test_credentials_come_after_the_environment_and_override_nothing(tmp_path: P
 SEALED = """
 import ctypes, subprocess, sys
 sys.path.insert(0, sys.argv[2])
-from tracker.systemd import shut_credentials, with_credentials
+from tracker.systemd import hide_credentials, with_credentials
 ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)  # no new privileges, as in the unit
 environ = {"CREDENTIALS_DIRECTORY": sys.argv[1] + "/run/credentials"}
 print(with_credentials(environ)["ANYINT_API_KEY"])
-print(shut_credentials(environ))
+print(hide_credentials(environ))
 peek = "cd run/credentials; cat ANYINT_API_KEY; ls; cd ../../data; cat other; mv other moved && cat moved"
 print(subprocess.run(["sh", "-c", peek], cwd=sys.argv[1], capture_output=True, text=True).stdout)
 """
@@ -262,7 +262,7 @@ print(subprocess.run(["sh", "-c", peek], cwd=sys.argv[1], capture_output=True, t
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Landlock is Linux's")
 def test_children_cannot_read_credentials(tmp_path: Path) -> None:
-    """Once shut, the daemon and whatever it starts can read everything but the credentials."""
+    """The daemon and its children can read everything except the hidden credentials."""
     for name in ("run/credentials", "data"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "run/credentials/ANYINT_API_KEY").write_text("the key")
@@ -289,7 +289,7 @@ print(done.returncode, len(done.stdout))
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
 def test_children_cannot_read_the_memory_of_their_parent() -> None:
-    """A key in the environment is out of reach for hooks, without any credentials directory."""
+    """Hooks cannot read a key from the daemon's environment, even without a credentials directory."""
     prefix = ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all"] if os.geteuid() == 0 else []
     if prefix and shutil.which("setpriv") is None:
         pytest.skip("NOT TESTED: root without setpriv reads everything")
@@ -300,8 +300,8 @@ def test_children_cannot_read_the_memory_of_their_parent() -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is out of root's reach; the systemd tests look at it")
-def test_credentials_out_of_reach_are_not_missing(tmp_path: Path) -> None:
-    """A process that may not look cannot say that there is no secret."""
+def test_unreadable_credentials_are_not_missing(tmp_path: Path) -> None:
+    """A process without access cannot know whether a secret exists."""
     shut = tmp_path / "shut"
     shut.mkdir(mode=0)
     with pytest.raises(OutOfReach):

@@ -1,4 +1,4 @@
-"""Files as people save them: byte order marks, other encodings, line ends; and keys that no header can carry."""
+"""Text files: byte order marks, other encodings, line endings; and keys that are invalid in a header."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ KEY = "sk-never-real-0001"
     ],
 )
 def test_utf_8_is_read(raw: bytes, text: str) -> None:
-    """With or without a mark, with the line ends of any system."""
+    """With or without a mark, with the line endings of any system."""
     assert decode_text(raw) == text
 
 
@@ -52,7 +52,7 @@ def test_utf_8_is_read(raw: bytes, text: str) -> None:
         (b"a = 1\nb = '\xfc'\n", "line 2, byte 11: is not UTF-8 text; save the file as UTF-8"),
     ],
 )
-def test_what_is_not_utf_8_is_named(raw: bytes, words: str) -> None:
+def test_other_encodings_are_named(raw: bytes, words: str) -> None:
     """One line with the encoding, or with the line and the byte."""
     with pytest.raises(NotText) as caught:
         decode_text(raw)
@@ -66,7 +66,7 @@ def load(directory: Path, raw: bytes, **env: str) -> Config:
 
 
 def test_the_configuration_file(tmp_path: Path) -> None:
-    """A mark is passed over; other encodings and characters that cannot be seen are named with the line."""
+    """A mark is ignored; other encodings and invisible characters are named with the line."""
     assert load(tmp_path, BOM_UTF8 + b'public_url = "https://x.example"\r\n').public_url == "https://x.example"
     cases = {
         BOM_UTF16_LE + b"a\0": "is UTF-16 text; save it as UTF-8",
@@ -84,7 +84,7 @@ def test_the_configuration_file(tmp_path: Path) -> None:
 
 
 def test_provider_files(tmp_path: Path) -> None:
-    """The same for them; what editors and file systems leave beside them is passed over."""
+    """The same for them; files that editors and file systems leave beside them are ignored."""
     (tmp_path / "acme.toml").write_bytes(BOM_UTF8 + ACME.replace("\n", "\r\n").encode())
     (tmp_path / "._acme.toml").write_bytes(b"\0\5\x16\7")
     assert read_registry(tmp_path).provider_named("acme") is not None
@@ -105,7 +105,7 @@ def test_provider_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("raw", [BOM_UTF8 + KEY.encode() + b"\r\n", f" {KEY}\n\n".encode(), f"\t{KEY}".encode()])
 def test_secrets_in_files(tmp_path: Path, raw: bytes) -> None:
-    """Marks, blanks and line ends around a secret are no part of it, wherever it stands."""
+    """Marks, blanks and line endings around a secret are removed, whatever its source."""
     for name in ("key", "callback.secret", "NAMED"):
         (tmp_path / name).write_bytes(raw)
         (tmp_path / name).chmod(0o600)
@@ -146,8 +146,8 @@ def test_secret_files_in_other_encodings(tmp_path: Path) -> None:
         ("", "is not set; requests will be rejected"),
     ],
 )
-async def test_keys_that_cannot_be_used(tmp_path: Path, key: str, words: str) -> None:
-    """The client, doctor and the check of the configuration say the same, and none of them the key."""
+async def test_invalid_keys(tmp_path: Path, key: str, words: str) -> None:
+    """The client, doctor and the configuration check give the same message, without the key."""
     assert words in str(key_problem(key))
     (tmp_path / "key").write_text(key or " ", encoding="utf-8")
     config = load(tmp_path, b'[accounts.default]\napi_key_env = "SOME_KEY"', SOME_KEY=key)
@@ -168,13 +168,13 @@ async def test_keys_that_cannot_be_used(tmp_path: Path, key: str, words: str) ->
 
 
 @pytest.mark.parametrize("key", [KEY, "AKID:secret==", "eyJhbGciOi.J9.x_-y", "ABC123==", f"{KEY}-bearer"])
-def test_usable_keys(key: str) -> None:
-    """Anything that a header carries as it is."""
+def test_valid_keys(key: str) -> None:
+    """Anything that is valid in a header."""
     assert key_problem(key) is None
 
 
 def test_scripts_that_cannot_start(tmp_path: Path) -> None:
-    """A mark before ``#!`` and the line ends of Windows are named; the shell's own words would tell nothing."""
+    """A mark before ``#!`` and line endings of Windows are named; the shell's own error would not help."""
     script = tmp_path / "publish.sh"
     config = load(tmp_path, f'[[hooks]]\nname = "publish"\non = "task.finished"\nrun = ["{script}"]\n'.encode())
     for raw, words in (

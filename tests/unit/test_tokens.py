@@ -1,4 +1,4 @@
-"""Callback tokens: one task, one route, and nothing that can be guessed or bent."""
+"""Callback tokens name one task and route, and cannot be guessed or changed."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def test_a_token_fits_into_a_path() -> None:
 
 @pytest.mark.parametrize("position", range(len(TOKEN)))
 def test_tampering_at_each_character(position: int) -> None:
-    """A changed, dropped or doubled character makes the token nobody's."""
+    """A changed, dropped or doubled character makes the token invalid."""
     for character in "0aA.-é\0":
         if character != TOKEN[position]:
             assert TOKENS.verify("suno", TOKEN[:position] + character + TOKEN[position + 1 :]) is None
@@ -32,12 +32,12 @@ def test_tampering_at_each_character(position: int) -> None:
 
 @pytest.mark.parametrize("token", ["", ".", "..", "...", f"generate.{TASK_ID}.", f"{TOKEN}.x", f"x.{TOKEN}", "é.é.é"])
 def test_malformed_tokens(token: str) -> None:
-    """What is no token at all is refused without an error."""
+    """A malformed token is rejected without an error."""
     assert TOKENS.verify("suno", token) is None
 
 
 def test_a_token_belongs_to_one_provider_one_route_one_task_one_secret() -> None:
-    """The same proof does not serve elsewhere."""
+    """The same MAC is invalid elsewhere."""
     proof = TOKEN.rsplit(".", 1)[1]
     assert TOKENS.verify("kling", TOKEN) is None
     assert TOKENS.verify("", TOKEN) is None
@@ -46,7 +46,7 @@ def test_a_token_belongs_to_one_provider_one_route_one_task_one_secret() -> None
     assert CallbackTokens(b"another secret of some length").verify("suno", TOKEN) is None
 
 
-def test_a_short_secret_is_refused() -> None:
+def test_a_short_secret_is_rejected() -> None:
     """Fifteen bytes are too few."""
     with pytest.raises(ValueError, match="at least 16 bytes"):
         CallbackTokens(b"x" * 15)

@@ -1,4 +1,4 @@
-"""URLs go out as they came: what no URL can hold is escaped, all else stays, and odd hosts are refused."""
+"""URLs are sent unchanged: invalid characters are escaped, ambiguous hosts rejected."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SIGNED = "?Policy=a%2Fb%2Bc&sig=%7Ex%2f"
     ],
 )
 def test_a_url_stays_as_it_is(given_url: str, origin: str, target: str) -> None:
-    """The host in its ASCII form, and the very bytes of path and query."""
+    """The host in its ASCII form, and the exact bytes of path and query."""
     url = exact_url(given_url)
     assert (f"{url.scheme}://{url.host_port_subcomponent}", url.raw_path_qs) == (origin, target)
 
@@ -71,8 +71,8 @@ def test_a_url_stays_as_it_is(given_url: str, origin: str, target: str) -> None:
         "http://h/\ud800",
     ],
 )
-def test_a_url_that_programs_read_differently_is_refused(text: str) -> None:
-    """No host, no http, a user name, a host with anything odd in it."""
+def test_a_url_that_programs_read_differently_is_rejected(text: str) -> None:
+    """No host, no http, a user name, a host with odd characters."""
     with pytest.raises(ValueError, match=r"URL|surrogates"):
         exact_url(text)
 
@@ -94,13 +94,13 @@ def test_a_url_that_programs_read_differently_is_refused(text: str) -> None:
         ("HTTP://other.example", "http://other.example/"),
     ],
 )
-def test_a_redirect_leads_where_it_says(location: str, leads_to: str) -> None:
-    """Absolute, without a scheme, without a host, relative, with raw bytes: nothing is escaped anew."""
+def test_a_redirect_is_followed_exactly(location: str, leads_to: str) -> None:
+    """Absolute, without a scheme, without a host, relative, with raw bytes: nothing is escaped twice."""
     assert str(follow(exact_url("https://h:8/a/b/c?x=1"), location)) == leads_to
 
 
 @pytest.mark.parametrize("location", ["javascript:x", "ftp://h/", "//user@h/", "http:/x", "http://", "//"])
-def test_a_redirect_to_something_else_is_refused(location: str) -> None:
+def test_a_redirect_to_another_scheme_is_rejected(location: str) -> None:
     """Another scheme, a user name, no host."""
     with pytest.raises(ValueError, match="URL"):
         follow(exact_url("https://h/"), location)
@@ -108,7 +108,7 @@ def test_a_redirect_to_something_else_is_refused(location: str) -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_escaping_is_done_once(text: str) -> None:
-    """What was escaped needs no escaping, and what could stay has stayed."""
+    """Escaping a second time changes nothing."""
     escaped = escape_invalid(text)
     assert escaped.isascii()
     assert escape_invalid(escaped) == escaped

@@ -30,9 +30,9 @@ from tracker.logs import OwnText, get_logger
 from tracker.systemd import (
     Notifier,
     find_journal,
+    hide_credentials,
     protect_memory,
     read_credentials,
-    shut_credentials,
     take_sockets,
 )
 
@@ -71,7 +71,7 @@ def serve(config: Config, environ: MutableMapping[str, str], read_config: ReadCo
     if _names_credential_file(config, environ):
         log.warning("credentials.not_protected", error="a …_file key names one of them; use …_env instead")
     else:
-        shut_credentials(environ)
+        hide_credentials(environ)
     raise_limit()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner, contextlib.suppress(asyncio.CancelledError):
         runner.run(run(config, environ, read_config, marks))
@@ -158,7 +158,7 @@ async def _meanwhile(work: Any) -> Any:  # noqa: ANN401 - any coroutine; the man
 
 
 async def _ask_for_time(notifier: Notifier) -> None:
-    while notifier.is_heard:
+    while notifier.is_available:
         notifier.starting("Opening the database", START_MORE_S)
         await asyncio.sleep(START_STEP_S)
 

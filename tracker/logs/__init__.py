@@ -1,4 +1,4 @@
-"""Structured logs with contexts, and the redactor that every line and every kept payload passes.
+"""Structured logs, and the redactor of log lines and stored payloads.
 
 Must not know tasks, routes or configuration: level and secrets arrive as arguments.
 """

@@ -1,6 +1,6 @@
-"""How log lines look (JSON, or a rendering for people on a terminal) and where they go (stderr, or a sink).
+"""The format of log lines (JSON, or text for a terminal) and their target (stderr, or a sink).
 
-Owns the set-up of structlog and of the standard library's logging. Must not decide what is secret.
+Owns the configuration of structlog and of the standard library's logging. Must not decide what is secret.
 """
 
 from __future__ import annotations
@@ -22,36 +22,36 @@ if TYPE_CHECKING:
 
 
 Sink = Callable[[Mapping[str, Any]], None]
-"""Takes whole events in the place of lines, redacted and without a time of ours, for a log that keeps its own."""
+"""Receives redacted events instead of lines, without a time, for a log that adds its own."""
 
 
 def get_logger(name: str) -> FilteringBoundLogger:
-    """A logger whose lines carry ``logger: name``.
+    """A logger whose lines have ``logger: name``.
 
-    May be called before `configure_logging`: what that says holds for every logger, from then on. Until then
-    warnings and worse go to standard error.
+    May be called before `configure_logging`, which configures every logger. Until then, warnings and errors go to
+    standard error.
     """
     return cast("FilteringBoundLogger", _loggers.setdefault(name, _Logger(name)))
 
 
 class _Logger:
-    """Makes a bound logger when one of its methods is first used, and keeps the method until logging is set up anew.
+    """Binds a logger when one of its methods is first used, and caches the method until logging is reconfigured.
 
-    structlog's own proxy either binds anew for each line, or never hears of a new set-up.
+    structlog's own proxy either binds again for each line, or ignores a new configuration.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def __getattr__(self, method: str) -> Any:  # noqa: ANN401  whatever a bound logger has
+    def __getattr__(self, method: str) -> Any:  # noqa: ANN401  any method of a bound logger
         if not structlog.is_configured():
-            # a command that sets nothing up: structlog would write to standard output, which is for results
+            # not configured: structlog would write to standard output, which is for results
             _configure(logging.WARNING, Redactor(()), as_json=not sys.stderr.isatty(), sink=None)
         found = self.__dict__[method] = getattr(structlog.get_logger(self._name).bind(), method)
         return found
 
-    def forget(self) -> None:
-        """Logging was set up anew."""
+    def reset(self) -> None:
+        """Drop cached methods, after logging was reconfigured."""
         self.__dict__ = {"_name": self._name}
 
 
@@ -66,51 +66,44 @@ def configure_logging(
     sink: Sink | None = None,
     redactor: Redactor | None = None,
 ) -> Redactor:
-    """Set logging up for the whole process, that of libraries included; may be called again to change it.
+    """Configure logging for the process and its libraries; may be called again to change it.
 
     Args:
-        level: the least severity that is shown: ``debug``, ``info``, ``warning``, ``error`` or ``critical``.
-        json: JSON lines, or a rendering for people; None: people when stderr is a terminal.
+        level: the lowest severity: ``debug``, ``info``, ``warning``, ``error`` or ``critical``.
+        json: JSON lines, or text; None: text if stderr is a terminal.
         secrets: values that never appear in a line.
-        sink: takes the events in the place of standard error.
-        redactor: the one of an earlier call, when logging is set up again: it learns the new secrets and keeps
-            masking the old ones, which answers under way may still hold.
+        sink: receives the events instead of standard error.
+        redactor: of an earlier call: it also masks the new secrets, and still the old ones, which running requests may
+            contain.
 
     Returns:
-        The redactor, for everything else that is kept or shown.
+        The redactor, for everything else that is stored or shown.
     """
     number = level if isinstance(level, int) else logging.getLevelNamesMapping()[level.upper()]
     as_json = not sys.stderr.isatty() if json is None else json
     if redactor is None:
         redactor = Redactor(secrets)
     else:
-        redactor.learn(secrets)
+        redactor.add(secrets)
     _configure(number, redactor, as_json=as_json, sink=sink)
-    for logger in _loggers.values():  # a reload may change level and secrets under loggers already bound
-        logger.forget()
+    for logger in _loggers.values():  # a reload may change level and secrets
+        logger.reset()
     root = logging.getLogger()
     root.handlers = [_LibraryHandler()]
     root.setLevel(number)
     logging.getLogger("apscheduler").setLevel(max(number, logging.WARNING))
     logging.getLogger("aiosqlite").setLevel(max(number, logging.WARNING))
     logging.getLogger("asyncio").setLevel(max(number, logging.INFO))
-    access = logging.getLogger("aiohttp.access")  # it halves the throughput and shows tokens in paths
+    access = logging.getLogger("aiohttp.access")  # halves the throughput and shows tokens in paths
     access.disabled = True
     access.propagate = False
     return redactor
 
 
 def _configure(number: int, redactor: Redactor, *, as_json: bool, sink: Sink | None) -> None:
-    stamp: list[Processor] = []
-    if sink is None:
-        stamp = [_add_time]
+    time: list[Processor] = [_add_time] if sink is None else []
     structlog.configure(
-        processors=[
-            _add_origin,
-            *stamp,
-            _add_traces,
-            *_last_steps(redactor, as_json=as_json, sink=sink),
-        ],
+        processors=[_add_origin, *time, _add_traces, *_last_steps(redactor, as_json=as_json, sink=sink)],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=_StderrLogger if sink is None else _sink_loggers(sink),
     )
@@ -119,7 +112,7 @@ def _configure(number: int, redactor: Redactor, *, as_json: bool, sink: Sink | N
 def _last_steps(redactor: Redactor, *, as_json: bool, sink: Sink | None) -> list[Processor]:
     """Redact and render."""
     if sink is not None:
-        return [redactor.event, _as_it_is]
+        return [redactor.event, _pass_event]
     if as_json:
         return [_json_renderer(redactor)]
     console = structlog.dev.ConsoleRenderer(
@@ -131,12 +124,12 @@ def _last_steps(redactor: Redactor, *, as_json: bool, sink: Sink | None) -> list
 
 
 def _json_renderer(redactor: Redactor) -> Processor:
-    """Lines of JSON. One look at the finished line tells nearly always that there is nothing to mask in the event."""
+    """Render JSON. Checking the finished line nearly always shows that nothing must be masked."""
 
     def render(logger: object, method: str, event: MutableMapping[str, Any]) -> str:
         try:
             line = orjson.dumps(event).decode()
-        except TypeError:  # it holds something that is no JSON: masked, it is text
+        except TypeError:  # a value that is not JSON: masking makes it text
             line = None
         if line is not None and not redactor.is_suspicious(line):
             return line
@@ -149,8 +142,8 @@ def _json_renderer(redactor: Redactor) -> Processor:
     return render
 
 
-def _as_it_is(_logger: object, _method: str, event: MutableMapping[str, Any]) -> tuple[tuple[Any], dict[str, Any]]:
-    """Hand the whole event to the logger."""
+def _pass_event(_logger: object, _method: str, event: MutableMapping[str, Any]) -> tuple[tuple[Any], dict[str, Any]]:
+    """Pass the event to the logger."""
     return (event,), {}
 
 
@@ -162,7 +155,7 @@ def _add_origin(
 
 
 def _add_time(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """The same as structlog's own, in a third of the time."""
+    """Like structlog's own, in a third of the time."""
     event["at"] = datetime.now(UTC).isoformat().removesuffix("+00:00") + "Z"
     return event
 
@@ -171,14 +164,14 @@ _add_stack = structlog.processors.StackInfoRenderer()
 
 
 def _add_traces(logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Hardly any line has one: not looked for twice."""
+    """Format tracebacks; hardly any line has one."""
     if "exc_info" in event or "stack_info" in event:
         event = structlog.processors.format_exc_info(logger, method, _add_stack(logger, method, event))
     return event
 
 
 class _StderrLogger:
-    """Writes each line in one piece to whatever stderr is at that moment."""
+    """Writes each line with one call to the current stderr."""
 
     def __init__(self, name: str = "tracker") -> None:
         self.name = name
@@ -188,14 +181,14 @@ class _StderrLogger:
             sys.stderr.write(f"{line}\n")
             sys.stderr.flush()
         except (OSError, ValueError):
-            pass  # nobody reads any more: no reason to stop following tasks
+            pass  # stderr is closed; the daemon goes on
 
     log = debug = info = warn = warning = msg
     error = exception = critical = fatal = failure = err = msg
 
 
 class _SinkLogger:
-    """Hands each event to the sink."""
+    """Passes each event to the sink."""
 
     def __init__(self, name: str, sink: Sink) -> None:
         self.name = name
@@ -216,12 +209,12 @@ def _sink_loggers(sink: Sink) -> Callable[..., _SinkLogger]:
 
 
 class _LibraryHandler(logging.Handler):
-    """Hands what libraries log to the same processors."""
+    """Passes log records of libraries to the same processors."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Pass one record on; its severity is rounded down to one that has a name."""
+        """Pass on a record; its severity is rounded down to a named one."""
         severity = min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL)
         try:
             get_logger(record.name).log(severity, record.getMessage(), exc_info=record.exc_info)
-        except Exception:  # noqa: BLE001 - a log line must never take down what it is about
+        except Exception:  # noqa: BLE001 - logging must never raise
             self.handleError(record)

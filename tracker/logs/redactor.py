@@ -1,10 +1,9 @@
-"""The one redactor for everything that leaves the program's memory: log lines, errors, stored payloads.
+"""The redactor of log lines, errors and stored payloads.
 
-Owns which parts of a value are masked; what a secret looks like in plain text is the scanner's. Must not know tasks,
+Owns which parts of a value are masked; the scanner owns the patterns of secrets in plain text. Must not know tasks,
 routes or configuration: the secrets arrive as arguments.
 
-It fails towards masking: a text that costs too much, or that makes the redactor fail, is replaced as a whole by its
-length and digest.
+It fails closed: a text that takes too much work, or makes the redactor fail, is replaced by its length and digest.
 """
 
 from __future__ import annotations
@@ -24,22 +23,21 @@ from tracker.logs.scanner import CONTEXT, Budget, Span, find_secrets, has_key_wo
 MASK = "[redacted]"
 
 _SHORTEST_SECRET = 4
-"""Shorter configured values are not looked for: masking every "a" would hide the text and no secret."""
+"""Shorter configured values are ignored: masking every "a" would hide the text, not a secret."""
 _DEEPEST = 64
-"""JSON nested deeper than this, JSON in strings included, is replaced whole: it is hostile, and a walk would run out of
-stack."""
+"""JSON nested deeper, including JSON in strings, is replaced: it is hostile, and would overflow the stack."""
 _STEPS = 1_000_000
 """The budget of one text, see `Budget`: values of JSON, key words, quotes."""
 _VALUE_STEPS = 5_000_000
-"""The same for JSON that was decoded: whoever decoded it has counted its values."""
+"""The same for decoded JSON: its values were counted before."""
 _LARGEST_INNER_JSON = 1 << 20
-"""JSON in a string that is longer is masked as plain text: decoding it would hold the interpreter lock for long."""
-_ONE_LOOK = 2 * 65_536
-"""Characters; a longer text is looked through window by window."""
+"""Longer JSON in a string is masked as plain text: decoding it would hold the interpreter lock for long."""
+_UNSPLIT = 2 * 65_536
+"""Characters; a longer text is searched window by window."""
 _MARGIN = 1024
-"""Characters beyond the end of a head that are looked at: a secret that begins before the end is recognized by them."""
+"""Characters beyond the end of a head that are searched, to recognize a secret that the end cuts."""
 
-# What the name of a member that carries a secret may end with. `max_tokens` and `secret_env` do not.
+# The endings of names of members with secrets. `max_tokens` and `secret_env` do not match.
 _NAMES = (
     r"(?:authorization|(?:api|access|secret|private|signing)[-_ ]?key"
     r"|token|secret|passw(?:or)?d|passphrase|credentials?)"
@@ -48,7 +46,7 @@ _SECRET_KEY = re.compile(rf"(?i).*{_NAMES}", re.DOTALL)
 _TOKEN_KEY = re.compile(r"(?i).*token", re.DOTALL)
 _ASCII_ESCAPE = re.compile(r"\\u00[2-7][0-9a-fA-F]")
 _WORD_ESCAPE = re.compile(r"(?<!\\)\\++u00(2[bBd-fD-F]|3[0-9dD]|4[0-9a-fA-F]|5[0-9aAfF]|6[1-9a-fA-F]|7[0-9aAeE])")
-"""Of letters, digits and ``-_/+=.@~``, at each depth of JSON in JSON: undoing it changes no structure of JSON."""
+"""Of letters, digits and ``-_/+=.@~``, at each depth of JSON in JSON: unescaping keeps the structure of JSON."""
 
 _URL_ESCAPE = re.compile(r"%(?:25)*[0-9A-F]{2}")
 
@@ -58,10 +56,10 @@ T = TypeVar("T")
 
 
 class OwnText(str):
-    """A text of the program itself, which names configuration keys, variables and files.
+    """A message of the program itself, which may name configuration keys, variables and files.
 
-    In it ``…/API_KEY: accounts.default.api_key_env cannot be read`` is a name and a sentence, not a name and its value.
-    Known secrets and what has the shape of one are masked in it all the same.
+    In it, ``…/API_KEY: accounts.default.api_key_env cannot be read`` is not a name with its value. Configured secrets
+    and texts with the form of a secret are masked all the same.
     """
 
     __slots__ = ()
@@ -70,8 +68,8 @@ class OwnText(str):
 class Redactor:
     """Masks secrets in texts, JSON and log events.
 
-    Masked are: the configured secrets wherever they appear; values under keys that name a secret; bearer and
-    basic credentials; keys that look like ``sk-…`` or ``whsec_…``; the token in a callback URL.
+    It masks configured secrets; values under names of secrets; bearer and basic credentials; keys like ``sk-…`` and
+    ``whsec_…``; the token in a callback URL.
 
     Args:
         secrets: the values of all configured secrets; empty and very short ones are ignored.
@@ -79,10 +77,10 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._literals: tuple[str, ...] = ()
-        self.learn(secrets)
+        self.add(secrets)
 
-    def learn(self, secrets: Iterable[str]) -> None:
-        """Mask these secrets too, from now on; those known before stay masked."""
+    def add(self, secrets: Iterable[str]) -> None:
+        """Mask more secrets from now on."""
         literals = set(self._literals)
         for secret in secrets:
             if len(secret) >= _SHORTEST_SECRET:
@@ -91,63 +89,62 @@ class Redactor:
         self._literals = tuple(sorted(literals, key=len, reverse=True))
 
     def text(self, text: str) -> str:
-        """Mask secrets in a text of any kind; the very same text comes back when there are none."""
-        if len(text) <= _ONE_LOOK and not self._is_window_suspicious(text) and "\\u00" not in text:
+        """Mask secrets in any text; the same object is returned if there are none."""
+        if len(text) <= _UNSPLIT and not self._is_window_suspicious(text) and "\\u00" not in text:
             return text
         return _or_digest(lambda: self._text(text, Budget(_STEPS)), lambda: digest_of(text))
 
     def head(self, text: str, length: int) -> str:
-        """The first so many characters of a text, masked: a secret that the cut goes through does not show.
+        """The first ``length`` characters of a text, masked; a secret that the end cuts is masked, too.
 
         Args:
-            text: any text; no more of it is looked at than that takes.
+            text: any text; only its start is searched.
             length: characters.
         """
-        cut = 2 * length + _MARGIN  # masks are shorter than what they stand for
+        cut = 2 * length + _MARGIN  # masks are shorter than secrets
         return _or_digest(lambda: self._head(text[: cut + self._context], cut)[:length], lambda: digest_of(text[:cut]))
 
     def known_secrets(self, text: str) -> str:
-        """Mask the configured secrets alone, for texts that a user paid for: whatever else looks like one is theirs."""
+        """Mask configured secrets only, for texts that a user paid for: other secrets in it are the user's."""
         return _or_digest(lambda: self._without_literals(text, Budget(_STEPS)), lambda: digest_of(text))
 
     def json_text(self, payload: bytes | str) -> str:
         """Mask secrets in a JSON text, also in JSON inside its strings; valid JSON stays valid.
 
         Args:
-            payload: JSON as it came; what is not JSON is treated as plain text, bytes that are not UTF-8 are
-                replaced.
+            payload: JSON as received; anything else is treated as plain text, and non-UTF-8 bytes are replaced.
 
         Returns:
-            The same text when nothing had to be masked.
+            The same text if nothing was masked.
         """
         text = payload if isinstance(payload, str) else payload.decode("utf-8", errors="replace")
-        if len(text) <= _ONE_LOOK and not self._is_window_suspicious(text) and "\\u00" not in text:
-            return text  # nearly always, and asked for every callback
+        if len(text) <= _UNSPLIT and not self._is_window_suspicious(text) and "\\u00" not in text:
+            return text  # nearly always; runs on every callback
         return _or_digest(
             lambda: self._json_text(text, 0, Budget(_STEPS)), lambda: orjson.dumps(digest_of(text)).decode()
         )
 
     def value(self, value: T) -> T | object:
-        """Mask secrets in decoded JSON; the very same object comes back when there are none."""
+        """Mask secrets in decoded JSON; the same object is returned if there are none."""
         return _or_digest(lambda: self._value(value, 0, Budget(_VALUE_STEPS)), lambda: MASK)
 
     def event(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
         """Mask secrets in a log event (a structlog processor); unknown objects become their masked text."""
         if all(map(_is_plain, event.values())) and not self.is_suspicious(_line_of(event)):
-            return event  # one look at the whole line instead of one at each of its words
+            return event  # one search of the line instead of one per value
         return _or_digest(
             lambda: cast("Mapping[str, Any]", self._value(dict(event), 0, Budget(_STEPS))), lambda: {"event": MASK}
         )
 
     def is_suspicious(self, text: str) -> bool:
-        """Whether any pattern could match: the fast path. A wrong yes costs time, a wrong no a secret."""
+        """Whether any pattern could match: the fast path. A false positive costs time, a false negative a secret."""
         return self._some_window(text, self._is_window_suspicious)
 
     # -- texts ---------------------------------------------------------------------------------------------
 
     def _text(self, text: str, budget: Budget, *, assigned: bool = True) -> str:
         if "\\u00" in text and len(text) <= _LARGEST_INNER_JSON:
-            plain = _undo_escapes(text)
+            plain = _unescape(text)
             text = plain if self._some_window(plain, self._has_literal) else text
         if not self.is_suspicious(text):
             return text
@@ -155,9 +152,9 @@ class Redactor:
         return _masked(text, find_secrets(text, budget, assigned=assigned))
 
     def _head(self, text: str, cut: int) -> str:
-        """All but the last `_MARGIN` characters before a cut: of those it is not known what they belong to."""
+        """Mask a truncated text, without the last `_MARGIN` characters: they may be part of a longer secret."""
         budget = Budget(_STEPS)
-        text = _undo_escapes(text)
+        text = _unescape(text)
         was_cut = len(text) > cut
         text = _masked(text, self._find_literals(text, budget), min(cut, len(text)))
         end = max(len(text) - _MARGIN, 0) if was_cut else len(text)
@@ -169,7 +166,7 @@ class Redactor:
         return _masked(text, self._find_literals(text, budget))
 
     def _find_literals(self, text: str, budget: Budget) -> Iterator[Span]:
-        """Where the configured secrets are, in order; those that overlap are one."""
+        """The positions of configured secrets, in order; overlapping ones are merged."""
         spans: list[Span] = []
         for literal in self._literals:
             for start in range(0, len(text), 1 << 20):
@@ -190,7 +187,7 @@ class Redactor:
             yield first, last
 
     def _some_window(self, text: str, holds: Callable[[str], bool]) -> bool:
-        return holds(text) if len(text) <= _ONE_LOOK else any(map(holds, windows(text, self._context)))
+        return holds(text) if len(text) <= _UNSPLIT else any(map(holds, windows(text, self._context)))
 
     def _is_window_suspicious(self, text: str) -> bool:
         for literal in self._literals:
@@ -202,7 +199,7 @@ class Redactor:
         return any(literal in text for literal in self._literals)
 
     def _may_hide_secrets(self, text: str) -> bool:
-        """The same for JSON that is not decoded yet: letters of a key may be escaped in it."""
+        """Like `is_suspicious`, for encoded JSON: letters of a key may be escaped in it."""
         return self.is_suspicious(text) or self._some_window(text, _has_ascii_escape)
 
     # -- JSON ----------------------------------------------------------------------------------------------
@@ -218,18 +215,18 @@ class Redactor:
         return text if masked is value else orjson.dumps(masked).decode()
 
     def _odd_json_text(self, text: str, depth: int, budget: Budget) -> str:
-        """What orjson refuses: lone surrogates and NaN, which the standard library takes; or text that is not JSON."""
+        """JSON that orjson rejects (lone surrogates, NaN), or text that is not JSON."""
         try:
             value = stdlib_json.loads(text)
         except (ValueError, RecursionError):
-            plain = _undo_escapes(text)
+            plain = _unescape(text)
             masked = self._text(plain, budget)
             return text if masked == plain else masked
         masked_value = self._value(value, depth, budget)
         return text if masked_value is value else stdlib_json.dumps(masked_value)
 
     def _value(self, value: object, depth: int, budget: Budget) -> object:
-        """Mask within a value; the very same object comes back when nothing was masked."""
+        """Mask within a value; the same object is returned if nothing was masked."""
         budget.spend()
         match value:
             case OwnText():
@@ -264,11 +261,11 @@ class Redactor:
         if isinstance(item, str | bytes) or item is None or isinstance(item, bool):
             return MASK if item and not isinstance(item, bool) else item
         if isinstance(item, int | float):
-            return item if _TOKEN_KEY.fullmatch(key[-CONTEXT:]) else MASK  # a number of tokens is a counter
+            return item if _TOKEN_KEY.fullmatch(key[-CONTEXT:]) else MASK  # a number of tokens is a count
         return self._masked_leaves(item, depth + 1, budget)
 
     def _masked_leaves(self, value: object, depth: int, budget: Budget) -> object:
-        """A container under a secret's name: its texts are masked, its numbers are not."""
+        """A container under a name of a secret: its texts are masked, its numbers are not."""
         budget.spend()
         if depth > _DEEPEST:
             return MASK
@@ -290,28 +287,28 @@ class Redactor:
         return self._text(text, budget)
 
     def _number(self, value: object) -> object:
-        """A secret made of digits may come as a number."""
+        """A secret of digits may be a number."""
         if value is None or isinstance(value, bool) or not self._literals:
             return value
         return MASK if self._has_literal(str(value)) else value
 
 
 def digest_of(text: str) -> str:
-    """What is shown in the place of a text that must not be shown at all."""
+    """The replacement of a text that must not be shown at all."""
     digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
     return f"{MASK} {len(text)} characters, sha256 {digest}"
 
 
 def _or_digest(mask: Callable[[], T], digest: Callable[[], T]) -> T:
-    """What masking gives; where it fails, or takes too much work, the digest: nothing gets past a failing redactor."""
+    """The masked value; the digest if masking fails or takes too much work."""
     try:
         return mask()
-    except Exception:  # noqa: BLE001 - TooMuchWork, RecursionError, MemoryError, and whatever nobody thought of
+    except Exception:  # noqa: BLE001 - TooMuchWork, RecursionError, MemoryError and any other
         return digest()
 
 
 def _masked(text: str, spans: Iterable[Span], length: int | None = None) -> str:
-    """A text, or so much of it, with the mask in the place of each span; the very same text without any."""
+    """Replace the spans of a text, or of its first ``length`` characters; the same object without spans."""
     end = len(text) if length is None else length
     pieces: list[str] = []
     done = 0
@@ -326,7 +323,7 @@ def _masked(text: str, spans: Iterable[Span], length: int | None = None) -> str:
     return "".join(pieces)
 
 
-def _undo_escapes(text: str) -> str:
+def _unescape(text: str) -> str:
     return _WORD_ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)
 
 
@@ -335,9 +332,9 @@ def _has_ascii_escape(text: str) -> bool:
 
 
 def _is_plain(value: object) -> bool:
-    """Whether a value is shown as it is, and holds nothing that is not in its text.
+    """Whether the text of a value shows all of it.
 
-    With our own words among them, a line about a task that ended costs 13 us instead of 28.
+    Including enums makes a line about a task that ended cost 13 us instead of 28.
     """
     return value is None or value.__class__ in _PLAIN or isinstance(value, StrEnum)
 
@@ -351,7 +348,7 @@ def _is(one: object, other: object) -> bool:
 
 
 def _spellings(secret: str) -> set[str]:
-    """How a secret may be written: as it is, inside a JSON string, inside a URL."""
+    """The forms of a secret: plain, in a JSON string, in a URL."""
     ascii_json = stdlib_json.dumps(secret)[1:-1]
     json_text = stdlib_json.dumps(secret, ensure_ascii=False)[1:-1]
     in_url = {spell(secret, safe, errors="replace") for spell in (quote, quote_plus) for safe in ("", "/")}

@@ -1,7 +1,7 @@
-"""Finds secrets in plain text in one pass: a tokenizer that finds key words and skips each value once.
+"""Find secrets in plain text in one pass: a tokenizer that finds key words and skips each value once.
 
-Owns the patterns. The work is linear in the text, whatever the text is, and counted against a budget. Python's ``re``
-holds the interpreter lock for the whole of a call, so no call sees more than a window of a long text.
+Owns the patterns. The work is linear in any text, and limited by a budget. Python's ``re`` holds the interpreter lock
+during a call, so each call gets a window of a long text only.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Iterator
 Span = tuple[int, int]
 """Start and end of a part of a text."""
 WINDOW = 65_536
-"""Characters that one call into C looks at."""
+"""Characters per call into C."""
 _FIND_STEP = 1 << 20
 CONTEXT = 64
-"""Characters around a window that are looked at with it; no key word is longer."""
+"""Characters around a window that are searched with it; no key word is longer."""
 
 _KEY_OF = tuple(
     f"(?<={kind}{separator}key)"
@@ -26,15 +26,15 @@ _ANCHOR = re.compile(
     rf"callbacks|authorization|key(?:{'|'.join(_KEY_OF)})|token|secret|passw(?:or)?d|passphrase|credentials?"
     "|bearer|sk-|whsec_"
 )
-"""What every secret begins with, or is named by; searched in folded text. `max_tokens`, `secret_env` name none."""
+"""The start or the name of every secret, in lower case. `max_tokens` and `secret_env` do not match."""
 
 _SHAPES = frozenset({"callbacks", "bearer", "sk-", "whsec_"})
-"""Key words that begin a secret; the others end the name of one."""
+"""Key words that start a secret; the others end its name."""
 
 _KEY_HINT = re.compile(rf"key(?:{'|'.join(_KEY_OF)})")
 _KEY_LIKE_HINT = re.compile(r"(?<![A-Za-z0-9])sk-[A-Za-z0-9_-]{8}")
 
-# All quantifiers are possessive: no pattern steps back, so each reads a character once.
+# All quantifiers are possessive: without backtracking, each pattern reads a character once.
 _SLASH = r"(?:\\*+/|%(?:25)*2[fF])"
 _ENCODED_SLASH = re.compile(r"%(?:25){0,8}2f\Z")
 _CALLBACK = re.compile(rf"{_SLASH}[\w.-]++{_SLASH}(?!\[redacted\])")
@@ -60,7 +60,7 @@ class TooMuchWork(Exception):
 
 
 class Budget:
-    """The work that one text may cost, in steps of about a microsecond.
+    """The work that one text may take, in steps of about a microsecond.
 
     Args:
         steps: how many.
@@ -83,11 +83,11 @@ class Budget:
 
 
 def has_key_word(text: str) -> bool:
-    """Whether a text of at most a few windows may hold a secret: the fast path. A wrong yes only costs time."""
+    """Whether a text of at most a few windows may contain a secret: the fast path. A false positive costs time."""
     lower = text.lower()
     return (
-        # words without which none of the patterns above can match; looking for them one by one is four times as
-        # fast as one search with a pattern of alternatives, and this runs on every callback
+        # every pattern above needs one of these words; separate searches are four times as fast as one pattern of
+        # alternatives, and this runs on every callback
         "callbacks" in lower
         or "authorization" in lower
         or "secret" in lower
@@ -96,7 +96,7 @@ def has_key_word(text: str) -> bool:
         or "credential" in lower
         or "bearer" in lower
         or "whsec_" in lower
-        # usage counters (`max_tokens`) are in many payloads and make none suspicious
+        # usage counters (`max_tokens`) are in many payloads and are harmless
         or ("token" in lower and lower.count("token") > lower.count("tokens"))
         or ("key" in lower and _KEY_HINT.search(lower) is not None)
         or ("sk-" in lower and _KEY_LIKE_HINT.search(text) is not None)
@@ -104,21 +104,21 @@ def has_key_word(text: str) -> bool:
 
 
 def windows(text: str, context: int = CONTEXT) -> Iterator[str]:
-    """A text in overlapping pieces: whatever is at most ``context`` long is in one of them as a whole."""
+    """A text in overlapping pieces: any part up to ``context`` characters is complete in one of them."""
     for start in range(0, len(text), WINDOW):
         yield text[max(0, start - context) : start + WINDOW + context]
 
 
 def find_secrets(text: str, budget: Budget, *, assigned: bool = True) -> Iterator[Span]:
-    """Where a text holds what looks like a secret: start and end of each, in order, without overlaps.
+    """The spans of a text that look like secrets, in order, without overlaps.
 
-    Found are: values after a name that ends like a secret's (``api_key=…``, at each depth of JSON in JSON); bearer
-    credentials; keys that look like ``sk-…`` or ``whsec_…``; the token in a callback URL.
+    It finds values after names of secrets (``api_key=…``, at each depth of JSON in JSON); bearer credentials; keys like
+    ``sk-…`` and ``whsec_…``; the token in a callback URL.
 
     Args:
         text: any text.
-        budget: what the work is counted against.
-        assigned: whether to look for values after names.
+        budget: limits the work.
+        assigned: also find values after names.
 
     Raises:
         TooMuchWork: the budget is used up.
@@ -138,13 +138,13 @@ def find_secrets(text: str, budget: Budget, *, assigned: bool = True) -> Iterato
 
 
 def _anchors(text: str) -> Iterator[tuple[int, int, str]]:
-    """Each key word: start, end, and itself in lower case."""
+    """Each key word: start, end, and the word in lower case."""
     for start in range(0, len(text), WINDOW):
         base = max(0, start - CONTEXT)
         window = text[base : start + WINDOW + CONTEXT]
         if len(text) > WINDOW and not has_key_word(window):
             continue
-        # lower() keeps places, but for one letter
+        # lower() keeps positions except for this letter
         for found in _ANCHOR.finditer(window.replace("\u0130", "I").lower()):
             at = base + found.start()
             if start <= at < start + WINDOW:
@@ -152,7 +152,7 @@ def _anchors(text: str) -> Iterator[tuple[int, int, str]]:
 
 
 def _secret_like(text: str, start: int, end: int, word: str) -> Span | None:
-    """The secret that is known by its shape, at one of `_SHAPES`."""
+    """The secret at one of `_SHAPES`."""
     match word:
         case "callbacks":
             if text[start - 1 : start] != "/" and not _ENCODED_SLASH.search(text[max(0, start - 20) : start].lower()):
@@ -172,7 +172,7 @@ def _secret_like(text: str, start: int, end: int, word: str) -> Span | None:
 
 
 def _assigned_to(text: str, end: int, budget: Budget) -> Span | None:
-    """The value that is assigned to a name which ends here; None for one that is masked, or none at all."""
+    """The value assigned to a name that ends here; None without one, or if it is masked."""
     assigned = _ASSIGNED.match(text, end, end + WINDOW)
     if assigned is None or _HARMLESS.match(text, assigned.end(), assigned.end() + WINDOW):
         return None
@@ -180,7 +180,7 @@ def _assigned_to(text: str, end: int, budget: Budget) -> Span | None:
 
 
 def _value_at(text: str, start: int, budget: Budget) -> Span | None:
-    """The value that stands at a place: what is within its quotes, or up to a blank or separator."""
+    """The value at a position: within its quotes, or up to a blank or separator."""
     opening = _OPENING.match(text, start, start + WINDOW)
     if opening is not None:
         first = opening.end()
@@ -194,7 +194,7 @@ def _value_at(text: str, start: int, budget: Budget) -> Span | None:
 
 
 def _container_end(text: str, start: int, budget: Budget) -> int:
-    """Where a list or an object ends: its brackets are balanced, those in its strings apart; else with the text."""
+    """The end of a list or object by its brackets, except those in strings; else the end of the text."""
     depth, at = 0, start
     while at < len(text):
         budget.spend()
@@ -216,10 +216,10 @@ def _container_end(text: str, start: int, budget: Budget) -> int:
 
 
 def _closing(text: str, start: int, depth: int, quote: str, budget: Budget) -> int:
-    """Where a quoted value ends: at the quote that closes it, at one of a level further out, or with the text.
+    """The end of a quoted value: its closing quote, one of an outer level, or the end of the text.
 
-    JSON in JSON doubles the backslashes and adds one, so a quote with as many before it as the opening one had closes
-    it. Each backslash at the value's own end adds two at its level. Fewer belong to a level around.
+    JSON in JSON doubles the backslashes and adds one, so a quote with as many backslashes as the opening one closes the
+    value. Each backslash at the end of the value adds two at its level. Fewer belong to an outer level.
     """
     at = _find(text, quote, start)
     while at >= 0:
@@ -232,7 +232,7 @@ def _closing(text: str, start: int, depth: int, quote: str, budget: Budget) -> i
 
 
 def _find(text: str, wanted: str, start: int) -> int:
-    """As ``text.find``, in steps that do not take long."""
+    """Like ``text.find``, in short steps."""
     for first in range(start, len(text), _FIND_STEP):
         at = text.find(wanted, first, first + _FIND_STEP)
         if at >= 0:
@@ -241,7 +241,7 @@ def _find(text: str, wanted: str, start: int) -> int:
 
 
 def _slashes_before(text: str, start: int, end: int, budget: Budget) -> int:
-    """How many backslashes stand before a place; those before ``start`` do not count."""
+    """The number of backslashes before a position, from ``start`` on."""
     at = end
     while at > start and text[at - 1] == "\\":
         at -= 1

@@ -1,11 +1,9 @@
-"""Protects the daemon's secrets from hook scripts, which run as the same user and in the same sandbox.
+"""Protect the daemon's secrets from hook scripts, which run as the same user and in the same sandbox.
 
-- `protect_memory` makes the memory and the environment of this process unreadable to other processes of its user, so
-  that a script cannot read a key out of ``/proc/$PPID/environ``. It also disables core dumps, which would contain the
-  keys.
-- `with_credentials` reads the files of ``LoadCredential=`` once. `shut_credentials` then gives up the right to read
-  that directory, for this process and for every process that it starts (Landlock, see landlock(7)). A credential that
-  changes later takes a restart.
+- `protect_memory` makes the memory and environment of this process unreadable to other processes of its user, so that
+  a script cannot read a key from ``/proc/$PPID/environ``. It also disables core dumps, which would contain the keys.
+- `with_credentials` reads the files of ``LoadCredential=`` once. `hide_credentials` then drops the right to read that
+  directory, for this process and all its children (Landlock, see landlock(7)). A changed credential needs a restart.
 
 Must not know what a credential is for.
 """
@@ -34,17 +32,16 @@ _RESTRICT_SELF: Final = 446
 _PATH_BENEATH: Final = 1
 _READ_FILE: Final = 1 << 2
 _REFER: Final = 1 << 13
-"""Moving files between directories: refused inside every ruleset unless it is named and allowed."""
+"""Moving files between directories: denied in every ruleset that does not allow it."""
 _REFER_SINCE: Final = 2
 _VERSION_FLAG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
 
 
 def with_credentials(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment with what lies in ``$CREDENTIALS_DIRECTORY`` added under the files' names.
+    """The environment plus the files in ``$CREDENTIALS_DIRECTORY`` under their names.
 
-    The environment itself comes first, as everywhere. What looks like an override of a configuration key is left
-    out: a credential is never one.
+    Variables take precedence. Names with ``__``, which override configuration keys, are ignored.
 
     Raises:
         ConfigError: a credential cannot be read.
@@ -53,7 +50,7 @@ def with_credentials(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def read_credentials(environ: Mapping[str, str]) -> dict[str, str]:
-    """What `with_credentials` adds to the environment.
+    """The variables that `with_credentials` adds.
 
     Raises:
         ConfigError: a credential cannot be read.
@@ -77,13 +74,13 @@ def read_credentials(environ: Mapping[str, str]) -> dict[str, str]:
 def protect_memory() -> bool:
     """Make this process's memory and environment unreadable to other processes of its user, and disable core dumps.
 
-    Called before the first child is started, wherever the secrets come from. Does not reach children: `execve` gives
-    each of them the default back.
+    Call it before the first child starts, wherever the secrets come from. Children are not affected: `execve` resets
+    the attribute.
 
     **Source**: prctl(2), ``PR_SET_DUMPABLE``; proc(5): the files below ``/proc/PID`` then belong to root.
 
     Returns:
-        Whether the process is protected; always false where there is no Linux.
+        Whether the process is protected; only on Linux.
     """
     if sys.platform != "linux":
         return False
@@ -95,14 +92,13 @@ def protect_memory() -> bool:
     return True
 
 
-def shut_credentials(environ: Mapping[str, str]) -> bool:
-    """Give up reading ``$CREDENTIALS_DIRECTORY``, for this process and all that it will start.
+def hide_credentials(environ: Mapping[str, str]) -> bool:
+    """Drop the right to read ``$CREDENTIALS_DIRECTORY``, for this process and its future children.
 
-    Called once, after `with_credentials` and before any thread is started: the right is given up by one thread and
-    those that come from it.
+    Call it once, after `with_credentials` and before any thread starts: it affects one thread and its descendants.
 
     Returns:
-        Whether it is shut now; also false where there is no such directory.
+        Whether the directory is unreadable now; false without such a directory.
     """
     directory = environ.get("CREDENTIALS_DIRECTORY")
     if not directory or sys.platform != "linux" or not Path(directory).is_dir():
@@ -116,17 +112,17 @@ def shut_credentials(environ: Mapping[str, str]) -> bool:
 
 
 def _restrict(libc: ctypes.CDLL, hidden: Path) -> None:
-    """Allow reading everywhere but in ``hidden``: rules can only allow, so its neighbours are named one by one."""
+    """Allow reading everywhere except in ``hidden``: rules only allow, so its siblings are listed one by one."""
     version = _checked(libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(_VERSION_FLAG)))
     access = _READ_FILE | (_REFER if version >= _REFER_SINCE else 0)
-    attributes = ctypes.c_uint64(access)  # struct landlock_ruleset_attr, as far as its first version goes
+    attributes = ctypes.c_uint64(access)  # struct landlock_ruleset_attr, first version
     ruleset = _checked(
         libc.syscall(
             _CREATE_RULESET, ctypes.byref(attributes), ctypes.c_size_t(ctypes.sizeof(attributes)), ctypes.c_uint32(0)
         )
     )
     try:
-        for path in _all_but(hidden):
+        for path in _everything_except(hidden):
             _allow(libc, ruleset, path, access)
         _checked(libc.syscall(_RESTRICT_SELF, ruleset, ctypes.c_uint32(0)))
     finally:
@@ -137,21 +133,21 @@ def _allow(libc: ctypes.CDLL, ruleset: int, path: Path, access: int) -> None:
     try:
         handle = os.open(path, os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
-        return  # gone, or nothing that this user could reach anyhow
+        return  # deleted, or not accessible to this user
     try:
         granted = access if path.is_dir() else _READ_FILE
-        # struct landlock_path_beneath_attr, which is packed
+        # struct landlock_path_beneath_attr, packed
         rule = ctypes.create_string_buffer(struct.pack("=Qi", granted, handle))
         _checked(libc.syscall(_ADD_RULE, ruleset, _PATH_BENEATH, rule, ctypes.c_uint32(0)))
     finally:
         os.close(handle)
 
 
-def _all_but(hidden: Path) -> Iterator[Path]:
-    """Everything that is not ``hidden``, in as few subtrees as possible."""
+def _everything_except(hidden: Path) -> Iterator[Path]:
+    """Everything except ``hidden``, in as few subtrees as possible."""
     outer = Path("/")
     for part in hidden.parts[1:]:
-        with contextlib.suppress(OSError):  # what this user cannot list, it is not handed by name either
+        with contextlib.suppress(OSError):  # this user cannot list it
             yield from (path for path in outer.iterdir() if path.name != part and not path.is_symlink())
         outer /= part
 

@@ -1,8 +1,8 @@
-"""Log events as journal entries with searchable fields, by the journal's native protocol.
+"""Write log events to the journal with searchable fields, by its native protocol.
 
-Used when standard error is connected to the journal. One event is one entry whatever its text holds: no line is cut
-in two, the journal's own time and priority are used, and ``TRACKER_EVENT``, ``TRACKER_TASK_ID``, ``TRACKER_PROVIDER``
-and the other facts of the event are fields that ``journalctl`` searches.
+Used if standard error is connected to the journal. Each event is one entry with the journal's own time and priority;
+its fields, such as ``TRACKER_EVENT``, ``TRACKER_TASK_ID`` and ``TRACKER_PROVIDER``, can be searched with
+``journalctl``.
 
 Source: https://systemd.io/JOURNAL_NATIVE_PROTOCOL/ (read 2026-11).
 """
@@ -26,10 +26,10 @@ SOCKET: Final = "/run/systemd/journal/socket"
 PRIORITIES: Final = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 """Severity -> syslog priority."""
 NAMES: Final = {"task": "TASK_ID", "event": "EVENT"}
-"""Keys of log events whose fields are called otherwise, as hooks call them."""
+"""Keys of log events with other field names, those of the hooks' environment."""
 _MAX_NAME: Final = 64
 _NOT_IN_NAMES: Final = re.compile(r"[^A-Z0-9]+")
-_SHOWN_APART: Final = frozenset({"event", "level", "logger", "exception", "stack"})
+_NOT_IN_MESSAGE: Final = frozenset({"event", "level", "logger", "exception", "stack"})
 
 
 class Journal:
@@ -39,7 +39,7 @@ class Journal:
         path: the journal's socket.
 
     Raises:
-        OSError: it cannot be reached.
+        OSError: it cannot be connected to.
     """
 
     def __init__(self, path: str = SOCKET) -> None:
@@ -52,7 +52,7 @@ class Journal:
             raise
 
     def __call__(self, event: Mapping[str, Any]) -> None:
-        """Write one event. A journal that restarts is found again; while it is away, lines go to standard error."""
+        """Write an event; reconnect after a restart of the journal, and write to standard error while it is down."""
         entry = make_entry(event)
         try:
             self._send(entry)
@@ -64,7 +64,7 @@ class Journal:
                 print(message_of(event), file=sys.stderr)  # noqa: T201 - the last resort
 
     def close(self) -> None:
-        """Give the socket back."""
+        """Close the socket."""
         self._socket.close()
 
     def _send(self, entry: bytes) -> None:
@@ -76,7 +76,7 @@ class Journal:
             self._send_as_file(entry)
 
     def _send_as_file(self, entry: bytes) -> None:
-        """An entry that no datagram holds goes as a sealed file in memory."""
+        """Send an entry that is too large for a datagram, as a sealed memory file."""
         import fcntl  # noqa: PLC0415 - not on every platform, and rarely needed
 
         handle = os.memfd_create("tracker-log", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
@@ -96,11 +96,11 @@ class Journal:
 
 
 def find_journal(environ: Mapping[str, str], stderr_fd: int = 2, path: str = SOCKET) -> Journal | None:
-    """The journal, when standard error is connected to it; else None.
+    """The journal if standard error is connected to it, else None.
 
     Args:
         environ: the process environment; ``JOURNAL_STREAM`` names device and inode of the journal's stream.
-        stderr_fd: where standard error goes.
+        stderr_fd: standard error.
         path: the journal's socket.
     """
     if not is_journal(environ, stderr_fd):
@@ -112,7 +112,7 @@ def find_journal(environ: Mapping[str, str], stderr_fd: int = 2, path: str = SOC
 
 
 def is_journal(environ: Mapping[str, str], stderr_fd: int = 2) -> bool:
-    """Whether standard error is the journal's stream, and neither a terminal nor redirected since."""
+    """Whether standard error is the journal's stream, not a terminal or a redirection."""
     device, _, inode = environ.get("JOURNAL_STREAM", "").partition(":")
     try:
         status = os.fstat(stderr_fd)
@@ -122,7 +122,7 @@ def is_journal(environ: Mapping[str, str], stderr_fd: int = 2) -> bool:
 
 
 def make_entry(event: Mapping[str, Any]) -> bytes:
-    """An event in the journal's own format."""
+    """An event in the journal's native format."""
     fields = {
         "MESSAGE": message_of(event),
         "PRIORITY": str(PRIORITIES.get(str(event.get("level")), PRIORITIES["info"])),
@@ -135,14 +135,16 @@ def make_entry(event: Mapping[str, Any]) -> bytes:
 
 
 def message_of(event: Mapping[str, Any]) -> str:
-    """What ``journalctl`` shows: the event, its facts, and a traceback below."""
-    facts = [f"{key}={_shown(value)}" for key, value in event.items() if key not in _SHOWN_APART and value is not None]
+    """The text that ``journalctl`` shows: the event, its fields, and a traceback below."""
+    fields = [
+        f"{key}={_shown(value)}" for key, value in event.items() if key not in _NOT_IN_MESSAGE and value is not None
+    ]
     below = [str(event[key]) for key in ("exception", "stack") if event.get(key)]
-    return "\n".join([" ".join([str(event.get("event", "")), *facts]), *below])
+    return "\n".join([" ".join([str(event.get("event", "")), *fields]), *below])
 
 
 def field_name(key: str) -> str:
-    """A field's name: upper case letters, digits and underscores, no more than 64."""
+    """The journal's name of a field: upper case letters, digits and underscores, 64 at most."""
     name = NAMES.get(key) or _NOT_IN_NAMES.sub("_", key.upper()).strip("_") or "UNNAMED"
     return f"TRACKER_{name}"[:_MAX_NAME]
 
@@ -165,7 +167,7 @@ def _text(value: object) -> str:
 
 
 def _shown(value: object) -> str:
-    """A fact in the text of an entry: quoted where it would be mistaken for two, and never a control character."""
+    """A value in the text of an entry: quoted if ambiguous, control characters escaped."""
     text = _text(value)
     if not text.isprintable():
         return json.dumps(text).replace("\x7f", "\\u007f")

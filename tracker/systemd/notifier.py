@@ -1,6 +1,6 @@
-"""Tells the service manager how the daemon is (sd_notify(3)), and learns how often it wants to hear that it lives.
+"""Notify the service manager of the daemon's state and ping its watchdog (sd_notify(3)).
 
-Owns the datagrams. Must not decide whether the daemon is well.
+Owns the datagrams. Must not decide whether the daemon is healthy.
 """
 
 from __future__ import annotations
@@ -18,66 +18,66 @@ _US = 1_000_000
 
 
 class Notifier:
-    """The way to the service manager; does nothing where there is none.
+    """Sends notifications; does nothing without a service manager.
 
     Args:
         environ: the process environment.
 
     Attributes:
-        watchdog_s: it wants ``WATCHDOG=1`` at least this often, seconds; None when it does not watch this process.
+        watchdog_s: the watchdog's timeout, seconds; None if it does not watch this process.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._address = environ.get("NOTIFY_SOCKET", "")
         self.watchdog_s = _watchdog_s(environ) if self._address else None
-        self._complained = False
+        self._has_warned = False
 
     @property
-    def is_heard(self) -> bool:
-        """Whether there is a service manager that listens."""
+    def is_available(self) -> bool:
+        """Whether a service manager receives notifications."""
         return bool(self._address)
 
     def ready(self, status: str) -> None:
-        """The daemon does its work: after the start, and after a reload."""
-        self._tell(READY="1", STATUS=status)
+        """The daemon works: after the start, and after a reload."""
+        self._send(READY="1", STATUS=status)
 
     def reloading(self) -> None:
-        """A reload has begun; `ready` ends it."""
-        self._tell(RELOADING="1", MONOTONIC_USEC=str(int(time.monotonic() * _US)), STATUS="Reloading the configuration")
+        """A reload begins; `ready` ends it."""
+        self._send(RELOADING="1", MONOTONIC_USEC=str(int(time.monotonic() * _US)), STATUS="Reloading the configuration")
 
     def stopping(self, status: str) -> None:
-        """The daemon has begun to stop."""
-        self._tell(STOPPING="1", STATUS=status)
+        """The daemon stops."""
+        self._send(STOPPING="1", STATUS=status)
 
     def status(self, text: str) -> None:
         """One line for ``systemctl status``."""
-        self._tell(STATUS=text)
+        self._send(STATUS=text)
 
     def alive(self) -> None:
-        """Feed the watchdog."""
-        self._tell(WATCHDOG="1")
+        """Ping the watchdog."""
+        self._send(WATCHDOG="1")
 
     def starting(self, status: str, more_s: float) -> None:
-        """The start takes longer: ask for so many seconds more from now."""
-        self._tell(STATUS=status, EXTEND_TIMEOUT_USEC=str(int(more_s * _US)))
+        """The start takes longer: extend its timeout by ``more_s`` from now."""
+        self._send(STATUS=status, EXTEND_TIMEOUT_USEC=str(int(more_s * _US)))
 
-    def _tell(self, **fields: str) -> None:
+    def _send(self, **fields: str) -> None:
         if not self._address:
             return
         message = "\n".join(f"{name}={_one_line(value)}" for name, value in fields.items())
-        # "@" stands for the NUL byte that begins the name of an abstract socket
+        # "@" stands for the leading NUL byte of an abstract socket's name
         address = f"\0{self._address[1:]}" if self._address.startswith("@") else self._address
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
-                sender.settimeout(0)  # a service manager that is busy must not hold the event loop
+                sender.settimeout(0)  # a busy service manager must not block the event loop
                 sender.connect(address)
                 sender.send(message.encode())
         except OSError as error:
-            if not self._complained:
-                log.warning("service.manager_not_reached", error=error.strerror or str(error))
-            self._complained = True
+            if not self._has_warned:
+                log.warning("service_manager.not_reachable", error=error.strerror or str(error))
+            self._has_warned = True
         else:
-            self._complained = False
+            self._has_warned = False
 
 
 def _one_line(text: str) -> str:
@@ -85,7 +85,7 @@ def _one_line(text: str) -> str:
 
 
 def _watchdog_s(environ: Mapping[str, str]) -> float | None:
-    """How often the watchdog wants to be fed, if it is this process that it watches."""
+    """The watchdog's timeout if it watches this process."""
     if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     try:

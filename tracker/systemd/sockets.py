@@ -1,7 +1,7 @@
-"""Sockets that the service manager opened for the daemon (sd_listen_fds(3)), and how aiohttp listens on them.
+"""Sockets from the service manager (sd_listen_fds(3)), for aiohttp to serve on.
 
-Such a socket outlives the process: connections that come during a restart wait in its queue and none is refused.
-Owns taking them over. Must not open, unlink or shut any of them: they belong to the service manager.
+Such a socket outlives the process: connections during a restart wait in its queue and none is refused. Must not open,
+unlink or close the sockets: they belong to the service manager.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ _VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 
 
 def take_sockets(environ: MutableMapping[str, str], first_fd: int = FIRST_FD) -> list[socket.socket]:
-    """Take over the sockets that were handed to this process, and the variables that say so.
+    """Take over the sockets that were passed to this process.
 
     Args:
-        environ: the process environment; the three variables are removed, so that no child takes them for its own.
-        first_fd: the number of the first one.
+        environ: the process environment; the three variables are removed, so that children do not use them.
+        first_fd: the first file descriptor.
 
     Returns:
-        Listening stream sockets, in the order of the socket unit; none when nothing was handed over.
+        Listening stream sockets, in the order of the socket unit.
 
     Raises:
-        ConfigError: something else than listening stream sockets was handed over.
+        ConfigError: a socket is not a listening stream socket.
     """
     pid, count, names = (environ.pop(name, "") for name in _VARIABLES)
     if pid != str(os.getpid()) or not count.isdigit():
@@ -47,7 +47,7 @@ def take_sockets(environ: MutableMapping[str, str], first_fd: int = FIRST_FD) ->
         try:
             listener = socket.socket(fileno=fd)
         except OSError as error:
-            problems.append(f"systemd: socket {label}: cannot be used ({error.strerror}); use ListenStream= alone")
+            problems.append(f"systemd: socket {label}: cannot be used ({error.strerror}); use ListenStream= only")
             continue
         if not _is_listening(listener):
             problems.append(f"systemd: socket {label}: does not listen for streams; use ListenStream= and Accept=no")
@@ -60,10 +60,10 @@ def take_sockets(environ: MutableMapping[str, str], first_fd: int = FIRST_FD) ->
 
 
 class UnixSocketSite(web.BaseSite):
-    """Serves on a Unix socket that is open already, and leaves its path alone afterwards.
+    """Serves on an open Unix socket and does not delete its path afterwards.
 
     Args:
-        runner: what is served.
+        runner: the application.
         listener: the socket.
         backlog: connections that may wait.
     """
@@ -74,15 +74,15 @@ class UnixSocketSite(web.BaseSite):
 
     @property
     def name(self) -> str:
-        """Where it listens."""
+        """The address."""
         return f"unix:{self._listener.getsockname()}"
 
     async def start(self) -> None:
-        """Begin to accept."""
+        """Start to accept connections."""
         await super().start()
         server = self._runner.server
         assert server is not None  # noqa: S101 - the base class has checked
-        # from 3.13 on the path would be unlinked at the end unless told otherwise
+        # since 3.13 asyncio deletes the path by default
         keep: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(server, sock=self._listener, backlog=self._backlog, **keep)
