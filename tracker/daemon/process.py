@@ -135,7 +135,7 @@ async def run(
             await asyncio.wait({stop, first_tick}, return_when=asyncio.FIRST_COMPLETED)
             if not asked_to_stop.is_set():
                 notifier.ready(await _status_of(tracker))
-                if notifier.is_heard:
+                if notifier.is_available:
                     tracker.scheduler.add("status", partial(_report, tracker, notifier), STATUS_EVERY_S)
                 async with _meanwhile(_reload(tracker, notifier, asked_to_reload, read_config, write)):
                     await stop
