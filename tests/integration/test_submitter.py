@@ -68,9 +68,15 @@ async def test_a_send_of_a_dead_process_is_lost(tmp_path: Path) -> None:
         assert rig.gateway.asked == []
 
 
-@pytest.mark.parametrize("answer", [kling("submitted"), RATE_LIMITED], ids=["accepted", "put-off"])
-async def test_a_submit_that_cannot_be_read_again_is_no_failed_one(tmp_path: Path, answer: Answer) -> None:
-    """The job is paid and recorded, and the store cannot be read: who is told to send it again would pay twice."""
+@pytest.mark.parametrize(
+    ("answer", "is_decided"),
+    [(kling("submitted"), True), (RATE_LIMITED, True), (REFUSED, False)],
+    ids=["accepted", "deferred", "refused"],
+)
+async def test_a_submit_whose_task_cannot_be_read_does_not_fail(
+    tmp_path: Path, answer: Answer, is_decided: bool
+) -> None:
+    """The job may be paid and the store cannot be read: an error would make the client pay twice."""
     async with sweeping(tmp_path) as rig:
         rig.gateway.answers["kling"] = answer
         answered = rig.gateway.hold("POST kling")
@@ -80,18 +86,29 @@ async def test_a_submit_that_cannot_be_read_again_is_no_failed_one(tmp_path: Pat
         answered.set()
         submitted = await sending
         rig.store.unreadable = False
-        kept = await rig.get(submitted.record.task.id)
-        assert (submitted.is_new, submitted.is_decided) == (True, False)
-        assert submitted.record.task == kept.task, "as the writer told it"
-        assert (submitted.record.request, submitted.record.labels) == (kept.request, {"user": "42"})
+        stored = await rig.get(submitted.record.task.id)
+        assert (submitted.is_new, submitted.is_decided) == (True, is_decided)
+        assert submitted.record.task == stored.task, "as the writer returned it"
+        assert (submitted.record.request, submitted.record.labels) == (stored.request, {"user": "42"})
 
 
-async def test_a_submit_that_was_not_begun_for_want_of_the_store_is_no_failed_one(tmp_path: Path) -> None:
-    """It is recorded and waits to be sent: the sweep sends it, so it must not come a second time."""
+@pytest.mark.parametrize(("answer", "reads"), [(kling("submitted"), 0), (RATE_LIMITED, 0), (REFUSED, 1)])
+async def test_a_submit_reads_its_record_at_most_once(tmp_path: Path, answer: Answer, reads: int) -> None:
+    """The store returns what it recorded; only a task that has ended is read, for its result."""
     async with sweeping(tmp_path) as rig:
-        rig.store.unreadable = True
+        rig.gateway.answers["kling"] = answer
         submitted = await rig.submitter.submit(KLING)
-        rig.store.unreadable = False
+        assert rig.store.reads == reads
+        stored = await rig.get(submitted.record.task.id)
+        assert submitted.record == stored
+
+
+async def test_a_submit_that_the_store_did_not_let_begin_does_not_fail(tmp_path: Path) -> None:
+    """The task is recorded and the sweep sends it, so the client must not repeat the submit."""
+    async with sweeping(tmp_path) as rig:
+        rig.store.unmarkable = True
+        submitted = await rig.submitter.submit(KLING)
+        rig.store.unmarkable = False
         assert (submitted.record.task.submit_state, submitted.is_decided) == (SubmitState.QUEUED, False)
         await rig.sweep(60.0)
         await rig.sent()

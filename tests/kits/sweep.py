@@ -17,7 +17,7 @@ from tracker.clock import ManualClock
 from tracker.domain.observation import Observation, Submission
 from tracker.domain.records import TaskRecord
 from tracker.domain.schedule import PollPolicy
-from tracker.domain.task import TaskId
+from tracker.domain.task import Task, TaskId
 from tracker.domain.tokens import CallbackTokens
 from tracker.errors import StoreUnavailable
 from tracker.logs import Redactor
@@ -99,9 +99,15 @@ class Gateway:
 
 
 class FrailStore(SqliteStore):
-    """The real store; on demand it reads no task, or takes no news of these kinds."""
+    """The real store; on demand it reads no task, marks none as sent, or takes no news of these kinds.
+
+    Attributes:
+        reads: how many tasks were read.
+    """
 
     unreadable = False
+    unmarkable = False
+    reads = 0
     deaf_to: frozenset[Submission] = frozenset()
 
     def __init__(self, path: Path, now: Callable[[], datetime]) -> None:
@@ -118,9 +124,16 @@ class FrailStore(SqliteStore):
 
     async def get_task(self, task_id: TaskId) -> TaskRecord:
         """See the store."""
+        self.reads += 1
         if self.unreadable:
             raise StoreUnavailable("the disk does not answer")
         return await super().get_task(task_id)
+
+    async def mark_sending(self, task_id: TaskId, lease_s: float) -> Task | None:
+        """See the store."""
+        if self.unmarkable:
+            raise StoreUnavailable("the disk is full")
+        return await super().mark_sending(task_id, lease_s)
 
 
 @dataclass(frozen=True, slots=True)

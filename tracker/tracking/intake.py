@@ -139,8 +139,8 @@ class Intake:
             fallbacks=fallbacks,
             labels=wanted.labels,
             idempotency_key=wanted.idempotency_key,
-            # of what the user sent: an alias may come to mean another model
-            fingerprint=fingerprint(wanted, account),
+            # of the request as sent: an alias may come to mean another model
+            fingerprint=None if wanted.idempotency_key is None else fingerprint(wanted, account),
             expects_callback=self._urls.public_url is not None and _takes_callback(route, request),
         )
 

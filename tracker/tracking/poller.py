@@ -237,7 +237,7 @@ class Poller:
 
     def _start_send(self, task: Task) -> None:
         """Send a create that was put off, as soon as there is a slot for it."""
-        if not self._submitter.holds(task.id) and task.id not in self._sends:
+        if not self._submitter.is_sending(task.id) and task.id not in self._sends:
             self._unsent.setdefault((task.account, task.provider), {})[task.id] = task
             self._fill_sends()
 
@@ -246,7 +246,7 @@ class Poller:
         for lane, waiting in list(self._unsent.items()):
             while waiting and not self._halted and self._sends.free(lane, self._unsent) > 0:
                 task = waiting.pop(next(iter(waiting)))
-                if not self._submitter.holds(task.id):
+                if not self._submitter.is_sending(task.id):
                     work = self._carefully(task, partial(self._submitter.send, task.id))
                     self._sends.start(lane, task.id, work, self._fill_sends)
             if not waiting:
@@ -282,10 +282,10 @@ class Poller:
 
     async def _act(self, task: Task) -> None:
         match task.submit_state:
-            case SubmitState.SENDING if self._submitter.holds(task.id):
+            case SubmitState.SENDING if self._submitter.is_sending(task.id):
                 pass  # this process still sends it, although the lease has ended; the claim has renewed the lease
             case SubmitState.SENDING:
-                await self._submitter.lost(task)
+                await self._submitter.record_lost(task)
             case _ if task.external_id is None:
                 await self._look_at_the_clock(task)
             case _:

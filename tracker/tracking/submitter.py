@@ -1,9 +1,8 @@
-"""Sends the paid create: the intent is on disk before the wire, and what may have been charged is never sent again.
+"""Sends paid creates: the intent is stored before the first byte is sent, and no create is sent twice.
 
-The life of one submit: the task is recorded as ``queued``; ``sending`` is committed before the first byte leaves;
-the answer (or its absence) becomes an observation. After a crash, ``queued`` was surely not sent and goes out;
-``sending`` may have been sent and is told to the state machine as ambiguous. There is no third case, and no other
-place that sends a create.
+The life of one submit: the task is recorded as ``queued``; ``sending`` is committed before the first byte is sent;
+the answer (or its absence) becomes an observation. After a crash, a ``queued`` task was surely not sent and is sent;
+a ``sending`` one may have been sent and becomes ambiguous. No other module sends creates.
 """
 
 from __future__ import annotations
@@ -13,9 +12,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from tracker.domain.ai_models import fall_back
 from tracker.domain.observation import Observation, Reading, Source, Submission
-from tracker.domain.records import TaskRecord
 from tracker.domain.task import Reason, SubmitState, UpstreamError
 from tracker.domain.upstream_http import WireReply
 from tracker.errors import NotSent, StoreUnavailable, Unanswered
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from tracker.clock import Clock
     from tracker.domain.observation import Payload
+    from tracker.domain.records import TaskRecord
     from tracker.domain.task import Task, TaskId
     from tracker.domain.upstream_http import WireRequest
     from tracker.providers.provider import Provider
@@ -43,8 +44,9 @@ log = get_logger(__name__)
 
 RECORD_RETRY_S = 1.0
 ANSWER_WITHIN_S = 3.0
-"""At a stop: so long those who wait for a send are kept waiting for its end; most sends take no longer."""
-GONE_RETRY_S = 30.0
+"""At a stop, clients wait so long for their sends to end; most sends take no longer."""
+CONFIG_RETRY_S = 30.0
+"""From an attempt that the configuration prevents to the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +55,8 @@ class Submitted:
 
     Attributes:
         is_new: whether it was recorded just now, or was known.
-        is_decided: whether the record tells what came of the first attempt. False: the tracker is stopping and the
-            send goes on without the one who asked, or the store could not be read again: to be answered like a
-            submit that nobody waits for.
+        is_decided: whether the record shows the outcome of the first attempt. False: the tracker is stopping while the
+            send goes on, or the store failed; the client gets the same answer as with ``respond_async``.
     """
 
     record: TaskRecord
@@ -67,13 +68,13 @@ class Submitter:
     """Records and sends new tasks.
 
     Args:
-        store: where tasks are kept.
-        reconciler: the door for what comes of a send.
-        client: the way to the upstreams.
-        intake: what is recorded and sent.
-        clock: what time it is.
-        payloads: reads answers, and makes what is stored of them.
-        alarms: which accounts are refused: their creates wait.
+        store: holds the tasks.
+        reconciler: applies the outcomes of sends.
+        client: sends the requests.
+        intake: makes tasks from requests, and requests from tasks.
+        clock: gives the time of an observation.
+        payloads: reads answers.
+        alarms: knows the accounts that are refused; their creates wait.
     """
 
     def __init__(
@@ -97,9 +98,9 @@ class Submitter:
         self._sends: dict[TaskId, asyncio.Task[Task | None]] = {}
         self._draining = False
         self._stopping = asyncio.Event()
-        """Set at a stop, once nobody is to wait for a send any more."""
-        self._on_the_wire: set[TaskId] = set()
-        """Those whose answer is waited for."""
+        """Set at a stop, once clients no longer wait for their sends."""
+        self._unanswered: set[TaskId] = set()
+        """Tasks whose create was sent and has no answer yet."""
         self._named: set[TaskId] = set()
         """Unsent creates whose submit named the account."""
 
@@ -107,15 +108,15 @@ class Submitter:
         """Record a new paid job, and send it unless its idempotency key is known.
 
         Returns:
-            The task as it stands after the first attempt (before it, for ``respond_async``). Once it is recorded
-            this never fails: who is told that it did sends it anew, and pays twice.
+            The task after the first attempt (before it, for ``respond_async``). Once the task is recorded this never
+            fails: a client that gets an error repeats the submit, and pays twice.
 
         Raises:
             RequestInvalid: unknown route or account, or a body that the upstream would surely refuse.
             IdempotencyConflict: the key is known with another payload.
             SubmitInFlight: the key is known and its first attempt is not decided yet.
-            StoreUnavailable: nothing was recorded, nothing was sent.
-            WriteUnknown: nothing was sent; a restart may find it recorded, and sends it then.
+            StoreUnavailable: nothing was recorded or sent.
+            WriteUnknown: nothing was sent; the task may have been recorded, and is then sent after a restart.
         """
         if self._draining:
             raise StoreUnavailable("the tracker is stopping")
@@ -128,7 +129,7 @@ class Submitter:
             return Submitted(created.record, is_new=False)
         if wanted.account is not None:
             self._named.add(new.id)
-        send = self._start(new.id, is_new=True)
+        send = self._start(new.id, created.record)
         if wanted.respond_async:
             return Submitted(created.record, is_new=True)
         if not await self._has_ended(send):
@@ -145,20 +146,15 @@ class Submitter:
         return send.done() and not send.cancelled()
 
     async def _after(self, created: TaskRecord, task: Task | None) -> Submitted:
-        """What a new task has become; from what the writer told where the store cannot be read."""
+        """A new task after its first attempt; it is read only where more than the task itself may have changed."""
+        if task is not None and not task.status.is_terminal:
+            return Submitted(replace(created, task=task), is_new=True)
         try:
             record = await self._store.get_task(created.task.id)
             return Submitted(record, is_new=True, is_decided=task is not None)
         except StoreUnavailable as error:
-            log.warning("submit.not_read_again", task=created.task.id, error=str(error))
-        known = TaskRecord(
-            created.task if task is None else task,
-            request=created.request,
-            labels=created.labels,
-            idempotency_key=created.idempotency_key,
-            fallbacks=created.fallbacks,
-        )
-        return Submitted(known, is_new=True, is_decided=False)
+            log.warning("submit.failed", step="read the result", task=created.task.id, error=str(error))
+        return Submitted(replace(created, task=task or created.task), is_new=True, is_decided=False)
 
     async def register(
         self, route_name: str, external_id: str, labels: Mapping[str, str], account: str | None
@@ -173,62 +169,71 @@ class Submitter:
         return Submitted(created.record, created.is_new)
 
     async def send(self, task_id: TaskId) -> None:
-        """Make one attempt to send a create that was put off, or that a restart found queued.
+        """Make one attempt to send a create that was deferred, or that a restart found queued.
 
-        Returns when what came of it is on disk. Like the first attempt it may cost money, so whoever waits for it
-        cannot cut it off.
+        Returns when the outcome is stored. Like the first attempt it may cost money, so cancelling the caller does not
+        cancel it.
         """
         await asyncio.shield(self._sends.get(task_id) or self._start(task_id))
 
-    def holds(self, task_id: TaskId) -> bool:
-        """Whether this process still sends this task, or records what came of it.
+    def is_sending(self, task_id: TaskId) -> bool:
+        """Whether this process still sends this task, or records the outcome.
 
         Sends of other processes are never asked about: the store hands none out whose sender is alive.
         """
         return task_id in self._sends
 
-    async def _attempt(self, task_id: TaskId, *, is_new: bool) -> Task | None:
-        """One attempt; what comes of it is an observation. The task after it, None when there was none."""
+    async def _attempt(self, task_id: TaskId, new: TaskRecord | None = None) -> Task | None:
+        """Make one attempt; the outcome becomes an observation.
+
+        Args:
+            task_id: whose create to send.
+            new: the task as it was just recorded, at the first attempt.
+
+        Returns:
+            The task afterwards, None when there was no attempt.
+        """
         if self._draining:
-            return None  # it stays queued: surely not sent, and sent after the restart
+            return None  # the task stays queued, and is sent after the restart
         try:
-            record = await self._store.get_task(task_id)
+            record = new or await self._store.get_task(task_id)
             found = self._intake.find_route(record.task.route)
             if found is None:
-                return await self._record(record.task, _gone(record.task.route), None)
+                gone = f"route {record.task.route} is not known any more; its file in providers.d may be missing"
+                return await self._record(record.task, _deferred(gone), None)
             route, provider = found
             objection = self._intake.objection(record.task, is_named=task_id in self._named)
             if objection is not None:
-                return await self._record(record.task, _held(objection), None)
+                return await self._record(record.task, _deferred(f"not sent: {objection}"), None)
             request = self._intake.wire_request(route, provider, record)
             if not self._alarms.admit(record.task):
                 return await self._record(record.task, self._alarms.hold(record.task), None)
             task = await self._store.mark_sending(task_id, request.answer_within_s + SEND_MARGIN_S)
         except StoreUnavailable as error:
-            # It is recorded and surely not sent: whoever asked must not be told to send it anew. The sweep sends it.
-            log.warning("submit.not_begun", task=task_id, error=str(error))
+            # the task is recorded and surely not sent: the sweep sends it, so the client must not repeat the submit
+            log.warning("submit.failed", step="begin", task=task_id, error=str(error))
             return None
         if task is None:
-            return None  # canceled, or another attempt has it
-        self._on_the_wire.add(task_id)
+            return None  # canceled, or another attempt sends it
+        self._unanswered.add(task_id)
         try:
             reply, unread = await self._exchange(task, route, request)
         finally:
-            self._on_the_wire.discard(task_id)
+            self._unanswered.discard(task_id)
         reading, payload = await self._read(route, provider, reply, unread)
         if unread is None:
-            reading = self._alarms.judge(task, fall_back(reading, task.model, record.fallbacks), is_new=is_new)
-        del reply  # it may be large, and the disk may refuse for long
-        known = await self._record(task, reading, payload)
+            reading = self._alarms.judge(task, fall_back(reading, task.model, record.fallbacks), is_new=new is not None)
+        del reply  # it may be large, and the store may refuse writes for long
+        after = await self._record(task, reading, payload)
         if reading.next_model is not None:
-            return await self._attempt(task_id, is_new=is_new) or known
-        return known
+            return await self._attempt(task_id, new and replace(new, task=after)) or after
+        return after
 
-    async def lost(self, task: Task) -> None:
-        """Tell the state machine of a send whose process died: nobody knows whether it left.
+    async def record_lost(self, task: Task) -> None:
+        """Record that the process that sent a create died: whether the request was sent is unknown.
 
-        Never of one that this process `holds`: a lease that ran out while it goes on tells of a clock that was set, or
-        of a disk that takes nothing, and its answer is still to come.
+        Never for a task that this process `is_sending`: its lease ran out because the clock was set or the store
+        refuses writes, and its answer is still to come.
         """
         reading = Reading(
             submission=Submission.AMBIGUOUS, detail="the tracker stopped while the request was on its way"
@@ -236,11 +241,11 @@ class Submitter:
         await self._record(task, reading, None)
 
     async def drain(self, within_s: float, answer_within_s: float = ANSWER_WITHIN_S) -> None:
-        """Begin no send any more, and let those under way end; one that does not is ambiguous after a restart.
+        """Start no more sends and let those under way end; a send that does not end is ambiguous after a restart.
 
         Args:
             within_s: the longest that any of them may take.
-            answer_within_s: after that, who still waits for one is told that it is on its way.
+            answer_within_s: after that, clients that still wait are answered that their create is on its way.
         """
         self._draining = True
         sends = set(self._sends.values())
@@ -248,7 +253,7 @@ class Submitter:
             _, slow = await asyncio.wait(sends, timeout=answer_within_s)
             self._stopping.set()
             if slow:
-                log.info("submit.stop_waits", sends=len(slow), at_most_s=within_s - answer_within_s)
+                log.info("submit.drain_started", sends=len(slow), at_most_s=within_s - answer_within_s)
                 await asyncio.wait(slow, timeout=within_s - answer_within_s)
         self._stopping.set()
         for send in sends:
@@ -256,12 +261,12 @@ class Submitter:
         await asyncio.gather(*sends, return_exceptions=True)
 
     def hurry(self) -> None:
-        """Wait for no answer any more: whoever stops the tracker has asked twice. Creates cut off become ambiguous.
+        """Stop waiting for answers, at the second request to stop: creates without an answer become ambiguous.
 
-        One that has been answered still brings its answer to disk.
+        An answer that has come is still stored.
         """
         self._stopping.set()
-        for task_id in self._on_the_wire:
+        for task_id in self._unanswered:
             self._sends[task_id].cancel()
 
     # -- parts ---------------------------------------------------------------------------------------------
@@ -269,9 +274,8 @@ class Submitter:
     async def _find_known(self, wanted: SubmitRequest) -> TaskRecord | None:
         """The task that was submitted with this key before.
 
-        Before anything else is looked at: an alias, an account or a rule that holds no longer makes no other payload
-        of it. What names no account leaves the choice to the tracker, so the one that was chosen then stands in,
-        whichever is the default one by now.
+        Comes before every other check: a changed alias, account or rule does not make it another payload. For a submit
+        without an account, the account that was chosen then counts, even if the default has changed.
         """
         if wanted.idempotency_key is None:
             return None
@@ -282,7 +286,7 @@ class Submitter:
     async def _exchange(
         self, task: Task, route: Route, request: WireRequest
     ) -> tuple[WireReply | None, Reading | None]:
-        """Send a create: its answer, or as much of it as came, and what it means that not all of it came."""
+        """Send a create: the answer, or the part that arrived with the reading that its incompleteness means."""
         try:
             return await self._client.fetch(task.account, request, family=route.provider, paid=True), None
         except NotSent as error:
@@ -301,18 +305,18 @@ class Submitter:
     async def _read(
         self, route: Route, provider: Provider, reply: WireReply | None, unread: Reading | None
     ) -> tuple[Reading, Payload]:
-        """What an answer says, and the text that is stored of it; see `_exchange` for the arguments."""
+        """The reading of an answer, and its payload; see `_exchange` for the arguments."""
         if reply is not None:
             reading, payload = await self._payloads.read(
                 reply.body, partial(provider.read_create, route, reply), lambda: reply.decoded
             )
             if unread is None or reading.submission is Submission.ACCEPTED:
-                return reading, payload  # of half an answer an id proves that the job was taken; nothing else counts
+                return reading, payload  # in a partial answer only an id counts: it proves the acceptance
         assert unread is not None  # noqa: S101 - there is an answer, or a reading of its absence
         return unread, None
 
     async def _record(self, task: Task, reading: Reading, payload: Payload) -> Task:
-        """Bring what was learnt to disk, however long the disk refuses: a paid job's id must not be lost.
+        """Store the outcome, however long the store refuses writes: a paid job's id must not be lost.
 
         Returns:
             The task after it.
@@ -331,7 +335,8 @@ class Submitter:
                 applied = await self._reconciler.apply(observation)
             except StoreUnavailable as error:
                 log.error(  # noqa: TRY400 - not a bug: the traceback says nothing, the id must be seen
-                    "submit.not_recorded_yet",
+                    "submit.failed",
+                    step="record",
                     task=task.id,
                     provider=task.provider,
                     external_id=reading.external_id,
@@ -353,8 +358,8 @@ class Submitter:
         )
         return applied.task
 
-    def _start(self, task_id: TaskId, *, is_new: bool = False) -> asyncio.Task[Task | None]:
-        send: asyncio.Task[Task | None] = asyncio.create_task(self._attempt(task_id, is_new=is_new))
+    def _start(self, task_id: TaskId, new: TaskRecord | None = None) -> asyncio.Task[Task | None]:
+        send: asyncio.Task[Task | None] = asyncio.create_task(self._attempt(task_id, new))
         self._sends[task_id] = send
         send.add_done_callback(partial(self._ended, task_id))
         return send
@@ -367,21 +372,11 @@ class Submitter:
             self._named.discard(task_id)
 
 
-def _held(why: str) -> Reading:
-    """A recorded create whose account may be another company's: it waits for a reload or restart with other files."""
+def _deferred(detail: str) -> Reading:
+    """A create that must not be sent with this configuration: it waits for other files, by a reload or restart."""
     return Reading(
         submission=Submission.DEFERRED,
         reason=Reason.INVALID_REQUEST,
-        retry_after_s=GONE_RETRY_S,
-        detail=f"not sent: {why}",
-    )
-
-
-def _gone(route: str) -> Reading:
-    """A task was recorded for a route that this process does not know: it waits, as long as any that is put off."""
-    return Reading(
-        submission=Submission.DEFERRED,
-        reason=Reason.INVALID_REQUEST,
-        retry_after_s=GONE_RETRY_S,
-        detail=f"route {route} is not known any more; its file in providers.d may be missing",
+        retry_after_s=CONFIG_RETRY_S,
+        detail=detail,
     )
