@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tracker.domain.observation import Reading
 from tracker.domain.task import ExternalId
-from tracker.domain.upstream_http import WireReply, WireRequest
+from tracker.domain.upstream_http import AuthStyle, WireReply, WireRequest
 from tracker.errors import FieldProblem, PayloadInvalid
 from tracker.providers.reading.envelopes import layers
-from tracker.providers.reading.requests import create_call, poll_by_path
+from tracker.providers.reading.error_meanings import FindMeaning
+from tracker.providers.reading.replies import FindOutputs, ReadBody, read_result
+from tracker.providers.reading.requests import RESULT_WITHIN_S, create_call, poll_by_path
 from tracker.providers.route import Route
 
 if TYPE_CHECKING:
@@ -59,6 +62,26 @@ class Entry:
     read_callback: Callable[[Json], Reading] = _no_callback
     create_request: Callable[[Route, Body, str | None], WireRequest] = create_call
     poll_request: Callable[[Route, ExternalId], WireRequest] = poll_by_path
+
+
+def sync_entry(
+    route: Route,
+    check: Callable[[Body], list[FieldProblem]],
+    read_answer: ReadBody,
+    find: FindMeaning,
+    *,
+    find_otherwise: FindOutputs | None = None,
+    auth: AuthStyle = AuthStyle.BEARER,
+) -> Entry:
+    """A route whose create returns the result itself; see `read_result`."""
+    return Entry(
+        route=route,
+        check=check,
+        read_create=partial(
+            read_result, read_answer=read_answer, find=find, is_wrapped=True, find_otherwise=find_otherwise
+        ),
+        create_request=partial(create_call, auth=auth, within_s=RESULT_WITHIN_S),
+    )
 
 
 class Provider:

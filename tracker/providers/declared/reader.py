@@ -21,23 +21,9 @@ from tracker.errors import FieldProblem, PayloadInvalid
 from tracker.providers.declared.expressions import search
 from tracker.providers.declared.tables import OK_CODES, OutputTable, ProviderTable, RouteTable, fold
 from tracker.providers.provider import Entry, Provider
+from tracker.providers.reading import error_meanings as meanings
 from tracker.providers.reading.decoded_reply import DecodedReply, decode_reply
-from tracker.providers.reading.error_meanings import (
-    AUTH,
-    BROKEN,
-    ENTITLEMENT,
-    INVALID,
-    MAINTENANCE,
-    NOT_FOUND,
-    NOT_MADE,
-    POLICY,
-    QUOTA,
-    RATE,
-    UNCLEAR,
-    Meaning,
-    failed,
-    meaning_of,
-)
+from tracker.providers.reading.error_meanings import Meaning, failed, meaning_of
 from tracker.providers.reading.error_shapes import find_error
 from tracker.providers.reading.fields import (
     distinct,
@@ -74,14 +60,14 @@ if TYPE_CHECKING:
     from tracker.providers.route import Json
 
 _MEANINGS = {
-    Reason.INVALID_REQUEST: INVALID,
-    Reason.AUTH_FAILED: AUTH,
-    Reason.ENTITLEMENT: ENTITLEMENT,
-    Reason.QUOTA_EXHAUSTED: QUOTA,
-    Reason.RATE_LIMITED: RATE,
-    Reason.POLICY_REJECTED: POLICY,
-    Reason.UPSTREAM_UNAVAILABLE: MAINTENANCE,
-    Reason.NOT_FOUND: NOT_FOUND,
+    Reason.INVALID_REQUEST: meanings.INVALID,
+    Reason.AUTH_FAILED: meanings.AUTH,
+    Reason.ENTITLEMENT: meanings.ENTITLEMENT,
+    Reason.QUOTA_EXHAUSTED: meanings.QUOTA,
+    Reason.RATE_LIMITED: meanings.RATE,
+    Reason.POLICY_REJECTED: meanings.POLICY,
+    Reason.UPSTREAM_UNAVAILABLE: meanings.MAINTENANCE,
+    Reason.NOT_FOUND: meanings.NOT_FOUND,
 }
 _TOLD = frozenset({"image", "audio", "video"})
 """What a URL's suffix can tell where a file declares no more than ``file``."""
@@ -283,12 +269,14 @@ class _Reader:
             if not answer.is_success or said is None or self._statuses.get(fold(said)) is not Status.FAILED:
                 return None
             words = error.message or answer.error.message or f"upstream status {said}, without a task id"
-            return self._find_meaning(UpstreamError(said)) or NOT_MADE, UpstreamError(None, words, answer.http_status)
+            return self._find_meaning(UpstreamError(said)) or meanings.NOT_MADE, UpstreamError(
+                None, words, answer.http_status
+            )
         meaning = meaning_of(answer.http_status, error, self._find_meaning)
         if meaning is None:
             return None
-        if meaning is UNCLEAR and answer.is_success:
-            meaning = BROKEN  # a code of the upstream's own, in an answer of its own: it did not take the job
+        if meaning is meanings.UNCLEAR and answer.is_success:
+            meaning = meanings.BROKEN  # a code of the upstream's own, in an answer of its own: it did not take the job
         return meaning, error
 
     def _find_error(self, body: Mapping[str, Json]) -> UpstreamError:
@@ -351,7 +339,7 @@ class _Reader:
             return None
         reason = self._reasons[max(fitting, key=len)]
         meaning = _MEANINGS.get(reason)
-        return meaning or with_changes(NOT_MADE, reason=reason, task_reason=reason)
+        return meaning or with_changes(meanings.NOT_MADE, reason=reason, task_reason=reason)
 
 
 def _is_http_success(code: str | None) -> bool:

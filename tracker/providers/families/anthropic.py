@@ -11,7 +11,7 @@ https://docs.anthropic.com/en/api/errors for errors (all read 2026-11).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -21,27 +21,12 @@ from tracker.domain.observation import Reading
 from tracker.domain.task import Output, Status, UpstreamError
 from tracker.domain.upstream_http import AuthStyle
 from tracker.errors import FieldProblem
-from tracker.providers.provider import Entry, Provider
-from tracker.providers.reading.error_meanings import (
-    AUTH,
-    BROKEN,
-    ENTITLEMENT,
-    INVALID,
-    MAINTENANCE,
-    NOT_FOUND,
-    POLICY,
-    QUOTA,
-    RATE,
-    TIMEOUT,
-    Meaning,
-    failed,
-)
+from tracker.providers.provider import Provider, sync_entry
+from tracker.providers.reading import error_meanings as meanings
+from tracker.providers.reading.error_meanings import Meaning, failed
 from tracker.providers.reading.fields import find_code, find_id, list_objects
 from tracker.providers.reading.outputs import find_text_output, find_texts, json_output
-from tracker.providers.reading.replies import read_result
 from tracker.providers.reading.requests import (
-    RESULT_WITHIN_S,
-    create_call,
     list_problem,
     number_problem,
     stream_problem,
@@ -50,21 +35,20 @@ from tracker.providers.reading.requests import (
 from tracker.providers.route import SAMPLE_PROMPT, Route
 
 if TYPE_CHECKING:
-    from tracker.domain.upstream_http import WireReply
     from tracker.providers.route import Json
 
 CODES: dict[str, Meaning] = {
-    "invalid_request_error": INVALID,
-    "authentication_error": AUTH,
-    "billing_error": QUOTA,
-    "permission_error": ENTITLEMENT,
-    "not_found_error": NOT_FOUND,
-    "request_too_large": INVALID,
-    "rate_limit_error": RATE,
-    "timeout_error": TIMEOUT,
-    "api_error": BROKEN,
-    "overloaded_error": MAINTENANCE,  # HTTP 529
-    "refusal": POLICY,
+    "invalid_request_error": meanings.INVALID,
+    "authentication_error": meanings.AUTH,
+    "billing_error": meanings.QUOTA,
+    "permission_error": meanings.ENTITLEMENT,
+    "not_found_error": meanings.NOT_FOUND,
+    "request_too_large": meanings.INVALID,
+    "rate_limit_error": meanings.RATE,
+    "timeout_error": meanings.TIMEOUT,
+    "api_error": meanings.BROKEN,
+    "overloaded_error": meanings.MAINTENANCE,  # HTTP 529
+    "refusal": meanings.POLICY,
 }
 """By ``error.type``."""
 
@@ -79,7 +63,7 @@ def find_meaning(error: UpstreamError) -> Meaning | None:
     """The meaning of an error type; None for one that is not in the documents."""
     code = error.code or ""
     if code in _QUOTA_TYPES and error.message and _QUOTA_WORDS.search(error.message):
-        return QUOTA
+        return meanings.QUOTA
     if code == "invalid_request_error":
         return None  # the shared rules tell a wrong field from a breach of content rules by the message
     return CODES.get(code)
@@ -93,16 +77,6 @@ def check_count(request: Mapping[str, Json]) -> list[FieldProblem]:
 def check_messages(request: Mapping[str, Json]) -> list[FieldProblem]:
     """Find what a message lacks: ``model``, ``messages`` and ``max_tokens``; a stream cannot be kept."""
     return [*check_count(request), *number_problem(request, "max_tokens")]
-
-
-def read_message(reply: WireReply) -> Reading:
-    """Read the answer to a message."""
-    return read_result(reply, _read_message, find_meaning, is_wrapped=True, find_otherwise=find_texts)
-
-
-def read_count(reply: WireReply) -> Reading:
-    """Read the answer to a token count: the number, as text."""
-    return read_result(reply, _read_count, find_meaning, is_wrapped=True)
 
 
 def _read_message(body: Mapping[str, Json]) -> Reading | None:
@@ -131,34 +105,29 @@ def _read_count(body: Mapping[str, Json]) -> Reading | None:
     return Reading(status=Status.SUCCEEDED, outputs=(Output(kind="text", mime="text/plain", text=f"{count:d}"),))
 
 
-def _entry(
-    name: str,
-    path: str,
-    asset: str,
-    check: Callable[[Mapping[str, Json]], list[FieldProblem]],
-    read_create: Callable[[WireReply], Reading],
-    **more: int,
-) -> Entry:
-    return Entry(
-        route=Route(
-            name=f"anthropic.{name}",
-            create=f"POST /anthropic/v1/{path}",
-            query=None,
-            mode="sync",
-            asset=asset,
-            source="https://anyint.ai/docs/api-reference/anthropic-compatible",
-            sample={"model": "claude-sonnet-4-5", "messages": [{"role": "user", "content": SAMPLE_PROMPT}], **more},
-        ),
-        check=check,
-        read_create=read_create,
-        create_request=partial(create_call, auth=AuthStyle.X_API_KEY, within_s=RESULT_WITHIN_S),
+def _route(name: str, path: str, asset: str, **more: int) -> Route:
+    return Route(
+        name=f"anthropic.{name}",
+        create=f"POST /anthropic/v1/{path}",
+        query=None,
+        mode="sync",
+        asset=asset,
+        source="https://anyint.ai/docs/api-reference/anthropic-compatible",
+        sample={"model": "claude-sonnet-4-5", "messages": [{"role": "user", "content": SAMPLE_PROMPT}], **more},
     )
 
+
+_entry = partial(sync_entry, find=find_meaning, auth=AuthStyle.X_API_KEY)
 
 PROVIDER = Provider(
     "anthropic",
     (
-        _entry("messages", "messages", "text", check_messages, read_message, max_tokens=100),
-        _entry("count-tokens", "messages/count_tokens", "token count", check_count, read_count),
+        _entry(
+            _route("messages", "messages", "text", max_tokens=100),
+            check_messages,
+            _read_message,
+            find_otherwise=find_texts,
+        ),
+        _entry(_route("count-tokens", "messages/count_tokens", "token count"), check_count, _read_count),
     ),
 )

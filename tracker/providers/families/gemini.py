@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -20,20 +19,9 @@ from msgspec.structs import replace
 from tracker.domain.observation import Reading
 from tracker.domain.task import Output, Status, UpstreamError
 from tracker.errors import FieldProblem
-from tracker.providers.provider import Entry, Provider
-from tracker.providers.reading.error_meanings import (
-    AUTH,
-    BROKEN,
-    ENTITLEMENT,
-    MAINTENANCE,
-    NOT_FOUND,
-    POLICY,
-    QUOTA,
-    RATE,
-    TIMEOUT,
-    Meaning,
-    failed,
-)
+from tracker.providers.provider import Provider, sync_entry
+from tracker.providers.reading import error_meanings as meanings
+from tracker.providers.reading.error_meanings import Meaning, failed
 from tracker.providers.reading.fields import (
     Lists,
     distinct,
@@ -45,12 +33,10 @@ from tracker.providers.reading.fields import (
     mime_of,
 )
 from tracker.providers.reading.outputs import find_inline_output, find_text_output, find_texts, json_output
-from tracker.providers.reading.replies import read_result
-from tracker.providers.reading.requests import RESULT_WITHIN_S, create_call, list_problem, stream_problem, text_problem
+from tracker.providers.reading.requests import list_problem, stream_problem, text_problem
 from tracker.providers.route import SAMPLE_PROMPT, Route
 
 if TYPE_CHECKING:
-    from tracker.domain.upstream_http import WireReply
     from tracker.providers.route import Json
 
 REFUSALS = frozenset(
@@ -71,13 +57,13 @@ _UNMADE = frozenset({"NO_IMAGE", "IMAGE_OTHER", "OTHER", "LANGUAGE", "MALFORMED_
 """``finishReason`` of an answer that broke off; words that come with one are no result."""
 _CUT = "MAX_TOKENS"
 STATUSES = {
-    "UNAUTHENTICATED": AUTH,
-    "PERMISSION_DENIED": ENTITLEMENT,
-    "NOT_FOUND": NOT_FOUND,
-    "RESOURCE_EXHAUSTED": RATE,
-    "INTERNAL": BROKEN,
-    "UNAVAILABLE": MAINTENANCE,
-    "DEADLINE_EXCEEDED": TIMEOUT,
+    "UNAUTHENTICATED": meanings.AUTH,
+    "PERMISSION_DENIED": meanings.ENTITLEMENT,
+    "NOT_FOUND": meanings.NOT_FOUND,
+    "RESOURCE_EXHAUSTED": meanings.RATE,
+    "INTERNAL": meanings.BROKEN,
+    "UNAVAILABLE": meanings.MAINTENANCE,
+    "DEADLINE_EXCEEDED": meanings.TIMEOUT,
 }
 """``error.status``, without those of HTTP 400, where the message tells a wrong field from a breach of content rules."""
 _QUOTA_WORDS = re.compile(r"exceeded your current quota(?!.*retry in)", re.IGNORECASE | re.DOTALL)
@@ -91,22 +77,17 @@ def find_meaning(error: UpstreamError) -> Meaning | None:
     ``error.code`` is the HTTP status once more and means what that does, with anybody who writes ``error`` like this.
     """
     if error.code in REFUSALS:
-        return POLICY
+        return meanings.POLICY
     if error.message and _KEY_WORDS.search(error.message):
-        return AUTH
+        return meanings.AUTH
     if error.message and _QUOTA_WORDS.search(error.message):
-        return QUOTA
+        return meanings.QUOTA
     return STATUSES.get(error.code or "")
 
 
 def check(request: Mapping[str, Json]) -> list[FieldProblem]:
     """Find what a request lacks: ``model``, which goes into the path, and ``contents``; a stream cannot be kept."""
     return [*text_problem(request, "model"), *list_problem(request, "contents"), *stream_problem(request)]
-
-
-def read_create(reply: WireReply) -> Reading:
-    """Read the answer."""
-    return read_result(reply, _read_body, find_meaning, is_wrapped=True, find_otherwise=find_texts)
 
 
 def _read_body(body: Mapping[str, Json]) -> Reading | None:
@@ -118,7 +99,7 @@ def _read_body(body: Mapping[str, Json]) -> Reading | None:
         if blocked is None:
             return None
         error = UpstreamError(blocked, find_text(feedback.get("blockReasonMessage")))
-        return failed(Reading(upstream_status=blocked), error, lambda _: POLICY)
+        return failed(Reading(upstream_status=blocked), error, lambda _: meanings.POLICY)
     lists = Lists()
     parts = [part for candidate in candidates for part in _shown_parts(candidate, lists)]
     outputs = _outputs(parts)
@@ -184,8 +165,8 @@ def _find_file(part: Mapping[str, Json]) -> Output | None:
 PROVIDER = Provider(
     "gemini",
     (
-        Entry(
-            route=Route(
+        sync_entry(
+            Route(
                 name="gemini.generate",
                 create="POST /gemini/v1beta/models/{model}:generateContent",
                 query=None,
@@ -194,9 +175,10 @@ PROVIDER = Provider(
                 source="https://anyint.ai/docs/en/api-reference/gemini-compatible",
                 sample={"model": "gemini-image", "contents": [{"role": "user", "parts": [{"text": SAMPLE_PROMPT}]}]},
             ),
-            check=check,
-            read_create=read_create,
-            create_request=partial(create_call, within_s=RESULT_WITHIN_S),
+            check,
+            _read_body,
+            find_meaning,
+            find_otherwise=find_texts,
         ),
     ),
 )

@@ -21,21 +21,9 @@ from tracker.domain.observation import Reading, Trouble
 from tracker.domain.task import ExternalId, Output, Status, UpstreamError
 from tracker.errors import FieldProblem, PayloadInvalid
 from tracker.providers.provider import Entry, Provider
+from tracker.providers.reading import error_meanings as meanings
 from tracker.providers.reading.envelopes import find_bare_id, layers, unwrapped
-from tracker.providers.reading.error_meanings import (
-    AUTH,
-    BROKEN,
-    ENTITLEMENT,
-    INVALID,
-    MAINTENANCE,
-    NOT_FOUND,
-    POLICY,
-    QUOTA,
-    RATE,
-    TIMEOUT,
-    Meaning,
-    failed,
-)
+from tracker.providers.reading.error_meanings import Meaning, failed
 from tracker.providers.reading.error_shapes import find_error, find_message, is_success_code
 from tracker.providers.reading.fields import (
     Lists,
@@ -72,21 +60,21 @@ STATUSES = {
 """``task_status``, in the newer dialect ``status``."""
 
 CODES: dict[str, Meaning] = {
-    **dict.fromkeys(("1000", "1001", "1002", "1003", "1004"), AUTH),
-    **dict.fromkeys(("1100", "1101", "1102"), QUOTA),  # HTTP 429, and no rate limit
-    "1103": ENTITLEMENT,
-    "1200": INVALID,
-    "1201": INVALID,
-    "1202": NOT_FOUND,
-    "1203": NOT_FOUND,  # also for an id that is asked for on a sibling's route
-    "1300": POLICY,
-    "1301": POLICY,
-    "1302": RATE,
-    "1303": RATE,
-    "1304": AUTH,  # the key's list of allowed addresses, with HTTP 429
-    "5000": BROKEN,
-    "5001": MAINTENANCE,
-    "5002": TIMEOUT,
+    **dict.fromkeys(("1000", "1001", "1002", "1003", "1004"), meanings.AUTH),
+    **dict.fromkeys(("1100", "1101", "1102"), meanings.QUOTA),  # HTTP 429, and no rate limit
+    "1103": meanings.ENTITLEMENT,
+    "1200": meanings.INVALID,
+    "1201": meanings.INVALID,
+    "1202": meanings.NOT_FOUND,
+    "1203": meanings.NOT_FOUND,  # also for an id that is asked for on a sibling's route
+    "1300": meanings.POLICY,
+    "1301": meanings.POLICY,
+    "1302": meanings.RATE,
+    "1303": meanings.RATE,
+    "1304": meanings.AUTH,  # the key's list of allowed addresses, with HTTP 429
+    "5000": meanings.BROKEN,
+    "5001": meanings.MAINTENANCE,
+    "5002": meanings.TIMEOUT,
 }
 """By body code. **Source**: https://kling.ai/document-api/api/get-started/error-codes (read 2026-11)."""
 

@@ -15,18 +15,9 @@ from typing import TYPE_CHECKING
 from tracker.domain.task import UpstreamError
 from tracker.errors import FieldProblem
 from tracker.providers.provider import Entry, Provider
+from tracker.providers.reading import error_meanings as meanings
 from tracker.providers.reading import video_objects
-from tracker.providers.reading.error_meanings import (
-    AUTH,
-    BROKEN,
-    ENTITLEMENT,
-    INVALID,
-    MAINTENANCE,
-    POLICY,
-    QUOTA,
-    RATE,
-    Meaning,
-)
+from tracker.providers.reading.error_meanings import Meaning
 from tracker.providers.reading.requests import optional_text_problem, text_problem
 from tracker.providers.route import SAMPLE_PROMPT, Route
 
@@ -34,17 +25,17 @@ if TYPE_CHECKING:
     from tracker.providers.route import Json
 
 CODES: dict[str, Meaning] = {
-    "authenticationerror": AUTH,
-    "accessdenied": ENTITLEMENT,
-    "modelnotopen": ENTITLEMENT,
-    "accountoverdueerror": QUOTA,
-    "quotaexceeded": QUOTA,
-    "ratelimitexceeded": RATE,
-    "modelaccountrpmratelimitexceeded": RATE,
-    "serveroverloaded": MAINTENANCE,
-    "internalserviceerror": BROKEN,
-    "missingparameter": INVALID,
-    "invalidparameter": INVALID,
+    "authenticationerror": meanings.AUTH,
+    "accessdenied": meanings.ENTITLEMENT,
+    "modelnotopen": meanings.ENTITLEMENT,
+    "accountoverdueerror": meanings.QUOTA,
+    "quotaexceeded": meanings.QUOTA,
+    "ratelimitexceeded": meanings.RATE,
+    "modelaccountrpmratelimitexceeded": meanings.RATE,
+    "serveroverloaded": meanings.MAINTENANCE,
+    "internalserviceerror": meanings.BROKEN,
+    "missingparameter": meanings.INVALID,
+    "invalidparameter": meanings.INVALID,
 }
 """By code in lower case; what follows a dot narrows a code down."""
 _MATERIAL = ("content", "image", "images", "input_reference", "metadata")
@@ -55,7 +46,7 @@ def find_meaning(error: UpstreamError) -> Meaning | None:
     """The meaning of a code; everything that names sensitive content or a policy is one."""
     code = (error.code or "").lower()
     if "sensitivecontent" in code or "policyviolation" in code or "riskdetection" in code:
-        return POLICY
+        return meanings.POLICY
     return CODES.get(code) or CODES.get(code.partition(".")[0])
 
 

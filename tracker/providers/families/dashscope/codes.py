@@ -8,30 +8,20 @@ Owns what each code means, on an answer and for a task that failed with it.
 from __future__ import annotations
 
 from tracker.domain.task import UpstreamError
-from tracker.providers.reading.error_meanings import (
-    AUTH,
-    BROKEN,
-    ENTITLEMENT,
-    INVALID,
-    NOT_FOUND,
-    POLICY,
-    QUOTA,
-    RATE,
-    TIMEOUT,
-    Meaning,
-)
+from tracker.providers.reading import error_meanings as meanings
+from tracker.providers.reading.error_meanings import Meaning
 
 CODES: dict[str, Meaning] = {
-    "invalidparameter": INVALID,
-    "datainspectionfailed": POLICY,
-    "ipinfringementsuspect": POLICY,
-    "arrearage": QUOTA,  # comes with HTTP 400
-    "invalidapikey": AUTH,
-    "accessdenied": ENTITLEMENT,  # also for a call without the asynchronous header
-    "modelnotfound": NOT_FOUND,
-    "throttling": RATE,
-    "internalerror": BROKEN,
-    "internalerror.timeout": TIMEOUT,
+    "invalidparameter": meanings.INVALID,
+    "datainspectionfailed": meanings.POLICY,
+    "ipinfringementsuspect": meanings.POLICY,
+    "arrearage": meanings.QUOTA,  # comes with HTTP 400
+    "invalidapikey": meanings.AUTH,
+    "accessdenied": meanings.ENTITLEMENT,  # also for a call without the asynchronous header
+    "modelnotfound": meanings.NOT_FOUND,
+    "throttling": meanings.RATE,
+    "internalerror": meanings.BROKEN,
+    "internalerror.timeout": meanings.TIMEOUT,
 }
 """By code in lower case without underscores (one mode writes ``data_inspection_failed``); what follows a dot
 narrows a code down and is given up step by step."""

@@ -9,7 +9,6 @@ Owns where the pictures stand. An answer without one is a failure: the model onl
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -18,7 +17,7 @@ from tracker.domain.observation import Reading
 from tracker.domain.task import Output, Status
 from tracker.errors import FieldProblem
 from tracker.providers.families.dashscope.codes import find_meaning
-from tracker.providers.provider import Entry
+from tracker.providers.provider import sync_entry
 from tracker.providers.reading.envelopes import layers
 from tracker.providers.reading.error_meanings import failed
 from tracker.providers.reading.fields import (
@@ -32,10 +31,7 @@ from tracker.providers.reading.fields import (
     mime_of,
 )
 from tracker.providers.reading.outputs import find_data_url_output, find_outputs
-from tracker.providers.reading.replies import read_result
 from tracker.providers.reading.requests import (
-    RESULT_WITHIN_S,
-    create_call,
     list_problem,
     object_problem,
     stream_problem,
@@ -44,7 +40,6 @@ from tracker.providers.reading.requests import (
 from tracker.providers.route import SAMPLE_PROMPT, Route
 
 if TYPE_CHECKING:
-    from tracker.domain.upstream_http import WireReply
     from tracker.providers.route import Json
 
 
@@ -56,16 +51,6 @@ def check(request: Mapping[str, Json]) -> list[FieldProblem]:
         prompted = given.get("messages") is None and given.get("prompt") is not None
         problems += text_problem(request, "input", "prompt") if prompted else list_problem(request, "input", "messages")
     return [*problems, *stream_problem(request), *stream_problem(request, "parameters", "stream")]
-
-
-def read_create(reply: WireReply) -> Reading:
-    """Read the answer."""
-    return read_result(reply, _read_body, find_meaning, is_wrapped=True, find_otherwise=_find_elsewhere)
-
-
-def _find_elsewhere(body: Mapping[str, Json]) -> tuple[Output, ...]:
-    """Pictures where other makers have them."""
-    return find_outputs(list(layers(body)), "image")
 
 
 def _read_body(body: Mapping[str, Json]) -> Reading | None:
@@ -96,8 +81,8 @@ def _find_image(item: Mapping[str, Json]) -> Output | None:
     return find_data_url_output(item.get("image"), kind="image")
 
 
-ENTRY = Entry(
-    route=Route(
+ENTRY = sync_entry(
+    Route(
         name="dashscope.image",
         create="POST /dashscope/v1/services/aigc/multimodal-generation/generation",
         query=None,
@@ -106,7 +91,8 @@ ENTRY = Entry(
         source="https://anyint.ai/docs/api-reference/media",
         sample={"model": "qwen-image", "input": {"messages": [{"role": "user", "content": SAMPLE_PROMPT}]}},
     ),
-    check=check,
-    read_create=read_create,
-    create_request=partial(create_call, within_s=RESULT_WITHIN_S),
+    check,
+    _read_body,
+    find_meaning,
+    find_otherwise=lambda body: find_outputs(list(layers(body)), "image"),
 )

@@ -9,7 +9,6 @@ https://anyint.ai/docs/api-reference/overview for the route.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -18,7 +17,7 @@ from tracker.domain.observation import Reading
 from tracker.domain.task import Output, Status, UpstreamError
 from tracker.errors import FieldProblem
 from tracker.providers.families.openai.codes import find_meaning
-from tracker.providers.provider import Entry
+from tracker.providers.provider import sync_entry
 from tracker.providers.reading.error_meanings import failed
 from tracker.providers.reading.fields import find_code, find_id, find_object, find_text, list_objects
 from tracker.providers.reading.outputs import (
@@ -29,12 +28,10 @@ from tracker.providers.reading.outputs import (
     json_output,
     text_in,
 )
-from tracker.providers.reading.replies import read_result
-from tracker.providers.reading.requests import RESULT_WITHIN_S, create_call, list_problem, stream_problem, text_problem
+from tracker.providers.reading.requests import list_problem, stream_problem, text_problem
 from tracker.providers.route import SAMPLE_PROMPT, Route
 
 if TYPE_CHECKING:
-    from tracker.domain.upstream_http import WireReply
     from tracker.providers.route import Json
 
 _FILTERED = "content_filter"
@@ -44,11 +41,6 @@ _CUT = "length"
 def check(request: Mapping[str, Json]) -> list[FieldProblem]:
     """Find what a request lacks: ``model`` and ``messages``; a stream cannot be kept."""
     return [*text_problem(request, "model"), *list_problem(request, "messages"), *stream_problem(request)]
-
-
-def read_create(reply: WireReply) -> Reading:
-    """Read the answer."""
-    return read_result(reply, _read_body, find_meaning, is_wrapped=True, find_otherwise=find_texts)
 
 
 def _read_body(body: Mapping[str, Json]) -> Reading | None:
@@ -80,8 +72,8 @@ def _read_message(message: Mapping[str, Json]) -> list[Output]:
     return [*([text] if text else []), *([json_output(calls, "tool_calls")] if calls else []), *images]
 
 
-ENTRY = Entry(
-    route=Route(
+ENTRY = sync_entry(
+    Route(
         name="openai.chat",
         create="POST /openai/v1/chat/completions",
         query=None,
@@ -90,7 +82,8 @@ ENTRY = Entry(
         source="https://anyint.ai/docs/api-reference/overview",
         sample={"model": "gpt-5", "messages": [{"role": "user", "content": SAMPLE_PROMPT}]},
     ),
-    check=check,
-    read_create=read_create,
-    create_request=partial(create_call, within_s=RESULT_WITHIN_S),
+    check,
+    _read_body,
+    find_meaning,
+    find_otherwise=find_texts,
 )

@@ -11,20 +11,11 @@ https://platform.openai.com/docs/api-reference/responses/object for ``error.code
 from __future__ import annotations
 
 from tracker.domain.task import UpstreamError
-from tracker.providers.reading.error_meanings import (
-    AUTH,
-    BROKEN,
-    ENTITLEMENT,
-    INVALID,
-    POLICY,
-    QUOTA,
-    RATE,
-    TIMEOUT,
-    Meaning,
-)
+from tracker.providers.reading import error_meanings as meanings
+from tracker.providers.reading.error_meanings import Meaning
 
 CODES: dict[str, Meaning] = {
-    "incorrect_api_key": AUTH,
+    "incorrect_api_key": meanings.AUTH,
     **dict.fromkeys(
         (
             "billing_hard_limit_reached",
@@ -34,17 +25,17 @@ CODES: dict[str, Meaning] = {
             "organization_usage_limit_exceeded",
             "project_spend_limit_exceeded",
         ),
-        QUOTA,  # with HTTP 429, and no rate limit
+        meanings.QUOTA,  # with HTTP 429, and no rate limit
     ),
-    "slow_down": RATE,
-    "server_error": BROKEN,
-    "internal_error": BROKEN,
-    "vector_store_timeout": TIMEOUT,
-    "unsupported_country_region_territory": ENTITLEMENT,
-    "content_filter": POLICY,
-    "image_content_policy_violation": POLICY,
-    "refusal": POLICY,
-    **dict.fromkeys(("invalid_prompt", "invalid_value", "invalid_image", "context_length_exceeded"), INVALID),
+    "slow_down": meanings.RATE,
+    "server_error": meanings.BROKEN,
+    "internal_error": meanings.BROKEN,
+    "vector_store_timeout": meanings.TIMEOUT,
+    "unsupported_country_region_territory": meanings.ENTITLEMENT,
+    "content_filter": meanings.POLICY,
+    "image_content_policy_violation": meanings.POLICY,
+    "refusal": meanings.POLICY,
+    **dict.fromkeys(("invalid_prompt", "invalid_value", "invalid_image", "context_length_exceeded"), meanings.INVALID),
 }
 
 
@@ -53,4 +44,4 @@ def find_meaning(error: UpstreamError) -> Meaning | None:
     code = (error.code or "").lower()
     if code in CODES:
         return CODES[code]
-    return POLICY if "policy_violation" in code or "moderation" in code else None
+    return meanings.POLICY if "policy_violation" in code or "moderation" in code else None

@@ -9,7 +9,6 @@ https://anyint.ai/docs/api-reference/media for the route.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -18,16 +17,13 @@ from tracker.domain.observation import Reading
 from tracker.domain.task import Output, Status
 from tracker.errors import FieldProblem
 from tracker.providers.families.openai.codes import find_meaning
-from tracker.providers.provider import Entry
+from tracker.providers.provider import sync_entry
 from tracker.providers.reading.envelopes import layers
 from tracker.providers.reading.error_meanings import failed
 from tracker.providers.reading.error_shapes import find_error
 from tracker.providers.reading.fields import Lists, distinct, find_text, find_url, mime_of
 from tracker.providers.reading.outputs import find_data_url_output, find_inline_output, find_outputs
-from tracker.providers.reading.replies import read_result
 from tracker.providers.reading.requests import (
-    RESULT_WITHIN_S,
-    create_call,
     optional_text_problem,
     stream_problem,
     text_problem,
@@ -35,7 +31,6 @@ from tracker.providers.reading.requests import (
 from tracker.providers.route import SAMPLE_PROMPT, Route
 
 if TYPE_CHECKING:
-    from tracker.domain.upstream_http import WireReply
     from tracker.providers.route import Json
 
 
@@ -46,11 +41,6 @@ def check(request: Mapping[str, Json]) -> list[FieldProblem]:
         *text_problem(request, "prompt"),
         *stream_problem(request),
     ]
-
-
-def read_create(reply: WireReply) -> Reading:
-    """Read the answer."""
-    return read_result(reply, _read_body, find_meaning, is_wrapped=True)
 
 
 def _read_body(body: Mapping[str, Json]) -> Reading | None:
@@ -79,8 +69,8 @@ def _find_image(item: Mapping[str, Json], mime: str | None) -> Output | None:
     return inline or find_data_url_output(item.get("url"), kind="image")
 
 
-ENTRY = Entry(
-    route=Route(
+ENTRY = sync_entry(
+    Route(
         name="openai.images",
         create="POST /openai/v1/images/generations",
         query=None,
@@ -89,7 +79,7 @@ ENTRY = Entry(
         source="https://anyint.ai/docs/api-reference/media",
         sample={"prompt": SAMPLE_PROMPT},
     ),
-    check=check,
-    read_create=read_create,
-    create_request=partial(create_call, within_s=RESULT_WITHIN_S),
+    check,
+    _read_body,
+    find_meaning,
 )

@@ -13,42 +13,29 @@ from __future__ import annotations
 import re
 
 from tracker.domain.task import UpstreamError
-from tracker.providers.reading.error_meanings import (
-    AUTH,
-    BROKEN,
-    INVALID,
-    MAINTENANCE,
-    NOT_FOUND,
-    NOT_MADE,
-    POLICY,
-    QUOTA,
-    RATE,
-    Meaning,
-    NestedError,
-    by_number,
-    reads_like_policy,
-)
+from tracker.providers.reading import error_meanings as meanings
+from tracker.providers.reading.error_meanings import Meaning, NestedError, by_number, reads_like_policy
 
 REQUEST_CODES: dict[str, Meaning] = {
-    "400": INVALID,
-    "401": AUTH,
-    "402": QUOTA,
-    "404": NOT_FOUND,
-    "405": RATE,
-    "409": INVALID,
-    "413": INVALID,  # text too long
-    "422": INVALID,
-    "429": QUOTA,
-    "430": RATE,
-    "451": INVALID,  # could not fetch the source audio
-    "455": MAINTENANCE,
-    "500": BROKEN,
-    "501": NOT_MADE,
-    "531": NOT_MADE,  # failed, and the credits came back
+    "400": meanings.INVALID,
+    "401": meanings.AUTH,
+    "402": meanings.QUOTA,
+    "404": meanings.NOT_FOUND,
+    "405": meanings.RATE,
+    "409": meanings.INVALID,
+    "413": meanings.INVALID,  # text too long
+    "422": meanings.INVALID,
+    "429": meanings.QUOTA,
+    "430": meanings.RATE,
+    "451": meanings.INVALID,  # could not fetch the source audio
+    "455": meanings.MAINTENANCE,
+    "500": meanings.BROKEN,
+    "501": meanings.NOT_MADE,
+    "531": meanings.NOT_MADE,  # failed, and the credits came back
 }
 """On the answer to a create or a poll."""
 
-TASK_CODES: dict[str, Meaning] = {**REQUEST_CODES, "413": POLICY}
+TASK_CODES: dict[str, Meaning] = {**REQUEST_CODES, "413": meanings.POLICY}
 """Of a task that failed, in callbacks and queries: there 413 says that the audio matches an existing work."""
 
 _POLICY_ALSO = frozenset({"400", "422"})
@@ -71,13 +58,13 @@ def find_request_meaning(error: UpstreamError) -> Meaning | None:
 def find_task_meaning(error: UpstreamError) -> Meaning | None:
     """What the code of a failed task means; None for one outside the contract."""
     if error.code in _POLICY_ALSO and _NOT_MADE_WORDS.search(error.message or "") is not None:
-        return NOT_MADE
+        return meanings.NOT_MADE
     return _look_up(error, TASK_CODES)
 
 
 def _look_up(error: UpstreamError, codes: dict[str, Meaning]) -> Meaning | None:
     if error.code in _POLICY_ALSO and reads_like_policy(error.message):
-        return POLICY
+        return meanings.POLICY
     return codes.get(error.code or "") or by_number(error.code)
 
 

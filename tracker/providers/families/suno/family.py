@@ -10,11 +10,10 @@ https://docs.kie.ai/common-api/webhook-verification for the signature (read 2026
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tracker.domain.observation import Reading
 from tracker.providers.families.suno import instant, lyrics, song
 from tracker.providers.families.suno.checks import (
     Check,
@@ -23,6 +22,7 @@ from tracker.providers.families.suno.checks import (
     check_timestamps,
     require_texts,
 )
+from tracker.providers.families.suno.codes import find_request_meaning
 from tracker.providers.families.suno.conversions import COVER_ART, MP4, STEMS, WAV
 from tracker.providers.families.suno.envelope import (
     Shape,
@@ -31,12 +31,12 @@ from tracker.providers.families.suno.envelope import (
     read_create,
     read_poll,
 )
-from tracker.providers.provider import Entry, Provider
-from tracker.providers.reading.requests import RESULT_WITHIN_S, create_call, poll_by_parameter
+from tracker.providers.provider import Entry, Provider, sync_entry
+from tracker.providers.reading.replies import ReadBody
+from tracker.providers.reading.requests import poll_by_parameter
 from tracker.providers.route import SAMPLE_PROMPT, Route
 
 if TYPE_CHECKING:
-    from tracker.domain.upstream_http import WireReply
     from tracker.providers.route import Json
 
 _MUSIC_PAGE = "https://anyint.ai/docs/api-reference/ai-music"
@@ -79,24 +79,18 @@ def _entry(
 _song = partial(_entry, query="task", asset="song", shape=song)
 
 
-def _instant(
-    name: str, asset: str, read: Callable[[WireReply], Reading], *, check: Check, sample: Mapping[str, Json]
-) -> Entry:
+def _instant(name: str, asset: str, read: ReadBody, *, check: Check, sample: Mapping[str, Json]) -> Entry:
     """A synchronous route: no query, no callback."""
-    return Entry(
-        route=Route(
-            name=f"suno.{name}",
-            create=f"POST /suno/{name}",
-            query=None,
-            mode="sync",
-            asset=asset,
-            source=_MUSIC_PAGE,
-            sample=sample,
-        ),
-        check=check,
-        read_create=read,
-        create_request=partial(create_call, within_s=RESULT_WITHIN_S),
+    route = Route(
+        name=f"suno.{name}",
+        create=f"POST /suno/{name}",
+        query=None,
+        mode="sync",
+        asset=asset,
+        source=_MUSIC_PAGE,
+        sample=sample,
     )
+    return sync_entry(route, check, read, find_request_meaning)
 
 
 _SONG = {"customMode": False, "instrumental": False, "model": "V5", "prompt": SAMPLE_PROMPT}

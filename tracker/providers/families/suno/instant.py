@@ -16,48 +16,33 @@ from msgspec.structs import replace
 
 from tracker.domain.observation import Reading
 from tracker.domain.task import Status
-from tracker.providers.families.suno.codes import find_request_meaning, find_task_meaning
+from tracker.providers.families.suno.codes import find_task_meaning
 from tracker.providers.families.suno.envelope import task_error
 from tracker.providers.reading.error_meanings import failed
 from tracker.providers.reading.error_shapes import is_success_code
 from tracker.providers.reading.fields import find_code, find_id, find_object, find_text
 from tracker.providers.reading.outputs import find_text_output, json_output
-from tracker.providers.reading.replies import read_result
+from tracker.providers.reading.replies import ReadBody
 
 if TYPE_CHECKING:
-    from tracker.domain.upstream_http import WireReply
     from tracker.providers.route import Json
 
 _STYLE_PENDING = frozenset({"0", "PENDING"})
 _STYLE_FAILED = frozenset({"2", "FAILED"})
 
 
-def read_style(reply: WireReply) -> Reading:
-    """Read a style: ``data.result``, unless ``successFlag`` says 2 (failed) or 0 (not done, and cannot be polled)."""
-    return _read(reply, _style)
+def _of_data(read_data: Callable[[Mapping[str, Json]], Reading]) -> ReadBody:
+    """The reader of a body with a result in its ``data``."""
 
-
-def read_timestamps(reply: WireReply) -> Reading:
-    """Read timestamped lyrics: the words with their seconds, as JSON."""
-    return _read(reply, _timestamps)
-
-
-def read_persona(reply: WireReply) -> Reading:
-    """Read a persona: its id, which later songs name."""
-    return _read(reply, _persona)
-
-
-def _read(reply: WireReply, read_data: Callable[[Mapping[str, Json]], Reading]) -> Reading:
     def read_answer(body: Mapping[str, Json]) -> Reading | None:
         data = find_object(body, "data")
-        if data is None or not is_success_code(find_code(body.get("code"))):
-            return None
-        return read_data(data)
+        return None if data is None or not is_success_code(find_code(body.get("code"))) else read_data(data)
 
-    return read_result(reply, read_answer, find_request_meaning, is_wrapped=True)
+    return read_answer
 
 
 def _style(data: Mapping[str, Json]) -> Reading:
+    """``data.result``, unless ``successFlag`` is 2 (failed) or 0 (not done, and cannot be polled)."""
     flag = (find_code(data.get("successFlag")) or "").upper()
     reading = Reading(external_id=find_id(data, "taskId", "task_id", path="data."), upstream_status=flag or None)
     if flag in _STYLE_FAILED:
@@ -69,6 +54,7 @@ def _style(data: Mapping[str, Json]) -> Reading:
 
 
 def _timestamps(data: Mapping[str, Json]) -> Reading:
+    """The words of the lyrics with their seconds, as JSON."""
     words = data.get("alignedWords", data.get("aligned_words"))
     if not isinstance(words, list):
         return Reading(detail="no data.alignedWords in it")
@@ -78,6 +64,10 @@ def _timestamps(data: Mapping[str, Json]) -> Reading:
 
 
 def _persona(data: Mapping[str, Json]) -> Reading:
+    """The id of a persona, for later songs."""
     persona = find_text(data.get("personaId") or data.get("persona_id"), 512)
     output = find_text_output(persona, find_text(data.get("name"), 300))
     return Reading(status=Status.SUCCEEDED, outputs=() if output is None else (output,))
+
+
+read_style, read_timestamps, read_persona = map(_of_data, (_style, _timestamps, _persona))
