@@ -242,7 +242,7 @@ def test_song_outputs_have_title_duration_and_mime() -> None:
     (output,) = reading.outputs
     assert (output.kind, output.mime, output.title) == ("audio", "audio/mpeg", "Dawn")
     assert output.duration_s == 91.5
-    assert reading.detail == "1 of 3 tracks came without a file"
+    assert reading.detail == "1 of 3 tracks have no file"
 
 
 def test_undelivered_callback_with_tracks_is_a_success() -> None:

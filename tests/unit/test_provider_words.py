@@ -308,7 +308,7 @@ def test_tracks_that_hold_no_file(track: dict[str, Any]) -> None:
     """A name that a program wrote who had none, a failed track, and the upload are no outputs."""
     reading = poll(SUNO, suno_task("SUCCESS", [track, {"audioUrl": f"{URL}?2"}]))
     assert urls(reading) == [f"{URL}?2"]
-    assert reading.detail == "1 of 2 tracks came without a file"
+    assert reading.detail == "1 of 2 tracks have no file"
 
 
 def test_a_response_of_songs_as_text() -> None:

@@ -1,6 +1,6 @@
 """Every provider the tracker knows: a plain list, and the lookups over it.
 
-Owns the list and the checks that make a wrong provider fail at start, not at its first task. It must not know
+Owns the list and the checks that make a wrong provider fail at start, not at its first task. Must not know
 any wire format.
 """
 

@@ -1,6 +1,6 @@
 """Signatures of callbacks: the arithmetic alone, over raw bytes and headers.
 
-Owns the schemes that providers sign with. It must not know secrets by itself, read a clock, or put anything into a
+Owns the schemes that providers sign with. Must not know secrets by itself, read a clock, or put anything into a
 message that helps to forge: neither the expected value nor how near a wrong one came.
 
 ``standard-webhooks`` (Kling as "Svix", OpenAI): HMAC-SHA256 over ``<id>.<timestamp>.<body>``. The

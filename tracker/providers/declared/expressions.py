@@ -1,6 +1,6 @@
 """The JMESPath expressions of provider files: their functions, their checks, and their use.
 
-Owns what an expression may be. It must not know which key an expression belongs to. Messages of checks are written
+Owns what an expression may be. Must not know which key an expression belongs to. Messages of checks are written
 ``what is wrong; how to fix it``.
 """
 

@@ -1,6 +1,6 @@
 """Where in a TOML text a key stands, for messages that name the line.
 
-Owns a scan that is good enough for messages: the parser keeps no positions. It must not judge what it finds.
+Owns a scan that is good enough for messages: the parser keeps no positions. Must not judge what it finds.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """From the texts of provider files to providers, or to one line per mistake.
 
-Owns the wording ``FILE:LINE: key: what is wrong; how to mend it``. It must not open files, nor repeat a value: one
+Owns the wording ``FILE:LINE: key: what is wrong; how to mend it``. Must not open files, nor repeat a value: one
 may be a secret in the wrong place.
 """
 

@@ -1,6 +1,6 @@
 """Reads answers and callbacks with the paths that a provider file declares.
 
-Owns what follows from the tables of one file. It must not know any real provider.
+Owns what follows from the tables of one file. Must not know any real provider.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The mistakes of a provider file that show only between several of its keys: what is never filled, never read.
 
-Owns those rules. Whatever passes them is sent to a paid API or read from its answers. It must not know line numbers.
+Owns those rules. Whatever passes them is sent to a paid API or read from its answers. Must not know line numbers.
 Messages are written ``what is wrong; how to fix it``.
 """
 

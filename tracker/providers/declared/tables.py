@@ -1,6 +1,6 @@
 """What a provider file may hold, table by table, and what each value must be like.
 
-Owns the names of the keys and the rules between them. It must not read answers or know line numbers. Messages of
+Owns the names of the keys and the rules between them. Must not read answers or know line numbers. Messages of
 rules are written ``what is wrong; how to mend it``.
 """
 

@@ -1,10 +1,9 @@
 """Anthropic-style messages and token counts: synchronous, with the key in ``x-api-key``.
 
-Owns where the text stands, when an answer is a refusal, and the error types (this family's errors have no code, so
-their type stands in for it).
+Owns the fields of the text, the condition of a refusal, and the error types, which replace codes here.
 
 **Source**: https://anyint.ai/docs/api-reference/anthropic-compatible for the routes and headers;
-https://docs.anthropic.com/en/api/messages for the answer and its stop reasons;
+https://docs.anthropic.com/en/api/messages for the reply and its stop reasons;
 https://docs.anthropic.com/en/api/errors for errors (all read 2026-11).
 """
 
@@ -52,9 +51,9 @@ CODES: dict[str, Meaning] = {
 }
 """By ``error.type``."""
 
-_QUOTA_WORDS = re.compile(r"credit balance|spend limit|usage limits?\b|billing", re.IGNORECASE)
+_QUOTA_TEXT = re.compile(r"credit balance|spend limit|usage limits?\b|billing", re.IGNORECASE)
 _QUOTA_TYPES = frozenset({"invalid_request_error", "rate_limit_error"})
-"""A used-up balance or spend limit hides behind these types; only the message tells."""
+"""Types that also report a used-up balance or spend limit; only the message shows it."""
 _REFUSED = "refusal"
 _CUT = frozenset({"max_tokens", "model_context_window_exceeded"})
 
@@ -62,10 +61,10 @@ _CUT = frozenset({"max_tokens", "model_context_window_exceeded"})
 def find_meaning(error: UpstreamError) -> Meaning | None:
     """The meaning of an error type; None for one that is not in the documents."""
     code = error.code or ""
-    if code in _QUOTA_TYPES and error.message and _QUOTA_WORDS.search(error.message):
+    if code in _QUOTA_TYPES and error.message and _QUOTA_TEXT.search(error.message):
         return meanings.QUOTA
     if code == "invalid_request_error":
-        return None  # the shared rules tell a wrong field from a breach of content rules by the message
+        return None  # the shared rules find violations of content rules by the message
     return CODES.get(code)
 
 
@@ -75,12 +74,12 @@ def check_count(request: Mapping[str, Json]) -> list[FieldProblem]:
 
 
 def check_messages(request: Mapping[str, Json]) -> list[FieldProblem]:
-    """Find what a message lacks: ``model``, ``messages`` and ``max_tokens``; a stream cannot be kept."""
+    """Find what a message lacks: ``model``, ``messages`` and ``max_tokens``; a stream cannot be stored."""
     return [*check_count(request), *number_problem(request, "max_tokens")]
 
 
 def _read_message(body: Mapping[str, Json]) -> Reading | None:
-    """Read a message; None when the body is none. Thinking is no output."""
+    """Read a message; None when the body is not one. Thinking is not an output."""
     if "content" not in body:
         return None
     blocks = list_objects(body["content"], "content")
@@ -93,8 +92,8 @@ def _read_message(body: Mapping[str, Json]) -> Reading | None:
     if stop == _REFUSED:
         return failed(reading, UpstreamError(stop, text.text if text else None), find_meaning)
     if not outputs:
-        return failed(replace(reading, detail=f"an answer without content ({stop})"), None, find_meaning)
-    detail = "the answer was cut at its greatest length" if stop in _CUT else None
+        return failed(replace(reading, detail=f"a reply without content ({stop})"), None, find_meaning)
+    detail = "the reply was cut at its maximum length" if stop in _CUT else None
     return replace(reading, status=Status.SUCCEEDED, outputs=tuple(outputs), detail=detail)
 
 

@@ -1,9 +1,9 @@
-"""Gemini's ``generateContent``: one synchronous answer with texts and files inside.
+"""Gemini's ``generateContent``: one synchronous reply with texts and files inside.
 
-Owns where the parts stand and which finish reasons are refusals, which come as HTTP 200.
+Owns the fields of the parts, and the finish reasons of refusals, which are HTTP 200.
 
 **Source**: https://anyint.ai/docs/en/api-reference/gemini-compatible for the route;
-https://ai.google.dev/api/generate-content for the answer, its finish reasons and block reasons;
+https://ai.google.dev/api/generate-content for the reply, its finish reasons and block reasons;
 https://ai.google.dev/gemini-api/docs/troubleshooting for errors (all read 2026-11).
 """
 
@@ -52,9 +52,9 @@ REFUSALS = frozenset(
         "IMAGE_RECITATION",
     }
 )
-"""``finishReason`` and ``blockReason`` that speak of content rules."""
+"""``finishReason`` and ``blockReason`` about content rules."""
 _UNMADE = frozenset({"NO_IMAGE", "IMAGE_OTHER", "OTHER", "LANGUAGE", "MALFORMED_FUNCTION_CALL"})
-"""``finishReason`` of an answer that broke off; words that come with one are no result."""
+"""``finishReason`` of an incomplete reply; its text is not a result."""
 _CUT = "MAX_TOKENS"
 STATUSES = {
     "UNAUTHENTICATED": meanings.AUTH,
@@ -65,33 +65,33 @@ STATUSES = {
     "UNAVAILABLE": meanings.MAINTENANCE,
     "DEADLINE_EXCEEDED": meanings.TIMEOUT,
 }
-"""``error.status``, without those of HTTP 400, where the message tells a wrong field from a breach of content rules."""
-_QUOTA_WORDS = re.compile(r"exceeded your current quota(?!.*retry in)", re.IGNORECASE | re.DOTALL)
-"""A used-up quota. The same words with a time to retry after are the limit of a minute."""
-_KEY_WORDS = re.compile(r"api[ _]key (not valid|not found|expired|invalid)|API_KEY_INVALID", re.IGNORECASE)
+"""``error.status``, without those of HTTP 400, where the message shows violations of content rules."""
+_QUOTA_TEXT = re.compile(r"exceeded your current quota(?!.*retry in)", re.IGNORECASE | re.DOTALL)
+"""A used-up quota. The same message with a time to retry after is a rate limit."""
+_KEY_TEXT = re.compile(r"api[ _]key (not valid|not found|expired|invalid)|API_KEY_INVALID", re.IGNORECASE)
 
 
 def find_meaning(error: UpstreamError) -> Meaning | None:
-    """The meaning of ``error.status``; a refused key and a used-up quota show in the message only.
+    """The meaning of ``error.status``; only the message shows a refused key and a used-up quota.
 
-    ``error.code`` is the HTTP status once more and means what that does, with anybody who writes ``error`` like this.
+    ``error.code`` repeats the HTTP status.
     """
     if error.code in REFUSALS:
         return meanings.POLICY
-    if error.message and _KEY_WORDS.search(error.message):
+    if error.message and _KEY_TEXT.search(error.message):
         return meanings.AUTH
-    if error.message and _QUOTA_WORDS.search(error.message):
+    if error.message and _QUOTA_TEXT.search(error.message):
         return meanings.QUOTA
     return STATUSES.get(error.code or "")
 
 
 def check(request: Mapping[str, Json]) -> list[FieldProblem]:
-    """Find what a request lacks: ``model``, which goes into the path, and ``contents``; a stream cannot be kept."""
+    """Find what a request lacks: ``model``, which goes into the path, and ``contents``; a stream cannot be stored."""
     return [*text_problem(request, "model"), *list_problem(request, "contents"), *stream_problem(request)]
 
 
 def _read_body(body: Mapping[str, Json]) -> Reading | None:
-    """Read the candidates, or why there are none; None when the body is no answer."""
+    """Read the candidates, or why there are none; None when the body has neither."""
     feedback = find_object(body, "promptFeedback") or find_object(body, "prompt_feedback") or {}
     blocked = find_code(feedback.get("blockReason")) or find_code(feedback.get("block_reason"))
     candidates = list_objects(body.get("candidates"), "candidates")
@@ -110,13 +110,13 @@ def _read_body(body: Mapping[str, Json]) -> Reading | None:
     bad = next((code for code in finishes if code in REFUSALS or code in _UNMADE), None)
     if bad is not None and not has_file:
         spoken = find_text("".join(text for part in parts if isinstance(text := part.get("text"), str)))
-        told = (find_text(candidate.get("finishMessage")) for candidate in candidates)
-        error = UpstreamError(bad, spoken or next((words for words in told if words), None))
+        messages = (find_text(candidate.get("finishMessage")) for candidate in candidates)
+        error = UpstreamError(bad, spoken or next(filter(None, messages), None))
         return failed(replace(reading, upstream_status=bad), error, find_meaning)
     if not outputs:
-        empty = f"an answer without content ({reading.upstream_status})"
+        empty = f"a reply without content ({reading.upstream_status})"
         return failed(replace(reading, detail=empty), None, find_meaning)
-    detail = "the answer was cut at its greatest length" if _CUT in finishes else None
+    detail = "the reply was cut at its maximum length" if _CUT in finishes else None
     return replace(reading, status=Status.SUCCEEDED, outputs=outputs, detail=detail)
 
 
@@ -131,7 +131,7 @@ def _shown_parts(candidate: Mapping[str, Json], lists: Lists) -> tuple[Mapping[s
 
 
 def _outputs(parts: list[Mapping[str, Json]]) -> tuple[Output, ...]:
-    """Files first, since they are what the route is asked for; then the text, neighbouring pieces joined."""
+    """Files first, the purpose of the route; then the text, with adjacent pieces joined."""
     files: list[Output] = []
     texts: list[Output] = []
     for is_text, group in groupby(parts, lambda part: isinstance(part.get("text"), str)):
@@ -149,7 +149,7 @@ def _outputs(parts: list[Mapping[str, Json]]) -> tuple[Output, ...]:
 
 
 def _find_file(part: Mapping[str, Json]) -> Output | None:
-    """Data inside the answer (``inlineData``, also in snake case), or a file that it points to."""
+    """Data inside the reply (``inlineData``, also in snake case), or a file that it refers to."""
     inline = find_object(part, "inlineData") or find_object(part, "inline_data")
     if inline is not None:
         return find_inline_output(inline.get("data"), inline.get("mimeType") or inline.get("mime_type"), kind="image")

@@ -1,10 +1,9 @@
 """Kling's native API: videos and images as asynchronous tasks, with a callback on every change of status.
 
-Owns Kling's field names in both dialects, its statuses and error codes. The sibling routes differ by their
-`Route` alone. It must not know how answers travel or what a task is.
+Owns Kling's field names in both dialects, its statuses and error codes. Its routes differ only in their `Route`.
 
 **Source**: https://anyint.ai/docs/api-reference/kling-video and https://anyint.ai/docs/api-reference/media
-for the routes and their required fields; https://kling.ai/document-api/api/video/3-0-omni for answers,
+for the routes and their required fields; https://kling.ai/document-api/api/video/3-0-omni for replies,
 statuses and callbacks; https://kling.ai/document-api/api/get-started/callbacks for the newer dialect;
 https://kling.ai/document-api/api/get-started/error-codes for error codes (all read 2026-11).
 """
@@ -79,7 +78,7 @@ CODES: dict[str, Meaning] = {
 """By body code. **Source**: https://kling.ai/document-api/api/get-started/error-codes (read 2026-11)."""
 
 _NO_MESSAGES = frozenset({"succeed", "succeeded", "success", "ok"})
-"""What stands in a message field although nothing went well.
+"""Messages of success, which failed tasks have as well.
 
 **Source**: https://github.com/QuantumNous/new-api/pull/2532 (read 2026-11).
 """
@@ -96,15 +95,15 @@ def find_meaning(error: UpstreamError) -> Meaning | None:
 
 
 def check(request: Mapping[str, Json]) -> list[FieldProblem]:
-    """Find what a request lacks: ``model_name`` (or ``model``, to be kept aligned with it) and ``prompt``.
+    """Find what a request lacks: ``model_name`` (or ``model``, its alias) and ``prompt``.
 
-    A prompt is not missed where ``multi_prompt`` tells the shots one by one.
+    No prompt is required beside ``multi_prompt``, which describes each shot.
     """
     return _check(request, needs_prompt=not request.get("multi_prompt"))
 
 
 def check_animation(request: Mapping[str, Json]) -> list[FieldProblem]:
-    """The same for a picture that is animated, which may go without words."""
+    """The same for a picture to animate, which needs no prompt."""
     return _check(request, needs_prompt=not any(request.get(field) for field in (*_PICTURES, "multi_prompt")))
 
 
@@ -118,27 +117,27 @@ def _check(request: Mapping[str, Json], *, needs_prompt: bool) -> list[FieldProb
 
 
 def read_create(reply: WireReply) -> Reading:
-    """Read the answer to a create."""
+    """Read the reply to a create."""
     return read_creation(reply, _read_body, find_meaning, _find_created_id, is_wrapped=True)
 
 
 def read_poll(reply: WireReply) -> Reading:
-    """Read the answer to a poll."""
+    """Read the reply to a poll."""
     read_otherwise = partial(read_any, find=find_meaning)
     return read_status(reply, _read_body, find_meaning, is_wrapped=True, read_otherwise=read_otherwise)
 
 
 def read_callback(body: Json) -> Reading:
-    """Read a callback: a task without a wrapper. Should one name several tasks, the first is read.
+    """Read a callback: a task without a wrapper; the first of several.
 
-    Where there is a wrapper all the same, or a code beside the status, it tells why a task failed, and nothing else.
+    A wrapper, or a code beside the status, is only the reason of a failed task.
     """
     task = _callback_tasks(body)[0]
     return _read_task(task, require_object(body, "body"))
 
 
 def callback_ids(body: Json) -> tuple[ExternalId, ...]:
-    """The ids of the tasks in a callback; ``external_task_id`` is the caller's own word and none of them."""
+    """The ids of the tasks in a callback, without ``external_task_id``, which the caller chooses."""
     found = [task_id for task in _callback_tasks(body) if (task_id := _find_task_id(task)) is not None]
     if not found:
         raise PayloadInvalid("task_id: missing")
@@ -146,7 +145,7 @@ def callback_ids(body: Json) -> tuple[ExternalId, ...]:
 
 
 def _callback_tasks(body: Json) -> tuple[Mapping[str, Json], ...]:
-    """The tasks in a callback, at least one; a wrapper as in answers is looked through."""
+    """The tasks in a callback, at least one; also in the wrapper of replies."""
     callback = require_object(body, "body")
     wrapped = callback.get("data")
     if wrapped is None or "task_status" in callback or "status" in callback:
@@ -181,11 +180,11 @@ def _read_body(body: Mapping[str, Json]) -> Reading | None:
         case 1:
             return _read_task(tasks[0])
         case count:
-            raise PayloadInvalid(f"data: {count} tasks, but one was asked for")
+            raise PayloadInvalid(f"data: {count} tasks instead of one")
 
 
 def _find_created_id(body: Mapping[str, Json]) -> ExternalId | None:
-    """The id in the answer to a create; None also when it names several tasks."""
+    """The id in the reply to a create; None also when it names several tasks."""
     bare = find_bare_id(body)
     if bare is not None:
         return bare
@@ -199,7 +198,7 @@ def _find_task_id(task: Mapping[str, Json]) -> ExternalId | None:
 
 
 def _read_task(task: Mapping[str, Json], around: Mapping[str, Json] | None = None) -> Reading:
-    """Read a task; ``around`` is the callback it came in, which may state an error about it."""
+    """Read a task; ``around`` is its callback, which may state an error."""
     said = require_status(task, *_STATUS_FIELDS, path="")
     return read_by_status(
         Reading(external_id=_find_task_id(task), upstream_status=said),
@@ -211,7 +210,7 @@ def _read_task(task: Mapping[str, Json], around: Mapping[str, Json] | None = Non
 
 
 def _read_outputs(task: Mapping[str, Json]) -> tuple[Output, ...]:
-    """The files of a task; ``watermark_url`` and the parent video are none of them.
+    """The files of a task, without ``watermark_url`` and the parent video.
 
     **Source**: ``task_result.videos[]``, ``.images[]`` and, for ``result_type`` ``series``,
     ``.series_images[]``; in the newer dialect ``outputs[]``, each with its ``type``.
@@ -244,14 +243,14 @@ def _read_outputs(task: Mapping[str, Json]) -> tuple[Output, ...]:
 def _read_reason(task: Mapping[str, Json], around: UpstreamError | None) -> UpstreamError | None:
     """Why a task failed: ``task_status_msg``, without a code; the newer dialect names no field for it.
 
-    A code comes only around it. The words there are taken where the task has none of its own.
+    A code is only around the task. The message there counts if the task has none.
     """
     code = around.code if around is not None else None
     own = [find_message(task.get(field)) for field in _REASONS if isinstance(task.get(field), str)]
     around_it = around.message if around is not None and code is not None else None
-    words = next((text for text in (*own, around_it) if text is not None and text.lower() not in _NO_MESSAGES), None)
-    if words is not None or code is not None:
-        return UpstreamError(code, words)
+    message = next((text for text in (*own, around_it) if text is not None and text.lower() not in _NO_MESSAGES), None)
+    if message is not None or code is not None:
+        return UpstreamError(code, message)
     return find_error({"error": task.get("error")})
 
 
@@ -264,7 +263,7 @@ def entry(
     check: Callable[[Mapping[str, Json]], list[FieldProblem]] = check,
     **material: str,
 ) -> Entry:
-    """One of the sibling routes, which differ by name, path, what they make and what they need (``material``)."""
+    """One of the routes; ``material`` is what its sample needs besides a prompt."""
     return Entry(
         route=Route(
             name=f"kling.{name}",

@@ -1,6 +1,6 @@
-"""Seedance videos on ``/doubao/*``: OpenAI-style video objects whose URL stands in ``metadata.url``.
+"""Seedance videos on ``/doubao/*``: OpenAI-style video objects with their URL in ``metadata.url``.
 
-Owns the routes and the error codes. The routes are in no document of the gateway; public clients use them.
+Owns the routes and the error codes. The gateway does not document the routes; public clients use them.
 
 **Source**: public client code of the gateway for routes, statuses and URL;
 https://www.volcengine.com/docs/82379/1299023 for the error codes of the model's maker (read 2026-11).
@@ -37,13 +37,13 @@ CODES: dict[str, Meaning] = {
     "missingparameter": meanings.INVALID,
     "invalidparameter": meanings.INVALID,
 }
-"""By code in lower case; what follows a dot narrows a code down."""
+"""By code in lower case, without the part after a dot."""
 _MATERIAL = ("content", "image", "images", "input_reference", "metadata")
-"""Fields that can carry the request in the place of a ``prompt``."""
+"""Fields that can replace a ``prompt``."""
 
 
 def find_meaning(error: UpstreamError) -> Meaning | None:
-    """The meaning of a code; everything that names sensitive content or a policy is one."""
+    """The meaning of a code; also of any code about sensitive content, a policy or a risk."""
     code = (error.code or "").lower()
     if "sensitivecontent" in code or "policyviolation" in code or "riskdetection" in code:
         return meanings.POLICY
@@ -51,7 +51,7 @@ def find_meaning(error: UpstreamError) -> Meaning | None:
 
 
 def check(request: Mapping[str, Json]) -> list[FieldProblem]:
-    """Find what a request lacks: ``model``, and a ``prompt`` where no material stands in for it."""
+    """Find what a request lacks: ``model``, and a ``prompt`` unless material replaces it."""
     has_material = any(request.get(field) for field in _MATERIAL)
     return [
         *text_problem(request, "model"),

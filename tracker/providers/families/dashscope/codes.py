@@ -1,6 +1,6 @@
 """DashScope's error codes, the same on all of its routes.
 
-Owns what each code means, on an answer and for a task that failed with it.
+Owns what each code means, in a reply and for a failed task.
 
 **Source**: https://help.aliyun.com/en/model-studio/error-code-start (read 2026-11).
 """
@@ -23,8 +23,8 @@ CODES: dict[str, Meaning] = {
     "internalerror": meanings.BROKEN,
     "internalerror.timeout": meanings.TIMEOUT,
 }
-"""By code in lower case without underscores (one mode writes ``data_inspection_failed``); what follows a dot
-narrows a code down and is given up step by step."""
+"""By code in lower case without underscores (one mode writes ``data_inspection_failed``); parts after a
+dot are dropped one by one."""
 
 
 def find_meaning(error: UpstreamError) -> Meaning | None:

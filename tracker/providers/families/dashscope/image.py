@@ -1,6 +1,6 @@
-"""DashScope's synchronous images: one answer, written like a chat message whose content holds pictures.
+"""DashScope's synchronous images: one reply in the form of a chat message with pictures.
 
-Owns where the pictures stand. An answer without one is a failure: the model only talked.
+Owns the fields of the pictures. A reply with text alone is a failure.
 
 **Source**: https://anyint.ai/docs/api-reference/media for the route and
 ``output.choices[].message.content[].image`` (read 2026-11).
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 def check(request: Mapping[str, Json]) -> list[FieldProblem]:
-    """Find what a request lacks: ``model`` and ``input.messages`` (or ``input.prompt``); a stream cannot be kept."""
+    """Find what a request lacks: ``model`` and ``input.messages`` (or ``input.prompt``); a stream cannot be stored."""
     problems = [*text_problem(request, "model"), *object_problem(request, "input")]
     given = request.get("input")
     if isinstance(given, Mapping):
@@ -54,7 +54,7 @@ def check(request: Mapping[str, Json]) -> list[FieldProblem]:
 
 
 def _read_body(body: Mapping[str, Json]) -> Reading | None:
-    """Read the choices; None when the body has none. ``request_id`` names the request, nothing that can be polled."""
+    """Read the choices; None when the body has none. ``request_id`` cannot be polled."""
     output = find_object(body, "output") or {}
     if "choices" not in output:
         return None
@@ -69,8 +69,8 @@ def _read_body(body: Mapping[str, Json]) -> Reading | None:
     outputs = distinct(image for item in items if (image := _find_image(item)) is not None)
     lists.check(outputs)
     if not outputs:
-        words = next((text for item in items if (text := find_text(item.get("text"), 300))), "and without words")
-        return failed(replace(reading, detail=f"an answer without an image: {words}"), None, find_meaning)
+        message = next((text for item in items if (text := find_text(item.get("text"), 300))), "and without text")
+        return failed(replace(reading, detail=f"a reply without an image: {message}"), None, find_meaning)
     return replace(reading, status=Status.SUCCEEDED, outputs=outputs)
 
 

@@ -1,10 +1,8 @@
-"""DashScope: asynchronous video synthesis, followed by polling; EventBridge events where somebody sends them.
+"""DashScope: asynchronous video synthesis, followed by polls, or by EventBridge events where they are set up.
 
-Owns DashScope's field names and statuses, and the list of its routes; the synchronous one reads its answers in
-``dashscope_image``, the error codes of both are in ``dashscope_codes``. It must not know how answers travel or what
-a task is.
+Owns DashScope's field names and statuses, and the list of its routes; ``image`` has the synchronous one.
 
-**Source**: https://anyint.ai/docs/api-reference/media for the routes, the create answer and
+**Source**: https://anyint.ai/docs/api-reference/media for the routes, the reply to a create and
 ``output.video_url``; https://www.alibabacloud.com/help/en/model-studio/manage-asynchronous-tasks for statuses
 and results; https://help.aliyun.com/en/model-studio/error-code-start for error codes;
 https://help.aliyun.com/en/model-studio/async-task-api for events (all read 2026-11).
@@ -52,7 +50,7 @@ if TYPE_CHECKING:
     from tracker.providers.route import Json
 
 RETENTION_S = 86400.0
-"""Task data is kept this long; afterwards its status reads UNKNOWN."""
+"""How long task data is stored; afterwards its status is UNKNOWN."""
 
 STATUSES = {
     "pending": Status.PENDING,
@@ -63,11 +61,11 @@ STATUSES = {
     "canceled": Status.FAILED,
     "cancelled": Status.FAILED,
 }
-"""``output.task_status`` in any case; SUSPENDED is not in current documents and never an end."""
+"""``output.task_status`` in any case; SUSPENDED is not in current documents and does not end a task."""
 _IDS = ("task_id", "taskId")
 _REASONS = ("message", "msg", "error_message", "fail_reason", "failReason", "error")
 _MATERIAL = ("_url", "_urls", "media")
-"""How the fields of ``input`` end that bring pictures, sounds or videos."""
+"""Ends of the names of ``input`` fields with pictures, sounds or videos."""
 _CANCELED = frozenset({"CANCELED", "CANCELLED"})
 _UNKNOWN = "UNKNOWN"
 
@@ -75,9 +73,8 @@ _UNKNOWN = "UNKNOWN"
 def check_video(request: Mapping[str, Json]) -> list[FieldProblem]:
     """Find what a video request lacks.
 
-    ``input.prompt`` is documented as required, but models that animate or dub what they are given
-    (``img_url``, ``audio_url`` and further material) also work without words. So a prompt is only missed
-    where there is no material either; the upstream has the last word.
+    ``input.prompt`` is documented as required, but models that animate or dub material (``img_url``, ``audio_url`` and
+    others) also work without it. So it is only required without material; the upstream decides.
     """
     problems = text_problem(request, "model")
     given = request.get("input")
@@ -91,18 +88,18 @@ def check_video(request: Mapping[str, Json]) -> list[FieldProblem]:
 
 
 def read_create(reply: WireReply) -> Reading:
-    """Read the answer to a create: the id is ``output.task_id``; ``request_id`` is something else."""
+    """Read the reply to a create: the id is ``output.task_id``, not ``request_id``."""
     return read_creation(reply, partial(_read_body, asset="video"), find_meaning, _find_task_id, is_wrapped=True)
 
 
 def read_poll(reply: WireReply) -> Reading:
-    """Read the answer to a poll."""
+    """Read the reply to a poll."""
     read, read_otherwise = partial(_read_body, asset="video"), partial(read_any, find=find_meaning)
     return read_status(reply, read, find_meaning, is_wrapped=True, read_otherwise=read_otherwise)
 
 
 def read_event(body: Json) -> Reading:
-    """Read an EventBridge event: state and id; a result only where the product puts one into it."""
+    """Read an EventBridge event: state and id, and the result of those products that include it."""
     data = require_object(require_object(body, "body").get("data"), "data")
     result = find_object(find_object(data, "output_result") or {}, "output")
     return _read_task(data, result or {}, path="data.", asset="video")
@@ -123,7 +120,7 @@ def _find_task_id(body: Mapping[str, Json]) -> ExternalId | None:
 
 
 def _read_body(body: Mapping[str, Json], *, asset: str) -> Reading | None:
-    """Read ``{output, usage}``, or what a gateway has taken out of ``output``."""
+    """Read ``{output, usage}``, or the content of ``output`` alone, as some gateways write it."""
     output = unwrapped(body.get("output"))
     if output is None and body.get("output") is None and any(name in body for name in _IDS):
         output = body
@@ -138,7 +135,7 @@ def _read_body(body: Mapping[str, Json], *, asset: str) -> Reading | None:
 
 
 def _length_of(usage: Mapping[str, Json]) -> float | None:
-    """The length of the video, which ``usage`` tells beside the bill; None where it tells only the bill.
+    """The length of the video in ``usage``; None where that has only the billed length.
 
     **Source**: https://help.aliyun.com/en/model-studio (reference-to-video, read 2026-11): ``duration`` is what is
     billed, ``input_video_duration`` and ``output_video_duration`` together; without an input it is the video's length.
@@ -155,9 +152,9 @@ def _read_task(
     asset: str,
     around: Mapping[str, Json] | None = None,
 ) -> Reading:
-    """Read the object that names status and id, and the one with outputs or error; in a poll both are one.
+    """Read the object with status and id, and the one with outputs or error; in a poll both are one.
 
-    ``around`` may state an error beside ``output``, which tells why a task failed where the task itself does not.
+    ``around`` may state an error beside ``output``, which counts for a failed task without its own.
     """
     said = require_status(task, "task_status", "taskStatus", "status", "state", path=path)
     reading = Reading(external_id=find_id(task, *_IDS, path=path), upstream_status=said)
@@ -166,7 +163,7 @@ def _read_task(
         return replace(
             reading,
             expired_after_s=RETENTION_S,
-            detail="the upstream says UNKNOWN: it has no such task, or dropped it after 24 hours",
+            detail="upstream status UNKNOWN: no such task, or it was deleted after 24 hours",
         )
 
     def with_outputs(reading: Reading) -> Reading:
@@ -185,12 +182,11 @@ def _read_task(
 
 
 def _read_outputs(result: Mapping[str, Json], asset: str) -> tuple[tuple[Output, ...], str | None]:
-    """The outputs, and a word on the items of a multi-result task that failed.
+    """The outputs, and a detail about the failed items of a multi-result task.
 
     **Source**: ``video_url``; ``output_video_url`` of ``video-style-transform``
     (https://help.aliyun.com/en/model-studio/video-style-transform-api-reference); ``results.video_url`` of some models;
-    ``results[].url`` of multi-result tasks,
-    where a failed item carries ``code`` and ``message`` instead.
+    ``results[].url`` of multi-result tasks, where a failed item has ``code`` and ``message`` instead.
     """
     urls = [find_url(result.get("output_video_url")) or find_url(result.get("video_url"))]
     results = result.get("results")
@@ -205,8 +201,8 @@ def _read_outputs(result: Mapping[str, Json], asset: str) -> tuple[tuple[Output,
         for item in items:
             urls.append(find_url(item.get("url")))
             if urls[-1] is None:
-                words = (find_code(item.get("code")), find_text(item.get("message"), 200))
-                failures.append(" ".join(word for word in words if word) or "no file")
+                parts = (find_code(item.get("code")), find_text(item.get("message"), 200))
+                failures.append(" ".join(part for part in parts if part) or "no file")
     mime = "video/mp4" if asset == "video" else None
     outputs = distinct(Output(kind=asset, url=url, mime=mime_of(url, mime)) for url in urls if url)
     outputs = outputs or find_outputs(list(layers(result)), asset)

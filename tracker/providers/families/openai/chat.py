@@ -1,6 +1,6 @@
-"""Chat completions on ``/openai/v1/chat/completions``: one synchronous answer, texts or tool calls.
+"""Chat completions on ``/openai/v1/chat/completions``: one synchronous reply, texts or tool calls.
 
-Owns where the text stands and when an answer is a refusal.
+Owns the fields of the text and the condition of a refusal.
 
 **Source**: https://platform.openai.com/docs/api-reference/chat/object (read 2026-11);
 https://anyint.ai/docs/api-reference/overview for the route.
@@ -39,12 +39,12 @@ _CUT = "length"
 
 
 def check(request: Mapping[str, Json]) -> list[FieldProblem]:
-    """Find what a request lacks: ``model`` and ``messages``; a stream cannot be kept."""
+    """Find what a request lacks: ``model`` and ``messages``; a stream cannot be stored."""
     return [*text_problem(request, "model"), *list_problem(request, "messages"), *stream_problem(request)]
 
 
 def _read_body(body: Mapping[str, Json]) -> Reading | None:
-    """Read a completion; None when the body is none."""
+    """Read a completion; None when the body is not one."""
     if body.get("choices") is None:
         return None
     listed = body["choices"]
@@ -53,19 +53,19 @@ def _read_body(body: Mapping[str, Json]) -> Reading | None:
     finish = next((code for choice in choices if (code := find_code(choice.get("finish_reason")))), None)
     reading = Reading(external_id=find_id(body, "id", path=""), upstream_status=finish)
     outputs = tuple(output for message in messages for output in _read_message(message))
-    refusal = next((words for message in messages if (words := find_text(message.get("refusal")))), None)
+    refusal = next((text for message in messages if (text := find_text(message.get("refusal")))), None)
     if finish == _FILTERED or (refusal is not None and not outputs):
         code = finish if finish == _FILTERED else "refusal"
         return failed(reading, UpstreamError(code, refusal), find_meaning)
     if not outputs:
-        return failed(replace(reading, detail=f"an answer without content ({finish})"), None, find_meaning)
-    detail = "the answer was cut at its greatest length" if finish == _CUT else None
+        return failed(replace(reading, detail=f"a reply without content ({finish})"), None, find_meaning)
+    detail = "the reply was cut at its maximum length" if finish == _CUT else None
     return replace(reading, status=Status.SUCCEEDED, outputs=outputs, detail=detail)
 
 
 def _read_message(message: Mapping[str, Json]) -> list[Output]:
-    """The text of a message, whole or in parts, and its tool calls."""
-    content = next((words for name in MESSAGE_TEXT_FIELDS if (words := text_in(message.get(name)))), None)
+    """The text of a message, in one piece or in parts, and its tool calls."""
+    content = next((part for name in MESSAGE_TEXT_FIELDS if (part := text_in(message.get(name)))), None)
     text = find_text_output(content)
     calls = message.get("tool_calls") or message.get("function_call")
     images = find_outputs([{"images": message.get("images")}], "image")

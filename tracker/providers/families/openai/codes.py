@@ -1,8 +1,7 @@
 """The error codes of OpenAI-style routes.
 
-Owns what each code means, on an answer and for a job that failed with it. What the gateway may say on any route
-(``invalid_api_key``, ``insufficient_quota``, ``moderation_blocked`` and the like) is known to every
-family already.
+Owns what each code means, in a reply and for a failed job. The codes of the gateway itself (``invalid_api_key``,
+``insufficient_quota``, ``moderation_blocked`` and others) are in `error_meanings`.
 
 **Source**: https://platform.openai.com/docs/guides/error-codes for request errors;
 https://platform.openai.com/docs/api-reference/responses/object for ``error.code`` of a response (read 2026-11).

@@ -1,6 +1,6 @@
-"""Images on ``/openai/v1/images/generations``: one synchronous answer, URLs or base64.
+"""Images on ``/openai/v1/images/generations``: one synchronous reply, URLs or base64.
 
-Owns where the images stand. What is refused for its content is an HTTP 400 with ``moderation_blocked``.
+Owns the fields of the images. A refused content is HTTP 400 with ``moderation_blocked``.
 
 **Source**: https://platform.openai.com/docs/api-reference/images/object (read 2026-11);
 https://anyint.ai/docs/api-reference/media for the route.
@@ -57,7 +57,7 @@ def _read_body(body: Mapping[str, Json]) -> Reading | None:
     if not outputs and find_error(body) is not None:
         return None
     if not outputs:
-        return failed(Reading(detail="an answer without an image"), None, find_meaning)
+        return failed(Reading(detail="a reply without an image"), None, find_meaning)
     return replace(Reading(), status=Status.SUCCEEDED, outputs=outputs)
 
 

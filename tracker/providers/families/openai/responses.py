@@ -1,6 +1,6 @@
 """Responses on ``/openai/v1/responses``: a result at once, or with ``background: true`` a task to follow.
 
-Owns the statuses of a response and where its texts and images stand. Creates and polls answer with the same object.
+Owns the statuses of a response, and the fields of its texts and images. Creates and polls return the same object.
 
 **Source**: https://platform.openai.com/docs/api-reference/responses/object for the object and its statuses;
 https://platform.openai.com/docs/guides/background for ``background``; the gateway marks the route as Beta (read
@@ -66,7 +66,7 @@ _CUT = "max_output_tokens"
 
 
 def check(request: Mapping[str, Json]) -> list[FieldProblem]:
-    """Find what a request lacks: ``model`` and ``input``, unless it continues or fills in something stored."""
+    """Find what a request lacks: ``model`` and ``input``, unless it continues or fills a stored object."""
     continues = any(request.get(field) is not None for field in _CONTEXTS)
     problems = (optional_text_problem if request.get("prompt") is not None else text_problem)(request, "model")
     given = request.get("input")
@@ -78,12 +78,12 @@ def check(request: Mapping[str, Json]) -> list[FieldProblem]:
 
 
 def read_create(reply: WireReply) -> Reading:
-    """Read the answer to a create: ended already, or queued with ``background``."""
+    """Read the reply to a create: ended already, or queued with ``background``."""
     return read_creation(reply, _read_body, find_meaning, _find_response_id, is_wrapped=True)
 
 
 def read_poll(reply: WireReply) -> Reading:
-    """Read the answer to a poll."""
+    """Read the reply to a poll."""
     return read_status(reply, _read_body, find_meaning, is_wrapped=True)
 
 
@@ -92,7 +92,7 @@ def _find_response_id(body: Mapping[str, Json]) -> ExternalId | None:
 
 
 def _is_part(body: Mapping[str, Json]) -> bool:
-    """Whether an object is an item of a response, or something else: those have a type, a response has none."""
+    """Whether an object is not a response: items of a response and other objects have a type."""
     return is_other(body) or (isinstance(body.get("type"), str) and body.get("object") != "response")
 
 
@@ -113,7 +113,7 @@ def _read_body(body: Mapping[str, Json]) -> Reading | None:
 
 
 def _completed(reading: Reading, body: Mapping[str, Json]) -> Reading:
-    """A completed response: its outputs, or the refusal in their place."""
+    """A completed response: its outputs, or the refusal instead."""
     items, lists = list_objects(body.get("output"), "output"), Lists()
     outputs = distinct(output for item in items for output in _read_item(item, lists))
     lists.check(outputs)
@@ -126,19 +126,19 @@ def _completed(reading: Reading, body: Mapping[str, Json]) -> Reading:
 
 
 def _failed(reading: Reading, body: Mapping[str, Json]) -> Reading:
-    """A response that did not complete: ``error``, or ``incomplete_details.reason``, is why."""
+    """A response that did not complete: the reason is ``error`` or ``incomplete_details.reason``."""
     error = find_object(body, "error") or {}
     why = find_code((find_object(body, "incomplete_details") or {}).get("reason"))
-    words = UpstreamError(find_code(error.get("code")) or why, find_text(error.get("message")))
+    stated = UpstreamError(find_code(error.get("code")) or why, find_text(error.get("message")))
     status = (reading.upstream_status or "").lower()
-    ended = failed(replace(reading, detail=f"{status} upstream" if status != "failed" else None), words, find_meaning)
+    ended = failed(replace(reading, detail=f"{status} upstream" if status != "failed" else None), stated, find_meaning)
     if why == _CUT:  # the same request would be cut again
         return replace(ended, reason=Reason.GENERATION_FAILED, retryable=False)
     return ended
 
 
 def _read_item(item: Mapping[str, Json], lists: Lists) -> list[Output]:
-    """The outputs in one item: a message's text, a generated image, or a function call; reasoning is none."""
+    """The outputs in one item: a message's text, a generated image, or a function call; not reasoning."""
     kind = find_text(item.get("type"), 60)
     if kind == "message":
         parts = [part.get("text") for part in lists.objects(item.get("content"), "output.content")]
@@ -155,7 +155,7 @@ def _read_item(item: Mapping[str, Json], lists: Lists) -> list[Output]:
 
 def _find_refusal(items: tuple[Mapping[str, Json], ...]) -> str | None:
     parts = (part for item in items for part in list_objects(item.get("content"), "output.content"))
-    return next((words for part in parts if (words := find_text(part.get("refusal")))), None)
+    return next((text for part in parts if (text := find_text(part.get("refusal")))), None)
 
 
 ENTRY = Entry(

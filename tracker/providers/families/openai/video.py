@@ -1,7 +1,7 @@
-"""Videos on ``/openai/v1/videos``: asynchronous, and the finished file lies behind the account's key.
+"""Videos on ``/openai/v1/videos``: asynchronous; the finished file needs the account's key.
 
-Owns the requests, the address of the file and the webhook events. The video object itself is read by
-``video_objects``. Ids are long here (the gateway writes provider and model into them) and are kept as they are.
+Owns the requests, the URL of the file and the webhook events; ``video_objects`` reads the video object itself. Ids are
+long here, because the gateway writes provider and model into them.
 
 **Source**: https://anyint.ai/docs/en/api-reference/kling-video for the routes and required fields;
 https://platform.openai.com/docs/guides/webhooks for events, which the gateway does not document (read 2026-11).
@@ -36,19 +36,18 @@ def check(request: Mapping[str, Json]) -> list[FieldProblem]:
 
 
 def content_of(external_id: ExternalId) -> Output:
-    """The finished file of a video without a URL: a path of the gateway that wants the account's key."""
+    """The finished file of a video without a URL: a path of the gateway that needs the account's key."""
     path = f"/openai/v1/videos/{path_segment(external_id)}/content"
     return Output(kind="video", url=path, mime="video/mp4", authenticated=True)
 
 
 def read_event(body: Json) -> Reading:
-    """Read a webhook event: news of an end, which a poll must fetch.
+    """Read a webhook event: the end of a video without a file or an error, which a poll must fetch.
 
-    The event carries neither a file nor an error. A completed video waits for its file, which is asked for at once;
-    a failed one is asked about before it ends, or its reason would be lost.
+    A completed video waits for its file; a failed one is polled before it ends, or its reason would be lost.
     """
     event = require_object(body, "body")
-    if event.get("object") == "video":  # a gateway that calls back with the video itself
+    if event.get("object") == "video":  # the callback of a gateway that sends the video itself
         return video_objects.read_callback(event, find=find_meaning)
     kind = require_status(event, "type", path="")
     status = _EVENTS.get(kind or "")
@@ -56,7 +55,7 @@ def read_event(body: Json) -> Reading:
         status=status if status is Status.SUCCEEDED else None,
         external_id=find_id(_subject_of(event), "id", path="data."),
         upstream_status=kind,
-        detail=f"event {kind or 'without a type'}; a poll will tell",
+        detail=f"event {kind or 'without a type'}; a poll fetches the result",
     )
 
 
@@ -71,7 +70,7 @@ def event_ids(body: Json) -> tuple[ExternalId, ...]:
 
 
 def _subject_of(event: Mapping[str, Json]) -> Mapping[str, Json]:
-    """What an event is about; an envelope around the event is none."""
+    """The object of an event; an envelope around the event is invalid."""
     data = require_object(event.get("data"), "data")
     if is_other(data):
         raise PayloadInvalid("type: missing")

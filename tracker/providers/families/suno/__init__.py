@@ -1,6 +1,6 @@
 """AI music on ``/suno/*`` (Suno-compatible): one module per shape of result, chosen by the route.
 
-``envelope`` reads ``{code, msg, data}`` and the callback around it, ``codes`` knows the body codes; ``song``,
-``lyrics``, ``conversions`` (stems, WAV, MP4, cover art) and ``instant`` (what is answered at once) read one shape of
-result each; ``checks`` knows the required fields, ``family`` lists the routes.
+``envelope`` reads ``{code, msg, data}`` and the callback around it, ``codes`` has the body codes; ``song``, ``lyrics``,
+``conversions`` (stems, WAV, MP4, cover art) and ``instant`` (synchronous routes) read one shape of result each;
+``checks`` has the required fields, ``family`` lists the routes.
 """

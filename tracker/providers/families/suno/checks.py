@@ -1,9 +1,8 @@
-"""What a request must have before it is worth sending, per Suno route.
+"""The fields that a request must have, per Suno route.
 
-Owns the required fields. It must not restrict values that grow over time: new models appear, and the upstream
-knows them first. Where the gateway documents no fields of a route, only the material that it works on is required
-and the rest is checked for its type: the upstream has the last word. ``callBackUrl`` is required by the upstream on
-every route with tasks, but is filled in by the tracker.
+Owns the required fields. Must not restrict values that change over time, such as models. Where the gateway documents
+no fields of a route, only the material is required and other fields are checked for their type; the upstream decides.
+It also requires ``callBackUrl`` on every route with tasks, which the tracker fills in.
 
 **Source**: https://anyint.ai/docs/media-and-music/music-generation for generate; https://docs.sunoapi.org/suno-api
 (a page per route) for the others (read 2026-11).
@@ -30,21 +29,9 @@ Check = Callable[[Mapping[str, "Json"]], list[FieldProblem]]
 
 _FLAGS = ("customMode", "instrumental", "defaultParamFlag")
 _TEXTS = (
-    "audioId",
-    "callBackUrl",
-    "content",
-    "description",
-    "model",
-    "name",
-    "negativeTags",
-    "prompt",
-    "style",
-    "tags",
-    "taskId",
-    "title",
-    "type",
-    "uploadUrl",
-)
+    "audioId", "callBackUrl", "content", "description", "model", "name", "negativeTags", "prompt", "style", "tags",
+    "taskId", "title", "type", "uploadUrl",
+)  # fmt: skip
 
 
 def check_generate(request: Mapping[str, Json]) -> list[FieldProblem]:
@@ -63,7 +50,7 @@ def check_generate(request: Mapping[str, Json]) -> list[FieldProblem]:
 
 
 def check_replace_section(request: Mapping[str, Json]) -> list[FieldProblem]:
-    """Find what a replacement lacks: the clip (or an upload in its place), the words, and the seconds."""
+    """Find what a replacement lacks: the clip (or an upload instead), the prompt, and the seconds."""
     own_clip = request.get("uploadUrl") is None
     problems = _texts(request, *(("taskId",) if own_clip else ("uploadUrl",)), "prompt", "tags", "title")
     if own_clip and request.get("audioId") is None and request.get("musicIndex") is None:

@@ -1,7 +1,7 @@
 """The body codes of the Suno-compatible API.
 
-Owns what each code means on a request and for a task that failed with it. They look like HTTP statuses and
-are not: 429 is a used-up quota, 405 and 430 are rate limits, whatever the HTTP status says (200, most often).
+Owns what each code means for a request and for a failed task. They look like HTTP statuses but are not: 429 is a
+used-up quota, 405 and 430 are rate limits, whatever the HTTP status (mostly 200).
 
 **Source**: https://anyint.ai/docs/media-and-music/music-tasks-and-webhooks for 400, 401, 405, 413, 429, 430,
 455 and 500; https://docs.sunoapi.org/suno-api/generate-music and its callback page for the others (read
@@ -33,20 +33,20 @@ REQUEST_CODES: dict[str, Meaning] = {
     "501": meanings.NOT_MADE,
     "531": meanings.NOT_MADE,  # failed, and the credits came back
 }
-"""On the answer to a create or a poll."""
+"""Of the reply to a create or a poll."""
 
 TASK_CODES: dict[str, Meaning] = {**REQUEST_CODES, "413": meanings.POLICY}
-"""Of a task that failed, in callbacks and queries: there 413 says that the audio matches an existing work."""
+"""Of a failed task, in callbacks and queries: there 413 means that the audio matches an existing work."""
 
 _POLICY_ALSO = frozenset({"400", "422"})
-"""Codes under which content rules are reported as well; only the message tells."""
-_NOT_MADE_WORDS = re.compile(r"generation failed", re.IGNORECASE)
-"""What a callback about lyrics says with code 400 although nothing was wrong with the request: a poll about the same
-task says 500. **Source**: https://docs.sunoapi.org/suno-api/generate-lyrics-callbacks."""
+"""Codes that also report violations of content rules; only the message shows it."""
+_NOT_MADE_TEXT = re.compile(r"generation failed", re.IGNORECASE)
+"""The message of a callback about lyrics with code 400 although the request was valid: a poll of the same task has
+500. **Source**: https://docs.sunoapi.org/suno-api/generate-lyrics-callbacks."""
 
 
 def find_request_meaning(error: UpstreamError) -> Meaning | None:
-    """What a code on the answer to a request means; None for one outside the contract.
+    """What a code in the reply to a request means; None for one outside the contract.
 
     Only those of ``{code, msg}``: the numbers inside the gateway's ``error`` are HTTP's, where 429 is a rate limit.
     """
@@ -57,7 +57,7 @@ def find_request_meaning(error: UpstreamError) -> Meaning | None:
 
 def find_task_meaning(error: UpstreamError) -> Meaning | None:
     """What the code of a failed task means; None for one outside the contract."""
-    if error.code in _POLICY_ALSO and _NOT_MADE_WORDS.search(error.message or "") is not None:
+    if error.code in _POLICY_ALSO and _NOT_MADE_TEXT.search(error.message or "") is not None:
         return meanings.NOT_MADE
     return _look_up(error, TASK_CODES)
 

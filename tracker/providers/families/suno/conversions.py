@@ -1,11 +1,11 @@
-"""Jobs on a finished song that answer with files: stems, WAV, MP4 and cover art.
+"""Jobs on a finished song whose results are files: stems, WAV, MP4 and cover art.
 
-Owns ``successFlag`` (their only status), and where each keeps its files. Three of them spell the flag as a word;
-cover art as a number or a word. The numbers of other routes mean something else, and are not read here.
+Owns ``successFlag`` (their only status) and the fields of their files. The flag is a word; for cover art a number or a
+word. The numbers of other routes have other meanings.
 
 **Source**: https://docs.sunoapi.org/suno-api/get-vocal-separation-details, …/get-wav-conversion-details,
 …/get-music-video-details and …/get-cover-suno-details for queries, the sibling ``*-callbacks`` pages for callbacks;
-https://docs.kie.ai/suno-api/get-cover-suno-details for the words of cover art (read 2026-11).
+https://docs.kie.ai/suno-api/get-cover-suno-details for the statuses of cover art (read 2026-11).
 """
 
 from __future__ import annotations
@@ -38,28 +38,16 @@ if TYPE_CHECKING:
     from tracker.providers.route import Json
 
 _STEMS = (
-    "vocal",
-    "instrumental",
-    "backingVocals",
-    "drums",
-    "bass",
-    "guitar",
-    "piano",
-    "keyboard",
-    "percussion",
-    "strings",
-    "synth",
-    "fx",
-    "brass",
-    "woodwinds",
-)
-"""Each as ``…Url`` in queries and ``…_url`` in callbacks; ``originUrl`` is the song that was taken apart."""
+    "vocal", "instrumental", "backingVocals", "drums", "bass", "guitar", "piano", "keyboard", "percussion", "strings",
+    "synth", "fx", "brass", "woodwinds",
+)  # fmt: skip
+"""Each as ``…Url`` in queries and ``…_url`` in callbacks; ``originUrl`` is the song that was separated."""
 _STEM_HOLDERS = ("vocal_removal_info", "vocal_separation_info", "vocalRemovalInfo", "vocalSeparationInfo")
 _FLAGS = ("successFlag", "success_flag", "status", "state")
 _CAPITAL = re.compile(r"(?=[A-Z])")
 
 FindOutputs = Callable[[Mapping[str, "Json"]], tuple[Output, ...]]
-"""The files in the object that holds them."""
+"""Finds the files in the object around them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +55,7 @@ class Conversion:
     """One kind of job.
 
     Attributes:
-        statuses: its own words and numbers in ``successFlag``.
+        statuses: its own values of ``successFlag``.
         find_outputs: finds the files in a query's ``response`` and in a callback's ``data``.
         kind: of its files.
     """
@@ -77,10 +65,10 @@ class Conversion:
     kind: str = "audio"
 
     def read_task(self, data: Mapping[str, Json]) -> Reading:
-        """Read the ``data`` of the answer to a query.
+        """Read the ``data`` of the reply to a query.
 
         Raises:
-            PayloadInvalid: the files do not stand as the contract says.
+            PayloadInvalid: the files are not where the contract says.
         """
         said = next((code for name in _FLAGS if (code := find_code(data.get(name)))), None)
         return read_by_task_status(
@@ -92,16 +80,16 @@ class Conversion:
         )
 
     def read_callback_data(self, phase: str | None, inner: Mapping[str, Json]) -> Reading:
-        """Read a callback that tells of no failure: these have no phases, so a file is the success.
+        """Read a callback that states no failure: these have no phases, so a file means success.
 
         Raises:
-            PayloadInvalid: the files do not stand as the contract says.
+            PayloadInvalid: the files are not where the contract says.
         """
         del phase
         outputs = self.find_outputs(inner)
         if outputs:
             return Reading(status=Status.SUCCEEDED, outputs=outputs)
-        return Reading(detail="a callback without a file; a poll will tell")
+        return Reading(detail="a callback without a file; a poll fetches the result")
 
     def _response_outputs(self, data: Mapping[str, Json]) -> tuple[Output, ...]:
         found = self.find_outputs(object_in(data.get("response")) or data)
@@ -109,16 +97,16 @@ class Conversion:
 
 
 def _find_stems(holder: Mapping[str, Json]) -> tuple[Output, ...]:
-    """The stems by name; where none is named, those of the advanced form, which lists them.
+    """The stems by name; otherwise those of the advanced form, which lists them.
 
     **Source**: the advanced form nests ``origin_data[].extract`` and ``.remove``, newer copies list
     ``originData[]`` with ``stem_type_group_name``.
     """
     info = next((found for key in _STEM_HOLDERS if (found := find_object(holder, key)) is not None), holder)
     named = distinct(
-        _audio(url, title=" ".join(_words_of(stem)))
+        _audio(url, title=" ".join(_parts_of(stem)))
         for stem in _STEMS
-        if (url := find_url(info.get(f"{stem}Url")) or find_url(info.get(f"{'_'.join(_words_of(stem))}_url")))
+        if (url := find_url(info.get(f"{stem}Url")) or find_url(info.get(f"{'_'.join(_parts_of(stem))}_url")))
     )
     if named:
         return named
@@ -136,8 +124,8 @@ def _find_stems(holder: Mapping[str, Json]) -> tuple[Output, ...]:
     )
 
 
-def _words_of(stem: str) -> list[str]:
-    return [word.lower() for word in _CAPITAL.split(stem)]
+def _parts_of(stem: str) -> list[str]:
+    return [part.lower() for part in _CAPITAL.split(stem)]
 
 
 def _audio(url: str, *, title: str | None, item: Mapping[str, Json] | None = None) -> Output:

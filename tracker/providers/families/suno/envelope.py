@@ -1,7 +1,7 @@
-"""What all Suno-compatible routes share: the envelope of answers, and the two wrappings of callbacks.
+"""What all Suno-compatible routes share: the envelope of replies, and the two wrappings of callbacks.
 
-Owns ``{code, msg, data}``, where task ids stand, and that an outer error code beats everything inside. It
-must not know what a result looks like: each shape's reader is handed in.
+Owns ``{code, msg, data}``, the fields of task ids, and the precedence of an outer error code. Must not know what a
+result looks like: each shape has its own reader.
 
 **Source**: https://anyint.ai/docs/media-and-music/music-tasks-and-webhooks (the bare callback),
 https://docs.sunoapi.org/suno-api/generate-music and
@@ -53,40 +53,40 @@ _STATUSES = {"CREATE_TASK_FAILED": Status.FAILED, _SENSITIVE: Status.FAILED, UND
 """Those of all tasks; the work may be done although a callback could not be delivered."""
 _IDS = ("task_id", "taskId", "taskID")
 _OF_TASKS = frozenset({*_IDS, "clips", "audio_url", "audioUrl", "text"})
-"""What shows that a body is a task itself."""
+"""Fields of a body that is a task itself."""
 _REASONS = ("errorMessage", "errorMsg", "error_message", "fail_reason", "failReason", "error", "msg")
-_NO_ERROR_WORDS = frozenset({"success", "ok"})
+_NO_ERRORS = frozenset({"success", "ok"})
 _PHASES = ("callbackType", "callback_type")
 _FAILED_PHASES = frozenset({"error", "failed"})
 
 
 def read_create(reply: WireReply, *, existing: frozenset[str] = frozenset()) -> Reading:
-    """Read the answer to a create.
+    """Read the reply to a create.
 
     Args:
-        reply: the answer.
-        existing: body codes with which a route refuses a repeated request but names the task made before.
+        reply: the reply.
+        existing: body codes with which a route refuses a repeated request but names the earlier task.
     """
 
     def read_accepted(body: Mapping[str, Json]) -> Reading | None:
         code = _require_code(body)
         if not is_success_code(code) and code not in existing:
             return None
-        # without a code of success an id is no more than an id
+        # without a code of success the id says nothing about the status
         return Reading(status=None if code is None else Status.PENDING, external_id=_find_task_id(body))
 
     def find_despite(body: Mapping[str, Json]) -> ExternalId | None:
-        # a documented refusal may name the task that was made before: it is no proof of another
+        # a documented refusal may name an earlier task: its id does not prove a new one
         return None if refuses(find_code(body.get("code"))) else _find_task_id(body)
 
     return read_creation(reply, read_accepted, find_request_meaning, find_despite, is_wrapped=True)
 
 
 def read_poll(reply: WireReply, shape: Shape) -> Reading:
-    """Read the answer to a query, its ``data`` with the shape's reader.
+    """Read the reply to a query.
 
     Args:
-        reply: the answer.
+        reply: the reply.
         shape: reads the result.
     """
 
@@ -107,14 +107,14 @@ def read_poll(reply: WireReply, shape: Shape) -> Reading:
         task = object_in(data)
         reading = shape.read_task(_with_state(require_object(data, "data") if task is None else task))
         reading = replace(reading, external_id=_find_task_id(body))
-        # a code that nobody documents is an error only where no task is
+        # an undocumented code is an error only without a task
         return reading if is_success or is_informative(reading) else None
 
     return read_status(reply, read_body, find_request_meaning, is_wrapped=True)
 
 
 def _with_state(task: Mapping[str, Json]) -> Mapping[str, Json]:
-    """A task whose state only its tracks tell, as forks of clients answer: finished when all of them are.
+    """A task with the state of its tracks, as in replies of forks: finished when all tracks are.
 
     **Source**: https://github.com/gcui-art/suno-api (read 2026-11).
     """
@@ -149,7 +149,7 @@ def read_callback(body: Json, shape: Shape) -> Reading:
     phase = phase or require_status(callback, *_PHASES, path="")
     lower = None if phase is None else phase.lower()
     if not is_success_code(code) or lower in _FAILED_PHASES:
-        # the outer code wins: moderation comes as code 400 with the phase "complete"
+        # the outer code counts: moderation is code 400 with the phase "complete"
         reading = failed(Reading(upstream_status=phase), _callback_error(callback, inner, code), find_task_meaning)
     else:
         reading = shape.read_callback_data(lower, inner)
@@ -207,23 +207,23 @@ def read_by_task_status(
 
 
 def task_error(data: Mapping[str, Json]) -> UpstreamError:
-    """The error fields of a query's ``data``; a code of success in them is no error.
+    """The error fields of a query's ``data``; a code of success is not an error.
 
     **Source**: ``errorCode`` is 200 on success in
     https://docs.sunoapi.org/cn/suno-api/get-cover-suno-details; one client saw ``errorMsg`` (read 2026-11).
     """
     code = find_code(data.get("errorCode"))
-    words = (find_message(data.get(field)) for field in _REASONS)
-    message = next((said for said in words if said is not None and said.lower() not in _NO_ERROR_WORDS), None)
+    messages = (find_message(data.get(field)) for field in _REASONS)
+    message = next((said for said in messages if said is not None and said.lower() not in _NO_ERRORS), None)
     return UpstreamError(None if is_success_code(code) else code, message)
 
 
 def _callback_error(callback: Mapping[str, Json], inner: Mapping[str, Json], code: str | None) -> UpstreamError | None:
-    """What a callback that tells of a failure fails with: ``msg``, or ``data.error``, a plain text."""
+    """The error of a callback that states a failure: ``msg``, or ``data.error``, a plain text."""
     refused = not is_success_code(code)
-    own = next((words for name in _REASONS[:-1] if (words := find_message(inner.get(name)))), None)
+    own = next((text for name in _REASONS[:-1] if (text := find_message(inner.get(name)))), None)
     outer = find_message(callback.get("msg")) or find_message(callback.get("message"))
-    if outer is not None and outer.lower() in _NO_ERROR_WORDS:
+    if outer is not None and outer.lower() in _NO_ERRORS:
         outer = None
     message = (outer or own) if refused else (own or outer)
     return UpstreamError(code if refused else None, message) if refused or message else None

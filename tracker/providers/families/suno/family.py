@@ -1,10 +1,9 @@
 """The Suno routes and the readers of each.
 
-Owns the pairing of create route, query route and shape of result; they differ per route, so an id without its
-route cannot be asked about.
+Owns which query and which shape of result belong to each create.
 
 **Source**: https://anyint.ai/docs/api-reference/ai-music for the routes; that extensions, uploads, added voices and
-replaced sections answer like songs is inferred from https://docs.sunoapi.org/suno-api, where they share one query;
+replaced sections reply like songs is inferred from https://docs.sunoapi.org/suno-api, where they share one query;
 https://docs.kie.ai/common-api/webhook-verification for the signature (read 2026-11).
 """
 
@@ -53,7 +52,7 @@ def _entry(
     existing: frozenset[str] = frozenset(),
     source: str = _MUSIC_PAGE,
 ) -> Entry:
-    """A route with tasks. ``existing``: body codes of a refusal that names the task made before."""
+    """A route with tasks. ``existing``: body codes of a refusal that names the earlier task."""
     return Entry(
         route=Route(
             name=f"suno.{name}",
@@ -107,9 +106,9 @@ _AUDIO = require_texts("uploadUrl")
 _ONE_CLIP = require_texts("taskId", "audioId")
 _SONG_PAGE = "https://anyint.ai/docs/media-and-music/music-generation"
 _REPEATED = frozenset({"400"})
-"""A repeated request for cover art is refused with the task that was made before, which can be followed."""
+"""A repeated request for cover art is refused with the id of the earlier task, which can be followed."""
 _REPEATED_WAV = frozenset({"409"})
-"""The same of a WAV, as far as seen without naming one."""
+"""A repeated request for a WAV, so far without an id."""
 
 PROVIDER = Provider(
     "suno",

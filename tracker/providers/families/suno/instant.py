@@ -1,7 +1,6 @@
-"""The synchronous Suno routes: styles, timestamped lyrics and personas, each with its own test of success.
+"""The synchronous Suno routes: styles, timestamped lyrics and personas, each with its own condition of success.
 
-Owns where each result stands. Their results are texts and ids; nothing can be polled, not even where a ``taskId``
-comes along.
+Owns the field of each result, a text or an id. Nothing can be polled, not even with a ``taskId`` in the reply.
 
 **Source**: https://docs.sunoapi.org/suno-api/boost-music-style, …/get-timestamped-lyrics and …/generate-persona;
 that ``successFlag`` 2 means failed here was seen in a copy of the first (read 2026-11).
@@ -34,11 +33,11 @@ _STYLE_FAILED = frozenset({"2", "FAILED"})
 def _of_data(read_data: Callable[[Mapping[str, Json]], Reading]) -> ReadBody:
     """The reader of a body with a result in its ``data``."""
 
-    def read_answer(body: Mapping[str, Json]) -> Reading | None:
+    def read_body(body: Mapping[str, Json]) -> Reading | None:
         data = find_object(body, "data")
         return None if data is None or not is_success_code(find_code(body.get("code"))) else read_data(data)
 
-    return read_answer
+    return read_body
 
 
 def _style(data: Mapping[str, Json]) -> Reading:
@@ -48,7 +47,7 @@ def _style(data: Mapping[str, Json]) -> Reading:
     if flag in _STYLE_FAILED:
         return failed(reading, task_error(data), find_task_meaning)
     if flag in _STYLE_PENDING:
-        return replace(reading, detail="a style that is still being made and cannot be asked for")
+        return replace(reading, detail="a style that is not ready and cannot be polled")
     output = find_text_output(data.get("result"))
     return replace(reading, status=Status.SUCCEEDED, outputs=() if output is None else (output,))
 
@@ -59,7 +58,7 @@ def _timestamps(data: Mapping[str, Json]) -> Reading:
     if not isinstance(words, list):
         return Reading(detail="no data.alignedWords in it")
     if not words:
-        return failed(Reading(detail="a song without words to align"), None, find_task_meaning)
+        return failed(Reading(detail="a song without lyrics to align"), None, find_task_meaning)
     return Reading(status=Status.SUCCEEDED, outputs=(json_output(words, "alignedWords"),))
 
 

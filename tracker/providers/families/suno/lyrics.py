@@ -1,10 +1,10 @@
 """Lyrics: tasks whose result is text.
 
-Owns the lyrics statuses, the phases of their callbacks and where the texts stand. Success is at least one text; no
-URL is expected. It must not know envelopes.
+Owns the lyrics statuses, the phases of their callbacks and the fields of the texts. Success is at least one text; no
+URL is expected. Must not know envelopes.
 
 **Source**: https://docs.sunoapi.org/suno-api/get-lyrics-generation-details for statuses and ``lyricsData``;
-https://docs.kie.ai/suno-api/get-lyrics-task-details for ``data`` in its place, and the sibling callback pages (read
+https://docs.kie.ai/suno-api/get-lyrics-task-details for ``data`` instead, and the sibling callback pages (read
 2026-11).
 """
 
@@ -40,10 +40,10 @@ def read_task(data: Mapping[str, Json]) -> Reading:
 
 
 def read_callback_data(phase: str | None, inner: Mapping[str, Json]) -> Reading:
-    """Read a lyrics callback that tells of no failure."""
+    """Read a lyrics callback that states no failure."""
     match phase:
         case None if isinstance(inner.get("status") or inner.get("state"), str):
-            return read_task(inner)  # a gateway that calls back with what it answers to a query
+            return read_task(inner)  # a callback in the form of a query's reply
         case None:
             return Reading(trouble=Trouble.UNREADABLE, detail="no callbackType")
         case "complete" | "success":
@@ -55,21 +55,24 @@ def read_callback_data(phase: str | None, inner: Mapping[str, Json]) -> Reading:
 
 
 def _complete(reading: Reading, items: tuple[Mapping[str, Json], ...]) -> Reading:
-    """A finished task: its texts; failed, when every item says so of itself."""
+    """A finished task: its texts; failed when the status of every text is."""
     outputs = _outputs(items)
-    failures = [item for item in items if _says_failed(item)]
+    failures = [item for item in items if _is_failed(item)]
     if failures and len(failures) == len(items):
-        words = next((words for item in failures if (words := _words(item))), None)
-        return failed(reading, UpstreamError(message=words), find_task_meaning)
+        messages = (find_text(item.get(name)) for item in failures for name in ("errorMessage", "error_message"))
+        return failed(reading, UpstreamError(message=next(filter(None, messages), None)), find_task_meaning)
     detail = f"{len(failures)} of {len(items)} texts failed" if failures else None
     return replace(reading, status=Status.SUCCEEDED, outputs=outputs, detail=detail)
 
 
 def _outputs(items: tuple[Mapping[str, Json], ...]) -> tuple[Output, ...]:
     found = (
-        next((text for name in _TEXTS if (text := find_text_output(item.get(name), _title_of(item)))), None)
+        next(
+            (text for name in _TEXTS if (text := find_text_output(item.get(name), find_text(item.get("title"), 300)))),
+            None,
+        )
         for item in items
-        if not _says_failed(item)
+        if not _is_failed(item)
     )
     return distinct(output for output in found if output is not None)
 
@@ -84,7 +87,7 @@ def _query_items(data: Mapping[str, Json]) -> tuple[Mapping[str, Json], ...]:
 
 
 def _find_items(value: Json, depth: int = 4) -> tuple[Mapping[str, Json], ...]:
-    """The texts in a list, in an object that holds it, or as JSON in a text; one alone is one."""
+    """The texts in a list, in an object around it, or in JSON in a text; also a single one."""
     if isinstance(value, str):
         value = decode_text(value)
     if isinstance(value, list):
@@ -100,14 +103,5 @@ def _find_items(value: Json, depth: int = 4) -> tuple[Mapping[str, Json], ...]:
     return (value,) if any(isinstance(value.get(name), str) and value[name].strip() for name in _TEXTS) else ()
 
 
-def _title_of(item: Mapping[str, Json]) -> str | None:
-    """The title of a text."""
-    return find_text(item.get("title"), 300)
-
-
-def _says_failed(item: Mapping[str, Json]) -> bool:
+def _is_failed(item: Mapping[str, Json]) -> bool:
     return (find_text(item.get("status"), 40) or "").lower() in {"failed", "error", "fail"}
-
-
-def _words(item: Mapping[str, Json]) -> str | None:
-    return find_text(item.get("errorMessage")) or find_text(item.get("error_message"))

@@ -1,6 +1,6 @@
 """Songs: the shape of generate, extend, upload-cover and -extend, add-vocals, replace-section and the like.
 
-Owns the song statuses, the phases of song callbacks and where tracks stand. It must not know envelopes.
+Owns the song statuses, the phases of song callbacks and the fields of tracks. Must not know envelopes.
 
 **Source**: https://docs.sunoapi.org/suno-api/get-music-generation-details for statuses and tracks;
 https://anyint.ai/docs/media-and-music/music-tasks-and-webhooks for the phases;
@@ -40,7 +40,7 @@ _FILES = ("audioUrl", "audio_url", "audio", "song_url", "songUrl", "mp3_url", "m
 _LISTS = ("sunoData", "suno_data", "data", "clips", "tracks", "songs", "sunoTracks")
 _FAILED_TRACKS = frozenset({"error", "failed", "fail"})
 _NO_FILE = re.compile(r"/(?:None|null|undefined|nan)?(?:\.(?:mp3|wav|m4a|mp4))?(?:[?#].*)?$", re.IGNORECASE)
-"""A file's name that a program wrote who had none."""
+"""File names that programs write for a missing file."""
 _TEXT, _FIRST = "TEXT_SUCCESS", "FIRST_SUCCESS"
 STATUSES = {"GENERATE_AUDIO_FAILED": Status.FAILED, _TEXT: Status.RUNNING, _FIRST: Status.RUNNING}
 
@@ -62,23 +62,23 @@ def read_task(data: Mapping[str, Json]) -> Reading:
 
 
 def read_callback_data(phase: str | None, inner: Mapping[str, Json]) -> Reading:
-    """Read a song callback that tells of no failure."""
+    """Read a song callback that states no failure."""
     match phase:
         case None if isinstance(inner.get("status") or inner.get("state"), str):
-            return read_task(inner)  # a gateway that calls back with what it answers to a query
+            return read_task(inner)  # a callback in the form of a query's reply
         case None:
             return Reading(trouble=Trouble.UNREADABLE, detail="no callbackType")
         case "text":
             return Reading(status=Status.RUNNING, stage=Stage.TEXT)
         case "first":
-            return _first(Reading(), _news_tracks(inner))
+            return _first(Reading(), _callback_tracks(inner))
         case "complete" | "success":
-            return _complete(Reading(), _news_tracks(inner))
+            return _complete(Reading(), _callback_tracks(inner))
         case _:
             return Reading(trouble=Trouble.UNKNOWN_STATUS)
 
 
-def _news_tracks(inner: Mapping[str, Json]) -> Sequence[Mapping[str, Json]]:
+def _callback_tracks(inner: Mapping[str, Json]) -> Sequence[Mapping[str, Json]]:
     return find_tracks(inner) or list_objects(inner.get("data"), "data.data")
 
 
@@ -93,17 +93,17 @@ def _complete(
     outputs, missing = _outputs(tracks)
     if not tracks and data is not None:
         outputs = find_outputs(list(layers(data)), "audio")
-    detail = f"{missing} of {len(tracks)} tracks came without a file" if missing else None
+    detail = f"{missing} of {len(tracks)} tracks have no file" if missing else None
     return replace(reading, status=Status.SUCCEEDED, stage=Stage.COMPLETE, outputs=outputs, detail=detail)
 
 
 def _query_tracks(data: Mapping[str, Json]) -> Sequence[Mapping[str, Json]]:
-    """The tracks in ``response`` (an object, or JSON in a text), or where gateways put them.
+    """The tracks in ``response`` (an object, or JSON in a text), or in the fields of other gateways.
 
     **Source**: https://docs.crazyrouter.com/audio/suno/query (read 2026-11) for ``data`` as the list itself.
 
     Raises:
-        PayloadInvalid: there are none, and what stands in their place is no list.
+        PayloadInvalid: there are none, and their field is not a list.
     """
     response = data.get("response")
     found = find_tracks(response) or find_tracks({**data, "response": None})
@@ -111,7 +111,7 @@ def _query_tracks(data: Mapping[str, Json]) -> Sequence[Mapping[str, Json]]:
 
 
 def find_tracks(value: Json, depth: int = 4) -> Sequence[Mapping[str, Json]]:
-    """The tracks in a list, in an object with it, in one by their ids, or as JSON in a text; one alone is one."""
+    """The tracks in a list, in an object around it or by their ids, or in JSON in a text; also a single one."""
     if isinstance(value, str):
         value = decode_text(value)
     if isinstance(value, list):
@@ -129,10 +129,10 @@ def find_tracks(value: Json, depth: int = 4) -> Sequence[Mapping[str, Json]]:
 
 
 def _track_url(track: Mapping[str, Json]) -> str | None:
-    """A track's file: camel case in queries, snake case in callbacks; stream and image URLs are none.
+    """A track's file: camel case in queries, snake case in callbacks; stream and image URLs are not files.
 
-    ``source_audio_url`` is none either: the documents call it the original file and ``audio_url`` the generated one, so
-    where a song was uploaded it may be the upload. A track without the latter is not there yet.
+    Nor is ``source_audio_url``: the documents call it the original file and ``audio_url`` the generated one, so it may
+    be an uploaded song. A track without ``audio_url`` is not finished.
     **Source**: https://docs.kie.ai/suno-api/upload-and-cover-audio-callbacks (read 2026-11).
     """
     if (find_text(track.get("status"), 40) or "").lower() in _FAILED_TRACKS:
@@ -142,7 +142,7 @@ def _track_url(track: Mapping[str, Json]) -> str | None:
 
 
 def _outputs(tracks: Sequence[Mapping[str, Json]]) -> tuple[tuple[Output, ...], int]:
-    """The files of the tracks, each once, and how many tracks came without one."""
+    """The files of the tracks, each once, and the number of tracks without one."""
     by_url: dict[str, Output] = {}
     missing = 0
     for track in tracks:
