@@ -280,9 +280,9 @@ async def test_a_late_word_of_a_lost_lease_undoes_nothing(store: TellingStore, c
     clock.advance(2)
     (second,) = await store.claim_deliveries("h", 1, 60)
     assert (first.attempt, second.attempt) == (1, 2)
-    await store.hand_back([(first.id, first.attempt)])
+    await store.release_deliveries([(first.id, first.attempt)])
     assert (await store.deliveries())[0].status is DeliveryStatus.RUNNING
-    await store.hand_back([(second.id, second.attempt)])
+    await store.release_deliveries([(second.id, second.attempt)])
     assert [(item.status, item.attempts) for item in await store.deliveries()] == [(DeliveryStatus.PENDING, 1)]
 
 

@@ -80,11 +80,11 @@ async def test_a_nudge_outlives_a_poll_that_is_put_off(tmp_path: Path) -> None:
         task_id = await rig.follow()
         (lane,) = await rig.store.list_lanes()
         await rig.store.claim_due(lane, 1, 40)
-        await rig.store.put_off(task_id, 9)
+        await rig.store.postpone(task_id, 9)
         assert (await rig.get(task_id)).task.due_at == after(9)
         rig.clock.advance(3)
         await rig.store.poll_now(task_id)
-        await rig.store.put_off(task_id, 9)
+        await rig.store.postpone(task_id, 9)
         assert (await rig.get(task_id)).task.due_at == after(3)
 
 
@@ -295,7 +295,7 @@ async def test_a_nudge_during_a_poll_is_followed_by_another(tmp_path: Path) -> N
         await rig.gateway.was_asked("GET kling")
         rig.clock.advance(2.0)
         rig.gateway.answers["kling"] = kling("failed")
-        assert (await rig.store.nudge("kling", [ExternalId("up-1")], None)).known
+        assert (await rig.store.request_polls("kling", [ExternalId("up-1")], None)).known
         await rig.tick(0.5)
         assert (await rig.get(task_id)).task.due_at != rig.clock.now(), "the sweep has claimed it"
         answered.set()

@@ -156,8 +156,8 @@ async def test_parked_callbacks_are_forgotten(tmp_path: Path) -> None:
     """Those that came before the moment, counted."""
     async with opened(tmp_path / "t.db") as rig:
         for n in range(4):
-            await rig.at(n).nudge("suno", [ExternalId(f"x-{n}")], None)
-        assert await rig.store.forget_parked(older_than_s=1) == 2
+            await rig.at(n).request_polls("suno", [ExternalId(f"x-{n}")], None)
+        assert await rig.store.delete_parked(older_than_s=1) == 2
         stats = await rig.at(9).stats()
         assert stats["parked_callbacks"] == 2
         assert stats["log_bytes"] == (tmp_path / "t.db-wal").stat().st_size
@@ -168,7 +168,7 @@ async def test_rejected_callbacks_are_kept_within_bounds(tmp_path: Path, monkeyp
     monkeypatch.setattr("tracker.store.sqlite.unmatched.MAX_REJECTED", 3)
     async with opened(tmp_path / "t.db") as rig:
         for n in range(5):
-            await rig.store.keep_rejected(provider="suno", http_status=400, why=f"why {n}", body="x" * 50_000)
+            await rig.store.record_rejected(provider="suno", http_status=400, why=f"why {n}", body="x" * 50_000)
         kept = rig.edit("SELECT why, length(body) FROM rejected ORDER BY id")
         assert [why for why, _ in kept] == ["why 2", "why 3", "why 4"]
         assert {length for _, length in kept} == {16_384}

@@ -626,7 +626,7 @@ async def test_due_times_are_brought_back_together(tmp_path: Path) -> None:
         before = [due_at for (due_at,) in rig.edit(asked)]
         assert len(before) >= 4
         assert None in before
-        await rig.store.bring_back_due_times(timedelta(seconds=100))
+        await rig.store.move_due_times_back(timedelta(seconds=100))
         moved = [due_at for (due_at,) in rig.edit(asked)]
         assert moved == [None if due_at is None else due_at - 100_000 for due_at in before]
     async with opened(tmp_path / "t.db") as rig:

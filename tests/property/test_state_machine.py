@@ -140,7 +140,7 @@ class TrackerLife(RuleBasedStateMachine):
     def nudge(self, n: int, known: bool) -> None:
         """A callback without a token, for a task or for nobody yet."""
         name = ExternalId(f"up-{n}" if known else "up-unknown")
-        nudged = self.run(self.rig.store.nudge("suno", [name], "{}"))
+        nudged = self.run(self.rig.store.request_polls("suno", [name], "{}"))
         assert nudged.known == any(task.external_id == name for task in self.known.values())
 
     @rule(seconds=st.sampled_from([0.001, 2.0, 35.0, 100.0, 400.0]))

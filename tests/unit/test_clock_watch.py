@@ -39,7 +39,7 @@ class Due:
         self.brought_back: list[float] = []
         self.broken = False
 
-    async def bring_back_due_times(self, by: timedelta) -> None:
+    async def move_due_times_back(self, by: timedelta) -> None:
         """Take note of it."""
         if self.broken:
             raise StoreUnavailable("the disk is full")

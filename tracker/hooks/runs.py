@@ -189,7 +189,7 @@ class Runs:
         """
         if self._to_hand_back:
             jobs, self._to_hand_back = self._to_hand_back, []
-            await self._store.hand_back([(job.id, job.attempt) for job in jobs])
+            await self._store.release_deliveries([(job.id, job.attempt) for job in jobs])
 
     def _take(self, spec: HookSpec, jobs: Iterable[DeliveryJob]) -> None:
         """Begin as many claimed jobs as have a slot; hold the others."""

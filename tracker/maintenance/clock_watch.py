@@ -51,7 +51,7 @@ class ClockWatch:
             log.warning("clock.stepped_back", seconds=round(back_s, 3))
             self._owed_s += back_s
         if self._owed_s:
-            await self._store.bring_back_due_times(timedelta(seconds=self._owed_s))
+            await self._store.move_due_times_back(timedelta(seconds=self._owed_s))
             self._owed_s = 0.0
 
     def _clocks(self) -> tuple[float, float]:

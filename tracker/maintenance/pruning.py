@@ -170,7 +170,7 @@ class Pruning:
             removed = found
             if not dry_run:
                 removed = [file for file in found if await _remove(self._remove_file, file.path)]
-                await self._store.forget_files(removed)
+                await self._store.record_deleted_files(removed)
             total += Pruned(files=len(removed), file_bytes=sum(file.bytes for file in removed))
         return total
 

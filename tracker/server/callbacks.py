@@ -225,7 +225,7 @@ class CallbackDoors:
         self._admit(len(ids) - 1 + extra_weight(body))
         payload = services.payloads.beginning(body)
         try:
-            nudged = await services.store.nudge(provider.name, ids, payload)
+            nudged = await services.store.request_polls(provider.name, ids, payload)
         except StoreUnavailable as error:
             raise self._not_taken(provider.name, error) from None
         return _POLLING if nudged.known else _PARKED

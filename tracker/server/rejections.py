@@ -68,6 +68,6 @@ class Rejections:
         self._passed_over = 0
         text = services.payloads.beginning(body)
         try:
-            await services.store.keep_rejected(provider=provider, http_status=status.value, why=why, body=text)
+            await services.store.record_rejected(provider=provider, http_status=status.value, why=why, body=text)
         except StoreError as error:
             log.warning("callback.not_kept", provider=provider, error=str(error))

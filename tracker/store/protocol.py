@@ -37,9 +37,9 @@ if TYPE_CHECKING:
         Lane,
         Match,
         NewTask,
-        Nudged,
         OpenCounts,
         Page,
+        PollsRequested,
         TaskFilter,
         WriterProgress,
     )
@@ -166,7 +166,7 @@ class Store(Reader, Protocol):
         """Write what waits, then close."""
         ...
 
-    async def bring_back_due_times(self, by: timedelta) -> None:
+    async def move_due_times_back(self, by: timedelta) -> None:
         """Move every due time back by as much: the wall clock that the engine stamps by was set back."""
         ...
 
@@ -242,7 +242,9 @@ class Store(Reader, Protocol):
         """
         ...
 
-    async def nudge(self, provider: str, external_ids: Sequence[ExternalId], payload: str | None) -> Nudged:
+    async def request_polls(
+        self, provider: str, external_ids: Sequence[ExternalId], payload: str | None
+    ) -> PollsRequested:
         """Make the tasks with one of these ids due now, or park the callback when no task has one.
 
         Only tasks that may still bring a result: the unfinished ones, and those that were given up.
@@ -269,7 +271,7 @@ class Store(Reader, Protocol):
         """
         ...
 
-    async def put_off(self, task_id: TaskId, in_s: float) -> None:
+    async def postpone(self, task_id: TaskId, in_s: float) -> None:
         """End a lease of this process; the task falls due in so many seconds, and nothing else about it changes.
 
         Nothing at all when the task was made due since, by a nudge or an observation.
@@ -286,11 +288,11 @@ class Store(Reader, Protocol):
 
     # -- callbacks without a task ----------------------------------------------------------------------------
 
-    async def keep_rejected(self, *, provider: str, http_status: int, why: str, body: str) -> None:
+    async def record_rejected(self, *, provider: str, http_status: int, why: str, body: str) -> None:
         """Store a rejected callback for inspection, bounded in number and size."""
         ...
 
-    async def forget_parked(self, older_than_s: float) -> int:
+    async def delete_parked(self, older_than_s: float) -> int:
         """Delete callbacks that have been parked for longer; the number of them."""
         ...
 
@@ -322,7 +324,7 @@ class Store(Reader, Protocol):
         """
         ...
 
-    async def hand_back(self, claims: Sequence[tuple[str, int]]) -> None:
+    async def release_deliveries(self, claims: Sequence[tuple[str, int]]) -> None:
         """Make deliveries that were claimed and not begun due now, as if they had not been claimed.
 
         Args:
@@ -400,7 +402,7 @@ class Store(Reader, Protocol):
         """
         ...
 
-    async def forget_files(self, files: Sequence[StoredFile]) -> int:
+    async def record_deleted_files(self, files: Sequence[StoredFile]) -> int:
         """Record that archived files are deleted; the number of them."""
         ...
 

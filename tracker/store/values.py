@@ -147,7 +147,7 @@ class Applied(Struct, frozen=True, gc=False):
 
 
 @dataclass(frozen=True, slots=True)
-class Nudged:
+class PollsRequested:
     """What became of a callback without a token.
 
     Attributes:

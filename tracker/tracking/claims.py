@@ -151,7 +151,7 @@ class Claims:
                 failure = claimed
             found = [] if isinstance(claimed, BaseException) else claimed
             if self._is_halted():
-                await asyncio.gather(*(self._store.put_off(one.task.id, 0.0) for one in found))
+                await asyncio.gather(*(self._store.postpone(one.task.id, 0.0) for one in found))
                 continue
             for one in found:
                 self._begin(one)

@@ -373,12 +373,12 @@ class Poller:
             held = Reading(trouble=Trouble.UNAVAILABLE, error=UpstreamError(message=f"not asked: {refusal}"))
             await self._reconciler.apply(Observation(task.id, Source.POLL, now, held))
         else:
-            await self._store.put_off(task.id, refusal.retry_in_s)
+            await self._store.postpone(task.id, refusal.retry_in_s)
 
     async def _housekeep(self) -> None:
         if self._clock.monotonic() - self._last_housekeeping < HOUSEKEEPING_S:
             return
         self._last_housekeeping = self._clock.monotonic()
-        forgotten = await self._store.forget_parked(self._park_s)
+        forgotten = await self._store.delete_parked(self._park_s)
         if forgotten:
             log.info("callbacks.parked_forgotten", count=forgotten)

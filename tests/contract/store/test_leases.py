@@ -83,7 +83,7 @@ async def test_a_result_of_an_earlier_attempt_is_refused(engine: OpenRig) -> Non
         (delivery,) = await rig.store.claim_deliveries("publish", 1, 100)
         (output,) = await rig.store.claim_archives(1, 100)
         assert await record_everything(rig, *first) == ["running", "running"]
-        await rig.store.hand_back([(delivery.id, first[0].attempt)])
+        await rig.store.release_deliveries([(delivery.id, first[0].attempt)])
         assert await record_everything(rig, delivery, output) == ["dead", "dead"]
 
 
@@ -144,7 +144,7 @@ async def test_only_the_holder_puts_off(engine: OpenRig) -> None:
         await rig.store.create_task(make_registration(1))
         await rig.store.claim_due(LANE, 1, 100)
         rig.edit("UPDATE tasks SET holder = 'other'")
-        await rig.store.put_off(make_task_name(1), 5)
+        await rig.store.postpone(make_task_name(1), 5)
         assert (await rig.get(1)).task.due_at == after(100)
 
 
@@ -152,7 +152,7 @@ async def test_a_step_back_of_the_clock_ends_no_lease(engine: OpenRig) -> None:
     """Due times move, holders stay."""
     async with engine() as rig:
         claimed = await claim_everything(rig)
-        await rig.store.bring_back_due_times(timedelta(seconds=50))
+        await rig.store.move_due_times_back(timedelta(seconds=50))
         assert await record_everything(rig, *claimed) == ["dead", "dead"]
 
 

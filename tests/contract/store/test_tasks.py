@@ -27,7 +27,7 @@ async def test_a_create_returns_the_record_that_is_read_back(engine: OpenRig) ->
     """Whether the body came decoded or not, for a submit and for a task that a parked callback waits for."""
     new = make_new_task(1, labels={"z": "1", "a": "2"}, idempotency_key="k", fallbacks=("m2",))
     async with engine() as rig:
-        await rig.store.nudge("suno", [ExternalId("up-3")], None)
+        await rig.store.request_polls("suno", [ExternalId("up-3")], None)
         for drafted in (new, make_new_task(2, body={"p": "x"}, request='{"p":"x"}'), make_registration(3, "up-3")):
             created = await rig.store.create_task(drafted)
             assert created.is_new

@@ -20,7 +20,7 @@ from tracker.domain.replay import Heard, differences, rederive
 from tracker.domain.task import Status
 from tracker.errors import StoreUnavailable
 from tracker.store.sqlite.identity import means_damage, reader_uri
-from tracker.store.sqlite.rows import TASK, moment_of, reading_from, task_from
+from tracker.store.sqlite.rows import TASK, reading_from, task_from, time_of
 from tracker.store.sqlite.schema import check_readable
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _histories(db: sqlite3.Connection, damage: list[str]) -> Iterator[tuple[Task
         first: dict[str, int] = {}
         for task_id, seq, at, source, key, from_status, reading in events:
             first.setdefault(task_id, seq)
-            heard = Heard(moment_of(at), Source(source), key, Status(from_status), reading_from(reading))
+            heard = Heard(time_of(at), Source(source), key, Status(from_status), reading_from(reading))
             history[task_id].append(heard)
         for task_id, text in rows:
             try:

@@ -88,7 +88,7 @@ class SqliteStore(SqliteReader):
         process = self._process = replace(self._process, id=process_id)
         try:
             await self._writer.start()
-            await self._change(lambda tx: leases.take_over(tx, process))
+            await self._change(lambda tx: leases.register_process(tx, process))
             await super().open(connections)
         except (StoreDamaged, sqlite3.Error) as error:
             await self.close()
@@ -108,7 +108,7 @@ class SqliteStore(SqliteReader):
         self._files.release()
 
     async def check_writable(self) -> None:
-        await self._change(lambda tx: leases.see_process(tx, self._process))
+        await self._change(lambda tx: leases.renew_process(tx, self._process))
 
     def _connect_beside(self) -> sqlite3.Connection:
         self._files.check()  # a log that was removed must not be followed by an empty one
@@ -158,18 +158,18 @@ class SqliteStore(SqliteReader):
     create_task = _method(tasks.create_task)
     mark_sending = _method(leases.mark_sending)
     claim_due = _method(leases.claim_due)
-    put_off = _method(leases.put_off)
+    postpone = _method(leases.postpone)
     release_creates = _method(leases.release_creates)
     poll_now = _method(leases.poll_now)
-    bring_back_due_times = _method(leases.bring_back_due_times)
-    nudge = _method(unmatched.nudge)
-    forget_parked = _method(unmatched.forget_parked)
-    keep_rejected = _method(unmatched.keep_rejected)
+    move_due_times_back = _method(leases.move_due_times_back)
+    request_polls = _method(unmatched.request_polls)
+    delete_parked = _method(unmatched.delete_parked)
+    record_rejected = _method(unmatched.record_rejected)
     replace_models = _method(model_lists.replace_models)
     fan_out = _method(outbox.fan_out)
     claim_deliveries = _method(outbox.claim_deliveries)
     record_attempt = _method(outbox.record_attempt)
-    hand_back = _method(outbox.hand_back)
+    release_deliveries = _method(outbox.release_deliveries)
     fail_deliveries = _method(outbox.fail_deliveries)
     retry_delivery = _method(outbox.retry_delivery)
     retry_deliveries = _method(outbox.retry_deliveries)
@@ -177,7 +177,7 @@ class SqliteStore(SqliteReader):
     record_archive = _method(archives.record_archive)
     redrive_archives = _method(archives.redrive_archives)
     prune = _method(pruning.prune)
-    forget_files = _method(pruning.forget_files)
+    record_deleted_files = _method(pruning.record_deleted_files)
     shrink = _method(pruning.shrink)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from tracker.store.sqlite.rows import TASK, moment_of, task_from
+from tracker.store.sqlite.rows import TASK, task_from, time_of
 from tracker.store.sqlite.tasks import get_task
 from tracker.store.values import Claimed
 
@@ -32,7 +32,7 @@ _DEAD = "(holder IS NOT NULL AND holder NOT IN (SELECT id FROM processes))"
 # -- processes ---------------------------------------------------------------------------------------------
 
 
-def take_over(tx: Transaction, process: Process) -> None:
+def register_process(tx: Transaction, process: Process) -> None:
     """Register this process in place of all others, and make due now what dead ones held.
 
     Creates that were held because their account was refused fall due, too: sending one shows whether it still is.
@@ -40,7 +40,7 @@ def take_over(tx: Transaction, process: Process) -> None:
     """
     _follow_clock(tx)
     tx.db.execute("DELETE FROM processes")
-    see_process(tx, process)
+    renew_process(tx, process)
     now = tx.in_ms()
     tx.db.execute(f"UPDATE tasks SET due_at = ?, holder = NULL WHERE due_at IS NOT NULL AND {_DEAD}", (now,))
     tx.db.execute(
@@ -62,7 +62,7 @@ def take_over(tx: Transaction, process: Process) -> None:
     )
 
 
-def see_process(tx: Transaction, process: Process) -> None:
+def renew_process(tx: Transaction, process: Process) -> None:
     """Write this process's row: its heartbeat, and a proof that a write can be committed."""
     tx.db.execute(
         "INSERT INTO processes (id, host, pid, version, started_at, seen_at) VALUES (?, ?, ?, ?, ?5, ?5)"
@@ -105,7 +105,7 @@ def claim_due(tx: Transaction, lane: Lane, limit: int, lease_s: float) -> list[C
     return claimed
 
 
-def put_off(tx: Transaction, task_id: TaskId, in_s: float) -> None:
+def postpone(tx: Transaction, task_id: TaskId, in_s: float) -> None:
     """End a lease of this process; nothing when the task was made due since, or is another's."""
     tx.db.execute(
         "UPDATE tasks SET due_at = ?, holder = NULL WHERE id = ? AND holder = ? AND due_at IS NOT NULL",
@@ -138,7 +138,7 @@ def poll_now(tx: Transaction, task_id: TaskId) -> Task:
 # -- a wall clock that is set back -------------------------------------------------------------------------
 
 
-def bring_back_due_times(tx: Transaction, by: timedelta) -> None:
+def move_due_times_back(tx: Transaction, by: timedelta) -> None:
     """Move every due time back by as much: polls, submits, hooks, files, and the ends of leases."""
     by_ms = by // timedelta(milliseconds=1)
     for table in ("tasks", "deliveries", "archives"):
@@ -159,6 +159,6 @@ def _follow_clock(tx: Transaction) -> None:
     )
     last_seq, last_at = last
     at = known[_CLOCK_AT] if last_seq <= known.get(_CLOCK_SEEN, -1) else last_at
-    seen = moment_of(at)
+    seen = time_of(at)
     if seen > tx.now:
-        bring_back_due_times(tx, seen - tx.now)
+        move_due_times_back(tx, seen - tx.now)

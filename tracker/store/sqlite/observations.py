@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from tracker.errors import StoreError, TaskNotFound
 from tracker.store.sqlite import pieces
 from tracker.store.sqlite.archives import plan
-from tracker.store.sqlite.rows import TASK, chunks, kept_text, task_update, tasks_from, to_ms, word
+from tracker.store.sqlite.rows import TASK, chunks, enum_text, stored_text, task_update, tasks_from, to_ms
 from tracker.store.sqlite.unmatched import unpark
 from tracker.store.values import Applied, Judge
 
@@ -130,15 +130,15 @@ class _History:
                 heard.task_id,
                 to_ms(heard.observed_at),
                 heard.source._value_,
-                word(heard.reading.stage),
+                enum_text(heard.reading.stage),
                 step.outcome._value_,
                 before.status._value_,
                 after.status._value_,
                 step.detail,
                 step.key,
-                kept_text(heard.reading),
+                stored_text(heard.reading),
                 " ".join(step.announces) or None,
-                kept_text(after) if step.announces and not _is_final(after) else None,
+                stored_text(after) if step.announces and not _is_final(after) else None,
                 payload,
             )
         )

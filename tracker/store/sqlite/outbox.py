@@ -21,9 +21,9 @@ from tracker.store.sqlite.rows import (
     RECORD_COLUMNS,
     delivery_conditions,
     delivery_from,
-    moment_of,
     record_from,
     task_at_snapshot,
+    time_of,
     where_clause,
 )
 from tracker.store.values import Announcement, AttemptResult, DeliveryFilter, DeliveryJob, Match
@@ -132,7 +132,7 @@ def _task_at(db: sqlite3.Connection, seq: int, task_id: str) -> tuple[TaskRecord
         result = record.result if known_by_then else None
         task = task_at_snapshot(snapshot)
         record = replace(record, task=task, result=result)
-    return record, moment_of(at), previous
+    return record, time_of(at), previous
 
 
 def record_attempt(tx: Transaction, delivery_id: str, result: AttemptResult, attempt: int) -> None:
@@ -155,7 +155,7 @@ def record_attempt(tx: Transaction, delivery_id: str, result: AttemptResult, att
     )
 
 
-def hand_back(tx: Transaction, claims: Sequence[tuple[str, int]]) -> None:
+def release_deliveries(tx: Transaction, claims: Sequence[tuple[str, int]]) -> None:
     """Undo claims that were not begun; what an earlier attempt left stays."""
     tx.db.executemany(
         "UPDATE deliveries SET status = 'pending', attempts = attempts - 1, due_at = ?, holder = NULL"

@@ -160,7 +160,7 @@ def _drop_payloads(db: sqlite3.Connection, task_ids: str) -> int:
     return len(rows)
 
 
-def forget_files(tx: Transaction, files: Sequence[StoredFile]) -> int:
+def record_deleted_files(tx: Transaction, files: Sequence[StoredFile]) -> int:
     """Take note that archived files are gone: their outputs count as not archived; the number of them."""
     forgotten = 0
     for file in files:

@@ -29,8 +29,8 @@ from tracker.store.sqlite.rows import (
     delivery_from,
     event_from,
     from_ms,
-    moment_of,
     record_from,
+    time_of,
     to_ms,
     where_clause,
 )
@@ -234,7 +234,7 @@ class SqliteReader:
         return self._until_s(due_at)
 
     def _until_s(self, due_at: int | None) -> float | None:
-        return None if due_at is None else (moment_of(due_at) - self._now()).total_seconds()
+        return None if due_at is None else (time_of(due_at) - self._now()).total_seconds()
 
     async def list_lanes(self) -> list[Lane]:
         rows = await self._rows(_LANES, (to_ms(self._now()),))

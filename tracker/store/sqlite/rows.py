@@ -110,7 +110,7 @@ def from_ms(stored: int | None) -> datetime | None:
     return None if stored is None else datetime.fromtimestamp(stored / 1000, UTC)
 
 
-def moment_of(stored: int) -> datetime:
+def time_of(stored: int) -> datetime:
     """A stored moment that is never NULL."""
     return datetime.fromtimestamp(stored / 1000, UTC)
 
@@ -120,7 +120,7 @@ def outputs_text(outputs: tuple[Output, ...]) -> str:
     return _encode(outputs).decode()
 
 
-def kept_text(record: Reading | Task) -> str:
+def stored_text(record: Reading | Task) -> str:
     """A reading or a task as the JSON text kept with an event, without empty fields and without inline data."""
     outputs = strip_inline_data(record.outputs)
     if outputs is not record.outputs:
@@ -143,7 +143,7 @@ def tasks_from(texts: str) -> list[Task]:
     return [Task(*row) for row in _task_rows.decode(texts)]
 
 
-def word(value: Status | Stage | Reason | SubmitState | None) -> str | None:
+def enum_text(value: Status | Stage | Reason | SubmitState | None) -> str | None:
     """A word of ours as stored: a plain text."""
     return None if value is None else value._value_  # `value` is a slow property until Python 3.12
 
@@ -155,7 +155,7 @@ def _store_of(name: str) -> Callable[[Any], Any] | None:
     types = _types_of(name)
     if datetime in types:
         return to_ms
-    return word if types & {Status, Stage, Reason, SubmitState} else None
+    return enum_text if types & {Status, Stage, Reason, SubmitState} else None
 
 
 _POSITIONS = range(len(Task.__struct_fields__))
@@ -230,7 +230,7 @@ def event_from(row: Row) -> EventRecord:
     return EventRecord(
         seq=row[0],
         task_id=TaskId(row[1]),
-        at=moment_of(row[2]),
+        at=time_of(row[2]),
         source=row[3],
         stage=row[4],
         outcome=row[5],
@@ -255,7 +255,7 @@ def delivery_from(row: Row) -> DeliveryRecord:
         next_attempt_at=from_ms(row[7]) if status is DeliveryStatus.PENDING else None,
         error=row[8],
         output=row[9],
-        created_at=moment_of(row[10]),
+        created_at=time_of(row[10]),
         finished_at=from_ms(row[11]),
     )
 

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from tracker.domain.task import GIVEN_UP_REASONS, Status, TaskId
 from tracker.store.sqlite.rows import placeholders
-from tracker.store.values import Nudged
+from tracker.store.values import PollsRequested
 
 if TYPE_CHECKING:
     import sqlite3
@@ -23,7 +23,9 @@ MAX_REJECTED = 1_000
 MAX_REJECTED_CHARS = 16_384
 
 
-def nudge(tx: Transaction, provider: str, external_ids: Sequence[ExternalId], payload: str | None) -> Nudged:
+def request_polls(
+    tx: Transaction, provider: str, external_ids: Sequence[ExternalId], payload: str | None
+) -> PollsRequested:
     """Make the tasks with one of these ids due now that may still bring a result, or park the callback."""
     rows = tx.db.execute(
         f"SELECT id, status, reason FROM tasks WHERE external_id IN ({placeholders(external_ids)}) AND provider = ?",
@@ -38,13 +40,13 @@ def nudge(tx: Transaction, provider: str, external_ids: Sequence[ExternalId], pa
             [(provider, external_id, tx.in_ms(), text) for external_id in external_ids],
         )
         tx.db.execute("DELETE FROM parked WHERE id <= (SELECT max(id) FROM parked) - ?", (MAX_PARKED,))
-        return Nudged((), known=False)
+        return PollsRequested((), known=False)
     wanted = tuple(TaskId(row[0]) for row in rows if not Status(row[1]).is_terminal or row[2] in GIVEN_UP_REASONS)
     tx.db.executemany(
         "UPDATE tasks SET due_at = ?, holder = NULL, poll_step = 0 WHERE id = ?",
         [(tx.in_ms(), task_id) for task_id in wanted],
     )
-    return Nudged(wanted, known=True)
+    return PollsRequested(wanted, known=True)
 
 
 def unpark(db: sqlite3.Connection, task: Task, now: datetime) -> Task:
@@ -55,12 +57,12 @@ def unpark(db: sqlite3.Connection, task: Task, now: datetime) -> Task:
     return replace(task, due_at=now) if parked and not task.status.is_terminal else task
 
 
-def forget_parked(tx: Transaction, older_than_s: float) -> int:
+def delete_parked(tx: Transaction, older_than_s: float) -> int:
     """Delete callbacks that have been parked for longer; the number of them."""
     return tx.db.execute("DELETE FROM parked WHERE received_at < ?", (tx.in_ms(-older_than_s),)).rowcount
 
 
-def keep_rejected(tx: Transaction, *, provider: str, http_status: int, why: str, body: str) -> None:
+def record_rejected(tx: Transaction, *, provider: str, http_status: int, why: str, body: str) -> None:
     """Store a rejected callback and delete the oldest ones beyond the bound."""
     tx.db.execute(
         "INSERT INTO rejected (provider, received_at, http_status, why, body) VALUES (?, ?, ?, ?, ?)",
