@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from tracker.archive.attempt import ArchiveContext, RetryPolicy, run_attempt
@@ -148,8 +148,6 @@ class Archiver:
         self._wake_scheduled = False
         self._woken.set()
 
-    # -- for the API ---------------------------------------------------------------------------------------
-
     async def redrive(self, task_id: TaskId) -> list[ArchiveRecord]:
         """Archive every file of a task that is not stored, even if the archive is disabled.
 
@@ -166,16 +164,6 @@ class Archiver:
         records = await self._store.redrive_archives(task_id, choose_all, lost)
         self._woken.set()
         return records
-
-    async def size_of(self, path: str) -> int | None:
-        """The size of an archived file, bytes; None if it is missing."""
-        return await self.storage.size_of(path)
-
-    def read(self, path: str, start: int, stop: int) -> AsyncIterator[bytes]:
-        """The bytes of an archived file, see `FileStorage.read`."""
-        return self.storage.read(path, start, stop)
-
-    # -- the loop ------------------------------------------------------------------------------------------
 
     async def _loop(self) -> None:
         removed = await asyncio.to_thread(remove_abandoned, self._partial_dir)

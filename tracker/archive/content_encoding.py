@@ -23,11 +23,7 @@ ENCODINGS: Final = _INFLATABLE | {"br", "zstd", "compress"}
 
 
 class Decoder:
-    """Decodes one body.
-
-    Args:
-        encoding: as the server declares it, in lower case; "" for none.
-    """
+    """Decodes one body; ``encoding`` is the declared one in lower case, "" for none."""
 
     def __init__(self, encoding: str) -> None:
         self._encoding = encoding
@@ -35,11 +31,7 @@ class Decoder:
         self._inflater: zlib._Decompress | None = None
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Decompress the next piece of the body.
-
-        Raises:
-            OutputUnavailable: it is compressed with an unsupported method, or damaged.
-        """
+        """Decompress the next piece of the body; raises `OutputUnavailable` if it is damaged or unsupported."""
         if not self._began and data:
             self._began = True
             if self._encoding in _INFLATABLE and data.startswith(_STARTS):
@@ -59,10 +51,6 @@ class Decoder:
             raise OutputUnavailable(f"the {self._encoding} data is damaged") from error
 
     def finish(self) -> None:
-        """Check that the body is complete.
-
-        Raises:
-            OutputUnavailable: it was truncated.
-        """
+        """Raise `OutputUnavailable` if the body is truncated."""
         if self._inflater is not None and not self._inflater.eof:
             raise OutputUnavailable(f"the {self._encoding} data is truncated")

@@ -191,16 +191,10 @@ class Downloader:
     async def _read_response(
         self, response: aiohttp.ClientResponse, partial: Partial, start: int, known: Version | None
     ) -> str | None:
-        """Read a response into the partial file.
-
-        Args:
-            response: its head.
-            partial: the file.
-            start: the first byte requested; above 0 for a resumed download.
-            known: the version of the remote file that an earlier attempt saw.
+        """Read a response into the partial file, from the byte ``start`` on.
 
         Returns:
-            The declared media type; `_STALE` if the response to a range is not exactly the rest of the same version.
+            The declared media type; `_STALE` if a range is not exactly the rest of the version ``known``.
         """
         if start and response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             return _STALE
@@ -241,9 +235,6 @@ class Downloader:
         """The length of the file in a response to a request without a range: as declared, and as expected.
 
         None if unknown. A download is not resumed from a length that is expected but was not declared.
-
-        Raises:
-            OutputUnavailable: the response has a range only, whatever its status says.
         """
         if part is None and response.status == HTTPStatus.PARTIAL_CONTENT:
             raise OutputUnavailable(f"{response.url.host} sent a range without a request for one (HTTP 206)")

@@ -35,13 +35,7 @@ _EPOCH: Final = re.compile(r"\d{10}(\d{3})?")
 
 
 def expiry_of(task: Task, output: Output, now: datetime) -> datetime | None:
-    """When an output's URL expires; None if unknown.
-
-    Args:
-        task: a contract's lifetime counts from its end, else from now.
-        output: its URL.
-        now: when the output was reported.
-    """
+    """When an output's URL expires; None if unknown. Lifetimes count from the task's end, else from ``now``."""
     if output.url is None:
         return None
     # a URL without a query is not signed; parsing it anyway costs 4 us

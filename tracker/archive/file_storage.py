@@ -24,42 +24,22 @@ BLOCK_BYTES: Final = 256 * 1024
 
 
 class FileStorage(Protocol):
-    """Stores finished files, each under a relative path."""
+    """Stores finished files, each under a relative path; failures of the storage are `ArchiveStorageUnavailable`."""
 
     async def store(self, finished: FinishedFile, directory: str, name_of: Callable[[int], str], mime: str) -> str:
-        """Store a finished file durably and delete its working copy.
+        """Store a finished file durably, delete its working copy, and return its path.
 
         An existing file with the same content counts as this one: a crash came between the two steps. If its content
-        differs, the next name is tried.
-
-        Args:
-            finished: the file.
-            directory: of its task.
-            name_of: its name; for 1, 2, … further names.
-            mime: its media type.
-
-        Returns:
-            Its path.
-
-        Raises:
-            ArchiveStorageUnavailable: it cannot be written now.
+        differs, the next name is tried: ``name_of(1)``, ``name_of(2)``, …
         """
         ...
 
     async def size_of(self, path: str) -> int | None:
-        """The size of a file in bytes; None if it does not exist.
-
-        Raises:
-            ArchiveStorageUnavailable: the storage cannot be read now.
-        """
+        """The size of a file in bytes; None if it does not exist."""
         ...
 
     def read(self, path: str, start: int, stop: int) -> AsyncIterator[bytes]:
-        """The bytes of a file from ``start`` up to ``stop``, piece by piece.
-
-        Raises:
-            ArchiveStorageUnavailable: it cannot be read now.
-        """
+        """The bytes of a file from ``start`` up to ``stop``, piece by piece."""
         ...
 
     def locate(self, path: str) -> str:
@@ -67,20 +47,12 @@ class FileStorage(Protocol):
         ...
 
     async def remove(self, path: str) -> None:
-        """Delete a file, for retention; a missing file is not an error.
-
-        Raises:
-            OSError: it cannot be deleted now, or is outside the archive.
-        """
+        """Delete a file, for retention; a missing file is not an error, one outside the archive is an `OSError`."""
         ...
 
 
 def make_storage(root: Path, url: str | None) -> FileStorage:
-    """The configured storage.
-
-    Args:
-        root: the directory of the archive.
-        url: an object store to use instead; None for none.
+    """The configured storage: the directory ``root``, or the object store ``url``.
 
     Raises:
         ConfigError: the object store cannot be used, or its library is not installed.

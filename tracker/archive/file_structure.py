@@ -27,16 +27,7 @@ _LARGE: Final = 1
 
 
 def find_truncation(path: Path, size: int, head: bytes) -> str | None:
-    """Describe how a file is truncated; None if it is complete, or declares no length.
-
-    Args:
-        path: the file.
-        size: its length in bytes.
-        head: its first bytes.
-
-    Raises:
-        OSError: it cannot be read.
-    """
+    """Describe how a file is truncated; None if it is complete, or declares no length."""
     announced = 0
     if head[:4] == b"RIFF" and head[8:12] in {b"WAVE", b"AVI ", b"WEBP"}:
         length = int.from_bytes(head[4:8], "little")

@@ -99,11 +99,7 @@ _NOT_MEDIA: Final = _PAGES | {
 
 
 def sniff(head: bytes) -> str | None:
-    """The media type that the first bytes show; None if unknown.
-
-    Args:
-        head: the first `HEAD_BYTES` of the file, or all of a shorter one.
-    """
+    """The media type that the first `HEAD_BYTES` of a file show; None if unknown."""
     for start, mime in _STARTS:
         if head.startswith(start):
             return "video/ogg" if mime == "audio/ogg" and b"\x80theora" in head[:64] else mime
@@ -152,9 +148,6 @@ def _sniff_page(head: bytes) -> str | None:
 def is_text(head: bytes) -> bool:
     """Whether the first bytes are text in an encoding that extends ASCII, in UTF-16 or in UTF-32.
 
-    Args:
-        head: see `sniff`.
-
     Source: https://mimesniff.spec.whatwg.org/#rules-for-text-or-binary (read 2026-11).
     """
     shown = sniff(head) or ""
@@ -199,16 +192,10 @@ def is_wrong_type(kind: str, mime: str) -> bool:
 
 
 def find_mismatch(kind: str, mime: str, head: bytes, size: int, stated: str | None = None) -> str | None:
-    """Why a file cannot be the expected output; None if it can.
+    """Why a file of a type (see `mime_of`) cannot be an output of a kind; None if it can.
 
     An image instead of a video is accepted under its own type: it is media, and the provider may never send another.
-
-    Args:
-        kind: of the output.
-        mime: the file's type, see `mime_of`.
-        head: see `sniff`.
-        size: of the file, bytes.
-        stated: the media type that the provider states.
+    ``stated`` is the media type that the provider states.
     """
     if not size:
         return "the file is empty"

@@ -35,14 +35,7 @@ def directory_of(task_id: TaskId) -> str:
 
 
 def file_name(n: int, output: Output, extension: str, *, again: int = 0) -> str:
-    """The name of an output's file within its task's directory.
-
-    Args:
-        n: the output's position.
-        output: the name comes from its title, else its kind.
-        extension: without a dot.
-        again: above 0 for another file of the same name.
-    """
+    """The name of an output's file in its task's directory; ``again`` is above 0 for further files of that name."""
     slug = slug_of(output.title or "") or slug_of(output.kind) or "file"
     suffix = f"-{again + 1}" if again else ""
     return f"{n}-{slug}{suffix}.{extension}"

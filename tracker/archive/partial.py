@@ -31,14 +31,7 @@ _NO_VERSION: Final = "none"
 
 @dataclass(frozen=True, slots=True)
 class FinishedFile:
-    """A complete download, synced to disk under its working name.
-
-    Attributes:
-        path: of the working copy.
-        size: in bytes.
-        sha256: of its content, hexadecimal.
-        head: its first bytes.
-    """
+    """A complete download under its working name: bytes, hexadecimal hash and first bytes."""
 
     path: Path
     size: int
@@ -47,7 +40,7 @@ class FinishedFile:
 
 
 class Partial:
-    """The partial file of one output.
+    """The partial file of one output; methods raise `ArchiveStorageUnavailable` if it cannot be read or written.
 
     Args:
         directory: the archive's ``.partial``, created if missing.
@@ -77,14 +70,7 @@ class Partial:
         return None
 
     def begin(self, version: str | None) -> None:
-        """Start an empty file, discarding an earlier one.
-
-        Args:
-            version: of the remote file, letters and digits; None if unknown: then the file cannot be resumed.
-
-        Raises:
-            ArchiveStorageUnavailable: it cannot be written now.
-        """
+        """Start an empty file, discarding an earlier one; it can be resumed if the remote file's version is known."""
         with _translated():
             self.discard()
             self._make_directory()
@@ -93,11 +79,7 @@ class Partial:
             self._file = os.fdopen(handle, "wb", buffering=0)
 
     def resume(self, version: str) -> None:
-        """Append to the existing file, after hashing it.
-
-        Raises:
-            ArchiveStorageUnavailable: it cannot be read or written now.
-        """
+        """Append to the existing file, after hashing it."""
         with _translated():
             self._path = self._directory / f"{self._key}.{version}.part"
             file = self._path.open("r+b", buffering=0)
@@ -106,11 +88,7 @@ class Partial:
                 self._take(block)
 
     def check_space(self, missing_bytes: int) -> None:
-        """Check that a download fits on the disk.
-
-        Raises:
-            ArchiveStorageUnavailable: too little space is free.
-        """
+        """Raise `ArchiveStorageUnavailable` unless a download fits on the disk."""
         with _translated():
             self._make_directory()
             free = shutil.disk_usage(self._directory).free
@@ -122,11 +100,7 @@ class Partial:
             make_directory(self._directory)
 
     def write(self, data: bytes) -> None:
-        """Append.
-
-        Raises:
-            ArchiveStorageUnavailable: the disk is full or broken; the partial file is deleted.
-        """
+        """Append; if the disk is full or broken, delete the partial file."""
         try:
             with self._lock, _translated():
                 if self._file is None:
@@ -140,15 +114,7 @@ class Partial:
             raise
 
     def matches(self, algorithm: str, digest: bytes) -> bool:
-        """Whether the file has this digest.
-
-        Args:
-            algorithm: its name, for `hashlib`.
-            digest: the bytes of the digest.
-
-        Raises:
-            ArchiveStorageUnavailable: it cannot be read now.
-        """
+        """Whether the file has this digest; ``algorithm`` is its name in `hashlib`."""
         if algorithm == self._hash.name:
             return hmac.compare_digest(self._hash.digest(), digest)
         with _translated(), self._path.open("rb") as file:
@@ -156,11 +122,7 @@ class Partial:
         return hmac.compare_digest(found, digest)
 
     def finish(self) -> FinishedFile:
-        """Sync the complete file to disk.
-
-        Raises:
-            ArchiveStorageUnavailable: it cannot be written.
-        """
+        """Sync the complete file to disk."""
         assert self._file is not None  # noqa: S101 - begun or resumed
         try:
             with _translated():

@@ -57,12 +57,7 @@ def read_version(name: str) -> Version | None:
 
 
 class Slice(NamedTuple):
-    """A range of a file up to its end.
-
-    Attributes:
-        start: its first byte.
-        total: the length of the complete file.
-    """
+    """A range of a file from the byte ``start`` to its end at ``total``."""
 
     start: int
     total: int
@@ -88,12 +83,7 @@ def encoding_of(response: aiohttp.ClientResponse) -> str:
 
 
 def remote_version(response: aiohttp.ClientResponse, total: int | None) -> Version | None:
-    """The version of the remote file that a response is about; None if it is unknown.
-
-    Args:
-        response: its head.
-        total: the length of the complete file, None if unknown.
-    """
+    """The version of the remote file; None if its headers or its ``total`` length do not show it."""
     tag = response.headers.get("ETag", "")
     is_strong = bool(tag) and not tag.startswith("W/")
     mark = tag if is_strong else response.headers.get("Last-Modified", "")

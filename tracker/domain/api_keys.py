@@ -16,14 +16,7 @@ _SCHEME = re.compile(r"(bearer|basic|key|token|authorization\s*:)\s", re.IGNOREC
 
 @lru_cache(maxsize=64)
 def key_problem(key: str | None) -> str | None:
-    """Describe why a key is invalid; None for a valid one.
-
-    Args:
-        key: the value as found; None or blank if missing.
-
-    Returns:
-        ``what is wrong; how to fix it``, to follow the name of its variable or file.
-    """
+    """Describe why a key is invalid, as ``what is wrong; how to fix it``; None for a valid one."""
     key = (key or "").strip()
     if not key:
         return "is not set; requests will be rejected"

@@ -25,15 +25,7 @@ def make_task_id(now: datetime, randomness: bytes) -> TaskId:
 
 
 def make_ulid(now: datetime, randomness: bytes) -> str:
-    """Make an id that sorts by time.
-
-    Args:
-        now: the creation time, aware.
-        randomness: exactly 10 unguessable bytes.
-
-    Raises:
-        ValueError: ``randomness`` is not 10 bytes long.
-    """
+    """Make an id that sorts by an aware time, with exactly 10 unguessable random bytes."""
     if len(randomness) != RANDOM_BYTES:
         raise ValueError(f"a ULID needs {RANDOM_BYTES} random bytes, not {len(randomness)}")
     number = (round(now.timestamp() * 1000) << 80) | int.from_bytes(randomness, "big")

@@ -64,15 +64,9 @@ class PollTiming(Struct, frozen=True, gc=False):
 
 
 def poll_interval_s(step: int, timing: PollTiming) -> float:
-    """Seconds until the next poll.
+    """Seconds until the next poll, jittered: they grow with ``step``, the polls since the last change, to the maximum.
 
-    Args:
-        step: polls since the last change, 0 or more.
-        timing: policy, suggestion and jitter.
-
-    Returns:
-        Seconds, jittered, growing with ``step`` from the suggested interval to ``max_interval_s``; twice that while
-        callbacks are healthy.
+    They start at the provider's suggestion, and double while callbacks are healthy.
     """
     policy = timing.policy
     start_s = min(max(timing.suggested_interval_s, policy.min_interval_s), policy.max_interval_s)
@@ -83,13 +77,7 @@ def poll_interval_s(step: int, timing: PollTiming) -> float:
 
 
 def submit_delay_s(attempt: int, retry_after_s: float | None, timing: PollTiming) -> float:
-    """Seconds until a submit that was not accepted is sent again.
-
-    Args:
-        attempt: attempts so far, 1 or more.
-        retry_after_s: what the upstream asks for, the minimum.
-        timing: policy and jitter.
-    """
+    """Seconds until a submit is sent again, after ``attempt`` rejected attempts; at least ``retry_after_s``."""
     if retry_after_s is not None:
         return retry_after_s + timing.jitter * min(1.0, SPREAD * max(retry_after_s, 0.1))
     return jittered(growing_delay_s(attempt, 1.0, min(SUBMIT_MAX_S, timing.policy.max_interval_s)), timing.jitter)
@@ -106,7 +94,7 @@ def deadline_of(task: Task, policy: PollPolicy) -> datetime:
 
 
 def find_timeout(task: Task, last: Observation, policy: PollPolicy) -> Observation | None:
-    """The clock's observation that ends a task, once a deadline or grace period is over.
+    """The clock's observation that ends a task, once a deadline or grace period is over; else None.
 
     Time alone never ends a task that can be polled: after an outage, a poll must have been answered now, or polls must
     have failed for the full not-found grace. A task without an upstream id cannot be polled: time alone ends it.
@@ -115,9 +103,6 @@ def find_timeout(task: Task, last: Observation, policy: PollPolicy) -> Observati
         task: the task after its last observation.
         last: that observation; its ``observed_at`` counts as now.
         policy: the settings of its provider.
-
-    Returns:
-        An observation of source ``clock``, or None.
     """
     if task.status.is_terminal:
         return None
@@ -166,17 +151,14 @@ def _ended(task: Task, now: datetime, reason: Reason, detail: str) -> Observatio
 def next_due(
     task: Task, observation: Observation, *, confirm: bool, moved: bool, timing: PollTiming
 ) -> datetime | None:
-    """When the tracker acts on a task next, after an observation.
+    """When the tracker acts on a task next, after an observation; None if nothing is left to do.
 
     Args:
         task: the task after the decision, with its old ``due_at``.
-        observation: what was last.
+        observation: the observation.
         confirm: the decision asks for a poll now.
         moved: the decision changed the task.
         timing: policy, suggestion and jitter.
-
-    Returns:
-        The time, or None if nothing is left to do.
     """
     now = observation.observed_at
     reading = observation.reading

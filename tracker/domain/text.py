@@ -29,12 +29,7 @@ class NotText(ValueError):
 
 
 def read_text(path: Path) -> str:
-    """The text of a file.
-
-    Raises:
-        OSError: it cannot be read.
-        NotText: it is not UTF-8 text.
-    """
+    """The text of a file; raises `NotText` if it is not UTF-8."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
@@ -43,11 +38,7 @@ def read_text(path: Path) -> str:
 
 
 def decode_text(raw: bytes) -> str:
-    """Decode UTF-8 without a byte order mark; every line ends in a line feed.
-
-    Raises:
-        NotText: it is not UTF-8, or contains NUL bytes.
-    """
+    """Decode UTF-8 without a byte order mark, with line feeds only; raises `NotText`, also for NUL bytes."""
     for mark, name in _OTHER_MARKS.items():
         if raw.startswith(mark):
             raise NotText(f"is {name} text; save it as UTF-8")

@@ -56,14 +56,7 @@ class WireRequest:
 
 @dataclass(frozen=True)
 class WireReply:
-    """A complete HTTP answer.
-
-    Attributes:
-        status: HTTP status code.
-        headers: header names in lower case.
-        body: decompressed, complete.
-        received_at: when it was complete.
-    """
+    """A complete HTTP answer: header names in lower case, the body decompressed."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -85,13 +78,7 @@ class WireReply:
 def payload_text(body: bytes, redact: Callable[[bytes], str], decoded: Decoded | None = None) -> str | None:
     """The JSON text of an upstream body that is stored with an event.
 
-    Args:
-        body: as received.
-        redact: masks secrets in a JSON text.
-        decoded: the body, if it was decoded before.
-
-    Returns:
-        JSON text; of a body that is not JSON its start as a JSON string; None if it is empty.
+    Of a body that is not JSON, its start as a JSON string; None if it is empty. ``redact`` masks secrets.
     """
     if not body.strip():
         return None

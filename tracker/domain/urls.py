@@ -22,11 +22,7 @@ _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 def escape_invalid(text: str) -> str:
     """Percent-encode the characters that are invalid in a URL, as UTF-8.
 
-    Args:
-        text: of a URL. A lone surrogate that stands for a non-UTF-8 byte of a header is encoded as that byte.
-
-    Raises:
-        ValueError: a surrogate that does not stand for a byte.
+    A lone surrogate that stands for a non-UTF-8 byte of a header is encoded as that byte; any other is a ValueError.
     """
     return _INVALID.sub(_escape, text)
 
@@ -36,14 +32,9 @@ def _escape(found: re.Match[str]) -> str:
 
 
 def split_absolute(text: str) -> tuple[str, str, str]:
-    """Split an absolute http(s) URL.
+    """Split an absolute http(s) URL into scheme, authority and request target, without its fragment.
 
-    Args:
-        text: the URL; white space around it is ignored.
-
-    Returns:
-        The scheme in lower case; the authority as given; the request target: path and query with `escape_invalid`
-        applied, without the fragment.
+    The scheme is in lower case; `escape_invalid` is applied to the target.
 
     Raises:
         ValueError: not an absolute http(s) URL, or one whose host programs read differently.
@@ -56,15 +47,7 @@ def split_absolute(text: str) -> tuple[str, str, str]:
 
 
 def resolve_reference(base: str, reference: str) -> str:
-    """The absolute URL of a ``Location``; absolute paths keep their dot segments.
-
-    Args:
-        base: the redirecting URL, absolute.
-        reference: the header's value.
-
-    Raises:
-        ValueError: the base is not an absolute http(s) URL.
-    """
+    """The absolute URL of a ``Location`` in a response of ``base``; absolute paths keep their dot segments."""
     scheme, authority, target = split_absolute(base)
     reference = reference.strip(_SURROUNDING)
     if _SCHEME.match(reference):

@@ -68,11 +68,8 @@ class OwnText(str):
 class Redactor:
     """Masks secrets in texts, JSON and log events.
 
-    It masks configured secrets; values under names of secrets; bearer and basic credentials; keys like ``sk-…`` and
-    ``whsec_…``; the token in a callback URL.
-
-    Args:
-        secrets: the values of all configured secrets; empty and very short ones are ignored.
+    It masks configured secrets, except very short ones; values under names of secrets; bearer and basic credentials;
+    keys like ``sk-…`` and ``whsec_…``; the token in a callback URL.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
@@ -95,12 +92,7 @@ class Redactor:
         return _or_digest(lambda: self._text(text, Budget(_STEPS)), lambda: digest_of(text))
 
     def head(self, text: str, length: int) -> str:
-        """The first ``length`` characters of a text, masked; a secret that the end cuts is masked, too.
-
-        Args:
-            text: any text; only its start is searched.
-            length: characters.
-        """
+        """The first ``length`` characters of a text, masked; a secret that the end cuts is masked, too."""
         cut = 2 * length + _MARGIN  # masks are shorter than secrets
         return _or_digest(lambda: self._head(text[: cut + self._context], cut)[:length], lambda: digest_of(text[:cut]))
 
@@ -111,11 +103,7 @@ class Redactor:
     def json_text(self, payload: bytes | str) -> str:
         """Mask secrets in a JSON text, also in JSON inside its strings; valid JSON stays valid.
 
-        Args:
-            payload: JSON as received; anything else is treated as plain text, and non-UTF-8 bytes are replaced.
-
-        Returns:
-            The same text if nothing was masked.
+        Anything else is treated as plain text. The same text is returned if nothing was masked.
         """
         text = payload if isinstance(payload, str) else payload.decode("utf-8", errors="replace")
         if len(text) <= _UNSPLIT and not self._is_window_suspicious(text) and "\\u00" not in text:

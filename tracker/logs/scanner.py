@@ -60,11 +60,7 @@ class TooMuchWork(Exception):
 
 
 class Budget:
-    """The work that one text may take, in steps of about a microsecond.
-
-    Args:
-        steps: how many.
-    """
+    """The work that one text may take, in steps of about a microsecond."""
 
     __slots__ = ("_left",)
 
@@ -72,11 +68,7 @@ class Budget:
         self._left = steps
 
     def spend(self, steps: int = 1) -> None:
-        """Count work.
-
-        Raises:
-            TooMuchWork: the budget is used up.
-        """
+        """Count work; raises `TooMuchWork` when the budget is used up."""
         self._left -= steps
         if self._left < 0:
             raise TooMuchWork
@@ -110,18 +102,10 @@ def windows(text: str, context: int = CONTEXT) -> Iterator[str]:
 
 
 def find_secrets(text: str, budget: Budget, *, assigned: bool = True) -> Iterator[Span]:
-    """The spans of a text that look like secrets, in order, without overlaps.
+    """The spans of a text that look like secrets, in order, without overlaps; raises `TooMuchWork`.
 
-    It finds values after names of secrets (``api_key=…``, at each depth of JSON in JSON); bearer credentials; keys like
-    ``sk-…`` and ``whsec_…``; the token in a callback URL.
-
-    Args:
-        text: any text.
-        budget: limits the work.
-        assigned: also find values after names.
-
-    Raises:
-        TooMuchWork: the budget is used up.
+    It finds values after names of secrets (``api_key=…``, at each depth of JSON in JSON), unless ``assigned`` is false;
+    bearer credentials; keys like ``sk-…`` and ``whsec_…``; the token in a callback URL.
     """
     done = 0
     for start, end, word in _anchors(text):

@@ -25,7 +25,7 @@ from tracker.logs import get_logger
 from tracker.server.responses import HEADERS, Problem, json_answer
 
 if TYPE_CHECKING:
-    from tracker.archive.archiver import Archiver
+    from tracker.archive.file_storage import FileStorage
     from tracker.domain.archives import ArchivedFile
     from tracker.domain.task import Output
     from tracker.server.services import Services
@@ -63,7 +63,7 @@ async def get_output(services: Services, request: web.Request) -> web.StreamResp
         return web.Response(body=output.text.encode("utf-8", "replace"), headers=headers)
     file = file_of(output, record.files)
     if file is not None and services.archive is not None:
-        return await _serve(services.archive, request, file)
+        return await _serve(services.archive.storage, request, file)
     return _elsewhere(output)
 
 
@@ -91,9 +91,9 @@ def _plain_url(output: Output) -> str | None:
         return None
 
 
-async def _serve(archive: Archiver, request: web.Request, file: ArchivedFile) -> web.StreamResponse:
+async def _serve(storage: FileStorage, request: web.Request, file: ArchivedFile) -> web.StreamResponse:
     try:
-        size = await archive.size_of(file.path)
+        size = await storage.size_of(file.path)
     except ArchiveStorageUnavailable as error:
         raise _not_now(error) from None
     if size != file.bytes:
@@ -116,7 +116,7 @@ async def _serve(archive: Archiver, request: web.Request, file: ArchivedFile) ->
     await response.prepare(request)
     if request.method != "HEAD":
         try:
-            async for block in archive.read(file.path, start, stop):
+            async for block in storage.read(file.path, start, stop):
                 await response.write(block)
         except ConnectionError:
             return response  # nobody is there any more

@@ -50,11 +50,7 @@ def with_credentials(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def read_credentials(environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables that `with_credentials` adds.
-
-    Raises:
-        ConfigError: a credential cannot be read.
-    """
+    """The variables that `with_credentials` adds."""
     found: dict[str, str] = {}
     directory = environ.get("CREDENTIALS_DIRECTORY")
     if not directory or not Path(directory).is_dir():
@@ -75,12 +71,9 @@ def protect_memory() -> bool:
     """Make this process's memory and environment unreadable to other processes of its user, and disable core dumps.
 
     Call it before the first child starts, wherever the secrets come from. Children are not affected: `execve` resets
-    the attribute.
+    the attribute. Returns whether the process is protected; only on Linux.
 
     **Source**: prctl(2), ``PR_SET_DUMPABLE``; proc(5): the files below ``/proc/PID`` then belong to root.
-
-    Returns:
-        Whether the process is protected; only on Linux.
     """
     if sys.platform != "linux":
         return False
@@ -93,12 +86,9 @@ def protect_memory() -> bool:
 
 
 def hide_credentials(environ: Mapping[str, str]) -> bool:
-    """Drop the right to read ``$CREDENTIALS_DIRECTORY``, for this process and its future children.
+    """Drop the right to read ``$CREDENTIALS_DIRECTORY``, for this process and its future children; whether it worked.
 
     Call it once, after `with_credentials` and before any thread starts: it affects one thread and its descendants.
-
-    Returns:
-        Whether the directory is unreadable now; false without such a directory.
     """
     directory = environ.get("CREDENTIALS_DIRECTORY")
     if not directory or sys.platform != "linux" or not Path(directory).is_dir():

@@ -33,14 +33,7 @@ _NOT_IN_MESSAGE: Final = frozenset({"event", "level", "logger", "exception", "st
 
 
 class Journal:
-    """A sink for log events.
-
-    Args:
-        path: the journal's socket.
-
-    Raises:
-        OSError: it cannot be connected to.
-    """
+    """A sink for log events; raises OSError if the socket cannot be connected to."""
 
     def __init__(self, path: str = SOCKET) -> None:
         self._path = path
@@ -96,13 +89,7 @@ class Journal:
 
 
 def find_journal(environ: Mapping[str, str], stderr_fd: int = 2, path: str = SOCKET) -> Journal | None:
-    """The journal if standard error is connected to it, else None.
-
-    Args:
-        environ: the process environment; ``JOURNAL_STREAM`` names device and inode of the journal's stream.
-        stderr_fd: standard error.
-        path: the journal's socket.
-    """
+    """The journal if standard error is connected to it, by ``JOURNAL_STREAM`` (its device and inode); else None."""
     if not is_journal(environ, stderr_fd):
         return None
     try:

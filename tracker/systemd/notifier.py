@@ -20,9 +20,6 @@ _US = 1_000_000
 class Notifier:
     """Sends notifications; does nothing without a service manager.
 
-    Args:
-        environ: the process environment.
-
     Attributes:
         watchdog_s: the watchdog's timeout, seconds; None if it does not watch this process.
     """

@@ -22,14 +22,9 @@ _VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 
 
 def take_sockets(environ: MutableMapping[str, str], first_fd: int = FIRST_FD) -> list[socket.socket]:
-    """Take over the sockets that were passed to this process.
+    """Take over the listening stream sockets that were passed to this process, in the order of the socket unit.
 
-    Args:
-        environ: the process environment; the three variables are removed, so that children do not use them.
-        first_fd: the first file descriptor.
-
-    Returns:
-        Listening stream sockets, in the order of the socket unit.
+    The three variables are removed from the environment, so that children do not use them.
 
     Raises:
         ConfigError: a socket is not a listening stream socket.
@@ -60,13 +55,7 @@ def take_sockets(environ: MutableMapping[str, str], first_fd: int = FIRST_FD) ->
 
 
 class UnixSocketSite(web.BaseSite):
-    """Serves on an open Unix socket and does not delete its path afterwards.
-
-    Args:
-        runner: the application.
-        listener: the socket.
-        backlog: connections that may wait.
-    """
+    """Serves on an open Unix socket and does not delete its path afterwards."""
 
     def __init__(self, runner: web.BaseRunner, listener: socket.socket, *, backlog: int) -> None:
         super().__init__(runner, backlog=backlog)

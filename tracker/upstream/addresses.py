@@ -28,11 +28,7 @@ class AddressForbidden(OSError):
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is public; of an IPv6 address that embeds an IPv4 one, the IPv4 address decides.
-
-    Args:
-        address: IPv4 or IPv6; a scope (``%eth0``) is ignored. Anything else is not public.
-    """
+    """Whether an IP address is public; an IPv4 address embedded in IPv6 decides, a scope (``%eth0``) is ignored."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -76,12 +72,7 @@ class PublicResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """All addresses of a name.
-
-        Raises:
-            AddressForbidden: one of them is not public.
-            OSError: it cannot be resolved.
-        """
+        """All addresses of a name; raises `AddressForbidden` if one is not public."""
         found = await self._look_up(host, port, family)
         results: list[ResolveResult] = []
         for kind, _, protocol, _, address in found:

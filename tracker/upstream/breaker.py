@@ -58,11 +58,7 @@ class UpstreamCircuit:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Permission to send one request to a family behind a host.
-
-    Attributes:
-        number: unique, rising.
-    """
+    """Permission to send one request to a family behind a host; numbers are unique and rise."""
 
     host: str
     family: str
@@ -99,11 +95,7 @@ class _Upstream(Circuit):
 
 
 class Breakers:
-    """The circuit breakers of all hosts and families.
-
-    Args:
-        clock: waits use its monotonic time; the wall time is for display.
-    """
+    """The circuit breakers of all hosts and families."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

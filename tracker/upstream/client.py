@@ -59,14 +59,7 @@ ANTHROPIC_VERSION: Final = "2023-06-01"
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An account of an upstream.
-
-    Attributes:
-        name: in the configuration.
-        base_url: scheme, host, optional port and path prefix.
-        api_key: returns the key, None without one.
-        max_requests_per_s: above 0.
-    """
+    """An account of an upstream; ``base_url`` may have a path prefix, ``api_key`` returns None without a key."""
 
     name: str
     base_url: str
@@ -106,7 +99,7 @@ class UpstreamClient:
     async def fetch(
         self, account_name: str, request: WireRequest, *, family: str = "", paid: bool = False
     ) -> WireReply:
-        """Send a request once and read the complete answer.
+        """Send a request once and return the complete answer, whatever its status.
 
         Args:
             account_name: its base URL and key are used.
@@ -114,9 +107,6 @@ class UpstreamClient:
             family: the provider; each family behind a host has a circuit.
             paid: it may cost money, so it gets a new connection: a reused one may break during the send, and then it
                 would be unknown whether the request arrived.
-
-        Returns:
-            The answer, whatever its status.
 
         Raises:
             HeldBack: the tracker did not send it.

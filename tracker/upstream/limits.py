@@ -36,12 +36,7 @@ _ROUNDING = 1e-9
 
 @dataclass(slots=True)
 class _Waiter:
-    """A request that waits for a slot.
-
-    Attributes:
-        slot: resolves to whether it gets one.
-        give_up_at: the end of its patience, monotonic seconds.
-    """
+    """A request that waits for a slot until ``give_up_at``, monotonic seconds."""
 
     slot: asyncio.Future[bool]
     give_up_at: float
@@ -90,15 +85,10 @@ class RateLimits:
         self._accounts: defaultdict[str, _Account] = defaultdict(_Account)
 
     async def acquire(self, account: str, within_s: float) -> bool:
-        """Wait for a slot.
-
-        Args:
-            account: its name.
-            within_s: the longest acceptable wait, seconds.
+        """Wait for a slot, at most ``within_s``.
 
         Returns:
-            True: send the request now. False: no slot within the time; returned at once, unless a pause began during
-            the wait.
+            True: send the request now. False: no slot in time; returned at once, unless a pause began meanwhile.
         """
         now = self._clock.monotonic()
         known, rate = self._accounts[account], self.rate_of(account)

@@ -24,14 +24,7 @@ _ROUNDS: Final = 3
 
 
 class Salvaged(NamedTuple):
-    """An answer read from raw bytes.
-
-    Attributes:
-        status: of HTTP.
-        headers: names in lower case; lines without a colon are skipped.
-        body: decompressed; a JSON object or the start of one.
-        is_complete: the object is complete.
-    """
+    """An answer read from raw bytes, decompressed; header names in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -40,11 +33,7 @@ class Salvaged(NamedTuple):
 
 
 def read_head(raw: bytes) -> tuple[int, dict[str, str], bytes] | None:
-    """Status, headers and body; None without a complete head.
-
-    Args:
-        raw: from the status line on; informational responses before it are skipped.
-    """
+    """Status, headers and body; None without a complete head. Informational responses before it are skipped."""
     start = 0
     while True:
         found = _STATUS.match(raw, start)
@@ -60,12 +49,7 @@ def read_head(raw: bytes) -> tuple[int, dict[str, str], bytes] | None:
 
 
 def salvage(raw: bytes, max_bytes: int) -> Salvaged | None:
-    """Read an answer from its raw bytes; None without a JSON object in it.
-
-    Args:
-        raw: see `read_head`.
-        max_bytes: the largest body, decompressed.
-    """
+    """Read an answer from its raw bytes; None without a JSON object of at most ``max_bytes`` in it."""
     found = read_head(raw)
     if found is None:
         return None
@@ -92,12 +76,7 @@ def is_compressed(body: bytes | bytearray) -> bool:
 def decompress(body: bytes, max_bytes: int) -> bytes | None:
     """Decompress a gzip or deflate body, even a truncated one; return any other body unchanged.
 
-    Args:
-        body: its first bytes show the compression, not a header.
-        max_bytes: the largest result.
-
-    Returns:
-        The content; None if it is larger.
+    The first bytes show the compression, not a header. Returns None if the content is larger than ``max_bytes``.
     """
     for _ in range(_ROUNDS):
         if not is_compressed(body) and not body.startswith((b"\x78\x01", b"\x78\x9c", b"\x78\xda")):

@@ -91,14 +91,7 @@ def make_session(
     timeout: aiohttp.ClientTimeout | None = None,
     auto_decompress: bool = True,
 ) -> aiohttp.ClientSession:
-    """A session without cookies or proxies from the environment, which accepts long heads.
-
-    Args:
-        connector: makes the connections.
-        headers: of every request.
-        timeout: the default of its requests; None for aiohttp's.
-        auto_decompress: decompress answers by their ``Content-Encoding``.
-    """
+    """A session without cookies or proxies from the environment, which accepts long heads."""
     return aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),

@@ -28,11 +28,8 @@ def exact_url(text: str) -> URL:
     Only characters that are invalid in a URL are percent-encoded (see `tracker.domain.urls`), and a non-ASCII host is
     converted to ASCII (IDNA). Path and query are both in the ``path`` of the result, so that even an empty query stays.
 
-    Args:
-        text: an absolute http(s) URL.
-
     Raises:
-        ValueError: it cannot be used; the message omits the URL, whose query may be a signature.
+        ValueError: not a valid http(s) URL; the message omits it, since its query may be a signature.
     """
     scheme, authority, target = split_absolute(text)
     if "@" in authority:
@@ -48,22 +45,12 @@ def exact_url(text: str) -> URL:
 
 @lru_cache(maxsize=64)
 def base_url(text: str) -> URL:
-    """A configured base URL without query and fragment, see `exact_url`; cached.
-
-    Raises:
-        ValueError: not an http(s) URL.
-    """
+    """A configured base URL without query and fragment, see `exact_url`; cached."""
     return exact_url(text.partition("#")[0].partition("?")[0])
 
 
 def extend(base: URL, path: str, query: Sequence[tuple[str, str]]) -> URL:
-    """Join a base URL and a path unchanged: escapes of the provider stay.
-
-    Args:
-        base: made by `base_url`.
-        path: below the base, already percent-encoded, without a query.
-        query: parameters, not yet encoded.
-    """
+    """Join a base URL, an encoded path and an unencoded query; escapes of the provider stay."""
     target = escape_invalid(f"{base.raw_path.rstrip('/')}/{path.removeprefix('/')}".partition("#")[0])
     if query:
         target = f"{target}?{URL().with_query(list(query)).raw_query_string}"
@@ -71,15 +58,7 @@ def extend(base: URL, path: str, query: Sequence[tuple[str, str]]) -> URL:
 
 
 def follow(url: URL, location: str) -> URL:
-    """The target of a redirect, exactly as in its ``Location``.
-
-    Args:
-        url: of the redirecting response, made by `exact_url`.
-        location: the header.
-
-    Raises:
-        ValueError: not an http(s) URL.
-    """
+    """The target of a redirect, exactly as in its ``Location``; raises ValueError if it is not an http(s) URL."""
     return exact_url(resolve_reference(str(url), location))
 
 

@@ -122,12 +122,7 @@ class Decoded(Struct, frozen=True, gc=False):
 
 
 def decode(body: bytes, content_type: str = "") -> Decoded:
-    """Decode a body.
-
-    Args:
-        body: as received.
-        content_type: the header; its charset counts if the bytes are not UTF-8.
-    """
+    """Decode a body; the charset of ``content_type`` counts if the bytes are not UTF-8."""
     return _decode_small(body, content_type) if len(body) <= LARGE_BYTES else _decode_large(body, content_type)
 
 
@@ -189,12 +184,7 @@ def _decode_large(body: bytes, content_type: str) -> Decoded:
 
 
 def _decode_dense(skeleton: bytes) -> Decoded:
-    """A document of many values.
-
-    Raises:
-        ValueError: it is not JSON.
-        RecursionError: it is nested too deeply.
-    """
+    """A document of many values; raises ValueError or RecursionError."""
     if not skeleton[:_PIECE_BYTES].lstrip().startswith((b"{", b"[")):
         raise ValueError("not JSON")
     text = _without_surrogates(skeleton.decode("utf-8", "replace").strip(BLANKS))

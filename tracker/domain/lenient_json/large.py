@@ -50,13 +50,7 @@ class TooManyValues(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Lifted:
-    """A document without its long strings.
-
-    Attributes:
-        skeleton: the document with a short mark instead of each long string.
-        mark: the prefix of the marks, unique in the document.
-        strings: the long strings, in order.
-    """
+    """A document with a short mark instead of each long string: the unique ``mark`` and the index in ``strings``."""
 
     skeleton: bytes
     mark: str
@@ -110,11 +104,7 @@ def lift(body: bytes) -> Lifted:
 
 
 def is_decoded_at_once(skeleton: bytes) -> bool:
-    """Whether a document without its long strings is small enough for one call into C.
-
-    Raises:
-        TooManyValues: it has too many values.
-    """
+    """Whether a document without its long strings is small enough for one call into C; raises `TooManyValues`."""
     return _count_values(skeleton) <= AT_ONCE_VALUES and len(skeleton) <= AT_ONCE_BYTES
 
 
@@ -128,11 +118,7 @@ def slow(decoder: json.JSONDecoder) -> json.JSONDecoder:
 
 
 def encode_large(value: Json) -> str:
-    """Encode decoded JSON, which this changes: long strings in pieces.
-
-    Raises:
-        ValueError: it is nested too deeply, or is not JSON.
-    """
+    """Encode decoded JSON, which this changes, in pieces; raises ValueError if it is nested too deeply."""
     root = [value]
     levels: list[Json] = [root]
     strings: list[str] = []
@@ -156,11 +142,7 @@ def encode_large(value: Json) -> str:
 
 
 def _count_values(skeleton: bytes) -> int:
-    """The approximate number of values; delimiters in strings count, too.
-
-    Raises:
-        TooManyValues: too many.
-    """
+    """The approximate number of values; delimiters in strings count, too. Raises `TooManyValues`."""
     containers = _count(skeleton, b"{") + _count(skeleton, b"[")
     values = containers + _count(skeleton, b",")
     if containers > MAX_CONTAINERS or values > MAX_VALUES:
@@ -186,11 +168,7 @@ def _end_of_string(body: bytes, start: int) -> int:
 
 
 def _decode_string(body: bytes, start: int, end: int) -> str:
-    """Decode a string between its quotes, piece by piece.
-
-    Raises:
-        ValueError: an escape is invalid.
-    """
+    """Decode a string between its quotes, piece by piece; raises ValueError for an invalid escape."""
     pieces: list[str] = []
     while start < end:
         cut = _cut(body, start, end)

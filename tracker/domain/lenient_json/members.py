@@ -20,17 +20,10 @@ _INNER_CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 def decode_respelled(decoded: Decoded, body: bytes) -> bytes | None:
-    """Decode a small document again, with usual member names, as strict JSON.
+    """Decode a small document again, with usual member names, as strict JSON; None if nothing changes.
 
     Of a duplicate member the last non-empty one counts. A capitalized name is added in lower case as well (``TaskId``
     as ``taskId`` and ``task_id``).
-
-    Args:
-        decoded: the document.
-        body: its source.
-
-    Returns:
-        None for a large document, or one that does not change.
     """
     text = decoded.text
     if text is None or len(text) > LARGE_BYTES or not isinstance(decoded.value, dict):

@@ -36,12 +36,7 @@ _NUMBER = re.compile(r"[-+]?\d{1,18}(\.\d+)?([eE][-+]?\d{1,3})?")
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """The readable part of a broken document.
-
-    Attributes:
-        value: a non-empty object or list.
-        is_truncated: the end is missing.
-    """
+    """The readable part of a broken document: a non-empty object or list."""
 
     value: Json
     is_truncated: bool
@@ -71,15 +66,7 @@ class _Level:
 
 
 def parse_broken(text: str, start: int) -> Broken | None:
-    """Read as much of a document as possible.
-
-    Args:
-        text: the document, and perhaps more.
-        start: the position of its first bracket.
-
-    Returns:
-        None if nothing is readable.
-    """
+    """Read as much as possible of a document whose first bracket is at ``start``; None if nothing is readable."""
     reader = _Reader()
     at = start
     for _ in range(MAX_TOKENS):
