@@ -291,7 +291,9 @@ def test_a_damaged_database_without_a_copy(path: Path) -> None:
         change(path)
 
 
-@pytest.mark.parametrize("table", ["tasks", "events", "deliveries", "meta", "cursors", "archives", "inline_pieces"])
+@pytest.mark.parametrize(
+    "table", ["tasks", "events", "deliveries", "meta", "cursors", "outbox", "archives", "inline_pieces"]
+)
 def test_damage_that_opening_does_not_meet(
     path: Path, table: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

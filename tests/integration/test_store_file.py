@@ -194,6 +194,34 @@ async def test_snapshots_of_schema_2_become_whole_tasks(tmp_path: Path) -> None:
     assert told[2].progress is None  # without a snapshot the row itself is told
 
 
+async def test_the_position_of_schema_8_becomes_the_outbox(tmp_path: Path) -> None:
+    """Events after the position are fanned out once; those before it, and those that announce nothing, are not."""
+    path = tmp_path / "t.db"
+    db = sqlite3.connect(path, isolation_level=None)
+    for _, script in migrations()[:8]:
+        db.executescript(script)
+    db.executescript(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 8; PRAGMA journal_mode = WAL")
+    db.execute(
+        "INSERT INTO tasks (id, route, provider, account, asset, external_id, status, user_message, created_at,"
+        " progress_at, submit_state) VALUES (?, 'suno.generate', 'suno', 'default', 'song', 'up-1', 'PENDING', '-', 0,"
+        " 0, 'accepted')",
+        (make_task_name(1),),
+    )
+    for seq, announces in enumerate(["task.submitted", None, "task.running", "task.progress", None], 1):
+        db.execute(
+            "INSERT INTO events (task_id, at, source, outcome, from_status, to_status, detail, dedupe_key, reading,"
+            " announces) VALUES (?, 0, 'poll', 'applied', '-', '-', '-', ?, '{}', ?)",
+            (make_task_name(1), str(seq), announces),
+        )
+    db.execute("UPDATE cursors SET seq = 2 WHERE name = 'deliveries'")
+    db.close()
+    async with opened(path) as rig:
+        for _ in range(2):
+            await rig.store.fan_out(lambda _: ["publish"], 10)
+        deliveries = await rig.store.list_deliveries(make_task_name(1))
+        assert [(item.seq, item.event) for item in deliveries] == [(3, "task.running"), (4, "task.progress")]
+
+
 async def test_leases_of_schema_7_fall_due_at_the_first_start(tmp_path: Path) -> None:
     """It named no holders: whatever was leased then was held by a process that is gone."""
     path = tmp_path / "t.db"
@@ -211,6 +239,8 @@ async def test_leases_of_schema_7_fall_due_at_the_first_start(tmp_path: Path) ->
             "UPDATE tasks SET leased = holder IS NOT NULL",
             *(f"ALTER TABLE {table} DROP COLUMN holder" for table in ("tasks", "deliveries", "archives")),
             "DROP TABLE processes",
+            "DROP TABLE outbox",
+            "INSERT INTO cursors (name, seq) SELECT 'deliveries', max(seq) FROM events",
             "PRAGMA user_version = 7",
         ):
             rig.edit(statement)

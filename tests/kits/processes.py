@@ -337,8 +337,7 @@ class House:
             with suppress(aiohttp.ClientConnectionError):
                 return self.rows(
                     "SELECT (SELECT count(*) FROM deliveries WHERE status IN ('pending', 'running')),"
-                    " (SELECT count(*) FROM events WHERE announces IS NOT NULL"
-                    "  AND seq > (SELECT seq FROM cursors WHERE name = 'deliveries'))"
+                    " (SELECT count(*) FROM outbox)"
                 ) == [(0, 0)]
             return False
 

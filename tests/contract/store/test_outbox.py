@@ -47,7 +47,7 @@ async def live(rig: Rig, n: int = 1) -> None:
 
 
 async def test_one_delivery_per_hook_and_event(engine: OpenRig) -> None:
-    """Whatever is repeated: observations, fan-outs, or a fan-out whose cursor was lost."""
+    """Whatever is repeated: observations, fan-outs, or events that are in the outbox again."""
     async with engine() as rig:
         await live(rig)
         await rig.call(1, Status.SUCCEEDED, at=14)
@@ -63,7 +63,7 @@ async def test_one_delivery_per_hook_and_event(engine: OpenRig) -> None:
             ("publish", "task.succeeded"),
             ("notify", "task.succeeded"),
         ]
-        rig.edit("UPDATE cursors SET seq = 0 WHERE name = 'deliveries'")
+        rig.edit("INSERT OR IGNORE INTO outbox SELECT seq FROM events WHERE announces IS NOT NULL")
         await fan_out(rig, "publish", "notify", at=99)
         assert await rig.store.list_deliveries(make_task_name(1)) == before
 
@@ -84,8 +84,24 @@ async def test_a_list_goes_on_where_its_page_ended(engine: OpenRig) -> None:
         assert len(ids) == 11
 
 
+async def test_an_event_that_becomes_visible_late_is_fanned_out_once(engine: OpenRig) -> None:
+    """An event with a lower seq than those fanned out before it is not skipped, and no other is repeated."""
+    async with engine() as rig:
+        await live(rig, 1)
+        await live(rig, 2)
+        ((late,),) = rig.edit("SELECT min(seq) FROM outbox")
+        rig.edit("DELETE FROM outbox WHERE seq = ?", late)  # its transaction is still to be committed
+        assert await fan_out(rig, "publish") == 5
+        rig.edit("INSERT INTO outbox (seq) VALUES (?)", late)
+        assert await fan_out(rig, "publish") == 1
+        assert await fan_out(rig, "publish") == 0
+        found = [await rig.store.list_deliveries(make_task_name(n)) for n in (1, 2)]
+        assert [len(deliveries) for deliveries in found] == [3, 3]
+        assert found[0][0].seq == late
+
+
 async def test_a_fan_out_that_fails_half_way_leaves_no_gap(engine: OpenRig) -> None:
-    """Deliveries and the cursor are one transaction: after a crash everything is fanned out, once."""
+    """Deliveries and the outbox are one transaction: after a crash everything is fanned out, once."""
 
     def crash_at_the_third(announcement: Announcement) -> list[str]:
         if announcement.event == "task.succeeded":

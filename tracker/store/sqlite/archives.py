@@ -17,7 +17,7 @@ from tracker.domain.observation import Source
 from tracker.domain.outputs import has_inline_data, output_identity, reference_of
 from tracker.domain.task import Status, TaskId
 from tracker.domain.transitions import Outcome
-from tracker.store.sqlite import pieces
+from tracker.store.sqlite import outbox, pieces
 from tracker.store.sqlite.rows import (
     ARCHIVE_COLUMNS,
     archive_from,
@@ -187,7 +187,7 @@ def _announce_if_safe(db: sqlite3.Connection, task: Task, now: datetime) -> bool
     if known is not None:
         return False
     count = len(stored)
-    db.execute(
+    cursor = db.execute(
         """
         INSERT INTO events (task_id, at, source, outcome, from_status, to_status, detail, dedupe_key, reading,
             announces)
@@ -203,6 +203,8 @@ def _announce_if_safe(db: sqlite3.Connection, task: Task, now: datetime) -> bool
             HookEvent.ARCHIVED.value,
         ),
     )
+    assert cursor.lastrowid is not None  # noqa: S101 - a row was inserted
+    outbox.put(db, [cursor.lastrowid])
     return True
 
 

@@ -11,7 +11,7 @@ import orjson
 from msgspec.structs import replace
 
 from tracker.errors import StoreError, TaskNotFound
-from tracker.store.sqlite import pieces
+from tracker.store.sqlite import outbox, pieces
 from tracker.store.sqlite.archives import plan
 from tracker.store.sqlite.rows import TASK, chunks, enum_text, stored_text, task_update, tasks_from, to_ms
 from tracker.store.sqlite.unmatched import unpark
@@ -89,6 +89,8 @@ def apply_all(
             )
         )
     _insert_events(db, history.rows)
+    if history.announced:
+        outbox.put(db, history.announced)
     _write_tasks(db, loaded, tasks)
     brought = [task for task in tasks.values() if task.outputs and task.outputs is not loaded[task.id].outputs]
     if brought:
@@ -104,6 +106,8 @@ class _History:
         self._seen = seen
         """Each event as task id and key with a space between."""
         self.rows: list[tuple[Any, ...]] = []
+        self.announced: list[int] = []
+        """The events that go into the outbox."""
 
     def knows(self, task_id: TaskId) -> Callable[[str], bool]:
         """Whether the history of a task holds an event with a key."""
@@ -124,6 +128,8 @@ class _History:
         if ended and payload is not None:
             after = replace(after, result_seq=self._seq)
         self._seen.add(f"{heard.task_id} {step.key}")
+        if step.announces:
+            self.announced.append(self._seq)
         self.rows.append(
             (
                 self._seq,

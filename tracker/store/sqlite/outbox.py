@@ -1,6 +1,7 @@
 """The outbox: committed changes become deliveries, deliveries are handed out by lease and end.
 
-The events table is the outbox; a cursor tells how far it was turned into deliveries. Functions of the write
+An event that announces something is put into the outbox by its own transaction, and leaves it in the one that inserts
+its deliveries. So each is fanned out exactly once, in whatever order events become visible. Functions of the write
 connection, each run inside one of the writer's transactions.
 """
 
@@ -41,28 +42,30 @@ _ONCE: Final = frozenset({HookEvent.SUCCEEDED.value, HookEvent.FAILED.value, Hoo
 """Events that a task has at most once, see `tracker.domain.transitions`."""
 
 
+_PAGE: Final = """
+    SELECT count(*), max(seq), json_group_array(json_array(seq, announces, task_id, provider, route, account,
+            (SELECT json_group_object(name, value) FROM labels WHERE task_id = page.task_id), dedupe_key))
+    FROM (SELECT outbox.seq, announces, task_id, provider, route, account, dedupe_key
+          FROM outbox CROSS JOIN events ON events.seq = outbox.seq CROSS JOIN tasks ON tasks.id = events.task_id
+          ORDER BY outbox.seq LIMIT ?) AS page
+"""
+"""All rows as one JSON text: for each row that is fetched, or written by itself, this thread would have to take the
+interpreter lock back from the event loop."""
+
+
+def put(db: sqlite3.Connection, seqs: Sequence[int]) -> None:
+    """Put new events that announce something into the outbox, in the transaction that writes them."""
+    db.execute("INSERT INTO outbox (seq) SELECT value FROM json_each(?)", (orjson.dumps(seqs).decode(),))
+
+
 def fan_out(tx: Transaction, match: Match | None, limit: int) -> int:
-    """Turn the next events of the outbox into deliveries and move the cursor past them."""
+    """Take the oldest events out of the outbox and insert their deliveries."""
     db = tx.db
     if match is None:
-        (last,) = db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
-        # a row that is written as it was would be a commit, and a sync, for nothing
-        db.execute("UPDATE cursors SET seq = ? WHERE name = 'deliveries' AND seq <> ?", (last, last))
+        db.execute("DELETE FROM outbox WHERE true")  # without a condition it would write even where nothing is
         return 0
-    (cursor,) = db.execute("SELECT seq FROM cursors WHERE name = 'deliveries'").fetchone()
-    # all rows as one JSON text: each row that is fetched, or written by itself, would have to get the interpreter's
-    # lock back from the event loop
     looked_at: int
-    looked_at, last, announced = db.execute(
-        """
-        SELECT count(*), max(seq), json_group_array(json_array(seq, announces, task_id, provider, route, account,
-                (SELECT json_group_object(name, value) FROM labels WHERE task_id = page.task_id), dedupe_key))
-            FILTER (WHERE announces IS NOT NULL)
-        FROM (SELECT seq, announces, task_id, provider, route, account, dedupe_key
-              FROM events JOIN tasks ON tasks.id = events.task_id WHERE seq > ? ORDER BY seq LIMIT ?) AS page
-        """,
-        (cursor, limit),
-    ).fetchone()
+    looked_at, last, announced = db.execute(_PAGE, (limit,)).fetchone()
     if not looked_at:
         return 0
     new = []
@@ -81,7 +84,7 @@ def fan_out(tx: Transaction, match: Match | None, limit: int) -> int:
             """,
             {"new": orjson.dumps(new).decode(), "now": tx.in_ms()},
         )
-    db.execute("UPDATE cursors SET seq = ? WHERE name = 'deliveries'", (last,))
+    db.execute("DELETE FROM outbox WHERE seq <= ?", (last,))  # those looked at: this transaction has the only writer
     return looked_at
 
 

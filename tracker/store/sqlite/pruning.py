@@ -36,8 +36,7 @@ AT_ONCE = 4
 # Not before its hooks have heard: neither a delivery that may still run, nor an announcement that is not one yet.
 _SETTLED = """
     NOT EXISTS (SELECT 1 FROM deliveries WHERE task_id = tasks.id AND due_at IS NOT NULL)
-    AND NOT EXISTS (SELECT 1 FROM events WHERE task_id = tasks.id AND announces IS NOT NULL
-                    AND seq > (SELECT seq FROM cursors WHERE name = 'deliveries'))
+    AND NOT EXISTS (SELECT 1 FROM events JOIN outbox USING (seq) WHERE task_id = tasks.id)
 """
 _ENDED = "status IN ('SUCCEEDED', 'FAILED')"
 # A dead delivery stays: it can still be retried by hand, and then tells the task as it stands.
