@@ -103,7 +103,8 @@ async def test_a_full_disk_is_survived(tmp_path: Path) -> None:
         await becomes_ready(house, 503)
         tries = await house.daemon.heard("submit.failed")  # one a second, until there is room
         paid_id = house.creates("underway")[0]["id"]
-        assert {one["external_id"] for one in tries if one["step"] == "record"} == {paid_id}, "the paid id is not lost with the log"
+        recorded = {one["external_id"] for one in tries if one["step"] == "record"}
+        assert recorded == {paid_id}, "the paid id is not lost with the log"
 
         resource.prlimit(house.daemon.pid, resource.RLIMIT_FSIZE, limits)
         answered = await on_its_way

@@ -15,7 +15,7 @@ from tracker.domain.ids import RANDOM_BYTES, make_task_id
 from tracker.domain.records import Json
 from tracker.domain.task import Status
 from tracker.errors import SignatureInvalid
-from tracker.server.callbacks import NUDGE_BURST, NUDGE_IDS_MAX
+from tracker.server.callbacks import POLL_REQUEST_BURST, POLL_REQUEST_IDS_MAX
 
 SONG = {"id": "clip-1", "audio_url": "https://cdn.example.com/song/1.mp3", "title": "Summer Breeze"}
 JSON = {"Content-Type": "application/json"}
@@ -154,7 +154,7 @@ async def test_another_method_has_the_task_polled(rig: Rig, suffix: str) -> None
     task_id = await rig.make_task()
     assert not await rig.is_due(task_id)
     status, problem = await send_raw(rig, f"GET {rig.address(task_id)}{suffix} HTTP/1.1\r\n", b"")
-    assert (status, problem["detail"]) == (405, "GET is not for this path; it takes POST.")
+    assert (status, problem["detail"]) == (405, "GET is not allowed on this path; allowed: POST.")
     assert await rig.is_due(task_id)
 
 
@@ -315,14 +315,14 @@ async def test_one_callback_without_a_token_names_few_tasks(tmp_path: Path) -> N
         return json.dumps({"data": [{"task_id": f"k{n}", "task_status": "processing"} for n in range(count)]}).encode()
 
     async with running(tmp_path) as rig:
-        async with rig.client.post("/callbacks/kling", data=naming(NUDGE_IDS_MAX + 1)) as response:
+        async with rig.client.post("/callbacks/kling", data=naming(POLL_REQUEST_IDS_MAX + 1)) as response:
             problem = await problem_of(response, 400)
-        assert problem["detail"] == "Names 21 tasks; without a token a callback may name 20."
+        assert problem["detail"] == "Names 21 tasks; the limit for a callback without a token is 20."
         ((_, status, _, _),) = await rig.rejected()
         assert status == 400
-        for _ in range(int(NUDGE_BURST) // NUDGE_IDS_MAX - 1):
-            assert await post(rig, "/callbacks/kling", naming(NUDGE_IDS_MAX)) == (202, "parked")
-        async with rig.client.post("/callbacks/kling", data=naming(NUDGE_IDS_MAX)) as response:
+        for _ in range(int(POLL_REQUEST_BURST) // POLL_REQUEST_IDS_MAX - 1):
+            assert await post(rig, "/callbacks/kling", naming(POLL_REQUEST_IDS_MAX)) == (202, "parked")
+        async with rig.client.post("/callbacks/kling", data=naming(POLL_REQUEST_IDS_MAX)) as response:
             await problem_of(response, 429)
 
 

@@ -20,7 +20,7 @@ from tests.kits.server import Rig, Server, running
 from tracker.cli.checkup import check_descriptors
 from tracker.config import load_config
 from tracker.daemon.descriptors import MOST, reachable_limit, share_of_connections
-from tracker.server.connection_limits import HEAD_MAX_BYTES, Crowded
+from tracker.server.connection_limits import HEAD_MAX_BYTES, ConnectionNeeded
 from tracker.server.connections import FIELD_MAX_BYTES, FIELDS_MAX, HELD_MAX_BYTES, Arrivals
 
 HOST = b" HTTP/1.1\r\nHost: 127.0.0.1\r\n"
@@ -164,7 +164,7 @@ async def test_bodies_that_are_held_have_a_limit_together() -> None:
         hold(HELD_MAX_BYTES - 1)
         assert arrivals._held == HELD_MAX_BYTES
         hold(1)
-        with pytest.raises(Crowded):
+        with pytest.raises(ConnectionNeeded):
             await first
         assert arrivals._held == HELD_MAX_BYTES
     assert arrivals._held == 0

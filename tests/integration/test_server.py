@@ -217,7 +217,7 @@ async def test_a_whole_number_that_would_be_changed_is_refused(rig: Rig, request
     async with rig.client.post("/v1/tasks", data=body, headers=JSON) as response:
         problem = await problem_of(response, 422)
     assert locs(problem) == expected
-    assert "is a whole number beyond 64 bits" in problem["errors"][0]["msg"]
+    assert "is an integer beyond 64 bits" in problem["errors"][0]["msg"]
     assert rig.submitter.asked == []
 
 
@@ -452,7 +452,7 @@ async def test_a_poll_by_hand_that_reaches_nobody_says_so(rig: Rig) -> None:
     async with rig.client.post(f"/v1/tasks/{task_id}/poll") as response:
         problem = await problem_of(response, 503)
         assert response.headers["Retry-After"] == "10"
-    assert problem["detail"] == "The upstream was not asked: account 'default' has no API key."
+    assert problem["detail"] == "The upstream was not polled: account 'default' has no API key."
 
 
 async def test_poll_asks_now_and_shows_the_task_afterwards(rig: Rig) -> None:
@@ -587,7 +587,7 @@ async def test_a_write_of_unknown_outcome_is_500(rig: Rig) -> None:
         assert "Retry-After" not in response.headers
         problem = await problem_of(response, 500)
     assert problem["type"] == "urn:tracker:problem:write-unknown"
-    assert "look for it before you send it again" in problem["detail"]
+    assert "check before you retry" in problem["detail"]
     async with rig.client.post(rig.address(task_id), json={"code": 200}) as response:
         assert "nothing was written" not in (await problem_of(response, 503))["detail"]
         assert int(response.headers["Retry-After"]) > 0

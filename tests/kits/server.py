@@ -33,7 +33,7 @@ from tracker.logs import Redactor
 from tracker.maintenance.model_sync import ModelSync
 from tracker.maintenance.pruning import Pruning
 from tracker.providers.registry import Registry
-from tracker.server.app import make_app, open_short_way
+from tracker.server.app import bypass_router_for_callbacks, make_app
 from tracker.server.connections import Arrivals, Runner
 from tracker.server.services import Services
 from tracker.store.sqlite import SqliteStore
@@ -244,9 +244,14 @@ class Server(TestServer):
 
 @asynccontextmanager
 async def running(
-    path: Path, *, api_token: str | None = None, limits: Mapping[str, Json] | None = None, **overrides: Json
+    path: Path,
+    *,
+    api_token: str | None = None,
+    limits: Mapping[str, Json] | None = None,
+    bypasses_router: bool = True,
+    **overrides: Json,
 ) -> AsyncIterator[Rig]:
-    """The surface behind a test client; ``limits`` are those of `Runner`."""
+    """The server behind a test client; ``limits`` are those of `Runner`, ``overrides`` those of `Services`."""
     clock = ManualClock(START)
     store = FragileStore(path / "tracker.db", clock.now)
     await store.open()
@@ -284,7 +289,8 @@ async def running(
     try:
         async with TestClient(server) as client:
             assert isinstance(server.runner, Runner)
-            open_short_way(server.runner)
+            if bypasses_router:
+                bypass_router_for_callbacks(server.runner)
             yield Rig(client, services, store, submitter, poller, hooks, clock, server.runner.arrivals, health)
     finally:
         await store.close()

@@ -1,4 +1,4 @@
-"""The HTTP surface: thin shells that parse, call and answer. Decisions live elsewhere.
+"""The HTTP server: handlers parse a request, call a service and encode the response. Decisions are elsewhere.
 
-`app.make_app` is the door; `operations` lists every route once, for the router and for ``/openapi.json``.
+Start at `app.make_app`; `operations` lists every route once, for the router and for ``/openapi.json``.
 """

@@ -1,16 +1,14 @@
-"""Who may use the API: the bearer token, and without one only this machine's own programs; never another site's page.
+"""Authentication of ``/v1``: the bearer token, or without one programs of this machine; never pages of other sites.
 
-Owns authentication of ``/v1`` and the defence against web pages. Callbacks, health and the API description are open.
-Must not log what was presented.
+Callbacks, health and the API description are open. Must not log the presented credentials.
 
-A page in a browser reaches the daemon with the rights of the machine that it runs on. Each check below refuses when its
-evidence is wrong, and none relies on another:
+A page in a browser reaches the daemon with the rights of the machine that it runs on. Each check below is independent:
 
 - ``Host`` (without a token): a page whose name was rebound to this machine sends its own name.
-- ``Sec-Fetch-Site``: what the browser says; WebKit before 16.4 and older webviews do not send it.
+- ``Sec-Fetch-Site``: set by the browser; WebKit before 16.4 and older webviews do not send it.
 - ``Origin``: sent with every write by all of these. ``null`` is never the daemon's own.
-- ``Referer`` of a write: for what sends neither.
-- ``Content-Type`` of a write: a page can send JSON to another site only after a preflight, and none is ever granted.
+- ``Referer`` of a write: for clients that send neither.
+- ``Content-Type`` of a write: a page can send JSON to another site only after a preflight, which is never granted.
 
 Source: https://fetch.spec.whatwg.org/#cors-safelisted-request-header and https://www.w3.org/TR/fetch-metadata/
 (read 2026-11).
@@ -31,56 +29,56 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-"""Methods that change nothing here."""
+"""Methods that change nothing."""
 
 _OWN_SITE: Final = frozenset({"same-origin", "none"})
 _PORTS: Final = {"http": 80, "https": 443}
 _JSON: Final = re.compile(r"application/(?:[!#$&^_.+a-z0-9-]+\+)?json")
 _UNNAMED: Final = frozenset({"", "application/octet-stream"})
-"""No type, and what RFC 9110, section 8.3, makes of none; a page can send the second only after a preflight."""
+"""No type, and its meaning by RFC 9110, section 8.3; a page can send the second only after a preflight."""
 _FORM: Final = "application/x-www-form-urlencoded"
 _FORM_BY_DEFAULT: Final = "Python-urllib/"
-"""Adds the type of a form to any body whose type its caller leaves out; no page can send this ``User-Agent``."""
+"""It adds the type of a form to a body without a type; no page can send this ``User-Agent``."""
 
 
 def check_access(request: web.Request, token: str | None, public_url: str | None = None) -> None:
-    """Let a request to the API in, or say why not.
+    """Check that a request may use the API.
 
     Args:
-        request: what came.
-        token: the configured token; None when there is none, and then the daemon listens on loopback only.
-        public_url: the configured public URL: its pages are the daemon's own where a token is configured.
+        request: the request.
+        token: the configured token; None without one, and then the daemon listens on loopback only.
+        public_url: the configured public URL: with a token its pages are the daemon's own.
 
     Raises:
-        Problem: 401 without the right token; 403 for a web page that is not the daemon's own.
+        Problem: 401 for a missing or wrong token; 403 for a web page that is not the daemon's own.
     """
     is_local = _is_local_name(request.headers.get("Host", ""))
     if token is None and not (is_local or _is_unix_socket(request)):
         raise Problem(
             HTTPStatus.FORBIDDEN,
             "not-local",
-            "Without an API token only programs on this machine are answered, by a loopback address. "
-            "Configure server.api_token_env or server.api_token_file to use it otherwise.",
+            "Without an API token the API is limited to programs on this machine, at a loopback address. "
+            "Set server.api_token_env or server.api_token_file.",
         )
     has_token = token is not None
     _check_site(request, trusts_host=has_token or is_local, public_url=public_url if has_token else None)
     if token is None:
         return
     scheme, _, presented = request.headers.get("Authorization", "").partition(" ")
-    right = hmac.compare_digest(presented.strip().encode(errors="surrogateescape"), token.encode())
-    if scheme.lower() != "bearer" or not (right and token):
+    is_right = hmac.compare_digest(presented.strip().encode(errors="surrogateescape"), token.encode())
+    if scheme.lower() != "bearer" or not (is_right and token):
         raise Problem(
             HTTPStatus.UNAUTHORIZED,
             "unauthorized",
-            "This call wants the header Authorization: Bearer <API token>.",
+            "Missing or wrong bearer token.",
             headers={"WWW-Authenticate": 'Bearer realm="tracker"'},
         )
 
 
 def check_media_type(request: web.Request) -> None:
-    """Check that a write is sent as JSON; one without a ``Content-Type`` passes where no browser can have sent it.
+    """Check that a write is sent as JSON; it can have no ``Content-Type`` if no browser can have sent it.
 
-    One without a body passes from the daemon's own page, too, for `check_access` refuses every other.
+    Without a body, it can also come from the daemon's own page: `check_access` refuses all others.
 
     Raises:
         Problem: 415.
@@ -98,16 +96,16 @@ def check_media_type(request: web.Request) -> None:
     raise Problem(
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
         "not-json",
-        "Send this as JSON: curl --json '{…}', or curl -H 'Content-Type: application/json' -d '{…}'.",
+        "The request must be JSON: curl --json '{…}', or curl -H 'Content-Type: application/json' -d '{…}'.",
         headers={"Accept-Post": "application/json"},
     )
 
 
 def _check_site(request: web.Request, *, trusts_host: bool, public_url: str | None) -> None:
-    """Keep pages of other sites out.
+    """Refuse pages of other sites.
 
     Args:
-        request: what came.
+        request: the request.
         trusts_host: whether the page that the ``Host`` header names is the daemon's own.
         public_url: a base URL whose pages are the daemon's own.
     """
@@ -121,8 +119,8 @@ def _check_site(request: web.Request, *, trusts_host: bool, public_url: str | No
         raise Problem(
             HTTPStatus.FORBIDDEN,
             "cross-site",
-            "The request comes from a web page of another site. A page of the daemon's own behind a proxy needs the "
-            "Host header passed on, or its address as public_url.",
+            "The request comes from a web page of another site. For a page of the daemon behind a proxy, let the proxy "
+            "forward the Host header, or set public_url.",
         )
 
 
@@ -131,10 +129,10 @@ def _is_own(page: str, host: str | None, public_url: str | None) -> bool:
     origin = _origin_of(page)
     if origin is None:
         return False
-    scheme, *place = origin
+    scheme, *authority = origin
     here = _origin_of(f"{scheme}://{host}") if host else None
     public = _origin_of(public_url) if public_url else None
-    return (here is not None and place == list(here[1:])) or origin == public
+    return (here is not None and authority == list(here[1:])) or origin == public
 
 
 def _origin_of(url: str) -> tuple[str, str, int] | None:
@@ -151,9 +149,9 @@ def _origin_of(url: str) -> tuple[str, str, int] | None:
 
 
 def _names_own_page(request: web.Request) -> bool:
-    """Whether a request that `check_access` let in says which page it comes from.
+    """Whether a request that passed `check_access` names the page that it comes from.
 
-    A browser names it as ``Origin`` of each write in the mode ``cors``; ``fetch`` of Node.js sends that mode alone.
+    A browser names it as ``Origin`` of each write in the mode ``cors``; ``fetch`` of Node.js sends only that mode.
 
     Source: https://fetch.spec.whatwg.org/#append-a-request-origin-header (read 2026-11).
     """

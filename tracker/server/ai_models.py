@@ -1,7 +1,4 @@
-"""The models that an account can use: the cached list, and fetching it anew.
-
-Owns those answers. Must not fetch or keep anything itself.
-"""
+"""``/v1/models``: the AI models of an account, as cached or fetched again. Must not fetch or store anything itself."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tracker.domain.records import to_json
 from tracker.errors import FieldProblem, RequestInvalid
-from tracker.server.responses import json_answer
+from tracker.server.responses import json_response
 from tracker.server.schemas import ModelCatalogue
 from tracker.server.services import QUERY
 
@@ -22,29 +19,29 @@ if TYPE_CHECKING:
 
 async def list_models(services: Services, request: web.Request) -> web.Response:
     """The models of an account as they were last fetched, with their age."""
-    return await _answer(services, _account(services, request), [])
+    return await _catalogue(services, _account(services, request), [])
 
 
 async def sync_models(services: Services, request: web.Request) -> web.Response:
-    """Fetch an account's lists now; one that cannot be fetched stays as it was and is named."""
+    """Fetch an account's lists now; a list that cannot be fetched stays the same and is a problem in the response."""
     account = _account(services, request)
     _, problems = await services.model_sync.sync(account)
-    return await _answer(services, account, problems)
+    return await _catalogue(services, account, problems)
 
 
-async def _answer(services: Services, account: str, problems: list[str]) -> web.Response:
-    kept = await services.store.list_models(account)
-    age_s = None if kept.synced_at is None else (services.clock.now() - kept.synced_at).total_seconds()
-    items = [asdict(model) for model in kept.models]
-    shown = to_json(ModelCatalogue, kept, account=account, age_s=age_s, items=items, problems=problems)
-    return json_answer(shown)
+async def _catalogue(services: Services, account: str, problems: list[str]) -> web.Response:
+    cached = await services.store.list_models(account)
+    age_s = None if cached.synced_at is None else (services.clock.now() - cached.synced_at).total_seconds()
+    items = [asdict(model) for model in cached.models]
+    shown = to_json(ModelCatalogue, cached, account=account, age_s=age_s, items=items, problems=problems)
+    return json_response(shown)
 
 
 def _account(services: Services, request: web.Request) -> str:
-    """The account that was asked for, or the only one.
+    """The requested account, or the default.
 
     Raises:
-        Problem: 422: unknown, or not named although there are several.
+        RequestInvalid: it is unknown, or not named although there are several.
     """
     named = request[QUERY].get("account")
     known = ", ".join(sorted(services.accounts))

@@ -1,7 +1,4 @@
-"""Request bodies: read within bounds, decoded once, told apart when they are wrong.
-
-Owns size and depth limits. Must not know what a body means.
-"""
+"""Request bodies: read within limits of size and depth, and decoded once. Must not know what a body means."""
 
 from __future__ import annotations
 
@@ -29,22 +26,22 @@ if TYPE_CHECKING:
 MAX_API_BYTES: Final = 32 * 1024 * 1024
 """Requests may carry images inline, as base64."""
 YIELD_BYTES: Final = 1 << 20
-"""So much of a body is read at most before others have a turn."""
+"""After so much of a body the event loop serves others."""
 MAX_DEPTH: Final = 100
-"""Deeper JSON is no request: it would only run some later walk out of stack."""
+"""Deeper JSON is not a request of any provider, and exhausts the stack of recursive code."""
 MAX_REQUEST_VALUES: Final = 200_000
-"""What is done with a request afterwards takes so many values without holding up others."""
-TURNED_FLOAT: Final = 2.0**63
-"""orjson makes a float of a whole number beyond 64 bits; this is the smallest, on the negative side."""
-MAX_CHANGED_TOLD: Final = 20
-"""Numbers that are named in an answer; a body may hold millions."""
+"""With more values, later work on the request blocks the event loop."""
+MIN_ROUNDED: Final = 2.0**63
+"""orjson makes a float of an integer beyond 64 bits; this is the smallest, on the negative side."""
+MAX_ROUNDED_LISTED: Final = 20
+"""Numbers that a response names; a body may hold millions."""
 
 
 class BodyTooLarge(Exception):
     """The body is larger than allowed, as sent or once decompressed.
 
     Attributes:
-        head: what was read of it.
+        head: the part that was read.
     """
 
     def __init__(self, head: bytes) -> None:
@@ -57,27 +54,27 @@ class BodyUnreadable(Exception):
 
 
 async def read_body(request: web.Request, max_bytes: int) -> bytes:
-    """The whole body, decompressed as it streams in; never more than a little over ``max_bytes`` in memory.
+    """The body, decompressed as it streams in; at most a little over ``max_bytes`` is in memory.
 
     Raises:
-        BodyTooLarge: it goes beyond ``max_bytes``.
+        BodyTooLarge: it is larger than ``max_bytes``.
         BodyUnreadable: it cannot be read to its end.
-        Problem: 408 or 503, its end did not come in the time that it has.
+        Problem: 408 or 503, its end did not arrive in time.
     """
     content = request.content
-    is_there = content.is_eof()  # nearly always: a callback arrives in one piece
-    length = None if is_there else request.content_length
+    has_arrived = content.is_eof()  # nearly always: a callback arrives in one piece
+    length = None if has_arrived else request.content_length
     if length is not None and length > max_bytes:
         raise BodyTooLarge(b"")
     try:
-        if is_there:
+        if has_arrived:
             body = content.read_nowait()
         else:
             async with arrival(request, max_bytes if length is None else length) as hold:
                 body = await _read_pieces(content, max_bytes, hold)
     except (ConnectionError, Problem):
         raise
-    except Exception as error:  # whatever the server's parser put into the stream: bad chunks, bad gzip
+    except Exception as error:  # any error of the parser: bad chunks, bad gzip
         raise BodyUnreadable("the body cannot be read to its end") from error
     if len(body) > max_bytes:
         raise BodyTooLarge(body)
@@ -85,7 +82,7 @@ async def read_body(request: web.Request, max_bytes: int) -> bytes:
 
 
 async def _read_pieces(content: StreamReader, max_bytes: int, hold: Callable[[int], None]) -> bytes:
-    """The body piece by piece, until its end or until it is too large; ``hold`` is told the size of each."""
+    """The body piece by piece, until its end or until it is too large; ``hold`` gets the size of each."""
     pieces, yielded = bytearray(), 0
     while len(pieces) <= max_bytes:
         piece = await content.readany()
@@ -94,7 +91,7 @@ async def _read_pieces(content: StreamReader, max_bytes: int, hold: Callable[[in
         pieces += piece
         hold(len(piece))
         if len(pieces) - yielded > YIELD_BYTES:
-            # reading does not wait where data is there, and a compressed body is always there
+            # reading does not wait while there is data, as with a compressed body
             yielded = len(pieces)
             await asyncio.sleep(0)
     return bytes(pieces)
@@ -104,7 +101,8 @@ async def read_json(request: web.Request) -> Json:
     """The decoded body of an API request.
 
     Raises:
-        Problem: 413 too large, 400 unreadable or no JSON, 422 for a number that would be sent on as another.
+        Problem: 413 too large, 400 unreadable or not JSON.
+        RequestInvalid: a number cannot be represented exactly.
     """
     try:
         body = await read_body(request, MAX_API_BYTES)
@@ -129,7 +127,7 @@ def _decode(body: bytes) -> Json:
     except ValueError as error:
         if body.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
             raise malformed("the body is UTF-16; send it as UTF-8") from None
-        raise malformed(json_words(error)) from None
+        raise malformed(describe_json_error(error)) from None
     is_suspect, count = False, 0
     for depth, level in enumerate(_levels(value)):
         count += len(level)
@@ -137,38 +135,38 @@ def _decode(body: bytes) -> Json:
             raise malformed(f"the JSON is nested more than {MAX_DEPTH} levels deep")
         if count > MAX_REQUEST_VALUES:
             raise malformed(f"the JSON has more than {MAX_REQUEST_VALUES} values")
-        is_suspect |= any(isinstance(item, float) and abs(item) >= TURNED_FLOAT for item in level)
-    changed = _list_changed(lifted.skeleton) if is_suspect else []
-    if changed:
-        raise RequestInvalid(changed)
+        is_suspect |= any(isinstance(item, float) and abs(item) >= MIN_ROUNDED for item in level)
+    rounded = _list_rounded(lifted.skeleton) if is_suspect else []
+    if rounded:
+        raise RequestInvalid(rounded)
     return lifted.restore(value)
 
 
 def _number(text: str) -> int | float:
-    """A whole number as orjson reads it."""
+    """An integer as orjson reads it."""
     number = _WholeNumber(text)
-    return float(text) if number.is_changed() else int(number)
+    return float(text) if number.is_rounded() else int(number)
 
 
 def _refuse(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def json_words(error: ValueError) -> str:
-    """What is wrong with a JSON text and where, without a piece of the text."""
+def describe_json_error(error: ValueError) -> str:
+    """The error in a JSON text and its position, without a part of the text."""
     if not isinstance(error, json.JSONDecodeError):
         return f"the body cannot be read: {error}"
     return f"the body is not JSON: {error.msg.partition(': line ')[0]} (line {error.lineno}, column {error.colno})"
 
 
 def malformed(why: str) -> Problem:
-    """400: no JSON, or not what it should hold. The name of a field at the beginning stays as it is."""
+    """400: not JSON, or not the expected JSON. The name of a field at the beginning stays as it is."""
     names_field = why.partition(" ")[0].endswith(":")
     return Problem(HTTPStatus.BAD_REQUEST, "malformed", f"{why if names_field else why[:1].upper() + why[1:]}.")
 
 
 def too_large(max_bytes: int) -> Problem:
-    """413, whatever the size was as sent: what counts is the size once decompressed."""
+    """413: the limit is for the decompressed size."""
     return Problem(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         "too-large",
@@ -176,39 +174,39 @@ def too_large(max_bytes: int) -> Problem:
     )
 
 
-def _list_changed(body: bytes) -> list[FieldProblem]:
-    """Whole numbers that orjson has read as another number. A float of that size as such is nobody's mistake."""
-    numbers = islice(_find_changed(json.loads(body.decode(), parse_int=_WholeNumber)), MAX_CHANGED_TOLD)
-    words = "is a whole number beyond 64 bits, which cannot be passed on as it is; make it smaller"
-    return [FieldProblem(loc or ("body",), words) for loc in numbers]
+def _list_rounded(body: bytes) -> list[FieldProblem]:
+    """Integers that orjson has rounded; a number that was sent as a float of that size is not an error."""
+    numbers = islice(_find_rounded(json.loads(body.decode(), parse_int=_WholeNumber)), MAX_ROUNDED_LISTED)
+    message = "is an integer beyond 64 bits, which cannot be forwarded exactly; use a smaller one"
+    return [FieldProblem(loc or ("body",), message) for loc in numbers]
 
 
 class _WholeNumber(str):
-    """A whole number as it is written: a million digits are dear to read, and Python refuses to."""
+    """An integer as text: a million digits are expensive to parse, and Python refuses to."""
 
     __slots__ = ()
 
-    def is_changed(self) -> bool:
-        """Whether it is beyond what orjson reads exactly: -2^63 to 2^64 - 1."""
+    def is_rounded(self) -> bool:
+        """Whether it is outside of the range that orjson reads exactly: -2^63 to 2^64 - 1."""
         return len(self) >= 19 and (len(self) > 20 or not -(2**63) <= int(self) < 2**64)  # noqa: PLR2004  digits
 
 
-def _find_changed(value: Json) -> Iterator[tuple[str | int, ...]]:
-    """The places of numbers that are changed; without recursion, and with no more in hand than the way to one."""
-    if isinstance(value, _WholeNumber) and value.is_changed():
+def _find_rounded(value: Json) -> Iterator[tuple[str | int, ...]]:
+    """The locations of rounded numbers, without recursion; only the path to the current value is in memory."""
+    if isinstance(value, _WholeNumber) and value.is_rounded():
         yield ()
     loc: list[str | int] = []
-    ways = [_members(value)]
-    while ways:
-        for name, item in ways[-1]:
+    path = [_members(value)]
+    while path:
+        for name, item in path[-1]:
             if isinstance(item, dict | list):
                 loc.append(name)
-                ways.append(_members(item))
+                path.append(_members(item))
                 break
-            if isinstance(item, _WholeNumber) and item.is_changed():
+            if isinstance(item, _WholeNumber) and item.is_rounded():
                 yield (*loc, name)
         else:
-            ways.pop()
+            path.pop()
             del loc[-1:]
 
 
@@ -219,7 +217,7 @@ def _members(value: Json) -> Iterator[tuple[str | int, Json]]:
 
 
 def _levels(value: Json) -> Iterator[list[Json]]:
-    """What is nested equally deep, from the outside in; without recursion."""
+    """The values of each nesting level, from the outside in; without recursion."""
     level = [value]
     while level:
         yield level

@@ -1,12 +1,11 @@
-"""The callback doors: the hot path of the daemon.
+"""Callbacks of providers: the hot path of the daemon.
 
-Owns what a provider is answered, and when: 2xx only once what follows from its callback is on disk. Must not
-decide what a callback means (the provider reads, the reconciler applies), nor believe one without a token.
+Owns the response and its time: 2xx is sent only after the effect of the callback is on disk. Must not decide what a
+callback means (the provider reads it, the reconciler applies it), nor trust one without a token.
 
-A good token whose task is gone (retention removed it; only ended tasks are removed) is answered ``200 stale``.
-404 would say that the address is wrong, and providers disable addresses for that; 202 would promise that something
-follows, and nothing will. The body is kept for inspection and the log says so, since the other way to get here is
-a database that was restored from a backup older than the task.
+A valid token of a task that no longer exists (retention deletes ended tasks) is answered ``200 stale``: providers
+disable an address that answers 404, and 202 would promise a later effect. The body is stored for inspection and the
+log has a warning, since the cause can also be a database restored from a backup that is older than the task.
 """
 
 from __future__ import annotations
@@ -25,42 +24,38 @@ from tracker.domain.observation import Observation, Source
 from tracker.domain.transitions import Outcome
 from tracker.errors import PayloadInvalid, SignatureInvalid, StoreUnavailable, TaskNotFound
 from tracker.logs import get_logger
-from tracker.server.bodies import BodyTooLarge, BodyUnreadable, json_words, malformed, read_body, too_large
+from tracker.server.bodies import BodyTooLarge, BodyUnreadable, describe_json_error, malformed, read_body, too_large
 from tracker.server.rejections import Rejections, extra_weight
-from tracker.server.responses import RETRY_AFTER_S, FixedAnswer, Problem, store_unavailable
+from tracker.server.responses import RETRY_AFTER_S, FixedResponse, Problem, store_unavailable
 from tracker.server.throttle import Throttle
 
 if TYPE_CHECKING:
     from tracker.domain.records import Json
     from tracker.domain.tokens import TokenOwner
     from tracker.providers.provider import Provider
-    from tracker.server.services import Services, SignatureCheck
+    from tracker.server.services import Services
     from tracker.store.values import Applied
 
 log = get_logger(__name__)
 
-NUDGES_PER_S: Final = 500.0
-NUDGE_BURST: Final = 1000.0
-"""Callbacks without a token cost writes and polls, and anybody can send them: so many are taken, of all senders."""
-NUDGE_IDS_MAX: Final = 20
-"""So many tasks one of them may name, and each counts; providers send one for each task."""
-
-Told = tuple[bytes, "Json"]
-"""A callback's body, raw and decoded."""
+POLL_REQUESTS_PER_S: Final = 500.0
+POLL_REQUEST_BURST: Final = 1000.0
+"""Limit of callbacks without a token, over all senders: each causes writes and polls, and anyone can send them."""
+POLL_REQUEST_IDS_MAX: Final = 20
+"""The most tasks that one of them may name, each of which counts; providers send one callback per task."""
 
 _DONE: Final = {
-    outcome: FixedAnswer(HTTPStatus.OK, {"outcome": outcome.value})
+    outcome: FixedResponse(HTTPStatus.OK, {"outcome": outcome.value})
     for outcome in (Outcome.APPLIED, Outcome.DUPLICATE, Outcome.STALE, Outcome.CONFLICT)
 }
-_PARKED: Final = FixedAnswer(HTTPStatus.ACCEPTED, {"outcome": "parked"})
-_POLLING: Final = FixedAnswer(HTTPStatus.ACCEPTED, {"outcome": "polling"})
+_PARKED: Final = FixedResponse(HTTPStatus.ACCEPTED, {"outcome": "parked"})
+_POLLING: Final = FixedResponse(HTTPStatus.ACCEPTED, {"outcome": "polling"})
 _TOKEN: Final = re.compile(r"([A-Za-z0-9._-]+)(?:[&?;].*)?", re.DOTALL)
 """A token, and parameters that a sender appended to it."""
-_UNKNOWN: Final = "No callback of this tracker has this address."
 
 
-class CallbackDoors:
-    """The handlers; errors leave them as `Problem`.
+class CallbackHandlers:
+    """The handlers of both kinds of callbacks; they raise `Problem` only.
 
     Args:
         services: what they call.
@@ -68,36 +63,28 @@ class CallbackDoors:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._believed = services.trust == "token"
+        self._is_trusted = services.trust == "token"
         self._rejections = Rejections(services)
-        self._nudges = Throttle(services.clock, NUDGES_PER_S, NUDGE_BURST)
+        self._throttle = Throttle(services.clock, POLL_REQUESTS_PER_S, POLL_REQUEST_BURST)
 
     async def with_token(self, request: web.Request, provider_name: str, token: str) -> web.Response:
-        """A callback to the address that was handed out for one task.
-
-        Args:
-            request: the callback.
-            provider_name: of its path.
-            token: of its path.
+        """Handle a callback to the address of one task; provider and token are those of its path.
 
         Raises:
-            Problem: see the interface of callbacks.
+            Problem: 400, 401, 404, 413 or 503, as ``/openapi.json`` describes them.
         """
         services = self._services
-        bearer = self._bearer_of(provider_name, token)
-        if bearer is None:
+        owner = self._owner_of(provider_name, token)
+        if owner is None:
             raise await self._unknown(request, provider_name)
-        route = services.registry.find_route(bearer.route)
-        if route is None:  # its provider's file was removed: the token is ours all the same
-            await self._nudge_bearer(bearer)
+        route = services.registry.find_route(owner.route)
+        if route is None:  # the provider's file was removed after the token was made
+            await self._poll_owner(owner)
             return _POLLING.to(request)
         provider = services.registry.provider_of(route)
-        believed = self._believed
         try:
             body, decoded = await self._read(request, provider)
-            if services.check_signature is not None:
-                confirm = await self._verify(services.check_signature, request, provider, (body, decoded.value))
-                believed = believed and not confirm
+            is_covered = await self._check_signature(request, provider, body, decoded.value)
             try:
                 reading, payload = await services.payloads.read(
                     body, partial(provider.read_callback, route, decoded.value), lambda: decoded
@@ -105,34 +92,31 @@ class CallbackDoors:
             except PayloadInvalid as error:
                 raise await self._rejections.malformed(provider_name, str(error), body) from None
         except Problem:
-            await self._nudge_bearer(bearer)  # who holds the token had something to say: ask instead
+            await self._poll_owner(owner)  # the token is valid, so the task has changed: poll it instead
             raise
+        is_trusted = self._is_trusted and is_covered
         observation = Observation(
-            bearer.task_id,
+            owner.task_id,
             Source.CALLBACK,
             services.clock.now(),
             reading,
             payload,
-            believed,
+            is_trusted,
         )
         try:
             applied = await services.reconciler.apply(observation)
         except StoreUnavailable as error:
-            raise self._not_taken(provider_name, error) from None
+            raise self._store_unavailable(provider_name, error) from None
         except TaskNotFound:
-            await self._rejections.keep(provider_name, HTTPStatus.OK, f"task {bearer.task_id} is gone", body)
+            await self._rejections.record(provider_name, HTTPStatus.OK, f"task {owner.task_id} no longer exists", body)
             return _DONE[Outcome.STALE].to(request)
-        return self._answer_to(applied, believed=believed).to(request)
+        return self._response_to(applied, is_trusted=is_trusted).to(request)
 
     async def without_token(self, request: web.Request, provider_name: str) -> web.Response:
-        """A callback that anybody may have sent: it only makes the tracker ask.
-
-        Args:
-            request: the callback.
-            provider_name: of its path.
+        """Handle a callback that anyone can have sent: it only makes the tracker poll.
 
         Raises:
-            Problem: see the interface of callbacks.
+            Problem: 400, 401, 404, 413, 429 or 503, as ``/openapi.json`` describes them.
         """
         services = self._services
         named = services.registry.provider_named
@@ -141,49 +125,45 @@ class CallbackDoors:
             raise await self._unknown(request, provider_name)
         self._admit(1)
         body, decoded = await self._read(request, provider)
-        if services.check_signature is not None:
-            await self._verify(services.check_signature, request, provider, (body, decoded.value))
-        return (await self._nudge(provider, body, decoded.value)).to(request)
+        await self._check_signature(request, provider, body, decoded.value)
+        return (await self._request_poll(provider, body, decoded.value)).to(request)
 
     async def wrong_method(self, provider_name: str, token: str) -> None:
-        """Something other than a POST came to the address of a task: it is not taken, and the task is polled.
+        """Poll the task whose address got another method than POST; the caller refuses the request.
 
-        It is not answered 200, either, as some providers would have it that try an address out by GET: to one that
-        calls back by GET this would say that its result was taken.
+        Some providers test an address by GET and want 200. A provider that calls back by GET would take that 200 for
+        the receipt of its result.
         """
-        bearer = self._bearer_of(provider_name, token)
-        if bearer is not None:
-            await self._nudge_bearer(bearer)
+        owner = self._owner_of(provider_name, token)
+        if owner is not None:
+            await self._poll_owner(owner)
 
-    def _bearer_of(self, provider_name: str, token: str) -> TokenOwner | None:
-        """Whose token this is.
-
-        What senders make of an address is undone: the provider's name in capitals, parameters appended without a ``?``.
-        """
+    def _owner_of(self, provider_name: str, token: str) -> TokenOwner | None:
+        """The task of a token, also if a sender wrote the provider in capitals or appended parameters without ``?``."""
         verify = self._services.tokens.verify
-        bearer = verify(provider_name, token)
-        if bearer is not None:
-            return bearer
+        owner = verify(provider_name, token)
+        if owner is not None:
+            return owner
         plain = _TOKEN.fullmatch(token)
         return verify(provider_name.lower(), plain[1]) if plain else None
 
     def _admit(self, count: int) -> None:
-        if not self._nudges.admits(count):
+        if not self._throttle.admits(count):
             raise Problem(
                 HTTPStatus.TOO_MANY_REQUESTS,
                 "too-many-callbacks",
-                "Too many callbacks without a token. Send it again a little later.",
+                "Too many callbacks without a token. Retry later.",
                 headers={"Retry-After": str(RETRY_AFTER_S)},
             )
 
     async def _read(self, request: web.Request, provider: Provider) -> tuple[bytes, Decoded]:
-        """The body, raw and decoded; of the Content-Type only the charset counts."""
+        """The body, raw and decoded; only the charset of the Content-Type is used."""
         max_bytes = self._services.max_callback_bytes
         try:
             body = await read_body(request, max_bytes)
         except BodyTooLarge as error:
             status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-            await self._rejections.keep(provider.name, status, f"larger than {max_bytes} bytes", error.head)
+            await self._rejections.record(provider.name, status, f"larger than {max_bytes} bytes", error.head)
             raise too_large(max_bytes) from None
         except BodyUnreadable as error:
             raise malformed(str(error)) from None
@@ -191,54 +171,56 @@ class CallbackDoors:
         decoded = await self._services.payloads.run(len(body), partial(decode, body, content_type))
         if decoded.fault is None:
             return body, decoded
-        if self._services.check_signature is not None:  # a stranger's junk is refused as a stranger's
-            await self._verify(self._services.check_signature, request, provider, (body, None))
+        await self._check_signature(request, provider, body, None)  # a wrong signature is the first error
         raise await self._rejections.malformed(provider.name, _json_fault(body, decoded), body)
 
-    async def _verify(self, check: SignatureCheck, request: web.Request, provider: Provider, told: Told) -> bool:
-        """Check a signature over the raw bytes; whether a poll must confirm what it does not cover.
+    async def _check_signature(self, request: web.Request, provider: Provider, body: bytes, value: Json) -> bool:
+        """Check a configured signature over the raw bytes; False where a poll must confirm what it does not cover.
 
         Raises:
             Problem: 401.
         """
-        body, value = told
+        check = self._services.check_signature
+        if check is None:
+            return True
         try:
             ids = await self._services.payloads.run(len(body), partial(provider.callback_ids, value))
         except PayloadInvalid:
-            ids = ()  # what is wrong with it is told once it is known to come from the provider
+            ids = ()  # the signature comes first: the error in the body is reported only to the provider
         try:
-            return check(provider.name, request.headers, body, ids)
+            return not check(provider.name, request.headers, body, ids)
         except SignatureInvalid as error:
             status = HTTPStatus.UNAUTHORIZED
-            await self._rejections.keep(provider.name, status, str(error), body)
-            raise Problem(status, "bad-signature", "The signature of this callback does not hold.") from None
+            await self._rejections.record(provider.name, status, str(error), body)
+            raise Problem(status, "bad-signature", "The signature of the callback is wrong.") from None
 
-    async def _nudge(self, provider: Provider, body: bytes, value: Json) -> FixedAnswer:
+    async def _request_poll(self, provider: Provider, body: bytes, value: Json) -> FixedResponse:
+        """Have the tasks polled that a callback without a token names."""
         services = self._services
         try:
             ids = await services.payloads.run(len(body), partial(provider.callback_ids, value))
         except PayloadInvalid as error:
             raise await self._rejections.malformed(provider.name, str(error), body) from None
-        if len(ids) > NUDGE_IDS_MAX:
-            why = f"names {len(ids)} tasks; without a token a callback may name {NUDGE_IDS_MAX}"
+        if len(ids) > POLL_REQUEST_IDS_MAX:
+            why = f"names {len(ids)} tasks; the limit for a callback without a token is {POLL_REQUEST_IDS_MAX}"
             raise await self._rejections.malformed(provider.name, why, body)
         self._admit(len(ids) - 1 + extra_weight(body))
         payload = services.payloads.beginning(body)
         try:
             nudged = await services.store.request_polls(provider.name, ids, payload)
         except StoreUnavailable as error:
-            raise self._not_taken(provider.name, error) from None
+            raise self._store_unavailable(provider.name, error) from None
         return _POLLING if nudged.known else _PARKED
 
-    async def _nudge_bearer(self, bearer: TokenOwner) -> None:
-        """Have the task polled, since its callback could not be read; what prevents that must not hide the answer."""
+    async def _poll_owner(self, owner: TokenOwner) -> None:
+        """Have the task polled whose callback could not be read; an error here must not replace that response."""
         try:
-            await self._services.store.poll_now(bearer.task_id)
+            await self._services.store.poll_now(owner.task_id)
         except (StoreUnavailable, TaskNotFound) as error:
-            log.warning("callback.not_nudged", task=bearer.task_id, error=str(error))
+            log.warning("callback.failed", step="request_poll", task=owner.task_id, error=str(error))
 
     async def _unknown(self, request: web.Request, provider_name: str) -> Problem:
-        """404; the body is kept as far as it was small, the token never."""
+        """404; the beginning of the body is stored, the token never."""
         if self._services.registry.provider_named(provider_name) is not None:
             try:
                 body = await read_body(request, self._services.max_callback_bytes)
@@ -246,31 +228,31 @@ class CallbackDoors:
                 body = error.head
             except BodyUnreadable:
                 body = b""
-            await self._rejections.keep(provider_name, HTTPStatus.NOT_FOUND, "the token is not ours", body)
-        return Problem(HTTPStatus.NOT_FOUND, "unknown-callback", _UNKNOWN)
+            await self._rejections.record(provider_name, HTTPStatus.NOT_FOUND, "the token is unknown", body)
+        return Problem(HTTPStatus.NOT_FOUND, "unknown-callback", "Unknown callback address.")
 
-    def _not_taken(self, provider_name: str, error: StoreUnavailable) -> Problem:
-        # also where the commit is unknown: what was recorded after all makes the repetition a duplicate
-        log.warning("callback.not_taken", provider=provider_name, error=str(error))
+    def _store_unavailable(self, provider_name: str, error: StoreUnavailable) -> Problem:
+        # also where the commit is unknown: if it was recorded, the repetition is a duplicate
+        log.warning("callback.store_unavailable", provider=provider_name, error=str(error))
         return store_unavailable()
 
-    def _answer_to(self, applied: Applied, *, believed: bool) -> FixedAnswer:
+    def _response_to(self, applied: Applied, *, is_trusted: bool) -> FixedResponse:
         outcome = applied.outcome
         if outcome is Outcome.IGNORED:
-            # it said nothing: of a task that goes on, a poll will; of one that has ended, it is old news
+            # it has no status: an unfinished task is polled, for an ended one the callback is stale
             ended = applied.task.status.is_terminal and not applied.confirm
             return _DONE[Outcome.STALE] if ended else _POLLING
-        if outcome is Outcome.APPLIED and applied.confirm and not believed:
+        if outcome is Outcome.APPLIED and applied.confirm and not is_trusted:
             return _POLLING
         return _DONE[outcome]
 
 
 def _json_fault(body: bytes, decoded: Decoded) -> str:
-    """What a strict parser objects to first in a body that cannot be read leniently either."""
+    """The first error of a strict parser in a body that the lenient one cannot read either."""
     if len(body) > LARGE_BYTES:
         return f"the body cannot be read: {decoded.fault}"
     try:
         orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        return json_words(error)
+        return describe_json_error(error)
     return "the body is not JSON"

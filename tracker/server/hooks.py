@@ -1,7 +1,6 @@
-"""What can be asked about hooks and their runs, and the redrive of runs that failed.
+"""``/v1/hooks`` and ``/v1/deliveries``: list hooks and deliveries, retry deliveries.
 
-Owns the answers of ``/v1/hooks`` and ``/v1/deliveries``. Must not run anything: deliveries are made pending, and the
-dispatcher is woken.
+Must not run a hook: deliveries become pending, and the dispatcher is woken.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.records import delivery_json
 from tracker.errors import FieldProblem, RequestInvalid
 from tracker.server import queries
-from tracker.server.responses import json_answer
+from tracker.server.responses import json_response
 from tracker.server.services import QUERY
 from tracker.store.values import DeliveryFilter
 
@@ -27,15 +26,15 @@ if TYPE_CHECKING:
 
 
 async def list_hooks(services: Services, _request: web.Request) -> web.Response:
-    """Every hook with its health and its deliveries, those of hooks that are configured no more included."""
+    """Every hook with its health and deliveries, including hooks that are no longer configured."""
     items = merge_counts(services.hooks.describe(), await services.store.count_deliveries())
-    return json_answer({"items": items, "ignored": services.hooks.ignored()})
+    return json_response({"items": items, "ignored": services.hooks.ignored()})
 
 
 async def list_all_deliveries(services: Services, request: web.Request) -> web.Response:
     """The hook runs of all tasks, newest first."""
     page = await services.store.list_all_deliveries(DeliveryFilter(**request[QUERY]))
-    return json_answer({"items": [delivery_json(item) for item in page.items], "next_cursor": page.next_cursor})
+    return json_response({"items": [delivery_json(item) for item in page.items], "next_cursor": page.next_cursor})
 
 
 async def retry_deliveries(services: Services, request: web.Request) -> web.Response:
@@ -49,18 +48,18 @@ async def retry_deliveries(services: Services, request: web.Request) -> web.Resp
         raise RequestInvalid([FieldProblem(("query",), f"name at least one of {', '.join(names)}")])
     retried = await services.store.retry_deliveries(DeliveryFilter(**request[QUERY]))
     services.hooks.wake()
-    return json_answer({"retried": retried})
+    return json_response({"retried": retried})
 
 
 async def retry_delivery(services: Services, request: web.Request) -> web.Response:
     """Run a failed or dead delivery again."""
     delivery = await services.store.retry_delivery(request.match_info["id"])
     services.hooks.wake()
-    return json_answer(delivery_json(delivery), HTTPStatus.OK)
+    return json_response(delivery_json(delivery), HTTPStatus.OK)
 
 
 def trouble_notes(hooks: Iterable[Mapping[str, Any]], deliveries: Iterable[DeliveryRecord]) -> list[str]:
-    """What is wrong with the hooks that a task's deliveries wait for, or failed at.
+    """The trouble of the hooks whose deliveries of a task have not succeeded.
 
     Args:
         hooks: see `tracker.hooks.health`.
@@ -75,7 +74,7 @@ def trouble_notes(hooks: Iterable[Mapping[str, Any]], deliveries: Iterable[Deliv
 
 
 def merge_counts(hooks: list[dict[str, Any]], counts: Mapping[str, Mapping[str, int]]) -> list[dict[str, Any]]:
-    """Hooks as described, each with its deliveries by status; then hooks that only the store remembers.
+    """The described hooks with their deliveries by status, then the hooks that only the store has.
 
     Args:
         hooks: see `tracker.hooks.health`.

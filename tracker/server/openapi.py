@@ -1,6 +1,4 @@
-"""``/openapi.json``: the table of operations in the words of OpenAPI 3.1.
-
-Owns the translation. Must not describe anything that the table does not hold.
+"""``/openapi.json``: the table of operations as an OpenAPI 3.1 document. Must not describe anything else.
 
 Source: https://spec.openapis.org/oas/v3.1.0 (read 2026-11).
 """
@@ -78,21 +76,21 @@ def _operation(operation: Operation) -> dict[str, Any]:
 
 
 def _webhook() -> dict[str, Any]:
-    """What hooks with a ``url`` are sent."""
+    """The request to hooks with a ``url``."""
     signed = {
         "webhook-id": "The delivery id.",
         "webhook-timestamp": "When it was sent: seconds since 1970.",
-        "webhook-signature": "One or several signatures per Standard Webhooks, separated by blanks.",
+        "webhook-signature": "One or more signatures per Standard Webhooks, separated by spaces.",
     }
     meanings = {
         "2XX": "Done.",
         "410": "The hook is gone: it is disabled until the next reload or start.",
-        "4XX": f"{', '.join(map(str, sorted(FINAL_STATUSES)))}: failed for good. Any other: sent again.",
-        "5XX": "Sent again.",
+        "4XX": f"{', '.join(map(str, sorted(FINAL_STATUSES)))}: the delivery fails. Any other: retried.",
+        "5XX": "Retried.",
     }
     return {
         "operationId": "receive_task_event",
-        "summary": "An event of a task, at least once, in order for each task",
+        "summary": "An event of a task: at least once, in order per task",
         "tags": ["hooks"],
         "parameters": [
             {"name": name, "in": "header", "required": True, "description": text, "schema": {"type": "string"}}
@@ -146,7 +144,7 @@ def _ref(form: type) -> dict[str, Any]:
 
 
 def _schemas(operations: list[Operation]) -> dict[str, Any]:
-    """The schema of everything that is sent or received."""
+    """The schemas of all responses, events and request bodies."""
     forms = [schemas.ProblemView, HookEventView, *(form for one in operations for form in one.answers.values())]
     _, sent = schema_components(forms, ref_template=_REF)
     bodies = {body for one in operations for body in one.bodies}
@@ -160,7 +158,7 @@ def _schemas(operations: list[Operation]) -> dict[str, Any]:
 
 
 def _sent(schema: dict[str, Any], *, is_open: bool) -> dict[str, Any]:
-    """What msgspec describes as input, described as output: a member that has a default is always present."""
+    """The schema of output from msgspec's schema of input: a member with a default is always present."""
     schema["description"] = schema["description"].partition("\n\n")[0]
     if "enum" in schema:
         return schema | {"type": "string"}

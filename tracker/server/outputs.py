@@ -1,7 +1,7 @@
-"""Outputs: the archived file itself, where it is until then, and how far the archive has come with a task.
+"""Outputs: the archived file, or a redirect to the upstream until it is archived, and the archive state of a task.
 
-Owns ranges, entity tags and the headers that keep a browser from running what it is shown. Must not download: the
-archiver does, and a key of an account never leaves through here.
+Owns ranges, entity tags and the headers that stop a browser from running a file. Must not download (the archiver
+does), and must not send the key of an account.
 
 Source: https://www.rfc-editor.org/rfc/rfc9110 (13, 14) and https://www.rfc-editor.org/rfc/rfc6266 (read 2026-11).
 """
@@ -22,7 +22,7 @@ from tracker.domain.task import TaskId
 from tracker.domain.urls import escape_invalid, split_absolute
 from tracker.errors import ArchiveStorageUnavailable
 from tracker.logs import get_logger
-from tracker.server.responses import HEADERS, Problem, json_answer
+from tracker.server.responses import HEADERS, Problem, json_response
 
 if TYPE_CHECKING:
     from tracker.archive.file_storage import FileStorage
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-_SOON_S: Final = "5"
+_RETRY_AFTER_S: Final = "5"
 _FILE_HEADERS: Final = {
     **HEADERS,
     "Accept-Ranges": "bytes",
@@ -40,16 +40,15 @@ _FILE_HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; sandbox",
 }
 _NUMBER_DIGITS: Final = 5
-"""A longer number is no output's, and is not even read."""
+"""No output has a longer number; it is not parsed."""
 _NOT_PLAIN: Final = re.compile(r"[^A-Za-z0-9._-]")
 
 
 async def get_output(services: Services, request: web.Request) -> web.StreamResponse:
-    """The archived file; while there is none, the way to the upstream's.
+    """The archived file; until it is archived, a redirect to the upstream's.
 
     Raises:
-        Problem: 404 no such output; 409 not archived yet, and nothing that could be handed out; 410 the file is gone
-            from the archive.
+        Problem: 404 no such output; 409 not archived yet, and without a public URL; 410 the archive has lost the file.
     """
     record = await services.store.get_task(TaskId(request.match_info["id"]))
     number = request.match_info["n"]
@@ -64,24 +63,24 @@ async def get_output(services: Services, request: web.Request) -> web.StreamResp
     file = file_of(output, record.files)
     if file is not None and services.archive is not None:
         return await _serve(services.archive.storage, request, file)
-    return _elsewhere(output)
+    return _redirect(output)
 
 
-def _elsewhere(output: Output) -> web.Response:
-    """A temporary address that anybody may use; never one that needs the account's key."""
+def _redirect(output: Output) -> web.Response:
+    """A redirect to a temporary public URL; never to one that needs the account's key."""
     url = _plain_url(output)
     if url is None:
         raise Problem(
             HTTPStatus.CONFLICT,
             "not-archived-yet",
-            "The output is not archived yet, and it has no address that could be handed out. /why says how far it is.",
-            headers={"Retry-After": _SOON_S},
+            "The output is not archived yet, and has no public URL. See /why of the task.",
+            headers={"Retry-After": _RETRY_AFTER_S},
         )
     return web.Response(status=HTTPStatus.FOUND, headers={**HEADERS, "Location": url})
 
 
 def _plain_url(output: Output) -> str | None:
-    """The URL in the characters that a header can carry; None where it is not to be handed out."""
+    """The URL in characters that a header can hold; None where it is not public."""
     if output.authenticated:
         return None
     try:
@@ -95,18 +94,18 @@ async def _serve(storage: FileStorage, request: web.Request, file: ArchivedFile)
     try:
         size = await storage.size_of(file.path)
     except ArchiveStorageUnavailable as error:
-        raise _not_now(error) from None
+        raise _archive_unavailable(error) from None
     if size != file.bytes:
         raise Problem(
             HTTPStatus.GONE,
             "archived-file-missing",
-            "The archive no longer has this file as it was stored. POST to the task's /archive has it fetched again.",
+            "The archived file is missing or has another size. POST to /archive of the task to fetch it again.",
         )
     tag = f'"{file.sha256}"'
     headers = {**_FILE_HEADERS, "ETag": tag, "Content-Type": file.mime, "Content-Disposition": disposition_of(file)}
     if _names(request.headers.get("If-None-Match", ""), tag):
         return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
-    start, stop, status = _wanted(request, tag, file.bytes)
+    start, stop, status = _requested_range(request, tag, file.bytes)
     if status is HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
         return web.Response(status=status, headers={**headers, "Content-Range": f"bytes */{file.bytes}"})
     response = web.StreamResponse(status=status, headers=headers)
@@ -119,64 +118,65 @@ async def _serve(storage: FileStorage, request: web.Request, file: ArchivedFile)
             async for block in storage.read(file.path, start, stop):
                 await response.write(block)
         except ConnectionError:
-            return response  # nobody is there any more
+            return response  # the client has disconnected
         except ArchiveStorageUnavailable as error:
-            # the head has gone out: all that is left is to end the connection before the promised length
-            log.warning("output.cut_off", path=file.path, error=str(error))
+            # the head is already sent: closing the connection before the full length is the only error signal left
+            log.warning("output.failed", step="send", path=file.path, error=str(error))
             if request.transport is not None:
                 request.transport.abort()
     return response
 
 
-def _wanted(request: web.Request, tag: str, size: int) -> tuple[int, int, HTTPStatus]:
-    """The bytes that were asked for: first, after the last, and the status that tells."""
-    whole = (0, size, HTTPStatus.OK)
+def _requested_range(request: web.Request, tag: str, size: int) -> tuple[int, int, HTTPStatus]:
+    """The first requested byte, the one after the last, and the status of the response."""
+    everything = (0, size, HTTPStatus.OK)
     if "Range" not in request.headers or request.headers.get("If-Range", tag) != tag:
-        return whole
+        return everything
     try:
-        asked = request.http_range
+        wanted = request.http_range
     except ValueError:
-        return whole  # several ranges, or another unit: a server may leave a range out of account
-    start, stop, _ = slice(asked.start, asked.stop).indices(size)
+        return everything  # several ranges, or another unit: a server may ignore the header
+    start, stop, _ = slice(wanted.start, wanted.stop).indices(size)
     if start >= stop:
         return 0, 0, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
     return start, stop, HTTPStatus.PARTIAL_CONTENT
 
 
 def _names(condition: str, tag: str) -> bool:
-    """Whether ``If-None-Match`` names an entity tag; weak comparison, as it says there."""
+    """Whether ``If-None-Match`` names an entity tag, by weak comparison."""
     return condition.strip() == "*" or tag in {part.strip().removeprefix("W/") for part in condition.split(",")}
 
 
 def disposition_of(file: ArchivedFile) -> str:
-    """``Content-Disposition``: the file's name in both spellings; only what cannot run is shown in place."""
+    """``Content-Disposition`` with the file name in both encodings; inline only for harmless types."""
     name = file.path.rpartition("/")[2]
-    way = "inline" if is_safe_inline(file.mime) else "attachment"
-    return f"{way}; filename=\"{_NOT_PLAIN.sub('_', name)}\"; filename*=UTF-8''{quote(name, safe='')}"
+    disposition = "inline" if is_safe_inline(file.mime) else "attachment"
+    return f"{disposition}; filename=\"{_NOT_PLAIN.sub('_', name)}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
 async def list_archive(services: Services, request: web.Request) -> web.Response:
-    """How far the archive has come with a task's files."""
+    """The archive state of each file of a task."""
     task_id = TaskId(request.match_info["id"])
     await services.store.get_task(task_id)
     records = await services.store.list_archives(task_id)
-    return json_answer({"items": [archive_json(record) for record in records]})
+    return json_response({"items": [archive_json(record) for record in records]})
 
 
 async def redrive_archive(services: Services, request: web.Request) -> web.Response:
-    """Have everything archived that is not safe, now: what was given up, what waits, what the archive has lost.
+    """Archive now every file that is not stored: given up, waiting, or lost by the archive.
 
     Raises:
-        Problem: 503, the archive cannot be looked into now.
+        Problem: 503, the archive is off or not available.
     """
     if services.archive is None:
-        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "no-archive", "This daemon runs without an archive.")
+        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "no-archive", "The archive is off.")
     try:
         records = await services.archive.redrive(TaskId(request.match_info["id"]))
     except ArchiveStorageUnavailable as error:
-        raise _not_now(error) from None
-    return json_answer({"items": [archive_json(record) for record in records]})
+        raise _archive_unavailable(error) from None
+    return json_response({"items": [archive_json(record) for record in records]})
 
 
-def _not_now(error: ArchiveStorageUnavailable) -> Problem:
-    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "archive-unavailable", f"{error}.", headers={"Retry-After": _SOON_S})
+def _archive_unavailable(error: ArchiveStorageUnavailable) -> Problem:
+    headers = {"Retry-After": _RETRY_AFTER_S}
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "archive-unavailable", f"{error}.", headers=headers)

@@ -1,6 +1,6 @@
-"""Keeps rejected callbacks for inspection, so that no garbage costs more than a little.
+"""Stores rejected callbacks for inspection, at a limited rate, since anyone can send them.
 
-Owns how much of that is kept and logged. Must not hide the answer that the sender is due.
+Must not replace the response to the sender.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ log = get_logger(__name__)
 
 PER_S: Final = 10.0
 BURST: Final = 50.0
-"""Each one kept is a write to disk and a log line, and anybody can send garbage."""
+"""Each stored one is a write to disk and a log line."""
 LARGE_BYTES: Final = 20_000
-"""A larger body is decoded beside the event loop, and counts for more than one."""
-_BYTES_OF_ONE: Final = 2_000
-_SHARE_OF_KEPT: Final = 20
-"""Callbacks without a token are let in so many times as fast as rejected ones are kept."""
+"""A larger body is decoded on a thread, and counts for more than one."""
+_BYTES_PER_CALLBACK: Final = 2_000
+_ADMITTED_PER_STORED: Final = 20
+"""The rate limit of callbacks without a token is higher by about this factor than that of stored rejections."""
 
 
 def extra_weight(body: bytes) -> int:
-    """For how many callbacks a large body counts, besides its own: megabytes from strangers must not fill the day."""
-    return max(0, len(body) - LARGE_BYTES) // _BYTES_OF_ONE
+    """How many further callbacks a large body counts for: decoding megabytes takes time that others need."""
+    return max(0, len(body) - LARGE_BYTES) // _BYTES_PER_CALLBACK
 
 
 class Rejections:
-    """Remembers rejected callbacks.
+    """Stores and logs rejected callbacks.
 
     Args:
         services: the store, the clock and the redactor.
@@ -44,17 +44,17 @@ class Rejections:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._throttle = Throttle(services.clock, PER_S, BURST)
-        self._passed_over = 0
+        self._suppressed = 0
 
     async def malformed(self, provider: str, why: str, body: bytes) -> Problem:
-        """Keep a body that cannot be read; the 400 for its sender."""
-        await self.keep(provider, HTTPStatus.BAD_REQUEST, why, body)
+        """Store a body that cannot be read; the 400 for its sender."""
+        await self.record(provider, HTTPStatus.BAD_REQUEST, why, body)
         return malformed(why)
 
-    async def keep(self, provider: str, status: HTTPStatus, why: str, body: bytes) -> None:
-        """Keep the beginning of a body, unless too many came lately; never raises because it could not."""
-        if not self._throttle.admits(1 + extra_weight(body) // _SHARE_OF_KEPT):
-            self._passed_over += 1
+    async def record(self, provider: str, status: HTTPStatus, why: str, body: bytes) -> None:
+        """Store the beginning of a body, within the rate limit; an error of the store is only logged."""
+        if not self._throttle.admits(1 + extra_weight(body) // _ADMITTED_PER_STORED):
+            self._suppressed += 1
             return
         services = self._services
         log.warning(
@@ -63,11 +63,11 @@ class Rejections:
             status=status.value,
             why=why,
             bytes=len(body),
-            passed_over=self._passed_over,
+            suppressed=self._suppressed,
         )
-        self._passed_over = 0
+        self._suppressed = 0
         text = services.payloads.beginning(body)
         try:
             await services.store.record_rejected(provider=provider, http_status=status.value, why=why, body=text)
         except StoreError as error:
-            log.warning("callback.not_kept", provider=provider, error=str(error))
+            log.warning("callback.failed", step="store_rejected", provider=provider, error=str(error))

@@ -27,7 +27,7 @@ InstanceId = Annotated[str, Meta(description="An id of the store; it never chang
 Alarms = Annotated[int, Meta(description="How many alarms are raised.")]
 
 PLAIN = r"^[^\x00-\x1f\x7f]*$"
-"""No control characters: such texts end up in environments of hooks, in URLs and on terminals."""
+"""No control characters: these texts are used in environments of hooks, in URLs and on terminals."""
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=PLAIN)]
 LabelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
@@ -37,9 +37,12 @@ Key = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=PLA
 
 
 class Body(BaseModel):
-    """A request body: every field counts, and none is converted."""
+    """A request body: unknown fields are errors, and no value is converted."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+B = TypeVar("B", bound=Body)
 
 
 class SubmitBody(Body):
@@ -48,7 +51,7 @@ class SubmitBody(Body):
     route: Name = Field(examples=["suno.generate"])
     request: dict[str, Any] = Field(description="The provider's own body.")
     labels: Labels = Field(default_factory=dict)
-    account: Name | None = Field(default=None, description="The configured account; the provider's if absent.")
+    account: Name | None = Field(default=None, description="The configured account; by default that of the provider.")
     idempotency_key: Key | None = Field(default=None, description="May also be the Idempotency-Key header.")
 
 
@@ -62,7 +65,7 @@ class RegisterBody(Body):
 
 
 class PruneBody(Body):
-    """Drops what retention no longer keeps."""
+    """Deletes the data that retention allows to delete."""
 
     dry_run: bool = Field(default=False, description="Only count.")
 
@@ -279,47 +282,40 @@ def parse_new_task(value: Json) -> SubmitBody | RegisterBody:
     Raises:
         RequestInvalid: with every wrong field.
     """
+    is_registration = isinstance(value, dict) and "external_id" in value
+    if is_registration and "request" in value:
+        message = "either request (create a job) or external_id (follow one), not both"
+        raise RequestInvalid([FieldProblem(("external_id",), message)])
+    return parse_body(RegisterBody, value) if is_registration else parse_body(SubmitBody, value)
+
+
+def parse_body(form: type[B], value: Json) -> B:
+    """A request body.
+
+    Raises:
+        RequestInvalid: with every wrong field.
+    """
     if not isinstance(value, dict):
-        raise RequestInvalid([FieldProblem(("body",), "is a JSON object")])
-    if "external_id" in value and "request" in value:
-        raise RequestInvalid(
-            [FieldProblem(("external_id",), "either request (create a job) or external_id (follow one), not both")]
-        )
-    form = RegisterBody if "external_id" in value else SubmitBody
+        raise RequestInvalid([FieldProblem(("body",), "must be a JSON object")])
     try:
         return form.model_validate(value)
     except ValidationError as error:
         raise RequestInvalid(_field_problems(error, form)) from None
 
 
-def parse_prune(value: Json) -> PruneBody:
-    """The body of ``POST /v1/prune``.
-
-    Raises:
-        RequestInvalid: with every wrong field.
-    """
-    if not isinstance(value, dict):
-        raise RequestInvalid([FieldProblem(("body",), "is a JSON object")])
-    try:
-        return PruneBody.model_validate(value)
-    except ValidationError as error:
-        raise RequestInvalid(_field_problems(error, PruneBody)) from None
-
-
 def _field_problems(error: ValidationError, form: type[Body]) -> list[FieldProblem]:
-    """Pydantic's findings in our words, without the values: they may be secret, and they may be huge."""
+    """The errors of pydantic without the values, which may be secret or huge."""
     problems = []
     for found in error.errors(include_url=False, include_context=False, include_input=False):
         loc = tuple(part for part in found["loc"] if part != "[key]")
         match found["type"]:
             case "missing" if loc == ("request",):
-                words = "is required (or external_id, to follow a job that was created elsewhere)"
+                message = "is required (or external_id, to follow a job that was created elsewhere)"
             case "missing":
-                words = "is required"
+                message = "is required"
             case "extra_forbidden":
-                words = f"is unknown; known are {', '.join(form.model_fields)}"
+                message = f"is unknown; known are {', '.join(form.model_fields)}"
             case _:
-                message = found["msg"]
-                words = message[:1].lower() + message[1:]
-        problems.append(FieldProblem(loc, words))
+                message = found["msg"][:1].lower() + found["msg"][1:]
+        problems.append(FieldProblem(loc, message))
     return problems

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from tracker.domain.records import to_json
 from tracker.server.bodies import read_json
-from tracker.server.responses import Problem, json_answer
-from tracker.server.schemas import ReadyView, RouteView, parse_prune
+from tracker.server.responses import Problem, json_response
+from tracker.server.schemas import PruneBody, ReadyView, RouteView, parse_body
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -18,36 +18,37 @@ if TYPE_CHECKING:
 
 
 async def get_stats(services: Services, _request: web.Request) -> web.Response:
-    """Counts and depths."""
-    return json_answer(await services.store.stats())
+    """Counts of tasks and depths of queues."""
+    return json_response(await services.store.stats())
 
 
 async def get_doctor(services: Services, _request: web.Request) -> web.Response:
-    """What only the daemon knows of itself, for ``tracker doctor`` and for who finds it on a port."""
-    return json_answer({"instance": services.store.instance, **services.facts()})
+    """Facts that only the daemon knows, for ``tracker doctor`` and for clients that identify the daemon of a port."""
+    return json_response({"instance": services.store.instance, **services.facts()})
 
 
 async def list_routes(services: Services, _request: web.Request) -> web.Response:
     """Every known route with its create and query paths."""
     items = [to_json(RouteView, route, route=route.name) for route in services.registry.routes()]
-    return json_answer({"items": items})
+    return json_response({"items": items})
 
 
 async def prune(services: Services, request: web.Request) -> web.Response:
-    """Drop what retention no longer keeps, or count it; answers when that is done.
+    """Delete the data that retention allows to delete, or count it; responds when that is done.
 
     Raises:
-        Problem: 400 or 422 for a bad body.
-        StoreUnavailable: the store takes no writes; what was dropped before stays so.
+        Problem: 400 for a bad body.
+        RequestInvalid: for a wrong field.
+        StoreUnavailable: the store takes no writes; earlier deletions remain.
     """
-    wanted = parse_prune(await read_json(request))
+    wanted = parse_body(PruneBody, await read_json(request))
     pruned = await services.pruning.run(dry_run=wanted.dry_run)
-    return json_answer({"dry_run": wanted.dry_run, **asdict(pruned)})
+    return json_response({"dry_run": wanted.dry_run, **asdict(pruned)})
 
 
 async def get_alive(_services: Services, _request: web.Request) -> web.Response:
     """The process answers."""
-    return json_answer({"status": "alive"})
+    return json_response({"status": "alive"})
 
 
 async def get_ready(services: Services, _request: web.Request) -> web.Response:
@@ -65,4 +66,4 @@ async def get_ready(services: Services, _request: web.Request) -> web.Response:
             " ".join(health.reasons) or "The daemon is not ready.",
             **view,
         )
-    return json_answer(view)
+    return json_response(view)

@@ -20,7 +20,7 @@ from tracker.domain.why import explain
 from tracker.errors import FieldProblem, HeldBack, RequestInvalid
 from tracker.server.bodies import read_json
 from tracker.server.hooks import trouble_notes
-from tracker.server.responses import Problem, json_answer
+from tracker.server.responses import Problem, json_response
 from tracker.server.schemas import Key, RegisterBody, SubmitBody, parse_new_task
 from tracker.server.services import QUERY
 from tracker.store.values import TaskFilter
@@ -40,14 +40,14 @@ async def create_task(services: Services, request: web.Request) -> web.Response:
     """Submit or register.
 
     Raises:
-        Problem: 400, 413 or 422 for a bad body.
+        Problem: 400 or 413 for a bad body.
         RequestInvalid, IdempotencyConflict, SubmitInFlight, StoreUnavailable: see the submitter.
     """
     body = parse_new_task(await read_json(request))
     match body:
         case RegisterBody():
             submitted = await services.submitter.register(body.route, body.external_id, body.labels, body.account)
-            return _created_answer(submitted, HTTPStatus.CREATED, {})
+            return _created_response(submitted, HTTPStatus.CREATED, {})
         case SubmitBody():
             respond_async = _prefers_async(request)
             submitted = await services.submitter.submit(
@@ -61,18 +61,18 @@ async def create_task(services: Services, request: web.Request) -> web.Response:
                 )
             )
             if respond_async:
-                return _created_answer(submitted, HTTPStatus.ACCEPTED, {"Preference-Applied": "respond-async"})
-            # not decided yet: it is on its way, as with respond-async, but nobody asked for that
-            return _created_answer(submitted, HTTPStatus.CREATED if submitted.is_decided else HTTPStatus.ACCEPTED, {})
+                return _created_response(submitted, HTTPStatus.ACCEPTED, {"Preference-Applied": "respond-async"})
+            # not decided yet: 202 as with respond-async, which the client did not ask for
+            return _created_response(submitted, HTTPStatus.CREATED if submitted.is_decided else HTTPStatus.ACCEPTED, {})
 
 
-def _created_answer(submitted: Submitted, when_new: HTTPStatus, headers: dict[str, str]) -> web.Response:
-    """A task that was there already is 200, whatever was preferred: there is nothing to wait for."""
+def _created_response(submitted: Submitted, when_new: HTTPStatus, headers: dict[str, str]) -> web.Response:
+    """200 for a task that existed before, whatever the preference: there is nothing to wait for."""
     record = submitted.record
     location = {"Location": f"/v1/tasks/{record.task.id}"}
     if not submitted.is_new:
-        return json_answer(task_json(record), HTTPStatus.OK, location)
-    return json_answer(task_json(record), when_new, location | headers)
+        return json_response(task_json(record), HTTPStatus.OK, location)
+    return json_response(task_json(record), when_new, location | headers)
 
 
 def _prefers_async(request: web.Request) -> bool:
@@ -93,26 +93,24 @@ def _idempotency_key(request: web.Request, body: SubmitBody) -> str | None:
     if body.idempotency_key is not None:
         keys.add(body.idempotency_key)
     if len(keys) > 1:
-        raise RequestInvalid(
-            [FieldProblem(("idempotency_key",), "is given more than once with different values (header and body)")]
-        )
+        raise RequestInvalid([FieldProblem(("idempotency_key",), "has different values in the header and in the body")])
     return next(iter(keys), None)
 
 
 async def list_tasks(services: Services, request: web.Request) -> web.Response:
     """Tasks that match, newest first."""
     page = await services.store.list_tasks(TaskFilter(**request[QUERY]))
-    return json_answer({"items": [task_json(record) for record in page.items], "next_cursor": page.next_cursor})
+    return json_response({"items": [task_json(record) for record in page.items], "next_cursor": page.next_cursor})
 
 
 async def get_task(services: Services, request: web.Request) -> web.Response:
-    """One task; with ``wait`` once it has ended, or when the time is up, or when the daemon stops."""
+    """One task; with ``wait`` when it has ended, after the time limit, or when the daemon stops."""
     wait_s: float | None = request[QUERY].get("wait")
     task_id = _task_id(request)
     record = await services.store.get_task(task_id)
     if wait_s and not record.task.status.is_terminal:
         record = await _wait_for_end(services, task_id, wait_s)
-    return json_answer(task_json(record))
+    return json_response(task_json(record))
 
 
 async def _wait_for_end(services: Services, task_id: TaskId, wait_s: float) -> TaskRecord:
@@ -140,36 +138,36 @@ async def _wait_for_end(services: Services, task_id: TaskId, wait_s: float) -> T
 async def list_events(services: Services, request: web.Request) -> web.Response:
     """The history of a task."""
     events = await services.store.list_events(_task_id(request))
-    return json_answer({"items": [event_json(event) for event in events]})
+    return json_response({"items": [event_json(event) for event in events]})
 
 
 async def list_deliveries(services: Services, request: web.Request) -> web.Response:
     """The hook runs of a task."""
     deliveries = await services.store.list_deliveries(_task_id(request))
-    return json_answer({"items": [delivery_json(delivery) for delivery in deliveries]})
+    return json_response({"items": [delivery_json(delivery) for delivery in deliveries]})
 
 
 async def explain_task(services: Services, request: web.Request) -> web.Response:
-    """Why a task is where it is."""
+    """Why a task has its status."""
     history = await services.store.read_history(_task_id(request))
     notes = [*services.poller.notes(history.task), *trouble_notes(services.hooks.describe(), history.deliveries)]
-    return json_answer(explain(history, services.policy_of(history.task.provider), services.clock.now(), notes))
+    return json_response(explain(history, services.policy_of(history.task.provider), services.clock.now(), notes))
 
 
 async def poll_task(services: Services, request: web.Request) -> web.Response:
-    """Ask the upstream now; the task as it stands afterwards.
+    """Poll the upstream now; the task afterwards.
 
     Raises:
-        Problem: 503, nobody was asked.
+        Problem: 503, the upstream was not polled.
     """
     task_id = _task_id(request)
     try:
         await services.poller.poll(task_id)
     except HeldBack as refusal:
         headers = {"Retry-After": str(math.ceil(refusal.retry_in_s))}
-        detail = f"The upstream was not asked: {refusal}."
+        detail = f"The upstream was not polled: {refusal}."
         raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "not-asked", detail, headers=headers) from None
-    return json_answer(task_json(await services.store.get_task(task_id)))
+    return json_response(task_json(await services.store.get_task(task_id)))
 
 
 async def cancel_task(services: Services, request: web.Request) -> web.Response:
@@ -199,7 +197,7 @@ async def cancel_task(services: Services, request: web.Request) -> web.Response:
             f"The task has ended already: it is {applied.task.status}"
             + (f" ({applied.task.reason})." if applied.task.reason else "."),
         )
-    return json_answer(task_json(await services.store.get_task(task_id)))
+    return json_response(task_json(await services.store.get_task(task_id)))
 
 
 def _task_id(request: web.Request) -> TaskId:

@@ -1,4 +1,4 @@
-"""Bounds what strangers can make the daemon do: a small token bucket that refuses instead of waiting."""
+"""A rate limit for unauthenticated senders: a token bucket that refuses instead of waiting."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Throttle:
         self._at = clock.monotonic()
 
     def admits(self, count: int = 1) -> bool:
-        """Whether so many more, no more than a burst, are admitted now; if so, they are counted."""
+        """Count so many if all of them are within the limit now; whether they are. At most a burst."""
         now = self._clock.monotonic()
         self._left = min(self._burst, self._left + (now - self._at) * self._per_s)
         self._at = now
