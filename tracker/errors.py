@@ -18,7 +18,7 @@
       SignatureInvalid          callback: 401; never states the expected value
       UpstreamFailure
         NotSent                 the request did not leave; it may be sent again
-          HeldBack              the tracker itself did not send it; says nothing about the upstream
+          HeldBack              the tracker itself did not send it
         Unanswered              it may have arrived; a paid create is never sent again
       ArchiveFailure
         OutputRefused           ask for a fresh URL, then retry

@@ -1,4 +1,4 @@
-"""The archive of the real daemon: killed in mid-download, short of memory, and served to people and hooks."""
+"""The archive of the real daemon: killed during a download, with little memory, and served to clients and hooks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Json = Any
 
 
 def songs(*urls: str) -> bytes:
-    """What a poll answers when the songs are ready."""
+    """The answer to a poll when the songs are ready."""
     tracks = [{"id": f"a{n}", "audioUrl": url, "title": "Autumn Rain", "duration": 9.5} for n, url in enumerate(urls)]
     body = {
         "code": 200,
@@ -37,12 +37,12 @@ def songs(*urls: str) -> bytes:
 
 
 def finals(outputs: Path) -> list[Path]:
-    """Everything under a final name."""
+    """The files with a final name."""
     return [path for path in outputs.rglob("*") if path.is_file() and ".partial" not in path.parts]
 
 
-async def test_killed_in_mid_download_it_goes_on_where_it_was(tmp_path: Path) -> None:
-    """Kill -9 half-way: nothing is visible; after the restart the rest is fetched by range, and the hash is right."""
+async def test_a_killed_download_is_resumed(tmp_path: Path) -> None:
+    """After kill -9 nothing is visible; after the restart the rest is fetched by range, and the hash is right."""
     data = film(6_000_000)
     half_sent, is_killed = asyncio.Event(), asyncio.Event()
     is_whole = False
@@ -103,7 +103,7 @@ async def test_killed_in_mid_download_it_goes_on_where_it_was(tmp_path: Path) ->
 
 
 async def _grown(outputs: Path, size: int) -> list[Path]:
-    """The unfinished files, once they have so many bytes."""
+    """The partial files, once they have that many bytes."""
     return [path for path in (outputs / ".partial").glob("*.part") if path.stat().st_size >= size]
 
 
@@ -131,7 +131,7 @@ asyncio.run(main(*sys.argv[1:]))
 
 
 async def test_a_large_file_takes_no_memory(tmp_path: Path) -> None:
-    """200 MB come through a process that grows by no more than a few MB."""
+    """200 MB are downloaded while the process grows by a few MB only."""
     block, blocks = film(1 << 20), 200
 
     async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
@@ -156,8 +156,8 @@ async def test_a_large_file_takes_no_memory(tmp_path: Path) -> None:
     assert int(grown_kib) < 12 * 1024
 
 
-async def test_every_output_of_the_sandbox_is_kept_as_it_was_served(tmp_path: Path) -> None:
-    """Songs, films, pictures, ``/content`` with the key, cut downloads: each file is what the gateway made."""
+async def test_every_output_of_the_sandbox_is_archived_as_served(tmp_path: Path) -> None:
+    """Songs, videos, images, ``/content`` with the key, truncated downloads: each file equals the gateway's."""
     hooks = tmp_path / "hooks.d"
     log = tmp_path / "hook.log"
     write_script(
@@ -211,7 +211,7 @@ async def test_every_output_of_the_sandbox_is_kept_as_it_was_served(tmp_path: Pa
 
 
 async def _lines(log: Path, count: int) -> bool:
-    """Whether the hook has written so many lines."""
+    """Whether the hook has written that many lines."""
     return log.exists() and len(log.read_text().splitlines()) == count
 
 
@@ -223,7 +223,7 @@ async def _served(session: aiohttp.ClientSession, task_id: str, n: int) -> bytes
 
 
 async def test_an_expired_url_is_renewed_from_the_gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The URL of the success is dead on arrival; a poll brings a fresh one, and the file is kept."""
+    """The reported URL has expired; a poll gets a fresh one, and the file is stored."""
     clock = UrlClock(monkeypatch)
     async with Sandbox(duration_s=0.2, url_ttl_s=2000.0) as sandbox:
         setting = Setting(sandbox.base_url, tables="[archive]\nenabled = false\nallow_private_addresses = true")

@@ -1,4 +1,4 @@
-"""Trouble upstream: asked to slow down, storms of errors, a key that is refused. No task is failed for any of it."""
+"""Upstream trouble: throttling, storms of errors, a rejected key. No task fails because of it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tests.kits.processes import DASHSCOPE, FAST, KEY, KLING, SUNO, House, Json,
 from tracker.sandbox import Chaos
 
 SLACK_S = 0.02
-"""Clocks of two processes, and a time that travels as whole seconds, may differ by so little."""
+"""The clocks of two processes, and times in integer seconds, may differ by this."""
 
 
 async def arrivals(house: House, marker: str, count: int) -> list[float]:
-    """When the sandbox got the creates with this word, once there are so many."""
+    """When the sandbox got the creates with this word, once there are that many."""
 
     async def look() -> list[Json]:
         found = house.creates(marker)
@@ -25,7 +25,7 @@ async def arrivals(house: House, marker: str, count: int) -> list[float]:
 
 
 async def notes_of(house: House, task: Json, word: str) -> str:
-    """The sentence of ``why`` with this word, once it is said."""
+    """The sentence of ``why`` with this word, once it appears."""
 
     async def look() -> str:
         why = await house.get(f"/v1/tasks/{task['id']}/why")
@@ -34,8 +34,8 @@ async def notes_of(house: House, task: Json, word: str) -> str:
     return str(await eventually(look))
 
 
-async def test_creates_wait_as_long_as_they_are_asked_to(tmp_path: Path) -> None:
-    """A create refused with 429 or 503 and Retry-After goes out again, after that time and not before."""
+async def test_creates_follow_retry_after(tmp_path: Path) -> None:
+    """A create rejected with 429 or 503 and Retry-After is sent again after that time, not before."""
     chaos = Chaos(retry_after_s=2)
     async with open_house(tmp_path, hook_before=None, sandbox={"chaos": chaos, "duration_s": 0.2}) as house:
         scripts = {"wait429": "create=rate_limited", "wait503": "create=503"}
@@ -48,16 +48,16 @@ async def test_creates_wait_as_long_as_they_are_asked_to(tmp_path: Path) -> None
             assert len(house.creates(word)) == 2
 
 
-async def test_a_create_put_off_for_too_long_fails(tmp_path: Path) -> None:
-    """A create that would have to wait longer than submit_retry_s fails at once, retryable: it was never started."""
+async def test_a_create_deferred_for_too_long_fails(tmp_path: Path) -> None:
+    """A create that would have to wait longer than submit_retry_s fails at once and is retryable."""
     async with open_house(tmp_path, hook_before=None, sandbox={"chaos": Chaos(retry_after_s=60)}) as house:
         task = await house.submit(KLING, "never [sandbox: create=rate_limited]")
         assert (task["status"], task["reason"], task["retryable"]) == ("FAILED", "rate_limited", True)
         assert len(house.creates("never")) == 1
 
 
-async def test_polls_wait_as_long_as_they_are_asked_to(tmp_path: Path) -> None:
-    """After a poll answered 429 with Retry-After the account's polls pause for that time, and then go on."""
+async def test_polls_follow_retry_after(tmp_path: Path) -> None:
+    """After a poll got 429 with Retry-After, the account's polls pause for that time, then continue."""
     async with open_house(tmp_path, hook_before=None, called_back=False, sandbox={"duration_s": 0.2}) as house:
         house.sandbox.chaos = Chaos(poll_rate_limited=1.0, retry_after_s=2)
         task = await house.submit(DASHSCOPE, "a sea")
@@ -99,8 +99,8 @@ async def test_a_storm_of_errors_opens_the_circuit(tmp_path: Path) -> None:
         assert len(house.creates("meanwhile")) == 1
 
 
-async def test_a_refused_key_fails_no_task(tmp_path: Path) -> None:
-    """While the key is refused tasks go on waiting and ``why`` raises the alarm; accepted again, they all finish."""
+async def test_a_rejected_key_fails_no_task(tmp_path: Path) -> None:
+    """While the key is rejected, tasks wait and ``why`` shows the alarm; once accepted, all tasks finish."""
     slowly = {**FAST, "max_interval_s": 0.3}
     async with open_house(tmp_path, poll=slowly, called_back=False, sandbox={"duration_s": 0.2}) as house:
         tasks = [await house.submit(route, "a sea") for route in (SUNO, KLING, DASHSCOPE)]

@@ -1,4 +1,4 @@
-"""The archive against servers that lie, on a real store and a real disk: each trouble ends as it is described."""
+"""The archive against faulty servers, on a real store and a real disk."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ VIDEO = Output("video", mime="video/mp4", title="Summer Breeze")
 
 
 def video(url: str, *, authenticated: bool = False) -> Output:
-    """A film at an address."""
+    """A video with this URL."""
     return msgspec.structs.replace(VIDEO, url=url, authenticated=authenticated)
 
 
 PATIENT = 5
-"""More attempts than a counted failure has."""
+"""More attempts than are counted."""
 
 
-async def test_outputs_are_kept_whole_and_shown(tmp_path: Path) -> None:
-    """A file lies under its name with the hash of what was served; JSON, views, history and hooks say so."""
+async def test_outputs_are_archived_and_shown(tmp_path: Path) -> None:
+    """A file has its name and the hash of the served bytes; JSON, views, history and hooks show it."""
     data = film()
     async with RawServer(serves(data)) as server, archiving(tmp_path) as rig:
         task_id = await rig.succeed(video(server.url("/a.mp4?sig=1")), make_output(1, kind="text", url=None, text="la"))
@@ -90,8 +90,8 @@ async def test_outputs_are_kept_whole_and_shown(tmp_path: Path) -> None:
         assert rig.partials() == []
 
 
-async def test_a_cut_body_goes_on_where_it_ended(tmp_path: Path) -> None:
-    """A download that is cut off is resumed by range; nothing is visible before the end, and the hash is right."""
+async def test_a_truncated_body_is_resumed(tmp_path: Path) -> None:
+    """A truncated download is resumed by range; nothing is visible before the end, and the hash is right."""
     data = film()
     async with RawServer(serves(data, cut_after=1_200_000)) as server, archiving(tmp_path) as rig:
         task_id = await rig.succeed(video(server.url()))
@@ -104,8 +104,8 @@ async def test_a_cut_body_goes_on_where_it_ended(tmp_path: Path) -> None:
         assert 1_000_000 < starts[0] <= 1_200_000
 
 
-async def test_what_never_comes_whole_ends_dead_and_can_be_redriven(tmp_path: Path) -> None:
-    """A server that always cuts at the same place: the item dies, the task stands, and a redrive saves it later."""
+async def test_a_file_that_is_never_complete_is_given_up_and_can_be_redriven(tmp_path: Path) -> None:
+    """A server always truncates at one byte: the item is given up, the task is not affected, a redrive works later."""
     data = film()
 
     async def stingy(asked: Asked, writer: asyncio.StreamWriter) -> None:
@@ -132,8 +132,8 @@ async def test_what_never_comes_whole_ends_dead_and_can_be_redriven(tmp_path: Pa
         assert list(rig.files().values()) == [data]
 
 
-async def test_another_file_in_the_middle_is_noticed(tmp_path: Path) -> None:
-    """When the remote file changes between two attempts it starts anew: no file is ever made of two."""
+async def test_a_change_of_the_remote_file_is_detected(tmp_path: Path) -> None:
+    """If the remote file changes between two attempts, the download restarts: no file is made of two versions."""
     old, new = film(2_000_000), PNG + film(2_500_000)
     async with RawServer(serves(old, cut_after=900_000)) as server, archiving(tmp_path) as rig:
 
@@ -148,8 +148,8 @@ async def test_another_file_in_the_middle_is_noticed(tmp_path: Path) -> None:
         assert (record.file.bytes, record.file.sha256) == (len(new), sha256(new))
 
 
-async def test_a_wrong_length_is_no_file(tmp_path: Path) -> None:
-    """A partial answer that does not fit what it is the rest of is thrown away; so is an empty file."""
+async def test_a_wrong_length_is_rejected(tmp_path: Path) -> None:
+    """A range that does not match the partial file is discarded; so is an empty file."""
     data = film(1_000_000)
 
     async def wrong(asked: Asked, writer: asyncio.StreamWriter) -> None:
@@ -171,8 +171,8 @@ async def test_a_wrong_length_is_no_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("old", "new"), [("/a.mp4?sig=1", "/a.mp4?sig=2"), ("/t1/a.mp4", "/t2/a.mp4")])
-async def test_a_refused_url_is_renewed_by_a_poll(tmp_path: Path, old: str, new: str) -> None:
-    """403 has the task polled although it has ended; the fresh URL is used, whether its query or its path is new."""
+async def test_a_rejected_url_is_renewed_by_a_poll(tmp_path: Path, old: str, new: str) -> None:
+    """After 403 the task is polled although it has ended; the fresh URL is used, with a new query or a new path."""
     data = film(200_000)
     async with RawServer(refuses("403 Forbidden")) as server, archiving(tmp_path) as rig:
 
@@ -192,8 +192,8 @@ async def test_a_refused_url_is_renewed_by_a_poll(tmp_path: Path, old: str, new:
         db.close()
 
 
-async def test_an_expired_url_without_a_fresh_one_ends_dead(tmp_path: Path) -> None:
-    """A URL that stays refused although the task was polled each time is given up; the task is not affected."""
+async def test_an_expired_url_without_a_fresh_one_is_given_up(tmp_path: Path) -> None:
+    """A URL that is rejected after each poll is given up; the task is not affected."""
     async with RawServer(refuses("410 Gone")) as server, archiving(tmp_path) as rig:
         task_id = await rig.succeed(video(server.url("/a.mp4?secret=1")))
         (record,) = await rig.settle(task_id)
@@ -202,8 +202,8 @@ async def test_an_expired_url_without_a_fresh_one_ends_dead(tmp_path: Path) -> N
         assert (await rig.show(task_id))["status"] == "SUCCEEDED"
 
 
-async def test_private_addresses_are_refused(tmp_path: Path) -> None:
-    """Addresses, names that resolve to them, and other schemes: dead at once, and nobody was asked."""
+async def test_private_addresses_are_rejected(tmp_path: Path) -> None:
+    """Addresses, names that resolve to them, and other schemes are given up at once, without a request."""
     async with RawServer(serves(film(1000))) as server, archiving(tmp_path, allow_private=False) as rig:
         urls = [
             server.url(),
@@ -220,8 +220,8 @@ async def test_private_addresses_are_refused(tmp_path: Path) -> None:
         assert server.asked == []
 
 
-async def test_a_redirect_to_a_private_address_is_refused_and_never_shown_the_key(tmp_path: Path) -> None:
-    """The account's own host may be private, as its polls are; where it redirects to may not."""
+async def test_a_redirect_to_a_private_address_is_rejected_and_never_gets_the_key(tmp_path: Path) -> None:
+    """The account's own host may be private, like its polls; the target of its redirects may not."""
     async with RawServer(serves(film(1000))) as inner:
 
         async def lead_astray(asked: Asked, writer: asyncio.StreamWriter) -> None:
@@ -239,7 +239,7 @@ async def test_a_redirect_to_a_private_address_is_refused_and_never_shown_the_ke
             assert inner.asked == []
 
 
-async def test_the_key_goes_to_its_own_host_alone(tmp_path: Path) -> None:
+async def test_the_key_is_sent_to_its_own_host_only(tmp_path: Path) -> None:
     """``/content`` is fetched with the account's key; a redirect elsewhere is followed without it."""
     data = film(100_000)
     async with RawServer(serves(data)) as cdn:
@@ -259,8 +259,8 @@ async def test_the_key_goes_to_its_own_host_alone(tmp_path: Path) -> None:
             assert (await rig.show(task_id))["outputs"][0]["url"] is None
 
 
-async def test_redirects_end(tmp_path: Path) -> None:
-    """A circle of redirects is left after a few."""
+async def test_redirects_are_limited(tmp_path: Path) -> None:
+    """A redirect loop ends after a few."""
 
     async def circle(asked: Asked, writer: asyncio.StreamWriter) -> None:
         writer.write(head_of("302 Found", 0, Location="/again"))
@@ -270,8 +270,8 @@ async def test_redirects_end(tmp_path: Path) -> None:
         assert (record.state, record.error) == (ArchiveState.DEAD, "more than 5 redirects")
 
 
-async def test_too_much_is_refused(tmp_path: Path) -> None:
-    """3 GB announced: dead before a byte is read. More than allowed without a word: cut off, nothing is left."""
+async def test_too_large_files_are_rejected(tmp_path: Path) -> None:
+    """A declared length of 3 GB is given up at once; an undeclared one at the limit, without a partial file."""
 
     async def announce(asked: Asked, writer: asyncio.StreamWriter) -> None:
         writer.write(head_of("200 OK", 3_000_000_000) + film(10_000))
@@ -291,8 +291,8 @@ async def test_too_much_is_refused(tmp_path: Path) -> None:
         assert (rig.files(), rig.partials()) == ({}, [])
 
 
-async def test_the_type_is_what_the_file_shows(tmp_path: Path) -> None:
-    """A picture that is served as a film is kept as a picture; a page that is served as a film is no film."""
+async def test_the_bytes_show_the_type(tmp_path: Path) -> None:
+    """An image served as a video is stored as an image; a page served as a video is rejected."""
     page = b"<!DOCTYPE html><title>expired</title>"
     async with (
         RawServer(serves(PNG, mime="video/mp4")) as picture,
@@ -307,8 +307,8 @@ async def test_the_type_is_what_the_file_shows(tmp_path: Path) -> None:
         assert records[1].error == "the file is of type text/html, expected video"
 
 
-async def test_a_full_disk_costs_nothing_but_time(tmp_path: Path) -> None:
-    """While nothing can be written the item waits, uncounted, and leaves nothing behind; then it is stored."""
+async def test_a_full_disk_only_delays(tmp_path: Path) -> None:
+    """While the disk is full, attempts are not counted and leave no file; then the output is stored."""
     data = film(12_000_000)
     async with RawServer(serves(data)) as server, archiving(tmp_path) as rig:
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -327,8 +327,8 @@ async def test_a_full_disk_costs_nothing_but_time(tmp_path: Path) -> None:
         assert list(rig.files().values()) == [data]
 
 
-async def test_what_will_not_fit_is_not_begun(tmp_path: Path) -> None:
-    """The space that is announced must be free, and the reserve of the database with it."""
+async def test_a_file_that_does_not_fit_is_not_downloaded(tmp_path: Path) -> None:
+    """The declared size must be free, plus the reserve for the database."""
     async with RawServer(serves(film(1000))) as server, archiving(tmp_path, reserve_bytes=1 << 60) as rig:
         task_id = await rig.succeed(video(server.url()))
         await server.heard(PATIENT)
@@ -339,7 +339,7 @@ async def test_what_will_not_fit_is_not_begun(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("enabled", [True, False])
 async def test_inline_data_becomes_a_file_and_leaves_the_database(tmp_path: Path, enabled: bool) -> None:
-    """Base64 in an answer is written as a file, archive or not; the database keeps its digest, payloads a note."""
+    """Base64 in an answer is written to a file, even with the archive disabled; the database stores its digest."""
     data = PNG + bytes(range(256)) * 8000
     text = base64.b64encode(data).decode()
     assert len(text) > 2 * PIECE_CHARS
@@ -364,8 +364,8 @@ async def test_inline_data_becomes_a_file_and_leaves_the_database(tmp_path: Path
         assert (await rig.store.list_events(task_id))[-1].detail == "archived: 1 file safe"
 
 
-async def test_inline_data_waits_in_pieces_beside_its_task(tmp_path: Path) -> None:
-    """Reading a task never brings the data along; what comes again while it waits is stored once."""
+async def test_inline_data_is_stored_in_pieces_beside_its_task(tmp_path: Path) -> None:
+    """Reading a task does not read the data; data that arrives again is stored once."""
     text = base64.b64encode(PNG + bytes(range(256)) * 8000).decode()
     async with RawServer(serves(film(1000))), archiving(tmp_path, reserve_bytes=1 << 60) as rig:
         task_id = await rig.succeed(Output("image", mime="image/png", inline=text))
@@ -380,7 +380,7 @@ async def test_inline_data_waits_in_pieces_beside_its_task(tmp_path: Path) -> No
 
 
 async def test_inline_data_within_a_task_of_an_older_version_becomes_a_file(tmp_path: Path) -> None:
-    """Data that was stored before it had a table of its own is found where it was."""
+    """Data in a task of an older version is found."""
     text = base64.b64encode(PNG).decode()
     async with archiving(tmp_path, reserve_bytes=1 << 60) as rig:
         task_id = await rig.succeed(Output("image", mime="image/png", inline=text))
@@ -397,8 +397,8 @@ async def test_inline_data_within_a_task_of_an_older_version_becomes_a_file(tmp_
         assert rig.files() == {f"{task_id}/0-image.png": PNG}
 
 
-async def test_with_the_archive_off_urls_are_left_alone_until_asked_for(tmp_path: Path) -> None:
-    """Nothing is downloaded by itself; an operator's word has it done."""
+async def test_a_disabled_archive_downloads_on_request_only(tmp_path: Path) -> None:
+    """Nothing is downloaded unless an operator requests it."""
     data = film(1000)
     async with RawServer(serves(data)) as server, archiving(tmp_path, enabled=False) as rig:
         task_id = await rig.succeed(video(server.url()))
@@ -411,8 +411,8 @@ async def test_with_the_archive_off_urls_are_left_alone_until_asked_for(tmp_path
         assert data in rig.files().values()
 
 
-async def test_partial_outputs_are_kept_at_once_and_not_fetched_twice(tmp_path: Path) -> None:
-    """The first song is safe while the second is made; at the end only the second is downloaded."""
+async def test_partial_outputs_are_archived_at_once_and_not_fetched_twice(tmp_path: Path) -> None:
+    """The first song is stored while the second is made; at the end only the second is downloaded."""
     one, two = film(5000), film(6000)
     async with RawServer(serves(one)) as first, RawServer(serves(two)) as second, archiving(tmp_path) as rig:
         rig.made += 1
@@ -433,8 +433,8 @@ async def test_partial_outputs_are_kept_at_once_and_not_fetched_twice(tmp_path: 
         assert sorted(rig.files().values(), key=len) == [one, two]
 
 
-async def test_retry_after_is_heeded_and_the_url_shows_when_it_expires(tmp_path: Path) -> None:
-    """An item waits as long as the server asks; when its URL expires is kept and told."""
+async def test_retry_after_applies_and_the_url_shows_its_expiry(tmp_path: Path) -> None:
+    """An item waits as long as the server asks; the expiry of its URL is stored and shown."""
 
     async def busy(asked: Asked, writer: asyncio.StreamWriter) -> None:
         writer.write(head_of("503 Service Unavailable", 0, Retry_After="3000"))

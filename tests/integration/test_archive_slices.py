@@ -1,4 +1,4 @@
-"""Parts of files under statuses that mean a whole one, and whole files under others: only whole files are archived."""
+"""Ranges with the status of a complete file, and the reverse: only complete files are archived."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ VIDEO = Output("video", mime="video/mp4", title="Rain")
 
 
 def encoded(digest: bytes) -> str:
-    """As headers carry it."""
+    """In the form of a header."""
     return base64.b64encode(digest).decode()
 
 
 def start_of(asked: Asked) -> int:
-    """The first byte that a request wants."""
+    """The first byte that a request asks for."""
     return int(asked.headers.get("range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
 
 
 def cut_first(further: Callable[[Asked, asyncio.StreamWriter], None], **headers: str) -> Answer:
-    """A server that cuts its first answer off and goes on otherwise."""
+    """A server that truncates its first answer only."""
     seen: list[Asked] = []
 
     async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
@@ -46,14 +46,14 @@ def cut_first(further: Callable[[Asked, asyncio.StreamWriter], None], **headers:
 
 
 def rest_with_range(asked: Asked, writer: asyncio.StreamWriter) -> None:
-    """The rest as 200, with the range that it is."""
+    """The rest as 200, with its range."""
     start = start_of(asked)
     ranged = f"bytes {start}-{len(DATA) - 1}/{len(DATA)}"
     writer.write(head_of("200 OK", len(DATA) - start, ETag='"v1"', Content_Range=ranged) + DATA[start:])
 
 
 def rest_alone(asked: Asked, writer: asyncio.StreamWriter) -> None:
-    """The rest as 200, and no word that it is one."""
+    """The rest as 200, without its range."""
     writer.write(head_of("200 OK", len(DATA) - start_of(asked), ETag='"v1"') + DATA[start_of(asked) :])
 
 
@@ -65,7 +65,7 @@ def rest_in_chunks(asked: Asked, writer: asyncio.StreamWriter) -> None:
 
 
 def rest_without_validators(asked: Asked, writer: asyncio.StreamWriter) -> None:
-    """The rest as 200, of who knows what."""
+    """The rest as 200, of an unknown version."""
     writer.write(head_of("200 OK", len(DATA) - start_of(asked)) + DATA[start_of(asked) :])
 
 
@@ -74,7 +74,7 @@ def rest_without_validators(asked: Asked, writer: asyncio.StreamWriter) -> None:
 async def test_the_rest_of_a_file_is_not_archived_as_the_file(
     tmp_path: Path, further: Callable[[Asked, asyncio.StreamWriter], None], headers: dict[str, str]
 ) -> None:
-    """A server honours a range and answers 200: the file is fetched from its beginning, or goes on where it ended."""
+    """A server sends a range with 200: the file is downloaded again, or resumed."""
     async with RawServer(cut_first(further, **headers)) as server, archiving(tmp_path) as rig:
         (record,) = await rig.settle(await rig.succeed(Output("video", server.url())))
         assert record.state is ArchiveState.STORED
@@ -84,7 +84,7 @@ async def test_the_rest_of_a_file_is_not_archived_as_the_file(
 
 
 async def test_the_same_version_has_one_length(tmp_path: Path) -> None:
-    """After a strong entity tag had a length, fewer bytes under it are a part, whatever their answer announces."""
+    """Fewer bytes under a known strong entity tag are a range, whatever the answer declares."""
 
     async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
         if len(server.asked) == 1:
@@ -112,8 +112,8 @@ PARTS = [
 ]
 
 
-async def test_a_part_that_was_not_asked_for_is_refused(tmp_path: Path) -> None:
-    """A cache hands a part out to everybody: that attempt fails, and the next finds the file."""
+async def test_a_range_without_a_request_for_one_is_rejected(tmp_path: Path) -> None:
+    """A cache sends a range to everyone: that attempt fails, and the next one succeeds."""
 
     async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
         if [request.path for request in server.asked].count(asked.path) == 1:
@@ -151,10 +151,10 @@ OTHERS = [
 
 
 @pytest.mark.parametrize(("answers", "is_kept"), [(WHOLE, True), (OTHERS, False)], ids=["fits", "does-not-fit"])
-async def test_a_file_is_archived_if_all_that_is_said_of_it_fits(
+async def test_a_file_is_archived_if_its_headers_agree(
     tmp_path: Path, answers: list[tuple[str, dict[str, str]]], is_kept: bool
 ) -> None:
-    """203, a range that is all of it, digests; entity tags and checksums of parts are not digests of the file."""
+    """203, a complete range, digests; entity tags and checksums of parts are not digests of the file."""
 
     async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
         status, headers = answers[int(asked.path[1:])]
@@ -169,8 +169,8 @@ async def test_a_file_is_archived_if_all_that_is_said_of_it_fits(
         assert is_kept or all("does not match" in str(record.error) for record in records)
 
 
-async def test_a_film_without_its_end_is_not_archived(tmp_path: Path) -> None:
-    """No length, no range, no digest: the film itself says that it goes on."""
+async def test_a_truncated_video_is_not_archived(tmp_path: Path) -> None:
+    """Without length, range and digest, the video's own structure shows that it is truncated."""
     cut = MP4 + (900_000).to_bytes(4, "big") + b"mdat" + DATA[:500_000]
 
     async def answer(_asked: Asked, writer: asyncio.StreamWriter) -> None:
@@ -183,7 +183,7 @@ async def test_a_film_without_its_end_is_not_archived(tmp_path: Path) -> None:
 
 
 async def test_inline_text_is_not_media(tmp_path: Path) -> None:
-    """Data that came inside the answer is looked at as well; there is nothing to fetch again."""
+    """Inline data is checked as well, and not retried."""
     inline = base64.b64encode(b"error: content filtered").decode()
     async with archiving(tmp_path) as rig:
         (record,) = await rig.settle(await rig.succeed(Output("image", inline=inline, mime="image/png")))

@@ -61,8 +61,8 @@ async def archived(served: Served, **fields: str) -> str:
         return f"/v1/tasks/{task_id}/outputs/0"
 
 
-async def test_the_whole_file(served: Served) -> None:
-    """Content, type, length, tag and name; a browser may show it but runs nothing of it."""
+async def test_the_complete_file(served: Served) -> None:
+    """Content, type, length, tag and name; a browser may render it but run nothing."""
     path = await archived(served)
     async with served.client.get(path) as response:
         assert (response.status, await response.read()) == (200, DATA)
@@ -92,7 +92,7 @@ async def test_the_whole_file(served: Served) -> None:
     ],
 )
 async def test_ranges(served: Served, asked: str, status: int, first: int, stop: int) -> None:
-    """One range is served as such; several, or another unit, get the whole; what is not there gets 416."""
+    """One range is served; several, or another unit, get the complete file; an impossible one gets 416."""
     path = await archived(served)
     async with served.client.get(path, headers={"Range": asked}) as response:
         assert response.status == status
@@ -106,7 +106,7 @@ async def test_ranges(served: Served, asked: str, status: int, first: int, stop:
 
 
 async def test_conditions(served: Served) -> None:
-    """If-None-Match answers 304; If-Range with another tag gets the whole file."""
+    """If-None-Match gets 304; If-Range with another tag gets the complete file."""
     path = await archived(served)
     tag = f'"{sha256(DATA)}"'
     for condition in (tag, f'"x", W/{tag}', "*"):
@@ -118,7 +118,7 @@ async def test_conditions(served: Served) -> None:
 
 
 async def test_until_it_is_archived(served: Served) -> None:
-    """A public address is redirected to; one that needs the key, and inline data, are not handed out."""
+    """A public URL is redirected to; one that needs the key, and inline data, are not sent."""
     async with RawServer(refuses("503 Busy")) as server:
         url = server.url("/a.mp4?sig=%2F")
         outputs = [Output("video", url), Output("video", "/v1/videos/1/content", authenticated=True)]
@@ -139,7 +139,7 @@ async def test_until_it_is_archived(served: Served) -> None:
 
 
 async def test_a_redirect_to_the_upstream_keeps_the_urls_bytes(served: Served) -> None:
-    """What no header can carry is escaped, and nothing else is."""
+    """Characters that are invalid in a header are escaped, and nothing else."""
     async with RawServer(refuses("503 Busy")) as server:
         given = server.url("/小 猫/%28a%29/../b.mp4?sig=a%2Fb+c&x=%7e")
         task_id = await served.rig.succeed(Output("video", given))
@@ -148,8 +148,8 @@ async def test_a_redirect_to_the_upstream_keeps_the_urls_bytes(served: Served) -
             assert (response.status, response.headers["Location"]) == (302, wanted)
 
 
-async def test_a_file_that_is_gone_or_changed(served: Served) -> None:
-    """What the archive no longer holds as it was stored is not served as if it were; a redrive is the mend."""
+async def test_a_missing_or_changed_file(served: Served) -> None:
+    """A file that is missing or changed is not served; a redrive fixes it."""
     path = await archived(served)
     (file,) = served.rig.outputs.glob("*/0-*.mp4")
     file.write_bytes(b"tampered")
@@ -175,7 +175,7 @@ async def test_a_file_that_is_gone_or_changed(served: Served) -> None:
     ],
 )
 def test_dispositions(mime: str, path: str, shown: str) -> None:
-    """What could run is downloaded, never shown; no name breaks out of its header."""
+    """Active content is downloaded, not rendered; no name breaks its header."""
     assert disposition_of(ArchivedFile(path, 1, "0", mime)) == shown
 
 
@@ -188,8 +188,8 @@ async def make_whole(directory: Path, data: bytes) -> FinishedFile:
 
 
 @pytest.mark.parametrize("place", ["directory", "bucket"])
-async def test_shelves_keep_the_same_promises(tmp_path: Path, place: str) -> None:
-    """Same file, same path; other file, next name; ranges, sizes and removal; paths that lead out lead nowhere."""
+async def test_storages_behave_alike(tmp_path: Path, place: str) -> None:
+    """Same file, same path; other file, next name; ranges, sizes, removal, and paths that leave the storage."""
     memory = obstore.MemoryStore()
     storage = DirectoryStorage(tmp_path / "storage") if place == "directory" else BucketStorage("memory:///pre", memory)
 
@@ -213,8 +213,8 @@ async def test_shelves_keep_the_same_promises(tmp_path: Path, place: str) -> Non
     assert storage.locate(other).endswith(f"/{other}")
 
 
-async def test_a_directory_is_not_left(tmp_path: Path) -> None:
-    """A path from a database that was edited by hand reads and removes nothing outside."""
+async def test_paths_stay_in_the_directory(tmp_path: Path) -> None:
+    """A path from a manually edited database reads and removes nothing outside."""
     (tmp_path / "secret").write_text("x")
     storage = DirectoryStorage(tmp_path / "storage")
     assert await storage.size_of("../secret") is None
@@ -223,7 +223,7 @@ async def test_a_directory_is_not_left(tmp_path: Path) -> None:
     assert (tmp_path / "secret").exists()
 
 
-def test_a_bucket_that_cannot_be_is_a_mistake_of_the_configuration(tmp_path: Path) -> None:
+def test_an_invalid_bucket_is_a_configuration_error(tmp_path: Path) -> None:
     """One line that names the key."""
     assert isinstance(make_storage(tmp_path, None), DirectoryStorage)
     assert isinstance(make_storage(tmp_path, "s3://bucket/prefix"), BucketStorage)
@@ -232,7 +232,7 @@ def test_a_bucket_that_cannot_be_is_a_mistake_of_the_configuration(tmp_path: Pat
 
 
 async def test_the_archiver_on_a_bucket(tmp_path: Path) -> None:
-    """The same way into an object store: whole, hashed, and nothing left behind here."""
+    """A file is uploaded completely and hashed, and nothing remains on this machine."""
     memory = obstore.MemoryStore()
     async with RawServer(serves(DATA)) as server, archiving(tmp_path) as rig:
         bucket = BucketStorage("memory:///", memory)

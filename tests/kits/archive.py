@@ -1,4 +1,4 @@
-"""What tests of the archive are made with: servers that lie, a store with an archiver on it, and ways to wait."""
+"""Helpers for tests of the archive: faulty servers, a store with an archiver, waiting."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tracker.tracking.reconciler import Reconciler
 from tracker.upstream.client import Account
 
 WITHIN_S = 20.0
-"""How long a test waits for what must happen; only a failing test waits that long."""
+"""How long a test waits; only a failing test waits that long."""
 RETRIES = RetryPolicy(max_attempts=3, max_refusals=2, first_s=0.01, max_s=0.05, shortage_s=0.05)
 BOUNDS = Bounds(max_bytes=1 << 30, idle_s=5.0, total_s=30.0)
 MP4 = b"\0\0\0\x18ftypisom\0\0\2\0isomiso2"
@@ -35,19 +35,19 @@ PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 
 
 def film(size: int = 3_000_000) -> bytes:
-    """Something that begins like a film, other bytes at every place."""
+    """Bytes that start like a video and differ at every position."""
     block = bytes(range(256)) * 4096
     return (MP4 + block * (size // len(block) + 1))[:size]
 
 
 def sha256(data: bytes) -> str:
-    """The digest that the archive must come to."""
+    """The expected digest."""
     return hashlib.sha256(data).hexdigest()
 
 
 @dataclass
 class Asked:
-    """One request that a server got."""
+    """One request to a server."""
 
     path: str
     headers: dict[str, str]
@@ -57,7 +57,7 @@ Answer = Callable[[Asked, asyncio.StreamWriter], Awaitable[None]]
 
 
 class RawServer:
-    """An HTTP server that answers byte by byte what a test wants, one request per connection.
+    """An HTTP server that sends the raw bytes of a test, one request per connection.
 
     Args:
         answer: writes the answer; the connection is closed after it.
@@ -80,11 +80,11 @@ class RawServer:
         self._server.close()
 
     def url(self, path: str = "/file.mp4") -> str:
-        """An address on this server."""
+        """A URL of this server."""
         return f"http://127.0.0.1:{self.port}{path}"
 
     async def heard(self, times: int) -> None:
-        """Wait until so many requests came."""
+        """Wait for that many requests."""
         async with asyncio.timeout(WITHIN_S):
             while len(self.asked) < times:
                 self._came.clear()
@@ -111,7 +111,7 @@ def head_of(status: str, length: int | None = None, mime: str = "video/mp4", **h
 
 
 def serves(data: bytes, *, cut_after: int | None = None, tag: str = '"v1"', mime: str = "video/mp4") -> Answer:
-    """An honest server with ranges; with ``cut_after`` it drops every connection after so many bytes."""
+    """A correct server with ranges; with ``cut_after`` it closes every connection after that many bytes."""
 
     async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
         start = int(asked.headers["range"].removeprefix("bytes=").rstrip("-")) if "range" in asked.headers else 0
@@ -125,7 +125,7 @@ def serves(data: bytes, *, cut_after: int | None = None, tag: str = '"v1"', mime
 
 
 def refuses(status: str) -> Answer:
-    """A server that says no."""
+    """A server that rejects requests."""
 
     async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
         writer.write(head_of(status, 0))
@@ -134,14 +134,14 @@ def refuses(status: str) -> Answer:
 
 
 class StandInRenewer:
-    """Asks nobody; on demand a poll brings fresh URLs."""
+    """Records calls; on demand a poll reports fresh URLs."""
 
     def __init__(self) -> None:
         self.asked: list[TaskId] = []
         self.brings: Callable[[TaskId], Awaitable[None]] | None = None
 
     async def renew(self, task_id: TaskId) -> None:
-        """Note the wish."""
+        """Record the call."""
         self.asked.append(task_id)
         if self.brings is not None:
             await self.brings(task_id)
@@ -149,7 +149,7 @@ class StandInRenewer:
 
 @dataclass
 class ArchiveRig:
-    """A store with an archiver on it."""
+    """A store with an archiver."""
 
     store: SqliteStore
     reconciler: Reconciler
@@ -172,11 +172,11 @@ class ArchiveRig:
         return new.id
 
     async def hear(self, task_id: TaskId, status: Status | None, **fields: Json) -> None:
-        """A poll brings news."""
+        """Apply a reading of a poll."""
         await self.reconciler.apply(make_observation(status, task_id=task_id, **fields))
 
     async def settle(self, task_id: TaskId, files: int = 1) -> list[ArchiveRecord]:
-        """Wait until so many files of a task, and all there are, are stored or dead."""
+        """Wait until that many files of a task, and all it has, are stored or dead."""
 
         def is_settled(records: list[ArchiveRecord]) -> bool:
             ended = [record.state in {ArchiveState.STORED, ArchiveState.DEAD} for record in records]
@@ -185,7 +185,7 @@ class ArchiveRig:
         return await self.wait_for(task_id, is_settled)
 
     async def wait_for(self, task_id: TaskId, is_so: Callable[[list[ArchiveRecord]], bool]) -> list[ArchiveRecord]:
-        """Wait until the archive of a task stands so."""
+        """Wait until the records of a task satisfy a condition."""
 
         async def wait() -> list[ArchiveRecord]:
             while True:
@@ -203,7 +203,7 @@ class ArchiveRig:
         return task_json(await self.store.get_task(task_id))
 
     def files(self) -> dict[str, bytes]:
-        """Everything under a final name."""
+        """The files with a final name."""
         return {
             str(path.relative_to(self.outputs)): path.read_bytes()
             for path in self.outputs.rglob("*")
@@ -211,7 +211,7 @@ class ArchiveRig:
         }
 
     def partials(self) -> list[Path]:
-        """Everything unfinished."""
+        """The partial files."""
         return list((self.outputs / ".partial").glob("*"))
 
 
@@ -226,7 +226,7 @@ async def archiving(
     home: str = "http://127.0.0.1:1",
     reserve_bytes: int = 0,
 ) -> AsyncIterator[ArchiveRig]:
-    """A store with an archiver that is running."""
+    """A store with a running archiver."""
     clock = SystemClock()
     store = SqliteStore(directory / "tracker.db", clock.now)
     await store.open()

@@ -17,7 +17,7 @@ from tracker.archive.expiry import expiry_of, shown_expiry
 from tracker.archive.media import is_wrong_type, mime_of, sniff
 from tracker.archive.names import SLUG_MAX_BYTES, directory_of, file_name, partial_key, slug_of
 from tracker.archive.partial import Partial, remove_abandoned, version_of
-from tracker.domain.archives import all_safe, is_file, renew
+from tracker.domain.archives import all_stored, is_file, renew_urls
 from tracker.domain.media_types import UNKNOWN, extension_of, is_safe_inline
 from tracker.domain.outputs import has_inline_data, output_identity, reference_of, strip_inline_data, strip_payload_text
 from tracker.domain.task import Output, Status, TaskId
@@ -41,13 +41,13 @@ from tracker.upstream.addresses import is_public
     ],
 )
 def test_slugs(title: str, slug: str) -> None:
-    """Titles become readable names in one spelling, without anything that a path could trip over."""
+    """Titles become readable names in one spelling, valid in a path."""
     assert slug_of(title) == slug
 
 
 @given(st.text(), st.text(alphabet=st.characters(), max_size=40), st.integers(0, 999), st.integers(0, 9), st.text())
 def test_no_name_leaves_its_directory(title: str, kind: str, n: int, again: int, task_id: str) -> None:
-    """Whatever a provider calls its output, the name is one component below the task's directory, and short."""
+    """For any title, the name is one short component below the task's directory."""
     name = file_name(n, Output(kind, title=title), extension_of("video/mp4"), again=again)
     directory = directory_of(TaskId(task_id))
     place = os.path.normpath(os.path.join("/archive", directory, name))  # noqa: PTH118
@@ -62,15 +62,15 @@ def test_no_name_leaves_its_directory(title: str, kind: str, n: int, again: int,
 
 
 def test_names_without_a_title_and_again() -> None:
-    """The kind stands in for a missing title; a further file of the same name gets a number."""
+    """The kind replaces a missing title; a further file of the same name gets a number."""
     assert file_name(0, Output("video"), "mp4") == "0-video.mp4"
     assert file_name(3, Output("audio", title="Rain"), "mp3", again=1) == "3-rain-2.mp3"
     assert directory_of(TASK_ID) == TASK_ID
 
 
 @pytest.mark.parametrize("media", Media)
-def test_what_the_sandbox_makes_is_recognised(media: Media) -> None:
-    """Every kind of file that the sandbox serves shows its type by itself."""
+def test_files_of_the_sandbox_are_detected(media: Media) -> None:
+    """Every file of the sandbox shows its type."""
     head = make_media(media, "job", 0)[:512]
     assert sniff(head) == media.content_type
     assert extension_of(media.content_type) == media.value
@@ -101,12 +101,12 @@ def test_what_the_sandbox_makes_is_recognised(media: Media) -> None:
     ],
 )
 def test_sniffing(head: bytes, mime: str | None) -> None:
-    """First bytes tell the type."""
+    """The first bytes show the type."""
     assert sniff(head) == mime
 
 
-def test_the_type_is_taken_from_who_knows_best() -> None:
-    """The bytes, then the server, then the provider; claims that mean nothing are passed over."""
+def test_the_best_source_decides_the_type() -> None:
+    """The bytes, then the server, then the provider; meaningless types are ignored."""
     assert mime_of(b"GIF89a", "video/mp4", "video/mp4") == "image/gif"
     assert mime_of(b"??", "audio/x-wav; rate=8000", "audio/mpeg") == "audio/wav"
     assert mime_of(b"??", "application/octet-stream", "audio/mpeg") == "audio/mpeg"
@@ -120,7 +120,7 @@ def test_the_type_is_taken_from_who_knows_best() -> None:
 
 
 def test_when_urls_expire() -> None:
-    """Signed URLs name their end in several ways; else the contract does."""
+    """Signed URLs show their expiry in several forms; else the contract does."""
     end = datetime(2026, 11, 21, tzinfo=UTC)
     stamp = int(end.timestamp())
     for url in (
@@ -169,12 +169,12 @@ def test_when_urls_expire() -> None:
     ],
 )
 def test_public_addresses(address: str, public: bool) -> None:
-    """Only what the whole Internet shares is public, also inside other addresses."""
+    """Only globally routable addresses are public, also if embedded."""
     assert is_public(address) is public
 
 
-def test_inline_data_leaves_payloads() -> None:
-    """Each copy of the data becomes a note, however it is spelt; other texts stay; no output, no change."""
+def test_inline_data_is_removed_from_payloads() -> None:
+    """Each copy of the data becomes a note, in any spelling; other texts stay; without outputs nothing changes."""
     data = os.urandom(700)
     text = base64.b64encode(data).decode()
     other = base64.b64encode(os.urandom(700)).decode()
@@ -197,31 +197,33 @@ def test_inline_data_leaves_payloads() -> None:
 
 
 def test_fresh_urls_keep_identities() -> None:
-    """Same path: the query is new. Another path at the same place and kind: the old identity goes with it."""
+    """Same path: only the query is new. Another path at the same position and kind: the identity stays."""
     known = (make_output(0, url="https://c.example/a?s=1"), make_output(1, url="https://c.example/b"))
-    (one, two) = renew(known, (make_output(url="https://c.example/b?s=2"), make_output(url="https://c.example/a?s=2")))
+    (one, two) = renew_urls(
+        known, (make_output(url="https://c.example/b?s=2"), make_output(url="https://c.example/a?s=2"))
+    )
     assert (one.url, one.identity_override, two.url) == ("https://c.example/a?s=2", None, "https://c.example/b?s=2")
-    moved = renew(known, (make_output(url="https://c.example/t/a"), make_output(url="https://c.example/t/b")))
+    moved = renew_urls(known, (make_output(url="https://c.example/t/a"), make_output(url="https://c.example/t/b")))
     assert [output_identity(output) for output in moved] == ["https://c.example/a", "https://c.example/b"]
-    again = renew(moved, (make_output(url="https://c.example/t/b?9"), make_output(url="https://c.example/t/a?9")))
+    again = renew_urls(moved, (make_output(url="https://c.example/t/b?9"), make_output(url="https://c.example/t/a?9")))
     assert [output.url for output in again] == ["https://c.example/t/a?9", "https://c.example/t/b?9"]
     assert [output_identity(output) for output in again] == ["https://c.example/a", "https://c.example/b"]
-    assert renew(known, (make_output(kind="video", url="https://c.example/z"),)) == known
+    assert renew_urls(known, (make_output(kind="video", url="https://c.example/z"),)) == known
     text = Output("text", text="la")
-    assert renew((text,), (Output("text", text="lo"),)) == (text,)
+    assert renew_urls((text,), (Output("text", text="lo"),)) == (text,)
 
 
-def test_what_counts_as_safe() -> None:
-    """All files, and at least one; a text is no file."""
+def test_all_files_are_stored() -> None:
+    """All files, and at least one; texts do not count."""
     one, two, text = make_output(0), make_output(1), Output("text", text="la")
-    assert all_safe((one, text), [output_identity(one)])
-    assert not all_safe((one, two), [output_identity(one)])
-    assert not all_safe((text,), [])
+    assert all_stored((one, text), [output_identity(one)])
+    assert not all_stored((one, two), [output_identity(one)])
+    assert not all_stored((text,), [])
     assert not is_file(text)
 
 
-def test_unfinished_files(tmp_path: Path) -> None:
-    """They are found again with their version, hashed whole, and forgotten when nobody comes back to them."""
+def test_partial_files(tmp_path: Path) -> None:
+    """They are found with their version, hashed completely, and deleted when they are old."""
     partial = Partial(tmp_path / "partial_dir", "k" * 32)
     assert partial.find() is None
     partial.begin(version_of('"v1"/10'))

@@ -1,4 +1,4 @@
-"""What may be archived as a video, a picture or a song: media does, text of any kind does not, nor what was cut."""
+"""What may be archived as a video, an image or a song: media, but not text or truncated files."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ MEDIA = {
 
 
 def objection(kind: str, data: bytes, declared: str = "video/mp4", stated: str | None = None) -> str | None:
-    """What stands against a file."""
+    """The mismatch of a file."""
     head = data[:512]
     return find_mismatch(kind, mime_of(head, declared, stated), head, len(data), stated)
 
@@ -95,7 +95,7 @@ def objection(kind: str, data: bytes, declared: str = "video/mp4", stated: str |
 @pytest.mark.parametrize("kind", ["video", "audio", "image"])
 @pytest.mark.parametrize("name", TEXTS)
 def test_text_is_not_media(name: str, kind: str) -> None:
-    """In any script and encoding, whatever the server calls it; a task whose result is a file may bring it."""
+    """In any script and encoding, whatever the server declares; outputs of kind file may be text."""
     for declared in ("video/mp4", "application/octet-stream", "audio/mpeg"):
         assert "the file is of type" in str(objection(kind, TEXTS[name], declared))
     assert objection("file", TEXTS[name]) is None
@@ -103,14 +103,14 @@ def test_text_is_not_media(name: str, kind: str) -> None:
 
 @pytest.mark.parametrize("name", ARCHIVES)
 def test_an_archive_is_not_media(name: str) -> None:
-    """Compressed pages and bundles pass as files alone."""
+    """Compressed pages and archives are accepted as files only."""
     assert "the file is of type" in str(objection("video", ARCHIVES[name]))
     assert objection("file", ARCHIVES[name]) is None
 
 
 @pytest.mark.parametrize("mime", MEDIA)
-def test_media_is_recognised(mime: str) -> None:
-    """Each common container, by its first bytes and under its own name, whatever the server says."""
+def test_media_is_detected(mime: str) -> None:
+    """Each common container has its type by its first bytes, whatever the server declares."""
     assert sniff(MEDIA[mime]) == mime
     assert extension_of(mime) != "bin"
     for kind in ("video", "audio", "image"):
@@ -118,14 +118,14 @@ def test_media_is_recognised(mime: str) -> None:
 
 
 def test_vectors_are_pictures_only() -> None:
-    """SVG is text; it is taken where a picture is due."""
+    """SVG is text; it is accepted as an image."""
     svg = b"<?xml version='1.0'?><svg xmlns='x'></svg>"
     assert objection("image", svg) is None
     assert "the file is of type" in str(objection("video", svg))
 
 
-def test_unknown_bytes_pass_as_what_they_are_called() -> None:
-    """A format that nobody here knows is kept, unless it is too short to be one."""
+def test_unknown_bytes_have_the_declared_type() -> None:
+    """An unknown format is accepted, unless the file is too short."""
     assert objection("video", NOISE) is None
     assert mime_of(NOISE, "video/mp4", None) == "video/mp4"
     assert not is_text(NOISE)
@@ -134,7 +134,7 @@ def test_unknown_bytes_pass_as_what_they_are_called() -> None:
 
 
 def test_an_error_page_is_not_another_file() -> None:
-    """A page where the provider promises a file of another type is refused for every kind."""
+    """A page instead of a file of a stated type is rejected for every kind."""
     page = json.dumps({"code": "AccessDenied"}).encode()
     assert "application/json" in str(objection("file", page, stated="application/zip"))
     assert objection("file", page, stated="application/json") is None
@@ -142,13 +142,13 @@ def test_an_error_page_is_not_another_file() -> None:
 
 
 @pytest.mark.parametrize("start", [b"\xff\xfe", b"\xff\xff", b"\xff\xe8", b"\xff\xfb\xf0\0", b"\xff\xfb\x9c\0"])
-def test_what_only_resembles_a_frame_is_not_audio(start: bytes) -> None:
-    """The mark of UTF-16, padding, reserved versions, rates and layers are no MPEG audio."""
+def test_bytes_that_resemble_a_frame_are_not_audio(start: bytes) -> None:
+    """The mark of UTF-16, padding, reserved versions, rates and layers are not MPEG audio."""
     assert sniff(start + NOISE) is None
 
 
 def box(kind: bytes, size: int, body: bytes = b"") -> bytes:
-    """One part of an MP4 file with the size that it announces."""
+    """One box of an MP4 file with its declared size."""
     return size.to_bytes(4, "big") + kind + body
 
 
@@ -173,8 +173,8 @@ WHOLE = {
 
 
 @pytest.mark.parametrize(("files", "is_cut"), [(CUT, True), (WHOLE, False)], ids=["cut", "whole"])
-def test_a_file_that_announces_more_than_it_has_was_cut(tmp_path: Path, files: dict[str, bytes], is_cut: bool) -> None:
-    """Sizes in known parts count; odd ends, unknown parts and sizes that their writers did not know do not."""
+def test_a_file_shorter_than_declared_is_truncated(tmp_path: Path, files: dict[str, bytes], is_cut: bool) -> None:
+    """Sizes of known parts count; odd ends, unknown parts and undefined sizes do not."""
     for name, data in files.items():
         path = tmp_path / "file"
         path.write_bytes(data)
@@ -194,8 +194,8 @@ def test_a_file_that_announces_more_than_it_has_was_cut(tmp_path: Path, files: d
         (b"DKIF\0\0\x20\0VP80" + bytes(range(100)), "video/mp4"),
     ],
 )
-def test_files_are_not_refused_for_what_a_server_calls_them(head: bytes, mime: str) -> None:
-    """A server without a type for a file calls it text; the bytes decide, and the provider's word comes next."""
+def test_declared_text_is_not_a_reason_to_reject(head: bytes, mime: str) -> None:
+    """Servers declare text for unknown files; the bytes decide, then the provider."""
     kind = mime.partition("/")[0]
     for declared in ("text/plain", "text/html; charset=utf-8", "application/octet-stream", None):
         found = mime_of(head, declared, "video/mp4")
@@ -203,14 +203,14 @@ def test_files_are_not_refused_for_what_a_server_calls_them(head: bytes, mime: s
 
 
 @pytest.mark.parametrize("text", ["fLaCk of permission to read it", "    ftyp is missing in this file " * 3])
-def test_words_that_begin_like_a_file_are_words(text: str) -> None:
-    """The bytes around a signature count as well."""
+def test_text_that_starts_like_a_file_is_text(text: str) -> None:
+    """The bytes around a signature count, too."""
     head = text.encode()
     assert find_mismatch("video", mime_of(head, "video/mp4", None), head, len(head)) is not None
 
 
-def test_a_drawing_with_a_long_comment_is_one() -> None:
-    """Where it is declared as one; an error in XML is not."""
+def test_an_svg_with_a_long_comment_is_one() -> None:
+    """If it is declared as one; an XML error is not."""
     drawing = b'<?xml version="1.0"?>\n<!-- ' + b"x" * 600
     assert mime_of(drawing[:512], "image/svg+xml", None) == "image/svg+xml"
     assert mime_of(b'<?xml version="1.0"?><Error/>', "image/svg+xml", None) == "application/xml"

@@ -1,4 +1,4 @@
-"""When a signed URL stops being honoured, as it says itself."""
+"""The expiry that a signed URL shows."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ END = datetime(2026, 11, 21, tzinfo=UTC)
         "X-Amz-Date=20261120T000000Z&X-Amz-Expires=86400",
     ],
 )
-def test_a_date_and_how_long_from_then(query: str) -> None:
-    """The stores that answer videos and songs name when they signed, and for how long."""
+def test_a_signing_date_and_a_lifetime(query: str) -> None:
+    """Object stores name the time of signing and the lifetime."""
     assert shown_expiry(f"https://a.example/x.mp4?{query}") == END
 
 
@@ -35,6 +35,6 @@ def test_a_date_and_how_long_from_then(query: str) -> None:
         "x-oss-date=20261120T000000Z&X-Tos-Expires=86400",
     ],
 )
-def test_half_of_it_says_nothing(query: str) -> None:
-    """Neither half alone, nor the halves of two stores, name an end."""
+def test_incomplete_parameters_show_no_expiry(query: str) -> None:
+    """One parameter alone, or those of two stores, show no expiry."""
     assert shown_expiry(f"https://a.example/x.mp4?{query}") is None

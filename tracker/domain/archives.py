@@ -1,6 +1,6 @@
-"""Archived outputs: which of them are files, where each one's copy stands, and fresh URLs for known outputs.
+"""Records of archived outputs, and fresh URLs for known outputs.
 
-Owns the records of the archive and the words that explain them. Must not download or decide about tasks.
+Owns the texts that explain the archive. Must not download or decide about tasks.
 """
 
 from __future__ import annotations
@@ -23,27 +23,26 @@ Json = Any
 
 
 class ArchiveState(StrEnum):
-    """Where the copy of one output stands."""
+    """The state of an output in the archive."""
 
     PENDING = "pending"
-    """Waits for its turn, or for its next attempt."""
+    """Waits for its next attempt."""
     RUNNING = "running"
-    """Claimed by the archiver; found after a crash it is claimed again and goes on where the file on disk ends."""
+    """Claimed by the archiver; after a crash it is claimed again and resumes at the end of the partial file."""
     STORED = "stored"
-    """Safe: whole, hashed, synced, under its final name."""
+    """Complete, hashed and synced under its final name."""
     DEAD = "dead"
-    """Given up: its attempts ran out, or no further one can help. Can be redriven by hand."""
+    """Given up: no attempts left, or none can help. An operator can redrive it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArchivedFile:
-    """A copy that is safe.
+    """A stored file.
 
     Attributes:
         path: relative to the archive, ``<task id>/<n>-<slug>.<ext>``.
-        bytes: its size.
-        sha256: of its content, hexadecimal.
-        mime: the media type that its content shows.
+        sha256: hexadecimal.
+        mime: the media type of its content.
     """
 
     path: str
@@ -54,16 +53,16 @@ class ArchivedFile:
 
 @dataclass(frozen=True, slots=True)
 class ArchiveRecord:
-    """One output on its way into the archive.
+    """One output in the archive.
 
     Attributes:
-        identity: which output it is, see `output_identity`.
+        identity: see `output_identity`.
         n: its position among the task's outputs.
-        attempts: how often it was tried; shortages of this machine (a full disk) do not count.
-        next_attempt_at: for a pending one.
-        expires_at: when its URL is refused, as far as the URL or the contract shows.
-        error: what went wrong last.
-        file: the copy, for a stored one.
+        attempts: those that a full disk or a similar shortage prevented do not count.
+        next_attempt_at: if pending.
+        expires_at: when its URL expires, as far as the URL or the contract shows.
+        error: of the last attempt.
+        file: if stored.
     """
 
     task_id: TaskId
@@ -78,36 +77,30 @@ class ArchiveRecord:
 
 
 def is_file(output: Output) -> bool:
-    """Whether an output is a file, to be kept as one; a text is safe in the task itself."""
+    """Whether an output is archived as a file; texts are stored in the task."""
     return output.kind != "text" and (output.url is not None or output.inline is not None)
 
 
 def file_of(output: Output, files: Mapping[str, ArchivedFile]) -> ArchivedFile | None:
-    """The copy of an output, None while there is none."""
+    """The stored file of an output, if any."""
     return files.get(output_identity(output)) if files and is_file(output) else None
 
 
-def all_safe(outputs: Sequence[Output], stored: Iterable[str]) -> bool:
-    """Whether there are files among the outputs and each of them is stored.
-
-    Args:
-        outputs: of one task.
-        stored: the identities that have a copy.
-    """
+def all_stored(outputs: Sequence[Output], stored: Iterable[str]) -> bool:
+    """Whether a task has files and all are stored, given the identities of the stored ones."""
     wanted = {output_identity(output) for output in outputs if is_file(output)}
     return bool(wanted) and wanted <= set(stored)
 
 
-def renew(known: tuple[Output, ...], told: tuple[Output, ...]) -> tuple[Output, ...]:
-    """Known outputs with the URLs of a later answer in the place of theirs.
+def renew_urls(known: tuple[Output, ...], reported: tuple[Output, ...]) -> tuple[Output, ...]:
+    """Known outputs with the URLs of a later answer.
 
-    An output is told by its identity. Where nothing has it, the one at the same place is taken when the answer
-    lists as many outputs and that one is of the same kind: some upstreams sign in the path, not in the query. The
-    renewed output goes on under the identity that it had.
+    Outputs are matched by identity. Without a match, the output at the same position counts if the answer lists the
+    same kinds of outputs: some upstreams sign in the path, not in the query. A renewed output keeps its identity.
     """
-    told = disambiguate(told)
-    by_identity = {output_identity(output): output for output in told if output.url is not None}
-    same_shape = [output.kind for output in known] == [output.kind for output in told]
+    reported = disambiguate(reported)
+    by_identity = {output_identity(output): output for output in reported if output.url is not None}
+    same_shape = [output.kind for output in known] == [output.kind for output in reported]
     renewed = []
     for n, output in enumerate(known):
         if output.url is None:
@@ -115,8 +108,8 @@ def renew(known: tuple[Output, ...], told: tuple[Output, ...]) -> tuple[Output, 
             continue
         identity = output_identity(output)
         fresh = by_identity.get(identity) or by_identity.get(output.url.partition("?")[0])
-        if fresh is None and same_shape and told[n].url is not None:
-            fresh = told[n]
+        if fresh is None and same_shape and reported[n].url is not None:
+            fresh = reported[n]
         if fresh is None or fresh.url is None:
             renewed.append(output)
         else:
@@ -126,12 +119,12 @@ def renew(known: tuple[Output, ...], told: tuple[Output, ...]) -> tuple[Output, 
 
 
 def archive_steps(records: Iterable[ArchiveRecord]) -> list[tuple[datetime | None, str]]:
-    """What the archive does next for a task: (when, what)."""
+    """The next steps of the archive for a task: (when, what)."""
     steps: list[tuple[datetime | None, str]] = []
     for record in records:
         what = f"archives output {record.n}"
         if record.state is ArchiveState.RUNNING:
-            steps.append((None, f"{what}: under way, attempt {record.attempts}"))
+            steps.append((None, f"{what}: attempt {record.attempts}"))
         elif record.state is ArchiveState.PENDING:
             after = f" again, after {record.attempts} failed ({record.error})" if record.error else ""
             steps.append((record.next_attempt_at, f"{what}{after}"))
@@ -139,14 +132,14 @@ def archive_steps(records: Iterable[ArchiveRecord]) -> list[tuple[datetime | Non
 
 
 def archive_notes(records: Sequence[ArchiveRecord]) -> list[str]:
-    """What else explains the archive of a task, one sentence each."""
+    """Sentences about the archive of a task."""
     stored = [record for record in records if record.state is ArchiveState.STORED]
     notes = [f"{len(stored)} of {len(records)} files are archived."] if records else []
     for record in records:
         if record.state is ArchiveState.DEAD:
             attempts = f"{record.attempts} attempt{'' if record.attempts == 1 else 's'}"
             notes.append(
-                f"Output {record.n} was not archived after {attempts} ({record.error or 'no words given'}); "
+                f"Output {record.n} was not archived after {attempts} ({record.error or 'unknown error'}); "
                 f"the task is not affected; tracker download {record.task_id} tries again."
             )
     return notes

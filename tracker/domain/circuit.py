@@ -69,8 +69,7 @@ class Circuit:
         Args:
             policy: when to open.
             now: monotonic seconds.
-            is_probe: it may decide about a half-open circuit. A request sent before the circuit opened says nothing
-                new: pass False for one.
+            is_probe: it may decide about a half-open circuit; False for a request sent before the circuit opened.
             asked_s: the wait that the other side asked for; opens the circuit at once.
 
         Returns:

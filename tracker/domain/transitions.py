@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tracker.domain.archives import renew
+from tracker.domain.archives import renew_urls
 from tracker.domain.hook_events import HookEvent
 from tracker.domain.ids import shown_id
 from tracker.domain.observation import Observation, Reading, Source, Submission, Trouble
@@ -277,7 +277,7 @@ def _decide_renewal(task: Task, reading: Reading) -> Decision:
     if reading.status is not Status.SUCCEEDED or not reading.outputs:
         words = reading.detail or _error_words(reading.error)
         return Decision(Outcome.IGNORED, task, f"asked for fresh URLs, gave none: {reading.trouble or words}")
-    outputs = renew(task.outputs, reading.outputs)
+    outputs = renew_urls(task.outputs, reading.outputs)
     if outputs == task.outputs:
         return Decision(Outcome.DUPLICATE, task, "asked for fresh URLs, gave those known already")
     return Decision(Outcome.APPLIED, replace(task, outputs=outputs), "gave fresh URLs of the same outputs")

@@ -1,1 +1,1 @@
-"""The one outbound door to the upstreams: who may be asked now, how, and what is certain when it fails."""
+"""The HTTP client for upstreams: rate limits, circuit breakers, and errors that say whether a request was sent."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import orjson
 from msgspec.structs import replace
 
-from tracker.domain.archives import ArchiveRecord, ArchiveState, all_safe, is_file
+from tracker.domain.archives import ArchiveRecord, ArchiveState, all_stored, is_file
 from tracker.domain.hook_events import HookEvent
 from tracker.domain.observation import Source
 from tracker.domain.outputs import has_inline_data, output_identity, reference_of
@@ -181,7 +181,7 @@ def _announce_if_safe(db: sqlite3.Connection, task: Task, now: datetime) -> bool
             "SELECT identity FROM archives WHERE task_id = ? AND state = 'stored'", (task.id,)
         )
     ]
-    if not all_safe(task.outputs, stored):
+    if not all_stored(task.outputs, stored):
         return False
     known = db.execute("SELECT 1 FROM events WHERE task_id = ? AND dedupe_key = ?", (task.id, _ARCHIVED_KEY)).fetchone()
     if known is not None:
