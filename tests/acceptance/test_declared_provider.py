@@ -22,6 +22,7 @@ from aiohttp import web
 
 from tests.kits.daemon import run_tracker
 from tests.kits.processes import FAST, NEVER, Daemon, find_free_port
+from tracker.sandbox import Sandbox, load_providers
 
 Json = Any
 
@@ -185,6 +186,39 @@ async def test_the_readme_suffices(tmp_path: Path, way: str) -> None:
         assert lumen.answers == [(200, {"outcome": "applied"})] * 2
         assert lumen.polls == 0
     assert len(lumen.bodies) == 2, "each was created once"
+
+
+@pytest.mark.parametrize("way", ["poll", "callback"])
+async def test_the_sandbox_plays_the_provider(tmp_path: Path, way: str) -> None:
+    """The same file tells the sandbox what to answer: success, failure and faults, without the provider."""
+    (tmp_path / "played").mkdir()
+    (tmp_path / "played" / "lumen.toml").write_text(PROVIDER)
+    (played,) = load_providers(tmp_path / "played")
+    async with Sandbox(key=LUMEN_KEY, duration_s=0.5, providers=[played]) as sandbox:
+        config = follow_the_readme(
+            tmp_path,
+            sandbox.base_url + played.prefix,
+            find_free_port(),
+            NEVER if way == "callback" else FAST,
+            called_back=way == "callback",
+        )
+        async with serving(config) as daemon:
+            code, made = await submit(
+                tmp_path, f"a sea [sandbox: {'callback=early' if way == 'callback' else 'poll=flaky'}]"
+            )
+            assert (code, made["status"]) == (0, "SUCCEEDED")
+            assert [output["kind"] for output in made["outputs"]] == ["video"]
+            assert made["outputs"][0]["url"].startswith(f"{sandbox.base_url}/files/")
+            code, failed = await submit(tmp_path, "a weapon [sandbox: fail=policy]")
+            assert (code, failed["status"], failed["reason"]) == (1, "FAILED", "policy_rejected")
+            assert failed["error"]["code"].startswith("unsafe_")
+            code, refused = await submit(tmp_path, "too much [sandbox: create=quota]")
+            assert (code, refused["status"], refused["reason"]) == (1, "FAILED", "quota_exhausted")
+            daemon.assert_no_traceback()
+        creates = [entry["outcome"] for entry in sandbox.state()["creates"]]
+    assert creates == ["accepted", "accepted", "quota"]
+    for task in (made, failed):
+        assert (task["callbacks"] > 0, task["polls"] == 0) == (way == "callback", way == "callback"), task
 
 
 async def test_a_request_without_a_required_field_is_not_sent(tmp_path: Path) -> None:

@@ -807,13 +807,17 @@ def test_a_closed_pipe_is_no_error(daemon: Daemon) -> None:
     assert (found.returncode, found.stderr) == (0, "")
 
 
-def interrupt_when(ready: Callable[[], bool], *arguments: str) -> tuple[int, str, str]:
+def interrupt_when(ready: Callable[[], bool], *arguments: str, **env: str) -> tuple[int, str, str]:
     """Run a command, press Ctrl-C once it is ready, and return its exit code and what it wrote."""
     # What runs in the background of a script ignores Ctrl-C, and so do its children: as do these tests, perhaps.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         running = subprocess.Popen(
-            [sys.executable, "-m", "tracker", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-m", "tracker", *arguments],
+            env={**os.environ, **env},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
     finally:
         signal.signal(signal.SIGINT, before)
@@ -856,6 +860,26 @@ def test_sandbox_serves_until_it_is_stopped(tmp_path: Path) -> None:
     for variable in re.findall(r"^  (\w+)=", out, re.MULTILINE):
         assert f"{variable}=" in readme, "the steps by hand name it too"
     assert "TRACKER_ARCHIVE__ALLOW_PRIVATE_ADDRESSES=true" in out, "or nothing of it would be archived"
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_sandbox_plays_declared_providers(tmp_path: Path, *, named: bool) -> None:
+    """Those of a directory or, by default, of the configuration; it prints the base URL of each."""
+    port = find_free_port()
+    (tmp_path / "providers.d").mkdir()
+    text = (Path(__file__).parents[2] / "config" / "providers.d" / "runway.toml.example").read_text(encoding="utf-8")
+    (tmp_path / "providers.d" / "runway.toml").write_text(text, encoding="utf-8")
+    (tmp_path / "tracker.toml").write_text("", encoding="utf-8")
+    options = ("--providers", str(tmp_path / "providers.d")) if named else ()
+    env = {} if named else {"TRACKER_CONFIG": str(tmp_path / "tracker.toml")}
+
+    def is_up() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    code, out, err = interrupt_when(is_up, "sandbox", "--listen", f"127.0.0.1:{port}", *options, **env)
+    assert code == 0, err
+    assert f'runway: base_url = "http://127.0.0.1:{port}/runway"  (runway.image-to-video, ' in out
 
 
 def test_the_sandbox_explains_its_knobs() -> None:

@@ -48,7 +48,7 @@ ROOMS: Mapping[str, Room] = {
                         "aiohttp obstore structlog"),
     "server":      Room("errors clock logs domain providers store.protocol store.values upstream tracking "
                         "hooks archive maintenance", "aiohttp msgspec orjson pydantic structlog"),
-    "sandbox":     Room("",                                         "aiohttp orjson"),
+    "sandbox":     Room("",                                         "aiohttp jmespath orjson"),
     "daemon":      Room("* -cli -demo -sandbox",                    "*"),
     "demo":        Room("* -cli",                                       "*"),
     "cli":         Room("*",                                        "*"),

@@ -8,15 +8,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import os
 import shlex
 import signal
+from pathlib import Path
 
 import click
 
 from tracker.cli.exits import UNAVAILABLE, USAGE, Failure
 from tracker.cli.render import clean
+from tracker.cli.session import read_config
 from tracker.config import parse_listen
-from tracker.sandbox import DEFAULT_KEY, Chaos, Sandbox
+from tracker.sandbox import DEFAULT_KEY, Chaos, PlayedProvider, Sandbox, load_providers
 from tracker.sandbox.directives import DIRECTIVES
 
 MEANINGS = {
@@ -122,7 +125,15 @@ def _knobs() -> list[click.Option]:
     metavar="SECONDS",
     help="How long an output URL is valid.",
 )
-def sandbox(listen: str, key: str, seed: int, duration_s: float, url_ttl_s: float, **knobs: float) -> None:
+@click.option(
+    "--providers",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="DIR",
+    help="Play the providers that TOML files declare here. Default: those of the configuration.",
+)
+def sandbox(
+    listen: str, key: str, seed: int, *, duration_s: float, url_ttl_s: float, providers: Path | None, **knobs: float
+) -> None:
     """Run a gateway that behaves as the real one, with faults on demand.
 
     A RATE says how often that happens, from 0 (never) to 1 (always).
@@ -131,6 +142,7 @@ def sandbox(listen: str, key: str, seed: int, duration_s: float, url_ttl_s: floa
         address = parse_listen(listen)
         if address.path is not None:
             raise ValueError("is a Unix socket; the sandbox listens on host:port")  # noqa: TRY301 - one message
+        played = load_providers(providers) if providers is not None else _load_configured()
         gateway = Sandbox(
             key=key,
             seed=seed,
@@ -138,18 +150,29 @@ def sandbox(listen: str, key: str, seed: int, duration_s: float, url_ttl_s: floa
             url_ttl_s=url_ttl_s,
             chaos=Chaos(**knobs),  # type: ignore[arg-type]  # the options are made from its fields
             on_event=_tell,
+            providers=played,
         )
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise Failure([f"sandbox: {error}"], USAGE) from error
     try:
-        asyncio.run(_run(gateway, address.host, address.port))
+        asyncio.run(_run(gateway, address.host, address.port, played))
     except ValueError as error:
         raise Failure([f"sandbox: {error}"], USAGE) from error
     except OSError as error:
         raise Failure([f"sandbox: cannot listen on {listen} ({error.strerror or error})"], UNAVAILABLE) from error
 
 
-async def _run(gateway: Sandbox, host: str, port: int) -> None:
+def _load_configured() -> tuple[PlayedProvider, ...]:
+    """Load the providers of the configuration; none, with a note, if it or a file of theirs cannot be used."""
+    try:
+        directory = read_config(None, os.environ, serving=False).providers_path
+        return () if directory is None else load_providers(directory)
+    except (Failure, ValueError, OSError) as error:
+        click.echo(f"sandbox: the providers of the configuration are not played ({error})", err=True)
+        return ()
+
+
+async def _run(gateway: Sandbox, host: str, port: int, played: tuple[PlayedProvider, ...]) -> None:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -165,6 +188,9 @@ async def _run(gateway: Sandbox, host: str, port: int) -> None:
         click.echo("  TRACKER_PUBLIC_URL=http://127.0.0.1:8780 \\")
         click.echo("  TRACKER_ARCHIVE__ALLOW_PRIVATE_ADDRESSES=true \\")  # its files are on this machine
         click.echo("  tracker serve\n")
+        for provider in played:
+            names = ", ".join(route.name for route in provider.routes)
+            click.echo(f'{provider.name}: base_url = "{gateway.base_url}{provider.prefix}"  ({names})')
         await stopped.wait()
     finally:
         await gateway.stop()

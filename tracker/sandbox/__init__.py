@@ -1,21 +1,22 @@
-"""The embedded sandbox gateway: the other side of the wire, for the demo, the drills and the tests.
+"""The embedded sandbox gateway: it plays the upstream for the demo, for tests and for users without a key.
 
-It behaves as the real gateway does, with jobs that take seconds, callbacks, temporary output URLs, files
-that open, and faults on demand. It shares no code with the tracker: shared code would hide shared mistakes.
+It behaves as the real gateway does, with jobs that take seconds, callbacks, temporary output URLs, files that open, and
+faults on demand. It shares no code with the tracker: shared code would hide shared mistakes.
 
-    requests ->  creates   paid POSTs: journal, key, JSON, directives, validation, faults, jobs, callbacks
+    requests     creates   paid POSTs: journal, key, JSON, directives, validation, faults, jobs, callbacks
                  polls     queries and reads
                  files     temporary output URLs             media: what is behind them
                  admin     /sandbox/state, /sandbox/chaos, /sandbox/reset
     shared       gateway (state), jobs (life cycle), callbacks (posting), signatures, journal (what happened)
     decisions    chaos (rates), directives (scripts in prompts), dice (seed), fate (the three together)
-    text         prompts (where it stands in a request), speech (what language models answer)
-    families     one file or a few per wire format, each a tuple of routes; the seam is ``routes``
+    answers      interpreter plays the tables of ``families`` and of ``declared`` providers, with templates, checks,
+                 prompts (where a prompt stands), speech and streams (language models), computed (code for two of them)
 
-A new family is a new file in ``families`` and one line in ``families.registry``.
+A new family is a new TOML file in ``families``. Routes that need code implement ``routes``.
 """
 
 from tracker.sandbox.chaos import Chaos, CreateFault, GenerationFault, PollFault
+from tracker.sandbox.declared import PlayedProvider, load_providers
 from tracker.sandbox.directives import DIRECTIVES, Directive
 from tracker.sandbox.server import DEFAULT_KEY, Sandbox
 
@@ -26,6 +27,8 @@ __all__ = [
     "CreateFault",
     "Directive",
     "GenerationFault",
+    "PlayedProvider",
     "PollFault",
     "Sandbox",
+    "load_providers",
 ]

@@ -317,7 +317,7 @@ class DataJobRoute(_FromTable, JobRoute):
             "prompt": job.prompt,
             "dialect": job.script.dialect or context.suno_callbacks,
             "stage": job.script.stage,
-            "progress": snapshot.progress,
+            "progress": _scale(snapshot.progress, self.table.get("progress_full", 100)),
             "phase": stage.name,
             "created_at_s": job.created_at_s,
         }
@@ -349,6 +349,11 @@ class DataJobRoute(_FromTable, JobRoute):
         return fault.get("status", statuses.get(snapshot.stage.name))
 
 
+def _scale(percent: int, full: float) -> float:
+    """Return a progress as the upstream counts it."""
+    return percent if full == 100 else round(percent * full / 100, 2)  # noqa: PLR2004 - percent
+
+
 def _find_placeholder(template: object, value: object) -> str:
     """Return the text that stands where a template has ``{task_id}``; empty if there is none."""
     if isinstance(template, dict) and isinstance(value, dict):
@@ -370,32 +375,27 @@ def _ends(snapshot: Snapshot) -> list[str]:
     return names if fault is None else [*names, fault.value]
 
 
-def build_route(name: str, table: Table, job_route: type[DataJobRoute] = DataJobRoute) -> DataSyncRoute | DataJobRoute:
-    """Return the route that a table describes: with a ``query`` it makes jobs, else it answers at once.
+def build_sync_route(name: str, table: Table) -> DataSyncRoute:
+    """Return the route that a table without a ``query`` describes."""
+    path, takes_forms = _write_path(table["create"]), table.get("takes_forms", False)
+    return DataSyncRoute(name=name, path=path, takes_forms=takes_forms, table=table)
 
-    Args:
-        name: The route's name.
-        table: Its table, with all that it shares with others.
-        job_route: What routes with jobs are made of.
-    """
-    path = _write_path(table["create"].partition(" ")[2])
-    takes_forms = table.get("takes_forms", False)
-    if "query" not in table:
-        return DataSyncRoute(name=name, path=path, takes_forms=takes_forms, table=table)
-    method, _, target = table["query"].partition(" ")
-    query_path, _, parameters = target.partition("?")
-    asked = dict(pair.split("=", 1) for pair in parameters.split("&") if "=" in pair)
+
+def build_job_route(name: str, table: Table, job_route: type[DataJobRoute] = DataJobRoute) -> DataJobRoute:
+    """Return the route that a table with a ``query`` describes, as an instance of this class."""
+    _, _, target = table["query"].partition("?")
+    asked = dict(pair.split("=", 1) for pair in target.split("&") if "=" in pair)
     return job_route(
         name=name,
-        path=path,
-        takes_forms=takes_forms,
-        query_path=_write_path(query_path),
-        query_method=method,
+        path=_write_path(table["create"]),
+        takes_forms=table.get("takes_forms", False),
+        query_path=_write_path(table["query"]),
+        query_method=table["query"].partition(" ")[0],
         stages=tuple(Stage(**stage) for stage in table["stages"]),
         table={**table, "query_parameters": asked | table.get("query_parameters", {})},
     )
 
 
-def _write_path(path: str) -> str:
-    """Return a path as aiohttp wants it: ``{+name}`` may hold slashes."""
-    return re.sub(r"\{\+(\w+)\}", r"{\1:.+}", path.partition("?")[0])
+def _write_path(call: str) -> str:
+    """Return the path of a call as aiohttp wants it: ``{+name}`` may hold slashes."""
+    return re.sub(r"\{\+(\w+)\}", r"{\1:.+}", call.partition(" ")[2].partition("?")[0])

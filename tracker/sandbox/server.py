@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import ipaddress
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Literal, Self
 
 from aiohttp import web
@@ -19,6 +19,7 @@ from tracker.sandbox.admin import add_admin_routes, describe_state
 from tracker.sandbox.callbacks import Messenger
 from tracker.sandbox.chaos import Chaos
 from tracker.sandbox.creates import Creates
+from tracker.sandbox.declared import PlayedProvider
 from tracker.sandbox.dice import Dice
 from tracker.sandbox.families.registry import check_routes, list_routes
 from tracker.sandbox.files import PATH, FileShelf
@@ -59,9 +60,11 @@ class Sandbox:
         callback_timeout_s: How long a receiver of callbacks may take, seconds.
         on_event: Called with a dotted past fact and its fields, for printing; must not raise.
         routes: What it serves; the routes of all registered families by default.
+        providers: Declared providers that it serves, too.
+        provider_secrets: Signs their callbacks, by provider; unsigned by default.
 
     Raises:
-        ValueError: A duration below 0, a secret that is no base64, or routes that cannot be served together.
+        ValueError: A duration below 0, a secret that is not base64, or routes that cannot be served together.
     """
 
     def __init__(
@@ -81,10 +84,13 @@ class Sandbox:
         callback_timeout_s: float = 15.0,
         on_event: OnEvent | None = None,
         routes: Sequence[Route] | None = None,
+        providers: Sequence[PlayedProvider] = (),
+        provider_secrets: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         if min(duration_s, url_ttl_s, callback_retry_s, callback_timeout_s) < 0:
             raise ValueError("durations must not be negative")
-        self._routes = list_routes() if routes is None else tuple(routes)
+        played = [route for provider in providers for route in provider.routes]
+        self._routes = (*(list_routes() if routes is None else routes), *played)
         check_routes(self._routes)
         self._first_chaos = chaos or Chaos()
         journal = Journal(on_event)
@@ -98,7 +104,10 @@ class Sandbox:
                 files=FileShelf(dice, url_ttl_s, journal),
                 dice=dice,
                 suno_callbacks=suno_callbacks,
-                secrets=check_secrets({"kling": kling_secret, "openai": openai_webhook_secret}, {"suno": suno_secret}),
+                secrets={
+                    **check_secrets({"kling": kling_secret, "openai": openai_webhook_secret}, {"suno": suno_secret}),
+                    **provider_secrets,
+                },
                 openai_webhook_url=openai_webhook_url,
             ),
             journal=journal,

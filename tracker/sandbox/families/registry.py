@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from tracker.sandbox.families import models, openai_video
-from tracker.sandbox.interpreter import DataJobRoute, Table, build_route
+from tracker.sandbox.interpreter import DataJobRoute, Table, build_job_route, build_sync_route
 from tracker.sandbox.routes import JobRoute, PaidRoute, Route, SyncRoute
 from tracker.sandbox.templates import merge
 from tracker.sandbox.wire import Json
@@ -51,8 +51,11 @@ def _read_family(family: str) -> Iterator[Route]:
     described = _read_file(family)
     for name, route in described["routes"].items():
         table = _join(_common(described), *_list_bases(described, route.get("base", [])), route)
-        full_name = f"{family}.{name}"
-        yield build_route(full_name, table | {"family": family}, _CODED.get(full_name, DataJobRoute))
+        table["family"], full_name = family, f"{family}.{name}"
+        if "query" in table:
+            yield build_job_route(full_name, table, _CODED.get(full_name, DataJobRoute))
+        else:
+            yield build_sync_route(full_name, table)
 
 
 def _read_file(family: str) -> Json:

@@ -1,0 +1,204 @@
+"""From a provider's TOML file to routes of the sandbox.
+
+Owns what the sandbox makes of each table of a file, and the codes and words that the file leaves to it. The tracker's
+check says what is wrong with a file; here only what makes playing impossible is refused.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from tracker.sandbox.declared.answers import Want, find_document
+from tracker.sandbox.interpreter import DataJobRoute, Table, build_job_route
+from tracker.sandbox.wire import Json
+
+_STAGES = [{"name": "pending", "at": 0.0}, {"name": "running", "at": 0.25}]
+_MEANINGS = {
+    "pending": ("PENDING", "RUNNING"),
+    "running": ("RUNNING", "PENDING"),
+    "succeeded": ("SUCCEEDED",),
+    "failed": ("FAILED",),
+}
+"""What a stage may be called, the best first; a status that no file lists counts as running."""
+_MEDIA = {"video": "mp4", "image": "png", "audio": "mp3", "file": "png"}
+_MEDIA_OF_TYPES = {"video/mp4": "mp4", "image/png": "png", "audio/mpeg": "mp3", "audio/wav": "wav"}
+_AUTH = {"bearer": "authorization", "x-api-key": "x-api-key"}
+
+# Name: HTTP status, what the tracker should make of it, message.
+_REFUSALS = {
+    "policy": (400, "policy_rejected", "The content rules refuse this request."),
+    "quota": (402, "quota_exhausted", "There is no credit left."),
+    "throttled": (429, "rate_limited", "There are too many requests."),
+    "maintenance": (503, "upstream_unavailable", "The service is under maintenance."),
+    "500": (500, "upstream_error", "Internal error."),
+    "error_body": (200, "upstream_error", "Internal error."),
+    "invalid": (400, "invalid_request", "${field} is required."),
+    "unknown": (404, "not_found", "There is no task ${task_id}."),
+    "key": (401, "unauthorized", "The key is missing or wrong."),
+}
+_FAULTS = {
+    "policy": ("policy_rejected", "The content rules reject the result."),
+    "error": ("generation_failed", "The generation broke."),
+    "invalid": ("invalid_request", "A parameter of the request is not valid."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PlayedProvider:
+    """One provider that the sandbox plays.
+
+    Attributes:
+        name: Its name.
+        prefix: What its account's ``base_url`` has after the sandbox's address; empty for ``account = "default"``.
+        routes: Its routes.
+    """
+
+    name: str
+    prefix: str
+    routes: tuple[DataJobRoute, ...]
+
+
+def load_providers(directory: Path) -> tuple[PlayedProvider, ...]:
+    """Return the providers that the TOML files of a directory declare.
+
+    Raises:
+        ValueError: A file cannot be played; the message names the file and the key.
+        OSError: A file cannot be read.
+    """
+    return tuple(_load(path) for path in sorted(directory.glob("*.toml")))
+
+
+def _load(path: Path) -> PlayedProvider:
+    try:
+        declared = tomllib.loads(path.read_text(encoding="utf-8"))
+        name = declared["name"]
+        prefix = "" if declared.get("account") == "default" else f"/{name}"
+        return PlayedProvider(name, prefix, tuple(_read_routes(declared, prefix)))
+    except KeyError as error:
+        raise ValueError(f"{path}: {error.args[0]} is missing; tracker config check explains the file") from error
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _read_routes(declared: Json, prefix: str) -> Iterator[DataJobRoute]:
+    common = _read_common(declared)
+    for name, route in declared["routes"].items():
+        table = {
+            **common,
+            "create": _put_prefix(route["create"], prefix),
+            "query": _put_prefix(route["query"], prefix),
+            "query_parameters": route.get("query_parameters", {}),
+            "query_body": route.get("query_body"),
+            "checks": [{"field": field, "is": "present"} for field in route.get("required", [])],
+        }
+        yield build_job_route(f"{declared['name']}.{name}", table)
+
+
+def _put_prefix(call: str, prefix: str) -> str:
+    method, _, path = call.partition(" ")
+    return f"{method} {prefix}{path}"
+
+
+def _read_common(declared: Json) -> Table:
+    """Return what all routes of a provider share."""
+    task, reasons = declared["task"], declared.get("reasons", {})
+    errors = [(task[key], f"${value}") for key, value in _ERRORS.items() if key in task]
+    outputs = dict(_list_outputs(declared["outputs"]))
+    shown = [(output["path"], output["value"]) for output in outputs.values()]
+    progress = [(task["progress"], "$progress")] if "progress" in task else []
+    sample = {"id": "sample", "progress": 7, "code": "c", "message": "m", "text": "t", "file": lambda label: label}
+    find = partial(_find_answer, task, sample)
+    statuses: dict[str, str] = {"strange": "sandbox_strange"}
+    answers: dict[str, Json] = {}
+    for stage, meanings in _MEANINGS.items():
+        words = [word for meaning in meanings for word, means in declared["statuses"].items() if means == meaning]
+        more = {"failed": errors, "succeeded": progress}.get(stage, progress)
+        statuses[stage], answers[stage] = find(words or ["sandbox_running"], more)
+    _, finished = find([statuses["succeeded"]], [*shown, *progress])
+    canceled = [w for w, means in declared["statuses"].items() if means == "FAILED" and "cancel" in w.casefold()]
+    shape = find_document(errors, sample) or {"error": {"code": "$code", "message": "$message"}}
+    return {
+        "family": declared["name"],
+        "auth": [_AUTH[declared.get("auth", "bearer")]],
+        "prompt": "prompt",
+        "id": "${hex24.id}",
+        "stages": _STAGES,
+        "statuses": statuses,
+        "progress_full": task.get("progress_full", 100),
+        "outputs": {label: output for label, output in outputs.items() if "media" in output},
+        "error": shape,
+        "refusals": {
+            name: {"http": http, "code": _find_code(reasons, reason), "message": message}
+            for name, (http, reason, message) in _REFUSALS.items()
+        },
+        "faults": {
+            **{
+                fault: {"code": _find_code(reasons, reason), "message": message}
+                for fault, (reason, message) in _FAULTS.items()
+            },
+            "canceled": {"status": canceled[0]} if canceled else {},
+        },
+        "query_answer": {"body": {}, "shown": finished},
+        "variants": [{"when": {"phase": stage}, "query_answer": {"body": body}} for stage, body in answers.items()],
+        **_read_callback(declared.get("callback"), answers, finished, sample),
+    }
+
+
+_ERRORS = {"error_code": "code", "error_message": "message"}
+
+
+def _find_answer(task: Json, sample: Json, words: Sequence[str], more: Sequence[Want]) -> tuple[str, Json]:
+    """Return a status word and an answer in which it stands, and as many of the other values as find room.
+
+    Raises:
+        ValueError: The id and the status cannot both stand in one answer.
+    """
+    for word in words:
+        for status in ("$status", word):
+            wants: list[Want] = [(task["id"], "$id"), (task["status"], status)]
+            scope = {**sample, "status": word}
+            answer = find_document(wants, scope)
+            for want in more if answer is not None else ():
+                fuller = find_document([*wants, want], scope)
+                if fuller is not None:
+                    wants.append(want)
+                    answer = fuller
+            if answer is not None:
+                return word, answer
+    raise ValueError(f"task.status: the sandbox finds no answer in which {task['status']!r} gives {words[0]!r}")
+
+
+def _list_outputs(declared: Sequence[Json]) -> Iterator[tuple[str, Json]]:
+    for number, output in enumerate(declared, 1):
+        label = f"output{number}"
+        if "text" in output:
+            yield label, {"path": output["text"], "value": "$text"}
+        else:
+            media = _MEDIA_OF_TYPES.get(output.get("mime", ""), _MEDIA.get(output["kind"], "png"))
+            yield label, {"path": output["url"], "value": f"$file.{label}", "media": media, "label": output["kind"]}
+
+
+def _find_code(reasons: Mapping[str, str], reason: str) -> str:
+    """Return an error code that the file gives this meaning, or one of the sandbox's own."""
+    codes = [code for code, meaning in reasons.items() if meaning == reason]
+    return codes[0].replace("*", "SANDBOX") if codes else f"sandbox_{reason}"
+
+
+def _read_callback(callback: Json | None, answers: Mapping[str, Json], finished: Json, sample: Json) -> Json:
+    """Return the callback at the end of a job: the task where the file has it, and the id."""
+    if callback is None or "field" not in callback:
+        return {}
+    ids: Want = (callback["ids"][0], "$id")
+    endings = {"succeeded": answers["succeeded"], "failed": answers["failed"], "shown": finished}
+    posted: Json = {"field": callback["field"], "signature": callback.get("signature")}
+    for name, answer in endings.items():
+        wants = [ids] if "task" not in callback else [(callback["task"], answer), ids]
+        body = find_document(wants, {**sample, "status": "s"})
+        if body is None:
+            raise ValueError(f"callback: the sandbox finds no body in which {callback['ids'][0]!r} gives the id")
+        posted[name] = body
+    return {"callback": posted}
