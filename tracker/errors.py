@@ -18,7 +18,7 @@
       SignatureInvalid          callback: 401; never states the expected value
       UpstreamFailure
         NotSent                 the request did not leave; it may be sent again
-          HeldBack              the tracker itself did not send it
+          NotAttempted          the tracker itself did not send it
         Unanswered              it may have arrived; a paid create is never sent again
       ArchiveFailure
         OutputRefused           ask for a fresh URL, then retry
@@ -133,7 +133,7 @@ class NotSent(UpstreamFailure):
     """The request did not reach the upstream: no connection, or the tracker did not send it."""
 
 
-class HeldBack(NotSent):
+class NotAttempted(NotSent):
     """The tracker itself did not send the request (circuit open, no slot, no key).
 
     Attributes:

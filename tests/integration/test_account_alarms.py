@@ -14,6 +14,7 @@ from tests.kits.sweep import KLING, SUNO, Answer, SweepRig, kling, sweeping
 from tracker.domain.schedule import PollPolicy
 from tracker.domain.task import Reason, Status, SubmitState, TaskId
 from tracker.domain.why import explain
+from tracker.store.values import Lane
 
 KEY_REFUSED: Answer = (401, {"error": {"message": "no such key", "type": "authentication_error", "code": None}})
 NO_QUOTA: Answer = (429, {"code": 1102, "message": "resource pack used up", "request_id": "r"})
@@ -55,7 +56,7 @@ async def test_creates_of_a_refused_account_wait_and_one_at_a_time_probes(
             assert (task.status, task.reason) == (Status.FAILED, reason)
             assert await states(rig, others) == [SubmitState.QUEUED] * 4
             assert rig.gateway.asked.count("POST kling") == 2, "the first, and one that probed at once"
-            (line,) = rig.poller._alarms.lines()
+            (line,) = rig.poller._alarms.describe()
             assert "account 'default'" in line
             assert f"since {START:%Y-%m-%d %H:%M:%S} UTC" in line
             for seconds, asked in [(1.0, 2), (1.0, 3), (3.9, 3), (0.1, 4), (7.9, 4), (0.1, 5)]:
@@ -67,7 +68,7 @@ async def test_creates_of_a_refused_account_wait_and_one_at_a_time_probes(
             await pass_by(rig, 0.0)
             assert await states(rig, others) == [SubmitState.ACCEPTED] * 4
             assert rig.gateway.asked.count("POST kling") == 9
-            assert rig.poller._alarms.lines() == []
+            assert rig.poller._alarms.describe() == []
     alarms = [(line["event"], line["level"]) for line in logged if line["event"].startswith("account.")]
     assert alarms == [(event, "warning"), (over, "info")]
 
@@ -131,7 +132,7 @@ async def test_a_used_up_package_holds_up_no_other_provider(tmp_path: Path) -> N
             song = (await rig.submitter.submit(SUNO)).record.task
             assert song.submit_state is SubmitState.ACCEPTED
         assert await states(rig, videos) == [SubmitState.QUEUED] * 2
-        assert len(rig.poller._alarms.lines()) == 1
+        assert len(rig.poller._alarms.describe()) == 1
 
 
 async def test_polls_say_nothing_about_a_quota(tmp_path: Path) -> None:
@@ -143,7 +144,7 @@ async def test_polls_say_nothing_about_a_quota(tmp_path: Path) -> None:
         rig.gateway.answers["kling"] = kling()
         await rig.poller.poll(video)
         assert await states(rig, [held]) == [SubmitState.QUEUED]
-        assert len(rig.poller._alarms.lines()) == 1
+        assert len(rig.poller._alarms.describe()) == 1
 
 
 async def test_an_answered_poll_shows_that_a_key_is_good(tmp_path: Path) -> None:
@@ -229,10 +230,10 @@ async def test_a_key_that_one_provider_refuses_slows_polls_of_no_other(tmp_path:
         rig.gateway.answers["kling"] = KEY_REFUSED
         await submit(rig, 2)
         song = await rig.follow("suno.generate")
-        assert rig.poller._obstacles.is_blocked(("default", "suno"))
+        assert rig.poller._blockers.is_blocked(Lane("default", "suno"))
         await rig.poller.poll(song)
-        assert not rig.poller._obstacles.is_blocked(("default", "suno"))
-        assert rig.poller._obstacles.is_blocked(("default", "kling"))
+        assert not rig.poller._blockers.is_blocked(Lane("default", "suno"))
+        assert rig.poller._blockers.is_blocked(Lane("default", "kling"))
 
 
 async def test_why_tells_that_a_create_is_held(tmp_path: Path) -> None:

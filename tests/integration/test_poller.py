@@ -11,9 +11,10 @@ import pytest
 from tests.kits.factories import START, after
 from tests.kits.sweep import IN_MAINTENANCE, RATE_LIMITED, SUNO, kling, suno, sweeping
 from tracker.domain.task import ExternalId, Status, TaskId
-from tracker.errors import HeldBack
+from tracker.errors import NotAttempted
+from tracker.store.values import Lane
 from tracker.tracking.claims import TRICKLE, Claims
-from tracker.tracking.lane_limits import Places
+from tracker.tracking.lane_limits import LaneSlots
 from tracker.tracking.poller import MAX_LANE_SENDS, MAX_POLLS, MAX_SENDS, polls_within
 
 
@@ -88,11 +89,11 @@ async def test_a_nudge_outlives_a_poll_that_is_put_off(tmp_path: Path) -> None:
         assert (await rig.get(task_id)).task.due_at == after(3)
 
 
-# -- places --------------------------------------------------------------------------------------------------
+# -- slots --------------------------------------------------------------------------------------------------
 
 
 async def test_creates_under_way_stop_no_poll(tmp_path: Path) -> None:
-    """More slow creates than there are places for sends go out again: tasks of every family are polled as before."""
+    """More slow creates than there are slots for sends go out again: tasks of every family are polled as before."""
     async with sweeping(tmp_path, submit_retry_s=7200.0) as rig:
         rig.gateway.answers["suno"] = RATE_LIMITED
         songs = [await rig.submitter.submit(SUNO) for _ in range(MAX_SENDS + 8)]
@@ -150,48 +151,48 @@ async def test_slow_polls_of_others_leave_a_lane_its_place(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("total", "of_lane"), [(3, 2), (1, 1)])
-async def test_places_are_shared_and_bounded(total: int, of_lane: int) -> None:
+async def test_slots_are_shared_and_bounded(total: int, of_lane: int) -> None:
     """No lane has more than its own bound, all together no more than theirs, and each at least one."""
-    places, go_on = Places(total, of_lane), asyncio.Event()
+    slots, go_on = LaneSlots(total, of_lane), asyncio.Event()
 
     async def work() -> None:
         await go_on.wait()
 
     names = count()
     for lane in ("a", "b", "c", "d"):
-        for _ in range(places.free(("default", lane))):
-            places.start(("default", lane), TaskId(str(next(names))), work())
-    assert len(places) == {3: 5, 1: 4}[total], "two of a, one of b, and the one that nobody can take of c and d"
-    assert [places.free(("default", lane)) for lane in "abcde"] == [0, 0, 0, 0, 1]
+        for _ in range(slots.free(Lane("default", lane))):
+            slots.start(Lane("default", lane), TaskId(str(next(names))), work())
+    assert len(slots) == {3: 5, 1: 4}[total], "two of a, one of b, and one of its own for each of c and d"
+    assert [slots.free(Lane("default", lane)) for lane in "abcde"] == [0, 0, 0, 0, 1]
     go_on.set()
-    await places.end(20)
-    assert len(places) == 0
-    lanes = [("default", lane) for lane in "abcd"]
-    assert places.free(lanes[0], lanes) == 1, "a lane's share may be none, its own slot it has"
+    await slots.end(20)
+    assert len(slots) == 0
+    lanes = [Lane("default", lane) for lane in "abcd"]
+    assert slots.free(lanes[0], lanes) == 1, "a lane has its own slot even when its share is none"
 
 
 async def test_a_lane_shrinks_to_its_share_when_others_come() -> None:
     """It takes what nobody else wants, and nothing more once others want their share, which its ends leave them."""
-    places, ends = Places(12, 10), [asyncio.Event() for _ in range(10)]
-    big, small, idle = ("default", "big"), ("default", "small"), ("default", "idle")
-    assert places.free(big, [big]) == 10
+    slots, ends = LaneSlots(12, 10), [asyncio.Event() for _ in range(10)]
+    big, small, idle = (Lane("default", name) for name in ("big", "small", "idle"))
+    assert slots.free(big, [big]) == 10
 
     async def work(n: int) -> None:
         await ends[n].wait()
 
     for n in range(10):
-        places.start(big, TaskId(str(n)), work(n))
-    assert (places.free(big, [big, small]), places.free(small, [big, small])) == (0, 2)
-    assert places.free(small, [big, small], planned=1) == 1
+        slots.start(big, TaskId(str(n)), work(n))
+    assert (slots.free(big, [big, small]), slots.free(small, [big, small])) == (0, 2)
+    assert slots.free(small, [big, small], planned=1) == 1
     for event in ends[:6]:
         event.set()
     for n in range(6):
-        await places.join(TaskId(str(n)))
-    assert (places.free(big, [big, small]), places.free(small, [big, small])) == (2, 6)
-    assert places.free(big, [big, idle, small]) == 0, "a third of twelve is four"
+        await slots.join(TaskId(str(n)))
+    assert (slots.free(big, [big, small]), slots.free(small, [big, small])) == (2, 6)
+    assert slots.free(big, [big, idle, small]) == 0, "a third of twelve is four"
     for event in ends:
         event.set()
-    await places.end(20)
+    await slots.end(20)
 
 
 @pytest.mark.parametrize(
@@ -337,7 +338,7 @@ async def test_fresh_urls_that_cannot_be_asked_for_are_none(tmp_path: Path) -> N
     async with sweeping(tmp_path) as rig:
         rig.keys.pop("default")
         task_id = await rig.follow()
-        with pytest.raises(HeldBack, match="has no API key"):
+        with pytest.raises(NotAttempted, match="has no API key"):
             await rig.poller.poll(task_id)
         await rig.poller.renew(task_id)
         assert rig.gateway.asked == []

@@ -15,7 +15,7 @@ from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.observation import Source
 from tracker.domain.records import Json
 from tracker.domain.task import Status, TaskId
-from tracker.errors import FieldProblem, HeldBack, IdempotencyConflict, RequestInvalid, SubmitInFlight, WriteUnknown
+from tracker.errors import FieldProblem, IdempotencyConflict, NotAttempted, RequestInvalid, SubmitInFlight, WriteUnknown
 from tracker.hooks.health import HookHealth, HookState
 from tracker.store.values import Announcement, AttemptResult
 
@@ -446,7 +446,7 @@ async def test_a_poll_by_hand_that_reaches_nobody_says_so(rig: Rig) -> None:
     task_id = await rig.make_task()
 
     async def refuse(_: TaskId) -> None:
-        raise HeldBack("account 'default' has no API key", 9.2)
+        raise NotAttempted("account 'default' has no API key", 9.2)
 
     rig.poller.brings = refuse
     async with rig.client.post(f"/v1/tasks/{task_id}/poll") as response:

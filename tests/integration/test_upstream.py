@@ -16,7 +16,7 @@ from tracker import __version__
 from tracker.clock import ManualClock
 from tracker.domain.circuit import CircuitState
 from tracker.domain.upstream_http import AuthStyle, WireReply, WireRequest
-from tracker.errors import HeldBack, NotSent, Unanswered
+from tracker.errors import NotAttempted, NotSent, Unanswered
 from tracker.upstream.breaker import Breakers
 from tracker.upstream.client import Account, UpstreamClient
 from tracker.upstream.limits import RateLimits
@@ -226,7 +226,7 @@ async def test_a_connection_that_is_never_made_ends_as_not_sent(answer_within_s:
 async def test_without_a_usable_key_nothing_is_sent(key: str | None) -> None:
     """A missing key, or one that is invalid in a header, is found before sending."""
     async with rig_for("http://127.0.0.1:9", key=key) as rig:
-        with pytest.raises(HeldBack, match=r"API key") as caught:
+        with pytest.raises(NotAttempted, match=r"API key") as caught:
             await rig.create()
     assert (key or "").strip() == "" or str(key) not in str(caught.value)
 
@@ -235,10 +235,10 @@ async def test_an_unknown_account_and_a_closed_client_send_nothing() -> None:
     """Both differ from an upstream that does not answer."""
     async with rig_for("http://127.0.0.1:9") as rig:
         assert rig.client.host_of("other") == ""
-        with pytest.raises(HeldBack, match="no account named 'other'"):
+        with pytest.raises(NotAttempted, match="no account named 'other'"):
             await rig.client.fetch("other", WireRequest("GET", "/"))
         await rig.client.close()
-        with pytest.raises(HeldBack, match="stopping"):
+        with pytest.raises(NotAttempted, match="stopping"):
             await rig.get()
 
 
@@ -246,7 +246,7 @@ async def test_an_unknown_account_and_a_closed_client_send_nothing() -> None:
 async def test_an_invalid_base_url_sends_nothing(base_url: str) -> None:
     """The error names the account, not the URL, which may hold a password."""
     async with rig_for(base_url) as rig:
-        with pytest.raises(HeldBack, match="base_url of account 'default'") as caught:
+        with pytest.raises(NotAttempted, match="base_url of account 'default'") as caught:
             await rig.create()
     assert "pw" not in str(caught.value)
 
@@ -255,7 +255,7 @@ async def test_no_slot_in_time_sends_nothing() -> None:
     """The wait for a slot of the rate limit is limited."""
     async with rig_for("http://127.0.0.1:9", rate=0.01) as rig:
         assert await rig.limits.acquire("default", 0.0)
-        with pytest.raises(HeldBack, match="no slot within"):
+        with pytest.raises(NotAttempted, match="no slot within"):
             await rig.create()
 
 
@@ -613,7 +613,7 @@ async def test_server_errors_open_the_circuit(status: int) -> None:
             await rig.get()
         host = rig.client.host_of("default")
         assert rig.breakers.circuit_of(host).state is CircuitState.OPEN
-        with pytest.raises(HeldBack, match="circuit open") as caught:
+        with pytest.raises(NotAttempted, match="circuit open") as caught:
             await rig.create()
         assert (caught.value.circuit_open, caught.value.retry_in_s) == (True, 5.0)
 
@@ -626,10 +626,10 @@ async def test_server_errors_of_one_family_stop_no_other() -> None:
 
     async with http_server(handler) as url, rig_for(url) as rig:
         for _ in range(8):
-            with contextlib.suppress(HeldBack):
+            with contextlib.suppress(NotAttempted):
                 await rig.get("/kling/1", family="kling")
             assert (await rig.get("/suno/1", family="suno")).status == 200
-        with pytest.raises(HeldBack, match="for kling"):
+        with pytest.raises(NotAttempted, match="for kling"):
             await rig.get("/kling/1", family="kling")
 
 

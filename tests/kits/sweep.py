@@ -26,7 +26,7 @@ from tracker.store.sqlite import SqliteStore
 from tracker.store.values import Applied, Judge
 from tracker.tracking.account_alarms import AccountAlarms
 from tracker.tracking.intake import CallbackUrls, Intake, SubmitRequest
-from tracker.tracking.lane_limits import Places
+from tracker.tracking.lane_limits import LaneSlots
 from tracker.tracking.poller import MAX_POLLS, Poller
 from tracker.tracking.reconciler import Reconciler
 from tracker.tracking.submitter import Submitter
@@ -163,7 +163,7 @@ class SweepRig:
         self.clock.advance(after_s)
         await self.poller.tick()
 
-    async def settle(self, places: Places) -> None:
+    async def settle(self, places: LaneSlots) -> None:
         """Wait until nothing is under way in places of the poller."""
         async with asyncio.timeout(20):
             while works := list(places._works.values()):

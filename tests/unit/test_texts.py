@@ -16,7 +16,7 @@ from tracker.daemon.provider_files import read_registry
 from tracker.domain.api_keys import key_problem
 from tracker.domain.text import NotText, decode_text
 from tracker.domain.upstream_http import WireRequest
-from tracker.errors import ConfigError, HeldBack
+from tracker.errors import ConfigError, NotAttempted
 from tracker.hooks.kinds.registry import hook_table
 from tracker.systemd.credentials import with_credentials
 from tracker.upstream.breaker import Breakers
@@ -158,7 +158,7 @@ async def test_invalid_keys(tmp_path: Path, key: str, words: str) -> None:
     clock = SystemClock()
     account = Account("default", "https://x.example", lambda: key)
     client = UpstreamClient({"default": account}, clock, RateLimits({"default": 9}, clock), Breakers(clock))
-    with pytest.raises(HeldBack) as caught:
+    with pytest.raises(NotAttempted) as caught:
         await client.fetch("default", WireRequest("GET", "/"))
     if key:
         assert words in str(caught.value)

@@ -21,7 +21,7 @@ from tracker.archive.file_storage import make_storage
 from tracker.archive.partial import DIRECTORY as PARTIAL_DIRECTORY
 from tracker.clock import Clock, SystemClock
 from tracker.daemon.descriptors import current_limit, share_of_connections
-from tracker.daemon.health import Vitals
+from tracker.daemon.health import HealthChecks
 from tracker.daemon.listening import base_url, check_exposure, open_sites
 from tracker.daemon.provider_files import read_files, read_registry
 from tracker.daemon.reload import Live, list_changes
@@ -151,7 +151,7 @@ class Tracker:
         self.submitter: Submitter
         self.poller: Poller
         self.archiver: Archiver
-        self.vitals: Vitals
+        self.health_checks: HealthChecks
 
     async def start(self) -> None:
         """Open the store and begin to work; when this returns, requests are answered.
@@ -221,14 +221,14 @@ class Tracker:
             bounds=Bounds(config.archive.max_bytes),
             allow_private=config.archive.allow_private_addresses,
         )
-        self.vitals = Vitals(
+        self.health_checks = HealthChecks(
             self.store,
             self.poller,
             self.dispatcher,
             self.archiver,
             self._clock,
             disk=self._disk.measure,
-            troubles=lambda: [*self._troubles(), *alarms.lines()],
+            troubles=lambda: [*self._troubles(), *alarms.describe()],
         )
         self.store.subscribe_commits(self._wake_dispatcher)
         runner = Runner(
@@ -286,7 +286,7 @@ class Tracker:
         """Whether the daemon can do its work, and why not."""
         if self._stopping.is_set():
             return Health(ready=False, reasons=["The tracker is stopping."])
-        return await self.vitals.health()
+        return await self.health_checks.health()
 
     @property
     def is_stopping(self) -> bool:

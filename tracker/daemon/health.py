@@ -28,7 +28,7 @@ WRITTEN_LATELY_S: Final = 2.0
 """A write proves the store writable for so long: whoever asks about the health all the time causes no more of them."""
 
 
-class Vitals:
+class HealthChecks:
     """Looks at the parts that must make progress.
 
     Args:

@@ -167,7 +167,7 @@ async def _feed(tracker: Tracker, notifier: Notifier, stopping: asyncio.Event) -
     """Feed the watchdog while there is progress, and during the stop, which has a limit of its own."""
     is_logged = False
     while notifier.watchdog_s is not None:
-        reasons = [] if stopping.is_set() else tracker.vitals.wedged()
+        reasons = [] if stopping.is_set() else tracker.health_checks.wedged()
         if not reasons:
             notifier.alive()
         elif not is_logged:
@@ -184,7 +184,7 @@ async def _report(tracker: Tracker, notifier: Notifier) -> None:
 
 async def _status_of(tracker: Tracker) -> str:
     try:
-        return await tracker.vitals.status_line()
+        return await tracker.health_checks.status_line()
     except StoreUnavailable as error:
         return f"The counts cannot be read: {error}"
 

@@ -17,7 +17,7 @@ from tracker.domain.records import delivery_json, event_json, task_json
 from tracker.domain.task import Reason, Status, TaskId
 from tracker.domain.transitions import Outcome
 from tracker.domain.why import explain
-from tracker.errors import FieldProblem, HeldBack, RequestInvalid
+from tracker.errors import FieldProblem, NotAttempted, RequestInvalid
 from tracker.server.bodies import read_json
 from tracker.server.hooks import trouble_notes
 from tracker.server.responses import Problem, json_response
@@ -163,7 +163,7 @@ async def poll_task(services: Services, request: web.Request) -> web.Response:
     task_id = _task_id(request)
     try:
         await services.poller.poll(task_id)
-    except HeldBack as refusal:
+    except NotAttempted as refusal:
         headers = {"Retry-After": str(math.ceil(refusal.retry_in_s))}
         detail = f"The upstream was not polled: {refusal}."
         raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "not-asked", detail, headers=headers) from None

@@ -1,13 +1,14 @@
 """Accounts that an upstream refuses: the key is rejected, or the quota is used up.
 
-Owns since when that is so, which creates wait because of it, and which one may try. Must not send or record anything.
+Owns since when an account is refused, which creates wait because of it, and which create probes it. Must not send or
+record anything.
 
-A create that is refused for its account says nothing about the create: every other one would be refused as well. The
-one that finds out fails, as any refused create; from then on the creates of that account wait in the queue. Of each
-provider one at a time is sent to probe, the one that waits longest first, with growing delays. An accepted create of a
-provider releases those that wait for it, so a used-up package of one provider holds up no other behind the same key.
-Another key or address releases all. In memory only: after a restart every held create is sent again, and no refusal
-fails one that has waited before, unless the account has accepted others meanwhile.
+When an account is refused, every create of it would be refused. The first one fails like any refused create; the later
+ones wait in the queue. For each provider one waiting create at a time is sent as a probe, the oldest first, with
+growing delays. An accepted create of a provider releases those that wait for it, so a used-up package of one provider
+stops no other provider behind the same key. Another key or address releases all. In memory only: after a restart every
+held create is sent again, and a refusal fails no create that has waited before, unless the account has accepted others
+meanwhile.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from tracker.domain.observation import Reading, Submission, Trouble
 from tracker.domain.retry import growing_delay_s
 from tracker.domain.task import Reason, SubmitState
 from tracker.logs import get_logger
+from tracker.store.values import Lane
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -30,15 +32,14 @@ if TYPE_CHECKING:
 
     from tracker.clock import Clock
     from tracker.domain.task import Task, TaskId, UpstreamError
-    from tracker.tracking.lane_limits import LaneKey
 
 log = get_logger(__name__)
 
 FIRST_WAIT_S: Final = 2.0
 MAX_WAIT_S: Final = 60.0
-"""From a probe that was refused to the next one; doubling."""
+"""From a refused probe to the next one; doubling."""
 PICK_AGAIN_S: Final = 5.0
-"""A create that was picked to probe and has not begun after so long is not waited for."""
+"""When a create that was picked as a probe has not been sent after so long, another one is picked."""
 
 
 class AlarmKind(StrEnum):
@@ -49,9 +50,9 @@ class AlarmKind(StrEnum):
 
 
 _KIND_OF = {Reason.AUTH_FAILED: AlarmKind.KEY_REJECTED, Reason.QUOTA_EXHAUSTED: AlarmKind.QUOTA_EXHAUSTED}
-"""Refusals of a create that concern its whole account. One that may not use a model (`entitlement`) does not."""
+"""Refusals of a create that concern its account. A model that the account may not use (`entitlement`) does not."""
 _REASON_OF = {kind: reason for reason, kind in _KIND_OF.items()}
-_WORDS = {
+_SENTENCES = {
     AlarmKind.KEY_REJECTED: "The upstream refuses the key of account {!r}",
     AlarmKind.QUOTA_EXHAUSTED: "The quota or balance of account {!r} is used up",
 }
@@ -65,7 +66,7 @@ _OVER = {AlarmKind.KEY_REJECTED: "account.key_accepted", AlarmKind.QUOTA_EXHAUST
 
 @dataclass(slots=True)
 class _Probe:
-    """Who tries for a provider; monotonic seconds.
+    """The probes of a provider; monotonic seconds.
 
     Attributes:
         task_id: whose create is on its way; None: nobody's.
@@ -86,22 +87,21 @@ class _Alarm:
 
     Attributes:
         since: when it was refused first.
-        words: what the upstream said.
-        error: the same as it is kept with a task.
-        credentials: what was refused; creates are free once they change.
-        refused: providers that refused a create. While there is none, polls alone were refused: then nothing is held,
-            and the first create finds out.
-        free: providers that have accepted a create since.
+        message: of the upstream, without secrets.
+        error: the same as it is stored with a task.
+        credentials: what was refused; the alarm ends when they change.
+        refused: providers that refused a create. While it is empty, only polls were refused: no create is held yet.
+        accepted: providers that have accepted a create since.
         probes: by provider.
     """
 
     kind: AlarmKind
     since: datetime
-    words: str
+    message: str
     error: UpstreamError | None
     credentials: Hashable
     refused: set[str] = field(default_factory=set)
-    free: set[str] = field(default_factory=set)
+    accepted: set[str] = field(default_factory=set)
     probes: dict[str, _Probe] = field(default_factory=dict)
 
 
@@ -109,9 +109,9 @@ class AccountAlarms:
     """Remembers which accounts are refused, and which creates wait.
 
     Args:
-        clock: probes go by its monotonic time; the other is for people.
+        clock: its monotonic time is for probes, the wall clock for messages.
         credentials_of: a value that changes with the key or address of an account; never shown.
-        redact: masks secrets in what an upstream says.
+        redact: masks secrets in messages of an upstream.
     """
 
     def __init__(self, clock: Clock, credentials_of: Callable[[str], Hashable], redact: Callable[[bytes], str]) -> None:
@@ -119,21 +119,21 @@ class AccountAlarms:
         self._credentials_of = credentials_of
         self._redact = redact
         self._alarms: dict[str, _Alarm] = {}
-        self._held: dict[LaneKey, dict[TaskId, None]] = {}
-        """Account and provider -> creates that wait, the one that waits longest first."""
+        self._held: dict[Lane, dict[TaskId, None]] = {}
+        """Lane -> creates that wait, the oldest first."""
         self._released: list[TaskId] = []
         self._accepted: set[str] = set()
         """Accounts that have accepted a create in this process."""
         self._not_entitled: set[tuple[str, str, str | None]] = set()
-        """Account, route and model of creates that the account may not make, each logged once."""
+        """Account, route and model that were refused by entitlement, each logged once."""
 
     # -- creates -------------------------------------------------------------------------------------------
 
     def admit(self, task: Task) -> bool:
-        """Ask whether a create may go out now. One that may must be followed by `leave`."""
-        self._look_for_new_credentials(task.account)
+        """Whether a create may be sent now; if so, `finish` must follow."""
+        self._check_credentials(task.account)
         alarm = self._alarms.get(task.account)
-        if alarm is None or not alarm.refused or task.provider in alarm.free:
+        if alarm is None or not alarm.refused or task.provider in alarm.accepted:
             self._forget(task)
             return True
         probe = alarm.probes.setdefault(task.provider, _Probe())
@@ -143,15 +143,15 @@ class AccountAlarms:
         self._forget(task)
         return True
 
-    def leave(self, task_id: TaskId) -> None:
-        """The attempts of a create are over; if it was a probe, the next one may try."""
+    def finish(self, task_id: TaskId) -> None:
+        """The attempt of a create is over; if it was a probe, the next one may be sent."""
         for alarm in self._alarms.values():
             for probe in alarm.probes.values():
                 if probe.task_id == task_id:
                     probe.task_id = None
 
     def hold(self, task: Task) -> Reading:
-        """What to record about a create that `admit` did not let out; once that is done, `wait` is to be called."""
+        """What to record about a create that `admit` refused; call `wait` once it is recorded."""
         alarm = self._alarms[task.account]
         return Reading(
             submission=Submission.DEFERRED,
@@ -163,17 +163,17 @@ class AccountAlarms:
         )
 
     def wait(self, task: Task) -> None:
-        """Have a create whose hold is recorded wait until its account is accepted; that may be so by now."""
-        self._held.setdefault((task.account, task.provider), {})[task.id] = None
+        """Let a create whose hold is recorded wait until its account is accepted, which may have happened by now."""
+        self._held.setdefault(Lane(task.account, task.provider), {})[task.id] = None
         alarm = self._alarms.get(task.account)
-        if alarm is None or task.provider in alarm.free:
-            self._release(task.account, task.provider)
+        if alarm is None or task.provider in alarm.accepted:
+            self._release(Lane(task.account, task.provider))
 
-    def judge(self, task: Task, reading: Reading, *, is_new: bool) -> Reading:
-        """Take in the answer to a create.
+    def apply_answer(self, task: Task, reading: Reading, *, is_new: bool) -> Reading:
+        """Update the alarms by the answer to a create.
 
         Args:
-            task: whose create it is.
+            task: the task of the create.
             reading: the answer.
             is_new: whether it is the first attempt, right after the submit.
 
@@ -187,15 +187,15 @@ class AccountAlarms:
             self._accepted.add(task.account)
             self._accept(task.account, task.provider)
         elif reading.submission is Submission.REFUSED:
-            self._accept(task.account, task.provider, AlarmKind.KEY_REJECTED)  # its key was good enough to be judged
-        self._note_entitlement(task, reading)
+            self._accept(task.account, task.provider, AlarmKind.KEY_REJECTED)  # its key was accepted
+        self._log_entitlement(task, reading)
         return reading
 
     def _refused(self, task: Task, reading: Reading, kind: AlarmKind, *, is_new: bool) -> Reading:
         alarm = self._alarms.get(task.account)
         was_known = alarm is not None and alarm.kind is kind and bool(alarm.refused)
         alarm = self._raise(task, kind, reading)
-        alarm.free.discard(task.provider)
+        alarm.accepted.discard(task.provider)
         probe = alarm.probes.setdefault(task.provider, _Probe())
         if was_known and task.provider in alarm.refused:
             if probe.task_id == task.id or not probe.step:
@@ -204,13 +204,13 @@ class AccountAlarms:
         alarm.refused.add(task.provider)
         if not was_known and (is_new or task.account in self._accepted):
             self._accepted.discard(task.account)
-            return reading  # it finds out, for all others
+            return reading  # the create that raises the alarm fails
         return replace(self.hold(task), error=reading.error)
 
     def take_due(self) -> list[TaskId]:
-        """Creates that are to be sent now: released ones, and of each provider one that is to probe."""
+        """Creates to be sent now: the released ones, and one probe of each provider."""
         for account in list(self._alarms):
-            self._look_for_new_credentials(account)
+            self._check_credentials(account)
         now = self._clock.monotonic()
         for (account, provider), waiting in self._held.items():
             alarm = self._alarms.get(account)
@@ -223,12 +223,12 @@ class AccountAlarms:
         return due
 
     def put_back(self, due: list[TaskId]) -> None:
-        """These could not be made due: the next `take_due` names them again."""
+        """These could not be made due: the next `take_due` returns them again."""
         self._released += due
 
     # -- polls ---------------------------------------------------------------------------------------------
 
-    def note_poll(self, task: Task, reading: Reading) -> None:
+    def record_poll(self, task: Task, reading: Reading) -> None:
         """Raise an alarm when a poll is refused, and end it when one is answered."""
         if reading.trouble is Trouble.UNAUTHORIZED:
             self._raise(task, AlarmKind.KEY_REJECTED, reading)
@@ -236,25 +236,25 @@ class AccountAlarms:
             self._accept(task.account, task.provider, AlarmKind.KEY_REJECTED)
 
     def is_key_rejected(self, account: str, provider: str) -> bool:
-        """Whether polls of a provider with this account are in vain at present."""
+        """Whether polls of a provider with this account are refused now."""
         alarm = self._alarms.get(account)
-        return alarm is not None and alarm.kind is AlarmKind.KEY_REJECTED and provider not in alarm.free
+        return alarm is not None and alarm.kind is AlarmKind.KEY_REJECTED and provider not in alarm.accepted
 
-    # -- words ---------------------------------------------------------------------------------------------
+    # -- messages ------------------------------------------------------------------------------------------
 
-    def lines(self) -> list[str]:
+    def describe(self) -> list[str]:
         """Each alarm in one sentence."""
         return [f"{_headline(account, alarm)}." for account, alarm in sorted(self._alarms.items())]
 
-    def notes(self, task: Task) -> list[str]:
+    def describe_task(self, task: Task) -> list[str]:
         """What an alarm means for a task."""
         alarm = self._alarms.get(task.account)
         if alarm is None:
             return []
         line = f"{_headline(task.account, alarm)}."
-        if task.submit_state is SubmitState.QUEUED and task.id in self._held.get((task.account, task.provider), ()):
+        if task.submit_state is SubmitState.QUEUED and task.id in self._held.get(Lane(task.account, task.provider), ()):
             sent = "was not sent" if not task.submit_attempts else "was surely not accepted"
-            end = f", at latest given up at {_seconds(task.due_at)}" if task.due_at else ""
+            end = f", at latest given up at {show_time(task.due_at)}" if task.due_at else ""
             return [f"{line} The create is held and {sent}; it is sent when {_RELEASE[alarm.kind]}{end}."]
         if alarm.kind is AlarmKind.KEY_REJECTED and task.submit_state is SubmitState.ACCEPTED:
             return [f"{line} Polls go on slowly; check the key."]
@@ -262,70 +262,71 @@ class AccountAlarms:
 
     # -- parts ---------------------------------------------------------------------------------------------
 
-    def _note_entitlement(self, task: Task, reading: Reading) -> None:
-        """Log once that an account may not use a route or model: each such create fails, until somebody acts."""
+    def _log_entitlement(self, task: Task, reading: Reading) -> None:
+        """Log once that an account may not use a route or model: each such create fails until that is fixed."""
         what = (task.account, task.route, task.model)
         if reading.submission is Submission.ACCEPTED:
             self._not_entitled.discard(what)
         elif reading.reason is Reason.ENTITLEMENT and what not in self._not_entitled:
             self._not_entitled.add(what)
-            message = self._words_of(reading)
+            message = self._message_of(reading)
             log.warning(
                 "account.not_entitled", account=task.account, route=task.route, model=task.model, message=message
             )
 
-    def _words_of(self, reading: Reading) -> str:
+    def _message_of(self, reading: Reading) -> str:
         """The upstream's own message, without secrets."""
         error = reading.error
         return self._redact(((error and (error.message or error.code)) or "no message given").encode())
 
     def _raise(self, task: Task, kind: AlarmKind, reading: Reading) -> _Alarm:
-        """The alarm of an account, raised and told once."""
+        """The alarm of an account; raised and logged once."""
         alarm = self._alarms.get(task.account)
         if alarm is None or alarm.kind is not kind:
-            words = self._words_of(reading)
+            message = self._message_of(reading)
             credentials = self._credentials_of(task.account)
-            alarm = _Alarm(kind, self._clock.now(), words, reading.error, credentials)
+            alarm = _Alarm(kind, self._clock.now(), message, reading.error, credentials)
             self._alarms[task.account] = alarm
-            log.warning(_RAISED[kind], account=task.account, provider=task.provider, message=words)
+            log.warning(_RAISED[kind], account=task.account, provider=task.provider, message=message)
         return alarm
 
     def _accept(self, account: str, provider: str, only: AlarmKind | None = None) -> None:
-        """An upstream has taken the key of an account, or a create of it."""
+        """An upstream has accepted the key of an account, or a create of it."""
         alarm = self._alarms.get(account)
         if alarm is None or only not in {None, alarm.kind}:
             return
         alarm.refused.discard(provider)
-        alarm.free.add(provider)
-        self._release(account, provider)
+        alarm.accepted.add(provider)
+        self._release(Lane(account, provider))
         if not alarm.refused:
             self._end(account, _OVER[alarm.kind])
 
     def _end(self, account: str, event: str) -> None:
         del self._alarms[account]
         for lane in self._held:
-            if lane[0] == account:
-                self._release(*lane)
+            if lane.account == account:
+                self._release(lane)
         log.info(event, account=account)
 
-    def _release(self, account: str, provider: str) -> None:
-        waiting = self._held.get((account, provider))
+    def _release(self, lane: Lane) -> None:
+        waiting = self._held.get(lane)
         if waiting:
             self._released += waiting
             waiting.clear()
 
     def _forget(self, task: Task) -> None:
-        self._held.get((task.account, task.provider), {}).pop(task.id, None)
+        self._held.get(Lane(task.account, task.provider), {}).pop(task.id, None)
 
-    def _look_for_new_credentials(self, account: str) -> None:
+    def _check_credentials(self, account: str) -> None:
         alarm = self._alarms.get(account)
         if alarm is not None and self._credentials_of(account) != alarm.credentials:
             self._end(account, "account.credentials_changed")
 
 
 def _headline(account: str, alarm: _Alarm) -> str:
-    return f"{_WORDS[alarm.kind].format(account)} since {_seconds(alarm.since)} ({alarm.words})"
+    return f"{_SENTENCES[alarm.kind].format(account)} since {show_time(alarm.since)} ({alarm.message})"
 
 
-def _seconds(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+def show_time(at: datetime) -> str:
+    """A time for messages."""
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC"

@@ -1,6 +1,6 @@
-"""What keeps tasks from being asked about and is no matter of the tasks themselves: keys, paces, upstreams left alone.
+"""Why the tasks of a lane cannot be polled now: rejected keys, pauses, open circuits, missing configuration.
 
-Owns since when that is so, and the words for it. Must not ask or change anything.
+Owns since when a lane is blocked, and the sentences about it. Must not send or change anything.
 """
 
 from __future__ import annotations
@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tracker.domain.circuit import CircuitState
+from tracker.store.values import Lane
+from tracker.tracking.account_alarms import show_time
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from tracker.clock import Clock
     from tracker.domain.task import Task
-    from tracker.errors import HeldBack
+    from tracker.errors import NotAttempted
     from tracker.tracking.account_alarms import AccountAlarms
     from tracker.upstream.breaker import Breakers
     from tracker.upstream.client import UpstreamClient
@@ -23,85 +25,70 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Hindrance:
-    """What keeps the tracker itself from asking about the tasks of a lane.
-
-    Attributes:
-        since: when it did so first.
-        words: what it is.
-    """
+class LaneBlock:
+    """Why the tracker itself sends no polls of a lane, and since when."""
 
     since: datetime
-    words: str
+    message: str
 
 
-class Obstacles:
-    """Remembers what stood in the way of polls, lane by lane.
+class Blockers:
+    """Remembers what blocks polls, by lane.
 
     Args:
-        client: knows which host an account is asked at.
-        limits: the pace of each account.
+        client: knows the host of an account.
+        limits: the pauses of accounts.
         breakers: the circuit of each host and family.
-        clock: what time it is.
-        alarms: which accounts are refused.
+        clock: gives the time of a block.
+        alarms: the accounts that are refused.
     """
 
     def __init__(
-        self,
-        client: UpstreamClient,
-        limits: RateLimits,
-        breakers: Breakers,
-        clock: Clock,
-        alarms: AccountAlarms,
+        self, client: UpstreamClient, limits: RateLimits, breakers: Breakers, clock: Clock, alarms: AccountAlarms
     ) -> None:
         self._client = client
         self._limits = limits
         self._breakers = breakers
         self._clock = clock
         self._alarms = alarms
-        self._hindrances: dict[tuple[str, str], Hindrance] = {}
+        self._blocks: dict[Lane, LaneBlock] = {}
 
-    def note_held_back(self, task: Task, refusal: HeldBack) -> None:
-        """Nobody was asked; who is left alone, and since when, the breakers tell."""
-        if not refusal.circuit_open:
-            hindrance = Hindrance(self._clock.now(), str(refusal))
-            self._hindrances.setdefault((task.account, task.provider), hindrance)
+    def record_not_attempted(self, task: Task, error: NotAttempted) -> None:
+        """A poll was not sent; the breakers know of open circuits themselves."""
+        if not error.circuit_open:
+            self._blocks.setdefault(Lane(task.account, task.provider), LaneBlock(self._clock.now(), str(error)))
 
-    def note_asked(self, task: Task) -> None:
-        """The upstream was asked about a task of this lane."""
-        self._hindrances.pop((task.account, task.provider), None)
+    def record_attempted(self, task: Task) -> None:
+        """A poll of this lane was sent."""
+        self._blocks.pop(Lane(task.account, task.provider), None)
 
-    def is_blocked(self, lane: tuple[str, str]) -> bool:
-        """Whether asking about tasks of a lane (account and provider) is in vain at present, as far as is known."""
-        account, provider = lane
-        if self._alarms.is_key_rejected(account, provider) or lane in self._hindrances:
+    def is_blocked(self, lane: Lane) -> bool:
+        """Whether polls of a lane would fail or not be sent now, as far as is known."""
+        if self._alarms.is_key_rejected(lane.account, lane.provider) or lane in self._blocks:
             return True
-        return self._breakers.circuit_of(self._client.host_of(account), provider).state is not CircuitState.CLOSED
+        circuit = self._breakers.circuit_of(self._client.host_of(lane.account), lane.provider)
+        return circuit.state is not CircuitState.CLOSED
 
-    def words(self, task: Task) -> list[str]:
-        """What stands in the way of a task now; one sentence each."""
+    def describe(self, task: Task) -> list[str]:
+        """What blocks a task now, one sentence each."""
         account = task.account
-        notes = self._alarms.notes(task)
+        notes = self._alarms.describe_task(task)
         pause_ends = self._limits.paused_until(account)
         if pause_ends is not None:
             left_s = pause_ends - self._clock.monotonic()
-            notes.append(f"The upstream asked account {account!r} to slow down; it is asked again in {left_s:.0f} s.")
+            notes.append(f"The upstream asked account {account!r} to slow down; the next poll is in {left_s:.0f} s.")
         circuit = self._breakers.circuit_of(self._client.host_of(account), task.provider)
         if circuit.since is not None:
-            who = f"{circuit.host} failed for {circuit.family}" if circuit.family else f"{circuit.host} did not answer"
+            failed = f"failed for {circuit.family}" if circuit.family else "did not answer"
             when = "now" if circuit.retry_in_s is None else f"in {circuit.retry_in_s:.0f} s"
             notes.append(
-                f"{who} {circuit.failures} times in a row; its circuit is open since {_seconds(circuit.since)}, "
-                f"the next try is {when}."
+                f"{circuit.host} {failed} {circuit.failures} times in a row; "
+                f"its circuit is open since {show_time(circuit.since)}, the next try is {when}."
             )
-        hindrance = self._hindrances.get((account, task.provider))
-        if hindrance is not None:
+        block = self._blocks.get(Lane(account, task.provider))
+        if block is not None:
             notes.append(
-                f"The upstream has not been asked since {_seconds(hindrance.since)}: {hindrance.words}. "
-                "Tasks wait for that, past their deadlines too."
+                f"The upstream has not been asked since {show_time(block.since)}: {block.message}. "
+                "Tasks wait until that is fixed, past their deadlines too."
             )
         return notes
-
-
-def _seconds(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

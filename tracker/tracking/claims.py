@@ -1,10 +1,10 @@
-"""Takes due tasks from the store, lane by lane, as fast as they may be polled: at each sweep, and as polls end.
+"""Claims due tasks from the store, lane by lane, as fast as they may be polled: at each sweep and as polls end.
 
-Owns how many tasks of which lane are claimed, and when. Must not know what is done about a task.
+Owns how many tasks of which lane are claimed, and when. Must not know what is done with a task.
 
-A sweep finds the lanes that have something due. Until one has nothing more, it is claimed for again as soon as polls
-have ended or its account's rate leaves slots: a lane is bounded by the rate and by what may be under way, never by
-the sweeps. Claims run ahead of the rate by a moment, so that one transaction serves many polls.
+A sweep finds the lanes with due tasks. While a lane has more of them, more are claimed as soon as polls have ended or
+the account's rate allows it: a lane is limited by the rate and by its slots, not by the sweeps. Claims run a little
+ahead of the rate, so that one transaction serves many polls.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from tracker.logs import get_logger
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tracker.clock import Clock
     from tracker.store.protocol import Store
     from tracker.store.values import Claimed, Lane
-    from tracker.tracking.lane_limits import LaneKey, Places
+    from tracker.tracking.lane_limits import LaneSlots
     from tracker.upstream.limits import RateLimits
 
 log = get_logger(__name__)
@@ -30,17 +29,17 @@ log = get_logger(__name__)
 AHEAD_S = 0.5
 """Tasks are claimed for so many seconds of their account's rate. For longer, its creates would wait behind them."""
 BATCH = 32
-"""A refill claims at least so many tasks, unless the lane may not have so many: each claim is a commit."""
+"""A refill claims at least so many tasks, unless the lane may have fewer: each claim is a commit."""
 MAX_BATCH = 64
-"""A refill begins no more polls than this, or one of each lane: callbacks that come meanwhile wait for them."""
+"""A refill starts at most so many polls, or one of each lane: callbacks that arrive meanwhile wait for them."""
 LATE_S = 0.01
-"""A refill that comes so late finds the event loop busy: then more polls at once would only make callbacks slower, and
-`BATCH` of a lane under way are enough. A slow upstream takes more of them and leaves the loop idle."""
+"""When a refill starts so late, the event loop is busy: more polls would only delay callbacks, and `BATCH` polls of a
+lane are enough. A slow upstream takes more of them and leaves the loop idle."""
 REFILL_S = 0.02
-"""From the end of a poll to the refill that makes use of it, and of all that end meanwhile."""
+"""From the end of a poll to the refill that reuses its slot, and the slots of all polls that end meanwhile."""
 TRICKLE = 24
-"""So many tasks a sweep claims of a lane that cannot be asked about now: a lack of a key, or an open circuit, must not
-be written down for thousands of tasks a second."""
+"""A sweep claims so many tasks of a blocked lane: a missing key or an open circuit must not cause thousands of writes a
+second."""
 LEASE_S = 40.0
 """A claim outlasts the longest wait for a slot and the longest poll."""
 
@@ -49,32 +48,29 @@ class Claims:
     """Claims due tasks.
 
     Args:
-        store: where tasks are kept.
-        limits: the pace of each account.
-        polls: the slots of polls under way.
-        clock: what time it is.
-        begin: starts what a claimed task needs.
-        is_blocked: whether asking about tasks of a lane is in vain at present.
+        store: holds the tasks.
+        limits: the rate of each account.
+        polls: the slots of polls.
+        begin: starts the work for a claimed task.
+        is_blocked: whether polls of a lane would fail or not be sent now.
     """
 
     def __init__(
         self,
         store: Store,
         limits: RateLimits,
-        polls: Places,
-        clock: Clock,
+        polls: LaneSlots,
         *,
         begin: Callable[[Claimed], None],
-        is_blocked: Callable[[LaneKey], bool],
+        is_blocked: Callable[[Lane], bool],
     ) -> None:
         self._store = store
         self._limits = limits
         self._polls = polls
-        self._clock = clock
         self._begin = begin
         self._is_blocked = is_blocked
-        self._hungry: dict[LaneKey, Lane] = {}
-        """Lanes that had more to do when they were last looked at, the one that waits longest first."""
+        self._due_lanes: list[Lane] = []
+        """Lanes that had more due tasks at the last claim, the one that waits longest first."""
         self._turn = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
         self._is_late = False
@@ -82,19 +78,19 @@ class Claims:
         self._halted = False
 
     async def sweep(self) -> None:
-        """Find the lanes that have something due, and claim for each what may be polled now.
+        """Find the lanes with due tasks, and claim for each what may be polled now.
 
         Raises:
-            StoreError: the store does not answer; what was claimed before is being polled.
+            StoreError: the store failed; tasks that were claimed before are polled.
         """
         lanes = await self._store.list_lanes()
         async with self._turn:
-            self._hungry = {(lane.account, lane.provider): lane for lane in lanes}
+            self._due_lanes = lanes
             await self._fill(is_sweep=True)
 
-    def note_free(self) -> None:
-        """A slot of a poll has become free: soon, others take it."""
-        if self._hungry:
+    def slot_freed(self) -> None:
+        """A poll has ended: its slot is reused soon."""
+        if self._due_lanes:
             self._wake(REFILL_S)
 
     def halt(self) -> None:
@@ -136,11 +132,11 @@ class Claims:
         except StoreError as error:
             log.warning("refill.failed", error=str(error))
         except Exception:
-            self._hungry.clear()
+            self._due_lanes.clear()
             log.exception("refill.failed")
 
     async def _fill(self, *, is_sweep: bool) -> None:
-        """Claim for all hungry lanes at once: their claims share a commit."""
+        """Claim for all due lanes at once: their claims share a commit."""
         if self._is_halted():
             return
         plan = list(self._plan(is_sweep=is_sweep))
@@ -156,28 +152,28 @@ class Claims:
             for one in found:
                 self._begin(one)
             if len(found) < wanted:
-                self._hungry.pop((lane.account, lane.provider), None)
+                self._due_lanes.remove(lane)
         if failure is not None:
             raise failure
-        if self._hungry:
+        if self._due_lanes:
             self._wake(REFILL_S if plan else AHEAD_S / 2)
 
     def _is_halted(self) -> bool:
-        return self._halted  # by a call: it may change while a claim is waited for
+        return self._halted  # a call, since it may change during an await
 
     def _plan(self, *, is_sweep: bool) -> Iterator[tuple[Lane, int]]:
-        """How many tasks to claim for which lane: an equal share of the slots of polls, and of the account's rate."""
-        lanes_left = Counter(account for account, _provider in self._hungry)
+        """How many tasks to claim for which lane: an equal share of the slots and of the account's rate."""
+        lanes_left = Counter(lane.account for lane in self._due_lanes)
         slots: dict[str, int] = {}
         planned = 0
-        for key, lane in self._hungry.items():
+        for lane in self._due_lanes:
             account = lane.account
-            is_blocked, taken = self._is_blocked(key), self._polls.taken(key)
+            is_blocked, taken = self._is_blocked(lane), self._polls.taken(lane)
             left = slots.setdefault(account, self._limits.free_within(account, AHEAD_S))
             wanted = min(
-                self._polls.free(key, self._hungry, planned),
+                self._polls.free(lane, self._due_lanes, planned),
                 -(-left // lanes_left[account]),
-                max(1, MAX_BATCH // len(self._hungry)),
+                max(1, MAX_BATCH // len(self._due_lanes)),
             )
             lanes_left[account] -= 1
             if is_blocked:

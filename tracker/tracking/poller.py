@@ -1,12 +1,11 @@
-"""The polling loop: one sweep over what is due, fair across accounts and providers, bounded in everything.
+"""The polling loop: sweeps over the due tasks, fair across accounts and providers, with a limit on everything.
 
-One APScheduler job ticks; there is never a job per task. A tick has due tasks claimed by lease, lane by lane
-(account and provider), and starts their polls; it waits for none of them, so a slow upstream delays nobody else and a
-tick is always short. Between ticks, polls that end make room for others, see
-`tracker.tracking.claims`. What a poll learns goes through the reconciler like everything else.
+A tick claims due tasks by lease, lane by lane (account and provider), and starts their polls without waiting for them:
+a slow upstream delays no other, and a tick is always short. Between ticks, polls that end free slots for others, see
+`tracker.tracking.claims`. What a poll finds goes through the reconciler like every observation.
 
-A claimed task is one of three: a create that was put off and goes out again, a send that was lost with its
-process, or a task to be asked about. A create may take minutes, so those have places of their own.
+A claimed task is one of three: a deferred create to be sent, a create whose process died while it sent it, or a task
+to be polled. A create may take minutes, so creates have slots of their own.
 """
 
 from __future__ import annotations
@@ -21,12 +20,13 @@ from msgspec.structs import replace
 from tracker.domain.observation import NOTHING, Observation, Reading, Source, Trouble
 from tracker.domain.schedule import deadline_of
 from tracker.domain.task import Status, SubmitState, UpstreamError
-from tracker.errors import HeldBack, NotSent, StoreError, Unanswered
+from tracker.errors import NotAttempted, NotSent, StoreError, Unanswered
 from tracker.logs import get_logger
 from tracker.providers.reading.requests import with_model_in_query
-from tracker.tracking.blockers import Obstacles
+from tracker.store.values import Lane
+from tracker.tracking.blockers import Blockers
 from tracker.tracking.claims import Claims
-from tracker.tracking.lane_limits import Places
+from tracker.tracking.lane_limits import LaneSlots
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from tracker.store.protocol import Store
     from tracker.store.values import Claimed
     from tracker.tracking.account_alarms import AccountAlarms
-    from tracker.tracking.lane_limits import LaneKey
     from tracker.tracking.reconciler import Reconciler
     from tracker.tracking.submitter import Submitter
     from tracker.upstream.breaker import Breakers
@@ -50,22 +49,22 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 MAX_POLLS = 512
-"""Polls under way at once, over all lanes; less where the process may not have so many descriptors."""
+"""Polls under way at once, over all lanes; fewer where the process may open fewer descriptors."""
 LANE_SHARE = 0.75
-"""So much of them one account and provider may take: a slow upstream with much to do leaves the rest to others."""
+"""The share of them that one account and provider may take: a slow upstream leaves the rest to others."""
 MAX_SENDS = 64
-"""Creates that were put off and are under way again, over all lanes."""
+"""Deferred creates under way at once, over all lanes."""
 MAX_LANE_SENDS = 24
 TICK_WITHIN_S = 10.0
-"""A tick that takes longer is cut off; its claims fall due again by themselves."""
+"""A tick that takes longer is cancelled; its claims fall due again by themselves."""
 STALL_TICKS = 5
-"""So many ticks missed, and at least `STALL_AT_LEAST_S`, and the loop counts as stalled."""
+"""After so many missed ticks, and at least `STALL_AT_LEAST_S`, the loop counts as stalled."""
 STALL_AT_LEAST_S = 15.0
 HOUSEKEEPING_S = 600.0
 
 
 def polls_within(descriptors: int) -> int:
-    """How many polls may be under way in a process that may have so many files and connections open, -1: any number."""
+    """How many polls may be under way in a process that may open so many descriptors (-1: any number)."""
     return MAX_POLLS if descriptors < 0 else max(16, min(MAX_POLLS, descriptors // 2))
 
 
@@ -73,18 +72,18 @@ class Poller:
     """Runs the sweep.
 
     Args:
-        store: where tasks are kept.
-        reconciler: the door for what polls learn.
-        client: the way to the upstreams.
-        limits: the pace of each account.
+        store: holds the tasks.
+        reconciler: applies what polls find.
+        client: sends the polls.
+        limits: the rate of each account.
         breakers: the circuit of each host and family.
         registry: the known routes.
-        submitter: sends what was put off.
-        clock: what time it is.
-        payloads: reads answers, and makes what is stored of them.
-        alarms: which accounts are refused.
+        submitter: sends deferred creates.
+        clock: gives the time of an observation.
+        payloads: reads answers.
+        alarms: the accounts that are refused.
         tick_s: seconds between sweeps.
-        park_s: how long callbacks of unknown tasks are kept, seconds.
+        park_s: how long callbacks of unknown tasks are stored, seconds.
         max_polls: polls under way at once.
     """
 
@@ -114,17 +113,15 @@ class Poller:
         self._payloads = payloads
         self._tick_s = tick_s
         self._park_s = park_s
-        self._polls = Places(max_polls, max(1, int(max_polls * LANE_SHARE)))
-        self._sends = Places(MAX_SENDS, MAX_LANE_SENDS)
-        self._unsent: dict[LaneKey, dict[TaskId, Task]] = {}
+        self._polls = LaneSlots(max_polls, max(1, int(max_polls * LANE_SHARE)))
+        self._sends = LaneSlots(MAX_SENDS, MAX_LANE_SENDS)
+        self._unsent: dict[Lane, dict[TaskId, Task]] = {}
         """Claimed creates that wait for a slot, by lane."""
         self._again: set[TaskId] = set()
-        """Tasks that somebody nudged while their poll was under way: its answer may be older than the nudge."""
+        """Tasks that fell due again while their poll was under way: its answer may be older than the request."""
         self._alarms = alarms
-        self._obstacles = Obstacles(client, limits, breakers, clock, alarms)
-        self._claims = Claims(
-            store, limits, self._polls, clock, begin=self._begin, is_blocked=self._obstacles.is_blocked
-        )
+        self._blockers = Blockers(client, limits, breakers, clock, alarms)
+        self._claims = Claims(store, limits, self._polls, begin=self._begin, is_blocked=self._blockers.is_blocked)
         self._last_housekeeping = float("-inf")
         self._halted = False
         self.last_tick = clock.monotonic()
@@ -151,14 +148,16 @@ class Poller:
 
     @property
     def is_stalled(self) -> bool:
-        """Whether ticks stopped completing."""
-        allowed_s = max(STALL_AT_LEAST_S, STALL_TICKS * self._tick_s)
-        return self._clock.monotonic() - self.last_tick > allowed_s
+        """Whether no tick has completed for too long."""
+        return self._is_overdue(self.last_tick)
 
     @property
     def is_wedged(self) -> bool:
-        """Whether ticks do not even come round. One that the store refuses (a full disk) has come round."""
-        return self._clock.monotonic() - self._last_round > max(STALL_AT_LEAST_S, STALL_TICKS * self._tick_s)
+        """Whether no tick has even ended for too long. A tick that fails because of a full disk has ended."""
+        return self._is_overdue(self._last_round)
+
+    def _is_overdue(self, last: float) -> bool:
+        return self._clock.monotonic() - last > max(STALL_AT_LEAST_S, STALL_TICKS * self._tick_s)
 
     async def tick(self) -> None:
         """One sweep; never raises, never takes longer than `TICK_WITHIN_S`."""
@@ -170,7 +169,7 @@ class Poller:
                 await self._release_creates()
                 await self._claims.sweep()
         except StoreError as error:
-            log.warning("sweep.failed", error=str(error))
+            log.warning("sweep.failed", step="store", error=str(error))
             self._last_round = self._clock.monotonic()
         except TimeoutError:
             log.warning("sweep.timed_out", within_s=TICK_WITHIN_S)
@@ -181,43 +180,41 @@ class Poller:
             self.first_tick.set()
 
     async def poll(self, task_id: TaskId) -> None:
-        """Ask about one task now and apply what is learnt, whatever its schedule says.
+        """Poll one task now and apply the answer, whatever its schedule says.
 
         Raises:
             TaskNotFound: no task has this id.
-            StoreUnavailable: the answer could not be kept.
-            HeldBack: nobody was asked; says why, and when it is worth another try.
+            StoreUnavailable: the answer could not be stored.
+            NotAttempted: the poll was not sent; says why, and when to try again.
         """
-        if not await self._polls.join(task_id):
-            refusal = await self._ask_afresh(task_id)
-            if refusal is not None:
-                raise refusal
+        if not await self._polls.join(task_id) and (error := await self._poll_again(task_id)) is not None:
+            raise error
 
     async def renew(self, task_id: TaskId) -> None:
-        """Ask about a task once for fresh URLs of its outputs, although it has ended.
+        """Poll a task once for fresh URLs of its outputs, although it has ended.
 
         Raises:
             TaskNotFound: no task has this id.
-            StoreUnavailable: the answer could not be kept.
+            StoreUnavailable: the answer could not be stored.
         """
         task = (await self._store.get_task(task_id)).task
         if task.status is not Status.SUCCEEDED:
-            with suppress(HeldBack):  # who wants a file then finds its URL as it was
+            with suppress(NotAttempted):  # the outputs then have their old URLs
                 await self.poll(task_id)
             return
         route = self._registry.find_route(task.route)
         if route is not None and route.query is not None and task.external_id is not None:
-            await self._ask(task, renews=True)
+            await self._poll(task, renews=True)
 
     def notes(self, task: Task) -> list[str]:
-        """What besides the task itself explains why it is where it is; one sentence each."""
-        notes = self._obstacles.words(task)
+        """What besides the task itself explains its status; one sentence each."""
+        notes = self._blockers.describe(task)
         if task.id in self._polls:
             notes.append("It is being polled right now.")
         return notes
 
     async def _release_creates(self) -> None:
-        """Have creates that waited for their account sent in this sweep."""
+        """Make creates that waited for their account due in this sweep."""
         due = self._alarms.take_due()
         if due:
             try:
@@ -229,16 +226,16 @@ class Poller:
     # -- claimed tasks -------------------------------------------------------------------------------------
 
     def _begin(self, claimed: Claimed) -> None:
-        """Do what a claimed task needs: it is one of three, see above."""
+        """Start the work for a claimed task: it is one of three, see above."""
         if claimed.task.submit_state is SubmitState.QUEUED:
             self._start_send(claimed.task)
         else:
             self._start_poll(claimed)
 
     def _start_send(self, task: Task) -> None:
-        """Send a create that was put off, as soon as there is a slot for it."""
+        """Send a deferred create as soon as a slot is free."""
         if not self._submitter.is_sending(task.id) and task.id not in self._sends:
-            self._unsent.setdefault((task.account, task.provider), {})[task.id] = task
+            self._unsent.setdefault(Lane(task.account, task.provider), {})[task.id] = task
             self._fill_sends()
 
     def _fill_sends(self) -> None:
@@ -247,62 +244,59 @@ class Poller:
             while waiting and not self._halted and self._sends.free(lane, self._unsent) > 0:
                 task = waiting.pop(next(iter(waiting)))
                 if not self._submitter.is_sending(task.id):
-                    work = self._carefully(task, partial(self._submitter.send, task.id))
+                    work = self._guard(task, partial(self._submitter.send, task.id))
                     self._sends.start(lane, task.id, work, self._fill_sends)
             if not waiting:
                 del self._unsent[lane]
 
     def _start_poll(self, claimed: Claimed) -> None:
-        """Do what else a due task needs, unless that is under way."""
+        """Do the other work for a due task, unless it is under way."""
         task = claimed.task
         if task.id not in self._polls:
             self._begin_poll(task, partial(self._act, task))
-        elif not claimed.was_held:  # a nudge ended the lease
+        elif not claimed.was_held:  # a request to poll now ended the lease
             self._again.add(task.id)
 
     def _begin_poll(self, task: Task, work: Callable[[], Awaitable[object]]) -> None:
         def ended() -> None:
             if task.id in self._again and not self._halted:
                 self._again.discard(task.id)
-                self._begin_poll(task, partial(self._ask_afresh, task.id))
+                self._begin_poll(task, partial(self._poll_again, task.id))
             else:
                 self._again.discard(task.id)
-                self._claims.note_free()
+                self._claims.slot_freed()
 
-        self._polls.start((task.account, task.provider), task.id, self._carefully(task, work), ended)
+        self._polls.start(Lane(task.account, task.provider), task.id, self._guard(task, work), ended)
 
-    async def _carefully(self, task: Task, work: Callable[[], Awaitable[object]]) -> None:
-        """Work for a claimed task; what goes wrong is logged and comes again with the lease's end."""
+    async def _guard(self, task: Task, work: Callable[[], Awaitable[object]]) -> None:
+        """Work for a claimed task; an error is logged, and the task falls due again at the end of its lease."""
         try:
             await work()
         except StoreError as error:
-            log.warning("poll.not_kept", task=task.id, provider=task.provider, error=str(error))
+            log.warning("poll.failed", step="store", task=task.id, provider=task.provider, error=str(error))
         except Exception:
             log.exception("poll.failed", task=task.id, provider=task.provider)
 
     async def _act(self, task: Task) -> None:
         match task.submit_state:
             case SubmitState.SENDING if self._submitter.is_sending(task.id):
-                pass  # this process still sends it, although the lease has ended; the claim has renewed the lease
+                pass  # this process still sends it, although the lease has ended; the claim renewed the lease
             case SubmitState.SENDING:
                 await self._submitter.record_lost(task)
             case _ if task.external_id is None:
-                await self._look_at_the_clock(task)
+                await self._reconciler.apply(Observation(task.id, Source.CLOCK, self._clock.now(), NOTHING))
             case _:
-                await self._ask(task)
+                await self._poll(task)
 
-    async def _ask_afresh(self, task_id: TaskId) -> HeldBack | None:
-        """Poll a task as it stands by now, if there is anything to ask about; why nobody was asked, None if not so."""
+    async def _poll_again(self, task_id: TaskId) -> NotAttempted | None:
+        """Read a task and poll it, unless it cannot be polled; see `_poll`."""
         task = (await self._store.get_task(task_id)).task
         if task.external_id is not None and (not task.status.is_terminal or task.is_given_up):
-            return await self._ask(task)
+            return await self._poll(task)
         return None
 
-    async def _look_at_the_clock(self, task: Task) -> None:
-        await self._reconciler.apply(Observation(task.id, Source.CLOCK, self._clock.now(), NOTHING))
-
-    async def _ask(self, task: Task, *, renews: bool = False) -> HeldBack | None:
-        """Poll a task and apply what the answer says; why nobody was asked, None when the upstream was."""
+    async def _poll(self, task: Task, *, renews: bool = False) -> NotAttempted | None:
+        """Poll a task and apply the answer; why the poll was not sent, None when it was."""
         known = self._registry.find_route(task.route)
         route = None if known is None else with_model_in_query(known, task.model)
         if route is None or route.query is None or task.external_id is None:
@@ -315,10 +309,10 @@ class Poller:
             request = provider.poll_request(route, task.external_id)
             try:
                 reading, payload = await self._fetch(task, lambda answer: provider.read_poll(route, answer), request)
-            except HeldBack as refusal:
-                await self._put_off(task, refusal)
-                return refusal
-        self._alarms.note_poll(task, reading)
+            except NotAttempted as error:
+                await self._postpone(task, error)
+                return error
+        self._alarms.record_poll(task, reading)
         applied = await self._reconciler.apply(
             Observation(
                 task_id=task.id,
@@ -330,7 +324,7 @@ class Poller:
         )
         if reading.trouble is Trouble.UNKNOWN_STATUS:
             log.warning(
-                "upstream.spoke_unknown_status",
+                "upstream.unknown_status",
                 task=task.id,
                 provider=task.provider,
                 status=reading.upstream_status,
@@ -341,44 +335,44 @@ class Poller:
     async def _fetch(
         self, task: Task, read: Callable[[WireReply], Reading], request: WireRequest
     ) -> tuple[Reading, Payload]:
-        """Ask the upstream; what it answers, and what is stored of that.
+        """Send a poll; the reading of its answer, and the payload.
 
         Raises:
-            HeldBack: it was not asked.
+            NotAttempted: it was not sent.
         """
         try:
             reply = await self._client.fetch(task.account, request, family=task.provider)
-        except HeldBack:
+        except NotAttempted:
             raise
         except (NotSent, Unanswered) as error:
-            self._obstacles.note_asked(task)
+            self._blockers.record_attempted(task)
             return Reading(trouble=Trouble.UNAVAILABLE, error=UpstreamError(message=str(error))), None
-        self._obstacles.note_asked(task)
+        self._blockers.record_attempted(task)
         return await self._payloads.read(reply.body, lambda: read(reply), lambda: reply.decoded)
 
-    async def _put_off(self, task: Task, refusal: HeldBack) -> None:
-        """Look at a task again later: nobody was asked, so nothing was learnt about it, and nothing counts.
+    async def _postpone(self, task: Task, error: NotAttempted) -> None:
+        """Try a task again later: no poll was sent, so none is counted.
 
-        Were it taken for a poll in vain, one that never left could be the last before a deadline's verdict. Past its
-        deadline a task whose circuit is open is in trouble as one whose polls fail, and ends after the same
-        grace: probes are too few to tell each. What is missing here, a key say, tasks wait for, however long.
+        If it counted as a failed poll, a poll that was never sent could be the last one before the deadline. Past its
+        deadline a task whose circuit is open counts as one whose polls fail, and ends after the same grace: there are
+        too few probes to poll each task. For missing configuration, such as a key, tasks wait without a limit.
         """
         now = self._clock.now()
-        self._obstacles.note_held_back(task, refusal)
+        self._blockers.record_not_attempted(task, error)
         if (
-            refusal.circuit_open
+            error.circuit_open
             and not task.status.is_terminal
             and now >= deadline_of(task, self._reconciler.policy_of(task.provider))
         ):
-            held = Reading(trouble=Trouble.UNAVAILABLE, error=UpstreamError(message=f"not asked: {refusal}"))
-            await self._reconciler.apply(Observation(task.id, Source.POLL, now, held))
+            failed = Reading(trouble=Trouble.UNAVAILABLE, error=UpstreamError(message=f"not asked: {error}"))
+            await self._reconciler.apply(Observation(task.id, Source.POLL, now, failed))
         else:
-            await self._store.postpone(task.id, refusal.retry_in_s)
+            await self._store.postpone(task.id, error.retry_in_s)
 
     async def _housekeep(self) -> None:
         if self._clock.monotonic() - self._last_housekeeping < HOUSEKEEPING_S:
             return
         self._last_housekeeping = self._clock.monotonic()
-        forgotten = await self._store.delete_parked(self._park_s)
-        if forgotten:
-            log.info("callbacks.parked_forgotten", count=forgotten)
+        deleted = await self._store.delete_parked(self._park_s)
+        if deleted:
+            log.info("callbacks.parked_deleted", count=deleted)

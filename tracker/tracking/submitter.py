@@ -222,7 +222,9 @@ class Submitter:
             self._unanswered.discard(task_id)
         reading, payload = await self._read(route, provider, reply, unread)
         if unread is None:
-            reading = self._alarms.judge(task, fall_back(reading, task.model, record.fallbacks), is_new=new is not None)
+            reading = self._alarms.apply_answer(
+                task, fall_back(reading, task.model, record.fallbacks), is_new=new is not None
+            )
         del reply  # it may be large, and the store may refuse writes for long
         after = await self._record(task, reading, payload)
         if reading.next_model is not None:
@@ -366,7 +368,7 @@ class Submitter:
 
     def _ended(self, task_id: TaskId, send: asyncio.Task[Task | None]) -> None:
         del self._sends[task_id]
-        self._alarms.leave(task_id)
+        self._alarms.finish(task_id)
         task = None if send.cancelled() or send.exception() else send.result()
         if task is not None and task.submit_state is not SubmitState.QUEUED:
             self._named.discard(task_id)

@@ -1,8 +1,8 @@
 """The HTTP client for upstreams: sends a `WireRequest` and reads the complete answer.
 
 Owns connections, API keys in headers, timeouts and size limits. Errors separate what decides about money: the request
-was not sent (`NotSent`; `HeldBack` if the tracker itself did not send it), or it may have arrived (`Unanswered`). Must
-not interpret answers, retry, follow redirects, or reveal keys and query strings.
+was not sent (`NotSent`; `NotAttempted` if the tracker itself did not send it), or it may have arrived (`Unanswered`).
+Must not interpret answers, retry, follow redirects, or reveal keys and query strings.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tracker import __version__
 from tracker.domain.api_keys import key_problem
 from tracker.domain.retry import parse_retry_after
 from tracker.domain.upstream_http import AuthStyle, WireReply, WireRequest
-from tracker.errors import HeldBack, Unanswered, UpstreamFailure
+from tracker.errors import NotAttempted, Unanswered, UpstreamFailure
 from tracker.upstream.failures import LIBRARY_ERRORS, failure_of
 from tracker.upstream.pooled_get import Get, GetPool
 from tracker.upstream.salvage import decompress, is_compressed, salvage, seems_cut
@@ -109,15 +109,15 @@ class UpstreamClient:
                 would be unknown whether the request arrived.
 
         Raises:
-            HeldBack: the tracker did not send it.
+            NotAttempted: the tracker did not send it.
             NotSent: it was not sent; it may be sent again.
             Unanswered: it may have arrived.
         """
         if self._closed:
-            raise HeldBack("the tracker is stopping", 0.0)
+            raise NotAttempted("the tracker is stopping", 0.0)
         account = self._accounts.get(account_name)
         if account is None:
-            raise HeldBack(f"no account named {account_name!r}", MISSING_S)
+            raise NotAttempted(f"no account named {account_name!r}", MISSING_S)
         base = _base_of(account)
         url = extend(base, request.path, request.query)
         headers = _headers(account, request)
@@ -150,15 +150,15 @@ class UpstreamClient:
         for session in self._sessions.values():
             await session.close()
 
-    def _circuit_open(self, host: str, family: str) -> HeldBack:
+    def _circuit_open(self, host: str, family: str) -> NotAttempted:
         failed = f"{host} did not answer"
         if self._breakers.circuit_of(host, family).family:
             failed = f"{host} did not answer for {family}, or with server errors"
-        return HeldBack(f"circuit open: {failed}", self._breakers.wait_s(host, family), circuit_open=True)
+        return NotAttempted(f"circuit open: {failed}", self._breakers.wait_s(host, family), circuit_open=True)
 
-    def _no_slot(self, account_name: str) -> HeldBack:
+    def _no_slot(self, account_name: str) -> NotAttempted:
         pause_ends = self._limits.paused_until(account_name)
-        return HeldBack(
+        return NotAttempted(
             f"rate limit of account {account_name!r}: no slot within {SLOT_WITHIN_S:g} s",
             SLOT_WITHIN_S if pause_ends is None else pause_ends - self._clock.monotonic(),
         )
@@ -268,7 +268,7 @@ def _base_of(account: Account) -> URL:
         return base_url(account.base_url)
     except ValueError:
         pass
-    raise HeldBack(f"the base_url of account {account.name!r} is not an http(s) URL", MISSING_S)
+    raise NotAttempted(f"the base_url of account {account.name!r} is not an http(s) URL", MISSING_S)
 
 
 def _pause_s(reply: WireReply) -> float:
@@ -284,9 +284,9 @@ def _host_of(url: URL) -> str:
 def _headers(account: Account, request: WireRequest) -> dict[str, str]:
     key = (account.api_key() or "").strip()
     if not key:
-        raise HeldBack(f"account {account.name!r} has no API key", MISSING_S)
+        raise NotAttempted(f"account {account.name!r} has no API key", MISSING_S)
     if (problem := key_problem(key)) is not None:
-        raise HeldBack(f"the API key of account {account.name!r} {problem}", MISSING_S)
+        raise NotAttempted(f"the API key of account {account.name!r} {problem}", MISSING_S)
     headers = dict(request.headers)
     if request.body is not None:
         headers.setdefault("Content-Type", "application/json")

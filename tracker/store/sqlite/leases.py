@@ -10,9 +10,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import orjson
 from msgspec.structs import replace
 
-from tracker.store.sqlite.rows import TASK, task_from, time_of
+from tracker.store.sqlite.rows import TASK, task_from, tasks_from, time_of
 from tracker.store.sqlite.tasks import get_task
 from tracker.store.values import Claimed
 
@@ -89,20 +90,22 @@ def mark_sending(tx: Transaction, task_id: TaskId, lease_s: float) -> Task | Non
 
 def claim_due(tx: Transaction, lane: Lane, limit: int, lease_s: float) -> list[Claimed]:
     """Lease due tasks of a lane, longest waiting first; never one whose create another living process is sending."""
-    due = tx.db.execute(
+    # one row and one statement for all: each is a hand-over of the interpreter's lock, see `observations`
+    due, were_held = tx.db.execute(
         f"""
-        SELECT {TASK}, holder IS NOT NULL FROM tasks WHERE account = ? AND provider = ? AND due_at <= ?
-            AND (submit_state <> 'sending' OR holder IS NULL OR holder = ? OR {_DEAD})
-        ORDER BY due_at LIMIT ?
+        SELECT json_group_array({TASK}), json_group_array(holder IS NOT NULL) FROM (
+            SELECT * FROM tasks WHERE account = ? AND provider = ? AND due_at <= ?
+                AND (submit_state <> 'sending' OR holder IS NULL OR holder = ? OR {_DEAD})
+            ORDER BY due_at LIMIT ?)
         """,
         (lane.account, lane.provider, tx.in_ms(), tx.holder, limit),
-    ).fetchall()
-    claimed = [Claimed(task_from(task), bool(was_held)) for task, was_held in due]
-    tx.db.executemany(
-        "UPDATE tasks SET due_at = ?, holder = ? WHERE id = ?",
-        [(tx.in_ms(lease_s), tx.holder, one.task.id) for one in claimed],
+    ).fetchone()
+    tasks = tasks_from(due)
+    tx.db.execute(
+        "UPDATE tasks SET due_at = ?, holder = ? WHERE id IN (SELECT value FROM json_each(?))",
+        (tx.in_ms(lease_s), tx.holder, orjson.dumps([task.id for task in tasks]).decode()),
     )
-    return claimed
+    return [Claimed(task, bool(was_held)) for task, was_held in zip(tasks, orjson.loads(were_held), strict=True)]
 
 
 def postpone(tx: Transaction, task_id: TaskId, in_s: float) -> None:

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from tests.kits.factories import START
 from tracker.clock import ManualClock
-from tracker.daemon.health import STUCK_AFTER_S, WRITTEN_LATELY_S, Vitals
+from tracker.daemon.health import STUCK_AFTER_S, WRITTEN_LATELY_S, HealthChecks
 from tracker.domain.health import Health
 from tracker.errors import StoreUnavailable
 from tracker.store.values import WriterProgress
@@ -45,17 +45,17 @@ class Parts:
         if self.refusal is not None:
             raise self.refusal
 
-    def vitals(self) -> Vitals:
+    def checks(self) -> HealthChecks:
         """The judge of these parts; each looks at its own attributes."""
         part = cast("Any", self)
-        return Vitals(part, part, part, part, self.clock, write_within_s=0.01)
+        return HealthChecks(part, part, part, part, self.clock, write_within_s=0.01)
 
 
 async def test_all_is_well() -> None:
     """A daemon with nothing to do is neither unwell nor wedged."""
     parts = Parts()
     parts.clock.advance(STUCK_AFTER_S / 2)
-    assert ((await parts.vitals().health()).ready, parts.vitals().wedged()) == (True, [])
+    assert ((await parts.checks().health()).ready, parts.checks().wedged()) == (True, [])
 
 
 def test_an_idle_writer_is_no_stuck_writer() -> None:
@@ -63,45 +63,45 @@ def test_an_idle_writer_is_no_stuck_writer() -> None:
     parts = Parts()
     parts.clock.advance(STUCK_AFTER_S + 1)
     parts.last_progress = parts.clock.monotonic()
-    assert parts.vitals().wedged() == []
+    assert parts.checks().wedged() == []
     parts.writer_progress = replace(parts.writer_progress, waiting=1)
-    assert "store" in parts.vitals().wedged()[0]
+    assert "store" in parts.checks().wedged()[0]
 
 
 async def test_stalled_sweeps_are_unwell_and_not_wedged() -> None:
     """A full disk stalls the sweeps; killing the daemon would mend nothing, so the watchdog is fed on."""
     parts = Parts()
     parts.is_stalled = True
-    assert not (await parts.vitals().health()).ready
-    assert parts.vitals().wedged() == []
+    assert not (await parts.checks().health()).ready
+    assert parts.checks().wedged() == []
 
 
 async def test_a_store_that_takes_no_writes_is_unwell_at_once() -> None:
     """Whether it refuses or hangs; and well again as soon as it takes them."""
     parts = Parts()
-    vitals = parts.vitals()
+    checks = parts.checks()
     parts.refusal = StoreUnavailable("database or disk is full")
-    assert await vitals.health() == Health(
+    assert await checks.health() == Health(
         ready=False, reasons=["The store takes no writes: database or disk is full."]
     )
-    assert vitals.wedged() == []
+    assert checks.wedged() == []
     parts.refusal = None
-    assert (await vitals.health()).ready
+    assert (await checks.health()).ready
     parts.clock.advance(WRITTEN_LATELY_S)
     parts.taking.clear()
-    (reason,) = (await vitals.health()).reasons
+    (reason,) = (await checks.health()).reasons
     assert "within 0.01 s" in reason
 
 
 async def test_asking_all_the_time_writes_now_and_then() -> None:
     """Anybody may ask: one write in two seconds is what that may cost."""
     parts = Parts()
-    vitals = parts.vitals()
+    checks = parts.checks()
     for _ in range(10):
-        assert (await vitals.health()).ready
+        assert (await checks.health()).ready
     assert parts.writes == 1
     parts.clock.advance(WRITTEN_LATELY_S)
-    assert (await vitals.health()).ready
+    assert (await checks.health()).ready
     assert parts.writes == 2
 
 
@@ -109,45 +109,45 @@ def test_what_does_not_come_round_is_wedged() -> None:
     """A loop that ended or hangs shows in the watchdog, by name."""
     parts = Parts()
     parts.is_wedged = True
-    (reason,) = parts.vitals().wedged()
+    (reason,) = parts.checks().wedged()
     assert "polling" in reason
     parts.is_wedged = False
     parts.clock.advance(STUCK_AFTER_S + 1)
-    assert parts.vitals().wedged() == ["The hook dispatcher has stopped.", "The archiver has stopped."]
+    assert parts.checks().wedged() == ["The hook dispatcher has stopped.", "The archiver has stopped."]
 
 
 async def test_a_full_disk_is_unready_and_troubles_are_told() -> None:
     """A full disk makes the daemon unready although a small write succeeds; troubles are reasons and alarms alone."""
     parts = cast("Any", Parts())
     disk: tuple[str | None, bool] = ("The disk is nearly full.", False)
-    vitals = Vitals(
+    checks = HealthChecks(
         parts, parts, parts, parts, parts.clock, disk=lambda: disk, troubles=lambda: ["Account a has no API key."]
     )
-    low = await vitals.health()
+    low = await checks.health()
     assert (low.ready, low.alarms) == (True, 2)
     assert list(low.reasons) == ["Account a has no API key.", "The disk is nearly full."]
     disk = ("The disk is full.", True)
-    full = await vitals.health()
+    full = await checks.health()
     assert (full.ready, full.alarms, full.reasons[0]) == (False, 2, "The disk is full.")
 
 
 async def test_files_that_are_not_those_that_were_opened_are_unwell_at_once() -> None:
     """Even right after a write that was committed: it proves nothing any more, and a write is tried."""
     parts = Parts()
-    vitals = parts.vitals()
-    assert (await vitals.health()).ready
+    checks = parts.checks()
+    assert (await checks.health()).ready
     parts.misplaced = parts.refusal = StoreUnavailable("t.db: it was removed")
-    assert await vitals.health() == Health(ready=False, reasons=["The store takes no writes: t.db: it was removed."])
-    assert await vitals.status_line() == "Not ready: The store takes no writes: t.db: it was removed."
-    assert vitals.wedged() == []
+    assert await checks.health() == Health(ready=False, reasons=["The store takes no writes: t.db: it was removed."])
+    assert await checks.status_line() == "Not ready: The store takes no writes: t.db: it was removed."
+    assert checks.wedged() == []
 
 
 def test_a_connection_that_is_lost_for_long_is_wedged() -> None:
     """Writes are answered, if only with refusals, so that nothing else would show it."""
     parts = Parts()
     parts.writer_progress = WriterProgress(parts.clock.monotonic(), 0, lost_since=parts.clock.monotonic())
-    assert parts.vitals().wedged() == []
+    assert parts.checks().wedged() == []
     parts.clock.advance(STUCK_AFTER_S + 1)
     parts.last_progress = parts.clock.monotonic()
-    (reason,) = parts.vitals().wedged()
+    (reason,) = parts.checks().wedged()
     assert "no usable connection" in reason
