@@ -234,7 +234,7 @@ def test_a_backup_takes_the_place_of_files_alone(path: Path, tmp_path: Path) -> 
     link.symlink_to(pipe)
     for target in (pipe, link):
         result = call("backup", target)
-        said = f"{target}: is there and is no regular file; name another\n"
+        said = f"{target}: exists and is not a regular file; name another\n"
         assert (result.exit_code, result.stderr) == (FAILED, said)
     assert pipe.is_fifo()
     assert link.is_symlink()

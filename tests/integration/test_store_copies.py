@@ -133,7 +133,7 @@ async def test_a_migration_keeps_a_copy_of_what_was(tmp_path: Path, monkeypatch:
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     monkeypatch.undo()
     before = path.read_bytes()
-    with pytest.raises(StoreUnusable, match=rf"newer tracker \(schema {new}.*put .*bak-{old} in its place"):
+    with pytest.raises(StoreUnusable, match=rf"newer tracker \(schema {new}.*replace the file with .*bak-{old};"):
         async with opened(path):
             pass
     assert path.read_bytes() == before

@@ -493,7 +493,7 @@ async def test_directories_are_made(tmp_path: Path) -> None:
 async def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
     """A file in the way: refused with one line that says what to do."""
     (tmp_path / "file").touch()
-    with pytest.raises(StoreUnusable, match=r"cannot be made \(.*set store.path"):
+    with pytest.raises(StoreUnusable, match=r"cannot be created \(.*set store.path"):
         await Rig(tmp_path / "file" / "sub" / "t.db").store.open()
 
 
@@ -511,7 +511,7 @@ async def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:
     """Refused before anything is tried."""
     tmp_path.chmod(0o500)
     try:
-        with pytest.raises(StoreUnusable, match="cannot write here"):
+        with pytest.raises(StoreUnusable, match="cannot be written"):
             await Rig(tmp_path / "t.db").store.open()
     finally:
         tmp_path.chmod(0o700)
@@ -523,7 +523,7 @@ async def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
     async with opened(tmp_path / "t.db") as rig:
         await rig.follow()
     (tmp_path / "t.db").chmod(0o400)
-    with pytest.raises(StoreUnusable, match=r"t\.db.*its owner is to run this"):
+    with pytest.raises(StoreUnusable, match=r"t\.db.*run this as its owner"):
         await Rig(tmp_path / "t.db").store.open()
 
 
@@ -567,7 +567,7 @@ async def test_a_full_disk(tmp_path: Path) -> None:
         await rig.store._write(lambda db: db.execute(f"PRAGMA max_page_count = {pages}").fetchone())
         large = '"' + "x" * 60_000 + '"'
         for _ in range(2):
-            with pytest.raises(StoreUnavailable, match="cannot take a write now"):
+            with pytest.raises(StoreUnavailable, match="cannot be written now"):
                 await rig.call(1, Status.RUNNING, payload=large)
         assert (await rig.get(1)).task.status is Status.PENDING
         assert await rig.store.list_events(make_task_name(1)) == []

@@ -105,7 +105,7 @@ def test_a_database_without_a_log_is_no_open_database(tmp_path: Path) -> None:
     """Some file systems cannot have one; the line names the file."""
     place = files.DatabaseFiles(tmp_path / "t.db")
     place.take()
-    with pytest.raises(StoreUnavailable, match=r"t\.db-wal: SQLite has not made this file"):
+    with pytest.raises(StoreUnavailable, match=r"t\.db-wal: SQLite has not created this file"):
         place.remember()
     place.release()
 

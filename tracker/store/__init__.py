@@ -1,1 +1,1 @@
-"""Where tasks are kept. The rest of the program knows only `tracker.store.protocol`; engines live beside it."""
+"""Storage of tasks. The rest of the program uses `tracker.store.protocol` and `tracker.store.values` only."""

@@ -1,4 +1,4 @@
-"""The SQLite engine of the store: the only room that speaks SQL."""
+"""The SQLite engine of the store: the only package that contains SQL."""
 
 from __future__ import annotations
 
@@ -27,6 +27,6 @@ async def open_reader(path: Path, now: Callable[[], datetime] = lambda: datetime
     try:
         await reader.open(connections=1)
     except BaseException:
-        await reader.close()  # its thread would keep the process from ending
+        await reader.close()  # else its thread would prevent the process from ending
         raise
     return reader

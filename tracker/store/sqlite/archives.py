@@ -1,4 +1,4 @@
-"""The archive's rows: planned with the outputs, handed out by lease, ended; and the event when all files are safe.
+"""The archive's items: created with the outputs, leased, ended; and the event when all files are safe.
 
 Functions of the write connection, each run inside one of the writer's transactions.
 """
@@ -44,14 +44,14 @@ _ITEM_WIDTH = 6
 
 
 def plan(db: sqlite3.Connection, tasks: Sequence[Task], choose: ArchiveChoice, now: datetime) -> None:
-    """Take in the outputs of tasks, in the transaction that brought them."""
+    """Create the items of new outputs, in the transaction that stores the outputs."""
     _insert_missing(db, tasks, choose, now)
     for task in _with_copies(db, tasks):
         _announce_if_safe(db, task, now)
 
 
 def _with_copies(db: sqlite3.Connection, tasks: Iterable[Task]) -> list[Task]:
-    """Those of which a file is stored already: hardly ever one, so they are not asked about one by one."""
+    """The tasks with a stored file; one query, for there is hardly ever one."""
     ended = {task.id: task for task in tasks if task.status is Status.SUCCEEDED}
     if not ended:
         return []
@@ -80,7 +80,7 @@ def _insert_missing(db: sqlite3.Connection, tasks: Iterable[Task], choose: Archi
 
 @cache
 def _insert_statement(count: int) -> str:
-    """Many rows in a statement: while callbacks stream in, each statement has to get the interpreter's lock back."""
+    """Many rows in a statement: under load each statement waits for the interpreter's lock."""
     return f"""
         INSERT INTO archives (task_id, identity, n, state, due_at, expires_at, created_at)
         VALUES {", ".join(["(?, ?, ?, 'pending', ?, ?, ?)"] * count)} ON CONFLICT DO NOTHING
@@ -152,13 +152,13 @@ def record_archive(tx: Transaction, job: ArchiveJob, result: ArchiveResult) -> A
     if result.state is not ArchiveState.STORED:
         return Applied(task=task, outcome=Outcome.APPLIED, confirm=False, announced=False)
     pieces.drop(db, task.id, job.identity)
-    task = _now_shows_file(db, task, job.identity)
+    task = _show_file(db, task, job.identity)
     announced = _announce_if_safe(db, task, tx.now)
     return Applied(task=task, outcome=Outcome.APPLIED, confirm=False, announced=announced)
 
 
-def _now_shows_file(db: sqlite3.Connection, task: Task, identity: str) -> Task:
-    """The public form of the task changes with the copy: a new version. Inline data gives way to its reference."""
+def _show_file(db: sqlite3.Connection, task: Task, identity: str) -> Task:
+    """A new version of the task: its public form shows the file. A reference replaces inline data."""
     outputs = tuple(
         replace(output, inline=reference_of(output.inline))
         if output.inline is not None and has_inline_data(output) and output_identity(output) == identity
@@ -172,7 +172,7 @@ def _now_shows_file(db: sqlite3.Connection, task: Task, identity: str) -> Task:
 
 
 def _announce_if_safe(db: sqlite3.Connection, task: Task, now: datetime) -> bool:
-    """Tell once that every file of a task that SUCCEEDED is safe; its status is not touched."""
+    """Announce once that every file of a task that SUCCEEDED is safe; its status does not change."""
     if task.status is not Status.SUCCEEDED:
         return False
     stored = [
@@ -211,7 +211,7 @@ def _announce_if_safe(db: sqlite3.Connection, task: Task, now: datetime) -> bool
 def redrive_archives(
     tx: Transaction, task_id: TaskId, choose: ArchiveChoice, lost: Collection[str]
 ) -> list[ArchiveRecord]:
-    """Have everything of a task archived that is not safe, now, with its attempts counted anew; see the protocol."""
+    """See the protocol."""
     db, now_ms = tx.db, tx.in_ms()
     task = get_task(db, task_id)
     _insert_missing(db, [task], choose, tx.now)
@@ -220,13 +220,13 @@ def redrive_archives(
     db.executemany(
         f"UPDATE archives SET {again}, path = NULL, bytes = NULL, sha256 = NULL, mime = NULL"
         " WHERE task_id = ? AND identity = ? AND state = 'stored'",
-        [(now_ms, task_id, identity) for identity in lost if _can_be_had_again(db, task, identity)],
+        [(now_ms, task_id, identity) for identity in lost if _can_be_fetched_again(db, task, identity)],
     )
     rows = db.execute(f"SELECT {ARCHIVE_COLUMNS} FROM archives WHERE task_id = ? ORDER BY n", (task_id,)).fetchall()
     return [archive_from(row) for row in rows]
 
 
-def _can_be_had_again(db: sqlite3.Connection, task: Task, identity: str) -> bool:
-    """A file that came inline is nowhere else: its data left the task when the file was safe."""
+def _can_be_fetched_again(db: sqlite3.Connection, task: Task, identity: str) -> bool:
+    """False for a file that came inline: its data was deleted when the file was safe."""
     output = find_output(task, identity)
-    return output is not None and (output.url is not None or pieces.is_there(db, task.id, output))
+    return output is not None and (output.url is not None or pieces.exists(db, task.id, output))

@@ -1,7 +1,6 @@
-"""Is the file sound, and is every task what its history says? For ``db check``.
+"""Checks that the file is sound and that each task follows from its history, for ``db check``.
 
-Owns reading histories with their readings. Must not write or mend anything: each page of tasks is one short read of
-its own, so that a daemon at work is not held up.
+Changes nothing. Each page of tasks is one short read, so that a running daemon is not delayed.
 """
 
 from __future__ import annotations
@@ -33,10 +32,9 @@ MAX_DAMAGE = 100
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A task that is not what its history makes it.
+    """A task that does not follow from its history.
 
     Attributes:
-        field: in what.
         kept: the value in its row.
         derived: the value that follows from its events.
     """
@@ -52,12 +50,10 @@ class Audit:
     """What a check found.
 
     Attributes:
-        damage: lines of SQLite's own integrity check, none for a sound file.
-        dangling: rows that point at something that is not there, one line each.
-        tasks: how many there are.
-        judged: how many of them have a whole history, which was judged again; not counted are those whose history
-            begins under older rules, and is not what the present ones would make of it.
-        differences: in what they differ from it.
+        damage: lines of SQLite's integrity check, none for a sound file.
+        dangling: rows that refer to a missing row, one line each.
+        judged: how many tasks have a complete history, which was judged again; without those whose history began
+            under older rules and differs.
     """
 
     damage: tuple[str, ...]
@@ -68,7 +64,7 @@ class Audit:
 
     @property
     def is_sound(self) -> bool:
-        """Whether nothing was found."""
+        """Whether no problem was found."""
         return not (self.damage or self.dangling or self.differences)
 
 
@@ -88,7 +84,7 @@ def audit(path: Path) -> Audit:
         with closing(sqlite3.connect(reader_uri(path), uri=True, isolation_level=None)) as db:
             damage += [line for (line,) in db.execute(f"PRAGMA integrity_check({MAX_DAMAGE})") if line != "ok"]
             dangling += [
-                f"{table} row {row} points at a row of {parent} that is not there"
+                f"{table} row {row} refers to a missing row of {parent}"
                 for table, row, parent, _ in db.execute("PRAGMA foreign_key_check")
             ]
             ((older,),) = db.execute("SELECT coalesce(max(seq), 0) FROM cursors WHERE name = 'older rules'").fetchall()
@@ -99,7 +95,7 @@ def audit(path: Path) -> Audit:
                     continue
                 differs = differences(kept, derived)
                 if differs and first_seq <= older:
-                    continue  # rules that have changed since made it so
+                    continue  # by rules that have changed since
                 judged += 1
                 found += [Difference(kept.id, *difference) for difference in differs]
     except sqlite3.Error as error:
@@ -110,10 +106,10 @@ def audit(path: Path) -> Audit:
 
 
 def _histories(db: sqlite3.Connection, damage: list[str]) -> Iterator[tuple[Task, int, list[Heard]]]:
-    """Each task with the number of its first event and its history; one that cannot be read is a line of the damage."""
+    """Each task with the seq of its first event and its history; an unreadable one becomes a line of the damage."""
     cursor = ""
     while True:
-        db.execute("BEGIN")  # a task and its events as of one moment
+        db.execute("BEGIN")  # a task and its events in one state
         try:
             rows = db.execute(
                 f"SELECT id, {TASK} FROM tasks WHERE id > ? ORDER BY id LIMIT ?", (cursor, PAGE)

@@ -1,7 +1,7 @@
-"""Copies of the whole file: for backups while the daemon works, and before a migration.
+"""Copies of the file: for backups while the daemon runs, and before a migration.
 
-Owns that a copy is whole: made by SQLite's online backup, checked by opening it, synced, and only then given its
-name. Nothing half-written ever stands under that name. Must not change what is copied.
+A copy is made by SQLite's online backup, checked by opening it, synced, and only then given its name, so that a file of
+that name is always complete.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ def copy_database(source: Path, target: Path, *, is_unused: bool = False) -> int
 
     Args:
         source: the database.
-        target: the copy; one that is there is replaced, a link's end for a link. Only this user can read it.
-        is_unused: no process writes to the source: no side file appears beside it, and its directory may be read-only.
+        target: the copy, private; an existing file is replaced, through links the file that they refer to.
+        is_unused: no process writes to the source: no side file is created, and its directory may be read-only.
 
     Returns:
         The size of the copy in bytes.
 
     Raises:
         StoreUnusable: the source is missing, foreign, newer or damaged.
-        StoreUnavailable: the copy cannot be written; what stood under its name still does.
+        StoreUnavailable: the copy cannot be written; an existing file of its name is unchanged.
     """
     if not is_store(source):
         raise StoreUnusable(f"{source}: no such file; has the daemon ever run? Set store.path if it is elsewhere")
@@ -85,14 +85,14 @@ def _unwritten(target: Path, why: str) -> StoreUnavailable:
 
 
 def _find_real_file(target: Path) -> Path:
-    """Where a name leads: a link is kept, and the file that it leads to is the one that is replaced.
+    """The file that a name refers to, through links.
 
     Raises:
-        StoreUnavailable: it leads to a device, a pipe or a directory, which a copy must not take the place of.
+        StoreUnavailable: it is a device, a pipe or a directory, which a copy must not replace.
     """
     try:
         if not stat.S_ISREG(target.stat().st_mode):
-            raise StoreUnavailable(f"{target}: is there and is no regular file; name another")
+            raise StoreUnavailable(f"{target}: exists and is not a regular file; name another")
     except FileNotFoundError:
         pass
     except OSError as error:
@@ -103,15 +103,15 @@ def _find_real_file(target: Path) -> Path:
 def _fill(connection: sqlite3.Connection, draft: Path) -> None:
     copy = sqlite3.connect(draft, isolation_level=None)
     try:
-        connection.backup(copy)  # in one step: one moment of the database, and no writer waits for it
-        copy.execute("PRAGMA journal_mode = DELETE")  # one file, with nothing beside it that could be forgotten
+        connection.backup(copy)  # in one step: one state of the database, and the writer does not wait
+        copy.execute("PRAGMA journal_mode = DELETE")  # one file without side files
     finally:
         copy.close()
     copy = sqlite3.connect(reader_uri(draft), uri=True)
     try:
         recognise(copy, draft)
-        ((verdict,), *_) = copy.execute("PRAGMA quick_check(1)").fetchall()
+        ((problem,), *_) = copy.execute("PRAGMA quick_check(1)").fetchall()
     finally:
         copy.close()
-    if verdict != "ok":
-        raise sqlite3.DatabaseError(verdict)
+    if problem != "ok":
+        raise sqlite3.DatabaseError(problem)

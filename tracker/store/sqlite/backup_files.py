@@ -1,6 +1,6 @@
-"""Copies of a database that lie beside it: how they are named, which are good, and what to do about a damaged file.
+"""Copies of a database: their names, which are good, and advice for a damaged file.
 
-Owns the names of backups and the advice to restore one. Must not write anything but the removal of old backups.
+Writes nothing; removes old backups.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Copy:
         path: the file.
         made_at: when it was last written.
         size: bytes.
-        tasks: how many tasks it holds; 0 when it cannot be read.
+        tasks: how many tasks it holds; 0 if it cannot be read.
         newest_task_at: when the newest of them was created.
         problem: why it cannot be restored; None for a good copy.
     """
@@ -48,7 +48,7 @@ class Copy:
 
     @property
     def holds(self) -> str:
-        """How many tasks it holds, in words."""
+        """How many tasks it holds, as text."""
         return "1 task" if self.tasks == 1 else f"{self.tasks} tasks"
 
 
@@ -58,7 +58,7 @@ def name_backup(now: datetime) -> str:
 
 
 def name_replaced(database: Path, now: datetime) -> Path:
-    """Name the file that a restore puts aside; no file of that name, nor a log of it, is there."""
+    """Name the file that a restore replaces; neither a file of that name nor its log exists."""
     first = name = database.with_name(f"{database.name}.replaced-{now.astimezone(UTC):{_STAMP}}")
     for n in count(2):
         if not any(os.path.lexists(f"{name}{suffix}") for suffix in ("", "-wal")):
@@ -68,31 +68,28 @@ def name_replaced(database: Path, now: datetime) -> Path:
 
 
 def list_copies(database: Path) -> list[Copy]:
-    """List the copies of a database: backups, copies from before a migration, files that a restore put aside.
+    """The copies of a database, newest first, each read to its end: backups, old schemas, replaced files.
 
     Args:
-        database: the database; it need not be there.
-
-    Returns:
-        The newest first; each was read from its first to its last page.
+        database: the database; it need not exist.
     """
     replaced = _matching(database.parent, f"{database.name}.replaced-*")
     return list(_inspected(_sorted([*_backups_of(database), *replaced])))
 
 
 def find_good_copy(database: Path) -> Copy | None:
-    """Find the newest copy that can be restored and holds a task; a file that a restore put aside is none."""
+    """The newest copy that can be restored and holds a task; files that a restore replaced do not count."""
     backups = _sorted(_backups_of(database))
     return next((copy for copy in _inspected(backups) if copy.problem is None and copy.tasks), None)
 
 
 def remove_old_backups(made: Path, keep_days: int) -> list[Path]:
-    """Remove backups that `name_backup` named, but for those of the newest days.
+    """Remove backups named by `name_backup`, except those of the newest days.
 
-    Days without a backup do not count, so neither a long pause nor many backups in one day cost an older one.
+    Days without a backup do not count, so neither a pause nor many backups in one day remove an older one.
 
     Args:
-        made: the backup that was just made; it and its directory stay, whatever the clock says.
+        made: the backup that was just made; it stays even if the clock is wrong.
         keep_days: how many days keep their backups.
 
     Returns:
@@ -112,12 +109,7 @@ def remove_old_backups(made: Path, keep_days: int) -> list[Path]:
 
 
 def damaged(path: Path, error: Exception) -> StoreUnusable:
-    """Say that a database is damaged, and how to go back to its newest good copy.
-
-    Args:
-        path: the file.
-        error: what SQLite says about it.
-    """
+    """The error for a damaged database: it says how to restore the newest good copy."""
     copy = find_good_copy(path)
     if copy is None and not _has_mark(path):
         return StoreUnusable(
@@ -128,7 +120,7 @@ def damaged(path: Path, error: Exception) -> StoreUnusable:
 
 
 def refuse_damaged(path: Path) -> None:
-    """Read a database that no tracker has open from its first to its last page.
+    """Read all of a database that no tracker has open.
 
     Raises:
         StoreUnusable: a page is damaged.
@@ -138,7 +130,7 @@ def refuse_damaged(path: Path) -> None:
 
 
 def refuse_lone_log(path: Path) -> None:
-    """Refuse a log whose database is missing or empty, before SQLite is asked: it deletes such a log.
+    """Refuse a log whose database is missing or empty: SQLite would delete such a log.
 
     **Source**: ``pagerOpenWalIfPresent`` in https://sqlite.org/src/file/src/pager.c.
 
@@ -156,10 +148,10 @@ def refuse_lone_log(path: Path) -> None:
 
 
 def refuse_emptied(path: Path) -> None:
-    """Refuse an empty file that has copies with tasks in them: to start with it would forget them.
+    """Refuse an empty file that has copies with tasks. A missing file is accepted: it was deleted to start anew.
 
     Raises:
-        StoreUnusable: it is one. A missing file is none: whoever deletes the database starts anew.
+        StoreUnusable: it is one.
     """
     if _size(path) == 0 and find_good_copy(path) is not None:
         raise StoreUnusable(
@@ -176,7 +168,7 @@ def _size(path: Path) -> int | None:
 
 
 def restore_advice(database: Path) -> str:
-    """One sentence: how to go back to the newest good copy of a database."""
+    """One sentence: how to restore the newest good copy of a database."""
     copy = find_good_copy(database)
     if copy is None:
         return (
@@ -195,13 +187,10 @@ def backup_directory(database: Path) -> Path:
 
 
 def inspect_copy(path: Path) -> Copy:
-    """Read a copy from its first to its last page.
-
-    Args:
-        path: the file.
+    """Read all of a copy.
 
     Raises:
-        OSError: it is not there, or cannot be looked at.
+        OSError: it does not exist or cannot be read.
     """
     status = path.stat()
     made_at, size = _made_at(path), status.st_size
@@ -215,9 +204,9 @@ def inspect_copy(path: Path) -> Copy:
                 return Copy(path, made_at, size, problem="is not a tracker database")
             if db.execute("PRAGMA user_version").fetchone() == (0,):
                 return Copy(path, made_at, size, problem="is empty")
-            ((verdict,), *_) = db.execute("PRAGMA quick_check(1)").fetchall()
-            if verdict != "ok":
-                return Copy(path, made_at, size, problem=f"is damaged ({' '.join(verdict.split())})")
+            ((result,), *_) = db.execute("PRAGMA quick_check(1)").fetchall()
+            if result != "ok":
+                return Copy(path, made_at, size, problem=f"is damaged ({' '.join(result.split())})")
             tasks, newest = db.execute("SELECT count(*), max(created_at) FROM tasks").fetchone()
     except sqlite3.Error as error:
         return Copy(path, made_at, size, problem=f"cannot be read ({error})")
@@ -246,7 +235,7 @@ def _inspected(paths: list[Path]) -> Iterator[Copy]:
 
 
 def _made_at(path: Path) -> datetime:
-    """When a copy was made: by its name, which survives being copied; else when it was last written."""
+    """When a copy was made: by its name, which a copy of it has too; else when it was last written."""
     if found := _STAMPED.search(path.name):
         return datetime.strptime(found[0], _STAMP).replace(tzinfo=UTC)
     try:
@@ -256,7 +245,7 @@ def _made_at(path: Path) -> datetime:
 
 
 def _has_mark(path: Path) -> bool:
-    """Whether the file's header still says that a tracker made it."""
+    """Whether the file's header has the tracker's mark."""
     try:
         with path.open("rb") as file:
             return file.read(_APPLICATION_ID_AT + 4)[_APPLICATION_ID_AT:] == APPLICATION_ID.to_bytes(4, "big")

@@ -1,9 +1,8 @@
-"""Checkpoints beside the writer: what the write-ahead log holds is copied into the file on a thread of its own.
+"""Checkpoints beside the writer: a thread copies the content of the write-ahead log into the file.
 
-SQLite's automatic checkpoint runs inside the commit that makes the log long enough, and everybody in that commit waits
-for it (measured: 8 ms in every seventeenth commit of 64 callbacks). A passive one on another connection keeps nobody
-waiting. The automatic one stays as the backstop, further off: it finds most of its work done, and after it the log
-begins anew.
+SQLite's automatic checkpoint runs inside the commit that makes the log long enough, and every caller of that commit
+waits for it (measured: 8 ms in every seventeenth commit of 64 callbacks). A passive one on another connection delays no
+commit. The automatic one remains as a backstop, at a longer log: it finds most of its work done, and restarts the log.
 """
 
 from __future__ import annotations
@@ -19,17 +18,16 @@ from tracker.logs import get_logger
 log = get_logger(__name__)
 
 COMMITS = 16
-"""A checkpoint is begun after so many commits: some hundred pages when callbacks stream in."""
+"""Commits between checkpoints: some hundred pages under load."""
 BACKSTOP_PAGES = 2000
-"""Pages in the log at which the writer's own commit makes sure of a checkpoint: a log of 16 MB stays in the caches, one
-of 64 MB cost 12 us more for each callback."""
+"""Pages in the log at which the writer's commit checkpoints: 16 MB stay in the caches, 64 MB cost 12 us more for each
+callback."""
 
 
 MAX_LOG_PAGES = 8192
-"""Pages in the log (64 MB) above which it should have begun anew long since; it is cut to this length when it does."""
+"""Pages in the log (64 MB) above which checkpoints are blocked; the log is truncated to this when it restarts."""
 BLOCKED_HINT = (
-    "a program reads the database in one transaction that does not end, so the write-ahead log only grows; find the "
-    "program with lsof and end it"
+    "a program holds a read transaction open, so the write-ahead log only grows; find the program with lsof and end it"
 )
 
 
@@ -37,8 +35,8 @@ class Checkpointer:
     """Checkpoints a database while its writer goes on.
 
     Args:
-        connect: makes a connection to the database; called on the thread, once for each checkpoint. Raises
-            `StoreUnavailable` where there must be none.
+        connect: makes a connection; called on the thread, once for each checkpoint. Raises `StoreUnavailable` if that
+            is not allowed.
     """
 
     def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
@@ -50,7 +48,7 @@ class Checkpointer:
         self._thread = threading.Thread(target=self._run, name="tracker-checkpoints", daemon=True)
 
     def start(self) -> None:
-        """Begin to wait for commits."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -61,7 +59,7 @@ class Checkpointer:
             self._thread.join()
 
     def note_commit(self) -> None:
-        """The writer has committed."""
+        """Count a commit of the writer."""
         self._commits += 1
         if self._commits % COMMITS == 0:
             self._due.set()
@@ -69,14 +67,11 @@ class Checkpointer:
     def _run(self) -> None:
         is_failing = False
         while self._wait():
-            # A connection for each: one that met an error may be of no use again, and a new one costs 0.3 ms.
+            # A connection for each: one with an error may stay unusable, and a new one costs 0.3 ms.
             try:
                 with closing(self._connect()) as connection:
-                    self._look_at(*connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone())
-            except (
-                sqlite3.Error,
-                StoreUnavailable,
-            ) as error:  # a full disk, say: the backstop goes on without it, and this tries again
+                    self._check_log(*connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone())
+            except (sqlite3.Error, StoreUnavailable) as error:  # such as a full disk: the backstop remains
                 if not is_failing:
                     log.warning("store.failed", step="checkpoint", error=str(error))
                 is_failing = True
@@ -85,8 +80,8 @@ class Checkpointer:
                     log.info("store.checkpoint_recovered")
                 is_failing = False
 
-    def _look_at(self, _is_busy: int, in_log: int, copied: int) -> None:
-        """Warn once of a log that is long because it does not begin anew: somebody reads all the time."""
+    def _check_log(self, _is_busy: int, in_log: int, copied: int) -> None:
+        """Warn once of a log that cannot restart because a reader never ends its transaction."""
         if in_log > MAX_LOG_PAGES and not self._is_blocked:
             self._is_blocked = True
             log.warning("store.checkpoint_blocked", pages_in_wal=in_log, pages_copied=copied, hint=BLOCKED_HINT)

@@ -1,7 +1,7 @@
 """The SQLite engine: the store's protocol over one writer and a few readers.
 
 Write-ahead log, full sync, strict tables, one process per file. What an acknowledged call wrote survives a power
-cut. Reads run beside the writer and never wait for it.
+failure. Reads run beside the writer and never wait for it.
 """
 
 # ruff: noqa: D102 - the protocol documents its methods
@@ -78,11 +78,7 @@ class SqliteStore(SqliteReader):
     # -- life ----------------------------------------------------------------------------------------------
 
     async def open(self, connections: int = CONNECTIONS) -> None:
-        """Lock, migrate, give back what a previous process held, open the readers.
-
-        Raises:
-            StoreUnusable: locked, newer, foreign, or not writable.
-        """
+        """See the protocol."""
         self._files.take()
         process_id = make_ulid(self._now(), secrets.token_bytes(RANDOM_BYTES))
         process = self._process = replace(self._process, id=process_id)
@@ -96,13 +92,12 @@ class SqliteStore(SqliteReader):
             raise unusable(self._file, cause, "opened", "check free space and permissions") from error
         except StoreUnavailable as error:
             await self.close()
-            raise StoreUnusable(f"{self._file}: {error}; its owner is to run this, or set store.path") from error
+            raise StoreUnusable(f"{self._file}: {error}; run this as its owner, or set store.path") from error
         except BaseException:
             await self.close()
             raise
 
     async def close(self) -> None:
-        """Write what waits, then close."""
         await super().close()
         await self._writer.stop()
         self._files.release()
@@ -111,7 +106,7 @@ class SqliteStore(SqliteReader):
         await self._change(lambda tx: leases.renew_process(tx, self._process))
 
     def _connect_beside(self) -> sqlite3.Connection:
-        self._files.check()  # a log that was removed must not be followed by an empty one
+        self._files.check()  # never create an empty log in place of one that was removed
         return connect_existing(self._file)
 
     def subscribe_commits(self, listener: Callable[[Sequence[Applied]], None]) -> None:
@@ -148,9 +143,9 @@ class SqliteStore(SqliteReader):
         return self._writer.run_grouped(self._apply_all, (observation, judge))
 
     def _apply_all(
-        self, db: sqlite3.Connection, heard: Sequence[tuple[Observation, Judge]]
+        self, db: sqlite3.Connection, batch: Sequence[tuple[Observation, Judge]]
     ) -> Sequence[Applied | StoreError]:
-        return apply_all(db, heard, self._choose)
+        return apply_all(db, batch, self._choose)
 
     def choose_archives(self, choose: ArchiveChoice) -> None:
         self._choose = choose

@@ -1,9 +1,7 @@
-"""Everything about every task, for ``db export``: as of one moment, without holding up the daemon's file.
+"""All tasks with their histories, for ``db export``, as of one state of the database.
 
-A long read would keep the write-ahead log from being brought into the file. So the file is copied first, in one
-quick step, and the copy is read page by page.
-
-Owns the copy, which is gone afterwards. Must not change what is stored, nor show more than is stored.
+A long read would block checkpoints. So the file is copied first, in one quick step, and the copy is read page by page
+and deleted.
 """
 
 from __future__ import annotations
@@ -47,11 +45,11 @@ class Dumped:
 
 @contextmanager
 def dumping(path: Path, directory: Path | None = None) -> Iterator[Iterator[Dumped]]:
-    """Read everything there is at this moment, oldest task first.
+    """Read everything, oldest task first.
 
     Args:
         path: the database, whether or not a daemon is writing to it.
-        directory: where there is space for a copy of it; None: where temporary files go.
+        directory: for the copy; None: that of temporary files.
 
     Raises:
         StoreUnusable: missing, foreign, newer, or never set up.

@@ -1,9 +1,9 @@
-"""The files of an open database: one tracker for each, and the same files for as long as it has them open.
+"""The files of an open database: locked against a second tracker, and checked to be the ones that were opened.
 
-Two locks keep a second tracker off. The one on ``<database>.lock`` names the process that has it. The one on the
-database itself holds for the file and not for a name, so that a bind mount or a hard link does not get around it.
-A name leads somewhere else once a file is removed, moved or replaced: what is written then is lost at the next start,
-so each file is compared with what its name leads to.
+Two locks exclude a second tracker. The one on ``<database>.lock`` names the process that has it. The one on the
+database itself belongs to the file and not to a name, so that a bind mount or a hard link does not evade it. If a file
+is removed, moved or replaced, what is written later is lost at the next start; so each file is compared with what its
+name refers to.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _Identity = tuple[int, int]
 
 
 class DatabaseFiles:
-    """Locks a database, and tells when its files are not those that were opened.
+    """Locks a database, and checks that its files are those that were opened.
 
     Args:
         database: the path as configured.
@@ -34,7 +34,7 @@ class DatabaseFiles:
 
     def __init__(self, database: Path) -> None:
         self._path = database
-        # the real name: a symbolic link or another spelling of the path leads to the same lock and log
+        # the real name: a symbolic link or another spelling of the path has the same lock and log
         self._real = database.resolve()
         self._lock_path = self._real.with_name(self._real.name + ".lock")
         self._lock: int | None = None
@@ -42,28 +42,27 @@ class DatabaseFiles:
         self._opened: dict[Path, _Identity] = {}
 
     def take(self, *, replaces: bool = False) -> None:
-        """Make what is missing, and take both locks; the kernel gives them back when the process dies.
+        """Create what is missing, and take both locks; the kernel releases them when the process dies.
 
         Args:
-            replaces: only keep others off: another file takes the place of this one, if there is one, and it is not
-                opened.
+            replaces: only exclude other processes: the file, if it exists, is going to be replaced and is not opened.
 
         Raises:
-            StoreUnusable: another tracker has the database, its place cannot be written, it has a second name, or it
-                is empty and its copies are not.
+            StoreUnusable: another tracker has the database, its directory cannot be written, it has a second name,
+                or it is empty and its copies are not.
         """
         try:
             make_directory(self._real.parent)
         except OSError as error:
             raise StoreUnusable(
-                f"{self._real.parent}: cannot be made ({error.strerror}); make it yourself or set store.path"
+                f"{self._real.parent}: cannot be created ({error.strerror}); create it or set store.path"
             ) from error
         self._take_name()
         try:
             if not replaces:
                 is_store(self._real)
                 refuse_lone_log(self._real)
-                refuse_emptied(self._real)  # before a missing file is made, which is empty, too
+                refuse_emptied(self._real)  # before a missing file is created, which is empty too
             if not replaces or self._real.exists():
                 self._take_file()
             if not replaces:
@@ -77,7 +76,7 @@ class DatabaseFiles:
             handle = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
         except OSError as error:
             raise StoreUnusable(
-                f"{self._lock_path.parent}: cannot write here ({error.strerror}); make the directory writable for this "
+                f"{self._lock_path.parent}: cannot be written ({error.strerror}); make the directory writable for this "
                 "user or set store.path"
             ) from error
         if not _locks(handle):
@@ -94,8 +93,8 @@ class DatabaseFiles:
     def _take_file(self) -> None:
         """Lock the file itself, on a handle that stays open as long as SQLite has the file.
 
-        Closing any handle of a file gives up all POSIX locks of the process on it, those of SQLite among them; so this
-        one is the first to be opened and the last to be closed. A lock by flock does not meet those of SQLite.
+        Closing any handle of a file releases all POSIX locks of the process on it, including SQLite's; so this one is
+        opened first and closed last. A lock by flock does not conflict with SQLite's.
 
         Source: https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_
         """
@@ -112,7 +111,7 @@ class DatabaseFiles:
             )
 
     def _refuse_second_names(self) -> None:
-        """Each name of a file has a log of its own, which holds what was written last."""
+        """Each name of a file has its own log, which holds the last writes."""
         assert self._file is not None  # noqa: S101 - opened before
         status = os.fstat(self._file)
         if not stat.S_ISREG(status.st_mode):
@@ -120,18 +119,16 @@ class DatabaseFiles:
         if status.st_nlink > 1:
             raise StoreUnusable(
                 f"{self._path}: the file has {status.st_nlink} names (hard links), and a tracker under each name would "
-                "keep its own log; remove the other names, or use a copy"
+                "write its own log; remove the other names, or use a copy"
             )
         if _is_mount_point(self._real):
-            raise StoreUnusable(
-                f"{self._path}: only this file is mounted here, so its log would lie elsewhere; mount its directory"
-            )
+            raise StoreUnusable(f"{self._path}: only this file is mounted here, without its log; mount its directory")
 
     def remember(self) -> None:
-        """Take note of the files that are open now: the database, its log, and the log's index.
+        """Remember the files that are open now: the database, its log, and the log's index.
 
         Raises:
-            StoreUnavailable: one is not there.
+            StoreUnavailable: one does not exist.
         """
         if self._file is None:
             return
@@ -140,11 +137,11 @@ class DatabaseFiles:
         try:
             sides = {path: _identity(path) for path in (_log_of(self._real), index)}
         except OSError as error:
-            raise StoreUnavailable(f"{error.filename}: SQLite has not made this file ({error.strerror})") from error
+            raise StoreUnavailable(f"{error.filename}: SQLite has not created this file ({error.strerror})") from error
         self._opened = {self._path: (status.st_dev, status.st_ino), **sides}
 
     def check(self) -> None:
-        """Make sure that what is written now is found at the next start.
+        """Check that what is written now is found at the next start.
 
         Raises:
             StoreUnavailable: a file was removed, moved or replaced while it is open.
@@ -153,16 +150,16 @@ class DatabaseFiles:
             if (what := _difference(path, opened)) is not None:
                 raise StoreUnavailable(
                     f"{path}: {what} while the tracker has it open; put it back, or stop the tracker with SIGTERM and "
-                    "look at tracker db check"
+                    "run tracker db check"
                 )
 
     def has_lost_only_log(self) -> bool:
-        """Whether the log's name leads elsewhere, and those of the database and of the log's index do not."""
+        """Whether the log was removed or replaced, and the database and the log's index were not."""
         differing = [path for path, opened in self._opened.items() if _difference(path, opened) is not None]
         return differing == [_log_of(self._real)]
 
     def release(self) -> None:
-        """Give both locks back, once no connection is open any more; taking them again is allowed."""
+        """Release both locks; they may be taken again."""
         for handle in (self._file, self._lock):
             if handle is not None:
                 os.close(handle)
@@ -171,7 +168,7 @@ class DatabaseFiles:
 
 
 def log_bytes(database: Path) -> int:
-    """How long the write-ahead log of a database is; 0 where there is none, or none that can be seen."""
+    """The size of the write-ahead log of a database; 0 if it does not exist or cannot be read."""
     try:
         return _log_of(database.resolve()).stat().st_size
     except OSError:
@@ -183,14 +180,14 @@ def _log_of(real: Path) -> Path:
 
 
 def _open_database(path: Path) -> int:
-    """A handle of the database; a file that is missing is made, private, for SQLite would make it by the umask."""
+    """A handle of the database; a missing file is created private, where SQLite would follow the umask."""
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE)
     except FileExistsError:
         try:
             return os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except PermissionError:
-            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # enough for a lock; SQLite says what it thinks of it
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # enough for a lock; SQLite reports the rest
     with contextlib.suppress(PermissionError):
         os.fchmod(handle, PRIVATE_FILE)
     sync_directory(path.parent)
@@ -198,7 +195,7 @@ def _open_database(path: Path) -> int:
 
 
 def _locks(handle: int) -> bool:
-    """Whether the lock could be had."""
+    """Whether the lock was taken."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -207,13 +204,13 @@ def _locks(handle: int) -> bool:
 
 
 def _difference(path: Path, opened: _Identity) -> str | None:
-    """How what a name leads to is not the file that was opened; None where it is."""
+    """What happened to a file that was opened; None if nothing."""
     try:
         return None if _identity(path) == opened else "another file has taken its place"
     except FileNotFoundError:
         return "it was removed or moved"
     except OSError as error:
-        return f"it cannot be looked at ({error.strerror})"
+        return f"it cannot be read ({error.strerror})"
 
 
 def _identity(path: Path) -> _Identity:

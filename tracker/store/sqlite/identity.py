@@ -1,7 +1,4 @@
-"""What a tracker database is recognised by, and the URI that opens one for reading.
-
-Owns the marks in the file's header. Must not know schemas or migrations.
-"""
+"""The mark of a tracker database in its header, and the URIs that open one."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import sqlite3
 from pathlib import Path
 
 APPLICATION_ID = 0x54524B31
-"""``TRK1``: tells our files from other SQLite files."""
+"""``TRK1``: distinguishes the tracker's files from other SQLite files."""
 _DAMAGE_CODES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _LOWEST_BYTE = 0xFF
 
@@ -20,7 +17,7 @@ def reader_uri(path: Path) -> str:
 
 
 def writer_uri(path: Path) -> str:
-    """The URI of a connection that writes, and never makes a file."""
+    """The URI of a connection that writes and never creates a file."""
     return f"file:{_quoted(path)}?mode=rw"
 
 
@@ -37,7 +34,7 @@ def _quoted(path: Path) -> str:
 
 
 def means_damage(error: Exception) -> bool:
-    """Whether an error says that the file's content is wrong, rather than that the disk or a lock refused.
+    """Whether an error means that the file's content is wrong, rather than that the disk or a lock failed.
 
     **Source**: https://www.sqlite.org/rescode.html; the lowest byte of an extended code is its primary code.
     """

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tracker.store.values import ArchiveChoice
 
 MAX_PAYLOAD_CHARS = 65_536
-"""A longer payload of a step on the way is not kept; the one that ends a task is kept whole."""
+"""A longer payload is not stored, except for the one that ends a task."""
 
 # One answer for everything that a batch needs: each row that is fetched, and each statement, is a hand-over of the
 # interpreter's lock between this thread and the event loop, and under load those cost more than the work itself.
@@ -47,28 +47,28 @@ _EVENT_WIDTH = _EVENT_COLUMNS.count(",") + 1
 
 
 def apply_all(
-    db: sqlite3.Connection, heard: Sequence[tuple[Observation, Judge]], choose: ArchiveChoice
+    db: sqlite3.Connection, batch: Sequence[tuple[Observation, Judge]], choose: ArchiveChoice
 ) -> list[Applied | StoreError]:
     """Judge observations in their order and write what follows from them, the archive's work on new outputs included.
 
-    Everything that is needed is read at once, everything that follows is written at once: statement by statement
-    the same would cost several times as much. Observations of one task see each other's effect.
+    One read and one write for the batch: statement by statement the same costs several times as much. Observations of
+    one task see each other's effect.
 
     Returns:
-        For each what became of it, or `TaskNotFound`.
+        For each its effect, or `TaskNotFound`.
     """
-    ids = orjson.dumps(list({observation.task_id for observation, _ in heard})).decode()
+    ids = orjson.dumps(list({observation.task_id for observation, _ in batch})).decode()
     rows, keys, last_seq = db.execute(_LOAD, {"ids": ids}).fetchone()
     loaded = {task.id: task for task in tasks_from(rows)}
     history = _History(last_seq or 0, set(orjson.loads(keys)))
     tasks = dict(loaded)
     answers: list[Applied | StoreError] = []
-    for observation, judge in heard:
+    for observation, judge in batch:
         task = tasks.get(observation.task_id)
         if task is None:
             answers.append(TaskNotFound(f"no task has the id {observation.task_id}"))
             continue
-        light, data = pieces.set_aside(observation)
+        light, data = pieces.split_off(observation)
         steps = judge(task, light, history.knows(task.id))
         after, announced = task, False
         for step in steps:
@@ -78,7 +78,7 @@ def apply_all(
             after = unpark(db, after, observation.observed_at)
         tasks[task.id] = after
         if data:
-            pieces.keep(db, task, after, data)
+            pieces.store(db, task, after, data)
         answers.append(
             Applied(
                 task=after,
@@ -92,9 +92,9 @@ def apply_all(
     if history.announced:
         outbox.put(db, history.announced)
     _write_tasks(db, loaded, tasks)
-    brought = [task for task in tasks.values() if task.outputs and task.outputs is not loaded[task.id].outputs]
-    if brought:
-        plan(db, brought, choose, heard[-1][0].observed_at)
+    changed = [task for task in tasks.values() if task.outputs and task.outputs is not loaded[task.id].outputs]
+    if changed:
+        plan(db, changed, choose, batch[-1][0].observed_at)
     return answers
 
 
@@ -115,34 +115,34 @@ class _History:
         return lambda key: f"{task_id} {key}" in seen
 
     def take(self, step: Step, before: Task) -> Task:
-        """Add the event of a step; the task as it is then to be written, its result in place."""
+        """Add the event of a step; the task as it is to be written, with the reference to its result."""
         after = step.task
         if not step.is_recorded:
             return after
         self._seq += 1
-        heard = step.observation
+        observation = step.observation
         ended = after.status.is_terminal and after.status is not before.status
-        payload = heard.payload_text()
+        payload = observation.payload_text()
         if payload is not None and not ended and len(payload) > MAX_PAYLOAD_CHARS:
             payload = None
         if ended and payload is not None:
             after = replace(after, result_seq=self._seq)
-        self._seen.add(f"{heard.task_id} {step.key}")
+        self._seen.add(f"{observation.task_id} {step.key}")
         if step.announces:
             self.announced.append(self._seq)
         self.rows.append(
             (
                 self._seq,
-                heard.task_id,
-                to_ms(heard.observed_at),
-                heard.source._value_,
-                enum_text(heard.reading.stage),
+                observation.task_id,
+                to_ms(observation.observed_at),
+                observation.source._value_,
+                enum_text(observation.reading.stage),
                 step.outcome._value_,
                 before.status._value_,
                 after.status._value_,
                 step.detail,
                 step.key,
-                stored_text(heard.reading),
+                stored_text(observation.reading),
                 " ".join(step.announces) or None,
                 stored_text(after) if step.announces and not _is_final(after) else None,
                 payload,
@@ -152,9 +152,9 @@ class _History:
 
 
 def _is_final(task: Task) -> bool:
-    """Whether the row itself will always show this moment; then hooks need no snapshot of it.
+    """Whether the row will never change again, so that hooks need no snapshot of it.
 
-    A success may grow by outputs: a hook that hears of it late hears of them, too.
+    A success may still gain outputs: a hook that runs late gets them, too.
     """
     return task.status.is_terminal and not task.is_given_up
 
@@ -185,7 +185,7 @@ def _write_tasks(db: sqlite3.Connection, loaded: Mapping[TaskId, Task], tasks: M
         for count in chunks(len(rows)):
             values = list(chain.from_iterable(rows[start : start + count]))
             if db.execute(_update_statement(columns, count), values).rowcount != count:
-                raise StoreError("a task moved while its transaction held it")
+                raise StoreError("a task was changed during the transaction that writes it")
             start += count
 
 

@@ -1,8 +1,7 @@
-"""The outbox: committed changes become deliveries, deliveries are handed out by lease and end.
+"""The outbox: committed events become deliveries; deliveries are leased and end.
 
 An event that announces something is put into the outbox by its own transaction, and leaves it in the one that inserts
-its deliveries. So each is fanned out exactly once, in whatever order events become visible. Functions of the write
-connection, each run inside one of the writer's transactions.
+its deliveries. So each is fanned out exactly once, in whatever order events become visible.
 """
 
 from __future__ import annotations
@@ -89,13 +88,13 @@ def fan_out(tx: Transaction, match: Match | None, limit: int) -> int:
 
 
 def _delivery_id(task_id: str, event: str, hook: str, key: str) -> str:
-    """The id of a delivery: made of what it tells, not of a place in this file, which a restored backup counts anew.
+    """The id of a delivery: made of its content, for a restored backup counts `seq` anew.
 
-    A task ends once and is archived once, so that this event has the same id in whatever file it is found; the others
-    are told apart by the key of what was observed, which no other event of the task has.
+    A task ends once and is archived once, so such an event has the same id in every copy of the file; others are
+    distinguished by the key of their observation, which is unique within the task.
     """
-    told = (task_id, event, hook) if event in _ONCE else (task_id, event, hook, key)
-    return "dlv_" + hashlib.blake2b("\x1f".join(told).encode(), digest_size=12).hexdigest()
+    parts = (task_id, event, hook) if event in _ONCE else (task_id, event, hook, key)
+    return "dlv_" + hashlib.blake2b("\x1f".join(parts).encode(), digest_size=12).hexdigest()
 
 
 def claim_deliveries(tx: Transaction, hook: str, limit: int, lease_s: float) -> list[DeliveryJob]:
@@ -104,7 +103,7 @@ def claim_deliveries(tx: Transaction, hook: str, limit: int, lease_s: float) -> 
         """
         SELECT id, event, seq, attempts, task_id FROM deliveries AS mine
         WHERE hook = ? AND due_at <= ? AND NOT EXISTS (
-            -- left to itself, the planner walks through all that is due, once for each row
+            -- without the hint the planner scans all that is due, once for each row
             SELECT 1 FROM deliveries AS earlier INDEXED BY deliveries_open
             WHERE earlier.task_id = mine.task_id AND earlier.hook = mine.hook AND earlier.due_at IS NOT NULL
               AND (earlier.seq < mine.seq OR (earlier.seq = mine.seq AND earlier.rowid < mine.rowid)))

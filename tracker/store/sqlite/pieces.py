@@ -1,7 +1,7 @@
-"""Inline data of outputs, kept apart from their tasks, in pieces.
+"""Inline data of outputs, stored apart from their tasks, in pieces.
 
-An image of 30 MB is 40 MB of base64. As part of its task it would be read and written with it each time, and each time
-the interpreter lock would be held for as long as that takes.
+An image of 30 MB is 40 MB of base64. In the task's row, each read and write of the task would hold the interpreter lock
+for as long as it takes to copy that.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ PIECE_CHARS = 1 << 20
 SELECT_PIECE = "SELECT data FROM inline_pieces WHERE task_id = ? AND identity = ? AND n = ?"
 
 
-def set_aside(observation: Observation) -> tuple[Observation, Mapping[str, str]]:
-    """An observation with references in the place of inline data; and the data by the identity of its output."""
+def split_off(observation: Observation) -> tuple[Observation, Mapping[str, str]]:
+    """An observation with references instead of inline data, and the data by the identity of its output."""
     outputs = observation.reading.outputs
     if not any_inline_data(outputs):
         return observation, {}
@@ -32,7 +32,7 @@ def set_aside(observation: Observation) -> tuple[Observation, Mapping[str, str]]
     return replace(observation, reading=reading), data
 
 
-def keep(db: sqlite3.Connection, before: Task, after: Task, data: Mapping[str, str]) -> None:
+def store(db: sqlite3.Connection, before: Task, after: Task, data: Mapping[str, str]) -> None:
     """Store the data of outputs that a task has gained."""
     known = set(map(output_identity, before.outputs))
     for identity in {output_identity(output) for output in after.outputs} - known:
@@ -47,11 +47,11 @@ def keep(db: sqlite3.Connection, before: Task, after: Task, data: Mapping[str, s
 
 
 def drop(db: sqlite3.Connection, task_id: TaskId, identity: str) -> None:
-    """Forget the data of an output: it is a file now."""
+    """Delete the data of an output: it is a file now."""
     db.execute("DELETE FROM inline_pieces WHERE task_id = ? AND identity = ?", (task_id, identity))
 
 
-def is_there(db: sqlite3.Connection, task_id: TaskId, output: Output) -> bool:
+def exists(db: sqlite3.Connection, task_id: TaskId, output: Output) -> bool:
     """Whether the data of an output is stored, here or with its task."""
     key = (task_id, output_identity(output), 0)
     return has_inline_data(output) or db.execute(SELECT_PIECE, key).fetchone() is not None

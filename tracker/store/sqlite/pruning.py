@@ -1,11 +1,11 @@
-"""Dropping what has had its time: found by reading, dropped in small steps, the file made smaller afterwards.
+"""Retention: old data is found by reading, deleted in small steps, and the file is made smaller afterwards.
 
-Owns what may go: of tasks that have ended and whose every announcement was delivered or given up. Must not touch a
-task's row but for what pointed at something dropped. A step is bounded in rows and in milliseconds, for callbacks
-wait while it runs; the walk over the tasks happens on reading connections and holds nobody up.
+Only of tasks that have ended and whose deliveries have all ended. A task's row changes only where it refers to
+something deleted. A step is bounded in rows and milliseconds, for callbacks wait meanwhile; the scan of the tasks runs
+on reading connections.
 
-There is no index on the end of a task: each callback would pay for it, and this walk over the primary key, once a
-day, costs a second for 100,000 tasks.
+There is no index on the end of a task: each callback would pay for it, and this scan of the primary key, once a day,
+costs a second for 100,000 tasks.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
     from tracker.store.sqlite.transactions import Transaction
 
 BUDGET_S = 0.002
-"""A step that has taken so long ends, with what it has done."""
+"""A step ends after so long, with what it has done."""
 AT_ONCE = 4
-"""Tasks per statement; between statements the budget is looked at."""
+"""Tasks per statement; the budget is checked between statements."""
 
-# Not before its hooks have heard: neither a delivery that may still run, nor an announcement that is not one yet.
+# Neither a delivery that may still run, nor an announcement that has not become deliveries yet.
 _SETTLED = """
     NOT EXISTS (SELECT 1 FROM deliveries WHERE task_id = tasks.id AND due_at IS NOT NULL)
     AND NOT EXISTS (SELECT 1 FROM events JOIN outbox USING (seq) WHERE task_id = tasks.id)
 """
 _ENDED = "status IN ('SUCCEEDED', 'FAILED')"
-# A dead delivery stays: it can still be retried by hand, and then tells the task as it stands.
+# A dead delivery stays: it can still be retried by hand.
 _ENDED_DELIVERY = "status IN ('succeeded', 'failed')"
 
 _LAST_OF_PAGE = "SELECT max(id), count(*) FROM (SELECT id FROM tasks WHERE id > ? ORDER BY id LIMIT ?)"
@@ -67,7 +67,7 @@ LASTING = (
     *("seq", "task_id", "at", "source", "stage", "outcome", "from_status", "to_status", "detail", "dedupe_key"),
     *("reading", "announces", "snapshot"),
 )
-"""Columns of an event that outlive its payload: all others. A test holds them against the table."""
+"""Columns of an event that outlive its payload: all others. A test compares them with the table."""
 _LASTING_COLUMNS = ", ".join(LASTING)
 
 _IN = "IN (SELECT value FROM json_each(?))"
@@ -81,7 +81,7 @@ _FILES = f"""
 
 
 async def find_prunable(read_rows: ReadRows, cutoffs: Cutoffs, cursor: str, limit: int) -> PrunablePage:
-    """Look at the next ``limit`` tasks after a cursor for what may go."""
+    """Of the next ``limit`` tasks after a cursor, what may be deleted."""
     ((last, looked_at),) = await read_rows(_LAST_OF_PAGE, (cursor, limit))
     if not looked_at:
         return PrunablePage((), None)
@@ -97,7 +97,7 @@ async def find_prunable(read_rows: ReadRows, cutoffs: Cutoffs, cursor: str, limi
 async def find_stored_files(
     read_rows: ReadRows, before: datetime, after: tuple[str, str], limit: int
 ) -> list[StoredFile]:
-    """Archived files of tasks that finished before a moment, in the order of task and identity."""
+    """Archived files of tasks that finished before a time, in the order of task and identity."""
     return [
         StoredFile(TaskId(task_id), identity, path, size)
         for task_id, identity, path, size in await read_rows(_FILES, (*after, to_ms(before), limit))
@@ -105,10 +105,10 @@ async def find_stored_files(
 
 
 def prune(tx: Transaction, task_ids: Sequence[TaskId], cutoffs: Cutoffs) -> tuple[Pruned, int]:
-    """Drop what may go of these tasks, as many of them as the budget allows, at least a few.
+    """Delete what may go of these tasks, as many of them as the budget allows, at least a few.
 
     Returns:
-        What was dropped, and how many of the tasks were seen to; of each of them everything, or nothing.
+        What was deleted, and how many tasks were processed, each completely.
     """
     ends_at = time.perf_counter() + BUDGET_S
     dropped = Pruned()
@@ -147,10 +147,10 @@ def _prune_few(db: sqlite3.Connection, task_ids: Sequence[TaskId], cutoffs: Cuto
 
 
 def _drop_payloads(db: sqlite3.Connection, task_ids: str) -> int:
-    """Write the events anew without their payloads, all else as it was; the number of them.
+    """Write the events anew without their payloads, otherwise unchanged; the number of them.
 
-    Set to NULL in place they would leave their pages nearly empty for good: SQLite merges pages when rows go, not
-    when they get smaller. Measured with payloads of 1,500 characters: the file keeps 18 % of its size, not 100 %.
+    Set to NULL in place they would leave their pages nearly empty: SQLite merges pages when rows are deleted, not when
+    they get smaller. Measured with payloads of 1,500 characters: the file shrinks to 18 % of its size, not 100 %.
     """
     rows = db.execute(
         f"DELETE FROM events WHERE task_id {_IN} AND payload IS NOT NULL RETURNING {_LASTING_COLUMNS}", (task_ids,)
@@ -160,7 +160,7 @@ def _drop_payloads(db: sqlite3.Connection, task_ids: str) -> int:
 
 
 def record_deleted_files(tx: Transaction, files: Sequence[StoredFile]) -> int:
-    """Take note that archived files are gone: their outputs count as not archived; the number of them."""
+    """Record that archived files are deleted: their outputs count as not archived; the number of them."""
     forgotten = 0
     for file in files:
         found = tx.db.execute(
@@ -174,12 +174,12 @@ def record_deleted_files(tx: Transaction, files: Sequence[StoredFile]) -> int:
 
 
 def shrink(tx: Transaction) -> tuple[int, int]:
-    """Move pages from the end of the file into the gaps, as many as the budget allows, and cut the end off.
+    """Move pages from the end of the file into the gaps, as many as the budget allows, and truncate it.
 
-    The file itself gets smaller when the write-ahead log is brought into it.
+    The file itself gets smaller at the next checkpoint.
 
     Returns:
-        Bytes given back, and gaps left, in pages; a file that was made without gaps in mind has none that count.
+        Bytes given back, and gaps left, in pages; both 0 for a file without incremental vacuum.
     """
     db = tx.db
     if db.execute("PRAGMA auto_vacuum").fetchone() == (0,):

@@ -57,7 +57,7 @@ CONNECTIONS = 3
 """Reads that run side by side; further ones wait for a free connection."""
 
 
-# Two steps to the next lane, each a single search: for (account, provider) > (?, ?) SQLite walks the whole account.
+# Two steps to the next lane, each a single search: for (account, provider) > (?, ?) SQLite scans the account.
 _LANES = """
     WITH RECURSIVE lanes (account, provider) AS (
         SELECT * FROM (SELECT account, provider FROM tasks WHERE due_at IS NOT NULL ORDER BY account, provider LIMIT 1)
@@ -82,7 +82,7 @@ _HAS_TEXT = """
 _NEXT_DELIVERY = """
     SELECT due_at FROM deliveries AS mine
     WHERE hook = ? AND due_at IS NOT NULL AND NOT EXISTS (
-        -- left to itself, the planner walks through all that is due, once for each row
+        -- without the hint the planner scans all that is due, once for each row
         SELECT 1 FROM deliveries AS earlier INDEXED BY deliveries_open
         WHERE earlier.task_id = mine.task_id AND earlier.hook = mine.hook AND earlier.due_at IS NOT NULL
           AND (earlier.seq < mine.seq OR (earlier.seq = mine.seq AND earlier.rowid < mine.rowid)))
@@ -147,7 +147,7 @@ class SqliteReader:
             return list(await connection.execute_fetchall(sql, parameters))  # type: ignore[arg-type]  # rows are tuples
 
     async def _decoded(self, decode: Callable[[tuple[Any, ...]], T], rows: Sequence[tuple[Any, ...]]) -> list[T]:
-        """What rows hold; on a thread where that is large, as requests and results of many megabytes are."""
+        """The decoded rows; on a thread if they are large, as requests and results of many megabytes are."""
         size = sum(len(column) for row in rows for column in row if isinstance(column, str))
         if size <= LARGE_BYTES:
             return list(map(decode, rows))

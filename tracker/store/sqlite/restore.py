@@ -1,8 +1,7 @@
-"""Puts a copy in the place of the database, for ``db restore``.
+"""Replaces the database with a copy, for ``db restore``.
 
-Owns the exchange of the files: the copy is checked before anything changes, the file that was there is kept under
-another name, and a crash at any moment leaves either the old database or the new one, whole. Must not run while a
-tracker serves the database; the store's lock makes sure of that.
+The copy is checked before anything changes, the replaced file gets another name, and a crash at any time leaves either
+the old database or the new one. The store's lock excludes a running tracker.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from pathlib import Path
 
 from tracker.domain.task import ExternalId, TaskId
 from tracker.errors import StoreUnavailable, StoreUnusable
-from tracker.filesystem import is_store
+from tracker.filesystem import is_store, sync_directory
 from tracker.store.sqlite.backup import copy_database
 from tracker.store.sqlite.backup_files import Copy, inspect_copy, name_replaced, refuse_lone_log
 from tracker.store.sqlite.files import DatabaseFiles
@@ -33,16 +32,15 @@ WHERE status = 'PENDING' AND external_id IS NULL AND (submit_state = 'queued' OR
 """
 
 Settle = Callable[[Path, Sequence["Create"]], None]
-"""Records in a database what became of these creates."""
+"""Records in a database the outcome of these creates."""
 
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """A create that was undecided in the copy and that may have been sent since.
+    """A create that was undecided in the copy and may have been sent since.
 
     Attributes:
-        task_id: its task.
-        external_id: the upstream's id, where the replaced file knows it; None: it is not known whether it was taken.
+        external_id: the upstream's id, if the replaced file has it; None: it is not known whether it was accepted.
     """
 
     task_id: TaskId
@@ -51,7 +49,7 @@ class Create:
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """A task that had not ended and that the copy does not know."""
+    """An unfinished task that is not in the copy."""
 
     route: str
     external_id: str | None
@@ -62,11 +60,10 @@ class Restored:
     """What a restore did.
 
     Attributes:
-        copy: the copy.
-        kept: where the file that was there is now; None where there was none.
+        kept: the path of the replaced file now; None if there was none.
         creates: those that were undecided in the copy and may have been sent since.
-        missing: how many tasks of the file that was there are not in the copy; None when that file cannot be read.
-        not_followed: those of them that had not ended: the restored database does not follow them.
+        missing: how many tasks of the replaced file are not in the copy; None if that file cannot be read.
+        not_followed: the unfinished ones among them.
     """
 
     copy: Copy
@@ -77,13 +74,13 @@ class Restored:
 
 
 def restore_database(source: Path, database: Path, settle: Settle, now: datetime) -> Restored:
-    """Put a copy in the place of the database.
+    """Replace the database with a copy.
 
     Args:
-        source: the copy; it stays where it is.
+        source: the copy; it is not changed.
         database: the database; it may be damaged or missing.
         settle: called with a draft of the new database when creates in it may have been sent since the copy was made.
-        now: the time, for the name of the file that is put aside.
+        now: for the name of the replaced file.
 
     Raises:
         StoreUnusable: the copy cannot be restored, or a tracker serves the database. Nothing was changed.
@@ -108,7 +105,7 @@ def restore_database(source: Path, database: Path, settle: Settle, now: datetime
         ) from error
     try:
         drafts = f".{database.name}.restore-"
-        for left in database.parent.glob(f"{drafts}*"):  # of a restore that was killed: the lock is ours
+        for left in database.parent.glob(f"{drafts}*"):  # of a restore that was killed: this process has the lock
             shutil.rmtree(left)
         with tempfile.TemporaryDirectory(prefix=drafts, dir=database.parent) as scratch:
             draft = Path(scratch) / database.name
@@ -116,7 +113,7 @@ def restore_database(source: Path, database: Path, settle: Settle, now: datetime
             creates, missing, not_followed = _compare(database, draft)
             if creates:
                 settle(draft, creates)
-            _hand_over(draft, owner)
+            _finish(draft, owner)
             kept = _exchange(draft, database, now)
     except OSError as error:
         where = error.filename or database.parent
@@ -124,7 +121,7 @@ def restore_database(source: Path, database: Path, settle: Settle, now: datetime
             f"{where}: {error.strerror}; nothing was changed. Run this as root, or as the owner of {database}"
         ) from error
     finally:
-        _give_to(database.with_name(database.name + ".lock"), owner)
+        _chown(database.with_name(database.name + ".lock"), owner)
         files.release()
     return Restored(copy, kept, tuple(creates), missing, tuple(not_followed))
 
@@ -143,16 +140,16 @@ def _check_source(source: Path, database: Path) -> Copy:
 
 
 def _may_be_open(source: Path) -> bool:
-    """Whether another process may have a copy open: SQLite makes an index of the log then."""
+    """Whether another process may have a copy open: then SQLite has created an index of the log."""
     real = source.resolve()
     return real.with_name(real.name + "-shm").exists()
 
 
 def _compare(database: Path, draft: Path) -> tuple[list[Create], int | None, list[Followed]]:
-    """What the file that is to be replaced knows better than the copy; nothing where it cannot be read.
+    """What the replaced file knows beyond the copy; nothing if it cannot be read.
 
-    A create that waits in the copy may have left since: to send it again could pay twice. It surely has not where the
-    replaced file has it waiting too, after as many attempts.
+    A create that is undecided in the copy may have been sent since: to send it again could pay twice. It was not sent
+    if it is undecided in the replaced file too, after as many attempts.
     """
     with closing(sqlite3.connect(unused_uri(draft), uri=True)) as new:
         undecided = {task_id: state for task_id, *state in new.execute(_UNDECIDED)}
@@ -167,12 +164,12 @@ def _compare(database: Path, draft: Path) -> tuple[list[Create], int | None, lis
                     "AND id IN (SELECT id FROM copy.tasks WHERE external_id IS NULL)"
                 )
             )
-            beyond = "FROM main.tasks WHERE id NOT IN (SELECT id FROM copy.tasks)"
-            (missing,) = old.execute(f"SELECT count(*) {beyond}").fetchone()
+            absent = "FROM main.tasks WHERE id NOT IN (SELECT id FROM copy.tasks)"
+            (missing,) = old.execute(f"SELECT count(*) {absent}").fetchone()
             running = [
                 Followed(*row)
                 for row in old.execute(
-                    f"SELECT route, external_id {beyond} AND (status = 'PENDING' OR status = 'RUNNING') ORDER BY id"
+                    f"SELECT route, external_id {absent} AND (status = 'PENDING' OR status = 'RUNNING') ORDER BY id"
                 )
             ]
     except (sqlite3.Error, StoreUnusable):  # damaged or missing
@@ -181,8 +178,8 @@ def _compare(database: Path, draft: Path) -> tuple[list[Create], int | None, lis
     return creates, missing, running
 
 
-def _hand_over(draft: Path, owner: os.stat_result) -> None:
-    """Sync the draft, and give it the owner and the mode of the file that it replaces."""
+def _finish(draft: Path, owner: os.stat_result) -> None:
+    """Sync the draft, and give it the owner and mode of the file that it replaces."""
     for suffix in _SIDE_FILES:
         if (left := draft.with_name(draft.name + suffix)).exists() and left.stat().st_size:
             raise StoreUnavailable(f"{left}: the new database was not closed cleanly; try again")
@@ -197,16 +194,16 @@ def _hand_over(draft: Path, owner: os.stat_result) -> None:
 
 
 def _mode_like(found: os.stat_result) -> int:
-    """That of the file; its user alone where it was made without a thought, so that everybody may read it."""
+    """The mode of the file; private if every user may read it."""
     mode = stat.S_IMODE(found.st_mode)
     return mode if stat.S_ISREG(found.st_mode) and not mode & stat.S_IRWXO else stat.S_IRUSR | stat.S_IWUSR
 
 
 def _exchange(draft: Path, database: Path, now: datetime) -> Path | None:
-    """Keep what is there under another name, then give its name to the draft.
+    """Give the database a second name, then its name to the draft.
 
     Raises:
-        OSError: that failed; what was there has its name, and no other.
+        OSError: it failed; the database has its first name only.
     """
     name = name_replaced(database, now)
     log = database.with_name(database.name + "-wal")
@@ -214,7 +211,7 @@ def _exchange(draft: Path, database: Path, now: datetime) -> Path | None:
     try:
         if database.exists():
             if database.stat().st_size:  # else SQLite would delete the log
-                _bring_in_log(database)
+                _checkpoint_log(database)
             _link(database, name)
             kept[database] = name
         if log.exists() and log.stat().st_size:
@@ -222,7 +219,7 @@ def _exchange(draft: Path, database: Path, now: datetime) -> Path | None:
             _link(log, named)
             kept[log] = named
         if kept:
-            _sync_directory(database.parent)  # from here on the old file has its second name whatever happens
+            sync_directory(database.parent)  # from here on the old file has its second name after a crash, too
         for suffix in _SIDE_FILES:
             database.with_name(database.name + suffix).unlink(missing_ok=True)
         draft.replace(database)
@@ -230,18 +227,18 @@ def _exchange(draft: Path, database: Path, now: datetime) -> Path | None:
         for path, second in kept.items():
             second.unlink() if path.exists() else second.rename(path)
         raise
-    _sync_directory(database.parent)
+    sync_directory(database.parent)
     return next(iter(kept.values()), None)
 
 
-def _bring_in_log(database: Path) -> None:
-    """Have a sound database hold all in one file: without its log it would be older, and nobody would notice."""
+def _checkpoint_log(database: Path) -> None:
+    """Bring the log into a sound database: moved without its log, the file would silently be older."""
     with closing(sqlite3.connect(database)) as db:
         try:
             if db.execute("PRAGMA quick_check(1)").fetchone() == ("ok",):
                 db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         except sqlite3.Error:
-            pass  # damaged: it is kept as it is, with its log
+            pass  # damaged: it stays as it is, with its log
 
 
 def _link(path: Path, name: Path) -> None:
@@ -254,15 +251,7 @@ def _link(path: Path, name: Path) -> None:
         shutil.copy2(path, name)
 
 
-def _give_to(path: Path, owner: os.stat_result) -> None:
-    """A lock that root made must not keep the tracker's own user out."""
+def _chown(path: Path, owner: os.stat_result) -> None:
+    """Give a lock that root created to the tracker's user."""
     if os.geteuid() == 0 and path.exists():
         os.chown(path, owner.st_uid, owner.st_gid)
-
-
-def _sync_directory(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -1,4 +1,4 @@
-"""Rows to records and back: the one place that knows the order of columns and how values are stored."""
+"""Rows to records and back: the order of columns, and how values are stored."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _types_of(name: str) -> set[Any]:
 
 
 def _column_of(name: str) -> str:
-    """How a field of a task is selected, as JSON: moments in seconds, what is JSON already as it is."""
+    """How a field of a task is selected, as JSON: times in seconds, JSON as it is."""
     if name == "outputs":
         return "json(outputs)"
     if name == "error":
@@ -69,8 +69,8 @@ _LIGHT_OUTPUTS = """
             json_set(value, '$.inline', value ->> 'known_as'), value)))
         FROM json_each(outputs)))
 """
-"""Outputs with the reference in the place of large inline data: only the archive needs the data, and taking 40 MB over
-from SQLite and decoding them holds the interpreter lock for 40 ms and more."""
+"""Outputs with a reference instead of large inline data: only the archive needs the data, and to fetch and decode 40 MB
+holds the interpreter lock for 40 ms and more."""
 
 LIGHT_TASK = TASK.replace("json(outputs)", _LIGHT_OUTPUTS)
 
@@ -92,7 +92,7 @@ ARCHIVE_COLUMNS = "task_id, identity, n, state, attempts, due_at, expires_at, er
 DELIVERY_COLUMNS = "id, task_id, seq, hook, event, status, attempts, due_at, error, output, created_at, finished_at"
 
 _TaskRow: Any = tuple[tuple(_HINTS[name] for name in Task.__struct_fields__)]  # type: ignore[misc]  # made here
-# not strict: SQLite's JSON has no booleans, and moments come as numbers
+# not strict: SQLite's JSON has no booleans, and times come as numbers
 _task_row = msgspec.json.Decoder(_TaskRow, strict=False)
 _task_rows = msgspec.json.Decoder(list[_TaskRow], strict=False)
 _task = msgspec.json.Decoder(Task)
@@ -100,18 +100,18 @@ _reading = msgspec.json.Decoder(Reading)
 _encode = msgspec.json.Encoder().encode
 
 
-def to_ms(moment: datetime | None) -> int | None:
-    """A moment as stored: whole milliseconds since 1970 UTC."""
-    return None if moment is None else round(moment.timestamp() * 1000)
+def to_ms(time: datetime | None) -> int | None:
+    """A time as stored: milliseconds since 1970 UTC."""
+    return None if time is None else round(time.timestamp() * 1000)
 
 
 def from_ms(stored: int | None) -> datetime | None:
-    """A stored moment, None for NULL."""
+    """A stored time, None for NULL."""
     return None if stored is None else datetime.fromtimestamp(stored / 1000, UTC)
 
 
 def time_of(stored: int) -> datetime:
-    """A stored moment that is never NULL."""
+    """A stored time that is never NULL."""
     return datetime.fromtimestamp(stored / 1000, UTC)
 
 
@@ -121,7 +121,7 @@ def outputs_text(outputs: tuple[Output, ...]) -> str:
 
 
 def stored_text(record: Reading | Task) -> str:
-    """A reading or a task as the JSON text kept with an event, without empty fields and without inline data."""
+    """A reading or a task as the JSON text of an event's column, without empty fields and inline data."""
     outputs = strip_inline_data(record.outputs)
     if outputs is not record.outputs:
         record = replace(record, outputs=outputs)
@@ -129,7 +129,7 @@ def stored_text(record: Reading | Task) -> str:
 
 
 def reading_from(text: str) -> Reading:
-    """A reading from the JSON text kept with its event."""
+    """A reading from the JSON text of its event."""
     return _reading.decode(text)
 
 
@@ -144,7 +144,7 @@ def tasks_from(texts: str) -> list[Task]:
 
 
 def enum_text(value: Status | Stage | Reason | SubmitState | None) -> str | None:
-    """A word of ours as stored: a plain text."""
+    """An enumeration's value as stored: a plain text."""
     return None if value is None else value._value_  # `value` is a slow property until Python 3.12
 
 
@@ -162,7 +162,7 @@ _POSITIONS = range(len(Task.__struct_fields__))
 
 
 def task_update(before: Task, after: Task) -> tuple[tuple[str, ...], list[Any]]:
-    """What it takes to update just the columns that changed: indexes and triggers of the others rest.
+    """What updates only the columns that changed, so that indexes and triggers of the others do not run.
 
     Args:
         before: the task as the row holds it.
@@ -171,13 +171,13 @@ def task_update(before: Task, after: Task) -> tuple[tuple[str, ...], list[Any]]:
     Returns:
         The columns; and the id, the version that the row must have, and the new values in the same order.
     """
-    news = astuple(after)
+    new = astuple(after)
     update = _update_of(
-        tuple(compress(_POSITIONS, map(is_not, astuple(before), news)))
+        tuple(compress(_POSITIONS, map(is_not, astuple(before), new)))
     )  # in C: most are the same object
     values: list[Any] = [after.id, before.version]
     for n, store in update.stores:
-        values.append(news[n] if store is None else store(news[n]))
+        values.append(new[n] if store is None else store(new[n]))
     if update.has_error:
         error = after.error or UpstreamError()
         values += (error.code, error.message, error.http_status)
@@ -207,7 +207,7 @@ def _update_of(positions: tuple[int, ...]) -> _Update:
 
 
 def task_at_snapshot(snapshot: str) -> Task:
-    """The task as it stood when the snapshot was taken."""
+    """The task at the time of the snapshot."""
     return _task.decode(snapshot)
 
 

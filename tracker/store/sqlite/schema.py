@@ -1,7 +1,7 @@
-"""The file: recognising it, migrating it forward.
+"""The schema of the file: recognition and migration.
 
-A migration is a numbered SQL script in ``migrations/``; the number is kept in ``user_version``. A file that is
-newer than this program, or that is not ours, is refused before anything is written to it.
+A migration is a numbered SQL script in ``migrations/``; ``user_version`` holds the number. A file that is newer than
+this program, or another program's, is refused before anything is written to it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tracker.store.sqlite.identity import APPLICATION_ID, means_damage, reader_u
 
 BUSY_TIMEOUT_MS = 5000
 OWNER = "run as its owner, or check its permissions"
-"""What helps where a file cannot be read."""
+"""How to fix a file that cannot be read."""
 
 
 def migrations() -> list[tuple[int, str]]:
@@ -30,29 +30,29 @@ def migrations() -> list[tuple[int, str]]:
     return [(int(script.name.partition("_")[0]), script.read_text(encoding="utf-8")) for script in scripts]
 
 
-KeepCopy = Callable[[sqlite3.Connection, Path], object]
+CopyFile = Callable[[sqlite3.Connection, Path], object]
 """Copies what a connection sees to a file; raises `StoreUnavailable`."""
 
 
-def connect_writer(path: Path, keep_copy: KeepCopy) -> sqlite3.Connection:
+def connect_writer(path: Path, copy_file: CopyFile) -> sqlite3.Connection:
     """Open the write connection and migrate the file forward.
 
     Args:
         path: the database.
-        keep_copy: called before a file that is in use already is migrated: the way back, should there be need of it.
+        copy_file: called before a migration, so that the old file can be restored.
 
     Raises:
-        StoreUnusable: newer, foreign, damaged, or not writable; the file is left as it was.
+        StoreUnusable: newer, foreign, damaged, or not writable; the file is not changed.
     """
     try:
-        _look_first(path)
+        _recognise_unwritable(path)
         connection = connect_existing(path, timeout_s=BUSY_TIMEOUT_MS / 1000)
     except sqlite3.Error as error:
         raise unusable(path, error, "opened", "check the path and its permissions") from error
     try:
         recognise(connection, path)
-        if connection.execute("PRAGMA page_count").fetchone() == (0,):  # later it would take a rebuild of the file
-            connection.execute("PRAGMA page_size = 8192")  # events fit: less of each page stays empty than with 4096
+        if connection.execute("PRAGMA page_count").fetchone() == (0,):  # later this takes a rebuild of the file
+            connection.execute("PRAGMA page_size = 8192")  # events fit: pages are fuller than with 4096
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
@@ -61,25 +61,25 @@ def connect_writer(path: Path, keep_copy: KeepCopy) -> sqlite3.Connection:
         connection.execute("PRAGMA cache_size = -16384")
         connection.execute("PRAGMA journal_size_limit = 67108864")
         connection.execute(f"PRAGMA wal_autocheckpoint = {BACKSTOP_PAGES}")
-        _keep_old(connection, path, keep_copy)
+        _copy_old(connection, path, copy_file)
         _migrate(connection)
     except StoreUnusable:
         connection.close()
         raise
     except StoreUnavailable as error:
         connection.close()
-        raise StoreUnusable(f"{path}: was not migrated, for no copy of it could be kept: {error}") from error
+        raise StoreUnusable(f"{path}: was not migrated, because it could not be copied first: {error}") from error
     except sqlite3.Error as error:
         connection.close()
         raise unusable(path, error, "used", "check free space and permissions") from error
     return connection
 
 
-def _look_first(path: Path) -> None:
-    """Refuse a file that is not for us through a connection that cannot write.
+def _recognise_unwritable(path: Path) -> None:
+    """Refuse a file of another program through a connection that cannot write.
 
-    One that can would bring a left-over write-ahead log into the file as it closes. Without such a log the file is
-    read as it lies there, so that not even a side file appears next to it.
+    One that can write would checkpoint a left-over log as it closes. Without such a log the file is read as immutable,
+    so that no side file appears.
 
     Raises:
         StoreUnusable: newer, foreign or damaged.
@@ -95,7 +95,7 @@ def _look_first(path: Path) -> None:
 
 
 def check_readable(path: Path) -> None:
-    """Refuse a file that reading connections would misread.
+    """Refuse a file that readers would misread.
 
     Raises:
         StoreUnusable: it is missing, foreign, newer, or was never set up.
@@ -131,7 +131,7 @@ def read_instance(path: Path) -> str | None:
         path: the database.
 
     Returns:
-        The id; None where there is no database, or one from before stores had ids.
+        The id; None without a database, or for one from before stores had ids.
 
     Raises:
         StoreUnusable: foreign, newer, damaged, or not readable.
@@ -150,16 +150,16 @@ def read_instance(path: Path) -> str | None:
 
 
 def connect_existing(path: Path, timeout_s: float = 5.0) -> sqlite3.Connection:
-    """Connect to write, and never make a file: one that was removed must not be followed by an empty one.
+    """Connect to write, and never create a file in place of one that was removed.
 
     Raises:
-        sqlite3.Error: there is no file, or it cannot be opened.
+        sqlite3.Error: no file, or it cannot be opened.
     """
     return sqlite3.connect(writer_uri(path), uri=True, isolation_level=None, timeout=timeout_s, cached_statements=256)
 
 
 def recognise(connection: sqlite3.Connection, path: Path) -> None:
-    """Refuse a file that is not for us.
+    """Refuse a file that this program cannot use.
 
     Raises:
         StoreUnusable: newer, foreign or damaged.
@@ -177,22 +177,22 @@ def recognise(connection: sqlite3.Connection, path: Path) -> None:
         raise StoreUnusable(f"{path}: is another program's SQLite file; set store.path to another file")
     latest = migrations()[-1][0]
     if version > latest:
-        kept = copy_name(path, latest)
-        way_back = f", or stop everything and put {kept} in its place" if kept.exists() else ""
+        copy = copy_name(path, latest)
+        or_copy = f", or stop the tracker and replace the file with {copy}" if copy.exists() else ""
         raise StoreUnusable(
             f"{path}: was written by a newer tracker (schema {version}, this program knows {latest}); "
-            f"install that version again{way_back}; the file was not touched"
+            f"install that version again{or_copy}; the file was not touched"
         )
 
 
 def unusable(path: Path, error: Exception, verb: str, fix: str = "") -> StoreUnusable:
-    """What to say of a file that SQLite does not take, see `damaged` too.
+    """The error for a file that SQLite does not accept; see `damaged` too.
 
     Args:
         path: the file.
-        error: what SQLite says.
-        verb: what cannot be done with it.
-        fix: what may help unless it is damaged.
+        error: SQLite's error.
+        verb: what failed, as in "cannot be opened".
+        fix: how to fix it, unless it is damaged.
     """
     if means_damage(error):
         return damaged(path, error)
@@ -200,14 +200,14 @@ def unusable(path: Path, error: Exception, verb: str, fix: str = "") -> StoreUnu
 
 
 def copy_name(path: Path, version: int) -> Path:
-    """Where the copy from before a migration is kept: the schema that it has is its ending."""
+    """The path of the copy from before a migration: it ends with the old schema version."""
     return path.with_name(f"{path.name}.bak-{version}")
 
 
-def _keep_old(connection: sqlite3.Connection, path: Path, keep_copy: KeepCopy) -> None:
+def _copy_old(connection: sqlite3.Connection, path: Path, copy_file: CopyFile) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if 0 < version < migrations()[-1][0]:
-        keep_copy(connection, copy_name(path, version))
+        copy_file(connection, copy_name(path, version))
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
@@ -217,10 +217,12 @@ def _migrate(connection: sqlite3.Connection) -> None:
         if number <= version:
             continue
         is_migrated = True
-        # one transaction per migration: a crash in between leaves the version before, whole
+        # one transaction per migration: a crash leaves the version before
         connection.executescript(
             f"BEGIN IMMEDIATE;\n{script}\nPRAGMA application_id = {APPLICATION_ID};\n"
             f"PRAGMA user_version = {number};\nCOMMIT;"
         )
     if is_migrated:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # a migration writes much, and the log would stay so long
+        connection.execute(
+            "PRAGMA wal_checkpoint(TRUNCATE)"
+        )  # a migration writes much, and the log would stay that long

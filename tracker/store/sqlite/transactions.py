@@ -1,13 +1,13 @@
-"""The write connection: one transaction for a batch of changes, and the truth about each.
+"""The write connection: one transaction for a batch of changes, and the outcome of each.
 
-A change that fails costs the others nothing: the batch is rolled back and its changes run again one by one, each in a
-transaction of its own.
+A change that fails does not affect the others: the batch is rolled back and its changes run again one by one, each in
+its own transaction.
 
-An error out of COMMIT says nothing about what is on disk: when the sync of the log failed, the log holds the
-transaction with its commit mark, and a recovery would believe it. So each transaction leaves its number in the file,
-and after such an error another transaction is committed before any caller is answered: SQLite writes it over the place
-of the first. The number that it finds tells whether the first was written. Where that commit fails, too, the outcome
-is unknown, the callers are told so, and no change is accepted until a commit succeeds.
+After an error of COMMIT it is not known what is on disk: when the sync of the log failed, the log holds the transaction
+with its commit mark, and a recovery would accept it. So each transaction writes its number to the file, and after such
+an error another transaction is committed before any caller is answered: SQLite writes it over the first one. The number
+that it finds shows whether the first was written. If that commit fails too, the outcome is unknown (`WriteUnknown`),
+and no change is accepted until a commit succeeds.
 
 Source: https://www.sqlite.org/walformat.html, "Recovery": frames count up to the last valid commit frame.
 """
@@ -37,8 +37,7 @@ log = get_logger(__name__)
 
 Work = Callable[[sqlite3.Connection], Any]
 Group = Callable[[sqlite3.Connection, "Sequence[Any]"], "Sequence[Any]"]
-"""Does the work for many arguments at once; answers each with a value, or with a `StoreError` that it is refused
-with. A refused one must have written nothing."""
+"""Does the work for many arguments at once; the answer to each is a value, or a `StoreError` if nothing was written."""
 
 _READ_NUMBER = "SELECT coalesce(max(seq), 0) FROM cursors WHERE name = 'transactions'"
 _WRITE_NUMBER = (
@@ -65,7 +64,7 @@ class Transaction(NamedTuple):
 
 
 class Item(Struct):
-    """One change that waits for its commit, and then its answer or its error."""
+    """One change, and after the commit its answer or its error."""
 
     future: asyncio.Future[Any]
     work: Work | None
@@ -80,13 +79,13 @@ class _Undecided(Struct):
 
     Attributes:
         number: its number.
-        is_there: whether that number was found in the file; None: not looked yet.
-        cause: what COMMIT said.
+        is_written: whether that number was found in the file; None: not read yet.
+        cause: the error of COMMIT.
     """
 
     number: int
     cause: Exception
-    is_there: bool | None = None
+    is_written: bool | None = None
 
 
 class _NotCommitted(Exception):
@@ -94,11 +93,11 @@ class _NotCommitted(Exception):
 
 
 class WriteConnection:
-    """Commits batches on one connection, which is replaced when it cannot be used any more.
+    """Commits batches on one connection, which is replaced when it becomes unusable.
 
     Args:
         connect: makes the connection.
-        files: the database's files: nothing is written when they are not those that were opened.
+        files: the database's files: writes are refused while they are not those that were opened.
     """
 
     def __init__(self, connect: Callable[[], sqlite3.Connection], files: DatabaseFiles) -> None:
@@ -115,7 +114,7 @@ class WriteConnection:
         """Connect.
 
         Raises:
-            StoreUnusable, StoreUnavailable, sqlite3.Error: that is not possible.
+            StoreUnusable, StoreUnavailable, sqlite3.Error: it failed.
         """
         connection = self._connect()
         try:
@@ -157,7 +156,7 @@ class WriteConnection:
                     _refuse([item], cause)
 
     def _begin(self, batch: Sequence[Item]) -> sqlite3.Connection | None:
-        """Begin a transaction; where that fails all of the batch fails, for waiting for each would take minutes."""
+        """Begin a transaction; if that fails the batch fails: to wait again for each change would take minutes."""
         try:
             self._files.check()
             if self._undecided is not None:
@@ -180,13 +179,13 @@ class WriteConnection:
         return connection
 
     def _transact(self, connection: sqlite3.Connection, batch: Sequence[Item]) -> None:
-        """Do the work of a batch, commit it, and make sure of what became of it."""
+        """Do the work of a batch, commit it, and find out whether it was written."""
         number = self._number + 1
         try:
             written = connection.total_changes
             for group, items in groupby(batch, key=_group_of):
                 _run(connection, group, list(items))
-            if connection.total_changes != written:  # else there is nothing to commit, and nothing is synced
+            if connection.total_changes != written:  # else nothing is committed or synced
                 connection.execute(_WRITE_NUMBER, (number,))
         except BaseException:
             self._roll_back(connection)
@@ -195,15 +194,15 @@ class WriteConnection:
             connection.execute("COMMIT")
         except Exception as error:
             self._roll_back(connection)
-            if _is_surely_unwritten(error):
+            if _is_certainly_unwritten(error):
                 raise
             log.warning("store.failed", step="commit", error=str(error))
             undecided = self._undecided = _Undecided(number, error)
             try:
-                is_there = self._decide(undecided)
+                is_written = self._decide(undecided)
             except (StoreError, sqlite3.Error) as cause:
-                raise WriteUnknown(f"the commit failed ({error}), and so did the next ({cause})") from cause
-            if not is_there:
+                raise WriteUnknown(f"the commit failed ({error}), and the next one too ({cause})") from cause
+            if not is_written:
                 raise _NotCommitted(str(error)) from error
         else:
             self._number = number
@@ -212,15 +211,15 @@ class WriteConnection:
         """Commit another transaction over one whose COMMIT failed; whether that one was in the file.
 
         Raises:
-            StoreUnavailable, sqlite3.Error: this one failed, too.
+            StoreUnavailable, sqlite3.Error: this one failed too.
         """
         try:
             connection = self._usable()
             connection.execute("BEGIN IMMEDIATE")
             try:
                 (found,) = connection.execute(_READ_NUMBER).fetchone()
-                if undecided.is_there is None:
-                    undecided.is_there = found == undecided.number
+                if undecided.is_written is None:
+                    undecided.is_written = found == undecided.number
                 number = max(found, undecided.number) + 1
                 connection.execute(_WRITE_NUMBER, (number,))
                 connection.execute("COMMIT")
@@ -231,23 +230,23 @@ class WriteConnection:
             raise StoreUnavailable(f"it is not known whether the last commit was written: {error}") from error
         self._number = number
         self._undecided = None
-        log.info("store.commit_resolved", written=undecided.is_there)
-        return undecided.is_there
+        log.info("store.commit_resolved", written=undecided.is_written)
+        return undecided.is_written
 
     def _rescue_log(self) -> None:
-        """Bring a log whose file lost its name into the database: the end of the process would take it along.
+        """Checkpoint a log whose name was removed: its content would be lost with the process.
 
-        Not where the index of the log or the database went, too: others may have begun anew with what is there.
+        Not if the index of the log or the database is gone too: another process may already use what is there.
         """
         if self._connection is not None and self._files.has_lost_only_log():
             with contextlib.suppress(sqlite3.Error):
                 self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def _usable(self) -> sqlite3.Connection:
-        """The connection, outside of any transaction; replaced where the last one could not be used any more.
+        """The connection, outside of any transaction; a new one if the last became unusable.
 
         Raises:
-            StoreUnavailable, sqlite3.Error: there is none now.
+            StoreUnavailable, sqlite3.Error: it cannot be made now.
         """
         if self._connection is not None:
             self._roll_back(self._connection)
@@ -261,7 +260,7 @@ class WriteConnection:
         return self._connection
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:
-        """End a transaction; one that cannot be ended goes with its connection."""
+        """Roll back; if that fails, drop the connection."""
         if not connection.in_transaction:
             return  # a full disk may have rolled it back by itself
         try:
@@ -299,14 +298,14 @@ def _run_alone(connection: sqlite3.Connection, item: Item) -> None:
     except StoreError as error:
         if connection.total_changes != written:
             raise
-        item.error = error  # an ordinary refusal, such as an unknown task: the others need not run again
+        item.error = error  # a refusal, such as an unknown task: the others need not run again
 
 
-def _is_surely_unwritten(error: Exception) -> bool:
-    """Whether an error out of COMMIT itself says that the transaction is not in the file.
+def _is_certainly_unwritten(error: Exception) -> bool:
+    """Whether an error of COMMIT proves that the transaction is not in the file.
 
-    On a full disk a frame could not be written whole, and the commit mark is in the last one. A constraint is checked
-    before anything is written. (A disk that turns out to be full at the sync is an I/O error.)
+    On a full disk a frame was written in part only, and the commit mark is in the last one. A constraint is checked
+    before anything is written. (A disk that is full at the sync is an I/O error.)
     """
     if isinstance(error, sqlite3.IntegrityError):
         return True
@@ -314,7 +313,7 @@ def _is_surely_unwritten(error: Exception) -> bool:
 
 
 def _refuse(items: Sequence[Item], error: Exception) -> None:
-    """Have an error be the answer, whatever was worked out."""
+    """Make an error the outcome of these changes."""
     translated = _translated(error)
     for item in items:
         item.answer, item.error = None, translated
@@ -323,10 +322,10 @@ def _refuse(items: Sequence[Item], error: Exception) -> None:
 def _translated(error: Exception) -> Exception:
     if isinstance(error, StoreError):
         return error
-    # besides the operational ones, a damaged file is told by the plain class
+    # a damaged file is the plain class, all else an operational error
     is_database = isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError
     if is_database or isinstance(error, _NotCommitted):
-        reason = f"the database cannot take a write now: {error}"
+        reason = f"the database cannot be written now: {error}"
         unavailable = StoreDamaged(error) if means_damage(error) else StoreUnavailable(reason)
         unavailable.__cause__ = error
         return unavailable

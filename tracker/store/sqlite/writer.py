@@ -1,16 +1,15 @@
 """The single writer: one connection, one thread, many changes per commit.
 
-Whoever wants to change the database hands in a function of the connection. The writer drains whatever waits into
-one immediate transaction, commits it with a full sync, and only then answers each of them (group commit): while
-one commit waits for the disk, the next batch gathers. A function that fails costs the others nothing, and an error out
-of COMMIT is cleared up before anybody is answered, see `tracker.store.sqlite.transactions`.
+A change is a function of the connection. The writer runs all waiting ones in one immediate transaction, commits it
+with a full sync, and only then answers each of them (group commit): while one commit waits for the disk, the next batch
+gathers. A function that fails does not affect the others, and an error of COMMIT is resolved before any answer, see
+`tracker.store.sqlite.transactions`.
 
-The event loop and the writer's thread share one interpreter lock. While both want it they hand it to and fro at every
+The event loop and the writer's thread share one interpreter lock. While both want it they pass it to and fro at every
 statement, which costs more than the statements (measured: 156 us of CPU per callback against 136 us). So a batch is
-handed over when the loop has nothing more to add to it, and one at a time.
+passed on when the loop adds nothing more to it, and one at a time.
 
-A function must therefore be repeatable: it may change nothing but the database and must return its answer.
-Nobody cancels a transaction half-way: a caller that goes away leaves its function to be committed all the same.
+A function must be repeatable: it may change only the database. A caller that is canceled does not cancel its function.
 """
 
 from __future__ import annotations
@@ -37,11 +36,11 @@ T = TypeVar("T")
 MAX_BATCH = 512
 """Functions in one transaction: bounds how long the first of them waits for the last."""
 QUIET_ROUNDS = 4
-"""So many rounds of the event loop in a row that add nothing, and the batch is handed over."""
+"""The batch is passed on after so many rounds of the event loop that add nothing."""
 GATHER_S = 0.01
-"""A batch is handed over after so long in any case."""
+"""The batch is passed on after so long in any case."""
 MAX_WAITING = 20_000
-"""More than this waiting means that the disk cannot follow; further callers are turned away at once."""
+"""Further writes are refused while more than this are waiting."""
 
 
 class Writer:
@@ -49,8 +48,8 @@ class Writer:
 
     Args:
         connection: commits the batches; used on the writer's own thread alone.
-        on_commit: called on the event loop with the answers of each committed batch, before they are given out.
-        checkpointer: told of each commit.
+        on_commit: called on the event loop with the answers of each committed batch, before its callers get them.
+        checkpointer: notified of each commit.
     """
 
     def __init__(
@@ -71,8 +70,7 @@ class Writer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = False
         self.progress_at = time.monotonic()
-        """When a batch was last answered, or work came after a rest, on the monotonic clock; for the health of the
-        process: while work waits, it tells for how long."""
+        """When a batch was last answered, or the first write came to an idle writer, on the monotonic clock."""
 
     async def start(self) -> None:
         """Open the connection.
@@ -92,7 +90,7 @@ class Writer:
             return
         self._closing = True
         while self._gathered:
-            self._hand_over()
+            self._pass_on()
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
 
@@ -110,7 +108,7 @@ class Writer:
         """Have ``work`` run in the next transaction; the future is done once it is on disk.
 
         Raises:
-            StoreUnavailable: the writer is closing or cannot follow; ``work`` will not run.
+            StoreUnavailable: the writer is closing or its queue is full; ``work`` will not run.
         """
         return self._put(work, None, None)
 
@@ -120,7 +118,7 @@ class Writer:
         """The same for work that is cheaper done together: neighbours with the same ``group`` are one call of it.
 
         Raises:
-            StoreUnavailable: the writer is closing or cannot follow; ``group`` will not see ``argument``.
+            StoreUnavailable: the writer is closing or its queue is full; ``group`` will not get ``argument``.
         """
         return self._put(None, group, argument)
 
@@ -128,7 +126,7 @@ class Writer:
         if self._loop is None or self._closing:
             raise StoreUnavailable("the store is closed")
         if self._waiting > MAX_WAITING:
-            raise StoreUnavailable("the disk cannot follow: too many writes are waiting")
+            raise StoreUnavailable(f"the write queue is full ({self._waiting} pending): the disk is too slow")
         future: asyncio.Future[Any] = self._loop.create_future()
         if not self._waiting:
             self.progress_at = time.monotonic()
@@ -140,21 +138,21 @@ class Writer:
 
     def _gather(self, loop: asyncio.AbstractEventLoop) -> None:
         self._gathering_since = loop.time()
-        loop.call_soon(self._look_around, loop, 0, 0)
+        loop.call_soon(self._watch_growth, loop, 0, 0)
 
-    def _look_around(self, loop: asyncio.AbstractEventLoop, known: int, quiet: int) -> None:
-        """Once each round of the event loop: see whether the batch still grows, else hand it over."""
+    def _watch_growth(self, loop: asyncio.AbstractEventLoop, known: int, quiet: int) -> None:
+        """Once each round of the event loop: pass the batch on unless it still grows."""
         gathered = len(self._gathered)
         quiet = quiet + 1 if gathered == known else 0
         assert self._gathering_since is not None  # noqa: S101 - it was set when this began
         enough = quiet >= QUIET_ROUNDS or gathered >= MAX_BATCH
         if enough or loop.time() - self._gathering_since > GATHER_S:
             self._gathering_since = None
-            self._hand_over()
+            self._pass_on()
         else:
-            loop.call_soon(self._look_around, loop, gathered, quiet)
+            loop.call_soon(self._watch_growth, loop, gathered, quiet)
 
-    def _hand_over(self) -> None:
+    def _pass_on(self) -> None:
         if self._gathered:
             self._is_under_way = True
             self._queue.put(self._gathered[:MAX_BATCH])
@@ -189,9 +187,9 @@ class Writer:
             self._gather(loop)
         try:
             self._on_commit([item.answer for item in batch if item.error is None])
-        finally:  # a listener that fails is the loop's to report; nobody waits for ever because of it
+        finally:  # the loop reports a listener that fails; the callers still get their answers
             for item in batch:
-                if item.future.done():  # its caller went away; the change is on disk all the same
+                if item.future.done():  # its caller was canceled; the change is on disk all the same
                     continue
                 if item.error is None:
                     item.future.set_result(item.answer)
