@@ -241,7 +241,7 @@ async def test_a_request_without_a_required_field_is_not_sent(tmp_path: Path) ->
         ("poll_interval_s = 5\n", "poll_intervall_s = 5\n", "routes.video.poll_intervall_s: unknown key; did you mean"),
         ('broken = "FAILED"\n', "", "statuses: no status means FAILED"),
         ('broken = "FAILED"', 'broken = "BROKEN"', "statuses.broken: should be"),
-        ("/{task_id}", "/", "routes.video.query: the task's id is nowhere in the query"),
+        ("/{task_id}", "/", "routes.video.query: the query has no task id"),
         ('name = "lumen"', 'name = "kling"', "name: the name is taken by a built-in provider; choose another"),
     ],
 )

@@ -176,7 +176,7 @@ async def test_recorded_signatures_at_the_door(tmp_path: Path, payload: Payload)
     [
         ({}, "scheme 'standard-webhooks' needs its secret; set KLING_WEBHOOK_SECRET"),
         ({"KLING_WEBHOOK_SECRET": "  "}, "scheme 'standard-webhooks' needs its secret; set KLING_WEBHOOK_SECRET"),
-        ({"KLING_WEBHOOK_SECRET": "not base64!"}, "the secret is no base64; copy it whole"),
+        ({"KLING_WEBHOOK_SECRET": "not base64!"}, "the secret is not base64; copy all of it"),
     ],
 )
 async def test_a_scheme_without_its_secret_is_refused_at_start(

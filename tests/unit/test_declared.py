@@ -14,7 +14,7 @@ from tracker.domain.task import ExternalId, Reason, Status
 from tracker.domain.upstream_http import AuthStyle, WireReply
 from tracker.errors import ConfigError, PayloadInvalid
 from tracker.providers.declared import load_declared
-from tracker.providers.declared.lines import find_lines, line_of
+from tracker.providers.declared.load import find_lines, line_of
 from tracker.providers.provider import Provider
 from tracker.providers.registry import Registry
 from tracker.providers.route import Route
@@ -229,7 +229,7 @@ def test_callbacks() -> None:
         ('name = "acme"', 'nmae = "acme"', "acme.toml:2: nmae: unknown key; did you mean name?"),
         ('name = "acme"', "", "acme.toml:1: name: is missing; add it, see the examples in config/providers.d"),
         ('name = "acme"', 'name = "Acme!"', "acme.toml:2: name: a name is lower-case letters"),
-        ('source = "https', 'source = "ftp', "acme.toml:3: source: is no address; write https://…"),
+        ('source = "https', 'source = "ftp', "acme.toml:3: source: is not a URL; write https://…"),
         ('auth = "x-api-key"', 'auth = "basic"', "acme.toml:4: auth: should be 'bearer' or 'x-api-key'; see"),
         ("[routes.video]", "[routes.Video]", "acme.toml:6: routes.Video: a name is lower-case"),
         ("POST /v1/{model}", "GET /v1/{model}", "acme.toml:7: routes.video.create: a create is a method and a path; w"),
@@ -238,9 +238,9 @@ def test_callbacks() -> None:
         ('required = ["input.prompt"]', 'required = "x"', "acme.toml:12: routes.video.required: should be a list; wr"),
         ("poll_interval_s = 7", "poll_interval_s = 0", "acme.toml:13: routes.video.poll_interval_s: should be greater"),
         ("poll_interval_s = 7", 'poll_interval_s = "7"', "acme.toml:13: routes.video.poll_interval_s: should be a va"),
-        ("X-Version", "Authorization", "acme.toml:14: routes.video.headers: Authorization never stands here; the acc"),
+        ("X-Version", "Authorization", "acme.toml:14: routes.video.headers: Authorization is not allowed; the acc"),
         ('id = "job.id"', 'id = "job..id"', "acme.toml:17: task.id: this is not JMESPath (at character 5: "),
-        ('id = "job.id"', 'id = ""', "acme.toml:17: task.id: the JMESPath is empty; write where the value stands"),
+        ('id = "job.id"', 'id = ""', "acme.toml:17: task.id: the JMESPath is empty; write the path of the value"),
         ('id = "job.id"', 'id = "job.\'x"', "acme.toml:17: task.id: this is not JMESPath (at character 5: Unclosed"),
         ('id = "job.id"', 'id = "first(job)"', "acme.toml:17: task.id: JMESPath has no function first(); known are"),
         ('id = "job.id"', 'id = "join(job)"', "acme.toml:17: task.id: join() takes 2 arguments, not 1; see"),
@@ -249,17 +249,17 @@ def test_callbacks() -> None:
         ('broken = "FAILED"', 'broken = "DEAD"', "acme.toml:28: statuses.broken: should be 'PENDING', 'RUNNING'"),
         ('broken = "FAILED"', 'broken = "FAILED"\nDONE = "FAILED"', "acme.toml:29: statuses.DONE: is listed twice"),
         ('"GPU" = "generation_failed"', '"GPU" = "bad"', "acme.toml:33: reasons.GPU: should be 'invalid_request'"),
-        ('text = "job.words"', "", "acme.toml:40: outputs[2]: an output stands at a url or is a text; set one of t"),
+        ('text = "job.words"', "", "acme.toml:40: outputs[2]: an output needs url or text; set one of t"),
         ('text = "job.words"', 'txt = "job.words"', "acme.toml:41: outputs[2].txt: unknown key; did you mean text?"),
         ('"missing", "about"', "", "acme.toml:47: callback.ids: is empty; give at least one entry"),
-        ('field = "hooks.url"', "", "acme.toml:46: callback.required: nothing is named that could be required; set f"),
-        ('field = "hooks.url"', 'field = "a..b"', "acme.toml:45: callback.field: this names no field; write keys"),
-        ('"standard-webhooks"', '"rot13"', "acme.toml:48: callback.signature: no such scheme; known are standard-we"),
+        ('field = "hooks.url"', "", "acme.toml:46: callback.required: required needs a field; set f"),
+        ('field = "hooks.url"', 'field = "a..b"', "acme.toml:45: callback.field: this is not a field; write keys"),
+        ('"standard-webhooks"', '"rot13"', "acme.toml:48: callback.signature: unknown scheme; known are standard-we"),
         ("asset =", "asset", "acme.toml:11: this is not TOML: "),
         ("[callback]", '[callback]\ntask = "', "acme.toml:45: this is not TOML: "),
     ],
 )
-def test_mistakes_name_file_line_key_and_mend(old: str, new: str, expected: str) -> None:
+def test_mistakes_name_file_line_key_and_fix(old: str, new: str, expected: str) -> None:
     """Each mistake is one line that says where it is, what is wrong and what to write."""
     assert old in ACME
     found = mistakes(ACME.replace(old, new, 1))
@@ -271,7 +271,7 @@ def test_the_id_must_be_asked_for() -> None:
     """A query in which the id is nowhere could only ask about nothing."""
     text = ACME.replace("{task_id}", "x")
     (line,) = mistakes(text)
-    assert line.startswith("acme.toml:8: routes.video.query: the task's id is nowhere in the query; write {task_id}")
+    assert line.startswith("acme.toml:8: routes.video.query: the query has no task id; write {task_id}")
 
 
 def test_all_mistakes_of_all_files_are_told_at_once() -> None:
@@ -296,7 +296,7 @@ def test_no_value_is_repeated_in_a_message() -> None:
 def test_a_name_of_a_built_in_provider_is_taken() -> None:
     """The registry refuses a declared provider that would hide one of ours."""
     (provider,) = load_declared({"a.toml": ACME.replace('"acme"', '"kling"')})
-    with pytest.raises(ConfigError, match="the name is taken already"):
+    with pytest.raises(ConfigError, match="the name is already in use"):
         Registry([provider])
 
 

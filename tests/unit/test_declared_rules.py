@@ -1,4 +1,4 @@
-"""Provider files: what is never filled or never read is refused, with file, line, key and what may stand there."""
+"""Provider files: what is never filled or never read is refused, with file, line, key and what is allowed there."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from tests.unit.test_declared import ACME, load, mistakes
 from tracker.errors import ConfigError
 from tracker.providers.declared import load_declared
 
-SENT = "would be sent as it stands"
-QUERY = "what may stand here: {task_id}, {+task_id}, {model}, {+model}"
-CREATE = "what may stand here: {model}, {+model}"
+SENT = "would be sent as text"
+QUERY = "allowed here: {task_id}, {+task_id}, {model}, {+model}"
+CREATE = "allowed here: {model}, {+model}"
 
 
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
         ("/v1/{model}/videos", "/v1/{task_id}", (f"7: routes.video.create: {{task_id}} is not filled here and would be "
-         f"sent as it stands; {CREATE}")),
+         f"sent as text; {CREATE}")),
         ("/v1/{model}/videos", "/v1?hook={callback_url}", ("7: routes.video.create: {callback_url} is not filled here; "
-         "name the field of the request that takes our URL in callback.field")),
+         "set callback.field to the request field for the callback URL")),
         ("/v1/{model}/videos", "/v1/{modle}", "7: routes.video.create: {modle} is not filled here"),
         ("/v1/{model}/videos", "/v1/{request.engine}", "7: routes.video.create: {request.engine} is not filled here"),
         ("/v1/{model}/videos", "/v1/{{model}}", "7: routes.video.create: a brace or placeholder is not filled here"),
@@ -27,46 +27,46 @@ CREATE = "what may stand here: {model}, {+model}"
         ("POST /v1/lookup", "POST /v1/{id}", f"8: routes.video.query: {{id}} is not filled here and {SENT}; {QUERY}"),
         ("POST /v1/lookup", "POST /v1/{callback_url}", "8: routes.video.query: {callback_url} is not filled here"),
         ("POST /v1/lookup", "POST /v1/{TASK_ID}", "8: routes.video.query: a brace or placeholder is not filled here"),
-        ("POST /v1/lookup", "POST /v1/x?a=b", "8: routes.video.query: has parameters of its own beside query_param"),
-        ("POST /v1/lookup", "POST /v1/x#y", "8: routes.video.query: holds a character that no path can hold"),
-        ("/v1/{model}/videos", "/v1/vidéos", "7: routes.video.create: holds a character that no path can hold"),
-        ("/v1/{model}/videos", "/v1/../videos", "7: routes.video.create: has a part . or .., which leads elsewhere"),
+        ("POST /v1/lookup", "POST /v1/x?a=b", "8: routes.video.query: has parameters beside query_param"),
+        ("POST /v1/lookup", "POST /v1/x#y", "8: routes.video.query: has a character that is not allowed in a path"),
+        ("/v1/{model}/videos", "/v1/vidéos", "7: routes.video.create: has a character that is not allowed in a path"),
+        ("/v1/{model}/videos", "/v1/../videos", "7: routes.video.create: has a segment . or .."),
         ('q = "{task_id}"', 'q = "{id}"', ("9: routes.video.query_parameters.q: {id} is not filled here and would be "
-         "sent as it stands; what may stand here: {task_id}")),
+         "sent as text; allowed here: {task_id}")),
         ('q = "{task_id}"', 'q = "{model}"', "9: routes.video.query_parameters.q: {model} is not filled here"),
         ('q = "{task_id}"', '"{task_id}" = "q"', "9: routes.video.query_parameters.{task_id}: {task_id} is not fill"),
         ('ids = ["{task_id}"]', 'ids = ["{ids}"]', "10: routes.video.query_body.ids[1]: {ids} is not filled here"),
         ("deep = { n = 1 }", 'deep = { n = "{model}" }', "10: routes.video.query_body.deep.n: {model} is not filled"),
         ('X-Version = "2"', 'X-Version = "{model}"', ("14: routes.video.headers.X-Version: {model} is not filled here "
-         "and would be sent as it stands; remove it, no placeholder may stand here")),
+         "and would be sent as text; remove it, no placeholder is allowed here")),
         ('asset = "film"', 'asset = "{model}"', "11: routes.video.asset: {model} is not filled here"),
         ('["input.prompt"]', '["input.{x}"]', "12: routes.video.required[1]: {x} is not filled here"),
         ('["input.prompt"]', '["hooks.url"]', "12: routes.video.required[1]: the tracker fills this field with its c"),
         ('field = "hooks.url"', 'field = "{callback_url}"', "45: callback.field: {callback_url} is not filled here"),
-        ('field = "hooks.url"\nrequired = true', 'task = "@"', ("45: callback.task: is never read, because no request "
-         "carries our URL and such callbacks only cause a poll; set field, or remove task")),
-        ('progress = "job.done"\n', "", "task.progress_full: is never used without progress; set progress, or remove"),
+        ('field = "hooks.url"\nrequired = true', 'task = "@"', ("45: callback.task: is not read, because no request "
+         "has the callback URL and other callbacks only cause a poll; set field, or remove task")),
+        ('progress = "job.done"\n', "", "task.progress_full: is not used without progress; set progress, or remove"),
         ('Working = "RUNNING"', '" Working" = "RUNNING"', "26: statuses. Working: is empty or has blanks around it"),
-        ('Working = "RUNNING"', '"" = "RUNNING"', "26: statuses.: is empty or has blanks around it and matches nothi"),
+        ('Working = "RUNNING"', '"" = "RUNNING"', "26: statuses.: is empty or has blanks around it, and never match"),
         ('"GPU" =', '"safe.rate" =', "33: reasons.safe.rate: is listed twice, and case makes no difference; remove"),
         ('"GPU" =', '"0" =', "33: reasons.0: this code means success, see task.ok_codes; remove it here, or set"),
-        ('"GPU" =', '"GPU*X" =', "33: reasons.GPU*X: a * stands for the rest of a code, at its end only"),
-        ('"GPU" =', '"GPU " =', "33: reasons.GPU : is empty or has blanks around it and matches nothing"),
+        ('"GPU" =', '"GPU*X" =', "33: reasons.GPU*X: a * is allowed only at the end"),
+        ('"GPU" =', '"GPU " =', "33: reasons.GPU : is empty or has blanks around it, and never matches"),
         ('"generation_failed"', '"submit_unknown"', "33: reasons.GPU: should be 'invalid_request'"),
-        ('text = "job.words"', 'url = "job.files[].url"', "40: outputs[2]: finds the same as one above and adds"),
+        ('text = "job.words"', 'url = "job.files[].url"', "40: outputs[2]: finds the same as an output above"),
         ('kind = "text"', 'kind = "video"', '42: outputs[2].kind: a text is not a media file; write kind = "text"'),
         ('mime = "video/webm"', 'mime = "webm"', "38: outputs[1].mime: this is not a media type; write for example"),
-        ('name = "acme"', 'name = "default"', "2: name: the account of this name serves the built-in routes; choose"),
+        ('name = "acme"', 'name = "default"', "2: name: the account with this name is for the built-in routes; choose"),
         ('auth = "x-api-key"', 'account = "a b"', "4: account: this is not the name of an account; write"),
         ("POST /v1/lookup", "POST /v1/${task_id}", "8: routes.video.query: a brace or placeholder is not filled here"),
         ('q = "{task_id}"', 'q = "${task_id}"', "9: routes.video.query_parameters.q: a brace or placeholder is not"),
-        ("X-Version", "Content-Length", "14: routes.video.headers: Content-Length never stands here; it is added by"),
-        ("X-Version", "host", "14: routes.video.headers: host never stands here; it is added by itself, remove it"),
-        ('X-Version = "2"', 'Content-Type = "text/plain"', "14: routes.video.headers: Content-Type is of another body"),
+        ("X-Version", "Content-Length", "14: routes.video.headers: Content-Length is not allowed; it is added auto"),
+        ("X-Version", "host", "14: routes.video.headers: host is not allowed; it is added automatically, remove it"),
+        ('X-Version = "2"', 'Content-Type = "text/plain"', "14: routes.video.headers: Content-Type is not JSON"),
         ("poll_interval_s = 7", "retries = 1", "13: routes.video.retries: unknown key; remove it, known here are"),
-        ('signature = "standard-webhooks"', 'account = "a"', ("48: callback.account: belongs to the whole file, not to "
+        ('signature = "standard-webhooks"', 'account = "a"', ("48: callback.account: belongs to the file, not to "
          "a table; move it above the first [table]")),
-        ("poll_interval_s = 7", 'auth = "bearer"', "13: routes.video.auth: belongs to the whole file, not to a table"),
+        ("poll_interval_s = 7", 'auth = "bearer"', "13: routes.video.auth: belongs to the file, not to a table"),
         ('"GPU" =', "GPU.x =", "reasons.GPU: a dot splits a name in two; write the whole name in quotes"),
         ("Working = ", "work.ing = ", "statuses.work: a dot splits a name in two; write the whole name in quotes"),
         ('name = "acme"', 'name = "3d"', "2: name: a name is lower-case letters, digits and hyphens, a letter first"),
@@ -85,7 +85,7 @@ def test_ok_codes_need_an_error_code() -> None:
     """Codes of success of what is not read are never used."""
     text = ACME.replace('error_code = "job.error.code"', "ok_codes = [0]").partition("[reasons]")[0]
     text += '[[outputs]]\nurl = "x"\nkind = "video"\n'
-    assert any("task.ok_codes: is never used without error_code" in line for line in mistakes(text))
+    assert any("task.ok_codes: is not used without error_code" in line for line in mistakes(text))
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_ok_codes_need_an_error_code() -> None:
 def test_an_expression_that_is_the_same_for_every_answer(expression: str) -> None:
     """It reads nothing, mostly for quotes too many."""
     (line,) = mistakes(ACME.replace('id = "job.id"', f'id = "{expression}"'))
-    assert line.startswith("acme.toml:17: task.id: the JMESPath gives the same for every answer; name fields without")
+    assert line.startswith("acme.toml:17: task.id: the JMESPath does not depend on the reply; write fields without")
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def test_names_are_unique_and_plain() -> None:
             ]
         )
     words = "\n".join(caught.value.problems)
-    assert "provider 'kling': the name is taken already" in words
+    assert "provider 'kling': the name is already in use" in words
     assert "provider 'Acme!': a name is lower-case letters" in words
     assert "provider 'double': it has no routes" in words
     assert "provider 'twice': route 'twice.video' is listed more than once" in words

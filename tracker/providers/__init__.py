@@ -1,6 +1,5 @@
-"""The translators: one family of upstream routes per module, from wire payloads to our words and back.
+"""Providers: pure translators between the wire formats of upstreams and our domain, one family of routes per module.
 
-This room is pure. It sends nothing, stores nothing, looks at no clock and draws no random number. To add a
-family: a module with something that satisfies `Provider` (a `Family` of entries, most often), and one line in
-`registry.py`. To add a route to a family: one more entry. Users define theirs in TOML files, see `declared`.
+Nothing here sends, stores, reads a clock or draws random numbers. A new provider is a module in ``families`` with a
+`Provider`, and one line in ``registry``; a new route is one more entry. ``declared`` reads those of users' TOML files.
 """

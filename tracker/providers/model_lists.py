@@ -1,6 +1,6 @@
 """The upstream's lists of models: two routes, one envelope, pages.
 
-Owns how they are asked for and read. Must not decide which of them a task may use.
+Owns their requests and replies. Must not decide which of the models a task may use.
 
 **Source**: https://anyint.ai/docs/api-reference/models-api (read 2026-11): ``/openai/v1/models`` and
 ``/anthropic/v1/models`` with ``data[].{id, display_name, type, created_at}``, ``has_more``, ``first_id``,
@@ -24,14 +24,14 @@ _OK = 200
 
 @dataclass(frozen=True, slots=True)
 class ModelPage:
-    """One page of a list; ``next_after`` asks for the one after it."""
+    """One page of a list; ``next_after`` requests the next one."""
 
     models: tuple[Model, ...]
     next_after: str | None
 
 
 def models_request(family: str, after: str | None) -> WireRequest:
-    """Ask for a page of a family's list."""
+    """Request a page of a family's list."""
     paging = (("limit", PAGE_SIZE), ("after_id", after)) if after is not None else ()
     auth = AuthStyle.X_API_KEY if family == "anthropic" else AuthStyle.BEARER
     return WireRequest("GET", LISTS[family], query=paging, auth=auth)
@@ -41,14 +41,14 @@ def read_models(family: str, reply: WireReply) -> ModelPage:
     """Read a page.
 
     Raises:
-        PayloadInvalid: it is not a list of models; says what was seen.
+        PayloadInvalid: it is not a list of models.
     """
     if reply.decoded.fault is not None:
         raise PayloadInvalid(f"HTTP {reply.status}: the list of models is not JSON")
     page = require_object(reply.decoded.value, "body")
     if reply.status != _OK:
         error = find_object(page, "error") or page
-        raise PayloadInvalid(f"HTTP {reply.status}: {find_text(error.get('message')) or 'no words given'}")
+        raise PayloadInvalid(f"HTTP {reply.status}: {find_text(error.get('message')) or 'no error message'}")
     models = []
     for item in list_objects(page.get("data"), "data"):
         model_id = find_text(item.get("id"), 300)

@@ -1,7 +1,6 @@
-"""Every provider the tracker knows: a plain list, and the lookups over it.
+"""The list of providers, and the lookups in it.
 
-Owns the list and the checks that make a wrong provider fail at start, not at its first task. Must not know
-any wire format.
+Owns the checks that make a wrong provider fail at start, not at its first task. Must not know any wire format.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ class Registry:
     """The providers and their routes, by name.
 
     Args:
-        extra: providers besides the built-in ones, as users define them.
+        extra: providers besides the built-in ones, from users' files.
 
     Raises:
         ConfigError: a provider does not fit; one line per mistake.
@@ -65,15 +64,15 @@ class Registry:
         return tuple(self._routes.values())
 
     def find_route(self, name: str) -> Route | None:
-        """The route with this name; None when there is none."""
+        """The route with this name, or None."""
         return self._routes.get(name)
 
     def provider_of(self, route: Route) -> Provider:
-        """The provider that a route of this registry belongs to."""
+        """The provider of a route of this registry."""
         return self._providers[route.provider]
 
     def provider_named(self, name: str) -> Provider | None:
-        """The provider with this name; None when there is none."""
+        """The provider with this name, or None."""
         return self._providers.get(name)
 
     def _wrong_names(self, provider: Provider) -> Iterable[str]:
@@ -82,7 +81,7 @@ class Registry:
         if not provider.routes:
             yield f"provider {provider.name!r}: it has no routes"
         if provider.name in self._providers:
-            yield f"provider {provider.name!r}: the name is taken already; choose another"
+            yield f"provider {provider.name!r}: the name is already in use; choose another"
         names = [route.name for route in provider.routes]
         for name in sorted({name for name in names if names.count(name) > 1}):
             yield f"provider {provider.name!r}: route {name!r} is listed more than once"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 Json = Any
 """A decoded JSON value of any shape, until a reader has checked it."""
 SAMPLE_PROMPT = "a paper kite over the sea"
-"""The prompt in samples; whoever sends a sample may replace it."""
+"""The prompt in samples; senders of samples may replace it."""
 
 
 @dataclass(frozen=True, slots=True)

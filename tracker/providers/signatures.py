@@ -1,15 +1,14 @@
-"""Signatures of callbacks: the arithmetic alone, over raw bytes and headers.
+"""Signatures of callbacks: the computation alone, over raw bytes and headers.
 
-Owns the schemes that providers sign with. Must not know secrets by itself, read a clock, or put anything into a
-message that helps to forge: neither the expected value nor how near a wrong one came.
+Owns the schemes of the providers. Must not hold secrets, read a clock, or write anything into a message that helps to
+forge a signature, such as the expected value.
 
 ``standard-webhooks`` (Kling as "Svix", OpenAI): HMAC-SHA256 over ``<id>.<timestamp>.<body>``. The
-``standardwebhooks`` library is not used for it: it takes the time from the system, while this room is given it; it
-decodes the body to text first; and a malformed signature makes it raise whatever comes up.
+``standardwebhooks`` library is not used for it: it reads the system's clock, decodes the body to text first, and raises
+undocumented exceptions for malformed signatures.
 
-``suno-hmac`` (kie.ai): HMAC-SHA256 over ``<task id>.<timestamp>``. The body is not covered, so the callback is only
-news of that task, which a poll must confirm. No tolerance is documented, and none is needed then: what is sent again
-causes one poll.
+``suno-hmac`` (kie.ai): HMAC-SHA256 over ``<task id>.<timestamp>``. It does not cover the body, so a poll must confirm
+the callback. No tolerance is documented, and none is needed: a repeated callback only causes a poll.
 
 **Source**: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md;
 https://docs.svix.com/receiving/verifying-payloads/how-manual for the ``svix-`` names;
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 TOLERANCE_S = 300
-"""How far a timestamp may be from now, in either direction."""
+"""The largest difference between a timestamp and now."""
 
 _SECRET_PREFIX = "whsec_"  # noqa: S105 - the prefix that marks a secret, not one
 _VERSION = "v1"
@@ -45,16 +44,16 @@ _NO_MATCH = "no signature of the callback matches"
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """A signature that holds.
+    """A valid signature.
 
     Attributes:
-        confirm: it does not cover the body: only a poll may end the task.
+        confirm: it does not cover the body, so only a poll may end the task.
     """
 
     confirm: bool
 
 
-def verify(  # noqa: PLR0917 - the parts of a callback in the order in which they are at hand
+def verify(  # noqa: PLR0917 - the parts of a callback
     scheme: str,
     secrets: Sequence[str],
     headers: Mapping[str, str],
@@ -66,31 +65,28 @@ def verify(  # noqa: PLR0917 - the parts of a callback in the order in which the
 
     Args:
         scheme: one of `SCHEMES`.
-        secrets: the secrets that may have signed it; several while one is being replaced.
+        secrets: several while one is being replaced.
         headers: of the callback, names in any case.
-        body: raw, as it came.
-        task_ids: the upstream ids that the callback names; only ``suno-hmac`` looks at them.
+        body: raw.
+        task_ids: the upstream ids in the callback; only ``suno-hmac`` uses them.
         now: the current time, aware.
 
-    Returns:
-        What the signature is worth.
-
     Raises:
-        SignatureInvalid: it does not hold, or nothing was signed; in words that help nobody to forge.
+        SignatureInvalid: the signature is wrong or missing.
         ValueError: there is no such scheme.
     """
     check = _CHECKS.get(scheme)
     if check is None:
-        raise ValueError(f"no signature scheme is named {scheme!r}; known are {', '.join(SCHEMES)}")
+        raise ValueError(f"unknown signature scheme {scheme!r}; known are {', '.join(SCHEMES)}")
     return check(secrets, {name.lower(): value for name, value in headers.items()}, body, task_ids, now)
 
 
 def find_secret_problem(scheme: str, secret: str) -> str | None:
-    """Why a secret cannot serve a scheme, with its mend; None when it can. Never repeats the secret."""
+    """What is wrong with the secret of a scheme, and how to fix it; None if nothing is. Never repeats the secret."""
     if not secret.strip():
         return "the secret is empty; set it to what the provider shows"
     if scheme == _STANDARD and _standard_key(secret) is None:
-        return f"the secret is no base64; copy it whole, as the provider shows it ({_SECRET_PREFIX}…)"
+        return f"the secret is not base64; copy all of it, as the provider shows it ({_SECRET_PREFIX}…)"
     return None
 
 
@@ -103,7 +99,7 @@ def _check_standard(
         _require(headers, f"{family}-{part}") for part in ("id", "timestamp", "signature")
     )
     _check_age(timestamp, now)
-    # what was signed is the header's own spelling of the time, not a number made of it
+    # the header's own spelling of the time is signed, not its number
     signed = b".".join((message_id.encode(errors="replace"), timestamp.encode(), body))
     given = [
         mac
@@ -138,7 +134,7 @@ def _require(headers: Mapping[str, str], name: str) -> str:
 
 def _check_age(timestamp: str, now: datetime) -> None:
     if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= _MAX_TIMESTAMP_DIGITS):
-        raise SignatureInvalid("the timestamp of the callback is no number of seconds")
+        raise SignatureInvalid("the timestamp of the callback is not a number of seconds")
     age_s = now.timestamp() - int(timestamp)
     if abs(age_s) > TOLERANCE_S:
         when = "past" if age_s > 0 else "future"
@@ -161,7 +157,7 @@ def _decode(text: str) -> bytes | None:
 
 
 def _any_matches(keys: Sequence[bytes], signed: Sequence[bytes], given: Sequence[bytes]) -> bool:
-    """Whether a key turns something signed into one of the given values; compared in constant time."""
+    """Whether a key signs a text with one of the given values; compared in constant time."""
     found = False
     for key in keys:
         for text in signed:

@@ -1,7 +1,6 @@
 """The JMESPath expressions of provider files: their functions, their checks, and their use.
 
-Owns what an expression may be. Must not know which key an expression belongs to. Messages of checks are written
-``what is wrong; how to fix it``.
+Owns what an expression may be. Must not know the key of an expression. Messages are ``what is wrong; how to fix it``.
 """
 
 from __future__ import annotations
@@ -21,21 +20,21 @@ if TYPE_CHECKING:
 
 
 class _Functions(Functions):
-    """JMESPath's own functions, and those for values that hide in strings."""
+    """JMESPath's own functions, and those for values inside strings."""
 
     @signature({"types": []})
     def _func_from_json(self, value: Json) -> Json:
-        """The value of a JSON text; null for what is no JSON text; what is no string is the value already."""
+        """The value of a JSON text, null if it is not JSON; any other value unchanged."""
         if not isinstance(value, str):
             return value
         try:
-            return orjson.loads(value)  # refuses what is nested deeper than 1024
+            return orjson.loads(value)  # refuses a depth of more than 1024
         except orjson.JSONDecodeError:
-            return decode_text(value)  # as leniently as the answer around it
+            return decode_text(value)  # as leniently as the reply around it
 
     @signature({"types": []}, {"types": ["string"]})
     def _func_split(self, value: Json, separator: str) -> Json:
-        """The pieces of a string without blanks around them; null for what is no string."""
+        """The trimmed pieces of a string; null for any other value."""
         if not isinstance(value, str) or not separator:
             return None
         return [piece.strip() for piece in value.split(separator)]
@@ -50,19 +49,19 @@ _PROJECTIONS = frozenset({"projection", "value_projection", "filter_projection"}
 
 
 def check_expression(text: str) -> str:
-    """Compile a JMESPath; a function that does not exist, or takes another number of arguments, shows here.
+    """Check a JMESPath, with the names and the numbers of arguments of its functions.
 
     Raises:
-        ValueError: it is none, or it gives the same for every answer.
+        ValueError: it is invalid, or its result does not depend on the reply.
     """
     try:
         parsed = jmespath.compile(text).parsed
     except EmptyExpressionError:
-        raise ValueError("the JMESPath is empty; write where the value stands") from None
+        raise ValueError("the JMESPath is empty; write the path of the value") from None
     except ParseError as error:
-        words = getattr(error, "message", None) or error.msg
+        detail = getattr(error, "message", None) or error.msg
         raise ValueError(
-            f"this is not JMESPath (at character {error.lex_position + 1}: {words}); see https://jmespath.org"
+            f"this is not JMESPath (at character {error.lex_position + 1}: {detail}); see https://jmespath.org"
         ) from None
     except JMESPathError as error:
         raise ValueError(f"this is not JMESPath ({error}); see https://jmespath.org") from None
@@ -75,43 +74,38 @@ def check_expression(text: str) -> str:
         if given < len(arguments) or (given > len(arguments) and not variadic):
             raise ValueError(f"{name}() takes {len(arguments)} arguments, not {given}; see https://jmespath.org")
     if not _reads_input(parsed, has_input=True):
-        raise ValueError("the JMESPath gives the same for every answer; name fields without quotes, as in data.status")
+        raise ValueError("the JMESPath does not depend on the reply; write fields without quotes, as in data.status")
     return text
 
 
 def search(expression: str | None, value: Json, key: str) -> Json:
-    """What stands at a path; None when nothing does, or when there is no path.
+    """The value at a path; None when there is none, or no path.
 
     Raises:
-        PayloadInvalid: the path works on other types than came.
+        PayloadInvalid: the path does not fit the types in the reply.
     """
     if expression is None:
         return None
     try:
         return jmespath.search(expression, value, options=_OPTIONS)
     except (JMESPathError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
-        raise PayloadInvalid(f"{key}: the JMESPath does not fit this answer ({type(error).__name__})") from error
+        raise PayloadInvalid(f"{key}: the JMESPath does not fit this reply ({type(error).__name__})") from error
 
 
-def _calls(node: Any) -> list[tuple[str, int]]:  # noqa: ANN401 - a node of JMESPath's own syntax tree
+def _calls(node: Any) -> list[tuple[str, int]]:  # noqa: ANN401 - a node of JMESPath's syntax tree
     found = [(node["value"], len(node["children"]))] if node.get("type") == "function_expression" else []
     return found + [call for child in node["children"] if isinstance(child, dict) for call in _calls(child)]
 
 
-def _reads_input(node: Any, *, has_input: bool) -> bool:  # noqa: ANN401 - a node of JMESPath's own syntax tree
-    """Whether what an expression gives can depend on the answer.
-
-    Args:
-        node: the expression.
-        has_input: whether what it is applied to can.
-    """
+def _reads_input(node: Any, *, has_input: bool) -> bool:  # noqa: ANN401 - a node of JMESPath's syntax tree
+    """Whether the result of an expression can depend on the reply; ``has_input``: whether its input can."""
     kind, children = node["type"], node["children"]
     if kind in _INPUTS:
         return has_input
-    if kind in _CHAINS or kind in _PROJECTIONS:  # each part is applied to what the one before gives
+    if kind in _CHAINS or kind in _PROJECTIONS:  # each part is applied to the result of the one before
         for child in children:
             has_input = _reads_input(child, has_input=has_input)
             if kind in _PROJECTIONS:
-                break  # a projection keeps the length of its list, whatever it makes of the items
+                break  # the length of a projection is that of its list, whatever the items become
         return has_input
     return any(_reads_input(child, has_input=has_input) for child in children if isinstance(child, dict))

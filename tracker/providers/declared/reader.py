@@ -1,6 +1,6 @@
-"""Reads answers and callbacks with the paths that a provider file declares.
+"""Reads replies and callbacks with the paths that a provider file declares.
 
-Owns what follows from the tables of one file. Must not know any real provider.
+Owns what follows from the tables of one file. Must not know a real provider.
 """
 
 from __future__ import annotations
@@ -69,20 +69,16 @@ _MEANINGS = {
     Reason.UPSTREAM_UNAVAILABLE: meanings.MAINTENANCE,
     Reason.NOT_FOUND: meanings.NOT_FOUND,
 }
-_TOLD = frozenset({"image", "audio", "video"})
-"""What a URL's suffix can tell where a file declares no more than ``file``."""
+_KNOWN_KINDS = frozenset({"image", "audio", "video"})
+"""Kinds that a URL's suffix shows where the declared one is ``file``."""
 _FULL = 100
 _REDIRECTS = 300
 _NULL = "null"
-"""What ``to_string`` makes of a field that is not there."""
+"""The result of ``to_string`` for a missing field."""
 
 
 def make_provider(table: ProviderTable) -> Provider:
-    """The provider that a file defines.
-
-    Args:
-        table: the file, with every rule checked.
-    """
+    """The provider that a valid file defines."""
     reader = _Reader(table)
     auth = AuthStyle(table.auth)
     callback = table.callback
@@ -117,7 +113,7 @@ def make_provider(table: ProviderTable) -> Provider:
 
 
 def _sample_of(route: RouteTable) -> dict[str, Json]:
-    """The fields that the file requires, each as a text: it does not say what else they may be."""
+    """The fields that the file requires, each as a text, since it does not declare types."""
     sample: dict[str, Json] = {"model": "model"} if has_model(route.create) or has_model(route.query) else {}
     for path in (dotted.split(".") for dotted in route.required):
         if find_field(sample, tuple(path)) is None:
@@ -135,7 +131,7 @@ def _check(request: Mapping[str, Json], *, route: RouteTable, callback_field: st
 
 
 def _poll_request(route: Route, external_id: ExternalId, *, table: RouteTable, auth: AuthStyle) -> WireRequest:
-    method, path = (route.query or table.query).split(" ", 1)  # of the route: a model in it has been filled in there
+    method, path = (route.query or table.query).split(" ", 1)  # of the route: its model is filled in
     path = path.replace(TASK_ID, path_segment(external_id)).replace(RESERVED_TASK_ID, quote_reserved(external_id))
     return WireRequest(
         method=method,
@@ -149,7 +145,7 @@ def _poll_request(route: Route, external_id: ExternalId, *, table: RouteTable, a
 
 
 def _filled(value: Json, external_id: str) -> Json:
-    """A copy of a TOML value with the task's id in its place."""
+    """A copy of a TOML value with the task's id filled in."""
     match value:
         case str():
             return value.replace(TASK_ID, external_id)
@@ -162,11 +158,7 @@ def _filled(value: Json, external_id: str) -> Json:
 
 
 class _Reader:
-    """The readers of one file.
-
-    Args:
-        table: the file.
-    """
+    """The readers of one file."""
 
     def __init__(self, table: ProviderTable) -> None:
         self._task = table.task
@@ -177,17 +169,17 @@ class _Reader:
         self._ok_codes = {fold(str(code)) for code in table.task.ok_codes or OK_CODES}
 
     def read_create(self, reply: WireReply) -> Reading:
-        """Read the answer to a create: an id is an acceptance, an error code without one a refusal."""
+        """Read the reply to a create: an id is an acceptance, an error code without one a refusal."""
         reading = read_creation(reply, self._read_accepted, self._find_meaning, self._find_id)
         if reading.submission is Submission.ACCEPTED:
             return reading
-        answer = decode_reply(reply)
-        found = self._find_stated(answer)
+        decoded = decode_reply(reply)
+        found = self._find_stated(decoded)
         if found is None:
             return reading
         meaning, error = found
         if error.code is None and reading.error is not None and reading.error.code is not None:
-            return reading  # a code in one of the usual shapes says more than a status
+            return reading  # a code in a usual shape says more than a status
         if error.message is None and reading.error is not None:
             error = UpstreamError(error.code, reading.error.message, error.http_status)
         if meaning.on_create is Submission.AMBIGUOUS:
@@ -197,25 +189,25 @@ class _Reader:
             reason=meaning.reason,
             retryable=meaning.retryable,
             error=error,
-            retry_after_s=answer.retry_after_s,
+            retry_after_s=decoded.retry_after_s,
         )
 
     def read_poll(self, reply: WireReply) -> Reading:
-        """Read the answer to a poll."""
+        """Read the reply to a poll."""
         reading = read_status(reply, self._read_task, self._find_meaning)
         if reading.status is not None or reading.upstream_status is not None:
             return reading
-        answer = decode_reply(reply)
-        found = self._find_stated(answer)
+        decoded = decode_reply(reply)
+        found = self._find_stated(decoded)
         if found is None:
             return reading
         meaning, error = found
         return Reading(
-            trouble=meaning.on_poll, error=error, retryable=meaning.retryable, retry_after_s=answer.retry_after_s
+            trouble=meaning.on_poll, error=error, retryable=meaning.retryable, retry_after_s=decoded.retry_after_s
         )
 
     def read_callback(self, body: Json) -> Reading:
-        """Read a callback: the task in it, or only which task it is about.
+        """Read a callback: the task in it, or only its id.
 
         Raises:
             PayloadInvalid: it is not what the file declares.
@@ -224,12 +216,12 @@ class _Reader:
             raise PayloadInvalid("this provider has no callbacks")
         callback = require_object(body, "body")
         if self._callback.task is None:
-            return Reading(external_id=self.callback_ids(body)[0], detail="news of the task; a poll will tell")
+            return Reading(external_id=self.callback_ids(body)[0], detail="a callback; a poll fetches the result")
         task = require_object(search(self._callback.task, callback, "callback.task"), self._callback.task)
         return self._read_task(task) or Reading(trouble=Trouble.UNREADABLE, detail="no task in the callback")
 
     def callback_ids(self, body: Json) -> tuple[ExternalId, ...]:
-        """The task that a callback names.
+        """The id of the task in a callback.
 
         Raises:
             PayloadInvalid: it names none.
@@ -242,7 +234,7 @@ class _Reader:
         raise PayloadInvalid(f"{self._callback.ids[0] if self._callback else 'body'}: no task id")
 
     def _read_accepted(self, body: Mapping[str, Json]) -> Reading | None:
-        """Read an answer to a create: the id decides, whatever stands beside it."""
+        """Read an acceptance: the id decides, whatever is beside it."""
         try:
             reading = self._read_task(body)
         except PayloadInvalid:
@@ -252,42 +244,41 @@ class _Reader:
         external_id = self._find_id(body)
         return None if external_id is None else Reading(external_id=external_id)
 
-    def _find_stated(self, answer: DecodedReply) -> tuple[Meaning, UpstreamError] | None:
-        """The error that an answer without a task states as the file declares it, and what it means."""
-        if answer.body is None or answer.is_redirect:
+    def _find_stated(self, decoded: DecodedReply) -> tuple[Meaning, UpstreamError] | None:
+        """The declared error of a reply without a task, and its meaning."""
+        if decoded.body is None or decoded.is_redirect:
             return None
         try:
-            error = self._find_error(answer.body)
-            found = search(self._task.status, answer.body, "task.status")
+            error = self._find_error(decoded.body)
+            found = search(self._task.status, decoded.body, "task.status")
         except PayloadInvalid:
             return None
-        error = UpstreamError(error.code, error.message, answer.http_status)
+        error = UpstreamError(error.code, error.message, decoded.http_status)
         if self._task.ok_codes is None and _is_http_success(error.code) and self._find_meaning(error) is None:
-            return None  # "201, created" without an id leaves open what happened
+            return None  # "201 Created" without an id leaves open what happened
         if error.code is None:
             said = find_code(found)
-            if not answer.is_success or said is None or self._statuses.get(fold(said)) is not Status.FAILED:
+            if not decoded.is_success or said is None or self._statuses.get(fold(said)) is not Status.FAILED:
                 return None
-            words = error.message or answer.error.message or f"upstream status {said}, without a task id"
-            return self._find_meaning(UpstreamError(said)) or meanings.NOT_MADE, UpstreamError(
-                None, words, answer.http_status
-            )
-        meaning = meaning_of(answer.http_status, error, self._find_meaning)
+            message = error.message or decoded.error.message or f"upstream status {said}, without a task id"
+            stated = UpstreamError(None, message, decoded.http_status)
+            return self._find_meaning(UpstreamError(said)) or meanings.NOT_MADE, stated
+        meaning = meaning_of(decoded.http_status, error, self._find_meaning)
         if meaning is None:
             return None
-        if meaning is meanings.UNCLEAR and answer.is_success:
-            meaning = meanings.BROKEN  # a code of the upstream's own, in an answer of its own: it did not take the job
+        if meaning is meanings.UNCLEAR and decoded.is_success:
+            meaning = meanings.BROKEN  # the upstream's own code in its own reply: it did not accept the job
         return meaning, error
 
     def _find_error(self, body: Mapping[str, Json]) -> UpstreamError:
-        """The error code, unless it means success, and the message at the declared places."""
+        """The declared error code, unless it means success, and the message."""
         code = find_code(search(self._task.error_code, body, "task.error_code"))
         message = find_text(search(self._task.error_message, body, "task.error_message"))
         is_none = code is None or fold(code) in self._ok_codes or code == _NULL
         return UpstreamError(None if is_none else code, message)
 
     def _read_task(self, body: Mapping[str, Json]) -> Reading | None:
-        """Read an answer; None when it states an error instead of a task, or nothing at all."""
+        """Read a reply; None when it states an error instead of a task, or nothing."""
         task = self._task
         found = search(task.status, body, "task.status")
         said = str(found).lower() if isinstance(found, bool) else find_code(found)
@@ -323,12 +314,12 @@ class _Reader:
         return None if not done else min(int(done * _FULL / self._task.progress_full), _FULL)
 
     def _find_outputs(self, body: Mapping[str, Json]) -> tuple[tuple[Output, ...], str | None]:
-        """The outputs; where there is none, what the expressions found instead of one."""
+        """The outputs; without any, what the expressions found instead."""
         found = distinct(output for rule in self._outputs for output in _outputs_of(rule, body))
-        return found, None if found else "; ".join(_words_of_nothing(rule, body) for rule in self._outputs)
+        return found, None if found else "; ".join(_why_no_output(rule, body) for rule in self._outputs)
 
     def _find_meaning(self, error: UpstreamError) -> Meaning | None:
-        """The meaning of a code that ``[reasons]`` names, whole or by its beginning; the longest one counts."""
+        """The meaning of a code in ``[reasons]``, complete or by its beginning; the longest match counts."""
         code = fold(error.code or "")
         fitting = [
             rule
@@ -356,8 +347,8 @@ def _outputs_of(rule: OutputTable, body: Mapping[str, Json]) -> Iterable[Output]
     return [output for value in found for one in urls_apart(value) if (output := _file_of(rule, one))]
 
 
-def _words_of_nothing(rule: OutputTable, body: Mapping[str, Json]) -> str:
-    """Why a rule found no output, for those who wrote it; never the value itself."""
+def _why_no_output(rule: OutputTable, body: Mapping[str, Json]) -> str:
+    """Why a rule found no output, for its author; never the value itself."""
     key, path = ("outputs.text", rule.text) if rule.url is None else ("outputs.url", rule.url)
     where = f"{key} ({(path or '')[:200]})"
     values = [value for value in flat(search(path, body, key)) if value not in (None, "")]
@@ -378,6 +369,6 @@ def _file_of(rule: OutputTable, value: Json) -> Output | None:
     url = find_url(value)
     if url is not None:
         mime = mime_of(url, rule.mime)
-        told = (mime or "").partition("/")[0]
-        return Output(kind=told if rule.kind == "file" and told in _TOLD else rule.kind, url=url, mime=mime)
+        known = (mime or "").partition("/")[0]
+        return Output(kind=known if rule.kind == "file" and known in _KNOWN_KINDS else rule.kind, url=url, mime=mime)
     return find_data_url_output(value, kind=rule.kind)

@@ -1,7 +1,6 @@
-"""The mistakes of a provider file that show only between several of its keys: what is never filled, never read.
+"""The rules between several keys of a provider file, about values that would never be filled or read.
 
-Owns those rules. Whatever passes them is sent to a paid API or read from its answers. Must not know line numbers.
-Messages are written ``what is wrong; how to fix it``.
+Must not know line numbers. Messages are ``what is wrong; how to fix it``.
 """
 
 from __future__ import annotations
@@ -26,45 +25,38 @@ Mistake = tuple[Path, str]
 _PLACEHOLDER = re.compile(r"\$?\{\+?[A-Za-z_][\w.:-]*\}")
 _ANY_BRACE = re.compile(r"\$?\{[^{}]*\}|[{}]")
 _PLAIN_NAME = re.compile(r"\{\+?[a-z_.]{1,40}\}")
-"""What may be repeated in a message: it looks like a placeholder, and not like a key."""
+"""What messages may repeat: it looks like a placeholder, and not like a secret."""
 _PATH = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/?\[\]-]*")
 _DOT_SEGMENT = re.compile(r"/\.\.?(?=[/?]|$)")
 _LONGEST_CODE = 200
-"""Characters; longer statuses and codes are cut before they are looked up."""
+"""Characters; longer statuses and codes are cut before the lookup."""
 _RESERVED_NAMES = frozenset({"default"})
 
 
 def list_mistakes(table: ProviderTable) -> Iterable[Mistake]:
-    """Every mistake between the keys of a file.
-
-    Args:
-        table: a file whose keys are right one by one.
-
-    Returns:
-        The path of each key, and what is wrong with it.
-    """
+    """The path of each key that does not fit another, and what is wrong, in a file whose single values are valid."""
     if table.name in _RESERVED_NAMES:
-        yield ("name",), "the account of this name serves the built-in routes; choose another name"
+        yield ("name",), "the account with this name is for the built-in routes; choose another name"
     for name, route in table.routes.items():
-        for path, words in _list_of_route(route, table.callback):
-            yield ("routes", name, *path), words
-    yield from _list_of_statuses(table.statuses)
-    yield from _list_of_codes(table)
-    yield from _list_of_outputs(table.outputs)
+        for path, message in _check_route(route, table.callback):
+            yield ("routes", name, *path), message
+    yield from _check_statuses(table.statuses)
+    yield from _check_codes(table)
+    yield from _check_outputs(table.outputs)
     if table.callback is not None:
-        yield from _list_of_callback(table.callback)
+        yield from _check_callback(table.callback)
 
 
-def _list_of_route(route: RouteTable, callback: CallbackTable | None) -> Iterable[Mistake]:
-    yield from _list_of_path("create", route.create, (MODEL, RESERVED_MODEL))
-    yield from _list_of_path("query", route.query, (TASK_ID, RESERVED_TASK_ID, MODEL, RESERVED_MODEL))
+def _check_route(route: RouteTable, callback: CallbackTable | None) -> Iterable[Mistake]:
+    yield from _check_path("create", route.create, (MODEL, RESERVED_MODEL))
+    yield from _check_path("query", route.query, (TASK_ID, RESERVED_TASK_ID, MODEL, RESERVED_MODEL))
     values = [("query_parameters", route.query_parameters), ("query_body", route.query_body)]
     for key, value in values:
-        yield from (((key, *path), words) for path, words in _list_unfilled(value, (TASK_ID,)))
-    yield from ((("headers", *path), words) for path, words in _list_unfilled(route.headers, ()))
-    yield from ((("asset",), words) for _, words in _list_unfilled(route.asset, ()))
+        yield from (((key, *path), message) for path, message in _list_unfilled(value, (TASK_ID,)))
+    yield from ((("headers", *path), message) for path, message in _list_unfilled(route.headers, ()))
+    yield from ((("asset",), message) for _, message in _list_unfilled(route.asset, ()))
     for index, field in enumerate(route.required):
-        yield from ((("required", index), words) for _, words in _list_unfilled(field, ()))
+        yield from ((("required", index), message) for _, message in _list_unfilled(field, ()))
         if callback is not None and field == callback.field:
             yield ("required", index), "the tracker fills this field with its callback URL; remove it here"
     holders = [text for _, value in values for text in _texts(value)]
@@ -73,36 +65,36 @@ def _list_of_route(route: RouteTable, callback: CallbackTable | None) -> Iterabl
     ):
         yield (
             ("query",),
-            f"the task's id is nowhere in the query; write {TASK_ID} into it, or into query_parameters",
+            f"the query has no task id; write {TASK_ID} into it, or into query_parameters",
         )
     if "?" in route.query and route.query_parameters:
-        yield ("query",), "has parameters of its own beside query_parameters; move them there"
+        yield ("query",), "has parameters beside query_parameters; move them there"
 
 
-def _list_of_path(key: str, value: str, allowed: tuple[str, ...]) -> Iterable[Mistake]:
+def _check_path(key: str, value: str, allowed: tuple[str, ...]) -> Iterable[Mistake]:
     unfilled = [found for found in _ANY_BRACE.findall(value) if found not in allowed]
-    yield from (((key,), _unfilled_words(found, allowed)) for found in unfilled)
+    yield from (((key,), _unfilled_message(found, allowed)) for found in unfilled)
     path = _ANY_BRACE.sub("", value.partition(" ")[2])
     if not _PATH.fullmatch(path):
-        yield (key,), "holds a character that no path can hold as it is; percent-encode it"
+        yield (key,), "has a character that is not allowed in a path; percent-encode it"
     if _DOT_SEGMENT.search(path):
-        yield (key,), "has a part . or .., which leads elsewhere; write the path that is meant"
+        yield (key,), "has a segment . or ..; write the final path"
 
 
 def _list_unfilled(value: Any, allowed: tuple[str, ...]) -> Iterable[Mistake]:  # noqa: ANN401 - any TOML value
-    """Placeholders that nothing fills: they would be sent as they stand."""
+    """Placeholders that are never filled and would be sent as text."""
     match value:
         case str():
             for found in _PLACEHOLDER.findall(value):
                 if found not in allowed:
-                    yield (), _unfilled_words(found, allowed)
+                    yield (), _unfilled_message(found, allowed)
         case Mapping():
             for key, inner in value.items():
-                yield from (((key,), words) for _, words in _list_unfilled(key, ()))
-                yield from (((key, *path), words) for path, words in _list_unfilled(inner, allowed))
+                yield from (((key,), message) for _, message in _list_unfilled(key, ()))
+                yield from (((key, *path), message) for path, message in _list_unfilled(inner, allowed))
         case list():
             for index, inner in enumerate(value):
-                yield from (((index, *path), words) for path, words in _list_unfilled(inner, allowed))
+                yield from (((index, *path), message) for path, message in _list_unfilled(inner, allowed))
         case _:
             pass
 
@@ -121,31 +113,31 @@ def _texts(value: Any) -> Iterable[str]:  # noqa: ANN401 - any TOML value
             pass
 
 
-def _unfilled_words(found: str, allowed: tuple[str, ...]) -> str:
+def _unfilled_message(found: str, allowed: tuple[str, ...]) -> str:
     shown = found if _PLAIN_NAME.fullmatch(found) else "a brace or placeholder"
     if found.strip("{+}") in {"callback_url", "webhook_url", "callback", "webhook"}:
-        return f"{shown} is not filled here; name the field of the request that takes our URL in callback.field"
+        return f"{shown} is not filled here; set callback.field to the request field for the callback URL"
     if allowed:
-        return f"{shown} is not filled here and would be sent as it stands; what may stand here: {', '.join(allowed)}"
-    return f"{shown} is not filled here and would be sent as it stands; remove it, no placeholder may stand here"
+        return f"{shown} is not filled here and would be sent as text; allowed here: {', '.join(allowed)}"
+    return f"{shown} is not filled here and would be sent as text; remove it, no placeholder is allowed here"
 
 
-def _list_of_statuses(statuses: Mapping[str, str]) -> Iterable[Mistake]:
+def _check_statuses(statuses: Mapping[str, str]) -> Iterable[Mistake]:
     seen: set[str] = set()
     for status in statuses:
         if fold(status) in seen:
             yield ("statuses", status), "is listed twice, and case makes no difference; remove one"
         seen.add(fold(status))
-        if (words := _never_comes(status)) is not None:
-            yield ("statuses", status), words
+        if (message := _never_matches(status)) is not None:
+            yield ("statuses", status), message
 
 
-def _list_of_codes(table: ProviderTable) -> Iterable[Mistake]:
+def _check_codes(table: ProviderTable) -> Iterable[Mistake]:
     task = table.task
     if task.progress is None and "progress_full" in task.model_fields_set:
-        yield ("task", "progress_full"), "is never used without progress; set progress, or remove it"
-    if task.error_code is None and task.ok_codes is not None:  # [reasons] still serve for codes in the usual shapes
-        yield ("task", "ok_codes"), "is never used without error_code; set error_code, or remove it"
+        yield ("task", "progress_full"), "is not used without progress; set progress, or remove it"
+    if task.error_code is None and task.ok_codes is not None:  # [reasons] still apply to codes in the usual shapes
+        yield ("task", "ok_codes"), "is not used without error_code; set error_code, or remove it"
     successes = {fold(str(code)) for code in (task.ok_codes or OK_CODES)}
     seen: set[str] = set()
     for code in table.reasons:
@@ -156,33 +148,33 @@ def _list_of_codes(table: ProviderTable) -> Iterable[Mistake]:
         if fold(code) in successes:
             yield where, "this code means success, see task.ok_codes; remove it here, or set ok_codes"
         elif "*" in code.removesuffix("*"):
-            yield where, "a * stands for the rest of a code, at its end only; write a beginning of the code and one *"
-        elif (words := _never_comes(code)) is not None:
-            yield where, words
+            yield where, "a * is allowed only at the end; write the beginning of the code and one *"
+        elif (message := _never_matches(code)) is not None:
+            yield where, message
 
 
-def _never_comes(text: str) -> str | None:
-    """Why no answer can hold a status or code that is listed: they are compared without blanks around them, and cut."""
+def _never_matches(text: str) -> str | None:
+    """Why a listed status or code never matches: those of replies are trimmed and cut."""
     if text.strip() != text or not text:
-        return "is empty or has blanks around it and matches nothing; write it without"
-    return "is longer than any that is compared; shorten it" if len(text) > _LONGEST_CODE else None
+        return "is empty or has blanks around it, and never matches; remove the blanks"
+    return "is too long and never matches; shorten it" if len(text) > _LONGEST_CODE else None
 
 
-def _list_of_outputs(outputs: list[OutputTable]) -> Iterable[Mistake]:
+def _check_outputs(outputs: list[OutputTable]) -> Iterable[Mistake]:
     seen: set[tuple[str | None, str | None]] = set()
     for index, output in enumerate(outputs):
         where = ("outputs", index)
         if (output.url is None) == (output.text is None):
-            yield where, "an output stands at a url or is a text; set one of the two"
+            yield where, "an output needs url or text; set one of the two"
         if (output.url, output.text) in seen:
-            yield where, "finds the same as one above and adds nothing; remove one"
+            yield where, "finds the same as an output above; remove one"
         seen.add((output.url, output.text))
         if output.text is not None and output.kind not in {"text", "file"}:
-            yield (*where, "kind"), 'a text is not a media file; write kind = "text", or name its URL in url'
+            yield (*where, "kind"), 'a text is not a media file; write kind = "text", or set url to its URL'
 
 
-def _list_of_callback(callback: CallbackTable) -> Iterable[Mistake]:
+def _check_callback(callback: CallbackTable) -> Iterable[Mistake]:
     if callback.field is None and callback.task is not None:
-        words = "is never read, because no request carries our URL and such callbacks only cause a poll"
-        yield ("callback", "task"), f"{words}; set field, or remove task"
-    yield from ((("callback", "field"), words) for _, words in _list_unfilled(callback.field, ()))
+        message = "is not read, because no request has the callback URL and other callbacks only cause a poll"
+        yield ("callback", "task"), f"{message}; set field, or remove task"
+    yield from ((("callback", "field"), message) for _, message in _list_unfilled(callback.field, ()))

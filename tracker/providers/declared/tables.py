@@ -1,7 +1,6 @@
-"""What a provider file may hold, table by table, and what each value must be like.
+"""The tables of a provider file, and the form of each value.
 
-Owns the names of the keys and the rules between them. Must not read answers or know line numbers. Messages of
-rules are written ``what is wrong; how to mend it``.
+Owns the names of the keys. Must not read replies or know line numbers. Messages are ``what is wrong; how to fix it``.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from tracker.providers.reading.requests import TASK_ID
 from tracker.providers.signatures import SCHEMES
 
 OK_CODES = ("0", "200", "success", "ok")
-"""Codes that state no error unless a file says otherwise; neither does a null or an empty one."""
+"""Codes of success unless a file has its own; so are a null and an empty one."""
 NAME = re.compile(r"[a-z][a-z0-9-]*")
 _CREATE = re.compile(r"POST /\S*")
 _QUERY = re.compile(r"(GET|POST) /\S*")
@@ -25,11 +24,11 @@ _FIELD = re.compile(r"[^\s.]+(\.[^\s.]+)*")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _MIME = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+(; ?[^\s{}]+)?")
 _ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-"""As `tracker.config.fields` has it."""
-_OURS = frozenset({Reason.SUBMIT_UNKNOWN, Reason.MISSING_OUTPUT})
-"""What no error code of an upstream can mean: that the tracker itself did not learn something."""
+"""As in `tracker.config.fields`."""
+_OWN_REASONS = frozenset({Reason.SUBMIT_UNKNOWN, Reason.MISSING_OUTPUT})
+"""Reasons of the tracker itself, which an error code of an upstream cannot mean."""
 _FRAMING = frozenset({"host", "content-length", "transfer-encoding", "connection"})
-"""Headers that follow from the request itself: another value breaks it."""
+"""Headers that the client sets; another value breaks the request."""
 _KEY_HEADERS = frozenset({"authorization", "proxy-authorization", "x-api-key", "cookie"})
 
 
@@ -41,7 +40,7 @@ def _check_name(text: str) -> str:
 
 def _check_field(text: str) -> str:
     if not _FIELD.fullmatch(text):
-        raise ValueError("this names no field; write keys with dots between them, as input.prompt")
+        raise ValueError("this is not a field; write keys with dots between them, as input.prompt")
     return text
 
 
@@ -58,30 +57,30 @@ def _check_account(text: str) -> str:
 
 
 def fold(text: str) -> str:
-    """A status or code as it is compared: case makes no difference."""
+    """A status or code for comparison, without its case."""
     return text.casefold()
 
 
 Expression = Annotated[str, AfterValidator(check_expression)]
 FieldPath = Annotated[str, AfterValidator(_check_field)]
 Name = Annotated[str, AfterValidator(_check_name)]
-Words = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
+ShortText = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
 
 
 class Table(BaseModel):
-    """A table: every key is known, and every value has its type as written."""
+    """A table with known keys only, and no conversion of types."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class RouteTable(Table):
-    """``[routes.NAME]``: one creation route, and how its tasks are asked about."""
+    """``[routes.NAME]``: the create and status calls of one route."""
 
     create: str
     query: str
     query_parameters: dict[str, str] = {}
     query_body: dict[str, Any] | None = None
-    asset: Words = "file"
+    asset: ShortText = "file"
     required: list[FieldPath] = []
     poll_interval_s: Annotated[float, Field(ge=1, le=3600)] = 10.0
     headers: dict[str, str] = {}
@@ -105,13 +104,13 @@ class RouteTable(Table):
     def _holds_no_key(cls, headers: dict[str, str]) -> dict[str, str]:
         for name, value in headers.items():
             if name.lower() in _KEY_HEADERS:
-                raise ValueError(f"{name} never stands here; the account's key is added by itself, see auth")
+                raise ValueError(f"{name} is not allowed; the account's key is added automatically, see auth")
             if name.lower() in _FRAMING:
-                raise ValueError(f"{name} never stands here; it is added by itself, remove it")
+                raise ValueError(f"{name} is not allowed; it is added automatically, remove it")
             if name.lower() == "content-type" and "json" not in value.lower():
-                raise ValueError("Content-Type is of another body than the JSON that is sent; remove it")
+                raise ValueError("Content-Type is not JSON, but the body is; remove it")
             if not (_HEADER.fullmatch(name) and value.isascii() and value.isprintable()):
-                raise ValueError(f"{name!r} is no header with a plain value; write letters, digits and hyphens")
+                raise ValueError(f"{name!r} is not a header with a plain value; write letters, digits and hyphens")
         return headers
 
     @field_validator("query_body")
@@ -123,7 +122,7 @@ class RouteTable(Table):
 
 
 class TaskTable(Table):
-    """``[task]``: where id, status, progress and error stand in an answer."""
+    """``[task]``: the paths of id, status, progress and error in a reply."""
 
     id: Expression
     status: Expression
@@ -135,7 +134,7 @@ class TaskTable(Table):
 
 
 class OutputTable(Table):
-    """``[[outputs]]``: where results stand, and what they are."""
+    """``[[outputs]]``: the path and kind of a result."""
 
     url: Expression | None = None
     text: Expression | None = None
@@ -144,7 +143,7 @@ class OutputTable(Table):
 
 
 class CallbackTable(Table):
-    """``[callback]``: how our URL goes out, and where a callback names its task."""
+    """``[callback]``: the request field of the callback URL, and the path of the task in a callback."""
 
     ids: Annotated[list[Expression], Field(min_length=1)]
     field: FieldPath | None = None
@@ -156,19 +155,19 @@ class CallbackTable(Table):
     @classmethod
     def _has_a_field(cls, required: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 - pydantic calls it
         if required and info.data.get("field") is None:
-            raise ValueError("nothing is named that could be required; set field")
+            raise ValueError("required needs a field; set field")
         return required
 
     @field_validator("signature")
     @classmethod
     def _is_a_scheme(cls, signature: str | None) -> str | None:
         if signature is not None and signature not in SCHEMES:
-            raise ValueError(f"no such scheme; known are {', '.join(SCHEMES)}")
+            raise ValueError(f"unknown scheme; known are {', '.join(SCHEMES)}")
         return signature
 
 
 class ProviderTable(Table):
-    """A whole file."""
+    """A file."""
 
     name: Name
     source: Annotated[str, StringConstraints(pattern=r"^https?://\S+$")]
@@ -177,7 +176,7 @@ class ProviderTable(Table):
     routes: Annotated[dict[Name, RouteTable], Field(min_length=1)]
     task: TaskTable
     statuses: dict[str, Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED"]]
-    reasons: dict[str, Literal[tuple(reason.value for reason in Reason if reason not in _OURS)]] = {}  # type: ignore[valid-type]  # an enumeration's values, as TOML writes them
+    reasons: dict[str, Literal[tuple(reason.value for reason in Reason if reason not in _OWN_REASONS)]] = {}  # type: ignore[valid-type]  # the values of an enumeration
     outputs: Annotated[list[OutputTable], Field(min_length=1)]
     callback: CallbackTable | None = None
 
@@ -186,5 +185,5 @@ class ProviderTable(Table):
     def _can_end(cls, statuses: dict[str, str]) -> dict[str, str]:
         for end in ("SUCCEEDED", "FAILED"):
             if end not in statuses.values():
-                raise ValueError(f"no status means {end}, so no task could end so; name the one that does")
+                raise ValueError(f"no status means {end}, so no task could end with it; add the one that does")
         return statuses
