@@ -1,4 +1,4 @@
-"""``tracker demo``: what it shows on each kind of output, and how it ends when it is stopped or has no place."""
+"""``tracker demo``: what it shows on each kind of output, and how it exits when stopped or without a directory."""
 
 from __future__ import annotations
 
@@ -15,58 +15,58 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from tracker.cli.main import cli
+from tracker.demo.scenarios import SCENARIOS
 from tracker.demo.screen import Screen
-from tracker.demo.stories import STORIES
 
 DEMO = [sys.executable, "-m", "tracker", "demo"]
 
 
 def make_tasks(**more: object) -> dict[str, dict[str, Any]]:
-    """A finished task for each story."""
+    """A finished task for each scenario."""
     task = {"status": "SUCCEEDED", "reason": None, "stage": "complete", "progress": 100, "polls": 12, "callbacks": 34}
-    return {story.name: {**task, "id": f"id-{story.name}", **more} for story in STORIES}
+    return {scenario.name: {**task, "id": f"id-{scenario.name}", **more} for scenario in SCENARIOS}
 
 
 def shown(width: int, *, is_terminal: bool) -> str:
-    """What two looks at the same tasks write."""
+    """The output after the same tasks were shown twice."""
     written = io.StringIO()
     console = Console(file=written, width=width, height=60, force_terminal=is_terminal, color_system=None)
     tasks = make_tasks()
-    with Screen(STORIES, console) as screen:
+    with Screen(SCENARIOS, console) as screen:
         for _ in range(2):
             screen.show(tasks, {task["id"]: 1 for task in tasks.values()})
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written.getvalue())
 
 
-def test_without_a_terminal_each_plot_is_told_once() -> None:
-    """Whoever reads a log learns which task is called back twice, early, or never."""
+def test_without_a_terminal_each_description_is_printed_once() -> None:
+    """A log shows which task is called back twice, early, or never."""
     lines = shown(80, is_terminal=False).splitlines()
-    for story in STORIES:
-        assert [line for line in lines if line.startswith(f"{story.name} ") and line.endswith(story.plot)]
-        assert sum(story.plot in line for line in lines) == 1
-        assert sum(line.startswith(f"{story.name} ") and "SUCCEEDED" in line for line in lines) == 1
+    for scenario in SCENARIOS:
+        assert [line for line in lines if line.startswith(f"{scenario.name} ") and line.endswith(scenario.description)]
+        assert sum(scenario.description in line for line in lines) == 1
+        assert sum(line.startswith(f"{scenario.name} ") and "SUCCEEDED" in line for line in lines) == 1
 
 
 @pytest.mark.parametrize(
     ("width", "also"),
     [(80, "12         34"), (106, "12 polls, 34 callbacks  hook ran 1x"), (126, "gemini.generate")],
 )
-def test_plots_and_endings_fit_every_terminal(width: int, also: str) -> None:
-    """A narrow one is spared other columns; nothing is cut."""
+def test_descriptions_and_endings_fit_every_terminal(width: int, also: str) -> None:
+    """A narrow terminal loses other columns; no text is cut."""
     table = shown(width, is_terminal=True)
     assert "…" not in table
     assert max(map(len, table.splitlines())) <= width
     words = " ".join(table.split())
-    for story in STORIES:
-        for word in story.plot.split():
+    for scenario in SCENARIOS:
+        for word in scenario.description.split():
             assert word in words
-        assert story.name in table
-    assert table.count("SUCCEEDED") >= len(STORIES)
+        assert scenario.name in table
+    assert table.count("SUCCEEDED") >= len(SCENARIOS)
     assert also in table
 
 
 def test_it_is_stopped(tmp_path: Path) -> None:
-    """Ctrl-C while tasks run says so and calls none of them wrong."""
+    """Ctrl-C while tasks run is reported, and no task is called wrong."""
     # what runs in the background of a script ignores Ctrl-C, and so do its children: as do these tests, perhaps
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -82,18 +82,18 @@ def test_it_is_stopped(tmp_path: Path) -> None:
         running.send_signal(signal.SIGINT)
         rest = running.stdout.read()
     assert running.returncode == 130, rest
-    assert rest.endswith("\nstopped; nothing was checked, for not all tasks had ended\n")
+    assert rest.endswith("\nstopped before all tasks ended; nothing was checked\n")
     assert "must be" not in rest
 
 
 def test_it_plays_to_the_end() -> None:
-    """All tasks end as they must, on a port that is not the default one."""
+    """All tasks end as expected, on a port that is not the default one."""
     ran = subprocess.run([*DEMO, "--once"], capture_output=True, text=True, check=False, timeout=58)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert f"{len(STORIES)} tasks ended as they must" in ran.stdout
+    assert f"{len(SCENARIOS)} tasks ended as expected" in ran.stdout
     assert "the daemon listens on http://127.0.0.1:" in ran.stdout
     assert "127.0.0.1:8780" not in ran.stdout, "the default port is for the user's own daemon"
-    assert "Their files are removed now; --dir DIRECTORY keeps them." in ran.stdout
+    assert "The output files are removed now; --dir DIRECTORY keeps them." in ran.stdout
     found = re.search(r"Its files are in (.*): tracker\.toml", ran.stdout)
     assert found is not None, ran.stdout
     assert not Path(found[1]).exists()
@@ -101,7 +101,7 @@ def test_it_plays_to_the_end() -> None:
 
 
 def test_a_directory_that_cannot_be_used(tmp_path: Path) -> None:
-    """One line with the place, and a mend."""
+    """One line with the directory and the fix."""
     (tmp_path / "file").touch()
     (tmp_path / "taken" / "tracker.toml").mkdir(parents=True)
     for directory, what in ((tmp_path / "file" / "x", "Not a directory"), (tmp_path / "taken", "Is a directory")):

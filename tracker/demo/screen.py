@@ -1,7 +1,6 @@
 """What the demo shows: a live table on a terminal, one line per change anywhere else.
 
-What happens to each task is told in either case: without it, nobody sees why one is called back twice and another
-never. A terminal that is not wide enough for all loses other columns first.
+Both show the description of each task. A narrow terminal loses other columns first.
 """
 
 from __future__ import annotations
@@ -14,29 +13,29 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from tracker.demo.stories import Story
+from tracker.demo.scenarios import Scenario
 
 Json = Any
-_PLOT = "WHAT HAPPENS"
+_DESCRIPTION = "WHAT HAPPENS"
 _COUNTS = ("POLLS", "CALLBACKS")
 _WITH_ALL = 126
-"""Columns of a terminal that holds everything, with what happens on two lines where it is long …"""
+"""Columns of a terminal that shows everything; a long description takes two lines."""
 _WITHOUT_ROUTE = 106
-"""… and everything but the route; with less, the rest of the details goes, too."""
+"""Columns of a terminal that shows everything but the route; a narrower one shows counts only."""
 _COLOURS = {"PENDING": "yellow", "RUNNING": "cyan", "SUCCEEDED": "green", "FAILED": "red"}
 
 
 class Screen:
-    """Shows how the tasks come along.
+    """Shows the progress of the tasks.
 
     Args:
-        stories: what is played, in the order of the rows.
-        console: where it is shown; None: standard output.
+        scenarios: what is played, in the order of the rows.
+        console: the output; None: standard output.
     """
 
-    def __init__(self, stories: Sequence[Story], console: Console | None = None) -> None:
+    def __init__(self, scenarios: Sequence[Scenario], console: Console | None = None) -> None:
         self.console = console or Console(highlight=False)
-        self._stories = stories
+        self._scenarios = scenarios
         self._live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
         self._shown: dict[str, str] = {}
 
@@ -44,8 +43,8 @@ class Screen:
         if self._live is not None:
             self._live.start()
             return self
-        for story in self._stories:
-            self.console.print(f"{story.name:13} {story.route:18} {story.plot}", soft_wrap=True)
+        for scenario in self._scenarios:
+            self.console.print(f"{scenario.name:13} {scenario.route:18} {scenario.description}", soft_wrap=True)
         self.console.print()
         return self
 
@@ -54,33 +53,33 @@ class Screen:
             self._live.stop()
 
     def show(self, tasks: Mapping[str, Json], hook_runs: Mapping[str, int]) -> None:
-        """Show where the tasks stand now.
+        """Show the tasks as they are now.
 
         Args:
-            tasks: tasks as the API gives them, by name of their story.
+            tasks: tasks as the API returns them, by name of their scenario.
             hook_runs: how often the hook ran, by task id.
         """
         if self._live is not None:
             self._live.update(self._table(tasks, hook_runs), refresh=True)
             return
-        for story in self._stories:
-            task = tasks.get(story.name)
+        for scenario in self._scenarios:
+            task = tasks.get(scenario.name)
             if task is None:
                 continue
-            line = " ".join(_words(task, hook_runs)).rstrip()
-            if self._shown.get(story.name) != line:
-                self._shown[story.name] = line
-                self.console.print(f"{story.name:13} {story.route:18} {line}", soft_wrap=True)
+            line = " ".join(_describe(task, hook_runs)).rstrip()
+            if self._shown.get(scenario.name) != line:
+                self._shown[scenario.name] = line
+                self.console.print(f"{scenario.name:13} {scenario.route:18} {line}", soft_wrap=True)
 
     def _table(self, tasks: Mapping[str, Json], hook_runs: Mapping[str, int]) -> Table:
         columns = self._columns()
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column in columns:
-            table.add_column(column, no_wrap=column != _PLOT, justify="right" if column in _COUNTS else "left")
-        for story in self._stories:
-            cells = {"TASK": story.name, "ROUTE": story.route, _PLOT: story.plot}
-            if (task := tasks.get(story.name)) is not None:
-                status, details, hook = _words(task, hook_runs)
+            table.add_column(column, no_wrap=column != _DESCRIPTION, justify="right" if column in _COUNTS else "left")
+        for scenario in self._scenarios:
+            cells = {"TASK": scenario.name, "ROUTE": scenario.route, _DESCRIPTION: scenario.description}
+            if (task := tasks.get(scenario.name)) is not None:
+                status, details, hook = _describe(task, hook_runs)
                 cells |= {"STATUS": f"[{_COLOURS[status]}]{status}[/]", "": details, "HOOK": hook}
                 cells |= {column: str(task[column.lower()]) for column in _COUNTS}
             table.add_row(*(cells.get(column, "") for column in columns))
@@ -88,13 +87,13 @@ class Screen:
 
     def _columns(self) -> tuple[str, ...]:
         if self.console.width >= _WITH_ALL:
-            return ("TASK", "ROUTE", _PLOT, "STATUS", "", "HOOK")
+            return ("TASK", "ROUTE", _DESCRIPTION, "STATUS", "", "HOOK")
         if self.console.width >= _WITHOUT_ROUTE:
-            return ("TASK", _PLOT, "STATUS", "", "HOOK")
-        return ("TASK", _PLOT, "STATUS", *_COUNTS)
+            return ("TASK", _DESCRIPTION, "STATUS", "", "HOOK")
+        return ("TASK", _DESCRIPTION, "STATUS", *_COUNTS)
 
 
-def _words(task: Json, hook_runs: Mapping[str, int]) -> tuple[str, str, str]:
+def _describe(task: Json, hook_runs: Mapping[str, int]) -> tuple[str, str, str]:
     parts = [task["reason"] or task["stage"] or "", f"{task['progress']} %" if task["progress"] is not None else ""]
     parts += [f"{task[what]} {what if task[what] != 1 else what[:-1]}" for what in ("polls", "callbacks")]
     runs = hook_runs.get(task["id"], 0)

@@ -1,6 +1,6 @@
-"""The demo's stage: a sandbox gateway, a daemon, and a hook, on loopback, with everything in one directory.
+"""The demo's environment: a sandbox gateway, a daemon and a hook, on loopback, with all files in one directory.
 
-The configuration and the hook are ordinary files that a visitor may read, change and copy.
+The configuration and the hook are ordinary files that a user may read, change and copy.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from pathlib import Path
 
 from tracker.config import load_config
 from tracker.daemon.app import Tracker
-from tracker.demo.stories import DURATION_S
+from tracker.demo.scenarios import DURATION_S
 from tracker.hooks.kinds.registry import hook_table
 from tracker.sandbox import DEFAULT_KEY, Sandbox
 
 USUAL_PORT = 8780
-"""Where daemons listen by default: commands without `TRACKER_URL` look for the user's own daemon there."""
+"""The default port of daemons: commands without `TRACKER_URL` use the user's own daemon there."""
 KEY_ENV = "TRACKER_DEMO_KEY"
 
 _CONFIG = """\
@@ -53,17 +53,17 @@ level = "error"
 
 _HOOK = """\
 #!/bin/sh
-# Runs once for every task that ends. The event is JSON on standard input; the gist is in the environment.
+# Runs once for every task that ends. The event is JSON on standard input; its main fields are in the environment.
 echo "$TRACKER_TASK_ID $TRACKER_STATUS $TRACKER_DELIVERY_ID $TRACKER_OUTPUT_URL$TRACKER_REASON" >> "{log}"
 """
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class Environment:
     """What is running.
 
     Attributes:
-        directory: where all its files are.
+        directory: the directory of all files.
         url: the daemon's base URL.
         sandbox: the gateway.
         hook_log: the file that the hook writes a line to.
@@ -82,13 +82,13 @@ class Stage:
 
 
 @asynccontextmanager
-async def set_stage(directory: Path) -> AsyncIterator[Stage]:
+async def start_environment(directory: Path) -> AsyncIterator[Environment]:
     """Start the gateway and the daemon; stop both at the end.
 
     Args:
-        directory: kept as it is found, so that the demo can go on with an earlier database.
+        directory: its files stay, so that the demo can continue with an earlier database.
     """
-    # a fresh seed: with an earlier database, ids must not come again
+    # A fresh seed: ids must differ from those in an earlier database.
     sandbox = Sandbox(seed=int.from_bytes(os.urandom(6), "big"), duration_s=DURATION_S, suno_callbacks="bare")
     await sandbox.start()
     try:
@@ -97,7 +97,7 @@ async def set_stage(directory: Path) -> AsyncIterator[Stage]:
             tracker = _build(directory, sandbox, hook_log, listener)
             await tracker.start()
             try:
-                yield Stage(directory, tracker.url, sandbox, hook_log)
+                yield Environment(directory, tracker.url, sandbox, hook_log)
             finally:
                 await tracker.stop()
     finally:
@@ -105,7 +105,7 @@ async def set_stage(directory: Path) -> AsyncIterator[Stage]:
 
 
 def _build(directory: Path, sandbox: Sandbox, hook_log: Path, listener: socket.socket) -> Tracker:
-    """The daemon, with its configuration and its hook written where people can look at them."""
+    """Write the configuration and the hook, and build the daemon."""
     port = listener.getsockname()[1]
     config_file = directory / "tracker.toml"
     config_file.write_text(
@@ -128,9 +128,9 @@ def _build(directory: Path, sandbox: Sandbox, hook_log: Path, listener: socket.s
 
 
 def _take_port() -> socket.socket:
-    """Any free port but the default one, which belongs to the user's own daemon; held from now on.
+    """Bind any free port but the default one, which is for the user's own daemon.
 
-    Callbacks need to know it before the daemon listens.
+    The callback URL needs the port before the daemon listens.
     """
     while True:
         listener = socket.socket()
