@@ -72,7 +72,7 @@ async def test_polls_follow_retry_after(tmp_path: Path) -> None:
 
 
 async def test_a_storm_of_errors_opens_the_circuit(tmp_path: Path) -> None:
-    """When every poll of a family fails, its circuit opens; when the family works again, every task succeeds."""
+    """When every poll of a provider fails, its circuit opens; when it works again, every task succeeds."""
     patient = {**FAST, "submit_retry_s": 60.0}
     async with open_house(
         tmp_path, hook_before=None, poll=patient, called_back=False, sandbox={"duration_s": 0.2}
@@ -86,7 +86,7 @@ async def test_a_storm_of_errors_opens_the_circuit(tmp_path: Path) -> None:
         late = await house.submit(SUNO, "meanwhile")
         assert (late["status"], late["external_id"]) == ("PENDING", None), "not sent into the storm, and not failed"
         other = await house.submit(KLING, "elsewhere")
-        assert other["external_id"] is not None, "a storm of one family stops no other"
+        assert other["external_id"] is not None, "a storm of one provider stops no other"
         for task in [*tasks, late, other]:
             assert (await house.end_of(task["id"]))["status"] == "SUCCEEDED"
         songs = [task["external_id"] for task in tasks]

@@ -39,8 +39,8 @@ class Rig(NamedTuple):
     async def get(self, path: str = "/status", **kwargs: object) -> WireReply:
         """Ask for a status."""
         request = WireRequest("GET", path, query=(SECRET_QUERY,), answer_within_s=5.0)
-        family = str(kwargs.get("family", ""))
-        return await self.client.fetch("default", request, family=family, paid=bool(kwargs.get("paid")))
+        provider = str(kwargs.get("provider", ""))
+        return await self.client.fetch("default", request, provider=provider, paid=bool(kwargs.get("paid")))
 
     async def create(self, *, answer_within_s: float = 5.0, paid: bool = True) -> WireReply:
         """Send a paid create."""
@@ -618,7 +618,7 @@ async def test_server_errors_open_the_circuit(status: int) -> None:
         assert (caught.value.circuit_open, caught.value.retry_in_s) == (True, 5.0)
 
 
-async def test_server_errors_of_one_family_stop_no_other() -> None:
+async def test_server_errors_of_one_provider_stop_no_other() -> None:
     """One provider's maintenance behind a gateway: the others are asked as before, while its circuit is open."""
 
     async def handler(request: web.Request) -> web.Response:
@@ -627,10 +627,10 @@ async def test_server_errors_of_one_family_stop_no_other() -> None:
     async with http_server(handler) as url, rig_for(url) as rig:
         for _ in range(8):
             with contextlib.suppress(NotAttempted):
-                await rig.get("/kling/1", family="kling")
-            assert (await rig.get("/suno/1", family="suno")).status == 200
+                await rig.get("/kling/1", provider="kling")
+            assert (await rig.get("/suno/1", provider="suno")).status == 200
         with pytest.raises(NotAttempted, match="for kling"):
-            await rig.get("/kling/1", family="kling")
+            await rig.get("/kling/1", provider="kling")
 
 
 @pytest.mark.parametrize("status", [200, 302, 400, 401, 404, 429])

@@ -301,15 +301,15 @@ async def test_waits_by_the_event_loop_by_default() -> None:
 # -- circuit breakers ----------------------------------------------------------------------------------------
 
 
-def fail(breakers: Breakers, times: int, family: str = "") -> None:
+def fail(breakers: Breakers, times: int, provider: str = "") -> None:
     """Admit requests that get no answer."""
     for _ in range(times):
-        breakers.failed(admitted(breakers, family))
+        breakers.failed(admitted(breakers, provider))
 
 
-def admitted(breakers: Breakers, family: str = "", *, paid: bool = False) -> Admission:
+def admitted(breakers: Breakers, provider: str = "", *, paid: bool = False) -> Admission:
     """An admission that is expected to be granted."""
-    admission = breakers.admit(HOST, family, paid=paid)
+    admission = breakers.admit(HOST, provider, paid=paid)
     assert admission is not None
     return admission
 
@@ -342,14 +342,14 @@ def test_an_answer_starts_the_count_anew() -> None:
     assert breakers.circuit_of(HOST).state is CircuitState.CLOSED
 
 
-def test_server_errors_of_one_family_do_not_stop_the_others() -> None:
-    """A 5xx is an answer: the host works, and its other families are called as before."""
+def test_server_errors_of_one_provider_do_not_stop_the_others() -> None:
+    """A 5xx is an answer: the host works, and its other providers are called as before."""
     breakers = Breakers(ManualClock(START))
     for _ in range(5):
         breakers.server_failed(admitted(breakers, "kling"))
     assert breakers.admit(HOST, "kling") is None
     state = breakers.circuit_of(HOST, "kling")
-    assert (state.state, state.family, state.failures) == (CircuitState.OPEN, "kling", 5)
+    assert (state.state, state.provider, state.failures) == (CircuitState.OPEN, "kling", 5)
     assert breakers.circuit_of(HOST).state is CircuitState.CLOSED
     assert breakers.circuit_of(HOST, "suno").state is CircuitState.CLOSED
     assert breakers.admit(HOST, "suno") is not None
@@ -364,32 +364,32 @@ def test_a_server_error_is_no_silence_of_the_host() -> None:
     assert breakers.circuit_of(HOST).state is CircuitState.CLOSED
 
 
-def test_a_family_that_hangs_does_not_stop_the_others_when_all_its_requests_run_out_at_once() -> None:
-    """The host has answered others since they were sent: only the family fails."""
+def test_a_provider_that_hangs_does_not_stop_the_others_when_all_its_requests_run_out_at_once() -> None:
+    """The host has answered others since they were sent: only the provider fails."""
     breakers = Breakers(ManualClock(START))
     hanging = [admitted(breakers, "kling") for _ in range(40)]
     breakers.succeeded(admitted(breakers, "openai"))
     for admission in hanging:
         breakers.failed(admission)
-    assert breakers.circuit_of(HOST, "kling").family == "kling"
+    assert breakers.circuit_of(HOST, "kling").provider == "kling"
     assert breakers.circuit_of(HOST).state is CircuitState.CLOSED
     assert breakers.admit(HOST, "openai") is not None
     fail(breakers, 5, "openai")
     assert breakers.circuit_of(HOST).state is CircuitState.OPEN, "failures after its last answer count"
 
 
-def test_silence_of_a_host_stops_every_family() -> None:
-    """Whichever family they belong to."""
+def test_silence_of_a_host_stops_every_provider() -> None:
+    """Whichever provider they belong to."""
     breakers = Breakers(ManualClock(START))
-    for family in ("suno", "kling", "suno", "kling", "suno"):
-        fail(breakers, 1, family)
+    for provider in ("suno", "kling", "suno", "kling", "suno"):
+        fail(breakers, 1, provider)
     assert breakers.admit(HOST, "dashscope") is None
     state = breakers.circuit_of(HOST, "dashscope")
-    assert (state.state, state.family) == (CircuitState.OPEN, "")
+    assert (state.state, state.provider) == (CircuitState.OPEN, "")
 
 
-def test_the_circuit_of_a_family_that_hangs_stays_open_when_its_host_is_back() -> None:
-    """Another family's answer closes the host's circuit, not that of the family without answers."""
+def test_the_circuit_of_a_provider_that_hangs_stays_open_when_its_host_is_back() -> None:
+    """Another provider's answer closes the host's circuit, not that of the provider without answers."""
     clock = ManualClock(START)
     breakers = Breakers(clock)
     fail(breakers, 5, "kling")
@@ -422,8 +422,8 @@ def test_half_open_lets_one_probe_through() -> None:
 
 
 @pytest.mark.parametrize("asks_while_open", [True, False])
-def test_families_take_turns_to_probe(asks_while_open: bool) -> None:
-    """The family that probed last lets queued families probe first, however early it asks."""
+def test_providers_take_turns_to_probe(asks_while_open: bool) -> None:
+    """The provider that probed last lets queued providers probe first, however early it asks."""
     clock = ManualClock(START)
     breakers = Breakers(clock)
     fail(breakers, 5, "kling")
@@ -441,7 +441,7 @@ def test_families_take_turns_to_probe(asks_while_open: bool) -> None:
 
 
 def test_a_turn_that_is_not_taken_passes() -> None:
-    """A queued family that no longer asks does not block the others for long."""
+    """A queued provider that no longer asks does not block the others for long."""
     clock = ManualClock(START)
     breakers = Breakers(clock)
     fail(breakers, 5, "kling")

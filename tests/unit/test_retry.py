@@ -12,6 +12,7 @@ from tracker.domain.retry import (
     growing_delay_s,
     growing_delays_s,
     jittered,
+    parse_http_date,
     parse_retry_after,
 )
 
@@ -70,6 +71,20 @@ def test_retry_after_is_bounded_whatever_is_sent(value: str, date: str | None) -
     headers = {"retry-after": value} if date is None else {"retry-after": value, "date": date}
     seconds = parse_retry_after(headers, NOW)
     assert seconds is None or 0 <= seconds <= RETRY_AFTER_MAX_S
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Mon, 05 Jan 2026 10:00:00 GMT", NOW),
+        ("Mon, 05 Jan 2026 10:00:00", NOW),
+        ("Mon, 1 Jan 99999999999 00:00:00 GMT", None),
+        ("", None),
+    ],
+)
+def test_http_dates(text: str, found: datetime | None) -> None:
+    """Dates are aware; an invalid one is None, whatever its year."""
+    assert parse_http_date(text) == found
 
 
 @pytest.mark.parametrize(

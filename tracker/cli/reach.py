@@ -9,7 +9,6 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from tracker.cli.advice import unreachable_public_url
 from tracker.cli.checkup import Line, holder_of
 from tracker.cli.identity import Serves, compare
 from tracker.daemon.peers import Answer, NoAnswer, Peer, ask, look_at, read_facts, with_store
+from tracker.domain.retry import parse_http_date
 from tracker.errors import ConfigError
 from tracker.providers.model_lists import LISTS
 
@@ -206,10 +206,8 @@ def _check_clock(offsets: Mapping[str, float]) -> Line:
 
 def _offset_of(answer: Answer) -> float | None:
     """Seconds by which this clock is ahead of the sender's."""
-    try:
-        return answer.at_s - parsedate_to_datetime(answer.headers["date"]).timestamp()
-    except (KeyError, ValueError, TypeError):
-        return None
+    sent_at = parse_http_date(answer.headers.get("date", ""))
+    return None if sent_at is None else answer.at_s - sent_at.timestamp()
 
 
 def check_public_url(config: Config, daemon: Daemon) -> Line:

@@ -34,14 +34,15 @@ def parse_retry_after(headers: Mapping[str, str], now: datetime | None) -> float
     digits, _, fraction = value.partition(".")
     if value.isascii() and digits.isdigit() and (fraction.isdigit() or digits == value):
         return min(float(value), RETRY_AFTER_MAX_S)
-    until = _parse_http_date(value)
-    since = _parse_http_date(headers.get("date", "")) or now
+    until = parse_http_date(value)
+    since = parse_http_date(headers.get("date", "")) or now
     if until is None or since is None:
         return None
     return min(max((until - since).total_seconds(), 0.0), RETRY_AFTER_MAX_S)
 
 
-def _parse_http_date(value: str) -> datetime | None:
+def parse_http_date(value: str) -> datetime | None:
+    """The time in a header such as ``Date``, aware; None if it is invalid."""
     try:
         found = parsedate_to_datetime(value)
     except (ValueError, TypeError, IndexError, OverflowError):  # OverflowError: a year of eleven digits

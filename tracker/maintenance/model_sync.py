@@ -128,7 +128,7 @@ class ModelSync:
         models: list[Model] = []
         after: str | None = None
         for _ in range(MAX_PAGES):
-            reply = await self._client.fetch(account, models_request(family, after), family=MODEL_LISTS)
+            reply = await self._client.fetch(account, models_request(family, after), provider=MODEL_LISTS)
             page = await self._payloads.run(len(reply.body), partial(read_models, family, reply))
             models += page.models
             if page.next_after is None or page.next_after == after:

@@ -38,7 +38,7 @@ class Blockers:
     Args:
         client: knows the host of an account.
         limits: the pauses of accounts.
-        breakers: the circuit of each host and family.
+        breakers: the circuit of each host and provider.
         clock: gives the time of a block.
         alarms: the accounts that are refused.
     """
@@ -79,7 +79,7 @@ class Blockers:
             notes.append(f"The upstream asked account {account!r} to slow down; the next poll is in {left_s:.0f} s.")
         circuit = self._breakers.circuit_of(self._client.host_of(account), task.provider)
         if circuit.since is not None:
-            failed = f"failed for {circuit.family}" if circuit.family else "did not answer"
+            failed = f"failed for {circuit.provider}" if circuit.provider else "did not answer"
             when = "now" if circuit.retry_in_s is None else f"in {circuit.retry_in_s:.0f} s"
             notes.append(
                 f"{circuit.host} {failed} {circuit.failures} times in a row; "

@@ -76,7 +76,7 @@ class Poller:
         reconciler: applies what polls find.
         client: sends the polls.
         limits: the rate of each account.
-        breakers: the circuit of each host and family.
+        breakers: the circuit of each host and provider.
         registry: the known routes.
         submitter: sends deferred creates.
         clock: gives the time of an observation.
@@ -341,7 +341,7 @@ class Poller:
             NotAttempted: it was not sent.
         """
         try:
-            reply = await self._client.fetch(task.account, request, family=task.provider)
+            reply = await self._client.fetch(task.account, request, provider=task.provider)
         except NotAttempted:
             raise
         except (NotSent, Unanswered) as error:

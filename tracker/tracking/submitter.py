@@ -290,7 +290,7 @@ class Submitter:
     ) -> tuple[WireReply | None, Reading | None]:
         """Send a create: the answer, or the part that arrived with the reading that its incompleteness means."""
         try:
-            return await self._client.fetch(task.account, request, family=route.provider, paid=True), None
+            return await self._client.fetch(task.account, request, provider=route.provider, paid=True), None
         except NotSent as error:
             return None, Reading(
                 submission=Submission.DEFERRED,

@@ -1,13 +1,13 @@
-"""One circuit breaker per host, and one per provider family behind it.
+"""One circuit breaker per host, and one per provider behind it.
 
 Owns the memory of which requests succeeded or failed. Must not send anything; the client asks before a request and
 reports after it. The states and waits are those of `tracker.domain.circuit`.
 
 A gateway is one host with many providers behind it. A 5xx is an answer, and one provider's maintenance must not stop
-the others: it counts for the family only. A request without an answer counts for both, so a family that hangs opens
+the others: it counts for the provider only. A request without an answer counts for both, so a provider that hangs opens
 its own circuit before it delays its neighbours much. A 4xx is a success: the upstream works.
 
-Half-open lets one request through and waits for its result. The families take turns to probe: if the family with the
+Half-open lets one request through and waits for its result. The providers take turns to probe: if the provider with the
 most requests always probed, and it alone were broken, the host's circuit would never close. A paid create probes last:
 without an answer, its outcome would stay unknown.
 """
@@ -32,24 +32,24 @@ POLICY = CircuitPolicy(opens_after=5, first_wait_s=5.0, max_wait_s=60.0)
 PROBE_WITHIN_S = 20.0
 """The longest wait for a probe's result; then the next request probes as well."""
 TURN_S = 5.0
-"""The longest wait for the family whose turn it is to probe; then any may."""
+"""The longest wait for the provider whose turn it is to probe; then any may."""
 ASK_AGAIN_S = 2.0
 """When a rejected request asks again while another one probes."""
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamCircuit:
-    """The circuit of a host or family, for display.
+    """The circuit of a host or provider, for display.
 
     Attributes:
-        family: the provider family behind the host; "" for the host itself.
+        provider: the provider behind the host; "" for the host itself.
         failures: in a row.
         retry_in_s: seconds until the next probe; None unless open.
         since: when it opened; None while closed.
     """
 
     host: str
-    family: str
+    provider: str
     state: CircuitState
     failures: int
     retry_in_s: float | None
@@ -58,23 +58,23 @@ class UpstreamCircuit:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Permission to send one request to a family behind a host; numbers are unique and rise."""
+    """Permission to send one request to a provider behind a host; numbers are unique and rise."""
 
     host: str
-    family: str
+    provider: str
     number: int
 
 
 @dataclass(slots=True)
 class _Upstream(Circuit):
-    """The circuit of a host or of a family behind it, and whose turn it is to probe.
+    """The circuit of a host or of a provider behind it, and whose turn it is to probe.
 
     Attributes:
         since: when it opened.
         probe: number of the request that probes, 0 without one.
         probe_until: how long its result is waited for, monotonic seconds.
-        queued: families rejected since the last probe, which would send one.
-        probed: family -> number of its last probe.
+        queued: providers rejected since the last probe, which would send one.
+        probed: provider -> number of its last probe.
     """
 
     since: datetime | None = None
@@ -83,107 +83,107 @@ class _Upstream(Circuit):
     queued: set[str] = field(default_factory=set)
     probed: dict[str, int] = field(default_factory=dict)
 
-    def may_probe(self, family: str, now: float, *, paid: bool) -> bool:
-        """Whether a request may probe now; a family whose request may not is queued, unless it is paid."""
+    def may_probe(self, provider: str, now: float, *, paid: bool) -> bool:
+        """Whether a request may probe now; a provider whose request may not is queued, unless it is paid."""
         if self.state(now) is CircuitState.HALF_OPEN and (not self.probe or now >= self.probe_until):
-            is_turn = all(self.probed.get(family, 0) <= self.probed.get(other, 0) for other in self.queued)
+            is_turn = all(self.probed.get(provider, 0) <= self.probed.get(other, 0) for other in self.queued)
             if (is_turn and not paid) or self.state(now - TURN_S) is CircuitState.HALF_OPEN:
                 return True
         if not paid:
-            self.queued.add(family)
+            self.queued.add(provider)
         return False
 
 
 class Breakers:
-    """The circuit breakers of all hosts and families."""
+    """The circuit breakers of all hosts and providers."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._circuits: dict[tuple[str, str], _Upstream] = {}
-        """By host and family; the host's own has the family ""."""
+        """By host and provider; the host's own has the provider ""."""
         self._numbers = count(1)
         self._answered: dict[str, int] = {}
         """Host -> a number between those of requests sent before and after its last answer."""
 
-    def admit(self, host: str, family: str = "", *, paid: bool = False) -> Admission | None:
-        """Permit a request to a family behind a host, or return None if a circuit is open.
+    def admit(self, host: str, provider: str = "", *, paid: bool = False) -> Admission | None:
+        """Permit a request to a provider behind a host, or return None if a circuit is open.
 
         The caller must report `succeeded`, `server_failed`, `failed` or `abandoned`: the request may be the probe.
         """
         now = self._clock.monotonic()
-        troubled = [known for known in self._known(host, family) if known.open_until is not None]
-        answers = [known.may_probe(family, now, paid=paid) for known in troubled]  # each circuit queues the family
+        troubled = [known for known in self._known(host, provider) if known.open_until is not None]
+        answers = [known.may_probe(provider, now, paid=paid) for known in troubled]  # each circuit queues the provider
         if not all(answers):
             return None
         number = next(self._numbers)
         for known in troubled:
             known.probe, known.probe_until = number, now + PROBE_WITHIN_S
-            known.probed[family] = number
-            known.queued.clear()  # a family that still waits asks again before this probe ends
-        return Admission(host, family, number)
+            known.probed[provider] = number
+            known.queued.clear()  # a provider that still waits asks again before this probe ends
+        return Admission(host, provider, number)
 
-    def wait_s(self, host: str, family: str = "") -> float:
+    def wait_s(self, host: str, provider: str = "") -> float:
         """Seconds after which a rejected request should ask again."""
         now = self._clock.monotonic()
-        return max([ASK_AGAIN_S, *(known.left_s(now) for known in self._known(host, family))])
+        return max([ASK_AGAIN_S, *(known.left_s(now) for known in self._known(host, provider))])
 
-    def is_open(self, host: str, family: str = "", *, paid: bool = False) -> bool:
-        """Whether `admit` would certainly return None now; rejected families are queued for the next probe."""
+    def is_open(self, host: str, provider: str = "", *, paid: bool = False) -> bool:
+        """Whether `admit` would certainly return None now; rejected providers are queued for the next probe."""
         now = self._clock.monotonic()
-        opened = [known for known in self._known(host, family) if known.state(now) is CircuitState.OPEN]
+        opened = [known for known in self._known(host, provider) if known.state(now) is CircuitState.OPEN]
         if not paid:
             for known in opened:
-                known.queued.add(family)
+                known.queued.add(provider)
         return bool(opened)
 
     def succeeded(self, admission: Admission) -> None:
         """The upstream answered with anything but a 5xx."""
         self._answered[admission.host] = next(self._numbers)
-        for key in _keys(admission.host, admission.family):
+        for key in _keys(admission.host, admission.provider):
             self._close(key)
 
     def server_failed(self, admission: Admission) -> None:
-        """The upstream answered with a 5xx: the host works, the family behind it does not."""
+        """The upstream answered with a 5xx: the host works, the provider behind it does not."""
         self._answered[admission.host] = next(self._numbers)
-        if admission.family:
+        if admission.provider:
             self._close((admission.host, ""))
-        self._fail((admission.host, admission.family), admission)
+        self._fail((admission.host, admission.provider), admission)
 
     def failed(self, admission: Admission) -> None:
         """The upstream did not answer: no connection, a timeout, or a truncated answer.
 
-        If the host has answered other requests since this one was sent, the failure counts for the family only.
+        If the host has answered other requests since this one was sent, the failure counts for the provider only.
         """
-        for key in _keys(admission.host, admission.family):
-            if key[1] == admission.family or admission.number > self._answered.get(admission.host, 0):
+        for key in _keys(admission.host, admission.provider):
+            if key[1] == admission.provider or admission.number > self._answered.get(admission.host, 0):
                 self._fail(key, admission)
 
     def abandoned(self, admission: Admission) -> None:
         """The request was canceled without a result; if it was the probe, the next request probes."""
-        for known in self._known(admission.host, admission.family):
+        for known in self._known(admission.host, admission.provider):
             if known.probe == admission.number:
                 known.probe = 0
 
-    def circuit_of(self, host: str, family: str = "") -> UpstreamCircuit:
-        """The circuit that decides about a family behind a host: the host's own unless that is closed."""
+    def circuit_of(self, host: str, provider: str = "") -> UpstreamCircuit:
+        """The circuit that decides about a provider behind a host: the host's own unless that is closed."""
         now = self._clock.monotonic()
-        for key in _keys(host, family):
+        for key in _keys(host, provider):
             known = self._circuits.get(key)
             if known is None or known.open_until is None:
                 continue
             state = CircuitState.HALF_OPEN if known.probe else known.state(now)
             left_s = known.left_s(now) if state is CircuitState.OPEN else None
             return UpstreamCircuit(*key, state, known.failures, left_s, known.since)
-        known = self._circuits.get((host, family))
-        return UpstreamCircuit(host, family, CircuitState.CLOSED, 0 if known is None else known.failures, None)
+        known = self._circuits.get((host, provider))
+        return UpstreamCircuit(host, provider, CircuitState.CLOSED, 0 if known is None else known.failures, None)
 
-    def _known(self, host: str, family: str) -> list[_Upstream]:
-        return [known for key in _keys(host, family) if (known := self._circuits.get(key)) is not None]
+    def _known(self, host: str, provider: str) -> list[_Upstream]:
+        return [known for key in _keys(host, provider) if (known := self._circuits.get(key)) is not None]
 
     def _close(self, key: tuple[str, str]) -> None:
         known = self._circuits.pop(key, None)
         if known is not None and known.open_until is not None:
-            log.info("upstream.circuit_closed", host=key[0], family=key[1] or None, failures=known.failures)
+            log.info("upstream.circuit_closed", host=key[0], provider=key[1] or None, failures=known.failures)
 
     def _fail(self, key: tuple[str, str], admission: Admission) -> None:
         known = self._circuits.setdefault(key, _Upstream())
@@ -194,12 +194,12 @@ class Breakers:
         log.warning(
             "upstream.circuit_opened",
             host=key[0],
-            family=key[1] or None,
+            provider=key[1] or None,
             failures=known.failures,
             wait_s=known.wait_s,
         )
 
 
-def _keys(host: str, family: str) -> tuple[tuple[str, str], ...]:
-    """The circuits that decide about a request: the host's, and the family's behind it."""
-    return ((host, ""), (host, family)) if family else ((host, ""),)
+def _keys(host: str, provider: str) -> tuple[tuple[str, str], ...]:
+    """The circuits that decide about a request: the host's, and the provider's behind it."""
+    return ((host, ""), (host, provider)) if provider else ((host, ""),)

@@ -74,7 +74,7 @@ class UpstreamClient:
         accounts: by name; read at each request, so that a reload applies.
         clock: for the arrival time of answers.
         limits: the rate limit of each account.
-        breakers: the circuit of each host and family.
+        breakers: the circuit of each host and provider.
         max_body_bytes: the largest answer, decompressed.
     """
 
@@ -97,14 +97,14 @@ class UpstreamClient:
         self._closed = False
 
     async def fetch(
-        self, account_name: str, request: WireRequest, *, family: str = "", paid: bool = False
+        self, account_name: str, request: WireRequest, *, provider: str = "", paid: bool = False
     ) -> WireReply:
         """Send a request once and return the complete answer, whatever its status.
 
         Args:
             account_name: its base URL and key are used.
             request: the request.
-            family: the provider; each family behind a host has a circuit.
+            provider: its name; each provider behind a host has a circuit.
             paid: it may cost money, so it gets a new connection: a reused one may break during the send, and then it
                 would be unknown whether the request arrived.
 
@@ -122,13 +122,13 @@ class UpstreamClient:
         url = extend(base, request.path, request.query)
         headers = _headers(account, request)
         host = _host_of(base)
-        if self._breakers.is_open(host, family, paid=paid):
-            raise self._circuit_open(host, family)  # before waiting for a slot
+        if self._breakers.is_open(host, provider, paid=paid):
+            raise self._circuit_open(host, provider)  # before waiting for a slot
         if not await self._limits.acquire(account_name, SLOT_WITHIN_S):
             raise self._no_slot(account_name)
-        admission = self._breakers.admit(host, family, paid=paid)
+        admission = self._breakers.admit(host, provider, paid=paid)
         if admission is None:
-            raise self._circuit_open(host, family)
+            raise self._circuit_open(host, provider)
         reply = await self._exchange(admission, request, url, headers, paid=paid)
         if reply.status == HTTPStatus.TOO_MANY_REQUESTS and not paid:
             # A rejected create delays its own task only. If it stopped the polls as well, many rejected creates
@@ -150,11 +150,11 @@ class UpstreamClient:
         for session in self._sessions.values():
             await session.close()
 
-    def _circuit_open(self, host: str, family: str) -> NotAttempted:
+    def _circuit_open(self, host: str, provider: str) -> NotAttempted:
         failed = f"{host} did not answer"
-        if self._breakers.circuit_of(host, family).family:
-            failed = f"{host} did not answer for {family}, or with server errors"
-        return NotAttempted(f"circuit open: {failed}", self._breakers.wait_s(host, family), circuit_open=True)
+        if self._breakers.circuit_of(host, provider).provider:
+            failed = f"{host} did not answer for {provider}, or with server errors"
+        return NotAttempted(f"circuit open: {failed}", self._breakers.wait_s(host, provider), circuit_open=True)
 
     def _no_slot(self, account_name: str) -> NotAttempted:
         pause_ends = self._limits.paused_until(account_name)
