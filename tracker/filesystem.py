@@ -24,10 +24,10 @@ PRIVATE_FILE = 0o600
 
 
 def is_store(path: Path) -> bool:
-    """Whether a database file is there.
+    """Whether a database file exists.
 
     Raises:
-        StoreUnusable: that cannot be known, or something else than a file is there.
+        StoreUnusable: that cannot be determined, or it is not a regular file.
     """
     try:
         mode = _mode(path)
@@ -43,14 +43,14 @@ def is_store(path: Path) -> bool:
 
 
 def is_file(path: Path, fix: str) -> bool:
-    """Whether a file that the configuration leads to is there.
+    """Whether a configured file exists.
 
     Args:
-        path: where.
-        fix: what to do when that cannot be known, after "run as its owner or".
+        path: of the file.
+        fix: what to do on an error, after "run as its owner or".
 
     Raises:
-        ConfigError: that cannot be known.
+        ConfigError: that cannot be determined.
     """
     try:
         return stat.S_ISREG(_mode(path))
@@ -59,14 +59,14 @@ def is_file(path: Path, fix: str) -> bool:
 
 
 def is_directory(path: Path, fix: str) -> bool:
-    """Whether a directory that the configuration leads to is there, and its files can be listed.
+    """Whether a configured directory exists and can be listed.
 
     Args:
-        path: where.
-        fix: what to do when that cannot be known, after "run as its owner or".
+        path: of the directory.
+        fix: what to do on an error, after "run as its owner or".
 
     Raises:
-        ConfigError: that cannot be known, or it cannot be listed.
+        ConfigError: that cannot be determined, or it cannot be listed.
     """
     try:
         if not stat.S_ISDIR(_mode(path)):
@@ -79,26 +79,26 @@ def is_directory(path: Path, fix: str) -> bool:
 
 
 def _mode(path: Path) -> int:
-    """What `stat` says of it, 0 when it is not there."""
+    """The mode of a file, 0 if it does not exist."""
     try:
         return path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         return 0
-    except ValueError:  # a null byte: no file has such a name
+    except ValueError:  # a null byte in the name
         return 0
 
 
 def _unseen(path: Path, error: OSError, fix: str) -> str:
-    return f"{path}: cannot be looked at ({error.strerror}); {fix}"
+    return f"{path}: cannot be read ({error.strerror}); {fix}"
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory that is missing, with those above it; each is private whatever the umask, and its name on disk.
+    """Create a directory and its parents, private in any umask, and sync their names.
 
-    The name of one that exists is synced, too: the process that made it may have died before it did so.
+    The name of an existing directory is synced too: its creator may have died before doing so.
 
     Raises:
-        OSError: it cannot be made or synced.
+        OSError: it cannot be created or synced.
     """
     missing = []
     level = path
@@ -108,18 +108,18 @@ def make_directory(path: Path) -> None:
     for level in reversed(missing):
         try:
             level.mkdir(PRIVATE_DIRECTORY)
-        except FileExistsError:  # another process was first; a file of that name is no directory
+        except FileExistsError:  # another process was first, or it is a file
             if not level.is_dir():
                 raise
         else:
-            level.chmod(PRIVATE_DIRECTORY)  # a umask may have taken the owner's own rights away
+            level.chmod(PRIVATE_DIRECTORY)  # the umask may have removed the owner's rights
         sync_directory(level.parent)
     if not missing:
         sync_directory(path.parent)
 
 
 def sync_directory(path: Path) -> None:
-    """Have the names in a directory on disk; one that this user may not read, or that cannot be synced, is passed over.
+    """Sync the names in a directory; unreadable ones and file systems without this are skipped.
 
     Raises:
         OSError: the disk failed.
@@ -127,13 +127,13 @@ def sync_directory(path: Path) -> None:
     try:
         sync(path)
     except OSError as error:
-        # a directory that cannot be opened for reading is not ours; some file systems sync no directories
+        # another user's directory, or a file system that cannot sync directories
         if error.errno not in {errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENOTSUP}:
             raise
 
 
 def sync(path: Path) -> None:
-    """Have a file's content, or a directory's names, on disk.
+    """Sync a file's content, or a directory's names.
 
     Raises:
         OSError: the disk failed, or it cannot be opened.

@@ -967,7 +967,7 @@ def test_logs_do_not_mix_with_results(tmp_path: Path) -> None:
     assert "hook.dropin_ignored" in found.stderr
 
 
-# -- places that cannot be looked at --------------------------------------------------------------------------
+# -- places that cannot be read --------------------------------------------------------------------------
 
 BEYOND = "x" * 300
 """No file system has a name of that length: looking at it fails, for root too, where a closed door would not."""
@@ -989,13 +989,13 @@ def test_a_store_that_cannot_be_looked_at(
     assert run(arguments) == 78
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"{tmp_path / BEYOND}/")
-    assert line.endswith(": cannot be looked at (File name too long); run as its owner or set store.path")
+    assert line.endswith(": cannot be read (File name too long); run as its owner or set store.path")
 
 
 @pytest.mark.parametrize(
     ("variable", "value", "mend"),
     [
-        ("CONFIGURATION_DIRECTORY", BEYOND, "name another with --config"),
+        ("CONFIGURATION_DIRECTORY", BEYOND, "choose another with --config"),
         ("TRACKER_PROVIDERS_DIR", BEYOND, "set providers_dir"),
     ],
 )
@@ -1007,7 +1007,7 @@ def test_a_configuration_that_cannot_be_looked_at(
     assert run(["config", "check"]) == 78
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"/{value}")
-    assert line.endswith(f": cannot be looked at (File name too long); run as its owner or {mend}")
+    assert line.endswith(f": cannot be read (File name too long); run as its owner or {mend}")
 
 
 def test_routes_of_a_directory_that_cannot_be_looked_at(
@@ -1017,7 +1017,7 @@ def test_routes_of_a_directory_that_cannot_be_looked_at(
     monkeypatch.setenv("TRACKER_PROVIDERS_DIR", f"/{BEYOND}")
     assert run(["routes"]) == 78
     _no_daemon, line = capsys.readouterr().err.splitlines()
-    assert line.endswith(": cannot be looked at (File name too long); run as its owner or set providers_dir")
+    assert line.endswith(": cannot be read (File name too long); run as its owner or set providers_dir")
 
 
 def test_a_directory_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1026,9 +1026,7 @@ def test_a_directory_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may read everything
     result = tracker_("config", "check")
     assert result.exit_code == 78
-    assert (
-        f"{tmp_path}: cannot be looked at (Permission denied); run as its owner or set providers_dir" in result.stderr
-    )
+    assert f"{tmp_path}: cannot be read (Permission denied); run as its owner or set providers_dir" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -1054,7 +1052,7 @@ def test_a_configuration_that_cannot_be_read(
 
     monkeypatch.setattr(Path, "read_text", read)
     assert run([*arguments, "--config", str(file)]) == 78
-    said = f"{file}: file: cannot be read (Permission denied); name another with --config\n"
+    said = f"{file}: file: cannot be read (Permission denied); choose another with --config\n"
     assert capsys.readouterr().err == said
 
 

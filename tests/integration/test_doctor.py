@@ -199,7 +199,7 @@ async def test_places_that_cannot_be_looked_at(tmp_path: Path) -> None:
     hooks = await line_of(tmp_path, "hooks_dir", TRACKER_HOOKS_DIR=str(beyond))
     assert hooks["detail"] == f"{beyond} cannot be read (File name too long): its hooks do not run"
     store = await line_of(tmp_path, "store", TRACKER_STORE__PATH=str(beyond / "t.db"))
-    assert store["detail"] == f"{beyond / 't.db'}: cannot be looked at (File name too long)"
+    assert store["detail"] == f"{beyond / 't.db'}: cannot be read (File name too long)"
     assert store["fix"] == "run as its owner or set store.path"
     script = f"""
         [[hooks]]
@@ -208,7 +208,7 @@ async def test_places_that_cannot_be_looked_at(tmp_path: Path) -> None:
         run = "{beyond}/h"
     """
     Setting(tables=script).write(tmp_path)
-    assert "cannot be looked at" in (await line_of(tmp_path, "hook h"))["detail"]
+    assert "cannot be read" in (await line_of(tmp_path, "hook h"))["detail"]
 
 
 @pytest.mark.parametrize(("version", "application_id"), [(9999, None), (1, 77)])

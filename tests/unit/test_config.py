@@ -118,7 +118,7 @@ def test_search_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_named_file_must_exist(tmp_path: Path) -> None:
     """A misspelt --config is not the defaults."""
-    with pytest.raises(ConfigError, match=r"absent.toml: file: cannot be read .*; name another with --config"):
+    with pytest.raises(ConfigError, match=r"absent.toml: file: cannot be read .*; choose another with --config"):
         load_config(tmp_path / "absent.toml", {})
 
 
@@ -200,80 +200,83 @@ HOOK = '[[hooks]]\nname = "a"\non = ["task.finished"]\nrun = ["x"]\n'
             "[poll.suno]\nmax_intervals = 1",
             "tracker.toml: poll.suno.max_intervals: unknown key; did you mean max_interval_s?",
         ),
-        ("[poll.sunno]\ntick_s = 1", "tracker.toml: poll.sunno: there is no such provider; the known ones are dash"),
-        ("[poll]\ntick_s = 0", "tracker.toml: poll.tick_s: should be greater than 0; write for example tick_s = 1"),
-        ("[poll]\ntick_s = true", "tracker.toml: poll.tick_s: should be a number, not true or false"),
-        ("[poll]\ntick_s = 'soon'", "tracker.toml: poll.tick_s: should be a number; write for example tick_s = 1"),
+        ("[poll.sunno]\ntick_s = 1", "tracker.toml: poll.sunno: unknown provider; known are dash"),
+        ("[poll]\ntick_s = 0", "tracker.toml: poll.tick_s: must be greater than 0; write for example tick_s = 1"),
+        ("[poll]\ntick_s = true", "tracker.toml: poll.tick_s: must be a number, not true or false"),
+        ("[poll]\ntick_s = 'soon'", "tracker.toml: poll.tick_s: must be a number; write for example tick_s = 1"),
         ("[poll]\ndeadline_s = inf", "tracker.toml: poll.deadline_s: "),
-        ("poll = 3", "tracker.toml: poll: should be a table; write [poll]"),
+        ("poll = 3", "tracker.toml: poll: must be a table; write [poll]"),
         ("[poll]\nmin_interval_s = 60", "tracker.toml: poll.min_interval_s: max_interval_s (30) is less than min"),
         ("[poll.suno]\nmax_interval_s = 1", "tracker.toml: poll.suno.max_interval_s: max_interval_s (1) is less"),
-        ("[server]\nlisten = '8780'", "tracker.toml: server.listen: is not an address to listen on; write host:port"),
+        ("[server]\nlisten = '8780'", "tracker.toml: server.listen: is not a listen address; write host:port"),
         (
             "[server]\napi_token = 'x'",
-            "tracker.toml: server.api_token: a secret never stands here; put it into the environment",
+            "tracker.toml: server.api_token: secrets are not allowed here; put it into the environment",
         ),
-        ("[accounts.default]\napi_key = 'sk-x'", "tracker.toml: accounts.default.api_key: a secret never stands here"),
+        (
+            "[accounts.default]\napi_key = 'sk-x'",
+            "tracker.toml: accounts.default.api_key: secrets are not allowed here",
+        ),
         (
             "[accounts.default]\napi_key_env = 'sk-x'",
             "tracker.toml: accounts.default.api_key_env: is not the name of an",
         ),
-        ("[accounts.two]\nbase_url = 'https://x'", "tracker.toml: accounts.two: names no key; set api_key_env or"),
-        ("[accounts.default]\nbase_url = 'https://u:p@x'", "tracker.toml: accounts.default.base_url: carries a user"),
+        ("[accounts.two]\nbase_url = 'https://x'", "tracker.toml: accounts.two: no key is set; set api_key_env or"),
+        ("[accounts.default]\nbase_url = 'https://u:p@x'", "tracker.toml: accounts.default.base_url: has a user"),
         ("[accounts]\n", "tracker.toml: accounts: "),
         ("public_url = 'tracker.example.com'", "tracker.toml: public_url: is not an http(s) URL; write for example"),
         (
             "[accounts.default]\nbase_url = 'gateway'",
             "tracker.toml: accounts.default.base_url: is not an http(s) URL; write for example https://gateway.api.anyint.ai",
         ),
-        ("[callbacks]\ntrust = 'always'", "tracker.toml: callbacks.trust: should be 'token' or 'confirm'; write for"),
-        ("[callbacks]\nsecret = 'x'", "tracker.toml: callbacks.secret: a secret never stands here"),
-        ("[callbacks.kling]\nscheme = 'hmac'", "tracker.toml: callbacks.kling.scheme: should be 'none', 'standard-we"),
+        ("[callbacks]\ntrust = 'always'", "tracker.toml: callbacks.trust: must be 'token' or 'confirm'; write for"),
+        ("[callbacks]\nsecret = 'x'", "tracker.toml: callbacks.secret: secrets are not allowed here"),
+        ("[callbacks.kling]\nscheme = 'hmac'", "tracker.toml: callbacks.kling.scheme: must be 'none', 'standard-we"),
         (
             "[models]\nvideo = 3",
-            'tracker.toml: models.video: should be the id of a model, or a table; write for example video = "kling',
+            'tracker.toml: models.video: must be the id of a model, or a table; write for example video = "kling',
         ),
         (
             "[models.staging]\nvideo = 3",
-            'tracker.toml: models.staging.video: should be the id of a model, or a table; write for example video = "',
+            'tracker.toml: models.staging.video: must be the id of a model, or a table; write for example video = "',
         ),
-        ("models = 3", "tracker.toml: models: should be a table; write [models] and its keys below"),
+        ("models = 3", "tracker.toml: models: must be a table; write [models] and its keys below"),
         (
             "hooks = 'x'",
-            "tracker.toml: hooks: should be a list of tables; write [[hooks]] and the keys of one hook below",
+            "tracker.toml: hooks: must be a list of tables; write [[hooks]] and the keys below",
         ),
-        ("hooks = [1]", "tracker.toml: hooks[1]: should be a table; write [[hooks]] and its keys below"),
-        (HOOK + "labels = 5", "tracker.toml: hooks[a].labels: should be a table; write [hooks.labels] and its keys"),
+        ("hooks = [1]", "tracker.toml: hooks[1]: must be a table; write [[hooks]] and its keys below"),
+        (HOOK + "labels = 5", "tracker.toml: hooks[a].labels: must be a table; write [hooks.labels] and its keys"),
         (
             HOOK.replace('"x"', "7").replace("[7]", "7"),
-            'tracker.toml: hooks[a].run: should be a list in [ ]; write for example run = ["/usr/local/bin/publish.s',
+            'tracker.toml: hooks[a].run: must be a list in [ ]; write for example run = ["/usr/local/bin/publish.s',
         ),
         (
             "store.path = 5",
-            'tracker.toml: store.path: should be a path in quotes; write for example path = "/var/lib/tracker/track',
+            'tracker.toml: store.path: must be a path in quotes; write for example path = "/var/lib/tracker/track',
         ),
         (
             "server.max_callback_bytes = -1",
             (
-                "tracker.toml: server.max_callback_bytes: should be greater than or equal to 1; "
+                "tracker.toml: server.max_callback_bytes: must be greater than or equal to 1; "
                 "write for example max_callback_bytes = 1048576"
             ),
         ),
         (
             "archive.max_bytes = 1.5",
-            "tracker.toml: archive.max_bytes: should be a whole number; write for example max_bytes = 2147483648",
+            "tracker.toml: archive.max_bytes: must be an integer; write for example max_bytes = 2147483648",
         ),
         (
             "archive.enabled = 'maybe'",
-            "tracker.toml: archive.enabled: should be true or false; write for example enabled = true",
+            "tracker.toml: archive.enabled: must be true or false; write for example enabled = true",
         ),
-        ("environment = 3", "tracker.toml: environment: should be a text in quotes; write for example environment"),
+        ("environment = 3", "tracker.toml: environment: must be a string in quotes; write for example environment"),
         (
             "[models.staging.video]\nid = 'x'\nfallbck = []",
             "tracker.toml: models.staging.video.fallbck: unknown key; did",
         ),
-        ("[retention]\nevents_days = -1", "tracker.toml: retention.events_days: should be greater than or equal to 0"),
-        ("environment = ''", "tracker.toml: environment: is not a usable name; use up to 64"),
+        ("[retention]\nevents_days = -1", "tracker.toml: retention.events_days: must be greater than or equal to 0"),
+        ("environment = ''", "tracker.toml: environment: is not a valid name; use up to 64"),
         (HOOK + HOOK, "tracker.toml: hooks: two hooks are named 'a'"),
         (
             HOOK.replace("finished", "finishd"),
@@ -294,7 +297,7 @@ HOOK = '[[hooks]]\nname = "a"\non = ["task.finished"]\nrun = ["x"]\n'
         ),
         (
             HOOK + "account = 'other'",
-            "tracker.toml: hooks[a].account: there is no account 'other'; add [accounts.other]",
+            "tracker.toml: hooks[a].account: unknown account 'other'; add [accounts.other]",
         ),
         ("a = \n", "tracker.toml: line 1, column 5: is not TOML: invalid value; correct that line"),
     ],
@@ -331,7 +334,7 @@ def test_a_signature_scheme_needs_its_secret(tmp_path: Path) -> None:
     """Without one every callback would be refused, or none."""
     text = '[callbacks.kling]\nscheme = "standard-webhooks"\n'
     (line,) = problems_of(tmp_path, text)
-    assert "callbacks.kling.secret_env: a signature needs a secret" in line
+    assert "callbacks.kling.secret_env: a signature requires a secret" in line
     config = load(tmp_path, text + 'secret_env = "K"', {"K": "fake-secret"})
     assert config.provider_secret("kling") == "fake-secret"
     assert config.callback_rules("suno").scheme == "none"
@@ -362,7 +365,7 @@ def test_a_secret_file_that_cannot_be_read_is_a_mistake(tmp_path: Path) -> None:
     """The daemon says so at start, not at the first request."""
     text = '[accounts.default]\napi_key_file = "absent"\n[server]\napi_token_file = "empty"'
     (tmp_path / "empty").write_text("\n", encoding="utf-8")
-    mend = "make it readable, or name another file"
+    mend = "make it readable, or choose another file"
     assert problems_of(tmp_path, text) == [
         "empty: server.api_token_file: the file is empty; write the secret into it",
         f"absent: accounts.default.api_key_file: cannot be read (No such file or directory); {mend}",
@@ -402,7 +405,7 @@ def test_missing_secrets_are_listed(tmp_path: Path) -> None:
     (line,) = load(tmp_path, "").missing_secrets()
     assert line == "accounts.default.api_key_env: ANYINT_API_KEY is not set; requests will be rejected"
     lines = load(tmp_path, '[callbacks]\nsecret_env = "CB"', {"ANYINT_API_KEY": "fake"}).missing_secrets()
-    assert lines == ["callbacks.secret_env: CB is not set; a secret of its own is made"]
+    assert lines == ["callbacks.secret_env: CB is not set; a secret is created"]
 
 
 # -- answers -------------------------------------------------------------------------------------------------
@@ -508,7 +511,7 @@ def test_a_path_that_is_too_long_for_a_socket_is_refused(tmp_path: Path) -> None
     with pytest.raises(ConfigError) as refused:
         load(tmp_path, f'[server]\nlisten = "unix:{longest}x"')
     (problem,) = refused.value.problems
-    assert f"its path has {SOCKET_PATH_MAX + 1} bytes, and the system takes {SOCKET_PATH_MAX}" in problem
+    assert f"its path has {SOCKET_PATH_MAX + 1} bytes, the maximum is {SOCKET_PATH_MAX}" in problem
     assert "server.listen" in problem
 
 

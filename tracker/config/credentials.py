@@ -1,7 +1,4 @@
-"""Where secrets come from: the environment, systemd's credentials directory, or a file.
-
-Owns reading them and making the callback secret. A secret's value never appears in an error.
-"""
+"""Secrets: from the environment, systemd's credentials directory, or a file. Errors never contain their values."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ SHORTEST_CALLBACK_SECRET = 16
 
 
 class OutOfReach(ConfigError):
-    """There are credentials, but this process may not look at them: systemd hands none to commands of a reload."""
+    """Credentials exist, but this process may not read them: systemd gives none to commands of a reload."""
 
 
 def find_secret(where: str, name: str | None, file: Path | None, env: Mapping[str, str]) -> str | None:
@@ -31,15 +28,15 @@ def find_secret(where: str, name: str | None, file: Path | None, env: Mapping[st
     Args:
         where: the key's path, for the error message.
         name: the environment variable; also the file looked for in ``$CREDENTIALS_DIRECTORY``.
-        file: a file that holds it; comes before ``name``.
+        file: a file with it; comes before ``name``.
         env: the environment.
 
     Returns:
-        The secret without surrounding white space, None when there is none.
+        The secret without surrounding white space, None without one.
 
     Raises:
-        OutOfReach: whether there is one cannot be told.
-        ConfigError: a file that holds it cannot be read, or is empty although it was named.
+        OutOfReach: this process may not look.
+        ConfigError: its file cannot be read, or a configured file is empty.
     """
     if file is not None:
         value = _read(where, file)
@@ -57,7 +54,7 @@ def find_secret(where: str, name: str | None, file: Path | None, env: Mapping[st
     try:
         credential.stat()
     except PermissionError as error:
-        raise OutOfReach([f"{directory}: {where}: this process may not look there; it is the daemon's"]) from error
+        raise OutOfReach([f"{directory}: {where}: only the daemon may read this directory"]) from error
     except OSError:
         return None
     try:
@@ -65,31 +62,31 @@ def find_secret(where: str, name: str | None, file: Path | None, env: Mapping[st
     except ConfigError as error:
         if not isinstance(error.__cause__, PermissionError):
             raise
-        # the daemon gave up the right to read what it has read, see `tracker.systemd.credentials`
-        what = f"the credential {name} was added after the start and is handed over at a start only"
+        # the daemon dropped its permission to read it again, see `tracker.systemd.credentials`
+        what = f"the credential {name} was added after the start, and systemd passes credentials at a start only"
         raise ConfigError([f"{where}: {what}; it takes a restart"]) from error
 
 
 def find_or_make_callback_secret(directory: Path) -> bytes:
-    """Read the callback secret beside the store, or make one that only this user can read.
+    """Read the callback secret beside the store, or create a private one.
 
-    Two processes that start at once end up with the same secret.
+    Two processes that start at once get the same secret.
 
     Raises:
-        ConfigError: it cannot be read or made, others can read it, or it is too short.
+        ConfigError: it cannot be read or created, others can read it, or it is too short.
     """
     path = directory / CALLBACK_SECRET_FILE
     try:
         if not path.exists():
             _make(path)
-        sync_directory(directory)  # also where another process made it and died before its name was on disk
+        sync_directory(directory)  # its creator may have died before syncing its name
         mode = path.stat().st_mode
         value = clean_secret(read_text(path)).encode()
     except NotText as error:
         raise ConfigError([f"{path}: callbacks.secret_env: {error}"]) from None
     except OSError as error:
         raise ConfigError(
-            [f"{path}: callbacks.secret_env: {_words(error)}; make it readable, or set the variable"]
+            [f"{path}: callbacks.secret_env: {_describe(error)}; make it readable, or set the variable"]
         ) from error
     if stat.S_IMODE(mode) & 0o077:
         raise ConfigError([f"{path}: callbacks.secret_env: others can read this secret; run chmod 600 on it"])
@@ -97,15 +94,15 @@ def find_or_make_callback_secret(directory: Path) -> bytes:
 
 
 def check_callback_secret(value: bytes, source: str) -> bytes:
-    """Return a callback secret that is long enough.
+    """Check the length of a callback secret.
 
     Raises:
-        ConfigError: it is too short to be safe.
+        ConfigError: it is too short.
     """
     if len(value) < SHORTEST_CALLBACK_SECRET:
         least = f"the secret is shorter than {SHORTEST_CALLBACK_SECRET} bytes"
-        mend = "use a long random one, for example from openssl rand -hex 32"
-        raise ConfigError([f"{source}: callbacks.secret_env: {least}; {mend}"])
+        fix = "use a long random one, for example from openssl rand -hex 32"
+        raise ConfigError([f"{source}: callbacks.secret_env: {least}; {fix}"])
     return value
 
 
@@ -118,7 +115,7 @@ def _make(path: Path) -> None:
             file.write(f"{secrets.token_hex(32)}\n")
             file.flush()
             os.fsync(file.fileno())
-        with suppress(FileExistsError):  # another process was first: its secret is the one
+        with suppress(FileExistsError):  # another process was first; use its secret
             os.link(draft, path)
     finally:
         draft.unlink()
@@ -130,8 +127,8 @@ def _read(where: str, file: Path) -> str:
     except NotText as error:
         raise ConfigError([f"{file}: {where}: {error}"]) from None
     except OSError as error:
-        raise ConfigError([f"{file}: {where}: {_words(error)}; make it readable, or name another file"]) from error
+        raise ConfigError([f"{file}: {where}: {_describe(error)}; make it readable, or choose another file"]) from error
 
 
-def _words(error: OSError) -> str:
+def _describe(error: OSError) -> str:
     return f"cannot be read ({error.strerror or type(error).__name__})"

@@ -1,7 +1,4 @@
-"""The kinds of values that configuration keys take, each with the check and the mend that belong to it.
-
-Owns value syntax only; which key takes which kind is in `sections`.
-"""
+"""Types of configuration values, each with its check and error message. `sections` assigns them to keys."""
 
 from __future__ import annotations
 
@@ -18,20 +15,20 @@ from tracker.config.listen import parse_listen
 
 _TEN_YEARS_S = 10 * 365 * 86400
 STORE_SCHEMES = ("s3", "gs", "az")
-"""Object stores that the archive can keep outputs in."""
+"""Object stores for the archive."""
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the checks need to know besides the file.
+    """Context of the checks.
 
     Attributes:
         base: directory that relative paths start from.
         home: the user's home directory, for ``~``.
-        providers: names of all providers; None when that is not known here.
-        hook_table: makes the model of ``[[hooks]]`` with the keys of all kinds of hooks; None: no kind is known.
+        providers: names of all providers; None if unknown.
+        hook_table: makes the model of ``[[hooks]]`` with the keys of all kinds; None: no kinds.
     """
 
     base: Path = field(default_factory=Path)
@@ -41,12 +38,12 @@ class Surroundings:
 
 
 def surroundings(info: ValidationInfo) -> Surroundings:
-    """The surroundings that a validation runs in."""
+    """The context of a validation."""
     return info.context if isinstance(info.context, Surroundings) else Surroundings()
 
 
 class Section(BaseModel):
-    """One table of the file: unknown keys are mistakes, values do not change, errors show no values."""
+    """One table of the file: unknown keys are errors, values are frozen, errors contain no values."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=False)
 
@@ -61,7 +58,7 @@ def resolve_path(path: Path, info: ValidationInfo) -> Path:
 
 def _no_bool(value: object) -> object:
     if isinstance(value, bool):
-        raise ValueError("should be a number, not true or false")  # noqa: TRY004 - pydantic reports ValueErrors
+        raise ValueError("must be a number, not true or false")  # noqa: TRY004 - pydantic reports ValueErrors
     return value
 
 
@@ -75,9 +72,9 @@ def _http_url(text: str, example_host: str = "tracker.example.com") -> str:
     if parts.scheme not in {"http", "https"} or not host:
         raise ValueError(f"is not an http(s) URL; {example}")
     if parts.username is not None or parts.password is not None:
-        raise ValueError("carries a user name or password; leave that part out")
+        raise ValueError("has a user name or password; remove it")
     if parts.query or parts.fragment:
-        raise ValueError("carries a query or fragment; leave out everything from ? or #")
+        raise ValueError("has a query or fragment; remove everything from ? or #")
     return text.rstrip("/")
 
 
@@ -86,10 +83,10 @@ def _gateway_url(text: str) -> str:
 
 
 def _hook_url(text: str) -> str:
-    """A query is part of an endpoint's address."""
+    """Check an endpoint URL, which may have a query."""
     _http_url(text.partition("?")[0])
     if "#" in text:
-        raise ValueError("carries a fragment; leave out everything from #")
+        raise ValueError("has a fragment; remove everything from #")
     return text
 
 
@@ -102,22 +99,22 @@ def _store_url(text: str) -> str:
     scheme, colon, rest = text.partition("://")
     if scheme not in STORE_SCHEMES or not colon or not rest.strip("/"):
         known = ", ".join(f"{known}://" for known in STORE_SCHEMES)
-        raise ValueError(f"is no object store; write for example s3://bucket/prefix (known: {known})")
+        raise ValueError(f"is not an object store URL; write for example s3://bucket/prefix (known: {known})")
     if "@" in rest.partition("/")[0] or "?" in rest or "#" in rest:
-        raise ValueError("carries credentials, a query or a fragment; credentials come from the environment")
+        raise ValueError("has credentials, a query or a fragment; set credentials in the environment")
     return text.rstrip("/")
 
 
 def _env_name(name: str) -> str:
-    # the value is not shown: a key pasted here by mistake must not end in a log
+    # the message omits the value, which may be a key pasted here by mistake
     if not _ENV_NAME.fullmatch(name):
-        raise ValueError("is not the name of an environment variable; write the variable's name here, never its value")
+        raise ValueError("is not the name of an environment variable; write the variable's name, not its value")
     return name
 
 
 def _name(name: str) -> str:
     if not _NAME.fullmatch(name):
-        raise ValueError("is not a usable name; use up to 64 letters, digits, dots, hyphens and underscores")
+        raise ValueError("is not a valid name; use up to 64 letters, digits, dots, hyphens and underscores")
     return name
 
 
@@ -137,18 +134,18 @@ PositiveDuration = Annotated[float, _number, Field(gt=0, le=_TEN_YEARS_S, allow_
 Rate = Annotated[float, _number, Field(gt=0, le=1_000_000, allow_inf_nan=False)]
 """Per second, more than 0."""
 Count = Annotated[int, _number, Field(ge=1, le=2**53)]
-"""A whole number, 1 or more."""
+"""An integer, 1 or more."""
 Days = Annotated[int, _number, Field(ge=0, le=36500)]
-"""Whole days; 0 keeps for ever."""
+"""Days; 0 means never."""
 GatewayUrl = Annotated[str, AfterValidator(_gateway_url)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
-"""Without a slash at its end: paths are appended."""
+"""Without a trailing slash: paths are appended."""
 HookUrl = Annotated[str, AfterValidator(_hook_url)]
-"""An endpoint, used exactly as written; may carry a query."""
+"""An endpoint, used exactly as written; may have a query."""
 VerbatimUrl = Annotated[str, AfterValidator(_verbatim_url)]
 """Used exactly as written."""
 StoreUrl = Annotated[str, AfterValidator(_store_url)]
-"""A bucket, and a prefix in it; without a slash at its end."""
+"""A bucket and a prefix; without a trailing slash."""
 EnvName = Annotated[str, AfterValidator(_env_name)]
 Name = Annotated[str, AfterValidator(_name)]
 ListenAddress = Annotated[str, AfterValidator(_listen)]

@@ -1,6 +1,6 @@
 """Listen addresses: ``host:port``, ``[::1]:port`` or ``unix:/path``.
 
-Owns their spelling, and the one question that safety hangs on: whether strangers can reach them.
+It also decides whether other machines can reach an address.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with,
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Where the daemon listens: a host and a port, or the path of a Unix socket.
+    """A listen address: a host and a port, or the path of a Unix socket.
 
     Attributes:
         host: name or address without brackets; empty for a Unix socket.
-        port: 0 to 65535, 0 lets the system choose; 0 for a Unix socket.
+        port: 0 to 65535; 0: chosen by the system, or a Unix socket.
         path: the Unix socket, else None.
     """
 
@@ -33,7 +33,7 @@ class Listen:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine can connect; a Unix socket is guarded by its file permissions."""
+        """Whether only this machine can connect; file permissions protect a Unix socket."""
         return self.path is not None or is_loopback(self.host)
 
     @property
@@ -51,7 +51,7 @@ class Listen:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address stays on this machine, without asking any name server."""
+    """Whether a host name or address is of this machine, without a DNS query."""
     if host == "localhost":
         return True
     try:
@@ -66,7 +66,7 @@ def parse_listen(text: str) -> Listen:
     """Read a listen address.
 
     Raises:
-        ValueError: it is none; the message says what one looks like.
+        ValueError: it is invalid; the message shows a valid one.
     """
     if text.startswith("unix:"):
         path = Path(text.removeprefix("unix:"))
@@ -75,7 +75,7 @@ def parse_listen(text: str) -> Listen:
         length = len(os.fsencode(path))
         if length > SOCKET_PATH_MAX:
             raise ValueError(
-                f"is too long for a socket: its path has {length} bytes, and the system takes {SOCKET_PATH_MAX}; "
+                f"is too long for a socket: its path has {length} bytes, the maximum is {SOCKET_PATH_MAX}; "
                 "choose a shorter one, for example unix:/run/tracker/tracker.sock"
             )
         return Listen(path=path)
@@ -84,5 +84,5 @@ def parse_listen(text: str) -> Listen:
     host = host[1:-1] if bracketed else host
     well_formed = colon and port.isascii() and port.isdigit() and int(port) in _PORTS and host
     if not well_formed or (":" in host) is not bracketed or any(c.isspace() or c in "/@[]" for c in host):
-        raise ValueError("is not an address to listen on; write host:port, [::1]:port or unix:/path")
+        raise ValueError("is not a listen address; write host:port, [::1]:port or unix:/path")
     return Listen(host=host, port=int(port))

@@ -1,6 +1,6 @@
-"""Finds the configuration, reads it once, lays the environment over it, and checks all of it.
+"""Finds and reads the configuration, applies overrides from the environment, and checks all of it.
 
-Owns the search order and the names of overriding variables. Every mistake found is reported at once.
+Owns the search order and the names of overriding variables. All errors are reported at once.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from tracker.filesystem import is_file
 
 SYSTEM_FILE = Path("/etc/tracker/tracker.toml")
 RESERVED = frozenset({"TRACKER_CONFIG", "TRACKER_URL", "TRACKER_API_TOKEN", "TRACKER_CALLBACK_SECRET"})
-"""Variables with a meaning of their own; they override no key."""
+"""Variables that are not overrides."""
 
 _TABLES = tuple(
     name for name in Config.model_fields if name not in {"environment", "public_url", "hooks_dir", "providers_dir"}
 )
 TOP_KEYS = tuple(name for name in Config.model_fields if name not in _TABLES)
-"""Keys outside of any table."""
+"""Keys outside of tables."""
 _BY_PROVIDER = {"poll", "callbacks", "accounts"}
-_NAME_ANOTHER = "name another with --config"
+_NAME_ANOTHER = "choose another with --config"
 _LINE = re.compile(r"line (\d+),")
 _POSITION = re.compile(r"(.*) \(at (.*)\)", re.DOTALL)
 
@@ -51,19 +51,18 @@ def load_config(
     """Read and check the whole configuration.
 
     Args:
-        path: the file that ``--config`` names; None: look for one.
-        env: the environment: overrides, secrets, and where to look.
-        providers: names of all providers, to find misspelt tables; None when they are not known.
+        path: the file of ``--config``; None: search for one.
+        env: the environment, with overrides, secrets and search paths.
+        providers: names of all providers, to find misspelt tables; None if unknown.
         hook_table: makes the model of ``[[hooks]]``, see `tracker.hooks.kinds.registry.hook_table`; called only if
             there are hooks. None: hooks have none of the keys of the kinds.
-        serving: check also what only the daemon needs: its secrets can be read, and strangers cannot reach
-            the API without a token.
+        serving: also check what the daemon needs: readable secrets, and no open API without a token.
 
     Returns:
-        The configuration; the defaults when there is no file.
+        The configuration; the defaults without a file.
 
     Raises:
-        ConfigError: with one line for each mistake.
+        ConfigError: with one line per error.
     """
     file = path or find_file(env)
     name = str(file) if file is not None else "configuration"
@@ -83,7 +82,7 @@ def load_config(
         if serving:
             problems += _exposure_of_part(data, around, env, name, overrides)
         raise ConfigError(problems) from None
-    problems += [problem_line(where, words, name, overrides) for where, words in check_whole(config)]
+    problems += [problem_line(where, message, name, overrides) for where, message in check_whole(config)]
     if serving:
         problems += check_secrets(config)
         problems += _exposure(config, name, overrides)
@@ -93,10 +92,10 @@ def load_config(
 
 
 def find_file(env: Mapping[str, str]) -> Path | None:
-    """The file to read when ``--config`` names none: interface order; None when there is none.
+    """The file to read without ``--config``; None if there is none.
 
     Raises:
-        ConfigError: whether one is there cannot be known.
+        ConfigError: that cannot be determined.
     """
     if named := env.get("TRACKER_CONFIG"):
         return Path(named)
@@ -124,11 +123,11 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _odd_character(text: str, where: str) -> str:
-    """Names what a reader cannot see on the line of a mistake."""
+    """Name an invisible or confusable character on the line of an error."""
     found = _LINE.match(where)
     lines = text.split("\n")
     odd = name_odd_character(lines[int(found[1]) - 1]) if found and int(found[1]) <= len(lines) else None
-    return f" (the line holds {odd})" if odd else ""
+    return f" (the line has {odd})" if odd else ""
 
 
 def _why(error: OSError) -> str:
@@ -136,7 +135,7 @@ def _why(error: OSError) -> str:
 
 
 def _lay_over(data: dict[str, Any], env: Mapping[str, str], providers: frozenset[str]) -> tuple[_Overrides, list[str]]:
-    """Put the values of ``TRACKER_…`` variables into ``data``; returns what came from where, and mistakes."""
+    """Put the values of ``TRACKER_…`` variables into ``data``; returns the overridden keys, and errors."""
     overrides: _Overrides = {}
     problems: list[str] = []
     for variable, parts in _list_overrides(env):
@@ -146,7 +145,7 @@ def _lay_over(data: dict[str, Any], env: Mapping[str, str], providers: frozenset
             problems.append(f"{variable}: {'.'.join(parts)}: unknown section; {hint}")
             continue
         if parts[0] == "hooks":
-            problems.append(f"{variable}: hooks: hooks stand in the file only; write [[hooks]] there")
+            problems.append(f"{variable}: hooks: hooks can be set in the file only; write [[hooks]] there")
             continue
         table = data
         path: list[str] = []
@@ -168,7 +167,7 @@ def _lay_over(data: dict[str, Any], env: Mapping[str, str], providers: frozenset
 def _list_overrides(env: Mapping[str, str]) -> Iterator[tuple[str, list[str]]]:
     for variable in sorted(env):
         name = variable.removeprefix("TRACKER_")
-        # hooks are run with TRACKER_LABEL_<NAME> and others, and may well call the tracker
+        # hook programs have TRACKER_LABEL_<NAME> and others, and may run tracker commands
         if name == variable or variable in RESERVED or name.startswith("LABEL_"):
             continue
         parts = name.lower().split("__")
@@ -177,7 +176,7 @@ def _list_overrides(env: Mapping[str, str]) -> Iterator[tuple[str, list[str]]]:
 
 
 def _known_spelling(part: str, known: Iterable[str]) -> str:
-    """Variables are upper case and have no hyphens; the key they mean may be spelt otherwise."""
+    """The key that a variable means; variables are upper case and have no hyphens."""
     for key in known:
         if key.lower().replace("-", "_").replace(".", "_") == part:
             return key
@@ -185,7 +184,7 @@ def _known_spelling(part: str, known: Iterable[str]) -> str:
 
 
 def _value(text: str) -> object:
-    """Lists and tables are written as in TOML; everything else is taken as it is."""
+    """Parse lists and tables as TOML; other values stay text."""
     if text[:1] in {"[", "{"}:
         try:
             return tomllib.loads(f"value = {text}")["value"]
@@ -197,17 +196,17 @@ def _value(text: str) -> object:
 def _exposure(config: Config, name: str, overrides: _Overrides) -> list[str]:
     if not is_exposed(config):
         return []
-    words = (
+    message = (
         f"{config.listen} can be reached from other machines and no API token is set; "
         f"set {config.server.api_token_env}, name an api_token_file, or listen on 127.0.0.1"
     )
-    return [problem_line(("server", "listen"), words, name, overrides)]
+    return [problem_line(("server", "listen"), message, name, overrides)]
 
 
 def _exposure_of_part(
     data: Mapping[str, Any], around: Surroundings, env: Mapping[str, str], name: str, overrides: _Overrides
 ) -> list[str]:
-    """The same check when other tables are wrong: all mistakes are told at once."""
+    """The same check if other tables are wrong, so that all errors are reported at once."""
     try:
         server = Server.model_validate(data.get("server", {}), context=around)
     except ValidationError:

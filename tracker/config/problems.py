@@ -1,6 +1,6 @@
-"""Turns what pydantic finds into one line per mistake: ``FILE: key.path: what is wrong; how to mend it``.
+"""Turns pydantic's errors into lines: ``FILE: key.path: what is wrong; how to fix it``.
 
-Owns the wording. Values of the file are never repeated: one of them may be a secret in the wrong place.
+Lines never contain values of the file: one may be a secret in the wrong place.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tracker.config.settings import Config
 Loc = tuple[str | int, ...]
 
 _GATHERED = {("poll", "providers"), ("callbacks", "providers"), ("models", "names"), ("models", "environments")}
-"""Fields that the file does not show: their entries stand directly in the table."""
+"""Fields that are not in the file: their entries are directly in the table."""
 _EXAMPLES = {
     "path": '"/var/lib/tracker/tracker.db"',
     "dir": '"/var/lib/tracker/outputs"',
@@ -31,7 +31,7 @@ _EXAMPLES = {
     "run": '["/usr/local/bin/publish.sh"]',
     "fallback": '["kling-v3-omni"]',
 }
-"""For keys without a default that could stand as an example."""
+"""For keys whose default is not an example."""
 _SECRET_KEYS = re.compile(r"(?i)(?:.*_)?(?:key|token|secret|password|passwd)")
 
 
@@ -42,13 +42,13 @@ def list_problems(
     overrides: Mapping[tuple[str, ...], str],
     hook_table: Callable[[], type[BaseModel]] | None = None,
 ) -> list[str]:
-    """One line per mistake.
+    """One line per error.
 
     Args:
-        error: what pydantic found in ``data``.
-        data: the merged configuration, for the names of hooks.
-        file: the file's name as the user knows it.
-        overrides: key path -> environment variable, for values that did not come from the file.
+        error: from validating ``data``.
+        data: the merged configuration, for names of hooks.
+        file: the file's name for messages.
+        overrides: key path -> environment variable, for overridden values.
         hook_table: makes the model of ``[[hooks]]``.
     """
     lines = []
@@ -59,22 +59,22 @@ def list_problems(
         table = _model_at(loc[:-1])
         if table is HookSpec and hook_table is not None:
             table = hook_table()
-        lines.append(problem_line(shown, _words(found, loc, shown, table), file, overrides))
+        lines.append(problem_line(shown, _message(found, loc, shown, table), file, overrides))
     return list(dict.fromkeys(lines))
 
 
-def problem_line(path: Sequence[str], words: str, file: str, overrides: Mapping[tuple[str, ...], str]) -> str:
-    """One line, naming the variable instead of the file where that is what the user wrote."""
+def problem_line(path: Sequence[str], message: str, file: str, overrides: Mapping[tuple[str, ...], str]) -> str:
+    """One line; it names the variable instead of the file for an overridden value."""
     shown = tuple(path)
     for variable_path, variable in overrides.items():
         if shown[: len(variable_path)] == variable_path or variable_path[: len(shown)] == shown:
             file = variable
             break
-    return f"{file}: {dotted(shown)}: {words}"
+    return f"{file}: {dotted(shown)}: {message}"
 
 
 def dotted(path: Sequence[str]) -> str:
-    """A key path as people write it: ``hooks[publish].on``."""
+    """A key path for messages: ``hooks[publish].on``."""
     return ".".join(path).replace(".[", "[")
 
 
@@ -95,21 +95,21 @@ def _shown(loc: Loc, data: Mapping[str, Any]) -> list[str]:
 
 
 _PLAIN = {
-    "bool_parsing": "should be true or false",
-    "bool_type": "should be true or false",
-    "float_parsing": "should be a number",
-    "float_type": "should be a number",
-    "int_from_float": "should be a whole number",
-    "int_parsing": "should be a whole number",
-    "int_type": "should be a whole number",
-    "path_type": "should be a path in quotes",
-    "string_type": "should be a text in quotes",
-    "tuple_type": "should be a list in [ ]",
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "int_from_float": "must be an integer",
+    "int_parsing": "must be an integer",
+    "int_type": "must be an integer",
+    "path_type": "must be a path in quotes",
+    "string_type": "must be a string in quotes",
+    "tuple_type": "must be a list in [ ]",
 }
-"""What pydantic says in the words of its own types, by the name of its error."""
+"""Messages by pydantic's error type."""
 
 
-def _words(found: Any, loc: Loc, shown: Sequence[str], table: type[BaseModel] | None) -> str:  # noqa: ANN401 - pydantic's error record, a TypedDict of its core
+def _message(found: Any, loc: Loc, shown: Sequence[str], table: type[BaseModel] | None) -> str:  # noqa: ANN401 - pydantic's error record, a TypedDict of its core
     last = str(loc[-1]) if loc else ""
     match found["type"]:
         case "extra_forbidden":
@@ -119,36 +119,36 @@ def _words(found: Any, loc: Loc, shown: Sequence[str], table: type[BaseModel] | 
         case "too_short" | "string_too_short":
             return "is empty; give at least one entry"
         case "model_type" | "model_attributes_type" | "dict_type" | "mapping_type":
-            return _table_words(shown)
+            return _table_message(shown)
         case "tuple_type" if loc == ("hooks",):
-            return "should be a list of tables; write [[hooks]] and the keys of one hook below, for each hook"
+            return "must be a list of tables; write [[hooks]] and the keys below, once per hook"
         case kind if kind in _PLAIN:
             return f"{_PLAIN[kind]}; {_example(last, table)}"
         case _:
             pass
-    message = str(found["msg"]).removeprefix("Value error, ").replace("Input should", "should")
+    message = str(found["msg"]).removeprefix("Value error, ").replace("Input should", "must")
     message = message[:1].lower() + message[1:]
     return message if ";" in message else f"{message}; {_example(last, table)}"
 
 
-def _table_words(shown: Sequence[str]) -> str:
-    named = [part for part in shown if not part.startswith("[")]  # of which hook: the one above, in TOML
+def _table_message(shown: Sequence[str]) -> str:
+    named = [part for part in shown if not part.startswith("[")]
     if shown[:1] == ["models"] and len(named) > 1:
         key = named[-1]
-        return f'should be the id of a model, or a table; write for example {key} = "kling-v3-omni"'
+        return f'must be the id of a model, or a table; write for example {key} = "kling-v3-omni"'
     header = "[[hooks]]" if named == ["hooks"] else f"[{dotted(named)}]"
-    return f"should be a table; write {header} and its keys below"
+    return f"must be a table; write {header} and its keys below"
 
 
 def _unknown_key(key: str, known: Sequence[str]) -> str:
     if _SECRET_KEYS.fullmatch(key):
         named = next((name for name in known if name in {f"{key}_env", "api_key_env", "secret_env"}), None)
         if named is not None:
-            return f'a secret never stands here; put it into the environment and name the variable: {named} = "NAME"'
+            return f'secrets are not allowed here; put it into the environment and set {named} = "NAME"'
     near = difflib.get_close_matches(key, known, 1, 0.5)
     if near:
         return f"unknown key; did you mean {near[0]}?"
-    return f"unknown key; remove it, known here are {', '.join(known)}"
+    return f"unknown key; remove it (known keys: {', '.join(known)})"
 
 
 def _example(key: str, table: type[BaseModel] | None) -> str:
@@ -168,7 +168,7 @@ def _example(key: str, table: type[BaseModel] | None) -> str:
 
 
 def known_keys(loc: Loc) -> list[str]:
-    """The keys that the table at ``loc`` may hold, in the order of the documentation."""
+    """The keys of the table at ``loc``, in the order of the documentation."""
     return _keys_of(_model_at(loc), loc)
 
 
@@ -184,7 +184,7 @@ def _model_at(loc: Loc) -> type[BaseModel] | None:
             if field is None:
                 return None
             kind = field.annotation
-        else:  # a mapping by name, or a list
+        else:  # a mapping or a list
             arguments = [each for each in get_args(kind) if each is not Ellipsis]
             kind = arguments[-1] if arguments else None
         if get_origin(kind) is Annotated:

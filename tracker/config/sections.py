@@ -1,7 +1,4 @@
-"""Every table of the configuration file but ``[[hooks]]``, with its defaults.
-
-Owns keys, defaults and what may stand in each. Must not read files or the environment.
-"""
+"""The tables of the configuration file except ``[[hooks]]``: keys, types and defaults."""
 
 from __future__ import annotations
 
@@ -33,10 +30,10 @@ DEFAULT_KEY_ENV = "ANYINT_API_KEY"
 
 
 class Mistake(ValueError):
-    """A mistake found in a whole table.
+    """An error of a table.
 
     Attributes:
-        key: path of the key in it that the mistake belongs to; empty: the table itself.
+        key: path of the key in the table; empty: the table itself.
     """
 
     def __init__(self, what: str, *key: str) -> None:
@@ -45,7 +42,7 @@ class Mistake(ValueError):
 
 
 class Server(Section):
-    """``[server]``: where the daemon listens and who may ask it."""
+    """``[server]``: listen address and API token."""
 
     listen: ListenAddress = "127.0.0.1:8780"
     api_token_env: EnvName = "TRACKER_API_TOKEN"  # noqa: S105 - the name of a variable
@@ -54,13 +51,13 @@ class Server(Section):
 
 
 class StoreSection(Section):
-    """``[store]``: the SQLite file; without a path the state directory holds it."""
+    """``[store]``: the SQLite file; by default in the state directory."""
 
     path: ResolvedPath | None = None
 
 
 class Account(Section):
-    """``[accounts.<name>]``: a base URL and the key that pays."""
+    """``[accounts.<name>]``: base URL, key and request rate."""
 
     base_url: GatewayUrl = DEFAULT_GATEWAY
     api_key_env: EnvName | None = None
@@ -70,13 +67,13 @@ class Account(Section):
     @model_validator(mode="after")
     def _names_one_key(self) -> Self:
         if (self.api_key_env is None) == (self.api_key_file is None):
-            said = "names no key" if self.api_key_env is None else "names two keys"
-            raise Mistake(f"{said}; set api_key_env or api_key_file")
+            count = "no key is set" if self.api_key_env is None else "two keys are set"
+            raise Mistake(f"{count}; set api_key_env or api_key_file")
         return self
 
 
 class PollOverride(Section):
-    """``[poll.<provider>]``: what differs from ``[poll]`` for one provider."""
+    """``[poll.<provider>]``: overrides of ``[poll]`` for one provider."""
 
     tick_s: PositiveDuration | None = None
     first_delay_s: Duration | None = None
@@ -89,7 +86,7 @@ class PollOverride(Section):
 
 
 class Poll(Section):
-    """``[poll]``: how often upstreams are asked, and when the tracker gives up. Seconds."""
+    """``[poll]``: intervals and deadlines, in seconds."""
 
     tick_s: PositiveDuration = 1.0
     first_delay_s: Duration = 5.0
@@ -114,12 +111,14 @@ class Poll(Section):
             low, high = (self.of(where, key) for key in ("min_interval_s", "max_interval_s"))
             if high < low:
                 key = "max_interval_s" if "max_interval_s" in table.model_fields_set else "min_interval_s"
-                words = f"max_interval_s ({high:g}) is less than min_interval_s ({low:g}); raise it or lower the other"
-                raise Mistake(words, *where, key)
+                message = (
+                    f"max_interval_s ({high:g}) is less than min_interval_s ({low:g}); raise it or lower the other"
+                )
+                raise Mistake(message, *where, key)
         return self
 
     def of(self, provider: tuple[str, ...] | str, key: str) -> float:
-        """The number that holds for a provider; an empty tuple asks for the general one."""
+        """The value for a provider; an empty tuple means the general value."""
         name = provider if isinstance(provider, str) else "".join(provider)
         own = getattr(self.providers.get(name), key, None)
         return float(getattr(self, key) if own is None else own)
@@ -135,14 +134,14 @@ class ProviderCallbacks(Section):
     @model_validator(mode="after")
     def _names_its_secret(self) -> Self:
         if self.secret_env is not None and self.secret_file is not None:
-            raise Mistake("two secrets are named; keep secret_env or secret_file", "secret_file")
+            raise Mistake("two secrets are set; remove secret_env or secret_file", "secret_file")
         if self.scheme != "none" and self.secret_env is None and self.secret_file is None:
-            raise Mistake("a signature needs a secret; set secret_env or secret_file", "secret_env")
+            raise Mistake("a signature requires a secret; set secret_env or secret_file", "secret_env")
         return self
 
 
 class Callbacks(Section):
-    """``[callbacks]``: what the tracker believes of what it is told."""
+    """``[callbacks]``: trust in callbacks, and their secrets."""
 
     trust: Literal["token", "confirm"] = "token"
     secret_env: EnvName = "TRACKER_CALLBACK_SECRET"  # noqa: S105 - the name of a variable
@@ -158,7 +157,7 @@ class Callbacks(Section):
 
 
 class Archive(Section):
-    """``[archive]``: keeping copies of outputs, in a directory or in an object store."""
+    """``[archive]``: copies of outputs in a directory or an object store."""
 
     enabled: bool = True
     dir: ResolvedPath | None = None
@@ -168,7 +167,7 @@ class Archive(Section):
 
 
 class Retention(Section):
-    """``[retention]``: how long things of finished tasks are kept, days; 0 keeps for ever."""
+    """``[retention]``: days until data of finished tasks is deleted; 0: never."""
 
     events_days: Days = 90
     payload_days: Days = 30
@@ -176,21 +175,21 @@ class Retention(Section):
 
 
 class ModelAlias(Section):
-    """What an alias like ``@video`` stands for: a model, and others to try when it is not to be had."""
+    """The target of an alias like ``@video``: a model, and fallbacks if it is not available."""
 
     id: str = Field(min_length=1)
     fallback: tuple[str, ...] = ()
 
 
 class Models(Section):
-    """``[models]``: aliases, and the tables of environments that replace them."""
+    """``[models]``: aliases, and overrides per environment."""
 
     names: Mapping[str, ModelAlias] = Field(default_factory=dict)
     environments: Mapping[str, Mapping[str, ModelAlias]] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
-    def _tell_aliases_from_environments(cls, data: object) -> object:
+    def _split_environments(cls, data: object) -> object:
         if not isinstance(data, Mapping):
             return data
         names: dict[str, object] = {}
@@ -204,7 +203,7 @@ class Models(Section):
 
 
 class Log(Section):
-    """``[log]``: how much is logged, and in which form."""
+    """``[log]``: level and format."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "console"] = "auto"
@@ -225,5 +224,5 @@ def gather_providers(data: object, keys: set[str], info: ValidationInfo) -> obje
         tables["providers"] = data["providers"]
     for name in tables:
         if known is not None and name not in known:
-            raise Mistake(f"there is no such provider; the known ones are {', '.join(sorted(known))}", name)
+            raise Mistake(f"unknown provider; known are {', '.join(sorted(known))}", name)
     return {**own, "providers": tables}

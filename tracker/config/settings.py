@@ -1,8 +1,4 @@
-"""The whole configuration, read once and passed down.
-
-Owns the top level of the file and every answer that needs more than one table: policies, paths, secrets. Must not
-look for files; `load` does that.
-"""
+"""The configuration: top-level keys, and what follows from several tables: policies, paths, secrets."""
 
 from __future__ import annotations
 
@@ -45,7 +41,7 @@ from tracker.filesystem import is_file
 
 
 class Config(Section):
-    """Every key of the file. Sections hold the values; the methods answer what follows from them."""
+    """All keys of the file, and methods for what follows from them."""
 
     environment: Name = "production"
     public_url: HttpUrl | None = None
@@ -70,7 +66,7 @@ class Config(Section):
     @model_validator(mode="before")
     @classmethod
     def _default_key(cls, data: object) -> object:
-        """The account ``default`` pays with the usual variable unless it names another; others must name theirs."""
+        """Give the account ``default`` the usual key variable unless it sets one; other accounts must set theirs."""
         if not isinstance(data, Mapping) or not isinstance(data.get("accounts"), Mapping):
             return data
         account = data["accounts"].get("default")
@@ -84,25 +80,25 @@ class Config(Section):
         seen: set[str] = set()
         for hook in hooks:
             if hook.name in seen:
-                raise Mistake(f"two hooks are named {hook.name!r}; deliveries tell hooks apart by name: rename one")
+                raise Mistake(f"two hooks are named {hook.name!r}; rename one")
             seen.add(hook.name)
         return hooks
 
     def bind(self, file: Path | None, env: Mapping[str, str]) -> Config:
-        """Remember where it came from; secrets are looked up in ``env`` when they are asked for."""
+        """Set the file and the environment in which secrets are looked up."""
         self._file, self._env = file, env
         return self
 
-    # -- places --------------------------------------------------------------------------------------------
+    # -- paths ---------------------------------------------------------------------------------------------
 
     @property
     def file(self) -> Path | None:
-        """The file it was read from, None for the defaults."""
+        """The file, None for the defaults."""
         return self._file
 
     @property
     def listen(self) -> Listen:
-        """Where the daemon listens."""
+        """The listen address."""
         return parse_listen(self.server.listen)
 
     @property
@@ -136,24 +132,24 @@ class Config(Section):
 
     @property
     def archive_path(self) -> Path:
-        """Where copies of outputs are kept: ``archive.dir``, else ``outputs`` beside the store."""
+        """The directory of archived outputs: ``archive.dir``, else ``outputs`` beside the store."""
         return self.archive.dir or self.store_path.parent / "outputs"
 
-    # -- answers -------------------------------------------------------------------------------------------
+    # -- policies ------------------------------------------------------------------------------------------
 
     @property
     def default_account(self) -> str | None:
-        """The account of a task that names none: ``default``, or the only one; None when it must be named."""
+        """The account of a task without one: ``default``, or the only one; None if it must be named."""
         if "default" in self.accounts:
             return "default"
         return next(iter(self.accounts)) if len(self.accounts) == 1 else None
 
     def poll_policy(self, provider: str) -> PollPolicy:
-        """The numbers of ``[poll]`` with those of ``[poll.<provider>]`` in their place."""
+        """``[poll]`` with the overrides of ``[poll.<provider>]``."""
         return PollPolicy(**{key: self.poll.of(provider, key) for key in PollPolicy.__struct_fields__})
 
     def model_aliases(self) -> dict[str, ModelTarget]:
-        """What ``@alias`` stands for in this environment: ``[models]`` with ``[models.<environment>]`` in its place."""
+        """Model aliases of this environment: ``[models]`` with the overrides of ``[models.<environment>]``."""
         chosen = {**self.models.names, **self.models.environments.get(self.environment, {})}
         return {name: ModelTarget(alias.id, alias.fallback) for name, alias in chosen.items()}
 
@@ -162,21 +158,21 @@ class Config(Section):
         return self.callbacks.providers.get(provider, ProviderCallbacks())
 
     def not_acted_on(self) -> list[str]:
-        """Paths of keys that were set and that only a later release acts on; for a warning at start-up."""
+        """Paths of set keys that have no effect in this release; for a warning at the start."""
         return [f"poll.{name}.tick_s" for name, table in self.poll.providers.items() if table.tick_s is not None]
 
     # -- secrets -------------------------------------------------------------------------------------------
 
     def secret_of(self, where: str, name: str | None, file: Path | None) -> str | None:
-        """Look a secret up now: in its file, in the environment, in the credentials directory.
+        """Look up a secret: in its file, the environment, or the credentials directory.
 
         Args:
             where: the key's path, for messages.
-            name: the variable that the configuration names.
-            file: the file that the configuration names; comes first.
+            name: the configured variable.
+            file: the configured file; comes first.
 
         Returns:
-            The secret, or None when it is not there.
+            The secret, or None if it is not set.
 
         Raises:
             ConfigError: the file cannot be read or is empty.
@@ -184,42 +180,42 @@ class Config(Section):
         return find_secret(where, name, file, self._env)
 
     def api_token(self) -> str | None:
-        """The bearer token of the API; None: whoever can connect may ask."""
+        """The bearer token of the API; None: no token is required."""
         return self.secret_of("server.api_token_file", self.server.api_token_env, self.server.api_token_file)
 
     def account_key(self, name: str) -> str | None:
-        """The API key of an account; None when it is not set.
+        """The API key of an account; None if it is not set.
 
         Raises:
-            KeyError: there is no such account.
+            KeyError: unknown account.
         """
         account = self.accounts[name]
         return self.secret_of(f"accounts.{name}.api_key_file", account.api_key_env, account.api_key_file)
 
     def account_key_problem(self, name: str) -> str | None:
-        """Why the API key of an account cannot be used, None when it can be; names its variable or file.
+        """Why the API key of an account is unusable, with its variable or file; None if it is usable.
 
         Raises:
-            KeyError: there is no such account.
+            KeyError: unknown account.
         """
         account = self.accounts[name]
         problem = key_problem(self.account_key(name))
         return None if problem is None else f"{account.api_key_file or account.api_key_env} {problem}"
 
     def provider_secret(self, provider: str) -> str | None:
-        """The secret that a provider signs its callbacks with; None when none is named or set."""
+        """The secret of a provider's callback signatures; None if it is not configured or not set."""
         rules = self.callback_rules(provider)
         return self.secret_of(f"callbacks.{provider}.secret_file", rules.secret_env, rules.secret_file)
 
     def hook_secret(self, hook: HookSpec) -> str | None:
-        """The secret that requests to an HTTP hook are signed with; None when none is named or set."""
+        """The secret that signs requests to an HTTP hook; None if it is not configured or not set."""
         return self.secret_of(f"hooks[{hook.name}].secret_file", hook.secret_env, hook.secret_file)
 
     def callback_secret(self) -> bytes:
-        """The secret behind callback tokens, made beside the store (mode 0600) when none is set.
+        """The secret of callback tokens; created beside the store (mode 0600) if none is set.
 
         Raises:
-            ConfigError: it cannot be read or made, or is too short.
+            ConfigError: it cannot be read or created, or is too short.
         """
         given = self._given_callback_secret()
         if given is not None:
@@ -228,7 +224,7 @@ class Config(Section):
         return find_or_make_callback_secret(self.store_path.parent)
 
     def secrets(self) -> list[str]:
-        """The values of all secrets that are set, for the redactor; makes none."""
+        """The values of all secrets that are set, for the redactor; creates none."""
         made = self.store_path.parent / CALLBACK_SECRET_FILE
         found = [
             self.api_token(),
@@ -243,19 +239,19 @@ class Config(Section):
         return [secret for secret in [*found, *in_hooks, *parts] if secret]
 
     def missing_secrets(self) -> list[str]:
-        """One line for each secret that is named and not there, or that no header can carry; for warnings."""
+        """One warning per secret that is configured but missing or unusable."""
         lines = []
         try:
             wrong = {name: problem for name in self.accounts if (problem := self.account_key_problem(name))}
             has_callback_secret = self._given_callback_secret() is not None
         except OutOfReach:
-            return []  # the daemon has seen them
+            return []  # readable by the daemon only
         for name, problem in wrong.items():
             key = "api_key_env" if self.accounts[name].api_key_file is None else "api_key_file"
             lines.append(f"accounts.{name}.{key}: {problem}")
         is_default = self.callbacks.secret_env == Callbacks.model_fields["secret_env"].default
         if not is_default and not has_callback_secret:
-            lines.append(f"callbacks.secret_env: {self.callbacks.secret_env} is not set; a secret of its own is made")
+            lines.append(f"callbacks.secret_env: {self.callbacks.secret_env} is not set; a secret is created")
         return lines
 
     def _given_callback_secret(self) -> str | None:
@@ -263,18 +259,14 @@ class Config(Section):
 
 
 def check_whole(config: Config) -> list[tuple[tuple[str, ...], str]]:
-    """Find the mistakes that only show when several tables are seen together, and secrets that cannot be read.
-
-    Returns:
-        (key path, what is wrong and how to mend it) for each.
-    """
+    """Find errors across tables; returns (key path, message) for each."""
     found: list[tuple[tuple[str, ...], str]] = []
     for hook in config.hooks:
         unknown = [name for name in hook.account if name not in config.accounts]
         found += [
             (
                 ("hooks", f"[{hook.name}]", "account"),
-                f"there is no account {name!r}; add [accounts.{name}] or correct the name",
+                f"unknown account {name!r}; add [accounts.{name}] or correct the name",
             )
             for name in unknown
         ]
@@ -282,9 +274,9 @@ def check_whole(config: Config) -> list[tuple[tuple[str, ...], str]]:
 
 
 def check_secrets(config: Config) -> list[str]:
-    """Finished lines for secret files that cannot be read."""
+    """Error lines of secret files that cannot be read."""
     lines: list[str] = []
-    lookups: list[Any] = [config.api_token, config._given_callback_secret]  # noqa: SLF001 - one room
+    lookups: list[Any] = [config.api_token, config._given_callback_secret]  # noqa: SLF001 - same module
     lookups += [lambda name=name: config.account_key(name) for name in config.accounts]
     lookups += [lambda name=name: config.provider_secret(name) for name in config.callbacks.providers]
     lookups += [lambda hook=hook: config.hook_secret(hook) for hook in config.hooks]
@@ -292,21 +284,15 @@ def check_secrets(config: Config) -> list[str]:
         try:
             look_up()
         except OutOfReach:
-            continue  # nothing that the file could mend
+            continue  # not an error of the file
         except ConfigError as error:
             lines += error.problems
     return lines
 
 
 def is_exposed(config: Config) -> bool:
-    """Whether strangers could reach the API without a token."""
+    """Whether other machines can reach the API without a token."""
     try:
         return not config.listen.is_loopback and not config.api_token()
     except ConfigError:
-        return False  # an unreadable token file is a mistake of its own, and one out of reach is none
-
-
-def _set_keys(section: Section) -> list[str]:
-    if isinstance(section, Models):
-        return [*section.names, *section.environments]
-    return sorted(section.model_fields_set)
+        return False  # reported by check_secrets
