@@ -18,12 +18,15 @@ if TYPE_CHECKING:
 
 
 async def list_models(services: Services, request: web.Request) -> web.Response:
-    """The models of an account as they were last fetched, with their age."""
+    """List the models of an account, as last fetched."""
     return await _catalogue(services, _account(services, request), [])
 
 
 async def sync_models(services: Services, request: web.Request) -> web.Response:
-    """Fetch an account's lists now; a list that cannot be fetched stays the same and is a problem in the response."""
+    """Fetch the model lists of an account now.
+
+    A list that cannot be fetched stays the same and is among the problems of the response.
+    """
     account = _account(services, request)
     _, problems = await services.model_sync.sync(account)
     return await _catalogue(services, account, problems)

@@ -51,11 +51,11 @@ Ts = TypeVarTuple("Ts")
 
 OPENAPI_PATH = "/openapi.json"
 
-CallbackHandler = Callable[[web.Request, str, str], Awaitable[web.StreamResponse]]
-"""(request, provider, token), both from the path."""
+CallbackHandler = Callable[..., Awaitable[web.StreamResponse]]
+"""(request, provider, token): the last two are the variables of the path."""
 
-_CALLBACK_HANDLER: web.AppKey[CallbackHandler] = web.AppKey("callback_handler")
-_CALLBACK_PATH = "/callbacks/{provider}/{token}"
+_CALLBACK_HANDLERS: web.AppKey[dict[str, CallbackHandler]] = web.AppKey("callback_handlers")
+"""By the name of their operation."""
 _PLAIN_CALLBACK = re.compile(r"/callbacks/([A-Za-z0-9-]+)/([A-Za-z0-9._-]+)")
 
 
@@ -70,18 +70,14 @@ def make_app(services: Services) -> web.Application:
     # `bodies.read_body` has its own limits; this one only backs them up
     app = web.Application(client_max_size=MAX_API_BYTES)
     callbacks = CallbackHandlers(services)
-    with_token = app[_CALLBACK_HANDLER] = _with_problems(callbacks.with_token, _CALLBACK_PATH)
-    without_token = _with_problems(callbacks.without_token, "/callbacks/{provider}")
-
-    async def receive_callback(request: web.Request) -> web.StreamResponse:
-        return await with_token(request, request.match_info["provider"], request.match_info["token"])
-
-    async def receive_hint(request: web.Request) -> web.StreamResponse:
-        return await without_token(request, request.match_info["provider"])
-
-    callback_handlers = {"receive_callback": receive_callback, "receive_hint": receive_hint}
+    app[_CALLBACK_HANDLERS] = {}
     for operation in OPERATIONS:
-        handler = callback_handlers.get(operation.name) or _guarded(services, operation)
+        if operation.is_callback:
+            receive = _with_problems(getattr(callbacks, operation.name), operation.path)
+            app[_CALLBACK_HANDLERS][operation.name] = receive
+            handler = _from_path(receive)
+        else:
+            handler = _guarded(services, operation)
         if operation.method == "GET":
             app.router.add_get(operation.path, handler)
         else:
@@ -108,7 +104,7 @@ def bypass_router_for_callbacks(runner: web.AppRunner) -> None:
     if app.middlewares or app.on_response_prepare:
         raise RuntimeError("callbacks bypass the router: wrap the handlers in make_app, or remove the bypass")
     assert server is not None  # noqa: S101  it is set up
-    callback, router = app[_CALLBACK_HANDLER], server.request_handler
+    callback, router = app[_CALLBACK_HANDLERS]["receive_callback"], server.request_handler
 
     def handle(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         plain = _PLAIN_CALLBACK.fullmatch(request.raw_path)
@@ -134,10 +130,15 @@ async def _route(
         return _unknown_path().response()
 
 
+def _from_path(receive: CallbackHandler) -> WebHandler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return await receive(request, *request.match_info.values())
+
+    return handle
+
+
 def _guarded(services: Services, operation: Operation) -> WebHandler:
     """A handler of the API behind its checks: access, media type and query parameters."""
-    handler = operation.handler
-    assert handler is not None  # noqa: S101  callbacks are not behind these checks
 
     async def handle(request: web.Request) -> web.StreamResponse:
         if not operation.is_open:
@@ -145,7 +146,7 @@ def _guarded(services: Services, operation: Operation) -> WebHandler:
             if operation.method not in READS:
                 check_media_type(request)
             request[QUERY] = parse_query(request.query.items() if request.query_string else (), operation.parameters)
-        return await handler(services, request)
+        return await operation.handler(services, request)
 
     return _with_problems(handle, operation.path)
 
@@ -207,7 +208,7 @@ def _not_found(services: Services, callbacks: CallbackHandlers) -> WebHandler:
         parts = [part for part in request.path.split("/") if part]
         is_callback = parts[:1] == ["callbacks"] and len(parts) in {2, 3}
         if is_callback and request.method == "POST":
-            return await (callbacks.with_token if len(parts) > 2 else callbacks.without_token)(request, *parts[1:])  # noqa: PLR2004
+            return await (callbacks.receive_callback if len(parts) > 2 else callbacks.receive_hint)(request, *parts[1:])  # noqa: PLR2004
         if is_callback and len(parts) > 2:  # noqa: PLR2004  provider and token
             await callbacks.wrong_method(*parts[1:])
         if request.path.startswith("/v1/"):

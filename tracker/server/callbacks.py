@@ -67,8 +67,8 @@ class CallbackHandlers:
         self._rejections = Rejections(services)
         self._throttle = Throttle(services.clock, POLL_REQUESTS_PER_S, POLL_REQUEST_BURST)
 
-    async def with_token(self, request: web.Request, provider_name: str, token: str) -> web.Response:
-        """Handle a callback to the address of one task; provider and token are those of its path.
+    async def receive_callback(self, request: web.Request, provider_name: str, token: str) -> web.Response:
+        """Receive a callback of one task, at the address that its provider got with the request.
 
         Raises:
             Problem: 400, 401, 404, 413 or 503, as ``/openapi.json`` describes them.
@@ -112,8 +112,8 @@ class CallbackHandlers:
             return _DONE[Outcome.STALE].to(request)
         return self._response_to(applied, is_trusted=is_trusted).to(request)
 
-    async def without_token(self, request: web.Request, provider_name: str) -> web.Response:
-        """Handle a callback that anyone can have sent: it only makes the tracker poll.
+    async def receive_hint(self, request: web.Request, provider_name: str) -> web.Response:
+        """Receive a callback without a token: it is not trusted and only makes the tracker poll.
 
         Raises:
             Problem: 400, 401, 404, 413, 429 or 503, as ``/openapi.json`` describes them.

@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 
 
 async def list_hooks(services: Services, _request: web.Request) -> web.Response:
-    """Every hook with its health and deliveries, including hooks that are no longer configured."""
+    """List hooks with their health and deliveries by status."""
     items = merge_counts(services.hooks.describe(), await services.store.count_deliveries())
     return json_response({"items": items, "ignored": services.hooks.ignored()})
 
 
 async def list_all_deliveries(services: Services, request: web.Request) -> web.Response:
-    """The hook runs of all tasks, newest first."""
+    """List the deliveries of all tasks, newest first."""
     page = await services.store.list_all_deliveries(DeliveryFilter(**request[QUERY]))
     return json_response({"items": [delivery_json(item) for item in page.items], "next_cursor": page.next_cursor})
 
 
 async def retry_deliveries(services: Services, request: web.Request) -> web.Response:
-    """Run all failed and dead deliveries that match again.
+    """Retry all failed and dead deliveries that match; at least one filter is required.
 
     Raises:
         Problem: 422, no filter is given.
@@ -52,7 +52,7 @@ async def retry_deliveries(services: Services, request: web.Request) -> web.Resp
 
 
 async def retry_delivery(services: Services, request: web.Request) -> web.Response:
-    """Run a failed or dead delivery again."""
+    """Retry a failed or dead delivery."""
     delivery = await services.store.retry_delivery(request.match_info["id"])
     services.hooks.wake()
     return json_response(delivery_json(delivery), HTTPStatus.OK)

@@ -17,7 +17,6 @@ from tracker import __version__
 from tracker.domain.hook_events import FINAL_STATUSES
 from tracker.domain.records import HookEventView
 from tracker.server import schemas
-from tracker.server.access import READS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -70,7 +69,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
     if operation.bodies:
         schema = {"oneOf": [{"$ref": _REF.format(name=body.__name__)} for body in operation.bodies]}
         described["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
-    elif operation.any_body:
+    elif operation.is_callback:
         described["requestBody"] = {"required": True, "content": {"application/json": {"schema": {}}}}
     return described
 
@@ -115,28 +114,16 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
 
 
 def _responses(operation: Operation) -> dict[str, Any]:
-    responses: dict[str, Any] = {
-        str(status.value): {
-            "description": status.phrase,
-            "content": {_PROBLEM if model is schemas.NotReadyView else _JSON: {"schema": _ref(model)}},
-        }
-        for status, model in operation.answers.items()
+    contents = {
+        status: {_PROBLEM if form is schemas.NotReadyView else _JSON: {"schema": _ref(form)}}
+        for status, form in operation.responses.items()
     }
-    for status, media_type in operation.plain.items():
-        responses[str(status.value)] = {"description": status.phrase}
-        if media_type:
-            responses[str(status.value)]["content"] = {media_type: {}}
-    problems = {*operation.problems, HTTPStatus.INTERNAL_SERVER_ERROR}
-    if not operation.is_open:
-        problems |= {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
-        if operation.method not in READS:
-            problems.add(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
-    for status in sorted(problems - set(operation.answers)):
-        responses[str(status.value)] = {
-            "description": status.phrase,
-            "content": {_PROBLEM: {"schema": _ref(schemas.ProblemView)}},
-        }
-    return responses
+    contents |= {status: {media_type: {}} if media_type else {} for status, media_type in operation.plain.items()}
+    contents |= {status: {_PROBLEM: {"schema": _ref(schemas.ProblemView)}} for status in operation.list_problems()}
+    return {
+        str(int(status)): {"description": HTTPStatus(status).phrase, **({"content": content} if content else {})}
+        for status, content in contents.items()
+    }
 
 
 def _ref(form: type) -> dict[str, Any]:
@@ -145,7 +132,7 @@ def _ref(form: type) -> dict[str, Any]:
 
 def _schemas(operations: list[Operation]) -> dict[str, Any]:
     """The schemas of all responses, events and request bodies."""
-    forms = [schemas.ProblemView, HookEventView, *(form for one in operations for form in one.answers.values())]
+    forms = [schemas.ProblemView, HookEventView, *(form for one in operations for form in one.responses.values())]
     _, sent = schema_components(forms, ref_template=_REF)
     bodies = {body for one in operations for body in one.bodies}
     _, received = models_json_schema(

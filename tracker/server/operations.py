@@ -8,19 +8,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from aiohttp import web
 
 from tracker.domain.records import ArchiveView, DeliveryRecord, EventRecord, TaskView
 from tracker.server import ai_models, hooks, outputs, queries, schemas, system, tasks
-from tracker.server.queries import Parameter, text_parameter
+from tracker.server.access import READS
+from tracker.server.callbacks import CallbackHandlers
+from tracker.server.queries import Parameter
 from tracker.server.schemas import Items, Page
 
-if TYPE_CHECKING:
-    from tracker.server.services import Services
-
-Handler = Callable[["Services", web.Request], Awaitable[web.StreamResponse]]
+_FILE: Final = "application/octet-stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +27,9 @@ class Operation:
     """One method of one path.
 
     Attributes:
-        handler: None for callbacks, see `tracker.server.callbacks`.
-        answers: status -> schema of the response.
-        problems: statuses with problem details, besides those that every operation can have.
+        handler: its name is the operation's id, and the first line of its docstring the summary.
+        responses: status -> schema of the response.
+        problems: statuses with problem details, besides those that follow from the rest, see `list_problems`.
         bodies: the schemas of the request body, one for each kind.
         is_open: no token is required.
         plain: statuses with a response that is not JSON -> its media type, "" for no body.
@@ -38,301 +37,145 @@ class Operation:
 
     method: str
     path: str
-    name: str
-    summary: str
-    handler: Handler | None
-    answers: Mapping[HTTPStatus, type]
-    problems: tuple[HTTPStatus, ...] = ()
+    handler: Callable[..., Awaitable[web.StreamResponse]]
+    responses: Mapping[int, type]
+    problems: tuple[int, ...] = ()
     parameters: tuple[Parameter, ...] = ()
     bodies: tuple[type, ...] = ()
-    any_body: bool = False
     is_open: bool = False
-    plain: Mapping[HTTPStatus, str] = field(default_factory=dict)
-    tag: str = field(default="tasks")
+    plain: Mapping[int, str] = field(default_factory=dict)
+    tag: str = "tasks"
+
+    @property
+    def name(self) -> str:
+        """The id of the operation."""
+        return self.handler.__name__
+
+    @property
+    def summary(self) -> str:
+        """What it does, one line."""
+        return (self.handler.__doc__ or "").partition("\n")[0].removesuffix(".")
+
+    @property
+    def is_callback(self) -> bool:
+        """Whether a provider calls it; it takes any JSON."""
+        return self.tag == "callbacks"
+
+    def list_problems(self) -> list[HTTPStatus]:
+        """The statuses with problem details, without those that have a schema of their own."""
+        found = {500, *self.problems}
+        if not self.is_open:
+            found |= {401, 403, 422} | (set() if self.method in READS else {415})
+        if "{id}" in self.path:
+            found.add(404)
+        if self.bodies or self.is_callback:
+            found |= {400, 408, 413}
+        return [HTTPStatus(status) for status in sorted(found - set(self.responses))]
 
 
-_OK = HTTPStatus.OK
-_CREATED = HTTPStatus.CREATED
-_ACCEPTED = HTTPStatus.ACCEPTED
-_MALFORMED = HTTPStatus.BAD_REQUEST
-_UNAUTHORIZED = HTTPStatus.UNAUTHORIZED
-_MISSING = HTTPStatus.NOT_FOUND
-_TOO_SLOW = HTTPStatus.REQUEST_TIMEOUT
-_CONFLICT = HTTPStatus.CONFLICT
-_GONE = HTTPStatus.GONE
-_TOO_LARGE = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-_WRONG = HTTPStatus.UNPROCESSABLE_ENTITY
-_TOO_MANY = HTTPStatus.TOO_MANY_REQUESTS
-_UNAVAILABLE = HTTPStatus.SERVICE_UNAVAILABLE
-
-_SUBMIT_HEADERS: Final = (
-    text_parameter("Idempotency-Key", "A repeated key never creates a second upstream job.", location="header"),
-    text_parameter("Prefer", "respond-async: 202 as soon as the task is stored.", location="header"),
-)
-_FILE_HEADERS: Final = (
-    text_parameter("Range", "bytes=FIRST-LAST, one range.", location="header"),
-    text_parameter("If-None-Match", "304 when the file has this entity tag.", location="header"),
-)
-
-OPERATIONS: Final[tuple[Operation, ...]] = (
+OPERATIONS: Final = (
     Operation(
         "POST",
         "/v1/tasks",
-        "create_task",
-        "Create a job upstream and follow it, or follow one that was created elsewhere",
         tasks.create_task,
-        {_CREATED: TaskView, _ACCEPTED: TaskView, _OK: TaskView},
-        (_MALFORMED, _TOO_SLOW, _CONFLICT, _TOO_LARGE, _WRONG, _UNAVAILABLE),
-        _SUBMIT_HEADERS,
+        {201: TaskView, 202: TaskView, 200: TaskView},
+        (409, 503),
+        queries.SUBMIT_HEADERS,
         (schemas.SubmitBody, schemas.RegisterBody),
     ),
+    Operation("GET", "/v1/tasks", tasks.list_tasks, {200: Page[TaskView]}, (503,), queries.TASK_LIST),
+    Operation("GET", "/v1/tasks/{id}", tasks.get_task, {200: TaskView}, (503,), queries.TASK),
+    Operation("GET", "/v1/tasks/{id}/events", tasks.list_events, {200: Items[EventRecord]}, (503,)),
     Operation(
-        "GET",
-        "/v1/tasks",
-        "list_tasks",
-        "List tasks, newest first",
-        tasks.list_tasks,
-        {_OK: Page[TaskView]},
-        (_WRONG, _UNAVAILABLE),
-        queries.TASK_LIST,
+        "GET", "/v1/tasks/{id}/deliveries", tasks.list_deliveries, {200: Items[DeliveryRecord]}, (503,), tag="hooks"
     ),
-    Operation(
-        "GET",
-        "/v1/tasks/{id}",
-        "get_task",
-        "Get a task, at once or when it has ended",
-        tasks.get_task,
-        {_OK: TaskView},
-        (_MISSING, _WRONG, _UNAVAILABLE),
-        queries.TASK,
-    ),
-    Operation(
-        "GET",
-        "/v1/tasks/{id}/events",
-        "list_events",
-        "List the history of a task, oldest first",
-        tasks.list_events,
-        {_OK: Items[EventRecord]},
-        (_MISSING, _WRONG, _UNAVAILABLE),
-    ),
-    Operation(
-        "GET",
-        "/v1/tasks/{id}/deliveries",
-        "list_deliveries",
-        "List the deliveries of a task, oldest first",
-        tasks.list_deliveries,
-        {_OK: Items[DeliveryRecord]},
-        (_MISSING, _WRONG, _UNAVAILABLE),
-        tag="hooks",
-    ),
-    Operation(
-        "GET",
-        "/v1/tasks/{id}/why",
-        "explain_task",
-        "Explain the status of a task and what happens next",
-        tasks.explain_task,
-        {_OK: schemas.WhyView},
-        (_MISSING, _WRONG, _UNAVAILABLE),
-    ),
+    Operation("GET", "/v1/tasks/{id}/why", tasks.explain_task, {200: schemas.WhyView}, (503,)),
     Operation(
         "GET",
         "/v1/tasks/{id}/outputs/{n}",
-        "get_output",
-        "Get an archived file, or a redirect to the upstream until it is archived",
         outputs.get_output,
         {},
-        (_MISSING, _CONFLICT, _GONE, _WRONG, _UNAVAILABLE),
-        _FILE_HEADERS,
-        plain={
-            _OK: "application/octet-stream",
-            HTTPStatus.PARTIAL_CONTENT: "application/octet-stream",
-            HTTPStatus.FOUND: "",
-            HTTPStatus.NOT_MODIFIED: "",
-            HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE: "",
-        },
+        (409, 410, 503),
+        queries.FILE_HEADERS,
+        plain={200: _FILE, 206: _FILE, 302: "", 304: "", 416: ""},
     ),
-    Operation(
-        "GET",
-        "/v1/tasks/{id}/archive",
-        "list_archive",
-        "List the archive state of a task's files",
-        outputs.list_archive,
-        {_OK: Items[ArchiveView]},
-        (_MISSING, _WRONG, _UNAVAILABLE),
-    ),
-    Operation(
-        "POST",
-        "/v1/tasks/{id}/archive",
-        "redrive_archive",
-        "Archive now every file that is not stored: given up, waiting, or lost by the archive",
-        outputs.redrive_archive,
-        {_OK: Items[ArchiveView]},
-        (_MISSING, _WRONG, _UNAVAILABLE),
-    ),
-    Operation(
-        "POST",
-        "/v1/tasks/{id}/poll",
-        "poll_task",
-        "Poll the upstream now",
-        tasks.poll_task,
-        {_OK: TaskView},
-        (_MISSING, _WRONG, _UNAVAILABLE),
-    ),
-    Operation(
-        "POST",
-        "/v1/tasks/{id}/cancel",
-        "cancel_task",
-        "Stop following a task: it becomes FAILED with reason canceled",
-        tasks.cancel_task,
-        {_OK: TaskView},
-        (_MISSING, _CONFLICT, _WRONG, _UNAVAILABLE),
-    ),
-    Operation(
-        "GET",
-        "/v1/hooks",
-        "list_hooks",
-        "List hooks with their health and deliveries by status",
-        hooks.list_hooks,
-        {_OK: schemas.HookList},
-        (_WRONG, _UNAVAILABLE),
-        tag="hooks",
-    ),
+    Operation("GET", "/v1/tasks/{id}/archive", outputs.list_archive, {200: Items[ArchiveView]}, (503,)),
+    Operation("POST", "/v1/tasks/{id}/archive", outputs.redrive_archive, {200: Items[ArchiveView]}, (503,)),
+    Operation("POST", "/v1/tasks/{id}/poll", tasks.poll_task, {200: TaskView}, (503,)),
+    Operation("POST", "/v1/tasks/{id}/cancel", tasks.cancel_task, {200: TaskView}, (409, 503)),
+    Operation("GET", "/v1/hooks", hooks.list_hooks, {200: schemas.HookList}, (503,), tag="hooks"),
     Operation(
         "GET",
         "/v1/deliveries",
-        "list_all_deliveries",
-        "List the deliveries of all tasks, newest first",
         hooks.list_all_deliveries,
-        {_OK: Page[DeliveryRecord]},
-        (_WRONG, _UNAVAILABLE),
+        {200: Page[DeliveryRecord]},
+        (503,),
         queries.DELIVERY_LIST,
         tag="hooks",
     ),
     Operation(
         "POST",
         "/v1/deliveries/retry",
-        "retry_deliveries",
-        "Retry all failed and dead deliveries that match; at least one filter is required",
         hooks.retry_deliveries,
-        {_OK: schemas.RetriedView},
-        (_WRONG, _UNAVAILABLE),
+        {200: schemas.RetriedView},
+        (503,),
         queries.DELIVERY_RETRY,
         tag="hooks",
     ),
-    Operation(
-        "POST",
-        "/v1/deliveries/{id}/retry",
-        "retry_delivery",
-        "Retry a failed or dead delivery",
-        hooks.retry_delivery,
-        {_OK: DeliveryRecord},
-        (_MISSING, _WRONG, _UNAVAILABLE),
-        tag="hooks",
-    ),
-    Operation(
-        "GET",
-        "/v1/stats",
-        "get_stats",
-        "Get counts by status, provider and reason, and queue depths",
-        system.get_stats,
-        {_OK: schemas.StatsView},
-        (_WRONG, _UNAVAILABLE),
-        tag="system",
-    ),
-    Operation(
-        "GET",
-        "/v1/doctor",
-        "get_doctor",
-        "Get the store of the daemon, and which accounts have a key",
-        system.get_doctor,
-        {_OK: schemas.DoctorView},
-        (_WRONG,),
-        tag="system",
-    ),
-    Operation(
-        "GET",
-        "/v1/routes",
-        "list_routes",
-        "List the known routes",
-        system.list_routes,
-        {_OK: Items[schemas.RouteView]},
-        (_WRONG,),
-        tag="system",
-    ),
+    Operation("POST", "/v1/deliveries/{id}/retry", hooks.retry_delivery, {200: DeliveryRecord}, (503,), tag="hooks"),
+    Operation("GET", "/v1/stats", system.get_stats, {200: schemas.StatsView}, (503,), tag="system"),
+    Operation("GET", "/v1/doctor", system.get_doctor, {200: schemas.DoctorView}, tag="system"),
+    Operation("GET", "/v1/routes", system.list_routes, {200: Items[schemas.RouteView]}, tag="system"),
     Operation(
         "GET",
         "/v1/models",
-        "list_models",
-        "List the models of an account, as last fetched",
         ai_models.list_models,
-        {_OK: schemas.ModelCatalogue},
-        (_WRONG,),
+        {200: schemas.ModelCatalogue},
         parameters=queries.ACCOUNT,
         tag="system",
     ),
     Operation(
         "POST",
         "/v1/models/sync",
-        "sync_models",
-        "Fetch the model lists of an account now",
         ai_models.sync_models,
-        {_OK: schemas.ModelCatalogue},
-        (_WRONG, _UNAVAILABLE),
-        parameters=queries.ACCOUNT,
+        {200: schemas.ModelCatalogue},
+        (503,),
+        queries.ACCOUNT,
         tag="system",
     ),
     Operation(
         "POST",
         "/v1/prune",
-        "prune",
-        "Delete the data that retention allows to delete, or count it",
         system.prune,
-        {_OK: schemas.PrunedView},
-        (_MALFORMED, _TOO_SLOW, _TOO_LARGE, _WRONG, _UNAVAILABLE),
+        {200: schemas.PrunedView},
+        (503,),
         bodies=(schemas.PruneBody,),
         tag="system",
     ),
     Operation(
         "POST",
         "/callbacks/{provider}/{token}",
-        "receive_callback",
-        "Receive a callback of one task, at the address that its provider got with the request",
-        None,
-        {_OK: schemas.AppliedView, _ACCEPTED: schemas.QueuedView},
-        (_MALFORMED, _UNAUTHORIZED, _MISSING, _TOO_SLOW, _TOO_LARGE, _UNAVAILABLE),
-        any_body=True,
+        CallbackHandlers.receive_callback,
+        {200: schemas.AppliedView, 202: schemas.QueuedView},
+        (401, 404, 503),
         is_open=True,
         tag="callbacks",
     ),
     Operation(
         "POST",
         "/callbacks/{provider}",
-        "receive_hint",
-        "Receive a callback without a token: it is not trusted and only makes the tracker poll",
-        None,
-        {_ACCEPTED: schemas.QueuedView},
-        (_MALFORMED, _UNAUTHORIZED, _MISSING, _TOO_SLOW, _TOO_LARGE, _TOO_MANY, _UNAVAILABLE),
-        any_body=True,
+        CallbackHandlers.receive_hint,
+        {202: schemas.QueuedView},
+        (401, 404, 429, 503),
         is_open=True,
         tag="callbacks",
     ),
-    Operation(
-        "GET",
-        "/healthz",
-        "get_alive",
-        "Check that the process responds",
-        system.get_alive,
-        {_OK: schemas.AliveView},
-        is_open=True,
-        tag="system",
-    ),
+    Operation("GET", "/healthz", system.get_alive, {200: schemas.AliveView}, is_open=True, tag="system"),
     Operation(
         "GET",
         "/readyz",
-        "get_ready",
-        "Check that the store is writable and the scheduler runs",
         system.get_ready,
-        {_OK: schemas.ReadyView, _UNAVAILABLE: schemas.NotReadyView},
+        {200: schemas.ReadyView, 503: schemas.NotReadyView},
         is_open=True,
         tag="system",
     ),

@@ -45,7 +45,7 @@ _NOT_PLAIN: Final = re.compile(r"[^A-Za-z0-9._-]")
 
 
 async def get_output(services: Services, request: web.Request) -> web.StreamResponse:
-    """The archived file; until it is archived, a redirect to the upstream's.
+    """Get an archived file, or a redirect to the upstream until it is archived.
 
     Raises:
         Problem: 404 no such output; 409 not archived yet, and without a public URL; 410 the archive has lost the file.
@@ -155,7 +155,7 @@ def disposition_of(file: ArchivedFile) -> str:
 
 
 async def list_archive(services: Services, request: web.Request) -> web.Response:
-    """The archive state of each file of a task."""
+    """List the archive state of a task's files."""
     task_id = TaskId(request.match_info["id"])
     await services.store.get_task(task_id)
     records = await services.store.list_archives(task_id)

@@ -58,7 +58,7 @@ class Parameter:
         return tuple(self.schema["enum"])
 
 
-def text_parameter(name: str, description: str, parse: Parser = parse_text, location: str = "query") -> Parameter:
+def _text(name: str, description: str, parse: Parser = parse_text, location: str = "query") -> Parameter:
     """A parameter that is a text."""
     return Parameter(name, description, {"type": "string", "minLength": 1}, parse, location)
 
@@ -118,7 +118,7 @@ def _parse_wait(text: str) -> float:
 
 _CURSOR: Final = "next_cursor of the previous page."
 _SINCE: Final = _time("since", "Created at or after.")
-_HOOK: Final = text_parameter("hook", "Name of a hook.")
+_HOOK: Final = _text("hook", "Name of a hook.")
 STATUS: Final = _choice("status", Status, "Status of the task.")
 REASON: Final = _choice("reason", Reason, "Why the task FAILED.")
 DELIVERY_STATUS: Final = _choice("status", DeliveryStatus, "Status of the delivery.")
@@ -145,21 +145,29 @@ _WAIT: Final = Parameter(
 
 TASK_LIST: Final = (
     STATUS,
-    text_parameter("provider", "Provider of the route."),
-    text_parameter("route", "Full route name."),
-    text_parameter("account", "Configured account."),
+    _text("provider", "Provider of the route."),
+    _text("route", "Full route name."),
+    _text("account", "Configured account."),
     REASON,
     _LABELS,
-    text_parameter("q", "Text to search in ids, model, error and request."),
+    _text("q", "Text to search in ids, model, error and request."),
     _SINCE,
     _time("until", "Created before."),
     _LIMIT,
-    text_parameter("cursor", _CURSOR, _parse_task_cursor),
+    _text("cursor", _CURSOR, _parse_task_cursor),
 )
 TASK: Final = (_WAIT,)
-DELIVERY_LIST: Final = (_HOOK, DELIVERY_STATUS, _SINCE, _LIMIT, text_parameter("cursor", _CURSOR, _parse_position))
+DELIVERY_LIST: Final = (_HOOK, DELIVERY_STATUS, _SINCE, _LIMIT, _text("cursor", _CURSOR, _parse_position))
 DELIVERY_RETRY: Final = (_HOOK, RETRIED_STATUS, _SINCE)
-ACCOUNT: Final = (text_parameter("account", "An account; required when there are several.", str),)
+SUBMIT_HEADERS: Final = (
+    _text("Idempotency-Key", "A repeated key never creates a second upstream job.", location="header"),
+    _text("Prefer", "respond-async: 202 as soon as the task is stored.", location="header"),
+)
+FILE_HEADERS: Final = (
+    _text("Range", "bytes=FIRST-LAST, one range.", location="header"),
+    _text("If-None-Match", "304 when the file has this entity tag.", location="header"),
+)
+ACCOUNT: Final = (_text("account", "An account; required when there are several.", str),)
 
 
 def parse_query(given: Iterable[tuple[str, str]], parameters: Collection[Parameter]) -> dict[str, Any]:

@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 
 
 async def get_stats(services: Services, _request: web.Request) -> web.Response:
-    """Counts of tasks and depths of queues."""
+    """Get counts by status, provider and reason, and queue depths."""
     return json_response(await services.store.stats())
 
 
 async def get_doctor(services: Services, _request: web.Request) -> web.Response:
-    """Facts that only the daemon knows, for ``tracker doctor`` and for clients that identify the daemon of a port."""
+    """Get the store of the daemon, and which accounts have a key."""
     return json_response({"instance": services.store.instance, **services.facts()})
 
 
 async def list_routes(services: Services, _request: web.Request) -> web.Response:
-    """Every known route with its create and query paths."""
+    """List the known routes."""
     items = [to_json(RouteView, route, route=route.name) for route in services.registry.routes()]
     return json_response({"items": items})
 
 
 async def prune(services: Services, request: web.Request) -> web.Response:
-    """Delete the data that retention allows to delete, or count it; responds when that is done.
+    """Delete the data that retention allows to delete, or count it.
 
     Raises:
         Problem: 400 for a bad body.
@@ -47,12 +47,12 @@ async def prune(services: Services, request: web.Request) -> web.Response:
 
 
 async def get_alive(_services: Services, _request: web.Request) -> web.Response:
-    """The process answers."""
+    """Check that the process responds."""
     return json_response({"status": "alive"})
 
 
 async def get_ready(services: Services, _request: web.Request) -> web.Response:
-    """The store is writable and the scheduler runs.
+    """Check that the store is writable and the scheduler runs.
 
     Raises:
         Problem: 503 with the reasons.

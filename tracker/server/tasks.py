@@ -37,7 +37,7 @@ _KEY: TypeAdapter[str] = TypeAdapter(Key)
 
 
 async def create_task(services: Services, request: web.Request) -> web.Response:
-    """Submit or register.
+    """Create a job upstream and follow it, or follow one that was created elsewhere.
 
     Raises:
         Problem: 400 or 413 for a bad body.
@@ -98,13 +98,16 @@ def _idempotency_key(request: web.Request, body: SubmitBody) -> str | None:
 
 
 async def list_tasks(services: Services, request: web.Request) -> web.Response:
-    """Tasks that match, newest first."""
+    """List tasks, newest first."""
     page = await services.store.list_tasks(TaskFilter(**request[QUERY]))
     return json_response({"items": [task_json(record) for record in page.items], "next_cursor": page.next_cursor})
 
 
 async def get_task(services: Services, request: web.Request) -> web.Response:
-    """One task; with ``wait`` when it has ended, after the time limit, or when the daemon stops."""
+    """Get a task, at once or when it has ended.
+
+    With ``wait`` the response comes at its end, after that time, or when the daemon stops.
+    """
     wait_s: float | None = request[QUERY].get("wait")
     task_id = _task_id(request)
     record = await services.store.get_task(task_id)
@@ -136,26 +139,26 @@ async def _wait_for_end(services: Services, task_id: TaskId, wait_s: float) -> T
 
 
 async def list_events(services: Services, request: web.Request) -> web.Response:
-    """The history of a task."""
+    """List the history of a task, oldest first."""
     events = await services.store.list_events(_task_id(request))
     return json_response({"items": [event_json(event) for event in events]})
 
 
 async def list_deliveries(services: Services, request: web.Request) -> web.Response:
-    """The hook runs of a task."""
+    """List the deliveries of a task, oldest first."""
     deliveries = await services.store.list_deliveries(_task_id(request))
     return json_response({"items": [delivery_json(delivery) for delivery in deliveries]})
 
 
 async def explain_task(services: Services, request: web.Request) -> web.Response:
-    """Why a task has its status."""
+    """Explain the status of a task and what happens next."""
     history = await services.store.read_history(_task_id(request))
     notes = [*services.poller.notes(history.task), *trouble_notes(services.hooks.describe(), history.deliveries)]
     return json_response(explain(history, services.policy_of(history.task.provider), services.clock.now(), notes))
 
 
 async def poll_task(services: Services, request: web.Request) -> web.Response:
-    """Poll the upstream now; the task afterwards.
+    """Poll the upstream now.
 
     Raises:
         Problem: 503, the upstream was not polled.
@@ -171,7 +174,7 @@ async def poll_task(services: Services, request: web.Request) -> web.Response:
 
 
 async def cancel_task(services: Services, request: web.Request) -> web.Response:
-    """Stop following a task.
+    """Stop following a task: it becomes FAILED with reason canceled.
 
     Raises:
         Problem: 409, it has ended already.
