@@ -231,7 +231,7 @@ class KillRun:
         """How many creates without a clear answer came to the right end because a callback told of them."""
         ((count,),) = self.house.rows(
             "SELECT count(DISTINCT tasks.id) FROM tasks JOIN events ON events.task_id = tasks.id"
-            " WHERE tasks.status = 'SUCCEEDED' AND events.detail LIKE '%its callback may still tell%'"
+            " WHERE tasks.status = 'SUCCEEDED' AND events.detail LIKE '%its callback may still decide it%'"
         )
         return int(count)
 

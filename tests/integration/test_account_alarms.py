@@ -244,7 +244,7 @@ async def test_why_tells_that_a_create_is_held(tmp_path: Path) -> None:
         history = await rig.store.read_history(unsent)
         policy = PollPolicy(submit_retry_s=900.0)
         told = explain(history, policy, rig.clock.now(), rig.poller.notes(history.task))
-    assert told["summary"].startswith("It waits to be sent; nothing has gone out to the upstream yet. It is held until")
+    assert told["summary"].startswith("It waits to be sent; nothing was sent to the upstream yet. It is held until")
     assert told["ends_by"] == "2026-11-20T20:57:00.000Z"
     assert [step["at"] for step in told["next"]] == ["2026-11-20T20:57:00.000Z", None]
     assert "gives it up" in told["next"][0]["what"]

@@ -415,7 +415,13 @@ def test_show_events_why(daemon: Daemon) -> None:
         "status": "RUNNING",
         "summary": "The upstream is working on it.",
         "heard": [{"at": "2026-11-20T20:42:01.000Z", "source": "callback", "said": "so", "outcome": "applied"}],
-        "refused": [{"at": "2026-11-20T20:42:02.000Z", "what": "callback: late", "why": "it came too late"}],
+        "refused": [
+            {
+                "at": "2026-11-20T20:42:02.000Z",
+                "what": "callback: late",
+                "why": "it is older than what is already known",
+            }
+        ],
         "next": [
             {"at": "2026-11-20T20:43:00.000Z", "what": "asks again"},
             {"at": None, "what": "news"},
@@ -435,7 +441,7 @@ def test_show_events_why(daemon: Daemon) -> None:
         "The upstream is working on it.",
         "History",
         "Refused",
-        "(it came too late)",
+        "(it is older than what is already known)",
         "Next",
         "any time  news",
     ):

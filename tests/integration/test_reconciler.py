@@ -96,15 +96,15 @@ async def test_the_events_of_a_whole_life(tmp_path: Path) -> None:
         ]
         assert told == [
             ("submit", "applied", "PENDING", "PENDING",
-             "not accepted (no words given, asked to wait 2 s)"),
+             "not accepted (no message given, asked to wait 2 s)"),
             ("callback", "applied", "PENDING", "RUNNING", "RUNNING, stage text"),
             ("submit", "applied", "RUNNING", "RUNNING", "accepted as up-1"),
-            ("callback", "applied", "RUNNING", "RUNNING", "came forward, stage first, 1 output so far"),
-            ("callback", "duplicate", "RUNNING", "RUNNING", "the same news came before"),
+            ("callback", "applied", "RUNNING", "RUNNING", "progress, stage first, 1 output so far"),
+            ("callback", "duplicate", "RUNNING", "RUNNING", "the same observation came before"),
             ("callback", "conflict", "RUNNING", "RUNNING",
-             "speaks of another upstream task (somebody-elses)"),
+             "is about another upstream task (somebody-elses)"),
             ("callback", "applied", "RUNNING", "SUCCEEDED", "succeeded with 1 output"),
-            ("callback", "duplicate", "SUCCEEDED", "SUCCEEDED", "the same news came before"),
+            ("callback", "duplicate", "SUCCEEDED", "SUCCEEDED", "the same observation came before"),
             ("poll", "conflict", "SUCCEEDED", "SUCCEEDED", "says FAILED, but the task is SUCCEEDED"),
             ("operator", "stale", "SUCCEEDED", "SUCCEEDED", "says FAILED, but the task is SUCCEEDED"),
         ]  # fmt: skip

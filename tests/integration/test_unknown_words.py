@@ -65,7 +65,7 @@ async def test_an_unknown_status_is_still_running(tmp_path: Path) -> None:
                 pass_time(sandbox, task["external_id"], 5000)  # half-way, where it is strange
                 told = await told_of(asker, task, "is not in its contract")
                 assert "it was seen" in told
-                assert "is taken as still running" in told
+                assert "is treated as still running" in told
                 return task
 
             tasks = await asyncio.gather(*map(follow, PLAYED))

@@ -4,7 +4,7 @@ import pytest
 
 from tests.kits.factories import after, make_output, make_task
 from tracker.domain.observation import Observation, Reading, Source, Submission, dedupe_key
-from tracker.domain.replay import Heard, differences, rederive
+from tracker.domain.replay import PastEvent, differences, rederive
 from tracker.domain.task import ExternalId, Reason, Status, SubmitState, TaskId
 
 SONG = make_output()
@@ -18,10 +18,10 @@ def heard(
     believed: bool = True,
     attempt: int = 0,
     before: str = "PENDING",
-) -> Heard:
+) -> PastEvent:
     """An event as it is kept."""
     observation = Observation(TaskId("t"), source, after(at), reading, believed=believed, attempt=attempt)
-    return Heard(after(at), source, dedupe_key(observation), Status(before), reading)
+    return PastEvent(after(at), source, dedupe_key(observation), Status(before), reading)
 
 
 ACCEPTED = heard(
@@ -51,7 +51,7 @@ def test_a_repetition_changes_nothing() -> None:
     """News that came again was a duplicate whatever it would mean now."""
     kept = make_task(submit_attempts=1)
     one = heard(Source.CALLBACK, SUCCESS)
-    derived = rederive(kept, [ACCEPTED, Heard(one.at, one.source, f"dup:{one.key}", one.from_status, one.reading)])
+    derived = rederive(kept, [ACCEPTED, PastEvent(one.at, one.source, f"dup:{one.key}", one.from_status, one.reading)])
     assert derived is not None
     assert derived.status is Status.PENDING
 

@@ -507,7 +507,7 @@ def test_an_answer_that_ends_the_task_is_no_conflict() -> None:
     answer = make_answer(Submission.ACCEPTED, external_id="up-2", status=Status.SUCCEEDED, outputs=(make_output(),))
     decision = hear(TOLD, answer)
     assert (decision.outcome, decision.task.status) == (Outcome.APPLIED, Status.SUCCEEDED)
-    assert "a callback had named up-1" in decision.detail
+    assert "a callback named up-1" in decision.detail
 
 
 def test_a_doubted_success_without_an_output_only_makes_the_tracker_ask() -> None:

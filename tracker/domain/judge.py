@@ -1,7 +1,7 @@
-"""One observation, judged whole: is it new, what does it mean, what must be kept, and when to act next.
+"""One observation, judged: whether it is new, what it means, what is recorded, and when to act next.
 
-`judge` is what the store runs inside its transaction for every observation, whichever door it came through. It
-joins `decide` (the state machine), the bookkeeping of polls and callbacks, the clock's verdicts and the schedule.
+The store calls `judge` inside its transaction for every observation, whatever its source. It joins `decide` (the state
+machine), the counters of polls and callbacks, the clock's decisions and the schedule.
 """
 
 from __future__ import annotations
@@ -36,13 +36,11 @@ _POLL_TROUBLES = frozenset(
 
 
 class Step(Struct, frozen=True, gc=False):
-    """One observation taken in.
+    """One judged observation; what the clock decides is a step of its own.
 
     Attributes:
-        observation: what was heard (the clock's own verdicts appear as steps of their own).
         key: its identity within the task; unique among the task's events.
         task: the task afterwards, with its next ``due_at`` and version.
-        outcome: what became of it.
         detail: one plain sentence.
         announces: hook events, in order.
         is_recorded: whether it leaves an event in the history; identical polls leave none.
@@ -58,12 +56,12 @@ class Step(Struct, frozen=True, gc=False):
 
 
 def judge(task: Task, observation: Observation, seen: Callable[[str], bool], timing: PollTiming) -> tuple[Step, ...]:
-    """Judge one observation and whatever the clock adds to it.
+    """Judge one observation, and what the clock adds to it.
 
     Args:
-        task: the task as it stands.
-        observation: what was heard; its ``observed_at`` is taken as now.
-        seen: whether the task's history holds an event with this key already.
+        task: the current task.
+        observation: its ``observed_at`` counts as now.
+        seen: whether the task's history holds an event with this key.
         timing: the numbers for scheduling.
 
     Returns:
@@ -71,19 +69,19 @@ def judge(task: Task, observation: Observation, seen: Callable[[str], bool], tim
     """
     steps: list[Step] = []
     if observation.source is not Source.CLOCK or observation.reading != NOTHING:
-        steps.append(_take_in(task, observation, seen, timing))
+        steps.append(_judge_one(task, observation, seen, timing))
         task = steps[-1].task
         if task.status.is_terminal:
             return tuple(steps)  # the clock has nothing to add
-    verdict = _submit_verdict(task, observation, timing) or find_timeout(task, observation, timing.policy)
-    if verdict is not None:
-        steps.append(_take_in(task, verdict, seen, timing))
+    timeout = _give_up_submit(task, observation, timing) or find_timeout(task, observation, timing.policy)
+    if timeout is not None:
+        steps.append(_judge_one(task, timeout, seen, timing))
     elif not steps:
         steps.append(_still_waiting(task, observation, timing))
     return tuple(steps)
 
 
-def _take_in(task: Task, observation: Observation, seen: Callable[[str], bool], timing: PollTiming) -> Step:
+def _judge_one(task: Task, observation: Observation, seen: Callable[[str], bool], timing: PollTiming) -> Step:
     now = observation.observed_at
     is_callback, is_poll = observation.source is Source.CALLBACK, observation.source is Source.POLL
     key = dedupe_key(observation)
@@ -92,13 +90,13 @@ def _take_in(task: Task, observation: Observation, seen: Callable[[str], bool], 
     repeated = is_callback and before and not describes
     if repeated:
         unsettled = observation.reading.status in {Status.SUCCEEDED, Status.FAILED} and not task.status.is_terminal
-        decision = Decision(Outcome.DUPLICATE, task, "the same news came before", confirm=unsettled)
+        decision = Decision(Outcome.DUPLICATE, task, "the same observation came before", confirm=unsettled)
     else:
         decision = decide(task, observation, now)
-    moved = decision.task is not task and _is_news(task, decision.task)
+    moved = decision.task is not task and _is_change(task, decision.task)
     counted = _counts(task, observation)
     if moved or (decision.confirm and not is_poll):
-        counted["poll_step"] = 0  # before the schedule is made: news brings the next poll near
+        counted["poll_step"] = 0  # before scheduling: after a change the next poll comes soon
     after = decision.task
     if is_poll:  # the schedule after a poll depends on what was counted
         after = replace(after, **counted)
@@ -108,8 +106,8 @@ def _take_in(task: Task, observation: Observation, seen: Callable[[str], bool], 
         dup_key = f"dup:{key}"
         return Step(observation, dup_key, after, decision.outcome, decision.detail, (), not seen(dup_key))
     if moved and before:
-        key = f"{key}:{task.version}"  # the same words, but now they do change something: a history of its own
-    tells_more = not is_poll or moved or decision.outcome is Outcome.CONFLICT or _tells_something(observation.reading)
+        key = f"{key}:{task.version}"  # a repetition that does change something is an event of its own
+    tells_more = not is_poll or moved or decision.outcome is Outcome.CONFLICT or _is_worth_an_event(observation.reading)
     return Step(
         observation,
         key,
@@ -121,7 +119,7 @@ def _take_in(task: Task, observation: Observation, seen: Callable[[str], bool], 
     )
 
 
-def _is_news(before: Task, after: Task) -> bool:
+def _is_change(before: Task, after: Task) -> bool:
     """Whether a change is worth an event."""
     return (
         after.status is not before.status
@@ -134,13 +132,13 @@ def _is_news(before: Task, after: Task) -> bool:
     )
 
 
-def _tells_something(reading: Reading) -> bool:
-    """Whether a poll that changed nothing belongs into the history, once: the first word of a trouble, and of none."""
+def _is_worth_an_event(reading: Reading) -> bool:
+    """Whether a poll that changed nothing is recorded, once: the first one in trouble, and one without a status."""
     return reading.status is None or (reading.status is Status.SUCCEEDED and not reading.outputs)
 
 
 def _counts(task: Task, observation: Observation) -> dict[str, Any]:
-    """Bookkeeping that happens whatever the decision is: the fields that it changes."""
+    """The fields that count polls and callbacks, whatever the decision is."""
     reading = observation.reading
     counted: dict[str, Any] = {}
     if reading.trouble is Trouble.UNKNOWN_STATUS:
@@ -154,7 +152,7 @@ def _counts(task: Task, observation: Observation) -> dict[str, Any]:
     in_trouble = reading.trouble in _POLL_TROUBLES
     counted["polls"] = task.polls + 1
     counted["poll_step"] = task.poll_step + 1
-    counted["poll_trouble"] = _trouble_words(reading) if in_trouble else None
+    counted["poll_trouble"] = _trouble_text(reading) if in_trouble else None
     counted["poll_trouble_since"] = (task.poll_trouble_since or now) if in_trouble else None
     if reading.trouble is Trouble.NOT_FOUND:
         counted["not_found_since"] = task.not_found_since or now
@@ -165,19 +163,19 @@ def _counts(task: Task, observation: Observation) -> dict[str, Any]:
     return counted
 
 
-def _trouble_words(reading: Reading) -> str:
+def _trouble_text(reading: Reading) -> str:
     error = reading.error
-    words = [str(reading.trouble).replace("_", " ")]
+    parts = [str(reading.trouble).replace("_", " ")]
     if error is not None:
-        words += [f"HTTP {error.http_status}"] if error.http_status else []
-        words += [part for part in (error.code, error.message) if part]
+        parts += [f"HTTP {error.http_status}"] if error.http_status else []
+        parts += [part for part in (error.code, error.message) if part]
     if reading.detail:
-        words.append(reading.detail)
-    return " ".join(words)[:500]
+        parts.append(reading.detail)
+    return " ".join(parts)[:500]
 
 
-def _submit_verdict(task: Task, observation: Observation, timing: PollTiming) -> Observation | None:
-    """Give a submit up that was put off for too long; it was surely never accepted."""
+def _give_up_submit(task: Task, observation: Observation, timing: PollTiming) -> Observation | None:
+    """Give up a submit that was deferred for too long; it was certainly never accepted."""
     reading = observation.reading
     if task.submit_state is not SubmitState.QUEUED or reading.submission is not Submission.DEFERRED:
         return None
@@ -199,12 +197,12 @@ def _submit_verdict(task: Task, observation: Observation, timing: PollTiming) ->
 
 
 def _still_waiting(task: Task, observation: Observation, timing: PollTiming) -> Step:
-    """The clock looked and found nothing to decide: only the schedule moves."""
-    after = replace(task, due_at=_look_again(task, observation.observed_at, timing), version=task.version + 1)
+    """The clock has nothing to decide: only the schedule moves."""
+    after = replace(task, due_at=_next_check(task, observation.observed_at, timing), version=task.version + 1)
     return Step(observation, "", after, Outcome.IGNORED, "nothing to decide yet", (), is_recorded=False)
 
 
-def _look_again(task: Task, now: datetime, timing: PollTiming) -> datetime | None:
+def _next_check(task: Task, now: datetime, timing: PollTiming) -> datetime | None:
     if task.status.is_terminal:
         return None
     if task.submit_state is SubmitState.AMBIGUOUS:

@@ -1,7 +1,7 @@
-"""What can be learnt about a task, whoever says it.
+"""What is learned about a task, from any source.
 
-A provider module translates wire payloads into a `Reading`. The door that heard it makes an `Observation` of
-it: the same reading, plus which task, from where, and when. Everything after that is the same for all doors.
+A provider translates a payload into a `Reading`. The receiver adds the task, the source and the time: an `Observation`.
+Everything after that is the same for all sources.
 """
 
 from __future__ import annotations
@@ -33,56 +33,55 @@ class Source(StrEnum):
 
 
 class Trouble(StrEnum):
-    """Why an answer says nothing about the state of its task."""
+    """Why an answer does not report the state of its task."""
 
     UNKNOWN_STATUS = "unknown_status"
     """A status value that is not in the contract: still running, counted, bounded by the deadline."""
     NOT_VISIBLE = "not_visible"
-    """The record is not there yet (seen just after a create); says nothing."""
+    """The record does not exist yet (seen just after a create)."""
     NOT_FOUND = "not_found"
     """The upstream does not know the id; tolerated for a grace."""
     UNAUTHORIZED = "unauthorized"
-    """The key was refused (401, 403): says nothing of the task, alerts, slows the account down."""
+    """The key was rejected (401, 403): raises an alarm and slows the account down."""
     THROTTLED = "throttled"
-    """Asked too often; `Reading.retry_after_s` may say how long to wait."""
+    """Too many requests; `Reading.retry_after_s` may give the wait."""
     UNAVAILABLE = "unavailable"
     """5xx, maintenance, or no answer at all."""
     UNREADABLE = "unreadable"
-    """An answer that is not what the contract says: HTML, an empty body, no JSON."""
+    """An answer that breaks the contract: HTML, an empty body, not JSON."""
     REJECTED = "rejected"
-    """Another explicit error; says nothing of the task."""
+    """Another explicit error."""
 
 
 class Submission(StrEnum):
-    """What became of one attempt to send the paid create."""
+    """The result of one attempt to send the paid create."""
 
     ACCEPTED = "accepted"
     REFUSED = "refused"
     DEFERRED = "deferred"
-    """Surely not accepted, may be sent again after a delay: rate limit, maintenance, or never left."""
+    """Certainly not accepted, may be sent again after a delay: rate limit, maintenance, or never sent."""
     AMBIGUOUS = "ambiguous"
     """May have been accepted and charged: never sent again."""
 
 
 class Reading(Struct, frozen=True, gc=False, omit_defaults=True):
-    """What one payload of a provider says, in our words.
+    """The meaning of one payload of a provider.
 
     Attributes:
-        status: what it says of the state; None: nothing (see ``trouble``).
-        external_id: the task id in it.
+        status: the reported state; None: not reported (see ``trouble``).
         upstream_status: the provider's own status value, verbatim.
-        stage, progress, outputs: as in `Task`; empty where it says nothing.
+        stage, progress, outputs: as in `Task`; empty where not reported.
         error: the upstream's code and message, for a failure or for trouble.
-        reason: why, when status is FAILED (or a submit was refused or deferred).
-        retryable: whether the same request may succeed as a new job, where the contract says so.
+        reason: why status is FAILED, or a submit was refused or deferred.
+        retryable: whether the same request may succeed as a new job, where the contract states it.
         trouble: why ``status`` is None.
-        retry_after_s: seconds the upstream asked us to wait.
-        expired_after_s: "unknown id" that means expired once the task is older than this many seconds.
-        submission: for the answer to a create: what became of it.
-        next_model: for a create that was put off: send it for this model instead, see `tracker.domain.ai_models`.
-        held: for a create that was put off: its account is refused, and it waits until that is over.
-        detail: a short plain addition for the history, without secrets.
-        renews: it was asked for the sake of the outputs' URLs alone, after the end of its task.
+        retry_after_s: the wait that the upstream asked for, seconds.
+        expired_after_s: "unknown id" means expired once the task is older than this many seconds.
+        submission: the result of a create.
+        next_model: of a deferred create: the model to send it for instead, see `tracker.domain.ai_models`.
+        held: of a deferred create: it waits until its account's key is accepted.
+        detail: a short addition for the history, without secrets.
+        renews: the poll came after the end of the task, only to renew the URLs of outputs.
     """
 
     status: Status | None = None
@@ -108,17 +107,14 @@ NOTHING = Reading()
 
 
 class Observation(Struct, frozen=True, gc=False):
-    """A reading, heard.
+    """A reading about one task.
 
     Attributes:
-        task_id: whom it is about.
-        source: which door it came through.
-        observed_at: when we heard it.
-        reading: what it says.
+        observed_at: when it was received.
         payload: the redacted upstream body as JSON text, stored with the event; None where there is none. Usually a
             function that makes the text, since most polls leave no event: see `payload_text`.
-        believed: False for a callback that must be confirmed by a poll before it may end a task.
-        attempt: number of the submit attempt (source ``submit``), part of what makes it unique.
+        believed: False for a callback that a poll must confirm before it may end a task.
+        attempt: number of the submit attempt (source ``submit``), part of its identity.
     """
 
     task_id: TaskId
@@ -137,14 +133,8 @@ class Observation(Struct, frozen=True, gc=False):
 def dedupe_key(observation: Observation) -> str:
     """The identity of an observation within its task: source kind, stage, and canonical meaning.
 
-    Two deliveries of the same news are equal although their bodies differ in timestamps, request ids or the
-    signatures inside result URLs; two stages of one task are never equal.
-
-    Args:
-        observation: what was heard.
-
-    Returns:
-        A short printable key, unique per (source, stage, meaning).
+    Repetitions have the same key although their bodies differ in timestamps, request ids or URL signatures; two stages
+    of one task never have.
     """
     reading = observation.reading
     error = reading.error
@@ -164,6 +154,6 @@ def dedupe_key(observation: Observation) -> str:
 
 
 def _canonical(error: UpstreamError, *, in_trouble: bool) -> str:
-    """What makes an error the same one: messages of refused polls hold request ids, and would each be news."""
+    """The identity of an error: messages of failed polls hold request ids, which would make each one new."""
     status = str(error.http_status or "")
     return error.code or (in_trouble and status) or error.message or status

@@ -1,8 +1,8 @@
 """The state machine: one pure function.
 
-`decide` applies the table of `tracker.domain.table` together with the rules that a status alone does not show: success
-needs outputs, stages and progress never go back, an upstream id is learnt once. An observation that changes nothing is
-an ordinary decision, not an error.
+`decide` applies the table of `tracker.domain.table` and the rules that a status alone does not show: success needs
+outputs, stages and progress never go back, an upstream id is set once. An observation that changes nothing is an
+ordinary decision, not an error.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class Outcome(StrEnum):
-    """What became of an observation."""
+    """The result of an observation."""
 
     APPLIED = "applied"
     DUPLICATE = "duplicate"
@@ -48,11 +48,10 @@ class Decision(Struct, frozen=True, gc=False):
     """What follows from one observation.
 
     Attributes:
-        outcome: what became of it.
         task: the task afterwards; the same values where nothing changed.
         detail: one plain sentence for the history.
-        announces: the hook events that the change gives rise to, in order.
-        confirm: the tracker should ask the upstream now: news that only a poll can confirm.
+        announces: the hook events of the change, in order.
+        confirm: the tracker should poll now, to confirm what was reported.
     """
 
     outcome: Outcome
@@ -63,20 +62,20 @@ class Decision(Struct, frozen=True, gc=False):
 
 
 HELD = "held until its account is accepted: "
-"""How the history tells of a create that waits because its account is refused."""
-_OURS = frozenset({Source.CLOCK, Source.OPERATOR})
+"""Begins the history's detail of a create that waits because its account is rejected. Stored: it must not change."""
+_OWN_SOURCES = frozenset({Source.CLOCK, Source.OPERATOR})
 
 
 def decide(task: Task, observation: Observation, now: datetime) -> Decision:
     """Decide what an observation means for a task.
 
     Args:
-        task: the task as it stands.
-        observation: what was heard; already known not to be a repetition of an earlier one.
+        task: the current task.
+        observation: one that does not repeat an earlier one.
         now: the current time, aware UTC.
 
     Returns:
-        The decision. The task in it never stands behind the one given: neither status, stage nor progress.
+        The decision. Its task never goes back in status, stage or progress.
     """
     reading = observation.reading
     if reading.submission is not None:
@@ -90,28 +89,28 @@ def decide(task: Task, observation: Observation, now: datetime) -> Decision:
         and reading.external_id != task.external_id
     )
     if foreign:
-        words = f"speaks of another upstream task ({shown_id(reading.external_id)}); not applied"
-        return Decision(Outcome.CONFLICT, task, words, confirm=not task.status.is_terminal)
-    learnt, announces = _learn_acceptance(task, observation, now)
-    return _decide_status(learnt, observation, now, announces)
+        detail = f"is about another upstream task ({shown_id(reading.external_id)}); not applied"
+        return Decision(Outcome.CONFLICT, task, detail, confirm=not task.status.is_terminal)
+    accepted, announces = _record_acceptance(task, observation, now)
+    return _decide_status(accepted, observation, now, announces)
 
 
-def _learn_acceptance(task: Task, observation: Observation, now: datetime) -> tuple[Task, tuple[HookEvent, ...]]:
-    """Take in what any provider word implies: the upstream has the task, and under which id."""
+def _record_acceptance(task: Task, observation: Observation, now: datetime) -> tuple[Task, tuple[HookEvent, ...]]:
+    """Apply what any provider answer implies: the upstream has the task, and under which id."""
     reading = observation.reading
-    told = task.submit_state is SubmitState.ACCEPTED
-    # a callback came to an address that only the upstream knows: it has the task, even where it names no id
-    called = observation.source is Source.CALLBACK and reading.status is not None and not told
-    if task.external_id is not None or not (called or reading.external_id is not None):
+    was_accepted = task.submit_state is SubmitState.ACCEPTED
+    # only the upstream knows the callback URL: it has the task, even where the callback names no id
+    called_back = observation.source is Source.CALLBACK and reading.status is not None and not was_accepted
+    if task.external_id is not None or not (called_back or reading.external_id is not None):
         return task, ()
-    learnt = replace(
+    accepted = replace(
         task,
         external_id=reading.external_id,
         submit_state=SubmitState.ACCEPTED,
         submitted_at=task.submitted_at or now,
         progress_at=now,
     )
-    return learnt, () if told or task.status.is_terminal else (HookEvent.SUBMITTED,)
+    return accepted, () if was_accepted or task.status.is_terminal else (HookEvent.SUBMITTED,)
 
 
 def _decide_submission(task: Task, observation: Observation, now: datetime) -> Decision:
@@ -128,23 +127,23 @@ def _decide_submission(task: Task, observation: Observation, now: datetime) -> D
 
 def _decide_accepted(task: Task, observation: Observation, now: datetime) -> Decision:
     reading = observation.reading
-    told = task.submit_state is SubmitState.ACCEPTED
+    was_accepted = task.submit_state is SubmitState.ACCEPTED
     is_over = task.status.is_terminal
     accepted = replace(
         task,
         submit_state=SubmitState.ACCEPTED,
-        # the id that the create is answered with is the one to ask for, whatever an early callback named
+        # the id in the answer to the create is the one to poll, whatever an early callback named
         external_id=task.external_id if is_over and task.external_id else reading.external_id or task.external_id,
         submitted_at=task.submitted_at or now,
-        progress_at=task.progress_at if told else now,
+        progress_at=task.progress_at if was_accepted else now,
     )
-    announces = () if told or is_over else (HookEvent.SUBMITTED,)
+    announces = () if was_accepted or is_over else (HookEvent.SUBMITTED,)
     decision = _decide_status(accepted, observation, now, announces)
-    if told and reading.external_id is not None and task.external_id not in {None, reading.external_id}:
-        words = f"accepted as {shown_id(reading.external_id)}, but a callback had named {shown_id(task.external_id)}"
+    if was_accepted and reading.external_id is not None and task.external_id not in {None, reading.external_id}:
+        detail = f"accepted as {shown_id(reading.external_id)}, but a callback named {shown_id(task.external_id)}"
         if decision.task.status is not task.status and decision.task.status.is_terminal:
-            return replace(decision, detail=f"{decision.detail}; {words}")
-        return replace(decision, outcome=Outcome.CONFLICT, detail=words, confirm=not decision.task.status.is_terminal)
+            return replace(decision, detail=f"{decision.detail}; {detail}")
+        return replace(decision, outcome=Outcome.CONFLICT, detail=detail, confirm=not decision.task.status.is_terminal)
     if decision.task.status is task.status and not is_over:
         return replace(decision, detail=f"accepted as {shown_id(accepted.external_id)}")
     return decision
@@ -153,12 +152,8 @@ def _decide_accepted(task: Task, observation: Observation, now: datetime) -> Dec
 def _decide_refused(task: Task, observation: Observation, now: datetime) -> Decision:
     reading = observation.reading
     if task.submit_state is SubmitState.ACCEPTED:
-        return Decision(
-            Outcome.CONFLICT,
-            task,
-            f"refused ({_error_words(reading.error)}), although a callback shows that it was accepted",
-            confirm=True,
-        )
+        detail = f"refused ({_error_text(reading.error)}), although a callback shows that it was accepted"
+        return Decision(Outcome.CONFLICT, task, detail, confirm=True)
     if task.status.is_terminal:
         return Decision(Outcome.STALE, task, "refused, after the task had ended")
     refusal = replace(observation, reading=replace(reading, status=Status.FAILED))
@@ -167,38 +162,35 @@ def _decide_refused(task: Task, observation: Observation, now: datetime) -> Deci
 
 def _decide_deferred(task: Task, reading: Reading) -> Decision:
     if task.submit_state is SubmitState.ACCEPTED or task.status.is_terminal:
-        return Decision(Outcome.STALE, task, "put off, after the task was known to be accepted or had ended")
-    wait = f", asked to wait {reading.retry_after_s:g} s" if reading.retry_after_s is not None else ""
-    later = "it is sent again later"
-    if reading.next_model is not None:
-        wait, later = "", "it is sent again"
+        return Decision(Outcome.STALE, task, "deferred, after the task was accepted or had ended")
+    queued = replace(task, submit_state=SubmitState.QUEUED, model=reading.next_model or task.model)
     if reading.held:
-        return Decision(Outcome.APPLIED, replace(task, submit_state=SubmitState.QUEUED), f"{HELD}{reading.detail}")
-    return Decision(
-        Outcome.APPLIED,
-        replace(task, submit_state=SubmitState.QUEUED, model=reading.next_model or task.model),
-        f"not accepted ({reading.detail or _error_words(reading.error)}{wait}); {later}",
-    )
+        return Decision(Outcome.APPLIED, queued, f"{HELD}{reading.detail}")
+    why = reading.detail or _error_text(reading.error)
+    if reading.next_model is not None:
+        return Decision(Outcome.APPLIED, queued, f"not accepted ({why}); it is sent again")
+    wait = f", asked to wait {reading.retry_after_s:g} s" if reading.retry_after_s is not None else ""
+    return Decision(Outcome.APPLIED, queued, f"not accepted ({why}{wait}); it is sent again later")
 
 
 def _decide_ambiguous(task: Task, observation: Observation, now: datetime) -> Decision:
     reading = observation.reading
     if task.submit_state is SubmitState.ACCEPTED or task.status.is_terminal:
         return Decision(Outcome.STALE, task, f"no clear answer to the submit ({reading.detail})")
-    # its callback is waited for from now on, however long the task had been waiting to be sent
+    # the wait for its callback begins now, however long the task waited to be sent
     unknown = replace(task, submit_state=SubmitState.AMBIGUOUS, progress_at=now)
     if task.expects_callback:
         return Decision(
             Outcome.APPLIED,
             unknown,
             f"no clear answer to the submit ({reading.detail}); it may have been accepted and charged, "
-            "so it is not sent again; its callback may still tell",
+            "so it is not sent again; its callback may still decide it",
         )
-    verdict = replace(
+    given_up = replace(
         observation,
         reading=replace(reading, status=Status.FAILED, reason=Reason.SUBMIT_UNKNOWN, retryable=False),
     )
-    return _end(unknown, verdict, now, ())
+    return _end(unknown, given_up, now, ())
 
 
 def _decide_status(task: Task, observation: Observation, now: datetime, announces: tuple[HookEvent, ...]) -> Decision:
@@ -210,73 +202,69 @@ def _decide_status(task: Task, observation: Observation, now: datetime, announce
             expired = replace(reading, status=Status.FAILED, reason=Reason.EXPIRED)
             return _end(task, replace(observation, reading=expired), now, announces)
     if status is None:
-        return _decide_nothing_said(task, reading, announces)
+        return _decide_no_status(task, reading, announces)
     if status is Status.SUCCEEDED and not reading.outputs:
         return _decide_missing_output(task, observation, now, announces)
-    open_to_news = not task.status.is_terminal or (task.is_given_up and status is Status.SUCCEEDED)
-    if status.is_terminal and not observation.believed and open_to_news:
-        return Decision(_heard(announces), task, f"says {status}; a poll must confirm it", announces, confirm=True)
-    move = TABLE[phase_of(task), status]
-    if task.status.is_terminal and observation.source in _OURS:
-        move = TransitionKind.STALE
-    match move:
+    may_end = not task.status.is_terminal or (task.is_given_up and status is Status.SUCCEEDED)
+    if status.is_terminal and not observation.believed and may_end:
+        return Decision(
+            _outcome_without_change(announces), task, f"says {status}; a poll must confirm it", announces, confirm=True
+        )
+    kind = TABLE[phase_of(task), status]
+    if task.status.is_terminal and observation.source in _OWN_SOURCES:
+        kind = TransitionKind.STALE
+    match kind:
         case TransitionKind.ADVANCE | TransitionKind.REVIVE:
             if status.is_terminal:
                 return _end(task, observation, now, announces)
-            return _come_forward(task, reading, now, announces)
+            return _advance(task, reading, now, announces)
         case TransitionKind.STAY:
-            return _come_forward(task, reading, now, announces)
+            return _advance(task, reading, now, announces)
         case TransitionKind.STALE:
             return Decision(Outcome.STALE, task, f"says {status}, but the task is {task.status}", announces)
         case TransitionKind.SAME:
             return _decide_same(task, observation, announces)
         case TransitionKind.CONFLICT:
-            words = f": {_error_words(reading.error)}" if reading.error else ""
-            return Decision(
-                Outcome.CONFLICT,
-                task,
-                f"says {status}{words}, but the task is {_final_words(task)}",
-                announces,
-            )
+            error = f": {_error_text(reading.error)}" if reading.error else ""
+            detail = f"says {status}{error}, but the task is {_final_text(task)}"
+            return Decision(Outcome.CONFLICT, task, detail, announces)
 
 
 def _decide_same(task: Task, observation: Observation, announces: tuple[HookEvent, ...]) -> Decision:
-    """An end that is known. A success may still bring outputs that the first word of it did not name."""
+    """The known end. A success may still bring outputs that its first report did not name."""
     reading = observation.reading
     if reading.status is Status.SUCCEEDED and observation.believed:
-        told = disambiguate(reading.outputs)
-        more = new_outputs(task.outputs, told)
-        better = described(task.outputs, told, task.outputs)
-        if not more and better != task.outputs:
-            words = "says SUCCEEDED, as known, and more about the outputs"
-            return Decision(Outcome.APPLIED, replace(task, outputs=better), words, announces)
-        if more:
-            grown = replace(task, outputs=better + more)
-            words = f"brought {_count_words(len(more))} more after the success, {_count_words(len(grown.outputs))} now"
-            return Decision(Outcome.APPLIED, grown, words, (*announces, HookEvent.PROGRESS))
+        latest = disambiguate(reading.outputs)
+        new = new_outputs(task.outputs, latest)
+        outputs = described(task.outputs, latest, task.outputs) + new
+        updated = replace(task, outputs=outputs)
+        if new:
+            detail = f"brought {_count_outputs(len(new))} more after the success, {_count_outputs(len(outputs))} now"
+            return Decision(Outcome.APPLIED, updated, detail, (*announces, HookEvent.PROGRESS))
+        if outputs != task.outputs:
+            return Decision(Outcome.APPLIED, updated, "says SUCCEEDED, as known, and describes the outputs", announces)
     return Decision(Outcome.DUPLICATE, task, f"says {reading.status}, as known", announces)
 
 
-def _decide_nothing_said(task: Task, reading: Reading, announces: tuple[HookEvent, ...]) -> Decision:
+def _decide_no_status(task: Task, reading: Reading, announces: tuple[HookEvent, ...]) -> Decision:
     """An accepted create without a status, an unknown status, or trouble."""
     if reading.submission is Submission.ACCEPTED:
         return Decision(Outcome.APPLIED, task, "accepted", announces)
     match reading.trouble:
         case Trouble.UNKNOWN_STATUS:
-            detail = f"unknown upstream status {reading.upstream_status!r}; taken as still running"
+            detail = f"unknown upstream status {reading.upstream_status!r}; treated as still running"
         case None:
             detail = reading.detail or "says nothing about the state"
         case trouble:
-            words = reading.detail or _error_words(reading.error)
-            detail = f"{trouble.replace('_', ' ')}: {words}"
-    return Decision(_heard(announces), task, detail, announces, confirm=not task.status.is_terminal)
+            detail = f"{trouble.replace('_', ' ')}: {reading.detail or _error_text(reading.error)}"
+    return Decision(_outcome_without_change(announces), task, detail, announces, confirm=not task.status.is_terminal)
 
 
 def _decide_renewal(task: Task, reading: Reading) -> Decision:
-    """A poll after the success, for the sake of the URLs alone: it may renew them and changes nothing else."""
+    """A poll after the success, only to renew URLs: it changes nothing else."""
     if reading.status is not Status.SUCCEEDED or not reading.outputs:
-        words = reading.detail or _error_words(reading.error)
-        return Decision(Outcome.IGNORED, task, f"asked for fresh URLs, gave none: {reading.trouble or words}")
+        why = reading.trouble or reading.detail or _error_text(reading.error)
+        return Decision(Outcome.IGNORED, task, f"asked for fresh URLs, gave none: {why}")
     outputs = renew_urls(task.outputs, reading.outputs)
     if outputs == task.outputs:
         return Decision(Outcome.DUPLICATE, task, "asked for fresh URLs, gave those known already")
@@ -288,23 +276,19 @@ def _decide_missing_output(
 ) -> Decision:
     """A success without an output is not a success yet."""
     if task.status.is_terminal:
-        standing = phase_of(task)
-        if standing is TaskPhase.GIVEN_UP:
-            return Decision(
-                Outcome.IGNORED,
-                task,
-                "says SUCCEEDED without an output; given up all the same",
-                announces,
-                confirm=observation.source is not Source.POLL,  # a poll that asked for a poll would never end
-            )
-        if standing is TaskPhase.SUCCEEDED:
+        phase = phase_of(task)
+        if phase is TaskPhase.GIVEN_UP:
+            detail = "says SUCCEEDED without an output; the task stays given up"
+            confirm = observation.source is not Source.POLL  # a poll that causes a poll would never end
+            return Decision(Outcome.IGNORED, task, detail, announces, confirm)
+        if phase is TaskPhase.SUCCEEDED:
             return Decision(Outcome.DUPLICATE, task, "says SUCCEEDED, as known", announces)
-        return Decision(Outcome.CONFLICT, task, f"says SUCCEEDED, but the task is {_final_words(task)}", announces)
+        return Decision(Outcome.CONFLICT, task, f"says SUCCEEDED, but the task is {_final_text(task)}", announces)
     if not observation.believed:
-        words = "says SUCCEEDED without an output; a poll must confirm it"
-        return Decision(_heard(announces), task, words, announces, confirm=True)
+        detail = "says SUCCEEDED without an output; a poll must confirm it"
+        return Decision(_outcome_without_change(announces), task, detail, announces, confirm=True)
     waiting = replace(task, missing_output_since=task.missing_output_since or now)
-    decision = _come_forward(
+    decision = _advance(
         waiting,
         replace(observation.reading, status=Status.RUNNING, stage=None, progress=None),
         now,
@@ -314,23 +298,22 @@ def _decide_missing_output(
     return replace(decision, detail=f"says SUCCEEDED without an output yet{why}; waiting for it", confirm=True)
 
 
-def _come_forward(task: Task, reading: Reading, now: datetime, announces: tuple[HookEvent, ...]) -> Decision:
-    """Not ended: take in what is newer of status, stage, progress and outputs; refuse what is older."""
+def _advance(task: Task, reading: Reading, now: datetime, announces: tuple[HookEvent, ...]) -> Decision:
+    """Not ended: apply newer status, stage, progress and outputs; refuse older ones."""
     status = Status.RUNNING if reading.status is Status.RUNNING else task.status
     if stage_rank(reading.stage) < stage_rank(task.stage) and reading.stage is not None:
-        return Decision(
-            Outcome.STALE, task, f"says stage {reading.stage}, but {task.stage} is known already", announces
-        )
+        detail = f"says stage {reading.stage}, but {task.stage} is known already"
+        return Decision(Outcome.STALE, task, detail, announces)
     stage = reading.stage or task.stage
     progress = task.progress
     if reading.progress is not None:
         progress = max(min(max(reading.progress, 0), 100), progress or 0)
-    told = disambiguate(reading.outputs)
-    outputs = described(task.outputs, told, told if len(told) > len(task.outputs) else task.outputs)
+    latest = disambiguate(reading.outputs)
+    outputs = described(task.outputs, latest, latest if len(latest) > len(task.outputs) else task.outputs)
     if (status, stage, progress, outputs) == (task.status, task.stage, task.progress, task.outputs):
         return Decision(Outcome.APPLIED, task, f"says {reading.status}, as known", announces)
     began = status is Status.RUNNING and task.status is Status.PENDING
-    forward = replace(
+    advanced = replace(
         task,
         status=status,
         stage=stage,
@@ -339,8 +322,8 @@ def _come_forward(task: Task, reading: Reading, now: datetime, announces: tuple[
         started_at=now if began else task.started_at,
         progress_at=now,
     )
-    news = (HookEvent.RUNNING,) if began else (HookEvent.PROGRESS,)
-    return Decision(Outcome.APPLIED, forward, _forward_words(task, forward), announces + news)
+    event = HookEvent.RUNNING if began else HookEvent.PROGRESS
+    return Decision(Outcome.APPLIED, advanced, _advance_text(task, advanced), (*announces, event))
 
 
 def _end(task: Task, observation: Observation, now: datetime, announces: tuple[HookEvent, ...]) -> Decision:
@@ -363,12 +346,8 @@ def _end(task: Task, observation: Observation, now: datetime, announces: tuple[H
         )
         revived = f", after it was given up as {task.reason}" if task.is_given_up else ""
         remark = f"; {reading.detail}" if reading.detail else ""
-        return Decision(
-            Outcome.APPLIED,
-            ended,
-            f"succeeded with {_count_words(len(ended.outputs))}{revived}{remark}",
-            (*announces, HookEvent.SUCCEEDED),
-        )
+        detail = f"succeeded with {_count_outputs(len(ended.outputs))}{revived}{remark}"
+        return Decision(Outcome.APPLIED, ended, detail, (*announces, HookEvent.SUCCEEDED))
     reason = reading.reason or Reason.GENERATION_FAILED
     retryable = reading.retryable if reading.retryable is not None else reason in RETRYABLE_REASONS
     ended = replace(
@@ -381,36 +360,36 @@ def _end(task: Task, observation: Observation, now: datetime, announces: tuple[H
         finished_at=now,
         progress_at=now,
     )
-    words = reading.detail or _error_words(reading.error)
-    return Decision(Outcome.APPLIED, ended, f"failed: {reason} ({words})", (*announces, HookEvent.FAILED))
+    detail = f"failed: {reason} ({reading.detail or _error_text(reading.error)})"
+    return Decision(Outcome.APPLIED, ended, detail, (*announces, HookEvent.FAILED))
 
 
-def _heard(announces: tuple[HookEvent, ...]) -> Outcome:
-    """Something that changes no status is applied all the same when it taught us that the task was accepted."""
+def _outcome_without_change(announces: tuple[HookEvent, ...]) -> Outcome:
+    """An observation that changes no status is applied all the same when it shows that the task was accepted."""
     return Outcome.APPLIED if announces else Outcome.IGNORED
 
 
-def _forward_words(before: Task, after: Task) -> str:
-    parts = [after.status if after.status is not before.status else "came forward"]
+def _advance_text(before: Task, after: Task) -> str:
+    parts = [after.status if after.status is not before.status else "progress"]
     if after.stage is not before.stage:
         parts.append(f"stage {after.stage}")
     if after.progress != before.progress:
         parts.append(f"{after.progress} %")
     if after.outputs != before.outputs:
-        parts.append(f"{_count_words(len(after.outputs))} so far")
+        parts.append(f"{_count_outputs(len(after.outputs))} so far")
     return ", ".join(parts)
 
 
-def _count_words(count: int) -> str:
+def _count_outputs(count: int) -> str:
     return f"{count} output{'' if count == 1 else 's'}"
 
 
-def _final_words(task: Task) -> str:
+def _final_text(task: Task) -> str:
     return f"{task.status} ({task.reason})" if task.reason else task.status
 
 
-def _error_words(error: UpstreamError | None) -> str:
+def _error_text(error: UpstreamError | None) -> str:
     if error is None:
-        return "no words given"
-    words = " ".join(part for part in (error.code, error.message) if part)
-    return words or (f"HTTP {error.http_status}" if error.http_status else "no words given")
+        return "no message given"
+    text = " ".join(part for part in (error.code, error.message) if part)
+    return text or (f"HTTP {error.http_status}" if error.http_status else "no message given")

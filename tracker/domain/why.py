@@ -1,7 +1,6 @@
-"""The plain account of a task: who said what, what was refused and why, what happens next, when it is decided.
+"""Explain a task to operators: what each source reported, what was refused, what happens next, and when it ends.
 
-Owns the words for operators; end users read `messages`. Must not decide anything: it tells what the rules in
-`transitions` and `backoff` have done and are going to do.
+Texts for end users are in `user_messages`. Must not decide anything: it describes what `transitions` and `schedule` do.
 """
 
 from __future__ import annotations
@@ -31,28 +30,27 @@ if TYPE_CHECKING:
 Json = Any
 
 _REFUSED = {
-    Outcome.DUPLICATE: "the same news came before",
-    Outcome.STALE: "it came too late: newer news is known already",
-    Outcome.CONFLICT: "it contradicts what is final or known; recorded, not applied",
-    Outcome.IGNORED: "it cannot change the task by itself; a poll is asked to confirm it",
+    Outcome.DUPLICATE: "the same observation came before",
+    Outcome.STALE: "it is older than what is already known",
+    Outcome.CONFLICT: "it contradicts a final status or a known id; recorded, not applied",
+    Outcome.IGNORED: "it cannot change the task by itself; a poll must confirm it",
 }
 _ENDED = {
-    Reason.INVALID_REQUEST: "The upstream refused the request as invalid ({words}).",
-    Reason.AUTH_FAILED: "The upstream did not accept the account's key ({words}).",
-    Reason.ENTITLEMENT: "The account may not use this model or feature ({words}).",
-    Reason.QUOTA_EXHAUSTED: "The account's balance or quota is used up ({words}).",
-    Reason.RATE_LIMITED: "The upstream refused it for too many requests ({words}).",
-    Reason.POLICY_REJECTED: "The upstream's content rules refused the request or its result ({words}).",
-    Reason.UPSTREAM_UNAVAILABLE: "The upstream was not available ({words}).",
-    Reason.GENERATION_FAILED: "The upstream accepted it and could not make it ({words}).",
-    Reason.MISSING_OUTPUT: "The upstream said that it succeeded but named no output, so the tracker gave it up "
-    "({words}); a success with outputs would still be taken.",
-    Reason.EXPIRED: "It came to no end in time and was given up ({words}); a success with outputs would still be "
-    "taken.",
-    Reason.SUBMIT_UNKNOWN: "Nothing ever told whether the upstream accepted it ({words}); it may have been charged, "
-    "so it was not sent again; a callback that says it succeeded would still be taken.",
-    Reason.CANCELED: "An operator canceled it; the upstream may go on, but nothing it says is applied any more.",
-    Reason.NOT_FOUND: "The upstream does not know the task ({words}).",
+    Reason.INVALID_REQUEST: "The upstream refused the request as invalid ({error}).",
+    Reason.AUTH_FAILED: "The upstream rejected the account's key ({error}).",
+    Reason.ENTITLEMENT: "The account may not use this model or feature ({error}).",
+    Reason.QUOTA_EXHAUSTED: "The account's balance or quota is used up ({error}).",
+    Reason.RATE_LIMITED: "The upstream refused it: too many requests ({error}).",
+    Reason.POLICY_REJECTED: "The request or its result violates the upstream's content rules ({error}).",
+    Reason.UPSTREAM_UNAVAILABLE: "The upstream was unavailable ({error}).",
+    Reason.GENERATION_FAILED: "The upstream accepted it but could not finish it ({error}).",
+    Reason.MISSING_OUTPUT: "The upstream reported success without an output, so the tracker gave it up ({error}); "
+    "a success with outputs is still accepted.",
+    Reason.EXPIRED: "It did not end in time and was given up ({error}); a success with outputs is still accepted.",
+    Reason.SUBMIT_UNKNOWN: "It is unknown whether the upstream accepted it ({error}); it may have been charged, so it "
+    "was not sent again; a callback that reports success is still accepted.",
+    Reason.CANCELED: "An operator canceled it; the upstream may continue, but its reports are no longer applied.",
+    Reason.NOT_FOUND: "The upstream does not know the task ({error}).",
 }
 
 
@@ -114,77 +112,72 @@ def explain(history: TaskHistory, policy: PollPolicy, now: datetime, notes: Iter
 
 
 def _refusal(event: EventRecord) -> str | None:
-    """Why an event changed nothing, None when it did, or when there was nothing to refuse."""
+    """Why an event was not applied; None when it was, or when there was nothing to refuse."""
     outcome = Outcome(event.outcome)
     if outcome is Outcome.IGNORED and event.source != "callback":
-        return None  # trouble with a poll, or a status that says nothing: heard, not refused
+        return None  # a failed poll or an unknown status: recorded, not refused
     return _REFUSED.get(outcome)
 
 
-# -- where it stands -----------------------------------------------------------------------------------------
+# -- the current state -----------------------------------------------------------------------------------------
 
 
 def _summary(task: Task, events: Sequence[EventRecord]) -> str:
     if task.status is Status.SUCCEEDED:
-        teller = next((event.source for event in events if event.to_status == task.status), None)
-        by = {
-            "callback": " A callback said so.",
-            "poll": " A poll said so.",
-            "submit": " The answer to the submit said so.",
-        }
-        return f"It succeeded with {_count(len(task.outputs), 'output')}.{by.get(teller or '', '')}"
+        source = next((event.source for event in events if event.to_status == task.status), None)
+        by = {"callback": "A callback", "poll": "A poll", "submit": "The answer to the submit"}.get(source or "")
+        reported = f" {by} reported it." if by else ""
+        return f"It succeeded with {_count(len(task.outputs), 'output')}.{reported}"
     if task.status is Status.FAILED:
-        ended = _ENDED[task.reason or Reason.GENERATION_FAILED].format(words=_ending_words(task, events))
+        ended = _ENDED[task.reason or Reason.GENERATION_FAILED].format(error=_ending_error(task, events))
         return f"{ended} The same request may succeed as a new job." if task.retryable else ended
     match task.submit_state:
         case SubmitState.QUEUED if task.submit_attempts:
             return (
                 f"The upstream has not accepted it after {_count(task.submit_attempts, 'attempt')}: "
-                f"{_last_of_submit(events) or 'put off'}. "
-                "Surely nothing was started or charged."
+                f"{_last_of_submit(events) or 'deferred'}. "
+                "Nothing was started or charged."
             )
         case SubmitState.QUEUED:
-            words = _last_of_submit(events)
-            held = f" It is {words}." if words.startswith(HELD) else ""
-            return f"It waits to be sent; nothing has gone out to the upstream yet.{held}"
+            last = _last_of_submit(events)
+            held = f" It is {last}." if last.startswith(HELD) else ""
+            return f"It waits to be sent; nothing was sent to the upstream yet.{held}"
         case SubmitState.SENDING:
-            return "It is being sent to the upstream now; the answer is awaited."
+            return "It is being sent to the upstream now; there is no answer yet."
         case SubmitState.AMBIGUOUS:
             return (
                 "The submit got no clear answer: it may have been accepted and charged, so it is never sent again. "
-                "Its callback may still tell."
+                "Its callback may still decide it."
             )
         case SubmitState.ACCEPTED | SubmitState.REFUSED:
             return _summary_of_work(task)
 
 
 def _last_of_submit(events: Sequence[EventRecord]) -> str:
-    """What came of the last attempt to send it; empty before the first."""
+    """The result of the last attempt to send it; empty before the first."""
     return next((event.detail for event in reversed(events) if event.source == "submit"), "")
 
 
 def _summary_of_work(task: Task) -> str:
-    known_as = f"as {shown_id(task.external_id)}" if task.external_id else "without naming an id"
+    with_id = f"as {shown_id(task.external_id)}" if task.external_id else "without naming an id"
     if task.not_found_since is not None:
-        return (
-            f"The upstream accepted it {known_as}, but says since {iso(task.not_found_since)} that it does not know it."
-        )
+        return f"The upstream accepted it {with_id}, but has not known it since {iso(task.not_found_since)}."
     if task.missing_output_since is not None:
         since = iso(task.missing_output_since)
-        return f"The upstream says since {since} that it succeeded, but does not name its outputs yet."
+        return f"The upstream has reported success since {since}, but no outputs yet."
     if task.poll_trouble is not None:
         return (
-            f"The upstream accepted it {known_as}, but cannot be asked since {iso(task.poll_trouble_since)}: "
+            f"The upstream accepted it {with_id}, but polls have failed since {iso(task.poll_trouble_since)}: "
             f"{task.poll_trouble}."
         )
     if task.status is Status.PENDING:
-        return f"The upstream accepted it {known_as} and has not said yet that work began."
+        return f"The upstream accepted it {with_id} and has not started it yet."
     reached = [f"stage {task.stage}"] if task.stage is not None else []
     reached += [f"{task.progress} %"] if task.progress is not None else []
     return f"The upstream is working on it{': ' if reached else ''}{', '.join(reached)}."
 
 
-def _ending_words(task: Task, events: Sequence[EventRecord]) -> str:
+def _ending_error(task: Task, events: Sequence[EventRecord]) -> str:
     error = task.error
     if error is not None and (error.code or error.message):
         return ": ".join(part for part in (error.code, error.message) if part)
@@ -193,7 +186,7 @@ def _ending_words(task: Task, events: Sequence[EventRecord]) -> str:
             return event.detail.removeprefix(f"failed: {task.reason} (").removesuffix(")")
     if error is not None and error.http_status:
         return f"HTTP {error.http_status}"
-    return "no words given"
+    return "no message given"
 
 
 # -- what comes next -----------------------------------------------------------------------------------------
@@ -203,8 +196,8 @@ _Step = tuple["datetime | None", str]
 
 def _next_of_held(task: Task) -> list[_Step]:
     return [
-        (None, "sends it when the account is accepted; one create at a time finds out"),
-        (task.due_at, "gives it up, unless the account is accepted by then"),
+        (None, "sends it once the account's key is accepted; one create at a time tests that"),
+        (task.due_at, "gives it up, unless the account's key is accepted by then"),
     ]
 
 
@@ -212,49 +205,49 @@ def _next_of_task(task: Task, policy: PollPolicy) -> list[_Step]:
     if task.status.is_terminal:
         if task.due_at is None:
             return []
-        return [(task.due_at, "asks the upstream once more; a success with outputs would still be taken")]
+        return [(task.due_at, "polls the upstream once more; a success with outputs is still accepted")]
     match task.submit_state:
         case SubmitState.QUEUED:
             again = "sends it again" if task.submit_attempts else "sends it to the upstream"
             return [(task.due_at, again)]
         case SubmitState.SENDING:
-            return [(task.due_at, "counts the submit as ambiguous, unless the answer has come by then")]
+            return [(task.due_at, "treats the submit as ambiguous, unless the answer comes first")]
         case SubmitState.AMBIGUOUS:
             return [
-                (None, "a callback may tell the task's id and how it went"),
-                (_submit_end(task, policy), "gives it up (submit_unknown), unless a callback has told by then"),
+                (None, "a callback may report the task's id and result"),
+                (_submit_end(task, policy), "gives it up (submit_unknown), unless a callback comes first"),
             ]
         case SubmitState.ACCEPTED | SubmitState.REFUSED:
             pass
     steps: list[_Step] = []
     if task.external_id is not None:
-        steps.append((task.due_at, f"asks the upstream (poll {task.polls + 1})"))
+        steps.append((task.due_at, f"polls the upstream (poll {task.polls + 1})"))
     if task.expects_callback:
-        steps.append((None, "a callback may bring the news before that"))
-    steps += _verdicts(task, policy)
+        steps.append((None, "a callback may come first"))
+    steps += _timeouts(task, policy)
     return steps
 
 
-def _verdicts(task: Task, policy: PollPolicy) -> list[tuple[datetime, str]]:
-    """When each verdict of the clock falls on an accepted task: (when, what it is and what would prevent it)."""
+def _timeouts(task: Task, policy: PollPolicy) -> list[tuple[datetime, str]]:
+    """When each timeout of an accepted task ends: (when, what happens and what prevents it)."""
     deadline = deadline_of(task, policy)
     if task.poll_trouble_since is None:
-        asked_enough = deadline
-    else:  # time alone never ends what could not be asked about
-        asked_enough = task.poll_trouble_since + timedelta(seconds=policy.not_found_grace_s)
+        polled_enough = deadline
+    else:  # time alone never ends a task that could not be polled
+        polled_enough = task.poll_trouble_since + timedelta(seconds=policy.not_found_grace_s)
     found: list[tuple[datetime, str]] = []
     if task.not_found_since is not None:
         end = task.not_found_since + timedelta(seconds=policy.not_found_grace_s)
         found.append((end, "gives it up (not_found), unless the upstream knows it by then"))
     if task.missing_output_since is None:
-        end = max(deadline, asked_enough)
+        end = max(deadline, polled_enough)
         found.append((end, "gives it up (expired), unless there is progress by then"))
-    else:  # the announced success has a grace in the place of the deadline
+    else:  # a success without outputs has a grace instead of the deadline
         end = task.missing_output_since + timedelta(seconds=policy.missing_output_grace_s)
         if task.poll_trouble_since is not None and task.not_found_since is None:
-            end = max(end, asked_enough)
+            end = max(end, polled_enough)
         named = _count(len(task.outputs), "output")
-        what = f"takes the {named} named before as the result" if task.outputs else "gives it up (missing_output)"
+        what = f"accepts the {named} named before as the result" if task.outputs else "gives it up (missing_output)"
         found.append((end, f"{what}, unless the upstream names its outputs by then"))
     return found
 
@@ -268,7 +261,7 @@ def _next_of_hooks(deliveries: Sequence[DeliveryRecord]) -> list[_Step]:
     for delivery in deliveries:
         what = f"runs hook {delivery.hook!r} for {delivery.event}"
         if delivery.status in _TO_COME and (before := first.setdefault(delivery.hook, delivery)) is not delivery:
-            steps.append((before.next_attempt_at, f"{what}, once it is through with {before.event}"))
+            steps.append((before.next_attempt_at, f"{what}, after {before.event}"))
             continue
         if delivery.status is DeliveryStatus.RUNNING:
             steps.append((None, f"{what}: under way, attempt {max(delivery.attempts, 1)}"))
@@ -280,11 +273,11 @@ def _next_of_hooks(deliveries: Sequence[DeliveryRecord]) -> list[_Step]:
     return steps
 
 
-# -- when it is decided --------------------------------------------------------------------------------------
+# -- when it ends --------------------------------------------------------------------------------------
 
 
 def _ends_by(task: Task, policy: PollPolicy, now: datetime) -> datetime | None:
-    """By when the task has surely ended, as things stand; None when it has, or when no clock runs yet."""
+    """When the task ends at the latest; None when it has ended, or when no timeout runs yet."""
     if task.status.is_terminal:
         return None
     match task.submit_state:
@@ -297,12 +290,12 @@ def _ends_by(task: Task, policy: PollPolicy, now: datetime) -> datetime | None:
         case SubmitState.AMBIGUOUS:
             return _not_before(now, _submit_end(task, policy), task.due_at)
         case SubmitState.ACCEPTED | SubmitState.REFUSED:
-            first = min(when for when, _what in _verdicts(task, policy))
+            first = min(when for when, _what in _timeouts(task, policy))
             return _not_before(now, first, task.due_at)
 
 
 def _not_before(now: datetime, end: datetime, due_at: datetime | None) -> datetime:
-    """An end that is overdue falls on the next look at the task."""
+    """An overdue end comes with the next action on the task."""
     return end if end > now or due_at is None else max(due_at, now)
 
 
@@ -310,7 +303,7 @@ def _submit_end(task: Task, policy: PollPolicy) -> datetime:
     return task.progress_at + timedelta(seconds=policy.submit_retry_s)
 
 
-# -- what else explains it -----------------------------------------------------------------------------------
+# -- notes -----------------------------------------------------------------------------------
 
 
 def _own_notes(task: Task, deliveries: Sequence[DeliveryRecord], policy: PollPolicy) -> list[str]:
@@ -318,29 +311,29 @@ def _own_notes(task: Task, deliveries: Sequence[DeliveryRecord], policy: PollPol
     if task.polls or task.callbacks:
         notes.append(
             f"{_count(task.polls, 'poll')} and {_count(task.callbacks, 'callback')} so far; "
-            "polls that brought nothing new leave no entry."
+            "polls that changed nothing are not listed."
         )
     if task.unknown_statuses:
         notes.append(
             f"The upstream status {task.unknown_status!r} is not in its contract; it was seen "
-            f"{_count(task.unknown_statuses, 'time')} and is taken as still running."
+            f"{_count(task.unknown_statuses, 'time')} and is treated as still running."
         )
     if not task.status.is_terminal:
         if task.submit_state is SubmitState.ACCEPTED:
             if task.external_id is None:
-                notes.append("Its upstream id is not known yet, so it cannot be polled: callbacks alone can tell.")
+                notes.append("Its upstream id is not known yet, so it cannot be polled: only a callback can end it.")
             elif not task.expects_callback:
-                notes.append("No callback is expected: polls alone find the end.")
+                notes.append("No callback is expected: the task is only polled.")
             notes.append(f"The deadline of {_duration(policy.deadline_s)} counts from the last progress.")
         if task.missing_output_since is not None and task.poll_trouble is not None:
-            notes.append(f"The last poll got no usable answer: {task.poll_trouble}.")
+            notes.append(f"The last poll failed: {task.poll_trouble}.")
     elif task.is_canceled and task.submit_state in {SubmitState.SENDING, SubmitState.AMBIGUOUS, SubmitState.ACCEPTED}:
-        notes.append("The upstream was not told of the cancellation and may charge for the job.")
+        notes.append("The upstream does not know of the cancellation and may charge for the job.")
     for delivery in deliveries:
         if delivery.status in {DeliveryStatus.DEAD, DeliveryStatus.FAILED}:
-            said = "said that it failed for good" if delivery.status is DeliveryStatus.FAILED else "was given up"
+            ended = "failed permanently" if delivery.status is DeliveryStatus.FAILED else "was given up"
             notes.append(
-                f"Hook {delivery.hook!r} {said} for {delivery.event} after "
+                f"Hook {delivery.hook!r} {ended} for {delivery.event} after "
                 f"{_count(delivery.attempts, 'attempt')} ({delivery.error or 'no words given'}); "
                 f"POST /v1/deliveries/{delivery.id}/retry runs it again."
             )

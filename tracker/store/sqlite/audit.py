@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tracker.domain.observation import Source
-from tracker.domain.replay import Heard, differences, rederive
+from tracker.domain.replay import PastEvent, differences, rederive
 from tracker.domain.task import Status
 from tracker.errors import StoreUnavailable
 from tracker.store.sqlite.identity import means_damage, reader_uri
@@ -105,7 +105,7 @@ def audit(path: Path) -> Audit:
     return Audit(tuple(damage), tuple(dangling), tasks, judged, tuple(found))
 
 
-def _histories(db: sqlite3.Connection, damage: list[str]) -> Iterator[tuple[Task, int, list[Heard]]]:
+def _histories(db: sqlite3.Connection, damage: list[str]) -> Iterator[tuple[Task, int, list[PastEvent]]]:
     """Each task with the seq of its first event and its history; an unreadable one becomes a line of the damage."""
     cursor = ""
     while True:
@@ -125,11 +125,11 @@ def _histories(db: sqlite3.Connection, damage: list[str]) -> Iterator[tuple[Task
             db.execute("COMMIT")
         if not rows:
             return
-        history: dict[str, list[Heard]] = {task_id: [] for task_id, _ in rows}
+        history: dict[str, list[PastEvent]] = {task_id: [] for task_id, _ in rows}
         first: dict[str, int] = {}
         for task_id, seq, at, source, key, from_status, reading in events:
             first.setdefault(task_id, seq)
-            heard = Heard(time_of(at), Source(source), key, Status(from_status), reading_from(reading))
+            heard = PastEvent(time_of(at), Source(source), key, Status(from_status), reading_from(reading))
             history[task_id].append(heard)
         for task_id, text in rows:
             try:
