@@ -1,4 +1,4 @@
-"""Heads and framing of real servers: no outgoing client loses an answer over them."""
+"""Odd heads and framing of real servers: no client loses an answer because of them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ ANSWERS |= {
 @pytest.mark.parametrize("name", ANSWERS)
 @pytest.mark.parametrize("paid", [True, False])
 async def test_an_upstream_answer_is_read(name: str, paid: bool) -> None:
-    """A create and a poll: a complete answer came, so it counts, and the host is not said to be silent."""
+    """A create and a poll: a complete answer counts, and is not a failure of the host."""
     async with raw_server(saying(ANSWERS[name])) as url, rig_for(url) as rig:
         reply = await rig.get(paid=paid)
         assert (reply.status, reply.body) == (200, BODY)
@@ -66,7 +66,7 @@ async def test_an_upstream_answer_is_read(name: str, paid: bool) -> None:
 
 
 async def test_an_answer_that_never_ends_is_read_at_the_time_limit() -> None:
-    """The connection stays open after a complete object that no length ends."""
+    """The connection stays open after a complete object without a length."""
     release = asyncio.Event()
 
     async def peer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -80,14 +80,14 @@ async def test_an_answer_that_never_ends_is_read_at_the_time_limit() -> None:
 
 @pytest.mark.parametrize("name", ["a long policy", "many cookies", "many fields"])
 async def test_the_command_line_and_doctor_read_large_heads(name: str) -> None:
-    """Their client is another one, with limits of its own."""
+    """They use another client with its own limits."""
     async with raw_server(saying(ANSWERS[name])) as url:
         assert (await asyncio.to_thread(ask, url, "/readyz")).body == BODY
         assert await asyncio.to_thread(Client(url, None).get, "/v1/stats") == orjson.loads(BODY)
 
 
-async def test_half_an_answer_stays_unanswered() -> None:
-    """A body that was cut is handed on with the failure, for what it may prove."""
+async def test_a_truncated_answer_is_unanswered() -> None:
+    """The failure has the truncated body, which may prove that a job exists."""
     cut = b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + BODY[:-1]
     async with raw_server(saying(cut)) as url, rig_for(url) as rig:
         with pytest.raises(Unanswered, match="the answer is truncated") as caught:
@@ -105,18 +105,18 @@ async def test_half_an_answer_stays_unanswered() -> None:
     ],
     ids=["an id", "half an id", "a refusal", "nothing"],
 )
-async def test_half_an_answer_to_a_create_counts_if_it_shows_the_id(
+async def test_a_truncated_answer_to_a_create_counts_if_it_shows_the_id(
     tmp_path: Path, answer: bytes, ends_as: tuple[SubmitState, str | None]
 ) -> None:
-    """A paid job whose id came is followed; nothing else in half an answer is believed."""
+    """A paid job with a known id is followed; nothing else in a truncated answer counts."""
     cut = saying(b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n", answer)
     async with raw_server(cut) as url, sweeping(tmp_path, base_url=url) as rig:
         task = (await rig.submitter.submit(KLING)).record.task
     assert (task.submit_state, task.external_id) == ends_as
 
 
-async def test_a_length_that_counts_characters_does_not_cut_the_body() -> None:
-    """Head and body come apart, so that the library reads as much as the length says and is content."""
+async def test_a_length_in_characters_does_not_truncate_the_body() -> None:
+    """Head and body are sent apart, so that aiohttp reads only the declared length."""
     body = '{"data": {"note": "小", "task_id": "k1"}}'
 
     async def peer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -128,8 +128,8 @@ async def test_a_length_that_counts_characters_does_not_cut_the_body() -> None:
         assert (await rig.create()).body == body.encode()
 
 
-async def test_a_kept_connection_serves_further_answers() -> None:
-    """What is noted of one answer does not get into the next one of the same connection."""
+async def test_a_reused_connection_serves_further_answers() -> None:
+    """The copied bytes of one answer do not get into the next one of the connection."""
 
     async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\n" + LENGTH + b"\r\n" + BODY)
@@ -144,7 +144,7 @@ async def test_a_kept_connection_serves_further_answers() -> None:
 
 @pytest.mark.parametrize("name", ANSWERS)
 async def test_a_receivers_status_counts(name: str) -> None:
-    """A hook's endpoint answered 200: the hook does not run again."""
+    """The endpoint of a hook answered 200: the hook does not run again."""
     runner = HttpRunner(SystemClock(), read_within_s=0.5)
     async with raw_server(saying(ANSWERS[name])) as url:
         result = await runner.run(JOB, PAYLOAD, spec_of(url))
@@ -152,8 +152,8 @@ async def test_a_receivers_status_counts(name: str) -> None:
     assert result.outcome is RunOutcome.SUCCEEDED
 
 
-async def test_a_receivers_wait_is_read_from_an_odd_answer() -> None:
-    """``Retry-After`` counts there, too."""
+async def test_retry_after_is_read_from_an_odd_answer() -> None:
+    """``Retry-After`` in such an answer applies."""
     runner = HttpRunner(SystemClock())
     odd = b"HTTP/1.1 503 No\r\nretry-after: 7\r\nX b: 2\r\n\r\n"
     async with raw_server(saying(odd)) as url:
@@ -178,8 +178,8 @@ async def test_a_file_is_archived(tmp_path: Path, name: str) -> None:
         assert list(rig.files().values()) == [data]
 
 
-async def test_a_file_that_is_stored_compressed_is_archived_as_it_is(tmp_path: Path) -> None:
-    """Object stores send what they hold; gzip around a film is taken off, and a cut one is not archived."""
+async def test_a_file_that_is_stored_compressed_is_archived_decompressed(tmp_path: Path) -> None:
+    """Object stores send stored bytes; a gzipped video is decompressed, and a truncated one is not archived."""
     data = film(300_000)
     packed = gzip.compress(data)
 

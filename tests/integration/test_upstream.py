@@ -126,7 +126,7 @@ async def hang(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> 
     await asyncio.Event().wait()
 
 
-def telling(arrived: asyncio.Event) -> Peer:
+def signaling(arrived: asyncio.Event) -> Peer:
     """A peer that signals a connection and never answers."""
 
     async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -137,7 +137,7 @@ def telling(arrived: asyncio.Event) -> Peer:
 
 
 @contextmanager
-def standing_loop() -> Iterator[Callable[[float], None]]:
+def stopped_loop() -> Iterator[Callable[[float], None]]:
     """Stop the event loop's clock, which all timeouts use; the returned function advances it."""
     now = asyncio.get_running_loop().time()
 
@@ -152,13 +152,13 @@ def standing_loop() -> Iterator[Callable[[float], None]]:
 
 def assert_keeps_secrets(failure: BaseException) -> None:
     """No representation of the failure or its causes shows the key or the query."""
-    told = "".join(traceback.format_exception(failure))
+    shown = "".join(traceback.format_exception(failure))
     seen: BaseException | None = failure
     while seen is not None:
-        told += f"{seen!r} {seen} {vars(seen)!r}"
+        shown += f"{seen!r} {seen} {vars(seen)!r}"
         seen = seen.__cause__ or seen.__context__
-    assert KEY not in told
-    assert SECRET_QUERY[1] not in told
+    assert KEY not in shown
+    assert SECRET_QUERY[1] not in shown
 
 
 # -- surely not sent ---------------------------------------------------------------------------------------
@@ -209,12 +209,12 @@ async def test_a_failed_tls_handshake_was_not_sent() -> None:
 
 
 @pytest.mark.parametrize(("answer_within_s", "passed_s"), [(600.0, 11.0), (10.0, 9.0)])
-async def test_a_connection_that_is_never_made_ends_as_not_sent(answer_within_s: float, passed_s: float) -> None:
+async def test_a_connection_timeout_is_not_sent(answer_within_s: float, passed_s: float) -> None:
     """A TLS handshake that hangs meets the connect timeout, which is shorter than the answer's."""
     arrived = asyncio.Event()
     hello = b"\x16\x03"
-    async with raw_server(telling(arrived), until=hello) as url, rig_for(url.replace("http:", "https:")) as rig:
-        with standing_loop() as advance:
+    async with raw_server(signaling(arrived), until=hello) as url, rig_for(url.replace("http:", "https:")) as rig:
+        with stopped_loop() as advance:
             asking = asyncio.create_task(rig.create(answer_within_s=answer_within_s))
             await arrived.wait()
             advance(passed_s)
@@ -223,7 +223,7 @@ async def test_a_connection_that_is_never_made_ends_as_not_sent(answer_within_s:
 
 
 @pytest.mark.parametrize("key", [None, "", "   ", "sk-\nX-Evil: 1", "sk-schlüssel"])
-async def test_without_a_usable_key_nothing_is_sent(key: str | None) -> None:
+async def test_without_a_valid_key_nothing_is_sent(key: str | None) -> None:
     """A missing key, or one that is invalid in a header, is found before sending."""
     async with rig_for("http://127.0.0.1:9", key=key) as rig:
         with pytest.raises(NotAttempted, match=r"API key") as caught:
@@ -266,8 +266,8 @@ async def test_no_slot_in_time_sends_nothing() -> None:
 async def test_no_answer_is_unanswered(paid: bool) -> None:
     """The request arrived and got no answer: its outcome is unknown."""
     arrived = asyncio.Event()
-    async with raw_server(telling(arrived)) as url, rig_for(url) as rig:
-        with standing_loop() as advance:
+    async with raw_server(signaling(arrived)) as url, rig_for(url) as rig:
+        with stopped_loop() as advance:
             asking = asyncio.create_task(rig.create(answer_within_s=5.0, paid=paid))
             await arrived.wait()
             advance(6.0)  # aiohttp rounds limits up to whole seconds
@@ -433,7 +433,7 @@ async def test_a_request_brings_its_own_headers() -> None:
         ("/gw?x=1#f", "/q", (), "/gw/q"),
     ],
 )
-async def test_joins_addresses_without_touching_what_was_escaped(
+async def test_joins_urls_without_changing_escapes(
     prefix: str, path: str, query: tuple[tuple[str, str], ...], expected: str
 ) -> None:
     """One slash between base and path; escapes of the provider arrive unchanged."""
@@ -519,7 +519,7 @@ async def test_interim_answers_come_before_the_answer() -> None:
 async def test_a_header_with_a_line_break_is_not_sent(paid: bool) -> None:
     """What a header holds cannot become another header."""
     arrived = asyncio.Event()
-    async with raw_server(telling(arrived)) as url, rig_for(url) as rig:
+    async with raw_server(signaling(arrived)) as url, rig_for(url) as rig:
         request = WireRequest("GET", "/status", headers=(("Prefer", "x\r\nEvil: 1"),))
         with pytest.raises(Unanswered, match="ValueError"):
             await rig.client.fetch("default", request, paid=paid)
@@ -562,7 +562,7 @@ async def test_a_create_is_sent_once_whatever_happens() -> None:
     assert connections == 2
 
 
-# -- pace and circuit --------------------------------------------------------------------------------------
+# -- rate limit and circuit --------------------------------------------------------------------------------------
 
 
 def answering(status: int, **headers: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
@@ -660,7 +660,7 @@ async def test_a_host_that_recovers_is_used_again() -> None:
         assert (await rig.get()).status == 200
 
 
-async def test_a_canceled_probe_does_not_lock_the_host_out() -> None:
+async def test_a_canceled_probe_does_not_keep_the_circuit_open() -> None:
     """A probe that is canceled at shutdown has no result."""
     arrived = asyncio.Event()
 

@@ -196,7 +196,7 @@ def test_inline_data_is_removed_from_payloads() -> None:
     assert strip_inline_data((bare,)) == (bare,)
 
 
-def test_fresh_urls_keep_identities() -> None:
+def test_fresh_urls_do_not_change_identities() -> None:
     """Same path: only the query is new. Another path at the same position and kind: the identity stays."""
     known = (make_output(0, url="https://c.example/a?s=1"), make_output(1, url="https://c.example/b"))
     (one, two) = renew_urls(

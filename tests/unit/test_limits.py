@@ -103,7 +103,7 @@ async def test_spaces_requests_at_the_rate() -> None:
     assert pace.waited == [0.5, 0.52, 0.5]
 
 
-async def test_lets_a_small_burst_out_at_once() -> None:
+async def test_sends_a_small_burst_at_once() -> None:
     """A twentieth of a second's requests may be sent at once; later ones follow the rate."""
     pace = PacedLimits(a=100.0)
     for _ in range(7):
@@ -119,7 +119,7 @@ async def test_lets_a_small_burst_out_at_once() -> None:
         max_size=12,
     ),
 )
-def test_no_second_sees_more_than_the_limit(
+def test_no_second_has_more_than_the_limit(
     rate: float, lateness: list[float], steps: list[tuple[str, float, float]]
 ) -> None:
     """Whatever is requested, paused, idle or late: no second has more than 1.1 times the rate (or one, below one)."""
@@ -140,7 +140,7 @@ def test_no_second_sees_more_than_the_limit(
 
 
 @pytest.mark.parametrize("rate", [0.5, 1.0, 3.0, 20.0, 300.0, 5000.0])
-async def test_who_asks_all_the_time_gets_the_rate(rate: float) -> None:
+async def test_constant_requests_get_the_rate(rate: float) -> None:
     """Although every wake-up is a millisecond late, nearly the full rate is sent, and no second has more."""
     time = VirtualTime(rate, cycle([0.001]))
     for _ in range(16):
@@ -151,7 +151,7 @@ async def test_who_asks_all_the_time_gets_the_rate(rate: float) -> None:
     assert time.busiest_second <= most(rate)
 
 
-async def test_who_goes_away_gives_its_place_up() -> None:
+async def test_a_canceled_request_uses_no_slot() -> None:
     """A request that is canceled while it waits uses no slot; the next one gets it."""
     time = VirtualTime(1.0, cycle([0.0]))
     time.ask(3)
@@ -162,7 +162,7 @@ async def test_who_goes_away_gives_its_place_up() -> None:
     assert time.asked[2].done()
 
 
-async def test_a_pause_turns_away_who_cannot_wait_for_its_end() -> None:
+async def test_a_long_pause_rejects_waiting_requests() -> None:
     """The others follow at the rate, not all at once."""
     time = VirtualTime(10.0, cycle([0.0]))
     time.ask(3, within_s=2.0)
@@ -175,7 +175,7 @@ async def test_a_pause_turns_away_who_cannot_wait_for_its_end() -> None:
     assert [round(at, 6) for at in time.sent] == [0.0, 5.0, 5.1, 5.2]
 
 
-async def test_refuses_at_once_when_no_slot_comes_in_time() -> None:
+async def test_rejects_at_once_without_a_slot_in_time() -> None:
     """A request that would wait too long is rejected at once and uses no slot."""
     pace = PacedLimits(a=0.1)
     assert await pace.limits.acquire("a", 1.0)
@@ -193,7 +193,7 @@ async def test_accounts_do_not_slow_each_other() -> None:
     assert not await pace.limits.acquire("a", 0.0)
 
 
-async def test_nothing_goes_out_during_a_pause() -> None:
+async def test_nothing_is_sent_during_a_pause() -> None:
     """A pause stops the account; afterwards it continues at its rate."""
     pace = PacedLimits(a=10.0)
     pace.limits.pause("a", pace.clock.monotonic() + 5.0)
@@ -206,7 +206,7 @@ async def test_nothing_goes_out_during_a_pause() -> None:
     assert pace.limits.paused_until("a") is None
 
 
-def test_a_shorter_pause_does_not_cut_a_longer_one() -> None:
+def test_a_shorter_pause_does_not_end_a_longer_one() -> None:
     """Of two pauses, the later end applies."""
     pace = PacedLimits(a=1.0)
     pace.limits.pause("a", 9.0)
@@ -214,7 +214,7 @@ def test_a_shorter_pause_does_not_cut_a_longer_one() -> None:
     assert pace.limits.paused_until("a") == 9.0
 
 
-async def test_a_pause_that_begins_while_waiting_is_heard() -> None:
+async def test_a_pause_applies_to_waiting_requests() -> None:
     """A request that waits when a pause begins waits on, or is rejected if the pause is too long."""
     clock = ManualClock(START)
     naps: list[float] = []
@@ -238,7 +238,7 @@ async def test_a_pause_that_begins_while_waiting_is_heard() -> None:
 @pytest.mark.parametrize("rate", [0.5, 1.0, 7.0, 20.0, 50.0, 333.0])
 @pytest.mark.parametrize("taken", [0, 1, 3, 40])
 @pytest.mark.parametrize("seconds", [0.0, 0.3, 1.0])
-async def test_free_is_what_can_be_taken(rate: float, taken: int, seconds: float) -> None:
+async def test_free_slots_can_be_acquired(rate: float, taken: int, seconds: float) -> None:
     """As many requests as were reported free get a slot, and hardly more."""
     pace = PacedLimits(a=rate)
     for _ in range(taken):
@@ -251,7 +251,7 @@ async def test_free_is_what_can_be_taken(rate: float, taken: int, seconds: float
     assert promised <= got <= promised + 1
 
 
-async def test_a_new_rate_is_heard() -> None:
+async def test_a_new_rate_applies() -> None:
     """The rates are read at each call: a reload changes the mapping."""
     rates = {"a": 1.0}
     limits = RateLimits(rates, ManualClock(START))
@@ -281,7 +281,7 @@ async def test_a_higher_rate_ends_long_waits() -> None:
     assert limits.free_within("a", 0.5) >= 4
 
 
-async def test_an_account_that_is_gone_gets_a_slow_rate() -> None:
+async def test_a_removed_account_gets_a_slow_rate() -> None:
     """Tasks outlive their account's configuration; polling them must not fail."""
     limits = RateLimits({}, ManualClock(START))
     assert limits.free_within("gone", 0.0) == 1
@@ -333,7 +333,7 @@ def test_opens_after_five_failures_in_a_row() -> None:
     assert breakers.circuit_of(HOST).since == state.since, "since it opened first"
 
 
-def test_an_answer_starts_the_count_anew() -> None:
+def test_an_answer_resets_the_failures() -> None:
     """Failures must come in a row."""
     breakers = Breakers(ManualClock(START))
     fail(breakers, 4)
@@ -355,7 +355,7 @@ def test_server_errors_of_one_provider_do_not_stop_the_others() -> None:
     assert breakers.admit(HOST, "suno") is not None
 
 
-def test_a_server_error_is_no_silence_of_the_host() -> None:
+def test_a_server_error_is_not_a_failure_of_the_host() -> None:
     """Like any answer, it resets the host's failures."""
     breakers = Breakers(ManualClock(START))
     fail(breakers, 4, "suno")
@@ -364,7 +364,7 @@ def test_a_server_error_is_no_silence_of_the_host() -> None:
     assert breakers.circuit_of(HOST).state is CircuitState.CLOSED
 
 
-def test_a_provider_that_hangs_does_not_stop_the_others_when_all_its_requests_run_out_at_once() -> None:
+def test_simultaneous_timeouts_of_one_provider_do_not_stop_the_others() -> None:
     """The host has answered others since they were sent: only the provider fails."""
     breakers = Breakers(ManualClock(START))
     hanging = [admitted(breakers, "kling") for _ in range(40)]
@@ -378,7 +378,7 @@ def test_a_provider_that_hangs_does_not_stop_the_others_when_all_its_requests_ru
     assert breakers.circuit_of(HOST).state is CircuitState.OPEN, "failures after its last answer count"
 
 
-def test_silence_of_a_host_stops_every_provider() -> None:
+def test_failures_of_a_host_stop_every_provider() -> None:
     """Whichever provider they belong to."""
     breakers = Breakers(ManualClock(START))
     for provider in ("suno", "kling", "suno", "kling", "suno"):
@@ -388,7 +388,7 @@ def test_silence_of_a_host_stops_every_provider() -> None:
     assert (state.state, state.provider) == (CircuitState.OPEN, "")
 
 
-def test_the_circuit_of_a_provider_that_hangs_stays_open_when_its_host_is_back() -> None:
+def test_the_circuit_of_a_provider_stays_open_when_its_host_recovers() -> None:
     """Another provider's answer closes the host's circuit, not that of the provider without answers."""
     clock = ManualClock(START)
     breakers = Breakers(clock)
@@ -440,7 +440,7 @@ def test_providers_take_turns_to_probe(asks_while_open: bool) -> None:
     breakers.succeeded(admitted(breakers, "suno"))
 
 
-def test_a_turn_that_is_not_taken_passes() -> None:
+def test_an_unused_turn_passes() -> None:
     """A queued provider that no longer asks does not block the others for long."""
     clock = ManualClock(START)
     breakers = Breakers(clock)
@@ -455,7 +455,7 @@ def test_a_turn_that_is_not_taken_passes() -> None:
     assert breakers.admit(HOST, "kling") is not None
 
 
-def test_a_paid_create_probes_only_where_no_poll_does() -> None:
+def test_a_paid_create_probes_only_if_no_poll_does() -> None:
     """Without an answer its outcome would stay unknown; it probes only if no poll does."""
     clock = ManualClock(START)
     breakers = Breakers(clock)
@@ -467,7 +467,7 @@ def test_a_paid_create_probes_only_where_no_poll_does() -> None:
     assert breakers.admit(HOST, "kling", paid=True) is not None
 
 
-def test_a_slow_probe_does_not_keep_the_host_shut() -> None:
+def test_a_slow_probe_does_not_keep_the_circuit_open() -> None:
     """A create may take minutes: after a while the next request probes too, and its result counts."""
     clock = ManualClock(START)
     breakers = Breakers(clock)
@@ -520,7 +520,7 @@ def test_a_late_failure_of_an_older_request_changes_nothing() -> None:
     assert breakers.circuit_of(HOST).retry_in_s == 10.0
 
 
-def test_an_abandoned_probe_makes_room_for_the_next() -> None:
+def test_an_abandoned_probe_allows_the_next() -> None:
     """A canceled probe has no result and must not keep the circuit open."""
     clock = ManualClock(START)
     breakers = Breakers(clock)

@@ -133,7 +133,7 @@ def test_a_secret_with_special_characters_is_found_in_every_form() -> None:
     assert redactor.text("http://h/?q=p%22%C3%A4%2Fss%5Cw%26rd") == f"http://h/?q={MASK}"
 
 
-def test_what_is_not_json_is_masked_as_text() -> None:
+def test_other_texts_are_masked() -> None:
     """An HTML page, truncated JSON and non-UTF-8 bytes are masked, too."""
     redactor = Redactor([KEY])
     assert redactor.json_text(f"<html>{KEY}") == f"<html>{MASK}"

@@ -255,7 +255,7 @@ def test_a_pair_is_masked_at_every_depth_of_json(depth: int) -> None:
     assert "news" in masked
 
 
-def test_only_known_secrets_are_masked_in_what_the_user_paid_for() -> None:
+def test_only_configured_secrets_are_masked_in_paid_texts() -> None:
     """A text about ``sk-…`` keys is unchanged; the real key is masked."""
     redactor = Redactor(["no-real-key-4711"])
     story = 'Her password: "sk-abcdefghijkl", he said.'

@@ -193,7 +193,7 @@ def test_field_names_are_valid(key: str, name: str) -> None:
     assert len(field_name("x" * 200)) == 64
 
 
-def test_writes_to_the_journal_when_standard_error_goes_there(receiver: socket.socket, tmp_path: Path) -> None:
+def test_writes_to_the_journal_if_standard_error_is_connected_to_it(receiver: socket.socket, tmp_path: Path) -> None:
     """The socket replaces only the journal's own stream, not a redirected one."""
     path = receiver.getsockname()
     stream = (tmp_path / "stream").open("w")
