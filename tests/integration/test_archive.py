@@ -32,7 +32,7 @@ from tracker.domain.archives import ArchiveState
 from tracker.domain.hook_events import HookEvent
 from tracker.domain.outputs import reference_of
 from tracker.domain.task import Output, Stage, Status, TaskId
-from tracker.store.sqlite.pieces import PIECE_CHARS
+from tracker.store.sqlite.inline_data import PIECE_CHARS
 from tracker.store.values import Announcement
 
 VIDEO = Output("video", mime="video/mp4", title="Summer Breeze")

@@ -48,101 +48,71 @@ Json = Any
 
 
 class Reader(Protocol):
-    """Reading the store; never waits for writes. Also works on a store that no daemon has open."""
+    """Reading the store; never waits for writes. Also works on a store that no daemon has open.
+
+    A method for one task raises `TaskNotFound` when no task has the id, unless it says otherwise.
+    """
 
     @property
     def instance(self) -> str:
         """An id of the store, made with it; it never changes, and a restored backup has the same."""
-        ...
 
     async def get_task(self, task_id: TaskId) -> TaskRecord:
-        """One task.
-
-        Raises:
-            TaskNotFound: no task has this id.
-        """
-        ...
+        """One task."""
 
     async def list_tasks(self, wanted: TaskFilter) -> Page:
         """Tasks, newest first."""
-        ...
 
     async def read_inline(self, task_id: TaskId, identity: str, n: int) -> str | None:
         """A piece of the inline data of an output, in base64 that can be decoded by itself; None after the last."""
-        ...
 
     async def list_events(self, task_id: TaskId) -> list[EventRecord]:
-        """The history of a task, oldest first.
-
-        Raises:
-            TaskNotFound: no task has this id.
-        """
-        ...
+        """The history of a task, oldest first."""
 
     async def list_events_after(self, seq: int, limit: int, *, payloads: bool = False) -> list[FeedEvent]:
-        """The events of all tasks after a position, in commit order: whoever reads on from the last misses none.
+        """The events of all tasks after a position, in commit order: reading on after the last one misses none.
 
         Args:
             seq: the position, 0 for the beginning; see also `last_seq`.
             limit: how many at most.
             payloads: read the payloads too.
         """
-        ...
 
     async def last_seq(self) -> int:
         """The position of the newest event."""
-        ...
 
     async def read_history(self, task_id: TaskId) -> TaskHistory:
-        """All that explains where a task is, as of one transaction and without payloads, see `tracker.domain.why`.
-
-        Raises:
-            TaskNotFound: no task has this id.
-        """
-        ...
+        """What explains the state of a task, in one transaction and without payloads, see `tracker.domain.why`."""
 
     async def list_deliveries(self, task_id: TaskId) -> list[DeliveryRecord]:
-        """The hook runs of a task, oldest first.
-
-        Raises:
-            TaskNotFound: no task has this id.
-        """
-        ...
+        """The hook runs of a task, oldest first."""
 
     async def list_all_deliveries(self, wanted: DeliveryFilter) -> DeliveryPage:
         """The hook runs of all tasks, newest first."""
-        ...
 
     async def count_deliveries(self) -> dict[str, dict[str, int]]:
         """How many deliveries there are: hook -> status -> count."""
-        ...
 
     async def list_models(self, account: str) -> ModelList:
         """The models of an account as they were last fetched."""
-        ...
 
     async def list_archives(self, task_id: TaskId) -> list[ArchiveRecord]:
         """The states of the copies of a task's outputs, in the order of the outputs; empty for an unknown task."""
-        ...
 
     async def find_prunable(self, cutoffs: Cutoffs, cursor: str, limit: int) -> PrunablePage:
         """Look at the next ``limit`` tasks after a cursor (the first ones: "") for what retention drops.
 
         Never among them: unfinished tasks, and tasks with deliveries that have not ended.
         """
-        ...
 
     async def find_stored_files(self, before: datetime, after: tuple[str, str], limit: int) -> list[StoredFile]:
         """Archived files of such tasks that finished before a time, by task and identity after the ones given."""
-        ...
 
     async def count_open(self) -> OpenCounts:
         """What is open now. Unlike `stats` it costs little however many tasks have finished."""
-        ...
 
     async def stats(self) -> dict[str, Json]:
         """Counts by status, provider and reason; queue depths; the oldest due poll."""
-        ...
 
 
 class Store(Reader, Protocol):
@@ -160,15 +130,12 @@ class Store(Reader, Protocol):
         Raises:
             StoreUnusable: locked by another tracker, newer than this program, foreign, or not writable.
         """
-        ...
 
     async def close(self) -> None:
         """Write what waits, then close."""
-        ...
 
     async def move_due_times_back(self, by: timedelta) -> None:
         """Move every due time back by as much: the wall clock that the engine stamps by was set back."""
-        ...
 
     async def check_writable(self) -> None:
         """Prove that a write can be committed now, by renewing this process's row: its heartbeat.
@@ -176,7 +143,6 @@ class Store(Reader, Protocol):
         Raises:
             StoreUnavailable: it cannot.
         """
-        ...
 
     def check_storage(self) -> None:
         """Make sure, without a write, that what is written now is found after a restart.
@@ -184,24 +150,19 @@ class Store(Reader, Protocol):
         Raises:
             StoreUnavailable: it would be lost.
         """
-        ...
 
     @property
     def writer_progress(self) -> WriterProgress:
         """Whether writes are committed, for the health of the process."""
-        ...
 
     def subscribe_commits(self, listener: Callable[[Sequence[Applied]], None]) -> None:
         """Have ``listener`` called on the event loop after each commit of this process that changed tasks."""
-        ...
 
     def subscribe_changes(self, wake: Callable[[], None]) -> None:
         """Have ``wake`` called on the event loop when any process may have committed events.
 
-        It says only that there may be more to read. Wake-ups coalesce, and one may be lost: look again by yourself
-        every now and then.
+        It says only that there may be more to read. Wake-ups coalesce, and one may be lost: read at intervals too.
         """
-        ...
 
     # -- tasks ---------------------------------------------------------------------------------------------
 
@@ -216,7 +177,6 @@ class Store(Reader, Protocol):
             IdempotencyConflict: the key is known with another fingerprint.
             SubmitInFlight: the key is known and its first attempt is not decided yet.
         """
-        ...
 
     async def create_task(self, new: NewTask) -> Created:
         """Record a task, or find the one that it repeats.
@@ -228,19 +188,12 @@ class Store(Reader, Protocol):
             IdempotencyConflict: the key is known with another fingerprint.
             SubmitInFlight: the key is known and its first attempt is not decided yet.
         """
-        ...
 
     async def mark_sending(self, task_id: TaskId, lease_s: float) -> Task | None:
         """Record that this process sends the create now; None when it must not (canceled, or sent already)."""
-        ...
 
     def apply(self, observation: Observation, judge: Judge) -> Awaitable[Applied]:
-        """Judge an observation against its task and store what follows: events, the task, the outbox.
-
-        Raises:
-            TaskNotFound: no task has this id.
-        """
-        ...
+        """Judge an observation against its task and store what follows: events, the task, the outbox."""
 
     async def request_polls(
         self, provider: str, external_ids: Sequence[ExternalId], payload: str | None
@@ -249,19 +202,12 @@ class Store(Reader, Protocol):
 
         Only tasks that may still bring a result: the unfinished ones, and those that were given up.
         """
-        ...
 
     async def poll_now(self, task_id: TaskId) -> Task:
-        """Make one task due now, unless it has ended for good or has no id upstream to ask about.
-
-        Raises:
-            TaskNotFound: no task has this id.
-        """
-        ...
+        """Make one task due now, unless it has ended for good or has no id upstream to ask about."""
 
     async def list_lanes(self) -> list[Lane]:
         """Lanes with something due, oldest first."""
-        ...
 
     async def claim_due(self, lane: Lane, limit: int, lease_s: float) -> list[Claimed]:
         """Lease up to ``limit`` due tasks of a lane, longest waiting first; they fall due again at the lease's end.
@@ -269,32 +215,26 @@ class Store(Reader, Protocol):
         A task whose create another living process is sending is never among them, however long ago its lease ended. So
         one that is marked as being sent is sent by this process, or its sender is dead.
         """
-        ...
 
     async def postpone(self, task_id: TaskId, in_s: float) -> None:
         """End a lease of this process; the task falls due in so many seconds, and nothing else about it changes.
 
-        Nothing at all when the task was made due since, by a nudge or an observation.
+        Nothing at all when the task was made due since, by a callback or an observation.
         """
-        ...
 
     async def release_creates(self, task_ids: Sequence[TaskId]) -> None:
         """Make those of these tasks due now that still wait to be sent."""
-        ...
 
     async def replace_models(self, account: str, family: str, models: Sequence[Model]) -> None:
         """Store a provider's list of an account's models in place of the one before."""
-        ...
 
     # -- callbacks without a task ----------------------------------------------------------------------------
 
     async def record_rejected(self, *, provider: str, http_status: int, why: str, body: str) -> None:
         """Store a rejected callback for inspection, bounded in number and size."""
-        ...
 
     async def delete_parked(self, older_than_s: float) -> int:
         """Delete callbacks that have been parked for longer; the number of them."""
-        ...
 
     # -- the outbox ----------------------------------------------------------------------------------------
 
@@ -308,11 +248,9 @@ class Store(Reader, Protocol):
         Returns:
             Events looked at; fewer than ``limit`` means that no more are waiting.
         """
-        ...
 
     async def claim_deliveries(self, hook: str, limit: int, lease_s: float) -> list[DeliveryJob]:
         """Lease up to ``limit`` due deliveries of a hook; of each task only the oldest unfinished one."""
-        ...
 
     async def record_attempt(self, delivery_id: str, result: AttemptResult, attempt: int) -> None:
         """Store how an attempt ended; nothing when this process and this attempt do not hold the lease any more.
@@ -322,7 +260,6 @@ class Store(Reader, Protocol):
             result: how it ended.
             attempt: the number that it was claimed with.
         """
-        ...
 
     async def release_deliveries(self, claims: Sequence[tuple[str, int]]) -> None:
         """Make deliveries that were claimed and not begun due now, as if they had not been claimed.
@@ -330,11 +267,9 @@ class Store(Reader, Protocol):
         Args:
             claims: the id of each, and the number of the attempt that it was claimed with.
         """
-        ...
 
     async def fail_deliveries(self, hook: str, error: str) -> int:
         """End all pending deliveries of a hook as failed, without an attempt; the number of them."""
-        ...
 
     async def retry_delivery(self, delivery_id: str) -> DeliveryRecord:
         """Make a failed or dead delivery pending again, with its attempts counted anew.
@@ -342,15 +277,12 @@ class Store(Reader, Protocol):
         Raises:
             DeliveryNotFound: no delivery has this id.
         """
-        ...
 
     async def retry_deliveries(self, wanted: DeliveryFilter) -> int:
         """Make all failed and dead deliveries that match pending again, attempts counted anew; the number of them."""
-        ...
 
     async def next_delivery_in_s(self, hooks: Sequence[str]) -> float | None:
         """Seconds until the next delivery of one of these hooks falls due, below 0: it is; None when there is none."""
-        ...
 
     # -- the archive ---------------------------------------------------------------------------------------
 
@@ -359,11 +291,9 @@ class Store(Reader, Protocol):
 
         The item is stored with the output, in the same transaction.
         """
-        ...
 
     async def claim_archives(self, limit: int, lease_s: float) -> list[ArchiveJob]:
         """Lease up to ``limit`` due outputs, those whose URL expires first before the others."""
-        ...
 
     async def record_archive(self, job: ArchiveJob, result: ArchiveResult) -> Applied | None:
         """Store how an attempt ended; None when this process and this attempt do not hold the lease any more.
@@ -371,7 +301,6 @@ class Store(Reader, Protocol):
         The file that completes a task that SUCCEEDED brings the event ``task.archived`` in the same transaction.
         Inline data is deleted once its file is stored.
         """
-        ...
 
     async def redrive_archives(
         self, task_id: TaskId, choose: ArchiveChoice, lost: Collection[str]
@@ -382,15 +311,10 @@ class Store(Reader, Protocol):
             task_id: the task.
             choose: what is to be archived.
             lost: identities whose stored file does not exist any more.
-
-        Raises:
-            TaskNotFound: no task has this id.
         """
-        ...
 
     async def next_archive_in_s(self) -> float | None:
         """Seconds until the next output falls due for archiving, below 0: it is; None when there is none."""
-        ...
 
     # -- retention -----------------------------------------------------------------------------------------
 
@@ -400,12 +324,9 @@ class Store(Reader, Protocol):
         Returns:
             What was deleted, and how many of the tasks, from the first on, were processed.
         """
-        ...
 
     async def record_deleted_files(self, files: Sequence[StoredFile]) -> int:
         """Record that archived files are deleted; the number of them."""
-        ...
 
     async def shrink(self) -> tuple[int, int]:
         """Give back some of the space that was freed, in one small step: bytes, and gaps left to close."""
-        ...

@@ -17,7 +17,8 @@ from tracker.domain.observation import Source
 from tracker.domain.outputs import has_inline_data, output_identity, reference_of
 from tracker.domain.task import Status, TaskId
 from tracker.domain.transitions import Outcome
-from tracker.store.sqlite import outbox, pieces
+from tracker.store.sqlite import outbox
+from tracker.store.sqlite.inline_data import SELECT_PIECE
 from tracker.store.sqlite.rows import (
     ARCHIVE_COLUMNS,
     archive_from,
@@ -151,7 +152,7 @@ def record_archive(tx: Transaction, job: ArchiveJob, result: ArchiveResult) -> A
     task = get_task(db, job.task.id)
     if result.state is not ArchiveState.STORED:
         return Applied(task=task, outcome=Outcome.APPLIED, confirm=False, announced=False)
-    pieces.drop(db, task.id, job.identity)
+    db.execute("DELETE FROM inline_pieces WHERE task_id = ? AND identity = ?", (task.id, job.identity))
     task = _show_file(db, task, job.identity)
     announced = _announce_if_safe(db, task, tx.now)
     return Applied(task=task, outcome=Outcome.APPLIED, confirm=False, announced=announced)
@@ -229,4 +230,6 @@ def redrive_archives(
 def _can_be_fetched_again(db: sqlite3.Connection, task: Task, identity: str) -> bool:
     """False for a file that came inline: its data was deleted when the file was safe."""
     output = find_output(task, identity)
-    return output is not None and (output.url is not None or pieces.exists(db, task.id, output))
+    if output is None or output.url is not None or has_inline_data(output):
+        return output is not None
+    return db.execute(SELECT_PIECE, (task.id, identity, 0)).fetchone() is not None

@@ -11,7 +11,7 @@ import orjson
 from msgspec.structs import replace
 
 from tracker.errors import StoreError, TaskNotFound
-from tracker.store.sqlite import outbox, pieces
+from tracker.store.sqlite import inline_data, outbox
 from tracker.store.sqlite.archives import plan
 from tracker.store.sqlite.rows import TASK, chunks, enum_text, stored_text, task_update, tasks_from, to_ms
 from tracker.store.sqlite.unmatched import unpark
@@ -68,7 +68,7 @@ def apply_all(
         if task is None:
             answers.append(TaskNotFound(f"no task has the id {observation.task_id}"))
             continue
-        light, data = pieces.split_off(observation)
+        light, data = inline_data.split_off(observation)
         steps = judge(task, light, history.knows(task.id))
         after, announced = task, False
         for step in steps:
@@ -78,7 +78,7 @@ def apply_all(
             after = unpark(db, after, observation.observed_at)
         tasks[task.id] = after
         if data:
-            pieces.store(db, task, after, data)
+            inline_data.store(db, task, after, data)
         answers.append(
             Applied(
                 task=after,

@@ -18,7 +18,7 @@ from tracker.store.sqlite import model_lists, pruning
 from tracker.store.sqlite.events import SELECT_HISTORY, feed_event_from, history_from, select_after
 from tracker.store.sqlite.files import log_bytes
 from tracker.store.sqlite.identity import means_damage, reader_uri
-from tracker.store.sqlite.pieces import SELECT_PIECE
+from tracker.store.sqlite.inline_data import SELECT_PIECE
 from tracker.store.sqlite.rows import (
     ARCHIVE_COLUMNS,
     DELIVERY_COLUMNS,

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from tracker.domain.observation import Observation
 from tracker.domain.outputs import any_inline_data, has_inline_data, output_identity, strip_inline_data
-from tracker.domain.task import Output, Task, TaskId
+from tracker.domain.task import Task
 
 PIECE_CHARS = 1 << 20
 """A multiple of 4: each piece can be decoded by itself."""
@@ -44,14 +44,3 @@ def store(db: sqlite3.Connection, before: Task, after: Task, data: Mapping[str, 
                 for n, start in enumerate(range(0, len(text), PIECE_CHARS))
             ),
         )
-
-
-def drop(db: sqlite3.Connection, task_id: TaskId, identity: str) -> None:
-    """Delete the data of an output: it is a file now."""
-    db.execute("DELETE FROM inline_pieces WHERE task_id = ? AND identity = ?", (task_id, identity))
-
-
-def exists(db: sqlite3.Connection, task_id: TaskId, output: Output) -> bool:
-    """Whether the data of an output is stored, here or with its task."""
-    key = (task_id, output_identity(output), 0)
-    return has_inline_data(output) or db.execute(SELECT_PIECE, key).fetchone() is not None
