@@ -153,7 +153,7 @@ class HookEventView(Struct, frozen=True):
 
 
 class ArchiveView(Struct, frozen=True):
-    """An output on its way into the archive."""
+    """The archive state of an output."""
 
     n: int
     state: ArchiveState
@@ -167,11 +167,11 @@ class ArchiveView(Struct, frozen=True):
 
 
 @lru_cache(maxsize=1024)  # a task's times are shown with each of its events
-def iso(moment: datetime | None) -> str | None:
+def iso(time: datetime | None) -> str | None:
     """A time as ISO 8601 in UTC with milliseconds and ``Z``, None for None."""
-    if moment is None:
+    if time is None:
         return None
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+    return time.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 @cache
@@ -244,7 +244,7 @@ def delivery_json(delivery: DeliveryRecord) -> dict[str, Json]:
 
 
 def archive_json(record: ArchiveRecord) -> dict[str, Json]:
-    """The public form of an output on its way into the archive."""
+    """The public form of the archive state of an output."""
     file = {name: getattr(record.file, name, None) for name in ("path", "bytes", "sha256")}
     return to_json(ArchiveView, record, **file)
 

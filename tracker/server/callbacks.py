@@ -131,8 +131,8 @@ class CallbackHandlers:
     async def wrong_method(self, provider_name: str, token: str) -> None:
         """Poll the task whose address got another method than POST; the caller refuses the request.
 
-        Some providers test an address by GET and want 200. A provider that calls back by GET would take that 200 for
-        the receipt of its result.
+        Some providers test an address by GET and expect 200. A provider that calls back by GET would take that 200
+        for the receipt of its result.
         """
         owner = self._owner_of(provider_name, token)
         if owner is not None:

@@ -89,7 +89,7 @@ def _time(name: str, description: str) -> Parameter:
 
 def _parse_limit(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_LIMIT):
-        raise ValueError(f"must be a whole number from 1 to {MAX_LIMIT}")
+        raise ValueError(f"must be an integer from 1 to {MAX_LIMIT}")
     return int(text)
 
 
@@ -100,7 +100,7 @@ def _parse_task_cursor(text: str) -> str:
 
 
 def _parse_position(text: str) -> str:
-    """The cursor of a list that is paged by position: a whole number that fits into the store's 64 bits."""
+    """The cursor of a list that is paged by position: an integer that fits into the store's 64 bits."""
     if not (text.isascii() and text.isdigit() and len(text) <= POSITION_DIGITS):
         raise ValueError("must be the next_cursor of the previous page")
     return text

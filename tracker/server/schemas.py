@@ -1,6 +1,6 @@
 """The schemas of the API: request bodies with their checks, and those responses that are not records.
 
-The public forms of records are in `tracker.domain.records`. Owns what ``/openapi.json`` says of both.
+The public forms of records are in `tracker.domain.records`. Owns the descriptions in ``/openapi.json``.
 """
 
 from __future__ import annotations
@@ -113,8 +113,8 @@ class PrunedView(Pruned):
     dry_run: bool = False
 
 
-class HeardView(Struct):
-    """What one source said, and what became of it."""
+class ObservedView(Struct):
+    """One observation of the task and its outcome."""
 
     at: str
     source: Source
@@ -143,7 +143,7 @@ class WhyView(Struct):
     id: str
     status: Status
     summary: str
-    heard: list[HeardView]
+    heard: list[ObservedView]
     refused: list[RefusedView]
     next: list[NextView]
     ends_by: str | None
@@ -215,7 +215,7 @@ class QueuedView(Struct):
 
 
 class AliveView(Struct):
-    """The process answers."""
+    """The process responds."""
 
     status: Annotated[str, Meta(extra_json_schema={"const": "alive"})]
 

@@ -44,11 +44,11 @@ class Services:
     Attributes:
         accounts: the names of the configured accounts.
         payloads: reads bodies, and makes what is stored of them.
-        api_token: the token that the API wants; None leaves it open to this machine.
+        api_token: the token of the API; None: programs on this machine need none.
         health: for ``/readyz``.
         facts: what the daemon knows of itself, for ``/v1/doctor``; see `tracker.server.schemas.DoctorView`.
         policy_of: the poll policy of a provider, for ``/why``.
-        stopping: set at shutdown: whoever waits for a task answers at once.
+        stopping: set at shutdown: requests that wait for a task are answered at once.
         max_callback_bytes: the largest callback body, decompressed.
         trust: ``confirm`` has every callback confirmed by a poll before it may end a task.
         archive: copies of outputs; None: there are none.
