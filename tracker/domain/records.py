@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Mapping
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from operator import attrgetter
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import orjson
 from msgspec import UNSET, Meta, Struct, UnsetType, field, to_builtins
@@ -164,6 +164,41 @@ class ArchiveView(Struct, frozen=True):
     path: str | None
     bytes: int | None
     sha256: str | None
+
+
+class DeliveryCounts(Struct, frozen=True):
+    """Deliveries by status."""
+
+    pending: int
+    running: int
+    succeeded: int
+    failed: int
+    dead: int
+
+
+class HookView(Struct, frozen=True):
+    """A hook, and its health since the daemon started or was reloaded."""
+
+    name: str
+    kind: str | None
+    on: list[str]
+    state: Literal["healthy", "failing", "open", "probing", "disabled", "absent"]
+    running: int
+    failures: int
+    retry_in_s: float | None
+    failing_since: Annotated[datetime | None, Meta(description="The first of these failures; null while healthy.")]
+    last_error: str | None
+    last_success_at: datetime | None
+    last_failure_at: datetime | None
+    deliveries: DeliveryCounts
+
+
+class IgnoredFileView(Struct, frozen=True):
+    """A file below the directory of hooks that is not run."""
+
+    file: str
+    reason: str
+    fix: Annotated[str | None, Meta(description="The command that fixes it; null where nothing has to be fixed.")]
 
 
 @lru_cache(maxsize=1024)  # a task's times are shown with each of its events

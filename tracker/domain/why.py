@@ -5,7 +5,7 @@ Texts for end users are in `user_messages`. Must not decide anything: it describ
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -13,14 +13,14 @@ from msgspec import Struct
 from tracker.domain.archives import archive_notes, archive_steps
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.ids import shown_id
-from tracker.domain.records import iso
+from tracker.domain.observation import Source
+from tracker.domain.records import iso, to_json
 from tracker.domain.schedule import deadline_of, submit_end
 from tracker.domain.task import Reason, Status, SubmitState
 from tracker.domain.transitions import HELD, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from datetime import datetime
 
     from tracker.domain.archives import ArchiveRecord
     from tracker.domain.records import DeliveryRecord, EventRecord
@@ -68,6 +68,43 @@ class TaskHistory(Struct, frozen=True):
     archives: Sequence[ArchiveRecord] = ()
 
 
+class ObservedView(Struct, frozen=True):
+    """One observation of the task and its outcome."""
+
+    at: datetime
+    source: Source
+    said: str
+    outcome: Outcome
+
+
+class RefusedView(Struct, frozen=True):
+    """An observation that changed nothing."""
+
+    at: datetime
+    what: str
+    why: str
+
+
+class NextView(Struct, frozen=True):
+    """What happens next, and when."""
+
+    at: datetime | None
+    what: str
+
+
+class WhyView(Struct, frozen=True):
+    """Why a task has its status."""
+
+    id: str
+    status: Status
+    summary: str
+    heard: list[ObservedView]
+    refused: list[RefusedView]
+    next: list[NextView]
+    ends_by: datetime | None
+    notes: list[str]
+
+
 def explain(history: TaskHistory, policy: PollPolicy, now: datetime, notes: Iterable[str] = ()) -> dict[str, Json]:
     """Explain why a task is where it is.
 
@@ -78,9 +115,7 @@ def explain(history: TaskHistory, policy: PollPolicy, now: datetime, notes: Iter
         notes: what only the running daemon knows, one sentence each.
 
     Returns:
-        The JSON of ``GET /v1/tasks/{id}/why``: ``id``, ``status``, ``summary`` (one sentence or two), ``heard``
-        (``at``, ``source``, ``said``, ``outcome``), ``refused`` (``at``, ``what``, ``why``), ``next`` (``at``,
-        ``what``; soonest first, without a time last), ``ends_by`` and ``notes``.
+        The JSON of `WhyView`: the soonest step is the first, those without a time the last.
     """
     task, events, deliveries = history.task, history.events, history.deliveries
     is_held = task.submit_state is SubmitState.QUEUED and _last_of_submit(events).startswith(HELD)
@@ -89,26 +124,21 @@ def explain(history: TaskHistory, policy: PollPolicy, now: datetime, notes: Iter
         *_next_of_hooks(deliveries),
         *archive_steps(history.archives),
     ]
-    return {
-        "id": task.id,
-        "status": task.status.value,
-        "summary": _summary(task, events),
-        "heard": [
-            {"at": iso(event.at), "source": event.source, "said": event.detail, "outcome": event.outcome}
-            for event in events
-        ],
-        "refused": [
-            {"at": iso(event.at), "what": f"{event.source}: {event.detail}", "why": why}
+    steps.sort(key=lambda step: (step[0] is None, step[0] or now))
+    return to_json(
+        WhyView,
+        task,
+        summary=_summary(task, events),
+        heard=[to_json(ObservedView, event, said=event.detail) for event in events],
+        refused=[
+            to_json(RefusedView, event, what=f"{event.source}: {event.detail}", why=why)
             for event in events
             if (why := _refusal(event)) is not None
         ],
-        "next": [
-            {"at": iso(at), "what": what}
-            for at, what in sorted(steps, key=lambda step: (step[0] is None, step[0] or now))
-        ],
-        "ends_by": iso(submit_end(task, policy) if is_held else _ends_by(task, policy, now)),
-        "notes": [*_own_notes(task, deliveries, policy), *archive_notes(history.archives), *notes],
-    }
+        next=[to_json(NextView, None, at=at, what=what) for at, what in steps],
+        ends_by=submit_end(task, policy) if is_held else _ends_by(task, policy, now),
+        notes=[*_own_notes(task, deliveries, policy), *archive_notes(history.archives), *notes],
+    )
 
 
 def _refusal(event: EventRecord) -> str | None:

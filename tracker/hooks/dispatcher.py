@@ -125,7 +125,7 @@ class Dispatcher:
         """Every hook with its health, as JSON."""
         return describe_hooks(self.specs, self.health)
 
-    def ignored(self) -> list[dict[str, str | None]]:
+    def ignored(self) -> list[dict[str, Any]]:
         """The dropped files that are not run, and why, as JSON."""
         return [] if self._dropins is None else describe_ignored(self._dropins.ignored)
 

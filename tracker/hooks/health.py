@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 from tracker.config.hooks import HookSpec
 from tracker.domain.circuit import Circuit, CircuitPolicy, CircuitState
 from tracker.domain.hook_events import DeliveryStatus
-from tracker.domain.records import DeliveryRecord, iso
+from tracker.domain.records import DeliveryRecord, HookView, IgnoredFileView, iso, to_json
 from tracker.hooks.runner import RunOutcome, RunResult
 from tracker.hooks.trust import Objection
 from tracker.logs import get_logger
@@ -218,7 +218,7 @@ class HealthBook:
 
 
 def describe_hook(spec: HookSpec, health: HookHealth | None, running: int) -> dict[str, Any]:
-    """One hook as JSON.
+    """One hook as JSON, without its deliveries.
 
     Args:
         spec: the hook.
@@ -226,19 +226,16 @@ def describe_hook(spec: HookSpec, health: HookHealth | None, running: int) -> di
         running: its runs under way.
     """
     known = health or HookHealth(HookState.HEALTHY)
-    return {
-        "name": spec.name,
-        "kind": spec.action.kind,
-        "on": list(spec.on),
-        "state": "unknown" if health is None else known.state.value,
-        "running": running,
-        "failures": known.failures,
-        "retry_in_s": None if known.retry_in_s is None else round(known.retry_in_s, 3),
-        "failing_since": iso(known.failing_since),
-        "last_error": known.last_error,
-        "last_success_at": iso(known.last_success_at),
-        "last_failure_at": iso(known.last_failure_at),
-    }
+    return to_json(
+        HookView,
+        known,
+        name=spec.name,
+        kind=spec.action.kind,
+        on=list(spec.on),
+        state="unknown" if health is None else known.state.value,
+        running=running,
+        retry_in_s=None if known.retry_in_s is None else round(known.retry_in_s, 3),
+    )
 
 
 def describe_hooks(
@@ -248,6 +245,6 @@ def describe_hooks(
     return [describe_hook(spec, *health_of(spec.name)) for spec in specs]
 
 
-def describe_ignored(ignored: Mapping[str, Objection]) -> list[dict[str, str | None]]:
+def describe_ignored(ignored: Mapping[str, Objection]) -> list[dict[str, Any]]:
     """The dropped files that are not run, as JSON; see `tracker.hooks.dropins.DropIns.ignored`."""
-    return [{"file": file, "reason": why.reason, "fix": why.fix} for file, why in ignored.items()]
+    return [to_json(IgnoredFileView, why, file=file) for file, why in ignored.items()]

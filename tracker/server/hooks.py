@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from tracker.domain.hook_events import DeliveryStatus
-from tracker.domain.records import delivery_json
+from tracker.domain.records import HookView, delivery_json, to_json
 from tracker.errors import FieldProblem, RequestInvalid
 from tracker.server import queries
 from tracker.server.responses import json_response
@@ -82,8 +82,7 @@ def merge_counts(hooks: list[dict[str, Any]], counts: Mapping[str, Mapping[str, 
     """
     known = {hook["name"] for hook in hooks}
     absent = [
-        {"name": name, "kind": None, "on": [], "state": "absent", "running": 0, "failures": 0}
-        | dict.fromkeys(("retry_in_s", "failing_since", "last_error", "last_success_at", "last_failure_at"))
+        to_json(HookView, None, name=name, on=[], state="absent", running=0, failures=0)
         for name in sorted(counts.keys() - known)
     ]
     statuses = {status.value: 0 for status in DeliveryStatus}

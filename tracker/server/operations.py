@@ -13,6 +13,7 @@ from typing import Final
 from aiohttp import web
 
 from tracker.domain.records import ArchiveView, DeliveryRecord, EventRecord, TaskView
+from tracker.domain.why import WhyView
 from tracker.server import ai_models, hooks, outputs, queries, schemas, system, tasks
 from tracker.server.access import READS
 from tracker.server.callbacks import CallbackHandlers
@@ -89,7 +90,7 @@ OPERATIONS: Final = (
     Operation(
         "GET", "/v1/tasks/{id}/deliveries", tasks.list_deliveries, {200: Items[DeliveryRecord]}, (503,), tag="hooks"
     ),
-    Operation("GET", "/v1/tasks/{id}/why", tasks.explain_task, {200: schemas.WhyView}, (503,)),
+    Operation("GET", "/v1/tasks/{id}/why", tasks.explain_task, {200: WhyView}, (503,)),
     Operation(
         "GET",
         "/v1/tasks/{id}/outputs/{n}",

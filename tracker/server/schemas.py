@@ -13,11 +13,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from tracker.domain.ai_models import Model
-from tracker.domain.observation import Source
 from tracker.domain.pruning import Pruned
-from tracker.domain.records import Json
-from tracker.domain.task import Status
-from tracker.domain.transitions import Outcome
+from tracker.domain.records import HookView, IgnoredFileView, Json
 from tracker.errors import FieldProblem, RequestInvalid
 
 T = TypeVar("T")
@@ -111,78 +108,6 @@ class PrunedView(Pruned):
     """What was dropped, or would be."""
 
     dry_run: bool = False
-
-
-class ObservedView(Struct):
-    """One observation of the task and its outcome."""
-
-    at: str
-    source: Source
-    said: str
-    outcome: Outcome
-
-
-class RefusedView(Struct):
-    """An observation that changed nothing."""
-
-    at: str
-    what: str
-    why: str
-
-
-class NextView(Struct):
-    """What happens next, and when."""
-
-    at: str | None
-    what: str
-
-
-class WhyView(Struct):
-    """Why a task has its status."""
-
-    id: str
-    status: Status
-    summary: str
-    heard: list[ObservedView]
-    refused: list[RefusedView]
-    next: list[NextView]
-    ends_by: str | None
-    notes: list[str]
-
-
-class DeliveryCounts(Struct):
-    """Deliveries by status."""
-
-    pending: int
-    running: int
-    succeeded: int
-    failed: int
-    dead: int
-
-
-class HookView(Struct):
-    """A hook, and its health since the daemon started or was reloaded."""
-
-    name: str
-    kind: str | None
-    on: list[str]
-    state: Literal["healthy", "failing", "open", "probing", "disabled", "absent"]
-    running: int
-    failures: int
-    retry_in_s: float | None
-    failing_since: Annotated[str | None, Meta(description="When the first of these failures was; null while healthy.")]
-    last_error: str | None
-    last_success_at: str | None
-    last_failure_at: str | None
-    deliveries: DeliveryCounts
-
-
-class IgnoredFileView(Struct):
-    """A file below the directory of hooks that is not run."""
-
-    file: str
-    reason: str
-    fix: Annotated[str | None, Meta(description="The command that fixes it; null where nothing has to be fixed.")]
 
 
 class HookList(Struct):
