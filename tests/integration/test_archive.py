@@ -27,13 +27,18 @@ from tests.kits.archive import (
     serves,
     sha256,
 )
-from tests.kits.factories import make_output, make_registration
+from tests.kits.factories import make_output, make_registration, make_task
+from tracker.archive.download import Downloader
+from tracker.archive.partial import Partial
+from tracker.clock import SystemClock
 from tracker.domain.archives import ArchiveState
 from tracker.domain.hook_events import HookEvent
 from tracker.domain.outputs import reference_of
 from tracker.domain.task import Output, Stage, Status, TaskId
+from tracker.errors import OutputUnavailable
 from tracker.store.sqlite.inline_data import PIECE_CHARS
 from tracker.store.values import Announcement
+from tracker.upstream.client import Account
 
 VIDEO = Output("video", mime="video/mp4", title="Summer Breeze")
 
@@ -257,6 +262,16 @@ async def test_the_key_is_sent_to_its_own_host_only(tmp_path: Path) -> None:
             assert len(cdn.asked) == 2
             assert all("authorization" not in asked.headers for asked in cdn.asked)
             assert (await rig.show(task_id))["outputs"][0]["url"] is None
+
+
+@pytest.mark.parametrize(("key", "problem"), [(None, "is not set"), ('"sk-never-real"', "has quotes around the key")])
+async def test_an_invalid_key_is_not_sent(tmp_path: Path, key: str | None, problem: str) -> None:
+    """An output that needs a key fails with the same message as a poll, before a request."""
+    async with RawServer(serves(film(1000))) as home:
+        downloader = Downloader({"default": Account("default", home.url(""), lambda: key)}, SystemClock(), BOUNDS)
+        with pytest.raises(OutputUnavailable, match=f"^the API key of account 'default' {problem}"):
+            await downloader.fetch(make_task(), video("/content", authenticated=True), Partial(tmp_path, "k"))
+        assert home.asked == []
 
 
 async def test_redirects_are_limited(tmp_path: Path) -> None:

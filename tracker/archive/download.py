@@ -19,6 +19,7 @@ from aiohttp.client import URL  # type: ignore[attr-defined]  # yarl's, by way o
 from tracker import __version__
 from tracker.archive.content_encoding import Decoder
 from tracker.archive.response_heads import Slice, digests_of, encoding_of, read_slice, read_version, remote_version
+from tracker.domain.api_keys import key_problem
 from tracker.domain.retry import parse_retry_after
 from tracker.errors import OutputPermanentFailure, OutputRefused, OutputUnavailable
 from tracker.upstream.addresses import AddressForbidden, PublicResolver, is_literal, is_public
@@ -94,15 +95,14 @@ class Downloader:
         """
         url, account = self._locate(task, output)
         found = await asyncio.to_thread(partial.find)
-        version = read_version(found[1]) if found is not None else None
-        left = (found[0], version) if found is not None and version is not None else None
+        known = None if found is None else read_version(found[1])
+        start = found[0] if found is not None and known is not None else 0
         try:
             async with asyncio.timeout(self._bounds.total_s):
-                if left is not None:
-                    declared = await self._attempt(url, account, partial, left, resumes=True)
-                    if declared is not _STALE:
-                        return declared or None
-                return await self._attempt(url, account, partial, left, resumes=False) or None
+                declared = await self._attempt(url, account, partial, start, known)
+                if declared is _STALE:
+                    declared = await self._attempt(url, account, partial, 0, known)
+                return declared or None
         except TimeoutError as error:
             raise OutputUnavailable(
                 f"not finished within {self._bounds.total_s:g} s; the next attempt resumes"
@@ -126,15 +126,14 @@ class Downloader:
         return _parsed(url), account
 
     async def _attempt(
-        self, url: URL, account: Account | None, partial: Partial, left: tuple[int, Version] | None, *, resumes: bool
+        self, url: URL, account: Account | None, partial: Partial, start: int, known: Version | None
     ) -> str | None:
-        """One exchange; `_STALE` if the partial file is not of the server's version."""
-        start = left[0] if resumes and left is not None else 0
+        """One exchange, see `_read_response`."""
         headers = {"Range": f"bytes={start}-"} if start else {}
         try:
             response = await self._follow_redirects(url, account, headers)
             try:
-                return await self._read_response(response, partial, start, None if left is None else left[1])
+                return await self._read_response(response, partial, start, known)
             finally:
                 response.close()
         except TimeoutError as error:
@@ -184,8 +183,8 @@ class Downloader:
     @staticmethod
     def _key_of(account: Account) -> str:
         key = (account.api_key() or "").strip()
-        if not key or not (key.isascii() and key.isprintable()):
-            raise OutputUnavailable(f"account {account.name!r} has no valid API key")
+        if (problem := key_problem(key)) is not None:
+            raise OutputUnavailable(f"the API key of account {account.name!r} {problem}")
         return key
 
     async def _read_response(

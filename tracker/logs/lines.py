@@ -10,6 +10,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import orjson
@@ -105,7 +106,7 @@ def _configure(number: int, redactor: Redactor, *, as_json: bool, sink: Sink | N
     structlog.configure(
         processors=[_add_origin, *time, _add_traces, *_last_steps(redactor, as_json=as_json, sink=sink)],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=_StderrLogger if sink is None else _sink_loggers(sink),
+        logger_factory=partial(_Target, sink or _write_line),
     )
 
 
@@ -115,12 +116,11 @@ def _last_steps(redactor: Redactor, *, as_json: bool, sink: Sink | None) -> list
         return [redactor.event, _pass_event]
     if as_json:
         return [_json_renderer(redactor)]
-    console = structlog.dev.ConsoleRenderer(
-        timestamp_key="at",
-        colors=sys.stderr.isatty(),
-        exception_formatter=structlog.dev.plain_traceback,
-    )
-    return [redactor.event, console]
+    traces, colors = structlog.dev.plain_traceback, sys.stderr.isatty()
+    return [
+        redactor.event,
+        structlog.dev.ConsoleRenderer(timestamp_key="at", colors=colors, exception_formatter=traces),
+    ]
 
 
 def _json_renderer(redactor: Redactor) -> Processor:
@@ -147,9 +147,7 @@ def _pass_event(_logger: object, _method: str, event: MutableMapping[str, Any]) 
     return (event,), {}
 
 
-def _add_origin(
-    logger: _StderrLogger | _SinkLogger, method: str, event: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
+def _add_origin(logger: _Target, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     event["logger"] = logger.name
     return structlog.processors.add_log_level(logger, method, event)
 
@@ -170,42 +168,27 @@ def _add_traces(logger: object, method: str, event: MutableMapping[str, Any]) ->
     return event
 
 
-class _StderrLogger:
-    """Writes each line with one call to the current stderr."""
+class _Target:
+    """Passes each line or event to a function."""
 
-    def __init__(self, name: str = "tracker") -> None:
+    def __init__(self, write: Callable[[Any], None], name: str = "tracker") -> None:
+        self._write = write
         self.name = name
 
-    def msg(self, line: str) -> None:
-        try:
-            sys.stderr.write(f"{line}\n")
-            sys.stderr.flush()
-        except (OSError, ValueError):
-            pass  # stderr is closed; the daemon goes on
+    def msg(self, item: str | Mapping[str, Any]) -> None:
+        self._write(item)
 
     log = debug = info = warn = warning = msg
     error = exception = critical = fatal = failure = err = msg
 
 
-class _SinkLogger:
-    """Passes each event to the sink."""
-
-    def __init__(self, name: str, sink: Sink) -> None:
-        self.name = name
-        self._sink = sink
-
-    def msg(self, event: Mapping[str, Any]) -> None:
-        self._sink(event)
-
-    log = debug = info = warn = warning = msg
-    error = exception = critical = fatal = failure = err = msg
-
-
-def _sink_loggers(sink: Sink) -> Callable[..., _SinkLogger]:
-    def make(name: str = "tracker") -> _SinkLogger:
-        return _SinkLogger(name, sink)
-
-    return make
+def _write_line(line: str) -> None:
+    """Write a line with one call to the current stderr."""
+    try:
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        pass  # stderr is closed; the daemon goes on
 
 
 class _LibraryHandler(logging.Handler):
