@@ -55,7 +55,7 @@ async def test_group_commit(tmp_path: Path) -> None:
             assert len(await rig.store.list_events(task.id)) == 20
 
 
-async def test_a_bad_one_spoils_nothing_for_the_others(tmp_path: Path) -> None:
+async def test_a_failing_change_does_not_affect_the_others(tmp_path: Path) -> None:
     """In one batch an unknown task, a bug and a broken rule fail alone; everything else is committed."""
 
     def illegal(db: sqlite3.Connection) -> None:
@@ -80,7 +80,7 @@ async def test_a_bad_one_spoils_nothing_for_the_others(tmp_path: Path) -> None:
         assert [len(await rig.store.list_events(make_task_name(n))) for n in (1, 2, 3)] == [1, 1, 0]
 
 
-async def test_an_ordinary_refusal_costs_no_transaction_of_its_own(tmp_path: Path) -> None:
+async def test_a_refusal_needs_no_transaction_of_its_own(tmp_path: Path) -> None:
     """An unknown task among fifty known ones does not make fifty-one transactions."""
     async with opened(tmp_path / "t.db") as rig:
         await rig.follow()
@@ -109,8 +109,8 @@ async def test_repetitions_in_one_batch_are_seen(tmp_path: Path) -> None:
         assert (await rig.get()).task.callbacks == 5
 
 
-async def test_a_caller_that_goes_away_loses_nothing(tmp_path: Path) -> None:
-    """Cancelling the one who waits does not cancel the change."""
+async def test_a_canceled_caller_does_not_cancel_its_change(tmp_path: Path) -> None:
+    """The change is committed all the same."""
     async with opened(tmp_path / "t.db") as rig:
         await rig.follow()
         async with rig.halted_writer():
@@ -122,8 +122,8 @@ async def test_a_caller_that_goes_away_loses_nothing(tmp_path: Path) -> None:
         assert (await rig.get()).task.status is Status.RUNNING
 
 
-async def test_closing_writes_what_waits(tmp_path: Path) -> None:
-    """A change handed in before the close is committed; one after it is refused."""
+async def test_closing_commits_waiting_changes(tmp_path: Path) -> None:
+    """A change made before the close is committed; one after it is refused."""
     async with opened(tmp_path / "t.db") as rig:
         await rig.follow()
         async with rig.halted_writer():
@@ -138,7 +138,7 @@ async def test_closing_writes_what_waits(tmp_path: Path) -> None:
         assert (await rig.get()).task.status is Status.RUNNING
 
 
-async def test_a_listener_that_fails_hangs_nobody(tmp_path: Path) -> None:
+async def test_a_listener_that_fails_blocks_no_caller(tmp_path: Path) -> None:
     """The caller gets its answer; the failure is reported to the event loop."""
     reports: list[str] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(str(context["exception"])))
@@ -152,8 +152,8 @@ async def test_a_listener_that_fails_hangs_nobody(tmp_path: Path) -> None:
 # -- callbacks without a task --------------------------------------------------------------------------------
 
 
-async def test_parked_callbacks_are_forgotten(tmp_path: Path) -> None:
-    """Those that came before the moment, counted."""
+async def test_old_parked_callbacks_are_deleted(tmp_path: Path) -> None:
+    """Only those that are older; they are counted."""
     async with opened(tmp_path / "t.db") as rig:
         for n in range(4):
             await rig.at(n).request_polls("suno", [ExternalId(f"x-{n}")], None)
@@ -163,8 +163,8 @@ async def test_parked_callbacks_are_forgotten(tmp_path: Path) -> None:
         assert stats["log_bytes"] == (tmp_path / "t.db-wal").stat().st_size
 
 
-async def test_rejected_callbacks_are_kept_within_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The newest stay, cut to a bounded size."""
+async def test_rejected_callbacks_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest ones stay, truncated."""
     monkeypatch.setattr("tracker.store.sqlite.unmatched.MAX_REJECTED", 3)
     async with opened(tmp_path / "t.db") as rig:
         for n in range(5):
@@ -177,8 +177,8 @@ async def test_rejected_callbacks_are_kept_within_bounds(tmp_path: Path, monkeyp
 # -- what is due -------------------------------------------------------------------------------------------
 
 
-async def test_the_sweep_touches_only_what_is_due(tmp_path: Path) -> None:
-    """Lanes and claims walk the index of due tasks and never the table."""
+async def test_the_sweep_reads_only_what_is_due(tmp_path: Path) -> None:
+    """Lanes and claims use the index of due tasks and never scan the table."""
     async with opened(tmp_path / "t.db") as rig:
         for n in range(1, 4):
             await rig.follow(n)
@@ -201,7 +201,7 @@ async def test_the_sweep_touches_only_what_is_due(tmp_path: Path) -> None:
 
 
 async def test_readers_never_wait_for_the_writer(tmp_path: Path) -> None:
-    """While a transaction is open, reads answer with what was committed before."""
+    """While a transaction is open, reads return what was committed before."""
     async with opened(tmp_path / "t.db") as rig:
         await rig.follow()
         async with rig.halted_writer():
@@ -212,8 +212,8 @@ async def test_readers_never_wait_for_the_writer(tmp_path: Path) -> None:
         assert (await rig.get()).task.status is Status.RUNNING
 
 
-async def test_a_reader_never_disturbs_the_writer(tmp_path: Path) -> None:
-    """A transaction that somebody keeps open for reading stops no commit."""
+async def test_a_reader_never_blocks_the_writer(tmp_path: Path) -> None:
+    """An open read transaction blocks no commit."""
     async with opened(tmp_path / "t.db") as rig:
         await rig.follow()
         reader = sqlite3.connect(f"file:{rig.path}?mode=ro", uri=True, isolation_level=None)
@@ -231,7 +231,7 @@ async def test_a_reader_never_disturbs_the_writer(tmp_path: Path) -> None:
 
 
 async def test_reading_without_a_daemon(tmp_path: Path) -> None:
-    """The file alone is enough, also beside a daemon."""
+    """The file is enough, also while a daemon runs."""
     async with opened(tmp_path / "t.db") as rig:
         await rig.follow()
         for _ in range(2):
@@ -386,7 +386,7 @@ EDITS = {
 
 @pytest.mark.parametrize("name", [*EDITS])
 async def test_illegal_hand_edits_are_refused(tmp_path: Path, name: str) -> None:
-    """The file itself keeps the rules, against any program that opens it."""
+    """The file itself enforces the rules, for any program that opens it."""
     standing, sql = EDITS[name]
     async with opened(tmp_path / "t.db") as rig:
         if standing != "none":
@@ -418,8 +418,8 @@ async def test_legal_edits_are_allowed(tmp_path: Path) -> None:
         assert rig.edit("SELECT * FROM v_tasks") == []
 
 
-async def test_what_is_to_be_archived_is_on_disk_with_the_output(tmp_path: Path) -> None:
-    """Planned in the transaction that brings an output, each once, as the archive chooses."""
+async def test_archive_items_are_committed_with_the_output(tmp_path: Path) -> None:
+    """Created in the transaction that stores the output, each once, as the archive chooses."""
 
     def choose(_: Task, output: Output) -> ArchiveWish | None:
         return ArchiveWish(after(99)) if output.kind == "audio" else None
@@ -447,7 +447,7 @@ async def test_what_is_to_be_archived_is_on_disk_with_the_output(tmp_path: Path)
         assert {item.state for item in planned} == {ArchiveState.PENDING}
 
 
-async def test_a_rule_of_the_file_stops_a_bug_of_the_program(tmp_path: Path) -> None:
+async def test_a_trigger_stops_a_bug_of_the_program(tmp_path: Path) -> None:
     """A judge that would take an end back is stopped by the trigger; nothing of it is written."""
 
     def forget(task: Task, heard: Observation, _: object) -> tuple[Step, ...]:

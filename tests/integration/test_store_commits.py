@@ -118,8 +118,8 @@ async def test_a_commit_that_stays_unknown_is_told_as_unknown(tmp_path: Path, fi
         assert rig.edit("SELECT count(*) FROM tasks WHERE idempotency_key = 'once'") == [(1,)]
 
 
-async def test_a_full_disk_is_no_unknown_commit(tmp_path: Path) -> None:
-    """The commit mark is in the last frame, which was not written: the caller may simply try again."""
+async def test_a_commit_on_a_full_disk_is_not_unknown(tmp_path: Path) -> None:
+    """The commit mark is in the last frame, which was not written: the caller may try again."""
     async with opened(tmp_path / "t.db") as rig:
         with failing(rig, COMMIT=["full"] * 1000):
             for n in (1, 2):
@@ -129,8 +129,8 @@ async def test_a_full_disk_is_no_unknown_commit(tmp_path: Path) -> None:
         await rig.submit(1)
 
 
-async def test_nothing_is_committed_where_nothing_changed(tmp_path: Path) -> None:
-    """The number of a transaction is written with a change, and never alone: that would be a sync for nothing."""
+async def test_a_transaction_without_changes_is_not_committed(tmp_path: Path) -> None:
+    """The number of a transaction is written only with a change: alone it would cost a sync."""
     async with opened(tmp_path / "t.db") as rig:
         await rig.follow()
         log = rig.path.with_name("t.db-wal")
@@ -142,7 +142,7 @@ async def test_nothing_is_committed_where_nothing_changed(tmp_path: Path) -> Non
         assert log.stat().st_size == before
 
 
-async def test_a_rollback_that_fails_costs_the_connection(tmp_path: Path) -> None:
+async def test_a_rollback_that_fails_drops_the_connection(tmp_path: Path) -> None:
     """The transaction goes with its connection, and the next write has a new one."""
     async with opened(tmp_path / "t.db") as rig:
 
@@ -174,7 +174,7 @@ async def test_a_connection_that_cannot_be_replaced_counts_as_lost(tmp_path: Pat
 
 
 async def test_the_batch_that_is_unknown_and_the_next(tmp_path: Path) -> None:
-    """All of a batch are told the same; what was never begun is told to come again."""
+    """All changes of a batch get the same error; a later one is refused as unavailable."""
     async with opened(tmp_path / "t.db") as rig:
         with failing(rig, COMMIT=["", *ANY_NUMBER]):
             async with rig.halted_writer():

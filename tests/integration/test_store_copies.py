@@ -26,8 +26,8 @@ def with_one_more(monkeypatch: pytest.MonkeyPatch) -> int:
     return number
 
 
-async def test_a_copy_is_whole_private_and_opens(tmp_path: Path) -> None:
-    """What was committed is in the copy, nobody else can read it, and nothing lies beside it."""
+async def test_a_copy_is_complete_private_and_opens(tmp_path: Path) -> None:
+    """What was committed is in the copy, other users cannot read it, and it has no side files."""
     source, target = tmp_path / "tracker.db", tmp_path / "copies" / "one.db"
     target.parent.mkdir()
     async with opened(source) as rig:
@@ -46,8 +46,8 @@ async def test_a_copy_is_whole_private_and_opens(tmp_path: Path) -> None:
         await restored.submit(3)
 
 
-async def test_the_instance_id_is_made_once_and_kept_by_copies(tmp_path: Path) -> None:
-    """Each store has its own; restarts, migrations, copies and hands do not change it; the file alone tells it."""
+async def test_the_instance_id_never_changes(tmp_path: Path) -> None:
+    """Each store has its own; restarts, migrations, copies and edits do not change it; it can be read from the file."""
     path, copy, other = tmp_path / "tracker.db", tmp_path / "copy.db", tmp_path / "other.db"
     assert read_instance(path) is None
     async with opened(path) as rig:
@@ -80,7 +80,7 @@ async def test_a_store_from_before_instance_ids_has_none_until_it_is_migrated(tm
         assert read_instance(path) == rig.store.instance
 
 
-async def test_a_copy_holds_one_moment_of_a_store_that_writes(tmp_path: Path) -> None:
+async def test_a_copy_is_one_state_of_a_store_that_writes(tmp_path: Path) -> None:
     """Every copy made under load passes SQLite's own check and holds each task with its event, or neither."""
     source, target = tmp_path / "tracker.db", tmp_path / "copy.db"
     async with opened(source) as rig:
@@ -119,8 +119,8 @@ async def test_a_copy_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) 
     assert not (tmp_path / "copy.db").exists()
 
 
-async def test_a_migration_keeps_a_copy_of_what_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The upgrade leaves the old file beside the new one, and the older program says how to go back to it."""
+async def test_a_migration_copies_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The copy has the old schema, and an older program says how to restore it."""
     path = tmp_path / "tracker.db"
     old = KNOWN[-1][0]
     async with opened(path) as rig:
@@ -152,8 +152,8 @@ async def test_a_new_file_and_a_current_one_are_not_copied(tmp_path: Path) -> No
     assert not list(tmp_path.glob("*.bak-*"))
 
 
-async def test_without_room_for_a_copy_nothing_is_migrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file stays at its old schema when no copy of it can be kept."""
+async def test_without_space_for_a_copy_nothing_is_migrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file stays at its old schema if it cannot be copied."""
     path = tmp_path / "tracker.db"
     old = KNOWN[-1][0]
     async with opened(path):

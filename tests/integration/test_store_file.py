@@ -84,8 +84,8 @@ async def test_opening_again_changes_no_schema(tmp_path: Path) -> None:
         assert rig.edit("PRAGMA integrity_check") == [("ok",)]
 
 
-async def test_a_migration_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that fails half-way leaves the version before, and the next start carries it out."""
+async def test_a_migration_is_atomic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that fails half-way leaves the version before, and the next start repeats it."""
     path = tmp_path / "t.db"
     async with opened(path) as rig:
         await rig.follow()
@@ -134,8 +134,8 @@ OLD_SNAPSHOT = {
 FIRST_SNAPSHOT = {"status": "PENDING", "outputs": "[]", "progress_at": 1767607200000, "submit_state": "queued"}
 
 
-async def test_snapshots_of_schema_2_become_whole_tasks(tmp_path: Path) -> None:
-    """A delivery that waits over the migration tells of the same task as before it."""
+async def test_snapshots_of_schema_2_become_complete_tasks(tmp_path: Path) -> None:
+    """A delivery that waits during the migration shows the same task as before it."""
     path = tmp_path / "t.db"
     db = sqlite3.connect(path, isolation_level=None)
     for _, script in migrations()[:2]:
@@ -223,7 +223,7 @@ async def test_the_position_of_schema_8_becomes_the_outbox(tmp_path: Path) -> No
 
 
 async def test_leases_of_schema_7_fall_due_at_the_first_start(tmp_path: Path) -> None:
-    """It named no holders: whatever was leased then was held by a process that is gone."""
+    """It had no holders: what was leased was held by a process that is dead now."""
     path = tmp_path / "t.db"
     async with opened(path) as rig:
         rig.store.choose_archives(lambda _task, _output: ArchiveWish(None))
@@ -253,7 +253,7 @@ async def test_leases_of_schema_7_fall_due_at_the_first_start(tmp_path: Path) ->
 
 
 async def test_a_log_that_is_written_without_a_pause_stays_short(tmp_path: Path) -> None:
-    """What the log holds is brought into the file beside the writer, and the log begins anew."""
+    """Checkpoints run beside the writer, and the log restarts."""
     path = tmp_path / "t.db"
     log = path.with_name("t.db-wal")
     longest = 0
@@ -267,8 +267,8 @@ async def test_a_log_that_is_written_without_a_pause_stays_short(tmp_path: Path)
     assert longest < 40_000_000
 
 
-def test_checkpoints_go_on_after_some_that_failed(tmp_path: Path) -> None:
-    """A disk that was full for a while does not end them; it is said once, and once that it is over."""
+def test_checkpoints_continue_after_failures(tmp_path: Path) -> None:
+    """After a full disk they continue; the failure is logged once, and its end once."""
     path = tmp_path / "t.db"
     tried = queue.SimpleQueue[int]()
     attempts = itertools.count(1)
@@ -296,9 +296,7 @@ def test_checkpoints_go_on_after_some_that_failed(tmp_path: Path) -> None:
     assert [line["event"] for line in logged] == ["store.failed", "store.checkpoint_recovered"]
 
 
-def test_a_log_that_a_reader_keeps_from_beginning_anew_is_told_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_log_that_a_reader_blocks_is_logged_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A warning with its length and what to do, and a line once it is short again."""
     monkeypatch.setattr(checkpoints, "MAX_LOG_PAGES", 20)
     path = tmp_path / "t.db"
@@ -360,7 +358,7 @@ async def test_every_table_is_strict(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("spelling", ["the same", "relative", "dotted", "symlink", "linked folder"])
 async def test_a_second_tracker_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spelling: str) -> None:
-    """However the path is spelled, with one clear line that names the holder; the first goes on."""
+    """For each spelling of the path, with one line that names the process; the first continues."""
     folder = tmp_path / "data"
     path = folder / "t.db"
     folder.mkdir()
@@ -436,7 +434,7 @@ async def make_newer(folder: Path, *, with_log: bool) -> Path:
 
 @pytest.mark.parametrize("with_log", [False, True])
 async def test_a_newer_file_is_refused_untouched(tmp_path: Path, with_log: bool) -> None:
-    """Not a byte changes, not even by bringing in what a crash left in the log."""
+    """No byte changes, not even by a checkpoint of what a crash left in the log."""
     folder = tmp_path / "data"
     folder.mkdir()
     path = await make_newer(folder, with_log=with_log)
@@ -453,7 +451,7 @@ async def test_a_newer_file_is_refused_untouched(tmp_path: Path, with_log: bool)
 
 @pytest.mark.parametrize("journal", ["delete", "wal"])
 async def test_another_programs_database_is_refused_untouched(tmp_path: Path, journal: str) -> None:
-    """Whatever its journal mode."""
+    """In each journal mode."""
     path = tmp_path / "other.db"
     connection = sqlite3.connect(path)
     connection.execute(f"PRAGMA journal_mode = {journal}")
@@ -466,8 +464,8 @@ async def test_another_programs_database_is_refused_untouched(tmp_path: Path, jo
 
 
 @pytest.mark.parametrize("content", [b"not a database at all, but long enough to be looked at" * 40, b"short"])
-async def test_a_file_that_is_no_database_is_refused_untouched(tmp_path: Path, content: bytes) -> None:
-    """A text file given by mistake stays what it was."""
+async def test_a_file_that_is_not_a_database_is_refused_untouched(tmp_path: Path, content: bytes) -> None:
+    """A text file given by mistake does not change."""
     path = tmp_path / "notes.txt"
     path.write_bytes(content)
     with pytest.raises(StoreUnusable, match="not a tracker database"):
@@ -478,20 +476,20 @@ async def test_a_file_that_is_no_database_is_refused_untouched(tmp_path: Path, c
 
 
 async def test_an_empty_file_is_set_up(tmp_path: Path) -> None:
-    """What `touch` made becomes a database."""
+    """A file that `touch` created becomes a database."""
     (tmp_path / "t.db").touch()
     async with opened(tmp_path / "t.db") as rig:
         await rig.follow()
 
 
-async def test_directories_are_made(tmp_path: Path) -> None:
-    """With all their parents, for the owner alone."""
+async def test_directories_are_created(tmp_path: Path) -> None:
+    """With all their parents, private."""
     async with opened(tmp_path / "a" / "b" / "t.db") as rig:
         assert rig.path.parent.stat().st_mode & 0o777 == 0o700
 
 
-async def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
-    """A file in the way: refused with one line that says what to do."""
+async def test_a_directory_that_cannot_be_created(tmp_path: Path) -> None:
+    """Its parent is a file: refused with one line that says how to fix it."""
     (tmp_path / "file").touch()
     with pytest.raises(StoreUnusable, match=r"cannot be created \(.*set store.path"):
         await Rig(tmp_path / "file" / "sub" / "t.db").store.open()
@@ -519,7 +517,7 @@ async def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unwritable for root")
 async def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
-    """Refused with a line that names it, and as it was."""
+    """Refused with a line that names it, and it does not change."""
     async with opened(tmp_path / "t.db") as rig:
         await rig.follow()
     (tmp_path / "t.db").chmod(0o400)
@@ -527,14 +525,14 @@ async def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
         await Rig(tmp_path / "t.db").store.open()
 
 
-async def test_reading_a_file_that_is_not_there(tmp_path: Path) -> None:
-    """Refused, and not made by the attempt."""
+async def test_reading_a_missing_file(tmp_path: Path) -> None:
+    """Refused, and the attempt does not create it."""
     with pytest.raises(StoreUnusable, match="no such file"):
         await open_reader(tmp_path / "t.db")
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_refused_store_gives_its_lock_back(tmp_path: Path) -> None:
+async def test_a_refused_store_releases_its_lock(tmp_path: Path) -> None:
     """After the cause is gone, the same process can open it."""
     path = tmp_path / "t.db"
     path.write_bytes(b"nonsense" * 100)
@@ -559,7 +557,7 @@ async def test_a_closed_store_writes_nothing(tmp_path: Path) -> None:
 
 
 async def test_a_full_disk(tmp_path: Path) -> None:
-    """Writes are refused as unavailable, nothing half-written stays, small ones and later ones succeed."""
+    """Writes are refused as unavailable, none is stored in part, and later ones succeed."""
     async with opened(tmp_path / "t.db") as rig:
         for n in range(1, 4):
             await rig.follow(n)
@@ -614,7 +612,7 @@ asyncio.run(main())
 
 
 async def test_a_log_that_cannot_grow(tmp_path: Path) -> None:
-    """The real thing: the file system takes no more. What was acknowledged is there, and work goes on later."""
+    """A file system that is full: what was acknowledged is stored, and later writes succeed."""
     path = tmp_path / "t.db"
     ended = run(FILL_THE_DISK, path)
     assert ended.returncode == 0, ended.stderr
@@ -644,8 +642,8 @@ async def test_a_step_back_while_nothing_ran_does_not_make_tasks_wait(tmp_path: 
         assert (await rig.get(1)).task.due_at == after(30), "a clock that went on leaves everything as it is"
 
 
-async def test_due_times_are_brought_back_together(tmp_path: Path) -> None:
-    """Of tasks, of deliveries and of files, by the same time; what is not due stays so."""
+async def test_due_times_move_back_together(tmp_path: Path) -> None:
+    """Of tasks, deliveries and files, by the same time; what has no due time gets none."""
     async with opened(tmp_path / "t.db") as rig:
         rig.store.choose_archives(lambda _task, _output: ArchiveWish(None))
         for n in (1, 2):
@@ -667,8 +665,8 @@ async def test_due_times_are_brought_back_together(tmp_path: Path) -> None:
 # -- somebody else who writes ------------------------------------------------------------------------------
 
 
-async def test_who_holds_the_file_holds_up_a_batch_once(tmp_path: Path) -> None:
-    """Nobody in the batch is to blame, so its members are not tried one by one; all are told to come again."""
+async def test_a_locked_file_delays_a_batch_once(tmp_path: Path) -> None:
+    """No change of the batch caused it, so they are not tried one by one; all are refused as unavailable."""
     async with opened(tmp_path / "t.db") as rig:
         for n in range(1, 21):
             await rig.follow(n)

@@ -21,8 +21,8 @@ async def ids_of(rig: Rig, *names: int) -> dict[str, tuple[str, str, str]]:
     }
 
 
-async def test_delivery_ids_never_mean_another_event(tmp_path: Path) -> None:
-    """Not after a backup was restored, nor in a new database: receivers drop an id that they know."""
+async def test_a_delivery_id_never_names_two_events(tmp_path: Path) -> None:
+    """Not after a restore, nor in a new database: receivers drop an id that they know."""
     path, copy = tmp_path / "t.db", tmp_path / "copy.db"
     async with opened(path) as rig:
         await live(rig, 1)
@@ -45,8 +45,8 @@ async def test_delivery_ids_never_mean_another_event(tmp_path: Path) -> None:
     assert all(re.fullmatch(r"dlv_[0-9a-f]{24}", delivery_id) for delivery_id in told)
 
 
-async def test_an_end_that_comes_again_after_a_restore_keeps_its_id(tmp_path: Path) -> None:
-    """Whatever tells of it this time: a receiver that saw it does nothing twice. Other steps are told apart."""
+async def test_an_end_after_a_restore_has_the_same_id(tmp_path: Path) -> None:
+    """From any source: a receiver that has seen it does nothing twice. Other events have different ids."""
     path, copy = tmp_path / "t.db", tmp_path / "copy.db"
     async with opened(path) as rig:
         await rig.follow(1)
@@ -67,8 +67,8 @@ async def test_an_end_that_comes_again_after_a_restore_keeps_its_id(tmp_path: Pa
     assert len(before) == len(again) == 3
 
 
-async def test_deliveries_from_before_keep_their_ids(tmp_path: Path) -> None:
-    """One that an older version made is retried under the id that its receiver knows, and made once."""
+async def test_old_deliveries_keep_their_ids(tmp_path: Path) -> None:
+    """A delivery of an older version is retried under its old id, and is not created twice."""
     path = tmp_path / "t.db"
     async with opened(path) as rig:
         await live(rig, 1)

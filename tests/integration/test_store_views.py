@@ -25,7 +25,7 @@ COLUMNS = {
 
 
 async def test_every_column_of_a_view_has_a_type(tmp_path: Path) -> None:
-    """Readers with types of their own would take a column without one for bytes."""
+    """Typed readers would treat a column without a type as bytes."""
     async with opened(tmp_path / "t.db") as rig:
         views = {name for (name,) in rig.edit("SELECT name FROM sqlite_schema WHERE type = 'view'")}
         assert views == COLUMNS.keys()
@@ -35,8 +35,8 @@ async def test_every_column_of_a_view_has_a_type(tmp_path: Path) -> None:
             assert types.items() >= expected.items()
 
 
-async def test_no_view_uses_a_reserved_word_bare(tmp_path: Path) -> None:
-    """Programs that parse the text of a view by their own rules stop at one."""
+async def test_no_view_uses_an_unquoted_reserved_word(tmp_path: Path) -> None:
+    """Programs that parse the text of a view fail at one."""
     async with opened(tmp_path / "t.db") as rig:
         for name, text in rig.edit("SELECT name, sql FROM sqlite_schema WHERE type = 'view'"):
             bare = re.sub(r"'[^']*'|\"[^\"]*\"|--[^\n]*", " ", text)
@@ -45,7 +45,7 @@ async def test_no_view_uses_a_reserved_word_bare(tmp_path: Path) -> None:
 
 
 async def test_values_have_the_types_of_their_columns(tmp_path: Path) -> None:
-    """Of every row and every column of every view."""
+    """In every row and column of every view."""
     kinds = {"TEXT": "text", "INTEGER": "integer", "REAL": "real"}
     async with opened(tmp_path / "t.db") as rig:
         await rig.follow(1, labels={"user": "42"})
@@ -75,7 +75,7 @@ async def test_ordinary_queries_of_the_views_use_an_index(tmp_path: Path, query:
         assert any(detail.startswith("SEARCH") and index in detail for detail in plan), plan
 
 
-async def test_the_views_can_be_written_anew(tmp_path: Path) -> None:
-    """Programs that parse a view and ask for it in words of their own put each SELECT of a UNION into parentheses."""
+async def test_the_views_survive_a_rewrite(tmp_path: Path) -> None:
+    """Programs that parse and rewrite a view put each SELECT of a UNION into parentheses."""
     async with opened(tmp_path / "t.db") as rig:
         assert rig.edit("SELECT name FROM sqlite_schema WHERE type = 'view' AND sql LIKE '%UNION%'") == []

@@ -100,8 +100,8 @@ async def test_each_start_is_a_process_of_its_own(engine: OpenRig) -> None:
     assert (len(set(ids)), {len(name) for name in ids}) == (2, {26})
 
 
-async def test_a_create_is_never_taken_from_a_living_process(engine: OpenRig) -> None:
-    """However long ago its lease ended: it is claimed once its process is gone from the store."""
+async def test_a_create_is_never_claimed_from_a_living_process(engine: OpenRig) -> None:
+    """It is claimed only when its process is gone, however long ago its lease ended."""
     async with engine() as rig:
         await rig.submit(1)
         await rig.store.mark_sending(make_task_name(1), 60)
@@ -127,19 +127,19 @@ async def test_an_observation_leaves_a_create_with_its_sender(engine: OpenRig) -
 
 
 async def test_a_claim_says_whether_a_lease_ended(engine: OpenRig) -> None:
-    """A nudge ends the lease; without one the task is claimed with the note that it was held."""
+    """A poll request ends the lease; otherwise the claim says that the task was held."""
     async with engine() as rig:
         await rig.follow(1)
-        for nudges, was_held in ((False, False), (False, True), (True, False)):
-            if nudges:
+        for is_requested, was_held in ((False, False), (False, True), (True, False)):
+            if is_requested:
                 await rig.store.poll_now(make_task_name(1))
             (claimed,) = await rig.store.claim_due(LANE, 1, 10)
             assert claimed.was_held is was_held
             rig.clock.advance(10)
 
 
-async def test_only_the_holder_puts_off(engine: OpenRig) -> None:
-    """A lease of another process, or one that a nudge has ended, stays as it is."""
+async def test_only_the_holder_postpones(engine: OpenRig) -> None:
+    """A lease of another process does not change."""
     async with engine() as rig:
         await rig.store.create_task(make_registration(1))
         await rig.store.claim_due(LANE, 1, 100)
@@ -174,8 +174,8 @@ async def test_lanes_and_claims(engine: OpenRig) -> None:
         assert [one.task.id for one in claimed] == [make_task_name(2), make_task_name(1)]
 
 
-async def test_two_claims_never_hand_out_the_same_task(engine: OpenRig) -> None:
-    """Each task once until its lease ends, whoever asks at the same time."""
+async def test_two_claims_never_return_the_same_task(engine: OpenRig) -> None:
+    """Each task once until its lease ends, also for concurrent claims."""
     async with engine() as rig:
         for n in range(1, 21):
             await rig.follow(n, due_at=after(n))
@@ -186,8 +186,8 @@ async def test_two_claims_never_hand_out_the_same_task(engine: OpenRig) -> None:
         assert len(await rig.at(90).claim_due(LANE, 50, 40)) == 20
 
 
-async def test_leases_are_given_back_at_open(engine: OpenRig) -> None:
-    """What a previous process held is due now: its polls and its sends; what was put off stays put off."""
+async def test_tasks_of_a_dead_process_are_due_at_open(engine: OpenRig) -> None:
+    """Its polls and its sends are due now; postponed tasks stay postponed."""
     async with engine() as rig:
         await rig.follow(1)
         await rig.at(1).claim_due(LANE, 1, 499)
@@ -210,7 +210,7 @@ async def test_leases_are_given_back_at_open(engine: OpenRig) -> None:
 
 
 async def test_poll_now(engine: OpenRig) -> None:
-    """An unfinished or given-up task with an upstream id is due now; others are left alone."""
+    """An unfinished or given-up task with an upstream id is due now; others do not change."""
     async with engine() as rig:
         await rig.follow(1, due_at=after(500))
         assert (await rig.at(3).poll_now(make_task_name(1))).due_at == after(3)

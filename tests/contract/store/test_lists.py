@@ -49,7 +49,7 @@ async def fill(rig: Rig) -> None:
     ids=str,
 )
 async def test_paging_with_filters(engine: OpenRig, wanted: dict[str, Any], expected: range | list[int]) -> None:
-    """Newest first, every match once over all pages, whatever arrives meanwhile."""
+    """Newest first, every match once over all pages, while new tasks arrive."""
     async with engine() as rig:
         await fill(rig)
         found: list[str] = []
@@ -66,7 +66,7 @@ async def test_paging_with_filters(engine: OpenRig, wanted: dict[str, Any], expe
 
 
 async def test_text_is_found_in_requests_and_beyond_ascii(engine: OpenRig) -> None:
-    """Capital letters that only Unicode knows are found as they are written."""
+    """Capital letters beyond ASCII are found as they are written."""
     async with engine() as rig:
         await rig.submit(1, request='{"prompt":"Über den Ähren"}', model="V5")
         for text, hits in (("Ähren", 1), ("Über den", 1), ("prompt", 1), ("v5", 1), ("über", 0), ("rain", 0)):

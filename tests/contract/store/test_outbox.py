@@ -47,7 +47,7 @@ async def live(rig: Rig, n: int = 1) -> None:
 
 
 async def test_one_delivery_per_hook_and_event(engine: OpenRig) -> None:
-    """Whatever is repeated: observations, fan-outs, or events that are in the outbox again."""
+    """After repeated observations, repeated fan-outs, and events that are in the outbox again."""
     async with engine() as rig:
         await live(rig)
         await rig.call(1, Status.SUCCEEDED, at=14)
@@ -68,7 +68,7 @@ async def test_one_delivery_per_hook_and_event(engine: OpenRig) -> None:
         assert await rig.store.list_deliveries(make_task_name(1)) == before
 
 
-async def test_a_list_goes_on_where_its_page_ended(engine: OpenRig) -> None:
+async def test_a_list_continues_where_its_page_ended(engine: OpenRig) -> None:
     """Also when the deliveries of that page, or of the next, were pruned before the next one is asked for."""
     async with engine() as rig:
         for n in (1, 2, 3):
@@ -141,7 +141,7 @@ async def test_announcements_carry_what_filters_need(engine: OpenRig) -> None:
 
 
 async def test_deliveries_of_a_task_to_a_hook_run_in_order(engine: OpenRig) -> None:
-    """One at a time; tasks and hooks run side by side; one put off holds back those behind it."""
+    """One at a time; tasks and hooks run in parallel; a postponed delivery delays the later ones of its task."""
     async with engine() as rig:
         await live(rig, 1)
         await live(rig, 2)
@@ -162,7 +162,7 @@ async def test_deliveries_of_a_task_to_a_hook_run_in_order(engine: OpenRig) -> N
         assert late[first[0].id] == 2
 
 
-async def test_two_claims_never_hand_out_the_same_delivery(engine: OpenRig) -> None:
+async def test_two_claims_never_return_the_same_delivery(engine: OpenRig) -> None:
     """Each once until its lease ends; then again, with the same id and the next attempt."""
     async with engine() as rig:
         for n in range(1, 11):
@@ -176,7 +176,7 @@ async def test_two_claims_never_hand_out_the_same_delivery(engine: OpenRig) -> N
         assert {job.attempt for job in again} == {2}
 
 
-async def test_deliveries_are_given_back_at_open(engine: OpenRig) -> None:
+async def test_deliveries_of_a_dead_process_are_due_at_open(engine: OpenRig) -> None:
     """A run that a crash cut off is due now, and runs again with the same id."""
     async with engine() as rig:
         await live(rig)
@@ -191,7 +191,7 @@ async def test_deliveries_are_given_back_at_open(engine: OpenRig) -> None:
 
 
 async def test_attempts_and_ends(engine: OpenRig) -> None:
-    """Pending with its next attempt, failed and dead for good, each with what was printed; the next may go on."""
+    """Pending with its next attempt, then failed, dead or succeeded, with the output; then the next delivery runs."""
     async with engine() as rig:
         await live(rig)
         await fan_out(rig, "publish")
@@ -215,8 +215,8 @@ async def test_attempts_and_ends(engine: OpenRig) -> None:
         }  # fmt: skip
 
 
-async def test_a_word_from_an_attempt_that_outlived_its_lease(engine: OpenRig) -> None:
-    """It does not undo the end that a later attempt brought."""
+async def test_a_late_result_of_an_earlier_attempt(engine: OpenRig) -> None:
+    """It does not change the end that a later attempt recorded."""
     async with engine() as rig:
         await live(rig)
         await fan_out(rig, "publish")
@@ -228,7 +228,7 @@ async def test_a_word_from_an_attempt_that_outlived_its_lease(engine: OpenRig) -
 
 
 async def test_retrying_by_hand(engine: OpenRig) -> None:
-    """A failed or dead delivery begins anew; one on its way or succeeded is left alone; an unknown one is named."""
+    """A failed or dead delivery starts anew; a running or succeeded one does not change; an unknown one is an error."""
     async with engine() as rig:
         await live(rig)
         await fan_out(rig, "publish")
@@ -243,10 +243,10 @@ async def test_retrying_by_hand(engine: OpenRig) -> None:
         await rig.store.record_attempt(job.id, result(DeliveryStatus.SUCCEEDED), job.attempt)
         assert (await rig.at(60).retry_delivery(job.id)).status is DeliveryStatus.SUCCEEDED
         with pytest.raises(DeliveryNotFound):
-            await rig.at(60).retry_delivery("nobody")
+            await rig.at(60).retry_delivery("unknown")
 
 
-async def test_a_hook_sees_the_task_of_its_moment(engine: OpenRig) -> None:
+async def test_a_hook_gets_the_task_as_of_its_event(engine: OpenRig) -> None:
     """`task.running` shows RUNNING although the task has SUCCEEDED since."""
     async with engine() as rig:
         await rig.follow(labels={"user": "42"})
@@ -272,7 +272,7 @@ async def test_a_hook_sees_the_task_of_its_moment(engine: OpenRig) -> None:
         assert {job.record.labels["user"] for job in jobs} == {"42"}
 
 
-async def test_a_hook_sees_the_verdict_that_was_revived_since(engine: OpenRig) -> None:
+async def test_a_hook_gets_the_failure_that_was_revived_since(engine: OpenRig) -> None:
     """`task.failed` of a given-up task shows FAILED although it SUCCEEDED later; both are delivered."""
     async with engine() as rig:
         await rig.follow()
@@ -290,7 +290,7 @@ async def test_a_hook_sees_the_verdict_that_was_revived_since(engine: OpenRig) -
 
 
 async def test_when_the_next_delivery_falls_due(engine: OpenRig) -> None:
-    """The earliest that could be claimed: those that wait for an earlier one of their task do not count."""
+    """The earliest one that can be claimed: a delivery that waits for an earlier one of its task does not count."""
     async with engine() as rig:
         assert await rig.store.next_delivery_in_s(["publish"]) is None
         await live(rig)
@@ -304,8 +304,8 @@ async def test_when_the_next_delivery_falls_due(engine: OpenRig) -> None:
         assert await rig.store.next_delivery_in_s(["publish"]) == 3570
 
 
-async def test_without_hooks_what_was_committed_concerns_no_later_one(engine: OpenRig) -> None:
-    """Nothing is looked at, and a hook that comes later hears of what follows, not of the past."""
+async def test_a_later_hook_gets_no_earlier_events(engine: OpenRig) -> None:
+    """Without hooks events are skipped; a hook that is added later gets only what follows."""
     async with engine() as rig:
         assert await rig.at(5).fan_out(None, 1000) == 0  # not a single event yet
         await live(rig)

@@ -24,7 +24,7 @@ from tracker.store.values import TaskFilter
 
 
 async def test_a_create_returns_the_record_that_is_read_back(engine: OpenRig) -> None:
-    """Whether the body came decoded or not, for a submit and for a task that a parked callback waits for."""
+    """With and without a decoded body, for a submit and for a task with a parked callback."""
     new = make_new_task(1, labels={"z": "1", "a": "2"}, idempotency_key="k", fallbacks=("m2",))
     async with engine() as rig:
         await rig.store.request_polls("suno", [ExternalId("up-3")], None)
@@ -60,8 +60,8 @@ async def test_an_idempotency_key(engine: OpenRig) -> None:
         assert (await rig.store.create_task(make_new_task(4, idempotency_key="K", fingerprint="g"))).is_new
 
 
-async def test_a_first_attempt_that_was_put_off_is_decided(engine: OpenRig) -> None:
-    """From then on the key finds its task, also while a later attempt is on its way."""
+async def test_a_first_attempt_that_was_postponed_is_decided(engine: OpenRig) -> None:
+    """From then on the key finds its task, also while a later attempt is being sent."""
     async with engine() as rig:
         first = make_new_task(1, idempotency_key="k", fingerprint="f")
         again = make_new_task(2, idempotency_key="k", fingerprint="f")
@@ -97,7 +97,7 @@ async def test_registering_twice(engine: OpenRig) -> None:
 
 
 async def test_a_send_is_marked_once(engine: OpenRig) -> None:
-    """Nobody sends what is on its way, canceled or decided."""
+    """A create that is being sent, canceled or decided is not sent."""
     async with engine() as rig:
         await rig.submit(1)
         marks = await asyncio.gather(*(rig.store.mark_sending(make_task_name(1), 60) for _ in range(5)))
@@ -109,8 +109,8 @@ async def test_a_send_is_marked_once(engine: OpenRig) -> None:
         assert await rig.store.mark_sending(make_task_name(3), 60) is None
 
 
-async def test_a_life_is_kept_whole(engine: OpenRig) -> None:
-    """Created, sent, accepted, running, succeeded: each step and the final record are read back as they were."""
+async def test_every_step_of_a_task_is_stored(engine: OpenRig) -> None:
+    """Created, sent, accepted, running, succeeded: each step and the final record are read back unchanged."""
     async with engine() as rig:
         await rig.submit(labels={"user": "42", "näme": "wért"})
         sending = await rig.store.mark_sending(make_task_name(1), 60)
@@ -141,7 +141,7 @@ async def test_a_life_is_kept_whole(engine: OpenRig) -> None:
 
 
 async def test_every_field_survives(engine: OpenRig) -> None:
-    """What an observation changed is read back exactly, bookkeeping and errors included."""
+    """What an observation changed is read back exactly, counters and errors included."""
     async with engine() as rig:
         await rig.follow()
         words = UpstreamError("E\u00e9", "it's “down”\n", 503)
@@ -159,24 +159,24 @@ async def test_every_field_survives(engine: OpenRig) -> None:
         assert (task.unknown_status, task.error, task.polls) == ("DREAMING", words, 4)
 
 
-async def test_a_task_that_nobody_knows(engine: OpenRig) -> None:
-    """Every way of asking says so."""
+async def test_an_unknown_task(engine: OpenRig) -> None:
+    """Every method for one task raises the same error."""
     async with engine() as rig:
-        nobody = TaskId("nobody")
+        unknown = TaskId("unknown")
         for call in (
-            rig.hear(make_observation(Status.RUNNING, task_id=nobody)),
-            rig.store.get_task(nobody),
-            rig.store.list_events(nobody),
-            rig.store.list_deliveries(nobody),
-            rig.at(1).poll_now(nobody),
+            rig.hear(make_observation(Status.RUNNING, task_id=unknown)),
+            rig.store.get_task(unknown),
+            rig.store.list_events(unknown),
+            rig.store.list_deliveries(unknown),
+            rig.at(1).poll_now(unknown),
         ):
             with pytest.raises(TaskNotFound):
                 await call
-        assert await rig.store.mark_sending(nobody, 60) is None
+        assert await rig.store.mark_sending(unknown, 60) is None
 
 
-async def test_a_large_payload_is_kept_for_the_end_alone(engine: OpenRig) -> None:
-    """On the way it is dropped; the one that ends the task is the result, whole."""
+async def test_a_large_payload_is_stored_with_the_end_only(engine: OpenRig) -> None:
+    """Before the end it is dropped; the one that ends the task is stored in full as its result."""
     large = json.dumps({"data": "x" * 100_000})
     async with engine() as rig:
         await rig.follow()

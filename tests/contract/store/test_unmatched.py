@@ -1,4 +1,4 @@
-"""Callbacks without a token: nudges, and callbacks parked for a task that is not known yet."""
+"""Callbacks without a token: poll requests, and callbacks parked for a task that is not known yet."""
 
 from tests.contract.store.conftest import OpenRig
 from tests.kits.factories import (
@@ -14,8 +14,8 @@ from tracker.domain.observation import Source, Submission
 from tracker.domain.task import ExternalId, Reason, Status
 
 
-async def test_a_nudge(engine: OpenRig) -> None:
-    """Unfinished and given-up tasks with the id are due now; ended ones are known and left alone."""
+async def test_a_poll_request(engine: OpenRig) -> None:
+    """Unfinished and given-up tasks with the id are due now; other ended ones do not change."""
     async with engine() as rig:
         for n, account in enumerate(("a", "b", "c", "d"), start=1):
             await rig.follow(n, account=account, external_id="up-x", due_at=after(500))
@@ -32,8 +32,8 @@ async def test_a_nudge(engine: OpenRig) -> None:
         assert (elsewhere.known, elsewhere.task_ids) == (False, ())
 
 
-async def test_a_nudge_during_a_poll_outlives_its_answer(engine: OpenRig) -> None:
-    """The poll on its way ends, and the task is due at once again."""
+async def test_a_poll_request_during_a_poll_survives_its_answer(engine: OpenRig) -> None:
+    """When the poll ends, the task is due again at once."""
     async with engine() as rig:
         await rig.follow()
         await rig.at(1).claim_due(LANE, 1, 40)
@@ -41,8 +41,8 @@ async def test_a_nudge_during_a_poll_outlives_its_answer(engine: OpenRig) -> Non
         assert (await rig.poll(1, Status.RUNNING, at=3)).task.due_at == after(3)
 
 
-async def test_a_parked_callback_meets_a_registration(engine: OpenRig) -> None:
-    """Parked under each of its ids; the task that appears is polled at once, and once."""
+async def test_a_parked_callback_and_a_later_registration(engine: OpenRig) -> None:
+    """Parked under each of its ids; the new task is polled at once, and once."""
     async with engine() as rig:
         for _ in range(2):
             parked = await rig.at(1).request_polls("suno", [ExternalId("up-1"), ExternalId("alias")], "{}")
@@ -54,8 +54,8 @@ async def test_a_parked_callback_meets_a_registration(engine: OpenRig) -> None:
         assert (await rig.get(2)).task.due_at == after(500)
 
 
-async def test_a_parked_callback_meets_an_accepted_submit(engine: OpenRig) -> None:
-    """It came before the answer to the create; the answer makes it be polled now."""
+async def test_a_parked_callback_and_a_later_accepted_submit(engine: OpenRig) -> None:
+    """The callback came before the answer to the create: the answer makes the task due now."""
     async with engine() as rig:
         await rig.submit()
         await rig.store.mark_sending(make_task_name(1), 60)

@@ -28,10 +28,10 @@ def replace(path: Path) -> None:
 
 @pytest.mark.parametrize("change", [remove, replace])
 @pytest.mark.parametrize("ending", ["", "-wal", "-shm"])
-async def test_nothing_is_written_once_a_file_is_gone(
+async def test_nothing_is_written_after_a_file_is_gone(
     tmp_path: Path, ending: str, change: Callable[[Path], None]
 ) -> None:
-    """Refused with the file's name, told once at error level, and nothing new appears in its place."""
+    """Refused with the file's name, logged once as an error, and no new file is created."""
     async with opened(tmp_path / "t.db") as rig:
         await rig.submit(1)
         change(tmp_path / f"t.db{ending}")
@@ -47,7 +47,7 @@ async def test_nothing_is_written_once_a_file_is_gone(
 
 
 async def test_a_directory_that_is_moved_away_and_back(tmp_path: Path) -> None:
-    """Refused meanwhile, and accepted again afterwards without a restart."""
+    """Refused until it is back, then accepted without a restart."""
     home, away = tmp_path / "home", tmp_path / "away"
     async with opened(home / "t.db") as rig:
         home.rename(away)
@@ -62,7 +62,7 @@ async def test_a_directory_that_is_moved_away_and_back(tmp_path: Path) -> None:
         rig.store.check_storage()
 
 
-async def test_a_link_that_leads_elsewhere(tmp_path: Path) -> None:
+async def test_a_link_that_changes_its_target(tmp_path: Path) -> None:
     """The next start would open another file, so nothing more is written to this one."""
     link = tmp_path / "link.db"
     async with opened(tmp_path / "other.db"):
@@ -76,8 +76,8 @@ async def test_a_link_that_leads_elsewhere(tmp_path: Path) -> None:
             await rig.submit(2)
 
 
-async def test_what_a_removed_log_holds_is_brought_into_the_database(tmp_path: Path) -> None:
-    """As soon as it is noticed: the end of the process would take it along."""
+async def test_a_removed_log_is_checkpointed(tmp_path: Path) -> None:
+    """As soon as it is noticed: otherwise its content is lost with the process."""
     path = tmp_path / "t.db"
     async with opened(path) as rig:
         await rig.submit(1)
@@ -93,7 +93,7 @@ async def test_what_a_removed_log_holds_is_brought_into_the_database(tmp_path: P
 
 
 async def test_a_lost_connection_is_not_replaced_by_another_file(tmp_path: Path) -> None:
-    """A connection that has to be made anew is not made to what has taken the file's place."""
+    """A new connection is not made to a file that replaced the opened one."""
     async with opened(tmp_path / "t.db") as rig:
         connection = rig.store._writer._connection
         replace(tmp_path / "t.db")
@@ -101,8 +101,8 @@ async def test_a_lost_connection_is_not_replaced_by_another_file(tmp_path: Path)
             connection.open()
 
 
-def test_a_database_without_a_log_is_no_open_database(tmp_path: Path) -> None:
-    """Some file systems cannot have one; the line names the file."""
+def test_a_database_without_a_log_is_refused(tmp_path: Path) -> None:
+    """Some file systems do not support it; the line names the file."""
     place = files.DatabaseFiles(tmp_path / "t.db")
     place.take()
     with pytest.raises(StoreUnavailable, match=r"t\.db-wal: SQLite has not created this file"):
@@ -114,7 +114,7 @@ def test_a_database_without_a_log_is_no_open_database(tmp_path: Path) -> None:
 
 
 async def test_a_second_tracker_by_a_hard_link_is_refused(tmp_path: Path) -> None:
-    """While one serves the file, and also when none does: each name would have a log of its own."""
+    """Also when no tracker serves the file: each name would have its own log."""
     path, other = tmp_path / "t.db", tmp_path / "other" / "t.db"
     other.parent.mkdir()
     async with opened(path) as rig:
@@ -130,8 +130,10 @@ async def test_a_second_tracker_by_a_hard_link_is_refused(tmp_path: Path) -> Non
         await rig.submit(2)
 
 
-async def test_a_file_that_is_mounted_alone_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its log would lie outside of the volume, and go with the container."""
+async def test_a_file_that_is_mounted_without_its_directory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its log would be outside of the volume and lost with the container."""
     path = tmp_path / "with blank" / "t.db"
     mounts = tmp_path / "mountinfo"
     escaped = str(path).replace(" ", "\\040")
@@ -145,8 +147,8 @@ async def test_a_file_that_is_mounted_alone_is_refused(tmp_path: Path, monkeypat
         await rig.submit(1)
 
 
-async def test_reading_and_copying_gives_no_lock_away(tmp_path: Path) -> None:
-    """The tracker's own lock stays, whatever opens and closes the file besides."""
+async def test_reading_and_copying_releases_no_lock(tmp_path: Path) -> None:
+    """The tracker's lock stays while others open and close the file."""
     async with opened(tmp_path / "t.db") as rig:
         rig.edit("SELECT count(*) FROM tasks")
         (tmp_path / "t.db").read_bytes()
@@ -159,7 +161,7 @@ async def test_reading_and_copying_gives_no_lock_away(tmp_path: Path) -> None:
 
 
 async def test_files_and_directories_are_private_whatever_the_umask(tmp_path: Path) -> None:
-    """The database, its log, the log's index, and each directory that is made; a file that was there keeps its mode."""
+    """The database, its log, the log's index, and new directories; an existing file keeps its mode."""
     before = os.umask(0)
     try:
         async with opened(tmp_path / "a" / "b" / "t.db") as rig:
