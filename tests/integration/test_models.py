@@ -127,7 +127,7 @@ async def test_an_unknown_alias_is_refused_with_the_known_ones(tmp_path: Path) -
         assert answer.status == 422
     assert bodies == []
     assert problem["errors"] == [
-        {"loc": ["request", "model"], "msg": "no alias '@film' in this environment; known: @video"}
+        {"loc": ["request", "model"], "msg": "unknown alias '@film' in this environment; known: @video"}
     ]
 
 

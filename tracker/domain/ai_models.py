@@ -1,6 +1,6 @@
-"""Which model a request asks for: aliases such as ``@video``, and others to try when the first is not to be had.
+"""The model of a request: aliases such as ``@video``, and fallbacks for an unavailable model.
 
-A fallback is tried only when the model before it was surely not accepted, so that no job is ever paid twice.
+A fallback is tried only when the model before it was certainly not accepted, so that no job is paid twice.
 """
 
 from __future__ import annotations
@@ -18,17 +18,12 @@ MODEL_FIELDS = ("model", "model_name")
 ``model`` beside it, https://anyint.ai/docs/api-reference/kling-video (read 2026-11)."""
 
 _ELSEWHERE = frozenset({Reason.ENTITLEMENT, Reason.QUOTA_EXHAUSTED, Reason.RATE_LIMITED, Reason.UPSTREAM_UNAVAILABLE})
-"""Refusals that another model may not meet."""
+"""Refusals that another model may avoid."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelTarget:
-    """What an alias stands for.
-
-    Attributes:
-        id: the model.
-        fallback: models to try after it, in order.
-    """
+    """The target of an alias: a model, and models to try after it, in order."""
 
     id: str
     fallback: tuple[str, ...] = ()
@@ -39,7 +34,7 @@ class Model:
     """One model that an account can use.
 
     Attributes:
-        family: which list it stands in.
+        family: the list that names it.
         created_at: as the upstream writes it.
     """
 
@@ -55,7 +50,7 @@ class ModelList:
     """The models of an account as they were last fetched.
 
     Attributes:
-        synced_at: when the oldest of its lists was fetched; None when none was.
+        synced_at: when the oldest of its lists was fetched; None: none was.
     """
 
     models: tuple[Model, ...]
@@ -63,23 +58,23 @@ class ModelList:
 
 
 class UnknownAliasError(Exception):
-    """A request names an alias that the environment does not have."""
+    """The environment does not define the alias of a request."""
 
 
 def resolve_models(
     request: Mapping[str, Any], aliases: Mapping[str, ModelTarget]
 ) -> tuple[Mapping[str, Any], tuple[str, ...]]:
-    """Put models in the place of aliases.
+    """Replace aliases with models.
 
     Args:
         request: the provider body; not changed.
-        aliases: what each alias of the environment stands for, without its ``@``.
+        aliases: the targets of the environment's aliases, by name without ``@``.
 
     Returns:
-        The body with models, and the fallbacks of the alias that it named, if any.
+        The body with models, and the fallbacks of its alias, if any.
 
     Raises:
-        UnknownAliasError: an alias is not among them; the message names it and those there are.
+        UnknownAliasError: an alias is not defined; the message names it and the known ones.
     """
     resolved = dict(request)
     fallbacks: tuple[str, ...] = ()
@@ -90,7 +85,7 @@ def resolve_models(
         target = aliases.get(value[1:])
         if target is None:
             known = ", ".join(f"@{alias}" for alias in sorted(aliases)) or "none"
-            raise UnknownAliasError(f"no alias {value!r} in this environment; known: {known}")
+            raise UnknownAliasError(f"unknown alias {value!r} in this environment; known: {known}")
         resolved[name] = target.id
         fallbacks = target.fallback
     return resolved, fallbacks
@@ -109,28 +104,28 @@ def with_model(request: Mapping[str, Any], model: str | None) -> Mapping[str, An
 
 
 def fall_back(reading: Reading, model: str | None, fallbacks: tuple[str, ...]) -> Reading:
-    """Turn the refusal of one model into another attempt with the next.
+    """Turn the refusal of one model into an attempt with the next.
 
     Args:
-        reading: what the upstream answered to the create.
-        model: the model that was asked for.
+        reading: the upstream's answer to the create.
+        model: the refused model.
         fallbacks: the models to try after the first, in order.
 
     Returns:
-        The reading as it was, or one that has the create sent again at once with the next model.
+        The reading, unchanged or replaced by one that sends the create again at once with the next model.
     """
     tried = fallbacks.index(model) + 1 if model in fallbacks else 0
     if tried >= len(fallbacks) or not _may_help(reading):
         return reading
     code = reading.error.code if reading.error else None
-    words = " ".join(part for part in (reading.reason or "not accepted", code) if part)
+    why = " ".join(part for part in (reading.reason or "not accepted", code) if part)
     return Reading(
         submission=Submission.DEFERRED,
         reason=reading.reason,
         error=reading.error,
         retry_after_s=0.0,
         next_model=fallbacks[tried],
-        detail=f"model {model} was refused ({words}); trying {fallbacks[tried]} instead",
+        detail=f"model {model} was refused ({why}); trying {fallbacks[tried]} instead",
     )
 
 
@@ -138,6 +133,6 @@ def _may_help(reading: Reading) -> bool:
     if reading.submission not in {Submission.REFUSED, Submission.DEFERRED}:
         return False
     code = (reading.error.code or "") if reading.error else ""
-    # a model that is not there is told as a wrong request: ModelNotFound, model_not_found, Kling 1203
+    # an unknown model is reported as an invalid request: ModelNotFound, model_not_found, Kling 1203
     unknown_model = "model" in code.lower() or code == "1203"
     return reading.reason in _ELSEWHERE or (reading.reason is Reason.INVALID_REQUEST and unknown_model)

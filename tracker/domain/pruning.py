@@ -1,7 +1,6 @@
-"""What retention drops, in words that a store, a dry run and a report share.
+"""Retention: the cutoff times and the counts that the store, a dry run and a report share.
 
-Owns the moments before which things of finished tasks go, and the counts of what went. Must not decide what is
-finished or delivered: the store does, in the transaction that drops it.
+Must not decide what is finished or delivered: the store does, in the transaction that deletes it.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Cutoffs:
-    """What belongs to tasks that finished before these moments is dropped; None keeps for ever.
+    """Data of tasks that finished before these times is deleted; None: never.
 
     Attributes:
-        events: the history, with the deliveries that succeeded or failed for good.
-        payloads: the bodies of requests, and of what the upstream said.
+        events: the history, with the deliveries that succeeded or failed permanently.
+        payloads: the bodies of requests and of upstream answers.
         outputs: archived files.
     """
 
@@ -31,17 +30,14 @@ class Cutoffs:
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What was dropped, or would be.
+    """The counts of what was deleted, or would be.
 
     Attributes:
-        tasks: whose history or bodies it was; their rows stay.
-        events: whole entries of histories.
-        deliveries: hook runs of those histories.
+        tasks: tasks that lost data; their rows stay.
         payloads: upstream bodies of events that stay.
-        requests: bodies of requests, prompts and all.
-        files: archived files.
-        file_bytes: their size.
-        freed_bytes: what the database file gave back.
+        requests: bodies of requests, prompts included.
+        files, file_bytes: archived files and their size.
+        freed_bytes: by how much the database file shrank.
     """
 
     tasks: int = 0
@@ -58,7 +54,7 @@ class Pruned:
 
     @property
     def rows(self) -> int:
-        """Rows that are touched: the cost of a transaction grows with them."""
+        """The changed rows: the cost of a transaction grows with them."""
         return self.tasks + self.events + self.deliveries + self.payloads + self.requests
 
 
@@ -67,7 +63,7 @@ _COUNTS = tuple(field.name for field in fields(Pruned))
 
 @dataclass(frozen=True, slots=True)
 class Prunable:
-    """One finished task with something to drop, and how much that is."""
+    """One finished task with data to delete, and how much."""
 
     task_id: TaskId
     counts: Pruned
@@ -75,10 +71,10 @@ class Prunable:
 
 @dataclass(frozen=True, slots=True)
 class PrunablePage:
-    """What was found among the next tasks.
+    """The prunable tasks among the next ones.
 
     Attributes:
-        next_cursor: where to look on; None when all tasks were looked at.
+        next_cursor: where to continue; None when all tasks were checked.
     """
 
     items: tuple[Prunable, ...]
@@ -90,7 +86,7 @@ class StoredFile:
     """An archived file of a finished task.
 
     Attributes:
-        identity: which output of the task it is.
+        identity: of the output.
         path: relative to the archive.
     """
 
@@ -101,7 +97,7 @@ class StoredFile:
 
 
 def days_before(now: datetime, days: int) -> datetime | None:
-    """The moment so many days ago; None for 0 (keep for ever) and for more days than the calendar has."""
+    """The time so many days ago; None for 0 (never) and for more days than the calendar has."""
     try:
         return now - timedelta(days=days) if days > 0 else None
     except OverflowError:

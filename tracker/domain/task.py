@@ -1,4 +1,4 @@
-"""What a task is: its statuses, its reasons for failing, its outputs, and the record the rules work on."""
+"""Tasks: their statuses, reasons for failing and outputs, and the record that the rules work on."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ ExternalId = NewType("ExternalId", str)
 
 
 class Status(StrEnum):
-    """Where a task stands. Statuses never move backwards."""
+    """The state of a task. Statuses never move backwards."""
 
     PENDING = "PENDING"
-    """Entered when the intent is on disk; left when the upstream says that work began, or how it ended."""
+    """Entered when the intent is on disk; left when the upstream reports that work began, or how it ended."""
     RUNNING = "RUNNING"
-    """Entered on the first word of work (also on a success that still lacks its outputs)."""
+    """Entered when work is first reported, also by a success that still lacks its outputs."""
     SUCCEEDED = "SUCCEEDED"
-    """Entered when a success with at least one output is learnt. Final, always."""
+    """Entered on a success with at least one output. Always final."""
     FAILED = "FAILED"
-    """Entered with a `Reason`. Final, but for the verdicts in `GIVEN_UP_REASONS`."""
+    """Entered with a `Reason`. Final, except for `GIVEN_UP_REASONS`."""
 
     is_terminal: bool
     """Whether the task has ended."""
@@ -70,7 +70,7 @@ class Reason(StrEnum):
 
 
 GIVEN_UP_REASONS = frozenset({Reason.EXPIRED, Reason.SUBMIT_UNKNOWN, Reason.MISSING_OUTPUT})
-"""Verdicts of the tracker itself: weaker than a provider's later word that it succeeded, with outputs."""
+"""Decisions of the tracker itself: a provider's later success with outputs overrides them."""
 
 RETRYABLE_REASONS = frozenset(
     {
@@ -81,22 +81,22 @@ RETRYABLE_REASONS = frozenset(
         Reason.EXPIRED,
     }
 )
-"""Reasons after which the same request may well succeed as a new job, unless the provider said otherwise."""
+"""Reasons after which the same request may succeed as a new job, unless the provider states otherwise."""
 
 
 class SubmitState(StrEnum):
-    """How far the paid create call of a task has come."""
+    """The state of a task's paid create."""
 
     QUEUED = "queued"
-    """The intent is on disk, nothing is on the wire: it may be sent, also after a restart."""
+    """The intent is on disk, nothing was sent: it may be sent, also after a restart."""
     SENDING = "sending"
     """On disk before the first byte leaves. Found after a restart, it is ambiguous."""
     ACCEPTED = "accepted"
-    """The upstream took it (its answer, or its callback, said so), or it was made elsewhere."""
+    """The upstream accepted it (by its answer or a callback), or it was created elsewhere."""
     REFUSED = "refused"
-    """The upstream said no, or it was given up before it was sent."""
+    """The upstream refused it, or it was given up before it was sent."""
     AMBIGUOUS = "ambiguous"
-    """It may have been taken and charged; it is never sent again."""
+    """It may have been accepted and charged; it is never sent again."""
 
 
 class Output(Struct, frozen=True, gc=False, omit_defaults=True, rename={"identity_override": "known_as"}):
@@ -127,12 +127,10 @@ class Output(Struct, frozen=True, gc=False, omit_defaults=True, rename={"identit
 
 
 class UpstreamError(Struct, frozen=True, gc=False, omit_defaults=True):
-    """The upstream's own word on a failure.
+    """The upstream's own description of a failure.
 
     Attributes:
-        code: its code as a string, None when it gave none.
-        message: its message, None when it gave none.
-        http_status: the HTTP status it came with, None when it did not come as an HTTP answer.
+        http_status: None when it did not come as an HTTP answer.
     """
 
     code: str | None = None
@@ -141,21 +139,21 @@ class UpstreamError(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Task(Struct, frozen=True, gc=False, omit_defaults=True):
-    """What the rules know of one task. Requests, results and labels are kept beside it, see `TaskRecord`.
+    """The part of a task that the rules work on. Requests, results and labels are in `TaskRecord`.
 
     Attributes:
-        asset: what is being made, in a user's word: ``song``, ``video``, ``image``, ``text``.
+        asset: what is made, for end users: ``song``, ``video``, ``image``, ``text``.
         due_at: when the tracker acts on it next (sends, polls or decides); None: not by itself.
-        progress: percent, 0 to 100; None while nothing was said.
-        progress_at: when the task last came forward; deadlines count from here.
-        expects_callback: a callback URL of ours went out with the create.
-        polls, callbacks: how many were answered, and how many came.
-        poll_step: polls since the last news; the interval grows with it.
-        poll_trouble: what the last poll met instead of an answer; None after a good one.
-        poll_trouble_since: since when every poll met trouble.
-        not_found_since: since when the upstream says that it does not know the id.
-        missing_output_since: since when it says success without outputs.
-        unknown_status: the last upstream status that the tracker does not know.
+        progress: percent, 0 to 100; None while not reported.
+        progress_at: when the task last made progress; deadlines count from here.
+        expects_callback: a callback URL of this tracker was sent with the create.
+        polls, callbacks: how many polls were answered, and how many callbacks came.
+        poll_step: polls since the last change; the interval grows with it.
+        poll_trouble: why the last poll failed; None after a good one.
+        poll_trouble_since: since when every poll has failed.
+        not_found_since: since when the upstream has not known the id.
+        missing_output_since: since when it has reported success without outputs.
+        unknown_status: the last upstream status that is not in the contract.
         unknown_statuses: how often one was seen.
         version: grows by one with each change.
     """
@@ -197,7 +195,7 @@ class Task(Struct, frozen=True, gc=False, omit_defaults=True):
 
     @property
     def is_given_up(self) -> bool:
-        """Whether it FAILED by the tracker's own verdict, which a provider's success overrules."""
+        """Whether it FAILED by the tracker's own decision, which a provider's success overrides."""
         return self.status is Status.FAILED and self.reason in GIVEN_UP_REASONS
 
     @property

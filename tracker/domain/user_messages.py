@@ -1,4 +1,4 @@
-"""The sentence that an end user may be shown: what is happening to their job, blaming nobody, promising nothing."""
+"""One sentence for end users about their job. It blames no one and promises nothing."""
 
 from __future__ import annotations
 
@@ -30,14 +30,7 @@ _FAILED = {
 
 
 def user_message(task: Task) -> str:
-    """One sentence or two for end users on where a task stands.
-
-    Args:
-        task: the task.
-
-    Returns:
-        Plain text, never empty, without codes or provider names.
-    """
+    """The state of a task for end users: plain text, never empty, without codes or provider names."""
     asset = task.asset
     match task.status:
         case Status.PENDING:

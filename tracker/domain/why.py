@@ -59,7 +59,7 @@ class TaskHistory(Struct, frozen=True):
 
     Attributes:
         events, deliveries: oldest first.
-        archives: its outputs on their way into the archive.
+        archives: the state of each output in the archive.
     """
 
     task: Task
@@ -364,7 +364,7 @@ def _own_notes(task: Task, deliveries: Sequence[DeliveryRecord], policy: PollPol
             ended = "failed permanently" if delivery.status is DeliveryStatus.FAILED else "was given up"
             notes.append(
                 f"Hook {delivery.hook!r} {ended} for {delivery.event} after "
-                f"{_count(delivery.attempts, 'attempt')} ({delivery.error or 'no words given'}); "
+                f"{_count(delivery.attempts, 'attempt')} ({delivery.error or 'no message given'}); "
                 f"POST /v1/deliveries/{delivery.id}/retry runs it again."
             )
     return notes
