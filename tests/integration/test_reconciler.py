@@ -53,8 +53,8 @@ async def test_healthy_callbacks_slow_polls_down(tmp_path: Path) -> None:
         assert (await rig.call(50, Status.RUNNING, at=10)).task.due_at == after(15)
 
 
-async def test_a_verdict_of_the_clock_is_a_poll_that_came_back(tmp_path: Path) -> None:
-    """The last poll and the verdict are one commit: two events, one announcement, one end."""
+async def test_a_timeout_is_recorded_with_the_last_poll(tmp_path: Path) -> None:
+    """The last poll and the timeout are one commit: two events, one announcement, one end."""
     policy = PollPolicy(deadline_s=100)
     async with opened(tmp_path / "t.db", policy=policy) as rig:
         await rig.follow(due_at=after(1000))
@@ -71,8 +71,8 @@ async def test_a_verdict_of_the_clock_is_a_poll_that_came_back(tmp_path: Path) -
         ]
 
 
-async def test_the_events_of_a_whole_life(tmp_path: Path) -> None:
-    """Each source once, each outcome in plain words, in the order in which it was heard; deliveries to match."""
+async def test_the_events_of_a_complete_task(tmp_path: Path) -> None:
+    """Each source, each outcome, in the order of the observations; deliveries match."""
     task_id = make_task_name(1)
     async with opened(tmp_path / "t.db") as rig:
         await rig.submit()
@@ -90,11 +90,11 @@ async def test_the_events_of_a_whole_life(tmp_path: Path) -> None:
         await rig.poll(1, Status.FAILED, at=13)
         await rig.hear(make_cancel(task_id=task_id, at=14))
         events = await rig.store.list_events(task_id)
-        told = [
+        events_seen = [
             (event.source, event.outcome, event.from_status, event.to_status, event.detail.partition(";")[0])
             for event in events
         ]
-        assert told == [
+        assert events_seen == [
             ("submit", "applied", "PENDING", "PENDING",
              "not accepted (no message given, asked to wait 2 s)"),
             ("callback", "applied", "PENDING", "RUNNING", "RUNNING, stage text"),

@@ -35,7 +35,7 @@ GAPS = st.sampled_from([0.0, 0.001, 1.0, 7.0, 45.0, 200.0, 1000.0])
 
 @st.composite
 def observations(draw: st.DrawFn) -> tuple[float, Observation]:
-    """A wait in seconds and anything that may be heard after it."""
+    """A wait in seconds and any observation after it."""
     source: Source = draw(st.sampled_from([*Source, Source.POLL, Source.CALLBACK]))
     fields: dict[str, Any] = {"source": source, "task_id": make_task().id}
     match source:
@@ -66,25 +66,25 @@ def observations(draw: st.DrawFn) -> tuple[float, Observation]:
     return draw(GAPS), make_observation(**fields)
 
 
-def run(task: Task, heard: Sequence[tuple[float, Observation]]) -> Task:
+def run(task: Task, history: Sequence[tuple[float, Observation]]) -> Task:
     """Judge a history as a store would, checking every step."""
     now = START
     keys: set[str] = set()
-    for wait_s, observation in heard:
+    for wait_s, observation in history:
         now += timedelta(seconds=wait_s)
         if observation.source is Source.POLL:
             if task.external_id is None or task.due_at is None:
-                continue  # nobody asks
+                continue  # it is not polled
             task = replace(task, due_at=now + LEASE)
         task = take_in(task, replace(observation, observed_at=now), keys)
     return task
 
 
 def take_in(task: Task, observation: Observation, keys: set[str]) -> Task:
-    """Judge one observation; every step must keep the rules, and every event its own key."""
+    """Judge one observation; every step follows the rules, and every event has its own key."""
     for step in judge(task, observation, keys.__contains__, TIMING):
         check_change(task, step.task)
-        assert not step.announces or step.is_recorded, "what hooks hear is in the history"
+        assert not step.announces or step.is_recorded, "what is announced is in the history"
         assert step.task.status is task.status or step.is_recorded, "a change of status is in the history"
         if step.is_recorded:
             assert step.key not in keys
@@ -95,28 +95,28 @@ def take_in(task: Task, observation: Observation, keys: set[str]) -> Task:
 
 @settings(max_examples=1000)
 @given(TASKS, st.lists(observations(), max_size=15))
-def test_any_history_keeps_the_rules(task: Task, heard: list[tuple[float, Observation]]) -> None:
-    """Forward only, ends are final, a success has outputs, a failure a reason, an unfinished task a next moment."""
-    run(task, heard)
+def test_any_history_follows_the_rules(task: Task, history: list[tuple[float, Observation]]) -> None:
+    """Forward only, ends are final, a success has outputs, a failure a reason, an unfinished task a due time."""
+    run(task, history)
 
 
 @settings(max_examples=300)
 @given(TASKS, st.lists(observations(), max_size=12))
-def test_hearing_everything_twice_changes_no_more(task: Task, heard: list[tuple[float, Observation]]) -> None:
+def test_repeating_every_observation_changes_nothing(task: Task, history: list[tuple[float, Observation]]) -> None:
     """Each observation repeated at once leads to the same status, stage, outputs and reason."""
 
     def substance(ended: Task) -> tuple[object, ...]:
         return ended.status, ended.stage, ended.progress, ended.outputs, ended.reason, ended.external_id
 
-    twice = [item for wait_s, observation in heard for item in ((wait_s, observation), (0.0, observation))]
-    assert substance(run(task, twice)) == substance(run(task, heard))
+    twice = [item for wait_s, observation in history for item in ((wait_s, observation), (0.0, observation))]
+    assert substance(run(task, twice)) == substance(run(task, history))
 
 
 @settings(max_examples=500)
 @given(TASKS, observations())
-def test_decide_changes_nothing_it_does_not_announce(task: Task, heard: tuple[float, Observation]) -> None:
+def test_decide_changes_nothing_it_does_not_announce(task: Task, history: tuple[float, Observation]) -> None:
     """The pure decision alone: an end is announced exactly when it is made, and the decision can be repeated."""
-    _, observation = heard
+    _, observation = history
     if observation.reading == NOTHING:
         return
     decision = decide(task, observation, observation.observed_at)
@@ -129,10 +129,10 @@ def test_decide_changes_nothing_it_does_not_announce(task: Task, heard: tuple[fl
 
 @settings(max_examples=400)
 @given(TASKS, st.lists(observations(), max_size=10), st.sampled_from([Status.RUNNING, *Trouble]))
-def test_no_task_lives_for_ever(task: Task, heard: list[tuple[float, Observation]], said: Status | Trouble) -> None:
-    """However it came to where it is: acted upon whenever it is due, with an upstream that never says more, it ends."""
+def test_no_task_lives_for_ever(task: Task, history: list[tuple[float, Observation]], said: Status | Trouble) -> None:
+    """From any state, acted on when due, with an upstream that reports no more, a task ends."""
     keys: set[str] = set()
-    task = run(task, heard)
+    task = run(task, history)
     now = START + timedelta(hours=12)
     for _ in range(400):
         if task.due_at is None:
@@ -191,12 +191,12 @@ WORDS_BESIDE_A_SUCCESS = st.one_of(
     GAPS,
 )
 def test_a_success_is_never_lost(
-    task: Task, heard: list[tuple[float, Observation]], position: int, wait_s: float
+    task: Task, history: list[tuple[float, Observation]], position: int, wait_s: float
 ) -> None:
-    """In any order, with any delays, repeats and gaps: where a success with outputs was told, that is the end."""
+    """In any order, with any delays, repeats and gaps: a success with outputs is the end."""
     success = make_observation(Status.SUCCEEDED, source=Source.CALLBACK, external_id="up-1")
-    heard.insert(min(position, len(heard)), (wait_s, success))
-    ended = run(task, heard)
+    history.insert(min(position, len(history)), (wait_s, success))
+    ended = run(task, history)
     assert ended.status is Status.SUCCEEDED
     assert ended.outputs == (make_output(),)
     assert ended.due_at is None

@@ -1,4 +1,4 @@
-"""One observation, judged whole: what is new, what is kept, what the clock adds, and when to act next."""
+"""Judging one observation: what is new, what is recorded, what the clock adds, and when to act next."""
 
 import itertools
 from datetime import timedelta
@@ -30,36 +30,36 @@ LEASE = timedelta(seconds=40)
 
 
 class History:
-    """A task and its events, kept the way a store keeps them."""
+    """A task and its events, recorded as a store records them."""
 
     def __init__(self, task: Task, timing: PollTiming = TIMING) -> None:
         self.task = task
         self.timing = timing
         self.events: list[Step] = []
 
-    def hear(self, observation: Observation) -> Step:
-        """Judge and keep; the step of the observation itself."""
+    def observe(self, observation: Observation) -> Step:
+        """Judge and record; the step of the observation itself."""
         keys = {step.key for step in self.events}
         steps = judge(self.task, observation, keys.__contains__, self.timing)
-        kept = [step for step in steps if step.is_recorded]
-        assert len({step.key for step in kept} - keys) == len(kept), "an event's key is its own"
-        self.events += kept
+        recorded = [step for step in steps if step.is_recorded]
+        assert len({step.key for step in recorded} - keys) == len(recorded), "an event's key is its own"
+        self.events += recorded
         self.task = replace(steps[-1].task, version=self.task.version + len(steps))
         return steps[0]
 
     def poll(self, status: Status | None = None, **fields: Any) -> Step:  # noqa: ANN401 - as for the factory
         """Hear the answer of a poll that was claimed."""
-        heard = make_observation(status, source=Source.POLL, **fields)
-        self.task = replace(self.task, due_at=heard.observed_at + LEASE)
-        return self.hear(heard)
+        observation = make_observation(status, source=Source.POLL, **fields)
+        self.task = replace(self.task, due_at=observation.observed_at + LEASE)
+        return self.observe(observation)
 
     def call(self, status: Status | None = None, **fields: Any) -> Step:  # noqa: ANN401 - as for the factory
         """Hear a callback."""
-        return self.hear(make_observation(status, source=Source.CALLBACK, **fields))
+        return self.observe(make_observation(status, source=Source.CALLBACK, **fields))
 
     def look(self, at: float) -> Step:
         """Have the clock look."""
-        return self.hear(make_observation(source=Source.CLOCK, at=at))
+        return self.observe(make_observation(source=Source.CLOCK, at=at))
 
     @property
     def due_s(self) -> float | None:
@@ -76,7 +76,7 @@ def key(status: Status | None = None, **fields: Any) -> str:  # noqa: ANN401 - a
 
 
 def test_the_same_meaning_has_the_same_key() -> None:
-    """Other times, other signatures in URLs, other payload texts, other titles: the same news."""
+    """Other times, other signatures in URLs, other payload texts, other titles: the same observation."""
     first = key(Status.SUCCEEDED, outputs=(make_output(url="https://a/x.mp3?Expires=1&Sig=a"),), at=1, payload="{}")
     again = key(
         Status.SUCCEEDED, outputs=(make_output(url="https://a/x.mp3?Expires=2&Sig=b", title="R"),), at=9, payload="[]"
@@ -100,12 +100,12 @@ def test_the_same_meaning_has_the_same_key() -> None:
     ids=str,
 )
 def test_another_meaning_has_another_key(other: dict[str, Any]) -> None:
-    """Source, stage and whatever is said make the identity."""
+    """Source, stage and meaning make the identity."""
     assert key(Status.RUNNING, **other) != key(Status.RUNNING)
 
 
-def test_more_meanings_with_keys_of_their_own() -> None:
-    """Statuses, stages, reasons, codes, messages, unknown values, texts: all told apart."""
+def test_more_meanings_have_their_own_keys() -> None:
+    """Statuses, stages, reasons, codes, messages, unknown values, texts: all are different."""
     keys = [
         *(key(status) for status in Status),
         *(key(Status.RUNNING, stage=stage) for stage in Stage),
@@ -123,10 +123,10 @@ def test_more_meanings_with_keys_of_their_own() -> None:
     assert len(set(keys)) == len(keys)
 
 
-# -- what is kept ------------------------------------------------------------------------------------------
+# -- what is recorded ------------------------------------------------------------------------------------------
 
 
-def test_identical_polls_keep_nothing() -> None:
+def test_identical_polls_record_nothing() -> None:
     """Ten polls that say the same leave one event, but are counted."""
     history = History(make_task())
     for n in range(10):
@@ -135,8 +135,8 @@ def test_identical_polls_keep_nothing() -> None:
     assert (history.task.polls, history.task.poll_step) == (10, 9)
 
 
-def test_duplicate_callbacks_keep_one_event() -> None:
-    """However often the same news comes, the history shows it once, and once that it was repeated."""
+def test_duplicate_callbacks_record_one_event() -> None:
+    """An observation that comes often is in the history once, and once as a repetition."""
     history = History(make_task())
     outcomes = [history.call(Status.SUCCEEDED, at=10.0 + n).outcome for n in range(5)]
     assert outcomes == ["applied", *["duplicate"] * 4]
@@ -145,7 +145,7 @@ def test_duplicate_callbacks_keep_one_event() -> None:
 
 
 def test_every_change_of_a_description_within_a_stage_counts() -> None:
-    """The key of its news is the same, but the callback is no duplicate; one that changes nothing is."""
+    """The key is the same, but the callback is not a duplicate; one that changes nothing is."""
     history = History(make_task())
     for title in ("one", "two", "three"):
         step = history.call(Status.RUNNING, stage=Stage.FIRST, outputs=(make_output(title=title),))
@@ -166,7 +166,7 @@ def test_a_duplicate_of_an_end_that_is_not_settled_asks_for_a_poll() -> None:
     assert history.due_s == 13
 
 
-def test_the_same_words_that_mean_something_again_are_kept_again() -> None:
+def test_a_repetition_that_changes_something_is_recorded_again() -> None:
     """A poll's key known from before does not hide a change that it makes now."""
     history = History(make_task(status=Status.RUNNING))
     history.poll(trouble=Trouble.UNAVAILABLE, at=10)
@@ -179,7 +179,7 @@ def test_the_same_words_that_mean_something_again_are_kept_again() -> None:
     assert len(revivable.events) == 2
 
 
-def test_a_conflict_is_kept_once() -> None:
+def test_a_conflict_is_recorded_once() -> None:
     """A poll that contradicts an end again and again is one entry."""
     history = History(make_task(status=Status.SUCCEEDED))
     for at in (10.0, 20.0, 30.0):
@@ -187,8 +187,8 @@ def test_a_conflict_is_kept_once() -> None:
     assert len(history.events) == 1
 
 
-def test_bookkeeping_of_unknown_statuses() -> None:
-    """Counted and shown, whoever says them."""
+def test_counting_unknown_statuses() -> None:
+    """Counted and shown, whatever their source."""
     history = History(make_task())
     history.poll(trouble=Trouble.UNKNOWN_STATUS, upstream_status="DREAMING")
     history.call(trouble=Trouble.UNKNOWN_STATUS, upstream_status="THINKING")
@@ -196,7 +196,7 @@ def test_bookkeeping_of_unknown_statuses() -> None:
     assert history.task.poll_trouble is None
 
 
-def test_bookkeeping_of_trouble() -> None:
+def test_recording_trouble() -> None:
     """Since when, and what; a good answer clears both."""
     history = History(make_task())
     history.poll(trouble=Trouble.UNAVAILABLE, error=UpstreamError("E1", "down", 503), at=10)
@@ -208,7 +208,7 @@ def test_bookkeeping_of_trouble() -> None:
     assert history.task.not_found_since is None
 
 
-def test_work_in_progress_takes_back_a_success_without_outputs() -> None:
+def test_running_clears_a_success_without_outputs() -> None:
     """An upstream that says RUNNING after SUCCEEDED without outputs starts the grace anew."""
     history = History(make_task())
     history.poll(Status.SUCCEEDED, outputs=(), at=10)
@@ -227,7 +227,7 @@ def ends(history: History) -> tuple[Status, Reason | None]:
 
 
 def test_the_deadline_needs_a_last_poll() -> None:
-    """At the deadline a poll that still says RUNNING is followed by the clock's verdict; just before it, not."""
+    """At the deadline a poll that still says RUNNING is followed by the clock's timeout; just before it, not."""
     history = History(make_task(status=Status.RUNNING))
     history.poll(Status.RUNNING, at=POLICY.deadline_s - 0.001)
     assert ends(history) == (Status.RUNNING, None)
@@ -238,8 +238,8 @@ def test_the_deadline_needs_a_last_poll() -> None:
     assert history.task.due_at is None
 
 
-def test_a_last_poll_that_brings_news_saves_the_task() -> None:
-    """Progress at the last moment starts the deadline anew; a success ends the task well."""
+def test_a_last_poll_with_progress_extends_the_deadline() -> None:
+    """Progress just before the deadline starts the deadline anew; a success ends the task well."""
     history = History(make_task(status=Status.RUNNING, progress=10))
     history.poll(Status.RUNNING, progress=20, at=POLICY.deadline_s + 5)
     assert ends(history) == (Status.RUNNING, None)
@@ -256,19 +256,19 @@ def test_a_last_poll_that_brings_news_saves_the_task() -> None:
         make_observation(trouble=Trouble.NOT_FOUND, at=2 * POLICY.deadline_s),
         make_observation(source=Source.CLOCK, at=2 * POLICY.deadline_s),
     ],
-    ids=lambda heard: f"{heard.source}-{heard.reading.trouble}",
+    ids=lambda observation: f"{observation.source}-{observation.reading.trouble}",
 )
 def test_an_outage_alone_expires_nothing(observation: Observation) -> None:
-    """After an outage of ours or theirs, the deadline waits for a poll that is answered."""
+    """After an outage on either side, the deadline waits for a poll that is answered."""
     history = History(make_task(status=Status.RUNNING, polls=7))
-    history.hear(observation)
+    history.observe(observation)
     assert ends(history) == (Status.RUNNING, None)
     history.poll(Status.RUNNING, at=2 * POLICY.deadline_s + 60)
     assert ends(history) == (Status.FAILED, Reason.EXPIRED)
 
 
-def test_polls_in_vain_for_the_whole_grace_expire() -> None:
-    """An upstream that stays silent does not keep a task for ever."""
+def test_a_task_whose_polls_fail_for_the_full_grace_expires() -> None:
+    """A silent upstream does not leave a task unfinished for ever."""
     history = History(make_task(status=Status.RUNNING))
     start = POLICY.deadline_s + 100
     history.poll(trouble=Trouble.UNAVAILABLE, at=start)
@@ -335,7 +335,7 @@ def test_missing_output_needs_an_upstream_that_answers() -> None:
 
 
 def test_outputs_named_on_the_way_are_a_success_without_outputs() -> None:
-    """A song whose first track was delivered: the user has a file, and is not told to pay for it again."""
+    """A song whose first track was delivered: the user has a file, and need not pay for it again."""
     history = History(make_task())
     history.call(Status.RUNNING, stage=Stage.FIRST, outputs=(make_output(),), at=5)
     history.poll(Status.SUCCEEDED, outputs=(), at=10)
@@ -365,16 +365,16 @@ def test_the_deadline_leaves_an_announced_success_its_grace() -> None:
         {"upstream_status": "UNKNOWN", "detail": "says that it does not know the task"},
     ],
 )
-def test_what_a_poll_says_for_the_first_time_is_in_the_history(said: dict[str, Any]) -> None:
-    """Also where it changes nothing; said again it leaves nothing."""
+def test_the_first_report_of_a_poll_is_in_the_history(said: dict[str, Any]) -> None:
+    """Also where it changes nothing; a repetition is not recorded."""
     history = History(make_task(status=Status.RUNNING))
     for at in (10, 20, 30):
         history.poll(**said, at=at)
     assert len(history.events) == 1
 
 
-def test_request_ids_make_no_news() -> None:
-    """An upstream that refuses polls in other words each time fills no history; another kind of refusal is news."""
+def test_changing_request_ids_are_not_recorded() -> None:
+    """Refused polls with changing messages are recorded once; another kind of refusal is recorded too."""
     history = History(make_task(status=Status.RUNNING))
     for n in range(5):
         error = UpstreamError(message=f"no access (request id: {n})", http_status=403)
@@ -388,17 +388,17 @@ def test_the_wait_for_an_ambiguous_submits_callback_begins_with_its_answer() -> 
     """Not with the task, which may have waited long to be sent."""
     history = History(make_sent_task())
     late = POLICY.submit_retry_s - 1
-    history.hear(make_answer(Submission.AMBIGUOUS, at=late))
+    history.observe(make_answer(Submission.AMBIGUOUS, at=late))
     history.look(late + POLICY.submit_retry_s - 1)
     assert ends(history) == (Status.PENDING, None)
     history.look(late + POLICY.submit_retry_s)
     assert ends(history) == (Status.FAILED, Reason.SUBMIT_UNKNOWN)
 
 
-def test_missing_output_of_a_task_that_cannot_be_asked_about() -> None:
+def test_missing_output_of_a_task_that_cannot_be_polled() -> None:
     """A synchronous answer without its outputs: the clock alone decides."""
     history = History(make_sent_task(expects_callback=False))
-    history.hear(make_answer(Submission.ACCEPTED, status=Status.SUCCEEDED, outputs=(), external_id=None, at=1))
+    history.observe(make_answer(Submission.ACCEPTED, status=Status.SUCCEEDED, outputs=(), external_id=None, at=1))
     assert ends(history) == (Status.RUNNING, None)
     history.look(POLICY.missing_output_grace_s)
     assert ends(history) == (Status.RUNNING, None)
@@ -406,7 +406,7 @@ def test_missing_output_of_a_task_that_cannot_be_asked_about() -> None:
     assert ends(history) == (Status.FAILED, Reason.MISSING_OUTPUT)
 
 
-def test_the_deadline_of_a_task_that_cannot_be_asked_about() -> None:
+def test_the_deadline_of_a_task_that_cannot_be_polled() -> None:
     """Callbacks that never name an upstream id do not make a task live for ever."""
     history = History(make_sent_task())
     history.call(Status.RUNNING, at=10)
@@ -417,9 +417,9 @@ def test_the_deadline_of_a_task_that_cannot_be_asked_about() -> None:
 
 
 def test_an_ambiguous_submit_is_given_up_after_its_time() -> None:
-    """Until then its callback may tell; after it too, for the verdict is the tracker's own."""
+    """Its callback may decide it until then, and after it too: the timeout is the tracker's own decision."""
     history = History(make_sent_task())
-    history.hear(make_answer(Submission.AMBIGUOUS, at=1))
+    history.observe(make_answer(Submission.AMBIGUOUS, at=1))
     assert history.due_s == 1 + POLICY.submit_retry_s
     history.look(POLICY.submit_retry_s)
     assert ends(history) == (Status.PENDING, None)
@@ -429,15 +429,15 @@ def test_an_ambiguous_submit_is_given_up_after_its_time() -> None:
     assert ends(history) == (Status.SUCCEEDED, None)
 
 
-def test_a_submit_put_off_too_long_fails_with_the_reason_it_was_put_off_for() -> None:
-    """Put off while the next attempt falls within its time; then FAILED, retryable, never started."""
+def test_a_submit_deferred_too_long_fails_with_the_reason_of_the_deferral() -> None:
+    """Deferred while the next attempt falls within its time; then FAILED, retryable, never started."""
     history = History(make_sent_task())
     fields: dict[str, Any] = {"reason": Reason.RATE_LIMITED, "retry_after_s": 400.0, "error": UpstreamError("429")}
-    history.hear(make_answer(Submission.DEFERRED, at=1, **fields))
+    history.observe(make_answer(Submission.DEFERRED, at=1, **fields))
     assert ends(history) == (Status.PENDING, None)
     assert history.due_s == pytest.approx(401, abs=1)
     history.task = replace(history.task, submit_state=SubmitState.SENDING, submit_attempts=2)
-    history.hear(make_answer(Submission.DEFERRED, at=501, attempt=2, **fields))
+    history.observe(make_answer(Submission.DEFERRED, at=501, attempt=2, **fields))
     assert ends(history) == (Status.FAILED, Reason.RATE_LIMITED)
     assert history.task.retryable is True
     assert history.task.error == UpstreamError("429")
@@ -445,25 +445,25 @@ def test_a_submit_put_off_too_long_fails_with_the_reason_it_was_put_off_for() ->
     assert [step.observation.source for step in history.events] == ["submit", "submit", "clock"]
 
 
-def test_a_submit_that_must_wait_longer_than_it_may_fails_at_once() -> None:
-    """Nobody waits for an attempt that would never be made."""
+def test_a_submit_whose_wait_exceeds_its_time_fails_at_once() -> None:
+    """There is no wait for an attempt that would never be made."""
     history = History(make_sent_task())
-    history.hear(make_answer(Submission.DEFERRED, at=1, reason=None, retry_after_s=POLICY.submit_retry_s + 1))
+    history.observe(make_answer(Submission.DEFERRED, at=1, reason=None, retry_after_s=POLICY.submit_retry_s + 1))
     assert ends(history) == (Status.FAILED, Reason.UPSTREAM_UNAVAILABLE)
 
 
 def test_the_clock_finds_nothing_to_decide() -> None:
-    """A look changes the schedule alone, leaves no event, and comes again."""
+    """Only the schedule changes; no event is recorded."""
     history = History(make_sent_task(submit_state=SubmitState.AMBIGUOUS))
     for nothing in (NOTHING, Reading()):
-        step = history.hear(replace(make_observation(source=Source.CLOCK, at=100), reading=nothing))
+        step = history.observe(replace(make_observation(source=Source.CLOCK, at=100), reading=nothing))
         assert (step.outcome, step.is_recorded) == (Outcome.IGNORED, False)
     assert history.due_s == POLICY.submit_retry_s
     assert history.events == []
 
 
 @pytest.mark.parametrize("status", [Status.SUCCEEDED, Status.FAILED])
-def test_the_clock_leaves_ended_tasks_alone(status: Status) -> None:
+def test_the_clock_does_not_change_ended_tasks(status: Status) -> None:
     """Nothing is due any more."""
     history = History(make_task(status=status))
     history.look(10 * POLICY.deadline_s)
@@ -476,11 +476,11 @@ def test_the_clock_leaves_ended_tasks_alone(status: Status) -> None:
 def test_the_first_poll_after_acceptance() -> None:
     """After the configured first delay."""
     history = History(make_sent_task())
-    history.hear(make_answer(Submission.ACCEPTED, at=1))
+    history.observe(make_answer(Submission.ACCEPTED, at=1))
     assert history.due_s == 1 + POLICY.first_delay_s
 
 
-def test_polls_without_news_grow_rarer_and_news_brings_them_back() -> None:
+def test_polls_without_change_grow_rarer_and_a_change_resets_them() -> None:
     """7, 9.8, 13.72 … seconds; progress resets the step."""
     history = History(make_task(status=Status.RUNNING))
     at = 10.0
@@ -492,22 +492,22 @@ def test_polls_without_news_grow_rarer_and_news_brings_them_back() -> None:
     assert history.due_s == pytest.approx(at + 5.0)
 
 
-def test_a_callback_with_news_starts_the_interval_anew() -> None:
-    """The next poll is one interval after the news."""
+def test_a_callback_with_a_change_restarts_the_interval() -> None:
+    """The next poll is one interval after the change."""
     history = History(make_task())
     history.call(Status.RUNNING, at=3)
     assert history.due_s == 8
 
 
-def test_a_callback_without_news_leaves_the_schedule() -> None:
-    """Neither a duplicate nor stale news puts the next poll off."""
+def test_a_callback_without_a_change_leaves_the_schedule() -> None:
+    """Neither a duplicate nor a stale observation delays the next poll."""
     history = History(make_task(status=Status.RUNNING, due_at=after(15)))
     history.call(Status.PENDING, at=11)
     history.call(Status.PENDING, at=12)
     assert history.due_s == 15
 
 
-def test_a_stream_of_news_does_not_put_off_a_poll_that_is_due() -> None:
+def test_a_stream_of_callbacks_does_not_delay_a_due_poll() -> None:
     """A callback that asked for a confirmation gets it, whatever comes meanwhile."""
     history = History(make_task(status=Status.RUNNING))
     history.call(Status.SUCCEEDED, believed=False, at=10)
@@ -523,14 +523,14 @@ def test_no_schedule_goes_past_the_deadline() -> None:
     assert history.due_s == POLICY.deadline_s
 
 
-def test_a_nudge_during_a_poll_makes_it_be_asked_again() -> None:
-    """The answer on its way may be older than the nudge."""
+def test_a_poll_request_during_a_poll_causes_another_poll() -> None:
+    """The answer under way may be older than the request."""
     nudged = make_task(status=Status.RUNNING, due_at=after(9))
     history = History(nudged)
-    history.hear(make_observation(Status.RUNNING, at=10))
+    history.observe(make_observation(Status.RUNNING, at=10))
     assert history.due_s == 10
     in_trouble = History(nudged)
-    in_trouble.hear(make_observation(trouble=Trouble.UNAVAILABLE, at=10))
+    in_trouble.observe(make_observation(trouble=Trouble.UNAVAILABLE, at=10))
     assert in_trouble.due_s == pytest.approx(17)
 
 
@@ -544,7 +544,7 @@ def test_a_nudge_during_a_poll_makes_it_be_asked_again() -> None:
     ],
 )
 def test_waits_after_trouble(trouble: Trouble, retry_after_s: float | None, wait_s: float) -> None:
-    """Retry-After holds and never shortens; a refused key is tried seldom."""
+    """Retry-After is honoured and never shortened; a rejected key is tried rarely."""
     history = History(make_task(status=Status.RUNNING, due_at=after(50)))
     history.poll(trouble=trouble, retry_after_s=retry_after_s, at=10)
     assert history.due_s == pytest.approx(10 + wait_s)
@@ -561,7 +561,7 @@ def test_nothing_is_due_after_the_end(status: Status) -> None:
 def test_nothing_is_due_after_a_cancel() -> None:
     """Neither by the cancel nor by what the provider says after it."""
     history = History(make_task())
-    history.hear(make_cancel())
+    history.observe(make_cancel())
     for status in Status:
         history.call(status, at=20)
     assert history.task.due_at is None
@@ -573,8 +573,8 @@ def test_nothing_is_due_after_a_cancel() -> None:
 GIVEN_UP = make_task(status=Status.FAILED, reason=Reason.EXPIRED, progress_at=after(0))
 
 
-def test_news_of_a_given_up_task_makes_it_be_polled_again() -> None:
-    """A late callback says RUNNING: asked until it ends, through outages, for one more deadline."""
+def test_a_callback_for_a_given_up_task_restarts_polling() -> None:
+    """After a late RUNNING it is polled until it ends, through outages, for one more deadline."""
     history = History(GIVEN_UP)
     history.call(Status.RUNNING, at=10)
     assert history.due_s == 13
@@ -587,8 +587,8 @@ def test_news_of_a_given_up_task_makes_it_be_polled_again() -> None:
 
 
 @pytest.mark.parametrize("status", [None, Status.FAILED])
-def test_a_given_up_task_is_let_go(status: Status | None) -> None:
-    """When the upstream says that it failed, or does not know it, nobody asks again."""
+def test_a_given_up_task_that_failed_upstream_is_not_polled(status: Status | None) -> None:
+    """A task that the upstream reports as failed or unknown is not polled again."""
     history = History(GIVEN_UP)
     history.call(Status.RUNNING, at=10)
     history.poll(status, trouble=None if status else Trouble.NOT_FOUND, at=13)
@@ -596,7 +596,7 @@ def test_a_given_up_task_is_let_go(status: Status | None) -> None:
 
 
 def test_a_given_up_task_without_outputs_is_not_polled_for_ever() -> None:
-    """A callback makes the tracker ask; polls go on at their interval and end with the grace."""
+    """A callback causes a poll; polls continue at their interval and end with the grace."""
     history = History(GIVEN_UP)
     history.call(Status.SUCCEEDED, outputs=(), at=10)
     assert history.due_s == 10
@@ -613,9 +613,9 @@ def test_a_given_up_task_without_outputs_is_not_polled_for_ever() -> None:
 def test_an_acceptance_that_came_late_is_followed() -> None:
     """A paid job whose create was given up as unknown is polled once its id is known."""
     history = History(make_sent_task(expects_callback=False))
-    history.hear(make_answer(Submission.AMBIGUOUS, at=1))
+    history.observe(make_answer(Submission.AMBIGUOUS, at=1))
     assert ends(history) == (Status.FAILED, Reason.SUBMIT_UNKNOWN)
-    history.hear(make_answer(Submission.ACCEPTED, at=50))
+    history.observe(make_answer(Submission.ACCEPTED, at=50))
     assert history.due_s == 53
     history.poll(Status.SUCCEEDED, at=53)
     assert ends(history) == (Status.SUCCEEDED, None)

@@ -17,7 +17,7 @@ TECHNICAL = re.compile(
 
 @pytest.mark.parametrize("reason", Reason)
 def test_every_reason_has_a_plain_sentence(reason: Reason) -> None:
-    """Each reason is told in words that a stranger to the system understands."""
+    """Each reason has a message that a stranger to the system understands."""
     message = user_message(make_task(status=Status.FAILED, reason=reason))
     assert "song" in message
     assert message.endswith(".")

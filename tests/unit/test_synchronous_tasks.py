@@ -27,15 +27,15 @@ def sending(name: str = "openai.chat") -> Task:
     return replace(make_task(route, "create", None), due_at=NOW + timedelta(seconds=360))
 
 
-def hear(task: Task, source: Source, reading: Reading, after_s: float = 0.0) -> Step:
+def apply(task: Task, source: Source, reading: Reading, after_s: float = 0.0) -> Step:
     """The last step of judging one observation."""
-    heard = Observation(task.id, source, NOW + timedelta(seconds=after_s), reading, attempt=1)
-    return judge(task, heard, lambda _key: False, PollTiming(POLICY, 5.0))[-1]
+    observation = Observation(task.id, source, NOW + timedelta(seconds=after_s), reading, attempt=1)
+    return judge(task, observation, lambda _key: False, PollTiming(POLICY, 5.0))[-1]
 
 
 def test_a_result_submits_and_succeeds_in_one_step() -> None:
     """Both events are announced, in order, and nothing is left to do."""
-    step = hear(sending(), Source.SUBMIT, create("openai.chat", CHAT))
+    step = apply(sending(), Source.SUBMIT, create("openai.chat", CHAT))
     assert (step.outcome, step.announces) == (Outcome.APPLIED, (HookEvent.SUBMITTED, HookEvent.SUCCEEDED))
     task = step.task
     assert (task.status, task.submit_state, task.external_id) == (Status.SUCCEEDED, SubmitState.ACCEPTED, "chatcmpl-1")
@@ -45,7 +45,7 @@ def test_a_result_submits_and_succeeds_in_one_step() -> None:
 
 def test_a_refusal_inside_a_success_submits_and_fails_in_one_step() -> None:
     """It was taken and charged, and its content is a refusal."""
-    step = hear(sending(), Source.SUBMIT, create("openai.chat", REFUSAL))
+    step = apply(sending(), Source.SUBMIT, create("openai.chat", REFUSAL))
     assert step.announces == (HookEvent.SUBMITTED, HookEvent.FAILED)
     assert (step.task.status, step.task.reason, step.task.due_at) == (Status.FAILED, Reason.POLICY_REJECTED, None)
     assert step.task.retryable is False
@@ -53,7 +53,7 @@ def test_a_refusal_inside_a_success_submits_and_fails_in_one_step() -> None:
 
 def test_an_unreadable_result_ends_as_unknown() -> None:
     """Nobody can ask later, so it does not wait."""
-    step = hear(sending(), Source.SUBMIT, create("openai.chat", b"<html>"))
+    step = apply(sending(), Source.SUBMIT, create("openai.chat", b"<html>"))
     assert (step.task.status, step.task.reason, step.task.due_at) == (Status.FAILED, Reason.SUBMIT_UNKNOWN, None)
     assert step.announces == (HookEvent.FAILED,)
 
@@ -61,7 +61,7 @@ def test_an_unreadable_result_ends_as_unknown() -> None:
 def test_a_deferred_result_waits_to_be_sent_again() -> None:
     """An overloaded upstream did not take it."""
     body = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
-    step = hear(sending("anthropic.messages"), Source.SUBMIT, create("anthropic.messages", body, 529, retry_after="7"))
+    step = apply(sending("anthropic.messages"), Source.SUBMIT, create("anthropic.messages", body, 529, retry_after="7"))
     assert (step.task.status, step.task.submit_state) == (Status.PENDING, SubmitState.QUEUED)
     assert step.task.due_at is not None
     assert step.task.due_at >= NOW + timedelta(seconds=7)
@@ -79,12 +79,12 @@ def test_a_deferred_result_waits_to_be_sent_again() -> None:
     ],
 )
 def test_an_acceptance_without_an_id_or_an_end_is_bounded(reading: Reading, after_s: float, reason: Reason) -> None:
-    """No reader of ours says so; should one ever, the clock looks at the task and ends it."""
-    task = hear(sending(), Source.SUBMIT, reading).task
+    """No provider reads an answer so; if one did, the clock would end the task."""
+    task = apply(sending(), Source.SUBMIT, reading).task
     assert not task.status.is_terminal
     assert task.due_at is not None
-    waiting = hear(task, Source.CLOCK, NOTHING, 1).task
+    waiting = apply(task, Source.CLOCK, NOTHING, 1).task
     assert not waiting.status.is_terminal
     assert waiting.due_at is not None
-    ended = hear(waiting, Source.CLOCK, NOTHING, after_s).task
+    ended = apply(waiting, Source.CLOCK, NOTHING, after_s).task
     assert (ended.status, ended.reason, ended.due_at) == (Status.FAILED, reason, None)

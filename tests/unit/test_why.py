@@ -1,4 +1,4 @@
-"""The plain account of a task, for every place that a task can be in; histories come from the real rules."""
+"""Explaining a task in every state; histories come from the real rules."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -49,12 +49,12 @@ def make_task(**changes: Any) -> Task:  # noqa: ANN401 - fields of a record
 
 
 def at(seconds: float) -> datetime:
-    """A moment of the scenario, seconds after its start."""
+    """A time in the scenario, seconds after its start."""
     return START + timedelta(seconds=seconds)
 
 
 class Scenario:
-    """Plays observations through the real rules and keeps the history that follows from them."""
+    """Runs observations through the real rules and records their history."""
 
     def __init__(self, task: Task | None = None) -> None:
         self.task = task or make_task()
@@ -67,7 +67,7 @@ class Scenario:
         return self
 
     def observe(self, seconds: float, source: Source, reading: Reading = NOTHING, **more: Any) -> "Scenario":  # noqa: ANN401 - fields of a record
-        """Something is heard."""
+        """Apply an observation."""
         observation = Observation(self.task.id, source, at(seconds), reading, **more)
         for step in judge(self.task, observation, self._keys.__contains__, PollTiming(POLICY, 5.0)):
             before, self.task = self.task, step.task
@@ -91,7 +91,7 @@ class Scenario:
     def why(
         self, seconds: float, deliveries: Sequence[DeliveryRecord] = (), notes: Sequence[str] = ()
     ) -> dict[str, Any]:
-        """The account at a moment; always plain JSON."""
+        """The explanation at a time; always plain JSON."""
         account = explain(TaskHistory(self.task, self.events, deliveries), POLICY, at(seconds), notes)
         assert list(account) == ["id", "status", "summary", "heard", "refused", "next", "ends_by", "notes"]
         assert orjson.loads(orjson.dumps(account)) == account
@@ -99,12 +99,12 @@ class Scenario:
 
 
 def accepted() -> Scenario:
-    """A task that the upstream took after a second."""
+    """A task that the upstream accepted after a second."""
     return Scenario().sending().observe(1, Source.SUBMIT, ACCEPTED, attempt=1)
 
 
 def test_queued() -> None:
-    """Nothing has gone out, no clock runs, the next step is to send."""
+    """Nothing was sent, no timeout runs, the next step is to send."""
     account = Scenario().why(0, notes=["a note of the daemon"])
     assert account["summary"] == "It waits to be sent; nothing was sent to the upstream yet."
     assert account["next"] == [{"at": iso(START), "what": "sends it to the upstream"}]
@@ -112,8 +112,8 @@ def test_queued() -> None:
     assert account["notes"] == ["a note of the daemon"]
 
 
-def test_put_off() -> None:
-    """Surely not accepted: it is sent again, until the submit's time is up."""
+def test_deferred() -> None:
+    """Certainly not accepted: it is sent again, until the submit's time is up."""
     busy = Reading(submission=Submission.DEFERRED, reason=Reason.RATE_LIMITED, retry_after_s=7, detail="HTTP 429")
     account = Scenario().sending().observe(2, Source.SUBMIT, busy, attempt=1).why(3)
     assert account["summary"] == (
@@ -127,7 +127,7 @@ def test_put_off() -> None:
 
 
 def test_sending() -> None:
-    """The answer is awaited, not for ever."""
+    """The wait for the answer has an end."""
     account = Scenario().sending().why(5)
     assert account["summary"] == "It is being sent to the upstream now; there is no answer yet."
     assert account["next"][0]["at"] == iso(at(60))
@@ -137,7 +137,7 @@ def test_sending() -> None:
 
 
 def test_ambiguous() -> None:
-    """It is never sent again; a callback may tell, else the clock decides."""
+    """It is never sent again; a callback may decide it, else the clock does."""
     cut = Reading(submission=Submission.AMBIGUOUS, detail="the connection was cut")
     account = Scenario().sending().observe(2, Source.SUBMIT, cut, attempt=1).why(3)
     assert "may have been accepted and charged, so it is never sent again" in account["summary"]
@@ -166,14 +166,14 @@ def test_accepted() -> None:
 
 
 def test_polled_alone() -> None:
-    """Without a callback URL polls alone find the end, and the account says so."""
+    """Without a callback URL the task is only polled, and a note states it."""
     scenario = Scenario(make_task(expects_callback=False)).sending().observe(1, Source.SUBMIT, ACCEPTED, attempt=1)
     account = scenario.why(2)
     assert "No callback is expected: the task is only polled." in account["notes"]
     assert [step["at"] is None for step in account["next"]] == [False, False]
 
 
-def test_running_with_news_refused() -> None:
+def test_running_with_refused_callbacks() -> None:
     """What came twice or late is listed with why it changed nothing."""
     first = Reading(status=Status.RUNNING, stage=Stage.FIRST)
     scenario = accepted()
@@ -215,7 +215,7 @@ def test_a_callback_that_must_be_confirmed() -> None:
 
 
 def test_missing_output() -> None:
-    """A success without an output has a time of its own."""
+    """A success without an output has a grace of its own."""
     account = accepted().observe(30, Source.CALLBACK, NO_OUTPUT).why(31)
     assert account["status"] == "RUNNING"
     assert account["summary"] == f"The upstream has reported success since {iso(at(30))}, but no outputs yet."
@@ -246,7 +246,7 @@ def test_not_found_within_its_grace() -> None:
 
 
 def test_poll_trouble() -> None:
-    """What the last poll met, and that the deadline alone does not end what cannot be asked about."""
+    """Why the last poll failed; the deadline alone does not end a task that cannot be polled."""
     down = Reading(trouble=Trouble.UNAVAILABLE, error=UpstreamError(message="bad gateway", http_status=502))
     scenario = accepted().observe(10, Source.POLL, down)
     account = scenario.why(11)
@@ -262,7 +262,7 @@ def test_poll_trouble() -> None:
 
 
 def test_accepted_without_an_id() -> None:
-    """A callback came, but never an id: nobody can be asked, and the deadline alone decides."""
+    """A callback came, but never an id: it cannot be polled, and the deadline alone ends it."""
     scenario = Scenario().sending().observe(5, Source.CALLBACK, Reading(status=Status.RUNNING))
     account = scenario.why(6)
     assert scenario.task.external_id is None
@@ -285,15 +285,15 @@ def test_unknown_status() -> None:
     assert account["status"] == "PENDING"
 
 
-def test_an_overdue_end_falls_on_the_next_look() -> None:
-    """A deadline in the past is not when it will be decided."""
+def test_an_overdue_end_comes_with_the_next_action() -> None:
+    """A deadline in the past is not shown as the end."""
     scenario = accepted()
     scenario.task = replace(scenario.task, due_at=at(90_000))
     assert scenario.why(89_000)["ends_by"] == iso(at(90_000))
 
 
 def test_succeeded() -> None:
-    """Nothing is left to do; who account is said; later contradictions are listed."""
+    """Nothing is left to do; the source is named; later contradictions are listed."""
     scenario = accepted()
     scenario.observe(20, Source.CALLBACK, Reading(status=Status.SUCCEEDED, outputs=SONG))
     scenario.observe(25, Source.POLL, Reading(status=Status.FAILED, reason=Reason.GENERATION_FAILED))
@@ -306,8 +306,8 @@ def test_succeeded() -> None:
 
 
 @pytest.mark.parametrize("reason", list(Reason))
-def test_every_reason_has_its_words(reason: Reason) -> None:
-    """Whatever ended a task is said in a sentence, with the upstream's own word in it."""
+def test_every_reason_has_a_summary(reason: Reason) -> None:
+    """Each reason has a sentence that quotes the upstream's error."""
     error = UpstreamError(code="E42", message="as it was put")
     failed = Reading(status=Status.FAILED, reason=reason, error=error, retryable=False)
     account = accepted().observe(20, Source.POLL, failed).why(21)
@@ -330,15 +330,15 @@ def test_every_reason_has_its_words(reason: Reason) -> None:
     ],
 )  # fmt: skip
 def test_given_up(scenario: Scenario, seconds: float, expected: str) -> None:
-    """The tracker's own verdicts say what ran out, and that a success would still be taken."""
+    """A given-up task names its timeout, and that a success is still accepted."""
     account = scenario.why(seconds)
     assert account["status"] == "FAILED"
     assert expected in account["summary"]
     assert "is still accepted" in account["summary"]
 
 
-def test_given_up_and_asked_once_more() -> None:
-    """A task given up that turns out to be alive is still asked about."""
+def test_given_up_and_polled_once_more() -> None:
+    """A given-up task that is still running upstream is polled again."""
     scenario = accepted().observe(5, Source.CALLBACK, NO_OUTPUT).observe(400, Source.POLL, NO_OUTPUT)
     scenario.observe(410, Source.CALLBACK, Reading(status=Status.RUNNING))
     assert scenario.task.is_given_up
@@ -349,8 +349,8 @@ def test_given_up_and_asked_once_more() -> None:
     }
 
 
-def test_refused_with_a_hint() -> None:
-    """A failure that may pass says so."""
+def test_refused_but_retryable() -> None:
+    """A temporary failure is named as such."""
     refused = Reading(
         status=Status.FAILED,
         submission=Submission.REFUSED,
@@ -364,7 +364,7 @@ def test_refused_with_a_hint() -> None:
 
 
 def test_canceled() -> None:
-    """The upstream was not account, and what it says later is a conflict."""
+    """The upstream does not know of it, and its later report is a conflict."""
     scenario = accepted()
     scenario.observe(
         5, Source.OPERATOR, Reading(status=Status.FAILED, reason=Reason.CANCELED, detail="canceled by hand")
@@ -414,7 +414,7 @@ def test_pending_hooks(delivery: DeliveryRecord, step: tuple[datetime | None, st
 
 
 def test_hooks_run_in_order() -> None:
-    """What waits for an earlier event of the same hook has the time of that one, and says so."""
+    """A delivery behind an earlier one of the same hook shows that one's time."""
     scenario = accepted().observe(20, Source.CALLBACK, Reading(status=Status.SUCCEEDED, outputs=SONG))
     waits = make_delivery(DeliveryStatus.PENDING, next_attempt_at=at(21))
     first = make_delivery(DeliveryStatus.PENDING, next_attempt_at=at(60), event="task.submitted", attempts=1, error="x")
@@ -427,7 +427,7 @@ def test_hooks_run_in_order() -> None:
 
 
 def test_ended_hooks() -> None:
-    """A hook that was given up is account, with how to run it again."""
+    """A given-up delivery is listed with the call that retries it."""
     scenario = accepted().observe(20, Source.CALLBACK, Reading(status=Status.SUCCEEDED, outputs=SONG))
     dead = make_delivery(DeliveryStatus.DEAD, attempts=12, error="exit 1")
     account = scenario.why(30, [dead, make_delivery(DeliveryStatus.FAILED, id="d-2", attempts=1)])
