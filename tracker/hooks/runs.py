@@ -48,7 +48,7 @@ class Runs:
         max_running: runs side by side over all hooks, see the module's text.
 
     Attributes:
-        woken: set if a hook is to be looked at, or jobs are to be handed back.
+        woken: set if a hook is to be looked at, jobs are to be handed back, or a circuit has opened.
     """
 
     def __init__(
@@ -108,6 +108,7 @@ class Runs:
         self._dirty_hooks &= hooks.keys()
         for name in changed:
             self._withdraw(name)
+        self._begin_ready()  # the share of each hook may have grown
         self.look_at(hooks)
 
     # -- which hooks to look at ----------------------------------------------------------------------------
@@ -185,11 +186,15 @@ class Runs:
         """Make jobs that were claimed ahead and are not wanted pending again, as if they had not been claimed.
 
         Raises:
-            StoreUnavailable: that could not be recorded; the jobs become due again at the end of their leases.
+            StoreUnavailable: that could not be recorded; the next call tries again.
         """
         if self._to_hand_back:
             jobs, self._to_hand_back = self._to_hand_back, []
-            await self._store.release_deliveries([(job.id, job.attempt) for job in jobs])
+            try:
+                await self._store.release_deliveries([(job.id, job.attempt) for job in jobs])
+            except BaseException:
+                self._to_hand_back += jobs
+                raise
 
     def _take(self, spec: HookSpec, jobs: Iterable[DeliveryJob]) -> None:
         """Begin as many claimed jobs as have a slot; hold the others."""
@@ -200,7 +205,7 @@ class Runs:
                 self._ready[job.hook][job.id] = job
         if self._is_stopping or self._hooks.get(spec.name) is not spec:
             self._withdraw(spec.name)  # it changed during the claim
-        self._begin_ready(spec)
+        self._begin_ready()
 
     def _withdraw(self, hook: str) -> None:
         """Hand back what was claimed ahead of a hook."""
@@ -209,23 +214,21 @@ class Runs:
             self._dirty_hooks.add(hook)
             self.woken.set()
 
-    def _begin_ready(self, spec: HookSpec) -> None:
-        """Begin what was claimed of a hook, as far as it has free slots."""
-        ready = self._ready[spec.name]
-        while ready and not self._is_stopping and self.free(spec) > 0:
-            job = ready.pop(next(iter(ready)))
-            self._busy[spec.name] += 1
-            self._running += 1
-            delivery = Delivery(
-                job,
-                spec,
-                self._runners[spec.action.kind],
-                store=self._store,
-                draw=self._draw,
-                redact=self._redact,
-            )
-            task = asyncio.create_task(self._deliver(delivery, job.id, spec), name=f"hook {job.hook} {job.id}")
-            self._under_way[job.id] = delivery, task
+    def _begin_ready(self, first: str | None = None) -> None:
+        """Begin claimed jobs as far as there are free slots: those of ``first``, then those of the other hooks."""
+        for name in filter(None, [first, *self._ready]):
+            ready, spec = self._ready.get(name), self._hooks.get(name)
+            while ready and spec is not None and not self._is_stopping and self.free(spec) > 0:
+                self._begin(ready.pop(next(iter(ready))), spec)
+
+    def _begin(self, job: DeliveryJob, spec: HookSpec) -> None:
+        self._busy[spec.name] += 1
+        self._running += 1
+        delivery = Delivery(
+            job, spec, self._runners[spec.action.kind], store=self._store, draw=self._draw, redact=self._redact
+        )
+        task = asyncio.create_task(self._deliver(delivery, job.id, spec), name=f"hook {job.hook} {job.id}")
+        self._under_way[job.id] = delivery, task
 
     async def _deliver(self, delivery: Delivery, delivery_id: str, spec: HookSpec) -> None:
         """Run a delivery and record the result; raises nothing."""
@@ -250,11 +253,10 @@ class Runs:
         self._busy[spec.name] -= 1
         self._running -= 1
         (self._quick.add if ran_s < QUICK_S else self._quick.discard)(spec.name)
-        current = self._hooks.get(spec.name)
-        if result is not None and current is spec:  # the result of a changed hook says nothing about the new one
+        if result is not None and self._hooks.get(spec.name) is spec:  # a changed hook has a new health
             self._health.note(spec, result)
             if result.outcome is RunOutcome.GONE or self._health.admits(spec.name, 0) is not None:
                 self._withdraw(spec.name)
-        if current is not None:
-            self._begin_ready(current)
+                self.woken.set()  # the dispatcher must not sleep past the next probe
+        self._begin_ready(spec.name)
         self.look_at([spec.name])
