@@ -1,9 +1,8 @@
-"""Bodies from outside: read, and made into the texts that are stored of them; large ones beside the event loop.
+"""Read untrusted bodies and make the texts that are stored of them, large ones beside the event loop.
 
-Owns where and in what order that is done: read, inline data taken out, secrets masked, encoded. A call into C holds the
-interpreter lock on any thread, so large bodies are worked on in pieces (`tracker.domain.lenient_json.large`,
-the redactor's windows). Only one is worked on at a time, to bound the memory and the share of the processor that they
-take. Must not know what a body means.
+Owns the thread and the order: read, remove inline data, mask secrets, encode. A call into C holds the interpreter lock
+on any thread, so large bodies are processed in pieces (`tracker.domain.lenient_json.large`, the redactor's windows),
+and one at a time, to limit memory and CPU time. Must not know what a body means.
 """
 
 from __future__ import annotations
@@ -30,27 +29,18 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BEGINNING_CHARS = 16_384
-"""So much is stored of a body that anybody may have sent."""
+"""How much is stored of a body from an unknown sender."""
 
 
 class Payloads:
-    """Works on bodies.
-
-    Args:
-        redactor: masks secrets.
-    """
+    """Processes bodies."""
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
         self._turn = asyncio.Lock()
 
     async def run(self, size: int, work: Callable[[], T]) -> T:
-        """Do work on a body: here and now for a small one, on a thread for a large one, one after the other.
-
-        Args:
-            size: of the body, bytes.
-            work: what to do.
-        """
+        """Process a body of ``size`` bytes: a small one at once, large ones on a thread, one after the other."""
         if size <= LARGE_BYTES:
             return work()
         async with self._turn:
@@ -59,16 +49,11 @@ class Payloads:
     async def read(
         self, body: bytes, read: Callable[[], Reading], decoded: Callable[[], Decoded]
     ) -> tuple[Reading, Payload]:
-        """Read a body.
-
-        Args:
-            body: as it came.
-            read: makes a reading of it.
-            decoded: gives the decoded body, which nobody else needs afterwards.
+        """Read a body; ``decoded`` returns the decoded body, which this may change.
 
         Returns:
-            The reading, and the payload of its observation. Of a small body that is a function, called only if the
-            observation is recorded; the text of a large one is made here, since it would hold up the writer.
+            The reading, and the payload of its observation. For a small body it is a function, called only if the
+            observation is recorded; the text of a large one is made here, since it would delay the writer.
         """
 
         def work() -> tuple[Reading, Payload]:
@@ -82,29 +67,17 @@ class Payloads:
         return await self.run(len(body), work)
 
     def text(self, body: bytes, decoded: Decoded, reading: Reading) -> str | None:
-        """The JSON text that is stored with an event: without secrets, and without the data that the outputs hold.
+        """The JSON text of a small body that is stored with an event: without secrets and the inline data of outputs.
 
-        Args:
-            body: as it came, at most `LARGE_BYTES`.
-            decoded: the same.
-            reading: what was read from it.
-
-        Returns:
-            JSON text: of a body that is not JSON its beginning as a string, of one that must not be shown its digest;
-            None when it is empty.
+        Of a body that is not JSON, its start as a string; of one that must not be shown, its digest; None if empty.
         """
         text = payload_text(body, self._redactor.json_text, decoded)
         return text if text is None else strip_payload_text(text, reading.outputs)
 
-    def redact(self, body: bytes) -> str:
-        """Mask secrets in a short JSON text, or in a text of another kind."""
-        return self._redactor.json_text(body)
-
     def beginning(self, body: bytes) -> str:
-        """The text that is stored of a body that anybody may have sent: its beginning, without secrets.
+        """The start of a body from an unknown sender, for storage, without secrets.
 
-        It is cut before it is masked, since the cost of masking all of it is not known; what the cut goes through
-        is left out.
+        It is truncated before it is masked, since masking all of it may take long; a secret at the end is omitted.
         """
         if len(body) <= BEGINNING_CHARS:
             return payload_text(body, self._redactor.json_text) or ""
@@ -118,7 +91,7 @@ class Payloads:
             if value != MASK:
                 return encode_large(value)
         except (ValueError, RecursionError):
-            pass  # nested too deeply to be written
+            pass  # nested too deeply
         return orjson.dumps({"not_shown": {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}}).decode()
 
     def _head(self, body: bytes, length: int) -> str:
