@@ -206,7 +206,8 @@ async def sweeping(
     reconciler = Reconciler(
         store, policy_of=lambda _: PollPolicy(**numbers), interval_of={}, draw=lambda: 0.5, redactor=Redactor()
     )
-    payloads = Payloads(Redactor())
+    redactor = Redactor()
+    payloads = Payloads(redactor)
     intake = Intake(
         registry=registry,
         clock=clock,
@@ -216,7 +217,7 @@ async def sweeping(
         default_account="default",
         aliases={},
     )
-    alarms = AccountAlarms(clock, keys.get, payloads.redact)
+    alarms = AccountAlarms(clock, keys.get, redactor.json_text)
     submitter = Submitter(
         store=store,
         reconciler=reconciler,
