@@ -864,7 +864,7 @@ async def test_events_are_told_to_the_observer() -> None:
     heard: list[tuple[str, Body]] = []
     async with running(on_event=lambda event, facts: heard.append((event, facts))) as client:
         await client.post(KLING, kling_body())
-    assert [event for event, _ in heard] == ["sandbox.started", "create.closed", "sandbox.stopped"]
+    assert [event for event, _ in heard] == ["sandbox.started", "create.finished", "sandbox.stopped"]
     assert heard[1][1]["outcome"] == "accepted"
 
 

@@ -65,7 +65,7 @@ def add_admin_routes(app: web.Application, gateway: Gateway, reset: Callable[[],
             gateway.chaos = Chaos.from_json(orjson.loads(await request.read()))
         except ValueError as error:  # unreadable JSON is one, too
             return _json({"error": str(error)}, 400)
-        gateway.journal.tell("chaos.replaced", **gateway.chaos.to_json())
+        gateway.journal.emit("chaos.replaced", **gateway.chaos.to_json())
         return _json(gateway.chaos.to_json())
 
     async def post_reset(_: web.Request) -> web.Response:

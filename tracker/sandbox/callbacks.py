@@ -26,7 +26,7 @@ import orjson
 from tracker.sandbox.fate import CallbackFate
 from tracker.sandbox.jobs import Job, Stage
 from tracker.sandbox.journal import CallbackRecord, Journal, readable, redact_path
-from tracker.sandbox.routes import Notice
+from tracker.sandbox.routes import CallbackMessage
 from tracker.sandbox.signatures import forge
 
 MAX_RETRIES = 3
@@ -35,11 +35,11 @@ EARLY_WAIT_S = 2.0
 
 _OK = range(200, 300)
 
-WriteNotice = Callable[[Stage], Notice | None]
+WriteCallback = Callable[[Stage], CallbackMessage | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class PlannedCallback:
     """One callback that is to be sent.
 
     Attributes:
@@ -53,7 +53,9 @@ class Planned:
     copies: int
 
 
-def plan_callbacks(job: Job, decide: Callable[[int], CallbackFate], *, early: bool, reordered: bool) -> list[Planned]:
+def plan_callbacks(
+    job: Job, decide: Callable[[int], CallbackFate], *, early: bool, reordered: bool
+) -> list[PlannedCallback]:
     """Put a job's callbacks in the order in which they are sent.
 
     Args:
@@ -66,7 +68,7 @@ def plan_callbacks(job: Job, decide: Callable[[int], CallbackFate], *, early: bo
     for index, stage in enumerate(job.timeline()):
         if stage.announced:
             fate = decide(index)
-            plan.append(Planned(stage, job.begins_after_s(stage) + fate.delay_s, fate.copies))
+            plan.append(PlannedCallback(stage, job.begins_after_s(stage) + fate.delay_s, fate.copies))
     if not plan:
         return []
     # Only the first may come early: a result cannot be announced before it exists.
@@ -89,7 +91,7 @@ def is_loopback(url: str) -> bool:
         return False
 
 
-class Messenger:
+class CallbackSender:
     """Sends the callbacks of all jobs.
 
     Args:
@@ -123,7 +125,7 @@ class Messenger:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def follow(self, job: Job, plan: list[Planned], write: WriteNotice) -> asyncio.Event:
+    def follow(self, job: Job, plan: list[PlannedCallback], write: WriteCallback) -> asyncio.Event:
         """Start sending a job's callbacks.
 
         Args:
@@ -143,7 +145,9 @@ class Messenger:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _run(self, job: Job, plan: list[Planned], write: WriteNotice, first_done: asyncio.Event) -> None:
+    async def _run(
+        self, job: Job, plan: list[PlannedCallback], write: WriteCallback, first_done: asyncio.Event
+    ) -> None:
         try:
             for item in plan:
                 await asyncio.sleep(max(0.0, job.born_s + item.after_s - time.monotonic()))
@@ -152,31 +156,31 @@ class Messenger:
         finally:
             first_done.set()
 
-    async def _announce(self, job: Job, item: Planned, notice: Notice | None) -> None:
+    async def _announce(self, job: Job, item: PlannedCallback, message: CallbackMessage | None) -> None:
         url = job.callback_url
-        if notice is None or url is None:
+        if message is None or url is None:
             return
         if item.copies == 0:
-            self._record(job, notice.phase, 0, None, "lost")
+            self._record(job, message.phase, 0, None, "lost")
             return
         if not is_loopback(url):
-            self._record(job, notice.phase, 0, None, "undeliverable")
+            self._record(job, message.phase, 0, None, "undeliverable")
             return
-        body = orjson.dumps(notice.payload)
+        body = orjson.dumps(message.payload)
         for _ in range(item.copies):
-            if not await self._post(job, notice, url, body, 1):
-                self._spawn(self._retry(job, notice, url, body))
+            if not await self._post(job, message, url, body, 1):
+                self._spawn(self._retry(job, message, url, body))
 
-    async def _retry(self, job: Job, notice: Notice, url: str, body: bytes) -> None:
+    async def _retry(self, job: Job, message: CallbackMessage, url: str, body: bytes) -> None:
         for attempt in range(2, MAX_RETRIES + 2):
             await asyncio.sleep(self._retry_s)
-            if await self._post(job, notice, url, body, attempt):
+            if await self._post(job, message, url, body, attempt):
                 return
 
-    async def _post(self, job: Job, notice: Notice, url: str, body: bytes, attempt: int) -> bool:
+    async def _post(self, job: Job, message: CallbackMessage, url: str, body: bytes, attempt: int) -> bool:
         if self._session is None:
             return False
-        headers = {} if notice.sign is None else dict(notice.sign(body, time.time()))
+        headers = {} if message.sign is None else dict(message.sign(body, time.time()))
         if "forged" in job.script.callback:
             headers = forge(headers)
         status: int | None = None
@@ -190,7 +194,7 @@ class Messenger:
                 answer = readable(await response.read())
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             answer = type(error).__name__
-        self._record(job, notice.phase, attempt, status, answer)
+        self._record(job, message.phase, attempt, status, answer)
         return status in _OK
 
     def _record(self, job: Job, phase: str, attempt: int, status: int | None, answer: object) -> None:

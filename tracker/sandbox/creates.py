@@ -23,11 +23,11 @@ from tracker.sandbox import wire
 from tracker.sandbox.callbacks import EARLY_WAIT_S, plan_callbacks
 from tracker.sandbox.chaos import CreateFault
 from tracker.sandbox.directives import DirectiveInvalid, Script, parse_directives
-from tracker.sandbox.fate import Luck
+from tracker.sandbox.fate import Decider
 from tracker.sandbox.gateway import Gateway
 from tracker.sandbox.jobs import Job, Stage, snapshot_at, snapshot_in
 from tracker.sandbox.journal import CreateRecord
-from tracker.sandbox.routes import JobRoute, Notice, PaidRoute, Refusal, SyncRoute
+from tracker.sandbox.routes import CallbackMessage, JobRoute, PaidRoute, Refusal, SyncRoute
 from tracker.sandbox.transport import cut, hang, pause, read_call, read_object, send
 from tracker.sandbox.wire import Answer, Call
 
@@ -45,7 +45,7 @@ class _Create:
         readable: Whether its body is a JSON object, or a form where the route takes forms.
         script: The directives of its prompt.
         script_error: What is wrong with them, or None.
-        luck: What decides about it.
+        decider: What decides about it.
     """
 
     record: CreateRecord
@@ -53,7 +53,7 @@ class _Create:
     readable: bool
     script: Script
     script_error: str | None
-    luck: Luck
+    decider: Decider
 
 
 class Creates:
@@ -66,24 +66,24 @@ class Creates:
     async def serve(self, route: PaidRoute, request: web.Request) -> web.StreamResponse:
         """Serve one create request."""
         journal = self._gateway.journal
-        record = journal.open_create(route.name, request.headers.get("Idempotency-Key"))
+        record = journal.record_create(route.name, request.headers.get("Idempotency-Key"))
         create = await self._read(route, request, record)
         await self._gateway.wait_latency(route.name, record.nth)
         digest = record.digest or ""
         self._attempts[digest] += 1
-        fault = create.luck.decide_create(self._attempts[digest])
+        fault = create.decider.decide_create(self._attempts[digest])
         if fault in _UNREAD:
-            journal.close_create(record, fault.value)
+            journal.finish_create(record, fault.value)
             if fault is CreateFault.HANG:
                 return await hang(request, self._gateway.closing)
             return cut(request)
         wrong = self._check(route, create)
         if wrong is not None:
             outcome, answer = wrong
-            journal.close_create(record, outcome)
+            journal.finish_create(record, outcome)
             return await send(request, answer)
         if fault is not None and fault not in _AFTER_THE_WORK:
-            journal.close_create(record, fault.value)
+            journal.finish_create(record, fault.value)
             return await send(request, self._refuse(route, fault, create))
         return await self._accept(route, create, fault, request)
 
@@ -96,7 +96,7 @@ class Creates:
         payload = read_object(request, raw, takes_forms=route.takes_forms)
         body = payload or {}
         prompt = route.prompt_of(body)
-        self._gateway.journal.note_body(record, raw, prompt)
+        self._gateway.journal.record_body(record, raw, prompt)
         script, script_error = Script(), None
         try:
             script = parse_directives(prompt)
@@ -110,7 +110,7 @@ class Creates:
             readable=payload is not None,
             script=script,
             script_error=script_error,
-            luck=self._gateway.luck(script, route.name, record.nth),
+            decider=self._gateway.decider(script, route.name, record.nth),
         )
 
     def _check(self, route: PaidRoute, create: _Create) -> tuple[str, Answer] | None:
@@ -144,7 +144,7 @@ class Creates:
         outcome = "accepted" if fault is None else fault.value
         if isinstance(route, JobRoute):
             job = self._make_job(route, create)
-            self._gateway.journal.close_create(create.record, outcome, job.id)
+            self._gateway.journal.finish_create(create.record, outcome, job.id)
             after_s = 0.0
             if route.answers_when_done(job.request):
                 after_s = job.fate.duration_s
@@ -153,10 +153,10 @@ class Creates:
             tell = partial(self._answer, request, answer, fault)
             if not job.callback_url:
                 return await tell()
-            return await self._answer_and_call_back(route, job, create.luck, tell)
+            return await self._answer_and_call_back(route, job, create.decider, tell)
         if isinstance(route, SyncRoute):
-            self._gateway.journal.close_create(create.record, outcome)
-            work = create.luck.decide_job(self._gateway.duration_s)
+            self._gateway.journal.finish_create(create.record, outcome)
+            work = create.decider.decide_job(self._gateway.duration_s)
             await pause(create.script.duration_s or 0.0, self._gateway.closing)
             return await self._answer(request, route.result(create.call, work, self._gateway.context), fault)
         raise TypeError(f"{route.name} is neither a JobRoute nor a SyncRoute")
@@ -167,21 +167,21 @@ class Creates:
         return await send(request, wire.page(wire.LOGIN_PAGE) if fault is CreateFault.GARBLED else answer)
 
     async def _answer_and_call_back(
-        self, route: JobRoute, job: Job, luck: Luck, tell: Callable[[], Awaitable[web.StreamResponse]]
+        self, route: JobRoute, job: Job, decider: Decider, tell: Callable[[], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         gateway = self._gateway
-        early, reordered = luck.decide_order()
+        early, reordered = decider.decide_order()
         if early and not any(stage.announced for stage in job.stages):
             # Its end is all that is announced, so an early callback means an instant job.
             job.fate = replace(job.fate, duration_s=0.0)
-        plan = plan_callbacks(job, luck.decide_callback, early=early, reordered=reordered)
+        plan = plan_callbacks(job, decider.decide_callback, early=early, reordered=reordered)
 
-        def write(stage: Stage) -> Notice | None:
+        def write(stage: Stage) -> CallbackMessage | None:
             elapsed_s = max(time.monotonic() - job.born_s, job.begins_after_s(stage))
-            return route.notice(snapshot_in(job, stage, elapsed_s), gateway.context)
+            return route.write_callback(snapshot_in(job, stage, elapsed_s), gateway.context)
 
         if early:
-            first_done = gateway.messenger.follow(job, plan, write)
+            first_done = gateway.sender.follow(job, plan, write)
             try:
                 async with asyncio.timeout(EARLY_WAIT_S):
                     await first_done.wait()
@@ -189,7 +189,7 @@ class Creates:
                 pass  # the receiver holds it back until it has this answer
             return await tell()
         response = await tell()
-        gateway.messenger.follow(job, plan, write)
+        gateway.sender.follow(job, plan, write)
         return response
 
     def _make_job(self, route: JobRoute, create: _Create) -> Job:
@@ -204,7 +204,7 @@ class Creates:
             request=body,
             prompt=route.prompt_of(body),
             script=create.script,
-            fate=create.luck.decide_job(usual_s),
+            fate=create.decider.decide_job(usual_s),
             stages=route.stages,
             born_s=time.monotonic(),
             created_at_s=time.time(),

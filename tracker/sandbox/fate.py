@@ -2,7 +2,7 @@
 
 Owns the decisions. Pure: rates, dice, script and counters in, a decision out. Must not answer, wait or
 send anything. Every decision is keyed by the route and a counter that is the route's own, so traffic on
-one route never changes the luck of another.
+one route never changes the decider of another.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class CallbackFate:
 
 
 @dataclass(frozen=True, slots=True)
-class Luck:
+class Decider:
     """What decides about one create request and all that follows from it.
 
     Attributes:

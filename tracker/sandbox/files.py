@@ -53,7 +53,7 @@ class _Grant:
 
 
 @dataclass(slots=True)
-class FileShelf:
+class OutputFiles:
     """Hands out URLs and serves what is behind them.
 
     Attributes:

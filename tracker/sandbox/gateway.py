@@ -11,10 +11,10 @@ import time
 from dataclasses import dataclass, field
 
 from tracker.sandbox import wire
-from tracker.sandbox.callbacks import Messenger
+from tracker.sandbox.callbacks import CallbackSender
 from tracker.sandbox.chaos import Chaos
 from tracker.sandbox.directives import Script
-from tracker.sandbox.fate import Luck, decide_latency
+from tracker.sandbox.fate import Decider, decide_latency
 from tracker.sandbox.journal import Journal
 from tracker.sandbox.routes import Context
 from tracker.sandbox.transport import pause
@@ -30,7 +30,7 @@ class Gateway:
         chaos: What goes wrong, and how often; replaced as a whole.
         context: What routes may look at.
         journal: What happened.
-        messenger: Sends the callbacks.
+        sender: Sends the callbacks.
         run: Counts the resets. A part of every id, so that no id comes twice from one sandbox.
         closing: Set when the sandbox stops.
     """
@@ -40,7 +40,7 @@ class Gateway:
     chaos: Chaos
     context: Context
     journal: Journal
-    messenger: Messenger
+    sender: CallbackSender
     run: int = 0
     closing: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -48,9 +48,9 @@ class Gateway:
         """Wait as long as the network is to take for the ``count``-th request of this route."""
         await pause(decide_latency(self.chaos, self.context.dice, route, count), self.closing)
 
-    def luck(self, script: Script, route: str, nth: int) -> Luck:
+    def decider(self, script: Script, route: str, nth: int) -> Decider:
         """Return what decides about the ``nth`` create of this route, under the chaos in force now."""
-        return Luck(self.chaos, self.context.dice, script, route, nth)
+        return Decider(self.chaos, self.context.dice, script, route, nth)
 
     def retry_after(self, *key: str | int) -> str:
         """Return a Retry-After value, in seconds or as HTTP-date."""
@@ -61,7 +61,7 @@ class Gateway:
 
     async def reset(self, chaos: Chaos) -> None:
         """Forget jobs, files and records, drop callbacks that are still to be sent."""
-        await self.messenger.drop_all()
+        await self.sender.drop_all()
         self.context.jobs.clear()
         self.context.files.clear()
         self.journal.clear()

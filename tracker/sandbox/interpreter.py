@@ -8,42 +8,24 @@ A table's ``variants`` are laid over it where their ``when`` matches: the reques
 
 from __future__ import annotations
 
-import base64
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-import orjson
-
 from tracker.sandbox.checks import find_failed
-from tracker.sandbox.computed import COMPUTED
-from tracker.sandbox.dice import Dice, Key
 from tracker.sandbox.fate import JobFate
-from tracker.sandbox.files import FileShelf
 from tracker.sandbox.jobs import FAILED, SUCCEEDED, Snapshot, Stage
-from tracker.sandbox.media import Media, make_media
 from tracker.sandbox.prompts import find_scripted, read_prompt
-from tracker.sandbox.routes import Context, JobRoute, Notice, Refusal, SyncRoute
+from tracker.sandbox.routes import CallbackMessage, Context, JobRoute, Refusal, SyncRoute
+from tracker.sandbox.scope import Table, add_work, draws, resolve, write_time
 from tracker.sandbox.signatures import SCHEMES
-from tracker.sandbox.speech import count_tokens, reply_to, stream
+from tracker.sandbox.speech import stream
 from tracker.sandbox.streams import STREAMS
-from tracker.sandbox.templates import Scope, dig, fill, matches, merge
+from tracker.sandbox.templates import Scope, dig, fill, merge
 from tracker.sandbox.wire import Answer, Call, Json, json_answer, unauthorised
-
-Table = Mapping[str, Any]
-
-_TIME_FORMATS: Mapping[str, Callable[[float], object]] = {
-    "s": int,
-    "ms": lambda at_s: round(at_s * 1000),
-    "iso": lambda at_s: datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-    "text": lambda at_s: datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d %H:%M:%S"),
-    "local": lambda at_s: (datetime.fromtimestamp(at_s, UTC) + timedelta(hours=8)).strftime("%F %T.%f")[:-3],
-}
-"""How a family writes a time; ``local`` is UTC+8 without a zone."""
 
 
 def refuse(table: Table, name: str | Table, scope: Scope) -> Answer:
@@ -58,96 +40,6 @@ def refuse(table: Table, name: str | Table, scope: Scope) -> Answer:
     values = fill({key: value for key, value in entry.items() if key not in {"body", "when"}}, scope)
     template = entry.get("body", table["error"])
     return json_answer(fill(template, {**scope, **table.get("values", {}), **values}), values.get("http", 200))
-
-
-def _resolve(table: Table, scope: Scope) -> Table:
-    """Return a table with the variants laid over it that match."""
-    for variant in table.get("variants", ()):
-        if matches(variant["when"], scope):
-            table = merge(table, {key: value for key, value in variant.items() if key != "when"})
-    return table
-
-
-def _draws(dice: Dice, *subject: Key) -> Iterator[tuple[str, Callable[[str], str]]]:
-    """Return the placeholders that draw an id, such as ``$uuid.clip`` or ``$hex24.message``; the label is the key."""
-    yield "uuid", lambda label: dice.draw_uuid(label, *subject)
-    for digits in (24, 32, 48):
-        yield f"hex{digits}", partial(_draw_hex, dice, digits, subject)
-    for digits in (5, 16):
-        yield f"digits{digits}", partial(_draw_digits, dice, digits, subject)
-
-
-def _draw_hex(dice: Dice, digits: int, subject: tuple[Key, ...], label: str) -> str:
-    return dice.draw_bytes(digits // 2, label, *subject).hex()
-
-
-def _draw_digits(dice: Dice, digits: int, subject: tuple[Key, ...], label: str) -> str:
-    return str(int.from_bytes(dice.draw_bytes(8, label, *subject), "big") % 10**digits).zfill(digits)
-
-
-@dataclass(frozen=True, slots=True)
-class _Files:
-    """The URLs of what was made: ``$file.LABEL`` is one, ``files.LABEL`` are those for an ``$each``."""
-
-    table: Table
-    scope: Scope
-    shelf: FileShelf
-    subject: str
-    shows: bool
-    cut: bool
-
-    def url(self, label: str) -> str | None:
-        """Return one URL; None while it is not shown."""
-        output = self.table.get("outputs", {}).get(label)
-        return None if output is None or not (self.shows or output.get("always")) else self._link(label, output, 0)
-
-    def list(self, label: str) -> list[Json]:
-        """Return ``n``, ``url`` and ``base64`` of each file with this label, none while they are not shown."""
-        output = self.table["outputs"][label]
-        count = fill(output.get("count", 1), self.scope) if self.shows or output.get("always") else 0
-        return [
-            {"n": n, "url": partial(self._link, label, output, n), "base64": partial(self._encode, output, n)}
-            for n in range(count)
-        ]
-
-    def _encode(self, output: Table, n: int, _rest: str = "") -> str:
-        return base64.b64encode(make_media(Media(output["media"]), self.subject, n)).decode()
-
-    def _link(self, label: str, output: Table, n: int, _rest: str = "") -> str:
-        name, cut = output.get("label", label), self.cut and output.get("cut", True)
-        return self.shelf.link(self.subject, Media(output["media"]), output.get("n", 0) + n, label=name, cut=cut)
-
-
-def _scope_of_work(
-    table: Table, scope: dict[str, Any], context: Context, fate: JobFate, subject: str, *, shows: bool, cut: bool
-) -> dict[str, Any]:
-    """Add what is made, drawn and counted; the values of a fault last."""
-    text = reply_to(scope["prompt"]) if shows else ""
-    spent = count_tokens([scope["request"].get(name) for name in table.get("counted", ())])
-    said = count_tokens(text)
-    files = _Files(table, scope, context.files, subject, shows, cut)
-    made = {
-        **scope,
-        **dict(_draws(context.dice, subject)),
-        "file": files.url,
-        "files": files.list,
-        "shown": [{}] if shows else [],
-        "request_text": orjson.dumps(scope["body"]).decode(),
-        "text": text if fate.fault is None else None,
-        "spent": spent,
-        "said": said,
-        "total": spent + said,
-        **table.get("values", {}),
-    }
-    for name, template in table.get("templates", {}).items():
-        made[name] = partial(_fill_part, template, made)
-    if "computed" in table:
-        made |= COMPUTED[table["computed"]](made, fate.fault, shows)
-    return made
-
-
-def _fill_part(template: object, scope: Scope, _rest: str) -> object:
-    return fill(template, scope)
 
 
 class _FromTable:
@@ -210,13 +102,13 @@ class DataSyncRoute(_FromTable, SyncRoute):
     def result(self, call: Call, fate: JobFate, context: Context) -> Answer:
         """Return ``result``, with ``result.shown`` unless the output is missing, or an error of ``faults``."""
         scope = self.read_request(call)
-        table = _resolve(self.table, scope)
+        table = resolve(self.table, scope)
         fault = table.get("faults", {}).get(fate.fault, {}) if fate.fault is not None else {}
         if fault.get("http"):
             return refuse(table, fault, scope)
         shows = fate.fault is None and not fate.url_missing
         subject = fill(table.get("subject", "$request_id"), scope)
-        made = _scope_of_work(table, scope, context, fate, subject, shows=shows, cut=False)
+        made = add_work(table, scope, context, fate.fault, subject, shows=shows, cut=False)
         made |= fault
         names = ["body", *(["succeeded"] if fate.fault is None else []), *(["shown"] if shows else [])]
         payload = merge(*(fill(table["result"].get(name, {}), made) for name in names))
@@ -237,12 +129,12 @@ class DataJobRoute(_FromTable, JobRoute):
 
     def make_id(self, context: Context, nth: str) -> str:
         """Return an id that looks like the family's."""
-        return str(fill(self.table["id"], dict(_draws(context.dice, self.name, nth))))
+        return str(fill(self.table["id"], dict(draws(context.dice, self.name, nth))))
 
     def accepted(self, snapshot: Snapshot, call: Call, context: Context) -> Answer:
         """Return ``accepted``; what a query answers where there is none."""
         if "accepted" not in self.table:
-            return self._answer_query(snapshot, call, context)
+            return self.shown(snapshot, call, context)
         table, scope = self._describe(snapshot, context)
         layers = [table["accepted"]["body"]]
         if "sometimes" in table["accepted"] and context.dice.hits(0.5, self.name, snapshot.job.nth, "sometimes"):
@@ -256,15 +148,12 @@ class DataJobRoute(_FromTable, JobRoute):
 
     def shown(self, snapshot: Snapshot, call: Call, context: Context) -> Answer:
         """Return ``query_answer``: its ``body``, and what each stage up to now adds."""
-        return self._answer_query(snapshot, call, context)
-
-    def _answer_query(self, snapshot: Snapshot, call: Call, context: Context) -> Answer:
         table, scope = self._describe(snapshot, context)
         scope["request_id"] = call.request_id
         query, job = table["query_answer"], snapshot.job
         layers = [fill(query["body"], scope)]
         for stage in job.timeline():
-            began = self._write_time(table, job.created_at_s + job.begins_after_s(stage))
+            began = write_time(table, job.created_at_s + job.begins_after_s(stage))
             layers.append(fill(query.get(stage.name, {}), {**scope, "began": began}))
             if stage == snapshot.stage:
                 break
@@ -292,20 +181,20 @@ class DataJobRoute(_FromTable, JobRoute):
         url = context.openai_webhook_url if callback.get("account") else dig(body, callback["field"])
         return (url.strip() or None) if isinstance(url, str) else None
 
-    def notice(self, snapshot: Snapshot, context: Context) -> Notice | None:
+    def write_callback(self, snapshot: Snapshot, context: Context) -> CallbackMessage | None:
         """Return ``callback``: its ``body``, and what the stage adds; none for a stage that is false."""
         table, scope = self._describe(snapshot, context)
         callback, job, stage = table.get("callback", {}), snapshot.job, snapshot.stage.name
         names = ["body", stage, *_ends(snapshot)]
         if any(callback.get(name) is False for name in names) or not ("body" in callback or stage in callback):
             return None
-        scope["message_id"] = fill(callback.get("id", "$id"), {**scope, **dict(_draws(context.dice, job.id, stage))})
+        scope["message_id"] = fill(callback.get("id", "$id"), {**scope, **dict(draws(context.dice, job.id, stage))})
         payload = merge({}, *(fill(callback[name], scope) for name in names if name in callback))
         scheme, secret = callback.get("signature"), context.secrets.get(table["family"])
         sign = None
         if scheme is not None and secret is not None:
             sign = partial(SCHEMES[scheme], secret, scope["message_id"])
-        return Notice(callback.get("phases", {}).get(stage) or scope["status"], payload, sign)
+        return CallbackMessage(callback.get("phases", {}).get(stage) or scope["status"], payload, sign)
 
     def _describe(self, snapshot: Snapshot, context: Context) -> tuple[Table, dict[str, Any]]:
         """Return the table as it holds for a job, and what its templates know."""
@@ -321,13 +210,12 @@ class DataJobRoute(_FromTable, JobRoute):
             "phase": stage.name,
             "created_at_s": job.created_at_s,
         }
-        table = _resolve(self.table, scope)
+        table = resolve(self.table, scope)
         failed = job.fate.fault if stage is FAILED else None
         fault = table.get("faults", {}).get(failed, {}) if failed is not None else {}
         shows, cut = snapshot.shows_outputs, job.script.file == "cut"
-        fate = JobFate(job.fate.duration_s, failed)
-        made = _scope_of_work(table, scope, context, fate, job.id, shows=shows, cut=cut)
-        write = partial(self._write_time, table)
+        made = add_work(table, scope, context, failed, job.id, shows=shows, cut=cut)
+        write = partial(write_time, table)
         made |= {
             "created": write(job.created_at_s),
             "updated": write(snapshot.updated_at_s),
@@ -336,9 +224,6 @@ class DataJobRoute(_FromTable, JobRoute):
             "status": self._status(table, snapshot, fault),
         }
         return table, made
-
-    def _write_time(self, table: Table, at_s: float) -> object:
-        return _TIME_FORMATS[table.get("time", "s")](at_s)
 
     def _status(self, table: Table, snapshot: Snapshot, fault: Table) -> object:
         statuses = table["statuses"]

@@ -132,7 +132,7 @@ def snapshot_in(job: Job, stage: Stage, elapsed_s: float) -> Snapshot:
 
 
 @dataclass(slots=True)
-class JobBook:
+class JobTable:
     """Every job of this run, by id."""
 
     _jobs: dict[str, Job] = field(default_factory=dict)

@@ -19,7 +19,7 @@ from tracker.sandbox.wire import Json
 
 OnEvent = Callable[[str, Json], None]
 
-_KEPT_CHARACTERS = 500
+_MAX_CHARACTERS = 500
 _VISIBLE_SEGMENTS = 2
 
 
@@ -102,12 +102,12 @@ class Journal:
     callbacks: list[CallbackRecord] = field(default_factory=list)
     _per_route: Counter[str] = field(default_factory=Counter)
 
-    def tell(self, event: str, **facts: object) -> None:
+    def emit(self, event: str, **facts: object) -> None:
         """Tell the observer, if there is one."""
         if self.on_event is not None:
             self.on_event(event, facts)
 
-    def open_create(self, route: str, idempotency_key: str | None) -> CreateRecord:
+    def record_create(self, route: str, idempotency_key: str | None) -> CreateRecord:
         """Enter a create request that has just arrived."""
         self._per_route[route] += 1
         record = CreateRecord(
@@ -120,20 +120,20 @@ class Journal:
         self.creates.append(record)
         return record
 
-    def note_body(self, record: CreateRecord, raw: bytes, prompt: str) -> None:
+    def record_body(self, record: CreateRecord, raw: bytes, prompt: str) -> None:
         """Add what the request says."""
         record.digest = hashlib.sha256(raw).hexdigest()
-        record.prompt = prompt[:_KEPT_CHARACTERS]
+        record.prompt = prompt[:_MAX_CHARACTERS]
 
-    def close_create(self, record: CreateRecord, outcome: str, job_id: str | None = None) -> None:
+    def finish_create(self, record: CreateRecord, outcome: str, job_id: str | None = None) -> None:
         """Add what became of the request."""
         record.outcome, record.id = outcome, job_id
-        self.tell("create.closed", route=record.route, ordinal=record.ordinal, outcome=outcome, id=job_id)
+        self.emit("create.finished", route=record.route, ordinal=record.ordinal, outcome=outcome, id=job_id)
 
     def record_callback(self, record: CallbackRecord) -> None:
         """Enter one attempt to post a callback."""
         self.callbacks.append(record)
-        self.tell("callback.sent", **asdict(record))
+        self.emit("callback.sent", **asdict(record))
 
     def to_json(self) -> Json:
         """Return everything, ready for JSON."""
@@ -156,6 +156,6 @@ class Journal:
 def readable(raw: bytes) -> object:
     """Return a receiver's answer for the record: as JSON if it is that, else as text, cut short."""
     try:
-        return orjson.loads(raw) if len(raw) <= _KEPT_CHARACTERS else raw[:_KEPT_CHARACTERS].decode(errors="replace")
+        return orjson.loads(raw) if len(raw) <= _MAX_CHARACTERS else raw[:_MAX_CHARACTERS].decode(errors="replace")
     except orjson.JSONDecodeError:
         return raw.decode(errors="replace")

@@ -59,18 +59,18 @@ class Polls:
             return await send(request, route.unknown(call))
         job.polls += 1
         route = routes[job.route]
-        match self._gateway.luck(job.script, job.route, job.nth).decide_poll(job.polls):
+        match self._gateway.decider(job.script, job.route, job.nth).decide_poll(job.polls):
             case PollFault.HANG:
                 return await hang(request, self._gateway.closing)
             case PollFault.CUT:
                 return cut(request)
             case None:
                 snapshot = snapshot_at(job, time.monotonic() - job.born_s)
-                self._gateway.journal.tell("poll.answered", id=job.id, route=job.route, stage=snapshot.stage.name)
+                self._gateway.journal.emit("poll.answered", id=job.id, route=job.route, stage=snapshot.stage.name)
                 return await send(request, route.shown(snapshot, call, self._gateway.context))
             case fault:
-                self._gateway.journal.tell("poll.spoilt", id=job.id, route=job.route, fault=fault.value)
-                return await send(request, self._spoil(fault, route, job, call))
+                self._gateway.journal.emit("poll.fault_injected", id=job.id, route=job.route, fault=fault.value)
+                return await send(request, self._inject(fault, route, job, call))
 
     def _call(self, request: web.Request, path: str, body: Json | None = None) -> Call:
         self._counts[path] += 1
@@ -78,7 +78,7 @@ class Polls:
         request_id = gateway.context.dice.draw_uuid("request", path, gateway.run, self._counts[path])
         return read_call(request, body or {}, request_id)
 
-    def _spoil(self, fault: PollFault, route: JobRoute, job: Job, call: Call) -> Answer:
+    def _inject(self, fault: PollFault, route: JobRoute, job: Job, call: Call) -> Answer:
         match fault:
             case PollFault.RATE_LIMITED:
                 return wire.rate_limited(self._gateway.retry_after(job.route, job.nth, job.polls))

@@ -19,8 +19,8 @@ from enum import StrEnum
 
 from tracker.sandbox.dice import Dice
 from tracker.sandbox.fate import JobFate
-from tracker.sandbox.files import FileShelf
-from tracker.sandbox.jobs import JobBook, Snapshot, Stage
+from tracker.sandbox.files import OutputFiles
+from tracker.sandbox.jobs import JobTable, Snapshot, Stage
 from tracker.sandbox.wire import Answer, Call, Json, unauthorised
 
 
@@ -49,8 +49,8 @@ class Context:
             an account; a request cannot name an address.
     """
 
-    jobs: JobBook
-    files: FileShelf
+    jobs: JobTable
+    files: OutputFiles
     dice: Dice
     suno_callbacks: str = "bare"
     secrets: Mapping[str, str] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class CallbackMessage:
     """One callback.
 
     Attributes:
@@ -155,7 +155,7 @@ class JobRoute(PaidRoute):
         del body, context
         return None
 
-    def notice(self, snapshot: Snapshot, context: Context) -> Notice | None:
+    def write_callback(self, snapshot: Snapshot, context: Context) -> CallbackMessage | None:
         """Return the callback that announces this stage; None if the stage has none."""
         del snapshot, context
         return None

@@ -16,15 +16,15 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from tracker.sandbox.admin import add_admin_routes, describe_state
-from tracker.sandbox.callbacks import Messenger
+from tracker.sandbox.callbacks import CallbackSender
 from tracker.sandbox.chaos import Chaos
 from tracker.sandbox.creates import Creates
 from tracker.sandbox.declared import PlayedProvider
 from tracker.sandbox.dice import Dice
 from tracker.sandbox.families.registry import check_routes, list_routes
-from tracker.sandbox.files import PATH, FileShelf
+from tracker.sandbox.files import PATH, OutputFiles
 from tracker.sandbox.gateway import Gateway
-from tracker.sandbox.jobs import JobBook
+from tracker.sandbox.jobs import JobTable
 from tracker.sandbox.journal import Journal, OnEvent
 from tracker.sandbox.polls import Polls
 from tracker.sandbox.routes import Context, JobRoute, PaidRoute, ReadRoute, Route
@@ -100,8 +100,8 @@ class Sandbox:
             duration_s=duration_s,
             chaos=self._first_chaos,
             context=Context(
-                jobs=JobBook(),
-                files=FileShelf(dice, url_ttl_s, journal),
+                jobs=JobTable(),
+                files=OutputFiles(dice, url_ttl_s, journal),
                 dice=dice,
                 suno_callbacks=suno_callbacks,
                 secrets={
@@ -111,7 +111,7 @@ class Sandbox:
                 openai_webhook_url=openai_webhook_url,
             ),
             journal=journal,
-            messenger=Messenger(journal, retry_s=callback_retry_s, timeout_s=callback_timeout_s),
+            sender=CallbackSender(journal, retry_s=callback_retry_s, timeout_s=callback_timeout_s),
         )
         self._creates = Creates(self._gateway)
         self._polls = Polls(self._gateway)
@@ -169,9 +169,9 @@ class Sandbox:
         bound_host, bound_port = runner.addresses[0][:2]
         name = f"[{bound_host}]" if ":" in bound_host else bound_host
         self._gateway.context.files.base_url = f"http://{name}:{bound_port}"
-        await self._gateway.messenger.open()
+        await self._gateway.sender.open()
         self._runner = runner
-        self._gateway.journal.tell("sandbox.started", base_url=self.base_url)
+        self._gateway.journal.emit("sandbox.started", base_url=self.base_url)
 
     async def stop(self) -> None:
         """Stop at once: hung connections are let go, callbacks still to be sent are dropped."""
@@ -179,9 +179,9 @@ class Sandbox:
             return
         runner, self._runner = self._runner, None
         self._gateway.closing.set()
-        await self._gateway.messenger.close()
+        await self._gateway.sender.close()
         await runner.cleanup()
-        self._gateway.journal.tell("sandbox.stopped")
+        self._gateway.journal.emit("sandbox.stopped")
 
     async def reset(self) -> None:
         """Forget everything, and go back to the chaos of the start."""

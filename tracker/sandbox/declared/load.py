@@ -13,7 +13,8 @@ from functools import partial
 from pathlib import Path
 
 from tracker.sandbox.declared.answers import Want, find_document
-from tracker.sandbox.interpreter import DataJobRoute, Table, build_job_route
+from tracker.sandbox.interpreter import DataJobRoute, build_job_route
+from tracker.sandbox.scope import Table
 from tracker.sandbox.wire import Json
 
 _STAGES = [{"name": "pending", "at": 0.0}, {"name": "running", "at": 0.25}]

@@ -15,8 +15,9 @@ from typing import Any
 import orjson
 
 from tracker.sandbox.families import models, openai_video
-from tracker.sandbox.interpreter import DataJobRoute, Table, build_job_route, build_sync_route
+from tracker.sandbox.interpreter import DataJobRoute, build_job_route, build_sync_route
 from tracker.sandbox.routes import JobRoute, PaidRoute, Route, SyncRoute
+from tracker.sandbox.scope import Table
 from tracker.sandbox.templates import merge
 from tracker.sandbox.wire import Json
 
