@@ -371,7 +371,7 @@ async def test_cut_connections_by_chaos(rate: str) -> None:
 
 
 async def test_retry_after_can_be_an_http_date() -> None:
-    """The date form says when, on the server's own clock, rounded up to whole seconds."""
+    """The date form says when, on the server's own clock, rounded up to full seconds."""
     chaos = Chaos(create_rate_limited=1.0, retry_after_s=7, retry_after_date=1.0)
     async with running(chaos=chaos) as client:
         reply = await client.post(SUNO, suno_body())
@@ -489,7 +489,7 @@ async def test_traffic_on_one_route_does_not_change_the_luck_of_another() -> Non
         ({"create_policy": 1.5}, "0..1"),
         ({"create_policy": True}, "number"),
         ({"latency_min_s": 2, "latency_max_s": 1}, "less than"),
-        ({"retry_after_s": 0.5}, "whole seconds"),
+        ({"retry_after_s": 0.5}, "must be an integer"),
         ([], "object"),
     ],
 )

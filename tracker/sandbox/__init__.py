@@ -9,8 +9,8 @@ faults on demand. It shares no code with the tracker: shared code would hide sha
                  admin     /sandbox/state, /sandbox/chaos, /sandbox/reset
     shared       gateway (state), jobs (life cycle), callbacks (posting), signatures, journal (what happened)
     decisions    chaos (rates), directives (scripts in prompts), dice (seed), fate (the three together)
-    answers      interpreter plays the tables of ``families`` and of ``declared`` providers, with templates, checks,
-                 prompts (where a prompt stands), speech and streams (language models), computed (code for two of them)
+    answers      interpreter plays the tables of ``families`` and of ``declared`` providers, with scope, templates,
+                 checks, prompts (finding a prompt), speech and streams (language models), computed (values from code)
 
 A new family is a new TOML file in ``families``. Routes that need code implement ``routes``.
 """

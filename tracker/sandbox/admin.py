@@ -1,12 +1,12 @@
 """The sandbox's own surface: ``/sandbox/…``, outside every gateway prefix and without a key.
 
-Owns three calls for tests, drills and the demo: read what happened, set the chaos, start anew. Must not
-be mistaken for something the real gateway has.
+Owns three calls for tests, drills and the demo: read the state, set the chaos, reset. The real
+gateway has none of them.
 
     GET  /sandbox/state    what arrived and what was sent
     GET  /sandbox/chaos    the rates in force
     PUT  /sandbox/chaos    JSON of ``Chaos`` fields; replaces all, what is left out is back at its default
-    POST /sandbox/reset    forget everything; chaos as it was at the start
+    POST /sandbox/reset    clear all state; chaos as it was at the start
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tracker.sandbox.wire import Json
 
 
 def describe_state(gateway: Gateway) -> Json:
-    """Return everything the sandbox remembers, ready for JSON."""
+    """Return the complete state, ready for JSON."""
     now = time.monotonic()
     jobs = [
         {

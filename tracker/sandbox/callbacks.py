@@ -2,7 +2,7 @@
 
 Owns the plan of a job's callbacks and the one outgoing client. Posts to loopback addresses only; any other
 host is recorded as undeliverable and never contacted, because a sandbox must not reach the network. Must
-not know what a callback says: the routes write it, at the moment it is first sent.
+not know the content of callbacks: the routes write it when a callback is first sent.
 
 One job's callbacks are sent one after the other: the next waits until the first attempt of the one before
 has ended, while retries go on beside it.
@@ -31,7 +31,7 @@ from tracker.sandbox.signatures import forge
 
 MAX_RETRIES = 3
 EARLY_WAIT_S = 2.0
-"""How long a create waits for its early callback to be answered: a receiver may hold it back until then."""
+"""How long a create waits for the answer to its early callback; a receiver may delay that answer."""
 
 _OK = range(200, 300)
 
@@ -80,7 +80,7 @@ def plan_callbacks(
 
 
 def is_loopback(url: str) -> bool:
-    """Tell whether a URL is HTTP on this machine: 127.0.0.0/8, ::1 or localhost."""
+    """Return whether a URL is HTTP on this machine: 127.0.0.0/8, ::1 or localhost."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""

@@ -29,7 +29,7 @@ class CreateFault(StrEnum):
     SERVER_ERROR = "500"
     """HTTP 500 in the family's own error shape."""
     BAD_GATEWAY = "502"
-    """HTTP 502 with an HTML page: nobody knows whether a job was made (none was)."""
+    """HTTP 502 with an HTML page: it is unknown whether a job was made (none was)."""
     ERROR_BODY = "error_body"
     """HTTP 200 whose body is an error of the family."""
     REFUSED = "refused"
@@ -58,7 +58,7 @@ class GenerationFault(StrEnum):
 
 
 class PollFault(StrEnum):
-    """What may happen to a poll. None of it says anything about the job."""
+    """What may happen to a poll; the job is not affected."""
 
     RATE_LIMITED = "rate_limited"
     """HTTP 429 from the gateway, with Retry-After."""
@@ -90,13 +90,13 @@ class Chaos:
     Attributes:
         latency_min_s: Least delay before a create or a poll is looked at, seconds.
         latency_max_s: Greatest such delay, seconds.
-        retry_after_s: What Retry-After asks for, whole seconds.
-        retry_after_date: Rate of Retry-After spelt as HTTP-date rather than seconds.
-        create_policy: Rate of creates that meet ``CreateFault.POLICY``; likewise all ``create_…``, which
+        retry_after_s: The value of Retry-After, full seconds.
+        retry_after_date: Rate of Retry-After as HTTP-date instead of seconds.
+        create_policy: Rate of creates with ``CreateFault.POLICY``; likewise all ``create_…``, which
             are tried in the order written here.
         fail_policy: Rate of accepted jobs that end in ``GenerationFault.POLICY``; likewise ``fail_…``.
         missing_url: Rate of jobs that succeed without ever showing an output.
-        poll_rate_limited: Rate of polls that meet ``PollFault.RATE_LIMITED``; likewise ``poll_…``.
+        poll_rate_limited: Rate of polls with ``PollFault.RATE_LIMITED``; likewise ``poll_…``.
         callback_duplicate: Rate of callbacks that are sent twice.
         callback_lost: Rate of callbacks that are never sent.
         callback_late: Rate of callbacks that are sent ``callback_late_s`` after their time.
@@ -149,7 +149,7 @@ class Chaos:
     callback_reordered: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot be meant.
+        """Refuse invalid values.
 
         Raises:
             ValueError: A rate outside 0..1, a negative or non-numeric value, latencies out of order.
@@ -158,18 +158,18 @@ class Chaos:
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise ValueError(f"{name} must be a number, not {value!r}")  # noqa: TRY004 - one kind for callers
             if name in _VALUES:
-                if not 0 <= value <= 86_400:  # noqa: PLR2004 - a day; also keeps out inf and nan
+                if not 0 <= value <= 86_400:  # noqa: PLR2004 - a day; also excludes inf and nan
                     raise ValueError(f"{name} must be 0..86400 seconds, not {value!r}")
             elif not 0 <= value <= 1:
                 raise ValueError(f"{name} is a rate and must be 0..1, not {value!r}")
         if self.retry_after_s != int(self.retry_after_s):
-            raise ValueError("retry_after_s must be whole seconds: the header knows no fractions")
+            raise ValueError("retry_after_s must be an integer: the header has no fractions")
         if self.latency_max_s < self.latency_min_s:
             raise ValueError("latency_max_s must not be less than latency_min_s")
 
     @classmethod
     def from_json(cls, payload: object) -> Chaos:
-        """Read a JSON object of fields; what it leaves out keeps its default.
+        """Read a JSON object of fields; missing fields have their default.
 
         Raises:
             ValueError: Not an object, an unknown field, or a value out of range.

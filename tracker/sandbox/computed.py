@@ -1,6 +1,6 @@
-"""Values that templates cannot say: what a request of Gemini asks for, and the tracks of Suno's songs.
+"""Values that templates cannot express: the parts of Gemini's answers and the tracks of Suno's songs.
 
-Owns functions from what templates know to further values. The data files name them in ``computed``.
+Owns functions that compute further values from a template's scope. The data files name them in ``computed``.
 
 Source: https://ai.google.dev/api/generate-content (parts, thoughts, finish reasons);
 https://docs.sunoapi.org/suno-api/get-music-generation-details (tracks), …/generate-music-callbacks (snake case but for
@@ -20,11 +20,11 @@ from tracker.sandbox.templates import dig
 from tracker.sandbox.wire import Json
 
 Compute = Callable[[Mapping[str, Any], GenerationFault | None, bool], Json]
-"""Takes what templates know, how the work fails, and whether outputs are shown."""
+"""Takes the scope of the templates, the fault of the work, and whether outputs are shown."""
 
 _SONG_S = 3.0
 """How long the sample song is, seconds."""
-# Why there is nothing: for a picture, for a text.
+# The finish reason without an output: for a picture, for a text.
 _FINISH_REASONS = {
     GenerationFault.POLICY: ("IMAGE_SAFETY", "SAFETY"),
     GenerationFault.SILENT: ("NO_IMAGE", "OTHER"),
@@ -33,7 +33,7 @@ _FINISH_REASONS = {
 
 
 def _compute_gemini(scope: Mapping[str, Any], fault: GenerationFault | None, shows: bool) -> Json:  # noqa: FBT001 - see Compute
-    """``parts``, ``finish_reason`` and the tokens of the answer: text, and a picture if one is wanted."""
+    """Return ``parts``, ``finish_reason`` and token counts: text, and a picture if one is requested."""
     modalities = dig(scope["request"], "generationConfig.responseModalities")
     wants_image = (
         "IMAGE" in [str(one).upper() for one in modalities]
@@ -55,8 +55,13 @@ def _compute_gemini(scope: Mapping[str, Any], fault: GenerationFault | None, sho
             # A thought may hold a draft of the picture: it is not the output.
             draft = [_inline(scope, 1) | {"thought": True}] if with_image else []
             parts = [{"text": "Thinking of it.", "thought": True}, *draft, *parts]
-    said = count_tokens([part.get("text", "") for part in parts])
-    return {"parts": parts, "finish_reason": reason, "said": said, "total": scope["spent"] + said}
+    answered = count_tokens([part.get("text", "") for part in parts])
+    return {
+        "parts": parts,
+        "finish_reason": reason,
+        "output_tokens": answered,
+        "total_tokens": scope["input_tokens"] + answered,
+    }
 
 
 def _inline(scope: Mapping[str, Any], n: int) -> Json:
@@ -65,7 +70,7 @@ def _inline(scope: Mapping[str, Any], n: int) -> Json:
 
 
 def _compute_songs(scope: Mapping[str, Any], fault: GenerationFault | None, shows: bool) -> Json:  # noqa: FBT001 - see Compute
-    """``tracks`` as queries spell them, and ``callback_tracks``; those that are not ready have an empty URL."""
+    """Return ``tracks`` for queries and ``callback_tracks``; a track that is not ready has an empty URL."""
     del fault
     ready = {"first": 1, "succeeded": 2}.get(scope["phase"], 0) if shows else 0
     created = datetime.fromtimestamp(scope["created_at_s"], UTC)
@@ -87,18 +92,18 @@ def _compute_songs(scope: Mapping[str, Any], fault: GenerationFault | None, show
         }
         for n in range(2)
     ]
-    return {"tracks": tracks, "callback_tracks": [_spell_as_callback(track, scope) for track in tracks]}
+    return {"tracks": tracks, "callback_tracks": [_convert_to_callback(track, scope) for track in tracks]}
 
 
-def _spell_as_callback(track: Json, scope: Mapping[str, Any]) -> Json:
-    spelt = {re.sub("[A-Z]", lambda found: f"_{found[0].lower()}", key): value for key, value in track.items()}
-    spelt |= {"createTime": 1000 * int(scope["created_at_s"]), "source_audio_url": track["audioUrl"]}
-    del spelt["create_time"]
+def _convert_to_callback(track: Json, scope: Mapping[str, Any]) -> Json:
+    converted = {re.sub("[A-Z]", lambda found: f"_{found[0].lower()}", key): value for key, value in track.items()}
+    converted |= {"createTime": 1000 * int(scope["created_at_s"]), "source_audio_url": track["audioUrl"]}
+    del converted["create_time"]
     if scope["from_source"]:
-        spelt |= {"source_stream_audio_url": track["streamAudioUrl"], "source_image_url": track["imageUrl"]}
+        converted |= {"source_stream_audio_url": track["streamAudioUrl"], "source_image_url": track["imageUrl"]}
     if track["duration"] is None:
-        del spelt["duration"]
-    return spelt
+        del converted["duration"]
+    return converted
 
 
 COMPUTED: Mapping[str, Compute] = {"gemini": _compute_gemini, "songs": _compute_songs}

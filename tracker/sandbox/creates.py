@@ -1,11 +1,11 @@
-"""Creates: what happens to every POST that costs money, before and after its route has its say.
+"""Creates: the handling of every POST that costs money, before and after its route.
 
-Owns the entry in the journal, the faults, the making of jobs, and the moment at which an answer leaves.
+Owns the entry in the journal, the faults, the making of jobs, and the time of the answer.
 Must not know any family's fields.
 
 A create goes through in this order: entered in the journal; delayed; hit by a fault of the connection;
 key; JSON; directives; the family's own validation; refused by a fault; paid work done; early callback;
-answered, or cut; callbacks begin. So a refusal that is scripted or drawn only ever meets a valid request.
+answered, or cut; callbacks begin. So a refusal that is scripted or drawn only ever affects a valid request.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _AFTER_THE_WORK = frozenset({CreateFault.CUT, CreateFault.GARBLED})
 
 @dataclass(frozen=True, slots=True)
 class _Create:
-    """A create request on its way through.
+    """A create request that is being handled.
 
     Attributes:
         record: Its entry in the journal.
@@ -88,7 +88,7 @@ class Creates:
         return await self._accept(route, create, fault, request)
 
     def reset(self) -> None:
-        """Forget which bodies were refused before."""
+        """Clear the counts of refused bodies."""
         self._attempts.clear()
 
     async def _read(self, route: PaidRoute, request: web.Request, record: CreateRecord) -> _Create:
@@ -138,7 +138,7 @@ class Creates:
     async def _accept(
         self, route: PaidRoute, create: _Create, fault: CreateFault | None, request: web.Request
     ) -> web.StreamResponse:
-        """Do the paid work, then tell the client, or not."""
+        """Do the paid work, then answer the client, or not."""
         # The next request with this body is a new one, not a second attempt.
         self._attempts.pop(create.record.digest or "", None)
         outcome = "accepted" if fault is None else fault.value
@@ -150,10 +150,10 @@ class Creates:
                 after_s = job.fate.duration_s
                 await pause(after_s, self._gateway.closing)
             answer = route.accepted(snapshot_at(job, after_s), create.call, self._gateway.context)
-            tell = partial(self._answer, request, answer, fault)
+            answer_client = partial(self._answer, request, answer, fault)
             if not job.callback_url:
-                return await tell()
-            return await self._answer_and_call_back(route, job, create.decider, tell)
+                return await answer_client()
+            return await self._answer_and_call_back(route, job, create.decider, answer_client)
         if isinstance(route, SyncRoute):
             self._gateway.journal.finish_create(create.record, outcome)
             work = create.decider.decide_job(self._gateway.duration_s)
@@ -167,7 +167,7 @@ class Creates:
         return await send(request, wire.page(wire.LOGIN_PAGE) if fault is CreateFault.GARBLED else answer)
 
     async def _answer_and_call_back(
-        self, route: JobRoute, job: Job, decider: Decider, tell: Callable[[], Awaitable[web.StreamResponse]]
+        self, route: JobRoute, job: Job, decider: Decider, answer_client: Callable[[], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         gateway = self._gateway
         early, reordered = decider.decide_order()
@@ -187,14 +187,14 @@ class Creates:
                     await first_done.wait()
             except TimeoutError:
                 pass  # the receiver holds it back until it has this answer
-            return await tell()
-        response = await tell()
+            return await answer_client()
+        response = await answer_client()
         gateway.sender.follow(job, plan, write)
         return response
 
     def _make_job(self, route: JobRoute, create: _Create) -> Job:
         body = create.call.body
-        # Who waits for the answer is not made to wait unless a directive says so.
+        # A client that waits for the result gets it at once unless a directive sets a duration.
         usual_s = 0.0 if route.answers_when_done(body) else self._gateway.duration_s
         job = Job(
             id=route.make_id(self._gateway.context, f"{self._gateway.run}/{create.record.nth}"),

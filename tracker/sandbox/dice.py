@@ -1,8 +1,7 @@
 """Every random decision of the sandbox, as a hash of what it is about.
 
-Owns the seed. There is no random stream that concurrent requests could draw from in a different order:
-the same seed and the same key give the same answer whenever it is asked for. Must not decide anything
-itself; the rates live in ``chaos``, the decisions in ``fate``.
+Owns the seed. Concurrent requests share no random stream, so their order changes nothing: the same seed and key always
+give the same number. Must not decide anything; ``chaos`` has the rates, ``fate`` the decisions.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ class Dice:
         return int.from_bytes(self.draw_bytes(6, *key), "big") / 2**48
 
     def hits(self, rate: float, *key: Key) -> bool:
-        """Tell whether something that happens at this rate (0..1) happens for this key."""
+        """Return whether an event with this rate (0..1) happens for this key."""
         return rate > 0 and self.draw(*key) < rate
 
     def draw_uuid(self, *key: Key) -> str:

@@ -1,10 +1,10 @@
-"""Directives: a request scripts its own fate in its prompt.
+"""Directives: faults that a request asks for in its prompt.
 
 Owns the grammar and the list of directives. Must not carry any of them out.
 
 A prompt may hold, anywhere, one or more of ``[sandbox: name=value; name=value,value]``. Where a request has
 no prompt, any string in its body may. A prompt with a
-directive is exempt from every rate of ``Chaos`` (latency excepted): its whole life is what it says. A
+directive is exempt from every rate of ``Chaos`` (latency excepted): only the directives decide. A
 directive that is not in this list is answered with HTTP 400 and ``error.code`` = ``sandbox_directive``,
 because a test with a misspelt directive would otherwise prove nothing.
 
@@ -21,7 +21,7 @@ url: ``missing``: success without an output, for ever; ``late``: the output is s
 stage: ``hold``: never finishes; ``strange``: while it runs, a status that no document names;
     ``callback_exception``: Suno's CALLBACK_EXCEPTION instead of SUCCESS, outputs present
 dialect: ``wrapped``: Suno callbacks in their upstream wrapper; ``bare``: without it;
-    ``kie``: Suno as kie.ai spells it; ``new``: Kling's newer field names, and ``metadata.url`` in
+    ``kie``: Suno with the field names of kie.ai; ``new``: Kling's newer field names, and ``metadata.url`` in
     OpenAI-style videos
 file: ``cut``: the first download of each output ends half-way
 duration: seconds until the job finishes, such as ``duration=2.5``
@@ -41,7 +41,7 @@ class Directive:
     """One entry of the list that help texts print.
 
     Attributes:
-        name: What stands before the equals sign.
+        name: The text before the equals sign.
         values: The values it takes; empty for a flag or a free value.
         meaning: One plain sentence.
         many: Whether several values may be given, separated by commas.

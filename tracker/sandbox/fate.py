@@ -1,4 +1,4 @@
-"""What happens to a request, a job and its callbacks: directives first, chaos and dice otherwise.
+"""Which faults a request, a job and its callbacks get: by directive, else by chaos and dice.
 
 Owns the decisions. Pure: rates, dice, script and counters in, a decision out. Must not answer, wait or
 send anything. Every decision is keyed by the route and a counter that is the route's own, so traffic on
@@ -84,11 +84,11 @@ class Decider:
     """What decides about one create request and all that follows from it.
 
     Attributes:
-        chaos: The rates. Of no weight if the prompt holds a directive.
+        chaos: The rates; ignored if the prompt has a directive.
         dice: The seeded dice.
         script: The directives of the prompt.
         route: The route's name.
-        nth: The how-manieth create request of this route it is, from 1.
+        nth: The ordinal number of the create request on its route, from 1.
     """
 
     chaos: Chaos
@@ -101,7 +101,7 @@ class Decider:
         """Decide what goes wrong with the create request.
 
         Args:
-            attempt: The how-manieth request with this very body since one was accepted, from 1.
+            attempt: The ordinal number of the request among those with this body since one was accepted, from 1.
         """
         if self.script.scripted:
             over = self.script.create in ONCE and attempt > 1
@@ -136,7 +136,7 @@ class Decider:
         """Decide what goes wrong with a poll.
 
         Args:
-            poll: The how-manieth poll of this job it is, from 1.
+            poll: The ordinal number of the poll of this job, from 1.
         """
         if self.script.scripted:
             flaky = self.script.poll == "flaky" and poll % 2 == 1
@@ -182,7 +182,7 @@ def decide_latency(chaos: Chaos, dice: Dice, route: str, count: int) -> float:
         chaos: The rates. Latency is for all, scripted or not.
         dice: The seeded dice.
         route: The route's name or path.
-        count: The how-manieth request of this route it is.
+        count: The ordinal number of the request on its route.
     """
     span = chaos.latency_max_s - chaos.latency_min_s
     return chaos.latency_min_s + span * dice.draw(route, count, "latency")

@@ -143,7 +143,7 @@ class OutputFiles:
         return Answer(200, body, media.content_type, broken=cut and self._is_first(name))
 
     def _is_first(self, name: str) -> bool:
-        """Tell whether this download was not cut before; the next time it was."""
+        """Return whether this download was not cut before; the next time it was."""
         first = name not in self._cut_once
         self._cut_once.add(name)
         return first

@@ -1,4 +1,4 @@
-"""The state that all routes of one sandbox share, and the few things every request needs from it.
+"""The state that all routes of one sandbox share, and what every request needs from it.
 
 Owns the key, the current chaos and the run counter. Must not serve anything: ``creates``, ``polls``,
 ``files`` and ``admin`` do.
@@ -26,8 +26,8 @@ class Gateway:
 
     Attributes:
         key: The API key that opens it.
-        duration_s: How long a job takes unless its prompt says otherwise, seconds.
-        chaos: What goes wrong, and how often; replaced as a whole.
+        duration_s: How long a job takes without a duration directive, seconds.
+        chaos: What goes wrong, and how often; replaced, never changed.
         context: What routes may look at.
         journal: What happened.
         sender: Sends the callbacks.
@@ -45,7 +45,7 @@ class Gateway:
     closing: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def wait_latency(self, route: str, count: int) -> None:
-        """Wait as long as the network is to take for the ``count``-th request of this route."""
+        """Wait for the latency of the ``count``-th request of this route."""
         await pause(decide_latency(self.chaos, self.context.dice, route, count), self.closing)
 
     def decider(self, script: Script, route: str, nth: int) -> Decider:
@@ -60,7 +60,7 @@ class Gateway:
         return str(seconds)
 
     async def reset(self, chaos: Chaos) -> None:
-        """Forget jobs, files and records, drop callbacks that are still to be sent."""
+        """Clear jobs, files and records, and cancel pending callbacks."""
         await self.sender.drop_all()
         self.context.jobs.clear()
         self.context.files.clear()

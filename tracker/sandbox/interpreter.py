@@ -50,7 +50,7 @@ class _FromTable:
     table: Table
 
     def authorised(self, headers: Mapping[str, str], key: str) -> bool:
-        """Tell whether one of the headers of the family carries the key."""
+        """Return whether one of the headers of the family carries the key."""
         wanted = {name: f"Bearer {key}" if name == "authorization" else key for name in self.table["auth"]}
         return any(headers.get(name) == value for name, value in wanted.items())
 
@@ -142,7 +142,7 @@ class DataJobRoute(_FromTable, JobRoute):
         return json_answer(merge(*(fill(layer, {**scope, "request_id": call.request_id}) for layer in layers)))
 
     def answers_when_done(self, body: Json) -> bool:
-        """Tell whether the request lacks the flag that ``waits_unless`` names."""
+        """Return whether the request lacks the flag that ``waits_unless`` names."""
         flag = self.table.get("waits_unless")
         return flag is not None and body.get(flag) is not True
 

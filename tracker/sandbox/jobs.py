@@ -1,8 +1,7 @@
-"""Jobs: their records, and where each stands at a moment.
+"""Jobs: their records, and the stage of each at a given time.
 
-Owns the life cycle. A job's stage is a pure function of its record and the clock, so polls need no timer
-and can never disagree with each other. Must not know any family's status words: a stage has a name, and
-the family says how that is spelt on the wire.
+Owns the life cycle. A job's stage is a pure function of its record and the clock, so polls need no timer and never
+disagree. Must not know any family's status words: a stage has a name, and the family maps it to a status.
 """
 
 from __future__ import annotations
@@ -44,14 +43,14 @@ class Job:
         id: The task id that the client was given.
         route: The name of the route that made it.
         query_path: The path template of the one route that can query it.
-        nth: The how-manieth create request of its route made it, from 1.
+        nth: The ordinal number of its create request on its route, from 1.
         request: The create request's body.
         prompt: Its prompt, directives included.
         script: The directives of its prompt.
         fate: How it goes.
         stages: Its stages before the final one, the first at 0.
         born_s: When it was made, on the monotonic clock, seconds.
-        created_at_s: The same moment, seconds since the epoch.
+        created_at_s: The same time, seconds since the epoch.
         callback_url: Where its callbacks go, or None.
         polls: How often it was asked for.
     """
@@ -85,7 +84,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A job as it stands at one stage, for the families to spell out.
+    """A job at one stage, as the families describe it.
 
     Attributes:
         job: The job.
@@ -108,7 +107,7 @@ class Snapshot:
 
 
 def snapshot_at(job: Job, elapsed_s: float) -> Snapshot:
-    """Return the job as it stands so long after its creation, seconds."""
+    """Return the job at this time after its creation, seconds."""
     stage = job.timeline()[0]
     for later in job.timeline():
         if job.begins_after_s(later) <= elapsed_s:
@@ -117,7 +116,7 @@ def snapshot_at(job: Job, elapsed_s: float) -> Snapshot:
 
 
 def snapshot_in(job: Job, stage: Stage, elapsed_s: float) -> Snapshot:
-    """Return the job as it stands in this stage, so long after its creation, seconds."""
+    """Return the job in this stage, at this time after its creation, seconds."""
     fate = job.fate
     late = fate.url_late and elapsed_s < 2 * fate.duration_s
     shows = stage is SUCCEEDED or stage.needs_output
@@ -138,7 +137,7 @@ class JobTable:
     _jobs: dict[str, Job] = field(default_factory=dict)
 
     def add(self, job: Job) -> None:
-        """Keep a new job."""
+        """Add a new job."""
         self._jobs[job.id] = job
 
     def find(self, job_id: str) -> Job | None:
@@ -146,7 +145,7 @@ class JobTable:
         return self._jobs.get(job_id)
 
     def remove(self, job_id: str) -> None:
-        """Forget one job."""
+        """Remove one job."""
         self._jobs.pop(job_id, None)
 
     def list_jobs(self) -> Iterator[Job]:
@@ -154,5 +153,5 @@ class JobTable:
         return iter(self._jobs.values())
 
     def clear(self) -> None:
-        """Forget every job."""
+        """Remove every job."""
         self._jobs.clear()

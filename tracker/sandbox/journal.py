@@ -1,4 +1,4 @@
-"""What the sandbox saw and did: creates, polls and callbacks, for tests and drills to count.
+"""The record of creates, polls and callbacks, for tests to count.
 
 Owns the record behind ``GET /sandbox/state``. Every create request that arrives is entered before anything
 is decided about it, so the list proves that no paid job was submitted twice. Must not influence anything.
@@ -28,11 +28,11 @@ class CreateRecord:
     """One create request.
 
     Attributes:
-        ordinal: The how-manieth create request of the whole run, from 1.
+        ordinal: The ordinal number of the create request of this run, from 1.
         route: The route's name.
-        nth: The how-manieth create request of this route, from 1.
+        nth: The ordinal number of the create request of this route, from 1.
         at: When it arrived, seconds since the epoch.
-        id: The task id if a job was made, whether or not the client was told.
+        id: The task id if a job was made, even if the client got no answer.
         prompt: Its prompt, the beginning of it.
         outcome: ``accepted``, ``unauthorized``, ``malformed``, ``bad_directive``, ``invalid``, the name of
             a create fault, or ``incomplete`` while or because it did not arrive completely.
@@ -103,7 +103,7 @@ class Journal:
     _per_route: Counter[str] = field(default_factory=Counter)
 
     def emit(self, event: str, **facts: object) -> None:
-        """Tell the observer, if there is one."""
+        """Call the observer, if there is one."""
         if self.on_event is not None:
             self.on_event(event, facts)
 
@@ -121,12 +121,12 @@ class Journal:
         return record
 
     def record_body(self, record: CreateRecord, raw: bytes, prompt: str) -> None:
-        """Add what the request says."""
+        """Add the digest and the prompt of the request."""
         record.digest = hashlib.sha256(raw).hexdigest()
         record.prompt = prompt[:_MAX_CHARACTERS]
 
     def finish_create(self, record: CreateRecord, outcome: str, job_id: str | None = None) -> None:
-        """Add what became of the request."""
+        """Add the outcome of the request."""
         record.outcome, record.id = outcome, job_id
         self.emit("create.finished", route=record.route, ordinal=record.ordinal, outcome=outcome, id=job_id)
 

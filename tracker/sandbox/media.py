@@ -1,7 +1,7 @@
 """The files that finished jobs hand out: small, valid, and the same for the same job and number.
 
 Owns the sample files in ``samples`` and the mark that makes them different. Must not know about jobs, URLs or HTTP:
-it turns (subject, number) into bytes.
+it makes bytes from a subject and a number.
 
 Each sample holds `_MARK` once, where players ignore it: in a ``free`` box (MP4, ISO/IEC 14496-12), an ID3v2 title
 (MP3), an ``INFO`` comment (WAV), a ``tEXt`` chunk (PNG, ISO/IEC 15948). A digest of the same length replaces it, so

@@ -1,7 +1,7 @@
 """Polls and reads: every request that costs nothing.
 
-Owns the counting of polls, the faults they meet, and the rule that an id is known only at the query path
-of the route that made it. Must not know any family's fields.
+Owns the counting of polls, their faults, and the rule that an id is known only at the query path of the route that made
+it. Must not know any family's fields.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Where the text of a request stands.
+"""The search for the prompt of a request.
 
-Owns the search for text in JSON. Must not read directives: it only finds what may hold them.
+Owns the search for text in JSON. Must not parse directives: it only finds texts that may hold them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""The seam between the gateway and its families: what a route must say, in abstract classes.
+"""The interface between the gateway and its routes, as abstract classes.
 
-Owns the contract of a family file. A family is a module in ``families`` with a tuple of route objects and
-one line in ``families.registry``. ``creates`` and ``polls`` do what is the same for all: keys, JSON,
-counting, chaos, job records, timers, callbacks. A route only knows its own fields and words.
+Owns what a route must implement; ``interpreter`` implements it for the data files. ``creates`` and ``polls`` do what is
+the same for all routes: keys, JSON, counting, chaos, job records, timers, callbacks. A route only knows its own fields.
 
     PaidRoute            a POST that costs money; counted among the creates
       JobRoute           … that makes a job: has a query route, stages, perhaps callbacks
@@ -25,7 +24,7 @@ from tracker.sandbox.wire import Answer, Call, Json, unauthorised
 
 
 class Refusal(StrEnum):
-    """A refusal that every family spells in its own error shape."""
+    """A refusal that every family writes in its own error shape."""
 
     POLICY = "policy"
     QUOTA = "quota"
@@ -37,7 +36,7 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What routes may look at besides the request.
+    """What routes may read besides the request.
 
     Attributes:
         jobs: Every job of this run.
@@ -88,7 +87,7 @@ class PaidRoute(ABC):
     takes_forms: bool = False
 
     def authorised(self, headers: Mapping[str, str], key: str) -> bool:
-        """Tell whether the request carries the key. Bearer unless a family says otherwise."""
+        """Return whether the request carries the key. Bearer by default."""
         return headers.get("authorization") == f"Bearer {key}"
 
     def prompt_of(self, body: Json) -> str:
@@ -106,7 +105,7 @@ class PaidRoute(ABC):
 
     @abstractmethod
     def refuse(self, refusal: Refusal, call: Call) -> Answer:
-        """Spell a refusal in the family's own error shape."""
+        """Return a refusal in the family's own error shape."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +133,7 @@ class JobRoute(PaidRoute):
         """Answer the create."""
 
     def answers_when_done(self, body: Json) -> bool:
-        """Tell whether this create is answered only once its job has finished."""
+        """Return whether this create is answered only when its job has finished."""
         del body
         return False
 
@@ -186,7 +185,7 @@ class ReadRoute(ABC):
     path: str
 
     def authorised(self, headers: Mapping[str, str], key: str) -> bool:
-        """Tell whether the request carries the key. Bearer unless a family says otherwise."""
+        """Return whether the request carries the key. Bearer by default."""
         return headers.get("authorization") == f"Bearer {key}"
 
     def refuse_key(self) -> Answer:

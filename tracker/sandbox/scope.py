@@ -122,8 +122,8 @@ def add_work(
         cut: Whether first downloads are cut off half-way.
     """
     text = reply_to(scope["prompt"]) if shows else ""
-    spent = count_tokens([scope["request"].get(name) for name in table.get("counted", ())])
-    said = count_tokens(text)
+    asked = count_tokens([scope["request"].get(name) for name in table.get("counted", ())])
+    answered = count_tokens(text)
     files = _Links(table, scope, context.files, subject, shows, cut)
     made = {
         **scope,
@@ -133,9 +133,9 @@ def add_work(
         "shown": [{}] if shows else [],
         "request_text": orjson.dumps(scope["body"]).decode(),
         "text": text if fault is None else None,
-        "spent": spent,
-        "said": said,
-        "total": spent + said,
+        "input_tokens": asked,
+        "output_tokens": answered,
+        "total_tokens": asked + answered,
         **table.get("values", {}),
     }
     for name, template in table.get("templates", {}).items():

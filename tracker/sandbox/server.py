@@ -1,6 +1,6 @@
-"""The sandbox as a whole: builds its parts, listens on loopback, stops without a trace.
+"""The sandbox server: builds its parts, listens on loopback, stops at once.
 
-Owns the life of the server and the mapping from routes to handlers. Must not hold any logic of a request.
+Owns the life cycle of the server and the mapping from routes to handlers. Must not hold any logic of a request.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Sandbox:
     Args:
         key: The API key it accepts.
         seed: Decides all that is random.
-        duration_s: How long a job takes unless its prompt says otherwise, seconds.
+        duration_s: How long a job takes without a duration directive, seconds.
         url_ttl_s: How long an output URL is valid, seconds.
         chaos: What goes wrong, and how often; nothing by default.
         suno_callbacks: ``bare``, the shape AnyInt documents, or ``wrapped``, the upstream's.
@@ -174,7 +174,7 @@ class Sandbox:
         self._gateway.journal.emit("sandbox.started", base_url=self.base_url)
 
     async def stop(self) -> None:
-        """Stop at once: hung connections are let go, callbacks still to be sent are dropped."""
+        """Stop at once: close hanging connections and cancel pending callbacks."""
         if self._runner is None:
             return
         runner, self._runner = self._runner, None
@@ -184,7 +184,7 @@ class Sandbox:
         self._gateway.journal.emit("sandbox.stopped")
 
     async def reset(self) -> None:
-        """Forget everything, and go back to the chaos of the start."""
+        """Clear all state and restore the first chaos."""
         await self._gateway.reset(self._first_chaos)
         self._creates.reset()
         self._polls.reset()

@@ -1,11 +1,11 @@
 """How callbacks are signed, for receivers that check.
 
-Owns the two schemes and the check of secrets. Must not know what a callback says: bytes and ids in, headers out.
+Owns the two schemes and the check of secrets. Must not read callbacks: bytes and ids in, headers out.
 
 Source: Standard Webhooks (github.com/standard-webhooks/standard-webhooks, spec): ``webhook-id``,
 ``webhook-timestamp``, ``webhook-signature``; Kling's newer callbacks
 (https://kling.ai/document-api/api/get-started/callbacks) and OpenAI's webhooks
-(https://platform.openai.com/docs/guides/webhooks) use it. Suno by way of kie.ai signs task id and time
+(https://platform.openai.com/docs/guides/webhooks) use it. Suno through kie.ai signs task id and time
 only (https://docs.kie.ai/common-api/webhook-verification). AnyInt documents no signature at all.
 """
 
@@ -66,7 +66,7 @@ def sign_task(secret: str, task_id: str, body: bytes, at_s: float) -> dict[str, 
 
     Args:
         secret: The key, as text.
-        task_id: The id as the callback spells it.
+        task_id: The id as it is in the callback.
         body: The bytes that are sent; not covered.
         at_s: When this attempt is made, seconds since the epoch.
 

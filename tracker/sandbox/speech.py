@@ -1,6 +1,6 @@
-"""What the sandbox's language models say, and how they stream it.
+"""The text of the sandbox's language models.
 
-Owns the wording, the counting of tokens and the framing of server-sent events. Must not know any family's
+Owns the text, the counting of tokens and the format of server-sent events. Must not know any family's
 fields.
 
 Source: https://html.spec.whatwg.org/multipage/server-sent-events.html (``event:``, ``data:``, blank line).
@@ -21,9 +21,9 @@ _PIECE = re.compile(r"\S+\s*")
 
 
 def reply_to(prompt: str) -> str:
-    """Return the answer of a language model that has read the prompt, and little else."""
-    words = len(prompt.split())
-    return f"This is the sandbox. I have read every word of your last message: {words}."
+    """Return the answer to a prompt: the number of its words."""
+    count = len(prompt.split())
+    return f"This is the sandbox. I have read every word of your last message: {count}."
 
 
 def count_tokens(value: object) -> int:
@@ -44,5 +44,5 @@ def write_event(data: object, name: str | None = None) -> bytes:
 
 
 def stream(events: Iterable[bytes]) -> Answer:
-    """Build an answer that is a stream of events. It comes in one go: what is streamed is made already."""
+    """Build an answer that is a stream of events. It is sent at once: the answer is finished."""
     return Answer(200, b"".join(events), "text/event-stream", {"Cache-Control": "no-cache"})

@@ -1,4 +1,4 @@
-"""How the language models stream: the server-sent events that spell an answer which is done.
+"""How the language models stream: a finished answer as server-sent events.
 
 Owns their names, order and numbering. Must not make an answer.
 

@@ -85,7 +85,7 @@ def merge(*layers: Value) -> Value:
 
 
 def matches(when: Mapping[str, Any], scope: Scope) -> bool:
-    """Tell whether every named value is one of those that are asked for; a text may be a pattern with ``*``."""
+    """Return whether every named value is one of the wanted ones; a wanted text may be a pattern with ``*``."""
     return all(
         any(_equals(look_up(scope, name), one) for one in (wanted if isinstance(wanted, list) else [wanted]))
         for name, wanted in when.items()

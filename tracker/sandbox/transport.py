@@ -1,6 +1,6 @@
-"""Between aiohttp and plain values: reading a request, sending an answer, and not sending one.
+"""Between aiohttp and plain values: reading requests, sending answers, dropping connections.
 
-Owns every touch of a connection: answering, cutting, hanging. Must not decide which of them happens.
+Owns all use of connections: answering, cutting, hanging. Must not decide which of them happens.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _read_form(content_type: str, raw: bytes) -> Json | None:
 async def send(request: web.Request, answer: Answer) -> web.StreamResponse:
     """Send an answer and return when its last byte is handed to the kernel.
 
-    What is started after this cannot overtake the answer on its way out.
+    A callback that is sent afterwards cannot overtake the answer.
     """
     if answer.broken:
         return await _send_half(request, answer)
@@ -85,12 +85,12 @@ async def send(request: web.Request, answer: Answer) -> web.StreamResponse:
         await response.prepare(request)
         await response.write_eof()
     except ConnectionError:
-        pass  # the client left: nobody to tell
+        pass  # the client has disconnected
     return response
 
 
 async def _send_half(request: web.Request, answer: Answer) -> web.StreamResponse:
-    """Promise the whole body, send half of it, cut the connection."""
+    """Announce the full length, send half of the body, cut the connection."""
     headers = {**answer.headers, hdrs.CONTENT_TYPE: answer.content_type, hdrs.CONTENT_LENGTH: str(len(answer.body))}
     response = web.StreamResponse(status=answer.status, headers=headers)
     await response.prepare(request)
@@ -104,7 +104,7 @@ def cut(request: web.Request) -> web.StreamResponse:
     """Close the connection without an answer."""
     if request.transport is not None:
         request.transport.close()
-    return web.Response()  # aiohttp wants one; it goes nowhere
+    return web.Response()  # aiohttp requires one; it is not sent
 
 
 async def hang(request: web.Request, closing: asyncio.Event) -> web.StreamResponse:

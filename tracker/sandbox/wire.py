@@ -1,4 +1,4 @@
-"""What goes over the wire, in plain values: a request as routes see it, and an answer.
+"""HTTP requests and answers as plain values.
 
 Owns ``Call``, ``Answer`` and the gateway's own error shape, which all families share. Must not know any
 family's fields.
@@ -21,7 +21,7 @@ LOGIN_PAGE = b"<!doctype html><title>AnyInt</title>"
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request, as a route sees it.
+    """One request.
 
     Attributes:
         method: ``GET``, ``POST`` or ``DELETE``.
@@ -104,5 +104,5 @@ def page(body: bytes, status: int = 200) -> Answer:
 
 
 def http_date(epoch_s: float) -> str:
-    """Spell a time as HTTP-date, rounded up to the whole second that the format has."""
+    """Return a time as HTTP-date, rounded up to full seconds."""
     return formatdate(-int(-epoch_s // 1), usegmt=True)

@@ -1,7 +1,7 @@
 """From JMESPath expressions back to a document in which they find given values.
 
 Owns the inversion of expressions. Must not know what the values mean. Every document is checked with the expressions
-themselves before it is used, so what cannot be inverted is missed, never answered wrongly.
+themselves before it is used, so an expression that cannot be inverted gives no document, never a wrong one.
 
 Source: https://jmespath.org/specification.html (expressions); ``from_json`` and ``split`` are the tracker's additions.
 """
@@ -59,7 +59,7 @@ def find_document(wants: Sequence[Want], sample: Scope) -> Document:
         sample: Values for the placeholders, to check the template with.
     """
     try:
-        candidates = [list(islice(_place(jmespath.compile(path).parsed, value), _MOST_TRIES)) for path, value in wants]
+        candidates = [list(islice(_invert(jmespath.compile(path).parsed, value), _MOST_TRIES)) for path, value in wants]
     except JMESPathError as error:
         raise ValueError(f"this is not JMESPath: {error}") from error
     for join in (_join_items, _append_items):
@@ -79,75 +79,75 @@ def _finds(path: str, document: object, value: object, sample: Scope) -> bool:
     return found == wanted or (isinstance(found, list) and wanted in found)
 
 
-def _place(node: Node, value: Document) -> Iterator[Document]:
+def _invert(node: Node, value: Document) -> Iterator[Document]:
     """Return documents to which an expression, as JMESPath has parsed it, gives this value."""
-    place = _PLACERS.get(node["type"])
-    return iter(()) if place is None else place(node, value)
+    invert = _INVERSIONS.get(node["type"])
+    return iter(()) if invert is None else invert(node, value)
 
 
-def _place_literal(node: Node, value: Document) -> Iterator[Document]:
+def _invert_literal(node: Node, value: Document) -> Iterator[Document]:
     return iter([{}] if node["value"] == value else [])
 
 
-def _place_at(node: Node, value: Document) -> Iterator[Document]:
+def _invert_index(node: Node, value: Document) -> Iterator[Document]:
     at = node["value"]
     yield [None] * max(at, 0) + [value] + [None] * max(-at - 1, 0)
 
 
-def _place_from(node: Node, value: Document) -> Iterator[Document]:
+def _invert_slice(node: Node, value: Document) -> Iterator[Document]:
     yield [None] * (node["children"][0] or 0) + (value if isinstance(value, list) else [value])
 
 
-def _place_as_argument(node: Node, value: Document) -> Iterator[Document]:
+def _invert_function(node: Node, value: Document) -> Iterator[Document]:
     name = node["value"]
     if name == "from_json":
-        return _place(node["children"][0], {"$json": value})
+        return _invert(node["children"][0], {"$json": value})
     if name in _BY_A_KEY:  # the item that is chosen or sorted needs the key
         items = value if isinstance(value, list) else [value]
-        keys: Document = next(_place(node["children"][1]["children"][0], 1), {})
-        return _place(node["children"][0], [_combine(_join_items, keys, item) for item in items])
-    return _place(node["children"][0], _join_text(node, value)) if name in _OF_THEIR_ARGUMENT else iter(())
+        keys: Document = next(_invert(node["children"][1]["children"][0], 1), {})
+        return _invert(node["children"][0], [_combine(_join_items, keys, item) for item in items])
+    return _invert(node["children"][0], _join_text(node, value)) if name in _OF_THEIR_ARGUMENT else iter(())
 
 
-def _place_in_turn(nodes: Sequence[Node], value: Document) -> Iterator[Document]:
+def _invert_chain(nodes: Sequence[Node], value: Document) -> Iterator[Document]:
     """Each expression is applied to what the one before it gives: the last is inverted first."""
     *before, last = nodes
-    for inner in _place(last, value):
+    for inner in _invert(last, value):
         if before:
-            yield from _place_in_turn(before, inner)
+            yield from _invert_chain(before, inner)
         else:
             yield inner
 
 
-def _place_items(node: Node, value: Document) -> Iterator[Document]:
+def _invert_projection(node: Node, value: Document) -> Iterator[Document]:
     left, right, *conditions = node["children"]
     wanted = value if isinstance(value, list) else [value]
-    choices = [_place(right, one) for one in wanted]
+    choices = [_invert(right, one) for one in wanted]
     for condition in conditions:
         choices = [_both(_satisfy(condition), choice) for choice in choices]
     for items in islice(product(*choices), _MOST_TRIES):
         of_object = node["type"] == "value_projection"
-        yield from _place(left, {f"item_{n}": item for n, item in enumerate(items)} if of_object else list(items))
+        yield from _invert(left, {f"item_{n}": item for n, item in enumerate(items)} if of_object else list(items))
 
 
-_PLACERS: Mapping[str, Callable[[Node, Document], Iterator[Document]]] = {
+_INVERSIONS: Mapping[str, Callable[[Node, Document], Iterator[Document]]] = {
     "current": lambda _node, value: iter([value]),
     "identity": lambda _node, value: iter([value]),
     "field": lambda node, value: iter([{node["value"]: value}]),
-    "literal": _place_literal,
-    "index": _place_at,
-    "slice": _place_from,
-    "subexpression": lambda node, value: _place_in_turn(node["children"], value),
-    "index_expression": lambda node, value: _place_in_turn(node["children"], value),
-    "pipe": lambda node, value: _place_in_turn(node["children"], value),
-    "flatten": lambda node, value: _place(node["children"][0], value),
-    "projection": _place_items,
-    "value_projection": _place_items,
-    "filter_projection": _place_items,
-    "or_expression": lambda node, value: chain.from_iterable(_place(child, value) for child in node["children"]),
-    "and_expression": lambda node, value: _both(_satisfy(node["children"][0]), _place(node["children"][1], value)),
-    "multi_select_list": lambda node, value: _place(node["children"][0], value),
-    "function_expression": _place_as_argument,
+    "literal": _invert_literal,
+    "index": _invert_index,
+    "slice": _invert_slice,
+    "subexpression": lambda node, value: _invert_chain(node["children"], value),
+    "index_expression": lambda node, value: _invert_chain(node["children"], value),
+    "pipe": lambda node, value: _invert_chain(node["children"], value),
+    "flatten": lambda node, value: _invert(node["children"][0], value),
+    "projection": _invert_projection,
+    "value_projection": _invert_projection,
+    "filter_projection": _invert_projection,
+    "or_expression": lambda node, value: chain.from_iterable(_invert(child, value) for child in node["children"]),
+    "and_expression": lambda node, value: _both(_satisfy(node["children"][0]), _invert(node["children"][1], value)),
+    "multi_select_list": lambda node, value: _invert(node["children"][0], value),
+    "function_expression": _invert_function,
 }
 
 
@@ -166,7 +166,7 @@ def _satisfy(node: Node) -> Iterator[Document]:
         case "comparator":
             left, right = children if children[1]["type"] == "literal" else reversed(children)
             if right["type"] == "literal":
-                yield from _place(left, _compared(node["value"], right["value"]))
+                yield from _invert(left, _compared(node["value"], right["value"]))
         case "and_expression":
             yield from _both(_satisfy(children[0]), _satisfy(children[1]))
         case "or_expression":
@@ -175,9 +175,9 @@ def _satisfy(node: Node) -> Iterator[Document]:
         case "not_expression":
             yield {}
         case "function_expression" if node["value"] in _OF_ITS_TEXT:
-            yield from _place(children[0], children[1].get("value"))
+            yield from _invert(children[0], children[1].get("value"))
         case _:
-            yield from _place(node, True)  # noqa: FBT003 - JSON
+            yield from _invert(node, True)  # noqa: FBT003 - JSON
 
 
 def _compared(operator: str, literal: Document) -> Document:
@@ -195,7 +195,7 @@ def _both(first: Iterator[Document], second: Iterator[Document]) -> Iterator[Doc
 
 
 def _combine(join: Join, one: Document, other: Document) -> Document:
-    """Lay one document over the other; lists as `join` says."""
+    """Merge two documents; `join` merges their lists."""
     if isinstance(one, dict) and isinstance(other, dict):
         return one | {key: _combine(join, one[key], new) if key in one else new for key, new in other.items()}
     if isinstance(one, list) and isinstance(other, list):
@@ -204,12 +204,12 @@ def _combine(join: Join, one: Document, other: Document) -> Document:
 
 
 def _join_items(one: list[Document], other: list[Document]) -> list[Document]:
-    """Two expressions that name the same items."""
+    """Join lists whose expressions name the same items."""
     longer = max(len(one), len(other))
     pairs = zip(one + [{}] * (longer - len(one)), other + [{}] * (longer - len(other)), strict=True)
     return [_combine(_join_items, first or {}, second) if second else first for first, second in pairs]
 
 
 def _append_items(one: list[Document], other: list[Document]) -> list[Document]:
-    """Two expressions that name different items."""
+    """Join lists whose expressions name different items."""
     return one + other

@@ -1,7 +1,7 @@
-"""From a provider's TOML file to routes of the sandbox.
+"""Builds the routes of a provider from its TOML file.
 
-Owns what the sandbox makes of each table of a file, and the codes and words that the file leaves to it. The tracker's
-check says what is wrong with a file; here only what makes playing impossible is refused.
+Owns the meaning of each table for the sandbox, and default error codes and messages. The tracker's check reports the
+mistakes of a file; this module only refuses files that cannot be played.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _MEANINGS = {
     "succeeded": ("SUCCEEDED",),
     "failed": ("FAILED",),
 }
-"""What a stage may be called, the best first; a status that no file lists counts as running."""
+"""Which statuses a stage may have, the best first. A status that the file does not list counts as running."""
 _MEDIA = {"video": "mp4", "image": "png", "audio": "mp3", "file": "png"}
 _MEDIA_OF_TYPES = {"video/mp4": "mp4", "image/png": "png", "audio/mpeg": "mp3", "audio/wav": "wav"}
 _AUTH = {"bearer": "authorization", "x-api-key": "x-api-key"}
 
-# Name: HTTP status, what the tracker should make of it, message.
+# Name: HTTP status, reason of the tracker, message.
 _REFUSALS = {
     "policy": (400, "policy_rejected", "The content rules refuse this request."),
     "quota": (402, "quota_exhausted", "There is no credit left."),
@@ -116,9 +116,11 @@ def _read_common(declared: Json) -> Table:
     statuses: dict[str, str] = {"strange": "sandbox_strange"}
     answers: dict[str, Json] = {}
     for stage, meanings in _MEANINGS.items():
-        words = [word for meaning in meanings for word, means in declared["statuses"].items() if means == meaning]
+        candidates = [
+            candidate for meaning in meanings for candidate, means in declared["statuses"].items() if means == meaning
+        ]
         more = {"failed": errors, "succeeded": progress}.get(stage, progress)
-        statuses[stage], answers[stage] = find(words or ["sandbox_running"], more)
+        statuses[stage], answers[stage] = find(candidates or ["sandbox_running"], more)
     _, finished = find([statuses["succeeded"]], [*shown, *progress])
     canceled = [w for w, means in declared["statuses"].items() if means == "FAILED" and "cancel" in w.casefold()]
     shape = find_document(errors, sample) or {"error": {"code": "$code", "message": "$message"}}
@@ -152,16 +154,16 @@ def _read_common(declared: Json) -> Table:
 _ERRORS = {"error_code": "code", "error_message": "message"}
 
 
-def _find_answer(task: Json, sample: Json, words: Sequence[str], more: Sequence[Want]) -> tuple[str, Json]:
-    """Return a status word and an answer in which it stands, and as many of the other values as find room.
+def _find_answer(task: Json, sample: Json, candidates: Sequence[str], more: Sequence[Want]) -> tuple[str, Json]:
+    """Return a status and an answer that contains it, and as many of the other values as fit.
 
     Raises:
-        ValueError: The id and the status cannot both stand in one answer.
+        ValueError: No answer contains both the id and the status.
     """
-    for word in words:
-        for status in ("$status", word):
+    for candidate in candidates:
+        for status in ("$status", candidate):
             wants: list[Want] = [(task["id"], "$id"), (task["status"], status)]
-            scope = {**sample, "status": word}
+            scope = {**sample, "status": candidate}
             answer = find_document(wants, scope)
             for want in more if answer is not None else ():
                 fuller = find_document([*wants, want], scope)
@@ -169,8 +171,8 @@ def _find_answer(task: Json, sample: Json, words: Sequence[str], more: Sequence[
                     wants.append(want)
                     answer = fuller
             if answer is not None:
-                return word, answer
-    raise ValueError(f"task.status: the sandbox finds no answer in which {task['status']!r} gives {words[0]!r}")
+                return candidate, answer
+    raise ValueError(f"task.status: the sandbox finds no answer in which {task['status']!r} gives {candidates[0]!r}")
 
 
 def _list_outputs(declared: Sequence[Json]) -> Iterator[tuple[str, Json]]:

@@ -34,7 +34,7 @@ What is answered::
 
 What templates know: ``id``, ``status``, ``prompt``, ``progress``, ``request.…``, ``params.…``, ``request_id``,
 ``request_text``, ``created``, ``updated``, ``expires``, ``began`` (of the stage that adds it), ``now``,
-``file.LABEL`` and ``files.LABEL`` of ``outputs``, ``text``, ``spent``, ``said`` and ``total`` (tokens), ``uuid.LABEL``,
-``hex24.LABEL`` and the like, ``values``, the values of the fault, and what ``computed`` adds. ``time`` says how times
-are written, ``stages`` and ``statuses`` what a job goes through.
+``file.LABEL`` and ``files.LABEL`` of ``outputs``, ``text``, ``input_tokens``, ``output_tokens``, ``total_tokens``,
+``uuid.LABEL``, ``hex24.LABEL`` and the like, ``values``, the values of the fault, and what ``computed`` adds. ``time``
+is the format of times; ``stages`` and ``statuses`` are the life of a job.
 """

@@ -1,7 +1,7 @@
 """The lists of models: ``/openai/v1/models`` and ``/anthropic/v1/models``.
 
 Owns the catalogue and its pages. Both routes answer in the same envelope, Anthropic-like even on the
-OpenAI-style route, which AnyInt documents so; ``GET /v1/models`` is no route of the gateway.
+OpenAI-style route, as AnyInt documents it; the gateway has no ``GET /v1/models``.
 
 Source: https://anyint.ai/docs/api-reference/models-api (fields, envelope);
 https://docs.anthropic.com/en/api/models-list (``limit`` 1 to 1000, 20 by default, ``after_id``, ``before_id``).
@@ -83,7 +83,7 @@ class AnthropicModels(ReadRoute):
     __slots__ = ()
 
     def authorised(self, headers: Mapping[str, str], key: str) -> bool:
-        """Tell whether ``x-api-key`` carries the key."""
+        """Return whether ``x-api-key`` carries the key."""
         return headers.get("x-api-key") == key
 
     def refuse_key(self) -> Answer:

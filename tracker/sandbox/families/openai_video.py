@@ -1,8 +1,8 @@
-"""OpenAI-style video: what ``openai.toml`` cannot say of it: its ids, its bytes and its deletion.
+"""OpenAI-style video: its ids, its bytes and its deletion, which ``openai.toml`` cannot describe.
 
 Source: https://developers.openai.com/api/reference/python/resources/videos (``/content``, deletion). Ids that encode
-provider and model, and so end in padding, are LiteLLM's (its ``types/videos``). What ``/content`` says before and after
-its time is inferred.
+provider and model, and so end in padding, are LiteLLM's (its ``types/videos``). What ``/content`` answers before and
+after its time is inferred.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class VideoDeletion(ReadRoute):
     __slots__ = ()
 
     def read(self, call: Call, context: Context) -> Answer:
-        """Forget the job."""
+        """Remove the job."""
         job = _find(call, context)
         if job is None:
             return _refuse(404, "Video not found", param="video_id")

@@ -85,7 +85,7 @@ def _join(*tables: Table) -> Json:
 
 
 def _parse_templates(value: Any) -> Any:  # noqa: ANN401 - any TOML value
-    """Replace JSON that stands in a string by what it says."""
+    """Parse the strings that contain JSON."""
     match value:
         case str() if value.lstrip().startswith(("{", "[")):
             return orjson.loads(value)
