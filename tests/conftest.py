@@ -10,7 +10,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from tests.contract import way_table
+from tests.contract import channel_table
 from tests.kits.short_paths import short_directory
 
 os.umask(0o022)  # hook scripts that others can write are refused: under 002 those of the tests would be
@@ -69,4 +69,4 @@ def _loopback_only() -> Iterator[None]:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Show the table of routes and ways; here, for the process that sums up the workers reads no other conftest."""
-    way_table.show(terminalreporter)
+    channel_table.show(terminalreporter)

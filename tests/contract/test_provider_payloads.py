@@ -25,14 +25,14 @@ FAMILIES = list_payloads(*STAND_INS)
 FORGED = [payload for payload in FAMILIES if payload.content.get("signature", {}).get("valid") is False]
 READABLE = [payload for payload in FAMILIES if payload.case not in UNREADABLE_CALLBACKS and payload not in FORGED]
 READINGS = [(payload, route) for payload in READABLE for route in routes_of(payload, REGISTRY)]
-CALLBACKS = [payload for payload in FAMILIES if payload.door == "callback" and payload not in FORGED]
+CALLBACKS = [payload for payload in FAMILIES if payload.channel == "callback" and payload not in FORGED]
 SOURCES = {"create": Source.SUBMIT, "poll": Source.POLL, "callback": Source.CALLBACK}
 
 
 def read(payload: Payload, route: Route) -> Reading:
-    """Read a payload through its door."""
+    """Read a payload by its channel."""
     provider = REGISTRY.provider_of(route)
-    match payload.door:
+    match payload.channel:
         case "create":
             return provider.read_create(route, payload.reply)
         case "poll":
@@ -45,9 +45,9 @@ def check(payload: Payload, route: Route) -> None:
     """Read a payload, judge it, and compare both with what it must be."""
     expect = payload.content["expect"]
     reading = read(payload, route)
-    task = make_task(route, payload.door, expect["task_id"])
-    source = SOURCES[payload.door]
-    attempt = 1 if payload.door == "create" else 0
+    task = make_task(route, payload.channel, expect["task_id"])
+    source = SOURCES[payload.channel]
+    attempt = 1 if payload.channel == "create" else 0
     observation = Observation(task.id, source, NOW, reading, attempt=attempt)
     step = judge(task, observation, lambda _key: False, PollTiming(PollPolicy(), route.poll_interval_s))[-1]
 
@@ -91,13 +91,13 @@ def test_payload_is_read_as_expected(payload: Payload, route: Route) -> None:
 @pytest.mark.parametrize("payload", list_payloads(GATEWAY), ids=lambda p: p.case)
 def test_gateway_errors_mean_the_same_on_every_route(payload: Payload, route: Route) -> None:
     """The gateway's own errors are read alike whichever route they come on."""
-    if payload.door == "create" or route.query is not None:
+    if payload.channel == "create" or route.query is not None:
         check(payload, route)
 
 
 @pytest.mark.parametrize("payload", FORGED, ids=lambda p: f"{p.family}/{p.case}")
 def test_forged_callbacks_are_readable_but_refused(payload: Payload) -> None:
-    """What a forged callback says is plausible: only its signature tells."""
+    """A forged callback is plausible: only its signature shows it."""
     (route,) = routes_of(payload, REGISTRY)
     assert read(payload, route).external_id is not None
     assert route.signature is not None
@@ -126,7 +126,7 @@ def test_callback_names_its_task(payload: Payload) -> None:
 
 @pytest.mark.parametrize("case", sorted(UNREADABLE_CALLBACKS))
 def test_unreadable_callbacks_are_refused(case: str) -> None:
-    """A callback that is cut short or no object is invalid, and reads as nothing."""
+    """A callback that is cut short, or is not an object, is invalid."""
     (payload,) = [payload for payload in list_payloads("suno_song") if payload.case == case]
     with pytest.raises((PayloadInvalid, orjson.JSONDecodeError)):
         read(payload, routes_of(payload, REGISTRY)[0])
@@ -145,7 +145,7 @@ def test_every_route_has_recorded_payloads(route: Route) -> None:
 
 
 def test_every_payload_is_read() -> None:
-    """No payload lies there without a route that reads it."""
+    """Every payload has a route that reads it."""
     read_ones = {(payload.family, payload.case) for payload, _ in READINGS}
     others = {(payload.family, payload.case) for payload in FORGED} | {
         ("suno_song", case) for case in UNREADABLE_CALLBACKS

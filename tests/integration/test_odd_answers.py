@@ -86,12 +86,12 @@ async def test_a_wrapped_failure_keeps_its_code(tmp_path: Path) -> None:
         async with running_daemon(tmp_path, Setting(ear.url, NEVER_POLLS)) as asker:
             task = await asker.submit("kling.text2video", request_of("kling.text2video", "a kite"))
             address = str(ear.bodies[0]["callback_url"])
-            news = {
+            body = {
                 "code": 1301,
                 "message": "content policy",
                 "data": {"task_id": "k-1", "task_status": "failed"},
             }
-            await asker.call("POST", address[address.index("/callbacks/") :], news)
+            await asker.call("POST", address[address.index("/callbacks/") :], body)
             ended = await asker.end_of(task)
             assert (ended["status"], ended["reason"], ended["retryable"]) == ("FAILED", "policy_rejected", False)
             assert (ended["error"]["code"], ended["error"]["message"]) == ("1301", "content policy")

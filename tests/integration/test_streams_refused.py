@@ -20,7 +20,7 @@ ASKED = {
     "gemini.generate": {"stream": True},
     "dashscope.image": {"stream": True},
 }
-WORDS = "the tracker keeps one final result and reads no streams; ask without it"
+MESSAGE = "streams are not supported, one final result is stored; remove it"
 
 
 def request(route: str, **more: Json) -> dict[str, Json]:
@@ -30,13 +30,13 @@ def request(route: str, **more: Json) -> dict[str, Json]:
 
 @pytest.mark.parametrize("route", ASKED)
 async def test_a_stream_is_refused_before_it_is_sent(tmp_path: Path, route: str) -> None:
-    """422 with the field and the mend; nothing recorded, nothing sent. Not asking for one is no reason to refuse."""
+    """422 with the field and the fix; nothing recorded, nothing sent. ``stream: false`` is accepted."""
     async with Sandbox() as sandbox:
         async with running_daemon(tmp_path, Setting(gateway=sandbox.base_url, poll=NEVER_POLLS)) as asker:
             status, problem = await asker.call(
                 "POST", "/v1/tasks", {"route": route, "request": request(route, **ASKED[route])}
             )
-            assert (status, problem["errors"]) == (422, [{"loc": ["request", "stream"], "msg": WORDS}])
+            assert (status, problem["errors"]) == (422, [{"loc": ["request", "stream"], "msg": MESSAGE}])
             assert (await asker.get("/v1/tasks"))["items"] == []
             assert sandbox.state()["creates"] == []
             await asker.submit(route, request(route, stream=False))
@@ -58,4 +58,4 @@ async def test_the_command_line_says_it_in_one_line(tmp_path: Path) -> None:
         )
     assert (ran.code, ran.out) == (2, "")
     (line,) = ran.err.splitlines()
-    assert line.endswith(f": request.stream: {WORDS}"), line
+    assert line.endswith(f": request.stream: {MESSAGE}"), line

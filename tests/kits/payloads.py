@@ -30,7 +30,7 @@ FAMILIES = {path.parent.name: tomllib.loads(path.read_text()) for path in sorted
 STAND_INS = {name: str(family["route"]) for name, family in FAMILIES.items()}
 _CALLBACK = re.compile(r"POST \(callBackUrl\) suno (\S+)")
 _SONGS = re.compile(r"song|cover|lyrics|wav|mp4|vocal-removal")
-_PLACE = re.compile(r"\\{[^/:]+\\}")
+_PLACEHOLDER = re.compile(r"\\{[^/:]+\\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Payload:
     """One recorded payload.
 
     Attributes:
-        family: the directory it lies in.
+        family: its directory.
         case: the file's name without its suffix.
         content: the file.
     """
@@ -48,8 +48,8 @@ class Payload:
     content: dict[str, Any]
 
     @property
-    def door(self) -> str:
-        """Where it comes in: ``create``, ``poll`` or ``callback``."""
+    def channel(self) -> str:
+        """How it arrives: ``create``, ``poll`` or ``callback``."""
         match self.content["kind"]:
             case "create_response":
                 return "create"
@@ -69,7 +69,7 @@ class Payload:
 
     @property
     def reply(self) -> WireReply:
-        """The payload as an HTTP answer."""
+        """The payload as an HTTP reply."""
         return WireReply(self.content["http_status"], self.content["headers"], self.raw, NOW)
 
     def allows(self, field: str, value: object) -> bool:
@@ -119,13 +119,13 @@ def _is_same(template: str | None, named: str) -> bool:
     """Whether a method and path fit a template, however either names its placeholders."""
     if template is None:
         return False
-    pattern = _PLACE.sub("[^/]+", re.escape(template))
+    pattern = _PLACEHOLDER.sub("[^/]+", re.escape(template))
     return re.fullmatch(pattern, named) is not None
 
 
-def make_task(route: Route, door: str, external_id: str | None) -> Task:
-    """A task as it stands when the payload comes: accepted, or its create on the way."""
-    sending = door == "create"
+def make_task(route: Route, channel: str, external_id: str | None) -> Task:
+    """A task before the payload arrives: accepted, or its create in flight."""
+    sending = channel == "create"
     return Task(
         id=TaskId("01KE5QW1E0TESTTESTTESTTEST"),
         route=route.name,

@@ -1,4 +1,4 @@
-"""The three doors of a provider, opened by hand, and payloads with defaults that show only what matters."""
+"""Short calls of the readers of a provider, and payloads with defaults."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ def known(name: str) -> tuple[Route, Provider]:
 
 
 def reply(body: object, status: int = 200, **headers: str) -> WireReply:
-    """An HTTP answer; bytes stay as they are, anything else becomes JSON."""
+    """An HTTP reply; bytes are unchanged, anything else becomes JSON."""
     raw = body if isinstance(body, bytes) else orjson.dumps(body)
     return WireReply(status, {key.replace("_", "-"): value for key, value in headers.items()}, raw, NOW)
 
 
 def create(name: str, body: object, status: int = 200, **headers: str) -> Reading:
-    """Read the answer to a create."""
+    """Read the reply to a create."""
     route, provider = known(name)
     return provider.read_create(route, reply(body, status, **headers))
 
 
 def poll(name: str, body: object, status: int = 200, **headers: str) -> Reading:
-    """Read the answer to a poll."""
+    """Read the reply to a poll."""
     route, provider = known(name)
     return provider.read_poll(route, reply(body, status, **headers))
 
@@ -58,17 +58,17 @@ def urls(reading: Reading) -> list[str | None]:
 
 
 def dashscope_task(status: object, **output: object) -> dict[str, Any]:
-    """A DashScope answer about a task."""
+    """A DashScope reply about a task."""
     return {"request_id": "r", "output": {"task_id": "d-1", "task_status": status, **output}}
 
 
 def kling_task(status: object, **data: object) -> dict[str, Any]:
-    """A Kling answer about a task; its message says SUCCEED whatever happened."""
+    """A Kling reply about a task; its message is always SUCCEED."""
     return {"code": 0, "message": "SUCCEED", "data": {"task_id": "k-1", "task_status": status, **data}}
 
 
 def suno_task(status: object, tracks: object = None, **data: object) -> dict[str, Any]:
-    """A Suno answer about a song."""
+    """A Suno reply about a song."""
     response = None if tracks is None else {"sunoData": tracks}
     return {
         "code": 200,
@@ -77,6 +77,6 @@ def suno_task(status: object, tracks: object = None, **data: object) -> dict[str
     }
 
 
-def suno_news(phase: object, tracks: object = None, **body: object) -> dict[str, Any]:
+def suno_callback(phase: object, tracks: object = None, **body: object) -> dict[str, Any]:
     """A wrapped Suno callback."""
     return {"code": 200, "data": {"callbackType": phase, "task_id": "s-1", "data": tracks}, **body}

@@ -39,7 +39,7 @@ def find_cases(door: str) -> list[tuple[Payload, Route]]:
     return [
         (payload, route)
         for payload in list_payloads(*STAND_INS)
-        if payload.door == door and payload.content["body"] is not None and payload.content["expect"]["task_id"]
+        if payload.channel == door and payload.content["body"] is not None and payload.content["expect"]["task_id"]
         if 200 <= payload.content["http_status"] < 300 and "signature" not in payload.content
         for route in routes_of(payload, REGISTRY)[:1]
         if route.mode == "task" and _says(payload, route).external_id is not None
@@ -47,7 +47,7 @@ def find_cases(door: str) -> list[tuple[Payload, Route]]:
 
 
 def _says(payload: Payload, route: Route) -> Reading:
-    return read(REGISTRY.provider_of(route), route, payload.door, payload.raw)
+    return read(REGISTRY.provider_of(route), route, payload.channel, payload.raw)
 
 
 def read(provider: Provider, route: Route, door: str, raw: bytes, content_type: str = "application/json") -> Reading:
@@ -177,9 +177,9 @@ def check_other_writing(payload: Payload, route: Route, data: st.DataObject) -> 
         body = in_other_case(body, data.draw)
     wrapped = data.draw(st.sampled_from(WRAPPINGS))(body)
     raw, declared = data.draw(written(wrapped))
-    found = read(provider, route, payload.door, raw, declared)
+    found = read(provider, route, payload.channel, raw, declared)
     check_same(found, expected, str(new))
-    if payload.door == "callback":
+    if payload.channel == "callback":
         assert [written_id(name) for name in provider.callback_ids(decode(raw, declared).value)][:1] == [str(new)]
     decoded = decode(raw, declared)
     if decoded.text is not None:  # a large body is written in pieces

@@ -1,4 +1,4 @@
-"""Answers to creates: every code of the contract, and what leaves open whether a job was taken."""
+"""Replies to creates: every code of the contract, and what leaves open whether a job was accepted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.kits.providers import (
     dashscope_task,
     poll,
     reply,
-    suno_news,
+    suno_callback,
 )
 from tracker.domain.observation import Reading, Submission, Trouble
 from tracker.domain.task import Reason, Status, UpstreamError
@@ -204,7 +204,7 @@ def test_gateway_error_on_a_create(
         {"code": "BadGateway", "message": "m", "request_id": "r"},
     ],
 )
-def test_words_of_a_proxy_refuse_nothing(name: str, status: int, body: object) -> None:
+def test_errors_of_a_proxy_are_ambiguous(name: str, status: int, body: object) -> None:
     """A server error without a code that the upstream documents leaves open whether the job was taken."""
     check_submission(create(name, body, status), AMBIGUOUS, None)
 
@@ -224,7 +224,7 @@ def test_words_of_a_proxy_refuse_nothing(name: str, status: int, body: object) -
         (503, "server_error", None, DEFERRED, Reason.UPSTREAM_UNAVAILABLE),
     ],
 )
-def test_known_words_of_the_gateway_with_a_server_error(
+def test_known_codes_of_the_gateway_with_a_server_error(
     *, name: str, status: int, kind: str, code: str | None, submission: Submission, reason: Reason | None
 ) -> None:
     """What the gateway documents is explicit; one that may be sent again is not believed of a bad gateway."""
@@ -257,7 +257,7 @@ NUMBERED = [
 def test_numbers_inside_error_are_those_of_http(
     *, name: str, status: int, kind: str | None, code: int, submission: Submission, reason: Reason | None, as_text: bool
 ) -> None:
-    """A family's own numbers stand beside ``msg``; those inside the gateway's ``error`` repeat an HTTP status."""
+    """A provider's own numbers are beside ``msg``; those inside the gateway's ``error`` repeat an HTTP status."""
     error = {"message": "m", "type": kind, "code": str(code) if as_text else code}
     reading = create(name, {"error": error}, status)
     check_submission(reading, submission, reason)
@@ -286,7 +286,7 @@ def test_numbers_inside_error_are_those_of_http(
 def test_create_without_an_error_in_a_known_shape(
     name: str, status: int, submission: Submission, reason: Reason | None, body: bytes
 ) -> None:
-    """A server error without words of the upstream, and a success without an id, leave open what happened."""
+    """A server error without a message of the upstream, and a success without an id, are ambiguous."""
     check_submission(create(name, body, status), submission, reason)
 
 
@@ -327,7 +327,7 @@ def test_a_404_that_names_what_is_unknown_is_a_refusal(name: str, error: dict[st
 @pytest.mark.parametrize("name", ROUTES)
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_redirects_are_a_wrong_base_url(name: str, status: int) -> None:
-    """A redirect is refused with words that name the base URL, and on a poll it is unreadable."""
+    """A redirect is refused with a message that names the base URL; on a poll it is unreadable."""
     reading = create(name, b"", status, location="https://other.example.com/")
     check_submission(reading, REFUSED, Reason.UPSTREAM_UNAVAILABLE)
     assert "base URL answers with a redirect" in (reading.detail or "")
@@ -372,7 +372,7 @@ def test_acceptances(name: str, body: object) -> None:
     ],
 )
 def test_an_odd_field_does_not_cost_the_id(name: str, body: object) -> None:
-    """The first success is an acceptance: the id is stored, and what the rest means a poll will tell."""
+    """The first success is an acceptance: the id is stored, and a poll fetches the rest."""
     reading = create(name, body)
     assert (reading.submission, reading.status, reading.external_id) == (Submission.ACCEPTED, Status.PENDING, "x")
     assert "is expected" in (reading.detail or "")
@@ -387,7 +387,7 @@ def test_an_odd_field_does_not_cost_the_id(name: str, body: object) -> None:
     ],
 )
 def test_an_odd_answer_without_one_sure_id_is_ambiguous(name: str, body: object) -> None:
-    """Of two ids it cannot be told which one it is."""
+    """Two ids are ambiguous."""
     check_submission(create(name, body), AMBIGUOUS, None)
 
 
@@ -420,9 +420,9 @@ def test_create_that_failed_at_once_is_accepted_and_failed() -> None:
 )
 @pytest.mark.parametrize("code", [400, 422])
 def test_suno_content_rules_hide_behind_400(code: int, message: str | None, reason: Reason) -> None:
-    """Only the message tells a breach of content rules from a wrong parameter, on creates and callbacks."""
+    """Only the message shows a violation of content rules, on creates and callbacks."""
     assert create(SUNO, {"code": code, "msg": message}).reason is reason
-    assert callback(SUNO, suno_news("error", code=code, msg=message)).reason is reason
+    assert callback(SUNO, suno_callback("error", code=code, msg=message)).reason is reason
 
 
 def test_a_repeated_suno_request_may_name_the_task_made_before() -> None:

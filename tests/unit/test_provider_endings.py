@@ -13,7 +13,7 @@ from tests.kits.providers import (
     dashscope_task,
     kling_task,
     poll,
-    suno_news,
+    suno_callback,
     suno_task,
     urls,
 )
@@ -41,9 +41,9 @@ from tracker.domain.task import Reason, Status
 @pytest.mark.parametrize("phase", ["error", "complete", "first", None])
 def test_suno_outer_code_beats_the_phase(code: int, reason: Reason, retryable: bool | None, phase: str | None) -> None:
     """An error code around a callback fails the task whatever its phase and tracks say, as in a query."""
-    news = callback(SUNO, suno_news(phase, [{"audio_url": URL}], code=code, msg="m"))
+    called_back = callback(SUNO, suno_callback(phase, [{"audio_url": URL}], code=code, msg="m"))
     polled = poll(SUNO, suno_task("GENERATE_AUDIO_FAILED", errorCode=str(code), errorMessage="m"))
-    for reading in (news, polled):
+    for reading in (called_back, polled):
         assert (reading.status, reading.reason, reading.retryable) == (Status.FAILED, reason, retryable)
         assert reading.outputs == ()
         assert reading.error is not None
@@ -51,10 +51,10 @@ def test_suno_outer_code_beats_the_phase(code: int, reason: Reason, retryable: b
 
 
 def test_suno_failure_fields() -> None:
-    """Errors are found under their other names, and a code of success is none."""
-    reading = poll(SUNO, suno_task("GENERATE_AUDIO_FAILED", errorCode=200, errorMsg="words"))
+    """Errors are found in their other fields, and a code of success is not an error."""
+    reading = poll(SUNO, suno_task("GENERATE_AUDIO_FAILED", errorCode=200, errorMsg="text"))
     assert reading.error is not None
-    assert (reading.error.code, reading.error.message) == (None, "words")
+    assert (reading.error.code, reading.error.message) == (None, "text")
     body = {"code": 501, "data": {"callbackType": "error", "task_id": "s-1", "error": "technical issue"}}
     reading = callback(SUNO, body)
     assert reading.error is not None
@@ -62,14 +62,14 @@ def test_suno_failure_fields() -> None:
 
 
 def test_suno_sensitive_words_are_policy() -> None:
-    """The status alone tells it, also beside a code that means something else."""
+    """The status alone means it, also beside a code with another meaning."""
     for extra in ({}, {"errorCode": 400, "errorMessage": "m"}):
         reading = poll(SUNO, suno_task("SENSITIVE_WORD_ERROR", **extra))
         assert (reading.reason, reading.retryable) == (Reason.POLICY_REJECTED, False)
 
 
 @pytest.mark.parametrize(
-    ("message", "words", "reason"),
+    ("message", "text", "reason"),
     [
         ("Failure to pass the risk control system", True, Reason.POLICY_REJECTED),
         ("Image pixel is invalid", True, Reason.GENERATION_FAILED),
@@ -79,16 +79,16 @@ def test_suno_sensitive_words_are_policy() -> None:
         (["x"], False, Reason.GENERATION_FAILED),
     ],
 )
-def test_kling_failures_have_words_only(message: object, words: bool, reason: Reason) -> None:
-    """The reason stands in task_status_msg; the envelope's SUCCEED is never one."""
+def test_kling_failures_have_only_a_message(message: object, text: bool, reason: Reason) -> None:
+    """The message is task_status_msg, never the envelope's SUCCEED."""
     task = {"task_id": "k-1", "task_status": "failed", "task_status_msg": message}
     for reading in (poll(KLING, {"code": 0, "message": "SUCCEED", "data": task}), callback(KLING, task)):
         assert (reading.status, reading.reason) == (Status.FAILED, reason)
-        assert (reading.error.message if reading.error else None) == (message if words else None)
+        assert (reading.error.message if reading.error else None) == (message if text else None)
 
 
 @pytest.mark.parametrize(
-    ("code", "message", "own", "reason", "words"),
+    ("code", "message", "own", "reason", "text"),
     [
         (1301, "content policy", None, Reason.POLICY_REJECTED, "content policy"),
         ("1301", "SUCCEED", None, Reason.POLICY_REJECTED, None),
@@ -98,9 +98,9 @@ def test_kling_failures_have_words_only(message: object, words: bool, reason: Re
     ],
 )
 def test_kling_failures_in_a_wrapper_keep_its_code(
-    code: object, message: str, own: str | None, reason: Reason, words: str | None
+    code: object, message: str, own: str | None, reason: Reason, text: str | None
 ) -> None:
-    """The wrapper around a failed task says why, where a callback has one; the task's own words are closer."""
+    """The wrapper of a callback says why a task failed; the task's own message comes first."""
     task = {"task_id": "k-1", "task_status": "failed", "task_status_msg": own}
     for body in (
         {"code": code, "message": message, "request_id": "r", "data": task},
@@ -110,11 +110,11 @@ def test_kling_failures_in_a_wrapper_keep_its_code(
         reading = callback(KLING, body)
         assert (reading.status, reading.reason, reading.external_id) == (Status.FAILED, reason, "k-1")
         assert reading.error is not None
-        assert (reading.error.code, reading.error.message) == (str(code), words)
+        assert (reading.error.code, reading.error.message) == (str(code), text)
 
 
 def test_a_kling_wrapper_changes_nothing_but_failures() -> None:
-    """Success and progress are the task's own word; a code of success is no reason."""
+    """The wrapper does not change success and progress; a code of success is not an error."""
     video = {"task_id": "k-1", "task_status": "succeed", "task_result": {"videos": [{"url": URL}]}}
     assert urls(callback(KLING, {"code": 1301, "message": "m", "data": video})) == [URL]
     running = {"task_id": "k-1", "task_status": "processing"}
@@ -140,10 +140,10 @@ def test_a_kling_wrapper_changes_nothing_but_failures() -> None:
     ],
 )
 def test_dashscope_failures(code: str | None, reason: Reason) -> None:
-    """Codes of failed tasks stand flat in output, or in the result inside an event."""
-    words = {"code": code, "message": "m"}
-    event = {"data": {"task_id": "d-1", "task_status": "FAILED", "output_result": {"output": words}}}
-    for reading in (poll(DASHSCOPE, dashscope_task("FAILED", **words)), callback(DASHSCOPE, event)):
+    """Codes of failed tasks are in output, or in the result inside an event."""
+    text = {"code": code, "message": "m"}
+    event = {"data": {"task_id": "d-1", "task_status": "FAILED", "output_result": {"output": text}}}
+    for reading in (poll(DASHSCOPE, dashscope_task("FAILED", **text)), callback(DASHSCOPE, event)):
         assert (reading.status, reading.reason) == (Status.FAILED, reason)
         assert reading.error is not None
         assert (reading.error.code, reading.error.message) == (code, "m")
@@ -182,12 +182,12 @@ def test_dashscope_failures(code: str | None, reason: Reason) -> None:
     ],
 )
 def test_only_http_urls_are_outputs(text: object, usable: bool) -> None:
-    """What cannot be meant as an absolute http(s) URL is no output, from any family."""
+    """Only an absolute http(s) URL is an output, for every provider."""
     for reading in (
         poll(DASHSCOPE, dashscope_task("SUCCEEDED", video_url=text)),
         poll(KLING, kling_task("succeed", task_result={"videos": [{"url": text}]})),
         poll(SUNO, suno_task("SUCCESS", [{"audioUrl": text}])),
-        callback(SUNO, suno_news("complete", [{"audio_url": text}])),
+        callback(SUNO, suno_callback("complete", [{"audio_url": text}])),
     ):
         assert reading.status is Status.SUCCEEDED
         assert len(reading.outputs) == usable
@@ -206,9 +206,9 @@ def test_only_http_urls_are_outputs(text: object, usable: bool) -> None:
     ],
 )
 def test_blanks_inside_a_url_are_escaped(text: str, url: str) -> None:
-    """A file whose name was not escaped is there and paid; blanks are all that is mended."""
+    """Blanks in the name of a file are escaped, and nothing else."""
     assert urls(poll(DASHSCOPE, dashscope_task("SUCCEEDED", video_url=text))) == [url]
-    assert urls(callback(SUNO, suno_news("complete", [{"audio_url": text}]))) == [url]
+    assert urls(callback(SUNO, suno_callback("complete", [{"audio_url": text}]))) == [url]
 
 
 def test_inputs_and_previews_are_never_outputs() -> None:
@@ -231,7 +231,7 @@ def test_inputs_and_previews_are_never_outputs() -> None:
 
 
 def test_song_outputs_have_title_duration_and_mime() -> None:
-    """A track's title and length come along; its type is known where the URL does not tell."""
+    """A track has its title and length, and a type without a known suffix."""
     tracks = [
         {"audioUrl": "https://cdn.example.com/1", "title": " Dawn ", "duration": "91.5"},
         {"audioUrl": "", "title": "later"},
@@ -257,7 +257,7 @@ def test_undelivered_callback_with_tracks_is_a_success() -> None:
     [("5.041", 5.041), (5, 5.0), ("", None), ("long", None), (True, None), ("nan", None), ("1e999", None)],
 )
 def test_kling_durations_come_as_text(duration: object, seconds: float | None) -> None:
-    """A duration is seconds, whether it is a number or a text; junk is none."""
+    """A duration is seconds, a number or a text; anything else is ignored."""
     result = {"videos": [{"url": URL, "duration": duration}]}
     (output,) = poll(KLING, kling_task("succeed", task_result=result)).outputs
     assert (output.kind, output.mime, output.duration_s) == ("video", "video/mp4", seconds)
@@ -284,7 +284,7 @@ def test_dashscope_multi_result_with_failed_items() -> None:
 
 
 def test_a_malformed_list_does_not_hide_an_output_elsewhere() -> None:
-    """One good file is a success, whatever stands beside it; with none at all the answer is unreadable."""
+    """One good file is a success, whatever is beside it; without any the reply is unreadable."""
     video, image = {"url": URL}, {"url": f"{URL}?i"}
     for reading in (
         poll(DASHSCOPE, dashscope_task("SUCCEEDED", video_url=URL, results="")),
@@ -305,8 +305,8 @@ def test_a_malformed_list_does_not_hide_an_output_elsewhere() -> None:
         assert (reading.status, reading.trouble) == (None, Trouble.UNREADABLE)
 
 
-def test_dashscope_output_places() -> None:
-    """The URL stands in output, in results, or in the result inside an event; the length in usage."""
+def test_dashscope_output_fields() -> None:
+    """The URL is in output, in results, or in the result inside an event; the length is in usage."""
     body = dashscope_task("SUCCEEDED", video_url=URL, results={"video_url": URL}) | {"usage": {"duration": 10}}
     (output,) = poll(DASHSCOPE, body).outputs
     assert (output.url, output.duration_s) == (URL, 10)

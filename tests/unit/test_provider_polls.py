@@ -17,7 +17,7 @@ from tests.kits.providers import (
     dashscope_task,
     kling_task,
     poll,
-    suno_news,
+    suno_callback,
     suno_task,
 )
 from tracker.domain.observation import Trouble
@@ -38,7 +38,7 @@ from tracker.domain.task import Reason, Stage, Status
     ],
 )
 def test_dashscope_statuses(said: str, status: Status) -> None:
-    """Each DashScope status is read the same from a poll and from an event, kept verbatim beside it."""
+    """Each DashScope status is read the same from a poll and from an event, and stored verbatim."""
     for reading in (
         poll(DASHSCOPE, dashscope_task(said)),
         callback(DASHSCOPE, {"id": "event", "data": {"task_id": "d-1", "task_status": said}}),
@@ -102,21 +102,21 @@ def test_suno_song_statuses(said: str, status: Status, stage: Stage | None, prog
 def test_suno_song_phases(phase: str, status: Status, stage: Stage | None, progress: int | None) -> None:
     """Each callback phase is read the same in both wrappings, whatever code of success comes along."""
     bare = {"callbackType": phase, "task_id": "s-1", "data": []}
-    for body in (suno_news(phase), suno_news(phase, code="0"), suno_news(phase, code=None), bare):
+    for body in (suno_callback(phase), suno_callback(phase, code="0"), suno_callback(phase, code=None), bare):
         reading = callback(SUNO, body)
         assert (reading.status, reading.stage, reading.progress) == (status, stage, progress)
         assert (reading.external_id, reading.upstream_status) == ("s-1", phase)
 
 
-def test_unknown_statuses_say_nothing() -> None:
-    """A status outside the contract is trouble and named, never an end, from every door."""
+def test_unknown_statuses_are_never_an_end() -> None:
+    """An unknown status is trouble with its name, never an end, by every channel."""
     readings = [
         poll(DASHSCOPE, dashscope_task("NEW")),
         callback(DASHSCOPE, {"data": {"task_id": "d-1", "task_status": "NEW"}}),
         poll(KLING, kling_task("NEW")),
         callback(KLING, {"task_id": "k-1", "task_status": "NEW"}),
         poll(SUNO, suno_task("NEW")),
-        callback(SUNO, suno_news("NEW")),
+        callback(SUNO, suno_callback("NEW")),
     ]
     for reading in readings:
         assert (reading.status, reading.trouble) == (None, Trouble.UNKNOWN_STATUS)
@@ -131,7 +131,7 @@ def test_missing_statuses_are_unreadable() -> None:
         poll(KLING, kling_task(" ")),
         callback(KLING, {"task_id": "k-1"}),
         poll(SUNO, suno_task(None)),
-        callback(SUNO, suno_news(None)),
+        callback(SUNO, suno_callback(None)),
     ):
         assert (reading.status, reading.trouble) == (None, Trouble.UNREADABLE)
 
@@ -228,7 +228,7 @@ def test_numbers_inside_error_on_a_poll(
 )
 @pytest.mark.parametrize("body", [b"", b"<html>", b"null", b"[]", b'"text"', b"{}"])
 def test_poll_without_a_readable_body(name: str, status: int, trouble: Trouble, body: bytes) -> None:
-    """Where the body says nothing, the HTTP status tells the kind of trouble."""
+    """Without a readable body, the HTTP status decides the trouble."""
     reading = poll(name, body, status, retry_after="3")
     assert (reading.status, reading.trouble, reading.retry_after_s) == (None, trouble, 3)
 
@@ -240,8 +240,8 @@ def test_record_not_visible_yet(data: object) -> None:
     assert poll(SUNO, {"code": 200, "msg": "success", "data": None}).trouble is Trouble.NOT_VISIBLE
 
 
-def test_a_poll_answered_with_several_tasks_is_unreadable() -> None:
-    """Nobody can tell which of two tasks was asked for."""
+def test_a_poll_reply_with_several_tasks_is_unreadable() -> None:
+    """A reply with two tasks is unreadable."""
     body = {"code": 0, "data": [{"id": "a", "status": "failed"}, {"id": "b", "status": "succeeded"}]}
     assert poll(KLING, body).trouble is Trouble.UNREADABLE
 
@@ -254,7 +254,7 @@ def test_a_poll_answered_with_several_tasks_is_unreadable() -> None:
     ],
 )
 def test_gateway_errors_inside_http_200(body: object) -> None:
-    """An error in a success answer is still an error: the anthropic shape's type stands in for a code."""
+    """An error in a success is still an error; the Anthropic shape has a type instead of a code."""
     for name in ROUTES:
         assert poll(name, body).trouble is Trouble.THROTTLED
         assert create(name, body).submission is DEFERRED

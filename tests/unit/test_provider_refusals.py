@@ -1,4 +1,4 @@
-"""Refusals in the shapes of makers and web frameworks: their words, and what becomes of the create."""
+"""Refusals in the shapes of makers and web frameworks: their messages, and the outcome of the create."""
 
 from __future__ import annotations
 
@@ -23,81 +23,81 @@ from tests.kits.providers import (
 from tracker.domain.observation import Submission
 from tracker.domain.task import Reason, Status
 
-WORDS = "must be 4, 8 or 12"
+MESSAGE = "must be 4, 8 or 12"
 SHAPES: dict[str, Any] = {
-    "fastapi list": {"detail": [{"loc": ["body", "seconds"], "msg": WORDS, "type": "literal_error"}]},
-    "fastapi text": {"detail": WORDS},
-    "fastapi object": {"detail": {"message": WORDS, "code": "bad_seconds"}},
-    "fastapi error object": {"detail": {"error": {"message": WORDS}}},
-    "problem": {"type": "about:blank", "title": "Bad Request", "status": 422, "detail": WORDS},
-    "problem title": {"title": WORDS, "status": 422},
-    "problem errors": {"title": "Bad", "detail": "not valid", "errors": [{"detail": WORDS, "pointer": "#/seconds"}]},
-    "problem params": {"title": "Bad", "invalid-params": [{"name": "seconds", "reason": WORDS}]},
-    "nestjs": {"statusCode": 422, "message": [WORDS], "error": "Unprocessable Entity"},
-    "nestjs other status": {"statusCode": 400, "message": WORDS, "error": "Bad Request"},
-    "spring": {"timestamp": "t", "status": 422, "error": "Unprocessable Entity", "message": WORDS, "path": "/"},
-    "spring errors": {"status": 422, "errors": [{"field": "seconds", "defaultMessage": "x", "message": WORDS}]},
-    "laravel": {"message": "The given data was invalid.", "errors": {"seconds": [WORDS]}},
-    "django": {"seconds": [WORDS]},
-    "django general": {"non_field_errors": [WORDS]},
-    "rails": {"errors": {"seconds": [WORDS]}},
-    "rails texts": {"errors": [WORDS]},
-    "json api": {"errors": [{"status": "422", "title": "Invalid", "detail": WORDS}]},
-    "graphql": {"data": None, "errors": [{"message": WORDS, "locations": [{"line": 1}]}]},
-    "oauth": {"error": "invalid_request", "error_description": WORDS},
-    "go err": {"err": WORDS},
-    "go reason": {"reason": WORDS},
-    "error list": {"error": [{"message": WORDS}]},
-    "error text": {"error": WORDS},
-    "error and details": {"error": "invalid", "details": WORDS},
+    "fastapi list": {"detail": [{"loc": ["body", "seconds"], "msg": MESSAGE, "type": "literal_error"}]},
+    "fastapi text": {"detail": MESSAGE},
+    "fastapi object": {"detail": {"message": MESSAGE, "code": "bad_seconds"}},
+    "fastapi error object": {"detail": {"error": {"message": MESSAGE}}},
+    "problem": {"type": "about:blank", "title": "Bad Request", "status": 422, "detail": MESSAGE},
+    "problem title": {"title": MESSAGE, "status": 422},
+    "problem errors": {"title": "Bad", "detail": "not valid", "errors": [{"detail": MESSAGE, "pointer": "#/seconds"}]},
+    "problem params": {"title": "Bad", "invalid-params": [{"name": "seconds", "reason": MESSAGE}]},
+    "nestjs": {"statusCode": 422, "message": [MESSAGE], "error": "Unprocessable Entity"},
+    "nestjs other status": {"statusCode": 400, "message": MESSAGE, "error": "Bad Request"},
+    "spring": {"timestamp": "t", "status": 422, "error": "Unprocessable Entity", "message": MESSAGE, "path": "/"},
+    "spring errors": {"status": 422, "errors": [{"field": "seconds", "defaultMessage": "x", "message": MESSAGE}]},
+    "laravel": {"message": "The given data was invalid.", "errors": {"seconds": [MESSAGE]}},
+    "django": {"seconds": [MESSAGE]},
+    "django general": {"non_field_errors": [MESSAGE]},
+    "rails": {"errors": {"seconds": [MESSAGE]}},
+    "rails texts": {"errors": [MESSAGE]},
+    "json api": {"errors": [{"status": "422", "title": "Invalid", "detail": MESSAGE}]},
+    "graphql": {"data": None, "errors": [{"message": MESSAGE, "locations": [{"line": 1}]}]},
+    "oauth": {"error": "invalid_request", "error_description": MESSAGE},
+    "go err": {"err": MESSAGE},
+    "go reason": {"reason": MESSAGE},
+    "error list": {"error": [{"message": MESSAGE}]},
+    "error text": {"error": MESSAGE},
+    "error and details": {"error": "invalid", "details": MESSAGE},
     "google": {"error": {"code": 400, "status": "INVALID_ARGUMENT", "message": "bad", "details": [
-        {"@type": "google.rpc.BadRequest", "fieldViolations": [{"field": "s", "description": WORDS}]}]}},
-    "aws": {"__type": "com.amazon#ValidationException", "Message": WORDS},
-    "volcengine": {"ResponseMetadata": {"RequestId": "r", "Error": {"Code": "InvalidParameter", "Message": WORDS}}},
-    "minimax": {"base_resp": {"status_code": 2013, "status_msg": WORDS}},
-    "flag": {"success": False, "msg": WORDS},
-    "errmsg": {"errcode": 40001, "errmsg": WORDS},
-    "status word": {"status": "error", "message": WORDS},
-    "wrapped text": {"error": {"message": json.dumps({"error": {"message": WORDS}}), "code": None}},
-    "wrapped in words": {"error": {"message": f'upstream said 422: {{"detail":[{{"msg":"{WORDS}"}}]}}'}},
-    "wrapped twice": {"message": json.dumps({"error": json.dumps({"detail": WORDS})})},
-    "data": {"code": 42201, "data": {"error": WORDS}},
+        {"@type": "google.rpc.BadRequest", "fieldViolations": [{"field": "s", "description": MESSAGE}]}]}},
+    "aws": {"__type": "com.amazon#ValidationException", "Message": MESSAGE},
+    "volcengine": {"ResponseMetadata": {"RequestId": "r", "Error": {"Code": "InvalidParameter", "Message": MESSAGE}}},
+    "minimax": {"base_resp": {"status_code": 2013, "status_msg": MESSAGE}},
+    "flag": {"success": False, "msg": MESSAGE},
+    "errmsg": {"errcode": 40001, "errmsg": MESSAGE},
+    "status text": {"status": "error", "message": MESSAGE},
+    "wrapped text": {"error": {"message": json.dumps({"error": {"message": MESSAGE}}), "code": None}},
+    "wrapped in a text": {"error": {"message": f'upstream said 422: {{"detail":[{{"msg":"{MESSAGE}"}}]}}'}},
+    "wrapped twice": {"message": json.dumps({"error": json.dumps({"detail": MESSAGE})})},
+    "data": {"code": 42201, "data": {"error": MESSAGE}},
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("name", ["openai.video", SUNO, "gemini.generate"])
-def test_the_words_of_a_refusal_are_kept(name: str, shape: object) -> None:
+def test_the_message_of_a_refusal_is_stored(name: str, shape: object) -> None:
     """Whatever framework wrote them, they reach the user; the HTTP status decides what happened."""
     reading = create(name, shape, 422)
     assert (reading.submission, reading.reason) == (REFUSED, Reason.INVALID_REQUEST)
     assert reading.error is not None
-    assert WORDS in (reading.error.message or "")
+    assert MESSAGE in (reading.error.message or "")
     assert len(reading.error.message or "") <= 500
 
 
 @pytest.mark.parametrize(
     ("shape", "code", "message"),
     [
-        ("fastapi list", None, f"body.seconds: {WORDS}"),
-        ("laravel", None, f"The given data was invalid. (seconds: {WORDS})"),
-        ("oauth", "invalid_request", WORDS),
-        ("aws", "ValidationException", WORDS),
-        ("volcengine", "InvalidParameter", WORDS),
-        ("minimax", "2013", WORDS),
-        ("nestjs", None, WORDS),
-        ("wrapped text", None, WORDS),
+        ("fastapi list", None, f"body.seconds: {MESSAGE}"),
+        ("laravel", None, f"The given data was invalid. (seconds: {MESSAGE})"),
+        ("oauth", "invalid_request", MESSAGE),
+        ("aws", "ValidationException", MESSAGE),
+        ("volcengine", "InvalidParameter", MESSAGE),
+        ("minimax", "2013", MESSAGE),
+        ("nestjs", None, MESSAGE),
+        ("wrapped text", None, MESSAGE),
     ],
 )
-def test_codes_and_places_are_told(shape: str, code: str | None, message: str) -> None:
-    """The code is a code, and a validator's words name the field."""
+def test_codes_and_fields_are_in_the_message(shape: str, code: str | None, message: str) -> None:
+    """The code is a code, and a validator's message names the field."""
     error = create("openai.video", SHAPES[shape], 422).error
     assert error is not None
     assert (error.code, error.message) == (code, message)
 
 
 @pytest.mark.parametrize(
-    ("body", "words"),
+    ("body", "message"),
     [
         (b"AccessDenied: this key has no access to sora-2", "AccessDenied: this key has no access to sora-2"),
         (b"<html><head><title>Payment &amp; limits</title></head><body>x</body></html>", "Payment & limits"),
@@ -106,15 +106,15 @@ def test_codes_and_places_are_told(shape: str, code: str | None, message: str) -
         (b"", None),
     ],
 )
-def test_words_of_pages_and_texts(body: bytes, words: str | None) -> None:
+def test_messages_of_pages_and_texts(body: bytes, message: str | None) -> None:
     """A body that is not JSON is quoted, unless it only repeats the HTTP status."""
     reading = create("openai.video", body, 403)
     assert reading.reason is Reason.ENTITLEMENT
-    assert (reading.error.message if reading.error else None) == words
+    assert (reading.error.message if reading.error else None) == message
 
 
 EXPLICIT = [name for name in SHAPES if name in {
-    "oauth", "error list", "error text", "google", "aws", "volcengine", "minimax", "flag", "errmsg", "status word",
+    "oauth", "error list", "error text", "google", "aws", "volcengine", "minimax", "flag", "errmsg", "status text",
     "graphql", "rails", "rails texts", "json api", "go err", "wrapped text", "data",
 }]  # fmt: skip
 
@@ -127,7 +127,7 @@ def test_an_explicit_error_inside_a_success_is_a_refusal(name: str, shape: str) 
         reading = create(name, body)
         assert reading.submission is REFUSED, body
         assert reading.error is not None
-        assert WORDS in (reading.error.message or "")
+        assert MESSAGE in (reading.error.message or "")
 
 
 @pytest.mark.parametrize("code", ["timeout", "RequestTimeOut", "upstream_timed_out", "DEADLINE_EXCEEDED"])
@@ -142,7 +142,7 @@ def test_a_code_of_a_timeout_inside_a_success_leaves_it_open(code: str) -> None:
     "body", [{}, {"code": 0}, {"data": {}}, {"success": True}, {"message": "oops"}, {"detail": "x"}]
 )
 def test_an_answer_without_id_and_error_leaves_it_open(body: object) -> None:
-    """Nothing says whether the job was taken."""
+    """The reply leaves open whether the job was accepted."""
     for name in (KLING, DASHSCOPE, SUNO, "openai.video", "seedance.video"):
         assert create(name, body).submission is AMBIGUOUS
 
@@ -159,14 +159,14 @@ def test_an_answer_without_id_and_error_leaves_it_open(body: object) -> None:
         ("openai.responses", {"id": "r-1", "error": {"message": "m"}}, "r-1"),
     ],
 )
-def test_an_id_beside_an_error_keeps_the_job(name: str, body: object, own: str) -> None:
-    """Proof of acceptance wins; what the error means a poll will tell."""
+def test_an_id_beside_an_error_is_followed(name: str, body: object, own: str) -> None:
+    """The id proves the acceptance; a poll fetches the rest."""
     reading = create(name, body)
     assert (reading.submission, reading.status, reading.external_id) == (Submission.ACCEPTED, Status.PENDING, own)
 
 
 @pytest.mark.parametrize("status", [400, 429, 500, 502, 503])
-def test_a_whole_task_beside_an_http_error_keeps_the_job(status: int) -> None:
+def test_a_task_with_id_and_status_beside_an_http_error_is_followed(status: int) -> None:
     """Id and status prove it; sending again would pay twice. An id alone may be that of the error."""
     reading = create("openai.video", {"id": "v-1", "object": "video", "status": "queued"}, status)
     assert (reading.submission, reading.external_id) == (Submission.ACCEPTED, "v-1")
@@ -174,7 +174,7 @@ def test_a_whole_task_beside_an_http_error_keeps_the_job(status: int) -> None:
         assert create("openai.video", body, status).submission is not Submission.ACCEPTED
 
 
-def test_an_id_in_an_answer_that_is_cut_off_keeps_the_job() -> None:
+def test_an_id_in_an_answer_that_is_cut_off_is_followed() -> None:
     """Only the id is taken from it; a poll that is cut off says nothing."""
     cut = b'{"code":0,"data":{"task_id":"k-1","task_status":"succeed","task_result":{"vide'
     reading = create(KLING, cut)
@@ -184,23 +184,23 @@ def test_an_id_in_an_answer_that_is_cut_off_keeps_the_job() -> None:
 
 
 FAILED_WITH = [
-    poll("openai.video", {"id": "v", "status": "failed", "error": WORDS}),
-    poll("openai.video", {"id": "v", "status": "failed", "error": {"detail": WORDS}}),
-    poll("seedance.video", {"data": {"task_id": "v", "status": "FAILURE", "fail_reason": WORDS}}),
-    poll("seedance.video", {"id": "v", "status": "failed", "message": WORDS}),
-    poll(KLING, kling_task("failed", task_status_msg=WORDS)),
-    poll(KLING, kling_task("failed", fail_reason=WORDS)),
-    poll(DASHSCOPE, dashscope_task("FAILED", message=WORDS)),
-    poll(DASHSCOPE, dashscope_task("FAILED") | {"code": "Odd", "message": WORDS}),
-    poll(SUNO, suno_task("GENERATE_AUDIO_FAILED", errorMessage=WORDS)),
-    poll(SUNO, suno_task("GENERATE_AUDIO_FAILED", fail_reason=WORDS)),
-    callback(KLING, {"task_id": "k", "task_status": "failed", "failReason": WORDS}),
+    poll("openai.video", {"id": "v", "status": "failed", "error": MESSAGE}),
+    poll("openai.video", {"id": "v", "status": "failed", "error": {"detail": MESSAGE}}),
+    poll("seedance.video", {"data": {"task_id": "v", "status": "FAILURE", "fail_reason": MESSAGE}}),
+    poll("seedance.video", {"id": "v", "status": "failed", "message": MESSAGE}),
+    poll(KLING, kling_task("failed", task_status_msg=MESSAGE)),
+    poll(KLING, kling_task("failed", fail_reason=MESSAGE)),
+    poll(DASHSCOPE, dashscope_task("FAILED", message=MESSAGE)),
+    poll(DASHSCOPE, dashscope_task("FAILED") | {"code": "Odd", "message": MESSAGE}),
+    poll(SUNO, suno_task("GENERATE_AUDIO_FAILED", errorMessage=MESSAGE)),
+    poll(SUNO, suno_task("GENERATE_AUDIO_FAILED", fail_reason=MESSAGE)),
+    callback(KLING, {"task_id": "k", "task_status": "failed", "failReason": MESSAGE}),
 ]
 
 
 @pytest.mark.parametrize("reading", FAILED_WITH, ids=range(len(FAILED_WITH)))
-def test_the_words_of_a_failed_task_are_kept(reading: Any) -> None:  # noqa: ANN401 - a Reading
+def test_the_message_of_a_failed_task_is_stored(reading: Any) -> None:  # noqa: ANN401 - a Reading
     """Under every name that makers and gateways have for them."""
     assert reading.status is Status.FAILED
     assert reading.error is not None
-    assert reading.error.message == WORDS
+    assert reading.error.message == MESSAGE

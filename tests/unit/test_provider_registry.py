@@ -28,7 +28,7 @@ def test_lookups() -> None:
     assert registry.provider_of(route).name == "suno"
     assert registry.provider_named("kling") is kling.PROVIDER
     assert registry.find_route("suno.nothing") is None
-    assert registry.provider_named("nobody") is None
+    assert registry.provider_named("unknown") is None
     assert [provider.name for provider in registry.providers()] == [provider.name for provider in PROVIDERS]
     assert all(registry.find_route(route.name) is route for route in registry.routes())
 
@@ -81,9 +81,9 @@ def test_names_are_unique_and_plain() -> None:
                 other,
             ]
         )
-    words = "\n".join(caught.value.problems)
-    assert "provider 'kling': the name is already in use" in words
-    assert "provider 'Acme!': a name is lower-case letters" in words
-    assert "provider 'double': it has no routes" in words
-    assert "provider 'twice': route 'twice.video' is listed more than once" in words
-    assert "route 'twice.video': a route of provider 'acme' is named acme.something" in words
+    text = "\n".join(caught.value.problems)
+    assert "provider 'kling': the name is already in use" in text
+    assert "provider 'Acme!': a name is lower-case letters" in text
+    assert "provider 'double': it has no routes" in text
+    assert "provider 'twice': route 'twice.video' is listed more than once" in text
+    assert "route 'twice.video': a route of provider 'acme' is named acme.something" in text

@@ -51,7 +51,7 @@ def test_every_route_of_the_interface_is_registered() -> None:
 def test_samples_pass_and_each_of_their_fields_is_required(route: Route) -> None:
     """What the documents require is enough, each required field is missed, and unknown fields do not matter."""
     request = dict(route.sample)
-    assert wrong_fields(route.name, request | {"unheard": {"of": 1}}) == []
+    assert wrong_fields(route.name, request | {"unknown": {"of": 1}}) == []
     assert LEFT_TO_UPSTREAM.get(route.name, set()) <= set(request)
     for field in set(request) - LEFT_TO_UPSTREAM.get(route.name, set()):
         missing = {key: value for key, value in request.items() if key != field}
@@ -80,24 +80,24 @@ def test_samples_pass_and_each_of_their_fields_is_required(route: Route) -> None
         ("openai.images", {"prompt": "a sea", "model": 7}, ["model"]),
     ],
 )
-def test_what_may_stand_in_and_what_may_not(name: str, request_: dict[str, Any], wrong: list[str]) -> None:
-    """Material stands in for words where the upstream says so; types are checked where they are known."""
+def test_replacements_and_types_of_fields(name: str, request_: dict[str, Any], wrong: list[str]) -> None:
+    """Material replaces a prompt where the upstream says so; known types are checked."""
     assert wrong_fields(name, request_) == wrong
 
 
 @pytest.mark.parametrize("name", STREAMING)
 def test_streams_are_refused_with_the_reason(name: str) -> None:
-    """A streamed answer cannot be kept as one result; the message says what to do instead."""
+    """A stream cannot be stored as one result; the message says how to fix the request."""
     route, provider = known(name)
     (problem,) = provider.check_request(route, sample_of(name) | {"stream": True})
     assert problem.loc == ("request", "stream")
-    assert problem.msg == "the tracker keeps one final result and reads no streams; ask without it"
+    assert problem.msg == "streams are not supported, one final result is stored; remove it"
     assert provider.check_request(route, sample_of(name) | {"stream": False}) == []
 
 
 @routes
 def test_create_calls(route: Route) -> None:
-    """A synchronous answer may take minutes; the model of a path is not sent twice; Anthropic's key has its header."""
+    """A synchronous reply may take minutes; the model of a path is not sent twice; Anthropic's key has its header."""
     _, provider = known(route.name)
     request = dict(route.sample)
     call = provider.create_request(route, request, "https://tracker.example.com/cb" if route.callback_field else None)
@@ -109,8 +109,8 @@ def test_create_calls(route: Route) -> None:
     assert orjson.loads(call.body or b"") == body
     assert f"POST {call.path}" == route.create.replace("{model}", str(request.get("model")))
     assert (call.auth is AuthStyle.X_API_KEY) is (route.provider == "anthropic")
-    may_think = route.mode == "sync" or route.name == "openai.responses"
-    assert call.answer_within_s == (300 if may_think else 60)
+    is_slow = route.mode == "sync" or route.name == "openai.responses"
+    assert call.answer_within_s == (300 if is_slow else 60)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_a_model_in_the_path_is_escaped(model: str, segment: str) -> None:
 
 @routes
 def test_poll_calls(route: Route) -> None:
-    """Each id goes where its family wants it; a synchronous route has no status call."""
+    """The id is in the path or in the query; a synchronous route has no status call."""
     _, provider = known(route.name)
     if route.query is None:
         assert route.mode == "sync"
@@ -139,8 +139,8 @@ def test_poll_calls(route: Route) -> None:
 
 
 @routes
-def test_what_routes_say_of_themselves(route: Route) -> None:
-    """Intervals, signatures and callback fields are those of the families."""
+def test_attributes_of_routes(route: Route) -> None:
+    """Intervals, signatures and callback fields are those of the providers."""
     assert route.signature == (SIGNATURES.get(route.provider) if route.callback else None)
     if route.mode == "task":
         assert (route.poll_interval_s == 30) is (route.provider == "suno")
@@ -152,7 +152,7 @@ def test_what_routes_say_of_themselves(route: Route) -> None:
     assert route.asset
 
 
-def test_long_ids_are_kept_and_escaped() -> None:
+def test_long_ids_are_escaped() -> None:
     """A gateway writes provider and model into an id; it comes back as it was."""
     long_id = "video_" + "bGl0ZWxsbTpjdXN0b21f" * 20 + "=="
     route, provider = known("openai.video")

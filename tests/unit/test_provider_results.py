@@ -1,4 +1,4 @@
-"""Synchronous answers: results inside them, refusals that come as successes, and every documented error."""
+"""Synchronous replies: results inside them, refusals that come as successes, and every documented error."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_results(name: str, body: object, outputs: list[tuple[str, str]], extern
 
 
 @pytest.mark.parametrize(
-    ("name", "body", "reason", "code", "words"),
+    ("name", "body", "reason", "code", "text"),
     [
         ("openai.chat", chat({"refusal": "I cannot"}), Reason.POLICY_REJECTED, "refusal", "I cannot"),
         ("openai.chat", chat({"content": "part"}, "content_filter"), Reason.POLICY_REJECTED, "content_filter", None),
@@ -193,20 +193,18 @@ def test_results(name: str, body: object, outputs: list[tuple[str, str]], extern
         ("suno.timestamped-lyrics", suno(alignedWords=[]), Reason.GENERATION_FAILED, None, None),
     ],
 )
-def test_refusals_inside_a_success(
-    name: str, body: object, reason: Reason, code: str | None, words: str | None
-) -> None:
-    """A 200 whose content is a refusal or nothing is a failure with its reason, and the upstream's words are kept."""
+def test_refusals_inside_a_success(name: str, body: object, reason: Reason, code: str | None, text: str | None) -> None:
+    """A 200 whose content is a refusal or nothing is a failure with its reason and the upstream's message."""
     reading = create(name, body)
     assert (reading.submission, reading.status, reading.reason) == (ACCEPTED, Status.FAILED, reason)
     assert reading.outputs == ()
     error = reading.error
-    assert ((error.code, error.message) if error else (None, None)) == (code, words)
+    assert ((error.code, error.message) if error else (None, None)) == (code, text)
     assert error is not None or reading.detail
 
 
-def test_max_output_tokens_is_not_worth_a_second_try() -> None:
-    """The same request would be cut at the same place."""
+def test_max_output_tokens_is_not_retryable() -> None:
+    """The same request would be cut again."""
     body = response(status="incomplete", incomplete_details={"reason": "max_output_tokens"})
     assert create("openai.responses", body).retryable is False
 
@@ -214,7 +212,7 @@ def test_max_output_tokens_is_not_worth_a_second_try() -> None:
 @pytest.mark.parametrize("name", SYNC)
 @pytest.mark.parametrize("body", [b"", b"<html>", b"null", b"[]", b"7", b"{}", b'{"object": "surprise"}'])
 def test_unreadable_results_are_ambiguous(name: str, body: bytes) -> None:
-    """A success that nobody can read may have been charged: it is not sent again."""
+    """An unreadable success may have been charged: it is not sent again."""
     reading = create(name, body)
     assert (reading.submission, reading.status, reading.external_id) == (AMBIGUOUS, None, None)
 
@@ -235,7 +233,7 @@ def test_unreadable_results_are_ambiguous(name: str, body: bytes) -> None:
     ],
 )
 def test_results_of_another_shape_are_ambiguous(name: str, body: object) -> None:
-    """What is not as the contract says is no result, and no refusal either."""
+    """A body outside the contract is neither a result nor a refusal."""
     assert create(name, body).submission is AMBIGUOUS
 
 
@@ -318,24 +316,24 @@ GEMINI_ERRORS = [
 ]
 
 
-def check_error(reading: Reading, submission: Submission, reason: Reason | None, code: str | None, words: str) -> None:
-    """The meaning of an error, and the upstream's words beside it."""
+def check_error(reading: Reading, submission: Submission, reason: Reason | None, code: str | None, text: str) -> None:
+    """The meaning of an error, and the upstream's message."""
     assert (reading.submission, reading.reason, reading.status) == (submission, reason, None)
     assert reading.error is not None
-    assert (reading.error.code, reading.error.message) == (code, words)
+    assert (reading.error.code, reading.error.message) == (code, text)
 
 
-@pytest.mark.parametrize(("status", "kind", "words", "submission", "reason"), ANTHROPIC_ERRORS)
+@pytest.mark.parametrize(("status", "kind", "text", "submission", "reason"), ANTHROPIC_ERRORS)
 @pytest.mark.parametrize("name", ["anthropic.messages", "anthropic.count-tokens"])
 def test_anthropic_errors(
-    *, name: str, status: int, kind: str, words: str, submission: Submission, reason: Reason | None
+    *, name: str, status: int, kind: str, text: str, submission: Submission, reason: Reason | None
 ) -> None:
-    """Each error type means what the documents say; the type stands in for a code."""
-    body = {"type": "error", "error": {"type": kind, "message": words}, "request_id": "req_1"}
-    check_error(create(name, body, status), submission, reason, kind, words)
+    """Each error type means what the documents say; the type replaces a code."""
+    body = {"type": "error", "error": {"type": kind, "message": text}, "request_id": "req_1"}
+    check_error(create(name, body, status), submission, reason, kind, text)
 
 
-@pytest.mark.parametrize(("status", "kind", "code", "words", "submission", "reason"), OPENAI_ERRORS)
+@pytest.mark.parametrize(("status", "kind", "code", "text", "submission", "reason"), OPENAI_ERRORS)
 @pytest.mark.parametrize("name", ["openai.chat", "openai.images", "openai.responses", "openai.video"])
 def test_openai_errors(
     *,
@@ -343,14 +341,14 @@ def test_openai_errors(
     status: int,
     kind: str,
     code: str | None,
-    words: str,
+    text: str,
     submission: Submission,
     reason: Reason | None,
 ) -> None:
-    """Each code means what the documents say, whatever route it comes on; a used-up quota is no rate limit."""
-    body = {"error": {"message": words, "type": kind, "param": None, "code": code}}
+    """Each code means what the documents say, on every route; a used-up quota is not a rate limit."""
+    body = {"error": {"message": text, "type": kind, "param": None, "code": code}}
     shown_code = code or (kind if kind == "insufficient_quota" else None)
-    check_error(create(name, body, status), submission, reason, shown_code, words)
+    check_error(create(name, body, status), submission, reason, shown_code, text)
 
 
 @pytest.mark.parametrize("name", ["seedance.video", "dashscope.video", "kling.image", "gemini.generate"])
@@ -365,20 +363,20 @@ def test_openai_errors(
 def test_openai_errors_of_the_gateway_itself(
     *, name: str, status: int, code: str, submission: Submission, reason: Reason | None
 ) -> None:
-    """The gateway is OpenAI-style, so its own words may come on any route."""
+    """The gateway is OpenAI-style, so its own codes may come on any route."""
     body = {"error": {"message": "m", "type": "t", "code": code}}
     check_error(create(name, body, status), submission, reason, code, "m")
 
 
-@pytest.mark.parametrize(("status", "name", "words", "submission", "reason"), GEMINI_ERRORS)
-def test_gemini_errors(status: int, name: str, words: str, submission: Submission, reason: Reason | None) -> None:
-    """Each status means what the documents say; the numeric code is kept."""
-    body = {"error": {"code": status, "message": words, "status": name}}
-    check_error(create("gemini.generate", body, status), submission, reason, str(status), words)
+@pytest.mark.parametrize(("status", "name", "text", "submission", "reason"), GEMINI_ERRORS)
+def test_gemini_errors(status: int, name: str, text: str, submission: Submission, reason: Reason | None) -> None:
+    """Each status means what the documents say; the numeric code is stored."""
+    body = {"error": {"code": status, "message": text, "status": name}}
+    check_error(create("gemini.generate", body, status), submission, reason, str(status), text)
 
 
 @pytest.mark.parametrize(
-    ("data", "kept"),
+    ("data", "stored"),
     [
         (PNG, PNG),
         (PNG.rstrip("="), PNG),
@@ -393,10 +391,10 @@ def test_gemini_errors(status: int, name: str, words: str, submission: Submissio
         (7, None),
     ],
 )
-def test_inline_data_is_base64_or_nothing(data: object, kept: str | None) -> None:
-    """Both alphabets and missing padding are understood; what cannot be decoded is no output."""
+def test_inline_data_is_base64_or_nothing(data: object, stored: str | None) -> None:
+    """Both alphabets and missing padding are understood; anything else is not an output."""
     reading = create("openai.images", {"data": [{"b64_json": data}], "output_format": "png"})
-    assert [(output.inline, output.mime) for output in reading.outputs] == ([(kept, "image/png")] if kept else [])
+    assert [(output.inline, output.mime) for output in reading.outputs] == ([(stored, "image/png")] if stored else [])
 
 
 def test_a_structure_too_deep_to_write_is_ambiguous() -> None:

@@ -19,7 +19,7 @@ RESPONSES = {
     MP4: {"videoUrl": URL},
     COVER: {"images": [URL]},
 }
-NEWS: dict[str, dict[str, Any]] = {
+CALLBACKS: dict[str, dict[str, Any]] = {
     STEMS: {"vocal_removal_info": {"vocal_url": URL}},
     WAV: {"audioWavUrl": URL},
     MP4: {"video_url": URL},
@@ -33,13 +33,13 @@ def flagged(name: str, flag: object, response: object = None, **data: object) ->
     return poll(name, {"code": 200, "msg": "success", "data": body})
 
 
-def news(name: str, data: dict[str, Any] | None = None, **body: object) -> Reading:
+def call_back(name: str, data: dict[str, Any] | None = None, **body: object) -> Reading:
     """Read a callback about a conversion or lyrics."""
     return callback(name, {"code": 200, "data": {"task_id": "t-1", **(data or {})}, **body})
 
 
-@pytest.mark.parametrize(("name", "word"), FLAGGED)
-def test_flags_as_words(name: str, word: str) -> None:
+@pytest.mark.parametrize(("name", "kind"), FLAGGED)
+def test_flags_as_text(name: str, kind: str) -> None:
     """Each conversion spells its own failure; that of another is unknown."""
     for flag, status in {
         "PENDING": Status.PENDING,
@@ -47,7 +47,7 @@ def test_flags_as_words(name: str, word: str) -> None:
         "SUCCESS": Status.SUCCEEDED,
         "CALLBACK_EXCEPTION": Status.RUNNING,
         "CREATE_TASK_FAILED": Status.FAILED,
-        f"GENERATE_{word}_FAILED": Status.FAILED,
+        f"GENERATE_{kind}_FAILED": Status.FAILED,
         "SENSITIVE_WORD_ERROR": Status.FAILED,
     }.items():
         reading = flagged(name, flag)
@@ -78,8 +78,8 @@ def test_flagged_outputs(name: str, flag: str) -> None:
         (9, None, Trouble.UNKNOWN_STATUS),
     ],
 )
-def test_flags_as_numbers_are_cover_arts_alone(flag: object, status: Status | None, trouble: Trouble | None) -> None:
-    """The numbers mean something on cover art only; nobody knows what they would mean elsewhere."""
+def test_flags_as_numbers_are_for_cover_art_only(flag: object, status: Status | None, trouble: Trouble | None) -> None:
+    """The numbers have a meaning for cover art only."""
     reading = flagged(COVER, flag, RESPONSES[COVER])
     assert (reading.status, reading.trouble) == (status, trouble)
     for name in (STEMS, WAV, MP4):
@@ -89,20 +89,20 @@ def test_flags_as_numbers_are_cover_arts_alone(flag: object, status: Status | No
 @pytest.mark.parametrize("name", [name for name, _ in FLAGGED])
 def test_conversion_callbacks(name: str) -> None:
     """They have no phase: a file is the success, an outer code the failure, anything else is asked about."""
-    done = news(name, NEWS[name])
+    done = call_back(name, CALLBACKS[name])
     assert (done.status, urls(done), done.external_id) == (Status.SUCCEEDED, [URL], "t-1")
-    bare = callback(name, {"taskId": "t-1", **NEWS[name]})
+    bare = callback(name, {"taskId": "t-1", **CALLBACKS[name]})
     assert (bare.status, bare.external_id) == (Status.SUCCEEDED, "t-1")
-    failed = news(name, NEWS[name], code=451, msg="Failed to download the source audio")
+    failed = call_back(name, CALLBACKS[name], code=451, msg="Failed to download the source audio")
     assert (failed.status, failed.reason) == (Status.FAILED, Reason.INVALID_REQUEST)
-    empty = news(name)
+    empty = call_back(name)
     assert (empty.status, empty.external_id) == (None, "t-1")
     assert empty.detail
-    assert news(name, {"callbackType": "error", "error": "m"}).status is Status.FAILED
+    assert call_back(name, {"callbackType": "error", "error": "m"}).status is Status.FAILED
 
 
-def test_stems_have_names_and_the_origin_is_none() -> None:
-    """Every stem comes with its name; the song that was taken apart is no result."""
+def test_stems_have_names_and_the_origin_is_not_a_result() -> None:
+    """Every stem has its name; the separated song is not a result."""
     response = {
         "originUrl": "https://cdn.example.com/o.mp3",
         "vocalUrl": URL,
@@ -114,22 +114,22 @@ def test_stems_have_names_and_the_origin_is_none() -> None:
         ("vocal", URL),
         ("backing vocals", f"{URL}?b"),
     ]
-    told = news(STEMS, {"vocal_separation_info": {"backing_vocals_url": URL, "origin_url": f"{URL}?o"}})
-    assert [(output.title, output.url) for output in told.outputs] == [("backing vocals", URL)]
+    reading = call_back(STEMS, {"vocal_separation_info": {"backing_vocals_url": URL, "origin_url": f"{URL}?o"}})
+    assert [(output.title, output.url) for output in reading.outputs] == [("backing vocals", URL)]
 
 
 def test_stems_of_the_advanced_form() -> None:
     """Where no stem is named, the listed ones count, flat or nested."""
     nested = {"extract": {"audio_url": URL}, "remove": {"audio_url": f"{URL}?r"}}
-    told = news(STEMS, {"vocal_removal_info": {"origin_data": [nested, "junk"]}})
-    assert urls(told) == [URL, f"{URL}?r"]
+    reading = call_back(STEMS, {"vocal_removal_info": {"origin_data": [nested, "junk"]}})
+    assert urls(reading) == [URL, f"{URL}?r"]
     listed = [{"audio_url": URL, "stem_type_group_name": "Drums", "duration": 9}]
     (output,) = flagged(STEMS, "SUCCESS", {"originData": listed}).outputs
     assert (output.title, output.duration_s) == ("Drums", 9)
 
 
 @pytest.mark.parametrize("name", [WAV, COVER])
-def test_a_repetition_that_names_its_task_is_followed(name: str) -> None:
+def test_a_repetition_with_an_earlier_task_is_followed(name: str) -> None:
     """A repeated request is refused with the task made before, where it names one; a plain refusal stays one."""
     code = 409 if name == WAV else 400
     adopted = create(name, {"code": code, "msg": "exists", "data": {"taskId": "t-0"}})
@@ -150,13 +150,13 @@ def lyrics(status: object, items: object = None, key: str = "lyricsData", **data
 
 
 def test_lyrics_are_texts() -> None:
-    """Success is a text; there is no URL to wait for."""
+    """Success is a text; no URL is expected."""
     items = [{"text": "[Verse]\nla", "title": "Night", "status": "complete"}, {"text": " ", "title": "x"}]
     for reading in (
         lyrics("SUCCESS", items),
         lyrics("SUCCESS", items, "data"),
         lyrics("CALLBACK_EXCEPTION", items),
-        news(LYRICS, {"callbackType": "complete", "data": items}),
+        call_back(LYRICS, {"callbackType": "complete", "data": items}),
     ):
         assert reading.status is Status.SUCCEEDED
         assert [(output.kind, output.text, output.title) for output in reading.outputs] == [
@@ -181,7 +181,7 @@ def test_lyrics_of_which_some_failed() -> None:
     bad = {"text": "", "status": "failed", "error_message": "model error"}
     some = lyrics("SUCCESS", [bad, {"text": "la"}])
     assert (some.status, len(some.outputs), some.detail) == (Status.SUCCEEDED, 1, "1 of 2 texts failed")
-    none = news(LYRICS, {"callbackType": "complete", "data": [bad, bad]})
+    none = call_back(LYRICS, {"callbackType": "complete", "data": [bad, bad]})
     assert none.status is Status.FAILED
     assert none.error is not None
     assert none.error.message == "model error"
@@ -207,7 +207,7 @@ def test_a_malformed_list_beside_the_texts_hides_none_of_them() -> None:
 )
 def test_lyrics_phases(phase: str | None, status: Status | None, trouble: Trouble | None) -> None:
     """A phase that says nothing leads to a poll."""
-    reading = news(LYRICS, {"callbackType": phase})
+    reading = call_back(LYRICS, {"callbackType": phase})
     assert (reading.status, reading.trouble) == (status, trouble)
 
 
@@ -225,7 +225,7 @@ VIDEO_STATUSES = [
 @pytest.mark.parametrize("name", [VIDEO, SEEDANCE])
 @pytest.mark.parametrize(("said", "status"), VIDEO_STATUSES)
 def test_video_statuses(name: str, said: str, status: Status) -> None:
-    """Progress, even all of it, is no end; an end without words still says what the upstream said."""
+    """Progress, even 100 %, is not an end; an end without a message has the upstream status as its detail."""
     reading = poll(name, {"id": "v-1", "status": said, "progress": 100})
     assert (reading.status, reading.upstream_status, reading.external_id) == (status, said, "v-1")
     assert reading.progress == (100 if status is Status.RUNNING else None)
@@ -240,7 +240,7 @@ def test_a_video_url_is_taken_where_there_is_one(name: str, where: dict[str, Any
     assert (output.url, output.authenticated, output.duration_s, output.kind) == (URL, False, 5, "video")
 
 
-def test_a_video_without_a_url_lies_behind_the_key() -> None:
+def test_a_video_without_a_url_needs_the_key() -> None:
     """The path is the tracker's own knowledge; an id cannot lead out of it. Seedance has no such path."""
     (output,) = poll(VIDEO, {"id": "a/../b?c", "status": "completed"}).outputs
     assert (output.url, output.authenticated) == ("/openai/v1/videos/a%2F..%2Fb%3Fc/content", True)
@@ -282,7 +282,7 @@ def test_seedance_failures(code: str, reason: Reason) -> None:
     assert (reading.status, reading.reason) == (Status.FAILED, reason)
 
 
-def test_video_events_are_news_that_a_poll_must_fetch() -> None:
+def test_a_poll_must_fetch_the_end_of_a_video_event() -> None:
     """An event names the video in ``data.id`` and brings neither file nor reason: it never ends a task."""
     event = {"id": "evt_1", "object": "event", "type": "video.completed", "data": {"id": "v-1"}}
     done = callback(VIDEO, event)

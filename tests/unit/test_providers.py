@@ -15,7 +15,7 @@ from tests.kits.providers import (
     SUNO,
     callback,
     known,
-    suno_news,
+    suno_callback,
 )
 from tracker.domain.task import ExternalId
 from tracker.errors import PayloadInvalid
@@ -152,10 +152,10 @@ def test_callbacks_without_an_id(name: str, body: object) -> None:
     ("name", "body", "path"),
     [
         (SUNO, ["complete"], "body"),
-        (SUNO, suno_news("complete", "x"), "data.data"),
-        (SUNO, suno_news("complete", {"a": 1}), "data.data"),
-        (SUNO, suno_news(["complete"]), "data.callbackType"),
-        (SUNO, suno_news("complete", code=True), "code"),
+        (SUNO, suno_callback("complete", "x"), "data.data"),
+        (SUNO, suno_callback("complete", {"a": 1}), "data.data"),
+        (SUNO, suno_callback(["complete"]), "data.callbackType"),
+        (SUNO, suno_callback("complete", code=True), "code"),
         (SUNO, {"callbackType": "text", "task_id": False}, "task_id"),
         (KLING, {"task_id": "k", "task_status": 7}, "task_status"),
         (KLING, {"task_id": "k", "task_status": "succeed", "task_result": {"videos": "x"}}, "task_result.videos"),

@@ -187,7 +187,7 @@ def stream_problem(request: Mapping[str, Json], *path: str) -> list[FieldProblem
     path = path or ("stream",)
     if not find_field(request, path):
         return []
-    return [FieldProblem(("request", *path), "the tracker keeps one final result and reads no streams; ask without it")]
+    return [FieldProblem(("request", *path), "streams are not supported, one final result is stored; remove it")]
 
 
 def find_field(request: Mapping[str, Json], path: tuple[str, ...]) -> Json:

@@ -1,9 +1,9 @@
-"""Every recorded payload comes in by the door that it would come in by: over HTTP, into the running daemon.
+"""Every recorded payload reaches the running daemon over HTTP, as in production.
 
-One daemon for all payloads, built as ``serve`` builds it, and one made-up upstream. Each payload has a task, an account
-and a port of its own: the upstream answers on that port with exactly the payload's status, headers and body, and
-what the account and the host have gone through (pauses, circuit breakers) touches no other payload. The wall clock
-stands still, so that each task is polled once and times can be compared exactly.
+One daemon for all payloads, built as ``serve`` builds it, and one made-up upstream. Each payload has its own task,
+account and port: the upstream replies on that port with exactly the payload's status, headers and body, and pauses and
+circuit breakers of one payload do not affect another. The wall clock is frozen, so that each task is polled once and
+times can be compared exactly.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ class Case:
 
     Attributes:
         asked: method and path of each request that the upstream got.
-        callback_url: where the upstream was told to call back.
+        callback_url: the callback URL that the upstream got.
         answered: status and body of the answer to the callback.
         task: the task in the end, as the API shows it.
-        readings: what each event of the door that counts was understood as, oldest first.
+        readings: of each event of the payload's channel, oldest first.
     """
 
     payload: Payload
@@ -71,8 +71,8 @@ class Case:
         return f"{self.payload.family}/{self.payload.case}-{self.route.name}"
 
 
-class StandingClock:
-    """The wall clock stands still at the moment of the start; the monotonic one goes on."""
+class FrozenClock:
+    """The wall clock is frozen at the start; the monotonic one runs."""
 
     def __init__(self) -> None:
         self._now = whole_milliseconds(datetime.now(UTC))
@@ -91,13 +91,13 @@ def list_cases() -> list[Case]:
     cases = [
         Case(payload, route)
         for payload in list_payloads(*STAND_INS)
-        if payload.content.get("signature", {}).get("valid") is not False  # those have a door of their own
+        if payload.content.get("signature", {}).get("valid") is not False  # forged ones have their own test
         for route in routes_of(payload, REGISTRY)
     ]
     for provider in REGISTRY.providers():
         routes = [route for route in REGISTRY.routes() if route.provider == provider.name]
         for payload in list_payloads("gateway_errors"):
-            fitting = [route for route in routes if payload.door == "create" or route.query is not None]
+            fitting = [route for route in routes if payload.channel == "create" or route.query is not None]
             cases += [Case(payload, route) for route in fitting[:1]]
     return cases
 
@@ -111,15 +111,15 @@ async def upstream(cases: list[Case]) -> AsyncIterator[None]:
         assert request.transport is not None
         case = by_port[request.transport.get_extra_info("sockname")[1]]
         if request.path.endswith("/v1/models"):
-            return web.Response(status=404)  # the daemon keeps a list of models beside its tasks
+            return web.Response(status=404)  # the daemon also requests a list of models
         case.asked.append(f"{request.method} {request.path}")
         content = case.payload.content
-        expected = "GET" if case.payload.door == "poll" else "POST"
-        if case.payload.door != "callback" and request.method == expected:
+        expected = "GET" if case.payload.channel == "poll" else "POST"
+        if case.payload.channel != "callback" and request.method == expected:
             return web.Response(status=content["http_status"], headers=content["headers"], body=case.payload.raw)
         if request.method == "POST" and case.route.callback_field is not None:
             case.callback_url = find_field(await request.json(), tuple(case.route.callback_field.split(".")))
-        return web.Response(status=502, text="<html>nobody knows what became of it</html>")
+        return web.Response(status=502, text="<html>bad gateway</html>")
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", answer)
@@ -157,7 +157,7 @@ class Run:
 
     Args:
         client: asks the daemon.
-        tokens: makes the callback address of a route that is told none.
+        tokens: makes the callback URL of a route whose request has none.
         database: the daemon's file.
     """
 
@@ -167,8 +167,8 @@ class Run:
         self._database = database
 
     async def bring_in(self, account: str, case: Case) -> None:
-        """Have a case come in by its door."""
-        match case.payload.door:
+        """Deliver a payload by its channel."""
+        match case.payload.channel:
             case "poll":
                 await self._poll(account, case)
             case "create":
@@ -193,7 +193,7 @@ class Run:
         return await self._post("/v1/tasks", {"route": case.route.name, "external_id": external_id, "account": account})
 
     async def _call_back(self, account: str, case: Case) -> None:
-        """The create is never clearly answered: the callback alone tells that there is a job, and its id.
+        """The reply to the create is ambiguous: only the callback shows that there is a job, and its id.
 
         Where a request takes no callback URL such a create has failed for good: there the task is registered.
         """
@@ -223,7 +223,7 @@ class Run:
             return await response.json()
 
     def _read(self, case: Case) -> list[Json]:
-        source = {"create": "submit", "poll": "poll", "callback": "callback"}[case.payload.door]
+        source = {"create": "submit", "poll": "poll", "callback": "callback"}[case.payload.channel]
         connection = sqlite3.connect(f"file:{self._database}?mode=ro", uri=True)
         try:
             sql = "SELECT reading FROM events WHERE task_id = ? AND source = ? ORDER BY seq"
@@ -233,8 +233,8 @@ class Run:
 
 
 async def bring_all_in(directory: Path, cases: list[Case]) -> datetime:
-    """Run the daemon until every case came in; the moment at which its clock stood."""
-    clock = StandingClock()
+    """Run the daemon until every payload was delivered; returns the time of its clock."""
+    clock = FrozenClock()
     async with upstream(cases):
         config = load_config(write_config(directory, cases), {"KEY": "sk-payloads"})
         tracker = Tracker(config, {}, clock)
@@ -257,7 +257,7 @@ CASES = list_cases()
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """All cases, done, and the moment at which the clock stood."""
+    """All cases, done, and the time of the clock."""
 
     cases: dict[str, Case]
     now: datetime
@@ -267,13 +267,13 @@ class Done:
 def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
     """Every payload brought in once, for all tests to look at."""
     cases = list_cases()
-    now = asyncio.run(bring_all_in(tmp_path_factory.mktemp("doors"), cases))
+    now = asyncio.run(bring_all_in(tmp_path_factory.mktemp("payloads"), cases))
     return Done({case.name: case for case in cases}, now)
 
 
 def is_refused(case: Case) -> bool:
-    """Whether a callback is no JSON object."""
-    return case.payload.door == "callback" and not isinstance(case.payload.content.get("body"), dict)
+    """Whether a callback is not a JSON object."""
+    return case.payload.channel == "callback" and not isinstance(case.payload.content.get("body"), dict)
 
 
 @pytest.mark.parametrize("name", [case.name for case in CASES if not is_refused(case)])
@@ -283,16 +283,16 @@ def test_payload_leads_its_task_where_expected(done: Done, name: str) -> None:
     payload, task, expect = case.payload, case.task, case.payload.content["expect"]
     assert len(case.asked) >= 1, "the upstream was asked"
     assert payload.allows("status", task["status"]) or (task["status"] == "PENDING" and payload.allows("status", None))
-    if payload.door != "poll":
+    if payload.channel != "poll":
         assert payload.allows("task_id", task["external_id"])
-    if payload.door == "callback":
+    if payload.channel == "callback":
         assert case.answered[0] in {200, 202}, case.answered
     check_outputs(payload, task)
     check_error(case)
     reading = case.readings[-1] if case.readings else {}
     if "retryable" in expect:
-        told = task["retryable"] if task["status"] == "FAILED" else reading["retryable"]
-        assert told is expect["retryable"]
+        found = task["retryable"] if task["status"] == "FAILED" else reading["retryable"]
+        assert found is expect["retryable"]
     check_wait(case, reading, done.now)
 
 
@@ -313,7 +313,7 @@ def check_outputs(payload: Payload, task: Json) -> None:
 
 
 def check_error(case: Case) -> None:
-    """The upstream's own word: with the task that FAILED, else with the event of the trouble."""
+    """The upstream's error: of the task that FAILED, otherwise of the event of the trouble."""
     reading = case.readings[-1] if case.readings else {}
     error = (case.task["error"] if case.task["status"] == "FAILED" else reading.get("error")) or {}
     assert case.payload.allows("error_code", error.get("code"))
@@ -324,7 +324,7 @@ def check_wait(case: Case, reading: Json, now: datetime) -> None:
     """When the upstream is asked again: never earlier than it asked for, and else after the usual interval."""
     asked_for_s = case.payload.content["expect"].get("retry_after_s")
     next_poll_at = case.task["next_poll_at"]
-    if case.payload.door != "poll" or next_poll_at is None:
+    if case.payload.channel != "poll" or next_poll_at is None:
         assert asked_for_s is None
         return
     wait_s = (datetime.fromisoformat(next_poll_at) - now).total_seconds()
@@ -346,24 +346,23 @@ def test_unreadable_callback_is_refused_and_asked_about(done: Done, name: str) -
 def test_each_poll_and_create_was_asked_once(done: Done) -> None:
     """One request per payload, to the path of its route: what was read was the payload, and nothing else."""
     for case in done.cases.values():
-        if case.payload.door == "callback":
+        if case.payload.channel == "callback":
             continue
-        template = case.route.create if case.payload.door == "create" else str(case.route.query)
+        template = case.route.create if case.payload.channel == "create" else str(case.route.query)
         method, path = template.split(" ", 1)
         assert len(case.asked) == 1, (case.name, case.asked)
         (asked,) = case.asked
         assert asked.startswith(f"{method} {path.partition('{')[0]}"), (case.name, asked)
 
 
-def test_every_callback_route_hands_out_its_address(done: Done) -> None:
-    """Where a route takes a callback URL the upstream was given the task's own."""
-    told = {case.route.name for case in done.cases.values() if case.callback_url is not None}
-    assert told == {
-        case.route.name for case in done.cases.values() if case.route.callback_field and case.payload.door == "callback"
-    }
+def test_every_callback_route_sends_its_callback_url(done: Done) -> None:
+    """The upstream of a route with a callback field gets the task's own URL."""
+    found = {case.route.name for case in done.cases.values() if case.callback_url is not None}
+    called_back = [case.route for case in done.cases.values() if case.payload.channel == "callback"]
+    assert found == {route.name for route in called_back if route.callback_field}
 
 
 def test_every_route_and_family_comes_in() -> None:
-    """A route of ``tracker routes``, or a family of payloads, without a case here would be read by nobody's door."""
+    """A route of ``tracker routes``, or a family of payloads, without a case here would not be tested."""
     assert {case.route.name for case in CASES} == {route.name for route in REGISTRY.routes()}
     assert {case.payload.family for case in CASES} == {path.name for path in PAYLOADS.iterdir() if path.is_dir()}

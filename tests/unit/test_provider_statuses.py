@@ -1,4 +1,4 @@
-"""Status words and places of results of the makers behind one gateway, and the envelopes of gateways."""
+"""Statuses and fields of results of the makers behind one gateway, and the envelopes of gateways."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from tracker.providers.reading.fields import find_percent
 
 VIDEOS = ["openai.video", "seedance.video"]
 COVER = "https://cdn.example.com/cover.jpg"
-WORDS = {
+STATUSES = {
     Status.PENDING: "queued NOT_START SUBMITTED QUEUED pending created queueing Preparing THROTTLED IN_QUEUE waiting",
     Status.RUNNING: "in_progress IN_PROGRESS in-progress InProgress running processing Processing dreaming generating",
     Status.SUCCEEDED: "completed succeeded SUCCESS success Success succeed COMPLETED Finished TASK_STATUS_SUCCEED",
     Status.FAILED: "failed FAILURE fail Fail error cancelled CANCELED expired Failed TASK_STATUS_FAILED",
 }
-SAID = [(word, status) for status, words in WORDS.items() for word in [*words.split(), f" {words.split()[0]} "]]
+SAID = [(said, status) for status, names in STATUSES.items() for said in [*names.split(), f" {names.split()[0]} "]]
 SAID += [("in progress", Status.RUNNING), ("Request Moderated", Status.FAILED), ("Ready", Status.SUCCEEDED)]
 
 
 @pytest.mark.parametrize("name", VIDEOS)
 @pytest.mark.parametrize(("said", "status"), SAID)
-def test_documented_words_in_any_spelling(name: str, said: str, status: Status) -> None:
-    """Every maker's words are read on the routes that they share, at the top and in an envelope."""
+def test_documented_statuses_in_any_spelling(name: str, said: str, status: Status) -> None:
+    """Every maker's statuses are read on the shared routes, at the top and in an envelope."""
     body = {"id": "v-1", "status": said, "url": URL}
     for answer in (body, {"code": "success", "message": "", "data": body}, {"task": {**body, "state": "x"}}):
         reading = poll(name, answer)
@@ -49,8 +49,8 @@ def test_documented_words_in_any_spelling(name: str, said: str, status: Status) 
 
 
 @pytest.mark.parametrize("said", ["unknown", "UNKNOWN", "mysterious", "new"])
-def test_other_words_are_still_running(said: str) -> None:
-    """A word that no document names ends nothing."""
+def test_other_statuses_are_still_running(said: str) -> None:
+    """An undocumented status ends nothing."""
     for name in VIDEOS:
         assert poll(name, {"id": "v-1", "status": said, "url": URL}).trouble is Trouble.UNKNOWN_STATUS
 
@@ -64,7 +64,7 @@ def test_other_words_are_still_running(said: str) -> None:
         ("QUEUED", Status.PENDING),
     ],
 )
-def test_other_families_read_the_same_words(said: str, status: Status) -> None:
+def test_other_providers_read_the_same_statuses(said: str, status: Status) -> None:
     """Words of gateways, where a family has none of its own."""
     for reading in (
         poll(KLING, kling_task(said, task_result={"videos": [{"url": URL}]})),
@@ -78,7 +78,7 @@ def test_other_families_read_the_same_words(said: str, status: Status) -> None:
         assert bool(reading.outputs) is (status is Status.SUCCEEDED)
 
 
-PLACES: list[dict[str, Any]] = [
+FIELDS: list[dict[str, Any]] = [
     {"url": URL},
     {"video_url": URL},
     {"videoUrl": URL},
@@ -115,10 +115,10 @@ PLACES: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("name", VIDEOS)
-@pytest.mark.parametrize("place", PLACES, ids=lambda place: json.dumps(place)[:60])
-def test_documented_places_of_a_video(name: str, place: dict[str, Any]) -> None:
-    """The file is found where a maker puts it, alone, whatever lies beside it."""
-    reading = poll(name, {"id": "v-1", "status": "succeeded", **place})
+@pytest.mark.parametrize("fields", FIELDS, ids=lambda fields: json.dumps(fields)[:60])
+def test_documented_fields_of_a_video(name: str, fields: dict[str, Any]) -> None:
+    """The file is found in the field of each maker, alone, whatever is beside it."""
+    reading = poll(name, {"id": "v-1", "status": "succeeded", **fields})
     assert (reading.status, urls(reading)) == (Status.SUCCEEDED, [URL])
 
 
@@ -144,7 +144,7 @@ def test_documented_places_of_a_video(name: str, place: dict[str, Any]) -> None:
     ],
     ids=lambda beside: json.dumps(beside)[:60],
 )
-def test_inputs_and_covers_are_no_videos(beside: dict[str, Any]) -> None:
+def test_inputs_and_covers_are_not_videos(beside: dict[str, Any]) -> None:
     """What a request brought, covers, frames and addresses of the API itself are not harvested."""
     reading = poll("seedance.video", {"id": "v-1", "status": "succeeded", **beside})
     assert (reading.status, reading.outputs) == (Status.SUCCEEDED, ())
@@ -157,7 +157,7 @@ def test_several_videos_are_several_outputs() -> None:
     assert [(output.url, output.duration_s) for output in reading.outputs] == [(URL, 5), (f"{URL}?2", 6)]
 
 
-def test_success_of_the_call_is_no_success_of_the_task() -> None:
+def test_success_of_the_call_is_not_success_of_the_task() -> None:
     """An envelope's flag does not end a task inside that still works; a gateway's own success with a file does."""
     inner = {"id": "v-1", "status": "processing", "progress": "45%"}
     for envelope in ({"status": "success"}, {"status": "ok"}, {"status": 200}, {"id": "req-1", "status": "success"}):
@@ -230,7 +230,7 @@ def test_an_acceptance_behind_two_gateways(name: str, task: dict[str, Any]) -> N
 
 @pytest.mark.parametrize("name", [KLING, SUNO, "openai.video", "seedance.video"])
 def test_a_bare_id_is_an_acceptance(name: str) -> None:
-    """Some gateways answer with the id alone under ``data``; a word is none."""
+    """Some gateways reply with only the id in ``data``; a word is not an id."""
     reading = create(name, {"code": "success", "message": "", "data": "736a6f88-bd29"})
     assert (reading.submission, reading.external_id) == (Submission.ACCEPTED, "736a6f88-bd29")
     for nothing in ("queued", "", "see https://docs.example.com/1", "no 1"):
@@ -238,7 +238,7 @@ def test_a_bare_id_is_an_acceptance(name: str) -> None:
 
 
 def test_the_id_of_a_task_is_never_that_of_a_request() -> None:
-    """``request_id``, the id of an envelope and those of models and errors are no task's."""
+    """``request_id``, the id of an envelope and those of models and errors are not of a task."""
     for name in VIDEOS:
         assert create(name, {"request_id": "r-1"}).submission is Submission.AMBIGUOUS
         assert create(name, {"id": "req-1", "data": {"task_id": "t-1"}}).external_id == "t-1"
@@ -261,7 +261,7 @@ def test_callbacks_come_through_gateways_as_well() -> None:
     assert callback("openai.video", {"code": 0, "data": event}).external_id == "v-1"
 
 
-def test_a_video_object_as_a_callback_is_news() -> None:
+def test_a_poll_must_fetch_the_end_of_a_video_object_in_a_callback() -> None:
     """A gateway that calls back with the video itself: progress counts, an end is fetched by a poll."""
     video = {"id": "v-1", "object": "video", "status": "in_progress", "progress": 40}
     assert callback("openai.video", video).progress == 40
@@ -287,7 +287,7 @@ def test_the_length_is_that_of_the_file_not_of_the_bill(usage: object, length: f
     assert [output.duration_s for output in poll(DASHSCOPE, body).outputs] == [length]
 
 
-def test_a_styled_video_lies_under_a_name_of_its_own() -> None:
+def test_a_styled_video_has_its_own_field() -> None:
     """``video-style-transform`` answers with ``output_video_url``; ``video_url`` would be what was given."""
     body = dashscope_task("SUCCEEDED", output_video_url=URL, video_url=f"{URL}?given")
     assert urls(poll(DASHSCOPE, body)) == [URL]
@@ -304,8 +304,8 @@ def test_a_styled_video_lies_under_a_name_of_its_own() -> None:
         {"audioUrl": "", "streamAudioUrl": URL},
     ],
 )
-def test_tracks_that_hold_no_file(track: dict[str, Any]) -> None:
-    """A name that a program wrote who had none, a failed track, and the upload are no outputs."""
+def test_tracks_without_a_file(track: dict[str, Any]) -> None:
+    """A name for a missing file, a failed track, and the upload are not outputs."""
     reading = poll(SUNO, suno_task("SUCCESS", [track, {"audioUrl": f"{URL}?2"}]))
     assert urls(reading) == [f"{URL}?2"]
     assert reading.detail == "1 of 2 tracks have no file"

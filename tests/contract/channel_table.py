@@ -1,4 +1,4 @@
-"""The table of routes and ways at the end of a test run.
+"""The table of routes and channels at the end of a test run.
 
 The tests note their cells as properties of their reports: these travel from the workers of pytest-xdist to the process
 that prints the summary.
@@ -10,10 +10,10 @@ from typing import Literal, get_args
 
 import pytest
 
-Way = Literal["callback", "poll", "race", "answer"]
-WAYS: tuple[Way, ...] = get_args(Way)
-TABLE = "route-way"
-"""Name of the property: a list of [route, way, mark]."""
+Channel = Literal["callback", "poll", "race", "reply"]
+CHANNELS: tuple[Channel, ...] = get_args(Channel)
+TABLE = "route-channel"
+"""Name of the property: a list of [route, channel, mark]."""
 OK, WRONG, NOT_OFFERED, NOT_PLAYED = "ok", "WRONG", "\N{EN DASH}", "unplayed"
 _WIDTH = 10
 
@@ -24,14 +24,14 @@ def list_lines(reports: list[pytest.TestReport]) -> list[str]:
     for report in reports:
         for name, rows in report.user_properties:
             if name == TABLE:
-                for route, way, mark in rows:  # type: ignore[attr-defined]  # what our own test noted
-                    cells.setdefault(route, {})[way] = mark
+                for route, channel, mark in rows:  # type: ignore[attr-defined]  # recorded by the test
+                    cells.setdefault(route, {})[channel] = mark
     if not cells:
         return []
     width = max(map(len, cells))
-    lines = ["".join([" " * width, *(way.rjust(_WIDTH) for way in WAYS)])]
+    lines = ["".join([" " * width, *(channel.rjust(_WIDTH) for channel in CHANNELS)])]
     for route, marks in cells.items():
-        lines.append("".join([route.ljust(width), *(marks.get(way, "?").rjust(_WIDTH) for way in WAYS)]))
+        lines.append("".join([route.ljust(width), *(marks.get(channel, "?").rjust(_WIDTH) for channel in CHANNELS)]))
     return lines
 
 
@@ -40,6 +40,6 @@ def show(reporter: pytest.TerminalReporter) -> None:
     reports = [report for key in ("passed", "failed") for report in reporter.stats.get(key, [])]
     lines = list_lines([report for report in reports if isinstance(report, pytest.TestReport)])
     if lines:
-        reporter.section("every route, every way to its end")
+        reporter.section("every route, ended by every channel")
         for line in lines:
             reporter.line(line)

@@ -1,4 +1,4 @@
-"""Answers in the shapes of other makers, gateways and clients: an id that they show is followed, a result is found."""
+"""Replies in the shapes of other makers, gateways and clients: their ids are followed, their results are found."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CREATED = {
 
 @pytest.mark.parametrize("name", CREATED)
 @pytest.mark.parametrize("nothing", ["null", '""', "{}", "[]"])
-def test_a_member_that_comes_again_without_anything_hides_no_id(name: str, nothing: str) -> None:
+def test_a_repeated_empty_field_does_not_hide_an_id(name: str, nothing: str) -> None:
     """Of two members of one name the one with something in it counts, in strict JSON, in odd JSON and inside a text."""
     body = CREATED[name] % nothing
     for raw in (body, f'{body[:-1]},"eta":NaN}}', body[:-1], json.dumps(body)):
@@ -36,7 +36,7 @@ def test_a_member_that_comes_again_without_anything_hides_no_id(name: str, nothi
     assert create(name, body.encode("utf-16")).external_id == "x1"
 
 
-def test_a_member_that_comes_again_without_anything_hides_no_result() -> None:
+def test_a_repeated_empty_field_does_not_hide_a_result() -> None:
     """The same for a status, an envelope and a URL."""
     for name, body in (
         (SEEDANCE, '{"id":"x","status":"completed","url":"%s","url":""}'),
@@ -76,20 +76,20 @@ def test_a_member_that_comes_again_without_anything_hides_no_result() -> None:
     ],
     ids=lambda value: json.dumps(value)[:70],
 )
-def test_an_id_in_another_place_is_an_acceptance(name: str, body: object) -> None:
-    """Other makers' names and places of ids, with capitals as well."""
+def test_an_id_in_another_field_is_an_acceptance(name: str, body: object) -> None:
+    """Other makers' fields of ids, also with capitals."""
     reading = create(name, body)
     assert (reading.submission, reading.external_id) == (Submission.ACCEPTED, "x1")
 
 
-def test_a_number_in_the_place_of_data_is_an_id() -> None:
+def test_a_number_instead_of_data_is_an_id() -> None:
     """Not a small one: that counts something."""
     assert create(SUNO, {"code": 200, "data": 12345}).external_id == "12345"
     assert create(SUNO, {"code": 200, "data": 1}).submission is Submission.AMBIGUOUS
 
 
 @pytest.mark.parametrize("status", [400, 409, 429, 500, 502, 503, 504])
-def test_a_task_that_an_answer_of_failure_names_is_followed(status: int) -> None:
+def test_a_task_in_a_reply_of_failure_is_followed(status: int) -> None:
     """Without an error beside it the id says more than the HTTP status."""
     for name, body in ((SEEDANCE, {"task_id": "x1"}), (SUNO, {"data": {"taskId": "x1"}})):
         reading = create(name, body, status)
@@ -108,7 +108,7 @@ def test_a_task_that_an_answer_of_failure_names_is_followed(status: int) -> None
     ],
 )
 def test_an_id_in_the_address_of_the_job_is_an_acceptance(status: int, headers: dict[str, str]) -> None:
-    """Where the body has none; a page is no job, nor is what a redirect names."""
+    """Without an id in the body; pages and redirects name no job."""
     for body in (b"", {"message": "accepted"}):
         reading = create(SEEDANCE, body, status, **headers)
         assert (reading.submission, reading.external_id) == (Submission.ACCEPTED, "x1")
@@ -123,7 +123,7 @@ def test_a_wait_may_have_a_fraction() -> None:
 
 
 @pytest.mark.parametrize("status", [303, 304])
-def test_an_answer_that_the_request_was_taken_with_is_no_redirect(status: int) -> None:
+def test_a_reply_that_accepts_the_request_is_not_a_redirect(status: int) -> None:
     """303 comes after the work, and 304 says nothing of it."""
     assert create(SEEDANCE, b"", status, location="/somewhere").submission is Submission.AMBIGUOUS
 
@@ -143,7 +143,7 @@ def test_an_answer_that_the_request_was_taken_with_is_no_redirect(status: int) -
     ],
     ids=lambda value: json.dumps(value)[:70],
 )
-def test_other_ids_are_no_tasks(name: str, body: object) -> None:
+def test_other_ids_are_not_tasks(name: str, body: object) -> None:
     """Ids of requests, users, earlier tasks and of something else."""
     assert create(name, body).submission is Submission.AMBIGUOUS
 
@@ -199,8 +199,8 @@ def test_a_finished_video_of_another_maker_is_found(name: str, body: dict[str, A
         (f"<{URL}>", URL),
     ],
 )
-def test_what_another_encoder_left_in_a_url_is_taken_out(written: str, url: str) -> None:
-    """A URL of an output as it was meant; one that may be meant as it stands is left."""
+def test_entities_of_other_encoders_are_removed_from_urls(written: str, url: str) -> None:
+    """Entities of other encoders are removed; a URL that may be intended is unchanged."""
     for name in (VIDEO, SEEDANCE):
         assert urls(poll(name, {"id": "v", "status": "succeeded", "url": written})) == [url]
     assert urls(poll(SUNO, {"code": 200, "data": {"status": "SUCCESS", "response": [{"audioUrl": written}]}})) == [url]
@@ -213,7 +213,7 @@ def test_several_urls_in_one_text_are_several_outputs() -> None:
 
 
 @pytest.mark.parametrize(
-    "place",
+    "fields",
     [
         {"url": "data:video/mp4;base64,AAAAGGZ0eXBtcDQy"},
         {"url": " Data:video/mp4;Base64,AAAAGGZ0eXBtcDQy"},
@@ -222,9 +222,9 @@ def test_several_urls_in_one_text_are_several_outputs() -> None:
         {"video_base64": "data:video/mp4;base64,AAAAGGZ0eXBtcDQy"},
     ],
 )
-def test_a_video_inside_the_answer_is_one(place: dict[str, Any]) -> None:
+def test_a_video_inside_the_reply_is_an_output(fields: dict[str, Any]) -> None:
     """As base64, in a ``data:`` URL or alone."""
-    (output,) = poll(SEEDANCE, {"id": "v", "status": "succeeded", **place}).outputs
+    (output,) = poll(SEEDANCE, {"id": "v", "status": "succeeded", **fields}).outputs
     assert (output.kind, output.inline) == ("video", "AAAAGGZ0eXBtcDQy")
 
 
@@ -237,7 +237,7 @@ def test_a_video_inside_the_answer_is_one(place: dict[str, Any]) -> None:
         {"prompt": f"like {URL}", "input": {"url": URL}},
     ],
 )
-def test_material_is_no_result(beside: dict[str, Any]) -> None:
+def test_material_is_not_a_result(beside: dict[str, Any]) -> None:
     """What the request brought, by its names."""
     for name in (SEEDANCE, KLING, DASHSCOPE):
         reading = poll(name, {"id": "v", "status": "succeeded", "output": {"task_id": "v"}, **beside})
@@ -260,8 +260,8 @@ def test_material_is_no_result(beside: dict[str, Any]) -> None:
     ],
     ids=lambda body: json.dumps(body)[:70],
 )
-def test_what_is_not_said_of_the_task_ends_nothing(body: dict[str, Any]) -> None:
-    """Echoes, states of other things, unknown words and refusals of the call itself."""
+def test_statuses_of_other_things_end_nothing(body: dict[str, Any]) -> None:
+    """Echoes, states of other things, unknown statuses and refusals of the call itself."""
     for name in (VIDEO, SEEDANCE, KLING, DASHSCOPE):
         for status in (200, 500):
             reading = poll(name, body, status)
@@ -282,8 +282,8 @@ def test_what_is_not_said_of_the_task_ends_nothing(body: dict[str, Any]) -> None
     ],
     ids=lambda data: json.dumps(data)[:70],
 )
-def test_the_tracks_of_a_song_in_other_places(data: dict[str, Any]) -> None:
-    """Lists by other names, objects by ids, JSON in a text; in the words of gateways as well."""
+def test_the_tracks_of_a_song_in_other_fields(data: dict[str, Any]) -> None:
+    """Lists by other names, objects by ids, JSON in a text; also with the statuses of gateways."""
     for said in ({"status": "SUCCESS"}, {"state": "success"}):
         reading = poll(SUNO, {"code": 200, "data": {"taskId": "s", **said, **data}})
         assert (reading.status, urls(reading)) == (Status.SUCCEEDED, [SONG, SECOND])
@@ -293,7 +293,7 @@ def test_the_tracks_of_a_song_in_other_places(data: dict[str, Any]) -> None:
     assert (shown.status, urls(shown)) == (Status.SUCCEEDED, [SONG, SECOND])
 
 
-def test_a_song_whose_state_only_its_clips_tell() -> None:
+def test_a_song_with_the_state_of_its_clips() -> None:
     """Finished once all of them are."""
     done, working = {"id": "a", "status": "complete", "audio_url": SONG}, {"id": "b", "status": "streaming"}
     other = {"id": "b", "status": "complete", "audio_url": SECOND}
@@ -316,7 +316,7 @@ def test_a_song_whose_state_only_its_clips_tell() -> None:
     ],
     ids=json.dumps,
 )
-def test_lyrics_in_other_places(data: dict[str, Any]) -> None:
+def test_lyrics_in_other_fields(data: dict[str, Any]) -> None:
     """A text alone, under other names, or without a list around it."""
     for reading in (
         poll(LYRICS, {"code": 200, "data": {"taskId": "s", "status": "SUCCESS", **data}}),
@@ -337,8 +337,8 @@ def test_lyrics_in_other_places(data: dict[str, Any]) -> None:
         ("suno.vocal-removal", {"vocalRemovalInfo": {"vocalUrl": SONG}}, SONG),
     ],
 )
-def test_conversions_in_other_places(name: str, response: object, url: str) -> None:
-    """Files under the names of others, with ``state`` in the place of a flag as well."""
+def test_conversions_in_other_fields(name: str, response: object, url: str) -> None:
+    """Files in other fields, also with ``state`` instead of a flag."""
     for said in ({"successFlag": "SUCCESS"}, {"state": "success"}):
         reading = poll(name, {"code": 200, "data": {"taskId": "s", **said, "response": response}})
         assert (reading.status, urls(reading)) == (Status.SUCCEEDED, [url])
@@ -357,7 +357,7 @@ def test_conversions_in_other_places(name: str, response: object, url: str) -> N
     ],
     ids=json.dumps,
 )
-def test_images_in_other_places(body: object) -> None:
+def test_images_in_other_fields(body: object) -> None:
     """The picture of a synchronous answer, which cannot be asked for again."""
     reading = create(IMAGES, body)
     assert (reading.status, urls(reading)) == (Status.SUCCEEDED, [PICTURE])
@@ -393,7 +393,7 @@ def test_an_empty_list_of_images_beside_an_error_is_that_error() -> None:
     ],
     ids=json.dumps,
 )
-def test_the_text_of_a_chat_in_other_places(body: object) -> None:
+def test_the_text_of_a_chat_in_other_fields(body: object) -> None:
     """In the shapes of other APIs."""
     reading = create(CHAT, body)
     assert (reading.status, [output.text for output in reading.outputs]) == (Status.SUCCEEDED, ["hi"])
@@ -415,7 +415,7 @@ def test_other_results_of_a_chat() -> None:
     ],
 )
 def test_refusals_with_capitals_are_refusals(body: object) -> None:
-    """The errors of Tencent Cloud and PixVerse, with their words."""
+    """The errors of Tencent Cloud and PixVerse, with their messages."""
     reading = create(SEEDANCE, body)
     assert reading.submission is Submission.REFUSED
     assert reading.error is not None

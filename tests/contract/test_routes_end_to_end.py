@@ -1,9 +1,9 @@
-"""Every route by every way: submitted to the daemon, played by the sandbox, and ended rightly.
+"""Every route that the sandbox plays, end to end: submitted to the daemon, and ended rightly by each channel.
 
-A way is how the daemon comes to know the end: by callbacks alone (polls are years away), by polls alone (nobody is told
-where to call back), by both racing, or by the answer to the create itself. For each way one daemon and one sandbox
-take all routes at once, each once well and once for each fault that the sandbox can play. What came of it stands in
-one table at the end of the test run.
+A channel is how the daemon learns of the end: by callbacks alone (polls are years away), by polls alone (without a
+callback URL), by both racing, or by the reply to the create itself. For each channel one daemon and one sandbox run all
+routes at once, each once without a fault and once with each fault of the sandbox. A table at the end of the test run
+shows the results.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.contract.way_table import NOT_OFFERED, NOT_PLAYED, OK, TABLE, WAYS, WRONG, Way
+from tests.contract.channel_table import CHANNELS, NOT_OFFERED, NOT_PLAYED, OK, TABLE, WRONG, Channel
 from tests.kits.daemon import NEVER_POLLS, POLLS_AT_ONCE, Asker, Setting, ends_of, running_daemon
 from tests.kits.payloads import fault_reasons
 from tests.kits.processes import Ear, eventually
@@ -33,7 +33,7 @@ REGISTRY = Registry()
 ROUTES = {route.name: route for route in list_played(REGISTRY)}
 """Those that the sandbox says it plays."""
 FAULTS = ("policy", "error", "invalid", "silent", "canceled")
-LAST_WORDS = frozenset({"succeed", "failed", "complete", "error"})
+LAST_PHASES = frozenset({"succeed", "failed", "complete", "error"})
 """What the sandbox calls the callback that announces an end."""
 EVENTS_ONLY = "openai.video"
 """Its events name a task and nothing more, and go to one address without a token: they only have it polled."""
@@ -56,11 +56,11 @@ def reason_of(route: Route, fault: str) -> str:
     return (usual | fault_reasons(route, REGISTRY))[fault]
 
 
-def offers(route: Route, way: Way) -> bool:
-    """Whether a task of this route can come to its end this way."""
+def offers(route: Route, channel: Channel) -> bool:
+    """Whether a task of this route can end by this channel."""
     if route.mode == "sync":
-        return way == "answer"
-    return way == "poll" or (way in {"callback", "race"} and route.callback)
+        return channel == "reply"
+    return channel == "poll" or (channel in {"callback", "race"} and route.callback)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Play:
         songs: one for each fate, made first; each is used by one task of a route.
     """
 
-    way: Way
+    channel: Channel
     asker: Asker
     sandbox: Sandbox
     ear: Ear
@@ -91,23 +91,23 @@ class Play:
 
     async def run(self, route: Route, fault: str | None) -> str | None:
         """Bring one task to its end; what is wrong about it."""
-        words = "a kite"
+        text = "a kite"
         if fault is not None:
             # AnyInt documents no callback for a song that failed; its upstream does, in its own wrapper
-            words = f"a kite [sandbox: fail={fault}; dialect=wrapped]"
+            text = f"a kite [sandbox: fail={fault}; dialect=wrapped]"
         try:
-            task = await self.asker.submit(route.name, request_of(route.name, words, self.songs[fault]))
+            task = await self.asker.submit(route.name, request_of(route.name, text, self.songs[fault]))
             task = await self.asker.end_of(task)
-            if self.way in {"callback", "race"} and route.name != EVENTS_ONLY:
-                await self.ear.until(lambda: self.has_said_all(task["external_id"]))
+            if self.channel in {"callback", "race"} and route.name != EVENTS_ONLY:
+                await self.ear.until(lambda: self.has_sent_all(task["external_id"]))
             await self.check(route, fault, await self.asker.get(f"/v1/tasks/{task['id']}"))
         except (AssertionError, TimeoutError) as error:
             return f"{route.name}, {fault or 'well'}: {error!s} ({type(error).__name__})"
         return None
 
-    def has_said_all(self, job_id: str) -> bool:
+    def has_sent_all(self, job_id: str) -> bool:
         """Whether the last callback of a job was sent."""
-        return any(self.ear.times_of("callback.sent", job_id=job_id, phase=word) for word in LAST_WORDS)
+        return any(self.ear.times_of("callback.sent", job_id=job_id, phase=word) for word in LAST_PHASES)
 
     async def check(self, route: Route, fault: str | None, task: Json) -> None:
         """The end, how it was learnt, and that it was reached once."""
@@ -120,16 +120,16 @@ class Play:
         events = await self.asker.events(task)
         assert len(ends_of(events)) == 1, events
         assert not [event for event in events if event["outcome"] == "conflict"], events
-        match self.way:
+        match self.channel:
             case "callback" if route.name == EVENTS_ONLY:
                 assert task["polls"] >= 1, "the event had it polled"
             case "callback":
                 assert (task["polls"], ends_of(events)[0]["source"]) == (0, "callback"), events
             case "poll":
                 assert (task["callbacks"], ends_of(events)[0]["source"]) == (0, "poll"), events
-            case "answer":
-                heard = [event["source"] for event in events if event["from"] != event["to"]]
-                assert heard == ["submit"], events
+            case "reply":
+                sources = [event["source"] for event in events if event["from"] != event["to"]]
+                assert sources == ["submit"], events
             case "race":
                 assert task["polls"] + task["callbacks"] >= 1
 
@@ -147,7 +147,7 @@ class Play:
                 self.check_file(response, files[0])
         elif files:
             # inline, or behind the account's key: only the tracker can hand it out, once it has written it
-            await eventually(lambda: self.is_kept(task, files[0]["n"]))
+            await eventually(lambda: self.is_archived(task, files[0]["n"]))
             path = f"/v1/tasks/{task['id']}/outputs/{files[0]['n']}"
             async with self.asker.session.get(path, allow_redirects=False) as response:
                 self.check_file(response, files[0])
@@ -160,17 +160,17 @@ class Play:
         assert response.content_type == (output["mime"] or response.content_type)
         assert response.content_type.startswith(output["kind"]), output
 
-    async def is_kept(self, task: Json, n: int) -> bool:
-        """Whether an output has a file of ours."""
+    async def is_archived(self, task: Json, n: int) -> bool:
+        """Whether an output is archived."""
         return bool((await self.asker.get(f"/v1/tasks/{task['id']}"))["outputs"][n]["archived"])
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_every_route_ends_rightly(way: Way, tmp_path: Path, record_property: Note) -> None:
+@pytest.mark.parametrize("channel", CHANNELS)
+async def test_every_route_ends_rightly(channel: Channel, tmp_path: Path, record_property: Note) -> None:
     """SUCCEEDED with outputs that are served, FAILED for the right reason; one create and one end for each task."""
     setting = Setting(
-        poll=NEVER_POLLS if way == "callback" else POLLS_AT_ONCE,
-        is_called_back=way in {"callback", "race"},
+        poll=NEVER_POLLS if channel == "callback" else POLLS_AT_ONCE,
+        is_called_back=channel in {"callback", "race"},
         tables="[archive]\nallow_private_addresses = true",
     )
     events_url = f"{setting.url}/callbacks/openai" if setting.is_called_back else None
@@ -180,24 +180,24 @@ async def test_every_route_ends_rightly(way: Way, tmp_path: Path, record_propert
         running_daemon(tmp_path, replace(setting, gateway=sandbox.base_url)) as asker,
         aiohttp.ClientSession() as client,
     ):
-        play = Play(way, asker, sandbox, ear, client, {})
+        play = Play(channel, asker, sandbox, ear, client, {})
         await play.make_songs()
         cases = [
             (route, fault)
             for route in ROUTES.values()
             for fault in (None, *FAULTS)
             # no event of OpenAI says that a video was canceled
-            if offers(route, way) and (route.name, fault, way) != (EVENTS_ONLY, "canceled", "callback")
+            if offers(route, channel) and (route.name, fault, channel) != (EVENTS_ONLY, "canceled", "callback")
         ]
         found = await asyncio.gather(*(play.run(*case) for case in cases))
         created = Counter(record["route"] for record in sandbox.state()["creates"])
         made = Counter(record["id"] for record in sandbox.state()["creates"] if record["id"])
     wrong = {route.name: problem for (route, _), problem in zip(cases, found, strict=True) if problem is not None}
     rows = [
-        [name, way, (WRONG if name in wrong else OK) if offers(route, way) else NOT_OFFERED]
+        [name, channel, (WRONG if name in wrong else OK) if offers(route, channel) else NOT_OFFERED]
         for name, route in ROUTES.items()
     ]
-    rows += [[route.name, way, NOT_PLAYED] for route in REGISTRY.routes() if route.name not in ROUTES]
+    rows += [[route.name, channel, NOT_PLAYED] for route in REGISTRY.routes() if route.name not in ROUTES]
     record_property(TABLE, rows)
     assert not wrong, "\n".join(filter(None, found))
     submitted = Counter(route.name for route, _ in cases) + Counter({"suno.generate": len(play.songs)})
@@ -209,4 +209,4 @@ def test_every_played_route_is_known() -> None:
     """The sandbox plays no route that the registry lacks, and each that it plays can come to its end."""
     assert list_played_names() == set(ROUTES)
     assert len(ROUTES) >= 31
-    assert all(any(offers(route, way) for way in WAYS) for route in ROUTES.values())
+    assert all(any(offers(route, channel) for channel in CHANNELS) for route in ROUTES.values())

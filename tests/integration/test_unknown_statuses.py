@@ -1,4 +1,4 @@
-"""What no document names never ends a task: it is still running, counted, explained, and bounded by the deadline."""
+"""An undocumented status never ends a task: it is still running, counted, explained, and bounded by the deadline."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ USUAL = (400, {"error": {"code": "E9999", "message": UNKNOWN}})
 """The same of a provider without one."""
 
 
-async def told_of(asker: Asker, task: Json, words: str) -> str:
-    """The sentence of ``why`` with these words, once there is one; the task has not ended then."""
+async def sentence_of(asker: Asker, task: Json, text: str) -> str:
+    """The sentence of ``why`` with this text, once there is one; the task has not ended then."""
 
     async def look() -> str | None:
         why = await asker.get(f"/v1/tasks/{task['id']}/why")
         assert why["status"] in {"PENDING", "RUNNING"}, (task["route"], why)
-        return next((line for line in (why["summary"], *why["notes"]) if words in line), None)
+        return next((line for line in (why["summary"], *why["notes"]) if text in line), None)
 
     return str(await eventually(look))
 
 
 async def expires(asker: Asker, task: Json) -> None:
-    """The deadline has ended it, and says so in a user's words."""
+    """The deadline has ended the task, with a message for the user."""
     ended = await asker.end_of(task)
     assert (ended["status"], ended["reason"], ended["retryable"]) == ("FAILED", "expired", True), ended
     assert "not finished in time" in ended["user_message"]
@@ -60,12 +60,12 @@ async def test_an_unknown_status_is_still_running(tmp_path: Path) -> None:
         async with running_daemon(tmp_path, setting, clock=clock) as asker:
 
             async def follow(name: str) -> Json:
-                words = "a kite [sandbox: stage=strange; duration=10000]"
-                task = await asker.submit(name, request_of(name, words, Song("song-1", f"clip-{name}")))
+                text = "a kite [sandbox: stage=strange; duration=10000]"
+                task = await asker.submit(name, request_of(name, text, Song("song-1", f"clip-{name}")))
                 pass_time(sandbox, task["external_id"], 5000)  # half-way, where it is strange
-                told = await told_of(asker, task, "is not in its contract")
-                assert "it was seen" in told
-                assert "is treated as still running" in told
+                sentence = await sentence_of(asker, task, "is not in its contract")
+                assert "it was seen" in sentence
+                assert "is treated as still running" in sentence
                 return task
 
             tasks = await asyncio.gather(*map(follow, PLAYED))
@@ -87,7 +87,7 @@ async def test_an_unknown_code_is_no_end(tmp_path: Path) -> None:
             async def follow(name: str) -> Json:
                 status, task = await asker.call("POST", "/v1/tasks", {"route": name, "external_id": f"of-{name}"})
                 assert status == 201
-                await told_of(asker, task, UNKNOWN)
+                await sentence_of(asker, task, UNKNOWN)
                 return task
 
             tasks = await asyncio.gather(*map(follow, FOLLOWED))
@@ -97,12 +97,12 @@ async def test_an_unknown_code_is_no_end(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["kling.omni-video", "suno.generate"])
 async def test_an_unknown_status_in_a_callback_is_no_end(tmp_path: Path, name: str) -> None:
-    """A callback with a status of no table is heard, and the task goes on to its end."""
+    """A callback with an undocumented status is recorded, and the task goes on to its end."""
     async with Sandbox() as sandbox:
         setting = Setting(gateway=sandbox.base_url)
         async with running_daemon(tmp_path, setting) as asker:
-            words = "a kite [sandbox: callback=lost; duration=1000]"
-            task = await asker.submit(name, request_of(name, words))
+            text = "a kite [sandbox: callback=lost; duration=1000]"
+            task = await asker.submit(name, request_of(name, text))
             path = str(find_job(sandbox, task["external_id"]).callback_url).removeprefix(setting.url)
             known = {"task_id": task["external_id"]}
             kling = {"task_status": "transcoding", **known}
