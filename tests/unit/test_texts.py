@@ -89,7 +89,7 @@ def test_provider_files(tmp_path: Path) -> None:
     (tmp_path / "._acme.toml").write_bytes(b"\0\5\x16\7")
     assert read_registry(tmp_path).provider_named("acme") is not None
     (tmp_path / "acme.toml").write_text(ACME.replace('"acme"', "\u201cacme\u201d"), encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"acme.toml:2: .*the line has U\+201C LEFT DOUBLE QUOTATION MARK\); correct"):
+    with pytest.raises(ConfigError, match=r"acme.toml:2: .*the line has U\+201C LEFT DOUBLE QUOTATION MARK\); fix"):
         read_registry(tmp_path)
     (tmp_path / "acme.toml").write_bytes(ACME.encode("utf-16"))
     (tmp_path / "other.toml").write_bytes(b"name = '\xff'")
