@@ -38,7 +38,7 @@ async def test_nothing_is_written_after_a_file_is_gone(
         before = sorted(path.name for path in tmp_path.iterdir())
         with what_is_logged() as logged:
             for n in range(2, 40):  # enough for a checkpoint
-                with pytest.raises(StoreUnavailable, match=rf"t\.db{ending}: (it was removed|another file)"):
+                with pytest.raises(StoreUnavailable, match=rf"t\.db{ending}: (it was removed|it was replaced)"):
                     await rig.submit(n)
         with pytest.raises(StoreUnavailable, match="while the tracker has it open"):
             rig.store.check_storage()
@@ -72,7 +72,7 @@ async def test_a_link_that_changes_its_target(tmp_path: Path) -> None:
         await rig.submit(1)
         link.unlink()
         link.symlink_to(tmp_path / "other.db")
-        with pytest.raises(StoreUnavailable, match=r"link\.db: another file"):
+        with pytest.raises(StoreUnavailable, match=r"link\.db: it was replaced"):
             await rig.submit(2)
 
 

@@ -226,7 +226,7 @@ class Store(Reader, Protocol):
         """Make those of these tasks due now that still wait to be sent."""
 
     async def replace_models(self, account: str, family: str, models: Sequence[Model]) -> None:
-        """Store a provider's list of an account's models in place of the one before."""
+        """Store a provider's list of an account's models, replacing the one before."""
 
     # -- callbacks without a task ----------------------------------------------------------------------------
 
@@ -242,7 +242,7 @@ class Store(Reader, Protocol):
         """Turn committed changes that were not fanned out yet into deliveries, one per hook that ``match`` names.
 
         Args:
-            match: None: there are no hooks, and later ones do not get what was committed until now.
+            match: None: no hook exists, and later ones do not get what was committed until now.
             limit: events to look at.
 
         Returns:
@@ -262,7 +262,7 @@ class Store(Reader, Protocol):
         """
 
     async def release_deliveries(self, claims: Sequence[tuple[str, int]]) -> None:
-        """Make deliveries that were claimed and not begun due now, as if they had not been claimed.
+        """Make deliveries that were claimed and not begun due now, as if never claimed.
 
         Args:
             claims: the id of each, and the number of the attempt that it was claimed with.

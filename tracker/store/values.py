@@ -65,7 +65,7 @@ class NewTask:
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """What became of a `NewTask`: the record as it is in the store, and whether it is new or was there already."""
+    """The effect of a `NewTask`: the record as stored, and whether it is new or existed before."""
 
     record: TaskRecord
     is_new: bool
@@ -129,14 +129,14 @@ class Claimed(Struct, frozen=True, gc=False):
 
 
 class Applied(Struct, frozen=True, gc=False):
-    """What became of an observation.
+    """The effect of an observation.
 
     Attributes:
         task: the task after the commit.
         outcome: of the observation itself, not of what the clock added.
         confirm: whether the task was left waiting for a poll that was asked for now.
-        announced: whether hooks have something to hear.
-        ended_by: who told the end, when this is the change that ended the task.
+        announced: whether it has events for hooks.
+        ended_by: the source of the end, if this change ended the task.
     """
 
     task: Task
@@ -148,7 +148,7 @@ class Applied(Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class PollsRequested:
-    """What became of a callback without a token.
+    """The effect of a callback without a token.
 
     Attributes:
         task_ids: the unfinished tasks that are polled now because of it.
@@ -168,7 +168,7 @@ class Lane(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """Something for hooks to hear: one hook event of one committed change.
+    """One hook event of one committed change.
 
     Attributes:
         seq: the event that it follows from.
@@ -245,7 +245,7 @@ class AttemptResult:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryFilter:
-    """Which deliveries are meant; None means any.
+    """Which deliveries; None means any.
 
     Attributes:
         since: lower bound of ``created_at``, inclusive.
@@ -287,7 +287,7 @@ class ArchiveJob:
     """An output that was claimed for archiving.
 
     Attributes:
-        task: as it stands.
+        task: its present state.
         output: with the URL or the data that it has now.
         identity: which output it is; what the item is known by.
         n: its position among the task's outputs, for the file's name.

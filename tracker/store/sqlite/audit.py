@@ -88,16 +88,16 @@ def audit(path: Path) -> Audit:
                 for table, row, parent, _ in db.execute("PRAGMA foreign_key_check")
             ]
             ((older,),) = db.execute("SELECT coalesce(max(seq), 0) FROM cursors WHERE name = 'older rules'").fetchall()
-            for kept, first_seq, history in _histories(db, damage):
+            for task, first_seq, history in _histories(db, damage):
                 tasks += 1
-                derived = rederive(kept, history)
+                derived = rederive(task, history)
                 if derived is None:
                     continue
-                differs = differences(kept, derived)
+                differs = differences(task, derived)
                 if differs and first_seq <= older:
                     continue  # by rules that have changed since
                 judged += 1
-                found += [Difference(kept.id, *difference) for difference in differs]
+                found += [Difference(task.id, *difference) for difference in differs]
     except sqlite3.Error as error:
         if not means_damage(error):
             raise StoreUnavailable(f"{path}: cannot be read to its end ({error})") from error
@@ -129,8 +129,8 @@ def _histories(db: sqlite3.Connection, damage: list[str]) -> Iterator[tuple[Task
         first: dict[str, int] = {}
         for task_id, seq, at, source, key, from_status, reading in events:
             first.setdefault(task_id, seq)
-            heard = PastEvent(time_of(at), Source(source), key, Status(from_status), reading_from(reading))
-            history[task_id].append(heard)
+            event = PastEvent(time_of(at), Source(source), key, Status(from_status), reading_from(reading))
+            history[task_id].append(event)
         for task_id, text in rows:
             try:
                 task = task_from(text)

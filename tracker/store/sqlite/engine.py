@@ -106,7 +106,7 @@ class SqliteStore(SqliteReader):
         await self._change(lambda tx: leases.renew_process(tx, self._process))
 
     def _connect_beside(self) -> sqlite3.Connection:
-        self._files.check()  # never create an empty log in place of one that was removed
+        self._files.check()  # never create an empty log after one was removed
         return connect_existing(self._file)
 
     def subscribe_commits(self, listener: Callable[[Sequence[Applied]], None]) -> None:

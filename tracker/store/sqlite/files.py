@@ -206,7 +206,7 @@ def _locks(handle: int) -> bool:
 def _difference(path: Path, opened: _Identity) -> str | None:
     """What happened to a file that was opened; None if nothing."""
     try:
-        return None if _identity(path) == opened else "another file has taken its place"
+        return None if _identity(path) == opened else "it was replaced by another file"
     except FileNotFoundError:
         return "it was removed or moved"
     except OSError as error:

@@ -34,7 +34,7 @@ _DEAD = "(holder IS NOT NULL AND holder NOT IN (SELECT id FROM processes))"
 
 
 def register_process(tx: Transaction, process: Process) -> None:
-    """Register this process in place of all others, and make due now what dead ones held.
+    """Register this process, delete all others, and make due now what dead ones held.
 
     Creates that were held because their account was refused fall due, too: sending one shows whether it still is.
     An archive attempt that was cut off does not count.

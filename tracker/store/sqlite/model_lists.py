@@ -25,7 +25,7 @@ async def list_models(read_rows: ReadRows, account: str) -> ModelList:
 
 
 def replace_models(tx: Transaction, account: str, family: str, models: Sequence[Model]) -> None:
-    """Store a provider's list of an account's models in place of the one before."""
+    """Store a provider's list of an account's models replacing the one before."""
     tx.db.execute("DELETE FROM models WHERE account = ? AND family = ?", (account, family))
     tx.db.executemany(
         "INSERT INTO models (account, family, id, display_name, type, created_at) VALUES (?, ?, ?, ?, ?, ?)"

@@ -207,28 +207,28 @@ def _exchange(draft: Path, database: Path, now: datetime) -> Path | None:
     """
     name = name_replaced(database, now)
     log = database.with_name(database.name + "-wal")
-    kept: dict[Path, Path] = {}
+    named: dict[Path, Path] = {}
     try:
         if database.exists():
             if database.stat().st_size:  # else SQLite would delete the log
                 _checkpoint_log(database)
             _link(database, name)
-            kept[database] = name
+            named[database] = name
         if log.exists() and log.stat().st_size:
-            named = name.with_name(name.name + "-wal")
-            _link(log, named)
-            kept[log] = named
-        if kept:
+            log_name = name.with_name(name.name + "-wal")
+            _link(log, log_name)
+            named[log] = log_name
+        if named:
             sync_directory(database.parent)  # from here on the old file has its second name after a crash, too
         for suffix in _SIDE_FILES:
             database.with_name(database.name + suffix).unlink(missing_ok=True)
         draft.replace(database)
     except BaseException:
-        for path, second in kept.items():
+        for path, second in named.items():
             second.unlink() if path.exists() else second.rename(path)
         raise
     sync_directory(database.parent)
-    return next(iter(kept.values()), None)
+    return next(iter(named.values()), None)
 
 
 def _checkpoint_log(database: Path) -> None:

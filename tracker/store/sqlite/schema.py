@@ -150,7 +150,7 @@ def read_instance(path: Path) -> str | None:
 
 
 def connect_existing(path: Path, timeout_s: float = 5.0) -> sqlite3.Connection:
-    """Connect to write, and never create a file in place of one that was removed.
+    """Connect to write, and never create a file after one was removed.
 
     Raises:
         sqlite3.Error: no file, or it cannot be opened.
