@@ -10,7 +10,7 @@ import pytest
 from tests.kits.sandbox import Body, Client, UrlClock, pass_time, running
 from tracker.sandbox import Chaos
 from tracker.sandbox.families.registry import list_routes
-from tracker.sandbox.routes import JobRoute
+from tracker.sandbox.interpreter import DataJobRoute
 
 PLACEHOLDER = "https://callback.invalid/"
 KLING_IMAGES = "/transtreams/kling/v1/images"
@@ -228,7 +228,7 @@ async def make(client: Client, name: str, script: str) -> tuple[str, str]:
 
 def test_every_job_route_is_in_the_table() -> None:
     """A route that is added without a row here would go untested."""
-    made = {route.name for route in list_routes() if isinstance(route, JobRoute)}
+    made = {route.name for route in list_routes() if isinstance(route, DataJobRoute)}
     assert made == {*FAMILIES, *ELSEWHERE}
 
 

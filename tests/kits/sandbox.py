@@ -1,4 +1,4 @@
-"""What tests of the sandbox gateway are made with: a client with the key, a target for callbacks, time that passes."""
+"""Helpers for tests of the sandbox gateway: a client with the key, a receiver of callbacks, a clock to move."""
 
 import asyncio
 import json
@@ -44,7 +44,7 @@ class Reply:
 
 @dataclass
 class Client:
-    """Speaks to one sandbox with the right key."""
+    """Calls one sandbox with the right key."""
 
     session: aiohttp.ClientSession
     sandbox: Sandbox
@@ -76,13 +76,13 @@ class Client:
         return seen
 
     def creates(self) -> list[Body]:
-        """What the sandbox wrote down about creates."""
+        """Return the creates that the sandbox recorded."""
         return list(self.sandbox.state()["creates"])
 
 
 @dataclass
 class Receiver:
-    """A callback target that keeps what it gets and answers as told."""
+    """A callback receiver that records requests and answers with the given statuses."""
 
     url: str = ""
     bodies: list[Body] = field(default_factory=list)
@@ -92,7 +92,7 @@ class Receiver:
     arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def take(self, request: web.Request) -> web.Response:
-        """Keep a callback and answer it."""
+        """Record a callback and answer it."""
         body = await request.json()
         async with self.arrived:
             self.bodies.append(body)
@@ -121,7 +121,7 @@ def list_played(registry: Registry) -> list[Route]:
 
 @asynccontextmanager
 async def running(**options: Any) -> AsyncIterator[Client]:  # noqa: ANN401 - the sandbox's own
-    """A sandbox with short jobs, and a client."""
+    """Run a sandbox with short jobs, and a client."""
     options = {"duration_s": SHORT_S, "callback_retry_s": 0.01} | options
     async with Sandbox(**options) as sandbox, aiohttp.ClientSession() as session:
         yield Client(session, sandbox)
@@ -129,7 +129,7 @@ async def running(**options: Any) -> AsyncIterator[Client]:  # noqa: ANN401 - th
 
 @asynccontextmanager
 async def receiving() -> AsyncIterator[Receiver]:
-    """A callback target on loopback."""
+    """Run a callback receiver on loopback."""
     target = Receiver()
     app = web.Application()
     app.router.add_post("/callbacks/{tail:.*}", target.take)
@@ -158,7 +158,7 @@ async def until(check: Callable[[], object]) -> None:
 
 
 async def until_async(ask: Callable[[], Awaitable[object]]) -> None:
-    """Wait until `ask` answers with something true."""
+    """Wait until `ask` returns something true."""
     async with asyncio.timeout(DEADLINE_S):
         while True:
             if await ask():
@@ -167,7 +167,7 @@ async def until_async(ask: Callable[[], Awaitable[object]]) -> None:
 
 
 def hold_requests(patch: pytest.MonkeyPatch) -> asyncio.Event:
-    """Hold every create and poll of sandboxes, before it is looked at, until the event is set."""
+    """Delay every create and poll of sandboxes until the event is set."""
     opened = asyncio.Event()
 
     async def wait(_gateway: Gateway, _route: str, _count: int) -> None:
@@ -178,12 +178,12 @@ def hold_requests(patch: pytest.MonkeyPatch) -> asyncio.Event:
 
 
 def pass_time(sandbox: Sandbox, job_id: str, seconds: float) -> None:
-    """Let a job be older by so much, instead of waiting for it; its callbacks keep their times."""
+    """Make a job older by this time instead of waiting; its callbacks are not moved."""
     find_job(sandbox, job_id).born_s -= seconds
 
 
 def release(sandbox: Sandbox, job_id: str) -> None:
-    """Let a job go on that ``stage=hold`` keeps; it tells of its end in polls alone."""
+    """Continue a job that ``stage=hold`` holds; only polls show its end."""
     job = find_job(sandbox, job_id)
     job.fate = replace(job.fate, holds=False)
 
@@ -196,10 +196,10 @@ def find_job(sandbox: Sandbox, job_id: str) -> Job:
 
 
 class UrlClock:
-    """The clock by which output URLs are valid, moved instead of waited for; it goes on like the machine's.
+    """The clock for the validity of output URLs, which a test moves instead of waiting.
 
     Args:
-        patch: puts it in its place, until the end of the test.
+        patch: installs it until the end of the test.
     """
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
@@ -211,5 +211,5 @@ class UrlClock:
         return time.time() + self._ahead_s
 
     def advance(self, seconds: float) -> None:
-        """Let every URL be older by so much."""
+        """Make every URL older by this time."""
         self._ahead_s += seconds

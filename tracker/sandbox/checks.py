@@ -7,7 +7,7 @@ Owns the kinds of checks. Must not know how a refusal looks. A check without ``i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tracker.sandbox.prompts import read_prompt
@@ -16,7 +16,7 @@ from tracker.sandbox.templates import Scope, dig, matches
 Check = Mapping[str, Any]
 
 
-def find_failed(checks: list[Check], scope: Scope) -> Check | None:
+def find_failed(checks: Sequence[Check], scope: Scope) -> Check | None:
     """Return the first check that a request does not pass, or None.
 
     Args:
@@ -37,7 +37,7 @@ def _passes(check: Check, scope: Scope) -> bool:
     value = read_prompt(body, field) if check.get("is") == "prompt" else dig(body, field)
     if value is None and check.get("optional"):
         return not _is_given(body, field)
-    return _KINDS[check.get("is", "text")](value, check, body)
+    return KINDS[check.get("is", "text")](value, check, body)
 
 
 def _is_given(body: Mapping[str, Any], field: str) -> bool:
@@ -77,7 +77,7 @@ def _is_span(value: Any, check: Check, body: Scope) -> bool:  # noqa: ANN401 - c
     return bool(check["min"] <= value - body[check["after"]] <= check["max"])
 
 
-_KINDS: Mapping[str, Callable[[Any, Check, Scope], bool]] = {
+KINDS: Mapping[str, Callable[[Any, Check, Scope], bool]] = {
     "text": _is_text,
     "prompt": _is_text,
     "string": lambda value, _check, _body: isinstance(value, str),

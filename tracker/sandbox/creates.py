@@ -25,14 +25,18 @@ from tracker.sandbox.chaos import CreateFault
 from tracker.sandbox.directives import DirectiveInvalid, Script, parse_directives
 from tracker.sandbox.fate import Decider
 from tracker.sandbox.gateway import Gateway
+from tracker.sandbox.interpreter import DataJobRoute
 from tracker.sandbox.jobs import Job, Stage, snapshot_at, snapshot_in
 from tracker.sandbox.journal import CreateRecord
-from tracker.sandbox.routes import CallbackMessage, JobRoute, PaidRoute, Refusal, SyncRoute
+from tracker.sandbox.routes import CallbackMessage, PaidRoute, Refusal, SyncRoute
 from tracker.sandbox.transport import cut, hang, pause, read_call, read_object, send
 from tracker.sandbox.wire import Answer, Call
 
 _UNREAD = frozenset({CreateFault.REFUSED, CreateFault.HANG})
 _AFTER_THE_WORK = frozenset({CreateFault.CUT, CreateFault.GARBLED})
+
+
+_AnswerClient = Callable[[], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +146,7 @@ class Creates:
         # The next request with this body is a new one, not a second attempt.
         self._attempts.pop(create.record.digest or "", None)
         outcome = "accepted" if fault is None else fault.value
-        if isinstance(route, JobRoute):
+        if isinstance(route, DataJobRoute):
             job = self._make_job(route, create)
             self._gateway.journal.finish_create(create.record, outcome, job.id)
             after_s = 0.0
@@ -159,7 +163,7 @@ class Creates:
             work = create.decider.decide_job(self._gateway.duration_s)
             await pause(create.script.duration_s or 0.0, self._gateway.closing)
             return await self._answer(request, route.result(create.call, work, self._gateway.context), fault)
-        raise TypeError(f"{route.name} is neither a JobRoute nor a SyncRoute")
+        raise TypeError(f"{route.name} is neither a DataJobRoute nor a SyncRoute")
 
     async def _answer(self, request: web.Request, answer: Answer, fault: CreateFault | None) -> web.StreamResponse:
         if fault is CreateFault.CUT:
@@ -167,7 +171,11 @@ class Creates:
         return await send(request, wire.page(wire.LOGIN_PAGE) if fault is CreateFault.GARBLED else answer)
 
     async def _answer_and_call_back(
-        self, route: JobRoute, job: Job, decider: Decider, answer_client: Callable[[], Awaitable[web.StreamResponse]]
+        self,
+        route: DataJobRoute,
+        job: Job,
+        decider: Decider,
+        answer_client: Callable[[], Awaitable[web.StreamResponse]],
     ) -> web.StreamResponse:
         gateway = self._gateway
         early, reordered = decider.decide_order()
@@ -192,7 +200,7 @@ class Creates:
         gateway.sender.follow(job, plan, write)
         return response
 
-    def _make_job(self, route: JobRoute, create: _Create) -> Job:
+    def _make_job(self, route: DataJobRoute, create: _Create) -> Job:
         body = create.call.body
         # A client that waits for the result gets it at once unless a directive sets a duration.
         usual_s = 0.0 if route.answers_when_done(body) else self._gateway.duration_s

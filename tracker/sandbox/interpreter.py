@@ -19,7 +19,7 @@ from tracker.sandbox.checks import find_failed
 from tracker.sandbox.fate import JobFate
 from tracker.sandbox.jobs import FAILED, SUCCEEDED, Snapshot, Stage
 from tracker.sandbox.prompts import find_scripted, read_prompt
-from tracker.sandbox.routes import CallbackMessage, Context, JobRoute, Refusal, SyncRoute
+from tracker.sandbox.routes import CallbackMessage, Context, PaidRoute, Refusal, SyncRoute
 from tracker.sandbox.scope import Table, add_work, draws, resolve, write_time
 from tracker.sandbox.signatures import SCHEMES
 from tracker.sandbox.speech import stream
@@ -122,9 +122,20 @@ def _answer(table: Table, payload: Json, call: Call) -> Answer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DataJobRoute(_FromTable, JobRoute):
-    """A route that makes jobs, as its table says."""
+class DataJobRoute(_FromTable, PaidRoute):
+    """A POST that makes a job, and the query for it, as its table says.
 
+    Several routes may share one query path; an id is known there if one of them made it.
+
+    Attributes:
+        query_path: aiohttp path template of the query.
+        query_method: Its HTTP method.
+        stages: The job's stages before the final one, the first at 0.
+    """
+
+    query_path: str
+    query_method: str
+    stages: tuple[Stage, ...]
     table: Table
 
     def make_id(self, context: Context, nth: str) -> str:

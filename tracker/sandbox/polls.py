@@ -15,8 +15,9 @@ from aiohttp import web
 from tracker.sandbox import wire
 from tracker.sandbox.chaos import PollFault
 from tracker.sandbox.gateway import Gateway
+from tracker.sandbox.interpreter import DataJobRoute
 from tracker.sandbox.jobs import Job, snapshot_at
-from tracker.sandbox.routes import JobRoute, ReadRoute, Refusal
+from tracker.sandbox.routes import ReadRoute, Refusal
 from tracker.sandbox.transport import cut, hang, read_call, read_object, send
 from tracker.sandbox.wire import Answer, Call, Json
 
@@ -39,7 +40,9 @@ class Polls:
             return await send(request, route.refuse_key())
         return await send(request, route.read(call, self._gateway.context))
 
-    async def poll(self, query_path: str, routes: Mapping[str, JobRoute], request: web.Request) -> web.StreamResponse:
+    async def poll(
+        self, query_path: str, routes: Mapping[str, DataJobRoute], request: web.Request
+    ) -> web.StreamResponse:
         """Serve a query for a job.
 
         Args:
@@ -78,7 +81,7 @@ class Polls:
         request_id = gateway.context.dice.draw_uuid("request", path, gateway.run, self._counts[path])
         return read_call(request, body or {}, request_id)
 
-    def _inject(self, fault: PollFault, route: JobRoute, job: Job, call: Call) -> Answer:
+    def _inject(self, fault: PollFault, route: DataJobRoute, job: Job, call: Call) -> Answer:
         match fault:
             case PollFault.RATE_LIMITED:
                 return wire.rate_limited(self._gateway.retry_after(job.route, job.nth, job.polls))

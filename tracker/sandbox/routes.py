@@ -4,8 +4,8 @@ Owns what a route must implement; ``interpreter`` implements it for the data fil
 the same for all routes: keys, JSON, counting, chaos, job records, timers, callbacks. A route only knows its own fields.
 
     PaidRoute            a POST that costs money; counted among the creates
-      JobRoute           … that makes a job: has a query route, stages, perhaps callbacks
       SyncRoute          … that answers with the result at once
+      DataJobRoute       … that makes a job, in ``interpreter``: has a query, stages, perhaps callbacks
     ReadRoute            anything else: model lists, file contents
 """
 
@@ -19,7 +19,7 @@ from enum import StrEnum
 from tracker.sandbox.dice import Dice
 from tracker.sandbox.fate import JobFate
 from tracker.sandbox.files import OutputFiles
-from tracker.sandbox.jobs import JobTable, Snapshot, Stage
+from tracker.sandbox.jobs import JobTable
 from tracker.sandbox.wire import Answer, Call, Json, unauthorised
 
 
@@ -106,58 +106,6 @@ class PaidRoute(ABC):
     @abstractmethod
     def refuse(self, refusal: Refusal, call: Call) -> Answer:
         """Return a refusal in the family's own error shape."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobRoute(PaidRoute):
-    """A POST that makes a job, and the query for it.
-
-    Several job routes may share one query path; an id is known there if one of them made it.
-
-    Attributes:
-        query_path: aiohttp path template of the query.
-        query_method: Its HTTP method.
-        stages: The job's stages before the final one, the first at 0.
-    """
-
-    query_path: str
-    query_method: str = "GET"
-    stages: tuple[Stage, ...]
-
-    @abstractmethod
-    def make_id(self, context: Context, nth: str) -> str:
-        """Make a task id that looks like the family's; ``nth`` is unique per create of this route."""
-
-    @abstractmethod
-    def accepted(self, snapshot: Snapshot, call: Call, context: Context) -> Answer:
-        """Answer the create."""
-
-    def answers_when_done(self, body: Json) -> bool:
-        """Return whether this create is answered only when its job has finished."""
-        del body
-        return False
-
-    def task_id_of(self, call: Call) -> str:
-        """Return the id that a query asks for."""
-        return call.params.get("task_id", "")
-
-    @abstractmethod
-    def shown(self, snapshot: Snapshot, call: Call, context: Context) -> Answer:
-        """Answer a query for a job that this route made."""
-
-    @abstractmethod
-    def unknown(self, call: Call) -> Answer:
-        """Answer a query for an id that is not known at this query path."""
-
-    def callback_url_of(self, body: Json, context: Context) -> str | None:
-        """Return where callbacks of this request go; None for families without callbacks."""
-        del body, context
-        return None
-
-    def write_callback(self, snapshot: Snapshot, context: Context) -> CallbackMessage | None:
-        """Return the callback that announces this stage; None if the stage has none."""
-        del snapshot, context
-        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

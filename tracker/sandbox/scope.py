@@ -27,7 +27,7 @@ from tracker.sandbox.wire import Json
 Table = Mapping[str, Any]
 """What a data file says about a route."""
 
-_TIME_FORMATS: Mapping[str, Callable[[float], object]] = {
+TIME_FORMATS: Mapping[str, Callable[[float], object]] = {
     "s": int,
     "ms": lambda at_s: round(at_s * 1000),
     "iso": lambda at_s: datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -39,7 +39,7 @@ _TIME_FORMATS: Mapping[str, Callable[[float], object]] = {
 
 def write_time(table: Table, at_s: float) -> object:
     """Return a time, in seconds since the epoch, as the family writes it."""
-    return _TIME_FORMATS[table.get("time", "s")](at_s)
+    return TIME_FORMATS[table.get("time", "s")](at_s)
 
 
 def resolve(table: Table, scope: Scope) -> Table:

@@ -24,10 +24,11 @@ from tracker.sandbox.dice import Dice
 from tracker.sandbox.families.registry import check_routes, list_routes
 from tracker.sandbox.files import PATH, OutputFiles
 from tracker.sandbox.gateway import Gateway
+from tracker.sandbox.interpreter import DataJobRoute
 from tracker.sandbox.jobs import JobTable
 from tracker.sandbox.journal import Journal, OnEvent
 from tracker.sandbox.polls import Polls
-from tracker.sandbox.routes import Context, JobRoute, PaidRoute, ReadRoute, Route
+from tracker.sandbox.routes import Context, PaidRoute, ReadRoute, Route
 from tracker.sandbox.signatures import check_secrets
 from tracker.sandbox.wire import Json, gateway_error
 
@@ -206,11 +207,11 @@ class Sandbox:
         return app
 
     def _add_gateway_routes(self, app: web.Application, routes: Sequence[Route]) -> None:
-        queries: dict[tuple[str, str], dict[str, JobRoute]] = defaultdict(dict)
+        queries: dict[tuple[str, str], dict[str, DataJobRoute]] = defaultdict(dict)
         for route in routes:
             if isinstance(route, PaidRoute):
                 app.router.add_post(route.path, partial(self._creates.serve, route))
-            if isinstance(route, JobRoute):
+            if isinstance(route, DataJobRoute):
                 queries[route.query_method, route.query_path][route.name] = route
             if isinstance(route, ReadRoute):
                 app.router.add_route(route.method, route.path, partial(self._polls.read, route))

@@ -16,7 +16,7 @@ import orjson
 
 from tracker.sandbox.families import models, openai_video
 from tracker.sandbox.interpreter import DataJobRoute, build_job_route, build_sync_route
-from tracker.sandbox.routes import JobRoute, PaidRoute, Route, SyncRoute
+from tracker.sandbox.routes import PaidRoute, Route, SyncRoute
 from tracker.sandbox.scope import Table
 from tracker.sandbox.templates import merge
 from tracker.sandbox.wire import Json
@@ -44,8 +44,8 @@ def check_routes(routes: Sequence[Route]) -> None:
     if twice := [name for name, count in Counter(route.name for route in paid).items() if count > 1]:
         raise ValueError(f"sandbox routes registered twice: {', '.join(twice)}")
     for route in paid:
-        if not isinstance(route, JobRoute | SyncRoute):
-            raise ValueError(f"{route.name} must be a JobRoute or a SyncRoute")  # noqa: TRY004 - a mistake in our own table
+        if not isinstance(route, DataJobRoute | SyncRoute):
+            raise ValueError(f"{route.name} must be a DataJobRoute or a SyncRoute")  # noqa: TRY004 - a mistake in our own table
 
 
 def _read_family(family: str) -> Iterator[Route]:
