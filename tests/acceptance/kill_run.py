@@ -74,7 +74,7 @@ FAILED_BY = {
     "canceled": {"generation_failed"},
 }
 CUT_OFF = "the tracker stopped while the request was on its way"
-MOMENTS = ("create.closed", "callback.sent", "poll.answered", "poll.spoilt")
+MOMENTS = ("create.finished", "callback.sent", "poll.answered", "poll.fault_injected")
 """Events of the sandbox in whose midst the daemon is killed: nothing after them has reached it yet."""
 
 

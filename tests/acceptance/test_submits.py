@@ -57,7 +57,7 @@ async def test_respond_async_answers_before_the_upstream(tmp_path: Path, monkeyp
         assert (task["status"], task["submitted_at"], task["external_id"]) == ("PENDING", None, None)
         assert house.rows("SELECT status FROM tasks WHERE id = ?", task["id"]) == [("PENDING",)]
         await arrived(house, "later")
-        assert not house.ear.times_of("create.closed")
+        assert not house.ear.times_of("create.finished")
         may_go_on.set()
         assert (await house.end_of(task["id"]))["status"] == "SUCCEEDED"
         assert len(house.creates("later")) == 1

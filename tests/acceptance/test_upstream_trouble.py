@@ -64,8 +64,8 @@ async def test_polls_follow_retry_after(tmp_path: Path) -> None:
         await notes_of(house, task, "slow down")  # refused again and again until this is seen
         house.sandbox.chaos = Chaos()
         assert (await house.end_of(task["id"]))["status"] == "SUCCEEDED"
-        asked = sorted(house.ear.times_of("poll.spoilt") + house.ear.times_of("poll.answered"))
-        refused = len(house.ear.times_of("poll.spoilt"))
+        asked = sorted(house.ear.times_of("poll.fault_injected") + house.ear.times_of("poll.answered"))
+        refused = len(house.ear.times_of("poll.fault_injected"))
         assert refused >= 1
         for before, after in pairwise(asked[: refused + 1]):
             assert after - before >= 2 - SLACK_S
@@ -90,7 +90,7 @@ async def test_a_storm_of_errors_opens_the_circuit(tmp_path: Path) -> None:
         for task in [*tasks, late, other]:
             assert (await house.end_of(task["id"]))["status"] == "SUCCEEDED"
         songs = [task["external_id"] for task in tasks]
-        asked = house.ear.times_of("poll.spoilt")
+        asked = house.ear.times_of("poll.fault_injected")
         asked += [at for song in songs for at in house.ear.times_of("poll.answered", id=song)]
         began = datetime.fromisoformat(opened["at"]).timestamp() - time.time() + time.monotonic()
         meanwhile = [at for at in asked if began < at < began + opened["wait_s"] / 2]
