@@ -51,8 +51,10 @@ async def post(rig: Rig, path: str, body: bytes, headers: Mapping[str, str] = JS
         pytest.param("%65", {}, id="escaped"),
     ],
 )
-async def test_both_ways_to_the_door_are_one(rig: Rig, suffix: str, headers: dict[str, str]) -> None:
-    """Plain callbacks go past the router, others through it: what they are answered is the same."""
+async def test_callbacks_through_the_router_have_the_same_outcome(
+    rig: Rig, suffix: str, headers: dict[str, str]
+) -> None:
+    """Plain callbacks bypass the router, others go through it; the response is the same."""
     address = rig.address(await rig.make_task())
     if suffix == "%65":
         address = f"{address[:-1]}%{ord(address[-1]):02x}"
@@ -87,8 +89,8 @@ async def test_both_ways_to_the_door_are_one(rig: Rig, suffix: str, headers: dic
         "{}#part",
     ],
 )
-async def test_what_senders_make_of_an_address_leads_to_the_same_handler(rig: Rig, changed: str) -> None:
-    """Slashes, case, escapes and parameters that somebody on the way has added cost no result."""
+async def test_a_modified_address_reaches_the_handler(rig: Rig, changed: str) -> None:
+    """Added slashes, case, escapes and parameters lose no result."""
     task_id = await rig.make_task()
     address = rig.address(task_id)
     path = changed.format(address, token=address.rpartition("/")[2])
@@ -97,8 +99,8 @@ async def test_what_senders_make_of_an_address_leads_to_the_same_handler(rig: Ri
 
 
 @pytest.mark.parametrize("path", ["/callbacks/suno/", "//callbacks//SUNO", "/callbacks/Suno?a=1"])
-async def test_addresses_without_a_token_are_read_alike(rig: Rig, path: str) -> None:
-    """They make the tracker ask."""
+async def test_a_modified_address_without_a_token_reaches_the_handler(rig: Rig, path: str) -> None:
+    """The task is polled."""
     await rig.make_task()
     assert await send_raw(rig, f"POST {path} HTTP/1.1\r\n", song()) == (202, {"outcome": "polling"})
 
@@ -117,7 +119,7 @@ async def send_raw(rig: Rig, line: str, body: bytes, head: str = "") -> tuple[in
 @pytest.mark.parametrize("is_plain", [True, False])
 @pytest.mark.parametrize("form", ["HTTP/1.0", "chunked", "gzip", "Expect"])
 async def test_every_form_of_a_request_is_read(rig: Rig, form: str, *, is_plain: bool) -> None:
-    """Old versions, chunks with trailers, compressed bodies, senders that ask first."""
+    """Old versions, chunks with trailers, compressed bodies, Expect: 100-continue."""
     address = rig.address(await rig.make_task()) + ("" if is_plain else "/")
     body, head, version = song(), "", "HTTP/1.0" if form == "HTTP/1.0" else "HTTP/1.1"
     if form == "chunked":
@@ -142,15 +144,15 @@ async def test_every_form_of_a_request_is_read(rig: Rig, form: str, *, is_plain:
         "/x/callbacks/suno/{token}",
     ],
 )
-async def test_other_addresses_are_not_guessed(rig: Rig, path: str) -> None:
-    """Too little, too much, or a prefix: 404."""
+async def test_wrong_addresses_are_404(rig: Rig, path: str) -> None:
+    """Too short, too long, or with a prefix."""
     path = path.format(token=rig.address(await rig.make_task()).rpartition("/")[2])
     assert (await send_raw(rig, f"POST {path} HTTP/1.1\r\n", song()))[0] == 404
 
 
 @pytest.mark.parametrize("suffix", ["", "/"])
-async def test_another_method_has_the_task_polled(rig: Rig, suffix: str) -> None:
-    """405, since 200 would say that a result was taken; but who has the token had something to say."""
+async def test_another_method_polls_the_task(rig: Rig, suffix: str) -> None:
+    """405, since 200 would confirm the receipt of a result; a valid token still causes a poll."""
     task_id = await rig.make_task()
     assert not await rig.is_due(task_id)
     status, problem = await send_raw(rig, f"GET {rig.address(task_id)}{suffix} HTTP/1.1\r\n", b"")
@@ -158,7 +160,7 @@ async def test_another_method_has_the_task_polled(rig: Rig, suffix: str) -> None
     assert await rig.is_due(task_id)
 
 
-async def test_a_callback_is_on_disk_when_it_is_answered(rig: Rig) -> None:
+async def test_a_callback_is_stored_before_the_response(rig: Rig) -> None:
     """200 applied, and a reader sees the task ended, its event and its payload."""
     task_id = await rig.make_task()
     assert await post(rig, rig.address(task_id), song()) == (200, "applied")
@@ -169,50 +171,50 @@ async def test_a_callback_is_on_disk_when_it_is_answered(rig: Rig) -> None:
     assert [(event.source, event.outcome) for event in events] == [("callback", "applied")]
 
 
-async def test_the_same_news_again_is_a_duplicate(rig: Rig) -> None:
+async def test_a_repeated_callback_is_a_duplicate(rig: Rig) -> None:
     """Retries of a provider are answered, and change nothing."""
     task_id = await rig.make_task()
     await post(rig, rig.address(task_id), song())
     assert await post(rig, rig.address(task_id), song()) == (200, "duplicate")
 
 
-async def test_older_news_is_stale(rig: Rig) -> None:
+async def test_an_older_callback_is_stale(rig: Rig) -> None:
     """A first stage after the end."""
     task_id = await rig.make_task()
     await post(rig, rig.address(task_id), song())
     assert await post(rig, rig.address(task_id), song("text", audio_url="")) == (200, "stale")
 
 
-async def test_news_of_another_upstream_task_is_a_conflict(rig: Rig) -> None:
-    """The token says whose callback it is; a body that names another is not applied."""
+async def test_a_callback_of_another_upstream_task_is_a_conflict(rig: Rig) -> None:
+    """The token names the task; a body that names another is not applied."""
     task_id = await rig.make_task()
     assert await post(rig, rig.address(task_id), song(task_id="someone-else")) == (200, "conflict")
     assert (await rig.store.get_task(task_id)).task.status is Status.PENDING
 
 
-async def test_a_callback_before_the_submit_answer_teaches_the_id(rig: Rig) -> None:
-    """The create is still on its way; the callback is applied all the same."""
+async def test_a_callback_before_the_response_to_the_submit_sets_the_id(rig: Rig) -> None:
+    """The create is still in progress; the callback is applied."""
     task_id = await rig.make_task(external_id=None)
     assert await post(rig, rig.address(task_id), song("first")) == (200, "applied")
     assert (await rig.store.get_task(task_id)).task.external_id == EXTERNAL_ID
 
 
-async def test_a_callback_that_says_nothing_makes_the_tracker_poll(rig: Rig) -> None:
-    """An unknown phase is no news, but a reason to ask."""
+async def test_a_callback_without_a_status_causes_a_poll(rig: Rig) -> None:
+    """An unknown phase changes nothing, but is a reason to poll."""
     task_id = await rig.make_task()
     assert await post(rig, rig.address(task_id), song("mastering")) == (202, "polling")
     assert await rig.is_due(task_id)
 
 
-async def test_a_callback_that_says_nothing_of_an_ended_task_is_stale(rig: Rig) -> None:
-    """There is nothing left to ask."""
+async def test_a_callback_without_a_status_of_an_ended_task_is_stale(rig: Rig) -> None:
+    """There is nothing left to poll."""
     task_id = await rig.make_task()
     await rig.end_task(task_id)
     assert await post(rig, rig.address(task_id), song("mastering")) == (200, "stale")
 
 
 async def test_with_trust_confirm_only_a_poll_ends_a_task(tmp_path: Path) -> None:
-    """The end is heard, not believed; progress still is."""
+    """An end is confirmed by a poll; progress is applied."""
     async with running(tmp_path, trust="confirm") as rig:
         task_id = await rig.make_task()
         assert await post(rig, rig.address(task_id), song("first")) == (200, "applied")
@@ -223,7 +225,7 @@ async def test_with_trust_confirm_only_a_poll_ends_a_task(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "", "nonsense"])
 async def test_a_wrong_content_type_is_accepted(rig: Rig, content_type: str) -> None:
-    """What counts is that it is JSON."""
+    """The body must be JSON, whatever its declared type."""
     task_id = await rig.make_task()
     answer = await post(rig, rig.address(task_id), song(), {"Content-Type": content_type})
     assert answer == (200, "applied")
@@ -236,7 +238,7 @@ async def test_a_compressed_callback_is_read(rig: Rig) -> None:
     assert await post(rig, rig.address(task_id), gzip.compress(song()), headers) == (200, "applied")
 
 
-async def test_a_callback_in_pieces_is_read_whole(rig: Rig) -> None:
+async def test_a_callback_in_pieces_is_read(rig: Rig) -> None:
     """A slow sender's body arrives in several chunks."""
     task_id = await rig.make_task()
 
@@ -250,16 +252,16 @@ async def test_a_callback_in_pieces_is_read_whole(rig: Rig) -> None:
         assert (response.status, await response.json()) == (200, {"outcome": "applied"})
 
 
-async def test_secrets_in_a_callback_are_not_kept(rig: Rig) -> None:
-    """The payload in the history has passed the redactor."""
+async def test_secrets_in_a_callback_are_not_stored(rig: Rig) -> None:
+    """The payload in the history is redacted."""
     task_id = await rig.make_task()
     await post(rig, rig.address(task_id), song(prompt="sk-known-secret"))
     (event,) = await rig.store.list_events(task_id)
     assert "sk-known-secret" not in json.dumps(event.payload)
 
 
-async def test_a_callback_of_a_task_that_is_gone_is_stale_and_kept(rig: Rig) -> None:
-    """Retention removes only what has ended: its address stays good, and nobody is told to disable it."""
+async def test_a_callback_of_a_deleted_task_is_stale_and_stored(rig: Rig) -> None:
+    """Retention deletes ended tasks only: the address stays valid, so providers do not disable it."""
     task_id = make_task_id(rig.clock.now(), bytes(RANDOM_BYTES))
     assert await post(rig, rig.address(task_id), song()) == (200, "stale")
     ((provider, status, why, body),) = await rig.rejected()
@@ -268,8 +270,8 @@ async def test_a_callback_of_a_task_that_is_gone_is_stale_and_kept(rig: Rig) -> 
     assert EXTERNAL_ID in body
 
 
-async def test_when_the_store_cannot_take_it_the_sender_is_told_to_come_again(rig: Rig) -> None:
-    """503 with Retry-After: nothing was acknowledged, so nothing is lost."""
+async def test_an_unavailable_store_is_503(rig: Rig) -> None:
+    """With Retry-After: nothing was acknowledged, so nothing is lost."""
     task_id = await rig.make_task()
     rig.store.broken = True
     for path in (rig.address(task_id), "/callbacks/suno"):
@@ -283,7 +285,7 @@ async def test_when_the_store_cannot_take_it_the_sender_is_told_to_come_again(ri
 # -- without a token ---------------------------------------------------------------------------------------
 
 
-async def test_without_a_token_nothing_is_believed(rig: Rig) -> None:
+async def test_a_callback_without_a_token_is_not_trusted(rig: Rig) -> None:
     """The task is polled now, and that is all."""
     task_id = await rig.make_task()
     assert await post(rig, "/callbacks/suno", song()) == (202, "polling")
@@ -291,15 +293,15 @@ async def test_without_a_token_nothing_is_believed(rig: Rig) -> None:
     assert await rig.is_due(task_id)
 
 
-async def test_without_a_token_an_unknown_task_is_parked(rig: Rig) -> None:
-    """When it is registered later, it is polled at once."""
+async def test_a_callback_without_a_token_of_an_unknown_task_is_parked(rig: Rig) -> None:
+    """When the task is registered later, it is polled at once."""
     assert await post(rig, "/callbacks/suno", song()) == (202, "parked")
     task_id = await rig.make_task()
     assert await rig.is_due(task_id)
 
 
-async def test_half_a_character_costs_no_result(rig: Rig) -> None:
-    """A title that was cut in the middle of an emoji, as JavaScript writes it: the song is read, and its history."""
+async def test_a_lone_surrogate_loses_no_result(rig: Rig) -> None:
+    """JavaScript can cut a title in the middle of an emoji: the song and its history are readable."""
     task_id = await rig.make_task()
     body = song(title="cut").replace(b'"cut"', rb'"cut \ud83d"')
     assert await post(rig, rig.address(task_id), body) == (200, "applied")
@@ -308,8 +310,8 @@ async def test_half_a_character_costs_no_result(rig: Rig) -> None:
     assert event.payload["data"][0]["title"] == "cut \ufffd"
 
 
-async def test_one_callback_without_a_token_names_few_tasks(tmp_path: Path) -> None:
-    """Whoever names many is refused and kept for inspection; the tasks that are named count as callbacks do."""
+async def test_a_callback_without_a_token_names_few_tasks(tmp_path: Path) -> None:
+    """More are refused and stored for inspection; each named task counts as a callback."""
 
     def naming(count: int) -> bytes:
         return json.dumps({"data": [{"task_id": f"k{n}", "task_status": "processing"} for n in range(count)]}).encode()
@@ -335,8 +337,8 @@ async def test_one_callback_without_a_token_names_few_tasks(tmp_path: Path) -> N
         {"noise": "n" * 15_000, "access_token": "hunter22" * 800},
     ],
 )
-async def test_no_secret_of_a_large_body_is_kept(tmp_path: Path, secret: Json) -> None:
-    """Nobody needs a token to send it; what is kept is its beginning, masked before it was cut."""
+async def test_no_secret_of_a_large_rejected_body_is_stored(tmp_path: Path, secret: Json) -> None:
+    """The stored beginning is cut before it is redacted."""
     async with running(tmp_path) as rig:
         body = json.dumps({"callbackType": "complete", "task_id": "x", **secret, "pad": "n" * 50_000})
         assert await post(rig, "/callbacks/suno", body.encode()) == (202, "parked")
@@ -347,7 +349,7 @@ async def test_no_secret_of_a_large_body_is_kept(tmp_path: Path, secret: Json) -
 
 
 async def test_large_bodies_without_a_token_count_for_many(tmp_path: Path) -> None:
-    """Looking through a megabyte takes as long as hundreds of callbacks do."""
+    """A megabyte takes as long to decode as hundreds of callbacks."""
     body = json.dumps({"callbackType": "complete", "task_id": "x", "pad": "n" * 1_000_000}).encode()
     async with running(tmp_path) as rig:
         for _ in range(2):
@@ -360,8 +362,8 @@ async def test_large_bodies_without_a_token_count_for_many(tmp_path: Path) -> No
         assert len(await rig.rejected()) == 2, "each of them is answered, and few are kept"
 
 
-async def test_floods_without_a_token_are_slowed_down(rig: Rig) -> None:
-    """Anybody can send them; beyond a burst they are told to come again."""
+async def test_callbacks_without_a_token_have_a_rate_limit(rig: Rig) -> None:
+    """After a burst they get 429 with Retry-After."""
     statuses = []
     for _ in range(1001):
         async with rig.client.post("/callbacks/suno", data=b"?") as response:
@@ -390,8 +392,8 @@ async def test_floods_without_a_token_are_slowed_down(rig: Rig) -> None:
     ],
 )
 @pytest.mark.parametrize("with_token", [True, False])
-async def test_malformed_bodies_are_refused_and_kept(rig: Rig, body: bytes, with_token: bool) -> None:
-    """400, kept for inspection; who holds the token makes the tracker ask instead."""
+async def test_malformed_bodies_are_refused_and_stored(rig: Rig, body: bytes, with_token: bool) -> None:
+    """400, stored for inspection; with a valid token the task is polled."""
     task_id = await rig.make_task()
     path = rig.address(task_id) if with_token else "/callbacks/suno"
     async with rig.client.post(path, data=body, headers=JSON) as response:
@@ -402,16 +404,16 @@ async def test_malformed_bodies_are_refused_and_kept(rig: Rig, body: bytes, with
     assert await rig.is_due(task_id) is with_token
 
 
-async def test_failing_to_keep_does_not_hide_the_answer(rig: Rig) -> None:
-    """The store is down and the body is garbage: the sender learns about the garbage."""
+async def test_an_error_of_the_store_does_not_replace_the_rejection(rig: Rig) -> None:
+    """The store is unavailable and the body malformed: the response is 400."""
     task_id = await rig.make_task()
     rig.store.broken = True
     async with rig.client.post(rig.address(task_id), data=b"{") as response:
         await problem_of(response, 400)
 
 
-async def test_garbage_in_masses_is_kept_in_moderation(rig: Rig) -> None:
-    """Every one is answered; what is written and logged of them is bounded."""
+async def test_stored_rejections_have_a_rate_limit(rig: Rig) -> None:
+    """Each request gets its response; writes and log lines are limited."""
     task_id = await rig.make_task()
     for _ in range(80):
         async with rig.client.post(rig.address(task_id), data=b"{") as response:
@@ -419,8 +421,8 @@ async def test_garbage_in_masses_is_kept_in_moderation(rig: Rig) -> None:
     assert len(await rig.rejected()) == 50
 
 
-async def test_bad_tokens_are_not_found(rig: Rig) -> None:
-    """Wrong, cut, foreign, odd: 404, without a look into the store for the task."""
+async def test_wrong_tokens_are_404(rig: Rig) -> None:
+    """Wrong, cut, of another task, malformed: without a look-up of the task."""
     task_id = await rig.make_task()
     good = rig.address(task_id)
     mac = good.rpartition(".")[2]
@@ -446,7 +448,7 @@ async def test_bad_tokens_are_not_found(rig: Rig) -> None:
 
 @pytest.mark.parametrize("declared", [True, False])
 async def test_a_body_that_is_too_large_is_refused_and_the_task_polled(rig: Rig, declared: bool) -> None:
-    """413 whether or not the size was said beforehand; the news is fetched instead."""
+    """413, with or without a Content-Length; the task is polled instead."""
     task_id = await rig.make_task()
     body = song(padding="x" * 5000)
 
@@ -461,8 +463,8 @@ async def test_a_body_that_is_too_large_is_refused_and_the_task_polled(rig: Rig,
     assert status == 413
 
 
-async def test_a_bomb_is_refused_without_unfolding_it(rig: Rig) -> None:
-    """Fifty MiB in fifty KiB: 413, and memory stays small."""
+async def test_a_decompression_bomb_is_refused(rig: Rig) -> None:
+    """50 MiB in 50 KiB: 413, and memory stays small."""
     task_id = await rig.make_task()
     bomb = gzip.compress(b" " * (50 << 20))
     headers = {**JSON, "Content-Encoding": "gzip"}
@@ -489,8 +491,8 @@ async def test_a_body_that_does_not_decompress_is_malformed(rig: Rig, encoding: 
         await problem_of(response, 400)
 
 
-async def test_a_bad_signature_is_refused(tmp_path: Path) -> None:
-    """Where a scheme is configured, the raw body is checked before it is read; the answer tells nothing."""
+async def test_a_wrong_signature_is_refused(tmp_path: Path) -> None:
+    """Where a scheme is configured, the raw body is checked first; the response gives no details."""
     checked = []
 
     def check(provider: str, headers: Mapping[str, str], body: bytes, task_ids: Sequence[str]) -> bool:
@@ -524,7 +526,7 @@ async def test_every_other_method_is_refused(rig: Rig) -> None:
                 await problem_of(response, 405)
 
 
-async def test_callbacks_want_no_api_token(tmp_path: Path) -> None:
+async def test_callbacks_require_no_api_token(tmp_path: Path) -> None:
     """Providers do not have it."""
     async with running(tmp_path, api_token="t0ken") as rig:
         task_id = await rig.make_task()

@@ -56,8 +56,8 @@ def requests_of(rig: Rig) -> int:
     return rig.client.server.runner.server.requests_count
 
 
-async def test_who_has_sent_no_head_makes_room_first(rig: Rig) -> None:
-    """The oldest of them, whether it has sent nothing or a part; an idle connection of somebody known stays."""
+async def test_connections_without_a_head_are_closed_first(rig: Rig) -> None:
+    """The oldest of them, with nothing or a part received; a known idle connection stays."""
     idle = await connect(rig, HEALTH, ALIVE)
     silent, half = await connect(rig, b""), await connect(rig, HALF)
     assert (await ask(rig, LAST)).status == 200
@@ -70,8 +70,8 @@ async def test_who_has_sent_no_head_makes_room_first(rig: Rig) -> None:
     again.cut()
 
 
-async def test_who_is_idle_makes_room_next(rig: Rig) -> None:
-    """Of connections between two requests, the one that has been idle longest."""
+async def test_idle_connections_are_closed_next(rig: Rig) -> None:
+    """The longest idle between two requests."""
     first, second, third = [await connect(rig, HEALTH, ALIVE) for _ in range(LIMIT)]
     await first.send(HEALTH)
     await first.until(ALIVE)
@@ -82,8 +82,8 @@ async def test_who_is_idle_makes_room_next(rig: Rig) -> None:
         assert (await sender.answer()).status == 200
 
 
-async def test_whose_body_is_still_arriving_makes_room_last(rig: Rig) -> None:
-    """The oldest of them is told to come again; it was not begun, so nothing is lost."""
+async def test_incomplete_bodies_are_dropped_last(rig: Rig) -> None:
+    """The oldest gets 503; its request was not begun, so nothing is lost."""
     slow: list[Sender] = []
     while len(slow) < LIMIT:
         slow.append(await connect(rig, BODY))
@@ -99,8 +99,8 @@ async def test_whose_body_is_still_arriving_makes_room_last(rig: Rig) -> None:
         sender.cut()
 
 
-async def test_a_request_that_is_there_is_never_cut_off(rig: Rig) -> None:
-    """With nothing to spare, the new connection is told to come again, and the others are answered."""
+async def test_a_complete_request_is_never_cut_off(rig: Rig) -> None:
+    """If all have one, the new connection gets 503."""
     task_id = await rig.make_task()
     wait = f"GET /v1/tasks/{task_id}?wait=60".encode() + HOST + b"Connection: close\r\n\r\n"
     waits = [await connect(rig, wait) for _ in range(LIMIT)]
@@ -114,7 +114,7 @@ async def test_a_request_that_is_there_is_never_cut_off(rig: Rig) -> None:
 
 @pytest.mark.parametrize("sent", [b"", HALF, b"\r\n"])
 @pytest.mark.parametrize("is_first", [True, False])
-async def test_a_head_has_its_time(tmp_path: Path, sent: bytes, *, is_first: bool) -> None:
+async def test_a_head_has_a_time_limit(tmp_path: Path, sent: bytes, *, is_first: bool) -> None:
     """It counts from the connection, or from the first byte of a later head."""
     async with running(tmp_path, limits={"head_s": 0.05}) as rig:
         sender = await connect(rig, sent) if is_first else await connect(rig, HEALTH, ALIVE)
@@ -123,8 +123,8 @@ async def test_a_head_has_its_time(tmp_path: Path, sent: bytes, *, is_first: boo
         assert (await sender.answer()).raw == b""
 
 
-async def test_drops_of_a_head_do_not_prolong_its_time(tmp_path: Path) -> None:
-    """Whoever sends a byte now and then is closed like who sends none, and at the same time."""
+async def test_slow_bytes_do_not_extend_the_limit_of_a_head(tmp_path: Path) -> None:
+    """A connection that sends a byte now and then is closed at the same time as a silent one."""
     async with running(tmp_path, limits={"head_s": 0.2}) as rig:
         silent, dripping = await connect(rig, b""), await connect(rig, HALF)
         closed = asyncio.create_task(silent.answer())
@@ -136,8 +136,8 @@ async def test_drops_of_a_head_do_not_prolong_its_time(tmp_path: Path) -> None:
         assert (await closed).raw == b""
 
 
-async def test_idle_connections_have_the_time_of_keep_alive(tmp_path: Path) -> None:
-    """The limit for heads is none for who has nothing to ask just now, or whose body is slow."""
+async def test_idle_connections_have_the_limit_of_keep_alive(tmp_path: Path) -> None:
+    """The limit of heads is not for idle connections, nor for slow bodies."""
     async with running(tmp_path, limits={"head_s": 0.02}) as rig:
         idle, slow = await connect(rig, HEALTH, ALIVE), await connect(rig, BODY)
         await until(lambda: is_awaited(rig))
@@ -149,8 +149,8 @@ async def test_idle_connections_have_the_time_of_keep_alive(tmp_path: Path) -> N
         slow.cut()
 
 
-async def test_bodies_that_are_held_have_a_limit_together() -> None:
-    """Their bytes once decompressed; the oldest makes room, the others go on."""
+async def test_incomplete_bodies_have_a_common_limit() -> None:
+    """Of their decompressed bytes; the oldest is dropped, the others continue."""
     arrivals = Arrivals()
 
     async def hold_one() -> None:
@@ -171,7 +171,7 @@ async def test_bodies_that_are_held_have_a_limit_together() -> None:
 
 
 async def test_long_heads_are_read(rig: Rig) -> None:
-    """A field or a line of nearly 64 KiB, and a thousand fields: a callback is worth it."""
+    """A field or a line of nearly 64 KiB, and a thousand fields, as proxies make them."""
     path = rig.address(await rig.make_task()).encode()
     long, body = b"x" * (FIELD_MAX_BYTES - 1000), song()
     length = b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body)
@@ -184,8 +184,8 @@ async def test_long_heads_are_read(rig: Rig) -> None:
         assert (answer.status, answer.body["outcome"]) in {(200, "applied"), (200, "duplicate")}
 
 
-async def test_a_head_has_its_size(rig: Rig) -> None:
-    """Fields that are fine one by one are not without end."""
+async def test_a_head_has_a_size_limit(rig: Rig) -> None:
+    """Also if each field is short enough."""
     field = b"X: " + b"y" * (FIELD_MAX_BYTES - 1000) + b"\r\n"
     answer = await ask(rig, b"GET /healthz" + HOST + field * (HEAD_MAX_BYTES // len(field) + 1) + b"X: ")
     assert answer.is_problem(431, "head-too-large")
@@ -203,7 +203,7 @@ async def test_a_head_has_its_size(rig: Rig) -> None:
     ],
 )
 def test_the_limit_is_raised(soft: int, hard: int, reached: int) -> None:
-    """To the hard one, within reason; never lowered."""
+    """Up to the hard limit, within reason; never lowered."""
     assert reachable_limit(soft, hard) == reached
 
 
@@ -213,7 +213,7 @@ def test_connections_leave_a_reserve() -> None:
 
 
 def test_a_process_raises_its_own_limit() -> None:
-    """Of a process of its own: the limit of this one stays."""
+    """In a subprocess: the limit of this one stays."""
     code = "from tracker.daemon.descriptors import *; print(raise_limit(), current_limit())"
     command = ["prlimit", "--nofile=256:512", sys.executable, "-c", code]
     found = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -221,7 +221,7 @@ def test_a_process_raises_its_own_limit() -> None:
 
 
 def test_doctor_shows_the_limit(tmp_path: Path) -> None:
-    """And fails where it is so small that a few connections use it up."""
+    """It fails if a few connections would use up the limit."""
     config = load_config(Setting().write(tmp_path), {})
     assert check_descriptors(config).state == "ok"
     line = check_descriptors(config, least=2**40)

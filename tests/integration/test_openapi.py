@@ -54,8 +54,8 @@ async def test_the_router_and_the_description_agree(rig: Rig) -> None:
     assert document["openapi"] == "3.1.0"
 
 
-async def test_every_reference_leads_somewhere(rig: Rig) -> None:
-    """No schema is missing, none is left over."""
+async def test_every_reference_has_a_schema(rig: Rig) -> None:
+    """No schema is missing, none is unused."""
     document = await described(rig)
     wanted = {ref.rpartition("/")[2] for ref in _refs(document)}
     assert wanted == set(document["components"]["schemas"])
@@ -70,8 +70,8 @@ def _refs(value: Json) -> list[str]:
     return []
 
 
-async def test_every_operation_is_whole(rig: Rig) -> None:
-    """Path parameters are declared, ids are unique, open and closed is as it is."""
+async def test_every_operation_is_complete(rig: Rig) -> None:
+    """Path parameters are declared, ids are unique, and security is as implemented."""
     document = await described(rig)
     operations = [(path, operation) for path, methods in document["paths"].items() for operation in methods.values()]
     assert len({operation["operationId"] for _, operation in operations}) == len(operations)
@@ -96,8 +96,8 @@ async def test_the_query_parameters_are_those_that_are_read(rig: Rig) -> None:
         assert (error["loc"], said) == (["query", "nope"], f"is unknown{';' if names else ':'} {known}")
 
 
-async def test_the_answers_are_what_the_description_says(rig: Rig) -> None:
-    """Every answer of every operation, as it comes over the wire, fits the model that describes it."""
+async def test_responses_match_the_description(rig: Rig) -> None:
+    """Every response of every operation matches its schema in the served document."""
     task_id = await rig.make_task()
     await rig.end_task(task_id)
     pending = await rig.make_task(external_id="x-2")
@@ -185,8 +185,8 @@ def misfits(schema: Json, value: Json, schemas: Json, at: str = "") -> Iterator[
         yield f"{at}: {value!r} is not {schema}"
 
 
-def test_the_hook_event_of_the_readme_is_one() -> None:
-    """The example has exactly the members that the description names."""
+def test_the_hook_event_of_the_readme_matches_the_description() -> None:
+    """The example has exactly the described members."""
     text = (REPOSITORY / "config" / "README.md").read_text(encoding="utf-8")
     (example,) = [block for block in re.findall(r"```json\n(.*?)```", text, re.DOTALL) if "delivery_id" in block]
     document = describe(OPERATIONS)["components"]["schemas"]
@@ -194,8 +194,8 @@ def test_the_hook_event_of_the_readme_is_one() -> None:
 
 
 @pytest.mark.parametrize("event", EVENTS)
-def test_hook_events_are_what_the_description_says(event: str) -> None:
-    """Every event; those that are made up say so."""
+def test_hook_events_match_the_description(event: str) -> None:
+    """Every event; synthetic ones are marked."""
     job = sample_job(make_hook("h", ("task.*",), ScriptAction.of(["-"])), event, START)
     document = describe(OPERATIONS)["components"]["schemas"]
     made_up = json.loads(encode_event(job))

@@ -1,4 +1,4 @@
-"""The API over HTTP: every answer that is promised, and every bad input told plainly."""
+"""The API over HTTP: every promised response, and a clear error for every bad input."""
 
 import asyncio
 import gzip
@@ -45,7 +45,7 @@ async def get(rig: Rig, path: str, status: int = 200) -> Json:
 
 
 async def test_a_submit_is_created(rig: Rig) -> None:
-    """201, Location, and the task as it stands."""
+    """201, Location, and the task."""
     async with rig.client.post("/v1/tasks", json=SUBMIT) as response:
         task = await response.json()
         assert response.status == 201
@@ -66,7 +66,7 @@ async def test_a_submit_is_created(rig: Rig) -> None:
         ("", False),
     ],
 )
-async def test_prefer_respond_async_answers_at_once(rig: Rig, prefer: str, is_async: bool) -> None:
+async def test_prefer_respond_async_responds_at_once(rig: Rig, prefer: str, is_async: bool) -> None:
     """202 and Preference-Applied, or the ordinary 201."""
     async with rig.client.post("/v1/tasks", json=SUBMIT, headers={"Prefer": prefer}) as response:
         assert response.status == (202 if is_async else 201)
@@ -76,7 +76,7 @@ async def test_prefer_respond_async_answers_at_once(rig: Rig, prefer: str, is_as
 
 
 async def test_the_same_key_finds_the_same_task(rig: Rig) -> None:
-    """200, whether the key came in the header, in the body, or in both."""
+    """200, with the key in the header, in the body, or in both."""
     headers = {"Idempotency-Key": "k1"}
     async with rig.client.post("/v1/tasks", json=SUBMIT, headers=headers) as response:
         first = await response.json()
@@ -96,8 +96,8 @@ async def test_two_different_keys_are_refused(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256])
-async def test_a_key_that_cannot_be_used_is_refused(rig: Rig, key: str) -> None:
-    """An empty key would make strangers' requests the same one."""
+async def test_an_invalid_key_is_refused(rig: Rig, key: str) -> None:
+    """With an empty key, unrelated requests would be the same."""
     async with rig.client.post("/v1/tasks", json=SUBMIT, headers={"Idempotency-Key": key}) as response:
         assert locs(await problem_of(response, 422)) == [["header", "Idempotency-Key"]]
 
@@ -110,8 +110,8 @@ async def test_a_key_that_cannot_be_used_is_refused(rig: Rig, key: str) -> None:
         (RequestInvalid([FieldProblem(("request", "model"), "is required")]), 422),
     ],
 )
-async def test_what_the_submitter_refuses(rig: Rig, error: Exception, status: int) -> None:
-    """Each refusal has its status and says why."""
+async def test_refusals_of_the_submitter(rig: Rig, error: Exception, status: int) -> None:
+    """Each has its status and its reason."""
     rig.submitter.fails_with = error
     async with rig.client.post("/v1/tasks", json=SUBMIT) as response:
         problem = await problem_of(response, status)
@@ -121,8 +121,8 @@ async def test_what_the_submitter_refuses(rig: Rig, error: Exception, status: in
         assert str(error) in problem["detail"]
 
 
-async def test_a_failure_of_ours_tells_nothing(rig: Rig) -> None:
-    """500 without a word of the exception."""
+async def test_an_internal_error_shows_no_details(rig: Rig) -> None:
+    """500 without the text of the exception."""
     rig.submitter.fails_with = RuntimeError("secret detail")
     async with rig.client.post("/v1/tasks", json=SUBMIT) as response:
         problem = await problem_of(response, 500)
@@ -149,14 +149,14 @@ DEEP = b'{"route":"suno.generate","request":' + b'{"a":' * 200 + b"1" + b"}" * 2
     [b"", b"{", b"\xff", b"\xef\xbb\xbf", b'{"a":"\\ud800"}', b"[" * 5000, b"NaN", b"{'a': 1}", DEEP],
 )
 async def test_malformed_json_is_400(rig: Rig, body: bytes) -> None:
-    """No JSON, no UTF-8, or nested so deep that it is no request."""
+    """Not JSON, not UTF-8, or nested too deeply."""
     async with rig.client.post("/v1/tasks", data=body, headers=JSON) as response:
         await problem_of(response, 400)
     assert rig.submitter.asked == []
 
 
-async def test_a_byte_order_mark_is_passed_over(rig: Rig) -> None:
-    """A body that an editor saved is taken; one in UTF-16 is named."""
+async def test_a_byte_order_mark_is_ignored(rig: Rig) -> None:
+    """UTF-8 with a BOM is accepted; the detail names UTF-16."""
     body = json.dumps({"route": "kling.omni-video", "external_id": "k-1"}).encode()
     async with rig.client.post("/v1/tasks", data=b"\xef\xbb\xbf" + body, headers=JSON) as response:
         assert response.status == 201
@@ -194,7 +194,7 @@ async def test_a_byte_order_mark_is_passed_over(rig: Rig) -> None:
     ],
 )
 async def test_wrong_fields_are_listed(rig: Rig, body: Json, expected: list[list[str]]) -> None:
-    """422 with every wrong field and where it is."""
+    """422 with the location of every wrong field."""
     async with rig.client.post("/v1/tasks", data=json.dumps(body), headers=JSON) as response:
         problem = await problem_of(response, 422)
     assert locs(problem) == expected
@@ -211,8 +211,8 @@ async def test_wrong_fields_are_listed(rig: Rig, body: Json, expected: list[list
         ('{"a": [' + ", ".join(["20000000000000000000"] * 500) + "]}", [["request", "a", n] for n in range(20)]),
     ],
 )
-async def test_a_whole_number_that_would_be_changed_is_refused(rig: Rig, request_body: str, expected: Json) -> None:
-    """Beyond 64 bits it would be stored and paid for as another number; the answer names the field."""
+async def test_an_integer_that_would_be_rounded_is_refused(rig: Rig, request_body: str, expected: Json) -> None:
+    """Beyond 64 bits it would be stored and paid for as another number; the response names the field."""
     body = f'{{"route": "suno.generate", "request": {request_body}}}'
     async with rig.client.post("/v1/tasks", data=body, headers=JSON) as response:
         problem = await problem_of(response, 422)
@@ -221,8 +221,8 @@ async def test_a_whole_number_that_would_be_changed_is_refused(rig: Rig, request
     assert rig.submitter.asked == []
 
 
-async def test_numbers_that_can_be_passed_on_are_left_alone(rig: Rig) -> None:
-    """The largest whole numbers, floats that are as large, and digits in a text."""
+async def test_exact_numbers_are_accepted(rig: Rig) -> None:
+    """The largest exact integers, floats of that size, and digits in a text."""
     numbers = "[18446744073709551615, -9223372036854775808, 1e30, -2.0e25, 0.1]"
     body = f'{{"route": "suno.generate", "request": {{"n": {numbers}, "t": "99999999999999999999999"}}}}'
     async with rig.client.post("/v1/tasks", data=body, headers=JSON) as response:
@@ -232,13 +232,13 @@ async def test_numbers_that_can_be_passed_on_are_left_alone(rig: Rig) -> None:
 
 
 async def test_wrong_values_are_not_repeated(rig: Rig) -> None:
-    """They may be secret, and they may be huge."""
+    """They can be secret or huge."""
     async with rig.client.post("/v1/tasks", json={**SUBMIT, "account": ["sk-secret" * 100]}) as response:
         assert "sk-secret" not in json.dumps(await problem_of(response, 422))
 
 
 async def test_a_body_that_is_too_large_is_413(rig: Rig) -> None:
-    """As sent, and once decompressed."""
+    """As sent, and decompressed."""
 
     async def undeclared() -> AsyncIterator[bytes]:
         for _ in range(33):
@@ -260,8 +260,8 @@ async def test_a_compressed_submit_is_read(rig: Rig) -> None:
 # -- list --------------------------------------------------------------------------------------------------
 
 
-async def test_lists_newest_first_page_by_page(rig: Rig) -> None:
-    """Every task once, in order, the last page without a cursor."""
+async def test_a_list_has_pages(rig: Rig) -> None:
+    """Every task once, newest first, the last page without a cursor."""
     made = []
     for n in range(5):
         rig.clock.advance(1.0)
@@ -278,7 +278,7 @@ async def test_lists_newest_first_page_by_page(rig: Rig) -> None:
 
 
 async def test_filters(rig: Rig) -> None:
-    """Each filter narrows the list."""
+    """Each filter restricts the list."""
     async with rig.client.post("/v1/tasks", json=SUBMIT) as response:
         song = (await response.json())["id"]
     rig.clock.advance(10.0)
@@ -360,8 +360,8 @@ async def test_an_unknown_parameter_is_answered_with_the_known_ones(rig: Rig) ->
         ("GET", "/v1/routes"),
     ],
 )
-async def test_no_call_ignores_an_unknown_parameter(rig: Rig, method: str, path: str) -> None:
-    """A misspelt parameter that did nothing would be found out too late."""
+async def test_no_operation_ignores_an_unknown_parameter(rig: Rig, method: str, path: str) -> None:
+    """A misspelt parameter must not be without effect."""
     async with rig.client.request(method, f"{path}?bogus=1") as response:
         assert locs(await problem_of(response, 422)) == [["query", "bogus"]]
 
@@ -371,7 +371,7 @@ async def test_no_call_ignores_an_unknown_parameter(rig: Rig, method: str, path:
 
 @pytest.mark.parametrize("task_id", [NO_TASK, "x", "%00", "..%2F..%2Fetc", "ü", "x" * 3000])
 async def test_an_unknown_task_is_404_everywhere(rig: Rig, task_id: str) -> None:
-    """Whatever is asked about it."""
+    """For every operation on a task."""
     calls = [("GET", ""), ("GET", "?wait=1"), ("GET", "/events"), ("GET", "/deliveries"), ("GET", "/why")]
     for method, rest in [*calls, ("POST", "/cancel")]:
         async with rig.client.request(method, f"/v1/tasks/{task_id}{rest}") as response:
@@ -390,7 +390,7 @@ async def test_the_history_of_a_task(rig: Rig) -> None:
 
 
 async def test_why(rig: Rig) -> None:
-    """The plain account, with what only the daemon knows."""
+    """The explanation, with notes that only the daemon has."""
     task_id = await rig.make_task()
     account = await get(rig, f"/v1/tasks/{task_id}/why")
     assert (account["id"], account["status"]) == (task_id, "PENDING")
@@ -411,7 +411,7 @@ async def make_delivery(rig: Rig, task_id: TaskId, status: DeliveryStatus) -> st
 
 
 async def test_why_names_a_hook_that_is_failing(rig: Rig) -> None:
-    """With since when, and what it said last; only where the task has to do with it."""
+    """With its start and last error, for tasks with a delivery to it only."""
     rig.hooks.health = HookHealth(HookState.FAILING, last_error="exit 100: failed for good", failing_since=START)
     task_id, other = await rig.make_task(), await rig.make_task(external_id="other")
     await rig.end_task(task_id)
@@ -423,8 +423,8 @@ async def test_why_names_a_hook_that_is_failing(rig: Rig) -> None:
     assert (hook["state"], hook["failing_since"]) == ("failing", "2026-11-20T20:42:00.000Z")
 
 
-async def test_a_dead_delivery_is_run_again(rig: Rig) -> None:
-    """It is pending again, with its attempts counted anew."""
+async def test_a_dead_delivery_is_retried(rig: Rig) -> None:
+    """It is pending again, and its attempts start at zero."""
     task_id = await rig.make_task()
     await rig.end_task(task_id)
     delivery_id = await make_delivery(rig, task_id, DeliveryStatus.DEAD)
@@ -436,13 +436,13 @@ async def test_a_dead_delivery_is_run_again(rig: Rig) -> None:
 
 
 async def test_an_unknown_delivery_is_404(rig: Rig) -> None:
-    """There is nothing to run."""
+    """There is nothing to retry."""
     async with rig.client.post("/v1/deliveries/nope/retry") as response:
         await problem_of(response, 404)
 
 
-async def test_a_poll_by_hand_that_reaches_nobody_says_so(rig: Rig) -> None:
-    """With the time after which it is worth another try; the task is as it was."""
+async def test_a_manual_poll_that_is_not_sent_is_503(rig: Rig) -> None:
+    """With the time after which to retry; the task is unchanged."""
     task_id = await rig.make_task()
 
     async def refuse(_: TaskId) -> None:
@@ -455,8 +455,8 @@ async def test_a_poll_by_hand_that_reaches_nobody_says_so(rig: Rig) -> None:
     assert problem["detail"] == "The upstream was not polled: account 'default' has no API key."
 
 
-async def test_poll_asks_now_and_shows_the_task_afterwards(rig: Rig) -> None:
-    """The answer has what the poll brought."""
+async def test_a_manual_poll_shows_the_task_afterwards(rig: Rig) -> None:
+    """The response has the result of the poll."""
     task_id = await rig.make_task()
     rig.poller.brings = rig.end_task
     async with rig.client.post(f"/v1/tasks/{task_id}/poll") as response:
@@ -465,7 +465,7 @@ async def test_poll_asks_now_and_shows_the_task_afterwards(rig: Rig) -> None:
 
 
 async def test_cancel_ends_a_task_once(rig: Rig) -> None:
-    """FAILED canceled, told as an operator's word; a second time 409."""
+    """FAILED canceled by an operator; a second time 409."""
     task_id = await rig.make_task()
     async with rig.client.post(f"/v1/tasks/{task_id}/cancel") as response:
         task = await response.json()
@@ -478,7 +478,7 @@ async def test_cancel_ends_a_task_once(rig: Rig) -> None:
 
 
 async def test_cancel_of_a_finished_task_is_a_conflict(rig: Rig) -> None:
-    """A result stays a result."""
+    """The result stays."""
     task_id = await rig.make_task()
     await rig.end_task(task_id)
     async with rig.client.post(f"/v1/tasks/{task_id}/cancel") as response:
@@ -489,8 +489,8 @@ async def test_cancel_of_a_finished_task_is_a_conflict(rig: Rig) -> None:
 # -- waiting -----------------------------------------------------------------------------------------------
 
 
-async def test_wait_answers_when_the_task_ends(rig: Rig) -> None:
-    """It does not wait for the time to be up; changes on the way do not wake the client."""
+async def test_wait_responds_when_the_task_ends(rig: Rig) -> None:
+    """Before the time limit; other changes of the task do not end the wait."""
     task_id = await rig.make_task()
     waiting = asyncio.create_task(get(rig, f"/v1/tasks/{task_id}?wait=60"))
     changes = rig.services.changes
@@ -502,7 +502,7 @@ async def test_wait_answers_when_the_task_ends(rig: Rig) -> None:
     assert task_id not in changes._watched
 
 
-async def test_wait_of_an_ended_task_answers_at_once(rig: Rig) -> None:
+async def test_wait_of_an_ended_task_responds_at_once(rig: Rig) -> None:
     """There is nothing to wait for."""
     task_id = await rig.make_task()
     await rig.end_task(task_id)
@@ -510,16 +510,16 @@ async def test_wait_of_an_ended_task_answers_at_once(rig: Rig) -> None:
         assert (await get(rig, f"/v1/tasks/{task_id}?wait=60"))["status"] == "SUCCEEDED"
 
 
-async def test_wait_answers_when_the_time_is_up(rig: Rig) -> None:
-    """With the task as it stands."""
+async def test_wait_responds_after_the_time_limit(rig: Rig) -> None:
+    """With the task."""
     task_id = await rig.make_task()
     for wait in ("0", "0.05"):
         assert (await get(rig, f"/v1/tasks/{task_id}?wait={wait}"))["status"] == "PENDING"
     assert task_id not in rig.services.changes._watched
 
 
-async def test_wait_answers_when_the_daemon_stops(rig: Rig) -> None:
-    """A shutdown is not held up by those who wait."""
+async def test_wait_responds_when_the_daemon_stops(rig: Rig) -> None:
+    """Waiting clients do not delay a stop."""
     task_id = await rig.make_task()
     waiting = asyncio.create_task(get(rig, f"/v1/tasks/{task_id}?wait=60"))
     async with asyncio.timeout(10):
@@ -530,7 +530,7 @@ async def test_wait_answers_when_the_daemon_stops(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("wait", ["-1", "60.1", "soon", "", "nan", "inf", "1e9"])
-async def test_a_wait_that_is_no_wait_is_refused(rig: Rig, wait: str) -> None:
+async def test_an_invalid_wait_is_refused(rig: Rig, wait: str) -> None:
     """0 to 60 seconds."""
     async with rig.client.get(f"/v1/tasks/{await rig.make_task()}?wait={wait}") as response:
         assert locs(await problem_of(response, 422)) == [["query", "wait"]]
@@ -555,7 +555,7 @@ async def test_routes(rig: Rig) -> None:
 
 
 async def test_health(rig: Rig) -> None:
-    """Alive while the process answers; ready while nothing stands in the way."""
+    """Alive while the process responds; ready while there is no reason against it."""
     assert await get(rig, "/healthz") == {"status": "alive"}
     known = {"instance": rig.store.instance, "alarms": 0}
     assert await get(rig, "/readyz") == {"ready": True, "reasons": [], **known}
@@ -565,8 +565,8 @@ async def test_health(rig: Rig) -> None:
     assert problem.items() >= {"ready": False, "reasons": ["The disk is full.", "No sweep for 20 s."], **known}.items()
 
 
-async def test_a_store_that_cannot_answer_is_503(rig: Rig) -> None:
-    """With Retry-After, whatever was asked."""
+async def test_an_unavailable_store_is_503(rig: Rig) -> None:
+    """With Retry-After, for every operation."""
     task_id = await rig.make_task()
     rig.store.broken = True
     for method, path in (
@@ -580,7 +580,7 @@ async def test_a_store_that_cannot_answer_is_503(rig: Rig) -> None:
 
 
 async def test_a_write_of_unknown_outcome_is_500(rig: Rig) -> None:
-    """Not "send it again", which may pay twice; a callback may simply come again."""
+    """The detail does not ask for a retry, which may pay twice; a callback can be repeated."""
     task_id = await rig.make_task()
     rig.store.failure, rig.store.broken = WriteUnknown("the commit failed, and so did the next"), True
     async with rig.client.post(f"/v1/tasks/{task_id}/cancel") as response:
@@ -593,7 +593,7 @@ async def test_a_write_of_unknown_outcome_is_500(rig: Rig) -> None:
         assert int(response.headers["Retry-After"]) > 0
 
 
-async def test_what_is_not_there_is_404(rig: Rig) -> None:
+async def test_an_unknown_path_is_404(rig: Rig) -> None:
     """As problem details, below and beside the API."""
     for path in ("/nothing", "/v1/nothing", "/v1/tasks/", "/callbacks", "/v2/tasks", "/%00"):
         async with rig.client.get(path) as response:
@@ -601,7 +601,7 @@ async def test_what_is_not_there_is_404(rig: Rig) -> None:
 
 
 async def test_another_method_is_405(rig: Rig) -> None:
-    """With the methods that there are."""
+    """With the allowed methods."""
     for method, path, allowed in (
         ("DELETE", "/v1/tasks", {"GET", "HEAD", "POST"}),
         ("POST", f"/v1/tasks/{NO_TASK}", {"GET", "HEAD"}),
@@ -613,14 +613,14 @@ async def test_another_method_is_405(rig: Rig) -> None:
             await problem_of(response, 405)
 
 
-async def test_head_is_answered_like_get(rig: Rig) -> None:
+async def test_head_responds_as_get(rig: Rig) -> None:
     """Without a body."""
     async with rig.client.head("/v1/tasks") as response:
         assert (response.status, await response.read()) == (200, b"")
 
 
-async def test_answers_do_not_name_the_libraries(rig: Rig) -> None:
-    """A version in a header is an invitation."""
+async def test_responses_do_not_name_the_libraries(rig: Rig) -> None:
+    """A version in a header helps attackers."""
     for path in ("/healthz", "/v1/tasks", "/nothing", "/openapi.json"):
         async with rig.client.get(path) as response:
             assert response.headers["Server"] == "tracker"
@@ -633,7 +633,7 @@ async def test_answers_do_not_name_the_libraries(rig: Rig) -> None:
     "header",
     [None, "", "Bearer", "Bearer ", "Bearer wrong", "Bearer t0ken2", "Basic t0ken", "t0ken", "Bearer t0ke\xff"],
 )
-async def test_without_the_token_nothing_is_answered(tmp_path: Path, header: str | None) -> None:
+async def test_the_api_requires_the_token(tmp_path: Path, header: str | None) -> None:
     """401 with WWW-Authenticate on every path below /v1, known or not."""
     headers = {} if header is None else {"Authorization": header}
     async with running(tmp_path, api_token="t0ken") as rig:
@@ -648,7 +648,7 @@ async def test_without_the_token_nothing_is_answered(tmp_path: Path, header: str
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
 async def test_the_token_opens_the_api(tmp_path: Path, scheme: str) -> None:
-    """The scheme's case does not matter, the token's does."""
+    """The case of the scheme is ignored, that of the token is not."""
     async with running(tmp_path, api_token="t0ken") as rig:
         headers = {"Authorization": f"{scheme} t0ken"}
         async with rig.client.get("/v1/tasks", headers=headers) as response:
@@ -672,7 +672,7 @@ async def test_the_token_opens_the_api(tmp_path: Path, scheme: str) -> None:
         ({"Host": ""}, 403),
     ],
 )
-async def test_without_a_token_web_pages_are_kept_out(rig: Rig, headers: dict[str, str], status: int) -> None:
+async def test_without_a_token_web_pages_are_refused(rig: Rig, headers: dict[str, str], status: int) -> None:
     """A page in a browser on this machine could otherwise order paid jobs."""
     async with rig.client.get("/v1/tasks", headers=headers) as response:
         if status == 200:
@@ -682,7 +682,7 @@ async def test_without_a_token_web_pages_are_kept_out(rig: Rig, headers: dict[st
 
 
 async def test_over_a_unix_socket_any_host_is_local(tmp_path: Path, short_path: Path) -> None:
-    """Who can open the socket was let in by its permissions."""
+    """The permissions of the socket are the access control."""
     from aiohttp import ClientSession, UnixConnector
 
     from tracker.server.app import make_app

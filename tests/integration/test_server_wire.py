@@ -178,8 +178,10 @@ NO_HTTP = {
 
 
 @pytest.mark.parametrize("sent", NO_HTTP.values(), ids=NO_HTTP.keys())
-async def test_what_is_no_http_is_told_like_every_error(rig: Rig, sent: bytes, logged: list[Mapping[str, Any]]) -> None:
-    """400 as problem details, with nothing of the request in it, and a quiet line in the log."""
+async def test_input_that_is_not_http_gets_problem_details(
+    rig: Rig, sent: bytes, logged: list[Mapping[str, Any]]
+) -> None:
+    """400 without a part of the request, and a log line of level info."""
     token = rig.address(await rig.make_task()).rpartition("/")[2].encode()
     answer = await ask(rig, sent.replace(b"TOKEN", token))
     assert answer.is_problem(400, "malformed")
@@ -200,34 +202,34 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("head", "status"), REFUSED.values(), ids=REFUSED.keys())
-async def test_what_the_router_would_refuse_is_told_like_every_error(
+async def test_refusals_of_the_router_are_problem_details(
     rig: Rig, head: bytes, status: int, logged: list[Mapping[str, Any]]
 ) -> None:
-    """Problem details, with nothing of the request in it; not worth a line in the log."""
+    """Without a part of the request, and without a log line."""
     answer = await ask(rig, head, b"Connection: close\r\n\r\n", b"{}" if b"Content-Length" in head else b"")
     assert answer.is_problem(status, {417: "unknown-expectation", 404: "unknown-path"}[status])
     assert b"SECRET" not in answer.raw
     assert is_quiet(logged)
 
 
-async def test_an_expectation_of_old_http_is_passed_over(rig: Rig) -> None:
-    """HTTP/1.0 does not know the header: it is as if it had not come."""
+async def test_an_expectation_of_http_1_0_is_ignored(rig: Rig) -> None:
+    """HTTP/1.0 does not know the header."""
     answer = await ask(rig, b"GET /healthz HTTP/1.0\r\nExpect: anything\r\n\r\n")
     assert (answer.status, answer.body) == (200, {"status": "alive"})
 
 
-async def test_the_log_hears_of_some_of_many(rig: Rig, logged: list[Mapping[str, Any]]) -> None:
-    """Anybody can send what is no HTTP: everyone is answered, the log bounded."""
+async def test_log_lines_about_unreadable_input_have_a_rate_limit(rig: Rig, logged: list[Mapping[str, Any]]) -> None:
+    """Anyone can send it: each gets a response, the log is limited."""
     answers = [await ask(rig, NO_HTTP["no method of HTTP"]) for _ in range(2 * int(LINES_BURST))]
     assert all(answer.is_problem(400, "malformed") for answer in answers)
     assert len(logged) == LINES_BURST
 
 
 @pytest.mark.parametrize("path", ["/callbacks/suno/TOKEN", "/callbacks/nobody/x", "/nowhere"])
-async def test_a_body_that_cannot_be_unpacked_makes_no_noise(
+async def test_a_body_that_does_not_decompress_is_not_logged(
     rig: Rig, path: str, logged: list[Mapping[str, Any]]
 ) -> None:
-    """Neither where it is read nor where aiohttp only throws it away."""
+    """Neither where it is read nor where aiohttp only drops it."""
     path = path.replace("/callbacks/suno/TOKEN", rig.address(await rig.make_task()))
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: 6\r\n\r\n"
     answer = await ask(rig, head.encode(), b"SECRET")
@@ -235,8 +237,8 @@ async def test_a_body_that_cannot_be_unpacked_makes_no_noise(
     assert is_quiet(logged)
 
 
-async def test_a_chunk_that_is_bad_later_on_is_told_at_once(rig: Rig) -> None:
-    """The parser tells nobody who waits for the body; the sender is answered all the same, and the task polled."""
+async def test_a_bad_later_chunk_is_refused_at_once(rig: Rig) -> None:
+    """The parser reports nothing to the waiting handler; the sender gets a response, and the task is polled."""
     task_id = await rig.make_task()
     sender = await Sender.to(rig)
     head = f"POST {rig.address(task_id)} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{{\r\n"
@@ -248,8 +250,8 @@ async def test_a_chunk_that_is_bad_later_on_is_told_at_once(rig: Rig) -> None:
     assert await rig.is_due(task_id)
 
 
-async def test_a_connection_that_is_cut_is_no_error(rig: Rig, logged: list[Mapping[str, Any]]) -> None:
-    """Nobody is there any more to be told anything, and nobody has to read of it."""
+async def test_a_closed_connection_is_not_an_error(rig: Rig, logged: list[Mapping[str, Any]]) -> None:
+    """There is no client to respond to, and nothing to log."""
     sender = await Sender.to(rig)
     await sender.send(begin(rig.address(await rig.make_task())))
     await until(lambda: is_awaited(rig))
@@ -267,8 +269,8 @@ async def test_a_connection_that_is_cut_is_no_error(rig: Rig, logged: list[Mappi
 
 
 @pytest.mark.parametrize("way", ["", "?ordinary=1"])
-async def test_a_body_that_does_not_come_is_not_waited_for(hasty: Rig, way: str) -> None:
-    """408, whatever the token and by whichever way, and the connection is free again."""
+async def test_an_incomplete_body_has_a_time_limit(hasty: Rig, way: str) -> None:
+    """408, for every token and both ways to the handler, and the connection is free again."""
     good = hasty.address(await hasty.make_task())
     paths = [path + way for path in (good, "/callbacks/suno/bad.token", "/callbacks/suno")] + ["/v1/tasks"]
     heads = [begin(path, host="127.0.0.1", connection="keep-alive") for path in paths]
@@ -278,8 +280,8 @@ async def test_a_body_that_does_not_come_is_not_waited_for(hasty: Rig, way: str)
     assert not is_awaited(hasty)
 
 
-async def test_who_holds_a_token_and_does_not_go_on_is_asked(hasty: Rig) -> None:
-    """The provider had something to say: the task is polled."""
+async def test_an_incomplete_callback_with_a_token_causes_a_poll(hasty: Rig) -> None:
+    """The token is valid, so the task has changed."""
     task_id = await hasty.make_task()
     assert not await hasty.is_due(task_id)
     assert (await ask(hasty, begin(hasty.address(task_id)))).status == 408
@@ -287,7 +289,7 @@ async def test_who_holds_a_token_and_does_not_go_on_is_asked(hasty: Rig) -> None
 
 
 async def test_a_body_in_pieces_is_read(rig: Rig) -> None:
-    """As long as it comes, it may come byte by byte."""
+    """Even byte by byte."""
     sender = await Sender.to(rig)
     body = song()
     await sender.send(begin(rig.address(await rig.make_task()), len(body)))
@@ -298,8 +300,8 @@ async def test_a_body_in_pieces_is_read(rig: Rig) -> None:
     assert (answer.status, answer.body) == (200, {"outcome": "applied"})
 
 
-async def test_a_large_body_may_take_longer() -> None:
-    """Its bytes count; a small one has the time that everyone has."""
+async def test_a_large_body_has_more_time() -> None:
+    """In proportion to its size; a small one has the common limit."""
     arrivals = Arrivals()
     now = asyncio.get_running_loop().time()
     for size, limit_s in ((0, BODY_S), (1_000_000, BODY_S), (100 * SLOWEST_BYTES_PER_S, 100)):
@@ -310,8 +312,8 @@ async def test_a_large_body_may_take_longer() -> None:
             assert limit_s <= when - now < limit_s + WITHIN_S
 
 
-async def test_a_timeout_of_the_connection_is_not_the_senders() -> None:
-    """What the network reports passes through as it is."""
+async def test_a_timeout_of_the_network_is_not_408() -> None:
+    """An error of the network is passed on unchanged."""
     with pytest.raises(TimeoutError):
         async with Arrivals().one(1):
             raise TimeoutError
@@ -320,8 +322,8 @@ async def test_a_timeout_of_the_connection_is_not_the_senders() -> None:
 # -- the stop ----------------------------------------------------------------------------------------------
 
 
-async def test_a_stop_waits_for_bodies_under_way(rig: Rig) -> None:
-    """What comes in time is taken and answered as ever."""
+async def test_a_stop_waits_for_incomplete_bodies(rig: Rig) -> None:
+    """What arrives in time is handled as usual."""
     body = song()
     sender = await Sender.to(rig)
     await sender.send(begin(rig.address(await rig.make_task()), len(body)))
@@ -335,8 +337,8 @@ async def test_a_stop_waits_for_bodies_under_way(rig: Rig) -> None:
     await settling
 
 
-async def test_a_stop_tells_those_for_whom_it_does_not_wait(rig: Rig) -> None:
-    """503 with Retry-After, at once, also to who begins now; whole requests are taken as ever."""
+async def test_a_stop_refuses_later_incomplete_bodies(rig: Rig) -> None:
+    """503 with Retry-After, at once, also for new requests; complete requests are handled as usual."""
     task_id = await rig.make_task()
     sender = await Sender.to(rig)
     await sender.send(begin(rig.address(task_id)))
@@ -351,8 +353,8 @@ async def test_a_stop_tells_those_for_whom_it_does_not_wait(rig: Rig) -> None:
     assert (answer.status, answer.body) == (200, {"outcome": "applied"})
 
 
-async def test_a_stop_with_nothing_under_way_waits_for_nothing(rig: Rig) -> None:
-    """An idle connection is no reason to wait."""
+async def test_a_stop_without_incomplete_bodies_is_immediate(rig: Rig) -> None:
+    """An idle connection is not a reason to wait."""
     idle = await Sender.to(rig)
     async with asyncio.timeout(WITHIN_S):
         await rig.arrivals.settle(10 * WITHIN_S)
@@ -360,8 +362,8 @@ async def test_a_stop_with_nothing_under_way_waits_for_nothing(rig: Rig) -> None
 
 
 @pytest.mark.parametrize("goes_on", [True, False])
-async def test_the_daemon_answers_what_was_under_way_when_it_stops(tmp_path: Path, goes_on: bool) -> None:
-    """A callback whose end comes during the stop is on disk and answered; one without an end is told to come again."""
+async def test_the_daemon_finishes_requests_when_it_stops(tmp_path: Path, goes_on: bool) -> None:
+    """A callback that completes during the stop is stored and answered; an incomplete one gets 503."""
     async with running_daemon(tmp_path, Setting("http://127.0.0.1:9", poll=NEVER_POLLS)) as asker:
         tracker = asker.tracker
         _, task = await asker.call("POST", "/v1/tasks", {"route": "kling.omni-video", "external_id": "k-1"})
@@ -391,7 +393,7 @@ async def test_the_daemon_answers_what_was_under_way_when_it_stops(tmp_path: Pat
 async def serving(
     handler: Callable[[web.Request], Awaitable[web.StreamResponse]], listen: Listen, handed: socket.socket | None
 ) -> AsyncIterator[Runner]:
-    """A bare application on connections of ours."""
+    """A bare application on the daemon's connections."""
     app = web.Application()
     app.router.add_get("/", handler)
     runner = Runner(app, ManualClock(START), access_log=None)
@@ -420,8 +422,8 @@ async def fine(_request: web.Request) -> web.StreamResponse:
 
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_UNIX])
 @pytest.mark.parametrize("is_handed", [False, True])
-async def test_it_holds_on_every_socket(short_path: Path, family: socket.AddressFamily, is_handed: bool) -> None:
-    """TCP and Unix, opened here or handed over."""
+async def test_every_socket_behaves_alike(short_path: Path, family: socket.AddressFamily, is_handed: bool) -> None:
+    """TCP and Unix, opened here or passed by systemd."""
     path = short_path / "http.sock"
     handed = socket.socket(family) if is_handed else None
     if handed is not None:
@@ -432,8 +434,8 @@ async def test_it_holds_on_every_socket(short_path: Path, family: socket.Address
     assert answer.is_problem(400, "malformed")
 
 
-async def test_what_nobody_caught_is_told_and_logged(logged: list[Mapping[str, Any]]) -> None:
-    """A mistake of ours beside the handlers' own guard: 500 without a word of it, and a traceback for us."""
+async def test_an_uncaught_exception_is_500_and_logged(logged: list[Mapping[str, Any]]) -> None:
+    """Outside of the handlers' guard: 500 without details, and a traceback in the log."""
 
     async def fails(_request: web.Request) -> web.StreamResponse:
         raise RuntimeError("SECRET")
@@ -447,8 +449,8 @@ async def test_what_nobody_caught_is_told_and_logged(logged: list[Mapping[str, A
     assert "RuntimeError" in event["exception"]
 
 
-async def test_half_an_answer_is_not_followed_by_another() -> None:
-    """Whoever has read its beginning would take the other for a part of it."""
+async def test_a_partial_response_is_not_followed_by_another() -> None:
+    """A client would take the second for a part of the first."""
 
     async def breaks_off(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Length": "9"})
@@ -462,8 +464,8 @@ async def test_half_an_answer_is_not_followed_by_another() -> None:
     assert answer.raw.count(b"HTTP/1.1") == 1
 
 
-async def test_a_packed_body_in_pieces_is_read(rig: Rig) -> None:
-    """Unpacking goes on as the rest comes."""
+async def test_a_compressed_body_in_pieces_is_read(rig: Rig) -> None:
+    """It is decompressed as it arrives."""
     packed = gzip.compress(song())
     head = f"POST {rig.address(await rig.make_task())} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
     sender = await Sender.to(rig)

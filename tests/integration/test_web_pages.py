@@ -37,7 +37,7 @@ async def check(
     path: str = "/v1/tasks",
     body: bytes = SUBMIT,
 ) -> None:
-    """Send a request with these headers and no others; what is refused reaches nobody."""
+    """Send a request with these headers and no others; a refused one reaches no handler."""
     skipped = {"Content-Type", "User-Agent", "Accept", "Accept-Encoding"}
     async with (
         ClientSession(skip_auto_headers=skipped) as session,
@@ -77,13 +77,13 @@ async def check(
 )
 @pytest.mark.parametrize("method", ["POST", "GET"])
 async def test_a_page_of_another_site_is_refused(rig: Rig, headers: dict[str, str], method: str) -> None:
-    """Whatever the browser says that names another site, or names none, is 403."""
+    """Every header of a browser that names another site, or none, causes 403."""
     await check(rig, 403, {**JSON, **headers}, method=method, body=SUBMIT if method == "POST" else b"")
 
 
 @pytest.mark.parametrize("referer", ["https://evil.example/x", "about:blank", f"{OWN}@evil.example/", "null"])
 async def test_a_referer_of_another_site_is_refused_for_writes(rig: Rig, referer: str) -> None:
-    """It counts where the browser does not send Sec-Fetch-Site; a link to a page that is only read may be followed."""
+    """It is checked if the browser sends no Sec-Fetch-Site; a link to a page that only reads is allowed."""
     await check(rig, 403, {**JSON, "Referer": referer})
     await check(rig, 200, {"Referer": referer}, method="GET", body=b"")
     await check(rig, 201, {**JSON, "Referer": referer, "Sec-Fetch-Site": "none"})
@@ -121,8 +121,8 @@ async def test_the_daemons_own_pages_and_programs_may_write(rig: Rig, headers: d
         ({"Referer": "https://evil.example/"}, 403),
     ],
 )
-async def test_with_a_token_a_proxy_may_stand_in_front(tmp_path: Path, headers: dict[str, str], status: int) -> None:
-    """The public URL, and the name that the request was sent to, are the daemon's own; other sites are refused."""
+async def test_with_a_token_a_proxy_is_supported(tmp_path: Path, headers: dict[str, str], status: int) -> None:
+    """The public URL and the host of the request are the daemon's own; other sites are refused."""
     async with running(tmp_path, api_token=TOKEN, public_url=lambda: PUBLIC_URL) as rig:
         await check(rig, status, {**JSON, "Authorization": f"Bearer {TOKEN}", **headers})
 
@@ -144,14 +144,14 @@ async def test_with_a_token_a_proxy_may_stand_in_front(tmp_path: Path, headers: 
         {"Content-Type": "application/octet-stream", "Sec-Fetch-Site": "same-origin"},
     ],
 )
-async def test_a_write_is_json(rig: Rig, headers: dict[str, str], body: bytes) -> None:
-    """What a page can send without a preflight is 415, with a body or without; the answer shows how to send it."""
+async def test_a_write_must_be_json(rig: Rig, headers: dict[str, str], body: bytes) -> None:
+    """What a page can send without a preflight is 415, with or without a body; the detail shows how to send it."""
     await check(rig, 415, headers, body=body)
 
 
 @pytest.mark.parametrize("headers", [{}, {**FORM, "User-Agent": "Python-urllib/3.11"}])
-async def test_a_program_may_leave_the_type_out(rig: Rig, headers: dict[str, str]) -> None:
-    """Scripts on http.client send none, and urllib sends a form's for them: no browser sends either."""
+async def test_a_program_can_omit_the_type(rig: Rig, headers: dict[str, str]) -> None:
+    """http.client sends none, and urllib that of a form: no browser sends either."""
     await check(rig, 201, headers)
     task_id = await rig.make_task()
     await check(rig, 200, headers, path=f"/v1/tasks/{task_id}/cancel", body=b"")
@@ -165,7 +165,7 @@ async def test_a_program_may_leave_the_type_out(rig: Rig, headers: dict[str, str
         {"Sec-Fetch-Mode": "cors", "User-Agent": "node"},
     ],
 )
-async def test_a_write_without_a_body_has_no_type(rig: Rig, headers: dict[str, str]) -> None:
+async def test_a_write_without_a_body_needs_no_type(rig: Rig, headers: dict[str, str]) -> None:
     """``fetch`` adds none for the daemon's own pages and in Node.js; a body without one may be a page's Blob."""
     task_id = await rig.make_task()
     await check(rig, 200, headers, path=f"/v1/tasks/{task_id}/cancel", body=b"")
@@ -173,15 +173,15 @@ async def test_a_write_without_a_body_has_no_type(rig: Rig, headers: dict[str, s
 
 
 async def test_no_preflight_is_granted(rig: Rig) -> None:
-    """OPTIONS of another site is refused, and no answer allows another site anything."""
+    """OPTIONS of another site is refused, and no response allows another site anything."""
     asked = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
     for method, path in (("OPTIONS", "/v1/tasks"), ("GET", "/healthz"), ("OPTIONS", "/callbacks/suno")):
         async with rig.client.request(method, path, headers=asked) as response:
             assert not [name for name in response.headers if name.lower().startswith("access-control")]
 
 
-async def test_callbacks_take_any_type_from_anywhere(rig: Rig) -> None:
-    """A provider is believed by its token, whatever its client says about itself."""
+async def test_callbacks_have_no_checks_for_web_pages(rig: Rig) -> None:
+    """A provider is identified by its token, whatever headers its client sends."""
     task_id = await rig.make_task()
     body = b'{"code": 200, "data": {"callbackType": "text", "task_id": "5c79aa10be8e4d0f9b1c2d3e4f5a6b7c", "data": []}}'
     await check(rig, 200, {**FORM, "Origin": "https://provider.example"}, path=rig.address(task_id), body=body)

@@ -167,7 +167,7 @@ class StandInHooks:
 
 @dataclass
 class Rig:
-    """The surface under test and what stands behind it."""
+    """The server under test and its parts."""
 
     client: TestClient[web.Request, web.Application]
     services: Services
@@ -216,7 +216,7 @@ class Rig:
         return due_at is not None and due_at <= self.clock.now()
 
     async def rejected(self) -> list[tuple[str, int, str, str]]:
-        """What was kept of rejected callbacks: provider, status, why, body."""
+        """The stored rejected callbacks: provider, status, why, body."""
         rows = await self.store._rows("SELECT provider, http_status, why, body FROM rejected ORDER BY id")
         return [(str(p), int(s), str(w), str(b)) for p, s, w, b in rows]
 

@@ -207,10 +207,10 @@ class CallbackHandlers:
         self._admit(len(ids) - 1 + extra_weight(body))
         payload = services.payloads.beginning(body)
         try:
-            nudged = await services.store.request_polls(provider.name, ids, payload)
+            requested = await services.store.request_polls(provider.name, ids, payload)
         except StoreUnavailable as error:
             raise self._store_unavailable(provider.name, error) from None
-        return _POLLING if nudged.known else _PARKED
+        return _POLLING if requested.known else _PARKED
 
     async def _poll_owner(self, owner: TokenOwner) -> None:
         """Have the task polled whose callback could not be read; an error here must not replace that response."""
