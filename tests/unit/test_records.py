@@ -12,6 +12,7 @@ from tracker.domain.observation import Source
 from tracker.domain.records import (
     DeliveryRecord,
     EventRecord,
+    HookView,
     TaskRecord,
     decode_fragment,
     decode_payload,
@@ -19,9 +20,11 @@ from tracker.domain.records import (
     event_json,
     iso,
     task_json,
+    to_json,
 )
 from tracker.domain.task import Output, Reason, Stage, Status, UpstreamError
 from tracker.domain.transitions import Outcome
+from tracker.hooks.health import HookHealth, HookState
 
 TASK_FIELDS = [
     "id", "route", "provider", "account", "external_id", "status", "stage", "progress", "reason", "error",
@@ -125,17 +128,25 @@ def test_delivery_fields() -> None:
     assert (shown["status"], shown["next_attempt_at"]) == ("pending", "2026-11-20T20:42:02.000Z")
 
 
+def test_times_of_annotated_members() -> None:
+    """A time is text in every form, whatever describes its member."""
+    health = HookHealth(HookState.FAILING, failing_since=START, last_success_at=START)
+    shown = to_json(HookView, health, name="h")
+    assert (shown["failing_since"], shown["last_success_at"]) == ("2026-11-20T20:42:00.000Z",) * 2
+    assert shown["last_failure_at"] is None
+
+
 @pytest.mark.parametrize(
-    ("moment", "text"),
+    ("time", "text"),
     [
         (None, None),
         (datetime(2026, 1, 2, 3, 4, 5, 6000, tzinfo=UTC), "2026-01-02T03:04:05.006Z"),
         (datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone(timedelta(hours=2))), "2026-01-02T01:04:05.000Z"),
     ],
 )
-def test_iso(moment: datetime | None, text: str | None) -> None:
+def test_iso(time: datetime | None, text: str | None) -> None:
     """UTC, milliseconds, Z."""
-    assert iso(moment) == text
+    assert iso(time) == text
 
 
 def test_a_large_result_is_encoded_as_it_is_stored() -> None:

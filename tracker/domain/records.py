@@ -218,8 +218,12 @@ def _plan(form: type[Struct], source: Hashable) -> tuple[dict[str, Json], tuple[
         {one.encode_name: None for one in members},
         tuple(one.encode_name for one in read),
         attrgetter(*(one.name for one in read), "__class__", "__class__"),  # of two or more it makes a tuple
-        tuple(one.encode_name for one in members if datetime in (one.type, *get_args(one.type))),
+        tuple(one.encode_name for one in members if _is_time(one.type)),
     )
+
+
+def _is_time(annotation: object) -> bool:
+    return annotation is datetime or any(map(_is_time, get_args(annotation)))
 
 
 def to_json(form: type[Struct], source: Json, **given: Json) -> dict[str, Json]:
