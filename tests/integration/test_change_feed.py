@@ -9,7 +9,6 @@ import pytest
 
 from tests.kits.factories import make_task_name
 from tests.kits.store import Rig, begun, opened
-from tracker.domain.observation import Source
 from tracker.domain.task import Status, TaskId
 from tracker.errors import StoreUnavailable, TaskNotFound
 from tracker.store.protocol import Store
@@ -62,28 +61,6 @@ async def watched(feed: ChangeFeed, count: int = 1) -> None:
     """Wait until so many tasks are watched."""
     while len(feed._watched) < count or feed._follower is None:  # noqa: ASYNC110 - watching signals nothing
         await asyncio.sleep(0)
-
-
-async def test_events_of_all_tasks_in_commit_order(tmp_path: Path) -> None:
-    """Reading on from the last event misses none and repeats none; payloads are read on request only."""
-    async with opened(tmp_path / "t.db") as rig:
-        assert (await rig.store.last_seq(), await rig.store.list_events_after(0, 10)) == (0, [])
-        await rig.follow(1, labels={"user": "42"})
-        await rig.follow(2)
-        await rig.poll(1, Status.RUNNING, payload='{"n":1}')
-        await rig.poll(2, Status.RUNNING, payload='{"n":2}')
-        await rig.poll(1, Status.SUCCEEDED, payload='{"n":3}')
-        seen: list[FeedEvent] = []
-        while page := await rig.store.list_events_after(seen[-1].event.seq if seen else 0, 2):
-            seen += page
-        assert [item.event.task_id for item in seen] == [make_task_name(1), make_task_name(2), make_task_name(1)]
-        assert [item.event.to_status for item in seen] == ["RUNNING", "RUNNING", "SUCCEEDED"]
-        assert [item.event.payload for item in seen] == [None] * 3
-        assert (seen[0].provider, seen[0].route, seen[0].account) == ("suno", "suno.generate", "default")
-        assert [item.labels for item in seen] == [{"user": "42"}, {}, {"user": "42"}]
-        full = await rig.store.list_events_after(seen[1].event.seq, 10, payloads=True)
-        assert [item.event.payload for item in full] == [{"n": 3}]
-        assert await rig.store.last_seq() == seen[-1].event.seq
 
 
 async def test_a_wake_up_follows_the_commit(tmp_path: Path) -> None:
@@ -170,23 +147,3 @@ async def test_a_refused_observation_wakes_no_one(tmp_path: Path) -> None:
         with pytest.raises(StoreUnavailable):
             await rig.call(1, Status.RUNNING)
         assert not wake_up.is_set()
-
-
-async def test_a_history_is_one_read_without_payloads(tmp_path: Path) -> None:
-    """The task, its events, deliveries and archives as of one statement; an unknown task is named."""
-    async with opened(tmp_path / "t.db") as rig:
-        await rig.follow()
-        await rig.poll(1, Status.RUNNING, payload='{"n":1}')
-        await rig.call(1, Status.FAILED, payload='{"n":2}')
-        await rig.store.fan_out(lambda _: ["publish"], 100)
-        history = await rig.store.read_history(make_task_name(1))
-        assert history.task == (await rig.get()).task
-        assert [event.source for event in history.events] == [Source.POLL, Source.CALLBACK]
-        assert [event.payload for event in history.events] == [None, None]
-        assert [(item.hook, item.event) for item in history.deliveries] == [
-            ("publish", "task.running"),
-            ("publish", "task.failed"),
-        ]
-        assert history.archives == []
-        with pytest.raises(TaskNotFound):
-            await rig.store.read_history(make_task_name(9))

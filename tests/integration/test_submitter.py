@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,6 +65,22 @@ async def test_a_send_of_a_dead_process_is_lost(tmp_path: Path) -> None:
         assert await rig.store.mark_sending(task_id, 60) is not None
         await rig.sweep(59.0)
         assert (await rig.get(task_id)).task.submit_state is SubmitState.SENDING
+        await rig.sweep(1.0)
+        assert (await rig.get(task_id)).task.submit_state is SubmitState.AMBIGUOUS
+        assert rig.gateway.asked == []
+
+
+async def test_a_send_of_another_living_process_is_not_taken_over(tmp_path: Path) -> None:
+    """However long ago its lease ended; when its process is gone, the create is ambiguous and never sent again."""
+    async with sweeping(tmp_path, submit_retry_s=7200.0) as rig:
+        task_id = (await rig.store.create_task(make_new_task(expects_callback=False))).record.task.id
+        assert await rig.store.mark_sending(task_id, 60) is not None
+        with closing(sqlite3.connect(tmp_path / "tracker.db", isolation_level=None)) as other:
+            other.execute("INSERT INTO processes SELECT 'other', host, pid, version, 0, 0 FROM processes")
+            other.execute("UPDATE tasks SET holder = 'other'")
+            await rig.sweep(3600.0)
+            assert (await rig.get(task_id)).task.submit_state is SubmitState.SENDING
+            other.execute("DELETE FROM processes WHERE id = 'other'")
         await rig.sweep(1.0)
         assert (await rig.get(task_id)).task.submit_state is SubmitState.AMBIGUOUS
         assert rig.gateway.asked == []

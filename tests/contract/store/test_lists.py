@@ -10,8 +10,9 @@ from tests.kits.factories import (
     make_task_name,
 )
 from tests.kits.store import Rig
+from tracker.domain.ai_models import Model
 from tracker.domain.task import Reason, Status, UpstreamError
-from tracker.store.values import TaskFilter
+from tracker.store.values import OpenCounts, TaskFilter
 
 
 async def fill(rig: Rig) -> None:
@@ -82,3 +83,28 @@ async def test_stats(engine: OpenRig) -> None:
         assert stats["providers"]["kling"] == {"FAILED": 5, "PENDING": 10}
         assert stats["reasons"] == {"policy_rejected": 10}
         assert (stats["due_polls"], stats["oldest_due_poll_at"]) == (20, "2026-11-20T20:42:00.000Z")
+
+
+async def test_what_is_open(engine: OpenRig) -> None:
+    """Tasks by status, those that are due by the store's clock, and deliveries that have not ended."""
+    async with engine() as rig:
+        await fill(rig)
+        await rig.call(1, Status.RUNNING)
+        await rig.at(20).fan_out(lambda _: ["publish"], 100)
+        assert await rig.at(60).count_open() == OpenCounts(pending=19, running=1, due=20, deliveries=11)
+
+
+async def test_models_are_replaced_list_by_list(engine: OpenRig) -> None:
+    """A new list of one provider leaves those of others; the age is that of the oldest list."""
+    async with engine() as rig:
+        for at, provider, names in ((1, "openai", ("a", "b")), (2, "gemini", ("c",)), (3, "openai", ("b", "d"))):
+            models = [Model(name, provider, None, None, None) for name in names]
+            await rig.at(at).replace_models("default", provider, models)
+        listed = await rig.store.list_models("default")
+        assert [(model.family, model.id) for model in listed.models] == [
+            ("gemini", "c"),
+            ("openai", "b"),
+            ("openai", "d"),
+        ]
+        assert listed.synced_at == after(2)
+        assert (await rig.store.list_models("other")).models == ()
