@@ -144,7 +144,7 @@ async def test_a_reload_says_what_becomes_of_it(tmp_path: Path, tmp_path_factory
         manager.environ["CREDENTIALS_DIRECTORY"] = str(credentials)
         manager.config.write_text(manager.config.read_text() + '[accounts.default]\napi_key_env = "STUDIO_KEY"\n')
         nobody = await manager.reload()
-        assert (nobody[0], "no daemon has the store" in nobody[1]) == (69, True)
+        assert (nobody[0], "no daemon uses the store" in nobody[1]) == (69, True)
         async with manager.daemon():
             await manager.hears(READY="1")
             assert await manager.reload(**manager.environ) == (0, "")
