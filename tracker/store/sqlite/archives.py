@@ -6,6 +6,7 @@ Functions of the write connection, each run inside one of the writer's transacti
 from __future__ import annotations
 
 from functools import cache
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import orjson
@@ -22,7 +23,7 @@ from tracker.store.sqlite.inline_data import SELECT_PIECE
 from tracker.store.sqlite.rows import (
     ARCHIVE_COLUMNS,
     archive_from,
-    chunks,
+    batches,
     outputs_text,
     to_ms,
 )
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
 
 _ARCHIVED_KEY = f"{Source.CLOCK}:-:archived"
 """The dedupe key of the one event that says that all files of a task are safe."""
-_ITEM_WIDTH = 6
-"""Values of a new item."""
 
 
 def plan(db: sqlite3.Connection, tasks: Sequence[Task], choose: ArchiveChoice, now: datetime) -> None:
@@ -65,18 +64,15 @@ def _with_copies(db: sqlite3.Connection, tasks: Iterable[Task]) -> list[Task]:
 
 
 def _insert_missing(db: sqlite3.Connection, tasks: Iterable[Task], choose: ArchiveChoice, now: datetime) -> None:
-    values: list[object] = []
+    rows: list[tuple[object, ...]] = []
     now_ms = to_ms(now)
     for task in tasks:
         for n, output in enumerate(task.outputs):
             choice = choose(task, output) if is_file(output) else None
             if choice is not None:
-                values += (task.id, output_identity(output), n, now_ms, to_ms(choice.expires_at), now_ms)
-    start = 0
-    for count in chunks(len(values) // _ITEM_WIDTH):
-        end = start + count * _ITEM_WIDTH
-        db.execute(_insert_statement(count), values[start:end])
-        start = end
+                rows.append((task.id, output_identity(output), n, now_ms, to_ms(choice.expires_at), now_ms))
+    for batch in batches(rows):
+        db.execute(_insert_statement(len(batch)), list(chain.from_iterable(batch)))
 
 
 @cache

@@ -90,7 +90,7 @@ def mark_sending(tx: Transaction, task_id: TaskId, lease_s: float) -> Task | Non
 
 def claim_due(tx: Transaction, lane: Lane, limit: int, lease_s: float) -> list[Claimed]:
     """Lease due tasks of a lane, longest waiting first; never one whose create another living process is sending."""
-    # one row and one statement for all: each is a hand-over of the interpreter's lock, see `observations`
+    # one row and one statement for all: each one waits for the interpreter's lock, see `observations`
     due, were_held = tx.db.execute(
         f"""
         SELECT json_group_array({TASK}), json_group_array(holder IS NOT NULL) FROM (

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from tracker.errors import StoreError, TaskNotFound
 from tracker.store.sqlite import inline_data, outbox
 from tracker.store.sqlite.archives import plan
-from tracker.store.sqlite.rows import TASK, chunks, enum_text, stored_text, task_update, tasks_from, to_ms
+from tracker.store.sqlite.rows import TASK, batches, enum_text, stored_text, task_update, tasks_from, to_ms
 from tracker.store.sqlite.unmatched import unpark
 from tracker.store.values import Applied, Judge
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 MAX_PAYLOAD_CHARS = 65_536
 """A longer payload is not stored, except for the one that ends a task."""
 
-# One answer for everything that a batch needs: each row that is fetched, and each statement, is a hand-over of the
-# interpreter's lock between this thread and the event loop, and under load those cost more than the work itself.
+# One row for all that a batch needs: for each row and statement the interpreter's lock goes from this thread to the
+# event loop and back, and under load that costs more than the work itself.
 _LOAD = f"""
     SELECT
         (SELECT json_group_array({TASK}) FROM tasks
@@ -160,10 +160,8 @@ def _is_final(task: Task) -> bool:
 
 
 def _insert_events(db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-    start = 0
-    for count in chunks(len(rows)):
-        db.execute(_insert_statement(count), list(chain.from_iterable(rows[start : start + count])))
-        start += count
+    for batch in batches(rows):
+        db.execute(_insert_statement(len(batch)), list(chain.from_iterable(batch)))
 
 
 @cache
@@ -181,12 +179,10 @@ def _write_tasks(db: sqlite3.Connection, loaded: Mapping[TaskId, Task], tasks: M
             columns, values = task_update(before, after)
             updates[columns].append(values)
     for columns, rows in updates.items():
-        start = 0
-        for count in chunks(len(rows)):
-            values = list(chain.from_iterable(rows[start : start + count]))
-            if db.execute(_update_statement(columns, count), values).rowcount != count:
+        for batch in batches(rows):
+            values = list(chain.from_iterable(batch))
+            if db.execute(_update_statement(columns, len(batch)), values).rowcount != len(batch):
                 raise StoreError("a task was changed during the transaction that writes it")
-            start += count
 
 
 @cache

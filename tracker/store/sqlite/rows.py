@@ -293,9 +293,10 @@ def placeholders(values: Sequence[object]) -> str:
     return ", ".join("?" * len(values))
 
 
-def chunks(count: int) -> Iterator[int]:
-    """Split a number of rows into powers of two, at most 64: few statements, and few different ones to prepare."""
-    while count:
-        size = min(1 << (count.bit_length() - 1), MAX_ROWS)
-        yield size
-        count -= size
+def batches(rows: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Rows in batches of a power of two, at most 64: few statements, and few different ones to prepare."""
+    start = 0
+    while start < len(rows):
+        size = min(1 << ((len(rows) - start).bit_length() - 1), MAX_ROWS)
+        yield rows[start : start + size]
+        start += size

@@ -125,13 +125,7 @@ SELECT_INSTANCE = "SELECT value FROM meta WHERE name = 'instance'"
 
 
 def read_instance(path: Path) -> str | None:
-    """Read the instance id of a store from its file, whether or not a daemon has it open.
-
-    Args:
-        path: the database.
-
-    Returns:
-        The id; None without a database, or for one from before stores had ids.
+    """The instance id in a file, whether or not a daemon has it open; None for no file, or one from before ids.
 
     Raises:
         StoreUnusable: foreign, newer, damaged, or not readable.
@@ -212,17 +206,12 @@ def _copy_old(connection: sqlite3.Connection, path: Path, copy_file: CopyFile) -
 
 def _migrate(connection: sqlite3.Connection) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    is_migrated = False
-    for number, script in migrations():
-        if number <= version:
-            continue
-        is_migrated = True
+    pending = [migration for migration in migrations() if migration[0] > version]
+    for number, script in pending:
         # one transaction per migration: a crash leaves the version before
         connection.executescript(
             f"BEGIN IMMEDIATE;\n{script}\nPRAGMA application_id = {APPLICATION_ID};\n"
             f"PRAGMA user_version = {number};\nCOMMIT;"
         )
-    if is_migrated:
-        connection.execute(
-            "PRAGMA wal_checkpoint(TRUNCATE)"
-        )  # a migration writes much, and the log would stay that long
+    if pending:  # a migration writes much, and the log would stay that long
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

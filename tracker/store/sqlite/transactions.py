@@ -78,7 +78,6 @@ class _Undecided(Struct):
     """A transaction whose COMMIT failed.
 
     Attributes:
-        number: its number.
         is_written: whether that number was found in the file; None: not read yet.
         cause: the error of COMMIT.
     """
