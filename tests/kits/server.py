@@ -282,7 +282,6 @@ async def running(
         api_token=lambda: api_token,
         health=tell_health,
         facts=lambda: {"version": "1", "pid": 7, "store": "/tracker.db", "accounts": []},
-        policy_of=lambda _provider: PollPolicy(),
         **overrides,
     )
     server = Server(make_app(services), clock, limits or {})

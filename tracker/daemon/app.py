@@ -382,7 +382,6 @@ class Tracker:
             api_token=self._live.api_token,
             health=self.health,
             facts=self.facts,
-            policy_of=self._live.poll_policy,
             stopping=self._stopping,
             max_callback_bytes=config.server.max_callback_bytes,
             trust=config.callbacks.trust,

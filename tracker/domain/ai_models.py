@@ -117,7 +117,7 @@ def fall_back(reading: Reading, model: str | None, fallbacks: tuple[str, ...]) -
     tried = fallbacks.index(model) + 1 if model in fallbacks else 0
     if tried >= len(fallbacks) or not _may_help(reading):
         return reading
-    code = reading.error.code if reading.error else None
+    code = reading.error and reading.error.code
     why = " ".join(part for part in (reading.reason or "not accepted", code) if part)
     return Reading(
         submission=Submission.DEFERRED,

@@ -23,16 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-_POLL_TROUBLES = frozenset(
-    {
-        Trouble.UNAVAILABLE,
-        Trouble.THROTTLED,
-        Trouble.UNAUTHORIZED,
-        Trouble.UNREADABLE,
-        Trouble.REJECTED,
-        Trouble.NOT_FOUND,
-    }
-)
+_POLL_TROUBLES = frozenset(Trouble) - {Trouble.UNKNOWN_STATUS, Trouble.NOT_VISIBLE}
 
 
 class Step(Struct, frozen=True, gc=False):
@@ -107,16 +98,9 @@ def _judge_one(task: Task, observation: Observation, seen: Callable[[str], bool]
         return Step(observation, dup_key, after, decision.outcome, decision.detail, (), not seen(dup_key))
     if moved and before:
         key = f"{key}:{task.version}"  # a repetition that does change something is an event of its own
-    tells_more = not is_poll or moved or decision.outcome is Outcome.CONFLICT or _is_worth_an_event(observation.reading)
-    return Step(
-        observation,
-        key,
-        after,
-        decision.outcome,
-        decision.detail,
-        decision.announces,
-        tells_more and (moved or not before),
-    )
+    matters = not is_poll or moved or decision.outcome is Outcome.CONFLICT or _is_worth_an_event(observation.reading)
+    is_recorded = matters and (moved or not before)
+    return Step(observation, key, after, decision.outcome, decision.detail, decision.announces, is_recorded)
 
 
 def _is_change(before: Task, after: Task) -> bool:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from tracker.archive.archiver import Archiver
     from tracker.clock import Clock
     from tracker.domain.health import Health
-    from tracker.domain.schedule import PollPolicy
     from tracker.domain.tokens import CallbackTokens
     from tracker.hooks.dispatcher import Dispatcher
     from tracker.maintenance.model_sync import ModelSync
@@ -47,7 +46,6 @@ class Services:
         api_token: the token of the API; None: programs on this machine need none.
         health: for ``/readyz``.
         facts: what the daemon knows of itself, for ``/v1/doctor``; see `tracker.server.schemas.DoctorView`.
-        policy_of: the poll policy of a provider, for ``/why``.
         stopping: set at shutdown: requests that wait for a task are answered at once.
         max_callback_bytes: the largest callback body, decompressed.
         trust: ``confirm`` has every callback confirmed by a poll before it may end a task.
@@ -72,7 +70,6 @@ class Services:
     api_token: Callable[[], str | None]
     health: Callable[[], Awaitable[Health]]
     facts: Callable[[], Mapping[str, Any]]
-    policy_of: Callable[[str], PollPolicy]
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     max_callback_bytes: int = 1048576
     trust: Literal["token", "confirm"] = "token"

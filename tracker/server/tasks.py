@@ -154,7 +154,8 @@ async def explain_task(services: Services, request: web.Request) -> web.Response
     """Explain the status of a task and what happens next."""
     history = await services.store.read_history(_task_id(request))
     notes = [*services.poller.notes(history.task), *trouble_notes(services.hooks.describe(), history.deliveries)]
-    return json_response(explain(history, services.policy_of(history.task.provider), services.clock.now(), notes))
+    policy = services.reconciler.policy_of(history.task.provider)
+    return json_response(explain(history, policy, services.clock.now(), notes))
 
 
 async def poll_task(services: Services, request: web.Request) -> web.Response:
