@@ -75,11 +75,11 @@ def test_what_is_no_hook_is_told_once(tmp_path: Path) -> None:
     told = reasons(logged)
     assert told.pop("task.done").startswith("not an event; known: task.submitted")
     assert told == {
-        ".hidden": "switched off by its name",
-        "old~": "switched off by its name",
-        "off.disabled": "switched off by its name",
+        ".hidden": "disabled by its name",
+        "old~": "disabled by its name",
+        "off.disabled": "disabled by its name",
         "odd name": NAME_RULE,
-        "taken": "a configured hook has its name",
+        "taken": "a configured hook has the same name",
         "README": "not executable",
         "sub": "not a file",
         "dangling": "cannot be read: No such file or directory",

@@ -89,7 +89,7 @@ def test_what_belongs_to_another_user_is_not_run(hooks_dir: Path) -> None:
     assert not dropins.scan(())
     ((file, objection),) = dropins.ignored.items()
     assert file == str(hooks_dir)
-    assert objection.reason == f"{hooks_dir} belongs to user {os.geteuid()}, who could change what runs"
+    assert objection.reason == f"{hooks_dir} belongs to user {os.geteuid()}, who could change it"
     assert objection.fix == f"chown root {quote(str(hooks_dir))}"
 
 

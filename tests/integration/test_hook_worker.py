@@ -14,7 +14,7 @@ from tests.kits.hooks import WITHIN_S, Bell, is_gone, make_hook, make_job, pass_
 from tracker.config.hooks import HookSpec
 from tracker.hooks.kinds.worker import WorkerAction, WorkerRunner
 from tracker.hooks.runner import RunOutcome, RunResult, encode_event
-from tracker.hooks.running.worker_process import read_answer
+from tracker.hooks.running.worker_process import read_reply
 
 COUNTING = """
 import json, os, sys
@@ -75,15 +75,15 @@ async def test_answers_may_come_in_any_order(runner: WorkerRunner, tmp_path: Pat
     ("answer", "expected"),
     [
         ({"ok": True, "output": "o"}, RunResult(RunOutcome.SUCCEEDED, output="o")),
-        ({"ok": False}, RunResult(RunOutcome.RETRY, "the worker said no")),
+        ({"ok": False}, RunResult(RunOutcome.RETRY, "the worker replied that it failed")),
         ({"ok": False, "error": "why", "retry_after_s": 3}, RunResult(RunOutcome.RETRY, "why", retry_after_s=3)),
-        ({"ok": False, "retry_after_s": True, "final": 1}, RunResult(RunOutcome.RETRY, "the worker said no")),
+        ({"ok": False, "retry_after_s": True, "final": 1}, RunResult(RunOutcome.RETRY, "the worker replied that it failed")),
         ({"ok": False, "final": True, "error": "never"}, RunResult(RunOutcome.FAILED_FOR_GOOD, "never")),
     ],
 )
 def test_what_an_answer_means(answer: dict[str, object], expected: RunResult) -> None:
     """Done, never, or again with a wait; members of a wrong type are passed over."""
-    assert read_answer(answer) == expected
+    assert read_reply(answer) == expected
 
 
 async def test_a_worker_that_ends_is_started_again(runner: WorkerRunner, tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ async def test_a_worker_that_talks_nonsense_is_ended(runner: WorkerRunner, tmp_p
     """A line that is no answer ends it: nobody could tell which event the next one is for."""
     script = write_script(tmp_path / "worker", f"read x; echo '{line}'; exec sleep 1000")
     result = await ask(runner, spec_of(script))
-    assert result.error == 'the worker answered with a line that is no {"ok": …}'
+    assert result.error == 'the worker replied with a line that is not {"ok": …}'
     assert line in (result.output or "")
 
 
@@ -114,7 +114,7 @@ async def test_a_line_without_end_is_cut(runner: WorkerRunner, tmp_path: Path, m
     monkeypatch.setattr(tracker.hooks.running.worker_process, "LINE_MAX_BYTES", 10_000)
     script = write_script(tmp_path / "worker", "read x; cat /dev/zero")
     result = await ask(runner, spec_of(script))
-    assert result.error == "the worker answered with a line of more than 10000 bytes"
+    assert result.error == "the worker replied with a line of more than 10000 bytes"
 
 
 async def test_a_hung_worker_goes_with_its_children(runner: WorkerRunner, tmp_path: Path) -> None:

@@ -1,18 +1,17 @@
 """Scripts dropped into ``hooks_dir/<event>/``: a file there is a hook, without a line of configuration.
 
-Owns the reading of that directory. Must not run anything.
+Owns reading that directory. Must not run anything.
 
-The name of the file is the name of the hook. A name that lies in several event directories is one hook that hears
-all of these events; each event runs the file of its own directory, and where several directories cover an event the
-narrowest decides (``task.succeeded`` before ``task.finished`` before ``task.*``). So the files need not be
-identical, one link per event does no harm, and there is still one delivery per task, hook and event.
+The file's name is the hook's name. A name in several event directories is one hook that subscribes to all of these
+events; each event runs the file of its own directory, and if several directories cover an event, the narrowest
+decides (``task.succeeded`` before ``task.finished`` before ``task.*``). So the files may differ or be links, and there
+is still one delivery per task, hook and event.
 
-A configured hook of the same name wins. What is not a hook is passed over with one logged line: what is not
-executable, what its name switches off (a dotfile, ``*~``, ``*.disabled``), and what somebody else could change (see
-`tracker.hooks.trust`). Packages, editors and version control leave copies of files behind, executable like the
-original; no list of their names is ever complete, so it is the names of programs that are known: without a dot, or
-with the suffix of a program. A hook whose file is taken away keeps its waiting deliveries: they go on when a file of
-its name comes back.
+A configured hook of the same name wins. Other files are ignored with one logged line: not executable, disabled by
+name (a dotfile, ``*~``, ``*.disabled``), or writable by other users (see `tracker.hooks.trust`). Packages, editors and
+version control leave executable copies of files behind under unpredictable names, so only the names of programs are
+accepted: without a dot, or with the suffix of a program. The pending deliveries of a removed file remain, and run
+once a file of its name is back.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ log = get_logger(__name__)
 NAME_RULE: Final = "a hook's name is 1 to 100 ASCII letters, digits and ._@+- and begins with a letter or digit"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}")
 PASSING = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT})
-"""Errors that say nothing about the files: the machine is short of something, or a file server is away."""
+"""Errors that say nothing about the files: the machine is short of something, or a file server is unreachable."""
 
 _PROGRAM_SUFFIX: Final = re.compile(
     r"sh|bash|dash|ash|m?ksh|zsh|fish|csh|tcsh|nu|xsh|py[23w]?|pyz|pex|rb|pl|raku|php\d?|phar|lua|tcl|expect|"
@@ -46,17 +45,17 @@ _PROGRAM_SUFFIX: Final = re.compile(
     r"appimage|ps1",
     re.IGNORECASE,
 )
-"""What the name of a program may end in; any other suffix is that of a copy, a leftover or a text."""
+"""Suffixes of programs; files with any other are copies, leftovers or texts."""
 _VERSION: Final = re.compile(r"[^.]+(\.v\d+|[-_]v?\d+\.\d+)(\.\d+)*", re.IGNORECASE)
-"""A program with its version, as `publish.v2` or `publish-2.0`; `publish.1` is what a rotation leaves behind."""
+"""A program with its version, like `publish.v2` or `publish-2.0`; `publish.1` is left behind by a rotation."""
 _COPY: Final = re.compile(
     r"\.(bak|backup|old|orig|rej|save|tmp|temp|copy|disabled|off|example|sample|dist|sync-conflict-[^.]*)(\.|$)"
     r"|_(BACKUP|BASE|LOCAL|REMOTE)_\d+(\.|$)",
     re.IGNORECASE,
 )
-"""Copies that keep the suffix at their end: by hand, by Syncthing, by a merge tool of git."""
+"""Copies with the program's suffix at the end: by hand, by Syncthing, by a merge tool of git."""
 _NOT_A_PROGRAM: Final = re.compile(r"\d+|readme|licen[cs]e|copying|changelog|contributing|makefile", re.IGNORECASE)
-"""Texts on file systems where everything is executable; and the number that Vim tries a directory with."""
+"""Texts on file systems where every file is executable; and the number with which Vim probes a directory."""
 
 
 class DropIns:
@@ -70,15 +69,15 @@ class DropIns:
     def __init__(self, hooks_dir: Path, owners: Collection[int] | None = None) -> None:
         self._hooks_dir = hooks_dir
         self._owners = trusted_owners() if owners is None else owners
-        self._told: dict[str, Objection] = {}
+        self._ignored: dict[str, Objection] = {}
 
     @property
     def ignored(self) -> dict[str, Objection]:
-        """What was passed over when the directory was last read: path -> why."""
-        return self._told
+        """The files that the last scan ignored: path -> why."""
+        return self._ignored
 
     def scan(self, taken: Collection[str]) -> dict[str, HookSpec]:
-        """Read the directory anew: one stat per file. Blocks, so it is called on a thread.
+        """Read the directory, with one stat per file. Blocks, so call it on a thread.
 
         Args:
             taken: names of configured hooks.
@@ -87,17 +86,17 @@ class DropIns:
             Hooks by name, with the default limits.
 
         Raises:
-            OSError: the directory cannot be read just now (`PASSING`); what is in it is unknown.
+            OSError: the directory cannot be read now (`PASSING`).
         """
         commands: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
-        told: dict[str, Objection] = {}
-        for pattern in self._list_patterns(told):
-            for path in self._list_scripts(self._hooks_dir / pattern, told):
+        ignored: dict[str, Objection] = {}
+        for pattern in self._list_patterns(ignored):
+            for path in self._list_scripts(self._hooks_dir / pattern, ignored):
                 if path.name in taken:
-                    self._tell(str(path), Objection("a configured hook has its name"), told)
+                    self._ignore(str(path), Objection("a configured hook has the same name"), ignored)
                 else:
                     commands.setdefault(path.name, []).append((pattern, (str(path),)))
-        self._told = told
+        self._ignored = ignored
         return {
             name: HookSpec.model_construct(name=name, on=tuple(pattern for pattern, _ in found)).with_action(
                 ScriptAction(tuple(found))
@@ -105,25 +104,25 @@ class DropIns:
             for name, found in sorted(commands.items())
         }
 
-    def _list_patterns(self, told: dict[str, Objection]) -> Iterator[str]:
-        for name in self._list_dir(self._hooks_dir, told):
+    def _list_patterns(self, ignored: dict[str, Objection]) -> Iterator[str]:
+        for name in self._list_dir(self._hooks_dir, ignored):
             if name in PATTERNS:
                 yield name
             elif not name.startswith("."):
                 objection = Objection(f"not an event; known: {', '.join(PATTERNS)}")
-                self._tell(str(self._hooks_dir / name), objection, told)
+                self._ignore(str(self._hooks_dir / name), objection, ignored)
 
-    def _list_scripts(self, directory: Path, told: dict[str, Objection]) -> Iterator[Path]:
-        for name in self._list_dir(directory, told):
+    def _list_scripts(self, directory: Path, ignored: dict[str, Objection]) -> Iterator[Path]:
+        for name in self._list_dir(directory, ignored):
             path = directory / name
             objection = find_objection(path, self._owners)
             if objection is None:
                 yield path
             else:
-                self._tell(str(path), objection, told)
+                self._ignore(str(path), objection, ignored)
 
-    def _list_dir(self, directory: Path, told: dict[str, Objection]) -> list[str]:
-        """Names in a directory, sorted; none when it is not there, or when an operator must correct it first."""
+    def _list_dir(self, directory: Path, ignored: dict[str, Objection]) -> list[str]:
+        """Names in a directory, sorted; empty if it does not exist or needs fixing first."""
         names: list[str] = []
         try:
             names = sorted(path.name for path in directory.iterdir())
@@ -134,29 +133,25 @@ class DropIns:
             objection = _lasting(error)
         if objection is None:
             return names
-        self._tell(str(directory), objection, told)
+        self._ignore(str(directory), objection, ignored)
         return []
 
-    def _tell(self, what: str, objection: Objection, told: dict[str, Objection]) -> None:
-        """Log once; again only after the reason had gone away."""
-        if self._told.get(what) != objection:
+    def _ignore(self, what: str, objection: Objection, ignored: dict[str, Objection]) -> None:
+        """Log once, and again only if the reason changes."""
+        if self._ignored.get(what) != objection:
             log.warning("hook.dropin_ignored", file=what, reason=objection.reason, fix=objection.fix)
-        told[what] = objection
+        ignored[what] = objection
 
 
 def find_objection(path: Path, owners: Collection[int]) -> Objection | None:
-    """Why a file in the directory of an event is not a hook; None when it is one.
-
-    Args:
-        path: the file.
-        owners: the user ids that may own it.
+    """Why a file in the directory of an event is not a hook; None if it is one.
 
     Raises:
-        OSError: it cannot be looked at just now (`PASSING`).
+        OSError: it cannot be read now (`PASSING`).
     """
     name = path.name
     if name.startswith(".") or name.endswith(("~", ".disabled")):
-        return Objection("switched off by its name")
+        return Objection("disabled by its name")
     if not _NAME.fullmatch(name):
         return Objection(NAME_RULE)
     if _is_leftover(name):
@@ -179,7 +174,7 @@ def _is_leftover(name: str) -> bool:
 
 
 def _lasting(error: OSError) -> Objection:
-    """What is wrong, unless it passes by itself: then the error is raised again."""
+    """The objection to an unreadable path; raises the error if it passes by itself."""
     if error.errno in PASSING:
         raise error
-    return Objection(f"cannot be read: {error.strerror}", "let the daemon's user read it, or take it away")
+    return Objection(f"cannot be read: {error.strerror}", "let the daemon's user read it, or remove it")

@@ -33,21 +33,21 @@ hookimpl: Final = pluggy.HookimplMarker(PROJECT)
 
 
 class PermanentFailure(Exception):
-    """Raised by a plug-in: trying this event again is no use. The delivery is failed for good."""
+    """Raised by a plug-in: a retry of this event does not help. The delivery is failed for good."""
 
 
 @hookspec
 def tracker_task_event(event: dict[str, Any], delivery_id: str, attempt: int) -> str | None:
-    """Hear of one change of a task.
+    """Handle one change of a task.
 
-    A plain function runs on a thread, a coroutine function on an event loop that the plug-in has to itself. Any
-    exception but `PermanentFailure` has the delivery tried again.
+    A plain function runs on a thread, a coroutine function on an event loop of the plug-in's own. After any exception
+    but `PermanentFailure` the delivery is retried.
 
     Args:
-        event: the same JSON that every hook is told.
+        event: the same JSON as for every hook.
         delivery_id: the same in every attempt: use it to do things once.
         attempt: 1 or more.
 
     Returns:
-        A text to keep with the delivery, or None.
+        A text to record with the delivery, or None.
     """

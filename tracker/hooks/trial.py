@@ -1,7 +1,6 @@
-"""A hook tried out with a made-up event, twice: does it work, and is it the same to it when an event comes again?
+"""Runs a hook twice with one synthetic event to test idempotency: deliveries are at least once.
 
-Deliveries are at least once, so a hook must bear to hear the same event a second time. Owns the made-up event and
-the comparison. Must not touch the store.
+Owns the synthetic event and the comparison. Must not touch the store.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from tracker.clock import Clock
 
 PREFERRED = ("task.succeeded", "task.failed", "task.archived", "task.progress", "task.running", "task.submitted")
-"""Which event a hook is tried with unless one is named: the first of these that it hears."""
+"""The default event: the first of these that the hook subscribes to."""
 _STATUSES = {
     "task.submitted": (Status.PENDING, Status.PENDING),
     "task.running": (Status.PENDING, Status.RUNNING),
@@ -32,16 +31,12 @@ _STATUSES = {
     "task.failed": (Status.RUNNING, Status.FAILED),
     "task.archived": (Status.SUCCEEDED, Status.SUCCEEDED),
 }
-"""Event -> the task's status before and after; any other is a success."""
+"""Event -> the task's status before and after; any other event is a success."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One of the two runs.
-
-    Attributes:
-        took_s: how long it took, seconds.
-    """
+    """One of the two runs, and how many seconds it took."""
 
     result: RunResult
     took_s: float
@@ -58,14 +53,7 @@ class Trial:
 
 
 async def try_twice(spec: HookSpec, runner: Runner, event: str, clock: Clock) -> tuple[Trial, Trial]:
-    """Run a hook with a made-up event, and again with the same.
-
-    Args:
-        spec: the hook.
-        runner: of its kind.
-        event: which event.
-        clock: the source of time.
-    """
+    """Run a hook twice with the same synthetic event."""
     job = sample_job(spec, event, clock.now())
     payload = encode_event(job)
     trials = []
@@ -77,35 +65,25 @@ async def try_twice(spec: HookSpec, runner: Runner, event: str, clock: Clock) ->
 
 
 def is_same_answer(first: Trial, second: Trial) -> bool:
-    """Whether the second run answered as the first: same outcome, same error, same output."""
+    """Whether both runs had the same outcome, error and output."""
     one, other = first.result, second.result
     return (one.outcome, one.error, one.output) == (other.outcome, other.error, other.output)
 
 
 def choose_event(spec: HookSpec, wanted: str | None) -> str:
-    """The event that a hook is tried with.
-
-    Args:
-        spec: the hook.
-        wanted: named by the user, also one that the hook does not hear; None for the likeliest of those that it does.
+    """The event to test a hook with: ``wanted``, even if the hook does not subscribe to it, else the default.
 
     Raises:
         ConfigError: there is no such event.
     """
     if wanted is not None and wanted not in EVENTS:
         raise ConfigError([f"--event: there is no event {wanted!r}; known: {', '.join(EVENTS)}"])
-    heard = (event for event in PREFERRED if any(covers(pattern, event) for pattern in spec.on))
-    return wanted or next(heard, PREFERRED[0])
+    subscribed = (event for event in PREFERRED if any(covers(pattern, event) for pattern in spec.on))
+    return wanted or next(subscribed, PREFERRED[0])
 
 
 def sample_job(spec: HookSpec, event: str, now: datetime) -> DeliveryJob:
-    """A made-up delivery that passes the hook's filters.
-
-    Args:
-        spec: the hook.
-        event: ``task.succeeded`` and so on.
-        now: when it is said to have happened.
-    """
+    """A synthetic delivery of an event at ``now`` that passes the hook's filters."""
     before, after = _STATUSES.get(event, (Status.RUNNING, Status.SUCCEEDED))
     route = spec.route[0] if spec.route else f"{spec.provider[0] if spec.provider else 'suno'}.generate"
     has_failed, has_succeeded = after is Status.FAILED, after is Status.SUCCEEDED

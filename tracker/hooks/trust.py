@@ -1,14 +1,13 @@
-"""Who can change what a hook runs: only root and the daemon's user may, as ssh and sudo have it.
+"""Checks that only root and the daemon's user can change what a hook runs, by the rules of ssh and sudo.
 
-Owns the look at owners and modes. Must not run or change anything.
+Owns the checks of owners and modes. Must not run or change anything.
 
-What is checked of a path is all that opening it leads through, links followed one by one:
+Every path component is checked, with links resolved one by one:
 
-- the file itself, or the directory of hooks itself: it belongs to root or the daemon's user, and neither its group nor
-  others can write to it;
-- the directory that holds the file: the same, but others may write to it when it is sticky, like ``/tmp``;
-- links: they belong to root or the daemon's user;
-- the directories above: others cannot write to them, unless they are sticky.
+- the file itself, or the directory of hooks: owned by root or the daemon's user, not writable by group or others;
+- the directory that holds the file: the same, but others may write to it if it is sticky, like ``/tmp``;
+- links: owned by root or the daemon's user;
+- the directories above: not writable by others, unless they are sticky.
 
 Source: ``safe_path`` in OpenSSH's misc.c and ``sudo_secure_path`` in sudo's lib/util/secure_path.c (read 2026-11).
 """
@@ -27,19 +26,14 @@ from pathlib import Path
 from typing import Final
 
 MAX_LINKS: Final = 40
-"""As the kernel has it (path_resolution(7))."""
+"""The kernel's limit (path_resolution(7))."""
 _OTHERS: Final = stat.S_IWOTH
 _GROUP_OR_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
 @dataclass(frozen=True, slots=True)
 class Objection:
-    """Why something is not run.
-
-    Attributes:
-        reason: what is wrong.
-        fix: the command that corrects it; None where nothing has to be corrected.
-    """
+    """Why something is not run, and the command that fixes it, if it needs fixing."""
 
     reason: str
     fix: str | None = None
@@ -51,14 +45,10 @@ def trusted_owners() -> frozenset[int]:
 
 
 def find_distrust(path: Path, owners: Collection[int]) -> Objection | None:
-    """Who else could change a program, or the programs in a directory; None when only its owner could.
-
-    Args:
-        path: a file or a directory.
-        owners: the user ids that may own it.
+    """Why users other than ``owners`` could change a program, or the programs in a directory; None if none could.
 
     Raises:
-        OSError: it cannot be looked at.
+        OSError: its metadata cannot be read.
     """
     passed = list(_walk(path))
     last, end = passed[-1]
@@ -80,20 +70,20 @@ def find_distrust(path: Path, owners: Collection[int]) -> Objection | None:
 
 
 def distrusted_programs(argv: Sequence[str], owners: Collection[int] | None = None) -> Iterator[Objection]:
-    """The files of a command, by their absolute paths, that somebody else could change.
+    """The files of a command, among its absolute paths, that other users could change.
 
-    Only the files themselves are looked at, and the command is run all the same: whoever wrote it into the
-    configuration has chosen it, and on some systems a group may write to ``/usr/local/bin``.
+    Only the files themselves are checked, and the command runs all the same: the configuration names it, and on some
+    systems a group may write to ``/usr/local/bin``.
 
     Args:
         argv: the program and its arguments, of which one may be a script.
         owners: the user ids that may own them; by default root and the user of this process.
     """
-    for word in argv:
-        if word.startswith("/"):
+    for argument in argv:
+        if argument.startswith("/"):
             with contextlib.suppress(OSError, ValueError):
-                found = Path(word).stat()
-                objection = _check(word, found, _GROUP_OR_OTHERS, owners or trusted_owners())
+                found = Path(argument).stat()
+                objection = _check(argument, found, _GROUP_OR_OTHERS, owners or trusted_owners())
                 if objection is not None and stat.S_ISREG(found.st_mode):
                     yield objection
 
@@ -103,7 +93,7 @@ def _check(where: str, found: os.stat_result, forbidden: int, owners: Collection
     name = shlex.quote(where)
     if owners is not None and found.st_uid not in owners:
         is_link = "-h " if stat.S_ISLNK(found.st_mode) else ""
-        reason = f"{where} belongs to user {found.st_uid}, who could change what runs"
+        reason = f"{where} belongs to user {found.st_uid}, who could change it"
         return Objection(reason, f"chown {is_link}root {name}")
     if mode & forbidden:
         who = "others" if mode & _OTHERS else "its group"
@@ -113,11 +103,7 @@ def _check(where: str, found: os.stat_result, forbidden: int, owners: Collection
 
 
 def _walk(path: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Each directory, link and file that opening a path leads through, the root first.
-
-    Raises:
-        OSError: it cannot be looked at.
-    """
+    """Each directory, link and file that opening a path resolves, the root first; raises `OSError`."""
     at, links = "/", 0
     yield at, os.lstat(at)
     waiting = deque(str(Path.cwd() / path).split("/"))

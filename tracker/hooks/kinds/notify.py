@@ -32,7 +32,7 @@ _TYPES = {Status.SUCCEEDED: "success", Status.FAILED: "failure"}
 _HAPPENED = {
     "task.submitted": "submitted",
     "task.running": "is running",
-    "task.progress": "goes on",
+    "task.progress": "made progress",
     "task.succeeded": "succeeded",
     "task.failed": "failed",
     "task.archived": "is archived",

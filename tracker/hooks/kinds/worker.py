@@ -51,11 +51,7 @@ class WorkerHook(ScriptHook):
 
 @dataclass(frozen=True, slots=True)
 class WorkerAction:
-    """Which program to keep running.
-
-    Attributes:
-        argv: the program and its arguments.
-    """
+    """The program to run, with its arguments."""
 
     kind: ClassVar[str] = "worker"
     argv: tuple[str, ...]

@@ -1,7 +1,6 @@
-"""The environment that a script gets: a short list, built from nothing.
+"""The environment of a script: a fixed list of variables.
 
-Owns the names of the contract and the limits that keep the environment startable. Must not copy the daemon's own
-environment: it holds API keys.
+Owns their names and size limits. Must not copy the daemon's own environment: it holds API keys.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from tracker.store.values import DeliveryJob
 
 INHERITED = frozenset({"PATH", "HOME", "LANG", "TMPDIR", "TZ", "USER"})
-"""What a script keeps of the daemon's environment, besides ``LC_*``."""
+"""The variables of the daemon's environment that a script inherits, besides ``LC_*``."""
 
 VALUE_MAX_BYTES = 16 * 1024
 """Linux refuses to start a program with one variable of 128 KiB (``MAX_ARG_STRLEN``, see execve(2))."""
@@ -29,19 +28,15 @@ _NOT_IN_NAMES = re.compile(r"[^A-Z0-9]")
 def script_environment(
     job: DeliveryJob, environ: Mapping[str, str], locate: Callable[[str], str] = str
 ) -> dict[str, str]:
-    """Build the environment of one run.
+    """The environment of one run: names and values without NUL characters, small enough for any execve.
 
-    Every variable of the contract is always there, empty when there is nothing to say, so that scripts can run
-    under ``set -u``. A text that is too long is cut; an id, a path or a URL that is too long is left empty, for
-    half a URL is worse than none. The whole truth is in the JSON on standard input.
+    Every variable is always set, if need be to the empty text, so that scripts can run under ``set -u``. Too long
+    texts are cut; too long ids, paths and URLs are left empty. The JSON on standard input has all of them.
 
     Args:
         job: the delivery.
-        environ: the daemon's environment, of which only `INHERITED` is looked at.
+        environ: the daemon's environment, for `INHERITED`.
         locate: where an archived file is found, by its path in the archive.
-
-    Returns:
-        Names and values without NUL characters, small enough for any execve.
     """
     task = task_json(job.record)
     first = task["outputs"][0] if task["outputs"] else {}
@@ -52,25 +47,25 @@ def script_environment(
         "TRACKER_DELIVERY_ID": job.id,
         "TRACKER_ATTEMPT": str(job.attempt),
         "TRACKER_TASK_ID": task["id"],
-        "TRACKER_EXTERNAL_ID": _whole(task["external_id"]),
+        "TRACKER_EXTERNAL_ID": _uncut(task["external_id"]),
         "TRACKER_PROVIDER": task["provider"],
         "TRACKER_ROUTE": task["route"],
         "TRACKER_STATUS": task["status"],
         "TRACKER_REASON": task["reason"] or "",
         "TRACKER_ERROR_MESSAGE": _cut(_clean((task["error"] or {}).get("message") or "")),
-        "TRACKER_OUTPUT_URL": _whole(first.get("url")),
-        "TRACKER_OUTPUT_PATH": _whole(_first_path(task["outputs"], locate)),
+        "TRACKER_OUTPUT_URL": _uncut(first.get("url")),
+        "TRACKER_OUTPUT_PATH": _uncut(_first_path(task["outputs"], locate)),
         **({"TRACKER_TEST": "true"} if job.is_test else {}),
     }
 
 
 def inherited_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What a program keeps of the daemon's environment, see `INHERITED`."""
+    """The part of the daemon's environment that a program inherits, see `INHERITED`."""
     return {name: _cut(value) for name, value in environ.items() if name in INHERITED or name.startswith("LC_")}
 
 
 def _first_path(outputs: Sequence[Mapping[str, Any]], locate: Callable[[str], str]) -> str | None:
-    """Where the first output that is a file is found; None while that one is not archived."""
+    """The location of the first output that is a file; None if it is not archived yet."""
     path = next((output["path"] for output in outputs if output["kind"] != "text"), None)
     return None if path is None else locate(path)
 
@@ -81,7 +76,7 @@ def label_variable(name: str) -> str:
 
 
 def _labels(labels: Mapping[str, str]) -> dict[str, str]:
-    """Labels as variables; of two that share one the first by name wins, and what is too much stays out."""
+    """Labels as variables, up to `LABELS_MAX_BYTES`; of two labels for one variable the first by name wins."""
     shown: dict[str, str] = {}
     left = LABELS_MAX_BYTES
     for name in sorted(labels):
@@ -94,7 +89,7 @@ def _labels(labels: Mapping[str, str]) -> dict[str, str]:
 
 
 def _clean(text: str) -> str:
-    """Without NUL, which ends a value, and without lone surrogates, which no encoding takes."""
+    """Without NUL, which ends a value, and without lone surrogates, which cannot be encoded."""
     return text.replace("\0", "").encode("utf-8", "replace").decode()
 
 
@@ -106,7 +101,7 @@ def _cut(text: str) -> str:
     return data[:VALUE_MAX_BYTES].decode("utf-8", "ignore")
 
 
-def _whole(text: str | None) -> str:
-    """The text when it fits whole, else nothing."""
+def _uncut(text: str | None) -> str:
+    """The text if it fits, else the empty text."""
     clean = _clean(text or "")
     return clean if len(clean.encode()) <= VALUE_MAX_BYTES else ""

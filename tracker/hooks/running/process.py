@@ -1,17 +1,16 @@
-"""One program, run once: started in its own session, listened to, waited for, and ended with all its children.
+"""One program, run once: started in its own session, read, waited for, and ended with all its children.
 
-Owns the file descriptors, the process group and the zombie. Must not know what the program is for; how it is
-started is for `tracker.hooks.running.spawn`.
+Owns the file descriptors, the process group and the zombie. Must not know the program's purpose;
+`tracker.hooks.running.spawn` starts it.
 
 Three choices, each against a trap:
 
-- Standard input is whole before the program starts (a pipe that holds it all, else an anonymous file). There is no
-  writer to block on a program that never reads, no broken pipe, and ``/dev/stdin`` can be opened by name (asyncio's
-  own pipes are sockets, which refuse that).
-- The end is the end of the program itself, not the end of its output: a child left in the background may hold the
-  pipe open for days.
+- Standard input is complete before the program starts (in a pipe, else an anonymous file). So no writer blocks on a
+  program that never reads, there is no broken pipe, and ``/dev/stdin`` can be opened by name (asyncio's own pipes are
+  sockets, which refuse that).
+- The run ends with the program itself, not with its output: a child in the background may hold the pipe open for days.
 - The program is reaped only after its group was signalled: until then its process id, which is also the group's,
-  cannot belong to a stranger.
+  cannot be reused.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ from tracker.hooks.running.tail import Tail
 GRACE_S = 2.0
 """Between SIGTERM and SIGKILL."""
 KILL_WAIT_S = 5.0
-"""How long a killed program is waited for; one that hangs inside the kernel is left to `reap_late`."""
+"""The wait for a killed program to end; `reap_late` reaps one that hangs inside the kernel."""
 _READ_BYTES = 64 * 1024
 _DRAIN_READS = 32
-"""Reads after the program's end: no more than a pipe can hold, for a child in the background may go on printing."""
+"""Reads after the program's end: as much as a pipe holds; a child in the background may print for ever."""
 
 _late: list[Child] = []
 
@@ -42,8 +41,8 @@ class Process:
 
     Args:
         argv: the program and its arguments.
-        env: its whole environment.
-        stdin: what it can read.
+        env: its complete environment.
+        stdin: its input.
 
     Raises:
         OSError: it cannot be started; nothing is left behind.
@@ -57,8 +56,8 @@ class Process:
         self._exited = asyncio.Event()
         self._pidfd: int | None = None
         self._output: int | None = None
-        # On the loop, not on a thread: the start holds the interpreter's lock either way, and one that nobody can
-        # cancel half-way leaves no orphan.
+        # On the loop, not on a thread: the start holds the interpreter's lock either way, and here it cannot be
+        # cancelled half-way, which would leave an orphan.
         started: Spawned = spawn(argv, env, stdin)
         self._child, output = started.child, started.output
         self._output = output
@@ -71,14 +70,14 @@ class Process:
             raise
 
     def tail(self) -> str | None:
-        """The last 8 KiB of what it printed so far, None when that is nothing."""
+        """The last 8 KiB of its output so far; None if that is empty."""
         return self._tail.text()
 
     async def wait(self) -> int | None:
-        """Wait for the end of the program itself; children that it left in the background live on.
+        """Wait for the end of the program itself, not of its children in the background.
 
         Returns:
-            The exit status, negative for a signal; None when somebody else reaped it (SIGCHLD is ignored).
+            The exit status, negative for a signal; None if it was reaped elsewhere (SIGCHLD is ignored).
         """
         await self._until_exit()
         for _ in range(_DRAIN_READS):
@@ -105,7 +104,7 @@ class Process:
                 await self.wait()
 
     def close(self) -> None:
-        """Give back the file descriptors and the zombie. Idempotent."""
+        """Release the file descriptors and the zombie. Idempotent."""
         self._stop_reading()
         if self._pidfd is not None:
             self._loop.remove_reader(self._pidfd)
@@ -117,7 +116,7 @@ class Process:
             reap_late()
 
     def _watch_exit(self) -> None:
-        """Have the loop told of the exit. Without a pidfd (not Linux, or none left) `_until_exit` asks instead."""
+        """Watch the exit by a pidfd. Without one (not Linux, or none left) `_until_exit` polls instead."""
         if not hasattr(os, "pidfd_open"):
             return
         with contextlib.suppress(OSError):
@@ -158,7 +157,7 @@ class Process:
             try:
                 pid, status = os.waitpid(self._child.pid, os.WNOHANG)
             except ChildProcessError:
-                self._child.returncode = 0  # only so that it is left alone: nobody knows
+                self._child.returncode = 0  # unknown; any number ends the signalling
                 return None
             if pid:
                 self._child.returncode = os.waitstatus_to_exitcode(status)
@@ -170,7 +169,7 @@ class Process:
                 os.killpg(self._child.pid, number)
 
     def _read_output(self) -> bool:
-        """Take in what was printed; whether there may be more at once."""
+        """Read output; whether there may be more at once."""
         if self._output is None:
             return False
         try:

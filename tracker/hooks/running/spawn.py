@@ -1,10 +1,10 @@
-"""How a program is started: with all of its input there, its output in one pipe, in a session of its own.
+"""Starts a program: with complete input, its output in one pipe, in its own session.
 
-Owns the choice of the system call. ``posix_spawn`` costs about two thirds of what `subprocess.Popen` does; where it
-cannot make a session (older systems), Popen serves. Must not wait for anything.
+Owns the choice of the system call. ``posix_spawn`` costs about two thirds of `subprocess.Popen`, which is the fallback
+on older systems where posix_spawn cannot create a session. Must not wait for anything.
 
 ``posix_spawn`` closes no descriptors. Python marks all that it opens to be closed on exec (PEP 446), and so do the
-libraries in this process; what the daemon itself was started with is marked by `keep_descriptors`.
+libraries in this process; `keep_descriptors` marks those that the daemon inherited.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, NamedTuple, Protocol
 
 PIPED_BYTES = 32 * 1024
-"""Input up to this goes through a pipe, which holds it whole; a pipe holds 64 KiB unless a user has very many."""
+"""Input up to this size goes through a pipe, which holds 64 KiB unless a user has very many pipes."""
 _RESTORED = (signal.SIGPIPE, signal.SIGXFSZ)
 """Signals that Python ignores and programs expect to end them."""
 _IS_UTF_8 = sys.getfilesystemencoding() == "utf-8"
@@ -30,13 +30,13 @@ _can_spawn = hasattr(os, "posix_spawn") and Path("/proc/self/fd").exists()
 
 
 class Child(Protocol):
-    """A program that was started: the part of `subprocess.Popen` that is needed."""
+    """A started program: the part of `subprocess.Popen` that is used."""
 
     pid: int
     returncode: int | None
 
     def poll(self) -> int | None:
-        """Reap it if it has ended; its exit status, None while it runs."""
+        """Reap it if it has ended: its exit status, None while it runs."""
         ...
 
 
@@ -60,7 +60,7 @@ class _SpawnedChild:
             try:
                 pid, status = os.waitpid(self.pid, os.WNOHANG)
             except ChildProcessError:
-                self.returncode = 0  # somebody else reaped it: nobody knows
+                self.returncode = 0  # reaped elsewhere: its status is unknown
             else:
                 if pid:
                     self.returncode = os.waitstatus_to_exitcode(status)
@@ -68,7 +68,7 @@ class _SpawnedChild:
 
 
 def keep_descriptors() -> None:
-    """Mark every open descriptor but the first three to be closed on exec: programs inherit none of them."""
+    """Mark every open descriptor but the first three to be closed on exec, so that programs inherit none."""
     directory = Path("/proc/self/fd")
     for descriptor in [int(path.name) for path in directory.iterdir()] if directory.exists() else ():
         with contextlib.suppress(OSError):  # that of the listing itself is closed by now
@@ -80,9 +80,9 @@ def spawn(argv: Sequence[str], env: Mapping[str, str], stdin: bytes) -> Spawned:
     """Start a program.
 
     Args:
-        argv: the program and its arguments; a name without a slash is looked for in the ``PATH`` of ``env``.
-        env: its whole environment.
-        stdin: what it can read.
+        argv: the program and its arguments; a name without a slash is searched in the ``PATH`` of ``env``.
+        env: its complete environment.
+        stdin: its input.
 
     Raises:
         OSError: it cannot be started; nothing is left behind.
@@ -135,7 +135,7 @@ def _start(argv: Sequence[str], env: Mapping[str, str], source: int, output: int
 
 
 def _source_of(content: bytes) -> int:
-    """A descriptor that ``content`` can be read from, all of it there already.
+    """A descriptor from which all of ``content`` can be read.
 
     Raises:
         OSError: no descriptor, no memory or no space is left.
@@ -164,7 +164,7 @@ def _source_of(content: bytes) -> int:
 
 def _open_anonymous() -> IO[bytes]:
     if hasattr(os, "memfd_create"):
-        # refused by some sandboxes; then a file in TMPDIR serves
+        # some sandboxes refuse it; then a file in TMPDIR is used
         with contextlib.suppress(PermissionError):
             return os.fdopen(os.memfd_create("tracker-event"), "w+b", buffering=0)
     return tempfile.TemporaryFile(buffering=0)

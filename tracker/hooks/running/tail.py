@@ -1,35 +1,35 @@
-"""The end of what a hook said, as text that every database takes."""
+"""The end of a hook's output, as text that every database accepts."""
 
 from __future__ import annotations
 
 TAIL_BYTES = 8 * 1024
-"""What is kept."""
+"""The length of a tail."""
 
 
 class Tail:
-    """Takes in bytes and keeps the last of them."""
+    """Collects bytes and drops all but the last."""
 
     def __init__(self) -> None:
-        self._kept = bytearray()
+        self._bytes = bytearray()
 
     def add(self, data: bytes) -> None:
-        """Take in more."""
-        self._kept += data
-        # one byte more than is kept tells `text` that something was cut
-        del self._kept[: -TAIL_BYTES - 1]
+        """Append more."""
+        self._bytes += data
+        # one byte more shows `text` that something was cut
+        del self._bytes[: -TAIL_BYTES - 1]
 
     def text(self) -> str | None:
-        """The last 8 KiB, None when nothing came."""
-        kept = bytes(self._kept[-TAIL_BYTES:])
-        if len(self._kept) > TAIL_BYTES:
-            # the cut may have split a character: at most three bytes of its rest stand at the beginning
-            rest = next((n for n, byte in enumerate(kept[:4]) if byte & 0xC0 != 0x80), 0)  # noqa: PLR2004 - how UTF-8 marks the rest of a character
-            kept = kept[rest:]
-        return kept.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}") or None
+        """The last 8 KiB; None if it is empty."""
+        tail = bytes(self._bytes[-TAIL_BYTES:])
+        if len(self._bytes) > TAIL_BYTES:
+            # the cut may have split a character: up to three bytes at the beginning are its rest
+            rest = next((n for n, byte in enumerate(tail[:4]) if byte & 0xC0 != 0x80), 0)  # noqa: PLR2004 - UTF-8 continuation bytes
+            tail = tail[rest:]
+        return tail.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}") or None
 
 
 def tail_text(text: str) -> str | None:
-    """The last 8 KiB of a text, None when it is empty."""
+    """The last 8 KiB of a text; None if it is empty."""
     tail = Tail()
     tail.add(text.encode("utf-8", "replace"))
     return tail.text()

@@ -1,7 +1,6 @@
-"""Calls that block, each on a thread of its own.
+"""Blocking calls, each on its own thread, with the result back on the event loop.
 
-Owns the way from such a thread back to the event loop. The threads are daemons: one that hangs holds up neither the
-others, as in a pool of a few, nor the end of the process.
+The threads are daemons: one that hangs delays neither the others, as in a small pool, nor the end of the process.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ def in_thread(work: Callable[[], T], name: str) -> asyncio.Future[T]:
     """Call ``work`` on a new thread.
 
     Args:
-        work: what to call; whatever it raises is the future's exception.
-        name: of the thread, for debuggers.
+        work: the call; what it raises becomes the future's exception.
+        name: the thread's name, for debuggers.
 
     Returns:
-        Its answer. Cancelling the future ends the wait and not the call.
+        Its result. Cancelling the future ends the wait, not the call.
 
     Raises:
         RuntimeError: no thread can be started.
@@ -31,29 +30,20 @@ def in_thread(work: Callable[[], T], name: str) -> asyncio.Future[T]:
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
-    def give(answer: T) -> None:
-        if not future.done():
-            future.set_result(answer)
-
-    def fail(error: BaseException) -> None:
-        if not future.done():
-            future.set_exception(error)
+    def finish(resolve: Callable[[], None]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the result is dropped
+            loop.call_soon_threadsafe(lambda: None if future.done() else resolve())
 
     def call() -> None:
         try:
-            answer = work()
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the caller
-            # no future takes a StopIteration, and what would end a process shall not end the caller
+            result = work()
+        except BaseException as error:  # noqa: BLE001 - it is raised for the caller
+            # futures refuse StopIteration, and an error that would end a process must not end the caller
             is_odd = isinstance(error, StopIteration) or not isinstance(error, Exception)
-            told = RuntimeError(f"{type(error).__name__}: {error}") if is_odd else error
-            _tell(loop, lambda: fail(told))
+            raised = RuntimeError(f"{type(error).__name__}: {error}") if is_odd else error
+            finish(lambda: future.set_exception(raised))
         else:
-            _tell(loop, lambda: give(answer))
+            finish(lambda: future.set_result(result))
 
     threading.Thread(target=call, name=name, daemon=True).start()
     return future
-
-
-def _tell(loop: asyncio.AbstractEventLoop, what: Callable[[], None]) -> None:
-    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-        loop.call_soon_threadsafe(what)

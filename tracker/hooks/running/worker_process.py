@@ -1,4 +1,4 @@
-"""One running worker: events written to it line by line, its answers matched to who waits for them.
+"""One running worker: writes events to it line by line, and matches its replies to them.
 
 Owns the pipes, the process group and the matching. Must not know hooks.
 """
@@ -14,15 +14,15 @@ from typing import Any
 
 import orjson
 
-from tracker.hooks.runner import RunOutcome, RunResult
+from tracker.hooks.runner import RunOutcome, RunResult, retry
 from tracker.hooks.running.tail import Tail, tail_text
 
 LINE_MAX_BYTES = 1024 * 1024
-"""The longest line that a worker may answer with."""
+"""The longest reply."""
 GRACE_S = 2.0
-"""Between the end of its input or SIGTERM, and the next harder word."""
+"""The pause between closing its input, SIGTERM and SIGKILL."""
 IDLE_S = 600.0
-"""A worker without events is ended after so long; the next event starts one."""
+"""A worker without events is stopped after this time; the next event starts a new one."""
 
 
 class WorkerProcess:
@@ -50,7 +50,7 @@ class WorkerProcess:
 
         Args:
             argv: the program and its arguments.
-            env: its whole environment.
+            env: its complete environment.
 
         Raises:
             OSError: it cannot be started.
@@ -69,56 +69,51 @@ class WorkerProcess:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it takes events."""
+        """Whether it accepts events."""
         return self._why is None and self._process.returncode is None and not self._listening.done()
 
     @property
     def is_awaited(self) -> bool:
-        """Whether somebody waits for an answer."""
+        """Whether an event waits for its reply."""
         return bool(self._waiting)
 
     def tail(self) -> str | None:
-        """The last 8 KiB of what it printed to standard error."""
+        """The last 8 KiB of its standard error."""
         return self._tail.text()
 
     async def ask(self, delivery_id: str, payload: bytes) -> RunResult:
-        """Hand over one event and wait for its answer.
-
-        Args:
-            delivery_id: what the answer is matched by.
-            payload: the event as JSON on one line.
-        """
+        """Send one event, JSON on one line, and wait for its reply."""
         if self._idle is not None:
             self._idle.cancel()
-        answer: asyncio.Future[RunResult] = asyncio.get_running_loop().create_future()
-        self._waiting[delivery_id] = answer
+        reply: asyncio.Future[RunResult] = asyncio.get_running_loop().create_future()
+        self._waiting[delivery_id] = reply
         try:
             stdin = self._process.stdin
             assert stdin is not None  # noqa: S101 - it was started with a pipe
-            with contextlib.suppress(ConnectionError):  # it has ended, which `_listen` tells
-                async with self._writing:  # one that reads slowly is written to by one at a time
+            with contextlib.suppress(ConnectionError):  # it has ended, which `_listen` reports
+                async with self._writing:  # a slow reader gets one event at a time
                     stdin.write(payload + b"\n")
                     await stdin.drain()
-            return await answer
+            return await reply
         finally:
             self._waiting.pop(delivery_id, None)
             self._rest()
 
     def drop(self, delivery_id: str) -> None:
-        """Wait for an answer no longer."""
+        """Stop waiting for a reply."""
         self._waiting.pop(delivery_id, None)
 
     async def end(self, why: str, blame: str | None = None) -> None:
-        """End it and its children: its input ends, SIGTERM, SIGKILL, with a grace between each.
+        """End it and its children: its input ends, SIGTERM, SIGKILL, with a pause between each.
 
         Args:
-            why: what those are told who still wait.
-            blame: the delivery that is the reason; at once SIGTERM. None: it may finish.
+            why: the error of the events that still wait.
+            blame: the delivery that is the reason; SIGTERM comes at once. None: it may finish.
         """
         if self._ending is None:
             self._why, self._blamed = why, blame
             self._ending = asyncio.create_task(self._end(at_once=blame is not None))
-        # whoever is cancelled meanwhile does not stop the ending
+        # cancelling the caller does not stop the ending
         await asyncio.shield(self._ending)
 
     async def _end(self, *, at_once: bool) -> None:
@@ -142,78 +137,78 @@ class WorkerProcess:
         return False
 
     def _signal(self, number: signal.Signals) -> None:
-        """Signal its whole group; after its own end, too, for children may have stayed."""
+        """Signal its process group, also after its own end: children may remain."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
 
     def _rest(self) -> None:
-        """Begin to count the time without events."""
+        """Start the idle timer."""
         if not self._waiting and self._why is None:
             loop = asyncio.get_running_loop()
             self._idle = loop.call_later(IDLE_S, self._end_idle)
 
     def _end_idle(self) -> None:
         if not self._waiting and self._ending is None:
-            self._why = "no events for a while"
+            self._why = "it was idle"
             self._ending = asyncio.create_task(self._end(at_once=False))
 
-    # -- answers -------------------------------------------------------------------------------------------
+    # -- replies -------------------------------------------------------------------------------------------
 
     async def _listen(self) -> None:
         errors = asyncio.create_task(self._listen_to_errors())
         try:
-            problem = await self._read_answers()
+            problem = await self._read_replies()
             self._why = self._why or problem
             if problem is not None:
                 self._signal(signal.SIGKILL)
                 await self._drain()
             status = await self._process.wait()
-            self._why = self._why or f"the worker ended ({_status_words(status)})"
-            await asyncio.wait({errors}, timeout=0.1)  # what it said last; a child may hold the pipe for ever
+            self._why = self._why or f"the worker ended ({_describe_status(status)})"
+            await asyncio.wait({errors}, timeout=0.1)  # its last output; a child may hold the pipe for ever
         finally:
             errors.cancel()
-            for delivery_id, answer in self._waiting.items():
-                if not answer.done():
-                    answer.set_result(self._verdict_without_answer(delivery_id))
+            for delivery_id, reply in self._waiting.items():
+                if not reply.done():
+                    reply.set_result(self._result_without_reply(delivery_id))
 
-    async def _read_answers(self) -> str | None:
-        """Give out answers until the output ends; what is wrong with a line that is none."""
+    async def _read_replies(self) -> str | None:
+        """Pass on replies until the output ends; returns what is wrong with a malformed line."""
         stdout = self._process.stdout
         assert stdout is not None  # noqa: S101 - it was started with a pipe
         while True:
             try:
                 line = await stdout.readline()
             except ValueError:
-                return f"the worker answered with a line of more than {LINE_MAX_BYTES} bytes"
+                return f"the worker replied with a line of more than {LINE_MAX_BYTES} bytes"
             if not line:
                 return None
             if not line.strip():
                 continue
             try:
-                answer = orjson.loads(line)
+                reply = orjson.loads(line)
             except orjson.JSONDecodeError:
-                answer = None
-            if not isinstance(answer, dict) or not isinstance(answer.get("ok"), bool):
+                reply = None
+            if not isinstance(reply, dict) or not isinstance(reply.get("ok"), bool):
                 self._tail.add(line)
-                return 'the worker answered with a line that is no {"ok": …}'
-            self._give(answer)
+                return 'the worker replied with a line that is not {"ok": …}'
+            self._pass_on(reply)
 
     async def _drain(self) -> None:
-        """Read what is left and throw it away: the end of a process is told only once its pipes are empty."""
+        """Discard the remaining output: asyncio reports the end of a process only once its pipes are empty."""
         stdout = self._process.stdout
         while stdout is not None and await stdout.read(65536):
             pass
 
-    def _give(self, answer: dict[str, Any]) -> None:
-        delivery_id = answer.get("delivery_id") or next(iter(self._waiting), None)
+    def _pass_on(self, reply: dict[str, Any]) -> None:
+        delivery_id = reply.get("delivery_id") or next(iter(self._waiting), None)
         waiting = self._waiting.pop(str(delivery_id), None)
         if waiting is not None and not waiting.done():
-            waiting.set_result(read_answer(answer))
+            waiting.set_result(read_reply(reply))
 
-    def _verdict_without_answer(self, delivery_id: str) -> RunResult:
-        # of several that wait, the end is one's fault at most: with a single one, or a hint, that is known
-        innocent = self._blamed is not None and self._blamed != delivery_id
-        return RunResult(RunOutcome.RETRY, self._why, self._tail.text(), blameless=innocent, unreachable=not innocent)
+    def _result_without_reply(self, delivery_id: str) -> RunResult:
+        # if the end has a known cause, all other events are blameless
+        blameless = self._blamed is not None and self._blamed != delivery_id
+        return retry(self._why or "", self._tail.text(), blameless=blameless, unreachable=not blameless)
 
     async def _listen_to_errors(self) -> None:
         stderr = self._process.stderr
@@ -222,24 +217,18 @@ class WorkerProcess:
             self._tail.add(data)
 
 
-def read_answer(answer: Mapping[str, Any]) -> RunResult:
-    """What an answer means; see `tracker.hooks.kinds.worker`.
-
-    Args:
-        answer: with ``ok``, true or false; members of a wrong type are passed over.
-    """
-    said = answer.get("output")
-    output = tail_text(said) if isinstance(said, str) else None
-    if answer["ok"]:
+def read_reply(reply: Mapping[str, Any]) -> RunResult:
+    """What a reply means, see `tracker.hooks.kinds.worker`; members of a wrong type are ignored."""
+    output, error, wait_s = reply.get("output"), reply.get("error"), reply.get("retry_after_s")
+    output = tail_text(output) if isinstance(output, str) else None
+    if reply["ok"]:
         return RunResult(RunOutcome.SUCCEEDED, output=output)
-    error = answer.get("error")
-    words = error if isinstance(error, str) and error.strip() else "the worker said no"
-    if answer.get("final") is True:
-        return RunResult(RunOutcome.FAILED_FOR_GOOD, words, output)
-    wait_s = answer.get("retry_after_s")
+    message = error if isinstance(error, str) and error.strip() else "the worker replied that it failed"
+    if reply.get("final") is True:
+        return RunResult(RunOutcome.FAILED_FOR_GOOD, message, output)
     asked_s = float(wait_s) if isinstance(wait_s, int | float) and not isinstance(wait_s, bool) else None
-    return RunResult(RunOutcome.RETRY, words, output, None if asked_s is None else max(asked_s, 0.0))
+    return retry(message, output, retry_after_s=None if asked_s is None else max(asked_s, 0.0))
 
 
-def _status_words(status: int) -> str:
+def _describe_status(status: int) -> str:
     return f"exit {status}" if status >= 0 else f"signal {-status}"
