@@ -23,6 +23,8 @@ for n, line in enumerate(sys.stdin, 1):
     print(json.dumps({"delivery_id": event["delivery_id"], "ok": True, "output": f"{os.getpid()} {n}"}), flush=True)
 """
 
+FAILED = RunResult(RunOutcome.RETRY, "the worker replied that it failed")
+
 
 @pytest.fixture
 async def runner() -> AsyncIterator[WorkerRunner]:
@@ -75,9 +77,9 @@ async def test_answers_may_come_in_any_order(runner: WorkerRunner, tmp_path: Pat
     ("answer", "expected"),
     [
         ({"ok": True, "output": "o"}, RunResult(RunOutcome.SUCCEEDED, output="o")),
-        ({"ok": False}, RunResult(RunOutcome.RETRY, "the worker replied that it failed")),
+        ({"ok": False}, FAILED),
         ({"ok": False, "error": "why", "retry_after_s": 3}, RunResult(RunOutcome.RETRY, "why", retry_after_s=3)),
-        ({"ok": False, "retry_after_s": True, "final": 1}, RunResult(RunOutcome.RETRY, "the worker replied that it failed")),
+        ({"ok": False, "retry_after_s": True, "final": 1}, FAILED),
         ({"ok": False, "final": True, "error": "never"}, RunResult(RunOutcome.FAILED_FOR_GOOD, "never")),
     ],
 )
