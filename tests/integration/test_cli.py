@@ -888,8 +888,8 @@ def test_sandbox_plays_declared_providers(tmp_path: Path, *, named: bool) -> Non
     assert f'runway: base_url = "http://127.0.0.1:{port}/runway"  (runway.image-to-video, ' in out
 
 
-def test_the_sandbox_explains_its_knobs() -> None:
-    """Each rate has a sentence of its own, and the directives of prompts are listed."""
+def test_the_sandbox_explains_its_options() -> None:
+    """Each rate has its own help text, and the directives of prompts are listed."""
     assert list(MEANINGS) == [field.name for field in dataclasses.fields(Chaos)]
     shown = " ".join(tracker_("sandbox", "--help").output.split())
     for words in (*MEANINGS.values(), *(directive.meaning for directive in DIRECTIVES), "[sandbox: callback=lost]"):

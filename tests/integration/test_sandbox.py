@@ -1,4 +1,4 @@
-"""The sandbox gateway, over real HTTP on loopback: it must be as good, and as bad, as the real one."""
+"""The sandbox gateway, over real HTTP on loopback: it behaves as the real one, faults included."""
 
 import asyncio
 import json
@@ -178,7 +178,7 @@ async def test_an_id_is_known_only_where_it_was_made(client: Client) -> None:
 async def test_jobs_fail_as_scripted(
     client: Client, kind: str, dashscope: tuple[str, str | None], suno: tuple[str, int | None]
 ) -> None:
-    """Each kind of failure has the words of its family."""
+    """Each kind of failure has the status, code and message of its family."""
     prompt = f"[sandbox: fail={kind}; duration=0]"
     made = (await client.post(DASHSCOPE, dashscope_body(prompt))).body["output"]["task_id"]
     output = (await client.get(f"/dashscope/v1/tasks/{made}")).body["output"]
@@ -272,7 +272,7 @@ async def test_suno_mistakes_are_http_200_with_a_body_code(
         ("error_body", (200, "InternalError"), (200, 5000), (200, 500)),
     ],
 )
-async def test_create_refusals_speak_the_family_dialect(
+async def test_create_refusals_have_the_shape_of_the_family(
     client: Client, fault: str, dashscope: object, kling: object, suno: object
 ) -> None:
     """Each refusal has the family's own status, code and shape, and makes no job."""
@@ -371,7 +371,7 @@ async def test_cut_connections_by_chaos(rate: str) -> None:
 
 
 async def test_retry_after_can_be_an_http_date() -> None:
-    """The date form says when, on the server's own clock, rounded up to full seconds."""
+    """The date is on the server's clock, rounded up to full seconds."""
     chaos = Chaos(create_rate_limited=1.0, retry_after_s=7, retry_after_date=1.0)
     async with running(chaos=chaos) as client:
         reply = await client.post(SUNO, suno_body())
@@ -411,7 +411,7 @@ async def test_polls_can_go_unanswered(rate: str) -> None:
 
 @pytest.mark.parametrize("kind", ["policy", "error", "invalid", "silent", "canceled"])
 async def test_every_failure_rate_fails_jobs(kind: str) -> None:
-    """Accepted jobs can fail at random, in each way."""
+    """Accepted jobs can fail at random, with each fault."""
     async with running(chaos=Chaos.from_json({f"fail_{kind}": 1.0}), duration_s=0) as client:
         made = (await client.post(KLING, kling_body())).body["data"]["task_id"]
         assert (await client.get(f"{KLING}/{made}")).body["data"]["task_status"] == "failed"
@@ -434,7 +434,7 @@ async def test_callback_rates(receiver: Receiver, rates: Body, expected: list[st
 
 
 async def test_flaky_polls_fail_every_second_time(client: Client) -> None:
-    """`poll=flaky` spoils polls 1, 3, 5 … in changing ways and answers 2, 4, 6 …."""
+    """`poll=flaky` gives polls 1, 3, 5 … changing faults and answers 2, 4, 6 …."""
     body = kling_body("[sandbox: poll=flaky; duration=0]")
     path = f"{KLING}/{(await client.post(KLING, body)).body['data']['task_id']}"
     replies = [await client.get(path) for _ in range(8)]
@@ -493,7 +493,7 @@ async def test_traffic_on_one_route_does_not_change_the_luck_of_another() -> Non
         ([], "object"),
     ],
 )
-def test_chaos_refuses_what_cannot_be_meant(payload: object, complaint: str) -> None:
+def test_chaos_refuses_invalid_values(payload: object, complaint: str) -> None:
     """A misspelt field or an impossible value is one clear error."""
     with pytest.raises(ValueError, match=re.escape(complaint)):
         Chaos.from_json(payload)
@@ -587,7 +587,7 @@ async def test_without_early_no_callback_overtakes_the_answer(client: Client, re
 
 
 async def test_lost_and_undeliverable_callbacks_are_recorded_and_not_sent(client: Client, receiver: Receiver) -> None:
-    """Nothing leaves for a lost callback or a foreign host; the journal says so."""
+    """A lost callback or one to a foreign host is recorded and not sent."""
     await client.post(SUNO, suno_body("[sandbox: callback=lost]", receiver.url))
     await client.post(SUNO, suno_body("x", "http://192.0.2.1/callbacks/suno/token"))
 
@@ -603,11 +603,11 @@ async def test_late_callbacks_come_after_the_poll_knows(receiver: Receiver) -> N
     """`callback=late` holds each callback back by the knob, beyond the end of a job that is shorter."""
     sent: list[float] = []
 
-    def hear(event: str, _facts: object) -> None:
+    def on_event(event: str, _facts: object) -> None:
         if event == "callback.sent":
             sent.append(time.monotonic())
 
-    async with running(chaos=Chaos(callback_late_s=0.6), duration_s=0.1, on_event=hear) as client:
+    async with running(chaos=Chaos(callback_late_s=0.6), duration_s=0.1, on_event=on_event) as client:
         made = await client.post(SUNO, suno_body("[sandbox: callback=late]", receiver.url))
         assert phases(await receiver.wait(3)) == ["text", "first", "complete"]
         await until(lambda: len(sent) == 3)
@@ -666,7 +666,7 @@ def test_only_loopback_is_ever_contacted(url: str, expected: bool) -> None:
 # Directives
 
 
-async def test_unknown_directives_are_refused_loudly(client: Client) -> None:
+async def test_unknown_directives_are_refused(client: Client) -> None:
     """A misspelt directive is an error, or a test with it would prove nothing."""
     for prompt in ("[sandbox: fial=policy]", "[sandbox: fail=polcy]", "[sandbox: duration=soon]"):
         reply = await client.post(KLING, kling_body(prompt))
@@ -674,7 +674,7 @@ async def test_unknown_directives_are_refused_loudly(client: Client) -> None:
     assert {entry["outcome"] for entry in client.creates()} == {"bad_directive"}
 
 
-def test_the_list_of_directives_is_true_and_documented() -> None:
+def test_the_list_of_directives_is_complete_and_documented() -> None:
     """Each example parses, each value parses, and the module docstring names all of them."""
     documentation = directives.__doc__ or ""
     for directive in DIRECTIVES:
@@ -686,7 +686,7 @@ def test_the_list_of_directives_is_true_and_documented() -> None:
 
 
 async def test_success_without_url(client: Client) -> None:
-    """`url=missing` says success and shows nothing, in every family; `url=late` shows it later."""
+    """`url=missing` succeeds without an output in every family; `url=late` shows it later."""
     prompt = "[sandbox: url=missing; duration=0]"
     made = (await client.post(DASHSCOPE, dashscope_body(prompt))).body["output"]["task_id"]
     output = (await client.get(f"/dashscope/v1/tasks/{made}")).body["output"]
@@ -777,7 +777,7 @@ async def test_urls_expire_and_cannot_be_forged(monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_a_download_can_break_half_way_once(client: Client) -> None:
-    """`file=cut`: the first download ends early, the second is whole."""
+    """`file=cut`: the first download ends early, the second is complete."""
     _, url = await finished_video(client, "[sandbox: file=cut; duration=0]")
     with pytest.raises(aiohttp.ClientPayloadError):
         await client.get(url)
@@ -787,7 +787,7 @@ async def test_a_download_can_break_half_way_once(client: Client) -> None:
 # Admin
 
 
-async def test_state_tells_what_happened(client: Client, receiver: Receiver) -> None:
+async def test_state_lists_what_happened(client: Client, receiver: Receiver) -> None:
     """Creates with digest and idempotency key, polls by route, callbacks without their token."""
     body = suno_body("[sandbox: duration=0]", receiver.url)
     made = await client.post(SUNO, body, headers={"Idempotency-Key": "k-1"})
@@ -811,7 +811,7 @@ async def test_state_tells_what_happened(client: Client, receiver: Receiver) -> 
 
 
 def test_redaction_drops_the_query() -> None:
-    """Neither the path's tail nor the query is kept."""
+    """The end of the path and the query are redacted."""
     assert redact_path("http://127.0.0.1/callbacks/kling/abc/def?token=1") == "/callbacks/kling/[redacted]"
     assert redact_path("http://127.0.0.1/cb?token=1") == "/cb"
 
@@ -829,7 +829,7 @@ async def test_chaos_can_be_replaced_while_it_runs(client: Client) -> None:
     assert (await client.post(KLING, kling_body())).body["code"] == 0
 
 
-async def test_reset_forgets_everything_but_never_repeats_an_id(client: Client) -> None:
+async def test_reset_clears_everything_and_never_repeats_an_id(client: Client) -> None:
     """Counts start anew; ids do not, a tracker may still know the old ones."""
     before = (await client.post(KLING, kling_body())).body["data"]["task_id"]
     await client.call("PUT", "/sandbox/chaos", json={"create_quota": 1.0})
@@ -859,13 +859,13 @@ async def test_an_outage_can_be_played(client: Client) -> None:
     assert (await client.get(f"{KLING}/{made}")).body["data"]["task_status"] == "succeed"
 
 
-async def test_events_are_told_to_the_observer() -> None:
-    """`on_event` hears dotted past facts with fields."""
-    heard: list[tuple[str, Body]] = []
-    async with running(on_event=lambda event, facts: heard.append((event, facts))) as client:
+async def test_the_observer_is_called_with_events() -> None:
+    """`on_event` gets dotted past facts with fields."""
+    events: list[tuple[str, Body]] = []
+    async with running(on_event=lambda event, facts: events.append((event, facts))) as client:
         await client.post(KLING, kling_body())
-    assert [event for event, _ in heard] == ["sandbox.started", "create.finished", "sandbox.stopped"]
-    assert heard[1][1]["outcome"] == "accepted"
+    assert [event for event, _ in events] == ["sandbox.started", "create.finished", "sandbox.stopped"]
+    assert events[1][1]["outcome"] == "accepted"
 
 
 # The seam for further families

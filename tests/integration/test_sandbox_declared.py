@@ -77,7 +77,7 @@ class Played:
         )
 
     async def create(self, script: str, **more: object) -> Reply:
-        """Create a job with these directives, in a field that is no prompt."""
+        """Create a job with these directives, in a field other than the prompt."""
         body: Body = {}
         for field in self.route.get("required", []):
             _set(body, field, "given")
@@ -89,12 +89,12 @@ class Played:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The key, as the file says."""
+        """Return the header of the key that the file names."""
         bare = self.declared.get("auth") == "x-api-key"
         return {"Authorization": "", "x-api-key": DEFAULT_KEY} if bare else {}
 
     async def query(self, job_id: str) -> Reply:
-        """Ask for a job, as the file says."""
+        """Query a job with the call that the file names."""
         method, _, path = self.route["query"].partition(" ")
         options: Body = {"params": _put(self.route.get("query_parameters", {}), job_id)}
         if "query_body" in self.route:
@@ -129,7 +129,7 @@ async def playing(directory: Path, name: str, **options: object) -> AsyncIterato
 
 @every_file
 async def test_a_job_goes_from_its_first_status_to_its_outputs(tmp_path: Path, name: str) -> None:
-    """Every answer holds what the file says where the file says it; outputs can be fetched."""
+    """Every answer has its values at the paths of the file; outputs can be downloaded."""
     async with playing(tmp_path, name) as played:
         created = await played.create("duration=100")
         job_id = played.find("id", created)
@@ -171,7 +171,7 @@ async def test_a_job_fails_with_a_code_of_the_file(tmp_path: Path, name: str, fa
 
 @every_file
 async def test_faults_and_mistakes_are_played(tmp_path: Path, name: str) -> None:
-    """A rate limit holds once; wrong keys, missing fields, unknown ids, bad directives and spoilt polls are refused."""
+    """A rate limit holds once; wrong keys, missing fields, unknown ids, and bad directives are refused."""
     async with playing(tmp_path, name) as played:
         assert [(await played.create("create=throttled")).status for _ in range(2)] == [429, 200]
         assert (await played.create("no-such-directive")).status == 400
@@ -187,7 +187,7 @@ async def test_faults_and_mistakes_are_played(tmp_path: Path, name: str) -> None
 @pytest.mark.parametrize("name", ["lumen", "replicate"])
 @pytest.mark.parametrize(("script", "count"), [("calm", 1), ("callback=duplicate", 2), ("fail=policy", 1)])
 async def test_the_end_is_called_back(tmp_path: Path, name: str, script: str, count: int) -> None:
-    """A callback has the id and the task where the file says, and is what a poll answers."""
+    """A callback has the id and the task at the paths of the file, and equals the answer to a poll."""
     async with receiving() as receiver, playing(tmp_path, name) as played:
         created = await played.create(f"{script}; duration=0", **{played.declared["callback"]["field"]: receiver.url})
         job_id = played.find("id", created)
@@ -208,7 +208,7 @@ async def test_a_callback_is_signed_if_the_file_says_so(tmp_path: Path) -> None:
 
 
 async def test_a_provider_has_an_address_of_its_own(tmp_path: Path) -> None:
-    """Paths stand below the provider's name, so that two providers cannot clash; the default account's do not."""
+    """Paths start with the provider's name, so that two providers cannot clash; those of the default account do not."""
     (tmp_path / "twin.toml").write_text(LUMEN.replace('name = "lumen"', 'name = "twin"'), encoding="utf-8")
     (tmp_path / "lumen.toml").write_text(LUMEN, encoding="utf-8")
     (tmp_path / "flags.toml").write_text(FLAGS, encoding="utf-8")

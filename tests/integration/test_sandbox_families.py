@@ -1,4 +1,4 @@
-"""Every job route of the sandbox gateway: its life, its failures, its outputs, its own spelling of everything."""
+"""Every job route of the sandbox gateway: its stages, failures, outputs and field names."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -36,7 +36,7 @@ def find_stems(body: Body) -> list[str]:
 
 
 def at(path: str) -> Callable[[Body], list[str]]:
-    """Whatever stands at a path, as a list: one text, a list of texts, or objects with url or text."""
+    """Return a reader of the texts at a path: one text, a list of texts, or objects with url or text."""
 
     def read(body: Body) -> list[str]:
         found = dig(body, path)
@@ -60,7 +60,7 @@ class Family:
         id_at: Where the answer to the create has the id.
         query: Where it is followed; `{id}` is the id.
         status_at: Where the answer has the status.
-        words: The first status, the last, and that of a broken job.
+        statuses: The first status, the last, and that of a failed job.
         outputs: The outputs of an answer.
         texts: Whether they are texts rather than URLs.
         dialect: The directive under which the answer has its outputs.
@@ -71,7 +71,7 @@ class Family:
     id_at: str
     query: str
     status_at: str
-    words: tuple[object, object, object]
+    statuses: tuple[object, object, object]
     outputs: Callable[[Body], list[str]]
     prompt_key: str = "prompt"
     texts: bool = False
@@ -90,7 +90,7 @@ def kling(tail: str, key: str = "images", **more: object) -> Family:
         id_at="data.task_id",
         query=f"{KLING_IMAGES}/{tail}/{{id}}",
         status_at="data.task_status",
-        words=("submitted", "succeed", "failed"),
+        statuses=("submitted", "succeed", "failed"),
         outputs=at(f"data.task_result.{key}"),
     )
 
@@ -112,7 +112,7 @@ def suno(
         id_at="data.taskId",
         query=f"/suno/query/{query}?taskId={{id}}",
         status_at=status_at,
-        words=(first, last, broken),
+        statuses=(first, last, broken),
         outputs=outputs,
         **more,
     )
@@ -178,7 +178,7 @@ FAMILIES = {
         id_at="id",
         query="/openai/v1/videos/{id}",
         status_at="status",
-        words=("queued", "completed", "failed"),
+        statuses=("queued", "completed", "failed"),
         outputs=at("metadata.url"),
         dialect="dialect=new",
     ),
@@ -189,7 +189,7 @@ FAMILIES = {
         id_at="id",
         query="/openai/v1/responses/{id}",
         status_at="status",
-        words=("queued", "completed", "failed"),
+        statuses=("queued", "completed", "failed"),
         outputs=lambda body: [part["text"] for item in body["output"] for part in item["content"]],
         texts=True,
     ),
@@ -199,13 +199,13 @@ FAMILIES = {
         id_at="task_id",
         query="/doubao/videos/{id}",
         status_at="status",
-        words=("queued", "completed", "failed"),
+        statuses=("queued", "completed", "failed"),
         outputs=at("metadata.url"),
     ),
 }
 every_family = pytest.mark.parametrize("name", FAMILIES)
 
-# What the first families are held to stands in test_sandbox.py.
+# test_sandbox.py tests these routes.
 ELSEWHERE = {"dashscope.video", "kling.omni-video", "kling.text2video", "kling.image2video", "suno.generate"}
 
 
@@ -233,10 +233,10 @@ def test_every_job_route_is_in_the_table() -> None:
 
 
 @every_family
-async def test_a_job_goes_from_its_first_word_to_its_outputs(client: Client, name: str) -> None:
+async def test_a_job_goes_from_its_first_status_to_its_outputs(client: Client, name: str) -> None:
     """Nothing is shown before the end; then there are outputs that can be fetched."""
     family = FAMILIES[name]
-    first, last, _ = family.words
+    first, last, _ = family.statuses
     job_id, path = await make(client, name, "duration=100")
     early = (await client.get(path)).body
     assert (dig(early, family.status_at), family.outputs(early)) == (first, [])
@@ -252,32 +252,32 @@ async def test_a_job_goes_from_its_first_word_to_its_outputs(client: Client, nam
 
 @every_family
 async def test_a_job_can_break(client: Client, name: str) -> None:
-    """`fail=error` ends in the family's own word, without outputs."""
+    """`fail=error` ends in the family's own status, without outputs."""
     family = FAMILIES[name]
     _, path = await make(client, name, "fail=error; duration=0")
     answer = (await client.get(path)).body
-    assert dig(answer, family.status_at) == family.words[2]
+    assert dig(answer, family.status_at) == family.statuses[2]
     assert family.outputs(answer) == []
 
 
 @every_family
 async def test_success_can_come_without_an_output(client: Client, name: str) -> None:
-    """`url=missing` says success and shows nothing."""
+    """`url=missing` succeeds without an output."""
     family = FAMILIES[name]
     _, path = await make(client, name, "url=missing; duration=0")
     answer = (await client.get(path)).body
-    assert (dig(answer, family.status_at), family.outputs(answer)) == (family.words[1], [])
+    assert (dig(answer, family.status_at), family.outputs(answer)) == (family.statuses[1], [])
 
 
 @every_family
-async def test_undocumented_words_are_shown_on_request(client: Client, name: str) -> None:
+async def test_undocumented_statuses_are_shown_on_request(client: Client, name: str) -> None:
     """`stage=strange` shows a status, while it runs, that is none of the family's."""
     family = FAMILIES[name]
     job_id, path = await make(client, name, "stage=strange; duration=100")
     pass_time(client.sandbox, job_id, 50)
     status = dig((await client.get(path)).body, family.status_at)
     assert status is not None
-    assert status not in family.words
+    assert status not in family.statuses
 
 
 @every_family
@@ -300,7 +300,7 @@ async def test_creates_are_refused_as_scripted_and_drawn(client: Client, name: s
 
 
 @every_family
-async def test_polls_can_be_spoilt_and_ids_forgotten(client: Client, name: str) -> None:
+async def test_polls_can_fail_and_ids_can_be_unknown(client: Client, name: str) -> None:
     """`poll=flaky` starts with a 502 page; `poll=gone` is what an unknown id is."""
     family = FAMILIES[name]
     _, path = await make(client, name, "poll=flaky; duration=0")

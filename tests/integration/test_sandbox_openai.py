@@ -64,8 +64,8 @@ async def test_videos_fail_with_and_without_a_reason(client: Client, fault: str,
     assert (shown["status"], (shown["error"] or {}).get("code")) == (status, code)
 
 
-async def test_progress_is_no_sign_of_the_end(client: Client) -> None:
-    """It grows with time and may say 100 while the video is still in progress."""
+async def test_full_progress_does_not_mean_the_end(client: Client) -> None:
+    """Progress grows with time and may be 100 while the video is still in progress."""
     seen = []
     for script in ("duration=100", "duration=100; stage=hold"):
         made = (await client.post(VIDEOS, video(f"[sandbox: {script}]"))).body["id"]
@@ -142,7 +142,7 @@ async def test_events_go_to_loopback_only() -> None:
         ("canceled", "cancelled", None),
     ],
 )
-async def test_seedance_fails_in_its_own_words(client: Client, fault: str, status: str, code: str | None) -> None:
+async def test_seedance_fails_with_its_own_codes(client: Client, fault: str, status: str, code: str | None) -> None:
     """An error object, or none at all."""
     body = {"model": "m", "content": [{"type": "text", "text": f"a cat [sandbox: fail={fault}; duration=0]"}]}
     made = (await client.post("/doubao/video/generations", body)).body
@@ -177,7 +177,7 @@ async def test_responses_end_alike_at_once_and_in_the_background(
 
 
 async def test_waiting_for_a_response_takes_its_time() -> None:
-    """A response that is not in the background holds the create for as long as a directive says, else not at all."""
+    """A create without background waits as long as a directive sets, by default not at all."""
     async with running(duration_s=1000) as client:
         body = {"model": "m", "input": "hello"}
         assert (await client.post("/openai/v1/responses", body)).body["status"] == "completed"

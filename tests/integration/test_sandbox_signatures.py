@@ -1,4 +1,4 @@
-"""The sandbox's Kling images, and the two ways in which it signs callbacks."""
+"""The sandbox's Kling images, and its two signature schemes of callbacks."""
 
 import base64
 import hashlib
@@ -43,8 +43,8 @@ async def receiver() -> AsyncIterator[Receiver]:
         ("omni-image", {"result_type": "series"}, {"result_type": "series", "images": 0, "series_images": 4}),
     ],
 )
-async def test_kling_images_stand_where_the_mode_says(client: Client, tail: str, more: Body, result: Body) -> None:
-    """As many as were asked for, numbered; a series stands apart."""
+async def test_kling_images_are_listed_by_result_type(client: Client, tail: str, more: Body, result: Body) -> None:
+    """As many images as requested, numbered; a series has a list of its own."""
     path = f"/transtreams/kling/v1/images/{tail}"
     made = await client.post(path, {"model_name": "kling-v2-1", "prompt": "a cat", **more})
     shown = (await client.get(f"{path}/{made.body['data']['task_id']}")).body["data"]["task_result"]
@@ -106,7 +106,7 @@ async def test_a_forged_signature_fits_nothing(receiver: Receiver) -> None:
     ],
 )
 async def test_suno_callbacks_are_signed_over_id_and_time(receiver: Receiver, path: str, body: Body) -> None:
-    """base64(HMAC-SHA256(key, id.timestamp)), whichever way the body spells the id."""
+    """base64(HMAC-SHA256(key, id.timestamp)), whatever the name of the id in the body."""
     async with running(suno_secret="made-up-hmac-key", duration_s=0) as client:
         made = await client.post(path, body | {"callBackUrl": receiver.url})
         await receiver.wait(1)

@@ -55,7 +55,7 @@ async def test_derived_files_are_announced_once(
     assert (broken["code"], broken["data"]) == (451, {id_key: ids[1], output_key: None})
 
 
-async def test_stems_are_spelt_in_snake_case_with_an_empty_origin(client: Client, receiver: Receiver) -> None:
+async def test_stems_are_in_snake_case_with_an_empty_origin(client: Client, receiver: Receiver) -> None:
     """Two stems or several; those that the song lacks are left out."""
     for tail in ("vocal-removal", "split-stem"):
         await client.post(f"/suno/{tail}", {**CLIP, "callBackUrl": receiver.url})
@@ -67,23 +67,23 @@ async def test_stems_are_spelt_in_snake_case_with_an_empty_origin(client: Client
 
 
 @pytest.mark.parametrize(("dialect", "id_key"), [("calm", "taskId"), ("dialect=kie", "task_id")])
-async def test_lyrics_are_spelt_in_two_ways(client: Client, receiver: Receiver, dialect: str, id_key: str) -> None:
-    """sunoapi.org says taskId and lyricsData, kie.ai task_id and data."""
+async def test_lyrics_have_two_dialects(client: Client, receiver: Receiver, dialect: str, id_key: str) -> None:
+    """sunoapi.org uses taskId and lyricsData, kie.ai task_id and data."""
     body = {"prompt": f"a song [sandbox: {dialect}; duration=0]", "callBackUrl": receiver.url}
     made = (await client.post("/suno/generate-lyrics", body)).body["data"]["taskId"]
-    (told,) = await receiver.wait(1)
-    assert (told["data"]["callbackType"], told["data"][id_key]) == ("complete", made)
+    (posted,) = await receiver.wait(1)
+    assert (posted["data"]["callbackType"], posted["data"][id_key]) == ("complete", made)
     response = (await client.get(f"/suno/query/lyrics?taskId={made}")).body["data"]["response"]
     texts = response["data" if id_key == "task_id" else "lyricsData"]
-    assert [text["text"] for text in texts] == [text["text"] for text in told["data"]["data"]]
+    assert [text["text"] for text in texts] == [text["text"] for text in posted["data"]["data"]]
 
 
 async def test_flagged_lyrics_claim_to_be_complete(client: Client, receiver: Receiver) -> None:
-    """The outer code 400 decides, whatever callbackType says."""
+    """The outer code 400 decides, whatever callbackType is."""
     body = {"prompt": "[sandbox: fail=policy; duration=0]", "callBackUrl": receiver.url}
     made = (await client.post("/suno/generate-lyrics", body)).body["data"]["taskId"]
-    (told,) = await receiver.wait(1)
-    assert (told["code"], told["data"]["callbackType"], told["data"]["data"]) == (400, "complete", None)
+    (posted,) = await receiver.wait(1)
+    assert (posted["code"], posted["data"]["callbackType"], posted["data"]["data"]) == (400, "complete", None)
     data = (await client.get(f"/suno/query/lyrics?taskId={made}")).body["data"]
     assert (data["status"], data["errorCode"]) == ("SENSITIVE_WORD_ERROR", 400)
 
@@ -118,7 +118,7 @@ async def test_an_early_result_belongs_to_an_instant_job(receiver: Receiver) -> 
     async with running(duration_s=1000) as client:
         body = {**CLIP, "callBackUrl": receiver.url, "note": "[sandbox: callback=early]"}
         made = (await client.post("/suno/wav-generate", body)).body["data"]["taskId"]
-        assert [told["data"]["task_id"] for told in receiver.bodies] == [made]
+        assert [body["data"]["task_id"] for body in receiver.bodies] == [made]
         assert (await client.get(f"/suno/query/wav?taskId={made}")).body["data"]["successFlag"] == "SUCCESS"
 
 
@@ -126,7 +126,7 @@ async def test_an_early_result_belongs_to_an_instant_job(receiver: Receiver) -> 
 
 
 async def test_a_second_wav_is_409_unless_the_first_failed(client: Client) -> None:
-    """Per clip; the body's code says it, HTTP does not."""
+    """Per clip; the code is in the body, HTTP answers 200."""
     body = {**CLIP, "callBackUrl": "https://callback.invalid/"}
     codes = []
     for more in ({"note": "[sandbox: fail=error]"}, {}, {}, {"audioId": "clip-2"}):
@@ -145,8 +145,8 @@ async def test_a_second_cover_names_the_first(client: Client) -> None:
     assert (data["successFlag"], data["errorCode"], data["errorMessage"]) == (1, 200, "")
 
 
-async def test_cover_art_counts_where_others_have_words(client: Client) -> None:
-    """0, 2, 1 on the way; kie.ai's page lists words for the same field."""
+async def test_cover_art_has_numbers_as_statuses(client: Client) -> None:
+    """0, 2, 1 in this order; kie.ai documents text for the same field."""
     seen = []
     for n, dialect in enumerate(("calm", "dialect=kie")):
         body = {

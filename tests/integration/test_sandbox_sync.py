@@ -176,7 +176,7 @@ async def test_success_can_come_without_an_output(client: Client, name: str) -> 
 
 
 @every_route
-async def test_refusals_failures_and_mistakes_speak_the_family_dialect(client: Client, name: str) -> None:
+async def test_refusals_failures_and_mistakes_have_the_shape_of_the_family(client: Client, name: str) -> None:
     """Throttled, broken, and asked for nothing: status and code of the family."""
     route = ROUTES[name]
     replies = [
@@ -190,7 +190,7 @@ async def test_refusals_failures_and_mistakes_speak_the_family_dialect(client: C
 
 @every_route
 async def test_chaos_reaches_every_route(client: Client, name: str) -> None:
-    """Rates decide where no directive does; misspelt directives are told."""
+    """Rates decide without a directive; misspelt directives are refused."""
     route = ROUTES[name]
     client.sandbox.chaos = Chaos(create_unavailable=1.0)
     assert (await client.post(route.path, route.body("Draw a cat"), headers=route.headers)).status == 503
@@ -210,7 +210,7 @@ async def test_no_failure_shows_an_output(client: Client, name: str, fault: str)
 # Headers
 
 
-async def test_anthropic_wants_its_own_headers(client: Client) -> None:
+async def test_anthropic_requires_its_own_headers(client: Client) -> None:
     """Bearer is the wrong family: 401 in Anthropic's shape. Without a version: 400."""
     body = ROUTES["anthropic.messages"].body("hello")
     bearer = await client.post("/anthropic/v1/messages", body)
@@ -219,7 +219,7 @@ async def test_anthropic_wants_its_own_headers(client: Client) -> None:
     assert (unversioned.status, unversioned.body["error"]["type"]) == (400, "invalid_request_error")
 
 
-async def test_the_others_want_bearer(client: Client) -> None:
+async def test_the_others_require_bearer(client: Client) -> None:
     """Anthropic's header opens nothing else; Google's own opens Gemini."""
     for name, status in (("openai.chat", 401), ("gemini.generate", 401), ("anthropic.messages", 200)):
         route = ROUTES[name]
@@ -231,7 +231,7 @@ async def test_the_others_want_bearer(client: Client) -> None:
 # What only one family has
 
 
-async def test_gemini_says_no_with_http_200(client: Client) -> None:
+async def test_gemini_refuses_with_http_200(client: Client) -> None:
     """A blocked prompt has no candidates; a withheld picture has a finishReason."""
     blocked = (await ask(client, "gemini.generate", "create=policy")).body
     assert blocked["promptFeedback"] == {"blockReason": "PROHIBITED_CONTENT"}
@@ -246,7 +246,7 @@ async def test_gemini_says_no_with_http_200(client: Client) -> None:
     assert reasons == ["IMAGE_SAFETY", "NO_IMAGE", "SAFETY"]
 
 
-async def test_gemini_thinks_aloud_when_asked(client: Client) -> None:
+async def test_gemini_shows_thoughts_on_request(client: Client) -> None:
     """A thought may hold a draft, which is not the output; every picture is a PNG."""
     thinking = {"thinkingConfig": {"includeThoughts": True}, "responseModalities": ["TEXT", "IMAGE"]}
     reply = await ask(client, "gemini.generate", generationConfig=thinking)
@@ -258,7 +258,7 @@ async def test_gemini_thinks_aloud_when_asked(client: Client) -> None:
 
 
 async def test_images_come_by_url_or_inline(client: Client) -> None:
-    """As `response_format` says; gpt-image models know no other way than inline."""
+    """By `response_format`; gpt-image models always answer inline."""
     by_url = (await ask(client, "openai.images", n=2)).body["data"]
     assert [(await client.get(image["url"])).raw[:8] for image in by_url] == [PNG, PNG]
     for more in ({"response_format": "b64_json"}, {"model": "gpt-image-1"}):
@@ -277,7 +277,7 @@ async def test_dashscope_images_can_be_fetched(client: Client) -> None:
     assert (await client.get(content[1]["image"])).raw.startswith(PNG)
 
 
-async def test_a_failed_style_says_2_where_cover_art_says_working(client: Client) -> None:
+async def test_a_failed_style_has_flag_2_which_means_working_for_cover_art(client: Client) -> None:
     """`successFlag` is a string here, and 2 is a failure."""
     data = (await ask(client, "suno.style-generate", "fail=policy")).body["data"]
     assert (data["successFlag"], data["result"], data["errorCode"]) == ("2", "", 400)
@@ -318,7 +318,7 @@ async def test_chat_streams_chunks(client: Client) -> None:
 
 
 async def test_messages_stream_named_events(client: Client) -> None:
-    """Each event's name is its type; the text is whole in the end."""
+    """Each event's name is its type; the pieces join to the text."""
     events = read_events(await ask(client, "anthropic.messages", stream=True))
     assert [name for name, _ in events] == [data["type"] for _, data in events]
     assert (events[0][0], events[-1][0]) == ("message_start", "message_stop")

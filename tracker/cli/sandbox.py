@@ -1,6 +1,6 @@
-"""``sandbox``: the embedded gateway alone, with a knob for every fault it knows.
+"""``sandbox``: the embedded gateway alone, with an option for every fault.
 
-The knobs are the fields of `tracker.sandbox.Chaos`; a new field is a new option without a change here.
+The options are the fields of `tracker.sandbox.Chaos`; a new field only needs a sentence here.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from tracker.sandbox import DEFAULT_KEY, Chaos, PlayedProvider, Sandbox, load_pr
 from tracker.sandbox.directives import DIRECTIVES
 
 MEANINGS = {
-    "latency_min_s": "The least delay before a create or a poll is looked at",
-    "latency_max_s": "The greatest such delay",
-    "retry_after_s": "What Retry-After asks for, a whole number",
-    "retry_after_date": "Retry-After is spelt as a date",
+    "latency_min_s": "Minimum latency of creates and polls",
+    "latency_max_s": "Maximum latency of creates and polls",
+    "retry_after_s": "The value of Retry-After, an integer",
+    "retry_after_date": "Retry-After is a date",
     "create_refused": "The connection is cut before a create is read",
     "create_hang": "A create is never answered, and no job is made",
     "create_rate_limited": "A create is answered 429 with Retry-After",
-    "create_throttled": "A create meets the rate limit of its family",
+    "create_throttled": "A create gets the rate limit error of its family",
     "create_unavailable": "A create is answered 503 with Retry-After",
-    "create_maintenance": "A create meets the family's maintenance",
+    "create_maintenance": "A create gets the maintenance error of its family",
     "create_server_error": "A create is answered 500",
     "create_bad_gateway": "A create is answered 502 with a web page, and no job is made",
     "create_error_body": "A create is answered 200 with an error in it",
@@ -47,7 +47,7 @@ MEANINGS = {
     "fail_canceled": "A job is canceled upstream",
     "missing_url": "A job succeeds and never shows an output",
     "poll_rate_limited": "A poll is answered 429 with Retry-After",
-    "poll_throttled": "A poll meets the rate limit of its family",
+    "poll_throttled": "A poll gets the rate limit error of its family",
     "poll_server_error": "A poll is answered 503",
     "poll_bad_gateway": "A poll is answered 502 with a web page",
     "poll_html": "A poll is answered 200 with a web page",
@@ -62,18 +62,18 @@ MEANINGS = {
     "callback_early": "A first callback comes before the create is answered",
     "callback_reordered": "A job's callbacks come in reverse order",
 }
-"""What each field of `Chaos` does, one plain sentence without its full stop."""
+"""The help text of each field of `Chaos`, without its full stop."""
 
 
 def _directives() -> str:
-    """The list of directives, as it stands below the options."""
+    """Return the list of directives for the end of the help text."""
     lines = [
-        "A prompt may script its own fate instead, and is then exempt from every RATE above:",
+        "A prompt can set its faults with directives; no RATE then applies to it:",
         "",
         "\b",
         '  tracker submit suno.generate -d \'{…, "prompt": "a song [sandbox: callback=lost]"}\'',
         "",
-        "Several stand in one bracket, separated by semicolons. There are:",
+        "Separate several with semicolons. Directives:",
         "",
         "\b",
     ]
@@ -85,8 +85,8 @@ def _directives() -> str:
     return "\n".join(lines)
 
 
-def _knobs() -> list[click.Option]:
-    """An option for each field of `Chaos`."""
+def _chaos_options() -> list[click.Option]:
+    """Return an option for each field of `Chaos`."""
     options = []
     for field in dataclasses.fields(Chaos):
         is_value = field.name.endswith("_s")
@@ -103,10 +103,10 @@ def _knobs() -> list[click.Option]:
     return options
 
 
-@click.command(params=_knobs(), epilog=_directives())
+@click.command(params=_chaos_options(), epilog=_directives())
 @click.option("--listen", default="127.0.0.1:8790", show_default=True, help="Loopback only; port 0: any free one.")
 @click.option("--key", default=DEFAULT_KEY, show_default=True, help="The API key that it accepts.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Decides all that is random.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of all random decisions.")
 @click.option(
     "--duration",
     "duration_s",
@@ -132,7 +132,7 @@ def _knobs() -> list[click.Option]:
     help="Play the providers that TOML files declare here. Default: those of the configuration.",
 )
 def sandbox(
-    listen: str, key: str, seed: int, *, duration_s: float, url_ttl_s: float, providers: Path | None, **knobs: float
+    listen: str, key: str, seed: int, *, duration_s: float, url_ttl_s: float, providers: Path | None, **chaos: float
 ) -> None:
     """Run a gateway that behaves as the real one, with faults on demand.
 
@@ -148,8 +148,8 @@ def sandbox(
             seed=seed,
             duration_s=duration_s,
             url_ttl_s=url_ttl_s,
-            chaos=Chaos(**knobs),  # type: ignore[arg-type]  # the options are made from its fields
-            on_event=_tell,
+            chaos=Chaos(**chaos),  # type: ignore[arg-type]  # the options are made from its fields
+            on_event=_print_event,
             providers=played,
         )
     except (ValueError, OSError) as error:
@@ -196,7 +196,7 @@ async def _run(gateway: Sandbox, host: str, port: int, played: tuple[PlayedProvi
         await gateway.stop()
 
 
-def _tell(event: str, fields: object) -> None:
-    """Write what the gateway did, for whoever watches; results are on standard output."""
-    words = " ".join(f"{name}={clean(value)}" for name, value in fields.items()) if isinstance(fields, dict) else ""
-    click.echo(f"{event} {words}".rstrip(), err=True)
+def _print_event(event: str, fields: object) -> None:
+    """Print an event of the gateway to standard error."""
+    text = " ".join(f"{name}={clean(value)}" for name, value in fields.items()) if isinstance(fields, dict) else ""
+    click.echo(f"{event} {text}".rstrip(), err=True)

@@ -59,7 +59,7 @@ DIRECTIVES: tuple[Directive, ...] = (
     Directive(
         "create",
         tuple(fault.value for fault in CreateFault),
-        "The fate of the create request; rate_limited, throttled, 503 and maintenance only once.",
+        "What happens to the create request; rate_limited, throttled, 503 and maintenance only once.",
         "create=rate_limited",
     ),
     Directive(
