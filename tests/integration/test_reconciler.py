@@ -11,10 +11,11 @@ from tests.kits.factories import (
     make_task,
     make_task_name,
 )
-from tests.kits.store import opened
+from tests.kits.store import LANE, begun, opened
 from tracker.domain.observation import Source, Submission, Trouble
 from tracker.domain.schedule import PollPolicy
 from tracker.domain.task import Reason, Stage, Status
+from tracker.store.values import Applied
 from tracker.tracking.callback_health import HEALTHY_AFTER, CallbackHealth
 
 
@@ -51,6 +52,21 @@ async def test_healthy_callbacks_slow_polls_down(tmp_path: Path) -> None:
         assert waits == [*[after(8)] * HEALTHY_AFTER, after(13)]
         await rig.follow(50, due_at=after(100))
         assert (await rig.call(50, Status.RUNNING, at=10)).task.due_at == after(15)
+
+
+async def test_a_waiting_observation_is_judged_with_the_policies_of_its_arrival(tmp_path: Path) -> None:
+    """What the writer's thread judges with is one immutable value; later policies apply to later observations."""
+    async with opened(tmp_path / "t.db") as rig:
+        await rig.follow(1)
+        await rig.follow(2)
+        await rig.store.claim_due(LANE, 2, 900)
+        async with rig.halted_writer():
+            waiting = await begun(rig.poll(1, Status.RUNNING, at=3))
+            rig.reconciler.set_policies(lambda _: PollPolicy(min_interval_s=20.0))
+        (applied,) = await waiting
+        assert isinstance(applied, Applied)
+        assert applied.task.due_at == after(8)
+        assert (await rig.poll(2, Status.RUNNING, at=3)).task.due_at == after(23)
 
 
 async def test_a_timeout_is_recorded_with_the_last_poll(tmp_path: Path) -> None:
