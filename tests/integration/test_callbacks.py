@@ -1,4 +1,4 @@
-"""Callbacks over HTTP: what each is answered, what is on disk by then, and what garbage costs."""
+"""Callbacks over HTTP: the response, what is stored before it, and the limits for rejected ones."""
 
 import asyncio
 import gzip

@@ -1,4 +1,4 @@
-"""Connections that only take up room: who has to go, when, and who never."""
+"""The limit of connections: which is closed for a new one, when, and which never."""
 
 from __future__ import annotations
 

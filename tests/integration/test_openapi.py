@@ -1,4 +1,4 @@
-"""The API description is true: every route is in it, and every answer is what it says."""
+"""The API description is true: it has every route, and every response matches it."""
 
 import json
 import re

@@ -495,7 +495,7 @@ async def test_wait_responds_when_the_task_ends(rig: Rig) -> None:
     waiting = asyncio.create_task(get(rig, f"/v1/tasks/{task_id}?wait=60"))
     changes = rig.services.changes
     async with asyncio.timeout(10):
-        while task_id not in changes._watched:  # noqa: ASYNC110 - the handler tells nobody that it began to wait
+        while task_id not in changes._watched:  # noqa: ASYNC110 - the handler gives no signal that it waits
             await asyncio.sleep(0)
         await rig.end_task(task_id, Source.CALLBACK)
         assert (await waiting)["status"] == "SUCCEEDED"

@@ -1,4 +1,4 @@
-"""Below the requests: what is no HTTP, bodies that do not come, connections that end, on sockets of every kind."""
+"""Below the handlers: input that is not HTTP, incomplete bodies, closed connections, on every kind of socket."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ async def ask(rig: Rig, *pieces: bytes) -> Answer:
 async def until(check: Callable[[], bool]) -> None:
     """Wait for something that takes a few turns of the loop."""
     async with asyncio.timeout(WITHIN_S):
-        while not check():  # noqa: ASYNC110 - what is waited for tells nobody
+        while not check():  # noqa: ASYNC110 - there is no signal to wait for
             await asyncio.sleep(0.001)
 
 

@@ -1,4 +1,4 @@
-"""Web pages of other sites cannot use the API; programs can, however they were written."""
+"""Web pages of other sites cannot use the API; programs can."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The HTTP surface on a real store and real providers, with stand-ins only for what would call upstreams."""
+"""The HTTP server on a real store and real providers; only the parts that call upstreams are replaced."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class Rejections:
             "callback.rejected",
             provider=provider,
             status=status.value,
-            why=why,
+            error=why,
             bytes=len(body),
             suppressed=self._suppressed,
         )
