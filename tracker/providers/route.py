@@ -24,14 +24,14 @@ class Route:
         create: method and path of the create call, ``POST /…``; ``{model}`` is filled from the request.
         query: method and path of the status call, ``GET /…`` (``POST /…`` where a user's file says so); None for a
             synchronous route.
-        mode: ``task``: an id is answered and followed; ``sync``: the answer is the result.
-        asset: what it makes, in a user's word, as in "Your song is being made."
+        mode: ``task``: the reply to the create has an id to follow; ``sync``: it is the result.
+        asset: what it makes, as in "Your song is being made."
         callback: whether the upstream calls back.
-        callback_field: dotted path of the request field that takes the callback URL.
-        callback_required: whether the upstream refuses a create without that field, even from those who only poll.
+        callback_field: dotted path of the request field for the callback URL.
+        callback_required: whether the upstream refuses a create without that field, even if tasks are only polled.
         poll_interval_s: the interval that the contract suggests between polls, seconds.
         signature: name of the signature scheme that the provider offers, None for none.
-        account: of a route that a user's file declares: the account of tasks whose submit names none.
+        account: the default account of the tasks of a declared route; None for built-in routes.
         source: where the route is documented.
         sample: a smallest valid request: what the documents of the upstream require, and nothing else.
     """

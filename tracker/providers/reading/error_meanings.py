@@ -133,7 +133,7 @@ _BY_GATEWAY_CODE: dict[str, Meaning] = {
     "rate_limit_error": RATE,
     "overloaded_error": MAINTENANCE,
     "server_is_overloaded": MAINTENANCE,
-    "server_error": UNCLEAR,  # in no document of the gateway; on its own routes OpenAI's word
+    "server_error": UNCLEAR,  # not documented by the gateway; OpenAI's code on its own routes
     "insufficient_quota": QUOTA,  # HTTP 429, and no rate limit
     "moderation_blocked": POLICY,
     "content_policy_violation": POLICY,
