@@ -74,7 +74,7 @@ IMPURE_CALLS = {"now", "today", "utcnow", "uuid1", "uuid4"}
 # A name that says nothing collects everything.
 MAX_LEVELS = 9
 MAX_TOP_MODULES = 5
-MAX_LINES = 430  # becomes 400 when schemas and transitions are split
+MAX_LINES = 410  # becomes 400 when daemon/app.py is shorter
 
 NAMELESS = {"common", "helpers", "types", "utils"}
 
