@@ -27,7 +27,7 @@ from tracker.domain.task import ExternalId, Output, Status, SubmitState, Task, T
 from tracker.domain.tokens import CallbackTokens
 from tracker.errors import FieldProblem, RequestInvalid, StoreUnavailable
 from tracker.hooks.dispatcher import Dispatcher
-from tracker.hooks.health import HookHealth, HookState, describe_hooks
+from tracker.hooks.health import HookHealth, HookState, describe_hook
 from tracker.hooks.kinds.script import ScriptAction
 from tracker.logs import Redactor
 from tracker.maintenance.model_sync import ModelSync
@@ -154,7 +154,7 @@ class StandInHooks:
     def describe(self) -> list[dict[str, Json]]:
         """The hook."""
         spec = make_hook("publish", ("task.finished",), ScriptAction.of(["/bin/true"]))
-        return describe_hooks([spec], lambda _: (self.health, 0))
+        return [describe_hook(spec, self.health, 0)]
 
     def ignored(self) -> list[dict[str, str | None]]:
         """One file."""

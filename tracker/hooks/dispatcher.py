@@ -22,7 +22,7 @@ from tracker.config.hooks import HookSpec
 from tracker.domain.retry import growing_delay_s
 from tracker.errors import ConfigError, StoreUnavailable
 from tracker.hooks.dropins import DropIns
-from tracker.hooks.health import HealthBook, HookHealth, describe_hooks, describe_ignored
+from tracker.hooks.health import HealthBook, HookHealth, describe_hook, describe_ignored
 from tracker.hooks.runner import Closes, Runner
 from tracker.hooks.running.threads import in_thread
 from tracker.hooks.runs import Runs
@@ -123,7 +123,7 @@ class Dispatcher:
 
     def describe(self) -> list[dict[str, Any]]:
         """Every hook with its health, as JSON."""
-        return describe_hooks(self.specs, self.health)
+        return [describe_hook(spec, *self.health(name)) for name, spec in self._hooks.items()]
 
     def ignored(self) -> list[dict[str, Any]]:
         """The dropped files that are not run, and why, as JSON."""

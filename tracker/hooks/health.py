@@ -19,7 +19,7 @@ waits without using up attempts. A hook that says that it is gone (HTTP 410) is 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -236,13 +236,6 @@ def describe_hook(spec: HookSpec, health: HookHealth | None, running: int) -> di
         running=running,
         retry_in_s=None if known.retry_in_s is None else round(known.retry_in_s, 3),
     )
-
-
-def describe_hooks(
-    specs: Iterable[HookSpec], health_of: Callable[[str], tuple[HookHealth, int]]
-) -> list[dict[str, Any]]:
-    """All hooks as JSON; ``health_of`` gives a hook's health and its runs under way."""
-    return [describe_hook(spec, *health_of(spec.name)) for spec in specs]
 
 
 def describe_ignored(ignored: Mapping[str, Objection]) -> list[dict[str, Any]]:

@@ -26,6 +26,7 @@ import asyncio
 import base64
 import contextlib
 import math
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -42,11 +43,11 @@ from tracker.config.sections import Mistake
 from tracker.domain.hook_events import FINAL_STATUSES
 from tracker.domain.retry import parse_retry_after
 from tracker.errors import ConfigError
-from tracker.hooks.kinds.resolver import VettedResolver, check_literal
 from tracker.hooks.runner import RunOutcome, RunResult, retry
 from tracker.hooks.running.tail import Tail
+from tracker.hooks.running.threads import in_thread
 from tracker.hooks.spec import HookKind
-from tracker.upstream.addresses import AddressForbidden
+from tracker.upstream.addresses import AddressForbidden, AddressInfo, PublicResolver, is_literal, is_public
 from tracker.upstream.failures import LIBRARY_ERRORS, failure_of
 from tracker.upstream.salvage import read_head
 from tracker.upstream.sessions import RECEIVED, Received, make_session
@@ -66,6 +67,7 @@ READ_MAX_BYTES: Final = 1024 * 1024
 READ_WITHIN_S: Final = 5.0
 """The limit for reading a body; the status alone decides."""
 KEEP_ALIVE_S: Final = 15.0
+FORBIDDEN: Final = "is not a public address; allow_private_addresses = true lets the hook reach it"
 
 
 class HttpHook(HookSpec):
@@ -147,8 +149,9 @@ class HttpRunner:
         token = RECEIVED.set(received)
         try:
             url = exact_url(action.url)
-            if not action.allow_private_addresses:
-                check_literal(url.host or "")
+            host = url.host or ""  # connectors skip the resolver for an address
+            if not action.allow_private_addresses and is_literal(host) and not is_public(host):
+                raise AddressForbidden(f"{host} {FORBIDDEN}")
             async with (await self._session(spec.name, action)).post(
                 url, data=payload, headers=signature, allow_redirects=False
             ) as response:
@@ -192,7 +195,7 @@ class HttpRunner:
                 limit=0,  # the hook's concurrency limits them
                 keepalive_timeout=KEEP_ALIVE_S,
                 use_dns_cache=False,
-                resolver=VettedResolver(allow_private=action.allow_private_addresses),
+                resolver=HookResolver(allow_private=action.allow_private_addresses, refused=FORBIDDEN),
             ),
             # timeout_s of the hook limits it; compressed responses are not requested
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
@@ -207,6 +210,15 @@ class HttpRunner:
         if known is not None:
             await known[1].close()  # the hook was changed; its runs under way end without a response
         return session
+
+
+class HookResolver(PublicResolver):
+    """Resolves names, each on its own thread: a name server that hangs delays its own hook alone."""
+
+    async def _look_up(self, host: str, port: int, family: socket.AddressFamily) -> AddressInfo:
+        return await in_thread(
+            lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, family=family), name="hook resolver"
+        )
 
 
 def make_action(hook: HttpHook, secret: str | None) -> HttpAction:

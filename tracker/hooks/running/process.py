@@ -22,7 +22,7 @@ import signal
 from collections.abc import Mapping, Sequence
 
 from tracker.domain.retry import growing_delays_s
-from tracker.hooks.running.spawn import Child, Spawned, spawn
+from tracker.hooks.running.spawn import Child, spawn
 from tracker.hooks.running.tail import Tail
 
 GRACE_S = 2.0
@@ -58,8 +58,7 @@ class Process:
         self._output: int | None = None
         # On the loop, not on a thread: the start holds the interpreter's lock either way, and here it cannot be
         # cancelled half-way, which would leave an orphan.
-        started: Spawned = spawn(argv, env, stdin)
-        self._child, output = started.child, started.output
+        self._child, output = spawn(argv, env, stdin)
         self._output = output
         try:
             os.set_blocking(output, False)

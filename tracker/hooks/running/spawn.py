@@ -19,7 +19,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, NamedTuple, Protocol
+from typing import IO
 
 PIPED_BYTES = 32 * 1024
 """Input up to this size goes through a pipe, which holds 64 KiB unless a user has very many pipes."""
@@ -29,33 +29,15 @@ _IS_UTF_8 = sys.getfilesystemencoding() == "utf-8"
 _can_spawn = hasattr(os, "posix_spawn") and Path("/proc/self/fd").exists()
 
 
-class Child(Protocol):
-    """A started program: the part of `subprocess.Popen` that is used."""
-
-    pid: int
-    returncode: int | None
-
-    def poll(self) -> int | None:
-        """Reap it if it has ended: its exit status, None while it runs."""
-        ...
-
-
-class Spawned(NamedTuple):
-    """A started program and the reading end of its output."""
-
-    child: Child
-    output: int
-
-
-class _SpawnedChild:
-    """A child of ``posix_spawn``."""
+class SpawnedChild:
+    """A child of ``posix_spawn``: the part of `subprocess.Popen` that is used."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self.returncode: int | None = None
 
     def poll(self) -> int | None:
-        """See `Child`."""
+        """Reap it if it has ended: its exit status, None while it runs."""
         if self.returncode is None:
             try:
                 pid, status = os.waitpid(self.pid, os.WNOHANG)
@@ -67,6 +49,9 @@ class _SpawnedChild:
         return self.returncode
 
 
+Child = SpawnedChild | subprocess.Popen[bytes]
+
+
 def keep_descriptors() -> None:
     """Mark every open descriptor but the first three to be closed on exec, so that programs inherit none."""
     directory = Path("/proc/self/fd")
@@ -76,8 +61,8 @@ def keep_descriptors() -> None:
                 os.set_inheritable(descriptor, False)  # noqa: FBT003 - positional only
 
 
-def spawn(argv: Sequence[str], env: Mapping[str, str], stdin: bytes) -> Spawned:
-    """Start a program.
+def spawn(argv: Sequence[str], env: Mapping[str, str], stdin: bytes) -> tuple[Child, int]:
+    """Start a program; returns it and the reading end of its output.
 
     Args:
         argv: the program and its arguments; a name without a slash is searched in the ``PATH`` of ``env``.
@@ -92,7 +77,7 @@ def spawn(argv: Sequence[str], env: Mapping[str, str], stdin: bytes) -> Spawned:
     try:
         output, their_output = os.pipe()
         try:
-            return Spawned(_start(argv, env, source, their_output), output)
+            return _start(argv, env, source, their_output), output
         except BaseException:
             os.close(output)
             raise
@@ -128,7 +113,7 @@ def _start(argv: Sequence[str], env: Mapping[str, str], source: int, output: int
         except NotImplementedError:
             _can_spawn = False
         else:
-            return _SpawnedChild(pid)
+            return SpawnedChild(pid)
     return subprocess.Popen(  # noqa: S603 - running what the operator configured is the point
         list(argv), stdin=source, stdout=output, stderr=output, env=encoded, start_new_session=True
     )
