@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.kits.providers import (
     DASHSCOPE,
@@ -21,9 +23,10 @@ from tests.kits.providers import (
     suno_task,
     urls,
 )
-from tracker.domain.observation import Submission, Trouble
+from tracker.domain.observation import Reading, Submission, Trouble
 from tracker.domain.task import Status
 from tracker.providers.reading.fields import find_percent
+from tracker.providers.reading.statuses import find_status, read_by_status
 
 VIDEOS = ["openai.video", "seedance.video"]
 COVER = "https://cdn.example.com/cover.jpg"
@@ -335,3 +338,32 @@ def test_a_result_behind_two_gateways(name: str, result: dict[str, Any]) -> None
     assert plain.status is Status.SUCCEEDED
     for body in ({"code": 0, "data": result}, {"code": "success", "data": json.dumps(result)}, {"result": [result]}):
         assert create(name, body) == plain
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "trouble", "completed"),
+    [
+        (None, None, Trouble.UNREADABLE, "no status"),
+        ("mysterious", None, Trouble.UNKNOWN_STATUS, None),
+        ("queued", Status.PENDING, None, "unfinished"),
+        ("running", Status.RUNNING, None, "unfinished"),
+        ("done", Status.SUCCEEDED, None, "succeeded"),
+        ("failed", None, None, "failed"),
+    ],
+)
+def test_only_a_known_status_of_failure_is_a_failure(
+    said: str | None, status: Status | None, trouble: Trouble | None, completed: str | None
+) -> None:
+    """Each status has its one completion; a missing and an unknown one are trouble."""
+
+    def note(name: str) -> Callable[[Reading], Reading]:
+        return lambda reading: replace(reading, detail=name)
+
+    reading = read_by_status(
+        Reading(upstream_status=said),
+        find_status,
+        succeeded=note("succeeded"),
+        failed=note("failed"),
+        unfinished=note("unfinished"),
+    )
+    assert (reading.status, reading.trouble, reading.detail) == (status, trouble, completed)
