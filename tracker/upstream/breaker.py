@@ -178,6 +178,8 @@ class Breakers:
         return UpstreamCircuit(host, provider, CircuitState.CLOSED, 0 if known is None else known.failures, None)
 
     def _known(self, host: str, provider: str) -> list[_Upstream]:
+        if not self._circuits:
+            return []  # nearly always, and asked twice for each request
         return [known for key in _keys(host, provider) if (known := self._circuits.get(key)) is not None]
 
     def _close(self, key: tuple[str, str]) -> None:

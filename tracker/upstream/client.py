@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -227,7 +228,10 @@ class UpstreamClient:
     async def _read(self, response: aiohttp.ClientResponse | Get) -> bytes | None:
         """The body, decompressed piece by piece; None if it is too large."""
         pieces, yielded = bytearray(), 0
-        async for piece in response.content.iter_any():
+        content = response.content
+        if content.is_eof() and content.total_bytes <= min(YIELD_BYTES, self._max_body_bytes):
+            return await self._unpack(content.read_nowait())  # it came with the head, as nearly always
+        async for piece in content.iter_any():
             pieces += piece
             if len(pieces) - yielded > YIELD_BYTES:
                 # reading does not wait if data is available, as it always is for a compressed body
@@ -236,15 +240,17 @@ class UpstreamClient:
             if len(pieces) > self._max_body_bytes:
                 response.close()  # the unread rest makes the connection unusable
                 return None
-        if is_compressed(pieces):  # without a header that says so
-            return await asyncio.to_thread(decompress, bytes(pieces), self._max_body_bytes)
-        return bytes(pieces)
+        return await self._unpack(bytes(pieces))
+
+    async def _unpack(self, body: bytes) -> bytes | None:
+        """A body that may be compressed without a header that says so; None if it is too large."""
+        return await asyncio.to_thread(decompress, body, self._max_body_bytes) if is_compressed(body) else body
 
     def _open(
         self, request: WireRequest, url: URL, headers: dict[str, str], received: Received, *, paid: bool
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse | Get]:
         # the connect limit always ends first: after the other one, something may have been sent
-        timeout = aiohttp.ClientTimeout(connect=min(CONNECT_WITHIN_S, request.answer_within_s * 0.8))
+        timeout = _connect_limit(request.answer_within_s)
         session = self._session(paid=paid)
         if request.method == "GET" and not paid:
             if self._gets is None:
@@ -261,6 +267,11 @@ class UpstreamClient:
             connector = aiohttp.TCPConnector(limit=0, force_close=paid, keepalive_timeout=None if paid else 30.0)
             session = self._sessions[paid] = make_session(connector, headers=_HEADERS)
         return session
+
+
+@lru_cache(maxsize=64)
+def _connect_limit(answer_within_s: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(connect=min(CONNECT_WITHIN_S, answer_within_s * 0.8))
 
 
 def _base_of(account: Account) -> URL:

@@ -93,11 +93,11 @@ class RateLimits:
         now = self._clock.monotonic()
         known, rate = self._accounts[account], self.rate_of(account)
         start = max(now, _next_at(known, now, rate))
-        if start + len(known.waiting) / min(rate, _window_limit(rate) / WINDOW_S) > now + within_s + _ROUNDING:
-            return False
         if not known.waiting and start <= now:
             _record_sent(known, now, rate, now - _tolerance_s(rate))
             return True
+        if start + len(known.waiting) / min(rate, _window_limit(rate) / WINDOW_S) > now + within_s + _ROUNDING:
+            return False
         waiter = _Waiter(asyncio.get_running_loop().create_future(), now + within_s)
         known.waiting.append(waiter)
         if known.granter is None or known.granter.done():

@@ -12,9 +12,8 @@ Source: ``ClientSession._request`` in ``aiohttp/client.py`` and ``ClientResponse
 
 from __future__ import annotations
 
-import re
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
 import aiohttp
 
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     from aiohttp.connector import Connection
 
     from tracker.upstream.sessions import Received
-
-_LINE_BREAK: Final = re.compile(r"[\r\n\0]")
 
 
 class GetPool:
@@ -59,10 +56,10 @@ class GetPool:
         origin = self._origins.get(key)
         if origin is None:
             origin = self._origins[key] = aiohttp.ClientRequest("GET", url, session=self._session)
-        fields = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-        if len(_LINE_BREAK.findall(fields)) != 2 * len(headers):
+        fields = "\r\n".join([f"{name}: {value}" for name, value in headers.items()])
+        if fields.count("\r") != len(headers) - 1 or fields.count("\n") != len(headers) - 1 or "\0" in fields:
             raise ValueError("a header contains a line break")
-        head = f"GET {url.raw_path_qs} HTTP/1.1\r\nHost: {origin.headers['Host']}\r\n{fields}\r\n"
+        head = f"GET {url.raw_path_qs} HTTP/1.1\r\nHost: {origin.headers['Host']}\r\n{fields}\r\n\r\n"
         assert self._session.connector is not None  # noqa: S101 - set by `make_session`
         return Get(self._session.connector, origin, head.encode(), timeout, received)
 
