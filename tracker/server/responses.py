@@ -68,8 +68,7 @@ class Problem(Exception):
             "detail": detail,
             **members,
         }
-        listed = [{"loc": list(error.loc), "msg": error.msg} for error in errors]
-        if listed:
+        if listed := list(errors):
             self.body["errors"] = listed
 
     def response(self) -> web.Response:

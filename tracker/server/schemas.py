@@ -171,13 +171,6 @@ class DoctorView(Struct):
     accounts: list[AccountKeyView]
 
 
-class FieldProblemView(Struct):
-    """One wrong field."""
-
-    loc: list[str | int]
-    msg: str
-
-
 class ProblemView(Struct, kw_only=True):
     """RFC 9457 problem details."""
 
@@ -185,7 +178,7 @@ class ProblemView(Struct, kw_only=True):
     title: str
     status: int
     detail: str
-    errors: Annotated[list[FieldProblemView] | UnsetType, Meta(description="Wrong fields, for bad input.")] = UNSET
+    errors: Annotated[list[FieldProblem] | UnsetType, Meta(description="Wrong fields, for bad input.")] = UNSET
 
 
 class NotReadyView(ProblemView, kw_only=True):
