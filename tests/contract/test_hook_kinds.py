@@ -136,7 +136,7 @@ class PluginStand:
     def spec(self, behaviour: str) -> HookSpec:
         """See `Stand`."""
 
-        def hear(event: Json) -> str:
+        def handle(event: Json) -> str:
             assert event["type"] == JOB.event
             if behaviour == "never":
                 raise PermanentFailure("no use")
@@ -145,9 +145,9 @@ class PluginStand:
             if behaviour == "hangs":
                 self._begun.set()
                 self._over.wait()
-            return "heard"
+            return "handled"
 
-        return make_hook("stand", ("task.*",), PluginAction("stand", hear, ("event",)), timeout_s=30)
+        return make_hook("stand", ("task.*",), PluginAction("stand", handle, ("event",)), timeout_s=30)
 
     async def begun(self) -> None:
         """See `Stand`."""
@@ -238,9 +238,9 @@ def test_an_action_knows_its_kind(kind: HookKind, stand: Stand) -> None:
 async def test_how_a_run_may_end(
     kind: HookKind, runner: Runner, stand: Stand, behaviour: str, outcome: RunOutcome
 ) -> None:
-    """Each end is told as what it is, with an error line for all but the good one."""
+    """Each end has its outcome, and an error line unless it is a success."""
     if (kind.name, behaviour) == ("notify", "never"):
-        outcome = RunOutcome.RETRY  # apprise tells no more than that it failed
+        outcome = RunOutcome.RETRY  # apprise reports only that it failed
     result = await runner.run(JOB, PAYLOAD, stand.spec(behaviour))
     assert result.outcome is outcome
     assert (result.error is None) == (outcome is RunOutcome.SUCCEEDED)

@@ -39,7 +39,7 @@ MakeDispatcher = Callable[..., Dispatcher]
 
 @pytest.fixture
 def clock() -> ManualClock:
-    """Time stands still unless a test moves it."""
+    """Time moves only if a test moves it."""
     return ManualClock(NOW)
 
 
@@ -84,7 +84,7 @@ def make_spec(script: Path | str, name: str = "publish", on: tuple[str, ...] = E
 
 
 class Gate:
-    """A runner that tests open: each run waits until it is told how to end."""
+    """A runner that tests open: each run waits for the command to end."""
 
     def __init__(self) -> None:
         self.jobs: asyncio.Queue[DeliveryJob] = asyncio.Queue()
@@ -128,7 +128,7 @@ def gate() -> Gate:
 async def test_a_finished_task_is_delivered(
     store: TellingStore, run: MakeDispatcher, tmp_path: Path, clock: ManualClock
 ) -> None:
-    """A commit wakes the dispatcher, the script runs, and what it printed is kept."""
+    """A commit wakes the dispatcher, the script runs, and its output is recorded."""
     run(make_spec(write_script(tmp_path / "hook", 'echo "$TRACKER_EVENT $TRACKER_ATTEMPT"')))
     await store.add_finished()
     await store.until_kept(1)
@@ -147,7 +147,7 @@ async def test_what_waited_before_the_start_is_delivered(store: TellingStore, ru
     assert (await store.until_kept(1))[0].status is DeliveryStatus.SUCCEEDED
 
 
-async def test_one_task_is_told_in_order(store: TellingStore, run: MakeDispatcher, gate: Gate) -> None:
+async def test_events_of_a_task_run_in_order(store: TellingStore, run: MakeDispatcher, gate: Gate) -> None:
     """A retry of the first holds back what followed, of this task alone."""
     clock = run(make_spec("-", on=("task.*",), concurrency=8), runner=gate)
     first, other = await store.add_task(1), await store.add_task(2)
@@ -179,7 +179,7 @@ async def test_one_task_is_told_in_order(store: TellingStore, run: MakeDispatche
 
 
 async def test_each_run_sees_the_task_as_it_was(store: TellingStore, run: MakeDispatcher, gate: Gate) -> None:
-    """A late run for an early event is told the task right after that event."""
+    """A late run for an early event gets the task as it was right after that event."""
     await store.say(task := await store.add_task(), Status.RUNNING, 10)
     await store.say(task, Status.SUCCEEDED)
     run(make_spec("-", on=("task.*",)), runner=gate)
@@ -198,11 +198,11 @@ async def test_retries_grow_until_it_succeeds(
     dispatcher = run(make_spec(script))
     await store.add_finished()
     for n, wait_s in enumerate((2, 4, 8), start=1):
-        verdict = (await store.until_kept(n))[-1]
-        assert verdict.status is DeliveryStatus.PENDING
-        assert verdict.error == "exit 1"
-        assert verdict.output == f"try {n}\n"
-        assert verdict.retry_in_s == wait_s
+        result = (await store.until_kept(n))[-1]
+        assert result.status is DeliveryStatus.PENDING
+        assert result.error == "exit 1"
+        assert result.output == f"try {n}\n"
+        assert result.retry_in_s == wait_s
         clock.advance(wait_s)
         dispatcher.wake()
     assert (await store.until_kept(4))[-1].status is DeliveryStatus.SUCCEEDED
@@ -232,9 +232,9 @@ async def test_exit_100_is_final(store: TellingStore, run: MakeDispatcher, tmp_p
     run(make_spec(write_script(tmp_path / "hook", "echo never; exit 100"), on=("task.*",)))
     await store.say(task := await store.add_task(), Status.RUNNING)
     await store.say(task, Status.SUCCEEDED)
-    verdicts = await store.until_kept(2)
-    assert [verdict.status for verdict in verdicts] == [DeliveryStatus.FAILED] * 2
-    assert verdicts[0].output == "never\n"
+    results = await store.until_kept(2)
+    assert [result.status for result in results] == [DeliveryStatus.FAILED] * 2
+    assert results[0].output == "never\n"
 
 
 async def test_a_hook_that_hangs_delays_no_other(
@@ -253,7 +253,7 @@ async def test_a_hook_that_hangs_delays_no_other(
 
 
 async def test_side_by_side_up_to_the_limits(store: TellingStore, run: MakeDispatcher, gate: Gate) -> None:
-    """A hook runs up to its concurrency, all together up to max_running, but none is kept below its share of that."""
+    """A hook runs up to its concurrency, all together up to max_running, but each has its share of that."""
     for n in range(12):
         await store.add_finished(n)
     first, second = make_spec("-", name="first", concurrency=5), make_spec("-", name="second", concurrency=5)
@@ -275,9 +275,9 @@ async def test_a_timeout_leaves_no_grandchild(
     await store.add_finished()
     pid = int(await bell.heard())
     await expiry.comes(30)
-    verdict = (await store.until_kept(1))[0]
-    assert verdict.status is DeliveryStatus.PENDING
-    assert verdict.error == "timed out after 30 s"
+    result = (await store.until_kept(1))[0]
+    assert result.status is DeliveryStatus.PENDING
+    assert result.error == "timed out after 30 s"
     assert await is_gone(pid)
 
 
@@ -302,15 +302,15 @@ async def test_a_shortage_never_kills_a_delivery(
     await store.add_finished()
     for n in range(1, 4):
         gate.end(await gate.begun(), RunOutcome.RETRY, error="too many open files", blameless=True)
-        verdict = (await store.until_kept(n))[-1]
-        assert verdict.status is DeliveryStatus.PENDING
-        assert verdict.retry_in_s == 60
+        result = (await store.until_kept(n))[-1]
+        assert result.status is DeliveryStatus.PENDING
+        assert result.retry_in_s == 60
         clock.advance(60)
         dispatcher.wake()
 
 
 async def test_a_result_outlives_a_full_disk(store: TellingStore, run: MakeDispatcher, tmp_path: Path) -> None:
-    """A result that could not be kept is kept as soon as the store takes it; the script runs once."""
+    """A result that cannot be recorded is recorded as soon as the store accepts it; the script runs once."""
     store.failing.add("record_attempt")
     run(make_spec(write_script(tmp_path / "hook", f"echo ran >> '{tmp_path}/runs'")))
     await store.add_finished()
@@ -341,7 +341,7 @@ async def test_a_broken_runner_is_a_failed_attempt(store: TellingStore, run: Mak
     await store.add_finished(0)
     await store.until_kept(1)
     await store.add_finished(1)
-    errors = [verdict.error for verdict in await store.until_kept(2)]
+    errors = [result.error for result in await store.until_kept(2)]
     assert errors == ["the runner failed: KeyError: 'oops'", "the run was cancelled from within"]
 
 
@@ -384,7 +384,7 @@ async def test_a_lease_that_ran_out_here_starts_no_second_run(
 
 
 async def test_stop_lets_runs_end(store: TellingStore, run: MakeDispatcher, gate: Gate) -> None:
-    """Within the drain a run ends by itself and its result is kept; nothing new is claimed."""
+    """Within the drain a run ends by itself and its result is recorded; nothing new is claimed."""
     dispatcher = run(make_spec("-", concurrency=1), runner=gate)
     await store.add_finished(0)
     await store.add_finished(1)
@@ -393,7 +393,7 @@ async def test_stop_lets_runs_end(store: TellingStore, run: MakeDispatcher, gate
     await asyncio.sleep(0)
     gate.end(job)
     await stopping
-    assert [verdict.status for _, verdict in [*store.kept]] == [DeliveryStatus.SUCCEEDED]
+    assert [result.status for _, result in [*store.kept]] == [DeliveryStatus.SUCCEEDED]
     assert gate.jobs.empty()
     assert (await store.deliveries(1))[0].status is DeliveryStatus.PENDING
     assert (await store.deliveries(1))[0].attempts == 0
@@ -438,7 +438,7 @@ async def test_an_idle_dispatcher_rests(store: TellingStore, clock: ManualClock)
     assert await dispatcher._look() == 20
 
 
-async def test_what_nobody_gets_is_not_asked_for_in_a_rush(clock: ManualClock) -> None:
+async def test_due_deliveries_that_cannot_be_claimed_slow_the_loop(clock: ManualClock) -> None:
     """Something due that cannot be claimed (another process is about to) makes the looks rarer, not busier."""
 
     class Elsewhere(TellingStore):
@@ -456,7 +456,7 @@ async def test_what_nobody_gets_is_not_asked_for_in_a_rush(clock: ManualClock) -
     assert [await dispatcher._look() for _ in range(7)] == [0.25, 0.5, 1, 2, 4, 5, 5]
 
 
-async def test_progress_is_told(store: TellingStore, run: MakeDispatcher, clock: ManualClock) -> None:
+async def test_each_round_moves_the_progress_mark(store: TellingStore, run: MakeDispatcher, clock: ManualClock) -> None:
     """Each look moves the mark that health goes by."""
     clock.advance(100)
     dispatcher = run(make_spec("/bin/true"))
@@ -492,7 +492,7 @@ def test_a_hook_of_a_kind_without_runner_is_refused(clock: ManualClock, tmp_path
 async def test_a_dropped_file_is_a_hook_at_once(
     store: TellingStore, run: MakeDispatcher, tmp_path: Path, bell: Bell
 ) -> None:
-    """A script dropped in while the daemon runs hears the next event; taken away, it hears no more."""
+    """A script dropped in while the daemon runs gets the next event; removed, it gets no more."""
     hooks_dir = tmp_path / "hooks.d"
     dispatcher = run(hooks_dir=hooks_dir)
     script = write_script(hooks_dir / "task.finished" / "publish.sh", f'echo "$TRACKER_TASK_ID" > {bell.word}')
@@ -510,7 +510,7 @@ async def test_a_dropped_file_is_a_hook_at_once(
 async def test_nothing_is_fanned_out_past_hooks_that_cannot_be_seen(
     store: TellingStore, run: MakeDispatcher, tmp_path: Path
 ) -> None:
-    """While the machine cannot list the dropped scripts, events wait; then every hook hears them."""
+    """While the machine cannot list the dropped scripts, events wait; then every hook gets them."""
     write_script(tmp_path / "hooks.d" / "task.finished" / "publish", "exit 0")
     await store.add_finished()
     dispatcher = Dispatcher(
@@ -551,12 +551,12 @@ async def main(directory):
     runner = ScriptRunner(os.environ, start_patience_s=0.05)
     dispatcher = Dispatcher(store, specs, {"script": runner}, SystemClock(), max_running=80)
     dispatcher.start()
-    while sum(verdict.status.value == "succeeded" for _, verdict in store.kept) < 400:
+    while sum(result.status.value == "succeeded" for _, result in store.kept) < 400:
         await store.until_kept(len(store.kept) + 1)
     await dispatcher.stop(5)
     await store.close()
-    short = [verdict for _, verdict in store.kept if "Too many open files" in (verdict.error or "")]
-    print(len(store.kept) - len(short), len(short) > 0, {verdict.status.value for verdict in short})
+    short = [result for _, result in store.kept if "Too many open files" in (result.error or "")]
+    print(len(store.kept) - len(short), len(short) > 0, {result.status.value for result in short})
 
 asyncio.run(main(Path(sys.argv[2])))
 """
@@ -573,10 +573,10 @@ async def test_too_many_open_files_loses_nothing(tmp_path: Path) -> None:
         sys.executable, "-W", "error", program, root, tmp_path,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    told, complaints = await process.communicate()
-    assert told.decode().splitlines()[-1:] == ["400 True {'pending'}"], (
-        told.decode()[-2000:] + complaints.decode()[-2000:]
+    printed, complaints = await process.communicate()
+    assert printed.decode().splitlines()[-1:] == ["400 True {'pending'}"], (
+        printed.decode()[-2000:] + complaints.decode()[-2000:]
     )
-    assert "Traceback" not in told.decode() + complaints.decode()
+    assert "Traceback" not in printed.decode() + complaints.decode()
     ran = (tmp_path / "ran").read_text().split()
     assert len(ran) == len(set(ran)) == 400

@@ -72,9 +72,9 @@ def test_what_is_no_hook_is_told_once(tmp_path: Path) -> None:
     dropins = DropIns(tmp_path)
     with what_is_logged() as logged:
         assert list(dropins.scan({"taken"})) == ["good"]
-    told = reasons(logged)
-    assert told.pop("task.done").startswith("not an event; known: task.submitted")
-    assert told == {
+    logged_lines = reasons(logged)
+    assert logged_lines.pop("task.done").startswith("not an event; known: task.submitted")
+    assert logged_lines == {
         ".hidden": "disabled by its name",
         "old~": "disabled by its name",
         "off.disabled": "disabled by its name",
@@ -95,14 +95,14 @@ def test_a_mended_file_that_breaks_again_is_told_again(tmp_path: Path) -> None:
     drop(tmp_path, "task.failed/publish")
     script = tmp_path / "task.failed" / "publish"
     dropins = DropIns(tmp_path)
-    told = 0
+    logged_lines = 0
     for mode in (0o644, 0o644, 0o755, 0o644):
         script.chmod(mode)
         with what_is_logged() as logged:
             found = dropins.scan(())
         assert bool(found) == (mode == 0o755)
-        told += len(logged)
-    assert told == 2
+        logged_lines += len(logged)
+    assert logged_lines == 2
 
 
 def test_a_shortage_is_no_empty_directory(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Hooks that are down, gone or hanging: who waits, who goes on, and what comes back."""
+"""Hooks that are down, gone or hanging: which deliveries wait, run and come back."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def spec_of(name: str = "h", **changes: object) -> HookSpec:
 
 
 class Answers:
-    """A runner that answers as told, hook by hook."""
+    """A runner with a set result per hook."""
 
     def __init__(self) -> None:
         self.says: dict[str, RunResult] = {}
@@ -56,7 +56,7 @@ class Answers:
 
 @pytest.fixture
 def clock() -> ManualClock:
-    """A clock that stands still."""
+    """A clock that moves on command."""
     return ManualClock(NOW)
 
 
@@ -208,7 +208,7 @@ async def test_a_hook_that_is_gone_is_disabled_until_the_next_reload(
 
 
 async def test_an_endpoint_that_comes_back_gets_all(tmp_path: Path) -> None:
-    """On the machine's clock: nobody listens, then somebody does; every delivery arrives once its probe got through."""
+    """On the machine's clock: an endpoint is down, then back; every delivery arrives after a successful probe."""
     clock = SystemClock()
     store = TellingStore(tmp_path / "tracker.db", clock.now)
     await store.open()
@@ -232,7 +232,7 @@ async def test_an_endpoint_that_comes_back_gets_all(tmp_path: Path) -> None:
     await store.close()
 
 
-async def test_a_hung_hook_delays_nobody(store: TellingStore, run: MakeDispatcher) -> None:
+async def test_a_hung_hook_delays_no_other(store: TellingStore, run: MakeDispatcher) -> None:
     """Beside a hook that hangs in every slot there is, a thousand events of another arrive; no time has to pass."""
     answers = Answers()
     answers.hanging.add("hung")
@@ -255,7 +255,7 @@ async def test_a_hung_hook_delays_nobody(store: TellingStore, run: MakeDispatche
 async def test_what_was_claimed_ahead_is_handed_back(
     store: TellingStore, run: MakeDispatcher, clock: ManualClock
 ) -> None:
-    """At the stop, jobs that were claimed and not begun are pending as if nobody had claimed them."""
+    """At the stop, jobs that were claimed and not begun are pending as if they had not been claimed."""
     answers = Answers()
     await store.add_finished(0)
     dispatcher = run(spec_of(concurrency=2), runner=answers)
@@ -368,7 +368,7 @@ async def test_a_failing_hook_is_failing_after_a_restart_and_a_reload(
 
     async def until(state: str) -> None:
         async with asyncio.timeout(WITHIN_S):
-            while dispatcher.describe()[0]["state"] != state:  # noqa: ASYNC110 - nothing tells
+            while dispatcher.describe()[0]["state"] != state:  # noqa: ASYNC110 - no event
                 await asyncio.sleep(0.005)
 
     await until("failing")

@@ -105,7 +105,7 @@ def test_what_an_answer_means(status: int, outcome: RunOutcome, is_down: bool) -
 
 @pytest.mark.parametrize("status", [429, 503])
 async def test_a_wait_is_honoured(endpoint: Endpoint, runner: HttpRunner, status: int) -> None:
-    """429 and 503 say when to come again, and until then the hook as a whole is left alone."""
+    """429 and 503 ask for a wait, and until then the circuit of the hook is open."""
     endpoint.status, endpoint.headers = status, {"Retry-After": "7"}
     result = await runner.run(JOB, PAYLOAD, spec_of(endpoint.url))
     assert (result.outcome, result.retry_after_s, result.unreachable) == (RunOutcome.RETRY, 7, True)
@@ -170,7 +170,7 @@ async def test_the_vetted_address_is_the_one_connected_to(
 
 
 async def test_a_large_answer_is_not_swallowed(endpoint: Endpoint, runner: HttpRunner) -> None:
-    """Of a body the last 8 KiB are kept, and no more than the limit is read."""
+    """Of a body the last 8 KiB are recorded, and no more than the limit is read."""
     endpoint.body = b"x" * 20_000 + b"the end"
     result = await runner.run(JOB, PAYLOAD, spec_of(endpoint.url))
     assert result.output == ("x" * 20_000 + "the end")[-8192:]
@@ -246,7 +246,7 @@ def config_of(**keys: Json) -> HttpHook:
 
 
 def test_the_action_of_a_table() -> None:
-    """Several secrets are told apart; none shows in what is logged of the action."""
+    """Several secrets are separated by blanks; none shows in what is logged of the action."""
     action = make_action(config_of(allow_private_addresses=True), f" {SECRET}  {OTHER_SECRET}\n")
     assert action == HttpAction("https://x.example/y", (SECRET, OTHER_SECRET), allow_private_addresses=True)
     assert SECRET not in repr(action)
@@ -269,7 +269,7 @@ def test_time_is_the_clocks(runner: HttpRunner) -> None:
 
 
 async def test_an_event_that_was_made_up_says_so(endpoint: Endpoint, runner: HttpRunner) -> None:
-    """By a header, too, so that a receiver can tell it without reading the body."""
+    """By a header, too, so that a receiver sees it without reading the body."""
     for job in (JOB, replace(JOB, is_test=True)):
         await runner.run(job, encode_event(job), spec_of(endpoint.url))
     assert [call.headers.get("webhook-test") for call in endpoint.calls] == [None, "true"]

@@ -92,13 +92,13 @@ def calling(function: Callable[..., Any]) -> PluginAction:
     ("name", "output"), [("all", "task.succeeded dlv_812_0_publish 1"), ("nothing", None), ("class", "SUCCEEDED")]
 )
 async def test_a_plugin_takes_what_it_names(name: str, output: str | None) -> None:
-    """Any of the arguments, in any form that a plug-in may have; a text that it returns is kept."""
+    """Any of the arguments, in any form that a plug-in may have; a text that it returns is recorded."""
     result = await PluginRunner().run(JOB, PAYLOAD, spec_of(load(name)))
     assert result == RunResult(RunOutcome.SUCCEEDED, output=output)
 
 
 @pytest.mark.parametrize(
-    ("name", "words"),
+    ("name", "message"),
     [
         (
             "wrong",
@@ -110,15 +110,15 @@ async def test_a_plugin_takes_what_it_names(name: str, output: str | None) -> No
         ("other", r"there is no plug-in 'other' .* installed: absent, all, class"),
     ],
 )
-def test_a_plugin_that_does_not_fit_is_refused_at_the_start(name: str, words: str) -> None:
+def test_a_plugin_that_does_not_fit_is_refused_at_the_start(name: str, message: str) -> None:
     """One line names the hook, the plug-in and the argument."""
-    with pytest.raises(ConfigError, match=rf"hooks\[h\].plugin: {words}") as caught:
+    with pytest.raises(ConfigError, match=rf"hooks\[h\].plugin: {message}") as caught:
         load(name)
     assert len(caught.value.problems) == 1
 
 
 async def test_what_a_plugin_raises() -> None:
-    """An exception is tried again and kept with its traceback; PermanentFailure is failed for good."""
+    """An exception is retried and recorded with its traceback; PermanentFailure is failed for good."""
 
     def fail(event: object) -> None:
         raise KeyError("prompt")
@@ -144,7 +144,7 @@ async def test_a_coroutine_is_awaited_beside_the_daemon() -> None:
     cancelled = threading.Event()
     daemon = threading.get_ident()
 
-    async def hear(event: dict[str, Any]) -> str:
+    async def handle(event: dict[str, Any]) -> str:
         try:
             await asyncio.sleep(0 if event["task"]["labels"] else 1000)
         except asyncio.CancelledError:
@@ -154,8 +154,8 @@ async def test_a_coroutine_is_awaited_beside_the_daemon() -> None:
 
     runner = PluginRunner()
     quick = make_job(labels={"a": "b"})
-    assert (await runner.run(quick, encode_event(quick), spec_of(calling(hear)))).output == "True"
-    late = await runner.run(JOB, PAYLOAD, spec_of(calling(hear), timeout_s=0.05))
+    assert (await runner.run(quick, encode_event(quick), spec_of(calling(handle)))).output == "True"
+    late = await runner.run(JOB, PAYLOAD, spec_of(calling(handle), timeout_s=0.05))
     assert (late.outcome, late.error) == (RunOutcome.RETRY, "timed out after 0.05 s")
     assert await asyncio.to_thread(cancelled.wait, WITHIN_S)
     await runner.close()
@@ -165,14 +165,14 @@ async def test_calls_that_hang_keep_their_places() -> None:
     """A thread cannot be ended: so many may hang, and no delivery is called twice at once."""
     over = threading.Event()
 
-    def hear(event: object) -> None:
+    def handle(event: object) -> None:
         over.wait()
 
-    runner, action = PluginRunner(), calling(hear)
+    runner, action = PluginRunner(), calling(handle)
     spec = spec_of(action, timeout_s=0.02, concurrency=2)
     jobs = [make_job(delivery_id=f"dlv_{n}") for n in range(3)]
-    told = [(await runner.run(job, PAYLOAD, spec)).error for job in (jobs[0], jobs[0], jobs[1], jobs[2])]
-    assert told == [
+    found = [(await runner.run(job, PAYLOAD, spec)).error for job in (jobs[0], jobs[0], jobs[1], jobs[2])]
+    assert found == [
         "timed out after 0.02 s",
         "the call of an earlier attempt still runs",
         "timed out after 0.02 s",
@@ -202,7 +202,7 @@ from tracker.hooks import PermanentFailure, hookimpl
 
 @hookimpl
 def tracker_task_event(event, attempt):
-    return f"third party heard {event['type']} of {event['task']['route']}, attempt {attempt}"
+    return f"third party handled {event['type']} of {event['task']['route']}, attempt {attempt}"
 """
 PROGRAM = """
 import sys
@@ -213,7 +213,7 @@ sys.exit(run(["hooks", "test", "theirs", "--config", sys.argv[3], "--json"]))
 
 
 def build_wheel(directory: Path) -> Path:
-    """A wheel of a package that the tracker has never heard of."""
+    """A wheel of a package that the tracker does not know."""
     info = "their_package-1.0.dist-info"
     files = {
         "their_package.py": THIRD_PARTY,
@@ -230,7 +230,7 @@ def build_wheel(directory: Path) -> Path:
 
 
 def test_a_third_party_wheel_receives_events(tmp_path: Path) -> None:
-    """Installed into a directory of its own, a package is found through its entry point and hears an event."""
+    """Installed into a directory of its own, a package is found through its entry point and gets an event."""
     wheel = build_wheel(tmp_path)
     target = tmp_path / "site"
     subprocess.run(
@@ -246,6 +246,6 @@ def test_a_third_party_wheel_receives_events(tmp_path: Path) -> None:
         check=True, capture_output=True, text=True, cwd=tmp_path,
         env={"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONPATH": sysconfig.get_path("purelib")},
     )  # fmt: skip
-    told = json.loads(done.stdout)
-    assert told["same_answer"] is True
-    assert told["runs"][0]["output"] == "third party heard task.failed of suno.generate, attempt 1"
+    found = json.loads(done.stdout)
+    assert found["same_answer"] is True
+    assert found["runs"][0]["output"] == "third party handled task.failed of suno.generate, attempt 1"

@@ -96,7 +96,7 @@ async def test_a_script_sees_nothing_of_the_daemon(tmp_path: Path, monkeypatch: 
 
 
 async def test_the_last_8_kib_are_kept(tmp_path: Path) -> None:
-    """Of a chatty script the end of what it printed is kept, both streams together, in whole characters."""
+    """The end of a long output is recorded, both streams together, in whole characters."""
     script = write_python(
         tmp_path / "hook",
         "import os\nfor n in range(20000): os.write(1 + n % 2, ('é' * 40 + str(n) + '\\n').encode())\nos._exit(3)",
@@ -117,12 +117,12 @@ async def test_output_that_is_no_text_is_kept_as_text(tmp_path: Path) -> None:
 
 
 async def test_a_silent_script_leaves_no_output(tmp_path: Path) -> None:
-    """Nothing printed is nothing kept."""
+    """An empty output is recorded as none."""
     assert await run(write_script(tmp_path / "hook", "true")) == RunResult(RunOutcome.SUCCEEDED)
 
 
 async def test_a_script_need_not_read(tmp_path: Path) -> None:
-    """A megabyte that nobody reads neither blocks nor fails."""
+    """A megabyte without a reader neither blocks nor fails."""
     script = write_script(tmp_path / "hook", "exit 0")
     assert (await run(script, payload=b"x" * 2**20)).outcome is RunOutcome.SUCCEEDED
 
@@ -166,7 +166,7 @@ async def test_a_script_may_tidy_up_after_sigterm(tmp_path: Path, bell: Bell, ex
 
 
 async def test_closing_the_output_does_not_look_like_the_end(tmp_path: Path, bell: Bell, expiry: Expiry) -> None:
-    """A script that closes its output and goes on is waited for, and ended in time."""
+    """A script that closes its output and runs on is waited for, and ended in time."""
     script = write_script(tmp_path / "hook", f"exec >&- 2>&-\necho $$ > {bell.word}\nexec sleep 1000")
     hook = asyncio.create_task(run(script))
     pid = int(await bell.heard())
@@ -292,7 +292,7 @@ async def test_cancellation_ends_the_group_even_when_repeated(tmp_path: Path, be
 async def test_exits_are_seen_without_a_pidfd(
     tmp_path: Path, bell: Bell, monkeypatch: pytest.MonkeyPatch, expiry: Expiry
 ) -> None:
-    """Where the kernel offers no pidfd, the same ends are told."""
+    """Where the kernel offers no pidfd, the same ends are seen."""
     monkeypatch.delattr(os, "pidfd_open", raising=False)
     assert (await run(write_script(tmp_path / "good", "exit 0"))).outcome is RunOutcome.SUCCEEDED
     assert (await run(write_script(tmp_path / "bad", "exit 9"))).error == "exit 9"

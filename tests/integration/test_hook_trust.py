@@ -1,4 +1,4 @@
-"""Dropped scripts that somebody else could change, and copies that nobody meant to run, are not run."""
+"""Dropped scripts that other users could change, and leftover copies, are not run."""
 
 from __future__ import annotations
 
@@ -172,6 +172,6 @@ async def test_doctor_and_list_name_what_is_not_run(
     async with opened(tmp_path / "tracker.db"):
         pass  # the command reads the file where no daemon runs
     assert await asyncio.to_thread(run, ["hooks", "list", "--config", str(file)]) == 0
-    told = capsys.readouterr().err
-    assert f"ignored: {leftover}: a copy, a leftover or a text by its name" in told
-    assert f"chmod go-w {quote(str(script))}" in told
+    printed = capsys.readouterr().err
+    assert f"ignored: {leftover}: a copy, a leftover or a text by its name" in printed
+    assert f"chmod go-w {quote(str(script))}" in printed

@@ -104,7 +104,7 @@ async def test_a_worker_that_ends_is_started_again(runner: WorkerRunner, tmp_pat
 
 @pytest.mark.parametrize("line", ["hello", "[1]", '{"delivery_id": "dlv_1"}', '{"ok": "yes"}'])
 async def test_a_worker_that_talks_nonsense_is_ended(runner: WorkerRunner, tmp_path: Path, line: str) -> None:
-    """A line that is no answer ends it: nobody could tell which event the next one is for."""
+    """A malformed reply ends it: the next one could be for any event."""
     script = write_script(tmp_path / "worker", f"read x; echo '{line}'; exec sleep 1000")
     result = await ask(runner, spec_of(script))
     assert result.error == 'the worker replied with a line that is not {"ok": …}'
@@ -151,7 +151,7 @@ async def test_a_worker_sees_nothing_of_the_daemon(runner: WorkerRunner, tmp_pat
 
 
 async def test_an_idle_worker_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without events it is not kept for ever; the next event starts one."""
+    """Without events it is stopped; the next event starts one."""
     monkeypatch.setattr(tracker.hooks.running.worker_process, "IDLE_S", 0.05)
     runner = WorkerRunner(os.environ)
     spec = spec_of(write_python(tmp_path / "worker", COUNTING))

@@ -1,4 +1,4 @@
-"""Hooks without running any: who hears what, what they are told, and when they are tried again."""
+"""Hooks without running any: their filters, the events that they get, and when they are retried."""
 
 import json
 from pathlib import Path
@@ -53,7 +53,7 @@ def announce(event: str = "task.succeeded", **changes: Json) -> Announcement:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "heard"),
+    ("pattern", "covered"),
     [
         ("task.*", set(EVENTS)),
         ("task.finished", {"task.succeeded", "task.failed"}),
@@ -62,19 +62,19 @@ def announce(event: str = "task.succeeded", **changes: Json) -> Announcement:
         ("task.nonsense", set()),
     ],
 )
-def test_a_pattern_covers_its_events(pattern: str, heard: set[str]) -> None:
+def test_a_pattern_covers_its_events(pattern: str, covered: set[str]) -> None:
     """Exact names cover themselves, task.finished both ends, task.* everything."""
-    assert {event for event in EVENTS if covers(pattern, event)} == heard
+    assert {event for event in EVENTS if covers(pattern, event)} == covered
 
 
-def test_every_event_of_the_rules_can_be_heard() -> None:
+def test_hooks_can_subscribe_to_every_event() -> None:
     """The events that transitions announce are all known here, by themselves and as part of ``task.*``."""
     assert [*HookEvent] == [*EVENTS]
     assert PATTERNS["task.*"] == set(EVENTS) == PATTERNS.keys() - {"task.*", "task.finished"}
 
 
 @pytest.mark.parametrize(
-    ("filters", "hears"),
+    ("filters", "subscribes"),
     [
         ({}, True),
         ({"provider": ("kling", "suno")}, True),
@@ -91,9 +91,9 @@ def test_every_event_of_the_rules_can_be_heard() -> None:
         ({"on": ("task.failed", "task.finished")}, True),
     ],
 )
-def test_filters(filters: dict[str, Any], hears: bool) -> None:
-    """A hook hears what all of its filters let through."""
-    assert is_for(make_spec(**filters), announce(labels={"user": "42"})) is hears
+def test_filters(filters: dict[str, Any], subscribes: bool) -> None:
+    """A hook subscribes to what passes all of its filters."""
+    assert is_for(make_spec(**filters), announce(labels={"user": "42"})) is subscribes
 
 
 def test_match_names_each_hook_once_and_reports_it() -> None:
@@ -145,17 +145,17 @@ def test_no_two_kinds_share_a_key() -> None:
 
 
 def test_the_event_is_the_contract() -> None:
-    """A hook is told type, seq, delivery id, time, the task in its public form, and the status before."""
-    told = json.loads(encode_event(make_job(labels={"user": "42"}, request={"prompt": "rain"})))
-    assert list(told) == ["type", "seq", "delivery_id", "at", "task", "previous_status"]
-    assert told["type"] == "task.succeeded"
-    assert told["seq"] == 812
-    assert told["delivery_id"] == "dlv_812_0_publish"
-    assert told["at"] == "2026-11-20T20:42:00.000Z"
-    assert told["previous_status"] == "RUNNING"
-    assert told["task"]["labels"] == {"user": "42"}
-    assert told["task"]["request"] == {"prompt": "rain"}
-    assert told["task"]["outputs"][0]["url"] == "https://cdn.example/a.mp3?sig=1"
+    """The event has type, seq, delivery id, time, the task in its public form, and the status before."""
+    event = json.loads(encode_event(make_job(labels={"user": "42"}, request={"prompt": "rain"})))
+    assert list(event) == ["type", "seq", "delivery_id", "at", "task", "previous_status"]
+    assert event["type"] == "task.succeeded"
+    assert event["seq"] == 812
+    assert event["delivery_id"] == "dlv_812_0_publish"
+    assert event["at"] == "2026-11-20T20:42:00.000Z"
+    assert event["previous_status"] == "RUNNING"
+    assert event["task"]["labels"] == {"user": "42"}
+    assert event["task"]["request"] == {"prompt": "rain"}
+    assert event["task"]["outputs"][0]["url"] == "https://cdn.example/a.mp3?sig=1"
 
 
 @pytest.mark.parametrize("odd", ["\ud800", 2**70, {"deep": ["\udfff"]}])
@@ -199,7 +199,7 @@ def test_environment_is_the_contract_and_nothing_else() -> None:
 
 
 def test_environment_of_a_failure() -> None:
-    """A failed task tells its reason and the upstream's message, NUL bytes taken out."""
+    """A failed task shows its reason and the upstream's message, NUL bytes taken out."""
     error = UpstreamError(code="500", message="out\0 of\ud800 luck")
     env = script_environment(
         make_job(status=Status.FAILED, reason=Reason.GENERATION_FAILED, error=error, outputs=()), {}
@@ -292,21 +292,21 @@ def test_an_asked_wait_is_never_undercut(asked_s: float, delay_s: float) -> None
 )
 def test_what_follows_from_a_run(result: RunResult, attempt: int, status: DeliveryStatus, next_s: float | None) -> None:
     """Retries end in dead when the attempts are used up, except where the machine was to blame."""
-    verdict = attempt_result(make_spec(), attempt, result, 0.5)
-    assert verdict.status is status
-    assert verdict.retry_in_s == next_s
+    recorded = attempt_result(make_spec(), attempt, result, 0.5)
+    assert recorded.status is status
+    assert recorded.retry_in_s == next_s
 
 
 def test_an_error_is_one_line_that_can_be_kept() -> None:
     """Line breaks and lone surrogates of an error do not reach the store."""
-    verdict = attempt_result(make_spec(), 1, RunResult(RunOutcome.RETRY, "a\n b\udcff" + "c" * 1000), 0.5)
-    assert verdict.error is not None
-    assert verdict.error.startswith("a b?ccc")
-    assert len(verdict.error) == 500
+    recorded = attempt_result(make_spec(), 1, RunResult(RunOutcome.RETRY, "a\n b\udcff" + "c" * 1000), 0.5)
+    assert recorded.error is not None
+    assert recorded.error.startswith("a b?ccc")
+    assert len(recorded.error) == 500
 
 
 @pytest.mark.parametrize(
-    ("status", "outcome", "words"),
+    ("status", "outcome", "message"),
     [
         (0, RunOutcome.SUCCEEDED, None),
         (100, RunOutcome.FAILED_FOR_GOOD, "exit 100: failed for good"),
@@ -316,9 +316,9 @@ def test_an_error_is_one_line_that_can_be_kept() -> None:
         (None, RunOutcome.RETRY, "the exit status was lost: the daemon was started with SIGCHLD ignored"),
     ],
 )
-def test_what_an_exit_means(status: int | None, outcome: RunOutcome, words: str | None) -> None:
+def test_what_an_exit_means(status: int | None, outcome: RunOutcome, message: str | None) -> None:
     """Only 0 is done and only 100 is final; a lost status is never taken for a success."""
-    assert read_exit(status, "said") == RunResult(outcome, words, "said")
+    assert read_exit(status, "said") == RunResult(outcome, message, "said")
 
 
 def test_the_narrowest_pattern_names_the_program() -> None:
@@ -356,14 +356,14 @@ def odd_kind(runner: Any) -> HookKind:  # noqa: ANN401 - no runner
 
 
 @pytest.mark.parametrize(
-    ("kinds", "words"),
+    ("kinds", "message"),
     [
         ([*KINDS, *KINDS], "share the name 'script'"),
         ([odd_kind(NoRun())], "no async method 'run'"),
         ([odd_kind(WrongRun())], r"run takes \(job, body\)"),
     ],
 )
-def test_a_wrong_kind_is_refused_at_the_start(kinds: list[HookKind], words: str) -> None:
+def test_a_wrong_kind_is_refused_at_the_start(kinds: list[HookKind], message: str) -> None:
     """The registry names the kind that does not fit."""
-    with pytest.raises(TypeError, match=words):
+    with pytest.raises(TypeError, match=message):
         make_runners(None, kinds)  # type: ignore[arg-type]  # these kinds need no tools
