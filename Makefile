@@ -39,7 +39,7 @@ run: $(RUNTIME) ## run the daemon: tracker serve (options in ARGS="…")
 	@$(BIN)/tracker serve $(ARGS)
 
 test: $(DEV) ## run every test but the soak tests (pytest options in ARGS="…")
-	@$(BIN)/python -m pytest -q -n $(WORKERS) -m 'not soak' $(ARGS)
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m 'not soak' $(ARGS)
 
 soak: $(DEV) ## run the soak tests: minutes of faults and kills (pytest options in ARGS="…")
 	@$(BIN)/python -m pytest -q -m soak tests/soak tests/property $(ARGS)

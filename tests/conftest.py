@@ -67,6 +67,16 @@ def _loopback_only() -> Iterator[None]:
         yield
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the tests with the longest time limits first, so that no worker is left alone with one at the end."""
+
+    def limit_of(item: pytest.Item) -> float:
+        mark = item.get_closest_marker("timeout")
+        return float(mark.args[0]) if mark is not None and mark.args else 0.0
+
+    items.sort(key=limit_of, reverse=True)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Show the table of routes and ways; here, for the process that sums up the workers reads no other conftest."""
     channel_table.show(terminalreporter)

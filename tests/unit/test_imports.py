@@ -7,8 +7,9 @@ The imports are read from the source, wherever they stand: at the top, inside a 
 import ast
 import graphlib
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,13 +88,13 @@ class Module:
         name: Dotted, below `tracker`: `store.sqlite.writer`; `store` is `store/__init__.py`.
         path: The file, for messages.
         is_package: Whether relative imports start here rather than one level up.
-        tree: The parsed source.
+        nodes: The parsed source, each node once.
     """
 
     name: str
     path: Path
     is_package: bool
-    tree: ast.Module
+    nodes: tuple[ast.AST, ...]
 
     @property
     def room(self) -> str:
@@ -101,7 +102,8 @@ class Module:
         return self.name.partition(".")[0]
 
 
-def read_modules(package: Path) -> list[Module]:
+@cache
+def read_modules(package: Path) -> tuple[Module, ...]:
     """Parse every module below the directory of `tracker`, in a stable order."""
     modules = []
     for path in sorted(package.rglob("*.py")):
@@ -109,8 +111,8 @@ def read_modules(package: Path) -> list[Module]:
         is_package = parts[-1] == "__init__"
         name = ".".join(parts[:-1] if is_package and len(parts) > 1 else parts)
         tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-        modules.append(Module(name, path, is_package, tree))
-    return modules
+        modules.append(Module(name, path, is_package, tuple(ast.walk(tree))))
+    return tuple(modules)
 
 
 def find_violations(package: Path) -> list[str]:
@@ -172,7 +174,7 @@ def check_purity(module: Module) -> Iterator[tuple[int, str]]:
     """Rooms that compute neither wait, nor ask for the time, nor throw dice, nor touch the system."""
     if module.room not in PURE:
         return
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         match node:
             case ast.AsyncFunctionDef() | ast.Await():
                 yield node.lineno, f"{module.room!r} never waits: no async def, no await"
@@ -191,7 +193,7 @@ def list_imports(module: Module, known: set[str]) -> Iterator[tuple[int, str]]:
     `from tracker.store import protocol` names the module `tracker.store.protocol` if there is one, and
     else something that `tracker.store` holds; `known` decides.
     """
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         match node:
             case ast.Import(names=names):
                 yield from ((node.lineno, alias.name) for alias in names)
@@ -278,7 +280,7 @@ def test_no_file_is_long() -> None:
     assert not long
 
 
-def map_imports(modules: list[Module], name_of: Callable[[str], str]) -> dict[str, set[str]]:
+def map_imports(modules: Sequence[Module], name_of: Callable[[str], str]) -> dict[str, set[str]]:
     """Importer -> what it imports of `tracker`, both named by `name_of` of the dotted module name."""
     known = {module.name for module in modules}
     imports: dict[str, set[str]] = {}
