@@ -83,7 +83,7 @@ async def test_what_is_no_socket_stays(tmp_path: Path, kind: str) -> None:
         target.write_text("true\n")
         if kind == "link":
             path.symlink_to(target)
-    with pytest.raises(ConfigError, match=r"ok\.sh is there already and is no socket; choose another path"):
+    with pytest.raises(ConfigError, match=r"ok\.sh exists and is not a socket; choose another path"):
         async with listening(path):
             pass
     assert path.is_dir() if kind == "directory" else path.read_text() == "true\n"

@@ -68,14 +68,14 @@ log = get_logger(__name__)
 
 DRAIN_SENDS_S = RESULT_WITHIN_S + 10.0
 """Sends get as long as any may take, with the wait for its slot: one that is cut off is ambiguous for ever, and what it
-was to bring is paid and lost. Nobody waits for them meanwhile but the stop itself, which takes no time without one."""
+was to bring is paid and lost. Without a send under way the stop does not wait."""
 DRAIN_CONNECTIONS_S = 10.0
 DRAIN_POLLS_S = 2.0
 DRAIN_HOOKS_S = 10.0
 LINGER_S = 0.2
 """From the last accepted connection to the closing of idle ones: its request may still be on its way."""
 ARRIVE_S = 3.0
-"""So long a body that is on its way may still take when the daemon stops; then its sender is told to come again."""
+"""At a stop, a body that is being received may take so long; then its sender is answered to try again."""
 KEEP_ALIVE_S = 75.0
 SWEEP = "sweep"
 
@@ -84,11 +84,11 @@ class Tracker:
     """The daemon, put together.
 
     Args:
-        config: the whole configuration.
+        config: the configuration.
         environ: the process environment, for hook scripts.
-        clock: what time it is.
-        sockets: listening sockets that were handed over; they win over ``server.listen``.
-        journal: takes log events in the place of standard error.
+        clock: all clocks of the daemon.
+        sockets: listening sockets of the service manager; they override ``server.listen``.
+        journal: gets log events instead of standard error.
     """
 
     def __init__(
@@ -271,8 +271,8 @@ class Tracker:
             log.info("tracker.stopped")
 
     def hurry(self) -> None:
-        """Have a stop that is under way wait for no paid create any more."""
-        if self._runner is not None:  # else nothing has been begun
+        """Let a stop that is under way no longer wait for paid creates."""
+        if self._runner is not None:  # else nothing was started
             log.warning("tracker.stop_hurried")
             self.submitter.hurry()
 
@@ -303,23 +303,23 @@ class Tracker:
         }
 
     def reload(self, config: Config) -> tuple[list[str], list[str]]:
-        """Have another configuration hold, without losing anything: nothing is stopped, closed or forgotten.
+        """Apply another configuration; nothing is stopped or closed.
 
         Returns:
-            The keys that changed and hold now, and those that changed but take a restart.
+            The keys whose change holds now, and those whose change needs a restart.
 
         Raises:
-            ConfigError: it cannot be used; the old one holds.
+            ConfigError: it cannot be used; the old configuration stays.
         """
         check_exposure(self._sockets, config)
         secrets, callback_secret = config.secrets(), config.callback_secret()
         self.dispatcher.set_specs(read_hooks(config))  # the last that may refuse
         self._set_up_logging(config, secrets, self.redactor)
-        changed, kept = list_changes(self._live.config, config)
-        if "providers_dir" not in kept and read_files(config.providers_path) != self._provider_files:
-            kept.append("providers_dir")
+        changed, unchanged = list_changes(self._live.config, config)
+        if "providers_dir" not in unchanged and read_files(config.providers_path) != self._provider_files:
+            unchanged.append("providers_dir")
         if callback_secret != self._callback_secret:
-            kept.append("callbacks.secret")
+            unchanged.append("callbacks.secret")
         self._live.adopt(config)
         self.reconciler.set_policies(config.poll_policy)
         self.poller.configure(config.poll.tick_s, config.callbacks.park_s)
@@ -328,7 +328,7 @@ class Tracker:
             CallbackUrls(config.public_url, config.callbacks.placeholder_url), config.default_account
         )
         _warn_about(config, self._account_rules)
-        return changed, kept
+        return changed, unchanged
 
     # -- parts ---------------------------------------------------------------------------------------------
 
@@ -348,7 +348,7 @@ class Tracker:
         )
 
     async def _let_requests_arrive(self, runner: Runner) -> None:
-        """Until every request that has come in part is there or answered: aiohttp, closing, drops what still comes."""
+        """Wait for requests that have begun to arrive: aiohttp drops incomplete ones when it closes."""
         await asyncio.sleep(LINGER_S)
         await runner.arrivals.settle(ARRIVE_S)
 

@@ -1,6 +1,6 @@
-"""Whether the daemon can do its work, whether it still comes round at all, and a line of live counts.
+"""Health checks: whether the daemon is ready, whether it is wedged, and a status line with live counts.
 
-Owns those three judgements and their limits. Must not change anything.
+Owns the checks and their limits. Must not change anything.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ STUCK_AFTER_S: Final = 60.0
 WRITE_WITHIN_S: Final = 5.0
 """A store in which a write takes longer is not writable: providers give up on a callback after 10 to 15 s."""
 WRITTEN_LATELY_S: Final = 2.0
-"""A write proves the store writable for so long: whoever asks about the health all the time causes no more of them."""
+"""A write proves the store writable for so long, so that frequent health checks cause few writes."""
 
 
 class HealthChecks:
-    """Looks at the parts that must make progress.
+    """Checks the parts that must make progress.
 
     Args:
         store: its writer, and the counts.
@@ -38,8 +38,8 @@ class HealthChecks:
         archiver: its rounds.
         clock: only its monotonic time is compared.
         write_within_s: how long a write may take.
-        disk: the room of the store.
-        troubles: what a person has to look after although the daemon does its work, one sentence each.
+        disk: free space of the store.
+        troubles: what needs attention although the daemon works, one sentence each.
     """
 
     def __init__(
@@ -78,9 +78,9 @@ class HealthChecks:
         return Health(not reasons, [*reasons, *troubles], alarms=len(troubles) + (disk is not None and is_full))
 
     def wedged(self) -> list[str]:
-        """What does not even come round any more, one sentence each: only a new process helps.
+        """The parts that make no progress at all, one sentence each: only a restart helps.
 
-        A full disk is not among it: then sweeps fail, callbacks are answered 503, and a restart would mend nothing.
+        A full disk is not one of them: sweeps fail and callbacks are answered 503, and a restart would not fix it.
         """
         wedged = ["The polling loop does not come round any more."] if self._poller.is_wedged else []
         return [*wedged, *self._stuck()]
@@ -105,7 +105,7 @@ class HealthChecks:
         try:
             self._store.check_storage()
         except StoreUnavailable:
-            self._written_at = None  # what was written a moment ago proves nothing any more
+            self._written_at = None  # the last write proves nothing any more
         if self._written_at is not None and now - self._written_at < WRITTEN_LATELY_S:
             return []
         try:

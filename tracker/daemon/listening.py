@@ -1,4 +1,4 @@
-"""Where the daemon listens: on sockets that were handed over, else on its configured address.
+"""Where the daemon listens: on sockets of the service manager, else on its configured address.
 
 Owns opening the sites of the HTTP server. Must not know what they serve.
 """
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 BACKLOG: Final = 1024
-"""Connections that wait to be accepted."""
+"""Connections that may wait to be accepted."""
 SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-"""What accept(2) says when the process or the machine is short of something; the loop tries again after a second."""
+"""Errors of accept(2) for a lack of descriptors or memory; the loop tries again after a second."""
 LOG_EVERY_S: Final = 60.0
 PROBE_S: Final = 1.0
-"""How long a process that may have a socket is waited for."""
+"""How long another process on the address may take to answer."""
 
 
 def quiet_accept(loop: asyncio.AbstractEventLoop, log_every_s: float = LOG_EVERY_S) -> None:
-    """Log a shortage of descriptors now and then; asyncio's own loop logs it for each connection that waits.
+    """Limit the log lines about a lack of descriptors; asyncio's own loop logs one for each waiting connection.
 
     Args:
-        loop: gets an exception handler; what is not about accepting goes to its default one.
+        loop: gets an exception handler; other errors go to its default one.
         log_every_s: the least time between two lines.
     """
     logged_at = float("-inf")
@@ -63,7 +63,7 @@ async def open_sites(runner: web.AppRunner, listen: Listen, sockets: Sequence[so
     Args:
         runner: what is served.
         listen: the configured address.
-        sockets: listening sockets that were handed over; when there are any, they win.
+        sockets: listening sockets of the service manager; they override the address.
 
     Raises:
         ConfigError: the address cannot be listened on.
@@ -92,32 +92,32 @@ def base_url(runner: web.AppRunner) -> str | None:
 
 
 def check_exposure(sockets: Sequence[socket.socket], config: Config) -> None:
-    """The configuration has checked its own address; sockets that were handed over are none of its business.
+    """Check the sockets of the service manager; the configuration has checked its own address.
 
     Raises:
-        ConfigError: strangers can reach the API, and there is no token.
+        ConfigError: other machines can reach the API, and there is no token.
     """
     for listener in sockets:
         address = listener.getsockname()
         if isinstance(address, tuple) and not is_loopback(address[0]) and not config.api_token():
             where = f"systemd: the socket {address[0]}:{address[1]}"
-            mend = f"set {config.server.api_token_env}, or ListenStream=127.0.0.1:{address[1]}"
-            raise ConfigError([f"{where} can be reached from other machines and no API token is set; {mend}"])
+            fix = f"set {config.server.api_token_env}, or ListenStream=127.0.0.1:{address[1]}"
+            raise ConfigError([f"{where} can be reached from other machines and no API token is set; {fix}"])
 
 
 def _clear(path: Path) -> None:
-    """Take away the socket that a killed process left, and nothing else.
+    """Remove the socket that a killed process left, and nothing else.
 
     Raises:
-        ConfigError: it is no socket, or somebody answers on it.
-        OSError: it cannot be looked at or taken away.
+        ConfigError: it is not a socket, or a process answers on it.
+        OSError: it cannot be examined or removed.
     """
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
-        raise ConfigError([f"server.listen: {path} is there already and is no socket; choose another path"])
+        raise ConfigError([f"server.listen: {path} exists and is not a socket; choose another path"])
     if look_at(f"unix:{path}", PROBE_S).kind != "free":
         raise _taken(Listen(path=path))
     path.unlink(missing_ok=True)

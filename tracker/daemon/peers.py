@@ -126,7 +126,7 @@ def ask(base: str, path: str, key: str | None = None, *, within_s: float = ANSWE
     """A GET without redirects or proxies.
 
     Args:
-        base: ``http://host:port``, ``https://…`` or ``unix:/path``; a path is kept as a prefix.
+        base: ``http://host:port``, ``https://…`` or ``unix:/path``; a path is used as a prefix.
         path: what to ask for.
         key: sent as a bearer token; None for none.
         within_s: how long it may take.

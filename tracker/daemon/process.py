@@ -1,12 +1,10 @@
-"""The daemon as a process: signals, the service manager, reloads, and an end that loses nothing.
+"""The daemon as a process: signals, the service manager, reloads, and an orderly stop.
 
-Owns what happens around a `Tracker`: it is started, watched, told of a new configuration, and stopped. Must not know
-what a tracker does.
+Owns what happens around a `Tracker`: it is started, watched, reloaded and stopped. Must not know what a tracker does.
 
-SIGTERM and SIGINT stop it; asked a second time, it waits for no paid create any more. SIGHUP reloads. READY is said
-once store, sockets and the first sweep are good. The watchdog is fed while sweep, writer, archiver and dispatcher come
-round, and not by the mere passing of time: a process that lives and does nothing is killed and started anew, which
-loses nothing.
+SIGTERM and SIGINT stop it; a second signal stops the wait for paid creates. SIGHUP reloads. READY is sent once store,
+sockets and the first sweep work. The watchdog is pinged while sweep, writer, archiver and dispatcher make progress: a
+process that makes none is killed and restarted, which loses nothing.
 """
 
 from __future__ import annotations
@@ -43,9 +41,9 @@ log = get_logger(__name__)
 
 STATUS_EVERY_S = 10.0
 SAME_REQUEST_S = 1.0
-"""A shell and a wrapper each pass one Ctrl-C on: what comes so soon after the first is no second request to stop."""
+"""A shell and a wrapper each forward one Ctrl-C: a signal so soon after the first is not a second request."""
 START_STEP_S = 10.0
-"""While a start takes its time (a large file is copied and migrated), more is asked for this often …"""
+"""During a long start (a large file is copied and migrated), more time is requested this often …"""
 START_MORE_S = 30.0
 """… and so much of it."""
 
@@ -57,7 +55,7 @@ def serve(config: Config, environ: MutableMapping[str, str], read_config: ReadCo
     """Run the daemon on the fastest event loop there is; the process's exit code.
 
     Args:
-        config: the whole configuration.
+        config: the configuration.
         environ: the process environment, for hook scripts; what systemd says in it about sockets is taken out.
         read_config: reads the configuration anew, for SIGHUP.
 
@@ -84,7 +82,7 @@ async def run(
     """Run the daemon until SIGTERM or SIGINT.
 
     Args:
-        config: the whole configuration.
+        config: the configuration.
         environ: the process environment.
         read_config: reads the configuration anew.
         marks: of the credentials that it is started with.
@@ -105,7 +103,9 @@ async def run(
         try:
             write_outcome(report, outcome)
         except OSError as error:
-            log.warning("config.reload_outcome_not_written", path=str(report), error=error.strerror or str(error))
+            log.warning(
+                "config.reload_failed", step="write outcome", path=str(report), error=error.strerror or str(error)
+            )
 
     tracker = Tracker(config, environ, sockets=sockets, journal=find_journal(environ))
 
@@ -124,10 +124,10 @@ async def run(
     loop.add_signal_handler(signal.SIGHUP, asked_to_reload.set)
     async with _meanwhile(_ask_for_time(notifier)):
         await tracker.start()
-    # what was made until now stays: full collections need not look at it again (6 to 7 % less CPU per callback)
+    # what exists now lives until the end: full collections skip it (6 to 7 % less CPU per callback)
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)  # nearly nothing here needs the collector: 3 to 4 % less CPU per callback
+    gc.set_threshold(20_000, 20, 20)  # there are few cycles to collect: 3 to 4 % less CPU per callback
     stop = asyncio.create_task(asked_to_stop.wait())
     first_tick = asyncio.create_task(tracker.poller.first_tick.wait())
     async with _meanwhile(_feed(tracker, notifier, asked_to_stop)):
@@ -140,7 +140,7 @@ async def run(
                 async with _meanwhile(_reload(tracker, notifier, asked_to_reload, read_config, write)):
                     await stop
         finally:
-            notifier.stopping("Stopping: what is under way comes to its end")
+            notifier.stopping("Stopping: waiting for work under way")
             first_tick.cancel()
             stop.cancel()
             await tracker.stop()
@@ -148,7 +148,7 @@ async def run(
 
 @contextlib.asynccontextmanager
 async def _meanwhile(work: Any) -> Any:  # noqa: ANN401 - any coroutine; the manager yields nothing of use
-    """Have a coroutine run beside the body, and end with it."""
+    """Run a coroutine beside the body, and cancel it at the end."""
     task = asyncio.create_task(work)
     try:
         yield
@@ -164,7 +164,7 @@ async def _ask_for_time(notifier: Notifier) -> None:
 
 
 async def _feed(tracker: Tracker, notifier: Notifier, stopping: asyncio.Event) -> None:
-    """Feed the watchdog while there is progress, and during the stop, which has a limit of its own."""
+    """Ping the watchdog while there is progress, and during the stop, which has a limit of its own."""
     is_logged = False
     while notifier.watchdog_s is not None:
         reasons = [] if stopping.is_set() else tracker.health_checks.wedged()
@@ -196,7 +196,7 @@ async def _reload(
     read_config: ReadConfig,
     write: Callable[[float, Sequence[str], Sequence[str]], None],
 ) -> None:
-    """Reload whenever asked; several requests at once are one. What became of each is written down by ``write``."""
+    """Reload on each request; requests at the same time are one. ``write`` stores the outcome of each."""
     while True:
         await asked.wait()
         asked.clear()
@@ -204,28 +204,28 @@ async def _reload(
         notifier.reloading()
         status = ""
         problems: list[str] = []
-        kept: list[str] = []
+        needs_restart: list[str] = []
         try:
-            changed, kept = tracker.reload(await asyncio.to_thread(read_config))
+            changed, needs_restart = tracker.reload(await asyncio.to_thread(read_config))
         except ConfigError as error:
             problems = error.problems
             for problem in problems:
                 log.error("config.reload_refused", problem=OwnText(problem))  # noqa: TRY400 - the line says it all
             status = f"Reload refused, the old configuration holds: {problems[0]}"
         except Exception:
-            log.exception("config.reload_failed")
+            log.exception("config.reload_failed", step="apply")
             problems = ["the reload failed, the old configuration holds; the log says why"]
             status = "Reload failed, the old configuration holds; the log says why"
         else:
-            for key in kept:
+            for key in needs_restart:
                 log.warning("config.restart_needed", key=OwnText(key))
-            log.info("config.reloaded", changed=changed, takes_a_restart=kept)
-        write(began_s, problems, kept)
+            log.info("config.reloaded", changed=changed, needs_restart=needs_restart)
+        write(began_s, problems, needs_restart)
         notifier.ready(status or await _status_of(tracker))
 
 
 def _names_credential_file(config: Config, environ: Mapping[str, str]) -> bool:
-    """Whether a key of the configuration names a file of the credentials directory: then it has to stay readable."""
+    """Whether the configuration names a file of the credentials directory, which must then stay readable."""
     directory = environ.get("CREDENTIALS_DIRECTORY")
     return directory is not None and _holds_path_in(config.model_dump(), Path(directory))
 
@@ -243,7 +243,7 @@ def _holds_path_in(value: object, directory: Path) -> bool:
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Uvloop polls about 1.2 times as fast; where it is not to be had, the standard loop serves."""
+    """Uvloop polls about 1.2 times as fast; without it, the standard loop is used."""
     try:
         import uvloop  # noqa: PLC0415 - not available on every platform
     except ImportError:

@@ -1,7 +1,7 @@
-"""What the parts of the daemon read anew each time they need it, so that a reload reaches them without a restart.
+"""The live configuration: what the parts of the daemon read at each use, so that a reload needs no restart.
 
-Owns which keys of the configuration may change under a running daemon. The mappings are changed in place: whoever
-was handed one sees the new values. Must not read files; a new configuration arrives whole and checked.
+Owns which keys of the configuration may change while the daemon runs. The mappings are changed in place, so every
+holder of one sees the new values. Must not read files; a new configuration arrives complete and checked.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CHANGEABLE: Final = (
     "log",
     "hooks",
 )
-"""Keys, or tables with all that is in them, that a reload acts on. Everything else takes a restart, and is said to."""
+"""Keys and tables that a reload applies. All others need a restart, and the reload says so."""
 
 
 class Live:
@@ -44,7 +44,7 @@ class Live:
         config: the configuration itself.
         accounts: by name.
         rates: account -> requests per second.
-        aliases: what ``@name`` stands for.
+        aliases: alias -> its models.
         named_models: key of the configuration -> the model that it names.
     """
 
@@ -134,7 +134,7 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "")
 
 
 def _replace(target: dict[str, Any], source: Mapping[str, Any]) -> None:
-    """Make ``target`` equal to ``source`` without a moment in which a name that stays is missing."""
+    """Make ``target`` equal to ``source``; a name in both is never missing meanwhile."""
     target.update(source)
     for name in target.keys() - source.keys():
         del target[name]

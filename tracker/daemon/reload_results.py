@@ -23,7 +23,7 @@ from typing import Any
 
 _LONGEST_BYTES = 1 << 20
 _MARK_DIGITS = 4
-"""16 bits: one change in 65,536 is missed, and whoever reads the file cannot tell the right secret from guesses."""
+"""16 bits: one change in 65,536 is missed, and a reader of the file cannot confirm a guessed secret."""
 
 
 @dataclass(frozen=True, slots=True)

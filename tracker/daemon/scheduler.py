@@ -149,7 +149,7 @@ class Scheduler:
         return job.retry_s
 
     def _watch(self) -> None:
-        """Start the jobs whose run is overdue by a clock that nobody sets."""
+        """Start the jobs whose run is overdue by the monotonic clock."""
         for job in self._jobs.values():
             patience_s = min(max(GUARD_EVERY_S, OVERDUE_INTERVALS * job.interval_s), OVERDUE_AT_MOST_S)
             is_running = job.call is not None and not job.call.done()

@@ -69,10 +69,10 @@ class _Probe:
     """The probes of a provider; monotonic seconds.
 
     Attributes:
-        task_id: whose create is on its way; None: nobody's.
-        at: when the next may try.
-        step: how often the wait between probes has grown; 0 before the first probe.
-        picked_at: when a waiting create was picked to try.
+        task_id: the task whose create is under way as a probe; None for none.
+        at: when the next probe may be sent.
+        wait_s: from one to the next.
+        picked_at: when a waiting create was picked as the next probe.
     """
 
     task_id: TaskId | None = None

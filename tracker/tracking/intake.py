@@ -1,7 +1,7 @@
-"""From what a user asks for to the task that is recorded, and from what is recorded to the request that goes out.
+"""Turns a submit into the task that is recorded, and a recorded task into the request that is sent.
 
-Owns what is refused before anything is recorded, which account and model a task gets, and where its callbacks are to
-go. Must not record or send anything itself.
+Owns the checks before anything is recorded, the account and model of a task, and its callback URL. Must not record or
+send anything itself.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ if TYPE_CHECKING:
     from tracker.providers.route import Route
 
 SEND_MARGIN_S = 60.0
-"""A send that is not decided so long after its answer was due has been lost with its process."""
+"""A send without an outcome so long after its answer was due was lost with its process."""
 
 
 @dataclass(frozen=True, slots=True)
 class SubmitRequest:
-    """What a user asks for.
+    """A submit.
 
     Attributes:
         route: full route name.
         request: the provider body.
         account: name of an account, None for the default one.
-        respond_async: answer as soon as the intent is on disk, before the upstream is asked.
+        respond_async: answer as soon as the task is recorded, before the create is sent.
     """
 
     route: str
@@ -63,8 +63,8 @@ class CallbackUrls:
     """How callback URLs are made.
 
     Attributes:
-        public_url: where providers reach this daemon; None: it cannot be reached.
-        placeholder_url: what is sent where an upstream insists on a URL and there is none to give.
+        public_url: where providers reach this daemon; None: nowhere.
+        placeholder_url: sent where an upstream requires a URL and there is no public one.
     """
 
     public_url: str | None
@@ -72,16 +72,16 @@ class CallbackUrls:
 
 
 class Intake:
-    """Knows routes, accounts and aliases.
+    """Applies routes, accounts and aliases.
 
     Args:
         registry: the known routes.
-        clock: what time it is.
-        tokens: makes the secret part of callback URLs.
+        clock: gives the creation time.
+        tokens: makes the tokens of callback URLs.
         urls: how callback URLs are made.
         accounts: the names of the configured accounts.
         default_account: the account of a task of a built-in route that names none; None when it must be named.
-        aliases: what ``@alias`` models stand for in this environment.
+        aliases: the models of ``@alias`` names in this environment.
     """
 
     def __init__(
@@ -104,12 +104,12 @@ class Intake:
         self._aliases = aliases
 
     def set_defaults(self, urls: CallbackUrls, default_account: str | None) -> None:
-        """Replace what holds for tasks that are sent from now on; see the constructor."""
+        """Replace the settings for tasks that are sent from now on; see the constructor."""
         self._urls = urls
         self._default_account = default_account
 
     def draft(self, wanted: SubmitRequest) -> NewTask:
-        """The task of a paid job that is to be sent.
+        """The task of a paid create that is to be sent.
 
         Raises:
             RequestInvalid: unknown route, account or alias, or a body that the upstream would surely refuse.
@@ -176,7 +176,7 @@ class Intake:
         )
 
     def find_route(self, name: str) -> tuple[Route, Provider] | None:
-        """A route that is known to this process, with who speaks it."""
+        """A route of this process and its provider."""
         route = self._registry.find_route(name)
         return None if route is None else (route, self._registry.provider_of(route))
 
@@ -211,7 +211,7 @@ class Intake:
 
 
 def _takes_callback(route: Route, request: Mapping[str, Any]) -> bool:
-    """Whether the callback field is ours to fill: a URL that the user gave stays theirs."""
+    """Whether the tracker fills the callback field: a URL that the user gave is not replaced."""
     field = route.callback_field
     return route.callback and field is not None and not find_field(request, tuple(field.split(".")))
 
