@@ -1066,3 +1066,13 @@ def test_run_returns_the_code_of_click_errors(capsys: pytest.CaptureFixture[str]
     """Usage errors are lines, also without click's own exit."""
     assert run(["list", "--limit", "0"]) == 2
     assert "Usage:" in capsys.readouterr().err
+
+
+def test_commands_without_hooks_do_not_read_them(tmp_path: Path) -> None:
+    """A mistake in a hook stops the daemon, and not a command that lists tasks."""
+    file = tmp_path / "tracker.toml"
+    file.write_text(f'[store]\npath = "{tmp_path}/none.db"\n[server]\nlisten = "127.0.0.1:9"\n[[hooks]]\nname = "h"\n')
+    listed = CliRunner().invoke(cli, ["list", "--config", str(file)])
+    assert (listed.exit_code, "no daemon answers" in listed.stderr) == (69, True)
+    checked = CliRunner().invoke(cli, ["config", "check", "--config", str(file)])
+    assert (checked.exit_code, "hooks[h]" in checked.stderr) == (78, True)

@@ -46,7 +46,7 @@ def list_hooks(session: Session, *, as_json: bool) -> None:
     """List hooks with their health and deliveries."""
     found = session.read(
         lambda client: client.get("/v1/hooks"),
-        lambda file: _offline(session.config, file.count_deliveries()),
+        lambda file: _offline(session.config_with_hooks, file.count_deliveries()),
     )
     if as_json:
         echo_json(found)
@@ -91,7 +91,7 @@ def test_hook(session: Session, name: str, *, event: str | None, as_json: bool) 
     from tracker.hooks.trial import choose_event, is_same_answer
     from tracker.systemd import protect_memory
 
-    spec = _find_spec(session.config, name)
+    spec = _find_spec(session.config_with_hooks, name)
     try:
         event = choose_event(spec, event)
     except ConfigError as error:

@@ -38,8 +38,14 @@ config_option = click.option(
 """`read_config` reports a file that cannot be read, with exit code 78."""
 
 
-def read_config(path: Path | None, env: Mapping[str, str], *, serving: bool) -> Config:
+def read_config(path: Path | None, env: Mapping[str, str], *, serving: bool, hooks: bool = False) -> Config:
     """Read the configuration; as root, with the secrets of its service.
+
+    Args:
+        path: ``--config``.
+        env: the environment.
+        serving: check what the daemon needs, with provider files and hooks.
+        hooks: read ``[[hooks]]``.
 
     Raises:
         Failure: with one line per error.
@@ -51,7 +57,7 @@ def read_config(path: Path | None, env: Mapping[str, str], *, serving: bool) -> 
         env = with_unit(env, path or find_file(env))
         if serving:
             return load_served(path, env)
-        return load_config(path, env, hook_table=_hook_table, serving=False)
+        return load_config(path, env, hook_table=_hook_table if hooks else None, serving=False)
     except ConfigError as error:
         raise Failure(error.problems, BAD_CONFIG) from error
 
@@ -70,7 +76,7 @@ def load_served(path: Path | None, env: Mapping[str, str]) -> Config:
     from tracker.errors import ConfigError
     from tracker.tracking.accounts import list_account_problems
 
-    known = load_config(path, env, hook_table=_hook_table, serving=False).providers_path
+    known = load_config(path, env, serving=False).providers_path
     registry = read_registry(known)
     names = {provider.name for provider in registry.providers()}
     config = load_config(path, env, providers=names, hook_table=_hook_table, serving=True)
@@ -117,6 +123,11 @@ class Session:
     def config(self) -> Config:
         """The configuration for a client."""
         return read_config(self._config_path, os.environ, serving=False)
+
+    @functools.cached_property
+    def config_with_hooks(self) -> Config:
+        """The configuration for commands about hooks."""
+        return read_config(self._config_path, os.environ, serving=False, hooks=True)
 
     @functools.cached_property
     def url(self) -> str:

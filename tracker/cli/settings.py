@@ -55,7 +55,7 @@ def check(config_path: Path | None, *, as_json: bool) -> None:
 @json_option
 def show(config_path: Path | None, *, as_json: bool) -> None:
     """Show the configuration in force, defaults and overrides included, and which secrets are set."""
-    found = read_config(config_path, os.environ, serving=False)
+    found = read_config(config_path, os.environ, serving=False, hooks=True)
     values = _values(found)
     secrets = _secrets(found)
     if as_json:

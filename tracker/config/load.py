@@ -55,7 +55,7 @@ def load_config(
         env: the environment, with overrides, secrets and search paths.
         providers: names of all providers, to find misspelt tables; None if unknown.
         hook_table: makes the model of ``[[hooks]]``, see `tracker.hooks.kinds.registry.hook_table`; called only if
-            there are hooks. None: hooks have none of the keys of the kinds.
+            there are hooks. None: leave the hooks out, as their kinds are slow to import.
         serving: also check what the daemon needs: readable secrets, and no open API without a token.
 
     Returns:
@@ -67,6 +67,8 @@ def load_config(
     file = path or find_file(env)
     name = str(file) if file is not None else "configuration"
     data = {} if file is None else _read(file)
+    if hook_table is None:
+        data.pop("hooks", None)
     names = frozenset(providers) if providers is not None else None
     overrides, problems = _lay_over(data, env, names or frozenset())
     around = Surroundings(
