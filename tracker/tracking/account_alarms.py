@@ -71,7 +71,7 @@ class _Probe:
     Attributes:
         task_id: the task whose create is under way as a probe; None for none.
         at: when the next probe may be sent.
-        wait_s: from one to the next.
+        step: how often the wait between probes has grown; 0 before the first probe.
         picked_at: when a waiting create was picked as the next probe.
     """
 
