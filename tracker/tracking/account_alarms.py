@@ -299,14 +299,14 @@ class AccountAlarms:
         alarm.accepted.add(provider)
         self._release(Lane(account, provider))
         if not alarm.refused:
-            self._end(account, _OVER[alarm.kind])
+            self._end(account)
+            log.info(_OVER[alarm.kind], account=account)
 
-    def _end(self, account: str, event: str) -> None:
+    def _end(self, account: str) -> None:
         del self._alarms[account]
         for lane in self._held:
             if lane.account == account:
                 self._release(lane)
-        log.info(event, account=account)
 
     def _release(self, lane: Lane) -> None:
         waiting = self._held.get(lane)
@@ -320,7 +320,8 @@ class AccountAlarms:
     def _check_credentials(self, account: str) -> None:
         alarm = self._alarms.get(account)
         if alarm is not None and self._credentials_of(account) != alarm.credentials:
-            self._end(account, "account.credentials_changed")
+            self._end(account)
+            log.info("account.credentials_changed", account=account)
 
 
 def _headline(account: str, alarm: _Alarm) -> str:
