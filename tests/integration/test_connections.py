@@ -17,7 +17,7 @@ from tests.integration.test_server_wire import Sender, ask, is_awaited, until
 from tests.kits.daemon import Setting
 from tests.kits.logs import what_is_logged
 from tests.kits.server import Rig, Server, running
-from tracker.cli.checkup import check_descriptors
+from tracker.cli.local_checks import check_descriptors
 from tracker.config import load_config
 from tracker.daemon.descriptors import MOST, reachable_limit, share_of_connections
 from tracker.server.connection_limits import HEAD_MAX_BYTES, ConnectionNeeded

@@ -16,7 +16,8 @@ from aiohttp import web
 
 from tests.kits.daemon import KEY_ENV, REPOSITORY, Ran, Setting, account, run_tracker, running_daemon
 from tests.kits.route_requests import Json
-from tracker.cli import checkup, reach
+from tracker.cli.local_checks import check_disk
+from tracker.cli.network_checks import check_gateways
 from tracker.cli.session import account_rules
 from tracker.config import load_config
 from tracker.hooks.kinds.registry import hook_table
@@ -256,8 +257,8 @@ def test_a_full_disk(tmp_path: Path) -> None:
     """Too little room fails with how much is needed."""
     path = Setting(gateway=NOWHERE).write(tmp_path)
     config = load_config(path, WELL, hook_table=hook_table)
-    assert checkup.check_disk(config).state == "ok"
-    line = checkup.check_disk(config, least_free_bytes=2**62)
+    assert check_disk(config).state == "ok"
+    line = check_disk(config, least_free_bytes=2**62)
     assert (line.state, line.fix is not None) == ("failed", True)
 
 
@@ -322,7 +323,7 @@ async def test_something_that_is_no_gateway(
     body: Json = {"error": {"message": "no"}} if content_type == "application/json" else None
     async with answering(status, body, content_type=content_type) as url:
         config = load_config(Setting(gateway=url, is_called_back=False).write(tmp_path), WELL, hook_table=hook_table)
-        line, _clock = await asyncio.to_thread(lambda: list(reach.check_gateways(config)))
+        line, _clock = await asyncio.to_thread(lambda: list(check_gateways(config)))
     assert (line.state, words in line.detail) == (state, True), line
     assert line.state == "ok" or status == 503 or "base_url" in str(line.fix)
 
@@ -336,6 +337,6 @@ async def test_a_gateway_of_a_declared_provider_has_no_list_of_models(tmp_path: 
         path = Setting(tables=account("replicate", url), is_called_back=False).write(tmp_path)
         config = load_config(path, WELL, hook_table=hook_table)
         rules = account_rules(config)
-        line, _clock = await asyncio.to_thread(lambda: list(reach.check_gateways(config, rules.serves_builtin)))
+        line, _clock = await asyncio.to_thread(lambda: list(check_gateways(config, rules.serves_builtin)))
     assert (line.check, line.state) == ("gateway of replicate", "ok")
     assert "its key was not tested" in line.detail

@@ -14,7 +14,7 @@ from tests.kits.daemon import Setting
 from tests.kits.hooks import write_script
 from tests.kits.logs import what_is_logged
 from tests.kits.store import opened
-from tracker.cli.checkup import check_hooks
+from tracker.cli.local_checks import check_hooks
 from tracker.cli.main import run
 from tracker.config import load_config
 from tracker.hooks.dropins import DropIns

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tracker.cli.checks import check_file_system, check_hook_secrets, find_file_system
+from tracker.cli.local_checks import check_file_system, check_hook_secrets, find_file_system
 from tracker.config import Config, load_config
 from tracker.hooks.kinds.registry import hook_table
 

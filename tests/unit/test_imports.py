@@ -64,7 +64,7 @@ DRIVER_HOME = "store.sqlite"
 
 # The composition root, and the commands that work on the file without a daemon. All else knows the protocol only.
 ENGINE_USERS = {"daemon.app"} | {
-    f"cli.{name}" for name in ("checkup", "doctor", "identity", "offline", "restore", "upkeep")
+    f"cli.{name}" for name in ("backup_commands", "db_commands", "doctor", "local_checks", "offline", "store_identity")
 }
 
 # Rooms that compute: what they need of the world arrives as an argument.

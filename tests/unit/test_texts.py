@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.unit.test_declared import ACME
-from tracker.cli.checkup import check_hooks
-from tracker.cli.reach import check_keys
+from tracker.cli.local_checks import check_hooks
+from tracker.cli.network_checks import check_keys
 from tracker.clock import SystemClock
 from tracker.config import Config, load_config
 from tracker.daemon.provider_files import read_registry

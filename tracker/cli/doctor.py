@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tracker.cli.exits import FAILED, Failure, for_same_config
+from tracker.cli.exits import FAILED, for_same_config, report_errors
 from tracker.cli.render import clean, echo_json
 from tracker.cli.session import account_rules, config_option, json_option, read_config
 
 if TYPE_CHECKING:
-    from tracker.cli.checkup import Line
+    from tracker.cli.local_checks import Line
     from tracker.config import Config
     from tracker.domain.ai_models import Model
 
@@ -30,53 +30,56 @@ _WIDTH = max(map(len, _STYLES))
 def doctor(config_path: Path | None, *, as_json: bool) -> None:
     """Check configuration, keys, gateways, models, callbacks, hooks, disk, clock and store: exit 0 or 1."""
     lines = []
-    for line in _examine(config_path):
-        lines.append(line)
-        if not as_json:
-            _echo(line)
-    is_well = all(line.state != "failed" for line in lines)
+    with report_errors():
+        for line in _list_lines(config_path):
+            lines.append(line)
+            if not as_json:
+                _echo(line)
+    is_ok = all(line.state != "failed" for line in lines)
     if as_json:
-        echo_json({"ok": is_well, "checks": [asdict(line) for line in lines]})
-    if not is_well:
+        echo_json({"ok": is_ok, "checks": [asdict(line) for line in lines]})
+    if not is_ok:
         raise click.exceptions.Exit(FAILED)
 
 
-def _examine(config_path: Path | None) -> Iterator[Line]:
+def _list_lines(config_path: Path | None) -> Iterator[Line]:
     """The checklist, line by line."""
-    from tracker.cli import checks, checkup, reach
-    from tracker.cli.advice import unknown_variables
+    from tracker.cli import local_checks, network_checks
+    from tracker.cli.config_warnings import unknown_variables
+    from tracker.errors import ConfigError
 
     try:
-        config = read_config(config_path, os.environ, serving=True)
-    except Failure as failure:
-        for problem in failure.lines:
+        config = read_config(config_path, serving=True)
+    except ConfigError as error:
+        for problem in error.problems:
             what, _, fix = problem.partition("; ")
-            yield checkup.Line("configuration", "failed", what, fix or "correct that line")
+            yield local_checks.Line("configuration", "failed", what, fix or "correct that line")
         return
-    yield checkup.Line("configuration", "ok", str(config.file or "no file: the defaults are used"))
+    yield local_checks.Line("configuration", "ok", str(config.file or "no file: the defaults are used"))
     for variable in unknown_variables(config, os.environ):
         what, _, fix = variable.partition("; ")
-        yield checkup.Line("environment", "failed", what, fix)
-    daemon = reach.find_daemon(config)
-    yield from reach.check_keys(config, daemon.facts)
+        yield local_checks.Line("environment", "failed", what, fix)
+    daemon = network_checks.find_daemon(config)
+    yield from network_checks.check_keys(config, daemon.facts)
     rules = account_rules(config)
-    yield from (checkup.Line("provider", "skipped", line) for line in rules.list_missing())
-    yield from reach.check_gateways(config, rules.serves_builtin)
+    yield from (local_checks.Line("provider", "skipped", line) for line in rules.list_missing())
+    yield from network_checks.check_gateways(config, rules.serves_builtin)
     store, models = _check_store(config)
-    yield checkup.check_models(config, models)
-    yield reach.check_public_url(config, daemon)
-    yield from checkup.check_hooks(config)
-    yield from checks.check_hook_secrets(config)
-    yield checkup.check_disk(config)
-    yield from checks.check_file_system(config)
-    yield checkup.check_descriptors(config)
+    yield local_checks.check_models(config, models)
+    yield network_checks.check_public_url(config, daemon)
+    yield from local_checks.check_hooks(config)
+    yield from local_checks.check_hook_secrets(config)
+    yield local_checks.check_disk(config)
+    yield from local_checks.check_file_system(config)
+    yield local_checks.check_descriptors(config)
     yield store
-    yield reach.check_daemon(config, daemon)
+    yield network_checks.check_daemon(config, daemon)
 
 
 def _check_store(config: Config) -> tuple[Line, list[Model] | None]:
     """The state of the file, and its list of models; None without one."""
-    from tracker.cli import checkup
+    from tracker.cli.local_checks import Line, check_new_store
+    from tracker.cli.store_identity import find_lock_holder
     from tracker.errors import StoreUnavailable, StoreUnusable
     from tracker.filesystem import is_store
     from tracker.store.sqlite import open_reader
@@ -93,17 +96,17 @@ def _check_store(config: Config) -> tuple[Line, list[Model] | None]:
 
     try:
         if not is_store(path):
-            return checkup.check_new_store(config), None
+            return check_new_store(config), None
         models = asyncio.run(read())
-        if checkup.holder_of(path) is None:  # a running daemon finds damage itself
+        if find_lock_holder(path) is None:  # a running daemon finds damage itself
             from tracker.store.sqlite.backup_files import refuse_damaged
 
             refuse_damaged(path)
     except (StoreUnusable, StoreUnavailable) as error:
         what, _, fix = str(error).partition("; ")
-        return checkup.Line("store", "failed", what, fix or "check the file and its permissions"), None
+        return Line("store", "failed", what, fix or "check the file and its permissions"), None
     detail = f"{path} is readable; its write-ahead log has {log_bytes(path) // 2**20} MiB"
-    return checkup.Line("store", "ok", detail), models or None
+    return Line("store", "ok", detail), models or None
 
 
 def _echo(line: Line) -> None:

@@ -14,7 +14,8 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import IO, Any
 
 import click
@@ -27,7 +28,6 @@ UNAVAILABLE = 69
 BAD_CONFIG = 78
 TIMED_OUT = 124
 INTERRUPTED = 130
-
 
 ERROR = 3
 WARNING = 4
@@ -94,3 +94,22 @@ class OtherStore(Unreachable):
     def __init__(self, brief: str, fix: str) -> None:
         super().__init__(f"{brief}; {fix}")
         self.brief = brief
+
+
+@contextmanager
+def report_errors(*, unavailable: int = UNAVAILABLE) -> Iterator[None]:
+    """Turn errors of the configuration and of the store into lines and an exit code.
+
+    Args:
+        unavailable: the exit code if the store or a copy cannot be read or written now.
+    """
+    from tracker.errors import ConfigError, StoreUnavailable, StoreUnusable
+
+    try:
+        yield
+    except ConfigError as error:
+        raise Failure(error.problems, BAD_CONFIG) from error
+    except StoreUnusable as error:
+        raise Failure([str(error)], BAD_CONFIG) from error
+    except StoreUnavailable as error:
+        raise Failure([str(error)], unavailable) from error

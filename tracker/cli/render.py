@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -42,6 +42,11 @@ def echo_json(value: Json) -> None:
     # what a stream cannot show it would escape in Python's way, which is not JSON's
     is_utf_8 = sys.stdout.encoding.lower().replace("-", "").replace("_", "") == "utf8"
     click.echo(json.dumps(value, indent=2, ensure_ascii=not is_utf_8, default=decode_fragment))
+
+
+def echo_result(value: Json, echo_text: Callable[[Json], None], *, as_json: bool) -> None:
+    """Write the result of a command: as JSON, or as the text that ``echo_text`` writes."""
+    (echo_json if as_json else echo_text)(value)
 
 
 def echo_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, status_column: int | None = None) -> None:
@@ -128,8 +133,18 @@ def echo_tasks(tasks: Sequence[Mapping[str, Json]], now: datetime) -> None:
     ]
     columns = ("id", "status", "route", "progress", "age", "external id")
     is_narrow = sys.stdout.isatty() and shutil.get_terminal_size().columns < _WIDE
-    shown = len(columns) - 1 if is_narrow else len(columns)
+    shown = len(columns) - is_narrow
     echo_table(columns[:shown], [row[:shown] for row in rows], status_column=1)
+
+
+def echo_state(task: Mapping[str, Json]) -> None:
+    """Write id, status and progress of a task in one line."""
+    click.echo(describe_state(task))
+
+
+def describe_state(task: Mapping[str, Json]) -> str:
+    """The id, status and progress of a task."""
+    return f"{task['id']} {task['status']} {describe_progress(task)}".rstrip()
 
 
 def echo_task(task: Mapping[str, Json]) -> None:
@@ -165,10 +180,8 @@ def describe_error(error: Mapping[str, Json]) -> str:
 
 def echo_events(events: Sequence[Mapping[str, Json]]) -> None:
     """Write a task's history, oldest first."""
-    echo_table(
-        ("seq", "at", "source", "outcome", "from", "to", "detail"),
-        [tuple(event[name] for name in ("seq", "at", "source", "outcome", "from", "to", "detail")) for event in events],
-    )
+    columns = ("seq", "at", "source", "outcome", "from", "to", "detail")
+    echo_table(columns, [[event[name] for name in columns] for event in events])
 
 
 def echo_why(why: Mapping[str, Json], now: datetime | None = None) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 from pathlib import Path
 
 import click
 
-from tracker.cli.exits import BAD_CONFIG, FAILED, Failure
+from tracker.cli.exits import BAD_CONFIG, FAILED, Failure, report_errors
 from tracker.cli.session import config_option, load_served, read_config
 from tracker.errors import ConfigError, StoreUnusable
 
@@ -20,28 +21,19 @@ def serve(config_path: Path | None, listen: str | None) -> None:
     """Run the daemon until SIGTERM or Ctrl-C."""
     from tracker.systemd import with_credentials
 
-    variable = "TRACKER_SERVER__LISTEN"
-    try:
+    with report_errors():
         env = with_credentials(os.environ)
-    except ConfigError as error:
-        raise Failure(error.problems, BAD_CONFIG) from error
     if listen is not None:
-        env[variable] = listen
+        env["TRACKER_SERVER__LISTEN"] = listen
     try:
         config = read_config(config_path, env, serving=True)
-    except Failure as failure:
-        if listen is None:
-            raise
-        lines = [line.replace(f"{variable}:", "--listen:", 1) for line in failure.lines]
-        raise Failure(lines, failure.exit_code) from failure
-    from tracker.daemon.process import serve as run
+        from tracker.daemon.process import serve as run  # slow to import
 
-    try:
         code = run(config, os.environ, lambda: load_served(config_path or config.file, env))
     except ConfigError as error:
-        lines = error.problems
-        if listen is not None:
-            lines = [line.replace("server.listen:", "--listen:", 1) for line in lines]
+        if listen is None:
+            raise Failure(error.problems, BAD_CONFIG) from error
+        lines = [re.sub(r"^(?:TRACKER_SERVER__LISTEN|server\.listen):", "--listen:", line) for line in error.problems]
         raise Failure(lines, BAD_CONFIG) from error
     except StoreUnusable as error:
         raise Failure([f"store.path: {error}"], BAD_CONFIG) from error

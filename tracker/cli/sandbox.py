@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import os
 import shlex
 import signal
 from pathlib import Path
@@ -19,6 +18,7 @@ from tracker.cli.exits import UNAVAILABLE, USAGE, Failure
 from tracker.cli.render import clean
 from tracker.cli.session import read_config
 from tracker.config import parse_listen
+from tracker.errors import ConfigError
 from tracker.sandbox import DEFAULT_KEY, Chaos, PlayedProvider, Sandbox, load_providers
 from tracker.sandbox.directives import DIRECTIVES
 
@@ -165,9 +165,9 @@ def sandbox(
 def _load_configured() -> tuple[PlayedProvider, ...]:
     """Load the providers of the configuration; none, with a note, if it or a file of theirs cannot be used."""
     try:
-        directory = read_config(None, os.environ, serving=False).providers_path
+        directory = read_config(None).providers_path
         return () if directory is None else load_providers(directory)
-    except (Failure, ValueError, OSError) as error:
+    except (ConfigError, ValueError, OSError) as error:
         click.echo(f"sandbox: the providers of the configuration are not played ({error})", err=True)
         return ()
 

@@ -1,15 +1,15 @@
-"""The daemon, token and file of a command.
+"""What commands share: the options ``--config``, ``--url`` and ``--json``, the configuration, and the daemon's client.
 
-Owns the options ``--config`` and ``--url``, and the fallback from a stopped daemon to its file.
+Owns the fallback from a stopped daemon to its file. The wrapped commands may raise errors of the configuration and of
+the store, see `report_errors`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -18,27 +18,31 @@ import click
 from click.core import ParameterSource
 
 from tracker.cli.client import Client, Json
-from tracker.cli.exits import BAD_CONFIG, UNAVAILABLE, USAGE, Failure, Unreachable
-from tracker.cli.unit import with_unit
+from tracker.cli.exits import USAGE, Failure, Unreachable, report_errors
+from tracker.cli.systemd_unit import with_unit
 
 if TYPE_CHECKING:
     from tracker.cli.offline import Offline
     from tracker.config import Config, HookSpec
     from tracker.tracking.accounts import AccountRules
 
-
 _ID_CHARACTERS = 26
 _LEAST_CHARACTERS = 6
 """Minimum length of an id prefix; the first characters are the same for all tasks of a month."""
-
 
 config_option = click.option(
     "--config", "config_path", type=click.Path(path_type=Path, readable=False), help="Configuration file."
 )
 """`read_config` reports a file that cannot be read, with exit code 78."""
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the JSON of the HTTP API.")
+_url_option = click.option(
+    "--url", envvar="TRACKER_URL", metavar="URL", help="URL of the daemon: http://host:port or unix:/path."
+)
 
 
-def read_config(path: Path | None, env: Mapping[str, str], *, serving: bool, hooks: bool = False) -> Config:
+def read_config(
+    path: Path | None, env: Mapping[str, str] = os.environ, *, serving: bool = False, hooks: bool = False
+) -> Config:
     """Read the configuration; as root, with the secrets of its service.
 
     Args:
@@ -48,18 +52,14 @@ def read_config(path: Path | None, env: Mapping[str, str], *, serving: bool, hoo
         hooks: read ``[[hooks]]``.
 
     Raises:
-        Failure: with one line per error.
+        ConfigError: with one line per error.
     """
     from tracker.config import find_file, load_config
-    from tracker.errors import ConfigError
 
-    try:
-        env = with_unit(env, path or find_file(env))
-        if serving:
-            return load_served(path, env)
-        return load_config(path, env, hook_table=_hook_table if hooks else None, serving=False)
-    except ConfigError as error:
-        raise Failure(error.problems, BAD_CONFIG) from error
+    env = with_unit(env, path or find_file(env))
+    if serving:
+        return load_served(path, env)
+    return load_config(path, env, hook_table=_hook_table if hooks else None, serving=False)
 
 
 def load_served(path: Path | None, env: Mapping[str, str]) -> Config:
@@ -69,9 +69,7 @@ def load_served(path: Path | None, env: Mapping[str, str]) -> Config:
         ConfigError: with one line per error.
     """
     from tracker.config import load_config
-    from tracker.daemon.provider_files import (
-        read_registry,  # slow to import, and only the daemon needs it
-    )
+    from tracker.daemon.provider_files import read_registry  # slow to import, and only the daemon needs it
     from tracker.daemon.signature_checks import list_signature_problems
     from tracker.errors import ConfigError
     from tracker.tracking.accounts import list_account_problems
@@ -95,16 +93,12 @@ def account_rules(config: Config) -> AccountRules:
     """The account rules of a configuration and its provider files.
 
     Raises:
-        Failure: a provider file cannot be used.
+        ConfigError: a provider file cannot be used.
     """
     from tracker.daemon.provider_files import read_registry
-    from tracker.errors import ConfigError
     from tracker.tracking.accounts import AccountRules
 
-    try:
-        return AccountRules(read_registry(config.providers_path).routes(), config.accounts)
-    except ConfigError as error:
-        raise Failure(error.problems, BAD_CONFIG) from error
+    return AccountRules(read_registry(config.providers_path).routes(), config.accounts)
 
 
 class Session:
@@ -122,12 +116,12 @@ class Session:
     @functools.cached_property
     def config(self) -> Config:
         """The configuration for a client."""
-        return read_config(self._config_path, os.environ, serving=False)
+        return read_config(self._config_path)
 
     @functools.cached_property
     def config_with_hooks(self) -> Config:
         """The configuration for commands about hooks."""
-        return read_config(self._config_path, os.environ, serving=False, hooks=True)
+        return read_config(self._config_path, hooks=True)
 
     @functools.cached_property
     def url(self) -> str:
@@ -147,17 +141,12 @@ class Session:
             OtherStore: the daemon at the configured address does not serve the configured store. A daemon that
                 ``--url`` or ``TRACKER_URL`` names is not checked.
         """
-        from tracker.errors import ConfigError
-
         token = os.environ.get("TRACKER_API_TOKEN", "").strip() or None
-        try:
-            if self._url is not None and self._config_path is None and token is not None:
-                return Client(self._url, token)  # the configuration is not needed
-            client = Client(self.url, self.config.api_token())
-        except ConfigError as error:
-            raise Failure(error.problems, BAD_CONFIG) from error
+        if self._url is not None and self._config_path is None and token is not None:
+            return Client(self._url, token)  # the configuration is not needed
+        client = Client(self.url, self.config.api_token())
         if self._url is None:
-            from tracker.cli.identity import check_store
+            from tracker.cli.store_identity import check_store
 
             check_store(self.config)
         return client
@@ -199,74 +188,55 @@ class Session:
         try:
             return ask(self.client)
         except Unreachable as error:
-            if not is_local(self.url):
-                raise
-            from tracker.cli.offline import Offline
-
-            path = self.config.store_path
-            try:
-                is_there = is_store_there(path)
-            except Failure:
-                if error.brief is None:
-                    raise
-                raise error from None  # the more specific error
-            if not is_there:
-                raise
+            path = self.local_store(error)
             click.echo(f"{self.describe_absence(error)}; reading {path}", err=True)
-            try:
-                return look_up(Offline(self.config))
-            except Unreachable:
-                raise error from None
+        from tracker.cli.offline import Offline
 
+        return look_up(Offline(self.config))
 
-@contextlib.contextmanager
-def store_errors(*, unavailable: int = UNAVAILABLE) -> Iterator[None]:
-    """Turn errors of the file or the configuration into lines and an exit code.
+    def local_store(self, error: Unreachable) -> Path:
+        """The existing database of a daemon that does not answer.
 
-    Args:
-        unavailable: the exit code if the store or a copy cannot be read or written now.
-    """
-    from tracker.errors import ConfigError, StoreUnavailable, StoreUnusable
+        Raises:
+            Unreachable: the daemon is on another machine, or the database does not exist.
+            StoreUnusable: that cannot be determined.
+        """
+        from tracker.config import is_loopback
+        from tracker.errors import StoreUnusable
+        from tracker.filesystem import is_store
 
-    try:
-        yield
-    except ConfigError as error:
-        raise Failure(error.problems, BAD_CONFIG) from error
-    except StoreUnusable as error:
-        raise Failure([str(error)], BAD_CONFIG) from error
-    except StoreUnavailable as error:
-        raise Failure([str(error)], unavailable) from error
-
-
-def is_store_there(path: Path) -> bool:
-    """Whether the database exists.
-
-    Raises:
-        Failure: that cannot be determined.
-    """
-    from tracker.filesystem import is_store
-
-    with store_errors():
-        return is_store(path)
-
-
-def is_local(url: str) -> bool:
-    """Whether a URL is local, so that the daemon's file is on this machine."""
-    from tracker.config import is_loopback
-
-    return url.startswith("unix:") or is_loopback(urlsplit(url).hostname or "")
+        if not self.url.startswith("unix:") and not is_loopback(urlsplit(self.url).hostname or ""):
+            raise error
+        try:
+            if is_store(self.config.store_path):
+                return self.config.store_path
+        except StoreUnusable:
+            if error.brief is None:
+                raise
+        raise error from None  # the more specific error
 
 
 def with_session(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--config`` and ``--url`` to a command, and pass it a `Session` first."""
 
     @config_option
-    @click.option(
-        "--url", envvar="TRACKER_URL", metavar="URL", help="URL of the daemon: http://host:port or unix:/path."
-    )
+    @_url_option
     @functools.wraps(command)
     def run(*args: object, config_path: Path | None, url: str | None, **options: object) -> object:
-        return command(Session(config_path, url), *args, **options)
+        with report_errors():
+            return command(Session(config_path, url), *args, **options)
+
+    return run
+
+
+def with_config(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--config`` to a command, and pass it the configuration first."""
+
+    @config_option
+    @functools.wraps(command)
+    def run(*args: object, config_path: Path | None, **options: object) -> object:
+        with report_errors():
+            return command(read_config(config_path), *args, **options)
 
     return run
 
@@ -282,11 +252,4 @@ def next_page_command(cursor: str) -> str:
         value = context.params[name]
         values = [f"{key}={text}" for key, text in value.items()] if isinstance(value, dict) else [str(value)]
         parts += [f"{parameter.opts[0]} {shlex.quote(one)}" for one in values]
-    names: list[str] = []
-    while context.parent is not None:
-        names.insert(0, context.info_name or "")
-        context = context.parent
-    return " ".join(["tracker", *names, *parts])
-
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print the JSON of the HTTP API.")
+    return " ".join(["tracker", *context.command_path.split()[1:], *parts])

@@ -1,4 +1,4 @@
-"""Does the daemon on the configured address serve the configured store?
+"""Whether the daemon on the configured address serves the configured store, and which process uses a store.
 
 Another tracker may listen there; a job would be paid and recorded in its store. ``/readyz`` returns the instance id of
 the daemon's store, and the file has the same id. No token is sent before the daemon is identified.
@@ -6,16 +6,16 @@ the daemon's store, and the file has the same id. No token is sent before the da
 
 from __future__ import annotations
 
+import fcntl
+from contextlib import suppress
 from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Literal
 
-from tracker.cli.checkup import read_lock_holder
 from tracker.cli.client import token_line
 from tracker.cli.exits import OtherStore
 from tracker.daemon.peers import Peer, look_at, read_facts, with_store
 from tracker.errors import ConfigError, StoreUnusable
-from tracker.store.sqlite import read_instance
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,6 +60,8 @@ def compare(config: Config, peer: Peer) -> tuple[Serves, Peer, str]:
     url, path = config.listen.url, config.store_path
     if peer.instance is None:
         return "unknown", peer, "it is an older version; restart it"
+    from tracker.store.sqlite import read_instance  # slow to import
+
     try:
         own = read_instance(path)
     except StoreUnusable as error:
@@ -93,3 +95,28 @@ def _is_out_of_reach(error: StoreUnusable) -> bool:
     """Whether this user may not read the file."""
     cause: BaseException | None = error.__cause__
     return isinstance(cause, PermissionError) or "unable to open database file" in str(cause)
+
+
+def find_lock_holder(store: Path) -> str | None:
+    """The process that holds the lock of a store; None if it is free or unknown."""
+    with suppress(OSError):
+        return read_lock_holder(store)
+    return None
+
+
+def read_lock_holder(store: Path) -> str | None:
+    """The process that holds the lock of a store; None if it is free.
+
+    Raises:
+        OSError: that cannot be determined.
+    """
+    path = store.resolve()
+    try:
+        with path.with_name(f"{path.name}.lock").open() as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return handle.read(32).strip() or "unknown"
+    except FileNotFoundError:
+        pass
+    return None

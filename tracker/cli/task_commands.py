@@ -16,10 +16,10 @@ import click
 from tracker.cli.client import Json, task_path
 from tracker.cli.download import ARCHIVE_ENDS
 from tracker.cli.exits import FAILED, INTERRUPTED, USAGE, Failure, Unreachable
-from tracker.cli.follow import describe_failure, exit_code_of, follow, has_ended
-from tracker.cli.look import parse_labels
-from tracker.cli.render import clean, clean_text, describe_progress, echo_json
+from tracker.cli.query_commands import parse_labels
+from tracker.cli.render import clean, clean_text, echo_json, echo_result, echo_state
 from tracker.cli.session import Session, json_option, with_session
+from tracker.cli.waiting import describe_failure, exit_code_of, follow, has_ended
 from tracker.domain.text import NotText, decode_text
 
 _SUBMIT_ANSWER_S = 300.0
@@ -63,19 +63,13 @@ def submit(
     """Create a paid task on ROUTE and print its id, or with --wait its outputs."""
     # a generated key makes a repetition safe when the response is lost
     key = idempotency_key or f"cli-{uuid.uuid4()}"
-    body = {"route": route, "request": read_data(data), "labels": labels, "account": account}
+    body = _body(route=route, request=read_data(data), labels=labels, account=account)
     try:
-        task = session.client.post(
-            "/v1/tasks",
-            {name: value for name, value in body.items() if value is not None},
-            {"Idempotency-Key": key},
-            answer_s=_SUBMIT_ANSWER_S,
-        )
+        task = session.client.post("/v1/tasks", body, {"Idempotency-Key": key}, answer_s=_SUBMIT_ANSWER_S)
     except Unreachable as error:
         hint = f"to see the result, run the same command again with --idempotency-key {key}"
-        raise Failure(
-            [*error.lines, hint] if "gave no answer" in error.lines[0] else error.lines, error.exit_code
-        ) from error
+        lines = [*error.lines, hint] if "gave no answer" in error.lines[0] else error.lines
+        raise Failure(lines, error.exit_code) from error
     _finish(session, task, wait=wait, timeout_s=timeout_s, as_json=as_json)
 
 
@@ -100,8 +94,8 @@ def track(
     as_json: bool,
 ) -> None:
     """Follow a task that was created elsewhere with the upstream id EXTERNAL_ID; print its id."""
-    body = {"route": route, "external_id": external_id, "labels": labels, "account": account}
-    task = session.client.post("/v1/tasks", {name: value for name, value in body.items() if value is not None})
+    body = _body(route=route, external_id=external_id, labels=labels, account=account)
+    task = session.client.post("/v1/tasks", body)
     _finish(session, task, wait=wait, timeout_s=timeout_s, as_json=as_json)
 
 
@@ -117,9 +111,9 @@ def wait_for(session: Session, task_ids: tuple[str, ...], *, timeout_s: float | 
         echo_json(tasks[0] if len(tasks) == 1 else {"items": tasks})
     else:
         for task in tasks:
-            click.echo(f"{task['id']} {task['status']} {describe_progress(task)}".rstrip())
-    if going_on := [str(task["id"]) for task in tasks if not has_ended(task)]:
-        click.echo(f"not finished; to wait again: tracker wait {' '.join(going_on)}", err=True)
+            echo_state(task)
+    if unfinished := [str(task["id"]) for task in tasks if not has_ended(task)]:
+        click.echo(f"not finished; to wait again: tracker wait {' '.join(unfinished)}", err=True)
     raise click.exceptions.Exit(exit_code_of(tasks))
 
 
@@ -129,9 +123,8 @@ def wait_for(session: Session, task_ids: tuple[str, ...], *, timeout_s: float | 
 @with_session
 def poll(session: Session, task_id: str, *, as_json: bool) -> None:
     """Poll a task now."""
-    _echo_state(
-        session.client.post(task_path(session.full_id(task_id), "poll"), answer_s=_SUBMIT_ANSWER_S), as_json=as_json
-    )
+    task = session.client.post(task_path(session.full_id(task_id), "poll"), answer_s=_SUBMIT_ANSWER_S)
+    echo_result(task, echo_state, as_json=as_json)
 
 
 @click.command()
@@ -140,7 +133,12 @@ def poll(session: Session, task_id: str, *, as_json: bool) -> None:
 @with_session
 def cancel(session: Session, task_id: str, *, as_json: bool) -> None:
     """Stop following a task. The upstream job is not canceled and may be charged."""
-    _echo_state(session.client.post(task_path(session.full_id(task_id), "cancel")), as_json=as_json)
+    task = session.client.post(task_path(session.full_id(task_id), "cancel"))
+    echo_result(task, echo_state, as_json=as_json)
+
+
+def _body(**fields: object) -> dict[str, object]:
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def read_data(data: str) -> Json:
@@ -176,10 +174,7 @@ def _finish(session: Session, task: Json, *, wait: bool, timeout_s: float | None
     """Print the result of ``submit`` and ``track``, and exit by the status of the task."""
     task_id = str(task["id"])
     if not wait:
-        if as_json:
-            echo_json(task)
-        else:
-            click.echo(task_id)
+        echo_result(task, lambda _task: click.echo(task_id), as_json=as_json)
         if task["status"] == "FAILED":
             raise Failure([describe_failure(task)], FAILED)
         return
@@ -237,10 +232,3 @@ def _archived_location(session: Session, task_id: str, output: Mapping[str, Json
             if file.is_file():
                 return str(file)
     return session.client.url + task_path(task_id, "outputs", str(output["n"]))
-
-
-def _echo_state(task: Json, *, as_json: bool) -> None:
-    if as_json:
-        echo_json(task)
-    else:
-        click.echo(f"{task['id']} {task['status']} {describe_progress(task)}".rstrip())

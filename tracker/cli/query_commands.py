@@ -1,7 +1,4 @@
-"""Commands that look: ``list``, ``show``, ``events``, ``why``, ``routes``.
-
-They ask the daemon, or read its file when none answers.
-"""
+"""Commands that read: ``list``, ``show``, ``events``, ``why``, ``routes``. Without a daemon they read its file."""
 
 from __future__ import annotations
 
@@ -13,14 +10,15 @@ from typing import TYPE_CHECKING
 import click
 
 from tracker.cli.client import Json, task_path
-from tracker.cli.exits import USAGE, Failure
-from tracker.cli.render import echo_events, echo_json, echo_table, echo_task, echo_tasks, echo_why
-from tracker.cli.session import Session, json_option, next_page_command, store_errors, with_session
+from tracker.cli.exits import USAGE, Failure, Unreachable
+from tracker.cli.render import echo_events, echo_json, echo_result, echo_table, echo_task, echo_tasks, echo_why
+from tracker.cli.session import Session, json_option, next_page_command, with_session
 from tracker.server.queries import DEFAULT_LIMIT, MAX_LIMIT, REASON, STATUS, parse_time
 
 if TYPE_CHECKING:
     from tracker.cli.offline import Offline
 
+CURSOR_HELP = "next_cursor of the previous page."
 limit_option = click.option(
     "--limit", type=click.IntRange(1, MAX_LIMIT), default=DEFAULT_LIMIT, show_default=True, help="Maximum number."
 )
@@ -68,7 +66,7 @@ def _parse_text(_context: click.Context, _parameter: click.Parameter, value: str
 @click.option("--since", metavar="TIME", callback=parse_time_option, help="Created at or after this time (ISO 8601).")
 @click.option("--until", metavar="TIME", callback=parse_time_option, help="Created before this time (ISO 8601).")
 @limit_option
-@click.option("--cursor", metavar="CURSOR", help="next_cursor of the previous page.")
+@click.option("--cursor", metavar="CURSOR", help=CURSOR_HELP)
 @json_option
 @with_session
 def list_tasks(session: Session, labels: dict[str, str], *, as_json: bool, **options: object) -> None:
@@ -89,22 +87,17 @@ def list_tasks(session: Session, labels: dict[str, str], *, as_json: bool, **opt
 
 
 def _check_route(session: Session, query: Mapping[str, str]) -> None:
-    """Report an unknown route or provider when the list is empty.
-
-    Raises:
-        Failure: it is unknown; names the nearest.
-    """
+    """Report an unknown route or provider when the list is empty, with the nearest one."""
     import difflib
 
     from tracker.daemon.provider_files import read_registry
 
-    with store_errors():
-        known = read_registry(session.config.providers_path).routes()
+    known = read_registry(session.config.providers_path).routes()
     names = {"route": {route.name for route in known}, "provider": {route.provider for route in known}}
-    for kind, there_are in names.items():
+    for kind, all_names in names.items():
         wanted = query.get(kind)
-        if wanted is not None and wanted not in there_are:
-            near = difflib.get_close_matches(wanted, there_are, 1)
+        if wanted is not None and wanted not in all_names:
+            near = difflib.get_close_matches(wanted, all_names, 1)
             raise Failure([f"no such {kind}: {wanted}{f'; did you mean {near[0]}?' if near else ''}"], USAGE)
 
 
@@ -115,10 +108,7 @@ def _check_route(session: Session, query: Mapping[str, str]) -> None:
 def show(session: Session, task_id: str, *, as_json: bool) -> None:
     """Show everything about a task."""
     task = _look_up(session, task_id, (), lambda file, full: file.task(full))
-    if as_json:
-        echo_json(task)
-    else:
-        echo_task(task)
+    echo_result(task, echo_task, as_json=as_json)
 
 
 @click.command()
@@ -128,10 +118,7 @@ def show(session: Session, task_id: str, *, as_json: bool) -> None:
 def events(session: Session, task_id: str, *, as_json: bool) -> None:
     """Show the history of a task, oldest first."""
     found = _look_up(session, task_id, ("events",), lambda file, full: file.events(full))
-    if as_json:
-        echo_json(found)
-    else:
-        echo_events(found["items"])
+    echo_result(found, lambda page: echo_events(page["items"]), as_json=as_json)
 
 
 @click.command()
@@ -140,15 +127,12 @@ def events(session: Session, task_id: str, *, as_json: bool) -> None:
 @with_session
 def why(session: Session, task_id: str, *, as_json: bool) -> None:
     """Explain the state of a task: what happened, what was refused, what happens next."""
-    account = _look_up(session, task_id, ("why",), lambda file, full: file.why(full))
-    if as_json:
-        echo_json(account)
-    else:
-        echo_why(account)
+    explanation = _look_up(session, task_id, ("why",), lambda file, full: file.why(full))
+    echo_result(explanation, echo_why, as_json=as_json)
 
 
 def _look_up(session: Session, text: str, rest: tuple[str, ...], look: Callable[[Offline, str], Json]) -> Json:
-    """What there is of a task at the daemon, or in the file."""
+    """Ask the daemon for a task or for what is below it (``rest``), or read the file with ``look``."""
     return session.read(
         lambda client: client.get(task_path(session.task_id(text, lambda q: client.get("/v1/tasks", q)), *rest)),
         lambda file: look(file, session.task_id(text, file.tasks)),
@@ -160,29 +144,25 @@ def _look_up(session: Session, text: str, rest: tuple[str, ...], look: Callable[
 @with_session
 def routes(session: Session, *, as_json: bool) -> None:
     """List the routes for tasks."""
-    from tracker.cli.exits import Unreachable
-
     try:
         found = session.client.get("/v1/routes")
     except Unreachable as error:
         click.echo(f"{session.describe_absence(error)}; listing the routes of this installation", err=True)
         found = {"items": _own_routes(session)}
-    if as_json:
-        echo_json(found)
-        return
-    echo_table(
-        ("route", "mode", "callback", "create", "query"),
-        [
-            (item["route"], item["mode"], "yes" if item["callback"] else "no", item["create"], item["query"] or "-")
-            for item in found["items"]
-        ],
-    )
+    echo_result(found, _echo_routes, as_json=as_json)
+
+
+def _echo_routes(page: Json) -> None:
+    rows = [
+        (item["route"], item["mode"], "yes" if item["callback"] else "no", item["create"], item["query"] or "-")
+        for item in page["items"]
+    ]
+    echo_table(("route", "mode", "callback", "create", "query"), rows)
 
 
 def _own_routes(session: Session) -> list[Json]:
     from tracker.daemon.provider_files import read_registry
 
-    with store_errors():
-        registry = read_registry(session.config.providers_path)
+    routes = read_registry(session.config.providers_path).routes()
     names = ("provider", "create", "query", "mode", "callback", "signature", "source")
-    return [{"route": route.name} | {name: getattr(route, name) for name in names} for route in registry.routes()]
+    return [{"route": route.name} | {name: getattr(route, name) for name in names} for route in routes]

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from tracker.cli.advice import unreachable_public_url
-from tracker.cli.checkup import Line, holder_of
-from tracker.cli.identity import Serves, compare
+from tracker.cli.config_warnings import unreachable_public_url
+from tracker.cli.local_checks import Line
+from tracker.cli.store_identity import Serves, compare, find_lock_holder
 from tracker.daemon.peers import Answer, NoAnswer, Peer, ask, look_at, read_facts, with_store
 from tracker.domain.retry import parse_http_date
 from tracker.errors import ConfigError
@@ -61,7 +61,7 @@ def find_daemon(config: Config) -> Daemon:
 def check_daemon(config: Config, daemon: Daemon) -> Line:
     """The address is free, or the daemon of this store answers there and is ready."""
     url, listen, peer = config.listen.url, config.listen, daemon.peer
-    holder = holder_of(config.store_path)
+    holder = find_lock_holder(config.store_path)
     elsewhere = f"; process {holder} uses the store {config.store_path}" if holder else ""
     move = "choose another address with server.listen, or stop that program"
     match peer.kind, daemon.serves:

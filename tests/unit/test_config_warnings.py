@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tracker.cli.advice import list_advice, unknown_variables, unreachable_public_url
+from tracker.cli.config_warnings import list_warnings, unknown_variables, unreachable_public_url
 from tracker.config import load_config
 from tracker.hooks.kinds.registry import hook_table
 
@@ -42,7 +42,7 @@ def test_a_name_that_is_reserved(tmp_path: Path, host: str) -> None:
 def test_an_address_that_may_be_reached(tmp_path: Path, host: str) -> None:
     """Nothing is said about a public name or address."""
     config = load_config(written(tmp_path, f'public_url = "https://{host}"'), {})
-    assert list_advice(config, {}) == []
+    assert list_warnings(config, {}) == []
 
 
 def test_unknown_variables_are_named_with_the_nearest_known(tmp_path: Path) -> None:
@@ -64,4 +64,4 @@ def test_a_key_that_travels_unencrypted(tmp_path: Path) -> None:
     """An http:// gateway in the internet is warned about, one on this machine is not."""
     for url, count in (("http://gateway.studio.dev", 1), ("http://127.0.0.1:8790", 0), ("http://gateway:80", 0)):
         config = load_config(written(tmp_path, f'[accounts.default]\nbase_url = "{url}"'), {})
-        assert len(list_advice(config, {})) == count
+        assert len(list_warnings(config, {})) == count

@@ -40,7 +40,7 @@ def unreachable_public_url(config: Config) -> str | None:
     return None
 
 
-def list_advice(config: Config, environ: Mapping[str, str]) -> list[str]:
+def list_warnings(config: Config, environ: Mapping[str, str]) -> list[str]:
     """One line per likely mistake: what it is; how to fix it."""
     lines = []
     if why := unreachable_public_url(config):

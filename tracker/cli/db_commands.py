@@ -1,4 +1,4 @@
-"""``db prune``, ``check``, ``export`` and ``shell``: maintenance of the database file."""
+"""``db``: commands about the database file, with or without a running daemon; `backup_commands` has two of them."""
 
 from __future__ import annotations
 
@@ -15,19 +15,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import click
 
+from tracker.cli.backup_commands import backup, restore
 from tracker.cli.exits import BAD_CONFIG, FAILED, Failure, Unreachable, for_same_config
-from tracker.cli.render import echo_fields, echo_json, echo_table
-from tracker.cli.session import (
-    Session,
-    config_option,
-    is_local,
-    is_store_there,
-    json_option,
-    read_config,
-    store_errors,
-    with_session,
-)
-from tracker.filesystem import sync_directory
+from tracker.cli.render import echo_fields, echo_json, echo_result, echo_table
+from tracker.cli.session import Session, json_option, with_config, with_session
+from tracker.filesystem import is_store, sync_directory
 
 if TYPE_CHECKING:
     from tracker.config import Config
@@ -40,7 +32,25 @@ PRUNE_S = 86_400.0
 _SHOWN = ("tasks", "events", "deliveries", "payloads", "requests", "files", "file_bytes", "freed_bytes")
 
 
-@click.command()
+@click.group()
+def db() -> None:
+    """Check, back up, restore and prune the database."""
+
+
+db.add_command(backup)
+db.add_command(restore)
+
+
+@db.command()
+@json_option
+@with_config
+def path(config: Config, *, as_json: bool) -> None:
+    """Print the path of the database."""
+    found = {"path": str(config.store_path)}
+    echo_result(found, lambda _found: click.echo(config.store_path), as_json=as_json)
+
+
+@db.command()
 @click.option("--dry-run", is_flag=True, help="Count only; delete nothing.")
 @json_option
 @with_session
@@ -52,14 +62,14 @@ def prune(session: Session, *, dry_run: bool, as_json: bool) -> None:
     try:
         found = session.client.post("/v1/prune", {"dry_run": dry_run}, answer_s=PRUNE_S)
     except Unreachable as error:
-        if not is_local(session.url) or not is_store_there(session.config.store_path):
-            raise
-        click.echo(f"{session.describe_absence(error)}; pruning {session.config.store_path}", err=True)
+        store = session.local_store(error)
+        click.echo(f"{session.describe_absence(error)}; pruning {store}", err=True)
         found = {"dry_run": dry_run, **_prune_file(session.config, dry_run=dry_run)}
-    if as_json:
-        echo_json(found)
-        return
-    click.echo("would be deleted:" if dry_run else "deleted:")
+    echo_result(found, _echo_pruned, as_json=as_json)
+
+
+def _echo_pruned(found: Json) -> None:
+    click.echo("would be deleted:" if found["dry_run"] else "deleted:")
     echo_fields((name.replace("_", " "), str(found[name])) for name in _SHOWN)
 
 
@@ -79,29 +89,26 @@ def _prune_file(config: Config, *, dry_run: bool) -> Json:
             store = SqliteStore(config.store_path, clock.now)
             await store.open()
         try:
-            keeper = Pruning(store, clock, lambda: config.retention, storage.remove)
-            return asdict(await keeper.run(dry_run=dry_run))
+            return asdict(await Pruning(store, clock, lambda: config.retention, storage.remove).run(dry_run=dry_run))
         finally:
             await store.close()
 
     configure_logging("warning")
-    with store_errors():
-        storage = make_storage(config.archive_path, config.archive.url)
-        return asyncio.run(run())
+    storage = make_storage(config.archive_path, config.archive.url)
+    return asyncio.run(run())
 
 
-@click.command()
-@config_option
+@db.command()
 @json_option
-def check(config_path: Path | None, *, as_json: bool) -> None:
+@with_config
+def check(config: Config, *, as_json: bool) -> None:
     """Check the file for damage and replay every history: exit 1 on any difference."""
     from tracker.store.sqlite.audit import audit
 
-    path = read_config(config_path, os.environ, serving=False).store_path
-    with store_errors():
-        found = audit(path)
+    store = config.store_path
+    found = audit(store)
     if as_json:
-        echo_json({"path": str(path), "ok": found.is_sound, **asdict(found)})
+        echo_json({"path": str(store), "ok": found.is_sound, **asdict(found)})
     else:
         for line in (*found.damage, *found.dangling):
             click.echo(line)
@@ -109,28 +116,23 @@ def check(config_path: Path | None, *, as_json: bool) -> None:
             rows = [(one.task_id, one.field, one.kept, one.derived) for one in found.differences]
             echo_table(("task", "field", "stored", "replayed"), rows)
         state = "sound" if found.is_sound else "not sound"
-        left = found.tasks - found.judged
-        why_not = f"; {left} have no complete history (pruned, or begun under older rules)" if left else ""
-        click.echo(f"{path}: {state}; {found.judged} of {found.tasks} tasks replayed{why_not}")
+        skipped = found.tasks - found.judged
+        why_not = f"; {skipped} have no complete history (pruned, or begun under older rules)" if skipped else ""
+        click.echo(f"{store}: {state}; {found.judged} of {found.tasks} tasks replayed{why_not}")
     if found.damage:
         from tracker.store.sqlite.backup_files import restore_advice
 
-        with store_errors():
-            click.echo(for_same_config(restore_advice(path)), err=True)
+        click.echo(for_same_config(restore_advice(store)), err=True)
     if not found.is_sound:
         raise click.exceptions.Exit(FAILED)
 
 
-@click.command()
-@config_option
+@db.command()
 @click.option(
-    "-o",
-    "target",
-    type=click.Path(path_type=Path, dir_okay=False, readable=False),
-    default=Path("-"),
-    help="- for stdout.",
+    "-o", "target", type=click.Path(path_type=Path, dir_okay=False, readable=False), default="-", help="- for stdout."
 )
-def export(config_path: Path | None, target: Path) -> None:
+@with_config
+def export(config: Config, target: Path) -> None:
     """Write every task as a line of JSON, from one snapshot: {"task": …, "events": […], "deliveries": […]}.
 
     Secrets are masked. A temporary copy of the database is made beside FILE, unless FILE is a pipe or a device.
@@ -139,8 +141,6 @@ def export(config_path: Path | None, target: Path) -> None:
 
     from tracker.domain.records import delivery_json, event_json, task_json
     from tracker.store.sqlite.export import dumping
-
-    path = read_config(config_path, os.environ, serving=False).store_path
 
     def line(dumped: Dumped) -> bytes:
         return orjson.dumps(
@@ -157,8 +157,7 @@ def export(config_path: Path | None, target: Path) -> None:
     try:
         makes_file = not to_stdout and _makes_file(target)
         with (
-            store_errors(),
-            dumping(path, target.resolve().parent if makes_file else None) as everything,
+            dumping(config.store_path, target.resolve().parent if makes_file else None) as everything,
             _standard_output() if to_stdout else _opened(target, is_file=makes_file) as out,
         ):
             for dumped in everything:
@@ -206,15 +205,15 @@ def _makes_file(target: Path) -> bool:
         return True
 
 
-@click.command()
-@config_option
-def shell(config_path: Path | None) -> None:
+@db.command()
+@with_config
+def shell(config: Config) -> None:
     """Open the database in sqlite3, read-only. Start with the views v_tasks and v_events."""
-    path = read_config(config_path, os.environ, serving=False).store_path
-    if not is_store_there(path):
-        raise Failure([f"{path}: no such file; start the daemon once, or set store.path"], BAD_CONFIG)
+    store = config.store_path
+    if not is_store(store):
+        raise Failure([f"{store}: no such file; start the daemon once, or set store.path"], BAD_CONFIG)
     program = shutil.which("sqlite3")
     if program is None:
         raise Failure(["sqlite3: program not found; install the package sqlite3"], FAILED)
     sys.stdout.flush()
-    os.execv(program, [program, "-readonly", str(path)])  # noqa: S606 - replaces this process
+    os.execv(program, [program, "-readonly", str(store)])  # noqa: S606 - replaces this process

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tracker.cli.exits import FAILED, USAGE, Failure, for_same_config
+from tracker.cli.exits import FAILED, USAGE, Failure, for_same_config, report_errors
 from tracker.cli.render import echo_json, echo_table
-from tracker.cli.session import config_option, json_option, read_config, store_errors
+from tracker.cli.session import json_option, with_config
 
 if TYPE_CHECKING:
     from tracker.config import Config
@@ -24,7 +23,6 @@ _SHOWN_MAX = 20
 
 
 @click.command()
-@config_option
 @json_option
 @click.option(
     "--keep",
@@ -34,7 +32,8 @@ _SHOWN_MAX = 20
     help="FILE is a directory: remove its dated copies except those of the newest DAYS days.",
 )
 @click.argument("file", type=click.Path(path_type=Path, readable=False))
-def backup(config_path: Path | None, file: Path, keep_days: int | None, *, as_json: bool) -> None:
+@with_config
+def backup(config: Config, file: Path, keep_days: int | None, *, as_json: bool) -> None:
     """Copy the database to FILE, also beside a running daemon; the copy gets its name after it is checked.
 
     In a directory the copy is named by date and time. To restore it: tracker db restore FILE.
@@ -42,25 +41,22 @@ def backup(config_path: Path | None, file: Path, keep_days: int | None, *, as_js
     from tracker.store.sqlite import copy_database
     from tracker.store.sqlite.backup_files import name_backup, remove_old_backups
 
-    source = read_config(config_path, os.environ, serving=False).store_path
     directory = file if file.is_dir() else None
     if keep_days is not None and directory is None:
         raise Failure([f"--keep: {file} is not a directory; name the directory of the backups"], USAGE)
     target = file if directory is None else directory / name_backup(datetime.now(UTC))
-    with store_errors(unavailable=FAILED):
-        size = copy_database(source, target)
-    removed = []
+    with report_errors(unavailable=FAILED):
+        size = copy_database(config.store_path, target)
+    removed: list[Path] = []
     if directory is not None and keep_days is not None:
         try:
             removed = remove_old_backups(target, keep_days)
         except OSError as error:
-            raise Failure(
-                [f"{target}: written; but {error.filename} cannot be removed ({error.strerror})"], FAILED
-            ) from error
+            why = f"{target}: written; but {error.filename} cannot be removed ({error.strerror})"
+            raise Failure([why], FAILED) from error
     if as_json:
-        echo_json(
-            {"source": str(source), "file": str(target), "bytes": size, "removed": [str(path) for path in removed]}
-        )
+        paths = {"source": str(config.store_path), "file": str(target)}
+        echo_json({**paths, "bytes": size, "removed": list(map(str, removed))})
         return
     click.echo(f"{target}: {size} bytes, checked")
     for path in removed:
@@ -68,11 +64,11 @@ def backup(config_path: Path | None, file: Path, keep_days: int | None, *, as_js
 
 
 @click.command()
-@config_option
 @json_option
 @click.option("--list", "only_list", is_flag=True, help="List the copies and their state; change nothing.")
 @click.argument("file", required=False, type=click.Path(path_type=Path, readable=False))
-def restore(config_path: Path | None, file: Path | None, *, only_list: bool, as_json: bool) -> None:
+@with_config
+def restore(config: Config, file: Path | None, *, only_list: bool, as_json: bool) -> None:
     """Replace the database with the copy FILE, while no daemon runs.
 
     The copy is checked first and stays. The present file is kept beside the database under a dated name. A create
@@ -81,14 +77,13 @@ def restore(config_path: Path | None, file: Path | None, *, only_list: bool, as_
     from tracker.store.sqlite.backup_files import list_copies
     from tracker.store.sqlite.restore import restore_database
 
-    config = read_config(config_path, os.environ, serving=False)
     if only_list:
         copies = list_copies(config.store_path)
         echo_json({"items": [_copy_json(copy) for copy in copies]}) if as_json else _echo_copies(config, copies)
         return
     if file is None:
         raise click.UsageError("Missing argument 'FILE'; tracker db restore --list shows the copies.")
-    with store_errors(unavailable=FAILED):
+    with report_errors(unavailable=FAILED):
         done = restore_database(
             file, config.store_path, lambda draft, creates: _settle(config, draft, creates), datetime.now(UTC)
         )
@@ -142,13 +137,7 @@ def _echo_copies(config: Config, copies: Sequence[Copy]) -> None:
         click.echo(f"no copies in {backup_directory(config.store_path)} or beside {config.store_path}")
         return
     rows = [
-        (
-            str(copy.path),
-            f"{copy.made_at:%Y-%m-%d %H:%M}",
-            str(copy.tasks),
-            _day(copy.newest_task_at),
-            copy.problem or "good",
-        )
+        (copy.path, _day(copy.made_at), copy.tasks, _day(copy.newest_task_at), copy.problem or "good")
         for copy in copies
     ]
     echo_table(("file", "made (UTC)", "tasks", "newest task", "state"), rows)

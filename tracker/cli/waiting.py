@@ -1,4 +1,4 @@
-"""Waiting for tasks to end, with live progress on a terminal.
+"""Waits for tasks to end, with live progress on a terminal.
 
 Progress goes to standard error; standard output is for results.
 """
@@ -9,33 +9,17 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import click
 
 from tracker.cli.client import Client, Json, task_path
 from tracker.cli.exits import FAILED, FINE, TIMED_OUT, Unreachable
-from tracker.cli.render import clean, describe_progress
+from tracker.cli.render import clean, describe_progress, describe_state
 
 RESTART_S = 30.0
 """How long to wait for a daemon that stops answering; it may be restarting."""
-_LIVE_STEP_S = 1.0
-_STEP_S = 2.0
-"""A long poll answers only at the task's end: a longer one would miss progress."""
 _ANSWER_MARGIN_S = 15.0
-
-
-class Watcher(Protocol):
-    """Shows progress."""
-
-    @property
-    def is_live(self) -> bool:
-        """Whether to update every second."""
-        ...
-
-    def show(self, task: Mapping[str, Json]) -> None:
-        """Show the latest state of a task."""
-        ...
 
 
 def follow(client: Client, task_ids: Sequence[str], timeout_s: float | None) -> dict[str, Json]:
@@ -54,18 +38,17 @@ def follow(client: Client, task_ids: Sequence[str], timeout_s: float | None) -> 
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     tasks: dict[str, Json] = {task_id: client.get(task_path(task_id)) for task_id in dict.fromkeys(task_ids)}
-    with watching(len(tasks)) as watcher:
+    with _progress(len(tasks)) as progress:
         for task in tasks.values():
-            watcher.show(task)
+            progress.show(task)
         while pending := [task_id for task_id, task in tasks.items() if not has_ended(task)]:
             left_s = float("inf") if deadline is None else deadline - time.monotonic()
             if left_s <= 0:
                 break
-            step_s = _LIVE_STEP_S if watcher.is_live else _STEP_S
             for n, task_id in enumerate(pending):
-                wait_s = min(step_s, left_s) if n == 0 else 0.0
+                wait_s = min(progress.step_s, left_s) if n == 0 else 0.0
                 tasks[task_id] = _ask(client, task_id, wait_s)
-                watcher.show(tasks[task_id])
+                progress.show(tasks[task_id])
     return tasks
 
 
@@ -105,7 +88,7 @@ def _ask(client: Client, task_id: str, wait_s: float) -> Json:
 
 
 @contextmanager
-def watching(number: int) -> Iterator[Watcher]:
+def _progress(number: int) -> Iterator[_Lines | _Bars]:
     """Show progress on standard error: bars on a terminal, else one line per change."""
     if not sys.stderr.isatty():
         yield _Lines()
@@ -127,13 +110,14 @@ def watching(number: int) -> Iterator[Watcher]:
 class _Lines:
     """One line per change."""
 
-    is_live = False
+    step_s = 2.0
+    """A long poll answers only at the task's end: a longer one would miss progress."""
 
     def __init__(self) -> None:
         self._shown: dict[str, str] = {}
 
     def show(self, task: Mapping[str, Json]) -> None:
-        line = f"{task['id']} {task['status']} {describe_progress(task)}".rstrip()
+        line = describe_state(task)
         if self._shown.get(task["id"]) != line:
             self._shown[task["id"]] = line
             click.echo(line, err=True)
@@ -142,7 +126,7 @@ class _Lines:
 class _Bars:
     """One bar per task."""
 
-    is_live = True
+    step_s = 1.0
 
     def __init__(self, progress: Any) -> None:  # noqa: ANN401 - rich is imported only on a terminal
         self._progress = progress

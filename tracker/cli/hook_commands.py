@@ -1,4 +1,4 @@
-"""Commands about hooks: ``hooks list`` and ``hooks test``.
+"""``hooks list`` and ``test``, ``deliveries list`` and ``retry``.
 
 A test runs in this process with this environment, with or without a daemon; nothing is recorded.
 """
@@ -10,20 +10,22 @@ import os
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+from urllib.parse import quote, urlencode
 
 import click
 
 from tracker.cli.client import Json
-from tracker.cli.exits import BAD_CONFIG, FAILED, USAGE, Failure
-from tracker.cli.render import clean, echo_json, echo_table, when
-from tracker.cli.session import Session, json_option, with_session
+from tracker.cli.exits import FAILED, USAGE, Failure
+from tracker.cli.query_commands import limit_option, parse_time_option
+from tracker.cli.render import clean, due, echo_json, echo_result, echo_table, when
+from tracker.cli.session import Session, json_option, next_page_command, with_session
+from tracker.server.queries import DELIVERY_STATUS, POSITION_DIGITS, RETRIED_STATUS
 
 if TYPE_CHECKING:
     from tracker.config import Config
     from tracker.config.hooks import HookSpec
     from tracker.hooks.trial import Trial
     from tracker.hooks.trust import Objection
-
 
 _OUTCOMES = {
     "succeeded": "succeeded",
@@ -46,11 +48,12 @@ def list_hooks(session: Session, *, as_json: bool) -> None:
     """List hooks with their health and deliveries."""
     found = session.read(
         lambda client: client.get("/v1/hooks"),
-        lambda file: _offline(session.config_with_hooks, file.count_deliveries()),
+        lambda file: _list_offline(session.config_with_hooks, file.count_deliveries()),
     )
-    if as_json:
-        echo_json(found)
-        return
+    echo_result(found, _echo_hooks, as_json=as_json)
+
+
+def _echo_hooks(found: Json) -> None:
     for item in found.get("ignored", ()):  # absent in older versions
         fix = f"; {clean(item['fix'])}" if item["fix"] else ""
         click.echo(f"ignored: {clean(item['file'])}: {clean(item['reason'])}{fix}", err=True)
@@ -91,7 +94,10 @@ def test_hook(session: Session, name: str, *, event: str | None, as_json: bool) 
     from tracker.hooks.trial import choose_event, is_same_answer
     from tracker.systemd import protect_memory
 
-    spec = _find_spec(session.config_with_hooks, name)
+    specs = {spec.name: spec for spec in _read_all(session.config_with_hooks)[0]}
+    if name not in specs:
+        raise _no_such_hook(name, specs)
+    spec = specs[name]
     try:
         event = choose_event(spec, event)
     except ConfigError as error:
@@ -125,16 +131,12 @@ async def _try(spec: HookSpec, event: str) -> tuple[Trial, Trial]:
             await runner.close()
 
 
-def _all_specs(config: Config) -> tuple[list[HookSpec], Mapping[str, Objection]]:
+def _read_all(config: Config) -> tuple[list[HookSpec], Mapping[str, Objection]]:
     """The configured hooks and the drop-ins; and the ignored files."""
-    from tracker.errors import ConfigError
     from tracker.hooks.dropins import DropIns
     from tracker.hooks.kinds.registry import read_hooks
 
-    try:
-        specs = read_hooks(config)
-    except ConfigError as error:
-        raise Failure(error.problems, BAD_CONFIG) from error
+    specs = read_hooks(config)
     if config.hooks_path is None:
         return specs, {}
     dropins = DropIns(config.hooks_path)
@@ -142,14 +144,7 @@ def _all_specs(config: Config) -> tuple[list[HookSpec], Mapping[str, Objection]]
     return specs, dropins.ignored
 
 
-def _find_spec(config: Config, name: str) -> HookSpec:
-    specs = {spec.name: spec for spec in _all_specs(config)[0]}
-    if name not in specs:
-        raise no_such_hook(name, specs)
-    return specs[name]
-
-
-def no_such_hook(name: str, known: Collection[str]) -> Failure:
+def _no_such_hook(name: str, known: Collection[str]) -> Failure:
     """The error for an unknown name."""
     import difflib
 
@@ -158,11 +153,11 @@ def no_such_hook(name: str, known: Collection[str]) -> Failure:
     return Failure([f"no hook is named {name!r}; {hint}"], USAGE)
 
 
-def _offline(config: Config, counts: dict[str, dict[str, int]]) -> Json:
+def _list_offline(config: Config, counts: dict[str, dict[str, int]]) -> Json:
     from tracker.hooks.health import describe_hook, describe_ignored
     from tracker.server.hooks import merge_counts
 
-    specs, ignored = _all_specs(config)
+    specs, ignored = _read_all(config)
     items = merge_counts([describe_hook(spec, None, 0) for spec in specs], counts)
     return {"items": items, "ignored": describe_ignored(ignored)}
 
@@ -179,3 +174,103 @@ def _echo_trial(number: int, event: str, trial: Trial) -> None:
     click.echo(f"run {number} with {event}: {_OUTCOMES[result.outcome.value]} (took {trial.took_s:.2f} s){error}")
     for line in (result.output or "").splitlines():
         click.echo(f"  {clean(line)}")
+
+
+_hook_option = click.option("--hook", metavar="NAME", help="Only of this hook.")
+_since_option = click.option(
+    "--since", metavar="TIME", callback=parse_time_option, help="Only created at or after this time (ISO 8601)."
+)
+
+
+@click.group()
+def deliveries() -> None:
+    """List deliveries; retry failed ones."""
+
+
+@deliveries.command("list")
+@_hook_option
+@click.option("--status", type=click.Choice(DELIVERY_STATUS.choices), help="Only deliveries with this status.")
+@_since_option
+@limit_option
+@click.option(
+    "--cursor",
+    metavar="CURSOR",
+    type=click.IntRange(0, 10**POSITION_DIGITS - 1),
+    help="next_cursor of the previous page.",
+)
+@json_option
+@with_session
+def list_deliveries(session: Session, *, as_json: bool, **options: object) -> None:
+    """List deliveries of all tasks, newest first."""
+    query = {name: str(value) for name, value in options.items() if value is not None}
+    page = session.read(lambda client: client.get("/v1/deliveries", query), lambda file: file.deliveries(query))
+    echo_result(page, _echo_deliveries, as_json=as_json)
+
+
+def _echo_deliveries(page: Json) -> None:
+    if not page["items"]:
+        click.echo("no deliveries", err=True)
+        return
+    now = datetime.now(UTC)
+    echo_table(
+        ("id", "status", "event", "task", "attempts", "age", "next", "detail"),
+        [
+            (
+                item["id"],
+                item["status"],
+                item["event"],
+                item["task_id"],
+                item["attempts"],
+                when(item["created_at"], now).removesuffix(" ago"),
+                due(item["next_attempt_at"], now) or "-",
+                item["error"] or "",
+            )
+            for item in page["items"]
+        ],
+    )
+    if page["next_cursor"]:
+        click.echo(f"more: {next_page_command(page['next_cursor'])}", err=True)
+
+
+@deliveries.command("retry")
+@click.argument("delivery_ids", metavar="[ID...]", nargs=-1)
+@_hook_option
+@click.option("--status", type=click.Choice(RETRIED_STATUS.choices), help="Only deliveries with this status.")
+@_since_option
+@json_option
+@with_session
+def retry_deliveries(
+    session: Session,
+    delivery_ids: tuple[str, ...],
+    *,
+    hook: str | None,
+    status: str | None,
+    since: str | None,
+    as_json: bool,
+) -> None:
+    """Retry failed and dead deliveries: by ID, or all that match the options."""
+    given = {"hook": hook, "status": status, "since": since}
+    query = {name: value for name, value in given.items() if value is not None}
+    if bool(delivery_ids) == bool(query):
+        raise Failure(["name deliveries by id, or select them with --hook, --status or --since"], USAGE)
+    if delivery_ids:
+        items = [session.client.post(f"/v1/deliveries/{quote(one, safe='')}/retry") for one in delivery_ids]
+        echo_result({"items": items}, _echo_retried, as_json=as_json)
+        return
+    answer = session.client.post(f"/v1/deliveries/retry?{urlencode(query)}")
+    if hook is not None and not answer["retried"]:
+        # a hook that was removed from the configuration is still listed
+        names = [item["name"] for item in session.client.get("/v1/hooks")["items"]]
+        if hook not in names:
+            raise _no_such_hook(hook, names)
+    count = answer["retried"]
+    text = f"{count} {'delivery' if count == 1 else 'deliveries'} retried"
+    echo_result(answer, lambda _answer: click.echo(text), as_json=as_json)
+
+
+def _echo_retried(page: Json) -> None:
+    for item in page["items"]:
+        if item["status"] == "succeeded":  # the daemon retries only failed and dead ones
+            click.echo(f"{item['id']} has already succeeded; it was not retried", err=True)
+        else:
+            click.echo(f"{item['id']} {item['status']}")

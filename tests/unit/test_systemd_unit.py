@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tracker.cli.unit import Unit, unit_of, with_unit
+from tracker.cli.systemd_unit import Unit, unit_of, with_unit
 
 MAIN = Path("/etc/tracker/tracker.toml")
 STUDIO = Path("/etc/tracker/studio/tracker.toml")

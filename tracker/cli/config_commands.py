@@ -1,9 +1,12 @@
-"""``config check``, ``config show`` and ``config init``. Secrets are never printed, only whether they are set."""
+"""``config check``, ``show``, ``init`` and ``reload``. Secrets are never printed, only whether they are set."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
+import sys
+import time
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
@@ -11,13 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tracker.cli.exits import BAD_CONFIG, FAILED, WARNING, Failure, severity_mark
-from tracker.cli.reload import reload_config
+from tracker.cli.exits import BAD_CONFIG, FAILED, UNAVAILABLE, WARNING, Failure, report_errors, severity_mark
 from tracker.cli.render import echo_json
 from tracker.cli.session import account_rules, config_option, json_option, read_config
+from tracker.cli.store_identity import find_lock_holder
+from tracker.cli.systemd_unit import credentials_directory, unit_of, with_unit
 
 if TYPE_CHECKING:
     from tracker.config import Config
+    from tracker.daemon.reload_results import Marks, Outcome
+
+WITHIN_S = 45.0
+"""Less than the unit's TimeoutStartSec, which limits a reload as well."""
+_LOOK_S = 0.05
 
 
 @click.group()
@@ -30,13 +39,14 @@ def config() -> None:
 @json_option
 def check(config_path: Path | None, *, as_json: bool) -> None:
     """Check the configuration: exit 0, or 78 with one line per error."""
-    from tracker.cli.advice import list_advice
+    from tracker.cli.config_warnings import list_warnings
 
     try:
-        found = read_config(config_path, os.environ, serving=True)
-        warnings = [f"{key}: has no effect in this release" for key in found.not_acted_on()]
-        warnings += found.missing_secrets() + account_rules(found).list_missing() + _hook_problems(found)
-        warnings += list_advice(found, os.environ) + _scripts(found)
+        with report_errors():
+            found = read_config(config_path, serving=True)
+            warnings = [f"{key}: has no effect in this release" for key in found.not_acted_on()]
+            warnings += found.missing_secrets() + account_rules(found).list_missing() + _hook_problems(found)
+            warnings += list_warnings(found, os.environ) + _script_problems(found)
     except Failure as failure:
         if as_json:
             echo_json({"ok": False, "problems": failure.lines})
@@ -55,16 +65,15 @@ def check(config_path: Path | None, *, as_json: bool) -> None:
 @json_option
 def show(config_path: Path | None, *, as_json: bool) -> None:
     """Show the configuration in force, defaults and overrides included, and which secrets are set."""
-    found = read_config(config_path, os.environ, serving=False, hooks=True)
+    with report_errors():
+        found = read_config(config_path, hooks=True)
+        secrets = _secrets(found)
     values = _values(found)
-    secrets = _secrets(found)
     if as_json:
         echo_json({"file": _path(found.file), "config": values, "secrets": secrets})
         return
     click.echo(f"# {found.file or 'no file: the defaults and the environment'}")
-    for line in toml_lines(values):
-        click.echo(line)
-    click.echo()
+    click.echo("\n".join([*toml_lines(values), ""]))
     for name, is_set in secrets.items():
         click.echo(f"# secret {name}: {'set' if is_set else 'not set'}")
 
@@ -88,7 +97,94 @@ def init(path: Path, *, force: bool) -> None:
     click.echo(f"{path}: written; check it with: tracker config check --config {path}", err=True)
 
 
-config.add_command(reload_config)
+@config.command("reload")
+@config_option
+def reload_config(config_path: Path | None) -> None:
+    """Reload the daemon's configuration: exit 0 if the new one is in force, 78 with the errors.
+
+    Changes that take a restart are printed to standard error.
+    """
+    # systemd renews its credentials at a reload, but a daemon has those of its start: compare them
+    with report_errors():
+        found = read_config(config_path, serving=True)
+    environ = with_unit(os.environ, found.file)
+    outcome = _reload(found, environ)
+    mark = severity_mark(WARNING)
+    lines = list(_changed_credentials(found, environ, outcome.marks))
+    if not mark:  # in the journal, the daemon has logged it
+        lines += [f"{key} has changed: takes a restart" for key in outcome.restart]
+    for line in lines:
+        click.echo(f"{mark}{line}", err=True)
+    if outcome.problems:
+        lines = [f"reload refused, the old configuration stays in force: {line}" for line in outcome.problems]
+        raise Failure(lines, BAD_CONFIG)
+
+
+def _reload(found: Config, environ: Mapping[str, str]) -> Outcome:
+    """Signal the daemon and wait for the result of the reload that follows."""
+    from tracker.daemon.reload_results import outcome_path, read_outcome
+
+    path = outcome_path(environ, found.store_path)
+    pid = _find_daemon(found, environ)
+    sent_s = time.monotonic()
+    try:
+        os.kill(pid, signal.SIGHUP)
+    except OSError as error:
+        why = f"process {pid}: cannot be signalled ({error.strerror}); run as its user or as root"
+        raise Failure([why], FAILED) from error
+    while (outcome := read_outcome(path)) is None or outcome.began_s < sent_s:
+        if time.monotonic() - sent_s > WITHIN_S:
+            why = f"process {pid} did not write {path} within {WITHIN_S:g} s; see its log"
+            raise Failure([why], UNAVAILABLE)
+        time.sleep(_LOOK_S)
+    return outcome
+
+
+def _find_daemon(found: Config, environ: Mapping[str, str]) -> int:
+    """The daemon's process: the one that systemd names, else the holder of the store.
+
+    Raises:
+        Failure: there is none, or it belongs to a different user than the store.
+    """
+    given = environ.get("MAINPID") or find_lock_holder(found.store_path) or ""
+    if not given.isascii() or not given.isdigit():
+        raise Failure([f"no daemon uses the store {found.store_path}; start one with: tracker serve"], UNAVAILABLE)
+    pid = int(given)
+    if "MAINPID" not in environ and sys.platform == "linux":
+        # hook scripts can write the file with the number: root must not signal an arbitrary process
+        try:
+            is_its_own = Path(f"/proc/{pid}").stat().st_uid == found.store_path.stat().st_uid
+        except OSError:
+            is_its_own = False
+        if not is_its_own:
+            why = f"process {pid} is not the daemon of {found.store_path}; find the daemon and send it SIGHUP"
+            raise Failure([why], FAILED)
+    return pid
+
+
+def _changed_credentials(found: Config, environ: Mapping[str, str], marks: Marks) -> Iterator[str]:
+    """One line per credential that changed since the daemon started."""
+    from tracker.errors import ConfigError
+    from tracker.systemd import read_credentials
+
+    unit = unit_of(found.file)
+    directory = environ.get("CREDENTIALS_DIRECTORY") or (str(credentials_directory(unit)) if unit else None)
+    if directory is None or not os.access(directory, os.R_OK | os.X_OK):
+        return  # none, or not readable by this user
+    try:
+        names = marks.changed(read_credentials({"CREDENTIALS_DIRECTORY": directory}))
+    except ConfigError:
+        return
+    for name in names:
+        yield f"{_use_of(found, name)} has changed on disk (credential {name}): takes a restart"
+
+
+def _use_of(found: Config, name: str) -> str:
+    uses = {account.api_key_env: f"key of account {each}" for each, account in found.accounts.items()}
+    uses |= {rules.secret_env: f"callback secret of {each}" for each, rules in found.callbacks.providers.items()}
+    uses |= {hook.secret_env: f"secret of hook {hook.name}" for hook in found.hooks}
+    uses |= {found.server.api_token_env: "API token", found.callbacks.secret_env: "callback secret"}
+    return uses.get(name, f"credential {name}")
 
 
 def toml_lines(values: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[str]:
@@ -154,9 +250,9 @@ def _hook_problems(found: Config) -> list[str]:
     return []
 
 
-def _scripts(found: Config) -> list[str]:
+def _script_problems(found: Config) -> list[str]:
     """Errors that stop a hook here."""
-    from tracker.cli.checkup import check_hooks
+    from tracker.cli.local_checks import check_hooks
 
     return [f"{line.check}: {line.detail}; {line.fix}" for line in check_hooks(found) if line.state == "failed"]
 
@@ -172,15 +268,10 @@ def _given(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _secrets(found: Config) -> dict[str, bool]:
-    from tracker.errors import ConfigError
-
-    try:
-        secrets = {f"accounts.{name}.api_key": bool(found.account_key(name)) for name in found.accounts}
-        named = [hook for hook in found.hooks if hook.secret_env or hook.secret_file]
-        secrets |= {f"hooks[{hook.name}].secret": bool(found.hook_secret(hook)) for hook in named}
-        return {"server.api_token": bool(found.api_token()), **secrets}
-    except ConfigError as error:
-        raise Failure(error.problems, BAD_CONFIG) from error
+    secrets = {f"accounts.{name}.api_key": bool(found.account_key(name)) for name in found.accounts}
+    named = [hook for hook in found.hooks if hook.secret_env or hook.secret_file]
+    secrets |= {f"hooks[{hook.name}].secret": bool(found.hook_secret(hook)) for hook in named}
+    return {"server.api_token": bool(found.api_token()), **secrets}
 
 
 def _path(path: Path | None) -> str | None:
