@@ -15,7 +15,8 @@ from http import HTTPStatus
 
 import aiohttp
 
-from tests.kits.processes import DASHSCOPE, KLING, PATIENCE_S, SUNO, House, Json, eventually, submission
+from tests.kits.processes import DASHSCOPE, KLING, SUNO, House, Json, submission
+from tests.kits.waiting import WITHIN_S, until
 from tracker.sandbox import Chaos
 
 CHAOS = Chaos(
@@ -100,7 +101,7 @@ class KillRun:
     kills: int
     seed: int
     at_once: int = 4
-    patience_s: float = PATIENCE_S
+    patience_s: float = WITHIN_S
     tasks: dict[str, str] = field(default_factory=dict)
     killed_at: list[str] = field(default_factory=list)
 
@@ -144,7 +145,7 @@ class KillRun:
                     assert answer.status in {409, 503}, answer
                 return False
 
-            await eventually(attempt, self.patience_s)
+            await until(attempt, self.patience_s)
 
     async def _kill_again_and_again(self) -> None:
         house = self.house

@@ -16,8 +16,9 @@ import pytest
 from tests.kits.archive import Asked, RawServer, film, head_of, serves, sha256
 from tests.kits.daemon import REPOSITORY, Setting, run_tracker, running_daemon
 from tests.kits.hooks import write_script
-from tests.kits.processes import KEY, KEY_ENV, Daemon, eventually, find_free_port
-from tests.kits.sandbox import UrlClock
+from tests.kits.processes import KEY, KEY_ENV, Daemon, find_free_port
+from tests.kits.sandbox import url_clock
+from tests.kits.waiting import until
 from tracker.sandbox import Sandbox
 from tracker.sandbox.media import Media, make_media
 
@@ -74,7 +75,7 @@ async def test_a_killed_download_is_resumed(tmp_path: Path) -> None:
                     task_id = (await response.json())["id"]
                 await asyncio.wait_for(half_sent.wait(), 20)
                 outputs = tmp_path / "outputs"
-                (partial,) = await eventually(lambda: _grown(outputs, 2_000_000))
+                (partial,) = await until(lambda: _grown(outputs, 2_000_000))
                 await daemon.kill()
                 assert finals(outputs) == []
                 left = partial.stat().st_size
@@ -87,7 +88,7 @@ async def test_a_killed_download_is_resumed(tmp_path: Path) -> None:
                         (output,) = (await response.json())["outputs"]
                         return output if output["archived"] else None
 
-                output = await eventually(is_archived)
+                output = await until(is_archived)
             (file,) = finals(outputs)
             assert (file.read_bytes(), output["sha256"]) == (data, sha256(data))
             assert str(file) == str(outputs / output["path"])
@@ -183,8 +184,8 @@ async def test_every_output_of_the_sandbox_is_archived_as_served(tmp_path: Path)
                 safe = [output["archived"] for task in shown for output in task["outputs"] if output["kind"] != "text"]
                 return shown if all(ended) and all(safe) else None
 
-            shown = await eventually(are_archived)
-            await eventually(lambda: _lines(log, len(tasks)))
+            shown = await until(are_archived)
+            await until(lambda: _lines(log, len(tasks)))
             told = dict(line.split()[1:4:2] for line in log.read_text().splitlines())
             for task, (route, _) in zip(shown, orders, strict=True):
                 files = [output for output in task["outputs"] if output["kind"] != "text"]
@@ -224,7 +225,7 @@ async def _served(session: aiohttp.ClientSession, task_id: str, n: int) -> bytes
 
 async def test_an_expired_url_is_renewed_from_the_gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The reported URL has expired; a poll gets a fresh one, and the file is stored."""
-    clock = UrlClock(monkeypatch)
+    clock = url_clock(monkeypatch)
     async with Sandbox(duration_s=0.2, url_ttl_s=2000.0) as sandbox:
         setting = Setting(sandbox.base_url, tables="[archive]\nenabled = false\nallow_private_addresses = true")
         async with running_daemon(tmp_path, setting) as asker:
@@ -239,7 +240,7 @@ async def test_an_expired_url_is_renewed_from_the_gateway(tmp_path: Path, monkey
                 shown = await asker.get(f"/v1/tasks/{task['id']}")
                 return shown if shown["outputs"][0]["archived"] else None
 
-            shown = await eventually(is_archived)
+            shown = await until(is_archived)
             assert shown["outputs"][0]["url"] != task["outputs"][0]["url"]
             assert shown["outputs"][0]["sha256"] == sha256(make_media(Media.MP4, task["external_id"], 0))
             details = [event["detail"] for event in await asker.events(task)]

@@ -6,8 +6,9 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
-from tests.kits.processes import FAST, KEY, KLING, NEVER, REQUESTS, SUNO, House, Json, eventually, open_house
+from tests.kits.processes import FAST, KEY, KLING, NEVER, REQUESTS, SUNO, House, Json, open_house
 from tests.kits.sandbox import find_job, pass_time
+from tests.kits.waiting import until
 
 LOST = "[sandbox: callback=lost]"
 DONE = "[sandbox: callback=lost; duration=0]"
@@ -136,7 +137,7 @@ async def test_a_success_waits_for_its_output(tmp_path: Path) -> None:
             async def waits(task: Json = task) -> bool:
                 return any("without an output yet" in event["detail"] for event in await house.events(task["id"]))
 
-            await eventually(waits)
+            await until(waits)
             assert (await house.get(f"/v1/tasks/{task['id']}"))["status"] == "RUNNING"
             job = find_job(house.sandbox, task["external_id"])
             job.fate = replace(job.fate, url_missing=False)
@@ -162,7 +163,7 @@ async def test_unknown_words_and_the_deadline(tmp_path: Path) -> None:
             return "TRANSCODING" in str(why) and why["status"] in {"PENDING", "RUNNING"}
 
         pass_time(house.sandbox, strange["external_id"], 500)  # half-way, where it is strange
-        await eventually(is_said)
+        await until(is_said)
         pass_time(house.sandbox, strange["external_id"], 500)
         assert (await house.end_of(strange["id"]))["status"] == "SUCCEEDED"
         assert (await house.get(f"/v1/tasks/{endless['id']}"))["status"] in {"PENDING", "RUNNING"}

@@ -21,6 +21,7 @@ import pytest
 from aiohttp import web
 
 from tests.kits.daemon import run_tracker
+from tests.kits.http_server import serving
 from tests.kits.processes import FAST, NEVER, Daemon, find_free_port
 from tracker.sandbox import Sandbox, load_providers
 
@@ -102,15 +103,11 @@ async def running_lumen() -> AsyncIterator[Lumen]:
     app = web.Application()
     app.router.add_post("/v2/renders", lumen.create)
     app.router.add_get("/v2/renders/{id}", lumen.query)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    lumen.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
-        yield lumen
-    finally:
-        await asyncio.gather(*lumen.news)
-        await runner.cleanup()
+    async with serving(app) as lumen.url:
+        try:
+            yield lumen
+        finally:
+            await asyncio.gather(*lumen.news)
 
 
 def follow_the_readme(directory: Path, lumen: str, port: int, poll: Mapping[str, float], *, called_back: bool) -> Path:
@@ -134,7 +131,7 @@ async def command(directory: Path, words: str, *more: str) -> tuple[int, str, st
 
 
 @asynccontextmanager
-async def serving(config: Path) -> AsyncIterator[Daemon]:
+async def daemon_process(config: Path) -> AsyncIterator[Daemon]:
     """The daemon as a process."""
     daemon = Daemon(config, {"LUMEN_API_KEY": LUMEN_KEY})
     try:
@@ -166,7 +163,7 @@ async def test_the_readme_suffices(tmp_path: Path, way: str) -> None:
         checked, listed, _ = COMMANDS
         code, out, err = await command(tmp_path, checked)
         assert (code, err) == (0, ""), out + err
-        async with serving(config) as daemon:
+        async with daemon_process(config) as daemon:
             code, out, err = await command(tmp_path, listed)
             assert code == 0, err
             assert re.search(r"lumen\.video +task +yes +POST /v2/renders +GET /v2/renders/\{task_id\}", out), out
@@ -202,7 +199,7 @@ async def test_the_sandbox_plays_the_provider(tmp_path: Path, way: str) -> None:
             NEVER if way == "callback" else FAST,
             called_back=way == "callback",
         )
-        async with serving(config) as daemon:
+        async with daemon_process(config) as daemon:
             code, made = await submit(
                 tmp_path, f"a sea [sandbox: {'callback=early' if way == 'callback' else 'poll=flaky'}]"
             )
@@ -225,7 +222,7 @@ async def test_a_request_without_a_required_field_is_not_sent(tmp_path: Path) ->
     """What ``required`` names is missed before anything is sent."""
     async with running_lumen() as lumen:
         config = follow_the_readme(tmp_path, lumen.url, find_free_port(), NEVER, called_back=False)
-        async with serving(config):
+        async with daemon_process(config):
             code, _, err = await command(
                 tmp_path, "submit lumen.video --account lumen --config tracker.toml -d", '{"engine": "quick"}'
             )

@@ -6,8 +6,9 @@ import asyncio
 import signal
 from pathlib import Path
 
-from tests.kits.processes import FAST, KLING, SUNO, House, Json, eventually, open_house, submission
+from tests.kits.processes import FAST, KLING, SUNO, House, Json, open_house, submission
 from tests.kits.sandbox import release
+from tests.kits.waiting import until
 from tracker.sandbox import Chaos
 
 SLOW = Chaos(latency_min_s=1.0, latency_max_s=1.0)
@@ -19,7 +20,7 @@ async def arrived(house: House, count: int) -> None:
     async def look() -> bool:
         return len(house.sandbox.state()["creates"]) >= count
 
-    await eventually(look)
+    await until(look)
 
 
 def undecided(house: House) -> list[Json]:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.kits.processes import FAST, KLING, NEVER, SUNO, House, eventually, open_house, submission
+from tests.kits.processes import FAST, KLING, NEVER, SUNO, House, open_house, submission
 from tests.kits.sandbox import hold_requests
+from tests.kits.waiting import until
 from tracker.sandbox import Chaos
 
 
@@ -19,7 +20,7 @@ async def arrived(house: House, marker: str) -> None:
     async def look() -> bool:
         return bool(house.creates(marker))
 
-    await eventually(look)
+    await until(look)
 
 
 async def becomes_ready(house: House, status: int) -> None:
@@ -28,7 +29,7 @@ async def becomes_ready(house: House, status: int) -> None:
     async def look() -> bool:
         return (await house.call("GET", "/readyz")).status == status
 
-    await eventually(look)
+    await until(look)
 
 
 async def test_one_key_makes_one_job(tmp_path: Path) -> None:

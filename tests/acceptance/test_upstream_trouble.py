@@ -7,7 +7,8 @@ from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
-from tests.kits.processes import DASHSCOPE, FAST, KEY, KLING, SUNO, House, Json, eventually, open_house
+from tests.kits.processes import DASHSCOPE, FAST, KEY, KLING, SUNO, House, Json, open_house
+from tests.kits.waiting import until
 from tracker.sandbox import Chaos
 
 SLACK_S = 0.02
@@ -21,7 +22,7 @@ async def arrivals(house: House, marker: str, count: int) -> list[float]:
         found = house.creates(marker)
         return found if len(found) >= count else []
 
-    return [create["at"] for create in await eventually(look)]
+    return [create["at"] for create in await until(look)]
 
 
 async def notes_of(house: House, task: Json, word: str) -> str:
@@ -31,7 +32,7 @@ async def notes_of(house: House, task: Json, word: str) -> str:
         why = await house.get(f"/v1/tasks/{task['id']}/why")
         return next((note for note in why["notes"] if word in note), "")
 
-    return str(await eventually(look))
+    return str(await until(look))
 
 
 async def test_creates_follow_retry_after(tmp_path: Path) -> None:

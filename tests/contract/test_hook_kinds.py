@@ -17,8 +17,10 @@ from typing import Protocol
 import apprise.decorators
 import pytest
 
+from tests.kits.clock import START
 from tests.kits.hook_endpoint import SECRET, Endpoint
-from tests.kits.hooks import NOW, WITHIN_S, Bell, make_hook, make_job, open_descriptors, write_script
+from tests.kits.hooks import Bell, make_hook, make_job, open_descriptors, write_script
+from tests.kits.waiting import WITHIN_S
 from tracker.clock import ManualClock
 from tracker.config.hooks import HookSpec
 from tracker.domain.records import Json
@@ -209,7 +211,7 @@ async def stand(kind: HookKind, tmp_path: Path) -> AsyncIterator[Stand]:
 @pytest.fixture
 async def runner(kind: HookKind) -> AsyncIterator[Runner]:
     """The runner of the kind, as the daemon builds it."""
-    made = make_runners(Tools(environ=os.environ, clock=ManualClock(NOW)))[kind.name]
+    made = make_runners(Tools(environ=os.environ, clock=ManualClock(START)))[kind.name]
     yield made
     if isinstance(made, Closes):
         await made.close()

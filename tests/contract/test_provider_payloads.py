@@ -8,7 +8,8 @@ from datetime import timedelta
 import orjson
 import pytest
 
-from tests.kits.payloads import NOW, PAYLOADS, STAND_INS, Payload, list_payloads, make_task, routes_of
+from tests.kits.clock import RECORDED_AT
+from tests.kits.payloads import PAYLOADS, STAND_INS, Payload, list_payloads, make_task, routes_of
 from tracker.domain.judge import judge
 from tracker.domain.observation import Observation, Reading, Source
 from tracker.domain.schedule import PollPolicy, PollTiming
@@ -48,7 +49,7 @@ def check(payload: Payload, route: Route) -> None:
     task = make_task(route, payload.channel, expect["task_id"])
     source = SOURCES[payload.channel]
     attempt = 1 if payload.channel == "create" else 0
-    observation = Observation(task.id, source, NOW, reading, attempt=attempt)
+    observation = Observation(task.id, source, RECORDED_AT, reading, attempt=attempt)
     step = judge(task, observation, lambda _key: False, PollTiming(PollPolicy(), route.poll_interval_s))[-1]
 
     unchanged = step.task.status is task.status
@@ -108,7 +109,7 @@ def test_forged_callbacks_are_readable_but_refused(payload: Payload) -> None:
             payload.content["headers"],
             payload.raw,
             REGISTRY.provider_of(route).callback_ids(orjson.loads(payload.raw)),
-            NOW + timedelta(seconds=101),
+            RECORDED_AT + timedelta(seconds=101),
         )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from tests.kits.factories import START
+from tests.kits.clock import START
 from tests.kits.hooks import make_hook
 from tracker.cli.main import cli
 from tracker.config import Config

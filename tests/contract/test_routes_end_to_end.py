@@ -20,9 +20,10 @@ import pytest
 from tests.contract.channel_table import CHANNELS, NOT_OFFERED, NOT_PLAYED, OK, TABLE, WRONG, Channel
 from tests.kits.daemon import NEVER_POLLS, POLLS_AT_ONCE, Asker, Setting, ends_of, running_daemon
 from tests.kits.payloads import fault_reasons
-from tests.kits.processes import Ear, eventually
+from tests.kits.processes import Ear
 from tests.kits.route_requests import Json, Song, request_of
 from tests.kits.sandbox import list_played, list_played_names
+from tests.kits.waiting import until
 from tracker.providers.registry import Registry
 from tracker.providers.route import Route
 from tracker.sandbox import DEFAULT_KEY, Sandbox
@@ -147,7 +148,7 @@ class Play:
                 self.check_file(response, files[0])
         elif files:
             # inline, or behind the account's key: only the tracker can hand it out, once it has written it
-            await eventually(lambda: self.is_archived(task, files[0]["n"]))
+            await until(lambda: self.is_archived(task, files[0]["n"]))
             path = f"/v1/tasks/{task['id']}/outputs/{files[0]['n']}"
             async with self.asker.session.get(path, allow_redirects=False) as response:
                 self.check_file(response, files[0])

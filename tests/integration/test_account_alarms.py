@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kits.factories import START, after, make_cancel
+from tests.kits.clock import START, after
+from tests.kits.factories import make_cancel
 from tests.kits.logs import what_is_logged
 from tests.kits.sweep import KLING, SUNO, Answer, SweepRig, kling, sweeping
 from tracker.domain.schedule import PollPolicy

@@ -12,8 +12,9 @@ import pytest
 from aiohttp import web
 
 from tests.kits.daemon import KEY_ENV, NEVER_POLLS, Setting, account, running_daemon
-from tests.kits.processes import eventually
+from tests.kits.http_server import serving
 from tests.kits.route_requests import Json, request_of
+from tests.kits.waiting import until
 from tracker.providers.registry import Registry
 from tracker.sandbox import DEFAULT_KEY, Sandbox
 
@@ -57,16 +58,8 @@ class Ear:
 async def listening() -> AsyncIterator[Ear]:
     """The listener on loopback."""
     ear = Ear()
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", ear.hear)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    ear.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
+    async with serving(ear.hear) as ear.url:
         yield ear
-    finally:
-        await runner.cleanup()
 
 
 @pytest.mark.parametrize("name", ROUTES)
@@ -171,7 +164,7 @@ async def test_a_key_that_an_upstream_quotes_is_kept_nowhere(tmp_path: Path) -> 
         async def has_run() -> bool:
             return {item["status"] for item in (await asker.get(delivered))["items"]} == {"succeeded"}
 
-        await eventually(has_run)
+        await until(has_run)
         told = [await asker.get(delivered)]
         for task in (refused, polled, called):
             told += [await asker.get(f"/v1/tasks/{task['id']}{what}") for what in ("", "/events", "/why")]

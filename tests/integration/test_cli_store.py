@@ -14,6 +14,7 @@ from aiohttp import web
 from click.testing import CliRunner
 
 from tests.kits.daemon import NEVER_POLLS, Asker, Ran, Setting, run_tracker, running_daemon
+from tests.kits.http_server import serving
 from tracker.cli.main import cli
 from tracker.sandbox import Sandbox
 from tracker.store.sqlite import copy_database, read_instance
@@ -182,15 +183,8 @@ async def test_a_tracker_that_does_not_say_is_not_trusted(tmp_path: Path, answer
         assert "Authorization" not in request.headers, "the token is for our own daemon"
         return web.json_response(answer, headers={"Server": "tracker"})
 
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", answer_all)
     setting = Setting(is_called_back=False)
     setting.write(tmp_path)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", setting.port).start()
-    try:
+    async with serving(answer_all, setting.port):
         ran = await ask(tmp_path, "submit", "suno.generate", TRACKER_API_TOKEN="token-of-mine")
-    finally:
-        await runner.cleanup()
     assert (ran.code, "older version; restart it" in ran.err) == (69, True), ran

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from tests.integration.test_callbacks import song
-from tests.integration.test_server_wire import Sender, ask, is_awaited, until
+from tests.integration.test_server_wire import Sender, ask, is_awaited
 from tests.kits.daemon import Setting
 from tests.kits.logs import what_is_logged
 from tests.kits.server import Rig, Server, running
+from tests.kits.waiting import until
 from tracker.cli.local_checks import check_descriptors
 from tracker.config import load_config
 from tracker.daemon.descriptors import MOST, reachable_limit, share_of_connections

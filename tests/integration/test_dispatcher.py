@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.kits.clock import START
 from tests.kits.hooks import (
-    NOW,
-    WITHIN_S,
     Bell,
     Expiry,
     TellingStore,
@@ -22,6 +21,7 @@ from tests.kits.hooks import (
     write_python,
     write_script,
 )
+from tests.kits.waiting import WITHIN_S
 from tracker.clock import ManualClock
 from tracker.config.hooks import HookSpec
 from tracker.domain.hook_events import DeliveryStatus
@@ -40,7 +40,7 @@ MakeDispatcher = Callable[..., Dispatcher]
 @pytest.fixture
 def clock() -> ManualClock:
     """Time moves only if a test moves it."""
-    return ManualClock(NOW)
+    return ManualClock(START)
 
 
 @pytest.fixture
@@ -514,7 +514,7 @@ async def test_nothing_is_fanned_out_past_hooks_that_cannot_be_seen(
     write_script(tmp_path / "hooks.d" / "task.finished" / "publish", "exit 0")
     await store.add_finished()
     dispatcher = Dispatcher(
-        store, [], {"script": ScriptRunner(os.environ)}, ManualClock(NOW), hooks_dir=tmp_path / "hooks.d"
+        store, [], {"script": ScriptRunner(os.environ)}, ManualClock(START), hooks_dir=tmp_path / "hooks.d"
     )
     await asyncio.to_thread(int)  # the pool's thread exists before descriptors run out
     with no_descriptors_left(), pytest.raises(OSError, match="Too many open files"):

@@ -15,6 +15,7 @@ import pytest
 from aiohttp import web
 
 from tests.kits.daemon import KEY_ENV, REPOSITORY, Ran, Setting, account, run_tracker, running_daemon
+from tests.kits.http_server import serving
 from tests.kits.route_requests import Json
 from tracker.cli.local_checks import check_disk
 from tracker.cli.network_checks import check_gateways
@@ -55,15 +56,8 @@ async def answering(
         text = b"<html>" if body is None else orjson.dumps(body)
         return web.Response(status=status, body=text, content_type=content_type, headers=headers)
 
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", answer)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
+    async with serving(answer) as url:
+        yield url
 
 
 async def test_a_well_place_is_called_well(tmp_path: Path) -> None:

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.kits.clock import START
 from tests.kits.hook_endpoint import SECRET, Endpoint
-from tests.kits.hooks import NOW, WITHIN_S, TellingStore, make_hook
+from tests.kits.hooks import TellingStore, make_hook
 from tests.kits.logs import what_is_logged
+from tests.kits.waiting import WITHIN_S, until
 from tracker.clock import ManualClock, SystemClock
 from tracker.config.hooks import HookSpec
 from tracker.domain.hook_events import DeliveryStatus
@@ -57,7 +59,7 @@ class Answers:
 @pytest.fixture
 def clock() -> ManualClock:
     """A clock that moves on command."""
-    return ManualClock(NOW)
+    return ManualClock(START)
 
 
 @pytest.fixture
@@ -182,12 +184,10 @@ async def test_a_hook_that_is_gone_is_disabled_until_the_next_reload(
         await store.add_finished(n)
     dispatcher = run(spec, runner=runner)
 
-    async def until(status: str, count: int) -> None:
-        async with asyncio.timeout(WITHIN_S):
-            while (await store.count_deliveries()).get("h", {}).get(status, 0) < count:  # noqa: ASYNC110 - rows
-                await asyncio.sleep(0.005)
+    async def has(status: str, count: int) -> bool:
+        return (await store.count_deliveries()).get("h", {}).get(status, 0) >= count
 
-    await until("failed", 5)
+    await until(lambda: has("failed", 5))
     assert len(endpoint.calls) == 1
     assert dispatcher.describe()[0]["state"] == "disabled"
     page = await store.list_all_deliveries(DeliveryFilter(hook="h"))
@@ -195,13 +195,13 @@ async def test_a_hook_that_is_gone_is_disabled_until_the_next_reload(
     assert sorted(item.attempts for item in page.items) == [0, 0, 0, 0, 1]
     await store.add_finished(5)
     dispatcher.wake()
-    await until("failed", 6)
+    await until(lambda: has("failed", 6))
     assert len(endpoint.calls) == 1
     endpoint.status = 200
     dispatcher.set_specs([spec])
     assert await store.retry_deliveries(DeliveryFilter(hook="h")) == 6
     dispatcher.wake()
-    await until("succeeded", 6)
+    await until(lambda: has("succeeded", 6))
     assert len({call.headers["webhook-id"] for call in endpoint.calls}) == 6
     await dispatcher.stop(0)
     await endpoint.close()
@@ -297,7 +297,7 @@ def test_runs_that_go_wrong_make_a_hook_failing(clock: ManualClock, outcome: Run
         book.note(spec, wrong)
         book.note(spec, wrong)
     health = book.of("h")
-    assert (health.state, health.failing_since, health.last_error) == (HookState.FAILING, NOW, "refused")
+    assert (health.state, health.failing_since, health.last_error) == (HookState.FAILING, START, "refused")
     assert (health.failures, book.admits("h", 9)) == (0, None), "its circuit stays closed"
     assert [line["event"] for line in logged] == ["hook.failing"]
     book.note(spec, DOWN)
@@ -326,7 +326,7 @@ def test_how_a_hook_did_is_read_from_its_deliveries(
     """What went wrong since the last success counts, deliveries that are still tried included."""
     items = []
     for status, second in latest:
-        at = NOW + timedelta(seconds=second)
+        at = START + timedelta(seconds=second)
         is_new = status in {"new", "running"}
         items.append(
             DeliveryRecord(
@@ -366,16 +366,14 @@ async def test_a_failing_hook_is_failing_after_a_restart_and_a_reload(
     await first.stop(0)
     dispatcher = run(spec, runner=answers)
 
-    async def until(state: str) -> None:
-        async with asyncio.timeout(WITHIN_S):
-            while dispatcher.describe()[0]["state"] != state:  # noqa: ASYNC110 - no event
-                await asyncio.sleep(0.005)
+    def has(state: str) -> bool:
+        return bool(dispatcher.describe()[0]["state"] == state)
 
-    await until("failing")
+    await until(lambda: has("failing"))
     assert dispatcher.describe()[0]["last_error"] == "exit 100"
     dispatcher.set_specs([spec])
-    await until("failing")
+    await until(lambda: has("failing"))
     answers.says["h"] = FINE
     await store.retry_deliveries(DeliveryFilter(hook="h"))
     dispatcher.wake()
-    await until("healthy")
+    await until(lambda: has("healthy"))

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
+from tests.kits.clock import START
 from tests.kits.hook_endpoint import OTHER_SECRET, SECRET, Endpoint
-from tests.kits.hooks import NOW, make_hook, make_job, open_descriptors
+from tests.kits.hooks import make_hook, make_job, open_descriptors
 from tracker.clock import ManualClock, SystemClock
 from tracker.config.hooks import HookSpec
 from tracker.domain.records import Json
@@ -98,7 +99,7 @@ async def test_a_secret_can_be_changed(endpoint: Endpoint, runner: HttpRunner) -
 )
 def test_what_an_answer_means(status: int, outcome: RunOutcome, is_down: bool) -> None:
     """Every status is one of: done, never, again, gone; and some say that the endpoint is down."""
-    result = read_response(status, {}, "said", NOW)
+    result = read_response(status, {}, "said", START)
     assert (result.outcome, result.unreachable, result.output) == (outcome, is_down, "said")
     assert (result.error is None) == (outcome is RunOutcome.SUCCEEDED)
 
@@ -262,10 +263,10 @@ def test_a_secret_that_cannot_sign_is_refused(secret: str | None) -> None:
 
 def test_time_is_the_clocks(runner: HttpRunner) -> None:
     """The timestamp is that of the attempt, in whole seconds."""
-    clock = ManualClock(NOW)
+    clock = ManualClock(START)
     clock.advance(0.9)
     headers = sign((SECRET,), "dlv", clock.now(), b"{}")
-    assert headers["webhook-timestamp"] == str(int(NOW.timestamp()))
+    assert headers["webhook-timestamp"] == str(int(START.timestamp()))
 
 
 async def test_an_event_that_was_made_up_says_so(endpoint: Endpoint, runner: HttpRunner) -> None:

@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from tests.kits.hooks import WITHIN_S, make_hook, make_job
+from tests.kits.hooks import make_hook, make_job
+from tests.kits.waiting import WITHIN_S
 from tracker.config.hooks import HookSpec
 from tracker.errors import ConfigError
 from tracker.hooks import PermanentFailure, hookimpl

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import tracker.hooks.running.worker_process
-from tests.kits.hooks import WITHIN_S, Bell, is_gone, make_hook, make_job, pass_time, write_python, write_script
+from tests.kits.hooks import Bell, is_gone, make_hook, make_job, pass_time, write_python, write_script
+from tests.kits.waiting import WITHIN_S
 from tracker.config.hooks import HookSpec
 from tracker.hooks.kinds.worker import WorkerAction, WorkerRunner
 from tracker.hooks.runner import RunOutcome, RunResult, encode_event

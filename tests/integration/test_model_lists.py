@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.kits.daemon import Asker, Ran, Setting, account, run_tracker, running_daemon
-from tests.kits.processes import News
 from tests.kits.store import opened
+from tests.kits.waiting import Signal
 from tracker.clock import Clock
 from tracker.domain.upstream_http import WireReply, WireRequest
 from tracker.errors import Unanswered
@@ -23,7 +23,7 @@ from tracker.upstream.payloads import Payloads
 MISSING = "models.unknown_model_configured"
 
 
-class Journal(News):
+class Journal(Signal):
     """Keeps what the daemon logs."""
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Journal(News):
     def __call__(self, event: Mapping[str, Any]) -> None:
         """Take an event in."""
         self.events.append(event)
-        self.tell()
+        self.notify()
 
     def whats(self, event: str) -> list[str]:
         """What was said with an event."""

@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from tests.kits.http_server import serving
 from tracker.config import load_config
 from tracker.daemon.app import Tracker
 from tracker.sandbox import DEFAULT_KEY, Sandbox
@@ -58,13 +59,8 @@ async def gateway_answering(answers: list[tuple[int, Any]]) -> AsyncIterator[tup
 
     app = web.Application()
     app.router.add_post("/dashscope/v1/services/aigc/video-generation/video-synthesis", create)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}", bodies
-    finally:
-        await runner.cleanup()
+    async with serving(app) as url:
+        yield url, bodies
 
 
 def order(model: str) -> dict[str, Any]:

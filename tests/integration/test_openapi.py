@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.kits.clock import START
 from tests.kits.daemon import REPOSITORY
 from tests.kits.hooks import make_hook
-from tests.kits.server import START, Rig, problem_of, running
+from tests.kits.server import Rig, problem_of, running
 from tracker.domain.hook_events import EVENTS
 from tracker.domain.records import Json
 from tracker.hooks.kinds.script import ScriptAction

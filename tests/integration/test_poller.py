@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kits.factories import START, after
+from tests.kits.clock import START, after
 from tests.kits.sweep import IN_MAINTENANCE, RATE_LIMITED, SUNO, kling, suno, sweeping
 from tracker.domain.task import ExternalId, Status, TaskId
 from tracker.errors import NotAttempted

@@ -9,9 +9,10 @@ import orjson
 import pytest
 from msgspec.structs import replace
 
-from tests.kits.payloads import NOW
+from tests.kits.clock import RECORDED_AT
 from tests.kits.providers import REGISTRY
-from tests.kits.sandbox import DEADLINE_S, Client, Receiver, list_played, lower, receiving, running
+from tests.kits.sandbox import Client, Receiver, list_played, lower, receiving, running
+from tests.kits.waiting import WITHIN_S
 from tracker.domain.observation import Reading, Submission
 from tracker.domain.task import ExternalId, Status
 from tracker.domain.upstream_http import AuthStyle, WireReply, WireRequest
@@ -31,13 +32,13 @@ async def send(client: Client, call: WireRequest) -> WireReply:
     if call.body is not None:
         headers["Content-Type"] = "application/json"
     reply = await client.call(call.method, call.path, data=call.body, headers=headers, params=list(call.query))
-    return WireReply(reply.status, lower(reply.headers), reply.raw, NOW)
+    return WireReply(reply.status, lower(reply.headers), reply.raw, RECORDED_AT)
 
 
 async def finish(client: Client, route: Route, reading: Reading) -> Reading:
     """Poll a task until it has ended."""
     provider = REGISTRY.provider_of(route)
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(WITHIN_S):
         while reading.status is None or not reading.status.is_terminal or not (reading.outputs or reading.reason):
             assert reading.external_id is not None
             await asyncio.sleep(0.01)

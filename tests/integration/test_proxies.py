@@ -20,9 +20,9 @@ from aiohttp import web
 
 from tests.kits.processes import find_free_port
 from tests.kits.short_paths import short_directory
+from tests.kits.waiting import WITHIN_S
 
 CONFIG = Path(__file__).parents[2] / "config"
-WITHIN_S = 20.0
 BODY_S = 4
 """So long the proxy waits for a body here, instead of 30 s and more."""
 MOST = 2_000_000

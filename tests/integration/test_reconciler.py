@@ -2,15 +2,8 @@
 
 from pathlib import Path
 
-from tests.kits.factories import (
-    after,
-    make_answer,
-    make_cancel,
-    make_observation,
-    make_output,
-    make_task,
-    make_task_name,
-)
+from tests.kits.clock import after
+from tests.kits.factories import make_answer, make_cancel, make_observation, make_output, make_task, make_task_name
 from tests.kits.store import LANE, begun, opened
 from tracker.domain.observation import Source, Submission, Trouble
 from tracker.domain.schedule import PollPolicy

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -23,8 +22,8 @@ import orjson
 import pytest
 from aiohttp import web
 
+from tests.kits.clock import RunningClock
 from tests.kits.payloads import PAYLOADS, STAND_INS, Payload, list_payloads, routes_of
-from tracker.clock import whole_milliseconds
 from tracker.config import load_config
 from tracker.daemon.app import Tracker
 from tracker.domain.tokens import CallbackTokens
@@ -69,21 +68,6 @@ class Case:
     def name(self) -> str:
         """Its name among all."""
         return f"{self.payload.family}/{self.payload.case}-{self.route.name}"
-
-
-class FrozenClock:
-    """The wall clock is frozen at the start; the monotonic one runs."""
-
-    def __init__(self) -> None:
-        self._now = whole_milliseconds(datetime.now(UTC))
-
-    def now(self) -> datetime:
-        """Always the same."""
-        return self._now
-
-    def monotonic(self) -> float:
-        """The machine's."""
-        return time.monotonic()
 
 
 def list_cases() -> list[Case]:
@@ -234,7 +218,7 @@ class Run:
 
 async def bring_all_in(directory: Path, cases: list[Case]) -> datetime:
     """Run the daemon until every payload was delivered; returns the time of its clock."""
-    clock = FrozenClock()
+    clock = RunningClock(datetime.now(UTC))
     async with upstream(cases):
         config = load_config(write_config(directory, cases), {"KEY": "sk-payloads"})
         tracker = Tracker(config, {}, clock)

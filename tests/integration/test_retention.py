@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.kits.factories import START, after, make_answer, make_output, make_task_name
+from tests.kits.clock import START, after
+from tests.kits.factories import make_answer, make_output, make_task_name
 from tests.kits.store import Rig, opened
 from tracker.archive.file_storage import DirectoryStorage
 from tracker.config.sections import Retention as Days

@@ -16,18 +16,8 @@ from itertools import pairwise
 import aiohttp
 import pytest
 
-from tests.kits.sandbox import (
-    DEADLINE_S,
-    Body,
-    Client,
-    Receiver,
-    UrlClock,
-    find_job,
-    pass_time,
-    receiving,
-    running,
-    until,
-)
+from tests.kits.sandbox import Body, Client, Receiver, find_job, pass_time, receiving, running, url_clock
+from tests.kits.waiting import WITHIN_S, until
 from tracker.sandbox import DEFAULT_KEY, DIRECTIVES, Chaos, CreateFault, Sandbox, directives, server
 from tracker.sandbox.callbacks import is_loopback
 from tracker.sandbox.fate import JobFate
@@ -404,7 +394,7 @@ async def test_polls_can_go_unanswered(rate: str) -> None:
     """A poll's connection can be cut, or never answered."""
     async with running(chaos=Chaos.from_json({rate: 1.0})) as client:
         task_id = (await client.post(SUNO, suno_body())).body["data"]["taskId"]
-        timeout = aiohttp.ClientTimeout(total=0.1 if rate == "poll_hang" else DEADLINE_S)
+        timeout = aiohttp.ClientTimeout(total=0.1 if rate == "poll_hang" else WITHIN_S)
         with pytest.raises((aiohttp.ClientConnectionError, TimeoutError)):
             await client.get(f"/suno/query/task?taskId={task_id}", timeout=timeout)
 
@@ -762,7 +752,7 @@ async def test_absurd_ranges_are_416(client: Client) -> None:
 
 async def test_urls_expire_and_cannot_be_forged(monkeypatch: pytest.MonkeyPatch) -> None:
     """403 after expiry, for a changed Expires and for a made-up token; a later poll gives a fresh URL."""
-    clock = UrlClock(monkeypatch)
+    clock = url_clock(monkeypatch)
     async with running(url_ttl_s=2000.0) as client:
         path, url = await finished_video(client)
         clock.advance(1000)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.kits.sandbox import Body, Client, UrlClock, pass_time, running
+from tests.kits.sandbox import Body, Client, pass_time, running, url_clock
 from tracker.sandbox import Chaos
 from tracker.sandbox.families.registry import list_routes
 from tracker.sandbox.interpreter import DataJobRoute
@@ -314,7 +314,7 @@ async def test_polls_can_fail_and_ids_can_be_unknown(client: Client, name: str) 
 
 async def test_every_url_expires_and_is_renewed_by_a_poll(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same URL and 200 for all of its time, 403 after it; the next poll gives another that works."""
-    clock = UrlClock(monkeypatch)
+    clock = url_clock(monkeypatch)
     async with running(url_ttl_s=2000.0) as client:
         paths: dict[str, str] = {}
         urls: dict[str, str] = {}

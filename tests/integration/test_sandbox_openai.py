@@ -7,7 +7,8 @@ import aiohttp
 import pytest
 from standardwebhooks.webhooks import Webhook
 
-from tests.kits.sandbox import Body, Client, Receiver, lower, pass_time, receiving, running, until
+from tests.kits.sandbox import Body, Client, Receiver, lower, pass_time, receiving, running
+from tests.kits.waiting import until
 
 WEBHOOK_SECRET = "whsec_" + base64.b64encode(b"made-up-webhook-key-of-32-bytes!").decode()
 VIDEOS = "/openai/v1/videos"

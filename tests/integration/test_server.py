@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from tests.kits.server import START, Rig, locs, problem_of, running
+from tests.kits.clock import START
+from tests.kits.server import Rig, locs, problem_of, running
 from tracker.domain.health import Health
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.observation import Source

@@ -16,9 +16,11 @@ import pytest
 from aiohttp import web
 
 from tests.integration.test_callbacks import song
+from tests.kits.clock import START
 from tests.kits.daemon import NEVER_POLLS, Setting, running_daemon
 from tests.kits.logs import what_is_logged
-from tests.kits.server import START, Rig, running
+from tests.kits.server import Rig, running
+from tests.kits.waiting import WITHIN_S, until
 from tracker.clock import ManualClock
 from tracker.config.listen import Listen
 from tracker.daemon.app import ARRIVE_S
@@ -26,7 +28,6 @@ from tracker.daemon.listening import open_sites
 from tracker.domain.tokens import CallbackTokens
 from tracker.server.connections import BODY_S, LINES_BURST, SLOWEST_BYTES_PER_S, Arrivals, Runner
 
-WITHIN_S = 20.0
 HOST = b" HTTP/1.1\r\nHost: tracker.example\r\n"
 CALLBACK = b"POST /callbacks/suno/TOKEN" + HOST
 SHORT = 0.05
@@ -109,13 +110,6 @@ async def ask(rig: Rig, *pieces: bytes) -> Answer:
     sender = await Sender.to(rig)
     await sender.send(*pieces)
     return await sender.answer()
-
-
-async def until(check: Callable[[], bool]) -> None:
-    """Wait for something that takes a few turns of the loop."""
-    async with asyncio.timeout(WITHIN_S):
-        while not check():  # noqa: ASYNC110 - there is no signal to wait for
-            await asyncio.sleep(0.001)
 
 
 def begin(path: str, length: int = 99, *, host: str = "x", connection: str = "close") -> bytes:

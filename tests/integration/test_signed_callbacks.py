@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.kits.clock import RunningClock
 from tests.kits.daemon import NEVER_POLLS, Asker, Setting, ends_of, run_tracker, running_daemon
 from tests.kits.payloads import Payload, list_payloads, routes_of
 from tests.kits.processes import Ear
@@ -141,18 +141,6 @@ async def test_a_callback_without_token_wants_a_signature_too(tmp_path: Path) ->
         assert other == (202, {"outcome": "parked"}), "no scheme is configured for this family"
 
 
-class ThenClock:
-    """A wall clock that stands where the recorded callbacks were sent."""
-
-    def now(self) -> datetime:
-        """A few seconds after the newest of them."""
-        return datetime.fromtimestamp(1767607310, UTC)
-
-    def monotonic(self) -> float:
-        """The machine's."""
-        return time.monotonic()
-
-
 @pytest.mark.parametrize("payload", RECORDED, ids=lambda payload: f"{payload.family}/{payload.case}")
 async def test_recorded_signatures_at_the_door(tmp_path: Path, payload: Payload) -> None:
     """Byte by byte as they came: a good one has its task polled, a forged one is 401 and changes nothing."""
@@ -161,7 +149,7 @@ async def test_recorded_signatures_at_the_door(tmp_path: Path, payload: Payload)
     tables = f'[callbacks.{route.provider}]\nscheme = "{route.signature}"\nsecret_env = "SECRET"'
     setting = Setting(gateway="http://127.0.0.1:9", poll=NEVER_POLLS, tables=tables)
     setting = replace(setting, env={"SECRET": signature["test_secret"]})
-    async with running_daemon(tmp_path, setting, clock=ThenClock()) as asker:
+    async with running_daemon(tmp_path, setting, clock=RunningClock(datetime.fromtimestamp(1767607310, UTC))) as asker:
         known = payload.content["expect"]["task_id"] or "known-before"
         registered, task = await asker.call("POST", "/v1/tasks", {"route": route.name, "external_id": known})
         assert registered == 201

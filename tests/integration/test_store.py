@@ -9,14 +9,8 @@ from typing import NoReturn
 
 import pytest
 
-from tests.kits.factories import (
-    EXTERNAL_ID,
-    after,
-    make_answer,
-    make_observation,
-    make_output,
-    make_task_name,
-)
+from tests.kits.clock import after
+from tests.kits.factories import EXTERNAL_ID, make_answer, make_observation, make_output, make_task_name
 from tests.kits.store import LANE, begun, opened
 from tracker.domain.archives import ArchiveState
 from tracker.domain.judge import Step

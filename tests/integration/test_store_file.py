@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kits.factories import START, after, make_task_name
+from tests.kits.clock import START, after
+from tests.kits.factories import make_task_name
 from tests.kits.logs import what_is_logged
 from tests.kits.store import LANE, Rig, opened
 from tracker.clock import ManualClock

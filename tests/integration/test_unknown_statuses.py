@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.integration.test_accounts import ROUTES, listening
-from tests.kits.daemon import POLLS_AT_ONCE, Asker, ForwardClock, Setting, ends_of, running_daemon
+from tests.kits.clock import RunningClock
+from tests.kits.daemon import POLLS_AT_ONCE, Asker, Setting, ends_of, running_daemon
 from tests.kits.payloads import STAND_INS, list_payloads, routes_of
-from tests.kits.processes import eventually
 from tests.kits.route_requests import Json, Song, request_of
 from tests.kits.sandbox import find_job, list_played, pass_time
+from tests.kits.waiting import until
 from tracker.providers.registry import Registry
 from tracker.sandbox import Sandbox
 
@@ -40,7 +41,7 @@ async def sentence_of(asker: Asker, task: Json, text: str) -> str:
         assert why["status"] in {"PENDING", "RUNNING"}, (task["route"], why)
         return next((line for line in (why["summary"], *why["notes"]) if text in line), None)
 
-    return str(await eventually(look))
+    return str(await until(look))
 
 
 async def expires(asker: Asker, task: Json) -> None:
@@ -54,7 +55,7 @@ async def expires(asker: Asker, task: Json) -> None:
 
 async def test_an_unknown_status_is_still_running(tmp_path: Path) -> None:
     """On every route that is followed, and that the sandbox plays: named and counted in ``why``, then expired."""
-    clock = ForwardClock()
+    clock = RunningClock()
     async with Sandbox() as sandbox:
         setting = Setting(gateway=sandbox.base_url, poll=BOUNDED, is_called_back=False)
         async with running_daemon(tmp_path, setting, clock=clock) as asker:
@@ -75,7 +76,7 @@ async def test_an_unknown_status_is_still_running(tmp_path: Path) -> None:
 
 async def test_an_unknown_code_is_no_end(tmp_path: Path) -> None:
     """A poll that is answered with a code of no table changes nothing but what ``why`` says; the deadline holds."""
-    clock = ForwardClock()
+    clock = RunningClock()
     async with listening() as ear:
         setting = Setting(gateway=ear.url, poll=BOUNDED, is_called_back=False)
         ear.answers = {

@@ -6,12 +6,13 @@ import gzip
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 import pytest
 from aiohttp import web
 
+from tests.kits.clock import START
+from tests.kits.http_server import serving
 from tracker import __version__
 from tracker.clock import ManualClock
 from tracker.domain.circuit import CircuitState
@@ -23,7 +24,6 @@ from tracker.upstream.limits import RateLimits
 
 KEY = "sk-very-secret-0123456789"
 SECRET_QUERY = ("taskId", "private-id-77")
-START = datetime(2026, 11, 20, 20, 42, tzinfo=UTC)
 
 Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -62,22 +62,6 @@ async def rig_for(
         yield Rig(client, clock, limits, breakers)
     finally:
         await client.close()
-
-
-@asynccontextmanager
-async def http_server(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[str]:
-    """The base URL of an aiohttp server whose only handler is ``handler``."""
-    app = web.Application()
-    app.router.add_route("*", "/{rest:.*}", handler)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    host, port = runner.addresses[0][:2]
-    try:
-        yield f"http://{host}:{port}"
-    finally:
-        await runner.cleanup()
 
 
 @asynccontextmanager
@@ -387,7 +371,7 @@ async def asked(rig: Rig, request: WireRequest) -> dict[str, str]:
 
 async def test_bearer_is_the_usual_key_header() -> None:
     """Authorization, user agent, JSON in and out, no cookies."""
-    async with http_server(echo) as url, rig_for(url) as rig:
+    async with serving(echo) as url, rig_for(url) as rig:
         seen = await asked(rig, WireRequest("POST", "/suno/generate", body=b'{"a":1}'))
     assert seen["authorization"] == f"Bearer {KEY}"
     assert seen["user-agent"] == f"tracker/{__version__}"
@@ -401,7 +385,7 @@ async def test_bearer_is_the_usual_key_header() -> None:
 
 async def test_anthropic_style_has_its_own_headers() -> None:
     """x-api-key and the API's version, and no Authorization."""
-    async with http_server(echo) as url, rig_for(url) as rig:
+    async with serving(echo) as url, rig_for(url) as rig:
         request = WireRequest("POST", "/v1/messages", body=b"{}", auth=AuthStyle.X_API_KEY)
         seen = await asked(rig, request)
     assert seen["x-api-key"] == KEY
@@ -412,7 +396,7 @@ async def test_anthropic_style_has_its_own_headers() -> None:
 async def test_a_request_brings_its_own_headers() -> None:
     """The provider's headers are sent; its content type wins; it cannot change the key."""
     headers = (("X-DashScope-Async", "enable"), ("Content-Type", "application/json; charset=utf-8"))
-    async with http_server(echo) as url, rig_for(url) as rig:
+    async with serving(echo) as url, rig_for(url) as rig:
         seen = await asked(rig, WireRequest("POST", "/x", headers=headers, body=b"{}"))
     assert seen["x-dashscope-async"] == "enable"
     assert seen["content-type"] == "application/json; charset=utf-8"
@@ -437,7 +421,7 @@ async def test_joins_urls_without_changing_escapes(
     prefix: str, path: str, query: tuple[tuple[str, str], ...], expected: str
 ) -> None:
     """One slash between base and path; escapes of the provider arrive unchanged."""
-    async with http_server(echo) as url, rig_for(url + prefix) as rig:
+    async with serving(echo) as url, rig_for(url + prefix) as rig:
         seen = await asked(rig, WireRequest("GET", path, query=query))
     assert seen["raw_path"] == expected
 
@@ -453,7 +437,7 @@ async def test_an_answer_is_complete() -> None:
         headers = {"X-Request-ID": "r1", "Content-Encoding": "gzip", "RETRY-After": "7"}
         return web.Response(status=503, body=body, headers=headers)
 
-    async with http_server(handler) as url, rig_for(url) as rig:
+    async with serving(handler) as url, rig_for(url) as rig:
         reply = await rig.get()
     assert (reply.status, reply.body, reply.received_at) == (503, b'{"ok": true}', START)
     assert (reply.headers["x-request-id"], reply.headers["retry-after"]) == ("r1", "7")
@@ -467,7 +451,7 @@ async def test_a_redirect_is_an_answer_like_any_other() -> None:
         asked_paths.append(request.path)
         raise web.HTTPFound("/elsewhere")
 
-    async with http_server(handler) as url, rig_for(url) as rig:
+    async with serving(handler) as url, rig_for(url) as rig:
         reply = await rig.create()
     assert reply.status == 302
     assert asked_paths == ["/create"]
@@ -481,7 +465,7 @@ async def test_cookies_are_not_stored() -> None:
         cookies.append(request.headers.get("Cookie"))
         return web.Response(headers={"Set-Cookie": "session=1"})
 
-    async with http_server(handler) as url, rig_for(url) as rig:
+    async with serving(handler) as url, rig_for(url) as rig:
         await rig.get()
         await rig.get()
     assert cookies == [None, None]
@@ -537,7 +521,7 @@ async def test_paid_requests_never_share_a_connection() -> None:
         said.append(request.headers.get("Connection"))
         return web.Response()
 
-    async with http_server(handler) as url, rig_for(url) as rig:
+    async with serving(handler) as url, rig_for(url) as rig:
         await rig.get()
         await rig.get()
         await rig.create()
@@ -591,7 +575,7 @@ def answering(status: int, **headers: str) -> Callable[[web.Request], Awaitable[
 async def test_a_throttled_poll_pauses_its_account(retry_after: str, pause_s: float | None) -> None:
     """429 pauses the account as long as Retry-After says, within limits."""
     async with (
-        http_server(answering(429, Retry_After=retry_after, Date="Fri, 20 Nov 2026 20:42:00 GMT")) as url,
+        serving(answering(429, Retry_After=retry_after, Date="Fri, 20 Nov 2026 20:42:00 GMT")) as url,
         rig_for(url) as rig,
     ):
         await rig.get()
@@ -600,7 +584,7 @@ async def test_a_throttled_poll_pauses_its_account(retry_after: str, pause_s: fl
 
 async def test_a_throttled_create_does_not_stop_the_polls() -> None:
     """Its own task is sent again later; polls continue and see other jobs end."""
-    async with http_server(answering(429, Retry_After="60")) as url, rig_for(url) as rig:
+    async with serving(answering(429, Retry_After="60")) as url, rig_for(url) as rig:
         assert (await rig.create()).status == 429
         assert rig.limits.paused_until("default") is None
 
@@ -608,7 +592,7 @@ async def test_a_throttled_create_does_not_stop_the_polls() -> None:
 @pytest.mark.parametrize("status", [500, 503, 599])
 async def test_server_errors_open_the_circuit(status: int) -> None:
     """Five in a row, and the circuit opens: the next request is not sent."""
-    async with http_server(answering(status)) as url, rig_for(url) as rig:
+    async with serving(answering(status)) as url, rig_for(url) as rig:
         for _ in range(5):
             await rig.get()
         host = rig.client.host_of("default")
@@ -624,7 +608,7 @@ async def test_server_errors_of_one_provider_stop_no_other() -> None:
     async def handler(request: web.Request) -> web.Response:
         return web.Response(status=503 if "kling" in request.path else 200)
 
-    async with http_server(handler) as url, rig_for(url) as rig:
+    async with serving(handler) as url, rig_for(url) as rig:
         for _ in range(8):
             with contextlib.suppress(NotAttempted):
                 await rig.get("/kling/1", provider="kling")
@@ -636,7 +620,7 @@ async def test_server_errors_of_one_provider_stop_no_other() -> None:
 @pytest.mark.parametrize("status", [200, 302, 400, 401, 404, 429])
 async def test_a_4xx_is_not_a_failure(status: int) -> None:
     """A 4xx shows that the host works."""
-    async with http_server(answering(status)) as url, rig_for(url) as rig:
+    async with serving(answering(status)) as url, rig_for(url) as rig:
         for _ in range(8):
             await rig.create()
         assert rig.breakers.circuit_of(rig.client.host_of("default")).state is CircuitState.CLOSED
@@ -649,7 +633,7 @@ async def test_a_host_that_recovers_is_used_again() -> None:
     async def handler(_request: web.Request) -> web.Response:
         return web.Response(status=200 if healthy else 502)
 
-    async with http_server(handler) as url, rig_for(url) as rig:
+    async with serving(handler) as url, rig_for(url) as rig:
         for _ in range(5):
             await rig.get()
         with pytest.raises(NotSent):

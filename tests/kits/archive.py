@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from tests.kits.factories import make_observation, make_registration
+from tests.kits.waiting import WITHIN_S
 from tracker.archive.archiver import Archiver
 from tracker.archive.attempt import RetryPolicy
 from tracker.archive.download import Bounds
@@ -26,8 +27,6 @@ from tracker.store.sqlite import SqliteStore
 from tracker.tracking.reconciler import Reconciler
 from tracker.upstream.client import Account
 
-WITHIN_S = 20.0
-"""How long a test waits; only a failing test waits that long."""
 RETRIES = RetryPolicy(max_attempts=3, max_refusals=2, first_s=0.01, max_s=0.05, shortage_s=0.05)
 BOUNDS = Bounds(max_bytes=1 << 30, idle_s=5.0, total_s=30.0)
 MP4 = b"\0\0\0\x18ftypisom\0\0\2\0isomiso2"

@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import orjson
 
-from tests.kits.processes import PATIENCE_S, find_free_port
-from tracker.clock import Clock, SystemClock, whole_milliseconds
+from tests.kits.processes import find_free_port
+from tests.kits.waiting import WITHIN_S
+from tracker.clock import Clock
 from tracker.config import load_config
 from tracker.daemon.app import Tracker
 from tracker.daemon.provider_files import read_registry
@@ -118,26 +117,6 @@ class Asker:
         return list((await self.get(f"/v1/tasks/{task['id']}/events"))["items"])
 
 
-class ForwardClock:
-    """The machine's clock, with time that a test lets pass added to it."""
-
-    def __init__(self) -> None:
-        self._machine = SystemClock()
-        self._ahead_s = 0.0
-
-    def now(self) -> datetime:
-        """The machine's time, and what was added."""
-        return whole_milliseconds(self._machine.now() + timedelta(seconds=self._ahead_s))
-
-    def monotonic(self) -> float:
-        """The machine's, and what was added."""
-        return time.monotonic() + self._ahead_s
-
-    def advance(self, seconds: float) -> None:
-        """Let time pass."""
-        self._ahead_s += seconds
-
-
 @asynccontextmanager
 async def running_daemon(
     directory: Path, setting: Setting, journal: Sink | None = None, clock: Clock | None = None
@@ -182,7 +161,7 @@ async def run_tracker(*arguments: str, directory: Path, env: Mapping[str, str] |
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(WITHIN_S):
         out, err = await process.communicate()
     assert process.returncode is not None
     return Ran(process.returncode, out.decode(), err.decode())

@@ -2,25 +2,19 @@
 
 # ruff: noqa: ANN401 - a factory takes whatever fields its record has
 
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from tests.kits.clock import START, after
 from tracker.domain.observation import Observation, Reading, Source, Submission
 from tracker.domain.schedule import PollPolicy, PollTiming
 from tracker.domain.task import ExternalId, Output, Reason, Status, SubmitState, Task, TaskId
 from tracker.store.values import NewTask
 
-START = datetime(2026, 11, 20, 20, 42, tzinfo=UTC)
 TASK_ID = TaskId("01KAHTC1R00000000000000001")
 EXTERNAL_ID = ExternalId("up-1")
 
 POLICY = PollPolicy()
 TIMING = PollTiming(policy=POLICY, suggested_interval_s=5.0)
-
-
-def after(seconds: float) -> datetime:
-    """A moment so many seconds after `START`."""
-    return START + timedelta(seconds=seconds)
 
 
 def make_task_name(n: int) -> TaskId:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from tests.kits.hooks import WITHIN_S
+from tests.kits.waiting import WITHIN_S
 
 SECRET = "whsec_" + base64.b64encode(b"made-up-secret-of-32-bytes-no-1!").decode()
 OTHER_SECRET = "whsec_" + base64.b64encode(b"made-up-secret-of-32-bytes-no-2!").decode()

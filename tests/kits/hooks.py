@@ -9,12 +9,14 @@ import resource
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
+from tests.kits.clock import START
+from tests.kits.waiting import WITHIN_S
 from tracker.config.hooks import Action, HookSpec
 from tracker.domain.judge import Step, judge
 from tracker.domain.observation import Observation, Reading, Source
@@ -26,11 +28,8 @@ from tracker.hooks.running.process import Process
 from tracker.store.sqlite import SqliteStore
 from tracker.store.values import AttemptResult, DeliveryJob, Match, NewTask
 
-NOW = datetime(2026, 11, 20, 20, 42, tzinfo=UTC)
 SHEBANG_MAX = 120
 """Bytes of an interpreter's path in a first line, with room for its options (execve(2))."""
-WITHIN_S = 20.0
-"""How long a test waits for what must happen; only a failing test waits that long."""
 
 
 def make_job(
@@ -48,14 +47,14 @@ def make_job(
         route="suno.generate",
         provider="suno",
         account="default",
-        created_at=NOW,
-        progress_at=NOW,
+        created_at=START,
+        progress_at=START,
         external_id=ExternalId("5c79"),
         status=Status.SUCCEEDED,
         outputs=(Output("audio", "https://cdn.example/a.mp3?sig=1"), Output("audio", "https://cdn.example/b.mp3")),
     )
     record = TaskRecord(replace(task, **changes), request=request, labels=labels or {})
-    return DeliveryJob(delivery_id, "publish", event, 812, attempt, NOW, "RUNNING", record)
+    return DeliveryJob(delivery_id, "publish", event, 812, attempt, START, "RUNNING", record)
 
 
 def make_hook(name: str, on: tuple[str, ...], action: Action, **limits: Json) -> HookSpec:
@@ -240,8 +239,8 @@ class TellingStore(SqliteStore):
                 provider="suno",
                 account="default",
                 asset="song",
-                created_at=NOW,
-                due_at=NOW,
+                created_at=START,
+                due_at=START,
                 submit_state=SubmitState.ACCEPTED,
                 external_id=ExternalId(f"up-{n}"),
                 labels=labels or {},

@@ -10,19 +10,19 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from tests.kits.clock import RECORDED_AT
 from tracker.domain.task import ExternalId, SubmitState, Task, TaskId
 from tracker.domain.upstream_http import WireReply
 from tracker.providers.registry import Registry
 from tracker.providers.route import Route
 
 PAYLOADS = Path(__file__).parents[1] / "payloads"
-NOW = datetime(2026, 1, 5, 10, 0, tzinfo=UTC)
 
 FAMILIES = {path.parent.name: tomllib.loads(path.read_text()) for path in sorted(PAYLOADS.glob("*/family.toml"))}
 """By directory: ``route`` reads the payloads that name no route of their own (a callback is sent to our address);
@@ -70,7 +70,7 @@ class Payload:
     @property
     def reply(self) -> WireReply:
         """The payload as an HTTP reply."""
-        return WireReply(self.content["http_status"], self.content["headers"], self.raw, NOW)
+        return WireReply(self.content["http_status"], self.content["headers"], self.raw, RECORDED_AT)
 
     def allows(self, field: str, value: object) -> bool:
         """Whether a value is the expected one of a field, or another acceptable one."""
@@ -131,8 +131,8 @@ def make_task(route: Route, channel: str, external_id: str | None) -> Task:
         route=route.name,
         provider=route.provider,
         account="default",
-        created_at=NOW - timedelta(minutes=1),
-        progress_at=NOW - timedelta(minutes=1),
+        created_at=RECORDED_AT - timedelta(minutes=1),
+        progress_at=RECORDED_AT - timedelta(minutes=1),
         external_id=None if sending else ExternalId(external_id or "known-before"),
         submit_state=SubmitState.SENDING if sending else SubmitState.ACCEPTED,
         submit_attempts=1,

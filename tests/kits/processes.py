@@ -18,18 +18,16 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import aiohttp
 import orjson
 
+from tests.kits.waiting import WITHIN_S, Signal, until
 from tracker.sandbox import DEFAULT_KEY, Sandbox
 
-T = TypeVar("T")
 Json = Any
 
-PATIENCE_S = 40.0
-"""How long a test waits for something that takes a moment on an idle machine."""
 SERVE = (sys.executable, "-m", "tracker", "serve", "--config")
 """How the daemon is started; the configuration's path follows."""
 LISTENING = "tracker.started"
@@ -51,26 +49,7 @@ def find_free_port() -> int:
                 return port
 
 
-class News:
-    """Wakes those who wait for a condition whenever something happened."""
-
-    def __init__(self) -> None:
-        self._happened = asyncio.Event()
-
-    def tell(self) -> None:
-        """Something happened."""
-        self._happened.set()
-
-    async def until(self, check: Callable[[], T | None], within_s: float = PATIENCE_S) -> T:
-        """The first true answer of ``check``, asked whenever something happened."""
-        async with asyncio.timeout(within_s):
-            while not (found := check()):
-                self._happened.clear()
-                await self._happened.wait()
-            return found
-
-
-class Ear(News):
+class Ear(Signal):
     """Hears what the sandbox tells.
 
     Attributes:
@@ -88,7 +67,7 @@ class Ear(News):
         self.told.append((time.monotonic(), event, facts))
         for listener in self.listeners:
             listener(event, facts)
-        self.tell()
+        self.notify()
 
     def times_of(self, event: str, **facts: Json) -> list[float]:
         """When an event with these facts was told."""
@@ -117,7 +96,7 @@ class Daemon:
         self._env = {**os.environ, **env}
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
-        self._news = News()
+        self._signal = Signal()
         self.lines: list[str] = []
 
     @property
@@ -130,7 +109,7 @@ class Daemon:
         """Start it, and wait until it answers requests."""
         starts = len(self.logged(LISTENING))
         process = await self._spawn()
-        await self._news.until(lambda: len(self.logged(LISTENING)) > starts or process.returncode is not None)
+        await self._signal.until(lambda: len(self.logged(LISTENING)) > starts or process.returncode is not None)
         assert process.returncode is None, "\n".join(self.lines)
         return self
 
@@ -162,9 +141,9 @@ class Daemon:
         assert process.stderr is not None
         async for line in process.stderr:
             self.lines.append(line.decode(errors="replace").rstrip())
-            self._news.tell()
+            self._signal.notify()
         await process.wait()
-        self._news.tell()
+        self._signal.notify()
 
     async def reload(self, *edits: tuple[str, str]) -> None:
         """Edit the configuration, have it read again, and wait until it holds."""
@@ -182,7 +161,7 @@ class Daemon:
         with suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
-    async def ended(self, within_s: float = PATIENCE_S) -> int:
+    async def ended(self, within_s: float = WITHIN_S) -> int:
         """Wait for the end of the process; its exit code, negative for a signal."""
         assert self._process is not None
         assert self._reader is not None
@@ -201,7 +180,7 @@ class Daemon:
         self.kill_now()
         await self.ended()
 
-    async def stop(self, within_s: float = PATIENCE_S) -> None:
+    async def stop(self, within_s: float = WITHIN_S) -> None:
         """SIGTERM, and the orderly end that follows."""
         self.signal(signal.SIGTERM)
         code = await self.ended(within_s)
@@ -224,7 +203,7 @@ class Daemon:
 
     async def heard(self, event: str, count: int = 1, **facts: Json) -> list[Mapping[str, Json]]:
         """Wait until an event was logged so many times."""
-        await self._news.until(lambda: len(self.logged(event, **facts)) >= count)
+        await self._signal.until(lambda: len(self.logged(event, **facts)) >= count)
         return self.logged(event, **facts)
 
     def assert_no_traceback(self) -> None:
@@ -298,7 +277,7 @@ class House:
         assert answer.status == status, answer
         return answer.body
 
-    async def end_of(self, task_id: str, within_s: float = PATIENCE_S) -> Json:
+    async def end_of(self, task_id: str, within_s: float = WITHIN_S) -> Json:
         """Wait for the end of a task; it survives the daemon's restarts."""
         async with asyncio.timeout(within_s):
             while True:
@@ -315,7 +294,7 @@ class House:
             task = await self.get(f"/v1/tasks/{task_id}")
             return task if all(task[name] == value for name, value in fields.items()) else None
 
-        return await eventually(look)
+        return await until(look)
 
     async def heard_callbacks(self, task_id: str, count: int) -> None:
         """Wait until a task has had so many callbacks."""
@@ -323,14 +302,14 @@ class House:
         async def look() -> bool:
             return int((await self.get(f"/v1/tasks/{task_id}"))["callbacks"]) >= count
 
-        await eventually(look)
+        await until(look)
 
     async def events(self, task_id: str, **fields: Json) -> list[Json]:
         """The events of a task with these values."""
         items = (await self.get(f"/v1/tasks/{task_id}/events"))["items"]
         return [event for event in items if all(event[name] == value for name, value in fields.items())]
 
-    async def deliveries_settle(self, within_s: float = PATIENCE_S) -> None:
+    async def deliveries_settle(self, within_s: float = WITHIN_S) -> None:
         """Wait until every hook run that follows from what has happened is over."""
 
         async def look() -> bool:
@@ -341,7 +320,7 @@ class House:
                 ) == [(0, 0)]
             return False
 
-        await eventually(look, within_s)
+        await until(look, within_s)
 
     async def run_second(self) -> Daemon:
         """Start another daemon on the same file and another port, and wait for its end."""
@@ -420,14 +399,6 @@ def submission(route: str, prompt: str) -> dict[str, Json]:
     return {"route": route, "request": REQUESTS[route](prompt)}
 
 
-async def eventually(look: Callable[[], Any], within_s: float = PATIENCE_S) -> Json:
-    """The first true answer of a coroutine function, for what tells nobody that it changed."""
-    async with asyncio.timeout(within_s):
-        while not (found := await look()):  # noqa: ASYNC110 - a file or another process, which signals nothing
-            await asyncio.sleep(0.03)
-        return found
-
-
 @asynccontextmanager
 async def open_house(
     directory: Path,
@@ -475,7 +446,7 @@ async def open_house(
             )
         config.write_text("\n".join(lines))
         daemon = Daemon(config, {KEY_ENV: KEY})
-        timeout = aiohttp.ClientTimeout(total=PATIENCE_S + 30)
+        timeout = aiohttp.ClientTimeout(total=WITHIN_S + 30)
         try:
             async with aiohttp.ClientSession(timeout=timeout) as client:
                 await daemon.start()

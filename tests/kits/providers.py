@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
+from tests.kits.clock import RECORDED_AT
 from tracker.domain.observation import Reading, Submission
 from tracker.domain.upstream_http import WireReply
 from tracker.providers.provider import Provider
@@ -14,7 +14,6 @@ from tracker.providers.registry import Registry
 from tracker.providers.route import Route
 
 REGISTRY = Registry()
-NOW = datetime(2026, 1, 5, 10, 0, tzinfo=UTC)
 URL = "https://cdn.example.com/1.mp4"
 DASHSCOPE, KLING, SUNO = "dashscope.video", "kling.omni-video", "suno.generate"
 ROUTES = (DASHSCOPE, KLING, SUNO)
@@ -31,7 +30,7 @@ def known(name: str) -> tuple[Route, Provider]:
 def reply(body: object, status: int = 200, **headers: str) -> WireReply:
     """An HTTP reply; bytes are unchanged, anything else becomes JSON."""
     raw = body if isinstance(body, bytes) else orjson.dumps(body)
-    return WireReply(status, {key.replace("_", "-"): value for key, value in headers.items()}, raw, NOW)
+    return WireReply(status, {key.replace("_", "-"): value for key, value in headers.items()}, raw, RECORDED_AT)
 
 
 def create(name: str, body: object, status: int = 200, **headers: str) -> Reading:

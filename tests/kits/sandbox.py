@@ -2,8 +2,7 @@
 
 import asyncio
 import json
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,6 +11,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from tests.kits.clock import RunningClock
+from tests.kits.http_server import serving
+from tests.kits.waiting import WITHIN_S
 from tracker.providers.registry import Registry
 from tracker.providers.route import Route
 from tracker.sandbox import DEFAULT_KEY, Sandbox, files
@@ -20,8 +22,6 @@ from tracker.sandbox.gateway import Gateway
 from tracker.sandbox.jobs import Job
 from tracker.sandbox.routes import PaidRoute
 
-DEADLINE_S = 20.0
-"""How long a test waits for what must happen; only a failing test waits that long."""
 SHORT_S = 0.2
 """How long jobs take here unless their prompts say otherwise."""
 
@@ -67,7 +67,7 @@ class Client:
     async def see(self, path: str, pick: Callable[[Any], object], last: object) -> list[object]:
         """Poll until `pick` gives `last`; return what it gave, repetitions left out."""
         seen: list[object] = []
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(WITHIN_S):
             while not seen or seen[-1] != last:
                 value = pick((await self.get(path)).body)
                 if not seen or value != seen[-1]:
@@ -103,7 +103,7 @@ class Receiver:
 
     async def wait(self, count: int) -> list[Body]:
         """Wait until so many callbacks have arrived."""
-        async with asyncio.timeout(DEADLINE_S), self.arrived:
+        async with asyncio.timeout(WITHIN_S), self.arrived:
             await self.arrived.wait_for(lambda: len(self.bodies) >= count)
         return self.bodies
 
@@ -133,37 +133,14 @@ async def receiving() -> AsyncIterator[Receiver]:
     target = Receiver()
     app = web.Application()
     app.router.add_post("/callbacks/{tail:.*}", target.take)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    target.url = f"http://127.0.0.1:{runner.addresses[0][1]}/callbacks/suno/s3cr3t-t0k3n"
-    try:
+    async with serving(app) as url:
+        target.url = f"{url}/callbacks/suno/s3cr3t-t0k3n"
         yield target
-    finally:
-        await runner.cleanup()
 
 
 def lower(headers: Any) -> dict[str, str]:  # noqa: ANN401 - aiohttp's own
     """Headers as a dict, names in lower case."""
     return {name.lower(): value for name, value in headers.items()}
-
-
-async def until(check: Callable[[], object]) -> None:
-    """Wait until `check` holds."""
-
-    async def ask() -> object:
-        return check()
-
-    await until_async(ask)
-
-
-async def until_async(ask: Callable[[], Awaitable[object]]) -> None:
-    """Wait until `ask` returns something true."""
-    async with asyncio.timeout(DEADLINE_S):
-        while True:
-            if await ask():
-                return
-            await asyncio.sleep(0.005)
 
 
 def hold_requests(patch: pytest.MonkeyPatch) -> asyncio.Event:
@@ -195,21 +172,8 @@ def find_job(sandbox: Sandbox, job_id: str) -> Job:
     return job
 
 
-class UrlClock:
-    """The clock for the validity of output URLs, which a test moves instead of waiting.
-
-    Args:
-        patch: installs it until the end of the test.
-    """
-
-    def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self._ahead_s = 0.0
-        patch.setattr(files, "time", self)
-
-    def time(self) -> float:
-        """Seconds since the epoch."""
-        return time.time() + self._ahead_s
-
-    def advance(self, seconds: float) -> None:
-        """Make every URL older by this time."""
-        self._ahead_s += seconds
+def url_clock(patch: pytest.MonkeyPatch) -> RunningClock:
+    """The clock for the validity of output URLs, which a test moves instead of waiting."""
+    clock = RunningClock()
+    patch.setattr(files, "time", clock)
+    return clock

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -15,6 +15,7 @@ import orjson
 from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 
+from tests.kits.clock import START
 from tests.kits.hooks import make_hook
 from tracker.clock import Clock, ManualClock
 from tracker.config.sections import Retention as Days
@@ -47,7 +48,6 @@ from tracker.upstream.payloads import Payloads
 
 T = TypeVar("T")
 
-START = datetime(2026, 11, 20, 20, 42, tzinfo=UTC)
 EXTERNAL_ID = "5c79aa10be8e4d0f9b1c2d3e4f5a6b7c"
 
 

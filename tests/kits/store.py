@@ -8,15 +8,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tests.kits.factories import (
-    POLICY,
-    START,
-    after,
-    make_new_task,
-    make_observation,
-    make_registration,
-    make_task_name,
-)
+from tests.kits.clock import START, after
+from tests.kits.factories import POLICY, make_new_task, make_observation, make_registration, make_task_name
 from tracker.clock import ManualClock
 from tracker.domain.observation import Observation, Source
 from tracker.domain.records import TaskRecord

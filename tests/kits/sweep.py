@@ -12,7 +12,8 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.kits.factories import START
+from tests.kits.clock import START
+from tests.kits.http_server import serving
 from tracker.clock import ManualClock
 from tracker.domain.observation import Observation, Submission
 from tracker.domain.records import TaskRecord
@@ -189,66 +190,60 @@ async def sweeping(
 ) -> AsyncIterator[SweepRig]:
     """Everything that sends and polls, with a key, and a gateway unless ``base_url`` names another."""
     gateway = Gateway()
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", gateway.answer)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    url = base_url or f"http://127.0.0.1:{runner.addresses[0][1]}"
-    clock = ManualClock(START)
-    keys = {"default": "sk-test-key-0123456789"}
-    accounts = {"default": Account("default", url, lambda: keys.get("default"), NO_LIMIT)}
-    store = FrailStore(path / "tracker.db", clock.now)
-    await store.open()
-    limits, breakers, registry = RateLimits({"default": NO_LIMIT}, clock), Breakers(clock), Registry()
-    client = UpstreamClient(accounts, clock, limits, breakers)
-    numbers = {"first_delay_s": 1.0, "min_interval_s": 1.0, "max_interval_s": 2.0, **policy}
-    reconciler = Reconciler(
-        store, policy_of=lambda _: PollPolicy(**numbers), interval_of={}, draw=lambda: 0.5, redactor=Redactor()
-    )
-    redactor = Redactor()
-    payloads = Payloads(redactor)
-    intake = Intake(
-        registry=registry,
-        clock=clock,
-        tokens=CallbackTokens(b"0123456789abcdef"),
-        urls=CallbackUrls(None, "https://callback.invalid/"),
-        accounts=accounts.keys(),
-        default_account="default",
-        aliases={},
-    )
-    alarms = AccountAlarms(clock, keys.get, redactor.json_text)
-    submitter = Submitter(
-        store=store,
-        reconciler=reconciler,
-        client=client,
-        intake=intake,
-        clock=clock,
-        payloads=payloads,
-        alarms=alarms,
-    )
-    poller = Poller(
-        store=store,
-        reconciler=reconciler,
-        client=client,
-        limits=limits,
-        breakers=breakers,
-        registry=registry,
-        submitter=submitter,
-        clock=clock,
-        payloads=payloads,
-        alarms=alarms,
-        tick_s=1.0,
-        park_s=60.0,
-        max_polls=max_polls,
-    )
-    try:
-        yield SweepRig(gateway, clock, store, breakers, submitter, poller, keys, reconciler)
-    finally:
-        for held in gateway.held.values():
-            held.set()
-        await submitter.drain(20)
-        await poller.stop(20)
-        await client.close()
-        await store.close()
-        await runner.cleanup()
+    async with serving(gateway.answer) as url:
+        clock = ManualClock(START)
+        keys = {"default": "sk-test-key-0123456789"}
+        accounts = {"default": Account("default", base_url or url, lambda: keys.get("default"), NO_LIMIT)}
+        store = FrailStore(path / "tracker.db", clock.now)
+        await store.open()
+        limits, breakers, registry = RateLimits({"default": NO_LIMIT}, clock), Breakers(clock), Registry()
+        client = UpstreamClient(accounts, clock, limits, breakers)
+        numbers = {"first_delay_s": 1.0, "min_interval_s": 1.0, "max_interval_s": 2.0, **policy}
+        reconciler = Reconciler(
+            store, policy_of=lambda _: PollPolicy(**numbers), interval_of={}, draw=lambda: 0.5, redactor=Redactor()
+        )
+        redactor = Redactor()
+        payloads = Payloads(redactor)
+        intake = Intake(
+            registry=registry,
+            clock=clock,
+            tokens=CallbackTokens(b"0123456789abcdef"),
+            urls=CallbackUrls(None, "https://callback.invalid/"),
+            accounts=accounts.keys(),
+            default_account="default",
+            aliases={},
+        )
+        alarms = AccountAlarms(clock, keys.get, redactor.json_text)
+        submitter = Submitter(
+            store=store,
+            reconciler=reconciler,
+            client=client,
+            intake=intake,
+            clock=clock,
+            payloads=payloads,
+            alarms=alarms,
+        )
+        poller = Poller(
+            store=store,
+            reconciler=reconciler,
+            client=client,
+            limits=limits,
+            breakers=breakers,
+            registry=registry,
+            submitter=submitter,
+            clock=clock,
+            payloads=payloads,
+            alarms=alarms,
+            tick_s=1.0,
+            park_s=60.0,
+            max_polls=max_polls,
+        )
+        try:
+            yield SweepRig(gateway, clock, store, breakers, submitter, poller, keys, reconciler)
+        finally:
+            for held in gateway.held.values():
+                held.set()
+            await submitter.drain(20)
+            await poller.stop(20)
+            await client.close()
+            await store.close()

@@ -15,7 +15,8 @@ from typing import Any, cast
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.kits.hooks import NOW, make_hook, make_job
+from tests.kits.clock import START
+from tests.kits.hooks import make_hook, make_job
 from tracker.clock import ManualClock
 from tracker.config.hooks import HookSpec
 from tracker.domain.hook_events import DeliveryStatus
@@ -297,7 +298,7 @@ EVENTS = st.one_of(
 @given(st.lists(st.lists(EVENTS, min_size=1, max_size=3), min_size=1, max_size=25))
 def test_no_hook_with_work_and_a_free_slot_is_left_out(rounds: list[list[Event]]) -> None:
     """After each round of events, every hook runs as many of its due deliveries as its limits allow."""
-    clock = ManualClock(NOW)
+    clock = ManualClock(START)
 
     async def play() -> None:
         world = World(clock)

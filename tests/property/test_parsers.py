@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.kits.payloads import NOW, STAND_INS, list_payloads, make_task, routes_of
+from tests.kits.clock import RECORDED_AT
+from tests.kits.payloads import STAND_INS, list_payloads, make_task, routes_of
 from tracker.domain.judge import judge
 from tracker.domain.observation import Observation, Reading, Source, Submission, Trouble
 from tracker.domain.schedule import PollPolicy, PollTiming
@@ -115,7 +116,7 @@ def check_reading(reading: Reading) -> None:
 def check_nothing_hangs(route: Route, reading: Reading) -> None:
     """After any answer a synchronous task has ended, with nothing left to do, or waits to be sent again."""
     task = make_task(route, "create", None)
-    observation = Observation(task.id, Source.SUBMIT, NOW, reading, attempt=1)
+    observation = Observation(task.id, Source.SUBMIT, RECORDED_AT, reading, attempt=1)
     after = judge(task, observation, lambda _key: False, PollTiming(PollPolicy(), route.poll_interval_s))[-1].task
     if after.submit_state is SubmitState.QUEUED:
         assert after.due_at is not None
@@ -178,7 +179,7 @@ def check_callback(route: Route, body: object) -> None:
 def test_any_json_answer_is_read(route: Route, data: st.DataObject, status: int, head: dict[str, str]) -> None:
     """Creates and polls are read without an exception, whatever JSON comes with whatever status."""
     body = data.draw(values | mutated(route))
-    reply = WireReply(status, head, as_bytes(body), NOW)
+    reply = WireReply(status, head, as_bytes(body), RECORDED_AT)
     check_create(route, reply)
     check_poll(route, reply)
 
@@ -189,7 +190,7 @@ def test_any_json_answer_is_read(route: Route, data: st.DataObject, status: int,
 def test_broken_success_answers_are_read(route: Route, data: st.DataObject) -> None:
     """Recorded answers with something wrong in them, where most of the reading happens: HTTP 200."""
     body = data.draw(mutated(route))
-    reply = WireReply(200, {}, as_bytes(body), NOW)
+    reply = WireReply(200, {}, as_bytes(body), RECORDED_AT)
     check_create(route, reply)
     check_poll(route, reply)
 
@@ -199,7 +200,7 @@ def test_broken_success_answers_are_read(route: Route, data: st.DataObject) -> N
 @given(raw=st.binary(max_size=64), status=st.integers(200, 599))
 def test_any_bytes_are_read(route: Route, raw: bytes, status: int) -> None:
     """Bytes that are no JSON are read as well."""
-    reply = WireReply(status, {}, raw, NOW)
+    reply = WireReply(status, {}, raw, RECORDED_AT)
     check_create(route, reply)
     check_poll(route, reply)
 
@@ -216,6 +217,6 @@ def test_any_callback_is_read_or_invalid(route: Route, data: st.DataObject) -> N
 @pytest.mark.parametrize("depth", [900, 100_000])
 def test_deep_nesting_is_read(route: Route, depth: int) -> None:
     """Nesting as deep as the parser goes, and deeper, breaks nothing."""
-    reply = WireReply(200, {}, b"[" * depth + b"]" * depth, NOW)
+    reply = WireReply(200, {}, b"[" * depth + b"]" * depth, RECORDED_AT)
     check_create(route, reply)
     check_poll(route, reply)

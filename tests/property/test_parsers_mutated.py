@@ -17,7 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.kits.payloads import NOW, STAND_INS, Payload, list_payloads, routes_of
+from tests.kits.clock import RECORDED_AT
+from tests.kits.payloads import STAND_INS, Payload, list_payloads, routes_of
 from tracker.domain.lenient_json.decoder import decode
 from tracker.domain.observation import Reading, Submission
 from tracker.domain.task import Status
@@ -52,7 +53,7 @@ def _says(payload: Payload, route: Route) -> Reading:
 
 def read(provider: Provider, route: Route, door: str, raw: bytes, content_type: str = "application/json") -> Reading:
     """Read raw bytes through one door, as the daemon does."""
-    reply = WireReply(200, {"content-type": content_type}, raw, NOW)
+    reply = WireReply(200, {"content-type": content_type}, raw, RECORDED_AT)
     if door == "create":
         return provider.read_create(route, reply)
     if door == "poll":

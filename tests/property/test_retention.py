@@ -8,7 +8,8 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.kits.factories import START, make_answer, make_cancel, make_observation, make_output, make_task_name
+from tests.kits.clock import START
+from tests.kits.factories import make_answer, make_cancel, make_observation, make_output, make_task_name
 from tests.kits.store import Rig, opened
 from tracker.config.sections import Retention as Days
 from tracker.domain.hook_events import DeliveryStatus

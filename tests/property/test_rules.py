@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from tests.kits.factories import START, make_observation, make_output, make_sent_task, make_task
+from tests.kits.clock import START
+from tests.kits.factories import make_observation, make_output, make_sent_task, make_task
 from tests.kits.invariants import check_change, check_task
 from tracker.domain.judge import judge
 from tracker.domain.observation import NOTHING, Observation, Source, Submission, Trouble

@@ -25,6 +25,7 @@ import pytest
 from aiohttp import web
 
 from tests.kits.daemon import KEY_ENV, Setting
+from tests.kits.http_server import serving
 from tests.unit.test_redactor import HOSTILE
 from tracker.sandbox import DEFAULT_KEY
 
@@ -129,55 +130,48 @@ async def test_others_are_answered_while_large_bodies_are_taken_in(
     async def create(_: web.Request) -> web.Response:
         return web.Response(body=body, headers=headers, content_type="application/json")
 
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", create)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
     statuses: list[int] = []
-    try:
-        async with (
-            daemon(tmp_path, f"http://127.0.0.1:{runner.addresses[0][1]}") as url,
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=300)) as session,
-        ):
-            await started(session, url)
+    async with (
+        serving(create) as upstream,
+        daemon(tmp_path, upstream) as url,
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=300)) as session,
+    ):
+        await started(session, url)
 
-            async def send(path: str, data: bytes) -> int:
-                while True:
-                    async with session.post(
-                        f"{url}{path}", data=io.BytesIO(data), headers={"Content-Type": "application/json"}
-                    ) as got:
-                        await got.read()
-                        if got.status != TOO_MANY:
-                            return got.status
-                    await asyncio.sleep(float(got.headers.get("Retry-After", 1)))
+        async def send(path: str, data: bytes) -> int:
+            while True:
+                async with session.post(
+                    f"{url}{path}", data=io.BytesIO(data), headers={"Content-Type": "application/json"}
+                ) as got:
+                    await got.read()
+                    if got.status != TOO_MANY:
+                        return got.status
+                await asyncio.sleep(float(got.headers.get("Retry-After", 1)))
 
-            async def measure(name: str, path: str, data: bytes) -> None:
-                began = time.perf_counter()
-                work = asyncio.create_task(send(path, data))
-                worst = await slowest(url, work)
-                took, status = time.perf_counter() - began, await work
-                statuses.append(status)
-                with capsys.disabled():
-                    slow = f"slowest /healthz {worst * 1000:5.0f} ms, all took {took:5.1f} s"
-                    print(f"{name:60} {slow}, HTTP {status}", flush=True)  # noqa: T201
+        async def measure(name: str, path: str, data: bytes) -> None:
+            began = time.perf_counter()
+            work = asyncio.create_task(send(path, data))
+            worst = await slowest(url, work)
+            took, status = time.perf_counter() - began, await work
+            statuses.append(status)
+            with capsys.disabled():
+                slow = f"slowest /healthz {worst * 1000:5.0f} ms, all took {took:5.1f} s"
+                print(f"{name:60} {slow}, HTTP {status}", flush=True)  # noqa: T201
 
-            job = {"route": "openai.images", "request": {"model": "m", "prompt": "x"}}
-            for name, make in answers():
-                body, headers = make(), {"Content-Encoding": "gzip"} if "gzip" in name else {}
-                await measure(f"answer: {name}", "/v1/tasks", json.dumps(job).encode())
-            body, headers = b"{}", {}
-            dense = b'{"task_id":"x","data":[' + b"[]," * 340_000 + b"[]]}"
-            await measure("callback: 1 MB of empty lists", "/callbacks/kling", dense)
-            for name, text in HOSTILE.items():
-                data = json.dumps({"task_id": "x", "p": text[: MB // 4]}).encode()
-                await measure(f"callback: {name}", "/callbacks/kling", data)
-            large = {**job, "request": {**job["request"], "image": "A" * (31 * MB)}}  # type: ignore[dict-item]
-            await measure("request: an image of 31 MB", "/v1/tasks", json.dumps(large).encode())
-            many = b'{"route":"openai.images","request":{"x":[' + b"[]," * (10 * MB) + b"1]}}"
-            await measure("request: 30 MB of empty lists", "/v1/tasks", many)
-    finally:
-        await runner.cleanup()
+        job = {"route": "openai.images", "request": {"model": "m", "prompt": "x"}}
+        for name, make in answers():
+            body, headers = make(), {"Content-Encoding": "gzip"} if "gzip" in name else {}
+            await measure(f"answer: {name}", "/v1/tasks", json.dumps(job).encode())
+        body, headers = b"{}", {}
+        dense = b'{"task_id":"x","data":[' + b"[]," * 340_000 + b"[]]}"
+        await measure("callback: 1 MB of empty lists", "/callbacks/kling", dense)
+        for name, text in HOSTILE.items():
+            data = json.dumps({"task_id": "x", "p": text[: MB // 4]}).encode()
+            await measure(f"callback: {name}", "/callbacks/kling", data)
+        large = {**job, "request": {**job["request"], "image": "A" * (31 * MB)}}  # type: ignore[dict-item]
+        await measure("request: an image of 31 MB", "/v1/tasks", json.dumps(large).encode())
+        many = b'{"route":"openai.images","request":{"x":[' + b"[]," * (10 * MB) + b"1]}}"
+        await measure("request: 30 MB of empty lists", "/v1/tasks", many)
     assert all(status < 500 for status in statuses)
 
 

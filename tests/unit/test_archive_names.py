@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.kits.factories import START, TASK_ID, after, make_output, make_task
+from tests.kits.clock import START, after
+from tests.kits.factories import TASK_ID, make_output, make_task
 from tracker.archive.expiry import expiry_of, shown_expiry
 from tracker.archive.media import is_wrong_type, mime_of, sniff
 from tracker.archive.names import SLUG_MAX_BYTES, directory_of, file_name, partial_key, slug_of

@@ -5,7 +5,7 @@ from typing import cast
 
 import pytest
 
-from tests.kits.factories import START
+from tests.kits.clock import START
 from tracker.errors import StoreUnavailable
 from tracker.maintenance.clock_watch import TOLERANCE_S, ClockWatch
 from tracker.store.protocol import Store

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.kits.payloads import NOW
+from tests.kits.clock import RECORDED_AT
 from tracker.domain.observation import Reading, Submission, Trouble
 from tracker.domain.task import ExternalId, Reason, Status
 from tracker.domain.upstream_http import AuthStyle, WireReply
@@ -81,7 +81,7 @@ def load(text: str = ACME) -> tuple[Route, Provider]:
 
 def reply(body: object, status: int = 200) -> WireReply:
     """An HTTP answer with a JSON body."""
-    return WireReply(status, {}, orjson.dumps(body), NOW)
+    return WireReply(status, {}, orjson.dumps(body), RECORDED_AT)
 
 
 def poll(job: dict[str, Any], text: str = ACME) -> Reading:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.kits.factories import START
+from tests.kits.clock import START
 from tracker.domain.ids import looks_like_task_id, make_task_id, shown_id
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from tests.kits.clock import after
 from tests.kits.factories import (
     EXTERNAL_ID,
     POLICY,
     TIMING,
-    after,
     make_answer,
     make_cancel,
     make_observation,

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta, timezone
 import orjson
 import pytest
 
-from tests.kits.factories import START, TASK_ID, after, make_output, make_task
+from tests.kits.clock import START, after
+from tests.kits.factories import TASK_ID, make_output, make_task
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.observation import Source
 from tracker.domain.records import (

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.kits.factories import after, make_output, make_task
+from tests.kits.clock import after
+from tests.kits.factories import make_output, make_task
 from tracker.domain.observation import Observation, Reading, Source, Submission, dedupe_key
 from tracker.domain.replay import PastEvent, differences, rederive
 from tracker.domain.task import ExternalId, Reason, Status, SubmitState, TaskId

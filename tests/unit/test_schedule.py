@@ -3,7 +3,8 @@
 import pytest
 from msgspec.structs import replace
 
-from tests.kits.factories import POLICY, START, TIMING, after, make_task
+from tests.kits.clock import START, after
+from tests.kits.factories import POLICY, TIMING, make_task
 from tracker.domain.schedule import PollPolicy, PollTiming, deadline_of, poll_interval_s, submit_delay_s
 
 

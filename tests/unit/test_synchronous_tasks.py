@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from tests.kits.payloads import NOW, make_task
+from tests.kits.clock import RECORDED_AT
+from tests.kits.payloads import make_task
 from tests.kits.providers import create, known
 from tracker.domain.hook_events import HookEvent
 from tracker.domain.judge import Step, judge
@@ -24,12 +25,12 @@ REFUSAL = {"id": "chatcmpl-1", "choices": [{"message": {"refusal": "no"}, "finis
 def sending(name: str = "openai.chat") -> Task:
     """A task whose create is on its way, leased as the submitter leases it."""
     route, _ = known(name)
-    return replace(make_task(route, "create", None), due_at=NOW + timedelta(seconds=360))
+    return replace(make_task(route, "create", None), due_at=RECORDED_AT + timedelta(seconds=360))
 
 
 def apply(task: Task, source: Source, reading: Reading, after_s: float = 0.0) -> Step:
     """The last step of judging one observation."""
-    observation = Observation(task.id, source, NOW + timedelta(seconds=after_s), reading, attempt=1)
+    observation = Observation(task.id, source, RECORDED_AT + timedelta(seconds=after_s), reading, attempt=1)
     return judge(task, observation, lambda _key: False, PollTiming(POLICY, 5.0))[-1]
 
 
@@ -39,7 +40,7 @@ def test_a_result_submits_and_succeeds_in_one_step() -> None:
     assert (step.outcome, step.announces) == (Outcome.APPLIED, (HookEvent.SUBMITTED, HookEvent.SUCCEEDED))
     task = step.task
     assert (task.status, task.submit_state, task.external_id) == (Status.SUCCEEDED, SubmitState.ACCEPTED, "chatcmpl-1")
-    assert (task.submitted_at, task.finished_at, task.progress, task.due_at) == (NOW, NOW, 100, None)
+    assert (task.submitted_at, task.finished_at, task.progress, task.due_at) == (RECORDED_AT, RECORDED_AT, 100, None)
     assert [output.text for output in task.outputs] == ["OK"]
 
 
@@ -64,7 +65,7 @@ def test_a_deferred_result_waits_to_be_sent_again() -> None:
     step = apply(sending("anthropic.messages"), Source.SUBMIT, create("anthropic.messages", body, 529, retry_after="7"))
     assert (step.task.status, step.task.submit_state) == (Status.PENDING, SubmitState.QUEUED)
     assert step.task.due_at is not None
-    assert step.task.due_at >= NOW + timedelta(seconds=7)
+    assert step.task.due_at >= RECORDED_AT + timedelta(seconds=7)
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from tests.kits.clock import after
 from tests.kits.factories import (
     EXTERNAL_ID,
     TASK_ID,
-    after,
     make_answer,
     make_cancel,
     make_observation,

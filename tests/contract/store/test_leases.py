@@ -4,12 +4,8 @@ import asyncio
 from datetime import timedelta
 
 from tests.contract.store.conftest import OpenRig
-from tests.kits.factories import (
-    after,
-    make_answer,
-    make_registration,
-    make_task_name,
-)
+from tests.kits.clock import after
+from tests.kits.factories import make_answer, make_registration, make_task_name
 from tests.kits.store import LANE, Rig
 from tracker.domain.archives import ArchiveState
 from tracker.domain.hook_events import DeliveryStatus

@@ -5,10 +5,8 @@ from typing import Any
 import pytest
 
 from tests.contract.store.conftest import OpenRig
-from tests.kits.factories import (
-    after,
-    make_task_name,
-)
+from tests.kits.clock import after
+from tests.kits.factories import make_task_name
 from tests.kits.store import Rig
 from tracker.domain.ai_models import Model
 from tracker.domain.task import Reason, Status, UpstreamError

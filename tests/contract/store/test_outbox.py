@@ -6,7 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from tests.contract.store.conftest import OpenRig
-from tests.kits.factories import after, make_output, make_task_name
+from tests.kits.clock import after
+from tests.kits.factories import make_output, make_task_name
 from tests.kits.store import Rig
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.records import DeliveryRecord

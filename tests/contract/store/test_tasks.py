@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.contract.store.conftest import OpenRig
+from tests.kits.clock import after
 from tests.kits.factories import (
-    after,
     make_answer,
     make_cancel,
     make_new_task,

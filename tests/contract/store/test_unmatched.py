@@ -1,14 +1,8 @@
 """Callbacks without a token: poll requests, and callbacks parked for a task that is not known yet."""
 
 from tests.contract.store.conftest import OpenRig
-from tests.kits.factories import (
-    EXTERNAL_ID,
-    after,
-    make_answer,
-    make_cancel,
-    make_observation,
-    make_task_name,
-)
+from tests.kits.clock import after
+from tests.kits.factories import EXTERNAL_ID, make_answer, make_cancel, make_observation, make_task_name
 from tests.kits.store import LANE
 from tracker.domain.observation import Source, Submission
 from tracker.domain.task import ExternalId, Reason, Status
