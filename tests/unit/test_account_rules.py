@@ -51,7 +51,7 @@ def test_chosen(wanted: Route, named: str | None, names: list[str], chosen: str)
 
 
 @pytest.mark.parametrize(
-    ("wanted", "named", "names", "words"),
+    ("wanted", "named", "names", "expected"),
     [
         (LUMEN, None, ["default"], "provider lumen has no account; add [accounts.lumen] with base_url and api_key_env"),
         (FILED, None, ["default", "filed"], "provider filed has no account; add [accounts.purse] with base_url"),
@@ -65,18 +65,18 @@ def test_chosen(wanted: Route, named: str | None, names: list[str], chosen: str)
         (LUMEN, "default", ["lumen"], "unknown account 'default'; configured accounts: lumen"),
     ],
 )
-def test_refused(wanted: Route, named: str | None, names: list[str], words: str) -> None:
-    """No account, or one that belongs to another provider: refused with the line that says what to do."""
+def test_refused(wanted: Route, named: str | None, names: list[str], expected: str) -> None:
+    """No account, or one that belongs to another provider: refused with a message that names the fix."""
     default = "default" if "default" in names else names[0] if len(names) == 1 else None
     with pytest.raises(RequestInvalid) as caught:
         rules(names).choose(wanted, named, default)
     (problem,) = caught.value.problems
     assert problem.loc == ("account",)
-    assert words in problem.msg
+    assert expected in problem.msg
 
 
 @pytest.mark.parametrize(
-    ("wanted", "account", "names", "is_named", "words"),
+    ("wanted", "account", "names", "is_named", "expected"),
     [
         (LUMEN, "default", ["default", "lumen"], False, "may have been chosen for it by mistake"),
         (LUMEN, "main", ["main"], False, "may have been chosen for it by mistake"),
@@ -89,11 +89,11 @@ def test_refused(wanted: Route, named: str | None, names: list[str], words: str)
         (KLING, "lumen", ["default", "lumen"], True, "belongs to provider lumen"),
     ],
 )
-def test_recorded_creates(wanted: Route, account: str, names: list[str], is_named: bool, words: str | None) -> None:
+def test_recorded_creates(wanted: Route, account: str, names: list[str], is_named: bool, expected: str | None) -> None:
     """A create that an earlier release recorded with the default account is not sent to another provider with it."""
     default = "default" if "default" in names else names[0] if len(names) == 1 else None
     objection = rules(names).objection(wanted, account, default, is_named=is_named)
-    assert (objection is None) if words is None else (words in str(objection))
+    assert (objection is None) if expected is None else (expected in str(objection))
 
 
 def test_lists_of_models_and_missing_accounts() -> None:

@@ -240,7 +240,7 @@ def test_partial_files(tmp_path: Path) -> None:
     again.begin(None)
     again.write(b"x")
     again.close()
-    assert Partial(tmp_path / "partial_dir", "k" * 32).find() is None, "without a version nobody can go on"
+    assert Partial(tmp_path / "partial_dir", "k" * 32).find() is None, "without a version it cannot be resumed"
     (left,) = (tmp_path / "partial_dir").iterdir()
     os.utime(left, (0, 0))
     assert remove_abandoned(tmp_path / "partial_dir") == 1

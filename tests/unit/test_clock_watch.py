@@ -1,4 +1,4 @@
-"""A wall clock that is set back must not make what is due wait."""
+"""A wall clock that is set back must not delay due work."""
 
 from datetime import datetime, timedelta
 from typing import cast
@@ -40,14 +40,14 @@ class Due:
         self.broken = False
 
     async def move_due_times_back(self, by: timedelta) -> None:
-        """Take note of it."""
+        """Record it."""
         if self.broken:
             raise StoreUnavailable("the disk is full")
         self.brought_back.append(by.total_seconds())
 
 
 def watch(clocks: Clocks, due: Due) -> ClockWatch:
-    """One over these clocks."""
+    """A watch over these clocks."""
     return ClockWatch(cast("Store", due), clocks)
 
 
@@ -63,8 +63,8 @@ async def test_a_step_back_is_followed_once() -> None:
     assert due.brought_back == [3601.0]
 
 
-async def test_what_is_no_step_back_changes_nothing() -> None:
-    """A clock that goes on, is slewed, stands, or is set forward: after that a step back to where it was is one."""
+async def test_other_clock_changes_move_no_due_times() -> None:
+    """A clock that runs, is slewed, stops or is set forward moves none; a later step back does."""
     clocks, due = Clocks(), Due()
     check = watch(clocks, due).check
     for wall_s in (1.0, 0.5, 0.0, -TOLERANCE_S, 7200.0):

@@ -95,7 +95,7 @@ def test_the_commented_examples_hold_when_they_are_uncommented(tmp_path: Path) -
     assert config.archive.url == "s3://bucket/prefix"
 
 
-# -- where it is looked for ----------------------------------------------------------------------------------
+# -- where the file is searched -------------------------------------------------------------------------------
 
 
 def test_search_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +150,7 @@ def test_the_environment_overrides_every_kind_of_key(tmp_path: Path) -> None:
     assert config.models.names["video"].fallback == ("m2",)
 
 
-def test_other_variables_of_ours_override_nothing(tmp_path: Path) -> None:
+def test_reserved_variables_override_nothing(tmp_path: Path) -> None:
     """Reserved names and what hooks are given are not keys."""
     env = {
         "TRACKER_URL": "http://127.0.0.1:1",
@@ -163,7 +163,7 @@ def test_other_variables_of_ours_override_nothing(tmp_path: Path) -> None:
 
 
 def test_a_wrong_override_names_the_variable(tmp_path: Path) -> None:
-    """The mistake is mended where it was made."""
+    """The message names the variable, where the mistake must be fixed."""
     env = {
         "TRACKER_POLL__MIN_INTERVAL_S": "soon",
         "TRACKER_SERVR__LISTEN": "127.0.0.1:1",
@@ -303,7 +303,7 @@ HOOK = '[[hooks]]\nname = "a"\non = ["task.finished"]\nrun = ["x"]\n'
     ],
 )
 def test_a_mistake_is_one_clear_line(tmp_path: Path, text: str, expected: str) -> None:
-    """File, key, what is wrong, how to mend it; the wrong value is not repeated."""
+    """File, key, what is wrong, how to fix it; the wrong value is not repeated."""
     lines = problems_of(tmp_path, text, providers=PROVIDERS)
     assert [line[: len(expected)] for line in lines] == [expected]
     assert "\n" not in lines[0]
@@ -311,8 +311,8 @@ def test_a_mistake_is_one_clear_line(tmp_path: Path, text: str, expected: str) -
     assert "sk-x" not in lines[0]
 
 
-def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
-    """Syntax of values, unknown keys, bounds, hooks and the open door: one run shows them all."""
+def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
+    """Syntax of values, unknown keys, bounds, hooks and the exposed API: one run shows them all."""
     text = (
         'nonsense = 1\n[server]\nlisten = "0.0.0.0:1"\n[poll]\ntick_s = -1\n[poll.suno]\nmin_interval_s = 99\n'
         "[callbacks]\ntrust = 1\n" + HOOK.replace("task.finished", "x")
@@ -321,8 +321,8 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     assert sorted(keys) == ["callbacks.trust", "hooks[a].on", "nonsense", "poll.tick_s", "server.listen"]
 
 
-def test_an_open_door_is_refused(tmp_path: Path) -> None:
-    """Without an API token only this machine may reach the daemon; clients may read the file all the same."""
+def test_an_exposed_api_needs_a_token(tmp_path: Path) -> None:
+    """Without an API token only this machine may reach the daemon; clients may still read the file."""
     text = '[server]\nlisten = "0.0.0.0:8780"'
     (line,) = problems_of(tmp_path, text)
     assert line.startswith("tracker.toml: server.listen: 0.0.0.0:8780 can be reached from other machines")
@@ -373,7 +373,7 @@ def test_a_secret_file_that_cannot_be_read_is_a_mistake(tmp_path: Path) -> None:
     assert load(tmp_path, text, serving=False).file is not None
 
 
-def test_the_callback_secret_is_made_once_and_kept(tmp_path: Path) -> None:
+def test_the_callback_secret_is_made_once_and_stored(tmp_path: Path) -> None:
     """Unset, it is made beside the store for this user alone; set, it is taken."""
     text = f'[store]\npath = "{tmp_path}/state/tracker.db"'
     config = load(tmp_path, text)
@@ -464,7 +464,7 @@ def test_what_is_not_acted_on_yet_is_listed(tmp_path: Path) -> None:
     ],
 )
 def test_an_archive_elsewhere_is_a_bucket(tmp_path: Path, text: str, wrong: bool) -> None:
-    """Object stores are told by their scheme; credentials stand elsewhere."""
+    """The scheme names the object store; the URL has no credentials."""
     if wrong:
         with pytest.raises(ConfigError, match=r"archive\.url"):
             load(tmp_path, f'[archive]\nurl = "{text}"')
@@ -518,8 +518,8 @@ def test_a_path_that_is_too_long_for_a_socket_is_refused(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "text", ["", "8780", ":8780", "h:", "h:x", "h:65536", "::1:80", "[h]:80", "unix:t", "http://h:1", "a b:1"]
 )
-def test_refuses_what_is_no_listen_address(text: str) -> None:
-    """The message says what one looks like."""
+def test_rejects_an_invalid_listen_address(text: str) -> None:
+    """The message shows a valid one."""
     with pytest.raises(ValueError, match="; write"):
         parse_listen(text)
 

@@ -33,14 +33,14 @@ def test_an_address_that_no_provider_reaches(tmp_path: Path, host: str) -> None:
 
 @pytest.mark.parametrize("host", ["tracker.example.com", "example.org", "callback.invalid", "a.example"])
 def test_a_name_that_is_reserved(tmp_path: Path, host: str) -> None:
-    """It leads nowhere from anywhere."""
+    """No network can resolve it."""
     near = f'public_url = "https://{host}"\n[accounts.default]\nbase_url = "http://127.0.0.1:8790"'
     assert "reserved for examples" in str(unreachable_public_url(load_config(written(tmp_path, near), {})))
 
 
 @pytest.mark.parametrize("host", ["tracker.studio.dev", "8.8.8.8", "[2606:4700::1111]", "notexample.com"])
 def test_an_address_that_may_be_reached(tmp_path: Path, host: str) -> None:
-    """Nothing is said about a public name or address."""
+    """A public name or address causes no warning."""
     config = load_config(written(tmp_path, f'public_url = "https://{host}"'), {})
     assert list_warnings(config, {}) == []
 

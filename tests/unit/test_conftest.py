@@ -24,13 +24,13 @@ from tests.conftest import is_loopback
         (("example.org", 80), False),
     ],
 )
-def test_knows_which_addresses_stay_here(address: object, expected: bool) -> None:
+def test_recognizes_loopback_addresses(address: object, expected: bool) -> None:
     """Loopback addresses and Unix sockets pass; every other address and name does not."""
     assert is_loopback(address) is expected
 
 
 @pytest.mark.parametrize("method", ["connect", "connect_ex"])
 def test_refuses_to_connect_elsewhere(method: str) -> None:
-    """A connect to another machine fails the test, past any `except Exception` in its way."""
+    """A connect to another machine fails the test, even through an `except Exception`."""
     with socket.socket() as sock, pytest.raises(pytest.fail.Exception, match="loopback only"):
         getattr(sock, method)(("192.0.2.1", 80))

@@ -171,14 +171,14 @@ def test_progress_and_outputs() -> None:
     ],
 )
 def test_failures_have_declared_reasons(code: str, reason: Reason, retryable: bool | None) -> None:
-    """The longest rule that fits a code tells the reason; the upstream's words are kept."""
+    """The longest rule that matches a code gives the reason; the upstream's message is stored."""
     reading = poll({"state": "broken", "error": {"code": code, "text": "words"}})
     assert (reading.status, reading.reason, reading.retryable) == (Status.FAILED, reason, retryable)
     assert reading.error is not None
     assert (reading.error.code, reading.error.message) == (code, "words")
 
 
-def test_what_is_not_declared_says_nothing() -> None:
+def test_undeclared_values_are_trouble() -> None:
     """An unknown status, no status, and types that the paths do not fit are trouble, never an end."""
     assert poll({"state": "new"}).trouble is Trouble.UNKNOWN_STATUS
     assert poll({}).trouble is Trouble.UNREADABLE
@@ -267,14 +267,14 @@ def test_mistakes_name_file_line_key_and_fix(old: str, new: str, expected: str) 
     assert all(";" in line for line in found)
 
 
-def test_the_id_must_be_asked_for() -> None:
-    """A query in which the id is nowhere could only ask about nothing."""
+def test_the_query_must_contain_the_id() -> None:
+    """A query without the id cannot name a task."""
     text = ACME.replace("{task_id}", "x")
     (line,) = mistakes(text)
     assert line.startswith("acme.toml:8: routes.video.query: the query has no task id; write {task_id}")
 
 
-def test_all_mistakes_of_all_files_are_told_at_once() -> None:
+def test_all_mistakes_of_all_files_are_reported_at_once() -> None:
     """Two files with two mistakes each give four lines; a name that is taken is one."""
     bad = ACME.replace('"job.id"', '"a["').replace('kind = "video"', 'kind = "film"')
     with pytest.raises(ConfigError) as caught:
@@ -294,14 +294,14 @@ def test_no_value_is_repeated_in_a_message() -> None:
 
 
 def test_a_name_of_a_built_in_provider_is_taken() -> None:
-    """The registry refuses a declared provider that would hide one of ours."""
+    """The registry refuses a declared provider that would hide a built-in one."""
     (provider,) = load_declared({"a.toml": ACME.replace('"acme"', '"kling"')})
     with pytest.raises(ConfigError, match="the name is already in use"):
         Registry([provider])
 
 
-def test_files_that_are_switched_off_are_passed_over() -> None:
-    """Only ``.toml`` counts; an example is broken or whole without anybody caring."""
+def test_disabled_files_are_ignored() -> None:
+    """Only ``.toml`` counts; other files may be invalid."""
     assert load_declared({"a.toml.example": "no toml", "README.md": ""}) == ()
 
 
@@ -321,7 +321,7 @@ def test_lines_are_found_behind_long_strings_and_lists() -> None:
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
-def test_shipped_examples_are_whole(path: Path) -> None:
+def test_shipped_examples_are_valid(path: Path) -> None:
     """Each example loads as soon as it is renamed, names its sources and when they were read."""
     text = path.read_text(encoding="utf-8")
     (provider,) = load_declared({path.name.removesuffix(".example"): text})

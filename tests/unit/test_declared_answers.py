@@ -1,4 +1,4 @@
-"""Providers from TOML files: paths with slashes, refused creates, results in strings, and results that are none."""
+"""Providers from TOML files: paths with slashes, refused creates, results in strings, and invalid results."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_models_in_paths(path: str, model: str, sent: str) -> None:
 
 
 def test_a_model_in_the_status_call() -> None:
-    """It comes from the task; where there is none, nothing is asked."""
+    """It comes from the task; without one, no request is sent."""
     text = MINIMAX.replace("GET /v1/query/video_generation", "GET /{+model}/requests")
     route, provider = load(text)
     assert provider.check_request(route, {})[0].loc == ("request", "model")
@@ -146,7 +146,7 @@ def test_a_model_in_the_status_call() -> None:
 def test_an_error_code_without_an_id_is_a_refusal(
     body: dict[str, Any], status: int, submission: Submission, reason: Reason, retryable: bool
 ) -> None:
-    """Its reason is what the file says, its words are kept, and it is never taken for a possible loss."""
+    """The file gives its reason, its message is stored, and the outcome is never ambiguous."""
     reading = create(body, status)
     assert (reading.submission, reading.reason, reading.retryable) == (submission, reason, retryable)
     assert reading.error is not None
@@ -157,7 +157,7 @@ def test_an_error_code_without_an_id_is_a_refusal(
     )
 
 
-def test_a_refused_create_says_when_to_come_again() -> None:
+def test_retry_after_of_a_refused_create_applies() -> None:
     """``Retry-After`` counts as for 429."""
     route, provider = load(MINIMAX)
     reading = provider.read_create(route, WireReply(200, {"retry-after": "7"}, orjson.dumps(answer(1002))))
@@ -166,13 +166,13 @@ def test_a_refused_create_says_when_to_come_again() -> None:
 
 @pytest.mark.parametrize("code", [0, "0", 200, "200", "success", "SUCCESS", "ok", None, "", False])
 def test_codes_that_mean_success(code: object) -> None:
-    """Beside an id they mean nothing; without one it is not known what became of the create."""
+    """Beside an id they mean nothing; without one the outcome of the create is unknown."""
     assert create(answer(code, task_id="t1")).submission is Submission.ACCEPTED
     assert create(answer(code)).submission is Submission.AMBIGUOUS
 
 
 def test_ok_codes_of_a_file() -> None:
-    """They take the place of the usual ones, as numbers or texts."""
+    """They replace the usual ones, as numbers or texts."""
     text = MINIMAX.replace("[statuses]", 'ok_codes = [10000, "Fine"]\n[statuses]')
     for code in (10000, "10000", "fine"):
         assert create(answer(code), text=text).submission is Submission.AMBIGUOUS
@@ -207,7 +207,7 @@ def test_a_status_of_failure_without_an_id_is_a_refusal() -> None:
 
 
 def test_an_error_code_in_a_poll() -> None:
-    """It is trouble of its own kind, not an answer that cannot be read; beside a status the status counts."""
+    """It is trouble with its own kind, not an unreadable answer; beside a status, the status counts."""
     assert poll(answer(1002)).trouble is Trouble.THROTTLED
     assert poll(answer(1004)).trouble is Trouble.UNAUTHORIZED
     assert poll(answer(1004), 400).trouble is Trouble.UNAUTHORIZED
@@ -246,7 +246,7 @@ def test_an_error_code_in_a_poll() -> None:
     ],
 )
 def test_values_in_strings(expression: str, value: object, found: object) -> None:
-    """JSON texts and lists in texts are read; what is none gives null and never an error."""
+    """JSON texts and lists in texts are read; anything else gives null, never an error."""
     assert search(expression, value, "x") == found
 
 
@@ -276,7 +276,7 @@ def test_several_urls_in_one_text(between: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "words"),
+    ("url", "expected"),
     [
         (None, "outputs.url (file.url) found nothing"),
         ([], "outputs.url (file.url) found nothing"),
@@ -287,11 +287,11 @@ def test_several_urls_in_one_text(between: str) -> None:
         ([7], "found a number, not a URL"),
     ],
 )
-def test_a_success_whose_outputs_are_none_says_what_was_found(url: object, words: str) -> None:
+def test_a_success_without_valid_outputs_reports_what_was_found(url: object, expected: str) -> None:
     """The history and ``why`` show it at once, not only when the grace is over; the value itself is not shown."""
     reading = poll({"status": "Success", "file": {"url": url}})
     assert (reading.status, reading.outputs) == (Status.SUCCEEDED, ())
-    assert words in str(reading.detail)
+    assert expected in str(reading.detail)
     assert "example" not in str(reading.detail)
 
 
@@ -329,10 +329,10 @@ def test_a_code_that_a_file_names_is_an_error_whatever_its_number() -> None:
         ({"base_resp": {"status_code": 1008}, "message": "no credit"}, "quota_exhausted", "1008", "no credit"),
     ],
 )
-def test_a_refused_create_keeps_the_words_of_the_usual_shapes(
+def test_a_refused_create_has_the_message_of_the_usual_shapes(
     body: object, reason: str, code: str | None, message: str
 ) -> None:
-    """Where the declared places hold no words or code, those that stand in the usual ones count."""
+    """Without a message or code at the declared paths, those at the usual paths count."""
     reading = create(body)
     assert (reading.submission, reading.reason) == (Submission.REFUSED, reason)
     assert reading.error is not None
@@ -340,8 +340,8 @@ def test_a_refused_create_keeps_the_words_of_the_usual_shapes(
     assert code in {None, reading.error.code}
 
 
-def test_a_failed_task_keeps_the_words_of_the_usual_shapes() -> None:
-    """A poll that says FAILED with an error elsewhere than declared: the task has its code, words and reason."""
+def test_a_failed_task_has_the_message_of_the_usual_shapes() -> None:
+    """A poll that says FAILED with an error elsewhere than declared: the task has its code, message and reason."""
     said = {"task_id": "1", "status": "Fail", "error": {"code": "1026", "message": "not this"}}
     reading = poll(said)
     assert (reading.status, reading.reason) == (Status.FAILED, Reason.POLICY_REJECTED)
@@ -351,8 +351,8 @@ def test_a_failed_task_keeps_the_words_of_the_usual_shapes() -> None:
 
 @pytest.mark.parametrize("placeholder", ["{task_id}", "{+task_id}"])
 @pytest.mark.parametrize(("external_id", "written"), [("..", "%2E%2E"), (".", "%2E")])
-def test_an_id_of_dots_leads_to_no_other_path(placeholder: str, external_id: str, written: str) -> None:
-    """``..`` in a path would make a status call of something else."""
+def test_dots_in_an_id_are_escaped(placeholder: str, external_id: str, written: str) -> None:
+    """``..`` in a path would poll a different resource."""
     text = ACME.replace('"POST /v1/lookup"', f'"POST /v1/lookup/{placeholder}"')
     route, provider = load(text)
     assert provider.poll_request(route, ExternalId(external_id)).path == f"/v1/lookup/{written}"

@@ -1,4 +1,4 @@
-"""Provider files: what is never filled or never read is refused, with file, line, key and what is allowed there."""
+"""Provider files: unused placeholders and expressions are refused, with file, line, key and what is allowed."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ CREATE = "allowed here: {model}, {+model}"
         ('error_message = "job.error.text"', "ok_codes = []", "task.ok_codes: is empty; give at least one entry"),
     ],
 )  # fmt: skip
-def test_what_is_never_filled_or_read(old: str, new: str, expected: str) -> None:
-    """Each is one line; nothing of it is sent to a paid API."""
+def test_unused_values_are_refused(old: str, new: str, expected: str) -> None:
+    """Each is one line; no request is sent to a paid API."""
     assert old in ACME
     found = mistakes(ACME.replace(old, new, 1))
     assert any(expected in line for line in found), found
@@ -82,7 +82,7 @@ def test_what_is_never_filled_or_read(old: str, new: str, expected: str) -> None
 
 
 def test_ok_codes_need_an_error_code() -> None:
-    """Codes of success of what is not read are never used."""
+    """Success codes have no effect without an error code."""
     text = ACME.replace('error_code = "job.error.code"', "ok_codes = [0]").partition("[reasons]")[0]
     text += '[[outputs]]\nurl = "x"\nkind = "video"\n'
     assert any("task.ok_codes: is not used without error_code" in line for line in mistakes(text))
@@ -94,7 +94,7 @@ def test_ok_codes_need_an_error_code() -> None:
      "`[1]`[*]", "`[1]`[0]", "`[1]`[?@ == job]"],
 )  # fmt: skip
 def test_an_expression_that_is_the_same_for_every_answer(expression: str) -> None:
-    """It reads nothing, mostly for quotes too many."""
+    """It reads nothing, mostly because of superfluous quotes."""
     (line,) = mistakes(ACME.replace('id = "job.id"', f'id = "{expression}"'))
     assert line.startswith("acme.toml:17: task.id: the JMESPath does not depend on the reply; write fields without")
 
@@ -131,8 +131,8 @@ def test_a_value_is_not_repeated() -> None:
         ('"job.state"', "\"contains(['a', 'b'], job.state) && 'done' || 'broken'\""),
     ],
 )
-def test_what_is_sound_passes(old: str, new: str) -> None:
-    """What real APIs need is no mistake, however odd it looks."""
+def test_valid_files_pass(old: str, new: str) -> None:
+    """What real APIs need is not a mistake, however odd it looks."""
     text = ACME.replace("query_parameters", "# query_parameters") if "expand" in new else ACME
     assert old in text
     load(text.replace(old, new, 1))

@@ -1,4 +1,4 @@
-"""When the room of the store counts as low or full, and that a change is logged once."""
+"""When the store's disk counts as low or full, and that a change is logged once."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ GIB = 2**30
 
 
 @pytest.mark.parametrize(
-    ("total", "free", "words", "is_full"),
+    ("total", "free", "level", "is_full"),
     [
         (100 * GIB, LOW_BYTES, None, False),
         (100 * GIB, LOW_BYTES - 1, "nearly full", False),
@@ -22,15 +22,15 @@ GIB = 2**30
         (16 * 2**20, 0, "full", True),
     ],
 )
-def test_levels(total: int, free: int, words: str | None, is_full: bool) -> None:
+def test_levels(total: int, free: int, level: str | None, is_full: bool) -> None:
     """The limits are absolute on large disks and relative on small ones."""
     trouble, full = DiskSpace(Path("/data"), lambda _: (total, free)).measure()
     assert full is is_full
-    assert trouble is None if words is None else f"is {words}: " in str(trouble)
+    assert trouble is None if level is None else f"is {level}: " in str(trouble)
 
 
 def test_a_change_is_logged_once() -> None:
-    """Low once, back once, however often it is looked at; a directory that is gone says nothing."""
+    """Low once, back once, however often it is measured; a missing directory logs nothing."""
     free = GIB
 
     def measure(_: Path) -> tuple[int, int]:

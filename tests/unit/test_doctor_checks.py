@@ -1,4 +1,4 @@
-"""What doctor says of the place of the database and of the secrets of hooks."""
+"""What doctor reports about the database's file system and about secrets of hooks."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_network_file_system_under_the_database_is_named(tmp_path: Path, kind:
 
 
 def test_disks_of_this_machine_are_fine(tmp_path: Path) -> None:
-    """Local ones, FUSE over local ones, and a system without the list, of which nothing is known."""
+    """Local ones, FUSE over local ones, and a system without the list of mounts."""
     mounts = tmp_path / "mountinfo"
     mounts.write_text(MOUNTS.format(kind="fuse.unionfs"))
     for path in ("/srv/my share/tracker.db", "/srv/over/tracker.db", "/var/lib/tracker.db"):
@@ -67,7 +67,7 @@ def test_disks_of_this_machine_are_fine(tmp_path: Path) -> None:
     ],
 )
 def test_the_nearest_and_latest_mount_counts(path: str, kind: str) -> None:
-    """Names of directories, not beginnings of names; the mount on top of another one."""
+    """Complete directory names count, not prefixes; of two mounts on one directory, the later one."""
     assert find_file_system(Path(path), MOUNTS.format(kind="nfs")) == kind
     assert find_file_system(Path(path), "") is None
 

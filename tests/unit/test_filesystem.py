@@ -1,4 +1,4 @@
-"""Names that survive a power cut, and directories that only their owner can look into."""
+"""File names that survive a power cut, and directories that only their owner can read."""
 
 import os
 import stat
@@ -15,7 +15,7 @@ from tracker.filesystem import make_directory, sync_directory
 
 @pytest.fixture
 def synced(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, frozenset[str]]]:
-    """Each directory that is synced, with the names in it at that moment."""
+    """Each directory that is synced, with the names in it at that time."""
     seen: list[tuple[Path, frozenset[str]]] = []
     real = os.fsync
 
@@ -31,7 +31,7 @@ def synced(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, frozenset[str]]]
 
 @pytest.fixture
 def open_umask() -> Iterator[None]:
-    """A umask that takes no right away from anybody."""
+    """A umask of 0."""
     before = os.umask(0)
     yield
     os.umask(before)
@@ -46,7 +46,7 @@ def mode_of(path: Path) -> int:
 def test_each_directory_that_is_made_is_private_and_synced(
     tmp_path: Path, synced: list[tuple[Path, frozenset[str]]]
 ) -> None:
-    """Also those in between; and the name of one that was there, since who made it may have died before."""
+    """Also those in between; and the name of one that was there, since its creator may have crashed before the sync."""
     make_directory(tmp_path / "a" / "b" / "c")
     assert [(path, "".join(names)) for path, names in synced] == [
         (tmp_path, "a"),
@@ -59,7 +59,7 @@ def test_each_directory_that_is_made_is_private_and_synced(
     assert [path for path, _ in synced] == [tmp_path]
 
 
-def test_a_umask_that_takes_from_the_owner_leaves_a_directory_of_use(tmp_path: Path) -> None:
+def test_an_owner_hostile_umask_leaves_a_usable_directory(tmp_path: Path) -> None:
     """The owner can write in what was made, whatever the umask."""
     before = os.umask(0o377)
     try:
@@ -70,14 +70,14 @@ def test_a_umask_that_takes_from_the_owner_leaves_a_directory_of_use(tmp_path: P
 
 
 def test_a_file_in_the_way_is_an_error(tmp_path: Path) -> None:
-    """It is not taken for the directory."""
+    """It does not count as the directory."""
     (tmp_path / "a").touch()
     with pytest.raises(FileExistsError):
         make_directory(tmp_path / "a")
 
 
-def test_a_directory_that_cannot_be_synced_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some file systems sync none; a disk that fails is told all the same."""
+def test_a_file_system_without_directory_sync_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some file systems cannot sync directories; a disk failure is still reported."""
 
     def fail(_: int) -> None:
         raise failure
@@ -98,7 +98,7 @@ def test_the_name_of_the_callback_secret_is_synced(tmp_path: Path, synced: list[
     assert (home, frozenset({CALLBACK_SECRET_FILE})) in synced
     synced.clear()
     assert find_or_make_callback_secret(home) == secret
-    assert [path for path, _ in synced] == [home], "the process that made it may have died before it was synced"
+    assert [path for path, _ in synced] == [home], "the process that made it may have crashed before the sync"
 
 
 @pytest.mark.usefixtures("open_umask")

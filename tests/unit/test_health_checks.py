@@ -1,4 +1,4 @@
-"""When the daemon counts as unwell, and when as wedged: what a restart would mend, and what it would not."""
+"""When the daemon is unhealthy, and when it is wedged: what a restart fixes, and what it does not."""
 
 import asyncio
 from dataclasses import replace
@@ -13,11 +13,11 @@ from tracker.store.values import WriterProgress
 
 
 class Parts:
-    """The parts that are looked at, as they stand.
+    """The parts that are checked, with settable states.
 
     Attributes:
         refusal: what the store refuses writes with.
-        misplaced: what a look at its files finds.
+        misplaced: what the check of its files finds.
         taking: cleared while writes hang.
         writes: how many writes were asked for.
     """
@@ -46,20 +46,20 @@ class Parts:
             raise self.refusal
 
     def checks(self) -> HealthChecks:
-        """The judge of these parts; each looks at its own attributes."""
+        """Health checks of these parts."""
         part = cast("Any", self)
         return HealthChecks(part, part, part, part, self.clock, write_within_s=0.01)
 
 
-async def test_all_is_well() -> None:
-    """A daemon with nothing to do is neither unwell nor wedged."""
+async def test_an_idle_daemon_is_healthy() -> None:
+    """A daemon without work is neither unhealthy nor wedged."""
     parts = Parts()
     parts.clock.advance(STUCK_AFTER_S / 2)
     assert ((await parts.checks().health()).ready, parts.checks().wedged()) == (True, [])
 
 
-def test_an_idle_writer_is_no_stuck_writer() -> None:
-    """Only work that waits makes the time since the last commit a bad sign."""
+def test_an_idle_writer_is_not_stuck() -> None:
+    """The time since the last commit counts only while work waits."""
     parts = Parts()
     parts.clock.advance(STUCK_AFTER_S + 1)
     parts.last_progress = parts.clock.monotonic()
@@ -68,16 +68,16 @@ def test_an_idle_writer_is_no_stuck_writer() -> None:
     assert "store" in parts.checks().wedged()[0]
 
 
-async def test_stalled_sweeps_are_unwell_and_not_wedged() -> None:
-    """A full disk stalls the sweeps; killing the daemon would mend nothing, so the watchdog is fed on."""
+async def test_stalled_sweeps_are_unhealthy_and_not_wedged() -> None:
+    """A full disk stalls the sweeps; a restart would not fix it, so the watchdog is still pinged."""
     parts = Parts()
     parts.is_stalled = True
     assert not (await parts.checks().health()).ready
     assert parts.checks().wedged() == []
 
 
-async def test_a_store_that_takes_no_writes_is_unwell_at_once() -> None:
-    """Whether it refuses or hangs; and well again as soon as it takes them."""
+async def test_a_store_that_takes_no_writes_is_unhealthy_at_once() -> None:
+    """Whether it refuses or hangs; it is healthy as soon as it takes writes again."""
     parts = Parts()
     checks = parts.checks()
     parts.refusal = StoreUnavailable("database or disk is full")
@@ -93,8 +93,8 @@ async def test_a_store_that_takes_no_writes_is_unwell_at_once() -> None:
     assert "within 0.01 s" in reason
 
 
-async def test_asking_all_the_time_writes_now_and_then() -> None:
-    """Anybody may ask: one write in two seconds is what that may cost."""
+async def test_frequent_health_checks_cause_few_writes() -> None:
+    """At most one write in two seconds, since anyone can request the health."""
     parts = Parts()
     checks = parts.checks()
     for _ in range(10):
@@ -105,8 +105,8 @@ async def test_asking_all_the_time_writes_now_and_then() -> None:
     assert parts.writes == 2
 
 
-def test_what_does_not_come_round_is_wedged() -> None:
-    """A loop that ended or hangs shows in the watchdog, by name."""
+def test_a_loop_without_progress_is_wedged() -> None:
+    """A loop that ended or hangs is named."""
     parts = Parts()
     parts.is_wedged = True
     (reason,) = parts.checks().wedged()
@@ -116,7 +116,7 @@ def test_what_does_not_come_round_is_wedged() -> None:
     assert parts.checks().wedged() == ["The hook dispatcher has stopped.", "The archiver has stopped."]
 
 
-async def test_a_full_disk_is_unready_and_troubles_are_told() -> None:
+async def test_a_full_disk_is_unready_and_troubles_are_reported() -> None:
     """A full disk makes the daemon unready although a small write succeeds; troubles are reasons and alarms alone."""
     parts = cast("Any", Parts())
     disk: tuple[str | None, bool] = ("The disk is nearly full.", False)
@@ -131,8 +131,8 @@ async def test_a_full_disk_is_unready_and_troubles_are_told() -> None:
     assert (full.ready, full.alarms, full.reasons[0]) == (False, 2, "The disk is full.")
 
 
-async def test_files_that_are_not_those_that_were_opened_are_unwell_at_once() -> None:
-    """Even right after a write that was committed: it proves nothing any more, and a write is tried."""
+async def test_replaced_files_are_unhealthy_at_once() -> None:
+    """Even right after a committed write, which proves nothing after the files were replaced."""
     parts = Parts()
     checks = parts.checks()
     assert (await checks.health()).ready
@@ -143,7 +143,7 @@ async def test_files_that_are_not_those_that_were_opened_are_unwell_at_once() ->
 
 
 def test_a_connection_that_is_lost_for_long_is_wedged() -> None:
-    """Writes are answered, if only with refusals, so that nothing else would show it."""
+    """Writes are answered with refusals, so no other check would show it."""
     parts = Parts()
     parts.writer_progress = WriterProgress(parts.clock.monotonic(), 0, lost_since=parts.clock.monotonic())
     assert parts.checks().wedged() == []

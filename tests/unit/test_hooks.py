@@ -159,13 +159,13 @@ def test_the_event_is_the_contract() -> None:
 
 
 @pytest.mark.parametrize("odd", ["\ud800", 2**70, {"deep": ["\udfff"]}])
-def test_odd_but_legal_json_is_still_told(odd: Json) -> None:
-    """A lone surrogate or a huge integer in a request loses no delivery."""
+def test_odd_but_valid_json_is_delivered(odd: Json) -> None:
+    """A lone surrogate or a huge integer in a request does not prevent the delivery."""
     assert json.loads(encode_event(make_job(request={"odd": odd})))["task"]["request"] == {"odd": odd}
 
 
 def test_environment_is_the_contract_and_nothing_else() -> None:
-    """A script sees the listed variables; the daemon's own, keys among them, stay with the daemon."""
+    """A script sees the listed variables; it never sees the daemon's own, such as API keys."""
     environ = {
         "PATH": "/bin",
         "HOME": "/home/t",
@@ -209,14 +209,14 @@ def test_environment_of_a_failure() -> None:
     assert env["TRACKER_OUTPUT_URL"] == ""
 
 
-def test_no_url_that_needs_a_key_is_handed_out() -> None:
-    """An output whose URL wants the account's key shows no URL."""
+def test_a_url_that_needs_a_key_is_not_shown() -> None:
+    """An output whose URL needs the account's key shows no URL."""
     env = script_environment(make_job(outputs=(Output("video", "https://up/v1/1", authenticated=True),)), {})
     assert env["TRACKER_OUTPUT_URL"] == ""
 
 
 def test_the_environment_always_fits() -> None:
-    """Texts are cut between characters, ids and URLs are whole or empty, and labels have a common limit."""
+    """Texts are cut between characters, ids and URLs are complete or empty, and labels have a common limit."""
     error = UpstreamError(message="é" * VALUE_MAX_BYTES)
     job = make_job(
         error=error,
@@ -273,7 +273,7 @@ def test_delays_double_up_to_the_longest(attempt: int, draw: float, delay_s: flo
 
 
 @pytest.mark.parametrize(("asked_s", "delay_s"), [(90.0, 90.0), (0.5, 2.0), (1e12, 7 * 86400.0)])
-def test_an_asked_wait_is_never_undercut(asked_s: float, delay_s: float) -> None:
+def test_a_requested_delay_is_never_shortened(asked_s: float, delay_s: float) -> None:
     """A hook that asks for a longer wait gets it, up to a week."""
     assert retry_delay_s(make_spec(), 1, RunResult(RunOutcome.RETRY, retry_after_s=asked_s), 0.5) == delay_s
 
@@ -291,13 +291,13 @@ def test_an_asked_wait_is_never_undercut(asked_s: float, delay_s: float) -> None
     ],
 )
 def test_what_follows_from_a_run(result: RunResult, attempt: int, status: DeliveryStatus, next_s: float | None) -> None:
-    """Retries end in dead when the attempts are used up, except where the machine was to blame."""
+    """Retries end in dead when the attempts are used up; failures of the machine do not count."""
     recorded = attempt_result(make_spec(), attempt, result, 0.5)
     assert recorded.status is status
     assert recorded.retry_in_s == next_s
 
 
-def test_an_error_is_one_line_that_can_be_kept() -> None:
+def test_an_error_is_one_line_that_can_be_stored() -> None:
     """Line breaks and lone surrogates of an error do not reach the store."""
     recorded = attempt_result(make_spec(), 1, RunResult(RunOutcome.RETRY, "a\n b\udcff" + "c" * 1000), 0.5)
     assert recorded.error is not None
@@ -317,7 +317,7 @@ def test_an_error_is_one_line_that_can_be_kept() -> None:
     ],
 )
 def test_what_an_exit_means(status: int | None, outcome: RunOutcome, message: str | None) -> None:
-    """Only 0 is done and only 100 is final; a lost status is never taken for a success."""
+    """Only 0 is done and only 100 is final; an unknown status is never a success."""
     assert read_exit(status, "said") == RunResult(outcome, message, "said")
 
 

@@ -1,7 +1,7 @@
-"""Keeps the house in order: which room of `tracker` may import which other, and which libraries.
+"""Checks the package structure: which package of `tracker` may import which other, and which libraries.
 
-The imports are read from the source, wherever they stand: at the top, inside a function, or under
-`TYPE_CHECKING`. Code is never run, so a broken module does not hide its neighbours.
+The imports are read from the source, wherever they are: at the top, inside a function, or under
+`TYPE_CHECKING`. Code is never run, so a broken module does not hide problems of others.
 """
 
 import ast
@@ -19,42 +19,42 @@ ANY = "*"
 REPOSITORY = Path(__file__).parents[2]
 
 
-class Room(NamedTuple):
-    """What the modules of one room may import, besides each other and the standard library."""
+class Rule(NamedTuple):
+    """What the modules of one package may import, besides each other and the standard library."""
 
-    rooms: str
-    """Rooms of `tracker`. `store.protocol` is that one module; `store` is the room with all in it."""
+    packages: str
+    """Packages of `tracker`. `store.protocol` is that one module; `store` is the complete package."""
     libraries: str
     """Third-party packages by import name."""
 
 
 # fmt: off
-ROOMS: Mapping[str, Room] = {
-    "errors":      Room("", ""),
-    "clock":       Room("", ""),
-    "filesystem":  Room("errors",                                   ""),
-    "domain":      Room("errors",                                   "msgspec orjson"),
-    "logs":        Room("errors",                                   "structlog orjson"),
-    "config":      Room("errors filesystem domain",         "pydantic"),
-    "providers":   Room("errors domain",                            "pydantic jmespath msgspec orjson"),
-    "store":       Room("errors filesystem logs domain",    "aiosqlite msgspec orjson structlog"),
-    "upstream":    Room("errors clock logs domain",                 "aiohttp msgspec orjson structlog"),
-    "systemd":     Room("errors domain logs",                       "aiohttp orjson"),
-    "tracking":    Room("errors clock logs domain config providers store.protocol store.values upstream",
+RULES: Mapping[str, Rule] = {
+    "errors":      Rule("", ""),
+    "clock":       Rule("", ""),
+    "filesystem":  Rule("errors",                                   ""),
+    "domain":      Rule("errors",                                   "msgspec orjson"),
+    "logs":        Rule("errors",                                   "structlog orjson"),
+    "config":      Rule("errors filesystem domain",         "pydantic"),
+    "providers":   Rule("errors domain",                            "pydantic jmespath msgspec orjson"),
+    "store":       Rule("errors filesystem logs domain",    "aiosqlite msgspec orjson structlog"),
+    "upstream":    Rule("errors clock logs domain",                 "aiohttp msgspec orjson structlog"),
+    "systemd":     Rule("errors domain logs",                       "aiohttp orjson"),
+    "tracking":    Rule("errors clock logs domain config providers store.protocol store.values upstream",
                         "msgspec orjson structlog"),
-    "maintenance": Room("errors clock logs domain config providers store.protocol store.values upstream", ""),
-    "hooks":       Room("errors clock logs config domain store.protocol store.values upstream",
+    "maintenance": Rule("errors clock logs domain config providers store.protocol store.values upstream", ""),
+    "hooks":       Rule("errors clock logs config domain store.protocol store.values upstream",
                         "aiohttp apprise orjson pluggy pydantic standardwebhooks structlog"),
-    "archive":     Room("errors filesystem clock logs domain store.protocol store.values upstream",
+    "archive":     Rule("errors filesystem clock logs domain store.protocol store.values upstream",
                         "aiohttp obstore structlog"),
-    "server":      Room("errors clock logs domain providers store.protocol store.values upstream tracking "
+    "server":      Rule("errors clock logs domain providers store.protocol store.values upstream tracking "
                         "hooks archive maintenance", "aiohttp msgspec orjson pydantic structlog"),
-    "sandbox":     Room("",                                         "aiohttp jmespath orjson"),
-    "daemon":      Room("* -cli -demo -sandbox",                    "*"),
-    "demo":        Room("* -cli",                                       "*"),
-    "cli":         Room("*",                                        "*"),
-    "__main__":    Room("cli", ""),
-    "__init__":    Room("", ""),
+    "sandbox":     Rule("",                                         "aiohttp jmespath orjson"),
+    "daemon":      Rule("* -cli -demo -sandbox",                    "*"),
+    "demo":        Rule("* -cli",                                       "*"),
+    "cli":         Rule("*",                                        "*"),
+    "__main__":    Rule("cli", ""),
+    "__init__":    Rule("", ""),
 }
 # fmt: on
 
@@ -62,17 +62,17 @@ ROOMS: Mapping[str, Room] = {
 DRIVERS = {"sqlite3", "aiosqlite"}
 DRIVER_HOME = "store.sqlite"
 
-# The composition root, and the commands that work on the file without a daemon. All else knows the protocol only.
+# The composition root, and the commands that work on the file without a daemon. All others use the protocol only.
 ENGINE_USERS = {"daemon.app"} | {
     f"cli.{name}" for name in ("backup_commands", "db_commands", "doctor", "local_checks", "offline", "store_identity")
 }
 
-# Rooms that compute: what they need of the world arrives as an argument.
+# Pure packages: their functions get times, random numbers and data as arguments.
 PURE = {"domain", "providers"}
 IMPURE_MODULES = {"asyncio", "os", "random", "secrets", "socket", "time"}
 IMPURE_CALLS = {"now", "today", "utcnow", "uuid1", "uuid4"}
 
-# A name that says nothing collects everything.
+# Meaningless module names attract unrelated code.
 MAX_LEVELS = 9
 MAX_TOP_MODULES = 5
 MAX_LINES = 410  # becomes 400 when daemon/app.py is shorter
@@ -97,8 +97,8 @@ class Module:
     nodes: tuple[ast.AST, ...]
 
     @property
-    def room(self) -> str:
-        """The room this module belongs to."""
+    def package(self) -> str:
+        """The package or top-level module this module belongs to."""
         return self.name.partition(".")[0]
 
 
@@ -132,9 +132,9 @@ def find_violations(package: Path) -> list[str]:
 
 
 def check_name(module: Module) -> Iterator[tuple[int, str]]:
-    """Every module belongs to a room of the table, and its name says what it is for."""
-    if module.room not in ROOMS:
-        yield 1, f"room {module.room!r} is not in the table of tests/unit/test_imports.py"
+    """Every module belongs to a package of the table, and its name says what it is for."""
+    if module.package not in RULES:
+        yield 1, f"package {module.package!r} is not in the table of tests/unit/test_imports.py"
     for part in module.name.split("."):
         if part in NAMELESS:
             yield 1, f"a module named {part!r} says nothing: name its job"
@@ -142,19 +142,19 @@ def check_name(module: Module) -> Iterator[tuple[int, str]]:
 
 def check_imports(module: Module, known: set[str]) -> Iterator[tuple[int, str]]:
     """Every import follows an arrow of the table."""
-    room = ROOMS.get(module.room, Room("", ""))
+    rule = RULES.get(module.package, Rule("", ""))
     for line, target in list_imports(module, known):
-        package, _, inner = target.partition(".")
+        top, _, inner = target.partition(".")
         arrow = f"{module.name} -> {target}"
-        if package == "tracker":
-            if inner and not is_arrow(module.room, room.rooms.split(), inner):
-                yield line, f"{arrow}: room {module.room!r} may import {room.rooms or 'no other room'}"
+        if top == "tracker":
+            if inner and not is_arrow(module.package, rule.packages.split(), inner):
+                yield line, f"{arrow}: package {module.package!r} may import {rule.packages or 'no other package'}"
             elif is_inside(inner, DRIVER_HOME) and not is_engine_user(module.name):
                 yield line, f"{arrow}: of these only {', '.join(sorted(ENGINE_USERS))} may import {DRIVER_HOME}"
-        elif package in DRIVERS and not is_inside(module.name, DRIVER_HOME):
-            yield line, f"{arrow}: only {DRIVER_HOME} may import {package}"
-        elif package not in sys.stdlib_module_names and package not in room.libraries.split() and room.libraries != ANY:
-            yield line, f"{arrow}: room {module.room!r} may use {room.libraries or 'no library'}"
+        elif top in DRIVERS and not is_inside(module.name, DRIVER_HOME):
+            yield line, f"{arrow}: only {DRIVER_HOME} may import {top}"
+        elif top not in sys.stdlib_module_names and top not in rule.libraries.split() and rule.libraries != ANY:
+            yield line, f"{arrow}: package {module.package!r} may use {rule.libraries or 'no library'}"
 
 
 def is_engine_user(name: str) -> bool:
@@ -171,20 +171,20 @@ def test_the_table_names_only_modules_that_use_the_engine() -> None:
 
 
 def check_purity(module: Module) -> Iterator[tuple[int, str]]:
-    """Rooms that compute neither wait, nor ask for the time, nor throw dice, nor touch the system."""
-    if module.room not in PURE:
+    """Pure packages do not wait, read clocks, draw random numbers or use the operating system."""
+    if module.package not in PURE:
         return
     for node in module.nodes:
         match node:
             case ast.AsyncFunctionDef() | ast.Await():
-                yield node.lineno, f"{module.room!r} never waits: no async def, no await"
+                yield node.lineno, f"{module.package!r} never waits: no async def, no await"
             case ast.Call(func=ast.Attribute(attr=name) | ast.Name(id=name)) if name in IMPURE_CALLS:
-                yield node.lineno, f"{module.room!r} computes only: take {name}() as an argument"
+                yield node.lineno, f"{module.package!r} computes only: take {name}() as an argument"
             case _:
                 pass
     for line, target in list_imports(module, set()):
         if target.partition(".")[0] in IMPURE_MODULES:
-            yield line, f"{module.room!r} computes only: no import of {target}"
+            yield line, f"{module.package!r} computes only: no import of {target}"
 
 
 def list_imports(module: Module, known: set[str]) -> Iterator[tuple[int, str]]:
@@ -224,9 +224,9 @@ def absolute(module: Module, source: str | None, level: int) -> str:
     return ".".join([*parts[:-level], *([source] if source else [])])
 
 
-def is_arrow(room: str, allowed: list[str], target: str) -> bool:
-    """Tell whether a module of `room` may import `target`, both named below `tracker`."""
-    if is_inside(target, room):
+def is_arrow(package: str, allowed: list[str], target: str) -> bool:
+    """Tell whether a module of `package` may import `target`, both named below `tracker`."""
+    if is_inside(target, package):
         return True
     if any(is_inside(target, name[1:]) for name in allowed if name.startswith("-")):
         return False
@@ -244,21 +244,21 @@ def test_every_import_follows_the_table() -> None:
     assert not violations, "\n" + "\n".join(violations)
 
 
-def test_the_table_names_only_rooms_it_has() -> None:
-    """A misspelt room in the table would forbid what it means to allow."""
-    named = {name.lstrip("-").partition(".")[0] for room in ROOMS.values() for name in room.rooms.split()}
-    assert named <= {*ROOMS, ANY}
+def test_the_table_names_only_packages_it_has() -> None:
+    """A misspelt package in the table would forbid what it is meant to allow."""
+    named = {name.lstrip("-").partition(".")[0] for rule in RULES.values() for name in rule.packages.split()}
+    assert named <= {*RULES, ANY}
 
 
-def test_no_module_imports_itself_by_a_detour() -> None:
-    """The imports between modules have no circle, those for types included."""
+def test_modules_have_no_import_cycle() -> None:
+    """Imports between modules have no cycle, type-only imports included."""
     modules = read_modules(REPOSITORY / "tracker")
     imports = map_imports(modules, lambda name: name)
     graphlib.TopologicalSorter(imports).prepare()
 
 
 def test_the_levels_of_packages_are_few() -> None:
-    """Each package, and each module directly in `tracker`, stands one level above all that it imports."""
+    """Each package, and each module directly in `tracker`, is one level above all that it imports."""
     modules = read_modules(REPOSITORY / "tracker")
     imports = map_imports(modules, lambda name: name.partition(".")[0])
     levels: dict[str, int] = {}
@@ -267,8 +267,8 @@ def test_the_levels_of_packages_are_few() -> None:
     assert max(levels.values()) <= MAX_LEVELS, sorted(levels.items(), key=lambda item: item[1])
 
 
-def test_few_modules_stand_outside_of_packages() -> None:
-    """A stranger meets packages first."""
+def test_few_modules_are_outside_of_packages() -> None:
+    """Readers see packages first."""
     directly = sorted(path.name for path in (REPOSITORY / "tracker").glob("*.py"))
     assert len(directly) <= MAX_TOP_MODULES, directly
 
@@ -287,8 +287,8 @@ def map_imports(modules: Sequence[Module], name_of: Callable[[str], str]) -> dic
     for module in modules:
         below = imports.setdefault(name_of(module.name), set())
         for _line, target in list_imports(module, known):
-            package, _, inner = target.partition(".")
-            if package == "tracker" and (inner or "__init__") in known:
+            top, _, inner = target.partition(".")
+            if top == "tracker" and (inner or "__init__") in known:
                 below.add(name_of(inner or "__init__"))
         below.discard(name_of(module.name))
     return imports
@@ -297,16 +297,16 @@ def map_imports(modules: Sequence[Module], name_of: Callable[[str], str]) -> dic
 @pytest.mark.parametrize(
     ("file", "source", "expected"),
     [
-        ("domain/task.py", "from tracker.store import Store", "room 'domain' may import errors"),
+        ("domain/task.py", "from tracker.store import Store", "package 'domain' may import errors"),
         ("domain/task.py", "import tracker.store.protocol", "domain.task -> tracker.store.protocol"),
         ("domain/task.py", "def f():\n    import tracker.clock", "tracker/domain/task.py:2: "),
         ("domain/task.py", "if TYPE_CHECKING:\n    from ..clock import Clock", "-> tracker.clock"),
         ("domain/__init__.py", "from ..clock import Clock", "domain -> tracker.clock"),
         ("domain/task.py", "from .. import clock", "domain.task -> tracker.clock"),
         ("domain/task.py", "importlib.import_module('tracker.clock')", "domain.task -> tracker.clock"),
-        ("domain/task.py", "import pydantic", "room 'domain' may use msgspec orjson"),
-        ("clock.py", "import tracker.errors", "room 'clock' may import no other room"),
-        ("clock.py", "import orjson", "room 'clock' may use no library"),
+        ("domain/task.py", "import pydantic", "package 'domain' may use msgspec orjson"),
+        ("clock.py", "import tracker.errors", "package 'clock' may import no other package"),
+        ("clock.py", "import orjson", "package 'clock' may use no library"),
         ("tracking/reconciler.py", "from tracker.store import Store", "tracking.reconciler -> tracker.store:"),
         ("tracking/reconciler.py", "from tracker.store import sqlite", "-> tracker.store.sqlite"),
         ("daemon/app.py", "from tracker import cli", "daemon.app -> tracker.cli"),
@@ -331,11 +331,11 @@ def map_imports(modules: Sequence[Module], name_of: Callable[[str], str]) -> dic
         ("domain/task.py", "x = uuid4()", "take uuid4()"),
         ("store/utils.py", "", "'utils' says nothing"),
         ("helpers/__init__.py", "", "'helpers' says nothing"),
-        ("attic.py", "", "room 'attic' is not in the table"),
+        ("attic.py", "", "package 'attic' is not in the table"),
     ],
 )
 def test_finds_what_the_table_forbids(tmp_path: Path, file: str, source: str, expected: str) -> None:
-    """The checker names file, line and arrow of each forbidden thing in a small made-up tree."""
+    """The checker names file, line and arrow of each forbidden thing in a small example tree."""
     package = make_package(tmp_path, {file: source})
     violations = find_violations(package)
     assert any(expected in violation for violation in violations), violations
@@ -359,16 +359,16 @@ def test_finds_what_the_table_forbids(tmp_path: Path, file: str, source: str, ex
     ],
 )
 def test_accepts_what_the_table_allows(tmp_path: Path, file: str, source: str) -> None:
-    """The checker keeps quiet about allowed imports, however they are written."""
+    """The checker accepts allowed imports, however they are written."""
     assert find_violations(make_package(tmp_path, {file: source})) == []
 
 
 def make_package(parent: Path, files: Mapping[str, str]) -> Path:
-    """Write a small `tracker` package that already has the rooms the cases import from."""
+    """Write a small `tracker` package that already has the packages the cases import from."""
     package = parent / "tracker"
-    rooms = ["__init__.py", "clock.py", "cli/__init__.py", "store/__init__.py", "store/protocol.py"]
-    rooms += ["store/sqlite/__init__.py"] if "store/sqlite.py" not in files else []
-    for name, source in {**dict.fromkeys(rooms, ""), **files}.items():
+    present = ["__init__.py", "clock.py", "cli/__init__.py", "store/__init__.py", "store/protocol.py"]
+    present += ["store/sqlite/__init__.py"] if "store/sqlite.py" not in files else []
+    for name, source in {**dict.fromkeys(present, ""), **files}.items():
         path = package / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(source, encoding="utf-8")

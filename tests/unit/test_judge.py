@@ -42,23 +42,23 @@ class History:
         keys = {step.key for step in self.events}
         steps = judge(self.task, observation, keys.__contains__, self.timing)
         recorded = [step for step in steps if step.is_recorded]
-        assert len({step.key for step in recorded} - keys) == len(recorded), "an event's key is its own"
+        assert len({step.key for step in recorded} - keys) == len(recorded), "each event has its own key"
         self.events += recorded
         self.task = replace(steps[-1].task, version=self.task.version + len(steps))
         return steps[0]
 
     def poll(self, status: Status | None = None, **fields: Any) -> Step:  # noqa: ANN401 - as for the factory
-        """Hear the answer of a poll that was claimed."""
+        """Observe the answer of a claimed poll."""
         observation = make_observation(status, source=Source.POLL, **fields)
         self.task = replace(self.task, due_at=observation.observed_at + LEASE)
         return self.observe(observation)
 
     def call(self, status: Status | None = None, **fields: Any) -> Step:  # noqa: ANN401 - as for the factory
-        """Hear a callback."""
+        """Observe a callback."""
         return self.observe(make_observation(status, source=Source.CALLBACK, **fields))
 
     def look(self, at: float) -> Step:
-        """Have the clock look."""
+        """Let the clock decide."""
         return self.observe(make_observation(source=Source.CLOCK, at=at))
 
     @property
@@ -180,7 +180,7 @@ def test_a_repetition_that_changes_something_is_recorded_again() -> None:
 
 
 def test_a_conflict_is_recorded_once() -> None:
-    """A poll that contradicts an end again and again is one entry."""
+    """A poll that repeatedly contradicts an end is one entry."""
     history = History(make_task(status=Status.SUCCEEDED))
     for at in (10.0, 20.0, 30.0):
         assert history.poll(Status.FAILED, at=at).outcome is Outcome.CONFLICT
@@ -209,7 +209,7 @@ def test_recording_trouble() -> None:
 
 
 def test_running_clears_a_success_without_outputs() -> None:
-    """An upstream that says RUNNING after SUCCEEDED without outputs starts the grace anew."""
+    """An upstream that reports RUNNING after SUCCEEDED without outputs restarts the grace."""
     history = History(make_task())
     history.poll(Status.SUCCEEDED, outputs=(), at=10)
     history.poll(Status.RUNNING, at=20)
@@ -239,7 +239,7 @@ def test_the_deadline_needs_a_last_poll() -> None:
 
 
 def test_a_last_poll_with_progress_extends_the_deadline() -> None:
-    """Progress just before the deadline starts the deadline anew; a success ends the task well."""
+    """Progress just before the deadline starts the deadline anew; a success ends the task."""
     history = History(make_task(status=Status.RUNNING, progress=10))
     history.poll(Status.RUNNING, progress=20, at=POLICY.deadline_s + 5)
     assert ends(history) == (Status.RUNNING, None)
@@ -268,7 +268,7 @@ def test_an_outage_alone_expires_nothing(observation: Observation) -> None:
 
 
 def test_a_task_whose_polls_fail_for_the_full_grace_expires() -> None:
-    """A silent upstream does not leave a task unfinished for ever."""
+    """An upstream without answers does not leave a task unfinished for ever."""
     history = History(make_task(status=Status.RUNNING))
     start = POLICY.deadline_s + 100
     history.poll(trouble=Trouble.UNAVAILABLE, at=start)
@@ -300,7 +300,7 @@ def test_an_outage_after_a_404_is_not_a_404(trouble: Trouble) -> None:
     assert ends(history) == (Status.FAILED, Reason.NOT_FOUND)
 
 
-def test_a_found_id_starts_the_grace_anew() -> None:
+def test_a_found_id_restarts_the_grace() -> None:
     """404, RUNNING, 404: the second one counts from its own beginning."""
     history = History(make_task())
     history.poll(trouble=Trouble.NOT_FOUND, at=10)
@@ -334,8 +334,8 @@ def test_missing_output_needs_an_upstream_that_answers() -> None:
     assert ends(history) == (Status.SUCCEEDED, None)
 
 
-def test_outputs_named_on_the_way_are_a_success_without_outputs() -> None:
-    """A song whose first track was delivered: the user has a file, and need not pay for it again."""
+def test_earlier_outputs_complete_a_success_without_outputs() -> None:
+    """A song whose first track was delivered: the user has a file and need not pay for it again."""
     history = History(make_task())
     history.call(Status.RUNNING, stage=Stage.FIRST, outputs=(make_output(),), at=5)
     history.poll(Status.SUCCEEDED, outputs=(), at=10)
@@ -407,7 +407,7 @@ def test_missing_output_of_a_task_that_cannot_be_polled() -> None:
 
 
 def test_the_deadline_of_a_task_that_cannot_be_polled() -> None:
-    """Callbacks that never name an upstream id do not make a task live for ever."""
+    """Callbacks that never name an upstream id do not extend a task for ever."""
     history = History(make_sent_task())
     history.call(Status.RUNNING, at=10)
     history.look(9 + POLICY.deadline_s)
@@ -508,7 +508,7 @@ def test_a_callback_without_a_change_leaves_the_schedule() -> None:
 
 
 def test_a_stream_of_callbacks_does_not_delay_a_due_poll() -> None:
-    """A callback that asked for a confirmation gets it, whatever comes meanwhile."""
+    """A confirming poll happens on time, regardless of later callbacks."""
     history = History(make_task(status=Status.RUNNING))
     history.call(Status.SUCCEEDED, believed=False, at=10)
     for n in range(5):
@@ -559,7 +559,7 @@ def test_nothing_is_due_after_the_end(status: Status) -> None:
 
 
 def test_nothing_is_due_after_a_cancel() -> None:
-    """Neither by the cancel nor by what the provider says after it."""
+    """Neither through the cancel nor through later reports of the provider."""
     history = History(make_task())
     history.observe(make_cancel())
     for status in Status:

@@ -31,7 +31,7 @@ def test_unicode_is_detected_whatever_is_declared(codec: str, declared: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("words", "codec", "declared"),
+    ("text", "codec", "declared"),
     [
         ("r\u00e9ussi", "latin-1", "application/json; charset=iso-8859-1"),
         ("\u201cquoted\u201d", "cp1252", 'application/json; charset="Windows-1252"'),
@@ -43,10 +43,10 @@ def test_unicode_is_detected_whatever_is_declared(codec: str, declared: str) -> 
         ("\u6210\u529f\u8aa0", "gb18030", "application/json"),
     ],
 )
-def test_legacy_charsets_are_read(words: str, codec: str, declared: str) -> None:
+def test_legacy_charsets_are_read(text: str, codec: str, declared: str) -> None:
     """The charset of the Content-Type counts if the bytes are not UTF-8; second bytes may look like escapes."""
-    raw = json.dumps({"task_id": "k1", "words": words}, ensure_ascii=False).encode(codec)
-    assert decode(raw, declared).value == {"task_id": "k1", "words": words}
+    raw = json.dumps({"task_id": "k1", "words": text}, ensure_ascii=False).encode(codec)
+    assert decode(raw, declared).value == {"task_id": "k1", "words": text}
 
 
 @pytest.mark.parametrize("charset", ["iso-8859-1", "shift_jis", "nonsense", "base64", "idna", "punycode", "rot13", ""])

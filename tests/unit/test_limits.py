@@ -481,7 +481,7 @@ def test_a_slow_probe_does_not_keep_the_circuit_open() -> None:
     assert breakers.admit(HOST) is None
     breakers.failed(slow)
     assert breakers.circuit_of(HOST).state is CircuitState.HALF_OPEN, (
-        "it is not waited for any more, so it says nothing new"
+        "its result is no longer waited for, so it changes nothing"
     )
     breakers.succeeded(probe)
     assert breakers.circuit_of(HOST).state is CircuitState.CLOSED

@@ -1,4 +1,4 @@
-"""What the redactor masks and what not, and the format of log lines."""
+"""What the redactor masks, and the format of log lines."""
 
 import json
 import logging
@@ -176,9 +176,9 @@ def test_is_fast_enough_for_the_callback_path() -> None:
     assert (time.thread_time() - started) / 200 < 0.0005
 
 
-def fail(words: str) -> None:
+def fail(message: str) -> None:
     """Raise an error with this message."""
-    raise RuntimeError(words)
+    raise RuntimeError(message)
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:

@@ -1,4 +1,4 @@
-"""The sentence for end users: there for every state, and free of anything technical."""
+"""The message for end users: present for every state, without technical terms."""
 
 import re
 
@@ -26,8 +26,8 @@ def test_every_reason_has_a_plain_sentence(reason: Reason) -> None:
     assert reason.value not in message or reason is Reason.CANCELED
 
 
-def test_every_reason_has_a_sentence_of_its_own() -> None:
-    """No two reasons read the same."""
+def test_every_reason_has_a_different_message() -> None:
+    """The messages of two reasons are never equal."""
     messages = {user_message(make_task(status=Status.FAILED, reason=reason)) for reason in Reason}
     assert len(messages) == len(Reason)
 

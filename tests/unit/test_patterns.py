@@ -1,10 +1,10 @@
-"""Every pattern of the package is read alike by all supported Pythons."""
+"""Every regular expression of the package works alike in all supported Pythons."""
 
 import importlib
 import pkgutil
 import re
 from collections.abc import Iterator
-from re import _constants, _parser  # type: ignore[attr-defined]  # the only way to look into a pattern
+from re import _constants, _parser  # type: ignore[attr-defined]  # the only public parser of patterns
 from typing import Any
 
 import tracker
@@ -23,7 +23,7 @@ def find_patterns() -> Iterator[tuple[str, re.Pattern[Any]]]:
 
 
 def has_risky_group(parsed: Any) -> bool:  # noqa: ANN401 - the parser's own tree
-    """Whether a possessive quantifier stands behind more than one character, or an atomic group is used."""
+    """Whether a possessive quantifier follows more than one character, or an atomic group is used."""
     for operator, argument in parsed:
         if operator is _constants.ATOMIC_GROUP:
             return True

@@ -1,4 +1,4 @@
-"""What is stored of bodies from outside: no secrets, no data of outputs; large ones are worked on beside the loop."""
+"""What is stored of bodies from outside: no secrets, no data of outputs; large ones are processed beside the loop."""
 
 import asyncio
 import base64
@@ -76,7 +76,7 @@ async def test_the_text_of_a_small_body_is_made_on_demand() -> None:
 
 
 async def test_only_large_bodies_leave_the_event_loop() -> None:
-    """A thread costs more than a small body does; of large ones one is worked on at a time."""
+    """A thread costs more than a small body does; large ones are processed one at a time."""
     payloads = Payloads(Redactor())
     under_way: list[int] = []
 
@@ -116,7 +116,7 @@ async def test_deep_nesting_is_masked() -> None:
     assert "AAAA" not in json.loads(text)
 
 
-def test_of_what_anybody_sends_only_the_beginning_is_looked_at() -> None:
+def test_only_the_beginning_of_an_untrusted_body_is_processed() -> None:
     """Masked after the cut, and nothing of a secret that the cut goes through remains."""
     payloads = Payloads(Redactor([KEY]))
     for before in range(BEGINNING_CHARS - 40, BEGINNING_CHARS + 1, 3):

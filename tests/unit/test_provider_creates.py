@@ -107,7 +107,7 @@ DASHSCOPE_CREATES = [
 
 
 def check_submission(reading: Reading, submission: Submission, reason: Reason | None) -> None:
-    """A refusal or deferral has its reason and says nothing of a status; an ambiguous one says what was seen."""
+    """A refusal or deferral has its reason and no status; an ambiguous one describes what was seen."""
     assert (reading.submission, reading.reason) == (submission, reason)
     assert reading.status is None
     assert reading.external_id is None
@@ -227,7 +227,7 @@ def test_errors_of_a_proxy_are_ambiguous(name: str, status: int, body: object) -
 def test_known_codes_of_the_gateway_with_a_server_error(
     *, name: str, status: int, kind: str, code: str | None, submission: Submission, reason: Reason | None
 ) -> None:
-    """What the gateway documents is explicit; one that may be sent again is not believed of a bad gateway."""
+    """What the gateway documents is explicit; with HTTP 502, a retryable one is ambiguous."""
     error = {"message": "m", "type": kind, "code": code}
     check_submission(create(name, {"error": error}, status), submission, reason)
 
@@ -304,7 +304,7 @@ NO_SUCH_PATH = [
 @pytest.mark.parametrize("name", ROUTES)
 @pytest.mark.parametrize(("status", "body"), [*((404, body) for body in NO_SUCH_PATH), (405, b""), (405, b"<html>")])
 def test_a_server_without_the_path_is_a_wrong_base_url(name: str, status: int, body: bytes) -> None:
-    """Nothing is wrong with the request; the detail says where to look."""
+    """The request is not at fault; the detail names the setting to check."""
     reading = create(name, body, status)
     check_submission(reading, REFUSED, Reason.UPSTREAM_UNAVAILABLE)
     assert "check base_url" in (reading.detail or "")
@@ -371,7 +371,7 @@ def test_acceptances(name: str, body: object) -> None:
         ("openai.responses", {"id": "x", "status": "completed", "output": "?"}),
     ],
 )
-def test_an_odd_field_does_not_cost_the_id(name: str, body: object) -> None:
+def test_an_odd_field_does_not_lose_the_id(name: str, body: object) -> None:
     """The first success is an acceptance: the id is stored, and a poll fetches the rest."""
     reading = create(name, body)
     assert (reading.submission, reading.status, reading.external_id) == (Submission.ACCEPTED, Status.PENDING, "x")
@@ -393,7 +393,7 @@ def test_an_odd_answer_without_one_sure_id_is_ambiguous(name: str, body: object)
 
 @pytest.mark.parametrize("bad_id", [None, "", "  ", True, 1.5, {}, ["x", "y"]])
 def test_success_without_a_usable_id_is_ambiguous(bad_id: object) -> None:
-    """Nobody can ask about a task whose id is missing or no id; it may have been charged all the same."""
+    """A task without a valid id cannot be polled, and may have been charged."""
     assert create(SUNO, {"code": 200, "data": {"taskId": bad_id}}).submission is AMBIGUOUS
     assert create(KLING, {"code": 0, "data": {"task_id": bad_id}}).submission is AMBIGUOUS
     assert create(DASHSCOPE, {"output": {"task_id": bad_id}, "request_id": "r"}).submission is AMBIGUOUS
@@ -426,7 +426,7 @@ def test_suno_content_rules_hide_behind_400(code: int, message: str | None, reas
 
 
 def test_a_repeated_suno_request_may_name_the_task_made_before() -> None:
-    """Where a route says so, the task in a refusal is followed; elsewhere a refusal stays one."""
+    """On routes that declare it, the task in a refusal is followed; on others the refusal applies."""
     body = {"code": 400, "msg": "already generated", "data": {"taskId": "x"}}
     adopted = envelope.read_create(reply(body), existing=frozenset({"400"}))
     assert (adopted.submission, adopted.external_id) == (Submission.ACCEPTED, "x")

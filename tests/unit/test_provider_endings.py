@@ -212,7 +212,7 @@ def test_blanks_inside_a_url_are_escaped(text: str, url: str) -> None:
 
 
 def test_inputs_and_previews_are_never_outputs() -> None:
-    """URLs that an answer merely mentions are not harvested."""
+    """URLs of inputs and previews in an answer are not outputs."""
     trap = "https://cdn.example.com/not-the-output"
     track = {"streamAudioUrl": trap, "imageUrl": trap, "source_audio_url": trap, "stream_audio_url": trap}
     for reading in (
@@ -246,7 +246,7 @@ def test_song_outputs_have_title_duration_and_mime() -> None:
 
 
 def test_undelivered_callback_with_tracks_is_a_success() -> None:
-    """CALLBACK_EXCEPTION speaks of our side: the finished song counts."""
+    """CALLBACK_EXCEPTION is about the delivery of the callback: the finished song counts."""
     reading = poll(SUNO, suno_task("CALLBACK_EXCEPTION", [{"audioUrl": URL}], errorMessage="callback failed"))
     assert (reading.status, reading.error) == (Status.SUCCEEDED, None)
     assert urls(reading) == [URL]

@@ -28,7 +28,7 @@ CREATED = {
 @pytest.mark.parametrize("name", CREATED)
 @pytest.mark.parametrize("nothing", ["null", '""', "{}", "[]"])
 def test_a_repeated_empty_field_does_not_hide_an_id(name: str, nothing: str) -> None:
-    """Of two members of one name the one with something in it counts, in strict JSON, in odd JSON and inside a text."""
+    """Of two members with one name the nonempty one counts, in strict JSON, odd JSON and JSON in a text."""
     body = CREATED[name] % nothing
     for raw in (body, f'{body[:-1]},"eta":NaN}}', body[:-1], json.dumps(body)):
         reading = create(name, raw.encode())
@@ -83,14 +83,14 @@ def test_an_id_in_another_field_is_an_acceptance(name: str, body: object) -> Non
 
 
 def test_a_number_instead_of_data_is_an_id() -> None:
-    """Not a small one: that counts something."""
+    """Except a small one, which is a count."""
     assert create(SUNO, {"code": 200, "data": 12345}).external_id == "12345"
     assert create(SUNO, {"code": 200, "data": 1}).submission is Submission.AMBIGUOUS
 
 
 @pytest.mark.parametrize("status", [400, 409, 429, 500, 502, 503, 504])
 def test_a_task_in_a_reply_of_failure_is_followed(status: int) -> None:
-    """Without an error beside it the id says more than the HTTP status."""
+    """Without an error beside it, the id outweighs the HTTP status."""
     for name, body in ((SEEDANCE, {"task_id": "x1"}), (SUNO, {"data": {"taskId": "x1"}})):
         reading = create(name, body, status)
         assert (reading.submission, reading.external_id) == (Submission.ACCEPTED, "x1")
@@ -123,8 +123,8 @@ def test_a_wait_may_have_a_fraction() -> None:
 
 
 @pytest.mark.parametrize("status", [303, 304])
-def test_a_reply_that_accepts_the_request_is_not_a_redirect(status: int) -> None:
-    """303 comes after the work, and 304 says nothing of it."""
+def test_303_and_304_are_ambiguous(status: int) -> None:
+    """303 may follow completed work, and 304 does not tell whether the job was accepted."""
     assert create(SEEDANCE, b"", status, location="/somewhere").submission is Submission.AMBIGUOUS
 
 
@@ -238,7 +238,7 @@ def test_a_video_inside_the_reply_is_an_output(fields: dict[str, Any]) -> None:
     ],
 )
 def test_material_is_not_a_result(beside: dict[str, Any]) -> None:
-    """What the request brought, by its names."""
+    """Inputs of the request, by their field names."""
     for name in (SEEDANCE, KLING, DASHSCOPE):
         reading = poll(name, {"id": "v", "status": "succeeded", "output": {"task_id": "v"}, **beside})
         assert reading.outputs == ()
@@ -358,7 +358,7 @@ def test_conversions_in_other_fields(name: str, response: object, url: str) -> N
     ids=json.dumps,
 )
 def test_images_in_other_fields(body: object) -> None:
-    """The picture of a synchronous answer, which cannot be asked for again."""
+    """The picture of a synchronous answer, which cannot be fetched again."""
     reading = create(IMAGES, body)
     assert (reading.status, urls(reading)) == (Status.SUCCEEDED, [PICTURE])
 
@@ -422,7 +422,7 @@ def test_refusals_with_capitals_are_refusals(body: object) -> None:
     assert reading.error.message in {"no", "limit"}
 
 
-def test_an_operation_that_failed_says_why() -> None:
+def test_a_failed_operation_has_its_error() -> None:
     """``done`` with an error; without ``done`` it still runs."""
     ended = poll(SEEDANCE, {"name": "operations/x", "done": True, "error": {"code": 3, "message": "bad"}})
     assert (ended.status, ended.error and ended.error.message) == (Status.FAILED, "bad")
@@ -432,7 +432,7 @@ def test_an_operation_that_failed_says_why() -> None:
 
 @pytest.mark.parametrize("status", [200, 400, 500])
 def test_a_synchronous_result_is_not_lost_over_its_wrapping(status: int) -> None:
-    """It cannot be asked for again: members that come twice, capitals, and an HTTP status of failure hide none."""
+    """It cannot be fetched again: duplicate members, capitals, and an HTTP error status do not hide it."""
     picture = {"data": [{"url": PICTURE}]}
     for name, raw in (
         (CHAT, '{"choices":[{"message":{"content":"hi"}}],"choices":null}'),

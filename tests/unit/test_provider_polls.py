@@ -1,4 +1,4 @@
-"""Statuses and troubles, by table: what polls and callbacks say of a task that has not ended."""
+"""Statuses and troubles, by table: what polls and callbacks report about a task that has not ended."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_unknown_statuses_are_never_an_end() -> None:
 
 
 def test_missing_statuses_are_unreadable() -> None:
-    """A payload that names no status says nothing, and in a callback it still leads to a poll."""
+    """A payload without a status is unreadable; a callback without one causes a poll."""
     for reading in (
         poll(DASHSCOPE, dashscope_task(None)),
         poll(KLING, kling_task(" ")),
@@ -137,7 +137,7 @@ def test_missing_statuses_are_unreadable() -> None:
 
 
 def test_dashscope_unknown_means_expired_only_later() -> None:
-    """UNKNOWN says nothing about a young task, and that an old one is gone."""
+    """UNKNOWN changes nothing for a young task, and means that an old one has expired."""
     reading = poll(DASHSCOPE, dashscope_task("UNKNOWN"))
     assert (reading.status, reading.trouble, reading.expired_after_s) == (None, None, 86400)
     assert reading.upstream_status == "UNKNOWN"
@@ -174,7 +174,7 @@ SUNO_POLLS = [
 
 @pytest.mark.parametrize(("status", "code", "trouble"), KLING_POLLS)
 def test_kling_poll_codes(status: int, code: int, trouble: Trouble) -> None:
-    """An error code on a poll is trouble of its kind and says nothing of the task."""
+    """An error code on a poll is trouble of its kind and does not change the task."""
     reading = poll(KLING, {"code": code, "message": "m", "request_id": "r"}, status)
     assert (reading.status, reading.trouble) == (None, trouble)
 

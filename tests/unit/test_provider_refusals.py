@@ -132,7 +132,7 @@ def test_an_explicit_error_inside_a_success_is_a_refusal(name: str, shape: str) 
 
 @pytest.mark.parametrize("code", ["timeout", "RequestTimeOut", "upstream_timed_out", "DEADLINE_EXCEEDED"])
 def test_a_code_of_a_timeout_inside_a_success_leaves_it_open(code: str) -> None:
-    """Somebody stopped waiting for the upstream, which may have taken the job; a time out of range is a refusal."""
+    """A proxy stopped waiting for the upstream, which may have taken the job; a time out of range is a refusal."""
     for name in (KLING, DASHSCOPE, "openai.video", "seedance.video", "gemini.generate"):
         assert create(name, {"error": {"code": code, "message": "m"}}).submission is AMBIGUOUS, name
         assert create(name, {"error": {"code": "time_out_of_range", "message": "m"}}).submission is REFUSED, name
@@ -175,7 +175,7 @@ def test_a_task_with_id_and_status_beside_an_http_error_is_followed(status: int)
 
 
 def test_an_id_in_an_answer_that_is_cut_off_is_followed() -> None:
-    """Only the id is taken from it; a poll that is cut off says nothing."""
+    """Only the id is read from it; a truncated poll changes nothing."""
     cut = b'{"code":0,"data":{"task_id":"k-1","task_status":"succeed","task_result":{"vide'
     reading = create(KLING, cut)
     assert (reading.submission, reading.status, reading.external_id) == (Submission.ACCEPTED, Status.PENDING, "k-1")

@@ -22,7 +22,7 @@ LEFT_TO_UPSTREAM: dict[str, set[str]] = {
     "suno.add-vocals": {"prompt", "title", "style", "negativeTags"},
     "suno.add-instrumental": {"title", "tags", "negativeTags"},
 }
-"""Fields of samples that the makers document as required, and our checks leave to them."""
+"""Fields of samples that the providers document as required, and the checks do not verify."""
 STREAMING = ["dashscope.image", "gemini.generate", "openai.chat", "openai.responses", "openai.images"]
 STREAMING += ["anthropic.messages", "openai.video"]
 SIGNATURES = {"kling": "standard-webhooks", "suno": "suno-hmac", "openai": "standard-webhooks"}

@@ -122,7 +122,7 @@ def shown(reading: Reading) -> list[tuple[str, str | None]]:
     ],
 )
 def test_results(name: str, body: object, outputs: list[tuple[str, str]], external_id: str | None) -> None:
-    """An answer with a result ends its task at once, with everything that it holds and nothing that it only thought."""
+    """An answer with a result ends its task at once, with all its outputs and without the model's thoughts."""
     reading = create(name, body)
     assert (reading.submission, reading.status) == (ACCEPTED, Status.SUCCEEDED)
     assert shown(reading) == outputs

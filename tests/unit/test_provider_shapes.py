@@ -88,7 +88,7 @@ def test_flags_as_numbers_are_for_cover_art_only(flag: object, status: Status | 
 
 @pytest.mark.parametrize("name", [name for name, _ in FLAGGED])
 def test_conversion_callbacks(name: str) -> None:
-    """They have no phase: a file is the success, an outer code the failure, anything else is asked about."""
+    """They have no phase: a file is the success, an outer code the failure, anything else is polled."""
     done = call_back(name, CALLBACKS[name])
     assert (done.status, urls(done), done.external_id) == (Status.SUCCEEDED, [URL], "t-1")
     bare = callback(name, {"taskId": "t-1", **CALLBACKS[name]})
@@ -206,7 +206,7 @@ def test_a_malformed_list_beside_the_texts_hides_none_of_them() -> None:
     ],
 )
 def test_lyrics_phases(phase: str | None, status: Status | None, trouble: Trouble | None) -> None:
-    """A phase that says nothing leads to a poll."""
+    """A phase without a meaning causes a poll."""
     reading = call_back(LYRICS, {"callbackType": phase})
     assert (reading.status, reading.trouble) == (status, trouble)
 
@@ -241,7 +241,7 @@ def test_a_video_url_is_taken_where_there_is_one(name: str, where: dict[str, Any
 
 
 def test_a_video_without_a_url_needs_the_key() -> None:
-    """The path is the tracker's own knowledge; an id cannot lead out of it. Seedance has no such path."""
+    """The tracker builds the path; an id cannot escape from it. Seedance has no such path."""
     (output,) = poll(VIDEO, {"id": "a/../b?c", "status": "completed"}).outputs
     assert (output.url, output.authenticated) == ("/openai/v1/videos/a%2F..%2Fb%3Fc/content", True)
     assert poll(VIDEO, {"status": "completed"}).outputs == ()

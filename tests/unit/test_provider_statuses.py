@@ -68,7 +68,7 @@ def test_other_statuses_are_still_running(said: str) -> None:
     ],
 )
 def test_other_providers_read_the_same_statuses(said: str, status: Status) -> None:
-    """Words of gateways, where a family has none of its own."""
+    """Statuses of gateways, where a provider has none of its own."""
     for reading in (
         poll(KLING, kling_task(said, task_result={"videos": [{"url": URL}]})),
         callback(KLING, {"task_id": "k-1", "task_status": said, "task_result": {"videos": [{"url": URL}]}}),
@@ -148,7 +148,7 @@ def test_documented_fields_of_a_video(name: str, fields: dict[str, Any]) -> None
     ids=lambda beside: json.dumps(beside)[:60],
 )
 def test_inputs_and_covers_are_not_videos(beside: dict[str, Any]) -> None:
-    """What a request brought, covers, frames and addresses of the API itself are not harvested."""
+    """What a request brought, covers, frames and URLs of the API itself are not outputs."""
     reading = poll("seedance.video", {"id": "v-1", "status": "succeeded", **beside})
     assert (reading.status, reading.outputs) == (Status.SUCCEEDED, ())
 
@@ -233,7 +233,7 @@ def test_an_acceptance_behind_two_gateways(name: str, task: dict[str, Any]) -> N
 
 @pytest.mark.parametrize("name", [KLING, SUNO, "openai.video", "seedance.video"])
 def test_a_bare_id_is_an_acceptance(name: str) -> None:
-    """Some gateways reply with only the id in ``data``; a word is not an id."""
+    """Some gateways reply with only the id in ``data``; an ordinary word is not an id."""
     reading = create(name, {"code": "success", "message": "", "data": "736a6f88-bd29"})
     assert (reading.submission, reading.external_id) == (Submission.ACCEPTED, "736a6f88-bd29")
     for nothing in ("queued", "", "see https://docs.example.com/1", "no 1"):
@@ -333,7 +333,7 @@ RESULTS: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("name", "result"), RESULTS, ids=[name for name, _ in RESULTS])
 def test_a_result_behind_two_gateways(name: str, result: dict[str, Any]) -> None:
-    """What is answered at once cannot be asked for again: it is found in envelopes as well."""
+    """A synchronous answer cannot be fetched again: it is found in envelopes as well."""
     plain = create(name, result)
     assert plain.status is Status.SUCCEEDED
     for body in ({"code": 0, "data": result}, {"code": "success", "data": json.dumps(result)}, {"result": [result]}):

@@ -62,7 +62,7 @@ VALID: dict[str, dict[str, Any]] = {
     ],
 )
 def test_requests_are_checked(name: str, change: dict[str, Any], wrong: list[str]) -> None:
-    """Every field that the upstream would surely refuse is named; new models and unknown fields are not."""
+    """Every field that the upstream would certainly refuse is named; new models and unknown fields are not."""
     route, provider = known(name)
     problems = provider.check_request(route, VALID[name] | change)
     assert [".".join(map(str, problem.loc)) for problem in problems] == [f"request.{path}" for path in wrong]
@@ -106,7 +106,7 @@ def test_poll_calls(name: str, path: str, query: tuple[tuple[str, str], ...]) ->
     assert (call.method, call.path, call.query, call.body) == ("GET", path, query, None)
 
 
-def test_routes_carry_what_the_contract_says() -> None:
+def test_routes_have_the_documented_values() -> None:
     """Intervals, callback fields and sources are those of the documents."""
     found = {route.name: route for route in REGISTRY.routes()}
     assert {name: found[name].poll_interval_s for name in ROUTES} == {DASHSCOPE: 15, KLING: 10, SUNO: 30}
@@ -165,7 +165,7 @@ def test_callbacks_without_an_id(name: str, body: object) -> None:
     ],
 )
 def test_invalid_callbacks_name_the_field(name: str, body: object, path: str) -> None:
-    """What is not as the contract says is refused with the path of the field, not with its value."""
+    """A value that violates the contract is refused with the path of the field, not with its value."""
     with pytest.raises(PayloadInvalid) as caught:
         callback(name, body)
     assert str(caught.value).startswith(f"{path}: ")
@@ -197,7 +197,7 @@ def test_any_text_is_an_id(value: object, stored: str | None) -> None:
 
 
 @pytest.mark.parametrize("junk", [True, 1.5, float("inf"), float("nan"), [], {}])
-def test_what_is_no_id_is_invalid(junk: object) -> None:
+def test_other_values_are_not_ids(junk: object) -> None:
     """What is neither text nor a whole number names no task."""
     for value in (junk, 10**5000):
         with pytest.raises(PayloadInvalid):
@@ -217,7 +217,7 @@ def test_what_is_no_id_is_invalid(junk: object) -> None:
     ],
 )
 def test_an_id_is_one_segment_of_the_path(external_id: str, segment: str) -> None:
-    """Whatever an id holds, the next request names it as the upstream wrote it and leads nowhere else."""
+    """Whatever an id holds, the next request has it as the upstream wrote it, in one path segment."""
     for name, path in ((DASHSCOPE, "/dashscope/v1/tasks/"), ("openai.video", "/openai/v1/videos/")):
         route, provider = known(name)
         assert provider.poll_request(route, ExternalId(external_id)).path == path + segment

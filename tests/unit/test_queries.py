@@ -19,7 +19,7 @@ def test_commands_import_no_web_server_for_them() -> None:
 
 
 def test_choices_are_those_of_the_enumeration() -> None:
-    """A new status needs no second entry."""
+    """A new status is in the list without a second entry."""
     assert STATUS.choices == tuple(Status)
 
 

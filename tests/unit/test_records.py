@@ -48,7 +48,7 @@ def test_task_fields() -> None:
 
 
 def test_task_values() -> None:
-    """Values are plain JSON: times as ISO 8601, words as strings, nothing of the inside."""
+    """Values are plain JSON: times as ISO 8601, enumerations as strings, no internal fields."""
     task = make_task(
         status=Status.FAILED,
         reason=Reason.POLICY_REJECTED,
@@ -81,7 +81,7 @@ def test_a_text_output() -> None:
     assert (shown["kind"], shown["text"], shown["url"]) == ("text", "la la", None)
 
 
-def test_a_url_that_needs_the_key_is_not_handed_out() -> None:
+def test_a_url_that_needs_the_key_is_not_shown() -> None:
     """Neither is inline data."""
     outputs = (make_output(authenticated=True), Output("image", inline="aGk="))
     shown = task_json(TaskRecord(make_task(outputs=outputs)))["outputs"]
@@ -151,7 +151,7 @@ def test_iso(time: datetime | None, text: str | None) -> None:
 
 
 def test_a_large_result_is_encoded_as_it_is_stored() -> None:
-    """It is not decoded to be encoded again, whoever encodes it."""
+    """It is not decoded and encoded again, with any encoder."""
     text = json.dumps([1.50, "x" * (1 << 20)])
     held = decode_payload(text)
     assert orjson.dumps({"result": held}) == b'{"result":' + text.encode() + b"}"

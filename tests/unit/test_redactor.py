@@ -73,7 +73,7 @@ def test_the_work_grows_with_the_text_only(hostile: str) -> None:
     def cost_s(text: str) -> float:
         spent = []
         for _ in range(2):
-            started = time.thread_time()  # what others take of the processor does not count
+            started = time.thread_time()  # CPU time of other processes does not count
             redactor.text(text)
             spent.append(time.thread_time() - started)
         return min(spent)

@@ -1,4 +1,4 @@
-"""Histories judged again: what follows from the events, whatever the row says."""
+"""Histories judged again: the task that follows from its events, independent of its row."""
 
 import pytest
 
@@ -38,8 +38,8 @@ def test_a_history_leads_to_its_task() -> None:
     assert derived.external_id == "up-1"
 
 
-def test_an_unbelieved_callback_ends_nothing() -> None:
-    """Only its key shows that it was not believed."""
+def test_an_untrusted_callback_ends_nothing() -> None:
+    """Only its key shows that it was not trusted."""
     stored = make_task(submit_attempts=1)
     derived = rederive(stored, [ACCEPTED, past(Source.CALLBACK, SUCCESS, believed=False)])
     assert derived is not None
@@ -86,7 +86,7 @@ def test_a_registered_task_has_its_id_from_the_start() -> None:
 
 @pytest.mark.parametrize("status", [Status.SUCCEEDED, Status.FAILED])
 def test_a_dropped_history_cannot_be_judged(status: Status) -> None:
-    """None is left, or only what came after the end."""
+    """No event is left, or only those after the end."""
     stored = make_task(status=status)
     assert rederive(stored, []) is None
     assert rederive(stored, [past(Source.CALLBACK, SUCCESS, before=status.value)]) is None

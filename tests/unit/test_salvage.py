@@ -30,7 +30,7 @@ READABLE = {
     "bare line feeds": HEAD.replace(b"\r\n", b"\n") + b"\n" + BODY,
     "odd names": HEAD + b"X(a)@: 1\r\nX a: 1\r\n: 1\r\nno colon\r\nX-\xc3\xa9 : \0\xff\r\n\r\n" + BODY,
     "a status of no body": HEAD.replace(b"200", b"200") + b"\r\n\r\n" + BODY,
-    "HTTP/2 in words": HEAD.replace(b"HTTP/1.1", b"HTTP/2") + b"\r\n" + BODY,
+    "HTTP/2 as text": HEAD.replace(b"HTTP/1.1", b"HTTP/2") + b"\r\n" + BODY,
     "lower case": HEAD.replace(b"HTTP", b"http") + b"\r\n" + BODY,
     "early hints": b"HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n" + HEAD + b"\r\n" + BODY,
     "gzip that is none": HEAD + b"Content-Encoding: gzip\r\n\r\n" + BODY,
@@ -66,7 +66,7 @@ def test_a_truncated_object_is_reported(end: int) -> None:
     found = salvage(HEAD + LENGTH + b"\r\n" + BODY[:end], 10_000)
     assert found is not None
     assert (found.status, found.body, found.is_complete) == (200, BODY[:end], False)
-    assert seems_cut(found.body) is (end != -1)  # a brace in a text makes up for one that is missing
+    assert seems_cut(found.body) is (end != -1)  # a brace in a text balances a missing one
     assert not seems_cut(b'{"a": {}}\r\n')
 
 

@@ -39,7 +39,7 @@ SAMPLE: Body = {"id": "id-1", "url": "https://files.example.com/1.mp4"}
         "[url, cover]",
     ],
 )
-def test_a_value_is_found_where_the_expression_looks(expression: str) -> None:
+def test_a_value_is_found_by_the_expression(expression: str) -> None:
     """The tracker's own reading of the document finds the value, alone or in a list."""
     document = find_document([(expression, "$url"), ("task.id", "$id")], SAMPLE)
     found = search(expression, fill(document, SAMPLE), "expression")
@@ -57,12 +57,12 @@ def test_flags_are_set_so_that_they_make_the_status(word: str) -> None:
 
 
 def test_filters_of_one_list_get_an_item_each() -> None:
-    """Two outputs of one list stand in two items."""
+    """Two outputs of one list are in two items."""
     wants = [("files[?role == 'a'].url", "$url"), ("files[?role == 'b'].url", "$id")]
     assert find_document(wants, SAMPLE) == {"files": [{"role": "a", "url": "$url"}, {"role": "b", "url": "$id"}]}
 
 
 @pytest.mark.parametrize("expression", ["length(list)", "join('', parts)", "a == 'b'", "'literal'"])
-def test_what_cannot_be_inverted_is_not_answered_wrongly(expression: str) -> None:
-    """There is no document rather than one in which the value is not found."""
+def test_an_expression_without_inverse_has_no_document(expression: str) -> None:
+    """No document is better than one in which the value is not found."""
     assert find_document([(expression, "$url")], SAMPLE) is None

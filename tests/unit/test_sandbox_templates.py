@@ -1,4 +1,4 @@
-"""The sandbox's data files: templates, conditions and checks, and that every family describes all it must."""
+"""The sandbox's data files: templates, conditions and checks, and that every family is complete."""
 
 from typing import Any
 
@@ -80,7 +80,7 @@ def test_checks_find_the_first_wrong_field(check: dict[str, Any], good: object, 
 
 
 @every_route
-def test_every_route_describes_what_it_must(name: str) -> None:
+def test_every_route_is_described_completely(name: str) -> None:
     """All refusals have an entry, faults and checks are of known kinds, stages have statuses."""
     table, job = TABLES[name].table, isinstance(TABLES[name], DataJobRoute)
     assert {*Refusal, "invalid"} | ({"unknown"} if job else set()) <= table["refusals"].keys()

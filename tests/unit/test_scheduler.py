@@ -1,4 +1,4 @@
-"""The periodic jobs of the daemon, whatever the wall clock does."""
+"""The periodic jobs of the daemon, independent of the wall clock."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def test_a_clock_set_back_delays_no_job(interval_s: float) -> None:
         scheduler.add(JOB, beats.run, interval_s)
         await beats.wait(1)
         scheduler._scheduler.modify_job(JOB, next_run_time=datetime.now(UTC) + timedelta(days=30))
-        # a run that was under way may still end, and proves nothing
+        # a run that was under way may still end, so it is not counted
         while scheduler._scheduler.get_job(JOB).next_run_time < datetime.now(UTC) + timedelta(days=29):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         while not beats.runs.locked():
@@ -92,8 +92,8 @@ async def test_a_job_that_fails_is_logged_and_runs_again(error: Exception) -> No
     assert len(failed) >= 2
 
 
-async def test_a_job_may_say_when_it_runs_next() -> None:
-    """What it returns counts in place of its interval."""
+async def test_a_job_may_return_its_next_delay() -> None:
+    """Its return value replaces its interval."""
     beats = Beats(wait_s=0.01)
     async with scheduled() as scheduler:
         scheduler.add(JOB, beats.run, 3600.0)
@@ -101,7 +101,7 @@ async def test_a_job_may_say_when_it_runs_next() -> None:
 
 
 async def test_a_job_may_begin_later_and_change_its_interval() -> None:
-    """The first run waits as long as it is told to, unless the interval is replaced meanwhile."""
+    """The first run comes after `first_after_s`, unless the interval is replaced meanwhile."""
     beats = Beats()
     async with scheduled() as scheduler:
         scheduler.add(JOB, beats.run, 3600.0, first_after_s=3600.0)
@@ -133,7 +133,7 @@ async def test_a_run_under_way_at_the_stop_may_end(caplog: pytest.LogCaptureFixt
 
 
 async def test_a_run_that_takes_too_long_at_the_stop_is_cancelled(caplog: pytest.LogCaptureFixture) -> None:
-    """The stop lasts no longer than it may."""
+    """The stop does not exceed its time limit."""
     begun, ended = asyncio.Event(), asyncio.Event()
 
     async def run() -> None:

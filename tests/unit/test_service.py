@@ -98,7 +98,7 @@ def handed_over(*sockets: socket.socket, first: int = 200) -> dict[str, str]:
     return {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(sockets)), "LISTEN_FDNAMES": "http"}
 
 
-def test_takes_listening_sockets_over() -> None:
+def test_takes_over_listening_sockets() -> None:
     """They keep listening, children inherit neither them nor the variables, and closing one leaves the other open."""
     with socket.create_server(("127.0.0.1", 0)) as theirs:
         environ = {**handed_over(theirs), "PATH": "/bin"}
@@ -299,7 +299,7 @@ def test_children_cannot_read_the_memory_of_their_parent() -> None:
     assert done.stdout.split() == [b"True", b"1", b"0"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is out of root's reach; the systemd tests look at it")
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can read everything; the systemd tests cover it")
 def test_unreadable_credentials_are_not_missing(tmp_path: Path) -> None:
     """A process without access cannot know whether a secret exists."""
     shut = tmp_path / "shut"

@@ -1,4 +1,4 @@
-"""Signatures of callbacks, by table: what holds, what does not, and what no message gives away."""
+"""Signatures of callbacks, by table: valid ones, invalid ones, and messages without secrets."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def standard(prefix: str = "webhook", **changes: str) -> dict[str, str]:
     ],
 )
 @pytest.mark.parametrize("secrets", [[SECRET], [OTHER, SECRET], ["", SECRET], [SECRET.rstrip("=")], [SECRET[6:]]])
-def test_standard_signatures_that_hold(headers: dict[str, str], secrets: list[str]) -> None:
+def test_valid_standard_signatures(headers: dict[str, str], secrets: list[str]) -> None:
     """Any of several signatures and secrets is enough; names come in any case, secrets with or without prefix."""
     headers = {name: value for name, value in headers.items() if value}
     assert verify("standard-webhooks", secrets, headers, BODY, [], NOW) == Verified(confirm=False)
 
 
 @pytest.mark.parametrize(
-    ("headers", "words"),
+    ("headers", "message"),
     [
         ({}, "webhook-id is missing"),
         (standard(id=""), "webhook-id is missing"),
@@ -86,17 +86,17 @@ def test_standard_signatures_that_hold(headers: dict[str, str], secrets: list[st
         (standard(timestamp="0"), "more than 300 s in the past"),
     ],
 )
-def test_standard_signatures_that_do_not_hold(headers: dict[str, str], words: str) -> None:
-    """Each refusal says what was wrong with the callback, and never what would have been right."""
-    with pytest.raises(SignatureInvalid, match=words) as caught:
+def test_invalid_standard_signatures(headers: dict[str, str], message: str) -> None:
+    """Each message names the error of the callback, and never the expected value."""
+    with pytest.raises(SignatureInvalid, match=message) as caught:
         verify("standard-webhooks", [SECRET], headers, BODY, [], NOW)
     assert GOOD not in str(caught.value)
     assert SECRET not in str(caught.value)
 
 
 @pytest.mark.parametrize("secrets", [[], [""], ["whsec_"], ["whsec_%%%"], [OTHER]])
-def test_a_secret_that_is_none_verifies_nothing(secrets: list[str]) -> None:
-    """An empty or broken secret is no key: a signature made with nothing does not pass."""
+def test_an_empty_secret_verifies_nothing(secrets: list[str]) -> None:
+    """An empty or broken secret is not a key: a signature made with an empty key does not pass."""
     for key in (b"", KEY):
         headers = standard(signature=f"v1,{mac(b'msg_1.%d.%b' % (STAMP, BODY), key)}")
         with pytest.raises(SignatureInvalid, match="no signature of the callback matches"):
@@ -105,7 +105,7 @@ def test_a_secret_that_is_none_verifies_nothing(secrets: list[str]) -> None:
 
 @pytest.mark.parametrize("body", [b"", BODY + b" ", BODY.replace(b"k-1", b"k-2"), b"\xff"])
 def test_the_raw_body_is_what_was_signed(body: bytes) -> None:
-    """A changed byte breaks the signature, and a body that is no text is checked like any other."""
+    """A changed byte breaks the signature, and a body that is not text is checked like any other."""
     with pytest.raises(SignatureInvalid):
         verify("standard-webhooks", [SECRET], standard(), body, [], NOW)
     own = standard(signature=f"v1,{mac(b'msg_1.%d.%b' % (STAMP, body))}")
@@ -124,7 +124,7 @@ KIE = {"X-Webhook-Timestamp": "1767607302", "X-Webhook-Signature": mac(b"t-1.176
 
 @pytest.mark.parametrize("ids", [["t-1"], ["other", "t-1"]])
 @pytest.mark.parametrize("secrets", [["key"], ["old", " key "]])
-def test_task_signatures_that_hold_still_want_a_poll(ids: list[str], secrets: list[str]) -> None:
+def test_valid_task_signatures_require_a_poll(ids: list[str], secrets: list[str]) -> None:
     """The task's id is signed, the body is not; the age does not matter, since it causes one poll."""
     for body in (BODY, b"anything"):
         late = NOW + timedelta(days=400)
@@ -146,8 +146,8 @@ def test_task_signatures_that_hold_still_want_a_poll(ids: list[str], secrets: li
         (KIE, ["t-1"], []),
     ],
 )
-def test_task_signatures_that_do_not_hold(headers: dict[str, str], ids: list[str], secrets: list[str]) -> None:
-    """Another task, time or secret, or nothing signed at all."""
+def test_invalid_task_signatures(headers: dict[str, str], ids: list[str], secrets: list[str]) -> None:
+    """Another task, time or secret, or no signature."""
     with pytest.raises(SignatureInvalid) as caught:
         verify("suno-hmac", secrets, headers, BODY, ids, NOW)
     assert KIE["X-Webhook-Signature"] not in str(caught.value)
@@ -155,7 +155,7 @@ def test_task_signatures_that_do_not_hold(headers: dict[str, str], ids: list[str
 
 @pytest.mark.parametrize("payload", SIGNED, ids=lambda p: f"{p.family}/{p.case}")
 def test_recorded_signatures(payload: Payload) -> None:
-    """The recorded callbacks verify, or not, as they say of themselves, with the scheme of their route."""
+    """The recorded callbacks verify, or fail, as recorded with them, with the scheme of their route."""
     (route,) = routes_of(payload, REGISTRY)
     assert route.signature is not None
     signature = payload.content["signature"]
@@ -170,7 +170,7 @@ def test_recorded_signatures(payload: Payload) -> None:
 
 
 def test_schemes() -> None:
-    """Every scheme that a route offers can be verified, and no other name is taken for one."""
+    """Every scheme that a route offers can be verified, and other names are rejected."""
     assert {route.signature for route in REGISTRY.routes()} - {None} == set(SCHEMES)
     with pytest.raises(ValueError, match="unknown signature scheme"):
         verify("none", [SECRET], standard(), BODY, [], NOW)
@@ -183,12 +183,12 @@ def test_schemes() -> None:
         ("standard-webhooks", SECRET[6:], True),
         ("standard-webhooks", "whsec_%%%", False),
         ("standard-webhooks", " ", False),
-        ("suno-hmac", "any words at all", True),
+        ("suno-hmac", "any text at all", True),
         ("suno-hmac", "", False),
     ],
 )
-def test_unusable_secrets_are_told_before_they_are_needed(scheme: str, secret: str, usable: bool) -> None:
-    """A secret that could never verify anything has a problem with a mend, which does not repeat it."""
+def test_unusable_secrets_are_reported_at_the_start(scheme: str, secret: str, usable: bool) -> None:
+    """A secret that could never verify anything has a message with a fix, which does not repeat it."""
     problem = find_secret_problem(scheme, secret)
     assert (problem is None) is usable
     assert problem is None or ";" in problem

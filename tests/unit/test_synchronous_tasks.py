@@ -1,4 +1,4 @@
-"""Tasks whose create answers with the result itself: one observation takes them from sending to their end."""
+"""Tasks whose create returns the result: one observation takes them from sending to their end."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_result_submits_and_succeeds_in_one_step() -> None:
 
 
 def test_a_refusal_inside_a_success_submits_and_fails_in_one_step() -> None:
-    """It was taken and charged, and its content is a refusal."""
+    """It was accepted and charged, and its content is a refusal."""
     step = apply(sending(), Source.SUBMIT, create("openai.chat", REFUSAL))
     assert step.announces == (HookEvent.SUBMITTED, HookEvent.FAILED)
     assert (step.task.status, step.task.reason, step.task.due_at) == (Status.FAILED, Reason.POLICY_REJECTED, None)
@@ -53,14 +53,14 @@ def test_a_refusal_inside_a_success_submits_and_fails_in_one_step() -> None:
 
 
 def test_an_unreadable_result_ends_as_unknown() -> None:
-    """Nobody can ask later, so it does not wait."""
+    """It cannot be polled, so it does not wait."""
     step = apply(sending(), Source.SUBMIT, create("openai.chat", b"<html>"))
     assert (step.task.status, step.task.reason, step.task.due_at) == (Status.FAILED, Reason.SUBMIT_UNKNOWN, None)
     assert step.announces == (HookEvent.FAILED,)
 
 
 def test_a_deferred_result_waits_to_be_sent_again() -> None:
-    """An overloaded upstream did not take it."""
+    """An overloaded upstream did not accept it."""
     body = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
     step = apply(sending("anthropic.messages"), Source.SUBMIT, create("anthropic.messages", body, 529, retry_after="7"))
     assert (step.task.status, step.task.submit_state) == (Status.PENDING, SubmitState.QUEUED)
@@ -80,7 +80,7 @@ def test_a_deferred_result_waits_to_be_sent_again() -> None:
     ],
 )
 def test_an_acceptance_without_an_id_or_an_end_is_bounded(reading: Reading, after_s: float, reason: Reason) -> None:
-    """No provider reads an answer so; if one did, the clock would end the task."""
+    """No provider returns such a reading; the clock would end the task."""
     task = apply(sending(), Source.SUBMIT, reading).task
     assert not task.status.is_terminal
     assert task.due_at is not None

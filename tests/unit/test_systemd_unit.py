@@ -1,4 +1,4 @@
-"""What root's commands find of the systemd unit that a configuration file belongs to."""
+"""How commands run by root find the systemd unit of a configuration file."""
 
 import os
 import socket
@@ -18,7 +18,7 @@ def _as_root(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def write(root: Path, path: str, text: str) -> None:
-    """Write a file below a made-up root."""
+    """Write a file below a test root."""
     file = root / path
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text)
@@ -36,7 +36,7 @@ def write(root: Path, path: str, text: str) -> None:
     ],
 )
 def test_a_file_belongs_to_a_unit(file: Path | None, unit: Unit | None) -> None:
-    """By its place below /etc/tracker."""
+    """By its path below /etc/tracker."""
     assert unit_of(file) == unit
 
 
@@ -65,7 +65,7 @@ def test_a_service_that_runs(tmp_path: Path) -> None:
 
 
 def test_a_service_that_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would be given what lies in the credential stores, plain or encrypted; the environment comes first."""
+    """The credential stores, plain or encrypted, provide its credentials; the environment comes first."""
     write(tmp_path, "etc/credstore/tracker.ANYINT_API_KEY", "sk-stored")
     write(tmp_path, "etc/credstore/tracker.studio.ANYINT_API_KEY", "sk-of-another-unit")
     write(tmp_path, "etc/credstore/tracker.TRACKER_API_TOKEN", "stored-token")
@@ -81,7 +81,7 @@ def test_a_service_that_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_others_find_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither a user without the right to look, nor root on a file of no unit, nor the service itself."""
+    """A user without access, root with a file without a unit, and the service itself find none."""
     write(tmp_path, "etc/credstore/tracker.ANYINT_API_KEY", "sk-stored")
     assert with_unit({}, Path("/home/me/tracker.toml"), tmp_path) == {}
     service = {"CREDENTIALS_DIRECTORY": "/run/credentials/tracker.service"}

@@ -1,4 +1,4 @@
-"""Tables of the command line: whatever the width, everything is there and what is to be copied is whole."""
+"""Tables of the command line: at any width, everything is shown, and ids are not split."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_table_that_fits_has_a_line_per_row(width: int | None) -> None:
 
 
 def test_sentences_are_wrapped_first() -> None:
-    """The rest keeps its line, short texts of two words with it."""
+    """Other columns are not wrapped, nor are short texts of two words."""
     assert lay_out(110)[1:] == [
         f"{ID}  RUNNING  /v1/videos/omni-video/{{task_id}}  3 min  the upstream said nothing that",
         f"{' ' * 77}could be read",
@@ -40,7 +40,7 @@ def test_sentences_are_wrapped_first() -> None:
     ]
 
 
-def test_columns_without_room_stand_on_further_lines() -> None:
+def test_columns_that_do_not_fit_are_on_further_lines() -> None:
     """Below the others, indented, headings and rows alike; a line with nothing on it is left out."""
     assert lay_out(80) == [
         f"ID{' ' * 26}STATUS   PATH{' ' * 29}AGE",
@@ -53,7 +53,7 @@ def test_columns_without_room_stand_on_further_lines() -> None:
 
 @pytest.mark.parametrize("width", range(1, 130))
 def test_nothing_is_lost_at_any_width(width: int) -> None:
-    """Every character is shown, and no line is longer than the terminal, as long as that is one."""
+    """Every character is shown, and no line is longer than the terminal."""
     lines = lay_out(width)
     shown = "".join("".join(lines).split())
     for text in (word for row in (COLUMNS, *ROWS) for cell in row for word in cell.split()):
@@ -65,13 +65,13 @@ def test_nothing_is_lost_at_any_width(width: int) -> None:
 
 
 def test_wide_characters_take_two_cells() -> None:
-    """A title in Chinese does not push the columns behind it out of line."""
+    """A Chinese title does not shift the columns after it."""
     first, second = lay_out(None, [("夏の風", "a", "b", "c", "d"), ("x", "a", "b", "c", "d")])[1:]
     assert (cells(first), cells(second)) == (len(second), len(second))
     assert cells("e\u0301") == 1
 
 
 def test_colours_do_not_shift_columns() -> None:
-    """They are put around the text, not around what pads it."""
+    """They surround the text, not its padding."""
     lines = list(table_lines(("A", "B"), [("x", "yy")], None, cell=lambda column, text: f"<{column}{text}>"))
     assert lines == ["A  B", "<0x>  <1yy>"]

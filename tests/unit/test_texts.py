@@ -41,7 +41,7 @@ def test_utf_8_is_read(raw: bytes, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "words"),
+    ("raw", "message"),
     [
         ("a = 1\n".encode("utf-16"), "is UTF-16 text; save it as UTF-8"),
         (b"\xfe\xff" + "a = 1".encode("utf-16-be"), "is UTF-16 text; save it as UTF-8"),
@@ -52,11 +52,11 @@ def test_utf_8_is_read(raw: bytes, text: str) -> None:
         (b"a = 1\nb = '\xfc'\n", "line 2, byte 11: is not UTF-8 text; save the file as UTF-8"),
     ],
 )
-def test_other_encodings_are_named(raw: bytes, words: str) -> None:
+def test_other_encodings_are_named(raw: bytes, message: str) -> None:
     """One line with the encoding, or with the line and the byte."""
     with pytest.raises(NotText) as caught:
         decode_text(raw)
-    assert str(caught.value) == words
+    assert str(caught.value) == message
 
 
 def load(directory: Path, raw: bytes, **env: str) -> Config:
@@ -75,11 +75,11 @@ def test_the_configuration_file(tmp_path: Path) -> None:
         "[poll]\ntick_s\u00a0= 1\n".encode(): "U+00A0 NO-BREAK SPACE",
         "environment = \u201cproduction\u201d\n".encode(): "U+201C LEFT DOUBLE QUOTATION MARK",
     }
-    for raw, words in cases.items():
+    for raw, message in cases.items():
         with pytest.raises(ConfigError) as caught:
             load(tmp_path, raw)
         (line,) = caught.value.problems
-        assert words in line
+        assert message in line
         assert ";" in line
 
 
@@ -126,7 +126,7 @@ def test_secret_files_in_other_encodings(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "words"),
+    ("key", "message"),
     [
         (f"{KEY}\nsk-another", "has more than one line; keep the one with the key"),
         (f"{KEY}\u2028x", "has more than one line"),
@@ -144,13 +144,13 @@ def test_secret_files_in_other_encodings(tmp_path: Path) -> None:
         ("", "is not set; requests will be rejected"),
     ],
 )
-async def test_invalid_keys(tmp_path: Path, key: str, words: str) -> None:
+async def test_invalid_keys(tmp_path: Path, key: str, message: str) -> None:
     """The client, doctor and the configuration check give the same message, without the key."""
-    assert words in str(key_problem(key))
+    assert message in str(key_problem(key))
     (tmp_path / "key").write_text(key or " ", encoding="utf-8")
     config = load(tmp_path, b'[accounts.default]\napi_key_env = "SOME_KEY"', SOME_KEY=key)
     (line,) = config.missing_secrets()
-    assert line.startswith(f"accounts.default.api_key_env: SOME_KEY {words.partition(';')[0]}")
+    assert line.startswith(f"accounts.default.api_key_env: SOME_KEY {message.partition(';')[0]}")
     (checked,) = check_keys(config, {})
     assert checked.state == "failed"
     clock = SystemClock()
@@ -159,8 +159,8 @@ async def test_invalid_keys(tmp_path: Path, key: str, words: str) -> None:
     with pytest.raises(NotAttempted) as caught:
         await client.fetch("default", WireRequest("GET", "/"))
     if key:
-        assert words in str(caught.value)
-        assert words.partition(";")[0] in checked.detail
+        assert message in str(caught.value)
+        assert message.partition(";")[0] in checked.detail
     for said in (line, f"{checked.detail} {checked.fix}", str(caught.value)):
         assert KEY not in said
 
@@ -172,10 +172,10 @@ def test_valid_keys(key: str) -> None:
 
 
 def test_scripts_that_cannot_start(tmp_path: Path) -> None:
-    """A mark before ``#!`` and line endings of Windows are named; the shell's own error would not help."""
+    """A mark before ``#!`` and line endings of Windows are named; the shell's own error does not name the cause."""
     script = tmp_path / "publish.sh"
     config = load(tmp_path, f'[[hooks]]\nname = "publish"\non = "task.finished"\nrun = ["{script}"]\n'.encode())
-    for raw, words in (
+    for raw, message in (
         (BOM_UTF8 + b"#!/bin/sh\n", "begins with a byte order mark"),
         (b"#!/bin/sh\r\necho\r\n", "has Windows line endings"),
         (b"#!/bin/sh\necho\n", None),
@@ -183,4 +183,4 @@ def test_scripts_that_cannot_start(tmp_path: Path) -> None:
         script.write_bytes(raw)
         script.chmod(0o755)
         failed = [line.detail for line in check_hooks(config) if line.state == "failed"]
-        assert (failed == []) if words is None else (words in failed[0])
+        assert (failed == []) if message is None else (message in failed[0])

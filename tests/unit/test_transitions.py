@@ -218,7 +218,7 @@ def test_a_success_that_names_fewer_outputs_loses_none() -> None:
     moved = (make_output(2), make_output(3))
     assert apply(both, make_observation(Status.SUCCEEDED, outputs=moved)).task.outputs == moved
     signed_in_the_path = apply(both, make_observation(Status.SUCCEEDED, outputs=(make_output(2),))).task.outputs
-    assert signed_in_the_path == (make_output(2), make_output(1)), "no song is there twice"
+    assert signed_in_the_path == (make_output(2), make_output(1)), "each song is listed once"
 
 
 def test_a_repeated_success_may_bring_more() -> None:
@@ -321,13 +321,13 @@ def test_a_success_completes_the_stages(known: Stage | None, said: Stage | None,
     assert (ended.stage, ended.progress) == (expected, 100)
 
 
-# -- nothing said ------------------------------------------------------------------------------------------
+# -- trouble -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("trouble", Trouble)
 @pytest.mark.parametrize("phase", [*TASKS])
 def test_trouble_changes_nothing(phase: str, trouble: Trouble) -> None:
-    """Whatever an upstream answers instead of a state, the task does not change."""
+    """An upstream answer without a state does not change the task."""
     task = TASKS[phase]
     decision = apply(task, make_observation(trouble=trouble, upstream_status="DREAMING"))
     assert (decision.outcome, decision.task, decision.announces) == (Outcome.IGNORED, task, ())
@@ -349,24 +349,24 @@ def test_an_unknown_id_of_an_old_task_means_expired(age_s: float, status: Status
     assert ended.reason is (Reason.EXPIRED if status is Status.FAILED else None)
 
 
-# -- what is believed --------------------------------------------------------------------------------------
+# -- untrusted callbacks-----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("said", [Status.SUCCEEDED, Status.FAILED])
 @pytest.mark.parametrize("phase", ["PENDING", "RUNNING"])
-def test_an_unbelieved_callback_ends_nothing(phase: str, said: Status) -> None:
-    """It asks for a poll instead."""
+def test_an_untrusted_callback_ends_nothing(phase: str, said: Status) -> None:
+    """It causes a poll instead."""
     decision = apply(TASKS[phase], make_observation(said, source=Source.CALLBACK, believed=False))
     assert (decision.outcome, decision.task, decision.confirm) == (Outcome.IGNORED, TASKS[phase], True)
 
 
-def test_an_unbelieved_callback_revives_nothing() -> None:
+def test_an_untrusted_callback_revives_nothing() -> None:
     """Only a confirmed success revives a given-up task; this one causes a poll."""
     decision = apply(TASKS["GIVEN_UP"], make_observation(Status.SUCCEEDED, source=Source.CALLBACK, believed=False))
     assert (decision.outcome, decision.task, decision.confirm) == (Outcome.IGNORED, TASKS["GIVEN_UP"], True)
 
 
-def test_an_unbelieved_callback_may_bring_progress() -> None:
+def test_an_untrusted_callback_may_bring_progress() -> None:
     """Only ends need confirmation."""
     decision = apply(make_task(), make_observation(Status.RUNNING, source=Source.CALLBACK, believed=False))
     assert decision.task.status is Status.RUNNING
@@ -448,7 +448,7 @@ def test_accepted_and_ended_at_once(status: Status) -> None:
 
 
 @pytest.mark.parametrize("answer", Submission)
-def test_no_answer_undoes_a_cancel(answer: Submission) -> None:
+def test_an_answer_does_not_undo_a_cancel(answer: Submission) -> None:
     """The task stays canceled, whatever the result of the send; an id is recorded."""
     decision = apply(CANCELED, make_answer(answer, status=Status.PENDING if answer == "accepted" else None))
     assert (decision.task.status, decision.task.reason) == (Status.FAILED, Reason.CANCELED)
@@ -457,7 +457,7 @@ def test_no_answer_undoes_a_cancel(answer: Submission) -> None:
 
 
 def test_ambiguous_without_an_expected_callback_is_given_up() -> None:
-    """No callback can decide it: FAILED ``submit_unknown``, never sent again by itself."""
+    """No callback can decide it: FAILED ``submit_unknown``, never sent again automatically."""
     decision = apply(make_sent_task(expects_callback=False), make_answer(Submission.AMBIGUOUS, detail="cut"))
     assert (decision.task.status, decision.task.reason) == (Status.FAILED, Reason.SUBMIT_UNKNOWN)
     assert decision.task.submit_state is SubmitState.AMBIGUOUS
@@ -469,7 +469,7 @@ def test_ambiguous_without_an_expected_callback_is_given_up() -> None:
 
 
 def test_given_up_before_it_was_sent_is_refused() -> None:
-    """A queued create that ends is not queued any more."""
+    """A queued create that ends is no longer queued."""
     assert apply(QUEUED, make_cancel()).task.submit_state is SubmitState.REFUSED
     assert apply(SENT, make_cancel()).task.submit_state is SubmitState.SENDING
 
@@ -512,7 +512,7 @@ def test_an_answer_that_ends_the_task_is_not_a_conflict() -> None:
     assert "a callback named up-1" in decision.detail
 
 
-def test_an_unbelieved_success_without_an_output_only_causes_a_poll() -> None:
+def test_an_untrusted_success_without_an_output_only_causes_a_poll() -> None:
     """A callback that a poll must confirm does not start the grace after which a task may succeed."""
     decision = apply(
         CALLED_BACK, make_observation(Status.SUCCEEDED, source=Source.CALLBACK, outputs=(), believed=False)

@@ -1,4 +1,4 @@
-"""The systemd units: correct to the letter, shut in tightly, and the instances like the service itself."""
+"""The systemd units: valid, sandboxed, and the instances equal to the service."""
 
 import re
 import shutil
@@ -22,7 +22,7 @@ MOST_EXPOSED = 1.2
 
 needs_systemd = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None,
-    reason="NOT CHECKED: systemd-analyze is not installed here, so nobody has looked at the units",
+    reason="NOT CHECKED: systemd-analyze is not installed here",
 )
 
 
@@ -50,7 +50,7 @@ def staged(tmp_path: Path) -> Path:
 
 @needs_systemd
 def test_every_unit_verifies(staged: Path) -> None:
-    """No unknown key, no misspelt value, no missing program: `verify` has nothing to say."""
+    """No unknown key, no misspelt value, no missing program: `verify` reports nothing."""
     units = sorted(str(path) for path in staged.iterdir())
     found = subprocess.run(
         ["systemd-analyze", "verify", "--recursive-errors=no", "--man=no", *units],
@@ -64,7 +64,7 @@ def test_every_unit_verifies(staged: Path) -> None:
 
 @needs_systemd
 def test_verify_would_have_found_a_mistake(staged: Path) -> None:
-    """The check above is one: it fails for a key that systemd does not know."""
+    """The check above works: it fails for a key that is unknown to systemd."""
     unit = staged / "tracker.service"
     unit.write_text(unit.read_text(encoding="utf-8").replace("ProtectHome=yes", "ProtectHoem=yes"), encoding="utf-8")
     found = subprocess.run(
@@ -75,8 +75,8 @@ def test_verify_would_have_found_a_mistake(staged: Path) -> None:
 
 @needs_systemd
 @pytest.mark.parametrize("name", SERVICES)
-def test_services_are_shut_in(name: str) -> None:
-    """The measure that systemd takes of what a service could do if it were taken over."""
+def test_services_are_sandboxed(name: str) -> None:
+    """The exposure score of `systemd-analyze security`: what a compromised service could do."""
     found = subprocess.run(
         ["systemd-analyze", "security", "--offline=true", str(SYSTEMD / name)],
         capture_output=True,
@@ -99,7 +99,7 @@ def test_the_stop_timeout_covers_every_drain() -> None:
 
 
 def test_a_stop_outlasts_every_paid_create() -> None:
-    """None is cut off for being slow: what it was to bring is paid."""
+    """A slow create is not cut off: its result is paid for."""
     assert max(RESULT_WITHIN_S, CREATE_WITHIN_S) + client.SLOT_WITHIN_S <= app.DRAIN_SENDS_S
     assert app.DRAIN_SENDS_S > submitter.ANSWER_WITHIN_S
 
@@ -130,14 +130,14 @@ def test_instances_are_like_the_service(one: str, many: str) -> None:
 
 
 def test_the_socket_listens_where_the_configuration_says() -> None:
-    """The commands find the daemon that systemd listens for, without a word of configuration."""
+    """The commands find the socket-activated daemon without configuration."""
     text = (REPOSITORY / "config" / "tracker.toml").read_text(encoding="utf-8")
     (listen,) = re.findall(r'^listen = "(.+)"', text, re.MULTILINE)
     assert dict(read_unit("tracker.socket"))["ListenStream"] == listen
 
 
-def test_the_proxies_let_callbacks_through_whole() -> None:
-    """A proxy that refuses what the tracker would take, or would answer 413 itself, hides it from the tracker."""
+def test_the_proxies_pass_complete_callbacks() -> None:
+    """A proxy with lower limits would answer 413 itself and hide the callback from the tracker."""
     text = (REPOSITORY / "config" / "tracker.toml").read_text(encoding="utf-8")
     (limit,) = re.findall(r"^max_callback_bytes = (\d+)", text, re.MULTILINE)
     for name in ("nginx.conf", "Caddyfile"):

@@ -35,7 +35,7 @@ SIGNED = "?Policy=a%2Fb%2Bc&sig=%7Ex%2f"
         ("http://my_bucket.example/x", "http://my_bucket.example", "/x"),
     ],
 )
-def test_a_url_stays_as_it_is(given_url: str, origin: str, target: str) -> None:
+def test_a_url_is_unchanged(given_url: str, origin: str, target: str) -> None:
     """The host in its ASCII form, and the exact bytes of path and query."""
     url = exact_url(given_url)
     assert (f"{url.scheme}://{url.host_port_subcomponent}", url.raw_path_qs) == (origin, target)

@@ -104,7 +104,7 @@ def accepted() -> Scenario:
 
 
 def test_queued() -> None:
-    """Nothing was sent, no timeout runs, the next step is to send."""
+    """Not sent yet, no timeout runs, the next step is to send."""
     account = Scenario().why(0, notes=["a note of the daemon"])
     assert account["summary"] == "It waits to be sent; nothing was sent to the upstream yet."
     assert account["next"] == [{"at": iso(START), "what": "sends it to the upstream"}]
@@ -165,7 +165,7 @@ def test_accepted() -> None:
     assert "The deadline of 1 d counts from the last progress." in account["notes"]
 
 
-def test_polled_alone() -> None:
+def test_polled_only() -> None:
     """Without a callback URL the task is only polled, and a note states it."""
     scenario = Scenario(make_task(expects_callback=False)).sending().observe(1, Source.SUBMIT, ACCEPTED, attempt=1)
     account = scenario.why(2)
@@ -174,7 +174,7 @@ def test_polled_alone() -> None:
 
 
 def test_running_with_refused_callbacks() -> None:
-    """What came twice or late is listed with why it changed nothing."""
+    """Repeated and late callbacks are listed, each with the reason why it changed nothing."""
     first = Reading(status=Status.RUNNING, stage=Stage.FIRST)
     scenario = accepted()
     scenario.observe(10, Source.CALLBACK, first)
@@ -207,7 +207,7 @@ def test_running_with_refused_callbacks() -> None:
 
 
 def test_a_callback_that_must_be_confirmed() -> None:
-    """A callback that is not believed is refused until a poll confirms it, and the poll is next."""
+    """An untrusted callback is not applied until a poll confirms it, and the poll is next."""
     scenario = accepted().observe(20, Source.CALLBACK, Reading(status=Status.SUCCEEDED, outputs=SONG), believed=False)
     account = scenario.why(20)
     assert account["refused"][0]["what"] == "callback: says SUCCEEDED; a poll must confirm it"
@@ -227,8 +227,8 @@ def test_missing_output() -> None:
     ]
 
 
-def test_outputs_named_on_the_way() -> None:
-    """A success that names none is one with them, once its time is up."""
+def test_outputs_of_earlier_reports() -> None:
+    """A success that names no output has the earlier ones, after its grace."""
     first = Reading(status=Status.RUNNING, stage=Stage.FIRST, outputs=SONG)
     account = accepted().observe(20, Source.CALLBACK, first).observe(30, Source.CALLBACK, NO_OUTPUT).why(31)
     what = "accepts the 1 output named before as the result, unless the upstream names its outputs by then"
@@ -364,7 +364,7 @@ def test_refused_but_retryable() -> None:
 
 
 def test_canceled() -> None:
-    """The upstream does not know of it, and its later report is a conflict."""
+    """The upstream continues, and its later report is a conflict."""
     scenario = accepted()
     scenario.observe(
         5, Source.OPERATOR, Reading(status=Status.FAILED, reason=Reason.CANCELED, detail="canceled by hand")
