@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from tests.kits.factories import make_answer, make_cancel, make_output, make_task_name
 from tests.kits.server import running
-from tests.kits.store import Rig, opened
+from tests.kits.world import World
 from tracker.cli.exits import BAD_CONFIG, FAILED, FINE
 from tracker.cli.main import cli, run
 from tracker.domain.observation import Submission
@@ -53,22 +53,22 @@ def in_file(path: Path, work: Coroutine[Any, Any, T]) -> T:
 
 async def fill(path: Path) -> None:
     """A song that was sent and succeeded, one that was canceled, one that runs, one that waits."""
-    async with opened(path) as rig:
-        await rig.submit(1, labels={"user": "42"})
-        await rig.store.mark_sending(make_task_name(1), 0)
-        await rig.hear(make_answer(Submission.ACCEPTED, task_id=make_task_name(1), payload='{"id":1}'))
-        await rig.call(1, Status.RUNNING, stage=Stage.FIRST, progress=40, outputs=(make_output(),), at=11)
-        await rig.call(1, Status.SUCCEEDED, believed=False, at=12)
-        await rig.call(1, Status.RUNNING, stage=Stage.TEXT, at=13)
-        await rig.poll(1, Status.SUCCEEDED, outputs=(make_output(), make_output(1)), at=14, payload='{"end":true}')
-        await rig.call(1, Status.SUCCEEDED, outputs=(make_output(), make_output(1)), at=15)
-        await rig.follow(2)
-        await rig.hear(make_cancel(task_id=SECOND))
-        await rig.call(2, Status.SUCCEEDED, at=20)
-        await rig.follow(3)
-        await rig.call(3, Status.RUNNING, progress=10, at=11)
-        await rig.submit(4)
-        await rig.store.fan_out(lambda _: ["publish"], 1000)
+    async with World(path) as world:
+        await world.submit(1, labels={"user": "42"})
+        await world.store.mark_sending(make_task_name(1), 0)
+        await world.apply(make_answer(Submission.ACCEPTED, task_id=make_task_name(1), payload='{"id":1}'))
+        await world.call(1, Status.RUNNING, stage=Stage.FIRST, progress=40, outputs=(make_output(),), at=11)
+        await world.call(1, Status.SUCCEEDED, believed=False, at=12)
+        await world.call(1, Status.RUNNING, stage=Stage.TEXT, at=13)
+        await world.poll(1, Status.SUCCEEDED, outputs=(make_output(), make_output(1)), at=14, payload='{"end":true}')
+        await world.call(1, Status.SUCCEEDED, outputs=(make_output(), make_output(1)), at=15)
+        await world.follow(2)
+        await world.apply(make_cancel(task_id=SECOND))
+        await world.call(2, Status.SUCCEEDED, at=20)
+        await world.follow(3)
+        await world.call(3, Status.RUNNING, progress=10, at=11)
+        await world.submit(4)
+        await world.store.fan_out(lambda _: ["publish"], 1000)
 
 
 def edit(path: Path, sql: str) -> None:
@@ -289,7 +289,7 @@ def test_pruning_without_a_daemon(path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 async def test_a_file_that_a_daemon_has_is_left_to_it(path: Path) -> None:
     """The lock says so, with the holder's number."""
-    async with opened(path):
+    async with World(path):
         result = await asyncio.to_thread(call, "prune")
         assert result.exit_code == BAD_CONFIG
         assert str(os.getpid()) in result.stderr
@@ -297,12 +297,12 @@ async def test_a_file_that_a_daemon_has_is_left_to_it(path: Path) -> None:
 
 async def test_pruning_over_http(tmp_path: Path) -> None:
     """The daemon does it beside its work, and tells what it was."""
-    async with running(tmp_path) as rig:
-        await rig.end_task(await rig.make_task())
-        await rig.store.fan_out(lambda _: (), 100)
-        rig.clock.advance(40 * 86_400)
+    async with running(tmp_path) as world:
+        await world.end_task(await world.make_task())
+        await world.store.fan_out(lambda _: (), 100)
+        world.clock.advance(40 * 86_400)
         for sent, requests in (({"dry_run": True}, 1), ({}, 1), ({}, 0)):
-            async with rig.client.post("/v1/prune", json=sent) as response:
+            async with world.client.post("/v1/prune", json=sent) as response:
                 told = await response.json()
             assert (response.status, told["dry_run"], told["requests"]) == (200, "dry_run" in sent, requests)
 
@@ -337,20 +337,20 @@ def test_no_shell_without_the_program(path: Path, tmp_path: Path, monkeypatch: p
 
 async def test_a_backup_under_load_is_whole(path: Path, tmp_path: Path) -> None:
     """Copies made while callbacks come in open, pass every check, and hold what was there when they began."""
-    async with opened(path) as rig:
+    async with World(path) as world:
         stop = asyncio.Event()
         ended = 0
 
-        async def load(rig: Rig) -> None:
+        async def load(world: World) -> None:
             nonlocal ended
             for n in range(1, 100_000, 20):
                 if stop.is_set():
                     return
-                await asyncio.gather(*(rig.follow(k) for k in range(n, n + 20)))
-                await asyncio.gather(*(rig.call(k, Status.SUCCEEDED, at=11) for k in range(n, n + 20)))
+                await asyncio.gather(*(world.follow(k) for k in range(n, n + 20)))
+                await asyncio.gather(*(world.call(k, Status.SUCCEEDED, at=11) for k in range(n, n + 20)))
                 ended += 20
 
-        working = asyncio.create_task(load(rig))
+        working = asyncio.create_task(load(world))
         try:
             before = 0
             for n in range(4):

@@ -13,7 +13,7 @@ import pytest
 from tests.kits.daemon import Setting
 from tests.kits.hooks import write_script
 from tests.kits.logs import what_is_logged
-from tests.kits.store import opened
+from tests.kits.world import World
 from tracker.cli.local_checks import check_hooks
 from tracker.cli.main import run
 from tracker.config import load_config
@@ -169,7 +169,7 @@ async def test_doctor_and_list_name_what_is_not_run(
     lines = {line.check: line for line in check_hooks(load_config(file, {}, hook_table=hook_table))}
     assert lines["hooks_dir"].fix == f"chmod go-w {quote(str(hooks_dir))}"
     hooks_dir.chmod(0o755)
-    async with opened(tmp_path / "tracker.db"):
+    async with World(tmp_path / "tracker.db"):
         pass  # the command reads the file where no daemon runs
     assert await asyncio.to_thread(run, ["hooks", "list", "--config", str(file)]) == 0
     printed = capsys.readouterr().err

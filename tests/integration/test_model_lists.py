@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.kits.daemon import Asker, Ran, Setting, account, run_tracker, running_daemon
-from tests.kits.store import opened
 from tests.kits.waiting import Signal
+from tests.kits.world import World
 from tracker.clock import Clock
 from tracker.domain.upstream_http import WireReply, WireRequest
 from tracker.errors import Unanswered
@@ -142,12 +142,12 @@ class OddClient(UpstreamClient):
 
 async def test_an_oddity_of_one_account_does_not_end_the_refreshing(tmp_path: Path) -> None:
     """What nobody thought of is logged, and the lists of the other accounts are fetched all the same."""
-    async with opened(tmp_path / "t.db") as rig:
-        client = OddClient(rig.clock)
+    async with World(tmp_path / "t.db") as world:
+        client = OddClient(world.clock)
         sync = ModelSync(
-            store=rig.store,
+            store=world.store,
             client=client,
-            clock=rig.clock,
+            clock=world.clock,
             payloads=Payloads(Redactor()),
             accounts=["odd", "even"],
             configured={},

@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.kits.factories import make_answer, make_task_name
-from tests.kits.store import opened
+from tests.kits.world import World
 from tests.systemd.readme import read_blocks
 from tracker.cli.exits import BAD_CONFIG, FAILED, FINE, UNAVAILABLE
 from tracker.cli.main import cli, run
@@ -68,9 +68,9 @@ def change(path: Path, *numbers: int) -> None:
     """Record songs that are to be sent."""
 
     async def submit() -> None:
-        async with opened(path) as rig:
+        async with World(path) as world:
             for n in numbers:
-                await rig.submit(n)
+                await world.submit(n)
 
     asyncio.run(submit())
 
@@ -192,8 +192,8 @@ def test_it_is_refused_while_a_tracker_serves_the_file(path: Path, capsys: pytes
     copy = backup(path)
 
     async def beside() -> str:
-        async with opened(path) as rig:
-            await rig.submit(2)
+        async with World(path) as world:
+            await world.submit(2)
             return await asyncio.to_thread(refusal, capsys, "restore", copy)
 
     line = asyncio.run(beside())
@@ -411,22 +411,22 @@ def test_what_a_copy_does_not_know_is_not_paid_twice(path: Path) -> None:
     """Creates that waited in the copy: one left since, one got its id, one surely waits still."""
 
     async def before() -> None:
-        async with opened(path) as rig:
+        async with World(path) as world:
             for n in (1, 2, 3):
-                await rig.submit(n)
+                await world.submit(n)
 
     async def after() -> None:
-        async with opened(path) as rig:
+        async with World(path) as world:
             for n in (1, 2):
-                await rig.store.mark_sending(make_task_name(n), 0)
-            await rig.hear(make_answer(Submission.ACCEPTED, task_id=make_task_name(2), external_id="up-2"))
-            await rig.submit(4)
-            await rig.store.mark_sending(make_task_name(4), 0)
-            await rig.hear(make_answer(Submission.ACCEPTED, task_id=make_task_name(4), external_id="up-4"))
+                await world.store.mark_sending(make_task_name(n), 0)
+            await world.apply(make_answer(Submission.ACCEPTED, task_id=make_task_name(2), external_id="up-2"))
+            await world.submit(4)
+            await world.store.mark_sending(make_task_name(4), 0)
+            await world.apply(make_answer(Submission.ACCEPTED, task_id=make_task_name(4), external_id="up-4"))
 
     async def look() -> dict[int, tuple[SubmitState, str | None]]:
-        async with opened(path) as rig:
-            found = {n: (await rig.get(n)).task for n in (1, 2, 3)}
+        async with World(path) as world:
+            found = {n: (await world.get(n)).task for n in (1, 2, 3)}
             return {n: (task.submit_state, task.external_id) for n, task in found.items()}
 
     asyncio.run(before())
@@ -459,8 +459,8 @@ def test_without_the_present_file_no_create_that_waits_is_sent(path: Path, *, go
     assert done["missing_tasks"] is None
 
     async def look() -> SubmitState:
-        async with opened(path) as rig:
-            return (await rig.get(1)).task.submit_state
+        async with World(path) as world:
+            return (await world.get(1)).task.submit_state
 
     assert asyncio.run(look()) is SubmitState.AMBIGUOUS
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.kits.clock import START, after
 from tests.kits.factories import make_answer, make_output, make_task_name
-from tests.kits.store import Rig, opened
+from tests.kits.world import World
 from tracker.archive.file_storage import DirectoryStorage
 from tracker.config.sections import Retention as Days
 from tracker.domain.hook_events import DeliveryStatus
@@ -24,102 +24,104 @@ DAY_S = 86_400.0
 PAYLOAD = '{"prompt":"' + "la " * 2000 + '"}'
 
 
-def retention(rig: Rig, *, files: Path | None = None, **days: int) -> Pruning:
+def retention(world: World, *, files: Path | None = None, **days: int) -> Pruning:
     """Retention with these days; the others keep for ever."""
     kept = Days(**{"events_days": 0, "payload_days": 0, "outputs_days": 0, **days})
-    return Pruning(rig.store, rig.clock, lambda: kept, DirectoryStorage(files).remove if files else None)
+    return Pruning(world.store, world.clock, lambda: kept, DirectoryStorage(files).remove if files else None)
 
 
-async def hear_out(rig: Rig, *hooks: str) -> None:
+async def hear_out(world: World, *hooks: str) -> None:
     """Fan everything out."""
-    await rig.store.fan_out(lambda _: hooks, 10_000)
+    await world.store.fan_out(lambda _: hooks, 10_000)
 
 
-async def live(rig: Rig, n: int, end: Status = Status.SUCCEEDED) -> None:
+async def live(world: World, n: int, end: Status = Status.SUCCEEDED) -> None:
     """A song that is sent, runs and ends, with payloads all along."""
-    await rig.submit(n)
-    await rig.store.mark_sending(make_task_name(n), 60)
-    await rig.hear(make_answer(Submission.ACCEPTED, external_id=f"up-{n}", task_id=make_task_name(n), payload=PAYLOAD))
-    await rig.call(n, Status.RUNNING, at=11, payload=PAYLOAD)
-    await rig.call(n, end, at=12, payload=PAYLOAD)
+    await world.submit(n)
+    await world.store.mark_sending(make_task_name(n), 60)
+    await world.apply(
+        make_answer(Submission.ACCEPTED, external_id=f"up-{n}", task_id=make_task_name(n), payload=PAYLOAD)
+    )
+    await world.call(n, Status.RUNNING, at=11, payload=PAYLOAD)
+    await world.call(n, end, at=12, payload=PAYLOAD)
 
 
-async def make_lives(rig: Rig) -> None:
+async def make_lives(world: World) -> None:
     """Five songs: one ended well, one badly, one is running, one waits, one ended yesterday's yesterday."""
-    await live(rig, 1)
-    await live(rig, 2, Status.FAILED)
-    await rig.follow(3)
-    await rig.call(3, Status.RUNNING, at=11, payload=PAYLOAD)
-    await rig.submit(4)
-    await hear_out(rig)
+    await live(world, 1)
+    await live(world, 2, Status.FAILED)
+    await world.follow(3)
+    await world.call(3, Status.RUNNING, at=11, payload=PAYLOAD)
+    await world.submit(4)
+    await hear_out(world)
 
 
 async def test_bodies_go_before_histories_and_rows_stay(tmp_path: Path) -> None:
     """After payload_days payloads and requests; after events_days the history; the task and its outputs never."""
-    async with opened(tmp_path / "t.db") as rig:
-        await make_lives(rig)
-        keeper = retention(rig, payload_days=30, events_days=90)
-        before = await rig.get(1)
+    async with World(tmp_path / "t.db") as world:
+        await make_lives(world)
+        keeper = retention(world, payload_days=30, events_days=90)
+        before = await world.get(1)
         assert before.result is not None
-        rig.clock.advance(29 * DAY_S)
+        world.clock.advance(29 * DAY_S)
         assert await keeper.run() == Pruned()
-        rig.clock.advance(2 * DAY_S)
+        world.clock.advance(2 * DAY_S)
         bodies = await keeper.run()
         assert (bodies.tasks, bodies.payloads, bodies.requests, bodies.events) == (2, 6, 2, 0)
-        record = await rig.get(1)
+        record = await world.get(1)
         assert (record.request, record.result, record.task.result_seq) == (None, None, None)
         assert record.task.outputs == before.task.outputs
         assert record.task.version == before.task.version + 1
-        assert [event.payload for event in await rig.store.list_events(make_task_name(1))] == [None] * 3
-        rig.clock.advance(60 * DAY_S)
+        assert [event.payload for event in await world.store.list_events(make_task_name(1))] == [None] * 3
+        world.clock.advance(60 * DAY_S)
         histories = await keeper.run()
         assert (histories.tasks, histories.events, histories.payloads, histories.requests) == (2, 6, 0, 0)
-        assert await rig.store.list_events(make_task_name(2)) == []
-        assert (await rig.get(2)).task.status is Status.FAILED
+        assert await world.store.list_events(make_task_name(2)) == []
+        assert (await world.get(2)).task.status is Status.FAILED
         assert (await keeper.run()).tasks == 0
-        assert audit(rig.path).is_sound
+        assert audit(world.path).is_sound
 
 
 async def test_what_is_unfinished_stays_whole(tmp_path: Path) -> None:
     """However old: its events, payloads and request."""
-    async with opened(tmp_path / "t.db") as rig:
-        await make_lives(rig)
-        rig.clock.advance(1000 * DAY_S)
-        await retention(rig, payload_days=1, events_days=1).run()
-        assert (await rig.get(4)).request is not None
-        assert [event.payload is None for event in await rig.store.list_events(make_task_name(3))] == [False]
+    async with World(tmp_path / "t.db") as world:
+        await make_lives(world)
+        world.clock.advance(1000 * DAY_S)
+        await retention(world, payload_days=1, events_days=1).run()
+        assert (await world.get(4)).request is not None
+        assert [event.payload is None for event in await world.store.list_events(make_task_name(3))] == [False]
 
 
 async def test_keeping_for_ever_is_the_meaning_of_zero(tmp_path: Path) -> None:
     """Nothing goes, and no task is looked at."""
-    async with opened(tmp_path / "t.db") as rig:
-        await make_lives(rig)
-        rig.clock.advance(10_000 * DAY_S)
-        assert await retention(rig).run() == Pruned()
-        assert len(await rig.store.list_events(make_task_name(1))) == 3
+    async with World(tmp_path / "t.db") as world:
+        await make_lives(world)
+        world.clock.advance(10_000 * DAY_S)
+        assert await retention(world).run() == Pruned()
+        assert len(await world.store.list_events(make_task_name(1))) == 3
     assert days_before(START, 0) is None
     assert days_before(START, 10**9) is None
 
 
 async def test_histories_may_go_before_bodies(tmp_path: Path) -> None:
     """With events_days below payload_days the request outlives the history, and the result goes with its event."""
-    async with opened(tmp_path / "t.db") as rig:
-        await make_lives(rig)
-        rig.clock.advance(20 * DAY_S)
-        pruned = await retention(rig, events_days=10, payload_days=30).run()
+    async with World(tmp_path / "t.db") as world:
+        await make_lives(world)
+        world.clock.advance(20 * DAY_S)
+        pruned = await retention(world, events_days=10, payload_days=30).run()
         assert (pruned.events, pruned.requests) == (6, 0)
-        record = await rig.get(1)
+        record = await world.get(1)
         assert (record.result, record.request is None) == (None, False)
 
 
 @pytest.mark.parametrize("days", [{"events_days": 1}, {"payload_days": 1}, {"events_days": 1, "payload_days": 1}])
 async def test_a_dry_run_counts_what_is_then_pruned(tmp_path: Path, days: dict[str, Any]) -> None:
     """The same numbers, and nothing dropped before."""
-    async with opened(tmp_path / "t.db") as rig:
-        await make_lives(rig)
-        await hear_out(rig)
-        rig.clock.advance(5 * DAY_S)
-        keeper = retention(rig, **days)
+    async with World(tmp_path / "t.db") as world:
+        await make_lives(world)
+        await hear_out(world)
+        world.clock.advance(5 * DAY_S)
+        keeper = retention(world, **days)
         foreseen = await keeper.run(dry_run=True)
         assert foreseen.tasks == 2
         assert foreseen == await keeper.run(dry_run=True)
@@ -133,80 +135,80 @@ COUNTED = ("tasks", "events", "deliveries", "payloads", "requests", "files", "fi
 
 async def test_nothing_goes_before_hooks_have_heard(tmp_path: Path) -> None:
     """Not while an announcement is no delivery yet, nor while a delivery is pending or under way."""
-    async with opened(tmp_path / "t.db") as rig:
-        await live(rig, 1)
-        rig.clock.advance(100 * DAY_S)
-        keeper = retention(rig, events_days=1, payload_days=1)
+    async with World(tmp_path / "t.db") as world:
+        await live(world, 1)
+        world.clock.advance(100 * DAY_S)
+        keeper = retention(world, events_days=1, payload_days=1)
         assert await keeper.run() == Pruned(), "announced, not fanned out"
-        await hear_out(rig, "publish")
+        await hear_out(world, "publish")
         assert await keeper.run() == Pruned(), "pending"
         for _ in range(3):  # of one task one after the other
-            (job,) = await rig.store.claim_deliveries("publish", 10, 60)
+            (job,) = await world.store.claim_deliveries("publish", 10, 60)
             assert await keeper.run() == Pruned(), "under way"
             assert (job.record.result is None) is (job.event != "task.succeeded")
-            await rig.store.record_attempt(job.id, AttemptResult(DeliveryStatus.SUCCEEDED), job.attempt)
+            await world.store.record_attempt(job.id, AttemptResult(DeliveryStatus.SUCCEEDED), job.attempt)
         pruned = await keeper.run()
         assert (pruned.tasks, pruned.events, pruned.deliveries) == (1, 3, 3)
 
 
 async def test_a_dead_delivery_can_still_be_retried(tmp_path: Path) -> None:
     """It stays, and tells the task as it stands; those that ended otherwise go with their history."""
-    async with opened(tmp_path / "t.db") as rig:
-        await live(rig, 1)
-        await hear_out(rig, "publish")
+    async with World(tmp_path / "t.db") as world:
+        await live(world, 1)
+        await hear_out(world, "publish")
         for status in (DeliveryStatus.SUCCEEDED, DeliveryStatus.FAILED, DeliveryStatus.DEAD):
-            (job,) = await rig.store.claim_deliveries("publish", 10, 60)
-            await rig.store.record_attempt(job.id, AttemptResult(status), job.attempt)
-        rig.clock.advance(2 * DAY_S)
-        assert (await retention(rig, events_days=1).run()).deliveries == 2
-        (dead,) = await rig.store.list_deliveries(make_task_name(1))
-        await rig.store.retry_delivery(dead.id)
-        (job,) = await rig.store.claim_deliveries("publish", 10, 60)
+            (job,) = await world.store.claim_deliveries("publish", 10, 60)
+            await world.store.record_attempt(job.id, AttemptResult(status), job.attempt)
+        world.clock.advance(2 * DAY_S)
+        assert (await retention(world, events_days=1).run()).deliveries == 2
+        (dead,) = await world.store.list_deliveries(make_task_name(1))
+        await world.store.retry_delivery(dead.id)
+        (job,) = await world.store.claim_deliveries("publish", 10, 60)
         assert (job.event, job.record.task.status) == ("task.succeeded", Status.SUCCEEDED)
 
 
 async def test_a_store_decides_again_when_it_drops(tmp_path: Path) -> None:
     """A task that was found and then got a delivery to do again is left alone."""
-    async with opened(tmp_path / "t.db") as rig:
-        await live(rig, 1)
-        await hear_out(rig)
+    async with World(tmp_path / "t.db") as world:
+        await live(world, 1)
+        await hear_out(world)
         cutoffs = Cutoffs(events=after(DAY_S), payloads=after(DAY_S))
-        page = await rig.store.find_prunable(cutoffs, "", 10)
+        page = await world.store.find_prunable(cutoffs, "", 10)
         assert [item.task_id for item in page.items] == [make_task_name(1)]
-        rig.edit("INSERT OR IGNORE INTO outbox SELECT seq FROM events WHERE announces IS NOT NULL")
-        await hear_out(rig, "publish")
-        assert await rig.store.prune([make_task_name(1)], cutoffs) == (Pruned(), 1)
-        assert await rig.store.prune([TaskId("gone")], cutoffs) == (Pruned(), 1)
+        world.edit("INSERT OR IGNORE INTO outbox SELECT seq FROM events WHERE announces IS NOT NULL")
+        await hear_out(world, "publish")
+        assert await world.store.prune([make_task_name(1)], cutoffs) == (Pruned(), 1)
+        assert await world.store.prune([TaskId("gone")], cutoffs) == (Pruned(), 1)
 
 
 async def test_late_news_of_a_pruned_task_repeats_nothing(tmp_path: Path) -> None:
     """A callback that comes once more is a duplicate still: nothing is announced, the task is as it was."""
-    async with opened(tmp_path / "t.db") as rig:
-        await live(rig, 1)
-        await hear_out(rig)
-        rig.clock.advance(2 * DAY_S)
-        await retention(rig, events_days=1, payload_days=1).run()
-        again = await rig.call(1, Status.SUCCEEDED, at=12)
+    async with World(tmp_path / "t.db") as world:
+        await live(world, 1)
+        await hear_out(world)
+        world.clock.advance(2 * DAY_S)
+        await retention(world, events_days=1, payload_days=1).run()
+        again = await world.call(1, Status.SUCCEEDED, at=12)
         assert (again.outcome, again.announced) == ("duplicate", False)
-        assert (await rig.call(1, Status.FAILED, at=13)).outcome == "conflict"
-        found = audit(rig.path)
+        assert (await world.call(1, Status.FAILED, at=13)).outcome == "conflict"
+        found = audit(world.path)
         assert (found.is_sound, found.tasks, found.judged) == (True, 1, 0)
 
 
 async def test_the_file_gets_smaller(tmp_path: Path) -> None:
     """What was freed is given back; the rest is sound."""
     path = tmp_path / "t.db"
-    async with opened(path) as rig:
+    async with World(path) as world:
         for start in range(1, 301, 50):
-            await asyncio.gather(*(live(rig, n) for n in range(start, start + 50)))
-        await hear_out(rig)
-        assert await rig.store._write(lambda db: db.execute("PRAGMA auto_vacuum").fetchone()) == (2,)
+            await asyncio.gather(*(live(world, n) for n in range(start, start + 50)))
+        await hear_out(world)
+        assert await world.store._write(lambda db: db.execute("PRAGMA auto_vacuum").fetchone()) == (2,)
     full = path.stat().st_size
-    async with opened(path) as rig:
-        rig.clock.advance(40 * DAY_S)
-        pruned = await retention(rig, payload_days=30).run()
+    async with World(path) as world:
+        world.clock.advance(40 * DAY_S)
+        pruned = await retention(world, payload_days=30).run()
         assert pruned.payloads == 900
-        assert rig.edit("PRAGMA freelist_count") == [(0,)]
+        assert world.edit("PRAGMA freelist_count") == [(0,)]
     assert path.stat().st_size < full / 3
     assert pruned.freed_bytes == pytest.approx(full - path.stat().st_size, rel=0.05)
     assert audit(path).is_sound
@@ -214,61 +216,61 @@ async def test_the_file_gets_smaller(tmp_path: Path) -> None:
 
 async def test_pruning_beside_callbacks_loses_nothing(tmp_path: Path) -> None:
     """Callbacks that come meanwhile are all applied, and old things go all the same."""
-    async with opened(tmp_path / "t.db") as rig:
+    async with World(tmp_path / "t.db") as world:
         for start in range(1, 201, 50):
-            await asyncio.gather(*(live(rig, n) for n in range(start, start + 50)))
-        await hear_out(rig)
-        rig.clock.advance(100 * DAY_S)
+            await asyncio.gather(*(live(world, n) for n in range(start, start + 50)))
+        await hear_out(world)
+        world.clock.advance(100 * DAY_S)
         for n in range(1001, 1201):
-            await rig.follow(n)
+            await world.follow(n)
 
         async def call_back() -> list[Status]:
             ended = []
             for start in range(1001, 1201, 10):
-                late = rig.clock.now().timestamp() - START.timestamp()
+                late = world.clock.now().timestamp() - START.timestamp()
                 applied = await asyncio.gather(
                     *(
-                        rig.call(n, Status.SUCCEEDED, at=late, payload=PAYLOAD, outputs=(make_output(n),))
+                        world.call(n, Status.SUCCEEDED, at=late, payload=PAYLOAD, outputs=(make_output(n),))
                         for n in range(start, start + 10)
                     )
                 )
                 ended += [change.task.status for change in applied]
             return ended
 
-        pruned, ended = await asyncio.gather(retention(rig, events_days=90, payload_days=30).run(), call_back())
+        pruned, ended = await asyncio.gather(retention(world, events_days=90, payload_days=30).run(), call_back())
         assert ended == [Status.SUCCEEDED] * 200
         assert (pruned.tasks, pruned.events) == (200, 600)
         for n in (1001, 1200):
-            assert (await rig.get(n)).result is not None
-        assert rig.edit("SELECT count(*), count(payload) FROM events") == [(200, 200)]
-        found = audit(rig.path)
+            assert (await world.get(n)).result is not None
+        assert world.edit("SELECT count(*), count(payload) FROM events") == [(200, 200)]
+        found = audit(world.path)
         assert (found.is_sound, found.tasks, found.judged) == (True, 400, 200)
 
 
 async def test_a_run_ends_when_it_is_told_to(tmp_path: Path) -> None:
     """What is left waits for the next one."""
-    async with opened(tmp_path / "t.db") as rig:
-        await make_lives(rig)
-        rig.clock.advance(2 * DAY_S)
-        keeper = retention(rig, events_days=1)
+    async with World(tmp_path / "t.db") as world:
+        await make_lives(world)
+        world.clock.advance(2 * DAY_S)
+        keeper = retention(world, events_days=1)
         keeper.halt()
         assert await keeper.run() == Pruned()
-        assert (await retention(rig, events_days=1).run()).tasks == 2
+        assert (await retention(world, events_days=1).run()).tasks == 2
 
 
 async def test_every_column_of_an_event_outlives_its_payload(tmp_path: Path) -> None:
     """Events are written anew without their payload: a column that a later schema adds must come along."""
-    async with opened(tmp_path / "t.db") as rig:
-        columns = {name for (name,) in rig.edit("SELECT name FROM pragma_table_info('events')")}
+    async with World(tmp_path / "t.db") as world:
+        columns = {name for (name,) in world.edit("SELECT name FROM pragma_table_info('events')")}
         assert columns == {*LASTING, "payload"}
-        await live(rig, 1)
-        await hear_out(rig)
+        await live(world, 1)
+        await hear_out(world)
         what = f"SELECT {', '.join(LASTING)} FROM events ORDER BY seq"
-        before = rig.edit(what)
-        rig.clock.advance(2 * DAY_S)
-        assert (await retention(rig, payload_days=1).run()).payloads == 3
-        assert rig.edit(what) == before
-        assert rig.edit("SELECT seq FROM sqlite_sequence WHERE name = 'events'") == [(3,)]
+        before = world.edit(what)
+        world.clock.advance(2 * DAY_S)
+        assert (await retention(world, payload_days=1).run()).payloads == 3
+        assert world.edit(what) == before
+        assert world.edit("SELECT seq FROM sqlite_sequence WHERE name = 'events'") == [(3,)]
 
 
 def test_steps_are_bounded() -> None:
@@ -281,10 +283,10 @@ def test_steps_are_bounded() -> None:
 # -- archived files ----------------------------------------------------------------------------------------
 
 
-async def archived(rig: Rig, n: int, root: Path, path: str | None = None) -> Path:
+async def archived(world: World, n: int, root: Path, path: str | None = None) -> Path:
     """Have a file of a task archived, as its row and on disk."""
     path = path or f"{make_task_name(n)}/0-song.mp3"
-    rig.edit(
+    world.edit(
         "INSERT INTO archives (task_id, identity, n, state, path, bytes, sha256, mime, created_at, finished_at)"
         " VALUES (?, ?, 0, 'stored', ?, 4, 'ab', 'audio/mpeg', 0, 0)",
         make_task_name(n),
@@ -300,37 +302,37 @@ async def archived(rig: Rig, n: int, root: Path, path: str | None = None) -> Pat
 async def test_archived_files_go_with_their_rows(tmp_path: Path) -> None:
     """After outputs_days, and only those of finished tasks; a dry run counts them."""
     root = tmp_path / "outputs"
-    async with opened(tmp_path / "t.db") as rig:
-        await make_lives(rig)
-        done, running = await archived(rig, 1, root), await archived(rig, 3, root)
-        rig.clock.advance(10 * DAY_S)
-        assert (await retention(rig, files=root).run()).files == 0
-        keeper = retention(rig, files=root, outputs_days=7)
+    async with World(tmp_path / "t.db") as world:
+        await make_lives(world)
+        done, running = await archived(world, 1, root), await archived(world, 3, root)
+        world.clock.advance(10 * DAY_S)
+        assert (await retention(world, files=root).run()).files == 0
+        keeper = retention(world, files=root, outputs_days=7)
         assert await keeper.run(dry_run=True) == Pruned(files=1, file_bytes=4)
         assert done.exists()
         assert await keeper.run() == Pruned(files=1, file_bytes=4)
         assert (done.parent.exists(), running.exists()) == (False, True)
-        assert rig.edit("SELECT task_id FROM archives") == [(make_task_name(3),)]
+        assert world.edit("SELECT task_id FROM archives") == [(make_task_name(3),)]
 
 
 async def test_a_file_that_is_gone_already_ends_its_row(tmp_path: Path) -> None:
     """A run that was cut off between the two steps is ended by the next."""
     root = tmp_path / "outputs"
-    async with opened(tmp_path / "t.db") as rig:
-        await make_lives(rig)
-        (await archived(rig, 1, root)).unlink()
-        rig.clock.advance(10 * DAY_S)
-        assert (await retention(rig, files=root, outputs_days=7).run()).files == 1
-        assert rig.edit("SELECT * FROM archives") == []
+    async with World(tmp_path / "t.db") as world:
+        await make_lives(world)
+        (await archived(world, 1, root)).unlink()
+        world.clock.advance(10 * DAY_S)
+        assert (await retention(world, files=root, outputs_days=7).run()).files == 1
+        assert world.edit("SELECT * FROM archives") == []
 
 
 async def test_nothing_outside_the_archive_is_removed(tmp_path: Path) -> None:
     """Whatever path the database holds; the row stays, and the rest goes on."""
     root = tmp_path / "outputs"
-    async with opened(tmp_path / "t.db") as rig:
-        await make_lives(rig)
-        precious = await archived(rig, 1, root, "../precious")
-        await archived(rig, 2, root)
-        rig.clock.advance(10 * DAY_S)
-        assert (await retention(rig, files=root, outputs_days=7).run()).files == 1
+    async with World(tmp_path / "t.db") as world:
+        await make_lives(world)
+        precious = await archived(world, 1, root, "../precious")
+        await archived(world, 2, root)
+        world.clock.advance(10 * DAY_S)
+        assert (await retention(world, files=root, outputs_days=7).run()).files == 1
         assert precious.read_bytes() == b"song"

@@ -11,7 +11,7 @@ import pytest
 
 from tests.kits.clock import after
 from tests.kits.factories import EXTERNAL_ID, make_answer, make_observation, make_output, make_task_name
-from tests.kits.store import LANE, begun, opened
+from tests.kits.world import LANE, World, start_calls
 from tracker.domain.archives import ArchiveState
 from tracker.domain.judge import Step
 from tracker.domain.observation import Observation, Source, Submission
@@ -33,20 +33,22 @@ def broken_judge(*_: object) -> NoReturn:
 
 async def test_group_commit(tmp_path: Path) -> None:
     """A hundred observations that wait together are one transaction, in the order in which they came."""
-    async with opened(tmp_path / "t.db") as rig:
+    async with World(tmp_path / "t.db") as world:
         for n in range(1, 6):
-            await rig.follow(n)
-        statements = await rig.trace()
-        async with rig.halted_writer():
-            answers = await begun(*(rig.call(1 + n % 5, Status.RUNNING, progress=n, at=10.0 + n) for n in range(100)))
+            await world.follow(n)
+        statements = await world.store.trace()
+        async with world.store.halted_writer():
+            answers = await start_calls(
+                *(world.call(1 + n % 5, Status.RUNNING, progress=n, at=10.0 + n) for n in range(100))
+            )
             statements.clear()
         assert [type(answer) for answer in await answers] == [Applied] * 100
         assert statements.count("COMMIT") == 2  # of the transaction that was halted, and of all that waited
         for n in range(1, 6):
-            task = (await rig.get(n)).task
+            task = (await world.get(n)).task
             assert task.progress == 94 + n
             assert (task.callbacks, task.version) == (20, 21)
-            assert len(await rig.store.list_events(task.id)) == 20
+            assert len(await world.store.list_events(task.id)) == 20
 
 
 async def test_a_failing_change_does_not_affect_the_others(tmp_path: Path) -> None:
@@ -56,33 +58,33 @@ async def test_a_failing_change_does_not_affect_the_others(tmp_path: Path) -> No
         db.execute("UPDATE tasks SET progress = 7 WHERE id = ?", (make_task_name(3),))
         db.execute("UPDATE tasks SET progress = 700 WHERE id = ?", (make_task_name(3),))
 
-    async with opened(tmp_path / "t.db") as rig:
+    async with World(tmp_path / "t.db") as world:
         for n in range(1, 4):
-            await rig.follow(n)
-        async with rig.halted_writer():
-            answers = await begun(
-                rig.call(1, Status.RUNNING),
-                rig.call(99, Status.RUNNING),
-                rig.store.apply(make_observation(Status.RUNNING, task_id=make_task_name(3)), broken_judge),
-                rig.store._write(illegal),
-                rig.call(2, Status.RUNNING),
+            await world.follow(n)
+        async with world.store.halted_writer():
+            answers = await start_calls(
+                world.call(1, Status.RUNNING),
+                world.call(99, Status.RUNNING),
+                world.store.apply(make_observation(Status.RUNNING, task_id=make_task_name(3)), broken_judge),
+                world.store._write(illegal),
+                world.call(2, Status.RUNNING),
             )
         kinds = [type(answer) for answer in await answers]
         assert kinds == [Applied, TaskNotFound, ValueError, sqlite3.IntegrityError, Applied]
-        assert [(await rig.get(n)).task.status for n in (1, 2, 3)] == ["RUNNING", "RUNNING", "PENDING"]
-        assert (await rig.get(3)).task.progress is None
-        assert [len(await rig.store.list_events(make_task_name(n))) for n in (1, 2, 3)] == [1, 1, 0]
+        assert [(await world.get(n)).task.status for n in (1, 2, 3)] == ["RUNNING", "RUNNING", "PENDING"]
+        assert (await world.get(3)).task.progress is None
+        assert [len(await world.store.list_events(make_task_name(n))) for n in (1, 2, 3)] == [1, 1, 0]
 
 
 async def test_a_refusal_needs_no_transaction_of_its_own(tmp_path: Path) -> None:
     """An unknown task among fifty known ones does not make fifty-one transactions."""
-    async with opened(tmp_path / "t.db") as rig:
-        await rig.follow()
-        statements = await rig.trace()
-        async with rig.halted_writer():
-            answers = await begun(
-                *(rig.call(n if n == 1 else 99, Status.RUNNING, progress=n) for n in range(1, 26)),
-                *(rig.at(1).poll_now(make_task_name(99)) for _ in range(25)),
+    async with World(tmp_path / "t.db") as world:
+        await world.follow()
+        statements = await world.store.trace()
+        async with world.store.halted_writer():
+            answers = await start_calls(
+                *(world.call(n if n == 1 else 99, Status.RUNNING, progress=n) for n in range(1, 26)),
+                *(world.at(1).poll_now(make_task_name(99)) for _ in range(25)),
             )
             statements.clear()
         assert sum(isinstance(answer, TaskNotFound) for answer in await answers) == 49
@@ -92,54 +94,54 @@ async def test_a_refusal_needs_no_transaction_of_its_own(tmp_path: Path) -> None
 
 async def test_repetitions_in_one_batch_are_seen(tmp_path: Path) -> None:
     """The same callback five times in one transaction is applied once and four times a duplicate."""
-    async with opened(tmp_path / "t.db") as rig:
-        await rig.follow()
-        async with rig.halted_writer():
-            answers = await begun(*(rig.call(1, Status.SUCCEEDED, at=10.0 + n) for n in range(5)))
+    async with World(tmp_path / "t.db") as world:
+        await world.follow()
+        async with world.store.halted_writer():
+            answers = await start_calls(*(world.call(1, Status.SUCCEEDED, at=10.0 + n) for n in range(5)))
         outcomes = [answer.outcome for answer in await answers if isinstance(answer, Applied)]
         assert outcomes == ["applied", *["duplicate"] * 4]
-        events = await rig.store.list_events(make_task_name(1))
+        events = await world.store.list_events(make_task_name(1))
         assert [event.outcome for event in events] == ["applied", "duplicate"]
-        assert (await rig.get()).task.callbacks == 5
+        assert (await world.get()).task.callbacks == 5
 
 
 async def test_a_canceled_caller_does_not_cancel_its_change(tmp_path: Path) -> None:
     """The change is committed all the same."""
-    async with opened(tmp_path / "t.db") as rig:
-        await rig.follow()
-        async with rig.halted_writer():
-            waiter = asyncio.ensure_future(rig.call(1, Status.RUNNING))
+    async with World(tmp_path / "t.db") as world:
+        await world.follow()
+        async with world.store.halted_writer():
+            waiter = asyncio.ensure_future(world.call(1, Status.RUNNING))
             await asyncio.sleep(0)
             waiter.cancel()
-        await rig.store.check_writable()
+        await world.store.check_writable()
         assert waiter.cancelled()
-        assert (await rig.get()).task.status is Status.RUNNING
+        assert (await world.get()).task.status is Status.RUNNING
 
 
 async def test_closing_commits_waiting_changes(tmp_path: Path) -> None:
     """A change made before the close is committed; one after it is refused."""
-    async with opened(tmp_path / "t.db") as rig:
-        await rig.follow()
-        async with rig.halted_writer():
-            waiting = await begun(rig.call(1, Status.RUNNING))
-            closing = asyncio.ensure_future(rig.store.close())
+    async with World(tmp_path / "t.db") as world:
+        await world.follow()
+        async with world.store.halted_writer():
+            waiting = await start_calls(world.call(1, Status.RUNNING))
+            closing = asyncio.ensure_future(world.store.close())
             await asyncio.sleep(0)
         await closing
         assert [type(answer) for answer in await waiting] == [Applied]
         with pytest.raises(StoreUnavailable, match="closed"):
-            await rig.call(1, Status.SUCCEEDED)
-    async with opened(tmp_path / "t.db") as rig:
-        assert (await rig.get()).task.status is Status.RUNNING
+            await world.call(1, Status.SUCCEEDED)
+    async with World(tmp_path / "t.db") as world:
+        assert (await world.get()).task.status is Status.RUNNING
 
 
 async def test_a_listener_that_fails_blocks_no_caller(tmp_path: Path) -> None:
     """The caller gets its answer; the failure is reported to the event loop."""
     reports: list[str] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(str(context["exception"])))
-    async with opened(tmp_path / "t.db") as rig:
-        await rig.follow()
-        rig.store.subscribe_commits(broken_judge)
-        assert (await rig.call(1, Status.RUNNING)).task.status is Status.RUNNING
+    async with World(tmp_path / "t.db") as world:
+        await world.follow()
+        world.store.subscribe_commits(broken_judge)
+        assert (await world.call(1, Status.RUNNING)).task.status is Status.RUNNING
     assert reports == ["a bug"]
 
 
@@ -148,11 +150,11 @@ async def test_a_listener_that_fails_blocks_no_caller(tmp_path: Path) -> None:
 
 async def test_old_parked_callbacks_are_deleted(tmp_path: Path) -> None:
     """Only those that are older; they are counted."""
-    async with opened(tmp_path / "t.db") as rig:
+    async with World(tmp_path / "t.db") as world:
         for n in range(4):
-            await rig.at(n).request_polls("suno", [ExternalId(f"x-{n}")], None)
-        assert await rig.store.delete_parked(older_than_s=1) == 2
-        stats = await rig.at(9).stats()
+            await world.at(n).request_polls("suno", [ExternalId(f"x-{n}")], None)
+        assert await world.store.delete_parked(older_than_s=1) == 2
+        stats = await world.at(9).stats()
         assert stats["parked_callbacks"] == 2
         assert stats["log_bytes"] == (tmp_path / "t.db-wal").stat().st_size
 
@@ -160,10 +162,10 @@ async def test_old_parked_callbacks_are_deleted(tmp_path: Path) -> None:
 async def test_rejected_callbacks_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The newest ones stay, truncated."""
     monkeypatch.setattr("tracker.store.sqlite.unmatched.MAX_REJECTED", 3)
-    async with opened(tmp_path / "t.db") as rig:
+    async with World(tmp_path / "t.db") as world:
         for n in range(5):
-            await rig.store.record_rejected(provider="suno", http_status=400, why=f"why {n}", body="x" * 50_000)
-        kept = rig.edit("SELECT why, length(body) FROM rejected ORDER BY id")
+            await world.store.record_rejected(provider="suno", http_status=400, why=f"why {n}", body="x" * 50_000)
+        kept = world.edit("SELECT why, length(body) FROM rejected ORDER BY id")
         assert [why for why, _ in kept] == ["why 2", "why 3", "why 4"]
         assert {length for _, length in kept} == {16_384}
 
@@ -173,14 +175,14 @@ async def test_rejected_callbacks_are_bounded(tmp_path: Path, monkeypatch: pytes
 
 async def test_the_sweep_reads_only_what_is_due(tmp_path: Path) -> None:
     """Lanes and claims use the index of due tasks and never scan the table."""
-    async with opened(tmp_path / "t.db") as rig:
+    async with World(tmp_path / "t.db") as world:
         for n in range(1, 4):
-            await rig.follow(n)
-        statements = await rig.trace()
-        await rig.at(50).claim_due(LANE, 10, 40)
+            await world.follow(n)
+        statements = await world.store.trace()
+        await world.at(50).claim_due(LANE, 10, 40)
         (select,) = [sql for sql in statements if sql.strip().startswith("SELECT")]
         plans = [
-            [row[3] for row in rig.edit(f"EXPLAIN QUERY PLAN {sql}", *parameters)]
+            [row[3] for row in world.edit(f"EXPLAIN QUERY PLAN {sql}", *parameters)]
             for sql, parameters in ((_LANES, (0,)), (select, ()))
         ]
         for plan in plans:
@@ -196,25 +198,25 @@ async def test_the_sweep_reads_only_what_is_due(tmp_path: Path) -> None:
 
 async def test_readers_never_wait_for_the_writer(tmp_path: Path) -> None:
     """While a transaction is open, reads return what was committed before."""
-    async with opened(tmp_path / "t.db") as rig:
-        await rig.follow()
-        async with rig.halted_writer():
-            waiting = await begun(rig.call(1, Status.RUNNING))
-            assert (await rig.get()).task.status is Status.PENDING
-            assert (await rig.at(1).stats())["tasks"]["PENDING"] == 1
+    async with World(tmp_path / "t.db") as world:
+        await world.follow()
+        async with world.store.halted_writer():
+            waiting = await start_calls(world.call(1, Status.RUNNING))
+            assert (await world.get()).task.status is Status.PENDING
+            assert (await world.at(1).stats())["tasks"]["PENDING"] == 1
         await waiting
-        assert (await rig.get()).task.status is Status.RUNNING
+        assert (await world.get()).task.status is Status.RUNNING
 
 
 async def test_a_reader_never_blocks_the_writer(tmp_path: Path) -> None:
     """An open read transaction blocks no commit."""
-    async with opened(tmp_path / "t.db") as rig:
-        await rig.follow()
-        reader = sqlite3.connect(f"file:{rig.path}?mode=ro", uri=True, isolation_level=None)
+    async with World(tmp_path / "t.db") as world:
+        await world.follow()
+        reader = sqlite3.connect(f"file:{world.path}?mode=ro", uri=True, isolation_level=None)
         try:
             reader.execute("BEGIN")
             assert reader.execute("SELECT status FROM v_tasks").fetchall() == [("PENDING",)]
-            await rig.call(1, Status.RUNNING)
+            await world.call(1, Status.RUNNING)
             assert reader.execute("SELECT status FROM v_tasks").fetchall() == [("PENDING",)]
             reader.execute("COMMIT")
             assert reader.execute("SELECT status FROM v_tasks").fetchall() == [("RUNNING",)]
@@ -226,15 +228,15 @@ async def test_a_reader_never_blocks_the_writer(tmp_path: Path) -> None:
 
 async def test_reading_without_a_daemon(tmp_path: Path) -> None:
     """The file is enough, also while a daemon runs."""
-    async with opened(tmp_path / "t.db") as rig:
-        await rig.follow()
+    async with World(tmp_path / "t.db") as world:
+        await world.follow()
         for _ in range(2):
-            reader = await open_reader(rig.path)
+            reader = await open_reader(world.path)
             try:
                 assert (await reader.get_task(make_task_name(1))).task.external_id == EXTERNAL_ID
             finally:
                 await reader.close()
-            await rig.store.close()
+            await world.store.close()
 
 
 # -- the views ---------------------------------------------------------------------------------------------
@@ -244,19 +246,19 @@ ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 async def test_the_views_read_like_the_json(tmp_path: Path) -> None:
     """`v_tasks` has the names and the values of a task's public JSON."""
-    async with opened(tmp_path / "t.db") as rig:
-        await rig.submit(1, labels={"user": "42"})
-        await rig.store.mark_sending(make_task_name(1), 60)
-        await rig.hear(make_answer(Submission.ACCEPTED, task_id=make_task_name(1), at=0.123))
-        await rig.call(1, Status.RUNNING, stage=Stage.FIRST, at=1.999)
-        await rig.call(
+    async with World(tmp_path / "t.db") as world:
+        await world.submit(1, labels={"user": "42"})
+        await world.store.mark_sending(make_task_name(1), 60)
+        await world.apply(make_answer(Submission.ACCEPTED, task_id=make_task_name(1), at=0.123))
+        await world.call(1, Status.RUNNING, stage=Stage.FIRST, at=1.999)
+        await world.call(
             1, Status.SUCCEEDED, outputs=(make_output(title="R"), make_output(1)), payload='{"a":1}', at=9.001
         )
-        await rig.follow(2)
-        await rig.poll(2, Status.FAILED, error=UpstreamError("430", "no", 200), at=9.5)
+        await world.follow(2)
+        await world.poll(2, Status.FAILED, error=UpstreamError("430", "no", 200), at=9.5)
         for n in (1, 2):
-            shown = task_json(await rig.get(n))
-            connection = sqlite3.connect(rig.path)
+            shown = task_json(await world.get(n))
+            connection = sqlite3.connect(world.path)
             connection.row_factory = sqlite3.Row
             try:
                 row = dict(connection.execute("SELECT * FROM v_tasks WHERE id = ?", (shown["id"],)).fetchone())
@@ -275,14 +277,14 @@ async def test_the_views_read_like_the_json(tmp_path: Path) -> None:
 
 async def test_every_view(tmp_path: Path) -> None:
     """Events, deliveries, outputs, and the slices of tasks: one row per thing, times as ISO 8601."""
-    async with opened(tmp_path / "t.db") as rig:
+    async with World(tmp_path / "t.db") as world:
         for n in range(1, 4):
-            await rig.follow(n)
-        await rig.call(2, Status.SUCCEEDED, outputs=(make_output(), make_output(1, authenticated=True)))
-        await rig.call(3, Status.FAILED)
-        await rig.at(20).fan_out(lambda _: ["publish"], 100)
+            await world.follow(n)
+        await world.call(2, Status.SUCCEEDED, outputs=(make_output(), make_output(1, authenticated=True)))
+        await world.call(3, Status.FAILED)
+        await world.at(20).fan_out(lambda _: ["publish"], 100)
         ids = {
-            view: [row[0] for row in rig.edit(f"SELECT id FROM {view} ORDER BY id")]
+            view: [row[0] for row in world.edit(f"SELECT id FROM {view} ORDER BY id")]
             for view in ("v_tasks", "v_active", "v_finished", "v_failures")
         }
         one, two, three = (make_task_name(n) for n in (1, 2, 3))
@@ -292,18 +294,18 @@ async def test_every_view(tmp_path: Path) -> None:
             "v_finished": [two, three],
             "v_failures": [three],
         }
-        ((at, source, old, new),) = rig.edit(
+        ((at, source, old, new),) = world.edit(
             'SELECT at, source, "from", "to" FROM v_events WHERE task_id = ? AND seq > 0', two
         )
         assert ISO.fullmatch(at)
         assert (source, old, new) == ("callback", "PENDING", "SUCCEEDED")
-        ((event, status, next_at, created, finished),) = rig.edit(
+        ((event, status, next_at, created, finished),) = world.edit(
             "SELECT event, status, next_attempt_at, created_at, finished_at FROM v_deliveries WHERE task_id = ?", two
         )
         assert (event, status, finished) == ("task.succeeded", "pending", None)
         assert ISO.fullmatch(next_at)
         assert created == next_at
-        assert rig.edit("SELECT n, kind, url FROM v_outputs WHERE task_id = ? ORDER BY n", two) == [
+        assert world.edit("SELECT n, kind, url FROM v_outputs WHERE task_id = ? ORDER BY n", two) == [
             (0, "audio", "https://cdn.example/song-0.mp3"),
             (1, "audio", None),
         ]
@@ -382,34 +384,34 @@ EDITS = {
 async def test_illegal_hand_edits_are_refused(tmp_path: Path, name: str) -> None:
     """The file itself enforces the rules, for any program that opens it."""
     standing, sql = EDITS[name]
-    async with opened(tmp_path / "t.db") as rig:
+    async with World(tmp_path / "t.db") as world:
         if standing != "none":
-            await rig.follow()
-            await rig.call(1, Status.RUNNING, stage=Stage.FIRST, progress=50)
+            await world.follow()
+            await world.call(1, Status.RUNNING, stage=Stage.FIRST, progress=50)
         if standing == "succeeded":
-            await rig.call(1, Status.SUCCEEDED)
+            await world.call(1, Status.SUCCEEDED)
         if standing in {"failed", "expired"}:
             reason = Reason.EXPIRED if standing == "expired" else Reason.POLICY_REJECTED
-            await rig.call(1, Status.FAILED, reason=reason)
-        before = (rig.edit("SELECT * FROM tasks"), rig.edit("SELECT * FROM events"))
+            await world.call(1, Status.FAILED, reason=reason)
+        before = (world.edit("SELECT * FROM tasks"), world.edit("SELECT * FROM events"))
         with pytest.raises(sqlite3.IntegrityError):
-            rig.edit(sql)
-        assert (rig.edit("SELECT * FROM tasks"), rig.edit("SELECT * FROM events")) == before
+            world.edit(sql)
+        assert (world.edit("SELECT * FROM tasks"), world.edit("SELECT * FROM events")) == before
 
 
 async def test_legal_edits_are_allowed(tmp_path: Path) -> None:
     """Retention may drop payloads and finished tasks; a given-up task may be revived."""
-    async with opened(tmp_path / "t.db") as rig:
-        await rig.follow(1)
-        await rig.call(1, Status.FAILED, reason=Reason.EXPIRED, payload="{}")
-        rig.edit("UPDATE events SET payload = NULL, snapshot = NULL")
-        rig.edit(
+    async with World(tmp_path / "t.db") as world:
+        await world.follow(1)
+        await world.call(1, Status.FAILED, reason=Reason.EXPIRED, payload="{}")
+        world.edit("UPDATE events SET payload = NULL, snapshot = NULL")
+        world.edit(
             """UPDATE tasks SET status = 'SUCCEEDED', reason = NULL, outputs = '[{"kind":"x"}]', finished_at = 5"""
         )
-        assert (await rig.get()).task.status is Status.SUCCEEDED
-        rig.edit("DELETE FROM events")
-        rig.edit("DELETE FROM tasks")
-        assert rig.edit("SELECT * FROM v_tasks") == []
+        assert (await world.get()).task.status is Status.SUCCEEDED
+        world.edit("DELETE FROM events")
+        world.edit("DELETE FROM tasks")
+        assert world.edit("SELECT * FROM v_tasks") == []
 
 
 async def test_archive_items_are_committed_with_the_output(tmp_path: Path) -> None:
@@ -421,19 +423,19 @@ async def test_archive_items_are_committed_with_the_output(tmp_path: Path) -> No
     first, second, cover = (
         Output(kind, f"https://a.example/{n}") for n, kind in enumerate(["audio", "audio", "image"])
     )
-    async with opened(tmp_path / "t.db") as rig:
-        await rig.follow()
-        await rig.call(1, Status.RUNNING, stage=Stage.TEXT, outputs=(cover,), at=11)  # nobody archives anything yet
-        assert await rig.store.list_archives(make_task_name(1)) == []
-        rig.store.choose_archives(choose)
-        await rig.call(1, Status.RUNNING, stage=Stage.FIRST, outputs=(cover, first), at=12)
-        trace = await rig.trace()
-        await rig.call(1, Status.SUCCEEDED, outputs=(first, second, cover), at=13)
+    async with World(tmp_path / "t.db") as world:
+        await world.follow()
+        await world.call(1, Status.RUNNING, stage=Stage.TEXT, outputs=(cover,), at=11)  # nobody archives anything yet
+        assert await world.store.list_archives(make_task_name(1)) == []
+        world.store.choose_archives(choose)
+        await world.call(1, Status.RUNNING, stage=Stage.FIRST, outputs=(cover, first), at=12)
+        trace = await world.store.trace()
+        await world.call(1, Status.SUCCEEDED, outputs=(first, second, cover), at=13)
         assert [statement.split()[0] for statement in trace if statement.split()[0] in {"BEGIN", "COMMIT"}] == [
             "BEGIN",
             "COMMIT",
         ]
-        planned = await rig.store.list_archives(make_task_name(1))
+        planned = await world.store.list_archives(make_task_name(1))
         assert [(item.identity, item.expires_at) for item in planned] == [
             (first.url, after(99)),
             (second.url, after(99)),
@@ -450,13 +452,13 @@ async def test_a_trigger_stops_a_bug_of_the_program(tmp_path: Path) -> None:
         changed = Task(**{**fields, **back})
         return (Step(heard, "k", changed, applied.outcome, "", (), is_recorded=True),)
 
-    async with opened(tmp_path / "t.db") as rig:
-        await rig.follow()
-        applied = await rig.call(1, Status.SUCCEEDED)
+    async with World(tmp_path / "t.db") as world:
+        await world.follow()
+        applied = await world.call(1, Status.SUCCEEDED)
         with pytest.raises(sqlite3.IntegrityError, match="final"):
-            await rig.store.apply(make_observation(task_id=make_task_name(1)), forget)
-        assert (await rig.get()).task == applied.task
-        assert len(await rig.store.list_events(make_task_name(1))) == 1
+            await world.store.apply(make_observation(task_id=make_task_name(1)), forget)
+        assert (await world.get()).task == applied.task
+        assert len(await world.store.list_events(make_task_name(1))) == 1
 
 
 def test_submit_states_match_the_schema() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.kits.factories import make_new_task
 from tests.kits.logs import what_is_logged
-from tests.kits.store import Rig, begun, opened
+from tests.kits.world import World, start_calls
 from tracker.domain.task import Status
 from tracker.errors import StoreUnavailable, TaskNotFound, WriteUnknown
 from tracker.store.values import Applied
@@ -49,10 +49,10 @@ class FaultyConnection:
 
 
 @contextmanager
-def failing(rig: Rig, **statements: list[str]) -> Iterator[dict[str, list[str]]]:
+def failing(world: World, **statements: list[str]) -> Iterator[dict[str, list[str]]]:
     """Have statements of the write connection fail, named by their first word; what is left of the faults."""
     faults = {name.replace("_", " "): list(each) for name, each in statements.items()}
-    transactions = rig.store._writer._connection
+    transactions = world.store._writer._connection
     connect = transactions._connect
     real = transactions._connection
     transactions._connect = lambda: cast("sqlite3.Connection", FaultyConnection(connect(), faults))
@@ -70,118 +70,118 @@ ANY_NUMBER = ["before"] * 1000
 @pytest.mark.parametrize("fault", ["before", "after", "full"])
 async def test_a_commit_that_fails_once_costs_nothing(tmp_path: Path, fault: str, count: int) -> None:
     """Whether it was written or not, everything is on disk once, and every caller is told so."""
-    async with opened(tmp_path / "t.db") as rig:
+    async with World(tmp_path / "t.db") as world:
         heard: list[Applied] = []
         for n in range(count):
-            await rig.follow(n)
-        rig.store.subscribe_commits(heard.extend)
-        with failing(rig, COMMIT=["", fault]):  # the first is of the writer that is held
-            async with rig.halted_writer():
-                answers = await begun(*(rig.call(n, Status.RUNNING) for n in range(count)))
+            await world.follow(n)
+        world.store.subscribe_commits(heard.extend)
+        with failing(world, COMMIT=["", fault]):  # the first is of the writer that is held
+            async with world.store.halted_writer():
+                answers = await start_calls(*(world.call(n, Status.RUNNING) for n in range(count)))
             told = await answers
         if (fault, count) == ("full", 1):
             assert [type(answer) for answer in told] == [StoreUnavailable]
-            assert (await rig.get(0)).task.status is Status.PENDING
+            assert (await world.get(0)).task.status is Status.PENDING
             return
         assert [answer.task.status for answer in heard] == [Status.RUNNING] * count
         assert len(told) == count
         for n in range(count):
-            assert (await rig.get(n)).task.status is Status.RUNNING
-            assert len(await rig.store.list_events((await rig.get(n)).task.id)) == 1
+            assert (await world.get(n)).task.status is Status.RUNNING
+            assert len(await world.store.list_events((await world.get(n)).task.id)) == 1
 
 
 @pytest.mark.parametrize("first", ["before", "after"])
 async def test_a_commit_that_stays_unknown_is_told_as_unknown(tmp_path: Path, first: str) -> None:
     """Writes are refused until the disk takes a commit again; then the key tells whether the task is there."""
-    async with opened(tmp_path / "t.db") as rig:
+    async with World(tmp_path / "t.db") as world:
         new = make_new_task(1, idempotency_key="once", fingerprint="f")
         with what_is_logged() as logged:
-            with failing(rig, COMMIT=[first, *ANY_NUMBER]):
+            with failing(world, COMMIT=[first, *ANY_NUMBER]):
                 with pytest.raises(WriteUnknown, match="disk I/O error"):
-                    await rig.store.create_task(new)
+                    await world.store.create_task(new)
                 with pytest.raises(StoreUnavailable, match="not known whether the last commit was written") as refusal:
-                    await rig.submit(2)
+                    await world.submit(2)
                 assert not isinstance(refusal.value, WriteUnknown), "this one was surely not written"
                 with pytest.raises(StoreUnavailable, match="not known"):
-                    await rig.store.check_writable()
-            await rig.store.check_writable()
+                    await world.store.check_writable()
+            await world.store.check_writable()
         events = [line["event"] for line in logged]
         assert events.count("store.writes_refused") == 1
         assert events[-2:] == ["store.commit_resolved", "store.writes_resumed"]
         again = make_new_task(3, idempotency_key="once", fingerprint="f")
         if first == "before":
             with pytest.raises(TaskNotFound):
-                await rig.get(1)
-            assert (await rig.store.create_task(again)).is_new
+                await world.get(1)
+            assert (await world.store.create_task(again)).is_new
         else:
-            assert (await rig.get(1)).task.id == new.id
-        assert rig.edit("SELECT count(*) FROM tasks WHERE idempotency_key = 'once'") == [(1,)]
+            assert (await world.get(1)).task.id == new.id
+        assert world.edit("SELECT count(*) FROM tasks WHERE idempotency_key = 'once'") == [(1,)]
 
 
 async def test_a_commit_on_a_full_disk_is_not_unknown(tmp_path: Path) -> None:
     """The commit mark is in the last frame, which was not written: the caller may try again."""
-    async with opened(tmp_path / "t.db") as rig:
-        with failing(rig, COMMIT=["full"] * 1000):
+    async with World(tmp_path / "t.db") as world:
+        with failing(world, COMMIT=["full"] * 1000):
             for n in (1, 2):
                 with pytest.raises(StoreUnavailable, match="full") as refusal:
-                    await rig.submit(n)
+                    await world.submit(n)
                 assert not isinstance(refusal.value, WriteUnknown)
-        await rig.submit(1)
+        await world.submit(1)
 
 
 async def test_a_transaction_without_changes_is_not_committed(tmp_path: Path) -> None:
     """The number of a transaction is written only with a change: alone it would cost a sync."""
-    async with opened(tmp_path / "t.db") as rig:
-        await rig.follow()
-        log = rig.path.with_name("t.db-wal")
-        await rig.store.fan_out(None, 10)
+    async with World(tmp_path / "t.db") as world:
+        await world.follow()
+        log = world.path.with_name("t.db-wal")
+        await world.store.fan_out(None, 10)
         before = log.stat().st_size
         for _ in range(3):
-            await rig.store.fan_out(None, 10)
-            await rig.store.claim_deliveries("none", 10, 0)
+            await world.store.fan_out(None, 10)
+            await world.store.claim_deliveries("none", 10, 0)
         assert log.stat().st_size == before
 
 
 async def test_a_rollback_that_fails_drops_the_connection(tmp_path: Path) -> None:
     """The transaction goes with its connection, and the next write has a new one."""
-    async with opened(tmp_path / "t.db") as rig:
+    async with World(tmp_path / "t.db") as world:
 
         def fail(db: sqlite3.Connection) -> None:
             db.execute("INSERT INTO cursors (name, seq) VALUES ('half', 1)")
             raise sqlite3.OperationalError("disk I/O error")
 
-        with failing(rig, ROLLBACK=["before"]), what_is_logged() as logged:
+        with failing(world, ROLLBACK=["before"]), what_is_logged() as logged:
             with pytest.raises(StoreUnavailable, match="disk I/O error"):
-                await rig.store._write(fail)
-            await rig.submit(1)
+                await world.store._write(fail)
+            await world.submit(1)
         assert [line["event"] for line in logged] == ["store.failed", "store.reconnected"]
-        assert rig.edit("SELECT * FROM cursors WHERE name = 'half'") == []
-        assert rig.store.writer_progress.lost_since is None
+        assert world.edit("SELECT * FROM cursors WHERE name = 'half'") == []
+        assert world.store.writer_progress.lost_since is None
 
 
 async def test_a_connection_that_cannot_be_replaced_counts_as_lost(tmp_path: Path) -> None:
     """Writes are refused, and the health of the process knows since when, for the watchdog."""
-    async with opened(tmp_path / "t.db") as rig:
-        with failing(rig, ROLLBACK=["before"], BEGIN_IMMEDIATE=["", "before", "before"]):
+    async with World(tmp_path / "t.db") as world:
+        with failing(world, ROLLBACK=["before"], BEGIN_IMMEDIATE=["", "before", "before"]):
             with pytest.raises(StoreUnavailable):
-                await rig.store._write(lambda db: db.execute("INSERT INTO no_such_table VALUES (1)"))
+                await world.store._write(lambda db: db.execute("INSERT INTO no_such_table VALUES (1)"))
             for _ in range(2):
                 with pytest.raises(StoreUnavailable):
-                    await rig.submit(1)
-                assert rig.store.writer_progress.lost_since is not None
-            await rig.submit(1)
-        assert rig.store.writer_progress.lost_since is None
+                    await world.submit(1)
+                assert world.store.writer_progress.lost_since is not None
+            await world.submit(1)
+        assert world.store.writer_progress.lost_since is None
 
 
 async def test_the_batch_that_is_unknown_and_the_next(tmp_path: Path) -> None:
     """All changes of a batch get the same error; a later one is refused as unavailable."""
-    async with opened(tmp_path / "t.db") as rig:
-        with failing(rig, COMMIT=["", *ANY_NUMBER]):
-            async with rig.halted_writer():
-                answers = await begun(*(rig.submit(n) for n in range(4)))
+    async with World(tmp_path / "t.db") as world:
+        with failing(world, COMMIT=["", *ANY_NUMBER]):
+            async with world.store.halted_writer():
+                answers = await start_calls(*(world.submit(n) for n in range(4)))
             told = await answers
-            later = await asyncio.gather(*(rig.submit(n) for n in range(4, 8)), return_exceptions=True)
+            later = await asyncio.gather(*(world.submit(n) for n in range(4, 8)), return_exceptions=True)
         assert {type(answer) for answer in told} == {WriteUnknown}
         assert {type(answer) for answer in later} == {StoreUnavailable}
-        await asyncio.gather(*(rig.submit(n) for n in range(8)))
-        assert rig.edit("SELECT count(*) FROM tasks") == [(8,)]
+        await asyncio.gather(*(world.submit(n) for n in range(8)))
+        assert world.edit("SELECT count(*) FROM tasks") == [(8,)]

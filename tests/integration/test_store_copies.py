@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.kits.factories import make_task_name
-from tests.kits.store import opened
+from tests.kits.world import World
 from tracker.cli.exits import Failure
 from tracker.cli.main import cli
 from tracker.errors import StoreUnavailable, StoreUnusable
@@ -30,10 +30,10 @@ async def test_a_copy_is_complete_private_and_opens(tmp_path: Path) -> None:
     """What was committed is in the copy, other users cannot read it, and it has no side files."""
     source, target = tmp_path / "tracker.db", tmp_path / "copies" / "one.db"
     target.parent.mkdir()
-    async with opened(source) as rig:
-        await rig.submit(1)
+    async with World(source) as world:
+        await world.submit(1)
         size = copy_database(source, target)
-        await rig.submit(2)
+        await world.submit(2)
     assert size == target.stat().st_size
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
     assert [path.name for path in target.parent.iterdir()] == ["one.db"]
@@ -42,7 +42,7 @@ async def test_a_copy_is_complete_private_and_opens(tmp_path: Path) -> None:
         assert (await reader.get_task(make_task_name(1))).task.id == make_task_name(1)
     finally:
         await reader.close()
-    async with opened(target) as restored:
+    async with World(target) as restored:
         await restored.submit(3)
 
 
@@ -50,8 +50,8 @@ async def test_the_instance_id_never_changes(tmp_path: Path) -> None:
     """Each store has its own; restarts, migrations, copies and edits do not change it; it can be read from the file."""
     path, copy, other = tmp_path / "tracker.db", tmp_path / "copy.db", tmp_path / "other.db"
     assert read_instance(path) is None
-    async with opened(path) as rig:
-        instance = rig.store.instance
+    async with World(path) as world:
+        instance = world.store.instance
         assert read_instance(path) == instance
         for statement in (
             "UPDATE meta SET value = 'x'",
@@ -59,9 +59,9 @@ async def test_the_instance_id_never_changes(tmp_path: Path) -> None:
             "REPLACE INTO meta VALUES ('instance', 'x')",
         ):
             with pytest.raises(sqlite3.IntegrityError, match="never changes"):
-                rig.edit(statement)
+                world.edit(statement)
         copy_database(path, copy)
-    async with opened(path) as again, opened(copy) as restored, opened(other) as fresh:
+    async with World(path) as again, World(copy) as restored, World(other) as fresh:
         assert again.store.instance == restored.store.instance == instance
         assert fresh.store.instance != instance
     assert len(instance) == 32
@@ -76,18 +76,18 @@ async def test_a_store_from_before_instance_ids_has_none_until_it_is_migrated(tm
     db.executescript(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 5")
     db.close()
     assert read_instance(path) is None
-    async with opened(path) as rig:
-        assert read_instance(path) == rig.store.instance
+    async with World(path) as world:
+        assert read_instance(path) == world.store.instance
 
 
 async def test_a_copy_is_one_state_of_a_store_that_writes(tmp_path: Path) -> None:
     """Every copy made under load passes SQLite's own check and holds each task with its event, or neither."""
     source, target = tmp_path / "tracker.db", tmp_path / "copy.db"
-    async with opened(source) as rig:
+    async with World(source) as world:
 
         async def write() -> None:
             for n in range(300):
-                await rig.submit(n)
+                await world.submit(n)
 
         writing = asyncio.create_task(write())
         while not writing.done():
@@ -105,7 +105,7 @@ async def test_a_copy_is_one_state_of_a_store_that_writes(tmp_path: Path) -> Non
 async def test_a_copy_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
     """Neither a missing directory nor the database itself is written to; what was there stays."""
     source = tmp_path / "tracker.db"
-    async with opened(source):
+    async with World(source):
         pass
     with pytest.raises(StoreUnavailable, match="is the database itself"):
         copy_database(source, source)
@@ -123,31 +123,31 @@ async def test_a_migration_copies_the_old_file(tmp_path: Path, monkeypatch: pyte
     """The copy has the old schema, and an older program says how to restore it."""
     path = tmp_path / "tracker.db"
     old = KNOWN[-1][0]
-    async with opened(path) as rig:
-        await rig.submit(1)
+    async with World(path) as world:
+        await world.submit(1)
     new = with_one_more(monkeypatch)
-    async with opened(path) as rig:
-        await rig.submit(2)
-        assert rig.edit("PRAGMA user_version") == [(new,)]
+    async with World(path) as world:
+        await world.submit(2)
+        assert world.edit("PRAGMA user_version") == [(new,)]
     kept = tmp_path / f"tracker.db.bak-{old}"
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     monkeypatch.undo()
     before = path.read_bytes()
     with pytest.raises(StoreUnusable, match=rf"newer tracker \(schema {new}.*replace the file with .*bak-{old};"):
-        async with opened(path):
+        async with World(path):
             pass
     assert path.read_bytes() == before
     kept.replace(path)
-    async with opened(path) as rig:
-        assert (await rig.get(1)).task.id == make_task_name(1)
-        await rig.submit(3)
+    async with World(path) as world:
+        assert (await world.get(1)).task.id == make_task_name(1)
+        await world.submit(3)
 
 
 async def test_a_new_file_and_a_current_one_are_not_copied(tmp_path: Path) -> None:
     """Copies are for migrations: an ordinary start makes none."""
     path = tmp_path / "tracker.db"
     for _ in range(2):
-        async with opened(path):
+        async with World(path):
             pass
     assert not list(tmp_path.glob("*.bak-*"))
 
@@ -156,12 +156,12 @@ async def test_without_space_for_a_copy_nothing_is_migrated(tmp_path: Path, monk
     """The file stays at its old schema if it cannot be copied."""
     path = tmp_path / "tracker.db"
     old = KNOWN[-1][0]
-    async with opened(path):
+    async with World(path):
         pass
     with_one_more(monkeypatch)
     (tmp_path / f"tracker.db.bak-{old}").mkdir()  # nothing can be put in its place
     with pytest.raises(StoreUnusable, match="was not migrated"):
-        async with opened(path):
+        async with World(path):
             pass
     connection = sqlite3.connect(path)
     assert connection.execute("PRAGMA user_version").fetchone() == (old,)
@@ -171,7 +171,7 @@ async def test_without_space_for_a_copy_nothing_is_migrated(tmp_path: Path, monk
 async def test_the_command_copies_the_configured_file(tmp_path: Path) -> None:
     """`db path` names the file, `db backup` copies it, and both fail in one clear line."""
     source, target = tmp_path / "tracker.db", tmp_path / "copy.db"
-    async with opened(source):
+    async with World(source):
         pass
     config = tmp_path / "tracker.toml"
     config.write_text(f'[store]\npath = "{source}"\n')

@@ -18,12 +18,12 @@ import pytest
 from tests.kits.clock import START, after
 from tests.kits.factories import make_task_name
 from tests.kits.logs import what_is_logged
-from tests.kits.store import LANE, Rig, opened
+from tests.kits.world import LANE, World
 from tracker.clock import ManualClock
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.task import ExternalId, Output, Stage, Status, SubmitState, Task, UpstreamError
 from tracker.errors import StoreUnavailable, StoreUnusable
-from tracker.store.sqlite import SqliteStore, checkpoints, open_reader
+from tracker.store.sqlite import checkpoints, open_reader
 from tracker.store.sqlite.checkpoints import COMMITS, Checkpointer
 from tracker.store.sqlite.identity import APPLICATION_ID
 from tracker.store.sqlite.schema import migrations
@@ -63,7 +63,7 @@ def image_of(folder: Path) -> dict[str, bytes]:
 
 async def test_a_fresh_schema_is_that_of_all_migrations(tmp_path: Path) -> None:
     """Applied one by one by hand, the migrations make what the store makes of an empty file."""
-    async with opened(tmp_path / "fresh.db"):
+    async with World(tmp_path / "fresh.db"):
         pass
     by_hand = sqlite3.connect(tmp_path / "hand.db")
     for _, script in migrations():
@@ -76,20 +76,20 @@ async def test_a_fresh_schema_is_that_of_all_migrations(tmp_path: Path) -> None:
 async def test_opening_again_changes_no_schema(tmp_path: Path) -> None:
     """Neither a second open nor a third migrates anything."""
     path = tmp_path / "t.db"
-    async with opened(path):
+    async with World(path):
         first = schema_of(path)
-    async with opened(path) as rig:
+    async with World(path) as world:
         assert schema_of(path) == first
-        assert rig.edit("PRAGMA user_version") == [(migrations()[-1][0],)]
-        assert rig.edit("PRAGMA application_id") == [(APPLICATION_ID,)]
-        assert rig.edit("PRAGMA integrity_check") == [("ok",)]
+        assert world.edit("PRAGMA user_version") == [(migrations()[-1][0],)]
+        assert world.edit("PRAGMA application_id") == [(APPLICATION_ID,)]
+        assert world.edit("PRAGMA integrity_check") == [("ok",)]
 
 
 async def test_a_migration_is_atomic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that fails half-way leaves the version before, and the next start repeats it."""
     path = tmp_path / "t.db"
-    async with opened(path) as rig:
-        await rig.follow()
+    async with World(path) as world:
+        await world.follow()
     before = schema_of(path)
     latest = migrations()[-1][0]
     good = [
@@ -99,14 +99,14 @@ async def test_a_migration_is_atomic(tmp_path: Path, monkeypatch: pytest.MonkeyP
     bad = [*migrations(), (latest + 1, "CREATE TABLE extra (id INTEGER) STRICT;\nSELECT no_such_thing();")]
     monkeypatch.setattr("tracker.store.sqlite.schema.migrations", lambda: bad)
     with pytest.raises(StoreUnusable, match="no_such_thing"):
-        await Rig(path).store.open()
+        await World(path).store.open()
     assert schema_of(path) == before
     monkeypatch.setattr("tracker.store.sqlite.schema.migrations", lambda: good)
     with pytest.raises(StoreUnusable, match="start the daemon once"):
         await open_reader(path)
-    async with opened(path) as rig:
+    async with World(path) as world:
         assert len(schema_of(path)) == len(before) + 2
-        assert (await rig.get()).task.status is Status.PENDING
+        assert (await world.get()).task.status is Status.PENDING
 
 
 # The snapshot of an event as schema 2 kept it: what may change, moments as milliseconds, outputs as a text.
@@ -156,14 +156,14 @@ async def test_snapshots_of_schema_2_become_complete_tasks(tmp_path: Path) -> No
             (make_task_name(1), str(n), snapshot),
         )
     db.close()
-    async with opened(path) as rig:
-        await rig.store.fan_out(lambda _: ["publish"], 10)
+    async with World(path) as world:
+        await world.store.fan_out(lambda _: ["publish"], 10)
         told = []
         for _ in kept:  # of one task, one after the other
-            (job,) = await rig.store.claim_deliveries("publish", 10, 0)
+            (job,) = await world.store.claim_deliveries("publish", 10, 0)
             told.append(job.record.task)
             result = AttemptResult(DeliveryStatus.SUCCEEDED)
-            await rig.store.record_attempt(job.id, result, job.attempt)
+            await world.store.record_attempt(job.id, result, job.attempt)
     began = datetime(2026, 1, 5, 10, 0, 0, tzinfo=UTC)
     song = Task(
         id=make_task_name(1),
@@ -216,25 +216,25 @@ async def test_the_position_of_schema_8_becomes_the_outbox(tmp_path: Path) -> No
         )
     db.execute("UPDATE cursors SET seq = 2 WHERE name = 'deliveries'")
     db.close()
-    async with opened(path) as rig:
+    async with World(path) as world:
         for _ in range(2):
-            await rig.store.fan_out(lambda _: ["publish"], 10)
-        deliveries = await rig.store.list_deliveries(make_task_name(1))
+            await world.store.fan_out(lambda _: ["publish"], 10)
+        deliveries = await world.store.list_deliveries(make_task_name(1))
         assert [(item.seq, item.event) for item in deliveries] == [(3, "task.running"), (4, "task.progress")]
 
 
 async def test_leases_of_schema_7_fall_due_at_the_first_start(tmp_path: Path) -> None:
     """It had no holders: what was leased was held by a process that is dead now."""
     path = tmp_path / "t.db"
-    async with opened(path) as rig:
-        rig.store.choose_archives(lambda _task, _output: ArchiveWish(None))
+    async with World(path) as world:
+        world.store.choose_archives(lambda _task, _output: ArchiveWish(None))
         for n in (1, 2, 3):
-            await rig.follow(n)
-        await rig.call(1, Status.SUCCEEDED)
-        await rig.at(20).fan_out(lambda _: ["publish"], 100)
-        await rig.store.claim_deliveries("publish", 1, 900)
-        await rig.store.claim_archives(1, 900)
-        await rig.store.claim_due(LANE, 1, 900)
+            await world.follow(n)
+        await world.call(1, Status.SUCCEEDED)
+        await world.at(20).fan_out(lambda _: ["publish"], 100)
+        await world.store.claim_deliveries("publish", 1, 900)
+        await world.store.claim_archives(1, 900)
+        await world.store.claim_due(LANE, 1, 900)
         for statement in (
             "ALTER TABLE tasks ADD COLUMN leased INTEGER NOT NULL DEFAULT 0 CHECK (leased IN (0, 1))",
             "UPDATE tasks SET leased = holder IS NOT NULL",
@@ -244,13 +244,13 @@ async def test_leases_of_schema_7_fall_due_at_the_first_start(tmp_path: Path) ->
             "INSERT INTO cursors (name, seq) SELECT 'deliveries', max(seq) FROM events",
             "PRAGMA user_version = 7",
         ):
-            rig.edit(statement)
-    async with opened(path, rig.clock) as rig:
-        assert [one.was_held for one in await rig.store.claim_due(LANE, 9, 900)] == [False, False]
-        assert len(await rig.store.claim_deliveries("publish", 9, 900)) == 1
-        assert len(await rig.store.claim_archives(9, 900)) == 1
-        assert rig.edit("PRAGMA integrity_check") == [("ok",)]
-        assert len(rig.edit("SELECT id FROM v_tasks")) == 3
+            world.edit(statement)
+    async with World(path, world.clock) as world:
+        assert [one.was_held for one in await world.store.claim_due(LANE, 9, 900)] == [False, False]
+        assert len(await world.store.claim_deliveries("publish", 9, 900)) == 1
+        assert len(await world.store.claim_archives(9, 900)) == 1
+        assert world.edit("PRAGMA integrity_check") == [("ok",)]
+        assert len(world.edit("SELECT id FROM v_tasks")) == 3
 
 
 async def test_a_log_that_is_written_without_a_pause_stays_short(tmp_path: Path) -> None:
@@ -258,11 +258,11 @@ async def test_a_log_that_is_written_without_a_pause_stays_short(tmp_path: Path)
     path = tmp_path / "t.db"
     log = path.with_name("t.db-wal")
     longest = 0
-    async with opened(path) as rig:
+    async with World(path) as world:
         for batch in range(0, 900, 20):
             names = range(batch, batch + 20)
-            await asyncio.gather(*map(rig.follow, names))
-            await asyncio.gather(*(rig.call(n, Status.SUCCEEDED, payload=f'"{"x" * 50_000}"') for n in names))
+            await asyncio.gather(*map(world.follow, names))
+            await asyncio.gather(*(world.call(n, Status.SUCCEEDED, payload=f'"{"x" * 50_000}"') for n in names))
             longest = max(longest, log.stat().st_size)
         assert path.stat().st_size > 25_000_000  # while the store is open
     assert longest < 40_000_000
@@ -336,18 +336,18 @@ def test_a_log_that_a_reader_blocks_is_logged_once(tmp_path: Path, monkeypatch: 
 
 async def test_settings_of_the_connections(tmp_path: Path) -> None:
     """WAL, full sync, foreign keys; readers cannot write."""
-    async with opened(tmp_path / "t.db") as rig:
+    async with World(tmp_path / "t.db") as world:
         names = ("journal_mode", "synchronous", "foreign_keys")
-        settings = await rig.store._write(lambda db: [db.execute(f"PRAGMA {name}").fetchone()[0] for name in names])
+        settings = await world.store._write(lambda db: [db.execute(f"PRAGMA {name}").fetchone()[0] for name in names])
         assert settings == ["wal", 2, 1]
         with pytest.raises(StoreUnavailable):
-            await rig.store._rows("UPDATE tasks SET polls = 1")
+            await world.store._rows("UPDATE tasks SET polls = 1")
 
 
 async def test_every_table_is_strict(tmp_path: Path) -> None:
     """No column takes a value of another type."""
-    async with opened(tmp_path / "t.db") as rig:
-        tables = rig.edit(
+    async with World(tmp_path / "t.db") as world:
+        tables = world.edit(
             "SELECT name, strict FROM pragma_table_list WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
         )
         assert len(tables) > 5
@@ -373,28 +373,28 @@ async def test_a_second_tracker_is_refused(tmp_path: Path, monkeypatch: pytest.M
         "symlink": tmp_path / "link.db",
         "linked folder": tmp_path / "linked" / "t.db",
     }[spelling]
-    async with opened(path) as rig:
+    async with World(path) as world:
         with pytest.raises(StoreUnusable, match=rf"another tracker \(pid {os.getpid()}\) already serves") as refusal:
-            await Rig(other).store.open()
+            await World(other).store.open()
         assert "\n" not in str(refusal.value)
-        await rig.follow()
-    async with opened(other) as rig:
-        assert (await rig.get()).task.status is Status.PENDING
+        await world.follow()
+    async with World(other) as world:
+        assert (await world.get()).task.status is Status.PENDING
 
 
 SERVE_AND_DIE = """
 import asyncio, os, signal, sys
 from pathlib import Path
-from tests.kits.store import Rig
+from tests.kits.world import World
 from tracker.domain.task import Status
 
 async def main():
-    rig = Rig(Path(sys.argv[1]))
-    await rig.store.open()
+    world = World(Path(sys.argv[1]))
+    await world.store.open()
     for n in range(1, 30):
-        await rig.follow(n)
-    await asyncio.gather(*(rig.call(n, Status.SUCCEEDED) for n in range(1, 30)))
-    await rig.store.fan_out(lambda _: ["publish"], 100)
+        await world.follow(n)
+    await asyncio.gather(*(world.call(n, Status.SUCCEEDED) for n in range(1, 30)))
+    await world.store.fan_out(lambda _: ["publish"], 100)
     os.kill(os.getpid(), signal.SIGKILL)
 
 asyncio.run(main())
@@ -406,11 +406,11 @@ async def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
     path = tmp_path / "t.db"
     ended = run(SERVE_AND_DIE, path)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
-    async with opened(path) as rig:
+    async with World(path) as world:
         for n in range(1, 30):
-            assert (await rig.get(n)).task.status is Status.SUCCEEDED
-            assert len(await rig.store.list_deliveries(make_task_name(n))) == 1
-        assert rig.edit("PRAGMA integrity_check") == [("ok",)]
+            assert (await world.get(n)).task.status is Status.SUCCEEDED
+            assert len(await world.store.list_deliveries(make_task_name(n))) == 1
+        assert world.edit("PRAGMA integrity_check") == [("ok",)]
 
 
 # -- what is refused, and left as it was -------------------------------------------------------------------
@@ -419,7 +419,7 @@ async def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
 async def make_newer(folder: Path, *, with_log: bool) -> Path:
     """A database of a newer tracker; ``with_log`` as a crash leaves it, its last commit still in the log."""
     origin = folder.parent / "origin.db"
-    async with opened(origin):
+    async with World(origin):
         pass
     connection = sqlite3.connect(origin, isolation_level=None)
     connection.execute("PRAGMA user_version = 99")
@@ -442,7 +442,7 @@ async def test_a_newer_file_is_refused_untouched(tmp_path: Path, with_log: bool)
     before = image_of(folder)
     assert ("origin.db-wal" in before) is with_log
     with pytest.raises(StoreUnusable, match="newer tracker"):
-        await Rig(path).store.open()
+        await World(path).store.open()
     after = image_of(folder)
     after.pop("origin.db-shm", None)  # no data: an index that every reader of a log makes anew
     assert after == before
@@ -460,7 +460,7 @@ async def test_another_programs_database_is_refused_untouched(tmp_path: Path, jo
     connection.close()
     before = image_of(tmp_path)
     with pytest.raises(StoreUnusable, match="another program's"):
-        await Rig(path).store.open()
+        await World(path).store.open()
     assert image_of(tmp_path) == before
 
 
@@ -470,7 +470,7 @@ async def test_a_file_that_is_not_a_database_is_refused_untouched(tmp_path: Path
     path = tmp_path / "notes.txt"
     path.write_bytes(content)
     with pytest.raises(StoreUnusable, match="not a tracker database"):
-        await Rig(path).store.open()
+        await World(path).store.open()
     assert image_of(tmp_path) == {"notes.txt": content}
     with pytest.raises(StoreUnusable):
         await open_reader(path)
@@ -479,28 +479,28 @@ async def test_a_file_that_is_not_a_database_is_refused_untouched(tmp_path: Path
 async def test_an_empty_file_is_set_up(tmp_path: Path) -> None:
     """A file that `touch` created becomes a database."""
     (tmp_path / "t.db").touch()
-    async with opened(tmp_path / "t.db") as rig:
-        await rig.follow()
+    async with World(tmp_path / "t.db") as world:
+        await world.follow()
 
 
 async def test_directories_are_created(tmp_path: Path) -> None:
     """With all their parents, private."""
-    async with opened(tmp_path / "a" / "b" / "t.db") as rig:
-        assert rig.path.parent.stat().st_mode & 0o777 == 0o700
+    async with World(tmp_path / "a" / "b" / "t.db") as world:
+        assert world.path.parent.stat().st_mode & 0o777 == 0o700
 
 
 async def test_a_directory_that_cannot_be_created(tmp_path: Path) -> None:
     """Its parent is a file: refused with one line that says how to fix it."""
     (tmp_path / "file").touch()
     with pytest.raises(StoreUnusable, match=r"cannot be created \(.*set store.path"):
-        await Rig(tmp_path / "file" / "sub" / "t.db").store.open()
+        await World(tmp_path / "file" / "sub" / "t.db").store.open()
 
 
 async def test_a_path_that_is_a_directory(tmp_path: Path) -> None:
     """Refused with one line, and it stays a directory."""
     (tmp_path / "t.db").mkdir()
     with pytest.raises(StoreUnusable, match=r"t\.db") as refusal:
-        await Rig(tmp_path / "t.db").store.open()
+        await World(tmp_path / "t.db").store.open()
     assert "\n" not in str(refusal.value)
     assert (tmp_path / "t.db").is_dir()
 
@@ -511,7 +511,7 @@ async def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     try:
         with pytest.raises(StoreUnusable, match="cannot be written"):
-            await Rig(tmp_path / "t.db").store.open()
+            await World(tmp_path / "t.db").store.open()
     finally:
         tmp_path.chmod(0o700)
 
@@ -519,11 +519,11 @@ async def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unwritable for root")
 async def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
     """Refused with a line that names it, and it does not change."""
-    async with opened(tmp_path / "t.db") as rig:
-        await rig.follow()
+    async with World(tmp_path / "t.db") as world:
+        await world.follow()
     (tmp_path / "t.db").chmod(0o400)
     with pytest.raises(StoreUnusable, match=r"t\.db.*run this as its owner"):
-        await Rig(tmp_path / "t.db").store.open()
+        await World(tmp_path / "t.db").store.open()
 
 
 async def test_reading_a_missing_file(tmp_path: Path) -> None:
@@ -538,15 +538,15 @@ async def test_a_refused_store_releases_its_lock(tmp_path: Path) -> None:
     path = tmp_path / "t.db"
     path.write_bytes(b"nonsense" * 100)
     with pytest.raises(StoreUnusable):
-        await Rig(path).store.open()
+        await World(path).store.open()
     path.unlink()
-    async with opened(path):
+    async with World(path):
         pass
 
 
 async def test_a_closed_store_writes_nothing(tmp_path: Path) -> None:
     """Closing twice is allowed; writing after it is refused as unavailable."""
-    store = SqliteStore(tmp_path / "t.db", Rig(tmp_path / "t.db").clock.now)
+    store = World(tmp_path / "t.db").store
     await store.open()
     await store.close()
     await store.close()
@@ -559,54 +559,54 @@ async def test_a_closed_store_writes_nothing(tmp_path: Path) -> None:
 
 async def test_a_full_disk(tmp_path: Path) -> None:
     """Writes are refused as unavailable, none is stored in part, and later ones succeed."""
-    async with opened(tmp_path / "t.db") as rig:
+    async with World(tmp_path / "t.db") as world:
         for n in range(1, 4):
-            await rig.follow(n)
-        (pages,) = await rig.store._write(lambda db: db.execute("PRAGMA page_count").fetchone())
-        await rig.store._write(lambda db: db.execute(f"PRAGMA max_page_count = {pages}").fetchone())
+            await world.follow(n)
+        (pages,) = await world.store._write(lambda db: db.execute("PRAGMA page_count").fetchone())
+        await world.store._write(lambda db: db.execute(f"PRAGMA max_page_count = {pages}").fetchone())
         large = '"' + "x" * 60_000 + '"'
         for _ in range(2):
             with pytest.raises(StoreUnavailable, match="cannot be written now"):
-                await rig.call(1, Status.RUNNING, payload=large)
-        assert (await rig.get(1)).task.status is Status.PENDING
-        assert await rig.store.list_events(make_task_name(1)) == []
-        await rig.call(2, Status.RUNNING)
-        await rig.store._write(lambda db: db.execute("PRAGMA max_page_count = 1000000").fetchone())
-        await rig.call(1, Status.RUNNING, payload=large)
-        assert [(await rig.get(n)).task.status for n in (1, 2)] == ["RUNNING", "RUNNING"]
-        assert rig.edit("PRAGMA integrity_check") == [("ok",)]
+                await world.call(1, Status.RUNNING, payload=large)
+        assert (await world.get(1)).task.status is Status.PENDING
+        assert await world.store.list_events(make_task_name(1)) == []
+        await world.call(2, Status.RUNNING)
+        await world.store._write(lambda db: db.execute("PRAGMA max_page_count = 1000000").fetchone())
+        await world.call(1, Status.RUNNING, payload=large)
+        assert [(await world.get(n)).task.status for n in (1, 2)] == ["RUNNING", "RUNNING"]
+        assert world.edit("PRAGMA integrity_check") == [("ok",)]
 
 
 FILL_THE_DISK = """
 import asyncio, os, resource, sys
 from pathlib import Path
-from tests.kits.store import Rig
+from tests.kits.world import World
 from tracker.domain.task import Status
 from tracker.errors import StoreUnavailable
 
 async def main():
-    rig = Rig(Path(sys.argv[1]))
-    await rig.store.open()
-    await rig.follow(1)
+    world = World(Path(sys.argv[1]))
+    await world.store.open()
+    await world.follow(1)
     room = os.path.getsize(sys.argv[1] + "-wal") + 150_000
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
     applied, refused = 0, 0
     while refused < 3:
         try:
-            await rig.call(1, Status.RUNNING, progress=applied + refused, payload='"' + "x" * 9000 + '"')
+            await world.call(1, Status.RUNNING, progress=applied + refused, payload='"' + "x" * 9000 + '"')
             applied += 1
         except StoreUnavailable:
             refused += 1
     try:
         for _ in range(100):
-            await rig.store.check_writable()
+            await world.store.check_writable()
     except StoreUnavailable:
         refused += 1
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    await rig.store.check_writable()
-    await rig.call(1, Status.SUCCEEDED)
+    await world.store.check_writable()
+    await world.call(1, Status.SUCCEEDED)
     print("COUNTED", applied, refused)
-    await rig.store.close()
+    await world.store.close()
 
 asyncio.run(main())
 """
@@ -620,9 +620,9 @@ async def test_a_log_that_cannot_grow(tmp_path: Path) -> None:
     applied, refused = map(int, ended.stdout.partition("COUNTED")[2].split())
     assert applied > 0
     assert refused == 4  # the last one by the readiness check, once there is no room for a single page
-    async with opened(path) as rig:
-        assert (await rig.get()).task.status is Status.SUCCEEDED
-        assert len(await rig.store.list_events(make_task_name(1))) == applied + 1
+    async with World(path) as world:
+        assert (await world.get()).task.status is Status.SUCCEEDED
+        assert len(await world.store.list_events(make_task_name(1))) == applied + 1
 
 
 # -- a clock that is set back ------------------------------------------------------------------------------
@@ -631,35 +631,35 @@ async def test_a_log_that_cannot_grow(tmp_path: Path) -> None:
 async def test_a_step_back_while_nothing_ran_does_not_make_tasks_wait(tmp_path: Path) -> None:
     """What was due some seconds after the last event is due some seconds from now."""
     path = tmp_path / "t.db"
-    async with opened(path, ManualClock(after(7200))) as rig:
-        await rig.follow()
-        await rig.call(1, Status.RUNNING, at=7200)
-        rig.edit(f"UPDATE tasks SET due_at = {int(after(7230).timestamp() * 1000)}")
-    async with opened(path, ManualClock(START)) as rig:
-        assert (await rig.get(1)).task.due_at == after(30)
-    async with opened(path, ManualClock(START)) as rig:
-        assert (await rig.get(1)).task.due_at == after(30), "the same step is followed once"
-    async with opened(path, ManualClock(after(7300))) as rig:
-        assert (await rig.get(1)).task.due_at == after(30), "a clock that went on leaves everything as it is"
+    async with World(path, ManualClock(after(7200))) as world:
+        await world.follow()
+        await world.call(1, Status.RUNNING, at=7200)
+        world.edit(f"UPDATE tasks SET due_at = {int(after(7230).timestamp() * 1000)}")
+    async with World(path, ManualClock(START)) as world:
+        assert (await world.get(1)).task.due_at == after(30)
+    async with World(path, ManualClock(START)) as world:
+        assert (await world.get(1)).task.due_at == after(30), "the same step is followed once"
+    async with World(path, ManualClock(after(7300))) as world:
+        assert (await world.get(1)).task.due_at == after(30), "a clock that went on leaves everything as it is"
 
 
 async def test_due_times_move_back_together(tmp_path: Path) -> None:
     """Of tasks, deliveries and files, by the same time; what has no due time gets none."""
-    async with opened(tmp_path / "t.db") as rig:
-        rig.store.choose_archives(lambda _task, _output: ArchiveWish(None))
+    async with World(tmp_path / "t.db") as world:
+        world.store.choose_archives(lambda _task, _output: ArchiveWish(None))
         for n in (1, 2):
-            await rig.follow(n)
-        await rig.call(1, Status.SUCCEEDED)
-        await rig.store.fan_out(lambda _: ("publish",), 100)
+            await world.follow(n)
+        await world.call(1, Status.SUCCEEDED)
+        await world.store.fan_out(lambda _: ("publish",), 100)
         asked = "SELECT due_at FROM tasks UNION ALL SELECT due_at FROM deliveries UNION ALL SELECT due_at FROM archives"
-        before = [due_at for (due_at,) in rig.edit(asked)]
+        before = [due_at for (due_at,) in world.edit(asked)]
         assert len(before) >= 4
         assert None in before
-        await rig.store.move_due_times_back(timedelta(seconds=100))
-        moved = [due_at for (due_at,) in rig.edit(asked)]
+        await world.store.move_due_times_back(timedelta(seconds=100))
+        moved = [due_at for (due_at,) in world.edit(asked)]
         assert moved == [None if due_at is None else due_at - 100_000 for due_at in before]
-    async with opened(tmp_path / "t.db") as rig:
-        leased = [due_at for (due_at,) in rig.edit(asked)]
+    async with World(tmp_path / "t.db") as world:
+        leased = [due_at for (due_at,) in world.edit(asked)]
         assert leased == moved, "what was followed while it ran is not followed again at the next start"
 
 
@@ -668,21 +668,23 @@ async def test_due_times_move_back_together(tmp_path: Path) -> None:
 
 async def test_a_locked_file_delays_a_batch_once(tmp_path: Path) -> None:
     """No change of the batch caused it, so they are not tried one by one; all are refused as unavailable."""
-    async with opened(tmp_path / "t.db") as rig:
+    async with World(tmp_path / "t.db") as world:
         for n in range(1, 21):
-            await rig.follow(n)
+            await world.follow(n)
         statements: list[str] = []
 
         def listen(db: sqlite3.Connection) -> None:
             db.execute("PRAGMA busy_timeout = 20")
             db.set_trace_callback(statements.append)
 
-        await rig.store._write(listen)
-        with closing(sqlite3.connect(rig.path, isolation_level=None)) as other:
+        await world.store._write(listen)
+        with closing(sqlite3.connect(world.path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             statements.clear()
-            answers = await asyncio.gather(*(rig.call(n, Status.RUNNING) for n in range(1, 21)), return_exceptions=True)
+            answers = await asyncio.gather(
+                *(world.call(n, Status.RUNNING) for n in range(1, 21)), return_exceptions=True
+            )
             assert {type(answer) for answer in answers} == {StoreUnavailable}
             assert statements == ["BEGIN IMMEDIATE"]
             other.execute("ROLLBACK")
-        assert (await rig.call(1, Status.RUNNING)).task.status is Status.RUNNING
+        assert (await world.call(1, Status.RUNNING)).task.status is Status.RUNNING

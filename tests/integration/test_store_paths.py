@@ -1,4 +1,4 @@
-"""One tracker for a file whatever its names, the file that was opened, and private files."""
+"""One tracker for a file whatever its names, the file that was World, and private files."""
 
 import os
 import sqlite3
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.kits.logs import what_is_logged
-from tests.kits.store import Rig, opened
+from tests.kits.world import World
 from tracker.errors import StoreUnavailable, StoreUnusable
 from tracker.store.sqlite import files
 
@@ -32,16 +32,16 @@ async def test_nothing_is_written_after_a_file_is_gone(
     tmp_path: Path, ending: str, change: Callable[[Path], None]
 ) -> None:
     """Refused with the file's name, logged once as an error, and no new file is created."""
-    async with opened(tmp_path / "t.db") as rig:
-        await rig.submit(1)
+    async with World(tmp_path / "t.db") as world:
+        await world.submit(1)
         change(tmp_path / f"t.db{ending}")
         before = sorted(path.name for path in tmp_path.iterdir())
         with what_is_logged() as logged:
             for n in range(2, 40):  # enough for a checkpoint
                 with pytest.raises(StoreUnavailable, match=rf"t\.db{ending}: (it was removed|it was replaced)"):
-                    await rig.submit(n)
+                    await world.submit(n)
         with pytest.raises(StoreUnavailable, match="while the tracker has it open"):
-            rig.store.check_storage()
+            world.store.check_storage()
         assert [line["level"] for line in logged if line["event"] == "store.writes_refused"] == ["error"]
         assert sorted(path.name for path in tmp_path.iterdir()) == before
 
@@ -49,41 +49,41 @@ async def test_nothing_is_written_after_a_file_is_gone(
 async def test_a_directory_that_is_moved_away_and_back(tmp_path: Path) -> None:
     """Refused until it is back, then accepted without a restart."""
     home, away = tmp_path / "home", tmp_path / "away"
-    async with opened(home / "t.db") as rig:
+    async with World(home / "t.db") as world:
         home.rename(away)
         with pytest.raises(StoreUnavailable, match="removed or moved"):
-            await rig.submit(1)
+            await world.submit(1)
         home.mkdir()
         with pytest.raises(StoreUnavailable, match="removed or moved"):
-            await rig.submit(1)
+            await world.submit(1)
         home.rmdir()
         away.rename(home)
-        await rig.submit(1)
-        rig.store.check_storage()
+        await world.submit(1)
+        world.store.check_storage()
 
 
 async def test_a_link_that_changes_its_target(tmp_path: Path) -> None:
     """The next start would open another file, so nothing more is written to this one."""
     link = tmp_path / "link.db"
-    async with opened(tmp_path / "other.db"):
+    async with World(tmp_path / "other.db"):
         pass
     link.symlink_to(tmp_path / "t.db")
-    async with opened(link) as rig:
-        await rig.submit(1)
+    async with World(link) as world:
+        await world.submit(1)
         link.unlink()
         link.symlink_to(tmp_path / "other.db")
         with pytest.raises(StoreUnavailable, match=r"link\.db: it was replaced"):
-            await rig.submit(2)
+            await world.submit(2)
 
 
 async def test_a_removed_log_is_checkpointed(tmp_path: Path) -> None:
     """As soon as it is noticed: otherwise its content is lost with the process."""
     path = tmp_path / "t.db"
-    async with opened(path) as rig:
-        await rig.submit(1)
+    async with World(path) as world:
+        await world.submit(1)
         path.with_name("t.db-wal").unlink()
         with pytest.raises(StoreUnavailable):
-            await rig.submit(2)
+            await world.submit(2)
         (tmp_path / "after.db").write_bytes(path.read_bytes())  # what a kill would leave
     connection = sqlite3.connect(tmp_path / "after.db")
     try:
@@ -93,9 +93,9 @@ async def test_a_removed_log_is_checkpointed(tmp_path: Path) -> None:
 
 
 async def test_a_lost_connection_is_not_replaced_by_another_file(tmp_path: Path) -> None:
-    """A new connection is not made to a file that replaced the opened one."""
-    async with opened(tmp_path / "t.db") as rig:
-        connection = rig.store._writer._connection
+    """A new connection is not made to a file that replaced the World one."""
+    async with World(tmp_path / "t.db") as world:
+        connection = world.store._writer._connection
         replace(tmp_path / "t.db")
         with pytest.raises(StoreUnavailable):
             connection.open()
@@ -117,17 +117,17 @@ async def test_a_second_tracker_by_a_hard_link_is_refused(tmp_path: Path) -> Non
     """Also when no tracker serves the file: each name would have its own log."""
     path, other = tmp_path / "t.db", tmp_path / "other" / "t.db"
     other.parent.mkdir()
-    async with opened(path) as rig:
+    async with World(path) as world:
         other.hardlink_to(path)
         with pytest.raises(StoreUnusable, match="another tracker already serves this file under another name"):
-            await Rig(other).store.open()
-        await rig.submit(1)
+            await World(other).store.open()
+        await world.submit(1)
     for name in (path, other):
         with pytest.raises(StoreUnusable, match="has 2 names"):
-            await Rig(name).store.open()
+            await World(name).store.open()
     other.unlink()
-    async with opened(path) as rig:
-        await rig.submit(2)
+    async with World(path) as world:
+        await world.submit(2)
 
 
 async def test_a_file_that_is_mounted_without_its_directory_is_refused(
@@ -142,19 +142,19 @@ async def test_a_file_that_is_mounted_without_its_directory_is_refused(
     )
     monkeypatch.setattr(files, "_MOUNTS", mounts)
     with pytest.raises(StoreUnusable, match="only this file is mounted here"):
-        await Rig(path).store.open()
-    async with opened(tmp_path / "t.db") as rig:
-        await rig.submit(1)
+        await World(path).store.open()
+    async with World(tmp_path / "t.db") as world:
+        await world.submit(1)
 
 
 async def test_reading_and_copying_releases_no_lock(tmp_path: Path) -> None:
     """The tracker's lock stays while others open and close the file."""
-    async with opened(tmp_path / "t.db") as rig:
-        rig.edit("SELECT count(*) FROM tasks")
+    async with World(tmp_path / "t.db") as world:
+        world.edit("SELECT count(*) FROM tasks")
         (tmp_path / "t.db").read_bytes()
         (tmp_path / "t.db.lock").unlink()
         with pytest.raises(StoreUnusable, match="another tracker already serves"):
-            await Rig(tmp_path / "t.db").store.open()
+            await World(tmp_path / "t.db").store.open()
 
 
 # -- modes -------------------------------------------------------------------------------------------------
@@ -164,13 +164,13 @@ async def test_files_and_directories_are_private_whatever_the_umask(tmp_path: Pa
     """The database, its log, the log's index, and new directories; an existing file keeps its mode."""
     before = os.umask(0)
     try:
-        async with opened(tmp_path / "a" / "b" / "t.db") as rig:
-            await rig.submit(1)
+        async with World(tmp_path / "a" / "b" / "t.db") as world:
+            await world.submit(1)
             modes = {
                 str(path.relative_to(tmp_path)): oct(stat.S_IMODE(path.stat().st_mode)) for path in tmp_path.rglob("*")
             }
         (tmp_path / "a" / "b" / "t.db").chmod(0o640)
-        async with opened(tmp_path / "a" / "b" / "t.db"):
+        async with World(tmp_path / "a" / "b" / "t.db"):
             assert stat.S_IMODE((tmp_path / "a" / "b" / "t.db-wal").stat().st_mode) == 0o640
     finally:
         os.umask(before)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kits.store import opened
+from tests.kits.world import World
 from tracker.domain.task import Status
 
 RESERVED = frozenset(
@@ -26,19 +26,19 @@ COLUMNS = {
 
 async def test_every_column_of_a_view_has_a_type(tmp_path: Path) -> None:
     """Typed readers would treat a column without a type as bytes."""
-    async with opened(tmp_path / "t.db") as rig:
-        views = {name for (name,) in rig.edit("SELECT name FROM sqlite_schema WHERE type = 'view'")}
+    async with World(tmp_path / "t.db") as world:
+        views = {name for (name,) in world.edit("SELECT name FROM sqlite_schema WHERE type = 'view'")}
         assert views == COLUMNS.keys()
         for view, expected in COLUMNS.items():
-            types = {name: kind for _, name, kind, *_ in rig.edit(f"PRAGMA table_info({view})")}
+            types = {name: kind for _, name, kind, *_ in world.edit(f"PRAGMA table_info({view})")}
             assert "" not in types.values(), (view, types)
             assert types.items() >= expected.items()
 
 
 async def test_no_view_uses_an_unquoted_reserved_word(tmp_path: Path) -> None:
     """Programs that parse the text of a view fail at one."""
-    async with opened(tmp_path / "t.db") as rig:
-        for name, text in rig.edit("SELECT name, sql FROM sqlite_schema WHERE type = 'view'"):
+    async with World(tmp_path / "t.db") as world:
+        for name, text in world.edit("SELECT name, sql FROM sqlite_schema WHERE type = 'view'"):
             bare = re.sub(r"'[^']*'|\"[^\"]*\"|--[^\n]*", " ", text)
             used = set(re.findall(r"(?:\bAS\s+|[.,(]\s*)([a-z_]+)\b(?!\s*\()", bare))
             assert not used & RESERVED, name
@@ -47,13 +47,13 @@ async def test_no_view_uses_an_unquoted_reserved_word(tmp_path: Path) -> None:
 async def test_values_have_the_types_of_their_columns(tmp_path: Path) -> None:
     """In every row and column of every view."""
     kinds = {"TEXT": "text", "INTEGER": "integer", "REAL": "real"}
-    async with opened(tmp_path / "t.db") as rig:
-        await rig.follow(1, labels={"user": "42"})
-        await rig.call(1, Status.SUCCEEDED, payload='{"end":true}')
-        await rig.store.fan_out(lambda _: ["publish"], 10)
+    async with World(tmp_path / "t.db") as world:
+        await world.follow(1, labels={"user": "42"})
+        await world.call(1, Status.SUCCEEDED, payload='{"end":true}')
+        await world.store.fan_out(lambda _: ["publish"], 10)
         for view in COLUMNS:
-            for _, name, kind, *_ in rig.edit(f"PRAGMA table_info({view})"):
-                found = {value for (value,) in rig.edit(f'SELECT typeof("{name}") FROM {view}')}
+            for _, name, kind, *_ in world.edit(f"PRAGMA table_info({view})"):
+                found = {value for (value,) in world.edit(f'SELECT typeof("{name}") FROM {view}')}
                 assert found <= {kinds[kind], "null"}, (view, name)
 
 
@@ -70,12 +70,12 @@ async def test_values_have_the_types_of_their_columns(tmp_path: Path) -> None:
 )
 async def test_ordinary_queries_of_the_views_use_an_index(tmp_path: Path, query: str, index: str) -> None:
     """A condition on a plain column reaches the table's index through the view."""
-    async with opened(tmp_path / "t.db") as rig:
-        plan = [detail for *_, detail in rig.edit(f"EXPLAIN QUERY PLAN {query}")]
+    async with World(tmp_path / "t.db") as world:
+        plan = [detail for *_, detail in world.edit(f"EXPLAIN QUERY PLAN {query}")]
         assert any(detail.startswith("SEARCH") and index in detail for detail in plan), plan
 
 
 async def test_the_views_survive_a_rewrite(tmp_path: Path) -> None:
     """Programs that parse and rewrite a view put each SELECT of a UNION into parentheses."""
-    async with opened(tmp_path / "t.db") as rig:
-        assert rig.edit("SELECT name FROM sqlite_schema WHERE type = 'view' AND sql LIKE '%UNION%'") == []
+    async with World(tmp_path / "t.db") as world:
+        assert world.edit("SELECT name FROM sqlite_schema WHERE type = 'view' AND sql LIKE '%UNION%'") == []

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.kits.clock import START
 from tests.kits.factories import make_answer, make_cancel, make_observation, make_output, make_task_name
-from tests.kits.store import Rig, opened
+from tests.kits.world import World
 from tracker.config.sections import Retention as Days
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.observation import Source, Submission, Trouble
@@ -44,43 +44,43 @@ ACTS = st.one_of(
 _ENDS = (DeliveryStatus.SUCCEEDED, DeliveryStatus.FAILED, DeliveryStatus.DEAD, None)
 
 
-async def live(rig: Rig, acts: list[tuple[str, int, int]]) -> None:
+async def live(world: World, acts: list[tuple[str, int, int]]) -> None:
     """Four songs, two of them sent, and what happens to them."""
     for n in (1, 2):
-        await rig.submit(n, expects_callback=n == 1)
-        await rig.store.mark_sending(make_task_name(n), 60)
+        await world.submit(n, expects_callback=n == 1)
+        await world.store.mark_sending(make_task_name(n), 60)
     for n in (3, 4):
-        await rig.follow(n)
+        await world.follow(n)
     for act, n, which in acts:
-        at = rig.clock.now().timestamp() - START.timestamp()
+        at = world.clock.now().timestamp() - START.timestamp()
         match act:
             case "say":
                 word = {"source": Source.CALLBACK, **WORDS[which]}
-                await rig.hear(make_observation(at=at, task_id=make_task_name(n), payload='{"x":1}', **word))
+                await world.apply(make_observation(at=at, task_id=make_task_name(n), payload='{"x":1}', **word))
             case "cancel":
-                await rig.hear(make_cancel(at, make_task_name(n)))
+                await world.apply(make_cancel(at, make_task_name(n)))
             case "answer":
                 answer = list(Submission)[which]
                 name = ExternalId(f"up-{n}") if answer is Submission.ACCEPTED else None
-                await rig.hear(make_answer(answer, at=at, task_id=make_task_name(n), external_id=name))
+                await world.apply(make_answer(answer, at=at, task_id=make_task_name(n), external_id=name))
             case "fan out":
-                await rig.store.fan_out(lambda _: ["publish"], 3)
+                await world.store.fan_out(lambda _: ["publish"], 3)
             case "deliver":
-                for job in await rig.store.claim_deliveries("publish", 2, 0):
+                for job in await world.store.claim_deliveries("publish", 2, 0):
                     if (status := _ENDS[which]) is not None:
-                        await rig.store.record_attempt(job.id, AttemptResult(status), job.attempt)
+                        await world.store.record_attempt(job.id, AttemptResult(status), job.attempt)
             case _:
                 assert act == "wait"
-        rig.clock.advance(1.0 if act != "wait" else which)
+        world.clock.advance(1.0 if act != "wait" else which)
 
 
-async def kept_of(rig: Rig) -> dict[int, tuple[Any, ...]]:
+async def kept_of(world: World) -> dict[int, tuple[Any, ...]]:
     """All that is known of each task."""
     return {
         n: (
-            await rig.get(n),
-            await rig.store.list_events(make_task_name(n)),
-            await rig.store.list_deliveries(make_task_name(n)),
+            await world.get(n),
+            await world.store.list_events(make_task_name(n)),
+            await world.store.list_deliveries(make_task_name(n)),
         )
         for n in TASKS
     }
@@ -89,18 +89,18 @@ async def kept_of(rig: Rig) -> dict[int, tuple[Any, ...]]:
 async def check(acts: list[tuple[str, int, int]], days: Days, aged_days: float) -> None:
     """Live, age, prune, and compare everything before with everything after."""
     with tempfile.TemporaryDirectory() as name:
-        async with opened(Path(name) / "t.db") as rig:
-            await live(rig, acts)
-            found = audit(rig.path)
+        async with World(Path(name) / "t.db") as world:
+            await live(world, acts)
+            found = audit(world.path)
             assert (found.is_sound, found.judged) == (True, len(TASKS)), found
-            unheard = {task for (task,) in rig.edit("SELECT task_id FROM events JOIN outbox USING (seq)")}
-            rig.clock.advance(aged_days * DAY_S)
-            before = await kept_of(rig)
-            keeper = Pruning(rig.store, rig.clock, lambda: days)
+            unheard = {task for (task,) in world.edit("SELECT task_id FROM events JOIN outbox USING (seq)")}
+            world.clock.advance(aged_days * DAY_S)
+            before = await kept_of(world)
+            keeper = Pruning(world.store, world.clock, lambda: days)
             foreseen = await keeper.run(dry_run=True)
             pruned = await keeper.run()
             assert (foreseen.rows, foreseen.tasks) == (pruned.rows, pruned.tasks)
-            for n, (record, events, deliveries) in (await kept_of(rig)).items():
+            for n, (record, events, deliveries) in (await kept_of(world)).items():
                 old, old_events, old_deliveries = before[n]
                 waits = any(one.status in {DeliveryStatus.PENDING, DeliveryStatus.RUNNING} for one in old_deliveries)
                 if not old.task.status.is_terminal or waits or old.task.id in unheard:
@@ -111,7 +111,7 @@ async def check(acts: list[tuple[str, int, int]], days: Days, aged_days: float) 
                 assert [one for one in deliveries if one.status is DeliveryStatus.DEAD] == dead
                 has_result = any(event.seq == record.task.result_seq and event.payload for event in events)
                 assert has_result is (record.result is not None) is (record.task.result_seq is not None)
-            assert audit(rig.path).is_sound
+            assert audit(world.path).is_sound
             assert (await keeper.run()).rows == 0
 
 

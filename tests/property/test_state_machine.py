@@ -22,7 +22,7 @@ from tests.kits.factories import (
     make_task_name,
 )
 from tests.kits.invariants import check_change, check_history
-from tests.kits.store import Rig
+from tests.kits.world import World
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.observation import Observation, Source, Submission, Trouble
 from tracker.domain.schedule import PollPolicy
@@ -72,7 +72,7 @@ class TrackerLife(RuleBasedStateMachine):
         super().__init__()
         self.loop = asyncio.Runner()
         self.folder = Path(tempfile.mkdtemp(prefix="tracker-life-"))
-        self.rig = Rig(self.folder / "0" / "t.db", policy=POLICY)
+        self.world = World(self.folder / "0" / "t.db", policy=POLICY)
         self.known: dict[TaskId, Task] = {}
         self.claimed: list[DeliveryJob] = []
         self.final: dict[str, DeliveryStatus] = {}
@@ -85,14 +85,14 @@ class TrackerLife(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         """Two songs to be sent, one of them without a callback, and two that were created elsewhere."""
-        self.run(self.rig.store.open())
+        self.run(self.world.store.open())
         for new in (
             make_new_task(1),
             make_new_task(2, expects_callback=False),
             make_registration(3, "up-3"),
             make_registration(4, "up-4", expects_callback=True),
         ):
-            self.known[new.id] = self.run(self.rig.store.create_task(new)).record.task
+            self.known[new.id] = self.run(self.world.store.create_task(new)).record.task
 
     def addressed(self, n: int, word: Observation) -> Observation:
         """The same words about the n-th task, now, with the id that the upstream gave it."""
@@ -101,21 +101,21 @@ class TrackerLife(RuleBasedStateMachine):
             reading = replace(reading, external_id=ExternalId(f"up-{n}"))
         if reading.submission is Submission.ACCEPTED:
             reading = replace(reading, external_id=ExternalId(f"up-{n}"))
-        return replace(word, task_id=make_task_name(n), observed_at=self.rig.clock.now(), reading=reading)
+        return replace(word, task_id=make_task_name(n), observed_at=self.world.clock.now(), reading=reading)
 
     # -- what may be heard ---------------------------------------------------------------------------------
 
     @rule(n=TASKS, word=st.sampled_from(WORDS))
     def hear(self, n: int, word: Observation) -> None:
         """Anything, once."""
-        applied = self.run(self.rig.hear(self.addressed(n, word)))
+        applied = self.run(self.world.apply(self.addressed(n, word)))
         assert applied.task.version > self.known[make_task_name(n)].version
 
     @rule(n=TASKS, word=st.sampled_from(WORDS))
     def hear_twice(self, n: int, word: Observation) -> None:
         """A callback repeated is a duplicate, or what was a success is one already."""
-        first = self.run(self.rig.hear(self.addressed(n, word)))
-        again = self.run(self.rig.hear(self.addressed(n, word)))
+        first = self.run(self.world.apply(self.addressed(n, word)))
+        again = self.run(self.world.apply(self.addressed(n, word)))
         if word.source is Source.CALLBACK:
             assert again.outcome is Outcome.DUPLICATE
             assert not again.announced or not first.task.status.is_terminal
@@ -125,7 +125,7 @@ class TrackerLife(RuleBasedStateMachine):
         """Many in one transaction."""
 
         async def all_at_once() -> None:
-            await asyncio.gather(*(self.rig.hear(self.addressed(n, word)) for n, word in heard))
+            await asyncio.gather(*(self.world.apply(self.addressed(n, word)) for n, word in heard))
 
         self.run(all_at_once())
 
@@ -133,30 +133,30 @@ class TrackerLife(RuleBasedStateMachine):
     def send(self, n: int) -> None:
         """Mark that the create goes out; it does so only from the queue."""
         before = self.known[make_task_name(n)]
-        marked = self.run(self.rig.store.mark_sending(before.id, 60))
+        marked = self.run(self.world.store.mark_sending(before.id, 60))
         assert (marked is not None) == (before.submit_state == "queued" and before.status is Status.PENDING)
 
     @rule(n=TASKS, known=st.booleans())
     def nudge(self, n: int, known: bool) -> None:
         """A callback without a token, for a task or for nobody yet."""
         name = ExternalId(f"up-{n}" if known else "up-unknown")
-        nudged = self.run(self.rig.store.request_polls("suno", [name], "{}"))
+        nudged = self.run(self.world.store.request_polls("suno", [name], "{}"))
         assert nudged.known == any(task.external_id == name for task in self.known.values())
 
     @rule(seconds=st.sampled_from([0.001, 2.0, 35.0, 100.0, 400.0]))
     def wait(self, seconds: float) -> None:
         """Time passes."""
-        self.rig.clock.advance(seconds)
+        self.world.clock.advance(seconds)
 
     @rule(limit=st.integers(1, 3))
     def sweep(self, limit: int) -> None:
         """Claim what is due and never answer: the lease brings it back."""
-        now = self.rig.clock.now()
-        for lane in self.run(self.rig.store.list_lanes()):
-            claimed = self.run(self.rig.store.claim_due(lane, limit, 40))
+        now = self.world.clock.now()
+        for lane in self.run(self.world.store.list_lanes()):
+            claimed = self.run(self.world.store.claim_due(lane, limit, 40))
             assert claimed
             assert all(one.task.due_at is not None and one.task.due_at <= now for one in claimed)
-            again = self.run(self.rig.store.claim_due(lane, 9, 40))
+            again = self.run(self.world.store.claim_due(lane, 9, 40))
             assert not {one.task.id for one in claimed} & {one.task.id for one in again}
 
     # -- hooks ---------------------------------------------------------------------------------------------
@@ -170,12 +170,12 @@ class TrackerLife(RuleBasedStateMachine):
     @rule(limit=st.integers(1, 5))
     def fan_out(self, limit: int) -> None:
         """A few events at a time."""
-        self.run(self.rig.store.fan_out(self.match, limit))
+        self.run(self.world.store.fan_out(self.match, limit))
 
     @rule(hook=st.sampled_from(HOOKS), limit=st.integers(1, 3))
     def claim(self, hook: str, limit: int) -> None:
         """Claim deliveries; at most one of each task is under way."""
-        jobs = self.run(self.rig.store.claim_deliveries(hook, limit, 90))
+        jobs = self.run(self.world.store.claim_deliveries(hook, limit, 90))
         assert len({job.record.task.id for job in jobs}) == len(jobs)
         for job in jobs:
             assert job.id not in self.final
@@ -191,15 +191,15 @@ class TrackerLife(RuleBasedStateMachine):
         """An attempt ends, maybe long after its lease, maybe of a process that is gone."""
         job = self.claimed.pop(data.draw(st.integers(0, len(self.claimed) - 1)))
         again = 5 if status is DeliveryStatus.PENDING else None
-        self.run(self.rig.store.record_attempt(job.id, AttemptResult(status, again), job.attempt))
+        self.run(self.world.store.record_attempt(job.id, AttemptResult(status, again), job.attempt))
 
     # -- the process ---------------------------------------------------------------------------------------
 
     @rule()
     def restart(self) -> None:
         """Close and open again, whatever is held by lease."""
-        self.run(self.rig.store.close())
-        self.begin_again(self.rig.path)
+        self.run(self.world.store.close())
+        self.begin_again(self.world.path)
 
     @rule()
     def crash(self) -> None:
@@ -208,18 +208,18 @@ class TrackerLife(RuleBasedStateMachine):
         copy = self.folder / str(self.lives) / "t.db"
         copy.parent.mkdir()
         for suffix in ("", "-wal"):
-            shutil.copy(f"{self.rig.path}{suffix}", f"{copy}{suffix}")
-        self.run(self.rig.store.close())
+            shutil.copy(f"{self.world.path}{suffix}", f"{copy}{suffix}")
+        self.run(self.world.store.close())
         self.begin_again(copy)
 
     def begin_again(self, path: Path) -> None:
         """Open; every acknowledged change is there, and nothing is held any more."""
-        self.rig = Rig(path, self.rig.clock, POLICY)
-        self.run(self.rig.store.open())
+        self.world = World(path, self.world.clock, POLICY)
+        self.run(self.world.store.open())
         for task_id, before in self.known.items():
-            now = self.run(self.rig.store.get_task(task_id)).task
+            now = self.run(self.world.store.get_task(task_id)).task
             assert replace(now, due_at=None) == replace(before, due_at=None)
-            for delivery in self.run(self.rig.store.list_deliveries(task_id)):
+            for delivery in self.run(self.world.store.list_deliveries(task_id)):
                 assert delivery.status is not DeliveryStatus.RUNNING
 
     # -- what always holds ---------------------------------------------------------------------------------
@@ -228,7 +228,7 @@ class TrackerLife(RuleBasedStateMachine):
     def tasks_only_come_forward(self) -> None:
         """Every task, compared with what it was a step before."""
         for task_id, before in self.known.items():
-            now = self.run(self.rig.store.get_task(task_id)).task
+            now = self.run(self.world.store.get_task(task_id)).task
             # a schedule is not news: claims and nudges move it without a new version
             same_but_for_the_schedule = replace(now, due_at=before.due_at, poll_step=before.poll_step)
             if same_but_for_the_schedule != before:
@@ -236,14 +236,14 @@ class TrackerLife(RuleBasedStateMachine):
             # a nudge makes a given-up task due without a change
             check_change(replace(before, due_at=now.due_at), now)
             self.known[task_id] = now
-            check_history(now, self.run(self.rig.store.list_events(task_id)))
+            check_history(now, self.run(self.world.store.list_events(task_id)))
 
     @invariant()
     def deliveries_are_exact_and_in_order(self) -> None:
         """One per hook and event; of a task and hook none begins before the one ahead of it has ended; ends stay."""
         for task_id in self.known:
             lines: defaultdict[str, list[tuple[DeliveryStatus, int]]] = defaultdict(list)
-            deliveries = self.run(self.rig.store.list_deliveries(task_id))
+            deliveries = self.run(self.world.store.list_deliveries(task_id))
             identities = {(delivery.hook, delivery.seq, delivery.event) for delivery in deliveries}
             assert len(identities) == len({delivery.id for delivery in deliveries}) == len(deliveries)
             for delivery in deliveries:
@@ -261,13 +261,13 @@ class TrackerLife(RuleBasedStateMachine):
             if self.known:
                 self.run(self.drain())
         finally:
-            self.run(self.rig.store.close())
+            self.run(self.world.store.close())
             self.loop.close()
             shutil.rmtree(self.folder)
 
     async def drain(self) -> None:
         """Fan out and deliver all there is."""
-        store, clock = self.rig.store, self.rig.clock
+        store, clock = self.world.store, self.world.clock
         while await store.fan_out(self.match, 100) == 100:
             pass
         clock.advance(1000)
@@ -282,7 +282,7 @@ class TrackerLife(RuleBasedStateMachine):
         ]
         wanted = [
             (seq, event, hook)
-            for seq, announces in self.rig.edit("SELECT seq, announces FROM events WHERE announces IS NOT NULL")
+            for seq, announces in self.world.edit("SELECT seq, announces FROM events WHERE announces IS NOT NULL")
             for event in announces.split()
             for hook in self.match(Announcement(seq, 0, event, TaskId(""), "", "", "", {}))
         ]

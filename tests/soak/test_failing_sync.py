@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kits.store import opened
+from tests.kits.world import World
 from tracker.errors import TaskNotFound
 
 REPOSITORY = Path(__file__).parents[2]
@@ -15,18 +15,18 @@ WRITES = 5
 WRITE_AND_DIE = """
 import asyncio, os, signal, sys
 from pathlib import Path
-from tests.kits.store import Rig
+from tests.kits.world import World
 
 async def main():
-    rig = Rig(Path(sys.argv[1]))
+    world = World(Path(sys.argv[1]))
     try:
-        await rig.store.open()
+        await world.store.open()
     except Exception as error:
         print("never", type(error).__name__, flush=True)
     else:
         for n in range(int(sys.argv[2])):
             try:
-                await rig.submit(n)
+                await world.submit(n)
             except Exception as error:
                 print(n, type(error).__name__, flush=True)
             else:
@@ -70,15 +70,15 @@ async def test_what_is_said_of_a_write_is_true_after_a_kill(tmp_path: Path, time
             check=False,
         )
         assert ran.stdout, ran.stderr
-        async with opened(path) as rig:
-            assert rig.edit("PRAGMA integrity_check") == [("ok",)]
+        async with World(path) as world:
+            assert world.edit("PRAGMA integrity_check") == [("ok",)]
             for line in ran.stdout.splitlines():
                 name, what = line.split()
                 told[what] = told.get(what, 0) + 1
                 if name == "never":
                     continue
                 try:
-                    await rig.get(int(name))
+                    await world.get(int(name))
                 except TaskNotFound:
                     assert what in {"StoreUnavailable", "WriteUnknown"}, (n, line)
                 else:

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.kits.store import Rig, opened
+from tests.kits.world import World
 
-OpenRig = Callable[..., AbstractAsyncContextManager[Rig]]
-ENGINES = {"sqlite": lambda folder: partial(opened, folder / "t.db")}
+OpenWorld = Callable[..., AbstractAsyncContextManager[World]]
+ENGINES = {"sqlite": lambda folder: partial(World, folder / "t.db")}
 """Each makes a function that opens one and the same store: again after it was closed, or with another clock."""
 
 
 @pytest.fixture(params=[*ENGINES])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> OpenRig:
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> OpenWorld:
     """Opens a store of one engine."""
     return ENGINES[request.param](tmp_path)

@@ -4,26 +4,26 @@ from typing import Any
 
 import pytest
 
-from tests.contract.store.conftest import OpenRig
+from tests.contract.store.conftest import OpenWorld
 from tests.kits.clock import after
 from tests.kits.factories import make_task_name
-from tests.kits.store import Rig
+from tests.kits.world import World
 from tracker.domain.ai_models import Model
 from tracker.domain.task import Reason, Status, UpstreamError
 from tracker.store.values import OpenCounts, TaskFilter
 
 
-async def fill(rig: Rig) -> None:
+async def fill(world: World) -> None:
     """Thirty tasks of two providers, every third failed, with labels."""
     for n in range(30):
-        await rig.follow(
+        await world.follow(
             n,
             provider="suno" if n % 2 else "kling",
             created_at=after(n),
             labels={"user": str(n % 5), "kind": "x"},
         )
         if n % 3 == 0:
-            await rig.poll(n, Status.FAILED, reason=Reason.POLICY_REJECTED, error=UpstreamError("430", "Größe"))
+            await world.poll(n, Status.FAILED, reason=Reason.POLICY_REJECTED, error=UpstreamError("430", "Größe"))
 
 
 @pytest.mark.parametrize(
@@ -47,62 +47,62 @@ async def fill(rig: Rig) -> None:
     ],
     ids=str,
 )
-async def test_paging_with_filters(engine: OpenRig, wanted: dict[str, Any], expected: range | list[int]) -> None:
+async def test_paging_with_filters(engine: OpenWorld, wanted: dict[str, Any], expected: range | list[int]) -> None:
     """Newest first, every match once over all pages, while new tasks arrive."""
-    async with engine() as rig:
-        await fill(rig)
+    async with engine() as world:
+        await fill(world)
         found: list[str] = []
         cursor = None
         for page_number in range(20):
-            page = await rig.store.list_tasks(TaskFilter(**wanted, limit=4, cursor=cursor))
+            page = await world.store.list_tasks(TaskFilter(**wanted, limit=4, cursor=cursor))
             assert len(page.items) <= 4
             found += [record.task.id for record in page.items]
             cursor = page.next_cursor
             if cursor is None:
                 break
-            await rig.follow(100 + page_number, labels={"user": "2", "kind": "x"}, created_at=after(4))
+            await world.follow(100 + page_number, labels={"user": "2", "kind": "x"}, created_at=after(4))
         assert found == [make_task_name(n) for n in sorted(expected, reverse=True)]
 
 
-async def test_text_is_found_in_requests_and_beyond_ascii(engine: OpenRig) -> None:
+async def test_text_is_found_in_requests_and_beyond_ascii(engine: OpenWorld) -> None:
     """Capital letters beyond ASCII are found as they are written."""
-    async with engine() as rig:
-        await rig.submit(1, request='{"prompt":"Über den Ähren"}', model="V5")
+    async with engine() as world:
+        await world.submit(1, request='{"prompt":"Über den Ähren"}', model="V5")
         for text, hits in (("Ähren", 1), ("Über den", 1), ("prompt", 1), ("v5", 1), ("über", 0), ("rain", 0)):
-            assert len((await rig.store.list_tasks(TaskFilter(q=text))).items) == hits, text
+            assert len((await world.store.list_tasks(TaskFilter(q=text))).items) == hits, text
 
 
-async def test_stats(engine: OpenRig) -> None:
+async def test_stats(engine: OpenWorld) -> None:
     """Counts by status, provider and reason; queue depths; the oldest due poll."""
-    async with engine() as rig:
-        await fill(rig)
-        stats = await rig.at(60).stats()
+    async with engine() as world:
+        await fill(world)
+        stats = await world.at(60).stats()
         assert stats["tasks"] == {"PENDING": 20, "RUNNING": 0, "SUCCEEDED": 0, "FAILED": 10}
         assert stats["providers"]["kling"] == {"FAILED": 5, "PENDING": 10}
         assert stats["reasons"] == {"policy_rejected": 10}
         assert (stats["due_polls"], stats["oldest_due_poll_at"]) == (20, "2026-11-20T20:42:00.000Z")
 
 
-async def test_what_is_open(engine: OpenRig) -> None:
+async def test_what_is_open(engine: OpenWorld) -> None:
     """Tasks by status, those that are due by the store's clock, and deliveries that have not ended."""
-    async with engine() as rig:
-        await fill(rig)
-        await rig.call(1, Status.RUNNING)
-        await rig.at(20).fan_out(lambda _: ["publish"], 100)
-        assert await rig.at(60).count_open() == OpenCounts(pending=19, running=1, due=20, deliveries=11)
+    async with engine() as world:
+        await fill(world)
+        await world.call(1, Status.RUNNING)
+        await world.at(20).fan_out(lambda _: ["publish"], 100)
+        assert await world.at(60).count_open() == OpenCounts(pending=19, running=1, due=20, deliveries=11)
 
 
-async def test_models_are_replaced_list_by_list(engine: OpenRig) -> None:
+async def test_models_are_replaced_list_by_list(engine: OpenWorld) -> None:
     """A new list of one provider leaves those of others; the age is that of the oldest list."""
-    async with engine() as rig:
+    async with engine() as world:
         for at, provider, names in ((1, "openai", ("a", "b")), (2, "gemini", ("c",)), (3, "openai", ("b", "d"))):
             models = [Model(name, provider, None, None, None) for name in names]
-            await rig.at(at).replace_models("default", provider, models)
-        listed = await rig.store.list_models("default")
+            await world.at(at).replace_models("default", provider, models)
+        listed = await world.store.list_models("default")
         assert [(model.family, model.id) for model in listed.models] == [
             ("gemini", "c"),
             ("openai", "b"),
             ("openai", "d"),
         ]
         assert listed.synced_at == after(2)
-        assert (await rig.store.list_models("other")).models == ()
+        assert (await world.store.list_models("other")).models == ()

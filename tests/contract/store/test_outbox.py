@@ -5,10 +5,10 @@ import asyncio
 import pytest
 from msgspec.structs import replace
 
-from tests.contract.store.conftest import OpenRig
+from tests.contract.store.conftest import OpenWorld
 from tests.kits.clock import after
 from tests.kits.factories import make_output, make_task_name
-from tests.kits.store import Rig
+from tests.kits.world import World
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.records import DeliveryRecord
 from tracker.domain.task import Reason, Stage, Status
@@ -16,21 +16,21 @@ from tracker.errors import DeliveryNotFound
 from tracker.store.values import Announcement, AttemptResult, DeliveryFilter, DeliveryJob
 
 
-async def fan_out(rig: Rig, *hooks: str, at: float = 20.0) -> int:
+async def fan_out(world: World, *hooks: str, at: float = 20.0) -> int:
     """Fan everything out to these hooks."""
-    return await rig.at(at).fan_out(lambda _: hooks, 1000)
+    return await world.at(at).fan_out(lambda _: hooks, 1000)
 
 
 async def claim(
-    rig: Rig, hook: str = "publish", *, at: float = 30.0, limit: int = 10, lease_s: float = 90.0
+    world: World, hook: str = "publish", *, at: float = 30.0, limit: int = 10, lease_s: float = 90.0
 ) -> list[DeliveryJob]:
     """Claim due deliveries."""
-    return await rig.at(at).claim_deliveries(hook, limit, lease_s)
+    return await world.at(at).claim_deliveries(hook, limit, lease_s)
 
 
-async def find(rig: Rig, delivery_id: str) -> DeliveryRecord:
+async def find(world: World, delivery_id: str) -> DeliveryRecord:
     """A delivery of the first task."""
-    (delivery,) = [found for found in await rig.store.list_deliveries(make_task_name(1)) if found.id == delivery_id]
+    (delivery,) = [found for found in await world.store.list_deliveries(make_task_name(1)) if found.id == delivery_id]
     return delivery
 
 
@@ -39,22 +39,22 @@ def result(status: DeliveryStatus, retry_in_s: float | None = None) -> AttemptRe
     return AttemptResult(status, retry_in_s, error="exit 1", output="…")
 
 
-async def live(rig: Rig, n: int = 1) -> None:
+async def live(world: World, n: int = 1) -> None:
     """A task that is followed, runs, comes forward and succeeds."""
-    await rig.follow(n)
-    await rig.call(n, Status.RUNNING, stage=Stage.TEXT, at=11)
-    await rig.call(n, Status.RUNNING, stage=Stage.FIRST, outputs=(make_output(),), at=12)
-    await rig.call(n, Status.SUCCEEDED, payload='{"end":true}', at=13)
+    await world.follow(n)
+    await world.call(n, Status.RUNNING, stage=Stage.TEXT, at=11)
+    await world.call(n, Status.RUNNING, stage=Stage.FIRST, outputs=(make_output(),), at=12)
+    await world.call(n, Status.SUCCEEDED, payload='{"end":true}', at=13)
 
 
-async def test_one_delivery_per_hook_and_event(engine: OpenRig) -> None:
+async def test_one_delivery_per_hook_and_event(engine: OpenWorld) -> None:
     """After repeated observations, repeated fan-outs, and events that are in the outbox again."""
-    async with engine() as rig:
-        await live(rig)
-        await rig.call(1, Status.SUCCEEDED, at=14)
-        await fan_out(rig, "publish", "notify", "publish")
-        await fan_out(rig, "publish")
-        before = await rig.store.list_deliveries(make_task_name(1))
+    async with engine() as world:
+        await live(world)
+        await world.call(1, Status.SUCCEEDED, at=14)
+        await fan_out(world, "publish", "notify", "publish")
+        await fan_out(world, "publish")
+        before = await world.store.list_deliveries(make_task_name(1))
         events = [(delivery.hook, delivery.event) for delivery in before]
         assert events == [
             ("publish", "task.running"),
@@ -64,44 +64,44 @@ async def test_one_delivery_per_hook_and_event(engine: OpenRig) -> None:
             ("publish", "task.succeeded"),
             ("notify", "task.succeeded"),
         ]
-        rig.edit("INSERT OR IGNORE INTO outbox SELECT seq FROM events WHERE announces IS NOT NULL")
-        await fan_out(rig, "publish", "notify", at=99)
-        assert await rig.store.list_deliveries(make_task_name(1)) == before
+        world.edit("INSERT OR IGNORE INTO outbox SELECT seq FROM events WHERE announces IS NOT NULL")
+        await fan_out(world, "publish", "notify", at=99)
+        assert await world.store.list_deliveries(make_task_name(1)) == before
 
 
-async def test_a_list_continues_where_its_page_ended(engine: OpenRig) -> None:
+async def test_a_list_continues_where_its_page_ended(engine: OpenWorld) -> None:
     """Also when the deliveries of that page, or of the next, were pruned before the next one is asked for."""
-    async with engine() as rig:
+    async with engine() as world:
         for n in (1, 2, 3):
-            await live(rig, n)
-        await fan_out(rig, "publish", "notify")
-        first = await rig.store.list_all_deliveries(DeliveryFilter(limit=7))
+            await live(world, n)
+        await fan_out(world, "publish", "notify")
+        first = await world.store.list_all_deliveries(DeliveryFilter(limit=7))
         assert {item.task_id for item in first.items[:6]} == {make_task_name(3)}
-        rig.edit("DELETE FROM deliveries WHERE task_id = ?", make_task_name(3))
-        rig.edit("DELETE FROM deliveries WHERE id = ?", first.items[-1].id)
-        rest = await rig.store.list_all_deliveries(DeliveryFilter(limit=500, cursor=first.next_cursor))
-        ids = [item.id for n in (2, 1) for item in reversed(await rig.store.list_deliveries(make_task_name(n)))]
+        world.edit("DELETE FROM deliveries WHERE task_id = ?", make_task_name(3))
+        world.edit("DELETE FROM deliveries WHERE id = ?", first.items[-1].id)
+        rest = await world.store.list_all_deliveries(DeliveryFilter(limit=500, cursor=first.next_cursor))
+        ids = [item.id for n in (2, 1) for item in reversed(await world.store.list_deliveries(make_task_name(n)))]
         assert ([item.id for item in rest.items], rest.next_cursor) == (ids, None)
         assert len(ids) == 11
 
 
-async def test_an_event_that_becomes_visible_late_is_fanned_out_once(engine: OpenRig) -> None:
+async def test_an_event_that_becomes_visible_late_is_fanned_out_once(engine: OpenWorld) -> None:
     """An event with a lower seq than those fanned out before it is not skipped, and no other is repeated."""
-    async with engine() as rig:
-        await live(rig, 1)
-        await live(rig, 2)
-        ((late,),) = rig.edit("SELECT min(seq) FROM outbox")
-        rig.edit("DELETE FROM outbox WHERE seq = ?", late)  # its transaction is still to be committed
-        assert await fan_out(rig, "publish") == 5
-        rig.edit("INSERT INTO outbox (seq) VALUES (?)", late)
-        assert await fan_out(rig, "publish") == 1
-        assert await fan_out(rig, "publish") == 0
-        found = [await rig.store.list_deliveries(make_task_name(n)) for n in (1, 2)]
+    async with engine() as world:
+        await live(world, 1)
+        await live(world, 2)
+        ((late,),) = world.edit("SELECT min(seq) FROM outbox")
+        world.edit("DELETE FROM outbox WHERE seq = ?", late)  # its transaction is still to be committed
+        assert await fan_out(world, "publish") == 5
+        world.edit("INSERT INTO outbox (seq) VALUES (?)", late)
+        assert await fan_out(world, "publish") == 1
+        assert await fan_out(world, "publish") == 0
+        found = [await world.store.list_deliveries(make_task_name(n)) for n in (1, 2)]
         assert [len(deliveries) for deliveries in found] == [3, 3]
         assert found[0][0].seq == late
 
 
-async def test_a_fan_out_that_fails_half_way_leaves_no_gap(engine: OpenRig) -> None:
+async def test_a_fan_out_that_fails_half_way_leaves_no_gap(engine: OpenWorld) -> None:
     """Deliveries and the outbox are one transaction: after a crash everything is fanned out, once."""
 
     def crash_at_the_third(announcement: Announcement) -> list[str]:
@@ -109,20 +109,20 @@ async def test_a_fan_out_that_fails_half_way_leaves_no_gap(engine: OpenRig) -> N
             raise RuntimeError("crash")
         return ["publish"]
 
-    async with engine() as rig:
-        await live(rig)
+    async with engine() as world:
+        await live(world)
         with pytest.raises(RuntimeError):
-            await rig.at(20).fan_out(crash_at_the_third, 1000)
-        assert await rig.store.list_deliveries(make_task_name(1)) == []
-        assert await rig.at(20).fan_out(lambda _: ["publish"], 2) == 2
-    async with engine() as rig:
-        assert await rig.at(20).fan_out(lambda _: ["publish"], 2) == 1
-        assert await rig.at(20).fan_out(lambda _: ["publish"], 2) == 0
-        events = [delivery.event for delivery in await rig.store.list_deliveries(make_task_name(1))]
+            await world.at(20).fan_out(crash_at_the_third, 1000)
+        assert await world.store.list_deliveries(make_task_name(1)) == []
+        assert await world.at(20).fan_out(lambda _: ["publish"], 2) == 2
+    async with engine() as world:
+        assert await world.at(20).fan_out(lambda _: ["publish"], 2) == 1
+        assert await world.at(20).fan_out(lambda _: ["publish"], 2) == 0
+        events = [delivery.event for delivery in await world.store.list_deliveries(make_task_name(1))]
         assert events == ["task.running", "task.progress", "task.succeeded"]
 
 
-async def test_announcements_carry_what_filters_need(engine: OpenRig) -> None:
+async def test_announcements_carry_what_filters_need(engine: OpenWorld) -> None:
     """Provider, route, account and labels; events of one change are numbered."""
     heard: list[Announcement] = []
 
@@ -130,136 +130,136 @@ async def test_announcements_carry_what_filters_need(engine: OpenRig) -> None:
         heard.append(announcement)
         return []
 
-    async with engine() as rig:
-        await rig.submit(1, labels={"user": "42"}, account="acme")
-        await rig.store.mark_sending(make_task_name(1), 60)
-        await rig.call(1, Status.SUCCEEDED, external_id="up-1")
-        await rig.at(20).fan_out(match, 10)
+    async with engine() as world:
+        await world.submit(1, labels={"user": "42"}, account="acme")
+        await world.store.mark_sending(make_task_name(1), 60)
+        await world.call(1, Status.SUCCEEDED, external_id="up-1")
+        await world.at(20).fan_out(match, 10)
     assert [(a.index, a.event) for a in heard] == [(0, "task.submitted"), (1, "task.succeeded")]
     assert {(a.provider, a.route, a.account, a.labels["user"]) for a in heard} == {
         ("suno", "suno.generate", "acme", "42")
     }
 
 
-async def test_deliveries_of_a_task_to_a_hook_run_in_order(engine: OpenRig) -> None:
+async def test_deliveries_of_a_task_to_a_hook_run_in_order(engine: OpenWorld) -> None:
     """One at a time; tasks and hooks run in parallel; a postponed delivery delays the later ones of its task."""
-    async with engine() as rig:
-        await live(rig, 1)
-        await live(rig, 2)
-        await fan_out(rig, "publish", "notify")
-        first = await claim(rig)
+    async with engine() as world:
+        await live(world, 1)
+        await live(world, 2)
+        await fan_out(world, "publish", "notify")
+        first = await claim(world)
         assert [(job.record.task.id, job.event) for job in first] == [
             (make_task_name(1), "task.running"),
             (make_task_name(2), "task.running"),
         ]
-        assert await claim(rig) == []
-        assert len(await claim(rig, "notify")) == 2
-        await rig.store.record_attempt(first[0].id, result(DeliveryStatus.PENDING, 470), 1)
-        await rig.store.record_attempt(first[1].id, result(DeliveryStatus.SUCCEEDED), 1)
-        assert [(job.record.task.id, job.event) for job in await claim(rig, at=40)] == [
+        assert await claim(world) == []
+        assert len(await claim(world, "notify")) == 2
+        await world.store.record_attempt(first[0].id, result(DeliveryStatus.PENDING, 470), 1)
+        await world.store.record_attempt(first[1].id, result(DeliveryStatus.SUCCEEDED), 1)
+        assert [(job.record.task.id, job.event) for job in await claim(world, at=40)] == [
             (make_task_name(2), "task.progress")
         ]
-        late = {job.id: job.attempt for job in await claim(rig, at=500)}
+        late = {job.id: job.attempt for job in await claim(world, at=500)}
         assert late[first[0].id] == 2
 
 
-async def test_two_claims_never_return_the_same_delivery(engine: OpenRig) -> None:
+async def test_two_claims_never_return_the_same_delivery(engine: OpenWorld) -> None:
     """Each once until its lease ends; then again, with the same id and the next attempt."""
-    async with engine() as rig:
+    async with engine() as world:
         for n in range(1, 11):
-            await live(rig, n)
-        await fan_out(rig, "publish")
-        claims = await asyncio.gather(*(claim(rig, limit=4) for _ in range(4)))
+            await live(world, n)
+        await fan_out(world, "publish")
+        claims = await asyncio.gather(*(claim(world, limit=4) for _ in range(4)))
         ids = [job.id for jobs in claims for job in jobs]
         assert len(ids) == len(set(ids)) == 10
-        again = await claim(rig, at=120, limit=50)
+        again = await claim(world, at=120, limit=50)
         assert {job.id for job in again} == set(ids)
         assert {job.attempt for job in again} == {2}
 
 
-async def test_deliveries_of_a_dead_process_are_due_at_open(engine: OpenRig) -> None:
+async def test_deliveries_of_a_dead_process_are_due_at_open(engine: OpenWorld) -> None:
     """A run that a crash cut off is due now, and runs again with the same id."""
-    async with engine() as rig:
-        await live(rig)
-        await fan_out(rig, "publish")
-        (job,) = await claim(rig)
-        rig.at(31)
-    async with engine(rig.clock) as rig:
-        delivery = (await rig.store.list_deliveries(make_task_name(1)))[0]
+    async with engine() as world:
+        await live(world)
+        await fan_out(world, "publish")
+        (job,) = await claim(world)
+        world.at(31)
+    async with engine(world.clock) as world:
+        delivery = (await world.store.list_deliveries(make_task_name(1)))[0]
         assert (delivery.status, delivery.next_attempt_at) == ("pending", after(31))
-        (again,) = await claim(rig, at=31)
+        (again,) = await claim(world, at=31)
         assert (again.id, again.attempt) == (job.id, 2)
 
 
-async def test_attempts_and_ends(engine: OpenRig) -> None:
+async def test_attempts_and_ends(engine: OpenWorld) -> None:
     """Pending with its next attempt, then failed, dead or succeeded, with the output; then the next delivery runs."""
-    async with engine() as rig:
-        await live(rig)
-        await fan_out(rig, "publish")
+    async with engine() as world:
+        await live(world)
+        await fan_out(world, "publish")
         for at, status in ((30, DeliveryStatus.FAILED), (40, DeliveryStatus.DEAD), (50, DeliveryStatus.SUCCEEDED)):
-            (job,) = await claim(rig, at=at)
-            await rig.store.record_attempt(job.id, result(DeliveryStatus.PENDING, 2), job.attempt)
-            pending = await find(rig, job.id)
+            (job,) = await claim(world, at=at)
+            await world.store.record_attempt(job.id, result(DeliveryStatus.PENDING, 2), job.attempt)
+            pending = await find(world, job.id)
             assert (pending.status, pending.attempts, pending.next_attempt_at) == ("pending", 1, after(at + 2))
             assert (pending.error, pending.output, pending.finished_at) == ("exit 1", "…", None)
-            (job,) = await claim(rig, at=at + 2)
-            await rig.store.record_attempt(job.id, result(status), job.attempt)
-            ended = await find(rig, job.id)
+            (job,) = await claim(world, at=at + 2)
+            await world.store.record_attempt(job.id, result(status), job.attempt)
+            ended = await find(world, job.id)
             assert (ended.status, ended.attempts, ended.next_attempt_at, ended.finished_at) == (
                 status,
                 2,
                 None,
                 after(at + 2),
             )
-        assert (await rig.at(40).stats())["deliveries"] == {
+        assert (await world.at(40).stats())["deliveries"] == {
             "pending": 0, "running": 0, "succeeded": 1, "failed": 1, "dead": 1,
         }  # fmt: skip
 
 
-async def test_a_late_result_of_an_earlier_attempt(engine: OpenRig) -> None:
+async def test_a_late_result_of_an_earlier_attempt(engine: OpenWorld) -> None:
     """It does not change the end that a later attempt recorded."""
-    async with engine() as rig:
-        await live(rig)
-        await fan_out(rig, "publish")
-        (slow,) = await claim(rig, at=30, lease_s=5)
-        (again,) = await claim(rig, at=40)
-        await rig.store.record_attempt(again.id, result(DeliveryStatus.SUCCEEDED), again.attempt)
-        await rig.store.record_attempt(slow.id, result(DeliveryStatus.PENDING, 10), slow.attempt)
-        assert (await rig.store.list_deliveries(make_task_name(1)))[0].status is DeliveryStatus.SUCCEEDED
+    async with engine() as world:
+        await live(world)
+        await fan_out(world, "publish")
+        (slow,) = await claim(world, at=30, lease_s=5)
+        (again,) = await claim(world, at=40)
+        await world.store.record_attempt(again.id, result(DeliveryStatus.SUCCEEDED), again.attempt)
+        await world.store.record_attempt(slow.id, result(DeliveryStatus.PENDING, 10), slow.attempt)
+        assert (await world.store.list_deliveries(make_task_name(1)))[0].status is DeliveryStatus.SUCCEEDED
 
 
-async def test_retrying_by_hand(engine: OpenRig) -> None:
+async def test_retrying_by_hand(engine: OpenWorld) -> None:
     """A failed or dead delivery starts anew; a running or succeeded one does not change; an unknown one is an error."""
-    async with engine() as rig:
-        await live(rig)
-        await fan_out(rig, "publish")
-        (job,) = await claim(rig)
-        assert (await rig.at(50).retry_delivery(job.id)).status is DeliveryStatus.RUNNING
-        await rig.store.record_attempt(job.id, result(DeliveryStatus.DEAD), job.attempt)
-        retried = await rig.at(50).retry_delivery(job.id)
+    async with engine() as world:
+        await live(world)
+        await fan_out(world, "publish")
+        (job,) = await claim(world)
+        assert (await world.at(50).retry_delivery(job.id)).status is DeliveryStatus.RUNNING
+        await world.store.record_attempt(job.id, result(DeliveryStatus.DEAD), job.attempt)
+        retried = await world.at(50).retry_delivery(job.id)
         assert (retried.status, retried.attempts, retried.next_attempt_at) == ("pending", 0, after(50))
         assert retried.finished_at is None
-        (again,) = [found for found in await claim(rig, at=50) if found.id == job.id]
+        (again,) = [found for found in await claim(world, at=50) if found.id == job.id]
         assert again.attempt == 1
-        await rig.store.record_attempt(job.id, result(DeliveryStatus.SUCCEEDED), job.attempt)
-        assert (await rig.at(60).retry_delivery(job.id)).status is DeliveryStatus.SUCCEEDED
+        await world.store.record_attempt(job.id, result(DeliveryStatus.SUCCEEDED), job.attempt)
+        assert (await world.at(60).retry_delivery(job.id)).status is DeliveryStatus.SUCCEEDED
         with pytest.raises(DeliveryNotFound):
-            await rig.at(60).retry_delivery("unknown")
+            await world.at(60).retry_delivery("unknown")
 
 
-async def test_a_hook_gets_the_task_as_of_its_event(engine: OpenRig) -> None:
+async def test_a_hook_gets_the_task_as_of_its_event(engine: OpenWorld) -> None:
     """`task.running` shows RUNNING although the task has SUCCEEDED since."""
-    async with engine() as rig:
-        await rig.follow(labels={"user": "42"})
-        running = await rig.call(1, Status.RUNNING, stage=Stage.TEXT, progress=30, at=11)
-        first = await rig.call(1, Status.RUNNING, stage=Stage.FIRST, outputs=(make_output(),), at=12)
-        ended = await rig.poll(1, Status.SUCCEEDED, payload='{"end":true}', at=13)
-        await rig.poll(1, Status.FAILED, at=14)
-        await fan_out(rig, "publish")
+    async with engine() as world:
+        await world.follow(labels={"user": "42"})
+        running = await world.call(1, Status.RUNNING, stage=Stage.TEXT, progress=30, at=11)
+        first = await world.call(1, Status.RUNNING, stage=Stage.FIRST, outputs=(make_output(),), at=12)
+        ended = await world.poll(1, Status.SUCCEEDED, payload='{"end":true}', at=13)
+        await world.poll(1, Status.FAILED, at=14)
+        await fan_out(world, "publish")
         jobs = []
         for _ in range(3):
-            (job,) = await claim(rig)
-            await rig.store.record_attempt(job.id, result(DeliveryStatus.SUCCEEDED), job.attempt)
+            (job,) = await claim(world)
+            await world.store.record_attempt(job.id, result(DeliveryStatus.SUCCEEDED), job.attempt)
             jobs.append(job)
         assert [(job.event, job.previous_status, job.at) for job in jobs] == [
             ("task.running", "PENDING", after(11)),
@@ -273,47 +273,47 @@ async def test_a_hook_gets_the_task_as_of_its_event(engine: OpenRig) -> None:
         assert {job.record.labels["user"] for job in jobs} == {"42"}
 
 
-async def test_a_hook_gets_the_failure_that_was_revived_since(engine: OpenRig) -> None:
+async def test_a_hook_gets_the_failure_that_was_revived_since(engine: OpenWorld) -> None:
     """`task.failed` of a given-up task shows FAILED although it SUCCEEDED later; both are delivered."""
-    async with engine() as rig:
-        await rig.follow()
-        failed = await rig.call(1, Status.FAILED, reason=Reason.EXPIRED, at=11)
-        await rig.call(1, Status.SUCCEEDED, at=12)
-        await fan_out(rig, "publish")
-        (job,) = await claim(rig)
+    async with engine() as world:
+        await world.follow()
+        failed = await world.call(1, Status.FAILED, reason=Reason.EXPIRED, at=11)
+        await world.call(1, Status.SUCCEEDED, at=12)
+        await fan_out(world, "publish")
+        (job,) = await claim(world)
         assert (job.event, job.record.task) == (
             "task.failed",
             replace(failed.task, result_seq=job.record.task.result_seq),
         )
-        await rig.store.record_attempt(job.id, result(DeliveryStatus.SUCCEEDED), job.attempt)
-        (job,) = await claim(rig)
+        await world.store.record_attempt(job.id, result(DeliveryStatus.SUCCEEDED), job.attempt)
+        (job,) = await claim(world)
         assert (job.event, job.previous_status, job.record.task.status) == ("task.succeeded", "FAILED", "SUCCEEDED")
 
 
-async def test_when_the_next_delivery_falls_due(engine: OpenRig) -> None:
+async def test_when_the_next_delivery_falls_due(engine: OpenWorld) -> None:
     """The earliest one that can be claimed: a delivery that waits for an earlier one of its task does not count."""
-    async with engine() as rig:
-        assert await rig.store.next_delivery_in_s(["publish"]) is None
-        await live(rig)
-        await fan_out(rig, "publish", at=20)
-        rig.clock.advance(5)
-        assert await rig.store.next_delivery_in_s([]) is None
-        assert await rig.store.next_delivery_in_s(["nobody"]) is None
-        assert await rig.store.next_delivery_in_s(["nobody", "publish"]) == -5
-        (job,) = await claim(rig)
-        await rig.store.record_attempt(job.id, result(DeliveryStatus.PENDING, 3570), job.attempt)
-        assert await rig.store.next_delivery_in_s(["publish"]) == 3570
+    async with engine() as world:
+        assert await world.store.next_delivery_in_s(["publish"]) is None
+        await live(world)
+        await fan_out(world, "publish", at=20)
+        world.clock.advance(5)
+        assert await world.store.next_delivery_in_s([]) is None
+        assert await world.store.next_delivery_in_s(["nobody"]) is None
+        assert await world.store.next_delivery_in_s(["nobody", "publish"]) == -5
+        (job,) = await claim(world)
+        await world.store.record_attempt(job.id, result(DeliveryStatus.PENDING, 3570), job.attempt)
+        assert await world.store.next_delivery_in_s(["publish"]) == 3570
 
 
-async def test_a_later_hook_gets_no_earlier_events(engine: OpenRig) -> None:
+async def test_a_later_hook_gets_no_earlier_events(engine: OpenWorld) -> None:
     """Without hooks events are skipped; a hook that is added later gets only what follows."""
-    async with engine() as rig:
-        assert await rig.at(5).fan_out(None, 1000) == 0  # not a single event yet
-        await live(rig)
-        assert await rig.at(20).fan_out(None, 1000) == 0
-        assert await fan_out(rig, "publish") == 0
-        await live(rig, 2)
-        assert await fan_out(rig, "publish") == 3
-        heard = await rig.store.list_deliveries(make_task_name(2))
+    async with engine() as world:
+        assert await world.at(5).fan_out(None, 1000) == 0  # not a single event yet
+        await live(world)
+        assert await world.at(20).fan_out(None, 1000) == 0
+        assert await fan_out(world, "publish") == 0
+        await live(world, 2)
+        assert await fan_out(world, "publish") == 3
+        heard = await world.store.list_deliveries(make_task_name(2))
         assert [delivery.event for delivery in heard] == ["task.running", "task.progress", "task.succeeded"]
-        assert await rig.store.list_deliveries(make_task_name(1)) == []
+        assert await world.store.list_deliveries(make_task_name(1)) == []
