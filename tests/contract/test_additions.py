@@ -161,8 +161,7 @@ KIND_TEST = '''
 from pathlib import Path
 
 import tracker
-from tests.kits.hooks import NOW, TellingStore
-from tracker.clock import ManualClock
+from tests.kits.world import World
 from tracker.config import load_config
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.hooks.dispatcher import Dispatcher
@@ -176,16 +175,13 @@ async def test_a_hook_of_the_new_kind_runs_once(tmp_path: Path) -> None:
     file = tmp_path / "tracker.toml"
     file.write_text('[[hooks]]\\nname = "log"\\non = "task.succeeded"\\nappend_to = "ends"\\n')
     specs = read_hooks(load_config(file, {}, hook_table=hook_table))
-    clock = ManualClock(NOW)
-    store = TellingStore(tmp_path / "tracker.db", clock.now)
-    await store.open()
-    dispatcher = Dispatcher(store, specs, make_runners(Tools({}, clock)), clock)
-    dispatcher.start()
-    await store.add_finished()
-    dispatcher.wake()
-    (result,) = await store.until_kept(1)
-    await dispatcher.stop(1)
-    await store.close()
+    async with World(tmp_path / "tracker.db") as world:
+        dispatcher = Dispatcher(world.store, specs, make_runners(Tools({}, world.clock)), world.clock)
+        dispatcher.start()
+        await world.finish()
+        dispatcher.wake()
+        (result,) = await world.attempts()
+        await dispatcher.stop(1)
     assert result.status is DeliveryStatus.SUCCEEDED
     assert (tmp_path / "ends").read_text() == "task.succeeded\\n"
 '''

@@ -14,7 +14,6 @@ from tests.kits.clock import START
 from tests.kits.hooks import (
     Bell,
     Expiry,
-    TellingStore,
     is_gone,
     make_hook,
     no_descriptors_left,
@@ -22,6 +21,7 @@ from tests.kits.hooks import (
     write_script,
 )
 from tests.kits.waiting import WITHIN_S
+from tests.kits.world import World
 from tracker.clock import ManualClock
 from tracker.config.hooks import HookSpec
 from tracker.domain.hook_events import DeliveryStatus
@@ -31,6 +31,7 @@ from tracker.errors import ConfigError
 from tracker.hooks.dispatcher import Dispatcher
 from tracker.hooks.kinds.script import ScriptAction, ScriptRunner
 from tracker.hooks.runner import Runner, RunOutcome, RunResult
+from tracker.store.sqlite import SqliteStore
 from tracker.store.values import AttemptResult, DeliveryFilter, DeliveryJob
 
 ENDED = ("task.finished",)
@@ -44,12 +45,10 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-async def store(tmp_path: Path, clock: ManualClock) -> AsyncIterator[TellingStore]:
-    """An open store."""
-    made = TellingStore(tmp_path / "tracker.db", clock.now)
-    await made.open()
-    yield made
-    await made.close()
+async def world(tmp_path: Path, clock: ManualClock) -> AsyncIterator[World]:
+    """An open store and its reconciler."""
+    async with World(tmp_path / "tracker.db", clock) as made:
+        yield made
 
 
 @pytest.fixture
@@ -61,14 +60,14 @@ async def bell(tmp_path: Path) -> AsyncIterator[Bell]:
 
 
 @pytest.fixture
-async def run(store: TellingStore, clock: ManualClock) -> AsyncIterator[MakeDispatcher]:
+async def run(world: World, clock: ManualClock) -> AsyncIterator[MakeDispatcher]:
     """Starts a dispatcher that wakes at commits; stopped at the end of the test."""
     made: list[Dispatcher] = []
 
     def make(*specs: HookSpec, runner: Runner | None = None, **settings: Json) -> Dispatcher:
         runners = {"script": runner or ScriptRunner(os.environ)}
-        dispatcher = Dispatcher(store, specs, runners, clock, draw=lambda: 0.5, **settings)
-        store.subscribe_commits(lambda _: dispatcher.wake())
+        dispatcher = Dispatcher(world.store, specs, runners, clock, draw=lambda: 0.5, **settings)
+        world.store.subscribe_commits(lambda _: dispatcher.wake())
         dispatcher.start()
         made.append(dispatcher)
         return dispatcher
@@ -126,13 +125,13 @@ def gate() -> Gate:
 
 
 async def test_a_finished_task_is_delivered(
-    store: TellingStore, run: MakeDispatcher, tmp_path: Path, clock: ManualClock
+    world: World, run: MakeDispatcher, tmp_path: Path, clock: ManualClock
 ) -> None:
     """A commit wakes the dispatcher, the script runs, and its output is recorded."""
     run(make_spec(write_script(tmp_path / "hook", 'echo "$TRACKER_EVENT $TRACKER_ATTEMPT"')))
-    await store.add_finished()
-    await store.until_kept(1)
-    (delivery,) = await store.deliveries()
+    await world.finish()
+    await world.attempts(1)
+    (delivery,) = await world.deliveries()
     assert delivery.status is DeliveryStatus.SUCCEEDED
     assert delivery.output == "task.succeeded 1\n"
     assert delivery.attempts == 1
@@ -140,28 +139,28 @@ async def test_a_finished_task_is_delivered(
     assert delivery.finished_at == clock.now()
 
 
-async def test_what_waited_before_the_start_is_delivered(store: TellingStore, run: MakeDispatcher) -> None:
+async def test_what_waited_before_the_start_is_delivered(world: World, run: MakeDispatcher) -> None:
     """Events that were committed while no dispatcher ran are fanned out at the start."""
-    await store.add_finished()
+    await world.finish()
     run(make_spec("/bin/true"))
-    assert (await store.until_kept(1))[0].status is DeliveryStatus.SUCCEEDED
+    assert (await world.attempts(1))[0].status is DeliveryStatus.SUCCEEDED
 
 
-async def test_events_of_a_task_run_in_order(store: TellingStore, run: MakeDispatcher, gate: Gate) -> None:
+async def test_events_of_a_task_run_in_order(world: World, run: MakeDispatcher, gate: Gate) -> None:
     """A retry of the first holds back what followed, of this task alone."""
     clock = run(make_spec("-", on=("task.*",), concurrency=8), runner=gate)
-    first, other = await store.add_task(1), await store.add_task(2)
-    await store.say(first, Status.RUNNING, 10)
-    await store.say(first, Status.RUNNING, 20)
-    await store.say(first, Status.SUCCEEDED)
+    first, other = await world.follow(1), await world.follow(2)
+    await world.poll(first, Status.RUNNING, progress=10)
+    await world.poll(first, Status.RUNNING, progress=20)
+    await world.poll(first, Status.SUCCEEDED)
     running = await gate.begun()
     assert running.event == "task.running"
-    await store.say(other, Status.SUCCEEDED)
+    await world.poll(other, Status.SUCCEEDED)
     unrelated = await gate.begun()
     assert unrelated.record.task.id == other
     gate.end(unrelated)
     gate.end(running, RunOutcome.RETRY, error="not yet")
-    await store.until_kept(2)
+    await world.attempts(2)
     assert not gate.running
     store_clock = clock._clock
     assert isinstance(store_clock, ManualClock)
@@ -178,17 +177,17 @@ async def test_events_of_a_task_run_in_order(store: TellingStore, run: MakeDispa
         gate.end(job)
 
 
-async def test_each_run_sees_the_task_as_it_was(store: TellingStore, run: MakeDispatcher, gate: Gate) -> None:
+async def test_each_run_sees_the_task_as_it_was(world: World, run: MakeDispatcher, gate: Gate) -> None:
     """A late run for an early event gets the task as it was right after that event."""
-    await store.say(task := await store.add_task(), Status.RUNNING, 10)
-    await store.say(task, Status.SUCCEEDED)
+    await world.poll(task := await world.follow(0), Status.RUNNING, progress=10)
+    await world.poll(task, Status.SUCCEEDED)
     run(make_spec("-", on=("task.*",)), runner=gate)
     early = await gate.begun()
     assert (early.record.task.status, early.record.task.progress) == (Status.RUNNING, 10)
 
 
 async def test_retries_grow_until_it_succeeds(
-    store: TellingStore, run: MakeDispatcher, tmp_path: Path, clock: ManualClock
+    world: World, run: MakeDispatcher, tmp_path: Path, clock: ManualClock
 ) -> None:
     """A failing script is tried after 2 s, 4 s, … with one and the same delivery id."""
     script = write_script(
@@ -196,139 +195,137 @@ async def test_retries_grow_until_it_succeeds(
         f'echo "$TRACKER_DELIVERY_ID" >> "{tmp_path}/ids"\necho "try $TRACKER_ATTEMPT"\n[ "$TRACKER_ATTEMPT" = 4 ]',
     )
     dispatcher = run(make_spec(script))
-    await store.add_finished()
+    await world.finish()
     for n, wait_s in enumerate((2, 4, 8), start=1):
-        result = (await store.until_kept(n))[-1]
+        result = (await world.attempts(n))[-1]
         assert result.status is DeliveryStatus.PENDING
         assert result.error == "exit 1"
         assert result.output == f"try {n}\n"
         assert result.retry_in_s == wait_s
         clock.advance(wait_s)
         dispatcher.wake()
-    assert (await store.until_kept(4))[-1].status is DeliveryStatus.SUCCEEDED
-    (delivery,) = await store.deliveries()
+    assert (await world.attempts(4))[-1].status is DeliveryStatus.SUCCEEDED
+    (delivery,) = await world.deliveries()
     assert delivery.attempts == 4
     assert (tmp_path / "ids").read_text().split() == [delivery.id] * 4
 
 
-async def test_attempts_run_out(store: TellingStore, run: MakeDispatcher, clock: ManualClock) -> None:
+async def test_attempts_run_out(world: World, run: MakeDispatcher, clock: ManualClock) -> None:
     """After the last attempt the delivery is dead; by hand it can be tried again."""
     dispatcher = run(make_spec("/bin/false", max_attempts=2))
-    await store.add_finished()
-    await store.until_kept(1)
+    await world.finish()
+    await world.attempts(1)
     clock.advance(2)
     dispatcher.wake()
-    assert (await store.until_kept(2))[-1].status is DeliveryStatus.DEAD
-    (delivery,) = await store.deliveries()
+    assert (await world.attempts(2))[-1].status is DeliveryStatus.DEAD
+    (delivery,) = await world.deliveries()
     assert (delivery.status, delivery.attempts, delivery.error) == (DeliveryStatus.DEAD, 2, "exit 1")
     dispatcher.set_specs([make_spec("/bin/true")])
-    await store.retry_delivery(delivery.id)
+    await world.store.retry_delivery(delivery.id)
     dispatcher.wake()
-    assert (await store.until_kept(3))[-1].status is DeliveryStatus.SUCCEEDED
+    assert (await world.attempts(3))[-1].status is DeliveryStatus.SUCCEEDED
 
 
-async def test_exit_100_is_final(store: TellingStore, run: MakeDispatcher, tmp_path: Path) -> None:
+async def test_exit_100_is_final(world: World, run: MakeDispatcher, tmp_path: Path) -> None:
     """The hook's own word: no second attempt, and the next event of the task may come."""
     run(make_spec(write_script(tmp_path / "hook", "echo never; exit 100"), on=("task.*",)))
-    await store.say(task := await store.add_task(), Status.RUNNING)
-    await store.say(task, Status.SUCCEEDED)
-    results = await store.until_kept(2)
+    await world.poll(task := await world.follow(0), Status.RUNNING)
+    await world.poll(task, Status.SUCCEEDED)
+    results = await world.attempts(2)
     assert [result.status for result in results] == [DeliveryStatus.FAILED] * 2
     assert results[0].output == "never\n"
 
 
-async def test_a_hook_that_hangs_delays_no_other(
-    store: TellingStore, run: MakeDispatcher, tmp_path: Path, bell: Bell
-) -> None:
+async def test_a_hook_that_hangs_delays_no_other(world: World, run: MakeDispatcher, tmp_path: Path, bell: Bell) -> None:
     """Hung runs take their own hook's slots, even when the slots of all are few."""
     hung = write_script(tmp_path / "hung", f"echo hung > {bell.word}; exec sleep 1000")
     run(make_spec(hung, name="hung", concurrency=8), make_spec("/bin/true", name="quick"), max_running=2)
-    await store.add_finished(0)
+    await world.finish(0)
     await bell.heard()
     for n in range(1, 20):
-        await store.add_finished(n)
-    await store.until_kept(20)
-    hook_of = {item.id: item.hook for item in (await store.list_all_deliveries(DeliveryFilter(limit=100))).items}
-    assert {hook_of[delivery_id] for delivery_id, _ in store.kept} == {"quick"}
+        await world.finish(n)
+    await world.attempts(20)
+    hook_of = {item.id: item.hook for item in (await world.store.list_all_deliveries(DeliveryFilter(limit=100))).items}
+    assert {hook_of[delivery_id] for delivery_id, *_ in world.store.done["record_attempt"]} == {"quick"}
 
 
-async def test_side_by_side_up_to_the_limits(store: TellingStore, run: MakeDispatcher, gate: Gate) -> None:
+async def test_side_by_side_up_to_the_limits(world: World, run: MakeDispatcher, gate: Gate) -> None:
     """A hook runs up to its concurrency, all together up to max_running, but each has its share of that."""
     for n in range(12):
-        await store.add_finished(n)
+        await world.finish(n)
     first, second = make_spec("-", name="first", concurrency=5), make_spec("-", name="second", concurrency=5)
     dispatcher = run(first, second, runner=gate, max_running=6)
     begun = [(await gate.begun()).hook for _ in range(8)]
     assert sorted((begun.count("first"), begun.count("second"))) == [3, 5]
     assert dispatcher.running == 8
     gate.open()
-    await store.until_kept(24)
+    await world.attempts(24)
 
 
 async def test_a_timeout_leaves_no_grandchild(
-    store: TellingStore, run: MakeDispatcher, tmp_path: Path, bell: Bell, monkeypatch: pytest.MonkeyPatch
+    world: World, run: MakeDispatcher, tmp_path: Path, bell: Bell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a hung script started goes with it, and the delivery is tried again."""
     expiry = Expiry(monkeypatch)
     script = write_script(tmp_path / "hook", f"sleep 1000 & echo $! > {bell.word}; wait")
     run(make_spec(script, timeout_s=30))
-    await store.add_finished()
+    await world.finish()
     pid = int(await bell.heard())
     await expiry.comes(30)
-    result = (await store.until_kept(1))[0]
+    result = (await world.attempts(1))[0]
     assert result.status is DeliveryStatus.PENDING
     assert result.error == "timed out after 30 s"
     assert await is_gone(pid)
 
 
 async def test_what_cannot_be_started_stays(
-    store: TellingStore, run: MakeDispatcher, tmp_path: Path, clock: ManualClock
+    world: World, run: MakeDispatcher, tmp_path: Path, clock: ManualClock
 ) -> None:
     """A script that is missing is tried again, and delivered once it is there."""
     dispatcher = run(make_spec(tmp_path / "hook"))
-    await store.add_finished()
-    assert "No such file" in str((await store.until_kept(1))[0].error)
+    await world.finish()
+    assert "No such file" in str((await world.attempts(1))[0].error)
     write_script(tmp_path / "hook", "exit 0")
     clock.advance(2)
     dispatcher.wake()
-    assert (await store.until_kept(2))[1].status is DeliveryStatus.SUCCEEDED
+    assert (await world.attempts(2))[1].status is DeliveryStatus.SUCCEEDED
 
 
 async def test_a_shortage_never_kills_a_delivery(
-    store: TellingStore, run: MakeDispatcher, gate: Gate, clock: ManualClock
+    world: World, run: MakeDispatcher, gate: Gate, clock: ManualClock
 ) -> None:
     """Attempts that the machine prevented go on past the last one, every minute at most."""
     dispatcher = run(make_spec("-", max_attempts=1, retry_first_s=3600), runner=gate)
-    await store.add_finished()
+    await world.finish()
     for n in range(1, 4):
         gate.end(await gate.begun(), RunOutcome.RETRY, error="too many open files", blameless=True)
-        result = (await store.until_kept(n))[-1]
+        result = (await world.attempts(n))[-1]
         assert result.status is DeliveryStatus.PENDING
         assert result.retry_in_s == 60
         clock.advance(60)
         dispatcher.wake()
 
 
-async def test_a_result_outlives_a_full_disk(store: TellingStore, run: MakeDispatcher, tmp_path: Path) -> None:
+async def test_a_result_outlives_a_full_disk(world: World, run: MakeDispatcher, tmp_path: Path) -> None:
     """A result that cannot be recorded is recorded as soon as the store accepts it; the script runs once."""
-    store.failing.add("record_attempt")
+    world.store.fail("record_attempt", times=1)
     run(make_spec(write_script(tmp_path / "hook", f"echo ran >> '{tmp_path}/runs'")))
-    await store.add_finished()
-    assert (await store.until_kept(1))[0].status is DeliveryStatus.SUCCEEDED
+    await world.finish()
+    assert (await world.attempts(1))[0].status is DeliveryStatus.SUCCEEDED
     assert (tmp_path / "runs").read_text() == "ran\n"
 
 
 @pytest.mark.parametrize("method", ["fan_out", "claim_deliveries"])
-async def test_the_loop_outlives_a_failing_store(store: TellingStore, run: MakeDispatcher, method: str) -> None:
+async def test_the_loop_outlives_a_failing_store(world: World, run: MakeDispatcher, method: str) -> None:
     """A store that takes no write for a while delays deliveries and loses none."""
-    store.failing.add(method)
+    world.store.fail(method, times=1)
     run(make_spec("/bin/true"))
-    await store.add_finished()
-    await store.until_kept(1)
-    assert method not in store.failing
+    await world.finish()
+    await world.attempts(1)
+    assert world.store.failed[method] == 1
 
 
-async def test_a_broken_runner_is_a_failed_attempt(store: TellingStore, run: MakeDispatcher) -> None:
+async def test_a_broken_runner_is_a_failed_attempt(world: World, run: MakeDispatcher) -> None:
     """An exception of a runner, and a cancellation from within, are retried like any failure."""
 
     class Broken:
@@ -338,24 +335,24 @@ async def test_a_broken_runner_is_a_failed_attempt(store: TellingStore, run: Mak
             raise asyncio.CancelledError
 
     run(make_spec("-"), runner=Broken())
-    await store.add_finished(0)
-    await store.until_kept(1)
-    await store.add_finished(1)
-    errors = [result.error for result in await store.until_kept(2)]
+    await world.finish(0)
+    await world.attempts(1)
+    await world.finish(1)
+    errors = [result.error for result in await world.attempts(2)]
     assert errors == ["the runner failed: KeyError: 'oops'", "the run was cancelled from within"]
 
 
 async def test_a_crash_runs_it_again_with_the_same_id(
-    store: TellingStore, run: MakeDispatcher, gate: Gate, clock: ManualClock
+    world: World, run: MakeDispatcher, gate: Gate, clock: ManualClock
 ) -> None:
     """A delivery that was claimed by a process which died is claimed again when its lease is over."""
-    await store.add_finished()
-    await store.fan_out(lambda _: ["publish"], 10)
-    (lost,) = await store.claim_deliveries("publish", 1, 150)
+    await world.finish()
+    await world.store.fan_out(lambda _: ["publish"], 10)
+    (lost,) = await world.store.claim_deliveries("publish", 1, 150)
     dispatcher = run(make_spec("-"), runner=gate)
-    await store.add_finished(1)  # a later one comes through meanwhile
+    await world.finish(1)  # a later one comes through meanwhile
     gate.end(await gate.begun())
-    await store.until_kept(1)
+    await world.attempts(1)
     clock.advance(151)
     dispatcher.wake()
     again = await gate.begun()
@@ -364,84 +361,86 @@ async def test_a_crash_runs_it_again_with_the_same_id(
 
 
 async def test_a_lease_that_ran_out_here_starts_no_second_run(
-    store: TellingStore, run: MakeDispatcher, gate: Gate, clock: ManualClock
+    world: World, run: MakeDispatcher, gate: Gate, clock: ManualClock
 ) -> None:
     """A run that outlives its lease in this process is not begun a second time beside itself."""
     dispatcher = run(make_spec("-"), runner=gate)
-    await store.add_finished()
+    await world.finish()
     job = await gate.begun()
     clock.advance(10_000)
-    before = store.claims
+    before = world.store.calls["claim_deliveries"]
     dispatcher.wake()
-    await store.add_finished(1)
+    await world.finish(1)
     other = await gate.begun()
     assert other.id != job.id
-    assert store.claims > before
+    assert world.store.calls["claim_deliveries"] > before
     gate.end(job)
     gate.end(other)
-    await store.until_kept(2)
+    await world.attempts(2)
     assert gate.jobs.empty()
 
 
-async def test_stop_lets_runs_end(store: TellingStore, run: MakeDispatcher, gate: Gate) -> None:
+async def test_stop_lets_runs_end(world: World, run: MakeDispatcher, gate: Gate) -> None:
     """Within the drain a run ends by itself and its result is recorded; nothing new is claimed."""
     dispatcher = run(make_spec("-", concurrency=1), runner=gate)
-    await store.add_finished(0)
-    await store.add_finished(1)
+    await world.finish(0)
+    await world.finish(1)
     job = await gate.begun()
     stopping = asyncio.create_task(dispatcher.stop(WITHIN_S))
     await asyncio.sleep(0)
     gate.end(job)
     await stopping
-    assert [result.status for _, result in [*store.kept]] == [DeliveryStatus.SUCCEEDED]
+    assert [result.status for result in await world.attempts()] == [DeliveryStatus.SUCCEEDED]
     assert gate.jobs.empty()
-    assert (await store.deliveries(1))[0].status is DeliveryStatus.PENDING
-    assert (await store.deliveries(1))[0].attempts == 0
+    assert (await world.deliveries(1))[0].status is DeliveryStatus.PENDING
+    assert (await world.deliveries(1))[0].attempts == 0
 
 
 async def test_stop_ends_what_does_not(
-    store: TellingStore, run: MakeDispatcher, tmp_path: Path, bell: Bell, clock: ManualClock
+    world: World, run: MakeDispatcher, tmp_path: Path, bell: Bell, clock: ManualClock
 ) -> None:
     """Past the drain a script is ended; its delivery waits for the next start, under the same id."""
     script = write_script(tmp_path / "hook", f"sleep 1000 & echo $! > {bell.word}; wait")
     dispatcher = run(make_spec(script, max_attempts=1))
-    await store.add_finished()
+    await world.finish()
     pid = int(await bell.heard())
     await dispatcher.stop(0)
     assert await is_gone(pid)
-    (delivery,) = await store.deliveries()
+    (delivery,) = await world.deliveries()
     assert delivery.status is DeliveryStatus.PENDING
     assert delivery.attempts == 0, "a run that the tracker ended itself costs no attempt"
     assert delivery.next_attempt_at == clock.now()
     assert delivery.error == "cut short: the tracker stopped"
     assert dispatcher.running == 0
     run(make_spec("/bin/true", max_attempts=1))
-    assert (await store.until_kept(2))[-1].status is DeliveryStatus.SUCCEEDED
-    assert (await store.deliveries())[0].id == delivery.id
+    assert (await world.attempts(2))[-1].status is DeliveryStatus.SUCCEEDED
+    assert (await world.deliveries())[0].id == delivery.id
 
 
-async def test_stop_without_start_is_fine(store: TellingStore, clock: ManualClock) -> None:
+async def test_stop_without_start_is_fine(world: World, clock: ManualClock) -> None:
     """A daemon that fails half-way through its start can stop everything."""
-    await Dispatcher(store, [], {}, clock).stop(1)
+    await Dispatcher(world.store, [], {}, clock).stop(1)
 
 
-async def test_an_idle_dispatcher_rests(store: TellingStore, clock: ManualClock) -> None:
+async def test_an_idle_dispatcher_rests(world: World, clock: ManualClock) -> None:
     """It sleeps until something is due, and half a minute at most."""
-    dispatcher = Dispatcher(store, [make_spec("-", retry_first_s=20)], {"script": Gate()}, clock, draw=lambda: 0.5)
+    dispatcher = Dispatcher(
+        world.store, [make_spec("-", retry_first_s=20)], {"script": Gate()}, clock, draw=lambda: 0.5
+    )
     assert await dispatcher._look() == 30
-    await store.add_finished()
-    await store.fan_out(lambda _: ["publish"], 10)
-    (job,) = await store.claim_deliveries("publish", 1, 7200)
+    await world.finish()
+    await world.store.fan_out(lambda _: ["publish"], 10)
+    (job,) = await world.store.claim_deliveries("publish", 1, 7200)
     assert await dispatcher._look() == 30
     result = AttemptResult(DeliveryStatus.PENDING, 20)
-    await store.record_attempt(job.id, result, job.attempt)
+    await world.store.record_attempt(job.id, result, job.attempt)
     assert await dispatcher._look() == 20
 
 
 async def test_due_deliveries_that_cannot_be_claimed_slow_the_loop(clock: ManualClock) -> None:
     """Something due that cannot be claimed (another process is about to) makes the looks rarer, not busier."""
 
-    class Elsewhere(TellingStore):
+    class Elsewhere(SqliteStore):
         async def fan_out(self, *_: Json) -> int:
             return 0
 
@@ -456,27 +455,27 @@ async def test_due_deliveries_that_cannot_be_claimed_slow_the_loop(clock: Manual
     assert [await dispatcher._look() for _ in range(7)] == [0.25, 0.5, 1, 2, 4, 5, 5]
 
 
-async def test_each_round_moves_the_progress_mark(store: TellingStore, run: MakeDispatcher, clock: ManualClock) -> None:
+async def test_each_round_moves_the_progress_mark(world: World, run: MakeDispatcher, clock: ManualClock) -> None:
     """Each look moves the mark that health goes by."""
     clock.advance(100)
     dispatcher = run(make_spec("/bin/true"))
     assert dispatcher.last_progress == 100
     clock.advance(50)
-    await store.add_finished()
-    await store.until_kept(1)
+    await world.finish()
+    await world.attempts(1)
     assert dispatcher.last_progress == 150
 
 
-async def test_new_hooks_while_running(store: TellingStore, run: MakeDispatcher, gate: Gate) -> None:
+async def test_new_hooks_while_running(world: World, run: MakeDispatcher, gate: Gate) -> None:
     """A reload replaces the hooks; a bad one is refused and the old ones stay."""
     dispatcher = run(make_spec("-", name="old"), runner=gate)
-    await store.add_finished(0)
+    await world.finish(0)
     gate.end(await gate.begun())
     with pytest.raises(ConfigError, match="two hooks are named 'twice'"):
         dispatcher.set_specs([make_spec("-", name="twice"), make_spec("-", name="twice")])
     assert [spec.name for spec in dispatcher.specs] == ["old"]
     dispatcher.set_specs([make_spec("-", name="new")])
-    await store.add_finished(1)
+    await world.finish(1)
     job = await gate.begun()
     assert job.hook == "new"
     gate.end(job)
@@ -484,44 +483,42 @@ async def test_new_hooks_while_running(store: TellingStore, run: MakeDispatcher,
 
 def test_a_hook_of_a_kind_without_runner_is_refused(clock: ManualClock, tmp_path: Path) -> None:
     """A hook that nothing could ever run is a mistake of the configuration."""
-    store = TellingStore(tmp_path / "tracker.db", clock.now)
+    world = World(tmp_path / "tracker.db", clock)
     with pytest.raises(ConfigError, match="there is no kind 'script'; known: http"):
-        Dispatcher(store, [make_spec("-")], {"http": Gate()}, clock)
+        Dispatcher(world.store, [make_spec("-")], {"http": Gate()}, clock)
 
 
-async def test_a_dropped_file_is_a_hook_at_once(
-    store: TellingStore, run: MakeDispatcher, tmp_path: Path, bell: Bell
-) -> None:
+async def test_a_dropped_file_is_a_hook_at_once(world: World, run: MakeDispatcher, tmp_path: Path, bell: Bell) -> None:
     """A script dropped in while the daemon runs gets the next event; removed, it gets no more."""
     hooks_dir = tmp_path / "hooks.d"
     dispatcher = run(hooks_dir=hooks_dir)
     script = write_script(hooks_dir / "task.finished" / "publish.sh", f'echo "$TRACKER_TASK_ID" > {bell.word}')
-    task = await store.add_finished(1)
+    task = await world.finish(1)
     assert await bell.heard() == task
     assert [spec.name for spec in dispatcher.specs] == ["publish.sh"]
-    await store.until_kept(1)
+    await world.attempts(1)
     script.rename(script.with_name("publish.sh.disabled"))
     dispatcher.set_specs([make_spec("/bin/true", name="other")])
-    await store.add_finished(2)
-    await store.until_kept(2)
-    assert [delivery.hook for delivery in await store.deliveries(2)] == ["other"]
+    await world.finish(2)
+    await world.attempts(2)
+    assert [delivery.hook for delivery in await world.deliveries(2)] == ["other"]
 
 
 async def test_nothing_is_fanned_out_past_hooks_that_cannot_be_seen(
-    store: TellingStore, run: MakeDispatcher, tmp_path: Path
+    world: World, run: MakeDispatcher, tmp_path: Path
 ) -> None:
     """While the machine cannot list the dropped scripts, events wait; then every hook gets them."""
     write_script(tmp_path / "hooks.d" / "task.finished" / "publish", "exit 0")
-    await store.add_finished()
+    await world.finish()
     dispatcher = Dispatcher(
-        store, [], {"script": ScriptRunner(os.environ)}, ManualClock(START), hooks_dir=tmp_path / "hooks.d"
+        world.store, [], {"script": ScriptRunner(os.environ)}, ManualClock(START), hooks_dir=tmp_path / "hooks.d"
     )
     await asyncio.to_thread(int)  # the pool's thread exists before descriptors run out
     with no_descriptors_left(), pytest.raises(OSError, match="Too many open files"):
         await dispatcher._look()
-    assert await store.deliveries() == []
+    assert await world.deliveries() == []
     await dispatcher._look()
-    assert [delivery.hook for delivery in await store.deliveries()] == ["publish"]
+    assert [delivery.hook for delivery in await world.deliveries()] == ["publish"]
     await dispatcher.stop(WITHIN_S)
 
 
@@ -529,17 +526,19 @@ FEW_DESCRIPTORS = """
 import asyncio, os, resource, shlex, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from tests.kits.hooks import make_hook, TellingStore
+from tests.kits.clock import RunningClock
+from tests.kits.hooks import make_hook
+from tests.kits.world import World
 from tracker.clock import SystemClock
 from tracker.config.hooks import HookSpec
 from tracker.hooks.dispatcher import Dispatcher
 from tracker.hooks.kinds.script import ScriptAction, ScriptRunner
 
 async def main(directory):
-    store = TellingStore(directory / "tracker.db", SystemClock().now)
-    await store.open()
+    world = World(directory / "tracker.db", RunningClock())
+    await world.store.open()
     for n in range(100):
-        await store.add_finished(n)
+        await world.finish(n)
     count = 'echo "$TRACKER_DELIVERY_ID" >> ' + shlex.quote(str(directory / "ran"))
     specs = [
         make_hook(f"hook{n}", ("task.finished",), ScriptAction.of(["/bin/sh", "-c", count]), concurrency=20,
@@ -549,14 +548,16 @@ async def main(directory):
     # an idle daemon has about twenty open: room for a handful of scripts, not for eighty
     resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
     runner = ScriptRunner(os.environ, start_patience_s=0.05)
-    dispatcher = Dispatcher(store, specs, {"script": runner}, SystemClock(), max_running=80)
+    dispatcher = Dispatcher(world.store, specs, {"script": runner}, SystemClock(), max_running=80)
     dispatcher.start()
-    while sum(result.status.value == "succeeded" for _, result in store.kept) < 400:
-        await store.until_kept(len(store.kept) + 1)
+    results = []
+    while sum(result.status.value == "succeeded" for result in results) < 400:
+        results = await world.attempts(len(results) + 1)
     await dispatcher.stop(5)
-    await store.close()
-    short = [result for _, result in store.kept if "Too many open files" in (result.error or "")]
-    print(len(store.kept) - len(short), len(short) > 0, {result.status.value for result in short})
+    await world.store.close()
+    results = await world.attempts()
+    short = [result for result in results if "Too many open files" in (result.error or "")]
+    print(len(results) - len(short), len(short) > 0, {result.status.value for result in short})
 
 asyncio.run(main(Path(sys.argv[2])))
 """

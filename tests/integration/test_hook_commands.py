@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from tests.kits.clock import RunningClock
+from tests.kits.factories import make_observation, make_registration, make_task_name
 from tests.kits.hook_endpoint import SECRET, Endpoint
-from tests.kits.hooks import TellingStore, write_script
+from tests.kits.hooks import write_script
 from tests.kits.server import Rig, problem_of, running
+from tests.kits.world import World
 from tracker.cli.main import cli
-from tracker.clock import SystemClock
 from tracker.config import load_config
 from tracker.daemon.app import Tracker
 from tracker.domain.hook_events import DeliveryStatus
@@ -191,11 +193,9 @@ def test_a_secret_that_is_not_set_is_told(tmp_path: Path) -> None:
 async def test_lists_are_read_from_the_file(tmp_path: Path) -> None:
     """While no daemon runs, deliveries and what waits for hooks are still there to see."""
     path = config_file(tmp_path, '[[hooks]]\nname = "publish"\non = "task.*"\nrun = "/bin/true"\n')
-    store = TellingStore(tmp_path / "tracker.db", SystemClock().now)
-    await store.open()
-    await store.add_finished()
-    await store.fan_out(lambda _: ["publish"], 10)
-    await store.close()
+    async with World(tmp_path / "tracker.db", RunningClock()) as world:
+        await world.finish()
+        await world.store.fan_out(lambda _: ["publish"], 10)
     hooks = await asyncio.to_thread(invoke, "hooks", "list", "--config", str(path))
     assert hooks.exit_code == 0, hooks.output
     assert "publish  script  task.*  unknown" in hooks.output
@@ -233,8 +233,8 @@ async def test_a_daemon_signs_lists_and_redrives(tmp_path: Path) -> None:
     await tracker.start()
     try:
         store = tracker.store
-        task_id = await TellingStore.add_task(store)  # type: ignore[arg-type]  # needs what every store has
-        await TellingStore.say(store, task_id, Status.SUCCEEDED)  # type: ignore[arg-type]  # the same
+        await store.create_task(make_registration())
+        await tracker.reconciler.apply(make_observation(Status.SUCCEEDED, task_id=make_task_name(1)))
         tracker.dispatcher.wake()
         await endpoint.called()
         async with asyncio.timeout(10):

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.kits.clock import START
+from tests.kits.clock import START, RunningClock
 from tests.kits.hook_endpoint import SECRET, Endpoint
-from tests.kits.hooks import TellingStore, make_hook
+from tests.kits.hooks import make_hook
 from tests.kits.logs import what_is_logged
 from tests.kits.waiting import WITHIN_S, until
+from tests.kits.world import World
 from tracker.clock import ManualClock, SystemClock
 from tracker.config.hooks import HookSpec
 from tracker.domain.hook_events import DeliveryStatus
@@ -63,21 +64,19 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-async def store(tmp_path: Path, clock: ManualClock) -> AsyncIterator[TellingStore]:
-    """An empty store."""
-    made = TellingStore(tmp_path / "tracker.db", clock.now)
-    await made.open()
-    yield made
-    await made.close()
+async def world(tmp_path: Path, clock: ManualClock) -> AsyncIterator[World]:
+    """An open store and its reconciler."""
+    async with World(tmp_path / "tracker.db", clock) as made:
+        yield made
 
 
 @pytest.fixture
-async def run(store: TellingStore, clock: ManualClock) -> AsyncIterator[MakeDispatcher]:
+async def run(world: World, clock: ManualClock) -> AsyncIterator[MakeDispatcher]:
     """Starts dispatchers, and stops them at the end."""
     made: list[Dispatcher] = []
 
     def start(*specs: HookSpec, runner: Runner) -> Dispatcher:
-        dispatcher = Dispatcher(store, specs, {"script": runner, "http": runner}, clock, draw=lambda: 0.5)
+        dispatcher = Dispatcher(world.store, specs, {"script": runner, "http": runner}, clock, draw=lambda: 0.5)
         dispatcher.start()
         made.append(dispatcher)
         return dispatcher
@@ -145,35 +144,33 @@ def test_a_wait_that_is_asked_for_is_kept(clock: ManualClock) -> None:
     assert book.of("h").retry_in_s == 3600
 
 
-async def test_a_backlog_waits_while_its_hook_is_down(
-    store: TellingStore, run: MakeDispatcher, clock: ManualClock
-) -> None:
+async def test_a_backlog_waits_while_its_hook_is_down(world: World, run: MakeDispatcher, clock: ManualClock) -> None:
     """An endpoint that is down costs five deliveries an attempt; the others wait, and all arrive once it is back."""
     answers = Answers()
     answers.says["down"] = DOWN
     for n in range(40):
-        await store.add_finished(n)
+        await world.finish(n)
     dispatcher = run(spec_of("down", retry_first_s=2, concurrency=1), spec_of("up"), runner=answers)
-    await store.until_kept(40 + OPENS_AFTER)
+    await world.attempts(40 + OPENS_AFTER)
     assert (answers.runs["down"], answers.runs["up"]) == (OPENS_AFTER, 40)
     health, _ = dispatcher.health("down")
     assert (health.state, health.last_error) == (HookState.OPEN, "no connection")
-    waiting = await store.list_all_deliveries(DeliveryFilter(hook="down", limit=500))
+    waiting = await world.store.list_all_deliveries(DeliveryFilter(hook="down", limit=500))
     assert sorted(item.attempts for item in waiting.items) == [0] * 35 + [1] * 5
     clock.advance(2)
     dispatcher.wake()
-    await store.until_kept(41 + OPENS_AFTER)
+    await world.attempts(41 + OPENS_AFTER)
     assert answers.runs["down"] == OPENS_AFTER + 1, "one probe, no more"
     answers.says["down"] = FINE
-    while (await store.count_deliveries())["down"].get("succeeded", 0) < 40:
+    while (await world.store.count_deliveries())["down"].get("succeeded", 0) < 40:
         clock.advance(4)
         dispatcher.wake()
-        await store.until_kept(len(store.kept) + 1)
+        await world.attempts(len(await world.attempts()) + 1)
     assert dispatcher.health("down")[0].state is HookState.HEALTHY
 
 
 async def test_a_hook_that_is_gone_is_disabled_until_the_next_reload(
-    store: TellingStore, run: MakeDispatcher, clock: ManualClock
+    world: World, run: MakeDispatcher, clock: ManualClock
 ) -> None:
     """410 fails the delivery, all that wait and all that come, without another request; redrive after a reload."""
     endpoint = Endpoint(status=410)
@@ -181,25 +178,25 @@ async def test_a_hook_that_is_gone_is_disabled_until_the_next_reload(
     runner = HttpRunner(SystemClock())
     spec = make_hook("h", ("task.finished",), HttpAction(endpoint.url, (SECRET,), True), concurrency=1)
     for n in range(5):
-        await store.add_finished(n)
+        await world.finish(n)
     dispatcher = run(spec, runner=runner)
 
     async def has(status: str, count: int) -> bool:
-        return (await store.count_deliveries()).get("h", {}).get(status, 0) >= count
+        return (await world.store.count_deliveries()).get("h", {}).get(status, 0) >= count
 
     await until(lambda: has("failed", 5))
     assert len(endpoint.calls) == 1
     assert dispatcher.describe()[0]["state"] == "disabled"
-    page = await store.list_all_deliveries(DeliveryFilter(hook="h"))
+    page = await world.store.list_all_deliveries(DeliveryFilter(hook="h"))
     assert {(item.error, item.status) for item in page.items} == {("410 gone", DeliveryStatus.FAILED)}
     assert sorted(item.attempts for item in page.items) == [0, 0, 0, 0, 1]
-    await store.add_finished(5)
+    await world.finish(5)
     dispatcher.wake()
     await until(lambda: has("failed", 6))
     assert len(endpoint.calls) == 1
     endpoint.status = 200
     dispatcher.set_specs([spec])
-    assert await store.retry_deliveries(DeliveryFilter(hook="h")) == 6
+    assert await world.store.retry_deliveries(DeliveryFilter(hook="h")) == 6
     dispatcher.wake()
     await until(lambda: has("succeeded", 6))
     assert len({call.headers["webhook-id"] for call in endpoint.calls}) == 6
@@ -209,81 +206,79 @@ async def test_a_hook_that_is_gone_is_disabled_until_the_next_reload(
 
 async def test_an_endpoint_that_comes_back_gets_all(tmp_path: Path) -> None:
     """On the machine's clock: an endpoint is down, then back; every delivery arrives after a successful probe."""
-    clock = SystemClock()
-    store = TellingStore(tmp_path / "tracker.db", clock.now)
-    await store.open()
+    clock = RunningClock()
+    world = World(tmp_path / "tracker.db", clock)
+    await world.store.open()
     endpoint = Endpoint()
     await endpoint.start()
     port = int(endpoint.url.split(":")[2].partition("/")[0])
     await endpoint.close()
     action = HttpAction(endpoint.url, (SECRET,), True)
     spec = make_hook("h", ("task.finished",), action, retry_first_s=0.05, retry_max_s=0.2)
-    dispatcher = Dispatcher(store, [spec], {"http": HttpRunner(clock)}, clock)
+    dispatcher = Dispatcher(world.store, [spec], {"http": HttpRunner(clock)}, clock)
     for n in range(30):
-        await store.add_finished(n)
+        await world.finish(n)
     dispatcher.start()
-    await store.until_kept(OPENS_AFTER)
+    await world.attempts(OPENS_AFTER)
     back = Endpoint()
     await back.start(port)
     await back.called(30)
     await dispatcher.stop(5)
     await back.close()
-    assert (await store.count_deliveries())["h"] == {"succeeded": 30}
-    await store.close()
+    assert (await world.store.count_deliveries())["h"] == {"succeeded": 30}
+    await world.store.close()
 
 
-async def test_a_hung_hook_delays_no_other(store: TellingStore, run: MakeDispatcher) -> None:
+async def test_a_hung_hook_delays_no_other(world: World, run: MakeDispatcher) -> None:
     """Beside a hook that hangs in every slot there is, a thousand events of another arrive; no time has to pass."""
     answers = Answers()
     answers.hanging.add("hung")
     hung = spec_of("hung", concurrency=32)
-    await asyncio.gather(*(store.add_finished(n) for n in range(40)))
+    await asyncio.gather(*(world.finish(n) for n in range(40)))
     dispatcher = run(hung, runner=answers)
     async with asyncio.timeout(WITHIN_S):
         while answers.runs["hung"] < 32:  # noqa: ASYNC110 - the runner rings no bell
             await asyncio.sleep(0.005)
     dispatcher.set_specs([hung, spec_of("slow", concurrency=4)])
-    await asyncio.gather(*(store.add_finished(n) for n in range(40, 1040)))
+    await asyncio.gather(*(world.finish(n) for n in range(40, 1040)))
     dispatcher.wake()
     for n in range(100, 1001, 100):
-        await store.until_kept(n)
-    assert {result.status for _, result in store.kept} == {DeliveryStatus.SUCCEEDED}
-    assert (await store.count_deliveries())["slow"] == {"succeeded": 1000}
+        await world.attempts(n)
+    assert {result.status for result in await world.attempts()} == {DeliveryStatus.SUCCEEDED}
+    assert (await world.store.count_deliveries())["slow"] == {"succeeded": 1000}
     assert dispatcher.health("hung")[1] == answers.runs["hung"] == 32, "all of them hang as they did"
 
 
-async def test_what_was_claimed_ahead_is_handed_back(
-    store: TellingStore, run: MakeDispatcher, clock: ManualClock
-) -> None:
+async def test_what_was_claimed_ahead_is_handed_back(world: World, run: MakeDispatcher, clock: ManualClock) -> None:
     """At the stop, jobs that were claimed and not begun are pending as if they had not been claimed."""
     answers = Answers()
-    await store.add_finished(0)
+    await world.finish(0)
     dispatcher = run(spec_of(concurrency=2), runner=answers)
-    await store.until_kept(1)  # from here on the hook counts as quick
+    await world.attempts(1)  # from here on the hook counts as quick
     answers.hanging.add("h")
-    await asyncio.gather(*(store.add_finished(n) for n in range(1, 9)))
+    await asyncio.gather(*(world.finish(n) for n in range(1, 9)))
     dispatcher.wake()
     async with asyncio.timeout(WITHIN_S):
-        while answers.runs["h"] < 3 or (await store.count_deliveries())["h"].get("running", 0) < 4:  # noqa: ASYNC110
+        while answers.runs["h"] < 3 or (await world.store.count_deliveries())["h"].get("running", 0) < 4:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
     await dispatcher.stop(0)
-    page = await store.list_all_deliveries(DeliveryFilter(hook="h", status="pending"))
+    page = await world.store.list_all_deliveries(DeliveryFilter(hook="h", status="pending"))
     assert [(item.attempts, item.error) for item in page.items].count((0, None)) == 6
-    assert (await store.count_deliveries())["h"] == {"pending": 8, "succeeded": 1}
+    assert (await world.store.count_deliveries())["h"] == {"pending": 8, "succeeded": 1}
 
 
-async def test_a_late_word_of_a_lost_lease_undoes_nothing(store: TellingStore, clock: ManualClock) -> None:
+async def test_a_late_word_of_a_lost_lease_undoes_nothing(world: World, clock: ManualClock) -> None:
     """An attempt speaks for its own claim alone."""
-    await store.add_finished()
-    await store.fan_out(lambda _: ["h"], 10)
-    (first,) = await store.claim_deliveries("h", 1, 1)
+    await world.finish()
+    await world.store.fan_out(lambda _: ["h"], 10)
+    (first,) = await world.store.claim_deliveries("h", 1, 1)
     clock.advance(2)
-    (second,) = await store.claim_deliveries("h", 1, 60)
+    (second,) = await world.store.claim_deliveries("h", 1, 60)
     assert (first.attempt, second.attempt) == (1, 2)
-    await store.release_deliveries([(first.id, first.attempt)])
-    assert (await store.deliveries())[0].status is DeliveryStatus.RUNNING
-    await store.release_deliveries([(second.id, second.attempt)])
-    assert [(item.status, item.attempts) for item in await store.deliveries()] == [(DeliveryStatus.PENDING, 1)]
+    await world.store.release_deliveries([(first.id, first.attempt)])
+    assert (await world.deliveries())[0].status is DeliveryStatus.RUNNING
+    await world.store.release_deliveries([(second.id, second.attempt)])
+    assert [(item.status, item.attempts) for item in await world.deliveries()] == [(DeliveryStatus.PENDING, 1)]
 
 
 @pytest.mark.parametrize("outcome", [RunOutcome.FAILED_FOR_GOOD, RunOutcome.RETRY])
@@ -354,15 +349,15 @@ def test_how_a_hook_did_is_read_from_its_deliveries(
 
 
 async def test_a_failing_hook_is_failing_after_a_restart_and_a_reload(
-    store: TellingStore, run: MakeDispatcher, clock: ManualClock
+    world: World, run: MakeDispatcher, clock: ManualClock
 ) -> None:
     """Its state is in its deliveries; the first success ends it."""
     answers, spec = Answers(), spec_of(concurrency=1)
     answers.says["h"] = RunResult(RunOutcome.FAILED_FOR_GOOD, "exit 100")
     for n in range(2):
-        await store.add_finished(n)
+        await world.finish(n)
     first = run(spec, runner=answers)
-    await store.until_kept(2)
+    await world.attempts(2)
     await first.stop(0)
     dispatcher = run(spec, runner=answers)
 
@@ -374,6 +369,6 @@ async def test_a_failing_hook_is_failing_after_a_restart_and_a_reload(
     dispatcher.set_specs([spec])
     await until(lambda: has("failing"))
     answers.says["h"] = FINE
-    await store.retry_deliveries(DeliveryFilter(hook="h"))
+    await world.store.retry_deliveries(DeliveryFilter(hook="h"))
     dispatcher.wake()
     await until(lambda: has("healthy"))

@@ -8,8 +8,7 @@ import os
 import resource
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -18,15 +17,10 @@ from msgspec.structs import replace
 from tests.kits.clock import START
 from tests.kits.waiting import WITHIN_S
 from tracker.config.hooks import Action, HookSpec
-from tracker.domain.judge import Step, judge
-from tracker.domain.observation import Observation, Reading, Source
-from tracker.domain.records import DeliveryRecord, Json, TaskRecord
-from tracker.domain.schedule import PollPolicy, PollTiming
-from tracker.domain.task import ExternalId, Output, Status, SubmitState, Task, TaskId
-from tracker.errors import StoreUnavailable
+from tracker.domain.records import Json, TaskRecord
+from tracker.domain.task import ExternalId, Output, Status, Task, TaskId
 from tracker.hooks.running.process import Process
-from tracker.store.sqlite import SqliteStore
-from tracker.store.values import AttemptResult, DeliveryJob, Match, NewTask
+from tracker.store.values import DeliveryJob
 
 SHEBANG_MAX = 120
 """Bytes of an interpreter's path in a first line, with room for its options (execve(2))."""
@@ -187,83 +181,3 @@ async def is_gone(pid: int) -> bool:
             return True
         await asyncio.sleep(0.005)
     return False
-
-
-class TellingStore(SqliteStore):
-    """The real store, telling tests when an attempt was kept, and failing on request."""
-
-    def __init__(self, path: Path, now: Callable[[], datetime]) -> None:
-        super().__init__(path, now)
-        self.kept: list[tuple[str, AttemptResult]] = []
-        self.claims = 0
-        self.failing: set[str] = set()
-        self._news = asyncio.Condition()
-
-    async def fan_out(self, match: Match | None, limit: int) -> int:
-        """As the store does, unless told to fail."""
-        self._fail("fan_out")
-        return await super().fan_out(match, limit)
-
-    async def claim_deliveries(self, hook: str, limit: int, lease_s: float) -> list[DeliveryJob]:
-        """As the store does, counted."""
-        self.claims += 1
-        self._fail("claim_deliveries")
-        return await super().claim_deliveries(hook, limit, lease_s)
-
-    async def record_attempt(self, delivery_id: str, result: AttemptResult, attempt: int) -> None:
-        """As the store does, and tell."""
-        self._fail("record_attempt")
-        await super().record_attempt(delivery_id, result, attempt)
-        self.kept.append((delivery_id, result))
-        async with self._news:
-            self._news.notify_all()
-
-    def _fail(self, method: str) -> None:
-        if method in self.failing:
-            self.failing.discard(method)
-            raise StoreUnavailable("the disk is full")
-
-    async def until_kept(self, count: int) -> list[AttemptResult]:
-        """Wait until so many attempts were kept in all."""
-        async with asyncio.timeout(WITHIN_S), self._news:
-            await self._news.wait_for(lambda: len(self.kept) >= count)
-        return [result for _, result in self.kept]
-
-    async def add_task(self, n: int = 0, labels: Mapping[str, str] | None = None) -> TaskId:
-        """A task that runs elsewhere already."""
-        task_id = TaskId(f"{n:026d}")
-        await self.create_task(
-            NewTask(
-                id=task_id,
-                route="suno.generate",
-                provider="suno",
-                account="default",
-                asset="song",
-                created_at=START,
-                due_at=START,
-                submit_state=SubmitState.ACCEPTED,
-                external_id=ExternalId(f"up-{n}"),
-                labels=labels or {},
-            )
-        )
-        return task_id
-
-    async def say(self, task_id: TaskId, status: Status, progress: int | None = None) -> None:
-        """Have the upstream say something about a task."""
-        outputs = (Output("audio", "https://cdn.example/a.mp3"),) if status is Status.SUCCEEDED else ()
-        reading = Reading(status=status, progress=progress, outputs=outputs)
-        await self.apply(Observation(task_id, Source.POLL, self._now(), reading), _judge)
-
-    async def add_finished(self, n: int = 0) -> TaskId:
-        """A task that has succeeded."""
-        task_id = await self.add_task(n)
-        await self.say(task_id, Status.SUCCEEDED)
-        return task_id
-
-    async def deliveries(self, n: int = 0) -> list[DeliveryRecord]:
-        """The deliveries of a task, oldest first."""
-        return await self.list_deliveries(TaskId(f"{n:026d}"))
-
-
-def _judge(task: Task, observation: Observation, seen: Callable[[str], bool]) -> tuple[Step, ...]:
-    return judge(task, observation, seen, PollTiming(PollPolicy(), 5.0))
