@@ -22,48 +22,6 @@ from tracker.errors import ConfigError
 from tracker.sandbox import DEFAULT_KEY, Chaos, PlayedProvider, Sandbox, load_providers
 from tracker.sandbox.directives import DIRECTIVES
 
-MEANINGS = {
-    "latency_min_s": "Minimum latency of creates and polls",
-    "latency_max_s": "Maximum latency of creates and polls",
-    "retry_after_s": "The value of Retry-After, an integer",
-    "retry_after_date": "Retry-After is a date",
-    "create_refused": "The connection is cut before a create is read",
-    "create_hang": "A create is never answered, and no job is made",
-    "create_rate_limited": "A create is answered 429 with Retry-After",
-    "create_throttled": "A create gets the rate limit error of its family",
-    "create_unavailable": "A create is answered 503 with Retry-After",
-    "create_maintenance": "A create gets the maintenance error of its family",
-    "create_server_error": "A create is answered 500",
-    "create_bad_gateway": "A create is answered 502 with a web page, and no job is made",
-    "create_error_body": "A create is answered 200 with an error in it",
-    "create_policy": "A create is refused by the content rules",
-    "create_quota": "A create is refused for lack of credit",
-    "create_cut": "The job is made, then the connection is cut",
-    "create_garbled": "The job is made, and the answer cannot be read",
-    "fail_policy": "A job fails on the content rules",
-    "fail_error": "A job breaks",
-    "fail_invalid": "A job fails late on wrong parameters",
-    "fail_silent": "A job fails without a code or a message",
-    "fail_canceled": "A job is canceled upstream",
-    "missing_url": "A job succeeds and never shows an output",
-    "poll_rate_limited": "A poll is answered 429 with Retry-After",
-    "poll_throttled": "A poll gets the rate limit error of its family",
-    "poll_server_error": "A poll is answered 503",
-    "poll_bad_gateway": "A poll is answered 502 with a web page",
-    "poll_html": "A poll is answered 200 with a web page",
-    "poll_empty": "A poll is answered 200 with nothing",
-    "poll_null": "A poll is answered with the JSON value null",
-    "poll_hang": "A poll is never answered",
-    "poll_cut": "A poll's connection is cut",
-    "callback_duplicate": "A callback is sent twice",
-    "callback_lost": "A callback is never sent",
-    "callback_late": "A callback comes late",
-    "callback_late_s": "How late a late callback is",
-    "callback_early": "A first callback comes before the create is answered",
-    "callback_reordered": "A job's callbacks come in reverse order",
-}
-"""The help text of each field of `Chaos`, without its full stop."""
-
 
 def _directives() -> str:
     """Return the list of directives for the end of the help text."""
@@ -96,7 +54,7 @@ def _chaos_options() -> list[click.Option]:
                 type=int if isinstance(field.default, int) else float,
                 default=field.default,
                 metavar="SECONDS" if is_value else "RATE",
-                help=f"{MEANINGS[field.name]}.",
+                help=f"{field.metadata['meaning']}.",
                 show_default=bool(field.default),
             )
         )

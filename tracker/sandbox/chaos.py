@@ -7,8 +7,9 @@ these rates, the directives of a prompt and the dice.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
+from typing import Any
 
 
 class CreateFault(StrEnum):
@@ -83,70 +84,61 @@ class PollFault(StrEnum):
 _VALUES = {"latency_min_s", "latency_max_s", "retry_after_s", "callback_late_s"}
 
 
+def _field(meaning: str, default: float = 0.0) -> Any:  # noqa: ANN401 - like dataclasses.field
+    """A field and what it does: one sentence without its full stop, for the options of ``tracker sandbox``."""
+    return field(default=default, metadata={"meaning": meaning})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chaos:
     """Rates between 0 and 1 and a few values. The default is a gateway without faults.
 
-    Attributes:
-        latency_min_s: Least delay before a create or a poll is looked at, seconds.
-        latency_max_s: Greatest such delay, seconds.
-        retry_after_s: The value of Retry-After, full seconds.
-        retry_after_date: Rate of Retry-After as HTTP-date instead of seconds.
-        create_policy: Rate of creates with ``CreateFault.POLICY``; likewise all ``create_…``, which
-            are tried in the order written here.
-        fail_policy: Rate of accepted jobs that end in ``GenerationFault.POLICY``; likewise ``fail_…``.
-        missing_url: Rate of jobs that succeed without ever showing an output.
-        poll_rate_limited: Rate of polls with ``PollFault.RATE_LIMITED``; likewise ``poll_…``.
-        callback_duplicate: Rate of callbacks that are sent twice.
-        callback_lost: Rate of callbacks that are never sent.
-        callback_late: Rate of callbacks that are sent ``callback_late_s`` after their time.
-        callback_late_s: How late a late callback is, seconds.
-        callback_early: Rate of jobs whose first callback is sent before the create is answered.
-        callback_reordered: Rate of jobs whose callbacks come in reverse order, the last one first.
+    A create meets at most one of the faults ``create_…``, which are tried in this order; likewise ``fail_…`` and
+    ``poll_…``. The names are those of `CreateFault`, `GenerationFault` and `PollFault`.
     """
 
-    latency_min_s: float = 0.0
-    latency_max_s: float = 0.0
-    retry_after_s: int = 1
-    retry_after_date: float = 0.0
+    latency_min_s: float = _field("Minimum latency of creates and polls")
+    latency_max_s: float = _field("Maximum latency of creates and polls")
+    retry_after_s: int = _field("The value of Retry-After, an integer", 1)
+    retry_after_date: float = _field("Retry-After is a date")
 
-    create_refused: float = 0.0
-    create_hang: float = 0.0
-    create_rate_limited: float = 0.0
-    create_throttled: float = 0.0
-    create_unavailable: float = 0.0
-    create_maintenance: float = 0.0
-    create_server_error: float = 0.0
-    create_bad_gateway: float = 0.0
-    create_error_body: float = 0.0
-    create_policy: float = 0.0
-    create_quota: float = 0.0
-    create_cut: float = 0.0
-    create_garbled: float = 0.0
+    create_refused: float = _field("The connection is cut before a create is read")
+    create_hang: float = _field("A create is never answered, and no job is made")
+    create_rate_limited: float = _field("A create is answered 429 with Retry-After")
+    create_throttled: float = _field("A create gets the rate limit error of its family")
+    create_unavailable: float = _field("A create is answered 503 with Retry-After")
+    create_maintenance: float = _field("A create gets the maintenance error of its family")
+    create_server_error: float = _field("A create is answered 500")
+    create_bad_gateway: float = _field("A create is answered 502 with a web page, and no job is made")
+    create_error_body: float = _field("A create is answered 200 with an error in it")
+    create_policy: float = _field("A create is refused by the content rules")
+    create_quota: float = _field("A create is refused for lack of credit")
+    create_cut: float = _field("The job is made, then the connection is cut")
+    create_garbled: float = _field("The job is made, and the answer cannot be read")
 
-    fail_policy: float = 0.0
-    fail_error: float = 0.0
-    fail_invalid: float = 0.0
-    fail_silent: float = 0.0
-    fail_canceled: float = 0.0
-    missing_url: float = 0.0
+    fail_policy: float = _field("A job fails on the content rules")
+    fail_error: float = _field("A job breaks")
+    fail_invalid: float = _field("A job fails late on wrong parameters")
+    fail_silent: float = _field("A job fails without a code or a message")
+    fail_canceled: float = _field("A job is canceled upstream")
+    missing_url: float = _field("A job succeeds and never shows an output")
 
-    poll_rate_limited: float = 0.0
-    poll_throttled: float = 0.0
-    poll_server_error: float = 0.0
-    poll_bad_gateway: float = 0.0
-    poll_html: float = 0.0
-    poll_empty: float = 0.0
-    poll_null: float = 0.0
-    poll_hang: float = 0.0
-    poll_cut: float = 0.0
+    poll_rate_limited: float = _field("A poll is answered 429 with Retry-After")
+    poll_throttled: float = _field("A poll gets the rate limit error of its family")
+    poll_server_error: float = _field("A poll is answered 503")
+    poll_bad_gateway: float = _field("A poll is answered 502 with a web page")
+    poll_html: float = _field("A poll is answered 200 with a web page")
+    poll_empty: float = _field("A poll is answered 200 with nothing")
+    poll_null: float = _field("A poll is answered with the JSON value null")
+    poll_hang: float = _field("A poll is never answered")
+    poll_cut: float = _field("A poll's connection is cut")
 
-    callback_duplicate: float = 0.0
-    callback_lost: float = 0.0
-    callback_late: float = 0.0
-    callback_late_s: float = 1.0
-    callback_early: float = 0.0
-    callback_reordered: float = 0.0
+    callback_duplicate: float = _field("A callback is sent twice")
+    callback_lost: float = _field("A callback is never sent")
+    callback_late: float = _field("A callback comes late")
+    callback_late_s: float = _field("How late a late callback is", 1.0)
+    callback_early: float = _field("A first callback comes before the create is answered")
+    callback_reordered: float = _field("A job's callbacks come in reverse order")
 
     def __post_init__(self) -> None:
         """Refuse invalid values.
