@@ -9,13 +9,14 @@ import hashlib
 import http.client
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from http import HTTPStatus
 from typing import IO, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from tracker.cli.exits import BAD_CONFIG, FAILED, UNAVAILABLE, USAGE, Failure, Unreachable
-from tracker.daemon.peers import UnixConnection
+from tracker.daemon.peers import make_connection
 
 CONNECT_S = 5.0
 ANSWER_S = 30.0
@@ -41,88 +42,65 @@ class Client:
         if re.fullmatch(r"[^/:@]+:\d+|\[[^/@]+\]:\d+", url):  # host:port, as in server.listen
             url = f"http://{url}"
         self.url = url.rstrip("/")
-        self._token = token
-        self._socket_path = url.removeprefix("unix:") if url.startswith("unix:") else None
-        parts = urlsplit("" if self._socket_path else self.url)
-        try:
-            self._host, self._port = parts.hostname or "", parts.port
-        except ValueError:
-            self._host, self._port = "", None
-        if self._socket_path is None and (parts.scheme not in {"http", "https"} or not self._host):
-            raise Failure([f"--url: {url!r} is not a daemon URL; write http://host:port or unix:/path"], USAGE)
-        self._is_tls = parts.scheme == "https"
-        self._prefix = parts.path
+        self._has_token = token is not None
+        self._headers = {"User-Agent": "tracker"} | ({"Authorization": f"Bearer {token}"} if token else {})
+        with suppress(ValueError):  # an invalid host or port
+            parts = urlsplit(self.url)
+            if parts.scheme == "unix" or (parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0):
+                return
+        raise Failure([f"--url: {url!r} is not a daemon URL; write http://host:port or unix:/path"], USAGE)
 
     def get(self, path: str, query: Mapping[str, str] | None = None, *, answer_s: float = ANSWER_S) -> Json:
         """The JSON of a GET."""
         return self._call("GET", f"{path}?{urlencode(query)}" if query else path, None, {}, answer_s)
 
     def post(
-        self,
-        path: str,
-        body: Json = None,
-        headers: Mapping[str, str] | None = None,
-        *,
-        answer_s: float = ANSWER_S,
+        self, path: str, body: Json = None, headers: Mapping[str, str] | None = None, *, answer_s: float = ANSWER_S
     ) -> Json:
         """The JSON that a POST is answered with."""
         return self._call("POST", path, body, headers or {}, answer_s)
 
     def save(self, path: str, file: IO[bytes], *, answer_s: float = ANSWER_S) -> str:
         """Write the body of a GET to a file, piece by piece; its SHA-256."""
-        headers = {"User-Agent": "tracker"} | ({"Authorization": f"Bearer {self._token}"} if self._token else {})
         digest = hashlib.sha256()
-        connection = self._connect()
         try:
-            connection.sock.settimeout(answer_s)
-            connection.request("GET", self._prefix + path, None, headers)
-            answer = connection.getresponse()
-            if answer.status != HTTPStatus.OK:
-                self._read(answer.status, answer.read())
-                raise Failure([f"{self.url} answered {answer.status} instead of a file"], FAILED)
-            while piece := answer.read(_PIECE_BYTES):
-                digest.update(piece)
-                file.write(piece)
+            with self._request("GET", path, None, {}, answer_s) as answer:
+                if answer.status != HTTPStatus.OK:
+                    self._read(answer.status, answer.read())
+                    raise Failure([f"{self.url} answered {answer.status} instead of a file"], FAILED)
+                while piece := answer.read(_PIECE_BYTES):
+                    digest.update(piece)
+                    file.write(piece)
         except (TimeoutError, ConnectionError, http.client.HTTPException) as error:
             raise Unreachable(f"the daemon at {self.url} closed the connection ({_why(error)})") from error
-        finally:
-            connection.close()
         return digest.hexdigest()
 
     def _call(self, method: str, path: str, body: Json, headers: Mapping[str, str], answer_s: float) -> Json:
         payload = None if body is None else json.dumps(body).encode()
-        sent = {"Accept": "application/json", "User-Agent": "tracker", **headers}
+        sent = {"Accept": "application/json", **headers}
         if payload is not None:
             sent["Content-Type"] = "application/json"
-        if self._token:
-            sent["Authorization"] = f"Bearer {self._token}"
-        connection = self._connect()
         try:
-            connection.sock.settimeout(answer_s)
-            connection.request(method, self._prefix + path, payload, sent)
-            answer = connection.getresponse()
-            status, text = answer.status, answer.read()
+            with self._request(method, path, payload, sent, answer_s) as answer:
+                status, text = answer.status, answer.read()
         except (OSError, http.client.HTTPException) as error:
             raise Unreachable(f"the daemon at {self.url} gave no answer ({_why(error)})") from error
-        finally:
-            connection.close()
         return self._read(status, text)
 
-    def _connect(self) -> http.client.HTTPConnection:
-        if self._socket_path is not None:
-            connection: http.client.HTTPConnection = UnixConnection(self._socket_path, CONNECT_S)
-        elif self._is_tls:
-            connection = http.client.HTTPSConnection(self._host, self._port, timeout=CONNECT_S)
-        else:
-            connection = http.client.HTTPConnection(self._host, self._port, timeout=CONNECT_S)
-        try:
-            connection.connect()
-        except (OSError, http.client.HTTPException) as error:
-            connection.close()
-            raise Unreachable(
-                f"no daemon answers at {self.url} ({_why(error)}); start one with: tracker serve"
-            ) from error
-        return connection
+    @contextmanager
+    def _request(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], answer_s: float
+    ) -> Iterator[http.client.HTTPResponse]:
+        connection, prefix = make_connection(self.url, CONNECT_S)
+        with closing(connection):
+            try:
+                connection.connect()
+            except (OSError, http.client.HTTPException) as error:
+                line = f"no daemon answers at {self.url} ({_why(error)}); start one with: tracker serve"
+                raise Unreachable(line) from error
+            connection.sock.settimeout(answer_s)
+            connection.request(method, prefix + path, body, {**self._headers, **headers})
+            yield connection.getresponse()
 
     def _read(self, status: int, text: bytes) -> Json:
         try:
@@ -133,7 +111,7 @@ class Client:
             return value
         code = UNAVAILABLE if status >= HTTPStatus.INTERNAL_SERVER_ERROR else _CODES.get(status, FAILED)
         if status == HTTPStatus.UNAUTHORIZED:
-            raise Failure([token_line(self.url, is_sent=self._token is not None)], code)
+            raise Failure([token_line(self.url, is_sent=self._has_token)], code)
         raise Failure(problem_lines(status, value, self.url), code)
 
 

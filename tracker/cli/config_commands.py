@@ -53,7 +53,7 @@ def check(config_path: Path | None, *, as_json: bool) -> None:
             raise click.exceptions.Exit(BAD_CONFIG) from None
         raise
     if as_json:
-        echo_json({"ok": True, "file": _path(found.file), "warnings": warnings})
+        echo_json({"ok": True, "file": found.file and str(found.file), "warnings": warnings})
         return
     for warning in warnings:
         click.echo(f"{severity_mark(WARNING)}warning: {warning}", err=True)
@@ -70,7 +70,7 @@ def show(config_path: Path | None, *, as_json: bool) -> None:
         secrets = _secrets(found)
     values = _values(found)
     if as_json:
-        echo_json({"file": _path(found.file), "config": values, "secrets": secrets})
+        echo_json({"file": found.file and str(found.file), "config": values, "secrets": secrets})
         return
     click.echo(f"# {found.file or 'no file: the defaults and the environment'}")
     click.echo("\n".join([*toml_lines(values), ""]))
@@ -230,7 +230,7 @@ def _values(found: Config) -> dict[str, Any]:
     models = values["models"]
     values["models"] = models["names"] | models["environments"]
     values["store"]["path"] = str(found.store_path)
-    values["hooks_dir"] = _path(found.hooks_path)
+    values["hooks_dir"] = found.hooks_path and str(found.hooks_path)
     values["hooks"] = [
         _given(table | {key: _without_token(value) for key, value in hook.sensitive().items()})
         for hook, table in zip(found.hooks, values["hooks"], strict=True)
@@ -272,7 +272,3 @@ def _secrets(found: Config) -> dict[str, bool]:
     named = [hook for hook in found.hooks if hook.secret_env or hook.secret_file]
     secrets |= {f"hooks[{hook.name}].secret": bool(found.hook_secret(hook)) for hook in named}
     return {"server.api_token": bool(found.api_token()), **secrets}
-
-
-def _path(path: Path | None) -> str | None:
-    return None if path is None else str(path)

@@ -20,10 +20,7 @@ from tracker.cli.client import Json, task_path
 from tracker.cli.exits import FAILED, TIMED_OUT, Failure
 from tracker.cli.render import clean, echo_json
 from tracker.cli.session import Session, json_option, with_session
-
-_STEP_S = 0.3
-ARCHIVE_ENDS = frozenset({"stored", "dead"})
-"""Final states of an archive item."""
+from tracker.cli.waiting import ARCHIVE_ENDS, archive_items
 
 
 @click.command()
@@ -44,7 +41,7 @@ def download(
 
     They are named ID-N-TITLE.EXT. A file with the same content is not copied again.
     """
-    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    deadline = float("inf") if timeout_s is None else time.monotonic() + timeout_s
     task_id = session.full_id(task_id)
     session.client.post(task_path(task_id, "archive"))
     items = _wait(session, task_id, deadline)
@@ -66,20 +63,18 @@ def download(
         raise Failure([f"{task_id} has no files{'' if task['finished_at'] else ' yet'}"], FAILED)
 
 
-def _wait(session: Session, task_id: str, deadline: float | None) -> list[Json]:
+def _wait(session: Session, task_id: str, deadline: float) -> list[Json]:
     """The archive items when all are final or the time is over; changes are printed to standard error."""
     shown: dict[int, str] = {}
-    while True:
-        items: list[Json] = session.client.get(task_path(task_id, "archive"))["items"]
+    items: list[Json] = []
+    for items in archive_items(session.client, task_id, deadline):
         for item in items:
             if item["error"] and item["state"] != "dead" and shown.get(item["n"]) != item["error"]:
                 shown[item["n"]] = item["error"]
                 click.echo(f"output {item['n']}: {clean(item['error'])}; retrying", err=True)
-        if all(item["state"] in ARCHIVE_ENDS for item in items) or (
-            deadline is not None and time.monotonic() >= deadline
-        ):
-            return items
-        time.sleep(_STEP_S)
+        if all(item["state"] in ARCHIVE_ENDS for item in items):
+            break
+    return items
 
 
 def _target(output: Mapping[str, Json], directory: Path) -> Path:

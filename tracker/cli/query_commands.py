@@ -1,4 +1,7 @@
-"""Commands that read: ``list``, ``show``, ``events``, ``why``, ``routes``. Without a daemon they read its file."""
+"""Commands that read: ``list``, ``show``, ``events``, ``why``, ``routes``, ``models``.
+
+Those about tasks read the file when no daemon answers.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,22 @@ import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import click
 
 from tracker.cli.client import Json, task_path
-from tracker.cli.exits import USAGE, Failure, Unreachable
-from tracker.cli.render import echo_events, echo_json, echo_result, echo_table, echo_task, echo_tasks, echo_why
+from tracker.cli.exits import FAILED, USAGE, Failure, Unreachable
+from tracker.cli.render import (
+    duration,
+    echo_events,
+    echo_json,
+    echo_result,
+    echo_table,
+    echo_task,
+    echo_tasks,
+    echo_why,
+)
 from tracker.cli.session import Session, json_option, next_page_command, with_session
 from tracker.server.queries import DEFAULT_LIMIT, MAX_LIMIT, REASON, STATUS, parse_time
 
@@ -27,7 +40,7 @@ limit_option = click.option(
 def parse_labels(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
     """Read ``k=v`` options."""
     labels: dict[str, str] = {}
-    for value in map(as_text, values):
+    for value in map(_as_text, values):
         name, equals, text = value.partition("=")
         if not equals or not name:
             raise click.BadParameter(f"{value!r} is not a label; write name=value")
@@ -35,7 +48,7 @@ def parse_labels(_context: click.Context, _parameter: click.Parameter, values: t
     return labels
 
 
-def as_text(argument: str) -> str:
+def _as_text(argument: str) -> str:
     """Decode an argument as UTF-8 in any locale."""
     try:
         return os.fsencode(argument).decode()
@@ -52,7 +65,7 @@ def parse_time_option(_context: click.Context, _parameter: click.Parameter, valu
 
 
 def _parse_text(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    return None if value is None else as_text(value)
+    return None if value is None else _as_text(value)
 
 
 @click.command("list")
@@ -166,3 +179,45 @@ def _own_routes(session: Session) -> list[Json]:
     routes = read_registry(session.config.providers_path).routes()
     names = ("provider", "create", "query", "mode", "callback", "signature", "source")
     return [{"route": route.name} | {name: getattr(route, name) for name in names} for route in routes]
+
+
+_models_account_option = click.option("--account", help="The account; required if there are several.")
+
+
+@click.group()
+def models() -> None:
+    """List the models of an account."""
+
+
+@models.command("list")
+@_models_account_option
+@json_option
+@with_session
+def list_models(session: Session, account: str | None, *, as_json: bool) -> None:
+    """List the models of an account as last fetched."""
+    found = session.client.get("/v1/models", {"account": account} if account else None)
+    echo_result(found, _echo_models, as_json=as_json)
+
+
+@models.command("sync")
+@_models_account_option
+@json_option
+@with_session
+def sync_models(session: Session, account: str | None, *, as_json: bool) -> None:
+    """Fetch an account's lists of models now."""
+    query = f"?account={quote(account, safe='')}" if account else ""
+    found = session.client.post(f"/v1/models/sync{query}", None, answer_s=120.0)
+    echo_result(found, _echo_models, as_json=as_json)
+    if found["problems"]:
+        raise click.exceptions.Exit(FAILED)
+
+
+def _echo_models(found: Json) -> None:
+    rows = [
+        (item["id"], item["family"], item["display_name"] or "-", item["created_at"] or "-") for item in found["items"]
+    ]
+    echo_table(("id", "listed by", "name", "created"), rows)
+    age = "never fetched" if found["age_s"] is None else f"fetched {duration(found['age_s'])} ago"
+    click.echo(f"{len(found['items'])} models of account {found['account']}, {age}", err=True)
+    for problem in found["problems"]:
+        click.echo(problem, err=True)

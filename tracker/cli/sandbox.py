@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import shlex
 import signal
 from pathlib import Path
@@ -25,64 +26,46 @@ from tracker.sandbox.directives import DIRECTIVES
 
 def _directives() -> str:
     """Return the list of directives for the end of the help text."""
-    lines = [
-        "A prompt can set its faults with directives; no RATE then applies to it:",
-        "",
-        "\b",
-        '  tracker submit suno.generate -d \'{…, "prompt": "a song [sandbox: callback=lost]"}\'',
-        "",
-        "Separate several with semicolons. Directives:",
-        "",
-        "\b",
-    ]
+    lines = []
     for directive in DIRECTIVES:
-        values = (
-            f"={'|'.join(directive.values)}" if directive.values else directive.example.removeprefix(directive.name)
-        )
-        lines += [f"  {directive.name}{values}", f"      {directive.meaning}"]
-    return "\n".join(lines)
+        name, values = directive.name, directive.values
+        shown = f"{name}={'|'.join(values)}" if values else directive.example
+        lines += [f"  {shown}", f"      {directive.meaning}"]
+    return """A prompt can set its faults with directives; no RATE then applies to it:
+
+\b
+  tracker submit suno.generate -d '{…, "prompt": "a song [sandbox: callback=lost]"}'
+
+Separate several with semicolons. Directives:
+
+\b
+""" + "\n".join(lines)
 
 
 def _chaos_options() -> list[click.Option]:
     """Return an option for each field of `Chaos`."""
-    options = []
-    for field in dataclasses.fields(Chaos):
-        is_value = field.name.endswith("_s")
-        options.append(
-            click.Option(
-                [f"--{field.name.replace('_', '-')}", field.name],
-                type=int if isinstance(field.default, int) else float,
-                default=field.default,
-                metavar="SECONDS" if is_value else "RATE",
-                help=f"{field.metadata['meaning']}.",
-                show_default=bool(field.default),
-            )
+    return [
+        click.Option(
+            [f"--{field.name.replace('_', '-')}", field.name],
+            type=int if isinstance(field.default, int) else float,
+            default=field.default,
+            metavar="SECONDS" if field.name.endswith("_s") else "RATE",
+            help=f"{field.metadata['meaning']}.",
+            show_default=bool(field.default),
         )
-    return options
+        for field in dataclasses.fields(Chaos)
+    ]
+
+
+_seconds_option = functools.partial(click.option, type=click.FloatRange(min=0), show_default=True, metavar="SECONDS")
 
 
 @click.command(params=_chaos_options(), epilog=_directives())
 @click.option("--listen", default="127.0.0.1:8790", show_default=True, help="Loopback only; port 0: any free one.")
 @click.option("--key", default=DEFAULT_KEY, show_default=True, help="The API key that it accepts.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of all random decisions.")
-@click.option(
-    "--duration",
-    "duration_s",
-    type=click.FloatRange(min=0),
-    default=4.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long a job takes.",
-)
-@click.option(
-    "--url-ttl",
-    "url_ttl_s",
-    type=click.FloatRange(min=0),
-    default=3600.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long an output URL is valid.",
-)
+@_seconds_option("--duration", "duration_s", default=4.0, help="How long a job takes.")
+@_seconds_option("--url-ttl", "url_ttl_s", default=3600.0, help="How long an output URL is valid.")
 @click.option(
     "--providers",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
@@ -138,14 +121,18 @@ async def _run(gateway: Sandbox, host: str, port: int, played: tuple[PlayedProvi
             loop.add_signal_handler(number, stopped.set)
     await gateway.start(host, port)
     try:
-        click.echo(f"base URL  {gateway.base_url}")
-        click.echo(f"API key   {gateway.key}")
-        click.echo("\nA tracker that uses it:\n")
-        click.echo(f"  TRACKER_ACCOUNTS__DEFAULT__BASE_URL={gateway.base_url} \\")
-        click.echo(f"  ANYINT_API_KEY={shlex.quote(gateway.key)} \\")
-        click.echo("  TRACKER_PUBLIC_URL=http://127.0.0.1:8780 \\")
-        click.echo("  TRACKER_ARCHIVE__ALLOW_PRIVATE_ADDRESSES=true \\")  # its files are on this machine
-        click.echo("  tracker serve\n")
+        # the last variable: its files are on this machine
+        click.echo(f"""base URL  {gateway.base_url}
+API key   {gateway.key}
+
+A tracker that uses it:
+
+  TRACKER_ACCOUNTS__DEFAULT__BASE_URL={gateway.base_url} \\
+  ANYINT_API_KEY={shlex.quote(gateway.key)} \\
+  TRACKER_PUBLIC_URL=http://127.0.0.1:8780 \\
+  TRACKER_ARCHIVE__ALLOW_PRIVATE_ADDRESSES=true \\
+  tracker serve
+""")
         for provider in played:
             names = ", ".join(route.name for route in provider.routes)
             click.echo(f'{provider.name}: base_url = "{gateway.base_url}{provider.prefix}"  ({names})')

@@ -10,16 +10,16 @@ import time
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
 from tracker.cli.client import Json, task_path
-from tracker.cli.download import ARCHIVE_ENDS
 from tracker.cli.exits import FAILED, INTERRUPTED, USAGE, Failure, Unreachable
 from tracker.cli.query_commands import parse_labels
 from tracker.cli.render import clean, clean_text, echo_json, echo_result, echo_state
 from tracker.cli.session import Session, json_option, with_session
-from tracker.cli.waiting import describe_failure, exit_code_of, follow, has_ended
+from tracker.cli.waiting import ARCHIVE_ENDS, archive_items, describe_failure, exit_code_of, follow, has_ended
 from tracker.domain.text import NotText, decode_text
 
 _SUBMIT_ANSWER_S = 300.0
@@ -27,7 +27,6 @@ _SUBMIT_ANSWER_S = 300.0
 
 _ARCHIVE_S = 20.0
 """How long ``--wait`` waits for the archive after the end."""
-_ARCHIVE_STEP_S = 0.2
 
 _label_option = click.option(
     "--label", "labels", multiple=True, metavar="K=V", callback=parse_labels, help="A label; repeatable."
@@ -56,9 +55,7 @@ def submit(
     labels: dict[str, str],
     account: str | None,
     idempotency_key: str | None,
-    wait: bool,
-    timeout_s: float | None,
-    as_json: bool,
+    **output: Any,  # noqa: ANN401 - see _finish
 ) -> None:
     """Create a paid task on ROUTE and print its id, or with --wait its outputs."""
     # a generated key makes a repetition safe when the response is lost
@@ -70,7 +67,7 @@ def submit(
         hint = f"to see the result, run the same command again with --idempotency-key {key}"
         lines = [*error.lines, hint] if "gave no answer" in error.lines[0] else error.lines
         raise Failure(lines, error.exit_code) from error
-    _finish(session, task, wait=wait, timeout_s=timeout_s, as_json=as_json)
+    _finish(session, task, **output)
 
 
 @click.command()
@@ -89,14 +86,11 @@ def track(
     external_id: str,
     labels: dict[str, str],
     account: str | None,
-    wait: bool,
-    timeout_s: float | None,
-    as_json: bool,
+    **output: Any,  # noqa: ANN401 - see _finish
 ) -> None:
     """Follow a task that was created elsewhere with the upstream id EXTERNAL_ID; print its id."""
     body = _body(route=route, external_id=external_id, labels=labels, account=account)
-    task = session.client.post("/v1/tasks", body)
-    _finish(session, task, wait=wait, timeout_s=timeout_s, as_json=as_json)
+    _finish(session, session.client.post("/v1/tasks", body), **output)
 
 
 @click.command("wait")
@@ -212,14 +206,11 @@ def _echo_outputs(session: Session, task: Json) -> None:
 
 def _archived(session: Session, task_id: str) -> Json:
     """The task when its files are archived or dead, at most after `_ARCHIVE_S`; None without an archive."""
-    deadline = time.monotonic() + _ARCHIVE_S
     try:
-        while True:
-            items = session.client.get(task_path(task_id, "archive"))["items"]
-            is_decided = all(item["state"] in ARCHIVE_ENDS or item["error"] for item in items)
-            if is_decided or time.monotonic() >= deadline:
-                return session.client.get(task_path(task_id))
-            time.sleep(_ARCHIVE_STEP_S)
+        for items in archive_items(session.client, task_id, time.monotonic() + _ARCHIVE_S):
+            if all(item["state"] in ARCHIVE_ENDS or item["error"] for item in items):
+                break
+        return session.client.get(task_path(task_id))
     except Failure:
         return None  # an older daemon, or a stopped one: the task has succeeded anyway
 

@@ -20,6 +20,9 @@ from tracker.cli.render import clean, describe_progress, describe_state
 RESTART_S = 30.0
 """How long to wait for a daemon that stops answering; it may be restarting."""
 _ANSWER_MARGIN_S = 15.0
+_ARCHIVE_STEP_S = 0.2
+ARCHIVE_ENDS = frozenset({"stored", "dead"})
+"""Final states of an archive item."""
 
 
 def follow(client: Client, task_ids: Sequence[str], timeout_s: float | None) -> dict[str, Json]:
@@ -36,13 +39,13 @@ def follow(client: Client, task_ids: Sequence[str], timeout_s: float | None) -> 
     Raises:
         Failure: a task does not exist, or the daemon does not answer for longer than a restart takes.
     """
-    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    deadline = float("inf") if timeout_s is None else time.monotonic() + timeout_s
     tasks: dict[str, Json] = {task_id: client.get(task_path(task_id)) for task_id in dict.fromkeys(task_ids)}
     with _progress(len(tasks)) as progress:
         for task in tasks.values():
             progress.show(task)
         while pending := [task_id for task_id, task in tasks.items() if not has_ended(task)]:
-            left_s = float("inf") if deadline is None else deadline - time.monotonic()
+            left_s = deadline - time.monotonic()
             if left_s <= 0:
                 break
             for n, task_id in enumerate(pending):
@@ -50,6 +53,15 @@ def follow(client: Client, task_ids: Sequence[str], timeout_s: float | None) -> 
                 tasks[task_id] = _ask(client, task_id, wait_s)
                 progress.show(tasks[task_id])
     return tasks
+
+
+def archive_items(client: Client, task_id: str, deadline: float) -> Iterator[list[Json]]:
+    """The archive items of a task, again and again until the deadline (of `time.monotonic`)."""
+    while True:
+        yield client.get(task_path(task_id, "archive"))["items"]
+        if time.monotonic() >= deadline:
+            return
+        time.sleep(_ARCHIVE_STEP_S)
 
 
 def exit_code_of(tasks: Sequence[Mapping[str, Json]]) -> int:

@@ -138,7 +138,7 @@ def ask(base: str, path: str, key: str | None = None, *, within_s: float = ANSWE
     if key:
         headers["Authorization"] = f"Bearer {key}"
     try:
-        connection, prefix = _connection(base.rstrip("/"), within_s)
+        connection, prefix = make_connection(base.rstrip("/"), within_s)
         try:
             connection.request("GET", prefix + path, headers=headers)
             response = connection.getresponse()
@@ -154,7 +154,8 @@ def ask(base: str, path: str, key: str | None = None, *, within_s: float = ANSWE
         raise NoAnswer(why, is_refused=False) from error
 
 
-def _connection(base: str, within_s: float) -> tuple[http.client.HTTPConnection, str]:
+def make_connection(base: str, within_s: float) -> tuple[http.client.HTTPConnection, str]:
+    """A connection that is not open yet, and the prefix of its paths."""
     if base.startswith("unix:"):
         return UnixConnection(base.removeprefix("unix:"), within_s), ""
     parts = urlsplit(base)
