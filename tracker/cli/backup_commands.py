@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tracker.cli.exits import FAILED, USAGE, Failure, for_same_config, report_errors
-from tracker.cli.render import echo_json, echo_table
+from tracker.cli.render import echo_json, echo_result, echo_table
 from tracker.cli.session import json_option, with_config
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ def restore(config: Config, file: Path | None, *, only_list: bool, as_json: bool
 
     if only_list:
         copies = list_copies(config.store_path)
-        echo_json({"items": [_copy_json(copy) for copy in copies]}) if as_json else _echo_copies(config, copies)
+        found = {"items": [_copy_json(copy) for copy in copies]}
+        echo_result(found, lambda _found: _echo_copies(config, copies), as_json=as_json)
         return
     if file is None:
         raise click.UsageError("Missing argument 'FILE'; tracker db restore --list shows the copies.")
@@ -87,10 +88,7 @@ def restore(config: Config, file: Path | None, *, only_list: bool, as_json: bool
         done = restore_database(
             file, config.store_path, lambda draft, creates: _settle(config, draft, creates), datetime.now(UTC)
         )
-    if as_json:
-        echo_json(_restored_json(config, done))
-    else:
-        _echo_restored(config, done)
+    echo_result(_restored_json(config, done), lambda _done: _echo_restored(config, done), as_json=as_json)
 
 
 def _settle(config: Config, draft: Path, creates: Sequence[Create]) -> None:
@@ -151,9 +149,10 @@ def _echo_restored(config: Config, done: Restored) -> None:
         click.echo(f"The previous file is kept as {done.kept}.")
     unknown = [create.task_id for create in done.creates if create.external_id is None]
     if unknown:
+        ids = ", ".join(unknown[:_SHOWN_MAX]) + (" …" if len(unknown) > _SHOWN_MAX else "")
         click.echo(
-            f"These creates were pending in the copy and may have been sent since; they are not sent again: "
-            f"{_some(unknown)}. tracker why ID explains each."
+            f"These creates were pending in the copy and may have been sent since; they are not sent again: {ids}. "
+            "tracker why ID explains each."
         )
     if done.missing is None and done.kept is not None:
         click.echo("That file cannot be read: tasks that are not in the copy are unknown.")
@@ -193,7 +192,3 @@ def _copy_json(copy: Copy) -> dict[str, object]:
 
 def _day(time: datetime | None) -> str:
     return "none" if time is None else f"{time:%Y-%m-%d %H:%M}"
-
-
-def _some(items: Sequence[str]) -> str:
-    return ", ".join(items[:_SHOWN_MAX]) + (" …" if len(items) > _SHOWN_MAX else "")

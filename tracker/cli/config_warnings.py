@@ -32,7 +32,7 @@ def unreachable_public_url(config: Config) -> str | None:
     if config.public_url is None:
         return None
     host = _host(config.public_url)
-    if _is_reserved(host):
+    if f".{host}".endswith(_NEVER_SUFFIXES):
         return f"public_url: providers cannot reach {host}, a name reserved for examples"
     gateways = [_host(account.base_url) for account in config.accounts.values()]
     if _is_local(host) and not all(map(_is_local, gateways)):
@@ -47,10 +47,8 @@ def list_warnings(config: Config, environ: Mapping[str, str]) -> list[str]:
         lines.append(f"{why}; set the URL that providers can reach, or leave it unset to poll only")
     for name, account in config.accounts.items():
         if account.base_url.lower().startswith("http://") and not _is_local(_host(account.base_url)):
-            where = f"accounts.{name}.base_url"
-            lines.append(
-                f"{where}: the key of this account is sent unencrypted; use https:// if the gateway supports it"
-            )
+            what = "the key of this account is sent unencrypted; use https:// if the gateway supports it"
+            lines.append(f"accounts.{name}.base_url: {what}")
     return [*lines, *unknown_variables(config, environ)]
 
 
@@ -93,10 +91,6 @@ def is_private_address(host: str) -> bool:
 
 def _host(url: str) -> str:
     return (urlsplit(url).hostname or "").lower().rstrip(".")
-
-
-def _is_reserved(host: str) -> bool:
-    return f".{host}".endswith(_NEVER_SUFFIXES)
 
 
 def _is_local(host: str) -> bool:

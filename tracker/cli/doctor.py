@@ -7,18 +7,23 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from tracker.cli import local_checks, network_checks
+from tracker.cli.config_warnings import unknown_variables
 from tracker.cli.exits import FAILED, for_same_config, report_errors
+from tracker.cli.local_checks import Line
 from tracker.cli.render import clean, echo_json
 from tracker.cli.session import account_rules, config_option, json_option, read_config
-
-if TYPE_CHECKING:
-    from tracker.cli.local_checks import Line
-    from tracker.config import Config
-    from tracker.domain.ai_models import Model
+from tracker.cli.store_identity import find_lock_holder
+from tracker.config import Config
+from tracker.domain.ai_models import Model
+from tracker.errors import ConfigError, StoreUnavailable, StoreUnusable
+from tracker.filesystem import is_store
+from tracker.store.sqlite import open_reader
+from tracker.store.sqlite.backup_files import refuse_damaged
+from tracker.store.sqlite.files import log_bytes
 
 _STYLES = {"ok": "green", "failed": "red", "skipped": "yellow"}
 _WIDTH = max(map(len, _STYLES))
@@ -44,25 +49,21 @@ def doctor(config_path: Path | None, *, as_json: bool) -> None:
 
 def _list_lines(config_path: Path | None) -> Iterator[Line]:
     """The checklist, line by line."""
-    from tracker.cli import local_checks, network_checks
-    from tracker.cli.config_warnings import unknown_variables
-    from tracker.errors import ConfigError
-
     try:
         config = read_config(config_path, serving=True)
     except ConfigError as error:
         for problem in error.problems:
             what, _, fix = problem.partition("; ")
-            yield local_checks.Line("configuration", "failed", what, fix or "correct that line")
+            yield Line("configuration", "failed", what, fix or "correct that line")
         return
-    yield local_checks.Line("configuration", "ok", str(config.file or "no file: the defaults are used"))
+    yield Line("configuration", "ok", str(config.file or "no file: the defaults are used"))
     for variable in unknown_variables(config, os.environ):
         what, _, fix = variable.partition("; ")
-        yield local_checks.Line("environment", "failed", what, fix)
+        yield Line("environment", "failed", what, fix)
     daemon = network_checks.find_daemon(config)
     yield from network_checks.check_keys(config, daemon.facts)
     rules = account_rules(config)
-    yield from (local_checks.Line("provider", "skipped", line) for line in rules.list_missing())
+    yield from (Line("provider", "skipped", line) for line in rules.list_missing())
     yield from network_checks.check_gateways(config, rules.serves_builtin)
     store, models = _check_store(config)
     yield local_checks.check_models(config, models)
@@ -78,13 +79,6 @@ def _list_lines(config_path: Path | None) -> Iterator[Line]:
 
 def _check_store(config: Config) -> tuple[Line, list[Model] | None]:
     """The state of the file, and its list of models; None without one."""
-    from tracker.cli.local_checks import Line, check_new_store
-    from tracker.cli.store_identity import find_lock_holder
-    from tracker.errors import StoreUnavailable, StoreUnusable
-    from tracker.filesystem import is_store
-    from tracker.store.sqlite import open_reader
-    from tracker.store.sqlite.files import log_bytes
-
     path = config.store_path
 
     async def read() -> list[Model]:
@@ -96,11 +90,9 @@ def _check_store(config: Config) -> tuple[Line, list[Model] | None]:
 
     try:
         if not is_store(path):
-            return check_new_store(config), None
+            return local_checks.check_new_store(config), None
         models = asyncio.run(read())
         if find_lock_holder(path) is None:  # a running daemon finds damage itself
-            from tracker.store.sqlite.backup_files import refuse_damaged
-
             refuse_damaged(path)
     except (StoreUnusable, StoreUnavailable) as error:
         what, _, fix = str(error).partition("; ")

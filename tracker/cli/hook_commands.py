@@ -216,11 +216,7 @@ def _echo_deliveries(page: Json) -> None:
         ("id", "status", "event", "task", "attempts", "age", "next", "detail"),
         [
             (
-                item["id"],
-                item["status"],
-                item["event"],
-                item["task_id"],
-                item["attempts"],
+                *(item[name] for name in ("id", "status", "event", "task_id", "attempts")),
                 when(item["created_at"], now).removesuffix(" ago"),
                 due(item["next_attempt_at"], now) or "-",
                 item["error"] or "",
@@ -239,18 +235,9 @@ def _echo_deliveries(page: Json) -> None:
 @_since_option
 @json_option
 @with_session
-def retry_deliveries(
-    session: Session,
-    delivery_ids: tuple[str, ...],
-    *,
-    hook: str | None,
-    status: str | None,
-    since: str | None,
-    as_json: bool,
-) -> None:
+def retry_deliveries(session: Session, delivery_ids: tuple[str, ...], *, as_json: bool, **options: str | None) -> None:
     """Retry failed and dead deliveries: by ID, or all that match the options."""
-    given = {"hook": hook, "status": status, "since": since}
-    query = {name: value for name, value in given.items() if value is not None}
+    query = {name: value for name, value in options.items() if value is not None}
     if bool(delivery_ids) == bool(query):
         raise Failure(["name deliveries by id, or select them with --hook, --status or --since"], USAGE)
     if delivery_ids:
@@ -258,7 +245,7 @@ def retry_deliveries(
         echo_result({"items": items}, _echo_retried, as_json=as_json)
         return
     answer = session.client.post(f"/v1/deliveries/retry?{urlencode(query)}")
-    if hook is not None and not answer["retried"]:
+    if (hook := query.get("hook")) is not None and not answer["retried"]:
         # a hook that was removed from the configuration is still listed
         names = [item["name"] for item in session.client.get("/v1/hooks")["items"]]
         if hook not in names:

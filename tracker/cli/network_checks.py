@@ -136,9 +136,8 @@ def check_gateways(config: Config, has_lists: Callable[[str], bool] = lambda _ac
         check = f"gateway of {name}"
         key = None if config.account_key_problem(name) else config.account_key(name)
         try:
-            path, answer = (
-                _ask_for_models(account.base_url, key) if has_lists(name) else _ask_for_root(account.base_url)
-            )
+            url = account.base_url
+            path, answer = _ask_for_models(url, key) if has_lists(name) else ("/", ask(url, "/"))
         except NoAnswer as error:
             fix = f"check accounts.{name}.base_url, DNS and the firewall"
             yield Line(check, "failed", f"{account.base_url} gave no answer ({error})", fix)
@@ -175,10 +174,6 @@ def _ask_for_models(base_url: str, key: str | None) -> tuple[str, Answer]:
             return path, answer
         found.append((path, answer))
     return found[0]
-
-
-def _ask_for_root(base_url: str) -> tuple[str, Answer]:
-    return "/", ask(base_url, "/")
 
 
 def _why_no_gateway(answer: Answer) -> str | None:
@@ -238,6 +233,5 @@ def check_public_url(config: Config, daemon: Daemon) -> Line:
         found, is_answered = str(error), False
     if daemon.peer.kind == "free" and not is_answered:
         return Line("public_url", "skipped", f"the daemon is not running: {base} does not answer ({found})")
-    return Line(
-        "public_url", "failed", f"{base} does not lead to a tracker ({found})", f"start the daemon, and {proxy_fix}"
-    )
+    fix = f"start the daemon, and {proxy_fix}"
+    return Line("public_url", "failed", f"{base} does not lead to a tracker ({found})", fix)

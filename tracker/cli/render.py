@@ -50,13 +50,7 @@ def echo_result(value: Json, echo_text: Callable[[Json], None], *, as_json: bool
 
 
 def echo_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, status_column: int | None = None) -> None:
-    """Write rows in aligned columns that fit the terminal; see `tracker.cli.tables`.
-
-    Args:
-        columns: headings.
-        rows: one value per column.
-        status_column: which column holds a task status, to colour it.
-    """
+    """Write rows in aligned columns that fit the terminal; ``status_column`` holds a task status, and is coloured."""
     lines = [[clean(value) for value in row] for row in rows]
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
@@ -150,19 +144,18 @@ def describe_state(task: Mapping[str, Json]) -> str:
 def echo_task(task: Mapping[str, Json]) -> None:
     """Write everything about one task."""
     error = task.get("error") or {}
-    fields: list[tuple[str, object]] = [
-        (name, task.get(name))
-        for name in ("id", "status", "stage", "progress", "reason", "user_message", "route", "account", "model")
-    ]
-    fields += [("error", describe_error(error))]
-    fields += [("retryable", {True: "yes", False: "no"}.get(task.get("retryable")))]  # type: ignore[arg-type]  # or None
-    fields += [("external_id", task.get("external_id"))]
-    fields += [(f"label {name}", value) for name, value in (task.get("labels") or {}).items()]
-    fields += [
-        (name, task.get(name))
-        for name in ("created_at", "submitted_at", "started_at", "finished_at", "next_poll_at", "polls", "callbacks")
-    ]
-    echo_fields(fields)
+    first = ("id", "status", "stage", "progress", "reason", "user_message", "route", "account", "model")
+    last = ("created_at", "submitted_at", "started_at", "finished_at", "next_poll_at", "polls", "callbacks")
+    echo_fields(
+        [
+            *((name, task.get(name)) for name in first),
+            ("error", describe_error(error)),
+            ("retryable", {True: "yes", False: "no", None: None}[task.get("retryable")]),
+            ("external_id", task.get("external_id")),
+            *((f"label {name}", value) for name, value in (task.get("labels") or {}).items()),
+            *((name, task.get(name)) for name in last),
+        ]
+    )
     for output in task.get("outputs") or []:
         where = output.get("url") or output.get("text") or ""
         file = f"{output['path']} ({output['bytes']} bytes)" if output.get("archived") else ""

@@ -1,6 +1,6 @@
 """``sandbox``: the embedded gateway alone, with an option for every fault.
 
-The options are the fields of `tracker.sandbox.Chaos`; a new field only needs a sentence here.
+The options are the fields of `tracker.sandbox.Chaos`; a new field is a new option without a change here.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -21,7 +22,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class Context:
     """Context of the checks.
 
     Attributes:
@@ -37,9 +38,9 @@ class Surroundings:
     hook_table: Callable[[], type[BaseModel]] | None = None
 
 
-def surroundings(info: ValidationInfo) -> Surroundings:
+def context_of(info: ValidationInfo) -> Context:
     """The context of a validation."""
-    return info.context if isinstance(info.context, Surroundings) else Surroundings()
+    return info.context if isinstance(info.context, Context) else Context()
 
 
 class Section(BaseModel):
@@ -50,10 +51,10 @@ class Section(BaseModel):
 
 def resolve_path(path: Path, info: ValidationInfo) -> Path:
     """Make a path absolute: ``~`` is the home directory, relative ones start beside the file."""
-    around = surroundings(info)
-    if around.home is not None and path.parts[:1] == ("~",):
-        path = around.home.joinpath(*path.parts[1:])
-    return around.base / path
+    context = context_of(info)
+    if context.home is not None and path.parts[:1] == ("~",):
+        path = context.home.joinpath(*path.parts[1:])
+    return context.base / path
 
 
 def _no_bool(value: object) -> object:
@@ -78,20 +79,11 @@ def _http_url(text: str, example_host: str = "tracker.example.com") -> str:
     return text.rstrip("/")
 
 
-def _gateway_url(text: str) -> str:
-    return _http_url(text, "gateway.api.anyint.ai")
-
-
 def _hook_url(text: str) -> str:
     """Check an endpoint URL, which may have a query."""
     _http_url(text.partition("?")[0])
     if "#" in text:
         raise ValueError("has a fragment; remove everything from #")
-    return text
-
-
-def _verbatim_url(text: str) -> str:
-    _http_url(text)
     return text
 
 
@@ -118,14 +110,6 @@ def _name(name: str) -> str:
     return name
 
 
-def _listen(text: str) -> str:
-    return str(parse_listen(text))
-
-
-def _one_or_many(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
-
-
 _number = BeforeValidator(_no_bool)
 Duration = Annotated[float, _number, Field(ge=0, le=_TEN_YEARS_S, allow_inf_nan=False)]
 """Seconds, 0 or more."""
@@ -137,18 +121,18 @@ Count = Annotated[int, _number, Field(ge=1, le=2**53)]
 """An integer, 1 or more."""
 Days = Annotated[int, _number, Field(ge=0, le=36500)]
 """Days; 0 means never."""
-GatewayUrl = Annotated[str, AfterValidator(_gateway_url)]
+GatewayUrl = Annotated[str, AfterValidator(partial(_http_url, example_host="gateway.api.anyint.ai"))]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 """Without a trailing slash: paths are appended."""
 HookUrl = Annotated[str, AfterValidator(_hook_url)]
 """An endpoint, used exactly as written; may have a query."""
-VerbatimUrl = Annotated[str, AfterValidator(_verbatim_url)]
+VerbatimUrl = Annotated[str, AfterValidator(lambda text: _http_url(text) and text)]
 """Used exactly as written."""
 StoreUrl = Annotated[str, AfterValidator(_store_url)]
 """A bucket and a prefix; without a trailing slash."""
 EnvName = Annotated[str, AfterValidator(_env_name)]
 Name = Annotated[str, AfterValidator(_name)]
-ListenAddress = Annotated[str, AfterValidator(_listen)]
+ListenAddress = Annotated[str, AfterValidator(lambda text: str(parse_listen(text)))]
 ResolvedPath = Annotated[Path, AfterValidator(resolve_path)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_one_or_many)]
+Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
 """One name or several."""

@@ -1,7 +1,7 @@
 """``[[hooks]]``: what runs when a task changes, and for which tasks.
 
 Owns the keys that every hook has. Each kind of hook adds its own, see `tracker.hooks.kinds`; the reader of the
-configuration gets the table with all of them (`Surroundings.hook_table`). Must not run anything.
+configuration gets the table with all of them (`Context.hook_table`). Must not run anything.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from tracker.config.fields import Count, EnvName, Name, Names, PositiveDuration, ResolvedPath, Section, surroundings
+from tracker.config.fields import Count, EnvName, Name, Names, PositiveDuration, ResolvedPath, Section, context_of
 from tracker.config.sections import Mistake
 from tracker.domain.hook_events import PATTERNS
 
@@ -105,7 +105,7 @@ class HookSpec(Section):
 
 
 def _with_the_keys_of_kinds(table: Any, check: ValidatorFunctionWrapHandler, info: ValidationInfo) -> HookSpec:  # noqa: ANN401 - not checked yet
-    hook_table = surroundings(info).hook_table
+    hook_table = context_of(info).hook_table
     return cast(
         "HookSpec", check(table) if hook_table is None else hook_table().model_validate(table, context=info.context)
     )

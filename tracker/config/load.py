@@ -14,11 +14,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from tracker.config.fields import Surroundings
+from tracker.config.fields import Context
 from tracker.config.hooks import HookSpec
 from tracker.config.problems import list_problems, problem_line
 from tracker.config.sections import Server
-from tracker.config.settings import Config, check_secrets, check_whole, is_exposed
+from tracker.config.settings import Config, check_secrets, check_tables, is_exposed
 from tracker.domain.text import NotText, name_odd_character, read_text
 from tracker.errors import ConfigError
 from tracker.filesystem import is_file
@@ -48,7 +48,7 @@ def load_config(
     hook_table: Callable[[], type[HookSpec]] | None = None,
     serving: bool = True,
 ) -> Config:
-    """Read and check the whole configuration.
+    """Read and check the configuration.
 
     Args:
         path: the file of ``--config``; None: search for one.
@@ -70,21 +70,21 @@ def load_config(
     if hook_table is None:
         data.pop("hooks", None)
     names = frozenset(providers) if providers is not None else None
-    overrides, problems = _lay_over(data, env, names or frozenset())
-    around = Surroundings(
+    overrides, problems = _override(data, env, names or frozenset())
+    context = Context(
         base=file.absolute().parent if file is not None else Path.cwd(),
         home=Path(env["HOME"]) if env.get("HOME") else None,
         providers=names,
         hook_table=hook_table,
     )
     try:
-        config = Config.model_validate(data, context=around).bind(file, env)
+        config = Config.model_validate(data, context=context).bind(file, env)
     except ValidationError as error:
         problems += list_problems(error, data, name, overrides, hook_table)
         if serving:
-            problems += _exposure_of_part(data, around, env, name, overrides)
+            problems += _exposure_of_part(data, context, env, name, overrides)
         raise ConfigError(problems) from None
-    problems += [problem_line(where, message, name, overrides) for where, message in check_whole(config)]
+    problems += [problem_line(where, message, name, overrides) for where, message in check_tables(config)]
     if serving:
         problems += check_secrets(config)
         problems += _exposure(config, name, overrides)
@@ -113,30 +113,23 @@ def _read(file: Path) -> dict[str, Any]:
         text = read_text(file)
         return tomllib.loads(text)
     except OSError as error:
-        raise ConfigError([f"{file}: file: cannot be read ({_why(error)}); {_NAME_ANOTHER}"]) from error
+        raise ConfigError(
+            [f"{file}: file: cannot be read ({error.strerror or type(error).__name__}); {_NAME_ANOTHER}"]
+        ) from error
     except NotText as error:
         raise ConfigError([f"{file}: {error}"]) from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         found = _POSITION.fullmatch(str(error))
         what, where = found.groups() if found else (str(error), "file")
         what = what[:1].lower() + what[1:]
-        odd = _odd_character(text, where)
-        raise ConfigError([f"{file}: {where}: is not TOML: {what}{odd}; correct that line"]) from None
+        number, lines = _LINE.match(where), [*text.split("\n"), ""]
+        # an invisible or confusable character may be the cause
+        cause = name_odd_character(lines[min(int(number[1]), len(lines)) - 1]) if number else None
+        note = f" (the line has {cause})" if cause else ""
+        raise ConfigError([f"{file}: {where}: is not TOML: {what}{note}; correct that line"]) from None
 
 
-def _odd_character(text: str, where: str) -> str:
-    """Name an invisible or confusable character on the line of an error."""
-    found = _LINE.match(where)
-    lines = text.split("\n")
-    odd = name_odd_character(lines[int(found[1]) - 1]) if found and int(found[1]) <= len(lines) else None
-    return f" (the line has {odd})" if odd else ""
-
-
-def _why(error: OSError) -> str:
-    return error.strerror or type(error).__name__
-
-
-def _lay_over(data: dict[str, Any], env: Mapping[str, str], providers: frozenset[str]) -> tuple[_Overrides, list[str]]:
+def _override(data: dict[str, Any], env: Mapping[str, str], providers: frozenset[str]) -> tuple[_Overrides, list[str]]:
     """Put the values of ``TRACKER_…`` variables into ``data``; returns the overridden keys, and errors."""
     overrides: _Overrides = {}
     problems: list[str] = []
@@ -206,11 +199,11 @@ def _exposure(config: Config, name: str, overrides: _Overrides) -> list[str]:
 
 
 def _exposure_of_part(
-    data: Mapping[str, Any], around: Surroundings, env: Mapping[str, str], name: str, overrides: _Overrides
+    data: Mapping[str, Any], context: Context, env: Mapping[str, str], name: str, overrides: _Overrides
 ) -> list[str]:
     """The same check if other tables are wrong, so that all errors are reported at once."""
     try:
-        server = Server.model_validate(data.get("server", {}), context=around)
+        server = Server.model_validate(data.get("server", {}), context=context)
     except ValidationError:
         return []
     return _exposure(Config(server=server).bind(None, env), name, overrides)

@@ -6,9 +6,11 @@ Lines never contain values of the file: one may be a secret in the wrong place.
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import types
 from collections.abc import Callable, Mapping, Sequence
+from operator import eq
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -66,11 +68,8 @@ def list_problems(
 def problem_line(path: Sequence[str], message: str, file: str, overrides: Mapping[tuple[str, ...], str]) -> str:
     """One line; it names the variable instead of the file for an overridden value."""
     shown = tuple(path)
-    for variable_path, variable in overrides.items():
-        if shown[: len(variable_path)] == variable_path or variable_path[: len(shown)] == shown:
-            file = variable
-            break
-    return f"{file}: {dotted(shown)}: {message}"
+    source = next((variable for key, variable in overrides.items() if all(map(eq, key, shown))), file)
+    return f"{source}: {dotted(shown)}: {message}"
 
 
 def dotted(path: Sequence[str]) -> str:
@@ -95,18 +94,14 @@ def _shown(loc: Loc, data: Mapping[str, Any]) -> list[str]:
 
 
 _PLAIN = {
-    "bool_parsing": "must be true or false",
-    "bool_type": "must be true or false",
-    "float_parsing": "must be a number",
-    "float_type": "must be a number",
-    "int_from_float": "must be an integer",
-    "int_parsing": "must be an integer",
-    "int_type": "must be an integer",
-    "path_type": "must be a path in quotes",
-    "string_type": "must be a string in quotes",
-    "tuple_type": "must be a list in [ ]",
+    ("bool_parsing", "bool_type"): "must be true or false",
+    ("float_parsing", "float_type"): "must be a number",
+    ("int_from_float", "int_parsing", "int_type"): "must be an integer",
+    ("path_type",): "must be a path in quotes",
+    ("string_type",): "must be a string in quotes",
+    ("tuple_type",): "must be a list in [ ]",
 }
-"""Messages by pydantic's error type."""
+"""Messages by pydantic's error types."""
 
 
 def _message(found: Any, loc: Loc, shown: Sequence[str], table: type[BaseModel] | None) -> str:  # noqa: ANN401 - pydantic's error record, a TypedDict of its core
@@ -122,11 +117,9 @@ def _message(found: Any, loc: Loc, shown: Sequence[str], table: type[BaseModel] 
             return _table_message(shown)
         case "tuple_type" if loc == ("hooks",):
             return "must be a list of tables; write [[hooks]] and the keys below, once per hook"
-        case kind if kind in _PLAIN:
-            return f"{_PLAIN[kind]}; {_example(last, table)}"
-        case _:
-            pass
-    message = str(found["msg"]).removeprefix("Value error, ").replace("Input should", "must")
+        case kind:
+            plain = next((message for kinds, message in _PLAIN.items() if kind in kinds), None)
+    message = plain or str(found["msg"]).removeprefix("Value error, ").replace("Input should", "must")
     message = message[:1].lower() + message[1:]
     return message if ";" in message else f"{message}; {_example(last, table)}"
 
@@ -154,17 +147,13 @@ def _unknown_key(key: str, known: Sequence[str]) -> str:
 def _example(key: str, table: type[BaseModel] | None) -> str:
     field = table.model_fields.get(key) if table is not None else None
     default = None if field is None else field.get_default()
-    if isinstance(default, bool):
-        return f"write for example {key} = {str(default).lower()}"
-    if isinstance(default, str):
-        return f'write for example {key} = "{default}"'
-    if isinstance(default, int):
-        return f"write for example {key} = {default}"
     if isinstance(default, float):
-        return f"write for example {key} = {default:g}"
-    if key in _EXAMPLES:
-        return f"write for example {key} = {_EXAMPLES[key]}"
-    return "see config/tracker.toml for an example"
+        example: str | None = f"{default:g}"
+    elif isinstance(default, bool | str | int):
+        example = json.dumps(default)
+    else:
+        example = _EXAMPLES.get(key)
+    return f"write for example {key} = {example}" if example else "see config/tracker.toml for an example"
 
 
 def known_keys(loc: Loc) -> list[str]:

@@ -21,7 +21,7 @@ from tracker.config.fields import (
     Section,
     StoreUrl,
     VerbatimUrl,
-    surroundings,
+    context_of,
 )
 
 DEFAULT_GATEWAY = "https://gateway.api.anyint.ai"
@@ -39,6 +39,29 @@ class Mistake(ValueError):
     def __init__(self, what: str, *key: str) -> None:
         super().__init__(what)
         self.key = key
+
+
+class ByProvider(Section):
+    """A table with sub-tables by provider (``[poll.suno]``), which its field ``providers`` collects."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _collect_providers(cls, data: object, info: ValidationInfo) -> object:
+        if not isinstance(data, Mapping):
+            return data
+        own: dict[str, Any] = {key: value for key, value in data.items() if key != "providers"}
+        tables = {
+            key: own.pop(key)
+            for key, value in data.items()
+            if isinstance(value, Mapping) and key not in cls.model_fields
+        }
+        if "providers" in data:
+            tables["providers"] = data["providers"]
+        known = context_of(info).providers
+        for name in tables:
+            if known is not None and name not in known:
+                raise Mistake(f"unknown provider; known are {', '.join(sorted(known))}", name)
+        return {**own, "providers": tables}
 
 
 class Server(Section):
@@ -85,7 +108,7 @@ class PollOverride(Section):
     submit_retry_s: Duration | None = None
 
 
-class Poll(Section):
+class Poll(ByProvider):
     """``[poll]``: intervals and deadlines, in seconds."""
 
     tick_s: PositiveDuration = 1.0
@@ -98,29 +121,20 @@ class Poll(Section):
     submit_retry_s: Duration = 900.0
     providers: Mapping[Name, PollOverride] = Field(default_factory=dict)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _gather_providers(cls, data: object, info: ValidationInfo) -> object:
-        return gather_providers(data, set(cls.model_fields), info)
-
     @model_validator(mode="after")
     def _bounds_in_order(self) -> Self:
-        tables: list[tuple[tuple[str, ...], Section]] = [((), self)]
-        tables += [((name,), override) for name, override in self.providers.items()]
-        for where, table in tables:
-            low, high = (self.of(where, key) for key in ("min_interval_s", "max_interval_s"))
+        tables: dict[str, Section] = {"": self, **self.providers}
+        for name, table in tables.items():
+            low, high = (self.of(name, key) for key in ("min_interval_s", "max_interval_s"))
             if high < low:
                 key = "max_interval_s" if "max_interval_s" in table.model_fields_set else "min_interval_s"
-                message = (
-                    f"max_interval_s ({high:g}) is less than min_interval_s ({low:g}); raise it or lower the other"
-                )
-                raise Mistake(message, *where, key)
+                what = f"max_interval_s ({high:g}) is less than min_interval_s ({low:g}); raise it or lower the other"
+                raise Mistake(what, *([name] if name else []), key)
         return self
 
-    def of(self, provider: tuple[str, ...] | str, key: str) -> float:
-        """The value for a provider; an empty tuple means the general value."""
-        name = provider if isinstance(provider, str) else "".join(provider)
-        own = getattr(self.providers.get(name), key, None)
+    def of(self, provider: str, key: str) -> float:
+        """The value for a provider; an empty name means the general value."""
+        own = getattr(self.providers.get(provider), key, None)
         return float(getattr(self, key) if own is None else own)
 
 
@@ -140,7 +154,7 @@ class ProviderCallbacks(Section):
         return self
 
 
-class Callbacks(Section):
+class Callbacks(ByProvider):
     """``[callbacks]``: trust in callbacks, and their secrets."""
 
     trust: Literal["token", "confirm"] = "token"
@@ -149,11 +163,6 @@ class Callbacks(Section):
     park_s: Duration = 86400.0
     placeholder_url: VerbatimUrl = "https://callback.invalid/"
     providers: Mapping[Name, ProviderCallbacks] = Field(default_factory=dict)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _gather_providers(cls, data: object, info: ValidationInfo) -> object:
-        return gather_providers(data, set(cls.model_fields), info)
 
 
 class Archive(Section):
@@ -211,18 +220,3 @@ class Log(Section):
 
 def _alias(target: object) -> object:
     return {"id": target} if isinstance(target, str) else target
-
-
-def gather_providers(data: object, keys: set[str], info: ValidationInfo) -> object:
-    """Move the sub-tables of a table (``[poll.suno]``) to its field ``providers``, checking their names."""
-    if not isinstance(data, Mapping):
-        return data
-    own: dict[str, Any] = {key: value for key, value in data.items() if key != "providers"}
-    tables = {key: own.pop(key) for key, value in data.items() if isinstance(value, Mapping) and key not in keys}
-    known = surroundings(info).providers
-    if "providers" in data:
-        tables["providers"] = data["providers"]
-    for name in tables:
-        if known is not None and name not in known:
-            raise Mistake(f"unknown provider; known are {', '.join(sorted(known))}", name)
-    return {**own, "providers": tables}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
@@ -119,16 +119,15 @@ class Config(Section):
     @property
     def hooks_path(self) -> Path | None:
         """The directory of executable hooks: ``hooks_dir``, else ``hooks.d`` beside the file."""
-        if self.hooks_dir is not None:
-            return self.hooks_dir
-        return None if self._file is None else self._file.absolute().parent / "hooks.d"
+        return self.hooks_dir or self._beside_file("hooks.d")
 
     @property
     def providers_path(self) -> Path | None:
         """The directory of user-defined providers: ``providers_dir``, else ``providers.d`` beside the file."""
-        if self.providers_dir is not None:
-            return self.providers_dir
-        return None if self._file is None else self._file.absolute().parent / "providers.d"
+        return self.providers_dir or self._beside_file("providers.d")
+
+    def _beside_file(self, name: str) -> Path | None:
+        return None if self._file is None else self._file.absolute().parent / name
 
     @property
     def archive_path(self) -> Path:
@@ -164,19 +163,7 @@ class Config(Section):
     # -- secrets -------------------------------------------------------------------------------------------
 
     def secret_of(self, where: str, name: str | None, file: Path | None) -> str | None:
-        """Look up a secret: in its file, the environment, or the credentials directory.
-
-        Args:
-            where: the key's path, for messages.
-            name: the configured variable.
-            file: the configured file; comes first.
-
-        Returns:
-            The secret, or None if it is not set.
-
-        Raises:
-            ConfigError: the file cannot be read or is empty.
-        """
+        """Find a secret in this environment, see `find_secret`."""
         return find_secret(where, name, file, self._env)
 
     def api_token(self) -> str | None:
@@ -184,20 +171,12 @@ class Config(Section):
         return self.secret_of("server.api_token_file", self.server.api_token_env, self.server.api_token_file)
 
     def account_key(self, name: str) -> str | None:
-        """The API key of an account; None if it is not set.
-
-        Raises:
-            KeyError: unknown account.
-        """
+        """The API key of an account; None if it is not set."""
         account = self.accounts[name]
         return self.secret_of(f"accounts.{name}.api_key_file", account.api_key_env, account.api_key_file)
 
     def account_key_problem(self, name: str) -> str | None:
-        """Why the API key of an account is unusable, with its variable or file; None if it is usable.
-
-        Raises:
-            KeyError: unknown account.
-        """
+        """Why the API key of an account is unusable, with its variable or file; None if it is usable."""
         account = self.accounts[name]
         problem = key_problem(self.account_key(name))
         return None if problem is None else f"{account.api_key_file or account.api_key_env} {problem}"
@@ -217,26 +196,26 @@ class Config(Section):
         Raises:
             ConfigError: it cannot be read or created, or is too short.
         """
-        given = self._given_callback_secret()
-        if given is not None:
-            source = str(self.callbacks.secret_file or self.callbacks.secret_env)
-            return check_callback_secret(given.encode(), source)
+        if (given := self._given_callback_secret()) is not None:
+            return check_callback_secret(given.encode(), str(self.callbacks.secret_file or self.callbacks.secret_env))
         return find_or_make_callback_secret(self.store_path.parent)
 
     def secrets(self) -> list[str]:
         """The values of all secrets that are set, for the redactor; creates none."""
-        made = self.store_path.parent / CALLBACK_SECRET_FILE
-        found = [
-            self.api_token(),
-            self._given_callback_secret(),
-            self.secret_of("callbacks.secret_env", None, made) if is_file(made, "set store.path") else None,
-            *(self.account_key(name) for name in self.accounts),
-            *(self.provider_secret(name) for name in self.callbacks.providers),
-            *(self.hook_secret(hook) for hook in self.hooks),
-        ]
+        found = [look_up() for look_up in self.lookups()]
+        created = self.store_path.parent / CALLBACK_SECRET_FILE
+        if is_file(created, "set store.path"):
+            found.append(self.secret_of("callbacks.secret_env", None, created))
         in_hooks = [value for hook in self.hooks for value in hook.sensitive().values()]
         parts = [part for hook in self.hooks for part in (self.hook_secret(hook) or "").split()]
         return [secret for secret in [*found, *in_hooks, *parts] if secret]
+
+    def lookups(self) -> Iterator[Callable[[], str | None]]:
+        """A function for each secret that the file names."""
+        yield from (self.api_token, self._given_callback_secret)
+        yield from (partial(self.account_key, name) for name in self.accounts)
+        yield from (partial(self.provider_secret, name) for name in self.callbacks.providers)
+        yield from (partial(self.hook_secret, hook) for hook in self.hooks)
 
     def missing_secrets(self) -> list[str]:
         """One warning per secret that is configured but missing or unusable."""
@@ -258,29 +237,20 @@ class Config(Section):
         return self.secret_of("callbacks.secret_file", self.callbacks.secret_env, self.callbacks.secret_file)
 
 
-def check_whole(config: Config) -> list[tuple[tuple[str, ...], str]]:
+def check_tables(config: Config) -> list[tuple[tuple[str, ...], str]]:
     """Find errors across tables; returns (key path, message) for each."""
-    found: list[tuple[tuple[str, ...], str]] = []
-    for hook in config.hooks:
-        unknown = [name for name in hook.account if name not in config.accounts]
-        found += [
-            (
-                ("hooks", f"[{hook.name}]", "account"),
-                f"unknown account {name!r}; add [accounts.{name}] or correct the name",
-            )
-            for name in unknown
-        ]
-    return found
+    return [
+        (("hooks", f"[{hook.name}]", "account"), f"unknown account {name!r}; add [accounts.{name}] or correct the name")
+        for hook in config.hooks
+        for name in hook.account
+        if name not in config.accounts
+    ]
 
 
 def check_secrets(config: Config) -> list[str]:
     """Error lines of secret files that cannot be read."""
     lines: list[str] = []
-    lookups: list[Any] = [config.api_token, config._given_callback_secret]  # noqa: SLF001 - same module
-    lookups += [lambda name=name: config.account_key(name) for name in config.accounts]
-    lookups += [lambda name=name: config.provider_secret(name) for name in config.callbacks.providers]
-    lookups += [lambda hook=hook: config.hook_secret(hook) for hook in config.hooks]
-    for look_up in lookups:
+    for look_up in config.lookups():
         try:
             look_up()
         except OutOfReach:
