@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from tests.kits.logs import what_is_logged
-from tests.kits.server import EXTERNAL_ID, Rig, running
+from tests.kits.server import EXTERNAL_ID, ServerWorld
 from tracker.domain.records import Json
 from tracker.errors import SignatureInvalid, StoreUnavailable, WriteUnknown
 from tracker.server.app import bypass_router_for_callbacks
@@ -26,9 +26,9 @@ def request_of(address: str, body: bytes = BODY, head: str = "", version: str = 
     return f"POST {address} {version}\r\nHost: x\r\n{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-def break_store(rig: Rig, failure: Exception) -> None:
+def break_store(world: ServerWorld, failure: Exception) -> None:
     """Let every access to the store fail."""
-    rig.store.failure, rig.store.broken = failure, True  # type: ignore[assignment]
+    world.store.fail(error=failure)
 
 
 def refuse_signature(*_: object) -> bool:
@@ -36,7 +36,7 @@ def refuse_signature(*_: object) -> bool:
     raise SignatureInvalid("wrong")
 
 
-CASES: dict[str, Callable[[Rig, str], list[bytes]]] = {
+CASES: dict[str, Callable[[ServerWorld, str], list[bytes]]] = {
     "applied, then a duplicate": lambda _rig, address: [request_of(address)] * 2,
     "the connection is closed": lambda _rig, address: [request_of(address, head="Connection: close\r\n")],
     "HTTP/1.0": lambda _rig, address: [request_of(address, version="HTTP/1.0")],
@@ -51,9 +51,9 @@ CASES: dict[str, Callable[[Rig, str], list[bytes]]] = {
 FAILURES = [StoreUnavailable("the disk is full"), WriteUnknown("the commit failed"), RuntimeError("a bug")]
 
 
-async def exchange(rig: Rig, request: bytes) -> bytes:
+async def exchange(world: ServerWorld, request: bytes) -> bytes:
     """Send a request on a connection of its own; the response without its date."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", rig.client.port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", world.client.port)
     writer.write(request)
     head = await reader.readuntil(b"\r\n\r\n")
     length = re.search(rb"Content-Length: (\d+)", head)
@@ -64,7 +64,7 @@ async def exchange(rig: Rig, request: bytes) -> bytes:
 
 
 async def run_both(
-    path: Path, requests_of: Callable[[Rig, str], list[bytes]], **services: Json
+    path: Path, requests_of: Callable[[ServerWorld, str], list[bytes]], **services: Json
 ) -> list[tuple[object, ...]]:
     """For the bypass and for the router: responses, log events, and the task afterwards."""
     found: list[tuple[object, ...]] = []
@@ -72,16 +72,16 @@ async def run_both(
         directory = path / str(bypasses_router)
         directory.mkdir()
         async with AsyncExitStack() as stack:
-            rig = await stack.enter_async_context(
-                running(directory, max_callback_bytes=4096, bypasses_router=bypasses_router, **services)
+            world = await stack.enter_async_context(
+                ServerWorld(directory, max_callback_bytes=4096, bypasses_router=bypasses_router, **services)
             )
-            requests = requests_of(rig, rig.address(task_id := await rig.make_task()))
+            requests = requests_of(world, world.address(task_id := await world.make_task()))
             with what_is_logged() as logged:
-                responses = [await exchange(rig, request) for request in requests]
-            rig.store.broken = False
-            task = (await rig.store.get_task(task_id)).task
+                responses = [await exchange(world, request) for request in requests]
+            world.store.repair()
+            task = (await world.store.get_task(task_id)).task
             events = [{key: line[key] for key in line.keys() - {"at", "task", "exception"}} for line in logged]
-            found.append((responses, events, task.status, task.callbacks, await rig.is_due(task_id)))
+            found.append((responses, events, task.status, task.callbacks, await world.is_due(task_id)))
     return found
 
 
@@ -96,8 +96,8 @@ async def test_the_bypass_responds_as_the_router(tmp_path: Path, case: str) -> N
 async def test_the_bypass_fails_as_the_router(tmp_path: Path, failure: Exception) -> None:
     """An error of the store, or a bug, is the same problem and the same log event."""
 
-    def requests_of(rig: Rig, address: str) -> list[bytes]:
-        break_store(rig, failure)
+    def requests_of(world: ServerWorld, address: str) -> list[bytes]:
+        break_store(world, failure)
         return [request_of(address)]
 
     bypass, router = await run_both(tmp_path, requests_of)

@@ -16,7 +16,7 @@ from tests.integration.test_callbacks import song
 from tests.integration.test_server_wire import Sender, ask, is_awaited
 from tests.kits.daemon import Setting
 from tests.kits.logs import what_is_logged
-from tests.kits.server import Rig, Server, running
+from tests.kits.server import Server, ServerWorld
 from tests.kits.waiting import until
 from tracker.cli.local_checks import check_descriptors
 from tracker.config import load_config
@@ -34,63 +34,63 @@ LIMIT = 3
 
 
 @pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+async def world(tmp_path: Path) -> AsyncIterator[ServerWorld]:
     """The surface, with few connections."""
-    async with running(tmp_path, limits={"max_connections": LIMIT}) as rig:
-        yield rig
+    async with ServerWorld(tmp_path, limits={"max_connections": LIMIT}) as world:
+        yield world
 
 
-async def connect(rig: Rig, sent: bytes, answered: bytes = b"") -> Sender:
+async def connect(world: ServerWorld, sent: bytes, answered: bytes = b"") -> Sender:
     """A connection on which something was sent and, if anything, answered."""
-    sender = await Sender.to(rig)
+    sender = await Sender.to(world)
     await sender.send(sent)
     if answered:
         await sender.until(answered)
     return sender
 
 
-def requests_of(rig: Rig) -> int:
+def requests_of(world: ServerWorld) -> int:
     """How many requests have been begun."""
-    assert isinstance(rig.client.server, Server)
-    assert rig.client.server.runner is not None
-    assert rig.client.server.runner.server is not None
-    return rig.client.server.runner.server.requests_count
+    assert isinstance(world.client.server, Server)
+    assert world.client.server.runner is not None
+    assert world.client.server.runner.server is not None
+    return world.client.server.runner.server.requests_count
 
 
-async def test_connections_without_a_head_are_closed_first(rig: Rig) -> None:
+async def test_connections_without_a_head_are_closed_first(world: ServerWorld) -> None:
     """The oldest of them, with nothing or a part received; a known idle connection stays."""
-    idle = await connect(rig, HEALTH, ALIVE)
-    silent, half = await connect(rig, b""), await connect(rig, HALF)
-    assert (await ask(rig, LAST)).status == 200
+    idle = await connect(world, HEALTH, ALIVE)
+    silent, half = await connect(world, b""), await connect(world, HALF)
+    assert (await ask(world, LAST)).status == 200
     assert (await silent.answer()).raw == b""
-    again = await connect(rig, b"")
-    assert (await ask(rig, LAST)).status == 200
+    again = await connect(world, b"")
+    assert (await ask(world, LAST)).status == 200
     assert (await half.answer()).raw == b""
     await idle.send(LAST)
     assert (await idle.answer()).status == 200
     again.cut()
 
 
-async def test_idle_connections_are_closed_next(rig: Rig) -> None:
+async def test_idle_connections_are_closed_next(world: ServerWorld) -> None:
     """The longest idle between two requests."""
-    first, second, third = [await connect(rig, HEALTH, ALIVE) for _ in range(LIMIT)]
+    first, second, third = [await connect(world, HEALTH, ALIVE) for _ in range(LIMIT)]
     await first.send(HEALTH)
     await first.until(ALIVE)
-    assert (await ask(rig, LAST)).status == 200
+    assert (await ask(world, LAST)).status == 200
     assert (await second.answer()).raw == b""
     for sender in (first, third):
         await sender.send(LAST)
         assert (await sender.answer()).status == 200
 
 
-async def test_incomplete_bodies_are_dropped_last(rig: Rig) -> None:
+async def test_incomplete_bodies_are_dropped_last(world: ServerWorld) -> None:
     """The oldest gets 503; its request was not begun, so nothing is lost."""
     slow: list[Sender] = []
     while len(slow) < LIMIT:
-        slow.append(await connect(rig, BODY))
-        await until(lambda: len(rig.arrivals._limits) == len(slow))
+        slow.append(await connect(world, BODY))
+        await until(lambda: len(world.arrivals._limits) == len(slow))
     with what_is_logged() as logged:
-        assert (await ask(rig, LAST)).status == 200
+        assert (await ask(world, LAST)).status == 200
     answer = await slow[0].answer()
     assert answer.is_problem(503, "too-many-connections")
     assert answer.headers["retry-after"]
@@ -100,16 +100,16 @@ async def test_incomplete_bodies_are_dropped_last(rig: Rig) -> None:
         sender.cut()
 
 
-async def test_a_complete_request_is_never_cut_off(rig: Rig) -> None:
+async def test_a_complete_request_is_never_cut_off(world: ServerWorld) -> None:
     """If all have one, the new connection gets 503."""
-    task_id = await rig.make_task()
+    task_id = await world.make_task()
     wait = f"GET /v1/tasks/{task_id}?wait=60".encode() + HOST + b"Connection: close\r\n\r\n"
-    waits = [await connect(rig, wait) for _ in range(LIMIT)]
-    await until(lambda: requests_of(rig) == LIMIT)
-    refused = await connect(rig, b"")
+    waits = [await connect(world, wait) for _ in range(LIMIT)]
+    await until(lambda: requests_of(world) == LIMIT)
+    refused = await connect(world, b"")
     assert (await refused.answer()).is_problem(503, "too-many-connections")
-    await rig.end_task(task_id)
-    rig.services.stopping.set()
+    await world.end_task(task_id)
+    world.services.stopping.set()
     assert [(await sender.answer()).status for sender in waits] == [200] * LIMIT
 
 
@@ -117,8 +117,8 @@ async def test_a_complete_request_is_never_cut_off(rig: Rig) -> None:
 @pytest.mark.parametrize("is_first", [True, False])
 async def test_a_head_has_a_time_limit(tmp_path: Path, sent: bytes, *, is_first: bool) -> None:
     """It counts from the connection, or from the first byte of a later head."""
-    async with running(tmp_path, limits={"head_s": 0.05}) as rig:
-        sender = await connect(rig, sent) if is_first else await connect(rig, HEALTH, ALIVE)
+    async with ServerWorld(tmp_path, limits={"head_s": 0.05}) as world:
+        sender = await connect(world, sent) if is_first else await connect(world, HEALTH, ALIVE)
         if not is_first:
             await sender.send(sent or HALF)
         assert (await sender.answer()).raw == b""
@@ -126,8 +126,8 @@ async def test_a_head_has_a_time_limit(tmp_path: Path, sent: bytes, *, is_first:
 
 async def test_slow_bytes_do_not_extend_the_limit_of_a_head(tmp_path: Path) -> None:
     """A connection that sends a byte now and then is closed at the same time as a silent one."""
-    async with running(tmp_path, limits={"head_s": 0.2}) as rig:
-        silent, dripping = await connect(rig, b""), await connect(rig, HALF)
+    async with ServerWorld(tmp_path, limits={"head_s": 0.2}) as world:
+        silent, dripping = await connect(world, b""), await connect(world, HALF)
         closed = asyncio.create_task(silent.answer())
         with contextlib.suppress(ConnectionError):  # it is closed, and a byte was on its way
             while not closed.done():
@@ -139,10 +139,10 @@ async def test_slow_bytes_do_not_extend_the_limit_of_a_head(tmp_path: Path) -> N
 
 async def test_idle_connections_have_the_limit_of_keep_alive(tmp_path: Path) -> None:
     """The limit of heads is not for idle connections, nor for slow bodies."""
-    async with running(tmp_path, limits={"head_s": 0.02}) as rig:
-        idle, slow = await connect(rig, HEALTH, ALIVE), await connect(rig, BODY)
-        await until(lambda: is_awaited(rig))
-        silent = await connect(rig, b"")
+    async with ServerWorld(tmp_path, limits={"head_s": 0.02}) as world:
+        idle, slow = await connect(world, HEALTH, ALIVE), await connect(world, BODY)
+        await until(lambda: is_awaited(world))
+        silent = await connect(world, b"")
         assert (await silent.answer()).raw == b""  # its time is over, and with it that of the others, had they one
         await idle.send(LAST)
         assert (await idle.answer()).status == 200
@@ -171,9 +171,9 @@ async def test_incomplete_bodies_have_a_common_limit() -> None:
     assert arrivals._held == 0
 
 
-async def test_long_heads_are_read(rig: Rig) -> None:
+async def test_long_heads_are_read(world: ServerWorld) -> None:
     """A field or a line of nearly 64 KiB, and a thousand fields, as proxies make them."""
-    path = rig.address(await rig.make_task()).encode()
+    path = world.address(await world.make_task()).encode()
     long, body = b"x" * (FIELD_MAX_BYTES - 1000), song()
     length = b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body)
     for head in (
@@ -181,14 +181,14 @@ async def test_long_heads_are_read(rig: Rig) -> None:
         b"POST " + path + b"?signature=" + long + HOST,
         b"POST " + path + HOST + b"".join(b"X-%d: y\r\n" % n for n in range(FIELDS_MAX - 10)),
     ):
-        answer = await ask(rig, head + length + body)
+        answer = await ask(world, head + length + body)
         assert (answer.status, answer.body["outcome"]) in {(200, "applied"), (200, "duplicate")}
 
 
-async def test_a_head_has_a_size_limit(rig: Rig) -> None:
+async def test_a_head_has_a_size_limit(world: ServerWorld) -> None:
     """Also if each field is short enough."""
     field = b"X: " + b"y" * (FIELD_MAX_BYTES - 1000) + b"\r\n"
-    answer = await ask(rig, b"GET /healthz" + HOST + field * (HEAD_MAX_BYTES // len(field) + 1) + b"X: ")
+    answer = await ask(world, b"GET /healthz" + HOST + field * (HEAD_MAX_BYTES // len(field) + 1) + b"X: ")
     assert answer.is_problem(431, "head-too-large")
 
 

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.kits.factories import make_answer, make_cancel, make_output, make_task_name
-from tests.kits.server import running
+from tests.kits.server import ServerWorld
 from tests.kits.world import World
 from tracker.cli.exits import BAD_CONFIG, FAILED, FINE
 from tracker.cli.main import cli, run
@@ -297,7 +297,7 @@ async def test_a_file_that_a_daemon_has_is_left_to_it(path: Path) -> None:
 
 async def test_pruning_over_http(tmp_path: Path) -> None:
     """The daemon does it beside its work, and tells what it was."""
-    async with running(tmp_path) as world:
+    async with ServerWorld(tmp_path) as world:
         await world.end_task(await world.make_task())
         await world.store.fan_out(lambda _: (), 100)
         world.clock.advance(40 * 86_400)

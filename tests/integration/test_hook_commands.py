@@ -15,7 +15,7 @@ from tests.kits.clock import RunningClock
 from tests.kits.factories import make_observation, make_registration, make_task_name
 from tests.kits.hook_endpoint import SECRET, Endpoint
 from tests.kits.hooks import write_script
-from tests.kits.server import Rig, problem_of, running
+from tests.kits.server import ServerWorld, problem_of
 from tests.kits.world import World
 from tracker.cli.main import cli
 from tracker.config import load_config
@@ -27,9 +27,9 @@ from tracker.store.values import AttemptResult
 
 
 @pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+async def world(tmp_path: Path) -> AsyncIterator[ServerWorld]:
     """The surface with six deliveries of two hooks: two dead, one failed, three pending."""
-    async with running(tmp_path) as made:
+    async with ServerWorld(tmp_path) as made:
         for n in range(3):
             task_id = await made.make_task(external_id=f"x-{n}")
             await made.end_task(task_id)
@@ -40,22 +40,22 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
         yield made
 
 
-async def get(rig: Rig, path: str) -> dict[str, object]:
+async def get(world: ServerWorld, path: str) -> dict[str, object]:
     """The JSON of a GET."""
-    async with rig.client.get(path) as response:
+    async with world.client.get(path) as response:
         assert response.status == 200, await response.text()
         found: dict[str, object] = await response.json()
         return found
 
 
-def woken(rig: Rig) -> int:
+def woken(world: ServerWorld) -> int:
     """How often the dispatcher was woken."""
-    return rig.hooks.woken
+    return world.hooks.woken
 
 
-async def test_hooks_are_listed_with_what_waits(rig: Rig) -> None:
+async def test_hooks_are_listed_with_what_waits(world: ServerWorld) -> None:
     """Configured ones with their health, and those that only deliveries remember."""
-    items = (await get(rig, "/v1/hooks"))["items"]
+    items = (await get(world, "/v1/hooks"))["items"]
     assert isinstance(items, list)
     assert [(item["name"], item["state"], item["deliveries"]["dead"]) for item in items] == [
         ("publish", "healthy", 2),
@@ -64,25 +64,25 @@ async def test_hooks_are_listed_with_what_waits(rig: Rig) -> None:
     assert items[1]["deliveries"] == {"pending": 3, "running": 0, "succeeded": 0, "failed": 0, "dead": 0}
 
 
-async def test_deliveries_are_listed_across_tasks(rig: Rig) -> None:
+async def test_deliveries_are_listed_across_tasks(world: ServerWorld) -> None:
     """Newest first, filtered, page by page."""
-    first = await get(rig, "/v1/deliveries?limit=4")
-    rest = await get(rig, f"/v1/deliveries?limit=4&cursor={first['next_cursor']}")
+    first = await get(world, "/v1/deliveries?limit=4")
+    rest = await get(world, f"/v1/deliveries?limit=4&cursor={first['next_cursor']}")
     items = [*first["items"], *rest["items"]]  # type: ignore[misc]  # lists
     assert (len(items), rest["next_cursor"]) == (6, None)
     assert [item["seq"] for item in items] == sorted((item["seq"] for item in items), reverse=True)
-    dead = await get(rig, "/v1/deliveries?hook=publish&status=dead&since=2026-01-01")
+    dead = await get(world, "/v1/deliveries?hook=publish&status=dead&since=2026-01-01")
     assert len(dead["items"]) == 2  # type: ignore[arg-type]  # a list
-    assert (await get(rig, "/v1/deliveries?since=2030-01-01"))["items"] == []
-    async with rig.client.get("/v1/deliveries?status=lost&hok=x") as response:
+    assert (await get(world, "/v1/deliveries?since=2030-01-01"))["items"] == []
+    async with world.client.get("/v1/deliveries?status=lost&hok=x") as response:
         problem = await problem_of(response, 422)
     assert [error["loc"] for error in problem["errors"]] == [["query", "status"], ["query", "hok"]]
 
 
 @pytest.mark.parametrize("cursor", ["zzz", "", "-1", "dlv_1_0_publish", "9" * 19])
-async def test_a_cursor_of_deliveries_that_nobody_gave_out_is_refused(rig: Rig, cursor: str) -> None:
+async def test_a_cursor_of_deliveries_that_nobody_gave_out_is_refused(world: ServerWorld, cursor: str) -> None:
     """It would be answered with an empty page, as if there were no more."""
-    async with rig.client.get(f"/v1/deliveries?cursor={cursor}") as response:
+    async with world.client.get(f"/v1/deliveries?cursor={cursor}") as response:
         problem = await problem_of(response, 422)
     assert [error["loc"] for error in problem["errors"]] == [["query", "cursor"]]
 
@@ -97,29 +97,29 @@ async def test_a_cursor_of_deliveries_that_nobody_gave_out_is_refused(rig: Rig, 
         ("since=2030-01-01", 0),
     ],
 )
-async def test_a_redrive_takes_what_matches(rig: Rig, query: str, count: int) -> None:
+async def test_a_redrive_takes_what_matches(world: ServerWorld, query: str, count: int) -> None:
     """Failed and dead deliveries become pending with their attempts counted anew, and the dispatcher looks at once."""
-    async with rig.client.post(f"/v1/deliveries/retry?{query}") as response:
+    async with world.client.post(f"/v1/deliveries/retry?{query}") as response:
         assert (response.status, await response.json()) == (200, {"retried": count})
-    assert woken(rig) == 1
-    assert (await rig.store.count_deliveries())["publish"].get("pending", 0) == count
+    assert woken(world) == 1
+    assert (await world.store.count_deliveries())["publish"].get("pending", 0) == count
 
 
-async def test_a_redrive_of_everything_is_asked_for_by_name(rig: Rig) -> None:
+async def test_a_redrive_of_everything_is_asked_for_by_name(world: ServerWorld) -> None:
     """Without any filter nothing is run again."""
-    async with rig.client.post("/v1/deliveries/retry") as response:
+    async with world.client.post("/v1/deliveries/retry") as response:
         problem = await problem_of(response, 422)
     assert "name at least one of hook, status, since" in problem["errors"][0]["msg"]
-    assert woken(rig) == 0
+    assert woken(world) == 0
 
 
-async def test_one_delivery_wakes_the_dispatcher(rig: Rig) -> None:
+async def test_one_delivery_wakes_the_dispatcher(world: ServerWorld) -> None:
     """What was made pending by hand does not wait for the next look."""
-    page = await get(rig, "/v1/deliveries?status=dead")
+    page = await get(world, "/v1/deliveries?status=dead")
     delivery_id = page["items"][0]["id"]  # type: ignore[index]  # a list of objects
-    async with rig.client.post(f"/v1/deliveries/{delivery_id}/retry") as response:
+    async with world.client.post(f"/v1/deliveries/{delivery_id}/retry") as response:
         assert (await response.json())["status"] == "pending"
-    assert woken(rig) == 1
+    assert woken(world) == 1
 
 
 # -- the command line ----------------------------------------------------------------------------------------

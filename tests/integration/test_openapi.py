@@ -12,7 +12,7 @@ import pytest
 from tests.kits.clock import START
 from tests.kits.daemon import REPOSITORY
 from tests.kits.hooks import make_hook
-from tests.kits.server import Rig, problem_of, running
+from tests.kits.server import ServerWorld, problem_of
 from tracker.domain.hook_events import EVENTS
 from tracker.domain.records import Json
 from tracker.hooks.kinds.script import ScriptAction
@@ -28,25 +28,25 @@ UNDESCRIBED = {OPENAPI_PATH, "/{rest}"}
 
 
 @pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+async def world(tmp_path: Path) -> AsyncIterator[ServerWorld]:
     """The surface without an API token."""
-    async with running(tmp_path) as rig:
-        yield rig
+    async with ServerWorld(tmp_path) as world:
+        yield world
 
 
-async def described(rig: Rig) -> Json:
+async def described(world: ServerWorld) -> Json:
     """The document as it is served."""
-    async with rig.client.get(OPENAPI_PATH) as response:
+    async with world.client.get(OPENAPI_PATH) as response:
         assert response.status == 200
         return await response.json()
 
 
-async def test_the_router_and_the_description_agree(rig: Rig) -> None:
+async def test_the_router_and_the_description_agree(world: ServerWorld) -> None:
     """Every method of every path is in both."""
-    document = await described(rig)
+    document = await described(world)
     routed = {
         (resource.canonical, route.method.lower())
-        for resource in rig.client.app.router.resources()
+        for resource in world.client.app.router.resources()
         for route in resource
         if resource.canonical not in UNDESCRIBED and route.method != "HEAD"
     }
@@ -55,9 +55,9 @@ async def test_the_router_and_the_description_agree(rig: Rig) -> None:
     assert document["openapi"] == "3.1.0"
 
 
-async def test_every_reference_has_a_schema(rig: Rig) -> None:
+async def test_every_reference_has_a_schema(world: ServerWorld) -> None:
     """No schema is missing, none is unused."""
-    document = await described(rig)
+    document = await described(world)
     wanted = {ref.rpartition("/")[2] for ref in _refs(document)}
     assert wanted == set(document["components"]["schemas"])
 
@@ -71,9 +71,9 @@ def _refs(value: Json) -> list[str]:
     return []
 
 
-async def test_every_operation_is_complete(rig: Rig) -> None:
+async def test_every_operation_is_complete(world: ServerWorld) -> None:
     """Path parameters are declared, ids are unique, and security is as implemented."""
-    document = await described(rig)
+    document = await described(world)
     operations = [(path, operation) for path, methods in document["paths"].items() for operation in methods.values()]
     assert len({operation["operationId"] for _, operation in operations}) == len(operations)
     for path, operation in operations:
@@ -83,13 +83,13 @@ async def test_every_operation_is_complete(rig: Rig) -> None:
         assert ("401" in operation["responses"]) or not path.startswith("/v1/")
 
 
-async def test_the_query_parameters_are_those_that_are_read(rig: Rig) -> None:
+async def test_the_query_parameters_are_those_that_are_read(world: ServerWorld) -> None:
     """Every operation that requires a token answers an unknown parameter with the names of those it describes."""
     for operation in OPERATIONS:
         if operation.is_open:
             continue
         path = operation.path.format(id="x", n=0)
-        async with rig.client.request(operation.method, f"{path}?nope=1", json={}) as response:
+        async with world.client.request(operation.method, f"{path}?nope=1", json={}) as response:
             (error,) = (await problem_of(response, 422))["errors"]
         names = [p.name.replace("labels", "label.NAME") for p in operation.parameters if p.location == "query"]
         known = f"known are {', '.join(sorted(names))}" if names else "this call takes no query parameters"
@@ -97,11 +97,11 @@ async def test_the_query_parameters_are_those_that_are_read(rig: Rig) -> None:
         assert (error["loc"], said) == (["query", "nope"], f"is unknown{';' if names else ':'} {known}")
 
 
-async def test_responses_match_the_description(rig: Rig) -> None:
+async def test_responses_match_the_description(world: ServerWorld) -> None:
     """Every response of every operation matches its schema in the served document."""
-    task_id = await rig.make_task()
-    await rig.end_task(task_id)
-    pending = await rig.make_task(external_id="x-2")
+    task_id = await world.make_task()
+    await world.end_task(task_id)
+    pending = await world.make_task(external_id="x-2")
     submit = {"route": "suno.generate", "request": {"prompt": "x"}}
     body = {"callbackType": "first", "task_id": "x-2", "data": [{"id": "c", "audio_url": "https://c.example/1"}]}
     calls: list[tuple[str, str, Json]] = [
@@ -137,18 +137,18 @@ async def test_responses_match_the_description(rig: Rig) -> None:
         ("prune", "/v1/prune", {"dry_run": True}),
         ("prune", "/v1/prune", {"dry_run": "yes"}),
         ("prune", "/v1/prune", []),
-        ("receive_callback", rig.address(pending), body),
+        ("receive_callback", world.address(pending), body),
         ("receive_callback", "/callbacks/suno/nope", body),
         ("receive_hint", "/callbacks/suno", body),
         ("receive_hint", "/callbacks/suno", []),
         ("get_alive", "/healthz", None),
         ("get_ready", "/readyz", None),
     ]
-    document = await described(rig)
+    document = await described(world)
     by_name = {operation.name: operation for operation in OPERATIONS}
     for name, path, sent in calls:
         operation = by_name[name]
-        async with rig.client.request(operation.method, path, json=sent, allow_redirects=False) as response:
+        async with world.client.request(operation.method, path, json=sent, allow_redirects=False) as response:
             _check(document, operation, HTTPStatus(response.status), await response.json(content_type=None))
     assert {name for name, _, _ in calls} == set(by_name), "every operation is called"
 
@@ -209,9 +209,9 @@ def test_hook_events_match_the_description(event: str) -> None:
     assert "TRACKER_TEST" not in script_environment(replace(job, is_test=False), {})
 
 
-async def test_the_webhook_is_described(rig: Rig) -> None:
+async def test_the_webhook_is_described(world: ServerWorld) -> None:
     """With the headers of Standard Webhooks and the schema of the event."""
-    webhook = (await described(rig))["webhooks"]["taskEvent"]["post"]
+    webhook = (await described(world))["webhooks"]["taskEvent"]["post"]
     schema = webhook["requestBody"]["content"]["application/json"]["schema"]
     assert schema == {"$ref": "#/components/schemas/HookEventView"}
     assert {item["name"] for item in webhook["parameters"]} >= {"webhook-id", "webhook-timestamp", "webhook-signature"}

@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from obstore import store as obstore
 
 from tests.kits.archive import ArchiveRig, RawServer, archiving, film, refuses, serves, sha256
-from tests.kits.server import Rig, problem_of, running
+from tests.kits.server import ServerWorld, problem_of
 from tracker.archive.file_storage import DirectoryStorage, make_storage
 from tracker.archive.object_storage import BucketStorage
 from tracker.archive.partial import FinishedFile, Partial
@@ -32,7 +32,7 @@ class Served:
     """An archive with the HTTP surface over it."""
 
     rig: ArchiveRig
-    surface: Rig
+    surface: ServerWorld
     client: TestClient[web.Request, web.Application]
 
 
@@ -40,7 +40,7 @@ class Served:
 async def serving(directory: Path) -> AsyncIterator[Served]:
     """Run both on one store."""
     (directory / "other").mkdir()
-    async with archiving(directory) as rig, running(directory / "other") as surface:
+    async with archiving(directory) as rig, ServerWorld(directory / "other") as surface:
         services = replace(surface.services, store=rig.store, reconciler=rig.reconciler, archive=rig.archiver)
         async with TestClient(TestServer(make_app(services))) as client:
             yield Served(rig, surface, client)

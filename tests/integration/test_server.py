@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from tests.kits.clock import START
-from tests.kits.server import Rig, locs, problem_of, running
+from tests.kits.server import ServerWorld, locs, problem_of
 from tracker.domain.health import Health
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.observation import Source
@@ -26,15 +26,15 @@ NO_TASK = "01JD0000000000000000000000"
 
 
 @pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+async def world(tmp_path: Path) -> AsyncIterator[ServerWorld]:
     """The surface without an API token."""
-    async with running(tmp_path) as rig:
-        yield rig
+    async with ServerWorld(tmp_path) as world:
+        yield world
 
 
-async def get(rig: Rig, path: str, status: int = 200) -> Json:
+async def get(world: ServerWorld, path: str, status: int = 200) -> Json:
     """The JSON behind a path."""
-    async with rig.client.get(path) as response:
+    async with world.client.get(path) as response:
         assert response.status == status, await response.text()
         assert response.headers["Content-Type"] == "application/json"
         assert response.headers["X-Content-Type-Options"] == "nosniff"
@@ -45,15 +45,15 @@ async def get(rig: Rig, path: str, status: int = 200) -> Json:
 # -- submit and register -----------------------------------------------------------------------------------
 
 
-async def test_a_submit_is_created(rig: Rig) -> None:
+async def test_a_submit_is_created(world: ServerWorld) -> None:
     """201, Location, and the task."""
-    async with rig.client.post("/v1/tasks", json=SUBMIT) as response:
+    async with world.client.post("/v1/tasks", json=SUBMIT) as response:
         task = await response.json()
         assert response.status == 201
         assert response.headers["Location"] == f"/v1/tasks/{task['id']}"
     assert (task["route"], task["provider"], task["labels"]) == ("suno.generate", "suno", {"user": "42"})
-    assert await get(rig, f"/v1/tasks/{task['id']}") == task
-    (asked,) = rig.submitter.asked
+    assert await get(world, f"/v1/tasks/{task['id']}") == task
+    (asked,) = world.submitter.asked
     assert (asked.account, asked.idempotency_key, asked.respond_async) == (None, None, False)
 
 
@@ -67,39 +67,39 @@ async def test_a_submit_is_created(rig: Rig) -> None:
         ("", False),
     ],
 )
-async def test_prefer_respond_async_responds_at_once(rig: Rig, prefer: str, is_async: bool) -> None:
+async def test_prefer_respond_async_responds_at_once(world: ServerWorld, prefer: str, is_async: bool) -> None:
     """202 and Preference-Applied, or the ordinary 201."""
-    async with rig.client.post("/v1/tasks", json=SUBMIT, headers={"Prefer": prefer}) as response:
+    async with world.client.post("/v1/tasks", json=SUBMIT, headers={"Prefer": prefer}) as response:
         assert response.status == (202 if is_async else 201)
         assert response.headers.get("Preference-Applied") == ("respond-async" if is_async else None)
         assert "Location" in response.headers
-    assert rig.submitter.asked[0].respond_async is is_async
+    assert world.submitter.asked[0].respond_async is is_async
 
 
-async def test_the_same_key_finds_the_same_task(rig: Rig) -> None:
+async def test_the_same_key_finds_the_same_task(world: ServerWorld) -> None:
     """200, with the key in the header, in the body, or in both."""
     headers = {"Idempotency-Key": "k1"}
-    async with rig.client.post("/v1/tasks", json=SUBMIT, headers=headers) as response:
+    async with world.client.post("/v1/tasks", json=SUBMIT, headers=headers) as response:
         first = await response.json()
         assert response.status == 201
     bodies = [SUBMIT, {**SUBMIT, "idempotency_key": "k1"}]
     for body, sent in ((bodies[0], headers), (bodies[1], {}), (bodies[1], headers)):
-        async with rig.client.post("/v1/tasks", json=body, headers=sent) as response:
+        async with world.client.post("/v1/tasks", json=body, headers=sent) as response:
             assert (response.status, (await response.json())["id"]) == (200, first["id"])
 
 
-async def test_two_different_keys_are_refused(rig: Rig) -> None:
+async def test_two_different_keys_are_refused(world: ServerWorld) -> None:
     """Header and body must agree."""
     body = {**SUBMIT, "idempotency_key": "k1"}
-    async with rig.client.post("/v1/tasks", json=body, headers={"Idempotency-Key": "k2"}) as response:
+    async with world.client.post("/v1/tasks", json=body, headers={"Idempotency-Key": "k2"}) as response:
         assert locs(await problem_of(response, 422)) == [["idempotency_key"]]
-    assert rig.submitter.asked == []
+    assert world.submitter.asked == []
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256])
-async def test_an_invalid_key_is_refused(rig: Rig, key: str) -> None:
+async def test_an_invalid_key_is_refused(world: ServerWorld, key: str) -> None:
     """With an empty key, unrelated requests would be the same."""
-    async with rig.client.post("/v1/tasks", json=SUBMIT, headers={"Idempotency-Key": key}) as response:
+    async with world.client.post("/v1/tasks", json=SUBMIT, headers={"Idempotency-Key": key}) as response:
         assert locs(await problem_of(response, 422)) == [["header", "Idempotency-Key"]]
 
 
@@ -111,10 +111,10 @@ async def test_an_invalid_key_is_refused(rig: Rig, key: str) -> None:
         (RequestInvalid([FieldProblem(("request", "model"), "is required")]), 422),
     ],
 )
-async def test_refusals_of_the_submitter(rig: Rig, error: Exception, status: int) -> None:
+async def test_refusals_of_the_submitter(world: ServerWorld, error: Exception, status: int) -> None:
     """Each has its status and its reason."""
-    rig.submitter.fails_with = error
-    async with rig.client.post("/v1/tasks", json=SUBMIT) as response:
+    world.submitter.fails_with = error
+    async with world.client.post("/v1/tasks", json=SUBMIT) as response:
         problem = await problem_of(response, status)
     if isinstance(error, RequestInvalid):
         assert problem["errors"] == [{"loc": ["request", "model"], "msg": "is required"}]
@@ -122,22 +122,22 @@ async def test_refusals_of_the_submitter(rig: Rig, error: Exception, status: int
         assert str(error) in problem["detail"]
 
 
-async def test_an_internal_error_shows_no_details(rig: Rig) -> None:
+async def test_an_internal_error_shows_no_details(world: ServerWorld) -> None:
     """500 without the text of the exception."""
-    rig.submitter.fails_with = RuntimeError("secret detail")
-    async with rig.client.post("/v1/tasks", json=SUBMIT) as response:
+    world.submitter.fails_with = RuntimeError("secret detail")
+    async with world.client.post("/v1/tasks", json=SUBMIT) as response:
         problem = await problem_of(response, 500)
     assert "secret detail" not in json.dumps(problem)
 
 
-async def test_registering_twice_finds_the_same_task(rig: Rig) -> None:
+async def test_registering_twice_finds_the_same_task(world: ServerWorld) -> None:
     """201, then 200."""
     body = {"route": "kling.omni-video", "external_id": "k-1", "labels": {"a": "b"}, "account": "default"}
-    async with rig.client.post("/v1/tasks", json=body) as response:
+    async with world.client.post("/v1/tasks", json=body) as response:
         first = await response.json()
         assert response.status == 201
         assert response.headers["Location"] == f"/v1/tasks/{first['id']}"
-    async with rig.client.post("/v1/tasks", json=body) as response:
+    async with world.client.post("/v1/tasks", json=body) as response:
         assert (response.status, (await response.json())["id"]) == (200, first["id"])
     assert first["external_id"] == "k-1"
 
@@ -149,19 +149,19 @@ DEEP = b'{"route":"suno.generate","request":' + b'{"a":' * 200 + b"1" + b"}" * 2
     "body",
     [b"", b"{", b"\xff", b"\xef\xbb\xbf", b'{"a":"\\ud800"}', b"[" * 5000, b"NaN", b"{'a': 1}", DEEP],
 )
-async def test_malformed_json_is_400(rig: Rig, body: bytes) -> None:
+async def test_malformed_json_is_400(world: ServerWorld, body: bytes) -> None:
     """Not JSON, not UTF-8, or nested too deeply."""
-    async with rig.client.post("/v1/tasks", data=body, headers=JSON) as response:
+    async with world.client.post("/v1/tasks", data=body, headers=JSON) as response:
         await problem_of(response, 400)
-    assert rig.submitter.asked == []
+    assert world.submitter.asked == []
 
 
-async def test_a_byte_order_mark_is_ignored(rig: Rig) -> None:
+async def test_a_byte_order_mark_is_ignored(world: ServerWorld) -> None:
     """UTF-8 with a BOM is accepted; the detail names UTF-16."""
     body = json.dumps({"route": "kling.omni-video", "external_id": "k-1"}).encode()
-    async with rig.client.post("/v1/tasks", data=b"\xef\xbb\xbf" + body, headers=JSON) as response:
+    async with world.client.post("/v1/tasks", data=b"\xef\xbb\xbf" + body, headers=JSON) as response:
         assert response.status == 201
-    async with rig.client.post("/v1/tasks", data=body.decode().encode("utf-16"), headers=JSON) as response:
+    async with world.client.post("/v1/tasks", data=body.decode().encode("utf-16"), headers=JSON) as response:
         assert (await problem_of(response, 400))["detail"] == "The body is UTF-16; send it as UTF-8."
 
 
@@ -194,9 +194,9 @@ async def test_a_byte_order_mark_is_ignored(rig: Rig) -> None:
         ({"route": "nobody.knows", "request": {}}, [["route"]]),
     ],
 )
-async def test_wrong_fields_are_listed(rig: Rig, body: Json, expected: list[list[str]]) -> None:
+async def test_wrong_fields_are_listed(world: ServerWorld, body: Json, expected: list[list[str]]) -> None:
     """422 with the location of every wrong field."""
-    async with rig.client.post("/v1/tasks", data=json.dumps(body), headers=JSON) as response:
+    async with world.client.post("/v1/tasks", data=json.dumps(body), headers=JSON) as response:
         problem = await problem_of(response, 422)
     assert locs(problem) == expected
 
@@ -212,33 +212,35 @@ async def test_wrong_fields_are_listed(rig: Rig, body: Json, expected: list[list
         ('{"a": [' + ", ".join(["20000000000000000000"] * 500) + "]}", [["request", "a", n] for n in range(20)]),
     ],
 )
-async def test_an_integer_that_would_be_rounded_is_refused(rig: Rig, request_body: str, expected: Json) -> None:
+async def test_an_integer_that_would_be_rounded_is_refused(
+    world: ServerWorld, request_body: str, expected: Json
+) -> None:
     """Beyond 64 bits it would be stored and paid for as another number; the response names the field."""
     body = f'{{"route": "suno.generate", "request": {request_body}}}'
-    async with rig.client.post("/v1/tasks", data=body, headers=JSON) as response:
+    async with world.client.post("/v1/tasks", data=body, headers=JSON) as response:
         problem = await problem_of(response, 422)
     assert locs(problem) == expected
     assert "is an integer beyond 64 bits" in problem["errors"][0]["msg"]
-    assert rig.submitter.asked == []
+    assert world.submitter.asked == []
 
 
-async def test_exact_numbers_are_accepted(rig: Rig) -> None:
+async def test_exact_numbers_are_accepted(world: ServerWorld) -> None:
     """The largest exact integers, floats of that size, and digits in a text."""
     numbers = "[18446744073709551615, -9223372036854775808, 1e30, -2.0e25, 0.1]"
     body = f'{{"route": "suno.generate", "request": {{"n": {numbers}, "t": "99999999999999999999999"}}}}'
-    async with rig.client.post("/v1/tasks", data=body, headers=JSON) as response:
+    async with world.client.post("/v1/tasks", data=body, headers=JSON) as response:
         assert response.status == 201
-    sent = rig.submitter.asked[0].request
+    sent = world.submitter.asked[0].request
     assert sent == {"n": [2**64 - 1, -(2**63), 1e30, -2e25, 0.1], "t": "9" * 23}
 
 
-async def test_wrong_values_are_not_repeated(rig: Rig) -> None:
+async def test_wrong_values_are_not_repeated(world: ServerWorld) -> None:
     """They can be secret or huge."""
-    async with rig.client.post("/v1/tasks", json={**SUBMIT, "account": ["sk-secret" * 100]}) as response:
+    async with world.client.post("/v1/tasks", json={**SUBMIT, "account": ["sk-secret" * 100]}) as response:
         assert "sk-secret" not in json.dumps(await problem_of(response, 422))
 
 
-async def test_a_body_that_is_too_large_is_413(rig: Rig) -> None:
+async def test_a_body_that_is_too_large_is_413(world: ServerWorld) -> None:
     """As sent, and decompressed."""
 
     async def undeclared() -> AsyncIterator[bytes]:
@@ -247,30 +249,30 @@ async def test_a_body_that_is_too_large_is_413(rig: Rig) -> None:
 
     bomb = gzip.compress(b" " * (33 << 20))
     for data, headers in ((undeclared(), {}), (bomb, {"Content-Encoding": "gzip"})):
-        async with rig.client.post("/v1/tasks", data=data, headers=headers) as response:
+        async with world.client.post("/v1/tasks", data=data, headers=headers) as response:
             await problem_of(response, 413)
 
 
-async def test_a_compressed_submit_is_read(rig: Rig) -> None:
+async def test_a_compressed_submit_is_read(world: ServerWorld) -> None:
     """Content-Encoding: gzip, for inline images."""
     data = gzip.compress(json.dumps(SUBMIT).encode())
-    async with rig.client.post("/v1/tasks", data=data, headers={"Content-Encoding": "gzip"}) as response:
+    async with world.client.post("/v1/tasks", data=data, headers={"Content-Encoding": "gzip"}) as response:
         assert response.status == 201
 
 
 # -- list --------------------------------------------------------------------------------------------------
 
 
-async def test_a_list_has_pages(rig: Rig) -> None:
+async def test_a_list_has_pages(world: ServerWorld) -> None:
     """Every task once, newest first, the last page without a cursor."""
     made = []
     for n in range(5):
-        rig.clock.advance(1.0)
-        made.append(await rig.make_task(external_id=f"x-{n}"))
+        world.clock.advance(1.0)
+        made.append(await world.make_task(external_id=f"x-{n}"))
     seen: list[str] = []
     cursor = ""
     while True:
-        page = await get(rig, f"/v1/tasks?limit=2{cursor}")
+        page = await get(world, f"/v1/tasks?limit=2{cursor}")
         seen += [task["id"] for task in page["items"]]
         if page["next_cursor"] is None:
             break
@@ -278,13 +280,13 @@ async def test_a_list_has_pages(rig: Rig) -> None:
     assert seen == made[::-1]
 
 
-async def test_filters(rig: Rig) -> None:
+async def test_filters(world: ServerWorld) -> None:
     """Each filter restricts the list."""
-    async with rig.client.post("/v1/tasks", json=SUBMIT) as response:
+    async with world.client.post("/v1/tasks", json=SUBMIT) as response:
         song = (await response.json())["id"]
-    rig.clock.advance(10.0)
-    video = await rig.make_task(external_id="k-1", route="kling.omni-video")
-    await rig.end_task(video)
+    world.clock.advance(10.0)
+    video = await world.make_task(external_id="k-1", route="kling.omni-video")
+    await world.end_task(video)
     expected = {
         "status=PENDING": song,
         "status=SUCCEEDED": video,
@@ -298,11 +300,11 @@ async def test_filters(rig: Rig) -> None:
         "until=2026-11-20T20:42:05": song,
     }
     for query, task_id in expected.items():
-        page = await get(rig, f"/v1/tasks?{query}")
+        page = await get(world, f"/v1/tasks?{query}")
         assert [task["id"] for task in page["items"]] == [task_id], query
     for query in ("account=other", "reason=expired", "label.user=43", "until=2026-11-20", "provider=none"):
-        assert (await get(rig, f"/v1/tasks?{query}"))["items"] == [], query
-    assert len((await get(rig, "/v1/tasks?account=default&limit=500"))["items"]) == 2
+        assert (await get(world, f"/v1/tasks?{query}"))["items"] == [], query
+    assert len((await get(world, "/v1/tasks?account=default&limit=500"))["items"]) == 2
 
 
 @pytest.mark.parametrize(
@@ -331,16 +333,16 @@ async def test_filters(rig: Rig) -> None:
         ("limit=0&cursor=x&bogus", ["limit", "cursor", "bogus"]),
     ],
 )
-async def test_wrong_queries_are_listed(rig: Rig, query: str, names: list[str]) -> None:
+async def test_wrong_queries_are_listed(world: ServerWorld, query: str, names: list[str]) -> None:
     """422 with every wrong parameter."""
-    async with rig.client.get(f"/v1/tasks?{query}") as response:
+    async with world.client.get(f"/v1/tasks?{query}") as response:
         problem = await problem_of(response, 422)
     assert locs(problem) == [["query", name] for name in names]
 
 
-async def test_an_unknown_parameter_is_answered_with_the_known_ones(rig: Rig) -> None:
+async def test_an_unknown_parameter_is_answered_with_the_known_ones(world: ServerWorld) -> None:
     """And with the nearest of them."""
-    async with rig.client.get("/v1/tasks?statsu=FAILED") as response:
+    async with world.client.get("/v1/tasks?statsu=FAILED") as response:
         (error,) = (await problem_of(response, 422))["errors"]
     assert "did you mean status?" in error["msg"]
     assert "label.NAME" in error["msg"]
@@ -361,9 +363,9 @@ async def test_an_unknown_parameter_is_answered_with_the_known_ones(rig: Rig) ->
         ("GET", "/v1/routes"),
     ],
 )
-async def test_no_operation_ignores_an_unknown_parameter(rig: Rig, method: str, path: str) -> None:
+async def test_no_operation_ignores_an_unknown_parameter(world: ServerWorld, method: str, path: str) -> None:
     """A misspelt parameter must not be without effect."""
-    async with rig.client.request(method, f"{path}?bogus=1") as response:
+    async with world.client.request(method, f"{path}?bogus=1") as response:
         assert locs(await problem_of(response, 422)) == [["query", "bogus"]]
 
 
@@ -371,237 +373,237 @@ async def test_no_operation_ignores_an_unknown_parameter(rig: Rig, method: str, 
 
 
 @pytest.mark.parametrize("task_id", [NO_TASK, "x", "%00", "..%2F..%2Fetc", "ü", "x" * 3000])
-async def test_an_unknown_task_is_404_everywhere(rig: Rig, task_id: str) -> None:
+async def test_an_unknown_task_is_404_everywhere(world: ServerWorld, task_id: str) -> None:
     """For every operation on a task."""
     calls = [("GET", ""), ("GET", "?wait=1"), ("GET", "/events"), ("GET", "/deliveries"), ("GET", "/why")]
     for method, rest in [*calls, ("POST", "/cancel")]:
-        async with rig.client.request(method, f"/v1/tasks/{task_id}{rest}") as response:
+        async with world.client.request(method, f"/v1/tasks/{task_id}{rest}") as response:
             await problem_of(response, 404)
 
 
-async def test_the_history_of_a_task(rig: Rig) -> None:
+async def test_the_history_of_a_task(world: ServerWorld) -> None:
     """Events, oldest first, with what each changed."""
-    task_id = await rig.make_task()
-    await rig.end_task(task_id)
-    items = (await get(rig, f"/v1/tasks/{task_id}/events"))["items"]
+    task_id = await world.make_task()
+    await world.end_task(task_id)
+    items = (await get(world, f"/v1/tasks/{task_id}/events"))["items"]
     assert [(event["source"], event["outcome"], event["from"], event["to"]) for event in items] == [
         ("poll", "applied", "PENDING", "SUCCEEDED")
     ]
     assert items[0]["payload"] == {"ok": True}
 
 
-async def test_why(rig: Rig) -> None:
+async def test_why(world: ServerWorld) -> None:
     """The explanation, with notes that only the daemon has."""
-    task_id = await rig.make_task()
-    account = await get(rig, f"/v1/tasks/{task_id}/why")
+    task_id = await world.make_task()
+    account = await get(world, f"/v1/tasks/{task_id}/why")
     assert (account["id"], account["status"]) == (task_id, "PENDING")
     assert f"a note on {task_id}" in account["notes"]
 
 
-async def make_delivery(rig: Rig, task_id: TaskId, status: DeliveryStatus) -> str:
+async def make_delivery(world: ServerWorld, task_id: TaskId, status: DeliveryStatus) -> str:
     """A delivery of the task's end that came to an end itself."""
 
     def match(announcement: Announcement) -> tuple[str, ...]:
         return ("publish",) if announcement.task_id == task_id else ()
 
-    await rig.store.fan_out(match, 100)
-    (job,) = await rig.store.claim_deliveries("publish", 1, 0)
+    await world.store.fan_out(match, 100)
+    (job,) = await world.store.claim_deliveries("publish", 1, 0)
     result = AttemptResult(status, error="exit 1", output="no space left")
-    await rig.store.record_attempt(job.id, result, job.attempt)
+    await world.store.record_attempt(job.id, result, job.attempt)
     return job.id
 
 
-async def test_why_names_a_hook_that_is_failing(rig: Rig) -> None:
+async def test_why_names_a_hook_that_is_failing(world: ServerWorld) -> None:
     """With its start and last error, for tasks with a delivery to it only."""
-    rig.hooks.health = HookHealth(HookState.FAILING, last_error="exit 100: failed for good", failing_since=START)
-    task_id, other = await rig.make_task(), await rig.make_task(external_id="other")
-    await rig.end_task(task_id)
-    await make_delivery(rig, task_id, DeliveryStatus.FAILED)
+    world.hooks.health = HookHealth(HookState.FAILING, last_error="exit 100: failed for good", failing_since=START)
+    task_id, other = await world.make_task(), await world.make_task(external_id="other")
+    await world.end_task(task_id)
+    await make_delivery(world, task_id, DeliveryStatus.FAILED)
     note = "Hook 'publish' is failing since 2026-11-20T20:42:00.000Z (exit 100: failed for good)."
-    assert note in (await get(rig, f"/v1/tasks/{task_id}/why"))["notes"]
-    assert note not in (await get(rig, f"/v1/tasks/{other}/why"))["notes"]
-    ((hook,),) = [(await get(rig, "/v1/hooks"))["items"]]
+    assert note in (await get(world, f"/v1/tasks/{task_id}/why"))["notes"]
+    assert note not in (await get(world, f"/v1/tasks/{other}/why"))["notes"]
+    ((hook,),) = [(await get(world, "/v1/hooks"))["items"]]
     assert (hook["state"], hook["failing_since"]) == ("failing", "2026-11-20T20:42:00.000Z")
 
 
-async def test_a_dead_delivery_is_retried(rig: Rig) -> None:
+async def test_a_dead_delivery_is_retried(world: ServerWorld) -> None:
     """It is pending again, and its attempts start at zero."""
-    task_id = await rig.make_task()
-    await rig.end_task(task_id)
-    delivery_id = await make_delivery(rig, task_id, DeliveryStatus.DEAD)
-    (shown,) = (await get(rig, f"/v1/tasks/{task_id}/deliveries"))["items"]
+    task_id = await world.make_task()
+    await world.end_task(task_id)
+    delivery_id = await make_delivery(world, task_id, DeliveryStatus.DEAD)
+    (shown,) = (await get(world, f"/v1/tasks/{task_id}/deliveries"))["items"]
     assert (shown["id"], shown["status"], shown["output"]) == (delivery_id, "dead", "no space left")
-    async with rig.client.post(f"/v1/deliveries/{delivery_id}/retry") as response:
+    async with world.client.post(f"/v1/deliveries/{delivery_id}/retry") as response:
         assert response.status == 200
         assert (await response.json())["status"] == "pending"
 
 
-async def test_an_unknown_delivery_is_404(rig: Rig) -> None:
+async def test_an_unknown_delivery_is_404(world: ServerWorld) -> None:
     """There is nothing to retry."""
-    async with rig.client.post("/v1/deliveries/nope/retry") as response:
+    async with world.client.post("/v1/deliveries/nope/retry") as response:
         await problem_of(response, 404)
 
 
-async def test_a_manual_poll_that_is_not_sent_is_503(rig: Rig) -> None:
+async def test_a_manual_poll_that_is_not_sent_is_503(world: ServerWorld) -> None:
     """With the time after which to retry; the task is unchanged."""
-    task_id = await rig.make_task()
+    task_id = await world.make_task()
 
     async def refuse(_: TaskId) -> None:
         raise NotAttempted("account 'default' has no API key", 9.2)
 
-    rig.poller.brings = refuse
-    async with rig.client.post(f"/v1/tasks/{task_id}/poll") as response:
+    world.poller.brings = refuse
+    async with world.client.post(f"/v1/tasks/{task_id}/poll") as response:
         problem = await problem_of(response, 503)
         assert response.headers["Retry-After"] == "10"
     assert problem["detail"] == "The upstream was not polled: account 'default' has no API key."
 
 
-async def test_a_manual_poll_shows_the_task_afterwards(rig: Rig) -> None:
+async def test_a_manual_poll_shows_the_task_afterwards(world: ServerWorld) -> None:
     """The response has the result of the poll."""
-    task_id = await rig.make_task()
-    rig.poller.brings = rig.end_task
-    async with rig.client.post(f"/v1/tasks/{task_id}/poll") as response:
+    task_id = await world.make_task()
+    world.poller.brings = world.end_task
+    async with world.client.post(f"/v1/tasks/{task_id}/poll") as response:
         assert (response.status, (await response.json())["status"]) == (200, "SUCCEEDED")
-    assert rig.poller.polled == [task_id]
+    assert world.poller.polled == [task_id]
 
 
-async def test_cancel_ends_a_task_once(rig: Rig) -> None:
+async def test_cancel_ends_a_task_once(world: ServerWorld) -> None:
     """FAILED canceled by an operator; a second time 409."""
-    task_id = await rig.make_task()
-    async with rig.client.post(f"/v1/tasks/{task_id}/cancel") as response:
+    task_id = await world.make_task()
+    async with world.client.post(f"/v1/tasks/{task_id}/cancel") as response:
         task = await response.json()
         assert response.status == 200
     assert (task["status"], task["reason"], task["retryable"]) == ("FAILED", "canceled", False)
-    (event,) = await rig.store.list_events(task_id)
+    (event,) = await world.store.list_events(task_id)
     assert (event.source, "canceled by an operator" in event.detail) == ("operator", True)
-    async with rig.client.post(f"/v1/tasks/{task_id}/cancel") as response:
+    async with world.client.post(f"/v1/tasks/{task_id}/cancel") as response:
         assert "canceled" in (await problem_of(response, 409))["detail"]
 
 
-async def test_cancel_of_a_finished_task_is_a_conflict(rig: Rig) -> None:
+async def test_cancel_of_a_finished_task_is_a_conflict(world: ServerWorld) -> None:
     """The result stays."""
-    task_id = await rig.make_task()
-    await rig.end_task(task_id)
-    async with rig.client.post(f"/v1/tasks/{task_id}/cancel") as response:
+    task_id = await world.make_task()
+    await world.end_task(task_id)
+    async with world.client.post(f"/v1/tasks/{task_id}/cancel") as response:
         assert "SUCCEEDED" in (await problem_of(response, 409))["detail"]
-    assert (await rig.store.get_task(task_id)).task.status is Status.SUCCEEDED
+    assert (await world.store.get_task(task_id)).task.status is Status.SUCCEEDED
 
 
 # -- waiting -----------------------------------------------------------------------------------------------
 
 
-async def test_wait_responds_when_the_task_ends(rig: Rig) -> None:
+async def test_wait_responds_when_the_task_ends(world: ServerWorld) -> None:
     """Before the time limit; other changes of the task do not end the wait."""
-    task_id = await rig.make_task()
-    waiting = asyncio.create_task(get(rig, f"/v1/tasks/{task_id}?wait=60"))
-    changes = rig.services.changes
+    task_id = await world.make_task()
+    waiting = asyncio.create_task(get(world, f"/v1/tasks/{task_id}?wait=60"))
+    changes = world.services.changes
     async with asyncio.timeout(10):
         while task_id not in changes._watched:  # noqa: ASYNC110 - the handler gives no signal that it waits
             await asyncio.sleep(0)
-        await rig.end_task(task_id, Source.CALLBACK)
+        await world.end_task(task_id, Source.CALLBACK)
         assert (await waiting)["status"] == "SUCCEEDED"
     assert task_id not in changes._watched
 
 
-async def test_wait_of_an_ended_task_responds_at_once(rig: Rig) -> None:
+async def test_wait_of_an_ended_task_responds_at_once(world: ServerWorld) -> None:
     """There is nothing to wait for."""
-    task_id = await rig.make_task()
-    await rig.end_task(task_id)
+    task_id = await world.make_task()
+    await world.end_task(task_id)
     async with asyncio.timeout(10):
-        assert (await get(rig, f"/v1/tasks/{task_id}?wait=60"))["status"] == "SUCCEEDED"
+        assert (await get(world, f"/v1/tasks/{task_id}?wait=60"))["status"] == "SUCCEEDED"
 
 
-async def test_wait_responds_after_the_time_limit(rig: Rig) -> None:
+async def test_wait_responds_after_the_time_limit(world: ServerWorld) -> None:
     """With the task."""
-    task_id = await rig.make_task()
+    task_id = await world.make_task()
     for wait in ("0", "0.05"):
-        assert (await get(rig, f"/v1/tasks/{task_id}?wait={wait}"))["status"] == "PENDING"
-    assert task_id not in rig.services.changes._watched
+        assert (await get(world, f"/v1/tasks/{task_id}?wait={wait}"))["status"] == "PENDING"
+    assert task_id not in world.services.changes._watched
 
 
-async def test_wait_responds_when_the_daemon_stops(rig: Rig) -> None:
+async def test_wait_responds_when_the_daemon_stops(world: ServerWorld) -> None:
     """Waiting clients do not delay a stop."""
-    task_id = await rig.make_task()
-    waiting = asyncio.create_task(get(rig, f"/v1/tasks/{task_id}?wait=60"))
+    task_id = await world.make_task()
+    waiting = asyncio.create_task(get(world, f"/v1/tasks/{task_id}?wait=60"))
     async with asyncio.timeout(10):
-        while task_id not in rig.services.changes._watched:  # noqa: ASYNC110 - as above
+        while task_id not in world.services.changes._watched:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0)
-        rig.services.stopping.set()
+        world.services.stopping.set()
         assert (await waiting)["status"] == "PENDING"
 
 
 @pytest.mark.parametrize("wait", ["-1", "60.1", "soon", "", "nan", "inf", "1e9"])
-async def test_an_invalid_wait_is_refused(rig: Rig, wait: str) -> None:
+async def test_an_invalid_wait_is_refused(world: ServerWorld, wait: str) -> None:
     """0 to 60 seconds."""
-    async with rig.client.get(f"/v1/tasks/{await rig.make_task()}?wait={wait}") as response:
+    async with world.client.get(f"/v1/tasks/{await world.make_task()}?wait={wait}") as response:
         assert locs(await problem_of(response, 422)) == [["query", "wait"]]
 
 
 # -- the daemon itself -------------------------------------------------------------------------------------
 
 
-async def test_stats(rig: Rig) -> None:
+async def test_stats(world: ServerWorld) -> None:
     """Counts by status, provider and reason."""
-    await rig.make_task()
-    assert (await get(rig, "/v1/stats"))["tasks"]["PENDING"] == 1
+    await world.make_task()
+    assert (await get(world, "/v1/stats"))["tasks"]["PENDING"] == 1
 
 
-async def test_routes(rig: Rig) -> None:
+async def test_routes(world: ServerWorld) -> None:
     """Every route of the registry with its paths."""
-    items = {item["route"]: item for item in (await get(rig, "/v1/routes"))["items"]}
-    assert set(items) == {route.name for route in rig.services.registry.routes()}
+    items = {item["route"]: item for item in (await get(world, "/v1/routes"))["items"]}
+    assert set(items) == {route.name for route in world.services.registry.routes()}
     song = items["suno.generate"]
     assert (song["provider"], song["mode"], song["callback"]) == ("suno", "task", True)
     assert song["create"] == "POST /suno/generate"
 
 
-async def test_health(rig: Rig) -> None:
+async def test_health(world: ServerWorld) -> None:
     """Alive while the process responds; ready while there is no reason against it."""
-    assert await get(rig, "/healthz") == {"status": "alive"}
-    known = {"instance": rig.store.instance, "alarms": 0}
-    assert await get(rig, "/readyz") == {"ready": True, "reasons": [], **known}
-    rig.health[0] = Health(ready=False, reasons=("The disk is full.", "No sweep for 20 s."))
-    async with rig.client.get("/readyz") as response:
+    assert await get(world, "/healthz") == {"status": "alive"}
+    known = {"instance": world.store.instance, "alarms": 0}
+    assert await get(world, "/readyz") == {"ready": True, "reasons": [], **known}
+    world.health[0] = Health(ready=False, reasons=("The disk is full.", "No sweep for 20 s."))
+    async with world.client.get("/readyz") as response:
         problem = await problem_of(response, 503)
     assert problem.items() >= {"ready": False, "reasons": ["The disk is full.", "No sweep for 20 s."], **known}.items()
 
 
-async def test_an_unavailable_store_is_503(rig: Rig) -> None:
+async def test_an_unavailable_store_is_503(world: ServerWorld) -> None:
     """With Retry-After, for every operation."""
-    task_id = await rig.make_task()
-    rig.store.broken = True
+    task_id = await world.make_task()
+    world.store.fail()
     for method, path in (
         ("GET", "/v1/tasks"),
         ("GET", f"/v1/tasks/{task_id}"),
         ("POST", f"/v1/tasks/{task_id}/cancel"),
     ):
-        async with rig.client.request(method, path) as response:
+        async with world.client.request(method, path) as response:
             assert int(response.headers["Retry-After"]) > 0
             await problem_of(response, 503)
 
 
-async def test_a_write_of_unknown_outcome_is_500(rig: Rig) -> None:
+async def test_a_write_of_unknown_outcome_is_500(world: ServerWorld) -> None:
     """The detail does not ask for a retry, which may pay twice; a callback can be repeated."""
-    task_id = await rig.make_task()
-    rig.store.failure, rig.store.broken = WriteUnknown("the commit failed, and so did the next"), True
-    async with rig.client.post(f"/v1/tasks/{task_id}/cancel") as response:
+    task_id = await world.make_task()
+    world.store.fail(error=WriteUnknown("the commit failed, and so did the next"))
+    async with world.client.post(f"/v1/tasks/{task_id}/cancel") as response:
         assert "Retry-After" not in response.headers
         problem = await problem_of(response, 500)
     assert problem["type"] == "urn:tracker:problem:write-unknown"
     assert "check before you retry" in problem["detail"]
-    async with rig.client.post(rig.address(task_id), json={"code": 200}) as response:
+    async with world.client.post(world.address(task_id), json={"code": 200}) as response:
         assert "nothing was written" not in (await problem_of(response, 503))["detail"]
         assert int(response.headers["Retry-After"]) > 0
 
 
-async def test_an_unknown_path_is_404(rig: Rig) -> None:
+async def test_an_unknown_path_is_404(world: ServerWorld) -> None:
     """As problem details, below and beside the API."""
     for path in ("/nothing", "/v1/nothing", "/v1/tasks/", "/callbacks", "/v2/tasks", "/%00"):
-        async with rig.client.get(path) as response:
+        async with world.client.get(path) as response:
             await problem_of(response, 404)
 
 
-async def test_another_method_is_405(rig: Rig) -> None:
+async def test_another_method_is_405(world: ServerWorld) -> None:
     """With the allowed methods."""
     for method, path, allowed in (
         ("DELETE", "/v1/tasks", {"GET", "HEAD", "POST"}),
@@ -609,21 +611,21 @@ async def test_another_method_is_405(rig: Rig) -> None:
         ("GET", f"/v1/tasks/{NO_TASK}/cancel", {"POST"}),
         ("POST", "/openapi.json", {"GET", "HEAD"}),
     ):
-        async with rig.client.request(method, path) as response:
+        async with world.client.request(method, path) as response:
             assert set(response.headers["Allow"].split(", ")) == allowed
             await problem_of(response, 405)
 
 
-async def test_head_responds_as_get(rig: Rig) -> None:
+async def test_head_responds_as_get(world: ServerWorld) -> None:
     """Without a body."""
-    async with rig.client.head("/v1/tasks") as response:
+    async with world.client.head("/v1/tasks") as response:
         assert (response.status, await response.read()) == (200, b"")
 
 
-async def test_responses_do_not_name_the_libraries(rig: Rig) -> None:
+async def test_responses_do_not_name_the_libraries(world: ServerWorld) -> None:
     """A version in a header helps attackers."""
     for path in ("/healthz", "/v1/tasks", "/nothing", "/openapi.json"):
-        async with rig.client.get(path) as response:
+        async with world.client.get(path) as response:
             assert response.headers["Server"] == "tracker"
 
 
@@ -637,22 +639,22 @@ async def test_responses_do_not_name_the_libraries(rig: Rig) -> None:
 async def test_the_api_requires_the_token(tmp_path: Path, header: str | None) -> None:
     """401 with WWW-Authenticate on every path below /v1, known or not."""
     headers = {} if header is None else {"Authorization": header}
-    async with running(tmp_path, api_token="t0ken") as rig:
+    async with ServerWorld(tmp_path, api_token="t0ken") as world:
         for method, path in (("GET", "/v1/tasks"), ("POST", "/v1/tasks"), ("GET", "/v1/nothing"), ("PUT", "/v1/tasks")):
-            async with rig.client.request(method, path, headers=headers) as response:
+            async with world.client.request(method, path, headers=headers) as response:
                 assert response.headers["WWW-Authenticate"].startswith("Bearer")
                 assert "t0ken" not in json.dumps(await problem_of(response, 401))
         for path in ("/healthz", "/readyz", "/openapi.json"):
-            async with rig.client.get(path) as response:
+            async with world.client.get(path) as response:
                 assert response.status == 200
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
 async def test_the_token_opens_the_api(tmp_path: Path, scheme: str) -> None:
     """The case of the scheme is ignored, that of the token is not."""
-    async with running(tmp_path, api_token="t0ken") as rig:
+    async with ServerWorld(tmp_path, api_token="t0ken") as world:
         headers = {"Authorization": f"{scheme} t0ken"}
-        async with rig.client.get("/v1/tasks", headers=headers) as response:
+        async with world.client.get("/v1/tasks", headers=headers) as response:
             assert response.status == 200
 
 
@@ -673,9 +675,9 @@ async def test_the_token_opens_the_api(tmp_path: Path, scheme: str) -> None:
         ({"Host": ""}, 403),
     ],
 )
-async def test_without_a_token_web_pages_are_refused(rig: Rig, headers: dict[str, str], status: int) -> None:
+async def test_without_a_token_web_pages_are_refused(world: ServerWorld, headers: dict[str, str], status: int) -> None:
     """A page in a browser on this machine could otherwise order paid jobs."""
-    async with rig.client.get("/v1/tasks", headers=headers) as response:
+    async with world.client.get("/v1/tasks", headers=headers) as response:
         if status == 200:
             assert response.status == 200
         else:
@@ -688,8 +690,8 @@ async def test_over_a_unix_socket_any_host_is_local(tmp_path: Path, short_path: 
 
     from tracker.server.app import make_app
 
-    async with running(tmp_path) as rig:
-        runner = web.AppRunner(make_app(rig.services))
+    async with ServerWorld(tmp_path) as world:
+        runner = web.AppRunner(make_app(world.services))
         await runner.setup()
         try:
             await web.UnixSite(runner, short_path / "s").start()

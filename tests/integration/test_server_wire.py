@@ -19,7 +19,7 @@ from tests.integration.test_callbacks import song
 from tests.kits.clock import START
 from tests.kits.daemon import NEVER_POLLS, Setting, running_daemon
 from tests.kits.logs import what_is_logged
-from tests.kits.server import Rig, running
+from tests.kits.server import ServerWorld
 from tests.kits.waiting import WITHIN_S, until
 from tracker.clock import ManualClock
 from tracker.config.listen import Listen
@@ -79,9 +79,9 @@ class Sender:
         self._writer = writer
 
     @classmethod
-    async def to(cls, rig: Rig) -> Sender:
+    async def to(cls, world: ServerWorld) -> Sender:
         """Connect."""
-        return cls(*await asyncio.open_connection("127.0.0.1", rig.client.port))
+        return cls(*await asyncio.open_connection("127.0.0.1", world.client.port))
 
     async def send(self, *pieces: bytes) -> None:
         """Send bytes."""
@@ -105,9 +105,9 @@ class Sender:
         self._writer.transport.abort()
 
 
-async def ask(rig: Rig, *pieces: bytes) -> Answer:
+async def ask(world: ServerWorld, *pieces: bytes) -> Answer:
     """Send something and take what comes until the connection ends."""
-    sender = await Sender.to(rig)
+    sender = await Sender.to(world)
     await sender.send(*pieces)
     return await sender.answer()
 
@@ -118,23 +118,23 @@ def begin(path: str, length: int = 99, *, host: str = "x", connection: str = "cl
     return head.encode() + b"{"
 
 
-def is_awaited(rig: Rig) -> bool:
+def is_awaited(world: ServerWorld) -> bool:
     """Whether a body is waited for."""
-    return bool(rig.arrivals._limits)
+    return bool(world.arrivals._limits)
 
 
 @pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+async def world(tmp_path: Path) -> AsyncIterator[ServerWorld]:
     """The surface; a body may take as long as it may."""
-    async with running(tmp_path) as rig:
-        yield rig
+    async with ServerWorld(tmp_path) as world:
+        yield world
 
 
 @pytest.fixture
-async def hasty(tmp_path: Path) -> AsyncIterator[Rig]:
+async def hasty(tmp_path: Path) -> AsyncIterator[ServerWorld]:
     """The surface; a body has to be there at once."""
-    async with running(tmp_path, limits={"body_s": SHORT}) as rig:
-        yield rig
+    async with ServerWorld(tmp_path, limits={"body_s": SHORT}) as world:
+        yield world
 
 
 @pytest.fixture
@@ -173,11 +173,11 @@ NO_HTTP = {
 
 @pytest.mark.parametrize("sent", NO_HTTP.values(), ids=NO_HTTP.keys())
 async def test_input_that_is_not_http_gets_problem_details(
-    rig: Rig, sent: bytes, logged: list[Mapping[str, Any]]
+    world: ServerWorld, sent: bytes, logged: list[Mapping[str, Any]]
 ) -> None:
     """400 without a part of the request, and a log line of level info."""
-    token = rig.address(await rig.make_task()).rpartition("/")[2].encode()
-    answer = await ask(rig, sent.replace(b"TOKEN", token))
+    token = world.address(await world.make_task()).rpartition("/")[2].encode()
+    answer = await ask(world, sent.replace(b"TOKEN", token))
     assert answer.is_problem(400, "malformed")
     assert b"SECRET" not in answer.raw
     assert token not in answer.raw
@@ -197,65 +197,67 @@ REFUSED = {
 
 @pytest.mark.parametrize(("head", "status"), REFUSED.values(), ids=REFUSED.keys())
 async def test_refusals_of_the_router_are_problem_details(
-    rig: Rig, head: bytes, status: int, logged: list[Mapping[str, Any]]
+    world: ServerWorld, head: bytes, status: int, logged: list[Mapping[str, Any]]
 ) -> None:
     """Without a part of the request, and without a log line."""
-    answer = await ask(rig, head, b"Connection: close\r\n\r\n", b"{}" if b"Content-Length" in head else b"")
+    answer = await ask(world, head, b"Connection: close\r\n\r\n", b"{}" if b"Content-Length" in head else b"")
     assert answer.is_problem(status, {417: "unknown-expectation", 404: "unknown-path"}[status])
     assert b"SECRET" not in answer.raw
     assert is_quiet(logged)
 
 
-async def test_an_expectation_of_http_1_0_is_ignored(rig: Rig) -> None:
+async def test_an_expectation_of_http_1_0_is_ignored(world: ServerWorld) -> None:
     """HTTP/1.0 does not know the header."""
-    answer = await ask(rig, b"GET /healthz HTTP/1.0\r\nExpect: anything\r\n\r\n")
+    answer = await ask(world, b"GET /healthz HTTP/1.0\r\nExpect: anything\r\n\r\n")
     assert (answer.status, answer.body) == (200, {"status": "alive"})
 
 
-async def test_log_lines_about_unreadable_input_have_a_rate_limit(rig: Rig, logged: list[Mapping[str, Any]]) -> None:
+async def test_log_lines_about_unreadable_input_have_a_rate_limit(
+    world: ServerWorld, logged: list[Mapping[str, Any]]
+) -> None:
     """Anyone can send it: each gets a response, the log is limited."""
-    answers = [await ask(rig, NO_HTTP["no method of HTTP"]) for _ in range(2 * int(LINES_BURST))]
+    answers = [await ask(world, NO_HTTP["no method of HTTP"]) for _ in range(2 * int(LINES_BURST))]
     assert all(answer.is_problem(400, "malformed") for answer in answers)
     assert len(logged) == LINES_BURST
 
 
 @pytest.mark.parametrize("path", ["/callbacks/suno/TOKEN", "/callbacks/nobody/x", "/nowhere"])
 async def test_a_body_that_does_not_decompress_is_not_logged(
-    rig: Rig, path: str, logged: list[Mapping[str, Any]]
+    world: ServerWorld, path: str, logged: list[Mapping[str, Any]]
 ) -> None:
     """Neither where it is read nor where aiohttp only drops it."""
-    path = path.replace("/callbacks/suno/TOKEN", rig.address(await rig.make_task()))
+    path = path.replace("/callbacks/suno/TOKEN", world.address(await world.make_task()))
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: 6\r\n\r\n"
-    answer = await ask(rig, head.encode(), b"SECRET")
+    answer = await ask(world, head.encode(), b"SECRET")
     assert answer.is_problem(*((400, "malformed") if "suno" in path else (404, answer.body["type"].split(":")[-1])))
     assert is_quiet(logged)
 
 
-async def test_a_bad_later_chunk_is_refused_at_once(rig: Rig) -> None:
+async def test_a_bad_later_chunk_is_refused_at_once(world: ServerWorld) -> None:
     """The parser reports nothing to the waiting handler; the sender gets a response, and the task is polled."""
-    task_id = await rig.make_task()
-    sender = await Sender.to(rig)
-    head = f"POST {rig.address(task_id)} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{{\r\n"
+    task_id = await world.make_task()
+    sender = await Sender.to(world)
+    head = f"POST {world.address(task_id)} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{{\r\n"
     await sender.send(head.encode())
-    await until(lambda: is_awaited(rig))
+    await until(lambda: is_awaited(world))
     await sender.send(b"SECRET\r\n")
     answer = await sender.answer()
     assert answer.is_problem(400, "malformed")
-    assert await rig.is_due(task_id)
+    assert await world.is_due(task_id)
 
 
-async def test_a_closed_connection_is_not_an_error(rig: Rig, logged: list[Mapping[str, Any]]) -> None:
+async def test_a_closed_connection_is_not_an_error(world: ServerWorld, logged: list[Mapping[str, Any]]) -> None:
     """There is no client to respond to, and nothing to log."""
-    sender = await Sender.to(rig)
-    await sender.send(begin(rig.address(await rig.make_task())))
-    await until(lambda: is_awaited(rig))
+    sender = await Sender.to(world)
+    await sender.send(begin(world.address(await world.make_task())))
+    await until(lambda: is_awaited(world))
     sender.cut()
-    runner = rig.client.server.runner
+    runner = world.client.server.runner
     assert isinstance(runner, Runner)
     assert runner.server is not None
     server = runner.server
     await until(lambda: not server.connections)
-    assert not is_awaited(rig)
+    assert not is_awaited(world)
     assert is_quiet(logged)
 
 
@@ -263,7 +265,7 @@ async def test_a_closed_connection_is_not_an_error(rig: Rig, logged: list[Mappin
 
 
 @pytest.mark.parametrize("way", ["", "?ordinary=1"])
-async def test_an_incomplete_body_has_a_time_limit(hasty: Rig, way: str) -> None:
+async def test_an_incomplete_body_has_a_time_limit(hasty: ServerWorld, way: str) -> None:
     """408, for every token and both ways to the handler, and the connection is free again."""
     good = hasty.address(await hasty.make_task())
     paths = [path + way for path in (good, "/callbacks/suno/bad.token", "/callbacks/suno")] + ["/v1/tasks"]
@@ -274,7 +276,7 @@ async def test_an_incomplete_body_has_a_time_limit(hasty: Rig, way: str) -> None
     assert not is_awaited(hasty)
 
 
-async def test_an_incomplete_callback_with_a_token_causes_a_poll(hasty: Rig) -> None:
+async def test_an_incomplete_callback_with_a_token_causes_a_poll(hasty: ServerWorld) -> None:
     """The token is valid, so the task has changed."""
     task_id = await hasty.make_task()
     assert not await hasty.is_due(task_id)
@@ -282,11 +284,11 @@ async def test_an_incomplete_callback_with_a_token_causes_a_poll(hasty: Rig) -> 
     assert await hasty.is_due(task_id)
 
 
-async def test_a_body_in_pieces_is_read(rig: Rig) -> None:
+async def test_a_body_in_pieces_is_read(world: ServerWorld) -> None:
     """Even byte by byte."""
-    sender = await Sender.to(rig)
+    sender = await Sender.to(world)
     body = song()
-    await sender.send(begin(rig.address(await rig.make_task()), len(body)))
+    await sender.send(begin(world.address(await world.make_task()), len(body)))
     for byte in body[1:]:
         await sender.send(bytes([byte]))
         await asyncio.sleep(0)
@@ -316,13 +318,13 @@ async def test_a_timeout_of_the_network_is_not_408() -> None:
 # -- the stop ----------------------------------------------------------------------------------------------
 
 
-async def test_a_stop_waits_for_incomplete_bodies(rig: Rig) -> None:
+async def test_a_stop_waits_for_incomplete_bodies(world: ServerWorld) -> None:
     """What arrives in time is handled as usual."""
     body = song()
-    sender = await Sender.to(rig)
-    await sender.send(begin(rig.address(await rig.make_task()), len(body)))
-    await until(lambda: is_awaited(rig))
-    settling = asyncio.create_task(rig.arrivals.settle(WITHIN_S))
+    sender = await Sender.to(world)
+    await sender.send(begin(world.address(await world.make_task()), len(body)))
+    await until(lambda: is_awaited(world))
+    settling = asyncio.create_task(world.arrivals.settle(WITHIN_S))
     await asyncio.sleep(0)
     assert not settling.done()
     await sender.send(body[1:])
@@ -331,27 +333,27 @@ async def test_a_stop_waits_for_incomplete_bodies(rig: Rig) -> None:
     await settling
 
 
-async def test_a_stop_refuses_later_incomplete_bodies(rig: Rig) -> None:
+async def test_a_stop_refuses_later_incomplete_bodies(world: ServerWorld) -> None:
     """503 with Retry-After, at once, also for new requests; complete requests are handled as usual."""
-    task_id = await rig.make_task()
-    sender = await Sender.to(rig)
-    await sender.send(begin(rig.address(task_id)))
-    await until(lambda: is_awaited(rig))
-    await rig.arrivals.settle(0)
-    for answer in (await sender.answer(), await ask(rig, begin(rig.address(task_id)))):
+    task_id = await world.make_task()
+    sender = await Sender.to(world)
+    await sender.send(begin(world.address(task_id)))
+    await until(lambda: is_awaited(world))
+    await world.arrivals.settle(0)
+    for answer in (await sender.answer(), await ask(world, begin(world.address(task_id)))):
         assert answer.is_problem(503, "stopping")
         assert int(answer.headers["retry-after"]) > 0
         assert answer.headers["connection"] == "close"
     body = song()
-    answer = await ask(rig, begin(rig.address(task_id), len(body)), body[1:])
+    answer = await ask(world, begin(world.address(task_id), len(body)), body[1:])
     assert (answer.status, answer.body) == (200, {"outcome": "applied"})
 
 
-async def test_a_stop_without_incomplete_bodies_is_immediate(rig: Rig) -> None:
+async def test_a_stop_without_incomplete_bodies_is_immediate(world: ServerWorld) -> None:
     """An idle connection is not a reason to wait."""
-    idle = await Sender.to(rig)
+    idle = await Sender.to(world)
     async with asyncio.timeout(WITHIN_S):
-        await rig.arrivals.settle(10 * WITHIN_S)
+        await world.arrivals.settle(10 * WITHIN_S)
     idle.cut()
 
 
@@ -458,13 +460,13 @@ async def test_a_partial_response_is_not_followed_by_another() -> None:
     assert answer.raw.count(b"HTTP/1.1") == 1
 
 
-async def test_a_compressed_body_in_pieces_is_read(rig: Rig) -> None:
+async def test_a_compressed_body_in_pieces_is_read(world: ServerWorld) -> None:
     """It is decompressed as it arrives."""
     packed = gzip.compress(song())
-    head = f"POST {rig.address(await rig.make_task())} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
-    sender = await Sender.to(rig)
+    head = f"POST {world.address(await world.make_task())} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    sender = await Sender.to(world)
     await sender.send(f"{head}Content-Encoding: gzip\r\nContent-Length: {len(packed)}\r\n\r\n".encode(), packed[:20])
-    await until(lambda: is_awaited(rig))
+    await until(lambda: is_awaited(world))
     await sender.send(packed[20:])
     answer = await sender.answer()
     assert (answer.status, answer.body) == (200, {"outcome": "applied"})

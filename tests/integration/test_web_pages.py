@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 from aiohttp import ClientSession
 
-from tests.kits.server import Rig, problem_of, running
+from tests.kits.server import ServerWorld, problem_of
 
 JSON: Final = {"Content-Type": "application/json"}
 FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -22,14 +22,14 @@ TOKEN: Final = "t0ken"
 
 
 @pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+async def world(tmp_path: Path) -> AsyncIterator[ServerWorld]:
     """The surface without an API token."""
-    async with running(tmp_path, public_url=lambda: PUBLIC_URL) as rig:
-        yield rig
+    async with ServerWorld(tmp_path, public_url=lambda: PUBLIC_URL) as world:
+        yield world
 
 
 async def check(
-    rig: Rig,
+    world: ServerWorld,
     status: int,
     headers: dict[str, str],
     *,
@@ -42,13 +42,13 @@ async def check(
     async with (
         ClientSession(skip_auto_headers=skipped) as session,
         session.request(
-            method, str(rig.client.make_url(path)), data=body or None, headers={"Host": HERE, **headers}
+            method, str(world.client.make_url(path)), data=body or None, headers={"Host": HERE, **headers}
         ) as response,
     ):
         if status in {403, 415}:
             problem = await problem_of(response, status)
             assert ("curl --json" in problem["detail"]) is (status == 415)
-            assert not rig.submitter.asked
+            assert not world.submitter.asked
         else:
             assert response.status == status, await response.text()
 
@@ -76,17 +76,17 @@ async def check(
     ],
 )
 @pytest.mark.parametrize("method", ["POST", "GET"])
-async def test_a_page_of_another_site_is_refused(rig: Rig, headers: dict[str, str], method: str) -> None:
+async def test_a_page_of_another_site_is_refused(world: ServerWorld, headers: dict[str, str], method: str) -> None:
     """Every header of a browser that names another site, or none, causes 403."""
-    await check(rig, 403, {**JSON, **headers}, method=method, body=SUBMIT if method == "POST" else b"")
+    await check(world, 403, {**JSON, **headers}, method=method, body=SUBMIT if method == "POST" else b"")
 
 
 @pytest.mark.parametrize("referer", ["https://evil.example/x", "about:blank", f"{OWN}@evil.example/", "null"])
-async def test_a_referer_of_another_site_is_refused_for_writes(rig: Rig, referer: str) -> None:
+async def test_a_referer_of_another_site_is_refused_for_writes(world: ServerWorld, referer: str) -> None:
     """It is checked if the browser sends no Sec-Fetch-Site; a link to a page that only reads is allowed."""
-    await check(rig, 403, {**JSON, "Referer": referer})
-    await check(rig, 200, {"Referer": referer}, method="GET", body=b"")
-    await check(rig, 201, {**JSON, "Referer": referer, "Sec-Fetch-Site": "none"})
+    await check(world, 403, {**JSON, "Referer": referer})
+    await check(world, 200, {"Referer": referer}, method="GET", body=b"")
+    await check(world, 201, {**JSON, "Referer": referer, "Sec-Fetch-Site": "none"})
 
 
 @pytest.mark.parametrize(
@@ -104,9 +104,9 @@ async def test_a_referer_of_another_site_is_refused_for_writes(rig: Rig, referer
         {"Content-Type": "application/vnd.tracker+json"},
     ],
 )
-async def test_the_daemons_own_pages_and_programs_may_write(rig: Rig, headers: dict[str, str]) -> None:
+async def test_the_daemons_own_pages_and_programs_may_write(world: ServerWorld, headers: dict[str, str]) -> None:
     """A page is the daemon's own when its origin is the one that the request was sent to."""
-    await check(rig, 201, {**JSON, **headers})
+    await check(world, 201, {**JSON, **headers})
 
 
 @pytest.mark.parametrize(
@@ -123,8 +123,8 @@ async def test_the_daemons_own_pages_and_programs_may_write(rig: Rig, headers: d
 )
 async def test_with_a_token_a_proxy_is_supported(tmp_path: Path, headers: dict[str, str], status: int) -> None:
     """The public URL and the host of the request are the daemon's own; other sites are refused."""
-    async with running(tmp_path, api_token=TOKEN, public_url=lambda: PUBLIC_URL) as rig:
-        await check(rig, status, {**JSON, "Authorization": f"Bearer {TOKEN}", **headers})
+    async with ServerWorld(tmp_path, api_token=TOKEN, public_url=lambda: PUBLIC_URL) as world:
+        await check(world, status, {**JSON, "Authorization": f"Bearer {TOKEN}", **headers})
 
 
 @pytest.mark.parametrize("body", [SUBMIT, b""])
@@ -144,17 +144,17 @@ async def test_with_a_token_a_proxy_is_supported(tmp_path: Path, headers: dict[s
         {"Content-Type": "application/octet-stream", "Sec-Fetch-Site": "same-origin"},
     ],
 )
-async def test_a_write_must_be_json(rig: Rig, headers: dict[str, str], body: bytes) -> None:
+async def test_a_write_must_be_json(world: ServerWorld, headers: dict[str, str], body: bytes) -> None:
     """What a page can send without a preflight is 415, with or without a body; the detail shows how to send it."""
-    await check(rig, 415, headers, body=body)
+    await check(world, 415, headers, body=body)
 
 
 @pytest.mark.parametrize("headers", [{}, {**FORM, "User-Agent": "Python-urllib/3.11"}])
-async def test_a_program_can_omit_the_type(rig: Rig, headers: dict[str, str]) -> None:
+async def test_a_program_can_omit_the_type(world: ServerWorld, headers: dict[str, str]) -> None:
     """http.client sends none, and urllib that of a form: no browser sends either."""
-    await check(rig, 201, headers)
-    task_id = await rig.make_task()
-    await check(rig, 200, headers, path=f"/v1/tasks/{task_id}/cancel", body=b"")
+    await check(world, 201, headers)
+    task_id = await world.make_task()
+    await check(world, 200, headers, path=f"/v1/tasks/{task_id}/cancel", body=b"")
 
 
 @pytest.mark.parametrize(
@@ -165,23 +165,23 @@ async def test_a_program_can_omit_the_type(rig: Rig, headers: dict[str, str]) ->
         {"Sec-Fetch-Mode": "cors", "User-Agent": "node"},
     ],
 )
-async def test_a_write_without_a_body_needs_no_type(rig: Rig, headers: dict[str, str]) -> None:
+async def test_a_write_without_a_body_needs_no_type(world: ServerWorld, headers: dict[str, str]) -> None:
     """``fetch`` adds none for the daemon's own pages and in Node.js; a body without one may be a page's Blob."""
-    task_id = await rig.make_task()
-    await check(rig, 200, headers, path=f"/v1/tasks/{task_id}/cancel", body=b"")
-    await check(rig, 415, headers)
+    task_id = await world.make_task()
+    await check(world, 200, headers, path=f"/v1/tasks/{task_id}/cancel", body=b"")
+    await check(world, 415, headers)
 
 
-async def test_no_preflight_is_granted(rig: Rig) -> None:
+async def test_no_preflight_is_granted(world: ServerWorld) -> None:
     """OPTIONS of another site is refused, and no response allows another site anything."""
     asked = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
     for method, path in (("OPTIONS", "/v1/tasks"), ("GET", "/healthz"), ("OPTIONS", "/callbacks/suno")):
-        async with rig.client.request(method, path, headers=asked) as response:
+        async with world.client.request(method, path, headers=asked) as response:
             assert not [name for name in response.headers if name.lower().startswith("access-control")]
 
 
-async def test_callbacks_have_no_checks_for_web_pages(rig: Rig) -> None:
+async def test_callbacks_have_no_checks_for_web_pages(world: ServerWorld) -> None:
     """A provider is identified by its token, whatever headers its client sends."""
-    task_id = await rig.make_task()
+    task_id = await world.make_task()
     body = b'{"code": 200, "data": {"callbackType": "text", "task_id": "5c79aa10be8e4d0f9b1c2d3e4f5a6b7c", "data": []}}'
-    await check(rig, 200, {**FORM, "Origin": "https://provider.example"}, path=rig.address(task_id), body=body)
+    await check(world, 200, {**FORM, "Origin": "https://provider.example"}, path=world.address(task_id), body=body)

@@ -74,7 +74,7 @@ class World:
     async def finish(self, n: int = 0) -> TaskId:
         """Store a song that was created elsewhere and has succeeded by now."""
         await self.follow(n)
-        await self.poll(n, Status.SUCCEEDED, at=self._elapsed_s)
+        await self.poll(n, Status.SUCCEEDED, at=self.elapsed_s)
         return make_task_name(n)
 
     async def get(self, task: int | TaskId = 1) -> TaskRecord:
@@ -98,7 +98,8 @@ class World:
     # -- time and deliveries -------------------------------------------------------------------------------
 
     @property
-    def _elapsed_s(self) -> float:
+    def elapsed_s(self) -> float:
+        """Seconds since `START`."""
         return (self.clock.now() - START).total_seconds()
 
     def at(self, seconds: float) -> BreakableStore:
