@@ -112,7 +112,7 @@ MEMORY = """
 import asyncio, sys
 from pathlib import Path
 from dataclasses import replace
-from tests.kits.archive import archiving
+from tests.kits.archive import ArchiveWorld
 from tracker.domain.task import Output
 
 def status(name):
@@ -120,11 +120,11 @@ def status(name):
     return int(line.split()[1])
 
 async def main(small, large, directory):
-    async with archiving(Path(directory)) as rig:
-        await rig.settle(await rig.succeed(Output("video", small)))  # whatever is loaded late is loaded now
+    async with ArchiveWorld(Path(directory)) as world:
+        await world.settle(await world.succeed(Output("video", small)))  # whatever is loaded late is loaded now
         before = status("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")
-        (record,) = await rig.settle(await rig.succeed(Output("video", large)))
+        (record,) = await world.settle(await world.succeed(Output("video", large)))
         print(status("VmHWM") - before, record.file.bytes, record.file.sha256)
 
 asyncio.run(main(*sys.argv[1:]))

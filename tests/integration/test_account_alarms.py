@@ -11,7 +11,7 @@ import pytest
 from tests.kits.clock import START, after
 from tests.kits.factories import make_cancel
 from tests.kits.logs import what_is_logged
-from tests.kits.sweep import KLING, SUNO, Answer, SweepRig, kling, sweeping
+from tests.kits.upstream import KLING, SUNO, Answer, UpstreamWorld, kling
 from tracker.domain.schedule import PollPolicy
 from tracker.domain.task import Reason, Status, SubmitState, TaskId
 from tracker.domain.why import explain
@@ -22,20 +22,20 @@ NO_QUOTA: Answer = (429, {"code": 1102, "message": "resource pack used up", "req
 INVALID: Answer = (400, {"code": 1201, "message": "bad", "request_id": "r"})
 
 
-async def submit(rig: SweepRig, count: int) -> list[TaskId]:
+async def submit(world: UpstreamWorld, count: int) -> list[TaskId]:
     """Submit videos one after the other."""
-    return [(await rig.submitter.submit(KLING)).record.task.id for _ in range(count)]
+    return [(await world.submitter.submit(KLING)).record.task.id for _ in range(count)]
 
 
-async def states(rig: SweepRig, tasks: list[TaskId]) -> list[SubmitState]:
+async def states(world: UpstreamWorld, tasks: list[TaskId]) -> list[SubmitState]:
     """Where the creates stand."""
-    return [(await rig.get(task_id)).task.submit_state for task_id in tasks]
+    return [(await world.get(task_id)).task.submit_state for task_id in tasks]
 
 
-async def pass_by(rig: SweepRig, seconds: float) -> None:
+async def pass_by(world: UpstreamWorld, seconds: float) -> None:
     """Let time pass, sweep, and wait for the creates that go out."""
-    await rig.tick(seconds)
-    await rig.sent()
+    await world.tick(seconds)
+    await world.sent()
 
 
 @pytest.mark.parametrize(
@@ -50,26 +50,26 @@ async def test_creates_of_a_refused_account_wait_and_one_at_a_time_probes(
 ) -> None:
     """The first fails and tells of the account; the others wait, probe in turn, and are all sent once one passes."""
     with what_is_logged() as logged:
-        async with sweeping(tmp_path) as rig:
-            rig.gateway.answers["kling"] = refusal
-            first, *others = await submit(rig, 5)
-            task = (await rig.get(first)).task
+        async with UpstreamWorld(tmp_path) as world:
+            world.gateway.answers["kling"] = refusal
+            first, *others = await submit(world, 5)
+            task = (await world.get(first)).task
             assert (task.status, task.reason) == (Status.FAILED, reason)
-            assert await states(rig, others) == [SubmitState.QUEUED] * 4
-            assert rig.gateway.asked.count("POST kling") == 2, "the first, and one that probed at once"
-            (line,) = rig.poller._alarms.describe()
+            assert await states(world, others) == [SubmitState.QUEUED] * 4
+            assert world.gateway.asked.count("POST kling") == 2, "the first, and one that probed at once"
+            (line,) = world.poller._alarms.describe()
             assert "account 'default'" in line
             assert f"since {START:%Y-%m-%d %H:%M:%S} UTC" in line
             for seconds, asked in [(1.0, 2), (1.0, 3), (3.9, 3), (0.1, 4), (7.9, 4), (0.1, 5)]:
-                await pass_by(rig, seconds)
-                assert rig.gateway.asked.count("POST kling") == asked, "2, 4 and 8 s apart"
-            rig.gateway.answers["kling"] = kling("submitted")
-            await pass_by(rig, 16.0)
-            assert rig.gateway.asked.count("POST kling") == 6
-            await pass_by(rig, 0.0)
-            assert await states(rig, others) == [SubmitState.ACCEPTED] * 4
-            assert rig.gateway.asked.count("POST kling") == 9
-            assert rig.poller._alarms.describe() == []
+                await pass_by(world, seconds)
+                assert world.gateway.asked.count("POST kling") == asked, "2, 4 and 8 s apart"
+            world.gateway.answers["kling"] = kling("submitted")
+            await pass_by(world, 16.0)
+            assert world.gateway.asked.count("POST kling") == 6
+            await pass_by(world, 0.0)
+            assert await states(world, others) == [SubmitState.ACCEPTED] * 4
+            assert world.gateway.asked.count("POST kling") == 9
+            assert world.poller._alarms.describe() == []
     alarms = [(line["event"], line["level"]) for line in logged if line["event"].startswith("account.")]
     assert alarms == [(event, "warning"), (over, "info")]
 
@@ -78,11 +78,11 @@ async def test_a_model_that_the_account_may_not_use_is_logged_once(tmp_path: Pat
     """Each such create fails, none is held; one warning names account and route, and another one after a success."""
     not_in_plan: Answer = (403, {"code": 1103, "message": "not in your plan", "request_id": "r"})
     with what_is_logged() as logged:
-        async with sweeping(tmp_path) as rig:
+        async with UpstreamWorld(tmp_path) as world:
             for answer in (not_in_plan, not_in_plan, kling("submitted"), not_in_plan):
-                rig.gateway.answers["kling"] = answer
-                (task_id,) = await submit(rig, 1)
-                task = (await rig.get(task_id)).task
+                world.gateway.answers["kling"] = answer
+                (task_id,) = await submit(world, 1)
+                task = (await world.get(task_id)).task
                 assert (task.reason is Reason.ENTITLEMENT) is (answer is not_in_plan)
     warnings = [line for line in logged if line["event"] == "account.not_entitled"]
     assert [(line["account"], line["route"], line["message"]) for line in warnings] == [
@@ -92,33 +92,33 @@ async def test_a_model_that_the_account_may_not_use_is_logged_once(tmp_path: Pat
 
 async def test_of_creates_refused_at_the_same_moment_one_fails(tmp_path: Path) -> None:
     """They were all on the wire when the first answer came: the others wait as if they had not been sent."""
-    async with sweeping(tmp_path) as rig:
-        rig.gateway.answers["kling"] = KEY_REFUSED
-        answered = rig.gateway.hold("POST kling")
-        sending = [asyncio.create_task(rig.submitter.submit(KLING)) for _ in range(6)]
-        await rig.gateway.was_asked("POST kling", 6)
+    async with UpstreamWorld(tmp_path) as world:
+        world.gateway.answers["kling"] = KEY_REFUSED
+        answered = world.gateway.hold("POST kling")
+        sending = [asyncio.create_task(world.submitter.submit(KLING)) for _ in range(6)]
+        await world.gateway.was_asked("POST kling", 6)
         answered.set()
         tasks = [(await each).record.task for each in sending]
         assert sorted(task.status for task in tasks) == [Status.FAILED] + [Status.PENDING] * 5
-        await pass_by(rig, 2.0)
-        assert rig.gateway.asked.count("POST kling") == 7, "six refusals count as one"
+        await pass_by(world, 2.0)
+        assert world.gateway.asked.count("POST kling") == 7, "six refusals count as one"
 
 
 async def test_a_held_create_is_given_up_with_its_reason(tmp_path: Path) -> None:
     """After ``submit_retry_s``, whether it was sent or not: the account's refusal, not an upstream that is away."""
-    async with sweeping(tmp_path, submit_retry_s=60.0) as rig:
-        rig.gateway.answers["kling"] = KEY_REFUSED
-        _, probed, unsent = await submit(rig, 3)
-        rig.gateway.hold("POST kling")  # whichever probes from now on has no answer yet
-        assert (await rig.get(unsent)).task.due_at == after(60.0)
-        await rig.tick(59.0)
-        assert {(await rig.get(each)).task.status for each in (probed, unsent)} == {Status.PENDING}
-        rig.gateway.held["POST kling"].set()
-        await rig.sent()
+    async with UpstreamWorld(tmp_path, submit_retry_s=60.0) as world:
+        world.gateway.answers["kling"] = KEY_REFUSED
+        _, probed, unsent = await submit(world, 3)
+        world.gateway.hold("POST kling")  # whichever probes from now on has no answer yet
+        assert (await world.get(unsent)).task.due_at == after(60.0)
+        await world.tick(59.0)
+        assert {(await world.get(each)).task.status for each in (probed, unsent)} == {Status.PENDING}
+        world.gateway.held["POST kling"].set()
+        await world.sent()
         for _ in range(3):
-            await pass_by(rig, 1.0)
+            await pass_by(world, 1.0)
         for each in (probed, unsent):
-            task = (await rig.get(each)).task
+            task = (await world.get(each)).task
             assert (task.status, task.reason, task.retryable) == (Status.FAILED, Reason.AUTH_FAILED, False)
             assert task.error is not None
             assert task.error.message == "no such key"
@@ -126,100 +126,100 @@ async def test_a_held_create_is_given_up_with_its_reason(tmp_path: Path) -> None
 
 async def test_a_used_up_package_holds_up_no_other_provider(tmp_path: Path) -> None:
     """Once another provider has accepted a create of the account, its creates go out as before."""
-    async with sweeping(tmp_path) as rig:
-        rig.gateway.answers["kling"] = NO_QUOTA
-        _, *videos = await submit(rig, 3)
+    async with UpstreamWorld(tmp_path) as world:
+        world.gateway.answers["kling"] = NO_QUOTA
+        _, *videos = await submit(world, 3)
         for _ in range(3):
-            song = (await rig.submitter.submit(SUNO)).record.task
+            song = (await world.submitter.submit(SUNO)).record.task
             assert song.submit_state is SubmitState.ACCEPTED
-        assert await states(rig, videos) == [SubmitState.QUEUED] * 2
-        assert len(rig.poller._alarms.describe()) == 1
+        assert await states(world, videos) == [SubmitState.QUEUED] * 2
+        assert len(world.poller._alarms.describe()) == 1
 
 
 async def test_polls_say_nothing_about_a_quota(tmp_path: Path) -> None:
     """They are answered although it is used up: the creates wait on."""
-    async with sweeping(tmp_path) as rig:
-        video = await rig.follow()
-        rig.gateway.answers["kling"] = NO_QUOTA
-        _, held = await submit(rig, 2)
-        rig.gateway.answers["kling"] = kling()
-        await rig.poller.poll(video)
-        assert await states(rig, [held]) == [SubmitState.QUEUED]
-        assert len(rig.poller._alarms.describe()) == 1
+    async with UpstreamWorld(tmp_path) as world:
+        video = await world.register()
+        world.gateway.answers["kling"] = NO_QUOTA
+        _, held = await submit(world, 2)
+        world.gateway.answers["kling"] = kling()
+        await world.poller.poll(video)
+        assert await states(world, [held]) == [SubmitState.QUEUED]
+        assert len(world.poller._alarms.describe()) == 1
 
 
 async def test_an_answered_poll_shows_that_a_key_is_good(tmp_path: Path) -> None:
     """Held creates of that provider go out with the next sweep."""
-    async with sweeping(tmp_path) as rig:
-        video = await rig.follow()
-        rig.gateway.answers["kling"] = KEY_REFUSED
-        _, *held = await submit(rig, 4)
-        rig.gateway.answers["kling"] = kling()
-        await rig.poller.poll(video)
-        await pass_by(rig, 0.0)
-        assert await states(rig, held) == [SubmitState.ACCEPTED] * 3
+    async with UpstreamWorld(tmp_path) as world:
+        video = await world.register()
+        world.gateway.answers["kling"] = KEY_REFUSED
+        _, *held = await submit(world, 4)
+        world.gateway.answers["kling"] = kling()
+        await world.poller.poll(video)
+        await pass_by(world, 0.0)
+        assert await states(world, held) == [SubmitState.ACCEPTED] * 3
 
 
 async def test_another_key_releases_all(tmp_path: Path) -> None:
     """What was refused says nothing about it."""
-    async with sweeping(tmp_path) as rig:
-        rig.gateway.answers["kling"] = KEY_REFUSED
-        _, *held = await submit(rig, 4)
-        rig.gateway.answers["kling"] = kling("submitted")
-        rig.keys["default"] = "sk-test-another-key"
-        await pass_by(rig, 0.0)
-        assert await states(rig, held) == [SubmitState.ACCEPTED] * 3
+    async with UpstreamWorld(tmp_path) as world:
+        world.gateway.answers["kling"] = KEY_REFUSED
+        _, *held = await submit(world, 4)
+        world.gateway.answers["kling"] = kling("submitted")
+        world.keys["default"] = "sk-test-another-key"
+        await pass_by(world, 0.0)
+        assert await states(world, held) == [SubmitState.ACCEPTED] * 3
 
 
 async def test_a_refusal_for_another_reason_is_the_creates_own(tmp_path: Path) -> None:
     """A probe whose request is invalid fails for that, and shows that the key is good: the others go out."""
-    async with sweeping(tmp_path) as rig:
-        rig.gateway.answers["kling"] = KEY_REFUSED
-        _, probe, *held = await submit(rig, 4)
-        rig.gateway.answers["kling"] = INVALID
-        await pass_by(rig, 2.0)
-        await pass_by(rig, 0.0)
-        ended = [(await rig.get(task_id)).task for task_id in [probe, *held]]
+    async with UpstreamWorld(tmp_path) as world:
+        world.gateway.answers["kling"] = KEY_REFUSED
+        _, probe, *held = await submit(world, 4)
+        world.gateway.answers["kling"] = INVALID
+        await pass_by(world, 2.0)
+        await pass_by(world, 0.0)
+        ended = [(await world.get(task_id)).task for task_id in [probe, *held]]
         assert {(task.status, task.reason) for task in ended} == {(Status.FAILED, Reason.INVALID_REQUEST)}
 
 
 async def test_a_create_that_others_overtake_is_refused_for_itself(tmp_path: Path) -> None:
     """The account accepts others, and refuses this one again: it fails, and waits no longer."""
-    async with sweeping(tmp_path) as rig:
-        rig.gateway.answers["kling"] = NO_QUOTA
-        _, held = await submit(rig, 2)
-        rig.clock.advance(2.0)
-        rig.gateway.answers["kling"] = kling("submitted")
-        await submit(rig, 1)
-        rig.gateway.answers["kling"] = NO_QUOTA
-        await pass_by(rig, 0.0)
-        task = (await rig.get(held)).task
+    async with UpstreamWorld(tmp_path) as world:
+        world.gateway.answers["kling"] = NO_QUOTA
+        _, held = await submit(world, 2)
+        world.clock.advance(2.0)
+        world.gateway.answers["kling"] = kling("submitted")
+        await submit(world, 1)
+        world.gateway.answers["kling"] = NO_QUOTA
+        await pass_by(world, 0.0)
+        task = (await world.get(held)).task
         assert (task.status, task.reason) == (Status.FAILED, Reason.QUOTA_EXHAUSTED)
 
 
 async def test_held_creates_survive_a_restart(tmp_path: Path) -> None:
     """They are sent at once by the next process; still refused, they are held again, and none of them fails."""
-    async with sweeping(tmp_path) as rig:
-        rig.gateway.answers["kling"] = KEY_REFUSED
-        _, *held = await submit(rig, 4)
-    async with sweeping(tmp_path) as rig:
-        rig.gateway.answers["kling"] = KEY_REFUSED
-        await pass_by(rig, 1.0)
-        assert await states(rig, held) == [SubmitState.QUEUED] * 3
-        assert rig.gateway.asked.count("POST kling") >= 1
-    async with sweeping(tmp_path) as rig:
-        await pass_by(rig, 2.0)
-        assert await states(rig, held) == [SubmitState.ACCEPTED] * 3
+    async with UpstreamWorld(tmp_path) as world:
+        world.gateway.answers["kling"] = KEY_REFUSED
+        _, *held = await submit(world, 4)
+    async with UpstreamWorld(tmp_path) as world:
+        world.gateway.answers["kling"] = KEY_REFUSED
+        await pass_by(world, 1.0)
+        assert await states(world, held) == [SubmitState.QUEUED] * 3
+        assert world.gateway.asked.count("POST kling") >= 1
+    async with UpstreamWorld(tmp_path) as world:
+        await pass_by(world, 2.0)
+        assert await states(world, held) == [SubmitState.ACCEPTED] * 3
 
 
 async def test_a_held_submit_that_is_repeated_finds_its_task(tmp_path: Path) -> None:
     """It was answered with a task that waits, so it is under way no more: the same key finds that task."""
-    async with sweeping(tmp_path) as rig:
-        rig.gateway.answers["kling"] = KEY_REFUSED
-        await submit(rig, 2)
+    async with UpstreamWorld(tmp_path) as world:
+        world.gateway.answers["kling"] = KEY_REFUSED
+        await submit(world, 2)
         wanted = replace(KLING, idempotency_key="order-7")
-        held = await rig.submitter.submit(wanted)
-        again = await rig.submitter.submit(wanted)
+        held = await world.submitter.submit(wanted)
+        again = await world.submitter.submit(wanted)
         assert (held.is_new, again.is_new) == (True, False)
         assert again.record.task.id == held.record.task.id
         assert again.record.task.submit_attempts == 0, "it has never been sent"
@@ -227,24 +227,24 @@ async def test_a_held_submit_that_is_repeated_finds_its_task(tmp_path: Path) -> 
 
 async def test_a_key_that_one_provider_refuses_slows_polls_of_no_other(tmp_path: Path) -> None:
     """An answered poll shows that the key is good there."""
-    async with sweeping(tmp_path) as rig:
-        rig.gateway.answers["kling"] = KEY_REFUSED
-        await submit(rig, 2)
-        song = await rig.follow("suno.generate")
-        assert rig.poller._blockers.is_blocked(Lane("default", "suno"))
-        await rig.poller.poll(song)
-        assert not rig.poller._blockers.is_blocked(Lane("default", "suno"))
-        assert rig.poller._blockers.is_blocked(Lane("default", "kling"))
+    async with UpstreamWorld(tmp_path) as world:
+        world.gateway.answers["kling"] = KEY_REFUSED
+        await submit(world, 2)
+        song = await world.register("suno.generate")
+        assert world.poller._blockers.is_blocked(Lane("default", "suno"))
+        await world.poller.poll(song)
+        assert not world.poller._blockers.is_blocked(Lane("default", "suno"))
+        assert world.poller._blockers.is_blocked(Lane("default", "kling"))
 
 
 async def test_why_tells_that_a_create_is_held(tmp_path: Path) -> None:
     """Since when, in whose words, what it waits for, and when it is given up."""
-    async with sweeping(tmp_path) as rig:
-        rig.gateway.answers["kling"] = KEY_REFUSED
-        _, _, unsent = await submit(rig, 3)
-        history = await rig.store.read_history(unsent)
+    async with UpstreamWorld(tmp_path) as world:
+        world.gateway.answers["kling"] = KEY_REFUSED
+        _, _, unsent = await submit(world, 3)
+        history = await world.store.read_history(unsent)
         policy = PollPolicy(submit_retry_s=900.0)
-        told = explain(history, policy, rig.clock.now(), rig.poller.notes(history.task))
+        told = explain(history, policy, world.clock.now(), world.poller.notes(history.task))
     assert told["summary"].startswith("It waits to be sent; nothing was sent to the upstream yet. It is held until")
     assert told["ends_by"] == "2026-11-20T20:57:00.000Z"
     assert [step["at"] for step in told["next"]] == ["2026-11-20T20:57:00.000Z", None]
@@ -259,12 +259,12 @@ async def test_why_tells_that_a_create_is_held(tmp_path: Path) -> None:
 
 async def test_a_canceled_create_probes_no_more(tmp_path: Path) -> None:
     """The next one that waits takes its turn."""
-    async with sweeping(tmp_path) as rig:
-        rig.gateway.answers["kling"] = KEY_REFUSED
-        _, canceled, waiting = await submit(rig, 3)
-        await rig.reconciler.apply(make_cancel(at=1.0, task_id=canceled))
-        rig.gateway.answers["kling"] = kling("submitted")
-        await pass_by(rig, 2.0)
-        await pass_by(rig, 5.0)
-        assert await states(rig, [waiting]) == [SubmitState.ACCEPTED]
-        assert (await rig.get(canceled)).task.reason is Reason.CANCELED
+    async with UpstreamWorld(tmp_path) as world:
+        world.gateway.answers["kling"] = KEY_REFUSED
+        _, canceled, waiting = await submit(world, 3)
+        await world.reconciler.apply(make_cancel(at=1.0, task_id=canceled))
+        world.gateway.answers["kling"] = kling("submitted")
+        await pass_by(world, 2.0)
+        await pass_by(world, 5.0)
+        assert await states(world, [waiting]) == [SubmitState.ACCEPTED]
+        assert (await world.get(canceled)).task.reason is Reason.CANCELED

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kits.archive import MP4, Answer, Asked, RawServer, archiving, film, head_of, sha256
+from tests.kits.archive import MP4, Answer, ArchiveWorld, Asked, RawServer, film, head_of, sha256
 from tracker.domain.archives import ArchiveState
 from tracker.domain.task import Output
 
@@ -75,10 +75,10 @@ async def test_the_rest_of_a_file_is_not_archived_as_the_file(
     tmp_path: Path, further: Callable[[Asked, asyncio.StreamWriter], None], headers: dict[str, str]
 ) -> None:
     """A server sends a range with 200: the file is downloaded again, or resumed."""
-    async with RawServer(cut_first(further, **headers)) as server, archiving(tmp_path) as rig:
-        (record,) = await rig.settle(await rig.succeed(Output("video", server.url())))
+    async with RawServer(cut_first(further, **headers)) as server, ArchiveWorld(tmp_path) as world:
+        (record,) = await world.settle(await world.succeed(Output("video", server.url())))
         assert record.state is ArchiveState.STORED
-        assert list(rig.files().values()) == [DATA]
+        assert list(world.files().values()) == [DATA]
         goes_on = further is rest_with_range and "ETag" in headers
         assert len(server.asked) == (2 if goes_on else 3)
 
@@ -94,11 +94,11 @@ async def test_the_same_version_has_one_length(tmp_path: Path) -> None:
         else:
             writer.write(head_of("200 OK", 1000, ETag='"v1"') + DATA[:1000])
 
-    async with RawServer(answer) as server, archiving(tmp_path) as rig:
-        (record,) = await rig.settle(await rig.succeed(Output("video", server.url())))
+    async with RawServer(answer) as server, ArchiveWorld(tmp_path) as world:
+        (record,) = await world.settle(await world.succeed(Output("video", server.url())))
         assert record.state is ArchiveState.DEAD
         assert f"sent 1000 bytes of a file of {len(DATA)} bytes" in str(record.error)
-        assert rig.files() == {}
+        assert world.files() == {}
 
 
 PARTS = [
@@ -123,11 +123,11 @@ async def test_a_range_without_a_request_for_one_is_rejected(tmp_path: Path) -> 
         else:
             writer.write(head_of("200 OK", len(DATA), ETag='"v1"') + DATA)
 
-    async with RawServer(answer) as server, archiving(tmp_path) as rig:
+    async with RawServer(answer) as server, ArchiveWorld(tmp_path) as world:
         outputs = [Output("video", server.url(f"/{n}")) for n in range(len(PARTS))]
-        records = await rig.settle(await rig.succeed(*outputs), len(PARTS))
+        records = await world.settle(await world.succeed(*outputs), len(PARTS))
         assert [(record.state, record.attempts) for record in records] == [(ArchiveState.STORED, 2)] * len(PARTS)
-        assert list(rig.files().values()) == [DATA] * len(PARTS)
+        assert list(world.files().values()) == [DATA] * len(PARTS)
 
 
 NOTHING = b"0" * 32
@@ -160,9 +160,9 @@ async def test_a_file_is_archived_if_its_headers_agree(
         status, headers = answers[int(asked.path[1:])]
         writer.write(head_of(status, len(DATA), **headers) + DATA)
 
-    async with RawServer(answer) as server, archiving(tmp_path) as rig:
+    async with RawServer(answer) as server, ArchiveWorld(tmp_path) as world:
         outputs = [Output("video", server.url(f"/{n}")) for n in range(len(answers))]
-        records = await rig.settle(await rig.succeed(*outputs), len(answers))
+        records = await world.settle(await world.succeed(*outputs), len(answers))
         assert [record.file and record.file.sha256 for record in records] == [
             sha256(DATA) if is_kept else None for _ in answers
         ]
@@ -176,8 +176,8 @@ async def test_a_truncated_video_is_not_archived(tmp_path: Path) -> None:
     async def answer(_asked: Asked, writer: asyncio.StreamWriter) -> None:
         writer.write(head_of("200 OK") + cut)
 
-    async with RawServer(answer) as server, archiving(tmp_path) as rig:
-        (record,) = await rig.settle(await rig.succeed(Output("video", server.url())))
+    async with RawServer(answer) as server, ArchiveWorld(tmp_path) as world:
+        (record,) = await world.settle(await world.succeed(Output("video", server.url())))
         assert record.state is ArchiveState.DEAD
         assert record.error == f"truncated: {len(cut)} of {len(MP4) + 900_000} bytes"
 
@@ -185,7 +185,7 @@ async def test_a_truncated_video_is_not_archived(tmp_path: Path) -> None:
 async def test_inline_text_is_not_media(tmp_path: Path) -> None:
     """Inline data is checked as well, and not retried."""
     inline = base64.b64encode(b"error: content filtered").decode()
-    async with archiving(tmp_path) as rig:
-        (record,) = await rig.settle(await rig.succeed(Output("image", inline=inline, mime="image/png")))
+    async with ArchiveWorld(tmp_path) as world:
+        (record,) = await world.settle(await world.succeed(Output("image", inline=inline, mime="image/png")))
         assert (record.state, record.attempts) == (ArchiveState.DEAD, 1)
         assert record.error == "the file is of type text/plain, expected image"

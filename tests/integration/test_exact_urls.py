@@ -9,7 +9,7 @@ import pytest
 
 from tests.integration.test_hook_http import JOB, PAYLOAD, spec_of
 from tests.integration.test_upstream import rig_for
-from tests.kits.archive import Asked, RawServer, archiving, film, head_of
+from tests.kits.archive import ArchiveWorld, Asked, RawServer, film, head_of
 from tests.kits.hook_endpoint import SECRET
 from tracker.clock import SystemClock
 from tracker.domain.archives import ArchiveState
@@ -41,11 +41,11 @@ async def test_outgoing_requests_keep_the_urls_bytes(tmp_path: Path, given: str)
     runner = HttpRunner(SystemClock())
     async with (
         RawServer(answer) as server,
-        archiving(tmp_path) as rig,
+        ArchiveWorld(tmp_path) as world,
         rig_for(server.url(given.partition("?")[0])) as up,
     ):
-        task_id = await rig.succeed(Output("video", server.url(given)), Output("video", server.url("/go")))
-        records = await rig.settle(task_id, 2)
+        task_id = await world.succeed(Output("video", server.url(given)), Output("video", server.url("/go")))
+        records = await world.settle(task_id, 2)
         assert {record.state for record in records} == {ArchiveState.STORED}
         await runner.run(JOB, PAYLOAD, spec_of(server.url(given)))
         await up.client.fetch("default", WireRequest("GET", "/v1/tasks/a%2Fb%7E", query=(("id", "a/b"),)))
@@ -64,8 +64,8 @@ async def test_a_latin_1_redirect_is_followed_to_its_bytes(tmp_path: Path) -> No
         else:
             writer.write(head_of("200 OK", 1000) + film(1000))
 
-    async with RawServer(answer) as server, archiving(tmp_path) as rig:
-        await rig.settle(await rig.succeed(Output("video", server.url("/go"))))
+    async with RawServer(answer) as server, ArchiveWorld(tmp_path) as world:
+        await world.settle(await world.succeed(Output("video", server.url("/go"))))
         assert server.asked[-1].path == "/caf%E9.mp4"
 
 
@@ -78,8 +78,8 @@ async def test_odd_redirects_end_an_attempt_for_good(tmp_path: Path, location: s
     async def answer(_asked: Asked, writer: asyncio.StreamWriter) -> None:
         writer.write(head_of("302 Found", 0, Location=location))
 
-    async with RawServer(answer) as server, archiving(tmp_path) as rig:
-        (record,) = await rig.settle(await rig.succeed(Output("video", server.url())))
+    async with RawServer(answer) as server, ArchiveWorld(tmp_path) as world:
+        (record,) = await world.settle(await world.succeed(Output("video", server.url())))
         assert (record.state, record.attempts) == (ArchiveState.DEAD, 1)
 
 

@@ -11,9 +11,9 @@ import pytest
 
 from tests.integration.test_hook_http import JOB, PAYLOAD, spec_of
 from tests.integration.test_upstream import raw_server, rig_for, saying
+from tests.kits.archive import ArchiveWorld, RawServer, film, head_of
 from tests.kits.archive import Asked as AskedFor
-from tests.kits.archive import RawServer, archiving, film, head_of
-from tests.kits.sweep import KLING, sweeping
+from tests.kits.upstream import KLING, UpstreamWorld
 from tracker.cli.client import Client
 from tracker.clock import SystemClock
 from tracker.daemon.peers import ask
@@ -59,10 +59,10 @@ ANSWERS |= {
 @pytest.mark.parametrize("paid", [True, False])
 async def test_an_upstream_answer_is_read(name: str, paid: bool) -> None:
     """A create and a poll: a complete answer counts, and is not a failure of the host."""
-    async with raw_server(saying(ANSWERS[name])) as url, rig_for(url) as rig:
-        reply = await rig.get(paid=paid)
+    async with raw_server(saying(ANSWERS[name])) as url, rig_for(url) as world:
+        reply = await world.get(paid=paid)
         assert (reply.status, reply.body) == (200, BODY)
-        assert rig.breakers.circuit_of(rig.client.host_of("default")).failures == 0
+        assert world.breakers.circuit_of(world.client.host_of("default")).failures == 0
 
 
 async def test_an_answer_that_never_ends_is_read_at_the_time_limit() -> None:
@@ -73,8 +73,8 @@ async def test_an_answer_that_never_ends_is_read_at_the_time_limit() -> None:
         writer.write(b"HTTP/1.1 200 OK\r\n\r\n" + BODY)
         await release.wait()
 
-    async with raw_server(peer) as url, rig_for(url) as rig:
-        assert (await rig.create(answer_within_s=0.5)).body == BODY
+    async with raw_server(peer) as url, rig_for(url) as world:
+        assert (await world.create(answer_within_s=0.5)).body == BODY
         release.set()
 
 
@@ -89,9 +89,9 @@ async def test_the_command_line_and_doctor_read_large_heads(name: str) -> None:
 async def test_a_truncated_answer_is_unanswered() -> None:
     """The failure has the truncated body, which may prove that a job exists."""
     cut = b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + BODY[:-1]
-    async with raw_server(saying(cut)) as url, rig_for(url) as rig:
+    async with raw_server(saying(cut)) as url, rig_for(url) as world:
         with pytest.raises(Unanswered, match="the answer is truncated") as caught:
-            await rig.create()
+            await world.create()
     assert (caught.value.status, caught.value.body) == (200, BODY[:-1])
 
 
@@ -110,8 +110,8 @@ async def test_a_truncated_answer_to_a_create_counts_if_it_shows_the_id(
 ) -> None:
     """A paid job with a known id is followed; nothing else in a truncated answer counts."""
     cut = saying(b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n", answer)
-    async with raw_server(cut) as url, sweeping(tmp_path, base_url=url) as rig:
-        task = (await rig.submitter.submit(KLING)).record.task
+    async with raw_server(cut) as url, UpstreamWorld(tmp_path, base_url=url) as world:
+        task = (await world.submitter.submit(KLING)).record.task
     assert (task.submit_state, task.external_id) == ends_as
 
 
@@ -124,8 +124,8 @@ async def test_a_length_in_characters_does_not_truncate_the_body() -> None:
         await writer.drain()
         writer.write(body.encode())
 
-    async with raw_server(peer) as url, rig_for(url) as rig:
-        assert (await rig.create()).body == body.encode()
+    async with raw_server(peer) as url, rig_for(url) as world:
+        assert (await world.create()).body == body.encode()
 
 
 async def test_a_reused_connection_serves_further_answers() -> None:
@@ -136,10 +136,10 @@ async def test_a_reused_connection_serves_further_answers() -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + BODY[:-1])
 
-    async with raw_server(peer) as url, rig_for(url) as rig:
-        assert (await rig.get()).body == BODY
+    async with raw_server(peer) as url, rig_for(url) as world:
+        assert (await world.get()).body == BODY
         with pytest.raises(Unanswered):
-            await rig.get()
+            await world.get()
 
 
 @pytest.mark.parametrize("name", ANSWERS)
@@ -172,10 +172,10 @@ async def test_a_file_is_archived(tmp_path: Path, name: str) -> None:
     async def answer(_asked: AskedFor, writer: asyncio.StreamWriter) -> None:
         writer.write(head_of("200 OK", len(data))[:-2] + HEADERS[name] + b"\r\n\r\n" + data)
 
-    async with RawServer(answer) as server, archiving(tmp_path) as rig:
-        (record,) = await rig.settle(await rig.succeed(Output("video", server.url())))
+    async with RawServer(answer) as server, ArchiveWorld(tmp_path) as world:
+        (record,) = await world.settle(await world.succeed(Output("video", server.url())))
         assert record.state is ArchiveState.STORED, record.error
-        assert list(rig.files().values()) == [data]
+        assert list(world.files().values()) == [data]
 
 
 async def test_a_file_that_is_stored_compressed_is_archived_decompressed(tmp_path: Path) -> None:
@@ -187,9 +187,9 @@ async def test_a_file_that_is_stored_compressed_is_archived_decompressed(tmp_pat
         body = packed[:-9] if asked.path == "/cut.mp4" else packed
         writer.write(head_of("200 OK", len(body), Content_Encoding="gzip") + body)
 
-    async with RawServer(answer) as server, archiving(tmp_path) as rig:
+    async with RawServer(answer) as server, ArchiveWorld(tmp_path) as world:
         outputs = (Output("video", server.url("/a.mp4")), Output("video", server.url("/cut.mp4")))
-        first, second = await rig.settle(await rig.succeed(*outputs), 2)
-        assert list(rig.files().values()) == [data]
+        first, second = await world.settle(await world.succeed(*outputs), 2)
+        assert list(world.files().values()) == [data]
         assert (first.state, second.state) == (ArchiveState.STORED, ArchiveState.DEAD)
         assert second.error == "the gzip data is truncated"

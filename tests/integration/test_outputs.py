@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from obstore import store as obstore
 
-from tests.kits.archive import ArchiveRig, RawServer, archiving, film, refuses, serves, sha256
+from tests.kits.archive import ArchiveWorld, RawServer, film, refuses, serves, sha256
 from tests.kits.server import ServerWorld, problem_of
 from tracker.archive.file_storage import DirectoryStorage, make_storage
 from tracker.archive.object_storage import BucketStorage
@@ -31,7 +31,7 @@ DATA = film(300_000)
 class Served:
     """An archive with the HTTP surface over it."""
 
-    rig: ArchiveRig
+    world: ArchiveWorld
     surface: ServerWorld
     client: TestClient[web.Request, web.Application]
 
@@ -40,10 +40,10 @@ class Served:
 async def serving(directory: Path) -> AsyncIterator[Served]:
     """Run both on one store."""
     (directory / "other").mkdir()
-    async with archiving(directory) as rig, ServerWorld(directory / "other") as surface:
-        services = replace(surface.services, store=rig.store, reconciler=rig.reconciler, archive=rig.archiver)
+    async with ArchiveWorld(directory) as world, ServerWorld(directory / "other") as surface:
+        services = replace(surface.services, store=world.store, reconciler=world.reconciler, archive=world.archiver)
         async with TestClient(TestServer(make_app(services))) as client:
-            yield Served(rig, surface, client)
+            yield Served(world, surface, client)
 
 
 @pytest.fixture
@@ -56,8 +56,8 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
 async def archived(served: Served, **fields: str) -> str:
     """The path of the first output of a task whose file is safe."""
     async with RawServer(serves(DATA)) as server:
-        task_id = await served.rig.succeed(Output("video", server.url(), **{"title": 'a "b" ü', **fields}))  # type: ignore[arg-type]  # texts
-        await served.rig.settle(task_id)
+        task_id = await served.world.succeed(Output("video", server.url(), **{"title": 'a "b" ü', **fields}))  # type: ignore[arg-type]  # texts
+        await served.world.settle(task_id)
         return f"/v1/tasks/{task_id}/outputs/0"
 
 
@@ -122,7 +122,7 @@ async def test_until_it_is_archived(served: Served) -> None:
     async with RawServer(refuses("503 Busy")) as server:
         url = server.url("/a.mp4?sig=%2F")
         outputs = [Output("video", url), Output("video", "/v1/videos/1/content", authenticated=True)]
-        task_id = await served.rig.succeed(*outputs, Output("text", text="la <b>"), Output("video", "ftp://x/y"))
+        task_id = await served.world.succeed(*outputs, Output("text", text="la <b>"), Output("video", "ftp://x/y"))
         base = f"/v1/tasks/{task_id}/outputs"
         async with served.client.get(f"{base}/0", allow_redirects=False) as response:
             assert (response.status, response.headers["Location"]) == (302, url)
@@ -142,7 +142,7 @@ async def test_a_redirect_to_the_upstream_keeps_the_urls_bytes(served: Served) -
     """Characters that are invalid in a header are escaped, and nothing else."""
     async with RawServer(refuses("503 Busy")) as server:
         given = server.url("/小 猫/%28a%29/../b.mp4?sig=a%2Fb+c&x=%7e")
-        task_id = await served.rig.succeed(Output("video", given))
+        task_id = await served.world.succeed(Output("video", given))
         async with served.client.get(f"/v1/tasks/{task_id}/outputs/0", allow_redirects=False) as response:
             wanted = server.url("/%E5%B0%8F%20%E7%8C%AB/%28a%29/../b.mp4?sig=a%2Fb+c&x=%7e")
             assert (response.status, response.headers["Location"]) == (302, wanted)
@@ -151,7 +151,7 @@ async def test_a_redirect_to_the_upstream_keeps_the_urls_bytes(served: Served) -
 async def test_a_missing_or_changed_file(served: Served) -> None:
     """A file that is missing or changed is not served; a redrive fixes it."""
     path = await archived(served)
-    (file,) = served.rig.outputs.glob("*/0-*.mp4")
+    (file,) = served.world.outputs.glob("*/0-*.mp4")
     file.write_bytes(b"tampered")
     async with served.client.get(path) as response:
         assert "archive" in (await problem_of(response, 410))["detail"]
@@ -234,13 +234,13 @@ def test_an_invalid_bucket_is_a_configuration_error(tmp_path: Path) -> None:
 async def test_the_archiver_on_a_bucket(tmp_path: Path) -> None:
     """A file is uploaded completely and hashed, and nothing remains on this machine."""
     memory = obstore.MemoryStore()
-    async with RawServer(serves(DATA)) as server, archiving(tmp_path) as rig:
+    async with RawServer(serves(DATA)) as server, ArchiveWorld(tmp_path) as world:
         bucket = BucketStorage("memory:///", memory)
-        rig.archiver.storage = bucket
-        rig.archiver._context = replace(rig.archiver._context, storage=bucket)
-        task_id = await rig.succeed(Output("video", server.url()))
-        (record,) = await rig.settle(task_id)
+        world.archiver.storage = bucket
+        world.archiver._context = replace(world.archiver._context, storage=bucket)
+        task_id = await world.succeed(Output("video", server.url()))
+        (record,) = await world.settle(task_id)
         assert record.file is not None
         kept = b"".join([piece async for piece in bucket.read(record.file.path, 0, record.file.bytes)])
         assert (kept, record.file.sha256) == (DATA, sha256(DATA))
-        assert (rig.partials(), rig.files()) == ([], {})
+        assert (world.partials(), world.files()) == ([], {})

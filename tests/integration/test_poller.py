@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.kits.clock import START, after
-from tests.kits.sweep import IN_MAINTENANCE, RATE_LIMITED, SUNO, kling, suno, sweeping
+from tests.kits.upstream import IN_MAINTENANCE, RATE_LIMITED, SUNO, UpstreamWorld, kling, suno
 from tracker.domain.task import ExternalId, Status, TaskId
 from tracker.errors import NotAttempted
 from tracker.store.values import Lane
@@ -20,73 +20,73 @@ from tracker.tracking.poller import MAX_LANE_SENDS, MAX_POLLS, MAX_SENDS, polls_
 
 async def test_a_family_in_maintenance_stops_no_other(tmp_path: Path) -> None:
     """Sixty Kling tasks are answered 503: Suno behind the same host is asked, and its task does not expire unasked."""
-    async with sweeping(tmp_path, deadline_s=30.0) as rig:
-        rig.gateway.answers["kling"] = IN_MAINTENANCE
+    async with UpstreamWorld(tmp_path, deadline_s=30.0) as world:
+        world.gateway.answers["kling"] = IN_MAINTENANCE
         for n in range(60):
-            await rig.follow(external_id=f"k-{n}")
-        await rig.sweep()
-        song = await rig.follow("suno.generate")
-        await rig.sweep(1.0)
-        assert rig.gateway.asked.count("GET suno") == 1
+            await world.register(external_id=f"k-{n}")
+        await world.sweep()
+        song = await world.register("suno.generate")
+        await world.sweep(1.0)
+        assert world.gateway.asked.count("GET suno") == 1
         for _ in range(20):
-            await rig.sweep(2.0)
-        assert rig.gateway.asked.count("GET suno") > 10
-        record = await rig.get(song)
+            await world.sweep(2.0)
+        assert world.gateway.asked.count("GET suno") > 10
+        record = await world.get(song)
         assert (record.task.status, record.task.reason) == (Status.FAILED, "expired"), "asked in time, all the time"
-        assert record.task.polls == rig.gateway.asked.count("GET suno")
+        assert record.task.polls == world.gateway.asked.count("GET suno")
 
 
 async def test_what_was_not_asked_is_no_poll_in_vain(tmp_path: Path) -> None:
     """While the circuit is open, a task's polls only move: nothing counts, and no deadline is fed."""
-    async with sweeping(tmp_path, deadline_s=30.0, not_found_grace_s=10.0) as rig:
-        rig.gateway.answers["kling"] = IN_MAINTENANCE
+    async with UpstreamWorld(tmp_path, deadline_s=30.0, not_found_grace_s=10.0) as world:
+        world.gateway.answers["kling"] = IN_MAINTENANCE
         for n in range(10):
-            await rig.follow(external_id=f"k-{n}")
-        await rig.sweep()
-        late = await rig.follow(external_id="late")
-        await rig.sweep()
-        asked = len(rig.gateway.asked)
-        task = (await rig.get(late)).task
+            await world.register(external_id=f"k-{n}")
+        await world.sweep()
+        late = await world.register(external_id="late")
+        await world.sweep()
+        asked = len(world.gateway.asked)
+        task = (await world.get(late)).task
         assert (task.polls, task.poll_trouble_since, task.due_at) == (0, None, after(5.0))
-        note = await rig.notes(late)
+        note = await world.notes(late)
         assert f"its circuit is open since {START:%Y-%m-%d %H:%M:%S} UTC, the next try is in 5 s" in note
         assert "failed for kling" in note
-        await rig.sweep(4.0)
-        assert len(rig.gateway.asked) == asked, "the wait is not over"
+        await world.sweep(4.0)
+        assert len(world.gateway.asked) == asked, "the wait is not over"
 
 
 async def test_without_a_key_no_task_expires(tmp_path: Path) -> None:
     """What is missing is ours: tasks wait for it, however long, and ``why`` names it."""
-    async with sweeping(tmp_path, deadline_s=30.0, not_found_grace_s=5.0) as rig:
-        key = rig.keys.pop("default")
-        task_id = await rig.follow()
+    async with UpstreamWorld(tmp_path, deadline_s=30.0, not_found_grace_s=5.0) as world:
+        key = world.keys.pop("default")
+        task_id = await world.register()
         for _ in range(8):
-            await rig.sweep(10.0)
-        task = (await rig.get(task_id)).task
+            await world.sweep(10.0)
+        task = (await world.get(task_id)).task
         assert (task.status, task.polls, task.poll_trouble_since) == (Status.PENDING, 0, None)
-        note = await rig.notes(task_id)
+        note = await world.notes(task_id)
         since = f"{after(10.0):%Y-%m-%d %H:%M:%S} UTC"
         assert f"has not been asked since {since}: account 'default' has no API key" in note
-        rig.keys["default"] = key
-        rig.gateway.answers["kling"] = kling("failed")
-        await rig.sweep(10.0)
-        task = (await rig.get(task_id)).task
+        world.keys["default"] = key
+        world.gateway.answers["kling"] = kling("failed")
+        await world.sweep(10.0)
+        task = (await world.get(task_id)).task
         assert (task.status, task.reason, task.polls) == (Status.FAILED, "generation_failed", 1)
-        assert "API key" not in await rig.notes(task_id)
+        assert "API key" not in await world.notes(task_id)
 
 
 async def test_a_nudge_outlives_a_poll_that_is_put_off(tmp_path: Path) -> None:
     """A claim that is given back leaves alone what has become due since."""
-    async with sweeping(tmp_path) as rig:
-        task_id = await rig.follow()
-        (lane,) = await rig.store.list_lanes()
-        await rig.store.claim_due(lane, 1, 40)
-        await rig.store.postpone(task_id, 9)
-        assert (await rig.get(task_id)).task.due_at == after(9)
-        rig.clock.advance(3)
-        await rig.store.poll_now(task_id)
-        await rig.store.postpone(task_id, 9)
-        assert (await rig.get(task_id)).task.due_at == after(3)
+    async with UpstreamWorld(tmp_path) as world:
+        task_id = await world.register()
+        (lane,) = await world.store.list_lanes()
+        await world.store.claim_due(lane, 1, 40)
+        await world.store.postpone(task_id, 9)
+        assert (await world.get(task_id)).task.due_at == after(9)
+        world.clock.advance(3)
+        await world.store.poll_now(task_id)
+        await world.store.postpone(task_id, 9)
+        assert (await world.get(task_id)).task.due_at == after(3)
 
 
 # -- slots --------------------------------------------------------------------------------------------------
@@ -94,60 +94,60 @@ async def test_a_nudge_outlives_a_poll_that_is_put_off(tmp_path: Path) -> None:
 
 async def test_creates_under_way_stop_no_poll(tmp_path: Path) -> None:
     """More slow creates than there are slots for sends go out again: tasks of every family are polled as before."""
-    async with sweeping(tmp_path, submit_retry_s=7200.0) as rig:
-        rig.gateway.answers["suno"] = RATE_LIMITED
-        songs = [await rig.submitter.submit(SUNO) for _ in range(MAX_SENDS + 8)]
-        video, song = await rig.follow(), await rig.follow("suno.generate")
-        rig.gateway.answers["suno"] = suno()
-        answered = rig.gateway.hold("POST suno")
+    async with UpstreamWorld(tmp_path, submit_retry_s=7200.0) as world:
+        world.gateway.answers["suno"] = RATE_LIMITED
+        songs = [await world.submitter.submit(SUNO) for _ in range(MAX_SENDS + 8)]
+        video, song = await world.register(), await world.register("suno.generate")
+        world.gateway.answers["suno"] = suno()
+        answered = world.gateway.hold("POST suno")
         for n in range(10):
-            await rig.sweep(2.0)
-            await rig.gateway.was_asked("GET kling", n + 1)
-            await rig.gateway.was_asked("GET suno", n + 1)
-            await rig.settle(rig.poller._polls)
-        await rig.gateway.was_asked("POST suno", len(songs) + MAX_LANE_SENDS)
-        assert rig.gateway.asked.count("POST suno") == len(songs) + MAX_LANE_SENDS
-        assert rig.gateway.asked.count("GET kling") == 10
-        assert rig.gateway.asked.count("GET suno") == 10, "not even those of their own family"
-        assert [(await rig.get(task_id)).task.polls for task_id in (video, song)] == [10, 10]
+            await world.sweep(2.0)
+            await world.gateway.was_asked("GET kling", n + 1)
+            await world.gateway.was_asked("GET suno", n + 1)
+            await world.settle(world.poller._polls)
+        await world.gateway.was_asked("POST suno", len(songs) + MAX_LANE_SENDS)
+        assert world.gateway.asked.count("POST suno") == len(songs) + MAX_LANE_SENDS
+        assert world.gateway.asked.count("GET kling") == 10
+        assert world.gateway.asked.count("GET suno") == 10, "not even those of their own family"
+        assert [(await world.get(task_id)).task.polls for task_id in (video, song)] == [10, 10]
         answered.set()
         for _ in range(12):
-            await rig.sent()
-            await rig.sweep(45.0)
-        await rig.sent()
-        assert rig.gateway.asked.count("POST suno") == 2 * len(songs), "each went out once again, in its turn"
+            await world.sent()
+            await world.sweep(45.0)
+        await world.sent()
+        assert world.gateway.asked.count("POST suno") == 2 * len(songs), "each went out once again, in its turn"
 
 
 async def test_creates_beyond_the_slots_go_out_as_others_end(tmp_path: Path) -> None:
     """Three times as many creates are due as may be sent at once: one sweep is enough for all, in their order."""
-    async with sweeping(tmp_path, submit_retry_s=7200.0) as rig:
-        rig.gateway.answers["suno"] = RATE_LIMITED
-        songs = [await rig.submitter.submit(SUNO) for _ in range(3 * MAX_LANE_SENDS)]
-        rig.gateway.answers["suno"] = suno()
-        await rig.sweep(60.0)
-        await rig.gateway.was_asked("POST suno", 2 * len(songs))
-        await rig.sent()
-        assert rig.gateway.asked.count("POST suno") == 2 * len(songs)
+    async with UpstreamWorld(tmp_path, submit_retry_s=7200.0) as world:
+        world.gateway.answers["suno"] = RATE_LIMITED
+        songs = [await world.submitter.submit(SUNO) for _ in range(3 * MAX_LANE_SENDS)]
+        world.gateway.answers["suno"] = suno()
+        await world.sweep(60.0)
+        await world.gateway.was_asked("POST suno", 2 * len(songs))
+        await world.sent()
+        assert world.gateway.asked.count("POST suno") == 2 * len(songs)
 
 
 async def test_slow_polls_of_others_leave_a_lane_its_place(tmp_path: Path) -> None:
     """All slots are taken by lanes whose upstream does not answer: another lane is polled at every sweep."""
-    async with sweeping(tmp_path, max_polls=8) as rig:
+    async with UpstreamWorld(tmp_path, max_polls=8) as world:
         slow = ["suno", "dashscope", "seedance"]
         for family, route in zip(slow, ("suno.generate", "dashscope.video", "seedance.video"), strict=True):
-            rig.gateway.answers.setdefault(family, suno())
-            rig.gateway.hold(f"GET {family}")
+            world.gateway.answers.setdefault(family, suno())
+            world.gateway.hold(f"GET {family}")
             for n in range(9):
-                await rig.follow(route, f"{family}-{n}")
+                await world.register(route, f"{family}-{n}")
         for _ in range(4):
-            await rig.tick(1.0)
-        assert len(rig.poller._polls) == 8
-        video = await rig.follow()
+            await world.tick(1.0)
+        assert len(world.poller._polls) == 8
+        video = await world.register()
         for polls in range(1, 4):
-            await rig.tick(2.0)
-            await rig.gateway.was_asked("GET kling", polls)
-            await rig.poller._polls.join(video)
-        assert rig.gateway.asked.count("GET kling") == 3
+            await world.tick(2.0)
+            await world.gateway.was_asked("GET kling", polls)
+            await world.poller._polls.join(video)
+        assert world.gateway.asked.count("GET kling") == 3
 
 
 @pytest.mark.parametrize(("total", "of_lane"), [(3, 2), (1, 1)])
@@ -208,62 +208,62 @@ def test_polls_leave_descriptors_to_others(descriptors: int, polls: int) -> None
 
 async def test_a_lane_is_refilled_as_its_polls_end(tmp_path: Path) -> None:
     """Far more is due than may be under way: one sweep is enough for all of it."""
-    async with sweeping(tmp_path, max_polls=4) as rig:
+    async with UpstreamWorld(tmp_path, max_polls=4) as world:
         for n in range(30):
-            await rig.follow(external_id=f"up-{n}")
-        await rig.tick()
-        assert 0 < len(rig.poller._polls) <= 3
-        await rig.gateway.was_asked("GET kling", 30)
-        await rig.settle(rig.poller._polls)
-        assert rig.gateway.asked.count("GET kling") == 30
+            await world.register(external_id=f"up-{n}")
+        await world.tick()
+        assert 0 < len(world.poller._polls) <= 3
+        await world.gateway.was_asked("GET kling", 30)
+        await world.settle(world.poller._polls)
+        assert world.gateway.asked.count("GET kling") == 30
 
 
 async def test_a_lane_with_much_to_do_starves_no_other(tmp_path: Path) -> None:
     """It has all that is free; what falls due of another lane is polled before its backlog is done."""
-    async with sweeping(tmp_path, max_polls=4) as rig:
+    async with UpstreamWorld(tmp_path, max_polls=4) as world:
         for n in range(60):
-            await rig.follow(external_id=f"up-{n}")
-        await rig.tick()
-        await rig.gateway.was_asked("GET kling", 3)
+            await world.register(external_id=f"up-{n}")
+        await world.tick()
+        await world.gateway.was_asked("GET kling", 3)
         for n in range(5):
-            await rig.follow("suno.generate", f"song-{n}")
-        await rig.tick()
-        await rig.gateway.was_asked("GET suno", 5)
-        assert rig.gateway.asked.count("GET kling") < 60
-        await rig.gateway.was_asked("GET kling", 60)
+            await world.register("suno.generate", f"song-{n}")
+        await world.tick()
+        await world.gateway.was_asked("GET suno", 5)
+        assert world.gateway.asked.count("GET kling") < 60
+        await world.gateway.was_asked("GET kling", 60)
 
 
 async def test_what_cannot_be_asked_is_looked_at_slowly(tmp_path: Path) -> None:
     """Without a key a sweep puts off a few tasks, and no refill the thousands behind them; with a key all are asked."""
-    async with sweeping(tmp_path) as rig:
-        key = rig.keys.pop("default")
-        tasks = [await rig.follow(external_id=f"up-{n}") for n in range(TRICKLE + 40)]
-        await rig.sweep()  # it finds out
+    async with UpstreamWorld(tmp_path) as world:
+        key = world.keys.pop("default")
+        tasks = [await world.register(external_id=f"up-{n}") for n in range(TRICKLE + 40)]
+        await world.sweep()  # it finds out
         for _ in range(3):
-            await rig.sweep()
-        await rig.poller._claims._refill()
-        await rig.settle(rig.poller._polls)
-        now = rig.clock.now()
-        waiting = [task for task_id in tasks if (task := (await rig.get(task_id)).task).due_at == now]
+            await world.sweep()
+        await world.poller._claims._refill()
+        await world.settle(world.poller._polls)
+        now = world.clock.now()
+        waiting = [task for task_id in tasks if (task := (await world.get(task_id)).task).due_at == now]
         assert len(waiting) >= 40 - 3 * TRICKLE
-        rig.keys["default"] = key
-        await rig.sweep(20.0)
-        await rig.gateway.was_asked("GET kling", len(tasks))
+        world.keys["default"] = key
+        await world.sweep(20.0)
+        await world.gateway.was_asked("GET kling", len(tasks))
 
 
 async def test_a_lane_is_back_at_its_pace_after_an_outage(tmp_path: Path) -> None:
     """While the circuit is open few are looked at; the answer to the probe opens the way to all."""
-    async with sweeping(tmp_path) as rig:
-        rig.gateway.answers["kling"] = IN_MAINTENANCE
+    async with UpstreamWorld(tmp_path) as world:
+        world.gateway.answers["kling"] = IN_MAINTENANCE
         for n in range(100):
-            await rig.follow(external_id=f"up-{n}")
-        await rig.sweep()
-        asked = len(rig.gateway.asked)
+            await world.register(external_id=f"up-{n}")
+        await world.sweep()
+        asked = len(world.gateway.asked)
         assert 5 <= asked < 100
-        rig.gateway.answers["kling"] = kling("failed")
+        world.gateway.answers["kling"] = kling("failed")
         for _ in range(4):
-            await rig.sweep(5.0)
-        await rig.gateway.was_asked("GET kling", asked + 100)
+            await world.sweep(5.0)
+        await world.gateway.was_asked("GET kling", asked + 100)
 
 
 async def halt_once(claims: Claims) -> None:
@@ -276,12 +276,12 @@ async def halt_once(claims: Claims) -> None:
 
 async def test_a_stop_gives_back_what_was_claimed(tmp_path: Path) -> None:
     """What was claimed while the stop began is due as before, not at the end of a lease."""
-    async with sweeping(tmp_path) as rig:
-        task_id = await rig.follow()
-        claims = rig.poller._claims
+    async with UpstreamWorld(tmp_path) as world:
+        task_id = await world.register()
+        claims = world.poller._claims
         await asyncio.gather(claims.sweep(), halt_once(claims))
-        assert (await rig.get(task_id)).task.due_at == rig.clock.now()
-        assert rig.gateway.asked == []
+        assert (await world.get(task_id)).task.due_at == world.clock.now()
+        assert world.gateway.asked == []
 
 
 # -- nudges --------------------------------------------------------------------------------------------------
@@ -289,56 +289,56 @@ async def test_a_stop_gives_back_what_was_claimed(tmp_path: Path) -> None:
 
 async def test_a_nudge_during_a_poll_is_followed_by_another(tmp_path: Path) -> None:
     """The answer under way may be older than the nudge: the task is asked about again as soon as it has come."""
-    async with sweeping(tmp_path, min_interval_s=600.0, max_interval_s=600.0) as rig:
-        task_id = await rig.follow()
-        answered = rig.gateway.hold("GET kling")
-        await rig.tick()
-        await rig.gateway.was_asked("GET kling")
-        rig.clock.advance(2.0)
-        rig.gateway.answers["kling"] = kling("failed")
-        assert (await rig.store.request_polls("kling", [ExternalId("up-1")], None)).known
-        await rig.tick(0.5)
-        assert (await rig.get(task_id)).task.due_at != rig.clock.now(), "the sweep has claimed it"
+    async with UpstreamWorld(tmp_path, min_interval_s=600.0, max_interval_s=600.0) as world:
+        task_id = await world.register()
+        answered = world.gateway.hold("GET kling")
+        await world.tick()
+        await world.gateway.was_asked("GET kling")
+        world.clock.advance(2.0)
+        world.gateway.answers["kling"] = kling("failed")
+        assert (await world.store.request_polls("kling", [ExternalId("up-1")], None)).known
+        await world.tick(0.5)
+        assert (await world.get(task_id)).task.due_at != world.clock.now(), "the sweep has claimed it"
         answered.set()
-        await rig.settle(rig.poller._polls)
-        assert (await rig.get(task_id)).task.status is Status.FAILED
-        assert rig.gateway.asked.count("GET kling") == 2
+        await world.settle(world.poller._polls)
+        assert (await world.get(task_id)).task.status is Status.FAILED
+        assert world.gateway.asked.count("GET kling") == 2
 
 
 async def test_a_poll_that_outlasts_its_lease_is_not_repeated(tmp_path: Path) -> None:
     """The claim fell due by itself: nobody has asked for more."""
-    async with sweeping(tmp_path) as rig:
-        await rig.follow()
-        answered = rig.gateway.hold("GET kling")
-        await rig.tick()
-        await rig.gateway.was_asked("GET kling")
-        await rig.tick(60.0)
-        await rig.tick(60.0)
+    async with UpstreamWorld(tmp_path) as world:
+        await world.register()
+        answered = world.gateway.hold("GET kling")
+        await world.tick()
+        await world.gateway.was_asked("GET kling")
+        await world.tick(60.0)
+        await world.tick(60.0)
         answered.set()
-        await rig.settle(rig.poller._polls)
-        assert rig.gateway.asked.count("GET kling") == 1
+        await world.settle(world.poller._polls)
+        assert world.gateway.asked.count("GET kling") == 1
 
 
 async def test_an_open_circuit_keeps_no_task_for_ever(tmp_path: Path) -> None:
     """Probes are too few to ask about each: past its deadline a task ends after the grace of one whose polls fail."""
-    async with sweeping(tmp_path, deadline_s=100.0, not_found_grace_s=50.0) as rig:
-        rig.gateway.answers["kling"] = (503, {"code": 5001, "message": "busy"})
-        tasks = [await rig.follow(external_id=f"up-{n}") for n in range(20)]
+    async with UpstreamWorld(tmp_path, deadline_s=100.0, not_found_grace_s=50.0) as world:
+        world.gateway.answers["kling"] = (503, {"code": 5001, "message": "busy"})
+        tasks = [await world.register(external_id=f"up-{n}") for n in range(20)]
         for _ in range(8):
-            await rig.sweep(10.0)
-        assert {(await rig.get(task_id)).task.status for task_id in tasks} == {Status.PENDING}
+            await world.sweep(10.0)
+        assert {(await world.get(task_id)).task.status for task_id in tasks} == {Status.PENDING}
         for _ in range(30):
-            await rig.sweep(10.0)
-        ended = [(await rig.get(task_id)).task for task_id in tasks]
+            await world.sweep(10.0)
+        ended = [(await world.get(task_id)).task for task_id in tasks]
         assert {(task.status, task.reason) for task in ended} == {(Status.FAILED, "expired")}
 
 
 async def test_fresh_urls_that_cannot_be_asked_for_are_none(tmp_path: Path) -> None:
     """A poll by hand says that nobody was asked; who only wants a fresh URL finds the one that it has."""
-    async with sweeping(tmp_path) as rig:
-        rig.keys.pop("default")
-        task_id = await rig.follow()
+    async with UpstreamWorld(tmp_path) as world:
+        world.keys.pop("default")
+        task_id = await world.register()
         with pytest.raises(NotAttempted, match="has no API key"):
-            await rig.poller.poll(task_id)
-        await rig.poller.renew(task_id)
-        assert rig.gateway.asked == []
+            await world.poller.poll(task_id)
+        await world.poller.renew(task_id)
+        assert world.gateway.asked == []

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.kits.factories import make_new_task
-from tests.kits.sweep import KLING, RATE_LIMITED, Answer, kling, sweeping
+from tests.kits.upstream import KLING, RATE_LIMITED, Answer, UpstreamWorld, kling
 from tracker.domain.observation import Submission
 from tracker.domain.task import Status, SubmitState
 from tracker.errors import StoreUnavailable
@@ -32,58 +32,60 @@ async def test_a_send_under_way_is_not_lost_to_the_clock(
     tmp_path: Path, answer: Answer, ends_as: tuple[SubmitState, str | None]
 ) -> None:
     """The wall clock jumps an hour ahead while a create is on the wire: its answer is waited for, and counts."""
-    async with sweeping(tmp_path, submit_retry_s=7200.0) as rig:
-        rig.gateway.answers["kling"] = answer
-        answered = rig.gateway.hold("POST kling")
-        sending = asyncio.create_task(rig.submitter.submit(KLING))
-        await rig.gateway.was_asked("POST kling")
-        await rig.sweep(3600.0)
+    async with UpstreamWorld(tmp_path, submit_retry_s=7200.0) as world:
+        world.gateway.answers["kling"] = answer
+        answered = world.gateway.hold("POST kling")
+        sending = asyncio.create_task(world.submitter.submit(KLING))
+        await world.gateway.was_asked("POST kling")
+        await world.sweep(3600.0)
         answered.set()
         task = (await sending).record.task
         assert (task.submit_state, task.external_id) == ends_as
         assert task.reason in {None, "invalid_request"}
-        assert rig.gateway.asked.count("POST kling") == 1
+        assert world.gateway.asked.count("POST kling") == 1
 
 
 async def test_a_send_under_way_is_not_lost_to_a_disk(tmp_path: Path) -> None:
     """The answer has come, and the disk takes nothing for longer than the lease: the send is not given up meanwhile."""
-    async with sweeping(tmp_path, submit_retry_s=7200.0) as rig:
-        rig.gateway.answers["kling"] = RATE_LIMITED
-        rig.store.deaf_to = frozenset({Submission.DEFERRED})
-        sending = asyncio.create_task(rig.submitter.submit(KLING))
-        await rig.store.refused.wait()
-        await rig.sweep(3600.0)
-        rig.store.deaf_to = frozenset()
+    async with UpstreamWorld(tmp_path, submit_retry_s=7200.0) as world:
+        world.gateway.answers["kling"] = RATE_LIMITED
+        world.store.fail(
+            "apply", when=lambda observation, _judge: observation.reading.submission is Submission.DEFERRED
+        )
+        sending = asyncio.create_task(world.submitter.submit(KLING))
+        await world.store.wait_for_failure("apply")
+        await world.sweep(3600.0)
+        world.store.repair()
         task = (await sending).record.task
         assert (task.status, task.submit_state) == (Status.PENDING, SubmitState.QUEUED), "it is sent again"
 
 
 async def test_a_send_of_a_dead_process_is_lost(tmp_path: Path) -> None:
     """Nobody holds it: once its lease is over it is told as ambiguous, and never sent again."""
-    async with sweeping(tmp_path, submit_retry_s=7200.0) as rig:
-        task_id = (await rig.store.create_task(make_new_task(expects_callback=False))).record.task.id
-        assert await rig.store.mark_sending(task_id, 60) is not None
-        await rig.sweep(59.0)
-        assert (await rig.get(task_id)).task.submit_state is SubmitState.SENDING
-        await rig.sweep(1.0)
-        assert (await rig.get(task_id)).task.submit_state is SubmitState.AMBIGUOUS
-        assert rig.gateway.asked == []
+    async with UpstreamWorld(tmp_path, submit_retry_s=7200.0) as world:
+        task_id = (await world.store.create_task(make_new_task(expects_callback=False))).record.task.id
+        assert await world.store.mark_sending(task_id, 60) is not None
+        await world.sweep(59.0)
+        assert (await world.get(task_id)).task.submit_state is SubmitState.SENDING
+        await world.sweep(1.0)
+        assert (await world.get(task_id)).task.submit_state is SubmitState.AMBIGUOUS
+        assert world.gateway.asked == []
 
 
 async def test_a_send_of_another_living_process_is_not_taken_over(tmp_path: Path) -> None:
     """However long ago its lease ended; when its process is gone, the create is ambiguous and never sent again."""
-    async with sweeping(tmp_path, submit_retry_s=7200.0) as rig:
-        task_id = (await rig.store.create_task(make_new_task(expects_callback=False))).record.task.id
-        assert await rig.store.mark_sending(task_id, 60) is not None
+    async with UpstreamWorld(tmp_path, submit_retry_s=7200.0) as world:
+        task_id = (await world.store.create_task(make_new_task(expects_callback=False))).record.task.id
+        assert await world.store.mark_sending(task_id, 60) is not None
         with closing(sqlite3.connect(tmp_path / "tracker.db", isolation_level=None)) as other:
             other.execute("INSERT INTO processes SELECT 'other', host, pid, version, 0, 0 FROM processes")
             other.execute("UPDATE tasks SET holder = 'other'")
-            await rig.sweep(3600.0)
-            assert (await rig.get(task_id)).task.submit_state is SubmitState.SENDING
+            await world.sweep(3600.0)
+            assert (await world.get(task_id)).task.submit_state is SubmitState.SENDING
             other.execute("DELETE FROM processes WHERE id = 'other'")
-        await rig.sweep(1.0)
-        assert (await rig.get(task_id)).task.submit_state is SubmitState.AMBIGUOUS
-        assert rig.gateway.asked == []
+        await world.sweep(1.0)
+        assert (await world.get(task_id)).task.submit_state is SubmitState.AMBIGUOUS
+        assert world.gateway.asked == []
 
 
 @pytest.mark.parametrize(
@@ -95,16 +97,16 @@ async def test_a_submit_whose_task_cannot_be_read_does_not_fail(
     tmp_path: Path, answer: Answer, is_decided: bool
 ) -> None:
     """The job may be paid and the store cannot be read: an error would make the client pay twice."""
-    async with sweeping(tmp_path) as rig:
-        rig.gateway.answers["kling"] = answer
-        answered = rig.gateway.hold("POST kling")
-        sending = asyncio.create_task(rig.submitter.submit(replace(KLING, labels={"user": "42"})))
-        await rig.gateway.was_asked("POST kling")
-        rig.store.unreadable = True
+    async with UpstreamWorld(tmp_path) as world:
+        world.gateway.answers["kling"] = answer
+        answered = world.gateway.hold("POST kling")
+        sending = asyncio.create_task(world.submitter.submit(replace(KLING, labels={"user": "42"})))
+        await world.gateway.was_asked("POST kling")
+        world.store.fail("get_task")
         answered.set()
         submitted = await sending
-        rig.store.unreadable = False
-        stored = await rig.get(submitted.record.task.id)
+        world.store.repair()
+        stored = await world.get(submitted.record.task.id)
         assert (submitted.is_new, submitted.is_decided) == (True, is_decided)
         assert submitted.record.task == stored.task, "as the writer returned it"
         assert (submitted.record.request, submitted.record.labels) == (stored.request, {"user": "42"})
@@ -113,49 +115,49 @@ async def test_a_submit_whose_task_cannot_be_read_does_not_fail(
 @pytest.mark.parametrize(("answer", "reads"), [(kling("submitted"), 0), (RATE_LIMITED, 0), (REFUSED, 1)])
 async def test_a_submit_reads_its_record_at_most_once(tmp_path: Path, answer: Answer, reads: int) -> None:
     """The store returns what it recorded; only a task that has ended is read, for its result."""
-    async with sweeping(tmp_path) as rig:
-        rig.gateway.answers["kling"] = answer
-        submitted = await rig.submitter.submit(KLING)
-        assert rig.store.reads == reads
-        stored = await rig.get(submitted.record.task.id)
+    async with UpstreamWorld(tmp_path) as world:
+        world.gateway.answers["kling"] = answer
+        submitted = await world.submitter.submit(KLING)
+        assert world.store.calls["get_task"] == reads
+        stored = await world.get(submitted.record.task.id)
         assert submitted.record == stored
 
 
 async def test_a_submit_that_the_store_did_not_let_begin_does_not_fail(tmp_path: Path) -> None:
     """The task is recorded and the sweep sends it, so the client must not repeat the submit."""
-    async with sweeping(tmp_path) as rig:
-        rig.store.unmarkable = True
-        submitted = await rig.submitter.submit(KLING)
-        rig.store.unmarkable = False
+    async with UpstreamWorld(tmp_path) as world:
+        world.store.fail("mark_sending")
+        submitted = await world.submitter.submit(KLING)
+        world.store.repair()
         assert (submitted.record.task.submit_state, submitted.is_decided) == (SubmitState.QUEUED, False)
-        await rig.sweep(60.0)
-        await rig.sent()
-        assert (await rig.get(submitted.record.task.id)).task.external_id == "up-1"
-        assert rig.gateway.asked.count("POST kling") == 1
+        await world.sweep(60.0)
+        await world.sent()
+        assert (await world.get(submitted.record.task.id)).task.external_id == "up-1"
+        assert world.gateway.asked.count("POST kling") == 1
 
 
 async def test_a_stop_waits_for_a_send_and_its_client_does_not(tmp_path: Path) -> None:
     """Who waits for a slow create is told at the stop that it is on its way; the create goes on to its end."""
-    async with sweeping(tmp_path) as rig:
-        answered = rig.gateway.hold("POST kling")
-        sending = asyncio.create_task(rig.submitter.submit(KLING))
-        await rig.gateway.was_asked("POST kling")
-        stopping = asyncio.create_task(rig.submitter.drain(60, answer_within_s=0))
+    async with UpstreamWorld(tmp_path) as world:
+        answered = world.gateway.hold("POST kling")
+        sending = asyncio.create_task(world.submitter.submit(KLING))
+        await world.gateway.was_asked("POST kling")
+        stopping = asyncio.create_task(world.submitter.drain(60, answer_within_s=0))
         submitted = await sending
         assert (submitted.record.task.status, submitted.is_new, submitted.is_decided) == (Status.PENDING, True, False)
         assert not stopping.done()
         answered.set()
         await stopping
-        assert (await rig.get(submitted.record.task.id)).task.external_id == "up-1"
+        assert (await world.get(submitted.record.task.id)).task.external_id == "up-1"
 
 
 async def test_a_stop_lets_quick_sends_be_answered(tmp_path: Path) -> None:
     """A send that ends soon after the stop began is told as any other."""
-    async with sweeping(tmp_path) as rig:
-        answered = rig.gateway.hold("POST kling")
-        sending = asyncio.create_task(rig.submitter.submit(KLING))
-        await rig.gateway.was_asked("POST kling")
-        stopping = asyncio.create_task(rig.submitter.drain(60, answer_within_s=60))
+    async with UpstreamWorld(tmp_path) as world:
+        answered = world.gateway.hold("POST kling")
+        sending = asyncio.create_task(world.submitter.submit(KLING))
+        await world.gateway.was_asked("POST kling")
+        stopping = asyncio.create_task(world.submitter.drain(60, answer_within_s=60))
         await asyncio.sleep(0)
         answered.set()
         submitted = await sending
@@ -165,37 +167,39 @@ async def test_a_stop_lets_quick_sends_be_answered(tmp_path: Path) -> None:
 
 async def test_a_stop_with_nothing_under_way_is_over_at_once(tmp_path: Path) -> None:
     """No send, nothing to wait for; and none begins any more."""
-    async with sweeping(tmp_path) as rig:
+    async with UpstreamWorld(tmp_path) as world:
         async with asyncio.timeout(20):
-            await rig.submitter.drain(600, answer_within_s=600)
+            await world.submitter.drain(600, answer_within_s=600)
         with pytest.raises(StoreUnavailable, match="stopping"):
-            await rig.submitter.submit(KLING)
+            await world.submitter.submit(KLING)
 
 
 async def test_who_asks_twice_to_stop_cuts_off_creates_and_no_client(tmp_path: Path) -> None:
     """Who waits for the create is told that it is on its way: told that it failed, it would be sent anew."""
-    async with sweeping(tmp_path) as rig:
-        rig.gateway.hold("POST kling")
-        sending = asyncio.create_task(rig.submitter.submit(KLING))
-        await rig.gateway.was_asked("POST kling")
-        stopping = asyncio.create_task(rig.submitter.drain(600.0, 600.0))
+    async with UpstreamWorld(tmp_path) as world:
+        world.gateway.hold("POST kling")
+        sending = asyncio.create_task(world.submitter.submit(KLING))
+        await world.gateway.was_asked("POST kling")
+        stopping = asyncio.create_task(world.submitter.drain(600.0, 600.0))
         await asyncio.sleep(0)
-        rig.submitter.hurry()
+        world.submitter.hurry()
         submitted = await sending
         assert (submitted.is_new, submitted.is_decided) == (True, False)
         await stopping
-        assert (await rig.get(submitted.record.task.id)).task.submit_state is SubmitState.SENDING
+        assert (await world.get(submitted.record.task.id)).task.submit_state is SubmitState.SENDING
 
 
 async def test_who_asks_twice_to_stop_loses_no_answer(tmp_path: Path) -> None:
     """The answer has come, and the disk takes it late."""
-    async with sweeping(tmp_path) as rig:
-        rig.gateway.answers["kling"] = kling("submitted")
-        rig.store.deaf_to = frozenset({Submission.ACCEPTED})
-        sending = asyncio.create_task(rig.submitter.submit(KLING))
-        await rig.store.refused.wait()
-        rig.submitter.hurry()
-        rig.store.deaf_to = frozenset()
+    async with UpstreamWorld(tmp_path) as world:
+        world.gateway.answers["kling"] = kling("submitted")
+        world.store.fail(
+            "apply", when=lambda observation, _judge: observation.reading.submission is Submission.ACCEPTED
+        )
+        sending = asyncio.create_task(world.submitter.submit(KLING))
+        await world.store.wait_for_failure("apply")
+        world.submitter.hurry()
+        world.store.repair()
         submitted = await sending
-        await rig.submitter.drain(600.0)
-        assert (await rig.get(submitted.record.task.id)).task.external_id == "up-1"
+        await world.submitter.drain(600.0)
+        assert (await world.get(submitted.record.task.id)).task.external_id == "up-1"

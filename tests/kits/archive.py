@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from tests.kits.factories import make_observation, make_registration
+from tests.kits.clock import RunningClock
 from tests.kits.waiting import WITHIN_S
+from tests.kits.world import World
 from tracker.archive.archiver import Archiver
 from tracker.archive.attempt import RetryPolicy
 from tracker.archive.download import Bounds
 from tracker.archive.file_storage import DirectoryStorage
-from tracker.clock import SystemClock
 from tracker.domain.archives import ArchiveRecord, ArchiveState
 from tracker.domain.outputs import strip_payload_text
 from tracker.domain.records import Json, task_json
-from tracker.domain.schedule import PollPolicy
 from tracker.domain.task import Output, Status, TaskId
-from tracker.logs import Redactor
-from tracker.store.sqlite import SqliteStore
-from tracker.tracking.reconciler import Reconciler
 from tracker.upstream.client import Account
 
 RETRIES = RetryPolicy(max_attempts=3, max_refusals=2, first_s=0.01, max_s=0.05, shortage_s=0.05)
@@ -146,33 +142,52 @@ class StandInRenewer:
             await self.brings(task_id)
 
 
-@dataclass
-class ArchiveRig:
-    """A store with an archiver."""
+class ArchiveWorld(World):
+    """A store with a running archiver, on a running clock.
 
-    store: SqliteStore
-    reconciler: Reconciler
-    archiver: Archiver
-    renewer: StandInRenewer
-    outputs: Path
-    changed: asyncio.Event
-    made: int = field(default=0)
+    Args:
+        directory: where the database and the files go.
+        home: base URL of the account ``default``.
+        archiver: further arguments of `Archiver`.
+    """
+
+    def __init__(self, directory: Path, *, home: str = "http://127.0.0.1:1", **archiver: Json) -> None:
+        super().__init__(directory / "tracker.db", RunningClock(), intervals={})
+        self.renewer = StandInRenewer()
+        self.outputs = directory / "outputs"
+        defaults = {"enabled": True, "bounds": BOUNDS, "allow_private": True, "retries": RETRIES, "reserve_bytes": 0}
+        self.archiver = Archiver(
+            self.store,
+            self.clock,
+            {"default": Account("default", home, lambda: "sk-test-key")},
+            self.renewer.renew,
+            storage=DirectoryStorage(self.outputs),
+            partial_dir=self.outputs / ".partial",
+            draw=lambda: 0.5,
+            **{**defaults, **archiver},
+        )
+        self._changed = asyncio.Event()
+        self._made = 0
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        self.store.subscribe_commits(lambda _applied: self._changed.set())
+        self.archiver.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.archiver.stop()
+        await super().__aexit__()
 
     async def succeed(
         self, *outputs: Output, payload: str | None = '{"ok": true}', route: str = "suno.generate"
     ) -> TaskId:
         """A task that succeeded with these outputs."""
-        self.made += 1
-        new = make_registration(self.made, f"up-{self.made}", route=route, provider=route.partition(".")[0])
-        await self.store.create_task(new)
-        await self.hear(
-            new.id, Status.SUCCEEDED, outputs=outputs, payload=payload and strip_payload_text(payload, outputs)
-        )
-        return new.id
-
-    async def hear(self, task_id: TaskId, status: Status | None, **fields: Json) -> None:
-        """Apply a reading of a poll."""
-        await self.reconciler.apply(make_observation(status, task_id=task_id, **fields))
+        self._made += 1
+        task_id = await self.follow(self._made, route=route, provider=route.partition(".")[0])
+        payload = payload and strip_payload_text(payload, outputs)
+        await self.poll(task_id, Status.SUCCEEDED, outputs=outputs, payload=payload)
+        return task_id
 
     async def settle(self, task_id: TaskId, files: int = 1) -> list[ArchiveRecord]:
         """Wait until that many files of a task, and all it has, are stored or dead."""
@@ -188,18 +203,18 @@ class ArchiveRig:
 
         async def wait() -> list[ArchiveRecord]:
             while True:
-                self.changed.clear()
+                self._changed.clear()
                 records = await self.store.list_archives(task_id)
                 if is_so(records):
                     return records
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self.changed.wait(), 0.5)
+                    await asyncio.wait_for(self._changed.wait(), 0.5)
 
         return await asyncio.wait_for(wait(), WITHIN_S)
 
     async def show(self, task_id: TaskId) -> Json:
         """The task's public form."""
-        return task_json(await self.store.get_task(task_id))
+        return task_json(await self.get(task_id))
 
     def files(self) -> dict[str, bytes]:
         """The files with a final name."""
@@ -212,47 +227,3 @@ class ArchiveRig:
     def partials(self) -> list[Path]:
         """The partial files."""
         return list((self.outputs / ".partial").glob("*"))
-
-
-@asynccontextmanager
-async def archiving(
-    directory: Path,
-    *,
-    enabled: bool = True,
-    allow_private: bool = True,
-    bounds: Bounds = BOUNDS,
-    retries: RetryPolicy = RETRIES,
-    home: str = "http://127.0.0.1:1",
-    reserve_bytes: int = 0,
-) -> AsyncIterator[ArchiveRig]:
-    """A store with a running archiver."""
-    clock = SystemClock()
-    store = SqliteStore(directory / "tracker.db", clock.now)
-    await store.open()
-    reconciler = Reconciler(
-        store, policy_of=lambda _provider: PollPolicy(), interval_of={}, draw=lambda: 0.5, redactor=Redactor()
-    )
-    renewer = StandInRenewer()
-    outputs = directory / "outputs"
-    archiver = Archiver(
-        store,
-        clock,
-        {"default": Account("default", home, lambda: "sk-test-key")},
-        renewer.renew,
-        storage=DirectoryStorage(outputs),
-        partial_dir=outputs / ".partial",
-        enabled=enabled,
-        bounds=bounds,
-        allow_private=allow_private,
-        retries=retries,
-        reserve_bytes=reserve_bytes,
-        draw=lambda: 0.5,
-    )
-    changed = asyncio.Event()
-    store.subscribe_commits(lambda _applied: changed.set())
-    archiver.start()
-    try:
-        yield ArchiveRig(store, reconciler, archiver, renewer, outputs, changed)
-    finally:
-        await archiver.stop()
-        await store.close()

@@ -1,0 +1,195 @@
+"""A poller and a submitter on a real store and a real gateway of the test's making, swept by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from aiohttp import web
+
+from tests.kits.http_server import serving
+from tests.kits.world import World
+from tracker.domain.schedule import PollPolicy
+from tracker.domain.task import TaskId
+from tracker.domain.tokens import CallbackTokens
+from tracker.logs import Redactor
+from tracker.providers.registry import Registry
+from tracker.tracking.account_alarms import AccountAlarms
+from tracker.tracking.intake import CallbackUrls, Intake, SubmitRequest
+from tracker.tracking.lane_limits import LaneSlots
+from tracker.tracking.poller import MAX_POLLS, Poller
+from tracker.tracking.submitter import Submitter
+from tracker.upstream.breaker import Breakers
+from tracker.upstream.client import Account, UpstreamClient
+from tracker.upstream.limits import RateLimits
+from tracker.upstream.payloads import Payloads
+
+Json = Any
+Answer = tuple[int, Json]
+
+NO_LIMIT = 1e6
+"""Requests per second: on a clock that stands still, nobody waits for a slot."""
+
+KLING = SubmitRequest("kling.omni-video", {"model_name": "kling-v3", "prompt": "a kite"})
+SUNO = SubmitRequest(
+    "suno.generate", {"customMode": False, "instrumental": False, "model": "V5", "prompt": "a summer breeze"}
+)
+RATE_LIMITED = (429, {"error": {"message": "slow", "type": "rate_limit_error", "code": "rate_limit_exceeded"}})
+IN_MAINTENANCE = (503, {"code": 5001, "message": "maintenance", "request_id": "r"})
+
+
+def kling(status: str = "processing", task_id: str = "up-1") -> Answer:
+    """What Kling says of a task, or of a create."""
+    return 200, {"code": 0, "data": {"task_id": task_id, "task_status": status}}
+
+
+def suno(status: str = "PENDING") -> Answer:
+    """What Suno says of a song."""
+    return 200, {"code": 200, "msg": "success", "data": {"taskId": "up-1", "status": status}}
+
+
+@dataclass
+class Gateway:
+    """An upstream that answers by the family that is asked, and notes who asked.
+
+    Attributes:
+        answers: family -> what its routes say.
+        held: method and family of the requests whose answers wait until they are let go.
+        asked: method and family of each request, in the order in which they came.
+    """
+
+    answers: dict[str, Answer] = field(default_factory=lambda: {"kling": kling(), "suno": suno()})
+    held: dict[str, asyncio.Event] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """Answer when it is let go."""
+        family = next(family for family in self.answers if family in request.path)
+        what = f"{request.method} {family}"
+        async with self.changed:
+            self.asked.append(what)
+            self.changed.notify_all()
+        answer = self.answers[family]  # what it says when it is asked, not when it is let go
+        if what in self.held:
+            await self.held[what].wait()
+        status, body = answer
+        return web.json_response(body, status=status)
+
+    async def was_asked(self, what: str, times: int = 1) -> None:
+        """Wait until so many such requests have come."""
+        async with asyncio.timeout(20), self.changed:
+            await self.changed.wait_for(lambda: self.asked.count(what) >= times)
+
+    def hold(self, what: str) -> asyncio.Event:
+        """Have the answers to such requests wait for the event that is returned."""
+        self.held[what] = asyncio.Event()
+        return self.held[what]
+
+
+class UpstreamWorld(World):
+    """The poller and the submitter, with an account at a gateway; no sweep runs unless a test starts one.
+
+    Args:
+        directory: where the database goes.
+        base_url: of another gateway than the one of this world.
+        max_polls: of the poller.
+        policy: changes of the poll policy, for every provider.
+    """
+
+    def __init__(
+        self, directory: Path, base_url: str | None = None, *, max_polls: int = MAX_POLLS, **policy: float
+    ) -> None:
+        numbers = {"first_delay_s": 1.0, "min_interval_s": 1.0, "max_interval_s": 2.0, **policy}
+        super().__init__(directory / "tracker.db", policy=PollPolicy(**numbers), intervals={})
+        self.gateway = Gateway()
+        self.keys = {"default": "sk-test-key-0123456789"}
+        self.breakers = Breakers(self.clock)
+        self._base_url = base_url
+        self._max_polls = max_polls
+
+    async def __aenter__(self) -> Self:
+        self._stack = AsyncExitStack()
+        url = await self._stack.enter_async_context(serving(self.gateway.answer))
+        accounts = {"default": Account("default", self._base_url or url, lambda: self.keys.get("default"), NO_LIMIT)}
+        await super().__aenter__()
+        store, clock, reconciler, breakers = self.store, self.clock, self.reconciler, self.breakers
+        limits, registry, redactor = RateLimits({"default": NO_LIMIT}, clock), Registry(), Redactor()
+        self._client = client = UpstreamClient(accounts, clock, limits, breakers)
+        payloads = Payloads(redactor)
+        intake = Intake(
+            registry=registry,
+            clock=clock,
+            tokens=CallbackTokens(b"0123456789abcdef"),
+            urls=CallbackUrls(None, "https://callback.invalid/"),
+            accounts=accounts.keys(),
+            default_account="default",
+            aliases={},
+        )
+        alarms = AccountAlarms(clock, self.keys.get, redactor.json_text)
+        self.submitter = Submitter(
+            store=store,
+            reconciler=reconciler,
+            client=client,
+            intake=intake,
+            clock=clock,
+            payloads=payloads,
+            alarms=alarms,
+        )
+        self.poller = Poller(
+            store=store,
+            reconciler=reconciler,
+            client=client,
+            limits=limits,
+            breakers=breakers,
+            registry=registry,
+            submitter=self.submitter,
+            clock=clock,
+            payloads=payloads,
+            alarms=alarms,
+            tick_s=1.0,
+            park_s=60.0,
+            max_polls=self._max_polls,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for held in self.gateway.held.values():
+            held.set()
+        await self.submitter.drain(20)
+        await self.poller.stop(20)
+        await self._client.close()
+        await super().__aexit__()
+        await self._stack.aclose()
+
+    async def register(self, route: str = "kling.omni-video", external_id: str = "up-1") -> TaskId:
+        """Follow a task that was created elsewhere; it is due now."""
+        return (await self.submitter.register(route, external_id, {}, None)).record.task.id
+
+    async def sweep(self, after_s: float = 0.0) -> None:
+        """Let time pass, sweep, and wait for the polls that the sweep began."""
+        await self.tick(after_s)
+        await self.settle(self.poller._polls)
+
+    async def tick(self, after_s: float = 0.0) -> None:
+        """Let time pass, sweep, and wait for nothing."""
+        self.clock.advance(after_s)
+        await self.poller.tick()
+
+    async def settle(self, places: LaneSlots) -> None:
+        """Wait until nothing is under way in places of the poller."""
+        async with asyncio.timeout(20):
+            while works := list(places._works.values()):
+                await asyncio.wait(works)
+                await asyncio.sleep(0)  # what follows from an end is done right after it
+
+    async def sent(self) -> None:
+        """Wait until no create that was put off is under way."""
+        await self.settle(self.poller._sends)
+
+    async def notes(self, task_id: TaskId) -> str:
+        """What the poller has to say to ``why``."""
+        return "\n".join(self.poller.notes((await self.get(task_id)).task))
