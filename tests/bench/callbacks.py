@@ -71,7 +71,7 @@ async def make_tasks(path: Path, count: int) -> list[TaskId]:
     try:
         first_at = SystemClock().now() - timedelta(milliseconds=count)
         ids: list[TaskId] = []
-        while len(ids) < count:  # in portions: the writer turns away what it cannot follow
+        while len(ids) < count:  # in portions: the writer refuses more than its queue holds
             new = [_song_task(n, first_at) for n in range(len(ids), min(count, len(ids) + PORTION))]
             await asyncio.gather(*map(store.create_task, new))
             ids += [task.id for task in new]
@@ -138,8 +138,8 @@ async def daemon(directory: Path, *, archive: bool = True, more: str = "") -> As
 
     Args:
         directory: for its files; the log goes there, too.
-        archive: False: outputs stay where they are. The hosts of invented outputs exist nowhere, but looking for them
-            is work.
+        archive: False: outputs stay where they are. The hosts of the example outputs do not exist, but resolving
+            them takes time.
         more: further tables of its configuration.
     """
     config = directory / "tracker.toml"
@@ -170,7 +170,7 @@ async def _read_port(journal: Path, process: subprocess.Popen[bytes]) -> int:
 
 @contextlib.contextmanager
 def ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """End a process whatever happens."""
+    """End a process in any case."""
     try:
         yield
     finally:
@@ -224,7 +224,8 @@ async def run(rounds: int) -> None:
                     ("naive", naive, requests[:NAIVE_REQUESTS]),
                     ("archiving", archiving, requests),
                 ]
-                first = n % len(contest)  # who comes after an idle disk or a hot processor changes with every round
+                # the order changes with every round, so an idle disk or a hot processor affects all
+                first = n % len(contest)
                 turn = {
                     name: await _take_turn(server, sent) for name, server, sent in contest[first:] + contest[:first]
                 }
@@ -234,7 +235,7 @@ async def run(rounds: int) -> None:
 
 
 def _report(turns: list[Turn]) -> None:
-    """Medians over the rounds; a ratio is taken within a round, where both met the same machine."""
+    """Medians over the rounds; a ratio is taken within a round, under the same conditions."""
 
     def show(what: str, figure: Callable[[Turn], float], unit: str, target: str = "") -> None:
         print(f"  {what:36s} {median(map(figure, turns)):9{unit}}   {target}".rstrip())

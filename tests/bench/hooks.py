@@ -1,8 +1,8 @@
-"""Script hooks against bare `create_subprocess_exec` at the same concurrency: how much of the machine they reach.
+"""Script hooks against bare `create_subprocess_exec` at the same concurrency: their share of its speed.
 
-The whole way of a delivery is measured: fan-out, claim, event and environment, the program itself, its result on
-disk. A backlog is there before the dispatcher starts; each delivery is counted by what the store says, so that one
-that is lost ends the benchmark.
+A complete delivery is measured: fan-out, claim, event and environment, the program itself, its result on disk. A
+backlog exists before the dispatcher starts; each delivery is counted in the store, so that a lost one ends the
+benchmark.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ BACKLOG = 10_000
 DESCRIPTORS = 256
 PROGRAM = "/bin/true"
 HUNG = make_hook("hung", ("task.finished",), ScriptAction.of(["/bin/sleep", "1000"]), timeout_s=1000, concurrency=32)
-"""A hook that never ends, in every slot that it may have."""
+"""A hook that never ends, in each of its slots."""
 
 
 async def run(rounds: int) -> None:
     """Print the ratio of hook runs to bare starts, then drain a large backlog with few descriptors."""
     configure_logging("info", json=True)
-    # as in the daemon, log lines are made; they only go nowhere
+    # as in the daemon, log lines are made; they are only discarded
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere, contextlib.redirect_stderr(nowhere):
         await _compare(rounds)
 

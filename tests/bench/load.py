@@ -37,7 +37,7 @@ class Measured:
 
 
 class _Connection(asyncio.Protocol):
-    """Sends the next request as soon as the answer to the last one is whole."""
+    """Sends the next request as soon as the last answer is complete."""
 
     def __init__(self, requests: Iterator[bytes], measured: Measured) -> None:
         self._requests = requests
@@ -93,7 +93,7 @@ async def run_load(port: int, requests: Sequence[bytes], connections: int) -> Me
 
     Args:
         port: on loopback.
-        requests: whole requests, sent in this order.
+        requests: complete requests, sent in this order.
         connections: requests under way at once.
     """
     loop = asyncio.get_running_loop()

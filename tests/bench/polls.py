@@ -1,6 +1,6 @@
-"""One lane with 20,000 due tasks: how fast it is polled, how well a rate is held, and what callbacks feel of it.
+"""One lane with 20,000 due tasks: how fast it is polled, how exactly a rate is held, and how callbacks are affected.
 
-The upstream answers at once that the task is still processing. The baseline is a bare aiohttp client that asks the
+The upstream answers at once that the task is still processing. The baseline is a bare aiohttp client that polls the
 same upstream. Callbacks come over few connections, one after the other on each, with and without polls beside them.
 """
 
@@ -92,7 +92,7 @@ async def make_due(path: Path, *, is_running: bool = False) -> None:
 
 
 def configured(port: int, rate: float) -> str:
-    """An account at the upstream; what was polled once does not come again."""
+    """An account at the upstream; polled tasks are not due again."""
     return (
         f'[accounts.default]\nbase_url = "http://127.0.0.1:{port}"\napi_key_env = "ANYINT_API_KEY"\n'
         f"max_requests_per_s = {rate}\n[poll]\nmin_interval_s = 3600\nmax_interval_s = 3600\n"
@@ -100,7 +100,7 @@ def configured(port: int, rate: float) -> str:
 
 
 async def seen(session: aiohttp.ClientSession, upstream: Server) -> list[float]:
-    """When the upstream was asked since the last call, seconds, in order; requests for lists of models left out."""
+    """Times of the upstream's requests since the last call, seconds, in order; without requests for lists of models."""
     async with session.get(f"http://127.0.0.1:{upstream.port}/seen") as answer:
         times: list[float] = await answer.json()
     return times
@@ -117,7 +117,7 @@ def per_second(times: Sequence[float]) -> float:
 
 
 async def poll_bare(session: aiohttp.ClientSession, upstream: Server) -> float:
-    """Polls per second of a loop that does nothing but ask."""
+    """Polls per second of a loop that only polls."""
     numbers = iter(range(DUE))
 
     async def ask() -> None:

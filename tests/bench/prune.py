@@ -1,7 +1,7 @@
 """Callbacks while 100,000 old tasks are pruned, against callbacks of the same daemon at rest: the 99th percentile.
 
-Half of the old tasks lose their bodies, half their whole history. The prune is asked for over HTTP and goes on for as
-long as it takes; callbacks are measured in rounds until it has ended.
+Half of the old tasks lose their bodies, half their complete history. The prune is requested over HTTP; callbacks are
+measured in rounds until it has ended.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TASKS = 500
 """Called back twice in each round."""
 MOST_ROUNDS = 30
 CONNECTIONS = 16
-PAYLOAD = json.dumps({"status": "SUCCEEDED", "words": "invented for the bench " * 60})
+PAYLOAD = json.dumps({"status": "SUCCEEDED", "text": "invented for the bench " * 60})
 
 
 async def run(rounds: int) -> None:

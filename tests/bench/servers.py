@@ -1,8 +1,9 @@
 """The baselines and an upstream, as processes of their own: ``python -m tests.bench.servers KIND FILE``.
 
 ``bare``: an aiohttp handler that reads the body and answers, nothing more: the ceiling.
-``naive``: what one would write first: a transaction of its own for every callback, through aiosqlite.
-``upstream``: answers each poll with "still processing" and remembers when it came; ``GET /seen`` tells and forgets it.
+``naive``: a simple implementation: a transaction of its own for every callback, through aiosqlite.
+``upstream``: answers each poll with "still processing" and records its time; ``GET /seen`` returns and clears
+the times.
 Each prints its port and runs until its standard input closes.
 """
 

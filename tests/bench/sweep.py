@@ -17,7 +17,7 @@ LOOKS = 200
 
 
 async def run(rounds: int) -> None:
-    """Print what one look costs with few and with many tasks, nothing due and 100 due."""
+    """Print the cost of one sweep with few and with many tasks, nothing due and 100 due."""
     costs: dict[int, tuple[float, float]] = {}
     for size in SIZES:
         with tempfile.TemporaryDirectory(prefix="tracker-bench-", dir=".") as name:

@@ -1,7 +1,7 @@
-"""The providers' own client libraries, unmodified, against the sandbox: what they understand, it says right.
+"""The providers' own client libraries, unmodified, against the sandbox: they accept its answers.
 
 Each runs in a thread of its own, as its users run it, with its base URL pointed at the sandbox. Two settings more
-are needed, as they are with the gateway: `google-genai` asks for `v1` unless told `v1beta`, and `anthropic` sends
+are needed, as they are with the gateway: `google-genai` asks for `v1` unless set to `v1beta`, and `anthropic` sends
 its `api_key` as Bearer, while the gateway documents `x-api-key`.
 
 The libraries are imported late and by name: they take a second each, and their types would take mypy many more.
@@ -30,7 +30,7 @@ WEBHOOK_SECRET = "whsec_" + base64.b64encode(b"made-up-webhook-key-of-32-bytes!"
 
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither a proxy nor somebody's own keys and addresses."""
+    """Remove proxies, keys and addresses of the environment."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     for name in ("OPENAI", "ANTHROPIC", "GOOGLE", "GEMINI", "DASHSCOPE"):
         for end in ("API_KEY", "BASE_URL", "AUTH_TOKEN", "ORG_ID", "PROJECT_ID", "CUSTOM_HEADERS"):
@@ -146,7 +146,7 @@ async def test_openai_lists_models_and_makes_images(sandbox: Sandbox) -> None:
         ("cut", "APIConnectionError", None),
     ],
 )
-async def test_openai_knows_every_refusal(sandbox: Sandbox, fault: str, error: str, code: str | None) -> None:
+async def test_openai_maps_every_refusal(sandbox: Sandbox, fault: str, error: str, code: str | None) -> None:
     """Each becomes the library's own error, with the code that was sent."""
 
     def use() -> None:
@@ -192,7 +192,7 @@ async def test_openai_verifies_the_signed_event() -> None:
 
 @contextmanager
 def anthropic_client(sandbox: Sandbox, **more: object) -> Iterator[Any]:
-    """The library, pointed at the sandbox, with the key where the gateway wants it."""
+    """The library, pointed at the sandbox, with the key in the gateway's header."""
     options = {"default_headers": {"x-api-key": DEFAULT_KEY}, **more}
     base_url = f"{sandbox.base_url}/anthropic"
     with import_module("anthropic").Anthropic(
@@ -230,7 +230,7 @@ async def test_anthropic_pages_through_the_models(sandbox: Sandbox) -> None:
     await asyncio.to_thread(use)
 
 
-async def test_anthropic_knows_every_refusal(sandbox: Sandbox) -> None:
+async def test_anthropic_maps_every_refusal(sandbox: Sandbox) -> None:
     """The wrong header family, an overload, a bad request."""
 
     def use() -> None:
@@ -254,7 +254,7 @@ async def test_anthropic_knows_every_refusal(sandbox: Sandbox) -> None:
 
 
 async def test_google_genai_generates_text_and_pictures(sandbox: Sandbox) -> None:
-    """Text from text; a picture from a picture and text; and every no with its reason."""
+    """Text from text; a picture from a picture and text; and each refusal with its reason."""
 
     def use() -> None:
         genai, types = import_module("google.genai"), import_module("google.genai.types")

@@ -1,6 +1,6 @@
-"""Every kind of hook keeps the contract of a runner: done, failed for good, again, in time, and cancellable.
+"""Every kind of hook fulfils the contract of a runner: done, failed permanently, retried, in time, cancellable.
 
-The kinds come from the registry. A new kind adds its stand to `STANDS` to be run here; without one it is skipped.
+The kinds come from the registry. A new kind adds its harness to `HARNESSES`; without one it is skipped.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ JOB = make_job()
 PAYLOAD = encode_event(JOB)
 
 
-class Stand(Protocol):
+class Harness(Protocol):
     """How one kind is made to behave."""
 
     def spec(self, behaviour: str) -> HookSpec:
@@ -47,15 +47,15 @@ class Stand(Protocol):
         ...
 
     async def begun(self) -> None:
-        """Wait until the hook that hangs was begun."""
+        """Wait until the hook that hangs has started."""
         ...
 
     async def close(self) -> None:
-        """Leave nothing behind."""
+        """Release everything."""
         ...
 
 
-class ScriptStand:
+class ScriptHarness:
     """Scripts that behave as asked."""
 
     def __init__(self, directory: Path) -> None:
@@ -64,7 +64,7 @@ class ScriptStand:
         self._path = directory / "bell"
 
     def spec(self, behaviour: str) -> HookSpec:
-        """See `Stand`."""
+        """See `Harness`."""
         body = {
             "done": "exit 0",
             "never": "echo no use; exit 100",
@@ -74,35 +74,35 @@ class ScriptStand:
         path = self._directory / behaviour
         if body is not None:
             write_script(path, body)
-        return make_hook("stand", ("task.*",), ScriptAction.of([str(path)]), timeout_s=30)
+        return make_hook("harness", ("task.*",), ScriptAction.of([str(path)]), timeout_s=30)
 
     async def begun(self) -> None:
-        """See `Stand`."""
+        """See `Harness`."""
         assert self._bell is not None
         await self._bell.heard()
 
     async def close(self) -> None:
-        """Take the bell down."""
+        """Close the bell."""
         if self._bell is not None:
             self._bell.close()
             self._bell = None
 
 
-class WorkerStand(ScriptStand):
+class WorkerHarness(ScriptHarness):
     """Workers that behave as asked."""
 
     def spec(self, behaviour: str) -> HookSpec:
-        """See `Stand`."""
+        """See `Harness`."""
         path = self._directory / behaviour
         answer = {"done": '{"ok": true}', "never": '{"ok": false, "final": true}', "again": '{"ok": false}'}
         if behaviour == "hangs":
             write_script(path, f"read line; echo begun > {shlex.quote(str(self._path))}; exec sleep 1000")
         elif behaviour in answer:
             write_script(path, f"while read line; do echo '{answer[behaviour]}'; done")
-        return make_hook("stand", ("task.*",), WorkerAction((str(path),)), timeout_s=30)
+        return make_hook("harness", ("task.*",), WorkerAction((str(path),)), timeout_s=30)
 
 
-class HttpStand:
+class HttpHarness:
     """An endpoint on this machine that answers as asked."""
 
     def __init__(self, _directory: Path) -> None:
@@ -113,14 +113,14 @@ class HttpStand:
         await self._endpoint.start()
 
     def spec(self, behaviour: str) -> HookSpec:
-        """See `Stand`."""
+        """See `Harness`."""
         self._endpoint.status = {"done": 204, "never": 422, "again": 500}.get(behaviour, 200)
         self._endpoint.hangs = behaviour == "hangs"
         url = "http://127.0.0.1:1/" if behaviour == "unreached" else self._endpoint.url
-        return make_hook("stand", ("task.*",), HttpAction(url, (SECRET,), True), timeout_s=30)
+        return make_hook("harness", ("task.*",), HttpAction(url, (SECRET,), True), timeout_s=30)
 
     async def begun(self) -> None:
-        """See `Stand`."""
+        """See `Harness`."""
         await self._endpoint.called()
 
     async def close(self) -> None:
@@ -128,7 +128,7 @@ class HttpStand:
         await self._endpoint.close()
 
 
-class PluginStand:
+class PluginHarness:
     """A plug-in on a thread that behaves as asked."""
 
     def __init__(self, _directory: Path) -> None:
@@ -136,7 +136,7 @@ class PluginStand:
         self._over = threading.Event()
 
     def spec(self, behaviour: str) -> HookSpec:
-        """See `Stand`."""
+        """See `Harness`."""
 
         def handle(event: Json) -> str:
             assert event["type"] == JOB.event
@@ -149,22 +149,22 @@ class PluginStand:
                 self._over.wait()
             return "handled"
 
-        return make_hook("stand", ("task.*",), PluginAction("stand", handle, ("event",)), timeout_s=30)
+        return make_hook("harness", ("task.*",), PluginAction("harness", handle, ("event",)), timeout_s=30)
 
     async def begun(self) -> None:
-        """See `Stand`."""
+        """See `Harness`."""
         await asyncio.to_thread(self._begun.wait, WITHIN_S)
 
     async def close(self) -> None:
-        """Let what hangs end."""
+        """End what hangs."""
         self._over.set()
 
 
-class NotifyStand(PluginStand):
-    """A service of our own that apprise sends to; it has no way to say never."""
+class NotifyHarness(PluginHarness):
+    """A test service that apprise sends to; it cannot report a permanent failure."""
 
     def spec(self, behaviour: str) -> HookSpec:
-        """See `Stand`."""
+        """See `Harness`."""
 
         def take(body: str, title: str, notify_type: str, *_: object, **__: object) -> bool:
             assert body.startswith("Your ")
@@ -174,18 +174,18 @@ class NotifyStand(PluginStand):
                 self._over.wait()
             return behaviour == "done"
 
-        # the library forgets no service: each gets a name of its own
+        # the library never unregisters a service: each gets a unique name
         name = f"standin{next(_numbers)}"
         apprise.decorators.notify(on=name)(take)  # type: ignore[no-untyped-call]  # the library annotates it not
-        return make_hook("stand", ("task.*",), NotifyAction(f"{name}://"), timeout_s=30)
+        return make_hook("harness", ("task.*",), NotifyAction(f"{name}://"), timeout_s=30)
 
 
-STANDS: dict[str, Callable[[Path], Stand]] = {
-    "script": ScriptStand,
-    "worker": WorkerStand,
-    "http": HttpStand,
-    "plugin": PluginStand,
-    "notify": NotifyStand,
+HARNESSES: dict[str, Callable[[Path], Harness]] = {
+    "script": ScriptHarness,
+    "worker": WorkerHarness,
+    "http": HttpHarness,
+    "plugin": PluginHarness,
+    "notify": NotifyHarness,
 }
 
 
@@ -197,12 +197,12 @@ def kind(request: pytest.FixtureRequest) -> HookKind:
 
 
 @pytest.fixture
-async def stand(kind: HookKind, tmp_path: Path) -> AsyncIterator[Stand]:
-    """The stand of the kind."""
-    if kind.name not in STANDS:
-        pytest.skip(f"kind {kind.name} has no stand")
-    made = STANDS[kind.name](tmp_path)
-    if isinstance(made, HttpStand):
+async def harness(kind: HookKind, tmp_path: Path) -> AsyncIterator[Harness]:
+    """The harness of the kind."""
+    if kind.name not in HARNESSES:
+        pytest.skip(f"kind {kind.name} has no harness")
+    made = HARNESSES[kind.name](tmp_path)
+    if isinstance(made, HttpHarness):
         await made.start()
     yield made
     await made.close()
@@ -217,14 +217,14 @@ async def runner(kind: HookKind) -> AsyncIterator[Runner]:
         await made.close()
 
 
-def test_every_stand_is_of_a_kind() -> None:
-    """A stand under a wrong name would leave its kind untested."""
-    assert set(STANDS) <= {kind.name for kind in KINDS}
+def test_every_harness_is_of_a_kind() -> None:
+    """A harness under a wrong name would leave its kind untested."""
+    assert set(HARNESSES) <= {kind.name for kind in KINDS}
 
 
-def test_an_action_knows_its_kind(kind: HookKind, stand: Stand) -> None:
-    """The name that an action gives itself finds its runner."""
-    action = stand.spec("done").action
+def test_an_action_knows_its_kind(kind: HookKind, harness: Harness) -> None:
+    """The kind's name of an action finds its runner."""
+    action = harness.spec("done").action
     assert action.kind == kind.name
 
 
@@ -238,43 +238,43 @@ def test_an_action_knows_its_kind(kind: HookKind, stand: Stand) -> None:
     ],
 )
 async def test_how_a_run_may_end(
-    kind: HookKind, runner: Runner, stand: Stand, behaviour: str, outcome: RunOutcome
+    kind: HookKind, runner: Runner, harness: Harness, behaviour: str, outcome: RunOutcome
 ) -> None:
     """Each end has its outcome, and an error line unless it is a success."""
     if (kind.name, behaviour) == ("notify", "never"):
         outcome = RunOutcome.RETRY  # apprise reports only that it failed
-    result = await runner.run(JOB, PAYLOAD, stand.spec(behaviour))
+    result = await runner.run(JOB, PAYLOAD, harness.spec(behaviour))
     assert result.outcome is outcome
     assert (result.error is None) == (outcome is RunOutcome.SUCCEEDED)
     assert result.error is None or "\n" not in result.error
     assert not result.blameless
 
 
-async def test_a_run_ends_in_time(runner: Runner, stand: Stand) -> None:
-    """A hook that hangs is ended when its time is up, and is tried again."""
-    spec = stand.spec("hangs")
-    result = await runner.run(JOB, PAYLOAD, make_hook("stand", spec.on, spec.action, timeout_s=0.05))
+async def test_a_run_ends_in_time(runner: Runner, harness: Harness) -> None:
+    """A hook that hangs is stopped at its timeout and retried."""
+    spec = harness.spec("hangs")
+    result = await runner.run(JOB, PAYLOAD, make_hook("harness", spec.on, spec.action, timeout_s=0.05))
     assert result.outcome is RunOutcome.RETRY
     assert "0.05 s" in (result.error or "")
 
 
-async def test_a_cancelled_run_lets_the_cancellation_through(runner: Runner, stand: Stand) -> None:
+async def test_a_cancelled_run_lets_the_cancellation_through(runner: Runner, harness: Harness) -> None:
     """At the stop of the daemon a run is cancelled; it cleans up and does not swallow that."""
-    run = asyncio.create_task(runner.run(JOB, PAYLOAD, stand.spec("hangs")))
-    await stand.begun()
+    run = asyncio.create_task(runner.run(JOB, PAYLOAD, harness.spec("hangs")))
+    await harness.begun()
     run.cancel()
     with pytest.raises(asyncio.CancelledError):
         await run
 
 
-async def test_runs_leave_nothing_open(runner: Runner, stand: Stand) -> None:
+async def test_runs_leave_nothing_open(runner: Runner, harness: Harness) -> None:
     """Whatever the end, no file descriptor stays behind once the runner is closed."""
     await asyncio.to_thread(int)
     before = open_descriptors()
     for behaviour in ("done", "never", "again", "unreached"):
-        await runner.run(JOB, PAYLOAD, stand.spec(behaviour))
+        await runner.run(JOB, PAYLOAD, harness.spec(behaviour))
     if isinstance(runner, Closes):
         await runner.close()
-    await stand.close()
+    await harness.close()
     after = open_descriptors()
     assert [name for name in after if name not in before] == []

@@ -84,7 +84,7 @@ def check(payload: Payload, route: Route) -> None:
     ("payload", "route"), READINGS, ids=[f"{payload.family}/{payload.case}-{route.name}" for payload, route in READINGS]
 )
 def test_payload_is_read_as_expected(payload: Payload, route: Route) -> None:
-    """A family's payload leads a task of each route that it may come on to the expected status, outputs and error."""
+    """A payload gives a task of each of its routes the expected status, outputs and error."""
     check(payload, route)
 
 
@@ -98,7 +98,7 @@ def test_gateway_errors_mean_the_same_on_every_route(payload: Payload, route: Ro
 
 @pytest.mark.parametrize("payload", FORGED, ids=lambda p: f"{p.family}/{p.case}")
 def test_forged_callbacks_are_readable_but_refused(payload: Payload) -> None:
-    """A forged callback is plausible: only its signature shows it."""
+    """A forged callback is plausible: only its signature is wrong."""
     (route,) = routes_of(payload, REGISTRY)
     assert read(payload, route).external_id is not None
     assert route.signature is not None

@@ -1,8 +1,8 @@
-"""The public surface stays as it is: HTTP, commands, views, configuration and the environment of hook scripts.
+"""The public surface is unchanged: HTTP, commands, views, configuration and the environment of hook scripts.
 
 `public_surface.json` holds the surface as it was recorded; a change to it is either a fault or listed below with its
-reason. Prose (summaries, descriptions, help texts) is not part of it. To record the surface anew, once everything
-listed was published: ``python -m tests.contract.test_public_surface``.
+reason. Prose (summaries, descriptions, help texts) is not part of it. To record the surface again, once
+everything listed was published: ``python -m tests.contract.test_public_surface``.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ ONE_KEY = re.compile(r"^(# )?(\[?[a-z][\w.\"-]*\]?(?: = .+)?)$")
 INTENDED: Mapping[str, str] = {
     "/commands/tracker sandbox/--providers/": "the sandbox plays declared providers: one can be tried without a key",
 }
-"""Beginning of a path of the flattened surface -> why what lies below it differs from what was recorded."""
+"""Prefix of a path of the flattened surface -> why everything below it differs from the recorded surface."""
 
 
 def test_the_surface_is_the_recorded_one() -> None:
@@ -50,7 +50,7 @@ def test_the_surface_is_the_recorded_one() -> None:
 
 
 def surface() -> dict[str, dict[str, Any]]:
-    """Everything that programs and people outside rely on, without prose."""
+    """Everything that users and other programs rely on, without prose."""
     return {
         **http_surface(),
         "commands": dict(command_surface(cli, click.Context(cli, info_name="tracker"))),
@@ -159,7 +159,7 @@ def hook_environment() -> list[str]:
 def flatten(value: Any, path: str = "") -> dict[str, Any]:  # noqa: ANN401 - JSON of any shape
     """Path -> leaf of nested JSON; an empty object or list is a leaf."""
     if isinstance(value, dict | list) and value:
-        # the order of an enumeration says nothing
+        # the order of an enumeration has no meaning
         items = (
             value.items() if isinstance(value, dict) else enumerate(sorted(value) if path.endswith("/enum") else value)
         )

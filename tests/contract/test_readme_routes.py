@@ -1,7 +1,7 @@
 """The table of routes in the README is written from the registry: ``python -m tests.contract.test_readme_routes``.
 
-The tests compare every row that is there. That no route is missing is for ``make check``, which runs this module with
-``--check``: a new route makes the table incomplete, and no test fail.
+The tests compare every row that is there. ``make check`` finds missing routes: it runs this module with
+``--check``. So a new route makes the table incomplete, but no test fail.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def write_row(route: Route) -> str:
 
 
 def write_table(page: str, routes: Iterable[Route]) -> str:
-    """A page with its table of routes written anew."""
+    """A page with its table of routes replaced."""
     table = HEAD + "".join(map(write_row, routes))
     return _TABLE.sub(lambda _: table, page)
 
@@ -60,7 +60,7 @@ def test_the_table_is_written_from_the_registry() -> None:
 
 
 def test_the_command_prints_the_same(tmp_path: Path) -> None:
-    """``tracker routes`` without a daemon lists what the table lists, and the signatures besides."""
+    """``tracker routes`` without a daemon lists what the table lists, and the signatures."""
     config = tmp_path / "tracker.toml"
     config.write_text('[server]\nlisten = "127.0.0.1:9"\n')
     result = CliRunner().invoke(cli, ["routes", "--json", "--config", str(config)])
@@ -75,7 +75,7 @@ def test_the_command_prints_the_same(tmp_path: Path) -> None:
 
 
 def main() -> None:
-    """Write the table, or with ``--check`` only say that it is out of date."""
+    """Write the table, or with ``--check`` only report that it is out of date."""
     page = README.read_text(encoding="utf-8")
     written = write_table(page, Registry().routes())
     if "--check" in sys.argv and page != written:

@@ -1,6 +1,6 @@
-"""Every route that the sandbox plays, end to end: submitted to the daemon, and ended rightly by each channel.
+"""Every route that the sandbox plays, end to end: submitted to the daemon, and ended correctly by each channel.
 
-A channel is how the daemon learns of the end: by callbacks alone (polls are years away), by polls alone (without a
+A channel is how the daemon receives the end: by callbacks alone (polls are years away), by polls alone (without a
 callback URL), by both racing, or by the reply to the create itself. For each channel one daemon and one sandbox run all
 routes at once, each once without a fault and once with each fault of the sandbox. A table at the end of the test run
 shows the results.
@@ -32,12 +32,12 @@ Note = Callable[[str, object], None]
 
 REGISTRY = Registry()
 ROUTES = {route.name: route for route in list_played(REGISTRY)}
-"""Those that the sandbox says it plays."""
+"""Routes that the sandbox plays, by its own list."""
 FAULTS = ("policy", "error", "invalid", "silent", "canceled")
 LAST_PHASES = frozenset({"succeed", "failed", "complete", "error"})
-"""What the sandbox calls the callback that announces an end."""
+"""The sandbox's names of callbacks that announce an end."""
 EVENTS_ONLY = "openai.video"
-"""Its events name a task and nothing more, and go to one address without a token: they only have it polled."""
+"""Its events only name a task and go to one address without a token: they cause a poll."""
 
 FOLLOWED = {
     "policy": "policy_rejected",
@@ -66,7 +66,7 @@ def offers(route: Route, channel: Channel) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Play:
-    """One daemon and one sandbox, and how the end is to be learnt.
+    """One daemon and one sandbox, and the channel of the end.
 
     Attributes:
         songs: one for each fate, made first; each is used by one task of a route.
@@ -91,7 +91,7 @@ class Play:
             self.songs[fate] = Song(task["external_id"], track["id"])
 
     async def run(self, route: Route, fault: str | None) -> str | None:
-        """Bring one task to its end; what is wrong about it."""
+        """Run one task to its end; return what is wrong."""
         text = "a kite"
         if fault is not None:
             # AnyInt documents no callback for a song that failed; its upstream does, in its own wrapper
@@ -111,7 +111,7 @@ class Play:
         return any(self.ear.times_of("callback.sent", job_id=job_id, phase=word) for word in LAST_PHASES)
 
     async def check(self, route: Route, fault: str | None, task: Json) -> None:
-        """The end, how it was learnt, and that it was reached once."""
+        """Check the end, its channel, and that it was reached once."""
         if fault is None:
             assert (task["status"], task["reason"]) == ("SUCCEEDED", None), task
             await self.check_outputs(task)
@@ -123,7 +123,7 @@ class Play:
         assert not [event for event in events if event["outcome"] == "conflict"], events
         match self.channel:
             case "callback" if route.name == EVENTS_ONLY:
-                assert task["polls"] >= 1, "the event had it polled"
+                assert task["polls"] >= 1, "the event caused a poll"
             case "callback":
                 assert (task["polls"], ends_of(events)[0]["source"]) == (0, "callback"), events
             case "poll":
@@ -135,7 +135,7 @@ class Play:
                 assert task["polls"] + task["callbacks"] >= 1
 
     async def check_outputs(self, task: Json) -> None:
-        """There is something to have: a text, a file that the sandbox serves, or one that came without an address."""
+        """Check that there is an output: a text, a file that the sandbox serves, or one without a URL."""
         assert task["outputs"], task
         for output in task["outputs"]:
             if "text" in output:
@@ -147,7 +147,7 @@ class Play:
             async with self.client.get(files[0]["url"]) as response:
                 self.check_file(response, files[0])
         elif files:
-            # inline, or behind the account's key: only the tracker can hand it out, once it has written it
+            # inline, or behind the account's key: only the tracker can serve it, once it is archived
             await until(lambda: self.is_archived(task, files[0]["n"]))
             path = f"/v1/tasks/{task['id']}/outputs/{files[0]['n']}"
             async with self.asker.session.get(path, allow_redirects=False) as response:
@@ -156,7 +156,7 @@ class Play:
 
     @staticmethod
     def check_file(response: aiohttp.ClientResponse, output: Json) -> None:
-        """It is there, and it is what it is said to be."""
+        """Check that the file exists and has the reported type."""
         assert response.status == 200, response
         assert response.content_type == (output["mime"] or response.content_type)
         assert response.content_type.startswith(output["kind"]), output
@@ -167,7 +167,7 @@ class Play:
 
 
 @pytest.mark.parametrize("channel", CHANNELS)
-async def test_every_route_ends_rightly(channel: Channel, tmp_path: Path, record_property: Note) -> None:
+async def test_every_route_ends_correctly(channel: Channel, tmp_path: Path, record_property: Note) -> None:
     """SUCCEEDED with outputs that are served, FAILED for the right reason; one create and one end for each task."""
     setting = Setting(
         poll=NEVER_POLLS if channel == "callback" else POLLS_AT_ONCE,
@@ -187,7 +187,7 @@ async def test_every_route_ends_rightly(channel: Channel, tmp_path: Path, record
             (route, fault)
             for route in ROUTES.values()
             for fault in (None, *FAULTS)
-            # no event of OpenAI says that a video was canceled
+            # OpenAI has no event for a canceled video
             if offers(route, channel) and (route.name, fault, channel) != (EVENTS_ONLY, "canceled", "callback")
         ]
         found = await asyncio.gather(*(play.run(*case) for case in cases))
@@ -206,8 +206,8 @@ async def test_every_route_ends_rightly(channel: Channel, tmp_path: Path, record
     assert set(made.values()) <= {1}
 
 
-def test_every_played_route_is_known() -> None:
-    """The sandbox plays no route that the registry lacks, and each that it plays can come to its end."""
+def test_every_played_route_is_registered() -> None:
+    """The sandbox plays no route that the registry lacks, and each that it plays can end."""
     assert list_played_names() == set(ROUTES)
     assert len(ROUTES) >= 31
     assert all(any(offers(route, channel) for channel in CHANNELS) for route in ROUTES.values())

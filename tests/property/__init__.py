@@ -1,1 +1,1 @@
-"""Orders and repetitions that nobody would write down by hand."""
+"""Generated orders and repetitions."""

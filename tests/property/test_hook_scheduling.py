@@ -141,7 +141,7 @@ class Outbox:
         return len(rows)
 
     async def list_all_deliveries(self, wanted: DeliveryFilter) -> DeliveryPage:
-        """See `Store`; nothing is known of the time before."""
+        """See `Store`; there are no earlier deliveries."""
         assert wanted.hook
         await self._call()
         return DeliveryPage((), None)
@@ -225,7 +225,7 @@ class World:
         self.dispatcher.set_specs(self._specs())
 
     async def retry_all(self) -> None:
-        """What failed is retried by hand."""
+        """Failed deliveries are retried by hand."""
         for row in self.outbox.rows:
             if row.status in {DeliveryStatus.FAILED, DeliveryStatus.DEAD}:
                 row.status, row.due_at = DeliveryStatus.PENDING, self.clock.monotonic()

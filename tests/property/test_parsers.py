@@ -1,4 +1,4 @@
-"""No payload, however broken, makes a reader raise what it must not, or invents a success without a file."""
+"""No broken payload makes a reader raise an undocumented error or return a success without a file."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def mutated(draw: st.DrawFn, route: Route) -> Any:  # noqa: ANN401 - any JSON va
 
 
 def as_bytes(body: object) -> bytes:
-    """JSON bytes; the placeholder for what no JSON library writes is no JSON either."""
+    """JSON bytes; the placeholder for values that JSON cannot express makes them invalid."""
     try:
         return orjson.dumps(body)
     except TypeError:
@@ -90,7 +90,7 @@ def as_bytes(body: object) -> bytes:
 
 
 def check_reading(reading: Reading) -> None:
-    """What holds for every reading, whatever it was read from."""
+    """Check what holds for every reading, independent of its source."""
     for output in reading.outputs:
         assert sum(1 for held in (output.url, output.text, output.inline) if held) == 1
         if output.url is not None:
@@ -126,12 +126,12 @@ def check_nothing_hangs(route: Route, reading: Reading) -> None:
 
 
 def check_create(route: Route, reply: WireReply) -> None:
-    """The answer to a create always tells what became of it."""
+    """The answer to a create always decides its outcome."""
     reading = REGISTRY.provider_of(route).read_create(route, reply)
     check_reading(reading)
     assert reading.submission is not None
     accepted = reading.submission is Submission.ACCEPTED
-    if route.mode == "sync":  # nothing could be asked later: accepted means ended, and an id is only a reference
+    if route.mode == "sync":  # it cannot be polled: accepted means ended, and an id is only a reference
         assert accepted == (reading.status is not None and reading.status.is_terminal)
         assert accepted or reading.external_id is None
         assert reading.status is not Status.SUCCEEDED or reading.outputs
@@ -147,7 +147,7 @@ def check_create(route: Route, reply: WireReply) -> None:
 
 
 def check_poll(route: Route, reply: WireReply) -> None:
-    """The answer to a poll says a status, a trouble, or that the task is gone; an error only a success with a file."""
+    """The answer to a poll is a status, a trouble or a missing task; an HTTP error only a success with a file."""
     if route.query is None:
         return
     reading = REGISTRY.provider_of(route).read_poll(route, reply)
@@ -177,7 +177,7 @@ def check_callback(route: Route, body: object) -> None:
 @settings(max_examples=40)
 @given(data=st.data(), status=statuses, head=headers)
 def test_any_json_answer_is_read(route: Route, data: st.DataObject, status: int, head: dict[str, str]) -> None:
-    """Creates and polls are read without an exception, whatever JSON comes with whatever status."""
+    """Creates and polls are read without an exception, for any JSON with any HTTP status."""
     body = data.draw(values | mutated(route))
     reply = WireReply(status, head, as_bytes(body), RECORDED_AT)
     check_create(route, reply)
@@ -199,7 +199,7 @@ def test_broken_success_answers_are_read(route: Route, data: st.DataObject) -> N
 @settings(max_examples=15)
 @given(raw=st.binary(max_size=64), status=st.integers(200, 599))
 def test_any_bytes_are_read(route: Route, raw: bytes, status: int) -> None:
-    """Bytes that are no JSON are read as well."""
+    """Bytes that are not JSON are read as well."""
     reply = WireReply(status, {}, raw, RECORDED_AT)
     check_create(route, reply)
     check_poll(route, reply)

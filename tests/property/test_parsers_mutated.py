@@ -1,7 +1,6 @@
-"""Valid answers of every family, written and wrapped as other servers would: what a person would see is read.
+"""Valid answers of every family, written and wrapped as other servers do: everything that a human reader finds is read.
 
-An id that is visible is never lost, a finished result never missed, nothing raises, and nothing reads as a failure that
-is none.
+A visible id is never lost, a finished result never missed, nothing raises, and only failures are read as failures.
 """
 
 from __future__ import annotations
@@ -35,12 +34,12 @@ STATUS_KEYS = frozenset({"task_status", "status", "successFlag", "callbackType"}
 QUICK, LONG = 10, 2000
 
 
-def find_cases(door: str) -> list[tuple[Payload, Route]]:
+def find_cases(channel: str) -> list[tuple[Payload, Route]]:
     """Answers that name a task: creates that are accepted; polls and callbacks with a status of their own."""
     return [
         (payload, route)
         for payload in list_payloads(*STAND_INS)
-        if payload.channel == door and payload.content["body"] is not None and payload.content["expect"]["task_id"]
+        if payload.channel == channel and payload.content["body"] is not None and payload.content["expect"]["task_id"]
         if 200 <= payload.content["http_status"] < 300 and "signature" not in payload.content
         for route in routes_of(payload, REGISTRY)[:1]
         if route.mode == "task" and _says(payload, route).external_id is not None
@@ -51,19 +50,19 @@ def _says(payload: Payload, route: Route) -> Reading:
     return read(REGISTRY.provider_of(route), route, payload.channel, payload.raw)
 
 
-def read(provider: Provider, route: Route, door: str, raw: bytes, content_type: str = "application/json") -> Reading:
-    """Read raw bytes through one door, as the daemon does."""
+def read(provider: Provider, route: Route, channel: str, raw: bytes, content_type: str = "application/json") -> Reading:
+    """Read raw bytes from one channel, as the daemon does."""
     reply = WireReply(200, {"content-type": content_type}, raw, RECORDED_AT)
-    if door == "create":
+    if channel == "create":
         return provider.read_create(route, reply)
-    if door == "poll":
+    if channel == "poll":
         return provider.read_poll(route, reply)
     decoded = decode(raw, content_type)
     assert decoded.fault is None, decoded
     return provider.read_callback(route, decoded.value)
 
 
-CASES = {door: find_cases(door) for door in ("create", "poll", "callback")}
+CASES = {channel: find_cases(channel) for channel in ("create", "poll", "callback")}
 ALL = [case for cases in CASES.values() for case in cases]
 every_case = pytest.mark.parametrize(
     ("payload", "route"), ALL, ids=[f"{payload.family}/{payload.case}" for payload, _ in ALL]
@@ -79,7 +78,7 @@ ids = st.one_of(
 
 
 def with_id(value: Any, old: str, new: object) -> Any:  # noqa: ANN401 - any JSON
-    """The same body with another id wherever the old one stands alone."""
+    """The same body with another id wherever the old one is a complete value."""
     if isinstance(value, dict):
         return {key: with_id(item, old, new) for key, item in value.items()}
     if isinstance(value, list):
@@ -119,7 +118,7 @@ LEGACY = ("latin-1", "gb18030", "utf-8", "utf-16")
 
 @st.composite
 def written(draw: st.DrawFn, body: Any) -> tuple[bytes, str]:  # noqa: ANN401 - any JSON
-    """A body as bytes with its Content-Type, in one of the ways in which servers write JSON."""
+    """A body as bytes with its Content-Type, in one of the forms in which servers write JSON."""
     codec = draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", *LEGACY]))
     text = json.dumps(body, ensure_ascii=draw(st.booleans()) or codec == "latin-1")
     if isinstance(body, dict):
@@ -152,9 +151,9 @@ def check_same(found: Reading, expected: Reading, external_id: str) -> None:
 @every_case
 @fuzz
 @given(data=st.data())
-def test_the_same_answer_in_other_writing_is_read_the_same(payload: Payload, route: Route, data: st.DataObject) -> None:
+def test_an_answer_in_another_form_is_read_the_same(payload: Payload, route: Route, data: st.DataObject) -> None:
     """Encodings, literals, envelopes, case and ids change nothing of what an answer says."""
-    check_other_writing(payload, route, data)
+    check_other_form(payload, route, data)
 
 
 @pytest.mark.soak
@@ -164,11 +163,11 @@ def test_the_same_answer_in_other_writing_is_read_the_same(payload: Payload, rou
 @given(data=st.data())
 def test_the_same_for_long(payload: Payload, route: Route, data: st.DataObject) -> None:
     """The same with two hundred times the examples, others each time."""
-    check_other_writing(payload, route, data)
+    check_other_form(payload, route, data)
 
 
-def check_other_writing(payload: Payload, route: Route, data: st.DataObject) -> None:
-    """Write an answer otherwise, and read both."""
+def check_other_form(payload: Payload, route: Route, data: st.DataObject) -> None:
+    """Write an answer in another form, and read both."""
     provider = REGISTRY.provider_of(route)
     expected = _says(payload, route)
     old = payload.content["expect"]["task_id"]
@@ -192,8 +191,8 @@ def check_other_writing(payload: Payload, route: Route, data: st.DataObject) -> 
 )
 @fuzz
 @given(data=st.data())
-def test_an_id_survives_its_company(payload: Payload, route: Route, data: st.DataObject) -> None:
-    """Whatever else is odd, missing or cut off in the answer to a create: the id that is shown keeps the job."""
+def test_an_id_survives_broken_neighbours(payload: Payload, route: Route, data: st.DataObject) -> None:
+    """Whatever else is odd, missing or cut off in the answer to a create: the id in it is read."""
     provider = REGISTRY.provider_of(route)
     old = payload.content["expect"]["task_id"]
     body = deepcopy(payload.content["body"])

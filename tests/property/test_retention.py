@@ -1,4 +1,4 @@
-"""Whatever has happened: retention touches nothing unfinished or undelivered, and histories judge to their tasks."""
+"""After any events: retention deletes nothing unfinished or undelivered, and histories replay to their tasks."""
 
 import asyncio
 import tempfile
@@ -74,8 +74,8 @@ async def live(world: World, acts: list[tuple[str, int, int]]) -> None:
         world.clock.advance(1.0 if act != "wait" else which)
 
 
-async def kept_of(world: World) -> dict[int, tuple[Any, ...]]:
-    """All that is known of each task."""
+async def records_of(world: World) -> dict[int, tuple[Any, ...]]:
+    """Everything stored about each task."""
     return {
         n: (
             await world.get(n),
@@ -87,7 +87,7 @@ async def kept_of(world: World) -> dict[int, tuple[Any, ...]]:
 
 
 async def check(acts: list[tuple[str, int, int]], days: Days, aged_days: float) -> None:
-    """Live, age, prune, and compare everything before with everything after."""
+    """Run, age, prune, and compare the records before and after."""
     with tempfile.TemporaryDirectory() as name:
         async with World(Path(name) / "t.db") as world:
             await live(world, acts)
@@ -95,12 +95,12 @@ async def check(acts: list[tuple[str, int, int]], days: Days, aged_days: float) 
             assert (found.is_sound, found.judged) == (True, len(TASKS)), found
             unheard = {task for (task,) in world.edit("SELECT task_id FROM events JOIN outbox USING (seq)")}
             world.clock.advance(aged_days * DAY_S)
-            before = await kept_of(world)
+            before = await records_of(world)
             keeper = Pruning(world.store, world.clock, lambda: days)
             foreseen = await keeper.run(dry_run=True)
             pruned = await keeper.run()
             assert (foreseen.rows, foreseen.tasks) == (pruned.rows, pruned.tasks)
-            for n, (record, events, deliveries) in (await kept_of(world)).items():
+            for n, (record, events, deliveries) in (await records_of(world)).items():
                 old, old_events, old_deliveries = before[n]
                 waits = any(one.status in {DeliveryStatus.PENDING, DeliveryStatus.RUNNING} for one in old_deliveries)
                 if not old.task.status.is_terminal or waits or old.task.id in unheard:
@@ -122,8 +122,8 @@ async def check(acts: list[tuple[str, int, int]], days: Days, aged_days: float) 
     payload_days=st.sampled_from((0, 1, 30)),
     aged_days=st.sampled_from((0, 2, 60, 200)),
 )
-def test_only_what_is_over_and_told_goes(
+def test_only_ended_and_delivered_data_is_deleted(
     acts: list[tuple[str, int, int]], events_days: int, payload_days: int, aged_days: float
 ) -> None:
-    """Unfinished tasks and undelivered events stay whole, dry runs count right, and the file stays sound."""
+    """Unfinished tasks and undelivered events stay complete, dry runs count correctly, and the file stays sound."""
     asyncio.run(check(acts, Days(events_days=events_days, payload_days=payload_days), aged_days))

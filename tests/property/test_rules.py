@@ -1,4 +1,4 @@
-"""The rules under random histories, without a store: whatever is said, in whatever order, nothing breaks."""
+"""The rules under random histories, without a store: any observations in any order are consistent."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -115,7 +115,7 @@ def test_repeating_every_observation_changes_nothing(task: Task, history: list[t
 
 @settings(max_examples=500)
 @given(TASKS, observations())
-def test_decide_changes_nothing_it_does_not_announce(task: Task, history: tuple[float, Observation]) -> None:
+def test_decide_announces_every_end(task: Task, history: tuple[float, Observation]) -> None:
     """The pure decision alone: an end is announced exactly when it is made, and the decision can be repeated."""
     _, observation = history
     if observation.reading == NOTHING:
@@ -130,8 +130,8 @@ def test_decide_changes_nothing_it_does_not_announce(task: Task, history: tuple[
 
 @settings(max_examples=400)
 @given(TASKS, st.lists(observations(), max_size=10), st.sampled_from([Status.RUNNING, *Trouble]))
-def test_no_task_lives_for_ever(task: Task, history: list[tuple[float, Observation]], said: Status | Trouble) -> None:
-    """From any state, acted on when due, with an upstream that reports no more, a task ends."""
+def test_every_task_ends(task: Task, history: list[tuple[float, Observation]], said: Status | Trouble) -> None:
+    """From any state, acted on when due, with an upstream that reports nothing, a task ends."""
     keys: set[str] = set()
     task = run(task, history)
     now = START + timedelta(hours=12)

@@ -1,4 +1,4 @@
-"""The real store under random life: repeated, interleaved, cut off and restarted, and checked at each step."""
+"""The real store under random observations, repeated, interleaved, cut off and restarted, and checked at each step."""
 
 import asyncio
 import shutil
@@ -39,11 +39,11 @@ FINAL = {DeliveryStatus.SUCCEEDED, DeliveryStatus.FAILED, DeliveryStatus.DEAD}
 
 
 def say(status: Status | None = None, *, source: Source = Source.CALLBACK, **fields: Any) -> Observation:  # noqa: ANN401 - as for the factory
-    """An observation whose task and time are filled in when it is heard."""
+    """An observation whose task and time are filled in when it is applied."""
     return make_observation(status, source=source, **fields)
 
 
-WORDS = (
+OBSERVATIONS = (
     say(Status.RUNNING, stage=Stage.TEXT, progress=30),
     say(Status.RUNNING, stage=Stage.FIRST, progress=60, outputs=(make_output(),)),
     say(Status.SUCCEEDED, stage=Stage.COMPLETE, outputs=(make_output(), make_output(1))),
@@ -94,38 +94,38 @@ class TrackerLife(RuleBasedStateMachine):
         ):
             self.known[new.id] = self.run(self.world.store.create_task(new)).record.task
 
-    def addressed(self, n: int, word: Observation) -> Observation:
-        """The same words about the n-th task, now, with the id that the upstream gave it."""
-        reading = word.reading
-        if word.source is Source.CALLBACK and reading.external_id is None and n != 2:
+    def addressed(self, n: int, said: Observation) -> Observation:
+        """The observation for the n-th task, now, with its upstream id."""
+        reading = said.reading
+        if said.source is Source.CALLBACK and reading.external_id is None and n != 2:
             reading = replace(reading, external_id=ExternalId(f"up-{n}"))
         if reading.submission is Submission.ACCEPTED:
             reading = replace(reading, external_id=ExternalId(f"up-{n}"))
-        return replace(word, task_id=make_task_name(n), observed_at=self.world.clock.now(), reading=reading)
+        return replace(said, task_id=make_task_name(n), observed_at=self.world.clock.now(), reading=reading)
 
-    # -- what may be heard ---------------------------------------------------------------------------------
+    # -- observations --------------------------------------------------------------------------------------
 
-    @rule(n=TASKS, word=st.sampled_from(WORDS))
-    def hear(self, n: int, word: Observation) -> None:
-        """Anything, once."""
-        applied = self.run(self.world.apply(self.addressed(n, word)))
+    @rule(n=TASKS, said=st.sampled_from(OBSERVATIONS))
+    def observe(self, n: int, said: Observation) -> None:
+        """Any observation, once."""
+        applied = self.run(self.world.apply(self.addressed(n, said)))
         assert applied.task.version > self.known[make_task_name(n)].version
 
-    @rule(n=TASKS, word=st.sampled_from(WORDS))
-    def hear_twice(self, n: int, word: Observation) -> None:
-        """A callback repeated is a duplicate, or what was a success is one already."""
-        first = self.run(self.world.apply(self.addressed(n, word)))
-        again = self.run(self.world.apply(self.addressed(n, word)))
-        if word.source is Source.CALLBACK:
+    @rule(n=TASKS, said=st.sampled_from(OBSERVATIONS))
+    def observe_twice(self, n: int, said: Observation) -> None:
+        """A repeated callback is a duplicate, or repeats an applied success."""
+        first = self.run(self.world.apply(self.addressed(n, said)))
+        again = self.run(self.world.apply(self.addressed(n, said)))
+        if said.source is Source.CALLBACK:
             assert again.outcome is Outcome.DUPLICATE
             assert not again.announced or not first.task.status.is_terminal
 
-    @rule(heard=st.lists(st.tuples(TASKS, st.sampled_from(WORDS)), min_size=2, max_size=8))
-    def hear_at_once(self, heard: list[tuple[int, Observation]]) -> None:
+    @rule(many=st.lists(st.tuples(TASKS, st.sampled_from(OBSERVATIONS)), min_size=2, max_size=8))
+    def observe_at_once(self, many: list[tuple[int, Observation]]) -> None:
         """Many in one transaction."""
 
         async def all_at_once() -> None:
-            await asyncio.gather(*(self.world.apply(self.addressed(n, word)) for n, word in heard))
+            await asyncio.gather(*(self.world.apply(self.addressed(n, said)) for n, said in many))
 
         self.run(all_at_once())
 
@@ -137,11 +137,11 @@ class TrackerLife(RuleBasedStateMachine):
         assert (marked is not None) == (before.submit_state == "queued" and before.status is Status.PENDING)
 
     @rule(n=TASKS, known=st.booleans())
-    def nudge(self, n: int, known: bool) -> None:
-        """A callback without a token, for a task or for nobody yet."""
+    def request_poll(self, n: int, known: bool) -> None:
+        """A callback without a token, for a task or an unknown id."""
         name = ExternalId(f"up-{n}" if known else "up-unknown")
-        nudged = self.run(self.world.store.request_polls("suno", [name], "{}"))
-        assert nudged.known == any(task.external_id == name for task in self.known.values())
+        requested = self.run(self.world.store.request_polls("suno", [name], "{}"))
+        assert requested.known == any(task.external_id == name for task in self.known.values())
 
     @rule(seconds=st.sampled_from([0.001, 2.0, 35.0, 100.0, 400.0]))
     def wait(self, seconds: float) -> None:
@@ -163,7 +163,7 @@ class TrackerLife(RuleBasedStateMachine):
 
     @staticmethod
     def match(announcement: Announcement) -> list[str]:
-        """One hook hears all, one the ends."""
+        """One hook gets all events, one the ends."""
         ended = announcement.event in {"task.succeeded", "task.failed"}
         return list(HOOKS) if ended else ["publish"]
 
@@ -203,7 +203,7 @@ class TrackerLife(RuleBasedStateMachine):
 
     @rule()
     def crash(self) -> None:
-        """Go on from what is on disk at this moment: the file and its log as a kill would leave them."""
+        """Continue from what is on disk now: the file and its log as a kill leaves them."""
         self.lives += 1
         copy = self.folder / str(self.lives) / "t.db"
         copy.parent.mkdir()
@@ -213,7 +213,7 @@ class TrackerLife(RuleBasedStateMachine):
         self.begin_again(copy)
 
     def begin_again(self, path: Path) -> None:
-        """Open; every acknowledged change is there, and nothing is held any more."""
+        """Open; every acknowledged change is there, and all leases are gone."""
         self.world = World(path, self.world.clock, POLICY)
         self.run(self.world.store.open())
         for task_id, before in self.known.items():
@@ -225,22 +225,22 @@ class TrackerLife(RuleBasedStateMachine):
     # -- what always holds ---------------------------------------------------------------------------------
 
     @invariant()
-    def tasks_only_come_forward(self) -> None:
-        """Every task, compared with what it was a step before."""
+    def tasks_only_progress(self) -> None:
+        """Every task, compared with its previous state."""
         for task_id, before in self.known.items():
             now = self.run(self.world.store.get_task(task_id)).task
-            # a schedule is not news: claims and nudges move it without a new version
+            # claims and poll requests change the schedule without a new version
             same_but_for_the_schedule = replace(now, due_at=before.due_at, poll_step=before.poll_step)
             if same_but_for_the_schedule != before:
                 assert now.version > before.version
-            # a nudge makes a given-up task due without a change
+            # a poll request makes a given-up task due without a change
             check_change(replace(before, due_at=now.due_at), now)
             self.known[task_id] = now
             check_history(now, self.run(self.world.store.list_events(task_id)))
 
     @invariant()
     def deliveries_are_exact_and_in_order(self) -> None:
-        """One per hook and event; of a task and hook none begins before the one ahead of it has ended; ends stay."""
+        """One per hook and event; of a task and hook, each begins after the one before it has ended; ends stay."""
         for task_id in self.known:
             lines: defaultdict[str, list[tuple[DeliveryStatus, int]]] = defaultdict(list)
             deliveries = self.run(self.world.store.list_deliveries(task_id))
@@ -256,7 +256,7 @@ class TrackerLife(RuleBasedStateMachine):
                 assert all(attempts == 0 for _, attempts in line[first_open + 1 :])
 
     def teardown(self) -> None:
-        """Drain the outbox: in the end there is a delivery for every announcement, and each has run."""
+        """Drain the outbox: there is a delivery for every announcement, and each has run."""
         try:
             if self.known:
                 self.run(self.drain())

@@ -1,4 +1,4 @@
-"""Syncs of the disk that fail, for once or for good, and then a kill: what the store said of each write is true."""
+"""Syncs of the disk that fail, for once or for good, and then a kill: the reported outcome of each write is true."""
 
 import shutil
 import subprocess
@@ -39,11 +39,11 @@ asyncio.run(main())
 
 @pytest.mark.soak
 @pytest.mark.timeout(900)
-@pytest.mark.skipif(shutil.which("strace") is None, reason="strace makes the faults")
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace injects the faults")
 @pytest.mark.parametrize("times", ["{n}", "{n}..{n2}", "{n}+"], ids=["once", "twice", "for good"])
-async def test_what_is_said_of_a_write_is_true_after_a_kill(tmp_path: Path, times: str) -> None:
-    """Written is there, unavailable is not there, and only an unknown write may be either."""
-    told: dict[str, int] = {}
+async def test_outcomes_of_writes_are_true_after_a_kill(tmp_path: Path, times: str) -> None:
+    """Written data is there, unavailable is not, and only an unknown write may be either."""
+    reported: dict[str, int] = {}
     for n in range(1, 40):
         path = tmp_path / f"{n}" / "t.db"
         fault = f"inject=fdatasync,fsync:error=EIO:when={times.format(n=n, n2=n + 1)}"
@@ -74,7 +74,7 @@ async def test_what_is_said_of_a_write_is_true_after_a_kill(tmp_path: Path, time
             assert world.edit("PRAGMA integrity_check") == [("ok",)]
             for line in ran.stdout.splitlines():
                 name, what = line.split()
-                told[what] = told.get(what, 0) + 1
+                reported[what] = reported.get(what, 0) + 1
                 if name == "never":
                     continue
                 try:
@@ -83,5 +83,5 @@ async def test_what_is_said_of_a_write_is_true_after_a_kill(tmp_path: Path, time
                     assert what in {"StoreUnavailable", "WriteUnknown"}, (n, line)
                 else:
                     assert what in {"written", "WriteUnknown"}, (n, line)
-    assert told["written"] > WRITES, told
-    assert ("WriteUnknown" in told) == (times != "{n}"), told
+    assert reported["written"] > WRITES, reported
+    assert ("WriteUnknown" in reported) == (times != "{n}"), reported

@@ -1,8 +1,8 @@
-"""How long others wait while the largest bodies are taken in: prints the slowest ``/healthz`` of each. ``make soak``.
+"""How long others wait while the largest bodies are processed: prints the slowest ``/healthz`` of each. ``make soak``.
 
-The daemon is a process of its own, and so is the one that asks ``/healthz``; this process is the upstream and the
-sender. The figures depend on the machine, so they are printed and not judged; the unit tests judge pieces, budgets and
-threads.
+The daemon is a process of its own, and so is the client of ``/healthz``; this process is the upstream and the
+sender. The figures depend on the machine, so they are printed and not asserted; the unit tests check pieces, budgets
+and threads.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ print(slowest)
 
 
 def answers() -> Iterator[tuple[str, Callable[[], bytes]]]:
-    """Answers of the largest size, each made when it is wanted."""
+    """Answers of the largest size, each made on demand."""
 
     def image(size: int, count: int = 1) -> bytes:
         data = [{"b64_json": base64.b64encode(b"\x89PNG\r\n\x1a\n" + os.urandom(size)).decode()} for _ in range(count)]
@@ -68,7 +68,7 @@ def answers() -> Iterator[tuple[str, Callable[[], bytes]]]:
     yield "an image of 47 MB", lambda: image(47 * MB)
     yield "ten images of 4 MB", lambda: image(4 * MB, 10)
     yield "10 MB of timed words", lambda: noted(words=[{"word": "la", "start": n / 100} for n in range(300_000)])
-    yield "60 MB of text", lambda: noted(text="some words, and a token here: no. " * (60 * MB // 34))
+    yield "60 MB of text", lambda: noted(text="some words, but not a secret here. " * (60 * MB // 34))
     yield "60 MB of escapes", lambda: noted(text="\n" * (30 * MB))
     yield "60 MB of empty lists", lambda: b'{"data":[' + b"[]," * (20 * MB) + b"[]]}"
     yield "60 MB of small objects", lambda: b'{"data":[' + b'{"a":1},' * (7 * MB) + b"{}]}"
@@ -120,10 +120,10 @@ async def slowest(url: str, work: asyncio.Task[int]) -> float:
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-async def test_others_are_answered_while_large_bodies_are_taken_in(
+async def test_others_are_answered_while_large_bodies_are_processed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Answers to creates, callbacks of strangers and requests, all of the largest size."""
+    """Answers to creates, callbacks without a token and requests, all of the largest size."""
     body: bytes = b""
     headers: dict[str, str] = {}
 

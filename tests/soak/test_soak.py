@@ -34,7 +34,7 @@ POLL = {**FAST, "submit_retry_s": 30.0, "missing_output_grace_s": 10.0}
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 async def test_hundreds_of_tasks_through_everything(tmp_path: Path, soak_seed: int) -> None:
-    """Four hundred tasks, thirty kills, every knob of the sandbox: each task ends rightly, each hook run succeeds."""
+    """400 tasks, 30 kills, every fault of the sandbox: each task ends correctly, each hook run succeeds."""
     options = {"chaos": EVERYTHING, "seed": soak_seed, "callback_retry_s": 4.0}
     async with open_house(tmp_path, poll=POLL, sandbox=options) as house:
         run = KillRun(house, count=400, kills=30, seed=soak_seed, at_once=16, patience_s=180.0)

@@ -84,7 +84,7 @@ async def test_a_result_of_an_earlier_attempt_is_refused(engine: OpenWorld) -> N
 
 
 async def test_each_start_is_a_process_of_its_own(engine: OpenWorld) -> None:
-    """A new id each time; the row of the one before is gone, and each check of the writer renews the own one."""
+    """A new id each time; the previous row is gone, and each check of the writer renews the current one."""
     ids = []
     for _ in range(2):
         async with engine() as world:
@@ -96,7 +96,7 @@ async def test_each_start_is_a_process_of_its_own(engine: OpenWorld) -> None:
     assert (len(set(ids)), {len(name) for name in ids}) == (2, {26})
 
 
-async def test_a_create_is_never_claimed_from_a_living_process(engine: OpenWorld) -> None:
+async def test_a_create_is_never_claimed_from_a_running_process(engine: OpenWorld) -> None:
     """It is claimed only when its process is gone, however long ago its lease ended."""
     async with engine() as world:
         await world.submit(1)

@@ -40,7 +40,7 @@ def result(status: DeliveryStatus, retry_in_s: float | None = None) -> AttemptRe
 
 
 async def live(world: World, n: int = 1) -> None:
-    """A task that is followed, runs, comes forward and succeeds."""
+    """A task that is accepted, runs, progresses and succeeds."""
     await world.follow(n)
     await world.call(n, Status.RUNNING, stage=Stage.TEXT, at=11)
     await world.call(n, Status.RUNNING, stage=Stage.FIRST, outputs=(make_output(),), at=12)
@@ -229,7 +229,7 @@ async def test_a_late_result_of_an_earlier_attempt(engine: OpenWorld) -> None:
 
 
 async def test_retrying_by_hand(engine: OpenWorld) -> None:
-    """A failed or dead delivery starts anew; a running or succeeded one does not change; an unknown one is an error."""
+    """A failed or dead delivery restarts; a running or succeeded one does not change; an unknown one is an error."""
     async with engine() as world:
         await live(world)
         await fan_out(world, "publish")
@@ -308,7 +308,7 @@ async def test_when_the_next_delivery_falls_due(engine: OpenWorld) -> None:
 async def test_a_later_hook_gets_no_earlier_events(engine: OpenWorld) -> None:
     """Without hooks events are skipped; a hook that is added later gets only what follows."""
     async with engine() as world:
-        assert await world.at(5).fan_out(None, 1000) == 0  # not a single event yet
+        assert await world.at(5).fan_out(None, 1000) == 0  # before the first event
         await live(world)
         assert await world.at(20).fan_out(None, 1000) == 0
         assert await fan_out(world, "publish") == 0

@@ -144,19 +144,19 @@ async def test_every_field_survives(engine: OpenWorld) -> None:
     """What an observation changed is read back exactly, counters and errors included."""
     async with engine() as world:
         await world.follow()
-        words = UpstreamError("E\u00e9", "it's “down”\n", 503)
+        error = UpstreamError("E\u00e9", "it's “down”\n", 503)
         for observation in (
-            make_observation(trouble=Trouble.NOT_FOUND, error=words, task_id=make_task_name(1), at=11.001),
+            make_observation(trouble=Trouble.NOT_FOUND, error=error, task_id=make_task_name(1), at=11.001),
             make_observation(
                 trouble=Trouble.UNKNOWN_STATUS, upstream_status="DREAMING", task_id=make_task_name(1), at=12.002
             ),
             make_observation(Status.SUCCEEDED, outputs=(), task_id=make_task_name(1), at=13.003),
-            make_observation(Status.FAILED, error=words, retryable=False, task_id=make_task_name(1), at=14.004),
+            make_observation(Status.FAILED, error=error, retryable=False, task_id=make_task_name(1), at=14.004),
         ):
             applied = await world.apply(observation)
             assert (await world.get()).task == applied.task
         task = (await world.get()).task
-        assert (task.unknown_status, task.error, task.polls) == ("DREAMING", words, 4)
+        assert (task.unknown_status, task.error, task.polls) == ("DREAMING", error, 4)
 
 
 async def test_an_unknown_task(engine: OpenWorld) -> None:
