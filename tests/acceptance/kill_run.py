@@ -15,7 +15,7 @@ from http import HTTPStatus
 
 import aiohttp
 
-from tests.kits.processes import DASHSCOPE, KLING, SUNO, House, Json, submission
+from tests.kits.processes import DASHSCOPE, KLING, SUNO, Json, System, submission
 from tests.kits.waiting import WITHIN_S, until
 from tracker.sandbox import Chaos
 
@@ -84,7 +84,7 @@ class KillRun:
     """One run.
 
     Args:
-        house: where it happens.
+        system: where it happens.
         count: how many tasks.
         kills: how often the daemon is killed.
         seed: decides which tasks and when.
@@ -96,7 +96,7 @@ class KillRun:
         killed_at: in the midst of which event each kill happened.
     """
 
-    house: House
+    system: System
     count: int
     kills: int
     seed: int
@@ -125,9 +125,9 @@ class KillRun:
         await killer
         async with asyncio.timeout(self.patience_s):
             ended = {
-                marker: await self.house.end_of(task_id, self.patience_s) for marker, task_id in self.tasks.items()
+                marker: await self.system.end_of(task_id, self.patience_s) for marker, task_id in self.tasks.items()
             }
-        await self.house.deliveries_settle(self.patience_s)
+        await self.system.deliveries_settle(self.patience_s)
         return ended
 
     async def _submit(self, slots: asyncio.Semaphore, marker: str, route: str, prompt: str) -> None:
@@ -136,7 +136,7 @@ class KillRun:
 
             async def attempt() -> bool:
                 with suppress(aiohttp.ClientConnectionError):
-                    answer = await self.house.call(
+                    answer = await self.system.call(
                         "POST", "/v1/tasks", submission(route, prompt), {"Idempotency-Key": marker}
                     )
                     if answer.status in {200, 201}:
@@ -148,11 +148,11 @@ class KillRun:
             await until(attempt, self.patience_s)
 
     async def _kill_again_and_again(self) -> None:
-        house = self.house
+        system = self.system
         for _ in range(self.kills):
             await self._kill_in_the_midst_of(self._rng.choice(MOMENTS), self._rng.randint(5, 40))
-            await house.daemon.ended()
-            await house.daemon.start()
+            await system.daemon.ended()
+            await system.daemon.start()
 
     async def _kill_in_the_midst_of(self, moment: str, events: int) -> None:
         """Kill the daemon at this event, once so many events of any kind have passed; at any event when it is late."""
@@ -164,10 +164,10 @@ class KillRun:
             seen += 1
             if not struck.is_set() and seen >= events and (event == moment or seen >= events + 10):
                 self.killed_at.append(event)
-                self.house.daemon.kill_now()
+                self.system.daemon.kill_now()
                 struck.set()
 
-        self.house.ear.listeners.append(strike)
+        self.system.event_log.listeners.append(strike)
         try:
             # when all is done there are no events any more: then it is killed at rest
             with suppress(TimeoutError):
@@ -176,9 +176,9 @@ class KillRun:
             if not struck.is_set():
                 struck.set()
                 self.killed_at.append("rest")
-                self.house.daemon.kill_now()
+                self.system.daemon.kill_now()
         finally:
-            self.house.ear.listeners.remove(strike)
+            self.system.event_log.listeners.remove(strike)
 
     # -- what must have come of it -------------------------------------------------------------------------
 
@@ -190,7 +190,7 @@ class KillRun:
             task = ended[marker]
             end = task["reason"] or task["status"]
             ends[end] += 1
-            creates = self.house.creates(marker)
+            creates = self.system.creates(marker)
             self._check_never_twice(marker, creates)
             allowed = self._allowed_ends(task, creates)
             if end not in allowed:
@@ -206,17 +206,17 @@ class KillRun:
     def _allowed_ends(self, task: Json, creates: Sequence[Json]) -> set[str]:
         """What a task may have ended as; one answer but where the daemon cannot know it."""
         last = creates[-1] if creates else None
-        was_cut_off = self.house.rows(
+        was_cut_off = self.system.rows(
             "SELECT 1 FROM events WHERE task_id = ? AND source = 'submit' AND detail LIKE ?", task["id"], f"%{CUT_OFF}%"
         )
         if last is not None and last["id"] is not None:
-            fate = self.house.job(last["id"]).fate
+            fate = self.system.job(last["id"]).fate
             made = "missing_output" if fate.url_missing else "SUCCEEDED"
             rightly = {made} if fate.fault is None else FAILED_BY[fate.fault.value]
             no_answer = bool(was_cut_off) or last["outcome"] in {"cut", "garbled"}
             if not no_answer:
                 return rightly
-            calls = [call for call in self.house.sandbox.state()["callbacks"] if call["job_id"] == last["id"]]
+            calls = [call for call in self.system.sandbox.state()["callbacks"] if call["job_id"] == last["id"]]
             if any(call["http_status"] == HTTPStatus.OK for call in calls):
                 return rightly
             # nobody ever told the daemon of this job, unless it was killed after it took a call and before it said so
@@ -230,7 +230,7 @@ class KillRun:
 
     def resolved_by_callback(self) -> int:
         """How many creates without a clear answer came to the right end because a callback told of them."""
-        ((count,),) = self.house.rows(
+        ((count,),) = self.system.rows(
             "SELECT count(DISTINCT tasks.id) FROM tasks JOIN events ON events.task_id = tasks.id"
             " WHERE tasks.status = 'SUCCEEDED' AND events.detail LIKE '%its callback may still decide it%'"
         )
@@ -238,9 +238,9 @@ class KillRun:
 
     def check_hooks(self, ended: Mapping[str, Json]) -> None:
         """Every change was told, each under one delivery id, in order, until it succeeded."""
-        house = self.house
-        deliveries = house.rows("SELECT id, task_id, seq, event, status, attempts FROM deliveries ORDER BY seq, rowid")
-        ran = house.ran
+        system = self.system
+        deliveries = system.rows("SELECT id, task_id, seq, event, status, attempts FROM deliveries ORDER BY seq, rowid")
+        ran = system.ran
         assert {row[4] for row in deliveries} == {"succeeded"}
         assert {line.delivery for line in ran} == {row[0] for row in deliveries}
         runs = Counter(line.delivery for line in ran)

@@ -175,11 +175,11 @@ async def test_every_output_of_the_sandbox_is_archived_as_served(tmp_path: Path)
     ]
     async with Sandbox(duration_s=0.3) as sandbox:
         setting = Setting(sandbox.base_url, tables="[archive]\nallow_private_addresses = true")
-        async with running_daemon(tmp_path, setting) as asker:
-            tasks = [await asker.submit(route, request) for route, request in orders]
+        async with running_daemon(tmp_path, setting) as api:
+            tasks = [await api.submit(route, request) for route, request in orders]
 
             async def are_archived() -> list[Json] | None:
-                shown = [await asker.get(f"/v1/tasks/{task['id']}") for task in tasks]
+                shown = [await api.get(f"/v1/tasks/{task['id']}") for task in tasks]
                 ended = [task["status"] == "SUCCEEDED" for task in shown]
                 safe = [output["archived"] for task in shown for output in task["outputs"] if output["kind"] != "text"]
                 return shown if all(ended) and all(safe) else None
@@ -192,7 +192,7 @@ async def test_every_output_of_the_sandbox_is_archived_as_served(tmp_path: Path)
                 assert files, route
                 assert told[task["id"]] == files[0]["sha256"]
                 for output in files:
-                    served = await _served(asker.session, task["id"], output["n"])
+                    served = await _served(api.session, task["id"], output["n"])
                     assert sha256(served) == output["sha256"]
                     assert (tmp_path / "outputs" / output["path"]).read_bytes() == served
                     media = Media(output["path"].rpartition(".")[2])
@@ -200,12 +200,12 @@ async def test_every_output_of_the_sandbox_is_archived_as_served(tmp_path: Path)
                         assert served == make_media(media, task["external_id"], output["n"]), route
             song = shown[0]["id"]
             where = tmp_path / "here"
-            ran = await run_tracker("download", song, "here", "--url", asker.tracker.url, directory=tmp_path)
+            ran = await run_tracker("download", song, "here", "--url", api.tracker.url, directory=tmp_path)
             assert (ran.code, len(list(where.iterdir()))) == (0, 2), ran
             assert {sha256(path.read_bytes()) for path in where.iterdir()} == {o["sha256"] for o in shown[0]["outputs"]}
-            shown_by = await run_tracker("show", song, "--url", asker.tracker.url, directory=tmp_path)
+            shown_by = await run_tracker("show", song, "--url", api.tracker.url, directory=tmp_path)
             assert shown[0]["outputs"][0]["path"] in shown_by.out
-            why = await asker.get(f"/v1/tasks/{song}/why")
+            why = await api.get(f"/v1/tasks/{song}/why")
             assert "2 of 2 files are archived." in why["notes"]
             creates = sandbox.state()["creates"]
             assert len(creates) == len(orders), "nothing was paid twice"
@@ -228,20 +228,20 @@ async def test_an_expired_url_is_renewed_from_the_gateway(tmp_path: Path, monkey
     clock = url_clock(monkeypatch)
     async with Sandbox(duration_s=0.2, url_ttl_s=2000.0) as sandbox:
         setting = Setting(sandbox.base_url, tables="[archive]\nenabled = false\nallow_private_addresses = true")
-        async with running_daemon(tmp_path, setting) as asker:
+        async with running_daemon(tmp_path, setting) as api:
             order = {"model_name": "kling-v3-omni", "prompt": "late"}
-            task = await asker.end_of(await asker.submit("kling.omni-video", order))
+            task = await api.end_of(await api.submit("kling.omni-video", order))
             assert (task["status"], task["outputs"][0]["archived"]) == ("SUCCEEDED", False)
             clock.advance(2000)
-            status, _ = await asker.call("POST", f"/v1/tasks/{task['id']}/archive")
+            status, _ = await api.call("POST", f"/v1/tasks/{task['id']}/archive")
             assert status == 200
 
             async def is_archived() -> Json:
-                shown = await asker.get(f"/v1/tasks/{task['id']}")
+                shown = await api.get(f"/v1/tasks/{task['id']}")
                 return shown if shown["outputs"][0]["archived"] else None
 
             shown = await until(is_archived)
             assert shown["outputs"][0]["url"] != task["outputs"][0]["url"]
             assert shown["outputs"][0]["sha256"] == sha256(make_media(Media.MP4, task["external_id"], 0))
-            details = [event["detail"] for event in await asker.events(task)]
+            details = [event["detail"] for event in await api.events(task)]
             assert details[-2:] == ["gave fresh URLs of the same outputs", "archived: 1 file safe"]

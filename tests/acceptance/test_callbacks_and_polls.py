@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
-from tests.kits.processes import FAST, KEY, KLING, NEVER, REQUESTS, SUNO, House, Json, open_house
+from tests.kits.processes import FAST, KEY, KLING, NEVER, REQUESTS, SUNO, Json, System, running_system
 from tests.kits.sandbox import find_job, pass_time
 from tests.kits.waiting import until
 
@@ -25,39 +25,41 @@ SIGNED_ANEW: Json = {
 }
 
 
-async def told_once(house: House, task: Json, event: str) -> None:
-    """The hook heard this event of the task exactly once, and no other end."""
-    await house.deliveries_settle()
-    ends = [ran.event for ran in house.ran if ran.task == task["id"] and ran.event in {"task.succeeded", "task.failed"}]
+async def told_once(system: System, task: Json, event: str) -> None:
+    """The hook received this event of the task exactly once, and no other end."""
+    await system.deliveries_settle()
+    ends = [
+        ran.event for ran in system.ran if ran.task == task["id"] and ran.event in {"task.succeeded", "task.failed"}
+    ]
     assert ends == [event]
 
 
 async def test_polls_alone_suffice(tmp_path: Path) -> None:
     """Where every callback is lost, polling finds the end, and the hook hears it once."""
-    async with open_house(tmp_path) as house:
-        tasks = [await house.submit(route, f"a {LOST}") for route in (SUNO, KLING)]
+    async with running_system(tmp_path) as system:
+        tasks = [await system.submit(route, f"a {LOST}") for route in (SUNO, KLING)]
         for task in tasks:
-            ended = await house.end_of(task["id"])
+            ended = await system.end_of(task["id"])
             assert (ended["status"], ended["callbacks"]) == ("SUCCEEDED", 0)
             assert ended["polls"] >= 1
             assert all(output["url"] for output in ended["outputs"])
-            await told_once(house, task, "task.succeeded")
+            await told_once(system, task, "task.succeeded")
 
 
 async def test_callbacks_alone_suffice(tmp_path: Path) -> None:
     """Where no poll ever comes, callbacks bring every stage and the end; early ones before the create is answered."""
-    async with open_house(tmp_path, poll=NEVER) as house:
+    async with running_system(tmp_path, poll=NEVER) as system:
         scripts = ("calm", "callback=early", "callback=reordered", "callback=duplicate", "callback=late")
-        tasks = [await house.submit(route, f"a [sandbox: {how}]") for route in (SUNO, KLING) for how in scripts]
+        tasks = [await system.submit(route, f"a [sandbox: {how}]") for route in (SUNO, KLING) for how in scripts]
         for task in tasks:
-            ended = await house.end_of(task["id"])
+            ended = await system.end_of(task["id"])
             assert (ended["status"], ended["polls"]) == ("SUCCEEDED", 0), ended
-            await told_once(house, task, "task.succeeded")
+            await told_once(system, task, "task.succeeded")
         for how, task in zip(scripts * 2, tasks, strict=True):
-            await house.heard_callbacks(task["id"], 6 if "duplicate" in how else 3)
-        assert await house.events(tasks[2]["id"], outcome="stale"), "what came after the end changed nothing"
-        assert await house.events(tasks[3]["id"], outcome="duplicate")
-        early = await house.events(tasks[1]["id"])
+            await system.wait_for_callbacks(task["id"], 6 if "duplicate" in how else 3)
+        assert await system.events(tasks[2]["id"], outcome="stale"), "what came after the end changed nothing"
+        assert await system.events(tasks[3]["id"], outcome="duplicate")
+        early = await system.events(tasks[1]["id"])
         assert [event["source"] for event in early[:2]] == ["callback", "submit"]
         assert tasks[1]["status"] == "RUNNING", "the early callback was applied when the submit was answered"
 
@@ -65,23 +67,23 @@ async def test_callbacks_alone_suffice(tmp_path: Path) -> None:
 async def test_both_doors_at_once(tmp_path: Path) -> None:
     """Polls without pause race every callback, each sent twice: one end, told once."""
     race = {**FAST, "tick_s": 0.02, "first_delay_s": 0.0, "min_interval_s": 0.02, "max_interval_s": 0.02}
-    async with open_house(tmp_path, poll=race) as house:
+    async with running_system(tmp_path, poll=race) as system:
         script = "[sandbox: callback=duplicate; duration=0.4]"
-        tasks = [await house.submit(route, f"a {script}") for route in (SUNO, KLING) * 3]
+        tasks = [await system.submit(route, f"a {script}") for route in (SUNO, KLING) * 3]
         for task in tasks:
-            assert (await house.end_of(task["id"]))["status"] == "SUCCEEDED"
-            await told_once(house, task, "task.succeeded")
-        assert not house.rows("SELECT 1 FROM events WHERE outcome = 'conflict'")
+            assert (await system.end_of(task["id"]))["status"] == "SUCCEEDED"
+            await told_once(system, task, "task.succeeded")
+        assert not system.rows("SELECT 1 FROM events WHERE outcome = 'conflict'")
 
 
 async def test_what_a_sender_of_callbacks_is_answered(tmp_path: Path) -> None:
     """Applied, then duplicate however the body differs where it does not matter, then stale and conflict."""
-    async with open_house(tmp_path, poll=NEVER) as house:
-        task = await house.submit(KLING, f"a {LOST}")
-        path = house.callback_path(task["external_id"])
+    async with running_system(tmp_path, poll=NEVER) as system:
+        task = await system.submit(KLING, f"a {LOST}")
+        path = system.callback_path(task["external_id"])
 
         async def post(news: Json, to: str = path) -> Json:
-            answer = await house.call("POST", to, news)
+            answer = await system.call("POST", to, news)
             return answer.status, answer.body.get("outcome") or answer.body["status"]
 
         assert await post(kling_news(task, "processing")) == (200, "applied")
@@ -93,118 +95,118 @@ async def test_what_a_sender_of_callbacks_is_answered(tmp_path: Path) -> None:
         assert await post(kling_news(task, "failed", task_status_msg="no")) == (200, "conflict")
         assert await post(b"{") == (400, 400)
         assert await post(kling_news(task, "succeed", **VIDEO), path[:-1] + "_") == (404, 404)
-        ended = await house.get(f"/v1/tasks/{task['id']}")
+        ended = await system.get(f"/v1/tasks/{task['id']}")
         assert (ended["status"], ended["polls"]) == ("SUCCEEDED", 0)
         assert ended["outputs"][0]["url"] == "https://cdn.example.com/v.mp4?sign=1"
-        await told_once(house, task, "task.succeeded")
+        await told_once(system, task, "task.succeeded")
 
 
 async def test_callbacks_without_a_token_are_asked_about(tmp_path: Path) -> None:
     """For a known task such a callback is never believed but polled; for an unknown one it waits until it is known."""
-    async with open_house(tmp_path, poll=NEVER) as house:
-        known = await house.submit(KLING, f"known {DONE}")
-        answer = await house.call("POST", "/callbacks/kling", kling_news(known, "failed", task_status_msg="a lie"))
+    async with running_system(tmp_path, poll=NEVER) as system:
+        known = await system.submit(KLING, f"known {DONE}")
+        answer = await system.call("POST", "/callbacks/kling", kling_news(known, "failed", task_status_msg="a lie"))
         assert (answer.status, answer.body) == (202, {"outcome": "polling"})
-        ended = await house.end_of(known["id"])
+        ended = await system.end_of(known["id"])
         assert (ended["status"], ended["polls"], ended["callbacks"]) == ("SUCCEEDED", 1, 0)
 
-        async with house.client.post(
-            f"{house.sandbox.base_url}/transtreams/kling/v1/videos/omni-video",
+        async with system.client.post(
+            f"{system.sandbox.base_url}/transtreams/kling/v1/videos/omni-video",
             json=REQUESTS[KLING](f"elsewhere {DONE}"),
             headers={"Authorization": f"Bearer {KEY}"},
         ) as response:
             elsewhere = {"external_id": (await response.json())["data"]["task_id"]}
-        answer = await house.call("POST", "/callbacks/kling", kling_news(elsewhere, "succeed", **VIDEO))
+        answer = await system.call("POST", "/callbacks/kling", kling_news(elsewhere, "succeed", **VIDEO))
         assert (answer.status, answer.body) == (202, {"outcome": "parked"})
-        assert (await house.get("/v1/stats"))["parked_callbacks"] == 1
+        assert (await system.get("/v1/stats"))["parked_callbacks"] == 1
         registration = {"route": KLING, "external_id": elsewhere["external_id"]}
-        registered = await house.call("POST", "/v1/tasks", registration)
+        registered = await system.call("POST", "/v1/tasks", registration)
         assert registered.status == 201
-        ended = await house.end_of(registered.body["id"])
+        ended = await system.end_of(registered.body["id"])
         assert (ended["status"], ended["polls"], ended["callbacks"]) == ("SUCCEEDED", 1, 0)
-        assert (await house.get("/v1/stats"))["parked_callbacks"] == 0
-        again = await house.call("POST", "/v1/tasks", registration)
+        assert (await system.get("/v1/stats"))["parked_callbacks"] == 0
+        again = await system.call("POST", "/v1/tasks", registration)
         assert (again.status, again.body["id"]) == (200, registered.body["id"])
 
 
 async def test_a_success_waits_for_its_output(tmp_path: Path) -> None:
     """A success without a URL stays RUNNING until the URL shows; where none ever shows it fails as missing_output."""
-    async with open_house(tmp_path, poll={**FAST, "missing_output_grace_s": 600.0}) as house:
+    async with running_system(tmp_path, poll={**FAST, "missing_output_grace_s": 600.0}) as system:
         script = "[sandbox: url=missing; duration=0.2]"
-        *late, never = [await house.submit(route, f"a {script}") for route in (SUNO, KLING, KLING)]
+        *late, never = [await system.submit(route, f"a {script}") for route in (SUNO, KLING, KLING)]
         for task in late:
 
             async def waits(task: Json = task) -> bool:
-                return any("without an output yet" in event["detail"] for event in await house.events(task["id"]))
+                return any("without an output yet" in event["detail"] for event in await system.events(task["id"]))
 
             await until(waits)
-            assert (await house.get(f"/v1/tasks/{task['id']}"))["status"] == "RUNNING"
-            job = find_job(house.sandbox, task["external_id"])
+            assert (await system.get(f"/v1/tasks/{task['id']}"))["status"] == "RUNNING"
+            job = find_job(system.sandbox, task["external_id"])
             job.fate = replace(job.fate, url_missing=False)
-            ended = await house.end_of(task["id"])
+            ended = await system.end_of(task["id"])
             assert ended["status"] == "SUCCEEDED"
             assert all(output["url"] for output in ended["outputs"])
-            await told_once(house, task, "task.succeeded")
-        assert (await house.get(f"/v1/tasks/{never['id']}"))["status"] in {"PENDING", "RUNNING"}
-        await house.daemon.reload(("missing_output_grace_s = 600.0", "missing_output_grace_s = 0.5"))
-        ended = await house.end_of(never["id"])
+            await told_once(system, task, "task.succeeded")
+        assert (await system.get(f"/v1/tasks/{never['id']}"))["status"] in {"PENDING", "RUNNING"}
+        await system.daemon.reload(("missing_output_grace_s = 600.0", "missing_output_grace_s = 0.5"))
+        ended = await system.end_of(never["id"])
         assert (ended["status"], ended["reason"], ended["outputs"]) == ("FAILED", "missing_output", [])
-        await told_once(house, never, "task.failed")
+        await told_once(system, never, "task.failed")
 
 
 async def test_unknown_words_and_the_deadline(tmp_path: Path) -> None:
     """An unknown status is running and said to be unknown; a task that never ends expires after one last poll."""
-    async with open_house(tmp_path, poll={**FAST, "deadline_s": 600.0}) as house:
-        strange = await house.submit("dashscope.video", "a [sandbox: stage=strange; duration=1000]")
-        endless = await house.submit(SUNO, "a [sandbox: stage=hold; callback=lost; duration=0.2]")
+    async with running_system(tmp_path, poll={**FAST, "deadline_s": 600.0}) as system:
+        strange = await system.submit("dashscope.video", "a [sandbox: stage=strange; duration=1000]")
+        endless = await system.submit(SUNO, "a [sandbox: stage=hold; callback=lost; duration=0.2]")
 
         async def is_said() -> bool:
-            why = await house.get(f"/v1/tasks/{strange['id']}/why")
+            why = await system.get(f"/v1/tasks/{strange['id']}/why")
             return "TRANSCODING" in str(why) and why["status"] in {"PENDING", "RUNNING"}
 
-        pass_time(house.sandbox, strange["external_id"], 500)  # half-way, where it is strange
+        pass_time(system.sandbox, strange["external_id"], 500)  # half-way, where it is strange
         await until(is_said)
-        pass_time(house.sandbox, strange["external_id"], 500)
-        assert (await house.end_of(strange["id"]))["status"] == "SUCCEEDED"
-        assert (await house.get(f"/v1/tasks/{endless['id']}"))["status"] in {"PENDING", "RUNNING"}
-        await house.daemon.reload(("deadline_s = 600.0", "deadline_s = 0.5"))
-        ended = await house.end_of(endless["id"])
+        pass_time(system.sandbox, strange["external_id"], 500)
+        assert (await system.end_of(strange["id"]))["status"] == "SUCCEEDED"
+        assert (await system.get(f"/v1/tasks/{endless['id']}"))["status"] in {"PENDING", "RUNNING"}
+        await system.daemon.reload(("deadline_s = 600.0", "deadline_s = 0.5"))
+        ended = await system.end_of(endless["id"])
         assert (ended["status"], ended["reason"], ended["retryable"]) == ("FAILED", "expired", True)
         # the last thing before the verdict was a poll, answered by the upstream
-        (verdict,) = await house.events(endless["id"], source="clock")
-        assert ended["polls"] == len(house.ear.times_of("poll.answered", id=endless["external_id"]))
+        (verdict,) = await system.events(endless["id"], source="clock")
+        assert ended["polls"] == len(system.event_log.times_of("poll.answered", id=endless["external_id"]))
         assert ended["finished_at"] == verdict["at"]
-        await told_once(house, endless, "task.failed")
+        await told_once(system, endless, "task.failed")
 
 
 async def test_a_canceled_task_stays_canceled(tmp_path: Path) -> None:
     """What the provider says after a cancel is recorded as a conflict, not applied; the hook hears of one end."""
-    async with open_house(tmp_path) as house:
-        task = await house.submit(KLING, "a [sandbox: stage=hold; duration=0.5]")
-        await house.becomes(task["id"], status="RUNNING")
-        answer = await house.call("POST", f"/v1/tasks/{task['id']}/cancel")
+    async with running_system(tmp_path) as system:
+        task = await system.submit(KLING, "a [sandbox: stage=hold; duration=0.5]")
+        await system.becomes(task["id"], status="RUNNING")
+        answer = await system.call("POST", f"/v1/tasks/{task['id']}/cancel")
         assert (answer.status, answer.body["reason"]) == (200, "canceled")
-        assert (await house.call("POST", f"/v1/tasks/{task['id']}/cancel")).status == 409
+        assert (await system.call("POST", f"/v1/tasks/{task['id']}/cancel")).status == 409
         news = kling_news(task, "succeed", **VIDEO)
-        told = await house.call("POST", house.callback_path(task["external_id"]), news)
+        told = await system.call("POST", system.callback_path(task["external_id"]), news)
         assert (told.status, told.body) == (200, {"outcome": "conflict"})
-        (conflict,) = await house.events(task["id"], source="callback", outcome="conflict")
+        (conflict,) = await system.events(task["id"], source="callback", outcome="conflict")
         assert (conflict["from"], conflict["to"]) == ("FAILED", "FAILED")
-        ended = await house.get(f"/v1/tasks/{task['id']}")
+        ended = await system.get(f"/v1/tasks/{task['id']}")
         assert (ended["status"], ended["reason"]) == ("FAILED", "canceled")
-        await told_once(house, task, "task.failed")
+        await told_once(system, task, "task.failed")
 
 
 async def test_two_waiters_hear_the_end(tmp_path: Path) -> None:
     """Whoever long-polls a task is answered as it ends, not when the time is up."""
-    async with open_house(tmp_path, hook_before=None, poll=NEVER) as house:
-        task = await house.submit(KLING, "a [sandbox: stage=hold; duration=0.2]")
+    async with running_system(tmp_path, hook_before=None, poll=NEVER) as system:
+        task = await system.submit(KLING, "a [sandbox: stage=hold; duration=0.2]")
         path = f"/v1/tasks/{task['id']}"
-        waiting = [asyncio.create_task(house.get(f"{path}?wait=60")) for _ in range(2)]
-        short = await house.get(f"{path}?wait=0.05")
+        waiting = [asyncio.create_task(system.get(f"{path}?wait=60")) for _ in range(2)]
+        short = await system.get(f"{path}?wait=0.05")
         assert short["status"] in {"PENDING", "RUNNING"}
         assert not any(waiter.done() for waiter in waiting)
-        await house.call("POST", house.callback_path(task["external_id"]), kling_news(task, "succeed", **VIDEO))
+        await system.call("POST", system.callback_path(task["external_id"]), kling_news(task, "succeed", **VIDEO))
         async with asyncio.timeout(40):
             ends = await asyncio.gather(*waiting)
         assert [end["status"] for end in ends] == ["SUCCEEDED"] * 2

@@ -1,4 +1,4 @@
-"""The daemon under a service manager that the test plays: handed a socket, heard, reloaded, watched."""
+"""The daemon under a service manager that the test plays: given a socket, observed, reloaded, watched."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 class Manager:
-    """Plays systemd: holds the socket, hears the notifications."""
+    """Acts as systemd: holds the socket, receives the notifications."""
 
     def __init__(self, directory: Path, sockets: Path) -> None:
         self.directory = directory
@@ -37,10 +37,10 @@ class Manager:
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.listener.bind(self.path)
         self.listener.listen(128)
-        self._ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._ear.bind(self._notify)
-        self._ear.setblocking(False)
-        self.heard: list[dict[str, str]] = []
+        self._notifications = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._notifications.bind(self._notify)
+        self._notifications.setblocking(False)
+        self.received: list[dict[str, str]] = []
         self.environ: dict[str, str] = {}
         self.prefix: list[str] = []
         self.config = directory / "tracker.toml"
@@ -55,7 +55,7 @@ class Manager:
             **os.environ,
             "NOTIFY_SOCKET": self._notify,
             "WATCHDOG_USEC": "600000",
-            "ANYINT_API_KEY": "sk-nobody-asks",
+            "ANYINT_API_KEY": "sk-never-used",
             **self.environ,
         }
         fd = self.listener.fileno()
@@ -70,15 +70,15 @@ class Manager:
                 process.kill()
             await process.wait()
 
-    async def hears(self, **wanted: str) -> dict[str, str]:
+    async def wait_for(self, **wanted: str) -> dict[str, str]:
         """The next notification with these fields."""
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(WITHIN_S):
             while True:
-                message = (await loop.sock_recv(self._ear, 4096)).decode()
-                self.heard.append(dict(line.split("=", 1) for line in message.splitlines()))
-                if wanted.items() <= self.heard[-1].items():
-                    return self.heard[-1]
+                message = (await loop.sock_recv(self._notifications, 4096)).decode()
+                self.received.append(dict(line.split("=", 1) for line in message.splitlines()))
+                if wanted.items() <= self.received[-1].items():
+                    return self.received[-1]
 
     async def reload(self, **env: str) -> tuple[int, str]:
         """Run what ``ExecReload=`` runs; its exit code and what it said."""
@@ -101,7 +101,7 @@ class Manager:
     def close(self) -> None:
         """Close both sockets."""
         self.listener.close()
-        self._ear.close()
+        self._notifications.close()
 
 
 @asynccontextmanager
@@ -118,18 +118,18 @@ async def managed(directory: Path) -> AsyncIterator[Manager]:
 async def test_a_life_under_a_service_manager(tmp_path: Path) -> None:
     """Time is asked for, READY comes with counts, the watchdog is fed, a reload is told, and STOPPING is the end."""
     async with managed(tmp_path) as manager, manager.daemon() as process:
-        assert "EXTEND_TIMEOUT_USEC" in await manager.hears()
-        ready = await manager.hears(READY="1")
+        assert "EXTEND_TIMEOUT_USEC" in await manager.wait_for()
+        ready = await manager.wait_for(READY="1")
         assert ready["STATUS"].startswith("0 running, 0 pending")
         assert await manager.get("/readyz") == 200
-        await manager.hears(WATCHDOG="1")
+        await manager.wait_for(WATCHDOG="1")
         manager.config.write_text(manager.config.read_text() + "[nonsense]\n")
         process.send_signal(signal.SIGHUP)
-        assert "MONOTONIC_USEC" in await manager.hears(RELOADING="1")
-        assert (await manager.hears(READY="1"))["STATUS"].startswith("Reload refused")
+        assert "MONOTONIC_USEC" in await manager.wait_for(RELOADING="1")
+        assert (await manager.wait_for(READY="1"))["STATUS"].startswith("Reload refused")
         assert await manager.get("/readyz") == 200
         process.send_signal(signal.SIGTERM)
-        await manager.hears(STOPPING="1")
+        await manager.wait_for(STOPPING="1")
         assert await process.wait() == 0
         assert Path(manager.path).is_socket(), "the socket is the service manager's"
 
@@ -146,7 +146,7 @@ async def test_a_reload_says_what_becomes_of_it(tmp_path: Path, tmp_path_factory
         nobody = await manager.reload()
         assert (nobody[0], "no daemon uses the store" in nobody[1]) == (69, True)
         async with manager.daemon():
-            await manager.hears(READY="1")
+            await manager.wait_for(READY="1")
             assert await manager.reload(**manager.environ) == (0, "")
             (credentials / "TRACKER_API_TOKEN").write_text("the other token")
             code, said = await manager.reload(**manager.environ)
@@ -172,7 +172,7 @@ async def test_the_environment_of_the_daemon_is_its_own(tmp_path: Path) -> None:
     async with managed(tmp_path) as manager:
         manager.prefix = as_hooks
         async with manager.daemon() as process:
-            await manager.hears(READY="1")
+            await manager.wait_for(READY="1")
             peek = [*as_hooks, "cat", f"/proc/{process.pid}/environ"]
             looked = await asyncio.create_subprocess_exec(
                 *peek, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
@@ -185,7 +185,7 @@ async def test_connections_wait_for_the_next_daemon(tmp_path: Path) -> None:
     """Who connects while no daemon runs is answered by the next one, on the very same socket."""
     async with managed(tmp_path) as manager:
         async with manager.daemon() as process:
-            await manager.hears(READY="1")
+            await manager.wait_for(READY="1")
             process.send_signal(signal.SIGTERM)
             assert await process.wait() == 0
         waiting = asyncio.create_task(manager.get("/healthz"))
@@ -197,18 +197,18 @@ async def test_connections_wait_for_the_next_daemon(tmp_path: Path) -> None:
 async def test_a_frozen_daemon_feeds_no_watchdog(tmp_path: Path) -> None:
     """The feeding stands in the event loop itself: where that stands still, nothing is sent."""
     async with managed(tmp_path) as manager, manager.daemon() as process:
-        await manager.hears(READY="1")
-        await manager.hears(WATCHDOG="1")
+        await manager.wait_for(READY="1")
+        await manager.wait_for(WATCHDOG="1")
         process.send_signal(signal.SIGSTOP)
         loop = asyncio.get_running_loop()
         count = 0
         while True:
             try:
                 async with asyncio.timeout(1.0):  # five times the pace of the feeding
-                    await loop.sock_recv(manager._ear, 4096)
+                    await loop.sock_recv(manager._notifications, 4096)
             except TimeoutError:
                 break
             count += 1
         assert count < 5, "what was on its way when it was stopped"
         process.send_signal(signal.SIGCONT)
-        await manager.hears(WATCHDOG="1")
+        await manager.wait_for(WATCHDOG="1")

@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
-from tests.kits.processes import DASHSCOPE, FAST, KEY, KLING, SUNO, House, Json, open_house
+from tests.kits.processes import DASHSCOPE, FAST, KEY, KLING, SUNO, Json, System, running_system
 from tests.kits.waiting import until
 from tracker.sandbox import Chaos
 
@@ -15,21 +15,21 @@ SLACK_S = 0.02
 """The clocks of two processes, and times in integer seconds, may differ by this."""
 
 
-async def arrivals(house: House, marker: str, count: int) -> list[float]:
+async def arrivals(system: System, marker: str, count: int) -> list[float]:
     """When the sandbox got the creates with this word, once there are that many."""
 
     async def look() -> list[Json]:
-        found = house.creates(marker)
+        found = system.creates(marker)
         return found if len(found) >= count else []
 
     return [create["at"] for create in await until(look)]
 
 
-async def notes_of(house: House, task: Json, word: str) -> str:
+async def notes_of(system: System, task: Json, word: str) -> str:
     """The sentence of ``why`` with this word, once it appears."""
 
     async def look() -> str:
-        why = await house.get(f"/v1/tasks/{task['id']}/why")
+        why = await system.get(f"/v1/tasks/{task['id']}/why")
         return next((note for note in why["notes"] if word in note), "")
 
     return str(await until(look))
@@ -38,35 +38,35 @@ async def notes_of(house: House, task: Json, word: str) -> str:
 async def test_creates_follow_retry_after(tmp_path: Path) -> None:
     """A create rejected with 429 or 503 and Retry-After is sent again after that time, not before."""
     chaos = Chaos(retry_after_s=2)
-    async with open_house(tmp_path, hook_before=None, sandbox={"chaos": chaos, "duration_s": 0.2}) as house:
+    async with running_system(tmp_path, hook_before=None, sandbox={"chaos": chaos, "duration_s": 0.2}) as system:
         scripts = {"wait429": "create=rate_limited", "wait503": "create=503"}
-        tasks = [await house.submit(KLING, f"{word} [sandbox: {script}]") for word, script in scripts.items()]
+        tasks = [await system.submit(KLING, f"{word} [sandbox: {script}]") for word, script in scripts.items()]
         for task, word in zip(tasks, scripts, strict=True):
             assert (task["status"], task["external_id"]) == ("PENDING", None)
-            first, second = await arrivals(house, word, 2)
+            first, second = await arrivals(system, word, 2)
             assert second - first >= 2 - SLACK_S
-            assert (await house.end_of(task["id"]))["status"] == "SUCCEEDED"
-            assert len(house.creates(word)) == 2
+            assert (await system.end_of(task["id"]))["status"] == "SUCCEEDED"
+            assert len(system.creates(word)) == 2
 
 
 async def test_a_create_deferred_for_too_long_fails(tmp_path: Path) -> None:
     """A create that would have to wait longer than submit_retry_s fails at once and is retryable."""
-    async with open_house(tmp_path, hook_before=None, sandbox={"chaos": Chaos(retry_after_s=60)}) as house:
-        task = await house.submit(KLING, "never [sandbox: create=rate_limited]")
+    async with running_system(tmp_path, hook_before=None, sandbox={"chaos": Chaos(retry_after_s=60)}) as system:
+        task = await system.submit(KLING, "never [sandbox: create=rate_limited]")
         assert (task["status"], task["reason"], task["retryable"]) == ("FAILED", "rate_limited", True)
-        assert len(house.creates("never")) == 1
+        assert len(system.creates("never")) == 1
 
 
 async def test_polls_follow_retry_after(tmp_path: Path) -> None:
     """After a poll got 429 with Retry-After, the account's polls pause for that time, then continue."""
-    async with open_house(tmp_path, hook_before=None, called_back=False, sandbox={"duration_s": 0.2}) as house:
-        house.sandbox.chaos = Chaos(poll_rate_limited=1.0, retry_after_s=2)
-        task = await house.submit(DASHSCOPE, "a sea")
-        await notes_of(house, task, "slow down")  # refused again and again until this is seen
-        house.sandbox.chaos = Chaos()
-        assert (await house.end_of(task["id"]))["status"] == "SUCCEEDED"
-        asked = sorted(house.ear.times_of("poll.fault_injected") + house.ear.times_of("poll.answered"))
-        refused = len(house.ear.times_of("poll.fault_injected"))
+    async with running_system(tmp_path, hook_before=None, called_back=False, sandbox={"duration_s": 0.2}) as system:
+        system.sandbox.chaos = Chaos(poll_rate_limited=1.0, retry_after_s=2)
+        task = await system.submit(DASHSCOPE, "a sea")
+        await notes_of(system, task, "slow down")  # refused again and again until this is seen
+        system.sandbox.chaos = Chaos()
+        assert (await system.end_of(task["id"]))["status"] == "SUCCEEDED"
+        asked = sorted(system.event_log.times_of("poll.fault_injected") + system.event_log.times_of("poll.answered"))
+        refused = len(system.event_log.times_of("poll.fault_injected"))
         assert refused >= 1
         for before, after in pairwise(asked[: refused + 1]):
             assert after - before >= 2 - SLACK_S
@@ -75,47 +75,47 @@ async def test_polls_follow_retry_after(tmp_path: Path) -> None:
 async def test_a_storm_of_errors_opens_the_circuit(tmp_path: Path) -> None:
     """When every poll of a provider fails, its circuit opens; when it works again, every task succeeds."""
     patient = {**FAST, "submit_retry_s": 60.0}
-    async with open_house(
+    async with running_system(
         tmp_path, hook_before=None, poll=patient, called_back=False, sandbox={"duration_s": 0.2}
-    ) as house:
-        tasks = [await house.submit(SUNO, "a sea") for _ in range(6)]
-        house.sandbox.chaos = Chaos(poll_server_error=0.5, poll_bad_gateway=1.0, retry_after_s=0)
-        note = await notes_of(house, tasks[0], "times in a row")
-        house.sandbox.chaos = Chaos()
+    ) as system:
+        tasks = [await system.submit(SUNO, "a sea") for _ in range(6)]
+        system.sandbox.chaos = Chaos(poll_server_error=0.5, poll_bad_gateway=1.0, retry_after_s=0)
+        note = await notes_of(system, tasks[0], "times in a row")
+        system.sandbox.chaos = Chaos()
         assert "the next try is" in note
-        *_, opened = await house.daemon.heard("upstream.circuit_opened")
-        late = await house.submit(SUNO, "meanwhile")
+        *_, opened = await system.daemon.wait_for_log("upstream.circuit_opened")
+        late = await system.submit(SUNO, "meanwhile")
         assert (late["status"], late["external_id"]) == ("PENDING", None), "not sent into the storm, and not failed"
-        other = await house.submit(KLING, "elsewhere")
+        other = await system.submit(KLING, "elsewhere")
         assert other["external_id"] is not None, "a storm of one provider stops no other"
         for task in [*tasks, late, other]:
-            assert (await house.end_of(task["id"]))["status"] == "SUCCEEDED"
+            assert (await system.end_of(task["id"]))["status"] == "SUCCEEDED"
         songs = [task["external_id"] for task in tasks]
-        asked = house.ear.times_of("poll.fault_injected")
-        asked += [at for song in songs for at in house.ear.times_of("poll.answered", id=song)]
+        asked = system.event_log.times_of("poll.fault_injected")
+        asked += [at for song in songs for at in system.event_log.times_of("poll.answered", id=song)]
         began = datetime.fromisoformat(opened["at"]).timestamp() - time.time() + time.monotonic()
         meanwhile = [at for at in asked if began < at < began + opened["wait_s"] / 2]
         assert len(meanwhile) <= len(tasks), "each may have had a poll on its way already, and none has another"
-        assert len(await house.daemon.heard("upstream.circuit_closed")) == 1
-        assert len(house.creates("meanwhile")) == 1
+        assert len(await system.daemon.wait_for_log("upstream.circuit_closed")) == 1
+        assert len(system.creates("meanwhile")) == 1
 
 
 async def test_a_rejected_key_fails_no_task(tmp_path: Path) -> None:
     """While the key is rejected, tasks wait and ``why`` shows the alarm; once accepted, all tasks finish."""
     slowly = {**FAST, "max_interval_s": 0.3}
-    async with open_house(tmp_path, poll=slowly, called_back=False, sandbox={"duration_s": 0.2}) as house:
-        tasks = [await house.submit(route, "a sea") for route in (SUNO, KLING, DASHSCOPE)]
-        house.sandbox._gateway.key = "another"
+    async with running_system(tmp_path, poll=slowly, called_back=False, sandbox={"duration_s": 0.2}) as system:
+        tasks = [await system.submit(route, "a sea") for route in (SUNO, KLING, DASHSCOPE)]
+        system.sandbox._gateway.key = "another"
         for task in tasks:
-            note = await notes_of(house, task, "refuses the key")
+            note = await notes_of(system, task, "refuses the key")
             assert KEY not in note
-        await house.daemon.heard("account.key_rejected")
-        refused = await house.submit(KLING, "no entry")
+        await system.daemon.wait_for_log("account.key_rejected")
+        refused = await system.submit(KLING, "no entry")
         assert (refused["status"], refused["reason"]) == ("FAILED", "auth_failed")
-        house.sandbox._gateway.key = KEY
+        system.sandbox._gateway.key = KEY
         for task in tasks:
-            assert (await house.end_of(task["id"]))["status"] == "SUCCEEDED"
-        await house.daemon.heard("account.key_accepted")
-        why = await house.get(f"/v1/tasks/{tasks[0]['id']}/why")
+            assert (await system.end_of(task["id"]))["status"] == "SUCCEEDED"
+        await system.daemon.wait_for_log("account.key_accepted")
+        why = await system.get(f"/v1/tasks/{tasks[0]['id']}/why")
         assert not any("refuses the key" in note for note in why["notes"])
-        assert not any(KEY in line for line in house.daemon.lines)
+        assert not any(KEY in line for line in system.daemon.lines)

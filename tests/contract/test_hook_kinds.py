@@ -19,7 +19,7 @@ import pytest
 
 from tests.kits.clock import START
 from tests.kits.hook_endpoint import SECRET, Endpoint
-from tests.kits.hooks import Bell, make_hook, make_job, open_descriptors, write_script
+from tests.kits.hooks import LinePipe, make_hook, make_job, open_descriptors, write_script
 from tests.kits.waiting import WITHIN_S
 from tracker.clock import ManualClock
 from tracker.config.hooks import HookSpec
@@ -60,8 +60,8 @@ class ScriptHarness:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._bell: Bell | None = Bell(directory / "bell")
-        self._path = directory / "bell"
+        self._pipe: LinePipe | None = LinePipe(directory / "pipe")
+        self._path = directory / "pipe"
 
     def spec(self, behaviour: str) -> HookSpec:
         """See `Harness`."""
@@ -78,14 +78,14 @@ class ScriptHarness:
 
     async def begun(self) -> None:
         """See `Harness`."""
-        assert self._bell is not None
-        await self._bell.heard()
+        assert self._pipe is not None
+        await self._pipe.next_line()
 
     async def close(self) -> None:
-        """Close the bell."""
-        if self._bell is not None:
-            self._bell.close()
-            self._bell = None
+        """Close the pipe."""
+        if self._pipe is not None:
+            self._pipe.close()
+            self._pipe = None
 
 
 class WorkerHarness(ScriptHarness):

@@ -18,9 +18,9 @@ import aiohttp
 import pytest
 
 from tests.contract.channel_table import CHANNELS, NOT_OFFERED, NOT_PLAYED, OK, TABLE, WRONG, Channel
-from tests.kits.daemon import NEVER_POLLS, POLLS_AT_ONCE, Asker, Setting, ends_of, running_daemon
+from tests.kits.daemon import NEVER_POLLS, POLLS_AT_ONCE, ApiClient, Setting, ends_of, running_daemon
 from tests.kits.payloads import fault_reasons
-from tests.kits.processes import Ear
+from tests.kits.processes import EventLog
 from tests.kits.route_requests import Json, Song, request_of
 from tests.kits.sandbox import list_played, list_played_names
 from tests.kits.waiting import until
@@ -73,9 +73,9 @@ class Play:
     """
 
     channel: Channel
-    asker: Asker
+    api: ApiClient
     sandbox: Sandbox
-    ear: Ear
+    event_log: EventLog
     client: aiohttp.ClientSession
     songs: dict[str | None, Song]
 
@@ -83,7 +83,7 @@ class Play:
         """Make the songs that other routes work on."""
         for fate in (None, *FAULTS):
             request = request_of("suno.generate", f"a song for {fate or 'all'}")
-            task = await self.asker.end_of(await self.asker.submit("suno.generate", request))
+            task = await self.api.end_of(await self.api.submit("suno.generate", request))
             assert task["status"] == "SUCCEEDED", task
             url = f"{self.sandbox.base_url}/suno/query/task?taskId={task['external_id']}"
             async with self.client.get(url, headers={"Authorization": f"Bearer {DEFAULT_KEY}"}) as response:
@@ -97,18 +97,18 @@ class Play:
             # AnyInt documents no callback for a song that failed; its upstream does, in its own wrapper
             text = f"a kite [sandbox: fail={fault}; dialect=wrapped]"
         try:
-            task = await self.asker.submit(route.name, request_of(route.name, text, self.songs[fault]))
-            task = await self.asker.end_of(task)
+            task = await self.api.submit(route.name, request_of(route.name, text, self.songs[fault]))
+            task = await self.api.end_of(task)
             if self.channel in {"callback", "race"} and route.name != EVENTS_ONLY:
-                await self.ear.until(lambda: self.has_sent_all(task["external_id"]))
-            await self.check(route, fault, await self.asker.get(f"/v1/tasks/{task['id']}"))
+                await self.event_log.until(lambda: self.has_sent_all(task["external_id"]))
+            await self.check(route, fault, await self.api.get(f"/v1/tasks/{task['id']}"))
         except (AssertionError, TimeoutError) as error:
             return f"{route.name}, {fault or 'well'}: {error!s} ({type(error).__name__})"
         return None
 
     def has_sent_all(self, job_id: str) -> bool:
         """Whether the last callback of a job was sent."""
-        return any(self.ear.times_of("callback.sent", job_id=job_id, phase=word) for word in LAST_PHASES)
+        return any(self.event_log.times_of("callback.sent", job_id=job_id, phase=word) for word in LAST_PHASES)
 
     async def check(self, route: Route, fault: str | None, task: Json) -> None:
         """Check the end, its channel, and that it was reached once."""
@@ -118,7 +118,7 @@ class Play:
         else:
             assert (task["status"], task["reason"]) == ("FAILED", reason_of(route, fault)), task
             assert task["user_message"]
-        events = await self.asker.events(task)
+        events = await self.api.events(task)
         assert len(ends_of(events)) == 1, events
         assert not [event for event in events if event["outcome"] == "conflict"], events
         match self.channel:
@@ -150,7 +150,7 @@ class Play:
             # inline, or behind the account's key: only the tracker can serve it, once it is archived
             await until(lambda: self.is_archived(task, files[0]["n"]))
             path = f"/v1/tasks/{task['id']}/outputs/{files[0]['n']}"
-            async with self.asker.session.get(path, allow_redirects=False) as response:
+            async with self.api.session.get(path, allow_redirects=False) as response:
                 self.check_file(response, files[0])
                 assert await response.read()
 
@@ -163,7 +163,7 @@ class Play:
 
     async def is_archived(self, task: Json, n: int) -> bool:
         """Whether an output is archived."""
-        return bool((await self.asker.get(f"/v1/tasks/{task['id']}"))["outputs"][n]["archived"])
+        return bool((await self.api.get(f"/v1/tasks/{task['id']}"))["outputs"][n]["archived"])
 
 
 @pytest.mark.parametrize("channel", CHANNELS)
@@ -175,13 +175,13 @@ async def test_every_route_ends_correctly(channel: Channel, tmp_path: Path, reco
         tables="[archive]\nallow_private_addresses = true",
     )
     events_url = f"{setting.url}/callbacks/openai" if setting.is_called_back else None
-    ear = Ear()
+    event_log = EventLog()
     async with (
-        Sandbox(duration_s=0.2, callback_retry_s=0.05, openai_webhook_url=events_url, on_event=ear) as sandbox,
-        running_daemon(tmp_path, replace(setting, gateway=sandbox.base_url)) as asker,
+        Sandbox(duration_s=0.2, callback_retry_s=0.05, openai_webhook_url=events_url, on_event=event_log) as sandbox,
+        running_daemon(tmp_path, replace(setting, gateway=sandbox.base_url)) as api,
         aiohttp.ClientSession() as client,
     ):
-        play = Play(channel, asker, sandbox, ear, client, {})
+        play = Play(channel, api, sandbox, event_log, client, {})
         await play.make_songs()
         cases = [
             (route, fault)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.kits.clock import START, after
 from tests.kits.factories import make_cancel
-from tests.kits.logs import what_is_logged
+from tests.kits.logs import captured_logs
 from tests.kits.upstream import KLING, SUNO, Answer, UpstreamWorld, kling
 from tracker.domain.schedule import PollPolicy
 from tracker.domain.task import Reason, Status, SubmitState, TaskId
@@ -49,7 +49,7 @@ async def test_creates_of_a_refused_account_wait_and_one_at_a_time_probes(
     tmp_path: Path, refusal: Answer, reason: Reason, event: str, over: str
 ) -> None:
     """The first fails and tells of the account; the others wait, probe in turn, and are all sent once one passes."""
-    with what_is_logged() as logged:
+    with captured_logs() as logged:
         async with UpstreamWorld(tmp_path) as world:
             world.gateway.answers["kling"] = refusal
             first, *others = await submit(world, 5)
@@ -77,7 +77,7 @@ async def test_creates_of_a_refused_account_wait_and_one_at_a_time_probes(
 async def test_a_model_that_the_account_may_not_use_is_logged_once(tmp_path: Path) -> None:
     """Each such create fails, none is held; one warning names account and route, and another one after a success."""
     not_in_plan: Answer = (403, {"code": 1103, "message": "not in your plan", "request_id": "r"})
-    with what_is_logged() as logged:
+    with captured_logs() as logged:
         async with UpstreamWorld(tmp_path) as world:
             for answer in (not_in_plan, not_in_plan, kling("submitted"), not_in_plan):
                 world.gateway.answers["kling"] = answer
@@ -96,7 +96,7 @@ async def test_of_creates_refused_at_the_same_moment_one_fails(tmp_path: Path) -
         world.gateway.answers["kling"] = KEY_REFUSED
         answered = world.gateway.hold("POST kling")
         sending = [asyncio.create_task(world.submitter.submit(KLING)) for _ in range(6)]
-        await world.gateway.was_asked("POST kling", 6)
+        await world.gateway.wait_for_request("POST kling", 6)
         answered.set()
         tasks = [(await each).record.task for each in sending]
         assert sorted(task.status for task in tasks) == [Status.FAILED] + [Status.PENDING] * 5

@@ -24,28 +24,28 @@ NAMES = ("red", "blue")
 
 
 @dataclass
-class Ear:
-    """An upstream that only listens: it never says what became of a request, unless it was told what to answer.
+class RecordingUpstream:
+    """Records requests; answers 502 unless a test set another answer.
 
     Attributes:
-        heard: method and path -> headers, of each request but those for lists of models.
+        requests: method and path -> headers, of each request but those for lists of models.
         bodies: JSON of the creates.
-        answers: path with or without a place for the id -> HTTP status and JSON.
-        lists: how often it was asked for a list of models.
+        answers: path, with or without a placeholder for the id -> HTTP status and JSON.
+        lists: number of requests for a list of models.
     """
 
     url: str = ""
     answers: dict[str, tuple[int, Json]] = field(default_factory=dict)
-    heard: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    requests: dict[str, Mapping[str, str]] = field(default_factory=dict)
     bodies: list[Json] = field(default_factory=list)
     lists: int = 0
 
-    async def hear(self, request: web.Request) -> web.Response:
-        """Answer as a proxy in trouble does."""
+    async def handle(self, request: web.Request) -> web.Response:
+        """Record and answer a request."""
         if request.path.endswith("/v1/models"):
             self.lists += 1
         else:
-            self.heard[f"{request.method} {request.path}"] = request.headers.copy()
+            self.requests[f"{request.method} {request.path}"] = request.headers.copy()
         if request.method == "POST":
             self.bodies.append(await request.json())
         for path, (status, body) in self.answers.items():
@@ -55,25 +55,28 @@ class Ear:
 
 
 @asynccontextmanager
-async def listening() -> AsyncIterator[Ear]:
+async def listening() -> AsyncIterator[RecordingUpstream]:
     """The listener on loopback."""
-    ear = Ear()
-    async with serving(ear.hear) as ear.url:
-        yield ear
+    upstream = RecordingUpstream()
+    async with serving(upstream.handle) as upstream.url:
+        yield upstream
 
 
 @pytest.mark.parametrize("name", ROUTES)
 async def test_every_route_sends_the_key_in_its_familys_header(tmp_path: Path, name: str) -> None:
     """Bearer, but ``x-api-key`` and a version for Anthropic; never both, in creates and in polls."""
     route = ROUTES[name]
-    async with listening() as ear, running_daemon(tmp_path, Setting(gateway=ear.url, poll=NEVER_POLLS)) as asker:
-        await asker.submit(name, request_of(name, "a kite"))
+    async with (
+        listening() as upstream,
+        running_daemon(tmp_path, Setting(gateway=upstream.url, poll=NEVER_POLLS)) as api,
+    ):
+        await api.submit(name, request_of(name, "a kite"))
         if route.query is not None:
-            status, task = await asker.call("POST", "/v1/tasks", {"route": name, "external_id": "up-1"})
+            status, task = await api.call("POST", "/v1/tasks", {"route": name, "external_id": "up-1"})
             assert status == 201
-            assert (await asker.call("POST", f"/v1/tasks/{task['id']}/poll"))[0] == 200
-    assert len(ear.heard) == (1 if route.query is None else 2), ear.heard
-    for headers in ear.heard.values():
+            assert (await api.call("POST", f"/v1/tasks/{task['id']}/poll"))[0] == 200
+    assert len(upstream.requests) == (1 if route.query is None else 2), upstream.requests
+    for headers in upstream.requests.values():
         if name in BY_X_API_KEY:
             assert headers["x-api-key"] == DEFAULT_KEY
             assert headers["anthropic-version"]
@@ -96,17 +99,17 @@ async def test_a_task_is_polled_with_the_account_that_made_it(tmp_path: Path) ->
             is_called_back=False,
             env={f"{name.upper()}_KEY": f"key-of-{name}" for name in NAMES},
         )
-        asker = await stack.enter_async_context(running_daemon(tmp_path, setting))
-        status, problem = await asker.call(
+        api = await stack.enter_async_context(running_daemon(tmp_path, setting))
+        status, problem = await api.call(
             "POST", "/v1/tasks", {"route": "kling.image", "request": request_of("kling.image", "a")}
         )
         assert (status, problem["errors"][0]["loc"]) == (422, ["account"]), "which one is for the user to say"
         routes = ["kling.omni-video", "dashscope.video", "suno.generate", "openai.responses", "anthropic.messages"]
         cases = [(name, route) for name in NAMES for route in routes]
         tasks = await asyncio.gather(
-            *(asker.submit(route, request_of(route, f"for {name}"), account=name) for name, route in cases)
+            *(api.submit(route, request_of(route, f"for {name}"), account=name) for name, route in cases)
         )
-        ended = await asyncio.gather(*(asker.end_of(task) for task in tasks))
+        ended = await asyncio.gather(*(api.end_of(task) for task in tasks))
         assert [(task["account"], task["route"], task["status"]) for task in ended] == [
             (name, route, "SUCCEEDED") for name, route in cases
         ]
@@ -125,12 +128,12 @@ async def test_an_account_whose_key_is_refused_says_so(tmp_path: Path) -> None:
     """The create fails for the right reason; a poll changes nothing, and ``why`` names the account."""
     async with Sandbox(key="another key") as sandbox:
         setting = Setting(gateway=sandbox.base_url, poll=NEVER_POLLS)
-        async with running_daemon(tmp_path, setting) as asker:
-            task = await asker.submit("kling.image", request_of("kling.image", "a kite"))
+        async with running_daemon(tmp_path, setting) as api:
+            task = await api.submit("kling.image", request_of("kling.image", "a kite"))
             assert (task["status"], task["reason"], task["retryable"]) == ("FAILED", "auth_failed", False)
-            _, task = await asker.call("POST", "/v1/tasks", {"route": "kling.image", "external_id": "up-1"})
-            await asker.call("POST", f"/v1/tasks/{task['id']}/poll")
-            why = await asker.get(f"/v1/tasks/{task['id']}/why")
+            _, task = await api.call("POST", "/v1/tasks", {"route": "kling.image", "external_id": "up-1"})
+            await api.call("POST", f"/v1/tasks/{task['id']}/poll")
+            why = await api.get(f"/v1/tasks/{task['id']}/why")
     assert why["status"] == "PENDING"
     assert any("refuses the key of account 'default'" in note for note in why["notes"]), why["notes"]
 
@@ -147,27 +150,27 @@ async def test_a_key_that_an_upstream_quotes_is_kept_nowhere(tmp_path: Path) -> 
         tables=f'[[hooks]]\nname = "told"\non = ["task.finished"]\nrun = ["{script}"]\n',
         env={KEY_ENV: key},
     )
-    async with listening() as ear, running_daemon(tmp_path, replace(setting, gateway=ear.url)) as asker:
-        ear.answers["/"] = (401, {"code": 1004, "message": words})
-        refused = await asker.submit("kling.image", request_of("kling.image", "a kite"))
+    async with listening() as upstream, running_daemon(tmp_path, replace(setting, gateway=upstream.url)) as api:
+        upstream.answers["/"] = (401, {"code": 1004, "message": words})
+        refused = await api.submit("kling.image", request_of("kling.image", "a kite"))
         assert refused["error"]["message"] == "Incorrect API key provided: [redacted]"
-        _, polled = await asker.call("POST", "/v1/tasks", {"route": "kling.omni-video", "external_id": "up-1"})
-        await asker.call("POST", f"/v1/tasks/{polled['id']}/poll")
-        ear.answers["/"] = (200, {"code": 0, "data": {"task_id": "up-2", "task_status": "submitted"}})
-        called = await asker.submit("kling.omni-video", request_of("kling.omni-video", "a kite"))
-        callback = str(ear.bodies[-1]["callback_url"])
+        _, polled = await api.call("POST", "/v1/tasks", {"route": "kling.omni-video", "external_id": "up-1"})
+        await api.call("POST", f"/v1/tasks/{polled['id']}/poll")
+        upstream.answers["/"] = (200, {"code": 0, "data": {"task_id": "up-2", "task_status": "submitted"}})
+        called = await api.submit("kling.omni-video", request_of("kling.omni-video", "a kite"))
+        callback = str(upstream.bodies[-1]["callback_url"])
         for status in (f"waiting for {key}", "failed"):
             news = {"task_id": "up-2", "task_status": status, "task_status_msg": words}
-            assert (await asker.call("POST", callback.removeprefix(setting.url), news))[0] in {200, 202}
+            assert (await api.call("POST", callback.removeprefix(setting.url), news))[0] in {200, 202}
         delivered = f"/v1/tasks/{called['id']}/deliveries"
 
         async def has_run() -> bool:
-            return {item["status"] for item in (await asker.get(delivered))["items"]} == {"succeeded"}
+            return {item["status"] for item in (await api.get(delivered))["items"]} == {"succeeded"}
 
         await until(has_run)
-        told = [await asker.get(delivered)]
+        told = [await api.get(delivered)]
         for task in (refused, polled, called):
-            told += [await asker.get(f"/v1/tasks/{task['id']}{what}") for what in ("", "/events", "/why")]
+            told += [await api.get(f"/v1/tasks/{task['id']}{what}") for what in ("", "/events", "/why")]
         kept = b"".join(file.read_bytes() for file in tmp_path.glob("tracker.db*"))
     assert called["id"] in heard_by_hook.read_text()
     assert "printed [redacted]" in str(told)

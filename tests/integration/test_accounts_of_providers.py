@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_accounts import Ear, listening
-from tests.kits.daemon import NEVER_POLLS, Asker, Setting, account, run_tracker, running_daemon
+from tests.integration.test_accounts import RecordingUpstream, listening
+from tests.kits.daemon import NEVER_POLLS, ApiClient, Setting, account, run_tracker, running_daemon
 from tests.kits.route_requests import request_of
 from tracker.config import load_config
 
@@ -39,14 +39,14 @@ def write_provider(directory: Path, extra: str = "") -> None:
     (directory / "providers.d" / "lumen.toml").write_text(extra + LUMEN)
 
 
-def keys(ear: Ear) -> set[str]:
+def keys(upstream: RecordingUpstream) -> set[str]:
     """Every key that an upstream was shown."""
-    return {headers.get("Authorization", "") + headers.get("x-api-key", "") for headers in ear.heard.values()}
+    return {headers.get("Authorization", "") + headers.get("x-api-key", "") for headers in upstream.requests.values()}
 
 
-async def refusal(asker: Asker, **body: object) -> str:
+async def refusal(api: ApiClient, **body: object) -> str:
     """The one line that a submit or registration is refused with."""
-    status, problem = await asker.call("POST", "/v1/tasks", body)
+    status, problem = await api.call("POST", "/v1/tasks", body)
     assert (status, [error["loc"] for error in problem["errors"]]) == (422, [["account"]]), problem
     return str(problem["errors"][0]["msg"])
 
@@ -60,23 +60,23 @@ async def test_each_key_goes_to_its_own_address_alone(tmp_path: Path) -> None:
         )
         lumen.answers["/"] = (200, {"id": "r-1", "state": "waiting"})
         gateway.answers["/"] = (200, {"code": 0, "data": {"task_id": "k-1", "task_status": "submitted"}})
-        async with running_daemon(tmp_path, setting) as asker:
-            made = await asker.submit("lumen.video", {"scene": "a sea"})
+        async with running_daemon(tmp_path, setting) as api:
+            made = await api.submit("lumen.video", {"scene": "a sea"})
             assert (made["account"], made["external_id"]) == ("lumen", "r-1")
-            assert (await asker.submit("kling.omni-video", KLING))["account"] == "default"
-            followed = (await asker.call("POST", "/v1/tasks", {"route": "lumen.video", "external_id": "r-2"}))[1]
-            await asker.call("POST", f"/v1/tasks/{followed['id']}/poll")
-            words = await refusal(asker, route="kling.omni-video", request=KLING, account="lumen")
+            assert (await api.submit("kling.omni-video", KLING))["account"] == "default"
+            followed = (await api.call("POST", "/v1/tasks", {"route": "lumen.video", "external_id": "r-2"}))[1]
+            await api.call("POST", f"/v1/tasks/{followed['id']}/poll")
+            words = await refusal(api, route="kling.omni-video", request=KLING, account="lumen")
             assert words.startswith("account 'lumen' belongs to provider lumen: its key and address are not for kling.")
-            words = await refusal(asker, route="kling.omni-video", external_id="k-2", account="lumen")
+            words = await refusal(api, route="kling.omni-video", external_id="k-2", account="lumen")
             assert "name another account, or leave it out" in words
-            status, synced = await asker.call("POST", "/v1/models/sync?account=lumen")
+            status, synced = await api.call("POST", "/v1/models/sync?account=lumen")
             assert (status, len(synced["problems"])) == (200, 1)
     assert keys(lumen) == {"Bearer key-of-lumen"}
-    assert sorted(lumen.heard) == ["GET /v2/renders/r-2", "POST /v2/renders"]
+    assert sorted(lumen.requests) == ["GET /v2/renders/r-2", "POST /v2/renders"]
     assert lumen.lists == 0, "its API has no lists of models"
     assert keys(gateway) == {"Bearer key-of-gateway"}
-    assert len(gateway.heard) == 1
+    assert len(gateway.requests) == 1
 
 
 async def test_without_an_account_nothing_is_sent(tmp_path: Path) -> None:
@@ -84,18 +84,18 @@ async def test_without_an_account_nothing_is_sent(tmp_path: Path) -> None:
     write_provider(tmp_path)
     async with listening() as gateway:
         setting = Setting(gateway=gateway.url, poll=NEVER_POLLS, env=ENV)
-        async with running_daemon(tmp_path, setting) as asker:
+        async with running_daemon(tmp_path, setting) as api:
             line = "provider lumen has no account; add [accounts.lumen] with base_url and api_key_env (or api_key_file)"
-            assert (await refusal(asker, route="lumen.video", request={"a": 1})).startswith(line)
-            assert (await refusal(asker, route="lumen.video", external_id="r-1")).startswith(line)
+            assert (await refusal(api, route="lumen.video", request={"a": 1})).startswith(line)
+            assert (await refusal(api, route="lumen.video", external_id="r-1")).startswith(line)
             for words in (["submit", "lumen.video", "-d", "{}"], ["track", "lumen.video", "r-1"]):
-                ran = await run_tracker(*words, "--url", asker.tracker.url, directory=tmp_path)
+                ran = await run_tracker(*words, "--url", api.tracker.url, directory=tmp_path)
                 assert ran.code == 2
                 assert line in ran.err
-            assert gateway.heard == {}
-            assert (await asker.get("/v1/tasks"))["items"] == []
+            assert gateway.requests == {}
+            assert (await api.get("/v1/tasks"))["items"] == []
             gateway.answers["/"] = (200, {"id": "r-1", "state": "waiting"})
-            assert (await asker.submit("lumen.video", {}, account="default"))["account"] == "default"
+            assert (await api.submit("lumen.video", {}, account="default"))["account"] == "default"
         warned = await run_tracker("config", "check", "--config", "tracker.toml", directory=tmp_path, env=ENV)
         assert (warned.code, warned.err.strip()) == (0, f"warning: {line} to the configuration")
 
@@ -106,9 +106,9 @@ async def test_the_file_names_an_account_that_both_use(tmp_path: Path) -> None:
     async with listening() as gateway:
         gateway.answers["/v2"] = (200, {"id": "r-1", "state": "waiting"})
         gateway.answers["/"] = (200, {"code": 0, "data": {"task_id": "k-1", "task_status": "submitted"}})
-        async with running_daemon(tmp_path, Setting(gateway=gateway.url, poll=NEVER_POLLS, env=ENV)) as asker:
+        async with running_daemon(tmp_path, Setting(gateway=gateway.url, poll=NEVER_POLLS, env=ENV)) as api:
             for route, request in (("lumen.video", {}), ("kling.omni-video", KLING)):
-                task = await asker.submit(route, request)
+                task = await api.submit(route, request)
                 assert (task["account"], task["status"]) == ("default", "PENDING")
 
 
@@ -122,16 +122,16 @@ async def test_a_repeated_submit_finds_its_task_whatever_would_be_chosen_now(
         lumen.answers["/"] = (200, {"id": "r-1", "state": "waiting"})
         setting = Setting(poll=NEVER_POLLS, tables=account("lumen", lumen.url, "LUMEN_KEY"), env=ENV)
         order = {"route": "lumen.video", "request": {"a": 1}, "idempotency_key": "order-1"}
-        async with running_daemon(tmp_path, setting) as asker:
-            first = (await asker.call("POST", "/v1/tasks", {**order, **more}))[1]
+        async with running_daemon(tmp_path, setting) as api:
+            first = (await api.call("POST", "/v1/tasks", {**order, **more}))[1]
             assert first["external_id"] == "r-1"
             for again in (order, order | {"account": "lumen"}):
-                status, task = await asker.call("POST", "/v1/tasks", again)
+                status, task = await api.call("POST", "/v1/tasks", again)
                 assert (status, task["id"]) == (200, first["id"])
         write_provider(tmp_path, 'account = "other"\n')
-        async with running_daemon(tmp_path, replace(setting, tables=account("default", lumen.url))) as asker:
+        async with running_daemon(tmp_path, replace(setting, tables=account("default", lumen.url))) as api:
             for again in (order, order | {"account": "lumen"}):
-                status, task = await asker.call("POST", "/v1/tasks", again)
+                status, task = await api.call("POST", "/v1/tasks", again)
                 assert (status, task["id"]) == (200, first["id"])
     assert len(lumen.bodies) == 1
 
@@ -140,21 +140,21 @@ async def test_what_was_recorded_with_the_default_account(tmp_path: Path) -> Non
     """After a change of files a queued create is not sent with the other key, and says why; polls go on."""
     write_provider(tmp_path, 'account = "default"\n')
     setting = Setting(gateway="http://127.0.0.1:9", poll=NEVER_POLLS | {"first_delay_s": 0.1}, env=ENV)
-    async with running_daemon(tmp_path, setting) as asker:
-        queued = await asker.submit("lumen.video", {})
-        followed = (await asker.call("POST", "/v1/tasks", {"route": "lumen.video", "external_id": "r-9"}))[1]
+    async with running_daemon(tmp_path, setting) as api:
+        queued = await api.submit("lumen.video", {})
+        followed = (await api.call("POST", "/v1/tasks", {"route": "lumen.video", "external_id": "r-9"}))[1]
     write_provider(tmp_path)
     async with listening() as gateway, listening() as lumen:
         tables = account("lumen", lumen.url, "LUMEN_KEY")
-        async with running_daemon(tmp_path, replace(setting, gateway=gateway.url, tables=tables)) as asker:
-            await asker.tracker.submitter.send(queued["id"])
-            await asker.call("POST", f"/v1/tasks/{followed['id']}/poll")
-            held = await asker.get(f"/v1/tasks/{queued['id']}")
-            why = await asker.get(f"/v1/tasks/{queued['id']}/why")
+        async with running_daemon(tmp_path, replace(setting, gateway=gateway.url, tables=tables)) as api:
+            await api.tracker.submitter.send(queued["id"])
+            await api.call("POST", f"/v1/tasks/{followed['id']}/poll")
+            held = await api.get(f"/v1/tasks/{queued['id']}")
+            why = await api.get(f"/v1/tasks/{queued['id']}/why")
     assert held["status"] == "PENDING"
     assert "not sent: account 'default' is not an account of provider lumen" in why["heard"][-1]["said"]
-    assert list(gateway.heard) == ["GET /v2/renders/r-9"], "it was made there; nothing was created there"
-    assert lumen.heard == {}
+    assert list(gateway.requests) == ["GET /v2/renders/r-9"], "it was made there; nothing was created there"
+    assert lumen.requests == {}
 
 
 async def test_a_named_account_counts_when_a_create_is_sent_again(tmp_path: Path) -> None:
@@ -164,13 +164,13 @@ async def test_a_named_account_counts_when_a_create_is_sent_again(tmp_path: Path
         tables = account("lumen", lumen.url, "LUMEN_KEY")
         setting = Setting(gateway=gateway.url, poll=NEVER_POLLS, tables=tables, env=ENV)
         gateway.answers["/"] = (503, {})
-        async with running_daemon(tmp_path, setting) as asker:
-            task = await asker.submit("lumen.video", {}, account="default")
+        async with running_daemon(tmp_path, setting) as api:
+            task = await api.submit("lumen.video", {}, account="default")
             assert (task["status"], task["submitted_at"]) == ("PENDING", None)
             gateway.answers["/"] = (200, {"id": "r-1", "state": "waiting"})
-            await asker.tracker.submitter.send(task["id"])
-            assert (await asker.get(f"/v1/tasks/{task['id']}"))["external_id"] == "r-1"
-    assert lumen.heard == {}
+            await api.tracker.submitter.send(task["id"])
+            assert (await api.get(f"/v1/tasks/{task['id']}"))["external_id"] == "r-1"
+    assert lumen.requests == {}
 
 
 async def test_a_reload_brings_the_account(tmp_path: Path) -> None:
@@ -179,17 +179,17 @@ async def test_a_reload_brings_the_account(tmp_path: Path) -> None:
     async with listening() as gateway, listening() as lumen:
         lumen.answers["/"] = (200, {"id": "r-1", "state": "waiting"})
         setting = Setting(gateway=gateway.url, poll=NEVER_POLLS, env=ENV)
-        async with running_daemon(tmp_path, setting) as asker:
-            await refusal(asker, route="lumen.video", request={})
+        async with running_daemon(tmp_path, setting) as api:
+            await refusal(api, route="lumen.video", request={})
             more = replace(setting, tables=account("lumen", lumen.url, "LUMEN_KEY"))
-            asker.tracker.reload(load_config(more.write(tmp_path), ENV))
-            assert (await asker.submit("lumen.video", {}))["account"] == "lumen"
-            asker.tracker.reload(load_config(setting.write(tmp_path), ENV))
-            await refusal(asker, route="lumen.video", request={})
+            api.tracker.reload(load_config(more.write(tmp_path), ENV))
+            assert (await api.submit("lumen.video", {}))["account"] == "lumen"
+            api.tracker.reload(load_config(setting.write(tmp_path), ENV))
+            await refusal(api, route="lumen.video", request={})
             write_provider(tmp_path, 'account = "default"\n')
-            assert asker.tracker.reload(load_config(setting.write(tmp_path), ENV)) == ([], ["providers_dir"])
-            await refusal(asker, route="lumen.video", request={})
-    assert gateway.heard == {}
+            assert api.tracker.reload(load_config(setting.write(tmp_path), ENV)) == ([], ["providers_dir"])
+            await refusal(api, route="lumen.video", request={})
+    assert gateway.requests == {}
 
 
 async def test_an_account_of_a_provider_needs_an_address(tmp_path: Path) -> None:

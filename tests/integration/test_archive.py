@@ -334,7 +334,7 @@ async def test_a_full_disk_only_delays(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (5_000_000, hard))
         try:
             task_id = await world.succeed(video(server.url()))
-            await server.heard(PATIENT)
+            await server.wait_for_requests(PATIENT)
             (record,) = await world.store.list_archives(task_id)
             assert (record.state in {ArchiveState.PENDING, ArchiveState.RUNNING}, world.files()) == (True, {})
             assert record.attempts <= 1
@@ -350,7 +350,7 @@ async def test_a_file_that_does_not_fit_is_not_downloaded(tmp_path: Path) -> Non
     """The declared size must be free, plus the reserve for the database."""
     async with RawServer(serves(film(1000))) as server, ArchiveWorld(tmp_path, reserve_bytes=1 << 60) as world:
         task_id = await world.succeed(video(server.url()))
-        await server.heard(PATIENT)
+        await server.wait_for_requests(PATIENT)
         (record,) = await world.store.list_archives(task_id)
         assert "the disk is full" in str(record.error)
         assert world.partials() == []

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from tests.kits.logs import what_is_logged
+from tests.kits.logs import captured_logs
 from tests.kits.server import EXTERNAL_ID, ServerWorld
 from tracker.domain.records import Json
 from tracker.errors import SignatureInvalid, StoreUnavailable, WriteUnknown
@@ -76,7 +76,7 @@ async def run_both(
                 ServerWorld(directory, max_callback_bytes=4096, bypasses_router=bypasses_router, **services)
             )
             requests = requests_of(world, world.address(task_id := await world.make_task()))
-            with what_is_logged() as logged:
+            with captured_logs() as logged:
                 responses = [await exchange(world, request) for request in requests]
             world.store.repair()
             task = (await world.store.get_task(task_id)).task

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 from click.testing import CliRunner
 
-from tests.kits.daemon import NEVER_POLLS, Asker, Ran, Setting, run_tracker, running_daemon
+from tests.kits.daemon import NEVER_POLLS, ApiClient, Ran, Setting, run_tracker, running_daemon
 from tests.kits.http_server import serving
 from tracker.cli.main import cli
 from tracker.sandbox import Sandbox
@@ -36,7 +36,7 @@ ACTS = (
 
 
 @asynccontextmanager
-async def two_places(tmp_path: Path) -> AsyncIterator[tuple[Asker, Path, Path]]:
+async def two_places(tmp_path: Path) -> AsyncIterator[tuple[ApiClient, Path, Path]]:
     """A daemon, its directory, and another directory whose configuration names the same port and a store of its own."""
     theirs, mine = tmp_path / "theirs", tmp_path / "mine"
     theirs.mkdir()
@@ -44,8 +44,8 @@ async def two_places(tmp_path: Path) -> AsyncIterator[tuple[Asker, Path, Path]]:
     async with Sandbox() as sandbox:
         setting = Setting(gateway=sandbox.base_url, poll=NEVER_POLLS, is_called_back=False)
         setting.write(mine)
-        async with running_daemon(theirs, setting) as asker:
-            yield asker, theirs, mine
+        async with running_daemon(theirs, setting) as api:
+            yield api, theirs, mine
 
 
 async def ask(directory: Path, *arguments: str, **env: str | None) -> Ran:
@@ -58,27 +58,27 @@ async def ask(directory: Path, *arguments: str, **env: str | None) -> Ran:
 
 async def test_what_acts_goes_to_no_other_store(tmp_path: Path) -> None:
     """Each command that acts is refused with one line that names both stores; nothing arrives at the other tracker."""
-    async with two_places(tmp_path) as (asker, theirs, mine):
+    async with two_places(tmp_path) as (api, theirs, mine):
         for arguments in ACTS:
             ran = await ask(mine, *arguments)
             assert (ran.code, ran.out) == (69, ""), (arguments, ran)
             (line,) = ran.err.splitlines()
-            assert f"another tracker (store {theirs}/tracker.db) answers at {asker.tracker.url}" in line, line
+            assert f"another tracker (store {theirs}/tracker.db) answers at {api.tracker.url}" in line, line
             assert f"{mine}/tracker.db" in line
             assert "--url" in line
         assert not (mine / "tracker.db").exists()
-        assert (await asker.get("/v1/tasks"))["items"] == []
+        assert (await api.get("/v1/tasks"))["items"] == []
         # who names the daemon has chosen it; so has who configures its store
-        assert (await ask(mine, "submit", "suno.generate", "-d", SUNO, "--url", asker.tracker.url)).code == 0
-        assert (await ask(mine, "submit", "suno.generate", "-d", SUNO, TRACKER_URL=asker.tracker.url)).code == 0
+        assert (await ask(mine, "submit", "suno.generate", "-d", SUNO, "--url", api.tracker.url)).code == 0
+        assert (await ask(mine, "submit", "suno.generate", "-d", SUNO, TRACKER_URL=api.tracker.url)).code == 0
         assert (await ask(theirs, "submit", "suno.generate", "-d", SUNO)).code == 0
-        assert len((await asker.get("/v1/tasks"))["items"]) == 3
+        assert len((await api.get("/v1/tasks"))["items"]) == 3
 
 
 async def test_what_looks_reads_its_own_file(tmp_path: Path) -> None:
     """A command that looks says whose daemon answers, and reads the configured file; without a file it refuses."""
-    async with two_places(tmp_path) as (asker, theirs, mine):
-        await asker.submit("suno.generate", orjson.loads(SUNO))
+    async with two_places(tmp_path) as (api, theirs, mine):
+        await api.submit("suno.generate", orjson.loads(SUNO))
         before = await ask(mine, "list")
         assert (before.code, before.out) == (69, "")
         async with running_daemon(mine, Setting(is_called_back=False)) as own:
@@ -86,7 +86,7 @@ async def test_what_looks_reads_its_own_file(tmp_path: Path) -> None:
         (mine / "tracker.toml").write_text((theirs / "tracker.toml").read_text().replace(str(theirs), str(mine)))
         found = await ask(mine, "list", "--json")
         assert [item["id"] for item in found.json["items"]] == [task["id"]]
-        theirs_answers = f"another tracker (store {theirs}/tracker.db) answers at {asker.tracker.url}"
+        theirs_answers = f"another tracker (store {theirs}/tracker.db) answers at {api.tracker.url}"
         told = f"{theirs_answers}, which does not serve {mine}/tracker.db; reading {mine}/tracker.db\n"
         assert found.err == told
         # an id is found in any case, by its beginning and by the upstream's id; a misspelt route is named
@@ -104,12 +104,12 @@ async def test_what_looks_reads_its_own_file(tmp_path: Path) -> None:
 
 async def test_a_copy_of_the_store_is_another_store(tmp_path: Path) -> None:
     """It has the same instance id, and is not the file that the daemon serves."""
-    async with two_places(tmp_path) as (asker, theirs, mine):
+    async with two_places(tmp_path) as (api, theirs, mine):
         await asyncio.to_thread(copy_database, theirs / "tracker.db", mine / "tracker.db")
         assert read_instance(mine / "tracker.db") == read_instance(theirs / "tracker.db")
         ran = await ask(mine, "submit", "suno.generate", "-d", SUNO)
         assert (ran.code, f"another tracker (store {theirs}/tracker.db)" in ran.err) == (69, True), ran
-        assert (await asker.get("/v1/tasks"))["items"] == []
+        assert (await api.get("/v1/tasks"))["items"] == []
 
 
 async def test_submit_prints_where_outputs_last(tmp_path: Path) -> None:
@@ -117,9 +117,9 @@ async def test_submit_prints_where_outputs_last(tmp_path: Path) -> None:
     async with Sandbox(duration_s=0.1) as sandbox:
         tables = "[archive]\nallow_private_addresses = true"
         setting = Setting(gateway=sandbox.base_url, is_called_back=False, tables=tables)
-        async with running_daemon(tmp_path, setting) as asker:
+        async with running_daemon(tmp_path, setting) as api:
             here = await ask(tmp_path, "submit", "suno.generate", "--wait", "-d", SUNO)
-            there = await ask(tmp_path, "submit", "suno.generate", "--wait", "-d", SUNO, "--url", asker.tracker.url)
+            there = await ask(tmp_path, "submit", "suno.generate", "--wait", "-d", SUNO, "--url", api.tracker.url)
     assert (here.code, there.code) == (0, 0), here.err + there.err
     files = [Path(line) for line in here.out.splitlines()]
     assert files
@@ -132,8 +132,8 @@ async def test_submit_prints_where_outputs_last(tmp_path: Path) -> None:
 async def test_a_new_database_beside_copies_of_an_old_one_is_logged(tmp_path: Path) -> None:
     """Whoever deleted the file by mistake learns at the start what to do; the second start says nothing."""
     logged: list[Mapping[str, Any]] = []
-    async with two_places(tmp_path) as (asker, theirs, mine):
-        await asker.submit("suno.generate", orjson.loads(SUNO))
+    async with two_places(tmp_path) as (api, theirs, mine):
+        await api.submit("suno.generate", orjson.loads(SUNO))
         (mine / "backups").mkdir()
         copy = mine / "backups" / "tracker-20261120T003000Z.db"
         await asyncio.to_thread(copy_database, theirs / "tracker.db", copy)
@@ -147,9 +147,9 @@ async def test_a_new_database_beside_copies_of_an_old_one_is_logged(tmp_path: Pa
 
 async def test_serve_says_who_has_the_port(tmp_path: Path) -> None:
     """It is found out before a gateway is asked, and is the only line."""
-    async with two_places(tmp_path) as (asker, theirs, mine):
+    async with two_places(tmp_path) as (api, theirs, mine):
         ran = await run_tracker("serve", "--config", str(mine / "tracker.toml"), directory=mine)
-        has_it = f"another tracker (store {theirs}/tracker.db) has {asker.tracker.url.removeprefix('http://')}"
+        has_it = f"another tracker (store {theirs}/tracker.db) has {api.tracker.url.removeprefix('http://')}"
         choose = "choose another address with --listen or server.listen"
         assert (ran.code, ran.err) == (78, f"server.listen: {has_it}; {choose}\n")
 

@@ -15,7 +15,7 @@ import pytest
 from tests.integration.test_callbacks import song
 from tests.integration.test_server_wire import Sender, ask, is_awaited
 from tests.kits.daemon import Setting
-from tests.kits.logs import what_is_logged
+from tests.kits.logs import captured_logs
 from tests.kits.server import Server, ServerWorld
 from tests.kits.waiting import until
 from tracker.cli.local_checks import check_descriptors
@@ -89,7 +89,7 @@ async def test_incomplete_bodies_are_dropped_last(world: ServerWorld) -> None:
     while len(slow) < LIMIT:
         slow.append(await connect(world, BODY))
         await until(lambda: len(world.arrivals._limits) == len(slow))
-    with what_is_logged() as logged:
+    with captured_logs() as logged:
         assert (await ask(world, LAST)).status == 200
     answer = await slow[0].answer()
     assert answer.is_problem(503, "too-many-connections")

@@ -355,7 +355,7 @@ async def test_a_backup_under_load_is_whole(path: Path, tmp_path: Path) -> None:
             before = 0
             for n in range(4):
                 async with asyncio.timeout(20):
-                    while ended <= before:  # noqa: ASYNC110 - the load rings no bell
+                    while ended <= before:  # noqa: ASYNC110 - the load sends no signal
                         await asyncio.sleep(0.005)
                 before = ended
                 copy = tmp_path / f"copy-{n}.db"

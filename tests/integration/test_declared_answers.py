@@ -37,19 +37,19 @@ async def test_a_declared_provider_in_the_daemon(tmp_path: Path) -> None:
     (tmp_path / "providers.d" / "fal.toml").write_text(FAL)
     async with listening() as fal:
         setting = Setting(poll=NEVER_POLLS, tables=account("fal", fal.url))
-        async with running_daemon(tmp_path, setting) as asker:
+        async with running_daemon(tmp_path, setting) as api:
             fal.answers["/"] = (200, {"id": "", "base": {"code": 1008, "words": "no credit"}})
-            refused = await asker.submit("fal.queue", {"model": MODEL})
+            refused = await api.submit("fal.queue", {"model": MODEL})
             assert (refused["status"], refused["reason"]) == ("FAILED", "quota_exhausted")
             assert refused["error"] == {"code": "1008", "message": "no credit", "http_status": 200}
-            assert "may have been charged" not in str(await asker.get(f"/v1/tasks/{refused['id']}/why"))
+            assert "may have been charged" not in str(await api.get(f"/v1/tasks/{refused['id']}/why"))
             fal.answers["/"] = (200, {"id": "F/1", "base": {"code": 1008}})
-            task = await asker.submit("fal.queue", {"model": MODEL})
+            task = await api.submit("fal.queue", {"model": MODEL})
             assert (task["status"], task["external_id"]) == ("PENDING", "F/1")
             fal.answers["/"] = (200, {"status": "DONE", "result": '{"url": "https://cdn.example.com/1.mp4"}'})
-            await asker.call("POST", f"/v1/tasks/{task['id']}/poll")
-            said = (await asker.get(f"/v1/tasks/{task['id']}/why"))["heard"][-1]["said"]
+            await api.call("POST", f"/v1/tasks/{task['id']}/poll")
+            said = (await api.get(f"/v1/tasks/{task['id']}/why"))["heard"][-1]["said"]
             assert "outputs.url (result) found JSON in a text, not a URL; read it with from_json(…)" in said
-            status, problem = await asker.call("POST", "/v1/tasks", {"route": "fal.queue", "external_id": "F1"})
+            status, problem = await api.call("POST", "/v1/tasks", {"route": "fal.queue", "external_id": "F1"})
             assert (status, problem["errors"][0]["loc"]) == (422, ["route"])
-    assert list(fal.heard) == [f"POST /{MODEL}", f"GET /{MODEL}/requests/F/1"]
+    assert list(fal.requests) == [f"POST /{MODEL}", f"GET /{MODEL}/requests/F/1"]

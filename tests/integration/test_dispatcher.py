@@ -12,8 +12,8 @@ import pytest
 
 from tests.kits.clock import START
 from tests.kits.hooks import (
-    Bell,
     Expiry,
+    LinePipe,
     is_gone,
     make_hook,
     no_descriptors_left,
@@ -52,9 +52,9 @@ async def world(tmp_path: Path, clock: ManualClock) -> AsyncIterator[World]:
 
 
 @pytest.fixture
-async def bell(tmp_path: Path) -> AsyncIterator[Bell]:
-    """A bell for scripts to ring."""
-    made = Bell(tmp_path / "bell")
+async def pipe(tmp_path: Path) -> AsyncIterator[LinePipe]:
+    """A pipe for scripts to ring."""
+    made = LinePipe(tmp_path / "pipe")
     yield made
     made.close()
 
@@ -236,12 +236,14 @@ async def test_exit_100_is_final(world: World, run: MakeDispatcher, tmp_path: Pa
     assert results[0].output == "never\n"
 
 
-async def test_a_hook_that_hangs_delays_no_other(world: World, run: MakeDispatcher, tmp_path: Path, bell: Bell) -> None:
+async def test_a_hook_that_hangs_delays_no_other(
+    world: World, run: MakeDispatcher, tmp_path: Path, pipe: LinePipe
+) -> None:
     """Hung runs take their own hook's slots, even when the slots of all are few."""
-    hung = write_script(tmp_path / "hung", f"echo hung > {bell.word}; exec sleep 1000")
+    hung = write_script(tmp_path / "hung", f"echo hung > {pipe.quoted}; exec sleep 1000")
     run(make_spec(hung, name="hung", concurrency=8), make_spec("/bin/true", name="quick"), max_running=2)
     await world.finish(0)
-    await bell.heard()
+    await pipe.next_line()
     for n in range(1, 20):
         await world.finish(n)
     await world.attempts(20)
@@ -263,14 +265,14 @@ async def test_side_by_side_up_to_the_limits(world: World, run: MakeDispatcher, 
 
 
 async def test_a_timeout_leaves_no_grandchild(
-    world: World, run: MakeDispatcher, tmp_path: Path, bell: Bell, monkeypatch: pytest.MonkeyPatch
+    world: World, run: MakeDispatcher, tmp_path: Path, pipe: LinePipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a hung script started goes with it, and the delivery is tried again."""
     expiry = Expiry(monkeypatch)
-    script = write_script(tmp_path / "hook", f"sleep 1000 & echo $! > {bell.word}; wait")
+    script = write_script(tmp_path / "hook", f"sleep 1000 & echo $! > {pipe.quoted}; wait")
     run(make_spec(script, timeout_s=30))
     await world.finish()
-    pid = int(await bell.heard())
+    pid = int(await pipe.next_line())
     await expiry.comes(30)
     result = (await world.attempts(1))[0]
     assert result.status is DeliveryStatus.PENDING
@@ -397,13 +399,13 @@ async def test_stop_lets_runs_end(world: World, run: MakeDispatcher, gate: Gate)
 
 
 async def test_stop_ends_what_does_not(
-    world: World, run: MakeDispatcher, tmp_path: Path, bell: Bell, clock: ManualClock
+    world: World, run: MakeDispatcher, tmp_path: Path, pipe: LinePipe, clock: ManualClock
 ) -> None:
     """Past the drain a script is ended; its delivery waits for the next start, under the same id."""
-    script = write_script(tmp_path / "hook", f"sleep 1000 & echo $! > {bell.word}; wait")
+    script = write_script(tmp_path / "hook", f"sleep 1000 & echo $! > {pipe.quoted}; wait")
     dispatcher = run(make_spec(script, max_attempts=1))
     await world.finish()
-    pid = int(await bell.heard())
+    pid = int(await pipe.next_line())
     await dispatcher.stop(0)
     assert await is_gone(pid)
     (delivery,) = await world.deliveries()
@@ -488,13 +490,15 @@ def test_a_hook_of_a_kind_without_runner_is_refused(clock: ManualClock, tmp_path
         Dispatcher(world.store, [make_spec("-")], {"http": Gate()}, clock)
 
 
-async def test_a_dropped_file_is_a_hook_at_once(world: World, run: MakeDispatcher, tmp_path: Path, bell: Bell) -> None:
+async def test_a_dropped_file_is_a_hook_at_once(
+    world: World, run: MakeDispatcher, tmp_path: Path, pipe: LinePipe
+) -> None:
     """A script dropped in while the daemon runs gets the next event; removed, it gets no more."""
     hooks_dir = tmp_path / "hooks.d"
     dispatcher = run(hooks_dir=hooks_dir)
-    script = write_script(hooks_dir / "task.finished" / "publish.sh", f'echo "$TRACKER_TASK_ID" > {bell.word}')
+    script = write_script(hooks_dir / "task.finished" / "publish.sh", f'echo "$TRACKER_TASK_ID" > {pipe.quoted}')
     task = await world.finish(1)
-    assert await bell.heard() == task
+    assert await pipe.next_line() == task
     assert [spec.name for spec in dispatcher.specs] == ["publish.sh"]
     await world.attempts(1)
     script.rename(script.with_name("publish.sh.disabled"))

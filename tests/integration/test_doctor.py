@@ -69,8 +69,8 @@ async def test_a_well_place_is_called_well(tmp_path: Path) -> None:
         script.chmod(0o755)
         tables = f'[models]\nvideo = "{known}"\n[[hooks]]\nname = "note"\non = ["task.*"]\nrun = ["./hook.sh"]'
         setting = Setting(gateway=sandbox.base_url, tables=tables)
-        async with running_daemon(tmp_path, setting) as asker:
-            await asker.call("POST", "/v1/models/sync")
+        async with running_daemon(tmp_path, setting) as api:
+            await api.call("POST", "/v1/models/sync")
             ran = await examine(tmp_path)
             states = {line["check"]: line["state"] for line in (await examine(tmp_path, "--json")).json["checks"]}
     assert (ran.code, ran.err) == (0, ""), ran.out
@@ -133,8 +133,8 @@ async def test_a_model_that_nobody_has(tmp_path: Path) -> None:
     """It is named with its key, once the lists were fetched."""
     async with Sandbox() as sandbox:
         setting = Setting(gateway=sandbox.base_url, tables='[models]\nvideo = "no-such-model"', is_called_back=False)
-        async with running_daemon(tmp_path, setting) as asker:
-            await asker.call("POST", "/v1/models/sync")
+        async with running_daemon(tmp_path, setting) as api:
+            await api.call("POST", "/v1/models/sync")
             line = await line_of(tmp_path, "models")
     assert (line["state"], line["detail"]) == ("failed", "unknown to every account: models.video (no-such-model)")
 
@@ -157,14 +157,14 @@ async def test_a_public_url_of_another_tracker(tmp_path: Path) -> None:
     theirs, mine = tmp_path / "theirs", tmp_path / "mine"
     theirs.mkdir()
     mine.mkdir()
-    async with Sandbox() as sandbox, running_daemon(theirs, Setting(gateway=sandbox.base_url)) as asker:
+    async with Sandbox() as sandbox, running_daemon(theirs, Setting(gateway=sandbox.base_url)) as api:
         setting = Setting(gateway=sandbox.base_url, is_called_back=False)
         text = setting.write(mine).read_text()
-        (mine / "tracker.toml").write_text(f'public_url = "{asker.tracker.url}"\n{text}')
+        (mine / "tracker.toml").write_text(f'public_url = "{api.tracker.url}"\n{text}')
         line = await line_of(mine, "public_url")
         assert (line["state"], line["detail"]) == (
             "failed",
-            f"{asker.tracker.url} leads to another tracker (store {theirs}/tracker.db)",
+            f"{api.tracker.url} leads to another tracker (store {theirs}/tracker.db)",
         )
 
 

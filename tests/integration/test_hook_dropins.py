@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.kits.hooks import make_hook, no_descriptors_left, write_script
-from tests.kits.logs import what_is_logged
+from tests.kits.logs import captured_logs
 from tracker.hooks.dropins import NAME_RULE, DropIns
 from tracker.hooks.kinds.script import ScriptAction
 
@@ -70,7 +70,7 @@ def test_what_is_no_hook_is_told_once(tmp_path: Path) -> None:
     (directory / "dangling").symlink_to("nowhere")
     (directory / "circle").symlink_to("circle")
     dropins = DropIns(tmp_path)
-    with what_is_logged() as logged:
+    with captured_logs() as logged:
         assert list(dropins.scan({"taken"})) == ["good"]
     logged_lines = reasons(logged)
     assert logged_lines.pop("task.done").startswith("not an event; known: task.submitted")
@@ -85,7 +85,7 @@ def test_what_is_no_hook_is_told_once(tmp_path: Path) -> None:
         "dangling": "cannot be read: No such file or directory",
         "circle": "cannot be read: Too many levels of symbolic links",
     }
-    with what_is_logged() as again:
+    with captured_logs() as again:
         dropins.scan({"taken"})
     assert again == []
 
@@ -98,7 +98,7 @@ def test_a_mended_file_that_breaks_again_is_told_again(tmp_path: Path) -> None:
     logged_lines = 0
     for mode in (0o644, 0o644, 0o755, 0o644):
         script.chmod(mode)
-        with what_is_logged() as logged:
+        with captured_logs() as logged:
             found = dropins.scan(())
         assert bool(found) == (mode == 0o755)
         logged_lines += len(logged)

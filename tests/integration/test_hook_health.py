@@ -13,7 +13,7 @@ import pytest
 from tests.kits.clock import START, RunningClock
 from tests.kits.hook_endpoint import SECRET, Endpoint
 from tests.kits.hooks import make_hook
-from tests.kits.logs import what_is_logged
+from tests.kits.logs import captured_logs
 from tests.kits.waiting import WITHIN_S, until
 from tests.kits.world import World
 from tracker.clock import ManualClock, SystemClock
@@ -237,7 +237,7 @@ async def test_a_hung_hook_delays_no_other(world: World, run: MakeDispatcher) ->
     await asyncio.gather(*(world.finish(n) for n in range(40)))
     dispatcher = run(hung, runner=answers)
     async with asyncio.timeout(WITHIN_S):
-        while answers.runs["hung"] < 32:  # noqa: ASYNC110 - the runner rings no bell
+        while answers.runs["hung"] < 32:  # noqa: ASYNC110 - the runner sends no signal
             await asyncio.sleep(0.005)
     dispatcher.set_specs([hung, spec_of("slow", concurrency=4)])
     await asyncio.gather(*(world.finish(n) for n in range(40, 1040)))
@@ -288,7 +288,7 @@ def test_runs_that_go_wrong_make_a_hook_failing(clock: ManualClock, outcome: Run
     book.note(spec, wrong)
     assert (book.of("h").state, book.of("h").failing_since) == (HookState.HEALTHY, None)
     clock.advance(5)
-    with what_is_logged() as logged:
+    with captured_logs() as logged:
         book.note(spec, wrong)
         book.note(spec, wrong)
     health = book.of("h")
@@ -297,7 +297,7 @@ def test_runs_that_go_wrong_make_a_hook_failing(clock: ManualClock, outcome: Run
     assert [line["event"] for line in logged] == ["hook.failing"]
     book.note(spec, DOWN)
     assert book.of("h").state is HookState.FAILING
-    with what_is_logged() as logged:
+    with captured_logs() as logged:
         book.note(spec, FINE)
     assert (book.of("h").state, book.of("h").failing_since) == (HookState.HEALTHY, None)
     assert [line["event"] for line in logged] == ["hook.recovered"]

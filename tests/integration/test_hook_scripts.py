@@ -16,8 +16,8 @@ import pytest
 import uvloop
 
 from tests.kits.hooks import (
-    Bell,
     Expiry,
+    LinePipe,
     is_gone,
     make_hook,
     make_job,
@@ -50,9 +50,9 @@ async def expiry(monkeypatch: pytest.MonkeyPatch) -> Expiry:
 
 
 @pytest.fixture
-async def bell(tmp_path: Path) -> AsyncIterator[Bell]:
-    """A bell for scripts to ring."""
-    made = Bell(tmp_path / "bell")
+async def pipe(tmp_path: Path) -> AsyncIterator[LinePipe]:
+    """A pipe for scripts to ring."""
+    made = LinePipe(tmp_path / "pipe")
     yield made
     made.close()
 
@@ -133,43 +133,43 @@ async def test_a_script_may_read_slowly_and_all(tmp_path: Path) -> None:
     assert (result.output or "").strip() == "3000000"
 
 
-async def test_a_timeout_ends_the_whole_group(tmp_path: Path, bell: Bell, expiry: Expiry) -> None:
+async def test_a_timeout_ends_the_whole_group(tmp_path: Path, pipe: LinePipe, expiry: Expiry) -> None:
     """Children and grandchildren go with the script, also those that ignore SIGTERM."""
     script = write_script(
         tmp_path / "hook",
-        f"(trap '' TERM; sleep 1000 & echo $! > {bell.word}; wait) &\n"
-        f"bell={bell.word} sh -c 'sleep 1001 & echo $! > \"$bell\"; wait' &\n"
-        f"echo working; echo $$ > {bell.word}; wait",
+        f"(trap '' TERM; sleep 1000 & echo $! > {pipe.quoted}; wait) &\n"
+        f"pipe={pipe.quoted} sh -c 'sleep 1001 & echo $! > \"$pipe\"; wait' &\n"
+        f"echo working; echo $$ > {pipe.quoted}; wait",
     )
     hook = asyncio.create_task(run(script))
-    pids = [int(await bell.heard()) for _ in range(3)]
+    pids = [int(await pipe.next_line()) for _ in range(3)]
     await expiry.comes(30)
     result = await hook
     assert result == RunResult(RunOutcome.RETRY, "timed out after 30 s", "working\n")
     assert [await is_gone(pid) for pid in pids] == [True, True, True]
 
 
-async def test_a_script_may_tidy_up_after_sigterm(tmp_path: Path, bell: Bell, expiry: Expiry) -> None:
+async def test_a_script_may_tidy_up_after_sigterm(tmp_path: Path, pipe: LinePipe, expiry: Expiry) -> None:
     """Between SIGTERM and SIGKILL there is time for a last word."""
     script = write_python(
         tmp_path / "hook",
         "import signal, sys, time\n"
         "signal.signal(signal.SIGTERM, lambda *_: (print('tidied up', flush=True), sys.exit(0)))\n"
-        f"open('{bell.path}', 'w').write('ready\\n')\ntime.sleep(1000)",
+        f"open('{pipe.path}', 'w').write('ready\\n')\ntime.sleep(1000)",
     )
     hook = asyncio.create_task(run(script))
-    await bell.heard()
+    await pipe.next_line()
     await expiry.comes(30)
     result = await hook
     assert result.outcome is RunOutcome.RETRY
     assert result.output == "tidied up\n"
 
 
-async def test_closing_the_output_does_not_look_like_the_end(tmp_path: Path, bell: Bell, expiry: Expiry) -> None:
+async def test_closing_the_output_does_not_look_like_the_end(tmp_path: Path, pipe: LinePipe, expiry: Expiry) -> None:
     """A script that closes its output and runs on is waited for, and ended in time."""
-    script = write_script(tmp_path / "hook", f"exec >&- 2>&-\necho $$ > {bell.word}\nexec sleep 1000")
+    script = write_script(tmp_path / "hook", f"exec >&- 2>&-\necho $$ > {pipe.quoted}\nexec sleep 1000")
     hook = asyncio.create_task(run(script))
-    pid = int(await bell.heard())
+    pid = int(await pipe.next_line())
     await asyncio.wait({hook}, timeout=0.05)
     assert not hook.done()
     await expiry.comes(30)
@@ -177,11 +177,11 @@ async def test_closing_the_output_does_not_look_like_the_end(tmp_path: Path, bel
     assert await is_gone(pid)
 
 
-async def test_a_child_left_in_the_background_does_not_hold_us_up(tmp_path: Path, bell: Bell) -> None:
+async def test_a_child_left_in_the_background_does_not_hold_us_up(tmp_path: Path, pipe: LinePipe) -> None:
     """The end of the script counts, whoever still holds its output; the child lives on."""
-    script = write_script(tmp_path / "hook", f"sleep 1000 & echo $! > {bell.word}; echo done")
+    script = write_script(tmp_path / "hook", f"sleep 1000 & echo $! > {pipe.quoted}; echo done")
     assert await run(script, timeout_s=30) == RunResult(RunOutcome.SUCCEEDED, output="done\n")
-    pid = int(await bell.heard())
+    pid = int(await pipe.next_line())
     os.kill(pid, signal.SIGKILL)  # it was alive, or this raises
     assert await is_gone(pid)
 
@@ -269,14 +269,14 @@ async def test_a_script_that_is_being_written_is_waited_for(tmp_path: Path) -> N
     assert (await hook).outcome is RunOutcome.SUCCEEDED
 
 
-async def test_cancellation_ends_the_group_even_when_repeated(tmp_path: Path, bell: Bell) -> None:
+async def test_cancellation_ends_the_group_even_when_repeated(tmp_path: Path, pipe: LinePipe) -> None:
     """A second cancellation cuts the grace short; nothing stays alive, open or undead."""
     script = write_script(
-        tmp_path / "hook", f"trap '' TERM; sleep 1000 & echo $! > {bell.word}; echo $$ > {bell.word}; wait"
+        tmp_path / "hook", f"trap '' TERM; sleep 1000 & echo $! > {pipe.quoted}; echo $$ > {pipe.quoted}; wait"
     )
     before = open_descriptors()
     hook = asyncio.create_task(run(script))
-    pids = [int(await bell.heard()) for _ in range(2)]
+    pids = [int(await pipe.next_line()) for _ in range(2)]
     hook.cancel()
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -290,15 +290,15 @@ async def test_cancellation_ends_the_group_even_when_repeated(tmp_path: Path, be
 
 
 async def test_exits_are_seen_without_a_pidfd(
-    tmp_path: Path, bell: Bell, monkeypatch: pytest.MonkeyPatch, expiry: Expiry
+    tmp_path: Path, pipe: LinePipe, monkeypatch: pytest.MonkeyPatch, expiry: Expiry
 ) -> None:
     """Where the kernel offers no pidfd, the same ends are seen."""
     monkeypatch.delattr(os, "pidfd_open", raising=False)
     assert (await run(write_script(tmp_path / "good", "exit 0"))).outcome is RunOutcome.SUCCEEDED
     assert (await run(write_script(tmp_path / "bad", "exit 9"))).error == "exit 9"
-    hangs = write_script(tmp_path / "hangs", f"echo $$ > {bell.word}; exec sleep 1000")
+    hangs = write_script(tmp_path / "hangs", f"echo $$ > {pipe.quoted}; exec sleep 1000")
     hook = asyncio.create_task(run(hangs, timeout_s=100))
-    pid = int(await bell.heard())
+    pid = int(await pipe.next_line())
     await expiry.comes(100)
     assert (await hook).error == "timed out after 100 s"
     assert await is_gone(pid)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.kits.daemon import Setting
 from tests.kits.hooks import write_script
-from tests.kits.logs import what_is_logged
+from tests.kits.logs import captured_logs
 from tests.kits.world import World
 from tracker.cli.local_checks import check_hooks
 from tracker.cli.main import run
@@ -63,7 +63,7 @@ def test_copies_and_leftovers_are_no_hooks(tmp_path: Path) -> None:
     for name in (*leftovers, *HOOKS.split()):
         write_script(tmp_path / "task.finished" / name, "exit 0")
     dropins = DropIns(tmp_path)
-    with what_is_logged() as logged:
+    with captured_logs() as logged:
         found = dropins.scan(())
     assert set(found) == set(HOOKS.split())
     named = {Path(file).name for file in dropins.ignored}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import tracker.hooks.running.worker_process
-from tests.kits.hooks import Bell, is_gone, make_hook, make_job, pass_time, write_python, write_script
+from tests.kits.hooks import LinePipe, is_gone, make_hook, make_job, pass_time, write_python, write_script
 from tests.kits.waiting import WITHIN_S
 from tracker.config.hooks import HookSpec
 from tracker.hooks.kinds.worker import WorkerAction, WorkerRunner
@@ -122,13 +122,13 @@ async def test_a_line_without_end_is_cut(runner: WorkerRunner, tmp_path: Path, m
 
 async def test_a_hung_worker_goes_with_its_children(runner: WorkerRunner, tmp_path: Path) -> None:
     """When the time of one event is up, the worker is ended; other events that it held are not to blame."""
-    bell = Bell(tmp_path / "bell")
-    script = write_script(tmp_path / "worker", f"sleep 1000 & echo $! > {bell.word}; wait")
+    pipe = LinePipe(tmp_path / "pipe")
+    script = write_script(tmp_path / "worker", f"sleep 1000 & echo $! > {pipe.quoted}; wait")
     hung = asyncio.create_task(ask(runner, spec_of(script, timeout_s=30), "dlv_1"))
-    pid = int(await bell.heard())
+    pid = int(await pipe.next_line())
     other = asyncio.create_task(ask(runner, spec_of(script, timeout_s=600), "dlv_2"))
     async with asyncio.timeout(WITHIN_S):
-        # it may have rung the bell before it is known here, and rings none when it is given an event
+        # it may have rung the pipe before it is known here, and rings none when it is given an event
         while sum(len(worker._waiting) for _, worker in runner._workers.values()) < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
     pass_time(30)
@@ -136,7 +136,7 @@ async def test_a_hung_worker_goes_with_its_children(runner: WorkerRunner, tmp_pa
     innocent = await other
     assert (innocent.outcome, innocent.blameless, innocent.unreachable) == (RunOutcome.RETRY, True, False)
     assert await is_gone(pid)
-    bell.close()
+    pipe.close()
 
 
 async def test_a_worker_sees_nothing_of_the_daemon(runner: WorkerRunner, tmp_path: Path) -> None:

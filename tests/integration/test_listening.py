@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.kits.logs import what_is_logged
+from tests.kits.logs import captured_logs
 from tracker.config import Listen
 from tracker.daemon.listening import open_sites, quiet_accept
 from tracker.errors import ConfigError
@@ -95,7 +95,7 @@ async def test_a_shortage_when_accepting_is_logged_once_a_minute() -> None:
     reported: list[str] = []
     quiet_accept(loop)
     shortage = {"message": "socket.accept() out of system resource", "exception": OSError(errno.EMFILE, "too many")}
-    with what_is_logged() as logged, pytest.MonkeyPatch.context() as patch:
+    with captured_logs() as logged, pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "default_exception_handler", lambda context: reported.append(context["message"]))
         for _ in range(1000):
             loop.call_exception_handler(shortage)

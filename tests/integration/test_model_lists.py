@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.kits.daemon import Asker, Ran, Setting, account, run_tracker, running_daemon
+from tests.kits.daemon import ApiClient, Ran, Setting, account, run_tracker, running_daemon
 from tests.kits.waiting import Signal
 from tests.kits.world import World
 from tracker.clock import Clock
@@ -44,20 +44,20 @@ class Journal(Signal):
         return [entry for entry in self.events if entry["event"] == event]
 
 
-async def models(asker: Asker, directory: Path, *arguments: str) -> Ran:
+async def models(api: ApiClient, directory: Path, *arguments: str) -> Ran:
     """``tracker models …`` for a running daemon."""
-    return await run_tracker("models", *arguments, "--url", asker.tracker.url, directory=directory)
+    return await run_tracker("models", *arguments, "--url", api.tracker.url, directory=directory)
 
 
 async def test_the_commands_show_and_fetch_the_lists(tmp_path: Path) -> None:
     """``sync`` fetches both lists; ``list`` shows what was fetched, with its age; JSON is what the API gives."""
-    async with Sandbox() as sandbox, running_daemon(tmp_path, Setting(gateway=sandbox.base_url)) as asker:
-        synced = await models(asker, tmp_path, "sync")
+    async with Sandbox() as sandbox, running_daemon(tmp_path, Setting(gateway=sandbox.base_url)) as api:
+        synced = await models(api, tmp_path, "sync")
         assert synced.code == 0, synced.err
-        listed = await models(asker, tmp_path, "list", "--json")
+        listed = await models(api, tmp_path, "list", "--json")
         items = listed.json["items"]
         assert {item["family"] for item in items} == {"openai", "anthropic"}
-        heading, *lines = (await models(asker, tmp_path, "list")).out.splitlines()
+        heading, *lines = (await models(api, tmp_path, "list")).out.splitlines()
     assert heading.split() == ["ID", "LISTED", "BY", "NAME", "CREATED"]
     assert [line.split()[0] for line in lines] == [item["id"] for item in items]
     assert f"{len(items)} models of account default, fetched 0 s ago" in synced.err
@@ -65,13 +65,13 @@ async def test_the_commands_show_and_fetch_the_lists(tmp_path: Path) -> None:
 
 async def test_a_list_that_cannot_be_fetched_is_told_and_the_old_one_stays(tmp_path: Path) -> None:
     """Exit 1 with the reason; what was known before is still listed. An unknown account is a wrong use."""
-    async with Sandbox() as sandbox, running_daemon(tmp_path, Setting(gateway=sandbox.base_url)) as asker:
-        before = (await models(asker, tmp_path, "sync", "--json")).json
+    async with Sandbox() as sandbox, running_daemon(tmp_path, Setting(gateway=sandbox.base_url)) as api:
+        before = (await models(api, tmp_path, "sync", "--json")).json
         await sandbox.stop()
-        failed = await models(asker, tmp_path, "sync", "--json")
+        failed = await models(api, tmp_path, "sync", "--json")
         assert (failed.code, failed.json["items"]) == (1, before["items"])
         assert [problem.partition(":")[0] for problem in failed.json["problems"]] == ["openai", "anthropic"]
-        wrong = await models(asker, tmp_path, "list", "--account", "nobody")
+        wrong = await models(api, tmp_path, "list", "--account", "nobody")
         assert (wrong.code, wrong.out) == (2, "")
         assert "configured accounts: default" in wrong.err
 
@@ -108,9 +108,9 @@ async def test_nothing_is_said_where_all_are_there(tmp_path: Path) -> None:
         known = await model_ids(sandbox, tmp_path)
         setting = Setting(gateway=sandbox.base_url, log='level = "info"', tables=f'[models]\ngood = "{known[0]}"')
         journal = Journal()
-        async with running_daemon(tmp_path, setting, journal) as asker:
+        async with running_daemon(tmp_path, setting, journal) as api:
             await journal.until(lambda: journal.named("models.synced"))
-            assert await asker.tracker.model_sync.list_unknown() == []
+            assert await api.tracker.model_sync.list_unknown() == []
         assert journal.whats(MISSING) == []
 
 
@@ -118,8 +118,8 @@ async def model_ids(sandbox: Sandbox, directory: Path) -> list[str]:
     """The models of a sandbox, as a daemon of its own learns them."""
     own = directory / "own"
     own.mkdir()
-    async with running_daemon(own, Setting(gateway=sandbox.base_url)) as asker:
-        _, synced = await asker.call("POST", "/v1/models/sync")
+    async with running_daemon(own, Setting(gateway=sandbox.base_url)) as api:
+        _, synced = await api.call("POST", "/v1/models/sync")
     return [item["id"] for item in synced["items"]]
 
 

@@ -38,27 +38,27 @@ async def test_a_success_after_a_bad_gateway_counts(
     *, tmp_path: Path, name: str, field: str, done: Json, url: str, status: int, body: Json
 ) -> None:
     """Nobody knew what became of the create; it is not sent again, and its callback brings the result."""
-    async with listening() as ear:
-        ear.answers["/"] = (status, body)
-        async with running_daemon(tmp_path, Setting(ear.url, NEVER_POLLS, tables=NO_ARCHIVE)) as asker:
-            task = await asker.submit(name, request_of(name, "a kite"))
+    async with listening() as upstream:
+        upstream.answers["/"] = (status, body)
+        async with running_daemon(tmp_path, Setting(upstream.url, NEVER_POLLS, tables=NO_ARCHIVE)) as api:
+            task = await api.submit(name, request_of(name, "a kite"))
             assert (task["status"], task["reason"]) == ("PENDING", None), task
-            (sent,) = ear.bodies
+            (sent,) = upstream.bodies
             path = str(sent[field])[str(sent[field]).index("/callbacks/") :]
-            assert (await asker.call("POST", path, done))[1] == {"outcome": "applied"}
-            ended = await asker.end_of(task)
+            assert (await api.call("POST", path, done))[1] == {"outcome": "applied"}
+            ended = await api.end_of(task)
             assert (ended["status"], [output["url"] for output in ended["outputs"]]) == ("SUCCEEDED", [url])
-            assert len(ear.bodies) == 1
+            assert len(upstream.bodies) == 1
 
 
 async def test_a_rate_limit_that_repeats_its_number_is_waited_for(tmp_path: Path) -> None:
     """429 inside the gateway's ``error`` is HTTP's, not the number with which Suno says that a quota is used up."""
-    async with listening() as ear:
-        ear.answers["/"] = (429, {"error": {"message": "m", "type": "rate_limit_error", "code": 429}})
-        async with running_daemon(tmp_path, Setting(ear.url, NEVER_POLLS)) as asker:
-            task = await asker.submit("suno.generate", request_of("suno.generate", "a kite"))
+    async with listening() as upstream:
+        upstream.answers["/"] = (429, {"error": {"message": "m", "type": "rate_limit_error", "code": 429}})
+        async with running_daemon(tmp_path, Setting(upstream.url, NEVER_POLLS)) as api:
+            task = await api.submit("suno.generate", request_of("suno.generate", "a kite"))
             assert (task["status"], task["reason"]) == ("PENDING", None), task
-            why = await asker.get(f"/v1/tasks/{task['id']}/why")
+            why = await api.get(f"/v1/tasks/{task['id']}/why")
             assert "sent again" in str(why)
 
 
@@ -71,27 +71,27 @@ async def test_a_rate_limit_that_repeats_its_number_is_waited_for(tmp_path: Path
 )
 async def test_an_id_among_odd_fields_is_followed(tmp_path: Path, name: str, body: Json, external_id: str) -> None:
     """The first 200 is an acceptance: what else it says may be odd, the job is there and paid."""
-    async with listening() as ear:
-        ear.answers["/"] = (200, body)
-        async with running_daemon(tmp_path, Setting(ear.url, NEVER_POLLS)) as asker:
-            task = await asker.submit(name, request_of(name, "a kite"))
+    async with listening() as upstream:
+        upstream.answers["/"] = (200, body)
+        async with running_daemon(tmp_path, Setting(upstream.url, NEVER_POLLS)) as api:
+            task = await api.submit(name, request_of(name, "a kite"))
             assert (task["status"], task["external_id"]) == ("PENDING", external_id)
             assert task["next_poll_at"] is not None
 
 
 async def test_a_wrapped_failure_keeps_its_code(tmp_path: Path) -> None:
     """A callback in the wrapper of answers says there why the task failed."""
-    async with listening() as ear:
-        ear.answers["/"] = (200, {"code": 0, "data": {"task_id": "k-1", "task_status": "submitted"}})
-        async with running_daemon(tmp_path, Setting(ear.url, NEVER_POLLS)) as asker:
-            task = await asker.submit("kling.text2video", request_of("kling.text2video", "a kite"))
-            address = str(ear.bodies[0]["callback_url"])
+    async with listening() as upstream:
+        upstream.answers["/"] = (200, {"code": 0, "data": {"task_id": "k-1", "task_status": "submitted"}})
+        async with running_daemon(tmp_path, Setting(upstream.url, NEVER_POLLS)) as api:
+            task = await api.submit("kling.text2video", request_of("kling.text2video", "a kite"))
+            address = str(upstream.bodies[0]["callback_url"])
             body = {
                 "code": 1301,
                 "message": "content policy",
                 "data": {"task_id": "k-1", "task_status": "failed"},
             }
-            await asker.call("POST", address[address.index("/callbacks/") :], body)
-            ended = await asker.end_of(task)
+            await api.call("POST", address[address.index("/callbacks/") :], body)
+            ended = await api.end_of(task)
             assert (ended["status"], ended["reason"], ended["retryable"]) == ("FAILED", "policy_rejected", False)
             assert (ended["error"]["code"], ended["error"]["message"]) == ("1301", "content policy")

@@ -102,10 +102,10 @@ async def test_creates_under_way_stop_no_poll(tmp_path: Path) -> None:
         answered = world.gateway.hold("POST suno")
         for n in range(10):
             await world.sweep(2.0)
-            await world.gateway.was_asked("GET kling", n + 1)
-            await world.gateway.was_asked("GET suno", n + 1)
+            await world.gateway.wait_for_request("GET kling", n + 1)
+            await world.gateway.wait_for_request("GET suno", n + 1)
             await world.settle(world.poller._polls)
-        await world.gateway.was_asked("POST suno", len(songs) + MAX_LANE_SENDS)
+        await world.gateway.wait_for_request("POST suno", len(songs) + MAX_LANE_SENDS)
         assert world.gateway.asked.count("POST suno") == len(songs) + MAX_LANE_SENDS
         assert world.gateway.asked.count("GET kling") == 10
         assert world.gateway.asked.count("GET suno") == 10, "not even those of their own family"
@@ -125,7 +125,7 @@ async def test_creates_beyond_the_slots_go_out_as_others_end(tmp_path: Path) -> 
         songs = [await world.submitter.submit(SUNO) for _ in range(3 * MAX_LANE_SENDS)]
         world.gateway.answers["suno"] = suno()
         await world.sweep(60.0)
-        await world.gateway.was_asked("POST suno", 2 * len(songs))
+        await world.gateway.wait_for_request("POST suno", 2 * len(songs))
         await world.sent()
         assert world.gateway.asked.count("POST suno") == 2 * len(songs)
 
@@ -145,7 +145,7 @@ async def test_slow_polls_of_others_leave_a_lane_its_place(tmp_path: Path) -> No
         video = await world.register()
         for polls in range(1, 4):
             await world.tick(2.0)
-            await world.gateway.was_asked("GET kling", polls)
+            await world.gateway.wait_for_request("GET kling", polls)
             await world.poller._polls.join(video)
         assert world.gateway.asked.count("GET kling") == 3
 
@@ -213,7 +213,7 @@ async def test_a_lane_is_refilled_as_its_polls_end(tmp_path: Path) -> None:
             await world.register(external_id=f"up-{n}")
         await world.tick()
         assert 0 < len(world.poller._polls) <= 3
-        await world.gateway.was_asked("GET kling", 30)
+        await world.gateway.wait_for_request("GET kling", 30)
         await world.settle(world.poller._polls)
         assert world.gateway.asked.count("GET kling") == 30
 
@@ -224,13 +224,13 @@ async def test_a_lane_with_much_to_do_starves_no_other(tmp_path: Path) -> None:
         for n in range(60):
             await world.register(external_id=f"up-{n}")
         await world.tick()
-        await world.gateway.was_asked("GET kling", 3)
+        await world.gateway.wait_for_request("GET kling", 3)
         for n in range(5):
             await world.register("suno.generate", f"song-{n}")
         await world.tick()
-        await world.gateway.was_asked("GET suno", 5)
+        await world.gateway.wait_for_request("GET suno", 5)
         assert world.gateway.asked.count("GET kling") < 60
-        await world.gateway.was_asked("GET kling", 60)
+        await world.gateway.wait_for_request("GET kling", 60)
 
 
 async def test_what_cannot_be_asked_is_looked_at_slowly(tmp_path: Path) -> None:
@@ -248,7 +248,7 @@ async def test_what_cannot_be_asked_is_looked_at_slowly(tmp_path: Path) -> None:
         assert len(waiting) >= 40 - 3 * TRICKLE
         world.keys["default"] = key
         await world.sweep(20.0)
-        await world.gateway.was_asked("GET kling", len(tasks))
+        await world.gateway.wait_for_request("GET kling", len(tasks))
 
 
 async def test_a_lane_is_back_at_its_pace_after_an_outage(tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ async def test_a_lane_is_back_at_its_pace_after_an_outage(tmp_path: Path) -> Non
         world.gateway.answers["kling"] = kling("failed")
         for _ in range(4):
             await world.sweep(5.0)
-        await world.gateway.was_asked("GET kling", asked + 100)
+        await world.gateway.wait_for_request("GET kling", asked + 100)
 
 
 async def halt_once(claims: Claims) -> None:
@@ -293,7 +293,7 @@ async def test_a_nudge_during_a_poll_is_followed_by_another(tmp_path: Path) -> N
         task_id = await world.register()
         answered = world.gateway.hold("GET kling")
         await world.tick()
-        await world.gateway.was_asked("GET kling")
+        await world.gateway.wait_for_request("GET kling")
         world.clock.advance(2.0)
         world.gateway.answers["kling"] = kling("failed")
         assert (await world.store.request_polls("kling", [ExternalId("up-1")], None)).known
@@ -311,7 +311,7 @@ async def test_a_poll_that_outlasts_its_lease_is_not_repeated(tmp_path: Path) ->
         await world.register()
         answered = world.gateway.hold("GET kling")
         await world.tick()
-        await world.gateway.was_asked("GET kling")
+        await world.gateway.wait_for_request("GET kling")
         await world.tick(60.0)
         await world.tick(60.0)
         answered.set()

@@ -164,9 +164,9 @@ async def proxied(directory: Path, prepare: Prepare) -> AsyncIterator[Proxied]:
     trust = ssl.create_default_context(cafile=str(directory / "cert.pem"))
     connector = aiohttp.TCPConnector(ssl=trust, resolver=Resolver())
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=WITHIN_S)) as client:
-        house = Proxied(client, trust, public, internal)
+        proxied_app = Proxied(client, trust, public, internal)
         app = web.Application(client_max_size=100_000_000)
-        app.router.add_route("*", "/{path:.*}", house.answer)
+        app.router.add_route("*", "/{path:.*}", proxied_app.answer)
         runner = web.AppRunner(app)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -184,9 +184,9 @@ async def proxied(directory: Path, prepare: Prepare) -> AsyncIterator[Proxied]:
             )
         try:
             await until_listening(process, directory / "log", public, internal)
-            yield house
+            yield proxied_app
         finally:
-            house.hold.set()
+            proxied_app.hold.set()
             if process.returncode is None:
                 process.terminate()
             await process.wait()
@@ -227,30 +227,36 @@ def prepare(request: pytest.FixtureRequest) -> Prepare:
 
 async def test_the_example_starts_and_does_what_it_says(directory: Path, prepare: Prepare) -> None:
     """Callbacks alone are public; bodies that the tracker would take pass; events come through at once."""
-    async with proxied(directory, prepare) as house:
-        client = house.client
-        async with client.post(f"{house.public}/callbacks/kling/token", data=io.BytesIO(b"x" * 1_500_000)) as answer:
+    async with proxied(directory, prepare) as proxied_app:
+        client = proxied_app.client
+        async with client.post(
+            f"{proxied_app.public}/callbacks/kling/token", data=io.BytesIO(b"x" * 1_500_000)
+        ) as answer:
             assert (answer.status, await answer.json()) == (200, {"outcome": "applied"})
-        assert [(path, size) for path, _, size in house.seen] == [("/callbacks/kling/token", 1_500_000)]
+        assert [(path, size) for path, _, size in proxied_app.seen] == [("/callbacks/kling/token", 1_500_000)]
         for path in ("/", "/v1/tasks", "/v1/stream", "/healthz", "/metrics", "/callbacks", "/callbacks/../v1/tasks"):
-            async with client.get(f"{house.public}{path}", allow_redirects=False) as answer:
+            async with client.get(f"{proxied_app.public}{path}", allow_redirects=False) as answer:
                 assert answer.status in {404, 301, 400}, path
-        assert len(house.seen) == 1, "more than the callbacks is public"
-        async with client.post(f"{house.public}/callbacks/kling/token", data=io.BytesIO(b"x" * 3_000_000)) as answer:
+        assert len(proxied_app.seen) == 1, "more than the callbacks is public"
+        async with client.post(
+            f"{proxied_app.public}/callbacks/kling/token", data=io.BytesIO(b"x" * 3_000_000)
+        ) as answer:
             # Caddy 2.6 says 502 when it meets its own limit before the answer of the tracker
             assert answer.status in ({413} if prepare is nginx else {413, 502})
-        async with client.get(f"{house.internal}/v1/tasks") as answer:
+        async with client.get(f"{proxied_app.internal}/v1/tasks") as answer:
             assert answer.status == 200
-        assert house.seen[-1][1].startswith("tracker.internal"), "the tracker must see that it came by the proxy"
-        async with client.get(f"{house.internal}/v1/stream") as stream:
+        assert proxied_app.seen[-1][1].startswith("tracker.internal"), "the tracker must see that it came by the proxy"
+        async with client.get(f"{proxied_app.internal}/v1/stream") as stream:
             # the stand-in has not ended its answer: what comes has come through unbuffered
             assert await stream.content.readuntil(b"\n\n") == b"id: 1\ndata: {}\n\n"
 
 
 async def test_no_token_of_a_callback_gets_into_a_log(directory: Path, prepare: Prepare) -> None:
     """Neither for a callback that passes nor for one that the backend cannot be asked about."""
-    async with proxied(directory, prepare) as house:
-        async with house.client.post(f"{house.public}/callbacks/suno/secret-in-the-path", data=b"{}") as answer:
+    async with proxied(directory, prepare) as proxied_app:
+        async with proxied_app.client.post(
+            f"{proxied_app.public}/callbacks/suno/secret-in-the-path", data=b"{}"
+        ) as answer:
             assert answer.status == 200
         files = [path for path in directory.rglob("*") if path.is_file()]
         assert not [path for path in files if b"secret-in-the-path" in path.read_bytes()]
@@ -258,9 +264,9 @@ async def test_no_token_of_a_callback_gets_into_a_log(directory: Path, prepare: 
 
 async def test_a_sender_that_stops_halfway_is_let_go(directory: Path, prepare: Prepare) -> None:
     """A body that does not go on is answered 408 or nothing, never as if it had been taken; its connection ends."""
-    async with proxied(directory, prepare) as house:
+    async with proxied(directory, prepare) as proxied_app:
         reader, writer = await asyncio.open_connection(
-            "127.0.0.1", house.port, ssl=house.trust, server_hostname="tracker.example.com"
+            "127.0.0.1", proxied_app.port, ssl=proxied_app.trust, server_hostname="tracker.example.com"
         )
         head = "POST /callbacks/kling/token HTTP/1.1\r\nHost: tracker.example.com\r\nContent-Length: 99\r\n\r\n{"
         writer.write(head.encode())
@@ -268,4 +274,4 @@ async def test_a_sender_that_stops_halfway_is_let_go(directory: Path, prepare: P
             answer = await reader.read()  # up to the end of the connection
         writer.close()
         assert answer.startswith(b"HTTP/1.1 408 ") or (prepare is nginx and not answer)
-        assert house.seen == []
+        assert proxied_app.seen == []

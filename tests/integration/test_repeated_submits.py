@@ -25,20 +25,18 @@ async def test_a_key_finds_its_task_after_a_change_of_configuration(tmp_path: Pa
     order: dict[str, Json] = ORDER | ({"account": "red"} if named else {})
     async with Sandbox() as sandbox:
         before = Setting(poll=NEVER_POLLS, tables=tables(sandbox, "red", ALIAS))
-        async with running_daemon(tmp_path, before) as asker:
-            status, made = await asker.call("POST", "/v1/tasks", order)
+        async with running_daemon(tmp_path, before) as api:
+            status, made = await api.call("POST", "/v1/tasks", order)
             assert (status, made["account"], made["model"]) == (201, "red", "sora-2")
         after = Setting(poll=NEVER_POLLS, tables=tables(sandbox, "blue"))
-        async with running_daemon(tmp_path, after) as asker:
-            status, found = await asker.call("POST", "/v1/tasks", order)
+        async with running_daemon(tmp_path, after) as api:
+            status, found = await api.call("POST", "/v1/tasks", order)
             assert (status, found["id"], found["account"]) == (200, made["id"], "red")
-            status, problem = await asker.call("POST", "/v1/tasks", order | {"account": "blue"})
+            status, problem = await api.call("POST", "/v1/tasks", order | {"account": "blue"})
             assert (status, problem["type"]) == (422, "urn:tracker:problem:idempotency-conflict")
-            status, problem = await asker.call("POST", "/v1/tasks", order | {"labels": {"user": "42"}})
+            status, problem = await api.call("POST", "/v1/tasks", order | {"labels": {"user": "42"}})
             assert (status, problem["type"]) == (422, "urn:tracker:problem:idempotency-conflict")
-            status, problem = await asker.call(
-                "POST", "/v1/tasks", order | {"idempotency_key": "al2", "account": "blue"}
-            )
+            status, problem = await api.call("POST", "/v1/tasks", order | {"idempotency_key": "al2", "account": "blue"})
             assert (status, problem["errors"][0]["loc"]) == (422, ["request", "model"]), "a new key is looked at anew"
         assert len(sandbox.state()["creates"]) == 1
 
@@ -48,7 +46,7 @@ async def test_a_submit_without_a_key_is_not_looked_up(tmp_path: Path) -> None:
     order = {name: value for name, value in ORDER.items() if name != "idempotency_key"}
     async with Sandbox() as sandbox:
         setting = Setting(poll=NEVER_POLLS, tables=tables(sandbox, "red", ALIAS))
-        async with running_daemon(tmp_path, setting) as asker:
-            answers = [await asker.call("POST", "/v1/tasks", order) for _ in range(2)]
+        async with running_daemon(tmp_path, setting) as api:
+            answers = [await api.call("POST", "/v1/tasks", order) for _ in range(2)]
         assert [status for status, _ in answers] == [201, 201]
         assert len(sandbox.state()["creates"]) == 2

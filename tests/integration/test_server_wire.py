@@ -18,7 +18,7 @@ from aiohttp import web
 from tests.integration.test_callbacks import song
 from tests.kits.clock import START
 from tests.kits.daemon import NEVER_POLLS, Setting, running_daemon
-from tests.kits.logs import what_is_logged
+from tests.kits.logs import captured_logs
 from tests.kits.server import ServerWorld
 from tests.kits.waiting import WITHIN_S, until
 from tracker.clock import ManualClock
@@ -140,7 +140,7 @@ async def hasty(tmp_path: Path) -> AsyncIterator[ServerWorld]:
 @pytest.fixture
 def logged() -> Iterator[list[Mapping[str, Any]]]:
     """What is logged from debug on."""
-    with what_is_logged() as events:
+    with captured_logs() as events:
         yield events
 
 
@@ -360,9 +360,9 @@ async def test_a_stop_without_incomplete_bodies_is_immediate(world: ServerWorld)
 @pytest.mark.parametrize("goes_on", [True, False])
 async def test_the_daemon_finishes_requests_when_it_stops(tmp_path: Path, goes_on: bool) -> None:
     """A callback that completes during the stop is stored and answered; an incomplete one gets 503."""
-    async with running_daemon(tmp_path, Setting("http://127.0.0.1:9", poll=NEVER_POLLS)) as asker:
-        tracker = asker.tracker
-        _, task = await asker.call("POST", "/v1/tasks", {"route": "kling.omni-video", "external_id": "k-1"})
+    async with running_daemon(tmp_path, Setting("http://127.0.0.1:9", poll=NEVER_POLLS)) as api:
+        tracker = api.tracker
+        _, task = await api.call("POST", "/v1/tasks", {"route": "kling.omni-video", "external_id": "k-1"})
         token = CallbackTokens(tracker._callback_secret).make("kling.omni-video", task["id"])
         sender = Sender(*await asyncio.open_connection("127.0.0.1", int(tracker.url.rpartition(":")[2])))
         body = orjson.dumps({"task_id": "k-1", "task_status": "processing"})

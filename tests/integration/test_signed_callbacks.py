@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from tests.kits.clock import RunningClock
-from tests.kits.daemon import NEVER_POLLS, Asker, Setting, ends_of, run_tracker, running_daemon
+from tests.kits.daemon import NEVER_POLLS, ApiClient, Setting, ends_of, run_tracker, running_daemon
 from tests.kits.payloads import Payload, list_payloads, routes_of
-from tests.kits.processes import Ear
+from tests.kits.processes import EventLog
 from tests.kits.route_requests import Json, request_of
 from tracker.providers.registry import Registry
 from tracker.sandbox import Sandbox
@@ -43,16 +43,16 @@ LAST_WORDS = ("succeed", "complete")
 class Wire:
     """A daemon and the sandbox that calls it back."""
 
-    asker: Asker
+    api: ApiClient
     sandbox: Sandbox
-    ear: Ear
+    event_log: EventLog
 
     async def bring_to_end(self, route: str, words: str = "a kite") -> Json:
         """Submit, and wait for the end and for the last callback."""
-        task = await self.asker.submit(route, request_of(route, words))
-        await self.asker.end_of(task)
-        await self.ear.until(lambda: any(self.answers(task, word) for word in LAST_WORDS))
-        return await self.asker.get(f"/v1/tasks/{task['id']}")
+        task = await self.api.submit(route, request_of(route, words))
+        await self.api.end_of(task)
+        await self.event_log.until(lambda: any(self.answers(task, word) for word in LAST_WORDS))
+        return await self.api.get(f"/v1/tasks/{task['id']}")
 
     def answers(self, task: Json, phase: str | None = None) -> list[tuple[int, Json]]:
         """What the callbacks of a task were answered."""
@@ -68,9 +68,9 @@ async def wired(
     directory: Path, kling: str | None = NEW, suno: str | None = SUNO_SECRET, known: str = NEW
 ) -> AsyncIterator[Wire]:
     """A sandbox that signs with these secrets, and a daemon that knows ``known`` and Suno's."""
-    ear = Ear()
+    event_log = EventLog()
     async with Sandbox(
-        duration_s=0.2, callback_retry_s=60, kling_secret=kling, suno_secret=suno, on_event=ear
+        duration_s=0.2, callback_retry_s=60, kling_secret=kling, suno_secret=suno, on_event=event_log
     ) as sandbox:
         setting = Setting(
             gateway=sandbox.base_url,
@@ -78,8 +78,8 @@ async def wired(
             tables=SIGNED,
             env={"KLING_WEBHOOK_SECRET": known, "SUNO_WEBHOOK_SECRET": SUNO_SECRET},
         )
-        async with running_daemon(directory, setting) as asker:
-            yield Wire(asker, sandbox, ear)
+        async with running_daemon(directory, setting) as api:
+            yield Wire(api, sandbox, event_log)
 
 
 async def test_a_signature_over_the_body_is_believed(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ async def test_a_signature_over_the_body_is_believed(tmp_path: Path) -> None:
         task = await wire.bring_to_end(KLING)
         assert (task["status"], task["polls"], task["callbacks"]) == ("SUCCEEDED", 0, 3)
         assert wire.answers(task) == [(200, {"outcome": "applied"})] * 3
-        (end,) = ends_of(await wire.asker.events(task))
+        (end,) = ends_of(await wire.api.events(task))
         assert end["source"] == "callback"
 
 
@@ -98,7 +98,7 @@ async def test_a_signature_that_does_not_cover_the_body_is_confirmed_by_a_poll(t
         task = await wire.bring_to_end(SUNO)
         assert task["status"] == "SUCCEEDED"
         assert wire.answers(task, "complete") == [(202, {"outcome": "polling"})]
-        (end,) = ends_of(await wire.asker.events(task))
+        (end,) = ends_of(await wire.api.events(task))
         assert (end["source"], task["polls"] >= 1) == ("poll", True)
 
 
@@ -113,7 +113,7 @@ async def test_what_is_not_signed_rightly_is_401_and_the_task_ends_by_polling(
     async with wired(tmp_path, *signs[how]) as wire:
         task = await wire.bring_to_end(route, words)
         answers = wire.answers(task)
-        events = await wire.asker.events(task)
+        events = await wire.api.events(task)
     assert (task["status"], task["callbacks"]) == ("SUCCEEDED", 0)
     assert len(answers) == 3
     for status, problem in answers:
@@ -135,9 +135,9 @@ async def test_a_callback_without_token_wants_a_signature_too(tmp_path: Path) ->
     """It would only cost a poll, and not even that is a stranger's to spend."""
     async with wired(tmp_path) as wire:
         news = {"task_id": "k-1", "task_status": "succeed"}
-        refused = await wire.asker.call("POST", "/callbacks/kling", news)
+        refused = await wire.api.call("POST", "/callbacks/kling", news)
         assert refused[0] == 401
-        other = await wire.asker.call("POST", "/callbacks/openai", {"id": "evt_1", "data": {"id": "video_1"}})
+        other = await wire.api.call("POST", "/callbacks/openai", {"id": "evt_1", "data": {"id": "video_1"}})
         assert other == (202, {"outcome": "parked"}), "no scheme is configured for this family"
 
 
@@ -149,14 +149,14 @@ async def test_recorded_signatures_at_the_door(tmp_path: Path, payload: Payload)
     tables = f'[callbacks.{route.provider}]\nscheme = "{route.signature}"\nsecret_env = "SECRET"'
     setting = Setting(gateway="http://127.0.0.1:9", poll=NEVER_POLLS, tables=tables)
     setting = replace(setting, env={"SECRET": signature["test_secret"]})
-    async with running_daemon(tmp_path, setting, clock=RunningClock(datetime.fromtimestamp(1767607310, UTC))) as asker:
+    async with running_daemon(tmp_path, setting, clock=RunningClock(datetime.fromtimestamp(1767607310, UTC))) as api:
         known = payload.content["expect"]["task_id"] or "known-before"
-        registered, task = await asker.call("POST", "/v1/tasks", {"route": route.name, "external_id": known})
+        registered, task = await api.call("POST", "/v1/tasks", {"route": route.name, "external_id": known})
         assert registered == 201
         headers = {"Content-Type": "application/json", **payload.content["headers"]}
-        async with asker.session.post(f"/callbacks/{route.provider}", data=payload.raw, headers=headers) as response:
+        async with api.session.post(f"/callbacks/{route.provider}", data=payload.raw, headers=headers) as response:
             assert response.status == (202 if signature["valid"] else 401), await response.text()
-        assert (await asker.get(f"/v1/tasks/{task['id']}"))["callbacks"] == 0, "without a token nothing is believed"
+        assert (await api.get(f"/v1/tasks/{task['id']}"))["callbacks"] == 0, "without a token nothing is believed"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from tests.kits.factories import make_new_task
-from tests.kits.logs import what_is_logged
+from tests.kits.logs import captured_logs
 from tests.kits.world import World, start_calls
 from tracker.domain.task import Status
 from tracker.errors import StoreUnavailable, TaskNotFound, WriteUnknown
@@ -95,7 +95,7 @@ async def test_a_commit_that_stays_unknown_is_told_as_unknown(tmp_path: Path, fi
     """Writes are refused until the disk takes a commit again; then the key tells whether the task is there."""
     async with World(tmp_path / "t.db") as world:
         new = make_new_task(1, idempotency_key="once", fingerprint="f")
-        with what_is_logged() as logged:
+        with captured_logs() as logged:
             with failing(world, COMMIT=[first, *ANY_NUMBER]):
                 with pytest.raises(WriteUnknown, match="disk I/O error"):
                     await world.store.create_task(new)
@@ -150,7 +150,7 @@ async def test_a_rollback_that_fails_drops_the_connection(tmp_path: Path) -> Non
             db.execute("INSERT INTO cursors (name, seq) VALUES ('half', 1)")
             raise sqlite3.OperationalError("disk I/O error")
 
-        with failing(world, ROLLBACK=["before"]), what_is_logged() as logged:
+        with failing(world, ROLLBACK=["before"]), captured_logs() as logged:
             with pytest.raises(StoreUnavailable, match="disk I/O error"):
                 await world.store._write(fail)
             await world.submit(1)

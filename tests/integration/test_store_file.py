@@ -17,7 +17,7 @@ import pytest
 
 from tests.kits.clock import START, after
 from tests.kits.factories import make_task_name
-from tests.kits.logs import what_is_logged
+from tests.kits.logs import captured_logs
 from tests.kits.world import LANE, World
 from tracker.clock import ManualClock
 from tracker.domain.hook_events import DeliveryStatus
@@ -282,7 +282,7 @@ def test_checkpoints_continue_after_failures(tmp_path: Path) -> None:
         return sqlite3.connect(path)
 
     checkpointer = Checkpointer(connect)
-    with closing(sqlite3.connect(path, isolation_level=None)) as db, what_is_logged() as logged:
+    with closing(sqlite3.connect(path, isolation_level=None)) as db, captured_logs() as logged:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("CREATE TABLE kept (content BLOB)")
         db.execute("INSERT INTO kept VALUES (zeroblob(100000))")
@@ -314,7 +314,7 @@ def test_a_log_that_a_reader_blocks_is_logged_once(tmp_path: Path, monkeypatch: 
         looked.get(timeout=10)
 
     checkpointer = Checkpointer(lambda: sqlite3.connect(path, factory=Reported))
-    with closing(sqlite3.connect(path, isolation_level=None)) as db, what_is_logged() as logged:
+    with closing(sqlite3.connect(path, isolation_level=None)) as db, captured_logs() as logged:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("CREATE TABLE kept (content BLOB)")
         checkpointer.start()

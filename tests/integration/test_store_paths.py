@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kits.logs import what_is_logged
+from tests.kits.logs import captured_logs
 from tests.kits.world import World
 from tracker.errors import StoreUnavailable, StoreUnusable
 from tracker.store.sqlite import files
@@ -36,7 +36,7 @@ async def test_nothing_is_written_after_a_file_is_gone(
         await world.submit(1)
         change(tmp_path / f"t.db{ending}")
         before = sorted(path.name for path in tmp_path.iterdir())
-        with what_is_logged() as logged:
+        with captured_logs() as logged:
             for n in range(2, 40):  # enough for a checkpoint
                 with pytest.raises(StoreUnavailable, match=rf"t\.db{ending}: (it was removed|it was replaced)"):
                     await world.submit(n)

@@ -32,25 +32,25 @@ def request(route: str, **more: Json) -> dict[str, Json]:
 async def test_a_stream_is_refused_before_it_is_sent(tmp_path: Path, route: str) -> None:
     """422 with the field and the fix; nothing recorded, nothing sent. ``stream: false`` is accepted."""
     async with Sandbox() as sandbox:
-        async with running_daemon(tmp_path, Setting(gateway=sandbox.base_url, poll=NEVER_POLLS)) as asker:
-            status, problem = await asker.call(
+        async with running_daemon(tmp_path, Setting(gateway=sandbox.base_url, poll=NEVER_POLLS)) as api:
+            status, problem = await api.call(
                 "POST", "/v1/tasks", {"route": route, "request": request(route, **ASKED[route])}
             )
             assert (status, problem["errors"]) == (422, [{"loc": ["request", "stream"], "msg": MESSAGE}])
-            assert (await asker.get("/v1/tasks"))["items"] == []
+            assert (await api.get("/v1/tasks"))["items"] == []
             assert sandbox.state()["creates"] == []
-            await asker.submit(route, request(route, stream=False))
+            await api.submit(route, request(route, stream=False))
         assert len(sandbox.state()["creates"]) == 1
 
 
 async def test_the_command_line_says_it_in_one_line(tmp_path: Path) -> None:
     """Exit 2, one line on standard error."""
-    async with Sandbox() as sandbox, running_daemon(tmp_path, Setting(gateway=sandbox.base_url)) as asker:
+    async with Sandbox() as sandbox, running_daemon(tmp_path, Setting(gateway=sandbox.base_url)) as api:
         ran = await run_tracker(
             "submit",
             "openai.chat",
             "--url",
-            asker.tracker.url,
+            api.tracker.url,
             "-d",
             orjson.dumps(request("openai.chat", stream=True)).decode(),
             directory=tmp_path,

@@ -36,7 +36,7 @@ async def test_a_send_under_way_is_not_lost_to_the_clock(
         world.gateway.answers["kling"] = answer
         answered = world.gateway.hold("POST kling")
         sending = asyncio.create_task(world.submitter.submit(KLING))
-        await world.gateway.was_asked("POST kling")
+        await world.gateway.wait_for_request("POST kling")
         await world.sweep(3600.0)
         answered.set()
         task = (await sending).record.task
@@ -101,7 +101,7 @@ async def test_a_submit_whose_task_cannot_be_read_does_not_fail(
         world.gateway.answers["kling"] = answer
         answered = world.gateway.hold("POST kling")
         sending = asyncio.create_task(world.submitter.submit(replace(KLING, labels={"user": "42"})))
-        await world.gateway.was_asked("POST kling")
+        await world.gateway.wait_for_request("POST kling")
         world.store.fail("get_task")
         answered.set()
         submitted = await sending
@@ -141,7 +141,7 @@ async def test_a_stop_waits_for_a_send_and_its_client_does_not(tmp_path: Path) -
     async with UpstreamWorld(tmp_path) as world:
         answered = world.gateway.hold("POST kling")
         sending = asyncio.create_task(world.submitter.submit(KLING))
-        await world.gateway.was_asked("POST kling")
+        await world.gateway.wait_for_request("POST kling")
         stopping = asyncio.create_task(world.submitter.drain(60, answer_within_s=0))
         submitted = await sending
         assert (submitted.record.task.status, submitted.is_new, submitted.is_decided) == (Status.PENDING, True, False)
@@ -156,7 +156,7 @@ async def test_a_stop_lets_quick_sends_be_answered(tmp_path: Path) -> None:
     async with UpstreamWorld(tmp_path) as world:
         answered = world.gateway.hold("POST kling")
         sending = asyncio.create_task(world.submitter.submit(KLING))
-        await world.gateway.was_asked("POST kling")
+        await world.gateway.wait_for_request("POST kling")
         stopping = asyncio.create_task(world.submitter.drain(60, answer_within_s=60))
         await asyncio.sleep(0)
         answered.set()
@@ -179,7 +179,7 @@ async def test_who_asks_twice_to_stop_cuts_off_creates_and_no_client(tmp_path: P
     async with UpstreamWorld(tmp_path) as world:
         world.gateway.hold("POST kling")
         sending = asyncio.create_task(world.submitter.submit(KLING))
-        await world.gateway.was_asked("POST kling")
+        await world.gateway.wait_for_request("POST kling")
         stopping = asyncio.create_task(world.submitter.drain(600.0, 600.0))
         await asyncio.sleep(0)
         world.submitter.hurry()

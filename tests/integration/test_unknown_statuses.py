@@ -9,7 +9,7 @@ import pytest
 
 from tests.integration.test_accounts import ROUTES, listening
 from tests.kits.clock import RunningClock
-from tests.kits.daemon import POLLS_AT_ONCE, Asker, Setting, ends_of, running_daemon
+from tests.kits.daemon import POLLS_AT_ONCE, ApiClient, Setting, ends_of, running_daemon
 from tests.kits.payloads import STAND_INS, list_payloads, routes_of
 from tests.kits.route_requests import Json, Song, request_of
 from tests.kits.sandbox import find_job, list_played, pass_time
@@ -33,23 +33,23 @@ USUAL = (400, {"error": {"code": "E9999", "message": UNKNOWN}})
 """The same of a provider without one."""
 
 
-async def sentence_of(asker: Asker, task: Json, text: str) -> str:
+async def sentence_of(api: ApiClient, task: Json, text: str) -> str:
     """The sentence of ``why`` with this text, once there is one; the task has not ended then."""
 
     async def look() -> str | None:
-        why = await asker.get(f"/v1/tasks/{task['id']}/why")
+        why = await api.get(f"/v1/tasks/{task['id']}/why")
         assert why["status"] in {"PENDING", "RUNNING"}, (task["route"], why)
         return next((line for line in (why["summary"], *why["notes"]) if text in line), None)
 
     return str(await until(look))
 
 
-async def expires(asker: Asker, task: Json) -> None:
+async def expires(api: ApiClient, task: Json) -> None:
     """The deadline has ended the task, with a message for the user."""
-    ended = await asker.end_of(task)
+    ended = await api.end_of(task)
     assert (ended["status"], ended["reason"], ended["retryable"]) == ("FAILED", "expired", True), ended
     assert "not finished in time" in ended["user_message"]
-    (end,) = ends_of(await asker.events(ended))
+    (end,) = ends_of(await api.events(ended))
     assert end["source"] in {"clock", "poll"}
 
 
@@ -58,42 +58,42 @@ async def test_an_unknown_status_is_still_running(tmp_path: Path) -> None:
     clock = RunningClock()
     async with Sandbox() as sandbox:
         setting = Setting(gateway=sandbox.base_url, poll=BOUNDED, is_called_back=False)
-        async with running_daemon(tmp_path, setting, clock=clock) as asker:
+        async with running_daemon(tmp_path, setting, clock=clock) as api:
 
             async def follow(name: str) -> Json:
                 text = "a kite [sandbox: stage=strange; duration=10000]"
-                task = await asker.submit(name, request_of(name, text, Song("song-1", f"clip-{name}")))
+                task = await api.submit(name, request_of(name, text, Song("song-1", f"clip-{name}")))
                 pass_time(sandbox, task["external_id"], 5000)  # half-way, where it is strange
-                sentence = await sentence_of(asker, task, "is not in its contract")
+                sentence = await sentence_of(api, task, "is not in its contract")
                 assert "it was seen" in sentence
                 assert "is treated as still running" in sentence
                 return task
 
             tasks = await asyncio.gather(*map(follow, PLAYED))
             clock.advance(DEADLINE_S)
-            await asyncio.gather(*(expires(asker, task) for task in tasks))
+            await asyncio.gather(*(expires(api, task) for task in tasks))
 
 
 async def test_an_unknown_code_is_no_end(tmp_path: Path) -> None:
     """A poll that is answered with a code of no table changes nothing but what ``why`` says; the deadline holds."""
     clock = RunningClock()
-    async with listening() as ear:
-        setting = Setting(gateway=ear.url, poll=BOUNDED, is_called_back=False)
-        ear.answers = {
+    async with listening() as upstream:
+        setting = Setting(gateway=upstream.url, poll=BOUNDED, is_called_back=False)
+        upstream.answers = {
             f"{ROUTES[name].query}".partition(" ")[2]: UNKNOWN_CODES.get(ROUTES[name].provider, USUAL)
             for name in FOLLOWED
         }
-        async with running_daemon(tmp_path, setting, clock=clock) as asker:
+        async with running_daemon(tmp_path, setting, clock=clock) as api:
 
             async def follow(name: str) -> Json:
-                status, task = await asker.call("POST", "/v1/tasks", {"route": name, "external_id": f"of-{name}"})
+                status, task = await api.call("POST", "/v1/tasks", {"route": name, "external_id": f"of-{name}"})
                 assert status == 201
-                await sentence_of(asker, task, UNKNOWN)
+                await sentence_of(api, task, UNKNOWN)
                 return task
 
             tasks = await asyncio.gather(*map(follow, FOLLOWED))
             clock.advance(DEADLINE_S)
-            await asyncio.gather(*(expires(asker, task) for task in tasks))
+            await asyncio.gather(*(expires(api, task) for task in tasks))
 
 
 @pytest.mark.parametrize("name", ["kling.omni-video", "suno.generate"])
@@ -101,15 +101,15 @@ async def test_an_unknown_status_in_a_callback_is_no_end(tmp_path: Path, name: s
     """A callback with an undocumented status is recorded, and the task goes on to its end."""
     async with Sandbox() as sandbox:
         setting = Setting(gateway=sandbox.base_url)
-        async with running_daemon(tmp_path, setting) as asker:
+        async with running_daemon(tmp_path, setting) as api:
             text = "a kite [sandbox: callback=lost; duration=1000]"
-            task = await asker.submit(name, request_of(name, text))
+            task = await api.submit(name, request_of(name, text))
             path = str(find_job(sandbox, task["external_id"]).callback_url).removeprefix(setting.url)
             known = {"task_id": task["external_id"]}
             kling = {"task_status": "transcoding", **known}
             suno = {"code": 200, "data": {"callbackType": "mastering", "data": [], **known}}
-            status, answer = await asker.call("POST", path, kling if name.startswith("kling") else suno)
+            status, answer = await api.call("POST", path, kling if name.startswith("kling") else suno)
             assert status in {200, 202}, answer
-            assert (await asker.get(f"/v1/tasks/{task['id']}"))["status"] in {"PENDING", "RUNNING"}
+            assert (await api.get(f"/v1/tasks/{task['id']}"))["status"] in {"PENDING", "RUNNING"}
             pass_time(sandbox, task["external_id"], 1000)
-            assert (await asker.end_of(task))["status"] == "SUCCEEDED"
+            assert (await api.end_of(task))["status"] == "SUCCEEDED"

@@ -78,7 +78,7 @@ class RawServer:
         """A URL of this server."""
         return f"http://127.0.0.1:{self.port}{path}"
 
-    async def heard(self, times: int) -> None:
+    async def wait_for_requests(self, times: int) -> None:
         """Wait for that many requests."""
         async with asyncio.timeout(WITHIN_S):
             while len(self.asked) < times:

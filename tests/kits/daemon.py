@@ -85,7 +85,7 @@ def account(name: str, base_url: str, key_env: str = KEY_ENV) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Asker:
+class ApiClient:
     """A client of a running daemon."""
 
     session: aiohttp.ClientSession
@@ -120,7 +120,7 @@ class Asker:
 @asynccontextmanager
 async def running_daemon(
     directory: Path, setting: Setting, journal: Sink | None = None, clock: Clock | None = None
-) -> AsyncIterator[Asker]:
+) -> AsyncIterator[ApiClient]:
     """Run the daemon as ``serve`` builds it; ``journal`` hears what it logs, ``clock`` stands for the machine's."""
     file = setting.write(directory)
     names = {provider.name for provider in read_registry(directory / "providers.d").providers()}
@@ -130,7 +130,7 @@ async def running_daemon(
     connector = aiohttp.TCPConnector(limit=0)
     try:
         async with aiohttp.ClientSession(tracker.url, connector=connector) as session:
-            yield Asker(session, tracker)
+            yield ApiClient(session, tracker)
     finally:
         await tracker.stop()
 

@@ -1,4 +1,4 @@
-"""What tests of hooks are made with: deliveries, scripts, bells that scripts ring, and a store that tells."""
+"""What tests of hooks are made with: deliveries, scripts, and pipes that scripts write into."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def write_python(path: Path, body: str) -> Path:
     return write_script(path, f"'''exec' {shlex.quote(sys.executable)} -SE \"$0\" \"$@\"\n' '''\n{body}")
 
 
-class Bell:
+class LinePipe:
     """A named pipe that scripts write lines into, so that tests need not guess when something happened.
 
     Args:
@@ -84,13 +84,13 @@ class Bell:
         self.path = path
         self._rest = b""
         self._lines: asyncio.Queue[str] = asyncio.Queue()
-        # opened for both, so that it never ends and nobody blocks on opening it
+        # opened for both, so that it never ends and opening it never blocks
         self._handle = os.open(path, os.O_RDWR | os.O_NONBLOCK)
         asyncio.get_running_loop().add_reader(self._handle, self._read)
 
     @property
-    def word(self) -> str:
-        """Its path as a word of a shell."""
+    def quoted(self) -> str:
+        """Its path, quoted for a shell."""
         return shlex.quote(str(self.path))
 
     def _read(self) -> None:
@@ -98,14 +98,14 @@ class Bell:
         for line in lines:
             self._lines.put_nowait(line.decode())
 
-    async def heard(self) -> str:
+    async def next_line(self) -> str:
         """The next line."""
         async with asyncio.timeout(WITHIN_S):
             return await self._lines.get()
 
     @property
-    def unheard(self) -> int:
-        """Lines that nobody has asked for yet."""
+    def unread(self) -> int:
+        """How many lines wait to be read."""
         return self._lines.qsize()
 
     def close(self) -> None:
@@ -177,7 +177,7 @@ async def is_gone(pid: int) -> bool:
             state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
         except (FileNotFoundError, ProcessLookupError):
             return True
-        if state in {"Z", "X"}:  # dead; whoever inherited it has not buried it yet
+        if state in {"Z", "X"}:  # dead; its parent has not waited for it yet
             return True
         await asyncio.sleep(0.005)
     return False

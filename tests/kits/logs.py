@@ -10,7 +10,7 @@ from tracker.logs import configure_logging
 
 
 @contextmanager
-def what_is_logged() -> Iterator[list[Mapping[str, Any]]]:
+def captured_logs() -> Iterator[list[Mapping[str, Any]]]:
     """The events from debug on, while it is open."""
     events: list[Mapping[str, Any]] = []
     configure_logging("debug", sink=events.append)

@@ -1,7 +1,7 @@
 """What acceptance tests live in: the daemon as a process of its own, and a sandbox gateway in the test's process.
 
-Nothing here knows the daemon's insides: it is started by its command line, told to stop by signals, asked over HTTP,
-listened to by its log, and its file is read through a connection of our own.
+Nothing here knows the daemon's insides: it is started by its command line, told to stop by signals, called over HTTP,
+its log is read, and its file through a plain connection.
 """
 
 from __future__ import annotations
@@ -49,34 +49,34 @@ def find_free_port() -> int:
                 return port
 
 
-class Ear(Signal):
-    """Hears what the sandbox tells.
+class EventLog(Signal):
+    """The events that the sandbox reports.
 
     Attributes:
-        told: (monotonic seconds, event, facts), oldest first.
+        entries: (monotonic seconds, event, facts), oldest first.
         listeners: called with each event as it happens, in the middle of the sandbox's work.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.told: list[tuple[float, str, Mapping[str, Json]]] = []
+        self.entries: list[tuple[float, str, Mapping[str, Json]]] = []
         self.listeners: list[Callable[[str, Mapping[str, Json]], None]] = []
 
     def __call__(self, event: str, facts: Mapping[str, Json]) -> None:
-        """Take an event in."""
-        self.told.append((time.monotonic(), event, facts))
+        """Record an event."""
+        self.entries.append((time.monotonic(), event, facts))
         for listener in self.listeners:
             listener(event, facts)
         self.notify()
 
     def times_of(self, event: str, **facts: Json) -> list[float]:
-        """When an event with these facts was told."""
+        """When an event with these facts was reported."""
         return [
-            at for at, name, known in self.told if name == event and all(known.get(k) == v for k, v in facts.items())
+            at for at, name, known in self.entries if name == event and all(known.get(k) == v for k, v in facts.items())
         ]
 
-    async def heard(self, event: str, count: int = 1, **facts: Json) -> None:
-        """Wait until an event was told so many times."""
+    async def wait_for(self, event: str, count: int = 1, **facts: Json) -> None:
+        """Wait until an event was reported so many times."""
         await self.until(lambda: len(self.times_of(event, **facts)) >= count)
 
 
@@ -154,7 +154,7 @@ class Daemon:
         self._config.write_text(text)
         before = len(self.logged("config.reloaded"))
         self.signal(signal.SIGHUP)
-        await self.heard("config.reloaded", before + 1)
+        await self.wait_for_log("config.reloaded", before + 1)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal at once."""
@@ -201,13 +201,13 @@ class Daemon:
                     found.append(entry)
         return found
 
-    async def heard(self, event: str, count: int = 1, **facts: Json) -> list[Mapping[str, Json]]:
+    async def wait_for_log(self, event: str, count: int = 1, **facts: Json) -> list[Mapping[str, Json]]:
         """Wait until an event was logged so many times."""
         await self._signal.until(lambda: len(self.logged(event, **facts)) >= count)
         return self.logged(event, **facts)
 
     def assert_no_traceback(self) -> None:
-        """Nothing went wrong that nobody had thought of."""
+        """Nothing failed unexpectedly."""
         bad = [line for line in self.lines if "Traceback" in line or '"level":"critical"' in line]
         assert not bad, "\n".join(bad)
 
@@ -235,7 +235,7 @@ SUNO, KLING, DASHSCOPE = REQUESTS
 
 
 @dataclass
-class House:
+class System:
     """A daemon, the sandbox that it talks to, and a client of both.
 
     Attributes:
@@ -246,7 +246,7 @@ class House:
 
     directory: Path
     sandbox: Sandbox
-    ear: Ear
+    event_log: EventLog
     daemon: Daemon
     client: aiohttp.ClientSession
     url: str
@@ -296,7 +296,7 @@ class House:
 
         return await until(look)
 
-    async def heard_callbacks(self, task_id: str, count: int) -> None:
+    async def wait_for_callbacks(self, task_id: str, count: int) -> None:
         """Wait until a task has had so many callbacks."""
 
         async def look() -> bool:
@@ -400,7 +400,7 @@ def submission(route: str, prompt: str) -> dict[str, Json]:
 
 
 @asynccontextmanager
-async def open_house(
+async def running_system(
     directory: Path,
     *,
     poll: Mapping[str, float] | None = None,
@@ -409,22 +409,22 @@ async def open_house(
     hook_on: str = "task.*",
     top: str = "",
     sandbox: Mapping[str, Json] | None = None,
-) -> AsyncIterator[House]:
-    """A house with its daemon running.
+) -> AsyncIterator[System]:
+    """A system with its daemon running.
 
     Args:
         directory: where all files go.
         poll: the ``[poll]`` table; `FAST` by default.
         called_back: whether the daemon tells the sandbox where to call back.
         hook_before: what the hook script does before it writes its line; None for no hook.
-        hook_on: what the hook hears.
+        hook_on: the events of the hook.
         top: further lines at the top of the configuration.
         sandbox: options of the sandbox.
     """
     port = find_free_port()
     url = f"http://127.0.0.1:{port}"
-    ear = Ear()
-    async with Sandbox(**{"duration_s": 1.0, "on_event": ear, **(sandbox or {})}) as gateway:
+    event_log = EventLog()
+    async with Sandbox(**{"duration_s": 1.0, "on_event": event_log, **(sandbox or {})}) as gateway:
         config = directory / "tracker.toml"
         script = directory / "hook"
         lines = [
@@ -450,6 +450,6 @@ async def open_house(
         try:
             async with aiohttp.ClientSession(timeout=timeout) as client:
                 await daemon.start()
-                yield House(directory, gateway, ear, daemon, client, url, directory / "db" / "tracker.db")
+                yield System(directory, gateway, event_log, daemon, client, url, directory / "db" / "tracker.db")
         finally:
             await daemon.close()

@@ -79,7 +79,7 @@ class Gateway:
         status, body = answer
         return web.json_response(body, status=status)
 
-    async def was_asked(self, what: str, times: int = 1) -> None:
+    async def wait_for_request(self, what: str, times: int = 1) -> None:
         """Wait until so many such requests have come."""
         async with asyncio.timeout(20), self.changed:
             await self.changed.wait_for(lambda: self.asked.count(what) >= times)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.kill_run import CHAOS, KillRun
-from tests.kits.processes import FAST, open_house
+from tests.kits.processes import FAST, running_system
 
 EVERYTHING = replace(
     CHAOS,
@@ -36,13 +36,13 @@ POLL = {**FAST, "submit_retry_s": 30.0, "missing_output_grace_s": 10.0}
 async def test_hundreds_of_tasks_through_everything(tmp_path: Path, soak_seed: int) -> None:
     """400 tasks, 30 kills, every fault of the sandbox: each task ends correctly, each hook run succeeds."""
     options = {"chaos": EVERYTHING, "seed": soak_seed, "callback_retry_s": 4.0}
-    async with open_house(tmp_path, poll=POLL, sandbox=options) as house:
-        run = KillRun(house, count=400, kills=30, seed=soak_seed, at_once=16, patience_s=180.0)
+    async with running_system(tmp_path, poll=POLL, sandbox=options) as system:
+        run = KillRun(system, count=400, kills=30, seed=soak_seed, at_once=16, patience_s=180.0)
         ended = await run.go()
         ends = run.check(ended)
         run.check_hooks(ended)
-        await house.daemon.stop()
-        house.daemon.assert_no_traceback()
+        await system.daemon.stop()
+        system.daemon.assert_no_traceback()
         assert len(run.killed_at) == 30
         assert ends["SUCCEEDED"] >= 150, ends
         assert run.resolved_by_callback() >= 5

@@ -65,9 +65,9 @@ class Machine:
     def __init__(self, directory: Path, binds: Mapping[Path, str]) -> None:
         self._work = directory
         self._binds = binds
-        home = _cgroup_home()
-        assert home is not None
-        self._cgroup = home / f"tracker-test-{os.getpid()}-{id(self):x}"
+        service = _cgroup_home()
+        assert service is not None
+        self._cgroup = service / f"tracker-test-{os.getpid()}-{id(self):x}"
         self._launcher: subprocess.Popen[bytes] | None = None
         self._init = 0
 
@@ -205,8 +205,8 @@ def _cgroup_home() -> Path | None:
     ]
     if not roots or not ours:
         return None
-    home = Path(roots[0]) / ours[0].lstrip("/")
-    return home if os.access(home, os.W_OK) else None
+    service = Path(roots[0]) / ours[0].lstrip("/")
+    return service if os.access(service, os.W_OK) else None
 
 
 if __name__ == "__main__":

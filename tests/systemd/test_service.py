@@ -18,9 +18,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.systemd.household import Household, Job
 from tests.systemd.machine import Machine, find_obstacle
 from tests.systemd.readme import read_blocks
+from tests.systemd.service_client import Job, ServiceClient
 from tests.systemd.wheels import pack_wheels
 from tracker.sandbox import DEFAULT_KEY as KEY
 from tracker.sandbox import Sandbox
@@ -83,17 +83,17 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 def test_the_service(machine: Machine, subtests: pytest.Subtests) -> None:
     """From `make install` to `make uninstall`, nothing that was acknowledged is lost and no key gets out."""
     with machine.network():
-        asyncio.run(_story(machine, subtests))
+        asyncio.run(_run_all_parts(machine, subtests))
 
 
-async def _story(machine: Machine, subtests: pytest.Subtests) -> None:
+async def _run_all_parts(machine: Machine, subtests: pytest.Subtests) -> None:
     timeout = aiohttp.ClientTimeout(total=60)
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
     async with (
         Sandbox(duration_s=3600) as gateway,
         aiohttp.ClientSession(timeout=timeout, connector=connector) as client,
     ):
-        home = Household(machine, gateway, client)
+        service = ServiceClient(machine, gateway, client)
         first, *middle, last = read_blocks()
         machine.write("/usr/local/bin/editor", EDITOR, "0755")
         machine.write(f"/etc/systemd/system/{UNIT}.d/test.conf", DROP_IN.format(gateway=gateway.base_url))
@@ -103,41 +103,41 @@ async def _story(machine: Machine, subtests: pytest.Subtests) -> None:
 
         # the key is what people paste where the README says so
         follow(machine, first, stdin=KEY)
-        jobs = await home.submit(60, "first")
+        jobs = await service.submit(60, "first")
         with subtests.test("started: ready, with a status line, on systemd's socket"):
-            await check_started(home)
+            await check_started(service)
         with subtests.test("the state directory is the daemon's alone"):
             check_modes(machine)
         with subtests.test("credentials reach the daemon and no other process"):
-            await check_credentials(home)
+            await check_credentials(service)
         with subtests.test("the journal's fields"):
-            await check_journal(home, jobs[0])
+            await check_journal(service, jobs[0])
         with subtests.test("restarts under load refuse and lose no callback"):
-            jobs += await check_restart(home)
+            jobs += await check_restart(service)
         with subtests.test("reloads under load refuse and lose no callback"):
-            jobs += await check_reload(home)
+            jobs += await check_reload(service)
         with subtests.test("a reload that cannot be is refused, and says why"):
-            await check_refused_reload(home)
+            await check_refused_reload(service)
         with subtests.test("a key that changed on disk takes a restart, and is named"):
-            await check_rotated_key(home)
+            await check_rotated_key(service)
         with subtests.test("root's commands find what the service has, others are told"):
-            await check_root_commands(home)
+            await check_root_commands(service)
         with subtests.test("the first key takes a restart, and the reload fails"):
-            await check_first_key(home)
+            await check_first_key(service)
         with subtests.test("the watchdog ends a wedged daemon, and the next one has lost nothing"):
-            jobs += await check_watchdog(home)
+            jobs += await check_watchdog(service)
         with subtests.test("a drop-in gives a hook what it needs"):
-            await check_loosened(home)
+            await check_loosened(service)
         with subtests.test("backups are named by date, and private"):
-            older = await check_backups(home)
-        mistake = await home.submit(1, "mistake")
+            older = await check_backups(service)
+        mistake = await service.submit(1, "mistake")
         for n, block in enumerate(middle):
             with subtests.test("the README, word for word", block=block.splitlines()[0], n=n):
                 await asyncio.to_thread(follow, machine, block)
         with subtests.test("root's commands find an instance by its configuration"):
             check_instance(machine)
         with subtests.test("the restored backup has every task"):
-            await check_restored(home, jobs, mistake, older)
+            await check_restored(service, jobs, mistake, older)
         with subtests.test("uninstalled: the program is gone, what is the user's stays"):
             follow(machine, last)
             check_uninstalled(machine)
@@ -153,17 +153,17 @@ def follow(machine: Machine, block: str, stdin: str = "") -> None:
     machine.run("bash", "-euc", f"cd /checkout\n{block}", stdin=stdin, env=environ)
 
 
-async def check_started(home: Household) -> None:
+async def check_started(service: ServiceClient) -> None:
     """`systemctl start` returned when the daemon answered, and says how it is."""
-    machine = home.machine
+    machine = service.machine
     assert machine.show(UNIT, "ActiveState") == "active"
-    assert (await home.call("GET", "/readyz"))[0] == 200
+    assert (await service.call("GET", "/readyz"))[0] == 200
     status = re.compile(r"0 running, 60 pending, \d+ due for a poll; \d+ hook deliveries open, \d+ under way")
 
     async def counts_are_live() -> bool:
         return status.fullmatch(machine.show(UNIT, "StatusText")) is not None
 
-    await home.until(counts_are_live, "live counts in the status line")
+    await service.until(counts_are_live, "live counts in the status line")
     assert "tracker.socket" in machine.show(UNIT, "TriggeredBy")
     assert machine.show("tracker-backup.timer", "NextElapseUSecRealtime")
 
@@ -183,15 +183,15 @@ def check_modes(machine: Machine) -> None:
     assert user != "0"
 
 
-async def check_credentials(home: Household) -> None:
+async def check_credentials(service: ServiceClient) -> None:
     """The upstream took the key; no environment, hook, journal, database or other user has it."""
-    machine = home.machine
+    machine = service.machine
 
     async def pried() -> str:
         text = machine.run("cat", f"{STATE}/pried", check=False).stdout
         return text if "the end" in text else ""
 
-    seen = await home.until(pried, "the prying hook")
+    seen = await service.until(pried, "the prying hook")
     assert KEY not in seen, seen
     assert "CREDENTIALS_DIRECTORY" not in seen
     assert re.search(r"ANYINT_API_KEY: Permission denied", seen), seen
@@ -213,37 +213,37 @@ async def check_credentials(home: Household) -> None:
     assert machine.out("cat", f"/run/credentials/{UNIT}/ANYINT_API_KEY") == KEY  # it was there to be looked for
 
 
-async def check_journal(home: Household, job: Job) -> None:
+async def check_journal(service: ServiceClient, job: Job) -> None:
     """An event is found by its task, with its priority, without a time or colours in its text."""
-    answers = await home.call_back([job], per_s=1)
+    answers = await service.call_back([job], per_s=1)
     assert answers.counts == {"200 applied": 1}
 
     async def ended() -> object:
-        return await home.entries(f"TRACKER_TASK_ID={job.task_id}", "TRACKER_EVENT=task.ended")
+        return await service.entries(f"TRACKER_TASK_ID={job.task_id}", "TRACKER_EVENT=task.ended")
 
-    (entry,) = await home.until(ended, "the entry of the end")
+    (entry,) = await service.until(ended, "the entry of the end")
     assert entry["TRACKER_PROVIDER"] == "kling"
     assert (entry["PRIORITY"], entry["_SYSTEMD_UNIT"], entry["SYSLOG_IDENTIFIER"]) == ("6", UNIT, "tracker")
     assert entry["MESSAGE"].startswith("task.ended ")
-    ours = await home.entries("-u", UNIT, "_TRANSPORT=journal")
+    ours = await service.entries("-u", UNIT, "_TRANSPORT=journal")
     text = "\n".join(str(entry["MESSAGE"]) for entry in ours)
     assert "\x1b" not in text
     assert not re.search(r"\d{4}-\d\d-\d\dT\d\d:\d\d", text), "journald keeps the time already"
 
 
-async def check_restart(home: Household) -> list[Job]:
+async def check_restart(service: ServiceClient) -> list[Job]:
     """Two restarts while callbacks keep coming: each is answered 200 after it is on disk, and each is there."""
-    jobs = await home.submit(300, "restart")
+    jobs = await service.submit(300, "restart")
     enough = asyncio.Event()
-    load = asyncio.create_task(home.go_on_calling_back(jobs, 100, enough))
+    load = asyncio.create_task(service.go_on_calling_back(jobs, 100, enough))
     starts: list[tuple[float, float]] = []
     try:
         for _ in range(2):
-            before = home.machine.show(UNIT, "MainPID")
-            await home.run("systemctl", "restart", UNIT)
-            assert home.machine.show(UNIT, "MainPID") != before
+            before = service.machine.show(UNIT, "MainPID")
+            await service.run("systemctl", "restart", UNIT)
+            assert service.machine.show(UNIT, "MainPID") != before
             started, ready = (
-                int(home.machine.show(UNIT, f"{moment}TimestampMonotonic")) / 1e6
+                int(service.machine.show(UNIT, f"{moment}TimestampMonotonic")) / 1e6
                 for moment in ("ExecMainStart", "ActiveEnter")
             )
             starts.append((started, ready))
@@ -255,29 +255,29 @@ async def check_restart(home: Household) -> list[Job]:
     for started, ready in starts:
         waited = [None for began, ended in answers.times if began < ready and ended > started]
         assert waited, "no callback came while nobody was there"
-    assert await home.statuses(jobs) == {"SUCCEEDED": len(jobs)}
-    await check_hooks_ran(home, jobs)
+    assert await service.statuses(jobs) == {"SUCCEEDED": len(jobs)}
+    await check_hooks_ran(service, jobs)
     return jobs
 
 
-async def check_hooks_ran(home: Household, jobs: list[Job]) -> None:
+async def check_hooks_ran(service: ServiceClient, jobs: list[Job]) -> None:
     """The counting hook has run for each of these; a delivery that ran twice kept its id."""
     wanted = {job.task_id for job in jobs}
 
     async def all_ran() -> bool:
-        lines = home.machine.run("cat", f"{STATE}/ends", check=False).stdout.splitlines()
+        lines = service.machine.run("cat", f"{STATE}/ends", check=False).stdout.splitlines()
         deliveries = dict(line.split() for line in lines)
         return {task for task in deliveries.values() if task in wanted} == wanted
 
-    await home.until(all_ran, "the hooks")
+    await service.until(all_ran, "the hooks")
 
 
-async def check_reload(home: Household) -> list[Job]:
+async def check_reload(service: ServiceClient) -> list[Job]:
     """Three reloads while callbacks keep coming: what can change does, what cannot says so, nothing is lost."""
-    machine = home.machine
-    jobs = await home.submit(200, "reload")
+    machine = service.machine
+    jobs = await service.submit(200, "reload")
     before = machine.show(UNIT, "MainPID")
-    load = asyncio.create_task(home.call_back(jobs, per_s=100))
+    load = asyncio.create_task(service.call_back(jobs, per_s=100))
     edits = [
         r's|^level = "info"|level = "debug"|',
         r"s|^deadline_s = .*|deadline_s = 90000|",
@@ -285,44 +285,44 @@ async def check_reload(home: Household) -> list[Job]:
     ]
     for number, edit in enumerate(edits, 1):
         machine.run("sed", "-i", edit, CONFIG)
-        await home.run("systemctl", "reload", UNIT)
+        await service.run("systemctl", "reload", UNIT)
 
         async def reloaded(number: int = number) -> bool:
-            return len(await home.entries("-u", UNIT, "TRACKER_EVENT=config.reloaded")) == number
+            return len(await service.entries("-u", UNIT, "TRACKER_EVENT=config.reloaded")) == number
 
-        await home.until(reloaded, "the reload")
+        await service.until(reloaded, "the reload")
     answers = await load
     assert answers.counts == {"200 applied": len(jobs)}
     assert machine.show(UNIT, "MainPID") == before
-    entries = await home.entries("-u", UNIT, "TRACKER_EVENT=config.reloaded")
+    entries = await service.entries("-u", UNIT, "TRACKER_EVENT=config.reloaded")
     assert [entry["TRACKER_CHANGED"] for entry in entries] == ['["log.level"]', '["poll.deadline_s"]', "[]"]
-    (kept,) = await home.entries("-u", UNIT, "TRACKER_EVENT=config.restart_needed")
+    (kept,) = await service.entries("-u", UNIT, "TRACKER_EVENT=config.restart_needed")
     assert (kept["TRACKER_KEY"], kept["PRIORITY"]) == ("server.max_callback_bytes", "4")
     return jobs
 
 
-async def check_refused_reload(home: Household) -> None:
+async def check_refused_reload(service: ServiceClient) -> None:
     """A file with a mistake: `systemctl reload` fails, SIGHUP is refused in the log, and the old file holds."""
-    machine = home.machine
+    machine = service.machine
     machine.run("cp", CONFIG, "/tmp/good.toml")
     machine.run("sed", "-i", "s|^deadline_s = .*|deadlin_s = 1|", CONFIG)
-    code, _ = await home.run("systemctl", "reload", UNIT, check=False)
+    code, _ = await service.run("systemctl", "reload", UNIT, check=False)
     assert code != 0
     assert machine.show(UNIT, "ActiveState") == "active"
-    refusals = [e for e in await home.entries("-u", UNIT, "_TRANSPORT=stdout") if "deadlin_s" in e["MESSAGE"]]
+    refusals = [e for e in await service.entries("-u", UNIT, "_TRANSPORT=stdout") if "deadlin_s" in e["MESSAGE"]]
     assert [entry["PRIORITY"] for entry in refusals] == ["3"]
     machine.run("kill", "-HUP", machine.show(UNIT, "MainPID"))
 
     async def refused() -> object:
-        return await home.entries("-u", UNIT, "TRACKER_EVENT=config.reload_refused")
+        return await service.entries("-u", UNIT, "TRACKER_EVENT=config.reload_refused")
 
-    (entry, *_) = await home.until(refused, "the refusal")
+    (entry, *_) = await service.until(refused, "the refusal")
     assert entry["PRIORITY"] == "3"
     assert "did you mean deadline_s" in entry["MESSAGE"]
     assert machine.show(UNIT, "StatusText").startswith("Reload refused")
-    assert (await home.call("GET", "/readyz"))[0] == 200
+    assert (await service.call("GET", "/readyz"))[0] == 200
     machine.run("cp", "/tmp/good.toml", CONFIG)
-    await home.run("systemctl", "reload", UNIT)
+    await service.run("systemctl", "reload", UNIT)
 
 
 CREDSTORE = "/etc/credstore/tracker"
@@ -330,22 +330,22 @@ STRANGER = ("systemd-run", "-q", "--pipe", "--wait", "-p", "DynamicUser=yes", "/
 ENV_OF_ROOT = "TRACKER_ACCOUNTS__DEFAULT__BASE_URL"
 
 
-async def check_rotated_key(home: Household) -> None:
+async def check_rotated_key(service: ServiceClient) -> None:
     """The reload itself is good; the journal names the account at warning level."""
-    machine = home.machine
+    machine = service.machine
     machine.write(f"{CREDSTORE}.ANYINT_API_KEY", "sk-another-key-not-real", "0600")
-    await home.run("systemctl", "reload", UNIT)
-    (entry,) = [e for e in await home.entries("-u", UNIT, "_TRANSPORT=stdout") if "on disk" in e["MESSAGE"]]
+    await service.run("systemctl", "reload", UNIT)
+    (entry,) = [e for e in await service.entries("-u", UNIT, "_TRANSPORT=stdout") if "on disk" in e["MESSAGE"]]
     named = "key of account default has changed on disk (credential ANYINT_API_KEY): takes a restart"
     assert (entry["MESSAGE"], entry["PRIORITY"]) == (named, "4")
     machine.write(f"{CREDSTORE}.ANYINT_API_KEY", KEY, "0600")
-    await home.run("systemctl", "reload", UNIT)
+    await service.run("systemctl", "reload", UNIT)
 
 
-async def check_root_commands(home: Household) -> None:
+async def check_root_commands(service: ServiceClient) -> None:
     """`doctor` is well as root; with a token in the credential store root's commands work, a stranger's do not."""
-    machine = home.machine
-    env = {ENV_OF_ROOT: home.gateway.base_url}
+    machine = service.machine
+    env = {ENV_OF_ROOT: service.gateway.base_url}
 
     async def examine() -> subprocess.CompletedProcess[str]:
         # on a thread: the gateway that it asks is in this one
@@ -355,8 +355,8 @@ async def check_root_commands(home: Household) -> None:
     assert (ran.returncode, KEY in ran.stdout) == (0, False), ran.stdout
     assert "serves the store, listening on" in ran.stdout
     machine.write(f"{CREDSTORE}.TRACKER_API_TOKEN", "token-of-the-test", "0600")
-    await home.run("systemctl", "restart", UNIT)
-    assert (await home.call("GET", "/v1/tasks"))[0] == 401
+    await service.run("systemctl", "restart", UNIT)
+    assert (await service.call("GET", "/v1/tasks"))[0] == 401
     listed = machine.run("tracker", "list", "--limit", "1", "--json")
     assert (len(json.loads(listed.stdout)["items"]), listed.stderr) == (1, "")
     assert (await examine()).returncode == 0
@@ -367,29 +367,29 @@ async def check_root_commands(home: Household) -> None:
     assert refused.returncode == 78
     assert "wants an API token: set TRACKER_API_TOKEN, or run as root" in refused.stderr
     machine.run("rm", f"{CREDSTORE}.TRACKER_API_TOKEN")
-    await home.run("systemctl", "stop", UNIT, "tracker.socket")
+    await service.run("systemctl", "stop", UNIT, "tracker.socket")
     stopped = await examine()
     assert "ok       key of default" in stopped.stdout, stopped.stdout
     assert "not running; 127.0.0.1:8780 is free" in stopped.stdout
 
 
-async def check_first_key(home: Household) -> None:
+async def check_first_key(service: ServiceClient) -> None:
     """Without a key the status line says so; a key that comes later fails the reload and asks for a restart."""
-    machine = home.machine
+    machine = service.machine
     machine.run("mv", f"{CREDSTORE}.ANYINT_API_KEY", "/tmp/key")
-    await home.run("systemctl", "start", UNIT)
+    await service.run("systemctl", "start", UNIT)
     # without a token the daemon says where its store is, which stands in for the file that is out of reach
     assert machine.run(*STRANGER, "list", "--limit", "1", check=False).returncode == 0
     assert machine.show(UNIT, "StatusText").endswith("Account default has no API key: its requests are refused")
     machine.run("mv", "/tmp/key", f"{CREDSTORE}.ANYINT_API_KEY")
-    code, _ = await home.run("systemctl", "reload", UNIT, check=False)
+    code, _ = await service.run("systemctl", "reload", UNIT, check=False)
     assert code != 0
     assert machine.show(UNIT, "ActiveState") == "active"
-    refused = (await home.entries("-u", UNIT, "TRACKER_EVENT=config.reload_refused"))[-1]
+    refused = (await service.entries("-u", UNIT, "TRACKER_EVENT=config.reload_refused"))[-1]
     assert "credential ANYINT_API_KEY was added after the start" in refused["MESSAGE"]
     assert "it takes a restart" in refused["MESSAGE"]
     assert "redacted" not in refused["MESSAGE"]
-    await home.run("systemctl", "restart", UNIT)
+    await service.run("systemctl", "restart", UNIT)
     assert "no API key" not in machine.show(UNIT, "StatusText")
 
 
@@ -399,71 +399,71 @@ def check_instance(machine: Machine) -> None:
     assert (listed.stdout, listed.stderr) == ("", "no tasks\n")
 
 
-async def check_watchdog(home: Household) -> list[Job]:
+async def check_watchdog(service: ServiceClient) -> list[Job]:
     """The loop is wedged; callbacks wait in systemd's queue; the new process answers them and knows all tasks."""
-    machine = home.machine
+    machine = service.machine
     packages = machine.out("bash", "-c", "echo /usr/local/lib/tracker/current/lib/python3*/site-packages")
     machine.write(f"{packages}/wedge.pth", WEDGE)
-    await home.run("systemctl", "restart", UNIT)
-    jobs = await home.submit(40, "wedged")
+    await service.run("systemctl", "restart", UNIT)
+    jobs = await service.submit(40, "wedged")
     early, late = jobs[:20], jobs[20:]
-    assert (await home.call_back(early, per_s=1000)).counts == {"200 applied": 20}
+    assert (await service.call_back(early, per_s=1000)).counts == {"200 applied": 20}
     restarts = int(machine.show(UNIT, "NRestarts"))
     machine.run("kill", "-USR2", machine.show(UNIT, "MainPID"))
-    await home.run("bash", "-c", f"until test -e {WEDGED}; do sleep 0.01; done")
-    answers = await home.call_back(late, per_s=100)
+    await service.run("bash", "-c", f"until test -e {WEDGED}; do sleep 0.01; done")
+    answers = await service.call_back(late, per_s=100)
     assert answers.counts == {"200 applied": 20}, machine.log()
     assert answers.longest_s > 1, "the loop was not wedged"
     assert int(machine.show(UNIT, "NRestarts")) == restarts + 1
-    assert await home.statuses(jobs) == {"SUCCEEDED": len(jobs)}
-    await check_hooks_ran(home, jobs)
-    log = "\n".join(str(entry["MESSAGE"]) for entry in await home.entries("-u", UNIT, "-n", "400"))
+    assert await service.statuses(jobs) == {"SUCCEEDED": len(jobs)}
+    await check_hooks_ran(service, jobs)
+    log = "\n".join(str(entry["MESSAGE"]) for entry in await service.entries("-u", UNIT, "-n", "400"))
     assert "Watchdog timeout" in log
     assert "most recent call first" in log, "where the loop was stuck is not told"
     return jobs
 
 
-async def check_loosened(home: Household) -> None:
+async def check_loosened(service: ServiceClient) -> None:
     """The documented drop-in lets the hook write where it could not before."""
-    machine = home.machine
+    machine = service.machine
     example = (REPOSITORY / "systemd" / "examples" / "hooks.conf").read_text(encoding="utf-8")
     machine.run("groupadd", "-f", "media")
     machine.run("chgrp", "media", "/srv/media")
     machine.run("chmod", "2770", "/srv/media")
     machine.write(f"/etc/systemd/system/{UNIT}.d/hooks.conf", example)
-    await home.run("systemctl", "daemon-reload")
-    await home.run("systemctl", "restart", UNIT)
-    await home.submit(1, "loosened")
+    await service.run("systemctl", "daemon-reload")
+    await service.run("systemctl", "restart", UNIT)
+    await service.submit(1, "loosened")
 
     async def wrote() -> bool:
         return "media is mine" in machine.run("cat", f"{STATE}/pried", check=False).stdout
 
-    await home.until(wrote, "the hook's file outside of the state directory")
+    await service.until(wrote, "the hook's file outside of the state directory")
 
 
-async def check_backups(home: Household) -> list[str]:
+async def check_backups(service: ServiceClient) -> list[str]:
     """The daily backup, made twice while the daemon works: two files that only its user reads."""
-    machine = home.machine
+    machine = service.machine
     for _ in range(2):
-        await home.run("systemctl", "start", "tracker-backup.service")
-        await home.run("sleep", "1.1")  # their names differ by the second
+        await service.run("systemctl", "start", "tracker-backup.service")
+        await service.run("sleep", "1.1")  # their names differ by the second
     modes = machine.out("bash", "-c", f"stat -c '%a %U' {STATE}/backups/*").splitlines()
     assert len(modes) == 2
     assert {mode.split()[0] for mode in modes} == {"600"}
     return machine.out("bash", "-c", f"cd {STATE}/backups && sha256sum *").splitlines()
 
 
-async def check_restored(home: Household, jobs: list[Job], mistake: list[Job], older: list[str]) -> None:
+async def check_restored(service: ServiceClient, jobs: list[Job], mistake: list[Job], older: list[str]) -> None:
     """What runs now runs on the copy: the mistake is gone, all from before it is there, and so is every backup."""
-    machine = home.machine
-    assert await home.statuses([jobs[0], *jobs[60:]]) == {"SUCCEEDED": len(jobs) - 59}
-    assert await home.statuses(jobs[1:60]) == {"PENDING": 59}
-    assert (await home.call("GET", f"/v1/tasks/{mistake[0].task_id}"))[0] == 404
+    machine = service.machine
+    assert await service.statuses([jobs[0], *jobs[60:]]) == {"SUCCEEDED": len(jobs) - 59}
+    assert await service.statuses(jobs[1:60]) == {"PENDING": 59}
+    assert (await service.call("GET", f"/v1/tasks/{mistake[0].task_id}"))[0] == 404
     assert set(older) <= set(machine.out("bash", "-c", f"cd {STATE}/backups && sha256sum *").splitlines())
     user = machine.show(UNIT, "UID")
     assert machine.out("bash", "-c", f"stat -c '%a %u' {STATE}/tracker.db").strip() == f"600 {user}"
-    (more,) = await home.submit(1, "restored")
-    assert (await home.call_back([more], per_s=1)).counts == {"200 applied": 1}
+    (more,) = await service.submit(1, "restored")
+    assert (await service.call_back([more], per_s=1)).counts == {"200 applied": 1}
 
 
 def check_uninstalled(machine: Machine) -> None:

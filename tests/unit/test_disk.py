@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kits.logs import what_is_logged
+from tests.kits.logs import captured_logs
 from tracker.maintenance.disk_space import FULL_BYTES, LOW_BYTES, DiskSpace
 
 GIB = 2**30
@@ -39,7 +39,7 @@ def test_a_change_is_logged_once() -> None:
         return 100 * GIB, free
 
     disk = DiskSpace(Path("/data"), measure)
-    with what_is_logged() as logs:
+    with captured_logs() as logs:
         for free in (GIB, 5, 5, 0, -1, GIB, GIB):  # noqa: B007 - `measure` reads it
             disk.measure()
     assert [(entry["event"], entry["level"]) for entry in logs] == [

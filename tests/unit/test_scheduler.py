@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.kits.logs import what_is_logged
+from tests.kits.logs import captured_logs
 from tracker.daemon.scheduler import Scheduler, _OneAhead
 from tracker.errors import StoreUnavailable
 
@@ -81,7 +81,7 @@ async def test_a_clock_set_back_delays_no_job(interval_s: float) -> None:
 async def test_a_job_that_fails_is_logged_and_runs_again(error: Exception) -> None:
     """An error ends neither the job nor another one; it is tried again after its own wait."""
     beats, other = Beats(error), Beats()
-    with what_is_logged() as logs:
+    with captured_logs() as logs:
         async with scheduled() as scheduler:
             scheduler.add(JOB, beats.run, 3600.0, retry_s=0.01)
             scheduler.add("other", other.run, 0.01)

@@ -57,7 +57,7 @@ class Answers:
         return max((ended - began for began, ended in self.times), default=0.0)
 
 
-class Household:
+class ServiceClient:
     """Talks to the service.
 
     Args:
