@@ -223,6 +223,26 @@ async def test_the_position_of_schema_8_becomes_the_outbox(tmp_path: Path) -> No
         assert [(item.seq, item.event) for item in deliveries] == [(3, "task.running"), (4, "task.progress")]
 
 
+async def test_a_migration_names_what_a_user_added(tmp_path: Path) -> None:
+    """ALTER TABLE fails on a broken view; the error names it and its fix, and the file stays as it was."""
+    path = tmp_path / "t.db"
+    db = sqlite3.connect(path)
+    for _, script in migrations()[:7]:
+        db.executescript(script)
+    db.executescript(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 7")
+    db.execute("CREATE VIEW mine AS SELECT * FROM missing")
+    db.close()
+    before = schema_of(path)
+    with pytest.raises(StoreUnusable, match=r"error in view mine.*drop what was added to the file by hand"):
+        await World(path).store.open()
+    assert schema_of(path) == before
+    db = sqlite3.connect(path)
+    db.execute("DROP VIEW mine")
+    db.close()
+    async with World(path) as world:
+        assert world.edit("PRAGMA user_version") == [(migrations()[-1][0],)]
+
+
 async def test_leases_of_schema_7_fall_due_at_the_first_start(tmp_path: Path) -> None:
     """It had no holders: what was leased was held by a process that is dead now."""
     path = tmp_path / "t.db"

@@ -499,6 +499,12 @@ async def test_interim_answers_come_before_the_answer() -> None:
     assert (reply.status, reply.body) == (200, b"{}")
 
 
+async def test_a_status_below_100_is_no_interim_answer() -> None:
+    """Nothing follows it, so waiting for more would take as long as the longest answer may."""
+    async with raw_server(saying(b"HTTP/1.1 099 Odd\r\nContent-Length: 2\r\n\r\n{}")) as url, rig_for(url) as rig:
+        assert (await rig.get()).status == 99
+
+
 @pytest.mark.parametrize("paid", [False, True])
 async def test_a_header_with_a_line_break_is_not_sent(paid: bool) -> None:
     """What a header holds cannot become another header."""

@@ -13,7 +13,7 @@ Source: ``ClientSession._request`` in ``aiohttp/client.py`` and ``ClientResponse
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import aiohttp
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from aiohttp.connector import Connection
 
     from tracker.upstream.sessions import Received
+
+_INTERIM: Final = frozenset(range(100, 200)) - {HTTPStatus.SWITCHING_PROTOCOLS}
+"""Status codes of responses that come before the answer."""
 
 
 class GetPool:
@@ -142,8 +145,8 @@ class Get:
             self._received.attach(protocol)
             protocol.transport.write(self._head)
             message, content = await protocol.read()
-            while message.code < HTTPStatus.OK and message.code != HTTPStatus.SWITCHING_PROTOCOLS:
-                message, content = await protocol.read()  # an interim response
+            while message.code in _INTERIM:
+                message, content = await protocol.read()
         except BaseException:
             connection.close()
             raise

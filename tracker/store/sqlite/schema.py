@@ -71,7 +71,10 @@ def connect_writer(path: Path, copy_file: CopyFile) -> sqlite3.Connection:
         raise StoreUnusable(f"{path}: was not migrated, because it could not be copied first: {error}") from error
     except sqlite3.Error as error:
         connection.close()
-        raise unusable(path, error, "used", "check free space and permissions") from error
+        # a plain error is one of SQL: a migration found a view, index or table that somebody added
+        is_sql = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
+        fix = "drop what was added to the file by hand" if is_sql else "check free space and permissions"
+        raise unusable(path, error, "used", fix) from error
     return connection
 
 
