@@ -1,4 +1,4 @@
-"""The command line against a small real server that speaks the interface, against its file, and against nothing."""
+"""The command line with a small real HTTP server, with the database file, and with neither."""
 
 import asyncio
 import contextlib
@@ -145,7 +145,7 @@ class Daemon:
 
 
 @pytest.fixture(autouse=True)
-def _own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _isolated_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No configuration, token or state of this machine reaches a command."""
     for name in list(os.environ):
         if name.startswith("TRACKER_"):
@@ -185,17 +185,17 @@ def process(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
 
 
 def on_terminal(*arguments: str) -> str:
-    """What a command shows on a terminal, without colours; COLUMNS says how wide that is."""
-    ours, its = os.openpty()
+    """The output of a command on a terminal as wide as COLUMNS, without colours."""
+    terminal, tty = os.openpty()
     try:
-        running = subprocess.Popen([sys.executable, "-m", "tracker", *arguments], stdout=its, stderr=subprocess.DEVNULL)
+        running = subprocess.Popen([sys.executable, "-m", "tracker", *arguments], stdout=tty, stderr=subprocess.DEVNULL)
     finally:
-        os.close(its)
+        os.close(tty)
     shown = b""
     with running, contextlib.suppress(OSError):  # the end of a terminal is an error on Linux
-        while piece := os.read(ours, 65536):
+        while piece := os.read(terminal, 65536):
             shown += piece
-    os.close(ours)
+    os.close(terminal)
     assert running.returncode == 0
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode()).replace("\r\n", "\n")
 
@@ -203,7 +203,7 @@ def on_terminal(*arguments: str) -> str:
 # -- the command itself --------------------------------------------------------------------------------------
 
 
-def test_every_command_has_its_help() -> None:
+def test_every_command_has_a_help_text() -> None:
     """Each command can be imported, and the overview names it."""
     overview = tracker_("--help").output
     for name, (_module, _attribute, text) in COMMANDS.items():
@@ -213,7 +213,7 @@ def test_every_command_has_its_help() -> None:
 
 
 def test_the_targets_of_make_are_aligned() -> None:
-    """Every explanation starts at the same place, that of the longest name too."""
+    """Every explanation starts in the same column, also after the longest name."""
     root = Path(__file__).parents[2]
     shown = subprocess.run(["make", "help"], cwd=root, capture_output=True, text=True, check=True).stdout
     rows = [row for row in shown.splitlines() if row.startswith("  make ")]
@@ -243,7 +243,7 @@ def test_version_and_misspelt_commands() -> None:
 
 
 def test_submit_prints_the_id(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Route, request, labels, account, key and token go out; the id comes back, alone on standard output."""
+    """Route, request, labels, account, key and token are sent; standard output has only the id."""
     monkeypatch.setenv("TRACKER_API_TOKEN", "fake-token")
     daemon.on("POST /v1/tasks", (201, TASK))
     result = tracker_(
@@ -278,22 +278,22 @@ def test_submit_reads_files_and_standard_input(daemon: Daemon, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("data", "words"),
+    ("data", "message"),
     [
         ("{", "--data: is not JSON"),
         ("[1]", "--data: must be a JSON object"),
         ("@/absent", "/absent: cannot be read (No such file or directory)"),
     ],
 )
-def test_submit_refuses_a_bad_request_before_it_is_sent(daemon: Daemon, data: str, words: str) -> None:
-    """Usage errors exit 2 and reach nobody."""
+def test_submit_refuses_a_bad_request_before_it_is_sent(daemon: Daemon, data: str, message: str) -> None:
+    """Usage errors exit 2, and no request is sent."""
     result = tracker_("submit", "r.r", "-d", data)
     assert result.exit_code == 2
-    assert result.stderr.startswith(words)
+    assert result.stderr.startswith(message)
     assert daemon.requests == []
 
 
-def test_submit_that_failed_at_once(daemon: Daemon) -> None:
+def test_submit_of_a_task_that_fails_at_once(daemon: Daemon) -> None:
     """The id is printed all the same, and why it failed, without the provider's control characters."""
     daemon.on("POST /v1/tasks", (201, FAILED))
     result = tracker_("submit", "suno.generate")
@@ -301,8 +301,8 @@ def test_submit_that_failed_at_once(daemon: Daemon) -> None:
     assert result.stderr == f"{ID} failed: policy_rejected (E [31m7 not that)\n"
 
 
-def test_submit_whose_answer_is_lost(daemon: Daemon) -> None:
-    """The key that makes it safe to ask again is told."""
+def test_submit_without_a_response(daemon: Daemon) -> None:
+    """The error names the idempotency key that makes a repetition safe."""
     daemon.on("POST /v1/tasks", (200, None))
     result = tracker_("submit", "suno.generate")
     assert result.exit_code == 69
@@ -311,7 +311,7 @@ def test_submit_whose_answer_is_lost(daemon: Daemon) -> None:
 
 
 def test_submit_and_wait(daemon: Daemon) -> None:
-    """Standard output holds the outputs alone; news go to standard error."""
+    """Standard output has only the outputs; progress goes to standard error."""
     daemon.on("POST /v1/tasks", (201, TASK)).on(f"GET /v1/tasks/{ID}", (200, TASK), (200, DONE))
     result = tracker_("submit", "suno.generate", "--wait")
     assert (result.exit_code, result.stdout) == (0, "https://files.example/a.mp3\nla la\n")
@@ -320,7 +320,7 @@ def test_submit_and_wait(daemon: Daemon) -> None:
     )
 
 
-def test_submit_and_wait_for_a_failure_or_too_long(daemon: Daemon) -> None:
+def test_submit_and_wait_for_a_failure_or_a_timeout(daemon: Daemon) -> None:
     """Exit 1 when it failed, 124 when the time is up."""
     daemon.on("POST /v1/tasks", (201, TASK)).on(f"GET /v1/tasks/{ID}", (200, FAILED))
     failed = tracker_("submit", "suno.generate", "--wait")
@@ -331,8 +331,8 @@ def test_submit_and_wait_for_a_failure_or_too_long(daemon: Daemon) -> None:
     assert f"the task continues: tracker wait {ID}" in late.stderr
 
 
-def test_waiting_looks_often_enough_to_see_what_happens(daemon: Daemon) -> None:
-    """A question that waits is answered at the end alone: a long one would miss the stages."""
+def test_waiting_polls_often_enough_to_show_progress(daemon: Daemon) -> None:
+    """A long poll answers only at the end: a longer one would miss the stages."""
     daemon.on("POST /v1/tasks", (201, TASK | {"progress": None, "stage": None, "status": "PENDING"}))
     daemon.on(f"GET /v1/tasks/{ID}", (200, TASK | {"stage": "text"}), (200, TASK), (200, DONE))
     assert tracker_("submit", "suno.generate", "--wait").stderr.count(ID) == 4
@@ -340,7 +340,7 @@ def test_waiting_looks_often_enough_to_see_what_happens(daemon: Daemon) -> None:
     assert asked == [f"/v1/tasks/{ID}?wait=2.000"] * 2
 
 
-def test_a_text_keeps_its_lines(daemon: Daemon) -> None:
+def test_a_text_output_is_printed_with_its_line_breaks(daemon: Daemon) -> None:
     """Lyrics are printed as they are; what else a terminal would obey is not."""
     text = {"n": 0, "kind": "text", "url": None, "text": "[Verse]\r\nla\tla\n\n\x1b[31mla\rla"}
     daemon.on("POST /v1/tasks", (201, TASK))
@@ -359,7 +359,7 @@ def test_track(daemon: Daemon) -> None:
 
 
 def test_list(daemon: Daemon) -> None:
-    """Filters become the query; rows are aligned plain text; JSON is what the daemon said."""
+    """Filters become the query; rows are aligned plain text; JSON is the response of the daemon."""
     page = {"items": [TASK, FAILED], "next_cursor": "c1"}
     daemon.on("GET /v1/tasks", (200, page))
     result = tracker_("list", "--status", "running", "--label", "user=42", "--since", "2026-11-20", "--limit", "2")
@@ -379,16 +379,16 @@ def test_list(daemon: Daemon) -> None:
 
 @pytest.mark.parametrize("width", [80, 100])
 def test_tables_fit_the_terminal(daemon: Daemon, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
-    """On a narrow terminal nothing is cut off: ids can be copied, and every column is there."""
+    """A narrow terminal cuts nothing off: ids can be copied, and every column is shown."""
     monkeypatch.setenv("COLUMNS", str(width))
-    moment = "2026-11-20T20:42:00.123Z"
+    time = "2026-11-20T20:42:00.123Z"
     delivery: dict[str, Any] = {
         "id": f"dlv_123_0_{'h' * 20}",
         "status": "dead",
         "event": "task.succeeded",
         "task_id": ID,
     }
-    delivery |= {"attempts": 12, "created_at": moment, "next_attempt_at": moment, "error": "HTTP 500 " * 10}
+    delivery |= {"attempts": 12, "created_at": time, "next_attempt_at": time, "error": "HTTP 500 " * 10}
     route = {"route": "kling.omni-video", "mode": "task", "callback": True, "create": f"POST /{'c' * 60}"}
     daemon.on("GET /v1/deliveries", (200, {"items": [delivery], "next_cursor": None}))
     daemon.on("GET /v1/routes", (200, {"items": [route | {"query": f"GET /{'q' * 60}"}]}))
@@ -404,12 +404,12 @@ def test_tables_fit_the_terminal(daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 
 
 def test_show_events_why(daemon: Daemon) -> None:
-    """One task in full, its history, and the plain account; each also as JSON."""
+    """A task, its history and its explanation; each also as JSON."""
     event = {
         "seq": 8, "task_id": ID, "at": "2026-11-20T20:42:01.000Z", "source": "callback", "stage": "first",
         "outcome": "applied", "from": "PENDING", "to": "RUNNING", "detail": "RUNNING, stage first", "payload": {},
     }  # fmt: skip
-    told = {
+    explanation = {
         "id": ID,
         "status": "RUNNING",
         "summary": "The upstream is working on it.",
@@ -423,36 +423,36 @@ def test_show_events_why(daemon: Daemon) -> None:
         ],
         "next": [
             {"at": "2026-11-20T20:43:00.000Z", "what": "asks again"},
-            {"at": None, "what": "news"},
+            {"at": None, "what": "a callback"},
         ],
         "ends_by": "2026-11-21T20:42:00.000Z",
         "notes": ["a note"],
     }
     daemon.on(f"GET /v1/tasks/{ID}", (200, FAILED)).on(f"GET /v1/tasks/{ID}/events", (200, {"items": [event]}))
-    daemon.on(f"GET /v1/tasks/{ID}/why", (200, told))
+    daemon.on(f"GET /v1/tasks/{ID}/why", (200, explanation))
     shown = tracker_("show", ID).stdout
     assert "reason        policy_rejected" in shown
     assert "error         not that (upstream code E [31m7, HTTP 200)" in shown
     assert "label user    42" in shown
     assert "RUNNING, stage first" in tracker_("events", ID).stdout
     account = tracker_("why", ID).stdout
-    for words in (
+    for text in (
         "The upstream is working on it.",
         "History",
         "Refused",
         "(it is older than what is already known)",
         "Next",
-        "any time  news",
+        "any time  a callback",
     ):
-        assert words in account
+        assert text in account
     assert "Decided by 2026-11-21T20:42:00.000Z" in account
     assert json.loads(tracker_("show", ID, "--json").stdout) == FAILED
     assert json.loads(tracker_("events", ID, "--json").stdout) == {"items": [event]}
-    assert json.loads(tracker_("why", ID, "--json").stdout) == told
+    assert json.loads(tracker_("why", ID, "--json").stdout) == explanation
 
 
 def test_routes_with_and_without_a_daemon(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The daemon's routes, or those that this program knows."""
+    """The daemon's routes, or those of this installation."""
     item = {"route": "x.y", "mode": "task", "callback": True, "create": "POST /x", "query": None}
     daemon.on("GET /v1/routes", (200, {"items": [item]}))
     assert tracker_("routes").stdout.splitlines()[1].split() == ["x.y", "task", "yes", "POST", "/x", "-"]
@@ -480,21 +480,21 @@ def test_wait_for_several(daemon: Daemon) -> None:
     assert (late.exit_code, json.loads(late.stdout)["status"]) == (124, "RUNNING")
 
 
-def test_wait_survives_a_restart_of_the_daemon(daemon: Daemon) -> None:
-    """A daemon that goes away for a moment is waited for."""
+def test_wait_continues_after_a_restart_of_the_daemon(daemon: Daemon) -> None:
+    """The command waits while the daemon restarts."""
     daemon.on(f"GET /v1/tasks/{ID}", (200, TASK), (200, None), (200, DONE))
     result = tracker_("wait", ID)
     assert result.exit_code == 0
     assert "does not answer; waiting for it" in result.stderr
 
 
-def test_the_next_page_of_deliveries_is_asked_for_alike(daemon: Daemon, tmp_path: Path) -> None:
+def test_the_next_page_of_deliveries_has_the_same_options(daemon: Daemon, tmp_path: Path) -> None:
     """The command that is offered repeats filters, limit and configuration, quoted for the shell."""
     file = tmp_path / "my tracker.toml"
     file.touch()
-    moment = "2026-11-20T20:42:00.123Z"
+    time = "2026-11-20T20:42:00.123Z"
     item = {"id": "dlv_1", "status": "dead", "event": "task.failed", "task_id": ID, "attempts": 1, "error": None}
-    item |= {"created_at": moment, "next_attempt_at": None}
+    item |= {"created_at": time, "next_attempt_at": None}
     daemon.on("GET /v1/deliveries", (200, {"items": [item], "next_cursor": "c 1"}))
     result = tracker_("deliveries", "list", "--status", "dead", "--limit", "1", "--hook", "h", "--config", str(file))
     (line,) = result.stderr.splitlines()
@@ -506,8 +506,8 @@ def test_the_next_page_of_deliveries_is_asked_for_alike(daemon: Daemon, tmp_path
     ]
 
 
-def test_a_redrive_of_a_misspelt_hook(daemon: Daemon) -> None:
-    """The nearest name is told; a hook with nothing to run again is no mistake."""
+def test_a_retry_for_a_misspelt_hook(daemon: Daemon) -> None:
+    """The error names the nearest hook; a hook without failed deliveries is not an error."""
     daemon.on("POST /v1/deliveries/retry", (200, {"retried": 0}))
     daemon.on("GET /v1/hooks", (200, {"items": [{"name": "publish"}]}))
     misspelt = tracker_("deliveries", "retry", "--hook", "publsh")
@@ -519,7 +519,7 @@ def test_a_redrive_of_a_misspelt_hook(daemon: Daemon) -> None:
 
 
 def test_poll_and_cancel(daemon: Daemon) -> None:
-    """Each prints where the task stands afterwards; what cannot be done is one line and exit 1."""
+    """Each prints the new state of the task; an error is one line and exit 1."""
     daemon.on(f"POST /v1/tasks/{ID}/poll", (200, TASK))
     conflict = {"title": "Conflict", "status": 409, "detail": "The task has ended already."}
     daemon.on(f"POST /v1/tasks/{ID}/cancel", (409, conflict))
@@ -588,7 +588,7 @@ async def _make_store(path: Path) -> None:
 # -- without a daemon ----------------------------------------------------------------------------------------
 
 
-def test_nothing_answers() -> None:
+def test_no_daemon_and_no_file() -> None:
     """Neither a daemon nor a file: one line and exit 69."""
     for arguments in (("list",), ("wait", ID), ("cancel", ID)):
         result = tracker_(*arguments)
@@ -598,10 +598,10 @@ def test_nothing_answers() -> None:
 
 
 def test_reading_commands_read_the_file(tmp_path: Path) -> None:
-    """list, show, events and why work on the file, and say so once on standard error."""
+    """list, show, events and why read the file and report that once on standard error."""
     path = tmp_path / "state" / "tracker" / "tracker.db"
     asyncio.run(fill(path))
-    for arguments, words in [
+    for arguments, text in [
         (("list", "--label", "user=42"), "suno.generate"),
         (("show", ID), "external_id   x-1"),
         (("events", ID), "accepted as x-1"),
@@ -609,7 +609,7 @@ def test_reading_commands_read_the_file(tmp_path: Path) -> None:
     ]:
         result = tracker_(*arguments)
         assert result.exit_code == 0, result.output
-        assert words in result.stdout
+        assert text in result.stdout
         assert result.stderr.endswith(f"; reading {path}\n")
     assert json.loads(tracker_("list", "--label", "user=7", "--json").stdout) == {"items": [], "next_cursor": None}
     assert json.loads(tracker_("list", "--since", "2099-01-01", "--json").stdout)["items"] == []
@@ -620,7 +620,7 @@ def test_reading_commands_read_the_file(tmp_path: Path) -> None:
     assert tracker_("list", "--url", "http://192.0.2.1:1:1").exit_code == 2
 
 
-def test_a_file_that_is_none(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database(tmp_path: Path) -> None:
     """A foreign file is one line and exit 78."""
     path = tmp_path / "state" / "tracker" / "tracker.db"
     path.parent.mkdir(parents=True)
@@ -654,7 +654,7 @@ async def fill(path: Path) -> None:
         accepted = Reading(submission=Submission.ACCEPTED, external_id=ExternalId("x-1"))
         await store.apply(
             Observation(TaskId(ID), Source.SUBMIT, now, accepted, attempt=1),
-            lambda task, heard, seen: judge(task, heard, seen, PollTiming(PollPolicy(), 5.0)),
+            lambda task, history, seen: judge(task, history, seen, PollTiming(PollPolicy(), 5.0)),
         )
     finally:
         await store.close()
@@ -683,8 +683,8 @@ def test_config_init_check_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert tracker_("config", "check", "--config", str(again_file)).exit_code == 0
 
 
-def test_config_show_is_toml_that_means_the_same(tmp_path: Path) -> None:
-    """Hooks, providers, models and odd names survive."""
+def test_config_show_prints_equivalent_toml(tmp_path: Path) -> None:
+    """Hooks, providers, models and quoted names are included."""
     file = tmp_path / "t.toml"
     file.write_text(
         '[models]\nvideo = "m"\n[models.staging]\nvideo = { id = "n", fallback = ["m"] }\n[poll.suno]\n'
@@ -699,8 +699,8 @@ def test_config_show_is_toml_that_means_the_same(tmp_path: Path) -> None:
     assert json.loads(second.stdout)["config"] == json.loads(first.stdout)["config"]
 
 
-def test_config_check_lists_mistakes(tmp_path: Path) -> None:
-    """One line per mistake and exit 78; as JSON too. Commands that only read are stopped by it as well."""
+def test_config_check_lists_errors(tmp_path: Path) -> None:
+    """One line per error and exit 78, also as JSON. Reading commands fail with it, too."""
     file = tmp_path / "t.toml"
     file.write_text("[poll]\ntik_s = 1\n[sever]\n", encoding="utf-8")
     result = tracker_("config", "check", "--config", str(file))
@@ -717,8 +717,8 @@ OTHER_ID = "01JD0000000000000000000001"
 
 
 @pytest.fixture
-def shelf(daemon: Daemon) -> Daemon:
-    """A daemon with two tasks that have a file of the same name each; the file's content is its task's id."""
+def daemon_with_files(daemon: Daemon) -> Daemon:
+    """A daemon with two tasks whose files have the same name; each contains the id of its task."""
     for task_id in (ID, OTHER_ID):
         content = json.dumps(task_id).encode()
         file = {"archived": True, "path": f"{task_id}/0-audio.mp3", "bytes": len(content)}
@@ -732,21 +732,21 @@ def shelf(daemon: Daemon) -> Daemon:
     return daemon
 
 
-def test_downloads_of_several_tasks_lie_side_by_side(shelf: Daemon, tmp_path: Path) -> None:
-    """Files of the same name are kept apart by the ids of their tasks; a second run fetches nothing again."""
+def test_downloads_of_several_tasks_share_a_directory(daemon_with_files: Daemon, tmp_path: Path) -> None:
+    """File names start with the task id; a second run downloads nothing."""
     for task_id in (ID, OTHER_ID):
         path = tmp_path / "here" / f"{task_id}-0-audio.mp3"
         result = tracker_("download", task_id, str(tmp_path / "here"))
         assert (result.exit_code, result.stdout) == (0, f"{path}\n")
         assert json.loads(path.read_text(encoding="utf-8")) == task_id
-    shelf.requests.clear()
+    daemon_with_files.requests.clear()
     assert tracker_("download", ID, str(tmp_path / "here")).exit_code == 0
-    assert not [path for _, path, *_ in shelf.requests if path.endswith("/outputs/0")]
+    assert not [path for _, path, *_ in daemon_with_files.requests if path.endswith("/outputs/0")]
     assert len(list((tmp_path / "here").iterdir())) == 2
 
 
-def test_a_download_leaves_other_files_alone(shelf: Daemon, tmp_path: Path) -> None:
-    """What has the name and another content is written over with --force alone, and never what is no file."""
+def test_a_download_does_not_overwrite_other_files(daemon_with_files: Daemon, tmp_path: Path) -> None:
+    """A file with other content is overwritten only with --force; anything but a regular file never."""
     mine = tmp_path / f"{ID}-0-audio.mp3"
     mine.write_text("mine", encoding="utf-8")
     refused = tracker_("download", ID, str(tmp_path))
@@ -783,15 +783,15 @@ def test_exit_codes_of_the_process(daemon: Daemon, tmp_path: Path) -> None:
     assert found[0].stdout.splitlines()[1].startswith(ID)
 
 
-def test_serve_refuses_an_open_door() -> None:
-    """--listen is named in the line that says what is wrong with it."""
+def test_serve_refuses_a_public_address_without_a_token() -> None:
+    """The error names --listen."""
     result = process("serve", "--listen", "0.0.0.0:0")
     assert result.returncode == 78
     assert result.stderr.startswith("--listen: server.listen: 0.0.0.0:0 can be reached from other machines")
 
 
-def test_a_failure_that_nobody_reads_is_one(tmp_path: Path) -> None:
-    """``2>&1 | head -1`` may close standard error first: the exit code is for who asks it."""
+def test_a_failure_with_a_closed_standard_error(tmp_path: Path) -> None:
+    """``2>&1 | head -1`` may close standard error first: the exit code is still that of the failure."""
     reader, writer = os.pipe()
     os.close(reader)
     command = [sys.executable, "-m", "tracker", "config", "check", "--config", str(tmp_path / "none.toml")]
@@ -800,7 +800,7 @@ def test_a_failure_that_nobody_reads_is_one(tmp_path: Path) -> None:
     assert done.returncode == 78
 
 
-def test_a_closed_pipe_is_no_error(daemon: Daemon) -> None:
+def test_a_closed_pipe_is_a_success(daemon: Daemon) -> None:
     """`tracker list | head` ends quietly."""
     daemon.on("GET /v1/tasks", (200, {"items": [TASK] * 2000, "next_cursor": None}))
     reader, writer = os.pipe()
@@ -837,8 +837,8 @@ def interrupt_when(ready: Callable[[], bool], *arguments: str, **env: str) -> tu
     return running.returncode, out, err
 
 
-def test_ctrl_c_while_waiting_is_clean(daemon: Daemon) -> None:
-    """The task goes on, and the way back to it is told."""
+def test_ctrl_c_while_waiting(daemon: Daemon) -> None:
+    """The task continues, and the command to wait again is printed."""
     daemon.on("POST /v1/tasks", (201, TASK)).on(f"GET /v1/tasks/{ID}", (200, TASK))
     code, out, err = interrupt_when(lambda: len(daemon.requests) > 2, "submit", "suno.generate", "--wait")
     assert (code, out) == (130, "")
@@ -850,7 +850,7 @@ def test_ctrl_c_while_waiting_is_clean(daemon: Daemon) -> None:
 
 
 def test_sandbox_serves_until_it_is_stopped(tmp_path: Path) -> None:
-    """It prints where it is and how to use it, and ends with exit 0."""
+    """It prints its URL and how to use it, and exits 0."""
     port = find_free_port()
 
     def is_up() -> bool:
@@ -896,7 +896,7 @@ def test_the_sandbox_explains_its_options() -> None:
 
 
 @pytest.mark.parametrize("options", [("--listen", "0.0.0.0:0"), ("--create-policy", "2"), ("--listen", "x")])
-def test_sandbox_refuses_what_it_cannot_do(options: tuple[str, ...]) -> None:
+def test_sandbox_refuses_invalid_options(options: tuple[str, ...]) -> None:
     """Loopback only, rates from 0 to 1."""
     result = tracker_("sandbox", *options)
     assert result.exit_code == 2
@@ -908,7 +908,7 @@ C_LOCALE = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
 
 
 @pytest.mark.parametrize("env", [LATIN_1, C_LOCALE])
-def test_no_character_is_too_much_for_standard_output(daemon: Daemon, env: dict[str, str]) -> None:
+def test_characters_outside_the_locale_are_escaped(daemon: Daemon, env: dict[str, str]) -> None:
     """JSON stays JSON and tables stay tables, whatever the terminal can show."""
     task = TASK | {"user_message": "late ☂ 😀", "external_id": "☂"}
     daemon.on("GET /v1/tasks", (200, {"items": [task], "next_cursor": None}))
@@ -938,8 +938,8 @@ def test_requests_are_utf_8_in_every_locale(daemon: Daemon) -> None:
     assert daemon.requests[0][3]["labels"] == {"a": "ä"}
 
 
-def test_a_standard_output_that_is_closed_or_takes_nothing(daemon: Daemon) -> None:
-    """Nobody is to read: no error. Nothing can be written: one line, exit 1."""
+def test_a_closed_or_full_standard_output(daemon: Daemon) -> None:
+    """A closed output is a success; a full disk is one line and exit 1."""
     daemon.on("GET /v1/tasks", (200, {"items": [TASK], "next_cursor": None}))
     command = f"{shlex.quote(sys.executable)} -m tracker list"
     closed = subprocess.run(["sh", "-c", f"{command} <&- >&-"], capture_output=True, text=True, check=False)
@@ -948,8 +948,10 @@ def test_a_standard_output_that_is_closed_or_takes_nothing(daemon: Daemon) -> No
     assert (full.returncode, full.stderr) == (1, "standard output, or a file: No space left on device\n")
 
 
-def test_what_no_command_foresaw_is_a_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """An error of the system that nothing catches is no traceback."""
+def test_an_unexpected_system_error_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An uncaught OSError is one line, not a traceback."""
 
     def fail(*_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", "/secret")
@@ -959,8 +961,8 @@ def test_what_no_command_foresaw_is_a_line(monkeypatch: pytest.MonkeyPatch, caps
     assert capsys.readouterr().err == "/secret: Permission denied\n"
 
 
-def test_logs_do_not_mix_with_results(tmp_path: Path) -> None:
-    """Commands that set no logging up log to standard error: standard output stays JSON."""
+def test_logs_go_to_standard_error(tmp_path: Path) -> None:
+    """Commands that do not configure logging log to standard error: standard output stays JSON."""
     scripts = tmp_path / "hooks.d" / "task.finished"
     scripts.mkdir(parents=True)
     (scripts / "not-executable").touch()
@@ -972,10 +974,10 @@ def test_logs_do_not_mix_with_results(tmp_path: Path) -> None:
     assert "hook.dropin_ignored" in found.stderr
 
 
-# -- places that cannot be read --------------------------------------------------------------------------
+# -- paths that cannot be read ---------------------------------------------------------------------------
 
 BEYOND = "x" * 300
-"""No file system has a name of that length: looking at it fails, for root too, where a closed door would not."""
+"""Longer than any file system allows: the check fails even for root, unlike with missing permissions."""
 
 
 @pytest.mark.parametrize(
@@ -985,10 +987,10 @@ BEYOND = "x" * 300
         *(("db", "check"), ("db", "backup", "b.db"), ("db", "shell"), ("db", "export"), ("db", "prune", "--dry-run")),
     ],
 )
-def test_a_store_that_cannot_be_looked_at(
+def test_a_store_that_cannot_be_checked(
     arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One line with path, reason and mend, exit 78: it is the place that is wrong."""
+    """One line with path, reason and fix, exit 78: the path is wrong."""
     monkeypatch.setenv("TRACKER_STORE__PATH", str(tmp_path / BEYOND / "tracker.db"))
     monkeypatch.chdir(tmp_path)
     assert run(arguments) == 78
@@ -998,24 +1000,24 @@ def test_a_store_that_cannot_be_looked_at(
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "mend"),
+    ("variable", "value", "fix"),
     [
         ("CONFIGURATION_DIRECTORY", BEYOND, "choose another with --config"),
         ("TRACKER_PROVIDERS_DIR", BEYOND, "set providers_dir"),
     ],
 )
-def test_a_configuration_that_cannot_be_looked_at(
-    variable: str, value: str, mend: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_configuration_that_cannot_be_checked(
+    variable: str, value: str, fix: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One line with path, reason and mend, exit 78."""
+    """One line with path, reason and fix, exit 78."""
     monkeypatch.setenv(variable, f"/{value}")
     assert run(["config", "check"]) == 78
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"/{value}")
-    assert line.endswith(f": cannot be read (File name too long); run as its owner or {mend}")
+    assert line.endswith(f": cannot be read (File name too long); run as its owner or {fix}")
 
 
-def test_routes_of_a_directory_that_cannot_be_looked_at(
+def test_routes_of_a_directory_that_cannot_be_checked(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without a daemon the command reads it itself: one line too, exit 78."""
@@ -1026,7 +1028,7 @@ def test_routes_of_a_directory_that_cannot_be_looked_at(
 
 
 def test_a_directory_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A providers_dir without the right to read it is not taken for an empty one."""
+    """A providers_dir that cannot be read is an error, not an empty directory."""
     monkeypatch.setenv("TRACKER_PROVIDERS_DIR", str(tmp_path))
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may read everything
     result = tracker_("config", "check")
@@ -1068,7 +1070,7 @@ def test_run_returns_the_code_of_click_errors(capsys: pytest.CaptureFixture[str]
 
 
 def test_commands_without_hooks_do_not_read_them(tmp_path: Path) -> None:
-    """A mistake in a hook stops the daemon, and not a command that lists tasks."""
+    """An error in a hook stops the daemon, but not a command that lists tasks."""
     file = tmp_path / "tracker.toml"
     file.write_text(f'[store]\npath = "{tmp_path}/none.db"\n[server]\nlisten = "127.0.0.1:9"\n[[hooks]]\nname = "h"\n')
     listed = CliRunner().invoke(cli, ["list", "--config", str(file)])

@@ -36,7 +36,7 @@ ACTS = (
 
 
 @asynccontextmanager
-async def two_places(tmp_path: Path) -> AsyncIterator[tuple[ApiClient, Path, Path]]:
+async def two_stores(tmp_path: Path) -> AsyncIterator[tuple[ApiClient, Path, Path]]:
     """A daemon, its directory, and another directory whose configuration names the same port and a store of its own."""
     theirs, mine = tmp_path / "theirs", tmp_path / "mine"
     theirs.mkdir()
@@ -56,9 +56,9 @@ async def ask(directory: Path, *arguments: str, **env: str | None) -> Ran:
     return Ran(result.exit_code, result.stdout, result.stderr)
 
 
-async def test_what_acts_goes_to_no_other_store(tmp_path: Path) -> None:
-    """Each command that acts is refused with one line that names both stores; nothing arrives at the other tracker."""
-    async with two_places(tmp_path) as (api, theirs, mine):
+async def test_commands_do_not_act_on_another_store(tmp_path: Path) -> None:
+    """Each such command fails with one line that names both stores; the other tracker gets no request."""
+    async with two_stores(tmp_path) as (api, theirs, mine):
         for arguments in ACTS:
             ran = await ask(mine, *arguments)
             assert (ran.code, ran.out) == (69, ""), (arguments, ran)
@@ -75,9 +75,9 @@ async def test_what_acts_goes_to_no_other_store(tmp_path: Path) -> None:
         assert len((await api.get("/v1/tasks"))["items"]) == 3
 
 
-async def test_what_looks_reads_its_own_file(tmp_path: Path) -> None:
-    """A command that looks says whose daemon answers, and reads the configured file; without a file it refuses."""
-    async with two_places(tmp_path) as (api, theirs, mine):
+async def test_reading_commands_read_the_configured_file(tmp_path: Path) -> None:
+    """The note names the other daemon, and the command reads the configured file; without a file it fails."""
+    async with two_stores(tmp_path) as (api, theirs, mine):
         await api.submit("suno.generate", orjson.loads(SUNO))
         before = await ask(mine, "list")
         assert (before.code, before.out) == (69, "")
@@ -87,8 +87,8 @@ async def test_what_looks_reads_its_own_file(tmp_path: Path) -> None:
         found = await ask(mine, "list", "--json")
         assert [item["id"] for item in found.json["items"]] == [task["id"]]
         theirs_answers = f"another tracker (store {theirs}/tracker.db) answers at {api.tracker.url}"
-        told = f"{theirs_answers}, which does not serve {mine}/tracker.db; reading {mine}/tracker.db\n"
-        assert found.err == told
+        note = f"{theirs_answers}, which does not serve {mine}/tracker.db; reading {mine}/tracker.db\n"
+        assert found.err == note
         # an id is found in any case, by its beginning and by the upstream's id; a misspelt route is named
         for text in (task["id"].lower(), task["id"][:20], task["id"][:-1].lower()):
             shown = await ask(mine, "show", text, "--json")
@@ -104,7 +104,7 @@ async def test_what_looks_reads_its_own_file(tmp_path: Path) -> None:
 
 async def test_a_copy_of_the_store_is_another_store(tmp_path: Path) -> None:
     """It has the same instance id, and is not the file that the daemon serves."""
-    async with two_places(tmp_path) as (api, theirs, mine):
+    async with two_stores(tmp_path) as (api, theirs, mine):
         await asyncio.to_thread(copy_database, theirs / "tracker.db", mine / "tracker.db")
         assert read_instance(mine / "tracker.db") == read_instance(theirs / "tracker.db")
         ran = await ask(mine, "submit", "suno.generate", "-d", SUNO)
@@ -112,7 +112,7 @@ async def test_a_copy_of_the_store_is_another_store(tmp_path: Path) -> None:
         assert (await api.get("/v1/tasks"))["items"] == []
 
 
-async def test_submit_prints_where_outputs_last(tmp_path: Path) -> None:
+async def test_submit_prints_permanent_locations_of_outputs(tmp_path: Path) -> None:
     """The archived files on this machine, the daemon's addresses elsewhere, and no upstream URL that expires."""
     async with Sandbox(duration_s=0.1) as sandbox:
         tables = "[archive]\nallow_private_addresses = true"
@@ -130,9 +130,9 @@ async def test_submit_prints_where_outputs_last(tmp_path: Path) -> None:
 
 
 async def test_a_new_database_beside_copies_of_an_old_one_is_logged(tmp_path: Path) -> None:
-    """Whoever deleted the file by mistake learns at the start what to do; the second start says nothing."""
+    """The first start after a deletion logs how to restore the file; the second start does not."""
     logged: list[Mapping[str, Any]] = []
-    async with two_places(tmp_path) as (api, theirs, mine):
+    async with two_stores(tmp_path) as (api, theirs, mine):
         await api.submit("suno.generate", orjson.loads(SUNO))
         (mine / "backups").mkdir()
         copy = mine / "backups" / "tracker-20261120T003000Z.db"
@@ -145,23 +145,25 @@ async def test_a_new_database_beside_copies_of_an_old_one_is_logged(tmp_path: Pa
     assert f"tracker db restore {copy}" in warned["fix"]
 
 
-async def test_serve_says_who_has_the_port(tmp_path: Path) -> None:
-    """It is found out before a gateway is asked, and is the only line."""
-    async with two_places(tmp_path) as (api, theirs, mine):
+async def test_serve_names_the_program_that_uses_the_port(tmp_path: Path) -> None:
+    """The check comes before any request to a gateway, and its error is the only line."""
+    async with two_stores(tmp_path) as (api, theirs, mine):
         ran = await run_tracker("serve", "--config", str(mine / "tracker.toml"), directory=mine)
         has_it = f"another tracker (store {theirs}/tracker.db) has {api.tracker.url.removeprefix('http://')}"
         choose = "choose another address with --listen or server.listen"
         assert (ran.code, ran.err) == (78, f"server.listen: {has_it}; {choose}\n")
 
 
-async def test_what_gives_no_answer_gets_no_paid_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program that listens and says nothing may be anybody: it is sent a question, and nothing else."""
+async def test_a_program_that_does_not_answer_gets_no_paid_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An unidentified program gets a request to /readyz and nothing else."""
     monkeypatch.setattr("tracker.daemon.peers.READY_S", 0.2)
     monkeypatch.setattr("tracker.daemon.peers.look_at.__defaults__", (0.2,))
-    heard: list[bytes] = []
+    received: list[bytes] = []
 
     async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        heard.append(await reader.readline())
+        received.append(await reader.readline())
         await reader.read()
         writer.close()
 
@@ -171,12 +173,12 @@ async def test_what_gives_no_answer_gets_no_paid_call(tmp_path: Path, monkeypatc
         for arguments in ACTS:
             ran = await ask(tmp_path, *arguments)
             assert (ran.code, f"{setting.url} gives no answer (timed out)" in ran.err) == (69, True), (arguments, ran)
-    assert set(heard) == {b"GET /readyz HTTP/1.1\r\n"}
+    assert set(received) == {b"GET /readyz HTTP/1.1\r\n"}
 
 
 @pytest.mark.parametrize("answer", [{"status": "ready"}, {"ready": True, "instance": None}])
-async def test_a_tracker_that_does_not_say_is_not_trusted(tmp_path: Path, answer: dict[str, object]) -> None:
-    """An older daemon says no instance; a program that is no tracker says something else."""
+async def test_a_tracker_without_an_instance_id_is_not_trusted(tmp_path: Path, answer: dict[str, object]) -> None:
+    """An older daemon has no instance id; another program has a different response."""
 
     async def answer_all(request: web.Request) -> web.Response:
         assert request.method == "GET"

@@ -1,4 +1,4 @@
-"""``tracker db``: what its commands find, write and refuse, on real files and beside a writer at work."""
+"""``tracker db``: its commands on real files, also beside a running writer."""
 
 import asyncio
 import json
@@ -27,11 +27,11 @@ SECOND = make_task_name(2)
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the store is, as the environment says; no daemon is anywhere."""
+    """The path of the store, set by the environment; no daemon runs."""
     for name in [name for name in os.environ if name.startswith("TRACKER_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("TRACKER_STORE__PATH", str(tmp_path / "t.db"))
-    monkeypatch.setenv("TRACKER_SERVER__LISTEN", "unix:/nonexistent/nobody")
+    monkeypatch.setenv("TRACKER_SERVER__LISTEN", "unix:/nonexistent/socket")
     return tmp_path / "t.db"
 
 
@@ -82,7 +82,7 @@ def edit(path: Path, sql: str) -> None:
 
 
 def test_a_sound_file(path: Path) -> None:
-    """Every task follows from its events, whatever door they came through."""
+    """The row of every task follows from its events, whatever their source."""
     in_file(path, fill(path))
     result = call("check")
     assert (result.exit_code, "sound; 4 of 4 tasks" in result.stdout) == (FINE, True), result.output
@@ -91,7 +91,7 @@ def test_a_sound_file(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sql", "field", "kept", "derived"),
+    ("sql", "field", "stored", "derived"),
     [
         ("UPDATE tasks SET progress = 90 WHERE id = '{3}'", "progress", "90", "10"),
         ("UPDATE tasks SET stage = 'complete' WHERE id = '{3}'", "stage", "complete", "none"),
@@ -109,8 +109,8 @@ def test_a_sound_file(path: Path) -> None:
         ),
     ],
 )
-def test_a_task_that_is_not_what_it_was_told_to_be(path: Path, sql: str, field: str, kept: str, derived: str) -> None:
-    """An edit by hand is reported, and the exit code says so."""
+def test_a_row_that_differs_from_its_history(path: Path, sql: str, field: str, stored: str, derived: str) -> None:
+    """A manual change is reported with exit code 1."""
     in_file(path, fill(path))
     ids = {str(n): make_task_name(n) for n in range(5)}
     for n, name in ids.items():
@@ -120,14 +120,14 @@ def test_a_task_that_is_not_what_it_was_told_to_be(path: Path, sql: str, field: 
     assert result.exit_code == FAILED
     assert "not sound" in result.stdout
     (found,) = answered("check")["differences"]
-    assert (found["field"], found["kept"], found["derived"]) == (field, kept, derived)
+    assert (found["field"], found["kept"], found["derived"]) == (field, stored, derived)
 
 
 def test_lost_outputs_and_lost_rows_are_found(path: Path) -> None:
     """An output that a task no longer has, and rows that point at nothing."""
     in_file(path, fill(path))
     edit(path, f'UPDATE tasks SET outputs = \'[{{"kind":"text","text":""}}]\' WHERE id = \'{make_task_name(1)}\'')
-    edit(path, "PRAGMA foreign_keys = OFF; INSERT INTO labels VALUES ('nobody', 'a', 'b')")
+    edit(path, "PRAGMA foreign_keys = OFF; INSERT INTO labels VALUES ('unknown', 'a', 'b')")
     found = audit(path)
     assert [difference.field for difference in found.differences] == ["outputs"]
     assert [line.split(" points")[0].split()[0] for line in found.dangling] == ["labels"]
@@ -146,8 +146,8 @@ def test_damage_is_found(path: Path) -> None:
     assert not found.is_sound
 
 
-def test_a_task_that_cannot_be_read_is_told_and_hides_no_other(path: Path) -> None:
-    """Somebody took the triggers away and wrote what no tracker writes."""
+def test_an_unreadable_task_is_reported_beside_others(path: Path) -> None:
+    """The triggers were removed, and a value was written that no tracker writes."""
     in_file(path, fill(path))
     task_id = make_task_name(1)
     edit(path, f"DROP TRIGGER tasks_outputs_are_a_list; UPDATE tasks SET outputs = '[7]' WHERE id = '{task_id}'")
@@ -157,8 +157,8 @@ def test_a_task_that_cannot_be_read_is_told_and_hides_no_other(path: Path) -> No
 
 
 @pytest.mark.parametrize("command", ["check", "export", "prune"])
-def test_a_file_that_is_not_there(path: Path, command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """One line; nothing is made."""
+def test_a_missing_file(path: Path, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line; no file is created."""
     assert run(["db", command]) != FINE
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert not path.exists()
@@ -167,7 +167,7 @@ def test_a_file_that_is_not_there(path: Path, command: str, capsys: pytest.Captu
 # -- export ------------------------------------------------------------------------------------------------
 
 
-def test_an_export_holds_everything(path: Path, tmp_path: Path) -> None:
+def test_an_export_contains_every_task(path: Path, tmp_path: Path) -> None:
     """A line per task with its events and deliveries, to a file or to standard output."""
     in_file(path, fill(path))
     target = tmp_path / "all.jsonl"
@@ -185,15 +185,15 @@ def test_an_export_holds_everything(path: Path, tmp_path: Path) -> None:
 
 
 def test_an_export_that_cannot_be_written(path: Path, tmp_path: Path) -> None:
-    """One line with the name that was given, and nothing half-written under it."""
+    """One line with the given name, and no partial file."""
     in_file(path, fill(path))
     target = tmp_path / "nowhere" / "all.jsonl"
     result = call("export", "-o", target)
     assert (result.exit_code, result.stderr) == (FAILED, f"{target}: cannot be written (No such file or directory)\n")
 
 
-def test_an_export_goes_into_a_pipe_that_is_there(path: Path, tmp_path: Path) -> None:
-    """Whoever reads it gets everything, and the pipe is still one."""
+def test_an_export_into_an_existing_pipe(path: Path, tmp_path: Path) -> None:
+    """The reader gets every line, and the pipe remains a pipe."""
     in_file(path, fill(path))
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -210,10 +210,10 @@ def test_an_export_goes_into_a_pipe_that_is_there(path: Path, tmp_path: Path) ->
 
 @pytest.mark.parametrize("command", [("export", "-o"), ("backup",)])
 @pytest.mark.parametrize("is_there", [True, False])
-def test_what_is_written_through_a_link_leaves_the_link(
+def test_writing_through_a_link_does_not_replace_the_link(
     path: Path, tmp_path: Path, command: tuple[str, ...], is_there: bool
 ) -> None:
-    """The file that it leads to is replaced or made; the link stays."""
+    """Its target is replaced or created; the link remains."""
     in_file(path, fill(path))
     target, link = tmp_path / "far" / "target", tmp_path / "link"
     target.parent.mkdir()
@@ -226,8 +226,8 @@ def test_what_is_written_through_a_link_leaves_the_link(
     assert [file.name for file in target.parent.iterdir()] == ["target"]
 
 
-def test_a_backup_takes_the_place_of_files_alone(path: Path, tmp_path: Path) -> None:
-    """A pipe, or a link to one, is refused in one line and stays what it was."""
+def test_a_backup_replaces_only_regular_files(path: Path, tmp_path: Path) -> None:
+    """A pipe, or a link to one, is refused with one line and does not change."""
     in_file(path, fill(path))
     pipe, link = tmp_path / "pipe", tmp_path / "link"
     os.mkfifo(pipe)
@@ -244,10 +244,10 @@ def test_a_backup_takes_the_place_of_files_alone(path: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "spoil", ["PRAGMA user_version = 999", "PRAGMA application_id = 7", "foreign bytes"], ids=["newer", "other", "none"]
 )
-def test_a_file_that_is_not_for_us(
+def test_a_foreign_or_newer_file(
     path: Path, tmp_path: Path, command: tuple[str, ...], spoil: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every command calls it a bad configuration: exit 78."""
+    """Every command fails with exit 78."""
     monkeypatch.chdir(tmp_path)
     if spoil.startswith("PRAGMA"):
         in_file(path, fill(path))
@@ -259,7 +259,7 @@ def test_a_file_that_is_not_for_us(
 
 
 def test_a_backup_of_a_damaged_file(path: Path, tmp_path: Path) -> None:
-    """It is the file that is named, not the copy, and no copy is left."""
+    """The error names the file, not the copy, and no copy remains."""
     in_file(path, fill(path))
     edit(path, "PRAGMA wal_checkpoint(TRUNCATE)")
     with path.open("r+b") as file:
@@ -274,7 +274,7 @@ def test_a_backup_of_a_damaged_file(path: Path, tmp_path: Path) -> None:
 
 
 def test_pruning_without_a_daemon(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Done on the file itself, after a dry run that said as much."""
+    """The command prunes the file itself; the dry run before has the same counts."""
     monkeypatch.setenv("TRACKER_RETENTION__PAYLOAD_DAYS", "1")
     in_file(path, fill(path))
     edit(path, "UPDATE deliveries SET status = 'succeeded', due_at = NULL, finished_at = 1")
@@ -287,8 +287,8 @@ def test_pruning_without_a_daemon(path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert answered("check")["ok"]
 
 
-async def test_a_file_that_a_daemon_has_is_left_to_it(path: Path) -> None:
-    """The lock says so, with the holder's number."""
+async def test_a_file_that_a_daemon_uses_is_not_pruned(path: Path) -> None:
+    """The error names the process that holds the lock."""
     async with World(path):
         result = await asyncio.to_thread(call, "prune")
         assert result.exit_code == BAD_CONFIG
@@ -296,15 +296,15 @@ async def test_a_file_that_a_daemon_has_is_left_to_it(path: Path) -> None:
 
 
 async def test_pruning_over_http(tmp_path: Path) -> None:
-    """The daemon does it beside its work, and tells what it was."""
+    """The running daemon prunes, and the response has the counts."""
     async with ServerWorld(tmp_path) as world:
         await world.end_task(await world.make_task())
         await world.store.fan_out(lambda _: (), 100)
         world.clock.advance(40 * 86_400)
         for sent, requests in (({"dry_run": True}, 1), ({}, 1), ({}, 0)):
             async with world.client.post("/v1/prune", json=sent) as response:
-                told = await response.json()
-            assert (response.status, told["dry_run"], told["requests"]) == (200, "dry_run" in sent, requests)
+                found = await response.json()
+            assert (response.status, found["dry_run"], found["requests"]) == (200, "dry_run" in sent, requests)
 
 
 # -- shell -------------------------------------------------------------------------------------------------
@@ -324,7 +324,7 @@ def test_the_shell_reads_only(path: Path, tmp_path: Path, monkeypatch: pytest.Mo
     assert started == [(str(program), [str(program), "-readonly", str(path)])]
 
 
-def test_no_shell_without_the_program(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shell_without_the_program_fails(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One clear line."""
     in_file(path, fill(path))
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -335,8 +335,8 @@ def test_no_shell_without_the_program(path: Path, tmp_path: Path, monkeypatch: p
 # -- backup ------------------------------------------------------------------------------------------------
 
 
-async def test_a_backup_under_load_is_whole(path: Path, tmp_path: Path) -> None:
-    """Copies made while callbacks come in open, pass every check, and hold what was there when they began."""
+async def test_a_backup_under_load_is_complete(path: Path, tmp_path: Path) -> None:
+    """Copies made while callbacks arrive pass every check and contain all earlier commits."""
     async with World(path) as world:
         stop = asyncio.Event()
         ended = 0

@@ -1,4 +1,4 @@
-"""``tracker doctor``: a well place is called well, and each fault has its line and its mend."""
+"""``tracker doctor``: a healthy installation passes, and each fault has a line with its fix."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from tracker.config import load_config
 from tracker.hooks.kinds.registry import hook_table
 from tracker.sandbox import DEFAULT_KEY, Sandbox
 
-WELL = {KEY_ENV: DEFAULT_KEY}
+ENV = {KEY_ENV: DEFAULT_KEY}
 NOWHERE = "http://127.0.0.1:9"
 
 
 async def examine(directory: Path, *more: str, **env: str) -> Ran:
     """Run it beside the configuration."""
     return await run_tracker(
-        "doctor", "--config", str(directory / "tracker.toml"), *more, directory=directory, env=WELL | env
+        "doctor", "--config", str(directory / "tracker.toml"), *more, directory=directory, env=ENV | env
     )
 
 
@@ -60,8 +60,8 @@ async def answering(
         yield url
 
 
-async def test_a_well_place_is_called_well(tmp_path: Path) -> None:
-    """With the gateway and the daemon up, nothing fails, and nothing is said that is secret."""
+async def test_a_healthy_installation_passes(tmp_path: Path) -> None:
+    """With the gateway and the daemon running, nothing fails, and no secret is printed."""
     async with Sandbox() as sandbox:
         known = "kling-3.0"
         script = tmp_path / "hook.sh"
@@ -82,8 +82,8 @@ async def test_a_well_place_is_called_well(tmp_path: Path) -> None:
     ]
 
 
-async def test_a_new_place_has_things_to_skip(tmp_path: Path) -> None:
-    """Before the first start: no store, no daemon, no public address; what can be told is told."""
+async def test_a_new_installation_skips_checks(tmp_path: Path) -> None:
+    """Before the first start without store, daemon and public address, the other checks still run."""
     async with Sandbox() as sandbox:
         Setting(gateway=sandbox.base_url, is_called_back=False).write(tmp_path)
         ran = await examine(tmp_path, "--json")
@@ -95,8 +95,8 @@ async def test_a_new_place_has_things_to_skip(tmp_path: Path) -> None:
     assert not (tmp_path / "tracker.db").exists(), "it makes nothing"
 
 
-async def test_a_bad_configuration_is_told_line_by_line(tmp_path: Path) -> None:
-    """Each mistake is a failing line with its mend, and the rest is not looked at."""
+async def test_a_bad_configuration_has_a_line_per_error(tmp_path: Path) -> None:
+    """Each error is a failed line with its fix; the other checks do not run."""
     (tmp_path / "tracker.toml").write_text('[server]\nlissen = "127.0.0.1:1"\n[poll]\ntick_s = -1\n')
     ran = await examine(tmp_path)
     assert ran.code == 1
@@ -105,7 +105,7 @@ async def test_a_bad_configuration_is_told_line_by_line(tmp_path: Path) -> None:
     assert "poll.tick_s" in ran.out
 
 
-async def test_a_missing_key_and_a_gateway_that_is_away(tmp_path: Path) -> None:
+async def test_a_missing_key_and_an_unreachable_gateway(tmp_path: Path) -> None:
     """Both are named with the variable and the address."""
     Setting(gateway=NOWHERE, is_called_back=False).write(tmp_path)
     key = await line_of(tmp_path, "key of default", GATEWAY_KEY="")
@@ -116,7 +116,7 @@ async def test_a_missing_key_and_a_gateway_that_is_away(tmp_path: Path) -> None:
 
 
 async def test_a_refused_key_and_a_wrong_clock(tmp_path: Path) -> None:
-    """The gateway's own word about the key, and the time of its answer."""
+    """The gateway's error for the key, and the date of its response."""
     refusal = {"error": {"message": "no", "type": "authentication_error", "code": "invalid_api_key"}}
     async with answering(401, refusal, date="Fri, 20 Nov 2020 20:42:00 GMT") as url:
         Setting(gateway=url, is_called_back=False).write(tmp_path)
@@ -129,8 +129,8 @@ async def test_a_refused_key_and_a_wrong_clock(tmp_path: Path) -> None:
         assert (await line_of(tmp_path, "gateway of default"))["state"] == "ok", "another API's 401 tells nothing"
 
 
-async def test_a_model_that_nobody_has(tmp_path: Path) -> None:
-    """It is named with its key, once the lists were fetched."""
+async def test_an_unknown_model(tmp_path: Path) -> None:
+    """The line names the model and its key, once the lists were fetched."""
     async with Sandbox() as sandbox:
         setting = Setting(gateway=sandbox.base_url, tables='[models]\nvideo = "no-such-model"', is_called_back=False)
         async with running_daemon(tmp_path, setting) as api:
@@ -139,7 +139,7 @@ async def test_a_model_that_nobody_has(tmp_path: Path) -> None:
     assert (line["state"], line["detail"]) == ("failed", "unknown to every account: models.video (no-such-model)")
 
 
-async def test_a_public_url_that_leads_elsewhere(tmp_path: Path) -> None:
+async def test_a_public_url_of_another_program(tmp_path: Path) -> None:
     """Something else answers there; a proxy that lets only callbacks through is fine."""
     async with Sandbox() as sandbox, answering(200, {"hello": "world"}) as elsewhere:
         setting = Setting(gateway=sandbox.base_url, is_called_back=False)
@@ -153,7 +153,7 @@ async def test_a_public_url_that_leads_elsewhere(tmp_path: Path) -> None:
 
 
 async def test_a_public_url_of_another_tracker(tmp_path: Path) -> None:
-    """It is told apart by its store, whether or not our own daemon runs."""
+    """The store identifies it, whether or not the configured daemon runs."""
     theirs, mine = tmp_path / "theirs", tmp_path / "mine"
     theirs.mkdir()
     mine.mkdir()
@@ -169,8 +169,8 @@ async def test_a_public_url_of_another_tracker(tmp_path: Path) -> None:
 
 
 async def test_scripts_that_cannot_run(tmp_path: Path) -> None:
-    """Missing, not executable, no such program, and a directory that is no event: a mend for each."""
-    hooks = [("gone", "./gone.sh"), ("plain", "./plain.sh"), ("unheard", "no-such-program-at-all")]
+    """Missing script, not executable, missing program, directory without an event: a fix for each."""
+    hooks = [("gone", "./gone.sh"), ("plain", "./plain.sh"), ("missing", "no-such-program-at-all")]
     tables = "\n".join(f'[[hooks]]\nname = "{name}"\non = ["task.*"]\nrun = ["{run}"]' for name, run in hooks)
     (tmp_path / "plain.sh").write_text("#!/bin/sh\n")
     for event, name in (("task.failed", "drop"), ("task.exploded", "odd")):
@@ -181,14 +181,14 @@ async def test_scripts_that_cannot_run(tmp_path: Path) -> None:
     failed = {line["check"]: line for line in ran.json["checks"] if line["state"] == "failed"}
     assert ran.code == 1
     assert {check for check in failed if check.startswith("hook")} == {
-        *("hook gone", "hook plain", "hook unheard", "hook drop", "hook odd")
+        *("hook gone", "hook plain", "hook missing", "hook drop", "hook odd")
     }
     assert failed["hook plain"]["fix"] == f"chmod +x {tmp_path}/plain.sh"
     assert "task.failed" in failed["hook odd"]["fix"]
 
 
-async def test_places_that_cannot_be_looked_at(tmp_path: Path) -> None:
-    """A hooks_dir or a store behind a closed door is told, and not taken for one that is not there."""
+async def test_paths_that_cannot_be_checked(tmp_path: Path) -> None:
+    """A hooks_dir or a store that cannot be read is an error, not a missing one."""
     Setting().write(tmp_path)
     beyond = tmp_path / ("x" * 300)  # no file system has such a name: looking at it fails for root too
     hooks = await line_of(tmp_path, "hooks_dir", TRACKER_HOOKS_DIR=str(beyond))
@@ -207,8 +207,8 @@ async def test_places_that_cannot_be_looked_at(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("version", "application_id"), [(9999, None), (1, 77)])
-async def test_a_store_that_is_not_ours_or_newer(tmp_path: Path, version: int, application_id: int | None) -> None:
-    """It is told apart from a good one, and not touched."""
+async def test_a_foreign_or_newer_store(tmp_path: Path, version: int, application_id: int | None) -> None:
+    """The check fails, and the file does not change."""
     async with Sandbox() as sandbox:
         setting = Setting(gateway=sandbox.base_url, is_called_back=False)
         async with running_daemon(tmp_path, setting):
@@ -227,7 +227,7 @@ async def test_a_store_that_is_not_ours_or_newer(tmp_path: Path, version: int, a
 
 
 async def test_a_daemon_that_gives_no_answer(tmp_path: Path) -> None:
-    """Somebody has the store, and nobody answers where it should listen."""
+    """A process holds the lock of the store, and the configured address does not answer."""
     async with Sandbox() as sandbox:
         setting = Setting(gateway=sandbox.base_url, is_called_back=False)
         async with running_daemon(tmp_path, setting):
@@ -248,16 +248,16 @@ async def test_a_signature_scheme_without_its_secret(tmp_path: Path) -> None:
 
 
 def test_a_full_disk(tmp_path: Path) -> None:
-    """Too little room fails with how much is needed."""
+    """Too little free space fails; the fix names the required space."""
     path = Setting(gateway=NOWHERE).write(tmp_path)
-    config = load_config(path, WELL, hook_table=hook_table)
+    config = load_config(path, ENV, hook_table=hook_table)
     assert check_disk(config).state == "ok"
     line = check_disk(config, least_free_bytes=2**62)
     assert (line.state, line.fix is not None) == ("failed", True)
 
 
-async def test_who_has_the_address(tmp_path: Path) -> None:
-    """A free port, our own daemon, another tracker and another program are told apart."""
+async def test_what_uses_the_address(tmp_path: Path) -> None:
+    """Free port, configured daemon, another tracker, another program: each has its own line."""
     theirs = tmp_path / "theirs"
     theirs.mkdir()
     setting = Setting(is_called_back=False)
@@ -265,8 +265,8 @@ async def test_who_has_the_address(tmp_path: Path) -> None:
     free = await line_of(tmp_path, "daemon")
     assert (free["state"], free["detail"]) == ("skipped", f"not running; 127.0.0.1:{setting.port} is free")
     async with running_daemon(tmp_path, setting):
-        ours = await line_of(tmp_path, "daemon")
-        assert (ours["state"], "serves the store" in ours["detail"]) == ("ok", True)
+        own = await line_of(tmp_path, "daemon")
+        assert (own["state"], "serves the store" in own["detail"]) == ("ok", True)
     async with running_daemon(theirs, setting):
         setting.write(tmp_path)
         other = await line_of(tmp_path, "daemon")
@@ -279,7 +279,7 @@ async def test_who_has_the_address(tmp_path: Path) -> None:
 
 
 async def test_before_the_first_start_the_public_url_is_skipped(tmp_path: Path) -> None:
-    """Nobody answers there, and nobody should yet; an address that no provider reaches fails at once."""
+    """No answer is expected yet; an address that providers cannot reach fails at once."""
     async with Sandbox() as sandbox:
         Setting(gateway=sandbox.base_url).write(tmp_path)
         line = await line_of(tmp_path, "public_url")
@@ -289,8 +289,8 @@ async def test_before_the_first_start_the_public_url_is_skipped(tmp_path: Path) 
             assert (line["state"], host in line["detail"]) == ("failed", True)
 
 
-async def test_the_daemon_has_the_key(tmp_path: Path) -> None:
-    """A key that only the daemon was started with is no failure of this shell; one that it lacks is."""
+async def test_a_key_that_only_the_daemon_has(tmp_path: Path) -> None:
+    """A key in the environment of the daemon is enough; one that the daemon lacks fails."""
     async with Sandbox() as sandbox:
         setting = Setting(gateway=sandbox.base_url, is_called_back=False)
         async with running_daemon(tmp_path, setting):
@@ -301,7 +301,7 @@ async def test_the_daemon_has_the_key(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "content_type", "state", "words"),
+    ("status", "content_type", "state", "text"),
     [
         (404, "application/json", "failed", "not as a gateway (404 for /openai/v1/models)"),
         (200, "text/html", "failed", "200 with text/html instead of JSON"),
@@ -310,26 +310,26 @@ async def test_the_daemon_has_the_key(tmp_path: Path) -> None:
         (403, "application/json", "ok", "answers (HTTP 403)"),
     ],
 )
-async def test_something_that_is_no_gateway(
-    tmp_path: Path, status: int, content_type: str, state: str, words: str
+async def test_a_base_url_of_another_program(
+    tmp_path: Path, status: int, content_type: str, state: str, text: str
 ) -> None:
-    """A website, or a base_url with a path too much, is not called well."""
+    """A website, or a base_url with an extra path, fails."""
     body: Json = {"error": {"message": "no"}} if content_type == "application/json" else None
     async with answering(status, body, content_type=content_type) as url:
-        config = load_config(Setting(gateway=url, is_called_back=False).write(tmp_path), WELL, hook_table=hook_table)
+        config = load_config(Setting(gateway=url, is_called_back=False).write(tmp_path), ENV, hook_table=hook_table)
         line, _clock = await asyncio.to_thread(lambda: list(check_gateways(config)))
-    assert (line.state, words in line.detail) == (state, True), line
+    assert (line.state, text in line.detail) == (state, True), line
     assert line.state == "ok" or status == 503 or "base_url" in str(line.fix)
 
 
 async def test_a_gateway_of_a_declared_provider_has_no_list_of_models(tmp_path: Path) -> None:
-    """What it should answer is not known: a 404 is no failure."""
+    """The expected response is unknown: a 404 is not a failure."""
     example = REPOSITORY / "config" / "providers.d" / "replicate.toml.example"
     (tmp_path / "providers.d").mkdir()
     (tmp_path / "providers.d" / "replicate.toml").write_bytes(example.read_bytes())
     async with answering(404, {}) as url:
         path = Setting(tables=account("replicate", url), is_called_back=False).write(tmp_path)
-        config = load_config(path, WELL, hook_table=hook_table)
+        config = load_config(path, ENV, hook_table=hook_table)
         rules = account_rules(config)
         line, _clock = await asyncio.to_thread(lambda: list(check_gateways(config, rules.serves_builtin)))
     assert (line.check, line.state) == ("gateway of replicate", "ok")

@@ -53,8 +53,8 @@ def woken(world: ServerWorld) -> int:
     return world.hooks.woken
 
 
-async def test_hooks_are_listed_with_what_waits(world: ServerWorld) -> None:
-    """Configured ones with their health, and those that only deliveries remember."""
+async def test_hooks_are_listed_with_their_deliveries(world: ServerWorld) -> None:
+    """Configured hooks with their health, and removed hooks that still have deliveries."""
     items = (await get(world, "/v1/hooks"))["items"]
     assert isinstance(items, list)
     assert [(item["name"], item["state"], item["deliveries"]["dead"]) for item in items] == [
@@ -80,7 +80,7 @@ async def test_deliveries_are_listed_across_tasks(world: ServerWorld) -> None:
 
 
 @pytest.mark.parametrize("cursor", ["zzz", "", "-1", "dlv_1_0_publish", "9" * 19])
-async def test_a_cursor_of_deliveries_that_nobody_gave_out_is_refused(world: ServerWorld, cursor: str) -> None:
+async def test_an_invalid_cursor_of_deliveries_is_refused(world: ServerWorld, cursor: str) -> None:
     """It would be answered with an empty page, as if there were no more."""
     async with world.client.get(f"/v1/deliveries?cursor={cursor}") as response:
         problem = await problem_of(response, 422)
@@ -97,16 +97,16 @@ async def test_a_cursor_of_deliveries_that_nobody_gave_out_is_refused(world: Ser
         ("since=2030-01-01", 0),
     ],
 )
-async def test_a_redrive_takes_what_matches(world: ServerWorld, query: str, count: int) -> None:
-    """Failed and dead deliveries become pending with their attempts counted anew, and the dispatcher looks at once."""
+async def test_a_retry_selects_matching_deliveries(world: ServerWorld, query: str, count: int) -> None:
+    """Failed and dead deliveries become pending with zero attempts, and the dispatcher wakes up."""
     async with world.client.post(f"/v1/deliveries/retry?{query}") as response:
         assert (response.status, await response.json()) == (200, {"retried": count})
     assert woken(world) == 1
     assert (await world.store.count_deliveries())["publish"].get("pending", 0) == count
 
 
-async def test_a_redrive_of_everything_is_asked_for_by_name(world: ServerWorld) -> None:
-    """Without any filter nothing is run again."""
+async def test_a_retry_requires_a_filter(world: ServerWorld) -> None:
+    """Without a filter the request is refused."""
     async with world.client.post("/v1/deliveries/retry") as response:
         problem = await problem_of(response, 422)
     assert "name at least one of hook, status, since" in problem["errors"][0]["msg"]
@@ -114,7 +114,7 @@ async def test_a_redrive_of_everything_is_asked_for_by_name(world: ServerWorld) 
 
 
 async def test_one_delivery_wakes_the_dispatcher(world: ServerWorld) -> None:
-    """What was made pending by hand does not wait for the next look."""
+    """A retried delivery runs at once."""
     page = await get(world, "/v1/deliveries?status=dead")
     delivery_id = page["items"][0]["id"]  # type: ignore[index]  # a list of objects
     async with world.client.post(f"/v1/deliveries/{delivery_id}/retry") as response:
@@ -138,7 +138,7 @@ def config_file(tmp_path: Path, hooks: str, listen: str = "127.0.0.1:9") -> Path
 
 
 def test_a_trial_runs_twice_and_compares(tmp_path: Path) -> None:
-    """The same event comes twice; a hook that answers it differently is told of."""
+    """The hook gets the same event twice; a different result is reported."""
     same = write_script(tmp_path / "same", 'echo "$TRACKER_EVENT $TRACKER_LABEL_USER $TRACKER_DELIVERY_ID"')
     other = write_script(tmp_path / "other", f"echo x >> '{tmp_path}/runs'; wc -l < '{tmp_path}/runs'")
     path = config_file(
@@ -151,8 +151,8 @@ def test_a_trial_runs_twice_and_compares(tmp_path: Path) -> None:
     assert first.output.count("  task.failed 7 dlv_0_failed_same\n") == 2
     assert first.output.endswith("The second run gave the same result.\n")
     second = invoke("hooks", "test", "other", "--config", str(path), "--event", "task.running", "--json")
-    told = json.loads(second.output)
-    assert (told["event"], told["same_answer"], [run["output"] for run in told["runs"]]) == (
+    found = json.loads(second.output)
+    assert (found["event"], found["same_answer"], [run["output"] for run in found["runs"]]) == (
         "task.running",
         False,
         ["1\n", "2\n"],
@@ -167,7 +167,7 @@ def test_a_trial_that_fails_exits_1(tmp_path: Path) -> None:
     assert invoke("hooks", "test", "bad", "--event", "task.lost", "--config", str(path)).exit_code == 2
 
 
-def test_a_trial_that_would_be_tried_again_says_so(tmp_path: Path) -> None:
+def test_a_trial_reports_a_retry(tmp_path: Path) -> None:
     """How long it took is not taken for a delay."""
     path = config_file(tmp_path, '[[hooks]]\nname = "bad"\non = "task.*"\nrun = ["/bin/sh", "-c", "exit 1"]\n')
     failed = invoke("hooks", "test", "bad", "--config", str(path))
@@ -177,8 +177,8 @@ def test_a_trial_that_would_be_tried_again_says_so(tmp_path: Path) -> None:
     assert len(runs) == 2, failed.output
 
 
-def test_a_secret_that_is_not_set_is_told(tmp_path: Path) -> None:
-    """Exit 78, one line, with the mend."""
+def test_a_missing_secret_is_an_error(tmp_path: Path) -> None:
+    """Exit 78, one line, with the fix."""
     path = config_file(
         tmp_path, '[[hooks]]\nname = "h"\non = "task.*"\nurl = "https://x.example/"\nsecret_env = "NO"\n'
     )
@@ -191,7 +191,7 @@ def test_a_secret_that_is_not_set_is_told(tmp_path: Path) -> None:
 
 
 async def test_lists_are_read_from_the_file(tmp_path: Path) -> None:
-    """While no daemon runs, deliveries and what waits for hooks are still there to see."""
+    """Without a daemon, deliveries and their counts are read from the file."""
     path = config_file(tmp_path, '[[hooks]]\nname = "publish"\non = "task.*"\nrun = "/bin/true"\n')
     async with World(tmp_path / "tracker.db", RunningClock()) as world:
         await world.finish()
@@ -208,16 +208,16 @@ async def test_lists_are_read_from_the_file(tmp_path: Path) -> None:
     assert refused.exit_code == 2
 
 
-def test_a_redrive_wants_ids_or_filters() -> None:
+def test_a_retry_requires_ids_or_filters() -> None:
     """Not neither, and not both."""
     assert invoke("deliveries", "retry").exit_code == 2
     assert invoke("deliveries", "retry", "dlv_1", "--hook", "h").exit_code == 2
 
 
-# -- the whole daemon ----------------------------------------------------------------------------------------
+# -- a real daemon ------------------------------------------------------------------------------------------
 
 
-async def test_a_daemon_signs_lists_and_redrives(tmp_path: Path) -> None:
+async def test_a_daemon_signs_lists_and_retries(tmp_path: Path) -> None:
     """Configured by file: an endpoint gets the end of a task, refuses it, and gets it again by command."""
     endpoint = Endpoint(status=422, body=b"not like this")
     await endpoint.start()

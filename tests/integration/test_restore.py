@@ -1,4 +1,4 @@
-"""``tracker db restore`` and the names of backups, on real files: the way back to a copy after a mistake or damage."""
+"""``tracker db restore`` and the names of backups, on real files: recovery after a mistake or damage."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ NIGHT = datetime(2026, 11, 20, 0, 30, tzinfo=UTC)
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the store is, as the environment says; no daemon runs."""
+    """The path of the store, set by the environment; no daemon runs."""
     for name in [name for name in os.environ if name.startswith("TRACKER_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("TRACKER_STORE__PATH", str(tmp_path / "tracker.db"))
@@ -51,7 +51,7 @@ def call(*arguments: object) -> Result:
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = BAD_CONFIG) -> str:
-    """The one line with which a command of ``tracker db`` refuses."""
+    """The single error line of a command of ``tracker db``."""
     assert run(["db", *map(str, arguments)]) == code
     (line,) = capsys.readouterr().err.splitlines()
     return line
@@ -98,7 +98,7 @@ def damage(path: Path, offset: int, count: int) -> None:
 
 
 def refused_change(path: Path) -> str:
-    """With what a change is refused; nothing where it is not."""
+    """The error of a refused change; an empty text if it is allowed."""
     try:
         change(path, 99)
     except (StoreUnusable, StoreDamaged) as error:
@@ -114,8 +114,8 @@ def damage_table(path: Path, table: str) -> None:
     damage(path, (page - 1) * size, size)
 
 
-def test_the_readme_leads_back_to_before_a_mistake(path: Path, tmp_path: Path) -> None:
-    """Word for word: the mistake is gone, what was there is kept, and every older backup is still there."""
+def test_the_steps_of_the_readme_undo_a_mistake(path: Path, tmp_path: Path) -> None:
+    """Executed literally: the mistake is undone, the replaced file and every older backup remain."""
     change(path, 1)
     before = {night: backup(path, night).read_bytes() for night in range(3)}
     change(path, 2)  # the mistake
@@ -139,15 +139,15 @@ def test_the_readme_leads_back_to_before_a_mistake(path: Path, tmp_path: Path) -
     assert {
         night: (tmp_path / "backups" / name_backup(NIGHT + timedelta(days=night))).read_bytes() for night in before
     } == before
-    (kept,) = tmp_path.glob("tracker.db.replaced-*")
-    assert tasks_in(kept) == [make_task_name(1), make_task_name(2)]
+    (replaced,) = tmp_path.glob("tracker.db.replaced-*")
+    assert tasks_in(replaced) == [make_task_name(1), make_task_name(2)]
     assert audit(path).is_sound
     change(path, 3)
     assert tasks_in(path) == [make_task_name(1), make_task_name(3)]
 
 
 def test_owner_mode_and_leftovers(path: Path) -> None:
-    """The new file has the owner and the mode of the one that it replaces, and nothing else is left behind."""
+    """The new file has the owner and the mode of the one that it replaces; no temporary file remains."""
     change(path, 1)
     copy = backup(path)
     path.chmod(0o640)
@@ -165,8 +165,8 @@ def test_owner_mode_and_leftovers(path: Path) -> None:
     assert [found.stat().st_nlink for found in path.parent.glob("tracker.db*") if found.is_file()] == [1] * 3
 
 
-def test_the_log_of_the_present_file_is_kept_with_it(path: Path) -> None:
-    """What was committed and still lies in the log only is in the file that is put aside."""
+def test_the_log_of_the_present_file_is_moved_with_it(path: Path) -> None:
+    """Commits that are only in the log are in the replaced file, too."""
     change(path, 1)
     copy = backup(path)
     with closing(sqlite3.connect(path)) as db:  # a process that dies leaves its log
@@ -179,15 +179,15 @@ def test_the_log_of_the_present_file_is_kept_with_it(path: Path) -> None:
     for name, content in left.items():
         path.with_name(path.name + name).write_bytes(content)
     assert call("restore", copy).exit_code == FINE
-    (kept,) = path.parent.glob("tracker.db.replaced-*")
-    with closing(sqlite3.connect(f"file:{kept}?mode=ro", uri=True)) as db:
+    (replaced,) = path.parent.glob("tracker.db.replaced-*")
+    with closing(sqlite3.connect(f"file:{replaced}?mode=ro", uri=True)) as db:
         (version,) = db.execute("SELECT version FROM tasks").fetchone()
     with closing(sqlite3.connect(f"file:{copy}?mode=ro", uri=True)) as db:
         assert db.execute("SELECT version FROM tasks").fetchone() == (version - 7,)
 
 
 def test_it_is_refused_while_a_tracker_serves_the_file(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One line that says what to stop; nothing changes."""
+    """One line names the process to stop; nothing changes."""
     change(path, 1)
     copy = backup(path)
 
@@ -204,7 +204,7 @@ def test_it_is_refused_while_a_tracker_serves_the_file(path: Path, capsys: pytes
 
 
 @pytest.mark.parametrize(
-    ("make", "words"),
+    ("make", "text"),
     [
         (lambda copy: damage(copy, 20_000, 60_000), "is damaged"),
         (lambda copy: copy.write_text("not a database at all " * 50), "cannot be read"),
@@ -215,16 +215,16 @@ def test_it_is_refused_while_a_tracker_serves_the_file(path: Path, capsys: pytes
     ],
     ids=["damaged", "text", "empty", "missing", "itself", "directory"],
 )
-def test_a_copy_that_will_not_do(
-    path: Path, make: Callable[[Path], object], words: str, capsys: pytest.CaptureFixture[str]
+def test_an_unusable_copy_is_refused(
+    path: Path, make: Callable[[Path], object], text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It is refused before anything changes, in one line that leads to the list of copies."""
+    """One line that refers to the list of copies; nothing changes."""
     change(path, 1)
     copy = backup(path)
     make(copy)
     before = contents(path.parent)
     line = refusal(capsys, "restore", copy)
-    assert words in line
+    assert text in line
     assert "tracker db restore --list" in line
     assert contents(path.parent) == before
 
@@ -249,10 +249,10 @@ def test_a_copy_of_a_newer_tracker_is_refused(path: Path, capsys: pytest.Capture
     ],
     ids=["no header", "no schema", "cut", "empty"],
 )
-def test_a_damaged_database_is_called_damaged(
+def test_a_damaged_database_is_reported_as_damaged(
     path: Path, spoil: Callable[[Path], object], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The error names the newest good copy and the command, which works; nobody is sent to another file."""
+    """The error names the newest good copy and a restore command that works."""
     change(path, 1)
     good = backup(path, 1)
     damage(backup(path, 2), 20_000, 60_000)
@@ -268,12 +268,12 @@ def test_a_damaged_database_is_called_damaged(
     assert f"tracker db restore {good}" in refusal(capsys, "check")
     assert call("restore", good).exit_code == FINE
     assert tasks_in(path) == [make_task_name(1)]
-    (kept,) = path.parent.glob("tracker.db.replaced-*")
-    assert kept.read_bytes() == spoilt
+    (replaced,) = path.parent.glob("tracker.db.replaced-*")
+    assert replaced.read_bytes() == spoilt
 
 
-def test_a_database_that_was_deleted_starts_anew(path: Path) -> None:
-    """Whoever deletes the file means it; its backups stay."""
+def test_a_deleted_database_starts_empty(path: Path) -> None:
+    """A deletion is taken as intended; the backups remain."""
     change(path, 1)
     copy = backup(path)
     for found in path.parent.glob("tracker.db*"):
@@ -284,7 +284,7 @@ def test_a_database_that_was_deleted_starts_anew(path: Path) -> None:
 
 
 def test_a_damaged_database_without_a_copy(path: Path) -> None:
-    """It is still called damaged, and what can be read of it can be saved."""
+    """The error still says damaged, and the readable part can be exported."""
     change(path, 1)
     damage(path, 100, 8092)
     with pytest.raises(StoreUnusable, match=r"is damaged .* No good copy .*\.recover"):
@@ -294,10 +294,10 @@ def test_a_damaged_database_without_a_copy(path: Path) -> None:
 @pytest.mark.parametrize(
     "table", ["tasks", "events", "deliveries", "meta", "cursors", "outbox", "archives", "inline_pieces"]
 )
-def test_damage_that_opening_does_not_meet(
+def test_damage_that_opening_does_not_find(
     path: Path, table: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whichever page is damaged, start and commands go on or call it damaged with the way back; no traceback."""
+    """For any damaged page, start and commands work or report the damage with a fix; no traceback."""
     change(path, *range(1, 40))
     good = backup(path)
     damage_table(path, table)
@@ -313,7 +313,7 @@ def test_damage_that_opening_does_not_meet(
     assert run(["list"]) == (BAD_CONFIG if table in {"tasks", "meta", "archives"} else FINE)
 
 
-def test_a_command_that_meets_damage_ends(path: Path) -> None:
+def test_a_command_that_finds_damage_ends(path: Path) -> None:
     """The connections that were open are closed: their threads would keep the process from ending."""
     change(path, 1)
     damage_table(path, "meta")
@@ -329,7 +329,7 @@ def test_a_command_that_meets_damage_ends(path: Path) -> None:
 def test_a_log_without_its_file(
     path: Path, is_there: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It holds what was written last, and SQLite deletes it: no command lets it, and a restore keeps it."""
+    """It has the last commits, and SQLite would delete it: no command lets it, and a restore preserves it."""
     change(path, 1)
     good = backup(path)
     log = path.with_name("tracker.db-wal")
@@ -354,12 +354,12 @@ def test_a_log_without_its_file(
         path.unlink()
     assert call("restore", good).exit_code == FINE
     assert tasks_in(path) == [make_task_name(1)]
-    (kept,) = path.parent.glob("tracker.db.replaced-*-wal")
-    assert kept.read_bytes() == b"frames"
+    (replaced,) = path.parent.glob("tracker.db.replaced-*-wal")
+    assert replaced.read_bytes() == b"frames"
 
 
-def test_a_directory_in_the_place_of_the_database(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """No command takes it for a missing file."""
+def test_a_directory_instead_of_the_database(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No command treats it as a missing file."""
     path.mkdir()
     said = f"{path}: is a directory; set store.path to a file, or move this away and put a copy of the database back"
     with pytest.raises(StoreUnusable, match="is a directory"):
@@ -373,10 +373,10 @@ def test_a_directory_in_the_place_of_the_database(path: Path, capsys: pytest.Cap
     assert said in capsys.readouterr().err
 
 
-def test_hints_are_about_the_same_configuration(
+def test_suggested_commands_name_the_same_configuration(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whoever follows the advice of a command with ``--config`` restores that store and no other."""
+    """A command with ``--config`` suggests commands with the same ``--config``."""
     change(path, 1)
     good = backup(path)
     monkeypatch.delenv("TRACKER_STORE__PATH")
@@ -392,7 +392,7 @@ def test_hints_are_about_the_same_configuration(
 def test_damage_behind_the_header_is_found(
     path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A file that still opens: the check and the doctor name the way back, too."""
+    """A file that still opens: check and doctor name the fix, too."""
     change(path, *range(1, 40))
     good = backup(path)
     damage_table(path, "events")
@@ -407,8 +407,8 @@ def test_damage_behind_the_header_is_found(
     assert f"tracker db restore {good}" in result.stderr
 
 
-def test_what_a_copy_does_not_know_is_not_paid_twice(path: Path) -> None:
-    """Creates that waited in the copy: one left since, one got its id, one surely waits still."""
+def test_creates_sent_after_the_copy_are_not_paid_twice(path: Path) -> None:
+    """Pending creates of the copy: one was sent since, one has its upstream id, one is still pending."""
 
     async def before() -> None:
         async with World(path) as world:
@@ -445,8 +445,8 @@ def test_what_a_copy_does_not_know_is_not_paid_twice(path: Path) -> None:
 
 
 @pytest.mark.parametrize("gone", [True, False], ids=["missing", "damaged"])
-def test_without_the_present_file_no_create_that_waits_is_sent(path: Path, *, gone: bool) -> None:
-    """What was sent since the copy was made is not known: what waits in it may have been."""
+def test_without_the_present_file_no_pending_create_is_sent(path: Path, *, gone: bool) -> None:
+    """Any create that is pending in the copy may have been sent since."""
     change(path, 1)
     copy = backup(path)
     if gone:
@@ -481,8 +481,8 @@ def test_the_list_shows_which_copies_are_good(path: Path) -> None:
     assert ["damaged" in line for line in shown] == [False, True, False]
 
 
-def test_what_a_restore_put_aside_is_not_offered_as_the_newest_good_copy(path: Path) -> None:
-    """It holds the very mistake; the list shows it all the same."""
+def test_a_replaced_file_is_not_suggested_as_the_newest_good_copy(path: Path) -> None:
+    """It contains the mistake; the list still shows it."""
     change(path, 1)
     good = backup(path)
     change(path, 2)
@@ -493,8 +493,8 @@ def test_what_a_restore_put_aside_is_not_offered_as_the_newest_good_copy(path: P
     assert len(json.loads(call("restore", "--list", "--json").stdout)["items"]) == 2
 
 
-def test_backups_are_named_by_date_and_old_ones_go(path: Path) -> None:
-    """In a directory a backup replaces none; those of the newest days that have any are kept, foreign names always."""
+def test_backups_are_named_by_date_and_old_ones_are_removed(path: Path) -> None:
+    """A dated backup replaces none; the newest days with backups remain, and so do files with other names."""
     change(path, 1)
     backups = path.parent / "backups"
     for night, hours in ((-90, 0), (-60, 0), (-60, 5), (-30, 0), (-30, 1), (-30, 2)):
@@ -514,8 +514,8 @@ def test_backups_are_named_by_date_and_old_ones_go(path: Path) -> None:
     assert (again["file"], again["removed"]) == (str(path.parent / "one.db"), [])
 
 
-def test_old_backups_stay_where_the_new_one_cannot_be_made(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A damaged database costs no copy."""
+def test_old_backups_remain_if_the_new_one_fails(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A failed backup of a damaged database removes no copy."""
     change(path, 1)
     for night in range(4):
         backup(path, night)
@@ -524,18 +524,18 @@ def test_old_backups_stay_where_the_new_one_cannot_be_made(path: Path, capsys: p
     assert len(list((path.parent / "backups").iterdir())) == 4
 
 
-def test_restoring_twice_within_a_second_keeps_both_files(path: Path) -> None:
-    """No file that was put aside is in the way of the next one."""
+def test_restoring_twice_within_a_second_preserves_both_files(path: Path) -> None:
+    """The replaced files get different names."""
     change(path, 1)
     copy = backup(path)
-    kept = [restore_database(copy, path, lambda *_: None, NIGHT).kept for _ in range(3)]
-    names = [one.name for one in kept if one is not None]
+    replaced = [restore_database(copy, path, lambda *_: None, NIGHT).kept for _ in range(3)]
+    names = [one.name for one in replaced if one is not None]
     assert names == [f"tracker.db.replaced-20261120T003000Z{end}" for end in ("", "-2", "-3")]
     assert all(len(tasks_in(path.with_name(name))) == 1 for name in names)
 
 
-def test_a_file_that_was_put_aside_is_restored_without_a_trace_beside_it(path: Path) -> None:
-    """Its directory may be read-only, and SQLite would leave a log and its index there."""
+def test_restoring_a_replaced_file_creates_no_files_beside_it(path: Path) -> None:
+    """Its directory may be read-only; SQLite would create a log and its index there."""
     change(path, 1)
     copy = backup(path)
     call("restore", copy)
@@ -544,7 +544,7 @@ def test_a_file_that_was_put_aside_is_restored_without_a_trace_beside_it(path: P
     assert not any(aside.with_name(aside.name + suffix).exists() for suffix in ("-wal", "-shm"))
 
 
-def test_a_link_leads_to_the_log_of_the_real_file(path: Path) -> None:
+def test_a_link_uses_the_log_of_the_real_file(path: Path) -> None:
     """A copy is read with its log by each of its names."""
     copy = path.with_name("copy.db")
     copy.touch()
@@ -555,7 +555,7 @@ def test_a_link_leads_to_the_log_of_the_real_file(path: Path) -> None:
 
 
 def test_a_failed_exchange_leaves_one_name(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A tracker refuses a database with two names, so the second is taken back when the restore fails."""
+    """A tracker refuses a database with two names, so a failed restore removes the second."""
     change(path, 1)
     copy = backup(path)
     for suffix in ("-wal", "-shm"):
@@ -570,7 +570,7 @@ def test_a_failed_exchange_leaves_one_name(path: Path, capsys: pytest.CaptureFix
 
 @pytest.mark.parametrize("what", ["", "backups", "pipe"])
 def test_only_a_regular_file_is_a_copy(path: Path, capsys: pytest.CaptureFixture[str], what: str) -> None:
-    """A pipe would be waited for, a directory calls for no look at the disk."""
+    """A pipe would block, and a directory is not a damaged file."""
     change(path, 1)
     os.mkfifo(path.with_name("pipe"))
     assert "is not a regular file" in refusal(capsys, "restore", what and path.with_name(what))

@@ -1,4 +1,4 @@
-"""The configuration: defaults, overrides, secrets, and one clear line for every mistake."""
+"""The configuration: defaults, overrides, secrets, and one line per error."""
 
 import re
 import stat
@@ -31,7 +31,7 @@ PROVIDERS = ["dashscope", "kling", "suno", "openai-video"]
 
 @pytest.fixture(autouse=True)
 def _no_system_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A configuration installed on this machine does not matter here."""
+    """Ignore a configuration that is installed on this machine."""
     monkeypatch.setattr(tracker.config.load, "SYSTEM_FILE", tmp_path / "etc" / "tracker.toml")
 
 
@@ -43,7 +43,7 @@ def load(tmp_path: Path, text: str, env: Mapping[str, str] | None = None, **opti
 
 
 def problems_of(tmp_path: Path, text: str, env: Mapping[str, str] | None = None, **options: Any) -> list[str]:  # noqa: ANN401 - handed on
-    """The mistakes in a file, without the directory's name."""
+    """The errors of a file, without the directory's name."""
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, text, env, **options)
     return [line.replace(f"{tmp_path}/", "") for line in caught.value.problems]
@@ -53,18 +53,18 @@ def problems_of(tmp_path: Path, text: str, env: Mapping[str, str] | None = None,
 
 
 def test_the_documented_file_equals_the_defaults() -> None:
-    """What config/tracker.toml sets is what holds without it."""
+    """config/tracker.toml sets the defaults."""
     assert load_config(DOCUMENTED, {}).model_dump() == load_config(None, {}).model_dump()
     assert load_config(DOCUMENTED, {}).not_acted_on() == []
 
 
-def test_the_documented_file_travels_with_the_package() -> None:
+def test_the_documented_file_is_in_the_package() -> None:
     """`tracker config init` writes the same file."""
     assert (REPOSITORY / "tracker" / "config" / "tracker.toml").read_bytes() == DOCUMENTED.read_bytes()
 
 
 def test_the_documented_file_names_every_key() -> None:
-    """No key is left to be discovered in the source."""
+    """Every key of the models is in the file."""
     text = DOCUMENTED.read_text(encoding="utf-8")
 
     def keys(model: type[BaseModel]) -> set[str]:
@@ -82,7 +82,7 @@ def test_the_documented_file_names_every_key() -> None:
     assert missing == set()
 
 
-def test_the_commented_examples_hold_when_they_are_uncommented(tmp_path: Path) -> None:
+def test_the_commented_examples_are_valid(tmp_path: Path) -> None:
     """Every commented key is valid TOML with a valid value."""
     text = DOCUMENTED.read_text(encoding="utf-8")
     text = re.sub(r"(?m)^# (?=\[|[a-z_]+ = )", "", text)
@@ -117,7 +117,7 @@ def test_search_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_named_file_must_exist(tmp_path: Path) -> None:
-    """A misspelt --config is not the defaults."""
+    """A misspelt --config is an error."""
     with pytest.raises(ConfigError, match=r"absent.toml: file: cannot be read .*; choose another with --config"):
         load_config(tmp_path / "absent.toml", {})
 
@@ -151,7 +151,7 @@ def test_the_environment_overrides_every_kind_of_key(tmp_path: Path) -> None:
 
 
 def test_reserved_variables_override_nothing(tmp_path: Path) -> None:
-    """Reserved names and what hooks are given are not keys."""
+    """Reserved names and the variables of hooks are not keys."""
     env = {
         "TRACKER_URL": "http://127.0.0.1:1",
         "TRACKER_API_TOKEN": "fake-token-for-tests",
@@ -302,7 +302,7 @@ HOOK = '[[hooks]]\nname = "a"\non = ["task.finished"]\nrun = ["x"]\n'
         ("a = \n", "tracker.toml: line 1, column 5: is not TOML: invalid value; correct that line"),
     ],
 )
-def test_a_mistake_is_one_clear_line(tmp_path: Path, text: str, expected: str) -> None:
+def test_an_error_is_one_line(tmp_path: Path, text: str, expected: str) -> None:
     """File, key, what is wrong, how to fix it; the wrong value is not repeated."""
     lines = problems_of(tmp_path, text, providers=PROVIDERS)
     assert [line[: len(expected)] for line in lines] == [expected]
@@ -343,7 +343,7 @@ def test_a_signature_scheme_needs_its_secret(tmp_path: Path) -> None:
 # -- secrets -------------------------------------------------------------------------------------------------
 
 
-def test_secrets_are_looked_up_when_asked_for_and_never_shown(tmp_path: Path) -> None:
+def test_secrets_are_read_on_demand_and_never_shown(tmp_path: Path) -> None:
     """Environment, then credentials directory, then nothing; a named file comes first."""
     credentials = tmp_path / "credentials"
     credentials.mkdir()
@@ -361,20 +361,20 @@ def test_secrets_are_looked_up_when_asked_for_and_never_shown(tmp_path: Path) ->
         assert "fake-" not in shown
 
 
-def test_a_secret_file_that_cannot_be_read_is_a_mistake(tmp_path: Path) -> None:
-    """The daemon says so at start, not at the first request."""
+def test_a_secret_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    """The daemon reports it at start, not at the first request."""
     text = '[accounts.default]\napi_key_file = "absent"\n[server]\napi_token_file = "empty"'
     (tmp_path / "empty").write_text("\n", encoding="utf-8")
-    mend = "make it readable, or choose another file"
+    fix = "make it readable, or choose another file"
     assert problems_of(tmp_path, text) == [
         "empty: server.api_token_file: the file is empty; write the secret into it",
-        f"absent: accounts.default.api_key_file: cannot be read (No such file or directory); {mend}",
+        f"absent: accounts.default.api_key_file: cannot be read (No such file or directory); {fix}",
     ]
     assert load(tmp_path, text, serving=False).file is not None
 
 
 def test_the_callback_secret_is_made_once_and_stored(tmp_path: Path) -> None:
-    """Unset, it is made beside the store for this user alone; set, it is taken."""
+    """If unset, it is created beside the store for this user only; if set, it is used."""
     text = f'[store]\npath = "{tmp_path}/state/tracker.db"'
     config = load(tmp_path, text)
     assert config.secrets() == []
@@ -401,7 +401,7 @@ def test_an_unsafe_callback_secret_is_refused(tmp_path: Path) -> None:
 
 
 def test_missing_secrets_are_listed(tmp_path: Path) -> None:
-    """For a warning at start-up; the defaults serve without them."""
+    """For a warning at start; the defaults work without them."""
     (line,) = load(tmp_path, "").missing_secrets()
     assert line == "accounts.default.api_key_env: ANYINT_API_KEY is not set; requests will be rejected"
     lines = load(tmp_path, '[callbacks]\nsecret_env = "CB"', {"ANYINT_API_KEY": "fake"}).missing_secrets()
@@ -412,7 +412,7 @@ def test_missing_secrets_are_listed(tmp_path: Path) -> None:
 
 
 def test_paths_start_from_the_file(tmp_path: Path) -> None:
-    """Relative paths do not depend on where the daemon was started."""
+    """Relative paths do not depend on the working directory."""
     config = load(
         tmp_path,
         'hooks_dir = "h"\n[store]\npath = "~/t.db"\n' + HOOK.replace('["x"]', '["./x.sh", "./y"]'),
@@ -435,11 +435,11 @@ def test_paths_start_from_the_file(tmp_path: Path) -> None:
     ],
 )
 def test_default_store_path(env: dict[str, str], expected: str) -> None:
-    """The state directory that systemd gives, else that of the user."""
+    """The state directory of the systemd service, else that of the user."""
     assert load_config(None, env).store_path == Path(expected)
 
 
-def test_hooks_take_one_name_or_several(tmp_path: Path) -> None:
+def test_hooks_accept_one_name_or_several(tmp_path: Path) -> None:
     """Filters and events may be written without brackets."""
     hook = load(tmp_path, HOOK + 'provider = "suno"\nroute = ["a.b", "c.d"]\nlabels = { user = "4" }').hooks[0]
     assert (hook.provider, hook.route, hook.account) == (("suno",), ("a.b", "c.d"), ())
@@ -447,8 +447,8 @@ def test_hooks_take_one_name_or_several(tmp_path: Path) -> None:
     assert load(tmp_path, HOOK.replace('["task.finished"]', '"task.*"')).hooks[0].on == ("task.*",)
 
 
-def test_what_is_not_acted_on_yet_is_listed(tmp_path: Path) -> None:
-    """Keys of a later release are valid, and start-up can warn of them."""
+def test_keys_without_effect_are_listed(tmp_path: Path) -> None:
+    """Keys of a later release are valid; the start logs a warning."""
     assert load(tmp_path, "[archive]\nenabled = true\n[poll.suno]\ntick_s = 2").not_acted_on() == ["poll.suno.tick_s"]
 
 
@@ -463,7 +463,7 @@ def test_what_is_not_acted_on_yet_is_listed(tmp_path: Path) -> None:
         ("s3://", True),
     ],
 )
-def test_an_archive_elsewhere_is_a_bucket(tmp_path: Path, text: str, wrong: bool) -> None:
+def test_the_url_of_an_archive_is_a_bucket(tmp_path: Path, text: str, wrong: bool) -> None:
     """The scheme names the object store; the URL has no credentials."""
     if wrong:
         with pytest.raises(ConfigError, match=r"archive\.url"):
@@ -480,7 +480,7 @@ def test_an_archive_elsewhere_is_a_bucket(tmp_path: Path, text: str, wrong: bool
         ('[accounts.a]\napi_key_env="A"\n[accounts.b]\napi_key_env="B"', None),
     ],
 )
-def test_the_account_of_a_task_that_names_none(tmp_path: Path, accounts: str, expected: str | None) -> None:
+def test_the_default_account(tmp_path: Path, accounts: str, expected: str | None) -> None:
     """`default`, or the only one; several without a default must be named."""
     assert load(tmp_path, accounts).default_account == expected
 
@@ -504,7 +504,7 @@ def test_listen_addresses(text: str, expected: Listen, url: str) -> None:
 
 
 def test_a_path_that_is_too_long_for_a_socket_is_refused(tmp_path: Path) -> None:
-    """With its length and the limit, in bytes; the longest that the system takes is taken."""
+    """The error has its length and the limit in bytes; the longest valid path is accepted."""
     longest = "/" + "é" * ((SOCKET_PATH_MAX - 1) // 2)
     longest += "x" * (SOCKET_PATH_MAX - len(longest.encode()))
     assert parse_listen(f"unix:{longest}").path == Path(longest)
@@ -550,7 +550,7 @@ def test_the_configuration_does_not_change() -> None:
 
 
 def test_every_documented_section_is_in_the_interface_order() -> None:
-    """The file parses with the standard library alone, as other people's tools will do it."""
+    """The standard library alone can parse the file."""
     assert list(tomllib.loads(DOCUMENTED.read_text(encoding="utf-8"))) == [
         "server",
         "store",

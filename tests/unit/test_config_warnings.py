@@ -1,4 +1,4 @@
-"""What is allowed in a configuration and still likely a mistake."""
+"""Warnings about likely mistakes in a valid configuration."""
 
 from pathlib import Path
 
@@ -23,8 +23,8 @@ def written(directory: Path, text: str) -> Path:
         *("100.64.0.1", "tracker", "tracker.local", "tracker.internal", "a.localhost", "LOCALHOST."),
     ],
 )
-def test_an_address_that_no_provider_reaches(tmp_path: Path, host: str) -> None:
-    """It is named, unless the gateway is in the same network, as a sandbox is."""
+def test_a_public_url_that_providers_cannot_reach(tmp_path: Path, host: str) -> None:
+    """A local address is a warning, unless the gateway is local, too, like the sandbox."""
     public = f'public_url = "http://{host}:8780"\n'
     assert "providers cannot reach" in str(unreachable_public_url(load_config(written(tmp_path, public), {})))
     near = f'{public}[accounts.default]\nbase_url = "http://127.0.0.1:8790"'
@@ -32,7 +32,7 @@ def test_an_address_that_no_provider_reaches(tmp_path: Path, host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["tracker.example.com", "example.org", "callback.invalid", "a.example"])
-def test_a_name_that_is_reserved(tmp_path: Path, host: str) -> None:
+def test_a_reserved_name(tmp_path: Path, host: str) -> None:
     """No network can resolve it."""
     near = f'public_url = "https://{host}"\n[accounts.default]\nbase_url = "http://127.0.0.1:8790"'
     assert "reserved for examples" in str(unreachable_public_url(load_config(written(tmp_path, near), {})))
@@ -46,7 +46,7 @@ def test_an_address_that_may_be_reached(tmp_path: Path, host: str) -> None:
 
 
 def test_unknown_variables_are_named_with_the_nearest_known(tmp_path: Path) -> None:
-    """A misspelt variable has no effect; what hooks get and what the configuration names is known."""
+    """A misspelt variable has no effect; variables of hooks and of the configuration are known."""
     hook = '[[hooks]]\nname = "h"\non = "task.*"\nurl = "https://hooks.dev"\nsecret_env = "TRACKER_HOOK_SECRET"'
     text = f'[accounts.default]\napi_key_env = "TRACKER_KEY"\n{hook}'
     config = load_config(written(tmp_path, text), {}, hook_table=hook_table)
@@ -60,8 +60,8 @@ def test_unknown_variables_are_named_with_the_nearest_known(tmp_path: Path) -> N
     ]
 
 
-def test_a_key_that_travels_unencrypted(tmp_path: Path) -> None:
-    """An http:// gateway in the internet is warned about, one on this machine is not."""
+def test_a_key_that_is_sent_unencrypted(tmp_path: Path) -> None:
+    """An http:// gateway on the internet has a warning, one on this machine has none."""
     for url, count in (("http://gateway.studio.dev", 1), ("http://127.0.0.1:8790", 0), ("http://gateway:80", 0)):
         config = load_config(written(tmp_path, f'[accounts.default]\nbase_url = "{url}"'), {})
         assert len(list_warnings(config, {})) == count

@@ -33,8 +33,8 @@ def config_at(directory: Path, text: str, **env: str) -> Config:
     "kind",
     ["nfs", "nfs4", "cifs", "smb3", "9p", "afs", "ceph", "gfs2", "ocfs2", "fuse.sshfs", "fuse.s3fs", "fuse.rclone"],
 )
-def test_a_network_file_system_under_the_database_is_named(tmp_path: Path, kind: str) -> None:
-    """The line says which file, which file system, and what to do."""
+def test_a_database_on_a_network_file_system_fails(tmp_path: Path, kind: str) -> None:
+    """The line names the file, the file system and the fix."""
     mounts = tmp_path / "mountinfo"
     mounts.write_text(MOUNTS.format(kind=kind))
     (line,) = check_file_system(config_at(tmp_path, '[store]\npath = "/srv/my share/tracker.db"'), mounts)
@@ -45,7 +45,7 @@ def test_a_network_file_system_under_the_database_is_named(tmp_path: Path, kind:
     assert line.fix == "set store.path to a directory on a local disk; archive.dir may stay on the network"
 
 
-def test_disks_of_this_machine_are_fine(tmp_path: Path) -> None:
+def test_local_disks_pass(tmp_path: Path) -> None:
     """Local ones, FUSE over local ones, and a system without the list of mounts."""
     mounts = tmp_path / "mountinfo"
     mounts.write_text(MOUNTS.format(kind="fuse.unionfs"))
@@ -73,8 +73,8 @@ def test_the_nearest_and_latest_mount_counts(path: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize(("size", "is_named"), [(3, True), (23, True), (24, False), (64, False), (65, True)])
-def test_a_short_hook_secret_is_named(tmp_path: Path, size: int, is_named: bool) -> None:
-    """24 to 64 bytes are what Standard Webhooks asks for; the secret itself is not shown."""
+def test_a_short_hook_secret_fails(tmp_path: Path, size: int, is_named: bool) -> None:
+    """Standard Webhooks requires 24 to 64 bytes; the secret itself is not shown."""
     secret = "whsec_" + base64.b64encode(b"q" * size).decode()
     hook = '[[hooks]]\nname = "h"\non = ["task.*"]\nurl = "https://x.example/h"\nsecret_env = "HS"'
     lines = list(check_hook_secrets(config_at(tmp_path, hook, HS=f"{secret} whsec_{'YWJj' * 10}")))

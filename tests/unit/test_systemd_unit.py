@@ -40,8 +40,8 @@ def test_a_file_belongs_to_a_unit(file: Path | None, unit: Unit | None) -> None:
     assert unit_of(file) == unit
 
 
-def test_a_service_that_runs(tmp_path: Path) -> None:
-    """Its own copies of the credentials count, its directories and the socket of an instance are found."""
+def test_a_running_service(tmp_path: Path) -> None:
+    """The copies of its credentials, its directories and the socket of an instance are used."""
     write(tmp_path, "run/credentials/tracker@studio.service/ANYINT_API_KEY", "sk-running\n")
     write(tmp_path, "run/credentials/tracker@studio.service/TRACKER_POLL__TICK_S", "9")
     write(tmp_path, "etc/credstore/tracker.studio.ANYINT_API_KEY", "sk-newer")
@@ -64,7 +64,7 @@ def test_a_service_that_runs(tmp_path: Path) -> None:
     }
 
 
-def test_a_service_that_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The credential stores, plain or encrypted, provide its credentials; the environment comes first."""
     write(tmp_path, "etc/credstore/tracker.ANYINT_API_KEY", "sk-stored")
     write(tmp_path, "etc/credstore/tracker.studio.ANYINT_API_KEY", "sk-of-another-unit")
@@ -80,7 +80,7 @@ def test_a_service_that_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     }
 
 
-def test_others_find_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_callers_find_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A user without access, root with a file without a unit, and the service itself find none."""
     write(tmp_path, "etc/credstore/tracker.ANYINT_API_KEY", "sk-stored")
     assert with_unit({}, Path("/home/me/tracker.toml"), tmp_path) == {}

@@ -41,7 +41,7 @@ def test_sentences_are_wrapped_first() -> None:
 
 
 def test_columns_that_do_not_fit_are_on_further_lines() -> None:
-    """Below the others, indented, headings and rows alike; a line with nothing on it is left out."""
+    """They are indented, in headings and rows alike; an empty line is omitted."""
     assert lay_out(80) == [
         f"ID{' ' * 26}STATUS   PATH{' ' * 29}AGE",
         "    DETAIL",

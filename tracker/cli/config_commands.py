@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 WITHIN_S = 45.0
 """Less than the unit's TimeoutStartSec, which limits a reload as well."""
-_LOOK_S = 0.05
+_STEP_S = 0.05
 
 
 @click.group()
@@ -136,7 +136,7 @@ def _reload(found: Config, environ: Mapping[str, str]) -> Outcome:
         if time.monotonic() - sent_s > WITHIN_S:
             why = f"process {pid} did not write {path} within {WITHIN_S:g} s; see its log"
             raise Failure([why], UNAVAILABLE)
-        time.sleep(_LOOK_S)
+        time.sleep(_STEP_S)
     return outcome
 
 

@@ -62,8 +62,7 @@ def prune(session: Session, *, dry_run: bool, as_json: bool) -> None:
     try:
         found = session.client.post("/v1/prune", {"dry_run": dry_run}, answer_s=PRUNE_S)
     except Unreachable as error:
-        store = session.local_store(error)
-        click.echo(f"{session.describe_absence(error)}; pruning {store}", err=True)
+        session.fall_back(error, "pruning")
         found = {"dry_run": dry_run, **_prune_file(session.config, dry_run=dry_run)}
     echo_result(found, _echo_pruned, as_json=as_json)
 

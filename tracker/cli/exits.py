@@ -76,23 +76,15 @@ class Failure(click.ClickException):
 
 
 class Unreachable(Failure):
-    """No daemon answers.
+    """No daemon of the configured store answers.
 
-    Attributes:
-        brief: a short form without the fix; None for the usual one.
+    Args:
+        line: for standard error.
+        brief: the same without the fix; None for the usual text.
     """
 
-    brief: str | None = None
-
-    def __init__(self, line: str) -> None:
+    def __init__(self, line: str, brief: str | None = None) -> None:
         super().__init__([line], UNAVAILABLE)
-
-
-class OtherStore(Unreachable):
-    """The daemon at the configured address serves a different store."""
-
-    def __init__(self, brief: str, fix: str) -> None:
-        super().__init__(f"{brief}; {fix}")
         self.brief = brief
 
 

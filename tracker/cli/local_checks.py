@@ -289,7 +289,7 @@ def check_hook_secrets(config: Config) -> Iterator[Line]:
             secrets = (config.hook_secret(hook) or "").split()
             sizes = [len(base64.b64decode(secret.removeprefix("whsec_"), validate=True)) for secret in secrets]
         except (ConfigError, ValueError):
-            continue  # the daemon refuses to start and says why
+            continue  # an error of the configuration
         for size in sizes:
             if not SHORTEST_SECRET_BYTES <= size <= LONGEST_SECRET_BYTES:
                 yield Line(

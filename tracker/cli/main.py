@@ -87,11 +87,7 @@ def cli() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and end the process.
-
-    Args:
-        arguments: what follows the program's name; None: the process's own.
-    """
+    """Run the command line and end the process; None: with the arguments of the process."""
     sys.exit(run(arguments))
 
 
@@ -103,15 +99,15 @@ def run(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except BrokenPipeError:
         # the reader closed the pipe
-        _give_up(sys.stdout)
+        _discard(sys.stdout)
         return FINE
     except OSError as error:
         # not handled by a command: mostly a standard output on a full disk
-        _give_up(sys.stdout)
+        _discard(sys.stdout)
         where = f"{error.filename}: " if error.filename else "standard output, or a file: "
         with contextlib.suppress(OSError):
             click.echo(f"{where}{error.strerror or error}", err=True)
-        _give_up(sys.stderr)
+        _discard(sys.stderr)
         return FAILED
     return code
 
@@ -120,10 +116,10 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         code = cli.main(arguments, prog_name="tracker", standalone_mode=False)
     except click.ClickException as error:
-        _complain(error.show)
+        _report(error.show)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        _complain(lambda: click.echo("interrupted", err=True))
+        _report(lambda: click.echo("interrupted", err=True))
         return INTERRUPTED
     except SystemExit:
         # click ends the process itself in two cases: shell completion, and a closed pipe that it met first
@@ -133,13 +129,13 @@ def _run(arguments: Sequence[str] | None) -> int:
     return code if isinstance(code, int) else FINE
 
 
-def _complain(say: Callable[[], None]) -> None:
+def _report(write: Callable[[], None]) -> None:
     """Write an error; a closed standard error does not change the exit code."""
     try:
-        say()
+        write()
         sys.stderr.flush()
     except OSError:
-        _give_up(sys.stderr)
+        _discard(sys.stderr)
 
 
 def _prepare_streams() -> None:
@@ -157,7 +153,7 @@ def _prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _give_up(stream: TextIO) -> None:
+def _discard(stream: TextIO) -> None:
     """Redirect a broken stream to the null device: the interpreter must not fail when it flushes at exit."""
     try:
         stream.flush()

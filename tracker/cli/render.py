@@ -39,7 +39,7 @@ def echo_json(value: Json) -> None:
     """Write JSON to standard output."""
     from tracker.domain.records import decode_fragment
 
-    # what a stream cannot show it would escape in Python's way, which is not JSON's
+    # a stream would escape characters that it cannot encode as Python does, not as JSON
     is_utf_8 = sys.stdout.encoding.lower().replace("-", "").replace("_", "") == "utf8"
     click.echo(json.dumps(value, indent=2, ensure_ascii=not is_utf_8, default=decode_fragment))
 
@@ -131,13 +131,8 @@ def echo_tasks(tasks: Sequence[Mapping[str, Json]], now: datetime) -> None:
     echo_table(columns[:shown], [row[:shown] for row in rows], status_column=1)
 
 
-def echo_state(task: Mapping[str, Json]) -> None:
-    """Write id, status and progress of a task in one line."""
-    click.echo(describe_state(task))
-
-
 def describe_state(task: Mapping[str, Json]) -> str:
-    """The id, status and progress of a task."""
+    """The id, status and progress of a task in one line."""
     return f"{task['id']} {task['status']} {describe_progress(task)}".rstrip()
 
 

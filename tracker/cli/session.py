@@ -138,7 +138,7 @@ class Session:
         """The client of the daemon.
 
         Raises:
-            OtherStore: the daemon at the configured address does not serve the configured store. A daemon that
+            Unreachable: the daemon at the configured address does not serve the configured store. A daemon that
                 ``--url`` or ``TRACKER_URL`` names is not checked.
         """
         token = os.environ.get("TRACKER_API_TOKEN", "").strip() or None
@@ -188,14 +188,13 @@ class Session:
         try:
             return ask(self.client)
         except Unreachable as error:
-            path = self.local_store(error)
-            click.echo(f"{self.describe_absence(error)}; reading {path}", err=True)
+            self.fall_back(error, "reading")
         from tracker.cli.offline import Offline
 
         return look_up(Offline(self.config))
 
-    def local_store(self, error: Unreachable) -> Path:
-        """The existing database of a daemon that does not answer.
+    def fall_back(self, error: Unreachable, action: str) -> None:
+        """Print that a command uses the database itself, as the daemon does not answer.
 
         Raises:
             Unreachable: the daemon is on another machine, or the database does not exist.
@@ -209,7 +208,8 @@ class Session:
             raise error
         try:
             if is_store(self.config.store_path):
-                return self.config.store_path
+                click.echo(f"{self.describe_absence(error)}; {action} {self.config.store_path}", err=True)
+                return
         except StoreUnusable:
             if error.brief is None:
                 raise

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Literal
 
 from tracker.cli.client import token_line
-from tracker.cli.exits import OtherStore
+from tracker.cli.exits import Unreachable
 from tracker.daemon.peers import Peer, look_at, read_facts, with_store
 from tracker.errors import ConfigError, StoreUnusable
 
@@ -29,7 +29,7 @@ def check_store(config: Config) -> None:
     """Refuse a tracker that serves another store. A free address is not an error here.
 
     Raises:
-        OtherStore: it serves another store, or that is unknown.
+        Unreachable: it serves another store, or that is unknown.
     """
     url, path = config.listen.url, config.store_path
     peer = look_at(url)
@@ -37,16 +37,20 @@ def check_store(config: Config) -> None:
         return
     choose = f"choose another port with server.listen, or use that daemon with --url {url}"
     if peer.kind == "other":
-        raise OtherStore(f"another program answers at {url} ({peer.detail})", "choose another port with server.listen")
+        raise _refusal(f"another program answers at {url} ({peer.detail})", "choose another port with server.listen")
     if peer.kind == "silent":
         fix = "if it is your daemon, see its log; else choose another port with server.listen"
-        raise OtherStore(f"{url} gives no answer ({peer.detail})", fix)
+        raise _refusal(f"{url} gives no answer ({peer.detail})", fix)
     serves, peer, why = compare(config, peer)
     if serves == "same":
         return
     if serves == "another":
-        raise OtherStore(f"{peer.name} answers at {url}, which does not serve {path}", choose)
-    raise OtherStore(f"a tracker answers at {url}, but it is unknown whether it serves {path} ({why})", choose)
+        raise _refusal(f"{peer.name} answers at {url}, which does not serve {path}", choose)
+    raise _refusal(f"a tracker answers at {url}, but it is unknown whether it serves {path} ({why})", choose)
+
+
+def _refusal(brief: str, fix: str) -> Unreachable:
+    return Unreachable(f"{brief}; {fix}", brief)
 
 
 def compare(config: Config, peer: Peer) -> tuple[Serves, Peer, str]:

@@ -50,7 +50,7 @@ def unit_of(file: Path | None) -> Unit | None:
 
 
 def with_unit(environ: Mapping[str, str], file: Path | None, root: Path = ROOT) -> dict[str, str]:
-    """Add what systemd gives the service of this configuration file to the environment of a command.
+    """Add what systemd passes to the service of this configuration file to the environment of a command.
 
     Present variables win.
 

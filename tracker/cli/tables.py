@@ -28,15 +28,7 @@ def table_lines(
     heading: Style = lambda _column, text: text,
     cell: Style = lambda _column, text: text,
 ) -> Iterator[str]:
-    """The lines of a table.
-
-    Args:
-        columns: headings.
-        rows: one text per column.
-        width: cells of the terminal; None: as wide as it takes.
-        heading: colours of headings.
-        cell: colours of everything else.
-    """
+    """The lines of a table on a terminal of ``width`` cells (None: no limit); ``heading`` and ``cell`` add colours."""
     natural = [max(map(cells, texts)) for texts in zip(columns, *rows, strict=True)]
     groups = [range(len(columns))]
     widths: list[int] | None = natural

@@ -14,10 +14,10 @@ from typing import Any
 
 import click
 
-from tracker.cli.client import Json, task_path
+from tracker.cli.client import ANSWER_S, Json, task_path
 from tracker.cli.exits import FAILED, INTERRUPTED, USAGE, Failure, Unreachable
 from tracker.cli.query_commands import parse_labels
-from tracker.cli.render import clean, clean_text, echo_json, echo_result, echo_state
+from tracker.cli.render import clean, clean_text, describe_state, echo_json, echo_result
 from tracker.cli.session import Session, json_option, with_session
 from tracker.cli.waiting import ARCHIVE_ENDS, archive_items, describe_failure, exit_code_of, follow, has_ended
 from tracker.domain.text import NotText, decode_text
@@ -105,7 +105,7 @@ def wait_for(session: Session, task_ids: tuple[str, ...], *, timeout_s: float | 
         echo_json(tasks[0] if len(tasks) == 1 else {"items": tasks})
     else:
         for task in tasks:
-            echo_state(task)
+            click.echo(describe_state(task))
     if unfinished := [str(task["id"]) for task in tasks if not has_ended(task)]:
         click.echo(f"not finished; to wait again: tracker wait {' '.join(unfinished)}", err=True)
     raise click.exceptions.Exit(exit_code_of(tasks))
@@ -117,8 +117,7 @@ def wait_for(session: Session, task_ids: tuple[str, ...], *, timeout_s: float | 
 @with_session
 def poll(session: Session, task_id: str, *, as_json: bool) -> None:
     """Poll a task now."""
-    task = session.client.post(task_path(session.full_id(task_id), "poll"), answer_s=_SUBMIT_ANSWER_S)
-    echo_result(task, echo_state, as_json=as_json)
+    _act(session, task_id, "poll", _SUBMIT_ANSWER_S, as_json=as_json)
 
 
 @click.command()
@@ -127,8 +126,12 @@ def poll(session: Session, task_id: str, *, as_json: bool) -> None:
 @with_session
 def cancel(session: Session, task_id: str, *, as_json: bool) -> None:
     """Stop following a task. The upstream job is not canceled and may be charged."""
-    task = session.client.post(task_path(session.full_id(task_id), "cancel"))
-    echo_result(task, echo_state, as_json=as_json)
+    _act(session, task_id, "cancel", ANSWER_S, as_json=as_json)
+
+
+def _act(session: Session, task_id: str, action: str, answer_s: float, *, as_json: bool) -> None:
+    task = session.client.post(task_path(session.full_id(task_id), action), answer_s=answer_s)
+    echo_result(task, lambda task: click.echo(describe_state(task)), as_json=as_json)
 
 
 def _body(**fields: object) -> dict[str, object]:

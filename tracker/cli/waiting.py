@@ -26,15 +26,7 @@ ARCHIVE_ENDS = frozenset({"stored", "dead"})
 
 
 def follow(client: Client, task_ids: Sequence[str], timeout_s: float | None) -> dict[str, Json]:
-    """Wait until every task has ended, or the time is up.
-
-    Args:
-        client: the daemon.
-        task_ids: ids of tasks.
-        timeout_s: maximum time, None for no limit.
-
-    Returns:
-        The latest state of each task, ended or not.
+    """Wait until every task has ended, or for ``timeout_s`` seconds; returns the latest state of each.
 
     Raises:
         Failure: a task does not exist, or the daemon does not answer for longer than a restart takes.

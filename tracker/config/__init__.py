@@ -1,7 +1,7 @@
-"""The configuration: what may be set, where it is looked for, and what is wrong with it.
+"""The configuration: its keys, where its file is searched, and its error messages.
 
-Read once by `load_config` and passed down; nothing else in the program reads the environment. Secrets are named in
-it, never held: they are looked up when asked for and appear in no repr and no error.
+`load_config` reads it once, and it is passed down; nothing else in the program reads the environment. It names
+secrets and does not contain them: they are read on demand and appear in no repr and no error.
 """
 
 from tracker.config.hooks import HookSpec

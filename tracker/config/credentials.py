@@ -19,7 +19,7 @@ SHORTEST_CALLBACK_SECRET = 16
 
 
 class OutOfReach(ConfigError):
-    """Credentials exist, but this process may not read them: systemd gives none to commands of a reload."""
+    """Credentials exist, but this process may not read them: systemd passes none to commands of a reload."""
 
 
 def find_secret(where: str, name: str | None, file: Path | None, env: Mapping[str, str]) -> str | None:
@@ -27,7 +27,7 @@ def find_secret(where: str, name: str | None, file: Path | None, env: Mapping[st
 
     Args:
         where: the key's path, for the error message.
-        name: the environment variable; also the file looked for in ``$CREDENTIALS_DIRECTORY``.
+        name: the environment variable; also the file name in ``$CREDENTIALS_DIRECTORY``.
         file: a file with it; comes before ``name``.
         env: the environment.
 
@@ -35,7 +35,7 @@ def find_secret(where: str, name: str | None, file: Path | None, env: Mapping[st
         The secret without surrounding white space, None without one.
 
     Raises:
-        OutOfReach: this process may not look.
+        OutOfReach: this process may not read the directory.
         ConfigError: its file cannot be read, or a configured file is empty.
     """
     if file is not None:

@@ -85,7 +85,7 @@ class Config(Section):
         return hooks
 
     def bind(self, file: Path | None, env: Mapping[str, str]) -> Config:
-        """Set the file and the environment in which secrets are looked up."""
+        """Set the file, and the environment with the secrets."""
         self._file, self._env = file, env
         return self
 
