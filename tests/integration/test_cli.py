@@ -231,6 +231,18 @@ def test_help_starts_fast() -> None:
     assert found.returncode == 0, found.stderr
 
 
+def test_commands_of_the_daemon_start_fast(tmp_path: Path) -> None:
+    """A command that asks the daemon imports no hooks, no server and no database driver."""
+    file = tmp_path / "tracker.toml"
+    file.write_text(f'[store]\npath = "{tmp_path}/none.db"\n[server]\nlisten = "127.0.0.1:9"\n')
+    code = (
+        f"import sys; from tracker.cli.main import run; assert run(['list', '--config', {str(file)!r}]) == 69;"
+        "assert not {'aiohttp', 'aiosqlite', 'rich', 'structlog', 'tracker.hooks'} & sys.modules.keys(), 'heavy import'"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+
+
 def test_version_and_misspelt_commands() -> None:
     """The version is printed; a misspelt command names the nearest one."""
     assert tracker_("--version").stdout == f"tracker, version {__version__}\n"

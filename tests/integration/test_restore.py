@@ -424,7 +424,7 @@ def test_creates_sent_after_the_copy_are_not_paid_twice(path: Path) -> None:
             await world.store.mark_sending(make_task_name(4), 0)
             await world.apply(make_answer(Submission.ACCEPTED, task_id=make_task_name(4), external_id="up-4"))
 
-    async def look() -> dict[int, tuple[SubmitState, str | None]]:
+    async def read() -> dict[int, tuple[SubmitState, str | None]]:
         async with World(path) as world:
             found = {n: (await world.get(n)).task for n in (1, 2, 3)}
             return {n: (task.submit_state, task.external_id) for n, task in found.items()}
@@ -434,7 +434,7 @@ def test_creates_sent_after_the_copy_are_not_paid_twice(path: Path) -> None:
     asyncio.run(after())
     result = call("restore", copy)
     assert result.exit_code == FINE
-    assert asyncio.run(look()) == {
+    assert asyncio.run(read()) == {
         1: (SubmitState.AMBIGUOUS, None),
         2: (SubmitState.ACCEPTED, "up-2"),
         3: (SubmitState.QUEUED, None),
@@ -458,11 +458,11 @@ def test_without_the_present_file_no_pending_create_is_sent(path: Path, *, gone:
     assert (done["kept"] is None) is gone
     assert done["missing_tasks"] is None
 
-    async def look() -> SubmitState:
+    async def read() -> SubmitState:
         async with World(path) as world:
             return (await world.get(1)).task.submit_state
 
-    assert asyncio.run(look()) is SubmitState.AMBIGUOUS
+    assert asyncio.run(read()) is SubmitState.AMBIGUOUS
 
 
 def test_the_list_shows_which_copies_are_good(path: Path) -> None:
