@@ -52,14 +52,6 @@ async def world(tmp_path: Path, clock: ManualClock) -> AsyncIterator[World]:
 
 
 @pytest.fixture
-async def pipe(tmp_path: Path) -> AsyncIterator[LinePipe]:
-    """A pipe for scripts to ring."""
-    made = LinePipe(tmp_path / "pipe")
-    yield made
-    made.close()
-
-
-@pytest.fixture
 async def run(world: World, clock: ManualClock) -> AsyncIterator[MakeDispatcher]:
     """Starts a dispatcher that wakes at commits; stopped at the end of the test."""
     made: list[Dispatcher] = []

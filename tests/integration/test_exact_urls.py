@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.test_hook_http import JOB, PAYLOAD, spec_of
-from tests.integration.test_upstream import rig_for
+from tests.integration.test_upstream import client_for
 from tests.kits.archive import ArchiveWorld, Asked, RawServer, film, head_of
 from tests.kits.hook_endpoint import SECRET
 from tracker.clock import SystemClock
@@ -42,7 +42,7 @@ async def test_outgoing_requests_keep_the_urls_bytes(tmp_path: Path, given: str)
     async with (
         RawServer(answer) as server,
         ArchiveWorld(tmp_path) as world,
-        rig_for(server.url(given.partition("?")[0])) as up,
+        client_for(server.url(given.partition("?")[0])) as up,
     ):
         task_id = await world.succeed(Output("video", server.url(given)), Output("video", server.url("/go")))
         records = await world.settle(task_id, 2)

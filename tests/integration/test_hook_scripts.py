@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -47,14 +46,6 @@ async def run(
 async def expiry(monkeypatch: pytest.MonkeyPatch) -> Expiry:
     """The end of the 30 s that a run may take here."""
     return Expiry(monkeypatch)
-
-
-@pytest.fixture
-async def pipe(tmp_path: Path) -> AsyncIterator[LinePipe]:
-    """A pipe for scripts to ring."""
-    made = LinePipe(tmp_path / "pipe")
-    yield made
-    made.close()
 
 
 async def test_a_script_gets_the_event(tmp_path: Path) -> None:

@@ -3,48 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 from aiohttp import web
 
+from tests.kits.daemon import NEVER_POLLS, ApiClient, Setting, running_daemon
 from tests.kits.http_server import serving
-from tracker.config import load_config
-from tracker.daemon.app import Tracker
-from tracker.sandbox import DEFAULT_KEY, Sandbox
+from tracker.sandbox import Sandbox
 
-CONFIG = """
-environment = "staging"
-[server]
-listen = "127.0.0.1:0"
-[store]
-path = "{directory}/tracker.db"
-[accounts.default]
-base_url = "{gateway}"
-api_key_env = "KEY"
-[log]
-level = "error"
+TABLES = """
 [models]
 video = "nobody-has-this-model"
 [models.staging]
-video = {{ id = "wan-first", fallback = ["wan-second", "wan-third"] }}
+video = { id = "wan-first", fallback = ["wan-second", "wan-third"] }
 """
 
 
-@asynccontextmanager
-async def running(directory: Path, gateway: str) -> AsyncIterator[aiohttp.ClientSession]:
-    """A daemon on a gateway, and a client for it."""
-    file = directory / "tracker.toml"
-    file.write_text(CONFIG.format(directory=directory, gateway=gateway))
-    tracker = Tracker(load_config(file, {"KEY": DEFAULT_KEY}), {})
-    await tracker.start()
-    try:
-        async with aiohttp.ClientSession(tracker.url) as client:
-            yield client
-    finally:
-        await tracker.stop()
+def running(directory: Path, gateway: str) -> AbstractAsyncContextManager[ApiClient]:
+    """A daemon on a gateway, in the environment ``staging``."""
+    return running_daemon(directory, Setting(gateway, NEVER_POLLS, tables=TABLES, top='environment = "staging"'))
 
 
 @asynccontextmanager
@@ -75,12 +54,9 @@ async def test_a_fallback_is_tried_when_the_first_model_was_surely_not_accepted(
         (403, {"code": "AccessDenied", "message": "not in your plan", "request_id": "r"}),
         (200, {"output": {"task_id": "t-1", "task_status": "PENDING"}, "request_id": "r"}),
     ]
-    async with gateway_answering(answers) as (gateway, bodies), running(tmp_path, gateway) as client:
-        async with client.post("/v1/tasks", json=order("@video")) as answer:
-            task = await answer.json()
-            assert answer.status == 201
-        async with client.get(f"/v1/tasks/{task['id']}/events") as answer:
-            details = [event["detail"] for event in (await answer.json())["items"]]
+    async with gateway_answering(answers) as (gateway, bodies), running(tmp_path, gateway) as api:
+        task = await api.submit(**order("@video"))
+        details = [event["detail"] for event in await api.events(task)]
     assert [body["model"] for body in bodies] == ["wan-first", "wan-second", "wan-third"]
     assert (task["status"], task["external_id"], task["model"]) == ("PENDING", "t-1", "wan-third")
     assert "wan-first was refused (invalid_request ModelNotFound); trying wan-second instead" in details[0]
@@ -89,12 +65,8 @@ async def test_a_fallback_is_tried_when_the_first_model_was_surely_not_accepted(
 
 async def test_no_fallback_after_an_answer_that_may_have_been_paid(tmp_path: Path) -> None:
     """An unreadable answer is ambiguous: no second model, whatever the configuration offers."""
-    async with (
-        gateway_answering([(200, "hello")]) as (gateway, bodies),
-        running(tmp_path, gateway) as client,
-        client.post("/v1/tasks", json=order("@video")) as answer,
-    ):
-        task = await answer.json()
+    async with gateway_answering([(200, "hello")]) as (gateway, bodies), running(tmp_path, gateway) as api:
+        task = await api.submit(**order("@video"))
     assert len(bodies) == 1
     assert (task["status"], task["reason"]) == ("FAILED", "submit_unknown")
 
@@ -102,25 +74,17 @@ async def test_no_fallback_after_an_answer_that_may_have_been_paid(tmp_path: Pat
 async def test_no_fallback_for_a_request_that_breaks_the_rules(tmp_path: Path) -> None:
     """What the content rules refuse is not tried with another model."""
     refusal = (400, {"code": "DataInspectionFailed", "message": "inappropriate", "request_id": "r"})
-    async with (
-        gateway_answering([refusal]) as (gateway, bodies),
-        running(tmp_path, gateway) as client,
-        client.post("/v1/tasks", json=order("@video")) as answer,
-    ):
-        task = await answer.json()
+    async with gateway_answering([refusal]) as (gateway, bodies), running(tmp_path, gateway) as api:
+        task = await api.submit(**order("@video"))
     assert len(bodies) == 1
     assert (task["status"], task["reason"]) == ("FAILED", "policy_rejected")
 
 
 async def test_an_unknown_alias_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     """422 before anything is recorded or sent."""
-    async with (
-        gateway_answering([]) as (gateway, bodies),
-        running(tmp_path, gateway) as client,
-        client.post("/v1/tasks", json=order("@film")) as answer,
-    ):
-        problem = await answer.json()
-        assert answer.status == 422
+    async with gateway_answering([]) as (gateway, bodies), running(tmp_path, gateway) as api:
+        status, problem = await api.call("POST", "/v1/tasks", order("@film"))
+        assert status == 422
     assert bodies == []
     assert problem["errors"] == [
         {"loc": ["request", "model"], "msg": "unknown alias '@film' in this environment; known: @video"}
@@ -129,14 +93,12 @@ async def test_an_unknown_alias_is_refused_with_the_known_ones(tmp_path: Path) -
 
 async def test_the_catalogue_is_fetched_cached_and_shown_with_its_age(tmp_path: Path) -> None:
     """Both lists of the sandbox are kept; a configured model that is in none is named."""
-    async with Sandbox() as sandbox, running(tmp_path, sandbox.base_url) as client:
-        async with client.post("/v1/models/sync") as answer:
-            synced = await answer.json()
+    async with Sandbox() as sandbox, running(tmp_path, sandbox.base_url) as api:
+        _, synced = await api.call("POST", "/v1/models/sync")
         assert synced["problems"] == []
-        async with client.get("/v1/models?account=default") as answer:
-            kept = await answer.json()
-        assert kept["items"] == synced["items"] != []
-        assert {item["family"] for item in kept["items"]} == {"openai", "anthropic"}
-        assert 0 <= kept["age_s"] < 60
-        async with client.get("/v1/models?account=nobody") as answer:
-            assert answer.status == 422
+        stored = await api.get("/v1/models?account=default")
+        assert stored["items"] == synced["items"] != []
+        assert {item["family"] for item in stored["items"]} == {"openai", "anthropic"}
+        assert 0 <= stored["age_s"] < 60
+        status, _ = await api.call("GET", "/v1/models?account=unknown")
+        assert status == 422

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from tests.integration.test_hook_http import JOB, PAYLOAD, spec_of
-from tests.integration.test_upstream import raw_server, rig_for, saying
+from tests.integration.test_upstream import client_for, raw_server, saying
 from tests.kits.archive import ArchiveWorld, RawServer, film, head_of
 from tests.kits.archive import Asked as AskedFor
 from tests.kits.upstream import KLING, UpstreamWorld
@@ -59,7 +59,7 @@ ANSWERS |= {
 @pytest.mark.parametrize("paid", [True, False])
 async def test_an_upstream_answer_is_read(name: str, paid: bool) -> None:
     """A create and a poll: a complete answer counts, and is not a failure of the host."""
-    async with raw_server(saying(ANSWERS[name])) as url, rig_for(url) as world:
+    async with raw_server(saying(ANSWERS[name])) as url, client_for(url) as world:
         reply = await world.get(paid=paid)
         assert (reply.status, reply.body) == (200, BODY)
         assert world.breakers.circuit_of(world.client.host_of("default")).failures == 0
@@ -73,7 +73,7 @@ async def test_an_answer_that_never_ends_is_read_at_the_time_limit() -> None:
         writer.write(b"HTTP/1.1 200 OK\r\n\r\n" + BODY)
         await release.wait()
 
-    async with raw_server(peer) as url, rig_for(url) as world:
+    async with raw_server(peer) as url, client_for(url) as world:
         assert (await world.create(answer_within_s=0.5)).body == BODY
         release.set()
 
@@ -89,7 +89,7 @@ async def test_the_command_line_and_doctor_read_large_heads(name: str) -> None:
 async def test_a_truncated_answer_is_unanswered() -> None:
     """The failure has the truncated body, which may prove that a job exists."""
     cut = b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + BODY[:-1]
-    async with raw_server(saying(cut)) as url, rig_for(url) as world:
+    async with raw_server(saying(cut)) as url, client_for(url) as world:
         with pytest.raises(Unanswered, match="the answer is truncated") as caught:
             await world.create()
     assert (caught.value.status, caught.value.body) == (200, BODY[:-1])
@@ -124,7 +124,7 @@ async def test_a_length_in_characters_does_not_truncate_the_body() -> None:
         await writer.drain()
         writer.write(body.encode())
 
-    async with raw_server(peer) as url, rig_for(url) as world:
+    async with raw_server(peer) as url, client_for(url) as world:
         assert (await world.create()).body == body.encode()
 
 
@@ -136,7 +136,7 @@ async def test_a_reused_connection_serves_further_answers() -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + BODY[:-1])
 
-    async with raw_server(peer) as url, rig_for(url) as world:
+    async with raw_server(peer) as url, client_for(url) as world:
         assert (await world.get()).body == BODY
         with pytest.raises(Unanswered):
             await world.get()

@@ -2,10 +2,9 @@
 
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from http import HTTPStatus
-from pathlib import Path
 
 import pytest
 
@@ -25,13 +24,6 @@ from tracker.server.operations import OPERATIONS, Operation
 
 UNDESCRIBED = {OPENAPI_PATH, "/{rest}"}
 """The description itself, and what is nowhere."""
-
-
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[ServerWorld]:
-    """The surface without an API token."""
-    async with ServerWorld(tmp_path) as world:
-        yield world
 
 
 async def described(world: ServerWorld) -> Json:

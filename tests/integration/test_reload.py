@@ -40,7 +40,7 @@ SUBMIT = {"route": "kling.omni-video", "request": {"model_name": "kling-v3-omni"
 
 
 @dataclass
-class Rig:
+class ReloadedDaemon:
     """A running daemon and the file that it was configured with."""
 
     directory: Path
@@ -66,8 +66,8 @@ class Rig:
 
 
 @asynccontextmanager
-async def running(directory: Path, gateway: str) -> AsyncIterator[Rig]:
-    """A daemon that pays a gateway."""
+async def running(directory: Path, gateway: str) -> AsyncIterator[ReloadedDaemon]:
+    """A daemon with an account at a gateway."""
     file = directory / "tracker.toml"
     file.write_text(CONFIG.format(gateway=gateway))
     (directory / "token").write_text(TOKEN)
@@ -76,7 +76,7 @@ async def running(directory: Path, gateway: str) -> AsyncIterator[Rig]:
     await tracker.start()
     try:
         async with aiohttp.ClientSession(tracker.url) as client:
-            yield Rig(directory, tracker, client)
+            yield ReloadedDaemon(directory, tracker, client)
     finally:
         await tracker.stop()
 
@@ -86,16 +86,16 @@ async def test_what_can_change_holds_at_once(tmp_path: Path) -> None:
     async with (
         Sandbox() as first,
         Sandbox(key="sk-another-key-0123456789") as second,
-        running(tmp_path, first.base_url) as rig,
+        running(tmp_path, first.base_url) as daemon,
     ):
-        status, _ = await rig.submit(TOKEN)
+        status, _ = await daemon.submit(TOKEN)
         assert status == 201
-        store, runner = rig.tracker.store, rig.tracker._runner
+        store, runner = daemon.tracker.store, daemon.tracker._runner
         (tmp_path / "token").write_text(NEXT_TOKEN)
         (tmp_path / "other-key").write_text("sk-another-key-0123456789")
         account = f'[accounts.other]\nbase_url = "{second.base_url}"\napi_key_file = "other-key"\n'
-        changed, kept = rig.tracker.reload(
-            rig.write(
+        changed, kept = daemon.tracker.reload(
+            daemon.write(
                 ("[server]", 'public_url = "http://127.0.0.1:1"\n[server]'),
                 ("tick_s = 0.2", "tick_s = 0.1\ndeadline_s = 77"),
                 more=account + HOOK.format(name="new"),
@@ -103,61 +103,61 @@ async def test_what_can_change_holds_at_once(tmp_path: Path) -> None:
         )
         assert changed == ["public_url", "accounts.other", "poll.tick_s", "poll.deadline_s", "hooks"]
         assert kept == []
-        assert (rig.tracker.store, rig.tracker._runner) == (store, runner)
-        assert [spec.name for spec in rig.tracker.dispatcher.specs] == ["new"]
-        assert rig.tracker.reconciler.policy_of("kling").deadline_s == 77
-        assert (await rig.submit(TOKEN))[0] == 401
-        status, task = await rig.submit(NEXT_TOKEN, account="other")
+        assert (daemon.tracker.store, daemon.tracker._runner) == (store, runner)
+        assert [spec.name for spec in daemon.tracker.dispatcher.specs] == ["new"]
+        assert daemon.tracker.reconciler.policy_of("kling").deadline_s == 77
+        assert (await daemon.submit(TOKEN))[0] == 401
+        status, task = await daemon.submit(NEXT_TOKEN, account="other")
         assert (status, task["account"], task["reason"]) == (201, "other", None)
         upstream = second._gateway.context.jobs.find(str(task["external_id"]))
         assert upstream is not None
         assert str(upstream.callback_url).startswith("http://127.0.0.1:1/callbacks/kling/")
         for secret in (TOKEN, NEXT_TOKEN, DEFAULT_KEY, "sk-another-key-0123456789"):
-            assert rig.tracker.redactor.text(f"x {secret} y") == f"x {MASK} y"
-        rig.tracker.poller.first_tick.clear()
-        await rig.tracker.poller.first_tick.wait()  # the sweep goes on at its new pace
+            assert daemon.tracker.redactor.text(f"x {secret} y") == f"x {MASK} y"
+        daemon.tracker.poller.first_tick.clear()
+        await daemon.tracker.poller.first_tick.wait()  # the sweep goes on at its new pace
 
 
 async def test_an_account_that_is_gone_fails_its_tasks_alone(tmp_path: Path) -> None:
     """Removed accounts are not asked any more; nothing else is disturbed."""
-    async with Sandbox() as gateway, running(tmp_path, gateway.base_url) as rig:
+    async with Sandbox() as gateway, running(tmp_path, gateway.base_url) as daemon:
         extra = f'[accounts.extra]\nbase_url = "{gateway.base_url}"\napi_key_file = "key"\n'
-        rig.tracker.reload(rig.write(more=extra))
-        assert (await rig.submit(TOKEN, account="extra"))[0] == 201
-        changed, _ = rig.tracker.reload(rig.write((extra, "")))
+        daemon.tracker.reload(daemon.write(more=extra))
+        assert (await daemon.submit(TOKEN, account="extra"))[0] == 201
+        changed, _ = daemon.tracker.reload(daemon.write((extra, "")))
         assert changed == ["accounts.extra"]
-        assert (await rig.submit(TOKEN, account="extra"))[0] == 422
-        assert (await rig.submit(TOKEN))[0] == 201
+        assert (await daemon.submit(TOKEN, account="extra"))[0] == 422
+        assert (await daemon.submit(TOKEN))[0] == 201
 
 
 async def test_what_cannot_change_is_said(tmp_path: Path) -> None:
     """The address, the file and the callback secret stay as they are, and are named."""
-    async with Sandbox() as gateway, running(tmp_path, gateway.base_url) as rig:
-        url = rig.tracker.url
+    async with Sandbox() as gateway, running(tmp_path, gateway.base_url) as daemon:
+        url = daemon.tracker.url
         (tmp_path / "secret").write_text("another secret of some length")
         edits = [
             ('listen = "127.0.0.1:0"', 'listen = "127.0.0.1:1"'),
             ('path = "tracker.db"', 'path = "other.db"'),
             ("[log]", '[callbacks]\nsecret_file = "secret"\n[log]'),
         ]
-        changed, kept = rig.tracker.reload(rig.write(*edits))
+        changed, kept = daemon.tracker.reload(daemon.write(*edits))
         assert changed == []
         assert kept == ["server.listen", "store.path", "callbacks.secret_file", "callbacks.secret"]
-        assert rig.tracker.url == url
-        assert (await rig.submit(TOKEN))[0] == 201
+        assert daemon.tracker.url == url
+        assert (await daemon.submit(TOKEN))[0] == 201
         assert not (tmp_path / "other.db").exists()
 
 
 async def test_a_refused_reload_changes_nothing(tmp_path: Path) -> None:
     """Whatever is wrong is found before the first part is touched."""
-    async with Sandbox() as gateway, running(tmp_path, gateway.base_url) as rig:
-        rig.tracker.reload(rig.write(more=HOOK.format(name="old")))
-        new = rig.write(('name = "old"', 'name = "new"'), ("tick_s = 0.2", "tick_s = 0.3"))
+    async with Sandbox() as gateway, running(tmp_path, gateway.base_url) as daemon:
+        daemon.tracker.reload(daemon.write(more=HOOK.format(name="old")))
+        new = daemon.write(('name = "old"', 'name = "new"'), ("tick_s = 0.2", "tick_s = 0.3"))
         (tmp_path / "key").unlink()
         with pytest.raises(ConfigError, match="key"):
-            rig.tracker.reload(new)
-        assert [spec.name for spec in rig.tracker.dispatcher.specs] == ["old"]
-        assert rig.tracker._live.config.poll.tick_s == 0.2
+            daemon.tracker.reload(new)
+        assert [spec.name for spec in daemon.tracker.dispatcher.specs] == ["old"]
+        assert daemon.tracker._live.config.poll.tick_s == 0.2
 
 
 def test_changes_are_named_as_the_file_names_them(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import struct
 import time
 import wave
 import zlib
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from io import BytesIO
@@ -16,7 +15,7 @@ from itertools import pairwise
 import aiohttp
 import pytest
 
-from tests.kits.sandbox import Body, Client, Receiver, find_job, pass_time, receiving, running, url_clock
+from tests.kits.sandbox import Body, Client, Receiver, find_job, pass_time, running, url_clock
 from tests.kits.waiting import WITHIN_S, until
 from tracker.sandbox import DEFAULT_KEY, DIRECTIVES, Chaos, CreateFault, Sandbox, directives, server
 from tracker.sandbox.callbacks import is_loopback
@@ -52,20 +51,6 @@ def suno_body(prompt: str = "a song", callback_url: str = "https://callback.inva
         "prompt": prompt,
         "callBackUrl": callback_url,
     }
-
-
-@pytest.fixture
-async def client() -> AsyncIterator[Client]:
-    """A sandbox without faults."""
-    async with running() as ready:
-        yield ready
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    """A callback target on loopback."""
-    async with receiving() as target:
-        yield target
 
 
 # Life cycles

@@ -1,7 +1,7 @@
 """Every job route of the sandbox gateway: its stages, failures, outputs and field names."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -207,13 +207,6 @@ every_family = pytest.mark.parametrize("name", FAMILIES)
 
 # test_sandbox.py tests these routes.
 ELSEWHERE = {"dashscope.video", "kling.omni-video", "kling.text2video", "kling.image2video", "suno.generate"}
-
-
-@pytest.fixture
-async def client() -> AsyncIterator[Client]:
-    """A sandbox without faults."""
-    async with running() as ready:
-        yield ready
 
 
 async def make(client: Client, name: str, script: str) -> tuple[str, str]:

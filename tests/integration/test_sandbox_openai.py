@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 from standardwebhooks.webhooks import Webhook
 
-from tests.kits.sandbox import Body, Client, Receiver, lower, pass_time, receiving, running
+from tests.kits.sandbox import Body, Client, Receiver, lower, pass_time, running
 from tests.kits.waiting import until
 
 WEBHOOK_SECRET = "whsec_" + base64.b64encode(b"made-up-webhook-key-of-32-bytes!").decode()
@@ -19,13 +19,6 @@ async def client() -> AsyncIterator[Client]:
     """A sandbox without faults, whose jobs are done at once."""
     async with running(duration_s=0) as ready:
         yield ready
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    """A callback target on loopback."""
-    async with receiving() as target:
-        yield target
 
 
 def video(prompt: str = "a cat") -> Body:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from tests.kits.sandbox import Body, Client, Receiver, lower, receiving, running
+from tests.kits.sandbox import Body, Client, Receiver, lower, running
 from tracker.sandbox import Sandbox
 
 WEBHOOK_SECRET = "whsec_" + base64.b64encode(b"made-up-webhook-key-of-32-bytes!").decode()
@@ -22,13 +22,6 @@ async def client() -> AsyncIterator[Client]:
     """A sandbox without faults, whose jobs are done at once."""
     async with running(duration_s=0) as ready:
         yield ready
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    """A callback target on loopback."""
-    async with receiving() as target:
-        yield target
 
 
 # Kling images

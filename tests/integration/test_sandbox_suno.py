@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.kits.sandbox import Body, Client, Receiver, pass_time, receiving, running
+from tests.kits.sandbox import Body, Client, Receiver, pass_time, running
 
 CLIP: Body = {"taskId": "song-1", "audioId": "clip-1"}
 
@@ -14,13 +14,6 @@ async def client() -> AsyncIterator[Client]:
     """A sandbox without faults, whose jobs are done at once."""
     async with running(duration_s=0) as ready:
         yield ready
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    """A callback target on loopback."""
-    async with receiving() as target:
-        yield target
 
 
 # Callbacks of what is made from a song: id, output, msg, and the shape of a failure

@@ -2,13 +2,13 @@
 
 import base64
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
-from tests.kits.sandbox import Body, Client, Reply, running
+from tests.kits.sandbox import Body, Client, Reply
 from tracker.sandbox import DEFAULT_KEY, Chaos
 from tracker.sandbox.families.registry import list_routes
 from tracker.sandbox.routes import SyncRoute
@@ -134,13 +134,6 @@ ROUTES = {
     ),
 }
 every_route = pytest.mark.parametrize("name", ROUTES)
-
-
-@pytest.fixture
-async def client() -> AsyncIterator[Client]:
-    """A sandbox without faults."""
-    async with running() as ready:
-        yield ready
 
 
 async def ask(client: Client, name: str, script: str = "calm", **more: object) -> Reply:

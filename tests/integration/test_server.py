@@ -25,13 +25,6 @@ JSON = {"Content-Type": "application/json"}
 NO_TASK = "01JD0000000000000000000000"
 
 
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[ServerWorld]:
-    """The surface without an API token."""
-    async with ServerWorld(tmp_path) as world:
-        yield world
-
-
 async def get(world: ServerWorld, path: str, status: int = 200) -> Json:
     """The JSON behind a path."""
     async with world.client.get(path) as response:

@@ -124,13 +124,6 @@ def is_awaited(world: ServerWorld) -> bool:
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[ServerWorld]:
-    """The surface; a body may take as long as it may."""
-    async with ServerWorld(tmp_path) as world:
-        yield world
-
-
-@pytest.fixture
 async def hasty(tmp_path: Path) -> AsyncIterator[ServerWorld]:
     """The surface; a body has to be there at once."""
     async with ServerWorld(tmp_path, limits={"body_s": SHORT}) as world:

@@ -28,7 +28,7 @@ SECRET_QUERY = ("taskId", "private-id-77")
 Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-class Rig(NamedTuple):
+class ClientParts(NamedTuple):
     """A client for one account, with its limits and breakers."""
 
     client: UpstreamClient
@@ -49,9 +49,9 @@ class Rig(NamedTuple):
 
 
 @asynccontextmanager
-async def rig_for(
+async def client_for(
     base_url: str, key: str | None = KEY, rate: float = 1000.0, max_body_bytes: int = 1 << 20
-) -> AsyncIterator[Rig]:
+) -> AsyncIterator[ClientParts]:
     """A client whose account points at ``base_url``."""
     clock = ManualClock(START)
     limits = RateLimits({"default": rate}, clock)
@@ -59,7 +59,7 @@ async def rig_for(
     accounts = {"default": Account("default", base_url, lambda: key, rate)}
     client = UpstreamClient(accounts, clock, limits, breakers, max_body_bytes=max_body_bytes)
     try:
-        yield Rig(client, clock, limits, breakers)
+        yield ClientParts(client, clock, limits, breakers)
     finally:
         await client.close()
 
@@ -160,9 +160,9 @@ async def refused_url() -> str:
 @pytest.mark.parametrize("paid", [True, False])
 async def test_a_refused_connection_was_not_sent(paid: bool) -> None:
     """The port is closed: the request was not sent."""
-    async with rig_for(await refused_url()) as rig:
+    async with client_for(await refused_url()) as parts:
         with pytest.raises(NotSent, match="no connection") as caught:
-            await rig.get(paid=paid)
+            await parts.get(paid=paid)
     assert_keeps_secrets(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
@@ -170,9 +170,9 @@ async def test_a_refused_connection_was_not_sent(paid: bool) -> None:
 
 async def test_an_unknown_host_was_not_sent() -> None:
     """A name that does not resolve."""
-    async with rig_for("http://no-such-host.invalid") as rig:
+    async with client_for("http://no-such-host.invalid") as parts:
         with pytest.raises(NotSent, match="cannot be resolved") as caught:
-            await rig.get()
+            await parts.get()
     assert_keeps_secrets(caught.value)
 
 
@@ -186,9 +186,9 @@ async def test_a_failed_tls_handshake_was_not_sent() -> None:
         writer.close()
 
     server = await asyncio.start_server(peer, "127.0.0.1", 0)
-    async with server, rig_for(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}") as rig:
+    async with server, client_for(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}") as parts:
         with pytest.raises(NotSent, match=r"TLS|no connection"):
-            await rig.create()
+            await parts.create()
     assert KEY.encode() not in heard
 
 
@@ -197,9 +197,9 @@ async def test_a_connection_timeout_is_not_sent(answer_within_s: float, passed_s
     """A TLS handshake that hangs meets the connect timeout, which is shorter than the answer's."""
     arrived = asyncio.Event()
     hello = b"\x16\x03"
-    async with raw_server(signaling(arrived), until=hello) as url, rig_for(url.replace("http:", "https:")) as rig:
+    async with raw_server(signaling(arrived), until=hello) as url, client_for(url.replace("http:", "https:")) as parts:
         with stopped_loop() as advance:
-            asking = asyncio.create_task(rig.create(answer_within_s=answer_within_s))
+            asking = asyncio.create_task(parts.create(answer_within_s=answer_within_s))
             await arrived.wait()
             advance(passed_s)
             with pytest.raises(NotSent, match="no connection in time"):
@@ -209,38 +209,38 @@ async def test_a_connection_timeout_is_not_sent(answer_within_s: float, passed_s
 @pytest.mark.parametrize("key", [None, "", "   ", "sk-\nX-Evil: 1", "sk-schlüssel"])
 async def test_without_a_valid_key_nothing_is_sent(key: str | None) -> None:
     """A missing key, or one that is invalid in a header, is found before sending."""
-    async with rig_for("http://127.0.0.1:9", key=key) as rig:
+    async with client_for("http://127.0.0.1:9", key=key) as parts:
         with pytest.raises(NotAttempted, match=r"API key") as caught:
-            await rig.create()
+            await parts.create()
     assert (key or "").strip() == "" or str(key) not in str(caught.value)
 
 
 async def test_an_unknown_account_and_a_closed_client_send_nothing() -> None:
     """Both differ from an upstream that does not answer."""
-    async with rig_for("http://127.0.0.1:9") as rig:
-        assert rig.client.host_of("other") == ""
+    async with client_for("http://127.0.0.1:9") as parts:
+        assert parts.client.host_of("other") == ""
         with pytest.raises(NotAttempted, match="no account named 'other'"):
-            await rig.client.fetch("other", WireRequest("GET", "/"))
-        await rig.client.close()
+            await parts.client.fetch("other", WireRequest("GET", "/"))
+        await parts.client.close()
         with pytest.raises(NotAttempted, match="stopping"):
-            await rig.get()
+            await parts.get()
 
 
 @pytest.mark.parametrize("base_url", ["", "ftp://x.example", "http://", "http://user:pw@127.0.0.1", "::"])
 async def test_an_invalid_base_url_sends_nothing(base_url: str) -> None:
     """The error names the account, not the URL, which may hold a password."""
-    async with rig_for(base_url) as rig:
+    async with client_for(base_url) as parts:
         with pytest.raises(NotAttempted, match="base_url of account 'default'") as caught:
-            await rig.create()
+            await parts.create()
     assert "pw" not in str(caught.value)
 
 
 async def test_no_slot_in_time_sends_nothing() -> None:
     """The wait for a slot of the rate limit is limited."""
-    async with rig_for("http://127.0.0.1:9", rate=0.01) as rig:
-        assert await rig.limits.acquire("default", 0.0)
+    async with client_for("http://127.0.0.1:9", rate=0.01) as parts:
+        assert await parts.limits.acquire("default", 0.0)
         with pytest.raises(NotAttempted, match="no slot within"):
-            await rig.create()
+            await parts.create()
 
 
 # -- perhaps sent ------------------------------------------------------------------------------------------
@@ -250,9 +250,9 @@ async def test_no_slot_in_time_sends_nothing() -> None:
 async def test_no_answer_is_unanswered(paid: bool) -> None:
     """The request arrived and got no answer: its outcome is unknown."""
     arrived = asyncio.Event()
-    async with raw_server(signaling(arrived)) as url, rig_for(url) as rig:
+    async with raw_server(signaling(arrived)) as url, client_for(url) as parts:
         with stopped_loop() as advance:
-            asking = asyncio.create_task(rig.create(answer_within_s=5.0, paid=paid))
+            asking = asyncio.create_task(parts.create(answer_within_s=5.0, paid=paid))
             await arrived.wait()
             advance(6.0)  # aiohttp rounds limits up to whole seconds
             with pytest.raises(Unanswered, match="in time"):
@@ -287,9 +287,9 @@ async def test_no_answer_is_unanswered(paid: bool) -> None:
 @pytest.mark.parametrize("paid", [True, False])
 async def test_a_truncated_answer_is_unanswered(pieces: tuple[bytes, ...], words: str, paid: bool) -> None:
     """Whatever is wrong with the answer, the request was sent: it never counts as not sent."""
-    async with raw_server(saying(*pieces)) as url, rig_for(url) as rig:
+    async with raw_server(saying(*pieces)) as url, client_for(url) as parts:
         with pytest.raises(Unanswered, match=words) as caught:
-            await rig.create(paid=paid)
+            await parts.create(paid=paid)
     assert_keeps_secrets(caught.value)
     assert caught.value.__context__ is None
 
@@ -306,9 +306,9 @@ async def test_a_body_that_is_too_large_is_not_read_completely() -> None:
             await writer.drain()
             written += 65536
 
-    async with raw_server(endless) as url, rig_for(url, max_body_bytes=1 << 20) as rig:
+    async with raw_server(endless) as url, client_for(url, max_body_bytes=1 << 20) as parts:
         with pytest.raises(Unanswered, match="larger than 1048576 bytes"):
-            await rig.get()
+            await parts.get()
     assert written < 64 << 20
 
 
@@ -318,11 +318,11 @@ async def test_a_gzip_bomb_is_stopped_while_decompressing() -> None:
 
     bomb = gzip.compress(b"\0" * (100 << 20), compresslevel=9)
     head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb)
-    async with raw_server(saying(head, bomb)) as url, rig_for(url, max_body_bytes=1 << 20) as rig:
+    async with raw_server(saying(head, bomb)) as url, client_for(url, max_body_bytes=1 << 20) as parts:
         tracemalloc.start()
         try:
             with pytest.raises(Unanswered, match="larger than"):
-                await rig.get()
+                await parts.get()
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -337,10 +337,10 @@ async def test_closing_the_client_ends_running_requests() -> None:
         arrived.set()
         await asyncio.Event().wait()
 
-    async with raw_server(peer) as url, rig_for(url) as rig:
-        under_way = asyncio.create_task(rig.create(answer_within_s=30.0))
+    async with raw_server(peer) as url, client_for(url) as parts:
+        under_way = asyncio.create_task(parts.create(answer_within_s=30.0))
         await arrived.wait()
-        await rig.client.close()
+        await parts.client.close()
         with pytest.raises(Unanswered):
             await under_way
 
@@ -360,19 +360,19 @@ async def echo(request: web.Request) -> web.Response:
     )
 
 
-async def asked(rig: Rig, request: WireRequest) -> dict[str, str]:
+async def asked(parts: ClientParts, request: WireRequest) -> dict[str, str]:
     """The request as the server received it, headers included."""
     import json
 
-    reply = await rig.client.fetch("default", request)
+    reply = await parts.client.fetch("default", request)
     seen = json.loads(reply.body)
     return {**seen.pop("headers"), **seen}
 
 
 async def test_bearer_is_the_usual_key_header() -> None:
     """Authorization, user agent, JSON in and out, no cookies."""
-    async with serving(echo) as url, rig_for(url) as rig:
-        seen = await asked(rig, WireRequest("POST", "/suno/generate", body=b'{"a":1}'))
+    async with serving(echo) as url, client_for(url) as parts:
+        seen = await asked(parts, WireRequest("POST", "/suno/generate", body=b'{"a":1}'))
     assert seen["authorization"] == f"Bearer {KEY}"
     assert seen["user-agent"] == f"tracker/{__version__}"
     assert seen["content-type"] == "application/json"
@@ -385,9 +385,9 @@ async def test_bearer_is_the_usual_key_header() -> None:
 
 async def test_anthropic_style_has_its_own_headers() -> None:
     """x-api-key and the API's version, and no Authorization."""
-    async with serving(echo) as url, rig_for(url) as rig:
+    async with serving(echo) as url, client_for(url) as parts:
         request = WireRequest("POST", "/v1/messages", body=b"{}", auth=AuthStyle.X_API_KEY)
-        seen = await asked(rig, request)
+        seen = await asked(parts, request)
     assert seen["x-api-key"] == KEY
     assert seen["anthropic-version"] == "2023-06-01"
     assert "authorization" not in seen
@@ -396,8 +396,8 @@ async def test_anthropic_style_has_its_own_headers() -> None:
 async def test_a_request_brings_its_own_headers() -> None:
     """The provider's headers are sent; its content type wins; it cannot change the key."""
     headers = (("X-DashScope-Async", "enable"), ("Content-Type", "application/json; charset=utf-8"))
-    async with serving(echo) as url, rig_for(url) as rig:
-        seen = await asked(rig, WireRequest("POST", "/x", headers=headers, body=b"{}"))
+    async with serving(echo) as url, client_for(url) as parts:
+        seen = await asked(parts, WireRequest("POST", "/x", headers=headers, body=b"{}"))
     assert seen["x-dashscope-async"] == "enable"
     assert seen["content-type"] == "application/json; charset=utf-8"
 
@@ -421,8 +421,8 @@ async def test_joins_urls_without_changing_escapes(
     prefix: str, path: str, query: tuple[tuple[str, str], ...], expected: str
 ) -> None:
     """One slash between base and path; escapes of the provider arrive unchanged."""
-    async with serving(echo) as url, rig_for(url + prefix) as rig:
-        seen = await asked(rig, WireRequest("GET", path, query=query))
+    async with serving(echo) as url, client_for(url + prefix) as parts:
+        seen = await asked(parts, WireRequest("GET", path, query=query))
     assert seen["raw_path"] == expected
 
 
@@ -437,8 +437,8 @@ async def test_an_answer_is_complete() -> None:
         headers = {"X-Request-ID": "r1", "Content-Encoding": "gzip", "RETRY-After": "7"}
         return web.Response(status=503, body=body, headers=headers)
 
-    async with serving(handler) as url, rig_for(url) as rig:
-        reply = await rig.get()
+    async with serving(handler) as url, client_for(url) as parts:
+        reply = await parts.get()
     assert (reply.status, reply.body, reply.received_at) == (503, b'{"ok": true}', START)
     assert (reply.headers["x-request-id"], reply.headers["retry-after"]) == ("r1", "7")
 
@@ -451,8 +451,8 @@ async def test_a_redirect_is_an_answer_like_any_other() -> None:
         asked_paths.append(request.path)
         raise web.HTTPFound("/elsewhere")
 
-    async with serving(handler) as url, rig_for(url) as rig:
-        reply = await rig.create()
+    async with serving(handler) as url, client_for(url) as parts:
+        reply = await parts.create()
     assert reply.status == 302
     assert asked_paths == ["/create"]
 
@@ -465,9 +465,9 @@ async def test_cookies_are_not_stored() -> None:
         cookies.append(request.headers.get("Cookie"))
         return web.Response(headers={"Set-Cookie": "session=1"})
 
-    async with serving(handler) as url, rig_for(url) as rig:
-        await rig.get()
-        await rig.get()
+    async with serving(handler) as url, client_for(url) as parts:
+        await parts.get()
+        await parts.get()
     assert cookies == [None, None]
 
 
@@ -482,9 +482,9 @@ async def test_a_poll_is_sent_again_when_its_pooled_connection_was_closed() -> N
         await reader.readuntil(b"\r\n\r\n")
         requests += 1
 
-    async with raw_server(peer) as url, rig_for(url) as rig:
-        assert (await rig.get()).body == b"{}"
-        assert (await rig.get()).body == b"{}"
+    async with raw_server(peer) as url, client_for(url) as parts:
+        assert (await parts.get()).body == b"{}"
+        assert (await parts.get()).body == b"{}"
     assert requests == 3
 
 
@@ -493,26 +493,26 @@ async def test_interim_answers_come_before_the_answer() -> None:
     hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
     async with (
         raw_server(saying(hints + hints, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")) as url,
-        rig_for(url) as rig,
+        client_for(url) as parts,
     ):
-        reply = await rig.get()
+        reply = await parts.get()
     assert (reply.status, reply.body) == (200, b"{}")
 
 
 async def test_a_status_below_100_is_no_interim_answer() -> None:
     """Nothing follows it, so waiting for more would take as long as the longest answer may."""
-    async with raw_server(saying(b"HTTP/1.1 099 Odd\r\nContent-Length: 2\r\n\r\n{}")) as url, rig_for(url) as rig:
-        assert (await rig.get()).status == 99
+    async with raw_server(saying(b"HTTP/1.1 099 Odd\r\nContent-Length: 2\r\n\r\n{}")) as url, client_for(url) as parts:
+        assert (await parts.get()).status == 99
 
 
 @pytest.mark.parametrize("paid", [False, True])
 async def test_a_header_with_a_line_break_is_not_sent(paid: bool) -> None:
     """What a header holds cannot become another header."""
     arrived = asyncio.Event()
-    async with raw_server(signaling(arrived)) as url, rig_for(url) as rig:
+    async with raw_server(signaling(arrived)) as url, client_for(url) as parts:
         request = WireRequest("GET", "/status", headers=(("Prefer", "x\r\nEvil: 1"),))
         with pytest.raises(Unanswered, match="ValueError"):
-            await rig.client.fetch("default", request, paid=paid)
+            await parts.client.fetch("default", request, paid=paid)
     assert not arrived.is_set()
 
 
@@ -527,11 +527,11 @@ async def test_paid_requests_never_share_a_connection() -> None:
         said.append(request.headers.get("Connection"))
         return web.Response()
 
-    async with serving(handler) as url, rig_for(url) as rig:
-        await rig.get()
-        await rig.get()
-        await rig.create()
-        await rig.create()
+    async with serving(handler) as url, client_for(url) as parts:
+        await parts.get()
+        await parts.get()
+        await parts.create()
+        await parts.create()
     assert ports[0] == ports[1]
     assert len(set(ports)) == 3
     assert said[2:] == ["close", "close"]
@@ -545,10 +545,10 @@ async def test_a_create_is_sent_once_whatever_happens() -> None:
         nonlocal connections
         connections += 1
 
-    async with raw_server(peer) as url, rig_for(url) as rig:
+    async with raw_server(peer) as url, client_for(url) as parts:
         for paid in (True, False):
             with pytest.raises(Unanswered):
-                await rig.create(paid=paid)
+                await parts.create(paid=paid)
     assert connections == 2
 
 
@@ -582,29 +582,29 @@ async def test_a_throttled_poll_pauses_its_account(retry_after: str, pause_s: fl
     """429 pauses the account as long as Retry-After says, within limits."""
     async with (
         serving(answering(429, Retry_After=retry_after, Date="Fri, 20 Nov 2026 20:42:00 GMT")) as url,
-        rig_for(url) as rig,
+        client_for(url) as parts,
     ):
-        await rig.get()
-        assert rig.limits.paused_until("default") == pause_s
+        await parts.get()
+        assert parts.limits.paused_until("default") == pause_s
 
 
 async def test_a_throttled_create_does_not_stop_the_polls() -> None:
     """Its own task is sent again later; polls continue and see other jobs end."""
-    async with serving(answering(429, Retry_After="60")) as url, rig_for(url) as rig:
-        assert (await rig.create()).status == 429
-        assert rig.limits.paused_until("default") is None
+    async with serving(answering(429, Retry_After="60")) as url, client_for(url) as parts:
+        assert (await parts.create()).status == 429
+        assert parts.limits.paused_until("default") is None
 
 
 @pytest.mark.parametrize("status", [500, 503, 599])
 async def test_server_errors_open_the_circuit(status: int) -> None:
     """Five in a row, and the circuit opens: the next request is not sent."""
-    async with serving(answering(status)) as url, rig_for(url) as rig:
+    async with serving(answering(status)) as url, client_for(url) as parts:
         for _ in range(5):
-            await rig.get()
-        host = rig.client.host_of("default")
-        assert rig.breakers.circuit_of(host).state is CircuitState.OPEN
+            await parts.get()
+        host = parts.client.host_of("default")
+        assert parts.breakers.circuit_of(host).state is CircuitState.OPEN
         with pytest.raises(NotAttempted, match="circuit open") as caught:
-            await rig.create()
+            await parts.create()
         assert (caught.value.circuit_open, caught.value.retry_in_s) == (True, 5.0)
 
 
@@ -614,22 +614,22 @@ async def test_server_errors_of_one_provider_stop_no_other() -> None:
     async def handler(request: web.Request) -> web.Response:
         return web.Response(status=503 if "kling" in request.path else 200)
 
-    async with serving(handler) as url, rig_for(url) as rig:
+    async with serving(handler) as url, client_for(url) as parts:
         for _ in range(8):
             with contextlib.suppress(NotAttempted):
-                await rig.get("/kling/1", provider="kling")
-            assert (await rig.get("/suno/1", provider="suno")).status == 200
+                await parts.get("/kling/1", provider="kling")
+            assert (await parts.get("/suno/1", provider="suno")).status == 200
         with pytest.raises(NotAttempted, match="for kling"):
-            await rig.get("/kling/1", provider="kling")
+            await parts.get("/kling/1", provider="kling")
 
 
 @pytest.mark.parametrize("status", [200, 302, 400, 401, 404, 429])
 async def test_a_4xx_is_not_a_failure(status: int) -> None:
     """A 4xx shows that the host works."""
-    async with serving(answering(status)) as url, rig_for(url) as rig:
+    async with serving(answering(status)) as url, client_for(url) as parts:
         for _ in range(8):
-            await rig.create()
-        assert rig.breakers.circuit_of(rig.client.host_of("default")).state is CircuitState.CLOSED
+            await parts.create()
+        assert parts.breakers.circuit_of(parts.client.host_of("default")).state is CircuitState.CLOSED
 
 
 async def test_a_host_that_recovers_is_used_again() -> None:
@@ -639,15 +639,15 @@ async def test_a_host_that_recovers_is_used_again() -> None:
     async def handler(_request: web.Request) -> web.Response:
         return web.Response(status=200 if healthy else 502)
 
-    async with serving(handler) as url, rig_for(url) as rig:
+    async with serving(handler) as url, client_for(url) as parts:
         for _ in range(5):
-            await rig.get()
+            await parts.get()
         with pytest.raises(NotSent):
-            await rig.get()
+            await parts.get()
         healthy = True
-        rig.clock.advance(5.0)
-        assert (await rig.get()).status == 200
-        assert (await rig.get()).status == 200
+        parts.clock.advance(5.0)
+        assert (await parts.get()).status == 200
+        assert (await parts.get()).status == 200
 
 
 async def test_a_canceled_probe_does_not_keep_the_circuit_open() -> None:
@@ -661,21 +661,21 @@ async def test_a_canceled_probe_does_not_keep_the_circuit_open() -> None:
         if is_well:
             await hang(reader, writer)
 
-    async with raw_server(peer) as url, rig_for(url) as rig:
+    async with raw_server(peer) as url, client_for(url) as parts:
         for _ in range(5):
             with pytest.raises(Unanswered):
-                await rig.create()
-        rig.clock.advance(5.0)
+                await parts.create()
+        parts.clock.advance(5.0)
         arrived.clear()
         is_well = True
-        probe = asyncio.create_task(rig.get())
+        probe = asyncio.create_task(parts.get())
         await arrived.wait()
-        host = rig.client.host_of("default")
-        assert rig.breakers.admit(host) is None
+        host = parts.client.host_of("default")
+        assert parts.breakers.admit(host) is None
         probe.cancel()
         with pytest.raises(asyncio.CancelledError):
             await probe
-        assert rig.breakers.admit(host) is not None
+        assert parts.breakers.admit(host) is not None
 
 
 def test_no_representation_shows_the_key() -> None:

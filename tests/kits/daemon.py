@@ -43,6 +43,7 @@ class Setting:
         poll: the table ``[poll]``.
         is_called_back: whether providers are told where to call back.
         tables: further tables, as TOML.
+        top: lines before the first table.
         env: secrets; the account's key is there already.
         log: the table ``[log]``.
         port: where it listens, for who has to know before it starts; 0 for any.
@@ -52,6 +53,7 @@ class Setting:
     poll: Mapping[str, float] = field(default_factory=lambda: POLLS_AT_ONCE)
     is_called_back: bool = True
     tables: str = ""
+    top: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
     log: str = 'level = "error"'
     port: int = field(default_factory=find_free_port)
@@ -64,6 +66,7 @@ class Setting:
     def write(self, directory: Path) -> Path:
         """Write the configuration file."""
         lines = [
+            self.top,
             f'public_url = "{self.url}"' if self.is_called_back else "",
             f'[server]\nlisten = "127.0.0.1:{self.port}"',
             f'[store]\npath = "{directory / "tracker.db"}"',

@@ -362,7 +362,7 @@ async def check_root_commands(service: ServiceClient) -> None:
     assert (await examine()).returncode == 0
     refused = machine.run(*STRANGER, "list", check=False)
     assert refused.returncode == 69
-    assert "whether it serves /var/lib/tracker/tracker.db is not known" in refused.stderr
+    assert "it is unknown whether it serves /var/lib/tracker/tracker.db" in refused.stderr
     refused = machine.run(*STRANGER, "list", "--url", "http://127.0.0.1:8780", check=False)
     assert refused.returncode == 78
     assert "wants an API token: set TRACKER_API_TOKEN, or run as root" in refused.stderr
