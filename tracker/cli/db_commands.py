@@ -11,11 +11,12 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import click
 
 from tracker.cli.backup_commands import backup, restore
+from tracker.cli.client import Json
 from tracker.cli.exits import BAD_CONFIG, FAILED, Failure, Unreachable, for_same_config
 from tracker.cli.render import echo_fields, echo_json, echo_result, echo_table
 from tracker.cli.session import Session, json_option, with_config, with_session
@@ -24,8 +25,6 @@ from tracker.filesystem import is_store, sync_directory
 if TYPE_CHECKING:
     from tracker.config import Config
     from tracker.store.sqlite.export import Dumped
-
-Json = Any
 
 PRUNE_S = 86_400.0
 """The daemon prunes slowly on purpose, and answers at the end."""

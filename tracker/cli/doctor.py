@@ -42,7 +42,7 @@ def doctor(config_path: Path | None, *, as_json: bool) -> None:
                 _echo(line)
     is_ok = all(line.state != "failed" for line in lines)
     if as_json:
-        echo_json({"ok": is_ok, "checks": [asdict(line) for line in lines]})
+        echo_json({"ok": is_ok, "checks": list(map(asdict, lines))})
     if not is_ok:
         raise click.exceptions.Exit(FAILED)
 

@@ -130,7 +130,7 @@ def _check_endpoints(config: Config) -> Iterator[Line]:
     for hook in config.hooks:
         if not isinstance(hook, HttpHook) or not hook.url:
             continue
-        host = urlsplit(hook.url).hostname or ""
+        host = urlsplit(hook.url).hostname
         if host and not hook.allow_private_addresses and is_private_address(host):
             fix = f"set allow_private_addresses = true in hook {hook.name}, or use a public address"
             yield Line(f"hook {hook.name}", "failed", f"{host} is not a public address", fix)

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tracker.cli.client import Json
 from tracker.cli.exits import BAD_CONFIG, FAILED, USAGE, Failure
 from tracker.domain.records import delivery_json, event_json, task_json
 from tracker.domain.task import TaskId
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from tracker.config import Config
     from tracker.store.protocol import Reader
 
-Json = Any
 _Result = TypeVar("_Result")
 
 

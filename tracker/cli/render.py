@@ -10,13 +10,11 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 import click
 
+from tracker.cli.client import Json
 from tracker.cli.tables import table_lines
-
-Json = Any
 
 STATUS_STYLES = {"SUCCEEDED": "green", "FAILED": "red", "RUNNING": "cyan", "PENDING": "yellow"}
 _WIDE = 120

@@ -134,7 +134,7 @@ def _act(session: Session, task_id: str, action: str, answer_s: float, *, as_jso
     echo_result(task, lambda task: click.echo(describe_state(task)), as_json=as_json)
 
 
-def _body(**fields: object) -> dict[str, object]:
+def _body(**fields: object) -> Json:
     return {name: value for name, value in fields.items() if value is not None}
 
 
