@@ -1,4 +1,4 @@
-"""What every test stands on: a network that ends at loopback, and repeatable Hypothesis runs."""
+"""For every test: a network that ends at loopback, and repeatable Hypothesis runs."""
 
 import ipaddress
 import os
@@ -20,7 +20,7 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 
 def is_loopback(address: object) -> bool:
-    """Tell whether a socket address stays on this machine.
+    """Whether a socket address stays on this machine.
 
     Args:
         address: What `socket.connect` was given: a path, or a tuple that starts with the host.
@@ -49,7 +49,7 @@ def short_path() -> Iterator[Path]:
 def _loopback_only() -> Iterator[None]:
     """Fail the test that connects anywhere but to this machine.
 
-    `pytest.fail` is no `Exception`, so code under test cannot take the refusal for a provider's outage.
+    `pytest.fail` raises a `BaseException`, so code under test cannot take the refusal for a provider's outage.
     uvloop opens its sockets in C and is not watched; in-process tests run on asyncio's own loop.
     """
 
@@ -68,7 +68,7 @@ def _loopback_only() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start the tests with the longest time limits first, so that no worker is left alone with one at the end."""
+    """Start the tests with the longest time limits first, so that none of them runs last beside idle workers."""
 
     def limit_of(item: pytest.Item) -> float:
         mark = item.get_closest_marker("timeout")

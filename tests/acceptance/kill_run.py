@@ -1,6 +1,6 @@
 """A run of many tasks through chaos, with the daemon killed again and again, and the check of what came of it.
 
-What must have come of each task is derived from what the sandbox saw and did, never from what the daemon says.
+The expected end of each task follows from what the sandbox saw and did, not from the daemon's answers.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ REFUSED_FOR_GOOD = {
 FAILED_BY = {
     "policy": {"policy_rejected"},
     "error": {"generation_failed"},
-    "invalid": {"invalid_request", "generation_failed"},  # Kling has no code for it, only words
+    "invalid": {"invalid_request", "generation_failed"},  # Kling has no code for it, only a message
     "silent": {"generation_failed"},
     "canceled": {"generation_failed"},
 }
@@ -150,11 +150,11 @@ class KillRun:
     async def _kill_again_and_again(self) -> None:
         system = self.system
         for _ in range(self.kills):
-            await self._kill_in_the_midst_of(self._rng.choice(MOMENTS), self._rng.randint(5, 40))
+            await self._kill_during(self._rng.choice(MOMENTS), self._rng.randint(5, 40))
             await system.daemon.ended()
             await system.daemon.start()
 
-    async def _kill_in_the_midst_of(self, moment: str, events: int) -> None:
+    async def _kill_during(self, event_name: str, events: int) -> None:
         """Kill the daemon at this event, once so many events of any kind have passed; at any event when it is late."""
         struck = asyncio.Event()
         seen = 0
@@ -162,7 +162,7 @@ class KillRun:
         def strike(event: str, _facts: Mapping[str, Json]) -> None:
             nonlocal seen
             seen += 1
-            if not struck.is_set() and seen >= events and (event == moment or seen >= events + 10):
+            if not struck.is_set() and seen >= events and (event == event_name or seen >= events + 10):
                 self.killed_at.append(event)
                 self.system.daemon.kill_now()
                 struck.set()
@@ -219,7 +219,7 @@ class KillRun:
             calls = [call for call in self.system.sandbox.state()["callbacks"] if call["job_id"] == last["id"]]
             if any(call["http_status"] == HTTPStatus.OK for call in calls):
                 return rightly
-            # nobody ever told the daemon of this job, unless it was killed after it took a call and before it said so
+            # the daemon never got a callback for this job, unless it was killed between storing and answering one
             return {"submit_unknown"} | (rightly if any(call["attempt"] for call in calls) else set())
         if was_cut_off:
             return {"submit_unknown"}
@@ -229,7 +229,7 @@ class KillRun:
         return {REFUSED_FOR_GOOD.get(last["outcome"], "submit_unknown")}
 
     def resolved_by_callback(self) -> int:
-        """How many creates without a clear answer came to the right end because a callback told of them."""
+        """How many creates without a clear answer came to the right end because of a callback."""
         ((count,),) = self.system.rows(
             "SELECT count(DISTINCT tasks.id) FROM tasks JOIN events ON events.task_id = tasks.id"
             " WHERE tasks.status = 'SUCCEEDED' AND events.detail LIKE '%its callback may still decide it%'"
@@ -237,7 +237,7 @@ class KillRun:
         return int(count)
 
     def check_hooks(self, ended: Mapping[str, Json]) -> None:
-        """Every change was told, each under one delivery id, in order, until it succeeded."""
+        """Every change was delivered, each under one delivery id, in order, until it succeeded."""
         system = self.system
         deliveries = system.rows("SELECT id, task_id, seq, event, status, attempts FROM deliveries ORDER BY seq, rowid")
         ran = system.ran
@@ -248,10 +248,12 @@ class KillRun:
         assert len({(row[1], row[2], row[3]) for row in deliveries}) == len(deliveries)
         for marker, task in ended.items():
             event = "task.succeeded" if task["status"] == "SUCCEEDED" else "task.failed"
-            told = [line for line in ran if line.task == task["id"] and line.event in {"task.succeeded", "task.failed"}]
-            final = [line for line in told if line.event == event]
-            assert final, (marker, told)
-            assert len({line.delivery for line in final}) == 1, (marker, told)
+            delivered = [
+                line for line in ran if line.task == task["id"] and line.event in {"task.succeeded", "task.failed"}
+            ]
+            final = [line for line in delivered if line.event == event]
+            assert final, (marker, delivered)
+            assert len({line.delivery for line in final}) == 1, (marker, delivered)
             assert {(line.status, line.reason) for line in final} == {(task["status"], task["reason"] or "")}
             first_runs = list(dict.fromkeys(line.delivery for line in ran if line.task == task["id"]))
             assert first_runs == [row[0] for row in deliveries if row[1] == task["id"]], (marker, first_runs)

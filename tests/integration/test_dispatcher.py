@@ -20,7 +20,7 @@ from tests.kits.hooks import (
     write_python,
     write_script,
 )
-from tests.kits.waiting import WITHIN_S
+from tests.kits.waiting import WITHIN_S, until
 from tests.kits.world import World
 from tracker.clock import ManualClock
 from tracker.config.hooks import HookSpec
@@ -380,6 +380,7 @@ async def test_stop_lets_runs_end(world: World, run: MakeDispatcher, gate: Gate)
     await world.finish(0)
     await world.finish(1)
     job = await gate.begun()
+    await until(lambda: world.deliveries(1))
     stopping = asyncio.create_task(dispatcher.stop(WITHIN_S))
     await asyncio.sleep(0)
     gate.end(job)

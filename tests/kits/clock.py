@@ -21,7 +21,7 @@ class RunningClock:
     """The machine's clock, plus the time that a test adds.
 
     Args:
-        wall: a wall clock that stands still at this time; None for the machine's.
+        wall: the wall clock is stopped at this time; None for the machine's.
     """
 
     def __init__(self, wall: datetime | None = None) -> None:

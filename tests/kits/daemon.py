@@ -1,4 +1,4 @@
-"""What tests of the whole daemon are made with: it runs in the test's process, on a real file and a real port."""
+"""The complete daemon in the test's process, on a real file and a real port."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Setting:
     Attributes:
         gateway: base URL of the account ``default``; empty for none.
         poll: the table ``[poll]``.
-        is_called_back: whether providers are told where to call back.
+        is_called_back: whether requests name a callback URL.
         tables: further tables, as TOML.
         top: lines before the first table.
         env: secrets; the account's key is there already.
@@ -112,7 +112,7 @@ class ApiClient:
         return task
 
     async def end_of(self, task: Json, within_s: int = 20) -> Json:
-        """Wait for the end of a task; whatever it is by then."""
+        """Wait for the end of a task; the task at the end or at the time limit."""
         return await self.get(f"/v1/tasks/{task['id']}?wait={within_s}")
 
     async def events(self, task: Json) -> list[Json]:
@@ -124,7 +124,7 @@ class ApiClient:
 async def running_daemon(
     directory: Path, setting: Setting, journal: Sink | None = None, clock: Clock | None = None
 ) -> AsyncIterator[ApiClient]:
-    """Run the daemon as ``serve`` builds it; ``journal`` hears what it logs, ``clock`` stands for the machine's."""
+    """Run the daemon as ``serve`` builds it; ``journal`` gets its log entries, ``clock`` replaces the machine's."""
     file = setting.write(directory)
     names = {provider.name for provider in read_registry(directory / "providers.d").providers()}
     config = load_config(file, {KEY_ENV: DEFAULT_KEY, **setting.env}, providers=names, hook_table=hook_table)
@@ -153,7 +153,7 @@ class Ran:
 
 
 async def run_tracker(*arguments: str, directory: Path, env: Mapping[str, str] | None = None) -> Ran:
-    """Run the command line as a user does: in a process, in a directory, with nothing of ours in its environment."""
+    """Run the command line as a user does: in a process, in a directory, without the environment of the test."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

@@ -23,12 +23,12 @@ def make_task_name(n: int) -> TaskId:
 
 
 def make_output(n: int = 0, **fields: Any) -> Output:
-    """A song; ``n`` tells it from others."""
+    """A song; ``n`` makes its URL."""
     return Output(**{"kind": "audio", "url": f"https://cdn.example/song-{n}.mp3", "mime": "audio/mpeg", **fields})
 
 
 def make_task(**fields: Any) -> Task:
-    """An accepted song that nothing was heard of yet; a status given brings along what belongs to it."""
+    """An accepted song without a reported status; a given status sets the fields that belong to it."""
     status = fields.get("status", Status.PENDING)
     defaults: dict[str, Any] = {
         "id": TASK_ID,
@@ -67,7 +67,7 @@ def make_sent_task(**fields: Any) -> Task:
 
 
 def make_reading(status: Status | None = None, **fields: Any) -> Reading:
-    """What a provider says; a success comes with an output unless told otherwise."""
+    """What a provider reports; a success has an output by default."""
     if status is Status.SUCCEEDED:
         fields.setdefault("outputs", (make_output(),))
     if status is Status.FAILED:
@@ -88,7 +88,7 @@ def make_observation(
 
 
 def make_answer(submission: Submission, *, at: float = 1.0, attempt: int = 1, **fields: Any) -> Observation:
-    """The answer to a create; an accepted one names an upstream id unless told otherwise."""
+    """The answer to a create; an accepted one names an upstream id by default."""
     if submission is Submission.ACCEPTED:
         fields.setdefault("external_id", EXTERNAL_ID)
     return make_observation(
@@ -97,7 +97,7 @@ def make_answer(submission: Submission, *, at: float = 1.0, attempt: int = 1, **
 
 
 def make_cancel(at: float = 10.0, task_id: TaskId = TASK_ID) -> Observation:
-    """An operator's word to stop following."""
+    """An operator's cancellation."""
     return make_observation(
         Status.FAILED, source=Source.OPERATOR, at=at, task_id=task_id, reason=Reason.CANCELED, retryable=False
     )

@@ -1,4 +1,4 @@
-"""A real HTTP endpoint on this machine for hooks to call: it answers as told and keeps what came."""
+"""A real HTTP endpoint on loopback for hooks to call: it records requests and answers as set."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Endpoint:
     calls: list[Call] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Prepare the doors."""
+        """Prepare the signals."""
         self._news = asyncio.Condition()
         self._over = asyncio.Event()
         self._runner: web.AppRunner | None = None

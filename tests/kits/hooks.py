@@ -23,7 +23,7 @@ from tracker.hooks.running.process import Process
 from tracker.store.values import DeliveryJob
 
 SHEBANG_MAX = 120
-"""Bytes of an interpreter's path in a first line, with room for its options (execve(2))."""
+"""Bytes of an interpreter's path in a first line, leaving space for its options (execve(2))."""
 
 
 def make_job(
@@ -115,10 +115,10 @@ class LinePipe:
 
 
 class Expiry:
-    """Ends the time of a run when the test says so: however long its program takes to start, it is not cut off.
+    """Lets the time limit of a run pass on demand, so that a slow start of its program does not matter.
 
     Args:
-        patch: tells when the time of a run counts, until the end of the test.
+        patch: notes when the time limit begins, until the end of the test.
     """
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:

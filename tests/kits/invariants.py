@@ -1,4 +1,4 @@
-"""What holds for every task at every moment, and for every change of one."""
+"""What holds for every task at any time, and for every change of one."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ RANK = {Status.PENDING: 0, Status.RUNNING: 1, Status.SUCCEEDED: 2, Status.FAILED
 
 
 def check_task(task: Task) -> None:
-    """What holds at every moment."""
+    """What holds at any time."""
     assert (task.reason is not None) == (task.status is Status.FAILED)
     assert (task.finished_at is not None) == task.status.is_terminal
     assert task.status is not Status.SUCCEEDED or (task.outputs and task.progress == 100)
@@ -36,7 +36,7 @@ def check_change(before: Task, after: Task) -> None:
     if before.status.is_terminal and not revived:
         assert (after.status, after.reason, after.finished_at) == (before.status, before.reason, before.finished_at)
         assert after.error == before.error
-        grows = before.status is Status.SUCCEEDED  # a later word of the same success may name more, behind the others
+        grows = before.status is Status.SUCCEEDED  # a later report of the same success may add outputs at the end
         assert after.outputs[: len(before.outputs) if grows else None] == before.outputs
     assert RANK[after.status] >= RANK[before.status]
     assert (after.progress or 0) >= (before.progress or 0)
@@ -53,7 +53,7 @@ def check_change(before: Task, after: Task) -> None:
 
 
 def check_history(task: Task, events: Sequence[EventRecord]) -> None:
-    """The history leads without a gap from PENDING to where the task stands, and ends it once."""
+    """The history leads without a gap from PENDING to the task's status, and ends it once."""
     status = Status.PENDING.value
     ends = []
     for event in events:

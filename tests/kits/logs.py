@@ -1,4 +1,4 @@
-"""What our own loggers say, whatever another test has set logging up for."""
+"""Log events of the package, independent of how another test configured logging."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from tracker.providers.route import Route
 PAYLOADS = Path(__file__).parents[1] / "payloads"
 
 FAMILIES = {path.parent.name: tomllib.loads(path.read_text()) for path in sorted(PAYLOADS.glob("*/family.toml"))}
-"""By directory: ``route`` reads the payloads that name no route of their own (a callback is sent to our address);
+"""By directory: ``route`` reads the payloads that name no route of their own (callbacks go to the tracker);
 ``fault_reasons`` are the reasons that the sandbox's faults end with where they are not the usual ones."""
 STAND_INS = {name: str(family["route"]) for name, family in FAMILIES.items()}
 _CALLBACK = re.compile(r"POST \(callBackUrl\) suno (\S+)")
@@ -99,7 +99,7 @@ def list_payloads(*families: str) -> list[Payload]:
 
 
 def routes_of(payload: Payload, registry: Registry) -> list[Route]:
-    """Every route that reads a payload: siblings share a status call. Its family's stand-in where it names none."""
+    """Every route that reads a payload (siblings share a status call), or its family's substitute if it names none."""
     named = payload.content["route"]
     callback = _CALLBACK.fullmatch(named)
     if callback is not None and not _SONGS.fullmatch(callback[1]):

@@ -1,6 +1,6 @@
-"""What acceptance tests live in: the daemon as a process of its own, and a sandbox gateway in the test's process.
+"""The daemon as a process of its own, and a sandbox gateway in the test's process.
 
-Nothing here knows the daemon's insides: it is started by its command line, told to stop by signals, called over HTTP,
+Nothing here knows the daemon's insides: it is started by its command line, stopped by signals, called over HTTP,
 its log is read, and its file through a plain connection.
 """
 
@@ -39,7 +39,7 @@ _PORTS = range(15_000, 30_000)
 
 
 def find_free_port() -> int:
-    """A port that nobody listens on, for a daemon that keeps it over its restarts."""
+    """A free port, for a daemon that uses it again after restarts."""
     while True:
         port = random.SystemRandom().choice(_PORTS)
         with socket.socket() as probe:
@@ -85,7 +85,7 @@ class Daemon:
 
     Args:
         config: its configuration file.
-        env: its environment besides ours.
+        env: additions to the test's environment.
 
     Attributes:
         lines: what all its runs wrote to standard error.
@@ -187,7 +187,7 @@ class Daemon:
         assert code == 0, "\n".join(self.lines[-30:])
 
     async def close(self) -> None:
-        """Leave no process behind, whatever became of the test."""
+        """Leave no process behind, whether or not the test passed."""
         if self._reader is not None and not self._reader.done():
             await self.kill()
 
@@ -351,7 +351,7 @@ class System:
         return [Ran(*line.split("|")) for line in path.read_text().splitlines()] if path.exists() else []
 
     def creates(self, marker: str) -> list[Json]:
-        """The create requests that the sandbox has seen with this word in their prompt."""
+        """The create requests that the sandbox has seen with this marker in their prompt."""
         return [record for record in self.sandbox.state()["creates"] if marker in (record["prompt"] or "").split()]
 
     def job(self, external_id: str) -> Any:  # noqa: ANN401 - the sandbox's own record
@@ -415,7 +415,7 @@ async def running_system(
     Args:
         directory: where all files go.
         poll: the ``[poll]`` table; `FAST` by default.
-        called_back: whether the daemon tells the sandbox where to call back.
+        called_back: whether requests name a callback URL.
         hook_before: what the hook script does before it writes its line; None for no hook.
         hook_on: the events of the hook.
         top: further lines at the top of the configuration.

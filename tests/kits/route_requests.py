@@ -27,7 +27,7 @@ def request_of(name: str, text: str, song: Song | None = None) -> dict[str, Json
 
     Args:
         name: the route.
-        text: stands for the prompt; in a field of its own where the sample has no prompt.
+        text: replaces the prompt; in a field of its own if the sample has no prompt.
         song: what a request names that works on a song.
     """
     route = Registry().find_route(name)

@@ -23,7 +23,7 @@ from tracker.sandbox.jobs import Job
 from tracker.sandbox.routes import PaidRoute
 
 SHORT_S = 0.2
-"""How long jobs take here unless their prompts say otherwise."""
+"""How long jobs take unless their prompts set another duration."""
 
 Body = dict[str, Any]
 
@@ -50,7 +50,7 @@ class Client:
     sandbox: Sandbox
 
     async def call(self, method: str, path: str, **options: Any) -> Reply:  # noqa: ANN401 - aiohttp's own
-        """Send a request with the key and read the whole answer."""
+        """Send a request with the key and read the complete answer."""
         url = path if path.startswith("http") else self.sandbox.base_url + path
         headers = {"Authorization": f"Bearer {DEFAULT_KEY}"} | options.pop("headers", {})
         async with self.session.request(method, url, headers=headers, **options) as response:
@@ -114,7 +114,7 @@ def list_played_names() -> set[str]:
 
 
 def list_played(registry: Registry) -> list[Route]:
-    """The routes of a registry that the sandbox says it plays."""
+    """The routes of a registry that the sandbox plays."""
     names = list_played_names()
     return [route for route in registry.routes() if route.name in names]
 

@@ -97,7 +97,7 @@ class StandInPoller:
 
 
 class StandInHooks:
-    """One hook; counts how often it was woken."""
+    """One hook; counts wake-ups."""
 
     def __init__(self) -> None:
         self.woken = 0
@@ -240,7 +240,7 @@ class ServerWorld(World):
 
 
 class StandInModelSync:
-    """Fetches nothing, and says so."""
+    """Fetches nothing and reports that."""
 
     async def sync(self, account: str) -> tuple[int, list[str]]:
         """See `tracker.maintenance.model_sync.ModelSync`."""
@@ -256,7 +256,7 @@ class Server(TestServer):
         self._limits = limits
 
     async def _make_runner(self, **kwargs: Json) -> Runner:
-        settings = {**kwargs, "handler_cancellation": False}  # as the daemon: who goes away stops nothing
+        settings = {**kwargs, "handler_cancellation": False}  # as the daemon: a client that disconnects cancels nothing
         return Runner(self.app, self._clock, **self._limits, **settings)
 
 

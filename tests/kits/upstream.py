@@ -31,7 +31,7 @@ Json = Any
 Answer = tuple[int, Json]
 
 NO_LIMIT = 1e6
-"""Requests per second: on a clock that stands still, nobody waits for a slot."""
+"""Requests per second: so high that no request waits on a stopped clock."""
 
 KLING = SubmitRequest("kling.omni-video", {"model_name": "kling-v3", "prompt": "a kite"})
 SUNO = SubmitRequest(
@@ -42,23 +42,23 @@ IN_MAINTENANCE = (503, {"code": 5001, "message": "maintenance", "request_id": "r
 
 
 def kling(status: str = "processing", task_id: str = "up-1") -> Answer:
-    """What Kling says of a task, or of a create."""
+    """Kling's answer to a create or a poll."""
     return 200, {"code": 0, "data": {"task_id": task_id, "task_status": status}}
 
 
 def suno(status: str = "PENDING") -> Answer:
-    """What Suno says of a song."""
+    """Suno's answer to a poll."""
     return 200, {"code": 200, "msg": "success", "data": {"taskId": "up-1", "status": status}}
 
 
 @dataclass
 class Gateway:
-    """An upstream that answers by the family that is asked, and notes who asked.
+    """An upstream that answers per provider and records requests.
 
     Attributes:
-        answers: family -> what its routes say.
-        held: method and family of the requests whose answers wait until they are let go.
-        asked: method and family of each request, in the order in which they came.
+        answers: provider -> the answer of its routes.
+        held: method and provider of the requests whose answers are held.
+        asked: method and provider of each request, in order of arrival.
     """
 
     answers: dict[str, Answer] = field(default_factory=lambda: {"kling": kling(), "suno": suno()})
@@ -67,13 +67,13 @@ class Gateway:
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def answer(self, request: web.Request) -> web.Response:
-        """Answer when it is let go."""
+        """Answer, once it is released."""
         family = next(family for family in self.answers if family in request.path)
         what = f"{request.method} {family}"
         async with self.changed:
             self.asked.append(what)
             self.changed.notify_all()
-        answer = self.answers[family]  # what it says when it is asked, not when it is let go
+        answer = self.answers[family]  # the answer at the time of the request, not of the release
         if what in self.held:
             await self.held[what].wait()
         status, body = answer
@@ -191,5 +191,5 @@ class UpstreamWorld(World):
         await self.settle(self.poller._sends)
 
     async def notes(self, task_id: TaskId) -> str:
-        """What the poller has to say to ``why``."""
+        """The poller's notes for ``why``."""
         return "\n".join(self.poller.notes((await self.get(task_id)).task))

@@ -34,7 +34,7 @@ class World:
 
     Args:
         path: the database file.
-        clock: stands at `START` by default.
+        clock: stopped at `START` by default.
         policy: of polls, for every provider.
         intervals: route -> seconds between polls.
     """

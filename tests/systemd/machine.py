@@ -1,7 +1,7 @@
 """A machine to test on: this one's files, private namespaces, and a systemd of its own as PID 1.
 
 Owns booting it, running commands in it, entering its network, and taking it down. What is written inside is gone
-afterwards. Needs root and a system that allows namespaces; `find_obstacle` says in words what is missing.
+afterwards. Needs root and a system that allows namespaces; `find_obstacle` describes what is missing.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ class Obstacle:
         is_beyond_us: nothing that can be installed would help.
     """
 
-    words: str
+    message: str
     is_beyond_us: bool = True
 
 
 def find_obstacle() -> Obstacle | None:
-    """What stands in the way of booting a systemd here, None when nothing does."""
+    """What prevents booting a systemd here; None if nothing does."""
     if not Path("/proc/self/cgroup").exists():
         return Obstacle("this is no Linux")
     missing = [tool for tool in ("systemctl", "systemd-run", "unshare", "nsenter", "ip") if shutil.which(tool) is None]
@@ -158,14 +158,14 @@ class Machine:
                 raise OSError(ctypes.get_errno(), "setns")
             return handle
 
-        ours = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        own = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.close(enter(f"/proc/{self._init}/ns/net"))
             yield
         finally:
-            if libc.setns(ours, _CLONE_NEWNET):
+            if libc.setns(own, _CLONE_NEWNET):
                 raise OSError(ctypes.get_errno(), "setns")
-            os.close(ours)
+            os.close(own)
 
     def _inside(self, *command: str) -> list[str]:
         spaces = [space for space in NAMESPACES if space != "--pid"]
@@ -197,15 +197,13 @@ class Machine:
 
 
 def _cgroup_home() -> Path | None:
-    """The directory of our own cgroup in the unified hierarchy, if groups can be made there."""
+    """The directory of this process's cgroup in the unified hierarchy, if groups can be made there."""
     mounts = [line.split() for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines()]
     roots = [fields[1] for fields in mounts if fields[2] == "cgroup2"]
-    ours = [
-        line[3:] for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines() if line[:3] == "0::"
-    ]
-    if not roots or not ours:
+    own = [line[3:] for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines() if line[:3] == "0::"]
+    if not roots or not own:
         return None
-    service = Path(roots[0]) / ours[0].lstrip("/")
+    service = Path(roots[0]) / own[0].lstrip("/")
     return service if os.access(service, os.W_OK) else None
 
 
@@ -214,4 +212,4 @@ if __name__ == "__main__":
     if obstacle is None:
         print("systemd tests: a real systemd can be booted here, they will run")  # noqa: T201
     else:
-        print(f"systemd tests: *** SKIPPED, NOT PASSED *** {obstacle.words}")  # noqa: T201
+        print(f"systemd tests: *** SKIPPED, NOT PASSED *** {obstacle.message}")  # noqa: T201

@@ -19,5 +19,5 @@ def read_blocks() -> list[str]:
 def _commands(block: str) -> list[str]:
     lines = block.splitlines()
     strange = [line for line in lines if not line.startswith("# ")]
-    assert not strange, f"neither a command nor its output can be told: {strange}"
+    assert not strange, f"neither a command nor its output: {strange}"
     return [line.removeprefix("# ") for line in lines]

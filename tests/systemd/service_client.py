@@ -1,4 +1,4 @@
-"""What lives beside the service in its machine: a gateway that it pays, clients that call back, and people who look.
+"""A client of the service in its machine: creates jobs, calls back, reads the journal.
 
 Owns talking to the service from outside. Everything opens its sockets in the machine's network.
 """
@@ -22,12 +22,12 @@ URL = "http://127.0.0.1:8780"
 ROUTE = "kling.omni-video"
 PATIENCE_S = 30.0
 WAITING_MAX = 400
-"""So many callbacks may wait for the service at a time: each has a file descriptor here, and a place in its queue."""
+"""How many callbacks may wait for the service at a time: each has a file descriptor here and a slot in its queue."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A task that runs upstream, and where its end is to be told."""
+    """A task that runs upstream, and its callback URL."""
 
     task_id: str
     external_id: str
@@ -44,7 +44,7 @@ class Answers:
     """What became of a number of requests.
 
     Attributes:
-        counts: by status and outcome, or by the error that stood in the place of an answer.
+        counts: by status and outcome, or by the error instead of an answer.
         times: when each was sent, and when it was answered, in monotonic seconds.
     """
 
@@ -90,18 +90,18 @@ class ServiceClient:
         return Job(task["id"], task["external_id"], str(upstream.callback_url))
 
     async def call_back(self, jobs: Sequence[Job], per_s: float) -> Answers:
-        """Tell the end of each job, once, at a steady pace, whatever the service is doing meanwhile."""
+        """Send the callback of each job once, at a steady rate, during anything that the service does."""
         answers = Answers()
 
-        async def tell(job: Job, after_s: float) -> None:
+        async def send(job: Job, after_s: float) -> None:
             await asyncio.sleep(after_s)
             await self._tell(job, answers)
 
-        await asyncio.gather(*(tell(job, n / per_s) for n, job in enumerate(jobs)))
+        await asyncio.gather(*(send(job, n / per_s) for n, job in enumerate(jobs)))
         return answers
 
     async def go_on_calling_back(self, jobs: Sequence[Job], per_s: float, enough: asyncio.Event) -> Answers:
-        """Tell the end of each job at a steady pace, and all of them again, until there was enough of it."""
+        """Send the callbacks of all jobs at a steady rate, again and again, until an event is set."""
         answers = Answers()
         waiting: set[asyncio.Task[None]] = set()
         n = 0

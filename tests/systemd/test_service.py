@@ -1,7 +1,7 @@
 """The service in a real systemd: installed, run, restarted, reloaded, wedged and taken away as the README says.
 
 One machine is booted and one program installed for all of it, so this is one test with many named parts. It needs
-root and namespaces; where they are not to be had it is skipped, says so, and proves nothing.
+root and namespaces; without them it is skipped, which proves nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ UNIT = "tracker.service"
 CONFIG = "/etc/tracker/tracker.toml"
 STATE = "/var/lib/tracker"
 
-# Not for people: what only this test wants of the service.
+# Settings of this test alone.
 DROP_IN = """[Service]
 WatchdogSec=4
 Environment=TRACKER_ACCOUNTS__DEFAULT__BASE_URL={gateway} TRACKER_ACCOUNTS__DEFAULT__MAX_REQUESTS_PER_S=5000
@@ -69,8 +69,8 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     obstacle = find_obstacle()
     if obstacle is not None:
         if os.environ.get("CI") and not obstacle.is_beyond_us:
-            pytest.fail(f"the systemd tests have to run here: {obstacle.words}")
-        pytest.skip(f"NOT TESTED: no systemd can be booted here, so nobody has seen the service work: {obstacle.words}")
+            pytest.fail(f"the systemd tests have to run here: {obstacle.message}")
+        pytest.skip(f"NOT TESTED: no systemd can be booted here, so the service was not tested: {obstacle.message}")
     wheels, work = tmp_path / "wheels", tmp_path / "machine"
     wheels.mkdir()
     work.mkdir()
@@ -101,7 +101,7 @@ async def _run_all_parts(machine: Machine, subtests: pytest.Subtests) -> None:
         machine.write("/etc/tracker/hooks.d/task.submitted/pry", PRYING_HOOK, "0755")
         machine.run("mkdir", "-p", "/srv/media")
 
-        # the key is what people paste where the README says so
+        # the key replaces the placeholder of the README
         follow(machine, first, stdin=KEY)
         jobs = await service.submit(60, "first")
         with subtests.test("started: ready, with a status line, on systemd's socket"):
@@ -116,11 +116,11 @@ async def _run_all_parts(machine: Machine, subtests: pytest.Subtests) -> None:
             jobs += await check_restart(service)
         with subtests.test("reloads under load refuse and lose no callback"):
             jobs += await check_reload(service)
-        with subtests.test("a reload that cannot be is refused, and says why"):
+        with subtests.test("an invalid reload is refused with the reason"):
             await check_refused_reload(service)
         with subtests.test("a key that changed on disk takes a restart, and is named"):
             await check_rotated_key(service)
-        with subtests.test("root's commands find what the service has, others are told"):
+        with subtests.test("root's commands find the service's files, others get an error"):
             await check_root_commands(service)
         with subtests.test("the first key takes a restart, and the reload fails"):
             await check_first_key(service)
@@ -138,13 +138,13 @@ async def _run_all_parts(machine: Machine, subtests: pytest.Subtests) -> None:
             check_instance(machine)
         with subtests.test("the restored backup has every task"):
             await check_restored(service, jobs, mistake, older)
-        with subtests.test("uninstalled: the program is gone, what is the user's stays"):
+        with subtests.test("uninstalled: the program is gone, the user's files stay"):
             follow(machine, last)
             check_uninstalled(machine)
 
 
 def follow(machine: Machine, block: str, stdin: str = "") -> None:
-    """Do what a block of the README says, in the checkout."""
+    """Run a block of the README in the checkout."""
     environ = {"WHEELS": "/wheels"}
     name = f"python3.{sys.version_info.minor}"
     if machine.run(f"/usr/bin/{name}", "-c", "import ensurepip, venv", check=False).returncode:
@@ -154,7 +154,7 @@ def follow(machine: Machine, block: str, stdin: str = "") -> None:
 
 
 async def check_started(service: ServiceClient) -> None:
-    """`systemctl start` returned when the daemon answered, and says how it is."""
+    """`systemctl start` returned when the daemon answered; the status line shows its state."""
     machine = service.machine
     assert machine.show(UNIT, "ActiveState") == "active"
     assert (await service.call("GET", "/readyz"))[0] == 200
@@ -169,7 +169,7 @@ async def check_started(service: ServiceClient) -> None:
 
 
 def check_modes(machine: Machine) -> None:
-    """Nobody but the daemon's user can look at the data or at the secret."""
+    """Only the daemon's user can read the data and the secret."""
     user = machine.show(UNIT, "UID")
     shown = machine.out(
         "stat", "-c", "%n %a %u", "/var/lib/private", f"{STATE}/.", f"{STATE}/tracker.db", f"{STATE}/callback.secret"
@@ -225,10 +225,10 @@ async def check_journal(service: ServiceClient, job: Job) -> None:
     assert entry["TRACKER_PROVIDER"] == "kling"
     assert (entry["PRIORITY"], entry["_SYSTEMD_UNIT"], entry["SYSLOG_IDENTIFIER"]) == ("6", UNIT, "tracker")
     assert entry["MESSAGE"].startswith("task.ended ")
-    ours = await service.entries("-u", UNIT, "_TRANSPORT=journal")
-    text = "\n".join(str(entry["MESSAGE"]) for entry in ours)
+    own = await service.entries("-u", UNIT, "_TRANSPORT=journal")
+    text = "\n".join(str(entry["MESSAGE"]) for entry in own)
     assert "\x1b" not in text
-    assert not re.search(r"\d{4}-\d\d-\d\dT\d\d:\d\d", text), "journald keeps the time already"
+    assert not re.search(r"\d{4}-\d\d-\d\dT\d\d:\d\d", text), "journald stores the time already"
 
 
 async def check_restart(service: ServiceClient) -> list[Job]:
@@ -243,8 +243,8 @@ async def check_restart(service: ServiceClient) -> list[Job]:
             await service.run("systemctl", "restart", UNIT)
             assert service.machine.show(UNIT, "MainPID") != before
             started, ready = (
-                int(service.machine.show(UNIT, f"{moment}TimestampMonotonic")) / 1e6
-                for moment in ("ExecMainStart", "ActiveEnter")
+                int(service.machine.show(UNIT, f"{phase}TimestampMonotonic")) / 1e6
+                for phase in ("ExecMainStart", "ActiveEnter")
             )
             starts.append((started, ready))
     finally:
@@ -254,14 +254,14 @@ async def check_restart(service: ServiceClient) -> list[Job]:
     assert answers.counts["200 applied"] == len(jobs)
     for started, ready in starts:
         waited = [None for began, ended in answers.times if began < ready and ended > started]
-        assert waited, "no callback came while nobody was there"
+        assert waited, "no callback came while the daemon was down"
     assert await service.statuses(jobs) == {"SUCCEEDED": len(jobs)}
     await check_hooks_ran(service, jobs)
     return jobs
 
 
 async def check_hooks_ran(service: ServiceClient, jobs: list[Job]) -> None:
-    """The counting hook has run for each of these; a delivery that ran twice kept its id."""
+    """The counting hook has run for each of these; a delivery that ran twice has one id."""
     wanted = {job.task_id for job in jobs}
 
     async def all_ran() -> bool:
@@ -273,7 +273,7 @@ async def check_hooks_ran(service: ServiceClient, jobs: list[Job]) -> None:
 
 
 async def check_reload(service: ServiceClient) -> list[Job]:
-    """Three reloads while callbacks keep coming: what can change does, what cannot says so, nothing is lost."""
+    """Three reloads while callbacks keep coming: changeable keys change, others are named, nothing is lost."""
     machine = service.machine
     jobs = await service.submit(200, "reload")
     before = machine.show(UNIT, "MainPID")
@@ -296,8 +296,8 @@ async def check_reload(service: ServiceClient) -> list[Job]:
     assert machine.show(UNIT, "MainPID") == before
     entries = await service.entries("-u", UNIT, "TRACKER_EVENT=config.reloaded")
     assert [entry["TRACKER_CHANGED"] for entry in entries] == ['["log.level"]', '["poll.deadline_s"]', "[]"]
-    (kept,) = await service.entries("-u", UNIT, "TRACKER_EVENT=config.restart_needed")
-    assert (kept["TRACKER_KEY"], kept["PRIORITY"]) == ("server.max_callback_bytes", "4")
+    (stored,) = await service.entries("-u", UNIT, "TRACKER_EVENT=config.restart_needed")
+    assert (stored["TRACKER_KEY"], stored["PRIORITY"]) == ("server.max_callback_bytes", "4")
     return jobs
 
 
@@ -378,7 +378,7 @@ async def check_first_key(service: ServiceClient) -> None:
     machine = service.machine
     machine.run("mv", f"{CREDSTORE}.ANYINT_API_KEY", "/tmp/key")
     await service.run("systemctl", "start", UNIT)
-    # without a token the daemon says where its store is, which stands in for the file that is out of reach
+    # without a token the daemon says where its store is, which replaces the unreadable file
     assert machine.run(*STRANGER, "list", "--limit", "1", check=False).returncode == 0
     assert machine.show(UNIT, "StatusText").endswith("Account default has no API key: its requests are refused")
     machine.run("mv", "/tmp/key", f"{CREDSTORE}.ANYINT_API_KEY")
@@ -419,7 +419,7 @@ async def check_watchdog(service: ServiceClient) -> list[Job]:
     await check_hooks_ran(service, jobs)
     log = "\n".join(str(entry["MESSAGE"]) for entry in await service.entries("-u", UNIT, "-n", "400"))
     assert "Watchdog timeout" in log
-    assert "most recent call first" in log, "where the loop was stuck is not told"
+    assert "most recent call first" in log, "the log does not show where the loop was stuck"
     return jobs
 
 
@@ -478,6 +478,6 @@ def check_uninstalled(machine: Machine) -> None:
         ).stdout.split()
         == ["inactive"] * 3
     )
-    kept = [CONFIG, "/etc/credstore/tracker.ANYINT_API_KEY", f"{STATE}/tracker.db", f"{STATE}/callback.secret"]
-    machine.run("ls", *kept, "/etc/tracker/hooks.d/task.finished/count", "/var/lib/tracker-studio/tracker.db")
+    remaining = [CONFIG, "/etc/credstore/tracker.ANYINT_API_KEY", f"{STATE}/tracker.db", f"{STATE}/callback.secret"]
+    machine.run("ls", *remaining, "/etc/tracker/hooks.d/task.finished/count", "/var/lib/tracker-studio/tracker.db")
     assert machine.out("bash", "-c", f"ls {STATE}/backups/*.db")

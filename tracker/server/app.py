@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from functools import cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeVarTuple
 
@@ -82,9 +83,15 @@ def make_app(services: Services) -> web.Application:
             app.router.add_get(operation.path, handler)
         else:
             app.router.add_route(operation.method, operation.path, handler)
-    app.router.add_get(OPENAPI_PATH, _fixed(orjson.dumps(describe(OPERATIONS))))
+    app.router.add_get(OPENAPI_PATH, _fixed(_openapi()))
     app.router.add_route("*", "/{rest:.*}", _with_problems(_not_found(services, callbacks), ""))
     return app
+
+
+@cache
+def _openapi() -> bytes:
+    """The OpenAPI document, which depends on the table of operations alone."""
+    return orjson.dumps(describe(OPERATIONS))
 
 
 def bypass_router_for_callbacks(runner: web.AppRunner) -> None:

@@ -6,6 +6,7 @@ Source: https://spec.openapis.org/oas/v3.1.0 (read 2026-11).
 from __future__ import annotations
 
 import re
+from functools import cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
@@ -126,6 +127,7 @@ def _responses(operation: Operation) -> dict[str, Any]:
     }
 
 
+@cache
 def _ref(form: type) -> dict[str, Any]:
     return dict(schema_components([form], ref_template=_REF)[0][0])
 
