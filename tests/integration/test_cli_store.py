@@ -140,7 +140,7 @@ async def test_a_new_database_beside_copies_of_an_old_one_is_logged(tmp_path: Pa
         for _ in range(2):
             async with running_daemon(mine, Setting(is_called_back=False, log=""), journal=logged.append):
                 pass
-    (warned,) = [line for line in logged if line["event"] == "store.started_anew"]
+    (warned,) = [line for line in logged if line["event"] == "store.created_beside_copies"]
     assert (warned["level"], warned["copy"]) == ("warning", str(copy))
     assert f"tracker db restore {copy}" in warned["fix"]
 

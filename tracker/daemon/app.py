@@ -24,7 +24,7 @@ from tracker.daemon.descriptors import current_limit, share_of_connections
 from tracker.daemon.health import HealthChecks
 from tracker.daemon.listening import base_url, check_exposure, open_sites
 from tracker.daemon.provider_files import read_files, read_registry
-from tracker.daemon.reload import Live, list_changes
+from tracker.daemon.reload import Live, list_changes, warn_about
 from tracker.daemon.scheduler import Scheduler
 from tracker.daemon.signature_checks import list_signature_problems, make_signature_check
 from tracker.domain.health import Health
@@ -33,10 +33,8 @@ from tracker.errors import ConfigError
 from tracker.filesystem import is_store
 from tracker.hooks.dispatcher import Dispatcher
 from tracker.hooks.kinds.registry import make_runners, read_hooks
-from tracker.hooks.kinds.script import ScriptHook
 from tracker.hooks.runner import Tools
-from tracker.hooks.trust import distrusted_programs
-from tracker.logs import OwnText, Redactor, Sink, configure_logging, get_logger
+from tracker.logs import Redactor, Sink, configure_logging, get_logger
 from tracker.maintenance import clock_watch, disk_space, model_sync, pruning
 from tracker.maintenance.clock_watch import ClockWatch
 from tracker.maintenance.disk_space import DiskSpace
@@ -164,7 +162,7 @@ class Tracker:
         await self.store.open()
         if is_new and (copy := await asyncio.to_thread(find_good_copy, self._config.store_path)) is not None:
             fix = f"if the database is missing by mistake, stop the tracker and run: tracker db restore {copy.path}"
-            log.warning("store.started_anew", store=str(self._config.store_path), copy=str(copy.path), fix=fix)
+            log.warning("store.created_beside_copies", store=str(self._config.store_path), copy=str(copy.path), fix=fix)
         try:
             await self._start_parts()
         except BaseException:
@@ -247,7 +245,7 @@ class Tracker:
         self.dispatcher.start()
         self.archiver.start()
         self._schedule_jobs()
-        _warn_about(config, self._account_rules)
+        warn_about(config, self._account_rules)
         self._is_started = True
         log.info("tracker.started", version=__version__, listen=self.url, store=str(config.store_path))
 
@@ -327,7 +325,7 @@ class Tracker:
         self.intake.set_defaults(
             CallbackUrls(config.public_url, config.callbacks.placeholder_url), config.default_account
         )
-        _warn_about(config, self._account_rules)
+        warn_about(config, self._account_rules)
         return changed, unchanged
 
     # -- parts ---------------------------------------------------------------------------------------------
@@ -339,13 +337,8 @@ class Tracker:
         add("clock watch", clock.check, clock_watch.CHECK_EVERY_S, first_after_s=clock_watch.CHECK_EVERY_S)
         add("disk space", self._disk.check, disk_space.CHECK_EVERY_S)
         add("model sync", self.model_sync.refresh, model_sync.REFRESH_S, retry_s=model_sync.RETRY_S)
-        add(
-            "pruning",
-            self.pruning.run_daily,
-            pruning.EVERY_S,
-            first_after_s=pruning.FIRST_AFTER_S,
-            retry_s=pruning.RETRY_S,
-        )
+        first_after_s, retry_s = pruning.FIRST_AFTER_S, pruning.RETRY_S
+        add("pruning", self.pruning.run_daily, pruning.EVERY_S, first_after_s=first_after_s, retry_s=retry_s)
 
     async def _let_requests_arrive(self, runner: Runner) -> None:
         """Wait for requests that have begun to arrive: aiohttp drops incomplete ones when it closes."""
@@ -395,15 +388,3 @@ class Tracker:
     def _wake_dispatcher(self, applied: Sequence[Applied]) -> None:
         if any(change.announced for change in applied):
             self.dispatcher.wake()
-
-
-def _warn_about(config: Config, accounts: AccountRules) -> None:
-    for line in config.missing_secrets():
-        log.warning("config.secret_not_found", what=OwnText(line))
-    for hook in config.hooks:
-        for objection in distrusted_programs((isinstance(hook, ScriptHook) and hook.run) or ()):
-            log.warning("hook.program_not_protected", hook=hook.name, reason=objection.reason, fix=objection.fix)
-    for line in accounts.list_missing():
-        log.warning("config.account_not_found", what=line)
-    for key in config.not_acted_on():
-        log.warning("config.key_ignored", key=OwnText(key))

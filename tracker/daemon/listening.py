@@ -78,7 +78,7 @@ async def open_sites(runner: web.AppRunner, listen: Listen, sockets: Sequence[so
             await web.SockSite(runner, listener, backlog=BACKLOG).start()
     where = base_url(runner)
     if where != listen.url:
-        log.warning("server.listen_overruled", listen=str(listen), by=where)
+        log.warning("server.listen_overridden", listen=str(listen), by=where)
 
 
 def base_url(runner: web.AppRunner) -> str | None:

@@ -10,12 +10,18 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from tracker.errors import ConfigError
+from tracker.hooks.kinds.script import ScriptHook
+from tracker.hooks.trust import distrusted_programs
+from tracker.logs import OwnText, get_logger
 from tracker.upstream.client import Account
 
 if TYPE_CHECKING:
     from tracker.config import Config
     from tracker.domain.ai_models import ModelTarget
     from tracker.domain.schedule import PollPolicy
+    from tracker.tracking.accounts import AccountRules
+
+log = get_logger(__name__)
 
 CHANGEABLE: Final = (
     "environment",
@@ -121,6 +127,19 @@ def list_changes(old: Config, new: Config) -> tuple[list[str], list[str]]:
     changed = list(_differences(old.model_dump(), new.model_dump()))
     live = [key for key in changed if any(key == name or key.startswith(f"{name}.") for name in CHANGEABLE)]
     return live, [key for key in changed if key not in live]
+
+
+def warn_about(config: Config, accounts: AccountRules) -> None:
+    """Log what a configuration lacks, and what in it has no effect."""
+    for line in config.missing_secrets():
+        log.warning("config.secret_not_found", what=OwnText(line))
+    for hook in config.hooks:
+        for objection in distrusted_programs((isinstance(hook, ScriptHook) and hook.run) or ()):
+            log.warning("hook.program_not_protected", hook=hook.name, reason=objection.reason, fix=objection.fix)
+    for line in accounts.list_missing():
+        log.warning("config.account_not_found", what=line)
+    for key in config.not_acted_on():
+        log.warning("config.key_ignored", key=OwnText(key))
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> Iterator[str]:
