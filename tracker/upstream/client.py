@@ -21,10 +21,10 @@ from tracker.domain.retry import parse_retry_after
 from tracker.domain.upstream_http import AuthStyle, WireReply, WireRequest
 from tracker.errors import NotAttempted, Unanswered, UpstreamFailure
 from tracker.upstream.failures import LIBRARY_ERRORS, failure_of
-from tracker.upstream.pooled_get import Get, GetPool
+from tracker.upstream.pooled_get import Get, GetPool, Headers
 from tracker.upstream.salvage import decompress, is_compressed, salvage, seems_cut
 from tracker.upstream.sessions import RECEIVED, Received, make_session
-from tracker.upstream.urls import base_url, extend
+from tracker.upstream.urls import base_url, extend, request_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -120,8 +120,9 @@ class UpstreamClient:
         if account is None:
             raise NotAttempted(f"no account named {account_name!r}", MISSING_S)
         base = _base_of(account)
-        url = extend(base, request.path, request.query)
-        headers = _headers(account, request)
+        headers = _headers(
+            account.name, account.api_key() or "", request.auth, request.headers, request.body is not None
+        )
         host = _host_of(base)
         if self._breakers.is_open(host, provider, paid=paid):
             raise self._circuit_open(host, provider)  # before waiting for a slot
@@ -130,7 +131,7 @@ class UpstreamClient:
         admission = self._breakers.admit(host, provider, paid=paid)
         if admission is None:
             raise self._circuit_open(host, provider)
-        reply = await self._exchange(admission, request, url, headers, paid=paid)
+        reply = await self._exchange(admission, request, base, headers, paid=paid)
         if reply.status == HTTPStatus.TOO_MANY_REQUESTS and not paid:
             # A rejected create delays its own task only. If it stopped the polls as well, many rejected creates
             # would hide that running jobs end and free capacity.
@@ -165,11 +166,11 @@ class UpstreamClient:
         )
 
     async def _exchange(
-        self, admission: Admission, request: WireRequest, url: URL, headers: dict[str, str], *, paid: bool
+        self, admission: Admission, request: WireRequest, base: URL, headers: Headers, *, paid: bool
     ) -> WireReply:
         """Send, read, and report to the circuit breaker."""
         try:
-            outcome = await self._send(request, url, headers, paid=paid)
+            outcome = await self._send(request, base, headers, paid=paid)
         except BaseException:  # canceled, as at shutdown: no result
             self._breakers.abandoned(admission)
             raise
@@ -183,7 +184,7 @@ class UpstreamClient:
         return outcome
 
     async def _send(
-        self, request: WireRequest, url: URL, headers: dict[str, str], *, paid: bool
+        self, request: WireRequest, base: URL, headers: Headers, *, paid: bool
     ) -> WireReply | UpstreamFailure:
         """The answer or the failure; raising the failure here would chain aiohttp's error to it."""
         received = Received()
@@ -191,7 +192,7 @@ class UpstreamClient:
         try:
             async with (
                 asyncio.timeout(request.answer_within_s),
-                self._open(request, url, headers, received, paid=paid) as response,
+                self._open(request, base, headers, received, paid=paid) as response,
             ):
                 body = await self._read(response)
                 if body is None:
@@ -247,7 +248,7 @@ class UpstreamClient:
         return await asyncio.to_thread(decompress, body, self._max_body_bytes) if is_compressed(body) else body
 
     def _open(
-        self, request: WireRequest, url: URL, headers: dict[str, str], received: Received, *, paid: bool
+        self, request: WireRequest, base: URL, headers: Headers, received: Received, *, paid: bool
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse | Get]:
         # the connect limit always ends first: after the other one, something may have been sent
         timeout = _connect_limit(request.answer_within_s)
@@ -255,9 +256,14 @@ class UpstreamClient:
         if request.method == "GET" and not paid:
             if self._gets is None:
                 self._gets = GetPool(session)
-            return self._gets.open(url, _HEADERS | headers, timeout, received)
+            return self._gets.open(base, request_target(base, request.path, request.query), headers, timeout, received)
         return session.request(
-            request.method, url, data=request.body, headers=headers, allow_redirects=False, timeout=timeout
+            request.method,
+            extend(base, request.path, request.query),
+            data=request.body,
+            headers=headers,
+            allow_redirects=False,
+            timeout=timeout,
         )
 
     def _session(self, *, paid: bool) -> aiohttp.ClientSession:
@@ -265,7 +271,7 @@ class UpstreamClient:
         if session is None:
             # limit=0: the callers limit concurrency. Waiting in a queue here would look like a slow upstream.
             connector = aiohttp.TCPConnector(limit=0, force_close=paid, keepalive_timeout=None if paid else 30.0)
-            session = self._sessions[paid] = make_session(connector, headers=_HEADERS)
+            session = self._sessions[paid] = make_session(connector)
         return session
 
 
@@ -292,19 +298,21 @@ def _host_of(url: URL) -> str:
     return url.host_port_subcomponent or ""
 
 
-def _headers(account: Account, request: WireRequest) -> dict[str, str]:
-    key = (account.api_key() or "").strip()
+@lru_cache(maxsize=64)
+def _headers(account: str, api_key: str, auth: AuthStyle, given: Headers, has_body: bool) -> Headers:  # noqa: FBT001 - a part of the key of the cache
+    """All headers of a request but ``Host``."""
+    key = api_key.strip()
     if not key:
-        raise NotAttempted(f"account {account.name!r} has no API key", MISSING_S)
+        raise NotAttempted(f"account {account!r} has no API key", MISSING_S)
     if (problem := key_problem(key)) is not None:
-        raise NotAttempted(f"the API key of account {account.name!r} {problem}", MISSING_S)
-    headers = dict(request.headers)
-    if request.body is not None:
-        headers.setdefault("Content-Type", "application/json")
-    match request.auth:
+        raise NotAttempted(f"the API key of account {account!r} {problem}", MISSING_S)
+    names = {name.lower() for name, _ in given}
+    defaults = _HEADERS | ({"Content-Type": "application/json"} if has_body else {})
+    headers = {name: value for name, value in defaults.items() if name.lower() not in names} | dict(given)
+    match auth:
         case AuthStyle.BEARER:
             headers["Authorization"] = f"Bearer {key}"
         case AuthStyle.X_API_KEY:
             headers["x-api-key"] = key
             headers.setdefault("anthropic-version", ANTHROPIC_VERSION)
-    return headers
+    return tuple(headers.items())

@@ -6,13 +6,17 @@ connection, and aiohttp's parser reads the answer.
 
 Owns the head of a GET and its connection. Must not know accounts, limits or circuits.
 
-Source: ``ClientSession._request`` in ``aiohttp/client.py`` and ``ClientResponse.start`` in
-``aiohttp/client_reqrep.py`` of https://github.com/aio-libs/aiohttp, version 3.14 (read 2026-11).
+`BaseConnector.connect` and `Connection` are documented; their arguments and the connection's ``protocol`` are not.
+pyproject.toml names the versions that are tested, and ``tests/integration/test_pooled_get.py`` shows each use.
+
+Source: https://docs.aiohttp.org/en/v3.14.0/client_reference.html#aiohttp.BaseConnector.connect;
+``ClientSession._request`` in ``aiohttp/client.py`` and ``ClientResponse.start`` in ``aiohttp/client_reqrep.py`` of
+https://github.com/aio-libs/aiohttp, version 3.14 (read 2026-11).
 """
 
 from __future__ import annotations
 
-from http import HTTPStatus
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Self
 
 import aiohttp
@@ -28,8 +32,9 @@ if TYPE_CHECKING:
 
     from tracker.upstream.sessions import Received
 
-_INTERIM: Final = frozenset(range(100, 200)) - {HTTPStatus.SWITCHING_PROTOCOLS}
-"""Status codes of responses that come before the answer."""
+Headers = tuple[tuple[str, str], ...]
+_INTERIM: Final = frozenset(range(100, 200)) - {101}
+"""Status codes that another answer follows; see RFC 9110, section 15.2."""
 
 
 class GetPool:
@@ -41,30 +46,38 @@ class GetPool:
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
-        self._origins: dict[tuple[str, str], aiohttp.ClientRequest] = {}
+        self._origins: dict[URL, aiohttp.ClientRequest] = {}
+        """Base URL -> a request to it, which the connector needs: it holds address, TLS settings and ``Host``."""
 
-    def open(self, url: URL, headers: Mapping[str, str], timeout: aiohttp.ClientTimeout, received: Received) -> Get:
+    def open(self, base: URL, target: str, headers: Headers, timeout: aiohttp.ClientTimeout, received: Received) -> Get:
         """Prepare a GET, to be used with ``async with``; redirects are not followed.
 
         Args:
-            url: made by `tracker.upstream.urls`.
+            base: the server.
+            target: path and query, see `tracker.upstream.urls.request_target`.
             headers: all headers but ``Host``.
             timeout: its ``connect`` limits the wait for a connection; there is no other limit.
             received: gets a copy of the raw bytes of the answer.
 
         Raises:
-            ValueError: a header contains a line break.
+            ValueError: the target or a header contains a line break.
         """
-        key = (url.scheme, url.raw_authority)
-        origin = self._origins.get(key)
+        origin = self._origins.get(base)
         if origin is None:
-            origin = self._origins[key] = aiohttp.ClientRequest("GET", url, session=self._session)
-        fields = "\r\n".join([f"{name}: {value}" for name, value in headers.items()])
-        if fields.count("\r") != len(headers) - 1 or fields.count("\n") != len(headers) - 1 or "\0" in fields:
-            raise ValueError("a header contains a line break")
-        head = f"GET {url.raw_path_qs} HTTP/1.1\r\nHost: {origin.headers['Host']}\r\n{fields}\r\n\r\n"
+            origin = self._origins[base] = aiohttp.ClientRequest("GET", base, session=self._session)
+        if not target.isprintable() or " " in target:
+            raise ValueError("the target of a request contains a blank or a control character")
+        head = f"GET {target} HTTP/1.1\r\nHost: {origin.headers['Host']}\r\n{_fields(headers)}\r\n\r\n"
         assert self._session.connector is not None  # noqa: S101 - set by `make_session`
         return Get(self._session.connector, origin, head.encode(), timeout, received)
+
+
+@lru_cache(maxsize=64)
+def _fields(headers: Headers) -> str:
+    fields = "\r\n".join(f"{name}: {value}" for name, value in headers)
+    if fields.count("\r") != len(headers) - 1 or fields.count("\n") != len(headers) - 1 or "\0" in fields:
+        raise ValueError("a header contains a line break")
+    return fields
 
 
 class Get:
@@ -107,13 +120,14 @@ class Get:
         self._connection: Connection | None = None
 
     async def __aenter__(self) -> Self:
-        """Send it and read the head of the answer; retry once if the pooled connection was closed."""
+        """Send it and read the head of the answer; retry once if the connection is closed before an answer begins."""
         try:
             await self._exchange()
-        except aiohttp.ClientConnectorError:
-            raise
-        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
-            await self._exchange()  # a GET may be repeated, see RFC 9112, section 9.3.1
+        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+            if isinstance(error, aiohttp.ClientConnectorError) or self._received.raw():
+                raise
+            # a pooled connection was closed before any answer; a GET may be repeated (RFC 9112, section 9.3.1)
+            await self._exchange()
         return self
 
     async def __aexit__(
@@ -130,12 +144,17 @@ class Get:
 
     async def _exchange(self) -> None:
         try:
-            connection = await self._connector.connect(self._origin, [], self._timeout)
+            connection = await self._connector.connect(self._origin, [], self._timeout)  # [] is for traces
         except TimeoutError as error:
             raise aiohttp.ConnectionTimeoutError from error
+        protocol = connection.protocol
+        transport = None if protocol is None else protocol.transport
+        # closed right after it was made, or data came while it was idle: it must not be read as this answer
+        if protocol is None or transport is None or protocol.should_close:
+            connection.close()
+            raise aiohttp.ServerDisconnectedError
         try:
-            protocol = connection.protocol
-            assert protocol is not None and protocol.transport is not None  # noqa: S101, PT018 - it is connected
+            # makes the parser of one answer; the limits of a session do not apply here
             protocol.set_response_params(
                 read_until_eof=True,
                 max_line_size=LIBRARY_FIELD_BYTES,
@@ -143,8 +162,8 @@ class Get:
                 max_headers=LIBRARY_FIELDS,
             )
             self._received.attach(protocol)
-            protocol.transport.write(self._head)
-            message, content = await protocol.read()
+            transport.write(self._head)
+            message, content = await protocol.read()  # raises what `ClientResponse.start` handles
             while message.code in _INTERIM:
                 message, content = await protocol.read()
         except BaseException:

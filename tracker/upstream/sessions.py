@@ -10,15 +10,17 @@ Source: https://docs.aiohttp.org/en/stable/client_reference.html#aiohttp.ClientS
 
 from __future__ import annotations
 
+import asyncio
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
 
 MAX_FIELD_BYTES: Final = 64 * 1024
@@ -38,30 +40,26 @@ class Received:
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
         self._left = MAX_RECEIVED_BYTES
-        self._protocol: ResponseHandler | None = None
+        self._protocol: _Protocol | None = None
 
     def attach(self, protocol: ResponseHandler) -> None:
-        """Copy everything that arrives until `detach`."""
-        take = protocol.data_received
-
-        def data_received(data: bytes) -> None:
-            self._add(data)
-            take(data)
-
-        protocol.data_received = data_received  # type: ignore[method-assign]  # undone by detach
+        """Copy everything that arrives until `detach`; ``protocol`` is of a session that `make_session` made."""
+        assert isinstance(protocol, _Protocol)  # noqa: S101 - see `make_session`
         self._protocol = protocol
+        protocol.received = self
 
     def detach(self) -> None:
         """Stop copying: the connection may serve another request."""
         if self._protocol is not None:
-            vars(self._protocol).pop("data_received", None)
+            self._protocol.received = None
             self._protocol = None
 
     def raw(self) -> bytes:
         """The bytes; empty if longer than `MAX_RECEIVED_BYTES`."""
         return b"".join(self._pieces)
 
-    def _add(self, data: bytes) -> None:
+    def add(self, data: bytes) -> None:
+        """Copy bytes that have arrived."""
         self._left -= len(data)
         if self._left >= 0:
             self._pieces.append(data)
@@ -71,6 +69,21 @@ class Received:
 
 RECEIVED: Final[ContextVar[Received | None]] = ContextVar("received", default=None)
 """Set during a request whose raw answer is needed."""
+
+
+class _Protocol(ResponseHandler):
+    """A connection whose data is copied to `received`.
+
+    A method of the class: uvloop looks up ``data_received`` once per connection, so replacing it later has no effect.
+    """
+
+    received: Received | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Copy and parse; see the base class."""
+        if self.received is not None:
+            self.received.add(data)
+        super().data_received(data)
 
 
 class _Response(aiohttp.ClientResponse):
@@ -92,6 +105,9 @@ def make_session(
     auto_decompress: bool = True,
 ) -> aiohttp.ClientSession:
     """A session without cookies or proxies from the environment, which accepts long heads."""
+    # Private: aiohttp has no parameter for the class of connections. Source: ``BaseConnector.__init__`` in
+    # ``aiohttp/connector.py``, version 3.14 (read 2026-11).
+    connector._factory = partial(_Protocol, loop=asyncio.get_running_loop())  # type: ignore[assignment]  # noqa: SLF001
     return aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),

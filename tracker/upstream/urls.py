@@ -51,10 +51,16 @@ def base_url(text: str) -> URL:
 
 def extend(base: URL, path: str, query: Sequence[tuple[str, str]]) -> URL:
     """Join a base URL, an encoded path and an unencoded query; escapes of the provider stay."""
+    target = request_target(base, path, query)
+    return URL.build(scheme=base.scheme, authority=base.raw_authority, path=target, encoded=True)
+
+
+def request_target(base: URL, path: str, query: Sequence[tuple[str, str]]) -> str:
+    """Path and query of the URL that `extend` makes, as they are sent."""
     target = escape_invalid(f"{base.raw_path.rstrip('/')}/{path.removeprefix('/')}".partition("#")[0])
     if query:
         target = f"{target}?{URL().with_query(list(query)).raw_query_string}"
-    return URL.build(scheme=base.scheme, authority=base.raw_authority, path=target, encoded=True)
+    return target
 
 
 def follow(url: URL, location: str) -> URL:
