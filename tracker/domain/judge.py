@@ -75,10 +75,8 @@ def judge(task: Task, observation: Observation, seen: Callable[[str], bool], tim
 def _judge_one(task: Task, observation: Observation, seen: Callable[[str], bool], timing: PollTiming) -> Step:
     now = observation.observed_at
     is_callback, is_poll = observation.source is Source.CALLBACK, observation.source is Source.POLL
-    key = dedupe_key(observation)
-    before = seen(key)
-    describes = described(task.outputs, disambiguate(observation.reading.outputs), task.outputs) is not task.outputs
-    repeated = is_callback and before and not describes
+    key = dedupe_key(observation) if is_callback else ""
+    repeated = is_callback and seen(key) and not _describes(task, observation.reading)
     if repeated:
         unsettled = observation.reading.status in {Status.SUCCEEDED, Status.FAILED} and not task.status.is_terminal
         decision = Decision(Outcome.DUPLICATE, task, "the same observation came before", confirm=unsettled)
@@ -90,17 +88,26 @@ def _judge_one(task: Task, observation: Observation, seen: Callable[[str], bool]
         counted["poll_step"] = 0  # before scheduling: after a change the next poll comes soon
     after = decision.task
     if is_poll:  # the schedule after a poll depends on what was counted
-        after = replace(after, **counted)
+        after, counted = replace(after, **counted), {}
     due_at = next_due(after, observation, confirm=decision.confirm, moved=moved, timing=timing)
     after = replace(after, **counted, due_at=due_at, version=task.version + 1)
     if repeated:
         dup_key = f"dup:{key}"
         return Step(observation, dup_key, after, decision.outcome, decision.detail, (), not seen(dup_key))
+    matters = not is_poll or moved or decision.outcome is Outcome.CONFLICT or _is_worth_an_event(observation.reading)
+    if not matters:  # most polls: they need no key
+        return Step(observation, "", after, decision.outcome, decision.detail, decision.announces, is_recorded=False)
+    key = key or dedupe_key(observation)
+    before = seen(key)
     if moved and before:
         key = f"{key}:{task.version}"  # a repetition that does change something is an event of its own
-    matters = not is_poll or moved or decision.outcome is Outcome.CONFLICT or _is_worth_an_event(observation.reading)
-    is_recorded = matters and (moved or not before)
+    is_recorded = moved or not before
     return Step(observation, key, after, decision.outcome, decision.detail, decision.announces, is_recorded)
+
+
+def _describes(task: Task, reading: Reading) -> bool:
+    """Whether a reading adds descriptions to the outputs of a task."""
+    return described(task.outputs, disambiguate(reading.outputs), task.outputs) is not task.outputs
 
 
 def _is_change(before: Task, after: Task) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import orjson
+from msgspec import Struct, field
 
 from tracker.domain.lenient_json.decoder import Decoded, Form, decode
 from tracker.domain.lenient_json.members import decode_respelled
@@ -31,8 +31,7 @@ class AuthStyle(StrEnum):
     X_API_KEY = "x-api-key"
 
 
-@dataclass(frozen=True, slots=True)
-class WireRequest:
+class WireRequest(Struct, frozen=True):
     """One HTTP request to an account's upstream, without its key.
 
     Attributes:
@@ -54,8 +53,7 @@ class WireRequest:
     answer_within_s: float = 30.0
 
 
-@dataclass(frozen=True)
-class WireReply:
+class WireReply(Struct, frozen=True, dict=True):
     """A complete HTTP answer: header names in lower case, the body decompressed."""
 
     status: int

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tracker.domain.circuit import Circuit, CircuitPolicy, CircuitState
 from tracker.logs import get_logger
@@ -56,8 +56,7 @@ class UpstreamCircuit:
     since: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(NamedTuple):
     """Permission to send one request to a provider behind a host; numbers are unique and rise."""
 
     host: str

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
+
+from msgspec import Struct
 
 from tracker.domain.retry import parse_retry_after
 from tracker.domain.task import ExternalId, UpstreamError
@@ -30,8 +31,7 @@ _NO_REDIRECTS = frozenset({303, 304})
 **Source**: RFC 9110, sections 15.4.4 and 15.4.5."""
 
 
-@dataclass(frozen=True)
-class DecodedReply:
+class DecodedReply(Struct, frozen=True, dict=True):
     """A decoded HTTP reply.
 
     Attributes:
