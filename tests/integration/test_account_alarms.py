@@ -1,4 +1,4 @@
-"""Accounts that are refused, on a real store and a gateway of its own: creates wait instead of failing one by one."""
+"""Rejected accounts, on a real store and a test gateway: creates wait instead of failing one by one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def submit(world: UpstreamWorld, count: int) -> list[TaskId]:
 
 
 async def states(world: UpstreamWorld, tasks: list[TaskId]) -> list[SubmitState]:
-    """Where the creates stand."""
+    """The submit states of the creates."""
     return [(await world.get(task_id)).task.submit_state for task_id in tasks]
 
 
@@ -48,7 +48,7 @@ async def pass_by(world: UpstreamWorld, seconds: float) -> None:
 async def test_creates_of_a_refused_account_wait_and_one_at_a_time_probes(
     tmp_path: Path, refusal: Answer, reason: Reason, event: str, over: str
 ) -> None:
-    """The first fails and tells of the account; the others wait, probe in turn, and are all sent once one passes."""
+    """The first fails and raises the alarm; the others wait, probe in turn, and are all sent once one passes."""
     with captured_logs() as logged:
         async with UpstreamWorld(tmp_path) as world:
             world.gateway.answers["kling"] = refusal
@@ -90,8 +90,8 @@ async def test_a_model_that_the_account_may_not_use_is_logged_once(tmp_path: Pat
     ] * 2
 
 
-async def test_of_creates_refused_at_the_same_moment_one_fails(tmp_path: Path) -> None:
-    """They were all on the wire when the first answer came: the others wait as if they had not been sent."""
+async def test_of_creates_refused_at_the_same_time_one_fails(tmp_path: Path) -> None:
+    """All were in flight when the first answer arrived: the others wait as if they had not been sent."""
     async with UpstreamWorld(tmp_path) as world:
         world.gateway.answers["kling"] = KEY_REFUSED
         answered = world.gateway.hold("POST kling")
@@ -105,11 +105,11 @@ async def test_of_creates_refused_at_the_same_moment_one_fails(tmp_path: Path) -
 
 
 async def test_a_held_create_is_given_up_with_its_reason(tmp_path: Path) -> None:
-    """After ``submit_retry_s``, whether it was sent or not: the account's refusal, not an upstream that is away."""
+    """After ``submit_retry_s``, sent or not: its reason is the rejected account, not an unavailable upstream."""
     async with UpstreamWorld(tmp_path, submit_retry_s=60.0) as world:
         world.gateway.answers["kling"] = KEY_REFUSED
         _, probed, unsent = await submit(world, 3)
-        world.gateway.hold("POST kling")  # whichever probes from now on has no answer yet
+        world.gateway.hold("POST kling")  # later probes have no answer yet
         assert (await world.get(unsent)).task.due_at == after(60.0)
         await world.tick(59.0)
         assert {(await world.get(each)).task.status for each in (probed, unsent)} == {Status.PENDING}
@@ -124,7 +124,7 @@ async def test_a_held_create_is_given_up_with_its_reason(tmp_path: Path) -> None
             assert task.error.message == "no such key"
 
 
-async def test_a_used_up_package_holds_up_no_other_provider(tmp_path: Path) -> None:
+async def test_an_exhausted_quota_does_not_hold_other_providers(tmp_path: Path) -> None:
     """Once another provider has accepted a create of the account, its creates go out as before."""
     async with UpstreamWorld(tmp_path) as world:
         world.gateway.answers["kling"] = NO_QUOTA
@@ -136,8 +136,8 @@ async def test_a_used_up_package_holds_up_no_other_provider(tmp_path: Path) -> N
         assert len(world.poller._alarms.describe()) == 1
 
 
-async def test_polls_say_nothing_about_a_quota(tmp_path: Path) -> None:
-    """They are answered although it is used up: the creates wait on."""
+async def test_polls_do_not_end_a_quota_alarm(tmp_path: Path) -> None:
+    """Polls are answered although the quota is exhausted: the creates keep waiting."""
     async with UpstreamWorld(tmp_path) as world:
         video = await world.register()
         world.gateway.answers["kling"] = NO_QUOTA
@@ -161,7 +161,7 @@ async def test_an_answered_poll_shows_that_a_key_is_good(tmp_path: Path) -> None
 
 
 async def test_another_key_releases_all(tmp_path: Path) -> None:
-    """What was refused says nothing about it."""
+    """Earlier refusals do not apply to the new key."""
     async with UpstreamWorld(tmp_path) as world:
         world.gateway.answers["kling"] = KEY_REFUSED
         _, *held = await submit(world, 4)
@@ -171,8 +171,8 @@ async def test_another_key_releases_all(tmp_path: Path) -> None:
         assert await states(world, held) == [SubmitState.ACCEPTED] * 3
 
 
-async def test_a_refusal_for_another_reason_is_the_creates_own(tmp_path: Path) -> None:
-    """A probe whose request is invalid fails for that, and shows that the key is good: the others go out."""
+async def test_a_refusal_for_another_reason_fails_only_that_create(tmp_path: Path) -> None:
+    """A probe with an invalid request fails, and proves that the key is valid: the others are sent."""
     async with UpstreamWorld(tmp_path) as world:
         world.gateway.answers["kling"] = KEY_REFUSED
         _, probe, *held = await submit(world, 4)
@@ -183,8 +183,8 @@ async def test_a_refusal_for_another_reason_is_the_creates_own(tmp_path: Path) -
         assert {(task.status, task.reason) for task in ended} == {(Status.FAILED, Reason.INVALID_REQUEST)}
 
 
-async def test_a_create_that_others_overtake_is_refused_for_itself(tmp_path: Path) -> None:
-    """The account accepts others, and refuses this one again: it fails, and waits no longer."""
+async def test_a_create_refused_after_others_were_accepted_fails(tmp_path: Path) -> None:
+    """The account accepts others and refuses this one again: it fails and no longer waits."""
     async with UpstreamWorld(tmp_path) as world:
         world.gateway.answers["kling"] = NO_QUOTA
         _, held = await submit(world, 2)
@@ -213,7 +213,7 @@ async def test_held_creates_survive_a_restart(tmp_path: Path) -> None:
 
 
 async def test_a_held_submit_that_is_repeated_finds_its_task(tmp_path: Path) -> None:
-    """It was answered with a task that waits, so it is under way no more: the same key finds that task."""
+    """It was answered with a waiting task, so it is no longer in flight: the same key finds that task."""
     async with UpstreamWorld(tmp_path) as world:
         world.gateway.answers["kling"] = KEY_REFUSED
         await submit(world, 2)
@@ -226,7 +226,7 @@ async def test_a_held_submit_that_is_repeated_finds_its_task(tmp_path: Path) -> 
 
 
 async def test_a_key_that_one_provider_refuses_slows_polls_of_no_other(tmp_path: Path) -> None:
-    """An answered poll shows that the key is good there."""
+    """An answered poll proves that the key is valid there."""
     async with UpstreamWorld(tmp_path) as world:
         world.gateway.answers["kling"] = KEY_REFUSED
         await submit(world, 2)
@@ -237,8 +237,8 @@ async def test_a_key_that_one_provider_refuses_slows_polls_of_no_other(tmp_path:
         assert world.poller._blockers.is_blocked(Lane("default", "kling"))
 
 
-async def test_why_tells_that_a_create_is_held(tmp_path: Path) -> None:
-    """Since when, in whose words, what it waits for, and when it is given up."""
+async def test_why_explains_a_held_create(tmp_path: Path) -> None:
+    """Since when, with the upstream's message, what it waits for, and when it is given up."""
     async with UpstreamWorld(tmp_path) as world:
         world.gateway.answers["kling"] = KEY_REFUSED
         _, _, unsent = await submit(world, 3)
@@ -257,7 +257,7 @@ async def test_why_tells_that_a_create_is_held(tmp_path: Path) -> None:
     )
 
 
-async def test_a_canceled_create_probes_no_more(tmp_path: Path) -> None:
+async def test_a_canceled_create_does_not_probe(tmp_path: Path) -> None:
     """The next one that waits takes its turn."""
     async with UpstreamWorld(tmp_path) as world:
         world.gateway.answers["kling"] = KEY_REFUSED

@@ -1,4 +1,4 @@
-"""Accounts on the wire: each family's own header, each task with the key and the address of its own account."""
+"""Accounts in requests: each provider's own header, each task with the key and the address of its account."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ async def test_every_route_sends_the_key_in_its_familys_header(tmp_path: Path, n
 
 
 async def test_a_task_is_polled_with_the_account_that_made_it(tmp_path: Path) -> None:
-    """Two gateways with a key each: every task ends, and no request came to the other one or with the other key."""
+    """Two gateways with a key each: every task ends, and no request reached the other one or had the other key."""
     async with AsyncExitStack() as stack:
         gateways = {
             name: await stack.enter_async_context(Sandbox(key=f"key-of-{name}", duration_s=0.2, seed=seed))
@@ -103,7 +103,7 @@ async def test_a_task_is_polled_with_the_account_that_made_it(tmp_path: Path) ->
         status, problem = await api.call(
             "POST", "/v1/tasks", {"route": "kling.image", "request": request_of("kling.image", "a")}
         )
-        assert (status, problem["errors"][0]["loc"]) == (422, ["account"]), "which one is for the user to say"
+        assert (status, problem["errors"][0]["loc"]) == (422, ["account"]), "the user must name one"
         routes = ["kling.omni-video", "dashscope.video", "suno.generate", "openai.responses", "anthropic.messages"]
         cases = [(name, route) for name in NAMES for route in routes]
         tasks = await asyncio.gather(
@@ -121,10 +121,10 @@ async def test_a_task_is_polled_with_the_account_that_made_it(tmp_path: Path) ->
             jobs = gateway.state()["jobs"]
             assert {job["id"] for job in jobs} == mine
             assert all(job["polls"] >= 1 for job in jobs)
-            assert sum(gateway.state()["polls"].values()) == sum(job["polls"] for job in jobs), "nobody else's id"
+            assert sum(gateway.state()["polls"].values()) == sum(job["polls"] for job in jobs), "another id"
 
 
-async def test_an_account_whose_key_is_refused_says_so(tmp_path: Path) -> None:
+async def test_a_rejected_key_is_reported(tmp_path: Path) -> None:
     """The create fails for the right reason; a poll changes nothing, and ``why`` names the account."""
     async with Sandbox(key="another key") as sandbox:
         setting = Setting(gateway=sandbox.base_url, poll=NEVER_POLLS)
@@ -138,8 +138,8 @@ async def test_an_account_whose_key_is_refused_says_so(tmp_path: Path) -> None:
     assert any("refuses the key of account 'default'" in note for note in why["notes"]), why["notes"]
 
 
-async def test_a_key_that_an_upstream_quotes_is_kept_nowhere(tmp_path: Path) -> None:
-    """Neither from a create, a poll nor a callback: not in our answers, not in the database, and no hook is told."""
+async def test_a_key_that_an_upstream_quotes_is_never_stored(tmp_path: Path) -> None:
+    """From a create, a poll or a callback: it is in no API response, not in the database, and not in hook events."""
     key = "no-real-key-4711"
     words = f"Incorrect API key provided: {key}"
     heard_by_hook, script = tmp_path / "heard", tmp_path / "hook"

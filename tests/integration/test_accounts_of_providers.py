@@ -1,4 +1,4 @@
-"""Accounts of declared providers: which key goes to which address, on the wire and across restarts and reloads."""
+"""Accounts of declared providers: which key is sent to which address, also after restarts and reloads."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ def write_provider(directory: Path, extra: str = "") -> None:
 
 
 def keys(upstream: RecordingUpstream) -> set[str]:
-    """Every key that an upstream was shown."""
+    """Every key that an upstream received."""
     return {headers.get("Authorization", "") + headers.get("x-api-key", "") for headers in upstream.requests.values()}
 
 
 async def refusal(api: ApiClient, **body: object) -> str:
-    """The one line that a submit or registration is refused with."""
+    """The one-line error of a refused submit or registration."""
     status, problem = await api.call("POST", "/v1/tasks", body)
     assert (status, [error["loc"] for error in problem["errors"]]) == (422, [["account"]]), problem
     return str(problem["errors"][0]["msg"])
 
 
-async def test_each_key_goes_to_its_own_address_alone(tmp_path: Path) -> None:
+async def test_each_key_is_sent_to_its_own_address_only(tmp_path: Path) -> None:
     """Without names each route finds its account; the other's is refused, whatever the request names."""
     write_provider(tmp_path)
     async with listening() as gateway, listening() as lumen:
@@ -113,10 +113,10 @@ async def test_the_file_names_an_account_that_both_use(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("more", [{}, {"account": "lumen"}])
-async def test_a_repeated_submit_finds_its_task_whatever_would_be_chosen_now(
+async def test_a_repeated_submit_finds_its_task_after_a_change_of_accounts(
     tmp_path: Path, more: Mapping[str, str]
 ) -> None:
-    """The same key with the account chosen by the tracker, named, or gone by now: one task, one create."""
+    """The same key with the account chosen by the tracker, named, or removed since: one task, one create."""
     write_provider(tmp_path)
     async with listening() as lumen:
         lumen.answers["/"] = (200, {"id": "r-1", "state": "waiting"})
@@ -136,8 +136,8 @@ async def test_a_repeated_submit_finds_its_task_whatever_would_be_chosen_now(
     assert len(lumen.bodies) == 1
 
 
-async def test_what_was_recorded_with_the_default_account(tmp_path: Path) -> None:
-    """After a change of files a queued create is not sent with the other key, and says why; polls go on."""
+async def test_creates_recorded_with_the_default_account(tmp_path: Path) -> None:
+    """After a change of files a queued create is not sent with the other key, with a reason; polls continue."""
     write_provider(tmp_path, 'account = "default"\n')
     setting = Setting(gateway="http://127.0.0.1:9", poll=NEVER_POLLS | {"first_delay_s": 0.1}, env=ENV)
     async with running_daemon(tmp_path, setting) as api:
@@ -153,12 +153,12 @@ async def test_what_was_recorded_with_the_default_account(tmp_path: Path) -> Non
             why = await api.get(f"/v1/tasks/{queued['id']}/why")
     assert held["status"] == "PENDING"
     assert "not sent: account 'default' is not an account of provider lumen" in why["heard"][-1]["said"]
-    assert list(gateway.requests) == ["GET /v2/renders/r-9"], "it was made there; nothing was created there"
+    assert list(gateway.requests) == ["GET /v2/renders/r-9"], "it was created elsewhere; nothing was created there"
     assert lumen.requests == {}
 
 
 async def test_a_named_account_counts_when_a_create_is_sent_again(tmp_path: Path) -> None:
-    """A submit that named the default account for the provider, and was put off, goes out with it."""
+    """A submit that named the default account for the provider, and was deferred, is sent with it."""
     write_provider(tmp_path)
     async with listening() as gateway, listening() as lumen:
         tables = account("lumen", lumen.url, "LUMEN_KEY")
@@ -174,7 +174,7 @@ async def test_a_named_account_counts_when_a_create_is_sent_again(tmp_path: Path
 
 
 async def test_a_reload_brings_the_account(tmp_path: Path) -> None:
-    """Accounts change under a running daemon: the choice follows, both ways. Provider files take a restart."""
+    """Accounts change under a running daemon: the choice follows, in both directions. Provider files need a restart."""
     write_provider(tmp_path)
     async with listening() as gateway, listening() as lumen:
         lumen.answers["/"] = (200, {"id": "r-1", "state": "waiting"})

@@ -132,7 +132,7 @@ async def test_a_file_that_is_never_complete_is_given_up_and_can_be_redriven(tmp
         (record,) = await world.settle(task_id)
         assert record.state is ArchiveState.STORED
         assert list(world.files().values()) == [data]
-        # a file that somebody removed is fetched again
+        # a removed file is fetched again
         next(iter(world.outputs.glob("*/0-*.mp4"))).unlink()
         await world.archiver.redrive(task_id)
         await world.settle(task_id)
@@ -422,7 +422,7 @@ async def test_a_disabled_archive_downloads_on_request_only(tmp_path: Path) -> N
     async with RawServer(serves(data)) as server, ArchiveWorld(tmp_path, enabled=False) as world:
         task_id = await world.succeed(video(server.url()))
         marker = await world.succeed(Output("image", inline=base64.b64encode(PNG).decode()))
-        await world.settle(marker)  # by now the other one was looked at as well
+        await world.settle(marker)  # by now the other one was checked as well
         assert await world.store.list_archives(task_id) == []
         await world.archiver.redrive(task_id)
         await world.settle(task_id)

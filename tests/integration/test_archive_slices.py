@@ -150,9 +150,9 @@ OTHERS = [
 ]
 
 
-@pytest.mark.parametrize(("answers", "is_kept"), [(WHOLE, True), (OTHERS, False)], ids=["fits", "does-not-fit"])
+@pytest.mark.parametrize(("answers", "is_stored"), [(WHOLE, True), (OTHERS, False)], ids=["fits", "does-not-fit"])
 async def test_a_file_is_archived_if_its_headers_agree(
-    tmp_path: Path, answers: list[tuple[str, dict[str, str]]], is_kept: bool
+    tmp_path: Path, answers: list[tuple[str, dict[str, str]]], is_stored: bool
 ) -> None:
     """203, a complete range, digests; entity tags and checksums of parts are not digests of the file."""
 
@@ -164,9 +164,9 @@ async def test_a_file_is_archived_if_its_headers_agree(
         outputs = [Output("video", server.url(f"/{n}")) for n in range(len(answers))]
         records = await world.settle(await world.succeed(*outputs), len(answers))
         assert [record.file and record.file.sha256 for record in records] == [
-            sha256(DATA) if is_kept else None for _ in answers
+            sha256(DATA) if is_stored else None for _ in answers
         ]
-        assert is_kept or all("does not match" in str(record.error) for record in records)
+        assert is_stored or all("does not match" in str(record.error) for record in records)
 
 
 async def test_a_truncated_video_is_not_archived(tmp_path: Path) -> None:

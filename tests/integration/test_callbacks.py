@@ -28,7 +28,7 @@ def song(phase: str = "complete", task_id: str = EXTERNAL_ID, **track: Json) -> 
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[ServerWorld]:
-    """The surface, believing tokens."""
+    """The API, with trusted tokens."""
     async with ServerWorld(tmp_path, max_callback_bytes=4096) as world:
         yield world
 
@@ -359,7 +359,7 @@ async def test_large_bodies_without_a_token_count_for_many(tmp_path: Path) -> No
         for _ in range(4):
             async with world.client.post("/callbacks/suno", data=body[:-1]) as response:
                 await problem_of(response, 400)
-        assert len(await world.rejected()) == 2, "each of them is answered, and few are kept"
+        assert len(await world.rejected()) == 2, "each of them is answered, and few are stored"
 
 
 async def test_callbacks_without_a_token_have_a_rate_limit(world: ServerWorld) -> None:

@@ -74,7 +74,7 @@ async def test_watchers_share_one_reader(tmp_path: Path) -> None:
 
 
 async def test_a_lost_wake_up_costs_a_bounded_delay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Readers look again by themselves: what another process committed without a wake-up is found."""
+    """Readers also poll: what another process committed without a wake-up is found."""
     monkeypatch.setattr("tracker.tracking.changes.RECHECK_S", 0.05)
     async with World(tmp_path / "t.db") as world:
         monkeypatch.setattr(world.store, "subscribe_changes", lambda _wake: None)

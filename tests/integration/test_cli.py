@@ -146,7 +146,7 @@ class Daemon:
 
 @pytest.fixture(autouse=True)
 def _isolated_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No configuration, token or state of this machine reaches a command."""
+    """Hide the configuration, tokens and state of this machine from commands."""
     for name in list(os.environ):
         if name.startswith("TRACKER_"):
             monkeypatch.delenv(name)
@@ -275,7 +275,7 @@ def test_submit_prints_the_id(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_submit_reads_files_and_standard_input(daemon: Daemon, tmp_path: Path) -> None:
-    """``-d @file`` and ``-d -``; every submit has a key of its own."""
+    """``-d @file`` and ``-d -``; every submit has its own key."""
     daemon.on("POST /v1/tasks", (201, TASK))
     (tmp_path / "r.json").write_text('{"a": 1}', encoding="utf-8-sig")  # as editors of Windows do
     assert tracker_("submit", "r.r", "-d", f"@{tmp_path}/r.json").exit_code == 0
@@ -306,7 +306,7 @@ def test_submit_refuses_a_bad_request_before_it_is_sent(daemon: Daemon, data: st
 
 
 def test_submit_of_a_task_that_fails_at_once(daemon: Daemon) -> None:
-    """The id is printed all the same, and why it failed, without the provider's control characters."""
+    """The id and the error are printed, without the provider's control characters."""
     daemon.on("POST /v1/tasks", (201, FAILED))
     result = tracker_("submit", "suno.generate")
     assert (result.exit_code, result.stdout) == (1, f"{ID}\n")
@@ -353,7 +353,7 @@ def test_waiting_polls_often_enough_to_show_progress(daemon: Daemon) -> None:
 
 
 def test_a_text_output_is_printed_with_its_line_breaks(daemon: Daemon) -> None:
-    """Lyrics are printed as they are; what else a terminal would obey is not."""
+    """Lyrics are printed with their lines; control characters are escaped."""
     text = {"n": 0, "kind": "text", "url": None, "text": "[Verse]\r\nla\tla\n\n\x1b[31mla\rla"}
     daemon.on("POST /v1/tasks", (201, TASK))
     daemon.on(f"GET /v1/tasks/{ID}", (200, DONE | {"outputs": [text]}))
@@ -367,7 +367,7 @@ def test_track(daemon: Daemon) -> None:
     assert daemon.requests[0][3] == {"route": "suno.generate", "external_id": "x-1", "labels": {"a": "b"}}
 
 
-# -- looking -------------------------------------------------------------------------------------------------
+# -- reading -------------------------------------------------------------------------------------------------
 
 
 def test_list(daemon: Daemon) -> None:
@@ -501,7 +501,7 @@ def test_wait_continues_after_a_restart_of_the_daemon(daemon: Daemon) -> None:
 
 
 def test_the_next_page_of_deliveries_has_the_same_options(daemon: Daemon, tmp_path: Path) -> None:
-    """The command that is offered repeats filters, limit and configuration, quoted for the shell."""
+    """The suggested command repeats filters, limit and configuration, quoted for the shell."""
     file = tmp_path / "my tracker.toml"
     file.touch()
     time = "2026-11-20T20:42:00.123Z"
@@ -676,7 +676,7 @@ async def fill(path: Path) -> None:
 
 
 def test_config_init_check_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A documented file is written once, is fine, and is shown with what holds but no secret."""
+    """A documented file is written once, is valid, and is shown with the effective values but no secret."""
     monkeypatch.delenv("TRACKER_SERVER__LISTEN")
     monkeypatch.setenv("ANYINT_API_KEY", "fake-key-never-shown")
     file = tmp_path / "t.toml"
@@ -776,7 +776,7 @@ def test_a_download_does_not_overwrite_other_files(daemon_with_files: Daemon, tm
 
 
 def test_exit_codes_of_the_process(daemon: Daemon, tmp_path: Path) -> None:
-    """What scripts see: 0, 1, 2, 69, 78 and 124, and no traceback ever."""
+    """What scripts see: 0, 1, 2, 69, 78 and 124, and never a traceback."""
     daemon.on("GET /v1/tasks", (200, {"items": [TASK], "next_cursor": None}))
     daemon.on(f"GET /v1/tasks/{ID}", (200, TASK))
     bad = tmp_path / "bad.toml"
@@ -875,8 +875,8 @@ def test_sandbox_serves_until_it_is_stopped(tmp_path: Path) -> None:
     assert "ANYINT_API_KEY=" in out
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     for variable in re.findall(r"^  (\w+)=", out, re.MULTILINE):
-        assert f"{variable}=" in readme, "the steps by hand name it too"
-    assert "TRACKER_ARCHIVE__ALLOW_PRIVATE_ADDRESSES=true" in out, "or nothing of it would be archived"
+        assert f"{variable}=" in readme, "the manual steps name it too"
+    assert "TRACKER_ARCHIVE__ALLOW_PRIVATE_ADDRESSES=true" in out, "otherwise its outputs would not be archived"
 
 
 @pytest.mark.parametrize("named", [True, False])
@@ -921,7 +921,7 @@ C_LOCALE = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
 
 @pytest.mark.parametrize("env", [LATIN_1, C_LOCALE])
 def test_characters_outside_the_locale_are_escaped(daemon: Daemon, env: dict[str, str]) -> None:
-    """JSON stays JSON and tables stay tables, whatever the terminal can show."""
+    """JSON and tables are valid with any encoding of the terminal."""
     task = TASK | {"user_message": "late ☂ 😀", "external_id": "☂"}
     daemon.on("GET /v1/tasks", (200, {"items": [task], "next_cursor": None}))
     daemon.on(f"GET /v1/tasks/{ID}", (200, task))
@@ -934,7 +934,7 @@ def test_characters_outside_the_locale_are_escaped(daemon: Daemon, env: dict[str
 
 
 def test_requests_are_utf_8_in_every_locale(daemon: Daemon) -> None:
-    """What is typed, piped and read from a file arrives as it was written, in a real C locale too."""
+    """Arguments, pipes and files arrive unchanged, in a real C locale too."""
     daemon.on("POST /v1/tasks", (201, TASK))
     request = '{"prompt": "späte ☂"}'
     typed = process("submit", "suno.generate", "-d", request, "--label", "a=ä", **C_LOCALE)
@@ -1032,7 +1032,7 @@ def test_a_configuration_that_cannot_be_checked(
 def test_routes_of_a_directory_that_cannot_be_checked(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without a daemon the command reads it itself: one line too, exit 78."""
+    """Without a daemon the command reads it itself: one line, exit 78."""
     monkeypatch.setenv("TRACKER_PROVIDERS_DIR", f"/{BEYOND}")
     assert run(["routes"]) == 78
     _no_daemon, line = capsys.readouterr().err.splitlines()
@@ -1058,7 +1058,7 @@ def test_a_directory_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.M
 def test_a_configuration_that_cannot_be_read(
     arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A bad configuration, exit 78, and not a wrong use of the command."""
+    """A bad configuration: exit 78, not a usage error."""
     file = tmp_path / "tracker.toml"
     file.touch()
     real_access, real_read = os.access, Path.read_text
@@ -1076,7 +1076,7 @@ def test_a_configuration_that_cannot_be_read(
 
 
 def test_run_returns_the_code_of_click_errors(capsys: pytest.CaptureFixture[str]) -> None:
-    """Usage errors are lines, also without click's own exit."""
+    """Usage errors are single lines, also without click's own exit."""
     assert run(["list", "--limit", "0"]) == 2
     assert "Usage:" in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""Commands and the store that the daemon on the configured port serves: paid calls go to no other tracker."""
+"""Commands and the store that the daemon on the configured port serves: paid calls never reach another tracker."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ACTS = (
 
 @asynccontextmanager
 async def two_stores(tmp_path: Path) -> AsyncIterator[tuple[ApiClient, Path, Path]]:
-    """A daemon, its directory, and another directory whose configuration names the same port and a store of its own."""
+    """A daemon, its directory, and another directory whose configuration names the same port and another store."""
     theirs, mine = tmp_path / "theirs", tmp_path / "mine"
     theirs.mkdir()
     mine.mkdir()
@@ -68,7 +68,7 @@ async def test_commands_do_not_act_on_another_store(tmp_path: Path) -> None:
             assert "--url" in line
         assert not (mine / "tracker.db").exists()
         assert (await api.get("/v1/tasks"))["items"] == []
-        # who names the daemon has chosen it; so has who configures its store
+        # a named daemon is chosen explicitly; so is a configured store
         assert (await ask(mine, "submit", "suno.generate", "-d", SUNO, "--url", api.tracker.url)).code == 0
         assert (await ask(mine, "submit", "suno.generate", "-d", SUNO, TRACKER_URL=api.tracker.url)).code == 0
         assert (await ask(theirs, "submit", "suno.generate", "-d", SUNO)).code == 0
@@ -89,7 +89,7 @@ async def test_reading_commands_read_the_configured_file(tmp_path: Path) -> None
         theirs_answers = f"another tracker (store {theirs}/tracker.db) answers at {api.tracker.url}"
         note = f"{theirs_answers}, which does not serve {mine}/tracker.db; reading {mine}/tracker.db\n"
         assert found.err == note
-        # an id is found in any case, by its beginning and by the upstream's id; a misspelt route is named
+        # an id is found in any case, by its prefix and by the upstream's id; a misspelt route is named
         for text in (task["id"].lower(), task["id"][:20], task["id"][:-1].lower()):
             shown = await ask(mine, "show", text, "--json")
             assert (shown.code, shown.json["id"]) == (0, task["id"]), shown.err
@@ -113,7 +113,7 @@ async def test_a_copy_of_the_store_is_another_store(tmp_path: Path) -> None:
 
 
 async def test_submit_prints_permanent_locations_of_outputs(tmp_path: Path) -> None:
-    """The archived files on this machine, the daemon's addresses elsewhere, and no upstream URL that expires."""
+    """Archived files on this machine, the daemon's URLs elsewhere, and no upstream URL that expires."""
     async with Sandbox(duration_s=0.1) as sandbox:
         tables = "[archive]\nallow_private_addresses = true"
         setting = Setting(gateway=sandbox.base_url, is_called_back=False, tables=tables)
@@ -182,7 +182,7 @@ async def test_a_tracker_without_an_instance_id_is_not_trusted(tmp_path: Path, a
 
     async def answer_all(request: web.Request) -> web.Response:
         assert request.method == "GET"
-        assert "Authorization" not in request.headers, "the token is for our own daemon"
+        assert "Authorization" not in request.headers, "the token is for the configured daemon"
         return web.json_response(answer, headers={"Server": "tracker"})
 
     setting = Setting(is_called_back=False)

@@ -81,7 +81,7 @@ def edit(path: Path, sql: str) -> None:
 # -- check -------------------------------------------------------------------------------------------------
 
 
-def test_a_sound_file(path: Path) -> None:
+def test_a_valid_file(path: Path) -> None:
     """The row of every task follows from its events, whatever their source."""
     in_file(path, fill(path))
     result = call("check")
@@ -124,7 +124,7 @@ def test_a_row_that_differs_from_its_history(path: Path, sql: str, field: str, s
 
 
 def test_lost_outputs_and_lost_rows_are_found(path: Path) -> None:
-    """An output that a task no longer has, and rows that point at nothing."""
+    """An output that a task no longer has, and rows without the row that they refer to."""
     in_file(path, fill(path))
     edit(path, f'UPDATE tasks SET outputs = \'[{{"kind":"text","text":""}}]\' WHERE id = \'{make_task_name(1)}\'')
     edit(path, "PRAGMA foreign_keys = OFF; INSERT INTO labels VALUES ('unknown', 'a', 'b')")

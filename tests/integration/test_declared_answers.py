@@ -1,4 +1,4 @@
-"""Declared providers in the daemon: refused creates, models in status calls, and results that are no URLs."""
+"""Declared providers in the daemon: refused creates, models in status calls, and results that are not URLs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MODEL = "fal-ai/minimax/video-01"
 
 
 async def test_a_declared_provider_in_the_daemon(tmp_path: Path) -> None:
-    """A code without an id fails the task; paths keep their slashes; ``why`` shows what stands in place of a URL."""
+    """A code without an id fails the task; paths keep their slashes; ``why`` shows what was found instead of a URL."""
     (tmp_path / "providers.d").mkdir()
     (tmp_path / "providers.d" / "fal.toml").write_text(FAL)
     async with listening() as fal:

@@ -65,9 +65,9 @@ def test_descriptions_and_endings_fit_every_terminal(width: int, also: str) -> N
     assert also in table
 
 
-def test_it_is_stopped(tmp_path: Path) -> None:
-    """Ctrl-C while tasks run is reported, and no task is called wrong."""
-    # what runs in the background of a script ignores Ctrl-C, and so do its children: as do these tests, perhaps
+def test_it_can_be_interrupted(tmp_path: Path) -> None:
+    """Ctrl-C while tasks run is reported, and no task counts as wrong."""
+    # background processes of a script ignore Ctrl-C, as may these tests and their children
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         command = [*DEMO, "--once", "--dir", str(tmp_path)]
@@ -86,7 +86,7 @@ def test_it_is_stopped(tmp_path: Path) -> None:
     assert "must be" not in rest
 
 
-def test_it_plays_to_the_end() -> None:
+def test_it_runs_to_the_end() -> None:
     """All tasks end as expected, on a port that is not the default one."""
     ran = subprocess.run([*DEMO, "--once"], capture_output=True, text=True, check=False, timeout=58)
     assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -97,7 +97,7 @@ def test_it_plays_to_the_end() -> None:
     found = re.search(r"Its files are in (.*): tracker\.toml", ran.stdout)
     assert found is not None, ran.stdout
     assert not Path(found[1]).exists()
-    assert "/0-" not in ran.stdout, "a path of a directory that is gone"
+    assert "/0-" not in ran.stdout, "a path of a removed directory"
 
 
 def test_a_directory_that_cannot_be_used(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def make_spec(script: Path | str, name: str = "publish", on: tuple[str, ...] = E
 
 
 class Gate:
-    """A runner that tests open: each run waits for the command to end."""
+    """A runner controlled by the test: each run waits for its command to end."""
 
     def __init__(self) -> None:
         self.jobs: asyncio.Queue[DeliveryJob] = asyncio.Queue()
@@ -83,7 +83,7 @@ class Gate:
         self._stands_open = False
 
     async def run(self, job: DeliveryJob, payload: bytes, spec: HookSpec) -> RunResult:
-        """Wait for the word."""
+        """Wait for the command."""
         word: asyncio.Future[RunResult] = asyncio.get_running_loop().create_future()
         self.running[job.id] = word
         if self._stands_open:
@@ -100,13 +100,13 @@ class Gate:
             return await self.jobs.get()
 
     def open(self) -> None:
-        """Have every run succeed, those to come as well."""
+        """Let every run succeed, later ones included."""
         self._stands_open = True
         for word in self.running.values():
             word.set_result(RunResult(RunOutcome.SUCCEEDED))
 
     def end(self, job: DeliveryJob, outcome: RunOutcome = RunOutcome.SUCCEEDED, **more: Json) -> None:
-        """Have a run end."""
+        """End a run."""
         self.running[job.id].set_result(RunResult(outcome, **more))
 
 
@@ -139,7 +139,7 @@ async def test_what_waited_before_the_start_is_delivered(world: World, run: Make
 
 
 async def test_events_of_a_task_run_in_order(world: World, run: MakeDispatcher, gate: Gate) -> None:
-    """A retry of the first holds back what followed, of this task alone."""
+    """A retry of the first delays later events of this task only."""
     clock = run(make_spec("-", on=("task.*",), concurrency=8), runner=gate)
     first, other = await world.follow(1), await world.follow(2)
     await world.poll(first, Status.RUNNING, progress=10)
@@ -219,7 +219,7 @@ async def test_attempts_run_out(world: World, run: MakeDispatcher, clock: Manual
 
 
 async def test_exit_100_is_final(world: World, run: MakeDispatcher, tmp_path: Path) -> None:
-    """The hook's own word: no second attempt, and the next event of the task may come."""
+    """No second attempt, and the next event of the task follows."""
     run(make_spec(write_script(tmp_path / "hook", "echo never; exit 100"), on=("task.*",)))
     await world.poll(task := await world.follow(0), Status.RUNNING)
     await world.poll(task, Status.SUCCEEDED)
@@ -228,10 +228,10 @@ async def test_exit_100_is_final(world: World, run: MakeDispatcher, tmp_path: Pa
     assert results[0].output == "never\n"
 
 
-async def test_a_hook_that_hangs_delays_no_other(
+async def test_a_hanging_hook_delays_no_other(
     world: World, run: MakeDispatcher, tmp_path: Path, pipe: LinePipe
 ) -> None:
-    """Hung runs take their own hook's slots, even when the slots of all are few."""
+    """Hanging runs use their own hook's slots only, even with few slots in total."""
     hung = write_script(tmp_path / "hung", f"echo hung > {pipe.quoted}; exec sleep 1000")
     run(make_spec(hung, name="hung", concurrency=8), make_spec("/bin/true", name="quick"), max_running=2)
     await world.finish(0)
@@ -243,8 +243,8 @@ async def test_a_hook_that_hangs_delays_no_other(
     assert {hook_of[delivery_id] for delivery_id, *_ in world.store.done["record_attempt"]} == {"quick"}
 
 
-async def test_side_by_side_up_to_the_limits(world: World, run: MakeDispatcher, gate: Gate) -> None:
-    """A hook runs up to its concurrency, all together up to max_running, but each has its share of that."""
+async def test_runs_in_parallel_up_to_the_limits(world: World, run: MakeDispatcher, gate: Gate) -> None:
+    """A hook runs up to its concurrency, all together up to max_running, of which each has its share."""
     for n in range(12):
         await world.finish(n)
     first, second = make_spec("-", name="first", concurrency=5), make_spec("-", name="second", concurrency=5)
@@ -259,7 +259,7 @@ async def test_side_by_side_up_to_the_limits(world: World, run: MakeDispatcher, 
 async def test_a_timeout_leaves_no_grandchild(
     world: World, run: MakeDispatcher, tmp_path: Path, pipe: LinePipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a hung script started goes with it, and the delivery is tried again."""
+    """Children of a hanging script are killed with it, and the delivery is retried."""
     expiry = Expiry(monkeypatch)
     script = write_script(tmp_path / "hook", f"sleep 1000 & echo $! > {pipe.quoted}; wait")
     run(make_spec(script, timeout_s=30))
@@ -272,10 +272,10 @@ async def test_a_timeout_leaves_no_grandchild(
     assert await is_gone(pid)
 
 
-async def test_what_cannot_be_started_stays(
+async def test_a_script_that_cannot_start_is_retried(
     world: World, run: MakeDispatcher, tmp_path: Path, clock: ManualClock
 ) -> None:
-    """A script that is missing is tried again, and delivered once it is there."""
+    """A missing script is retried, and runs once it exists."""
     dispatcher = run(make_spec(tmp_path / "hook"))
     await world.finish()
     assert "No such file" in str((await world.attempts(1))[0].error)
@@ -285,10 +285,10 @@ async def test_what_cannot_be_started_stays(
     assert (await world.attempts(2))[1].status is DeliveryStatus.SUCCEEDED
 
 
-async def test_a_shortage_never_kills_a_delivery(
+async def test_a_resource_shortage_never_ends_a_delivery(
     world: World, run: MakeDispatcher, gate: Gate, clock: ManualClock
 ) -> None:
-    """Attempts that the machine prevented go on past the last one, every minute at most."""
+    """Attempts that the machine prevented do not count, and are repeated at most every minute."""
     dispatcher = run(make_spec("-", max_attempts=1, retry_first_s=3600), runner=gate)
     await world.finish()
     for n in range(1, 4):
@@ -300,7 +300,7 @@ async def test_a_shortage_never_kills_a_delivery(
         dispatcher.wake()
 
 
-async def test_a_result_outlives_a_full_disk(world: World, run: MakeDispatcher, tmp_path: Path) -> None:
+async def test_a_result_survives_a_full_disk(world: World, run: MakeDispatcher, tmp_path: Path) -> None:
     """A result that cannot be recorded is recorded as soon as the store accepts it; the script runs once."""
     world.store.fail("record_attempt", times=1)
     run(make_spec(write_script(tmp_path / "hook", f"echo ran >> '{tmp_path}/runs'")))
@@ -310,7 +310,7 @@ async def test_a_result_outlives_a_full_disk(world: World, run: MakeDispatcher, 
 
 
 @pytest.mark.parametrize("method", ["fan_out", "claim_deliveries"])
-async def test_the_loop_outlives_a_failing_store(world: World, run: MakeDispatcher, method: str) -> None:
+async def test_the_loop_survives_a_failing_store(world: World, run: MakeDispatcher, method: str) -> None:
     """A store that takes no write for a while delays deliveries and loses none."""
     world.store.fail(method, times=1)
     run(make_spec("/bin/true"))
@@ -339,12 +339,12 @@ async def test_a_broken_runner_is_a_failed_attempt(world: World, run: MakeDispat
 async def test_a_crash_runs_it_again_with_the_same_id(
     world: World, run: MakeDispatcher, gate: Gate, clock: ManualClock
 ) -> None:
-    """A delivery that was claimed by a process which died is claimed again when its lease is over."""
+    """A delivery claimed by a dead process is claimed again when its lease is over."""
     await world.finish()
     await world.store.fan_out(lambda _: ["publish"], 10)
     (lost,) = await world.store.claim_deliveries("publish", 1, 150)
     dispatcher = run(make_spec("-"), runner=gate)
-    await world.finish(1)  # a later one comes through meanwhile
+    await world.finish(1)  # a later one is delivered meanwhile
     gate.end(await gate.begun())
     await world.attempts(1)
     clock.advance(151)
@@ -354,10 +354,10 @@ async def test_a_crash_runs_it_again_with_the_same_id(
     gate.end(again)
 
 
-async def test_a_lease_that_ran_out_here_starts_no_second_run(
+async def test_an_expired_lease_of_this_process_starts_no_second_run(
     world: World, run: MakeDispatcher, gate: Gate, clock: ManualClock
 ) -> None:
-    """A run that outlives its lease in this process is not begun a second time beside itself."""
+    """A run that outlives its lease in this process is not started twice."""
     dispatcher = run(make_spec("-"), runner=gate)
     await world.finish()
     job = await gate.begun()
@@ -375,10 +375,10 @@ async def test_a_lease_that_ran_out_here_starts_no_second_run(
 
 
 async def test_stop_lets_runs_end(world: World, run: MakeDispatcher, gate: Gate) -> None:
-    """Within the drain a run ends by itself and its result is recorded; nothing new is claimed."""
-    dispatcher = run(make_spec("-", concurrency=1), runner=gate)
+    """Runs that end during the drain are recorded; nothing new is claimed."""
     await world.finish(0)
     await world.finish(1)
+    dispatcher = run(make_spec("-", concurrency=1), runner=gate)
     job = await gate.begun()
     await until(lambda: world.deliveries(1))
     stopping = asyncio.create_task(dispatcher.stop(WITHIN_S))
@@ -391,10 +391,10 @@ async def test_stop_lets_runs_end(world: World, run: MakeDispatcher, gate: Gate)
     assert (await world.deliveries(1))[0].attempts == 0
 
 
-async def test_stop_ends_what_does_not(
+async def test_stop_kills_runs_after_the_drain(
     world: World, run: MakeDispatcher, tmp_path: Path, pipe: LinePipe, clock: ManualClock
 ) -> None:
-    """Past the drain a script is ended; its delivery waits for the next start, under the same id."""
+    """After the drain a script is killed; its delivery waits for the next start, with the same id."""
     script = write_script(tmp_path / "hook", f"sleep 1000 & echo $! > {pipe.quoted}; wait")
     dispatcher = run(make_spec(script, max_attempts=1))
     await world.finish()
@@ -403,7 +403,7 @@ async def test_stop_ends_what_does_not(
     assert await is_gone(pid)
     (delivery,) = await world.deliveries()
     assert delivery.status is DeliveryStatus.PENDING
-    assert delivery.attempts == 0, "a run that the tracker ended itself costs no attempt"
+    assert delivery.attempts == 0, "a run that the tracker stopped does not count as an attempt"
     assert delivery.next_attempt_at == clock.now()
     assert delivery.error == "cut short: the tracker stopped"
     assert dispatcher.running == 0
@@ -412,12 +412,12 @@ async def test_stop_ends_what_does_not(
     assert (await world.deliveries())[0].id == delivery.id
 
 
-async def test_stop_without_start_is_fine(world: World, clock: ManualClock) -> None:
-    """A daemon that fails half-way through its start can stop everything."""
+async def test_stop_without_start(world: World, clock: ManualClock) -> None:
+    """A daemon whose start fails half-way can stop everything."""
     await Dispatcher(world.store, [], {}, clock).stop(1)
 
 
-async def test_an_idle_dispatcher_rests(world: World, clock: ManualClock) -> None:
+async def test_an_idle_dispatcher_sleeps(world: World, clock: ManualClock) -> None:
     """It sleeps until something is due, and half a minute at most."""
     dispatcher = Dispatcher(
         world.store, [make_spec("-", retry_first_s=20)], {"script": Gate()}, clock, draw=lambda: 0.5
@@ -433,7 +433,7 @@ async def test_an_idle_dispatcher_rests(world: World, clock: ManualClock) -> Non
 
 
 async def test_due_deliveries_that_cannot_be_claimed_slow_the_loop(clock: ManualClock) -> None:
-    """Something due that cannot be claimed (another process is about to) makes the looks rarer, not busier."""
+    """Something due that cannot be claimed (another process is about to) makes checks rarer, not busier."""
 
     class Elsewhere(SqliteStore):
         async def fan_out(self, *_: Json) -> int:
@@ -451,7 +451,7 @@ async def test_due_deliveries_that_cannot_be_claimed_slow_the_loop(clock: Manual
 
 
 async def test_each_round_moves_the_progress_mark(world: World, run: MakeDispatcher, clock: ManualClock) -> None:
-    """Each look moves the mark that health goes by."""
+    """Each round updates the time that the health check reads."""
     clock.advance(100)
     dispatcher = run(make_spec("/bin/true"))
     assert dispatcher.last_progress == 100
@@ -477,7 +477,7 @@ async def test_new_hooks_while_running(world: World, run: MakeDispatcher, gate: 
 
 
 def test_a_hook_of_a_kind_without_runner_is_refused(clock: ManualClock, tmp_path: Path) -> None:
-    """A hook that nothing could ever run is a mistake of the configuration."""
+    """A hook without a runner is a configuration error."""
     world = World(tmp_path / "tracker.db", clock)
     with pytest.raises(ConfigError, match="there is no kind 'script'; known: http"):
         Dispatcher(world.store, [make_spec("-")], {"http": Gate()}, clock)
@@ -501,16 +501,16 @@ async def test_a_dropped_file_is_a_hook_at_once(
     assert [delivery.hook for delivery in await world.deliveries(2)] == ["other"]
 
 
-async def test_nothing_is_fanned_out_past_hooks_that_cannot_be_seen(
+async def test_fan_out_waits_while_the_hooks_dir_is_unreadable(
     world: World, run: MakeDispatcher, tmp_path: Path
 ) -> None:
-    """While the machine cannot list the dropped scripts, events wait; then every hook gets them."""
+    """While the machine cannot list the drop-in scripts, events wait; then every hook gets them."""
     write_script(tmp_path / "hooks.d" / "task.finished" / "publish", "exit 0")
     await world.finish()
     dispatcher = Dispatcher(
         world.store, [], {"script": ScriptRunner(os.environ)}, ManualClock(START), hooks_dir=tmp_path / "hooks.d"
     )
-    await asyncio.to_thread(int)  # the pool's thread exists before descriptors run out
+    await asyncio.to_thread(int)  # create the pool's thread before descriptors run out
     with no_descriptors_left(), pytest.raises(OSError, match="Too many open files"):
         await dispatcher._look()
     assert await world.deliveries() == []
@@ -563,7 +563,7 @@ asyncio.run(main(Path(sys.argv[2])))
 async def test_too_many_open_files_loses_nothing(tmp_path: Path) -> None:
     """Four hundred deliveries, eighty at a time, in a process that may open 32 files: each runs, once.
 
-    Some starts wait in place, some are given back; although the hooks allow a single attempt, none is lost.
+    Some starts wait, some are released; although the hooks allow a single attempt, none is lost.
     """
     program = write_python(tmp_path / "few.py", FEW_DESCRIPTORS)
     root = Path(__file__).parents[2]

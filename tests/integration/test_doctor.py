@@ -92,7 +92,7 @@ async def test_a_new_installation_skips_checks(tmp_path: Path) -> None:
     assert {check for check, state in states.items() if state == "skipped"} == {
         *("models", "public_url", "hook scripts", "daemon")
     }
-    assert not (tmp_path / "tracker.db").exists(), "it makes nothing"
+    assert not (tmp_path / "tracker.db").exists(), "it creates nothing"
 
 
 async def test_a_bad_configuration_has_a_line_per_error(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ async def test_a_refused_key_and_a_wrong_clock(tmp_path: Path) -> None:
     assert (clock["state"], "ahead of" in clock["detail"]) == ("failed", True)
     async with answering(401, {"error": "not here"}) as url:
         Setting(gateway=url, is_called_back=False).write(tmp_path)
-        assert (await line_of(tmp_path, "gateway of default"))["state"] == "ok", "another API's 401 tells nothing"
+        assert (await line_of(tmp_path, "gateway of default"))["state"] == "ok", "another API's 401 has no meaning"
 
 
 async def test_an_unknown_model(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ async def test_an_unknown_model(tmp_path: Path) -> None:
 
 
 async def test_a_public_url_of_another_program(tmp_path: Path) -> None:
-    """Something else answers there; a proxy that lets only callbacks through is fine."""
+    """Another program answers there; a proxy that only passes callbacks is fine."""
     async with Sandbox() as sandbox, answering(200, {"hello": "world"}) as elsewhere:
         setting = Setting(gateway=sandbox.base_url, is_called_back=False)
         text = setting.write(tmp_path).read_text()
@@ -190,7 +190,7 @@ async def test_scripts_that_cannot_run(tmp_path: Path) -> None:
 async def test_paths_that_cannot_be_checked(tmp_path: Path) -> None:
     """A hooks_dir or a store that cannot be read is an error, not a missing one."""
     Setting().write(tmp_path)
-    beyond = tmp_path / ("x" * 300)  # no file system has such a name: looking at it fails for root too
+    beyond = tmp_path / ("x" * 300)  # too long for any file system: reading it fails for root too
     hooks = await line_of(tmp_path, "hooks_dir", TRACKER_HOOKS_DIR=str(beyond))
     assert hooks["detail"] == f"{beyond} cannot be read (File name too long): its hooks do not run"
     store = await line_of(tmp_path, "store", TRACKER_STORE__PATH=str(beyond / "t.db"))
@@ -226,7 +226,7 @@ async def test_a_foreign_or_newer_store(tmp_path: Path, version: int, applicatio
     assert store.read_bytes() == before
 
 
-async def test_a_daemon_that_gives_no_answer(tmp_path: Path) -> None:
+async def test_a_daemon_that_does_not_answer(tmp_path: Path) -> None:
     """A process holds the lock of the store, and the configured address does not answer."""
     async with Sandbox() as sandbox:
         setting = Setting(gateway=sandbox.base_url, is_called_back=False)
@@ -238,7 +238,7 @@ async def test_a_daemon_that_gives_no_answer(tmp_path: Path) -> None:
 
 
 async def test_a_signature_scheme_without_its_secret(tmp_path: Path) -> None:
-    """What ``serve`` would refuse fails here, too."""
+    """``serve`` would refuse it, so the check fails."""
     tables = '[callbacks.kling]\nscheme = "standard-webhooks"\nsecret_env = "KLING_SECRET"'
     Setting(gateway=NOWHERE, tables=tables, is_called_back=False).write(tmp_path)
     line = await line_of(tmp_path, "configuration")

@@ -1,4 +1,4 @@
-"""What a server is asked for, byte for byte: outputs, redirects, hooks and the upstream's own routes."""
+"""Requested URLs, byte for byte: outputs, redirects, hooks and upstream routes."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ async def test_a_latin_1_redirect_is_followed_to_its_bytes(tmp_path: Path) -> No
     "location", ["http://user@127.0.0.1/", "ftp://127.0.0.1/x", "http:///x", "http:\\\\127.0.0.1/"]
 )
 async def test_odd_redirects_end_an_attempt_for_good(tmp_path: Path, location: str) -> None:
-    """What programs read differently is not followed."""
+    """A redirect that programs parse differently is not followed."""
 
     async def answer(_asked: Asked, writer: asyncio.StreamWriter) -> None:
         writer.write(head_of("302 Found", 0, Location=location))
@@ -83,8 +83,8 @@ async def test_odd_redirects_end_an_attempt_for_good(tmp_path: Path, location: s
         assert (record.state, record.attempts) == (ArchiveState.DEAD, 1)
 
 
-def test_a_hook_url_that_no_request_can_use_is_a_mistake_of_the_configuration() -> None:
-    """A host that programs read differently is named with its key."""
+def test_an_unusable_hook_url_is_a_configuration_error() -> None:
+    """A host that programs parse differently is reported with its key."""
     hook = HttpHook(name="h", on=("task.*",), url="http://h\\x/hook", secret_env="HS")
     with pytest.raises(ConfigError, match=r"hooks\[h\]\.url: is not an http\(s\) URL; write"):
         make_action(hook, SECRET)

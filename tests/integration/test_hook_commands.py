@@ -81,7 +81,7 @@ async def test_deliveries_are_listed_across_tasks(world: ServerWorld) -> None:
 
 @pytest.mark.parametrize("cursor", ["zzz", "", "-1", "dlv_1_0_publish", "9" * 19])
 async def test_an_invalid_cursor_of_deliveries_is_refused(world: ServerWorld, cursor: str) -> None:
-    """It would be answered with an empty page, as if there were no more."""
+    """Otherwise it would return an empty page, like the last one."""
     async with world.client.get(f"/v1/deliveries?cursor={cursor}") as response:
         problem = await problem_of(response, 422)
     assert [error["loc"] for error in problem["errors"]] == [["query", "cursor"]]
@@ -160,7 +160,7 @@ def test_a_trial_runs_twice_and_compares(tmp_path: Path) -> None:
 
 
 def test_a_trial_that_fails_exits_1(tmp_path: Path) -> None:
-    """Either run decides; a name or an event that there is not is wrong usage."""
+    """Either run can fail it; an unknown name or event is a usage error."""
     path = config_file(tmp_path, '[[hooks]]\nname = "bad"\non = "task.*"\nrun = ["/bin/sh", "-c", "exit 100"]\n')
     assert invoke("hooks", "test", "bad", "--config", str(path)).exit_code == 1
     assert invoke("hooks", "test", "bat", "--config", str(path)).exit_code == 2
@@ -168,7 +168,7 @@ def test_a_trial_that_fails_exits_1(tmp_path: Path) -> None:
 
 
 def test_a_trial_reports_a_retry(tmp_path: Path) -> None:
-    """How long it took is not taken for a delay."""
+    """Its duration is not shown as the delay."""
     path = config_file(tmp_path, '[[hooks]]\nname = "bad"\non = "task.*"\nrun = ["/bin/sh", "-c", "exit 1"]\n')
     failed = invoke("hooks", "test", "bad", "--config", str(path))
     assert failed.exit_code == 1
@@ -186,7 +186,7 @@ def test_a_missing_secret_is_an_error(tmp_path: Path) -> None:
     assert result.exit_code == 78
     assert "hooks[h].secret_env: the secret is not set" in result.output
     checked = invoke("config", "check", "--config", str(path))
-    assert checked.exit_code == 0, "it may be set where the daemon runs"
+    assert checked.exit_code == 0, "it may be set for the daemon"
     assert "warning: hooks[h].secret_env: the secret is not set" in checked.output
 
 
@@ -209,7 +209,7 @@ async def test_lists_are_read_from_the_file(tmp_path: Path) -> None:
 
 
 def test_a_retry_requires_ids_or_filters() -> None:
-    """Not neither, and not both."""
+    """Exactly one of them."""
     assert invoke("deliveries", "retry").exit_code == 2
     assert invoke("deliveries", "retry", "dlv_1", "--hook", "h").exit_code == 2
 
@@ -218,7 +218,7 @@ def test_a_retry_requires_ids_or_filters() -> None:
 
 
 async def test_a_daemon_signs_lists_and_retries(tmp_path: Path) -> None:
-    """Configured by file: an endpoint gets the end of a task, refuses it, and gets it again by command."""
+    """Configured by file: an endpoint gets the end of a task, refuses it, and gets it again after a redrive."""
     endpoint = Endpoint(status=422, body=b"not like this")
     await endpoint.start()
     path = config_file(

@@ -1,4 +1,4 @@
-"""Scripts dropped into a directory: which files are hooks, which are not, and what is said about those."""
+"""Drop-in scripts: which files are hooks, which are not, and what is logged about those."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def drop(directory: Path, *names: str) -> None:
 
 
 def reasons(logged: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """What was said about which file."""
+    """The logged reason by file."""
     return {Path(line["file"]).name: line["reason"] for line in logged if line["event"] == "hook.dropin_ignored"}
 
 
@@ -54,14 +54,14 @@ def test_one_name_in_several_directories_is_one_hook(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("missing", ["no-such", "plain-file"])
-def test_no_directory_is_no_hooks(tmp_path: Path, missing: str) -> None:
+def test_without_a_directory_there_are_no_hooks(tmp_path: Path, missing: str) -> None:
     """The directory need not exist."""
     (tmp_path / "plain-file").touch()
     assert DropIns(tmp_path / missing).scan(()) == {}
 
 
-def test_what_is_no_hook_is_told_once(tmp_path: Path) -> None:
-    """Each file that is passed over leaves one line, however often the directory is read."""
+def test_an_ignored_file_is_logged_once(tmp_path: Path) -> None:
+    """Each ignored file causes one line, however often the directory is read."""
     directory = tmp_path / "task.failed"
     drop(directory, "good", ".hidden", "old~", "off.disabled", "odd name", "taken")
     drop(tmp_path, "task.done/lost", ".git/config")
@@ -90,8 +90,8 @@ def test_what_is_no_hook_is_told_once(tmp_path: Path) -> None:
     assert again == []
 
 
-def test_a_mended_file_that_breaks_again_is_told_again(tmp_path: Path) -> None:
-    """The one line is per time that it goes wrong."""
+def test_a_fixed_file_that_breaks_again_is_logged_again(tmp_path: Path) -> None:
+    """One line for each time that it breaks."""
     drop(tmp_path, "task.failed/publish")
     script = tmp_path / "task.failed" / "publish"
     dropins = DropIns(tmp_path)
@@ -105,15 +105,15 @@ def test_a_mended_file_that_breaks_again_is_told_again(tmp_path: Path) -> None:
     assert logged_lines == 2
 
 
-def test_a_shortage_is_no_empty_directory(tmp_path: Path) -> None:
-    """Out of file descriptors, what is in the directory is unknown, which is not the same as nothing."""
+def test_a_shortage_does_not_count_as_an_empty_directory(tmp_path: Path) -> None:
+    """Out of file descriptors, the content of the directory is unknown, not empty."""
     drop(tmp_path, "task.failed/publish")
     with no_descriptors_left(), pytest.raises(OSError, match="Too many open files"):
         DropIns(tmp_path).scan(())
 
 
 def test_versions_and_interpreters_are_names_of_programs(tmp_path: Path) -> None:
-    """A version in the name is no sign of a copy; a bare number is what a rotation leaves behind."""
+    """A version in the name does not mark a copy; a bare number marks a rotated file."""
     programs = ["publish.v2", "publish-2.0", "publish_v1.2.3", "publish.py3", "publish.cgi", "publish.mksh", "x.sed"]
     drop(tmp_path / "task.failed", *programs, "publish.1", "publish.sh.v2", "publish.sh-2.0.bak")
     assert sorted(DropIns(tmp_path).scan(())) == sorted(programs)

@@ -1,4 +1,4 @@
-"""Hooks that are down, gone or hanging: which deliveries wait, run and come back."""
+"""Hooks that are down, gone or hanging: which deliveries wait, run and are retried."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MakeDispatcher = Callable[..., Dispatcher]
 
 
 def spec_of(name: str = "h", **changes: object) -> HookSpec:
-    """A hook; what it does is for the runner of the test."""
+    """A hook; the test's runner decides its results."""
     return make_hook(name, ("task.finished",), ScriptAction.of(["-"]), **changes)
 
 
@@ -114,8 +114,8 @@ def test_the_circuit_opens_probes_and_closes(clock: ManualClock) -> None:
         RunResult(RunOutcome.RETRY, "later", retry_after_s=60),
     ],
 )
-def test_who_answers_is_reached(clock: ManualClock, result: RunResult) -> None:
-    """Any word about the event itself ends the count of failures."""
+def test_an_answer_means_that_the_hook_is_up(clock: ManualClock, result: RunResult) -> None:
+    """Any answer about the event resets the count of failures."""
     book, spec = HealthBook(clock), spec_of()
     for _ in range(OPENS_AFTER - 1):
         book.note(spec, DOWN)
@@ -124,16 +124,16 @@ def test_who_answers_is_reached(clock: ManualClock, result: RunResult) -> None:
     assert (book.of("h").state, book.of("h").failures) == (HookState.HEALTHY, 0)
 
 
-def test_what_the_machine_prevented_says_nothing(clock: ManualClock) -> None:
-    """Nine attempts without file descriptors are no sign that the hook is down."""
+def test_failures_of_the_machine_do_not_count(clock: ManualClock) -> None:
+    """Nine attempts without file descriptors do not mean that the hook is down."""
     book = HealthBook(clock)
     for _ in range(9):
         book.note(spec_of(), RunResult(RunOutcome.RETRY, "too many open files", blameless=True, unreachable=True))
     assert book.of("h").state is HookState.HEALTHY
 
 
-def test_a_wait_that_is_asked_for_is_kept(clock: ManualClock) -> None:
-    """One 429 with Retry-After leaves the whole hook alone for that long, an hour at most; then one run asks."""
+def test_a_requested_delay_applies(clock: ManualClock) -> None:
+    """One 429 with Retry-After pauses the complete hook for that long, an hour at most; then one run probes."""
     book, spec = HealthBook(clock), spec_of()
     book.note(spec, RunResult(RunOutcome.RETRY, "429", retry_after_s=30, unreachable=True))
     assert book.of("h").retry_in_s == 30
@@ -145,7 +145,7 @@ def test_a_wait_that_is_asked_for_is_kept(clock: ManualClock) -> None:
 
 
 async def test_a_backlog_waits_while_its_hook_is_down(world: World, run: MakeDispatcher, clock: ManualClock) -> None:
-    """An endpoint that is down costs five deliveries an attempt; the others wait, and all arrive once it is back."""
+    """While an endpoint is down, five deliveries use an attempt and the others wait; all arrive once it is up."""
     answers = Answers()
     answers.says["down"] = DOWN
     for n in range(40):
@@ -160,7 +160,7 @@ async def test_a_backlog_waits_while_its_hook_is_down(world: World, run: MakeDis
     clock.advance(2)
     dispatcher.wake()
     await world.attempts(41 + OPENS_AFTER)
-    assert answers.runs["down"] == OPENS_AFTER + 1, "one probe, no more"
+    assert answers.runs["down"] == OPENS_AFTER + 1, "a single probe"
     answers.says["down"] = FINE
     while (await world.store.count_deliveries())["down"].get("succeeded", 0) < 40:
         clock.advance(4)
@@ -172,7 +172,7 @@ async def test_a_backlog_waits_while_its_hook_is_down(world: World, run: MakeDis
 async def test_a_hook_that_is_gone_is_disabled_until_the_next_reload(
     world: World, run: MakeDispatcher, clock: ManualClock
 ) -> None:
-    """410 fails the delivery, all that wait and all that come, without another request; redrive after a reload."""
+    """410 fails the delivery and all pending and new ones, without another request; redrive after a reload."""
     endpoint = Endpoint(status=410)
     await endpoint.start()
     runner = HttpRunner(SystemClock())
@@ -204,8 +204,8 @@ async def test_a_hook_that_is_gone_is_disabled_until_the_next_reload(
     await endpoint.close()
 
 
-async def test_an_endpoint_that_comes_back_gets_all(tmp_path: Path) -> None:
-    """On the machine's clock: an endpoint is down, then back; every delivery arrives after a successful probe."""
+async def test_an_endpoint_that_recovers_gets_everything(tmp_path: Path) -> None:
+    """With the real clock: an endpoint is down, then up; every delivery arrives after a successful probe."""
     clock = RunningClock()
     world = World(tmp_path / "tracker.db", clock)
     await world.store.open()
@@ -230,7 +230,7 @@ async def test_an_endpoint_that_comes_back_gets_all(tmp_path: Path) -> None:
 
 
 async def test_a_hung_hook_delays_no_other(world: World, run: MakeDispatcher) -> None:
-    """Beside a hook that hangs in every slot there is, a thousand events of another arrive; no time has to pass."""
+    """Beside a hook that hangs in all its slots, a thousand events of another arrive without a wait."""
     answers = Answers()
     answers.hanging.add("hung")
     hung = spec_of("hung", concurrency=32)
@@ -246,11 +246,13 @@ async def test_a_hung_hook_delays_no_other(world: World, run: MakeDispatcher) ->
         await world.attempts(n)
     assert {result.status for result in await world.attempts()} == {DeliveryStatus.SUCCEEDED}
     assert (await world.store.count_deliveries())["slow"] == {"succeeded": 1000}
-    assert dispatcher.health("hung")[1] == answers.runs["hung"] == 32, "all of them hang as they did"
+    assert dispatcher.health("hung")[1] == answers.runs["hung"] == 32, "all of them still hang"
 
 
-async def test_what_was_claimed_ahead_is_handed_back(world: World, run: MakeDispatcher, clock: ManualClock) -> None:
-    """At the stop, jobs that were claimed and not begun are pending as if they had not been claimed."""
+async def test_prefetched_claims_are_released_at_the_stop(
+    world: World, run: MakeDispatcher, clock: ManualClock
+) -> None:
+    """Jobs that were claimed and not started are pending again, without a counted attempt."""
     answers = Answers()
     await world.finish(0)
     dispatcher = run(spec_of(concurrency=2), runner=answers)
@@ -267,8 +269,8 @@ async def test_what_was_claimed_ahead_is_handed_back(world: World, run: MakeDisp
     assert (await world.store.count_deliveries())["h"] == {"pending": 8, "succeeded": 1}
 
 
-async def test_a_late_word_of_a_lost_lease_undoes_nothing(world: World, clock: ManualClock) -> None:
-    """An attempt speaks for its own claim alone."""
+async def test_a_late_result_of_a_lost_lease_changes_nothing(world: World, clock: ManualClock) -> None:
+    """A result counts for its own claim only."""
     await world.finish()
     await world.store.fan_out(lambda _: ["h"], 10)
     (first,) = await world.store.claim_deliveries("h", 1, 1)
@@ -282,8 +284,8 @@ async def test_a_late_word_of_a_lost_lease_undoes_nothing(world: World, clock: M
 
 
 @pytest.mark.parametrize("outcome", [RunOutcome.FAILED_FOR_GOOD, RunOutcome.RETRY])
-def test_runs_that_go_wrong_make_a_hook_failing(clock: ManualClock, outcome: RunOutcome) -> None:
-    """It is reached and refuses: tried as before, failing from the second time in a row until the first success."""
+def test_failed_runs_make_a_hook_failing(clock: ManualClock, outcome: RunOutcome) -> None:
+    """It answers with failures: retried as usual, failing from the second in a row until the first success."""
     book, spec, wrong = HealthBook(clock), spec_of(), RunResult(outcome, "refused")
     book.note(spec, wrong)
     assert (book.of("h").state, book.of("h").failing_since) == (HookState.HEALTHY, None)
@@ -315,10 +317,10 @@ def test_runs_that_go_wrong_make_a_hook_failing(clock: ManualClock, outcome: Run
         ([], HookState.HEALTHY),
     ],
 )
-def test_how_a_hook_did_is_read_from_its_deliveries(
+def test_the_state_of_a_hook_is_read_from_its_deliveries(
     clock: ManualClock, latest: list[tuple[str, int]], state: HookState
 ) -> None:
-    """What went wrong since the last success counts, deliveries that are still tried included."""
+    """Failures since the last success count, including deliveries that are still retried."""
     items = []
     for status, second in latest:
         at = START + timedelta(seconds=second)

@@ -48,8 +48,8 @@ def spec_of(url: str, *secrets: str, private: bool = True, timeout_s: float = 10
     return make_hook("h", ("task.*",), HttpAction(url, secrets or (SECRET,), private), timeout_s=timeout_s)
 
 
-async def test_what_arrives_verifies(endpoint: Endpoint, runner: HttpRunner) -> None:
-    """The body is the event, and its signature holds for the library that receivers use."""
+async def test_the_signature_verifies(endpoint: Endpoint, runner: HttpRunner) -> None:
+    """The body is the event, and the library of receivers verifies its signature."""
     result = await runner.run(JOB, PAYLOAD, spec_of(endpoint.url + "?room=1"))
     assert result == RunResult(RunOutcome.SUCCEEDED)
     (call,) = endpoint.calls
@@ -62,7 +62,7 @@ async def test_what_arrives_verifies(endpoint: Endpoint, runner: HttpRunner) -> 
 
 
 @pytest.mark.parametrize("change", ["body", "webhook-id", "webhook-timestamp"])
-async def test_what_was_tampered_with_does_not(endpoint: Endpoint, runner: HttpRunner, change: str) -> None:
+async def test_a_changed_request_does_not_verify(endpoint: Endpoint, runner: HttpRunner, change: str) -> None:
     """Body, id and time are all covered by the signature."""
     await runner.run(JOB, PAYLOAD, spec_of(endpoint.url))
     headers, body = dict(endpoint.calls[0].headers), endpoint.calls[0].body
@@ -97,23 +97,23 @@ async def test_a_secret_can_be_changed(endpoint: Endpoint, runner: HttpRunner) -
         *[(status, RunOutcome.RETRY, True) for status in (500, 502, 503, 504, 599)],
     ],
 )
-def test_what_an_answer_means(status: int, outcome: RunOutcome, is_down: bool) -> None:
-    """Every status is one of: done, never, again, gone; and some say that the endpoint is down."""
+def test_the_meaning_of_an_answer(status: int, outcome: RunOutcome, is_down: bool) -> None:
+    """Every status is one of: done, never, again, gone; some mean that the endpoint is down."""
     result = read_response(status, {}, "said", START)
     assert (result.outcome, result.unreachable, result.output) == (outcome, is_down, "said")
     assert (result.error is None) == (outcome is RunOutcome.SUCCEEDED)
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_a_wait_is_honoured(endpoint: Endpoint, runner: HttpRunner, status: int) -> None:
-    """429 and 503 ask for a wait, and until then the circuit of the hook is open."""
+async def test_a_requested_delay_is_honoured(endpoint: Endpoint, runner: HttpRunner, status: int) -> None:
+    """429 and 503 request a delay; until then the circuit of the hook is open."""
     endpoint.status, endpoint.headers = status, {"Retry-After": "7"}
     result = await runner.run(JOB, PAYLOAD, spec_of(endpoint.url))
     assert (result.outcome, result.retry_after_s, result.unreachable) == (RunOutcome.RETRY, 7, True)
 
 
 async def test_redirects_are_not_followed(endpoint: Endpoint, runner: HttpRunner) -> None:
-    """Where a redirect leads is never asked."""
+    """The target of a redirect is never requested."""
     other = Endpoint()
     await other.start()
     endpoint.status, endpoint.headers = 307, {"Location": other.url}
@@ -128,11 +128,11 @@ async def test_redirects_are_not_followed(endpoint: Endpoint, runner: HttpRunner
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "2130706433", "0x7f.1", "[::ffff:127.0.0.1]"])
 async def test_private_addresses_are_refused(endpoint: Endpoint, runner: HttpRunner, host: str) -> None:
-    """However this machine is spelled, a hook that was not allowed to does not reach it."""
+    """A hook without permission cannot reach this machine under any spelling."""
     port = endpoint.url.split(":")[2].partition("/")[0]
     result = await runner.run(JOB, PAYLOAD, spec_of(f"http://{host}:{port}/", private=False))
     assert (result.outcome, result.unreachable) == (RunOutcome.RETRY, True)
-    # a number is no address that the HTTP library takes at all
+    # the HTTP library does not accept a number as an address
     assert ("the URL is invalid" if host.isdigit() else "not a public address") in str(result.error)
     assert endpoint.calls == []
 
@@ -140,7 +140,7 @@ async def test_private_addresses_are_refused(endpoint: Endpoint, runner: HttpRun
 async def test_one_private_address_among_public_ones_is_refused(
     endpoint: Endpoint, runner: HttpRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A name that also means this machine is not connected to at all."""
+    """A name that also resolves to this machine is never connected to."""
 
     def resolve(host: str, port: int, **_: object) -> list[tuple[Any, ...]]:
         found = [("93.184.215.14", port), ("127.0.0.1", port)]
@@ -156,7 +156,7 @@ async def test_one_private_address_among_public_ones_is_refused(
 async def test_the_vetted_address_is_the_one_connected_to(
     endpoint: Endpoint, runner: HttpRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A name is asked for once per connection: it cannot mean something else a moment later."""
+    """A name is resolved once per connection: a second resolution could differ."""
     asked = []
     real = socket.getaddrinfo
 
@@ -170,7 +170,7 @@ async def test_the_vetted_address_is_the_one_connected_to(
     assert asked == ["hook.example"]
 
 
-async def test_a_large_answer_is_not_swallowed(endpoint: Endpoint, runner: HttpRunner) -> None:
+async def test_a_large_answer_is_not_read_completely(endpoint: Endpoint, runner: HttpRunner) -> None:
     """Of a body the last 8 KiB are recorded, and no more than the limit is read."""
     endpoint.body = b"x" * 20_000 + b"the end"
     result = await runner.run(JOB, PAYLOAD, spec_of(endpoint.url))
@@ -183,7 +183,7 @@ async def test_a_large_answer_is_not_swallowed(endpoint: Endpoint, runner: HttpR
 
 
 async def raw_answer(answer: bytes, runner: HttpRunner, timeout_s: float = 10, *, hold: bool = False) -> RunResult:
-    """What comes of an endpoint that sends just these bytes, then ends or holds the connection."""
+    """The outcome with an endpoint that sends these bytes, then closes or holds the connection."""
     over = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -205,8 +205,8 @@ async def raw_answer(answer: bytes, runner: HttpRunner, timeout_s: float = 10, *
         await server.wait_closed()
 
 
-async def test_endpoints_that_lie(runner: HttpRunner) -> None:
-    """Nonsense is a failed attempt; a body that is cut short or never comes does not undo the status."""
+async def test_malformed_answers(runner: HttpRunner) -> None:
+    """Invalid HTTP is a failed attempt; a truncated or missing body does not change the status."""
     assert (await raw_answer(b"220 smtp.example ESMTP\r\n", runner)).error == "the answer is not HTTP"
     assert (await raw_answer(b"", runner)).error == "the connection was closed before an answer"
     cut = await raw_answer(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf", runner)
@@ -216,8 +216,8 @@ async def test_endpoints_that_lie(runner: HttpRunner) -> None:
     assert (held.outcome, held.error, held.output) == (RunOutcome.RETRY, "answered 500", "half")
 
 
-async def test_an_endpoint_that_hangs_is_left_in_time(endpoint: Endpoint, runner: HttpRunner) -> None:
-    """No answer in time is a failed attempt, and says that the endpoint is down."""
+async def test_an_endpoint_that_hangs_times_out(endpoint: Endpoint, runner: HttpRunner) -> None:
+    """No answer in time is a failed attempt and counts as down."""
     endpoint.hangs = True
     result = await runner.run(JOB, PAYLOAD, spec_of(endpoint.url, timeout_s=0.05))
     assert (result.outcome, result.error, result.unreachable) == (
@@ -227,8 +227,8 @@ async def test_an_endpoint_that_hangs_is_left_in_time(endpoint: Endpoint, runner
     )
 
 
-async def test_connections_are_kept_and_closed(endpoint: Endpoint, runner: HttpRunner) -> None:
-    """Runs of one hook share connections, and all are closed in the end; a changed hook begins anew."""
+async def test_connections_are_reused_and_closed(endpoint: Endpoint, runner: HttpRunner) -> None:
+    """Runs of one hook share connections, and all are closed at the end; a changed hook gets new ones."""
     before = open_descriptors()
     for _ in range(3):
         await runner.run(JOB, PAYLOAD, spec_of(endpoint.url))
@@ -247,7 +247,7 @@ def config_of(**keys: Json) -> HttpHook:
 
 
 def test_the_action_of_a_table() -> None:
-    """Several secrets are separated by blanks; none shows in what is logged of the action."""
+    """Several secrets are separated by blanks; none is in the action's representation."""
     action = make_action(config_of(allow_private_addresses=True), f" {SECRET}  {OTHER_SECRET}\n")
     assert action == HttpAction("https://x.example/y", (SECRET, OTHER_SECRET), allow_private_addresses=True)
     assert SECRET not in repr(action)
@@ -255,13 +255,13 @@ def test_the_action_of_a_table() -> None:
 
 @pytest.mark.parametrize("secret", [None, "", "  ", "whsec_###", "not base64 either"])
 def test_a_secret_that_cannot_sign_is_refused(secret: str | None) -> None:
-    """The line says how to mend it, and never shows the secret."""
+    """The line names the fix, and never shows the secret."""
     with pytest.raises(ConfigError, match=r"hooks\[h\].secret_env: .*whsec_") as caught:
         make_action(config_of(), secret)
     assert not secret or not secret.strip() or secret not in str(caught.value)
 
 
-def test_time_is_the_clocks(runner: HttpRunner) -> None:
+def test_the_timestamp_is_the_clocks(runner: HttpRunner) -> None:
     """The timestamp is that of the attempt, in whole seconds."""
     clock = ManualClock(START)
     clock.advance(0.9)
@@ -269,7 +269,7 @@ def test_time_is_the_clocks(runner: HttpRunner) -> None:
     assert headers["webhook-timestamp"] == str(int(START.timestamp()))
 
 
-async def test_an_event_that_was_made_up_says_so(endpoint: Endpoint, runner: HttpRunner) -> None:
+async def test_a_synthetic_event_is_marked(endpoint: Endpoint, runner: HttpRunner) -> None:
     """By a header, too, so that a receiver sees it without reading the body."""
     for job in (JOB, replace(JOB, is_test=True)):
         await runner.run(job, encode_event(job), spec_of(endpoint.url))

@@ -1,4 +1,4 @@
-"""Python plug-ins: found, checked at the start, called on threads and loops of their own."""
+"""Python plug-ins: found, checked at the start, called on separate threads and loops."""
 
 from __future__ import annotations
 
@@ -31,27 +31,27 @@ PAYLOAD = encode_event(JOB)
 
 
 class Point(EntryPoint):
-    """An entry point that leads to an object."""
+    """An entry point that loads an object."""
 
     def load(self) -> Any:  # noqa: ANN401 - as the original
-        """The object, which its value stands for."""
+        """The object that its value names."""
         return PLUGINS[self.value]
 
 
 @hookimpl
-def hear_all(event: dict[str, Any], delivery_id: str, attempt: int) -> str:
-    """A plug-in that takes everything."""
+def take_all(event: dict[str, Any], delivery_id: str, attempt: int) -> str:
+    """A plug-in with every argument."""
     return f"{event['type']} {delivery_id} {attempt}"
 
 
 @hookimpl
-def hear_nothing() -> None:
-    """A plug-in that takes nothing."""
+def take_nothing() -> None:
+    """A plug-in without arguments."""
 
 
 @hookimpl
-def hear_wrong(event: dict[str, Any], evnt: int) -> None:
-    """A plug-in with an argument that there is not."""
+def take_wrong(event: dict[str, Any], evnt: int) -> None:
+    """A plug-in with an unknown argument."""
 
 
 class Plugin:
@@ -59,15 +59,15 @@ class Plugin:
 
     @hookimpl
     def tracker_task_event(self, event: dict[str, Any]) -> str:
-        """Hear an event."""
+        """Handle an event."""
         return str(event["task"]["status"])
 
 
 PLUGINS: dict[str, Any] = {
-    "all": SimpleNamespace(tracker_task_event=hear_all),
-    "nothing": SimpleNamespace(tracker_task_event=hear_nothing),
-    "wrong": SimpleNamespace(tracker_task_event=hear_wrong),
-    "misspelt": SimpleNamespace(tracker_task_evnt=hear_all),
+    "all": SimpleNamespace(tracker_task_event=take_all),
+    "nothing": SimpleNamespace(tracker_task_event=take_nothing),
+    "wrong": SimpleNamespace(tracker_task_event=take_wrong),
+    "misspelt": SimpleNamespace(tracker_task_evnt=take_all),
     "unmarked": SimpleNamespace(tracker_task_event=lambda event: None),
     "class": Plugin,
 }
@@ -92,7 +92,7 @@ def calling(function: Callable[..., Any]) -> PluginAction:
 @pytest.mark.parametrize(
     ("name", "output"), [("all", "task.succeeded dlv_812_0_publish 1"), ("nothing", None), ("class", "SUCCEEDED")]
 )
-async def test_a_plugin_takes_what_it_names(name: str, output: str | None) -> None:
+async def test_a_plugin_gets_the_arguments_it_names(name: str, output: str | None) -> None:
     """Any of the arguments, in any form that a plug-in may have; a text that it returns is recorded."""
     result = await PluginRunner().run(JOB, PAYLOAD, spec_of(load(name)))
     assert result == RunResult(RunOutcome.SUCCEEDED, output=output)
@@ -118,8 +118,8 @@ def test_a_plugin_that_does_not_fit_is_refused_at_the_start(name: str, message: 
     assert len(caught.value.problems) == 1
 
 
-async def test_what_a_plugin_raises() -> None:
-    """An exception is retried and recorded with its traceback; PermanentFailure is failed for good."""
+async def test_exceptions_of_a_plugin() -> None:
+    """An exception is retried and recorded with its traceback; PermanentFailure is not retried."""
 
     def fail(event: object) -> None:
         raise KeyError("prompt")
@@ -141,7 +141,7 @@ async def test_what_a_plugin_raises() -> None:
 
 
 async def test_a_coroutine_is_awaited_beside_the_daemon() -> None:
-    """It runs on a loop of its own, is cancelled when its time is up, and may even block that loop."""
+    """It runs on a separate loop, is cancelled at its timeout, and may even block that loop."""
     cancelled = threading.Event()
     daemon = threading.get_ident()
 
@@ -162,8 +162,8 @@ async def test_a_coroutine_is_awaited_beside_the_daemon() -> None:
     await runner.close()
 
 
-async def test_calls_that_hang_keep_their_places() -> None:
-    """A thread cannot be ended: so many may hang, and no delivery is called twice at once."""
+async def test_hanging_calls_keep_their_slots() -> None:
+    """A thread cannot be killed: hanging calls use slots, and no delivery is called twice at once."""
     over = threading.Event()
 
     def handle(event: object) -> None:
@@ -185,8 +185,8 @@ async def test_calls_that_hang_keep_their_places() -> None:
             await asyncio.sleep(0.005)
 
 
-async def test_each_run_has_an_event_of_its_own() -> None:
-    """What a plug-in does to the event, the next attempt does not see."""
+async def test_each_run_has_its_own_event() -> None:
+    """The next attempt does not see a plug-in's changes to the event."""
     seen = []
 
     def spoil(event: dict[str, Any]) -> None:
@@ -214,7 +214,7 @@ sys.exit(run(["hooks", "test", "theirs", "--config", sys.argv[3], "--json"]))
 
 
 def build_wheel(directory: Path) -> Path:
-    """A wheel of a package that the tracker does not know."""
+    """A wheel of a third-party package."""
     info = "their_package-1.0.dist-info"
     files = {
         "their_package.py": THIRD_PARTY,
@@ -231,7 +231,7 @@ def build_wheel(directory: Path) -> Path:
 
 
 def test_a_third_party_wheel_receives_events(tmp_path: Path) -> None:
-    """Installed into a directory of its own, a package is found through its entry point and gets an event."""
+    """Installed into a separate directory, a package is found through its entry point and gets an event."""
     wheel = build_wheel(tmp_path)
     target = tmp_path / "site"
     subprocess.run(

@@ -1,4 +1,4 @@
-"""Scripts as hooks: real programs that behave badly in every way we know of."""
+"""Scripts as hooks: real programs that misbehave in many ways."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ RUNNER = ScriptRunner(os.environ, start_patience_s=0.1)
 async def run(
     script: Path, *, job: DeliveryJob | None = None, payload: bytes | None = None, timeout_s: float = 30.0
 ) -> RunResult:
-    """Run a script once, for a made-up delivery."""
+    """Run a script once, for a test delivery."""
     job = job or make_job()
     spec = make_hook("publish", ("task.*",), ScriptAction.of([str(script)]), timeout_s=timeout_s)
     return await RUNNER.run(job, encode_event(job) if payload is None else payload, spec)
@@ -49,7 +49,7 @@ async def expiry(monkeypatch: pytest.MonkeyPatch) -> Expiry:
 
 
 async def test_a_script_gets_the_event(tmp_path: Path) -> None:
-    """Standard input is the JSON, to its end; the environment says the same in short."""
+    """Standard input is the complete JSON; the environment has its main fields."""
     script = write_script(tmp_path / "hook", 'cat; echo; echo "$TRACKER_DELIVERY_ID $TRACKER_LABEL_USER"')
     job = make_job(labels={"user": "42"})
     result = await run(script, job=job)
@@ -65,7 +65,7 @@ async def test_standard_input_can_be_opened_by_name(tmp_path: Path, reader: str)
     assert result == RunResult(RunOutcome.SUCCEEDED, output='{"a": 1}')
 
 
-async def test_a_script_sees_nothing_of_the_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_script_inherits_nothing_from_the_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Secrets in the daemon's environment are not in the script's, nor are the daemon's open files."""
     monkeypatch.setenv("ANYINT_API_KEY", "sk-very-secret")
     monkeypatch.setenv("TRACKER_API_TOKEN", "also-secret")
@@ -86,7 +86,7 @@ async def test_a_script_sees_nothing_of_the_daemon(tmp_path: Path, monkeypatch: 
     assert len(descriptors) == 4  # the fourth is the listing itself
 
 
-async def test_the_last_8_kib_are_kept(tmp_path: Path) -> None:
+async def test_the_last_8_kib_are_stored(tmp_path: Path) -> None:
     """The end of a long output is recorded, both streams together, in whole characters."""
     script = write_python(
         tmp_path / "hook",
@@ -101,13 +101,13 @@ async def test_the_last_8_kib_are_kept(tmp_path: Path) -> None:
     assert "\N{REPLACEMENT CHARACTER}" not in output
 
 
-async def test_output_that_is_no_text_is_kept_as_text(tmp_path: Path) -> None:
-    """Bytes that are no UTF-8 and NUL are replaced, so that every store takes them."""
+async def test_binary_output_is_stored_as_text(tmp_path: Path) -> None:
+    """Bytes that are not UTF-8, and NUL, are replaced, so that every store accepts them."""
     result = await run(write_script(tmp_path / "hook", r"printf 'a\000b\377c'"))
     assert result.output == "a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}c"
 
 
-async def test_a_silent_script_leaves_no_output(tmp_path: Path) -> None:
+async def test_a_script_without_output(tmp_path: Path) -> None:
     """An empty output is recorded as none."""
     assert await run(write_script(tmp_path / "hook", "true")) == RunResult(RunOutcome.SUCCEEDED)
 
@@ -118,14 +118,14 @@ async def test_a_script_need_not_read(tmp_path: Path) -> None:
     assert (await run(script, payload=b"x" * 2**20)).outcome is RunOutcome.SUCCEEDED
 
 
-async def test_a_script_may_read_slowly_and_all(tmp_path: Path) -> None:
-    """A large event arrives whole."""
+async def test_a_script_may_read_slowly(tmp_path: Path) -> None:
+    """A large event arrives completely."""
     result = await run(write_script(tmp_path / "hook", "wc -c"), payload=b"x" * 3_000_000)
     assert (result.output or "").strip() == "3000000"
 
 
 async def test_a_timeout_ends_the_whole_group(tmp_path: Path, pipe: LinePipe, expiry: Expiry) -> None:
-    """Children and grandchildren go with the script, also those that ignore SIGTERM."""
+    """Children and grandchildren are killed with the script, also those that ignore SIGTERM."""
     script = write_script(
         tmp_path / "hook",
         f"(trap '' TERM; sleep 1000 & echo $! > {pipe.quoted}; wait) &\n"
@@ -140,8 +140,8 @@ async def test_a_timeout_ends_the_whole_group(tmp_path: Path, pipe: LinePipe, ex
     assert [await is_gone(pid) for pid in pids] == [True, True, True]
 
 
-async def test_a_script_may_tidy_up_after_sigterm(tmp_path: Path, pipe: LinePipe, expiry: Expiry) -> None:
-    """Between SIGTERM and SIGKILL there is time for a last word."""
+async def test_a_script_may_clean_up_after_sigterm(tmp_path: Path, pipe: LinePipe, expiry: Expiry) -> None:
+    """There is time for output between SIGTERM and SIGKILL."""
     script = write_python(
         tmp_path / "hook",
         "import signal, sys, time\n"
@@ -156,8 +156,8 @@ async def test_a_script_may_tidy_up_after_sigterm(tmp_path: Path, pipe: LinePipe
     assert result.output == "tidied up\n"
 
 
-async def test_closing_the_output_does_not_look_like_the_end(tmp_path: Path, pipe: LinePipe, expiry: Expiry) -> None:
-    """A script that closes its output and runs on is waited for, and ended in time."""
+async def test_a_closed_output_is_not_the_end(tmp_path: Path, pipe: LinePipe, expiry: Expiry) -> None:
+    """A script that closes its output and continues is waited for, and killed at its timeout."""
     script = write_script(tmp_path / "hook", f"exec >&- 2>&-\necho $$ > {pipe.quoted}\nexec sleep 1000")
     hook = asyncio.create_task(run(script))
     pid = int(await pipe.next_line())
@@ -168,23 +168,23 @@ async def test_closing_the_output_does_not_look_like_the_end(tmp_path: Path, pip
     assert await is_gone(pid)
 
 
-async def test_a_child_left_in_the_background_does_not_hold_us_up(tmp_path: Path, pipe: LinePipe) -> None:
-    """The end of the script counts, whoever still holds its output; the child lives on."""
+async def test_a_background_child_does_not_delay_the_run(tmp_path: Path, pipe: LinePipe) -> None:
+    """The end of the script counts, even if a child holds its output; the child continues."""
     script = write_script(tmp_path / "hook", f"sleep 1000 & echo $! > {pipe.quoted}; echo done")
     assert await run(script, timeout_s=30) == RunResult(RunOutcome.SUCCEEDED, output="done\n")
     pid = int(await pipe.next_line())
-    os.kill(pid, signal.SIGKILL)  # it was alive, or this raises
+    os.kill(pid, signal.SIGKILL)  # it was running, or this raises
     assert await is_gone(pid)
 
 
-async def test_a_signal_is_told(tmp_path: Path) -> None:
-    """A script that was killed is tried again, and the signal is named."""
+async def test_a_signal_is_reported(tmp_path: Path) -> None:
+    """A script that was killed is retried, and the signal is named."""
     result = await run(write_script(tmp_path / "hook", "kill -KILL $$"))
     assert result == RunResult(RunOutcome.RETRY, "ended by SIGKILL")
 
 
-async def test_what_cannot_be_started_is_tried_again(tmp_path: Path) -> None:
-    """Missing, not executable, without an interpreter: an error that says what to mend."""
+async def test_a_failed_start_is_retried(tmp_path: Path) -> None:
+    """Missing, not executable, without an interpreter: an error with the fix."""
     (tmp_path / "plain").write_text("#!/bin/sh\n")
     (tmp_path / "no-line").write_text("exit 0\n")
     (tmp_path / "no-line").chmod(0o755)
@@ -206,8 +206,8 @@ async def test_what_cannot_be_started_is_tried_again(tmp_path: Path) -> None:
     assert open_descriptors() == before
 
 
-async def test_an_argument_that_cannot_be_passed_is_tried_again() -> None:
-    """A NUL character or too long an argument is a failed attempt, not a crash."""
+async def test_an_invalid_argument_is_a_failed_attempt() -> None:
+    """A NUL character or a too long argument does not crash the runner."""
     for argument in ("a\0b", "x" * 200_000):
         spec = make_hook("publish", ("task.*",), ScriptAction.of(["/bin/echo", argument]))
         result = await RUNNER.run(make_job(), b"{}", spec)
@@ -216,8 +216,8 @@ async def test_an_argument_that_cannot_be_passed_is_tried_again() -> None:
         assert not result.blameless
 
 
-async def test_no_script_for_the_event_any_more() -> None:
-    """A dropped script that was taken out of one event directory leaves a plain error."""
+async def test_a_removed_script_for_the_event() -> None:
+    """A drop-in script that was removed from one event directory is an error."""
     spec = make_hook("publish", ("task.*",), ScriptAction((("task.failed", ("/bin/true",)),)))
     result = await RUNNER.run(make_job(event="task.running"), b"{}", spec)
     assert result == RunResult(RunOutcome.RETRY, "the script for task.running does not exist any more")
@@ -230,7 +230,7 @@ async def test_the_largest_task_can_be_started(tmp_path: Path) -> None:
 
 
 async def test_a_shortage_of_descriptors_is_waited_out(tmp_path: Path) -> None:
-    """No free file descriptor: the start waits for one, and only then is the attempt given back, blameless."""
+    """No free file descriptor: the start waits for one, then releases the delivery without counting the attempt."""
     script = write_script(tmp_path / "hook", "exit 0")
     patient = ScriptRunner(os.environ, start_patience_s=20)
     spec = make_hook("publish", ("task.*",), ScriptAction.of([str(script)]))
@@ -246,7 +246,7 @@ async def test_a_shortage_of_descriptors_is_waited_out(tmp_path: Path) -> None:
 
 
 async def test_a_script_that_is_being_written_is_waited_for(tmp_path: Path) -> None:
-    """A program whose file is still open for writing (ETXTBSY) is started as soon as it is whole."""
+    """A program whose file is still open for writing (ETXTBSY) is started as soon as it is complete."""
     program = tmp_path / "hook"
     program.write_bytes(Path("/bin/true").read_bytes())
     program.chmod(0o755)
@@ -261,7 +261,7 @@ async def test_a_script_that_is_being_written_is_waited_for(tmp_path: Path) -> N
 
 
 async def test_cancellation_ends_the_group_even_when_repeated(tmp_path: Path, pipe: LinePipe) -> None:
-    """A second cancellation cuts the grace short; nothing stays alive, open or undead."""
+    """A second cancellation ends the grace period; no process, descriptor or zombie remains."""
     script = write_script(
         tmp_path / "hook", f"trap '' TERM; sleep 1000 & echo $! > {pipe.quoted}; echo $$ > {pipe.quoted}; wait"
     )
@@ -280,10 +280,10 @@ async def test_cancellation_ends_the_group_even_when_repeated(tmp_path: Path, pi
     assert not process._late
 
 
-async def test_exits_are_seen_without_a_pidfd(
+async def test_exits_are_detected_without_a_pidfd(
     tmp_path: Path, pipe: LinePipe, monkeypatch: pytest.MonkeyPatch, expiry: Expiry
 ) -> None:
-    """Where the kernel offers no pidfd, the same ends are seen."""
+    """Without a pidfd of the kernel, the same ends are detected."""
     monkeypatch.delattr(os, "pidfd_open", raising=False)
     assert (await run(write_script(tmp_path / "good", "exit 0"))).outcome is RunOutcome.SUCCEEDED
     assert (await run(write_script(tmp_path / "bad", "exit 9"))).error == "exit 9"
@@ -297,8 +297,8 @@ async def test_exits_are_seen_without_a_pidfd(
     assert (await run(write_script(tmp_path / "good", "exit 0"))).outcome is RunOutcome.SUCCEEDED
 
 
-def test_a_lost_exit_status_is_no_success(tmp_path: Path) -> None:
-    """With SIGCHLD ignored the kernel throws exit statuses away; a failing script must not look delivered."""
+def test_a_lost_exit_status_is_not_a_success(tmp_path: Path) -> None:
+    """With SIGCHLD ignored the kernel discards exit statuses; a failing script must not count as delivered."""
     script = write_script(tmp_path / "hook", "exit 9")
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:
@@ -310,7 +310,7 @@ def test_a_lost_exit_status_is_no_success(tmp_path: Path) -> None:
 
 
 def test_the_same_under_uvloop(tmp_path: Path) -> None:
-    """The daemon's event loop sees output, exits and timeouts as asyncio's own does."""
+    """The daemon's event loop handles output, exits and timeouts like asyncio's own."""
 
     async def scenario() -> list[RunResult]:
         chatty = write_script(tmp_path / "chatty", "seq 1 20000; exit 4")
@@ -333,4 +333,4 @@ async def test_no_zombie_is_left(tmp_path: Path) -> None:
     with contextlib.suppress(ChildProcessError):
         undead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)  # noqa: ASYNC222 - does not block
     assert undead is None
-    assert not subprocess._active  # type: ignore[attr-defined] # where Popen keeps what was never waited for
+    assert not subprocess._active  # type: ignore[attr-defined] # where Popen lists unreaped children

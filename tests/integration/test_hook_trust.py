@@ -1,4 +1,4 @@
-"""Dropped scripts that other users could change, and leftover copies, are not run."""
+"""Drop-in scripts that other users could change, and leftover copies, are not run."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def hooks_dir(tmp_path: Path) -> Path:
     return tmp_path / "hooks.d"
 
 
-def test_copies_and_leftovers_are_no_hooks(tmp_path: Path) -> None:
-    """Whatever packages, editors, version control and people leave beside a script is passed over, each with a line."""
+def test_copies_and_leftovers_are_not_hooks(tmp_path: Path) -> None:
+    """Leftovers of packages, editors and version control beside a script are ignored, each with a line."""
     leftovers = {*LEFTOVERS.split(), "copy of publish.sh", "publish (copy).sh", "publish.sh (conflicted copy)"}
     for name in (*leftovers, *HOOKS.split()):
         write_script(tmp_path / "task.finished" / name, "exit 0")
@@ -84,7 +84,7 @@ def test_what_others_can_write_is_not_run(hooks_dir: Path, what: str, mode: int,
 
 
 def test_what_belongs_to_another_user_is_not_run(hooks_dir: Path) -> None:
-    """Its owner can change it at any time, whatever its mode."""
+    """Its owner can change it at any time, with any mode."""
     dropins = DropIns(hooks_dir, owners={12345})
     assert not dropins.scan(())
     ((file, objection),) = dropins.ignored.items()
@@ -99,8 +99,8 @@ def link(hooks_dir: Path, target: Path) -> None:
     (hooks_dir / SCRIPT).symlink_to(target)
 
 
-def test_a_link_is_followed_to_what_runs(hooks_dir: Path, tmp_path: Path) -> None:
-    """The file that a link leads to counts, with its directory, and each link and directory on the way."""
+def test_a_link_is_followed_to_its_target(hooks_dir: Path, tmp_path: Path) -> None:
+    """The target counts, with its directory, and each link and directory of the path."""
     real = write_script(tmp_path / "opt" / "bin" / "publish.sh", "exit 0")
     (tmp_path / "current").symlink_to("opt")
     link(hooks_dir, tmp_path / "current" / "bin" / ".." / "bin" / "publish.sh")
@@ -113,7 +113,7 @@ def test_a_link_is_followed_to_what_runs(hooks_dir: Path, tmp_path: Path) -> Non
 
 
 def test_a_sticky_directory_protects_what_is_in_it(hooks_dir: Path, tmp_path: Path) -> None:
-    """Below a directory like /tmp only a file's owner can replace it; without the sticky bit anybody could."""
+    """Below a directory like /tmp only a file's owner can replace it; without the sticky bit any user can."""
     real = write_script(tmp_path / "tmp" / "publish.sh", "exit 0")
     link(hooks_dir, real)
     real.parent.chmod(0o1777)
@@ -122,23 +122,23 @@ def test_a_sticky_directory_protects_what_is_in_it(hooks_dir: Path, tmp_path: Pa
     assert f"chmod go-w {quote(str(real.parent))}" in reason_of(hooks_dir)
 
 
-def test_a_directory_above_that_anybody_can_write_counts(hooks_dir: Path, tmp_path: Path) -> None:
-    """Who can rename hooks_dir can put another in its place."""
+def test_a_world_writable_parent_directory_counts(hooks_dir: Path, tmp_path: Path) -> None:
+    """A user who can rename hooks_dir can replace it."""
     tmp_path.chmod(0o707)
     assert f"chmod o-w {quote(str(tmp_path))}" in reason_of(hooks_dir)
     tmp_path.chmod(0o1707)
     assert list(DropIns(hooks_dir).scan(())) == ["publish.sh"]
 
 
-def test_links_that_lead_in_a_circle_end(tmp_path: Path) -> None:
-    """The look at a path ends as the kernel's does."""
+def test_circular_links_end(tmp_path: Path) -> None:
+    """Resolving a path ends as in the kernel."""
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(OSError, match="symbolic links"):
         find_distrust(tmp_path / "a", OWNERS)
 
 
-def test_configured_programs_are_looked_at(tmp_path: Path) -> None:
+def test_configured_programs_are_checked(tmp_path: Path) -> None:
     """Program and script of a command are named when others can write to them."""
     script = write_script(tmp_path / "app.sh", "exit 0")
     command = ["/bin/sh", str(script), str(tmp_path), "-x", "/no/such/file"]
@@ -151,7 +151,7 @@ def test_configured_programs_are_looked_at(tmp_path: Path) -> None:
 async def test_doctor_and_list_name_what_is_not_run(
     hooks_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each with its reason and the command that corrects it; a leftover is nothing to correct."""
+    """Each with its reason and the command that corrects it; a leftover needs no correction."""
     leftover = write_script(hooks_dir / f"{SCRIPT}.bak", "exit 0")
     script, program = hooks_dir / SCRIPT, write_script(tmp_path / "app.sh", "exit 0")
     script.chmod(0o777)

@@ -1,4 +1,4 @@
-"""Hooks that are one program which stays: one line in, one line out."""
+"""Worker hooks: one long-running program, one line in, one line out."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def ask(runner: WorkerRunner, spec: HookSpec, delivery_id: str = "dlv_1") 
 
 
 async def test_one_process_serves_many_events(runner: WorkerRunner, tmp_path: Path) -> None:
-    """A hundred events, sixteen at a time, each answered by the same process; at the end it is gone."""
+    """A hundred events, sixteen at a time, each answered by the same process, which is stopped at the end."""
     spec = spec_of(write_python(tmp_path / "worker", COUNTING))
     results = await asyncio.gather(*(ask(runner, spec, f"dlv_{n}") for n in range(100)))
     assert {result.outcome for result in results} == {RunOutcome.SUCCEEDED}
@@ -84,13 +84,13 @@ async def test_answers_may_come_in_any_order(runner: WorkerRunner, tmp_path: Pat
         ({"ok": False, "final": True, "error": "never"}, RunResult(RunOutcome.FAILED_FOR_GOOD, "never")),
     ],
 )
-def test_what_an_answer_means(answer: dict[str, object], expected: RunResult) -> None:
-    """Done, never, or again with a wait; members of a wrong type are passed over."""
+def test_the_meaning_of_an_answer(answer: dict[str, object], expected: RunResult) -> None:
+    """Done, never, or again with a wait; members of a wrong type are ignored."""
     assert read_reply(answer) == expected
 
 
 async def test_a_worker_that_ends_is_started_again(runner: WorkerRunner, tmp_path: Path) -> None:
-    """What it did not answer is tried again, with what it said last; the next event finds a new one."""
+    """Unanswered events are retried, with its last output; the next event starts a new one."""
     script = write_script(tmp_path / "worker", "read line; echo sorry >&2; exit 3")
     result = await ask(runner, spec_of(script))
     assert (result.outcome, result.error, result.output, result.unreachable) == (
@@ -104,8 +104,8 @@ async def test_a_worker_that_ends_is_started_again(runner: WorkerRunner, tmp_pat
 
 
 @pytest.mark.parametrize("line", ["hello", "[1]", '{"delivery_id": "dlv_1"}', '{"ok": "yes"}'])
-async def test_a_worker_that_talks_nonsense_is_ended(runner: WorkerRunner, tmp_path: Path, line: str) -> None:
-    """A malformed reply ends it: the next one could be for any event."""
+async def test_a_worker_with_malformed_replies_is_stopped(runner: WorkerRunner, tmp_path: Path, line: str) -> None:
+    """After a malformed reply, the next one could be for any event."""
     script = write_script(tmp_path / "worker", f"read x; echo '{line}'; exec sleep 1000")
     result = await ask(runner, spec_of(script))
     assert result.error == 'the worker replied with a line that is not {"ok": …}'
@@ -120,8 +120,8 @@ async def test_a_line_without_end_is_cut(runner: WorkerRunner, tmp_path: Path, m
     assert result.error == "the worker replied with a line of more than 10000 bytes"
 
 
-async def test_a_hung_worker_goes_with_its_children(runner: WorkerRunner, tmp_path: Path) -> None:
-    """When the time of one event is up, the worker is ended; other events that it held are not to blame."""
+async def test_a_hanging_worker_is_killed_with_its_children(runner: WorkerRunner, tmp_path: Path) -> None:
+    """At the timeout of one event the worker is stopped; its other events do not count as failed."""
     pipe = LinePipe(tmp_path / "pipe")
     script = write_script(tmp_path / "worker", f"sleep 1000 & echo $! > {pipe.quoted}; wait")
     hung = asyncio.create_task(ask(runner, spec_of(script, timeout_s=30), "dlv_1"))
@@ -139,8 +139,8 @@ async def test_a_hung_worker_goes_with_its_children(runner: WorkerRunner, tmp_pa
     pipe.close()
 
 
-async def test_a_worker_sees_nothing_of_the_daemon(runner: WorkerRunner, tmp_path: Path) -> None:
-    """Its environment is the short list, and says that it is a worker."""
+async def test_a_worker_inherits_nothing_from_the_daemon(runner: WorkerRunner, tmp_path: Path) -> None:
+    """Its environment has only the documented variables and marks it as a worker."""
     script = write_python(
         tmp_path / "worker",
         "import json, os, sys\nsys.stdin.readline()\n"

@@ -1,4 +1,4 @@
-"""`make install` into a staging directory, from a wheel and without a network: twice, and away again."""
+"""`make install` into a staging directory, from a wheel and without a network: twice, then uninstalled."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PREFIX = "/opt/tracking"
 
 
 def system_python() -> str:
-    """A Python of the system for which the wheels of this one are good."""
+    """A system Python that is compatible with this one's wheels."""
     for directory in ("/usr/bin", "/usr/local/bin"):
         python = f"{directory}/python3.{sys.version_info.minor}"
         probe = [python, "-c", "import ensurepip, venv"]
@@ -27,7 +27,7 @@ def system_python() -> str:
 
 
 def make(target: str, variables: Mapping[str, str]) -> str:
-    """Run a target of the Makefile as a user would; what it said."""
+    """Run a target of the Makefile as a user would; its output."""
     arguments = [f"{name}={value}" for name, value in variables.items()]
     environ = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     done = subprocess.run(
@@ -40,7 +40,7 @@ def make(target: str, variables: Mapping[str, str]) -> str:
 @pytest.mark.skipif(sys.platform != "linux", reason="systemd is Linux's")
 @pytest.mark.timeout(180)
 def test_install_twice_and_uninstall(tmp_path: Path) -> None:
-    """The program lands below PREFIX and knows no staging directory; what the user changed stays as it is."""
+    """The program is below PREFIX without traces of the staging directory; the user's changes stay."""
     stage, wheels, dist = tmp_path / "stage", tmp_path / "wheels", tmp_path / "dist"
     wheels.mkdir()
     python = system_python()
@@ -73,7 +73,7 @@ def test_install_twice_and_uninstall(tmp_path: Path) -> None:
     assert 'path = "/var/lib/tracker/tracker.db"' in config.read_text().splitlines()
 
     config.write_text("# mine\n")
-    (lib / "20200101000000-1").mkdir()  # older than the one before: nothing can run it any more
+    (lib / "20200101000000-1").mkdir()  # older than the previous one: nothing can run it now
     make("install", variables)
     second = (lib / "current").readlink()
     assert {path.name for path in lib.iterdir()} == {"current", str(first), str(second)}

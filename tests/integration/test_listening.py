@@ -1,4 +1,4 @@
-"""A Unix socket to listen on: what may stand at its path, and what is left alone."""
+"""A Unix socket to listen on: what may exist at its path, and what is not removed."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ async def answers(path: Path) -> bool:
         return answer.status == 404
 
 
-async def test_a_socket_that_nobody_listens_on_makes_room(short_path: Path) -> None:
-    """As a killed process leaves it."""
+async def test_an_unused_socket_is_replaced(short_path: Path) -> None:
+    """A killed process leaves one."""
     path = short_path / "s.sock"
     with closing(socket.socket(socket.AF_UNIX)) as left:
         left.bind(str(path))
@@ -49,8 +49,8 @@ async def test_a_socket_that_nobody_listens_on_makes_room(short_path: Path) -> N
         assert await answers(path)
 
 
-async def test_a_socket_that_somebody_listens_on_stays(short_path: Path) -> None:
-    """Two daemons with stores of their own and one path: the second is refused, the first goes on."""
+async def test_a_socket_in_use_is_not_replaced(short_path: Path) -> None:
+    """Two daemons with different stores and one path: the second is refused, the first continues."""
     path = short_path / "s.sock"
     async with listening(path):
         with pytest.raises(ConfigError, match=r"another program has unix:.*s\.sock; choose another"):
@@ -59,8 +59,8 @@ async def test_a_socket_that_somebody_listens_on_stays(short_path: Path) -> None
         assert await answers(path)
 
 
-async def test_a_socket_whose_owner_has_no_time_stays(short_path: Path) -> None:
-    """It accepts nobody now, and its queue is full."""
+async def test_a_socket_of_a_busy_process_is_not_replaced(short_path: Path) -> None:
+    """It does not accept connections, and its queue is full."""
     path = short_path / "s.sock"
     with closing(socket.socket(socket.AF_UNIX)) as busy, closing(socket.socket(socket.AF_UNIX)) as waiting:
         busy.bind(str(path))
@@ -73,8 +73,8 @@ async def test_a_socket_whose_owner_has_no_time_stays(short_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["file", "directory", "link"])
-async def test_what_is_no_socket_stays(tmp_path: Path, kind: str) -> None:
-    """A file of the user's, at a path that was mistyped."""
+async def test_other_files_are_not_replaced(tmp_path: Path, kind: str) -> None:
+    """A user's file at a mistyped path."""
     path = tmp_path / "ok.sh"
     if kind == "directory":
         path.mkdir()
@@ -90,7 +90,7 @@ async def test_what_is_no_socket_stays(tmp_path: Path, kind: str) -> None:
 
 
 async def test_a_shortage_when_accepting_is_logged_once_a_minute() -> None:
-    """The loop reports it for each connection that waits; anything else is reported as ever."""
+    """The loop reports it for each connection that waits; other errors are reported as usual."""
     loop = asyncio.get_running_loop()
     reported: list[str] = []
     quiet_accept(loop)

@@ -1,4 +1,4 @@
-"""Lists of models: the commands against the sandbox, and the warning at start about one that nobody has."""
+"""Lists of models: the commands against the sandbox, and the warning at the start about an unknown model."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ MISSING = "models.unknown_model_configured"
 
 
 class Journal(Signal):
-    """Keeps what the daemon logs."""
+    """Records what the daemon logs."""
 
     def __init__(self) -> None:
         super().__init__()
         self.events: list[Mapping[str, Any]] = []
 
     def __call__(self, event: Mapping[str, Any]) -> None:
-        """Take an event in."""
+        """Record an event."""
         self.events.append(event)
         self.notify()
 
     def whats(self, event: str) -> list[str]:
-        """What was said with an event."""
+        """The messages of an event."""
         return [entry["what"] for entry in self.events if entry["event"] == event]
 
     def named(self, event: str) -> list[Mapping[str, Any]]:
@@ -50,7 +50,7 @@ async def models(api: ApiClient, directory: Path, *arguments: str) -> Ran:
 
 
 async def test_the_commands_show_and_fetch_the_lists(tmp_path: Path) -> None:
-    """``sync`` fetches both lists; ``list`` shows what was fetched, with its age; JSON is what the API gives."""
+    """``sync`` fetches both lists; ``list`` shows them with their age; JSON is the API's."""
     async with Sandbox() as sandbox, running_daemon(tmp_path, Setting(gateway=sandbox.base_url)) as api:
         synced = await models(api, tmp_path, "sync")
         assert synced.code == 0, synced.err
@@ -63,8 +63,8 @@ async def test_the_commands_show_and_fetch_the_lists(tmp_path: Path) -> None:
     assert f"{len(items)} models of account default, fetched 0 s ago" in synced.err
 
 
-async def test_a_list_that_cannot_be_fetched_is_told_and_the_old_one_stays(tmp_path: Path) -> None:
-    """Exit 1 with the reason; what was known before is still listed. An unknown account is a wrong use."""
+async def test_a_failed_fetch_is_reported_and_the_old_list_stays(tmp_path: Path) -> None:
+    """Exit 1 with the reason; the old models are still listed. An unknown account is a usage error."""
     async with Sandbox() as sandbox, running_daemon(tmp_path, Setting(gateway=sandbox.base_url)) as api:
         before = (await models(api, tmp_path, "sync", "--json")).json
         await sandbox.stop()
@@ -76,8 +76,8 @@ async def test_a_list_that_cannot_be_fetched_is_told_and_the_old_one_stays(tmp_p
         assert "configured accounts: default" in wrong.err
 
 
-async def test_a_configured_model_that_nobody_has_is_a_warning_at_start(tmp_path: Path) -> None:
-    """One line with the key and the model, at every start, also while the lists are fresh; a model in one is none."""
+async def test_an_unknown_configured_model_is_logged_at_the_start(tmp_path: Path) -> None:
+    """One line with the key and the model, at every start, also with fresh lists; a listed model causes none."""
     async with Sandbox() as red, Sandbox(key="another", seed=2) as blue:
         known = (await model_ids(red, tmp_path))[0]
         setting = Setting(
@@ -102,8 +102,8 @@ async def test_a_configured_model_that_nobody_has_is_a_warning_at_start(tmp_path
             assert len(journal.named("models.synced")) == (2 if start == 0 else 0)
 
 
-async def test_nothing_is_said_where_all_are_there(tmp_path: Path) -> None:
-    """No warning once the lists were looked at."""
+async def test_known_models_cause_no_warning(tmp_path: Path) -> None:
+    """After the lists were checked."""
     async with Sandbox() as sandbox:
         known = await model_ids(sandbox, tmp_path)
         setting = Setting(gateway=sandbox.base_url, log='level = "info"', tables=f'[models]\ngood = "{known[0]}"')
@@ -115,7 +115,7 @@ async def test_nothing_is_said_where_all_are_there(tmp_path: Path) -> None:
 
 
 async def model_ids(sandbox: Sandbox, directory: Path) -> list[str]:
-    """The models of a sandbox, as a daemon of its own learns them."""
+    """The models of a sandbox, as a separate daemon fetches them."""
     own = directory / "own"
     own.mkdir()
     async with running_daemon(own, Setting(gateway=sandbox.base_url)) as api:
@@ -124,7 +124,7 @@ async def model_ids(sandbox: Sandbox, directory: Path) -> list[str]:
 
 
 class OddClient(UpstreamClient):
-    """Fails for the account ``odd`` in a way that nobody thought of, and finds no lists for others."""
+    """Raises an unexpected error for the account ``odd``, and finds no lists for others."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__({}, clock, RateLimits({}, clock), Breakers(clock))
@@ -140,8 +140,8 @@ class OddClient(UpstreamClient):
         raise Unanswered("no complete answer in time")
 
 
-async def test_an_oddity_of_one_account_does_not_end_the_refreshing(tmp_path: Path) -> None:
-    """What nobody thought of is logged, and the lists of the other accounts are fetched all the same."""
+async def test_an_unexpected_error_of_one_account_does_not_stop_the_refresh(tmp_path: Path) -> None:
+    """The error is logged, and the lists of the other accounts are fetched."""
     async with World(tmp_path / "t.db") as world:
         client = OddClient(world.clock)
         sync = ModelSync(

@@ -47,8 +47,8 @@ def order(model: str) -> dict[str, Any]:
     return {"route": "dashscope.video", "request": {"model": model, "input": {"prompt": "a kite"}}}
 
 
-async def test_a_fallback_is_tried_when_the_first_model_was_surely_not_accepted(tmp_path: Path) -> None:
-    """Two refused models, the third accepted: one task, and its history says so."""
+async def test_a_fallback_is_tried_when_the_first_model_was_certainly_not_accepted(tmp_path: Path) -> None:
+    """Two refused models, the third accepted: one task, with both refusals in its history."""
     answers = [
         (404, {"code": "ModelNotFound", "message": "no such model", "request_id": "r"}),
         (403, {"code": "AccessDenied", "message": "not in your plan", "request_id": "r"}),
@@ -64,7 +64,7 @@ async def test_a_fallback_is_tried_when_the_first_model_was_surely_not_accepted(
 
 
 async def test_no_fallback_after_an_answer_that_may_have_been_paid(tmp_path: Path) -> None:
-    """An unreadable answer is ambiguous: no second model, whatever the configuration offers."""
+    """An unreadable answer is ambiguous: no second model is tried, although one is configured."""
     async with gateway_answering([(200, "hello")]) as (gateway, bodies), running(tmp_path, gateway) as api:
         task = await api.submit(**order("@video"))
     assert len(bodies) == 1
@@ -72,7 +72,7 @@ async def test_no_fallback_after_an_answer_that_may_have_been_paid(tmp_path: Pat
 
 
 async def test_no_fallback_for_a_request_that_breaks_the_rules(tmp_path: Path) -> None:
-    """What the content rules refuse is not tried with another model."""
+    """A request that the content rules refuse is not sent to another model."""
     refusal = (400, {"code": "DataInspectionFailed", "message": "inappropriate", "request_id": "r"})
     async with gateway_answering([refusal]) as (gateway, bodies), running(tmp_path, gateway) as api:
         task = await api.submit(**order("@video"))
@@ -92,7 +92,7 @@ async def test_an_unknown_alias_is_refused_with_the_known_ones(tmp_path: Path) -
 
 
 async def test_the_catalogue_is_fetched_cached_and_shown_with_its_age(tmp_path: Path) -> None:
-    """Both lists of the sandbox are kept; a configured model that is in none is named."""
+    """Both lists of the sandbox are stored; a configured model that is in neither is named."""
     async with Sandbox() as sandbox, running(tmp_path, sandbox.base_url) as api:
         _, synced = await api.call("POST", "/v1/models/sync")
         assert synced["problems"] == []

@@ -1,4 +1,4 @@
-"""Answers of proxies, gateways and careless upstreams, over HTTP into the running daemon: no paid job is lost."""
+"""Answers of proxies, gateways and faulty upstreams, over HTTP to the running daemon: no paid job is lost."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PROXYS = [
 async def test_a_success_after_a_bad_gateway_counts(
     *, tmp_path: Path, name: str, field: str, done: Json, url: str, status: int, body: Json
 ) -> None:
-    """Nobody knew what became of the create; it is not sent again, and its callback brings the result."""
+    """The outcome of the create is unknown; it is not sent again, and its callback brings the result."""
     async with listening() as upstream:
         upstream.answers["/"] = (status, body)
         async with running_daemon(tmp_path, Setting(upstream.url, NEVER_POLLS, tables=NO_ARCHIVE)) as api:
@@ -70,7 +70,7 @@ async def test_a_rate_limit_that_repeats_its_number_is_waited_for(tmp_path: Path
     ],
 )
 async def test_an_id_among_odd_fields_is_followed(tmp_path: Path, name: str, body: Json, external_id: str) -> None:
-    """The first 200 is an acceptance: what else it says may be odd, the job is there and paid."""
+    """The first 200 is an acceptance: its other fields may be odd, but the job exists and is paid."""
     async with listening() as upstream:
         upstream.answers["/"] = (200, body)
         async with running_daemon(tmp_path, Setting(upstream.url, NEVER_POLLS)) as api:
@@ -80,7 +80,7 @@ async def test_an_id_among_odd_fields_is_followed(tmp_path: Path, name: str, bod
 
 
 async def test_a_wrapped_failure_keeps_its_code(tmp_path: Path) -> None:
-    """A callback in the wrapper of answers says there why the task failed."""
+    """A callback in the wrapper of answers has the error there."""
     async with listening() as upstream:
         upstream.answers["/"] = (200, {"code": 0, "data": {"task_id": "k-1", "task_status": "submitted"}})
         async with running_daemon(tmp_path, Setting(upstream.url, NEVER_POLLS)) as api:

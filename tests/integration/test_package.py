@@ -1,4 +1,4 @@
-"""What is shipped is whole, and what is installed is exactly what the lock files list."""
+"""The wheel is complete, and the lock files list exactly what is installed."""
 
 import re
 import subprocess
@@ -21,7 +21,7 @@ def read_pins(lock: str) -> dict[str, str]:
 
 
 def test_the_wheel_holds_every_file_of_the_package(tmp_path: Path) -> None:
-    """SQL, pages, styles and manifests travel with the code."""
+    """SQL, pages, styles and manifests are in the wheel."""
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)],
         cwd=REPOSITORY,

@@ -1,4 +1,4 @@
-"""The sweep on a real store and a gateway of its own: who is asked, whose circuit is open, and what counts."""
+"""The sweep on a real store and a test gateway: what is polled, which circuit is open, and what counts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tracker.tracking.poller import MAX_LANE_SENDS, MAX_POLLS, MAX_SENDS, polls_
 
 
 async def test_a_family_in_maintenance_stops_no_other(tmp_path: Path) -> None:
-    """Sixty Kling tasks are answered 503: Suno behind the same host is asked, and its task does not expire unasked."""
+    """Sixty Kling tasks are answered 503: Suno behind the same host is polled, and its task does not expire."""
     async with UpstreamWorld(tmp_path, deadline_s=30.0) as world:
         world.gateway.answers["kling"] = IN_MAINTENANCE
         for n in range(60):
@@ -32,12 +32,12 @@ async def test_a_family_in_maintenance_stops_no_other(tmp_path: Path) -> None:
             await world.sweep(2.0)
         assert world.gateway.asked.count("GET suno") > 10
         record = await world.get(song)
-        assert (record.task.status, record.task.reason) == (Status.FAILED, "expired"), "asked in time, all the time"
+        assert (record.task.status, record.task.reason) == (Status.FAILED, "expired"), "always polled in time"
         assert record.task.polls == world.gateway.asked.count("GET suno")
 
 
-async def test_what_was_not_asked_is_no_poll_in_vain(tmp_path: Path) -> None:
-    """While the circuit is open, a task's polls only move: nothing counts, and no deadline is fed."""
+async def test_a_skipped_poll_does_not_count(tmp_path: Path) -> None:
+    """While the circuit is open, polls are only postponed: no counter and no deadline changes."""
     async with UpstreamWorld(tmp_path, deadline_s=30.0, not_found_grace_s=10.0) as world:
         world.gateway.answers["kling"] = IN_MAINTENANCE
         for n in range(10):
@@ -56,7 +56,7 @@ async def test_what_was_not_asked_is_no_poll_in_vain(tmp_path: Path) -> None:
 
 
 async def test_without_a_key_no_task_expires(tmp_path: Path) -> None:
-    """What is missing is ours: tasks wait for it, however long, and ``why`` names it."""
+    """The missing key is a local problem: tasks wait for it without a limit, and ``why`` names it."""
     async with UpstreamWorld(tmp_path, deadline_s=30.0, not_found_grace_s=5.0) as world:
         key = world.keys.pop("default")
         task_id = await world.register()
@@ -75,8 +75,8 @@ async def test_without_a_key_no_task_expires(tmp_path: Path) -> None:
         assert "API key" not in await world.notes(task_id)
 
 
-async def test_a_nudge_outlives_a_poll_that_is_put_off(tmp_path: Path) -> None:
-    """A claim that is given back leaves alone what has become due since."""
+async def test_a_poll_request_survives_a_postponed_poll(tmp_path: Path) -> None:
+    """Releasing a claim does not change a due time that was set since."""
     async with UpstreamWorld(tmp_path) as world:
         task_id = await world.register()
         (lane,) = await world.store.list_lanes()
@@ -92,8 +92,8 @@ async def test_a_nudge_outlives_a_poll_that_is_put_off(tmp_path: Path) -> None:
 # -- slots --------------------------------------------------------------------------------------------------
 
 
-async def test_creates_under_way_stop_no_poll(tmp_path: Path) -> None:
-    """More slow creates than there are slots for sends go out again: tasks of every family are polled as before."""
+async def test_running_creates_do_not_stop_polls(tmp_path: Path) -> None:
+    """More slow creates are resent than there are send slots: tasks of every provider are polled as before."""
     async with UpstreamWorld(tmp_path, submit_retry_s=7200.0) as world:
         world.gateway.answers["suno"] = RATE_LIMITED
         songs = [await world.submitter.submit(SUNO) for _ in range(MAX_SENDS + 8)]
@@ -108,14 +108,14 @@ async def test_creates_under_way_stop_no_poll(tmp_path: Path) -> None:
         await world.gateway.wait_for_request("POST suno", len(songs) + MAX_LANE_SENDS)
         assert world.gateway.asked.count("POST suno") == len(songs) + MAX_LANE_SENDS
         assert world.gateway.asked.count("GET kling") == 10
-        assert world.gateway.asked.count("GET suno") == 10, "not even those of their own family"
+        assert world.gateway.asked.count("GET suno") == 10, "not even those of their own provider"
         assert [(await world.get(task_id)).task.polls for task_id in (video, song)] == [10, 10]
         answered.set()
         for _ in range(12):
             await world.sent()
             await world.sweep(45.0)
         await world.sent()
-        assert world.gateway.asked.count("POST suno") == 2 * len(songs), "each went out once again, in its turn"
+        assert world.gateway.asked.count("POST suno") == 2 * len(songs), "each was resent once, in order"
 
 
 async def test_creates_beyond_the_slots_go_out_as_others_end(tmp_path: Path) -> None:
@@ -130,8 +130,8 @@ async def test_creates_beyond_the_slots_go_out_as_others_end(tmp_path: Path) -> 
         assert world.gateway.asked.count("POST suno") == 2 * len(songs)
 
 
-async def test_slow_polls_of_others_leave_a_lane_its_place(tmp_path: Path) -> None:
-    """All slots are taken by lanes whose upstream does not answer: another lane is polled at every sweep."""
+async def test_slow_polls_of_others_leave_a_lane_its_slot(tmp_path: Path) -> None:
+    """Lanes without answers use all slots: another lane is still polled at every sweep."""
     async with UpstreamWorld(tmp_path, max_polls=8) as world:
         slow = ["suno", "dashscope", "seedance"]
         for family, route in zip(slow, ("suno.generate", "dashscope.video", "seedance.video"), strict=True):
@@ -152,7 +152,7 @@ async def test_slow_polls_of_others_leave_a_lane_its_place(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(("total", "of_lane"), [(3, 2), (1, 1)])
 async def test_slots_are_shared_and_bounded(total: int, of_lane: int) -> None:
-    """No lane has more than its own bound, all together no more than theirs, and each at least one."""
+    """No lane exceeds its own limit, all together do not exceed the total, and each has at least one slot."""
     slots, go_on = LaneSlots(total, of_lane), asyncio.Event()
 
     async def work() -> None:
@@ -162,7 +162,7 @@ async def test_slots_are_shared_and_bounded(total: int, of_lane: int) -> None:
     for lane in ("a", "b", "c", "d"):
         for _ in range(slots.free(Lane("default", lane))):
             slots.start(Lane("default", lane), TaskId(str(next(names))), work())
-    assert len(slots) == {3: 5, 1: 4}[total], "two of a, one of b, and one of its own for each of c and d"
+    assert len(slots) == {3: 5, 1: 4}[total], "two of a, one of b, and one reserved for each of c and d"
     assert [slots.free(Lane("default", lane)) for lane in "abcde"] == [0, 0, 0, 0, 1]
     go_on.set()
     await slots.end(20)
@@ -172,7 +172,7 @@ async def test_slots_are_shared_and_bounded(total: int, of_lane: int) -> None:
 
 
 async def test_a_lane_shrinks_to_its_share_when_others_come() -> None:
-    """It takes what nobody else wants, and nothing more once others want their share, which its ends leave them."""
+    """It uses free slots; when others need their share, its finished polls release slots to them."""
     slots, ends = LaneSlots(12, 10), [asyncio.Event() for _ in range(10)]
     big, small, idle = (Lane("default", name) for name in ("big", "small", "idle"))
     assert slots.free(big, [big]) == 10
@@ -199,7 +199,7 @@ async def test_a_lane_shrinks_to_its_share_when_others_come() -> None:
     ("descriptors", "polls"), [(20, 16), (256, 128), (1024, 512), (65_536, MAX_POLLS), (-1, MAX_POLLS)]
 )
 def test_polls_leave_descriptors_to_others(descriptors: int, polls: int) -> None:
-    """No more than half of them, wherever that is enough to poll at all."""
+    """At most half of them, if that is enough to poll at all."""
     assert polls_within(descriptors) == polls
 
 
@@ -218,8 +218,8 @@ async def test_a_lane_is_refilled_as_its_polls_end(tmp_path: Path) -> None:
         assert world.gateway.asked.count("GET kling") == 30
 
 
-async def test_a_lane_with_much_to_do_starves_no_other(tmp_path: Path) -> None:
-    """It has all that is free; what falls due of another lane is polled before its backlog is done."""
+async def test_a_busy_lane_does_not_starve_others(tmp_path: Path) -> None:
+    """It uses all free slots; due tasks of another lane are polled before its backlog is done."""
     async with UpstreamWorld(tmp_path, max_polls=4) as world:
         for n in range(60):
             await world.register(external_id=f"up-{n}")
@@ -233,8 +233,8 @@ async def test_a_lane_with_much_to_do_starves_no_other(tmp_path: Path) -> None:
         await world.gateway.wait_for_request("GET kling", 60)
 
 
-async def test_what_cannot_be_asked_is_looked_at_slowly(tmp_path: Path) -> None:
-    """Without a key a sweep puts off a few tasks, and no refill the thousands behind them; with a key all are asked."""
+async def test_tasks_that_cannot_be_polled_are_claimed_slowly(tmp_path: Path) -> None:
+    """Without a key a sweep postpones a few tasks, without refills; with a key all are polled."""
     async with UpstreamWorld(tmp_path) as world:
         key = world.keys.pop("default")
         tasks = [await world.register(external_id=f"up-{n}") for n in range(TRICKLE + 40)]
@@ -251,8 +251,8 @@ async def test_what_cannot_be_asked_is_looked_at_slowly(tmp_path: Path) -> None:
         await world.gateway.wait_for_request("GET kling", len(tasks))
 
 
-async def test_a_lane_is_back_at_its_pace_after_an_outage(tmp_path: Path) -> None:
-    """While the circuit is open few are looked at; the answer to the probe opens the way to all."""
+async def test_a_lane_recovers_its_speed_after_an_outage(tmp_path: Path) -> None:
+    """While the circuit is open few tasks are claimed; after a successful probe all are."""
     async with UpstreamWorld(tmp_path) as world:
         world.gateway.answers["kling"] = IN_MAINTENANCE
         for n in range(100):
@@ -267,15 +267,15 @@ async def test_a_lane_is_back_at_its_pace_after_an_outage(tmp_path: Path) -> Non
 
 
 async def halt_once(claims: Claims) -> None:
-    """Halt as soon as a claim is on its way to the store."""
+    """Halt as soon as a claim is being executed."""
     async with asyncio.timeout(20):
-        while not claims._turn.locked():  # noqa: ASYNC110 - nothing tells of it
+        while not claims._turn.locked():  # noqa: ASYNC110 - there is no signal for it
             await asyncio.sleep(0)
     claims.halt()
 
 
-async def test_a_stop_gives_back_what_was_claimed(tmp_path: Path) -> None:
-    """What was claimed while the stop began is due as before, not at the end of a lease."""
+async def test_a_stop_releases_claims(tmp_path: Path) -> None:
+    """Tasks claimed when the stop began are due as before, not at the end of a lease."""
     async with UpstreamWorld(tmp_path) as world:
         task_id = await world.register()
         claims = world.poller._claims
@@ -284,11 +284,11 @@ async def test_a_stop_gives_back_what_was_claimed(tmp_path: Path) -> None:
         assert world.gateway.asked == []
 
 
-# -- nudges --------------------------------------------------------------------------------------------------
+# -- poll requests -------------------------------------------------------------------------------------------
 
 
-async def test_a_nudge_during_a_poll_is_followed_by_another(tmp_path: Path) -> None:
-    """The answer under way may be older than the nudge: the task is asked about again as soon as it has come."""
+async def test_a_poll_request_during_a_poll_causes_another_poll(tmp_path: Path) -> None:
+    """The answer under way may be older than the request: the task is polled again right after it."""
     async with UpstreamWorld(tmp_path, min_interval_s=600.0, max_interval_s=600.0) as world:
         task_id = await world.register()
         answered = world.gateway.hold("GET kling")
@@ -306,7 +306,7 @@ async def test_a_nudge_during_a_poll_is_followed_by_another(tmp_path: Path) -> N
 
 
 async def test_a_poll_that_outlasts_its_lease_is_not_repeated(tmp_path: Path) -> None:
-    """The claim fell due by itself: nobody has asked for more."""
+    """The lease expired on its own, without a poll request."""
     async with UpstreamWorld(tmp_path) as world:
         await world.register()
         answered = world.gateway.hold("GET kling")
@@ -319,8 +319,8 @@ async def test_a_poll_that_outlasts_its_lease_is_not_repeated(tmp_path: Path) ->
         assert world.gateway.asked.count("GET kling") == 1
 
 
-async def test_an_open_circuit_keeps_no_task_for_ever(tmp_path: Path) -> None:
-    """Probes are too few to ask about each: past its deadline a task ends after the grace of one whose polls fail."""
+async def test_an_open_circuit_does_not_keep_a_task_for_ever(tmp_path: Path) -> None:
+    """Probes do not reach every task: after its deadline a task ends with the grace for failing polls."""
     async with UpstreamWorld(tmp_path, deadline_s=100.0, not_found_grace_s=50.0) as world:
         world.gateway.answers["kling"] = (503, {"code": 5001, "message": "busy"})
         tasks = [await world.register(external_id=f"up-{n}") for n in range(20)]
@@ -333,8 +333,8 @@ async def test_an_open_circuit_keeps_no_task_for_ever(tmp_path: Path) -> None:
         assert {(task.status, task.reason) for task in ended} == {(Status.FAILED, "expired")}
 
 
-async def test_fresh_urls_that_cannot_be_asked_for_are_none(tmp_path: Path) -> None:
-    """A poll by hand says that nobody was asked; who only wants a fresh URL finds the one that it has."""
+async def test_fresh_urls_without_a_poll(tmp_path: Path) -> None:
+    """A manual poll reports that it was not sent; a request for fresh URLs returns the stored ones."""
     async with UpstreamWorld(tmp_path) as world:
         world.keys.pop("default")
         task_id = await world.register()

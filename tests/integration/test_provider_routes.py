@@ -1,4 +1,4 @@
-"""Every route that the embedded gateway plays against it, which speaks the formats on its own: from request to end."""
+"""Every route of the embedded gateway, which implements the formats independently: from request to end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SOURCES = ("taskId", "audioId")
 
 
 async def send(client: Client, call: WireRequest) -> WireReply:
-    """Send a provider's request as the outbound client does, and read the whole answer."""
+    """Send a provider's request as the outbound client does, and read the complete answer."""
     headers = dict(call.headers)
     if call.auth is AuthStyle.X_API_KEY:
         headers |= {"Authorization": "", "x-api-key": DEFAULT_KEY, "anthropic-version": "2023-06-01"}
@@ -50,7 +50,7 @@ async def finish(client: Client, route: Route, reading: Reading) -> Reading:
 
 
 async def request_of(client: Client, route: Route) -> dict[str, Any]:
-    """The sample; one that works on a song names a song that was made before."""
+    """The sample; one that works on a song names an existing song."""
     request = dict(route.sample)
     if not set(SOURCES) & set(request) or route.provider != "suno":
         return request
@@ -77,7 +77,7 @@ async def submit(client: Client, route: Route, request: dict[str, Any], callback
 
 @routes
 async def test_a_job_is_followed_to_its_end(route: Route) -> None:
-    """Create, polls and result are understood, and the result is something that can be kept."""
+    """Create, polls and result are understood, and the result can be stored."""
     async with running(duration_s=0.03) as client:
         reading = await submit(client, route, await request_of(client, route))
         if route.mode == "sync":
@@ -94,14 +94,14 @@ async def test_callbacks_are_understood(route: Route) -> None:
     provider = REGISTRY.provider_of(route)
     async with running(duration_s=0.03) as client, receiving() as receiver:
         made = await submit(client, route, await request_of(client, route), receiver.url)
-        reading = await last_word(receiver, route)
+        reading = await final_callback(receiver, route)
         assert provider.callback_ids(receiver.bodies[-1]) == (made.external_id,)
     assert (reading.status, reading.external_id) == (Status.SUCCEEDED, made.external_id)
     assert reading.outputs
 
 
-async def last_word(receiver: Receiver, route: Route) -> Reading:
-    """Read the callbacks as they come until one says an end."""
+async def final_callback(receiver: Receiver, route: Route) -> Reading:
+    """Read the callbacks until one reports an end."""
     provider = REGISTRY.provider_of(route)
     count = 0
     while True:
@@ -115,7 +115,7 @@ async def last_word(receiver: Receiver, route: Route) -> Reading:
 
 @pytest.mark.parametrize("route", [route for route in PLAYED if route.query], ids=lambda route: route.name)
 async def test_an_unknown_id_is_not_found(route: Route) -> None:
-    """Nobody's task is trouble, never an end."""
+    """An unknown task is trouble, never an end."""
     provider = REGISTRY.provider_of(route)
     async with running() as client:
         reading = provider.read_poll(route, await send(client, provider.poll_request(route, ExternalId("nobody-s"))))

@@ -1,4 +1,4 @@
-"""The examples for reverse proxies, started for real: what they let through, what they keep out, and what they hold."""
+"""The reverse proxy examples, with real proxies: what they pass, what they reject, and what they buffer."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from tests.kits.waiting import WITHIN_S
 
 CONFIG = Path(__file__).parents[2] / "config"
 BODY_S = 4
-"""So long the proxy waits for a body here, instead of 30 s and more."""
+"""How long the proxy waits for a body here, instead of 30 s and more."""
 MOST = 2_000_000
-"""A body that is larger is never taken, whoever refuses it."""
+"""A larger body is refused, by the proxy or the tracker."""
 NGINX_AROUND = """
 daemon off;
 pid {directory}/nginx.pid;
@@ -101,7 +101,7 @@ class Proxied:
 
     Attributes:
         seen: paths that reached the stand-in.
-        trust: what makes a client believe its certificate.
+        trust: makes a client trust its certificate.
         port: of the public side.
         hold: the stand-in's stream waits for it before it ends.
     """
@@ -116,7 +116,7 @@ class Proxied:
         self.hold = asyncio.Event()
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """Take what the tracker might take, refuse the rest unread as it does; stream on the stream's path."""
+        """Accept what the tracker might accept, refuse other bodies unread; stream on the stream's path."""
         if (request.content_length or 0) > MOST:
             return web.Response(status=413, headers={"Connection": "close"})
         try:
@@ -221,12 +221,12 @@ def prepare(request: pytest.FixtureRequest) -> Prepare:
     chosen: Prepare = request.param
     for program in (chosen.__name__, "openssl"):
         if shutil.which(program) is None:
-            pytest.skip(f"NOT TESTED: {program} is not installed, so nobody has started its example")
+            pytest.skip(f"NOT TESTED: {program} is not installed, so its example was not started")
     return chosen
 
 
-async def test_the_example_starts_and_does_what_it_says(directory: Path, prepare: Prepare) -> None:
-    """Callbacks alone are public; bodies that the tracker would take pass; events come through at once."""
+async def test_the_example_starts_and_works(directory: Path, prepare: Prepare) -> None:
+    """Only callbacks are public; bodies that the tracker accepts pass; streams are not buffered."""
     async with proxied(directory, prepare) as proxied_app:
         client = proxied_app.client
         async with client.post(
@@ -237,7 +237,7 @@ async def test_the_example_starts_and_does_what_it_says(directory: Path, prepare
         for path in ("/", "/v1/tasks", "/v1/stream", "/healthz", "/metrics", "/callbacks", "/callbacks/../v1/tasks"):
             async with client.get(f"{proxied_app.public}{path}", allow_redirects=False) as answer:
                 assert answer.status in {404, 301, 400}, path
-        assert len(proxied_app.seen) == 1, "more than the callbacks is public"
+        assert len(proxied_app.seen) == 1, "a path besides the callbacks is public"
         async with client.post(
             f"{proxied_app.public}/callbacks/kling/token", data=io.BytesIO(b"x" * 3_000_000)
         ) as answer:
@@ -245,14 +245,16 @@ async def test_the_example_starts_and_does_what_it_says(directory: Path, prepare
             assert answer.status in ({413} if prepare is nginx else {413, 502})
         async with client.get(f"{proxied_app.internal}/v1/tasks") as answer:
             assert answer.status == 200
-        assert proxied_app.seen[-1][1].startswith("tracker.internal"), "the tracker must see that it came by the proxy"
+        assert proxied_app.seen[-1][1].startswith("tracker.internal"), (
+            "the tracker must see that the request came through the proxy"
+        )
         async with client.get(f"{proxied_app.internal}/v1/stream") as stream:
-            # the stand-in has not ended its answer: what comes has come through unbuffered
+            # the stand-in has not ended its answer: received data has passed unbuffered
             assert await stream.content.readuntil(b"\n\n") == b"id: 1\ndata: {}\n\n"
 
 
-async def test_no_token_of_a_callback_gets_into_a_log(directory: Path, prepare: Prepare) -> None:
-    """Neither for a callback that passes nor for one that the backend cannot be asked about."""
+async def test_callback_tokens_are_not_logged(directory: Path, prepare: Prepare) -> None:
+    """Neither for a callback that passes nor for one while the backend is down."""
     async with proxied(directory, prepare) as proxied_app:
         async with proxied_app.client.post(
             f"{proxied_app.public}/callbacks/suno/secret-in-the-path", data=b"{}"
@@ -262,8 +264,8 @@ async def test_no_token_of_a_callback_gets_into_a_log(directory: Path, prepare: 
         assert not [path for path in files if b"secret-in-the-path" in path.read_bytes()]
 
 
-async def test_a_sender_that_stops_halfway_is_let_go(directory: Path, prepare: Prepare) -> None:
-    """A body that does not go on is answered 408 or nothing, never as if it had been taken; its connection ends."""
+async def test_a_stalled_sender_is_disconnected(directory: Path, prepare: Prepare) -> None:
+    """A body that stalls is answered 408 or not at all, never as accepted; its connection is closed."""
     async with proxied(directory, prepare) as proxied_app:
         reader, writer = await asyncio.open_connection(
             "127.0.0.1", proxied_app.port, ssl=proxied_app.trust, server_hostname="tracker.example.com"

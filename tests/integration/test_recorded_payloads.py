@@ -1,6 +1,6 @@
 """Every recorded payload reaches the running daemon over HTTP, as in production.
 
-One daemon for all payloads, built as ``serve`` builds it, and one made-up upstream. Each payload has its own task,
+One daemon for all payloads, built as ``serve`` builds it, and one test upstream. Each payload has its own task,
 account and port: the upstream replies on that port with exactly the payload's status, headers and body, and pauses and
 circuit breakers of one payload do not affect another. The wall clock is frozen, so that each task is polled once and
 times can be compared exactly.
@@ -38,14 +38,14 @@ PATIENCE_S = 30.0
 INTERVAL_S = 2.0
 """Between polls; what an upstream asks for in the payloads is longer."""
 STRETCHED_S = {"unauthorized": 10 * INTERVAL_S}
-"""A trouble that slows polls down by itself."""
+"""A trouble that slows polls down on its own."""
 JITTER = 1.1
 SENT_TO = "https://tracker.example.com"
 
 
 @dataclass
 class Case:
-    """One payload on one route, and what came of it.
+    """One payload on one route, and its results.
 
     Attributes:
         asked: method and path of each request that the upstream got.
@@ -66,7 +66,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """Its name among all."""
+        """Its unique name."""
         return f"{self.payload.family}/{self.payload.case}-{self.route.name}"
 
 
@@ -137,7 +137,7 @@ def write_config(directory: Path, cases: list[Case]) -> Path:
 
 
 class Run:
-    """Brings all cases in.
+    """Delivers all cases.
 
     Args:
         client: asks the daemon.
@@ -249,7 +249,7 @@ class Done:
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
-    """Every payload brought in once, for all tests to look at."""
+    """Every payload, delivered once for all tests."""
     cases = list_cases()
     now = asyncio.run(bring_all_in(tmp_path_factory.mktemp("payloads"), cases))
     return Done({case.name: case for case in cases}, now)
@@ -261,11 +261,11 @@ def is_refused(case: Case) -> bool:
 
 
 @pytest.mark.parametrize("name", [case.name for case in CASES if not is_refused(case)])
-def test_payload_leads_its_task_where_expected(done: Done, name: str) -> None:
-    """Status, id, outputs, error and waiting time of the task are what the payload's ``expect`` says."""
+def test_a_payload_has_the_expected_effect(done: Done, name: str) -> None:
+    """Status, id, outputs, error and wait of the task are those of the payload's ``expect``."""
     case = done.cases[name]
     payload, task, expect = case.payload, case.task, case.payload.content["expect"]
-    assert len(case.asked) >= 1, "the upstream was asked"
+    assert len(case.asked) >= 1, "the upstream got a request"
     assert payload.allows("status", task["status"]) or (task["status"] == "PENDING" and payload.allows("status", None))
     if payload.channel != "poll":
         assert payload.allows("task_id", task["external_id"])
@@ -305,7 +305,7 @@ def check_error(case: Case) -> None:
 
 
 def check_wait(case: Case, reading: Json, now: datetime) -> None:
-    """When the upstream is asked again: never earlier than it asked for, and else after the usual interval."""
+    """The time of the next poll: not earlier than the upstream requested, else after the usual interval."""
     asked_for_s = case.payload.content["expect"].get("retry_after_s")
     next_poll_at = case.task["next_poll_at"]
     if case.payload.channel != "poll" or next_poll_at is None:
@@ -320,15 +320,15 @@ def check_wait(case: Case, reading: Json, now: datetime) -> None:
 
 
 @pytest.mark.parametrize("name", [case.name for case in CASES if is_refused(case)])
-def test_unreadable_callback_is_refused_and_asked_about(done: Done, name: str) -> None:
+def test_an_unreadable_callback_is_refused_and_polled(done: Done, name: str) -> None:
     """A callback that cannot be read is 400 and changes nothing."""
     case = done.cases[name]
     assert case.answered[0] == 400, case.answered
     assert (case.task["status"], case.task["external_id"], case.readings) == ("PENDING", None, [])
 
 
-def test_each_poll_and_create_was_asked_once(done: Done) -> None:
-    """One request per payload, to the path of its route: what was read was the payload, and nothing else."""
+def test_each_poll_and_create_was_sent_once(done: Done) -> None:
+    """One request per payload, to the path of its route: only the payload was read."""
     for case in done.cases.values():
         if case.payload.channel == "callback":
             continue
@@ -346,7 +346,7 @@ def test_every_callback_route_sends_its_callback_url(done: Done) -> None:
     assert found == {route.name for route in called_back if route.callback_field}
 
 
-def test_every_route_and_family_comes_in() -> None:
+def test_every_route_and_family_has_a_case() -> None:
     """A route of ``tracker routes``, or a family of payloads, without a case here would not be tested."""
     assert {case.route.name for case in CASES} == {route.name for route in REGISTRY.routes()}
     assert {case.payload.family for case in CASES} == {path.name for path in PAYLOADS.iterdir() if path.is_dir()}

@@ -20,7 +20,7 @@ GIT = ("git", "-c", "user.name=Tester", "-c", "user.email=tester@example.com", "
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A committed copy of what a release is made from, set up like a checkout that was used before."""
+    """A committed copy of the repository, set up like a used checkout."""
     directory = tmp_path / "checkout"
     directory.mkdir()
     for name in (*COPIED, *PAGES):
@@ -84,7 +84,7 @@ def test_a_release_builds_and_tags(checkout: Path) -> None:
 def test_a_release_is_refused(
     checkout: Path, file: str, old: str, new: str, complaint: str, *, is_committed: bool
 ) -> None:
-    """One line says why; no tag is created."""
+    """One line with the reason; no tag is created."""
     path = checkout / file
     text = path.read_text()
     assert old in text

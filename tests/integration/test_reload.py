@@ -1,4 +1,4 @@
-"""SIGHUP from the inside: what a running daemon takes over of a new configuration, and what it says of the rest."""
+"""Reloads: which keys of a new configuration a running daemon applies, and what it reports about the others."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ async def running(directory: Path, gateway: str) -> AsyncIterator[ReloadedDaemon
         await tracker.stop()
 
 
-async def test_what_can_change_holds_at_once(tmp_path: Path) -> None:
-    """Accounts, keys, tokens, hooks, polls and the public address change under a daemon that goes on working."""
+async def test_reloadable_keys_apply_at_once(tmp_path: Path) -> None:
+    """Accounts, keys, tokens, hooks, polls and the public address change while the daemon keeps working."""
     async with (
         Sandbox() as first,
         Sandbox(key="sk-another-key-0123456789") as second,
@@ -115,11 +115,11 @@ async def test_what_can_change_holds_at_once(tmp_path: Path) -> None:
         for secret in (TOKEN, NEXT_TOKEN, DEFAULT_KEY, "sk-another-key-0123456789"):
             assert daemon.tracker.redactor.text(f"x {secret} y") == f"x {MASK} y"
         daemon.tracker.poller.first_tick.clear()
-        await daemon.tracker.poller.first_tick.wait()  # the sweep goes on at its new pace
+        await daemon.tracker.poller.first_tick.wait()  # the sweep continues with its new interval
 
 
-async def test_an_account_that_is_gone_fails_its_tasks_alone(tmp_path: Path) -> None:
-    """Removed accounts are not asked any more; nothing else is disturbed."""
+async def test_a_removed_account_affects_its_own_tasks_only(tmp_path: Path) -> None:
+    """Removed accounts are no longer polled; other tasks continue."""
     async with Sandbox() as gateway, running(tmp_path, gateway.base_url) as daemon:
         extra = f'[accounts.extra]\nbase_url = "{gateway.base_url}"\napi_key_file = "key"\n'
         daemon.tracker.reload(daemon.write(more=extra))
@@ -130,8 +130,8 @@ async def test_an_account_that_is_gone_fails_its_tasks_alone(tmp_path: Path) -> 
         assert (await daemon.submit(TOKEN))[0] == 201
 
 
-async def test_what_cannot_change_is_said(tmp_path: Path) -> None:
-    """The address, the file and the callback secret stay as they are, and are named."""
+async def test_keys_that_need_a_restart_are_named(tmp_path: Path) -> None:
+    """The address, the file and the callback secret are unchanged and named."""
     async with Sandbox() as gateway, running(tmp_path, gateway.base_url) as daemon:
         url = daemon.tracker.url
         (tmp_path / "secret").write_text("another secret of some length")
@@ -149,7 +149,7 @@ async def test_what_cannot_change_is_said(tmp_path: Path) -> None:
 
 
 async def test_a_refused_reload_changes_nothing(tmp_path: Path) -> None:
-    """Whatever is wrong is found before the first part is touched."""
+    """Every mistake is found before the first part changes."""
     async with Sandbox() as gateway, running(tmp_path, gateway.base_url) as daemon:
         daemon.tracker.reload(daemon.write(more=HOOK.format(name="old")))
         new = daemon.write(('name = "old"', 'name = "new"'), ("tick_s = 0.2", "tick_s = 0.3"))
@@ -161,7 +161,7 @@ async def test_a_refused_reload_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_changes_are_named_as_the_file_names_them(tmp_path: Path) -> None:
-    """Providers' tables and accounts are named by their path; what a later release adds takes a restart."""
+    """Providers' tables and accounts are named by their path; unknown keys of a later release need a restart."""
     file = tmp_path / "tracker.toml"
     file.write_text("")
     old = load_config(file, {}, hook_table=hook_table)

@@ -1,4 +1,4 @@
-"""Submits that come again with their key: the same task whatever the configuration says by now, and one create."""
+"""Repeated submits with the same key: the same task after a change of configuration, and one create."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ORDER = {"route": "openai.video", "request": {"model": "@video", "prompt": "a ki
 
 
 def tables(sandbox: Sandbox, name: str, more: str = "") -> str:
-    """A configuration of one account, with something beside it."""
+    """A configuration with one account and further tables."""
     return f"{account(name, sandbox.base_url)}\n{more}"
 
 
@@ -37,7 +37,7 @@ async def test_a_key_finds_its_task_after_a_change_of_configuration(tmp_path: Pa
             status, problem = await api.call("POST", "/v1/tasks", order | {"labels": {"user": "42"}})
             assert (status, problem["type"]) == (422, "urn:tracker:problem:idempotency-conflict")
             status, problem = await api.call("POST", "/v1/tasks", order | {"idempotency_key": "al2", "account": "blue"})
-            assert (status, problem["errors"][0]["loc"]) == (422, ["request", "model"]), "a new key is looked at anew"
+            assert (status, problem["errors"][0]["loc"]) == (422, ["request", "model"]), "a new key is not looked up"
         assert len(sandbox.state()["creates"]) == 1
 
 

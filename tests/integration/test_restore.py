@@ -230,7 +230,7 @@ def test_an_unusable_copy_is_refused(
 
 
 def test_a_copy_of_a_newer_tracker_is_refused(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """This program could not open what it restores."""
+    """This program could not open the restored file."""
     change(path, 1)
     copy = backup(path)
     with closing(sqlite3.connect(copy)) as db:
@@ -314,7 +314,7 @@ def test_damage_that_opening_does_not_find(
 
 
 def test_a_command_that_finds_damage_ends(path: Path) -> None:
-    """The connections that were open are closed: their threads would keep the process from ending."""
+    """Open connections are closed: their threads would prevent the process from ending."""
     change(path, 1)
     damage_table(path, "meta")
     before = set(threading.enumerate())
@@ -545,7 +545,7 @@ def test_restoring_a_replaced_file_creates_no_files_beside_it(path: Path) -> Non
 
 
 def test_a_link_uses_the_log_of_the_real_file(path: Path) -> None:
-    """A copy is read with its log by each of its names."""
+    """A copy is read with its log under each of its names."""
     copy = path.with_name("copy.db")
     copy.touch()
     copy.with_name("copy.db-wal").write_bytes(b"frames")

@@ -1,4 +1,4 @@
-"""Retention on a real file: what goes, what never does, and that the file gets smaller."""
+"""Retention on a real file: what is deleted, what never is, and that the file gets smaller."""
 
 import asyncio
 from pathlib import Path
@@ -25,18 +25,18 @@ PAYLOAD = '{"prompt":"' + "la " * 2000 + '"}'
 
 
 def retention(world: World, *, files: Path | None = None, **days: int) -> Pruning:
-    """Retention with these days; the others keep for ever."""
+    """Retention with these days; the others are unlimited."""
     kept = Days(**{"events_days": 0, "payload_days": 0, "outputs_days": 0, **days})
     return Pruning(world.store, world.clock, lambda: kept, DirectoryStorage(files).remove if files else None)
 
 
-async def hear_out(world: World, *hooks: str) -> None:
+async def fan_out(world: World, *hooks: str) -> None:
     """Fan everything out."""
     await world.store.fan_out(lambda _: hooks, 10_000)
 
 
 async def live(world: World, n: int, end: Status = Status.SUCCEEDED) -> None:
-    """A song that is sent, runs and ends, with payloads all along."""
+    """A song that is sent, runs and ends, with payloads."""
     await world.submit(n)
     await world.store.mark_sending(make_task_name(n), 60)
     await world.apply(
@@ -47,16 +47,16 @@ async def live(world: World, n: int, end: Status = Status.SUCCEEDED) -> None:
 
 
 async def make_lives(world: World) -> None:
-    """Five songs: one ended well, one badly, one is running, one waits, one ended yesterday's yesterday."""
+    """Five songs: succeeded, failed, running, pending, and one that ended two days ago."""
     await live(world, 1)
     await live(world, 2, Status.FAILED)
     await world.follow(3)
     await world.call(3, Status.RUNNING, at=11, payload=PAYLOAD)
     await world.submit(4)
-    await hear_out(world)
+    await fan_out(world)
 
 
-async def test_bodies_go_before_histories_and_rows_stay(tmp_path: Path) -> None:
+async def test_bodies_are_deleted_before_histories_and_rows_stay(tmp_path: Path) -> None:
     """After payload_days payloads and requests; after events_days the history; the task and its outputs never."""
     async with World(tmp_path / "t.db") as world:
         await make_lives(world)
@@ -82,8 +82,8 @@ async def test_bodies_go_before_histories_and_rows_stay(tmp_path: Path) -> None:
         assert audit(world.path).is_sound
 
 
-async def test_what_is_unfinished_stays_whole(tmp_path: Path) -> None:
-    """However old: its events, payloads and request."""
+async def test_unfinished_tasks_stay_complete(tmp_path: Path) -> None:
+    """At any age: events, payloads and request."""
     async with World(tmp_path / "t.db") as world:
         await make_lives(world)
         world.clock.advance(1000 * DAY_S)
@@ -92,8 +92,8 @@ async def test_what_is_unfinished_stays_whole(tmp_path: Path) -> None:
         assert [event.payload is None for event in await world.store.list_events(make_task_name(3))] == [False]
 
 
-async def test_keeping_for_ever_is_the_meaning_of_zero(tmp_path: Path) -> None:
-    """Nothing goes, and no task is looked at."""
+async def test_zero_means_unlimited(tmp_path: Path) -> None:
+    """Nothing is deleted, and no task is examined."""
     async with World(tmp_path / "t.db") as world:
         await make_lives(world)
         world.clock.advance(10_000 * DAY_S)
@@ -103,8 +103,8 @@ async def test_keeping_for_ever_is_the_meaning_of_zero(tmp_path: Path) -> None:
     assert days_before(START, 10**9) is None
 
 
-async def test_histories_may_go_before_bodies(tmp_path: Path) -> None:
-    """With events_days below payload_days the request outlives the history, and the result goes with its event."""
+async def test_histories_may_be_deleted_before_bodies(tmp_path: Path) -> None:
+    """With events_days below payload_days the request outlives the history; the result is deleted with its event."""
     async with World(tmp_path / "t.db") as world:
         await make_lives(world)
         world.clock.advance(20 * DAY_S)
@@ -116,10 +116,10 @@ async def test_histories_may_go_before_bodies(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("days", [{"events_days": 1}, {"payload_days": 1}, {"events_days": 1, "payload_days": 1}])
 async def test_a_dry_run_counts_what_is_then_pruned(tmp_path: Path, days: dict[str, Any]) -> None:
-    """The same numbers, and nothing dropped before."""
+    """The same counts, and the dry run deletes nothing."""
     async with World(tmp_path / "t.db") as world:
         await make_lives(world)
-        await hear_out(world)
+        await fan_out(world)
         world.clock.advance(5 * DAY_S)
         keeper = retention(world, **days)
         foreseen = await keeper.run(dry_run=True)
@@ -133,14 +133,14 @@ async def test_a_dry_run_counts_what_is_then_pruned(tmp_path: Path, days: dict[s
 COUNTED = ("tasks", "events", "deliveries", "payloads", "requests", "files", "file_bytes")
 
 
-async def test_nothing_goes_before_hooks_have_heard(tmp_path: Path) -> None:
-    """Not while an announcement is no delivery yet, nor while a delivery is pending or under way."""
+async def test_undelivered_events_are_not_deleted(tmp_path: Path) -> None:
+    """Not before an announcement is fanned out, nor while a delivery is pending or running."""
     async with World(tmp_path / "t.db") as world:
         await live(world, 1)
         world.clock.advance(100 * DAY_S)
         keeper = retention(world, events_days=1, payload_days=1)
         assert await keeper.run() == Pruned(), "announced, not fanned out"
-        await hear_out(world, "publish")
+        await fan_out(world, "publish")
         assert await keeper.run() == Pruned(), "pending"
         for _ in range(3):  # of one task one after the other
             (job,) = await world.store.claim_deliveries("publish", 10, 60)
@@ -152,10 +152,10 @@ async def test_nothing_goes_before_hooks_have_heard(tmp_path: Path) -> None:
 
 
 async def test_a_dead_delivery_can_still_be_retried(tmp_path: Path) -> None:
-    """It stays, and tells the task as it stands; those that ended otherwise go with their history."""
+    """It stays, with the current task; deliveries with other ends are deleted with their history."""
     async with World(tmp_path / "t.db") as world:
         await live(world, 1)
-        await hear_out(world, "publish")
+        await fan_out(world, "publish")
         for status in (DeliveryStatus.SUCCEEDED, DeliveryStatus.FAILED, DeliveryStatus.DEAD):
             (job,) = await world.store.claim_deliveries("publish", 10, 60)
             await world.store.record_attempt(job.id, AttemptResult(status), job.attempt)
@@ -167,25 +167,25 @@ async def test_a_dead_delivery_can_still_be_retried(tmp_path: Path) -> None:
         assert (job.event, job.record.task.status) == ("task.succeeded", Status.SUCCEEDED)
 
 
-async def test_a_store_decides_again_when_it_drops(tmp_path: Path) -> None:
-    """A task that was found and then got a delivery to do again is left alone."""
+async def test_a_store_checks_again_when_it_deletes(tmp_path: Path) -> None:
+    """A found task whose delivery was then retried is not deleted."""
     async with World(tmp_path / "t.db") as world:
         await live(world, 1)
-        await hear_out(world)
+        await fan_out(world)
         cutoffs = Cutoffs(events=after(DAY_S), payloads=after(DAY_S))
         page = await world.store.find_prunable(cutoffs, "", 10)
         assert [item.task_id for item in page.items] == [make_task_name(1)]
         world.edit("INSERT OR IGNORE INTO outbox SELECT seq FROM events WHERE announces IS NOT NULL")
-        await hear_out(world, "publish")
+        await fan_out(world, "publish")
         assert await world.store.prune([make_task_name(1)], cutoffs) == (Pruned(), 1)
         assert await world.store.prune([TaskId("gone")], cutoffs) == (Pruned(), 1)
 
 
-async def test_late_news_of_a_pruned_task_repeats_nothing(tmp_path: Path) -> None:
-    """A callback that comes once more is a duplicate still: nothing is announced, the task is as it was."""
+async def test_a_late_callback_of_a_pruned_task_is_a_duplicate(tmp_path: Path) -> None:
+    """Nothing is announced, and the task is unchanged."""
     async with World(tmp_path / "t.db") as world:
         await live(world, 1)
-        await hear_out(world)
+        await fan_out(world)
         world.clock.advance(2 * DAY_S)
         await retention(world, events_days=1, payload_days=1).run()
         again = await world.call(1, Status.SUCCEEDED, at=12)
@@ -196,12 +196,12 @@ async def test_late_news_of_a_pruned_task_repeats_nothing(tmp_path: Path) -> Non
 
 
 async def test_the_file_gets_smaller(tmp_path: Path) -> None:
-    """What was freed is given back; the rest is sound."""
+    """Freed space is returned; the file is valid."""
     path = tmp_path / "t.db"
     async with World(path) as world:
         for start in range(1, 301, 50):
             await asyncio.gather(*(live(world, n) for n in range(start, start + 50)))
-        await hear_out(world)
+        await fan_out(world)
         assert await world.store._write(lambda db: db.execute("PRAGMA auto_vacuum").fetchone()) == (2,)
     full = path.stat().st_size
     async with World(path) as world:
@@ -215,11 +215,11 @@ async def test_the_file_gets_smaller(tmp_path: Path) -> None:
 
 
 async def test_pruning_beside_callbacks_loses_nothing(tmp_path: Path) -> None:
-    """Callbacks that come meanwhile are all applied, and old things go all the same."""
+    """Callbacks during the run are all applied, and old data is deleted."""
     async with World(tmp_path / "t.db") as world:
         for start in range(1, 201, 50):
             await asyncio.gather(*(live(world, n) for n in range(start, start + 50)))
-        await hear_out(world)
+        await fan_out(world)
         world.clock.advance(100 * DAY_S)
         for n in range(1001, 1201):
             await world.follow(n)
@@ -247,8 +247,8 @@ async def test_pruning_beside_callbacks_loses_nothing(tmp_path: Path) -> None:
         assert (found.is_sound, found.tasks, found.judged) == (True, 400, 200)
 
 
-async def test_a_run_ends_when_it_is_told_to(tmp_path: Path) -> None:
-    """What is left waits for the next one."""
+async def test_a_run_can_be_halted(tmp_path: Path) -> None:
+    """The rest waits for the next run."""
     async with World(tmp_path / "t.db") as world:
         await make_lives(world)
         world.clock.advance(2 * DAY_S)
@@ -259,12 +259,12 @@ async def test_a_run_ends_when_it_is_told_to(tmp_path: Path) -> None:
 
 
 async def test_every_column_of_an_event_outlives_its_payload(tmp_path: Path) -> None:
-    """Events are written anew without their payload: a column that a later schema adds must come along."""
+    """Events are rewritten without their payload: columns of later schemas must be included."""
     async with World(tmp_path / "t.db") as world:
         columns = {name for (name,) in world.edit("SELECT name FROM pragma_table_info('events')")}
         assert columns == {*LASTING, "payload"}
         await live(world, 1)
-        await hear_out(world)
+        await fan_out(world)
         what = f"SELECT {', '.join(LASTING)} FROM events ORDER BY seq"
         before = world.edit(what)
         world.clock.advance(2 * DAY_S)
@@ -274,7 +274,7 @@ async def test_every_column_of_an_event_outlives_its_payload(tmp_path: Path) -> 
 
 
 def test_steps_are_bounded() -> None:
-    """In rows, with all tasks in their order; one that is larger by itself goes alone."""
+    """By rows, with all tasks in order; a larger task is a step of its own."""
     sizes = [1, STEP_ROWS, 60, 60, 60, 5]
     found = [Prunable(TaskId(str(n)), Pruned(events=size)) for n, size in enumerate(sizes)]
     assert list(steps(found)) == [["0"], ["1"], ["2", "3"], ["4", "5"]]
@@ -284,7 +284,7 @@ def test_steps_are_bounded() -> None:
 
 
 async def archived(world: World, n: int, root: Path, path: str | None = None) -> Path:
-    """Have a file of a task archived, as its row and on disk."""
+    """Archive a file of a task, as its row and on disk."""
     path = path or f"{make_task_name(n)}/0-song.mp3"
     world.edit(
         "INSERT INTO archives (task_id, identity, n, state, path, bytes, sha256, mime, created_at, finished_at)"
@@ -299,7 +299,7 @@ async def archived(world: World, n: int, root: Path, path: str | None = None) ->
     return place
 
 
-async def test_archived_files_go_with_their_rows(tmp_path: Path) -> None:
+async def test_archived_files_are_deleted_with_their_rows(tmp_path: Path) -> None:
     """After outputs_days, and only those of finished tasks; a dry run counts them."""
     root = tmp_path / "outputs"
     async with World(tmp_path / "t.db") as world:
@@ -315,8 +315,8 @@ async def test_archived_files_go_with_their_rows(tmp_path: Path) -> None:
         assert world.edit("SELECT task_id FROM archives") == [(make_task_name(3),)]
 
 
-async def test_a_file_that_is_gone_already_ends_its_row(tmp_path: Path) -> None:
-    """A run that was cut off between the two steps is ended by the next."""
+async def test_the_row_of_a_missing_file_is_deleted(tmp_path: Path) -> None:
+    """The next run completes a run that was interrupted between the two steps."""
     root = tmp_path / "outputs"
     async with World(tmp_path / "t.db") as world:
         await make_lives(world)
@@ -327,7 +327,7 @@ async def test_a_file_that_is_gone_already_ends_its_row(tmp_path: Path) -> None:
 
 
 async def test_nothing_outside_the_archive_is_removed(tmp_path: Path) -> None:
-    """Whatever path the database holds; the row stays, and the rest goes on."""
+    """For any path in the database; the row stays, and the run continues."""
     root = tmp_path / "outputs"
     async with World(tmp_path / "t.db") as world:
         await make_lives(world)

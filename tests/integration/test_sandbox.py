@@ -367,7 +367,7 @@ async def test_retry_after_can_be_an_http_date() -> None:
     ],
 )
 async def test_every_poll_rate_makes_its_fault(rate: str, status: int, raw: bytes) -> None:
-    """Polls can be answered with anything but news."""
+    """Polls can be answered with every fault."""
     async with running(chaos=Chaos.from_json({rate: 1.0})) as client:
         task_id = (await client.post(SUNO, suno_body())).body["data"]["taskId"]
         reply = await client.get(f"/suno/query/task?taskId={task_id}")
@@ -502,7 +502,7 @@ async def test_suno_callbacks_can_be_wrapped(receiver: Receiver) -> None:
 
 
 async def test_bare_suno_failure_sends_no_callback(client: Client, receiver: Receiver) -> None:
-    """AnyInt documents no failure phase: after text, silence; the poll knows."""
+    """AnyInt documents no failure phase: after the text stage only the poll shows it."""
     made = await client.post(SUNO, suno_body("[sandbox: fail=error]", receiver.url))
     path = f"/suno/query/task?taskId={made.body['data']['taskId']}"
     await client.see(path, lambda body: body["data"] and body["data"]["status"], "GENERATE_AUDIO_FAILED")
@@ -518,7 +518,7 @@ async def test_kling_calls_back_on_every_change(client: Client, receiver: Receiv
     assert bodies[2]["task_info"] == {"parent_video": None, "external_task_id": "job-1"}
 
 
-async def test_kling_speaks_the_newer_field_names_on_request(client: Client, receiver: Receiver) -> None:
+async def test_kling_uses_the_newer_field_names_on_request(client: Client, receiver: Receiver) -> None:
     """`dialect=new` gives id, status `succeeded` and outputs, in callbacks and polls."""
     prompt = "[sandbox: dialect=new; duration=0]"
     made = await client.post(KLING, kling_body(prompt, receiver.url))
@@ -574,7 +574,7 @@ async def test_lost_and_undeliverable_callbacks_are_recorded_and_not_sent(client
     assert receiver.bodies == []
 
 
-async def test_late_callbacks_come_after_the_poll_knows(receiver: Receiver) -> None:
+async def test_late_callbacks_come_after_the_poll_shows_the_end(receiver: Receiver) -> None:
     """`callback=late` holds each callback back by the knob, beyond the end of a job that is shorter."""
     sent: list[float] = []
 
@@ -634,7 +634,7 @@ async def test_callback_retries_end(receiver: Receiver) -> None:
     ],
 )
 def test_only_loopback_is_ever_contacted(url: str, expected: bool) -> None:
-    """Names that merely look like this machine are not this machine."""
+    """Names that only resemble this machine are not loopback."""
     assert is_loopback(url) is expected
 
 
@@ -736,7 +736,7 @@ async def test_absurd_ranges_are_416(client: Client) -> None:
 
 
 async def test_urls_expire_and_cannot_be_forged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """403 after expiry, for a changed Expires and for a made-up token; a later poll gives a fresh URL."""
+    """403 after expiry, for a changed Expires and for a forged token; a later poll gives a fresh URL."""
     clock = url_clock(monkeypatch)
     async with running(url_ttl_s=2000.0) as client:
         path, url = await finished_video(client)
@@ -851,7 +851,7 @@ class Echo(SyncRoute):
     """A paid route that answers at once."""
 
     def reject(self, call: Call, context: Context) -> Answer | None:
-        """Want a prompt."""
+        """Require a prompt."""
         return None if call.body.get("prompt") else json_answer({"wrong": True}, 400)
 
     def refuse(self, refusal: Refusal, call: Call) -> Answer:

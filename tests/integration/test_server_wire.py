@@ -101,7 +101,7 @@ class Sender:
         return answer
 
     def cut(self) -> None:
-        """End the connection, without a word."""
+        """Close the connection without sending anything."""
         self._writer.transport.abort()
 
 
@@ -138,11 +138,11 @@ def logged() -> Iterator[list[Mapping[str, Any]]]:
 
 
 def is_quiet(logged: list[Mapping[str, Any]]) -> bool:
-    """Whether nothing was logged that wakes somebody, and no traceback."""
+    """Whether no warning, error or traceback was logged."""
     return not [e for e in logged if e["level"] in {"warning", "error", "critical"} or "exception" in e]
 
 
-# -- what is no HTTP, or none that is understood -----------------------------------------------------------
+# -- input that is not HTTP, or not supported --------------------------------------------------------------
 
 NO_HTTP = {
     "brotli": CALLBACK + b"Content-Encoding: br\r\nContent-Length: 6\r\n\r\nSECRET",
@@ -259,7 +259,7 @@ async def test_a_closed_connection_is_not_an_error(world: ServerWorld, logged: l
 
 @pytest.mark.parametrize("way", ["", "?ordinary=1"])
 async def test_an_incomplete_body_has_a_time_limit(hasty: ServerWorld, way: str) -> None:
-    """408, for every token and both ways to the handler, and the connection is free again."""
+    """408, for every token and both paths to the handler, and the connection is free again."""
     good = hasty.address(await hasty.make_task())
     paths = [path + way for path in (good, "/callbacks/suno/bad.token", "/callbacks/suno")] + ["/v1/tasks"]
     heads = [begin(path, host="127.0.0.1", connection="keep-alive") for path in paths]

@@ -1,4 +1,4 @@
-"""Signatures end to end: a sandbox that signs its callbacks, and a daemon that is configured to check them.
+"""Signatures end to end: a sandbox that signs its callbacks, and a daemon that checks them.
 
 Polls are years away, so a task ends by what its callbacks are worth: believed, confirmed by one poll, or refused, which
 makes the tracker ask instead.
@@ -48,14 +48,14 @@ class Wire:
     event_log: EventLog
 
     async def bring_to_end(self, route: str, words: str = "a kite") -> Json:
-        """Submit, and wait for the end and for the last callback."""
+        """Submit, and wait for the end and the last callback."""
         task = await self.api.submit(route, request_of(route, words))
         await self.api.end_of(task)
         await self.event_log.until(lambda: any(self.answers(task, word) for word in LAST_WORDS))
         return await self.api.get(f"/v1/tasks/{task['id']}")
 
     def answers(self, task: Json, phase: str | None = None) -> list[tuple[int, Json]]:
-        """What the callbacks of a task were answered."""
+        """The answers to the callbacks of a task."""
         return [
             (record["http_status"], record["answer"])
             for record in self.sandbox.state()["callbacks"]
@@ -67,7 +67,7 @@ class Wire:
 async def wired(
     directory: Path, kling: str | None = NEW, suno: str | None = SUNO_SECRET, known: str = NEW
 ) -> AsyncIterator[Wire]:
-    """A sandbox that signs with these secrets, and a daemon that knows ``known`` and Suno's."""
+    """A sandbox that signs with these secrets, and a daemon with ``known`` and Suno's."""
     event_log = EventLog()
     async with Sandbox(
         duration_s=0.2, callback_retry_s=60, kling_secret=kling, suno_secret=suno, on_event=event_log
@@ -82,7 +82,7 @@ async def wired(
             yield Wire(api, sandbox, event_log)
 
 
-async def test_a_signature_over_the_body_is_believed(tmp_path: Path) -> None:
+async def test_a_signature_over_the_body_is_trusted(tmp_path: Path) -> None:
     """Standard Webhooks: the callbacks alone end the task."""
     async with wired(tmp_path) as wire:
         task = await wire.bring_to_end(KLING)
@@ -93,7 +93,7 @@ async def test_a_signature_over_the_body_is_believed(tmp_path: Path) -> None:
 
 
 async def test_a_signature_that_does_not_cover_the_body_is_confirmed_by_a_poll(tmp_path: Path) -> None:
-    """Suno's proves only that there is news of this task: the stages count, the end is asked for."""
+    """Suno's only proves that the task changed: stages are applied, the end is polled."""
     async with wired(tmp_path) as wire:
         task = await wire.bring_to_end(SUNO)
         assert task["status"] == "SUCCEEDED"
@@ -104,10 +104,8 @@ async def test_a_signature_that_does_not_cover_the_body_is_confirmed_by_a_poll(t
 
 @pytest.mark.parametrize("route", [KLING, SUNO])
 @pytest.mark.parametrize("how", ["forged", "unsigned", "another secret"])
-async def test_what_is_not_signed_rightly_is_401_and_the_task_ends_by_polling(
-    tmp_path: Path, route: str, how: str
-) -> None:
-    """Refused and not believed, but heard: who holds the token had something to say, so the upstream is asked."""
+async def test_a_wrong_signature_is_401_and_the_task_ends_by_polling(tmp_path: Path, route: str, how: str) -> None:
+    """The callback is refused, but its token is valid, so the task is polled."""
     signs = {"forged": (NEW, SUNO_SECRET), "unsigned": (None, None), "another secret": (OTHER, "a guess")}
     words = "a kite [sandbox: callback=forged]" if how == "forged" else "a kite"
     async with wired(tmp_path, *signs[how]) as wire:
@@ -125,14 +123,14 @@ async def test_what_is_not_signed_rightly_is_401_and_the_task_ends_by_polling(
 
 @pytest.mark.parametrize("signs", [OLD, NEW, f"{OLD} {NEW}"])
 async def test_a_secret_is_replaced_without_losing_a_callback(tmp_path: Path, signs: str) -> None:
-    """While both are configured it does not matter which one signs, nor that both do."""
+    """While both are configured, either or both may sign."""
     async with wired(tmp_path, kling=signs, known=f"{NEW} {OLD}") as wire:
         task = await wire.bring_to_end(KLING)
     assert (task["status"], task["polls"], task["callbacks"]) == ("SUCCEEDED", 0, 3)
 
 
-async def test_a_callback_without_token_wants_a_signature_too(tmp_path: Path) -> None:
-    """It would only cost a poll, and not even that is a stranger's to spend."""
+async def test_a_callback_without_token_needs_a_signature(tmp_path: Path) -> None:
+    """Even the poll that it causes is only for signed callbacks."""
     async with wired(tmp_path) as wire:
         news = {"task_id": "k-1", "task_status": "succeed"}
         refused = await wire.api.call("POST", "/callbacks/kling", news)
@@ -142,8 +140,8 @@ async def test_a_callback_without_token_wants_a_signature_too(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("payload", RECORDED, ids=lambda payload: f"{payload.family}/{payload.case}")
-async def test_recorded_signatures_at_the_door(tmp_path: Path, payload: Payload) -> None:
-    """Byte by byte as they came: a good one has its task polled, a forged one is 401 and changes nothing."""
+async def test_recorded_signatures_over_http(tmp_path: Path, payload: Payload) -> None:
+    """Byte for byte as recorded: a valid one causes a poll, a forged one is 401 and changes nothing."""
     (route,) = routes_of(payload, Registry())
     signature = payload.content["signature"]
     tables = f'[callbacks.{route.provider}]\nscheme = "{route.signature}"\nsecret_env = "SECRET"'
@@ -156,7 +154,9 @@ async def test_recorded_signatures_at_the_door(tmp_path: Path, payload: Payload)
         headers = {"Content-Type": "application/json", **payload.content["headers"]}
         async with api.session.post(f"/callbacks/{route.provider}", data=payload.raw, headers=headers) as response:
             assert response.status == (202 if signature["valid"] else 401), await response.text()
-        assert (await api.get(f"/v1/tasks/{task['id']}"))["callbacks"] == 0, "without a token nothing is believed"
+        assert (await api.get(f"/v1/tasks/{task['id']}"))["callbacks"] == 0, (
+            "a callback without a token is never trusted"
+        )
 
 
 @pytest.mark.parametrize(
@@ -183,8 +183,8 @@ async def test_a_scheme_without_its_secret_is_refused_at_start(
         assert "base64!" not in ran.err
 
 
-async def test_the_signed_tables_are_fine_with_their_secrets(tmp_path: Path) -> None:
-    """The check does not complain where there is nothing to complain about."""
+async def test_signature_schemes_with_secrets_are_valid(tmp_path: Path) -> None:
+    """The configuration check passes."""
     file = replace(Setting(gateway="http://127.0.0.1:9"), tables=SIGNED).write(tmp_path)
     env = {"SUNO_WEBHOOK_SECRET": SUNO_SECRET, "KLING_WEBHOOK_SECRET": f"{OLD} {NEW}", "GATEWAY_KEY": "k"}
     ran = await asyncio.wait_for(

@@ -425,7 +425,7 @@ async def test_archive_items_are_committed_with_the_output(tmp_path: Path) -> No
     )
     async with World(tmp_path / "t.db") as world:
         await world.follow()
-        await world.call(1, Status.RUNNING, stage=Stage.TEXT, outputs=(cover,), at=11)  # nobody archives anything yet
+        await world.call(1, Status.RUNNING, stage=Stage.TEXT, outputs=(cover,), at=11)  # nothing is archived yet
         assert await world.store.list_archives(make_task_name(1)) == []
         world.store.choose_archives(choose)
         await world.call(1, Status.RUNNING, stage=Stage.FIRST, outputs=(cover, first), at=12)
@@ -462,7 +462,7 @@ async def test_a_trigger_stops_a_bug_of_the_program(tmp_path: Path) -> None:
 
 
 def test_submit_states_match_the_schema() -> None:
-    """Every word that the rules know is one that the file accepts."""
+    """The schema accepts every submit state of the rules."""
     schema = (Path(__file__).parents[2] / "tracker/store/sqlite/migrations/0001_initial.sql").read_text("utf-8")
     for word in (*SubmitState, *Reason, *Status, *Stage, *Source):
         assert f"'{word.value}'" in schema

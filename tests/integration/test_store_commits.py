@@ -1,4 +1,4 @@
-"""Commits and rollbacks that fail: every caller is told the truth, and the writer goes on."""
+"""Commits and rollbacks that fail: every caller gets the true outcome, and the writer continues."""
 
 import asyncio
 import sqlite3
@@ -50,7 +50,7 @@ class FaultyConnection:
 
 @contextmanager
 def failing(world: World, **statements: list[str]) -> Iterator[dict[str, list[str]]]:
-    """Have statements of the write connection fail, named by their first word; what is left of the faults."""
+    """Let statements of the write connection fail, named by their first keyword; yields the remaining faults."""
     faults = {name.replace("_", " "): list(each) for name, each in statements.items()}
     transactions = world.store._writer._connection
     connect = transactions._connect
@@ -68,8 +68,8 @@ ANY_NUMBER = ["before"] * 1000
 
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("fault", ["before", "after", "full"])
-async def test_a_commit_that_fails_once_costs_nothing(tmp_path: Path, fault: str, count: int) -> None:
-    """Whether it was written or not, everything is on disk once, and every caller is told so."""
+async def test_a_commit_that_fails_once_loses_nothing(tmp_path: Path, fault: str, count: int) -> None:
+    """Whether it was written or not, everything is on disk once, and every caller gets success."""
     async with World(tmp_path / "t.db") as world:
         heard: list[Applied] = []
         for n in range(count):
@@ -91,8 +91,8 @@ async def test_a_commit_that_fails_once_costs_nothing(tmp_path: Path, fault: str
 
 
 @pytest.mark.parametrize("first", ["before", "after"])
-async def test_a_commit_that_stays_unknown_is_told_as_unknown(tmp_path: Path, first: str) -> None:
-    """Writes are refused until the disk takes a commit again; then the key tells whether the task is there."""
+async def test_an_undecided_commit_is_reported_as_unknown(tmp_path: Path, first: str) -> None:
+    """Writes are refused until the disk takes a commit again; then the key shows whether the task was stored."""
     async with World(tmp_path / "t.db") as world:
         new = make_new_task(1, idempotency_key="once", fingerprint="f")
         with captured_logs() as logged:
@@ -101,7 +101,7 @@ async def test_a_commit_that_stays_unknown_is_told_as_unknown(tmp_path: Path, fi
                     await world.store.create_task(new)
                 with pytest.raises(StoreUnavailable, match="not known whether the last commit was written") as refusal:
                     await world.submit(2)
-                assert not isinstance(refusal.value, WriteUnknown), "this one was surely not written"
+                assert not isinstance(refusal.value, WriteUnknown), "this one was certainly not written"
                 with pytest.raises(StoreUnavailable, match="not known"):
                     await world.store.check_writable()
             await world.store.check_writable()
@@ -173,7 +173,7 @@ async def test_a_connection_that_cannot_be_replaced_counts_as_lost(tmp_path: Pat
         assert world.store.writer_progress.lost_since is None
 
 
-async def test_the_batch_that_is_unknown_and_the_next(tmp_path: Path) -> None:
+async def test_all_changes_of_an_undecided_batch_are_unknown(tmp_path: Path) -> None:
     """All changes of a batch get the same error; a later one is refused as unavailable."""
     async with World(tmp_path / "t.db") as world:
         with failing(world, COMMIT=["", *ANY_NUMBER]):

@@ -1,4 +1,4 @@
-"""Copies of the database: whole, private, made beside a daemon that writes, and kept before a migration."""
+"""Copies of the database: complete, private, made beside a daemon that writes, and before a migration."""
 
 import asyncio
 import sqlite3
@@ -20,7 +20,7 @@ KNOWN = schema.migrations()
 
 
 def with_one_more(monkeypatch: pytest.MonkeyPatch) -> int:
-    """Have the program know a migration more than it does; its number."""
+    """Give the program one more migration; its number."""
     number = KNOWN[-1][0] + 1
     monkeypatch.setattr(schema, "migrations", lambda: [*KNOWN, (number, "CREATE TABLE made_up (n INTEGER) STRICT;")])
     return number
@@ -120,7 +120,7 @@ async def test_a_copy_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) 
 
 
 async def test_a_migration_copies_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The copy has the old schema, and an older program says how to restore it."""
+    """The copy has the old schema, and the error of an older program names it."""
     path = tmp_path / "tracker.db"
     old = KNOWN[-1][0]
     async with World(path) as world:
@@ -159,7 +159,7 @@ async def test_without_space_for_a_copy_nothing_is_migrated(tmp_path: Path, monk
     async with World(path):
         pass
     with_one_more(monkeypatch)
-    (tmp_path / f"tracker.db.bak-{old}").mkdir()  # nothing can be put in its place
+    (tmp_path / f"tracker.db.bak-{old}").mkdir()  # nothing can replace it
     with pytest.raises(StoreUnusable, match="was not migrated"):
         async with World(path):
             pass

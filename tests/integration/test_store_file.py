@@ -109,7 +109,7 @@ async def test_a_migration_is_atomic(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert (await world.get()).task.status is Status.PENDING
 
 
-# The snapshot of an event as schema 2 kept it: what may change, moments as milliseconds, outputs as a text.
+# The snapshot of an event as schema 2 kept it: what may change, times as milliseconds, outputs as a text.
 OLD_SNAPSHOT = {
     "external_id": "up-1",
     "status": "RUNNING",
@@ -192,7 +192,7 @@ async def test_snapshots_of_schema_2_become_complete_tasks(tmp_path: Path) -> No
     )
     assert told[0] == song
     assert (told[1].status, told[1].outputs, told[1].expects_callback) == (Status.PENDING, (), True)
-    assert told[2].progress is None  # without a snapshot the row itself is told
+    assert told[2].progress is None  # without a snapshot the row itself is shown
 
 
 async def test_the_position_of_schema_8_becomes_the_outbox(tmp_path: Path) -> None:
@@ -639,7 +639,7 @@ async def test_a_log_that_cannot_grow(tmp_path: Path) -> None:
     assert ended.returncode == 0, ended.stderr
     applied, refused = map(int, ended.stdout.partition("COUNTED")[2].split())
     assert applied > 0
-    assert refused == 4  # the last one by the readiness check, once there is no room for a single page
+    assert refused == 4  # the last one by the readiness check, once a single page no longer fits
     async with World(path) as world:
         assert (await world.get()).task.status is Status.SUCCEEDED
         assert len(await world.store.list_events(make_task_name(1))) == applied + 1
@@ -660,7 +660,7 @@ async def test_a_step_back_while_nothing_ran_does_not_make_tasks_wait(tmp_path: 
     async with World(path, ManualClock(START)) as world:
         assert (await world.get(1)).task.due_at == after(30), "the same step is followed once"
     async with World(path, ManualClock(after(7300))) as world:
-        assert (await world.get(1)).task.due_at == after(30), "a clock that went on leaves everything as it is"
+        assert (await world.get(1)).task.due_at == after(30), "a clock that continued changes nothing"
 
 
 async def test_due_times_move_back_together(tmp_path: Path) -> None:
@@ -683,7 +683,7 @@ async def test_due_times_move_back_together(tmp_path: Path) -> None:
         assert leased == moved, "what was followed while it ran is not followed again at the next start"
 
 
-# -- somebody else who writes ------------------------------------------------------------------------------
+# -- another writer ----------------------------------------------------------------------------------------
 
 
 async def test_a_locked_file_delays_a_batch_once(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ async def test_a_delivery_id_never_names_two_events(tmp_path: Path) -> None:
 
 
 async def test_an_end_after_a_restore_has_the_same_id(tmp_path: Path) -> None:
-    """From any source: a receiver that has seen it does nothing twice. Other events have different ids."""
+    """From any source: a receiver that has seen it can ignore it. Other events have different ids."""
     path, copy = tmp_path / "t.db", tmp_path / "copy.db"
     async with World(path) as world:
         await world.follow(1)

@@ -1,4 +1,4 @@
-"""The views as other programs read them: typed columns, no words that other dialects reserve, and indexes in use."""
+"""The views as other programs read them: typed columns, no reserved words of other dialects, and indexes in use."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ RESERVED = frozenset(
     {"at", "end", "from", "key", "order", "path", "position", "range", "result", "rows", "text", "time", "timestamp"}
     | {"to", "user", "value", "values", "when", "window"}
 )
-"""Words of our columns, or near them, that some other dialect of SQL reserves or parses in a way of its own."""
+"""Names that resemble those of the columns and that other SQL dialects reserve or parse differently."""
 COLUMNS = {
     "v_events": {"seq": "INTEGER", "task_id": "TEXT", "at": "TEXT", "from": "TEXT", "to": "TEXT", "payload": "TEXT"},
     "v_outputs": {"task_id": "TEXT", "n": "INTEGER", "url": "TEXT", "duration_s": "REAL", "archived": "INTEGER"},

@@ -1,4 +1,4 @@
-"""Streaming is out of scope, and asking for it is refused in a clear line before anything is sent."""
+"""Streaming is out of scope: a request for it is refused with a clear message before anything is sent."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def test_a_stream_is_refused_before_it_is_sent(tmp_path: Path, route: str)
         assert len(sandbox.state()["creates"]) == 1
 
 
-async def test_the_command_line_says_it_in_one_line(tmp_path: Path) -> None:
+async def test_the_command_line_reports_it_in_one_line(tmp_path: Path) -> None:
     """Exit 2, one line on standard error."""
     async with Sandbox() as sandbox, running_daemon(tmp_path, Setting(gateway=sandbox.base_url)) as api:
         ran = await run_tracker(

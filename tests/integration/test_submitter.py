@@ -1,4 +1,4 @@
-"""Sends on a real store and a gateway of its own: what is under way is never given up, nor paid for twice."""
+"""Sends on a real store and a test gateway: a send under way is never given up, nor paid for twice."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ REFUSED: Answer = (400, {"code": 1201, "message": "bad", "request_id": "r"})
     ],
     ids=["accepted", "rate-limited", "refused"],
 )
-async def test_a_send_under_way_is_not_lost_to_the_clock(
+async def test_a_clock_step_does_not_lose_a_running_send(
     tmp_path: Path, answer: Answer, ends_as: tuple[SubmitState, str | None]
 ) -> None:
-    """The wall clock jumps an hour ahead while a create is on the wire: its answer is waited for, and counts."""
+    """The wall clock jumps an hour ahead while a create is in flight: its answer is awaited, and counts."""
     async with UpstreamWorld(tmp_path, submit_retry_s=7200.0) as world:
         world.gateway.answers["kling"] = answer
         answered = world.gateway.hold("POST kling")
@@ -45,8 +45,8 @@ async def test_a_send_under_way_is_not_lost_to_the_clock(
         assert world.gateway.asked.count("POST kling") == 1
 
 
-async def test_a_send_under_way_is_not_lost_to_a_disk(tmp_path: Path) -> None:
-    """The answer has come, and the disk takes nothing for longer than the lease: the send is not given up meanwhile."""
+async def test_a_full_disk_does_not_lose_a_running_send(tmp_path: Path) -> None:
+    """The answer has arrived, and writes fail for longer than the lease: the send is not given up meanwhile."""
     async with UpstreamWorld(tmp_path, submit_retry_s=7200.0) as world:
         world.gateway.answers["kling"] = RATE_LIMITED
         world.store.fail(
@@ -60,8 +60,8 @@ async def test_a_send_under_way_is_not_lost_to_a_disk(tmp_path: Path) -> None:
         assert (task.status, task.submit_state) == (Status.PENDING, SubmitState.QUEUED), "it is sent again"
 
 
-async def test_a_send_of_a_dead_process_is_lost(tmp_path: Path) -> None:
-    """Nobody holds it: once its lease is over it is told as ambiguous, and never sent again."""
+async def test_a_send_of_a_dead_process_is_ambiguous(tmp_path: Path) -> None:
+    """No process holds it: after its lease it is ambiguous, and never sent again."""
     async with UpstreamWorld(tmp_path, submit_retry_s=7200.0) as world:
         task_id = (await world.store.create_task(make_new_task(expects_callback=False))).record.task.id
         assert await world.store.mark_sending(task_id, 60) is not None
@@ -72,7 +72,7 @@ async def test_a_send_of_a_dead_process_is_lost(tmp_path: Path) -> None:
         assert world.gateway.asked == []
 
 
-async def test_a_send_of_another_living_process_is_not_taken_over(tmp_path: Path) -> None:
+async def test_a_send_of_another_running_process_is_not_taken_over(tmp_path: Path) -> None:
     """However long ago its lease ended; when its process is gone, the create is ambiguous and never sent again."""
     async with UpstreamWorld(tmp_path, submit_retry_s=7200.0) as world:
         task_id = (await world.store.create_task(make_new_task(expects_callback=False))).record.task.id
@@ -96,7 +96,7 @@ async def test_a_send_of_another_living_process_is_not_taken_over(tmp_path: Path
 async def test_a_submit_whose_task_cannot_be_read_does_not_fail(
     tmp_path: Path, answer: Answer, is_decided: bool
 ) -> None:
-    """The job may be paid and the store cannot be read: an error would make the client pay twice."""
+    """The job may be paid and the store cannot be read: after an error the client would submit and pay twice."""
     async with UpstreamWorld(tmp_path) as world:
         world.gateway.answers["kling"] = answer
         answered = world.gateway.hold("POST kling")
@@ -123,7 +123,7 @@ async def test_a_submit_reads_its_record_at_most_once(tmp_path: Path, answer: An
         assert submitted.record == stored
 
 
-async def test_a_submit_that_the_store_did_not_let_begin_does_not_fail(tmp_path: Path) -> None:
+async def test_a_submit_whose_send_could_not_be_marked_does_not_fail(tmp_path: Path) -> None:
     """The task is recorded and the sweep sends it, so the client must not repeat the submit."""
     async with UpstreamWorld(tmp_path) as world:
         world.store.fail("mark_sending")
@@ -137,7 +137,7 @@ async def test_a_submit_that_the_store_did_not_let_begin_does_not_fail(tmp_path:
 
 
 async def test_a_stop_waits_for_a_send_and_its_client_does_not(tmp_path: Path) -> None:
-    """Who waits for a slow create is told at the stop that it is on its way; the create goes on to its end."""
+    """At the stop, the client of a slow create gets a pending task; the create continues to its end."""
     async with UpstreamWorld(tmp_path) as world:
         answered = world.gateway.hold("POST kling")
         sending = asyncio.create_task(world.submitter.submit(KLING))
@@ -152,7 +152,7 @@ async def test_a_stop_waits_for_a_send_and_its_client_does_not(tmp_path: Path) -
 
 
 async def test_a_stop_lets_quick_sends_be_answered(tmp_path: Path) -> None:
-    """A send that ends soon after the stop began is told as any other."""
+    """A send that ends soon after the stop began is answered as usual."""
     async with UpstreamWorld(tmp_path) as world:
         answered = world.gateway.hold("POST kling")
         sending = asyncio.create_task(world.submitter.submit(KLING))
@@ -165,8 +165,8 @@ async def test_a_stop_lets_quick_sends_be_answered(tmp_path: Path) -> None:
         await stopping
 
 
-async def test_a_stop_with_nothing_under_way_is_over_at_once(tmp_path: Path) -> None:
-    """No send, nothing to wait for; and none begins any more."""
+async def test_a_stop_without_running_sends_is_immediate(tmp_path: Path) -> None:
+    """There is nothing to wait for, and no new send starts."""
     async with UpstreamWorld(tmp_path) as world:
         async with asyncio.timeout(20):
             await world.submitter.drain(600, answer_within_s=600)
@@ -174,8 +174,8 @@ async def test_a_stop_with_nothing_under_way_is_over_at_once(tmp_path: Path) -> 
             await world.submitter.submit(KLING)
 
 
-async def test_who_asks_twice_to_stop_cuts_off_creates_and_no_client(tmp_path: Path) -> None:
-    """Who waits for the create is told that it is on its way: told that it failed, it would be sent anew."""
+async def test_a_second_stop_signal_cuts_off_creates_but_no_client(tmp_path: Path) -> None:
+    """The client gets a pending task: after an error it would submit again."""
     async with UpstreamWorld(tmp_path) as world:
         world.gateway.hold("POST kling")
         sending = asyncio.create_task(world.submitter.submit(KLING))
@@ -189,8 +189,8 @@ async def test_who_asks_twice_to_stop_cuts_off_creates_and_no_client(tmp_path: P
         assert (await world.get(submitted.record.task.id)).task.submit_state is SubmitState.SENDING
 
 
-async def test_who_asks_twice_to_stop_loses_no_answer(tmp_path: Path) -> None:
-    """The answer has come, and the disk takes it late."""
+async def test_a_second_stop_signal_loses_no_answer(tmp_path: Path) -> None:
+    """The answer has arrived, and its write is delayed."""
     async with UpstreamWorld(tmp_path) as world:
         world.gateway.answers["kling"] = kling("submitted")
         world.store.fail(

@@ -1,4 +1,4 @@
-"""An undocumented status never ends a task: it is still running, counted, explained, and bounded by the deadline."""
+"""An undocumented status never ends a task: it means running, is counted and explained; the deadline applies."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def test_an_unknown_status_is_still_running(tmp_path: Path) -> None:
             async def follow(name: str) -> Json:
                 text = "a kite [sandbox: stage=strange; duration=10000]"
                 task = await api.submit(name, request_of(name, text, Song("song-1", f"clip-{name}")))
-                pass_time(sandbox, task["external_id"], 5000)  # half-way, where it is strange
+                pass_time(sandbox, task["external_id"], 5000)  # half-way, with the strange status
                 sentence = await sentence_of(api, task, "is not in its contract")
                 assert "it was seen" in sentence
                 assert "is treated as still running" in sentence
@@ -74,8 +74,8 @@ async def test_an_unknown_status_is_still_running(tmp_path: Path) -> None:
             await asyncio.gather(*(expires(api, task) for task in tasks))
 
 
-async def test_an_unknown_code_is_no_end(tmp_path: Path) -> None:
-    """A poll that is answered with a code of no table changes nothing but what ``why`` says; the deadline holds."""
+async def test_an_unknown_code_does_not_end_a_task(tmp_path: Path) -> None:
+    """A poll answer with an unknown code only changes the output of ``why``; the deadline applies."""
     clock = RunningClock()
     async with listening() as upstream:
         setting = Setting(gateway=upstream.url, poll=BOUNDED, is_called_back=False)
@@ -97,8 +97,8 @@ async def test_an_unknown_code_is_no_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["kling.omni-video", "suno.generate"])
-async def test_an_unknown_status_in_a_callback_is_no_end(tmp_path: Path, name: str) -> None:
-    """A callback with an undocumented status is recorded, and the task goes on to its end."""
+async def test_an_unknown_status_in_a_callback_does_not_end_a_task(tmp_path: Path, name: str) -> None:
+    """A callback with an undocumented status is recorded, and the task continues to its end."""
     async with Sandbox() as sandbox:
         setting = Setting(gateway=sandbox.base_url)
         async with running_daemon(tmp_path, setting) as api:

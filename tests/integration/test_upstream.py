@@ -1,4 +1,4 @@
-"""The outbound client against real local servers: what left, what came back, what a failure proves."""
+"""The outbound client against real local servers: requests, answers, and what a failure proves."""
 
 import asyncio
 import contextlib
@@ -145,7 +145,7 @@ def assert_keeps_secrets(failure: BaseException) -> None:
     assert SECRET_QUERY[1] not in shown
 
 
-# -- surely not sent ---------------------------------------------------------------------------------------
+# -- certainly not sent------------------------------------------------------------------------------------
 
 
 async def refused_url() -> str:
@@ -260,7 +260,7 @@ async def test_no_answer_is_unanswered(paid: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pieces", "words"),
+    ("pieces", "message"),
     [
         ((), "closed before an answer"),
         ((b"HTTP/1.1 200 OK\r\nContent-Le",), "closed before an answer"),
@@ -285,10 +285,10 @@ async def test_no_answer_is_unanswered(paid: bool) -> None:
     ],
 )
 @pytest.mark.parametrize("paid", [True, False])
-async def test_a_truncated_answer_is_unanswered(pieces: tuple[bytes, ...], words: str, paid: bool) -> None:
+async def test_a_truncated_answer_is_unanswered(pieces: tuple[bytes, ...], message: str, paid: bool) -> None:
     """Whatever is wrong with the answer, the request was sent: it never counts as not sent."""
     async with raw_server(saying(*pieces)) as url, client_for(url) as parts:
-        with pytest.raises(Unanswered, match=words) as caught:
+        with pytest.raises(Unanswered, match=message) as caught:
             await parts.create(paid=paid)
     assert_keeps_secrets(caught.value)
     assert caught.value.__context__ is None
