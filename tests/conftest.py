@@ -13,6 +13,11 @@ import pytest
 from tests.contract import channel_table
 from tests.kits.short_paths import short_directory
 
+MEMORY = Path("/dev/shm")
+MEMORY_MIN_BYTES = 4 << 30
+TEMPROOT = "PYTEST_DEBUG_TEMPROOT"
+"""Where pytest makes its directories (https://docs.pytest.org/en/stable/how-to/tmp_path.html)."""
+
 os.umask(0o022)  # hook scripts that others can write are refused: under 002 those of the tests would be
 hypothesis.settings.register_profile("dev", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, database=None)
@@ -65,6 +70,25 @@ def _loopback_only() -> Iterator[None]:
         patch.setattr(socket.socket, "connect", guard(socket.socket.connect))
         patch.setattr(socket.socket, "connect_ex", guard(socket.socket.connect_ex))
         yield
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Put `tmp_path` into memory where that is possible: on a disk, most of the time goes to waiting for its syncs.
+
+    The soak tests use the disk.
+    """
+    if config.option.markexpr != "soak" and not {"TMPDIR", TEMPROOT} & os.environ.keys() and can_hold_files(MEMORY):
+        os.environ[TEMPROOT] = str(MEMORY)
+
+
+def can_hold_files(directory: Path) -> bool:
+    """Whether tests can write files into a directory and run them, with enough free space for all workers."""
+    try:
+        status = os.statvfs(directory)
+    except OSError:
+        return False
+    is_large = status.f_bavail * status.f_frsize >= MEMORY_MIN_BYTES
+    return is_large and os.access(directory, os.W_OK) and not status.f_flag & os.ST_NOEXEC
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
