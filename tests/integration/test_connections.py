@@ -20,7 +20,7 @@ from tests.kits.server import Server, ServerWorld
 from tests.kits.waiting import until
 from tracker.cli.local_checks import check_descriptors
 from tracker.config import load_config
-from tracker.daemon.descriptors import MOST, reachable_limit, share_of_connections
+from tracker.daemon.descriptors import MAX_LIMIT, reachable_limit, share_of_connections
 from tracker.server.connection_limits import HEAD_MAX_BYTES, ConnectionNeeded
 from tracker.server.connections import FIELD_MAX_BYTES, FIELDS_MAX, HELD_MAX_BYTES, Arrivals
 
@@ -196,11 +196,11 @@ async def test_a_head_has_a_size_limit(world: ServerWorld) -> None:
     ("soft", "hard", "reached"),
     [
         (1024, 4096, 4096),
-        (1024, 2**20, MOST),
+        (1024, 2**20, MAX_LIMIT),
         (2**20, 2**20, 2**20),
         (64, 64, 64),
-        (1024, resource.RLIM_INFINITY, MOST),
-        (resource.RLIM_INFINITY, resource.RLIM_INFINITY, MOST),
+        (1024, resource.RLIM_INFINITY, MAX_LIMIT),
+        (resource.RLIM_INFINITY, resource.RLIM_INFINITY, MAX_LIMIT),
     ],
 )
 def test_the_limit_is_raised(soft: int, hard: int, reached: int) -> None:

@@ -9,7 +9,7 @@ from tracker.domain.observation import Source, Submission, Trouble
 from tracker.domain.schedule import PollPolicy
 from tracker.domain.task import Reason, Stage, Status
 from tracker.store.values import Applied
-from tracker.tracking.callback_health import HEALTHY_AFTER, CallbackHealth
+from tracker.tracking.reconciler import HEALTHY_AFTER, CallbackHealth
 
 
 def test_callbacks_prove_themselves() -> None:

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from tracker.cli.config_warnings import is_private_address
 from tracker.cli.store_identity import find_lock_holder
-from tracker.daemon.descriptors import MOST, reachable_limit, share_of_connections
+from tracker.daemon.descriptors import MAX_LIMIT, reachable_limit, share_of_connections
 from tracker.domain.hook_events import PATTERNS
 from tracker.errors import ConfigError
 from tracker.filesystem import is_file
@@ -201,7 +201,7 @@ def check_descriptors(config: Config, *, least: int = LEAST_DESCRIPTORS) -> Line
     )
     detail = f"{limit} files: {share_of_connections(limit)} connections, the rest for other work"
     if limit < least:
-        fix = f"raise the hard limit: LimitNOFILE={MOST} in the unit, ulimit -Hn {MOST} in a shell of root"
+        fix = f"raise the hard limit: LimitNOFILE={MAX_LIMIT} in the unit, ulimit -Hn {MAX_LIMIT} in a shell of root"
         return Line("open files", "failed", detail, fix)
     return Line("open files", "ok", detail)
 

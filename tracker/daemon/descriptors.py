@@ -1,6 +1,6 @@
 """File descriptors: the limit of this process, and how many of them connections may take.
 
-Owns the raising of the limit and the share of connections. Must not open or close anything.
+Owns raising the limit, and the share of connections. Must not open or close anything.
 
 Source: getrlimit(2), and ``LimitNOFILE=`` in systemd.exec(5): the soft limit is 1024 for the sake of programs that use
 select(); a program that does not raises it itself (read 2026-11).
@@ -12,17 +12,17 @@ import contextlib
 import resource
 from typing import Final
 
-MOST: Final = 65_536
-"""As the unit has it. Programs that hooks run inherit the limit, and some of them close every number below it."""
+MAX_LIMIT: Final = 65_536
+"""The limit of the unit. Programs of hooks inherit it, and some of them close every number below it."""
 RESERVE: Final = 512
-"""For the store, upstreams, hooks and downloads, and for connections that one turn of the loop accepts too many."""
+"""For the store, upstreams, hooks and downloads, and for connections that one iteration of the loop accepts beyond the limit."""
 
 
 def raise_limit() -> int:
-    """Raise the soft limit of this process to its hard one, `MOST` at the most.
+    """Raise the soft limit of this process to its hard limit, at most to `MAX_LIMIT`.
 
     Returns:
-        The limit that holds now.
+        The limit now.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = reachable_limit(soft, hard)
@@ -33,14 +33,14 @@ def raise_limit() -> int:
 
 
 def current_limit() -> int:
-    """How many descriptors this process may have open now, `MOST` at the most where there is no limit."""
+    """How many descriptors this process may have open now, `MAX_LIMIT` if there is no limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return soft if soft != resource.RLIM_INFINITY else reachable_limit(soft, hard)
 
 
 def reachable_limit(soft: int, hard: int) -> int:
     """The limit after `raise_limit`."""
-    highest = MOST if hard == resource.RLIM_INFINITY else min(hard, MOST)
+    highest = MAX_LIMIT if hard == resource.RLIM_INFINITY else min(hard, MAX_LIMIT)
     return highest if soft == resource.RLIM_INFINITY else max(soft, highest)
 
 

@@ -1,7 +1,7 @@
-"""What answers at an address: nothing, a tracker (and for which store), or another program.
+"""What listens at an address: nothing, a tracker (and for which store), or another program.
 
-Owns the question. Sends no token and no key unless it is given one. Built on the standard library, as commands need it
-before anything else.
+Owns the request. Sends a token only if it gets one. Uses the standard library only, since commands need it before
+anything else.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ANSWER_S = 5.0
 READY_S = 10.0
 """The same for ``/readyz``, which waits for a write of the store."""
 MAX_FIELDS = 1000
-"""Headers of an answer. The standard library stops at 100, and offers no other switch than this name."""
+"""Headers of an answer. The standard library accepts 100, and only this private name changes that."""
 _MIB = 2**20
 
 http.client._MAXHEADERS = MAX_FIELDS  # type: ignore[attr-defined]  # noqa: SLF001
@@ -28,7 +28,7 @@ http.client._MAXHEADERS = MAX_FIELDS  # type: ignore[attr-defined]  # noqa: SLF0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP answer, and when it came."""
+    """An HTTP answer, and when it arrived."""
 
     status: int
     headers: Mapping[str, str]
@@ -45,26 +45,26 @@ class Answer:
 
 
 class NoAnswer(Exception):
-    """There is no answer; the text says why.
+    """There is no answer; the message says why.
 
     Attributes:
         is_refused: nothing listens there.
     """
 
-    def __init__(self, why: str, *, is_refused: bool) -> None:
-        super().__init__(why)
+    def __init__(self, message: str, *, is_refused: bool) -> None:
+        super().__init__(message)
         self.is_refused = is_refused
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who answers.
+    """What listens at an address.
 
     Attributes:
-        kind: ``free``: no program listens; ``silent``: one listens and gives no answer; else which one answers.
-        instance: the instance id of the tracker's store; None where the tracker does not say, as old ones do not.
-        store: the path of its store; None where it does not say, as with an API token of its own.
-        detail: why there is no answer, or what was answered.
+        kind: ``free``: no program listens; ``silent``: one listens and does not answer; else which program answers.
+        instance: the instance id of the tracker's store; None if it is not in the answer, as with old versions.
+        store: the path of its store; None if unknown: the tracker may require another API token.
+        detail: why there is no answer, or the status of the answer.
         reasons: why the tracker is not ready.
     """
 
@@ -76,7 +76,7 @@ class Peer:
 
     @property
     def name(self) -> str:
-        """How to name it in a message."""
+        """Its name in messages."""
         if self.kind != "tracker":
             return "another program"
         named = self.store or (f"instance {self.instance}" if self.instance else None)
@@ -84,7 +84,7 @@ class Peer:
 
 
 def look_at(url: str, within_s: float = READY_S) -> Peer:
-    """Find out who answers at an address.
+    """Find out what listens at an address.
 
     Args:
         url: ``http://host:port``, ``https://…`` or ``unix:/path``.
@@ -95,7 +95,7 @@ def look_at(url: str, within_s: float = READY_S) -> Peer:
     except NoAnswer as error:
         return Peer("free" if error.is_refused else "silent", detail=str(error))
     body = answer.json
-    # the header is on every answer of a tracker; the field is not in those of old ones
+    # every tracker sends the header; old versions do not send the field
     if not isinstance(body, dict) or not (answer.headers.get("server") == "tracker" or "instance" in body):
         return Peer("other", detail=f"HTTP {answer.status}")
     instance, reasons = body.get("instance"), body.get("reasons")
@@ -108,13 +108,13 @@ def look_at(url: str, within_s: float = READY_S) -> Peer:
 
 
 def with_store(peer: Peer, url: str, token: str | None = None) -> Peer:
-    """The same tracker with the path of its store, if it says where that is."""
+    """The same tracker with the path of its store, if it answers with that."""
     store = read_facts(url, token).get("store") if peer.kind == "tracker" else None
     return replace(peer, store=store) if isinstance(store, str) else peer
 
 
 def read_facts(url: str, token: str | None = None) -> dict[str, Any]:
-    """What the daemon says of itself, see ``GET /v1/doctor``; a refusal has no more than its ``status``."""
+    """Facts about the daemon, see ``GET /v1/doctor``; of an error response only its ``status``; empty without one."""
     try:
         body = ask(url, "/v1/doctor", token).json
     except NoAnswer:
@@ -127,12 +127,12 @@ def ask(base: str, path: str, key: str | None = None, *, within_s: float = ANSWE
 
     Args:
         base: ``http://host:port``, ``https://…`` or ``unix:/path``; a path is used as a prefix.
-        path: what to ask for.
-        key: sent as a bearer token; None for none.
+        path: of the request.
+        key: sent as a bearer token.
         within_s: how long it may take.
 
     Raises:
-        NoAnswer: there is none.
+        NoAnswer: no program listens, or none answers in time.
     """
     headers = {"User-Agent": "tracker", "Accept": "application/json"}
     if key:
@@ -150,8 +150,8 @@ def ask(base: str, path: str, key: str | None = None, *, within_s: float = ANSWE
     except (ConnectionRefusedError, FileNotFoundError) as error:
         raise NoAnswer(error.strerror or "Connection refused", is_refused=True) from error
     except (OSError, http.client.HTTPException, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise NoAnswer(why, is_refused=False) from error
+        message = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise NoAnswer(message, is_refused=False) from error
 
 
 def make_connection(base: str, within_s: float) -> tuple[http.client.HTTPConnection, str]:

@@ -1,12 +1,11 @@
-"""The outcome of a reload, written where the command that asked for it can read it.
+"""The outcome of a reload, in a file that ``tracker config reload`` reads.
 
-SIGHUP carries no answer, and before version 253 systemd takes a reload for done as soon as ``ExecReload=`` has ended.
-So the daemon writes down what became of each reload, and ``tracker config reload`` waits for that. The same file says
-which credentials the daemon was started with, as a mark of each: enough to see that one has changed on disk, too
-little to learn anything of it.
+A signal has no response, and before version 253 systemd considers a reload done as soon as ``ExecReload=`` has ended.
+So the daemon writes the outcome of each reload to a file, and the command waits for it. The file also has a mark of
+each credential that the daemon was started with. A mark shows that a credential has changed on disk, and nothing else.
 
-Must not know what is reloaded. The reader may be root and the directory another user's: it follows no link and does
-not wait for a pipe.
+Must not know what is reloaded. The reader may be root and the directory may belong to another user, so the reader
+follows no links and does not block on a pipe. Without aiohttp, since a command imports it.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _MARK_DIGITS = 4
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """What tells whether credentials have changed.
+    """Short digests of credentials, which show whether these have changed.
 
     Attributes:
         salt: of this start.
@@ -52,12 +51,12 @@ class Marks:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a reload.
+    """The outcome of a reload.
 
     Attributes:
         began_s: when it began, on the monotonic clock of the machine.
-        problems: why it was refused, one line each; none when the new configuration holds.
-        restart: keys that changed and take a restart.
+        problems: why it was rejected, one line each; empty if the new configuration applies.
+        restart: changed keys that need a restart.
         marks: of the credentials that the daemon was started with.
     """
 
@@ -68,14 +67,14 @@ class Outcome:
 
 
 def outcome_path(environ: Mapping[str, str], store: Path) -> Path:
-    """Where the outcome is: in ``$RUNTIME_DIRECTORY`` (set by systemd), else beside the store."""
+    """The path of the file: in ``$RUNTIME_DIRECTORY`` (set by systemd), else beside the store."""
     if given := environ.get("RUNTIME_DIRECTORY"):
         return Path(given.split(":")[0]) / "reload.json"
     return store.with_name(f".{store.name}.reload")
 
 
 def write_outcome(path: Path, outcome: Outcome) -> None:
-    """Write an outcome, in one piece.
+    """Write an outcome; readers never see a part of it.
 
     Raises:
         OSError: it cannot be written.
@@ -89,7 +88,7 @@ def write_outcome(path: Path, outcome: Outcome) -> None:
 
 
 def read_outcome(path: Path) -> Outcome | None:
-    """Read the last outcome; None when there is none, or when what is there cannot be one."""
+    """The last outcome; None if there is no file, or no valid one."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(handle, "rb") as file:

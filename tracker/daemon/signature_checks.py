@@ -1,7 +1,6 @@
-"""Which callbacks have to be signed, and the check of each: the configuration joined with the arithmetic.
+"""The configured signature schemes of callbacks: problems with their secrets, and the check of a callback.
 
-Owns what is wrong with a configured scheme before the first callback comes. Must not look at a callback itself: the
-schemes of `tracker.providers.signatures` do.
+Must not know the schemes themselves, see `tracker.providers.signatures`. They must not know the configuration.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ if TYPE_CHECKING:
     from tracker.config import Config
 
 SignatureCheck = Callable[[str, Mapping[str, str], bytes, Sequence[str]], bool]
-"""As `tracker.server.services` has it."""
+"""See `tracker.server.services.Services.check_signature`."""
 
 
 def list_signature_problems(config: Config) -> list[str]:
-    """One line for each scheme whose secret is missing or cannot serve: it would let nothing in, or everything."""
+    """One line for each secret that is missing or unusable: all callbacks would be rejected, or all accepted."""
     problems = []
     for name, scheme in _schemes(config).items():
         rules = config.callback_rules(name)
@@ -33,7 +32,7 @@ def list_signature_problems(config: Config) -> list[str]:
 
 
 def make_signature_check(config: Config, clock: Clock) -> SignatureCheck | None:
-    """How callbacks are checked; None when no provider's are signed."""
+    """The check of signed callbacks; None if no provider has a scheme."""
     schemes = _schemes(config)
     if not schemes:
         return None
@@ -42,7 +41,7 @@ def make_signature_check(config: Config, clock: Clock) -> SignatureCheck | None:
         scheme = schemes.get(provider)
         if scheme is None:
             return False
-        secrets = (config.provider_secret(provider) or "").split()  # read anew: a rotated one counts at once
+        secrets = (config.provider_secret(provider) or "").split()  # read each time: a rotated secret applies at once
         return verify(scheme, secrets, headers, body, task_ids, clock.now()).confirm
 
     return check

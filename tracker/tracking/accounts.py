@@ -1,7 +1,7 @@
 """Which account a task may use: a key never goes to the address of another company by accident.
 
 An account belongs to the declared providers that are named like it or whose files name it (``account = "…"``). The
-account ``default``, or the only one there is, belongs to the built-in routes as well, even when a file names it.
+account ``default``, or the only account, also serves the built-in routes, even if a file names it.
 
 Owns that rule. Must not read a key.
 """
@@ -28,7 +28,7 @@ class AccountRules:
 
     Args:
         routes: every known route.
-        names: the configured accounts; read at each call, so that a reload counts.
+        names: the configured accounts; read at each call, so that a reload applies.
     """
 
     def __init__(self, routes: Iterable[Route], names: Collection[str]) -> None:
@@ -48,11 +48,11 @@ class AccountRules:
 
         Args:
             route: the task's route.
-            named: the account that the request names; None: it names none.
+            named: the account in the request, if any.
             default: the account of built-in routes that the configuration gives.
 
         Raises:
-            RequestInvalid: there is none, or the one that was named belongs to another provider.
+            RequestInvalid: there is no account, or the named account belongs to another provider.
         """
         account = named or route.account or self._default(default)
         known = ", ".join(sorted(self._names)) or "none"
@@ -78,7 +78,7 @@ class AccountRules:
             route: the task's route.
             account: the account that was recorded.
             default: see `choose`.
-            is_named: the submit is known to have named it.
+            is_named: whether the submit named it.
         """
         conflict = self._conflict(route, account)
         if conflict is not None or is_named or route.account is None:
@@ -92,7 +92,7 @@ class AccountRules:
         )
 
     def serves_builtin(self, account: str) -> bool:
-        """Whether built-in routes, lists of models among them, may be asked with an account: it is a gateway's."""
+        """Whether an account may be used for built-in routes, and for lists of models."""
         if account not in self._owners or account == DEFAULT:
             return True
         return account not in self._own and len(self._names) == 1
@@ -102,7 +102,7 @@ class AccountRules:
         return ", ".join(sorted(self._owners.get(account, ())))
 
     def list_missing(self) -> list[str]:
-        """One line for each declared provider without an account: its submits have to name one."""
+        """One line for each declared provider without an account: its submits must name one."""
         return [self._missing(name) for name, account in sorted(self._own.items()) if account not in self._names]
 
     def _default(self, configured: str | None) -> str | None:

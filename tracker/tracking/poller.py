@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from tracker.clock import Clock
     from tracker.domain.observation import Payload
     from tracker.domain.task import Task, TaskId
-    from tracker.domain.upstream_http import WireReply, WireRequest
     from tracker.providers.registry import Registry
     from tracker.store.protocol import Store
     from tracker.store.values import Claimed
@@ -303,15 +302,22 @@ class Poller:
             gone = f"route {task.route} is not known any more; its provider file may be missing"
             no_model = f"the status call of route {task.route} needs a model, and this task has none"
             reading = Reading(trouble=Trouble.REJECTED, detail=gone if known is None else no_model)
-            payload = None
+            payload: Payload = None
         else:
             provider = self._registry.provider_of(route)
             request = provider.poll_request(route, task.external_id)
             try:
-                reading, payload = await self._fetch(task, lambda answer: provider.read_poll(route, answer), request)
+                reply = await self._client.fetch(task.account, request, provider=task.provider)
             except NotAttempted as error:
                 await self._postpone(task, error)
                 return error
+            except (NotSent, Unanswered) as error:
+                reading, payload = Reading(trouble=Trouble.UNAVAILABLE, error=UpstreamError(message=str(error))), None
+            else:
+                reading, payload = await self._payloads.read(
+                    reply.body, partial(provider.read_poll, route, reply), lambda: reply.decoded
+                )
+            self._blockers.record_attempted(task)
         self._alarms.record_poll(task, reading)
         applied = await self._reconciler.apply(
             Observation(
@@ -331,24 +337,6 @@ class Poller:
                 times=applied.task.unknown_statuses,
             )
         return None
-
-    async def _fetch(
-        self, task: Task, read: Callable[[WireReply], Reading], request: WireRequest
-    ) -> tuple[Reading, Payload]:
-        """Send a poll; the reading of its answer, and the payload.
-
-        Raises:
-            NotAttempted: it was not sent.
-        """
-        try:
-            reply = await self._client.fetch(task.account, request, provider=task.provider)
-        except NotAttempted:
-            raise
-        except (NotSent, Unanswered) as error:
-            self._blockers.record_attempted(task)
-            return Reading(trouble=Trouble.UNAVAILABLE, error=UpstreamError(message=str(error))), None
-        self._blockers.record_attempted(task)
-        return await self._payloads.read(reply.body, lambda: read(reply), lambda: reply.decoded)
 
     async def _postpone(self, task: Task, error: NotAttempted) -> None:
         """Try a task again later: no poll was sent, so none is counted.

@@ -16,9 +16,10 @@ from msgspec.structs import replace
 
 from tracker.domain.judge import judge
 from tracker.domain.lenient_json.large import LARGE_BYTES
+from tracker.domain.observation import Source
 from tracker.domain.schedule import PollPolicy, PollTiming
+from tracker.domain.task import Reason
 from tracker.logs import get_logger
-from tracker.tracking.callback_health import CallbackHealth
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -31,6 +32,36 @@ if TYPE_CHECKING:
     from tracker.store.values import Applied
 
 log = get_logger(__name__)
+
+HEALTHY_AFTER = 3
+"""After so many ends in a row that callbacks reported, the callbacks of a lane count as healthy."""
+
+
+class CallbackHealth:
+    """Counts, for each account and provider, the ends in a row that callbacks reported; polls are slower while they do.
+
+    In memory only: after a restart callbacks must prove themselves again, and until then polls run at full speed.
+    """
+
+    def __init__(self) -> None:
+        self._streak: dict[tuple[str, str], int] = {}
+        self.healthy: frozenset[tuple[str, str]] = frozenset()
+        """The (account, provider) pairs whose callbacks are healthy; replaced and never changed, so any thread may read it."""
+
+    def note_end(self, task: Task, source: Source) -> None:
+        """Record which source reported the end of a task that expected a callback."""
+        if not task.expects_callback or task.is_given_up or task.reason is Reason.NOT_FOUND:
+            return  # the tracker's own decision says nothing about callbacks
+        lane = (task.account, task.provider)
+        if source is Source.CALLBACK:
+            self._streak[lane] = self._streak.get(lane, 0) + 1
+            if self._streak[lane] == HEALTHY_AFTER:
+                self.healthy |= {lane}
+        elif source is Source.POLL:
+            self._streak[lane] = 0
+            if lane in self.healthy:
+                log.warning("callbacks.missed", account=task.account, provider=task.provider, task=task.id)
+                self.healthy -= {lane}
 
 
 class _Judge(Struct, frozen=True):

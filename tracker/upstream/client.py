@@ -231,7 +231,8 @@ class UpstreamClient:
         pieces, yielded = bytearray(), 0
         content = response.content
         if content.is_eof() and content.total_bytes <= min(YIELD_BYTES, self._max_body_bytes):
-            return await self._unpack(content.read_nowait())  # it came with the head, as nearly always
+            body = content.read_nowait()  # it came with the head, as nearly always
+            return await self._unpack(body) if is_compressed(body) else body
         async for piece in content.iter_any():
             pieces += piece
             if len(pieces) - yielded > YIELD_BYTES:
@@ -241,11 +242,11 @@ class UpstreamClient:
             if len(pieces) > self._max_body_bytes:
                 response.close()  # the unread rest makes the connection unusable
                 return None
-        return await self._unpack(bytes(pieces))
+        return await self._unpack(bytes(pieces)) if is_compressed(pieces) else bytes(pieces)
 
     async def _unpack(self, body: bytes) -> bytes | None:
-        """A body that may be compressed without a header that says so; None if it is too large."""
-        return await asyncio.to_thread(decompress, body, self._max_body_bytes) if is_compressed(body) else body
+        """A body that is compressed without a header that says so; None if it is too large."""
+        return await asyncio.to_thread(decompress, body, self._max_body_bytes)
 
     def _open(
         self, request: WireRequest, base: URL, headers: Headers, received: Received, *, paid: bool
