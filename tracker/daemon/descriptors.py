@@ -15,7 +15,7 @@ from typing import Final
 MAX_LIMIT: Final = 65_536
 """The limit of the unit. Programs of hooks inherit it, and some of them close every number below it."""
 RESERVE: Final = 512
-"""For the store, upstreams, hooks and downloads, and for connections that one iteration of the loop accepts beyond the limit."""
+"""For the store, upstreams, hooks and downloads, and for connections that the loop accepts beyond the limit."""
 
 
 def raise_limit() -> int:

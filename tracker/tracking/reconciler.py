@@ -46,7 +46,7 @@ class CallbackHealth:
     def __init__(self) -> None:
         self._streak: dict[tuple[str, str], int] = {}
         self.healthy: frozenset[tuple[str, str]] = frozenset()
-        """The (account, provider) pairs whose callbacks are healthy; replaced and never changed, so any thread may read it."""
+        """(account, provider) pairs whose callbacks are healthy; never changed, only replaced: threads may read it."""
 
     def note_end(self, task: Task, source: Source) -> None:
         """Record which source reported the end of a task that expected a callback."""
