@@ -57,7 +57,7 @@ async def test_creates_of_a_refused_account_wait_and_one_at_a_time_probes(
             assert (task.status, task.reason) == (Status.FAILED, reason)
             assert await states(world, others) == [SubmitState.QUEUED] * 4
             assert world.gateway.asked.count("POST kling") == 2, "the first, and one that probed at once"
-            (line,) = world.poller._alarms.describe()
+            (line,) = world.alarms.describe()
             assert "account 'default'" in line
             assert f"since {START:%Y-%m-%d %H:%M:%S} UTC" in line
             for seconds, asked in [(1.0, 2), (1.0, 3), (3.9, 3), (0.1, 4), (7.9, 4), (0.1, 5)]:
@@ -69,7 +69,7 @@ async def test_creates_of_a_refused_account_wait_and_one_at_a_time_probes(
             await pass_by(world, 0.0)
             assert await states(world, others) == [SubmitState.ACCEPTED] * 4
             assert world.gateway.asked.count("POST kling") == 9
-            assert world.poller._alarms.describe() == []
+            assert world.alarms.describe() == []
     alarms = [(line["event"], line["level"]) for line in logged if line["event"].startswith("account.")]
     assert alarms == [(event, "warning"), (over, "info")]
 
@@ -133,7 +133,7 @@ async def test_an_exhausted_quota_does_not_hold_other_providers(tmp_path: Path) 
             song = (await world.submitter.submit(SUNO)).record.task
             assert song.submit_state is SubmitState.ACCEPTED
         assert await states(world, videos) == [SubmitState.QUEUED] * 2
-        assert len(world.poller._alarms.describe()) == 1
+        assert len(world.alarms.describe()) == 1
 
 
 async def test_polls_do_not_end_a_quota_alarm(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ async def test_polls_do_not_end_a_quota_alarm(tmp_path: Path) -> None:
         world.gateway.answers["kling"] = kling()
         await world.poller.poll(video)
         assert await states(world, [held]) == [SubmitState.QUEUED]
-        assert len(world.poller._alarms.describe()) == 1
+        assert len(world.alarms.describe()) == 1
 
 
 async def test_an_answered_poll_shows_that_a_key_is_good(tmp_path: Path) -> None:

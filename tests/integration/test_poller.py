@@ -104,7 +104,7 @@ async def test_running_creates_do_not_stop_polls(tmp_path: Path) -> None:
             await world.sweep(2.0)
             await world.gateway.wait_for_request("GET kling", n + 1)
             await world.gateway.wait_for_request("GET suno", n + 1)
-            await world.settle(world.poller._polls)
+            await world.settle()
         await world.gateway.wait_for_request("POST suno", len(songs) + MAX_LANE_SENDS)
         assert world.gateway.asked.count("POST suno") == len(songs) + MAX_LANE_SENDS
         assert world.gateway.asked.count("GET kling") == 10
@@ -214,7 +214,7 @@ async def test_a_lane_is_refilled_as_its_polls_end(tmp_path: Path) -> None:
         await world.tick()
         assert 0 < len(world.poller._polls) <= 3
         await world.gateway.wait_for_request("GET kling", 30)
-        await world.settle(world.poller._polls)
+        await world.settle()
         assert world.gateway.asked.count("GET kling") == 30
 
 
@@ -242,7 +242,7 @@ async def test_tasks_that_cannot_be_polled_are_claimed_slowly(tmp_path: Path) ->
         for _ in range(3):
             await world.sweep()
         await world.poller._claims._refill()
-        await world.settle(world.poller._polls)
+        await world.settle()
         now = world.clock.now()
         waiting = [task for task_id in tasks if (task := (await world.get(task_id)).task).due_at == now]
         assert len(waiting) >= 40 - 3 * TRICKLE
@@ -300,7 +300,7 @@ async def test_a_poll_request_during_a_poll_causes_another_poll(tmp_path: Path) 
         await world.tick(0.5)
         assert (await world.get(task_id)).task.due_at != world.clock.now(), "the sweep has claimed it"
         answered.set()
-        await world.settle(world.poller._polls)
+        await world.settle()
         assert (await world.get(task_id)).task.status is Status.FAILED
         assert world.gateway.asked.count("GET kling") == 2
 
@@ -315,7 +315,7 @@ async def test_a_poll_that_outlasts_its_lease_is_not_repeated(tmp_path: Path) ->
         await world.tick(60.0)
         await world.tick(60.0)
         answered.set()
-        await world.settle(world.poller._polls)
+        await world.settle()
         assert world.gateway.asked.count("GET kling") == 1
 
 

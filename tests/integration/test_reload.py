@@ -10,6 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from tests.kits.sandbox import find_job
 from tracker.config import Config, load_config
 from tracker.daemon.app import Tracker
 from tracker.daemon.reload import list_changes
@@ -109,8 +110,7 @@ async def test_reloadable_keys_apply_at_once(tmp_path: Path) -> None:
         assert (await daemon.submit(TOKEN))[0] == 401
         status, task = await daemon.submit(NEXT_TOKEN, account="other")
         assert (status, task["account"], task["reason"]) == (201, "other", None)
-        upstream = second._gateway.context.jobs.find(str(task["external_id"]))
-        assert upstream is not None
+        upstream = find_job(second, str(task["external_id"]))
         assert str(upstream.callback_url).startswith("http://127.0.0.1:1/callbacks/kling/")
         for secret in (TOKEN, NEXT_TOKEN, DEFAULT_KEY, "sk-another-key-0123456789"):
             assert daemon.tracker.redactor.text(f"x {secret} y") == f"x {MASK} y"

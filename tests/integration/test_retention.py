@@ -202,7 +202,7 @@ async def test_the_file_gets_smaller(tmp_path: Path) -> None:
         for start in range(1, 301, 50):
             await asyncio.gather(*(live(world, n) for n in range(start, start + 50)))
         await fan_out(world)
-        assert await world.store._write(lambda db: db.execute("PRAGMA auto_vacuum").fetchone()) == (2,)
+        assert await world.store.write(lambda db: db.execute("PRAGMA auto_vacuum").fetchone()) == (2,)
     full = path.stat().st_size
     async with World(path) as world:
         world.clock.advance(40 * DAY_S)

@@ -66,7 +66,7 @@ async def test_a_failing_change_does_not_affect_the_others(tmp_path: Path) -> No
                 world.call(1, Status.RUNNING),
                 world.call(99, Status.RUNNING),
                 world.store.apply(make_observation(Status.RUNNING, task_id=make_task_name(3)), broken_judge),
-                world.store._write(illegal),
+                world.store.write(illegal),
                 world.call(2, Status.RUNNING),
             )
         kinds = [type(answer) for answer in await answers]

@@ -152,7 +152,7 @@ async def test_a_rollback_that_fails_drops_the_connection(tmp_path: Path) -> Non
 
         with failing(world, ROLLBACK=["before"]), captured_logs() as logged:
             with pytest.raises(StoreUnavailable, match="disk I/O error"):
-                await world.store._write(fail)
+                await world.store.write(fail)
             await world.submit(1)
         assert [line["event"] for line in logged] == ["store.failed", "store.reconnected"]
         assert world.edit("SELECT * FROM cursors WHERE name = 'half'") == []
@@ -164,7 +164,7 @@ async def test_a_connection_that_cannot_be_replaced_counts_as_lost(tmp_path: Pat
     async with World(tmp_path / "t.db") as world:
         with failing(world, ROLLBACK=["before"], BEGIN_IMMEDIATE=["", "before", "before"]):
             with pytest.raises(StoreUnavailable):
-                await world.store._write(lambda db: db.execute("INSERT INTO no_such_table VALUES (1)"))
+                await world.store.write(lambda db: db.execute("INSERT INTO no_such_table VALUES (1)"))
             for _ in range(2):
                 with pytest.raises(StoreUnavailable):
                     await world.submit(1)

@@ -358,7 +358,7 @@ async def test_settings_of_the_connections(tmp_path: Path) -> None:
     """WAL, full sync, foreign keys; readers cannot write."""
     async with World(tmp_path / "t.db") as world:
         names = ("journal_mode", "synchronous", "foreign_keys")
-        settings = await world.store._write(lambda db: [db.execute(f"PRAGMA {name}").fetchone()[0] for name in names])
+        settings = await world.store.write(lambda db: [db.execute(f"PRAGMA {name}").fetchone()[0] for name in names])
         assert settings == ["wal", 2, 1]
         with pytest.raises(StoreUnavailable):
             await world.store._rows("UPDATE tasks SET polls = 1")
@@ -582,8 +582,8 @@ async def test_a_full_disk(tmp_path: Path) -> None:
     async with World(tmp_path / "t.db") as world:
         for n in range(1, 4):
             await world.follow(n)
-        (pages,) = await world.store._write(lambda db: db.execute("PRAGMA page_count").fetchone())
-        await world.store._write(lambda db: db.execute(f"PRAGMA max_page_count = {pages}").fetchone())
+        (pages,) = await world.store.write(lambda db: db.execute("PRAGMA page_count").fetchone())
+        await world.store.write(lambda db: db.execute(f"PRAGMA max_page_count = {pages}").fetchone())
         large = '"' + "x" * 60_000 + '"'
         for _ in range(2):
             with pytest.raises(StoreUnavailable, match="cannot be written now"):
@@ -591,7 +591,7 @@ async def test_a_full_disk(tmp_path: Path) -> None:
         assert (await world.get(1)).task.status is Status.PENDING
         assert await world.store.list_events(make_task_name(1)) == []
         await world.call(2, Status.RUNNING)
-        await world.store._write(lambda db: db.execute("PRAGMA max_page_count = 1000000").fetchone())
+        await world.store.write(lambda db: db.execute("PRAGMA max_page_count = 1000000").fetchone())
         await world.call(1, Status.RUNNING, payload=large)
         assert [(await world.get(n)).task.status for n in (1, 2)] == ["RUNNING", "RUNNING"]
         assert world.edit("PRAGMA integrity_check") == [("ok",)]
@@ -697,7 +697,7 @@ async def test_a_locked_file_delays_a_batch_once(tmp_path: Path) -> None:
             db.execute("PRAGMA busy_timeout = 20")
             db.set_trace_callback(statements.append)
 
-        await world.store._write(listen)
+        await world.store.write(listen)
         with closing(sqlite3.connect(world.path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             statements.clear()

@@ -10,13 +10,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from inspect import iscoroutinefunction
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.kits.waiting import Signal
 from tracker.errors import StoreUnavailable
 from tracker.store.protocol import Store
 from tracker.store.sqlite import SqliteStore
 
+T = TypeVar("T")
 Condition = Callable[..., bool]
 METHODS = {"apply"} | {name for name in dir(Store) if iscoroutinefunction(getattr(Store, name))} - {"open", "close"}
 DISK_FULL = StoreUnavailable("the disk is full")
@@ -80,6 +81,10 @@ class BreakableStore(SqliteStore):
         finally:
             go_on.set()
             await halt
+
+    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run work in a transaction of the writer."""
+        return await self._write(work)
 
     async def trace(self) -> list[str]:
         """A list that fills with the statements that the writer runs from now on."""

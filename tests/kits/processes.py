@@ -23,8 +23,10 @@ from typing import Any, Self
 import aiohttp
 import orjson
 
+from tests.kits.sandbox import find_job
 from tests.kits.waiting import WITHIN_S, Signal, until
 from tracker.sandbox import DEFAULT_KEY, Sandbox
+from tracker.sandbox.jobs import Job
 
 Json = Any
 
@@ -354,9 +356,9 @@ class System:
         """The create requests that the sandbox has seen with this marker in their prompt."""
         return [record for record in self.sandbox.state()["creates"] if marker in (record["prompt"] or "").split()]
 
-    def job(self, external_id: str) -> Any:  # noqa: ANN401 - the sandbox's own record
+    def job(self, external_id: str) -> Job:
         """The sandbox's job with this id."""
-        return self.sandbox._gateway.context.jobs.find(external_id)
+        return find_job(self.sandbox, external_id)
 
     def callback_path(self, external_id: str) -> str:
         """Where the sandbox sends the callbacks of a job."""

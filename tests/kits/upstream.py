@@ -129,7 +129,7 @@ class UpstreamWorld(World):
             default_account="default",
             aliases={},
         )
-        alarms = AccountAlarms(clock, self.keys.get, redactor.json_text)
+        self.alarms = AccountAlarms(clock, self.keys.get, redactor.json_text)
         self.submitter = Submitter(
             store=store,
             reconciler=reconciler,
@@ -137,7 +137,7 @@ class UpstreamWorld(World):
             intake=intake,
             clock=clock,
             payloads=payloads,
-            alarms=alarms,
+            alarms=self.alarms,
         )
         self.poller = Poller(
             store=store,
@@ -149,7 +149,7 @@ class UpstreamWorld(World):
             submitter=self.submitter,
             clock=clock,
             payloads=payloads,
-            alarms=alarms,
+            alarms=self.alarms,
             tick_s=1.0,
             park_s=60.0,
             max_polls=self._max_polls,
@@ -172,23 +172,26 @@ class UpstreamWorld(World):
     async def sweep(self, after_s: float = 0.0) -> None:
         """Let time pass, sweep, and wait for the polls that the sweep began."""
         await self.tick(after_s)
-        await self.settle(self.poller._polls)
+        await self.settle()
 
     async def tick(self, after_s: float = 0.0) -> None:
         """Let time pass, sweep, and wait for nothing."""
         self.clock.advance(after_s)
         await self.poller.tick()
 
-    async def settle(self, places: LaneSlots) -> None:
-        """Wait until nothing is under way in places of the poller."""
+    async def settle(self) -> None:
+        """Wait until no poll is under way."""
+        await self._join(self.poller._polls)
+
+    async def _join(self, slots: LaneSlots) -> None:
         async with asyncio.timeout(20):
-            while works := list(places._works.values()):
+            while works := list(slots._works.values()):
                 await asyncio.wait(works)
                 await asyncio.sleep(0)  # what follows from an end is done right after it
 
     async def sent(self) -> None:
         """Wait until no create that was put off is under way."""
-        await self.settle(self.poller._sends)
+        await self._join(self.poller._sends)
 
     async def notes(self, task_id: TaskId) -> str:
         """The poller's notes for ``why``."""

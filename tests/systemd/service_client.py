@@ -15,6 +15,7 @@ from typing import Any
 
 import aiohttp
 
+from tests.kits.sandbox import find_job
 from tests.systemd.machine import Machine
 from tracker.sandbox import Sandbox
 
@@ -85,8 +86,7 @@ class ServiceClient:
         status, task = await self.call("POST", "/v1/tasks", wanted)
         assert status == 201, task
         assert task["external_id"], task
-        upstream = self.gateway._gateway.context.jobs.find(task["external_id"])
-        assert upstream is not None
+        upstream = find_job(self.gateway, task["external_id"])
         return Job(task["id"], task["external_id"], str(upstream.callback_url))
 
     async def call_back(self, jobs: Sequence[Job], per_s: float) -> Answers:
