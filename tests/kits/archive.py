@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from tests.kits.clock import RunningClock
-from tests.kits.waiting import WITHIN_S
+from tests.kits.waiting import WITHIN_S, Signal
 from tests.kits.world import World
 from tracker.archive.archiver import Archiver
 from tracker.archive.attempt import RetryPolicy
@@ -61,7 +61,7 @@ class RawServer:
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
         self.asked: list[Asked] = []
-        self._came = asyncio.Event()
+        self._came = Signal()
         self._server: asyncio.Server | None = None
         self.port = 0
 
@@ -80,10 +80,7 @@ class RawServer:
 
     async def wait_for_requests(self, times: int) -> None:
         """Wait for that many requests."""
-        async with asyncio.timeout(WITHIN_S):
-            while len(self.asked) < times:
-                self._came.clear()
-                await self._came.wait()
+        await self._came.until(lambda: len(self.asked) >= times)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError, asyncio.IncompleteReadError):
@@ -91,7 +88,7 @@ class RawServer:
             pairs = (line.split(": ", 1) for line in head[1:] if line)
             asked = Asked(head[0].split(" ")[1], {name.lower(): value for name, value in pairs})
             self.asked.append(asked)
-            self._came.set()
+            self._came.notify()
             await self.answer(asked, writer)
             await writer.drain()
         writer.close()

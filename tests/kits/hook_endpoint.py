@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from tests.kits.waiting import WITHIN_S
+from tests.kits.waiting import Signal
 
 SECRET = "whsec_" + base64.b64encode(b"made-up-secret-of-32-bytes-no-1!").decode()
 OTHER_SECRET = "whsec_" + base64.b64encode(b"made-up-secret-of-32-bytes-no-2!").decode()
@@ -44,7 +44,7 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         """Prepare the signals."""
-        self._news = asyncio.Condition()
+        self._called = Signal()
         self._over = asyncio.Event()
         self._runner: web.AppRunner | None = None
         self.url = ""
@@ -68,16 +68,13 @@ class Endpoint:
 
     async def called(self, times: int = 1) -> list[Call]:
         """Wait until it was called so often in all."""
-        async with asyncio.timeout(WITHIN_S), self._news:
-            await self._news.wait_for(lambda: len(self.calls) >= times)
-        return self.calls
+        return await self._called.until(lambda: self.calls if len(self.calls) >= times else None)
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         self.calls.append(
             Call({name.lower(): value for name, value in request.headers.items()}, await request.read(), request.path)
         )
-        async with self._news:
-            self._news.notify_all()
+        self._called.notify()
         if self.hangs:
             await self._over.wait()
         return web.Response(status=self.status, headers=self.headers, body=self.body)

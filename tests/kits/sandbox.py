@@ -13,7 +13,7 @@ from aiohttp import web
 
 from tests.kits.clock import RunningClock
 from tests.kits.http_server import serving
-from tests.kits.waiting import WITHIN_S
+from tests.kits.waiting import WITHIN_S, Signal
 from tracker.providers.registry import Registry
 from tracker.providers.route import Route
 from tracker.sandbox import DEFAULT_KEY, Sandbox, files
@@ -89,23 +89,20 @@ class Receiver:
     raws: list[bytes] = field(default_factory=list)
     headers: list[Mapping[str, str]] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
-    arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
+    arrived: Signal = field(default_factory=Signal)
 
     async def take(self, request: web.Request) -> web.Response:
         """Record a callback and answer it."""
         body = await request.json()
-        async with self.arrived:
-            self.bodies.append(body)
-            self.raws.append(await request.read())
-            self.headers.append(request.headers)
-            self.arrived.notify_all()
+        self.bodies.append(body)
+        self.raws.append(await request.read())
+        self.headers.append(request.headers)
+        self.arrived.notify()
         return web.json_response({"outcome": "applied"}, status=self.statuses.pop(0) if self.statuses else 200)
 
     async def wait(self, count: int) -> list[Body]:
         """Wait until so many callbacks have arrived."""
-        async with asyncio.timeout(WITHIN_S), self.arrived:
-            await self.arrived.wait_for(lambda: len(self.bodies) >= count)
-        return self.bodies
+        return await self.arrived.until(lambda: self.bodies if len(self.bodies) >= count else None)
 
 
 def list_played_names() -> set[str]:

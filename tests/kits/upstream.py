@@ -11,6 +11,7 @@ from typing import Any, Self
 from aiohttp import web
 
 from tests.kits.http_server import serving
+from tests.kits.waiting import Signal
 from tests.kits.world import World
 from tracker.domain.schedule import PollPolicy
 from tracker.domain.task import TaskId
@@ -64,15 +65,14 @@ class Gateway:
     answers: dict[str, Answer] = field(default_factory=lambda: {"kling": kling(), "suno": suno()})
     held: dict[str, asyncio.Event] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
-    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    changed: Signal = field(default_factory=Signal)
 
     async def answer(self, request: web.Request) -> web.Response:
         """Answer, once it is released."""
         family = next(family for family in self.answers if family in request.path)
         what = f"{request.method} {family}"
-        async with self.changed:
-            self.asked.append(what)
-            self.changed.notify_all()
+        self.asked.append(what)
+        self.changed.notify()
         answer = self.answers[family]  # the answer at the time of the request, not of the release
         if what in self.held:
             await self.held[what].wait()
@@ -81,8 +81,7 @@ class Gateway:
 
     async def wait_for_request(self, what: str, times: int = 1) -> None:
         """Wait until so many such requests have come."""
-        async with asyncio.timeout(20), self.changed:
-            await self.changed.wait_for(lambda: self.asked.count(what) >= times)
+        await self.changed.until(lambda: self.asked.count(what) >= times)
 
     def hold(self, what: str) -> asyncio.Event:
         """Have the answers to such requests wait for the event that is returned."""
