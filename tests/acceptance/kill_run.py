@@ -1,4 +1,4 @@
-"""A run of many tasks through chaos, with the daemon killed again and again, and the check of what came of it.
+"""A run of many tasks through chaos, with repeated kills of the daemon, and the check of its results.
 
 The expected end of each task follows from what the sandbox saw and did, not from the daemon's answers.
 """
@@ -59,7 +59,7 @@ SCRIPTS = (
     "callback=early,duplicate",
     "callback=late,reordered",
 )
-SURELY_REFUSED = {"rate_limited", "throttled", "503", "maintenance", "quota"}
+CERTAINLY_REFUSED = {"rate_limited", "throttled", "503", "maintenance", "quota"}
 """Refusals after which the daemon may send again: after ``quota`` where others of the account were refused as well."""
 REFUSED_FOR_GOOD = {
     "policy": "policy_rejected",
@@ -75,8 +75,8 @@ FAILED_BY = {
     "canceled": {"generation_failed"},
 }
 CUT_OFF = "the tracker stopped while the request was on its way"
-MOMENTS = ("create.finished", "callback.sent", "poll.answered", "poll.fault_injected")
-"""Events of the sandbox in whose midst the daemon is killed: nothing after them has reached it yet."""
+KILL_EVENTS = ("create.finished", "callback.sent", "poll.answered", "poll.fault_injected")
+"""Events of the sandbox during which the daemon is killed: nothing after them has reached it yet."""
 
 
 @dataclass
@@ -93,7 +93,7 @@ class KillRun:
 
     Attributes:
         tasks: marker -> the id of the daemon's task.
-        killed_at: in the midst of which event each kill happened.
+        killed_at: the event of each kill.
     """
 
     system: System
@@ -111,13 +111,13 @@ class KillRun:
 
     def _make(self, n: int) -> tuple[str, str, str]:
         route = (SUNO, KLING, DASHSCOPE)[n % 3]
-        # one of each script first, for the routes in turn; then what chaos brings
+        # one of each script first, for the routes in turn; then chaos alone
         script = f" [sandbox: {SCRIPTS[n // 3]}]" if n // 3 < len(SCRIPTS) and n % 2 == 0 else ""
         return f"n{n}", route, f"n{n} a calm sea{script}"
 
     async def go(self) -> dict[str, Json]:
         """Submit everything while the daemon is killed; wait for every end and every hook. Marker -> task."""
-        killer = asyncio.create_task(self._kill_again_and_again())
+        killer = asyncio.create_task(self._kill_repeatedly())
         slots = asyncio.Semaphore(self.at_once)
         async with asyncio.TaskGroup() as group:
             for marker, route, prompt in self._plan:
@@ -147,10 +147,10 @@ class KillRun:
 
             await until(attempt, self.patience_s)
 
-    async def _kill_again_and_again(self) -> None:
+    async def _kill_repeatedly(self) -> None:
         system = self.system
         for _ in range(self.kills):
-            await self._kill_during(self._rng.choice(MOMENTS), self._rng.randint(5, 40))
+            await self._kill_during(self._rng.choice(KILL_EVENTS), self._rng.randint(5, 40))
             await system.daemon.ended()
             await system.daemon.start()
 
@@ -169,7 +169,7 @@ class KillRun:
 
         self.system.event_log.listeners.append(strike)
         try:
-            # when all is done there are no events any more: then it is killed at rest
+            # when all tasks have ended there are no more events: then it is killed at rest
             with suppress(TimeoutError):
                 async with asyncio.timeout(3):
                     await struck.wait()
@@ -180,10 +180,10 @@ class KillRun:
         finally:
             self.system.event_log.listeners.remove(strike)
 
-    # -- what must have come of it -------------------------------------------------------------------------
+    # -- expected results ----------------------------------------------------------------------------------
 
     def check(self, ended: Mapping[str, Json]) -> Counter[str]:
-        """Compare every task with what the sandbox saw and did; how often each end came."""
+        """Compare every task with what the sandbox received and did; return how often each end occurred."""
         ends: Counter[str] = Counter()
         wrong = []
         for marker, route, _prompt in self._plan:
@@ -199,12 +199,12 @@ class KillRun:
         return ends
 
     def _check_never_twice(self, marker: str, creates: Sequence[Json]) -> None:
-        """Only what was surely refused goes out again, and no second job is ever made."""
-        assert all(create["outcome"] in SURELY_REFUSED for create in creates[:-1]), (marker, creates)
+        """Only creates that were certainly refused are sent again, and no second job is ever made."""
+        assert all(create["outcome"] in CERTAINLY_REFUSED for create in creates[:-1]), (marker, creates)
         assert sum(create["id"] is not None for create in creates) <= 1
 
     def _allowed_ends(self, task: Json, creates: Sequence[Json]) -> set[str]:
-        """What a task may have ended as; one answer but where the daemon cannot know it."""
+        """The allowed ends of a task; several only where the daemon cannot know the outcome."""
         last = creates[-1] if creates else None
         was_cut_off = self.system.rows(
             "SELECT 1 FROM events WHERE task_id = ? AND source = 'submit' AND detail LIKE ?", task["id"], f"%{CUT_OFF}%"
@@ -212,19 +212,19 @@ class KillRun:
         if last is not None and last["id"] is not None:
             fate = self.system.job(last["id"]).fate
             made = "missing_output" if fate.url_missing else "SUCCEEDED"
-            rightly = {made} if fate.fault is None else FAILED_BY[fate.fault.value]
+            expected = {made} if fate.fault is None else FAILED_BY[fate.fault.value]
             no_answer = bool(was_cut_off) or last["outcome"] in {"cut", "garbled"}
             if not no_answer:
-                return rightly
+                return expected
             calls = [call for call in self.system.sandbox.state()["callbacks"] if call["job_id"] == last["id"]]
             if any(call["http_status"] == HTTPStatus.OK for call in calls):
-                return rightly
+                return expected
             # the daemon never got a callback for this job, unless it was killed between storing and answering one
-            return {"submit_unknown"} | (rightly if any(call["attempt"] for call in calls) else set())
+            return {"submit_unknown"} | (expected if any(call["attempt"] for call in calls) else set())
         if was_cut_off:
             return {"submit_unknown"}
-        if last is None or last["outcome"] in SURELY_REFUSED - REFUSED_FOR_GOOD.keys():
-            # put off or held for too long, surely never started
+        if last is None or last["outcome"] in CERTAINLY_REFUSED - REFUSED_FOR_GOOD.keys():
+            # deferred or held for too long, certainly never started
             return {"rate_limited", "upstream_unavailable", "quota_exhausted"}
         return {REFUSED_FOR_GOOD.get(last["outcome"], "submit_unknown")}
 
@@ -244,7 +244,7 @@ class KillRun:
         assert {row[4] for row in deliveries} == {"succeeded"}
         assert {line.delivery for line in ran} == {row[0] for row in deliveries}
         runs = Counter(line.delivery for line in ran)
-        assert all(runs[row[0]] <= row[5] for row in deliveries), "a run that no attempt was counted for"
+        assert all(runs[row[0]] <= row[5] for row in deliveries), "a run without a counted attempt"
         assert len({(row[1], row[2], row[3]) for row in deliveries}) == len(deliveries)
         for marker, task in ended.items():
             event = "task.succeeded" if task["status"] == "SUCCEEDED" else "task.failed"

@@ -1,7 +1,7 @@
-"""A provider of the user's own, made by following the README to the letter, against a small server that speaks its API.
+"""A user-defined provider, made by following the README exactly, against a small server with its API.
 
-Nothing of the provider is written here but its server: the file, its account and the commands are cut out of the
-README, only the address of the account is another.
+Only the provider's server is written here: the file, its account and the commands are copied from the README, with
+another address of the account.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ COMMANDS = [line.removeprefix("$ ") for line in "".join(blocks("console")).split
 
 @dataclass
 class Lumen:
-    """The made-up API: renders are drawn while they are asked about, or called back about when they are ``loud``."""
+    """The example API: renders are drawn on polls, or called back when they are ``loud``."""
 
     url: str = ""
     renders: dict[str, Json] = field(default_factory=dict)
@@ -79,7 +79,7 @@ class Lumen:
         return web.json_response({"render": render})
 
     async def call_back(self, body: Json, render: Json) -> None:
-        """What is posted when a render has ended."""
+        """Post the callback of an ended render."""
         self.finish(body, render)
         async with (
             aiohttp.ClientSession() as session,
@@ -111,7 +111,7 @@ async def running_lumen() -> AsyncIterator[Lumen]:
 
 
 def follow_the_readme(directory: Path, lumen: str, port: int, poll: Mapping[str, float], *, called_back: bool) -> Path:
-    """Write the two files that it says to write; the configuration's path."""
+    """Write the README's two files; return the configuration's path."""
     (directory / "providers.d").mkdir()
     (directory / "providers.d" / "lumen.toml").write_text(PROVIDER)
     account = re.sub(r'base_url = ".*"', f'base_url = "{lumen}"', ACCOUNT)
@@ -123,9 +123,9 @@ def follow_the_readme(directory: Path, lumen: str, port: int, poll: Mapping[str,
     return config
 
 
-async def command(directory: Path, words: str, *more: str) -> tuple[int, str, str]:
+async def command(directory: Path, line: str, *more: str) -> tuple[int, str, str]:
     """Run one of the README's commands beside the configuration; exit code and both outputs."""
-    arguments = [*words.removeprefix("tracker ").split(), *more]
+    arguments = [*line.removeprefix("tracker ").split(), *more]
     ran = await run_tracker(*arguments, directory=directory, env={"LUMEN_API_KEY": LUMEN_KEY})
     return ran.code, ran.out, ran.err
 
@@ -149,16 +149,16 @@ async def submit(directory: Path, text: str) -> tuple[int, Json]:
     return code, json.loads(out)
 
 
-@pytest.mark.parametrize("way", ["poll", "callback"])
-async def test_the_readme_suffices(tmp_path: Path, way: str) -> None:
+@pytest.mark.parametrize("channel", ["poll", "callback"])
+async def test_the_readme_suffices(tmp_path: Path, channel: str) -> None:
     """Checked, listed, submitted, followed by polls or by callbacks, to either end."""
     async with running_lumen() as lumen:
         config = follow_the_readme(
             tmp_path,
             lumen.url,
             find_free_port(),
-            NEVER if way == "callback" else FAST,
-            called_back=way == "callback",
+            NEVER if channel == "callback" else FAST,
+            called_back=channel == "callback",
         )
         checked, listed, _ = COMMANDS
         code, out, err = await command(tmp_path, checked)
@@ -178,16 +178,16 @@ async def test_the_readme_suffices(tmp_path: Path, way: str) -> None:
             daemon.assert_no_traceback()
     for task in (made, refused):
         seen = (task["polls"], task["callbacks"])
-        assert seen == (0, 1) if way == "callback" else (seen[0] >= 2 and seen[1] == 0), task
-    if way == "callback":
+        assert seen == (0, 1) if channel == "callback" else (seen[0] >= 2 and seen[1] == 0), task
+    if channel == "callback":
         assert lumen.answers == [(200, {"outcome": "applied"})] * 2
         assert lumen.polls == 0
     assert len(lumen.bodies) == 2, "each was created once"
 
 
-@pytest.mark.parametrize("way", ["poll", "callback"])
-async def test_the_sandbox_plays_the_provider(tmp_path: Path, way: str) -> None:
-    """The same file tells the sandbox what to answer: success, failure and faults, without the provider."""
+@pytest.mark.parametrize("channel", ["poll", "callback"])
+async def test_the_sandbox_plays_the_provider(tmp_path: Path, channel: str) -> None:
+    """The sandbox plays the same file: success, failure and faults, without the provider."""
     (tmp_path / "played").mkdir()
     (tmp_path / "played" / "lumen.toml").write_text(PROVIDER)
     (played,) = load_providers(tmp_path / "played")
@@ -196,12 +196,12 @@ async def test_the_sandbox_plays_the_provider(tmp_path: Path, way: str) -> None:
             tmp_path,
             sandbox.base_url + played.prefix,
             find_free_port(),
-            NEVER if way == "callback" else FAST,
-            called_back=way == "callback",
+            NEVER if channel == "callback" else FAST,
+            called_back=channel == "callback",
         )
         async with daemon_process(config) as daemon:
             code, made = await submit(
-                tmp_path, f"a sea [sandbox: {'callback=early' if way == 'callback' else 'poll=flaky'}]"
+                tmp_path, f"a sea [sandbox: {'callback=early' if channel == 'callback' else 'poll=flaky'}]"
             )
             assert (code, made["status"]) == (0, "SUCCEEDED")
             assert [output["kind"] for output in made["outputs"]] == ["video"]
@@ -215,11 +215,11 @@ async def test_the_sandbox_plays_the_provider(tmp_path: Path, way: str) -> None:
         creates = [entry["outcome"] for entry in sandbox.state()["creates"]]
     assert creates == ["accepted", "accepted", "quota"]
     for task in (made, failed):
-        assert (task["callbacks"] > 0, task["polls"] == 0) == (way == "callback", way == "callback"), task
+        assert (task["callbacks"] > 0, task["polls"] == 0) == (channel == "callback", channel == "callback"), task
 
 
 async def test_a_request_without_a_required_field_is_not_sent(tmp_path: Path) -> None:
-    """What ``required`` names is missed before anything is sent."""
+    """A missing field of ``required`` is reported before anything is sent."""
     async with running_lumen() as lumen:
         config = follow_the_readme(tmp_path, lumen.url, find_free_port(), NEVER, called_back=False)
         async with daemon_process(config):
@@ -243,13 +243,13 @@ async def test_a_request_without_a_required_field_is_not_sent(tmp_path: Path) ->
     ],
 )
 async def test_the_check_names_a_mistake_in_the_file(tmp_path: Path, old: str, new: str, mistake: str) -> None:
-    """``config check``, and a start of the daemon, end 78 with the file, the line and the key."""
+    """``config check`` and a start of the daemon exit 78 with the file, the line and the key."""
     follow_the_readme(tmp_path, "http://127.0.0.1:9", find_free_port(), NEVER, called_back=False)
     file = tmp_path / "providers.d" / "lumen.toml"
     assert old in PROVIDER
     file.write_text(PROVIDER.replace(old, new, 1))
-    for words in (COMMANDS[0], "serve --config tracker.toml"):
-        code, out, err = await command(tmp_path, words)
+    for arguments in (COMMANDS[0], "serve --config tracker.toml"):
+        code, out, err = await command(tmp_path, arguments)
         assert (code, out) == (78, ""), err
         (line,) = err.splitlines()
         where, _, what = line.partition(": ")

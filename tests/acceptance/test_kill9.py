@@ -1,4 +1,4 @@
-"""``kill -9`` at any moment: every task ends rightly, no create goes out twice, every hook run succeeds."""
+"""``kill -9`` at any time: every task ends correctly, no create is sent twice, every hook run succeeds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.kits.processes import FAST, running_system
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("seed", [1])
-async def test_kills_at_any_moment_lose_nothing(tmp_path: Path, seed: int) -> None:
+async def test_kills_at_any_time_lose_nothing(tmp_path: Path, seed: int) -> None:
     """Fifty tasks of three families through chaos, six kills: nothing is lost or doubled."""
     options = {"chaos": CHAOS, "seed": seed, "callback_retry_s": 2.0}
     async with running_system(tmp_path, poll={**FAST, "submit_retry_s": 8.0}, sandbox=options) as system:

@@ -50,7 +50,7 @@ class Manager:
 
     @asynccontextmanager
     async def daemon(self) -> AsyncIterator[asyncio.subprocess.Process]:
-        """A daemon that was handed the socket."""
+        """A daemon that got the socket."""
         environ = {
             **os.environ,
             "NOTIFY_SOCKET": self._notify,
@@ -81,7 +81,7 @@ class Manager:
                     return self.received[-1]
 
     async def reload(self, **env: str) -> tuple[int, str]:
-        """Run what ``ExecReload=`` runs; its exit code and what it said."""
+        """Run the command of ``ExecReload=``; its exit code and output."""
         command = [sys.executable, "-m", "tracker", "config", "reload", "--config", str(self.config)]
         process = await asyncio.create_subprocess_exec(
             *command, env={**os.environ, **env}, stderr=asyncio.subprocess.PIPE
@@ -91,7 +91,7 @@ class Manager:
         return process.returncode or 0, said.decode()
 
     async def get(self, path: str) -> int:
-        """Ask the daemon by the socket; the status."""
+        """Send a GET through the socket; the status."""
         async with (
             aiohttp.ClientSession(connector=aiohttp.UnixConnector(self.path)) as client,
             client.get(f"http://localhost{path}") as answer,
@@ -115,8 +115,8 @@ async def managed(directory: Path) -> AsyncIterator[Manager]:
             manager.close()
 
 
-async def test_a_life_under_a_service_manager(tmp_path: Path) -> None:
-    """Time is asked for, READY comes with counts, the watchdog is fed, a reload is told, and STOPPING is the end."""
+async def test_start_reload_and_stop_under_a_service_manager(tmp_path: Path) -> None:
+    """More time is requested, READY has counts, the watchdog is pinged, a reload is reported, STOPPING is last."""
     async with managed(tmp_path) as manager, manager.daemon() as process:
         assert "EXTEND_TIMEOUT_USEC" in await manager.wait_for()
         ready = await manager.wait_for(READY="1")
@@ -134,12 +134,12 @@ async def test_a_life_under_a_service_manager(tmp_path: Path) -> None:
         assert Path(manager.path).is_socket(), "the socket is the service manager's"
 
 
-async def test_a_reload_says_what_becomes_of_it(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A refusal of the daemon's fails the command; a credential that changed on disk takes a restart, and is named."""
-    credentials = tmp_path_factory.mktemp("credentials")  # what lies around it is not readable for the daemon
+async def test_the_reload_command_reports_the_outcome(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A refused reload fails the command; a credential that changed on disk needs a restart, and is named."""
+    credentials = tmp_path_factory.mktemp("credentials")  # the daemon cannot read its parent directories
     (credentials / "TRACKER_API_TOKEN").write_text("the first token")
     async with managed(tmp_path) as manager:
-        if os.geteuid() != 0:  # as the unit does: without it only root may shut the directory
+        if os.geteuid() != 0:  # as in the unit: otherwise only root can restrict the directory
             manager.prefix = ["setpriv", "--no-new-privs"]
         manager.environ["CREDENTIALS_DIRECTORY"] = str(credentials)
         manager.config.write_text(manager.config.read_text() + '[accounts.default]\napi_key_env = "STUDIO_KEY"\n')
@@ -164,8 +164,8 @@ async def test_a_reload_says_what_becomes_of_it(tmp_path: Path, tmp_path_factory
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
-async def test_the_environment_of_the_daemon_is_its_own(tmp_path: Path) -> None:
-    """Another process of its user, as hook scripts are, cannot read its keys; no credentials directory is needed."""
+async def test_the_environment_of_the_daemon_is_private(tmp_path: Path) -> None:
+    """Other processes of its user, such as hook scripts, cannot read its keys, without a credentials directory."""
     as_hooks = ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all"] if os.geteuid() == 0 else []
     if as_hooks and shutil.which("setpriv") is None:
         pytest.skip("NOT TESTED: root without setpriv reads everything")
@@ -182,7 +182,7 @@ async def test_the_environment_of_the_daemon_is_its_own(tmp_path: Path) -> None:
 
 
 async def test_connections_wait_for_the_next_daemon(tmp_path: Path) -> None:
-    """Who connects while no daemon runs is answered by the next one, on the very same socket."""
+    """A client that connects while no daemon runs is answered by the next one, on the same socket."""
     async with managed(tmp_path) as manager:
         async with manager.daemon() as process:
             await manager.wait_for(READY="1")
@@ -194,8 +194,8 @@ async def test_connections_wait_for_the_next_daemon(tmp_path: Path) -> None:
             assert await asyncio.wait_for(waiting, WITHIN_S) == 200
 
 
-async def test_a_frozen_daemon_feeds_no_watchdog(tmp_path: Path) -> None:
-    """The feeding stands in the event loop itself: where that stands still, nothing is sent."""
+async def test_a_frozen_daemon_does_not_ping_the_watchdog(tmp_path: Path) -> None:
+    """The event loop sends the pings: a blocked loop sends none."""
     async with managed(tmp_path) as manager, manager.daemon() as process:
         await manager.wait_for(READY="1")
         await manager.wait_for(WATCHDOG="1")
@@ -204,11 +204,11 @@ async def test_a_frozen_daemon_feeds_no_watchdog(tmp_path: Path) -> None:
         count = 0
         while True:
             try:
-                async with asyncio.timeout(1.0):  # five times the pace of the feeding
+                async with asyncio.timeout(1.0):  # five times the interval of pings
                     await loop.sock_recv(manager._notifications, 4096)
             except TimeoutError:
                 break
             count += 1
-        assert count < 5, "what was on its way when it was stopped"
+        assert count < 5, "pings that were under way when it was stopped"
         process.send_signal(signal.SIGCONT)
         await manager.wait_for(WATCHDOG="1")

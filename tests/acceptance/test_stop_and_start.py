@@ -1,4 +1,4 @@
-"""SIGTERM ends what is under way in order; one daemon at a time serves a file; a restart goes on where it was."""
+"""SIGTERM completes work under way; one daemon at a time serves a file; a restart continues."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SLOW = Chaos(latency_min_s=1.0, latency_max_s=1.0)
 
 
 async def arrived(system: System, count: int) -> None:
-    """Wait until the sandbox has so many creates before it."""
+    """Wait until the sandbox has so many creates under way."""
 
     async def look() -> bool:
         return len(system.sandbox.state()["creates"]) >= count
@@ -24,14 +24,14 @@ async def arrived(system: System, count: int) -> None:
 
 
 def undecided(system: System) -> list[Json]:
-    """Tasks of which nobody knows whether the upstream has them."""
+    """Tasks whose create has an unknown outcome."""
     return system.rows(
         "SELECT id FROM tasks WHERE submit_state IN ('sending', 'ambiguous') OR reason = 'submit_unknown'"
     )
 
 
 async def test_sigterm_lets_sends_polls_and_hooks_end(tmp_path: Path) -> None:
-    """What is on its way when SIGTERM comes is brought to its end: exit 0, nothing ambiguous, no hook cut off."""
+    """Work that is under way at SIGTERM is completed: exit 0, nothing ambiguous, no hook cut off."""
     async with running_system(tmp_path, hook_before="sleep 0.3") as system:
         running = await system.submit(SUNO, "early bird [sandbox: stage=hold]")
         await system.becomes(running["id"], status="RUNNING")
@@ -41,7 +41,7 @@ async def test_sigterm_lets_sends_polls_and_hooks_end(tmp_path: Path) -> None:
         await system.daemon.stop(within_s=25)
         system.daemon.assert_no_traceback()
         answered = await asyncio.gather(*sends)
-        assert all(task["external_id"] for task in answered), "who had asked got their answers"
+        assert all(task["external_id"] for task in answered), "the waiting clients got their answers"
         assert not undecided(system)
         assert not system.rows("SELECT id FROM deliveries WHERE status = 'running'")
         assert {line.attempt for line in system.ran} <= {"1"}
@@ -56,12 +56,12 @@ async def test_sigterm_lets_sends_polls_and_hooks_end(tmp_path: Path) -> None:
         assert len({line.delivery for line in system.ran}) == len(system.ran), "no hook ran twice"
 
 
-async def test_sigterm_lets_a_put_off_send_end(tmp_path: Path) -> None:
-    """A create that the sweep sends again after a refusal is no less paid than the first: it is waited for as well."""
+async def test_sigterm_lets_a_repeated_send_end(tmp_path: Path) -> None:
+    """A create that the sweep sends again after a refusal is waited for like a first one."""
     async with running_system(tmp_path, hook_before=None, sandbox={"duration_s": 0.2}) as system:
         task = await system.submit(KLING, "again [sandbox: create=rate_limited]")
         assert (task["status"], task["external_id"]) == ("PENDING", None)
-        system.sandbox.chaos = Chaos(latency_min_s=4.0, latency_max_s=4.0)  # longer than polls are waited for
+        system.sandbox.chaos = Chaos(latency_min_s=4.0, latency_max_s=4.0)  # longer than the drain of polls
         await arrived(system, 2)
         await system.daemon.stop(within_s=25)
         system.daemon.assert_no_traceback()
@@ -72,8 +72,8 @@ async def test_sigterm_lets_a_put_off_send_end(tmp_path: Path) -> None:
         assert [create["outcome"] for create in system.creates("again")] == ["rate_limited", "accepted"]
 
 
-async def test_who_asks_twice_does_not_wait_for_a_send(tmp_path: Path) -> None:
-    """Ctrl-C while a create of minutes is waited for: it is cut off, and told as what it is after the restart."""
+async def test_a_second_signal_does_not_wait_for_a_send(tmp_path: Path) -> None:
+    """Ctrl-C while a slow create is waited for: it is cut off, and ambiguous after the restart."""
     async with running_system(tmp_path, hook_before=None, called_back=False) as system:
         system.sandbox.chaos = Chaos(latency_min_s=600.0, latency_max_s=600.0)
         sending = asyncio.create_task(system.submit(KLING, "slow", status=202))
@@ -90,8 +90,8 @@ async def test_who_asks_twice_does_not_wait_for_a_send(tmp_path: Path) -> None:
         assert len(system.creates("slow")) == 1
 
 
-async def test_requests_during_the_stop_are_whole_or_refused(tmp_path: Path) -> None:
-    """A submit on an open connection while the daemon drains is sent to its end, or turned away unsent; never cut."""
+async def test_requests_during_the_stop_are_complete_or_refused(tmp_path: Path) -> None:
+    """A submit on an open connection during the drain is completed, or refused unsent; never cut off."""
     async with running_system(tmp_path, hook_before=None, sandbox={"chaos": SLOW}) as system:
         first = asyncio.create_task(system.submit(SUNO, "first"))
         others = asyncio.create_task(
@@ -118,7 +118,7 @@ def _keep_submitting(port: int, body: Json) -> list[int]:
     statuses = []
     try:
         connection.connect()
-        connection.auto_open = 0  # what was closed stays closed
+        connection.auto_open = 0  # the closed connection stays closed
         while True:
             connection.request("POST", "/v1/tasks", orjson.dumps(body), {"Content-Type": "application/json"})
             response = connection.getresponse()
@@ -131,7 +131,7 @@ def _keep_submitting(port: int, body: Json) -> list[int]:
 
 
 async def test_one_daemon_serves_a_file(tmp_path: Path) -> None:
-    """A second daemon on the same file says so in one line and leaves; the first does not notice."""
+    """A second daemon on the same file exits with one line; the first is not affected."""
     async with running_system(tmp_path, hook_before=None) as system:
         second = await system.run_second()
         assert second.code not in {0, 1}
@@ -144,8 +144,8 @@ async def test_one_daemon_serves_a_file(tmp_path: Path) -> None:
         system.daemon.assert_no_traceback()
 
 
-async def test_sigterm_while_somebody_waits(tmp_path: Path) -> None:
-    """Who long-polls a task is answered at once when the daemon stops, with the task as it stands."""
+async def test_sigterm_during_a_long_poll(tmp_path: Path) -> None:
+    """A long poll is answered at once when the daemon stops, with the current task."""
     async with running_system(tmp_path, hook_before=None, poll=FAST) as system:
         task = await system.submit(SUNO, "endless [sandbox: stage=hold]")
         waiting = asyncio.create_task(system.get(f"/v1/tasks/{task['id']}?wait=60"))

@@ -1,4 +1,4 @@
-"""Submits from outside: one upstream job per key, whoever asks again, goes away, or meets a full disk."""
+"""Submits from outside: one upstream job per key, with retries, disconnecting clients and a full disk."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tracker.sandbox import Chaos
 
 
 async def arrived(system: System, marker: str) -> None:
-    """Wait until the sandbox has a create with this word before it."""
+    """Wait until the sandbox has a create with this word under way."""
 
     async def look() -> bool:
         return bool(system.creates(marker))
@@ -24,7 +24,7 @@ async def arrived(system: System, marker: str) -> None:
 
 
 async def becomes_ready(system: System, status: int) -> None:
-    """Wait until ``/readyz`` answers so."""
+    """Wait until ``/readyz`` answers with this status."""
 
     async def look() -> bool:
         return (await system.call("GET", "/readyz")).status == status
@@ -51,7 +51,7 @@ async def test_one_key_makes_one_job(tmp_path: Path) -> None:
 
 
 async def test_respond_async_answers_before_the_upstream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With ``Prefer: respond-async`` the intent is on disk and answered while the create is still on its way."""
+    """With ``Prefer: respond-async`` the intent is on disk and answered while the create is still under way."""
     may_go_on = hold_requests(monkeypatch)
     async with running_system(tmp_path, hook_before=None, sandbox={"duration_s": 0.2}) as system:
         task = await system.submit(KLING, "later", headers={"Prefer": "respond-async"}, status=202)
@@ -65,7 +65,7 @@ async def test_respond_async_answers_before_the_upstream(tmp_path: Path, monkeyp
 
 
 async def test_a_client_that_goes_away_loses_nothing(tmp_path: Path) -> None:
-    """A submit whose client hangs up half-way is sent and followed to its end all the same."""
+    """A submit whose client disconnects half-way is still sent and followed to its end."""
     chaos = Chaos(latency_min_s=1.0, latency_max_s=1.0)
     async with running_system(tmp_path, hook_before=None, poll=NEVER, sandbox={"chaos": chaos}) as system:
         gone = asyncio.create_task(system.submit(KLING, "gone", headers={"Idempotency-Key": "g"}))
@@ -82,7 +82,7 @@ async def test_a_client_that_goes_away_loses_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="the limits of another process can be set on Linux only")
 async def test_a_full_disk_is_survived(tmp_path: Path) -> None:
-    """While nothing can be written callbacks and submits get 503 with Retry-After; then all goes on, nothing lost."""
+    """While writes fail, callbacks and submits get 503 with Retry-After; then all continues, nothing is lost."""
     async with running_system(tmp_path, hook_before=None, poll=FAST, sandbox={"duration_s": 0.2}) as system:
         task = await system.submit(KLING, "called [sandbox: stage=hold; callback=lost]")
         system.sandbox.chaos = Chaos(latency_min_s=1.0, latency_max_s=1.0)
@@ -100,9 +100,9 @@ async def test_a_full_disk_is_survived(tmp_path: Path) -> None:
         for path, body in ((callback, news), ("/v1/tasks", submission(SUNO, "refused"))):
             answer = await system.call("POST", path, body)
             assert (answer.status, answer.headers.get("Retry-After")) == (503, "2"), answer
-        assert (await system.get(f"/v1/tasks/{task['id']}"))["status"] in {"PENDING", "RUNNING"}, "it reads on"
+        assert (await system.get(f"/v1/tasks/{task['id']}"))["status"] in {"PENDING", "RUNNING"}, "it still reads"
         await becomes_ready(system, 503)
-        tries = await system.daemon.wait_for_log("submit.failed")  # one a second, until there is room
+        tries = await system.daemon.wait_for_log("submit.failed")  # one a second, until there is space
         paid_id = system.creates("underway")[0]["id"]
         recorded = {one["external_id"] for one in tries if one["step"] == "record"}
         assert recorded == {paid_id}, "the paid id is not lost with the log"

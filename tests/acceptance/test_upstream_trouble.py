@@ -62,7 +62,7 @@ async def test_polls_follow_retry_after(tmp_path: Path) -> None:
     async with running_system(tmp_path, hook_before=None, called_back=False, sandbox={"duration_s": 0.2}) as system:
         system.sandbox.chaos = Chaos(poll_rate_limited=1.0, retry_after_s=2)
         task = await system.submit(DASHSCOPE, "a sea")
-        await notes_of(system, task, "slow down")  # refused again and again until this is seen
+        await notes_of(system, task, "slow down")  # refused repeatedly until this is seen
         system.sandbox.chaos = Chaos()
         assert (await system.end_of(task["id"]))["status"] == "SUCCEEDED"
         asked = sorted(system.event_log.times_of("poll.fault_injected") + system.event_log.times_of("poll.answered"))
@@ -85,9 +85,9 @@ async def test_a_storm_of_errors_opens_the_circuit(tmp_path: Path) -> None:
         assert "the next try is" in note
         *_, opened = await system.daemon.wait_for_log("upstream.circuit_opened")
         late = await system.submit(SUNO, "meanwhile")
-        assert (late["status"], late["external_id"]) == ("PENDING", None), "not sent into the storm, and not failed"
+        assert (late["status"], late["external_id"]) == ("PENDING", None), "not sent during the storm, and not failed"
         other = await system.submit(KLING, "elsewhere")
-        assert other["external_id"] is not None, "a storm of one provider stops no other"
+        assert other["external_id"] is not None, "a storm of one provider does not stop others"
         for task in [*tasks, late, other]:
             assert (await system.end_of(task["id"]))["status"] == "SUCCEEDED"
         songs = [task["external_id"] for task in tasks]
@@ -95,7 +95,7 @@ async def test_a_storm_of_errors_opens_the_circuit(tmp_path: Path) -> None:
         asked += [at for song in songs for at in system.event_log.times_of("poll.answered", id=song)]
         began = datetime.fromisoformat(opened["at"]).timestamp() - time.time() + time.monotonic()
         meanwhile = [at for at in asked if began < at < began + opened["wait_s"] / 2]
-        assert len(meanwhile) <= len(tasks), "each may have had a poll on its way already, and none has another"
+        assert len(meanwhile) <= len(tasks), "each may have one poll under way, and none has another"
         assert len(await system.daemon.wait_for_log("upstream.circuit_closed")) == 1
         assert len(system.creates("meanwhile")) == 1
 

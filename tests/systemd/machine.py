@@ -1,4 +1,4 @@
-"""A machine to test on: this one's files, private namespaces, and a systemd of its own as PID 1.
+"""A test machine: this one's files, private namespaces, and a separate systemd as PID 1.
 
 Owns booting it, running commands in it, entering its network, and taking it down. What is written inside is gone
 afterwards. Needs root and a system that allows namespaces; `find_obstacle` describes what is missing.
@@ -30,11 +30,11 @@ class Obstacle:
     """Why no systemd can be booted here.
 
     Attributes:
-        is_beyond_us: nothing that can be installed would help.
+        is_unfixable: installing packages would not help.
     """
 
     message: str
-    is_beyond_us: bool = True
+    is_unfixable: bool = True
 
 
 def find_obstacle() -> Obstacle | None:
@@ -43,7 +43,7 @@ def find_obstacle() -> Obstacle | None:
         return Obstacle("this is no Linux")
     missing = [tool for tool in ("systemctl", "systemd-run", "unshare", "nsenter", "ip") if shutil.which(tool) is None]
     if missing or not Path("/lib/systemd/systemd").exists():
-        return Obstacle(f"not installed: {', '.join(missing) or 'systemd'}", is_beyond_us=False)
+        return Obstacle(f"not installed: {', '.join(missing) or 'systemd'}", is_unfixable=False)
     if os.geteuid() != 0:
         return Obstacle("only root may make the namespaces")
     if _cgroup_home() is None:
@@ -96,7 +96,7 @@ class Machine:
 
     def __exit__(self, *_: object) -> None:
         if self._launcher is not None:
-            self._launcher.kill()  # takes PID 1 along, and that everything else
+            self._launcher.kill()  # kills PID 1, and thereby everything else
             self._launcher.wait()
         deadline = time.monotonic() + 10
         while self._cgroup.exists() and time.monotonic() < deadline:
@@ -149,7 +149,7 @@ class Machine:
 
     @contextlib.contextmanager
     def network(self) -> Iterator[None]:
-        """Have this thread open its sockets in the machine's network: its loopback is the machine's."""
+        """Let this thread open its sockets in the machine's network, with the machine's loopback."""
         libc = ctypes.CDLL(None, use_errno=True)
 
         def enter(path: str) -> int:
@@ -172,7 +172,7 @@ class Machine:
         return self._in_cgroup("nsenter", "-t", str(self._init), "--pid", *spaces, "--", *command)
 
     def _in_cgroup(self, *command: str | Path) -> list[str]:
-        """A command that joins the machine's cgroup first: from there its processes are the machine's own."""
+        """A command that joins the machine's cgroup first, so that its processes belong to the machine."""
         join = 'echo $$ > "$0/cgroup.procs" && exec "$@"'
         return ["bash", "-c", join, str(self._cgroup), *map(str, command)]
 

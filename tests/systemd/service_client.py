@@ -42,7 +42,7 @@ class Job:
 
 @dataclass(slots=True)
 class Answers:
-    """What became of a number of requests.
+    """The results of a number of requests.
 
     Attributes:
         counts: by status and outcome, or by the error instead of an answer.
@@ -95,26 +95,26 @@ class ServiceClient:
 
         async def send(job: Job, after_s: float) -> None:
             await asyncio.sleep(after_s)
-            await self._tell(job, answers)
+            await self._send(job, answers)
 
         await asyncio.gather(*(send(job, n / per_s) for n, job in enumerate(jobs)))
         return answers
 
     async def go_on_calling_back(self, jobs: Sequence[Job], per_s: float, enough: asyncio.Event) -> Answers:
-        """Send the callbacks of all jobs at a steady rate, again and again, until an event is set."""
+        """Send the callbacks of all jobs at a steady rate, repeatedly, until an event is set."""
         answers = Answers()
         waiting: set[asyncio.Task[None]] = set()
         n = 0
         while n < len(jobs) or not enough.is_set():
             if len(waiting) < WAITING_MAX:
-                waiting.add(task := asyncio.create_task(self._tell(jobs[n % len(jobs)], answers)))
+                waiting.add(task := asyncio.create_task(self._send(jobs[n % len(jobs)], answers)))
                 task.add_done_callback(waiting.discard)
                 n += 1
             await asyncio.sleep(1 / per_s)
         await asyncio.gather(*waiting)
         return answers
 
-    async def _tell(self, job: Job, answers: Answers) -> None:
+    async def _send(self, job: Job, answers: Answers) -> None:
         began = time.monotonic()
         try:
             async with self._client.post(job.callback_url, json=job.success()) as answer:
@@ -125,12 +125,12 @@ class ServiceClient:
         answers.times.append((began, time.monotonic()))
 
     async def statuses(self, jobs: Sequence[Job]) -> Counter[str]:
-        """How the service sees these jobs."""
+        """The statuses of these jobs in the service."""
         tasks = await asyncio.gather(*(self.call("GET", f"/v1/tasks/{job.task_id}") for job in jobs))
         return Counter(str(task.get("status", task)) for _, task in tasks)
 
     async def run(self, *command: str, check: bool = True) -> tuple[int, str]:
-        """A command inside, while everything else goes on; its exit code and what it said."""
+        """Run a command inside beside everything else; its exit code and output."""
         done = await asyncio.to_thread(self.machine.run, *command, check=check)
         return done.returncode, done.stdout + done.stderr
 

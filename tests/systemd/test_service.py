@@ -1,4 +1,4 @@
-"""The service in a real systemd: installed, run, restarted, reloaded, wedged and taken away as the README says.
+"""The service in a real systemd: installed, run, restarted, reloaded, wedged and uninstalled as in the README.
 
 One machine is booted and one program installed for all of it, so this is one test with many named parts. It needs
 root and namespaces; without them it is skipped, which proves nothing.
@@ -41,13 +41,13 @@ EDITOR = """#!/bin/sh
 sed -i 's|^# public_url = .*|public_url = "http://127.0.0.1:8780"|' "$1"
 """
 # A signal that wedges the event loop, and leaves a file when it has: what the process accepted before dies with it.
-# Python reads such a file at its start; the program knows nothing of it.
+# Python reads such a file at its start; the program does not depend on it.
 WEDGED = f"{STATE}/wedged"
 WEDGE = (
     "import signal; signal.signal(signal.SIGUSR2, "
     f"lambda *_: (open('{WEDGED}', 'x').close(), __import__('time').sleep(600)))\n"
 )
-# A hook that does its work, and one that looks where it should not.
+# An ordinary hook, and one that tries to read secrets.
 COUNTING_HOOK = f"""#!/bin/sh
 echo "$TRACKER_DELIVERY_ID $TRACKER_TASK_ID" >> {STATE}/ends
 """
@@ -68,7 +68,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     """A booted machine with wheels for an installation without a network."""
     obstacle = find_obstacle()
     if obstacle is not None:
-        if os.environ.get("CI") and not obstacle.is_beyond_us:
+        if os.environ.get("CI") and not obstacle.is_unfixable:
             pytest.fail(f"the systemd tests have to run here: {obstacle.message}")
         pytest.skip(f"NOT TESTED: no systemd can be booted here, so the service was not tested: {obstacle.message}")
     wheels, work = tmp_path / "wheels", tmp_path / "machine"
@@ -184,7 +184,7 @@ def check_modes(machine: Machine) -> None:
 
 
 async def check_credentials(service: ServiceClient) -> None:
-    """The upstream took the key; no environment, hook, journal, database or other user has it."""
+    """The upstream accepted the key; no environment, hook, journal, database or other user has it."""
     machine = service.machine
 
     async def pried() -> str:
@@ -195,10 +195,10 @@ async def check_credentials(service: ServiceClient) -> None:
     assert KEY not in seen, seen
     assert "CREDENTIALS_DIRECTORY" not in seen
     assert re.search(r"ANYINT_API_KEY: Permission denied", seen), seen
-    # the daemon's environment and memory are not even to be seen
+    # the daemon's environment and memory are not visible
     assert re.search(r"/proc/\d+/environ: No such file", seen), seen
     assert re.search(r"/proc/\d+/mem': No such file", seen), seen
-    assert "Read-only file system" in seen, seen  # nor does a hook write where the sandbox does not let it
+    assert "Read-only file system" in seen, seen  # a hook cannot write outside of the allowed directories
     assert "media is mine" not in seen
     pattern = f"[{KEY[0]}]{KEY[1:]}"  # which does not match the command that looks for it
     everywhere = f"grep -lsa -e '{pattern}' /proc/[0-9]*/environ /proc/[0-9]*/cmdline {STATE}/* || true"
@@ -210,7 +210,7 @@ async def check_credentials(service: ServiceClient) -> None:
     looked = machine.run(*stranger, "cat", f"/run/credentials/{UNIT}/ANYINT_API_KEY", check=False)
     assert (looked.returncode, looked.stdout) != (0, KEY)
     assert KEY not in looked.stdout
-    assert machine.out("cat", f"/run/credentials/{UNIT}/ANYINT_API_KEY") == KEY  # it was there to be looked for
+    assert machine.out("cat", f"/run/credentials/{UNIT}/ANYINT_API_KEY") == KEY  # the search would have found it
 
 
 async def check_journal(service: ServiceClient, job: Job) -> None:
@@ -343,7 +343,7 @@ async def check_rotated_key(service: ServiceClient) -> None:
 
 
 async def check_root_commands(service: ServiceClient) -> None:
-    """`doctor` is well as root; with a token in the credential store root's commands work, a stranger's do not."""
+    """`doctor` passes as root; with a token in the credential store root's commands work, other users' do not."""
     machine = service.machine
     env = {ENV_OF_ROOT: service.gateway.base_url}
 
@@ -374,7 +374,7 @@ async def check_root_commands(service: ServiceClient) -> None:
 
 
 async def check_first_key(service: ServiceClient) -> None:
-    """Without a key the status line says so; a key that comes later fails the reload and asks for a restart."""
+    """Without a key the status line reports it; a key that is added later fails the reload and needs a restart."""
     machine = service.machine
     machine.run("mv", f"{CREDSTORE}.ANYINT_API_KEY", "/tmp/key")
     await service.run("systemctl", "start", UNIT)
@@ -419,7 +419,7 @@ async def check_watchdog(service: ServiceClient) -> list[Job]:
     await check_hooks_ran(service, jobs)
     log = "\n".join(str(entry["MESSAGE"]) for entry in await service.entries("-u", UNIT, "-n", "400"))
     assert "Watchdog timeout" in log
-    assert "most recent call first" in log, "the log does not show where the loop was stuck"
+    assert "most recent call first" in log, "the log must show where the loop was stuck"
     return jobs
 
 
@@ -454,7 +454,7 @@ async def check_backups(service: ServiceClient) -> list[str]:
 
 
 async def check_restored(service: ServiceClient, jobs: list[Job], mistake: list[Job], older: list[str]) -> None:
-    """What runs now runs on the copy: the mistake is gone, all from before it is there, and so is every backup."""
+    """The service runs on the copy: the mistake is gone, everything before it and every backup is there."""
     machine = service.machine
     assert await service.statuses([jobs[0], *jobs[60:]]) == {"SUCCEEDED": len(jobs) - 59}
     assert await service.statuses(jobs[1:60]) == {"PENDING": 59}

@@ -1,4 +1,4 @@
-"""The archive: copies outputs to our own storage before their temporary URLs expire.
+"""The archive: copies outputs to local or configured storage before their temporary URLs expire.
 
 The store is authoritative. An item exists because the event with its output was committed; it is claimed by lease and
 tried until it is stored or dead. A file gets its final name only when it is complete, hashed and synced; until then it

@@ -1,8 +1,8 @@
 """The composition root: the only place that builds the parts, connects them, and orders their start and stop.
 
-Start: log, lock and migrate the store, build, tick, dispatch, listen. Stop is the same backwards, and each part
-drains before what it needs goes away: no new requests; sends under way end and are recorded; polls end; hooks end;
-connections close; the store writes what waits.
+Start: log, lock and migrate the store, build, tick, dispatch, listen. Stop is the reverse: each part drains before
+those that it needs stop: no new requests; sends under way end and are recorded; polls end; hooks end; connections
+close; the store writes what waits.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 DRAIN_SENDS_S = RESULT_WITHIN_S + 10.0
-"""Sends get as long as any may take, with the wait for its slot: one that is cut off is ambiguous for ever, and what it
-was to bring is paid and lost. Without a send under way the stop does not wait."""
+"""The longest time that a send may take, with the wait for its slot: one that is cut off stays ambiguous, and its
+result is paid and lost. Without a send under way the stop does not wait."""
 DRAIN_CONNECTIONS_S = 10.0
 DRAIN_POLLS_S = 2.0
 DRAIN_HOOKS_S = 10.0
@@ -241,7 +241,7 @@ class Tracker:
         await runner.setup()
         bypass_router_for_callbacks(runner)
         self._runner = runner  # from here on there is something to stop
-        await open_sites(runner, config.listen, self._sockets)  # before anything asks a gateway: the port may be taken
+        await open_sites(runner, config.listen, self._sockets)  # before any request to a gateway: the port may be taken
         self.dispatcher.start()
         self.archiver.start()
         self._schedule_jobs()
@@ -292,7 +292,7 @@ class Tracker:
         return self._stopping.is_set()
 
     def facts(self) -> dict[str, Any]:
-        """What only this process knows, see `tracker.server.schemas.DoctorView`."""
+        """The state of this process, see `tracker.server.schemas.DoctorView`."""
         return {
             "version": __version__,
             "pid": os.getpid(),
@@ -350,7 +350,7 @@ class Tracker:
             config.log.level,
             json={"auto": None, "json": True, "console": False}[config.log.format],
             secrets=secrets,
-            # who asks for JSON gets JSON lines, also in the journal
+            # with log.format = "json" the journal gets JSON lines, too
             sink=None if config.log.format == "json" else self._journal,
             redactor=redactor,
         )

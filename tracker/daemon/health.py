@@ -82,7 +82,7 @@ class HealthChecks:
 
         A full disk is not one of them: sweeps fail and callbacks are answered 503, and a restart would not fix it.
         """
-        wedged = ["The polling loop does not come round any more."] if self._poller.is_wedged else []
+        wedged = ["The polling loop makes no progress."] if self._poller.is_wedged else []
         return [*wedged, *self._stuck()]
 
     async def status_line(self) -> str:

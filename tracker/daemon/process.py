@@ -48,7 +48,7 @@ START_MORE_S = 30.0
 """… and so much of it."""
 
 ReadConfig = Callable[[], "Config"]
-"""Reads the configuration anew; raises `ConfigError`."""
+"""Reads the configuration again; raises `ConfigError`."""
 
 
 def serve(config: Config, environ: MutableMapping[str, str], read_config: ReadConfig) -> int:
@@ -56,12 +56,12 @@ def serve(config: Config, environ: MutableMapping[str, str], read_config: ReadCo
 
     Args:
         config: the configuration.
-        environ: the process environment, for hook scripts; what systemd says in it about sockets is taken out.
-        read_config: reads the configuration anew, for SIGHUP.
+        environ: the process environment, for hook scripts; systemd's variables about sockets are removed.
+        read_config: reads the configuration again, for SIGHUP.
 
     Raises:
         StoreUnusable: the database cannot be used.
-        ConfigError: something that only shows at start is wrong with the configuration.
+        ConfigError: the configuration has a mistake that only a start detects.
     """
     protect_memory()
     directory = environ.get("CREDENTIALS_DIRECTORY", "")
@@ -84,12 +84,12 @@ async def run(
     Args:
         config: the configuration.
         environ: the process environment.
-        read_config: reads the configuration anew.
+        read_config: reads the configuration again.
         marks: of the credentials that it is started with.
 
     Raises:
         StoreUnusable: the database cannot be used.
-        ConfigError: something that only shows at start is wrong with the configuration.
+        ConfigError: the configuration has a mistake that only a start detects.
     """
     loop = asyncio.get_running_loop()
     quiet_accept(loop)
@@ -164,7 +164,7 @@ async def _ask_for_time(notifier: Notifier) -> None:
 
 
 async def _feed(tracker: Tracker, notifier: Notifier, stopping: asyncio.Event) -> None:
-    """Ping the watchdog while there is progress, and during the stop, which has a limit of its own."""
+    """Ping the watchdog while there is progress, and during the stop, which has its own limit."""
     is_logged = False
     while notifier.watchdog_s is not None:
         reasons = [] if stopping.is_set() else tracker.health_checks.wedged()
@@ -211,11 +211,11 @@ async def _reload(
             problems = error.problems
             for problem in problems:
                 log.error("config.reload_refused", problem=OwnText(problem))  # noqa: TRY400 - the line says it all
-            status = f"Reload refused, the old configuration holds: {problems[0]}"
+            status = f"Reload refused, the old configuration stays in effect: {problems[0]}"
         except Exception:
             log.exception("config.reload_failed", step="apply")
-            problems = ["the reload failed, the old configuration holds; the log says why"]
-            status = "Reload failed, the old configuration holds; the log says why"
+            problems = ["the reload failed and the old configuration stays in effect; see the daemon's log"]
+            status = "Reload failed, the old configuration stays in effect; see the log"
         else:
             for key in needs_restart:
                 log.warning("config.restart_needed", key=OwnText(key))

@@ -1,6 +1,6 @@
 """User-defined providers: reads the files of ``providers.d/`` and adds what they define to the built-in ones.
 
-Owns the reading. Must not know what a file may say: `tracker.providers.declared` does.
+Owns the reading. Must not know the format: `tracker.providers.declared` does.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def read_registry(directory: Path | None) -> Registry:
     """All providers: the built-in ones and those that the TOML files of a directory define.
 
     Args:
-        directory: where the files are; None, or one that is not there, for none.
+        directory: the directory of the files; None or a missing directory for none.
 
     Raises:
         ConfigError: directory or file cannot be read, or is wrong; one line per mistake, with file and line.
@@ -37,12 +37,12 @@ def read_files(directory: Path | None) -> dict[str, str]:
     files: dict[str, str] = {}
     problems: list[str] = []
     for path in sorted(directory.glob("*.toml")):
-        if path.name.startswith("."):  # what editors and file systems leave beside a file
+        if path.name.startswith("."):  # leftovers of editors and file systems
             continue
         try:
             files[str(path)] = read_text(path)
         except OSError as error:
-            problems.append(f"{path}: cannot be read ({error.strerror}); make it readable, or move it away")
+            problems.append(f"{path}: cannot be read ({error.strerror}); make it readable, or move it elsewhere")
         except NotText as error:
             problems.append(f"{path}: {error}")
     if problems:

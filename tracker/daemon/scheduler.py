@@ -1,7 +1,7 @@
-"""The one scheduler of the daemon: it runs every periodic job, whatever happens to the wall clock.
+"""The scheduler of the daemon: it runs every periodic job, independent of the wall clock.
 
-Owns when each job runs next. Never holds a job per task: the sweep finds what is due. Work that waits for events
-(dispatcher, archiver, change feed) is no job, nor is the watchdog, which is pinged until the daemon has stopped.
+Owns when each job runs next. Has no job per task: the sweep finds what is due. Work that waits for events
+(dispatcher, archiver, change feed) is not a job, nor is the watchdog, which is pinged until the daemon has stopped.
 
 APScheduler plans by the wall clock: after a step forward its interval trigger lists every run that was missed (30 days
 of them block the event loop for most of a minute), after a step back it waits until the clock is where it was. So the
@@ -26,12 +26,12 @@ log = get_logger(__name__)
 
 GUARD_EVERY_S: Final = 1.0
 OVERDUE_INTERVALS: Final = 2.0
-"""A run that is late by so many intervals is overdue, if also by `GUARD_EVERY_S`, …"""
+"""A run that is late by so many intervals, and by `GUARD_EVERY_S`, is overdue …"""
 OVERDUE_AT_MOST_S: Final = 60.0
 """… and in any case after so long."""
 
 Work = Callable[[], Awaitable[float | None]]
-"""What a job does. It may return the seconds until its next run; None: the job's interval."""
+"""The work of a job. It may return the seconds until its next run; None: the job's interval."""
 
 
 class _OneAhead(BaseTrigger):  # type: ignore[misc]  # apscheduler publishes no types
@@ -109,10 +109,10 @@ class Scheduler:
             job.due_at = self._now() + interval_s
 
     async def stop(self, within_s: float) -> None:
-        """Start no run any more, let those under way end, and cancel those that take longer. May be called again.
+        """Start no more runs, let running ones end, and cancel those that take longer. May be called again.
 
         Args:
-            within_s: how long they may take.
+            within_s: the time limit of running jobs.
         """
         self._stopped = True
         if self._guard is not None:

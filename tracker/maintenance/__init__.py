@@ -1,1 +1,1 @@
-"""What looks after the store and the caches beside the tracking of tasks."""
+"""Periodic maintenance of the store and the caches."""

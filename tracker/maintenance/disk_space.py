@@ -1,7 +1,7 @@
 """Free space of the store's file system: measured, and logged when it gets low and when it has recovered.
 
 A test write proves nothing about the next write: on a full disk, a write still succeeds while the write-ahead log has
-space of its own.
+unused space.
 """
 
 from __future__ import annotations

@@ -95,10 +95,10 @@ def _openapi() -> bytes:
 
 
 def bypass_router_for_callbacks(runner: web.AppRunner) -> None:
-    """Lead plain callbacks past the router, to the handler that the router calls: it saves about 6 % of its CPU time.
+    """Call the handler of plain callbacks without the router: this saves about 6 % of its CPU time.
 
     All else (a query, an escaped character, ``Expect``) goes through the router. The wrappers of `make_app` are around
-    the handler itself, so both ways have them. aiohttp's middlewares and signals would miss the bypass: an application
+    the handler itself, so both paths run them. aiohttp's middlewares and signals would miss the bypass: an application
     that has some is refused.
 
     Args:

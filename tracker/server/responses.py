@@ -162,7 +162,7 @@ def store_unavailable() -> Problem:
 
 
 def write_unknown() -> Problem:
-    """500: the commit failed in a way that a restart may undo; a blind repetition may pay twice."""
+    """500: the commit failed in a way that a restart may undo; repeating it may pay twice."""
     return Problem(
         HTTPStatus.INTERNAL_SERVER_ERROR,
         "write-unknown",

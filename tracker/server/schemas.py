@@ -155,14 +155,14 @@ class ReadyView(Struct):
 
 
 class AccountKeyView(Struct):
-    """An account, as far as a checklist asks."""
+    """An account, for `tracker doctor`."""
 
     name: str
     has_key: Annotated[bool, Meta(description="Whether the daemon has its API key.")]
 
 
 class DoctorView(Struct):
-    """What only the daemon knows of itself; `tracker doctor` asks for it."""
+    """The state of the daemon's process, for `tracker doctor`."""
 
     version: str
     pid: int

@@ -45,13 +45,13 @@ class Services:
         payloads: reads bodies, and makes what is stored of them.
         api_token: the token of the API; None: programs on this machine need none.
         health: for ``/readyz``.
-        facts: what the daemon knows of itself, for ``/v1/doctor``; see `tracker.server.schemas.DoctorView`.
+        facts: the state of the daemon's process, for ``/v1/doctor``; see `tracker.server.schemas.DoctorView`.
         stopping: set at shutdown: requests that wait for a task are answered at once.
         max_callback_bytes: the largest callback body, decompressed.
         trust: ``confirm`` has every callback confirmed by a poll before it may end a task.
-        archive: copies of outputs; None: there are none.
+        archive: copies of outputs; None: the archive is off.
         check_signature: checks a provider's signature over the raw body; None where none is configured.
-        public_url: where the daemon can be reached from outside; None: nowhere.
+        public_url: the daemon's URL for the outside; None: not reachable.
     """
 
     store: Store

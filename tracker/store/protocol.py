@@ -1,4 +1,4 @@
-"""What the rest of the program knows of the store.
+"""The interface of the store.
 
 Several processes may share one store. So the protocol consists of complete transactions, never statements: a change of
 a task is an observation plus a function that judges it, run by the engine in its own transaction. Work is leased to one

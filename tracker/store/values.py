@@ -200,7 +200,7 @@ class DeliveryJob:
         previous_status: the task's status before the event.
         record: the task as it stood right after the event.
         at: when the event was recorded.
-        is_test: it was made up to try a hook out.
+        is_test: a synthetic delivery, to test a hook.
     """
 
     id: str
@@ -233,7 +233,7 @@ class AttemptResult:
         retry_in_s: seconds from now to the next attempt, for pending; None: at once.
         error: one line on what went wrong.
         output: the last 8 KiB of what the hook printed.
-        counts: whether it counts among the attempts; the number of one that does not is given out again.
+        counts: whether it counts among the attempts; the number of one that does not is reused.
     """
 
     status: DeliveryStatus
