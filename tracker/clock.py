@@ -11,7 +11,7 @@ class Clock(Protocol):
     """What the rest of the program may know about time."""
 
     def now(self) -> datetime:
-        """The wall clock as an aware UTC datetime, cut to whole milliseconds (what the store keeps)."""
+        """The wall clock as an aware UTC datetime, truncated to milliseconds, as the store has it."""
         ...
 
     def monotonic(self) -> float:
@@ -19,16 +19,16 @@ class Clock(Protocol):
         ...
 
 
-def whole_milliseconds(moment: datetime) -> datetime:
-    """Cut an aware datetime to whole milliseconds, so that it survives the store unchanged."""
-    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+def truncate_to_milliseconds(time: datetime) -> datetime:
+    """Truncate an aware datetime to milliseconds, so that the store returns it unchanged."""
+    return time.replace(microsecond=time.microsecond // 1000 * 1000)
 
 
 class SystemClock:
     """The machine's clock."""
 
     def now(self) -> datetime:
-        """The current UTC time, whole milliseconds."""
+        """The current UTC time, truncated to milliseconds."""
         return datetime.fromtimestamp(time.time_ns() // 1_000_000 / 1000, UTC)  # a third of what cutting one down costs
 
     def monotonic(self) -> float:
@@ -37,19 +37,19 @@ class SystemClock:
 
 
 class ManualClock:
-    """A clock that stands still until it is told to move; for tests.
+    """A clock that only moves on command; for tests.
 
     Args:
-        start: the first moment it shows, aware UTC.
+        start: its first time, aware UTC.
     """
 
     def __init__(self, start: datetime) -> None:
-        self._start = whole_milliseconds(start)
+        self._start = truncate_to_milliseconds(start)
         self._elapsed_s = 0.0
 
     def now(self) -> datetime:
-        """The moment it was moved to."""
-        return whole_milliseconds(self._start + timedelta(seconds=self._elapsed_s))
+        """The time it was set to."""
+        return truncate_to_milliseconds(self._start + timedelta(seconds=self._elapsed_s))
 
     def monotonic(self) -> float:
         """Seconds since it was made."""

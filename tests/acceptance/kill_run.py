@@ -74,7 +74,7 @@ FAILED_BY = {
     "silent": {"generation_failed"},
     "canceled": {"generation_failed"},
 }
-CUT_OFF = "the tracker stopped while the request was on its way"
+CUT_OFF = "the tracker stopped while the request was under way"
 KILL_EVENTS = ("create.finished", "callback.sent", "poll.answered", "poll.fault_injected")
 """Events of the sandbox during which the daemon is killed: nothing after them has reached it yet."""
 

@@ -150,12 +150,12 @@ async def test_the_reload_command_reports_the_outcome(tmp_path: Path, tmp_path_f
             assert await manager.reload(**manager.environ) == (0, "")
             (credentials / "TRACKER_API_TOKEN").write_text("the other token")
             code, said = await manager.reload(**manager.environ)
-            named = "API token has changed on disk (credential TRACKER_API_TOKEN): takes a restart\n"
+            named = "API token has changed on disk (credential TRACKER_API_TOKEN): needs a restart\n"
             assert (code, said) == (0, named)
             (credentials / "STUDIO_KEY").write_text("sk-first-key-of-all")
             code, said = await manager.reload(**manager.environ)
             assert code == 78
-            assert "key of account default has changed on disk (credential STUDIO_KEY): takes a restart" in said
+            assert "key of account default has changed on disk (credential STUDIO_KEY): needs a restart" in said
             assert "reload refused" in said
             assert "make it readable" not in said
             text = manager.config.read_text()

@@ -558,7 +558,7 @@ def test_poll_and_cancel(daemon: Daemon) -> None:
             401,
             {"title": "Unauthorized", "detail": "token"},
             78,
-            ["wants an API token: set TRACKER_API_TOKEN, or run as root"],
+            ["requires an API token: set TRACKER_API_TOKEN, or run as root"],
         ),
         (409, {"title": "Conflict"}, 1, ["Conflict"]),
         (503, {"title": "Service Unavailable", "detail": "disk"}, 69, ["Service Unavailable: disk"]),

@@ -58,7 +58,7 @@ async def fill(path: Path) -> None:
         await world.store.mark_sending(make_task_name(1), 0)
         await world.apply(make_answer(Submission.ACCEPTED, task_id=make_task_name(1), payload='{"id":1}'))
         await world.call(1, Status.RUNNING, stage=Stage.FIRST, progress=40, outputs=(make_output(),), at=11)
-        await world.call(1, Status.SUCCEEDED, believed=False, at=12)
+        await world.call(1, Status.SUCCEEDED, is_trusted=False, at=12)
         await world.call(1, Status.RUNNING, stage=Stage.TEXT, at=13)
         await world.poll(1, Status.SUCCEEDED, outputs=(make_output(), make_output(1)), at=14, payload='{"end":true}')
         await world.call(1, Status.SUCCEEDED, outputs=(make_output(), make_output(1)), at=15)

@@ -220,7 +220,7 @@ async def test_a_removed_script_for_the_event() -> None:
     """A drop-in script that was removed from one event directory is an error."""
     spec = make_hook("publish", ("task.*",), ScriptAction((("task.failed", ("/bin/true",)),)))
     result = await RUNNER.run(make_job(event="task.running"), b"{}", spec)
-    assert result == RunResult(RunOutcome.RETRY, "the script for task.running does not exist any more")
+    assert result == RunResult(RunOutcome.RETRY, "the script for task.running no longer exists")
 
 
 async def test_the_largest_task_can_be_started(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ async def test_without_a_key_no_task_expires(tmp_path: Path) -> None:
         assert (task.status, task.polls, task.poll_trouble_since) == (Status.PENDING, 0, None)
         note = await world.notes(task_id)
         since = f"{after(10.0):%Y-%m-%d %H:%M:%S} UTC"
-        assert f"has not been asked since {since}: account 'default' has no API key" in note
+        assert f"has not been polled since {since}: account 'default' has no API key" in note
         world.keys["default"] = key
         world.gateway.answers["kling"] = kling("failed")
         await world.sweep(10.0)

@@ -337,7 +337,7 @@ def test_a_log_without_its_file(
     for _ in range(2):
         path.unlink(missing_ok=True)
         with pytest.raises(
-            StoreUnusable, match=r"is missing, but its write-ahead log .*To start anew, move the log"
+            StoreUnusable, match=r"is missing, but its write-ahead log .*To start with an empty database, move the log"
         ) as caught:
             change(path, 2)
         assert f"tracker db restore {good}" in str(caught.value)
@@ -528,7 +528,7 @@ def test_restoring_twice_within_a_second_preserves_both_files(path: Path) -> Non
     """The replaced files get different names."""
     change(path, 1)
     copy = backup(path)
-    replaced = [restore_database(copy, path, lambda *_: None, NIGHT).kept for _ in range(3)]
+    replaced = [restore_database(copy, path, lambda *_: None, NIGHT).replaced for _ in range(3)]
     names = [one.name for one in replaced if one is not None]
     assert names == [f"tracker.db.replaced-20261120T003000Z{end}" for end in ("", "-2", "-3")]
     assert all(len(tasks_in(path.with_name(name))) == 1 for name in names)

@@ -805,7 +805,7 @@ async def test_chaos_can_be_replaced_while_it_runs(client: Client) -> None:
 
 
 async def test_reset_clears_everything_and_never_repeats_an_id(client: Client) -> None:
-    """Counts start anew; ids do not, a tracker may still know the old ones."""
+    """Counts are reset; ids do not, a tracker may still know the old ones."""
     before = (await client.post(KLING, kling_body())).body["data"]["task_id"]
     await client.call("PUT", "/sandbox/chaos", json={"create_quota": 1.0})
     assert (await client.call("POST", "/sandbox/reset")).status == 200

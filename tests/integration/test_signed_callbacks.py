@@ -1,6 +1,6 @@
 """Signatures end to end: a sandbox that signs its callbacks, and a daemon that checks them.
 
-Polls are years away, so a task ends by what its callbacks are worth: believed, confirmed by one poll, or refused, which
+Polls are years away, so a task ends by what its callbacks are worth: trusted, confirmed by one poll, or refused, which
 makes the tracker ask instead.
 """
 

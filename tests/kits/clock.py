@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime, timedelta
 
-from tracker.clock import whole_milliseconds
+from tracker.clock import truncate_to_milliseconds
 
 START = datetime(2026, 11, 20, 20, 42, tzinfo=UTC)
 RECORDED_AT = datetime(2026, 1, 5, 10, 0, tzinfo=UTC)
@@ -30,7 +30,7 @@ class RunningClock:
 
     def now(self) -> datetime:
         """The wall clock's time."""
-        return whole_milliseconds((self._wall or datetime.now(UTC)) + timedelta(seconds=self._ahead_s))
+        return truncate_to_milliseconds((self._wall or datetime.now(UTC)) + timedelta(seconds=self._ahead_s))
 
     def monotonic(self) -> float:
         """The machine's monotonic clock, plus the added time."""

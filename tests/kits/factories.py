@@ -75,7 +75,7 @@ def make_reading(status: Status | None = None, **fields: Any) -> Reading:
     return Reading(status=status, **fields)
 
 
-_OF_OBSERVATION = frozenset({"task_id", "payload", "believed", "attempt"})
+_OF_OBSERVATION = frozenset({"task_id", "payload", "is_trusted", "attempt"})
 
 
 def make_observation(

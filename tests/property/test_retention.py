@@ -26,7 +26,7 @@ WORDS: tuple[dict[str, Any], ...] = (
     {"status": Status.RUNNING, "progress": 40, "source": Source.POLL},
     {"status": Status.SUCCEEDED},
     {"status": Status.SUCCEEDED, "source": Source.POLL, "outputs": (make_output(), make_output(1))},
-    {"status": Status.SUCCEEDED, "believed": False},
+    {"status": Status.SUCCEEDED, "is_trusted": False},
     {"status": Status.SUCCEEDED, "outputs": ()},
     {"status": Status.FAILED},
     {"trouble": Trouble.UNKNOWN_STATUS, "upstream_status": "DREAMING"},

@@ -53,7 +53,7 @@ def observations(draw: st.DrawFn) -> tuple[float, Observation]:
             }
         case Source.POLL | Source.CALLBACK:
             said = draw(st.sampled_from([*Status, *Trouble]))
-            fields["believed"] = source is Source.POLL or draw(st.booleans())
+            fields["is_trusted"] = source is Source.POLL or draw(st.booleans())
             if isinstance(said, Trouble):
                 fields |= {"trouble": said, "expired_after_s": draw(st.sampled_from([None, 50.0]))}
             else:

@@ -49,7 +49,7 @@ OBSERVATIONS = (
     say(Status.SUCCEEDED, stage=Stage.COMPLETE, outputs=(make_output(), make_output(1))),
     say(Status.SUCCEEDED, outputs=()),
     say(Status.FAILED),
-    say(Status.SUCCEEDED, believed=False),
+    say(Status.SUCCEEDED, is_trusted=False),
     say(Status.SUCCEEDED, external_id="somebody-elses"),
     say(trouble=Trouble.UNKNOWN_STATUS, upstream_status="DREAMING"),
     say(Status.PENDING, source=Source.POLL),

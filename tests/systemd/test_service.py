@@ -118,11 +118,11 @@ async def _run_all_parts(machine: Machine, subtests: pytest.Subtests) -> None:
             jobs += await check_reload(service)
         with subtests.test("an invalid reload is refused with the reason"):
             await check_refused_reload(service)
-        with subtests.test("a key that changed on disk takes a restart, and is named"):
+        with subtests.test("a key that changed on disk needs a restart, and is named"):
             await check_rotated_key(service)
         with subtests.test("root's commands find the service's files, others get an error"):
             await check_root_commands(service)
-        with subtests.test("the first key takes a restart, and the reload fails"):
+        with subtests.test("the first key needs a restart, and the reload fails"):
             await check_first_key(service)
         with subtests.test("the watchdog ends a wedged daemon, and the next one has lost nothing"):
             jobs += await check_watchdog(service)
@@ -336,7 +336,7 @@ async def check_rotated_key(service: ServiceClient) -> None:
     machine.write(f"{CREDSTORE}.ANYINT_API_KEY", "sk-another-key-not-real", "0600")
     await service.run("systemctl", "reload", UNIT)
     (entry,) = [e for e in await service.entries("-u", UNIT, "_TRANSPORT=stdout") if "on disk" in e["MESSAGE"]]
-    named = "key of account default has changed on disk (credential ANYINT_API_KEY): takes a restart"
+    named = "key of account default has changed on disk (credential ANYINT_API_KEY): needs a restart"
     assert (entry["MESSAGE"], entry["PRIORITY"]) == (named, "4")
     machine.write(f"{CREDSTORE}.ANYINT_API_KEY", KEY, "0600")
     await service.run("systemctl", "reload", UNIT)
@@ -365,7 +365,7 @@ async def check_root_commands(service: ServiceClient) -> None:
     assert "it is unknown whether it serves /var/lib/tracker/tracker.db" in refused.stderr
     refused = machine.run(*STRANGER, "list", "--url", "http://127.0.0.1:8780", check=False)
     assert refused.returncode == 78
-    assert "wants an API token: set TRACKER_API_TOKEN, or run as root" in refused.stderr
+    assert "requires an API token: set TRACKER_API_TOKEN, or run as root" in refused.stderr
     machine.run("rm", f"{CREDSTORE}.TRACKER_API_TOKEN")
     await service.run("systemctl", "stop", UNIT, "tracker.socket")
     stopped = await examine()
@@ -387,7 +387,7 @@ async def check_first_key(service: ServiceClient) -> None:
     assert machine.show(UNIT, "ActiveState") == "active"
     refused = (await service.entries("-u", UNIT, "TRACKER_EVENT=config.reload_refused"))[-1]
     assert "credential ANYINT_API_KEY was added after the start" in refused["MESSAGE"]
-    assert "it takes a restart" in refused["MESSAGE"]
+    assert "it needs a restart" in refused["MESSAGE"]
     assert "redacted" not in refused["MESSAGE"]
     await service.run("systemctl", "restart", UNIT)
     assert "no API key" not in machine.show(UNIT, "StatusText")

@@ -67,8 +67,8 @@ CREATE = "allowed here: {model}, {+model}"
         ('signature = "standard-webhooks"', 'account = "a"', ("48: callback.account: belongs to the file, not to "
          "a table; move it above the first [table]")),
         ("poll_interval_s = 7", 'auth = "bearer"', "13: routes.video.auth: belongs to the file, not to a table"),
-        ('"GPU" =', "GPU.x =", "reasons.GPU: a dot splits a name in two; write the whole name in quotes"),
-        ("Working = ", "work.ing = ", "statuses.work: a dot splits a name in two; write the whole name in quotes"),
+        ('"GPU" =', "GPU.x =", "reasons.GPU: a dot splits a name in two; write the complete name in quotes"),
+        ("Working = ", "work.ing = ", "statuses.work: a dot splits a name in two; write the complete name in quotes"),
         ('name = "acme"', 'name = "3d"', "2: name: a name is lower-case letters, digits and hyphens, a letter first"),
         ('error_message = "job.error.text"', "ok_codes = []", "task.ok_codes: is empty; give at least one entry"),
     ],

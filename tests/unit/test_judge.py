@@ -93,7 +93,7 @@ def test_the_same_meaning_has_the_same_key() -> None:
         {"external_id": "up-9"},
         {"outputs": (make_output(1),)},
         {"error": UpstreamError("500")},
-        {"believed": False},
+        {"is_trusted": False},
         {"submission": Submission.ACCEPTED},
         {"submission": Submission.ACCEPTED, "attempt": 2},
     ],
@@ -158,11 +158,11 @@ def test_every_change_of_a_description_within_a_stage_counts() -> None:
 def test_a_duplicate_of_an_end_that_is_not_settled_asks_for_a_poll() -> None:
     """A callback that waits for its confirmation asks again when it is repeated."""
     history = History(make_task())
-    history.call(Status.SUCCEEDED, believed=False, at=10)
+    history.call(Status.SUCCEEDED, is_trusted=False, at=10)
     history.poll(trouble=Trouble.UNAVAILABLE, at=11)
     assert history.due_s is not None
     assert history.due_s > 13
-    assert history.call(Status.SUCCEEDED, believed=False, at=13).outcome is Outcome.DUPLICATE
+    assert history.call(Status.SUCCEEDED, is_trusted=False, at=13).outcome is Outcome.DUPLICATE
     assert history.due_s == 13
 
 
@@ -464,7 +464,7 @@ def test_the_clock_finds_nothing_to_decide() -> None:
 
 @pytest.mark.parametrize("status", [Status.SUCCEEDED, Status.FAILED])
 def test_the_clock_does_not_change_ended_tasks(status: Status) -> None:
-    """Nothing is due any more."""
+    """Nothing is due."""
     history = History(make_task(status=status))
     history.look(10 * POLICY.deadline_s)
     assert (history.task.status, history.task.due_at) == (status, None)
@@ -510,7 +510,7 @@ def test_a_callback_without_a_change_leaves_the_schedule() -> None:
 def test_a_stream_of_callbacks_does_not_delay_a_due_poll() -> None:
     """A confirming poll happens on time, regardless of later callbacks."""
     history = History(make_task(status=Status.RUNNING))
-    history.call(Status.SUCCEEDED, believed=False, at=10)
+    history.call(Status.SUCCEEDED, is_trusted=False, at=10)
     for n in range(5):
         history.call(Status.RUNNING, progress=n, at=11.0 + n)
     assert history.due_s == 10

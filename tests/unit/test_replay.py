@@ -16,12 +16,12 @@ def past(
     reading: Reading,
     at: float = 10,
     *,
-    believed: bool = True,
+    is_trusted: bool = True,
     attempt: int = 0,
     before: str = "PENDING",
 ) -> PastEvent:
     """An event as stored."""
-    observation = Observation(TaskId("t"), source, after(at), reading, believed=believed, attempt=attempt)
+    observation = Observation(TaskId("t"), source, after(at), reading, is_trusted=is_trusted, attempt=attempt)
     return PastEvent(after(at), source, dedupe_key(observation), Status(before), reading)
 
 
@@ -41,7 +41,7 @@ def test_a_history_leads_to_its_task() -> None:
 def test_an_untrusted_callback_ends_nothing() -> None:
     """Only its key shows that it was not trusted."""
     stored = make_task(submit_attempts=1)
-    derived = rederive(stored, [ACCEPTED, past(Source.CALLBACK, SUCCESS, believed=False)])
+    derived = rederive(stored, [ACCEPTED, past(Source.CALLBACK, SUCCESS, is_trusted=False)])
     assert derived is not None
     assert derived.status is Status.PENDING
 

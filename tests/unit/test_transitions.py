@@ -235,7 +235,7 @@ def test_a_repeated_success_may_bring_more() -> None:
     )
     for again in (done.outputs, (make_output(7),)):
         assert apply(done, make_observation(Status.SUCCEEDED, outputs=again)).outcome is Outcome.DUPLICATE
-    assert apply(done, replace(more, believed=False)).outcome is Outcome.DUPLICATE
+    assert apply(done, replace(more, is_trusted=False)).outcome is Outcome.DUPLICATE
 
 
 def test_later_descriptions_of_an_output_replace_the_first() -> None:
@@ -356,19 +356,19 @@ def test_an_unknown_id_of_an_old_task_means_expired(age_s: float, status: Status
 @pytest.mark.parametrize("phase", ["PENDING", "RUNNING"])
 def test_an_untrusted_callback_ends_nothing(phase: str, said: Status) -> None:
     """It causes a poll instead."""
-    decision = apply(TASKS[phase], make_observation(said, source=Source.CALLBACK, believed=False))
+    decision = apply(TASKS[phase], make_observation(said, source=Source.CALLBACK, is_trusted=False))
     assert (decision.outcome, decision.task, decision.confirm) == (Outcome.IGNORED, TASKS[phase], True)
 
 
 def test_an_untrusted_callback_revives_nothing() -> None:
     """Only a confirmed success revives a given-up task; this one causes a poll."""
-    decision = apply(TASKS["GIVEN_UP"], make_observation(Status.SUCCEEDED, source=Source.CALLBACK, believed=False))
+    decision = apply(TASKS["GIVEN_UP"], make_observation(Status.SUCCEEDED, source=Source.CALLBACK, is_trusted=False))
     assert (decision.outcome, decision.task, decision.confirm) == (Outcome.IGNORED, TASKS["GIVEN_UP"], True)
 
 
 def test_an_untrusted_callback_may_bring_progress() -> None:
     """Only ends need confirmation."""
-    decision = apply(make_task(), make_observation(Status.RUNNING, source=Source.CALLBACK, believed=False))
+    decision = apply(make_task(), make_observation(Status.RUNNING, source=Source.CALLBACK, is_trusted=False))
     assert decision.task.status is Status.RUNNING
 
 
@@ -515,7 +515,7 @@ def test_an_answer_that_ends_the_task_is_not_a_conflict() -> None:
 def test_an_untrusted_success_without_an_output_only_causes_a_poll() -> None:
     """A callback that a poll must confirm does not start the grace after which a task may succeed."""
     decision = apply(
-        CALLED_BACK, make_observation(Status.SUCCEEDED, source=Source.CALLBACK, outputs=(), believed=False)
+        CALLED_BACK, make_observation(Status.SUCCEEDED, source=Source.CALLBACK, outputs=(), is_trusted=False)
     )
     assert (decision.outcome, decision.confirm, decision.task) == (Outcome.IGNORED, True, CALLED_BACK)
 

@@ -208,7 +208,7 @@ def test_running_with_refused_callbacks() -> None:
 
 def test_a_callback_that_must_be_confirmed() -> None:
     """An untrusted callback is not applied until a poll confirms it, and the poll is next."""
-    scenario = accepted().observe(20, Source.CALLBACK, Reading(status=Status.SUCCEEDED, outputs=SONG), believed=False)
+    scenario = accepted().observe(20, Source.CALLBACK, Reading(status=Status.SUCCEEDED, outputs=SONG), is_trusted=False)
     account = scenario.why(20)
     assert account["refused"][0]["what"] == "callback: says SUCCEEDED; a poll must confirm it"
     assert account["next"][0] == {"at": iso(at(20)), "what": "polls the upstream (poll 1)"}

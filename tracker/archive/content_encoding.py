@@ -1,7 +1,7 @@
 """Decompress the bodies of downloads, piece by piece.
 
 Owns the decision whether a body is compressed. Requests ask for identity; an object that is stored compressed arrives
-compressed all the same, and a ``Content-Encoding`` may be wrong: the bytes decide.
+compressed nevertheless, and a ``Content-Encoding`` may be wrong: the bytes decide.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Detect truncated files of formats that declare their length, whatever HTTP said.
+"""Detect truncated files of formats that declare their length, independent of HTTP.
 
 Only missing bytes count, and only in parts of a known type: many valid files have extra bytes at their end.
 

@@ -71,7 +71,7 @@ def backup(config: Config, file: Path, keep_days: int | None, *, as_json: bool) 
 def restore(config: Config, file: Path | None, *, only_list: bool, as_json: bool) -> None:
     """Replace the database with the copy FILE, while no daemon runs.
 
-    The copy is checked first and stays. The present file is kept beside the database under a dated name. A create
+    The copy is checked first and stays. The replaced file stays beside the database under a dated name. A create
     that is pending in the copy and may have been sent since is not sent again.
     """
     from tracker.store.sqlite.backup_files import list_copies
@@ -107,7 +107,7 @@ def _settle(config: Config, draft: Path, creates: Sequence[Create]) -> None:
         try:
             reconciler = Reconciler(store, policy_of=config.poll_policy, interval_of={}, redactor=Redactor())
             for create in creates:
-                await store.mark_sending(create.task_id, 0.0)  # it left, or may have left
+                await store.mark_sending(create.task_id, 0.0)  # it was sent, or may have been sent
                 task = (await store.get_task(create.task_id)).task
                 if create.external_id is None:
                     detail = "the database was restored from a copy: the create may have been sent after it was made"
@@ -145,8 +145,8 @@ def _echo_restored(config: Config, done: Restored) -> None:
     copy = done.copy
     holds = f"{copy.holds}, the newest of {_day(copy.newest_task_at)}"
     click.echo(f"{config.store_path}: restored from {copy.path} ({holds})")
-    if done.kept is not None:
-        click.echo(f"The previous file is kept as {done.kept}.")
+    if done.replaced is not None:
+        click.echo(f"The previous file is now {done.replaced}.")
     unknown = [create.task_id for create in done.creates if create.external_id is None]
     if unknown:
         ids = ", ".join(unknown[:_SHOWN_MAX]) + (" …" if len(unknown) > _SHOWN_MAX else "")
@@ -154,7 +154,7 @@ def _echo_restored(config: Config, done: Restored) -> None:
             f"These creates were pending in the copy and may have been sent since; they are not sent again: {ids}. "
             "tracker why ID explains each."
         )
-    if done.missing is None and done.kept is not None:
+    if done.missing is None and done.replaced is not None:
         click.echo("That file cannot be read: tasks that are not in the copy are unknown.")
     elif done.missing:
         click.echo(f"Tasks that are not in the copy: {done.missing}; unfinished: {len(done.not_followed)}.")
@@ -172,7 +172,7 @@ def _restored_json(config: Config, done: Restored) -> dict[str, object]:
         "path": str(config.store_path),
         "restored_from": str(done.copy.path),
         "tasks": done.copy.tasks,
-        "kept": done.kept and str(done.kept),
+        "kept": done.replaced and str(done.replaced),
         "creates_not_sent_again": [create.task_id for create in done.creates],
         "missing_tasks": done.missing,
         "not_followed": [{"route": one.route, "external_id": one.external_id} for one in done.not_followed],

@@ -136,7 +136,7 @@ def token_line(url: str, *, is_sent: bool) -> str:
     """The error line for a missing or wrong API token."""
     if is_sent:
         return f"the daemon at {url} refuses this API token: set TRACKER_API_TOKEN to the one that it was started with"
-    return f"the daemon at {url} wants an API token: set TRACKER_API_TOKEN, or run as root"
+    return f"the daemon at {url} requires an API token: set TRACKER_API_TOKEN, or run as root"
 
 
 def _why(error: Exception) -> str:

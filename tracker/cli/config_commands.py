@@ -102,7 +102,7 @@ def init(path: Path, *, force: bool) -> None:
 def reload_config(config_path: Path | None) -> None:
     """Reload the daemon's configuration: exit 0 if the new one is in force, 78 with the errors.
 
-    Changes that take a restart are printed to standard error.
+    Changes that need a restart are printed to standard error.
     """
     # systemd renews its credentials at a reload, but a daemon has those of its start: compare them
     with report_errors():
@@ -112,7 +112,7 @@ def reload_config(config_path: Path | None) -> None:
     mark = severity_mark(WARNING)
     lines = list(_changed_credentials(found, environ, outcome.marks))
     if not mark:  # in the journal, the daemon has logged it
-        lines += [f"{key} has changed: takes a restart" for key in outcome.restart]
+        lines += [f"{key} has changed: needs a restart" for key in outcome.restart]
     for line in lines:
         click.echo(f"{mark}{line}", err=True)
     if outcome.problems:
@@ -176,7 +176,7 @@ def _changed_credentials(found: Config, environ: Mapping[str, str], marks: Marks
     except ConfigError:
         return
     for name in names:
-        yield f"{_use_of(found, name)} has changed on disk (credential {name}): takes a restart"
+        yield f"{_use_of(found, name)} has changed on disk (credential {name}): needs a restart"
 
 
 def _use_of(found: Config, name: str) -> str:

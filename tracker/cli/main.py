@@ -1,4 +1,4 @@
-"""The ``tracker`` command: finds the command asked for, runs it, and ends with its exit code.
+"""The ``tracker`` command: finds the requested command, runs it, and ends with its exit code.
 
 Owns the list of commands with their one-line helps, so that each command is imported only when it runs.
 """
@@ -44,7 +44,7 @@ COMMANDS = {
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported when they are asked for."""
+    """A group whose commands are imported on demand."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Every command, in the order of the table."""

@@ -151,7 +151,7 @@ def check_gateways(config: Config, has_lists: Callable[[str], bool] = lambda _ac
         elif not has_lists(name):
             yield Line(check, "ok", f"{account.base_url} answers (HTTP {answer.status}); its key was not tested")
         elif answer.status in _DOWN:
-            fix = "try again later; the tracker retries by itself"
+            fix = "try again later; the tracker retries on its own"
             yield Line(check, "failed", f"{account.base_url} is not available (HTTP {answer.status})", fix)
         elif (why := _why_no_gateway(answer)) is not None:
             detail = f"{account.base_url} answers, but not as a gateway ({why} for {path})"

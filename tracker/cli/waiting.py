@@ -48,7 +48,7 @@ def follow(client: Client, task_ids: Sequence[str], timeout_s: float | None) -> 
 
 
 def archive_items(client: Client, task_id: str, deadline: float) -> Iterator[list[Json]]:
-    """The archive items of a task, again and again until the deadline (of `time.monotonic`)."""
+    """The archive items of a task, repeatedly until the deadline (of `time.monotonic`)."""
     while True:
         yield client.get(task_path(task_id, "archive"))["items"]
         if time.monotonic() >= deadline:

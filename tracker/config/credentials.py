@@ -64,7 +64,7 @@ def find_secret(where: str, name: str | None, file: Path | None, env: Mapping[st
             raise
         # the daemon dropped its permission to read it again, see `tracker.systemd.credentials`
         what = f"the credential {name} was added after the start, and systemd passes credentials at a start only"
-        raise ConfigError([f"{where}: {what}; it takes a restart"]) from error
+        raise ConfigError([f"{where}: {what}; it needs a restart"]) from error
 
 
 def find_or_make_callback_secret(directory: Path) -> bytes:
@@ -79,7 +79,7 @@ def find_or_make_callback_secret(directory: Path) -> bytes:
     try:
         if not path.exists():
             _make(path)
-        sync_directory(directory)  # its creator may have died before syncing its name
+        sync_directory(directory)  # its creator may have crashed before syncing its name
         mode = path.stat().st_mode
         value = clean_secret(read_text(path)).encode()
     except NotText as error:

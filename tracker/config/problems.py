@@ -1,6 +1,6 @@
 """Turns pydantic's errors into lines: ``FILE: key.path: what is wrong; how to fix it``.
 
-Lines never contain values of the file: one may be a secret in the wrong place.
+Lines never contain values of the file: one may be a misplaced secret.
 """
 
 from __future__ import annotations

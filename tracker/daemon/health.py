@@ -105,7 +105,7 @@ class HealthChecks:
         try:
             self._store.check_storage()
         except StoreUnavailable:
-            self._written_at = None  # the last write proves nothing any more
+            self._written_at = None  # the last write no longer proves anything
         if self._written_at is not None and now - self._written_at < WRITTEN_LATELY_S:
             return []
         try:

@@ -122,7 +122,7 @@ def list_changes(old: Config, new: Config) -> tuple[list[str], list[str]]:
     """Compare two configurations.
 
     Returns:
-        The paths of the keys that changed and that a reload acts on, and of those that take a restart.
+        The paths of the keys that changed and that a reload acts on, and of those that need a restart.
     """
     changed = list(_differences(old.model_dump(), new.model_dump()))
     live = [key for key in changed if any(key == name or key.startswith(f"{name}.") for name in CHANGEABLE)]

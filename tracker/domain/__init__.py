@@ -1,5 +1,5 @@
 """The rules: what a task is, what may be learnt about it, and what follows from that.
 
-This room is pure. It does no I/O, never waits, never looks at a clock and draws no random number: time and
+This package is pure. It does no I/O, never waits, never reads a clock and draws no random number: time and
 jitter arrive as arguments, so that every decision can be repeated from its inputs alone.
 """

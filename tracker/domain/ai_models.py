@@ -14,7 +14,7 @@ from tracker.domain.observation import Reading, Submission
 from tracker.domain.task import Reason
 
 MODEL_FIELDS = ("model", "model_name")
-"""Where requests name their model. Source: contracts of the families; Kling wants ``model_name`` and recommends
+"""Where requests name their model. Source: contracts of the families; Kling requires ``model_name`` and recommends
 ``model`` beside it, https://anyint.ai/docs/api-reference/kling-video (read 2026-11)."""
 
 _ELSEWHERE = frozenset({Reason.ENTITLEMENT, Reason.QUOTA_EXHAUSTED, Reason.RATE_LIMITED, Reason.UPSTREAM_UNAVAILABLE})

@@ -12,7 +12,7 @@ class Health:
 
     Attributes:
         ready: it takes callbacks and polls.
-        reasons: why not, one sentence each; when it is ready, what a person has to look after all the same.
+        reasons: why not, one sentence each; if it is ready, what still needs attention.
         alarms: how many alarms are raised.
     """
 

@@ -48,6 +48,6 @@ class DeliveryStatus(StrEnum):
     """Claimed by the dispatcher; found after a crash it is claimed again, with the same id."""
     SUCCEEDED = "succeeded"
     FAILED = "failed"
-    """Final by the hook's own word (exit 100)."""
+    """Final by decision of the hook (exit 100)."""
     DEAD = "dead"
     """Final because its attempts ran out; can be retried by hand."""

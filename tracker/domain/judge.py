@@ -1,6 +1,6 @@
 """One observation, judged: whether it is new, what it means, what is recorded, and when to act next.
 
-The store calls `judge` inside its transaction for every observation, whatever its source. It joins `decide` (the state
+The store calls `judge` inside its transaction for every observation of any source. It joins `decide` (the state
 machine), the counters of polls and callbacks, the clock's decisions and the schedule.
 """
 
@@ -27,7 +27,7 @@ _POLL_TROUBLES = frozenset(Trouble) - {Trouble.UNKNOWN_STATUS, Trouble.NOT_VISIB
 
 
 class Step(Struct, frozen=True, gc=False):
-    """One judged observation; what the clock decides is a step of its own.
+    """One judged observation; a decision of the clock is a separate step.
 
     Attributes:
         key: its identity within the task; unique among the task's events.
@@ -100,7 +100,7 @@ def _judge_one(task: Task, observation: Observation, seen: Callable[[str], bool]
     key = key or dedupe_key(observation)
     before = seen(key)
     if moved and before:
-        key = f"{key}:{task.version}"  # a repetition that does change something is an event of its own
+        key = f"{key}:{task.version}"  # a repetition that changes something is a separate event
     is_recorded = moved or not before
     return Step(observation, key, after, decision.outcome, decision.detail, decision.announces, is_recorded)
 
@@ -129,7 +129,7 @@ def _is_worth_an_event(reading: Reading) -> bool:
 
 
 def _counts(task: Task, observation: Observation) -> dict[str, Any]:
-    """The fields that count polls and callbacks, whatever the decision is."""
+    """The fields that count polls and callbacks, for any decision."""
     reading = observation.reading
     counted: dict[str, Any] = {}
     if reading.trouble is Trouble.UNKNOWN_STATUS:

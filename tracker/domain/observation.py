@@ -113,7 +113,7 @@ class Observation(Struct, frozen=True, gc=False):
         observed_at: when it was received.
         payload: the redacted upstream body as JSON text, stored with the event; None where there is none. Usually a
             function that makes the text, since most polls leave no event: see `payload_text`.
-        believed: False for a callback that a poll must confirm before it may end a task.
+        is_trusted: False for a callback that a poll must confirm before it may end a task.
         attempt: number of the submit attempt (source ``submit``), part of its identity.
     """
 
@@ -122,7 +122,7 @@ class Observation(Struct, frozen=True, gc=False):
     observed_at: datetime
     reading: Reading
     payload: Payload = None
-    believed: bool = True
+    is_trusted: bool = True
     attempt: int = 0
 
     def payload_text(self) -> str | None:
@@ -145,7 +145,7 @@ def dedupe_key(observation: Observation) -> str:
         reading.external_id or "",
         reading.reason or "",
         "" if error is None else _canonical(error, in_trouble=reading.trouble is not None),
-        "" if observation.believed else "unbelieved",
+        "" if observation.is_trusted else "unbelieved",  # part of stored keys
         *map(output_identity, reading.outputs),
     )
     digest = hashlib.blake2b("\x1f".join(meaning).encode(errors="replace"), digest_size=9).hexdigest()

@@ -33,7 +33,7 @@ _PIECE = 1 << 20
 
 
 def output_identity(output: Output) -> str:
-    """The identity of an output, the same when its temporary URL is signed anew: the URL without its query."""
+    """The identity of an output, the same when its temporary URL gets a new signature: the URL without its query."""
     if output.identity_override is not None:
         return output.identity_override
     if output.url is not None:
@@ -42,7 +42,7 @@ def output_identity(output: Output) -> str:
 
 
 def disambiguate(outputs: tuple[Output, ...]) -> tuple[Output, ...]:
-    """Give each output of one answer an identity of its own.
+    """Give each output of one answer a unique identity.
 
     Some upstreams serve every file at one address and name it in the query (``…/download?item=2``). For such outputs
     the query counts, without the parameters that sign it and differ each time.

@@ -34,7 +34,9 @@ MAX_DECODED_CHARS = 1 << 20
 
 Text = Annotated[str, Meta(description="Only for kind text.", extra_json_schema={"absent": ""})]
 OnlyTrue = Annotated[bool, Meta(extra_json_schema={"const": True})]
-MadeUp = Annotated[OnlyTrue | None, Meta(description="Made up by hooks test.", extra_json_schema={"absent": None})]
+Synthetic = Annotated[
+    OnlyTrue | None, Meta(description="Synthetic, by hooks test.", extra_json_schema={"absent": None})
+]
 """Members that may be absent, and which value that means."""
 Reader = Callable[[object], tuple[Json, ...]]
 
@@ -149,7 +151,7 @@ class HookEventView(Struct, frozen=True):
     at: Annotated[datetime, Meta(description="When the event was recorded, ISO 8601, UTC.")]
     task: Annotated[TaskView, Meta(description="The task right after the event.")]
     previous_status: Status
-    test: MadeUp | UnsetType = UNSET
+    test: Synthetic | UnsetType = UNSET
 
 
 class ArchiveView(Struct, frozen=True):
@@ -254,7 +256,7 @@ def task_json(record: TaskRecord) -> dict[str, Json]:
 
 
 def _output_json(n: int, output: Output, file: ArchivedFile | None) -> Json:
-    """An output and its archived copy. A URL that needs the account's key is not handed out."""
+    """An output and its archived copy. A URL that needs the account's key is not shown."""
     return to_builtins(
         OutputView(
             n=n,

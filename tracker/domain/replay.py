@@ -65,7 +65,7 @@ def rederive(stored: Task, history: Sequence[PastEvent]) -> Task | None:
 def differences(stored: Task, derived: Task) -> list[tuple[str, str, str]]:
     """The differences between a stored task and the one derived from its history: (field, stored, derived).
 
-    Outputs are compared by kind and identity: URLs are signed anew, and a file replaces inline data.
+    Outputs are compared by kind and identity: URLs get new signatures, and a file replaces inline data.
     """
     found = []
     for name in ("status", "stage", "progress", "reason"):
@@ -101,7 +101,7 @@ def _beginning(stored: Task) -> Task:
 
 
 def _observation(task: Task, event: PastEvent) -> Observation:
-    """The observation of an event; only the key shows whether it was believed."""
+    """The observation of an event; only the key shows whether it was trusted."""
     stage = event.key.split(":")[1]
     attempt = stage.removeprefix(_ATTEMPT)
     observation = Observation(
@@ -111,5 +111,5 @@ def _observation(task: Task, event: PastEvent) -> Observation:
         reading=event.reading,
         attempt=int(attempt) if attempt != stage and attempt.isdecimal() else 0,
     )
-    unbelieved = replace(observation, believed=False)
-    return unbelieved if event.key.startswith(dedupe_key(unbelieved)) else observation
+    untrusted = replace(observation, is_trusted=False)
+    return untrusted if event.key.startswith(dedupe_key(untrusted)) else observation

@@ -180,7 +180,7 @@ def next_due(
         elif confirm:
             due = now
         elif task.due_at is not None and task.due_at <= now:
-            return task.due_at  # a poll is due; many callbacks must not postpone it again and again
+            return task.due_at  # a poll is due; many callbacks must not postpone it repeatedly
         elif moved or task.due_at is None:
             # a change by callback restarts the intervals
             due = now + timedelta(seconds=poll_interval_s(0, timing))

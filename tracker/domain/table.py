@@ -57,7 +57,7 @@ TABLE: dict[tuple[TaskPhase, Status], TransitionKind] = {
     for status, kind in zip(Status, row.split(), strict=True)
 }
 """(phase of the task, reported status) -> what follows. What the clock or an operator decides about an ended task is
-STALE whatever the cell says: it came too late."""
+STALE in spite of the cell: it came too late."""
 
 _PHASES = {status: TaskPhase(status.value) for status in Status if status is not Status.FAILED}
 

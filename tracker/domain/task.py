@@ -110,7 +110,7 @@ class Output(Struct, frozen=True, gc=False, omit_defaults=True, rename={"identit
         duration_s: length in seconds, where stated.
         text: the text itself, for kind ``text``.
         inline: base64 data that came inside the answer, or the reference to it, see `tracker.domain.outputs`.
-        authenticated: the URL needs the account's key (OpenAI-style ``/content``) and is never handed out.
+        authenticated: the URL needs the account's key (OpenAI-style ``/content``) and is never shown.
         identity_override: its identity where that is not derived from its URL: a fresh URL replaced the first one, or
             several outputs share one URL. Stored outputs and the views name it ``known_as``.
     """
@@ -143,7 +143,7 @@ class Task(Struct, frozen=True, gc=False, omit_defaults=True):
 
     Attributes:
         asset: what is made, for end users: ``song``, ``video``, ``image``, ``text``.
-        due_at: when the tracker acts on it next (sends, polls or decides); None: not by itself.
+        due_at: when the tracker acts on it next (sends, polls or decides); None: never.
         progress: percent, 0 to 100; None while not reported.
         progress_at: when the task last made progress; deadlines count from here.
         expects_callback: a callback URL of this tracker was sent with the create.

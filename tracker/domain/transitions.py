@@ -132,7 +132,7 @@ def _decide_accepted(task: Task, observation: Observation, now: datetime) -> Dec
     accepted = replace(
         task,
         submit_state=SubmitState.ACCEPTED,
-        # the id in the answer to the create is the one to poll, whatever an early callback named
+        # the id in the answer to the create is the one to poll, even if an early callback named another
         external_id=task.external_id if is_over and task.external_id else reading.external_id or task.external_id,
         submitted_at=task.submitted_at or now,
         progress_at=task.progress_at if was_accepted else now,
@@ -206,7 +206,7 @@ def _decide_status(task: Task, observation: Observation, now: datetime, announce
     if status is Status.SUCCEEDED and not reading.outputs:
         return _decide_missing_output(task, observation, now, announces)
     may_end = not task.status.is_terminal or (task.is_given_up and status is Status.SUCCEEDED)
-    if status.is_terminal and not observation.believed and may_end:
+    if status.is_terminal and not observation.is_trusted and may_end:
         return Decision(
             _outcome_without_change(announces), task, f"says {status}; a poll must confirm it", announces, confirm=True
         )
@@ -233,7 +233,7 @@ def _decide_status(task: Task, observation: Observation, now: datetime, announce
 def _decide_same(task: Task, observation: Observation, announces: tuple[HookEvent, ...]) -> Decision:
     """The known end. A success may still bring outputs that its first report did not name."""
     reading = observation.reading
-    if reading.status is Status.SUCCEEDED and observation.believed:
+    if reading.status is Status.SUCCEEDED and observation.is_trusted:
         latest = disambiguate(reading.outputs)
         new = new_outputs(task.outputs, latest)
         outputs = described(task.outputs, latest, task.outputs) + new
@@ -284,7 +284,7 @@ def _decide_missing_output(
         if phase is TaskPhase.SUCCEEDED:
             return Decision(Outcome.DUPLICATE, task, "says SUCCEEDED, as known", announces)
         return Decision(Outcome.CONFLICT, task, f"says SUCCEEDED, but the task is {_final_text(task)}", announces)
-    if not observation.believed:
+    if not observation.is_trusted:
         detail = "says SUCCEEDED without an output; a poll must confirm it"
         return Decision(_outcome_without_change(announces), task, detail, announces, confirm=True)
     waiting = replace(task, missing_output_since=task.missing_output_since or now)
@@ -365,7 +365,7 @@ def _end(task: Task, observation: Observation, now: datetime, announces: tuple[H
 
 
 def _outcome_without_change(announces: tuple[HookEvent, ...]) -> Outcome:
-    """An observation that changes no status is applied all the same when it shows that the task was accepted."""
+    """An observation that changes no status is still applied when it shows that the task was accepted."""
     return Outcome.APPLIED if announces else Outcome.IGNORED
 
 

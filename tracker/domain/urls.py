@@ -22,7 +22,7 @@ _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 def escape_invalid(text: str) -> str:
     """Percent-encode the characters that are invalid in a URL, as UTF-8.
 
-    A lone surrogate that stands for a non-UTF-8 byte of a header is encoded as that byte; any other is a ValueError.
+    A lone surrogate that represents a non-UTF-8 byte of a header is encoded as that byte; any other is a ValueError.
     """
     return _INVALID.sub(_escape, text)
 

@@ -20,12 +20,12 @@ _FAILED = {
     Reason.UPSTREAM_UNAVAILABLE: "Your {asset} could not be made: the service was not available. "
     "Trying again later may help.",
     Reason.GENERATION_FAILED: "Your {asset} could not be finished by the service. Trying again may help.",
-    Reason.MISSING_OUTPUT: "The service said that your {asset} was ready but delivered no file. Trying again may help.",
+    Reason.MISSING_OUTPUT: "The service reported your {asset} as ready but delivered no file. Trying again may help.",
     Reason.EXPIRED: "Your {asset} was not finished in time, and we stopped waiting for it.",
-    Reason.SUBMIT_UNKNOWN: "We could not learn whether your {asset} was accepted. It may have been charged, "
+    Reason.SUBMIT_UNKNOWN: "We could not determine whether your {asset} was accepted. It may have been charged, "
     "so it was not sent again.",
     Reason.CANCELED: "Your {asset} was canceled.",
-    Reason.NOT_FOUND: "The service does not know your {asset} any more.",
+    Reason.NOT_FOUND: "The service no longer has your {asset}.",
 }
 
 

@@ -162,7 +162,7 @@ class Dispatcher:
     async def stop(self, drain_s: float) -> None:
         """Claim nothing more, wait up to ``drain_s`` seconds for runs to end, cut the rest short.
 
-        The delivery of a run that is cut short is pending again at once, whatever the number of its attempts.
+        The delivery of a run that is cut short is pending again at once, regardless of its attempts.
         """
         self._stop_asked.set()
         self._woken.set()
@@ -224,7 +224,7 @@ class Dispatcher:
                     log.warning("hook.dispatch_failed", error=str(error))
                 else:
                     log.exception("hook.dispatch_failed")
-                # the next round reads the store anew; commits do not hurry it
+                # the next round reads the store again; commits do not hurry it
                 self._runs.look_at(self._hooks)
                 wakes, wait_s = self._stop_asked, self._idle_s()
             self._last_progress = self._clock.monotonic()
@@ -248,7 +248,7 @@ class Dispatcher:
         failure: Exception | None = None
         try:
             await self._fan_out()
-        except Exception as error:  # noqa: BLE001 - raised below: existing deliveries run all the same
+        except Exception as error:  # noqa: BLE001 - raised below: existing deliveries still run
             failure = error
         looked_at, claimed = await self._runs.claim()
         if claimed:

@@ -174,7 +174,7 @@ def _is_leftover(name: str) -> bool:
 
 
 def _lasting(error: OSError) -> Objection:
-    """The objection to an unreadable path; raises the error if it passes by itself."""
+    """The objection to an unreadable path; raises the error if it is temporary."""
     if error.errno in PASSING:
         raise error
     return Objection(f"cannot be read: {error.strerror}", "let the daemon's user read it, or remove it")

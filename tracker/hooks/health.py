@@ -13,7 +13,7 @@ A hook that is reached and does not do its work is ``failing``, too: after `FAIL
 wrong or failed for good. It still gets its deliveries, and one success makes it healthy.
 
 A ``Retry-After`` of a hook that takes no events opens its circuit for that long. While a circuit is open, the backlog
-waits without using up attempts. A hook that says that it is gone (HTTP 410) is disabled.
+waits without using up attempts. A hook that answers HTTP 410 is disabled.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ log = get_logger(__name__)
 OPENS_AFTER = 5
 """Runs in a row that did not reach the hook."""
 FAILING_AFTER = 2
-"""Runs in a row that reached the hook and went wrong, or deliveries that failed or died, with no success since."""
+"""Runs in a row that reached the hook and failed, or failed or dead deliveries, without a success since."""
 PROBE_MIN_S, PROBE_MAX_S = 0.5, 60.0
 """Bounds of the wait for the next probe."""
 PAUSE_MAX_S = 3600.0
-"""The longest ``Retry-After`` for a hook as a whole; then one run probes it."""
+"""The longest ``Retry-After`` for a hook; then one run probes it."""
 
 
 class HookState(StrEnum):
@@ -61,7 +61,7 @@ class HookState(StrEnum):
     PROBING = "probing"
     """Its circuit is half-open: one run may probe it."""
     DISABLED = "disabled"
-    """It said that it is gone; its deliveries fail until the next reload or start."""
+    """It answered HTTP 410; its deliveries fail until the next reload or start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class HookHealth:
     Attributes:
         failures: runs in a row that did not reach it.
         retry_in_s: seconds until the next probe; None unless its circuit is open.
-        last_error: of the last run that went wrong, whatever the cause; None if the last one went well.
+        last_error: of the last failed run, with any cause; None if the last run succeeded.
         last_success_at, last_failure_at: when runs last ended so.
         failing_since: when the first run went wrong since the last success; None if healthy.
     """

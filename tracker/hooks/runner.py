@@ -27,11 +27,11 @@ class RunOutcome(Enum):
     SUCCEEDED = "succeeded"
     """The delivery is done."""
     FAILED_FOR_GOOD = "failed_for_good"
-    """The hook itself says that a retry does not help."""
+    """The hook reports that a retry does not help."""
     RETRY = "retry"
     """Anything else: retried until the attempts run out."""
     GONE = "gone"
-    """The hook wants no more events at all: this delivery and all pending ones fail."""
+    """The hook accepts no more events: this delivery and all pending ones fail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +41,11 @@ class RunResult:
     Attributes:
         error: one line on what went wrong; None if nothing did.
         output: the tail of what it printed or answered; None if that is empty.
-        retry_after_s: the wait that it asks for, seconds; for the hook as a whole if it is ``unreachable``, too.
+        retry_after_s: the wait that it asks for, seconds; for the complete hook if it is ``unreachable``, too.
         blameless: the machine was short of something (file descriptors, processes, memory), so the hook did not run.
             Such an attempt is repeated soon and never makes a delivery dead: a machine short of file descriptors for
             two hours must not cost the deliveries of these two hours.
-        unreachable: the failure says nothing about this event: the hook as a whole accepts none now (no connection,
+        unreachable: the failure does not concern this event: the hook accepts none now (no connection,
             no response in time, a server error, a missing program). Several in a row open the hook's circuit, see
             `tracker.hooks.health`.
     """

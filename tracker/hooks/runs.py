@@ -48,7 +48,7 @@ class Runs:
         max_running: runs side by side over all hooks, see the module's text.
 
     Attributes:
-        woken: set if a hook is to be looked at, jobs are to be handed back, or a circuit has opened.
+        woken: set if a hook is to be looked at, jobs are to be released, or a circuit has opened.
     """
 
     def __init__(

@@ -100,7 +100,7 @@ def sample_job(spec: HookSpec, event: str, now: datetime) -> DeliveryJob:
         status=after,
         progress=50 if after is Status.RUNNING else None,
         reason=Reason.GENERATION_FAILED if has_failed else None,
-        error=UpstreamError("SAMPLE", "made up by tracker hooks test", 200) if has_failed else None,
+        error=UpstreamError("SAMPLE", "synthetic, from tracker hooks test", 200) if has_failed else None,
         retryable=True if has_failed else None,
         outputs=(Output("audio", "https://files.example.com/sample.mp3", mime="audio/mpeg", title="Sample"),)
         if has_succeeded

@@ -72,7 +72,7 @@ def find_distrust(path: Path, owners: Collection[int]) -> Objection | None:
 def distrusted_programs(argv: Sequence[str], owners: Collection[int] | None = None) -> Iterator[Objection]:
     """The files of a command, among its absolute paths, that other users could change.
 
-    Only the files themselves are checked, and the command runs all the same: the configuration names it, and on some
+    Only the files themselves are checked, and the command still runs: the configuration names it, and on some
     systems a group may write to ``/usr/local/bin``.
 
     Args:

@@ -188,7 +188,7 @@ def _write_line(line: str) -> None:
         sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
     except (OSError, ValueError):
-        pass  # stderr is closed; the daemon goes on
+        pass  # stderr is closed; the daemon continues
 
 
 class _LibraryHandler(logging.Handler):

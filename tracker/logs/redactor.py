@@ -59,7 +59,7 @@ class OwnText(str):
     """A message of the program itself, which may name configuration keys, variables and files.
 
     In it, ``…/API_KEY: accounts.default.api_key_env cannot be read`` is not a name with its value. Configured secrets
-    and texts with the form of a secret are masked all the same.
+    and texts with the form of a secret are still masked.
     """
 
     __slots__ = ()

@@ -52,7 +52,7 @@ class Pruning:
         store: holds the rows.
         clock: gives the age of things.
         retention: how long things are retained; read at each run.
-        remove_file: removes an archived file; None: there is no archive, and its rows stay.
+        remove_file: removes an archived file; None: without an archive; rows of files stay.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""What a provider is: a pure translator between the wire format of one upstream and our domain.
+"""The interface of a provider: a pure translator between the wire format of one upstream and the domain.
 
-A provider is a list of entries: a route, and the functions that speak its wire format. It has no clock, no network, no
-store, and does not know other providers.
+A provider is a list of entries: a route, and the functions that read and write its wire format. It has no clock, no
+network, no store, and does not know other providers.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _no_callback_ids(body: Json) -> tuple[ExternalId, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One route and the pure functions that speak its wire format; see the methods of `Provider`.
+    """One route and the pure functions that read and write its wire format; see the methods of `Provider`.
 
     Attributes:
         route: the route.
@@ -105,7 +105,7 @@ class Provider:
         self._callback_ids = callback_ids
 
     def check_request(self, route: Route, request: Body) -> list[FieldProblem]:
-        """Find the fields that the upstream would surely refuse, before any money is at stake.
+        """Find the fields that the upstream would certainly refuse, before anything is paid.
 
         Returns:
             Every problem found, ``loc`` starting at ``"request"``; empty when it may be sent. Fields that the
@@ -148,7 +148,7 @@ class Provider:
             body: the decoded JSON body, of any type.
 
         Raises:
-            PayloadInvalid: it is not what the contract says; names the path of the field.
+            PayloadInvalid: it violates the contract; names the path of the field.
         """
         read = self._entries[route.name].read_callback
         try:

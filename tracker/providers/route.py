@@ -22,7 +22,7 @@ class Route:
     Attributes:
         name: ``provider.route``, for example ``suno.generate``; fixed, users write it.
         create: method and path of the create call, ``POST /…``; ``{model}`` is filled from the request.
-        query: method and path of the status call, ``GET /…`` (``POST /…`` where a user's file says so); None for a
+        query: method and path of the status call, ``GET /…`` (``POST /…`` if a user's file declares it); None for a
             synchronous route.
         mode: ``task``: the reply to the create has an id to follow; ``sync``: it is the result.
         asset: what it makes, as in "Your song is being made."

@@ -51,7 +51,7 @@ def add_admin_routes(app: web.Application, gateway: Gateway, reset: Callable[[],
     Args:
         app: The application.
         gateway: What they show and change.
-        reset: Starts anew.
+        reset: Restarts it.
     """
 
     async def state(_: web.Request) -> web.Response:

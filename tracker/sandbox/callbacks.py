@@ -5,7 +5,7 @@ host is recorded as undeliverable and never contacted, because a sandbox must no
 not know the content of callbacks: the routes write it when a callback is first sent.
 
 One job's callbacks are sent one after the other: the next waits until the first attempt of the one before
-has ended, while retries go on beside it.
+has ended, while retries continue beside it.
 
 Source: a receiver answers 200 within 15 s, and delivery stops after 3 failed retries
 (docs.sunoapi.org/suno-api/generate-music-callbacks); Kling documents no retry policy and is treated alike.

@@ -1,6 +1,6 @@
 """The checks of a request, as the data files list them: one table per field, in the order of the upstream.
 
-Owns the kinds of checks. Must not know how a refusal looks. A check without ``is`` wants a text that is not blank::
+Owns the kinds of checks. Must not know how a refusal looks. A check without ``is`` requires a text that is not blank::
 
     { field = "n", is = "integer", min = 1, max = 9, optional = true, when = { … }, unless = { … }, message = "…" }
 """

@@ -105,7 +105,7 @@ class Creates:
         try:
             script = parse_directives(prompt)
         except DirectiveInvalid as error:
-            # Scripted all the same: no chaos may hide the mistake.
+            # Still scripted: chaos must not hide the mistake.
             script, script_error = Script(scripted=True), str(error)
         request_id = self._gateway.context.dice.draw_uuid("request", route.name, self._gateway.run, record.nth)
         return _Create(
@@ -118,7 +118,7 @@ class Creates:
         )
 
     def _check(self, route: PaidRoute, create: _Create) -> tuple[str, Answer] | None:
-        """Return outcome and answer for a request that is wrong by itself."""
+        """Return outcome and answer for an invalid request."""
         if not route.authorised(create.call.headers, self._gateway.key):
             return "unauthorized", route.refuse_key()
         if not create.readable:

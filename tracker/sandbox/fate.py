@@ -176,7 +176,7 @@ class Decider:
 
 
 def decide_latency(chaos: Chaos, dice: Dice, route: str, count: int) -> float:
-    """Decide how long a request waits before it is looked at, seconds.
+    """Decide how long a request waits before it is processed, seconds.
 
     Args:
         chaos: The rates. Latency is for all, scripted or not.

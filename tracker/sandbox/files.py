@@ -54,7 +54,7 @@ class _Grant:
 
 @dataclass(slots=True)
 class OutputFiles:
-    """Hands out URLs and serves what is behind them.
+    """Makes URLs and serves their files.
 
     Attributes:
         dice: Makes the tokens.

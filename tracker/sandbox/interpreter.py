@@ -251,7 +251,7 @@ def _scale(percent: int, full: float) -> float:
 
 
 def _find_placeholder(template: object, value: object) -> str:
-    """Return the text that stands where a template has ``{task_id}``; empty if there is none."""
+    """Return the text that a template has as ``{task_id}``; empty if there is none."""
     if isinstance(template, dict) and isinstance(value, dict):
         found = (_find_placeholder(inner, value.get(key)) for key, inner in template.items())
     elif isinstance(template, list) and isinstance(value, list):
@@ -293,5 +293,5 @@ def build_job_route(name: str, table: Table, job_route: type[DataJobRoute] = Dat
 
 
 def _write_path(call: str) -> str:
-    """Return the path of a call as aiohttp wants it: ``{+name}`` may hold slashes."""
+    """Return the path of a call as aiohttp requires it: ``{+name}`` may hold slashes."""
     return re.sub(r"\{\+(\w+)\}", r"{\1:.+}", call.partition(" ")[2].partition("?")[0])

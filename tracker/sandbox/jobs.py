@@ -141,7 +141,7 @@ class JobTable:
         self._jobs[job.id] = job
 
     def find(self, job_id: str) -> Job | None:
-        """Return the job with this id, whatever its route."""
+        """Return the job with this id, of any route."""
         return self._jobs.get(job_id)
 
     def remove(self, job_id: str) -> None:

@@ -1,4 +1,4 @@
-"""The files that finished jobs hand out: small, valid, and the same for the same job and number.
+"""The output files of finished jobs: small, valid, and the same for the same job and number.
 
 Owns the sample files in ``samples`` and the mark that makes them different. Must not know about jobs, URLs or HTTP:
 it makes bytes from a subject and a number.

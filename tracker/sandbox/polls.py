@@ -30,7 +30,7 @@ class Polls:
         self._counts: Counter[str] = Counter()
 
     def reset(self) -> None:
-        """Start counting anew."""
+        """Reset the counts."""
         self._counts.clear()
 
     async def read(self, route: ReadRoute, request: web.Request) -> web.StreamResponse:

@@ -115,7 +115,7 @@ def add_work(
     Args:
         table: The route's table, variants applied.
         scope: What is known already.
-        context: Draws ids and hands out URLs.
+        context: Draws ids and makes URLs.
         fault: How the work fails.
         subject: What ids and files are derived from.
         shows: Whether outputs are shown.

@@ -41,7 +41,7 @@ _SHUTDOWN_S = 0.5
 
 
 class Sandbox:
-    """An embedded gateway that speaks like the real one, on loopback only.
+    """An embedded gateway that behaves like the real one, on loopback only.
 
     Usable as an async context manager, which starts it on a free port. It may be started again after
     ``stop``: jobs and records stay, so that an outage can be played.
@@ -55,7 +55,7 @@ class Sandbox:
         suno_callbacks: ``bare``, the shape AnyInt documents, or ``wrapped``, the upstream's.
         suno_secret: Signs Suno callbacks as kie.ai does; unsigned by default.
         kling_secret: Signs Kling callbacks as Standard Webhooks, ``whsec_`` and base64; unsigned by default.
-        openai_webhook_url: Where the events of OpenAI-style video go; nowhere by default.
+        openai_webhook_url: Where the events of OpenAI-style video go; by default none are sent.
         openai_webhook_secret: Signs these events as Standard Webhooks; unsigned by default.
         callback_retry_s: Pause before a failed callback is tried again, seconds.
         callback_timeout_s: How long a receiver of callbacks may take, seconds.

@@ -160,7 +160,7 @@ def describe_json_error(error: ValueError) -> str:
 
 
 def malformed(why: str) -> Problem:
-    """400: not JSON, or not the expected JSON. The name of a field at the beginning stays as it is."""
+    """400: not JSON, or not the expected JSON. The name of a field at the beginning is not capitalized."""
     names_field = why.partition(" ")[0].endswith(":")
     return Problem(HTTPStatus.BAD_REQUEST, "malformed", f"{why if names_field else why[:1].upper() + why[1:]}.")
 

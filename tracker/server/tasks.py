@@ -67,7 +67,7 @@ async def create_task(services: Services, request: web.Request) -> web.Response:
 
 
 def _created_response(submitted: Submitted, when_new: HTTPStatus, headers: dict[str, str]) -> web.Response:
-    """200 for a task that existed before, whatever the preference: there is nothing to wait for."""
+    """200 for a task that existed before, with any preference: there is nothing to wait for."""
     record = submitted.record
     location = {"Location": f"/v1/tasks/{record.task.id}"}
     if not submitted.is_new:

@@ -64,7 +64,7 @@ class Reader(Protocol):
         """Tasks, newest first."""
 
     async def read_inline(self, task_id: TaskId, identity: str, n: int) -> str | None:
-        """A piece of the inline data of an output, in base64 that can be decoded by itself; None after the last."""
+        """A piece of the inline data of an output, in base64 that can be decoded separately; None after the last."""
 
     async def list_events(self, task_id: TaskId) -> list[EventRecord]:
         """The history of a task, oldest first."""
@@ -253,7 +253,7 @@ class Store(Reader, Protocol):
         """Lease up to ``limit`` due deliveries of a hook; of each task only the oldest unfinished one."""
 
     async def record_attempt(self, delivery_id: str, result: AttemptResult, attempt: int) -> None:
-        """Store how an attempt ended; nothing when this process and this attempt do not hold the lease any more.
+        """Store how an attempt ended; nothing when this process and this attempt no longer hold the lease.
 
         Args:
             delivery_id: the delivery.
@@ -272,14 +272,14 @@ class Store(Reader, Protocol):
         """End all pending deliveries of a hook as failed, without an attempt; the number of them."""
 
     async def retry_delivery(self, delivery_id: str) -> DeliveryRecord:
-        """Make a failed or dead delivery pending again, with its attempts counted anew.
+        """Make a failed or dead delivery pending again, with its attempts reset.
 
         Raises:
             DeliveryNotFound: no delivery has this id.
         """
 
     async def retry_deliveries(self, wanted: DeliveryFilter) -> int:
-        """Make all failed and dead deliveries that match pending again, attempts counted anew; the number of them."""
+        """Make all failed and dead deliveries that match pending again, attempts reset; the number of them."""
 
     async def next_delivery_in_s(self, hooks: Sequence[str]) -> float | None:
         """Seconds until the next delivery of one of these hooks falls due, below 0: it is; None when there is none."""
@@ -296,7 +296,7 @@ class Store(Reader, Protocol):
         """Lease up to ``limit`` due outputs, those whose URL expires first before the others."""
 
     async def record_archive(self, job: ArchiveJob, result: ArchiveResult) -> Applied | None:
-        """Store how an attempt ended; None when this process and this attempt do not hold the lease any more.
+        """Store how an attempt ended; None when this process and this attempt no longer hold the lease.
 
         The file that completes a task that SUCCEEDED brings the event ``task.archived`` in the same transaction.
         Inline data is deleted once its file is stored.
@@ -310,7 +310,7 @@ class Store(Reader, Protocol):
         Args:
             task_id: the task.
             choose: what is to be archived.
-            lost: identities whose stored file does not exist any more.
+            lost: identities whose stored file no longer exists.
         """
 
     async def next_archive_in_s(self) -> float | None:
@@ -329,4 +329,4 @@ class Store(Reader, Protocol):
         """Record that archived files are deleted; the number of them."""
 
     async def shrink(self) -> tuple[int, int]:
-        """Give back some of the space that was freed, in one small step: bytes, and gaps left to close."""
+        """Return some of the freed space, in one small step: bytes, and gaps left to close."""

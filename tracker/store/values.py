@@ -41,7 +41,7 @@ class NewTask:
         idempotency_key: chosen by the user; unique among all tasks.
         fingerprint: digest of everything that makes the payload; compared when the key comes again.
         due_at: when it is first acted upon.
-        fallbacks: models to try when the first is surely not accepted.
+        fallbacks: models to try when the first is certainly not accepted.
     """
 
     id: TaskId

@@ -62,7 +62,7 @@ class Notifier:
         if not self._address:
             return
         message = "\n".join(f"{name}={_one_line(value)}" for name, value in fields.items())
-        # "@" stands for the leading NUL byte of an abstract socket's name
+        # "@" means the leading NUL byte of an abstract socket's name
         address = f"\0{self._address[1:]}" if self._address.startswith("@") else self._address
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:

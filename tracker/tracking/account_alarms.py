@@ -178,7 +178,7 @@ class AccountAlarms:
             is_new: whether it is the first attempt, right after the submit.
 
         Returns:
-            The answer, or what to record in its place: a create whose account is known to be refused waits.
+            The answer, or what to record instead: a create whose account is known to be refused waits.
         """
         kind = _KIND_OF.get(reading.reason) if reading.reason is not None else None
         if reading.submission is Submission.REFUSED and kind is not None:
@@ -223,7 +223,7 @@ class AccountAlarms:
         return due
 
     def put_back(self, due: list[TaskId]) -> None:
-        """These could not be made due: the next `take_due` returns them again."""
+        """Return creates that could not be made due: the next `take_due` returns them again."""
         self._released += due
 
     # -- polls ---------------------------------------------------------------------------------------------
@@ -253,11 +253,11 @@ class AccountAlarms:
             return []
         line = f"{_headline(task.account, alarm)}."
         if task.submit_state is SubmitState.QUEUED and task.id in self._held.get(Lane(task.account, task.provider), ()):
-            sent = "was not sent" if not task.submit_attempts else "was surely not accepted"
+            sent = "was not sent" if not task.submit_attempts else "was certainly not accepted"
             end = f", at latest given up at {show_time(task.due_at)}" if task.due_at else ""
             return [f"{line} The create is held and {sent}; it is sent when {_RELEASE[alarm.kind]}{end}."]
         if alarm.kind is AlarmKind.KEY_REJECTED and task.submit_state is SubmitState.ACCEPTED:
-            return [f"{line} Polls go on slowly; check the key."]
+            return [f"{line} Polls continue slowly; check the key."]
         return [line]
 
     # -- parts ---------------------------------------------------------------------------------------------

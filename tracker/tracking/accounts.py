@@ -1,4 +1,4 @@
-"""Which account a task may use: a key never goes to the address of another company by accident.
+"""Which account a task may use: a key is never sent to another company by accident.
 
 An account belongs to the declared providers that are named like it or whose files name it (``account = "…"``). The
 account ``default``, or the only account, also serves the built-in routes, even if a file names it.

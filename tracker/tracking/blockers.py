@@ -88,7 +88,7 @@ class Blockers:
         block = self._blocks.get(Lane(account, task.provider))
         if block is not None:
             notes.append(
-                f"The upstream has not been asked since {show_time(block.since)}: {block.message}. "
+                f"The upstream has not been polled since {show_time(block.since)}: {block.message}. "
                 "Tasks wait until that is fixed, past their deadlines too."
             )
         return notes

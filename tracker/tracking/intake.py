@@ -63,7 +63,7 @@ class CallbackUrls:
     """How callback URLs are made.
 
     Attributes:
-        public_url: where providers reach this daemon; None: nowhere.
+        public_url: where providers reach this daemon; None: they cannot.
         placeholder_url: sent where an upstream requires a URL and there is no public one.
     """
 
@@ -112,7 +112,7 @@ class Intake:
         """The task of a paid create that is to be sent.
 
         Raises:
-            RequestInvalid: unknown route, account or alias, or a body that the upstream would surely refuse.
+            RequestInvalid: unknown route, account or alias, or a body that the upstream would certainly refuse.
         """
         route, provider = self._route(wanted.route)
         account = self._accounts.choose(route, wanted.account, self._default_account)
@@ -159,7 +159,7 @@ class Intake:
             )
         if with_model_in_query(route, None) is None:
             raise RequestInvalid(
-                [FieldProblem(("route",), f"{route.name} needs a model to ask about a task; it can only be submitted")]
+                [FieldProblem(("route",), f"{route.name} needs a model to poll a task; it can only be submitted")]
             )
         now = self._clock.now()
         return NewTask(

@@ -55,7 +55,7 @@ MAX_SENDS = 64
 """Deferred creates under way at once, over all lanes."""
 MAX_LANE_SENDS = 24
 TICK_WITHIN_S = 10.0
-"""A tick that takes longer is cancelled; its claims fall due again by themselves."""
+"""A tick that takes longer is cancelled; its claims fall due again on their own."""
 STALL_TICKS = 5
 """After so many missed ticks, and at least `STALL_AT_LEAST_S`, the loop counts as stalled."""
 STALL_AT_LEAST_S = 15.0
@@ -135,7 +135,7 @@ class Poller:
         self._tick_s = tick_s
 
     def halt(self) -> None:
-        """Claim nothing more: a tick does nothing. Polls under way go on, and so do those that are requested."""
+        """Claim nothing more: a tick does nothing. Running and requested polls continue."""
         self._halted = True
         self._claims.halt()
 
@@ -179,12 +179,12 @@ class Poller:
             self.first_tick.set()
 
     async def poll(self, task_id: TaskId) -> None:
-        """Poll one task now and apply the answer, whatever its schedule says.
+        """Poll one task now and apply the answer, regardless of its schedule.
 
         Raises:
             TaskNotFound: no task has this id.
             StoreUnavailable: the answer could not be stored.
-            NotAttempted: the poll was not sent; says why, and when to try again.
+            NotAttempted: the poll was not sent; with the reason, and when to try again.
         """
         if not await self._polls.join(task_id) and (error := await self._poll_again(task_id)) is not None:
             raise error
@@ -206,7 +206,7 @@ class Poller:
             await self._poll(task, renews=True)
 
     def notes(self, task: Task) -> list[str]:
-        """What besides the task itself explains its status; one sentence each."""
+        """Further explanations of a task's status, one sentence each."""
         notes = self._blockers.describe(task)
         if task.id in self._polls:
             notes.append("It is being polled right now.")
@@ -299,7 +299,7 @@ class Poller:
         known = self._registry.find_route(task.route)
         route = None if known is None else with_model_in_query(known, task.model)
         if route is None or route.query is None or task.external_id is None:
-            gone = f"route {task.route} is not known any more; its provider file may be missing"
+            gone = f"route {task.route} is no longer known; its provider file may be missing"
             no_model = f"the status call of route {task.route} needs a model, and this task has none"
             reading = Reading(trouble=Trouble.REJECTED, detail=gone if known is None else no_model)
             payload: Payload = None
@@ -352,7 +352,7 @@ class Poller:
             and not task.status.is_terminal
             and now >= deadline_of(task, self._reconciler.policy_of(task.provider))
         ):
-            failed = Reading(trouble=Trouble.UNAVAILABLE, error=UpstreamError(message=f"not asked: {error}"))
+            failed = Reading(trouble=Trouble.UNAVAILABLE, error=UpstreamError(message=f"not polled: {error}"))
             await self._reconciler.apply(Observation(task.id, Source.POLL, now, failed))
         else:
             await self._store.postpone(task.id, error.retry_in_s)

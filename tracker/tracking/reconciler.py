@@ -40,7 +40,7 @@ HEALTHY_AFTER = 3
 class CallbackHealth:
     """Counts, for each account and provider, the ends in a row that callbacks reported; polls are slower while they do.
 
-    In memory only: after a restart callbacks must prove themselves again, and until then polls run at full speed.
+    In memory only: after a restart the counts begin at zero, and until then polls run at full speed.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class CallbackHealth:
     def note_end(self, task: Task, source: Source) -> None:
         """Record which source reported the end of a task that expected a callback."""
         if not task.expects_callback or task.is_given_up or task.reason is Reason.NOT_FOUND:
-            return  # the tracker's own decision says nothing about callbacks
+            return  # the tracker's own decision does not concern callbacks
         lane = (task.account, task.provider)
         if source is Source.CALLBACK:
             self._streak[lane] = self._streak.get(lane, 0) + 1

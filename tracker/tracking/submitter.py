@@ -1,7 +1,7 @@
 """Sends paid creates: the intent is stored before the first byte is sent, and no create is sent twice.
 
 The life of one submit: the task is recorded as ``queued``; ``sending`` is committed before the first byte is sent;
-the answer (or its absence) becomes an observation. After a crash, a ``queued`` task was surely not sent and is sent;
+the answer (or its absence) becomes an observation. After a crash, a ``queued`` task was certainly not sent and is sent;
 a ``sending`` one may have been sent and becomes ambiguous. No other module sends creates.
 """
 
@@ -112,7 +112,7 @@ class Submitter:
             fails: a client that gets an error repeats the submit, and pays twice.
 
         Raises:
-            RequestInvalid: unknown route or account, or a body that the upstream would surely refuse.
+            RequestInvalid: unknown route or account, or a body that the upstream would certainly refuse.
             IdempotencyConflict: the key is known with another payload.
             SubmitInFlight: the key is known and its first attempt is not decided yet.
             StoreUnavailable: nothing was recorded or sent.
@@ -137,7 +137,7 @@ class Submitter:
         return await self._after(created.record, send.result())
 
     async def _has_ended(self, send: asyncio.Task[Task | None]) -> bool:
-        """Wait for a send, which goes on when the client goes away; False when the tracker stops before its end."""
+        """Wait for a send, which continues if the client disconnects; False if the tracker stops before its end."""
         stopping = asyncio.create_task(self._stopping.wait())
         try:
             await asyncio.wait({send, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -179,7 +179,7 @@ class Submitter:
     def is_sending(self, task_id: TaskId) -> bool:
         """Whether this process still sends this task, or records the outcome.
 
-        Sends of other processes are never asked about: the store hands none out whose sender is alive.
+        Sends of other processes do not matter: the store leases none whose sender is running.
         """
         return task_id in self._sends
 
@@ -199,7 +199,7 @@ class Submitter:
             record = new or await self._store.get_task(task_id)
             found = self._intake.find_route(record.task.route)
             if found is None:
-                gone = f"route {record.task.route} is not known any more; its file in providers.d may be missing"
+                gone = f"route {record.task.route} is no longer known; its file in providers.d may be missing"
                 return await self._record(record.task, _deferred(gone), None)
             route, provider = found
             objection = self._intake.objection(record.task, is_named=task_id in self._named)
@@ -210,7 +210,7 @@ class Submitter:
                 return await self._record(record.task, self._alarms.hold(record.task), None)
             task = await self._store.mark_sending(task_id, request.answer_within_s + SEND_MARGIN_S)
         except StoreUnavailable as error:
-            # the task is recorded and surely not sent: the sweep sends it, so the client must not repeat the submit
+            # the task is recorded and certainly not sent: the sweep sends it, so the client must not repeat the submit
             log.warning("submit.failed", step="begin", task=task_id, error=str(error))
             return None
         if task is None:
@@ -237,9 +237,7 @@ class Submitter:
         Never for a task that this process `is_sending`: its lease ran out because the clock was set or the store
         refuses writes, and its answer is still to come.
         """
-        reading = Reading(
-            submission=Submission.AMBIGUOUS, detail="the tracker stopped while the request was on its way"
-        )
+        reading = Reading(submission=Submission.AMBIGUOUS, detail="the tracker stopped while the request was under way")
         await self._record(task, reading, None)
 
     async def drain(self, within_s: float, answer_within_s: float = ANSWER_WITHIN_S) -> None:
@@ -247,7 +245,7 @@ class Submitter:
 
         Args:
             within_s: the longest that any of them may take.
-            answer_within_s: after that, clients that still wait are answered that their create is on its way.
+            answer_within_s: after that, clients that still wait are answered that their create is under way.
         """
         self._draining = True
         sends = set(self._sends.values())
@@ -296,7 +294,7 @@ class Submitter:
                 submission=Submission.DEFERRED,
                 reason=Reason.UPSTREAM_UNAVAILABLE,
                 error=UpstreamError(message=str(error)),
-                detail=f"surely not sent: {error}",
+                detail=f"certainly not sent: {error}",
             )
         except Unanswered as error:
             reading = Reading(submission=Submission.AMBIGUOUS, detail=str(error))
@@ -336,7 +334,7 @@ class Submitter:
             try:
                 applied = await self._reconciler.apply(observation)
             except StoreUnavailable as error:
-                log.error(  # noqa: TRY400 - not a bug: the traceback says nothing, the id must be seen
+                log.error(  # noqa: TRY400 - not a bug: the traceback does not help, the id must be logged
                     "submit.failed",
                     step="record",
                     task=task.id,

@@ -100,7 +100,7 @@ class UpstreamClient:
     async def fetch(
         self, account_name: str, request: WireRequest, *, provider: str = "", paid: bool = False
     ) -> WireReply:
-        """Send a request once and return the complete answer, whatever its status.
+        """Send a request once and return the complete answer with any status.
 
         Args:
             account_name: its base URL and key are used.

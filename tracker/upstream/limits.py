@@ -3,7 +3,7 @@
 Owns when a request may be sent. Must not send anything, and must not know what a request means.
 
 Two rules apply together. A schedule spaces requests evenly and lets late ones catch up a little. A sliding window over
-the requests sent limits every second, as upstreams count, whatever was late, idle or paused before.
+the requests sent limits every second, as upstreams count, also after late, idle or paused times.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def seems_cut(body: bytes) -> bool:
 
 
 def is_compressed(body: bytes | bytearray) -> bool:
-    """Whether a body is gzip, whatever its headers say; JSON never starts like this."""
+    """Whether a body is gzip, regardless of its headers; JSON never starts like this."""
     return body.startswith(_GZIP)
 
 

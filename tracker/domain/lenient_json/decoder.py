@@ -279,7 +279,7 @@ def _charset_of(content_type: str) -> str | None:
 
 
 def _read(text: str) -> Decoded | None:
-    """The document in a text, whatever surrounds it; None if there is no complete one."""
+    """The document in a text, with anything around it; None if there is no complete one."""
     text = _without_surrogates(text.strip(BLANKS))
     guard = _GUARDS.match(text)
     start = guard.end() if guard else 0

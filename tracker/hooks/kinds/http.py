@@ -12,7 +12,7 @@ Owns what a response means. Must not decide when to retry.
 | 3xx | retry: redirects are not followed, the URL needs fixing |
 | 5xx, no connection, timeout | retry: the endpoint is down |
 
-The ``Retry-After`` of a response that is retried holds for this delivery and for the hook as a whole.
+The ``Retry-After`` of a response that is retried holds for this delivery and for the complete hook.
 
 Redirects are not followed, since they could lead anywhere; neither cookies nor proxies of the environment are used.
 Each hook has its own session, and so its own connections.

@@ -1,4 +1,4 @@
-"""Hooks that notify people, through the library apprise and the services that it supports.
+"""Notifications, through the library apprise and the services that it supports.
 
 Owns the text of a notification. The library is the extra ``notify`` and is imported only if a hook needs it. Must
 not decide when to retry.
@@ -61,7 +61,7 @@ class NotifyRunner:
 
     async def run(self, job: DeliveryJob, payload: bytes, spec: HookSpec) -> RunResult:
         """Notify once; see `Runner.run`."""
-        del payload  # people read text
+        del payload  # the message is text, not JSON
         action = spec.action
         if not isinstance(action, NotifyAction):
             raise TypeError(f"hook {spec.name!r} is not a notification")
@@ -121,7 +121,7 @@ def message_of(job: DeliveryJob) -> tuple[str, str]:
     lines = [task["user_message"]]
     error = (task["error"] or {}).get("message")
     if error:
-        lines.append(f"The provider said: {error}")
+        lines.append(f"Error of the provider: {error}")
     lines += [output["url"] or output["path"] or "" for output in task["outputs"]]
     labels = ", ".join(f"{name}={value}" for name, value in sorted(task["labels"].items()))
     lines.append(f"Task {task['id']}" + (f" ({labels})" if labels else ""))

@@ -106,7 +106,7 @@ class PluginRunner:
             if call.done() and (task is None or not task.cancelling()):
                 return retry("the plug-in cancelled itself")
             raise
-        except Exception as error:  # noqa: BLE001 - whatever a plug-in raises is a failed attempt
+        except Exception as error:  # noqa: BLE001 - any exception of a plug-in is a failed attempt
             return read_error(error)
         return RunResult(RunOutcome.SUCCEEDED, output=tail_text(answer) if isinstance(answer, str) else None)
 

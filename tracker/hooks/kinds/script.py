@@ -119,7 +119,7 @@ class ScriptRunner:
             raise TypeError(f"hook {spec.name!r} is not a script hook")
         argv = spec.action.find_argv(job.event)
         if argv is None:
-            return retry(f"the script for {job.event} does not exist any more")
+            return retry(f"the script for {job.event} no longer exists")
         try:
             process = await self._start(argv, script_environment(job, self._environ, self._locate), payload)
         except (OSError, ValueError) as error:

@@ -87,7 +87,7 @@ class Process:
     async def end(self) -> None:
         """End the program and every process of its group: SIGTERM, a short grace, SIGKILL.
 
-        A cancellation during the grace cuts the grace short; SIGKILL is sent all the same.
+        A cancellation during the grace cuts the grace short; SIGKILL is still sent.
         """
         try:
             self._signal_group(signal.SIGTERM)

@@ -46,7 +46,7 @@ class WorkerProcess:
 
     @classmethod
     async def start(cls, argv: Sequence[str], env: Mapping[str, str]) -> WorkerProcess:
-        """Start the program in a session of its own.
+        """Start the program in a new session.
 
         Args:
             argv: the program and its arguments.

@@ -63,7 +63,7 @@ Besides the functions of JMESPath there are ``from_json(text)`` for JSON in a st
 (``from_json(data.resultJson).resultUrls``; null if it is not JSON) and ``split(text, ',')``. Conditions make a status
 of flags: ``status = "done && (error && 'failed' || 'ok') || 'running'"``.
 
-A create is accepted when there is an id, whatever is beside it. Without one, an error code that is not among
+A create is accepted when there is an id, even beside an error. Without one, an error code that is not among
 ``ok_codes``, or a status that means FAILED, is a refusal, also with HTTP 200: the task fails with the reason of
 ``[reasons]``, or ``invalid_request``; with ``rate_limited`` and ``upstream_unavailable`` it is sent again. An error
 with "timeout", and HTTP's 201 and 202 without own ``ok_codes``, leave open whether the job was accepted.

@@ -106,6 +106,6 @@ def _reads_input(node: Any, *, has_input: bool) -> bool:  # noqa: ANN401 - a nod
         for child in children:
             has_input = _reads_input(child, has_input=has_input)
             if kind in _PROJECTIONS:
-                break  # the length of a projection is that of its list, whatever the items become
+                break  # the length of a projection is that of its list, regardless of its items
         return has_input
     return any(_reads_input(child, has_input=has_input) for child in children if isinstance(child, dict))

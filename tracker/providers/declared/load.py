@@ -112,7 +112,7 @@ def _shape_message(path: Path, lines: dict[Path, int]) -> str | None:
         return "is one table, not a list of them; write [[outputs]]"
     inner = next((found[-1] for found in lines if found[:-1] == path), None)
     if path[:1] in {("statuses",), ("reasons",)} and len(path) == _NAME_LENGTH and inner is not None:
-        return 'a dot splits a name in two; write the whole name in quotes, as in "a.b"'
+        return 'a dot splits a name in two; write the complete name in quotes, as in "a.b"'
     return None
 
 

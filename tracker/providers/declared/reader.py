@@ -179,7 +179,7 @@ class _Reader:
             return reading
         meaning, error = found
         if error.code is None and reading.error is not None and reading.error.code is not None:
-            return reading  # a code in a usual shape says more than a status
+            return reading  # a code in a usual shape is more specific than a status
         if error.message is None and reading.error is not None:
             error = UpstreamError(error.code, reading.error.message, error.http_status)
         if meaning.on_create is Submission.AMBIGUOUS:
@@ -234,7 +234,7 @@ class _Reader:
         raise PayloadInvalid(f"{self._callback.ids[0] if self._callback else 'body'}: no task id")
 
     def _read_accepted(self, body: Mapping[str, Json]) -> Reading | None:
-        """Read an acceptance: the id decides, whatever is beside it."""
+        """Read an acceptance: the id decides, regardless of other fields."""
         try:
             reading = self._read_task(body)
         except PayloadInvalid:
@@ -338,7 +338,7 @@ def _is_http_success(code: str | None) -> bool:
 
 
 def _outputs_of(rule: OutputTable, body: Mapping[str, Json]) -> Iterable[Output]:
-    """The outputs that one rule finds: each URL by itself, the pieces of a text joined."""
+    """The outputs that one rule finds: each URL separately, the pieces of a text joined."""
     if rule.text is not None:
         pieces = [piece for piece in flat(search(rule.text, body, "outputs.text")) if isinstance(piece, str)]
         text = find_text_output("".join(pieces))

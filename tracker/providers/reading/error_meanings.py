@@ -1,8 +1,8 @@
 """What errors mean: for a create, for a poll, and for a task that failed with them.
 
 Owns the meanings, and those of HTTP statuses and of the gateway's own codes. A provider's codes are in its own module,
-which passes its lookup in; that comes first, because an upstream's code says more than the HTTP status (Kling's 1102
-is a used-up account although it comes with 429).
+which passes its lookup in; that comes first, because an upstream's code is more specific than the HTTP status (Kling's
+1102 is an exhausted account although it comes with 429).
 
 **Source**: https://anyint.ai/docs/api-reference/errors-and-limits (read 2026-11) for 400, 401, 403, 429 and 503.
 """
@@ -90,7 +90,7 @@ MAINTENANCE = Meaning(
 BROKEN = _failure(Submission.REFUSED)
 """An internal error in the upstream's own format: it did not accept the job."""
 TIMEOUT = _failure(Submission.AMBIGUOUS)
-"""A server in between stopped waiting: the job may have been accepted all the same."""
+"""A server in between stopped waiting: the job may still have been accepted."""
 UNCLEAR = _failure(Submission.AMBIGUOUS)
 """A server error that any server in between may have written. Refused would invite a second payment and lose the first
 result; ambiguous only waits."""
@@ -217,7 +217,7 @@ def _by_http(http_status: int) -> Meaning | None:
 
 
 def reads_like_policy(message: str | None) -> bool:
-    """Whether a message is about content rules; only used where no code says so more clearly."""
+    """Whether a message is about content rules; only used without a more specific code."""
     return message is not None and _POLICY_WORDS.search(message) is not None
 
 
@@ -230,7 +230,7 @@ def failed(reading: Reading, error: UpstreamError | None, find: FindMeaning) -> 
         find: the provider's lookup for the codes of failed tasks.
 
     Returns:
-        The reading with status FAILED and its reason; ``generation_failed`` where nothing says more.
+        The reading with status FAILED and its reason; ``generation_failed`` without a more specific one.
     """
     error = error if error is not None and (error.code or error.message) else None
     meaning = None

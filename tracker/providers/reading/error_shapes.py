@@ -33,7 +33,7 @@ SUCCESS_CODES = frozenset({"0", "200", "201", "202", "10000"})
 """Body codes that state no error. **Source**: Kling answers 0, Suno 200, one of its references 0, Volcengine's visual
 API 10000 (https://www.volcengine.com/docs/85621); 201 and 202 repeat an HTTP status."""
 _SUCCESS_MESSAGES = frozenset({"success", "succeed", "succeeded", "successful", "ok", "true", "none", "null"})
-"""The same as words. **Source**: https://docs.newapi.pro/api/suno-music (``code: "success"``)."""
+"""The same as texts. **Source**: https://docs.newapi.pro/api/suno-music (``code: "success"``)."""
 _TELLING_TYPES = frozenset({"insufficient_quota"})
 """Error types that say more than the HTTP status, beside a null code.
 
@@ -68,7 +68,7 @@ _TAG = re.compile(r"<[^<>]{0,500}>")
 
 
 def is_success_code(code: str | None) -> bool:
-    """Whether a body's code states no error: it is absent, or a number or word of success."""
+    """Whether a body's code states no error: it is absent, or a number or text of success."""
     return code is None or code in SUCCESS_CODES or code.lower() in _SUCCESS_MESSAGES
 
 

@@ -234,7 +234,7 @@ def sole(value: Json) -> Json:
 
 
 def flat(value: Json, depth: int = _DEPTH) -> Iterable[Json]:
-    """The items of a list and of the lists in it; any other value by itself."""
+    """The items of a list and of the lists in it; any other value as a single item."""
     if not isinstance(value, list):
         return (value,)
     return [inner for item in value for inner in flat(item, depth - 1)] if depth else ()

@@ -30,7 +30,7 @@ ReadBody = Callable[[Mapping[str, "Json"]], Reading | None]
 FindOutputs = Callable[[Mapping[str, "Json"]], tuple[Output, ...]]
 """Finds results in a body of any API."""
 FindId = Callable[[Mapping[str, "Json"]], ExternalId | None]
-"""Finds the task id in a provider's acceptance, whatever else is in it. May raise `PayloadInvalid`."""
+"""Finds the task id in a provider's acceptance, with any other content. May raise `PayloadInvalid`."""
 
 _NOT_FAILED = frozenset({Status.PENDING, Status.RUNNING, Status.SUCCEEDED})
 _NO_SUCH_PATH = frozenset({404, 405})
@@ -49,7 +49,7 @@ def read_creation(
 ) -> Reading:
     """Read the reply to a create.
 
-    An id proves that the job was accepted, whatever comes with it: an odd field, an error, a missing end, the envelope
+    An id proves that the job was accepted, even with other content: an odd field, an error, a missing end, the envelope
     of another gateway. With an HTTP status of failure it takes both id and status to prove the same.
 
     Args:
@@ -353,7 +353,7 @@ def _not_accepted(decoded: DecodedReply, find: FindMeaning, lack: str) -> Readin
 def _is_misrouted(decoded: DecodedReply, find: FindMeaning) -> bool:
     """Whether a create reached a server without such a path: a website, or a gateway below another path.
 
-    Its 404 has no shape of a gateway, or says only that. One that names something unknown (a model) is a refusal.
+    Its 404 has no shape of a gateway, or only repeats the status. A 404 that names a model is a refusal.
     """
     if decoded.http_status not in _NO_SUCH_PATH:
         return False

@@ -1,4 +1,4 @@
-"""OpenAI-style video objects: ``{id, object: "video", status, progress, error, …}``, as several families speak them.
+"""OpenAI-style video objects: ``{id, object: "video", status, progress, error, …}``, as several providers send them.
 
 Several makers are behind one gateway, so statuses, the fields of results and envelopes vary. Must not know where a
 provider stores its videos: it passes in what replaces a missing URL.
@@ -69,7 +69,7 @@ def read_poll(reply: WireReply, *, find: FindMeaning, fall_back: FallBack | None
 def read_callback(body: Mapping[str, Json], *, find: FindMeaning) -> Reading:
     """Read a video object in a callback.
 
-    A poll fetches the end of the task all the same: such callbacks are not documented.
+    A poll still fetches the end of the task: such callbacks are not documented.
     """
     reading = _read_body(body, find=find, fall_back=None)
     if reading is None or (reading.status is not None and reading.status.is_terminal):
@@ -162,7 +162,7 @@ def find_progress(layer: Mapping[str, Json]) -> int | None:
 def _find_said(found: list[Mapping[str, Json]]) -> tuple[str | None, Mapping[str, Json]]:
     """The status that counts, and its layer: those of the outermost task.
 
-    A success of an envelope that is about the call, and one without a file, give way to the status of a task inside.
+    A success of an envelope that is about the call, and one without a file, yield to the status of a task inside.
     """
     stated, fault = [], None
     for layer in found:

@@ -2,17 +2,17 @@
 
 A file says what an upstream answers; `tracker.sandbox.interpreter` plays it. ``[common]`` holds for every route of the
 file (``like`` starts from another file), ``[bases.NAME]`` is shared by the routes that name it in ``base``, and
-``[routes.NAME]`` is one route ``file.NAME``. JSON stands in texts, as an upstream writes it; its placeholders are those
+``[routes.NAME]`` is one route ``file.NAME``. JSON is in texts, as an upstream writes it; its placeholders are those
 of `tracker.sandbox.templates`.
 
 What a request must be::
 
     create = "POST /path/{model}"         # {+model} may hold slashes
     query = "GET /path/{task_id}"         # left out: the create is answered with the result
-    query_parameters, query_body          # where {task_id} stands, if not in the path
+    query_parameters, query_body          # where {task_id} is, if not in the path
     auth = ["authorization"]              # headers of which one carries the key; authorization is Bearer
     takes_forms = true                    # a multipart form is as good as JSON
-    prompt = "input.prompt"               # where the prompt stands: a text, or a list of messages
+    prompt = "input.prompt"               # where the prompt is: a text, or a list of messages
     defaults = { n = 1 }                  # what a request means when it leaves a field out
     checks = [{ field = "model" }]        # in the order of the upstream, see `tracker.sandbox.checks`
     once = { fields = ["taskId"], … }     # the refusal of a second request for the same source
@@ -22,7 +22,7 @@ What is answered::
     error                                 # the shape of every error
     [refusals]                            # http (200 if left out) and values for error, or a body: one entry for each
                                           # `Refusal`, for invalid and unknown; perhaps unnamed (no id) and key
-    [faults]                              # per `GenerationFault`: values; status replaces the status word; in a route
+    [faults]                              # per `GenerationFault`: values; status replaces the usual status; in a route
                                           # that answers at once, http makes it an error
     [accepted]                            # body, and what sometimes is added
     [query_answer]                        # body; per stage what is added from then on; shown: once outputs are shown

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from tracker.sandbox.routes import Context, ReadRoute
 from tracker.sandbox.wire import Answer, Call, Json, bad_request, json_answer
 
-# Id, name, date of release (made up).
+# Id, name, date of release (invented).
 _CATALOGUE = (
     ("claude-sonnet-4-6", "Claude Sonnet 4.6", "2026-01-01"),
     ("gpt-image-1", "GPT Image 1", "2025-04-23"),

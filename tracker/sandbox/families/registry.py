@@ -45,7 +45,7 @@ def check_routes(routes: Sequence[Route]) -> None:
         raise ValueError(f"sandbox routes registered twice: {', '.join(twice)}")
     for route in paid:
         if not isinstance(route, DataJobRoute | SyncRoute):
-            raise ValueError(f"{route.name} must be a DataJobRoute or a SyncRoute")  # noqa: TRY004 - a mistake in our own table
+            raise ValueError(f"{route.name} must be a DataJobRoute or a SyncRoute")  # noqa: TRY004 - a mistake in the data files
 
 
 def _read_family(family: str) -> Iterator[Route]:

@@ -119,7 +119,7 @@ def find_output(task: Task, identity: str) -> Output | None:
 
 
 def record_archive(tx: Transaction, job: ArchiveJob, result: ArchiveResult) -> Applied | None:
-    """Store how an attempt ended; None when this process does not hold its lease any more."""
+    """Store how an attempt ended; None when this process no longer holds its lease."""
     db = tx.db
     file = result.file
     again = result.state is ArchiveState.PENDING

@@ -143,20 +143,20 @@ def refuse_lone_log(path: Path) -> None:
         raise StoreUnusable(
             f"{path}: is {'missing' if size is None else 'empty'}, but its write-ahead log {log} is there and holds "
             f"what was written last; nothing was changed. Put the file back if you moved it. {restore_advice(path)}. "
-            "To start anew, move the log away"
+            "To start with an empty database, move the log elsewhere"
         )
 
 
 def refuse_emptied(path: Path) -> None:
-    """Refuse an empty file that has copies with tasks. A missing file is accepted: it was deleted to start anew.
+    """Refuse an empty file that has copies with tasks. A missing file is accepted: it was deleted on purpose.
 
     Raises:
         StoreUnusable: it is one.
     """
     if _size(path) == 0 and find_good_copy(path) is not None:
         raise StoreUnusable(
-            f"{path}: is empty (0 bytes), but was not always. {restore_advice(path)}. To start anew, delete the empty "
-            "file"
+            f"{path}: is empty (0 bytes), but was not always. {restore_advice(path)}. To start with an empty "
+            "database, delete the file"
         )
 
 

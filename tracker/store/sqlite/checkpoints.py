@@ -32,7 +32,7 @@ BLOCKED_HINT = (
 
 
 class Checkpointer:
-    """Checkpoints a database while its writer goes on.
+    """Checkpoints a database beside its writer.
 
     Args:
         connect: makes a connection; called on the thread, once for each checkpoint. Raises `StoreUnavailable` if that

@@ -16,7 +16,7 @@ from tracker.domain.outputs import any_inline_data, has_inline_data, output_iden
 from tracker.domain.task import Task
 
 PIECE_CHARS = 1 << 20
-"""A multiple of 4: each piece can be decoded by itself."""
+"""A multiple of 4: each piece can be decoded separately."""
 SELECT_PIECE = "SELECT data FROM inline_pieces WHERE task_id = ? AND identity = ? AND n = ?"
 
 

@@ -48,7 +48,7 @@ _PAGE: Final = """
           FROM outbox CROSS JOIN events ON events.seq = outbox.seq CROSS JOIN tasks ON tasks.id = events.task_id
           ORDER BY outbox.seq LIMIT ?) AS page
 """
-"""All rows as one JSON text: for each row that is fetched, or written by itself, this thread would have to take the
+"""All rows as one JSON text: for each row that is fetched, or written separately, this thread would have to take the
 interpreter lock back from the event loop."""
 
 
@@ -88,7 +88,7 @@ def fan_out(tx: Transaction, match: Match | None, limit: int) -> int:
 
 
 def _delivery_id(task_id: str, event: str, hook: str, key: str) -> str:
-    """The id of a delivery: made of its content, for a restored backup counts `seq` anew.
+    """The id of a delivery: made of its content, since a restored backup repeats values of `seq`.
 
     A task ends once and is archived once, so such an event has the same id in every copy of the file; others are
     distinguished by the key of their observation, which is unique within the task.

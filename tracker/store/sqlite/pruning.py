@@ -147,7 +147,7 @@ def _prune_few(db: sqlite3.Connection, task_ids: Sequence[TaskId], cutoffs: Cuto
 
 
 def _drop_payloads(db: sqlite3.Connection, task_ids: str) -> int:
-    """Write the events anew without their payloads, otherwise unchanged; the number of them.
+    """Rewrite the events without their payloads, otherwise unchanged; the number of them.
 
     Set to NULL in place they would leave their pages nearly empty: SQLite merges pages when rows are deleted, not when
     they get smaller. Measured with payloads of 1,500 characters: the file shrinks to 18 % of its size, not 100 %.
@@ -188,7 +188,7 @@ def shrink(tx: Transaction) -> tuple[int, int]:
     (gaps,) = db.execute("PRAGMA freelist_count").fetchone()
     moved = 0
     while moved < gaps and time.perf_counter() < ends_at:
-        db.execute("PRAGMA incremental_vacuum(1)")  # whatever the number, Python's driver stops after one page
+        db.execute("PRAGMA incremental_vacuum(1)")  # with any number, Python's driver stops after one page
         moved += 1
     (left,) = db.execute("PRAGMA freelist_count").fetchone()
     (page_bytes,) = db.execute("PRAGMA page_size").fetchone()

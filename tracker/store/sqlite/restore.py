@@ -60,14 +60,14 @@ class Restored:
     """What a restore did.
 
     Attributes:
-        kept: the path of the replaced file now; None if there was none.
+        replaced: the new path of the replaced file; None if there was none.
         creates: those that were undecided in the copy and may have been sent since.
         missing: how many tasks of the replaced file are not in the copy; None if that file cannot be read.
         not_followed: the unfinished ones among them.
     """
 
     copy: Copy
-    kept: Path | None
+    replaced: Path | None
     creates: tuple[Create, ...]
     missing: int | None
     not_followed: tuple[Followed, ...]
@@ -114,7 +114,7 @@ def restore_database(source: Path, database: Path, settle: Settle, now: datetime
             if creates:
                 settle(draft, creates)
             _finish(draft, owner)
-            kept = _exchange(draft, database, now)
+            replaced = _exchange(draft, database, now)
     except OSError as error:
         where = error.filename or database.parent
         raise StoreUnavailable(
@@ -123,7 +123,7 @@ def restore_database(source: Path, database: Path, settle: Settle, now: datetime
     finally:
         _chown(database.with_name(database.name + ".lock"), owner)
         files.release()
-    return Restored(copy, kept, tuple(creates), missing, tuple(not_followed))
+    return Restored(copy, replaced, tuple(creates), missing, tuple(not_followed))
 
 
 def _check_source(source: Path, database: Path) -> Copy:
@@ -146,7 +146,7 @@ def _may_be_open(source: Path) -> bool:
 
 
 def _compare(database: Path, draft: Path) -> tuple[list[Create], int | None, list[Followed]]:
-    """What the replaced file knows beyond the copy; nothing if it cannot be read.
+    """What the replaced file has beyond the copy; nothing if it cannot be read.
 
     A create that is undecided in the copy may have been sent since: to send it again could pay twice. It was not sent
     if it is undecided in the replaced file too, after as many attempts.

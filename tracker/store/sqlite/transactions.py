@@ -261,7 +261,7 @@ class WriteConnection:
     def _roll_back(self, connection: sqlite3.Connection) -> None:
         """Roll back; if that fails, drop the connection."""
         if not connection.in_transaction:
-            return  # a full disk may have rolled it back by itself
+            return  # a full disk may have rolled it back already
         try:
             connection.execute("ROLLBACK")
         except sqlite3.Error as error:

@@ -189,7 +189,7 @@ class Writer:
             self._on_commit([item.answer for item in batch if item.error is None])
         finally:  # the loop reports a listener that fails; the callers still get their answers
             for item in batch:
-                if item.future.done():  # its caller was canceled; the change is on disk all the same
+                if item.future.done():  # its caller was canceled; the change is still on disk
                     continue
                 if item.error is None:
                     item.future.set_result(item.answer)

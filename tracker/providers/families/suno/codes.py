@@ -1,7 +1,7 @@
 """The body codes of the Suno-compatible API.
 
 Owns what each code means for a request and for a failed task. They look like HTTP statuses but are not: 429 is a
-used-up quota, 405 and 430 are rate limits, whatever the HTTP status (mostly 200).
+used-up quota, 405 and 430 are rate limits, with any HTTP status (mostly 200).
 
 **Source**: https://anyint.ai/docs/media-and-music/music-tasks-and-webhooks for 400, 401, 405, 413, 429, 430,
 455 and 500; https://docs.sunoapi.org/suno-api/generate-music and its callback page for the others (read
@@ -74,5 +74,5 @@ def is_documented(code: str | None) -> bool:
 
 
 def refuses(code: str | None) -> bool:
-    """Whether a body code of the contract surely refuses a request, or puts it off, for what is wrong with it."""
+    """Whether a body code of the contract certainly refuses or defers a request because of its content."""
     return code in REQUEST_CODES and (code or "").startswith("4")

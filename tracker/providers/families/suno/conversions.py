@@ -1,7 +1,7 @@
 """Jobs on a finished song whose results are files: stems, WAV, MP4 and cover art.
 
-Owns ``successFlag`` (their only status) and the fields of their files. The flag is a word; for cover art a number or a
-word. The numbers of other routes have other meanings.
+Owns ``successFlag`` (their only status) and the fields of their files. The flag is a text; for cover art a number or a
+text. The numbers of other routes have other meanings.
 
 **Source**: https://docs.sunoapi.org/suno-api/get-vocal-separation-details, …/get-wav-conversion-details,
 …/get-music-video-details and …/get-cover-suno-details for queries, the sibling ``*-callbacks`` pages for callbacks;

@@ -72,7 +72,7 @@ def read_create(reply: WireReply, *, existing: frozenset[str] = frozenset()) -> 
         code = _require_code(body)
         if not is_success_code(code) and code not in existing:
             return None
-        # without a code of success the id says nothing about the status
+        # without a code of success the id has no meaning for the status
         return Reading(status=None if code is None else Status.PENDING, external_id=_find_task_id(body))
 
     def find_despite(body: Mapping[str, Json]) -> ExternalId | None:
@@ -139,7 +139,7 @@ def read_callback(body: Json, shape: Shape) -> Reading:
         shape: reads the result.
 
     Raises:
-        PayloadInvalid: it is not what the contract says.
+        PayloadInvalid: it violates the contract.
     """
     callback = require_object(body, "body")
     inner = object_in(callback.get("data")) or callback
