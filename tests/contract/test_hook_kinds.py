@@ -17,11 +17,10 @@ from typing import Protocol
 import apprise.decorators
 import pytest
 
-from tests.kits.clock import START
+from tests.kits.clock import START, ManualClock
 from tests.kits.hook_endpoint import SECRET, Endpoint
 from tests.kits.hooks import LinePipe, make_hook, make_job, open_descriptors, write_script
 from tests.kits.waiting import WITHIN_S
-from tracker.clock import ManualClock
 from tracker.config.hooks import HookSpec
 from tracker.domain.records import Json
 from tracker.hooks import PermanentFailure

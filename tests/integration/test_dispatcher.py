@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kits.clock import START
+from tests.kits.clock import START, ManualClock
 from tests.kits.hooks import (
     Expiry,
     LinePipe,
@@ -22,7 +22,6 @@ from tests.kits.hooks import (
 )
 from tests.kits.waiting import WITHIN_S, until
 from tests.kits.world import World
-from tracker.clock import ManualClock
 from tracker.config.hooks import HookSpec
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.records import Json

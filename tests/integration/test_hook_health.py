@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.kits.clock import START, RunningClock
+from tests.kits.clock import START, ManualClock, RunningClock
 from tests.kits.hook_endpoint import SECRET, Endpoint
 from tests.kits.hooks import make_hook
 from tests.kits.logs import captured_logs
 from tests.kits.waiting import WITHIN_S, until
 from tests.kits.world import World
-from tracker.clock import ManualClock, SystemClock
+from tracker.clock import SystemClock
 from tracker.config.hooks import HookSpec
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.records import DeliveryRecord

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from tests.kits.clock import START
+from tests.kits.clock import START, ManualClock
 from tests.kits.hook_endpoint import OTHER_SECRET, SECRET, Endpoint
 from tests.kits.hooks import make_hook, make_job, open_descriptors
-from tracker.clock import ManualClock, SystemClock
+from tracker.clock import SystemClock
 from tracker.config.hooks import HookSpec
 from tracker.domain.records import Json
 from tracker.errors import ConfigError

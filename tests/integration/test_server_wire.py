@@ -16,12 +16,11 @@ import pytest
 from aiohttp import web
 
 from tests.integration.test_callbacks import song
-from tests.kits.clock import START
+from tests.kits.clock import START, ManualClock
 from tests.kits.daemon import NEVER_POLLS, Setting, running_daemon
 from tests.kits.logs import captured_logs
 from tests.kits.server import ServerWorld
 from tests.kits.waiting import WITHIN_S, until
-from tracker.clock import ManualClock
 from tracker.config.listen import Listen
 from tracker.daemon.app import ARRIVE_S
 from tracker.daemon.listening import open_sites

@@ -15,11 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.kits.clock import START, after
+from tests.kits.clock import START, ManualClock, after
 from tests.kits.factories import make_task_name
 from tests.kits.logs import captured_logs
 from tests.kits.world import LANE, World
-from tracker.clock import ManualClock
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.task import ExternalId, Output, Stage, Status, SubmitState, Task, UpstreamError
 from tracker.errors import StoreUnavailable, StoreUnusable

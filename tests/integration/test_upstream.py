@@ -11,10 +11,9 @@ from typing import NamedTuple
 import pytest
 from aiohttp import web
 
-from tests.kits.clock import START
+from tests.kits.clock import START, ManualClock
 from tests.kits.http_server import serving
 from tracker import __version__
-from tracker.clock import ManualClock
 from tracker.domain.circuit import CircuitState
 from tracker.domain.upstream_http import AuthStyle, WireReply, WireRequest
 from tracker.errors import NotAttempted, NotSent, Unanswered

@@ -1,11 +1,9 @@
-"""The time at which tests start, and a running clock that a test moves forward."""
+"""The time at which tests start, a clock that only moves on command, and a running one that a test moves forward."""
 
 from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
-
-from tracker.clock import truncate_to_milliseconds
 
 START = datetime(2026, 11, 20, 20, 42, tzinfo=UTC)
 RECORDED_AT = datetime(2026, 1, 5, 10, 0, tzinfo=UTC)
@@ -15,6 +13,37 @@ RECORDED_AT = datetime(2026, 1, 5, 10, 0, tzinfo=UTC)
 def after(seconds: float) -> datetime:
     """The time this many seconds after `START`."""
     return START + timedelta(seconds=seconds)
+
+
+def truncate_to_milliseconds(time: datetime) -> datetime:
+    """Truncate an aware datetime to milliseconds, so that the store returns it unchanged."""
+    return time.replace(microsecond=time.microsecond // 1000 * 1000)
+
+
+class ManualClock:
+    """A clock that only moves on command.
+
+    Args:
+        start: its first time, aware UTC.
+    """
+
+    def __init__(self, start: datetime) -> None:
+        self._start = truncate_to_milliseconds(start)
+        self._elapsed_s = 0.0
+
+    def now(self) -> datetime:
+        """The time it was set to."""
+        return truncate_to_milliseconds(self._start + timedelta(seconds=self._elapsed_s))
+
+    def monotonic(self) -> float:
+        """Seconds since it was made."""
+        return self._elapsed_s
+
+    def advance(self, seconds: float) -> None:
+        """Move forward by ``seconds`` (never back)."""
+        if seconds < 0:
+            raise ValueError(f"a clock does not go back: {seconds} s")
+        self._elapsed_s += seconds
 
 
 class RunningClock:

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from tests.kits.breakable_store import BreakableStore
-from tests.kits.clock import START, RunningClock, after
+from tests.kits.clock import START, ManualClock, RunningClock, after
 from tests.kits.factories import POLICY, make_new_task, make_observation, make_registration, make_task_name
-from tracker.clock import ManualClock
 from tracker.domain.observation import Observation, Source
 from tracker.domain.records import DeliveryRecord, TaskRecord
 from tracker.domain.schedule import PollPolicy

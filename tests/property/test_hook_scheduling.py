@@ -15,9 +15,8 @@ from typing import Any, cast
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.kits.clock import START
+from tests.kits.clock import START, ManualClock
 from tests.kits.hooks import make_hook, make_job
-from tracker.clock import ManualClock
 from tracker.config.hooks import HookSpec
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.task import TaskId

@@ -4,8 +4,7 @@ import asyncio
 from dataclasses import replace
 from typing import Any, cast
 
-from tests.kits.clock import START
-from tracker.clock import ManualClock
+from tests.kits.clock import START, ManualClock
 from tracker.daemon.health import STUCK_AFTER_S, WRITTEN_LATELY_S, HealthChecks
 from tracker.domain.health import Health
 from tracker.errors import StoreUnavailable

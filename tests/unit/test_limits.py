@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracker.clock import ManualClock
+from tests.kits.clock import ManualClock
 from tracker.domain.circuit import CircuitState
 from tracker.upstream.breaker import PROBE_WITHIN_S, TURN_S, Admission, Breakers
 from tracker.upstream.limits import RateLimits

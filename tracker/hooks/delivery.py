@@ -86,7 +86,7 @@ class Delivery:
             self._running_in.cancel()
 
     def claimed_again(self, attempt: int) -> None:
-        """Its lease ran out during the run and it was claimed once more: the result is recorded for that claim."""
+        """Its lease expired during the run and it was claimed again: the result is recorded for that claim."""
         self._claimed_as = attempt
 
     async def run(self) -> RunResult | None:
@@ -114,7 +114,7 @@ class Delivery:
 
     async def record(self, result: RunResult | None) -> None:
         """Record how the run ended, however long the store takes."""
-        if result is None:  # the tracker itself ended it: that costs the delivery none of its attempts
+        if result is None:  # the tracker ended it: this does not count as an attempt
             attempt = AttemptResult(DeliveryStatus.PENDING, error="cut short: the tracker stopped", counts=False)
         else:
             error, output = result.error and self._redact(result.error), result.output and self._redact(result.output)

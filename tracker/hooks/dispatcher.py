@@ -58,7 +58,7 @@ class Dispatcher:
         specs: the configured hooks.
         runners: one per kind of hook, see `tracker.hooks.kinds.registry.make_runners`.
         clock: the source of time.
-        hooks_dir: directory of dropped scripts, read before each fan-out; None for none.
+        hooks_dir: directory of drop-in scripts, read before each fan-out; None for none.
         draw: numbers from 0 to 1 for the jitter.
         redact: masks secrets in what hooks print or answer.
         max_running: runs side by side over all hooks, see `tracker.hooks.runs`.
@@ -113,7 +113,7 @@ class Dispatcher:
 
     @property
     def specs(self) -> tuple[HookSpec, ...]:
-        """All hooks as of the last round: the configured ones, then those dropped in."""
+        """All hooks as of the last round: the configured ones, then the drop-ins."""
         return tuple(self._hooks.values())
 
     @property
@@ -126,7 +126,7 @@ class Dispatcher:
         return [describe_hook(spec, *self.health(name)) for name, spec in self._hooks.items()]
 
     def ignored(self) -> list[dict[str, Any]]:
-        """The dropped files that are not run, and why, as JSON."""
+        """The ignored files of the hooks_dir, and why, as JSON."""
         return [] if self._dropins is None else describe_ignored(self._dropins.ignored)
 
     def health(self, hook: str) -> tuple[HookHealth, int]:
@@ -136,7 +136,7 @@ class Dispatcher:
     def start(self) -> None:
         """Start the loop. Called once, on the event loop."""
         if self._loop_task is not None:
-            raise RuntimeError("the dispatcher has been started already")
+            raise RuntimeError("the dispatcher is already running")
         self._last_progress = self._clock.monotonic()
         self._loop_task = asyncio.create_task(self._loop(), name="hook dispatcher")
 
@@ -167,7 +167,7 @@ class Dispatcher:
         self._stop_asked.set()
         self._woken.set()
         self._runs.stop()
-        handing_back = asyncio.create_task(self._runs.hand_back(), name="hook jobs handed back")
+        handing_back = asyncio.create_task(self._runs.hand_back(), name="hook jobs released")
         await self._wait_for_all(drain_s)
         self._runs.cut_short()
         await self._wait_for_all(END_S)
@@ -308,7 +308,7 @@ class Dispatcher:
                 self._recalled.add(name)
 
     async def _rescan(self, dropins: DropIns) -> None:
-        """Read the directory of dropped scripts.
+        """Read the directory of drop-in scripts.
 
         Raises:
             OSError: it cannot be read now. Nothing is fanned out until it can: an unknown hook would miss its

@@ -1,4 +1,4 @@
-"""Scripts dropped into ``hooks_dir/<event>/``: a file there is a hook, without a line of configuration.
+"""Drop-in scripts in ``hooks_dir/<event>/``: a file there is a hook, without a line of configuration.
 
 Owns reading that directory. Must not run anything.
 
@@ -36,7 +36,7 @@ log = get_logger(__name__)
 NAME_RULE: Final = "a hook's name is 1 to 100 ASCII letters, digits and ._@+- and begins with a letter or digit"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}")
 PASSING = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT})
-"""Errors that say nothing about the files: the machine is short of something, or a file server is unreachable."""
+"""Errors that do not concern the files: the machine lacks a resource, or a file server is unreachable."""
 
 _PROGRAM_SUFFIX: Final = re.compile(
     r"sh|bash|dash|ash|m?ksh|zsh|fish|csh|tcsh|nu|xsh|py[23w]?|pyz|pex|rb|pl|raku|php\d?|phar|lua|tcl|expect|"
@@ -177,4 +177,4 @@ def _lasting(error: OSError) -> Objection:
     """The objection to an unreadable path; raises the error if it is temporary."""
     if error.errno in PASSING:
         raise error
-    return Objection(f"cannot be read: {error.strerror}", "let the daemon's user read it, or remove it")
+    return Objection(f"cannot be read: {error.strerror}", "make it readable for the daemon's user, or remove it")

@@ -1,4 +1,4 @@
-"""The health of each hook, and its circuit: is it reached, and does it do its work?
+"""The health of each hook, and its circuit: whether its runs reach it and succeed.
 
 Owns the memory of how runs ended. Circuits are closed at a start and at a reload; whether a hook is failing is read
 back from its deliveries. Must not run or claim anything; `tracker.hooks.runs` asks before a run and reports after it.
@@ -55,7 +55,7 @@ class HookState(StrEnum):
     HEALTHY = "healthy"
     """Its last run reached it, or it had none yet."""
     FAILING = "failing"
-    """Its last runs did not reach it, or went wrong; it still gets its deliveries."""
+    """Its last runs did not reach it, or failed; it still gets its deliveries."""
     OPEN = "open"
     """Its circuit is open; its backlog waits."""
     PROBING = "probing"
@@ -132,7 +132,7 @@ class HealthBook:
         return min(filter(None, waits), default=None)
 
     def note(self, spec: HookSpec, result: RunResult) -> None:
-        """Record how a run ended. A blameless one means nothing."""
+        """Record how a run ended. A blameless one is ignored."""
         if result.blameless:
             return
         known = self._hooks[spec.name]
@@ -171,9 +171,9 @@ class HealthBook:
             )
 
     def recall(self, hook: str, deliveries: Iterable[DeliveryRecord]) -> None:
-        """Record how a hook did before the start, by its latest deliveries in any order.
+        """Restore the health of a hook before the start from its latest deliveries, in any order.
 
-        What was seen since the start counts for more.
+        Runs since the start take precedence.
         """
         known = self._hooks[hook]
         if known.last_success_at is not None:
@@ -222,7 +222,7 @@ def describe_hook(spec: HookSpec, health: HookHealth | None, running: int) -> di
 
     Args:
         spec: the hook.
-        health: its health; None if no daemon runs that knows it.
+        health: its health; None without a daemon.
         running: its runs under way.
     """
     known = health or HookHealth(HookState.HEALTHY)
@@ -239,5 +239,5 @@ def describe_hook(spec: HookSpec, health: HookHealth | None, running: int) -> di
 
 
 def describe_ignored(ignored: Mapping[str, Objection]) -> list[dict[str, Any]]:
-    """The dropped files that are not run, as JSON; see `tracker.hooks.dropins.DropIns.ignored`."""
+    """The ignored drop-in files, as JSON; see `tracker.hooks.dropins.DropIns.ignored`."""
     return [to_json(IgnoredFileView, why, file=file) for file, why in ignored.items()]

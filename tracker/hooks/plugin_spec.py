@@ -1,4 +1,4 @@
-"""What a Python plug-in implements.
+"""The specification of Python plug-ins.
 
 A plug-in is a module or an object in the entry-point group ``tracker.hooks``::
 

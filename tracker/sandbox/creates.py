@@ -36,9 +36,6 @@ _UNREAD = frozenset({CreateFault.REFUSED, CreateFault.HANG})
 _AFTER_THE_WORK = frozenset({CreateFault.CUT, CreateFault.GARBLED})
 
 
-_AnswerClient = Callable[[], Awaitable[web.StreamResponse]]
-
-
 @dataclass(frozen=True, slots=True)
 class _Create:
     """A create request that is being handled.

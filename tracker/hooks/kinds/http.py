@@ -213,7 +213,7 @@ class HttpRunner:
 
 
 class HookResolver(PublicResolver):
-    """Resolves names, each on its own thread: a name server that hangs delays its own hook alone."""
+    """Resolves names, each on its own thread: a name server that hangs delays its own hook only."""
 
     async def _look_up(self, host: str, port: int, family: socket.AddressFamily) -> AddressInfo:
         return await in_thread(

@@ -97,7 +97,7 @@ def make_action(hook: NotifyHook, secret: str | None) -> NotifyAction:
     """The action of a hook, with the secret in place of ``{secret}``.
 
     Raises:
-        ConfigError: apprise is not installed, the secret is not set, or apprise does not know the address.
+        ConfigError: apprise is not installed, the secret is not set, or apprise does not support the address.
     """
     where = f"hooks[{hook.name}].notify"
     address = hook.notify or ""
@@ -111,12 +111,12 @@ def make_action(hook: NotifyHook, secret: str | None) -> NotifyAction:
         fix = "install it with: pip install 'task-tracker[notify]'"
         raise ConfigError([f"{where}: needs the library apprise; {fix}"]) from error
     if not apprise.Apprise().add(address):
-        raise ConfigError([f"{where}: is not an address that apprise knows; write for example ntfy://my-topic"])
+        raise ConfigError([f"{where}: is not an address that apprise supports; write for example ntfy://my-topic"])
     return NotifyAction(address)
 
 
 def message_of(job: DeliveryJob) -> tuple[str, str]:
-    """Title and text of a notification: the sentence for the end user, the error, the outputs."""
+    """Title and text of a notification: the message for the end user, the error, the outputs."""
     task = task_json(job.record)
     lines = [task["user_message"]]
     error = (task["error"] or {}).get("message")

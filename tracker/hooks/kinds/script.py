@@ -40,9 +40,9 @@ START_PATIENCE_S = 15.0
 """How long a start is retried with the slot taken before the attempt ends."""
 
 SHORTAGES = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC})
-"""What the machine lacks, not the hook."""
+"""Errors that the machine causes, not the hook."""
 PASSING = SHORTAGES | {errno.ETXTBSY}
-"""Errors of a start that pass by themselves; ETXTBSY: the script is being written."""
+"""Temporary errors of a start; ETXTBSY: the script is being written."""
 
 
 class ScriptHook(HookSpec):
@@ -60,7 +60,7 @@ class ScriptHook(HookSpec):
         if not run:
             return run
         if not run[0].strip():
-            raise ValueError('names no program; write for example run = ["/usr/local/bin/publish.sh"]')
+            raise ValueError('has no program; write for example run = ["/usr/local/bin/publish.sh"]')
         program = str(resolve_path(Path(run[0]), info)) if "/" in run[0] else run[0]
         return (program, *run[1:])
 
@@ -95,7 +95,7 @@ class ScriptRunner:
     """Runs scripts.
 
     Args:
-        environ: the daemon's environment, of which scripts see a short list.
+        environ: the daemon's environment; scripts get a few of its variables.
         start_patience_s: see `START_PATIENCE_S`.
         locate: see `Tools`.
     """

@@ -61,7 +61,7 @@ class WorkerRunner:
     """Runs one worker per hook and sends it events.
 
     Args:
-        environ: the daemon's environment, of which workers see a short list.
+        environ: the daemon's environment; workers get a few of its variables.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
