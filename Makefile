@@ -6,7 +6,7 @@ BIN      := $(VENV)/bin
 RUNTIME  := $(VENV)/.runtime-stamp
 DEV      := $(VENV)/.dev-stamp
 ARGS     ?=
-WORKERS  ?= 2
+WORKERS  ?= 3 # on two cores: a third of the time of tests is waiting
 UV       := $(VENV)/lock-tools/bin/uv
 UV_PIN   := uv==0.13.8
 BUILD    := 'hatchling>=1.27' 'editables>=0.5' # what an editable install builds with
