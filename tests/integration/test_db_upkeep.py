@@ -189,7 +189,10 @@ def test_an_export_that_cannot_be_written(path: Path, tmp_path: Path) -> None:
     in_file(path, fill(path))
     target = tmp_path / "nowhere" / "all.jsonl"
     result = call("export", "-o", target)
-    assert (result.exit_code, result.stderr) == (FAILED, f"{target}: cannot be written (No such file or directory)\n")
+    assert (result.exit_code, result.stderr) == (
+        FAILED,
+        f"{target}: cannot be written (No such file or directory); choose another file\n",
+    )
 
 
 def test_an_export_into_an_existing_pipe(path: Path, tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ async def test_a_plugin_gets_the_arguments_it_names(name: str, output: str | Non
         ("misspelt", r"plug-in 'misspelt' does not match the specification: .*tracker_task_evnt"),
         ("unmarked", r"plug-in 'unmarked' has no implementation"),
         ("absent", r"'absent' cannot be loaded: KeyError"),
-        ("other", r"there is no plug-in 'other' .* installed: absent, all, class"),
+        ("other", r"plug-in 'other' is not in .* installed: absent, all, class"),
     ],
 )
 def test_a_plugin_that_does_not_fit_is_refused_at_the_start(name: str, message: str) -> None:

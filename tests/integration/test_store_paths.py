@@ -105,7 +105,7 @@ def test_a_database_without_a_log_is_refused(tmp_path: Path) -> None:
     """Some file systems do not support it; the line names the file."""
     place = files.DatabaseFiles(tmp_path / "t.db")
     place.take()
-    with pytest.raises(StoreUnavailable, match=r"t\.db-wal: SQLite has not created this file"):
+    with pytest.raises(StoreUnavailable, match=r"t\.db-wal: SQLite did not create this file"):
         place.remember()
     place.release()
 

@@ -280,7 +280,7 @@ HOOK = '[[hooks]]\nname = "a"\non = ["task.finished"]\nrun = ["x"]\n'
         (HOOK + HOOK, "tracker.toml: hooks: two hooks are named 'a'"),
         (
             HOOK.replace("finished", "finishd"),
-            "tracker.toml: hooks[a].on: there is no event 'task.finishd'; did you mean 'task.finished'?",
+            "tracker.toml: hooks[a].on: unknown event 'task.finishd'; did you mean 'task.finished'?",
         ),
         (
             HOOK.replace('run = ["x"]', "url = 'https://x'"),

@@ -109,9 +109,9 @@ def test_match_names_each_hook_once_and_reports_it() -> None:
     [
         (
             'on = "task.suceeded"',
-            "hooks[publish].on: there is no event 'task.suceeded'; did you mean 'task.succeeded'?",
+            "hooks[publish].on: unknown event 'task.suceeded'; did you mean 'task.succeeded'?",
         ),
-        ('on = "zzz"', "hooks[publish].on: there is no event 'zzz'; use one of task.submitted, task.running"),
+        ('on = "zzz"', "hooks[publish].on: unknown event 'zzz'; use one of task.submitted, task.running"),
         ("on = []", "hooks[publish].on: is empty"),
         ('name = "a/b"', "hooks[a/b].name: is not a valid name"),
         ('name = ""', "hooks[].name: is not a valid name"),

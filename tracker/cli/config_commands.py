@@ -93,7 +93,7 @@ def init(path: Path, *, force: bool) -> None:
     except FileExistsError as error:
         raise Failure([f"{path}: exists; choose another path, or overwrite it with --force"], FAILED) from error
     except OSError as error:
-        raise Failure([f"{path}: cannot be written ({error.strerror})"], FAILED) from error
+        raise Failure([f"{path}: cannot be written ({error.strerror}); choose another path"], FAILED) from error
     click.echo(f"{path}: written; check it with: tracker config check --config {path}", err=True)
 
 

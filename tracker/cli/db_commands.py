@@ -165,7 +165,7 @@ def export(config: Config, target: Path) -> None:
         raise
     except OSError as error:  # its file name may be that of the draft
         where = "standard output" if to_stdout else target
-        raise Failure([f"{where}: cannot be written ({error.strerror})"], FAILED) from error
+        raise Failure([f"{where}: cannot be written ({error.strerror}); choose another file"], FAILED) from error
     click.echo(f"{count} tasks written", err=True)
 
 

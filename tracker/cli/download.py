@@ -122,5 +122,5 @@ def _copy(session: Session, task_id: str, output: Mapping[str, Json], target: Pa
         finally:
             Path(name).unlink(missing_ok=True)
     except OSError as error:
-        raise Failure([f"{target}: cannot be written ({error.strerror})"], FAILED) from error
+        raise Failure([f"{target}: cannot be written ({error.strerror}); choose another directory"], FAILED) from error
     return str(target)

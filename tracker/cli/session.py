@@ -172,7 +172,8 @@ class Session:
         ids = [item["id"] for item in items if item["id"].startswith(wanted)]
         ids = ids or [item["id"] for item in items if item["external_id"] == text]
         if len(ids) > 1:
-            raise Failure([f"{text} is not unique: {', '.join(ids[:5])}{' …' if len(ids) > 5 else ''}"], USAGE)  # noqa: PLR2004
+            some = ", ".join(ids[:5]) + (" …" if len(ids) > 5 else "")  # noqa: PLR2004
+            raise Failure([f"{text}: several tasks match; use one of {some}"], USAGE)
         return str(ids[0]) if ids else text
 
     def describe_absence(self, error: Unreachable) -> str:

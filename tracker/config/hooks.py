@@ -89,13 +89,13 @@ class HookSpec(Section):
             if event not in PATTERNS:
                 near = difflib.get_close_matches(event, PATTERNS, 1)
                 hint = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(PATTERNS)}"
-                raise ValueError(f"there is no event {event!r}; {hint}")
+                raise ValueError(f"unknown event {event!r}; {hint}")
         return events
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.secret_env is not None and self.secret_file is not None:
-            raise Mistake("two secrets are named; keep secret_env or secret_file", "secret_file")
+            raise Mistake("two secrets are set; remove secret_env or secret_file", "secret_file")
         if self.retry_max_s < self.retry_first_s:
             raise Mistake(
                 f"retry_max_s ({self.retry_max_s:g}) is less than retry_first_s ({self.retry_first_s:g}); raise it",

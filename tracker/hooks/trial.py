@@ -74,10 +74,10 @@ def choose_event(spec: HookSpec, wanted: str | None) -> str:
     """The event to test a hook with: ``wanted``, even if the hook does not subscribe to it, else the default.
 
     Raises:
-        ConfigError: there is no such event.
+        ConfigError: unknown event.
     """
     if wanted is not None and wanted not in EVENTS:
-        raise ConfigError([f"--event: there is no event {wanted!r}; known: {', '.join(EVENTS)}"])
+        raise ConfigError([f"--event: unknown event {wanted!r}; known: {', '.join(EVENTS)}"])
     subscribed = (event for event in PREFERRED if any(covers(pattern, event) for pattern in spec.on))
     return wanted or next(subscribed, PREFERRED[0])
 

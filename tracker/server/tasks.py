@@ -88,12 +88,14 @@ def _idempotency_key(request: web.Request, body: SubmitBody) -> str | None:
         keys = {_KEY.validate_python(key) for key in keys}
     except ValidationError:
         raise RequestInvalid(
-            [FieldProblem(("header", "Idempotency-Key"), "is 1 to 255 characters without control characters")]
+            [FieldProblem(("header", "Idempotency-Key"), "must have 1 to 255 characters, without control characters")]
         ) from None
     if body.idempotency_key is not None:
         keys.add(body.idempotency_key)
     if len(keys) > 1:
-        raise RequestInvalid([FieldProblem(("idempotency_key",), "has different values in the header and in the body")])
+        raise RequestInvalid(
+            [FieldProblem(("idempotency_key",), "must have the same value in the header and in the body")]
+        )
     return next(iter(keys), None)
 
 

@@ -155,7 +155,7 @@ class Intake:
         route, _ = self._route(route_name)
         if route.query is None:
             raise RequestInvalid(
-                [FieldProblem(("route",), f"{route.name} answers at once: there is nothing to follow")]
+                [FieldProblem(("route",), f"{route.name} has no task to follow; submit the request instead")]
             )
         if with_model_in_query(route, None) is None:
             raise RequestInvalid(

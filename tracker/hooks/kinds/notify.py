@@ -103,7 +103,7 @@ def make_action(hook: NotifyHook, secret: str | None) -> NotifyAction:
     address = hook.notify or ""
     if PLACEHOLDER in address:
         if not secret:
-            raise ConfigError([f"{where}: {PLACEHOLDER} stands for a secret that is not set; set secret_env"])
+            raise ConfigError([f"{where}: the secret for {PLACEHOLDER} is not set; set secret_env"])
         address = address.replace(PLACEHOLDER, secret)
     try:
         apprise: Any = importlib.import_module("apprise")

@@ -152,7 +152,7 @@ def load_plugin(hook: str, name: str, installed: Mapping[str, EntryPoint]) -> Pl
     where = f"hooks[{hook}].plugin"
     if name not in installed:
         known = f"installed: {', '.join(sorted(installed)) or 'none'}"
-        raise ConfigError([f"{where}: there is no plug-in {name!r} in the entry-point group {GROUP!r}; {known}"])
+        raise ConfigError([f"{where}: plug-in {name!r} is not in the entry-point group {GROUP!r}; {known}"])
     try:
         plugin = installed[name].load()
         if inspect.isclass(plugin):

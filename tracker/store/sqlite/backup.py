@@ -34,7 +34,7 @@ def copy_database(source: Path, target: Path, *, is_unused: bool = False) -> int
         StoreUnavailable: the copy cannot be written; an existing file of its name is unchanged.
     """
     if not is_store(source):
-        raise StoreUnusable(f"{source}: no such file; has the daemon ever run? Set store.path if it is elsewhere")
+        raise StoreUnusable(f"{source}: no such file; start the daemon once, or set store.path")
     try:
         connection = sqlite3.connect((unused_uri if is_unused else reader_uri)(source), uri=True)
     except sqlite3.Error as error:

@@ -137,7 +137,9 @@ class DatabaseFiles:
         try:
             sides = {path: _identity(path) for path in (_log_of(self._real), index)}
         except OSError as error:
-            raise StoreUnavailable(f"{error.filename}: SQLite has not created this file ({error.strerror})") from error
+            raise StoreUnavailable(
+                f"{error.filename}: SQLite did not create this file ({error.strerror}); use a local file system"
+            ) from error
         self._opened = {self._path: (status.st_dev, status.st_ino), **sides}
 
     def check(self) -> None:

@@ -104,7 +104,7 @@ def check_readable(path: Path) -> None:
         StoreUnusable: it is missing, foreign, newer, or was never set up.
     """
     if not is_store(path):
-        raise StoreUnusable(f"{path}: no such file; has the daemon ever run? Set store.path if it is elsewhere")
+        raise StoreUnusable(f"{path}: no such file; start the daemon once, or set store.path")
     try:
         connection = sqlite3.connect(reader_uri(path), uri=True)
         try:
@@ -177,7 +177,7 @@ def recognise(connection: sqlite3.Connection, path: Path) -> None:
         copy = copy_name(path, latest)
         or_copy = f", or stop the tracker and replace the file with {copy}" if copy.exists() else ""
         raise StoreUnusable(
-            f"{path}: was written by a newer tracker (schema {version}, this program knows {latest}); "
+            f"{path}: was written by a newer tracker (schema {version}, this program supports {latest}); "
             f"install that version again{or_copy}; the file was not touched"
         )
 
