@@ -6,12 +6,16 @@ connection, and aiohttp's parser reads the answer.
 
 Owns the head of a GET and its connection. Must not know accounts, limits or circuits.
 
-`BaseConnector.connect` and `Connection` are documented; their arguments and the connection's ``protocol`` are not.
-pyproject.toml names the versions that are tested, and ``tests/integration/test_pooled_get.py`` shows each use.
+It uses these parts of aiohttp, which may change without notice. pyproject.toml allows the tested versions only, and
+``tests/integration/test_pooled_get.py`` fails if they differ:
 
-Source: https://docs.aiohttp.org/en/v3.14.0/client_reference.html#aiohttp.BaseConnector.connect;
-``ClientSession._request`` in ``aiohttp/client.py`` and ``ClientResponse.start`` in ``aiohttp/client_reqrep.py`` of
-https://github.com/aio-libs/aiohttp, version 3.14 (read 2026-11).
+- ``BaseConnector.connect(request, traces, timeout)`` (``connector.py``): a pooled or new connection.
+- ``Connection.protocol`` (``connector.py``), its ``transport`` and ``should_close`` (``client_proto.py``).
+- ``ResponseHandler.set_response_params`` (``client_proto.py``): makes the parser of one answer.
+- ``ResponseHandler.read`` (``client_proto.py``, ``streams.py``): the head of the next answer, and its body.
+
+Source: these files, ``ClientSession._request`` in ``client.py`` and ``ClientResponse.start`` in ``client_reqrep.py`` of
+https://github.com/aio-libs/aiohttp, version 3.14.5 (read 2026-11).
 """
 
 from __future__ import annotations
