@@ -150,10 +150,10 @@ async def test_a_large_file_takes_no_memory(tmp_path: Path) -> None:
         )
         out, _ = await process.communicate()
     grown_kib, size, digest = out.decode().splitlines()[-1].split()
-    whole = hashlib.sha256()
+    complete = hashlib.sha256()
     for _ in range(blocks):
-        whole.update(block)
-    assert (int(size), digest) == (blocks << 20, whole.hexdigest())
+        complete.update(block)
+    assert (int(size), digest) == (blocks << 20, complete.hexdigest())
     assert int(grown_kib) < 12 * 1024
 
 
@@ -186,11 +186,11 @@ async def test_every_output_of_the_sandbox_is_archived_as_served(tmp_path: Path)
 
             shown = await until(are_archived)
             await until(lambda: _lines(log, len(tasks)))
-            told = dict(line.split()[1:4:2] for line in log.read_text().splitlines())
+            reported = dict(line.split()[1:4:2] for line in log.read_text().splitlines())
             for task, (route, _) in zip(shown, orders, strict=True):
                 files = [output for output in task["outputs"] if output["kind"] != "text"]
                 assert files, route
-                assert told[task["id"]] == files[0]["sha256"]
+                assert reported[task["id"]] == files[0]["sha256"]
                 for output in files:
                     served = await _served(api.session, task["id"], output["n"])
                     assert sha256(served) == output["sha256"]

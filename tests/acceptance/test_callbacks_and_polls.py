@@ -173,9 +173,9 @@ async def test_unknown_statuses_and_the_deadline(tmp_path: Path) -> None:
         ended = await system.end_of(endless["id"])
         assert (ended["status"], ended["reason"], ended["retryable"]) == ("FAILED", "expired", True)
         # the timeout follows a last poll, answered by the upstream
-        (verdict,) = await system.events(endless["id"], source="clock")
+        (decision,) = await system.events(endless["id"], source="clock")
         assert ended["polls"] == len(system.event_log.times_of("poll.answered", id=endless["external_id"]))
-        assert ended["finished_at"] == verdict["at"]
+        assert ended["finished_at"] == decision["at"]
         await check_delivered_once(system, endless, "task.failed")
 
 
@@ -188,8 +188,8 @@ async def test_a_canceled_task_stays_canceled(tmp_path: Path) -> None:
         assert (answer.status, answer.body["reason"]) == (200, "canceled")
         assert (await system.call("POST", f"/v1/tasks/{task['id']}/cancel")).status == 409
         body = kling_callback(task, "succeed", **VIDEO)
-        told = await system.call("POST", system.callback_path(task["external_id"]), body)
-        assert (told.status, told.body) == (200, {"outcome": "conflict"})
+        reported = await system.call("POST", system.callback_path(task["external_id"]), body)
+        assert (reported.status, reported.body) == (200, {"outcome": "conflict"})
         (conflict,) = await system.events(task["id"], source="callback", outcome="conflict")
         assert (conflict["from"], conflict["to"]) == ("FAILED", "FAILED")
         ended = await system.get(f"/v1/tasks/{task['id']}")

@@ -52,7 +52,7 @@ class Lumen:
     renders: dict[str, Json] = field(default_factory=dict)
     bodies: list[Json] = field(default_factory=list)
     answers: list[Json] = field(default_factory=list)
-    news: list[asyncio.Task[None]] = field(default_factory=list)
+    callbacks: list[asyncio.Task[None]] = field(default_factory=list)
     polls: int = 0
 
     async def create(self, request: web.Request) -> web.Response:
@@ -64,7 +64,7 @@ class Lumen:
         render = ANSWER["render"] | {"id": f"r-{len(self.bodies)}"}
         self.renders[render["id"]] = render
         if "notify_url" in body:
-            self.news.append(asyncio.create_task(self.call_back(body, render)))
+            self.callbacks.append(asyncio.create_task(self.call_back(body, render)))
         return web.json_response({"render": render})
 
     async def query(self, request: web.Request) -> web.Response:
@@ -107,7 +107,7 @@ async def running_lumen() -> AsyncIterator[Lumen]:
         try:
             yield lumen
         finally:
-            await asyncio.gather(*lumen.news)
+            await asyncio.gather(*lumen.callbacks)
 
 
 def follow_the_readme(directory: Path, lumen: str, port: int, poll: Mapping[str, float], *, called_back: bool) -> Path:

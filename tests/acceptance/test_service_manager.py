@@ -143,8 +143,8 @@ async def test_the_reload_command_reports_the_outcome(tmp_path: Path, tmp_path_f
             manager.prefix = ["setpriv", "--no-new-privs"]
         manager.environ["CREDENTIALS_DIRECTORY"] = str(credentials)
         manager.config.write_text(manager.config.read_text() + '[accounts.default]\napi_key_env = "STUDIO_KEY"\n')
-        nobody = await manager.reload()
-        assert (nobody[0], "no daemon uses the store" in nobody[1]) == (69, True)
+        no_daemon = await manager.reload()
+        assert (no_daemon[0], "no daemon uses the store" in no_daemon[1]) == (69, True)
         async with manager.daemon():
             await manager.wait_for(READY="1")
             assert await manager.reload(**manager.environ) == (0, "")

@@ -91,13 +91,13 @@ async def test_a_full_disk_is_survived(tmp_path: Path) -> None:
 
         limits = resource.prlimit(system.daemon.pid, resource.RLIMIT_FSIZE)
         resource.prlimit(system.daemon.pid, resource.RLIMIT_FSIZE, (4096, limits[1]))
-        news = {
+        update = {
             "task_id": task["external_id"],
             "task_status": "succeed",
             "task_result": {"videos": [{"id": "v", "url": "https://cdn.example.com/v.mp4"}]},
         }
         callback = system.callback_path(task["external_id"])
-        for path, body in ((callback, news), ("/v1/tasks", submission(SUNO, "refused"))):
+        for path, body in ((callback, update), ("/v1/tasks", submission(SUNO, "refused"))):
             answer = await system.call("POST", path, body)
             assert (answer.status, answer.headers.get("Retry-After")) == (503, "2"), answer
         assert (await system.get(f"/v1/tasks/{task['id']}"))["status"] in {"PENDING", "RUNNING"}, "it still reads"
@@ -111,7 +111,7 @@ async def test_a_full_disk_is_survived(tmp_path: Path) -> None:
         answered = await on_its_way
         assert answered["external_id"] == paid_id
         assert (await system.end_of(answered["id"]))["status"] == "SUCCEEDED"
-        again = await system.call("POST", callback, news)
+        again = await system.call("POST", callback, update)
         assert (again.status, again.body) == (200, {"outcome": "applied"})
         await becomes_ready(system, 200)
         assert not system.creates("refused")

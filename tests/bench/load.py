@@ -1,6 +1,6 @@
-"""A small HTTP load generator: many connections, one request under way on each, every latency kept.
+"""A small HTTP load generator: many connections, one request under way on each, every latency recorded.
 
-It speaks just enough HTTP/1.1 to be cheaper than any server it measures.
+It uses just enough HTTP/1.1 to be cheaper than any server it measures.
 """
 
 from __future__ import annotations

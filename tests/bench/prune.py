@@ -96,8 +96,8 @@ async def _live(store: SqliteStore, n: int, at: datetime) -> None:
     )
     song = Output("audio", f"https://cdn.example.com/{n}.mp3")
     for reading in (Reading(status=Status.RUNNING), Reading(status=Status.SUCCEEDED, outputs=(song,))):
-        heard = Observation(created.record.task.id, Source.CALLBACK, at, reading, payload=PAYLOAD)
-        await store.apply(heard, _judge)
+        received = Observation(created.record.task.id, Source.CALLBACK, at, reading, payload=PAYLOAD)
+        await store.apply(received, _judge)
 
 
 def _judge(task: Task, observation: Observation, seen: object) -> tuple[Step, ...]:

@@ -82,9 +82,9 @@ def upstream(app: web.Application) -> None:
         return web.Response(body=body, content_type="application/json")
 
     async def tell(_: web.Request) -> web.Response:
-        told = web.json_response(seen)
+        reported = web.json_response(seen)
         seen.clear()
-        return told
+        return reported
 
     app.router.add_get("/seen", tell)
     app.router.add_get("/{path:.*}", answer)

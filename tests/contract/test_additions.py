@@ -20,7 +20,7 @@ REPOSITORY = Path(__file__).parents[2]
 NOT_COPIED = shutil.ignore_patterns(".*", "dist", "build", "*.egg-info")
 """Compiled files are copied: they hold for the copy, whose files have the same sizes and times."""
 PROVIDER = '''
-"""Nimbus: a made-up provider with a route that is followed and one that answers at once."""
+"""Nimbus: an example provider with a route that is followed and one that answers at once."""
 
 from __future__ import annotations
 

@@ -88,10 +88,10 @@ async def test_openai_chats_and_streams(sandbox: Sandbox) -> None:
     def use() -> None:
         asked = {"model": "gpt-5.1", "messages": [{"role": "user", "content": "hello"}]}
         with openai_client(sandbox) as client:
-            whole = client.chat.completions.create(**asked)
-            (choice,) = whole.choices
+            complete = client.chat.completions.create(**asked)
+            (choice,) = complete.choices
             assert (choice.finish_reason, choice.message.role) == ("stop", "assistant")
-            assert whole.usage.total_tokens == whole.usage.prompt_tokens + whole.usage.completion_tokens
+            assert complete.usage.total_tokens == complete.usage.prompt_tokens + complete.usage.completion_tokens
             chunks = client.chat.completions.create(**asked, stream=True)
             pieces = [chunk.choices[0].delta.content or "" for chunk in chunks]
             assert "".join(pieces) == choice.message.content

@@ -131,7 +131,7 @@ def view_surface() -> dict[str, dict[str, str]]:
 
 
 def configuration_surface() -> dict[str, Any]:
-    """The defaults, and every key of the file that ``tracker config init`` writes with what stands there."""
+    """The defaults, and every key of the file that ``tracker config init`` writes with its value there."""
     text = (REPOSITORY / "tracker/config/tracker.toml").read_text(encoding="utf-8")
     section, keys = "", {}
     for line in text.splitlines():

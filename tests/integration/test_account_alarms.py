@@ -244,12 +244,12 @@ async def test_why_explains_a_held_create(tmp_path: Path) -> None:
         _, _, unsent = await submit(world, 3)
         history = await world.store.read_history(unsent)
         policy = PollPolicy(submit_retry_s=900.0)
-        told = explain(history, policy, world.clock.now(), world.poller.notes(history.task))
-    assert told["summary"].startswith("It waits to be sent; nothing was sent to the upstream yet. It is held until")
-    assert told["ends_by"] == "2026-11-20T20:57:00.000Z"
-    assert [step["at"] for step in told["next"]] == ["2026-11-20T20:57:00.000Z", None]
-    assert "gives it up" in told["next"][0]["what"]
-    (note,) = told["notes"]
+        reported = explain(history, policy, world.clock.now(), world.poller.notes(history.task))
+    assert reported["summary"].startswith("It waits to be sent; nothing was sent to the upstream yet. It is held until")
+    assert reported["ends_by"] == "2026-11-20T20:57:00.000Z"
+    assert [step["at"] for step in reported["next"]] == ["2026-11-20T20:57:00.000Z", None]
+    assert "gives it up" in reported["next"][0]["what"]
+    (note,) = reported["notes"]
     assert note == (
         "The upstream refuses the key of account 'default' since 2026-11-20 20:42:00 UTC (no such key). "
         "The create is held and was not sent; it is sent when the key is accepted, "

@@ -160,20 +160,20 @@ async def test_a_key_that_an_upstream_quotes_is_never_stored(tmp_path: Path) -> 
         called = await api.submit("kling.omni-video", request_of("kling.omni-video", "a kite"))
         callback = str(upstream.bodies[-1]["callback_url"])
         for status in (f"waiting for {key}", "failed"):
-            news = {"task_id": "up-2", "task_status": status, "task_status_msg": words}
-            assert (await api.call("POST", callback.removeprefix(setting.url), news))[0] in {200, 202}
+            update = {"task_id": "up-2", "task_status": status, "task_status_msg": words}
+            assert (await api.call("POST", callback.removeprefix(setting.url), update))[0] in {200, 202}
         delivered = f"/v1/tasks/{called['id']}/deliveries"
 
         async def has_run() -> bool:
             return {item["status"] for item in (await api.get(delivered))["items"]} == {"succeeded"}
 
         await until(has_run)
-        told = [await api.get(delivered)]
+        reported = [await api.get(delivered)]
         for task in (refused, polled, called):
-            told += [await api.get(f"/v1/tasks/{task['id']}{what}") for what in ("", "/events", "/why")]
-        kept = b"".join(file.read_bytes() for file in tmp_path.glob("tracker.db*"))
+            reported += [await api.get(f"/v1/tasks/{task['id']}{what}") for what in ("", "/events", "/why")]
+        stored = b"".join(file.read_bytes() for file in tmp_path.glob("tracker.db*"))
     assert called["id"] in heard_by_hook.read_text()
-    assert "printed [redacted]" in str(told)
-    for place in (str(told), kept.decode(errors="replace"), heard_by_hook.read_text()):
+    assert "printed [redacted]" in str(reported)
+    for place in (str(reported), stored.decode(errors="replace"), heard_by_hook.read_text()):
         assert "[redacted]" in place
         assert key not in place

@@ -79,14 +79,14 @@ async def test_outputs_are_archived_and_shown(tmp_path: Path) -> None:
             "SUCCEEDED",
             "SUCCEEDED",
         )
-        heard: list[Announcement] = []
+        received: list[Announcement] = []
 
         def note(announcement: Announcement) -> list[str]:
-            heard.append(announcement)
+            received.append(announcement)
             return []
 
         await world.store.fan_out(note, 100)
-        assert heard[-1].event == HookEvent.ARCHIVED
+        assert received[-1].event == HookEvent.ARCHIVED
         db = sqlite3.connect(tmp_path / "tracker.db")
         row = db.execute("SELECT n, archived, path, bytes, sha256 FROM v_outputs WHERE n = 0").fetchone()
         assert row == (0, 1, path, len(data), sha256(data))
@@ -374,9 +374,9 @@ async def test_inline_data_becomes_a_file_and_leaves_the_database(tmp_path: Path
         part = shown["result"]["candidates"][0]["content"]["parts"][0]["inlineData"]
         assert part["data"].startswith("(output 0: ")
         db = sqlite3.connect(tmp_path / "tracker.db")
-        kept = db.execute("SELECT outputs FROM tasks").fetchall()
-        kept += db.execute("SELECT coalesce(payload, '') || reading || coalesce(snapshot, '') FROM events").fetchall()
-        assert all(len(row[0]) < 1000 for row in kept)
+        stored = db.execute("SELECT outputs FROM tasks").fetchall()
+        stored += db.execute("SELECT coalesce(payload, '') || reading || coalesce(snapshot, '') FROM events").fetchall()
+        assert all(len(row[0]) < 1000 for row in stored)
         assert db.execute("SELECT count(*) FROM inline_pieces").fetchone() == (0,)
         assert db.execute("SELECT archived FROM v_outputs").fetchone() == (1,)
         db.close()

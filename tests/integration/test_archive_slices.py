@@ -131,7 +131,7 @@ async def test_a_range_without_a_request_for_one_is_rejected(tmp_path: Path) -> 
 
 
 NOTHING = b"0" * 32
-WHOLE = [
+COMPLETE = [
     ("203 Non-Authoritative Information", {}),
     ("206 Partial Content", {"Content_Range": f"bytes 0-{len(DATA) - 1}/{len(DATA)}"}),
     ("200 OK", {"Content_Range": f"bytes 0-{len(DATA) - 1}/{len(DATA)}"}),
@@ -150,7 +150,7 @@ OTHERS = [
 ]
 
 
-@pytest.mark.parametrize(("answers", "is_stored"), [(WHOLE, True), (OTHERS, False)], ids=["fits", "does-not-fit"])
+@pytest.mark.parametrize(("answers", "is_stored"), [(COMPLETE, True), (OTHERS, False)], ids=["fits", "does-not-fit"])
 async def test_a_file_is_archived_if_its_headers_agree(
     tmp_path: Path, answers: list[tuple[str, dict[str, str]]], is_stored: bool
 ) -> None:

@@ -342,10 +342,10 @@ async def test_no_secret_of_a_large_rejected_body_is_stored(tmp_path: Path, secr
     async with ServerWorld(tmp_path) as world:
         body = json.dumps({"callbackType": "complete", "task_id": "x", **secret, "pad": "n" * 50_000})
         assert await post(world, "/callbacks/suno", body.encode()) == (202, "parked")
-        ((kept,),) = world.edit("SELECT payload FROM parked")
-        assert len(kept) == 16_384
-        assert "hunter22" not in kept
-        assert "sk-known-secret" not in kept
+        ((stored,),) = world.edit("SELECT payload FROM parked")
+        assert len(stored) == 16_384
+        assert "hunter22" not in stored
+        assert "sk-known-secret" not in stored
 
 
 async def test_large_bodies_without_a_token_count_for_many(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from tracker.hooks.kinds.registry import hook_table
 from tracker.sandbox import DEFAULT_KEY, Sandbox
 
 ENV = {KEY_ENV: DEFAULT_KEY}
-NOWHERE = "http://127.0.0.1:9"
+UNREACHABLE = "http://127.0.0.1:9"
 
 
 async def examine(directory: Path, *more: str, **env: str) -> Ran:
@@ -107,11 +107,11 @@ async def test_a_bad_configuration_has_a_line_per_error(tmp_path: Path) -> None:
 
 async def test_a_missing_key_and_an_unreachable_gateway(tmp_path: Path) -> None:
     """Both are named with the variable and the address."""
-    Setting(gateway=NOWHERE, is_called_back=False).write(tmp_path)
+    Setting(gateway=UNREACHABLE, is_called_back=False).write(tmp_path)
     key = await line_of(tmp_path, "key of default", GATEWAY_KEY="")
     assert (key["state"], KEY_ENV in key["fix"]) == ("failed", True)
     gateway = await line_of(tmp_path, "gateway of default")
-    assert (gateway["state"], NOWHERE in gateway["detail"]) == ("failed", True)
+    assert (gateway["state"], UNREACHABLE in gateway["detail"]) == ("failed", True)
     assert (await line_of(tmp_path, "clock"))["state"] == "skipped"
 
 
@@ -240,7 +240,7 @@ async def test_a_daemon_that_does_not_answer(tmp_path: Path) -> None:
 async def test_a_signature_scheme_without_its_secret(tmp_path: Path) -> None:
     """``serve`` would refuse it, so the check fails."""
     tables = '[callbacks.kling]\nscheme = "standard-webhooks"\nsecret_env = "KLING_SECRET"'
-    Setting(gateway=NOWHERE, tables=tables, is_called_back=False).write(tmp_path)
+    Setting(gateway=UNREACHABLE, tables=tables, is_called_back=False).write(tmp_path)
     line = await line_of(tmp_path, "configuration")
     assert (line["state"], line["fix"]) == ("failed", "set KLING_SECRET")
     secret = base64.b64encode(b"0123456789").decode()
@@ -249,7 +249,7 @@ async def test_a_signature_scheme_without_its_secret(tmp_path: Path) -> None:
 
 def test_a_full_disk(tmp_path: Path) -> None:
     """Too little free space fails; the fix names the required space."""
-    path = Setting(gateway=NOWHERE).write(tmp_path)
+    path = Setting(gateway=UNREACHABLE).write(tmp_path)
     config = load_config(path, ENV, hook_table=hook_table)
     assert check_disk(config).state == "ok"
     line = check_disk(config, least_free_bytes=2**62)

@@ -96,7 +96,7 @@ async def test_an_unknown_configured_model_is_logged_at_the_start(tmp_path: Path
         for start in range(2):
             journal = Journal()
             async with running_daemon(tmp_path, setting, journal):
-                await journal.until(lambda heard=journal: heard.whats(MISSING))  # type: ignore[misc]  # bound now
+                await journal.until(lambda received=journal: received.whats(MISSING))  # type: ignore[misc]  # bound now
             (line,) = journal.whats(MISSING)
             assert line.startswith("models.bad: model 'no-such-model' is not in the catalogue of any account; ")
             assert len(journal.named("models.synced")) == (2 if start == 0 else 0)

@@ -241,6 +241,6 @@ async def test_the_archiver_on_a_bucket(tmp_path: Path) -> None:
         task_id = await world.succeed(Output("video", server.url()))
         (record,) = await world.settle(task_id)
         assert record.file is not None
-        kept = b"".join([piece async for piece in bucket.read(record.file.path, 0, record.file.bytes)])
-        assert (kept, record.file.sha256) == (DATA, sha256(DATA))
+        stored = b"".join([piece async for piece in bucket.read(record.file.path, 0, record.file.bytes)])
+        assert (stored, record.file.sha256) == (DATA, sha256(DATA))
         assert (world.partials(), world.files()) == ([], {})

@@ -95,7 +95,7 @@ async def test_reloadable_keys_apply_at_once(tmp_path: Path) -> None:
         (tmp_path / "token").write_text(NEXT_TOKEN)
         (tmp_path / "other-key").write_text("sk-another-key-0123456789")
         account = f'[accounts.other]\nbase_url = "{second.base_url}"\napi_key_file = "other-key"\n'
-        changed, kept = daemon.tracker.reload(
+        changed, needs_restart = daemon.tracker.reload(
             daemon.write(
                 ("[server]", 'public_url = "http://127.0.0.1:1"\n[server]'),
                 ("tick_s = 0.2", "tick_s = 0.1\ndeadline_s = 77"),
@@ -103,7 +103,7 @@ async def test_reloadable_keys_apply_at_once(tmp_path: Path) -> None:
             )
         )
         assert changed == ["public_url", "accounts.other", "poll.tick_s", "poll.deadline_s", "hooks"]
-        assert kept == []
+        assert needs_restart == []
         assert (daemon.tracker.store, daemon.tracker._runner) == (store, runner)
         assert [spec.name for spec in daemon.tracker.dispatcher.specs] == ["new"]
         assert daemon.tracker.reconciler.policy_of("kling").deadline_s == 77
@@ -140,9 +140,9 @@ async def test_keys_that_need_a_restart_are_named(tmp_path: Path) -> None:
             ('path = "tracker.db"', 'path = "other.db"'),
             ("[log]", '[callbacks]\nsecret_file = "secret"\n[log]'),
         ]
-        changed, kept = daemon.tracker.reload(daemon.write(*edits))
+        changed, needs_restart = daemon.tracker.reload(daemon.write(*edits))
         assert changed == []
-        assert kept == ["server.listen", "store.path", "callbacks.secret_file", "callbacks.secret"]
+        assert needs_restart == ["server.listen", "store.path", "callbacks.secret_file", "callbacks.secret"]
         assert daemon.tracker.url == url
         assert (await daemon.submit(TOKEN))[0] == 201
         assert not (tmp_path / "other.db").exists()

@@ -26,8 +26,8 @@ PAYLOAD = '{"prompt":"' + "la " * 2000 + '"}'
 
 def retention(world: World, *, files: Path | None = None, **days: int) -> Pruning:
     """Retention with these days; the others are unlimited."""
-    kept = Days(**{"events_days": 0, "payload_days": 0, "outputs_days": 0, **days})
-    return Pruning(world.store, world.clock, lambda: kept, DirectoryStorage(files).remove if files else None)
+    stored = Days(**{"events_days": 0, "payload_days": 0, "outputs_days": 0, **days})
+    return Pruning(world.store, world.clock, lambda: stored, DirectoryStorage(files).remove if files else None)
 
 
 async def fan_out(world: World, *hooks: str) -> None:

@@ -186,7 +186,7 @@ async def test_wrong_key_is_401_everywhere(client: Client, authorization: str) -
 
 @pytest.mark.parametrize("raw", [b"{", b"[]", b"null", b"", b"\xff"])
 async def test_malformed_json_is_400_in_the_gateway_shape(client: Client, raw: bytes) -> None:
-    """Bytes that are no JSON object are refused by the gateway, and counted."""
+    """Bytes that are not a JSON object are refused by the gateway, and counted."""
     reply = await client.call("POST", DASHSCOPE, data=raw)
     assert (reply.status, reply.body["error"]["type"]) == (400, "invalid_request_error")
     assert [entry["outcome"] for entry in client.creates()] == ["malformed"]
@@ -547,7 +547,7 @@ async def test_callbacks_arrive_as_scripted(
 
 
 async def test_early_callback_comes_before_the_create_is_answered(client: Client, receiver: Receiver) -> None:
-    """When the client learns the id, the receiver has had the first callback already."""
+    """When the client gets the id, the receiver already has the first callback."""
     made = await client.post(SUNO, suno_body("[sandbox: callback=early]", receiver.url))
     assert phases(receiver.bodies)[:1] == ["text"]
     assert receiver.bodies[0]["task_id"] == made.body["data"]["taskId"]
@@ -719,12 +719,12 @@ async def finished_video(client: Client, prompt: str = "[sandbox: duration=0]") 
 async def test_ranges_are_served(client: Client, wanted: str, start: int, stop: int | None) -> None:
     """206 with Content-Range and exactly the bytes asked for."""
     _, url = await finished_video(client)
-    whole = (await client.get(url)).raw
+    full = (await client.get(url)).raw
     part = await client.get(url, headers={"Range": wanted})
-    assert (part.status, part.raw) == (206, whole[start:stop])
-    first = start % len(whole)
+    assert (part.status, part.raw) == (206, full[start:stop])
+    first = start % len(full)
     last = first + len(part.raw) - 1
-    assert part.headers["Content-Range"] == f"bytes {first}-{last}/{len(whole)}"
+    assert part.headers["Content-Range"] == f"bytes {first}-{last}/{len(full)}"
 
 
 async def test_absurd_ranges_are_416(client: Client) -> None:

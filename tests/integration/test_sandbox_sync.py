@@ -301,10 +301,10 @@ def read_events(reply: Reply) -> list[tuple[str | None, Any]]:
 
 async def test_chat_streams_chunks(client: Client) -> None:
     """Pieces of the same text, a reason, the usage if asked for, and [DONE]."""
-    whole = (await ask(client, "openai.chat")).body["choices"][0]["message"]["content"]
+    complete = (await ask(client, "openai.chat")).body["choices"][0]["message"]["content"]
     events = read_events(await ask(client, "openai.chat", stream=True, stream_options={"include_usage": True}))
     *chunks, usage, done = [data for _, data in events]
-    assert "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks) == whole
+    assert "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks) == complete
     assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
     assert (usage["choices"], done) == ([], "[DONE]")
     assert usage["usage"]["total_tokens"] > 0
@@ -342,11 +342,11 @@ async def test_responses_stream_numbered_events(client: Client) -> None:
 @pytest.mark.parametrize(("path", "headers"), [("/openai/v1/models", {}), ("/anthropic/v1/models", ANTHROPIC)])
 async def test_models_come_in_pages(client: Client, path: str, headers: dict[str, str]) -> None:
     """One envelope on both routes; pages meet without gap or overlap, forwards and backwards."""
-    whole = (await client.get(path, headers=headers)).body
-    ids = [model["id"] for model in whole["data"]]
-    assert whole.keys() == {"data", "has_more", "first_id", "last_id"}
-    assert whole["data"][0].keys() == {"id", "display_name", "type", "created_at"}
-    assert (whole["has_more"], whole["first_id"], whole["last_id"]) == (False, ids[0], ids[-1])
+    complete = (await client.get(path, headers=headers)).body
+    ids = [model["id"] for model in complete["data"]]
+    assert complete.keys() == {"data", "has_more", "first_id", "last_id"}
+    assert complete["data"][0].keys() == {"id", "display_name", "type", "created_at"}
+    assert (complete["has_more"], complete["first_id"], complete["last_id"]) == (False, ids[0], ids[-1])
     seen: list[str] = []
     page: Body = {"has_more": True}
     while page["has_more"]:

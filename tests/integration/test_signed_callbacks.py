@@ -132,8 +132,8 @@ async def test_a_secret_is_replaced_without_losing_a_callback(tmp_path: Path, si
 async def test_a_callback_without_token_needs_a_signature(tmp_path: Path) -> None:
     """Even the poll that it causes is only for signed callbacks."""
     async with wired(tmp_path) as wire:
-        news = {"task_id": "k-1", "task_status": "succeed"}
-        refused = await wire.api.call("POST", "/callbacks/kling", news)
+        update = {"task_id": "k-1", "task_status": "succeed"}
+        refused = await wire.api.call("POST", "/callbacks/kling", update)
         assert refused[0] == 401
         other = await wire.api.call("POST", "/callbacks/openai", {"id": "evt_1", "data": {"id": "video_1"}})
         assert other == (202, {"outcome": "parked"}), "no scheme is configured for this family"

@@ -106,7 +106,7 @@ async def test_repetitions_in_one_batch_are_seen(tmp_path: Path) -> None:
 
 
 async def test_a_canceled_caller_does_not_cancel_its_change(tmp_path: Path) -> None:
-    """The change is committed all the same."""
+    """The change is still committed."""
     async with World(tmp_path / "t.db") as world:
         await world.follow()
         async with world.store.halted_writer():
@@ -165,9 +165,9 @@ async def test_rejected_callbacks_are_bounded(tmp_path: Path, monkeypatch: pytes
     async with World(tmp_path / "t.db") as world:
         for n in range(5):
             await world.store.record_rejected(provider="suno", http_status=400, why=f"why {n}", body="x" * 50_000)
-        kept = world.edit("SELECT why, length(body) FROM rejected ORDER BY id")
-        assert [why for why, _ in kept] == ["why 2", "why 3", "why 4"]
-        assert {length for _, length in kept} == {16_384}
+        stored = world.edit("SELECT why, length(body) FROM rejected ORDER BY id")
+        assert [why for why, _ in stored] == ["why 2", "why 3", "why 4"]
+        assert {length for _, length in stored} == {16_384}
 
 
 # -- what is due -------------------------------------------------------------------------------------------
@@ -354,9 +354,9 @@ EDITS = {
     ),
     "given up to SUCCEEDED without outputs": ("expired", "UPDATE tasks SET status = 'SUCCEEDED', reason = NULL"),
     "given up for another reason": ("expired", "UPDATE tasks SET reason = 'canceled'"),
-    "outputs that are no list": ("succeeded", "UPDATE tasks SET outputs = '{}'"),
-    "outputs that are no objects": ("succeeded", "UPDATE tasks SET outputs = '[1]'"),
-    "outputs that are no JSON": ("succeeded", "UPDATE tasks SET outputs = 'nonsense'"),
+    "outputs that are not a list": ("succeeded", "UPDATE tasks SET outputs = '{}'"),
+    "outputs that are not objects": ("succeeded", "UPDATE tasks SET outputs = '[1]'"),
+    "outputs that are not JSON": ("succeeded", "UPDATE tasks SET outputs = 'nonsense'"),
     "no outputs of a running task": ("running", "UPDATE tasks SET outputs = 'null'"),
     "accepted to be sent again": ("running", "UPDATE tasks SET submit_state = 'queued'"),
     "accepted to be on its way": ("running", "UPDATE tasks SET submit_state = 'sending'"),
@@ -446,11 +446,11 @@ async def test_archive_items_are_committed_with_the_output(tmp_path: Path) -> No
 async def test_a_trigger_stops_a_bug_of_the_program(tmp_path: Path) -> None:
     """A judge that would take an end back is stopped by the trigger; nothing of it is written."""
 
-    def forget(task: Task, heard: Observation, _: object) -> tuple[Step, ...]:
+    def forget(task: Task, received: Observation, _: object) -> tuple[Step, ...]:
         back = {"status": Status.RUNNING, "outputs": (), "finished_at": None}
         fields = {name: getattr(task, name) for name in Task.__struct_fields__}
         changed = Task(**{**fields, **back})
-        return (Step(heard, "k", changed, applied.outcome, "", (), is_recorded=True),)
+        return (Step(received, "k", changed, applied.outcome, "", (), is_recorded=True),)
 
     async with World(tmp_path / "t.db") as world:
         await world.follow()

@@ -23,7 +23,7 @@ class FaultyConnection:
     Args:
         real: the connection.
         faults: for each statement what happens the next times: "before", it fails and is not run; "after", it is run
-            and fails all the same; "full", the disk has no space left; "", nothing.
+            and still fails; "full", the disk has no space left; "", nothing.
     """
 
     def __init__(self, real: sqlite3.Connection, faults: dict[str, list[str]]) -> None:
@@ -71,20 +71,20 @@ ANY_NUMBER = ["before"] * 1000
 async def test_a_commit_that_fails_once_loses_nothing(tmp_path: Path, fault: str, count: int) -> None:
     """Whether it was written or not, everything is on disk once, and every caller gets success."""
     async with World(tmp_path / "t.db") as world:
-        heard: list[Applied] = []
+        received: list[Applied] = []
         for n in range(count):
             await world.follow(n)
-        world.store.subscribe_commits(heard.extend)
+        world.store.subscribe_commits(received.extend)
         with failing(world, COMMIT=["", fault]):  # the first is of the writer that is held
             async with world.store.halted_writer():
                 answers = await start_calls(*(world.call(n, Status.RUNNING) for n in range(count)))
-            told = await answers
+            reported = await answers
         if (fault, count) == ("full", 1):
-            assert [type(answer) for answer in told] == [StoreUnavailable]
+            assert [type(answer) for answer in reported] == [StoreUnavailable]
             assert (await world.get(0)).task.status is Status.PENDING
             return
-        assert [answer.task.status for answer in heard] == [Status.RUNNING] * count
-        assert len(told) == count
+        assert [answer.task.status for answer in received] == [Status.RUNNING] * count
+        assert len(reported) == count
         for n in range(count):
             assert (await world.get(n)).task.status is Status.RUNNING
             assert len(await world.store.list_events((await world.get(n)).task.id)) == 1
@@ -179,9 +179,9 @@ async def test_all_changes_of_an_undecided_batch_are_unknown(tmp_path: Path) -> 
         with failing(world, COMMIT=["", *ANY_NUMBER]):
             async with world.store.halted_writer():
                 answers = await start_calls(*(world.submit(n) for n in range(4)))
-            told = await answers
+            reported = await answers
             later = await asyncio.gather(*(world.submit(n) for n in range(4, 8)), return_exceptions=True)
-        assert {type(answer) for answer in told} == {WriteUnknown}
+        assert {type(answer) for answer in reported} == {WriteUnknown}
         assert {type(answer) for answer in later} == {StoreUnavailable}
         await asyncio.gather(*(world.submit(n) for n in range(8)))
         assert world.edit("SELECT count(*) FROM tasks") == [(8,)]

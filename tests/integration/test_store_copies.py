@@ -129,15 +129,15 @@ async def test_a_migration_copies_the_old_file(tmp_path: Path, monkeypatch: pyte
     async with World(path) as world:
         await world.submit(2)
         assert world.edit("PRAGMA user_version") == [(new,)]
-    kept = tmp_path / f"tracker.db.bak-{old}"
-    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    stored = tmp_path / f"tracker.db.bak-{old}"
+    assert stat.S_IMODE(stored.stat().st_mode) == 0o600
     monkeypatch.undo()
     before = path.read_bytes()
     with pytest.raises(StoreUnusable, match=rf"newer tracker \(schema {new}.*replace the file with .*bak-{old};"):
         async with World(path):
             pass
     assert path.read_bytes() == before
-    kept.replace(path)
+    stored.replace(path)
     async with World(path) as world:
         assert (await world.get(1)).task.id == make_task_name(1)
         await world.submit(3)

@@ -147,8 +147,8 @@ async def test_snapshots_of_schema_2_become_complete_tasks(tmp_path: Path) -> No
         " 'PENDING', '-', 1767607200000, 1767607200000, 'accepted', 1)",
         (make_task_name(1),),
     )
-    kept = [json.dumps(OLD_SNAPSHOT), json.dumps(FIRST_SNAPSHOT), None]
-    for n, snapshot in enumerate(kept):
+    stored = [json.dumps(OLD_SNAPSHOT), json.dumps(FIRST_SNAPSHOT), None]
+    for n, snapshot in enumerate(stored):
         db.execute(
             "INSERT INTO events (task_id, at, source, outcome, from_status, to_status, detail, dedupe_key, reading,"
             " announces, snapshot) VALUES (?, 0, 'poll', 'applied', '-', '-', '-', ?, '{}', 'task.progress', ?)",
@@ -157,10 +157,10 @@ async def test_snapshots_of_schema_2_become_complete_tasks(tmp_path: Path) -> No
     db.close()
     async with World(path) as world:
         await world.store.fan_out(lambda _: ["publish"], 10)
-        told = []
-        for _ in kept:  # of one task, one after the other
+        reported = []
+        for _ in stored:  # of one task, one after the other
             (job,) = await world.store.claim_deliveries("publish", 10, 0)
-            told.append(job.record.task)
+            reported.append(job.record.task)
             result = AttemptResult(DeliveryStatus.SUCCEEDED)
             await world.store.record_attempt(job.id, result, job.attempt)
     began = datetime(2026, 1, 5, 10, 0, 0, tzinfo=UTC)
@@ -189,9 +189,9 @@ async def test_snapshots_of_schema_2_become_complete_tasks(tmp_path: Path) -> No
         poll_trouble_since=began + timedelta(seconds=2),
         version=4,
     )
-    assert told[0] == song
-    assert (told[1].status, told[1].outputs, told[1].expects_callback) == (Status.PENDING, (), True)
-    assert told[2].progress is None  # without a snapshot the row itself is shown
+    assert reported[0] == song
+    assert (reported[1].status, reported[1].outputs, reported[1].expects_callback) == (Status.PENDING, (), True)
+    assert reported[2].progress is None  # without a snapshot the row itself is shown
 
 
 async def test_the_position_of_schema_8_becomes_the_outbox(tmp_path: Path) -> None:

@@ -31,18 +31,18 @@ async def test_a_delivery_id_never_names_two_events(tmp_path: Path) -> None:
         copy_database(path, copy)
         await live(world, 2)
         await fan_out(world, "publish", "notify")
-        told = await ids_of(world, 1, 2)
-    assert told.items() >= known.items()
-    assert len(told) == 2 * len(known)
+        reported = await ids_of(world, 1, 2)
+    assert reported.items() >= known.items()
+    assert len(reported) == 2 * len(known)
     for name, n in ((copy, 3), (tmp_path / "new.db", 4)):
         async with World(name) as world:
             await live(world, n)
             await fan_out(world, "publish", "notify")
             later = await ids_of(world, n)
         assert len(later) == len(known)
-        assert not later.keys() & told.keys()
-        told |= later
-    assert all(re.fullmatch(r"dlv_[0-9a-f]{24}", delivery_id) for delivery_id in told)
+        assert not later.keys() & reported.keys()
+        reported |= later
+    assert all(re.fullmatch(r"dlv_[0-9a-f]{24}", delivery_id) for delivery_id in reported)
 
 
 async def test_an_end_after_a_restore_has_the_same_id(tmp_path: Path) -> None:

@@ -177,10 +177,10 @@ async def test_an_unknown_host_was_not_sent() -> None:
 
 async def test_a_failed_tls_handshake_was_not_sent() -> None:
     """The port does not speak TLS: the key and the body were not sent."""
-    heard = bytearray()
+    received = bytearray()
 
     async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        heard.extend(await reader.read(4096))
+        received.extend(await reader.read(4096))
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         writer.close()
 
@@ -188,7 +188,7 @@ async def test_a_failed_tls_handshake_was_not_sent() -> None:
     async with server, client_for(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}") as parts:
         with pytest.raises(NotSent, match=r"TLS|no connection"):
             await parts.create()
-    assert KEY.encode() not in heard
+    assert KEY.encode() not in received
 
 
 @pytest.mark.parametrize(("answer_within_s", "passed_s"), [(600.0, 11.0), (10.0, 9.0)])

@@ -93,8 +93,8 @@ class Outbox:
         batch, self.events = self.events[:limit], self.events[limit:]
         for task in batch:
             seq = len(self.rows)
-            told = Announcement(seq, 0, "task.progress", TaskId("t"), "suno", "suno.generate", "default", {})
-            for hook in match(told) if match is not None else ():
+            reported = Announcement(seq, 0, "task.progress", TaskId("t"), "suno", "suno.generate", "default", {})
+            for hook in match(reported) if match is not None else ():
                 self.rows.append(Row(f"dlv_{len(self.rows)}", hook, task, self.clock.monotonic()))
         return len(batch)
 

@@ -87,7 +87,7 @@ def with_id(value: Any, old: str, new: object) -> Any:  # noqa: ANN401 - any JSO
 
 
 def in_other_case(value: Any, draw: Draw) -> Any:  # noqa: ANN401 - any JSON
-    """The same body with its status words spelled otherwise."""
+    """The same body with its statuses in another spelling."""
     if isinstance(value, dict):
         return {
             key: respelled(item, draw) if key in STATUS_KEYS and isinstance(item, str) else in_other_case(item, draw)
@@ -97,7 +97,7 @@ def in_other_case(value: Any, draw: Draw) -> Any:  # noqa: ANN401 - any JSON
 
 
 def respelled(word: str, draw: Draw) -> str:
-    """A status word in another case."""
+    """A status in another case."""
     return str(draw(st.sampled_from([word, word.lower(), word.upper(), word.capitalize(), f" {word} "])))
 
 

@@ -40,7 +40,7 @@ class Obstacle:
 def find_obstacle() -> Obstacle | None:
     """What prevents booting a systemd here; None if nothing does."""
     if not Path("/proc/self/cgroup").exists():
-        return Obstacle("this is no Linux")
+        return Obstacle("this system is not Linux")
     missing = [tool for tool in ("systemctl", "systemd-run", "unshare", "nsenter", "ip") if shutil.which(tool) is None]
     if missing or not Path("/lib/systemd/systemd").exists():
         return Obstacle(f"not installed: {', '.join(missing) or 'systemd'}", is_unfixable=False)

@@ -132,7 +132,7 @@ async def _run_all_parts(machine: Machine, subtests: pytest.Subtests) -> None:
             older = await check_backups(service)
         mistake = await service.submit(1, "mistake")
         for n, block in enumerate(middle):
-            with subtests.test("the README, word for word", block=block.splitlines()[0], n=n):
+            with subtests.test("the README, verbatim", block=block.splitlines()[0], n=n):
                 await asyncio.to_thread(follow, machine, block)
         with subtests.test("root's commands find an instance by its configuration"):
             check_instance(machine)

@@ -234,9 +234,9 @@ def test_partial_files(tmp_path: Path) -> None:
     assert again.find() == (5, version_of('"v1"/10'))
     again.resume(version_of('"v1"/10'))
     again.write(b"56789")
-    whole = again.finish()
-    assert (whole.size, whole.head) == (10, b"0123456789")
-    assert whole.sha256 == "84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7882"
+    complete = again.finish()
+    assert (complete.size, complete.head) == (10, b"0123456789")
+    assert complete.sha256 == "84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7882"
     again.begin(None)
     again.write(b"x")
     again.close()

@@ -206,15 +206,15 @@ def test_callbacks() -> None:
     """Without a declared task a callback only names its task; with one it is read like a poll."""
     route, provider = load()
     assert provider.callback_ids({"about": "j1"}) == ("j1",)
-    news = provider.read_callback(route, {"about": "j1", "job": {"state": "done"}})
-    assert (news.status, news.external_id) == (None, "j1")
+    update = provider.read_callback(route, {"about": "j1", "job": {"state": "done"}})
+    assert (update.status, update.external_id) == (None, "j1")
     nameless: list[object] = [[], {}, {"about": []}]
     for body in nameless:
         with pytest.raises(PayloadInvalid):
             provider.callback_ids(body)
     route, provider = load(ACME.replace('"missing", "about"', '"data.job.id"') + 'task = "data"\n')
-    told = provider.read_callback(route, {"data": {"job": {"id": "j1", "state": "working"}}})
-    assert (told.status, told.external_id) == (Status.RUNNING, "j1")
+    reported = provider.read_callback(route, {"data": {"job": {"id": "j1", "state": "working"}}})
+    assert (reported.status, reported.external_id) == (Status.RUNNING, "j1")
     with pytest.raises(PayloadInvalid):
         provider.read_callback(route, {"data": 7})
     route, provider = load(ACME.partition("[callback]")[0])

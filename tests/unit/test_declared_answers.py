@@ -309,7 +309,7 @@ TO_STRING = MINIMAX.replace('"base_resp.status_code"', '"to_string(code)"').repl
     "body", [{}, {"ok": True}, {"code": None}, {"code": 201}, {"code": "202"}, {"status": "Queueing"}]
 )
 def test_no_code_and_a_code_of_success_leave_a_create_open(body: object) -> None:
-    """``to_string`` of nothing is no error code, nor is HTTP's "created": such a job may have been taken."""
+    """``to_string`` of null is not an error code, nor is HTTP's "created": such a job may have been accepted."""
     assert create(body, text=TO_STRING).submission is Submission.AMBIGUOUS
 
 

@@ -20,9 +20,9 @@ def milliseconds_of(task_id: str) -> int:
 
 def test_known_value() -> None:
     """The specification's layout: ten characters of time, sixteen of randomness."""
-    moment = datetime.fromtimestamp(1469918176385 / 1000, UTC)
-    assert make_task_id(moment, b"\xff" * 10) == "01ARYZ6S41" + "Z" * 16
-    assert make_task_id(moment, bytes(10)) == "01ARYZ6S41" + "0" * 16
+    time = datetime.fromtimestamp(1469918176385 / 1000, UTC)
+    assert make_task_id(time, b"\xff" * 10) == "01ARYZ6S41" + "Z" * 16
+    assert make_task_id(time, bytes(10)) == "01ARYZ6S41" + "0" * 16
 
 
 def test_every_millisecond_is_exact() -> None:

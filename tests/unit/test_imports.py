@@ -158,7 +158,7 @@ def check_imports(module: Module, known: set[str]) -> Iterator[tuple[int, str]]:
 
 
 def is_engine_user(name: str) -> bool:
-    """Tell whether a module may name the engine."""
+    """Whether a module may import the engine."""
     return is_inside(name, DRIVER_HOME) or name in ENGINE_USERS
 
 
@@ -213,7 +213,7 @@ def list_imports(module: Module, known: set[str]) -> Iterator[tuple[int, str]]:
 
 
 def absolute(module: Module, source: str | None, level: int) -> str:
-    """Resolve what a `from … import` names, relative to the module where it stands."""
+    """Resolve what a `from … import` names, relative to its module."""
     if level == 0:
         return source or ""
     parts = ["tracker", *module.name.split(".")]
@@ -225,7 +225,7 @@ def absolute(module: Module, source: str | None, level: int) -> str:
 
 
 def is_arrow(package: str, allowed: list[str], target: str) -> bool:
-    """Tell whether a module of `package` may import `target`, both named below `tracker`."""
+    """Whether a module of `package` may import `target`, both named below `tracker`."""
     if is_inside(target, package):
         return True
     if any(is_inside(target, name[1:]) for name in allowed if name.startswith("-")):
@@ -234,7 +234,7 @@ def is_arrow(package: str, allowed: list[str], target: str) -> bool:
 
 
 def is_inside(name: str, home: str) -> bool:
-    """Tell whether a dotted name is `home` or lies below it."""
+    """Whether a dotted name is `home` or lies below it."""
     return name == home or name.startswith(f"{home}.")
 
 

@@ -446,7 +446,7 @@ def test_a_submit_deferred_too_long_fails_with_the_reason_of_the_deferral() -> N
 
 
 def test_a_submit_whose_wait_exceeds_its_time_fails_at_once() -> None:
-    """There is no wait for an attempt that would never be made."""
+    """It does not wait for an attempt that would never be made."""
     history = History(make_sent_task())
     history.observe(make_answer(Submission.DEFERRED, at=1, reason=None, retry_after_s=POLICY.submit_retry_s + 1))
     assert ends(history) == (Status.FAILED, Reason.UPSTREAM_UNAVAILABLE)

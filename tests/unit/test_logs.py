@@ -19,7 +19,7 @@ TOKEN = "generate.01JD0000000000000000000000.0123456789abcdef0123456789abcdef"
 
 @pytest.fixture(autouse=True)
 def _leave_logging_as_it_was() -> Iterator[None]:
-    """Undo what `configure_logging` sets for the whole process."""
+    """Undo what `configure_logging` sets for the complete process."""
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
     yield
@@ -88,7 +88,7 @@ def test_masks_secrets_in_json(payload: object, expected: object) -> None:
 
 
 def test_masks_inside_json_strings_inside_json() -> None:
-    """Suno returns the request as a JSON string with our callback URL; both levels stay valid JSON."""
+    """Suno returns the request as a JSON string with the callback URL; both levels stay valid JSON."""
     param = json.dumps({"callBackUrl": f"https://t.example/callbacks/suno/{TOKEN}", "prompt": 'say "hi"'})
     inner = json.dumps({"param": param, "apiKey": "abc"})
     masked = Redactor().json_text(json.dumps({"data": {"outer": inner}}))

@@ -160,7 +160,7 @@ CUT = {
     "wav": b"RIFF" + (500_000).to_bytes(4, "little") + b"WAVEfmt " + NOISE,
     "png": b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR" + b"\0" * 17 + b"\0\1\0\0IDAT" + NOISE,
 }
-WHOLE = {
+COMPLETE = {
     "mdat": FTYP + box(b"mdat", 8 + len(NOISE), NOISE) + box(b"moov", 8),
     "to the end": FTYP + box(b"mdat", 0, NOISE),
     "odd end": FTYP + box(b"mdat", 8 + len(NOISE), NOISE) + b"\0\1\2\3TAG!",
@@ -172,7 +172,7 @@ WHOLE = {
 } | {media.value: make_media(media, "job", 0) for media in Media}
 
 
-@pytest.mark.parametrize(("files", "is_cut"), [(CUT, True), (WHOLE, False)], ids=["cut", "whole"])
+@pytest.mark.parametrize(("files", "is_cut"), [(CUT, True), (COMPLETE, False)], ids=["cut", "whole"])
 def test_a_file_shorter_than_declared_is_truncated(tmp_path: Path, files: dict[str, bytes], is_cut: bool) -> None:
     """Sizes of known parts count; odd ends, unknown parts and undefined sizes do not."""
     for name, data in files.items():

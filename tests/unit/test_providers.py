@@ -198,7 +198,7 @@ def test_any_text_is_an_id(value: object, stored: str | None) -> None:
 
 @pytest.mark.parametrize("junk", [True, 1.5, float("inf"), float("nan"), [], {}])
 def test_other_values_are_not_ids(junk: object) -> None:
-    """What is neither text nor a whole number names no task."""
+    """A value that is neither text nor an integer is not an id."""
     for value in (junk, 10**5000):
         with pytest.raises(PayloadInvalid):
             fields.parse_id(value, "id")

@@ -258,8 +258,8 @@ def test_a_pair_is_masked_at_every_depth_of_json(depth: int) -> None:
 def test_only_configured_secrets_are_masked_in_paid_texts() -> None:
     """A text about ``sk-…`` keys is unchanged; the real key is masked."""
     redactor = Redactor(["no-real-key-4711"])
-    story = 'Her password: "sk-abcdefghijkl", he said.'
-    assert redactor.known_secrets(story) is story
+    sentence = 'Her password: "sk-abcdefghijkl", he said.'
+    assert redactor.known_secrets(sentence) is sentence
     assert redactor.known_secrets("It was no-real-key-4711.") == "It was [redacted]."
 
 

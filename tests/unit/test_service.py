@@ -102,11 +102,11 @@ def test_takes_over_listening_sockets() -> None:
     """They keep listening, children inherit neither them nor the variables, and closing one leaves the other open."""
     with socket.create_server(("127.0.0.1", 0)) as theirs:
         environ = {**handed_over(theirs), "PATH": "/bin"}
-        (ours,) = take_sockets(environ, 200)
-        assert ours.getsockname() == theirs.getsockname()
-        assert not ours.get_inheritable()
+        (own,) = take_sockets(environ, 200)
+        assert own.getsockname() == theirs.getsockname()
+        assert not own.get_inheritable()
         assert environ == {"PATH": "/bin"}
-        ours.close()
+        own.close()
         with socket.create_connection(theirs.getsockname(), timeout=5):
             pass
 

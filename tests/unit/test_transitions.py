@@ -282,7 +282,7 @@ def test_a_partial_success_gives_its_reason() -> None:
 
 
 def test_a_callback_about_another_upstream_task_causes_a_poll() -> None:
-    """It is not applied; its URL belongs to this task all the same."""
+    """It is not applied; its URL still belongs to this task."""
     other = make_observation(Status.SUCCEEDED, source=Source.CALLBACK, external_id="up-9")
     decision = apply(make_task(), other)
     assert (decision.outcome, decision.task, decision.confirm) == (Outcome.CONFLICT, make_task(), True)

@@ -58,8 +58,8 @@ def test_every_unit_verifies(staged: Path) -> None:
         text=True,
         check=False,
     )
-    ours = [line for line in found.stderr.splitlines() if "tracker" in line]
-    assert (found.returncode, ours) == (0, [])
+    mine = [line for line in found.stderr.splitlines() if "tracker" in line]
+    assert (found.returncode, mine) == (0, [])
 
 
 @needs_systemd

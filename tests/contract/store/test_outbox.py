@@ -124,10 +124,10 @@ async def test_a_fan_out_that_fails_half_way_leaves_no_gap(engine: OpenWorld) ->
 
 async def test_announcements_carry_what_filters_need(engine: OpenWorld) -> None:
     """Provider, route, account and labels; events of one change are numbered."""
-    heard: list[Announcement] = []
+    received: list[Announcement] = []
 
     def match(announcement: Announcement) -> list[str]:
-        heard.append(announcement)
+        received.append(announcement)
         return []
 
     async with engine() as world:
@@ -135,8 +135,8 @@ async def test_announcements_carry_what_filters_need(engine: OpenWorld) -> None:
         await world.store.mark_sending(make_task_name(1), 60)
         await world.call(1, Status.SUCCEEDED, external_id="up-1")
         await world.at(20).fan_out(match, 10)
-    assert [(a.index, a.event) for a in heard] == [(0, "task.submitted"), (1, "task.succeeded")]
-    assert {(a.provider, a.route, a.account, a.labels["user"]) for a in heard} == {
+    assert [(a.index, a.event) for a in received] == [(0, "task.submitted"), (1, "task.succeeded")]
+    assert {(a.provider, a.route, a.account, a.labels["user"]) for a in received} == {
         ("suno", "suno.generate", "acme", "42")
     }
 
@@ -314,6 +314,6 @@ async def test_a_later_hook_gets_no_earlier_events(engine: OpenWorld) -> None:
         assert await fan_out(world, "publish") == 0
         await live(world, 2)
         assert await fan_out(world, "publish") == 3
-        heard = await world.store.list_deliveries(make_task_name(2))
-        assert [delivery.event for delivery in heard] == ["task.running", "task.progress", "task.succeeded"]
+        received = await world.store.list_deliveries(make_task_name(2))
+        assert [delivery.event for delivery in received] == ["task.running", "task.progress", "task.succeeded"]
         assert await world.store.list_deliveries(make_task_name(1)) == []
