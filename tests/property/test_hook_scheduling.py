@@ -294,6 +294,9 @@ EVENTS = st.one_of(
 
 @settings(max_examples=150, deadline=None)
 @example([[("commit", (0,))], [("end", ("a", "wait"))], [("pass_time", (8.0,))]])
+@example(
+    [[("reload", ({"a": 2},)), ("commit", (1,))], [("commit", (0,)), ("end_all", ("wait",))], [("fail_store", (1,))]]
+)
 @given(st.lists(st.lists(EVENTS, min_size=1, max_size=3), min_size=1, max_size=25))
 def test_no_hook_with_work_and_a_free_slot_is_left_out(rounds: list[list[Event]]) -> None:
     """After each round of events, every hook runs as many of its due deliveries as its limits allow."""

@@ -206,6 +206,8 @@ class Runs:
         if self._is_stopping or self._hooks.get(spec.name) is not spec:
             self._withdraw(spec.name)  # it changed during the claim
         self._begin_ready()
+        if self._health.admits(spec.name, 0) is not None:
+            self._withdraw(spec.name)  # its circuit opened during the claim: only one probe begins at a time
 
     def _withdraw(self, hook: str) -> None:
         """Hand back what was claimed ahead of a hook."""
