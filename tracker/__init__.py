@@ -4,4 +4,4 @@ Callbacks come in, polls go out, and both become observations of one task. This 
 only the version, so that importing it costs nothing; `tracker.daemon.app` puts the pieces together.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
