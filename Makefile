@@ -32,7 +32,7 @@ endif
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: $(RUNTIME) ## see it work: a sandbox gateway, a daemon, tasks that end in every way (options in ARGS="…")
+demo: $(RUNTIME) ## demonstrate: a sandbox gateway, a daemon, tasks with every kind of end (options in ARGS="…")
 	@$(BIN)/tracker demo $(ARGS)
 
 run: $(RUNTIME) ## run the daemon: tracker serve (options in ARGS="…")
@@ -44,27 +44,27 @@ test: $(DEV) ## run every test but the soak tests (pytest options in ARGS="…")
 soak: $(DEV) ## run the soak tests: minutes of faults and kills (pytest options in ARGS="…")
 	@$(BIN)/python -m pytest -q -m soak tests/soak tests/property $(ARGS)
 
-check: $(DEV) ## formatting, lint, types, import rules and systemd units
+check: $(DEV) ## format, lint, types, import rules, route table and systemd units
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m ruff format --check .
 	@$(BIN)/python -m mypy
 	@$(BIN)/python -m tests.contract.test_readme_routes --check
 	@$(BIN)/python -m pytest -q tests/unit/test_imports.py tests/unit/test_units.py
 
-# What these take from the environment or the command line is told at the top of the script.
+# The script documents its variables at the top.
 SETUP = PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' UNITDIR='$(UNITDIR)' CONFDIR='$(CONFDIR)' \
     PYTHON='$(PYTHON)' WHEEL='$(WHEEL)' WHEELS='$(WHEELS)' sh systemd/install.sh
 
 install: ## install as a systemd service (PREFIX, DESTDIR, WHEEL, WHEELS: see systemd/install.sh)
 	@$(SETUP) install
 
-uninstall: ## take the service away; configuration and data stay
+uninstall: ## remove the service; configuration and data stay
 	@$(SETUP) uninstall
 
 bench: $(DEV) ## measure the hot paths (options in ARGS="…")
 	@$(BIN)/python -m tests.bench $(ARGS)
 
-format: $(DEV) ## rewrite the source in the house style
+format: $(DEV) ## format and fix the source
 	@$(BIN)/python -m ruff check --fix-only .
 	@$(BIN)/python -m ruff format .
 

@@ -1,12 +1,12 @@
 #!/bin/sh
-# Installs tracker as a systemd service, or takes it away again; run by `make install` and `make uninstall`.
+# Installs tracker as a systemd service, or removes it; run by `make install` and `make uninstall`.
 #
 #   PREFIX    where the program goes (/usr/local)
 #   DESTDIR   a staging directory put before every path, for packages
 #   UNITDIR   where the units go (PREFIX/lib/systemd/system, which systemd reads for /usr and /usr/local)
 #   CONFDIR   where the configuration goes (/etc/tracker)
-#   PYTHON    the Python to build upon; none below a home directory, which the service cannot read
-#   WHEEL     the wheel of tracker to install, in the place of this checkout
+#   PYTHON    the Python to use; not below a home directory, which the service cannot read
+#   WHEEL     the wheel of tracker to install instead of this checkout
 #   WHEELS    a directory of wheels to take everything from, for machines without a network: pip download fills it
 #
 # Each installation is a virtual environment of its own below PREFIX/lib/tracker; the link `current` says which one
