@@ -90,7 +90,7 @@ class ChangeFeed:
     async def _follow(self, seq: int) -> None:
         """Read the history from a position on, and set the events of watched tasks."""
         while True:
-            wake_up = self._next
+            wake_up = self.next
             try:
                 events = await self._store.list_events_after(seq, PAGE)
             except StoreError as error:
