@@ -2,12 +2,9 @@
 
 import asyncio
 import inspect
-import shutil
 import ssl
-import subprocess
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -17,6 +14,7 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 
 from tests.integration.test_upstream import ClientParts, client_for, raw_server, saying
+from tests.kits.certificates import make_certificate
 from tests.kits.waiting import until
 from tracker.domain.upstream_http import WireRequest
 from tracker.errors import NotSent, Unanswered
@@ -244,14 +242,9 @@ async def test_a_header_of_a_provider_replaces_a_default_one() -> None:
 
 async def test_a_certificate_that_is_not_trusted_is_refused(tmp_path: Path) -> None:
     """Polls verify certificates: one that the server made itself gets neither request nor key."""
-    if shutil.which("openssl") is None:
-        pytest.skip("makes the certificate with openssl")
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2", "-nodes"]
-    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-keyout", key, "-out", certificate, *subject]
-    await asyncio.to_thread(partial(subprocess.run, made, check=True, capture_output=True))
+    await asyncio.to_thread(make_certificate, tmp_path, "IP:127.0.0.1")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate, key)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
     known = Answers(OK)
     server = await asyncio.start_server(known.converse, "127.0.0.1", 0, ssl=context)
     async with server, client_for(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}") as parts:

@@ -9,7 +9,6 @@ import re
 import shutil
 import socket
 import ssl
-import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from tests.kits.certificates import make_certificate
 from tests.kits.processes import find_free_port
 from tests.kits.short_paths import short_directory
 from tests.kits.waiting import WITHIN_S
@@ -135,14 +135,6 @@ class Proxied:
         return stream
 
 
-def make_certificate(directory: Path) -> None:
-    """A certificate for both names that the client trusts."""
-    names = "subjectAltName=DNS:tracker.example.com,DNS:tracker.internal"
-    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test"]
-    files = ["-keyout", str(directory / "key.pem"), "-out", str(directory / "cert.pem")]
-    subprocess.run([*made, "-addext", names, *files], check=True, capture_output=True)
-
-
 class Resolver(aiohttp.abc.AbstractResolver):
     """Both names are this machine."""
 
@@ -159,7 +151,7 @@ class Resolver(aiohttp.abc.AbstractResolver):
 @asynccontextmanager
 async def proxied(directory: Path, prepare: Prepare) -> AsyncIterator[Proxied]:
     """Start a proxy by its example."""
-    make_certificate(directory)
+    make_certificate(directory, "DNS:tracker.example.com,DNS:tracker.internal")
     public, internal = find_free_port(), find_free_port()
     trust = ssl.create_default_context(cafile=str(directory / "cert.pem"))
     connector = aiohttp.TCPConnector(ssl=trust, resolver=Resolver())
@@ -219,9 +211,8 @@ def directory() -> Iterator[Path]:
 def prepare(request: pytest.FixtureRequest) -> Prepare:
     """One of the proxies that is installed here."""
     chosen: Prepare = request.param
-    for program in (chosen.__name__, "openssl"):
-        if shutil.which(program) is None:
-            pytest.skip(f"NOT TESTED: {program} is not installed, so its example was not started")
+    if shutil.which(chosen.__name__) is None:
+        pytest.skip(f"NOT TESTED: {chosen.__name__} is not installed, so its example was not started")
     return chosen
 
 

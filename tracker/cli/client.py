@@ -84,7 +84,7 @@ class Client:
             with self._request(method, path, payload, sent, answer_s) as answer:
                 status, text = answer.status, answer.read()
         except (OSError, http.client.HTTPException) as error:
-            raise Unreachable(f"the daemon at {self.url} gave no answer ({_why(error)})") from error
+            raise Unreachable(f"the daemon at {self.url} gave no answer ({_why(error)})", is_sent=True) from error
         return self._read(status, text)
 
     @contextmanager

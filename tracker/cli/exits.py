@@ -81,11 +81,13 @@ class Unreachable(Failure):
     Args:
         line: for standard error.
         brief: the same without the fix; None for the usual text.
+        is_sent: the request may have reached the daemon.
     """
 
-    def __init__(self, line: str, brief: str | None = None) -> None:
+    def __init__(self, line: str, brief: str | None = None, *, is_sent: bool = False) -> None:
         super().__init__([line], UNAVAILABLE)
         self.brief = brief
+        self.is_sent = is_sent
 
 
 @contextmanager

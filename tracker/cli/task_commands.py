@@ -65,8 +65,7 @@ def submit(
         task = session.client.post("/v1/tasks", body, {"Idempotency-Key": key}, answer_s=_SUBMIT_ANSWER_S)
     except Unreachable as error:
         hint = f"to see the result, run the same command again with --idempotency-key {key}"
-        lines = [*error.lines, hint] if "gave no answer" in error.lines[0] else error.lines
-        raise Failure(lines, error.exit_code) from error
+        raise Failure([*error.lines, *([hint] if error.is_sent else [])], error.exit_code) from error
     _finish(session, task, **output)
 
 

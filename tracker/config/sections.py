@@ -23,10 +23,13 @@ from tracker.config.fields import (
     VerbatimUrl,
     context_of,
 )
+from tracker.domain.schedule import PollPolicy
 
 DEFAULT_GATEWAY = "https://gateway.api.anyint.ai"
 """Source: https://anyint.ai/docs/api-reference (read 2026-11)."""
 DEFAULT_KEY_ENV = "ANYINT_API_KEY"
+_POLICY = PollPolicy()
+"""Has the defaults of ``[poll]``."""
 
 
 class Mistake(ValueError):
@@ -112,13 +115,13 @@ class Poll(ByProvider):
     """``[poll]``: intervals and deadlines, in seconds."""
 
     tick_s: PositiveDuration = 1.0
-    first_delay_s: Duration = 5.0
-    min_interval_s: PositiveDuration = 3.0
-    max_interval_s: PositiveDuration = 30.0
-    deadline_s: PositiveDuration = 86400.0
-    missing_output_grace_s: Duration = 300.0
-    not_found_grace_s: Duration = 600.0
-    submit_retry_s: Duration = 900.0
+    first_delay_s: Duration = _POLICY.first_delay_s
+    min_interval_s: PositiveDuration = _POLICY.min_interval_s
+    max_interval_s: PositiveDuration = _POLICY.max_interval_s
+    deadline_s: PositiveDuration = _POLICY.deadline_s
+    missing_output_grace_s: Duration = _POLICY.missing_output_grace_s
+    not_found_grace_s: Duration = _POLICY.not_found_grace_s
+    submit_retry_s: Duration = _POLICY.submit_retry_s
     providers: Mapping[Name, PollOverride] = Field(default_factory=dict)
 
     @model_validator(mode="after")
