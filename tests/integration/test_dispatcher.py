@@ -421,14 +421,14 @@ async def test_an_idle_dispatcher_sleeps(world: World, clock: ManualClock) -> No
     dispatcher = Dispatcher(
         world.store, [make_spec("-", retry_first_s=20)], {"script": Gate()}, clock, draw=lambda: 0.5
     )
-    assert await dispatcher._look() == 30
+    assert await dispatcher._look() == pytest.approx(30, abs=1)  # less what the store took to answer
     await world.finish()
     await world.store.fan_out(lambda _: ["publish"], 10)
     (job,) = await world.store.claim_deliveries("publish", 1, 7200)
-    assert await dispatcher._look() == 30
+    assert await dispatcher._look() == pytest.approx(30, abs=1)  # less what the store took to answer
     result = AttemptResult(DeliveryStatus.PENDING, 20)
     await world.store.record_attempt(job.id, result, job.attempt)
-    assert await dispatcher._look() == 20
+    assert await dispatcher._look() == pytest.approx(20, abs=1)
 
 
 async def test_due_deliveries_that_cannot_be_claimed_slow_the_loop(clock: ManualClock) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -66,6 +67,7 @@ class Outbox:
     rows: list[Row] = field(default_factory=list)
     calls: int = 0
     failing_calls: int = 0
+    answers_claims: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def _call(self) -> None:
         self.calls += 1
@@ -106,6 +108,7 @@ class Outbox:
         for row in claimed:
             row.status = DeliveryStatus.RUNNING
             row.attempts += 1
+        await self.answers_claims.wait()  # it is committed, and the answer is on its way: hooks may change meanwhile
         return [self._job(row) for row in claimed]
 
     def _job(self, row: Row) -> DeliveryJob:
@@ -179,6 +182,7 @@ class World:
     def __init__(self, clock: ManualClock) -> None:
         self.clock = clock
         self.outbox = Outbox(clock)
+        self.outbox.answers_claims.set()
         self.gate = Gate()
         self.concurrency = dict(CONCURRENCY)
         self._has_failed = False
@@ -312,6 +316,34 @@ def test_no_hook_with_work_and_a_free_slot_is_left_out(rounds: list[list[Event]]
                     await asyncio.sleep(0)
                 await world.rest()
                 world.check()
+        finally:
+            await world.dispatcher.stop(0)
+
+    with asyncio.Runner(loop_factory=lambda: _loop_of(clock.monotonic)) as runner:
+        runner.run(play())
+
+
+@pytest.mark.parametrize("result", ["gone", "wait"])
+def test_no_run_begins_on_a_hook_that_fails_during_a_claim(result: str) -> None:
+    """Jobs that were claimed for a hook are handed back if it is disabled, or its circuit opens, before they begin."""
+    clock = ManualClock(START)
+
+    async def play() -> None:
+        world = World(clock)
+        world.dispatcher.start()
+        try:
+            await world.commit(0)
+            await world.rest()
+            world.outbox.answers_claims.clear()
+            await world.commit(1)
+            clock.advance(0.25)
+            await world.settle()
+            await world.end_all(result)
+            await world.settle()
+            world.outbox.answers_claims.set()
+            await world.rest()
+            assert not any(world.gate.running.values())
+            world.check()
         finally:
             await world.dispatcher.stop(0)
 

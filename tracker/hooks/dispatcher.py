@@ -258,13 +258,15 @@ class Dispatcher:
         if self._woken.is_set():
             return 0.0
         idle = [name for name, spec in self._hooks.items() if self._runs.free(spec) > 0]
-        due_in_s = await self._store.next_delivery_in_s(idle) if idle else None
+        # of the same time as `idle`: a circuit that becomes half-open while the store is asked would be in neither
+        began_at = asyncio.get_running_loop().time()
         probe_in_s = self._health.probe_in_s(self._hooks)
+        due_in_s = await self._store.next_delivery_in_s(idle) if idle else None
         longest_s = MAX_SLEEP_S if probe_in_s is None else min(probe_in_s, MAX_SLEEP_S)
         wait_s = longest_s if due_in_s is None else due_in_s
         if wait_s > 0:
             self._idle_rounds = 0
-            return min(wait_s, longest_s)
+            return max(min(wait_s, longest_s) - (asyncio.get_running_loop().time() - began_at), 0.0)
         self._runs.look_at(idle, wake=False)
         if claimed or not looked_at.issuperset(idle):
             return 0.0

@@ -203,8 +203,9 @@ class Runs:
                 self._under_way[job.id][0].claimed_again(job.attempt)
             else:
                 self._ready[job.hook][job.id] = job
-        if self._is_stopping or self._hooks.get(spec.name) is not spec:
-            self._withdraw(spec.name)  # it changed during the claim
+        is_changed = self._hooks.get(spec.name) is not spec
+        if self._is_stopping or is_changed or self._health.why_gone(spec.name) is not None:
+            self._withdraw(spec.name)  # that happened during the claim
         self._begin_ready()
         if self._health.admits(spec.name, 0) is not None:
             self._withdraw(spec.name)  # its circuit opened during the claim: only one probe begins at a time
