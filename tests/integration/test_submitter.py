@@ -56,8 +56,22 @@ async def test_a_full_disk_does_not_lose_a_running_send(tmp_path: Path) -> None:
         await world.store.wait_for_failure("apply")
         await world.sweep(3600.0)
         world.store.repair()
-        task = (await sending).record.task
+        task_id = (await sending).record.task.id
+        await world.submitter.drain(600.0)
+        task = (await world.get(task_id)).task
         assert (task.status, task.submit_state) == (Status.PENDING, SubmitState.QUEUED), "it is sent again"
+
+
+async def test_a_client_does_not_wait_for_a_store_that_refuses_the_outcome(tmp_path: Path) -> None:
+    """The answer has arrived and the disk is full: the client gets the pending task, the outcome is stored later."""
+    async with UpstreamWorld(tmp_path) as world:
+        world.store.fail("apply")
+        submitted = await world.submitter.submit(KLING)
+        assert (submitted.record.task.status, submitted.is_new, submitted.is_decided) == (Status.PENDING, True, False)
+        assert world.submitter.is_sending(submitted.record.task.id)
+        world.store.repair()
+        await world.submitter.drain(600.0)
+        assert (await world.get(submitted.record.task.id)).task.external_id == "up-1"
 
 
 async def test_a_send_of_a_dead_process_is_ambiguous(tmp_path: Path) -> None:

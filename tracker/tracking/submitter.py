@@ -56,12 +56,25 @@ class Submitted:
     Attributes:
         is_new: whether it was recorded just now, or was known.
         is_decided: whether the record shows the outcome of the first attempt. False: the tracker is stopping while the
-            send goes on, or the store failed; the client gets the same answer as with ``respond_async``.
+            send goes on, or the store refuses the outcome; the client gets the same answer as with ``respond_async``.
     """
 
     record: TaskRecord
     is_new: bool
     is_decided: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Send:
+    """A send under way.
+
+    Attributes:
+        attempt: ends when the outcome is stored.
+        released: its client does not wait for that any longer: the tracker stops, or the store refuses the outcome.
+    """
+
+    attempt: asyncio.Task[Task | None]
+    released: asyncio.Event
 
 
 class Submitter:
@@ -95,10 +108,8 @@ class Submitter:
         self._clock = clock
         self._payloads = payloads
         self._alarms = alarms
-        self._sends: dict[TaskId, asyncio.Task[Task | None]] = {}
+        self._sends: dict[TaskId, _Send] = {}
         self._draining = False
-        self._stopping = asyncio.Event()
-        """Set at a stop, once clients no longer wait for their sends."""
         self._unanswered: set[TaskId] = set()
         """Tasks whose create was sent and has no answer yet."""
         self._named: set[TaskId] = set()
@@ -134,16 +145,16 @@ class Submitter:
             return Submitted(created.record, is_new=True)
         if not await self._has_ended(send):
             return Submitted(created.record, is_new=True, is_decided=False)
-        return await self._after(created.record, send.result())
+        return await self._after(created.record, send.attempt.result())
 
-    async def _has_ended(self, send: asyncio.Task[Task | None]) -> bool:
-        """Wait for a send, which continues if the client disconnects; False if the tracker stops before its end."""
-        stopping = asyncio.create_task(self._stopping.wait())
+    async def _has_ended(self, send: _Send) -> bool:
+        """Wait for a send, which continues if the client disconnects; False if it was released before its end."""
+        released = asyncio.create_task(send.released.wait())
         try:
-            await asyncio.wait({send, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({send.attempt, released}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            stopping.cancel()
-        return send.done() and not send.cancelled()
+            released.cancel()
+        return send.attempt.done() and not send.attempt.cancelled()
 
     async def _after(self, created: TaskRecord, task: Task | None) -> Submitted:
         """A new task after its first attempt; it is read only where more than the task itself may have changed."""
@@ -174,7 +185,7 @@ class Submitter:
         Returns when the outcome is stored. Like the first attempt it may cost money, so cancelling the caller does not
         cancel it.
         """
-        await asyncio.shield(self._sends.get(task_id) or self._start(task_id))
+        await asyncio.shield((self._sends.get(task_id) or self._start(task_id)).attempt)
 
     def is_sending(self, task_id: TaskId) -> bool:
         """Whether this process still sends this task, or records the outcome.
@@ -248,14 +259,13 @@ class Submitter:
             answer_within_s: after that, clients that still wait are answered that their create is under way.
         """
         self._draining = True
-        sends = set(self._sends.values())
+        sends = {send.attempt for send in self._sends.values()}
         if sends:
             _, slow = await asyncio.wait(sends, timeout=answer_within_s)
-            self._stopping.set()
+            self._release_clients()
             if slow:
                 log.info("submit.drain_started", sends=len(slow), at_most_s=within_s - answer_within_s)
                 await asyncio.wait(slow, timeout=within_s - answer_within_s)
-        self._stopping.set()
         for send in sends:
             send.cancel()
         await asyncio.gather(*sends, return_exceptions=True)
@@ -265,9 +275,13 @@ class Submitter:
 
         An answer that has come is still stored.
         """
-        self._stopping.set()
+        self._release_clients()
         for task_id in self._unanswered:
-            self._sends[task_id].cancel()
+            self._sends[task_id].attempt.cancel()
+
+    def _release_clients(self) -> None:
+        for send in self._sends.values():
+            send.released.set()
 
     # -- parts ---------------------------------------------------------------------------------------------
 
@@ -343,6 +357,8 @@ class Submitter:
                     submission=reading.submission,
                     error=str(error),
                 )
+                if (send := self._sends.get(task.id)) is not None:
+                    send.released.set()  # a client that waits too long submits again, and pays twice
                 await asyncio.sleep(RECORD_RETRY_S)
         if reading.held:
             self._alarms.wait(task)
@@ -358,10 +374,9 @@ class Submitter:
         )
         return applied.task
 
-    def _start(self, task_id: TaskId, new: TaskRecord | None = None) -> asyncio.Task[Task | None]:
-        send: asyncio.Task[Task | None] = asyncio.create_task(self._attempt(task_id, new))
-        self._sends[task_id] = send
-        send.add_done_callback(partial(self._ended, task_id))
+    def _start(self, task_id: TaskId, new: TaskRecord | None = None) -> _Send:
+        send = self._sends[task_id] = _Send(asyncio.create_task(self._attempt(task_id, new)), asyncio.Event())
+        send.attempt.add_done_callback(partial(self._ended, task_id))
         return send
 
     def _ended(self, task_id: TaskId, send: asyncio.Task[Task | None]) -> None:
