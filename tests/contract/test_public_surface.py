@@ -34,6 +34,10 @@ PROSE = {"title", "description", "summary", "tags", "examples", "example"}
 ONE_KEY = re.compile(r"^(# )?(\[?[a-z][\w.\"-]*\]?(?: = .+)?)$")
 
 INTENDED: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("/configuration/defaults/messages/", "/configuration/file/messages", "/configuration/keys/[messages"),
+        "sentences for end users can be replaced and translated",
+    ),
     "/commands/tracker sandbox/--providers/": "the sandbox plays declared providers: one can be tried without a key",
 }
 """Prefix of a path of the flattened surface -> why everything below it differs from the recorded surface."""

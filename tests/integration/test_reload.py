@@ -14,6 +14,7 @@ from tests.kits.sandbox import find_job
 from tracker.config import Config, load_config
 from tracker.daemon.app import Tracker
 from tracker.daemon.reload import list_changes
+from tracker.domain.user_messages import use_messages
 from tracker.errors import ConfigError
 from tracker.hooks.kinds.registry import hook_table
 from tracker.logs import MASK
@@ -80,6 +81,7 @@ async def running(directory: Path, gateway: str) -> AsyncIterator[ReloadedDaemon
             yield ReloadedDaemon(directory, tracker, client)
     finally:
         await tracker.stop()
+        use_messages({}, {})  # they belong to the process
 
 
 async def test_reloadable_keys_apply_at_once(tmp_path: Path) -> None:
@@ -99,10 +101,11 @@ async def test_reloadable_keys_apply_at_once(tmp_path: Path) -> None:
             daemon.write(
                 ("[server]", 'public_url = "http://127.0.0.1:1"\n[server]'),
                 ("tick_s = 0.2", "tick_s = 0.1\ndeadline_s = 77"),
-                more=account + HOOK.format(name="new"),
+                more=account + '[messages]\npending = "Wait for your {asset}."\n' + HOOK.format(name="new"),
             )
         )
-        assert changed == ["public_url", "accounts.other", "poll.tick_s", "poll.deadline_s", "hooks"]
+        polls = ["poll.tick_s", "poll.deadline_s"]
+        assert changed == ["public_url", "accounts.other", *polls, "messages.pending", "hooks"]
         assert needs_restart == []
         assert (daemon.tracker.store, daemon.tracker._runner) == (store, runner)
         assert [spec.name for spec in daemon.tracker.dispatcher.specs] == ["new"]
@@ -110,6 +113,7 @@ async def test_reloadable_keys_apply_at_once(tmp_path: Path) -> None:
         assert (await daemon.submit(TOKEN))[0] == 401
         status, task = await daemon.submit(NEXT_TOKEN, account="other")
         assert (status, task["account"], task["reason"]) == (201, "other", None)
+        assert task["user_message"] == "Wait for your video."
         upstream = find_job(second, str(task["external_id"]))
         assert str(upstream.callback_url).startswith("http://127.0.0.1:1/callbacks/kling/")
         for secret in (TOKEN, NEXT_TOKEN, DEFAULT_KEY, "sk-another-key-0123456789"):

@@ -77,7 +77,7 @@ def test_the_documented_file_names_every_key() -> None:
         key
         for model in models
         for key in keys(model)
-        if not re.search(rf"(?m)(^#? ?|[{{,] ){key} = |\[{key}[\].]|\"{key}\"", text)
+        if not re.search(rf"(?m)(^#? ?|[{{,] ){key} = |[\[.]{key}[\].]|\"{key}\"", text)
     }
     assert missing == set()
 
@@ -558,5 +558,6 @@ def test_every_documented_section_is_in_the_interface_order() -> None:
         "poll",
         "callbacks",
         "retention",
+        "messages",
         "log",
     ]

@@ -11,6 +11,7 @@ from tracker.cli.client import Json
 from tracker.cli.exits import BAD_CONFIG, FAILED, USAGE, Failure
 from tracker.domain.records import delivery_json, event_json, task_json
 from tracker.domain.task import TaskId
+from tracker.domain.user_messages import use_messages
 from tracker.domain.why import explain
 from tracker.errors import RequestInvalid, StoreDamaged, TaskNotFound
 from tracker.server.queries import DELIVERY_LIST, TASK_LIST, Parameter, parse_query
@@ -34,6 +35,7 @@ class Offline:
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        use_messages(config.messages.sentences(), config.messages.assets)
 
     def task(self, task_id: str) -> Json:
         """One task."""

@@ -17,6 +17,7 @@ from tracker.config.listen import parse_listen
 _TEN_YEARS_S = 10 * 365 * 86400
 STORE_SCHEMES = ("s3", "gs", "az")
 """Object stores for the archive."""
+_BRACES = re.compile(r"[{}]")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
@@ -97,6 +98,14 @@ def _store_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _sentence(text: str) -> str:
+    if not text.strip() or not text.isprintable():
+        raise ValueError("must be one line of text")
+    if _BRACES.search(text.replace("{asset}", "")):
+        raise ValueError("has a brace; the only placeholder is {asset}")
+    return text
+
+
 def _env_name(name: str) -> str:
     # the message omits the value, which may be a key pasted here by mistake
     if not _ENV_NAME.fullmatch(name):
@@ -134,5 +143,7 @@ EnvName = Annotated[str, AfterValidator(_env_name)]
 Name = Annotated[str, AfterValidator(_name)]
 ListenAddress = Annotated[str, AfterValidator(lambda text: str(parse_listen(text)))]
 ResolvedPath = Annotated[Path, AfterValidator(resolve_path)]
+Sentence = Annotated[str, AfterValidator(_sentence)]
+"""A text for end users; ``{asset}`` is what is made."""
 Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
 """One name or several."""

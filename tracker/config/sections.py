@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, model_validator
+from pydantic import Field, ValidationInfo, create_model, model_validator
 
 from tracker.config.fields import (
     Count,
@@ -19,11 +19,13 @@ from tracker.config.fields import (
     Rate,
     ResolvedPath,
     Section,
+    Sentence,
     StoreUrl,
     VerbatimUrl,
     context_of,
 )
 from tracker.domain.schedule import PollPolicy
+from tracker.domain.user_messages import MESSAGES
 
 DEFAULT_GATEWAY = "https://gateway.api.anyint.ai"
 """Source: https://anyint.ai/docs/api-reference (read 2026-11)."""
@@ -212,6 +214,23 @@ class Models(Section):
             else:
                 names[key] = _alias(value)
         return {"names": names, "environments": environments}
+
+
+class _Messages(Section):
+    """``[messages]``: sentences for end users in place of those of `MESSAGES`, and words for what is made."""
+
+    assets: Mapping[Name, Sentence] = Field(default_factory=dict)
+
+    def sentences(self) -> dict[str, str]:
+        """The sentences that are set, by state."""
+        return {key: value for key in MESSAGES if (value := getattr(self, key)) is not None}
+
+
+_keys: dict[str, Any] = {str(key): (Sentence | None, None) for key in MESSAGES}
+if TYPE_CHECKING:
+    Messages = _Messages
+else:
+    Messages = create_model("Messages", __base__=_Messages, __doc__=_Messages.__doc__, **_keys)
 
 
 class Log(Section):

@@ -25,6 +25,7 @@ from tracker.config.sections import (
     Archive,
     Callbacks,
     Log,
+    Messages,
     Mistake,
     Models,
     Poll,
@@ -57,6 +58,7 @@ class Config(Section):
     archive: Archive = Field(default_factory=Archive)
     retention: Retention = Field(default_factory=Retention)
     models: Models = Field(default_factory=Models)
+    messages: Messages = Field(default_factory=Messages)
     log: Log = Field(default_factory=Log)
     hooks: tuple[AnyHook, ...] = ()
 

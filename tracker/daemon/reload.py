@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from tracker.domain.user_messages import use_messages
 from tracker.errors import ConfigError
 from tracker.hooks.kinds.script import ScriptHook
 from tracker.hooks.trust import distrusted_programs
@@ -34,6 +35,7 @@ CHANGEABLE: Final = (
     "callbacks.placeholder_url",
     "retention",
     "models",
+    "messages",
     "log",
     "hooks",
 )
@@ -65,6 +67,7 @@ class Live:
     def adopt(self, config: Config) -> None:
         """Have another configuration hold from now on."""
         self.config = config
+        use_messages(config.messages.sentences(), config.messages.assets)
         _replace(self.accounts, {name: self._account(name) for name in config.accounts})
         _replace(self.rates, {name: account.max_requests_per_s for name, account in config.accounts.items()})
         _replace(self.aliases, config.model_aliases())

@@ -1,20 +1,30 @@
-"""One sentence for end users about their job. It blames no one and promises nothing."""
+"""One sentence for end users about their job. It blames no one and promises nothing.
+
+``[messages]`` of the configuration replaces sentences, for another tone or language; `use_messages` applies it to this
+process, as a program chooses its language.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from tracker.domain.task import Reason, Status
+from tracker.domain.task import Reason, Status, SubmitState
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tracker.domain.task import Task
 
-_FAILED = {
+MESSAGES: Final[Mapping[str, str]] = {
+    "pending": "Your {asset} is waiting to be made.",
+    "checking": "We are checking whether your {asset} was accepted.",
+    "running": "Your {asset} is being made.",
+    "succeeded": "Your {asset} is ready.",
     Reason.INVALID_REQUEST: "The request for your {asset} was not accepted as it was written. "
     "Changing its settings may help.",
-    Reason.AUTH_FAILED: "Your {asset} could not be requested: the service did not accept our credentials.",
+    Reason.AUTH_FAILED: "Your {asset} could not be requested just now. We have been notified.",
     Reason.ENTITLEMENT: "Your {asset} could not be made: this model or feature is not part of the current plan.",
-    Reason.QUOTA_EXHAUSTED: "Your {asset} could not be made: the account's balance or quota is used up.",
+    Reason.QUOTA_EXHAUSTED: "Your {asset} could not be made just now. We have been notified.",
     Reason.RATE_LIMITED: "Your {asset} could not be started: the service was too busy. Trying again later may help.",
     Reason.POLICY_REJECTED: "Your {asset} was not made: the request or its result did not pass the content rules.",
     Reason.UPSTREAM_UNAVAILABLE: "Your {asset} could not be made: the service was not available. "
@@ -22,22 +32,43 @@ _FAILED = {
     Reason.GENERATION_FAILED: "Your {asset} could not be finished by the service. Trying again may help.",
     Reason.MISSING_OUTPUT: "The service reported your {asset} as ready but delivered no file. Trying again may help.",
     Reason.EXPIRED: "Your {asset} was not finished in time, and we stopped waiting for it.",
-    Reason.SUBMIT_UNKNOWN: "We could not determine whether your {asset} was accepted. It may have been charged, "
-    "so it was not sent again.",
+    Reason.SUBMIT_UNKNOWN: "Something went wrong with your {asset}. We are looking into it; "
+    "you do not need to order it again.",
     Reason.CANCELED: "Your {asset} was canceled.",
-    Reason.NOT_FOUND: "The service no longer has your {asset}.",
+    Reason.NOT_FOUND: "The service lost your {asset}. Please try again.",
 }
+"""State -> its sentence; of a failed task, the state is the reason. ``{asset}`` is what is made: ``song``, for example.
+
+``checking``: pending, and its create got no clear answer.
+"""
+
+_used: dict[str, str] = dict(MESSAGES)
+_nouns: dict[str, str] = {}
+
+
+def use_messages(sentences: Mapping[str, str], nouns: Mapping[str, str]) -> None:
+    """Use other sentences in this process from now on.
+
+    Args:
+        sentences: key of `MESSAGES` -> the sentence to use instead; the others stay as they are there.
+        nouns: what is made -> the word for it, in place of ``{asset}``.
+    """
+    _used.update(MESSAGES)
+    _used.update(sentences)
+    _nouns.clear()
+    _nouns.update(nouns)
 
 
 def user_message(task: Task) -> str:
     """The state of a task for end users: plain text, never empty, without codes or provider names."""
-    asset = task.asset
+    return _used[_state(task)].replace("{asset}", _nouns.get(task.asset, task.asset))
+
+
+def _state(task: Task) -> str:
     match task.status:
-        case Status.PENDING:
-            return f"Your {asset} is waiting to be made."
-        case Status.RUNNING:
-            return f"Your {asset} is being made."
-        case Status.SUCCEEDED:
-            return f"Your {asset} is ready."
         case Status.FAILED:
-            return _FAILED[task.reason or Reason.GENERATION_FAILED].format(asset=asset)
+            return task.reason or Reason.GENERATION_FAILED
+        case Status.PENDING if task.submit_state is SubmitState.AMBIGUOUS:
+            return "checking"
+        case status:
+            return status.lower()

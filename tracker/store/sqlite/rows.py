@@ -181,7 +181,7 @@ def task_update(before: Task, after: Task) -> tuple[tuple[str, ...], list[Any]]:
     if update.has_error:
         error = after.error or UpstreamError()
         values += (error.code, error.message, error.http_status)
-    if update.has_status:
+    if update.has_message:
         values.append(user_message(after))
     return update.columns, values
 
@@ -191,19 +191,19 @@ class _Update(NamedTuple):
 
     stores: tuple[tuple[int, Callable[[Any], Any] | None], ...]
     has_error: bool
-    has_status: bool
+    has_message: bool
     columns: tuple[str, ...]
 
 
 @cache
 def _update_of(positions: tuple[int, ...]) -> _Update:
     names = [Task.__struct_fields__[n] for n in positions]
-    has_error, has_status = "error" in names, "status" in names
+    has_error, has_message = "error" in names, not {"status", "submit_state"}.isdisjoint(names)
     columns = [name for name in names if name != "error"]
     columns += ("error_code", "error_message", "error_http_status") if has_error else ()
-    columns += ("user_message",) if has_status else ()
+    columns += ("user_message",) if has_message else ()
     stores = tuple((n, _store_of(name)) for n, name in zip(positions, names, strict=True) if name != "error")
-    return _Update(stores, has_error, has_status, tuple(columns))
+    return _Update(stores, has_error, has_message, tuple(columns))
 
 
 def task_at_snapshot(snapshot: str) -> Task:
