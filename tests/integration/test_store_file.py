@@ -260,6 +260,7 @@ async def test_leases_of_schema_7_fall_due_at_the_first_start(tmp_path: Path) ->
             *(f"ALTER TABLE {table} DROP COLUMN holder" for table in ("tasks", "deliveries", "archives")),
             "DROP TABLE processes",
             "DROP TABLE outbox",
+            "DROP INDEX archives_next",
             "INSERT INTO cursors (name, seq) SELECT 'deliveries', max(seq) FROM events",
             "PRAGMA user_version = 7",
         ):

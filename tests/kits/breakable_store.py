@@ -93,6 +93,19 @@ class BreakableStore(SqliteStore):
         statements.clear()  # the end of the transaction that began the trace
         return statements
 
+    async def count_steps(self, call: Callable[[], Awaitable[object]]) -> int:
+        """How many steps SQLite's virtual machine takes on the writer's connection during a call."""
+        steps = 0
+
+        def count() -> None:
+            nonlocal steps
+            steps += 1
+
+        await self._write(lambda db: db.set_progress_handler(count, 1))
+        await call()
+        await self._write(lambda db: db.set_progress_handler(None, 0))
+        return steps
+
     def _breakable(self, name: str, method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def call(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - of any method
             self.calls[name] += 1

@@ -24,6 +24,7 @@ from tracker.store.sqlite.rows import (
     ARCHIVE_COLUMNS,
     archive_from,
     batches,
+    from_ms,
     outputs_text,
     to_ms,
 )
@@ -84,33 +85,55 @@ def _insert_statement(count: int) -> str:
     """
 
 
+# A claim examines so many items of each index, and no more: it runs on the writer's thread, and callbacks wait for it.
+_EXAMINED = 500
+_BY_EXPIRY = "expires_at IS NULL, expires_at, due_at"
+_SOONEST = f"""
+    SELECT task_id, identity, n, attempts, expires_at FROM (
+        SELECT task_id, identity FROM (
+            SELECT task_id, identity, due_at FROM archives INDEXED BY archives_next
+            WHERE due_at IS NOT NULL ORDER BY {_BY_EXPIRY} LIMIT {_EXAMINED})
+        WHERE due_at <= :now LIMIT :limit)
+    CROSS JOIN archives USING (task_id, identity)
+"""
+"""The due items among those whose URL expires first."""
+_LONGEST_DUE = f"""
+    SELECT task_id, identity, n, attempts, expires_at FROM (
+        SELECT * FROM archives INDEXED BY archives_due WHERE due_at <= :now ORDER BY due_at LIMIT {_EXAMINED})
+    ORDER BY {_BY_EXPIRY} LIMIT :limit
+"""
+"""The same among those that have been due for longest: `_SOONEST` finds too few where many wait for a retry."""
+_LEASE = """
+    UPDATE archives SET state = 'running', attempts = attempts + 1, due_at = ?, holder = ?
+    WHERE (task_id, identity) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?))
+"""
+
+
 def claim_archives(tx: Transaction, limit: int, lease_s: float) -> list[ArchiveJob]:
     """Lease due items, those whose URL expires first before the others; delete those whose output is gone."""
-    db = tx.db
-    due = db.execute(
-        f"""
-        SELECT {ARCHIVE_COLUMNS} FROM archives WHERE due_at <= ?
-        ORDER BY expires_at IS NULL, expires_at, due_at LIMIT ?
-        """,
-        (tx.in_ms(), limit),
-    ).fetchall()
     jobs = []
     tasks: dict[TaskId, Task] = {}  # one may hold many images inline
-    for row in due:
-        record = archive_from(row)
-        task = tasks.get(record.task_id) or get_task(db, record.task_id)
-        tasks[task.id] = task
-        output = find_output(task, record.identity)
+    for task_id, identity, n, attempts, expires_at in _find_due(tx, limit):
+        task = tasks.get(task_id) or get_task(tx.db, task_id)
+        tasks[task_id] = task
+        output = find_output(task, identity)
         if output is None:
-            db.execute("DELETE FROM archives WHERE task_id = ? AND identity = ?", (record.task_id, record.identity))
-            continue
-        db.execute(
-            "UPDATE archives SET state = 'running', attempts = attempts + 1, due_at = ?, holder = ?"
-            " WHERE task_id = ? AND identity = ?",
-            (tx.in_ms(lease_s), tx.holder, record.task_id, record.identity),
-        )
-        jobs.append(ArchiveJob(task, output, record.identity, record.n, record.attempts + 1, record.expires_at))
+            tx.db.execute("DELETE FROM archives WHERE task_id = ? AND identity = ?", (task_id, identity))
+        else:
+            jobs.append(ArchiveJob(task, output, identity, n, attempts + 1, from_ms(expires_at)))
+    if jobs:
+        keys = orjson.dumps([(job.task.id, job.identity) for job in jobs]).decode()
+        tx.db.execute(_LEASE, (tx.in_ms(lease_s), tx.holder, keys))
     return jobs
+
+
+def _find_due(tx: Transaction, limit: int) -> list[tuple[TaskId, str, int, int, int | None]]:
+    values = {"now": tx.in_ms(), "limit": limit}
+    found = tx.db.execute(_SOONEST, values).fetchall()
+    if len(found) < limit:
+        known = set(found)
+        found += [row for row in tx.db.execute(_LONGEST_DUE, values) if row not in known]
+    return found[:limit]
 
 
 def find_output(task: Task, identity: str) -> Output | None:
