@@ -6,6 +6,7 @@ BIN      := $(VENV)/bin
 RUNTIME  := $(VENV)/.runtime-stamp
 DEV      := $(VENV)/.dev-stamp
 ARGS     ?=
+WHAT     ?=
 WORKERS  ?= 3 # on two cores: a third of the time of tests is waiting
 UV       := $(VENV)/lock-tools/bin/uv
 UV_PIN   := uv==0.13.8
@@ -61,8 +62,8 @@ install: ## install as a systemd service (PREFIX, DESTDIR, WHEEL, WHEELS: see sy
 uninstall: ## remove the service; configuration and data stay
 	@$(SETUP) uninstall
 
-bench: $(DEV) ## measure the hot paths (options in ARGS="…")
-	@$(BIN)/python -m tests.bench $(ARGS)
+bench: $(DEV) ## measure the hot paths, or one of them (WHAT=callbacks|lookups, options in ARGS="…")
+	@$(BIN)/python -m tests.bench $(WHAT) $(ARGS)
 
 format: $(DEV) ## format and fix the source
 	@$(BIN)/python -m ruff check --fix-only .

@@ -1,4 +1,4 @@
-"""The baselines and an upstream, as processes of their own: ``python -m tests.bench.servers KIND FILE``.
+"""The baselines and an upstream, as processes of their own: ``python -m tests.bench.servers KIND``.
 
 ``bare``: an aiohttp handler that reads the body and answers, nothing more: the ceiling.
 ``naive``: a simple implementation: a transaction of its own for every callback, through aiosqlite.
@@ -12,8 +12,10 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from hashlib import sha256
 
 import aiosqlite
@@ -90,25 +92,35 @@ def upstream(app: web.Application) -> None:
     app.router.add_get("/{path:.*}", answer)
 
 
-async def main(kind: str, path: str) -> None:
+@asynccontextmanager
+async def _database() -> AsyncIterator[aiosqlite.Connection]:
+    with tempfile.TemporaryDirectory(prefix="tracker-bench-") as directory:
+        async with aiosqlite.connect(f"{directory}/naive.db", isolation_level=None) as connection:
+            await connection.executescript(_NAIVE_SCHEMA)
+            await connection.execute("PRAGMA synchronous = FULL")
+            yield connection
+
+
+async def main(kind: str) -> None:
     """Serve until standard input closes."""
-    connection = await aiosqlite.connect(path, isolation_level=None)
-    await connection.executescript(_NAIVE_SCHEMA)
-    await connection.execute("PRAGMA synchronous = FULL")
     app = web.Application()
-    if kind == "upstream":
-        upstream(app)
-    else:
-        app.router.add_post("/callbacks/{provider}/{token}", bare if kind == "bare" else naive(connection))
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    print(runner.addresses[0][1], flush=True)
-    await asyncio.to_thread(sys.stdin.read)
-    await runner.cleanup()
-    await connection.close()
+    async with AsyncExitStack() as stack:
+        match kind:
+            case "bare":
+                app.router.add_post("/{path:.*}", bare)
+            case "naive":
+                app.router.add_post("/{path:.*}", naive(await stack.enter_async_context(_database())))
+            case "upstream":
+                upstream(app)
+            case _:
+                raise SystemExit(f"{kind}: unknown kind of server")
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        print(runner.addresses[0][1], flush=True)
+        await asyncio.to_thread(sys.stdin.read)
 
 
 if __name__ == "__main__":
-    uvloop.run(main(sys.argv[1], sys.argv[2]))
+    uvloop.run(main(sys.argv[1]))
