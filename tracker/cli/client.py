@@ -5,14 +5,13 @@ Built on the standard library for a fast start. Redirects are never followed: th
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from http import HTTPStatus
-from typing import IO, Any
+from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from tracker.cli.exits import BAD_CONFIG, FAILED, UNAVAILABLE, USAGE, Failure, Unreachable
@@ -60,20 +59,18 @@ class Client:
         """The JSON that a POST is answered with."""
         return self._call("POST", path, body, headers or {}, answer_s)
 
-    def save(self, path: str, file: IO[bytes], *, answer_s: float = ANSWER_S) -> str:
-        """Write the body of a GET to a file, piece by piece; its SHA-256."""
-        digest = hashlib.sha256()
+    def save(self, path: str, *sinks: Callable[[bytes], object], answer_s: float = ANSWER_S) -> None:
+        """Pass the body of a GET to each of the sinks, piece by piece."""
         try:
             with self._request("GET", path, None, {}, answer_s) as answer:
                 if answer.status != HTTPStatus.OK:
                     self._read(answer.status, answer.read())
                     raise Failure([f"{self.url} answered {answer.status} instead of a file"], FAILED)
                 while piece := answer.read(_PIECE_BYTES):
-                    digest.update(piece)
-                    file.write(piece)
+                    for sink in sinks:
+                        sink(piece)
         except (TimeoutError, ConnectionError, http.client.HTTPException) as error:
             raise Unreachable(f"the daemon at {self.url} closed the connection ({_why(error)})") from error
-        return digest.hexdigest()
 
     def _call(self, method: str, path: str, body: Json, headers: Mapping[str, str], answer_s: float) -> Json:
         payload = None if body is None else json.dumps(body).encode()

@@ -113,9 +113,10 @@ def _copy(session: Session, task_id: str, output: Mapping[str, Json], target: Pa
         target_file.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=".tracker-", dir=target_file.parent)
         try:
+            digest = hashlib.sha256()
             with os.fdopen(handle, "wb") as file:
-                digest = session.client.save(task_path(task_id, "outputs", str(output["n"])), file)
-            if digest != output["sha256"]:
+                session.client.save(task_path(task_id, "outputs", str(output["n"])), file.write, digest.update)
+            if digest.hexdigest() != output["sha256"]:
                 raise Failure([f"output {output['n']}: damaged in transit; run the command again"], FAILED)
             Path(name).chmod(0o644)
             Path(name).replace(target_file)

@@ -101,6 +101,8 @@ def list_tasks(session: Session, labels: dict[str, str], *, as_json: bool, **opt
 
 def _check_route(session: Session, query: Mapping[str, str]) -> None:
     """Report an unknown route or provider when the list is empty, with the nearest one."""
+    if not {"route", "provider"} & query.keys():
+        return
     import difflib
 
     from tracker.daemon.provider_files import read_registry

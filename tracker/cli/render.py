@@ -6,7 +6,6 @@ Text from providers is printed without control characters, which a terminal woul
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -35,11 +34,16 @@ def clean_text(value: object) -> str:
 
 def echo_json(value: Json) -> None:
     """Write JSON to standard output."""
-    from tracker.domain.records import decode_fragment
-
     # a stream would escape characters that it cannot encode as Python does, not as JSON
     is_utf_8 = sys.stdout.encoding.lower().replace("-", "").replace("_", "") == "utf8"
-    click.echo(json.dumps(value, indent=2, ensure_ascii=not is_utf_8, default=decode_fragment))
+    click.echo(json.dumps(value, indent=2, ensure_ascii=not is_utf_8, default=_decode_fragment))
+
+
+def _decode_fragment(value: object) -> object:
+    """Decode JSON that the store holds as text; the daemon's answers have none."""
+    from tracker.domain.records import decode_fragment
+
+    return decode_fragment(value)
 
 
 def echo_result(value: Json, echo_text: Callable[[Json], None], *, as_json: bool) -> None:
@@ -50,7 +54,7 @@ def echo_result(value: Json, echo_text: Callable[[Json], None], *, as_json: bool
 def echo_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, status_column: int | None = None) -> None:
     """Write rows in aligned columns that fit the terminal; ``status_column`` holds a task status, and is coloured."""
     lines = [[clean(value) for value in row] for row in rows]
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    width = _terminal_width()
 
     def heading(_column: int, text: str) -> str:
         return click.style(text, bold=True)
@@ -62,6 +66,15 @@ def echo_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, stat
     headings = [column.upper() for column in columns]
     for line in table_lines(headings, lines, width, heading=heading, cell=cell):
         click.echo(line)
+
+
+def _terminal_width() -> int | None:
+    """The columns of the terminal; None if standard output is not one."""
+    if not sys.stdout.isatty():
+        return None
+    import shutil  # it imports libraries for compression
+
+    return shutil.get_terminal_size().columns
 
 
 def echo_fields(fields: Iterable[tuple[str, object]]) -> None:
@@ -124,7 +137,8 @@ def echo_tasks(tasks: Sequence[Mapping[str, Json]], now: datetime) -> None:
         for task in tasks
     ]
     columns = ("id", "status", "route", "progress", "age", "external id")
-    is_narrow = sys.stdout.isatty() and shutil.get_terminal_size().columns < _WIDE
+    width = _terminal_width()
+    is_narrow = width is not None and width < _WIDE
     shown = len(columns) - is_narrow
     echo_table(columns[:shown], [row[:shown] for row in rows], status_column=1)
 

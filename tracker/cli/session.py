@@ -24,6 +24,7 @@ from tracker.cli.systemd_unit import with_unit
 if TYPE_CHECKING:
     from tracker.cli.offline import Offline
     from tracker.config import Config, HookSpec
+    from tracker.config.client import ClientConfig
     from tracker.tracking.accounts import AccountRules
 
 _ID_CHARACTERS = 26
@@ -54,7 +55,8 @@ def read_config(
     Raises:
         ConfigError: with one line per error.
     """
-    from tracker.config import find_file, load_config
+    from tracker.config.load import load_config
+    from tracker.config.sources import find_file
 
     env = with_unit(env, path or find_file(env))
     if serving:
@@ -115,8 +117,17 @@ class Session:
 
     @functools.cached_property
     def config(self) -> Config:
-        """The configuration for a client."""
+        """The complete configuration without hooks."""
         return read_config(self._config_path)
+
+    @functools.cached_property
+    def _address(self) -> ClientConfig | Config:
+        """The address, the token and the store of the daemon."""
+        from tracker.config.client import read_client_config
+        from tracker.config.sources import find_file
+
+        path = self._config_path
+        return read_client_config(path, with_unit(os.environ, path or find_file(os.environ))) or self.config
 
     @functools.cached_property
     def config_with_hooks(self) -> Config:
@@ -126,7 +137,7 @@ class Session:
     @functools.cached_property
     def url(self) -> str:
         """The URL of the daemon."""
-        return self._url or self.config.listen.url
+        return self._url or self._address.listen.url
 
     @property
     def is_configured_daemon(self) -> bool:
@@ -144,11 +155,11 @@ class Session:
         token = os.environ.get("TRACKER_API_TOKEN", "").strip() or None
         if self._url is not None and self._config_path is None and token is not None:
             return Client(self._url, token)  # the configuration is not needed
-        client = Client(self.url, self.config.api_token())
+        client = Client(self.url, self._address.api_token())
         if self._url is None:
             from tracker.cli.store_identity import check_store
 
-            check_store(self.config)
+            check_store(self._address)
         return client
 
     def full_id(self, text: str) -> str:
@@ -201,7 +212,7 @@ class Session:
             Unreachable: the daemon is on another machine, or the database does not exist.
             StoreUnusable: that cannot be determined.
         """
-        from tracker.config import is_loopback
+        from tracker.config.listen import is_loopback
         from tracker.errors import StoreUnusable
         from tracker.filesystem import is_store
 

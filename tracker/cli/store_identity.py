@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tracker.config import Config
+    from tracker.config.client import ClientConfig
 
 Serves = Literal["same", "another", "unknown"]
 
 
-def check_store(config: Config) -> None:
+def check_store(config: Config | ClientConfig) -> None:
     """Refuse a tracker that serves another store. A free address is not an error here.
 
     Raises:
@@ -53,7 +54,7 @@ def _refusal(brief: str, fix: str) -> Unreachable:
     return Unreachable(f"{brief}; {fix}", brief)
 
 
-def compare(config: Config, peer: Peer) -> tuple[Serves, Peer, str]:
+def compare(config: Config | ClientConfig, peer: Peer) -> tuple[Serves, Peer, str]:
     """Compare the store of a tracker with the configured one.
 
     If this user cannot read the file, the paths are compared: a daemon that accepts the token returns its path.
@@ -64,7 +65,7 @@ def compare(config: Config, peer: Peer) -> tuple[Serves, Peer, str]:
     url, path = config.listen.url, config.store_path
     if peer.instance is None:
         return "unknown", peer, "it is an older version; restart it"
-    from tracker.store.sqlite import read_instance  # slow to import
+    from tracker.store.sqlite import read_instance
 
     try:
         own = read_instance(path)

@@ -9,7 +9,6 @@ They are found by the configuration file: ``/etc/tracker/tracker.toml`` belongs 
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +106,8 @@ def _read(file: Path) -> str | None:
 def _decrypt(name: str, file: Path) -> str | None:
     """Decrypt a credential of this machine; None if systemd cannot."""
     command = ["systemd-creds", "decrypt", f"--name={name}", str(file), "-"]
+    import subprocess
+
     try:
         done = subprocess.run(command, capture_output=True, timeout=_DECRYPT_S, check=True)  # noqa: S603 - files of root
         return done.stdout.decode().strip() or None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
@@ -108,11 +107,11 @@ def check_callback_secret(value: bytes, source: str) -> bytes:
 
 def _make(path: Path) -> None:
     make_directory(path.parent)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     try:
         with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(f"{secrets.token_hex(32)}\n")
+            file.write(f"{os.urandom(32).hex()}\n")
             file.flush()
             os.fsync(file.fileno())
         with suppress(FileExistsError):  # another process was first; use its secret

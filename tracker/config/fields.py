@@ -13,12 +13,12 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
 from tracker.config.listen import parse_listen
+from tracker.config.sources import is_variable, resolve
 
 _TEN_YEARS_S = 10 * 365 * 86400
 STORE_SCHEMES = ("s3", "gs", "az")
 """Object stores for the archive."""
 _BRACES = re.compile(r"[{}]")
-_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
@@ -53,9 +53,7 @@ class Section(BaseModel):
 def resolve_path(path: Path, info: ValidationInfo) -> Path:
     """Make a path absolute: ``~`` is the home directory, relative ones start beside the file."""
     context = context_of(info)
-    if context.home is not None and path.parts[:1] == ("~",):
-        path = context.home.joinpath(*path.parts[1:])
-    return context.base / path
+    return resolve(path, context.base, context.home)
 
 
 def _no_bool(value: object) -> object:
@@ -108,7 +106,7 @@ def _sentence(text: str) -> str:
 
 def _env_name(name: str) -> str:
     # the message omits the value, which may be a key pasted here by mistake
-    if not _ENV_NAME.fullmatch(name):
+    if not is_variable(name):
         raise ValueError("is not the name of an environment variable; write the variable's name, not its value")
     return name
 

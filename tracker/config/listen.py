@@ -11,6 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+DEFAULT_LISTEN = "127.0.0.1:8780"
 SOCKET_PATH_MAX = 107 if sys.platform == "linux" else 103
 """Bytes of a Unix socket's path: ``sun_path`` without its end (unix(7); 104 bytes on macOS and the BSDs)."""
 _PORTS = range(65536)

@@ -24,6 +24,8 @@ from tracker.config.fields import (
     VerbatimUrl,
     context_of,
 )
+from tracker.config.listen import DEFAULT_LISTEN
+from tracker.config.sources import DEFAULT_TOKEN_ENV
 from tracker.domain.schedule import PollPolicy
 from tracker.domain.user_messages import MESSAGES
 
@@ -72,8 +74,8 @@ class ByProvider(Section):
 class Server(Section):
     """``[server]``: listen address and API token."""
 
-    listen: ListenAddress = "127.0.0.1:8780"
-    api_token_env: EnvName = "TRACKER_API_TOKEN"  # noqa: S105 - the name of a variable
+    listen: ListenAddress = DEFAULT_LISTEN
+    api_token_env: EnvName = DEFAULT_TOKEN_ENV
     api_token_file: ResolvedPath | None = None
     max_callback_bytes: Count = 1048576
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -34,6 +33,7 @@ from tracker.config.sections import (
     Server,
     StoreSection,
 )
+from tracker.config.sources import store_path
 from tracker.domain.ai_models import ModelTarget
 from tracker.domain.api_keys import key_problem
 from tracker.domain.schedule import PollPolicy
@@ -104,19 +104,9 @@ class Config(Section):
         return parse_listen(self.server.listen)
 
     @property
-    def state_dir(self) -> Path:
-        """``$STATE_DIRECTORY`` (set by systemd), else the XDG state directory of this user."""
-        if given := self._env.get("STATE_DIRECTORY"):
-            return Path(given.split(":")[0])
-        if given := self._env.get("XDG_STATE_HOME"):
-            return Path(given) / "tracker"
-        home = self._env.get("HOME") or os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises without one
-        return Path(home) / ".local" / "state" / "tracker"
-
-    @property
     def store_path(self) -> Path:
         """The SQLite file."""
-        return self.store.path or self.state_dir / "tracker.db"
+        return store_path(self.store.path, self._env)
 
     @property
     def hooks_path(self) -> Path | None:

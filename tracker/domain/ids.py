@@ -6,12 +6,12 @@ Source: https://github.com/ulid/spec (read 2026-11).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from tracker.domain.task import TaskId
+from typing import TYPE_CHECKING, NewType
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+TaskId = NewType("TaskId", str)
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 RANDOM_BYTES = 10

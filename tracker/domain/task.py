@@ -8,27 +8,25 @@ from typing import NewType
 
 from msgspec import Struct
 
-TaskId = NewType("TaskId", str)
+from tracker.domain.ids import TaskId
+from tracker.domain.statuses import Reason, Status
+
+__all__ = [
+    "GIVEN_UP_REASONS",
+    "RETRYABLE_REASONS",
+    "ExternalId",
+    "Output",
+    "Reason",
+    "Stage",
+    "Status",
+    "SubmitState",
+    "Task",
+    "TaskId",
+    "UpstreamError",
+    "stage_rank",
+]
+
 ExternalId = NewType("ExternalId", str)
-
-
-class Status(StrEnum):
-    """The state of a task. Statuses never move backwards."""
-
-    PENDING = "PENDING"
-    """Entered when the intent is on disk; left when the upstream reports that work began, or how it ended."""
-    RUNNING = "RUNNING"
-    """Entered when work is first reported, also by a success that still lacks its outputs."""
-    SUCCEEDED = "SUCCEEDED"
-    """Entered on a success with at least one output. Always final."""
-    FAILED = "FAILED"
-    """Entered with a `Reason`. Final, except for `GIVEN_UP_REASONS`."""
-
-    is_terminal: bool
-    """Whether the task has ended."""
-
-    def __init__(self, value: str) -> None:
-        self.is_terminal = value in {"SUCCEEDED", "FAILED"}
 
 
 class Stage(StrEnum):
@@ -49,24 +47,6 @@ _STAGE_RANK = {Stage.TEXT: 1, Stage.FIRST: 2, Stage.COMPLETE: 3}
 def stage_rank(stage: Stage | None) -> int:
     """Order of a stage, 0 for none."""
     return 0 if stage is None else _STAGE_RANK[stage]
-
-
-class Reason(StrEnum):
-    """Why a task is FAILED."""
-
-    INVALID_REQUEST = "invalid_request"
-    AUTH_FAILED = "auth_failed"
-    ENTITLEMENT = "entitlement"
-    QUOTA_EXHAUSTED = "quota_exhausted"
-    RATE_LIMITED = "rate_limited"
-    POLICY_REJECTED = "policy_rejected"
-    UPSTREAM_UNAVAILABLE = "upstream_unavailable"
-    GENERATION_FAILED = "generation_failed"
-    MISSING_OUTPUT = "missing_output"
-    EXPIRED = "expired"
-    SUBMIT_UNKNOWN = "submit_unknown"
-    CANCELED = "canceled"
-    NOT_FOUND = "not_found"
 
 
 GIVEN_UP_REASONS = frozenset({Reason.EXPIRED, Reason.SUBMIT_UNKNOWN, Reason.MISSING_OUTPUT})

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.ids import looks_like_task_id
-from tracker.domain.task import Reason, Status
+from tracker.domain.statuses import Reason, Status
 from tracker.errors import FieldProblem, RequestInvalid
 
 if TYPE_CHECKING:

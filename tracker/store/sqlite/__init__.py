@@ -1,32 +1,32 @@
-"""The SQLite engine of the store: the only package that contains SQL."""
+"""The SQLite engine of the store: the only package that contains SQL.
 
-from __future__ import annotations
+Each name is imported when it is first used: a command that compares the id of a file with that of a daemon loads
+`schema` alone.
+"""
 
-from datetime import UTC, datetime
+from importlib import import_module
 from typing import TYPE_CHECKING
 
-from tracker.store.sqlite.backup import copy_database
-from tracker.store.sqlite.engine import SqliteStore
-from tracker.store.sqlite.reads import SqliteReader
-from tracker.store.sqlite.schema import read_instance
-
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from tracker.store.sqlite.backup import copy_database
+    from tracker.store.sqlite.engine import SqliteStore
+    from tracker.store.sqlite.file_reader import open_reader
+    from tracker.store.sqlite.reads import SqliteReader
+    from tracker.store.sqlite.schema import read_instance
 
 __all__ = ["SqliteReader", "SqliteStore", "copy_database", "open_reader", "read_instance"]
 
+_MODULES = {
+    "SqliteReader": "reads",
+    "SqliteStore": "engine",
+    "copy_database": "backup",
+    "open_reader": "file_reader",
+    "read_instance": "schema",
+}
 
-async def open_reader(path: Path, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> SqliteReader:
-    """Open a database for reading alone, whether or not a daemon has it.
 
-    Raises:
-        StoreUnusable: the file is missing, foreign, newer, or was never set up.
-    """
-    reader = SqliteReader(path, now)
-    try:
-        await reader.open(connections=1)
-    except BaseException:
-        await reader.close()  # else its thread would prevent the process from ending
-        raise
-    return reader
+def __getattr__(name: str) -> object:
+    """Import a name of this package on its first use."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

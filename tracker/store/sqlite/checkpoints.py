@@ -19,11 +19,6 @@ log = get_logger(__name__)
 
 COMMITS = 16
 """Commits between checkpoints: some hundred pages under load."""
-BACKSTOP_PAGES = 2000
-"""Pages in the log at which the writer's commit checkpoints: 16 MB stay in the caches, 64 MB cost 12 us more for each
-callback."""
-
-
 MAX_LOG_PAGES = 8192
 """Pages in the log (64 MB) above which checkpoints are blocked; the log is truncated to this when it restarts."""
 BLOCKED_HINT = (

@@ -9,24 +9,24 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
-from importlib import resources
 from pathlib import Path
 
 from tracker.errors import StoreUnavailable, StoreUnusable
 from tracker.filesystem import is_store
 from tracker.store.sqlite.backup_files import damaged, refuse_emptied, refuse_lone_log
-from tracker.store.sqlite.checkpoints import BACKSTOP_PAGES
 from tracker.store.sqlite.identity import APPLICATION_ID, means_damage, reader_uri, unused_uri, writer_uri
 
 BUSY_TIMEOUT_MS = 5000
+BACKSTOP_PAGES = 2000
+"""Pages in the log at which the writer's commit checkpoints: 16 MB stay in the caches, 64 MB cost 12 us more for each
+callback."""
 OWNER = "run as its owner, or check its permissions"
 """How to fix a file that cannot be read."""
 
 
 def migrations() -> list[tuple[int, str]]:
     """Every migration as (number, SQL), in order."""
-    folder = resources.files(__package__) / "migrations"
-    scripts = sorted((item for item in folder.iterdir() if item.name.endswith(".sql")), key=lambda item: item.name)
+    scripts = sorted(Path(__file__).with_name("migrations").glob("*.sql"))
     return [(int(script.name.partition("_")[0]), script.read_text(encoding="utf-8")) for script in scripts]
 
 

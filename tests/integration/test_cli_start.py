@@ -1,0 +1,70 @@
+"""What commands import: most of their time is the start of the process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.kits.daemon import NEVER_POLLS, Setting, running_daemon
+from tracker.sandbox import Sandbox
+
+HEAVY = {
+    *("aiohttp", "aiosqlite", "apprise", "asyncio", "jmespath", "msgspec", "obstore", "orjson", "pluggy", "pydantic"),
+    *("rich", "structlog", "uvloop", "multiprocessing", "subprocess", "zipfile"),
+    *("tracker.archive", "tracker.hooks", "tracker.logs", "tracker.providers", "tracker.tracking", "tracker.upstream"),
+    *("tracker.config.settings", "tracker.daemon.app", "tracker.domain.task", "tracker.store.sqlite.engine"),
+}
+"""Libraries and packages that cost more than a command that asks the daemon."""
+SUNO = '{"customMode": false, "instrumental": false, "model": "V5", "prompt": "x"}'
+PROGRAM = """
+import json, sys
+from tracker.cli.main import run
+code = run(sys.argv[2:])
+with open(sys.argv[1], "w") as file:
+    json.dump({"code": code, "modules": sorted(sys.modules)}, file)
+"""
+
+
+async def heavy_imports(directory: Path, *arguments: str) -> tuple[int, set[str], str]:
+    """Run a command as a process: its exit code, what it imported of `HEAVY`, and its standard error."""
+    report = directory / "imported.json"
+    env = {name: value for name, value in os.environ.items() if not name.startswith("TRACKER_")}
+    command = [sys.executable, "-c", PROGRAM, str(report), *arguments]
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe, env=env)
+    _out, err = await process.communicate()
+    found = json.loads(report.read_text())
+    return found["code"], HEAVY & set(found["modules"]), err.decode()
+
+
+@pytest.mark.parametrize("arguments", [("--version",), ("--help",), ("list", "--help"), ("submit", "--help")])
+async def test_help_and_version_import_little(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """Neither the configuration, nor the store, nor a library of the daemon."""
+    assert await heavy_imports(tmp_path, *arguments) == (0, set(), "")
+
+
+async def test_commands_beside_a_daemon_import_little(tmp_path: Path) -> None:
+    """The daemon is identified and asked with the standard library and click alone."""
+    async with Sandbox() as sandbox:
+        setting = Setting(gateway=sandbox.base_url, poll=NEVER_POLLS, is_called_back=False)
+        async with running_daemon(tmp_path, setting) as api:
+            task = (await api.submit("suno.generate", json.loads(SUNO)))["id"]
+            expected = {
+                ("list",): 0,
+                ("list", "--json"): 0,
+                ("list", "--status", "FAILED"): 0,
+                ("show", task): 0,
+                ("why", task): 0,
+                ("events", task): 0,
+                ("wait", task, "--timeout", "0"): 124,
+                ("submit", "suno.generate", "-d", SUNO): 0,
+                ("routes",): 0,
+            }
+            for arguments, code in expected.items():
+                found = await heavy_imports(tmp_path, *arguments, "--config", str(tmp_path / "tracker.toml"))
+                assert found[:2] == (code, set()), (arguments, *found)
