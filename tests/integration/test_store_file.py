@@ -242,6 +242,35 @@ async def test_a_migration_names_what_a_user_added(tmp_path: Path) -> None:
         assert world.edit("PRAGMA user_version") == [(migrations()[-1][0],)]
 
 
+def rewrite_with_schema(path: Path, number: int) -> None:
+    """Replace a database with one of an older schema that holds the same rows."""
+    older = path.with_name("older.db")
+    with closing(sqlite3.connect(older, isolation_level=None)) as db:
+        for _, script in migrations()[:number]:
+            db.executescript(script)
+        db.execute("ATTACH ? AS newer", (str(path),))
+        triggers = db.execute("SELECT name, sql FROM main.sqlite_schema WHERE type = 'trigger'").fetchall()
+        for name, _ in triggers:
+            db.execute(f"DROP TRIGGER {name}")
+        for (table,) in db.execute("SELECT name FROM main.sqlite_schema WHERE type = 'table'").fetchall():
+            columns = db.execute(
+                "SELECT group_concat(name) FROM pragma_table_info(?1, 'main')"
+                " WHERE name IN (SELECT name FROM pragma_table_info(?1, 'newer'))",
+                (table,),
+            ).fetchone()[0]
+            if columns is not None:
+                db.execute(f"DELETE FROM main.{table}")
+                db.execute(f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM newer.{table}")
+        if number < 8:
+            db.execute("UPDATE tasks SET leased = id IN (SELECT id FROM newer.tasks WHERE holder IS NOT NULL)")
+        if number < 9:
+            db.execute("INSERT INTO cursors (name, seq) SELECT 'deliveries', coalesce(max(seq), 0) FROM events")
+        for _, sql in triggers:
+            db.execute(sql)
+        db.executescript(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number}")
+    older.replace(path)
+
+
 async def test_leases_of_schema_7_fall_due_at_the_first_start(tmp_path: Path) -> None:
     """It had no holders: what was leased was held by a process that is dead now."""
     path = tmp_path / "t.db"
@@ -254,17 +283,7 @@ async def test_leases_of_schema_7_fall_due_at_the_first_start(tmp_path: Path) ->
         await world.store.claim_deliveries("publish", 1, 900)
         await world.store.claim_archives(1, 900)
         await world.store.claim_due(LANE, 1, 900)
-        for statement in (
-            "ALTER TABLE tasks ADD COLUMN leased INTEGER NOT NULL DEFAULT 0 CHECK (leased IN (0, 1))",
-            "UPDATE tasks SET leased = holder IS NOT NULL",
-            *(f"ALTER TABLE {table} DROP COLUMN holder" for table in ("tasks", "deliveries", "archives")),
-            "DROP TABLE processes",
-            "DROP TABLE outbox",
-            "DROP INDEX archives_next",
-            "INSERT INTO cursors (name, seq) SELECT 'deliveries', max(seq) FROM events",
-            "PRAGMA user_version = 7",
-        ):
-            world.edit(statement)
+    rewrite_with_schema(path, 7)
     async with World(path, world.clock) as world:
         assert [one.was_held for one in await world.store.claim_due(LANE, 9, 900)] == [False, False]
         assert len(await world.store.claim_deliveries("publish", 9, 900)) == 1
