@@ -17,9 +17,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from aiohttp import web
@@ -29,6 +30,7 @@ import tracker.config.sources
 from tests.kits.processes import find_free_port
 from tracker import __version__
 from tracker.cli.main import COMMANDS, cli, run
+from tracker.cli.render import prompt_of
 from tracker.domain.judge import judge
 from tracker.domain.observation import Observation, Reading, Source, Submission
 from tracker.domain.schedule import PollPolicy, PollTiming
@@ -379,6 +381,78 @@ def test_list(daemon: Daemon) -> None:
     assert json.loads(tracker_("list", "--json").stdout) == page
 
 
+def test_list_shows_by_what_a_task_is_recognised(daemon: Daemon) -> None:
+    """Reason, labels and prompt have columns; one that is empty for all is left out."""
+    late = FAILED | {"request": {"input": {"prompt": "a kite\nover the sea, " + "far " * 20}}, "labels": {}}
+    daemon.on("GET /v1/tasks", (200, {"items": [TASK, late], "next_cursor": None}))
+    header, first, second = tracker_("list").stdout.splitlines()
+    assert header.split() == [
+        "ID",
+        "STATUS",
+        "ROUTE",
+        "PROGRESS",
+        "REASON",
+        "AGE",
+        "LABELS",
+        "PROMPT",
+        "EXTERNAL",
+        "ID",
+    ]
+    assert "user=42" in first
+    assert "policy_rejected" in second
+    assert "a kite over the sea, far far far far fa…" in second
+    daemon.on("GET /v1/tasks", (200, {"items": [TASK], "next_cursor": None}))
+    assert tracker_("list").stdout.splitlines()[0].split()[:6] == ["ID", "STATUS", "ROUTE", "PROGRESS", "AGE", "LABELS"]
+
+
+@pytest.mark.parametrize(
+    ("request_body", "prompt"),
+    [
+        ({"prompt": "a", "title": "b"}, "a"),
+        ({"title": "b"}, "b"),
+        ({"input": {"img_url": "x", "prompt": "c"}}, "c"),
+        ({"messages": [{"role": "user", "content": "first"}, {"role": "user", "content": "last"}]}, "last"),
+        ({"contents": [{"parts": [{"text": "d"}]}]}, "d"),
+        ({"taskId": "1"}, ""),
+        (None, ""),
+    ],
+)
+def test_the_prompt_of_a_request(request_body: object, prompt: str) -> None:
+    """Found wherever a provider has it."""
+    assert prompt_of(request_body) == prompt
+
+
+@pytest.mark.parametrize(
+    ("written", "ago"),
+    [("30s", 30), ("45 min", 2700), ("2h", 7200), ("7D", 604800), ("1w", 604800)],
+)
+def test_a_time_may_be_an_age(daemon: Daemon, written: str, ago: int) -> None:
+    """``2h`` is two hours ago."""
+    daemon.on("GET /v1/tasks", (200, {"items": [], "next_cursor": None}))
+    before = datetime.now(UTC)
+    assert tracker_("list", "--since", written).exit_code == 0
+    since = datetime.fromisoformat(parse_qs(urlsplit(daemon.requests[-1][1]).query)["since"][0])
+    assert timedelta(seconds=ago - 1) <= before - since + timedelta(seconds=0.001) <= timedelta(seconds=ago + 60)
+
+
+def test_a_time_may_be_a_day(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``today`` and ``yesterday`` begin at midnight where the user is."""
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        daemon.on("GET /v1/tasks", (200, {"items": [], "next_cursor": None}))
+        assert tracker_("list", "--since", "yesterday", "--until", "Today").exit_code == 0
+        query = parse_qs(urlsplit(daemon.requests[-1][1]).query)
+        first, last = (datetime.fromisoformat(query[name][0]) for name in ("since", "until"))
+        assert (last - first, last.isoformat()[10:]) == (timedelta(days=1), "T00:00:00+09:00")
+        wrong = tracker_("list", "--since", "tomorrow")
+        assert wrong.exit_code == 2
+        assert "'tomorrow' must be 30min, 2h or 7d (ago), today, yesterday, or a time like 2026-11-20" in wrong.stderr
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 @pytest.mark.parametrize("width", [80, 100])
 def test_tables_fit_the_terminal(daemon: Daemon, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
     """A narrow terminal cuts nothing off: ids can be copied, and every column is shown."""
@@ -399,7 +473,7 @@ def test_tables_fit_the_terminal(daemon: Daemon, monkeypatch: pytest.MonkeyPatch
     for shown in (listed, routes, deliveries):
         assert max(map(len, shown.splitlines())) <= width
         assert "…" not in shown
-    assert " h\n" in listed or " d\n" in listed, "the age's unit"
+    assert re.search(r"\d [hd]\s", listed), "the age and its unit stay together"
     assert all(word in routes for word in ("MODE", "task", "CALLBACK", "yes", "c" * 60, "q" * 60))
     assert all(word in deliveries for word in (ID, delivery["id"], "ATTEMPTS", "12", "NEXT", "DETAIL"))
     assert deliveries.count("HTTP") == 10

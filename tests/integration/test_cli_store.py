@@ -95,7 +95,9 @@ async def test_reading_commands_read_the_configured_file(tmp_path: Path) -> None
             assert (shown.code, shown.json["id"]) == (0, task["id"]), shown.err
         misspelt = await ask(mine, "list", "--route", "suno.generat")
         assert misspelt.code == 2
-        assert misspelt.err.endswith("no such route: suno.generat; did you mean suno.generate?\n")
+        assert "query.route: no such route: suno.generat; did you mean suno.generate, suno." in misspelt.err
+        nobody = await ask(mine, "list", "--account", "nobody")
+        assert (nobody.code, "query.account: no such account: nobody; known are default" in nobody.err) == (2, True)
         wrong = await ask(mine, "list", "--cursor", "nope")
         assert (wrong.code, "query.cursor: must be the next_cursor of the previous page" in wrong.err) == (2, True)
         routes = await ask(mine, "routes")

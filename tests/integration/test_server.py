@@ -273,6 +273,24 @@ async def test_a_list_has_pages(world: ServerWorld) -> None:
     assert seen == made[::-1]
 
 
+async def test_a_filter_that_names_nothing(world: ServerWorld) -> None:
+    """An unknown route, provider or account is an error with the nearest names, unless tasks of it are left."""
+    for query, message in (
+        ("route=suno.generat", "no such route: suno.generat; did you mean suno.generate, "),
+        ("provider=klin", "no such provider: klin; did you mean kling?"),
+        ("account=nobody", "no such account: nobody; known are default"),
+    ):
+        async with world.client.get(f"/v1/tasks?{query}") as response:
+            (problem,) = (await problem_of(response, 422))["errors"]
+            assert problem["loc"] == ["query", query.partition("=")[0]]
+            assert message in problem["msg"]
+    assert (await get(world, "/v1/tasks?route=suno.generate&account=default"))["items"] == []
+    known = {"route": "suno.generate", "external_id": "x-1", "account": "removed"}
+    async with world.client.post("/v1/tasks", json=known) as response:
+        task = await response.json()
+    assert [item["id"] for item in (await get(world, "/v1/tasks?account=removed"))["items"]] == [task["id"]]
+
+
 async def test_filters(world: ServerWorld) -> None:
     """Each filter restricts the list."""
     async with world.client.post("/v1/tasks", json=SUBMIT) as response:
@@ -295,7 +313,7 @@ async def test_filters(world: ServerWorld) -> None:
     for query, task_id in expected.items():
         page = await get(world, f"/v1/tasks?{query}")
         assert [task["id"] for task in page["items"]] == [task_id], query
-    for query in ("account=other", "reason=expired", "label.user=43", "until=2026-11-20", "provider=none"):
+    for query in ("route=suno.extend", "reason=expired", "label.user=43", "until=2026-11-20", "provider=gemini"):
         assert (await get(world, f"/v1/tasks?{query}"))["items"] == [], query
     assert len((await get(world, "/v1/tasks?account=default&limit=500"))["items"]) == 2
 

@@ -14,9 +14,22 @@ from tests.kits.factories import make_new_task
 from tests.kits.upstream import KLING, RATE_LIMITED, Answer, UpstreamWorld, kling
 from tracker.domain.observation import Submission
 from tracker.domain.task import Status, SubmitState
-from tracker.errors import StoreUnavailable
+from tracker.errors import RequestInvalid, StoreUnavailable
 
 REFUSED: Answer = (400, {"code": 1201, "message": "bad", "request_id": "r"})
+
+
+async def test_an_unknown_route_names_the_nearest_ones(tmp_path: Path) -> None:
+    """Three at most, and where all are listed."""
+    async with UpstreamWorld(tmp_path) as world:
+        for route, message in (
+            ("kling.omnivideo", "unknown route 'kling.omnivideo'; did you mean kling.omni-video, "),
+            ("zzz", "unknown route 'zzz'; tracker routes lists all routes"),
+        ):
+            with pytest.raises(RequestInvalid) as refused:
+                await world.submitter.submit(replace(KLING, route=route))
+            assert message in str(refused.value)
+            assert str(refused.value).count("kling.") <= 4
 
 
 @pytest.mark.parametrize(

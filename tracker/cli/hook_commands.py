@@ -178,7 +178,10 @@ def _echo_trial(number: int, event: str, trial: Trial) -> None:
 
 _hook_option = click.option("--hook", metavar="NAME", help="Only of this hook.")
 _since_option = click.option(
-    "--since", metavar="TIME", callback=parse_time_option, help="Only created at or after this time (ISO 8601)."
+    "--since",
+    metavar="TIME",
+    callback=parse_time_option,
+    help="Only created at or after this time (2h, today, yesterday, or ISO 8601).",
 )
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tracker.cli.client import Json
 from tracker.cli.exits import BAD_CONFIG, FAILED, USAGE, Failure
+from tracker.daemon.provider_files import read_registry
 from tracker.domain.records import delivery_json, event_json, task_json
 from tracker.domain.task import TaskId
 from tracker.domain.user_messages import use_messages
 from tracker.domain.why import explain
 from tracker.errors import RequestInvalid, StoreDamaged, TaskNotFound
-from tracker.server.queries import DELIVERY_LIST, TASK_LIST, Parameter, parse_query
+from tracker.server.queries import DELIVERY_LIST, TASK_LIST, Parameter, parse_query, refuse_unknown_names
 from tracker.store.sqlite import open_reader
 from tracker.store.sqlite.backup_files import damaged
 from tracker.store.values import DeliveryFilter, TaskFilter
@@ -57,6 +59,10 @@ class Offline:
         """A page of tasks; ``query`` as in ``GET /v1/tasks``."""
         wanted = TaskFilter(**_parse(query, TASK_LIST))
         page = self._run(lambda reader: reader.list_tasks(wanted))
+        if not page.items:
+            names = read_registry(self._config.providers_path).names()
+            with _as_usage():
+                refuse_unknown_names(query, {**names, "account": self._config.accounts})
         return {"items": list(map(task_json, page.items)), "next_cursor": page.next_cursor}
 
     def deliveries(self, query: Mapping[str, str]) -> Json:
@@ -86,7 +92,13 @@ class Offline:
 
 
 def _parse(query: Mapping[str, str], parameters: Sequence[Parameter]) -> dict[str, Any]:
-    try:
+    with _as_usage():
         return parse_query(query.items(), parameters)
+
+
+@contextmanager
+def _as_usage() -> Iterator[None]:
+    try:
+        yield
     except RequestInvalid as error:
         raise Failure([str(error)], USAGE) from error

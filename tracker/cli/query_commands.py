@@ -6,15 +6,16 @@ Those about tasks read the file when no daemon answers.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import click
 
 from tracker.cli.client import Json, task_path
-from tracker.cli.exits import FAILED, USAGE, Failure, Unreachable
+from tracker.cli.exits import FAILED, Unreachable
 from tracker.cli.render import (
     duration,
     echo_events,
@@ -31,6 +32,10 @@ from tracker.server.queries import DEFAULT_LIMIT, MAX_LIMIT, REASON, STATUS, par
 if TYPE_CHECKING:
     from tracker.cli.offline import Offline
 
+_UNITS = {"s": "seconds", "m": "minutes", "min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_AGO = re.compile(rf"(\d{{1,6}}) ?({'|'.join(_UNITS)})")
+_DAYS = {"today": 0, "yesterday": 1}
+_WHEN = "(2h, today, yesterday, or ISO 8601)"
 CURSOR_HELP = "next_cursor of the previous page."
 limit_option = click.option(
     "--limit", type=click.IntRange(1, MAX_LIMIT), default=DEFAULT_LIMIT, show_default=True, help="Maximum number."
@@ -57,11 +62,20 @@ def _as_text(argument: str) -> str:
 
 
 def parse_time_option(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    """Read an ISO 8601 time; without an offset it is UTC."""
+    """Read a time: ``2h`` ago, ``today`` and ``yesterday`` from midnight here, or ISO 8601, UTC without an offset."""
+    if value is None:
+        return None
+    now = datetime.now().astimezone()
+    if (ago := _AGO.fullmatch(value.lower())) is not None:
+        return (now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})).isoformat(timespec="milliseconds")
+    if value.lower() in _DAYS:
+        day = now.date() - timedelta(days=_DAYS[value.lower()])
+        return datetime.combine(day, time()).astimezone().isoformat()
     try:
-        return None if value is None else parse_time(value).isoformat()
-    except ValueError as error:
-        raise click.BadParameter(f"{value!r} {error}") from error
+        return parse_time(value).isoformat()
+    except ValueError:
+        message = f"{value!r} must be 30min, 2h or 7d (ago), today, yesterday, or a time like 2026-11-20T20:42:00Z"
+        raise click.BadParameter(message) from None
 
 
 def _parse_text(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
@@ -76,8 +90,8 @@ def _parse_text(_context: click.Context, _parameter: click.Parameter, value: str
 @click.option("--reason", type=click.Choice(REASON.choices), help="Only tasks that failed for this reason.")
 @click.option("--label", "labels", multiple=True, metavar="K=V", callback=parse_labels, help="Only with this label.")
 @click.option("--q", metavar="TEXT", callback=_parse_text, help="Text in ids, model, error or request.")
-@click.option("--since", metavar="TIME", callback=parse_time_option, help="Created at or after this time (ISO 8601).")
-@click.option("--until", metavar="TIME", callback=parse_time_option, help="Created before this time (ISO 8601).")
+@click.option("--since", metavar="TIME", callback=parse_time_option, help=f"Created at or after this time {_WHEN}.")
+@click.option("--until", metavar="TIME", callback=parse_time_option, help=f"Created before this time {_WHEN}.")
 @limit_option
 @click.option("--cursor", metavar="CURSOR", help=CURSOR_HELP)
 @json_option
@@ -91,29 +105,11 @@ def list_tasks(session: Session, labels: dict[str, str], *, as_json: bool, **opt
         echo_json(page)
         return
     if not page["items"]:
-        _check_route(session, query)
         click.echo("no tasks", err=True)
         return
     echo_tasks(page["items"], datetime.now(UTC))
     if page["next_cursor"]:
         click.echo(f"more: {next_page_command(page['next_cursor'])}", err=True)
-
-
-def _check_route(session: Session, query: Mapping[str, str]) -> None:
-    """Report an unknown route or provider when the list is empty, with the nearest one."""
-    if not {"route", "provider"} & query.keys():
-        return
-    import difflib
-
-    from tracker.daemon.provider_files import read_registry
-
-    known = read_registry(session.config.providers_path).routes()
-    names = {"route": {route.name for route in known}, "provider": {route.provider for route in known}}
-    for kind, all_names in names.items():
-        wanted = query.get(kind)
-        if wanted is not None and wanted not in all_names:
-            near = difflib.get_close_matches(wanted, all_names, 1)
-            raise Failure([f"no such {kind}: {wanted}{f'; did you mean {near[0]}?' if near else ''}"], USAGE)
 
 
 @click.command()

@@ -16,7 +16,12 @@ from tracker.cli.client import Json
 from tracker.cli.tables import table_lines
 
 STATUS_STYLES = {"SUCCEEDED": "green", "FAILED": "red", "RUNNING": "cyan", "PENDING": "yellow"}
+ENDS = ("SUCCEEDED", "FAILED")
 _WIDE = 120
+_SHORT = 40
+_ALWAYS = 3
+"""Columns of a list of tasks that are never left out: id, status and route."""
+_PROMPTS = ("prompt", "gpt_description_prompt", "text", "content", "title")
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
 
 
@@ -115,37 +120,61 @@ def duration(seconds: float) -> str:
 
 
 def describe_progress(task: Mapping[str, Json]) -> str:
-    """Stage and progress of a task: ``first 50 %``; the reason of a failed one."""
-    if task.get("reason"):
-        return clean(task["reason"])
+    """Stage and progress of a task: ``first 50 %``."""
     parts = [clean(task["stage"])] if task.get("stage") else []
     parts += [f"{task['progress']} %"] if task.get("progress") is not None else []
     return " ".join(parts)
 
 
 def echo_tasks(tasks: Sequence[Mapping[str, Json]], now: datetime) -> None:
-    """Write a list of tasks; without external ids on a narrow terminal."""
+    """Write a list of tasks: what each is, how far it is, and by what its owner recognises it.
+
+    A column that is empty for all is left out, and the last ones are on a narrow terminal.
+    """
     rows = [
         (
             task["id"],
             task["status"],
             task["route"],
-            describe_progress(task),
+            describe_progress(task) if task["status"] not in ENDS else "",
+            clean(task.get("reason")),
             when(task["created_at"], now).removesuffix(" ago"),
+            shorten(" ".join(f"{name}={value}" for name, value in (task.get("labels") or {}).items())),
+            shorten(prompt_of(task.get("request"))),
             task["external_id"],
         )
         for task in tasks
     ]
-    columns = ("id", "status", "route", "progress", "age", "external id")
+    columns = ("id", "status", "route", "progress", "reason", "age", "labels", "prompt", "external id")
     width = _terminal_width()
     is_narrow = width is not None and width < _WIDE
-    shown = len(columns) - is_narrow
-    echo_table(columns[:shown], [row[:shown] for row in rows], status_column=1)
+    used = [n for n in range(len(columns) - is_narrow) if n < _ALWAYS or any(row[n] for row in rows)]
+    echo_table([columns[n] for n in used], [[row[n] for n in used] for row in rows], status_column=1)
+
+
+def shorten(text: str) -> str:
+    """A text of at most `_SHORT` characters in one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= _SHORT else f"{line[: _SHORT - 1].rstrip()}…"
+
+
+def prompt_of(request: Json) -> str:
+    """The prompt in a request, wherever its provider has it; else the text of the last message, or a title."""
+    found: dict[str, str] = {}
+    level = [request]
+    while level:
+        members = [item for value in level if isinstance(value, dict) for item in value.items()]
+        for name, value in members:
+            if name in _PROMPTS and isinstance(value, str) and value:
+                found.setdefault(name, value)
+        level = [value for _name, value in members]
+        level += [item for value in level if isinstance(value, list) for item in value[-1:]]
+    return next((found[name] for name in _PROMPTS if name in found), "")
 
 
 def describe_state(task: Mapping[str, Json]) -> str:
-    """The id, status and progress of a task in one line."""
-    return f"{task['id']} {task['status']} {describe_progress(task)}".rstrip()
+    """The id, status and progress of a task in one line; the reason of a failed one."""
+    return f"{task['id']} {task['status']} {task.get('reason') or describe_progress(task)}".rstrip()
 
 
 def echo_task(task: Mapping[str, Json]) -> None:

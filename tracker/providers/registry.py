@@ -63,6 +63,10 @@ class Registry:
         """Every route of every provider, in order."""
         return tuple(self._routes.values())
 
+    def names(self) -> dict[str, set[str]]:
+        """The names of all routes and providers, by kind."""
+        return {"route": set(self._routes), "provider": set(self._providers)}
+
     def find_route(self, name: str) -> Route | None:
         """The route with this name, or None."""
         return self._routes.get(name)

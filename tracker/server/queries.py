@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.ids import looks_like_task_id
+from tracker.domain.nearest import did_you_mean
 from tracker.domain.statuses import Reason, Status
 from tracker.errors import FieldProblem, RequestInvalid
 
@@ -25,6 +26,8 @@ DEFAULT_LIMIT: Final = 50
 MAX_WAIT_S: Final = 60.0
 POSITION_DIGITS: Final = 18
 LABEL_PREFIX: Final = "label."
+MAX_SHOWN: Final = 8
+"""Names that an error lists when none is near."""
 
 Parser = Callable[[str], Any]
 """Text -> value; raises ValueError with one sentence on what is expected."""
@@ -204,8 +207,24 @@ def parse_query(given: Iterable[tuple[str, str]], parameters: Collection[Paramet
 def _unknown(name: str, known: Collection[str]) -> str:
     if not known:
         return "is unknown: this call takes no query parameters"
-    import difflib  # noqa: PLC0415  only a mistake needs it; commands import this module
+    hint = did_you_mean(name, known, 1)
+    return f"is unknown; known are {', '.join(known)}{'; ' if hint else ''}{hint}"
 
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    return f"is unknown; known are {', '.join(known)}{hint}"
+
+def refuse_unknown_names(filters: Mapping[str, Any], names: Mapping[str, Collection[str]]) -> None:
+    """Report filters that name nothing, for a list without a hit: tasks may outlive their route or account.
+
+    Args:
+        filters: parameter -> its value.
+        names: parameter -> every value that is known.
+
+    Raises:
+        RequestInvalid: with the nearest names.
+    """
+    problems = []
+    for name, known in names.items():
+        if filters.get(name) not in {None, *known}:
+            hint = did_you_mean(filters[name], known) or f"known are {', '.join(sorted(known)[:MAX_SHOWN])}"
+            problems.append(FieldProblem(("query", name), f"no such {name}: {filters[name]}; {hint}"))
+    if problems:
+        raise RequestInvalid(problems)

@@ -20,6 +20,7 @@ from tracker.domain.why import explain
 from tracker.errors import FieldProblem, NotAttempted, RequestInvalid
 from tracker.server.bodies import read_json
 from tracker.server.hooks import trouble_notes
+from tracker.server.queries import refuse_unknown_names
 from tracker.server.responses import Problem, json_response
 from tracker.server.schemas import Key, RegisterBody, SubmitBody, parse_new_task
 from tracker.server.services import QUERY
@@ -100,8 +101,15 @@ def _idempotency_key(request: web.Request, body: SubmitBody) -> str | None:
 
 
 async def list_tasks(services: Services, request: web.Request) -> web.Response:
-    """List tasks, newest first."""
-    page = await services.store.list_tasks(TaskFilter(**request[QUERY]))
+    """List tasks, newest first.
+
+    Raises:
+        RequestInvalid: there are none, and a filter names no known route, provider or account.
+    """
+    wanted = request[QUERY]
+    page = await services.store.list_tasks(TaskFilter(**wanted))
+    if not page.items:
+        refuse_unknown_names(wanted, {**services.registry.names(), "account": services.accounts})
     return json_response({"items": [task_json(record) for record in page.items], "next_cursor": page.next_cursor})
 
 

@@ -16,6 +16,7 @@ import orjson
 
 from tracker.domain.ai_models import UnknownAliasError, model_of, resolve_models, with_model
 from tracker.domain.ids import RANDOM_BYTES, make_task_id
+from tracker.domain.nearest import did_you_mean
 from tracker.domain.task import ExternalId, SubmitState
 from tracker.errors import FieldProblem, RequestInvalid
 from tracker.providers.reading.requests import find_field, with_model_in_query
@@ -205,8 +206,9 @@ class Intake:
     def _route(self, name: str) -> tuple[Route, Provider]:
         found = self.find_route(name)
         if found is None:
-            known = ", ".join(sorted(known.name for known in self._registry.routes()))
-            raise RequestInvalid([FieldProblem(("route",), f"unknown route {name!r}; known routes: {known}")])
+            hint = did_you_mean(name, (known.name for known in self._registry.routes()))
+            message = " ".join(filter(None, (f"unknown route {name!r};", hint, "tracker routes lists all routes")))
+            raise RequestInvalid([FieldProblem(("route",), message)])
         return found
 
 
