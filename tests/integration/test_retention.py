@@ -1,6 +1,7 @@
 """Retention on a real file: what is deleted, what never is, and that the file gets smaller."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from tracker.archive.file_storage import DirectoryStorage
 from tracker.config.sections import Retention as Days
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.observation import Submission
-from tracker.domain.pruning import Cutoffs, Prunable, Pruned, days_before
+from tracker.domain.pruning import ALONE, BESIDE_CALLBACKS, Cutoffs, Prunable, Pruned, StepSize, days_before
 from tracker.domain.task import Status, TaskId
-from tracker.maintenance.pruning import STEP_ROWS, Pruning, steps
+from tracker.maintenance.pruning import Pruning, steps
 from tracker.store.sqlite.audit import audit
 from tracker.store.sqlite.pruning import LASTING
 from tracker.store.values import AttemptResult
@@ -275,9 +276,44 @@ async def test_every_column_of_an_event_outlives_its_payload(tmp_path: Path) -> 
 
 def test_steps_are_bounded() -> None:
     """By rows, with all tasks in order; a larger task is a step of its own."""
-    sizes = [1, STEP_ROWS, 60, 60, 60, 5]
+    sizes = [1, BESIDE_CALLBACKS.rows, 60, 60, 60, 5]
     found = [Prunable(TaskId(str(n)), Pruned(events=size)) for n, size in enumerate(sizes)]
-    assert list(steps(found)) == [["0"], ["1"], ["2", "3"], ["4", "5"]]
+    assert list(steps(found, BESIDE_CALLBACKS.rows)) == [["0"], ["1"], ["2", "3"], ["4", "5"]]
+    assert list(steps(found, ALONE.rows)) == [["0", "1", "2", "3", "4", "5"]]
+
+
+class StepCounter:
+    """A store that records the size of each transaction that deletes."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.steps: list[int] = []
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the store has
+        return getattr(self._world.store, name)
+
+    async def prune(self, ids: Sequence[TaskId], cutoffs: Cutoffs, size: StepSize) -> tuple[Pruned, int]:
+        """Delete as the store does."""
+        counts, done = await self._world.store.prune(ids, cutoffs, size)
+        self.steps.append(done)
+        return counts, done
+
+
+@pytest.mark.parametrize(("size", "pauses"), [(BESIDE_CALLBACKS, True), (ALONE, False)])
+async def test_a_process_alone_takes_large_steps_and_no_pauses(tmp_path: Path, size: StepSize, pauses: bool) -> None:
+    """Without a daemon all tasks go in one transaction; beside callbacks a step has few, and is followed by a pause."""
+    tasks = 40
+    async with World(tmp_path / "t.db") as world:
+        for n in range(tasks):
+            await live(world, n)
+        await fan_out(world)
+        world.clock.advance(2 * DAY_S)
+        counter = StepCounter(world)
+        days = Days(events_days=1, payload_days=1)
+        pruned = await Pruning(counter, world.clock, lambda: days, size=size).run()  # type: ignore[arg-type]  # by __getattr__
+        assert (pruned.tasks, pruned.events, sum(counter.steps)) == (tasks, 3 * tasks, tasks)
+        assert (len(counter.steps) > 1) is pauses
+        assert (size.pause_min_s > 0) is pauses
 
 
 # -- archived files ----------------------------------------------------------------------------------------

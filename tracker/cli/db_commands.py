@@ -75,6 +75,7 @@ def _prune_file(config: Config, *, dry_run: bool) -> Json:
     """Prune the file without a daemon; the store's lock ensures that. A dry run only reads."""
     from tracker.archive.file_storage import make_storage
     from tracker.clock import SystemClock
+    from tracker.domain.pruning import ALONE
     from tracker.logs import configure_logging
     from tracker.maintenance.pruning import Pruning
     from tracker.store.sqlite import SqliteStore, open_reader
@@ -87,7 +88,8 @@ def _prune_file(config: Config, *, dry_run: bool) -> Json:
             store = SqliteStore(config.store_path, clock.now)
             await store.open()
         try:
-            return asdict(await Pruning(store, clock, lambda: config.retention, storage.remove).run(dry_run=dry_run))
+            pruning = Pruning(store, clock, lambda: config.retention, storage.remove, ALONE)
+            return asdict(await pruning.run(dry_run=dry_run))
         finally:
             await store.close()
 

@@ -14,6 +14,31 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class StepSize:
+    """How much one step of a run deletes. Whatever else waits for the store's writer waits for a step.
+
+    Attributes:
+        rows: rows in one step, unless a single task has more.
+        at_once: tasks in one statement; the time is checked between statements.
+        lasts_s: a step ends after so long, with what it has done.
+        pause_factor: the pause after a step, as a multiple of the time that the step took.
+        pause_min_s: the shortest pause.
+    """
+
+    rows: int
+    at_once: int
+    lasts_s: float
+    pause_factor: float
+    pause_min_s: float
+
+
+BESIDE_CALLBACKS = StepSize(rows=128, at_once=4, lasts_s=0.002, pause_factor=4.0, pause_min_s=0.002)
+"""Steps that hardly delay the callbacks of a running daemon."""
+ALONE = StepSize(rows=8192, at_once=128, lasts_s=0.5, pause_factor=0.0, pause_min_s=0.0)
+"""Steps of a process that has the file for itself: a commit is a small part of each, and nothing waits."""
+
+
+@dataclass(frozen=True, slots=True)
 class Cutoffs:
     """Data of tasks that finished before these times is deleted; None: never.
 

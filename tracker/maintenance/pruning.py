@@ -1,7 +1,8 @@
 """Deletes what is older than the configured retention, daily and on request, in steps that hardly delay callbacks.
 
-Each step is one small transaction among the others of the store's single writer, and is followed by a pause several
-times as long; under load steps take longer, and so do the pauses. Finding only reads, so a dry run is the same search
+Each step is one transaction among the others of the store's single writer. In a daemon it is small, and followed by a
+pause several times as long; under load steps take longer, and so do the pauses. A command that has the file for itself
+takes large steps and no pauses. Finding only reads, so a dry run is the same search
 without the steps. An archived file is removed before its row: after an interruption the next run finds the row and
 finishes, and no file is left without a row.
 
@@ -15,7 +16,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from tracker.domain.pruning import Cutoffs, Prunable, Pruned, days_before
+from tracker.domain.pruning import BESIDE_CALLBACKS, Cutoffs, Prunable, Pruned, StepSize, days_before
 from tracker.logs import get_logger
 
 if TYPE_CHECKING:
@@ -34,12 +35,7 @@ FIRST_AFTER_S = 300.0
 RETRY_S = 3600.0
 PAGE_TASKS = 1000
 """Tasks that one read examines."""
-STEP_ROWS = 128
-"""Rows in one step, unless a single task has more."""
 STEP_FILES = 32
-PAUSE_FACTOR = 4.0
-"""The pause after a step, as a multiple of the time that the step took."""
-PAUSE_MIN_S = 0.002
 
 RemoveFile = Callable[[str], Awaitable[None]]
 """Removes the archived file with this path; does nothing if it is gone; raises `OSError` when it cannot."""
@@ -53,15 +49,22 @@ class Pruning:
         clock: gives the age of things.
         retention: how long things are retained; read at each run.
         remove_file: removes an archived file; None: without an archive; rows of files stay.
+        size: of the steps.
     """
 
     def __init__(
-        self, store: Store, clock: Clock, retention: Callable[[], Retention], remove_file: RemoveFile | None = None
+        self,
+        store: Store,
+        clock: Clock,
+        retention: Callable[[], Retention],
+        remove_file: RemoveFile | None = None,
+        size: StepSize = BESIDE_CALLBACKS,
     ) -> None:
         self._store = store
         self._clock = clock
         self._retention = retention
         self._remove_file = remove_file
+        self._size = size
         self._one_at_a_time = asyncio.Lock()
         self._halted = False
 
@@ -134,26 +137,29 @@ class Pruning:
 
     async def _delete(self, found: Sequence[Prunable], cutoffs: Cutoffs) -> Pruned:
         deleted = Pruned()
-        for step in steps(found):
+        for step in steps(found, self._size.rows):
             left = step
             while left and not self._halted:
                 before = time.perf_counter()
-                counts, done = await self._store.prune(left, cutoffs)
+                counts, done = await self._store.prune(left, cutoffs, self._size)
                 deleted += counts
                 left = left[done:]
-                await _pause(time.perf_counter() - before)
+                await self._pause(time.perf_counter() - before)
         return deleted
 
     async def _shrink(self) -> Pruned:
         freed, left = 0, 1
         while left and not self._halted:
             before = time.perf_counter()
-            step, left = await self._store.shrink()
+            step, left = await self._store.shrink(self._size)
             freed += step
             if not step:
                 break
-            await _pause(time.perf_counter() - before)
+            await self._pause(time.perf_counter() - before)
         return Pruned(freed_bytes=freed)
+
+    async def _pause(self, took_s: float) -> None:
+        await asyncio.sleep(max(self._size.pause_factor * took_s, self._size.pause_min_s))
 
     # -- files ---------------------------------------------------------------------------------------------
 
@@ -184,19 +190,15 @@ async def _remove(remove_file: RemoveFile, path: str) -> bool:
     return True
 
 
-def steps(found: Sequence[Prunable]) -> Iterator[list[TaskId]]:
-    """Split what was found into steps of at most `STEP_ROWS` rows, a task with more alone."""
+def steps(found: Sequence[Prunable], most_rows: int) -> Iterator[list[TaskId]]:
+    """Split what was found into steps of at most so many rows, a task with more alone."""
     step: list[TaskId] = []
     rows = 0
     for item in found:
-        if step and rows + item.counts.rows > STEP_ROWS:
+        if step and rows + item.counts.rows > most_rows:
             yield step
             step, rows = [], 0
         step.append(item.task_id)
         rows += item.counts.rows
     if step:
         yield step
-
-
-async def _pause(took_s: float) -> None:
-    await asyncio.sleep(max(PAUSE_FACTOR * took_s, PAUSE_MIN_S))

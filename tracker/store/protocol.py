@@ -11,13 +11,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tracker.domain.pruning import BESIDE_CALLBACKS
+
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from tracker.domain.ai_models import Model, ModelList
     from tracker.domain.archives import ArchiveRecord
     from tracker.domain.observation import Observation
-    from tracker.domain.pruning import Cutoffs, PrunablePage, Pruned, StoredFile
+    from tracker.domain.pruning import Cutoffs, PrunablePage, Pruned, StepSize, StoredFile
     from tracker.domain.records import DeliveryRecord, EventRecord, TaskRecord
     from tracker.domain.task import ExternalId, Task, TaskId
     from tracker.domain.why import TaskHistory
@@ -318,8 +320,10 @@ class Store(Reader, Protocol):
 
     # -- retention -----------------------------------------------------------------------------------------
 
-    async def prune(self, task_ids: Sequence[TaskId], cutoffs: Cutoffs) -> tuple[Pruned, int]:
-        """Delete what may go of some tasks, in one small step that delays no callback for long.
+    async def prune(
+        self, task_ids: Sequence[TaskId], cutoffs: Cutoffs, size: StepSize = BESIDE_CALLBACKS
+    ) -> tuple[Pruned, int]:
+        """Delete what may go of some tasks, in one step.
 
         Returns:
             What was deleted, and how many of the tasks, from the first on, were processed.
@@ -328,5 +332,5 @@ class Store(Reader, Protocol):
     async def record_deleted_files(self, files: Sequence[StoredFile]) -> int:
         """Record that archived files are deleted; the number of them."""
 
-    async def shrink(self) -> tuple[int, int]:
-        """Return some of the freed space, in one small step: bytes, and gaps left to close."""
+    async def shrink(self, size: StepSize = BESIDE_CALLBACKS) -> tuple[int, int]:
+        """Return some of the freed space, in one step: bytes, and gaps left to close."""

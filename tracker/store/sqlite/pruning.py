@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from tracker.domain.pruning import Prunable, PrunablePage, Pruned, StoredFile
+from tracker.domain.pruning import BESIDE_CALLBACKS, Prunable, PrunablePage, Pruned, StepSize, StoredFile
 from tracker.domain.task import TaskId
 from tracker.store.sqlite.rows import placeholders, to_ms
 
@@ -27,11 +27,6 @@ if TYPE_CHECKING:
     from tracker.domain.pruning import Cutoffs
     from tracker.store.sqlite.rows import ReadRows
     from tracker.store.sqlite.transactions import Transaction
-
-BUDGET_S = 0.002
-"""A step ends after so long, with what it has done."""
-AT_ONCE = 4
-"""Tasks per statement; the budget is checked between statements."""
 
 # Neither a delivery that may still run, nor an announcement that has not become deliveries yet.
 _SETTLED = """
@@ -104,18 +99,20 @@ async def find_stored_files(
     ]
 
 
-def prune(tx: Transaction, task_ids: Sequence[TaskId], cutoffs: Cutoffs) -> tuple[Pruned, int]:
-    """Delete what may go of these tasks, as many of them as the budget allows, at least a few.
+def prune(
+    tx: Transaction, task_ids: Sequence[TaskId], cutoffs: Cutoffs, size: StepSize = BESIDE_CALLBACKS
+) -> tuple[Pruned, int]:
+    """Delete what may go of these tasks, as many of them as the step's time allows, at least a few.
 
     Returns:
         What was deleted, and how many tasks were processed, each completely.
     """
-    ends_at = time.perf_counter() + BUDGET_S
+    ends_at = time.perf_counter() + size.lasts_s
     dropped = Pruned()
     done = 0
     while done < len(task_ids):
-        dropped += _prune_few(tx.db, task_ids[done : done + AT_ONCE], cutoffs)
-        done = min(done + AT_ONCE, len(task_ids))
+        dropped += _prune_few(tx.db, task_ids[done : done + size.at_once], cutoffs)
+        done = min(done + size.at_once, len(task_ids))
         if time.perf_counter() >= ends_at:
             break
     return dropped, done
@@ -173,8 +170,8 @@ def record_deleted_files(tx: Transaction, files: Sequence[StoredFile]) -> int:
     return forgotten
 
 
-def shrink(tx: Transaction) -> tuple[int, int]:
-    """Move pages from the end of the file into the gaps, as many as the budget allows, and truncate it.
+def shrink(tx: Transaction, size: StepSize = BESIDE_CALLBACKS) -> tuple[int, int]:
+    """Move pages from the end of the file into the gaps, as many as the step's time allows, and truncate it.
 
     The file itself gets smaller at the next checkpoint.
 
@@ -184,7 +181,7 @@ def shrink(tx: Transaction) -> tuple[int, int]:
     db = tx.db
     if db.execute("PRAGMA auto_vacuum").fetchone() == (0,):
         return 0, 0
-    ends_at = time.perf_counter() + BUDGET_S
+    ends_at = time.perf_counter() + size.lasts_s
     (gaps,) = db.execute("PRAGMA freelist_count").fetchone()
     moved = 0
     while moved < gaps and time.perf_counter() < ends_at:
