@@ -7,7 +7,6 @@ took turns, so that a machine that slows down slows both. Exit status 1: a targe
 from __future__ import annotations
 
 import argparse
-import asyncio
 import importlib
 import sys
 from collections.abc import Sequence
@@ -15,13 +14,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import uvloop
+
 from tests.bench.options import Options
 from tests.bench.processes import OWN_TREE, use_tree
 
 if TYPE_CHECKING:
     from tests.bench.report import Result
 
-BENCHES = ("callbacks", "lookups")
+BENCHES = ("callbacks", "polls", "lookups")
 QUICK_TASKS = 20_000
 
 
@@ -53,7 +54,7 @@ def _run(names: Sequence[str], options: Options, tree: Path, directory: Path) ->
     results: list[Result] = []
     for name in names:
         print(f"\n{name}", flush=True)
-        results.append(asyncio.run(importlib.import_module(f"tests.bench.{name}").run(options)))
+        results.append(uvloop.run(importlib.import_module(f"tests.bench.{name}").run(options)))
         print(report.table(results[-1]), flush=True)
         report.write_json(directory, results, about, taken_at)  # each time: a later one may fail
     (directory / "targets.svg").write_text(plots.targets(results), encoding="utf-8")

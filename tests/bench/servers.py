@@ -2,8 +2,7 @@
 
 ``bare``: an aiohttp handler that reads the body and answers, nothing more: the ceiling.
 ``naive``: a simple implementation: a transaction of its own for every callback, through aiosqlite.
-``upstream``: answers each poll with "still processing" and records its time; ``GET /seen`` returns and clears
-the times.
+``upstream``: answers polls and records their times; ``GET /seen`` returns and clears the times.
 Each prints its port and runs until its standard input closes.
 """
 
@@ -66,10 +65,35 @@ def naive(connection: aiosqlite.Connection) -> Handler:
 
 
 def upstream(app: web.Application) -> None:
-    """Answer polls of Kling tasks."""
+    """Answer polls: each song has finished, each video is still being made."""
     seen: list[float] = []
-    data = {
-        "task_id": "up-1",
+    tracks = [
+        {
+            "id": f"clip-{take}",
+            "audioUrl": f"https://cdn.invalid/song/EXTERNAL-{take}.mp3",
+            "streamAudioUrl": f"https://cdn.invalid/stream/EXTERNAL-{take}",
+            "imageUrl": f"https://cdn.invalid/img/EXTERNAL-{take}.jpeg",
+            "prompt": "[Verse] invented for the bench",
+            "modelName": "chirp-v5",
+            "title": "Summer Breeze",
+            "tags": "pop, warm",
+            "createTime": "2026-01-05 10:00:00",
+            "duration": 91.2,
+        }
+        for take in (1, 2)
+    ]
+    found = {
+        "taskId": "EXTERNAL",
+        "parentMusicId": "",
+        "response": {"taskId": "EXTERNAL", "sunoData": tracks},
+        "status": "SUCCESS",
+        "type": "GENERATE",
+        "errorCode": None,
+        "errorMessage": None,
+    }
+    song = json.dumps({"code": 200, "msg": "success", "data": found})
+    unchanged = {
+        "task_id": "EXTERNAL",
         "task_status": "processing",
         "task_status_msg": "",
         "task_info": {"external_task_id": "job-1"},
@@ -77,11 +101,17 @@ def upstream(app: web.Application) -> None:
         "updated_at": 1767607260000,
         "task_result": {},
     }
-    body = json.dumps({"code": 0, "message": "SUCCEED", "request_id": "req-0001", "data": data}).encode()
+    video = json.dumps({"code": 0, "message": "SUCCEED", "request_id": "req-0001", "data": unchanged})
 
-    async def answer(_: web.Request) -> web.Response:
+    async def answer_song(request: web.Request) -> web.Response:
         seen.append(time.monotonic())
-        return web.Response(body=body, content_type="application/json")
+        text = song.replace("EXTERNAL", request.query["taskId"])
+        return web.Response(body=text.encode(), content_type="application/json")
+
+    async def answer_video(request: web.Request) -> web.Response:
+        seen.append(time.monotonic())
+        text = video.replace("EXTERNAL", request.match_info["id"])
+        return web.Response(body=text.encode(), content_type="application/json")
 
     async def tell(_: web.Request) -> web.Response:
         reported = web.json_response(seen)
@@ -89,7 +119,8 @@ def upstream(app: web.Application) -> None:
         return reported
 
     app.router.add_get("/seen", tell)
-    app.router.add_get("/{path:.*}", answer)
+    app.router.add_get("/suno/query/task", answer_song)
+    app.router.add_get("/transtreams/kling/v1/videos/omni-video/{id}", answer_video)
 
 
 @asynccontextmanager
