@@ -54,7 +54,7 @@ async def post(world: ServerWorld, path: str, body: bytes, headers: Mapping[str,
 async def test_callbacks_through_the_router_have_the_same_outcome(
     world: ServerWorld, suffix: str, headers: dict[str, str]
 ) -> None:
-    """Plain callbacks bypass the router, others go through it; the response is the same."""
+    """Plain callbacks take the fast path, others go through the router; the response is the same."""
     address = world.address(await world.make_task())
     if suffix == "%65":
         address = f"{address[:-1]}%{ord(address[-1]):02x}"

@@ -21,8 +21,9 @@ from tests.kits.waiting import until
 from tracker.cli.local_checks import check_descriptors
 from tracker.config import load_config
 from tracker.daemon.descriptors import MAX_LIMIT, reachable_limit, share_of_connections
+from tracker.server.arrivals import HELD_MAX_BYTES, Arrivals
 from tracker.server.connection_limits import HEAD_MAX_BYTES, ConnectionNeeded
-from tracker.server.connections import FIELD_MAX_BYTES, FIELDS_MAX, HELD_MAX_BYTES, Arrivals
+from tracker.server.connections import FIELD_MAX_BYTES, FIELDS_MAX
 
 HOST = b" HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 HEALTH = b"GET /healthz" + HOST + b"\r\n"

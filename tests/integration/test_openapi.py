@@ -18,9 +18,9 @@ from tracker.hooks.kinds.script import ScriptAction
 from tracker.hooks.runner import encode_event
 from tracker.hooks.running.environment import script_environment
 from tracker.hooks.trial import sample_job
-from tracker.server.app import OPENAPI_PATH
 from tracker.server.openapi import describe
 from tracker.server.operations import OPERATIONS, Operation
+from tracker.server.responses import OPENAPI_PATH
 
 UNDESCRIBED = {OPENAPI_PATH, "/{rest}"}
 """The description itself, and what is nowhere."""

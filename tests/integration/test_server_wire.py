@@ -25,7 +25,8 @@ from tracker.config.listen import Listen
 from tracker.daemon.app import ARRIVE_S
 from tracker.daemon.listening import open_sites
 from tracker.domain.tokens import CallbackTokens
-from tracker.server.connections import BODY_S, LINES_BURST, SLOWEST_BYTES_PER_S, Arrivals, Runner
+from tracker.server.arrivals import BODY_S, SLOWEST_BYTES_PER_S, Arrivals
+from tracker.server.connections import LINES_BURST, Runner
 
 HOST = b" HTTP/1.1\r\nHost: tracker.example\r\n"
 CALLBACK = b"POST /callbacks/suno/TOKEN" + HOST

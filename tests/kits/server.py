@@ -29,8 +29,9 @@ from tracker.logs import Redactor
 from tracker.maintenance.model_sync import ModelSync
 from tracker.maintenance.pruning import Pruning
 from tracker.providers.registry import Registry
-from tracker.server.app import bypass_router_for_callbacks, make_app
-from tracker.server.connections import Arrivals, Runner
+from tracker.server.app import make_app
+from tracker.server.arrivals import Arrivals
+from tracker.server.connections import FAST_PATH, Runner
 from tracker.server.services import Services
 from tracker.store.values import NewTask
 from tracker.tracking.changes import ChangeFeed
@@ -121,13 +122,14 @@ class ServerWorld(World):
     """The HTTP server before a store, behind a client.
 
     Attributes:
+        app: the web application, which a test may change before the world begins.
         health: the answer to ``/readyz``, in a list so that a test can replace it.
 
     Args:
         directory: where the database goes.
         api_token: what the API requires; None for nothing.
         limits: those of `Runner`.
-        bypasses_router: whether callbacks go past the router, as in the daemon.
+        has_fast_path: whether callbacks may take the fast path, as in the daemon.
         overrides: fields of `Services`.
     """
 
@@ -137,7 +139,7 @@ class ServerWorld(World):
         *,
         api_token: str | None = None,
         limits: Mapping[str, Json] | None = None,
-        bypasses_router: bool = True,
+        has_fast_path: bool = True,
         **overrides: Json,
     ) -> None:
         super().__init__(directory / "tracker.db", intervals={})
@@ -146,7 +148,6 @@ class ServerWorld(World):
         self.hooks = StandInHooks()
         self.health = [Health(ready=True)]
         self._made = 0
-        self._bypasses_router = bypasses_router
 
         async def read_health() -> Health:
             return self.health[0]
@@ -170,14 +171,15 @@ class ServerWorld(World):
             facts=lambda: {"version": "1", "pid": 7, "store": "/tracker.db", "accounts": []},
             **overrides,
         )
-        self._server = Server(make_app(self.services), self.clock, limits or {})
+        self.app = make_app(self.services)
+        if not has_fast_path:
+            del self.app[FAST_PATH]
+        self._server = Server(self.app, self.clock, limits or {})
         self.client = TestClient(self._server)
 
     async def __aenter__(self) -> Self:
         await super().__aenter__()
         await self.client.start_server()
-        if self._bypasses_router:
-            bypass_router_for_callbacks(self._runner)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -185,14 +187,15 @@ class ServerWorld(World):
         await super().__aexit__()
 
     @property
-    def _runner(self) -> Runner:
+    def runner(self) -> Runner:
+        """Runs the application."""
         assert isinstance(self._server.runner, Runner)
         return self._server.runner
 
     @property
     def arrivals(self) -> Arrivals:
         """Requests under way."""
-        return self._runner.arrivals
+        return self.runner.arrivals
 
     def new_task(self, *, route: str = "suno.generate", **fields: Json) -> NewTask:
         """A task that is accepted upstream and due in an hour."""

@@ -41,7 +41,7 @@ from tracker.maintenance.disk_space import DiskSpace
 from tracker.maintenance.model_sync import ModelSync
 from tracker.maintenance.pruning import Pruning
 from tracker.providers.reading.requests import RESULT_WITHIN_S
-from tracker.server.app import bypass_router_for_callbacks, make_app
+from tracker.server.app import make_app
 from tracker.server.connections import Runner
 from tracker.server.services import Services
 from tracker.store.sqlite import SqliteStore
@@ -239,7 +239,6 @@ class Tracker:
             max_connections=share_of_connections(current_limit()),
         )
         await runner.setup()
-        bypass_router_for_callbacks(runner)
         self._runner = runner  # from here on there is something to stop
         await open_sites(runner, config.listen, self._sockets)  # before any request to a gateway: the port may be taken
         self.dispatcher.start()

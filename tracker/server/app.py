@@ -5,15 +5,13 @@ Owns which error becomes which response. There is no middleware: a request pays 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable
 from functools import cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeVarTuple
 
 import orjson
-from aiohttp import HttpVersion11, web
-from aiohttp.hdrs import EXPECT
+from aiohttp import web
 from aiohttp.typedefs import Handler as WebHandler
 
 from tracker.errors import (
@@ -29,16 +27,20 @@ from tracker.logs import get_logger
 from tracker.server.access import READS, check_access, check_media_type
 from tracker.server.bodies import MAX_API_BYTES
 from tracker.server.callbacks import CallbackHandlers
+from tracker.server.connections import FAST_PATH
+from tracker.server.fast_callbacks import FastCallbacks
 from tracker.server.openapi import describe
 from tracker.server.operations import OPERATIONS, Operation
 from tracker.server.queries import parse_query
 from tracker.server.responses import (
     HEADERS,
+    OPENAPI_PATH,
     RETRY_AFTER_S,
     Problem,
     bad_input,
     failed,
     store_unavailable,
+    unknown_path,
     write_unknown,
 )
 from tracker.server.services import QUERY
@@ -50,14 +52,8 @@ log = get_logger(__name__)
 
 Ts = TypeVarTuple("Ts")
 
-OPENAPI_PATH = "/openapi.json"
-
 CallbackHandler = Callable[..., Awaitable[web.StreamResponse]]
 """(request, provider, token): the last two are the variables of the path."""
-
-_CALLBACK_HANDLERS: web.AppKey[dict[str, CallbackHandler]] = web.AppKey("callback_handlers")
-"""By the name of their operation."""
-_PLAIN_CALLBACK = re.compile(r"/callbacks/([A-Za-z0-9-]+)/([A-Za-z0-9._-]+)")
 
 
 def make_app(services: Services) -> web.Application:
@@ -71,12 +67,10 @@ def make_app(services: Services) -> web.Application:
     # `bodies.read_body` has its own limits; this one only backs them up
     app = web.Application(client_max_size=MAX_API_BYTES)
     callbacks = CallbackHandlers(services)
-    app[_CALLBACK_HANDLERS] = {}
+    app[FAST_PATH] = FastCallbacks(services)
     for operation in OPERATIONS:
         if operation.is_callback:
-            receive = _with_problems(getattr(callbacks, operation.name), operation.path)
-            app[_CALLBACK_HANDLERS][operation.name] = receive
-            handler = _from_path(receive)
+            handler = _from_path(_with_problems(getattr(callbacks, operation.name), operation.path))
         else:
             handler = _guarded(services, operation)
         if operation.method == "GET":
@@ -92,49 +86,6 @@ def make_app(services: Services) -> web.Application:
 def _openapi() -> bytes:
     """The OpenAPI document, which depends on the table of operations alone."""
     return orjson.dumps(describe(OPERATIONS))
-
-
-def bypass_router_for_callbacks(runner: web.AppRunner) -> None:
-    """Call the handler of plain callbacks without the router: this saves about 6 % of its CPU time.
-
-    All else (a query, an escaped character, ``Expect``) goes through the router. The wrappers of `make_app` are around
-    the handler itself, so both paths run them. aiohttp's middlewares and signals would miss the bypass: an application
-    that has some is refused.
-
-    Args:
-        runner: of an application of `make_app`, set up.
-
-    Raises:
-        RuntimeError: the application has middlewares or signals of responses.
-    """
-    app, server = runner.app, runner.server
-    if app.middlewares or app.on_response_prepare:
-        raise RuntimeError("callbacks bypass the router: wrap the handlers in make_app, or remove the bypass")
-    assert server is not None  # noqa: S101  it is set up
-    callback, router = app[_CALLBACK_HANDLERS]["receive_callback"], server.request_handler
-
-    def handle(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
-        plain = _PLAIN_CALLBACK.fullmatch(request.raw_path)
-        if plain is None or request.method != "POST" or EXPECT in request.headers:
-            return _route(router, request)
-        assert isinstance(request, web.Request)  # noqa: S101  the application makes no others
-        return callback(request, plain[1], plain[2])
-
-    server.request_handler = handle
-
-
-async def _route(
-    router: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], request: web.BaseRequest
-) -> web.StreamResponse:
-    """Call the router; the two errors that aiohttp would answer in its own form become problem details here."""
-    expected = request.headers.get(EXPECT)
-    if expected and request.version == HttpVersion11 and expected.lower() != "100-continue":
-        detail = "The only supported expectation is 100-continue."
-        return Problem(HTTPStatus.EXPECTATION_FAILED, "unknown-expectation", detail).response()
-    try:
-        return await router(request)
-    except web.HTTPNotFound:  # no pattern matches ``*`` or the target of a CONNECT
-        return _unknown_path().response()
 
 
 def _from_path(receive: CallbackHandler) -> WebHandler:
@@ -233,13 +184,9 @@ def _not_found(services: Services, callbacks: CallbackHandlers) -> WebHandler:
                 f"{request.method} is not allowed on this path; allowed: {listed}.",
                 headers={"Allow": listed},
             )
-        raise _unknown_path()
+        raise unknown_path()
 
     return handle
-
-
-def _unknown_path() -> Problem:
-    return Problem(HTTPStatus.NOT_FOUND, "unknown-path", f"No such path. See {OPENAPI_PATH}.")
 
 
 def _fixed(body: bytes) -> WebHandler:

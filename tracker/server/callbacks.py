@@ -110,7 +110,7 @@ class CallbackHandlers:
         except TaskNotFound:
             await self._rejections.record(provider_name, HTTPStatus.OK, f"task {owner.task_id} no longer exists", body)
             return _DONE[Outcome.STALE].to(request)
-        return self._response_to(applied, is_trusted=is_trusted).to(request)
+        return response_to(applied, is_trusted=is_trusted).to(request)
 
     async def receive_hint(self, request: web.Request, provider_name: str) -> web.Response:
         """Receive a callback without a token: it is not trusted and only makes the tracker poll.
@@ -236,15 +236,17 @@ class CallbackHandlers:
         log.warning("callback.store_unavailable", provider=provider_name, error=str(error))
         return store_unavailable()
 
-    def _response_to(self, applied: Applied, *, is_trusted: bool) -> FixedResponse:
-        outcome = applied.outcome
-        if outcome is Outcome.IGNORED:
-            # it has no status: an unfinished task is polled, for an ended one the callback is stale
-            ended = applied.task.status.is_terminal and not applied.confirm
-            return _DONE[Outcome.STALE] if ended else _POLLING
-        if outcome is Outcome.APPLIED and applied.confirm and not is_trusted:
-            return _POLLING
-        return _DONE[outcome]
+
+def response_to(applied: Applied, *, is_trusted: bool) -> FixedResponse:
+    """The response to a callback with a token, after its commit."""
+    outcome = applied.outcome
+    if outcome is Outcome.IGNORED:
+        # it has no status: an unfinished task is polled, for an ended one the callback is stale
+        ended = applied.task.status.is_terminal and not applied.confirm
+        return _DONE[Outcome.STALE] if ended else _POLLING
+    if outcome is Outcome.APPLIED and applied.confirm and not is_trusted:
+        return _POLLING
+    return _DONE[outcome]
 
 
 def _json_fault(body: bytes, decoded: Decoded) -> str:

@@ -1,18 +1,19 @@
-"""Connections, incomplete request bodies, and the errors that aiohttp itself finds.
+"""Connections: aiohttp's, with a fast path beside its parser, and the errors that aiohttp itself finds.
 
-Owns the time limit of bodies, their end at a stop, and that errors below the handlers look like all others, in the
-response and in the log. Must not know paths, tasks or the store.
+Owns that errors below the handlers look like all others, in the response and in the log, and that both paths share one
+order, one set of limits and one end at a stop. Must not know paths, tasks or the store.
 """
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
+from aiohttp.hdrs import EXPECT
 from aiohttp.http_exceptions import (
     BadHttpMethod,
     ContentEncodingError,
@@ -22,6 +23,7 @@ from aiohttp.http_exceptions import (
 )
 
 from tracker.logs import get_logger
+from tracker.server.arrivals import BODY_S, Arrivals
 from tracker.server.connection_limits import (
     HEAD_MAX_BYTES,
     HEAD_S,
@@ -30,11 +32,11 @@ from tracker.server.connection_limits import (
     ConnectionNeeded,
     head_too_large,
 )
-from tracker.server.responses import Problem, failed, raw_response, stopping, too_slow
+from tracker.server.responses import Problem, failed, raw_response, unknown_path
 from tracker.server.throttle import Throttle
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from aiohttp import StreamReader
 
@@ -46,12 +48,6 @@ log = get_logger(__name__)
 FIELD_MAX_BYTES: Final = 64 * 1024
 """The request line, or one header field: behind proxies and CDNs a field can have many kilobytes."""
 FIELDS_MAX: Final = 1000
-BODY_S: Final = 30.0
-"""Time limit of a body, as in the example for nginx; the one for Caddy has to allow more, see there."""
-HELD_MAX_BYTES: Final = 256 * 2**20
-"""All incomplete bodies together, decompressed; the compressed data can be a thousand times smaller."""
-SLOWEST_BYTES_PER_S: Final = 100_000
-"""A large body has more time: an API request with images, over a slow line."""
 LINGERING_S: Final = 2.0
 """How long the rest of a refused body is read and dropped, so that its sender receives the response."""
 LINES_PER_S: Final = 1.0
@@ -70,93 +66,52 @@ _DETAILS: Final = (
 """The messages of the parser quote the request, and a request holds tokens."""
 
 
-class Arrivals:
-    """The incomplete bodies of all connections.
+class FastPath(Protocol):
+    """Answers some requests without aiohttp; see `tracker.server.fast_callbacks`."""
 
-    Args:
-        limit_s: the time limit of one.
-    """
+    def match(self, data: bytes) -> Any:  # noqa: ANN401 - its own
+        """The request, if these bytes are exactly one that it knows; else None."""
+        ...
 
-    def __init__(self, limit_s: float = BODY_S) -> None:
-        self._limit_s = limit_s
-        self._limits: dict[asyncio.Timeout, int] = {}  # the oldest first; with the bytes received
-        self._held = 0
-        self._dropped: set[asyncio.Timeout] = set()
-        self._is_quiet = asyncio.Event()
-        self._is_quiet.set()
-        self._is_over = False
+    def accept(self, request: Any) -> asyncio.Future[Any] | None:  # noqa: ANN401 - as above
+        """Begin to handle a request. None, or any error here or in the future: aiohttp gets its bytes."""
+        ...
 
-    @asynccontextmanager
-    async def one(self, size: int) -> AsyncIterator[Callable[[int], None]]:
-        """Wait for a body within its time limit; yields a function to call with the size of each piece.
+    def respond(self, result: Any) -> bytes:  # noqa: ANN401 - as above
+        """The complete response."""
+        ...
 
-        Args:
-            size: its size in bytes, or its maximum.
 
-        Raises:
-            Problem: 408 after the time limit, 503 at a stop, or when the connection is needed for another.
-        """
-        limit = asyncio.timeout(0 if self._is_over else max(self._limit_s, size / SLOWEST_BYTES_PER_S))
-
-        def hold(count: int) -> None:
-            if limit in self._limits:
-                self._limits[limit] += count
-                self._held += count
-            while self._held > HELD_MAX_BYTES and self.drop_oldest():
-                pass
-
-        try:
-            async with limit:
-                self._limits[limit] = 0
-                self._is_quiet.clear()
-                yield hold
-        except TimeoutError:
-            if not limit.expired():
-                raise  # the connection's own
-            if limit in self._dropped:
-                raise ConnectionNeeded from None
-            raise (stopping() if self._is_over else too_slow()) from None
-        finally:
-            self._held -= self._limits.pop(limit, 0)
-            self._dropped.discard(limit)
-            if not self._limits:
-                self._is_quiet.set()
-
-    def drop_oldest(self) -> bool:
-        """Stop waiting for the oldest incomplete body; whether there is one."""
-        while self._limits:
-            limit = next(iter(self._limits))
-            self._held -= self._limits.pop(limit)
-            if not limit.expired():
-                self._dropped.add(limit)
-                limit.reschedule(asyncio.get_running_loop().time())
-                return True
-        return False
-
-    async def settle(self, within_s: float) -> None:
-        """Wait for the incomplete bodies; afterwards each incomplete body is answered 503 at once."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(within_s):
-                await self._is_quiet.wait()
-        self._is_over = True
-        now = asyncio.get_running_loop().time()
-        for limit in self._limits:
-            if not limit.expired():
-                limit.reschedule(now)
+FAST_PATH: Final[web.AppKey[FastPath]] = web.AppKey("fast_path")
+"""The fast path of an application; aiohttp's middlewares and signals do not see its requests."""
 
 
 class Connection(web.RequestHandler):
     """A connection of aiohttp whose errors are problem details and quote no part of the request.
+
+    The fast path gets a read that is one complete request, while no other is in progress and aiohttp's parser holds no
+    part of another. The parser does not show what it holds, so after any other bytes the connection stays with aiohttp.
 
     Args:
         manager: the server.
         arrivals: the incomplete bodies of all its connections.
         limiter: of all its connections.
         throttle: of log lines, for all its connections.
+        fast_path: None: aiohttp gets everything.
         settings: see `web.RequestHandler`.
     """
 
-    __slots__ = ("_arrivals", "_arriving", "_head_bytes", "_limiter", "_throttle")
+    __slots__ = (
+        "_arrivals",
+        "_arriving",
+        "_early",
+        "_fast_path",
+        "_head_bytes",
+        "_in_progress",
+        "_is_between",
+        "_limiter",
+        "_throttle",
+    )
 
     def __init__(
         self,
@@ -165,6 +120,7 @@ class Connection(web.RequestHandler):
         arrivals: Arrivals,
         limiter: ConnectionLimiter,
         throttle: Throttle,
+        fast_path: FastPath | None,
         **settings: Json,
     ) -> None:
         super().__init__(manager, loop=asyncio.get_running_loop(), **settings)
@@ -173,6 +129,13 @@ class Connection(web.RequestHandler):
         self._head_bytes = 0
         self._throttle = throttle
         self._arriving: StreamReader | None = None
+        self._fast_path = fast_path
+        self._is_between = fast_path is not None
+        """Whether all bytes that aiohttp got were complete requests."""
+        self._in_progress = b""
+        """The request that the fast path handles."""
+        self._early = b""
+        """What came after it, before its response."""
 
     @asynccontextmanager
     async def arrival(self, content: StreamReader, size: int) -> AsyncIterator[Callable[[int], None]]:
@@ -208,7 +171,21 @@ class Connection(web.RequestHandler):
             transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Parse received bytes."""
+        """Answer one complete request on the fast path, or have aiohttp parse the bytes."""
+        if self._in_progress:
+            self._early += data
+            if self.transport is not None:
+                self.transport.pause_reading()
+            return
+        if data and self._is_between and self._fast_path is not None:  # no data: aiohttp resumes its parser
+            request = self._fast_path.match(data) if self._is_idle() else None
+            self._is_between = request is not None
+            if request is not None and self._begin(self._fast_path, request):
+                self._in_progress = data
+                return
+        self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
         known = self._request_count
         super().data_received(data)
         if self._request_count != known:
@@ -220,6 +197,65 @@ class Connection(web.RequestHandler):
                 self.drop(raw_response(head_too_large()))
         if self._arriving is not None:
             self._notice_broken()
+
+    def _is_idle(self) -> bool:
+        """Whether aiohttp waits for a request, and the client reads its responses."""
+        waiter = self._waiter
+        # it begins to wait when its task first runs, which may be after the first bytes
+        waits = not waiter.done() if waiter is not None else not self._request_count
+        return waits and not (self._close or self._force_close or self.writing_paused)
+
+    def _begin(self, fast_path: FastPath, request: Any) -> bool:  # noqa: ANN401 - the fast path's own
+        """Begin a request on the fast path; whether it takes it."""
+        try:
+            result = fast_path.accept(request)
+        except Exception:  # noqa: BLE001 - the handler meets it again, and reports it
+            return False
+        if result is None:
+            return False
+        assert self._manager is not None  # noqa: S101 - the connection is open
+        self._manager.requests_count += 1
+        self._request_in_progress = True  # a stop waits for it
+        self._limiter.head_came(self)
+        result.add_done_callback(self._finish)
+        return True
+
+    def _finish(self, result: asyncio.Future[Any]) -> None:
+        """Answer the request of the fast path, and go on with what came after it."""
+        request, early = self._in_progress, self._early
+        self._in_progress = self._early = b""
+        self._request_in_progress = False
+        is_done = not result.cancelled() and result.exception() is None
+        transport = self.transport
+        try:
+            if transport is None or transport.is_closing():
+                return
+            if is_done and self._fast_path is not None:
+                transport.write(self._fast_path.respond(result.result()))
+                self._wait_for_next()
+            else:
+                self._parse(request)
+            if self._close:  # a stop has ended aiohttp's task, which would close it
+                transport.close()
+            elif early:
+                transport.resume_reading()
+                self.data_received(early)
+        finally:
+            if self._handler_waiter is not None and not self._handler_waiter.done():
+                self._handler_waiter.set_result(None)
+
+    def _wait_for_next(self) -> None:
+        """Count the connection as idle, and begin its keep-alive time, as aiohttp does after a response."""
+        self._limiter.answered(self)
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self._keepalive_handle is None:
+            self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
+
+    def _process_keepalive(self) -> None:
+        """Close the connection if it is idle; during a request of the fast path aiohttp thinks that it is."""
+        if self._in_progress:
+            self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        super()._process_keepalive()
 
     def handle_error(
         self,
@@ -290,6 +326,9 @@ class Runner(web.AppRunner):
 
     Attributes:
         arrivals: the incomplete bodies.
+
+    Raises:
+        RuntimeError: at `setup`, if the application has a fast path and middlewares or signals of responses.
     """
 
     def __init__(
@@ -311,9 +350,12 @@ class Runner(web.AppRunner):
             arrivals=self.arrivals,
             limiter=limiter,
             throttle=Throttle(clock, LINES_PER_S, LINES_BURST),
+            fast_path=app.get(FAST_PATH),
         )
 
     async def _make_server(self) -> web.Server:
+        if FAST_PATH in self.app and (self.app.middlewares or self.app.on_response_prepare):
+            raise RuntimeError("the fast path would miss middlewares and signals: wrap the handlers instead")
         settings = {name: value for name, value in self._kwargs.items() if name != "handler_cancellation"}
         return _Server(await super()._make_server(), partial(self._make_connection, **settings))
 
@@ -333,7 +375,7 @@ class _Server(web.Server):
 
     def __init__(self, plain: web.Server, make_connection: Callable[[web.Server], Connection]) -> None:
         super().__init__(
-            plain.request_handler,
+            partial(_route, plain.request_handler),
             request_factory=plain.request_factory,
             handler_cancellation=plain.handler_cancellation,
         )
@@ -341,3 +383,17 @@ class _Server(web.Server):
 
     def __call__(self) -> Connection:
         return self._make_connection(self)
+
+
+async def _route(
+    router: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], request: web.BaseRequest
+) -> web.StreamResponse:
+    """Call the router; the two errors that aiohttp would answer in its own form become problem details here."""
+    expected = request.headers.get(EXPECT)
+    if expected and request.version == HttpVersion11 and expected.lower() != "100-continue":
+        detail = "The only supported expectation is 100-continue."
+        return Problem(HTTPStatus.EXPECTATION_FAILED, "unknown-expectation", detail).response()
+    try:
+        return await router(request)
+    except web.HTTPNotFound:  # no pattern matches ``*`` or the target of a CONNECT
+        return unknown_path().response()

@@ -30,6 +30,7 @@ HEADERS: Final[Mapping[str, str]] = {
 """On every response. ``Server`` names the program instead of its libraries and their versions."""
 _JSON_HEADERS: Final = {**HEADERS, "Content-Type": "application/json"}
 _PROBLEM_HEADERS: Final = {**HEADERS, "Content-Type": "application/problem+json"}
+OPENAPI_PATH: Final = "/openapi.json"
 RETRY_AFTER_S: Final = 2
 """``Retry-After`` of a write that the store refuses: short, since most write errors pass quickly."""
 
@@ -131,8 +132,12 @@ class FixedResponse(web.Response):
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
         """Send everything."""
         writer = request.writer
-        await writer.write_eof(self._before_date + _http_date(int(time.time())) + self._after_date)
+        await writer.write_eof(self.raw())
         return writer
+
+    def raw(self) -> bytes:
+        """Everything that is sent, on a connection that stays open."""
+        return self._before_date + _http_date(int(time.time())) + self._after_date
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Do nothing: `prepare` sends everything."""
@@ -169,6 +174,11 @@ def write_unknown() -> Problem:
         "The disk failed during this write, which may have been recorded. Wait until /readyz answers 200 and check "
         "before you retry. With an Idempotency-Key a retry is safe.",
     )
+
+
+def unknown_path() -> Problem:
+    """404: no operation has this path."""
+    return Problem(HTTPStatus.NOT_FOUND, "unknown-path", f"No such path. See {OPENAPI_PATH}.")
 
 
 def too_slow() -> Problem:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import orjson
@@ -55,16 +56,24 @@ class Payloads:
             The reading, and the payload of its observation. For a small body it is a function, called only if the
             observation is recorded; the text of a large one is made here, since it would delay the writer.
         """
+        return await self.run(len(body), partial(self._read, body, read, decoded))
 
-        def work() -> tuple[Reading, Payload]:
-            reading = read()
-            if any_inline_data(reading.outputs):
-                reading = replace(reading, outputs=identify_inline_data(reading.outputs))
-            if len(body) > LARGE_BYTES:
-                return reading, self._large_text(body, decoded(), reading)
-            return reading, lambda: self.text(body, decoded(), reading)
+    def read_small(
+        self, body: bytes, read: Callable[[], Reading], decoded: Callable[[], Decoded]
+    ) -> tuple[Reading, Payload]:
+        """The same at once, for a body that is not large."""
+        assert len(body) <= LARGE_BYTES  # noqa: S101  a larger one would block the event loop
+        return self._read(body, read, decoded)
 
-        return await self.run(len(body), work)
+    def _read(
+        self, body: bytes, read: Callable[[], Reading], decoded: Callable[[], Decoded]
+    ) -> tuple[Reading, Payload]:
+        reading = read()
+        if any_inline_data(reading.outputs):
+            reading = replace(reading, outputs=identify_inline_data(reading.outputs))
+        if len(body) > LARGE_BYTES:
+            return reading, self._large_text(body, decoded(), reading)
+        return reading, lambda: self.text(body, decoded(), reading)
 
     def text(self, body: bytes, decoded: Decoded, reading: Reading) -> str | None:
         """The JSON text of a small body that is stored with an event: without secrets and the inline data of outputs.
