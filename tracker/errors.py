@@ -133,6 +133,14 @@ class NotSent(UpstreamFailure):
     """The request did not reach the upstream: no connection, or the tracker did not send it."""
 
 
+class NotRepeatable(TrackerError):
+    """A task has no request that could be sent again; the message says why."""
+
+
+class NotAdoptable(TrackerError):
+    """A task cannot be given an upstream id; the message says why."""
+
+
 class NotAttempted(NotSent):
     """The tracker itself did not send the request (circuit open, no slot, no key).
 

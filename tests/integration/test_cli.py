@@ -556,6 +556,56 @@ def test_wait_for_several(daemon: Daemon) -> None:
     assert (late.exit_code, json.loads(late.stdout)["status"]) == (124, "RUNNING")
 
 
+def test_resubmit_asks_where_both_may_be_charged(daemon: Daemon) -> None:
+    """Nothing is asked after a refusal; without a terminal --yes is the answer."""
+    refused = FAILED | {"external_id": None}
+    again = TASK | {"id": "01JD0000000000000000000001", "retry_of": ID}
+    daemon.on(f"GET /v1/tasks/{ID}", (200, refused)).on(f"POST /v1/tasks/{ID}/resubmit", (201, again))
+    for command in ("resubmit", "retry"):
+        assert tracker_(command, ID).stdout == f"{again['id']}\n"
+    assert daemon.requests[-1][3] == {"confirm": True}
+    assert "Idempotency-Key" not in daemon.requests[-1][2]
+    for first, charge in (
+        (FAILED, "the first job failed (policy_rejected) after the service may have accepted it"),
+        (refused | {"reason": "submit_unknown"}, "the first job failed (submit_unknown) after"),
+        (TASK, "the first job has not ended"),
+        (DONE, "the first job succeeded"),
+    ):
+        daemon.on(f"GET /v1/tasks/{ID}", (200, first))
+        count = len(daemon.requests)
+        stopped = tracker_("resubmit", ID)
+        assert (stopped.exit_code, len(daemon.requests)) == (2, count + 1)
+        assert charge in stopped.stderr
+        assert "add --yes" in stopped.stderr
+        assert tracker_("resubmit", ID, "--yes", "--idempotency-key", "k").exit_code == 0
+        assert daemon.requests[-1][2]["Idempotency-Key"] == "k"
+
+
+@pytest.mark.parametrize(("answer", "code", "sent"), [("y", 0, 1), ("n", 1, 0)])
+def test_resubmit_asks_on_a_terminal(daemon: Daemon, answer: str, code: int, sent: int) -> None:
+    """One question, with the reason; no means that nothing is sent."""
+    daemon.on(f"GET /v1/tasks/{ID}", (200, DONE)).on(f"POST /v1/tasks/{ID}/resubmit", (201, TASK))
+    terminal, tty = os.openpty()
+    command = [sys.executable, "-m", "tracker", "resubmit", ID]
+    with subprocess.Popen(command, stdin=tty, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        os.write(terminal, f"{answer}\n".encode())
+        _, asked = running.communicate(timeout=60)
+    os.close(tty)
+    os.close(terminal)
+    assert running.returncode == code
+    assert asked.startswith("the first job succeeded, so both may be charged. Send the request again? [y/N]: ")
+    assert ("nothing was sent" in asked) is (answer == "n")
+    assert [method for method, *_ in daemon.requests].count("POST") == sent
+
+
+def test_adopt(daemon: Daemon) -> None:
+    """The id goes to the daemon; its refusal is one line."""
+    daemon.on(f"POST /v1/tasks/{ID}/adopt", (200, TASK), (409, NOT_FOUND | {"title": "Conflict", "detail": "no."}))
+    assert tracker_("adopt", ID, "up-7").stdout == f"{ID} RUNNING first 50 %\n"
+    assert daemon.requests[-1][3] == {"external_id": "up-7"}
+    assert tracker_("adopt", ID, "up-8").stderr == "Conflict: no.\n"
+
+
 def test_wait_continues_after_a_restart_of_the_daemon(daemon: Daemon) -> None:
     """The command waits while the daemon restarts."""
     daemon.on(f"GET /v1/tasks/{ID}", (200, TASK), (200, None), (200, DONE))

@@ -63,6 +63,7 @@ class StandInSubmitter:
             request=orjson.dumps(wanted.request).decode(),
             labels=wanted.labels,
             idempotency_key=wanted.idempotency_key,
+            retry_of=wanted.retry_of,
             fingerprint=orjson.dumps(wanted.request, option=orjson.OPT_SORT_KEYS).decode(),
         )
 

@@ -32,6 +32,8 @@ COMMANDS = {
     "poll": ("task_commands", "poll", "Poll a task now."),
     "download": ("download", "download", "Download a task's files."),
     "cancel": ("task_commands", "cancel", "Stop following a task."),
+    "resubmit": ("task_commands", "resubmit", "Send the request of a task again (also: retry)."),
+    "adopt": ("task_commands", "adopt", "Name the upstream id of a task whose create got no clear answer."),
     "routes": ("query_commands", "routes", "List the routes for tasks."),
     "hooks": ("hook_commands", "hooks", "List hooks and their health; test a hook."),
     "deliveries": ("hook_commands", "deliveries", "List deliveries; retry failed ones."),
@@ -41,6 +43,8 @@ COMMANDS = {
     "config": ("config_commands", "config", "Check, show, create or reload the configuration."),
 }
 """Command -> module below `tracker.cli`, attribute, one-line help."""
+ALIASES = {"retry": "resubmit"}
+"""What people type -> the command."""
 
 
 class LazyGroup(click.Group):
@@ -52,9 +56,10 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - the same
         """Import one command."""
-        if cmd_name not in COMMANDS:
+        name = ALIASES.get(cmd_name, cmd_name)
+        if name not in COMMANDS:
             return None
-        module, attribute, _help = COMMANDS[cmd_name]
+        module, attribute, _help = COMMANDS[name]
         command = getattr(importlib.import_module(f"tracker.cli.{module}"), attribute)
         return command if isinstance(command, click.Command) else None
 
@@ -62,7 +67,7 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command, naming the nearest one for a misspelt name."""
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+        if args and args[0] not in {*COMMANDS, *ALIASES} and not args[0].startswith("-"):
             import difflib
 
             near = difflib.get_close_matches(args[0], COMMANDS, 1)

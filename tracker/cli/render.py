@@ -188,6 +188,7 @@ def echo_task(task: Mapping[str, Json]) -> None:
             ("error", describe_error(error)),
             ("retryable", {True: "yes", False: "no", None: None}[task.get("retryable")]),
             ("external_id", task.get("external_id")),
+            ("retry_of", task.get("retry_of")),
             *((f"label {name}", value) for name, value in (task.get("labels") or {}).items()),
             *((name, task.get(name)) for name in last),
         ]

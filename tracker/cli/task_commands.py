@@ -1,4 +1,4 @@
-"""Commands that act through the daemon: ``submit``, ``track``, ``wait``, ``poll``, ``cancel``."""
+"""Commands that act on tasks through the daemon: create one, wait, poll, cancel, send again, name its upstream id."""
 
 from __future__ import annotations
 
@@ -126,6 +126,71 @@ def poll(session: Session, task_id: str, *, as_json: bool) -> None:
 def cancel(session: Session, task_id: str, *, as_json: bool) -> None:
     """Stop following a task. The upstream job is not canceled and may be charged."""
     _act(session, task_id, "cancel", ANSWER_S, as_json=as_json)
+
+
+@click.command()
+@click.argument("task_id", metavar="ID")
+@click.option("--yes", is_flag=True, help="Do not ask, although the first job may have been charged.")
+@click.option("--idempotency-key", metavar="KEY", help="A key of your own, to send the request more than once.")
+@click.option("--wait", is_flag=True, help="Wait for the end and print the outputs.")
+@_timeout_option
+@json_option
+@with_session
+def resubmit(
+    session: Session,
+    task_id: str,
+    *,
+    yes: bool,
+    idempotency_key: str | None,
+    **output: Any,  # noqa: ANN401 - see _finish
+) -> None:
+    """Send the request of a task again, as a new paid task with its labels and account; print the new id.
+
+    The same task is sent again once: repeating the command prints the same new id.
+    """
+    first = session.client.get(task_path(session.full_id(task_id)))
+    if not yes and (charge := _possible_charge(first)):
+        _confirm_charge(charge)
+    headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+    path = task_path(str(first["id"]), "resubmit")
+    _finish(session, session.client.post(path, {"confirm": True}, headers, answer_s=_SUBMIT_ANSWER_S), **output)
+
+
+def _possible_charge(task: Json) -> str | None:
+    """Why the first job of a task may cost money beside a second one; None if it was certainly not accepted."""
+    if task["status"] == "SUCCEEDED":
+        return "the first job succeeded"
+    if task["status"] != "FAILED":
+        return "the first job has not ended"
+    if task["external_id"] is None and task["reason"] != "submit_unknown":
+        return None
+    return f"the first job failed ({task['reason']}) after the service may have accepted it"
+
+
+def _confirm_charge(charge: str) -> None:
+    """Ask on a terminal.
+
+    Raises:
+        Failure: the answer is no, or there is no terminal to ask on.
+    """
+    if not sys.stdin.isatty():
+        raise Failure([f"{charge}, so both may be charged; to send the request all the same, add --yes"], USAGE)
+    if not click.confirm(f"{charge}, so both may be charged. Send the request again?", err=True):
+        raise Failure(["nothing was sent"], FAILED)
+
+
+@click.command()
+@click.argument("task_id", metavar="ID")
+@click.argument("external_id", metavar="EXTERNAL_ID")
+@json_option
+@with_session
+def adopt(session: Session, task_id: str, external_id: str, *, as_json: bool) -> None:
+    """Name the upstream id of a task whose create got no clear answer, and follow it.
+
+    The id is in the console of the service. A task that was given up stays FAILED until its success is reported.
+    """
+    task = session.client.post(task_path(session.full_id(task_id), "adopt"), {"external_id": external_id})
+    echo_result(task, lambda task: click.echo(describe_state(task)), as_json=as_json)
 
 
 def _act(session: Session, task_id: str, action: str, answer_s: float, *, as_json: bool) -> None:

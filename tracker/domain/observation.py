@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from tracker.domain.outputs import output_identity
+from tracker.domain.statuses import Source
 from tracker.domain.task import ExternalId, Output, Reason, Stage, Status, TaskId, UpstreamError
 
 if TYPE_CHECKING:
@@ -22,14 +23,15 @@ if TYPE_CHECKING:
     Payload = str | Callable[[], str | None] | None
 
 
-class Source(StrEnum):
-    """Where an observation came from."""
-
-    SUBMIT = "submit"
-    CALLBACK = "callback"
-    POLL = "poll"
-    OPERATOR = "operator"
-    CLOCK = "clock"
+__all__ = [
+    "NOTHING",
+    "Observation",
+    "Reading",
+    "Source",
+    "Submission",
+    "Trouble",
+    "dedupe_key",
+]
 
 
 class Trouble(StrEnum):

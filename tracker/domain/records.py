@@ -18,7 +18,7 @@ from msgspec.structs import asdict, fields
 
 from tracker.domain.archives import ArchiveState, file_of
 from tracker.domain.hook_events import DeliveryStatus, HookEvent
-from tracker.domain.observation import Source
+from tracker.domain.statuses import Origin, Source
 from tracker.domain.task import Reason, Stage, Status, TaskId, UpstreamError
 from tracker.domain.transitions import Outcome
 from tracker.domain.user_messages import user_message
@@ -46,6 +46,7 @@ class TaskRecord(Struct, frozen=True):
 
     Attributes:
         files: the archived copies of its outputs, by the identity of the output.
+        retry_of: the task whose request it sends again.
     """
 
     task: Task
@@ -55,6 +56,8 @@ class TaskRecord(Struct, frozen=True):
     idempotency_key: str | None = None
     fallbacks: tuple[str, ...] = ()
     files: Mapping[str, ArchivedFile] = field(default_factory=dict)
+    origin: Origin = Origin.SUBMIT
+    retry_of: TaskId | None = None
 
 
 class EventRecord(Struct, frozen=True, rename={"from_status": "from", "to_status": "to"}):
@@ -140,6 +143,9 @@ class TaskView(Struct, frozen=True):
     polls: int
     callbacks: int
     version: int
+    origin: Origin
+    ended_by: Annotated[Source | None, Meta(description="What brought its end; null before it.")]
+    retry_of: Annotated[TaskId | None, Meta(description="The task whose request it sends again.")]
 
 
 class HookEventView(Struct, frozen=True):
@@ -252,6 +258,8 @@ def task_json(record: TaskRecord) -> dict[str, Json]:
         result=record.result,
         labels=dict(record.labels),
         next_poll_at=task.due_at,
+        origin=record.origin,
+        retry_of=record.retry_of,
     )
 
 

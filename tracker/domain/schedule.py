@@ -225,7 +225,7 @@ def _due_after_end(task: Task, observation: Observation, *, confirm: bool, timin
 def _may_still_end(task: Task, observation: Observation, policy: PollPolicy) -> bool:
     """Whether a task that timed out may still get a result: the upstream works on it, or polls failed."""
     reading = observation.reading
-    if observation.source in {Source.CLOCK, Source.OPERATOR} or observation.observed_at >= deadline_of(task, policy):
+    if observation.source is Source.CLOCK or observation.observed_at >= deadline_of(task, policy):
         return False
     if reading.status is Status.SUCCEEDED:  # still without outputs
         return (observation.observed_at - task.progress_at).total_seconds() < policy.missing_output_grace_s

@@ -43,3 +43,22 @@ class Reason(StrEnum):
     SUBMIT_UNKNOWN = "submit_unknown"
     CANCELED = "canceled"
     NOT_FOUND = "not_found"
+
+
+class Source(StrEnum):
+    """Where an observation came from."""
+
+    SUBMIT = "submit"
+    CALLBACK = "callback"
+    POLL = "poll"
+    OPERATOR = "operator"
+    CLOCK = "clock"
+
+
+class Origin(StrEnum):
+    """How the tracker came to know a task."""
+
+    SUBMIT = "submit"
+    """It sends the create itself."""
+    REGISTER = "register"
+    """The job was created elsewhere."""

@@ -9,7 +9,7 @@ from typing import NewType
 from msgspec import Struct
 
 from tracker.domain.ids import TaskId
-from tracker.domain.statuses import Reason, Status
+from tracker.domain.statuses import Reason, Source, Status
 
 __all__ = [
     "GIVEN_UP_REASONS",
@@ -135,6 +135,7 @@ class Task(Struct, frozen=True, gc=False, omit_defaults=True):
         missing_output_since: since when it has reported success without outputs.
         unknown_status: the last upstream status that is not in the contract.
         unknown_statuses: how often one was seen.
+        ended_by: the source of the observation that ended it; None for one that ended before this was recorded.
         version: grows by one with each change.
     """
 
@@ -170,6 +171,7 @@ class Task(Struct, frozen=True, gc=False, omit_defaults=True):
     missing_output_since: datetime | None = None
     unknown_status: str | None = None
     unknown_statuses: int = 0
+    ended_by: Source | None = None
     result_seq: int | None = None
     version: int = 1
 

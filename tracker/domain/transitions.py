@@ -144,7 +144,7 @@ def _decide_accepted(task: Task, observation: Observation, now: datetime) -> Dec
         if decision.task.status is not task.status and decision.task.status.is_terminal:
             return replace(decision, detail=f"{decision.detail}; {detail}")
         return replace(decision, outcome=Outcome.CONFLICT, detail=detail, confirm=not decision.task.status.is_terminal)
-    if decision.task.status is task.status and not is_over:
+    if decision.task.status is task.status and (not is_over or reading.status is None):
         return replace(decision, detail=f"accepted as {shown_id(accepted.external_id)}")
     return decision
 
@@ -341,6 +341,7 @@ def _end(task: Task, observation: Observation, now: datetime, announces: tuple[H
             error=None,
             retryable=None,
             missing_output_since=None,
+            ended_by=observation.source,
             finished_at=now,
             progress_at=now,
         )
@@ -357,6 +358,7 @@ def _end(task: Task, observation: Observation, now: datetime, announces: tuple[H
         error=reading.error,
         retryable=retryable,
         submit_state=SubmitState.REFUSED if task.submit_state is SubmitState.QUEUED else task.submit_state,
+        ended_by=observation.source,
         finished_at=now,
         progress_at=now,
     )

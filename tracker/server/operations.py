@@ -104,6 +104,18 @@ OPERATIONS: Final = (
     Operation("POST", "/v1/tasks/{id}/archive", outputs.redrive_archive, {200: Items[ArchiveView]}, (503,)),
     Operation("POST", "/v1/tasks/{id}/poll", tasks.poll_task, {200: TaskView}, (503,)),
     Operation("POST", "/v1/tasks/{id}/cancel", tasks.cancel_task, {200: TaskView}, (409, 503)),
+    Operation(
+        "POST",
+        "/v1/tasks/{id}/resubmit",
+        tasks.resubmit_task,
+        {201: TaskView, 202: TaskView, 200: TaskView},
+        (409, 503),
+        queries.RESUBMIT_HEADERS,
+        (schemas.ResubmitBody,),
+    ),
+    Operation(
+        "POST", "/v1/tasks/{id}/adopt", tasks.adopt_task, {200: TaskView}, (409, 503), bodies=(schemas.AdoptBody,)
+    ),
     Operation("GET", "/v1/hooks", hooks.list_hooks, {200: schemas.HookList}, (503,), tag="hooks"),
     Operation(
         "GET",

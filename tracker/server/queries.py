@@ -162,8 +162,10 @@ TASK_LIST: Final = (
 TASK: Final = (_WAIT,)
 DELIVERY_LIST: Final = (_HOOK, DELIVERY_STATUS, _SINCE, _LIMIT, _text("cursor", _CURSOR, _parse_position))
 DELIVERY_RETRY: Final = (_HOOK, RETRIED_STATUS, _SINCE)
+_KEY: Final = _text("Idempotency-Key", "A repeated key never creates a second upstream job.", location="header")
+RESUBMIT_HEADERS: Final = (_KEY,)
 SUBMIT_HEADERS: Final = (
-    _text("Idempotency-Key", "A repeated key never creates a second upstream job.", location="header"),
+    _KEY,
     _text("Prefer", "respond-async: 202 as soon as the task is stored.", location="header"),
 )
 FILE_HEADERS: Final = (

@@ -61,6 +61,18 @@ class RegisterBody(Body):
     account: Name | None = None
 
 
+class ResubmitBody(Body):
+    """Sends the request of a task again, as a new paid job."""
+
+    confirm: bool = Field(default=False, description="Must be true: a resubmit costs money.")
+
+
+class AdoptBody(Body):
+    """Gives a task whose create got no clear answer its upstream id."""
+
+    external_id: Annotated[str, StringConstraints(min_length=1, pattern=PLAIN)]
+
+
 class PruneBody(Body):
     """Deletes the data that retention allows to delete."""
 

@@ -14,18 +14,27 @@ from pydantic import TypeAdapter, ValidationError
 
 from tracker.domain.observation import Observation, Reading, Source
 from tracker.domain.records import delivery_json, event_json, task_json
-from tracker.domain.task import Reason, Status, TaskId
+from tracker.domain.task import ExternalId, Reason, Status, TaskId
 from tracker.domain.transitions import Outcome
 from tracker.domain.why import explain
-from tracker.errors import FieldProblem, NotAttempted, RequestInvalid
+from tracker.errors import FieldProblem, NotAdoptable, NotAttempted, NotRepeatable, RequestInvalid
 from tracker.server.bodies import read_json
 from tracker.server.hooks import trouble_notes
 from tracker.server.queries import refuse_unknown_names
 from tracker.server.responses import Problem, json_response
-from tracker.server.schemas import Key, RegisterBody, SubmitBody, parse_new_task
+from tracker.server.schemas import (
+    AdoptBody,
+    Key,
+    RegisterBody,
+    ResubmitBody,
+    SubmitBody,
+    parse_body,
+    parse_new_task,
+)
 from tracker.server.services import QUERY
 from tracker.store.values import TaskFilter
 from tracker.tracking.intake import SubmitRequest
+from tracker.tracking.recovery import adopt, resubmit
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -57,7 +66,7 @@ async def create_task(services: Services, request: web.Request) -> web.Response:
                     request=body.request,
                     labels=body.labels,
                     account=body.account,
-                    idempotency_key=_idempotency_key(request, body),
+                    idempotency_key=_idempotency_key(request, body.idempotency_key),
                     respond_async=respond_async,
                 )
             )
@@ -82,7 +91,7 @@ def _prefers_async(request: web.Request) -> bool:
     return any(preference.partition(";")[0].strip().lower() == "respond-async" for preference in preferences)
 
 
-def _idempotency_key(request: web.Request, body: SubmitBody) -> str | None:
+def _idempotency_key(request: web.Request, in_body: str | None) -> str | None:
     """The key from the header or the body; both must agree."""
     keys = {key.strip() for key in request.headers.getall("Idempotency-Key", [])}
     try:
@@ -91,8 +100,8 @@ def _idempotency_key(request: web.Request, body: SubmitBody) -> str | None:
         raise RequestInvalid(
             [FieldProblem(("header", "Idempotency-Key"), "must have 1 to 255 characters, without control characters")]
         ) from None
-    if body.idempotency_key is not None:
-        keys.add(body.idempotency_key)
+    if in_body is not None:
+        keys.add(in_body)
     if len(keys) > 1:
         raise RequestInvalid(
             [FieldProblem(("idempotency_key",), "must have the same value in the header and in the body")]
@@ -212,6 +221,41 @@ async def cancel_task(services: Services, request: web.Request) -> web.Response:
             + (f" ({applied.task.reason})." if applied.task.reason else "."),
         )
     return json_response(task_json(await services.store.get_task(task_id)))
+
+
+async def resubmit_task(services: Services, request: web.Request) -> web.Response:
+    """Send the request of a task again, as a new paid job under a new task.
+
+    Without an Idempotency-Key, a second resubmit of the same task returns the new task of the first.
+
+    Raises:
+        Problem: 409, there is no request to send again.
+        RequestInvalid: ``confirm`` is missing, or the upstream would certainly refuse the request.
+    """
+    body = parse_body(ResubmitBody, await read_json(request))
+    if not body.confirm:
+        raise RequestInvalid([FieldProblem(("confirm",), "must be true: a resubmit is a new paid job")])
+    try:
+        key = _idempotency_key(request, None)
+        submitted = await resubmit(services.store, services.submitter, _task_id(request), key)
+    except NotRepeatable as error:
+        raise Problem(HTTPStatus.CONFLICT, "not-repeatable", f"The task cannot be sent again: {error}.") from None
+    return _created_response(submitted, HTTPStatus.CREATED if submitted.is_decided else HTTPStatus.ACCEPTED, {})
+
+
+async def adopt_task(services: Services, request: web.Request) -> web.Response:
+    """Give a task whose create got no clear answer its upstream id, found elsewhere, and follow it.
+
+    Raises:
+        Problem: 409, the create is decided, or another task has that id.
+    """
+    body = parse_body(AdoptBody, await read_json(request))
+    try:
+        external_id, now = ExternalId(body.external_id), services.clock.now()
+        record = await adopt(services.store, services.reconciler, _task_id(request), external_id, now)
+    except NotAdoptable as error:
+        raise Problem(HTTPStatus.CONFLICT, "not-adoptable", f"The task cannot take this id: {error}.") from None
+    return json_response(task_json(record))
 
 
 def _task_id(request: web.Request) -> TaskId:

@@ -65,6 +65,9 @@ class Reader(Protocol):
     async def list_tasks(self, wanted: TaskFilter) -> Page:
         """Tasks, newest first."""
 
+    async def find_external(self, external_id: ExternalId, route: str, account: str) -> TaskId | None:
+        """The task of a route and account with this upstream id, None without one."""
+
     async def read_inline(self, task_id: TaskId, identity: str, n: int) -> str | None:
         """A piece of the inline data of an output, in base64 that can be decoded separately; None after the last."""
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Struct
 
+from tracker.domain.statuses import Origin
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
@@ -42,6 +44,7 @@ class NewTask:
         fingerprint: digest of everything that makes the payload; compared when the key comes again.
         due_at: when it is first acted upon.
         fallbacks: models to try when the first is certainly not accepted.
+        retry_of: the task whose request it sends again.
     """
 
     id: TaskId
@@ -61,6 +64,12 @@ class NewTask:
     fingerprint: str | None = None
     expects_callback: bool = False
     fallbacks: tuple[str, ...] = ()
+    retry_of: TaskId | None = None
+
+    @property
+    def origin(self) -> Origin:
+        """How the tracker came to know it."""
+        return Origin.SUBMIT if self.request is not None else Origin.REGISTER
 
 
 @dataclass(frozen=True, slots=True)

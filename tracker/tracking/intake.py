@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tracker.clock import Clock
     from tracker.domain.ai_models import ModelTarget
     from tracker.domain.records import TaskRecord
-    from tracker.domain.task import Task
+    from tracker.domain.task import Task, TaskId
     from tracker.domain.tokens import CallbackTokens
     from tracker.domain.upstream_http import WireRequest
     from tracker.providers.provider import Provider
@@ -49,6 +49,8 @@ class SubmitRequest:
         request: the provider body.
         account: name of an account, None for the default one.
         respond_async: answer as soon as the task is recorded, before the create is sent.
+        fallbacks: models to try when the first is certainly not accepted, besides those of an alias.
+        retry_of: the task whose request it sends again.
     """
 
     route: str
@@ -57,6 +59,8 @@ class SubmitRequest:
     account: str | None = None
     idempotency_key: str | None = None
     respond_async: bool = False
+    fallbacks: tuple[str, ...] = ()
+    retry_of: TaskId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +141,8 @@ class Intake:
             request=orjson.dumps(request).decode(),
             body=request,
             model=model_of(request),
-            fallbacks=fallbacks,
+            fallbacks=fallbacks or wanted.fallbacks,
+            retry_of=wanted.retry_of,
             labels=wanted.labels,
             idempotency_key=wanted.idempotency_key,
             # of the request as sent: an alias may come to mean another model

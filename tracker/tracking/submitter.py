@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from tracker.domain.ai_models import fall_back
-from tracker.domain.observation import Observation, Reading, Source, Submission
+from tracker.domain.observation import Observation, Reading, Submission
+from tracker.domain.statuses import Source
 from tracker.domain.task import Reason, SubmitState, UpstreamError
 from tracker.domain.upstream_http import WireReply
 from tracker.errors import NotSent, StoreUnavailable, Unanswered

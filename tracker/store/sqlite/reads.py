@@ -13,6 +13,7 @@ import aiosqlite
 
 from tracker.domain.lenient_json.large import LARGE_BYTES
 from tracker.domain.records import iso
+from tracker.domain.task import TaskId
 from tracker.errors import StoreDamaged, StoreUnavailable, TaskNotFound
 from tracker.store.sqlite import model_lists, pruning
 from tracker.store.sqlite.events import SELECT_HISTORY, feed_event_from, history_from, select_after
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from tracker.domain.archives import ArchiveRecord
     from tracker.domain.pruning import Cutoffs, PrunablePage, StoredFile
     from tracker.domain.records import DeliveryRecord, EventRecord, TaskRecord
-    from tracker.domain.task import TaskId
+    from tracker.domain.task import ExternalId
     from tracker.domain.why import TaskHistory
     from tracker.store.values import DeliveryFilter, FeedEvent
 
@@ -158,6 +159,13 @@ class SqliteReader:
         if not rows:
             raise TaskNotFound(f"no task has the id {task_id}")
         return (await self._decoded(record_from, rows))[0]
+
+    async def find_external(self, external_id: ExternalId, route: str, account: str) -> TaskId | None:
+        rows = await self._rows(
+            "SELECT id FROM tasks WHERE external_id = ? AND route = ? AND account = ? ORDER BY id LIMIT 1",
+            (external_id, route, account),
+        )
+        return TaskId(rows[0][0]) if rows else None
 
     async def read_inline(self, task_id: TaskId, identity: str, n: int) -> str | None:
         rows = await self._rows(SELECT_PIECE, (task_id, identity, n))

@@ -18,6 +18,7 @@ from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.observation import Reading
 from tracker.domain.outputs import strip_inline_data
 from tracker.domain.records import DeliveryRecord, EventRecord, TaskRecord, decode_payload
+from tracker.domain.statuses import Origin, Source
 from tracker.domain.task import (
     Output,
     Reason,
@@ -80,10 +81,10 @@ RECORD_COLUMNS = (
     ", (SELECT json_group_object(name, value) FROM labels WHERE task_id = tasks.id)"
     ", idempotency_key, (SELECT fallbacks FROM requests WHERE task_id = tasks.id)"
     ", (SELECT json_group_array(json_array(identity, path, bytes, sha256, mime)) FROM archives"
-    " WHERE task_id = tasks.id AND state = 'stored')"
+    " WHERE task_id = tasks.id AND state = 'stored'), origin, retry_of"
 )
 """Selects a task with everything around it, for `record_from`."""
-RECORD_WIDTH = 7
+RECORD_WIDTH = 9
 
 EVENT_COLUMNS = "seq, task_id, at, source, stage, outcome, from_status, to_status, detail, payload"
 
@@ -143,7 +144,7 @@ def tasks_from(texts: str) -> list[Task]:
     return [Task(*row) for row in _task_rows.decode(texts)]
 
 
-def enum_text(value: Status | Stage | Reason | SubmitState | None) -> str | None:
+def enum_text(value: Status | Stage | Reason | SubmitState | Source | None) -> str | None:
     """An enumeration's value as stored: a plain text."""
     return None if value is None else value._value_  # `value` is a slow property until Python 3.12
 
@@ -155,7 +156,7 @@ def _store_of(name: str) -> Callable[[Any], Any] | None:
     types = _types_of(name)
     if datetime in types:
         return to_ms
-    return enum_text if types & {Status, Stage, Reason, SubmitState} else None
+    return enum_text if types & {Status, Stage, Reason, SubmitState, Source} else None
 
 
 _POSITIONS = range(len(Task.__struct_fields__))
@@ -213,7 +214,7 @@ def task_at_snapshot(snapshot: str) -> Task:
 
 def record_from(row: Row) -> TaskRecord:
     """A task with everything around it from a row of `RECORD_COLUMNS`."""
-    task, request, result, labels, key, fallbacks, files = row[:RECORD_WIDTH]
+    task, request, result, labels, key, fallbacks, files, origin, retry_of = row[:RECORD_WIDTH]
     return TaskRecord(
         task=task_from(task),
         request=None if request is None else orjson.loads(request),
@@ -222,6 +223,8 @@ def record_from(row: Row) -> TaskRecord:
         idempotency_key=key,
         fallbacks=() if fallbacks is None else tuple(orjson.loads(fallbacks)),
         files={} if files == "[]" else {name: ArchivedFile(*file) for name, *file in orjson.loads(files)},
+        origin=Origin(origin),
+        retry_of=retry_of,
     )
 
 

@@ -62,7 +62,15 @@ def create_task(tx: Transaction, new: NewTask) -> Created:
     _insert_task(tx, task, new)
     body = orjson.loads(new.request) if new.body is None and new.request is not None else new.body
     labels = dict(sorted(new.labels.items()))  # as they are read
-    record = TaskRecord(task, body, labels=labels, idempotency_key=new.idempotency_key, fallbacks=new.fallbacks)
+    record = TaskRecord(
+        task,
+        body,
+        labels=labels,
+        idempotency_key=new.idempotency_key,
+        fallbacks=new.fallbacks,
+        origin=new.origin,
+        retry_of=new.retry_of,
+    )
     return Created(record, is_new=True)
 
 
@@ -110,8 +118,8 @@ def _insert_task(tx: Transaction, task: Task, new: NewTask) -> None:
     tx.db.execute(
         """
         INSERT INTO tasks (id, route, provider, account, asset, external_id, model, status, user_message, created_at,
-            due_at, holder, progress_at, submit_state, expects_callback, idempotency_key, fingerprint)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            due_at, holder, progress_at, submit_state, expects_callback, idempotency_key, fingerprint, origin, retry_of)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         """,
         (
             task.id,
@@ -131,6 +139,8 @@ def _insert_task(tx: Transaction, task: Task, new: NewTask) -> None:
             task.expects_callback,
             new.idempotency_key,
             new.fingerprint,
+            new.origin.value,
+            new.retry_of,
         ),
     )
     if new.request is not None:

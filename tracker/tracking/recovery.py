@@ -1,0 +1,86 @@
+"""What a person does about a task that went wrong: send its request again, or name its upstream id.
+
+Owns when each is possible. A paid create is sent by the submitter alone, and a task changes by an observation alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tracker.domain.ids import shown_id
+from tracker.domain.observation import Observation, Reading, Submission
+from tracker.domain.statuses import Origin, Source
+from tracker.domain.task import SubmitState
+from tracker.errors import NotAdoptable, NotRepeatable
+from tracker.tracking.intake import SubmitRequest
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from tracker.domain.records import TaskRecord
+    from tracker.domain.task import ExternalId, TaskId
+    from tracker.store.protocol import Store
+    from tracker.tracking.reconciler import Reconciler
+    from tracker.tracking.submitter import Submitted, Submitter
+
+
+async def resubmit(
+    store: Store, submitter: Submitter, task_id: TaskId, idempotency_key: str | None = None
+) -> Submitted:
+    """Send the request of a task again, as a new paid job with its labels and account.
+
+    Args:
+        store: has the task.
+        submitter: sends the create.
+        task_id: the task.
+        idempotency_key: None: a second resubmit of the same task returns the new task of the first, so that a
+            repeated call is not paid twice.
+
+    Raises:
+        TaskNotFound: no task has this id.
+        NotRepeatable: there is no request to send again.
+        RequestInvalid, IdempotencyConflict, SubmitInFlight, StoreUnavailable, WriteUnknown: see `Submitter.submit`.
+    """
+    record = await store.get_task(task_id)
+    if record.request is None:
+        is_foreign = record.origin is Origin.REGISTER
+        raise NotRepeatable("it was created elsewhere" if is_foreign else "its request is no longer stored")
+    return await submitter.submit(
+        SubmitRequest(
+            route=record.task.route,
+            request=record.request,
+            labels=record.labels,
+            account=record.task.account,
+            idempotency_key=idempotency_key or f"resubmit:{task_id}",
+            fallbacks=record.fallbacks,
+            retry_of=task_id,
+        )
+    )
+
+
+async def adopt(
+    store: Store, reconciler: Reconciler, task_id: TaskId, external_id: ExternalId, now: datetime
+) -> TaskRecord:
+    """Give a task whose create got no clear answer the upstream id that was found elsewhere, and follow it.
+
+    A task that was given up stays FAILED until the upstream reports its success.
+
+    Raises:
+        TaskNotFound: no task has this id.
+        NotAdoptable: its create is decided, or another task has that upstream id.
+    """
+    record = await store.get_task(task_id)
+    task = record.task
+    if task.external_id == external_id:
+        return record
+    if task.external_id is not None:
+        raise NotAdoptable(f"it has the upstream id {shown_id(task.external_id)} already")
+    is_undecided = task.submit_state is SubmitState.AMBIGUOUS and not task.status.is_terminal
+    if not (is_undecided or task.is_given_up):
+        raise NotAdoptable("the upstream has not left its create without a clear answer")
+    other = await store.find_external(external_id, task.route, task.account)
+    if other is not None:
+        raise NotAdoptable(f"task {other} has that upstream id")
+    reading = Reading(submission=Submission.ACCEPTED, external_id=external_id)
+    await reconciler.apply(Observation(task_id, Source.OPERATOR, now, reading))
+    return await store.get_task(task_id)
