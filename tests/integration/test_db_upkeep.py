@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import pytest
 from click.testing import CliRunner, Result
 
+import tracker.store.sqlite.audit
 from tests.kits.factories import make_answer, make_cancel, make_output, make_task_name
 from tests.kits.server import ServerWorld
 from tests.kits.world import World
@@ -154,6 +155,24 @@ def test_an_unreadable_task_is_reported_beside_others(path: Path) -> None:
     found = audit(path)
     assert [line.partition(":")[0] for line in found.damage] == [f"task {task_id} cannot be read"]
     assert found.tasks > 0
+
+
+def test_findings_are_counted_and_the_first_are_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much is wrong, memory and output are bounded."""
+    in_file(path, fill(path))
+    for name in ("MAX_DAMAGE", "MAX_FOUND"):
+        monkeypatch.setattr(tracker.store.sqlite.audit, name, 1)
+    labels = ", ".join(f"('unknown', '{n}', '')" for n in range(4))
+    edit(path, f"PRAGMA foreign_keys = OFF; INSERT INTO labels VALUES {labels}")
+    one, two, three = map(make_task_name, (1, 2, 3))
+    edit(path, f"UPDATE tasks SET progress = 99, stage = 'text' WHERE id = '{three}'")
+    broken = f"UPDATE tasks SET outputs = '[7]' WHERE id IN ('{one}', '{two}')"
+    edit(path, f"DROP TRIGGER tasks_outputs_are_a_list; {broken}")
+    found = audit(path)
+    assert (len(found.damage), len(found.dangling), len(found.differences)) == (1, 1, 1)
+    assert (found.more_damage, found.more_dangling, found.more_differences) == (1, 3, 1)
+    assert call("check").stdout.count("... and 1 more\n") == 2
+    assert "... and 3 more\n" in call("check").stdout
 
 
 @pytest.mark.parametrize("command", ["check", "export", "prune"])

@@ -110,11 +110,14 @@ def check(config: Config, *, as_json: bool) -> None:
     if as_json:
         echo_json({"path": str(store), "ok": found.is_sound, **asdict(found)})
     else:
-        for line in (*found.damage, *found.dangling):
-            click.echo(line)
+        for lines, more in ((found.damage, found.more_damage), (found.dangling, found.more_dangling)):
+            for line in lines:
+                click.echo(line)
+            _echo_more(more)
         if found.differences:
             rows = [(one.task_id, one.field, one.kept, one.derived) for one in found.differences]
             echo_table(("task", "field", "stored", "replayed"), rows)
+            _echo_more(found.more_differences)
         state = "sound" if found.is_sound else "not sound"
         skipped = found.tasks - found.judged
         why_not = f"; {skipped} have no complete history (pruned, or begun under older rules)" if skipped else ""
@@ -125,6 +128,11 @@ def check(config: Config, *, as_json: bool) -> None:
         click.echo(for_same_config(restore_advice(store)), err=True)
     if not found.is_sound:
         raise click.exceptions.Exit(FAILED)
+
+
+def _echo_more(number: int) -> None:
+    if number:
+        click.echo(f"... and {number} more")
 
 
 @db.command()

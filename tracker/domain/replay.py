@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 _REPEATED = "dup:"
 """Begins the key of an event that records a repetition."""
-_ATTEMPT = "try"
 
 
 class PastEvent(Struct, frozen=True, gc=False):
@@ -57,7 +56,8 @@ def rederive(stored: Task, history: Sequence[PastEvent]) -> Task | None:
             continue
         if event.source is Source.SUBMIT and task.submit_state is SubmitState.QUEUED:
             task = replace(task, submit_state=SubmitState.SENDING)  # sending leaves no event, only its answer does
-        observation = _observation(task, event)
+        is_trusted = _is_trusted(stored, event)
+        observation = Observation(stored.id, event.source, event.at, event.reading, is_trusted=is_trusted)
         task = decide(task, observation, event.at).task
     return task
 
@@ -72,9 +72,10 @@ def differences(stored: Task, derived: Task) -> list[tuple[str, str, str]]:
         one, other = getattr(stored, name), getattr(derived, name)
         if one != other:
             found.append((name, _text(one), _text(other)))
-    one, other = ([(output.kind, output_identity(output)) for output in task.outputs] for task in (stored, derived))
-    if one != other:
-        found.append(("outputs", _text(one), _text(other)))
+    if stored.outputs != derived.outputs:  # mostly they are the same
+        one, other = ([(output.kind, output_identity(output)) for output in task.outputs] for task in (stored, derived))
+        if one != other:
+            found.append(("outputs", _text(one), _text(other)))
     return found
 
 
@@ -100,16 +101,10 @@ def _beginning(stored: Task) -> Task:
     )
 
 
-def _observation(task: Task, event: PastEvent) -> Observation:
-    """The observation of an event; only the key shows whether it was trusted."""
-    stage = event.key.split(":")[1]
-    attempt = stage.removeprefix(_ATTEMPT)
-    observation = Observation(
-        task_id=task.id,
-        source=event.source,
-        observed_at=event.at,
-        reading=event.reading,
-        attempt=int(attempt) if attempt != stage and attempt.isdecimal() else 0,
-    )
-    untrusted = replace(observation, is_trusted=False)
-    return untrusted if event.key.startswith(dedupe_key(untrusted)) else observation
+def _is_trusted(stored: Task, event: PastEvent) -> bool:
+    """Whether an event was trusted to end its task: only its key shows that, and only a callback can lack it."""
+    status = event.reading.status
+    if event.source is not Source.CALLBACK or status is None or not status.is_terminal:
+        return True
+    untrusted = Observation(stored.id, event.source, event.at, event.reading, is_trusted=False)
+    return not event.key.startswith(dedupe_key(untrusted))
