@@ -7,9 +7,12 @@ import base64
 import json
 import resource
 import sqlite3
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -28,8 +31,9 @@ from tests.kits.archive import (
     sha256,
 )
 from tests.kits.factories import make_output, make_task
+from tracker.archive.archiver import MAX_DOWNLOADS
 from tracker.archive.download import Downloader
-from tracker.archive.partial import Partial
+from tracker.archive.partial import Partial, PartialFiles
 from tracker.clock import SystemClock
 from tracker.domain.archives import ArchiveState
 from tracker.domain.hook_events import HookEvent
@@ -95,6 +99,53 @@ async def test_outputs_are_archived_and_shown(tmp_path: Path) -> None:
         db.close()
         assert "Authorization" not in server.asked[0].headers
         assert world.partials() == []
+
+
+class CountingExecutor(ThreadPoolExecutor):
+    """Counts what it runs."""
+
+    count = 0
+
+    def submit(self, fn: Callable[..., Any], /, *args: object, **kwargs: object) -> Future[Any]:
+        """Count; see the base class."""
+        self.count += 1
+        return super().submit(fn, *args, **kwargs)
+
+
+async def test_a_small_file_takes_one_step_on_a_thread(tmp_path: Path) -> None:
+    """It is checked, written, hashed, synced and renamed together: each further step would cost two thread switches."""
+    executor = CountingExecutor()
+    asyncio.get_running_loop().set_default_executor(executor)
+    async with RawServer(serves(film(100_000))) as server, ArchiveWorld(tmp_path) as world:
+        await world.settle(await world.succeed(video(server.url())))
+        executor.count = 0
+        await world.settle(await world.succeed(*(video(server.url(f"/{n}.mp4")) for n in range(5))), 5)
+        assert executor.count == 5
+
+
+@pytest.mark.parametrize("takes_s", [0.0, 2.0], ids=["quick", "slow"])
+async def test_files_are_claimed_ahead_while_downloads_are_quick(tmp_path: Path, takes_s: float) -> None:
+    """Else what expires first would wait behind them: URLs that come later may expire earlier."""
+    go_on = asyncio.Event()
+
+    async def hold(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        if asked.path == "/first.mp4":
+            world.clock.advance(takes_s)
+        else:
+            await go_on.wait()
+        await serves(film(1000))(asked, writer)
+
+    async with RawServer(hold) as server, ArchiveWorld(tmp_path) as world:
+        await world.settle(await world.succeed(video(server.url("/first.mp4"))))
+        calls = len(world.store.done["claim_archives"])
+        task_id = await world.succeed(*(video(server.url(f"/{n}.mp4")) for n in range(30)))
+        await world.store.wait_for_call("claim_archives", calls + 1)
+        await server.wait_for_requests(1 + MAX_DOWNLOADS)
+        records = await world.store.list_archives(task_id)
+        claimed = [record for record in records if record.state is ArchiveState.RUNNING]
+        assert (len(claimed), len(server.asked)) == (MAX_DOWNLOADS * (1 if takes_s else 2), 1 + MAX_DOWNLOADS)
+        go_on.set()
+        await world.settle(task_id, 30)
 
 
 async def test_a_truncated_body_is_resumed(tmp_path: Path) -> None:
@@ -274,7 +325,9 @@ async def test_an_invalid_key_is_not_sent(tmp_path: Path, key: str | None, probl
     async with RawServer(serves(film(1000))) as home:
         downloader = Downloader({"default": Account("default", home.url(""), lambda: key)}, SystemClock(), BOUNDS)
         with pytest.raises(OutputUnavailable, match=f"^the API key of account 'default' {problem}"):
-            await downloader.fetch(make_task(), video("/content", authenticated=True), Partial(tmp_path, "k"))
+            await downloader.fetch(
+                make_task(), video("/content", authenticated=True), Partial(PartialFiles(tmp_path), "k")
+            )
         assert home.asked == []
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from tests.kits.archive import ArchiveWorld, RawServer, film, refuses, serves, s
 from tests.kits.server import ServerWorld, problem_of
 from tracker.archive.file_storage import DirectoryStorage, make_storage
 from tracker.archive.object_storage import BucketStorage
-from tracker.archive.partial import FinishedFile, Partial
+from tracker.archive.partial import FinishedFile, Partial, PartialFiles
 from tracker.domain.archives import ArchivedFile
 from tracker.domain.task import Output
 from tracker.errors import ArchiveStorageUnavailable, ConfigError
@@ -179,12 +179,12 @@ def test_dispositions(mime: str, path: str, shown: str) -> None:
     assert disposition_of(ArchivedFile(path, 1, "0", mime)) == shown
 
 
-async def make_whole(directory: Path, data: bytes) -> FinishedFile:
-    """A finished download."""
-    partial = Partial(directory / "partial_dir", hashlib.sha256(data).hexdigest()[:32])
+def make_whole(directory: Path, data: bytes) -> Callable[[], FinishedFile]:
+    """Finishes a download."""
+    partial = Partial(PartialFiles(directory / "partial_dir"), hashlib.sha256(data).hexdigest()[:32])
     partial.begin(None)
-    partial.write(data)
-    return partial.finish()
+    partial.add(data)
+    return partial.finish
 
 
 @pytest.mark.parametrize("place", ["directory", "bucket"])
@@ -197,10 +197,11 @@ async def test_storages_behave_alike(tmp_path: Path, place: str) -> None:
         return f"0-song-{again}.mp3"
 
     data = film(3_000_000)
-    path = await storage.store(await make_whole(tmp_path, data), "T1", name_of, "audio/mpeg")
+    path, finished = await storage.store(make_whole(tmp_path, data), "T1", name_of, "audio/mpeg")
+    assert (finished.size, finished.path.exists()) == (len(data), False)
     assert path == "T1/0-song-0.mp3"
-    assert await storage.store(await make_whole(tmp_path, data), "T1", name_of, "audio/mpeg") == path
-    other = await storage.store(await make_whole(tmp_path, b"other"), "T1", name_of, "audio/mpeg")
+    assert (await storage.store(make_whole(tmp_path, data), "T1", name_of, "audio/mpeg"))[0] == path
+    other, _ = await storage.store(make_whole(tmp_path, b"other"), "T1", name_of, "audio/mpeg")
     assert other == "T1/0-song-1.mp3"
     assert list((tmp_path / "partial_dir").iterdir()) == []
     assert (await storage.size_of(path), await storage.size_of("T1/none")) == (len(data), None)

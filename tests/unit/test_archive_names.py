@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 from datetime import UTC, datetime, timedelta
@@ -17,7 +18,7 @@ from tests.kits.factories import TASK_ID, make_output, make_task
 from tracker.archive.expiry import expiry_of, shown_expiry
 from tracker.archive.media import is_wrong_type, mime_of, sniff
 from tracker.archive.names import SLUG_MAX_BYTES, directory_of, file_name, partial_key, slug_of
-from tracker.archive.partial import Partial, remove_abandoned, version_of
+from tracker.archive.partial import DigestMismatch, Partial, PartialFiles, version_of
 from tracker.domain.archives import all_stored, is_file, renew_urls
 from tracker.domain.media_types import UNKNOWN, extension_of, is_safe_inline
 from tracker.domain.outputs import has_inline_data, output_identity, reference_of, strip_inline_data, strip_payload_text
@@ -225,25 +226,63 @@ def test_all_files_are_stored() -> None:
 
 def test_partial_files(tmp_path: Path) -> None:
     """They are found with their version, hashed completely, and deleted when they are old."""
-    partial = Partial(tmp_path / "partial_dir", "k" * 32)
-    assert partial.find() is None
+    directory, key = tmp_path / "partial_dir", "k" * 32
+    files = PartialFiles(directory)
+    assert files.load() == 0
+    partial = Partial(files, key)
+    assert (partial.is_on_disk, partial.find()) == (False, None)
     partial.begin(version_of('"v1"/10'))
-    partial.write(b"01234")
+    partial.add(b"01234")
+    partial.flush()
     partial.close()
-    again = Partial(tmp_path / "partial_dir", "k" * 32)
-    assert again.find() == (5, version_of('"v1"/10'))
-    again.resume(version_of('"v1"/10'))
-    again.write(b"56789")
+    files = PartialFiles(directory)  # of another process
+    assert files.load() == 0
+    again = Partial(files, key)
+    assert (again.is_on_disk, again.find()) == (True, (5, version_of('"v1"/10')))
+    again.resume(version_of('"v1"/10'), 10)
+    again.add(b"56789")
     complete = again.finish()
-    assert (complete.size, complete.head) == (10, b"0123456789")
+    assert (complete.size, again.head) == (10, b"0123456789")
     assert complete.sha256 == "84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7882"
-    again.begin(None)
-    again.write(b"x")
-    again.close()
-    assert Partial(tmp_path / "partial_dir", "k" * 32).find() is None, "without a version it cannot be resumed"
-    (left,) = (tmp_path / "partial_dir").iterdir()
+    other = Partial(files, key)
+    other.begin(None)
+    other.add(b"x")
+    other.flush()
+    other.close()
+    assert Partial(files, key).find() is None, "without a version it cannot be resumed"
+    (left,) = directory.iterdir()
     os.utime(left, (0, 0))
-    assert remove_abandoned(tmp_path / "partial_dir") == 1
+    assert files.load() == 1
     (tmp_path / "file").touch()
     with pytest.raises(ArchiveStorageUnavailable):
-        Partial(tmp_path / "file" / "partial_dir", "k").begin(None)
+        Partial(PartialFiles(tmp_path / "file" / "partial_dir"), "k").finish()
+
+
+def test_a_small_file_is_written_once_it_is_complete(tmp_path: Path) -> None:
+    """What fits into the buffer stays there; a file that was closed meanwhile is not written."""
+    files = PartialFiles(tmp_path / "partial_dir")
+    partial = Partial(files, "k")
+    partial.begin(None, 6)
+    partial.add(b"abc")
+    partial.add(b"def")
+    assert (partial.read(2, 3), partial.is_open, list(tmp_path.iterdir())) == (b"cde", False, [])
+    finished = partial.finish([("md5", hashlib.new("md5", b"abcdef", usedforsecurity=False).digest())])
+    assert (finished.path.read_bytes(), finished.size) == (b"abcdef", 6)
+    canceled = Partial(files, "l")
+    canceled.begin(None, 3)
+    canceled.add(b"abc")
+    canceled.close()
+    with pytest.raises(ArchiveStorageUnavailable, match="the archive was stopped"):
+        canceled.finish()
+    assert list((tmp_path / "partial_dir").iterdir()) == [finished.path]
+
+
+def test_a_file_with_another_digest_is_deleted(tmp_path: Path) -> None:
+    """The digest that the server sent decides, whatever its algorithm."""
+    for algorithm in ("md5", "sha256"):
+        partial = Partial(PartialFiles(tmp_path), "k")
+        partial.begin(None)
+        partial.add(b"abc")
+        with pytest.raises(DigestMismatch, match=algorithm):
+            partial.finish([(algorithm, hashlib.new(algorithm, b"other", usedforsecurity=False).digest())])
+        assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tracker.archive.file_storage import DirectoryStorage
-from tracker.archive.partial import Partial
+from tracker.archive.partial import Partial, PartialFiles
 from tracker.config.credentials import CALLBACK_SECRET_FILE, find_or_make_callback_secret
 from tracker.filesystem import make_directory, sync_directory
 
@@ -107,10 +107,10 @@ async def test_archived_files_are_private_and_their_names_synced(
 ) -> None:
     """The archive, the directory of the task, and the file in it."""
     root = tmp_path / "outputs"
-    partial = Partial(root / ".partial", "key")
+    partial = Partial(PartialFiles(root / ".partial"), "key")
     partial.begin(None)
-    partial.write(b"content")
-    path = await DirectoryStorage(root).store(partial.finish(), "task", lambda _: "0-song.mp3", "audio/mpeg")
+    partial.add(b"content")
+    path, _ = await DirectoryStorage(root).store(partial.finish, "task", lambda _: "0-song.mp3", "audio/mpeg")
     last = dict(synced)
     assert "outputs" in last[tmp_path]
     assert "task" in last[root]

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from tracker.archive.attempt import ArchiveContext, RetryPolicy, run_attempt
 from tracker.archive.download import Bounds, Downloader
 from tracker.archive.expiry import expiry_of
-from tracker.archive.partial import remove_abandoned
+from tracker.archive.partial import PartialFiles
 from tracker.domain.archives import ArchiveRecord, ArchiveState
 from tracker.errors import StoreUnavailable
 from tracker.logs import get_logger
@@ -36,13 +36,17 @@ log = get_logger(__name__)
 
 MAX_DOWNLOADS: Final = 6
 """In parallel."""
+MAX_ATTEMPTS: Final = 24
+"""In parallel, with files that are downloaded and not stored yet, of which each may be in memory (`BUFFER_BYTES`)."""
+QUICK_S: Final = 1.0
+"""While downloads take less, as many as may run in parallel are claimed ahead: else each waits for a commit."""
 GATHER_S: Final = 0.1
 """The shortest time between two rounds that commits cause."""
 MAX_SLEEP_S: Final = 30.0
 RETRY_S: Final = 2.0
 """Wait after a round that failed."""
 LEASE_MARGIN_S: Final = 600.0
-"""A lease outlives the longest download by this: for hashing, syncing and storing."""
+"""A lease outlives the longest wait for a download and the longest download by this: for hashing, syncing, storing."""
 RESERVE_BYTES: Final = 64 * 1024 * 1024
 """Disk space that must remain free: the database must stay writable."""
 _RECORD_PAUSE_S: Final = 0.5
@@ -96,7 +100,7 @@ class Archiver:
         self._store = store
         self._clock = clock
         self._bounds = bounds
-        self._partial_dir = partial_dir
+        self._partial_files = PartialFiles(partial_dir, reserve_bytes=reserve_bytes)
         self._downloader = Downloader(accounts, clock, bounds, allow_private=allow_private)
         self.storage = storage
         self._context = ArchiveContext(
@@ -105,12 +109,15 @@ class Archiver:
             storage=storage,
             renew=renew,
             clock=clock,
-            partial_dir=partial_dir,
+            partial_files=self._partial_files,
             retries=retries or RetryPolicy(),
-            reserve_bytes=reserve_bytes,
             draw=draw,
         )
         self._attempts: dict[tuple[TaskId, str], asyncio.Task[None]] = {}
+        self._fetching: set[tuple[TaskId, str]] = set()
+        """The attempts that wait for a slot or download."""
+        self._slots = asyncio.Semaphore(MAX_DOWNLOADS)
+        self._is_quick = False
         self._round_at = 0.0
         self._wake_scheduled = False
         self._woken = asyncio.Event()
@@ -166,7 +173,7 @@ class Archiver:
         return records
 
     async def _loop(self) -> None:
-        removed = await asyncio.to_thread(remove_abandoned, self._partial_dir)
+        removed = await asyncio.to_thread(self._partial_files.load)
         if removed:
             log.info("archive.partial_files_removed", count=removed)
         while not self._stopping:
@@ -185,18 +192,19 @@ class Archiver:
                     await self._woken.wait()
 
     async def _claim_due(self) -> float:
-        """Claim the due items; the seconds until the next round, unless woken."""
+        """Claim due items; the seconds until the next round, unless woken."""
         self._round_at = asyncio.get_running_loop().time()
-        free = MAX_DOWNLOADS - len(self._attempts)
+        most = MAX_DOWNLOADS * (2 if self._is_quick else 1)
+        free = min(most - len(self._fetching), MAX_ATTEMPTS - len(self._attempts))
         if free <= 0:
-            return MAX_SLEEP_S  # the end of an attempt wakes the loop
-        due_in_s = await self._store.next_archive_in_s()
-        if due_in_s is None or due_in_s > 0:
-            return MAX_SLEEP_S if due_in_s is None else min(due_in_s + 0.001, MAX_SLEEP_S)
-        jobs = await self._store.claim_archives(free, self._bounds.total_s + LEASE_MARGIN_S)
+            return MAX_SLEEP_S  # the end of a download or an attempt wakes the loop
+        jobs = await self._store.claim_archives(free, self._bounds.total_s * 2 + LEASE_MARGIN_S)
         for job in jobs:
             self._start_attempt(job)
-        return 0.0 if jobs else RETRY_S
+        if len(jobs) == free:
+            return 0.0
+        due_in_s = await self._store.next_archive_in_s()
+        return MAX_SLEEP_S if due_in_s is None else min(max(due_in_s, 0.0) + 0.001, MAX_SLEEP_S)
 
     def _start_attempt(self, job: ArchiveJob) -> None:
         key = (job.task.id, job.identity)
@@ -204,17 +212,31 @@ class Archiver:
             return  # its lease ends, or the next start releases it
         attempt = asyncio.create_task(self._run(job), name=f"archive {job.task.id}/{job.n}")
         self._attempts[key] = attempt
+        self._fetching.add(key)
 
         def finish(_: asyncio.Task[None]) -> None:
             if self._attempts.get(key) is attempt:
                 del self._attempts[key]
+                self._fetching.discard(key)
             self._woken.set()
 
         attempt.add_done_callback(finish)
 
+    @contextlib.asynccontextmanager
+    async def _slot(self, job: ArchiveJob) -> AsyncIterator[None]:
+        """A slot for a download; the next one begins while its file is being stored."""
+        async with self._slots:
+            began = self._clock.monotonic()
+            try:
+                yield
+            finally:
+                self._is_quick = self._clock.monotonic() - began < QUICK_S
+                self._fetching.discard((job.task.id, job.identity))
+                self._woken.set()
+
     async def _run(self, job: ArchiveJob) -> None:
         try:
-            result = await run_attempt(job, self._context)
+            result = await run_attempt(job, self._context, self._slot(job))
         except asyncio.CancelledError:
             message = "canceled: the tracker stopped"
             canceled = ArchiveResult(ArchiveState.PENDING, error=message, expires_at=job.expires_at, counts=False)

@@ -9,16 +9,17 @@ import asyncio
 import base64
 import binascii
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from tracker.archive.download import Fetched
 from tracker.archive.expiry import expiry_of
 from tracker.archive.file_structure import find_truncation
 from tracker.archive.media import find_mismatch, mime_of
 from tracker.archive.names import directory_of, file_name, partial_key
-from tracker.archive.partial import Partial
+from tracker.archive.partial import DigestMismatch, Partial
 from tracker.domain.archives import ArchivedFile, ArchiveState, is_file
 from tracker.domain.media_types import extension_of
 from tracker.domain.outputs import has_inline_data, output_identity
@@ -37,6 +38,7 @@ from tracker.store.values import ArchiveResult
 if TYPE_CHECKING:
     from tracker.archive.download import Downloader
     from tracker.archive.file_storage import FileStorage
+    from tracker.archive.partial import FinishedFile, PartialFiles
     from tracker.clock import Clock
     from tracker.domain.task import Output, TaskId
     from tracker.store.protocol import Reader
@@ -73,8 +75,7 @@ class ArchiveContext:
 
     Attributes:
         renew: polls a task once, even if it has ended, for fresh URLs.
-        partial_dir: the directory of partial files.
-        reserve_bytes: disk space that must remain free, above all for the database.
+        partial_files: the directory of partial files.
         draw: random numbers from 0 to 1 for the jitter.
     """
 
@@ -83,17 +84,18 @@ class ArchiveContext:
     storage: FileStorage
     renew: Callable[[TaskId], Awaitable[None]]
     clock: Clock
-    partial_dir: Path
+    partial_files: PartialFiles
     retries: RetryPolicy
-    reserve_bytes: int
     draw: Callable[[], float]
 
 
-async def run_attempt(job: ArchiveJob, context: ArchiveContext) -> ArchiveResult:
-    """Archive one output. Raises nothing but cancellation."""
+async def run_attempt(
+    job: ArchiveJob, context: ArchiveContext, slot: AbstractAsyncContextManager[None]
+) -> ArchiveResult:
+    """Archive one output; the download holds ``slot``. Raises nothing but cancellation."""
     output = job.output
     try:
-        file, output = await _archive(job, context)
+        file, output = await _archive(job, context, slot)
     except ArchiveFailure as error:
         return _failed(job, await _current_output(job, context), error, context)
     except StoreError as error:
@@ -105,44 +107,71 @@ async def run_attempt(job: ArchiveJob, context: ArchiveContext) -> ArchiveResult
     return ArchiveResult(ArchiveState.STORED, file, expires_at=expires_at)
 
 
-async def _archive(job: ArchiveJob, context: ArchiveContext) -> tuple[ArchivedFile, Output]:
+async def _archive(
+    job: ArchiveJob, context: ArchiveContext, slot: AbstractAsyncContextManager[None]
+) -> tuple[ArchivedFile, Output]:
     """The stored file, and the output as it was fetched."""
-    output = job.output
-    key = partial_key(job.task.id, job.identity)
-    partial = Partial(context.partial_dir, key, reserve_bytes=context.reserve_bytes)
+    partial = Partial(context.partial_files, partial_key(job.task.id, job.identity))
     try:
-        if output.inline is not None:
-            declared = None
-            await _write_inline(job, context, partial)
-        else:
-            try:
-                declared = await context.downloader.fetch(job.task, output, partial)
-            except OutputRefused:
-                fresh = await _renewed(job, context)
-                if fresh is None or fresh.url == output.url:
-                    raise
-                output = fresh
-                declared = await context.downloader.fetch(job.task, output, partial)
-        finished = await asyncio.to_thread(partial.finish)
+        async with slot:
+            fetched, output = await _fetch(job, context, partial)
+        return await _store(job, context, partial, fetched, output), output
     except OutputPermanentFailure:
-        await asyncio.to_thread(partial.discard)
+        await _discard(partial)
         raise
     finally:
-        await asyncio.to_thread(partial.close)
-    mime = mime_of(finished.head, declared, output.mime)
-    problem = find_mismatch(output.kind, mime, finished.head, finished.size, output.mime)
-    if problem is None:
-        problem = await asyncio.to_thread(find_truncation, finished.path, finished.size, finished.head)
+        if partial.is_open:
+            await asyncio.to_thread(partial.close)
+
+
+async def _fetch(job: ArchiveJob, context: ArchiveContext, partial: Partial) -> tuple[Fetched, Output]:
+    """Fill the partial file; the output as it was fetched, with another URL if the first was refused."""
+    output = job.output
+    if output.inline is not None:
+        await _write_inline(job, context, partial)
+        return Fetched(""), output
+    try:
+        return await context.downloader.fetch(job.task, output, partial), output
+    except OutputRefused:
+        fresh = await _renewed(job, context)
+        if fresh is None or fresh.url == output.url:
+            raise
+        return await context.downloader.fetch(job.task, fresh, partial), fresh
+
+
+async def _store(
+    job: ArchiveJob, context: ArchiveContext, partial: Partial, fetched: Fetched, output: Output
+) -> ArchivedFile:
+    """Check a complete file and store it: all that blocks is one step of the storage."""
+    mime = mime_of(partial.head, fetched.mime, output.mime)
+    unusable = OutputUnavailable if output.inline is None else OutputPermanentFailure
+    problem = find_mismatch(output.kind, mime, partial.head, partial.size, output.mime)
     if problem is not None:
-        await asyncio.to_thread(partial.discard)
-        raise (OutputUnavailable if output.inline is None else OutputPermanentFailure)(problem)
+        await _discard(partial)
+        raise unusable(problem)
     extension = extension_of(mime)
+
+    def finish() -> FinishedFile:
+        problem = find_truncation(partial.read, partial.size, partial.head)
+        if problem is not None:
+            partial.discard()
+            raise unusable(problem)
+        try:
+            return partial.finish(fetched.digests)
+        except DigestMismatch as error:
+            raise OutputUnavailable(f"{fetched.host}: the file does not match the {error} sent with it") from error
 
     def name_of(again: int) -> str:
         return file_name(job.n, output, extension, again=again)
 
-    path = await context.storage.store(finished, directory_of(job.task.id), name_of, mime)
-    return ArchivedFile(path, finished.size, finished.sha256, mime), output
+    path, finished = await context.storage.store(finish, directory_of(job.task.id), name_of, mime)
+    partial.moved()
+    return ArchivedFile(path, finished.size, finished.sha256, mime)
+
+
+async def _discard(partial: Partial) -> None:
+    if partial.is_on_disk:
+        await asyncio.to_thread(partial.discard)
 
 
 async def _write_inline(job: ArchiveJob, context: ArchiveContext, partial: Partial) -> None:
@@ -152,10 +181,9 @@ async def _write_inline(job: ArchiveJob, context: ArchiveContext, partial: Parti
         return
     n = 0
     while (piece := await context.tasks.read_inline(job.task.id, job.identity, n)) is not None:
-        await asyncio.to_thread(partial.check_space, len(piece))
         if n == 0:
-            await asyncio.to_thread(partial.begin, None)
-        await asyncio.to_thread(_write_piece, piece, partial)
+            partial.begin(None)
+        await asyncio.to_thread(_add_piece, piece, partial)
         n += 1
     if n == 0:
         raise OutputPermanentFailure("the inline data of the output was deleted")
@@ -163,18 +191,18 @@ async def _write_inline(job: ArchiveJob, context: ArchiveContext, partial: Parti
 
 def _decode(output: Output, partial: Partial) -> None:
     assert output.inline is not None  # noqa: S101  the caller checked
-    partial.check_space(len(output.inline) * 3 // 4)
-    partial.begin(None)
+    partial.begin(None, len(output.inline) * 3 // 4)
     for start in range(0, len(output.inline), _SLICE):
-        _write_piece(output.inline[start : start + _SLICE], partial)
+        _add_piece(output.inline[start : start + _SLICE], partial)
 
 
-def _write_piece(piece: str, partial: Partial) -> None:
+def _add_piece(piece: str, partial: Partial) -> None:
     try:
-        data = base64.b64decode(piece, validate=True)
+        partial.add(base64.b64decode(piece, validate=True))
     except binascii.Error as error:
         raise OutputPermanentFailure("the inline data is not valid base64") from error
-    partial.write(data)
+    if partial.is_full:
+        partial.flush()
 
 
 async def _renewed(job: ArchiveJob, context: ArchiveContext) -> Output | None:

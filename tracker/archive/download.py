@@ -8,7 +8,7 @@ a failure means for the item.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
@@ -18,6 +18,7 @@ from aiohttp.client import URL  # type: ignore[attr-defined]  # yarl's, by way o
 
 from tracker import __version__
 from tracker.archive.content_encoding import Decoder
+from tracker.archive.partial import BUFFER_BYTES
 from tracker.archive.response_heads import Slice, digests_of, encoding_of, read_slice, read_version, remote_version
 from tracker.domain.api_keys import key_problem
 from tracker.domain.retry import parse_retry_after
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from tracker.upstream.client import Account
 
 MAX_REDIRECTS: Final = 5
-BUFFER_BYTES: Final = 1 << 20
-"""Buffered before each write: the most that a download holds in memory."""
 _CONNECT_S: Final = 15.0
 _HEADERS: Final = {"User-Agent": f"tracker/{__version__}", "Accept": "*/*", "Accept-Encoding": "identity"}
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -59,6 +58,21 @@ class Bounds:
     total_s: float = 1800.0
 
 
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What a server said about a file that it sent completely.
+
+    Attributes:
+        host: the server.
+        mime: the media type that it declares, if any.
+        digests: of the file, see `digests_of`.
+    """
+
+    host: str
+    mime: str | None = None
+    digests: Sequence[tuple[str, bytes]] = ()
+
+
 class Downloader:
     """Fetches outputs.
 
@@ -78,31 +92,29 @@ class Downloader:
         self._allow_private = allow_private
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
 
-    async def fetch(self, task: Task, output: Output, partial: Partial) -> str | None:
-        """Download an output into its partial file.
+    async def fetch(self, task: Task, output: Output, partial: Partial) -> Fetched:
+        """Download an output into its partial file; the last bytes of it remain in the buffer.
 
         Args:
             task: its account's key opens an authenticated output.
             output: with a URL.
             partial: the file; bytes of an earlier attempt are used if they are of the same version.
 
-        Returns:
-            The media type that the server declares, if any.
-
         Raises:
             OutputRefused, OutputUnavailable, OutputPermanentFailure: the bytes received so far remain.
             ArchiveStorageUnavailable: the file could not be written.
         """
         url, account = self._locate(task, output)
-        found = await asyncio.to_thread(partial.find)
+        found = await asyncio.to_thread(partial.find) if partial.is_on_disk else None
         known = None if found is None else read_version(found[1])
         start = found[0] if found is not None and known is not None else 0
         try:
             async with asyncio.timeout(self._bounds.total_s):
-                declared = await self._attempt(url, account, partial, start, known)
-                if declared is _STALE:
-                    declared = await self._attempt(url, account, partial, 0, known)
-                return declared or None
+                fetched = await self._attempt(url, account, partial, start, known)
+                if fetched is None:
+                    fetched = await self._attempt(url, account, partial, 0, known)
+                assert fetched is not None  # noqa: S101 - only a range can be of another version
+                return fetched
         except TimeoutError as error:
             raise OutputUnavailable(
                 f"not finished within {self._bounds.total_s:g} s; the next attempt resumes"
@@ -127,7 +139,7 @@ class Downloader:
 
     async def _attempt(
         self, url: URL, account: Account | None, partial: Partial, start: int, known: Version | None
-    ) -> str | None:
+    ) -> Fetched | None:
         """One exchange, see `_read_response`."""
         headers = {"Range": f"bytes={start}-"} if start else {}
         try:
@@ -189,14 +201,14 @@ class Downloader:
 
     async def _read_response(
         self, response: aiohttp.ClientResponse, partial: Partial, start: int, known: Version | None
-    ) -> str | None:
+    ) -> Fetched | None:
         """Read a response into the partial file, from the byte ``start`` on.
 
         Returns:
-            The declared media type; `_STALE` if a range is not exactly the rest of the version ``known``.
+            None if a range is not exactly the rest of the version ``known``.
         """
         if start and response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return _STALE
+            return None
         if response.status not in _FILE_STATUSES:
             raise self._status_error(response, response.status)
         part = read_slice(response)
@@ -204,7 +216,7 @@ class Downloader:
         total: int | None
         if start:
             if known is None or part != Slice(start, known.total) or remote_version(response, part.total) != known:
-                return _STALE
+                return None
             announced = total = part.total
         else:
             announced, total = self._length_of(response, part, known)
@@ -212,20 +224,18 @@ class Downloader:
             raise OutputPermanentFailure(
                 f"the file has {total} bytes; archive.max_bytes allows {self._bounds.max_bytes}"
             )
-        await asyncio.to_thread(partial.check_space, (total or 0) - start)
         if start and known is not None:
-            await asyncio.to_thread(partial.resume, str(known))
+            await asyncio.to_thread(partial.resume, str(known), known.total)
         else:
             version = remote_version(response, announced)
-            await asyncio.to_thread(partial.begin, None if version is None else str(version))
+            partial.begin(None if version is None else str(version), total)
+            if total is not None and total > BUFFER_BYTES:
+                await asyncio.to_thread(partial.open)
         await self._copy_body(response, partial)
         if total is not None and partial.size != total:
+            await asyncio.to_thread(partial.flush)
             raise OutputUnavailable(f"truncated after {partial.size} of {total} bytes")
-        for algorithm, digest in digests_of(response):
-            if not await asyncio.to_thread(partial.matches, algorithm, digest):
-                await asyncio.to_thread(partial.discard)
-                raise OutputUnavailable(f"{response.url.host}: the file does not match the {algorithm} sent with it")
-        return response.headers.get("Content-Type", "")
+        return Fetched(response.url.host or "", response.headers.get("Content-Type"), digests_of(response))
 
     @staticmethod
     def _length_of(
@@ -251,25 +261,22 @@ class Downloader:
         return total, total
 
     async def _copy_body(self, response: aiohttp.ClientResponse, partial: Partial) -> None:
-        buffer, decoder = bytearray(), Decoder(encoding_of(response))
+        decoder = Decoder(encoding_of(response))
         try:
             async for raw in response.content.iter_any():
                 for piece in decoder.feed(raw):
-                    buffer += piece
-                    if partial.size + len(buffer) > self._bounds.max_bytes:
-                        await asyncio.to_thread(partial.discard)
+                    partial.add(piece)
+                    if partial.size > self._bounds.max_bytes:
                         raise OutputPermanentFailure(
                             f"the file has more than {self._bounds.max_bytes} bytes, see archive.max_bytes"
                         )
-                    if len(buffer) >= BUFFER_BYTES:
-                        data, buffer = bytes(buffer), bytearray()
-                        await asyncio.to_thread(partial.write, data)
+                    if partial.is_full:
+                        await asyncio.to_thread(partial.flush)
         except (aiohttp.ClientError, TimeoutError):
-            if buffer:  # the next attempt resumes after these bytes
-                await asyncio.to_thread(partial.write, bytes(buffer))
+            if partial.size:  # the next attempt resumes after these bytes
+                await asyncio.to_thread(partial.flush)
             raise
         decoder.finish()
-        await asyncio.to_thread(partial.write, bytes(buffer))
 
     def _status_error(self, response: aiohttp.ClientResponse, status: int) -> OutputRefused | OutputUnavailable:
         host = response.url.host
@@ -291,7 +298,6 @@ class Downloader:
         return session
 
 
-_STALE: Final = "\0stale"
 _NO_URL: Final = "the output has no http(s) URL"
 _PRIVATE: Final = "{host} is not a public address; archive.allow_private_addresses = true allows it"
 

@@ -26,11 +26,22 @@ BLOCK_BYTES: Final = 256 * 1024
 class FileStorage(Protocol):
     """Stores finished files, each under a relative path; failures of the storage are `ArchiveStorageUnavailable`."""
 
-    async def store(self, finished: FinishedFile, directory: str, name_of: Callable[[int], str], mime: str) -> str:
-        """Store a finished file durably, delete its working copy, and return its path.
+    async def store(
+        self, finish: Callable[[], FinishedFile], directory: str, name_of: Callable[[int], str], mime: str
+    ) -> tuple[str, FinishedFile]:
+        """Store a file durably and delete its working copy.
 
         An existing file with the same content counts as this one: a crash came between the two steps. If its content
         differs, the next name is tried: ``name_of(1)``, ``name_of(2)``, …
+
+        Args:
+            finish: completes the working copy. It blocks, and is called once, on a thread.
+            directory: of the file, a name.
+            name_of: the file's name.
+            mime: its media type.
+
+        Returns:
+            The path, and what ``finish`` returned.
         """
         ...
 
@@ -79,12 +90,17 @@ class DirectoryStorage:
         self._root = root.absolute()
         self._is_durable = False
 
-    async def store(self, finished: FinishedFile, directory: str, name_of: Callable[[int], str], mime: str) -> str:
+    async def store(
+        self, finish: Callable[[], FinishedFile], directory: str, name_of: Callable[[int], str], mime: str
+    ) -> tuple[str, FinishedFile]:
         """See `FileStorage`."""
         del mime  # the file's extension shows it
-        return await asyncio.to_thread(self._store, finished, directory, name_of)
+        return await asyncio.to_thread(self._store, finish, directory, name_of)
 
-    def _store(self, finished: FinishedFile, directory: str, name_of: Callable[[int], str]) -> str:
+    def _store(
+        self, finish: Callable[[], FinishedFile], directory: str, name_of: Callable[[int], str]
+    ) -> tuple[str, FinishedFile]:
+        finished = finish()
         home = self._root / directory
         try:
             if not self._is_durable:
@@ -93,17 +109,17 @@ class DirectoryStorage:
             make_directory(home)
             again = 0
             final = home / name_of(again)
-            while final.exists() and not _is_same(final, finished):
+            while (exists := final.exists()) and not _is_same(final, finished):
                 again += 1
                 final = home / name_of(again)
-            if final.exists():
+            if exists:
                 finished.path.unlink()
             else:
                 finished.path.rename(final)  # only this process writes to the directory
             sync_directory(home)
         except OSError as error:
             raise ArchiveStorageUnavailable(f"the archive cannot be written: {error.strerror or error}") from error
-        return f"{directory}/{final.name}"
+        return f"{directory}/{final.name}", finished
 
     async def size_of(self, path: str) -> int | None:
         """See `FileStorage`."""

@@ -7,11 +7,11 @@ Source: ISO/IEC 14496-12 (boxes), https://www.w3.org/TR/png-3/#5Chunk-layout and
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
-if TYPE_CHECKING:
-    from pathlib import Path
+Read = Callable[[int, int], bytes]
+"""Reads a file: from a position, so many bytes or what there is."""
 
 _SLACK_BYTES: Final = 64
 """Some encoders count a header twice or omit the last padding."""
@@ -26,25 +26,29 @@ _LARGE: Final = 1
 """As a box's size: the size follows in 64 bits."""
 
 
-def find_truncation(path: Path, size: int, head: bytes) -> str | None:
-    """Describe how a file is truncated; None if it is complete, or declares no length."""
+def find_truncation(read: Read, size: int, head: bytes) -> str | None:
+    """Describe how a file is truncated; None if it is complete, or declares no length.
+
+    Args:
+        read: reads the file.
+        size: of the file.
+        head: its first bytes.
+    """
     announced = 0
     if head[:4] == b"RIFF" and head[8:12] in {b"WAVE", b"AVI ", b"WEBP"}:
         length = int.from_bytes(head[4:8], "little")
         announced = 8 + length if length < _ENDLESS else 0
-    elif head.startswith(_PNG) or head[4:8] in _BOXES:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            announced = _end_of_chunks(handle, size) if head.startswith(_PNG) else _end_of_boxes(handle, size)
-        finally:
-            os.close(handle)
+    elif head.startswith(_PNG):
+        announced = _end_of_chunks(read, size)
+    elif head[4:8] in _BOXES:
+        announced = _end_of_boxes(read, size)
     return f"truncated: {size} of {announced} bytes" if announced > size + _SLACK_BYTES else None
 
 
-def _end_of_boxes(handle: int, size: int) -> int:
+def _end_of_boxes(read: Read, size: int) -> int:
     at = 0
     for _ in range(_MAX_PARTS):
-        header = os.pread(handle, 16, at)
+        header = read(at, 16)
         length = int.from_bytes(header[:4], "big")
         if length == _LARGE:
             length = int.from_bytes(header[8:16], "big")
@@ -54,10 +58,10 @@ def _end_of_boxes(handle: int, size: int) -> int:
     return at
 
 
-def _end_of_chunks(handle: int, size: int) -> int:
+def _end_of_chunks(read: Read, size: int) -> int:
     at = len(_PNG)
     for _ in range(_MAX_PARTS):
-        header = os.pread(handle, 8, at)
+        header = read(at, 8)
         if header[4:8] not in _CHUNKS or at >= size:
             break
         at += 12 + int.from_bytes(header[:4], "big")

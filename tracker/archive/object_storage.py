@@ -47,8 +47,11 @@ class BucketStorage:
         except (BaseError, ValueError) as error:
             raise ConfigError([f"archive.url: {_first_line(error)}; set it to the URL of a bucket"]) from error
 
-    async def store(self, finished: FinishedFile, directory: str, name_of: Callable[[int], str], mime: str) -> str:
+    async def store(
+        self, finish: Callable[[], FinishedFile], directory: str, name_of: Callable[[int], str], mime: str
+    ) -> tuple[str, FinishedFile]:
         """See `tracker.archive.file_storage.FileStorage`."""
+        finished = await asyncio.to_thread(finish)
         again = 0
         path = f"{directory}/{name_of(again)}"
         try:
@@ -65,7 +68,7 @@ class BucketStorage:
         except (BaseError, OSError) as error:
             raise ArchiveStorageUnavailable(f"the object store cannot be written: {_first_line(error)}") from error
         await asyncio.to_thread(finished.path.unlink, missing_ok=True)
-        return path
+        return path, finished
 
     async def size_of(self, path: str) -> int | None:
         """See `tracker.archive.file_storage.FileStorage`."""
