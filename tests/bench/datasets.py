@@ -75,6 +75,11 @@ def old(tasks: int) -> Recipe:
     return Recipe(f"old-{tasks}", finished=tasks, age_days=40)
 
 
+def undelivered(tasks: int) -> Recipe:
+    """Finished tasks whose events wait in the outbox."""
+    return Recipe(f"undelivered-{tasks}", finished=tasks, undelivered=True)
+
+
 async def cached(recipe: Recipe) -> Path:
     """The file of a recipe in the cache, made or migrated if it is missing."""
     directory = Path(os.environ.get("TRACKER_BENCH_CACHE") or Path.home() / ".cache" / "tracker-bench")

@@ -21,7 +21,12 @@ from pathlib import Path
 
 OWN_TREE = Path(__file__).resolve().parents[2]
 SECRET = "bench-only-callback-secret"
-ENVIRONMENT = {"TRACKER_CALLBACK_SECRET": SECRET, "ANYINT_API_KEY": "sk-bench-not-a-real-key"}
+HOOK_SECRET_ENV = "BENCH_HOOK_SECRET"
+ENVIRONMENT = {
+    "TRACKER_CALLBACK_SECRET": SECRET,
+    "ANYINT_API_KEY": "sk-bench-not-a-real-key",
+    HOOK_SECRET_ENV: "whsec_YmVuY2gtb25seS1ub3QtYS1yZWFsLXNlY3JldA==",
+}
 ACCOUNTS = ("default", "second", "unused")
 """The daemon's accounts; no task has the last one."""
 
