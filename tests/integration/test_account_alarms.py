@@ -245,7 +245,7 @@ async def test_why_explains_a_held_create(tmp_path: Path) -> None:
         history = await world.store.read_history(unsent)
         policy = PollPolicy(submit_retry_s=900.0)
         reported = explain(history, policy, world.clock.now(), world.poller.notes(history.task))
-    assert reported["summary"].startswith("It waits to be sent; nothing was sent to the upstream yet. It is held until")
+    assert reported["summary"].startswith("It waits to be sent. Nothing was sent to the service yet. It is held until")
     assert reported["ends_by"] == "2026-11-20T20:57:00.000Z"
     assert [step["at"] for step in reported["next"]] == ["2026-11-20T20:57:00.000Z", None]
     assert "gives it up" in reported["next"][0]["what"]

@@ -485,14 +485,24 @@ def test_show_events_why(daemon: Daemon) -> None:
         "seq": 8, "task_id": ID, "at": "2026-11-20T20:42:01.000Z", "source": "callback", "stage": "first",
         "outcome": "applied", "from": "PENDING", "to": "RUNNING", "detail": "RUNNING, stage first", "payload": {},
     }  # fmt: skip
+    again = {"source": "submit", "said": "not accepted; it is sent again later", "outcome": "applied"}
     explanation = {
         "id": ID,
         "status": "RUNNING",
-        "summary": "The upstream is working on it.",
-        "heard": [{"at": "2026-11-20T20:42:01.000Z", "source": "callback", "said": "so", "outcome": "applied"}],
+        "summary": "The service is working on it.",
+        "heard": [
+            *({"at": f"2026-11-20T20:4{n}:00.000Z", **again} for n in range(3)),
+            {"at": "2026-11-20T20:43:02.000Z", "source": "callback", "said": "late", "outcome": "stale"},
+            {
+                "at": "2026-11-20T20:44:02.000Z",
+                "source": "clock",
+                "said": "archived: 1 file safe",
+                "outcome": "applied",
+            },
+        ],
         "refused": [
             {
-                "at": "2026-11-20T20:42:02.000Z",
+                "at": "2026-11-20T20:43:02.000Z",
                 "what": "callback: late",
                 "why": "it is older than what is already known",
             }
@@ -503,6 +513,8 @@ def test_show_events_why(daemon: Daemon) -> None:
         ],
         "ends_by": "2026-11-21T20:42:00.000Z",
         "notes": ["a note"],
+        "details": ["a count"],
+        "actions": [{"what": "stop it", "command": f"tracker cancel {ID}"}],
     }
     daemon.on(f"GET /v1/tasks/{ID}", (200, FAILED)).on(f"GET /v1/tasks/{ID}/events", (200, {"items": [event]}))
     daemon.on(f"GET /v1/tasks/{ID}/why", (200, explanation))
@@ -513,15 +525,21 @@ def test_show_events_why(daemon: Daemon) -> None:
     assert "RUNNING, stage first" in tracker_("events", ID).stdout
     account = tracker_("why", ID).stdout
     for text in (
-        "The upstream is working on it.",
+        "The service is working on it.",
         "History",
-        "Refused",
-        "(it is older than what is already known)",
+        "submit    not accepted; it is sent again later (3 times, last at ",
+        "callback  late (not applied: it is older than what is already known)",
+        "archive   archived: 1 file safe",
         "Next",
         "any time  a callback",
+        "  a note\n",
+        f"You can:\n  tracker cancel {ID}  stop it\n",
     ):
         assert text in account
-    assert "Decided by 2026-11-21T20:42:00.000Z" in account
+    assert account.count("it is sent again later") == 1
+    assert "a count" not in account
+    assert "  a note\n  a count\n" in tracker_("why", ID, "--verbose").stdout
+    assert re.search(r"Decided by 2026-11-2\d \d\d:\d\d:00 \(", account)
     assert json.loads(tracker_("show", ID, "--json").stdout) == FAILED
     assert json.loads(tracker_("events", ID, "--json").stdout) == {"items": [event]}
     assert json.loads(tracker_("why", ID, "--json").stdout) == explanation

@@ -8,6 +8,7 @@ import orjson
 import pytest
 from msgspec.structs import replace
 
+from tracker.domain.history import TaskHistory
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.judge import judge
 from tracker.domain.observation import NOTHING, Observation, Reading, Source, Submission, Trouble
@@ -24,12 +25,13 @@ from tracker.domain.task import (
     TaskId,
     UpstreamError,
 )
-from tracker.domain.why import TaskHistory, explain
+from tracker.domain.why import explain
 
 START = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 POLICY = PollPolicy()
 SONG = (Output("audio", "https://files.example/a.mp3"),)
 NO_OUTPUT = Reading(status=Status.SUCCEEDED)
+DONE = Reading(status=Status.SUCCEEDED, outputs=SONG)
 ACCEPTED = Reading(submission=Submission.ACCEPTED, external_id=ExternalId("x-1"))
 
 
@@ -93,7 +95,18 @@ class Scenario:
     ) -> dict[str, Any]:
         """The explanation at a time; always plain JSON."""
         account = explain(TaskHistory(self.task, self.events, deliveries), POLICY, at(seconds), notes)
-        assert list(account) == ["id", "status", "summary", "heard", "refused", "next", "ends_by", "notes"]
+        assert list(account) == [
+            "id",
+            "status",
+            "summary",
+            "heard",
+            "refused",
+            "next",
+            "ends_by",
+            "notes",
+            "details",
+            "actions",
+        ]
         assert orjson.loads(orjson.dumps(account)) == account
         return account
 
@@ -106,8 +119,8 @@ def accepted() -> Scenario:
 def test_queued() -> None:
     """Not sent yet, no timeout runs, the next step is to send."""
     account = Scenario().why(0, notes=["a note of the daemon"])
-    assert account["summary"] == "It waits to be sent; nothing was sent to the upstream yet."
-    assert account["next"] == [{"at": iso(START), "what": "sends it to the upstream"}]
+    assert account["summary"] == "It waits to be sent. Nothing was sent to the service yet."
+    assert account["next"] == [{"at": iso(START), "what": "sends it to the service"}]
     assert (account["heard"], account["refused"], account["ends_by"]) == ([], [], None)
     assert account["notes"] == ["a note of the daemon"]
 
@@ -117,7 +130,7 @@ def test_deferred() -> None:
     busy = Reading(submission=Submission.DEFERRED, reason=Reason.RATE_LIMITED, retry_after_s=7, detail="HTTP 429")
     account = Scenario().sending().observe(2, Source.SUBMIT, busy, attempt=1).why(3)
     assert account["summary"] == (
-        "The upstream has not accepted it after 1 attempt: not accepted (HTTP 429, asked to wait 7 s); it is sent "
+        "The service has not accepted it yet, after 1 attempt: not accepted (HTTP 429, asked to wait 7 s); it is sent "
         "again later. Nothing was started or charged."
     )
     (step,) = account["next"]
@@ -129,7 +142,7 @@ def test_deferred() -> None:
 def test_sending() -> None:
     """The wait for the answer has an end."""
     account = Scenario().sending().why(5)
-    assert account["summary"] == "It is being sent to the upstream now; there is no answer yet."
+    assert account["summary"] == "It is being sent to the service now. There is no answer yet."
     assert account["next"][0]["at"] == iso(at(60))
     assert account["ends_by"] == iso(at(960))
     alone = Scenario(make_task(expects_callback=False)).sending().why(5)
@@ -140,10 +153,10 @@ def test_ambiguous() -> None:
     """It is never sent again; a callback may decide it, else the clock does."""
     cut = Reading(submission=Submission.AMBIGUOUS, detail="the connection was cut")
     account = Scenario().sending().observe(2, Source.SUBMIT, cut, attempt=1).why(3)
-    assert "may have been accepted and charged, so it is never sent again" in account["summary"]
+    assert "so it may be running and charged. It is not sent a second time." in account["summary"]
     assert account["next"] == [
-        {"at": iso(at(902)), "what": "gives it up (submit_unknown), unless a callback comes first"},
-        {"at": None, "what": "a callback may report the task's id and result"},
+        {"at": iso(at(902)), "what": "gives it up (submit_unknown) if the service has reported nothing"},
+        {"at": None, "what": "the service may report it by a callback"},
     ]
     assert account["ends_by"] == iso(at(902))
     assert account["heard"][0]["source"] == "submit"
@@ -152,24 +165,24 @@ def test_ambiguous() -> None:
 def test_accepted() -> None:
     """The first poll, the callback that may come before it, and the deadline."""
     account = accepted().why(2)
-    assert account["summary"] == "The upstream accepted it as x-1 and has not started it yet."
+    assert account["summary"] == "The service accepted it as x-1 and has not started it yet."
     assert [step["what"] for step in account["next"]] == [
-        "polls the upstream (poll 1)",
-        "gives it up (expired), unless there is progress by then",
-        "a callback may come first",
+        "asks the service (poll 1)",
+        "gives it up (expired) if nothing has moved",
+        "the service may report first, by a callback",
     ]
     assert account["ends_by"] == account["next"][1]["at"] == iso(at(86401))
     assert account["heard"] == [
         {"at": iso(at(1)), "source": "submit", "said": "accepted as x-1", "outcome": "applied"},
     ]
-    assert "The deadline of 1 d counts from the last progress." in account["notes"]
+    assert "The deadline of 1 d counts from the last progress." in account["details"]
 
 
 def test_polled_only() -> None:
     """Without a callback URL the task is only polled, and a note states it."""
     scenario = Scenario(make_task(expects_callback=False)).sending().observe(1, Source.SUBMIT, ACCEPTED, attempt=1)
     account = scenario.why(2)
-    assert "No callback is expected: the task is only polled." in account["notes"]
+    assert "The service does not report on its own: it is only asked." in account["notes"]
     assert [step["at"] is None for step in account["next"]] == [False, False]
 
 
@@ -182,7 +195,7 @@ def test_running_with_refused_callbacks() -> None:
     scenario.observe(12, Source.CALLBACK, Reading(status=Status.RUNNING, stage=Stage.TEXT))
     scenario.observe(13, Source.POLL, Reading(status=Status.RUNNING, progress=50))
     account = scenario.why(14)
-    assert account["summary"] == "The upstream is working on it: stage first, 50 %."
+    assert account["summary"] == "The service is working on it: stage first, 50 %."
     assert [(entry["source"], entry["outcome"]) for entry in account["heard"]] == [
         ("submit", "applied"),
         ("callback", "applied"),
@@ -203,7 +216,7 @@ def test_running_with_refused_callbacks() -> None:
         },
     ]
     assert account["ends_by"] == iso(at(13 + 86400))
-    assert account["notes"][0] == ("1 poll and 3 callbacks so far; polls that changed nothing are not listed.")
+    assert account["details"][0] == "1 poll and 3 callbacks so far; polls that changed nothing are not listed."
 
 
 def test_a_callback_that_must_be_confirmed() -> None:
@@ -211,19 +224,19 @@ def test_a_callback_that_must_be_confirmed() -> None:
     scenario = accepted().observe(20, Source.CALLBACK, Reading(status=Status.SUCCEEDED, outputs=SONG), is_trusted=False)
     account = scenario.why(20)
     assert account["refused"][0]["what"] == "callback: says SUCCEEDED; a poll must confirm it"
-    assert account["next"][0] == {"at": iso(at(20)), "what": "polls the upstream (poll 1)"}
+    assert account["next"][0] == {"at": iso(at(20)), "what": "asks the service (poll 1)"}
 
 
 def test_missing_output() -> None:
     """A success without an output has a grace of its own."""
     account = accepted().observe(30, Source.CALLBACK, NO_OUTPUT).why(31)
     assert account["status"] == "RUNNING"
-    assert account["summary"] == f"The upstream has reported success since {iso(at(30))}, but no outputs yet."
+    assert account["summary"] == f"The service has reported success since {iso(at(30))}, but no outputs yet."
     assert account["ends_by"] == iso(at(330))
     assert [step["what"] for step in account["next"]] == [
-        "polls the upstream (poll 1)",
-        "gives it up (missing_output), unless the upstream names its outputs by then",
-        "a callback may come first",
+        "asks the service (poll 1)",
+        "gives it up (missing_output) if the service still names no outputs",
+        "the service may report first, by a callback",
     ]
 
 
@@ -231,7 +244,7 @@ def test_outputs_of_earlier_reports() -> None:
     """A success that names no output has the earlier ones, after its grace."""
     first = Reading(status=Status.RUNNING, stage=Stage.FIRST, outputs=SONG)
     account = accepted().observe(20, Source.CALLBACK, first).observe(30, Source.CALLBACK, NO_OUTPUT).why(31)
-    what = "accepts the 1 output named before as the result, unless the upstream names its outputs by then"
+    what = "accepts the 1 output named before as the result if the service still names no outputs"
     assert {"at": iso(at(330)), "what": what} in account["next"]
 
 
@@ -239,9 +252,9 @@ def test_not_found_within_its_grace() -> None:
     """An unknown id changes nothing until the grace has passed."""
     gone = Reading(trouble=Trouble.NOT_FOUND, error=UpstreamError(http_status=404))
     account = accepted().observe(10, Source.POLL, gone).why(11)
-    assert "but has not known it since 2026-11-20T12:00:10.000Z" in account["summary"]
+    assert "says since 2026-11-20T12:00:10.000Z that it does not know the id x-1" in account["summary"]
     assert account["ends_by"] == iso(at(610))
-    assert "gives it up (not_found), unless the upstream knows it by then" in [s["what"] for s in account["next"]]
+    assert "gives it up (not_found) if the service still does not know it" in [s["what"] for s in account["next"]]
     assert account["refused"] == []
 
 
@@ -251,7 +264,7 @@ def test_poll_trouble() -> None:
     scenario = accepted().observe(10, Source.POLL, down)
     account = scenario.why(11)
     assert account["summary"] == (
-        "The upstream accepted it as x-1, but polls have failed since 2026-11-20T12:00:10.000Z: "
+        "The service accepted it as x-1, but asking it has failed since 2026-11-20T12:00:10.000Z: "
         "unavailable HTTP 502 bad gateway."
     )
     assert account["ends_by"] == iso(at(86401))
@@ -266,11 +279,14 @@ def test_accepted_without_an_id() -> None:
     scenario = Scenario().sending().observe(5, Source.CALLBACK, Reading(status=Status.RUNNING))
     account = scenario.why(6)
     assert scenario.task.external_id is None
-    assert account["summary"] == "The upstream is working on it."
-    assert "Its upstream id is not known yet, so it cannot be polled: only a callback can end it." in account["notes"]
+    assert account["summary"] == "The service is working on it."
+    assert (
+        "Its id at the service is not known yet, so it cannot be polled: only a callback can end it."
+        in account["notes"]
+    )
     assert [step["what"] for step in account["next"]] == [
-        "gives it up (expired), unless there is progress by then",
-        "a callback may come first",
+        "gives it up (expired) if nothing has moved",
+        "the service may report first, by a callback",
     ]
 
 
@@ -279,8 +295,8 @@ def test_unknown_status() -> None:
     odd = Reading(trouble=Trouble.UNKNOWN_STATUS, upstream_status="DREAMING")
     account = accepted().observe(10, Source.POLL, odd).observe(15, Source.POLL, odd).why(16)
     assert (
-        "The upstream status 'DREAMING' is not in its contract; it was seen 2 times and is treated as still running."
-        in account["notes"]
+        "The service reports the status 'DREAMING', which its documents do not name; it was seen 2 times and counts as "
+        "running." in account["notes"]
     )
     assert account["status"] == "PENDING"
 
@@ -321,12 +337,12 @@ def test_every_reason_has_a_summary(reason: Reason) -> None:
     ("scenario", "seconds", "expected"),
     [
         (accepted().observe(5, Source.POLL, Reading(status=Status.RUNNING)).observe(86500, Source.POLL), 86501,
-         "given up (no progress for 86400 s)"),
+         "given up: no progress for 86400 s"),
         (accepted().observe(5, Source.CALLBACK, NO_OUTPUT).observe(400, Source.POLL, NO_OUTPUT), 401,
-         "reported success without an output, so the tracker gave it up (no output 300 s after success)"),
+         "reported success but no output, so it was given up: no output 300 s after success"),
         (Scenario().sending().observe(2, Source.SUBMIT, Reading(submission=Submission.AMBIGUOUS))
          .observe(902, Source.CLOCK), 903,
-         "(the outcome is unknown: no answer and no callback)"),
+         "the service accepted it: the outcome is unknown: no answer and no callback"),
     ],
 )  # fmt: skip
 def test_given_up(scenario: Scenario, seconds: float, expected: str) -> None:
@@ -334,7 +350,7 @@ def test_given_up(scenario: Scenario, seconds: float, expected: str) -> None:
     account = scenario.why(seconds)
     assert account["status"] == "FAILED"
     assert expected in account["summary"]
-    assert "is still accepted" in account["summary"]
+    assert "accepted." in account["summary"]
 
 
 def test_given_up_and_polled_once_more() -> None:
@@ -345,7 +361,7 @@ def test_given_up_and_polled_once_more() -> None:
     (step,) = scenario.why(410)["next"]
     assert step == {
         "at": iso(scenario.task.due_at),
-        "what": "polls the upstream once more; a success with outputs is still accepted",
+        "what": "asks the service once more; a success with outputs is still accepted",
     }
 
 
@@ -359,7 +375,7 @@ def test_refused_but_retryable() -> None:
     )
     account = Scenario().sending().observe(2, Source.SUBMIT, refused, attempt=1).why(3)
     assert account["summary"] == (
-        "The upstream was unavailable (maintenance). The same request may succeed as a new job."
+        "The service was not available: maintenance. The same request may succeed as a new job."
     )
 
 
@@ -371,8 +387,8 @@ def test_canceled() -> None:
     )
     scenario.observe(9, Source.CALLBACK, Reading(status=Status.SUCCEEDED, outputs=SONG))
     account = scenario.why(10)
-    assert account["summary"].startswith("An operator canceled it; the upstream may continue")
-    assert "The upstream does not know of the cancellation and may charge for the job." in account["notes"]
+    assert account["summary"].startswith("An operator canceled it. The service may go on")
+    assert "The service does not know that it was canceled, and may charge for it." in account["notes"]
     assert account["refused"][0]["why"] == "it contradicts a final status or a known id; recorded, not applied"
 
 
@@ -433,8 +449,65 @@ def test_ended_hooks() -> None:
     account = scenario.why(30, [dead, make_delivery(DeliveryStatus.FAILED, id="d-2", attempts=1)])
     assert account["next"] == []
     given_up, failed = account["notes"][-2:]
-    assert given_up == (
-        "Hook 'publish' was given up for task.succeeded after 12 attempts (exit 1); "
-        "POST /v1/deliveries/d-1/retry runs it again."
-    )
-    assert failed.startswith("Hook 'publish' failed permanently for task.succeeded after 1 attempt")
+    assert given_up == "The hook 'publish' gave up on task.succeeded after 12 attempts: exit 1."
+    assert failed == "The hook 'publish' gave up on task.succeeded after 1 attempt."
+    assert [action["command"] for action in account["actions"]] == [
+        "tracker download 01JD0000000000000000000000",
+        "tracker deliveries retry d-1",
+        "tracker deliveries retry d-2",
+    ]
+
+
+ID = "01JD0000000000000000000000"
+
+
+@pytest.mark.parametrize(
+    ("scenario", "commands"),
+    [
+        (Scenario(), [f"tracker cancel {ID}"]),
+        (Scenario().sending(), []),
+        (accepted(), [f"tracker poll {ID}", f"tracker cancel {ID}"]),
+        (
+            Scenario().sending().observe(2, Source.SUBMIT, Reading(submission=Submission.AMBIGUOUS), attempt=1),
+            [f"tracker adopt {ID} THEIR-ID", f"tracker cancel {ID}"],
+        ),
+        (
+            Scenario().sending().observe(2, Source.SUBMIT, Reading(submission=Submission.AMBIGUOUS))
+            .observe(902, Source.CLOCK),
+            [f"tracker adopt {ID} THEIR-ID", f"tracker resubmit {ID}"],
+        ),
+        (accepted().observe(9, Source.POLL, DONE), [f"tracker download {ID}"]),
+        (
+            accepted().observe(5, Source.CALLBACK, NO_OUTPUT).observe(400, Source.POLL, NO_OUTPUT),
+            [f"tracker poll {ID}", f"tracker resubmit {ID}"],
+        ),
+    ],
+    ids=["queued", "sending", "accepted", "ambiguous", "unknown", "succeeded", "given up"],
+)  # fmt: skip
+def test_what_can_be_done(scenario: Scenario, commands: list[str]) -> None:
+    """The commands to type, the most useful first."""
+    assert [action["command"] for action in scenario.why(1000)["actions"]] == commands
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_what_can_be_done_about_each_reason(reason: Reason) -> None:
+    """A failure always leaves something to do; the same request is sent again only where that can help."""
+    scenario = accepted().observe(9, Source.POLL, Reading(status=Status.FAILED, reason=reason))
+    actions = scenario.why(10)["actions"]
+    assert actions
+    helps = reason not in {Reason.INVALID_REQUEST, Reason.POLICY_REJECTED}
+    assert any(action["command"] == f"tracker resubmit {ID}" for action in actions) is helps
+    assert all(action["what"][0].islower() for action in actions), "it follows 'You can'"
+    foreign = replace(scenario.task, submit_attempts=0)
+    elsewhere = explain(TaskHistory(foreign, scenario.events), POLICY, at(10))["actions"]
+    assert not any("resubmit" in action["command"] for action in elsewhere), "created elsewhere: no request"
+
+
+def test_how_long_it_usually_takes() -> None:
+    """A norm beside the age, once there are enough ended tasks."""
+    task = accepted().task
+    usual = [110.0, 119.0, 125.0, 130.0] * 2
+    (note, *_) = explain(TaskHistory(task, usual_s=usual), POLICY, at(541))["notes"]
+    assert note == "It usually takes 2 min (the last 8 of this route); this one is at 9 min."
+    few = explain(TaskHistory(task, usual_s=usual[1:]), POLICY, at(541))["notes"]
+    assert not any("usually" in note for note in few)

@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -134,12 +135,13 @@ def events(session: Session, task_id: str, *, as_json: bool) -> None:
 
 @click.command()
 @click.argument("task_id", metavar="ID")
+@click.option("-v", "--verbose", is_flag=True, help="Show counts and rules too.")
 @json_option
 @with_session
-def why(session: Session, task_id: str, *, as_json: bool) -> None:
-    """Explain the state of a task: what happened, what was refused, what happens next."""
+def why(session: Session, task_id: str, *, verbose: bool, as_json: bool) -> None:
+    """Explain the state of a task: what happened, what happens next, and what you can do."""
     explanation = _look_up(session, task_id, ("why",), lambda file, full: file.why(full))
-    echo_result(explanation, echo_why, as_json=as_json)
+    echo_result(explanation, partial(echo_why, verbose=verbose), as_json=as_json)
 
 
 def _look_up(session: Session, text: str, rest: tuple[str, ...], look: Callable[[Offline, str], Json]) -> Json:

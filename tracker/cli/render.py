@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import groupby
 
 import click
 
@@ -211,30 +212,56 @@ def describe_error(error: Mapping[str, Json]) -> str:
 def echo_events(events: Sequence[Mapping[str, Json]]) -> None:
     """Write a task's history, oldest first."""
     columns = ("seq", "at", "source", "outcome", "from", "to", "detail")
-    echo_table(columns, [[event[name] for name in columns] for event in events])
+    rows = [{**event, "source": source_of(event, "detail")} for event in events]
+    echo_table(columns, [[row[name] for name in columns] for row in rows])
 
 
-def echo_why(why: Mapping[str, Json], now: datetime | None = None) -> None:
-    """Write the explanation of a task as one screen."""
+def echo_why(why: Mapping[str, Json], *, verbose: bool = False, now: datetime | None = None) -> None:
+    """Write the explanation of a task as one screen; ``verbose`` adds counts and rules."""
     now = now or datetime.now(UTC)
     status = str(why["status"])
     click.echo(f"{clean(why['id'])}  {click.style(status, fg=STATUS_STYLES.get(status))}")
     click.echo(clean(why["summary"]))
     if why["heard"]:
         echo_heading("History")
-        echo_rows((entry["at"], entry["source"], entry["outcome"], entry["said"]) for entry in why["heard"])
-    if why["refused"]:
-        echo_heading("Refused")
-        echo_rows((entry["at"], entry["what"], f"({entry['why']})") for entry in why["refused"])
+        echo_rows(_history(why, now))
     if why["next"]:
         echo_heading("Next")
         echo_rows((due(entry["at"], now) or "at any time", entry["what"]) for entry in why["next"])
-    if why["ends_by"]:
-        echo_heading(f"Decided by {why['ends_by']} ({when(why['ends_by'], now)})")
-    if why["notes"]:
+    if why["ends_by"] and why["ends_by"] not in {entry["at"] for entry in why["next"]}:
+        echo_heading(f"Decided by {clock_time(why['ends_by'], now)} ({when(why['ends_by'], now)})")
+    if notes := [*why["notes"], *(why.get("details", ()) if verbose else ())]:
         echo_heading("Notes")
-        for note in why["notes"]:
+        for note in notes:
             click.echo(f"  {clean(note)}")
+    if why.get("actions"):
+        echo_heading("You can:")
+        echo_rows((action["command"], action["what"]) for action in why["actions"])
+
+
+def _history(why: Mapping[str, Json], now: datetime) -> Iterator[tuple[str, str, str]]:
+    """The observations of a task, those in a row that say the same as one."""
+    refusals = {(entry["at"], entry["what"]): entry["why"] for entry in why["refused"]}
+    for (source, text), group in groupby(why["heard"], lambda entry: (source_of(entry, "said"), entry["said"])):
+        entries = list(group)
+        first, last = entries[0], entries[-1]
+        refusal = refusals.get((first["at"], f"{first['source']}: {text}"))
+        not_applied = f" (not applied: {refusal})" if refusal else ""
+        times = f" ({len(entries)} times, last at {clock_time(last['at'], now)})" if len(entries) > 1 else ""
+        yield clock_time(first["at"], now), source, f"{text}{not_applied}{times}"
+
+
+def source_of(entry: Mapping[str, Json], text: str) -> str:
+    """What brought an entry of the history; the store records the archive's as made by the clock."""
+    is_archive = entry["source"] == "clock" and str(entry[text]).startswith("archived:")
+    return "archive" if is_archive else str(entry["source"])
+
+
+def clock_time(time: str, now: datetime) -> str:
+    """A time on the clock of this machine: ``20:42:01``, with the date if it is another day."""
+    local = datetime.fromisoformat(time).astimezone()
+    is_today = local.date() == now.astimezone().date()
+    return local.strftime("%H:%M:%S" if is_today else "%Y-%m-%d %H:%M:%S")
 
 
 def echo_rows(rows: Iterable[Sequence[object]]) -> None:

@@ -140,6 +140,6 @@ def archive_notes(records: Sequence[ArchiveRecord]) -> list[str]:
             attempts = f"{record.attempts} attempt{'' if record.attempts == 1 else 's'}"
             notes.append(
                 f"Output {record.n} was not archived after {attempts} ({record.error or 'unknown error'}); "
-                f"the task is not affected; tracker download {record.task_id} tries again."
+                "the task is not affected."
             )
     return notes

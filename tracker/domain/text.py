@@ -1,4 +1,4 @@
-"""Decode text files: UTF-8 with or without a byte order mark, any line endings.
+"""Decode text files: UTF-8 with or without a byte order mark, any line endings; small helpers for sentences.
 
 Owns the errors about files that are not UTF-8. Must not know what a text means, nor quote it: it may be a secret.
 """
@@ -71,3 +71,8 @@ def name_odd_character(text: str) -> str | None:
 
 def _line_of(raw: bytes, position: int) -> int:
     return raw.count(b"\n", 0, position) + 1
+
+
+def count(number: int, thing: str) -> str:
+    """``1 poll``, ``2 polls``."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     from tracker.domain.ai_models import Model, ModelList
     from tracker.domain.archives import ArchiveRecord
+    from tracker.domain.history import TaskHistory
     from tracker.domain.observation import Observation
     from tracker.domain.pruning import Cutoffs, PrunablePage, Pruned, StepSize, StoredFile
     from tracker.domain.records import DeliveryRecord, EventRecord, TaskRecord
     from tracker.domain.task import ExternalId, Task, TaskId
-    from tracker.domain.why import TaskHistory
     from tracker.store.values import (
         Applied,
         ArchiveChoice,

@@ -6,7 +6,7 @@ from typing import Final
 
 import orjson
 
-from tracker.domain.why import TaskHistory
+from tracker.domain.history import TaskHistory
 from tracker.store.sqlite.rows import (
     ARCHIVE_COLUMNS,
     DELIVERY_COLUMNS,
@@ -23,6 +23,16 @@ from tracker.store.values import FeedEvent
 _LIGHT_EVENT: Final = EVENT_COLUMNS.replace("payload", "NULL")
 _LIGHT_DELIVERY: Final = DELIVERY_COLUMNS.replace("output", "NULL")
 
+# How long the latest tasks of the route and account took, seconds; a task that has ended needs no comparison.
+_USUAL: Final = """
+    iif(finished_at IS NULL, (
+        SELECT json_group_array(took_s) FROM (
+            SELECT (finished_at - coalesce(submitted_at, created_at)) / 1000.0 AS took_s, status FROM tasks AS other
+            WHERE other.provider = tasks.provider AND other.account = tasks.account AND other.route = tasks.route
+            ORDER BY id DESC LIMIT 100)
+        WHERE status = 'SUCCEEDED'), NULL)
+"""
+
 # One statement, and so one transaction and one trip to the reader's thread.
 SELECT_HISTORY: Final = f"""
     SELECT {LIGHT_TASK},
@@ -31,19 +41,21 @@ SELECT_HISTORY: Final = f"""
         (SELECT json_group_array(json_array({_LIGHT_DELIVERY})) FROM
             (SELECT * FROM deliveries WHERE task_id = tasks.id ORDER BY seq, rowid)),
         (SELECT json_group_array(json_array({ARCHIVE_COLUMNS})) FROM
-            (SELECT * FROM archives WHERE task_id = tasks.id ORDER BY n))
+            (SELECT * FROM archives WHERE task_id = tasks.id ORDER BY n)),
+        {_USUAL}
     FROM tasks WHERE id = ?
 """
 
 
 def history_from(row: Row) -> TaskHistory:
     """A task's history from a row of `SELECT_HISTORY`."""
-    task, events, deliveries, archives = row
+    task, events, deliveries, archives, usual = row
     return TaskHistory(
         task_from(task),
         [event_from(event) for event in orjson.loads(events)],
         [delivery_from(delivery) for delivery in orjson.loads(deliveries)],
         [archive_from(archive) for archive in orjson.loads(archives)],
+        orjson.loads(usual or "[]"),
     )
 
 

@@ -46,10 +46,10 @@ if TYPE_CHECKING:
 
     from tracker.domain.ai_models import ModelList
     from tracker.domain.archives import ArchiveRecord
+    from tracker.domain.history import TaskHistory
     from tracker.domain.pruning import Cutoffs, PrunablePage, StoredFile
     from tracker.domain.records import DeliveryRecord, EventRecord, TaskRecord
     from tracker.domain.task import ExternalId
-    from tracker.domain.why import TaskHistory
     from tracker.store.values import DeliveryFilter, FeedEvent
 
 T = TypeVar("T")

@@ -1,0 +1,31 @@
+"""All that explains a task."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tracker.domain.archives import ArchiveRecord
+    from tracker.domain.records import DeliveryRecord, EventRecord
+    from tracker.domain.task import Task
+
+
+class TaskHistory(Struct, frozen=True):
+    """All that explains a task, as of one transaction; payloads and outputs of hooks are left out.
+
+    Attributes:
+        events, deliveries: oldest first.
+        archives: the state of each output in the archive.
+        usual_s: how long tasks of the same route and account took that succeeded lately, seconds; empty for a task
+            that has ended.
+    """
+
+    task: Task
+    events: Sequence[EventRecord] = ()
+    deliveries: Sequence[DeliveryRecord] = ()
+    archives: Sequence[ArchiveRecord] = ()
+    usual_s: Sequence[float] = ()
